@@ -1,0 +1,60 @@
+"""The errors a user can cause, each with its exit code.
+
+Every message is three short sentences: what was found, what was expected, what to do next.
+They may name files, shapes and axes, never the content of a file.
+"""
+
+
+class CmrreconError(Exception):
+    """Base of all errors that are told to the user without a traceback.
+
+    Parameters
+    ----------
+    found, expected, remedy
+        One short sentence each, without the final full stop.
+    """
+
+    exit_code = 1
+    kind = "error"
+
+    def __init__(self, found: str, expected: str, remedy: str) -> None:
+        self.found, self.expected, self.remedy = found, expected, remedy
+        super().__init__(" ".join(f"{s.rstrip('.')}." for s in (found, expected, remedy)))
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.found, self.expected, self.remedy)
+
+
+class OutputError(CmrreconError):
+    """A result cannot be written: disk full, no permission, another program's file in the way."""
+
+    exit_code = 1
+    kind = "output"
+
+
+class UsageError(CmrreconError):
+    """The command line, an option or a configuration is wrong."""
+
+    exit_code = 2
+    kind = "usage"
+
+
+class InputError(CmrreconError):
+    """A file cannot be read as what it was given for, or what it holds cannot be used."""
+
+    exit_code = 3
+    kind = "input"
+
+
+class MemoryShortage(CmrreconError):
+    """The machine or the device has too little memory."""
+
+    exit_code = 4
+    kind = "memory"
+
+
+class NumericalError(CmrreconError):
+    """A computation gave NaN or infinity."""
+
+    exit_code = 5
+    kind = "numerical"

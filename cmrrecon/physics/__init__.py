@@ -1,0 +1,1 @@
+"""Fourier transforms, the encoding operator, coil sensitivities and coil arrays."""

@@ -1,0 +1,32 @@
+"""Centred orthonormal Fourier transforms, the convention of every CMRxRecon year (MATLAB's ifft2c and fft2c)."""
+
+import torch
+from torch import Tensor
+
+
+def fftc(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Centred orthonormal FFT along `dim`: fftshift(fft(ifftshift(x))) / sqrt(n). Unitary; exact for odd sizes too.
+
+    Parameters
+    ----------
+    x : Tensor, complex, any shape
+    dim : the transformed axis or axes
+    """
+    dims = (dim,) if isinstance(dim, int) else dim
+    return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(x, dim=dims), dim=dims, norm="ortho"), dim=dims)
+
+
+def ifftc(k: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Inverse and adjoint of `fftc`: fftshift(ifft(ifftshift(k))) * sqrt(n)."""
+    dims = (dim,) if isinstance(dim, int) else dim
+    return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(k, dim=dims), dim=dims, norm="ortho"), dim=dims)
+
+
+def fft2c(x: Tensor) -> Tensor:
+    """Image (..., y, x) to k-space (..., y, x)."""
+    return fftc(x, (-2, -1))
+
+
+def ifft2c(k: Tensor) -> Tensor:
+    """K-space (..., y, x) to image (..., y, x)."""
+    return ifftc(k, (-2, -1))

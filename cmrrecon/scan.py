@@ -1,0 +1,197 @@
+"""What one file holds (`Scan`) and one slice of it over time (`Series`)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.physics.fourier import ifft2c
+
+# A mask that claims lines which hold no data is wrong; a few empty lines (zero-filled edges) are not.
+EMPTY_LINES_ALLOWED = 0.1
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What is known of how a scan was made; None where it is not known.
+
+    base is the official base name (`cine_sax`, `T1map`), domain fields come from folder names, and
+    pattern, acceleration (nominal R), acs (lines) and seed describe the sampling.
+    """
+
+    base: str = "scan"
+    modality: str | None = None
+    year: int | None = None
+    centre: str | None = None
+    vendor: str | None = None
+    subject: str | None = None
+    pattern: str | None = None
+    acceleration: float | None = None
+    acs: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """One slice over time (or over mapping weights), in memory.
+
+    Attributes
+    ----------
+    kspace : Tensor (frame, coil, y, x) complex64, zero where not measured
+    mask : Tensor (frame|1, y, x|1) bool, True where measured
+    acquisition : Acquisition
+    """
+
+    kspace: Tensor
+    mask: Tensor
+    acquisition: Acquisition = field(default_factory=Acquisition)
+
+    def to(self, device: torch.device | str) -> "Series":
+        """The same series on another device."""
+        return replace(self, kspace=self.kspace.to(device), mask=self.mask.to(device))
+
+    def scale(self) -> float:
+        """The one normalisation rule: 99th percentile of the RSS image of the time-averaged k-space.
+
+        Dividing k-space by it brings the bright tissue of any file to about 1, so that regularisation
+        weights mean the same everywhere. The time average uses each position's measured frames only.
+        """
+        image = ifft2c(time_average(self.kspace, self.mask))
+        magnitude = torch.linalg.vector_norm(image, dim=0).flatten()
+        rank = max(1, round(0.99 * magnitude.numel()))
+        return float(magnitude.kthvalue(rank).values)
+
+    def scaled(self, factor: float) -> "Series":
+        """The series with its k-space multiplied by `factor`."""
+        return replace(self, kspace=self.kspace * factor)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one file holds: k-space, sampling mask, and what is known of the acquisition. Slices are read when asked for.
+
+    Attributes
+    ----------
+    shape : (frame, slice, coil, y, x)
+    read_slice : slice index (0-based) -> k-space Tensor (frame, coil, y, x) complex64, as stored
+    mask : Tensor (frame|1, y, x|1) bool, or None: what is non-zero in all coils, found slice by slice
+    acquisition : Acquisition
+    path : the file, for messages ("" if there is none)
+    notes : what the reader had to assume, in sentences for the user
+    """
+
+    shape: tuple[int, int, int, int, int]
+    read_slice: Callable[[int], Tensor]
+    mask: Tensor | None = None
+    acquisition: Acquisition = field(default_factory=Acquisition)
+    path: str = ""
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def from_kspace(kspace: Tensor, mask: Tensor | None = None, acquisition: Acquisition | None = None) -> "Scan":
+        """A scan from a k-space tensor (frame, slice, coil, y, x) complex64 in memory, and optionally its mask."""
+        if kspace.ndim != 5 or not kspace.is_complex():
+            raise UsageError(
+                f"The k-space has shape {tuple(kspace.shape)} and type {kspace.dtype}",
+                "A complex tensor (frame, slice, coil, y, x) is needed",
+                "Add the missing axes of length 1, in that order",
+            )
+        f, z, c, y, x = kspace.shape
+        return Scan((f, z, c, y, x), lambda i: kspace[:, i].to(torch.complex64), mask, acquisition or Acquisition())
+
+    def series(self, index: int) -> Series:
+        """Slice `index` (0-based), read, checked and with its mask.
+
+        Raises
+        ------
+        UsageError : there is no such slice
+        InputError : NaN or infinity, an all-zero frame, or a mask that disagrees with the data
+        """
+        if not 0 <= index < self.shape[1]:
+            raise UsageError(
+                f"Slice {index} of {self.path or 'the scan'} was asked for",
+                f"It has {self.shape[1]} slices, numbered from 0",
+                f"Ask for slices 0 to {self.shape[1] - 1}",
+            )
+        kspace = self.read_slice(index)
+        where = f"Slice {index} of {self.path or 'the scan'}"
+        measured = check_kspace(kspace, where)
+        if self.mask is None:
+            mask = simplify_mask(measured)
+        else:
+            mask = self.mask
+            check_mask(mask, measured, where)
+        return Series(kspace, mask, self.acquisition)
+
+
+def check_kspace(kspace: Tensor, where: str) -> Tensor:
+    """Refuse NaN, infinity and all-zero frames of (frame, coil, y, x); returns where data are non-zero in all coils.
+
+    A coil that is zero in the whole series (switched off, or removed by compression) is not counted.
+    """
+    frames, _, y, x = kspace.shape
+    measured = torch.empty((frames, y, x), dtype=torch.bool, device=kspace.device)
+    live = torch.stack([(k != 0).flatten(1).any(1) for k in kspace]).any(0)
+    for t, frame in enumerate(kspace):
+        if not torch.isfinite(torch.view_as_real(frame)).all():
+            raise InputError(
+                f"{where} holds NaN or infinity in frame {t}",
+                "All k-space samples must be finite numbers",
+                "Export the file again, or leave this slice out with --slices",
+            )
+        if not (frame != 0).any():
+            raise InputError(
+                f"{where} holds only zeros in frame {t}",
+                "Every frame must hold measured samples",
+                "Check the export, or leave this slice out with --slices",
+            )
+        measured[t] = (frame[live] != 0).all(0)
+    return measured
+
+
+def check_mask(mask: Tensor, measured: Tensor, where: str) -> None:
+    """Refuse a mask (frame|1, y, x|1) that disagrees with where k-space is non-zero (frame, y, x)."""
+    fits = mask.ndim == 3 and all(m in (1, n) for m, n in zip(mask.shape, measured.shape, strict=True))
+    if not fits or mask.shape[1] != measured.shape[1]:
+        raise InputError(
+            f"{where}: the mask has shape {tuple(mask.shape)}, the data {tuple(measured.shape)} (frame, y, x)",
+            "A mask must have the data's y, and its frame and x or length 1 there",
+            "Give the mask that belongs to this file",
+        )
+    outside = int((measured & ~mask).sum())
+    if outside:
+        raise InputError(
+            f"{where}: {outside} samples hold data where the mask says nothing was measured",
+            "The mask must cover all measured samples",
+            "Give the mask that belongs to this file, or remove it to take the non-zero samples",
+        )
+    claimed = mask.any(-1).expand(measured.shape[:2])
+    empty = int((claimed & ~measured.any(-1)).sum())
+    if empty > EMPTY_LINES_ALLOWED * int(claimed.sum()):
+        raise InputError(
+            f"{where}: {empty} of {int(claimed.sum())} lines that the mask says were measured hold only zeros",
+            "Measured lines must hold data",
+            "Give the mask that belongs to this file, or remove it to take the non-zero samples",
+        )
+
+
+def simplify_mask(mask: Tensor) -> Tensor:
+    """(frame, y, x) bool to (frame|1, y, x|1): axes along which the mask does not change become 1 long."""
+    if bool((mask == mask[:1]).all()):
+        mask = mask[:1]
+    if bool((mask == mask[..., :1]).all()):
+        mask = mask[..., :1]
+    return mask.clone()
+
+
+def effective_acceleration(mask: Tensor) -> float:
+    """All samples over measured samples, calibration lines included. Mask (frame|1, y, x|1)."""
+    return mask.numel() / max(1, int(mask.sum()))
+
+
+def time_average(kspace: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the measured frames of each position: (frame, coil, y, x) to (coil, y, x); zero where never measured."""
+    counts = mask.expand(kspace.shape[0], *mask.shape[1:]).sum(0)
+    return kspace.sum(0) / counts.clamp(min=1)
