@@ -1,6 +1,6 @@
 """`python -m cmrrecon` is the same program as `cmrrecon`."""
 
-from cmrrecon.cli import main
+from cmrrecon.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -115,7 +115,10 @@ class Scan:
                 f"It has {self.shape[1]} slices, numbered from 0",
                 f"Ask for slices 0 to {self.shape[1] - 1}",
             )
-        kspace = self.read_slice(index)
+        return self.checked(index, self.read_slice(index))
+
+    def checked(self, index: int, kspace: Tensor) -> Series:
+        """The series of slice `index` from its k-space (frame, coil, y, x) as `read_slice` gave it; errors as in `series`."""
         where = f"Slice {index} of {self.path or 'the scan'}"
         measured = check_kspace(kspace, where)
         if self.mask is None:

@@ -1,0 +1,47 @@
+# make demo: from nothing to a picture and a movie. make test: set-up and the whole test suite.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+DEMO := demo
+SCAN := $(DEMO)/MultiCoil/Cine/TrainingSet/FullSample/Center000/Simulated_30T_phantom/P001
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test test-all lint format bench clean
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	rm -rf $(DEMO)
+	$(BIN)/cmrrecon simulate --slices 1 --coils 8 --size 128x256 --out-dir $(DEMO)
+	$(BIN)/cmrrecon undersample $(SCAN)/cine_sax.mat --pattern kt-gaussian -R 8 --out-dir $(DEMO)
+	$(BIN)/cmrrecon reconstruct $(DEMO)/cine_sax_kus_ktGaussian8.mat -o $(DEMO)/cine.h5
+	$(BIN)/cmrrecon reconstruct $(DEMO)/cine_sax_kus_ktGaussian8.mat -o $(DEMO)/cine.gif
+	$(BIN)/cmrrecon evaluate $(DEMO)/cine.h5 --truth $(SCAN)/cine_sax_truth.npz
+	$(BIN)/cmrrecon compare $(DEMO)/cine_sax_kus_ktGaussian8.mat --truth $(SCAN)/cine_sax_truth.npz -o $(DEMO)/comparison.png
+	@echo "Done: see $(DEMO)/comparison.png and the movie $(DEMO)/cine.gif"
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/memory.py
+
+clean:
+	rm -rf .venv $(DEMO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Reconstruction without training: a series in, images out."""

@@ -1,0 +1,52 @@
+"""The program: its subcommands, put together. They import what they need when they run, so that --help is quick."""
+
+import signal
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from cmrrecon import __version__
+from cmrrecon.cli import compare, evaluate, info, preprocess, reconstruct, simulate, undersample
+
+app = typer.Typer(
+    name="cmrrecon",
+    help="Reconstruct undersampled cardiac MRI k-space. Research use only, not for diagnosis.",
+    epilog="Exit codes: 0 done; 1 some inputs failed or an output could not be written; 2 usage; 3 unreadable input; 4 out of memory; "
+    "5 numerical failure; 130 interrupted. Every option can be set in the environment too: --device as CMRRECON_DEVICE.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"cmrrecon {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")] = False,
+) -> None:
+    """Reconstruct undersampled cardiac MRI k-space. Research use only, not for diagnosis."""
+
+
+app.command("info", epilog=info.EXAMPLE)(info.info)
+app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
+app.command("undersample", epilog=undersample.EXAMPLE)(undersample.undersample)
+app.command("reconstruct", epilog=reconstruct.EXAMPLE)(reconstruct.reconstruct)
+app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
+app.command("preprocess", epilog=preprocess.EXAMPLE)(preprocess.preprocess)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of the `cmrrecon` program. SIGTERM ends it as Ctrl-C does, so that temporary files are removed."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app()

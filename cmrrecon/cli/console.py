@@ -1,0 +1,144 @@
+"""What the user sees: talk and progress on stderr, data (paths or JSON Lines) on stdout."""
+
+import json
+import math
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from cmrrecon.errors import CmrreconError
+
+HEARTBEAT_SECONDS = 30.0
+JSON_SCHEMA = 1
+
+
+class Talk:
+    """Everything a command says. Results go to stdout, all else to stderr; `quiet` keeps only warnings and errors."""
+
+    def __init__(self, *, quiet: bool = False, as_json: bool = False, stdout_is_data: bool = False) -> None:
+        from rich.console import Console
+
+        self.quiet = quiet
+        self.as_json = as_json
+        self.stdout_is_data = stdout_is_data
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, message: str) -> None:
+        """A line of information."""
+        if not self.quiet:
+            self._console.print(message, markup=False)
+
+    def warn(self, message: str) -> None:
+        """Something the user should know; also shown when quiet."""
+        self._console.print(f"warning: {message}", style="yellow", markup=False)
+
+    def error(self, error: CmrreconError, source: str = "") -> None:
+        """A failure in its three sentences."""
+        self._console.print(f"error: {source + ': ' if source else ''}{error}", style="red", markup=False)
+
+    def traceback(self, text: str) -> None:
+        """The traceback of a fault of ours; it never holds local variables."""
+        self._console.print(text, markup=False)
+
+    def result(self, record: Mapping[str, Any], line: str | None) -> None:
+        """One result on stdout: a JSON line with --json, else `line` (a path, as a rule). Silent while stdout carries a scan."""
+        if self.stdout_is_data:
+            return
+        if self.as_json:
+            print(json.dumps(_json_safe({"schema": JSON_SCHEMA, **record}), default=str), flush=True)
+        elif line is not None:
+            print(line, flush=True)
+
+    def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+        """A table on stderr."""
+        if self.quiet:
+            return
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left")
+        for i, column in enumerate(columns):
+            table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table)
+
+    def progress(self, label: str, total: int, unit: str) -> "Progress":
+        """A bar with the time left on a terminal, a line every 30 s in a log file."""
+        return Progress(self, label, total, unit)
+
+
+def _json_safe(value: Any) -> Any:
+    """JSON has no infinity: it becomes the string "inf", which float() reads back."""
+    if isinstance(value, Mapping):
+        return {str(key): _json_safe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_safe(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Progress:
+    """Counts `total` steps of work, as a context manager; call `advance` after each."""
+
+    def __init__(self, talk: Talk, label: str, total: int, unit: str, heartbeat: float | None = None) -> None:
+        self.talk, self.label, self.total, self.unit = talk, label, total, unit
+        self.done = 0
+        self._heartbeat = HEARTBEAT_SECONDS if heartbeat is None else heartbeat
+        self._bar: Any = None
+        self._stop = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._start = time.monotonic()
+        if self.talk.quiet:
+            return self
+        if self.talk._console.is_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, console=self.talk._console, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(self.label, total=self.total)
+        else:
+            threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self) -> None:
+        """One step is done."""
+        self.done += 1
+        if self._bar is not None:
+            self._bar.advance(self._task)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._heartbeat):
+            elapsed = time.monotonic() - self._start
+            pace = f"{elapsed / self.done:.1f} s/{self.unit}" if self.done else f"{elapsed:.0f} s so far"
+            left = f"{elapsed / self.done * (self.total - self.done):.0f} s left" if self.done else "time left unknown"
+            self.talk.say(f"{self.label}: {self.done}/{self.total} {self.unit}s, {pace}, {left}, peak memory {peak_memory_mb()} MB")
+
+
+def peak_memory_mb() -> int:
+    """Peak resident memory of this process in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != "darwin" else 1024 * 1024)
+
+
+def command_line() -> str:
+    """What the user typed, for the provenance of outputs."""
+    return " ".join(["cmrrecon", *sys.argv[1:]])
+
+
+def use_allotted_threads() -> None:
+    """On a cluster node use the processors of this task, not all that the machine has."""
+    allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if allotted.isdigit() and "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
+        torch.set_num_threads(max(1, int(allotted)))

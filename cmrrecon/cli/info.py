@@ -1,0 +1,108 @@
+"""`cmrrecon info`: what a file holds."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cmrrecon.cli import batch, options
+from cmrrecon.cli.batch import Job
+from cmrrecon.cli.console import Talk
+
+EXAMPLE = "Examples: cmrrecon info cine_sax.mat; cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'"
+
+
+def info(
+    inputs: options.Inputs,
+    axes: options.Axes = None,
+    shard: options.Shard = None,
+    fail_fast: options.FailFast = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Say what files hold, one line each: axes, sampling, where they come from, and what had to be assumed.
+
+    Scans, masks, images and mapping times are recognised. Of a scan one slice is read, to look at its sampling.
+    """
+    talk = Talk(quiet=quiet, as_json=json)
+    with batch.command(talk):
+        from cmrrecon import formats
+
+        jobs = batch.find_jobs(inputs, lambda path: path.suffix in formats.SUFFIXES, shard)
+        batch.run_jobs(jobs, lambda job: _info_job(job, axes, talk), talk, fail_fast=fail_fast)
+
+
+def _info_job(job: Job, axes: str | None, talk: Talk) -> None:
+    from cmrrecon import formats
+
+    with batch.local_input(job) as path:
+        kind = "scan" if axes else formats.kind(path)
+        describe = {"scan": _scan, "mask": _mask, "images": _images, "times": _times}[kind]
+        record, words = describe(path, axes)
+        notes = record.pop("notes", ())
+        talk.result({"input": job.name, "kind": kind, **record, "notes": list(notes)}, f"{job.name}: {kind}, {', '.join(words)}")
+        for note in notes:
+            talk.say(f"{job.name}: {note}")
+
+
+Description = tuple[dict[str, Any], list[str]]
+
+
+def _scan(path: Path, axes: str | None) -> Description:
+    from cmrrecon import formats
+    from cmrrecon.physics.sensitivity import calibration_region
+    from cmrrecon.scan import effective_acceleration
+
+    scan = formats.read(path, axes=axes)
+    mask = scan.series(scan.shape[1] // 2).mask
+    full = bool(mask.all())
+    lines, _ = calibration_region(mask)
+    facts = asdict(scan.acquisition)
+    known = facts.pop("acs")
+    acs = None if full else lines.stop - lines.start if known is None else known
+    effective = round(effective_acceleration(mask), 2)
+    record = {"shape": list(scan.shape), "axes": ["frame", "slice", "coil", "y", "x"], **facts, "acs": acs, "effective_acceleration": effective}
+    sampling = [f"{facts['pattern'] or 'undersampled'}", f"nominal R {_number(facts['acceleration'])}", f"effective R {effective}", f"ACS {acs}"]
+    origin = [str(facts[key]) for key in ("modality", "year", "centre", "vendor", "subject") if facts[key] is not None]
+    words = [f"{axis} {n}" for axis, n in zip(record["axes"], scan.shape, strict=True)] + (["fully sampled"] if full else sampling) + origin
+    return {**record, "notes": scan.notes}, words
+
+
+def _mask(path: Path, axes: str | None) -> Description:
+    from cmrrecon import formats
+    from cmrrecon.sampling import identify_seed
+    from cmrrecon.scan import effective_acceleration
+
+    mask = formats.read_mask(path)
+    facts = formats.parse_name(path)
+    seed = identify_seed(mask, acceleration=facts.acceleration) if facts.pattern == "kt-gaussian" else None
+    effective = round(effective_acceleration(mask), 2)
+    record = {"shape": list(mask.shape), "axes": ["frame", "y", "x"], "pattern": facts.pattern, "acceleration": facts.acceleration}
+    words = [f"{axis} {n}" for axis, n in zip(("frame", "y", "x"), mask.shape, strict=True)]
+    words += [facts.pattern or "pattern unknown", f"nominal R {_number(facts.acceleration)}", f"effective R {effective}"]
+    return {**record, "effective_acceleration": effective, "seed": seed}, words + ([f"seed {seed}"] if seed is not None else [])
+
+
+def _images(path: Path, axes: str | None) -> Description:
+    from cmrrecon import formats
+
+    images = formats.read_images(path)
+    stamp = formats.read_provenance(path)
+    kind = str(images.dtype).removeprefix("torch.")
+    record = {"shape": list(images.shape), "axes": ["frame", "slice", "y", "x"], "dtype": kind, "provenance": stamp}
+    words = [f"{axis} {n}" for axis, n in zip(("frame", "slice", "y", "x"), images.shape, strict=True)] + [kind]
+    if stamp is not None:
+        words.append(f"made by cmrrecon {stamp['cmrrecon']} with {stamp['config']}")
+    return record, words
+
+
+def _times(path: Path, axes: str | None) -> Description:
+    from cmrrecon import formats
+
+    times = formats.read_times(path)
+    first = times[:, 0].tolist()
+    record = {"shape": list(times.shape), "axes": ["frame", "slice"], "times_ms": times.T.tolist()}
+    return record, [f"frame {times.shape[0]}, slice {times.shape[1]}", f"first slice {' '.join(f'{t:g}' for t in first)} ms"]
+
+
+def _number(value: float | None) -> str:
+    return "not known" if value is None else f"{value:g}"

@@ -1,0 +1,63 @@
+"""`cmrrecon preprocess`: a tree of CMRxRecon files to a training store."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cmrrecon.cli import batch, options
+from cmrrecon.cli.batch import Job
+from cmrrecon.cli.console import Talk
+
+EXAMPLE = "Example: cmrrecon preprocess ChallengeData/MultiCoil --out-dir store --workers 8"
+
+
+def preprocess(
+    inputs: options.Inputs,
+    out_dir: Annotated[Path, options.option("--out-dir", help="Folder of the store.")],
+    coils: Annotated[
+        int | None, options.option("--coils", help="Compress to so many virtual coils.", min=1, show_default="keep all coils")
+    ] = None,
+    workers: Annotated[int, options.option("--workers", help="Processes that work side by side.", min=1)] = 1,
+    axes: options.Axes = None,
+    shard: options.Shard = None,
+    fail_fast: options.FailFast = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Make a training store: read, check and pack scans, with RSS references and the data set's fingerprint.
+
+    A store that was interrupted goes on where it stopped. Empty slices are found and listed.
+    """
+    talk = Talk(quiet=quiet, as_json=json)
+    with batch.command(talk):
+        from concurrent.futures import Future, ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        from cmrrecon import formats
+        from cmrrecon.training.store import add_scan, write_fingerprint
+
+        jobs = batch.find_jobs(inputs, formats.is_scan, shard)
+        targets = {job: out_dir / job.folder / f"{job.stem}.h5" for job in jobs}
+        if dry_run:
+            for job, target in targets.items():
+                talk.result({"status": "planned", "input": job.name, "output": str(target)}, str(target))
+            return
+        pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
+        with talk.progress(str(out_dir), len(jobs), "file") as bar:
+            futures: dict[Job, Future[dict[str, Any]]] = {job: pool.submit(add_scan, job.path, targets[job], coils, axes) for job in jobs}
+
+            def collect(job: Job) -> None:
+                try:
+                    entry = futures[job].result()
+                finally:
+                    bar.advance()
+                talk.result({"input": job.name, "output": str(targets[job]), **entry}, str(targets[job]))
+                if entry["empty_slices"]:
+                    talk.say(f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty")
+
+            try:
+                batch.run_jobs(jobs, collect, talk, fail_fast=fail_fast)
+            finally:
+                pool.shutdown(cancel_futures=True)
+                if any(target.exists() for target in targets.values()):
+                    talk.say(f"fingerprint: {write_fingerprint(out_dir)}")

@@ -1,0 +1,53 @@
+"""Small texts of the command line turned into values: key=value settings and lists of numbers."""
+
+import re
+from collections.abc import Sequence
+
+from cmrrecon.errors import UsageError
+
+Value = bool | int | float | str
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Value]:
+    """`["weight=0.01", "calibration=first"]` to a dictionary; numbers and true/false become such."""
+    settings: dict[str, Value] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (equals and key.strip() and value.strip()):
+            raise UsageError(f"--set was given {text!r}", "It wants key=value", "Write for example --set weight=0.01")
+        settings[key.strip()] = _value(value.strip())
+    return settings
+
+
+def _value(text: str) -> Value:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def parse_slices(text: str | None, count: int) -> list[int]:
+    """`"0,3-5"` to [0, 3, 4, 5]; None means all `count` slices."""
+    if text is None:
+        return list(range(count))
+    chosen: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if match is None:
+            raise UsageError(f"--slices was given {text!r}", "It wants numbers and ranges from 0", "Write for example --slices 0,3-5")
+        chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
+    if not chosen or max(chosen) >= count:
+        raise UsageError(f"--slices {text} asks for more than there is", f"The scan has {count} slices, 0 to {count - 1}", "Choose among these")
+    return sorted(set(chosen))
+
+
+def parse_numbers(text: str, count: int, separator: str, option: str, example: str) -> list[int]:
+    """`"204x448"` to [204, 448]: exactly `count` whole numbers."""
+    parts = text.split(separator)
+    if len(parts) != count or not all(p.strip().isdigit() for p in parts):
+        raise UsageError(f"{option} was given {text!r}", f"It wants {count} whole numbers with {separator!r} between", f"Write for example {example}")
+    return [int(p) for p in parts]

@@ -1,0 +1,162 @@
+"""Figures of reconstructions side by side: one frame, its error, and the motion along one line."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cmrrecon.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WINDOW_TOP = 0.995
+ERROR_SHOWN = 0.97
+ERROR_FACTORS = (1, 2, 5, 10, 20, 50, 100)
+LINE_COLOUR = "#ffb000"
+IMAGE_HEIGHT = 1.9  # inches
+COLUMN_WIDTHS = (2.6, 3.4)  # inches; a title with scores must fit, and four columns a page
+LEAST_WIDTH = 4.0  # inches; the footnote must fit
+REFERENCE = "reference"
+
+
+def comparison_figure(
+    images: Mapping[str, Tensor],
+    reference: Tensor | None,
+    *,
+    frame: int,
+    titles: Mapping[str, str] | None = None,
+    profile_x: int | None = None,
+    crop: tuple[slice, slice] | None = None,
+) -> "Figure":
+    """Reference and methods in columns; in rows one frame, its error map (with a reference) and a y-t profile (with several frames).
+
+    One grey window serves all: zero to the 99.5th percentile of what is shown of the reference, or of the first image without one;
+    every image is scaled to it by least squares over the whole series. The error is |image - reference| times a factor that the
+    figure states: the largest round one that keeps 97 % of the median method's error inside the window.
+
+    Parameters
+    ----------
+    images : name -> Tensor (frame, y, x), magnitudes or complex
+    reference : Tensor (frame, y, x), or None
+    frame : which frame is pictured, from 0
+    titles : name -> title, such as its scores with their protocol; names without one are their own. The reference is `reference`
+    profile_x : the profile is along y at this x of the uncropped image; it is marked in the images. None: the middle of what is shown
+    crop : (y, x) slices to show; None: everything
+
+    Returns
+    -------
+    matplotlib.figure.Figure, to be saved with `savefig`
+
+    Raises
+    ------
+    UsageError : no images, different shapes, or a frame, line or crop outside them
+    """
+    from matplotlib.figure import Figure
+
+    columns = ({REFERENCE: reference} if reference is not None else {}) | dict(images)
+    x, crop = _check(columns, frame, profile_x, crop)
+    magnitudes = _scaled({name: image.detach().abs().to("cpu", torch.float64) for name, image in columns.items()})
+    shown = {name: image[:, crop[0], crop[1]] for name, image in magnitudes.items()}
+    target = next(iter(shown.values()))
+    frames, ny, nx = target.shape
+    top = float(torch.quantile(target[frame].flatten(), WINDOW_TOP)) or 1.0
+
+    rows = ["image"] + ["error"] * (reference is not None) + ["profile"] * (frames > 1)
+    width = min(max(IMAGE_HEIGHT * nx / ny, COLUMN_WIDTHS[0]), COLUMN_WIDTHS[1])
+    height = width * ny / nx
+    figure = Figure(figsize=(max(width * len(shown) + 0.5, LEAST_WIDTH), height * len(rows) + 1.1), layout="constrained")
+    axes = figure.subplots(len(rows), len(shown), squeeze=False)
+    factor = _error_factor(shown, frame, top) if reference is not None else 1
+    for j, (name, image) in enumerate(shown.items()):
+        column = dict(zip(rows, axes[:, j], strict=True))
+        column["image"].set_title((titles or {}).get(name, name), fontsize=9)
+        _show(column["image"], image[frame], top)
+        if "error" in column:
+            _show_error(column["error"], image[frame] - target[frame], top, factor, is_reference=j == 0)
+        if "profile" in column:
+            column["image"].axvline(x, color=LINE_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
+            _show_profile(column["profile"], image[:, :, x].T, top, frame)
+    labels = {"image": f"frame {frame}", "error": f"error × {factor}", "profile": "y–t profile"}
+    for row, axis in zip(rows, axes[:, 0], strict=True):
+        axis.set_ylabel(labels[row], fontsize=9)
+    figure.supxlabel(_footnote(reference is not None), fontsize=7, color="0.35")
+    return figure
+
+
+def _check(
+    columns: Mapping[str, Tensor], frame: int, profile_x: int | None, crop: tuple[slice, slice] | None
+) -> tuple[int, tuple[slice, slice]]:
+    """Refuse what cannot be drawn; returns the line's x in the cropped image, and the crop."""
+    shapes = {tuple(image.shape) for image in columns.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 3:
+        raise UsageError(
+            f"The images have the shapes {', '.join(map(str, sorted(shapes))) or 'of nothing'}",
+            "At least one is needed, and all must have the same axes (frame, y, x)",
+            "Give the images of one series",
+        )
+    frames, ny, nx = next(iter(shapes))
+    if not 0 <= frame < frames:
+        raise UsageError(f"Frame {frame} was asked for", f"The images have frames 0 to {frames - 1}", "Choose one of these")
+    crop = crop or (slice(None), slice(None))
+    ys, xs = range(ny)[crop[0]], range(nx)[crop[1]]
+    x = (xs[len(xs) // 2] if profile_x is None else profile_x) if xs else -1
+    if not ys or x not in xs:
+        raise UsageError(
+            f"The crop shows {len(ys)} x {len(xs)} pixels (y, x) and the profile is at x = {profile_x}",
+            f"The images have {ny} x {nx} pixels, and the profile must be among those shown",
+            "Give another crop or profile",
+        )
+    return xs.index(x), crop
+
+
+def _scaled(images: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each series times the real number that brings it nearest to the first one."""
+    target = next(iter(images.values()))
+    return {name: image * float((image * target).sum() / image.square().sum().clamp(min=1e-300)) for name, image in images.items()}
+
+
+def _error_factor(images: Mapping[str, Tensor], frame: int, top: float) -> int:
+    """The largest round factor at which nearly all of the median method's error still fits the window."""
+    target, *others = (image[frame] for image in images.values())
+    if not others:
+        return 1
+    errors = torch.stack([torch.quantile((image - target).abs().flatten(), ERROR_SHOWN) for image in others])
+    return max([factor for factor in ERROR_FACTORS if factor * float(errors.median()) <= top], default=1)
+
+
+def _show(axis: "Axes", picture: Tensor, top: float) -> None:
+    """One picture (y, x), pixels drawn square."""
+    axis.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=top, aspect="equal", interpolation="nearest")
+    _bare(axis)
+
+
+def _show_error(axis: "Axes", error: Tensor, top: float, factor: int, *, is_reference: bool) -> None:
+    """The error of one method; the reference's place holds no picture."""
+    _bare(axis)
+    if is_reference:
+        axis.set_box_aspect(error.shape[0] / error.shape[1])
+        axis.text(0.5, 0.5, "error in the same grey window", transform=axis.transAxes, ha="center", va="center", fontsize=8, color="0.35")
+    else:
+        axis.imshow(factor * error.abs().numpy(), cmap="gray", vmin=0, vmax=top, aspect="equal", interpolation="nearest")
+
+
+def _show_profile(axis: "Axes", profile: Tensor, top: float, frame: int) -> None:
+    """The line (y, frame) over time, y as in the image above; the pictured frame is ticked."""
+    axis.imshow(profile.numpy(), cmap="gray", vmin=0, vmax=top, aspect="auto", interpolation="nearest")
+    _bare(axis)
+    axis.set_xticks([frame], [f"frame {frame}"], fontsize=7)
+
+
+def _bare(axis: "Axes") -> None:
+    """No ticks and no frame."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+
+
+def _footnote(with_reference: bool) -> str:
+    target = "the reference" if with_reference else "the first image"
+    return f"Grey window: 0 to the 99.5th percentile of {target}.\nEvery image is scaled to it by least squares over the series."

@@ -1,0 +1,197 @@
+"""Tables of scores: means by group, and the final values that each challenge computes.
+
+A record is a plain dictionary of one scored file: psnr, ssim, nmse, protocol, and what is known of order, method, base, modality,
+pattern, acceleration, centre, vendor and coil (`multi` or `single`). Values may have gone through JSON ("inf").
+A record without a score (None or NaN) counts nowhere.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cmrrecon.errors import UsageError
+
+Record = Mapping[str, Any]
+
+METRICS = ("psnr", "ssim", "nmse")
+DECIMALS = 4
+ACCELERATIONS_2023_AND_TASK1 = (4, 8, 10)
+VIEWS_2023 = {"cine_lax": "Cine", "cine_sax": "Cine", "T1map": "Mapping", "T2map": "Mapping"}
+MODALITIES_2024 = {
+    "cine_lax": "Cine",
+    "cine_sax": "Cine",
+    "cine_lvot": "Cine",
+    "aorta_sag": "Aorta",
+    "aorta_tra": "Aorta",
+    "T1map": "Mapping",
+    "T2map": "Mapping",
+    "tagging": "Tagging",
+    "flow2d": "Flow2d",
+    "blackblood": "BlackBlood",
+}
+TASK1_ONLY = ("Flow2d", "BlackBlood")
+PATTERNS_TASK2 = {"ktuniform": "ktUniform", "ktgaussian": "ktGaussian", "ktradial": "ktRadial"}
+
+
+def grouped(records: Sequence[Record], by: str) -> dict[str, dict[str, float]]:
+    """Mean scores and number of files per value of one field, such as `modality`, `pattern`, `acceleration`, `centre` or `vendor`.
+
+    Returns
+    -------
+    label -> {n, psnr, ssim, nmse}, sorted. A missing value is labelled `unknown`. Methods are never averaged: with several of them the
+    labels are `method, value`.
+
+    Raises
+    ------
+    UsageError : the records are of several protocols or orders, whose mean would mean nothing
+    """
+    scored = _scored(records)
+    rules = {(r.get("protocol"), r.get("order")) for r in scored}
+    if len(rules) > 1:
+        raise UsageError(
+            f"The scores are of {len(rules)} protocols or orders: {', '.join(sorted(str(protocol) for protocol, _ in rules))}",
+            "A table holds the scores of one",
+            "Make one table for each",
+        )
+    several = by != "method" and len({r.get("method") for r in scored}) > 1
+    groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for record in scored:
+        groups[(record.get("method"), record.get(by)) if several else (record.get(by),)].append(record)
+    return {
+        ", ".join(map(_label, key)): {"n": len(members), **_means(members)}
+        for key, members in sorted(groups.items(), key=lambda item: [_sort_key(value) for value in item[0]])
+    }
+
+
+def final_aggregate(records: Sequence[Record], year: int, expected: Mapping[tuple[str, str], int] | None = None) -> dict[str, float]:
+    """The values that the challenge of a year makes of all its scored files, by their official names, to 4 decimals.
+
+    2023: mean over the patients for each view, coil type and R; where multi- and single-coil results exist the larger value, for the
+    NMSE too; mean over the views, then over R: `Cine_*` and `Mapping_*`. (The official function for the step over the views is named a
+    mean, but its code returns the larger of two values.)
+    2024, one task: mean over the files of each modality and pattern, `Cine_Uniform4_*`; unweighted mean over these cells: `All_*`.
+    2025, TaskR1: for each centre and vendor PSNR and SSIM are sum / expected and NMSE is mean x (2 - n / expected), which punishes missing
+    files; unweighted mean over these groups: `Mean_of_all_centers_*_adj`. Groups without any scored file are left out, as they are there.
+
+    Parameters
+    ----------
+    records : scores by the protocol of that year; what is not part of that challenge (base, pattern, R) is left out
+    year : 2023, 2024 or 2025
+    expected : 2025: (centre, vendor) -> number of files it should have; None: the number present
+
+    Returns
+    -------
+    name -> value; empty unless the records are one submission: that protocol, one order, one method and, in 2024, one task
+
+    Raises
+    ------
+    UsageError : unknown year, or more files in a group than expected
+
+    Source: Main_Score.py of CmrxRecon/CMRxRecon, Val_Score2024.py of CmrxRecon/CMRxRecon2025-snippets, Test_Score2025.py of
+    CmrxRecon/CMRx-evaluation-snippets.
+    """
+    if year not in (2023, 2024, 2025):
+        raise UsageError(f"There is no final aggregate for {year}", "The years are 2023, 2024 and 2025", "Name one of them")
+    scored = _scored(records)
+    submissions = {(r.get("protocol"), r.get("order"), r.get("method")) for r in scored}
+    if len(submissions) != 1 or submissions.pop()[0] != f"cmrxrecon{year}":
+        return {}
+    if year == 2023:
+        return _final_2023(scored)
+    if year == 2024:
+        return _final_2024(scored)
+    return _final_2025(scored, expected)
+
+
+def _final_2023(records: Sequence[Record]) -> dict[str, float]:
+    # Nested as the steps are: modality and R -> view -> coil type -> its files.
+    cells: dict[tuple[str, float], dict[str, dict[str, list[Record]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for record in records:
+        view, factor = record.get("base"), record.get("acceleration")
+        if view in VIEWS_2023 and factor in ACCELERATIONS_2023_AND_TASK1:
+            cells[VIEWS_2023[view], float(factor)][view][record.get("coil") or "multi"].append(record)
+    per_factor: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for (modality, _), views in sorted(cells.items()):
+        best = []
+        for coils in views.values():
+            means = [_means(members) for members in coils.values()]
+            best.append({metric: max(mean[metric] for mean in means) for metric in METRICS})
+        per_factor[modality].append(_means(best))
+    final: dict[str, float] = {}
+    for modality, values in per_factor.items():
+        final |= _named(modality, _means(values))
+    return final
+
+
+def _final_2024(records: Sequence[Record]) -> dict[str, float]:
+    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        modality, key = MODALITIES_2024.get(record.get("base") or ""), _pattern_key_2024(record)
+        if modality and key and not (modality in TASK1_ONLY and key.startswith("kt")):
+            cells[modality, key].append(record)
+    if not cells or len({key.startswith("kt") for _, key in cells}) > 1:
+        return {}
+    # The official program rounds the cells before it averages them.
+    means = {cell: {metric: round(value, DECIMALS) for metric, value in _means(members).items()} for cell, members in sorted(cells.items())}
+    final: dict[str, float] = {}
+    for (modality, key), mean in means.items():
+        final |= _named(f"{modality}_{key}", mean)
+    return final | _named("All", _means(means.values()))
+
+
+def _pattern_key_2024(record: Record) -> str | None:
+    """The column of the 2024 score table that a record belongs to: `Uniform4`, `Uniform8`, `Uniform10`, `ktUniform`, ... or none."""
+    pattern, factor = str(record.get("pattern")).lower().replace("-", ""), record.get("acceleration")
+    if pattern == "uniform":
+        return f"Uniform{factor:g}" if factor in ACCELERATIONS_2023_AND_TASK1 else None
+    return PATTERNS_TASK2.get(pattern)
+
+
+def _final_2025(records: Sequence[Record], expected: Mapping[tuple[str, str], int] | None) -> dict[str, float]:
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.get("centre") or "Unknown", record.get("vendor") or "Unknown"].append(record)
+    values = {}
+    for group, members in sorted(groups.items()):
+        n = len(members)
+        files = n if expected is None else expected.get(group, n)
+        if n > files:
+            raise UsageError(
+                f"{'/'.join(group)} has {n} scored files and {files} expected",
+                "No more files than expected can count",
+                "Correct the number",
+            )
+        mean = _means(members)
+        values[group] = {"psnr": mean["psnr"] * n / files, "ssim": mean["ssim"] * n / files, "nmse": mean["nmse"] * (2 - n / files)}
+    final: dict[str, float] = {}
+    for (centre, vendor), value in values.items():
+        final |= _named(f"{centre}_{vendor}", value, "_adj")
+    return final | _named("Mean_of_all_centers", _means(values.values()), "_adj")
+
+
+def _scored(records: Iterable[Record]) -> list[Record]:
+    """The records that have all three scores."""
+    return [r for r in records if all(r.get(metric) is not None and not math.isnan(float(r[metric])) for metric in METRICS)]
+
+
+def _means(records: Iterable[Record]) -> dict[str, float]:
+    """Mean of each metric."""
+    values = [[float(record[metric]) for metric in METRICS] for record in records]
+    return {metric: math.fsum(column) / len(column) for metric, column in zip(METRICS, zip(*values, strict=True), strict=True)}
+
+
+def _named(name: str, values: Mapping[str, float], ending: str = "") -> dict[str, float]:
+    """`name_PSNR` and so on, rounded."""
+    return {f"{name}_{metric.upper()}{ending}": round(values[metric], DECIMALS) for metric in METRICS}
+
+
+def _label(value: object) -> str:
+    return "unknown" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _sort_key(value: object) -> tuple[int, float, str]:
+    """Numbers by size, then names, then what is unknown."""
+    if isinstance(value, int | float):
+        return 0, float(value), ""
+    return (2, 0.0, "") if value is None else (1, 0.0, str(value))

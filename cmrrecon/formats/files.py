@@ -1,0 +1,325 @@
+"""The public door: files in, files out. Files are known by their content; new files by their suffix."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.formats import hdf5, hdf5_access, matlab, matlab5, numpy_files, pictures
+from cmrrecon.formats.arrays import SliceReader, StoredArray, check_size, default_axes, named_axes
+from cmrrecon.formats.names import acquisition_from_json, mask_path_for, parse_name
+from cmrrecon.formats.variables import FULLY_SAMPLED, choose, matching, say
+from cmrrecon.provenance import from_json
+from cmrrecon.scan import Scan, simplify_mask
+
+SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
+HEAD = 8192  # enough for the HDF5 signature after the largest user block
+
+Variables = Callable[[Path], dict[str, StoredArray]]
+Text = Callable[[Path, str], str | None]
+# Formats by content: sniff, variables, text.
+FORMATS: tuple[tuple[Callable[[bytes], bool], Variables, Text], ...] = (
+    (hdf5_access.sniff, hdf5_access.variables, hdf5_access.text),
+    (matlab5.sniff, matlab5.variables, matlab5.text),
+    (numpy_files.sniff_npy, numpy_files.npy_variables, lambda path, name: None),
+    (numpy_files.sniff_npz, numpy_files.npz_variables, numpy_files.npz_text),
+)
+
+SCAN_WRITERS: dict[str, Callable[..., None]] = {
+    ".mat": matlab.write_scan,
+    ".h5": hdf5.write_scan,
+    ".npz": numpy_files.write_scan,
+    ".npy": numpy_files.write_scan,
+}
+IMAGE_WRITERS: dict[str, Callable[..., None]] = {
+    ".h5": hdf5.write_images,
+    ".mat": matlab5.write_images,
+    ".npz": numpy_files.write_images,
+    ".npy": numpy_files.write_images,
+    ".png": pictures.write_png,
+    ".gif": pictures.write_gif,
+}
+
+
+def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None = None) -> Scan:
+    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`.
+
+    Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`). The mask is the
+    one given, else the one in the file (our formats), else the official mask file beside it, else None.
+
+    Parameters
+    ----------
+    path : the file
+    axes : names of the stored axes where they are not the usual ones, such as "x,y,coil", in the order that h5py
+        (v7.3, .h5), scipy (v5) or numpy shows the array
+    mask : a mask file
+
+    Raises
+    ------
+    InputError : the file cannot be read as k-space
+    UsageError : the axes are not understood, or the suffix is unknown
+    """
+    path = Path(path)
+    stored, text = _opened(path)
+    array, notes = choose(stored, "kspace", path)
+    where = str(path)
+    if not array.is_complex:
+        raise InputError(
+            f"{path} holds real numbers of shape {array.shown_shape}", "K-space is complex", "Give the k-space file, not images or masks"
+        )
+    own = text("acquisition")
+    acquisition = acquisition_from_json(own) if own else parse_name(path, array.name if path.suffix == ".mat" else "")
+    if axes is None:
+        names, assumed = default_axes(array, acquisition.base, where)
+        notes += assumed
+    else:
+        names = named_axes(axes, array, where)
+    reader = SliceReader(array, names)
+    frames, _, coils, y, x = reader.shape
+    check_size(reader.shape, 0, where)
+    check_size((frames, coils, y, x), 8, f"A slice of {path}")
+    found: Tensor | None = None
+    full = array.name in FULLY_SAMPLED and acquisition.pattern is None
+    beside = Path(mask) if mask is not None else None if full or "mask" in stored else mask_path_for(path)
+    if beside is not None:
+        found = read_mask(beside)
+    elif own and "mask" in stored:
+        found = _mask(stored["mask"], path)
+    elif not full:
+        notes += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured.",)
+    return Scan(reader.shape, reader, found, acquisition, where, notes)
+
+
+def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
+    """What a file holds, from the names of its variables; a `.csv` holds times.
+
+    A single array without a known name is a scan if it is complex with five axes or in a MATLAB file, else images.
+
+    Raises
+    ------
+    InputError : the file cannot be read, or nothing in it is known
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".csv":
+        return "times"
+    stored, _ = _opened(path)
+    if matching(stored, "kspace"):
+        return "scan"
+    if matching(stored, "image"):
+        return "images"
+    if matching(stored, "mask"):
+        return "mask"
+    array, _ = choose(stored, "kspace", path)
+    return "scan" if array.is_complex and (array.name or len(array.shape) == 5) else "images"
+
+
+def is_scan(path: str | Path) -> bool:
+    """Whether a file met in a folder is to be read as a scan; damaged ones are, so that they are reported."""
+    return _is(path, "scan")
+
+
+def is_images(path: str | Path) -> bool:
+    """Whether a file met in a folder is to be read as images; damaged ones are, so that they are reported."""
+    return _is(path, "images")
+
+
+def _is(path: str | Path, wanted: str) -> bool:
+    if Path(path).suffix.lower() not in SUFFIXES:
+        return False
+    try:
+        return kind(path) == wanted
+    except InputError:
+        return True
+
+
+def read_mask(path: str | Path) -> Tensor:
+    """A sampling mask (frame|1, y, x|1) bool; axes along which it does not change are 1 long.
+
+    Raises
+    ------
+    InputError : the file cannot be read, or holds anything but zeros and ones
+    """
+    path = Path(path)
+    array, _ = choose(_opened(path)[0], "mask", path)
+    return _mask(array, path)
+
+
+def read_images(path: str | Path) -> Tensor:
+    """Images (frame, slice, y, x) complex64 or float32: ours, `img4ranking` of a submission, or `*_truth.npz`.
+
+    Fewer axes: a MATLAB array lacks the last ones, (x, y, slice) or (x, y); a NumPy array of three axes is one
+    slice, (frame, y, x).
+
+    Raises
+    ------
+    InputError : the file cannot be read as images
+    """
+    path = Path(path)
+    array, _ = choose(_opened(path)[0], "image", path)
+    if not 2 <= len(array.shape) <= 4:
+        raise InputError(
+            f"{path} has images of shape {array.shown_shape}", "Two to four axes are needed", "Give a file of images (frame, slice, y, x)"
+        )
+    values = torch.from_numpy(array.load(str(path)))
+    values = values if values.is_complex() else values.float()
+    if values.ndim == 3 and path.suffix.lower() in (".npy", ".npz"):
+        return values[:, None]
+    return values.reshape((1,) * (4 - values.ndim) + tuple(values.shape))
+
+
+def read_provenance(path: str | Path) -> dict[str, Any] | None:
+    """The provenance in a file that cmrrecon wrote (or beside it, for .npy); None if there is none.
+
+    Raises
+    ------
+    InputError : the file or its provenance cannot be read
+    """
+    path = Path(path)
+    head = _head(path)
+    if pictures.sniff(head):
+        text = pictures.text(path)
+    elif numpy_files.sniff_npy(head):
+        beside = numpy_files.sidecar(path)
+        text = beside.read_text(encoding="utf-8", errors="replace") if beside.is_file() else None
+    else:
+        text = _opened(path)[1]("provenance")
+    return from_json(text) if text is not None else None
+
+
+def write_scan(
+    path: str | Path,
+    scan: Scan,
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    variable: str | None = None,
+    images: Sequence[Tensor] | None = None,
+) -> None:
+    """A scan as `.mat` (v7.3, official layout, without the mask), `.h5`, `.npz` or `.npy`, slice by slice where possible.
+
+    Parameters
+    ----------
+    variable : name of the k-space in a `.mat` file; by default as the official files do
+    images : reference images to keep in a `.h5` file, a sequence over slices of (frame, y, x); it is looked at after
+        the last slice of k-space was read
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    UsageError : the suffix is unknown
+    """
+    path = Path(path)
+    write = _by_suffix(path, SCAN_WRITERS, "a scan")
+    if write is matlab.write_scan:
+        write = partial(write, variable=variable)
+    if images is not None:
+        write = partial(_by_suffix(path, {".h5": hdf5.write_scan}, "a scan with images"), images=images)
+    write(path, scan, provenance)
+
+
+def write_mask(path: str | Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None) -> None:
+    """A mask (frame|1, y, x|1) bool as official `.mat` (v7.3) file; `x` is the number of readout samples.
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    UsageError : the suffix is unknown
+    """
+    path = Path(path)
+    _by_suffix(path, {".mat": matlab.write_mask}, "a mask")(path, mask, x, provenance)
+
+
+def write_truth(path: str | Path, image: Tensor, maps: Tensor) -> None:
+    """The noise-free truth of a simulated scan as `.npz`: image (frame, slice, y, x) and maps (coil, y, x).
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    UsageError : the suffix is unknown
+    """
+    path = Path(path)
+    _by_suffix(path, {".npz": numpy_files.write_truth}, "a truth")(path, image, maps)
+
+
+def write_images(path: str | Path, images: Sequence[Tensor] | Tensor, provenance: Mapping[str, Any] | None = None) -> None:
+    """Images as `.h5`, `.mat` (`img4ranking`), `.npz`, `.npy`, `.png` or `.gif`.
+
+    Parameters
+    ----------
+    images : a sequence over slices of (frame, y, x) tensors, complex or real, each taken once and in order;
+        a tensor (slice, frame, y, x) is one too
+    provenance : travels in the file (beside it for .npy)
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    UsageError : the suffix is unknown
+    """
+    path = Path(path)
+    _by_suffix(path, IMAGE_WRITERS, "images")(path, images, provenance)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as handle:
+            head = handle.read(HEAD)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist", "A file is needed", "Check the path") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder", "A file is needed", "Give the files in it, for example with *.mat") from error
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror})", "A readable file is needed", "Check the permissions and the disk"
+        ) from error
+    if not head:
+        raise InputError(f"{path} is empty", "A complete file is needed", "Copy or export the file again")
+    return head
+
+
+def _opened(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:
+    """The arrays of a file, and what gives its texts by name."""
+    head = _head(path)
+    for sniff, variables, text in FORMATS:
+        if sniff(head):
+            if sniff is hdf5_access.sniff:
+                hdf5.check_version(path)
+            return variables(path), partial(text, path)
+    if path.suffix and path.suffix.lower() not in SUFFIXES:
+        _by_suffix(path, SCAN_WRITERS, "a file")
+    raise InputError(
+        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside",
+        "A complete file in one of these formats is needed",
+        "Copy or export the file again, in MATLAB with save -v7.3",
+    )
+
+
+def _mask(array: StoredArray, path: Path) -> Tensor:
+    if len(array.shape) not in (2, 3) or array.is_complex:
+        numbers = "complex" if array.is_complex else "real"
+        raise InputError(
+            f"{path} holds {numbers} numbers of shape {array.shown_shape}",
+            "A mask has real numbers and two axes (y, x) or three (frame, y, x)",
+            "Give the mask file",
+        )
+    values = array.load(str(path))
+    mask = values != 0
+    if not np.array_equal(mask, values) or not mask.any():
+        raise InputError(
+            f"{path} ({say(array.name)}) is not a mask", "A mask holds zeros and at least one 1, nothing else", "Give the mask file"
+        )
+    return simplify_mask(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])))
+
+
+def _by_suffix(path: Path, writers: Mapping[str, Callable[..., None]], what: str) -> Callable[..., None]:
+    writer = writers.get(path.suffix.lower())
+    if writer is None:
+        raise UsageError(
+            f"The suffix {path.suffix or '(none)'} of {path.name} is not known for {what}",
+            f"Known are {', '.join(writers)}",
+            "Give a file name with one of these",
+        )
+    return writer

@@ -1,0 +1,90 @@
+"""Our own .h5: scans (`kspace`, optional `mask` and reference `image`) and images (`image`), written slice by slice.
+
+Layout: root attributes `cmrrecon_format` (1), `acquisition` and `provenance` (JSON); datasets `kspace`
+(frame, slice, coil, y, x) complex64, `mask` (frame|1, y, x|1) uint8, `image` (frame, slice, y, x) complex64 or
+float32. One chunk holds one frame of one slice, uncompressed for speed; all of the file carries checksums.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cmrrecon.errors import InputError
+from cmrrecon.formats.atomic import atomic
+from cmrrecon.formats.hdf5_access import number
+from cmrrecon.formats.hdf5_output import Hdf5Output, created
+from cmrrecon.formats.names import acquisition_to_json
+from cmrrecon.formats.tensors import image_array
+from cmrrecon.scan import Scan
+
+FORMAT = 1
+# This version of the HDF5 layout puts a checksum on every structure.
+OPTIONS = {"libver": ("v110", "v110")}
+
+
+def check_version(path: Path) -> bool:
+    """Whether this is our own file. Raises InputError if a later version of the layout was used."""
+    version = number(path, "cmrrecon_format")
+    if version is not None and version > FORMAT:
+        raise InputError(
+            f"{path} has layout {version} of cmrrecon's .h5",
+            f"This version reads layouts up to {FORMAT}",
+            "Update cmrrecon",
+        )
+    return version is not None
+
+
+def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None, images: Sequence[Tensor] | None = None) -> None:
+    """A scan, optionally with reference images: a sequence over slices of (frame, y, x).
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    with atomic(path) as temporary, created(temporary, **OPTIONS) as output:
+        with output.storing():
+            _write_head(output, provenance)
+            output.set_text("acquisition", acquisition_to_json(scan.acquisition))
+            coils, y, x = scan.shape[2:]
+            kspace = output.file.create_dataset("kspace", scan.shape, "c8", chunks=(1, 1, coils, y, x), fletcher32=True)
+            if scan.mask is not None:
+                mask = scan.mask.cpu().numpy().astype("u1")
+                output.file.create_dataset("mask", data=mask, chunks=mask.shape, fletcher32=True)
+        for index in range(scan.shape[1]):
+            series = scan.read_slice(index).cpu().numpy()
+            with output.storing():
+                kspace[:, index] = series
+        if images is not None:
+            _write_images(output, images)
+
+
+def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:
+    """Images: a sequence over slices of (frame, y, x), complex or real, taken one after the other.
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    with atomic(path) as temporary, created(temporary, **OPTIONS) as output:
+        with output.storing():
+            _write_head(output, provenance)
+        _write_images(output, images)
+
+
+def _write_head(output: Hdf5Output, provenance: Mapping[str, Any] | None) -> None:
+    output.file.attrs["cmrrecon_format"] = FORMAT
+    output.set_provenance(provenance)
+
+
+def _write_images(output: Hdf5Output, images: Sequence[Tensor]) -> None:
+    dataset = None
+    for index in range(len(images)):
+        image = image_array(images[index])
+        frames, y, x = image.shape
+        with output.storing():
+            if dataset is None:
+                shape = (frames, len(images), y, x)
+                dataset = output.file.create_dataset("image", shape, image.dtype, chunks=(1, 1, y, x), fletcher32=True)
+            dataset[:, index] = image

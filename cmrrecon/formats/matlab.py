@@ -1,0 +1,85 @@
+"""MATLAB v7.3 files in the official layouts of CMRxRecon, written slice by slice. Reading is in `hdf5_access`.
+
+HDF5 stores the axes of a MATLAB array in reverse: what MATLAB calls (nx, ny, nc, nz, nt) is (frame, slice, coil, y, x).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from cmrrecon import __version__
+from cmrrecon.formats.atomic import atomic
+from cmrrecon.formats.hdf5_output import Hdf5Output, created
+from cmrrecon.formats.names import is_timeless
+from cmrrecon.scan import Scan
+
+USER_BLOCK = 512
+COMPLEX_SINGLE = np.dtype([("real", "<f4"), ("imag", "<f4")])
+
+
+def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None, variable: str | None = None) -> None:
+    """K-space as complex single, (nx, ny, nc, nz, nt) in MATLAB, without nt for blackblood, T1w and T2w.
+
+    `variable` is by default `kus` for an undersampled scan, else `kspace` for 2025 and `kspace_full` before.
+    The mask goes to a file of its own (`write_mask`).
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    frames, slices = scan.shape[:2]
+    with_frames = frames > 1 or not is_timeless(scan.acquisition.base)
+    shape = scan.shape if with_frames else scan.shape[1:]
+    chunks = (1,) * (len(shape) - 2) + shape[-2:]
+    with _created(path, provenance) as output:
+        with output.storing():
+            name = variable or default_variable(scan)
+            dataset = output.file.create_dataset(name, shape, COMPLEX_SINGLE, chunks=chunks, compression="gzip", compression_opts=3)
+            dataset.attrs["MATLAB_class"] = np.bytes_("single")
+        for index in range(slices):
+            series = np.ascontiguousarray(scan.read_slice(index).cpu().numpy()).view(COMPLEX_SINGLE)
+            with output.storing():
+                if with_frames:
+                    dataset[:, index] = series
+                else:
+                    dataset[index] = series[0]
+
+
+def default_variable(scan: Scan) -> str:
+    """The official name of the k-space variable: `kus`, `kspace` (2025) or `kspace_full`."""
+    if scan.acquisition.pattern is not None if scan.mask is None else not bool(scan.mask.all()):
+        return "kus"
+    return "kspace" if scan.acquisition.year == 2025 else "kspace_full"
+
+
+def write_mask(path: Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None) -> None:
+    """A mask (frame|1, y, x|1) as double zeros and ones, (nx, ny) or (nx, ny, nt) in MATLAB; lines are repeated along x.
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    full = mask.expand(*mask.shape[:2], x).cpu().numpy().astype("<f8")
+    values = full[0] if len(full) == 1 else full
+    with _created(path, provenance) as output, output.storing():
+        dataset = output.file.create_dataset("mask", data=values, chunks=values.shape, compression="gzip", compression_opts=3)
+        dataset.attrs["MATLAB_class"] = np.bytes_("double")
+
+
+@contextmanager
+def _created(path: Path, provenance: Mapping[str, Any] | None) -> Iterator[Hdf5Output]:
+    with atomic(path) as temporary:
+        with created(temporary, userblock_size=USER_BLOCK) as output:
+            with output.storing():
+                output.set_provenance(provenance)
+            yield output
+        created_on = datetime.now(UTC).strftime("%a %b %d %H:%M:%S %Y")
+        header = f"MATLAB 7.3 MAT-file, Platform: cmrrecon {__version__}, Created on: {created_on} HDF5 schema 1.00 ."
+        with open(temporary, "r+b") as handle:
+            # 116 bytes of text, 8 of subsystem offset, version 0x0200, byte order.
+            handle.write(header.encode().ljust(116) + bytes(8) + b"\x00\x02IM")

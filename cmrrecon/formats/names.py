@@ -1,0 +1,175 @@
+"""What the official file and folder names of CMRxRecon 2023, 2024 and 2025 tell, and how to make such names."""
+
+import json
+import re
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from cmrrecon.errors import UsageError
+from cmrrecon.scan import Acquisition
+
+SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".png", ".gif", ".csv")
+
+# First word of the base name, in lower case -> modality folder. Whole words: T1map is a prefix of T1mappost.
+MODALITIES = {
+    "cine": "Cine",
+    "t1map": "Mapping",
+    "t1mappost": "Mapping",
+    "t2map": "Mapping",
+    "t2smap": "Mapping",
+    "aorta": "Aorta",
+    "tagging": "Tagging",
+    "flow2d": "Flow2d",
+    "blackblood": "BlackBlood",
+    "perfusion": "Perfusion",
+    "t1rho": "T1rho",
+    "lge": "LGE",
+    "t1w": "T1w",
+    "t2w": "T2w",
+}
+TIMELESS = ("BlackBlood", "T1w", "T2w")  # 4-D in MATLAB: no frame axis
+ONLY_2024 = ("Aorta", "Tagging")
+ONLY_2025 = ("Perfusion", "T1rho", "LGE", "T1w", "T2w")
+
+# kus/mask + official pattern (ktRadial) or one of ours in the same manner (Poisson) + nominal R, if known.
+SAMPLING = r"_(?P<pattern>(?:kt)?[A-Z][A-Za-z]*)(?P<acceleration>\d+(?:\.\d+)?)"
+STEM = re.compile(rf"(?P<base>.+?)(?:_(?P<kind>mask|kus)(?P<sampling>{SAMPLING})?|_ks|_truth)?")
+
+
+def parse_name(path: str | Path, variable: str = "") -> Acquisition:
+    """What the file name, its folders and the name of the variable tell of a scan; None where they are silent.
+
+    2023 `.../AccFactor08/P001/cine_sax.mat`; 2024 `.../UnderSample_Task2/P002/cine_lvot_kus_ktRadial20.mat`;
+    2025 `.../UnderSample_TaskR1/Center001/UIH_30T_umr780/P007/cine_lax_4ch_kus_Uniform8.mat`.
+    """
+    path = Path(path).absolute()
+    folders = path.parts[:-1]
+    found = STEM.fullmatch(_stem(path))
+    base = found["base"] if found else "scan"
+    modality = modality_of(base)
+    pattern = acceleration = None
+    factor = _first(r"AccFactor(\d+)", folders)
+    if found and found["pattern"]:
+        pattern, acceleration = _our_pattern(found["pattern"]), float(found["acceleration"])
+    elif factor:
+        pattern, acceleration = "uniform", float(factor)
+    centre = _first(r"(Center\d+)", folders)
+    after = folders[folders.index(centre) + 1 :] if centre else ()
+    return Acquisition(
+        base=base,
+        modality=modality,
+        year=_year(folders, variable, modality),
+        centre=centre,
+        vendor=_first(r"([A-Za-z]+_\d+T_.+)", after[:1]),
+        subject=_first(r"(P\d{3,})", folders[-1:]),
+        pattern=pattern,
+        acceleration=acceleration,
+    )
+
+
+def modality_of(base: str) -> str | None:
+    """Modality folder of a base name: `cine_lax_4ch` is Cine, `T1mappost` is Mapping; None if it is not official."""
+    return MODALITIES.get(base.split("_")[0].lower())
+
+
+def is_timeless(base: str) -> bool:
+    """Whether official files of this base name have no frame axis (blackblood, T1w, T2w)."""
+    return modality_of(base) in TIMELESS
+
+
+def kus_name(base: str, pattern: str | None, acceleration: float | None) -> str:
+    """File name of undersampled k-space: `cine_sax`, `kt-gaussian`, 8 -> `cine_sax_kus_ktGaussian8.mat`.
+
+    `cine_sax_kus.mat` where pattern or nominal R is not known.
+    """
+    return f"{base}_kus{_sampling(pattern, acceleration)}.mat"
+
+
+def mask_name(base: str, pattern: str | None, acceleration: float | None) -> str:
+    """File name of its mask: `cine_sax_mask_ktGaussian8.mat`, or `cine_sax_mask.mat`."""
+    return f"{base}_mask{_sampling(pattern, acceleration)}.mat"
+
+
+def mask_path_for(path: str | Path) -> Path | None:
+    """The mask file that belongs to a k-space file by the official rules, if there is one on the disk.
+
+    2023: `<base>_mask` beside `<base>`. 2024, 2025: `<base>_mask_<P><R>` beside `<base>_kus_<P><R>`, or in the tree
+    where `UnderSample_<Task>` reads `Mask_<Task>` (or `Mask_TaskAll`).
+    """
+    path = Path(path)
+    stem = _stem(path)
+    found = STEM.fullmatch(stem)
+    if found and found["kind"] == "kus":
+        name = f"{found['base']}_mask{found['sampling'] or ''}"
+        folders = [path.parent, *_mask_folders(path.absolute().parent)]
+    else:
+        name, folders = f"{stem}_mask", [path.parent]
+    suffixes = dict.fromkeys((".mat", path.suffix))
+    candidates = (folder / (name + suffix) for folder in folders for suffix in suffixes)
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def acquisition_to_json(acquisition: Acquisition) -> str:
+    """An acquisition as one line of JSON, for our own files."""
+    return json.dumps(asdict(acquisition), sort_keys=True)
+
+
+def acquisition_from_json(text: str) -> Acquisition:
+    """The acquisition that `acquisition_to_json` wrote; what is unknown or of the wrong type is left out."""
+    try:
+        stored = json.loads(text)
+    except (ValueError, RecursionError):
+        stored = None
+    if not isinstance(stored, dict):
+        return Acquisition()
+    kinds: dict[str, Any] = {"year": int, "acs": int, "seed": int, "acceleration": int | float}
+    known = [f.name for f in fields(Acquisition)]
+    return Acquisition(**{k: v for k, v in stored.items() if k in known and isinstance(v, kinds.get(k, str)) and not isinstance(v, bool)})
+
+
+def _stem(path: Path) -> str:
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
+
+
+def _first(expression: str, folders: tuple[str, ...]) -> str | None:
+    matches = (re.fullmatch(expression, folder) for folder in reversed(folders))
+    return next((match[1] for match in matches if match), None)
+
+
+def _year(folders: tuple[str, ...], variable: str, modality: str | None) -> int | None:
+    stated = _first(r".*CMRx(?:Recon|4DFlow)(20\d\d).*", folders)
+    if stated:
+        return int(stated)
+    if _first(r"(AccFactor\d+)", folders) or variable.startswith(("kspace_sub", "kspace_single")):
+        return 2023
+    if _first(r"(Center\d+|.*TaskAll|.*Task[RS]\d)", folders) or variable == "kspace" or modality in ONLY_2025:
+        return 2025
+    if _first(r"(.*Task[12])", folders) or modality in ONLY_2024:
+        return 2024
+    return None
+
+
+def _mask_folders(folder: Path) -> list[Path]:
+    for depth, part in enumerate(folder.parts):
+        if part.startswith("UnderSample_"):
+            before, after = folder.parts[:depth], folder.parts[depth + 1 :]
+            return [Path(*before, name, *after) for name in (part.replace("UnderSample_", "Mask_", 1), "Mask_TaskAll")]
+    return []
+
+
+def _our_pattern(official: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", official).lower()
+
+
+def _sampling(pattern: str | None, acceleration: float | None) -> str:
+    if pattern is None or acceleration is None:
+        return ""
+    if not re.fullmatch(r"[a-z]+(-[a-z]+)*", pattern):
+        raise UsageError(
+            f"The pattern name {pattern!r} cannot be part of a file name",
+            "Patterns are lower-case words joined by hyphens, such as kt-gaussian",
+            "Give a known pattern",
+        )
+    official = "".join(word if word == "kt" else word.capitalize() for word in pattern.split("-"))
+    return f"_{official}{acceleration:g}"

@@ -1,0 +1,257 @@
+"""NumPy files: `.npy` holds one array, `.npz` named ones (`kspace`, `mask`, `image`, `maps`). Never any pickled objects.
+
+Arrays have our order of axes, (frame, slice, coil, y, x). In `.npz`, `acquisition` and `provenance` are JSON text;
+the provenance of a `.npy` lies beside it in `<file>.json`.
+"""
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cmrrecon.errors import InputError
+from cmrrecon.formats.arrays import Selection, StoredArray, check_size, single_precision
+from cmrrecon.formats.atomic import atomic, output_error
+from cmrrecon.formats.names import acquisition_to_json
+from cmrrecon.formats.tensors import image_array, stack_images
+from cmrrecon.provenance import to_json
+from cmrrecon.scan import Scan
+
+DEFLATE_LIMIT = 1032  # deflate cannot make data smaller than 1/1032
+LONGEST_TEXT = 2**22  # characters
+
+
+def sniff_npy(head: bytes) -> bool:
+    """Whether the first bytes of a file are .npy."""
+    return head.startswith(npy.MAGIC_PREFIX)
+
+
+def sniff_npz(head: bytes) -> bool:
+    """Whether the first bytes of a file are a zip archive."""
+    return head.startswith(b"PK\x03\x04")
+
+
+def npy_variables(path: Path) -> dict[str, StoredArray]:
+    """The one array of a .npy file, under the name "".
+
+    Raises
+    ------
+    InputError : the file is cut off or damaged, or holds objects
+    """
+    with _tolerant(path), open(path, "rb") as handle:
+        shape, fortran, dtype = _header(handle, path)
+        offset = handle.tell()
+        size, expected = handle.seek(0, 2), offset + prod(shape) * dtype.itemsize
+    if size != expected:
+        raise _damaged(path, f"it has {size} bytes and says it should have {expected}")
+    if dtype.kind not in "fiubc":
+        return {}
+    return {"": StoredArray("", shape, dtype.kind == "c", NpyReader(path, shape, dtype, offset, "F" if fortran else "C"))}
+
+
+def npz_variables(path: Path) -> dict[str, StoredArray]:
+    """The numeric arrays of a .npz file; only their headers are read.
+
+    Raises
+    ------
+    InputError : the file is cut off or damaged, holds objects, or declares more than `MAX_BYTES`
+    """
+    stored = {}
+    with _tolerant(path), zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename.endswith(".npy"):
+                name = member.filename.removesuffix(".npy")
+                shape, dtype = _member_header(archive, member, path)
+                if dtype.kind in "fiubc":
+                    stored[name] = StoredArray(name, shape, dtype.kind == "c", NpzReader(path, member.filename))
+    return stored
+
+
+def npz_text(path: Path, name: str) -> str | None:
+    """A text in a .npz file; None if there is none."""
+    with _tolerant(path), zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename == f"{name}.npy":
+                shape, dtype = _member_header(archive, member, path)
+                if dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * LONGEST_TEXT:
+                    with archive.open(member) as handle:
+                        return str(npy.read_array(handle, allow_pickle=False))
+    return None
+
+
+def sidecar(path: Path) -> Path:
+    """Where the provenance of a .npy lies: `image.npy` -> `image.npy.json`."""
+    return path.with_name(path.name + ".json")
+
+
+def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None) -> None:
+    """K-space (frame, slice, coil, y, x) as .npz with mask and acquisition, or as .npy without them.
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    if path.suffix.lower() == ".npz":
+        arrays = {"kspace": np.stack([scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1])], axis=1)}
+        if scan.mask is not None:
+            arrays["mask"] = scan.mask.cpu().numpy()
+        _write_npz(path, arrays | {"acquisition": np.array(acquisition_to_json(scan.acquisition))}, provenance)
+    else:
+        slices = (scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1]))
+        _write_npy(path, slices, scan.shape[1], provenance)
+
+
+def write_truth(path: Path, image: Tensor, maps: Tensor) -> None:
+    """The noise-free truth of a simulated scan as `.npz`: image (frame, slice, y, x) and maps (coil, y, x), complex64.
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    _write_npz(path, {"image": image.cpu().numpy(), "maps": maps.cpu().numpy()}, None)
+
+
+def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:
+    """Images (frame, slice, y, x) from a sequence over slices of (frame, y, x), as .npz (`image`) or .npy.
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    if path.suffix.lower() == ".npz":
+        _write_npz(path, {"image": stack_images(images)}, provenance)
+    else:
+        _write_npy(path, (image_array(images[index]) for index in range(len(images))), len(images), provenance)
+
+
+@dataclass(frozen=True)
+class NpyReader:
+    """Reads a piece of a .npy file through a memory map."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int
+    order: Any
+
+    def __call__(self, selection: Selection) -> NDArray[Any]:
+        """The selected piece, in memory."""
+        with _tolerant(self.path):
+            mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)
+            return single_precision(mapped[selection])
+
+
+@dataclass(frozen=True)
+class NpzReader:
+    """Reads an array of a .npz file whole at its first use, then gives pieces of it."""
+
+    path: Path
+    member: str
+
+    @cached_property
+    def values(self) -> NDArray[Any]:
+        """The array."""
+        with _tolerant(self.path), zipfile.ZipFile(self.path) as archive, archive.open(self.member) as handle:
+            return single_precision(npy.read_array(handle, allow_pickle=False))
+
+    def __call__(self, selection: Selection) -> NDArray[Any]:
+        """The selected piece, in memory."""
+        return single_precision(self.values[selection])
+
+
+def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(handle)
+    if version not in ((1, 0), (2, 0)):
+        raise _damaged(path, "it is of an unknown version or holds records")
+    shape, fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(handle)
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise InputError(
+            f"{path} holds Python objects, not numbers",
+            "Objects can run code when they are read, so they are refused",
+            "Save the arrays as numbers, with allow_pickle=False",
+        )
+    return shape, fortran, dtype
+
+
+def _member_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    if (
+        member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        or member.file_size > DEFLATE_LIMIT * member.compress_size + 1024
+    ):
+        raise _damaged(path, "it is packed in an unknown way or declares more than it can hold")
+    with archive.open(member) as handle:
+        shape, _, dtype = _header(handle, path)
+        if 0 not in shape and shape:
+            check_size(shape, dtype.itemsize, f"{path}")
+        if handle.tell() + prod(shape) * dtype.itemsize != member.file_size:
+            raise _damaged(path, "an array holds more or fewer numbers than its shape says")
+    return shape, dtype
+
+
+@contextmanager
+def _tolerant(path: Path) -> Iterator[None]:
+    try:
+        yield
+    # zipfile and numpy raise these for damaged files, each in several places.
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        EOFError,
+        NotImplementedError,
+        SyntaxError,
+        TypeError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise _damaged(path, "its structure or its data do not agree with themselves") from error
+    except Exception as error:
+        # zlib.error and tokenize.TokenError derive from Exception itself.
+        if type(error).__module__ not in ("zlib", "tokenize"):
+            raise
+        raise _damaged(path, "its structure or its data do not agree with themselves") from error
+
+
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is damaged: {reason}", "A complete NumPy file (.npy or .npz) is needed", "Copy or save the file again")
+
+
+def _write_npz(path: Path, arrays: dict[str, NDArray[Any]], provenance: Mapping[str, Any] | None) -> None:
+    if provenance is not None:
+        arrays = arrays | {"provenance": np.array(to_json(provenance))}
+    with atomic(path) as temporary, open(temporary, "wb") as handle:
+        np.savez(handle, **arrays)  # type: ignore[arg-type]
+
+
+def _write_npy(path: Path, slices: Iterator[NDArray[Any]], count: int, provenance: Mapping[str, Any] | None) -> None:
+    """Arrays (frame, ...) of all slices as one (frame, slice, ...), each put in place as it comes.
+
+    Written with seek and write: a memory map would kill the process when the disk is full.
+    """
+    with atomic(path) as temporary, open(temporary, "wb") as handle:
+        start = 0
+        for index, series in enumerate(slices):
+            if index == 0:
+                shape = (len(series), count, *series.shape[1:])
+                npy.write_array_header_1_0(handle, {"descr": npy.dtype_to_descr(series.dtype), "fortran_order": False, "shape": shape})
+                start = handle.tell()
+            for frame, values in enumerate(series):
+                handle.seek(start + (frame * count + index) * values.nbytes)
+                handle.write(np.ascontiguousarray(values).data)
+        beside = sidecar(path)
+        try:
+            beside.unlink(missing_ok=True)  # never an old provenance beside a new array
+        except OSError as error:
+            raise output_error(beside, error) from error
+    if provenance is not None:
+        with atomic(sidecar(path)) as temporary:
+            temporary.write_text(to_json(provenance) + "\n", encoding="ascii")

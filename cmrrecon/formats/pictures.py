@@ -1,0 +1,86 @@
+"""Pictures for the eye: `.png` (a montage) and `.gif` (a movie). Pixels are shown as they are, one for one.
+
+Grey runs from 0 to the 99.5th percentile of all magnitudes in the file.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from cmrrecon.errors import InputError
+from cmrrecon.formats.atomic import atomic
+from cmrrecon.formats.tensors import stack_magnitudes
+from cmrrecon.provenance import to_json
+
+FRAME_MILLISECONDS = 80
+WINDOW_PERCENTILE = 99.5
+
+
+def sniff(head: bytes) -> bool:
+    """Whether the first bytes of a file are PNG or GIF."""
+    return head.startswith((b"\x89PNG\r\n\x1a\n", b"GIF8"))
+
+
+def text(path: Path) -> str | None:
+    """The provenance in a picture; None if there is none.
+
+    Raises
+    ------
+    InputError : the picture is damaged
+    """
+    try:
+        with Image.open(path) as picture:
+            found = picture.info.get("provenance", picture.info.get("comment"))
+    # Pillow raises these for damaged files.
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is damaged", "A complete PNG or GIF picture is needed", "Make the picture again") from error
+    if isinstance(found, bytes):
+        found = found.decode("ascii", errors="replace")
+    return found if found and found.startswith("{") else None
+
+
+def write_png(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:
+    """A montage of images (a sequence over slices of (frame, y, x)): frames in columns, slices in rows.
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    grey = _grey(images)
+    frames, slices, y, x = grey.shape
+    information = PngImagePlugin.PngInfo()
+    if provenance is not None:
+        information.add_text("provenance", to_json(provenance))
+    montage = Image.fromarray(grey.transpose(1, 2, 0, 3).reshape(slices * y, frames * x))
+    with atomic(path) as temporary, open(temporary, "wb") as handle:
+        montage.save(handle, "PNG", pnginfo=information)
+
+
+def write_gif(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:
+    """A movie over frames that repeats for ever, slices side by side. Images as for `write_png`.
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    grey = _grey(images)
+    slices, y, x = grey.shape[1:]
+    movie = [Image.fromarray(frame.transpose(1, 0, 2).reshape(y, slices * x)) for frame in grey]
+    comment = to_json(provenance).encode() if provenance is not None else b""
+    content = io.BytesIO()
+    movie[0].save(content, "GIF", save_all=True, append_images=movie[1:], duration=FRAME_MILLISECONDS, loop=0, comment=comment)
+    with atomic(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
+
+
+def _grey(images: Sequence[Tensor]) -> NDArray[np.uint8]:
+    magnitude = stack_magnitudes(images)
+    top = np.percentile(magnitude, WINDOW_PERCENTILE) or 1.0
+    grey: NDArray[np.uint8] = (np.clip(magnitude / top, 0, 1) * 255).round().astype(np.uint8)
+    return grey

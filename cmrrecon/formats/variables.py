@@ -1,0 +1,71 @@
+"""Which variable of a file is k-space, mask or images: the names of every year, and what is told when it is none of them."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from cmrrecon.errors import InputError
+from cmrrecon.formats.arrays import StoredArray
+
+Kind = Literal["kspace", "mask", "image"]
+
+# In order of preference where a file holds several.
+NAMES: dict[Kind, tuple[str, ...]] = {
+    "kspace": ("kspace", "kspace_full", "kus", r"kspace_sub\d+", "kspace_single_full", r"kspace_single_sub\d+", "Recon_ks"),
+    "mask": ("mask", r"mask\d+"),
+    "image": ("img4ranking", "image"),
+}
+WORDS: dict[Kind, str] = {"kspace": "k-space", "mask": "a sampling mask", "image": "images"}
+FULLY_SAMPLED = ("kspace", "kspace_full", "kspace_single_full")
+FLOW_4D = re.compile(r"kdata_full|kdata_kt\w+|coilmap|segmask|usmask\w*")
+
+
+def choose(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> tuple[StoredArray, tuple[str, ...]]:
+    """The variable that holds `kind`, and what had to be assumed.
+
+    Raises
+    ------
+    InputError : there is none, it is of another kind, or several could be meant
+    """
+    found = matching(stored, kind)
+    if found:
+        others = "" if len(found) == 1 else f"{path} also holds {say(found[1:])}; {say(found[:1])} was taken."
+        return stored[found[0]], (others,) if others else ()
+    flow = [name for name in stored if FLOW_4D.fullmatch(name)]
+    if flow:
+        raise InputError(
+            f"{path} is a 4-D flow file of CMRx4DFlow2026 (variable {say(flow)})",
+            "4-D flow with two phase-encode axes is not supported yet",
+            "Use files of CMRxRecon 2023, 2024 or 2025",
+        )
+    wanted = WORDS[kind]
+    for other in NAMES:
+        if matching(stored, other):
+            raise InputError(
+                f"{path} holds {WORDS[other]} (variable {say(matching(stored, other))})",
+                f"A file with {wanted} is needed",
+                f"Give the file that holds {wanted}",
+            )
+    if len(stored) == 1 and kind != "image":
+        name, array = next(iter(stored.items()))
+        return array, ((f"{path}: variable {say([name])} was taken as {wanted}, the only one in the file.",) if name else ())
+    if len(stored) == 1 and "" in stored:
+        return stored[""], ()
+    raise InputError(
+        f"{path} holds no variable known as {wanted}" + (f" (it holds {say(stored)})" if stored else " and no numeric array"),
+        f"One named {' or '.join(re.sub(r'.d.', '##', name) for name in NAMES[kind])} is needed",
+        "Rename the variable, or give another file",
+    )
+
+
+def say(names: object) -> str:
+    """Names of variables for a message: at most four, printable and short whatever the file holds."""
+    listed = list(names) if isinstance(names, list | Mapping) else [names]
+    short = ["".join(c if c.isalnum() or c in "_-#" else "?" for c in str(name))[:40] for name in listed[:4]]
+    return ", ".join(short) + (", ..." if len(listed) > 4 else "")
+
+
+def matching(stored: Mapping[str, StoredArray], kind: Kind) -> list[str]:
+    """The names in a file that are official names of this kind, the preferred ones first."""
+    return [name for expression in NAMES[kind] for name in stored if re.fullmatch(expression, name)]

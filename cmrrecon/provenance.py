@@ -1,0 +1,128 @@
+"""Where a result comes from: the small dictionary that travels inside every file the toolkit writes."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from cmrrecon import __version__
+from cmrrecon.errors import InputError
+
+NOTICE = "research use only, not for diagnosis"
+
+
+def make(
+    command: str,
+    *,
+    config: Mapping[str, Any],
+    inputs: Sequence[str | Path],
+    device: str | None = None,
+    seed: int | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
+    """Provenance of one result. Says nothing of the machine, its users or its folders.
+
+    Parameters
+    ----------
+    command : the command line; absolute paths in it are cut to their last part
+    config : all that determines the result besides the inputs (options, weights digest); paths are cut as above
+    inputs : the files the result was made from; their names and SHA-256 are kept
+    device, seed : as used
+    extra : further JSON values, for the reader of the file only
+
+    Raises
+    ------
+    InputError : an input cannot be read
+    """
+    settings = _plain(config)
+    return {
+        "cmrrecon": __version__,
+        "command": " ".join(_without_folder(word) for word in command.split()),
+        "config": settings,
+        "config_hash": _digest(settings),
+        "inputs": [{"name": Path(path).name, "sha256": file_digest(path)} for path in inputs],
+        "seed": seed,
+        "device": device,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "notice": NOTICE,
+        **_plain(extra),
+    }
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a whole file, in hexadecimal.
+
+    Raises
+    ------
+    InputError : the file cannot be read
+    """
+    try:
+        with open(path, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or 'input error'})",
+            "A readable file is needed to note its digest",
+            "Check the path and the permissions",
+        ) from error
+
+
+def recipe_hash(provenance: Mapping[str, Any]) -> str:
+    """Digest of what determines a result: version, config, digests of the inputs in order, seed. Equal hash, equal recipe."""
+    inputs = [entry["sha256"] for entry in provenance["inputs"]]
+    return _digest([provenance["cmrrecon"], provenance["config_hash"], inputs, provenance["seed"]])
+
+
+def to_json(provenance: Mapping[str, Any]) -> str:
+    """One line of ASCII JSON with sorted keys: equal dictionaries give equal text."""
+    return json.dumps(provenance, sort_keys=True, ensure_ascii=True)
+
+
+def from_json(text: str) -> dict[str, Any]:
+    """The dictionary that `to_json` wrote.
+
+    Raises
+    ------
+    InputError : the text is not a JSON object
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        value = error
+    if not isinstance(value, dict):
+        raise InputError(
+            "The provenance stored in the file is not a JSON object",
+            "A file written by cmrrecon holds one",
+            "Make the file again",
+        )
+    return value
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it, absolute paths without their folders (they often name a user)."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _without_folder(str(value))
+
+
+def _without_folder(word: str) -> str:
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    if value.startswith(("/", "~")):
+        value = PurePosixPath(value).name
+    elif PureWindowsPath(value).is_absolute():
+        value = PureWindowsPath(value).name
+    return option + equals + value

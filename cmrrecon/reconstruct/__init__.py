@@ -1,0 +1,1 @@
+"""A scan in, images out: the methods and how they are run."""

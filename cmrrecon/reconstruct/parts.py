@@ -1,0 +1,55 @@
+"""Finished slices of an output that is not finished yet, so that a killed run loses one slice at most."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmrrecon.formats.atomic import atomic
+
+
+class Parts(Sequence[Tensor]):
+    """The slices of one result, each in its own file in a hidden folder beside the output.
+
+    The folder's name holds the recipe, so only the same recipe goes on from there. As a sequence it
+    gives slice after slice (frame, y, x), mapped from disk rather than held in memory.
+    """
+
+    def __init__(self, output: Path, recipe: str, slices: Sequence[int]) -> None:
+        self.folder = output.parent / f".{output.name}.{recipe[:12]}.parts"
+        self.slices = tuple(slices)
+
+    def _file(self, index: int) -> Path:
+        return self.folder / f"slice-{index:04d}.npy"
+
+    def missing(self) -> list[int]:
+        """The scan's slice numbers that are not finished."""
+        return [z for z in self.slices if not self._file(z).exists()]
+
+    def save(self, index: int, images: Tensor) -> None:
+        """Store the images (frame, y, x) of the scan's slice `index`."""
+        with atomic(self._file(index)) as temporary, open(temporary, "wb") as file:
+            np.save(file, images.cpu().numpy())
+
+    def remove(self) -> None:
+        """Forget all parts."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return torch.from_numpy(np.load(self._file(self.slices[index]), mmap_mode="c", allow_pickle=False))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))

@@ -1,0 +1,48 @@
+"""A scan in, images out: slice after slice, on the chosen device."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from cmrrecon.errors import UsageError
+from cmrrecon.reconstruct.methods import Method
+from cmrrecon.reconstruct.parts import Parts
+from cmrrecon.scan import Scan
+
+
+def choose_device(asked: str) -> torch.device:
+    """`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`. Asking for the CPU never touches CUDA.
+
+    Raises
+    ------
+    UsageError : no such device, or none on this machine
+    """
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if asked == "cpu":
+        return torch.device("cpu")
+    kind, _, number = asked.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise UsageError(f"The device is {asked!r}", "Devices are auto, cpu, cuda and cuda:N", "Use --device auto")
+    count = torch.cuda.device_count()
+    if int(number or 0) >= count:
+        raise UsageError(f"The device is {asked!r}, but PyTorch sees {count} CUDA devices", "The device must exist", "Use --device auto")
+    return torch.device(asked)
+
+
+def reconstruct_slices(
+    scan: Scan,
+    method: Method,
+    options: Mapping[str, Any],
+    parts: Parts,
+    device: torch.device,
+    on_slice: Callable[[], None],
+) -> None:
+    """Reconstruct every slice that `parts` misses and store it there.
+
+    Only one series is in memory at a time. `on_slice` is called after each.
+    """
+    for index in parts.missing():
+        parts.save(index, method(scan.series(index).to(device), options))
+        on_slice()

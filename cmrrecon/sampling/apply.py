@@ -1,0 +1,85 @@
+"""Putting a sampling mask on a fully sampled scan, slice by slice as it is read."""
+
+import os
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.sampling.make import find_pattern, make_mask, official_acs
+from cmrrecon.scan import Scan
+
+DEFAULT_YEAR = 2025
+
+
+def undersample(
+    scan: Scan, pattern: str, acceleration: float, *, acs: int | None = None, seed: int | None = None, year: int | None = None
+) -> Scan:
+    """The scan as if it had been measured with fewer samples; slices are read and masked only when asked for.
+
+    Parameters
+    ----------
+    scan : a fully sampled scan
+    pattern, acceleration, acs, seed : see `make_mask`
+    year : whose ACS and peculiarities; None: the scan's year, else 2025
+
+    Returns
+    -------
+    Scan with this mask, and an acquisition that names pattern, R, ACS and (for random patterns) seed
+
+    Raises
+    ------
+    UsageError : see `make_mask`
+    InputError : the scan is undersampled already
+    """
+    year = year or scan.acquisition.year or DEFAULT_YEAR
+    acs = official_acs(year) if acs is None else acs
+    frames, _, _, y, x = scan.shape
+    mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed, year=year)
+    used_seed = seed if find_pattern(pattern).random else None
+    return apply_mask(scan, mask, pattern=pattern, acceleration=float(acceleration), acs=acs, seed=used_seed)
+
+
+def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
+    """The scan with its k-space set to zero outside `mask`; slices are read and masked only when asked for.
+
+    Parameters
+    ----------
+    scan : a fully sampled scan
+    mask : Tensor (frame|1, y, x|1) bool
+    acquisition_changes : fields of the acquisition that the mask determines, such as pattern and acceleration
+
+    Raises
+    ------
+    UsageError : the mask does not fit the scan
+    InputError : the scan is undersampled already
+    """
+    frames, _, _, y, x = scan.shape
+    where = scan.path or "the scan"
+    fits = mask.ndim == 3 and mask.shape[0] in (1, frames) and mask.shape[1] == y and mask.shape[2] in (1, x)
+    if not fits or mask.dtype != torch.bool:
+        raise UsageError(
+            f"The mask has shape {tuple(mask.shape)} and type {mask.dtype}",
+            f"For {where} a bool mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
+            "Make a mask for this scan",
+        )
+    if scan.mask is not None and not bool(scan.mask.all()):
+        raise InputError(
+            f"{where[0].upper()}{where[1:]} is undersampled already",
+            "Undersampling starts from fully sampled k-space",
+            "Give the fully sampled file, or reconstruct this one as it is",
+        )
+
+    def read_slice(index: int) -> Tensor:
+        kspace = scan.read_slice(index)
+        return kspace * mask.to(kspace.device)[:, None]
+
+    return replace(scan, read_slice=read_slice, mask=mask, acquisition=replace(scan.acquisition, **acquisition_changes))
+
+
+def default_seed(name: str) -> int:
+    """A seed from 1 to 1000 (the official range) that depends on a file's name only, so that a file always gets the same mask."""
+    return zlib.crc32(os.fsencode(name)) % 1000 + 1

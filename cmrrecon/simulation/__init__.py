@@ -1,0 +1,6 @@
+"""Phantoms and acquisition: what makes k-space when there is no scanner."""
+
+from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
+from cmrrecon.simulation.scans import KINDS, Simulated, simulate
+
+__all__ = ["KINDS", "Simulated", "acquire", "coil_maps", "noise_sigma", "simulate"]

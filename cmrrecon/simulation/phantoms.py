@@ -1,0 +1,134 @@
+"""The scenes: what a chest with a beating heart looks like to each kind of scan, before any coil or noise.
+
+Everything is drawn from the seed: the same seed gives the same numbers, and seeds differ as people do. Shapes are defined in
+millimetres of `shapes.FIELD_OF_VIEW`, so any matrix size shows the same chest.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cmrrecon.errors import UsageError
+from cmrrecon.simulation.heart import Heart, heart_layers, surroundings
+from cmrrecon.simulation.kinetics import bolus
+from cmrrecon.simulation.shapes import generator, grid, uniform
+from cmrrecon.simulation.thorax import Thorax, thorax_layers
+from cmrrecon.simulation.tissues import cine_signals, inversion_recovery, paint, saturation_recovery, t2_preparation
+
+# MOLLI 4-(1)-3-(1)-2 at 900 ms between beats, three inversions 80 ms apart, sorted; and the T2 preparations of CMRxRecon.
+INVERSION_TIMES = (100.0, 180.0, 260.0, 1000.0, 1080.0, 1160.0, 1900.0, 1980.0, 2800.0)
+PREPARATION_TIMES = (0.0, 35.0, 55.0)
+DIASTASIS = 0.72  # phase of the cycle in which the heart is nearly still and single images are taken
+PASSAGE = 40.0  # s that a perfusion scan watches
+SATURATION_DELAY = 100.0  # ms
+RELAXIVITY = 4.5e-3  # 1/ms per mmol/l, of a gadolinium agent in blood at 3 T
+
+
+class Phantom(NamedTuple):
+    """Images (frame, slice, y, x) complex64 and, for mapping, the weighting times (frame, slice) in ms."""
+
+    image: Tensor
+    times: Tensor | None = None
+
+
+def positions(slices: int) -> list[float]:
+    """Where the slices lie between the base (0) and the apex (1) of the heart: the middles of equal parts."""
+    return [(i + 0.5) / slices for i in range(slices)]
+
+
+def receive_field(rows: Tensor, columns: Tensor, seed: int) -> Tensor:
+    """Smooth complex field (y, x) that multiplies the image: surface coils brighten the front, and phase varies slowly.
+
+    The phase is a polynomial of second order and a blob under the heart, where lung and liver disturb the main field.
+    """
+    random = generator(seed, "receive field")
+    v, u = rows / 160, columns / 160
+    c = torch.randn(6, generator=random) * torch.tensor([1.5, 0.8, 0.8, 0.4, 0.4, 0.4])
+    blob = torch.exp(-((rows - uniform(5, 35, random)) ** 2 + (columns - uniform(-20, 40, random)) ** 2) / (2 * 35.0**2))
+    phase = c[0] + c[1] * u + c[2] * v + c[3] * u * v + c[4] * u**2 + c[5] * v**2 + uniform(0.5, 1.1, random) * blob
+    shade = 0.9 * torch.exp(-0.35 * v - 0.15 * u + 0.12 * (u**2 + v**2))
+    return torch.polar(shade.expand_as(phase), phase)
+
+
+def scene(
+    slices: int, y: int, x: int, seed: int, phase: Tensor, signals: dict[str, Tensor], moved: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """Images (frame, slice, y, x) complex64 of one person; phase and signals may each change from frame to frame or stay.
+
+    Parameters
+    ----------
+    slices, y, x : sizes
+    seed : who it is
+    phase : Tensor (frame|1,), fraction of the heart cycle
+    signals : signal of each tissue, (frame|1,), as the functions of `tissues` give
+    moved : displacement (y, x) of the whole heart, each Tensor (frame,) in mm
+    """
+    rows, columns = grid(y, x)
+    thorax, heart = Thorax.draw(seed), Heart.draw(seed)
+    field = receive_field(rows, columns, seed)
+    frames = max(len(phase), *(len(signal) for signal in signals.values()))
+    near = surroundings(heart, rows, columns)
+    images = []
+    for position in positions(slices):
+        image = paint(thorax_layers(thorax, position, rows, columns), signals).expand(frames, y, x).clone()
+        layers = heart_layers(heart, position, phase, rows[near[0]], columns[:, near[1]], moved)
+        image[:, *near] = paint(layers, signals, image[:, *near])
+        images.append(image * field)
+    return torch.stack(images, 1)
+
+
+def cine(frames: int, slices: int, y: int, x: int, seed: int) -> Phantom:
+    """Balanced SSFP cine of one heart cycle from the R wave on; frame `frames` would be frame 0 again."""
+    return Phantom(scene(slices, y, x, seed, torch.arange(frames) / frames, cine_signals()))
+
+
+def perfusion(frames: int, slices: int, y: int, x: int, seed: int) -> Phantom:
+    """First pass of a contrast bolus by saturation recovery; flow is poor in the inner half of a part of the wall.
+
+    The frames are spread over 40 s. Each is taken at nearly the same phase of the heart, which moves by a few millimetres
+    as the breath-hold gives way.
+    """
+    random = generator(seed, "perfusion")
+    times = PASSAGE * (torch.arange(frames) + 0.5) / frames
+    added_rate = {tissue: RELAXIVITY * concentration for tissue, concentration in bolus(times).items()}
+    phase = DIASTASIS + 0.01 * torch.randn(frames, generator=random)
+    breath = torch.sin(2 * math.pi * times / uniform(6, 9, random)) * times / PASSAGE + 0.2 * torch.randn(frames, generator=random)
+    moved = (2.0 * breath, 0.6 * breath)
+    return Phantom(scene(slices, y, x, seed, phase, saturation_recovery(SATURATION_DELAY, added_rate), moved))
+
+
+def t1map(frames: int, slices: int, y: int, x: int, seed: int) -> Phantom:
+    """Inversion recovery at the first `frames` of the MOLLI times, signed: tissue that is still inverted has the opposite phase.
+
+    Raises
+    ------
+    UsageError : more frames than there are inversion times
+    """
+    times = weighting_times("t1map", INVERSION_TIMES, frames)
+    image = scene(slices, y, x, seed, torch.tensor([DIASTASIS]), inversion_recovery(times))
+    return Phantom(image, times[:, None].repeat(1, slices))
+
+
+def t2map(frames: int, slices: int, y: int, x: int, seed: int) -> Phantom:
+    """T2 decay at the first `frames` of the T2 preparation times.
+
+    Raises
+    ------
+    UsageError : more frames than there are preparation times
+    """
+    times = weighting_times("t2map", PREPARATION_TIMES, frames)
+    image = scene(slices, y, x, seed, torch.tensor([DIASTASIS]), t2_preparation(times))
+    return Phantom(image, times[:, None].repeat(1, slices))
+
+
+def weighting_times(kind: str, times: tuple[float, ...], frames: int) -> Tensor:
+    """The first `frames` of the times in ms, (frame,)."""
+    if frames > len(times):
+        raise UsageError(
+            f"{frames} frames of {kind} were asked for",
+            f"There are {len(times)} weightings, one a frame",
+            f"Ask for at most {len(times)} frames",
+        )
+    return torch.tensor(times[:frames])

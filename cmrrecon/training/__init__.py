@@ -1,0 +1,1 @@
+"""Training: the store of preprocessed scans."""

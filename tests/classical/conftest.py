@@ -1,0 +1,61 @@
+"""A small simulated cine, and the measured data that show how good a method is."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from cmrrecon.physics.fourier import fft2c
+from cmrrecon.scan import Series
+
+
+@pytest.fixture(scope="session")
+def cine():
+    """Makes (series, truth): a beating ring in a body, smooth coil maps, faint noise, every `step`-th line and ACS lines."""
+
+    def make(coils=4, step=3, acs=12, frames=2, shape=(45, 56), radial=False):
+        ny, nx = shape
+        y, x = torch.meshgrid(torch.linspace(-1, 1, ny), torch.linspace(-1, 1, nx), indexing="ij")
+        truth = []
+        for t in range(frames):
+            radius = ((y - 0.1) ** 2 + (x + 0.1) ** 2).sqrt()
+            ring = ((radius > 0.2) & (radius < 0.35 + 0.03 * t)).float()
+            truth.append((((y / 0.8) ** 2 + (x / 0.6) ** 2 < 1) * (0.6 + ring)) * torch.exp(0.5j * x))
+        truth = torch.stack(truth).to(torch.complex64)
+        angles = 2 * torch.pi * torch.arange(coils) / coils
+        maps = torch.stack(
+            [torch.exp(-((y - 1.1 * a.sin()) ** 2 + (x - 1.1 * a.cos()) ** 2) / 2 + 1j * (a + y * a.sin())) for a in angles]
+        ).to(torch.complex64)
+        maps /= torch.linalg.vector_norm(maps, dim=0)
+        noise = torch.randn((frames, coils, ny, nx), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+        mask = torch.zeros((1, ny, nx if radial else 1), dtype=torch.bool)
+        mask[:, ::step] = True
+        if radial:
+            mask |= torch.rand(mask.shape, generator=torch.Generator().manual_seed(1)) < 0.3
+        start = ny // 2 - acs // 2
+        mask[:, start : start + acs] = True
+        return Series((fft2c(maps * truth[:, None]) + 2e-3 * noise) * mask[:, None], mask), truth
+
+    return make
+
+
+def complex_from(file: Path) -> torch.Tensor:
+    """The only array of an HDF5 file of {real, imag}, as h5py shows it."""
+    with h5py.File(file) as opened:
+        data = opened[next(key for key in opened if not key.startswith("#"))][()]
+    return torch.from_numpy((data["real"] + 1j * data["imag"]).astype(np.complex64))
+
+
+@pytest.fixture
+def measured_heart(real_data):
+    """One measured frame of ten coils, 32 of 162 lines."""
+    kspace = complex_from(real_data / "CMRxRecon2025-P003-pair/underkslice.mat").permute(2, 1, 0)[None].contiguous()
+    return Series(kspace, (kspace != 0).all(1).all(-1, keepdim=True))
+
+
+@pytest.fixture
+def measured_head(real_data):
+    """Fully sampled k-space (1, 16, 96, 96) of a head."""
+    return complex_from(real_data / "mchiew-SENSE-tutorial/raw_data.mat")[None, :, 0]

@@ -1,0 +1,90 @@
+import pytest
+import scipy.io
+import torch
+
+from cmrrecon.classical.grappa import Interpolator, grappa
+from cmrrecon.classical.zero_filled import zero_filled
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.scan import Series
+
+
+def psnr(image, reference):
+    return float(10 * torch.log10(reference.max() ** 2 / (image - reference).square().mean()))
+
+
+def test_equals_the_official_program(golden):
+    expected = scipy.io.loadmat(golden / "metrics/recon/recon_uniform4.mat")
+    kus, official = (torch.from_numpy(expected[name].transpose(2, 1, 0).copy()) for name in ("kus", "grappa_kspace"))
+    measured = (kus != 0).all(0).all(-1)
+    filled = Interpolator(kus[:, 12:28], kernel=5, weight=0.01)(kus, measured)
+    torch.testing.assert_close(filled, official, atol=1e-10, rtol=1e-9)
+    images = torch.from_numpy(expected["grappa_sos"].T.copy())
+    torch.testing.assert_close(rss(ifft2c(filled)), images, atol=1e-10, rtol=1e-9)
+
+
+def test_method_takes_the_first_frame_as_the_official_program(golden):
+    expected = scipy.io.loadmat(golden / "metrics/recon/recon_uniform4.mat")
+    kus = torch.from_numpy(expected["kus"].transpose(2, 1, 0).copy()).to(torch.complex64)
+    mask = torch.from_numpy(expected["mask"].T.copy() > 0)[None]
+    # The comb continues the sixteen calibration lines by one; the official program takes sixteen.
+    mask[:, 28] = False
+    image = grappa(Series((kus * mask)[None], mask), calibration="first")[0]
+    truth = torch.from_numpy(expected["full_sos"].T.copy())
+    assert psnr(image, truth) > psnr(rss(ifft2c(kus)), truth) + 1
+
+
+def test_measured_lines_are_kept_and_lines_out_of_reach_stay_zero():
+    frame = torch.randn((2, 20, 9), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    measured = torch.zeros(20, dtype=torch.bool)
+    measured[[0, 1, 4, 13]] = True
+    frame[:, ~measured] = 0
+    filled = Interpolator(torch.randn((2, 8, 9), dtype=torch.complex64), kernel=5, weight=0.01)(frame, measured)
+    assert torch.equal(filled[:, measured], frame[:, measured])
+    reached = (filled != 0).all(-1).all(0)
+    assert reached.nonzero().flatten().tolist() == [0, 1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15]
+
+
+def test_unfolds_uniform_irregular_and_moving_line_masks(cine):
+    series, truth = cine(step=1, frames=3)
+    kspace = series.kspace
+    for lines in (
+        [range(0, 45, 3)] * 3,
+        [range(t, 45, 3) for t in range(3)],
+        [[0, 2, 5, 6, 9, 12, 13, 30, 33, 35, 36, 40, 44], [1, 4, 7, 9, 12, 15, 31, 34, 37, 39, 42], list(range(0, 45, 2))],
+    ):
+        mask = torch.zeros((3, 45, 1), dtype=torch.bool)
+        for t, chosen in enumerate(lines):
+            mask[t, list(chosen)] = True
+        mask[:, 16:28] = True
+        undersampled = Series(kspace * mask[:, None], mask)
+        images = grappa(undersampled)
+        assert images.dtype == torch.float32
+        assert psnr(images, truth.abs()) > psnr(zero_filled(undersampled), truth.abs()) + 5
+
+
+def test_magnitude_does_not_depend_on_the_order_of_coils(cine):
+    series, _ = cine(coils=5)
+    permuted = Series(series.kspace[:, [3, 1, 4, 0, 2]], series.mask)
+    torch.testing.assert_close(grappa(permuted), grappa(series), atol=1e-4, rtol=0)
+
+
+def test_what_it_cannot_do_is_refused(cine):
+    with pytest.raises(UsageError, match=r"pseudo-radial.*sense"):
+        grappa(cine(radial=True)[0])
+    with pytest.raises(UsageError, match="odd"):
+        grappa(cine()[0], kernel=4)
+    with pytest.raises(InputError, match="Only 4 calibration lines"):
+        grappa(cine(step=9, acs=4)[0])
+
+
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_is_ten_decibels_above_zero_filled_on_a_measured_head(measured_head, step):
+    mask = torch.zeros((1, 96, 1), dtype=torch.bool)
+    mask[:, ::step] = True
+    mask[:, 36:60] = True
+    scale = Series(measured_head * mask, mask).scale()
+    series = Series(measured_head * mask / scale, mask)
+    reference = rss(ifft2c(measured_head / scale))
+    assert psnr(grappa(series), reference) > psnr(zero_filled(series), reference) + 10

@@ -1,0 +1,160 @@
+"""Each command end to end on a small simulated scan."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from cmrrecon import formats
+from cmrrecon.reconstruct.methods import DEFAULT_METHOD, METHODS
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_info_says_axes_and_sampling(run, full, undersampled):
+    records = run("info", full, undersampled, "--json").records
+    assert [r["shape"] for r in records] == [[3, 2, 4, 64, 96]] * 2
+    assert records[0]["effective_acceleration"] == 1
+    assert records[1]["pattern"] == "kt-gaussian"
+    assert records[1]["acceleration"] == 4
+    assert records[1]["acs"] == 20
+    assert "coil 4" in run("info", full).out
+
+
+def test_info_finds_the_seed_of_a_mask(run, undersampled):
+    mask = undersampled.with_name("cine_sax_mask_ktGaussian4.mat")
+    (record,) = run("info", mask, "--json").records
+    assert record["kind"] == "mask"
+    assert record["seed"] == 7
+
+
+def test_info_knows_images_and_times(run, tmp_path, simulated):
+    run("simulate", "--kind", "t2map", "--slices", 1, "--coils", 2, "--size", "48x64", "--out-dir", tmp_path)
+    times = next(tmp_path.rglob("T2map.csv"))
+    assert run("info", times, "--json").records[0]["times_ms"] == [[0, 35, 55]]
+    truth = next(tmp_path.rglob("T2map_truth.npz"))
+    assert run("info", truth, "--json").records[0]["kind"] == "images"
+
+
+@pytest.mark.parametrize(("kind", "frames", "base"), [("cine", 12, "cine_sax"), ("perfusion", 20, "perfusion"), ("t1map", 9, "T1map"), ("t2map", 3, "T2map")])
+def test_simulate_writes_the_official_layout_and_the_truth(run, tmp_path, kind, frames, base):
+    done = run("simulate", "--kind", kind, "--slices", 1, "--coils", 2, "--size", "48x64", "--out-dir", tmp_path)
+    path = Path(done.out.strip())
+    assert path.name == f"{base}.mat"
+    assert "TrainingSet/FullSample/Center000" in str(path)
+    assert formats.read(path).shape == (frames, 1, 2, 48, 64)
+    assert formats.read_images(path.with_name(f"{base}_truth.npz")).shape == (frames, 1, 48, 64)
+
+
+def test_undersample_writes_official_names_and_the_mask_fits(run, full, undersampled):
+    mask = formats.read_mask(undersampled.with_name("cine_sax_mask_ktGaussian4.mat"))
+    kus = formats.read(undersampled)
+    assert torch.equal(kus.mask, mask)
+    kspace = formats.read(full).read_slice(1)
+    assert torch.equal(kus.read_slice(1), kspace * mask[:, None])
+    with h5py.File(undersampled) as file:
+        assert "kus" in file
+
+
+def test_undersample_takes_the_seed_from_the_name_and_a_mask_file(run, full, undersampled, tmp_path):
+    a = run("undersample", full, "-R", 4, "--out-dir", tmp_path / "a", "--json").records[0]
+    b = run("undersample", full, "-R", 4, "--out-dir", tmp_path / "b", "--json").records[0]
+    assert a["seed"] == b["seed"]
+    mask = undersampled.with_name("cine_sax_mask_ktGaussian4.mat")
+    c = run("undersample", full, "--mask", mask, "--out-dir", tmp_path / "c", "--json").records[0]
+    assert Path(c["output"]).name == undersampled.name
+    assert torch.equal(formats.read(c["output"]).read_slice(0), formats.read(undersampled).read_slice(0))
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_runs_and_beats_nothing_at_all(run, undersampled, truth, tmp_path, method):
+    target = tmp_path / "out.h5"
+    done = run("reconstruct", undersampled, "-m", method, "--slices", "0", "-o", target)
+    assert done.code == 0, done.err
+    (record, summary) = run("evaluate", target, "--truth", truth, "--json").records
+    assert record["protocol"] == "fullfov"
+    assert record["reference_is"] == "noise-free truth"
+    assert record["psnr"] > 20
+    assert summary["files"] == 1
+
+
+def test_reconstruct_without_options_says_what_it_chose(run, undersampled, tmp_path):
+    done = run("reconstruct", undersampled, "--slices", "0", "-o", tmp_path / "a.h5")
+    assert f"method {DEFAULT_METHOD} (the default)" in done.err
+    assert "nominal R 4, effective R" in done.err
+
+
+def test_matlab_output_is_what_the_challenge_reads(run, undersampled, tmp_path):
+    run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.mat")
+    images = scipy.io.loadmat(tmp_path / "a.mat")["img4ranking"]
+    assert images.shape == (96, 64, 2, 3)
+    assert images.dtype == np.float32
+    run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy").T, images, rtol=1e-6)
+
+
+def test_evaluate_scores_by_the_named_protocol_with_groups_and_aggregate(run, undersampled, full, tmp_path):
+    for method in ("zero-filled", "sense"):
+        run("reconstruct", undersampled, "-m", method, "--out-dir", tmp_path)
+    *records, summary = run("evaluate", tmp_path, "--truth", full.parent, "--protocol", "cmrxrecon2025", "--json").records
+    assert {r["protocol"] for r in records} == {"cmrxrecon2025"}
+    assert all(r["cropped"] for r in records)
+    assert set(summary["groups"]["method"]) == {"zero-filled", "sense"}
+    assert summary["final"]
+    human = run("evaluate", tmp_path, "--truth", full.parent, "--protocol", "cmrxrecon2025")
+    assert "protocol cmrxrecon2025" in human.err
+    assert len(human.out.splitlines()) == 2
+
+
+def test_evaluate_takes_the_rss_of_full_kspace_as_reference(run, undersampled, full, tmp_path):
+    run("reconstruct", full, "-m", "zero-filled", "-o", tmp_path / "same.h5")
+    (record, _) = run("evaluate", tmp_path / "same.h5", "--truth", full, "--json").records
+    assert record["reference_is"] == "RSS of fully sampled k-space"
+    assert record["psnr"] == "inf" or record["psnr"] > 100
+
+
+def test_evaluate_refuses_an_undersampled_reference(run, undersampled, tmp_path):
+    run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    done = run("evaluate", tmp_path / "a.h5", "--truth", undersampled)
+    assert done.code == 3
+    assert "fully sampled" in done.err
+
+
+def test_compare_draws_and_scores(run, undersampled, truth, tmp_path):
+    done = run("compare", undersampled, "-m", "zero-filled,sense", "--truth", truth, "-o", tmp_path / "c.png", "--json")
+    assert done.code == 0, done.err
+    assert [r.get("method") for r in done.records] == ["zero-filled", "sense", None]
+    assert (tmp_path / "c.png").stat().st_size > 10_000
+    assert run("compare", undersampled, "-m", "zero-filled", "-o", tmp_path / "c.png").code == 2
+
+
+def test_preprocess_makes_a_store_with_a_fingerprint_and_goes_on(run, simulated, undersampled, tmp_path):
+    store = tmp_path / "store"
+    done = run("preprocess", simulated, "--out-dir", store, "--coils", 3, "--json")
+    assert done.code == 0, done.err
+    assert done.records[0]["status"] == "done"
+    scan = formats.read(next(store.rglob("*.h5")))
+    assert scan.shape == (3, 2, 3, 64, 96)
+    fingerprint = json.loads((store / "fingerprint.json").read_text())
+    assert fingerprint["scans"] == 1
+    assert fingerprint["modality"] == {"Cine": 1}
+    assert fingerprint["matrix_y_x"] == {"64x96": 1}
+    assert run("preprocess", simulated, "--out-dir", store, "--coils", 3, "--json").records[0]["status"] == "skipped"
+
+
+def test_examples_run(undersampled, tmp_path):
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    shell = subprocess.run(["bash", EXAMPLES / "pipeline.sh", tmp_path / "demo"], capture_output=True, text=True, env={"PATH": path})
+    assert shell.returncode == 0, shell.stderr
+    assert json.loads(shell.stdout.splitlines()[0])["protocol"] == "fullfov"
+    script = EXAMPLES / "reconstruct.py"
+    assert len(script.read_text().splitlines()) < 30
+    done = subprocess.run([sys.executable, script, undersampled, tmp_path / "o.h5"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert formats.read_images(tmp_path / "o.h5").shape == (3, 2, 64, 96)

@@ -1,0 +1,271 @@
+"""How the program behaves in a shell: streams, exit codes, JSON, shards, interruptions."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from cmrrecon import formats
+from cmrrecon.cli.console import Progress, Talk
+
+
+def test_stdout_holds_the_path_and_nothing_else(run, undersampled, tmp_path):
+    done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    assert done.code == 0
+    assert done.out == f"{tmp_path / 'a.h5'}\n"
+    assert "zero-filled" in done.err
+
+
+def test_json_lines_are_one_object_a_result(run, undersampled, tmp_path):
+    done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
+    (record,) = done.records
+    assert record["schema"] == 1
+    assert record["status"] == "done"
+    assert record["acceleration"] == 4
+    assert 1 < record["effective_acceleration"] < 4
+    assert record["shape"] == [3, 2, 64, 96]
+
+
+def test_quiet_says_nothing(run, undersampled, tmp_path):
+    done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--quiet")
+    assert done.err == ""
+
+
+def test_a_scan_flows_through_pipes(spawn, full, tmp_path):
+    first = spawn("undersample", full, "--pattern", "kt-radial", "-R", 4, "-o", "-")
+    assert first.returncode == 0, first.stderr
+    second = spawn("reconstruct", "-", "-m", "zero-filled", "-o", tmp_path / "out.h5", input=first.stdout)
+    assert second.returncode == 0, second.stderr
+    assert formats.read_images(tmp_path / "out.h5").shape == (3, 2, 64, 96)
+    assert second.stdout.decode().strip() == str(tmp_path / "out.h5")
+
+
+def test_reconstruct_writes_a_stream_that_reads_back(spawn, undersampled, tmp_path):
+    done = spawn("reconstruct", undersampled, "-m", "zero-filled", "-o", "-")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "piped.h5").write_bytes(done.stdout)
+    assert formats.read_images(tmp_path / "piped.h5").shape == (3, 2, 64, 96)
+
+
+def test_default_output_lies_beside_the_input(run, undersampled):
+    done = run("reconstruct", undersampled, "-m", "zero-filled")
+    assert done.out.strip() == str(undersampled.with_name("cine_sax_kus_ktGaussian4_zero-filled.h5"))
+    assert run("reconstruct", undersampled, "-m", "zero-filled", "--json").records[0]["status"] == "skipped"
+
+
+def test_finished_output_is_skipped_and_overwrite_makes_it_again(run, undersampled, tmp_path):
+    words = ("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
+    assert [run(*words).records[0]["status"] for _ in range(2)] == ["done", "skipped"]
+    assert run(*words, "--overwrite").records[0]["status"] == "done"
+
+
+def test_another_recipe_does_not_replace_an_output(run, undersampled, tmp_path):
+    run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    before = (tmp_path / "a.h5").read_bytes()
+    done = run("reconstruct", undersampled, "-m", "sense", "-o", tmp_path / "a.h5")
+    assert done.code == 1
+    assert "--overwrite" in done.err
+    assert (tmp_path / "a.h5").read_bytes() == before
+
+
+def test_one_bad_input_does_not_harm_the_others(run, undersampled, tmp_path):
+    bad = tmp_path / "bad.mat"
+    bad.write_bytes(b"not a scan")
+    done = run("reconstruct", bad, undersampled, "-m", "zero-filled", "--out-dir", tmp_path / "out", "--json")
+    assert done.code == 1
+    assert [record["status"] for record in done.records] == ["failed", "done"]
+    assert done.records[0]["exit_code"] == 3
+    assert "1 of 2 inputs failed" in done.err
+    assert len(list((tmp_path / "out").rglob("*.h5"))) == 1
+
+
+def test_fail_fast_stops_at_the_first_failure(run, undersampled, tmp_path):
+    bad = tmp_path / "bad.mat"
+    bad.write_bytes(b"not a scan")
+    done = run("reconstruct", bad, undersampled, "-m", "zero-filled", "--out-dir", tmp_path / "out", "--json", "--fail-fast")
+    assert done.code == 1
+    assert len(done.records) == 1
+
+
+def test_single_bad_input_gives_its_own_code(run, tmp_path):
+    bad = tmp_path / "bad.mat"
+    bad.write_bytes(b"not a scan")
+    done = run("reconstruct", bad, "-m", "zero-filled")
+    assert done.code == 3
+    assert "Traceback" not in done.err
+    assert os.listdir(tmp_path) == ["bad.mat"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["reconstruct", "{scan}", "-m", "sens"], 2, "sense"),
+        (["reconstruct", "{scan}", "--set", "weigth=1"], 2, "weight"),
+        (["reconstruct", "{scan}", "--set", "weight"], 2, "key=value"),
+        (["reconstruct", "{scan}", "--device", "tpu"], 2, "auto"),
+        (["reconstruct", "{scan}", "--slices", "7"], 2, "0 to 1"),
+        (["reconstruct", "{scan}", "--shard", "3/2"], 2, "i/n"),
+        (["reconstruct", "{scan}", "-o", "a.xyz"], 2, ".h5"),
+        (["reconstruct", "{scan}", "-o", "a.h5", "--out-dir", "b"], 2, "--out-dir"),
+        (["reconstruct", "nowhere.mat"], 3, "nowhere.mat"),
+        (["undersample", "{scan}", "-p", "kt-gausian", "-R", "4"], 2, "kt-gaussian"),
+        (["simulate", "--size", "big"], 2, "204x448"),
+        (["simulate", "--kind", "cinema"], 2, "cine"),
+        (["evaluate", "{scan}", "--truth", "nowhere"], 3, "nowhere"),
+        (["evaluate", "{scan}", "--truth", "{scan}", "--protocol", "2022"], 2, "cmrxrecon2023"),
+        (["no-such-command"], 2, "no-such-command"),
+    ],
+)
+def test_mistakes_end_with_the_right_code_and_advice(run, full, tmp_path, monkeypatch, words, code, said):
+    monkeypatch.chdir(tmp_path)
+    done = run(*[word.format(scan=full) for word in words])
+    assert done.code == code, done.err
+    assert said in done.err.replace("\n", " ")
+    assert "Traceback" not in done.err
+    assert os.listdir(tmp_path) == []
+
+
+def test_dry_run_touches_nothing(run, undersampled, tmp_path):
+    done = run("reconstruct", undersampled, "--out-dir", tmp_path / "new", "--dry-run", "--json")
+    assert done.records[0]["status"] == "planned"
+    assert not (tmp_path / "new").exists()
+
+
+def test_shards_are_disjoint_and_complete(run, full, tmp_path):
+    names = [f"P{i:03d}/cine_sax.mat" for i in range(5)]
+    for name in names:
+        (tmp_path / name).parent.mkdir()
+        os.link(full, tmp_path / name)
+    seen = []
+    for i in (1, 2):
+        done = run("reconstruct", tmp_path, "--out-dir", tmp_path / "rec", "--dry-run", "--json", "--shard", f"{i}/2")
+        seen.append({record["input"] for record in done.records})
+    assert len(seen[0]) == 3
+    assert len(seen[1]) == 2
+    assert seen[0] | seen[1] == {str(tmp_path / name) for name in names}
+    env = {"SLURM_ARRAY_TASK_ID": "11", "SLURM_ARRAY_TASK_MIN": "10", "SLURM_ARRAY_TASK_COUNT": "2"}
+    auto = run("reconstruct", tmp_path, "--out-dir", tmp_path / "rec", "--dry-run", "--json", "--shard", "auto", env=env)
+    assert {record["input"] for record in auto.records} == seen[1]
+
+
+def test_named_files_of_the_same_name_keep_their_folders(run, full, tmp_path):
+    for folder in ("P001", "P002"):
+        (tmp_path / folder).mkdir()
+        os.link(full, tmp_path / folder / "cine_sax.mat")
+    done = run("reconstruct", *sorted(tmp_path.glob("*/cine_sax.mat")), "-m", "zero-filled", "--out-dir", tmp_path / "rec")
+    assert done.out.splitlines() == [str(tmp_path / "rec" / p / "cine_sax_zero-filled.h5") for p in ("P001", "P002")]
+
+
+def test_options_come_from_the_environment_too(run, undersampled, tmp_path):
+    done = run("reconstruct", undersampled, "-o", tmp_path / "a.h5", "--json", env={"CMRRECON_METHOD": "zero-filled"})
+    assert done.records[0]["method"] == "zero-filled"
+
+
+def test_outputs_carry_their_provenance_but_no_folder_names(run, undersampled, tmp_path):
+    for suffix in (".h5", ".mat", ".npy", ".png", ".gif"):
+        target = tmp_path / f"out{suffix}"
+        assert run("reconstruct", undersampled, "-m", "zero-filled", "-o", target).code == 0
+        stamp = formats.read_provenance(target)
+        assert stamp["config"]["method"] == "zero-filled"
+        assert stamp["acceleration"] == 4
+        assert "not for diagnosis" in json.dumps(stamp)
+        assert str(tmp_path.parent) not in json.dumps(stamp)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(run, full, tmp_path):
+    target = tmp_path / "out.h5"
+    script = (
+        "import sys, os, signal\n"
+        "from cmrrecon.reconstruct import parts\n"
+        "save = parts.Parts.save\n"
+        "def once(self, index, images):\n"
+        "    save(self, index, images)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "parts.Parts.save = once\n"
+        f"sys.argv = ['cmrrecon', 'reconstruct', {str(full)!r}, '-m', 'zero-filled', '-o', {str(target)!r}]\n"
+        "from cmrrecon.cli.app import main\n"
+        "main()\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert not target.exists()
+    done = run("reconstruct", full, "-m", "zero-filled", "-o", target)
+    assert "1 of 2 slices were finished before" in done.err
+    assert os.listdir(tmp_path) == ["out.h5"]
+    other = tmp_path / "whole.h5"
+    run("reconstruct", full, "-m", "zero-filled", "-o", other)
+    np.testing.assert_array_equal(formats.read_images(target).numpy(), formats.read_images(other).numpy())
+
+
+def test_sigterm_ends_with_130_and_leaves_no_half_output(full, tmp_path):
+    script = (
+        "import sys, time\n"
+        "from cmrrecon.reconstruct import run\n"
+        "def slow(*words):\n"
+        "    print('working', file=sys.stderr, flush=True)\n"
+        "    time.sleep(60)\n"
+        "run.reconstruct_slices = slow\n"
+        f"sys.argv = ['cmrrecon', 'reconstruct', {str(full)!r}, '-m', 'zero-filled', '-o', {str(tmp_path / 'out.h5')!r}]\n"
+        "from cmrrecon.cli.app import main\n"
+        "main()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    while "working" not in process.stderr.readline():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 130
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_logs_get_a_heartbeat_line(capsys):
+    with Progress(Talk(), "scan.mat", 4, "slice", heartbeat=0.05) as progress:
+        progress.advance()
+        time.sleep(0.2)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    assert "scan.mat: 1/4 slices" in lines[-1]
+    assert "left" in lines[-1]
+
+
+def test_broken_pipe_is_quiet(full, tmp_path):
+    command = f"{sys.executable} -m cmrrecon info {full} {full.parent} --json | head -c 1 > /dev/null"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+
+
+def test_disk_full_leaves_nothing_behind(run, undersampled, tmp_path, monkeypatch):
+    import cmrrecon.formats.atomic as atomic_module
+
+    def full_disk(*words, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic_module.os, "fsync", full_disk)
+    done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "out.h5")
+    assert done.code == 1
+    assert "space" in done.err
+    assert "Traceback" not in done.err
+    assert os.listdir(tmp_path) == []
+
+
+def test_unreadable_input_is_told(run, full, tmp_path, monkeypatch):
+    secret = tmp_path / "secret.mat"
+    secret.write_bytes(full.read_bytes())
+    real_open = h5py.File
+
+    def refuse(*words, **named):
+        raise PermissionError(13, "Permission denied")
+
+    secret.chmod(0)
+    if os.access(secret, os.R_OK):  # the superuser reads everything
+        monkeypatch.setattr(h5py, "File", refuse)
+        monkeypatch.setattr("builtins.open", refuse)
+    done = run("reconstruct", secret, "-m", "zero-filled")
+    monkeypatch.setattr(h5py, "File", real_open)
+    assert done.code == 3
+    assert "permission" in done.err.lower()

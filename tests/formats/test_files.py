@@ -1,0 +1,301 @@
+import json
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from cmrrecon import formats
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.formats.names import is_timeless, parse_name
+from cmrrecon.scan import Scan
+
+
+def five_axes(shape, variable, base):
+    """(frame, slice, coil, y, x) from a MATLAB shape of the manifest."""
+    if variable.startswith("kspace_single"):
+        x, y, z, t = shape
+        return t, z, 1, y, x
+    if is_timeless(base):
+        x, y, c, z = shape
+        return 1, z, c, y, x
+    return tuple(reversed(shape))
+
+
+def check_against_manifest(folder, name, entry):
+    path, variable = folder / name, entry.get("variable")
+    if "CMRx4DFlow2026" in name:
+        for read in (formats.read, formats.read_mask, formats.read_images):
+            with pytest.raises(InputError, match="4-D flow"):
+                read(path)
+    elif path.suffix == ".csv":
+        assert formats.kind(path) == "times"
+        assert formats.read_times(path).shape[1] == 2
+    elif variable == "img4ranking":
+        assert formats.kind(path) == "images"
+        x, y, z, t = (*entry["matlab_shape"], 1)[:4]
+        stored = scipy.io.loadmat(path)["img4ranking"].reshape(x, y, z, t)
+        np.testing.assert_array_equal(formats.read_images(path).numpy(), stored.transpose(3, 2, 1, 0))
+    elif variable.startswith("mask"):
+        assert formats.kind(path) == "mask"
+        with h5py.File(path) as file:
+            full = torch.from_numpy(file[variable][()] != 0).reshape(-1, *file[variable].shape[-2:])
+        mask = formats.read_mask(path)
+        assert torch.equal(mask.expand(full.shape), full)
+        assert mask.shape[2] == 1 or "ktRadial" in name
+    else:
+        check_kspace(path, variable, entry, name)
+    return path.suffix == ".mat" and "2026" not in name
+
+
+def check_kspace(path, variable, entry, name):
+    assert formats.kind(path) == "scan"
+    scan = formats.read(path)
+    assert scan.shape == five_axes(entry["matlab_shape"], variable, scan.acquisition.base)
+    assert scan.acquisition.year == int(name.removeprefix("CMRxRecon")[:4])
+    assert (scan.mask is None) == ("full" in variable or variable == "kspace")
+    assert scan.notes == ()
+    last = scan.shape[1] - 1
+    series = scan.series(last)
+    assert series.kspace.dtype == torch.complex64
+    if "h5py_shape" in entry:
+        with h5py.File(path) as file:
+            stored = file[variable][()]
+        expected = stored["real"] + 1j * stored["imag"]
+    else:
+        expected = scipy.io.loadmat(path)[variable].transpose()
+    np.testing.assert_array_equal(series.kspace.numpy(), expected.astype(np.complex64).reshape(scan.shape)[:, last])
+
+
+def test_official_files_that_travel_with_the_project(golden):
+    folder = golden / "matfiles"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    present = {name: entry for name, entry in manifest.items() if (folder / name).is_file()}
+    assert len(present) >= 12
+    for name, entry in present.items():
+        check_against_manifest(folder, name, entry)
+
+
+def test_every_official_file(all_golden):
+    folder = all_golden / "matfiles"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert sum(check_against_manifest(folder, name, entry) for name, entry in manifest.items()) == 67
+
+
+def test_masks_of_undersampled_official_files_are_found(all_golden):
+    folder = all_golden / "matfiles"
+    found = 0
+    for name, entry in json.loads((folder / "manifest.json").read_text()).items():
+        if entry.get("variable", "").startswith(("kus", "kspace_sub", "kspace_single_sub")):
+            mask = formats.mask_path_for(folder / name)
+            assert parse_name(mask).acceleration == parse_name(folder / name).acceleration
+            assert torch.equal(formats.read(folder / name).mask, formats.read_mask(mask))
+            found += 1
+    assert found == 10
+
+
+def test_real_single_frame_with_reversed_axes(real_data):
+    path = real_data / "CMRxRecon2025-P003-pair" / "underkslice.mat"
+    scan = formats.read(path, axes="x,y,coil")
+    assert scan.shape == (1, 1, 10, 162, 448)
+    with h5py.File(path) as file:
+        stored = file["underkspace"][()]
+    expected = (stored["real"] + 1j * stored["imag"]).transpose(2, 1, 0).astype(np.complex64)
+    series = scan.series(0)
+    np.testing.assert_array_equal(series.kspace[0].numpy(), expected)
+    lines = [28, 39, 40, 42, 44, 55, 63, 66, *range(71, 91), 97, 154, 157, 160]
+    assert series.mask[0, :, 0].nonzero().flatten().tolist() == lines
+    assert len(scan.notes) == 2
+    with pytest.raises(InputError, match="--axes x,y,coil"):
+        formats.read(path)
+
+
+def test_real_demo_file_of_2024_and_its_mask(real_data):
+    folder = real_data / "CMRxRecon2024-undersampleDemo"
+    scan = formats.read(folder / "cine_sax.mat")
+    assert scan.shape == (1, 1, 1, 246, 512)
+    expected = scipy.io.loadmat(folder / "cine_sax.mat")["kspace_full"].T
+    np.testing.assert_array_equal(scan.series(0).kspace[0, 0].numpy(), expected)
+    assert scan.mask is None
+    mask = formats.read_mask(folder / "cine_sax_mask_Uniform8.mat")
+    assert mask.shape == (1, 246, 1)
+    assert mask.sum() == 45
+
+
+def test_real_arrays_of_other_laboratories(real_data):
+    scan = formats.read(real_data / "mchiew-SENSE-tutorial" / "raw_data.mat", axes="coil,slice,y,x")
+    assert scan.shape == (1, 1, 16, 96, 96)
+    assert bool(scan.series(0).mask.all())
+    assert formats.read(real_data / "sigpy-mri-tutorial" / "cartesian_ksp.npy").shape == (1, 1, 8, 230, 180)
+    pictures = next((real_data / "CMRxRecon2025-cine-pictures").glob("*.npz"))
+    assert formats.read_images(pictures).shape[0] == 12
+
+
+def test_a_given_mask_wins_over_the_one_in_the_file_and_beside_it(tmp_path, scan):
+    other = scan.mask | True
+    formats.write_mask(tmp_path / "other.mat", other, x=12)
+    formats.write_mask(tmp_path / "cine_sax_mask.mat", scan.mask, x=12)
+    for name in ("cine_sax.h5", "cine_sax.mat", "cine_sax.npz"):
+        formats.write_scan(tmp_path / name, scan)
+        assert torch.equal(formats.read(tmp_path / name).mask, scan.mask)
+        assert formats.read(tmp_path / name, mask=tmp_path / "other.mat").mask.all()
+
+
+def test_without_a_mask_file_the_notes_say_what_counts_as_measured(tmp_path, scan):
+    formats.write_scan(tmp_path / "cine_sax_kus_Uniform4.mat", scan)
+    back = formats.read(tmp_path / "cine_sax_kus_Uniform4.mat")
+    assert back.mask is None
+    assert len(back.notes) == 1
+    assert "No mask file found" in back.notes[0]
+    assert torch.equal(back.series(1).mask, scan.mask)
+
+
+def test_several_variables_and_unknown_ones_are_noted(tmp_path):
+    kspace = np.ones((6, 5, 2, 1, 3), np.complex64)
+    scipy.io.savemat(tmp_path / "a.mat", {"kus": kspace, "kspace_full": kspace, "other": 1})
+    assert any("also holds kus; kspace_full was taken" in note for note in formats.read(tmp_path / "a.mat").notes)
+    scipy.io.savemat(tmp_path / "b.mat", {"mine": kspace})
+    assert any("variable mine was taken as k-space" in note for note in formats.read(tmp_path / "b.mat").notes)
+    scipy.io.savemat(tmp_path / "c.mat", {"mine": kspace, "yours": kspace})
+    with pytest.raises(InputError, match="it holds mine, yours"):
+        formats.read(tmp_path / "c.mat")
+
+
+def test_names_from_files_cannot_write_to_the_terminal(tmp_path):
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["\x1b[2Jevil\n" + "x" * 500] = np.ones((4, 4), np.complex64)
+        file["two"] = np.ones((4, 4))
+    with pytest.raises(InputError) as caught:
+        formats.read(tmp_path / "a.mat")
+    assert "\x1b" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.fixture
+def kinds(tmp_path, scan, images):
+    formats.write_scan(tmp_path / "scan.mat", scan)
+    formats.write_mask(tmp_path / "mask.mat", scan.mask, x=12)
+    formats.write_images(tmp_path / "images.mat", images)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "words"),
+    [
+        (formats.read, "mask.mat", "holds a sampling mask .* A file with k-space is needed"),
+        (formats.read, "images.mat", "holds images"),
+        (formats.read_mask, "scan.mat", "holds k-space .* a sampling mask is needed"),
+        (formats.read_mask, "images.mat", "holds images"),
+        (formats.read_images, "scan.mat", "holds k-space"),
+        (formats.read_images, "mask.mat", "holds a sampling mask"),
+    ],
+)
+def test_files_of_the_wrong_kind_are_told_apart(kinds, read, name, words):
+    with pytest.raises(InputError, match=words):
+        read(kinds / name)
+
+
+@pytest.mark.parametrize(
+    "values", [np.full((4, 5), 0.5), np.zeros((4, 5)), np.full((4, 5), np.nan), np.ones((4, 5), complex), np.ones((2, 2, 4, 5)), np.ones(7)]
+)
+def test_what_is_no_mask_is_refused(tmp_path, values):
+    with h5py.File(tmp_path / "m.mat", "w") as file:
+        file["mask"] = values
+    with pytest.raises(InputError, match="mask"):
+        formats.read_mask(tmp_path / "m.mat")
+
+
+@pytest.mark.parametrize("values", [np.ones((2, 4, 5)), np.ones(5, complex), np.ones((1,) * 6, complex), np.ones((0, 4, 5), complex)])
+def test_what_cannot_be_kspace_is_refused(tmp_path, values):
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["kspace"] = values
+    with pytest.raises(InputError):
+        formats.read(tmp_path / "a.mat")
+
+
+def test_what_is_no_file_of_ours_is_told(tmp_path, monkeypatch):
+    cases = {"missing.mat": "does not exist", "folder": "is a folder", "empty.mat": "is empty", "text.mat": "neither HDF5"}
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.mat").touch()
+    (tmp_path / "text.mat").write_text("no data " * 100)
+    for name, words in cases.items():
+        for read in (formats.read, formats.read_mask, formats.read_images, formats.read_provenance):
+            with pytest.raises(InputError, match=words):
+                read(tmp_path / name)
+    (tmp_path / "scan.dat").write_text("no data")
+    with pytest.raises(UsageError, match=r"Known are \.mat"):
+        formats.read(tmp_path / "scan.dat")
+
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(InputError, match="Check the permissions"):
+        formats.read(tmp_path / "text.mat")
+
+
+def test_content_counts_more_than_the_suffix(tmp_path, scan):
+    formats.write_scan(tmp_path / "a.h5", scan)
+    for name in ("stdin", "b.mat", "c.npy"):
+        (tmp_path / name).write_bytes((tmp_path / "a.h5").read_bytes())
+        assert formats.read(tmp_path / name).acquisition == scan.acquisition
+
+
+def test_unknown_suffixes_for_writing_list_the_known_ones(tmp_path, scan, images):
+    with pytest.raises(UsageError, match=r"Known are \.mat, \.h5, \.npz, \.npy"):
+        formats.write_scan(tmp_path / "a.png", scan)
+    with pytest.raises(UsageError, match=r"\.png, \.gif"):
+        formats.write_images(tmp_path / "a.dcm", images)
+    with pytest.raises(UsageError, match=r"Known are \.mat\."):
+        formats.write_mask(tmp_path / "a", scan.mask, x=12)
+
+
+def test_images_of_the_wrong_shape_are_refused(tmp_path, images):
+    for name in ("a.h5", "a.mat", "a.npy", "a.png"):
+        with pytest.raises(UsageError, match="frame, y, x"):
+            formats.write_images(tmp_path / name, images[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_are_searched_by_what_files_hold(kinds):
+    formats.write_times(kinds / "T1map.csv", torch.ones(2, 1))
+    (kinds / "damaged.mat").write_text("no data")
+    (kinds / "notes.txt").write_text("words")
+    names = [path.name for path in sorted(kinds.iterdir())]
+    assert [name for name in names if formats.is_scan(kinds / name)] == ["damaged.mat", "scan.mat"]
+    assert [name for name in names if formats.is_images(kinds / name)] == ["damaged.mat", "images.mat"]
+
+
+def test_v73_images_are_read_in_matlab_order(tmp_path):
+    values = np.random.default_rng(0).random((3, 2, 5, 6)).astype("f4")
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["img4ranking"] = values
+    np.testing.assert_array_equal(formats.read_images(tmp_path / "a.mat").numpy(), values)
+    with h5py.File(tmp_path / "blackblood.mat", "w") as file:
+        file["img4ranking"] = values[0]
+    np.testing.assert_array_equal(formats.read_images(tmp_path / "blackblood.mat").numpy(), values[:1])
+
+
+def test_a_broken_mask_beside_the_data_is_not_passed_over(tmp_path, scan):
+    formats.write_scan(tmp_path / "cine_sax_kus_Uniform4.mat", scan)
+    (tmp_path / "cine_sax_mask_Uniform4.mat").write_text("no mask")
+    with pytest.raises(InputError, match="cine_sax_mask_Uniform4"):
+        formats.read(tmp_path / "cine_sax_kus_Uniform4.mat")
+
+
+def test_scan_and_images_of_any_slice_count_keep_their_order(tmp_path):
+    kspace = torch.arange(5).reshape(1, 5, 1, 1, 1) + torch.ones(2, 5, 1, 4, 4) + 0j
+    scan = Scan.from_kspace(kspace.to(torch.complex64))
+    for name in ("a.h5", "a.mat", "a.npz", "a.npy"):
+        formats.write_scan(tmp_path / name, scan)
+        back = formats.read(tmp_path / name)
+        assert [back.read_slice(i)[1, 0, 0, 0].real.item() for i in range(5)] == [1, 2, 3, 4, 5]
+
+
+def test_importing_the_room_loads_neither_sigpy_nor_matplotlib():
+    code = "import sys, cmrrecon.formats; print([m for m in ('sigpy', 'matplotlib', 'scipy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -1,0 +1,131 @@
+import pytest
+import torch
+
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.sampling import PATTERNS, apply_mask, default_seed, make_mask, undersample
+from cmrrecon.scan import Acquisition, Scan
+
+SHAPE = (3, 4, 2, 60, 40)
+
+
+def kspace():
+    return torch.randn(SHAPE, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+
+
+def full_scan(**acquisition):
+    return Scan.from_kspace(kspace(), acquisition=Acquisition(base="cine_sax", **acquisition))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_samples_are_kept_inside_the_mask_and_zero_outside(pattern):
+    scan = undersample(full_scan(), pattern, 4, acs=8, seed=3)
+    expected = make_mask(pattern, frames=3, y=60, x=40, acceleration=4, acs=8, seed=3)
+    assert torch.equal(scan.mask, expected)
+    for index in range(4):
+        series = scan.series(index)
+        inside = expected[:, None].expand_as(series.kspace)
+        assert series.kspace.dtype == torch.complex64
+        assert torch.equal(series.kspace[inside], kspace()[:, index][inside])
+        assert (series.kspace[~inside] == 0).all()
+        assert torch.equal(series.mask, expected)
+
+
+def test_slices_are_read_only_when_asked_for():
+    calls = []
+
+    def read_slice(index):
+        calls.append(index)
+        return kspace()[:, index]
+
+    scan = undersample(Scan(SHAPE, read_slice), "kt-uniform", 4, acs=8)
+    assert calls == []
+    scan.series(1)
+    assert calls == [1]
+
+
+def test_the_acquisition_tells_how_it_was_sampled_and_keeps_the_rest():
+    acquisition = undersample(full_scan(subject="P001", year=2024), "kt-gaussian", 4, seed=9).acquisition
+    assert acquisition == Acquisition(base="cine_sax", subject="P001", year=2024, pattern="kt-gaussian", acceleration=4.0, acs=16, seed=9)
+
+
+def test_a_seed_that_has_no_effect_is_not_recorded():
+    assert undersample(full_scan(), "uniform", 4, seed=9).acquisition.seed is None
+
+
+@pytest.mark.parametrize(
+    ("of_scan", "given", "acs"), [(None, None, 20), (2023, None, 24), (2024, None, 16), (2023, 2024, 16), (None, 2023, 24)]
+)
+def test_the_year_is_the_given_one_then_the_scans_then_2025(of_scan, given, acs):
+    scan = undersample(full_scan(year=of_scan), "uniform", 4, year=given)
+    assert scan.acquisition.acs == acs
+    assert torch.equal(scan.mask, make_mask("uniform", frames=3, y=60, x=40, acceleration=4, acs=acs))
+
+
+def test_odd_series_of_2024_get_the_official_masks_of_2024():
+    mask = undersample(full_scan(year=2024), "kt-uniform", 4).mask
+    assert torch.equal(mask, make_mask("kt-uniform", frames=3, y=60, x=40, acceleration=4, year=2024))
+    assert not torch.equal(mask, undersample(full_scan(year=2025), "kt-uniform", 4, acs=16).mask)
+
+
+def test_the_given_scan_is_left_as_it_was():
+    scan = full_scan()
+    undersample(scan, "uniform", 4)
+    assert scan.mask is None
+    assert torch.equal(scan.read_slice(2), kspace()[:, 2])
+
+
+def test_a_full_mask_counts_as_fully_sampled():
+    scan = Scan.from_kspace(kspace(), torch.ones(1, 60, 1, dtype=torch.bool))
+    assert undersample(scan, "uniform", 4).series(0).mask.sum() < 60
+
+
+def test_an_undersampled_scan_is_refused():
+    with pytest.raises(InputError, match="undersampled already"):
+        undersample(undersample(full_scan(), "uniform", 4), "uniform", 8)
+
+
+def test_missing_lines_that_no_mask_told_of_are_found_when_the_slice_is_read():
+    data = kspace()
+    data[..., ::2, :] = 0
+    with pytest.raises(InputError, match="hold only zeros"):
+        undersample(Scan.from_kspace(data), "uniform", 4).series(0)
+
+
+def test_faulty_samples_do_not_hide_outside_the_mask():
+    data = kspace()
+    data[0, 0, 0, 1, 0] = float("nan")
+    scan = undersample(Scan.from_kspace(data), "uniform", 4, acs=0)
+    assert not scan.mask[0, 1, 0]
+    with pytest.raises(InputError, match="NaN"):
+        scan.series(0)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        torch.ones(1, 59, 1, dtype=torch.bool),
+        torch.ones(2, 60, 1, dtype=torch.bool),
+        torch.ones(1, 60, 39, dtype=torch.bool),
+        torch.ones(60, 1, dtype=torch.bool),
+        torch.ones(1, 60, 1),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(mask):
+    with pytest.raises(UsageError, match="bool mask"):
+        apply_mask(full_scan(), mask)
+
+
+def test_apply_mask_changes_the_named_fields_of_the_acquisition():
+    mask = torch.ones(1, 60, 40, dtype=torch.bool)
+    mask[0, 0, 5] = False
+    scan = apply_mask(full_scan(year=2023), mask, pattern="own")
+    assert (scan.acquisition.pattern, scan.acquisition.year, scan.acquisition.base) == ("own", 2023, "cine_sax")
+    assert (scan.series(0).kspace[..., 0, 5] == 0).all()
+
+
+def test_default_seeds_are_official_ones_fixed_by_the_name_and_spread():
+    seeds = {default_seed(f"P{i:03d}_cine_sax.mat") for i in range(300)}
+    assert min(seeds) >= 1
+    assert max(seeds) <= 1000
+    assert len(seeds) > 200
+    assert default_seed("cine_sax.mat") == 563

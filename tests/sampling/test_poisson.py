@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+
+from cmrrecon.errors import UsageError
+from cmrrecon.sampling import make_mask
+from cmrrecon.scan import effective_acceleration
+
+
+def poisson(y=64, x=80, acceleration=4.0, acs=12, seed=1):
+    return make_mask("poisson", frames=5, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed)
+
+
+@pytest.mark.parametrize(("y", "x", "acceleration", "acs"), [(64, 80, 4, 12), (49, 65, 2.5, 15), (48, 90, 6, 0), (100, 200, 16, 8), (40, 90, 16, 0)])
+def test_r_counts_all_samples_and_is_met_within_a_tenth(y, x, acceleration, acs):
+    mask = poisson(y, x, acceleration, acs)
+    assert mask.shape == (1, y, x)
+    assert abs(effective_acceleration(mask) / acceleration - 1) < 0.11
+
+
+def test_samples_are_denser_at_the_centre():
+    mask = poisson(acs=0).double()[0]
+    assert mask[24:40, 30:50].mean() > 2 * mask.mean()
+
+
+def test_the_seed_decides_and_the_global_generator_stays_untouched():
+    np.random.seed(5)  # noqa: NPY002
+    expected = np.random.random_sample(3)  # noqa: NPY002
+    np.random.seed(5)  # noqa: NPY002
+    first, again, other = poisson(seed=1), poisson(seed=1), poisson(seed=2)
+    assert np.array_equal(np.random.random_sample(3), expected)  # noqa: NPY002
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"acceleration": 1},
+        {"acceleration": 1.9},
+        {"acceleration": 30},
+        {"acs": 40},
+        {"y": 20, "x": 400, "acs": 20},
+        {"y": 1, "x": 4000, "acceleration": 1, "acs": 0},
+    ],
+)
+def test_what_sigpy_would_search_for_without_end_is_refused_at_once(arguments):
+    with pytest.raises(UsageError, match="Poisson-disc sampling"):
+        poisson(**arguments)
+
+
+def test_a_density_that_sigpy_does_not_find_is_a_usage_error():
+    with pytest.raises(UsageError, match="Poisson-disc sampling"):
+        poisson(y=28, x=31, acceleration=3.0417963850454495, acs=8, seed=8161)

@@ -1,0 +1,85 @@
+"""The floor plan of docs/architecture.md, enforced: imports run one way, only the command line prints, help is light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cmrrecon
+
+PACKAGE = Path(cmrrecon.__file__).parent
+ROOMS = [
+    {"cli"},
+    {"training"},
+    {"reconstruct"},
+    {"evaluation"},
+    {"simulation"},
+    {"sampling"},
+    {"formats"},
+    {"classical", "networks"},
+    {"losses"},
+    {"metrics"},
+    {"scan"},
+    {"physics"},
+    {"provenance"},
+    {"errors"},
+]
+FLOOR = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in ("__init__.py", "__main__.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cmrrecon"):
+            assert node.level == 0
+            names = [node.module] if node.module != "cmrrecon" else [f"cmrrecon.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("cmrrecon.")]
+        rooms |= {name.split(".")[1] for name in names}
+    return rooms - {"__version__"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downwards_only(path):
+    here = room_of(path)
+    for room in imported_rooms(path):
+        assert room == here or FLOOR[room] > FLOOR[here], f"{here} imports {room}"
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if room_of(p) != "cli"], ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_the_command_line_prints(path):
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    assert "print" not in {call.func.id for call in calls}
+
+
+def test_matlab_axis_order_exists_only_in_the_matlab_formats():
+    allowed = {"matlab.py", "matlab5.py"}
+    for path in SOURCES:
+        if path.name not in allowed and "loadmat" in path.read_text():
+            pytest.fail(f"{path.name} reads MATLAB files itself")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["reconstruct", "--help"], ["preprocess", "--help"], ["--version"]])
+def test_help_is_light(words):
+    code = (
+        "import sys\n"
+        "from cmrrecon.cli.app import main\n"
+        f"sys.argv = ['cmrrecon', *{words!r}]\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    heavy = {'torch', 'sigpy', 'matplotlib', 'h5py', 'numpy', 'scipy'} & set(sys.modules)\n"
+        "    print('HEAVY', sorted(heavy), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stderr
+    assert "cmrrecon" in done.stdout.lower()
