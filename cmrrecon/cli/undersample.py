@@ -48,7 +48,7 @@ def undersample(
     ] = None,
     seed: Annotated[
         int | None,
-        options.option("--seed", help="Seed of a random pattern; kt-gaussian takes the official 1 to 1000.", show_default="from the file name"),
+        options.option("--seed", help="Seed of a random pattern; kt-gaussian takes the official 1 to 1000.", show_default="from subject and file name"),
     ] = None,
     year: Annotated[
         int | None, options.option("--year", help="Whose rules: 2023, 2024 or 2025.", show_default="the file's, else 2025")
@@ -125,5 +125,5 @@ def _sample(full: "Scan", job: Job, plan: Plan) -> "Scan":
         known = formats.parse_name(plan.mask)
         return sampling.apply_mask(full, formats.read_mask(plan.mask), pattern=known.pattern, acceleration=known.acceleration)
     random = sampling.PATTERNS[plan.pattern].random if plan.pattern in sampling.PATTERNS else False
-    seed = plan.seed if plan.seed is not None or not random else sampling.default_seed(job.stem)
+    seed = plan.seed if plan.seed is not None or not random else sampling.default_seed(f"{full.acquisition.subject or ''}/{job.stem}")
     return sampling.undersample(full, plan.pattern, plan.acceleration, acs=plan.acs, seed=seed, year=plan.year)

@@ -13,7 +13,7 @@ from cmrrecon.errors import InputError, UsageError
 from cmrrecon.formats import hdf5, hdf5_access, matlab, matlab5, numpy_files, pictures
 from cmrrecon.formats.arrays import SliceReader, StoredArray, check_size, default_axes, named_axes
 from cmrrecon.formats.names import acquisition_from_json, mask_path_for, parse_name
-from cmrrecon.formats.variables import FULLY_SAMPLED, choose, matching, say
+from cmrrecon.formats.variables import choose, matching, say
 from cmrrecon.provenance import from_json
 from cmrrecon.scan import Scan, simplify_mask
 
@@ -83,13 +83,15 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     frames, _, coils, y, x = reader.shape
     check_size(reader.shape, 0, where)
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
+    # `kspace` is the name for full data in 2025 and for any data in our own files, which hold their mask.
+    full = acquisition.pattern is None and (array.name.endswith("_full") or (array.name == "kspace" and "mask" not in stored))
     found: Tensor | None = None
-    full = array.name in FULLY_SAMPLED and acquisition.pattern is None
-    beside = Path(mask) if mask is not None else None if full or "mask" in stored else mask_path_for(path)
-    if beside is not None:
-        found = read_mask(beside)
-    elif own and "mask" in stored:
+    if mask is not None:
+        found = read_mask(mask)
+    elif "mask" in stored and not full:
         found = _mask(stored["mask"], path)
+    elif not full and (beside := mask_path_for(path)) is not None:
+        found = read_mask(beside)
     elif not full:
         notes += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured.",)
     return Scan(reader.shape, reader, found, acquisition, where, notes)

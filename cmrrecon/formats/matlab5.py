@@ -132,18 +132,18 @@ class _Source:
         self.left = nbytes if not compressed else 8  # bytes the element may still give
         self.inflate = zlib.decompressobj() if compressed else None
 
-    def read(self, count: int) -> bytes | bytearray:
+    def read(self, count: int) -> bytearray:
         if count > self.left:
             raise _damaged(self.path, "a part is longer than the whole")
         self.left -= count
-        if self.inflate is None:
-            return self.handle.read(count)
-        content = bytearray()
+        content = bytearray() if self.inflate else bytearray(self.handle.read(count))
         while len(content) < count:
+            if self.inflate is None or self.inflate.eof:
+                raise _damaged(self.path, "its data end too early")
             content += self._inflated(count - len(content))
         return content
 
-    def element(self, most: int) -> tuple[int, bytes | bytearray]:
+    def element(self, most: int) -> tuple[int, bytearray]:
         """Type and content of the next part, which may have `most` bytes."""
         head = self.read(8)
         kind, nbytes = struct.unpack(self.order + "II", head)
@@ -178,8 +178,6 @@ class _Source:
             raise _damaged(self.path, "its compressed data do not agree with themselves") from error
         if not inflated and not piece and not self.inflate.eof:
             raise _damaged(self.path, "its compressed data end too early")
-        if not inflated and self.inflate.eof and most > 1:
-            raise _damaged(self.path, "its compressed data hold less than declared")
         return inflated
 
 

@@ -17,7 +17,6 @@ NAMES: dict[Kind, tuple[str, ...]] = {
     "image": ("img4ranking", "image"),
 }
 WORDS: dict[Kind, str] = {"kspace": "k-space", "mask": "a sampling mask", "image": "images"}
-FULLY_SAMPLED = ("kspace", "kspace_full", "kspace_single_full")
 FLOW_4D = re.compile(r"kdata_full|kdata_kt\w+|coilmap|segmask|usmask\w*")
 
 

@@ -41,10 +41,9 @@ def compress(kspace: Tensor, coils: int) -> tuple[Tensor, Tensor]:
             f"The k-space has {kspace.shape[1]} coils",
             f"Ask for 1 to {kspace.shape[1]}",
         )
-    peak = kspace.abs().amax()
     gram = torch.zeros((kspace.shape[1],) * 2, dtype=torch.complex128, device=kspace.device)
     for frame in kspace:
-        flat = frame.flatten(1) / peak
+        flat = frame.flatten(1)
         gram += flat @ flat.mH
     matrix = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, :coils].mH.to(kspace.dtype)
     return apply_matrix(matrix, kspace), matrix

@@ -116,14 +116,13 @@ def espirit(calibration: Tensor, shape: tuple[int, int], *, kernel: int = KERNEL
     coils, cy, cx = calibration.shape
     if min(cy, cx) < kernel:
         raise too_few_lines(min(cy, cx), kernel)
-    peak = calibration.abs().max()
-    if not bool(peak > 0):
+    if not bool((calibration != 0).any()):
         raise InputError(
             "The centre of k-space holds only zeros",
             "Coil maps need the measured centre of k-space",
             "Check that k-space is centred in the file",
         )
-    span = signal_space(calibration / peak, (kernel, kernel), threshold)
+    span = signal_space(calibration, (kernel, kernel), threshold)
     # Sum of the projector over all pairs of patch positions with the same lag (ly, lx).
     projector = (span @ span.mH).reshape(coils, kernel, kernel, coils, kernel, kernel)
     lags = torch.arange(1 - kernel, kernel, device=calibration.device)
@@ -136,7 +135,7 @@ def espirit(calibration: Tensor, shape: tuple[int, int], *, kernel: int = KERNEL
     # A shift by one k-space sample is a linear phase in the image: a small DFT along each axis gives the matrix of each pixel.
     phase_y, phase_x = (lag_phases(lags, n) for n in shape)
     along_x = torch.einsum("yxcd,nx->yncd", covariance, phase_x)
-    reference = leading_coil(calibration / peak).to(torch.complex64)
+    reference = leading_coil(calibration).to(torch.complex64)
     maps = torch.empty((coils, *shape), dtype=torch.complex64, device=calibration.device)
     for start in range(0, shape[0], ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)

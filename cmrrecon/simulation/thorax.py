@@ -99,7 +99,7 @@ def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor
         add("marrow", cover(rib - 1.3))
 
     # The back: long muscles narrow the cavity behind, and the spine stands in front of them.
-    spine, tangent = thorax.point(0.58, BACK)
+    spine, tangent = thorax.point(0.54, BACK)
     long_muscles = ellipse(rows, columns, thorax.point(0.8, BACK)[0], (24, 50), tangent)
     cavity = add("lung", cover(inside) * (1 - cover(long_muscles)))
     # Pulmonary vessels are fewer and fainter near the chest wall, where they are too thin to fill a pixel.
@@ -130,7 +130,7 @@ def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor
     canal = (spine[0] + 25 * math.sin(BACK), spine[1] + 25 * math.cos(BACK))
     add("bone", cover(ellipse(rows, columns, canal, (9, 13), tangent)))
     add("fluid", cover(ellipse(rows, columns, canal, (6.5, 9), tangent)))
-    aorta = (spine[0] - 16, spine[1] - 26)
+    aorta = (spine[0] - 14, spine[1] - 28)
     add("fat", cover(ellipse(rows, columns, aorta, (14, 15)) + coarse))
     add("muscle", cover(ellipse(rows, columns, aorta, (11.5, 11.5))))
     add("systemic", cover(ellipse(rows, columns, aorta, (10, 10))))

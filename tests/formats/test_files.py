@@ -144,6 +144,18 @@ def test_a_given_mask_wins_over_the_one_in_the_file_and_beside_it(tmp_path, scan
         assert formats.read(tmp_path / name, mask=tmp_path / "other.mat").mask.all()
 
 
+def test_a_mask_in_the_same_file_is_used_unless_the_data_are_full(tmp_path, scan):
+    kspace = torch.stack([scan.read_slice(i) for i in range(2)], 1).numpy()
+    mask = scan.mask.numpy()
+    np.savez(tmp_path / "a.npz", kspace=kspace, mask=mask)
+    scipy.io.savemat(tmp_path / "b.mat", {"kus": kspace.transpose(), "mask": mask.repeat(12, 2).transpose()})
+    for name in ("a.npz", "b.mat"):
+        assert torch.equal(formats.read(tmp_path / name).mask, scan.mask)
+    scipy.io.savemat(tmp_path / "c.mat", {"kspace_full": kspace.transpose() + 1, "mask": mask.repeat(12, 2).transpose()})
+    assert formats.read(tmp_path / "c.mat").mask is None
+    assert formats.read(tmp_path / "c.mat").series(0).mask.all()
+
+
 def test_without_a_mask_file_the_notes_say_what_counts_as_measured(tmp_path, scan):
     formats.write_scan(tmp_path / "cine_sax_kus_Uniform4.mat", scan)
     back = formats.read(tmp_path / "cine_sax_kus_Uniform4.mat")

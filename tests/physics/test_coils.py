@@ -29,11 +29,11 @@ def test_rss_is_the_root_of_the_sum_of_squares():
     torch.testing.assert_close(rss(images, dim=0), images.abs().square().sum(0).sqrt())
 
 
-@pytest.mark.parametrize("scale", [1e-11, 1.0, 1e7])
+@pytest.mark.parametrize("scale", [1e-18, 1.0, 1e18])
 def test_compression_keeps_energy_and_orders_it(scale):
     kspace = cnormal(2, 6, 8, 9) * torch.arange(1, 7)[:, None, None] * scale
     compressed, matrix = compress(kspace, 6)
-    torch.testing.assert_close(rss(compressed), rss(kspace))
+    torch.testing.assert_close(rss(compressed / scale), rss(kspace / scale))
     torch.testing.assert_close(matrix @ matrix.mH, torch.eye(6, dtype=torch.complex64), atol=1e-5, rtol=0)
     energy = (compressed / scale).abs().square().sum((0, 2, 3))
     assert (energy.diff() < 0).all()

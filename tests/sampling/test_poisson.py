@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ def poisson(y=64, x=80, acceleration=4.0, acs=12, seed=1):
     return make_mask("poisson", frames=5, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed)
 
 
-@pytest.mark.parametrize(("y", "x", "acceleration", "acs"), [(64, 80, 4, 12), (49, 65, 2.5, 15), (48, 90, 6, 0), (100, 200, 16, 8), (40, 90, 16, 0)])
+@pytest.mark.parametrize(("y", "x", "acceleration", "acs"), [(64, 80, 4, 12), (49, 65, 2.5, 15), (48, 90, 6, 0), (100, 200, 16, 8)])
 def test_r_counts_all_samples_and_is_met_within_a_tenth(y, x, acceleration, acs):
     mask = poisson(y, x, acceleration, acs)
     assert mask.shape == (1, y, x)
@@ -31,6 +34,15 @@ def test_the_seed_decides_and_the_global_generator_stays_untouched():
     assert np.array_equal(np.random.random_sample(3), expected)  # noqa: NPY002
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_small_grids_at_high_r_do_not_hang():
+    # SigPy's own tolerance (0.1) is finer than one sample here, and its search then never ends.
+    program = (
+        "from cmrrecon.sampling import make_mask\n"
+        "for seed in (2, 6): make_mask('poisson', frames=1, y=33, x=130, acceleration=20, acs=6, seed=seed)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
 
 
 @pytest.mark.filterwarnings("error")

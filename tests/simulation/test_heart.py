@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -74,15 +75,21 @@ def test_heart_stays_within_its_surroundings():
 
 
 def test_textures_move_with_the_wall():
-    rows, columns = grid(204, 448)
-    heart = Heart.draw(0)
+    # Without twist and shift a point of the wall moves along its ray: here the row through the centre, finely sampled.
+    heart = replace(Heart.draw(0), shift=(0.0, 0.0), twist=0.0)
+    rows, columns = grid(101, 1801)
     layers = heart_layers(heart, 0.5, torch.tensor([0.0, 0.36]), rows, columns)
-    wall = next(a for a, b in pairwise(layers) if b.tissue == "left blood")
-    # The tissue at end-systole holds the values of end-diastole, only elsewhere: same spread, little agreement in place.
-    inside = wall.cover.min(0).values == 1
-    before, after = wall.texture[0, inside], wall.texture[1, inside]
-    assert float(after.std() / before.std()) == pytest.approx(1, abs=0.2)
-    assert float(torch.corrcoef(torch.stack((before, after)))[0, 1]) < 0.8
+    wall, blood = next((a, b) for a, b in pairwise(layers) if b.tissue == "left blood")
+    row = int((rows - heart.centre[0] - 2).abs().argmin())
+    middle = int((columns - heart.centre[1] - 3).abs().argmin())
+    seen = []
+    for frame in (0, 1):
+        inner, outer = (middle + int((layer.cover[frame, row, middle:] > 0.5).sum()) for layer in (blood, wall))
+        assert outer > inner + 10
+        at = torch.linspace((inner + outer) / 2, outer - 1, 5).round().long()  # trabeculae blur the inner border
+        seen.append(wall.texture[frame, row, at])
+    assert seen[0].std() > 0.3
+    torch.testing.assert_close(seen[1], seen[0], atol=0.35, rtol=0)
 
 
 def test_displacement_moves_the_whole_heart():
