@@ -107,7 +107,7 @@ def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor
 
     # Fat between the heart and the front of the chest, which the heart uncovers as it contracts.
     middle, along = thorax.point(0.41, math.pi + 0.38)
-    front = cover(ellipse(rows, columns, middle, (21 + 5 * position, 46), along) + 4 * coarse) * cavity
+    front = cover(ellipse(rows, columns, middle, (21 + 5 * position, 46), along) + 4 * coarse.clamp(-2, 1)) * cavity
     add("fat", front)
     add("muscle", 0.5 * front * strip(14 * texture(rows, columns, 14.0, local), 0.8 + 0.6 * fine))
 
