@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
@@ -73,7 +73,9 @@ def find_jobs(inputs: Sequence[str], wanted: Callable[[Path], bool], shard: str 
             files = (Path(f) for f in glob.glob(text, recursive=True))
             found = [Job(str(f), f, f.parent.relative_to(root)) for f in sorted(files, key=natural) if f.is_file()]
         if not found:
-            raise InputError(f"{text} holds no file to work on", "A file, a folder or a glob with matching files was expected", "Check the path")
+            raise InputError(
+                f"{text} holds no file to work on", "A file, a folder or a glob with matching files was expected", "Check the path"
+            )
         jobs.update({job.path: job for job in found})
     return _part(list(jobs.values()), shard) if shard else list(jobs.values())
 
@@ -89,7 +91,9 @@ def _part(jobs: list[Job], shard: str) -> list[Job]:
         task, first, count = (os.environ.get(f"SLURM_ARRAY_TASK_{name}", "") for name in ("ID", "MIN", "COUNT"))
         if not (task.isdigit() and count.isdigit()):
             raise UsageError(
-                "--shard auto found no Slurm job array", "SLURM_ARRAY_TASK_ID and _COUNT must be set", "Use sbatch --array, or give --shard i/n"
+                "--shard auto found no Slurm job array",
+                "SLURM_ARRAY_TASK_ID and _COUNT must be set",
+                "Use sbatch --array, or give --shard i/n",
             )
         index, total = int(task) - int(first or 0) + 1, int(count)
     else:
@@ -136,7 +140,9 @@ def faults_told(talk: Talk) -> Iterator[None]:
     except (CmrreconError, KeyboardInterrupt, BrokenPipeError, typer.Exit):
         raise
     except MemoryError as error:
-        raise MemoryShortage("The memory of this machine is used up", "More memory is needed", "Use a smaller file or a larger node") from error
+        raise MemoryShortage(
+            "The memory of this machine is used up", "More memory is needed", "Use a smaller file or a larger node"
+        ) from error
     except Exception as error:
         talk.traceback(traceback.format_exc())
         raise CmrreconError(
@@ -186,12 +192,16 @@ def local_output(target: Path) -> Iterator[Path]:
         sys.stdout.buffer.flush()
 
 
-def check_output(output: str | None, out_dir: Path | None, jobs: int, *, as_json: bool) -> None:
-    """Refuse output options that contradict each other or would flood a terminal."""
+def check_output(output: str | None, out_dir: Path | None, jobs: int, what: Literal["a scan", "images"], *, as_json: bool) -> None:
+    """Refuse output options that contradict each other, name no format, or would flood a terminal."""
     if output is not None and out_dir is not None:
         raise UsageError("Both -o and --out-dir were given", "One of them says where the output goes", "Leave one out")
     if output is not None and jobs != 1:
         raise UsageError(f"-o names one file, but there are {jobs} inputs", "Several inputs need a folder", "Use --out-dir")
+    if output not in (None, STREAM):
+        from cmrrecon import formats
+
+        formats.check_suffix(output, what)
     if output == STREAM and as_json:
         raise UsageError("-o - and --json both want standard output", "One stream carries one thing", "Leave --json out")
     if output == STREAM and sys.stdout.isatty():

@@ -11,17 +11,27 @@ if TYPE_CHECKING:
 
     from cmrrecon.scan import Series
 
-EXAMPLE = "Example: cmrrecon compare cine_sax_kus_ktGaussian8.mat --methods zero-filled,sense,sigpy-tv --truth cine_sax_truth.npz -o figure.png"
+EXAMPLE = (
+    "Example: cmrrecon compare cine_sax_kus_ktGaussian8.mat --methods zero-filled,sense,sigpy-tv --truth cine_sax_truth.npz -o figure.png"
+)
 
 
 def compare(
     input: Annotated[str, options.typer.Argument(help="A k-space file, or - for standard input.", show_default=False)],
-    methods: Annotated[str, options.option("--methods", "-m", help="Methods to compare, with commas.", show_default="zero-filled, sense and the default")] = "",
-    truth: Annotated[Path | None, options.option("--truth", help="Truth images or fully sampled k-space, for error maps and scores.", show_default=False)] = None,
+    methods: Annotated[
+        str, options.option("--methods", "-m", help="Methods to compare, with commas.", show_default="zero-filled, sense and the default")
+    ] = "",
+    truth: Annotated[
+        Path | None, options.option("--truth", help="Truth images or fully sampled k-space, for error maps and scores.", show_default=False)
+    ] = None,
     slice_: Annotated[int | None, options.option("--slice", help="Which slice, from 0.", show_default="the middle one")] = None,
     frame: Annotated[int, options.option("--frame", help="Which frame is pictured, from 0.")] = 0,
-    output: Annotated[str | None, options.option("--output", "-o", help="The figure: .png, .pdf or .svg.", show_default="<name>_compare.png")] = None,
-    mask: Annotated[Path | None, options.option("--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False)] = None,
+    output: Annotated[
+        str | None, options.option("--output", "-o", help="The figure: .png, .pdf or .svg.", show_default="<name>_compare.png")
+    ] = None,
+    mask: Annotated[
+        Path | None, options.option("--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False)
+    ] = None,
     axes: options.Axes = None,
     device: options.Device = "auto",
     overwrite: options.Overwrite = False,
@@ -38,7 +48,9 @@ def compare(
         from cmrrecon.reconstruct.run import choose_device
 
         console.use_allotted_threads()
-        names = [name.strip() for name in methods.split(",") if name.strip()] or list(dict.fromkeys(["zero-filled", "sense", DEFAULT_METHOD]))
+        names = [name.strip() for name in methods.split(",") if name.strip()] or list(
+            dict.fromkeys(["zero-filled", "sense", DEFAULT_METHOD])
+        )
         chosen = [get_method(name) for name in names]
         target_device = choose_device(device)
         job = batch.find_jobs([input], formats.is_scan)[0]
@@ -50,7 +62,9 @@ def compare(
             index = scan.shape[1] // 2 if slice_ is None else slice_
             series = scan.series(index).to(target_device)
         if not 0 <= frame < scan.shape[0]:
-            raise UsageError(f"Frame {frame} was asked for", f"The scan has frames 0 to {scan.shape[0] - 1}", "Choose among these with --frame")
+            raise UsageError(
+                f"Frame {frame} was asked for", f"The scan has frames 0 to {scan.shape[0] - 1}", "Choose among these with --frame"
+            )
         reference = None if truth is None else load_reference(truth)[0][:, index]
         images: dict[str, Tensor] = {}
         titles: dict[str, str] = {}
@@ -79,7 +93,9 @@ def _report(name: str, images: "Tensor", reference: "Tensor | None", index: int,
     return title
 
 
-def _draw(target: Path, images: "dict[str, Tensor]", reference: "Tensor | None", frame: int, titles: dict[str, str], series: "Series") -> None:
+def _draw(
+    target: Path, images: "dict[str, Tensor]", reference: "Tensor | None", frame: int, titles: dict[str, str], series: "Series"
+) -> None:
     from cmrrecon.errors import UsageError
     from cmrrecon.evaluation.figures import comparison_figure
     from cmrrecon.formats.atomic import atomic

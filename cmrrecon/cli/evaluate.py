@@ -27,7 +27,9 @@ class Plan:
 
 def evaluate(
     inputs: options.Inputs,
-    truth: Annotated[Path, options.option("--truth", help="Reference: truth images or fully sampled k-space; a file or a folder to search.")],
+    truth: Annotated[
+        Path, options.option("--truth", help="Reference: truth images or fully sampled k-space; a file or a folder to search.")
+    ],
     protocol: Annotated[
         str, options.option("--protocol", help="Scoring rule: fullfov, cmrxrecon2023, cmrxrecon2024 or cmrxrecon2025.")
     ] = "fullfov",
@@ -134,7 +136,11 @@ def _summary(records: list[dict[str, Any]], protocol: str, talk: Talk) -> None:
     for axis in ("method", "modality", "pattern", "acceleration", "centre", "vendor"):
         table = grouped(records, axis)
         if len(table) > 1:
-            talk.table(f"by {axis}, protocol {protocol}", [axis, "files", *columns[:3]], ([str(g), str(m["n"]), *(_figure(m[k]) for k in keys[:3])] for g, m in table.items()))
+            talk.table(
+                f"by {axis}, protocol {protocol}",
+                [axis, "files", *columns[:3]],
+                ([str(g), str(m["n"]), *(_figure(m[k]) for k in keys[:3])] for g, m in table.items()),
+            )
         groups[axis] = {str(g): m for g, m in table.items()}
     finals: dict[str, dict[str, float]] = {}
     if protocol != "fullfov":
@@ -142,7 +148,11 @@ def _summary(records: list[dict[str, Any]], protocol: str, talk: Talk) -> None:
             final = final_aggregate([r for r in records if str(r["method"]) == method], int(protocol.removeprefix("cmrxrecon")))
             if final:
                 finals[method] = final
-                talk.table(f"final aggregate of {method} as {protocol} computes it", ["score", "value"], ([n, _figure(v)] for n, v in final.items()))
+                talk.table(
+                    f"final aggregate of {method} as {protocol} computes it",
+                    ["score", "value"],
+                    ([n, _figure(v)] for n, v in final.items()),
+                )
     talk.result({"status": "summary", "protocol": protocol, "files": len(records), "groups": groups, "final": finals}, None)
 
 

@@ -60,8 +60,19 @@ def _scan(path: Path, axes: str | None) -> Description:
     known = facts.pop("acs")
     acs = None if full else lines.stop - lines.start if known is None else known
     effective = round(effective_acceleration(mask), 2)
-    record = {"shape": list(scan.shape), "axes": ["frame", "slice", "coil", "y", "x"], **facts, "acs": acs, "effective_acceleration": effective}
-    sampling = [f"{facts['pattern'] or 'undersampled'}", f"nominal R {_number(facts['acceleration'])}", f"effective R {effective}", f"ACS {acs}"]
+    record = {
+        "shape": list(scan.shape),
+        "axes": ["frame", "slice", "coil", "y", "x"],
+        **facts,
+        "acs": acs,
+        "effective_acceleration": effective,
+    }
+    sampling = [
+        f"{facts['pattern'] or 'undersampled'}",
+        f"nominal R {_number(facts['acceleration'])}",
+        f"effective R {effective}",
+        f"ACS {acs}",
+    ]
     origin = [str(facts[key]) for key in ("modality", "year", "centre", "vendor", "subject") if facts[key] is not None]
     words = [f"{axis} {n}" for axis, n in zip(record["axes"], scan.shape, strict=True)] + (["fully sampled"] if full else sampling) + origin
     return {**record, "notes": scan.notes}, words

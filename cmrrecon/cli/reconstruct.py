@@ -55,9 +55,12 @@ def _list_methods(asked: bool) -> None:
 
 def reconstruct(
     inputs: options.Inputs,
-    method: Annotated[str | None, options.option("--method", "-m", help="How to reconstruct.", show_default="a good one, which is named")] = None,
+    method: Annotated[
+        str | None, options.option("--method", "-m", help="How to reconstruct.", show_default="a good one, which is named")
+    ] = None,
     set_: Annotated[
-        list[str] | None, options.option("--set", help="An option of the method, e.g. --set weight=0.01 --set iterations=50.", show_default=False)
+        list[str] | None,
+        options.option("--set", help="An option of the method, e.g. --set weight=0.01 --set iterations=50.", show_default=False),
     ] = None,
     list_methods: Annotated[
         bool, typer.Option("--list-methods", callback=_list_methods, is_eager=True, help="List the methods and their options, and stop.")
@@ -65,7 +68,9 @@ def reconstruct(
     slices: Annotated[str | None, options.option("--slices", help="Only these slices, from 0, e.g. 0,3-5.", show_default=False)] = None,
     output: options.Output = None,
     out_dir: options.OutDir = None,
-    mask: Annotated[Path | None, options.option("--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False)] = None,
+    mask: Annotated[
+        Path | None, options.option("--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False)
+    ] = None,
     axes: options.Axes = None,
     device: options.Device = "auto",
     shard: options.Shard = None,
@@ -91,7 +96,7 @@ def reconstruct(
         settings = chosen.check(parse_settings(set_ or []))
         plan = Plan(chosen, settings, choose_device(device), method is None, slices, output, out_dir, mask, axes, overwrite, dry_run)
         jobs = batch.find_jobs(inputs, formats.is_scan, shard)
-        batch.check_output(output, out_dir, len(jobs), as_json=json)
+        batch.check_output(output, out_dir, len(jobs), "images", as_json=json)
         talk.say(f"method {chosen.name}{' (the default)' if plan.by_default else ''}: {chosen.summary}. Device {plan.device}.")
         batch.run_jobs(jobs, lambda job: _reconstruct_job(job, plan, talk), talk, fail_fast=fail_fast)
 

@@ -41,7 +41,9 @@ def parse_slices(text: str | None, count: int) -> list[int]:
             raise UsageError(f"--slices was given {text!r}", "It wants numbers and ranges from 0", "Write for example --slices 0,3-5")
         chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
     if not chosen or max(chosen) >= count:
-        raise UsageError(f"--slices {text} asks for more than there is", f"The scan has {count} slices, 0 to {count - 1}", "Choose among these")
+        raise UsageError(
+            f"--slices {text} asks for more than there is", f"The scan has {count} slices, 0 to {count - 1}", "Choose among these"
+        )
     return sorted(set(chosen))
 
 
@@ -49,5 +51,7 @@ def parse_numbers(text: str, count: int, separator: str, option: str, example: s
     """`"204x448"` to [204, 448]: exactly `count` whole numbers."""
     parts = text.split(separator)
     if len(parts) != count or not all(p.strip().isdigit() for p in parts):
-        raise UsageError(f"{option} was given {text!r}", f"It wants {count} whole numbers with {separator!r} between", f"Write for example {example}")
+        raise UsageError(
+            f"{option} was given {text!r}", f"It wants {count} whole numbers with {separator!r} between", f"Write for example {example}"
+        )
     return [int(p) for p in parts]

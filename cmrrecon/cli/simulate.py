@@ -16,7 +16,9 @@ def simulate(
     slices: Annotated[int, options.option("--slices", help="Short-axis slices.", min=1)] = 3,
     coils: Annotated[int, options.option("--coils", help="Receive coils.", min=1)] = 10,
     size: Annotated[str, options.option("--size", help="Matrix as YxX: phase encodes x readout samples.")] = "204x448",
-    snr: Annotated[float, options.option("--snr", help="Signal to noise in dB: RMS of the object over the noise of one image pixel.")] = 30.0,
+    snr: Annotated[
+        float, options.option("--snr", help="Signal to noise in dB: RMS of the object over the noise of one image pixel.")
+    ] = 30.0,
     seed: Annotated[int, options.option("--seed", help="Seed of anatomy, coils and noise.")] = 0,
     output: options.Output = None,
     out_dir: Annotated[Path, options.option("--out-dir", help="Folder in which the official layout is written.")] = Path("simulated"),
@@ -36,18 +38,34 @@ def simulate(
 
         from cmrrecon import formats, provenance, simulation
 
-        batch.check_output(output, None, 1, as_json=json)
+        batch.check_output(output, None, 1, "a scan", as_json=json)
         y, x = parse_numbers(size, 2, "x", "--size", "--size 204x448")
         made = simulation.simulate(kind, frames=frames, slices=slices, coils=coils, y=y, x=x, snr_db=snr, seed=seed)
         facts = made.scan.acquisition
-        layout = Path("MultiCoil") / str(facts.modality) / "TrainingSet" / "FullSample" / str(facts.centre) / str(facts.vendor) / str(facts.subject)
+        layout = (
+            Path("MultiCoil")
+            / str(facts.modality)
+            / "TrainingSet"
+            / "FullSample"
+            / str(facts.centre)
+            / str(facts.vendor)
+            / str(facts.subject)
+        )
         target = Path(output) if output is not None else out_dir / layout / f"{facts.base}.mat"
-        record: dict[str, Any] = {"output": str(target), "shape": list(made.scan.shape), "kind": kind, "seed": seed, "noise_sigma": made.sigma}
+        record: dict[str, Any] = {
+            "output": str(target),
+            "shape": list(made.scan.shape),
+            "kind": kind,
+            "seed": seed,
+            "noise_sigma": made.sigma,
+        }
         if dry_run:
             talk.result({"status": "planned", **record}, str(target))
             return
         config = {"kind": kind, "shape": list(made.scan.shape), "snr_db": snr}
-        stamp = provenance.make(console.command_line(), config=config, inputs=[], seed=seed, acquisition=asdict(facts), noise_sigma=made.sigma)
+        stamp = provenance.make(
+            console.command_line(), config=config, inputs=[], seed=seed, acquisition=asdict(facts), noise_sigma=made.sigma
+        )
         if batch.already_made(target, provenance.recipe_hash(stamp), overwrite=overwrite):
             talk.say(f"{target} is finished: skipped, --overwrite makes it again")
             talk.result({"status": "skipped", **record}, str(target))

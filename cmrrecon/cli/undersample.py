@@ -44,11 +44,14 @@ def undersample(
         float, options.option("--acceleration", "-R", help="Nominal acceleration R, not counting the ACS; may be fractional.")
     ] = 8.0,
     acs: Annotated[
-        int | None, options.option("--acs", help="Central lines always kept (kt-radial: a square block).", show_default="the year's: 24, 16 or 20")
+        int | None,
+        options.option("--acs", help="Central lines always kept (kt-radial: a square block).", show_default="the year's: 24, 16 or 20"),
     ] = None,
     seed: Annotated[
         int | None,
-        options.option("--seed", help="Seed of a random pattern; kt-gaussian takes the official 1 to 1000.", show_default="from subject and file name"),
+        options.option(
+            "--seed", help="Seed of a random pattern; kt-gaussian takes the official 1 to 1000.", show_default="from subject and file name"
+        ),
     ] = None,
     year: Annotated[
         int | None, options.option("--year", help="Whose rules: 2023, 2024 or 2025.", show_default="the file's, else 2025")
@@ -75,7 +78,7 @@ def undersample(
 
         plan = Plan(pattern, acceleration, acs, seed, year, mask, output, out_dir, axes, overwrite, dry_run)
         jobs = batch.find_jobs(inputs, formats.is_scan, shard)
-        batch.check_output(output, out_dir, len(jobs), as_json=json)
+        batch.check_output(output, out_dir, len(jobs), "a scan", as_json=json)
         batch.run_jobs(jobs, lambda job: _undersample_job(job, plan, talk), talk, fail_fast=fail_fast)
 
 
@@ -114,7 +117,9 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
                 formats.write_mask(beside, sampled.mask, x=full.shape[4], provenance=stamp)
             formats.write_scan(file, sampled, stamp)
         nominal = "not known" if facts.acceleration is None else f"{facts.acceleration:g}"
-        talk.say(f"{target}: {facts.pattern or 'mask file'}, nominal R {nominal}, effective R {effective}, ACS {facts.acs}, seed {facts.seed}")
+        talk.say(
+            f"{target}: {facts.pattern or 'mask file'}, nominal R {nominal}, effective R {effective}, ACS {facts.acs}, seed {facts.seed}"
+        )
         talk.result({"status": "done", **record}, str(target))
 
 

@@ -2,6 +2,7 @@
 
 from cmrrecon.formats.files import (
     SUFFIXES,
+    check_suffix,
     is_images,
     is_scan,
     kind,
@@ -19,6 +20,7 @@ from cmrrecon.formats.times import read_times, write_times
 
 __all__ = [
     "SUFFIXES",
+    "check_suffix",
     "is_images",
     "is_scan",
     "kind",

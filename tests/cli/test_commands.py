@@ -42,7 +42,9 @@ def test_info_knows_images_and_times(run, tmp_path, simulated):
     assert run("info", truth, "--json").records[0]["kind"] == "images"
 
 
-@pytest.mark.parametrize(("kind", "frames", "base"), [("cine", 12, "cine_sax"), ("perfusion", 20, "perfusion"), ("t1map", 9, "T1map"), ("t2map", 3, "T2map")])
+@pytest.mark.parametrize(
+    ("kind", "frames", "base"), [("cine", 12, "cine_sax"), ("perfusion", 20, "perfusion"), ("t1map", 9, "T1map"), ("t2map", 3, "T2map")]
+)
 def test_simulate_writes_the_official_layout_and_the_truth(run, tmp_path, kind, frames, base):
     done = run("simulate", "--kind", kind, "--slices", 1, "--coils", 2, "--size", "48x64", "--out-dir", tmp_path)
     path = Path(done.out.strip())

@@ -20,6 +20,16 @@ def test_png_is_a_montage_of_frames_in_columns_and_slices_in_rows(tmp_path):
     assert read_provenance(tmp_path / "a.png") == STAMP
 
 
+def test_png_of_one_slice_runs_on_in_rows(tmp_path):
+    frames = torch.rand(1, 5, 4, 6)
+    write_images(tmp_path / "a.png", frames)
+    picture = np.array(Image.open(tmp_path / "a.png"))
+    assert picture.shape == (3 * 4, 2 * 6)
+    top = np.percentile(frames.numpy(), 99.5)
+    np.testing.assert_allclose(picture[4:8, 6:], np.clip(frames[0, 3].numpy() / top, 0, 1) * 255, atol=0.5)
+    assert not picture[8:, 6:].any()
+
+
 def test_gif_is_an_endless_movie_with_slices_side_by_side(tmp_path):
     write_images(tmp_path / "a.gif", IMAGES * torch.tensor(1j), STAMP)
     movie = Image.open(tmp_path / "a.gif")
