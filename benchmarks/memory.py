@@ -19,7 +19,8 @@ READ_ONE = "import sys; from cmrrecon import formats; import sigpy.mri.app; form
 PEAK = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
 RECONSTRUCT = (
     "import sys; from cmrrecon.cli.app import app\n"
-    "app(['reconstruct', sys.argv[1], '-m', sys.argv[2], '-o', sys.argv[3], '--quiet', '--overwrite', *sys.argv[4:]], standalone_mode=False)"
+    "words = ['reconstruct', sys.argv[1], '-m', sys.argv[2], '-o', sys.argv[3], '--quiet', '--overwrite', *sys.argv[4:]]\n"
+    "app(words, standalone_mode=False)"
 )
 
 

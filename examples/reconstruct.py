@@ -8,6 +8,7 @@ from cmrrecon.scan import effective_acceleration
 
 
 def main(source: str, target: str) -> None:
+    """Reconstruct one file with SENSE."""
     scan = formats.read(source)
     images = []
     for index in range(scan.shape[1]):

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from cmrrecon.errors import InputError, UsageError
 from cmrrecon.metrics import laplacian_of_gaussian, nmse, psnr, ssim
+from cmrrecon.physics.fourier import centred
+from cmrrecon.sampling.plan import round_half_up
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -118,7 +120,7 @@ def ranking_crop(images: Tensor, *, base: str, year: int) -> Tensor:
     if not all_frames:
         images = images[:FRAMES_SCORED]
     if slices >= 3:
-        middle = _matlab_round(slices / 2)
+        middle = round_half_up(slices / 2)
         images = images[:, middle - 2 : middle]
     y, x = _central_box(ny, nx)
     return images[..., y, x]
@@ -271,17 +273,6 @@ def _check(reconstruction: Tensor, reference: Tensor) -> None:
             )
 
 
-def _matlab_round(value: float) -> int:
-    """Round half up, as MATLAB does for positive numbers; Python rounds half to even."""
-    return math.floor(value + 0.5)
-
-
 def _central_box(ny: int, nx: int) -> tuple[slice, slice]:
     """The central half of y and third of x."""
-    return _centred(_matlab_round(ny / 2), ny), _centred(_matlab_round(nx / 3), nx)
-
-
-def _centred(length: int, of: int) -> slice:
-    """The centred block of `length` in an axis, where the official programs put it."""
-    start = of // 2 - length // 2
-    return slice(start, start + length)
+    return centred(ny, round_half_up(ny / 2)), centred(nx, round_half_up(nx / 3))

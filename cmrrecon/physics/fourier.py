@@ -4,6 +4,12 @@ import torch
 from torch import Tensor
 
 
+def centred(length: int, part: int) -> slice:
+    """The centred block of `part` positions among `length`: it starts at length // 2 - part // 2, as the official programs put it."""
+    start = length // 2 - part // 2
+    return slice(start, start + part)
+
+
 def fftc(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """Centred orthonormal FFT along `dim`: fftshift(fft(ifftshift(x))) / sqrt(n). Unitary; exact for odd sizes too.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.errors import InputError, UsageError
+from cmrrecon.physics.fourier import centred
 
 # More lines make calibration slower, hardly better; the official baselines take 24 of fully sampled data.
 MOST_LINES = 32
@@ -16,12 +17,6 @@ KERNEL = 6
 ROWS_AT_ONCE = 16
 
 CalibrationSource = Literal["average", "first"]
-
-
-def centred(lines: int, size: int) -> slice:
-    """The centred block of `lines` in `size`: starts at size // 2 + ceil(-lines / 2), as the official masks do."""
-    start = size // 2 - lines // 2
-    return slice(start, start + lines)
 
 
 def calibration_region(mask: Tensor) -> tuple[slice, slice]:
@@ -41,11 +36,11 @@ def calibration_region(mask: Tensor) -> tuple[slice, slice]:
     most = min(MOST_LINES, ny if lines else min(ny, nx))
     size = 0
     while size < most:
-        y, x = centred(size + 1, ny), slice(None) if lines else centred(size + 1, nx)
+        y, x = centred(ny, size + 1), slice(None) if lines else centred(nx, size + 1)
         if not bool(always[y, x].all()):
             break
         size += 1
-    return centred(size, ny), slice(None) if lines else centred(size, nx)
+    return centred(ny, size), slice(None) if lines else centred(nx, size)
 
 
 def calibration_data(kspace: Tensor, mask: Tensor, source: CalibrationSource = "average") -> Tensor:

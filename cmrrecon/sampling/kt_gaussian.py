@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from cmrrecon.errors import UsageError
-from cmrrecon.sampling.plan import Plan, centred, round_half_up
+from cmrrecon.physics.fourier import centred
+from cmrrecon.sampling.plan import Plan, round_half_up
 
 ALPHA = 0.2
 OFFICIAL_ACCELERATIONS = (4, 8, 12, 16, 20, 24)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cmrrecon.physics.fourier import centred
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -27,12 +29,6 @@ class Plan:
     acs: int
     seed: int
     year: int
-
-
-def centred(length: int, part: int) -> slice:
-    """The centred block of `part` positions among `length`: it starts at length // 2 - part // 2 (zpad.m of the generators)."""
-    start = length // 2 - part // 2
-    return slice(start, start + part)
 
 
 def calibration(plan: Plan, lines: bool) -> Tensor:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cmrrecon.sampling import make_mask
-from cmrrecon.sampling.plan import centred
+from cmrrecon.physics.fourier import centred
 
 
 def radial(frames=3, y=48, x=64, acceleration=8, acs=0):

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmrrecon.sampling.plan import Plan, calibration, centred, round_half_up
+from cmrrecon.physics.fourier import centred
+from cmrrecon.sampling.plan import Plan, calibration, round_half_up
 
 
 def test_the_centred_block_of_16_in_49_is_the_official_one():

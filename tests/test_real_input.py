@@ -1,0 +1,138 @@
+"""Measured data through the whole toolkit: files in, scores out. (The comparison of one measured frame with 168 pictures is in
+tests/classical/test_measured_heart.py, where the same data test every method.)"""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cmrrecon import formats
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.evaluation.protocols import score
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.encoding import Encoding
+from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.physics.sensitivity import estimate_maps
+from cmrrecon.reconstruct.methods import DEFAULT_METHOD, METHODS
+from cmrrecon.sampling import make_mask, undersample
+from cmrrecon.scan import Scan, Series
+
+
+@pytest.fixture
+def measured_frame(real_data):
+    return formats.read(real_data / "CMRxRecon2025-P003-pair/underkslice.mat", axes="x,y,coil")
+
+
+@pytest.fixture
+def demo(real_data):
+    return formats.read(real_data / "CMRxRecon2024-undersampleDemo/cine_sax.mat")
+
+
+def test_unusual_axis_order_gives_the_documented_lines(measured_frame):
+    assert measured_frame.shape == (1, 1, 10, 162, 448)
+    lines = measured_frame.series(0).mask[0, :, 0].nonzero().flatten().tolist()
+    assert lines == [28, 39, 40, 42, 44, 55, 63, 66, *range(71, 91), 97, 154, 157, 160]
+    assert any("non-zero" in note for note in measured_frame.notes)
+
+
+def test_file_of_unusual_axis_order_is_refused_without_axes(real_data):
+    with pytest.raises(InputError, match="--axes"):
+        formats.read(real_data / "CMRxRecon2025-P003-pair/underkslice.mat").series(0)
+
+
+def test_our_uniform_mask_is_the_one_of_the_challenge(real_data, demo):
+    official = formats.read_mask(real_data / "CMRxRecon2024-undersampleDemo/cine_sax_mask_Uniform8.mat")
+    ours = make_mask("uniform", frames=1, y=246, x=512, acceleration=8, year=2024)
+    assert torch.equal(ours, official)
+    assert demo.shape == (1, 1, 1, 246, 512)
+
+
+def test_fully_sampled_single_coil_is_its_fourier_transform(demo):
+    kspace = demo.series(0).kspace
+    expected = ifft2c(kspace)[0, 0].abs()
+    for name in ("zero-filled", "grappa"):
+        image = METHODS[name](demo.series(0))[0].abs()
+        assert (image - expected).abs().max() <= 1e-5 * expected.max()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_takes_a_single_coil_or_refuses_clearly(demo, name):
+    series = undersample(demo, "uniform", 8, year=2024).series(0)
+    try:
+        image = METHODS[name](series)
+    except UsageError as error:
+        assert name == "sigpy-jsense"
+        assert "coil" in str(error)
+        return
+    assert score(image[:, None], rss(ifft2c(demo.series(0).kspace))[:, None], protocol="fullfov").psnr > 25
+
+
+def head_scores(head: torch.Tensor, acceleration: int) -> dict[str, float]:
+    """PSNR of methods on a retrospectively undersampled head with 24 ACS lines; each against its own fully sampled combination."""
+    mask = make_mask("uniform", frames=1, y=96, x=96, acceleration=acceleration, acs=24)
+    series = Series(head * mask[:, None], mask)
+    maps = estimate_maps(head, torch.ones_like(mask))
+    combined = (maps.conj() * ifft2c(head)).sum(1).abs()
+    references = {"sense": combined, "grappa": rss(ifft2c(head)), "zero-filled": rss(ifft2c(head))}
+    found = {}
+    for name, reference in references.items():
+        image = METHODS[name](series, {"weight": 1e-4, "iterations": 50} if name == "sense" else {}).abs()
+        error = (image - reference).square().mean()
+        found[name] = float(10 * torch.log10(reference.max() ** 2 / error))
+    return found
+
+
+@pytest.mark.parametrize(("acceleration", "least"), [(2, 50), (3, 46), (4, 43)])
+def test_sense_and_grappa_on_a_measured_head(real_data, acceleration, least):
+    scan = formats.read(real_data / "mchiew-SENSE-tutorial/raw_data.mat", axes="coil,slice,y,x")
+    assert scan.shape == (1, 1, 16, 96, 96)
+    found = head_scores(scan.series(0).kspace, acceleration)
+    assert found["sense"] >= least
+    assert found["grappa"] >= found["zero-filled"] + 10
+
+
+def hidden_line_error(scan: Scan, name: str, folds: int = 4) -> float:
+    """Relative error of a method's prediction of measured lines that were hidden from it, each line outside the centre once."""
+    measured = scan.series(0)
+    outer = measured.mask.clone()
+    outer[:, scan.shape[3] // 2 - 10 : scan.shape[3] // 2 + 10] = False
+    lines = outer[0, :, 0].nonzero().flatten()
+    error, energy = 0.0, 0.0
+    for fold in range(folds):
+        hidden = torch.zeros_like(outer)
+        hidden[:, lines[fold::folds]] = True
+        rest = replace(measured, kspace=measured.kspace * ~hidden[:, None], mask=measured.mask & ~hidden)
+        predicted = Encoding(estimate_maps(rest.kspace, rest.mask), hidden)(METHODS[name](rest))
+        truth = measured.kspace * hidden[:, None]
+        error += float((predicted - truth).abs().square().sum())
+        energy += float(truth.abs().square().sum())
+    return (error / energy) ** 0.5
+
+
+def test_hidden_measured_lines_are_predicted(measured_frame):
+    errors = {name: hidden_line_error(measured_frame, name) for name in ("sense", "sigpy-l1-wavelet", DEFAULT_METHOD)}
+    assert max(errors.values()) < 1, errors  # zero-filling predicts zeros, whose error is 1
+    assert errors[DEFAULT_METHOD] == min(errors.values())
+    assert errors[DEFAULT_METHOD] < 0.8, errors
+
+
+@pytest.fixture
+def semireal(tmp_path, semireal_tool):
+    """Semi-real cine of P003 at half the matrix size, kt-gaussian 8, and its truth."""
+    subprocess.run([sys.executable, semireal_tool, tmp_path, "--shrink", "2", "--frames", "4"], check=True, stdout=subprocess.DEVNULL)
+    path = next(tmp_path.rglob("cine_sax.mat"))
+    return undersample(formats.read(path), "kt-gaussian", 8, seed=1), formats.read_images(path.with_name("cine_sax_truth.npz"))
+
+
+def test_methods_on_the_semireal_cine(semireal):
+    scan, truth = semireal
+    facts = scan.acquisition
+    assert (facts.centre, facts.vendor, facts.subject, facts.base) == ("Center005", "Siemens_30T_Vida", "P003", "cine_sax")
+    assert truth.shape == (4, 1, 81, 224)
+    series = scan.series(0)
+    psnr = {name: score(METHODS[name](series)[:, None], truth, protocol="fullfov").psnr for name in METHODS}
+    assert psnr[DEFAULT_METHOD] == max(psnr.values()), psnr
+    for name in ("sense", "sigpy-sense", "sigpy-l1-wavelet", "sigpy-tv"):
+        assert psnr[name] > psnr["zero-filled"] + 0.5, psnr
