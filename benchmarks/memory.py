@@ -1,51 +1,51 @@
-"""Peak memory of `cmrrecon reconstruct` for each method, beyond the interpreter and beyond the input series.
+"""Peak memory of `cmrrecon reconstruct` for each method, beyond the interpreter with its libraries and beyond one input series.
 
-A simulated cine (12 frames, 10 coils, 204 x 448) with 1 and with 3 slices is reconstructed in a process of its own;
-the peak is compared with a process that only reads one series. Usage: python benchmarks/memory.py [METHOD ...]
+A simulated cine (12 frames, 10 coils, 204 x 448) with 1 and with 3 slices is reconstructed, each in a process of its own.
+The goal: less than the size of one series plus 300 MB, however many slices. Usage: python benchmarks/memory.py [METHOD ...]
+
+This process stays small on purpose: Linux counts the memory of a parent in the peak of the child it forks.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from cmrrecon import formats
-from cmrrecon.reconstruct.methods import METHODS
-from cmrrecon.sampling import undersample
-from cmrrecon.simulation import simulate
-
-MB = 1024 * 1024
-READ_ONE = "import sys; from cmrrecon import formats; import sigpy.mri.app; formats.read(sys.argv[1]).series(0)"
-PEAK = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
-RECONSTRUCT = (
-    "import sys; from cmrrecon.cli.app import app\n"
-    "words = ['reconstruct', sys.argv[1], '-m', sys.argv[2], '-o', sys.argv[3], '--quiet', '--overwrite', *sys.argv[4:]]\n"
-    "app(words, standalone_mode=False)"
-)
+SERIES_MB = 12 * 10 * 204 * 448 * 8 / 2**20
+LIBRARIES = [sys.executable, "-c", "import torch, h5py, scipy.io, sigpy.mri.app"]
+PROGRAM = [sys.executable, "-m", "cmrrecon"]
 
 
-def peak_mb(code: str, *words: object) -> int:
-    done = subprocess.run([sys.executable, "-c", code + PEAK, *map(str, words)], capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[-1])
+def peak_mb(words: list[str]) -> float:
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise SystemExit(f"failed: {' '.join(words)}")
+    return usage.ru_maxrss / 1024
 
 
 def main() -> None:
-    methods = sys.argv[1:] or list(METHODS)
+    listed = subprocess.run([*PROGRAM, "reconstruct", "--list-methods"], capture_output=True, text=True, check=True).stdout
+    methods = sys.argv[1:] or [line.split()[0] for line in listed.splitlines()]
     with tempfile.TemporaryDirectory() as folder:
-        scans = {}
-        for slices in (1, 3):
-            scan = undersample(simulate("cine", slices=slices).scan, "kt-gaussian", 8, seed=1)
-            scans[slices] = Path(folder) / f"cine{slices}.h5"
-            formats.write_scan(scans[slices], scan)
-        f, _, c, y, x = scan.shape
-        series = f * c * y * x * 8 / MB
-        read = peak_mb(READ_ONE, scans[1])
-        print(f"series {series:.0f} MB; interpreter, libraries and one series read: {read} MB")
-        print(f"{'method':18} {'1 slice':>9} {'3 slices':>9}   beyond the series read, MB; in series")
+        scans = [Path(folder) / f"cine{slices}.h5" for slices in (1, 3)]
+        for slices, scan in zip((1, 3), scans, strict=True):
+            full = Path(folder) / f"full{slices}.h5"
+            peak_mb([*PROGRAM, "simulate", "--slices", str(slices), "-o", str(full), "--quiet"])
+            peak_mb([*PROGRAM, "undersample", str(full), "-R", "8", "-o", str(scan), "--quiet"])
+        libraries = peak_mb(LIBRARIES)
+        print(f"one series {SERIES_MB:.0f} MB; interpreter with libraries {libraries:.0f} MB")
+        print(f"{'method':18} {'1 slice':>9} {'3 slices':>9}   MB beyond libraries and one series")
         for method in methods:
-            few = ["--set", "iterations=3"] if "iterations" in METHODS[method].defaults() else []
-            peaks = [peak_mb(RECONSTRUCT, path, method, Path(folder) / "out.h5", *few) - read for path in scans.values()]
-            print(f"{method:18} {peaks[0]:9d} {peaks[1]:9d}   {peaks[1] / series:.2f}")
+            fixed = ["--quiet", "--overwrite", "-o", str(Path(folder) / "out.h5"), "-m", method]
+            few = (
+                ["--set", "iterations=3"]
+                if any(line.split()[0] == method and "iterations=" in line for line in listed.splitlines())
+                else []
+            )
+            peaks = [peak_mb([*PROGRAM, "reconstruct", str(scan), *fixed, *few]) - libraries - SERIES_MB for scan in scans]
+            print(f"{method:18} {peaks[0]:9.0f} {peaks[1]:9.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ def _list_methods(asked: bool) -> None:
 def reconstruct(
     inputs: options.Inputs,
     method: Annotated[
-        str | None, options.option("--method", "-m", help="How to reconstruct.", show_default="a good one, which is named")
+        str | None,
+        options.option("--method", "-m", help="How to reconstruct; see --list-methods.", show_default="the best one, which is named"),
     ] = None,
     set_: Annotated[
         list[str] | None,
