@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.errors import InputError, UsageError
+from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
 
 # A mask that claims lines which hold no data is wrong; a few empty lines (zero-filled edges) are not.
@@ -58,8 +59,7 @@ class Series:
         Dividing k-space by it brings the bright tissue of any file to about 1, so that regularisation
         weights mean the same everywhere. The time average uses each position's measured frames only.
         """
-        image = ifft2c(time_average(self.kspace, self.mask))
-        magnitude = torch.linalg.vector_norm(image, dim=0).flatten()
+        magnitude = rss(ifft2c(time_average(self.kspace, self.mask))).flatten()
         rank = max(1, round(0.99 * magnitude.numel()))
         return float(magnitude.kthvalue(rank).values)
 

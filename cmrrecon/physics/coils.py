@@ -15,7 +15,8 @@ CENTRE_LINES = 1 / 2
 
 def rss(images: Tensor, dim: int = -3) -> Tensor:
     """Root-sum-of-squares over the coil axis `dim`: complex images to a real magnitude."""
-    combined: Tensor = torch.linalg.vector_norm(images, dim=dim)
+    # torch.linalg.vector_norm of complex numbers takes 28 times as long.
+    combined: Tensor = (images.real.square() + images.imag.square()).sum(dim).sqrt()
     return combined
 
 

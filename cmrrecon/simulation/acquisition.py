@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import fft2c
 from cmrrecon.simulation.shapes import generator, grid, uniform
 
@@ -41,8 +42,7 @@ def coil_maps(coils: int, y: int, x: int, seed: int) -> Tensor:
         phase = place + c[0] * u + c[1] * v + c[2] * u * v + c[3] * u**2 + c[4] * v**2
         maps.append(torch.polar((squared + radius**2) ** -1.5, phase))
     stacked = torch.stack(maps)
-    rss: Tensor = torch.linalg.vector_norm(stacked, dim=0)
-    return stacked / rss
+    return stacked / rss(stacked)
 
 
 def noise_sigma(image: Tensor, snr_db: float) -> float:

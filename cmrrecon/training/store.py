@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ def add_scan(source: Path, target: Path, coils: int | None = None, axes: str | N
         known: dict[str, Any] = json.loads(note.read_text())
         if known["recipe"] == recipe:
             return {**known, "status": "skipped"}
-    scan = _with_mask(formats.read(source, axes=axes))
+    scan = formats.read(source, axes=axes)
+    # The slice that the mask is found in comes first again.
+    scan = _with_mask(replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice)))
     assert scan.mask is not None
     frames, slices, stored, y, x = scan.shape
     virtual = min(coils or stored, stored)

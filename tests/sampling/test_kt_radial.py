@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from cmrrecon.sampling import make_mask
 from cmrrecon.physics.fourier import centred
+from cmrrecon.sampling import make_mask
 
 
 def radial(frames=3, y=48, x=64, acceleration=8, acs=0):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmrrecon.errors import UsageError
-from cmrrecon.sampling import PATTERNS, make_mask
 from cmrrecon.physics.fourier import centred
+from cmrrecon.sampling import PATTERNS, make_mask
 from cmrrecon.scan import effective_acceleration
 
 SIZE = {"frames": 12, "y": 204, "x": 64}

@@ -1,0 +1,179 @@
+"""Every input that can go wrong: a three-sentence message, the right exit code, nothing half-written, the others unharmed."""
+
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+DTYPE = np.dtype([("real", "<f4"), ("imag", "<f4")])
+
+
+def write(path, data, name="kspace"):
+    with h5py.File(path, "w") as file:
+        if np.iscomplexobj(data):
+            stored = np.empty(data.shape, DTYPE)
+            stored["real"], stored["imag"] = data.real, data.imag
+            data = stored
+        file.create_dataset(name, data=data)
+
+
+def sample(shape=(2, 1, 2, 32, 40)):
+    rng = np.random.default_rng(0)
+    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
+
+
+def truncated(path, full):
+    path.write_bytes(full.read_bytes()[:20_000])
+
+
+def empty(path, full):
+    path.write_bytes(b"")
+
+
+def text(path, full):
+    path.write_text("subject,age\n" * 100)
+
+
+def wrong_variable(path, full):
+    with h5py.File(path, "w") as file:
+        file["a"] = np.zeros(3)
+        file["b"] = np.zeros(3)
+
+
+def one_axis(path, full):
+    write(path, sample((100,)))
+
+
+def six_axes(path, full):
+    write(path, sample((1, 2, 1, 2, 8, 8)))
+
+
+def with_nan(path, full):
+    data = sample()
+    data[0, 0, 0, 3, 3] = np.nan
+    write(path, data)
+
+
+def with_infinity(path, full):
+    data = sample()
+    data[1, 0, 1, 3, 3] = np.inf
+    write(path, data)
+
+
+def zero_frame(path, full):
+    data = sample()
+    data[1] = 0
+    write(path, data)
+
+
+def a_mask(path, full):
+    write(path, np.ones((32, 40)), "mask")
+
+
+def images(path, full):
+    write(path, np.ones((2, 1, 32, 40), np.float32), "img4ranking")
+
+
+def four_d_flow(path, full):
+    write(path, sample((2, 2, 2, 2, 8, 8)), "kdata_full")
+
+
+def a_folder(path, full):
+    path.mkdir()
+
+
+CASES = {
+    truncated: ("damaged", "again"),
+    empty: ("empty", "again"),
+    text: ("neither HDF5", "again"),
+    wrong_variable: ("a, b", ""),
+    one_axis: ("axes", ""),
+    six_axes: ("axes", ""),
+    with_nan: ("NaN or infinity in frame 0", "--slices"),
+    with_infinity: ("NaN or infinity in frame 1", "--slices"),
+    zero_frame: ("only zeros in frame 1", "--slices"),
+    a_mask: ("mask", "k-space"),
+    images: ("img4ranking", "k-space"),
+    four_d_flow: ("4-D flow", ""),
+    a_folder: ("no file", ""),
+}
+
+
+@pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+def test_bad_input_is_told_and_harms_nothing(run, full, undersampled, tmp_path, make):
+    bad = tmp_path / "bad.mat"
+    make(bad, full)
+    found, remedy = CASES[make]
+    alone = run("reconstruct", bad, "-m", "zero-filled", "-o", tmp_path / "out.h5")
+    assert alone.code == 3, alone.err
+    assert "Traceback" not in alone.err
+    message = alone.err[alone.err.index("error: ") :].replace("\n", " ")
+    assert found in message
+    assert remedy in message
+    assert sum(message.count(end) for end in (". ", ".  ")) + message.endswith(".") >= 2
+    assert os.listdir(tmp_path) == ["bad.mat"]
+    if make is a_folder:
+        return
+    batch = run("reconstruct", bad, undersampled, "-m", "zero-filled", "--out-dir", tmp_path / "rec", "--json")
+    assert batch.code == 1
+    assert [r["status"] for r in batch.records] == ["failed", "done"]
+    assert len(list((tmp_path / "rec").rglob("*"))) == len(list((tmp_path / "rec").rglob("*.h5"))) + sum(
+        p.is_dir() for p in (tmp_path / "rec").rglob("*")
+    )
+
+
+def test_a_mask_that_disagrees_is_told(run, full, undersampled, tmp_path):
+    other = tmp_path / "other"
+    run("undersample", full, "--pattern", "uniform", "-R", 4, "--out-dir", other)
+    done = run("reconstruct", undersampled, "--mask", other / "cine_sax_mask_Uniform4.mat", "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    assert done.code == 3
+    assert "mask" in done.err
+    assert not (tmp_path / "a.h5").exists()
+    assert sorted(os.listdir(tmp_path)) == ["other"]
+
+
+def test_a_mask_of_another_size_is_told(run, undersampled, tmp_path):
+    write(tmp_path / "mask.mat", np.eye(20), "mask")
+    done = run("reconstruct", undersampled, "--mask", tmp_path / "mask.mat", "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    assert done.code == 3
+    assert "(1, 64, 96)" in done.err or "64" in done.err
+    assert os.listdir(tmp_path) == ["mask.mat"]
+
+
+def test_data_given_as_a_mask_is_told(run, undersampled, full, tmp_path):
+    done = run("reconstruct", undersampled, "--mask", full, "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    assert done.code == 3
+    assert "mask" in done.err
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_empty_slice_can_be_left_out(run, tmp_path):
+    data = sample((2, 3, 2, 32, 40))
+    data[:, 1] = 0
+    write(tmp_path / "a.mat", data)
+    assert run("reconstruct", tmp_path / "a.mat", "-m", "zero-filled").code == 3
+    done = run("reconstruct", tmp_path / "a.mat", "-m", "zero-filled", "--slices", "0,2", "--json")
+    assert done.code == 0, done.err
+    assert done.records[0]["shape"] == [2, 2, 32, 40]
+
+
+def test_a_numerical_failure_has_its_own_code(run, undersampled, tmp_path, monkeypatch):
+    import cmrrecon.classical.zero_filled as module
+
+    monkeypatch.setattr(module, "zero_filled", lambda series: series.kspace[:, 0].abs() * float("nan"))
+    done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    assert done.code == 5
+    assert os.listdir(tmp_path) == []
+
+
+def test_memory_shortage_has_its_own_code(run, undersampled, tmp_path, monkeypatch):
+    import cmrrecon.classical.zero_filled as module
+
+    def shortage(series):
+        raise MemoryError
+
+    monkeypatch.setattr(module, "zero_filled", shortage)
+    done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    assert done.code == 4
+    assert os.listdir(tmp_path) == []

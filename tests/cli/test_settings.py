@@ -1,0 +1,56 @@
+import pytest
+
+from cmrrecon.cli.batch import find_jobs, natural
+from cmrrecon.cli.settings import parse_numbers, parse_settings, parse_slices
+from cmrrecon.errors import InputError, UsageError
+
+
+def test_settings_become_values():
+    texts = ["weight=1e-3", "iterations=50", "calibration=first", "flag=true"]
+    assert parse_settings(texts) == {"weight": 1e-3, "iterations": 50, "calibration": "first", "flag": True}
+    assert isinstance(parse_settings(["n=5"])["n"], int)
+
+
+@pytest.mark.parametrize("text", ["weight", "=1", "weight=", ""])
+def test_settings_without_key_or_value_are_refused(text):
+    with pytest.raises(UsageError, match="key=value"):
+        parse_settings([text])
+
+
+def test_slices():
+    assert parse_slices(None, 3) == [0, 1, 2]
+    assert parse_slices("2, 0-1,1", 3) == [0, 1, 2]
+    for text in ("3", "a", "", "0-", "-1", "2-1"):
+        with pytest.raises(UsageError):
+            parse_slices(text, 3)
+
+
+def test_numbers():
+    assert parse_numbers("204x448", 2, "x", "--size", "--size 204x448") == [204, 448]
+    with pytest.raises(UsageError, match="--size 204x448"):
+        parse_numbers("204", 2, "x", "--size", "--size 204x448")
+
+
+def test_folders_are_searched_in_natural_order(tmp_path):
+    for name in ("P10/a.mat", "P9/a.mat", "P9/.hidden.mat", "P9/b.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    jobs = find_jobs([str(tmp_path)], lambda path: path.suffix == ".mat")
+    assert [job.folder.name for job in jobs] == ["P9", "P10"]
+    assert natural(tmp_path / "P9") < natural(tmp_path / "P10")
+    again = find_jobs([str(tmp_path), str(tmp_path / "P9/a.mat")], lambda path: path.suffix == ".mat")
+    assert len(again) == 2
+
+
+def test_globs_keep_the_tree_below_their_fixed_part(tmp_path):
+    for name in ("Cine/P1/a.mat", "Cine/P2/a.mat"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    jobs = find_jobs([f"{tmp_path}/**/a.mat"], lambda path: True)
+    assert [str(job.folder) for job in jobs] == ["Cine/P1", "Cine/P2"]
+
+
+def test_nothing_to_do_is_told(tmp_path):
+    for text in (str(tmp_path), f"{tmp_path}/*.mat"):
+        with pytest.raises(InputError, match="no file"):
+            find_jobs([text], lambda path: True)

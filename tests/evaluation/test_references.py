@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from cmrrecon import formats
+from cmrrecon.errors import InputError
+from cmrrecon.evaluation.references import acquisition_of, find_reference, load_reference
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.sampling import undersample
+from cmrrecon.scan import Acquisition, Scan
+
+
+@pytest.fixture
+def full():
+    return Scan.from_kspace(torch.randn((2, 2, 3, 32, 24), dtype=torch.complex64, generator=torch.Generator().manual_seed(0)))
+
+
+def tree(folder, *names):
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return paths
+
+
+def test_reference_is_found_by_base_and_subject(tmp_path):
+    a, b, c = tree(tmp_path, "P001/cine_sax.mat", "P002/cine_sax.mat", "P001/cine_lax.mat")
+    assert find_reference(Acquisition(base="cine_sax", subject="P002"), [a, b, c]) == b
+    assert find_reference(Acquisition(base="cine_lax", subject="P001"), [a, b, c]) == c
+
+
+def test_noise_free_truth_is_preferred_and_undersampled_files_are_no_candidates(tmp_path):
+    paths = tree(
+        tmp_path, "P001/cine_sax.mat", "P001/cine_sax_truth.npz", "P001/cine_sax_kus_ktGaussian8.mat", "P001/cine_sax_mask_Uniform4.mat"
+    )
+    assert find_reference(Acquisition(base="cine_sax", subject="P001"), paths) == paths[1]
+
+
+def test_no_reference_and_several_are_told(tmp_path):
+    paths = tree(tmp_path, "P001/cine_sax.mat", "P002/cine_sax.mat")
+    with pytest.raises(InputError, match="0 reference files"):
+        find_reference(Acquisition(base="T1map", subject="P001"), paths)
+    with pytest.raises(InputError, match="2 reference files"):
+        find_reference(Acquisition(base="cine_sax"), paths)
+
+
+def test_scanners_with_the_same_subject_number_are_told_apart(tmp_path):
+    layout = "TrainingSet/FullSample/{}/P001/cine_sax.mat"
+    paths = tree(tmp_path, layout.format("Center001/UIH_30T_umr780"), layout.format("Center006/Siemens_30T_Prisma"))
+    wanted = Acquisition(base="cine_sax", subject="P001", centre="Center006", vendor="Siemens_30T_Prisma")
+    assert find_reference(wanted, paths) == paths[1]
+
+
+def test_full_kspace_gives_its_rss_and_says_so(full, tmp_path):
+    formats.write_scan(tmp_path / "cine_sax.mat", full, variable="kspace")
+    images, source = load_reference(tmp_path / "cine_sax.mat")
+    assert source == "RSS of fully sampled k-space"
+    assert torch.allclose(images[:, 1], rss(ifft2c(full.read_slice(1))), atol=1e-6)
+
+
+def test_truth_images_are_taken_as_they_are(full, tmp_path):
+    image = torch.randn((2, 2, 32, 24), dtype=torch.complex64)
+    formats.write_truth(tmp_path / "cine_sax_truth.npz", image, torch.ones((3, 32, 24), dtype=torch.complex64))
+    images, source = load_reference(tmp_path / "cine_sax_truth.npz")
+    assert source == "noise-free truth"
+    assert torch.equal(images, image.abs())
+
+
+def test_undersampled_kspace_is_no_reference(full, tmp_path):
+    formats.write_scan(tmp_path / "a.h5", undersample(full, "uniform", 4, acs=8))
+    with pytest.raises(InputError, match="fully sampled"):
+        load_reference(tmp_path / "a.h5")
+
+
+def test_acquisition_comes_from_the_provenance_else_from_the_name(tmp_path):
+    stamp = {"acquisition": {"base": "T2map", "subject": "P009", "unknown": 1}}
+    assert acquisition_of(tmp_path / "x.h5", stamp) == Acquisition(base="T2map", subject="P009")
+    assert acquisition_of(tmp_path / "P003/cine_sax_kus_Uniform8.mat", None).pattern == "uniform"

@@ -1,0 +1,59 @@
+import os
+
+import pytest
+import torch
+
+from cmrrecon.errors import UsageError
+from cmrrecon.reconstruct.methods import METHODS
+from cmrrecon.reconstruct.parts import Parts
+from cmrrecon.reconstruct.run import choose_device, reconstruct_slices
+from cmrrecon.scan import Scan
+
+
+def test_parts_are_a_sequence_of_the_slices_in_order(tmp_path):
+    parts = Parts(tmp_path / "out.h5", "a" * 64, [4, 1])
+    assert parts.missing() == [4, 1]
+    images = {z: torch.full((2, 3, 4), float(z)) for z in (4, 1)}
+    parts.save(1, images[1])
+    assert parts.missing() == [4]
+    parts.save(4, images[4])
+    assert [part.flatten()[0].item() for part in parts] == [4, 1]
+    assert torch.equal(parts[1], images[1])
+    assert [p.shape for p in parts[:]] == [(2, 3, 4)] * 2
+    parts.remove()
+    assert os.listdir(tmp_path) == []
+
+
+def test_another_recipe_starts_afresh(tmp_path):
+    Parts(tmp_path / "out.h5", "a" * 64, [0]).save(0, torch.zeros(1, 2, 2))
+    assert Parts(tmp_path / "out.h5", "b" * 64, [0]).missing() == [0]
+
+
+def test_only_missing_slices_are_read(tmp_path):
+    kspace = torch.randn((1, 3, 2, 32, 24), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    read = []
+
+    def read_slice(index):
+        read.append(index)
+        return kspace[:, index]
+
+    scan = Scan((1, 3, 2, 32, 24), read_slice)
+    parts = Parts(tmp_path / "out.h5", "a" * 64, [0, 1, 2])
+    parts.save(1, torch.zeros(1, 32, 24))
+    done = []
+    reconstruct_slices(scan, METHODS["zero-filled"], {}, parts, torch.device("cpu"), lambda: done.append(None))
+    assert read == [0, 2]
+    assert len(done) == 2
+    assert not parts[1].any()
+    assert parts[2].any()
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:x", "cuda:99", "cpu:1", ""])
+def test_unknown_devices_are_refused(name):
+    with pytest.raises(UsageError, match="--device auto"):
+        choose_device(name)
+
+
+def test_asking_for_the_cpu_does_not_look_for_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("CUDA was touched"))
+    assert choose_device("cpu").type == "cpu"

@@ -1,0 +1,113 @@
+import pytest
+import torch
+
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.physics.fourier import fft2c
+from cmrrecon.scan import Scan, Series, effective_acceleration, simplify_mask, time_average
+
+
+def kspace(frames=3, slices=2, coils=2, y=8, x=10):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn((frames, slices, coils, y, x), dtype=torch.complex64, generator=generator)
+
+
+def line_mask(*lines, frames=1, y=8):
+    mask = torch.zeros((frames, y, 1), dtype=torch.bool)
+    mask[:, list(lines)] = True
+    return mask
+
+
+def test_without_a_mask_what_is_nonzero_in_all_coils_was_measured():
+    data = kspace() * line_mask(0, 3, 4)[:, None, None]
+    assert torch.equal(Scan.from_kspace(data).series(1).mask, line_mask(0, 3, 4))
+
+
+def test_a_sample_that_is_zero_in_one_coil_was_not_measured():
+    data = kspace()
+    data[1, 0, 1, 2, 5] = 0
+    mask = Scan.from_kspace(data).series(0).mask
+    assert mask.shape == (3, 8, 10)
+    assert not mask[1, 2, 5]
+    assert mask.sum() == mask.numel() - 1
+
+
+def test_a_coil_that_is_switched_off_does_not_hide_the_mask():
+    data = kspace() * line_mask(1, 4)[:, None, None]
+    data[:, :, 0] = 0
+    assert torch.equal(Scan.from_kspace(data).series(0).mask, line_mask(1, 4))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), complex(0, float("-inf"))])
+def test_values_that_are_not_finite_are_refused(value):
+    data = kspace()
+    data[2, 1, 0, 3, 3] = value
+    scan = Scan.from_kspace(data)
+    scan.series(0)
+    with pytest.raises(InputError, match="NaN or infinity in frame 2"):
+        scan.series(1)
+
+
+def test_a_frame_of_zeros_is_refused():
+    data = kspace()
+    data[1, 1] = 0
+    with pytest.raises(InputError, match="only zeros in frame 1"):
+        Scan.from_kspace(data).series(1)
+
+
+def test_a_mask_that_leaves_data_out_is_refused():
+    with pytest.raises(InputError, match="where the mask says nothing was measured"):
+        Scan.from_kspace(kspace() * line_mask(1, 2)[:, None, None], line_mask(1)).series(0)
+
+
+def test_a_mask_that_claims_empty_lines_is_refused_but_few_are_let_pass():
+    with pytest.raises(InputError, match="hold only zeros"):
+        Scan.from_kspace(kspace() * line_mask(1, 2)[:, None, None], line_mask(1, 2, 5)).series(0)
+    data = kspace(y=40) * line_mask(*range(1, 40), y=40)[:, None, None]
+    mask = torch.ones((1, 40, 1), dtype=torch.bool)
+    assert torch.equal(Scan.from_kspace(data, mask).series(0).mask, mask)
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 1), (2, 8, 1), (1, 8, 5), (8, 1)])
+def test_a_mask_of_another_shape_is_refused(shape):
+    with pytest.raises(InputError, match=r"\(frame, y, x\)"):
+        Scan.from_kspace(kspace(), torch.ones(shape, dtype=torch.bool)).series(0)
+
+
+def test_slices_that_are_not_there_and_wrong_axes_are_refused():
+    with pytest.raises(UsageError, match="0 to 1"):
+        Scan.from_kspace(kspace()).series(2)
+    with pytest.raises(UsageError, match="frame, slice, coil, y, x"):
+        Scan.from_kspace(kspace()[0])
+
+
+def test_masks_are_simplified_only_where_they_do_not_change():
+    mask = torch.zeros((3, 4, 5), dtype=torch.bool)
+    mask[:, 1] = True
+    assert simplify_mask(mask).shape == (1, 4, 1)
+    mask[0, 2] = True
+    assert simplify_mask(mask).shape == (3, 4, 1)
+    mask[0, 0, 0] = True
+    assert torch.equal(simplify_mask(mask), mask)
+
+
+def test_effective_acceleration_counts_all_samples():
+    assert effective_acceleration(line_mask(0, 4)) == 4
+
+
+def test_time_average_counts_measured_frames_only():
+    mask = torch.tensor([[True, True, False], [True, False, False]])[:, :, None]
+    data = torch.ones((2, 1, 3, 2), dtype=torch.complex64) * mask[:, None]
+    assert torch.equal(time_average(data, mask)[0, :, 0], torch.tensor([1, 1, 0], dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("factor", [1e-11, 1e7])
+def test_scale_follows_the_data_and_not_the_mask(factor):
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 32), torch.linspace(-1, 1, 32), indexing="ij")
+    image = ((y**2 + x**2) < 0.5).to(torch.complex64).expand(4, 1, 32, 32)
+    full = torch.ones((1, 32, 1), dtype=torch.bool)
+    scale = Series(fft2c(image) * factor, full).scale()
+    assert scale == pytest.approx(factor, rel=1e-3)
+    interleaved = torch.zeros((4, 32, 1), dtype=torch.bool)
+    for t in range(4):
+        interleaved[t, t::4] = True
+    assert Series(fft2c(image) * factor * interleaved[:, None], interleaved).scale() == pytest.approx(scale, rel=1e-3)

@@ -1,0 +1,100 @@
+import json
+
+import pytest
+import torch
+
+from cmrrecon import formats
+from cmrrecon.errors import InputError
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.sampling import undersample
+from cmrrecon.scan import Scan
+from cmrrecon.training.store import add_scan, fingerprint, write_fingerprint
+
+
+def scan(empty=()):
+    generator = torch.Generator().manual_seed(0)
+    kspace = torch.randn((2, 3, 4, 32, 24), dtype=torch.complex64, generator=generator)
+    kspace[:, list(empty)] = 0
+    return Scan.from_kspace(kspace)
+
+
+@pytest.fixture
+def source(tmp_path):
+    def write(made, name="cine_sax.mat"):
+        formats.write_scan(tmp_path / name, made, variable="kspace")
+        return tmp_path / name
+
+    return write
+
+
+def test_stored_scan_equals_its_source_and_has_rss_references(source, tmp_path):
+    original = scan()
+    entry = add_scan(source(original), tmp_path / "store/cine_sax.h5")
+    stored = formats.read(tmp_path / "store/cine_sax.h5")
+    assert entry["shape"] == [2, 3, 4, 32, 24]
+    assert entry["fully_sampled"]
+    assert stored.acquisition.base == "cine_sax"
+    for z in range(3):
+        assert torch.equal(stored.series(z).kspace, original.read_slice(z))
+    references = formats.read_images(tmp_path / "store/cine_sax.h5")
+    assert torch.allclose(references[:, 1], rss(ifft2c(original.read_slice(1))), atol=1e-6)
+
+
+def test_empty_slices_are_listed_and_not_fatal(source, tmp_path):
+    entry = add_scan(source(scan(empty=[0, 2])), tmp_path / "store/a.h5")
+    assert entry["empty_slices"] == [0, 2]
+    assert not formats.read_images(tmp_path / "store/a.h5")[:, 0].any()
+    with pytest.raises(InputError, match="only zeros"):
+        add_scan(source(scan(empty=[0, 1, 2]), "b.mat"), tmp_path / "store/b.h5")
+    assert not list((tmp_path / "store").glob("b*"))
+
+
+def test_compression_keeps_the_number_of_virtual_coils_asked_for(source, tmp_path):
+    entry = add_scan(source(scan()), tmp_path / "a.h5", coils=2)
+    assert formats.read(tmp_path / "a.h5").shape == tuple(entry["shape"]) == (2, 3, 2, 32, 24)
+    many = add_scan(source(scan()), tmp_path / "b.h5", coils=99)
+    assert many["shape"][2] == 4
+
+
+def test_undersampled_scans_keep_their_mask_and_get_no_reference(source, tmp_path):
+    kus = undersample(scan(), "kt-gaussian", 4, acs=8, seed=3)
+    formats.write_scan(tmp_path / "cine_sax_kus_ktGaussian4.mat", kus)
+    formats.write_mask(tmp_path / "cine_sax_mask_ktGaussian4.mat", kus.mask, x=24)
+    entry = add_scan(tmp_path / "cine_sax_kus_ktGaussian4.mat", tmp_path / "store/a.h5")
+    assert not entry["fully_sampled"]
+    assert entry["pattern"] == "kt-gaussian"
+    assert torch.equal(formats.read(tmp_path / "store/a.h5").mask, kus.mask)
+    with pytest.raises(InputError):
+        formats.read_images(tmp_path / "store/a.h5")
+
+
+def test_finished_files_are_not_read_again_unless_the_recipe_changes(source, tmp_path):
+    path, target = source(scan()), tmp_path / "store/a.h5"
+    assert add_scan(path, target)["status"] == "done"
+    before = target.stat().st_mtime_ns
+    assert add_scan(path, target)["status"] == "skipped"
+    assert target.stat().st_mtime_ns == before
+    assert add_scan(path, target, coils=2)["status"] == "done"
+
+
+def test_an_interrupted_file_is_made_again(source, tmp_path):
+    path, target = source(scan()), tmp_path / "store/a.h5"
+    add_scan(path, target)
+    target.with_suffix(".json").unlink()  # written last, so its absence means unfinished
+    assert add_scan(path, target)["status"] == "done"
+
+
+def test_fingerprint_sums_up_what_is_there(source, tmp_path):
+    store = tmp_path / "store"
+    add_scan(source(scan(empty=[1])), store / "P001/cine_sax.h5")
+    add_scan(source(scan(), "T1map.mat"), store / "P002/T1map.h5")
+    made = json.loads(write_fingerprint(store).read_text())
+    assert made["scans"] == 2
+    assert made["slices"] == 6
+    assert made["empty_slices"] == 1
+    assert made["modality"] == {"Cine": 1, "Mapping": 1}
+    assert made["matrix_y_x"] == {"32x24": 2}
+    assert sorted(made["files"]) == ["P001/cine_sax.h5", "P002/T1map.h5"]
+    assert made["scale"]["min"] <= made["scale"]["median"] <= made["scale"]["max"]
+    assert fingerprint([])["scale"] is None
