@@ -4,6 +4,17 @@ Every message is three short sentences: what was found, what was expected, what 
 They may name files, shapes and axes, never the content of a file.
 """
 
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that the user may have meant: one that begins so, else the most similar one; "" if none is."""
+    names = list(known)
+    begun = [other for other in names if name and other.startswith(name)]
+    similar = begun or difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    return similar[0] if similar else ""
+
 
 class CmrreconError(Exception):
     """Base of all errors that are told to the user without a traceback.

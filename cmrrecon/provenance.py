@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import math
 import platform
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +19,7 @@ NOTICE = "research use only, not for diagnosis"
 
 
 def make(
-    command: str,
+    command: Sequence[str],
     *,
     config: Mapping[str, Any],
     inputs: Sequence[str | Path],
@@ -28,8 +31,8 @@ def make(
 
     Parameters
     ----------
-    command : the command line; absolute paths in it are cut to their last part
-    config : all that determines the result besides the inputs (options, weights digest); paths are cut as above
+    command : the words of the command line; paths among them are cut to their last part
+    config : all that determines the result besides the inputs (options, weights digest); absolute paths are cut as above
     inputs : the files the result was made from; their names and SHA-256 are kept
     device, seed : as used
     extra : further JSON values, for the reader of the file only
@@ -38,10 +41,10 @@ def make(
     ------
     InputError : an input cannot be read
     """
-    settings = _plain(config)
+    settings = _without_folders(plain(config))
     return {
         "cmrrecon": __version__,
-        "command": " ".join(_without_folder(word) for word in command.split()),
+        "command": shlex.join(_last_part(word) for word in command),
         "config": settings,
         "config_hash": _digest(settings),
         "inputs": [{"name": Path(path).name, "sha256": file_digest(path)} for path in inputs],
@@ -51,7 +54,7 @@ def make(
         "python": platform.python_version(),
         "torch": version("torch"),
         "notice": NOTICE,
-        **_plain(extra),
+        **_without_folders(plain(extra)),
     }
 
 
@@ -75,8 +78,8 @@ def file_digest(path: str | Path) -> str:
 
 def recipe_hash(provenance: Mapping[str, Any]) -> str:
     """Digest of what determines a result: version, config, digests of the inputs in order, seed. Equal hash, equal recipe."""
-    inputs = [entry["sha256"] for entry in provenance["inputs"]]
-    return _digest([provenance["cmrrecon"], provenance["config_hash"], inputs, provenance["seed"]])
+    inputs = [entry.get("sha256") for entry in provenance.get("inputs", [])]
+    return _digest([provenance.get("cmrrecon"), provenance.get("config_hash"), inputs, provenance.get("seed")])
 
 
 def to_json(provenance: Mapping[str, Any]) -> str:
@@ -89,15 +92,15 @@ def from_json(text: str) -> dict[str, Any]:
 
     Raises
     ------
-    InputError : the text is not a JSON object
+    InputError : the text is not a JSON object with what `make` puts there
     """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         value = error
-    if not isinstance(value, dict):
+    if not (isinstance(value, dict) and isinstance(value.get("config"), dict)):
         raise InputError(
-            "The provenance stored in the file is not a JSON object",
+            "The provenance stored with the file is not that of cmrrecon",
             "A file written by cmrrecon holds one",
             "Make the file again",
         )
@@ -108,21 +111,30 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """The value as JSON can hold it, absolute paths without their folders (they often name a user)."""
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it. JSON has no infinity: it becomes the text "inf", which float() reads back."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return _without_folder(str(value))
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def _without_folder(word: str) -> str:
+def _without_folders(value: Any) -> Any:
+    """Absolute paths without their folders, which often name a user or a patient."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    absolute = isinstance(value, str) and (value.startswith(("/", "~")) or PureWindowsPath(value).is_absolute())
+    return _last_part(value) if absolute else value
+
+
+def _last_part(word: str) -> str:
+    """A word of the command line without the folders of a path, also in --option=path; 1/4 is no path."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    if value.startswith(("/", "~")):
-        value = PurePosixPath(value).name
-    elif PureWindowsPath(value).is_absolute():
-        value = PureWindowsPath(value).name
-    return option + equals + value
+    if re.fullmatch(r"\d+/\d+|-?", value):
+        return word
+    return option + equals + PurePosixPath(value.replace("\\", "/")).name

@@ -10,8 +10,8 @@ from cmrrecon.errors import InputError, UsageError
 from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
 
-# A mask that claims lines which hold no data is wrong; a few empty lines (zero-filled edges) are not.
-EMPTY_LINES_ALLOWED = 0.1
+# Partial Fourier of 6/8 leaves a quarter of the lines of a fully sampled file empty; a wrong mask claims more empty lines.
+EMPTY_LINES_ALLOWED = 0.25
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Acquisition:
     """What is known of how a scan was made; None where it is not known.
 
     base is the official base name (`cine_sax`, `T1map`), domain fields come from folder names, and
-    pattern, acceleration (nominal R), acs (lines) and seed describe the sampling.
+    pattern, acceleration (nominal R), acs (lines) and seed describe the sampling; coil is `multi` or `single` in the official folders.
     """
 
     base: str = "scan"
@@ -32,6 +32,7 @@ class Acquisition:
     acceleration: float | None = None
     acs: int | None = None
     seed: int | None = None
+    coil: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Scan:
     mask : Tensor (frame|1, y, x|1) bool, or None: what is non-zero in all coils, found slice by slice
     acquisition : Acquisition
     path : the file, for messages ("" if there is none)
+    mask_path : the file that the mask was read from, if it is another one
     notes : what the reader had to assume, in sentences for the user
     """
 
@@ -87,6 +89,7 @@ class Scan:
     mask: Tensor | None = None
     acquisition: Acquisition = field(default_factory=Acquisition)
     path: str = ""
+    mask_path: str = ""
     notes: tuple[str, ...] = ()
 
     @staticmethod
@@ -120,42 +123,44 @@ class Scan:
     def checked(self, index: int, kspace: Tensor) -> Series:
         """The series of slice `index` from its k-space (frame, coil, y, x) as `read_slice` gave it; errors as in `series`."""
         where = f"Slice {index} of {self.path or 'the scan'}"
-        measured = check_kspace(kspace, where)
+        measured, touched = check_kspace(kspace, where)
         if self.mask is None:
             mask = simplify_mask(measured)
         else:
             mask = self.mask
-            check_mask(mask, measured, where)
+            check_mask(mask, touched, where)
         return Series(kspace, mask, self.acquisition)
 
 
-def check_kspace(kspace: Tensor, where: str) -> Tensor:
-    """Refuse NaN, infinity and all-zero frames of (frame, coil, y, x); returns where data are non-zero in all coils.
+def check_kspace(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
+    """Refuse NaN, infinity and all-zero frames of (frame, coil, y, x); returns where data are non-zero in all and in any coils.
 
-    A coil that is zero in the whole series (switched off, or removed by compression) is not counted.
+    Both are (frame, y, x) bool. A coil that is zero in the whole series (switched off, or removed by compression) is not counted.
     """
     frames, _, y, x = kspace.shape
     measured = torch.empty((frames, y, x), dtype=torch.bool, device=kspace.device)
+    touched = torch.empty_like(measured)
     live = torch.stack([(k != 0).flatten(1).any(1) for k in kspace]).any(0)
     for t, frame in enumerate(kspace):
         if not torch.isfinite(torch.view_as_real(frame)).all():
             raise InputError(
                 f"{where} holds NaN or infinity in frame {t}",
                 "All k-space samples must be finite numbers",
-                "Export the file again, or leave this slice out with --slices",
+                "Export the file again, or leave this slice out",
             )
         if not (frame != 0).any():
             raise InputError(
                 f"{where} holds only zeros in frame {t}",
                 "Every frame must hold measured samples",
-                "Check the export, or leave this slice out with --slices",
+                "Check the export, or leave this slice out",
             )
-        measured[t] = (frame[live] != 0).all(0)
-    return measured
+        present = frame[live] != 0
+        measured[t], touched[t] = present.all(0), present.any(0)
+    return measured, touched
 
 
 def check_mask(mask: Tensor, measured: Tensor, where: str) -> None:
-    """Refuse a mask (frame|1, y, x|1) that disagrees with where k-space is non-zero (frame, y, x)."""
+    """Refuse a mask (frame|1, y, x|1) that disagrees with where any coil holds data (frame, y, x)."""
     fits = mask.ndim == 3 and all(m in (1, n) for m, n in zip(mask.shape, measured.shape, strict=True))
     if not fits or mask.shape[1] != measured.shape[1]:
         raise InputError(
@@ -187,6 +192,11 @@ def simplify_mask(mask: Tensor) -> Tensor:
     if bool((mask == mask[..., :1]).all()):
         mask = mask[..., :1]
     return mask.clone()
+
+
+def fully_sampled(scan: Scan, series: Series) -> bool:
+    """Whether a series of a scan counts as fully sampled: by the file's mask, else if at most the edges (partial Fourier) are empty."""
+    return bool(series.mask.float().mean() >= (1 if scan.mask is not None else 1 - EMPTY_LINES_ALLOWED))
 
 
 def effective_acceleration(mask: Tensor) -> float:

@@ -20,7 +20,7 @@ def source(tmp_path):
 
 def make(source, **changes):
     given = {"config": {"method": "sense", "weight": 0.01}, "inputs": [source], "seed": 3} | changes
-    return provenance.make("reconstruct", **given)
+    return provenance.make(["reconstruct"], **given)
 
 
 def test_holds_all_that_is_promised(source):
@@ -40,7 +40,9 @@ def test_holds_all_that_is_promised(source):
 def test_names_no_folder_no_user_and_no_host(source):
     weights = Path("/home/someone/weights.safetensors")
     stamp = provenance.make(
-        f"reconstruct {source} --out-dir={source.parent} -o ~/x.h5", config={"weights": weights, "all": ["/a/b.pt"]}, inputs=[source]
+        ["reconstruct", str(source), f"--out-dir={source.parent}", "-o", "~/Jane Doe/x.h5"],
+        config={"weights": weights, "all": ["/a/b.pt"]},
+        inputs=[source],
     )
     text = provenance.to_json(stamp)
     assert stamp["command"] == "reconstruct cine_sax.mat --out-dir=folder -o x.h5"
@@ -51,11 +53,15 @@ def test_names_no_folder_no_user_and_no_host(source):
     assert getpass.getuser() not in stamp["command"]
 
 
-def test_relative_words_of_the_command_stay(source):
-    assert (
-        provenance.make("undersample -R 8 --shard 1/4 data/a.mat", config={}, inputs=[])["command"]
-        == "undersample -R 8 --shard 1/4 data/a.mat"
-    )
+def test_words_that_are_no_paths_stay_and_relative_folders_go():
+    words = ["undersample", "-R", "8", "--shard", "1/4", "patients/Smith/a b.mat", "-o", "-"]
+    assert provenance.make(words, config={}, inputs=[])["command"] == "undersample -R 8 --shard 1/4 'a b.mat' -o -"
+
+
+def test_infinity_becomes_text(source):
+    stamp = provenance.make(["simulate"], config={"snr_db": float("inf")}, inputs=[])
+    assert stamp["config"]["snr_db"] == "inf"
+    assert json.loads(provenance.to_json(stamp), parse_constant=lambda name: pytest.fail(name)) == stamp
 
 
 def test_json_is_stable_and_comes_back(source):
@@ -66,9 +72,9 @@ def test_json_is_stable_and_comes_back(source):
     assert text.isascii()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000, "{}", '{"a": 1}'])
 def test_what_is_not_a_json_object_is_refused(text):
-    with pytest.raises(InputError, match="JSON"):
+    with pytest.raises(InputError, match="not that of cmrrecon"):
         provenance.from_json(text)
 
 

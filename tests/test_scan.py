@@ -59,9 +59,16 @@ def test_a_mask_that_leaves_data_out_is_refused():
         Scan.from_kspace(kspace() * line_mask(1, 2)[:, None, None], line_mask(1)).series(0)
 
 
+def test_a_single_coil_with_data_outside_the_mask_is_enough():
+    data = kspace() * line_mask(1)[:, None, None]
+    data[0, 0, 1, 5, 5] = 1
+    with pytest.raises(InputError, match="where the mask says nothing was measured"):
+        Scan.from_kspace(data, line_mask(1)).series(0)
+
+
 def test_a_mask_that_claims_empty_lines_is_refused_but_few_are_let_pass():
     with pytest.raises(InputError, match="hold only zeros"):
-        Scan.from_kspace(kspace() * line_mask(1, 2)[:, None, None], line_mask(1, 2, 5)).series(0)
+        Scan.from_kspace(kspace() * line_mask(1, 2)[:, None, None], line_mask(1, 2, 5, 6)).series(0)
     data = kspace(y=40) * line_mask(*range(1, 40), y=40)[:, None, None]
     mask = torch.ones((1, 40, 1), dtype=torch.bool)
     assert torch.equal(Scan.from_kspace(data, mask).series(0).mask, mask)

@@ -1,7 +1,6 @@
 """What the user sees: talk and progress on stderr, data (paths or JSON Lines) on stdout."""
 
 import json
-import math
 import os
 import resource
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from cmrrecon.errors import CmrreconError
+from cmrrecon.provenance import plain
 
 HEARTBEAT_SECONDS = 30.0
 JSON_SCHEMA = 1
@@ -37,8 +37,9 @@ class Talk:
         self._console.print(f"warning: {message}", style="yellow", markup=False)
 
     def error(self, error: CmrreconError, source: str = "") -> None:
-        """A failure in its three sentences."""
-        self._console.print(f"error: {source + ': ' if source else ''}{error}", style="red", markup=False)
+        """A failure in its three sentences, after the input it belongs to where they do not name it."""
+        prefix = f"{source}: " if source and source not in str(error) else ""
+        self._console.print(f"error: {prefix}{error}", style="red", markup=False)
 
     def traceback(self, text: str) -> None:
         """The traceback of a fault of ours; it never holds local variables."""
@@ -49,7 +50,7 @@ class Talk:
         if self.stdout_is_data:
             return
         if self.as_json:
-            print(json.dumps(_json_safe({"schema": JSON_SCHEMA, **record}), default=str), flush=True)
+            print(json.dumps(plain({"schema": JSON_SCHEMA, **record})), flush=True)
         elif line is not None:
             print(line, flush=True)
 
@@ -69,15 +70,6 @@ class Talk:
     def progress(self, label: str, total: int, unit: str) -> "Progress":
         """A bar with the time left on a terminal, a line every 30 s in a log file."""
         return Progress(self, label, total, unit)
-
-
-def _json_safe(value: Any) -> Any:
-    """JSON has no infinity: it becomes the string "inf", which float() reads back."""
-    if isinstance(value, Mapping):
-        return {str(key): _json_safe(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_json_safe(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Progress:
@@ -130,9 +122,9 @@ def peak_memory_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != "darwin" else 1024 * 1024)
 
 
-def command_line() -> str:
+def command_line() -> list[str]:
     """What the user typed, for the provenance of outputs."""
-    return " ".join(["cmrrecon", *sys.argv[1:]])
+    return ["cmrrecon", *sys.argv[1:]]
 
 
 def use_allotted_threads() -> None:

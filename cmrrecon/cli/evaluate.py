@@ -3,30 +3,44 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cmrrecon.cli import batch, options
-from cmrrecon.cli.batch import Job
+from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
+from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import parse_numbers
+from cmrrecon.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cmrrecon.scan import Acquisition
 
 EXAMPLE = "Example: cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json >> scores.jsonl"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the command line asks of every reconstruction."""
+    """What the command line asks of every reconstruction; year is None for protocol fullfov."""
 
+    truth: Path
     candidates: Sequence[Path]
     protocol: str
+    year: int | None
     order: str
     crop: bool
     heart: tuple[int, int, int, int] | None
     exclude_saturated: bool
 
+    def rule(self) -> str:
+        """The whole scoring rule in words, for titles."""
+        if self.year is None:
+            return self.protocol + (" without saturated pixels" if self.exclude_saturated else "")
+        return f"{self.protocol}, {self.order} order, {'ranking crop' if self.crop else 'not cropped'}"
+
 
 def evaluate(
-    inputs: options.Inputs,
+    files: options.Inputs,
     truth: Annotated[
         Path, options.option("--truth", help="Reference: truth images or fully sampled k-space; a file or a folder to search.")
     ],
@@ -52,112 +66,137 @@ def evaluate(
 ) -> None:
     """Score reconstructions against references; no number is given without its protocol.
 
-    References are matched by base name, subject, centre and vendor. Tables go to standard error, scores to
-    standard output with --json (one line a file, then one line of summary).
+    References are matched by base name, subject, centre, vendor and coil type; fullfov prefers a noise-free truth, the challenges'
+    protocols fully sampled k-space. Tables go to standard error, scores to standard output with --json: one line a file, then a summary.
     """
     talk = Talk(quiet=quiet, as_json=json)
-    with batch.command(talk):
+    with running.command(talk):
         from cmrrecon import formats
-        from cmrrecon.errors import InputError
         from cmrrecon.evaluation.protocols import canonical_protocol
 
         if not truth.exists():
             raise InputError(f"The reference {truth} does not exist", "A file or a folder was expected", "Check --truth")
-        candidates = [truth] if truth.is_file() else [p for p in sorted(truth.rglob("*")) if p.suffix in formats.SUFFIXES and p.is_file()]
+        folder = sorted(p for p in truth.rglob("*") if p.suffix.lower() in formats.SUFFIXES and p.is_file()) if truth.is_dir() else []
         box = None if heart is None else parse_numbers(heart, 4, ",", "--heart", "--heart 40,125,150,280")
         name = canonical_protocol(protocol)
-        plan = Plan(candidates, name, order, crop, None if box is None else (box[0], box[1], box[2], box[3]), exclude_saturated)
-        jobs = batch.find_jobs(inputs, formats.is_images, shard)
+        plan = Plan(
+            truth=truth,
+            candidates=folder,
+            protocol=name,
+            year=None if name == "fullfov" else int(name.removeprefix("cmrxrecon")),
+            order=order,
+            crop=crop,
+            heart=None if box is None else (box[0], box[1], box[2], box[3]),
+            exclude_saturated=exclude_saturated,
+        )
+        jobs = inputs.find_jobs(files, formats.is_images, shard)
         records: list[dict[str, Any]] = []
         try:
-            batch.run_jobs(jobs, lambda job: records.append(_evaluate_job(job, plan, talk)), talk, fail_fast=fail_fast)
+            running.run_jobs(jobs, lambda job: records.append(_evaluate_job(job, plan, talk)), talk, fail_fast=fail_fast)
         finally:
             if records:
-                _summary(records, name, talk)
+                _summary(records, plan, talk, whole=len(records) == len(jobs) and shard is None)
 
 
 def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
     from cmrrecon import formats
-    from cmrrecon.evaluation.protocols import ranking_crop, score
-    from cmrrecon.evaluation.references import acquisition_of, find_reference, load_reference
+    from cmrrecon.evaluation.protocols import score
+    from cmrrecon.evaluation.references import acquisition_of, contradiction, find_reference, open_reference, slices_of
 
-    with batch.local_input(job) as path:
+    with inputs.local_input(job) as path:
         images = formats.read_images(path)
-        stamp = formats.read_provenance(path) or {}
+        stamp = formats.read_provenance(path)
         facts = acquisition_of(path, stamp)
-        reference_path = plan.candidates[0] if len(plan.candidates) == 1 else find_reference(facts, plan.candidates)
-        reference, source = load_reference(reference_path)
-        config = stamp.get("config", {})
-        if config.get("slices") and len(config["slices"]) == images.shape[1] < reference.shape[1]:
-            reference = reference[:, config["slices"]]
-        year = None if plan.protocol == "fullfov" else int(plan.protocol.removeprefix("cmrxrecon"))
-        if year is not None and plan.crop:
-            whole = images.shape == reference.shape
-            reference = ranking_crop(reference, base=facts.base, year=year)
-            images = ranking_crop(images, base=facts.base, year=year) if whole else images
+        if plan.truth.is_file():
+            reference = open_reference(plan.truth)
+            other = contradiction(facts, plan.truth)
+            if other:
+                raise InputError(
+                    f"{job.name} is not of the same scan as {plan.truth}, which is of {other}",
+                    "A reconstruction is scored against its own scan",
+                    "Give the right file, or a folder to search, with --truth",
+                )
+        else:
+            reference = open_reference(find_reference(facts, plan.candidates, truth_first=plan.year is None))
+        numbers = slices_of(stamp, images.shape[1])
+        if plan.year is not None and plan.crop:
+            images, expected = _cropped(images, numbers, reference.images(reference.slices), facts, plan.year, job.name)
+        else:
+            expected = reference.images(numbers)
         scores = score(
             images,
-            reference,
+            expected,
             protocol=plan.protocol,
             order=plan.order,
             base=facts.base,
-            year=year,
             heart=plan.heart,
             exclude_saturated=plan.exclude_saturated,
         )
-        record = {
-            "status": "done",
-            "input": job.name,
-            "reference": str(reference_path),
-            "reference_is": source,
-            "method": config.get("method"),
-            "modality": facts.modality,
-            "base": facts.base,
-            "subject": facts.subject,
-            "centre": facts.centre,
-            "vendor": facts.vendor,
-            "pattern": facts.pattern,
-            "acceleration": facts.acceleration,
-            "cropped": year is not None and plan.crop,
-            **scores.as_dict(),
+        origin = {
+            key: getattr(facts, key) for key in ("modality", "base", "subject", "centre", "vendor", "coil", "pattern", "acceleration")
         }
+        record = {"status": "done", "input": job.name, "reference": str(reference.path), "reference_is": reference.source, **origin}
+        record |= {"method": (stamp or {}).get("config", {}).get("method"), "slices": images.shape[1]}
+        record |= {"cropped": plan.year is not None and plan.crop, **scores.as_dict()}
         talk.result(record, job.name)
         return record
 
 
-def _summary(records: list[dict[str, Any]], protocol: str, talk: Talk) -> None:
-    from cmrrecon.evaluation.tables import final_aggregate, grouped
+def _cropped(images: "Tensor", numbers: list[int], whole: "Tensor", facts: "Acquisition", year: int, name: str) -> "tuple[Tensor, Tensor]":
+    """Reconstruction and reference after the ranking crop, which a submission has behind it already."""
+    from cmrrecon.evaluation.protocols import ranking_crop
 
-    columns = ["PSNR dB", "SSIM", "NMSE"] + (["heart PSNR dB", "HFEN"] if protocol == "fullfov" else [])
-    keys = ["psnr", "ssim", "nmse"] + (["heart_psnr", "hfen"] if protocol == "fullfov" else [])
-    title = f"protocol {protocol}, reference: {', '.join(sorted({r['reference_is'] for r in records}))}"
-    talk.table(title, ["file", "method", *columns], ([r["input"], r["method"] or "-", *(_figure(r[k]) for k in keys)] for r in records))
-    groups = {}
+    reference = ranking_crop(whole, base=facts.base, year=year)
+    if images.shape == reference.shape and images.shape != whole.shape:
+        return images, reference
+    if len(numbers) != whole.shape[1]:
+        raise InputError(
+            f"{name} has {len(numbers)} of the {whole.shape[1]} slices of its scan",
+            "The ranking crop chooses from all slices",
+            "Reconstruct the whole scan, or score with --no-crop",
+        )
+    return ranking_crop(images, base=facts.base, year=year), reference
+
+
+def _summary(records: list[dict[str, Any]], plan: Plan, talk: Talk, *, whole: bool) -> None:
+    """Tables of all that was scored, and the challenge's final values if the run is what the challenge would score."""
+    from cmrrecon.evaluation.tables import grouped
+
+    keys = ["psnr", "ssim", "nmse"] + (["heart_psnr", "hfen"] if plan.year is None else [])
+    columns = ["PSNR dB", "SSIM", "NMSE", "heart PSNR dB", "HFEN"][: len(keys)]
+    references = ", ".join(sorted({r["reference_is"] for r in records}))
+    rows = ([r["input"], r["method"] or "-", *(_figure(r[k]) for k in keys)] for r in records)
+    talk.table(f"protocol {plan.rule()}; reference: {references}", ["file", "method", *columns], rows)
+    groups: dict[str, Any] = {}
     for axis in ("method", "modality", "pattern", "acceleration", "centre", "vendor"):
-        table = grouped(records, axis)
-        if len(table) > 1:
-            talk.table(
-                f"by {axis}, protocol {protocol}",
-                [axis, "files", *columns[:3]],
-                ([str(g), str(m["n"]), *(_figure(m[k]) for k in keys[:3])] for g, m in table.items()),
-            )
-        groups[axis] = {str(g): m for g, m in table.items()}
-    finals: dict[str, dict[str, float]] = {}
-    if protocol != "fullfov":
-        for method in sorted({str(r["method"]) for r in records}):
-            final = final_aggregate([r for r in records if str(r["method"]) == method], int(protocol.removeprefix("cmrxrecon")))
-            if final:
-                finals[method] = final
-                talk.table(
-                    f"final aggregate of {method} as {protocol} computes it",
-                    ["score", "value"],
-                    ([n, _figure(v)] for n, v in final.items()),
-                )
-    talk.result({"status": "summary", "protocol": protocol, "files": len(records), "groups": groups, "final": finals}, None)
+        groups[axis] = grouped(records, axis)
+        if len(groups[axis]) > 1:
+            lines = ([label, str(mean["n"]), *(_figure(mean[k]) for k in keys[:3])] for label, mean in groups[axis].items())
+            talk.table(f"by {axis}; protocol {plan.rule()}", [axis, "files", *columns[:3]], lines)
+    final = _final(records, plan, talk) if whole else {}
+    summary = {"protocol": plan.protocol, "order": records[0]["order"], "cropped": records[0]["cropped"], "files": len(records)}
+    talk.result({"status": "summary", **summary, "groups": groups, "final": final}, None)
+
+
+def _final(records: list[dict[str, Any]], plan: Plan, talk: Talk) -> dict[str, dict[str, float]]:
+    """Method -> the challenge's final values. They are those of the validation phase, so only of official order and crop."""
+    from cmrrecon.evaluation.tables import final_aggregate
+
+    if plan.year is None or plan.order != "official" or not plan.crop:
+        return {}
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        by_method.setdefault(record["method"] or "unknown method", []).append(record)
+    finals = {method: final_aggregate(members, plan.year) for method, members in by_method.items()}
+    for method, final in finals.items():
+        if final:
+            lines = ([name, _figure(value)] for name, value in final.items())
+            talk.table(f"final aggregate of {method}, as {plan.protocol} forms it from these files", ["score", "value"], lines)
+    return finals
 
 
 def _figure(value: float | str | None) -> str:
-    """Four significant decimals below one, two above, as such scores are usually given."""
+    """Four decimals below two, two above, as such scores are usually given."""
     if value is None or isinstance(value, str):
         return value or "-"
     return f"{value:.2f}" if abs(value) >= 2 else f"{value:.4f}"

@@ -4,15 +4,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cmrrecon.cli import batch, options
-from cmrrecon.cli.batch import Job
+from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
+from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.settings import sampling_text
 
 EXAMPLE = "Examples: cmrrecon info cine_sax.mat; cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'"
 
 
 def info(
-    inputs: options.Inputs,
+    files: options.Inputs,
     axes: options.Axes = None,
     shard: options.Shard = None,
     fail_fast: options.FailFast = False,
@@ -24,22 +25,24 @@ def info(
     Scans, masks, images and mapping times are recognised. Of a scan one slice is read, to look at its sampling.
     """
     talk = Talk(quiet=quiet, as_json=json)
-    with batch.command(talk):
+    with running.command(talk):
         from cmrrecon import formats
 
-        jobs = batch.find_jobs(inputs, lambda path: path.suffix in formats.SUFFIXES, shard)
-        batch.run_jobs(jobs, lambda job: _info_job(job, axes, talk), talk, fail_fast=fail_fast)
+        jobs = inputs.find_jobs(files, lambda path: path.suffix.lower() in formats.SUFFIXES, shard)
+        running.run_jobs(jobs, lambda job: _info_job(job, axes, talk), talk, fail_fast=fail_fast)
 
 
 def _info_job(job: Job, axes: str | None, talk: Talk) -> None:
     from cmrrecon import formats
 
-    with batch.local_input(job) as path:
+    with inputs.local_input(job) as path:
         kind = "scan" if axes else formats.kind(path)
         describe = {"scan": _scan, "mask": _mask, "images": _images, "times": _times}[kind]
         record, words = describe(path, axes)
         notes = record.pop("notes", ())
-        talk.result({"input": job.name, "kind": kind, **record, "notes": list(notes)}, f"{job.name}: {kind}, {', '.join(words)}")
+        talk.result(
+            {"status": "done", "input": job.name, "kind": kind, **record, "notes": list(notes)}, f"{job.name}: {kind}, {', '.join(words)}"
+        )
         for note in notes:
             talk.say(f"{job.name}: {note}")
 
@@ -55,26 +58,21 @@ def _scan(path: Path, axes: str | None) -> Description:
     scan = formats.read(path, axes=axes)
     mask = scan.series(scan.shape[1] // 2).mask
     full = bool(mask.all())
-    lines, _ = calibration_region(mask)
+    block, _ = calibration_region(mask, most=scan.shape[3])
+    found = None if full else block.stop - block.start
     facts = asdict(scan.acquisition)
-    known = facts.pop("acs")
-    acs = None if full else lines.stop - lines.start if known is None else known
-    effective = round(effective_acceleration(mask), 2)
+    sampling: dict[str, Any] = {"pattern": facts["pattern"], "acceleration": facts["acceleration"]}
+    sampling["effective_acceleration"] = round(effective_acceleration(mask), 2)
     record = {
         "shape": list(scan.shape),
         "axes": ["frame", "slice", "coil", "y", "x"],
         **facts,
-        "acs": acs,
-        "effective_acceleration": effective,
+        **sampling,
+        "calibration_lines_found": found,
     }
-    sampling = [
-        f"{facts['pattern'] or 'undersampled'}",
-        f"nominal R {_number(facts['acceleration'])}",
-        f"effective R {effective}",
-        f"ACS {acs}",
-    ]
-    origin = [str(facts[key]) for key in ("modality", "year", "centre", "vendor", "subject") if facts[key] is not None]
-    words = [f"{axis} {n}" for axis, n in zip(record["axes"], scan.shape, strict=True)] + (["fully sampled"] if full else sampling) + origin
+    words = [f"{axis} {n}" for axis, n in zip(record["axes"], scan.shape, strict=True)]
+    words += ["fully sampled"] if full else [sampling_text(**sampling), f"{found} calibration lines found"]
+    words += [str(facts[key]) for key in ("modality", "year", "centre", "vendor", "subject") if facts[key] is not None]
     return {**record, "notes": scan.notes}, words
 
 
@@ -86,11 +84,11 @@ def _mask(path: Path, axes: str | None) -> Description:
     mask = formats.read_mask(path)
     facts = formats.parse_name(path)
     seed = identify_seed(mask, acceleration=facts.acceleration) if facts.pattern == "kt-gaussian" else None
-    effective = round(effective_acceleration(mask), 2)
-    record = {"shape": list(mask.shape), "axes": ["frame", "y", "x"], "pattern": facts.pattern, "acceleration": facts.acceleration}
-    words = [f"{axis} {n}" for axis, n in zip(("frame", "y", "x"), mask.shape, strict=True)]
-    words += [facts.pattern or "pattern unknown", f"nominal R {_number(facts.acceleration)}", f"effective R {effective}"]
-    return {**record, "effective_acceleration": effective, "seed": seed}, words + ([f"seed {seed}"] if seed is not None else [])
+    sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration}
+    sampling["effective_acceleration"] = round(effective_acceleration(mask), 2)
+    words = [f"{axis} {n}" for axis, n in zip(("frame", "y", "x"), mask.shape, strict=True)] + [sampling_text(**sampling)]
+    record = {"shape": list(mask.shape), "axes": ["frame", "y", "x"], **sampling, "seed": seed}
+    return record, words + ([f"seed {seed}"] if seed is not None else [])
 
 
 def _images(path: Path, axes: str | None) -> Description:
@@ -102,7 +100,7 @@ def _images(path: Path, axes: str | None) -> Description:
     record = {"shape": list(images.shape), "axes": ["frame", "slice", "y", "x"], "dtype": kind, "provenance": stamp}
     words = [f"{axis} {n}" for axis, n in zip(("frame", "slice", "y", "x"), images.shape, strict=True)] + [kind]
     if stamp is not None:
-        words.append(f"made by cmrrecon {stamp['cmrrecon']} with {stamp['config']}")
+        words.append(f"made by cmrrecon {stamp.get('cmrrecon')} with {stamp['config']}")
     return record, words
 
 
@@ -113,7 +111,3 @@ def _times(path: Path, axes: str | None) -> Description:
     first = times[:, 0].tolist()
     record = {"shape": list(times.shape), "axes": ["frame", "slice"], "times_ms": times.T.tolist()}
     return record, [f"frame {times.shape[0]}, slice {times.shape[1]}", f"first slice {' '.join(f'{t:g}' for t in first)} ms"]
-
-
-def _number(value: float | None) -> str:
-    return "not known" if value is None else f"{value:g}"

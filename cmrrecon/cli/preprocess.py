@@ -3,15 +3,18 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from cmrrecon.cli import batch, options
-from cmrrecon.cli.batch import Job
+import typer
+
+from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
+from cmrrecon.cli.inputs import Job
+from cmrrecon.errors import UsageError
 
 EXAMPLE = "Example: cmrrecon preprocess ChallengeData/MultiCoil --out-dir store --workers 8"
 
 
 def preprocess(
-    inputs: options.Inputs,
+    files: Annotated[list[str], typer.Argument(help="Files, folders or quoted globs like 'data/**/*.mat'.", show_default=False)],
     out_dir: Annotated[Path, options.option("--out-dir", help="Folder of the store.")],
     coils: Annotated[
         int | None, options.option("--coils", help="Compress to so many virtual coils.", min=1, show_default="keep all coils")
@@ -19,6 +22,7 @@ def preprocess(
     workers: Annotated[int, options.option("--workers", help="Processes that work side by side.", min=1)] = 1,
     axes: options.Axes = None,
     shard: options.Shard = None,
+    overwrite: options.Overwrite = False,
     fail_fast: options.FailFast = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
@@ -29,22 +33,31 @@ def preprocess(
     A store that was interrupted goes on where it stopped. Empty slices are found and listed.
     """
     talk = Talk(quiet=quiet, as_json=json)
-    with batch.command(talk):
+    with running.command(talk):
         from concurrent.futures import Future, ProcessPoolExecutor
         from multiprocessing import get_context
+
+        import torch
 
         from cmrrecon import formats
         from cmrrecon.training.store import add_scan, write_fingerprint
 
-        jobs = batch.find_jobs(inputs, formats.is_scan, shard)
+        jobs = inputs.find_jobs(files, formats.is_scan, shard)
+        if any(job.is_stream for job in jobs):
+            raise UsageError("Standard input was given", "A store is made of files", "Give files or folders")
         targets = {job: out_dir / job.folder / f"{job.stem}.h5" for job in jobs}
+        outputs.refuse_shared_targets(targets)
         if dry_run:
             for job, target in targets.items():
                 talk.result({"status": "planned", "input": job.name, "output": str(target)}, str(target))
             return
-        pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
+        # Files are the work to share out: one thread a process.
+        pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), get_context("spawn"), torch.set_num_threads, (1,))
+        command = console.command_line()
         with talk.progress(str(out_dir), len(jobs), "file") as bar:
-            futures: dict[Job, Future[dict[str, Any]]] = {job: pool.submit(add_scan, job.path, targets[job], coils, axes) for job in jobs}
+            futures: dict[Job, Future[dict[str, Any]]] = {
+                job: pool.submit(add_scan, job.path, targets[job], coils, axes, overwrite=overwrite, command=command) for job in jobs
+            }
 
             def collect(job: Job) -> None:
                 try:
@@ -56,7 +69,7 @@ def preprocess(
                     talk.say(f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty")
 
             try:
-                batch.run_jobs(jobs, collect, talk, fail_fast=fail_fast)
+                running.run_jobs(jobs, collect, talk, fail_fast=fail_fast)
             finally:
                 pool.shutdown(cancel_futures=True)
                 if any(target.exists() for target in targets.values()):

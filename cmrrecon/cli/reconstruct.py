@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmrrecon.cli import batch, console, options
-from cmrrecon.cli.batch import Job
+from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
-from cmrrecon.cli.settings import parse_settings, parse_slices
+from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.settings import parse_settings, parse_slices, sampling_text
+from cmrrecon.errors import MemoryShortage, OutputError
 
 if TYPE_CHECKING:
     import torch
@@ -26,12 +27,12 @@ EXAMPLE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What the command line asks of every input."""
 
     method: "Method"
-    options: dict[str, Any]
+    settings: dict[str, Any]
     device: "torch.device"
     by_default: bool
     slices: str | None
@@ -54,7 +55,7 @@ def _list_methods(asked: bool) -> None:
 
 
 def reconstruct(
-    inputs: options.Inputs,
+    files: options.Inputs,
     method: Annotated[
         str | None,
         options.option("--method", "-m", help="How to reconstruct; see --list-methods.", show_default="the best one, which is named"),
@@ -86,74 +87,78 @@ def reconstruct(
     Without -o or --out-dir the images go beside the input as <name>_<method>.h5. The suffix of -o sets the format:
     .h5 keeps the phase; .mat is MAT v5 with img4ranking; .npy and .npz for Python; .png and .gif to look at.
     """
-    talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == batch.STREAM)
-    with batch.command(talk):
+    talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
+    with running.command(talk):
         from cmrrecon import formats
         from cmrrecon.reconstruct.methods import DEFAULT_METHOD, get_method
         from cmrrecon.reconstruct.run import choose_device
 
-        console.use_allotted_threads()
         chosen = get_method(method or DEFAULT_METHOD)
-        settings = chosen.check(parse_settings(set_ or []))
-        plan = Plan(chosen, settings, choose_device(device), method is None, slices, output, out_dir, mask, axes, overwrite, dry_run)
-        jobs = batch.find_jobs(inputs, formats.is_scan, shard)
-        batch.check_output(output, out_dir, len(jobs), "images", as_json=json)
-        talk.say(f"method {chosen.name}{' (the default)' if plan.by_default else ''}: {chosen.summary}. Device {plan.device}.")
-        batch.run_jobs(jobs, lambda job: _reconstruct_job(job, plan, talk), talk, fail_fast=fail_fast)
+        asked_device = choose_device(device)
+        plan = Plan(
+            method=chosen,
+            settings=chosen.check(parse_settings(set_ or [])),
+            device=asked_device if chosen.gpu else choose_device("cpu"),
+            by_default=method is None,
+            slices=slices,
+            output=output,
+            out_dir=out_dir,
+            mask=mask,
+            axes=axes,
+            overwrite=overwrite,
+            dry_run=dry_run,
+        )
+        jobs = inputs.find_jobs(files, formats.is_scan, shard)
+        outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
+        where = str(plan.device) if chosen.gpu else "cpu, the only one it works on"
+        talk.say(f"method {chosen.name}{' (the default)' if plan.by_default else ''}: {chosen.summary}; device {where}")
+        running.run_jobs(jobs, lambda job: _reconstruct_job(job, plan, talk), talk, fail_fast=fail_fast)
 
 
 def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
     from cmrrecon import formats, provenance
 
-    with batch.local_input(job) as path:
+    with inputs.local_input(job) as path:
         scan = formats.read(path, axes=plan.axes, mask=plan.mask)
         wanted = parse_slices(plan.slices, scan.shape[1])
-        target = batch.destination(job, plan.output, plan.out_dir, f"{job.stem}_{plan.method.name}.h5")
-        frames, _, coils, y, x = scan.shape
-        talk.say(f"{job.name}: frame {frames}, slice {scan.shape[1]}, coil {coils}, y {y}, x {x}")
+        frames, slices, coils, y, x = scan.shape
+        talk.say(f"{job.name}: frame {frames}, slice {slices}, coil {coils}, y {y}, x {x}")
         for note in scan.notes:
             talk.say(f"{job.name}: {note}")
-        record: dict[str, Any] = {"input": job.name, "output": str(target), "method": plan.method.name, "options": plan.options}
-        record |= {"default_method": plan.by_default, "shape": [frames, len(wanted), y, x], "device": str(plan.device)}
-        if plan.dry_run:
-            talk.result({"status": "planned", **record}, str(target))
-            return
-        stamp = provenance.make(
-            console.command_line(),
-            config={"method": plan.method.name, "options": plan.options, "slices": wanted, "axes": plan.axes},
-            inputs=[path, *([plan.mask] if plan.mask else [])],
-            device=str(plan.device),
-            acquisition=asdict(scan.acquisition),
-        )
-        recipe = provenance.recipe_hash(stamp)
-        if batch.already_made(target, recipe, overwrite=plan.overwrite):
-            talk.say(f"{target} is finished: skipped, --overwrite makes it again")
-            talk.result({"status": "skipped", **record}, str(target))
-            return
-        watch = batch.Stopwatch()
-        with batch.local_output(target) as file:
-            sampling = _finish(scan, wanted, plan, file, stamp, recipe, job.name, talk)
-        record |= {**sampling, "seconds": watch.seconds(), "peak_memory_mb": console.peak_memory_mb()}
-        nominal = "not known" if sampling["acceleration"] is None else f"{sampling['acceleration']:g}"
-        talk.say(f"{target}: nominal R {nominal}, effective R {sampling['effective_acceleration']}, {record['seconds']} s")
-        talk.result({"status": "done", **record}, str(target))
+
+        def stamp() -> dict[str, Any]:
+            return provenance.make(
+                console.command_line(),
+                config={"method": plan.method.name, "options": plan.settings, "slices": wanted, "axes": plan.axes},
+                inputs=[path, *([scan.mask_path] if scan.mask_path else [])],
+                device=str(plan.device),
+                acquisition=asdict(scan.acquisition),
+            )
+
+        def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
+            sampling = _finish(scan, wanted, plan, file, stamp, job.name, talk)
+            talk.say(f"{job.name}: {sampling_text(**sampling)}")
+            return sampling
+
+        target = outputs.destination(job, plan.output, plan.out_dir, f"{job.stem}_{plan.method.name}.h5")
+        record = {"input": job.name, "method": plan.method.name, "default_method": plan.by_default, "options": plan.settings}
+        record |= {"shape": [frames, len(wanted), y, x], "device": str(plan.device)}
+        outputs.deliver(outputs.Product(target, stamp, make), record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
 
 
-def _finish(
-    scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, stamp: dict[str, Any], recipe: str, name: str, talk: Talk
-) -> dict[str, Any]:
+def _finish(scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, stamp: dict[str, Any], name: str, talk: Talk) -> dict[str, Any]:
     """Do the slices that are missing and write the output; returns how the scan was sampled."""
-    from cmrrecon import formats
+    from cmrrecon import formats, provenance
     from cmrrecon.reconstruct.parts import Parts
     from cmrrecon.reconstruct.run import reconstruct_slices
     from cmrrecon.scan import effective_acceleration
 
-    parts = Parts(file, recipe, wanted)
+    parts = Parts(file, provenance.recipe_hash(stamp), wanted)
     missing = parts.missing()
     if len(missing) < len(wanted):
         talk.say(f"{name}: {len(wanted) - len(missing)} of {len(wanted)} slices were finished before")
-    with _kept_if_interrupted(parts, talk), talk.progress(name, len(missing), "slice") as bar:
-        reconstruct_slices(scan, plan.method, plan.options, parts, plan.device, bar.advance)
+    with _kept_if_worth_it(parts, plan.output != inputs.STREAM, talk), talk.progress(name, len(missing), "slice") as bar:
+        reconstruct_slices(scan, plan.method, plan.settings, parts, plan.device, bar.advance)
         mask = scan.series(wanted[0]).mask if scan.mask is None else scan.mask
         sampling = {
             "pattern": scan.acquisition.pattern,
@@ -165,12 +170,15 @@ def _finish(
 
 
 @contextmanager
-def _kept_if_interrupted(parts: "Parts", talk: Talk) -> Iterator[None]:
-    """Finished slices outlive an interruption, and nothing else."""
+def _kept_if_worth_it(parts: "Parts", lasting: bool, talk: Talk) -> Iterator[None]:
+    """Finished slices outlive what the same command can overcome later: an interruption, too little memory, a full disk."""
     try:
         yield
-    except KeyboardInterrupt:
-        talk.warn("finished slices are kept: the same command goes on from there")
+    except (KeyboardInterrupt, MemoryShortage, OutputError):
+        if lasting and parts.any_finished():
+            talk.warn("finished slices are kept: the same command goes on from there")
+        else:
+            parts.remove()
         raise
     except BaseException:
         parts.remove()

@@ -55,3 +55,9 @@ def parse_numbers(text: str, count: int, separator: str, option: str, example: s
             f"{option} was given {text!r}", f"It wants {count} whole numbers with {separator!r} between", f"Write for example {example}"
         )
     return [int(p) for p in parts]
+
+
+def sampling_text(*, pattern: str | None, acceleration: float | None, effective_acceleration: float) -> str:
+    """`kt-gaussian, nominal R 8, effective R 4.48`, the way sampling is always told."""
+    nominal = "not known" if acceleration is None else f"{acceleration:g}"
+    return f"{pattern or 'pattern not known'}, nominal R {nominal}, effective R {effective_acceleration:g}"

@@ -1,9 +1,10 @@
 """`cmrrecon simulate`: scans with a known truth, when there is no scanner."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from cmrrecon.cli import batch, console, options
+from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.settings import parse_numbers
 
@@ -32,16 +33,15 @@ def simulate(
     Writes the official 2025 layout below --out-dir: <base>.mat, <base>_truth.npz (image and coil maps) and, for mapping, <base>.csv
     with the times in ms. With -o FILE (or -o -) only the k-space is written.
     """
-    talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == batch.STREAM)
-    with batch.command(talk):
-        from dataclasses import asdict
-
+    talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
+    with running.command(talk):
         from cmrrecon import formats, provenance, simulation
 
-        batch.check_output(output, None, 1, "a scan", as_json=json)
+        outputs.check_output(output, None, 1, "a scan", as_json=json)
         y, x = parse_numbers(size, 2, "x", "--size", "--size 204x448")
         made = simulation.simulate(kind, frames=frames, slices=slices, coils=coils, y=y, x=x, snr_db=snr, seed=seed)
-        facts = made.scan.acquisition
+        scan = made.scan
+        facts = scan.acquisition
         layout = (
             Path("MultiCoil")
             / str(facts.modality)
@@ -52,29 +52,26 @@ def simulate(
             / str(facts.subject)
         )
         target = Path(output) if output is not None else out_dir / layout / f"{facts.base}.mat"
-        record: dict[str, Any] = {
-            "output": str(target),
-            "shape": list(made.scan.shape),
-            "kind": kind,
-            "seed": seed,
-            "noise_sigma": made.sigma,
-        }
-        if dry_run:
-            talk.result({"status": "planned", **record}, str(target))
-            return
-        config = {"kind": kind, "shape": list(made.scan.shape), "snr_db": snr}
-        stamp = provenance.make(
-            console.command_line(), config=config, inputs=[], seed=seed, acquisition=asdict(facts), noise_sigma=made.sigma
-        )
-        if batch.already_made(target, provenance.recipe_hash(stamp), overwrite=overwrite):
-            talk.say(f"{target} is finished: skipped, --overwrite makes it again")
-            talk.result({"status": "skipped", **record}, str(target))
-            return
-        if output is None:
-            formats.write_truth(target.with_name(f"{facts.base}_truth.npz"), made.image, made.maps)
-            if made.times is not None:
-                formats.write_times(target.with_suffix(".csv"), made.times)
-        with batch.local_output(target) as file:
-            formats.write_scan(file, made.scan, stamp)
-        talk.say(f"{target}: frame, slice, coil, y, x = {made.scan.shape}; noise sigma {made.sigma:.3g}")
-        talk.result({"status": "done", **record}, str(target))
+        truth, times = target.with_name(f"{facts.base}_truth.npz"), target.with_suffix(".csv")
+        beside = [] if output is not None else [truth] if made.times is None else [truth, times]
+
+        def stamp() -> dict[str, Any]:
+            config = {"kind": kind, "shape": list(scan.shape), "snr_db": snr}
+            return provenance.make(
+                console.command_line(), config=config, inputs=[], seed=seed, acquisition=asdict(facts), noise_sigma=made.sigma
+            )
+
+        def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
+            formats.write_scan(file, scan, stamp)
+            axes = ", ".join(f"{axis} {n}" for axis, n in zip(("frame", "slice", "coil", "y", "x"), scan.shape, strict=True))
+            talk.say(f"{target.name}: {kind}, {axes}; noise sigma {made.sigma:.3g}")
+            return {}
+
+        def finish(stamp: dict[str, Any]) -> None:
+            if truth in beside:
+                formats.write_truth(truth, made.image, made.maps, stamp)
+            if made.times is not None and times in beside:
+                formats.write_times(times, made.times)
+
+        record = {"shape": list(scan.shape), "kind": kind, "seed": seed, "noise_sigma": made.sigma}
+        outputs.deliver(outputs.Product(target, stamp, make, beside, finish), record, talk, overwrite=overwrite, dry_run=dry_run)

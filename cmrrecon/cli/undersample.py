@@ -4,9 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cmrrecon.cli import batch, console, options
-from cmrrecon.cli.batch import Job
+from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
+from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.settings import sampling_text
 
 if TYPE_CHECKING:
     from cmrrecon.scan import Scan
@@ -17,7 +18,7 @@ EXAMPLE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What the command line asks of every input."""
 
@@ -35,7 +36,7 @@ class Plan:
 
 
 def undersample(
-    inputs: options.Inputs,
+    files: options.Inputs,
     pattern: Annotated[
         str,
         options.option("--pattern", "-p", help="uniform, kt-uniform, kt-gaussian, kt-radial, random, gaussian or poisson."),
@@ -50,7 +51,9 @@ def undersample(
     seed: Annotated[
         int | None,
         options.option(
-            "--seed", help="Seed of a random pattern; kt-gaussian takes the official 1 to 1000.", show_default="from subject and file name"
+            "--seed",
+            help="Seed of a random pattern; the official kt-gaussian seeds are 1 to 1000.",
+            show_default="from centre, subject and name",
         ),
     ] = None,
     year: Annotated[
@@ -72,63 +75,81 @@ def undersample(
     Without -o or --out-dir they go beside the input, e.g. cine_sax_kus_ktGaussian8.mat and cine_sax_mask_ktGaussian8.mat.
     With -o FILE.h5 (or -o -) k-space and mask are in one file.
     """
-    talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == batch.STREAM)
-    with batch.command(talk):
+    talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
+    with running.command(talk):
         from cmrrecon import formats
 
-        plan = Plan(pattern, acceleration, acs, seed, year, mask, output, out_dir, axes, overwrite, dry_run)
-        jobs = batch.find_jobs(inputs, formats.is_scan, shard)
-        batch.check_output(output, out_dir, len(jobs), "a scan", as_json=json)
-        batch.run_jobs(jobs, lambda job: _undersample_job(job, plan, talk), talk, fail_fast=fail_fast)
+        plan = Plan(
+            pattern=pattern,
+            acceleration=acceleration,
+            acs=acs,
+            seed=seed,
+            year=year,
+            mask=mask,
+            output=output,
+            out_dir=out_dir,
+            axes=axes,
+            overwrite=overwrite,
+            dry_run=dry_run,
+        )
+        jobs = inputs.find_jobs(files, formats.is_scan, shard)
+        outputs.check_output(output, out_dir, len(jobs), "a scan", as_json=json)
+        running.run_jobs(jobs, lambda job: _undersample_job(job, plan, talk), talk, fail_fast=fail_fast)
 
 
 def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
     from cmrrecon import formats, provenance
     from cmrrecon.formats.names import kus_name, mask_name
+    from cmrrecon.sampling import rules_year
     from cmrrecon.scan import effective_acceleration
 
-    with batch.local_input(job) as path:
+    with inputs.local_input(job) as path:
         full = formats.read(path, axes=plan.axes)
-        sampled = _sample(full, job, plan)
-        assert sampled.mask is not None
-        facts = sampled.acquisition
-        base = facts.base if str(job.path) != batch.STREAM else "stdin"
-        named = (base, facts.pattern, facts.acceleration)
-        target = batch.destination(job, plan.output, plan.out_dir, kus_name(*named))
-        beside = target.with_name(mask_name(*named)) if plan.output is None else target.with_name(f"{target.stem}_mask.mat")
-        effective = round(effective_acceleration(sampled.mask), 2)
-        record: dict[str, Any] = {"input": job.name, "output": str(target), "shape": list(full.shape), "pattern": facts.pattern}
-        record |= {"acceleration": facts.acceleration, "effective_acceleration": effective, "acs": facts.acs, "seed": facts.seed}
-        if target.suffix == ".mat":
-            record["mask"] = str(beside)
-        if plan.dry_run:
-            talk.result({"status": "planned", **record}, str(target))
-            return
-        config = {"pattern": facts.pattern, "acceleration": facts.acceleration, "acs": facts.acs, "year": plan.year, "axes": plan.axes}
-        inputs = [path, *([plan.mask] if plan.mask else [])]
-        stamp = provenance.make(console.command_line(), config=config, inputs=inputs, seed=facts.seed, acquisition=asdict(facts))
-        stamp |= {"effective_acceleration": effective}
-        if batch.already_made(target, provenance.recipe_hash(stamp), overwrite=plan.overwrite):
-            talk.say(f"{target} is finished: skipped, --overwrite makes it again")
-            talk.result({"status": "skipped", **record}, str(target))
-            return
-        with batch.local_output(target) as file:
-            if "mask" in record:
-                formats.write_mask(beside, sampled.mask, x=full.shape[4], provenance=stamp)
+        for note in full.notes:
+            talk.say(f"{job.name}: {note}")
+        year = rules_year(full, plan.year)
+        sampled = _sample(full, job, plan, year)
+        facts, mask = sampled.acquisition, sampled.mask
+        assert mask is not None
+        if plan.mask is None and plan.year is None and full.acquisition.year is None:
+            talk.say(f"{job.name}: the year is not known, the rules of {year} are taken (--year changes it)")
+        effective = round(effective_acceleration(mask), 2)
+        sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration, "effective_acceleration": effective}
+
+        def stamp() -> dict[str, Any]:
+            used = [path, *([plan.mask] if plan.mask else [])]
+            config = {"pattern": facts.pattern, "acceleration": facts.acceleration, "acs": facts.acs, "year": year, "axes": plan.axes}
+            made = provenance.make(console.command_line(), config=config, inputs=used, seed=facts.seed, acquisition=asdict(facts))
+            return {**made, **sampling}
+
+        def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
             formats.write_scan(file, sampled, stamp)
-        nominal = "not known" if facts.acceleration is None else f"{facts.acceleration:g}"
-        talk.say(
-            f"{target}: {facts.pattern or 'mask file'}, nominal R {nominal}, effective R {effective}, ACS {facts.acs}, seed {facts.seed}"
-        )
-        talk.result({"status": "done", **record}, str(target))
+            details = f", ACS {facts.acs}" if facts.acs is not None else ""
+            talk.say(f"{job.name}: {sampling_text(**sampling)}{details}{f', seed {facts.seed}' if facts.seed is not None else ''}")
+            return {}
+
+        named = (job.stem if job.is_stream else facts.base, facts.pattern, facts.acceleration)
+        target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
+        record: dict[str, Any] = {"input": job.name, "shape": list(full.shape), **sampling, "acs": facts.acs, "seed": facts.seed}
+        product = outputs.Product(target, stamp, make)
+        if target.suffix.lower() == ".mat":
+            beside = target.with_name(mask_name(*named) if plan.output is None else f"{target.stem}_mask.mat")
+            record["mask"] = str(beside)
+            product = outputs.Product(
+                target, stamp, make, [beside], lambda made: formats.write_mask(beside, mask, x=full.shape[4], provenance=made)
+            )
+        outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
 
 
-def _sample(full: "Scan", job: Job, plan: Plan) -> "Scan":
+def _sample(full: "Scan", job: Job, plan: Plan, year: int) -> "Scan":
+    """The scan with the mask file or the pattern put on it."""
     from cmrrecon import formats, sampling
 
     if plan.mask is not None:
         known = formats.parse_name(plan.mask)
         return sampling.apply_mask(full, formats.read_mask(plan.mask), pattern=known.pattern, acceleration=known.acceleration)
-    random = sampling.PATTERNS[plan.pattern].random if plan.pattern in sampling.PATTERNS else False
-    seed = plan.seed if plan.seed is not None or not random else sampling.default_seed(f"{full.acquisition.subject or ''}/{job.stem}")
-    return sampling.undersample(full, plan.pattern, plan.acceleration, acs=plan.acs, seed=seed, year=plan.year)
+    origin = full.acquisition
+    seed = plan.seed
+    if seed is None and sampling.find_pattern(plan.pattern).random:
+        seed = sampling.default_seed("/".join([origin.centre or "", origin.subject or "", job.stem]))
+    return sampling.undersample(full, plan.pattern, plan.acceleration, acs=plan.acs, seed=seed, year=year)

@@ -4,7 +4,6 @@
 `fullfov` is for scans with a known truth: the whole field of view, one scale for a whole series.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +14,10 @@ import torch
 from torch import Tensor
 
 from cmrrecon.errors import InputError, UsageError
-from cmrrecon.metrics import laplacian_of_gaussian, nmse, psnr, ssim
+from cmrrecon.formats.names import is_timeless
+from cmrrecon.metrics import hfen, nmse, psnr, ssim
 from cmrrecon.physics.fourier import centred
+from cmrrecon.provenance import plain
 from cmrrecon.sampling.plan import round_half_up
 
 FloatImage = npt.NDArray[np.float32]
@@ -24,8 +25,6 @@ FloatImage = npt.NDArray[np.float32]
 YEARS = (2023, 2024, 2025)
 PROTOCOLS = ("fullfov", *(f"cmrxrecon{year}" for year in YEARS))
 ORDERS = ("official", "textbook")
-# Their files have no time axis in any year.
-STATIC_BASES = ("blackblood", "T1w", "T2w")
 MAPPING_2024 = ("T1map", "T2map")
 MAPPING_2025 = ("T1map", "T2map", "T2smap", "T1mappost", "T1rho")
 FRAMES_SCORED = 3
@@ -63,8 +62,7 @@ class Scores:
     def as_dict(self) -> dict[str, Any]:
         """The scalar fields for JSON. JSON has no infinity: an infinite PSNR becomes the string "inf", which float() reads back."""
         names = ("protocol", "order", "psnr", "ssim", "nmse", "heart_psnr", "hfen", "images")
-        values = ((name, getattr(self, name)) for name in names)
-        return {name: str(value) if isinstance(value, float) and not math.isfinite(value) else value for name, value in values}
+        return {name: plain(getattr(self, name)) for name in names}
 
 
 def canonical_protocol(protocol: str | int, year: int | None = None) -> str:
@@ -174,7 +172,7 @@ def score(
         return _score_fullfov(reconstruction, reference, heart, exclude_saturated)
 
     rule = int(name[-4:])
-    swapped = order == "official" and rule != 2023 and base not in STATIC_BASES
+    swapped = order == "official" and rule != 2023 and not is_timeless(base or "")
     rows = []
     for image, truth in _series_pairs(reconstruction, reference):
         image, truth = _normalise(image, rule), _normalise(truth, rule)
@@ -197,7 +195,6 @@ def _score_fullfov(reconstruction: Tensor, reference: Tensor, heart: tuple[int, 
         image = image * ((image * truth)[keep].sum() / image[keep].square().sum())
         inside = torch.zeros_like(keep)
         inside[:, y, x] = keep[:, y, x]
-        sharp_error = nmse(laplacian_of_gaussian(truth).flatten(0, 1), laplacian_of_gaussian(image).flatten(0, 1))
         ssim_images.append(ssim(truth, image, truth.amax((-2, -1))).cpu())
         # A masked series is one long row of pixels to the metrics.
         scored, scored_truth = image[keep][None], truth[keep][None]
@@ -206,7 +203,7 @@ def _score_fullfov(reconstruction: Tensor, reference: Tensor, heart: tuple[int, 
             ssim_images[-1].mean(),
             nmse(scored_truth, scored),
             psnr(truth[inside][None], image[inside][None], level),
-            sharp_error.sqrt(),
+            hfen(truth, image),
         ]
         rows.append([float(value) for value in values])
     db, similarity, error, heart_db, sharpness = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()

@@ -1,7 +1,8 @@
-"""Finding and loading the reference images that a reconstruction is scored against."""
+"""Finding the reference that a reconstruction is scored against, and loading the slices that are needed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,65 +11,118 @@ from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.errors import InputError
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import ifft2c
-from cmrrecon.scan import Acquisition
+from cmrrecon.formats.names import acquisition_from_json, modality_of
+from cmrrecon.physics.coils import rss_images
+from cmrrecon.scan import Acquisition, Scan, fully_sampled
 
 TRUTH = "_truth"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Reference magnitudes of a scan, slice by slice.
+
+    Attributes
+    ----------
+    path : the file
+    source : what they are, in words
+    slices : the scan's slice numbers that the file has, in order
+    load : position in `slices` -> Tensor (frame, y, x) float32
+    """
+
+    path: Path
+    source: str
+    slices: tuple[int, ...]
+    load: Callable[[int], Tensor]
+
+    def images(self, wanted: Sequence[int]) -> Tensor:
+        """Magnitudes (frame, slice, y, x) float32 of these slice numbers.
+
+        Raises
+        ------
+        InputError : the reference has not got one of them
+        """
+        missing = [z for z in wanted if z not in self.slices]
+        if missing:
+            raise InputError(
+                f"{self.path} has no slice {missing[0]} (it has {', '.join(map(str, self.slices))})",
+                "The reference must hold the slices that were reconstructed",
+                "Give the reference of the whole scan with --truth",
+            )
+        return torch.stack([self.load(self.slices.index(z)) for z in wanted], 1)
 
 
 def acquisition_of(path: Path, stamp: Mapping[str, Any] | None) -> Acquisition:
     """What is known of the scan an image file came from: its provenance, else its file and folder names."""
     known = (stamp or {}).get("acquisition")
-    if not isinstance(known, dict):
-        return formats.parse_name(path)
-    return Acquisition(**{f.name: known[f.name] for f in fields(Acquisition) if f.name in known})
+    return acquisition_from_json(json.dumps(known)) if isinstance(known, dict) else formats.parse_name(path)
 
 
-def find_reference(acquisition: Acquisition, candidates: Sequence[Path]) -> Path:
-    """The candidate file of the same base, subject, centre and vendor; a noise-free truth is preferred to k-space.
+def slices_of(stamp: Mapping[str, Any] | None, count: int) -> list[int]:
+    """The scan's slice numbers that `count` stored slices are: from the provenance, else the first ones."""
+    stored = (stamp or {}).get("config", {}).get("slices")
+    numbered = isinstance(stored, list) and len(stored) == count and all(isinstance(z, int) for z in stored)
+    return list(stored) if numbered else list(range(count))
+
+
+def find_reference(acquisition: Acquisition, candidates: Sequence[Path], *, truth_first: bool) -> Path:
+    """The candidate of the same base, subject, centre, vendor and coil type.
+
+    With `truth_first` a noise-free truth is preferred to fully sampled k-space, else the other way round.
 
     Raises
     ------
     InputError : none fits, or several do
     """
-    wanted = _identity(acquisition)
-    matches = []
-    for path in candidates:
-        facts = formats.parse_name(path.with_name(path.name.replace(TRUTH, "")))
-        if facts.pattern is None and all(a == b or a is None or b is None for a, b in zip(wanted, _identity(facts), strict=True)):
-            matches.append(path)
-    best = [path for path in matches if TRUTH in path.stem] or matches
-    if len(best) != 1:
+    matches = [path for path in candidates if _fits(acquisition, path)]
+    preferred = [path for path in matches if (TRUTH in path.stem) == truth_first] or matches
+    if len(preferred) != 1:
         raise InputError(
-            f"{len(best)} reference files fit {acquisition.base} of subject {acquisition.subject or 'unknown'}",
-            "Exactly one must fit, by base name, subject, centre and vendor",
+            f"{len(preferred)} reference files fit {acquisition.base} of subject {acquisition.subject or 'unknown'}",
+            "Exactly one must fit, by base name, subject, centre, vendor and coil type",
             "Give the reference file itself with --truth",
         )
-    return best[0]
+    return preferred[0]
 
 
-def _identity(facts: Acquisition) -> tuple[str | None, ...]:
-    return (facts.base, facts.subject, facts.centre, facts.vendor)
+def contradiction(acquisition: Acquisition, path: Path) -> str:
+    """In what a file's name says that it is of another scan (`subject P006`), "" if in nothing. Unofficial base names say nothing."""
+    facts = formats.parse_name(path)
+    fields = ["subject", "centre", "vendor", "coil"]
+    if modality_of(facts.base) and modality_of(acquisition.base):
+        fields.insert(0, "base")
+    for field in fields:
+        ours, theirs = getattr(acquisition, field), getattr(facts, field)
+        if ours is not None and theirs is not None and ours != theirs:
+            return f"{field} {theirs}"
+    return ""
 
 
-def load_reference(path: Path) -> tuple[Tensor, str]:
-    """Reference magnitudes (frame, slice, y, x) float32 and what they are: stored images, or the RSS of full k-space.
+def _fits(acquisition: Acquisition, path: Path) -> bool:
+    facts = formats.parse_name(path)
+    return facts.pattern is None and facts.base == acquisition.base and not contradiction(acquisition, path)
+
+
+def open_reference(path: Path) -> Reference:
+    """The reference in a file: stored images, or the RSS of fully sampled k-space, made when asked for.
 
     Raises
     ------
-    InputError : the k-space is undersampled
+    InputError : the file holds neither; and when slices are loaded, that the k-space is undersampled
     """
     if formats.kind(path) == "images":
+        images = formats.read_images(path).abs().float()
         source = "noise-free truth" if TRUTH in path.stem else "stored images"
-        return formats.read_images(path).abs().float(), source
+        numbers = slices_of(formats.read_provenance(path), images.shape[1])
+        return Reference(path, source, tuple(numbers), lambda position: images[:, position])
     scan = formats.read(path)
-    slices = []
-    for index in range(scan.shape[1]):
-        series = scan.series(index)
-        if not bool(series.mask.all()):
-            raise InputError(
-                f"{path} is undersampled", "A reference must be fully sampled", "Give the fully sampled file or truth images with --truth"
-            )
-        slices.append(torch.stack([rss(ifft2c(frame), 0) for frame in series.kspace]))
-    return torch.stack(slices, 1), "RSS of fully sampled k-space"
+    return Reference(path, "RSS of fully sampled k-space", tuple(range(scan.shape[1])), lambda index: _rss(scan, index))
+
+
+def _rss(scan: Scan, index: int) -> Tensor:
+    series = scan.series(index)
+    if not fully_sampled(scan, series):
+        raise InputError(
+            f"{scan.path} is undersampled", "A reference must be fully sampled", "Give the fully sampled file or truth images with --truth"
+        )
+    return rss_images(series.kspace)

@@ -12,12 +12,13 @@ from torch import Tensor
 from cmrrecon.errors import InputError, UsageError
 from cmrrecon.formats import hdf5, hdf5_access, matlab, matlab5, numpy_files, pictures
 from cmrrecon.formats.arrays import SliceReader, StoredArray, check_size, default_axes, named_axes
-from cmrrecon.formats.names import acquisition_from_json, mask_path_for, parse_name
+from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
 from cmrrecon.formats.variables import choose, matching, say
 from cmrrecon.provenance import from_json
 from cmrrecon.scan import Scan, simplify_mask
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
+ALWAYS_FULL = ("kspace_full", "kspace_single_full")  # `kspace`, the name of 2025, is also what users call any k-space
 HEAD = 8192  # enough for the HDF5 signature after the largest user block
 
 Variables = Callable[[Path], dict[str, StoredArray]]
@@ -50,7 +51,8 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`.
 
     Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`). The mask is the
-    one given, else the one in the file (our formats), else the official mask file beside it, else None.
+    one given, else all True for files that are fully sampled by their variable or folder, else the one in the file, else the
+    official mask file beside it, else None.
 
     Parameters
     ----------
@@ -73,7 +75,7 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
             f"{path} holds real numbers of shape {array.shown_shape}", "K-space is complex", "Give the k-space file, not images or masks"
         )
     own = text("acquisition")
-    acquisition = acquisition_from_json(own) if own else parse_name(path, array.name if path.suffix == ".mat" else "")
+    acquisition = acquisition_from_json(own) if own else parse_name(path, array.name if path.suffix.lower() == ".mat" else "")
     if axes is None:
         names, assumed = default_axes(array, acquisition.base, where)
         notes += assumed
@@ -83,18 +85,18 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     frames, _, coils, y, x = reader.shape
     check_size(reader.shape, 0, where)
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
-    # `kspace` is the name for full data in 2025 and for any data in our own files, which hold their mask.
-    full = acquisition.pattern is None and (array.name.endswith("_full") or (array.name == "kspace" and "mask" not in stored))
+    full = acquisition.pattern is None and (array.name in ALWAYS_FULL or is_full_folder(path))
+    beside = Path(mask) if mask is not None else None if full or "mask" in stored else mask_path_for(path)
     found: Tensor | None = None
-    if mask is not None:
-        found = read_mask(mask)
-    elif "mask" in stored and not full:
-        found = _mask(stored["mask"], path)
-    elif not full and (beside := mask_path_for(path)) is not None:
+    if beside is not None:
         found = read_mask(beside)
-    elif not full:
-        notes += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured.",)
-    return Scan(reader.shape, reader, found, acquisition, where, notes)
+    elif full:
+        found = torch.ones((1, reader.shape[3], 1), dtype=torch.bool)
+    elif "mask" in stored:
+        found = _mask(stored["mask"], path)
+    else:
+        notes += (f"No mask file found for {path.name}: samples that are non-zero in all coils count as measured.",)
+    return Scan(reader.shape, reader, found, acquisition, where, str(beside or ""), notes)
 
 
 def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
@@ -235,7 +237,7 @@ def write_mask(path: str | Path, mask: Tensor, x: int, provenance: Mapping[str, 
     _by_suffix(path, {".mat": matlab.write_mask}, "a mask")(path, mask, x, provenance)
 
 
-def write_truth(path: str | Path, image: Tensor, maps: Tensor) -> None:
+def write_truth(path: str | Path, image: Tensor, maps: Tensor, provenance: Mapping[str, Any] | None = None) -> None:
     """The noise-free truth of a simulated scan as `.npz`: image (frame, slice, y, x) and maps (coil, y, x).
 
     Raises
@@ -244,7 +246,7 @@ def write_truth(path: str | Path, image: Tensor, maps: Tensor) -> None:
     UsageError : the suffix is unknown
     """
     path = Path(path)
-    _by_suffix(path, {".npz": numpy_files.write_truth}, "a truth")(path, image, maps)
+    _by_suffix(path, {".npz": numpy_files.write_truth}, "a truth")(path, image, maps, provenance)
 
 
 def check_suffix(path: str | Path, what: Literal["a scan", "images"]) -> None:

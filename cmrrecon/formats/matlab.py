@@ -52,7 +52,8 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
 
 def default_variable(scan: Scan) -> str:
     """The official name of the k-space variable: `kus`, `kspace` (2025) or `kspace_full`."""
-    if scan.acquisition.pattern is not None if scan.mask is None else not bool(scan.mask.all()):
+    undersampled = scan.acquisition.pattern is not None if scan.mask is None else not bool(scan.mask.all())
+    if undersampled:
         return "kus"
     return "kspace" if scan.acquisition.year == 2025 else "kspace_full"
 

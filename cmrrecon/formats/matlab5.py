@@ -73,7 +73,7 @@ def text(path: Path, name: str) -> str | None:
 def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:
     """Magnitudes as the official scorer reads them: `img4ranking`, single, (x, y, slice, frame).
 
-    Images of blackblood, T1w and T2w (by the file name) have no frame axis. `images` is a sequence over slices of
+    Images of blackblood, T1w and T2w (by the provenance, else the file name) have no frame axis. `images` is a sequence over slices of
     (frame, y, x). Provenance becomes a text variable.
 
     Raises
@@ -88,7 +88,8 @@ def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, 
             f"{path} would hold {magnitudes.nbytes / 2**30:.1f} GiB", "A MATLAB 5 variable has less than 2 GiB", "Write a .h5 file"
         )
     array = magnitudes.transpose(3, 2, 1, 0)
-    if is_timeless(parse_name(path).base) and array.shape[3] == 1:
+    base = (provenance or {}).get("acquisition", {}).get("base") or parse_name(path).base
+    if is_timeless(base) and array.shape[3] == 1:
         array = array[..., 0]
     content = {"img4ranking": array} | ({"provenance": to_json(provenance)} if provenance is not None else {})
     with atomic(path) as temporary, open(temporary, "wb") as handle:

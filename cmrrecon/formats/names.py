@@ -65,7 +65,13 @@ def parse_name(path: str | Path, variable: str = "") -> Acquisition:
         subject=_first(r"(P\d{3,})", folders[-1:]),
         pattern=pattern,
         acceleration=acceleration,
+        coil=(_first(r"(Multi|Single)Coil", folders) or "").lower() or None,
     )
+
+
+def is_full_folder(path: str | Path) -> bool:
+    """Whether a file lies in the official folder of fully sampled data."""
+    return _first(r"(FullSample.*)", Path(path).absolute().parts[:-1]) is not None
 
 
 def modality_of(base: str) -> str | None:

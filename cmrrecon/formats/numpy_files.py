@@ -110,14 +110,14 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
         _write_npy(path, slices, scan.shape[1], provenance)
 
 
-def write_truth(path: Path, image: Tensor, maps: Tensor) -> None:
+def write_truth(path: Path, image: Tensor, maps: Tensor, provenance: Mapping[str, Any] | None = None) -> None:
     """The noise-free truth of a simulated scan as `.npz`: image (frame, slice, y, x) and maps (coil, y, x), complex64.
 
     Raises
     ------
     OutputError : the file cannot be written
     """
-    _write_npz(path, {"image": image.cpu().numpy(), "maps": maps.cpu().numpy()}, None)
+    _write_npz(path, {"image": image.cpu().numpy(), "maps": maps.cpu().numpy()}, provenance)
 
 
 def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:

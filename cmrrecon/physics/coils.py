@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.errors import InputError, UsageError
-from cmrrecon.physics.fourier import ifftc
+from cmrrecon.physics.fourier import ifft2c, ifftc
 
 # Parts of the readout (at each end: mostly noise) and of the lines (around the centre: mostly signal).
 READOUT_EDGE = 1 / 16
@@ -18,6 +18,11 @@ def rss(images: Tensor, dim: int = -3) -> Tensor:
     # torch.linalg.vector_norm of complex numbers takes 28 times as long.
     combined: Tensor = (images.real.square() + images.imag.square()).sum(dim).sqrt()
     return combined
+
+
+def rss_images(kspace: Tensor) -> Tensor:
+    """Reference magnitudes (frame, y, x) of k-space (frame, coil, y, x): RSS of its inverse Fourier transform, frame by frame."""
+    return torch.stack([rss(ifft2c(frame)) for frame in kspace])
 
 
 def compress(kspace: Tensor, coils: int) -> tuple[Tensor, Tensor]:

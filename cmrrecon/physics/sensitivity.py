@@ -19,8 +19,8 @@ ROWS_AT_ONCE = 16
 CalibrationSource = Literal["average", "first"]
 
 
-def calibration_region(mask: Tensor) -> tuple[slice, slice]:
-    """The largest centred block that was measured in every frame, at most `MOST_LINES` lines.
+def calibration_region(mask: Tensor, most: int = MOST_LINES) -> tuple[slice, slice]:
+    """The largest centred block that was measured in every frame, at most `most` lines.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def calibration_region(mask: Tensor) -> tuple[slice, slice]:
     always = mask.all(0)
     ny, nx = always.shape
     lines = bool((always == always[:, :1]).all())
-    most = min(MOST_LINES, ny if lines else min(ny, nx))
+    most = min(most, ny if lines else min(ny, nx))
     size = 0
     while size < most:
         y, x = centred(ny, size + 1), slice(None) if lines else centred(nx, size + 1)

@@ -1,6 +1,5 @@
 """The reconstruction methods by name. Every method is called alike: a series in, images (frame, y, x) out."""
 
-import difflib
 import importlib
 import inspect
 import math
@@ -12,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import MemoryShortage, NumericalError, UsageError
+from cmrrecon.errors import MemoryShortage, NumericalError, UsageError, nearest
 from cmrrecon.scan import Series
 
 
@@ -25,11 +24,13 @@ class Method:
     name : as on the command line
     target : "module:function", imported when first needed
     summary : one line for lists
+    gpu : whether it works on a GPU; SigPy does not here
     """
 
     name: str
     target: str
     summary: str
+    gpu: bool = True
 
     def function(self) -> Callable[..., Tensor]:
         """The function behind the method."""
@@ -134,9 +135,8 @@ def _checked_value(method: str, key: str, value: object, kind: Any) -> object:
 
 
 def _perhaps(name: str, known: Mapping[str, Any], otherwise: str) -> str:
-    begun = [other for other in known if other.startswith(name)]
-    near = begun or difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f"Perhaps {near[0]} was meant" if near else otherwise
+    near = nearest(name, known)
+    return f"Perhaps {near} was meant" if near else otherwise
 
 
 def get_method(name: str) -> Method:
@@ -162,10 +162,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Method("zero-filled", "cmrrecon.classical.zero_filled:zero_filled", "inverse Fourier transform and root-sum-of-squares"),
             Method("sense", "cmrrecon.classical.sense:sense", "conjugate-gradient SENSE with ESPIRiT maps"),
             Method("grappa", "cmrrecon.classical.grappa:grappa", "GRAPPA by the official rule, root-sum-of-squares"),
-            Method("sigpy-sense", "cmrrecon.classical.sigpy_baselines:sigpy_sense", "SigPy's conjugate-gradient SENSE"),
-            Method("sigpy-l1-wavelet", "cmrrecon.classical.sigpy_baselines:sigpy_l1_wavelet", "SigPy's wavelet compressed sensing"),
-            Method("sigpy-tv", "cmrrecon.classical.sigpy_baselines:sigpy_tv", "SigPy's total-variation compressed sensing"),
-            Method("sigpy-jsense", "cmrrecon.classical.sigpy_baselines:sigpy_jsense", "SENSE with SigPy's JSENSE maps"),
+            Method("sigpy-sense", "cmrrecon.classical.sigpy_baselines:sigpy_sense", "SigPy's conjugate-gradient SENSE", gpu=False),
+            Method(
+                "sigpy-l1-wavelet", "cmrrecon.classical.sigpy_baselines:sigpy_l1_wavelet", "SigPy's wavelet compressed sensing", gpu=False
+            ),
+            Method("sigpy-tv", "cmrrecon.classical.sigpy_baselines:sigpy_tv", "SigPy's total-variation compressed sensing", gpu=False),
+            Method("sigpy-jsense", "cmrrecon.classical.sigpy_baselines:sigpy_jsense", "SENSE with SigPy's JSENSE maps", gpu=False),
         )
     }
 )

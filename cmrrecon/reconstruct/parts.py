@@ -30,6 +30,10 @@ class Parts(Sequence[Tensor]):
         """The scan's slice numbers that are not finished."""
         return [z for z in self.slices if not self._file(z).exists()]
 
+    def any_finished(self) -> bool:
+        """Whether at least one slice is finished."""
+        return len(self.missing()) < len(self)
+
     def save(self, index: int, images: Tensor) -> None:
         """Store the images (frame, y, x) of the scan's slice `index`."""
         with atomic(self._file(index)) as temporary, open(temporary, "wb") as file:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cmrrecon.errors import InputError, UsageError
 from cmrrecon.sampling.make import find_pattern, make_mask, official_acs
-from cmrrecon.scan import Scan
+from cmrrecon.scan import Scan, Series, fully_sampled
 
 DEFAULT_YEAR = 2025
 
@@ -35,12 +35,17 @@ def undersample(
     UsageError : see `make_mask`
     InputError : the scan is undersampled already
     """
-    year = year or scan.acquisition.year or DEFAULT_YEAR
+    year = rules_year(scan, year)
     acs = official_acs(year) if acs is None else acs
     frames, _, _, y, x = scan.shape
     mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed, year=year)
     used_seed = seed if find_pattern(pattern).random else None
     return apply_mask(scan, mask, pattern=pattern, acceleration=float(acceleration), acs=acs, seed=used_seed)
+
+
+def rules_year(scan: Scan, year: int | None) -> int:
+    """Whose rules hold: the year asked for, else the scan's, else 2025."""
+    return year or scan.acquisition.year or DEFAULT_YEAR
 
 
 def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
@@ -66,7 +71,8 @@ def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
             f"For {where} a bool mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
             "Make a mask for this scan",
         )
-    if scan.mask is not None and not bool(scan.mask.all()):
+    complete = fully_sampled(scan, _first_series(scan)) if scan.mask is None else bool(scan.mask.all())
+    if scan.acquisition.pattern is not None or not complete:
         raise InputError(
             f"{where[0].upper()}{where[1:]} is undersampled already",
             "Undersampling starts from fully sampled k-space",
@@ -78,6 +84,15 @@ def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
         return kspace * mask.to(kspace.device)[:, None]
 
     return replace(scan, read_slice=read_slice, mask=mask, acquisition=replace(scan.acquisition, **acquisition_changes))
+
+
+def _first_series(scan: Scan) -> Series:
+    """The first slice that holds data; of a scan of zeros the first, which is refused when checked."""
+    for index in range(scan.shape[1]):
+        kspace = scan.read_slice(index)
+        if (kspace != 0).any():
+            return scan.checked(index, kspace)
+    return scan.series(0)
 
 
 def default_seed(name: str) -> int:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from cmrrecon.errors import UsageError
 from cmrrecon.physics.fourier import centred
+from cmrrecon.physics.sensitivity import calibration_region
 from cmrrecon.sampling.plan import Plan, round_half_up
 
 ALPHA = 0.2
@@ -57,7 +58,7 @@ def identify_seed(mask: Tensor, *, acceleration: float | None = None, acs: int |
     lines = mask[..., 0].cpu().numpy()
     y = lines.shape[1]
     # Lines beside the calibration that are drawn in all frames only enlarge the block, and the draws are compared outside of it.
-    block = centred(y, _largest_centred_block(np.logical_and.reduce(lines)) if acs is None else acs)
+    block = calibration_region(mask, most=y)[0] if acs is None else centred(y, acs)
     outside = np.ones(y, dtype=bool)
     outside[block] = False
     if not lines[:, block].all() or not lines[:, outside].any():
@@ -122,11 +123,3 @@ def _spread(drawn: np.ndarray, y: int) -> np.ndarray:
         free = np.flatnonzero(~taken)
         taken[free[np.argmin(np.abs(free - line))]] = True
     return taken
-
-
-def _largest_centred_block(always: np.ndarray) -> int:
-    """Length of the largest centred block of lines that are all True."""
-    size = 0
-    while size < len(always) and always[centred(len(always), size + 1)].all():
-        size += 1
-    return size

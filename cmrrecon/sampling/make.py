@@ -1,12 +1,11 @@
 """The patterns by name, and `make_mask`, which draws one."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from cmrrecon.errors import UsageError
+from cmrrecon.errors import UsageError, nearest
 from cmrrecon.sampling.kt_gaussian import kt_gaussian
 from cmrrecon.sampling.kt_radial import kt_radial
 from cmrrecon.sampling.lines import gaussian, kt_uniform, random, uniform
@@ -51,8 +50,9 @@ PATTERNS = {
 def find_pattern(name: str) -> Pattern:
     """The pattern of this name. Raises UsageError, naming the nearest one, if there is none."""
     if name not in PATTERNS:
-        nearest = difflib.get_close_matches(name.lower(), PATTERNS, n=1, cutoff=0)[0]
-        raise UsageError(f"There is no pattern '{name}'", f"The patterns are {', '.join(PATTERNS)}", f"Take '{nearest}', the nearest name")
+        near = nearest(name, PATTERNS)
+        remedy = f"Perhaps {near} was meant" if near else "Choose one of them"
+        raise UsageError(f"There is no pattern {name!r}", f"The patterns are {', '.join(PATTERNS)}", remedy)
     return PATTERNS[name]
 
 

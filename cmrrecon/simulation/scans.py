@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import UsageError
+from cmrrecon.errors import UsageError, nearest
 from cmrrecon.scan import Acquisition, Scan
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 from cmrrecon.simulation.phantoms import Phantom, cine, perfusion, t1map, t2map
@@ -81,8 +80,9 @@ def simulate(
     UsageError : an unknown kind, or a size, ratio or seed that makes no scan
     """
     if kind not in KINDS:
-        near = get_close_matches(kind.lower(), KINDS, n=1, cutoff=0)
-        raise UsageError(f"There is no kind of scan {kind!r}", f"The kinds are {', '.join(KINDS)}", f"Did you mean {near[0]}?")
+        near = nearest(kind, KINDS)
+        remedy = f"Perhaps {near} was meant" if near else "Choose one of them"
+        raise UsageError(f"There is no kind of scan {kind!r}", f"The kinds are {', '.join(KINDS)}", remedy)
     chosen = KINDS[kind]
     frames = chosen.frames if frames is None else frames
     for name, size, least in (

@@ -16,16 +16,23 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats, provenance
-from cmrrecon.errors import InputError
+from cmrrecon.errors import InputError, OutputError
 from cmrrecon.formats.atomic import atomic
-from cmrrecon.physics.coils import compress, rss
-from cmrrecon.physics.fourier import ifft2c
-from cmrrecon.scan import Scan, effective_acceleration
+from cmrrecon.physics.coils import compress, rss_images
+from cmrrecon.scan import EMPTY_LINES_ALLOWED, Scan, effective_acceleration
 
 FINGERPRINT = "fingerprint.json"
 
 
-def add_scan(source: Path, target: Path, coils: int | None = None, axes: str | None = None) -> dict[str, Any]:
+def add_scan(
+    source: Path,
+    target: Path,
+    coils: int | None = None,
+    axes: str | None = None,
+    *,
+    overwrite: bool = False,
+    command: Sequence[str] = ("add_scan",),
+) -> dict[str, Any]:
     """Read, check and store one file, each slice read once; returns its entry of the fingerprint.
 
     A file that was stored earlier by the same recipe is not read again. Slices without any signal are kept,
@@ -34,21 +41,29 @@ def add_scan(source: Path, target: Path, coils: int | None = None, axes: str | N
     Raises
     ------
     InputError : the file cannot be read, holds only zeros, or a slice holds NaN, infinity or single all-zero frames
+    OutputError : the target was made by another recipe and is not to be overwritten
     """
-    stamp = provenance.make("preprocess", config={"coils": coils, "axes": axes}, inputs=[source])
+    scan = formats.read(source, axes=axes)
+    used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
+    stamp = provenance.make(command, config={"coils": coils, "axes": axes}, inputs=used)
     recipe = provenance.recipe_hash(stamp)
     note = target.with_suffix(".json")
     if target.exists() and note.exists():
         known: dict[str, Any] = json.loads(note.read_text())
-        if known["recipe"] == recipe:
+        if known["recipe"] == recipe and not overwrite:
             return {**known, "status": "skipped"}
-    scan = formats.read(source, axes=axes)
+        if not overwrite:
+            raise OutputError(
+                f"{target} exists and was made from another input or with other settings",
+                "Outputs are replaced only on request",
+                "Add --overwrite, or make another store",
+            )
     # The slice that the mask is found in comes first again.
     scan = _with_mask(replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice)))
     assert scan.mask is not None
     frames, slices, stored, y, x = scan.shape
     virtual = min(coils or stored, stored)
-    complete = bool(scan.mask.all())
+    complete = scan.acquisition.pattern is None and bool(scan.mask.float().mean() >= 1 - EMPTY_LINES_ALLOWED)
     empty: list[int] = []
     scales: list[float] = []
     references: list[Tensor] = []
@@ -62,7 +77,7 @@ def add_scan(source: Path, target: Path, coils: int | None = None, axes: str | N
         series = scan.checked(index, kspace)
         scales.append(series.scale())
         if complete:
-            references.append(torch.stack([rss(ifft2c(frame), 0) for frame in kspace]))
+            references.append(rss_images(kspace))
         return kspace if virtual == stored else compress(kspace, virtual)[0]
 
     packed = replace(scan, shape=(frames, slices, virtual, y, x), read_slice=prepared)

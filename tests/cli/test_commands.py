@@ -23,7 +23,7 @@ def test_info_says_axes_and_sampling(run, full, undersampled):
     assert records[0]["effective_acceleration"] == 1
     assert records[1]["pattern"] == "kt-gaussian"
     assert records[1]["acceleration"] == 4
-    assert records[1]["acs"] == 20
+    assert records[1]["calibration_lines_found"] >= 20
     assert "coil 4" in run("info", full).out
 
 
@@ -106,6 +106,7 @@ def test_evaluate_scores_by_the_named_protocol_with_groups_and_aggregate(run, un
         run("reconstruct", undersampled, "-m", method, "--out-dir", tmp_path)
     *records, summary = run("evaluate", tmp_path, "--truth", full.parent, "--protocol", "cmrxrecon2025", "--json").records
     assert {r["protocol"] for r in records} == {"cmrxrecon2025"}
+    assert {r["reference_is"] for r in records} == {"RSS of fully sampled k-space"}
     assert all(r["cropped"] for r in records)
     assert set(summary["groups"]["method"]) == {"zero-filled", "sense"}
     assert summary["final"]
@@ -133,7 +134,10 @@ def test_compare_draws_and_scores(run, undersampled, truth, tmp_path):
     assert done.code == 0, done.err
     assert [r.get("method") for r in done.records] == ["zero-filled", "sense", None]
     assert (tmp_path / "c.png").stat().st_size > 10_000
-    assert run("compare", undersampled, "-m", "zero-filled", "-o", tmp_path / "c.png").code == 2
+    again = run("compare", undersampled, "-m", "zero-filled,sense", "--truth", truth, "-o", tmp_path / "c.png", "--json")
+    assert again.records[-1]["status"] == "skipped"
+    assert run("compare", undersampled, "-m", "zero-filled", "-o", tmp_path / "c.png").code == 1
+    assert formats.read_provenance(tmp_path / "c.png")["config"]["methods"] == ["zero-filled", "sense"]
 
 
 def test_preprocess_makes_a_store_with_a_fingerprint_and_goes_on(run, simulated, undersampled, tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from cmrrecon.cli.batch import find_jobs, natural
+from cmrrecon.cli.inputs import find_jobs, natural
 from cmrrecon.cli.settings import parse_numbers, parse_settings, parse_slices
 from cmrrecon.errors import InputError, UsageError
 

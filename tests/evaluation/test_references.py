@@ -3,7 +3,7 @@ import torch
 
 from cmrrecon import formats
 from cmrrecon.errors import InputError
-from cmrrecon.evaluation.references import acquisition_of, find_reference, load_reference
+from cmrrecon.evaluation.references import acquisition_of, contradiction, find_reference, open_reference, slices_of
 from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
 from cmrrecon.sampling import undersample
@@ -25,51 +25,87 @@ def tree(folder, *names):
 
 def test_reference_is_found_by_base_and_subject(tmp_path):
     a, b, c = tree(tmp_path, "P001/cine_sax.mat", "P002/cine_sax.mat", "P001/cine_lax.mat")
-    assert find_reference(Acquisition(base="cine_sax", subject="P002"), [a, b, c]) == b
-    assert find_reference(Acquisition(base="cine_lax", subject="P001"), [a, b, c]) == c
+    assert find_reference(Acquisition(base="cine_sax", subject="P002"), [a, b, c], truth_first=True) == b
+    assert find_reference(Acquisition(base="cine_lax", subject="P001"), [a, b, c], truth_first=True) == c
 
 
 def test_noise_free_truth_is_preferred_and_undersampled_files_are_no_candidates(tmp_path):
     paths = tree(
         tmp_path, "P001/cine_sax.mat", "P001/cine_sax_truth.npz", "P001/cine_sax_kus_ktGaussian8.mat", "P001/cine_sax_mask_Uniform4.mat"
     )
-    assert find_reference(Acquisition(base="cine_sax", subject="P001"), paths) == paths[1]
+    wanted = Acquisition(base="cine_sax", subject="P001")
+    assert find_reference(wanted, paths, truth_first=True) == paths[1]
+    assert find_reference(wanted, paths, truth_first=False) == paths[0]
 
 
 def test_no_reference_and_several_are_told(tmp_path):
     paths = tree(tmp_path, "P001/cine_sax.mat", "P002/cine_sax.mat")
     with pytest.raises(InputError, match="0 reference files"):
-        find_reference(Acquisition(base="T1map", subject="P001"), paths)
+        find_reference(Acquisition(base="T1map", subject="P001"), paths, truth_first=True)
     with pytest.raises(InputError, match="2 reference files"):
-        find_reference(Acquisition(base="cine_sax"), paths)
+        find_reference(Acquisition(base="cine_sax"), paths, truth_first=True)
 
 
 def test_scanners_with_the_same_subject_number_are_told_apart(tmp_path):
     layout = "TrainingSet/FullSample/{}/P001/cine_sax.mat"
     paths = tree(tmp_path, layout.format("Center001/UIH_30T_umr780"), layout.format("Center006/Siemens_30T_Prisma"))
     wanted = Acquisition(base="cine_sax", subject="P001", centre="Center006", vendor="Siemens_30T_Prisma")
-    assert find_reference(wanted, paths) == paths[1]
+    assert find_reference(wanted, paths, truth_first=True) == paths[1]
+
+
+def test_coil_types_are_told_apart(tmp_path):
+    paths = tree(tmp_path, "MultiCoil/P001/cine_sax.mat", "SingleCoil/P001/cine_sax.mat")
+    wanted = Acquisition(base="cine_sax", subject="P001", coil="single")
+    assert find_reference(wanted, paths, truth_first=True) == paths[1]
+
+
+def test_a_lone_file_of_another_scan_does_not_fit(tmp_path):
+    (path,) = tree(tmp_path, "P006/cine_sax.mat")
+    with pytest.raises(InputError, match="0 reference files"):
+        find_reference(Acquisition(base="cine_sax", subject="P001"), [path], truth_first=True)
+    assert contradiction(Acquisition(base="cine_sax", subject="P001"), path) == "subject P006"
+    assert contradiction(Acquisition(base="cine_lax", subject="P006"), path) == "base cine_sax"
+    assert contradiction(Acquisition(base="cine_sax"), path) == ""
+    assert contradiction(Acquisition(base="cine_sax"), tmp_path / "mine.npz") == ""
 
 
 def test_full_kspace_gives_its_rss_and_says_so(full, tmp_path):
     formats.write_scan(tmp_path / "cine_sax.mat", full, variable="kspace")
-    images, source = load_reference(tmp_path / "cine_sax.mat")
-    assert source == "RSS of fully sampled k-space"
-    assert torch.allclose(images[:, 1], rss(ifft2c(full.read_slice(1))), atol=1e-6)
+    reference = open_reference(tmp_path / "cine_sax.mat")
+    assert reference.source == "RSS of fully sampled k-space"
+    assert torch.allclose(reference.images([1, 0])[:, 0], rss(ifft2c(full.read_slice(1))), atol=1e-6)
+
+
+def test_slices_are_found_by_their_number(full, tmp_path):
+    images = torch.rand((2, 3, 32, 24))
+    formats.write_images(tmp_path / "a.h5", images, {"config": {"slices": [5, 2]}})
+    reference = open_reference(tmp_path / "a.h5")
+    assert torch.equal(reference.images([2])[:, 0], images[1])
+    with pytest.raises(InputError, match="no slice 0"):
+        reference.images([0])
+    assert slices_of({"config": {"slices": [5, 2]}}, 2) == [5, 2]
+    assert slices_of({"config": {"slices": "x"}}, 2) == slices_of(None, 2) == [0, 1]
 
 
 def test_truth_images_are_taken_as_they_are(full, tmp_path):
     image = torch.randn((2, 2, 32, 24), dtype=torch.complex64)
     formats.write_truth(tmp_path / "cine_sax_truth.npz", image, torch.ones((3, 32, 24), dtype=torch.complex64))
-    images, source = load_reference(tmp_path / "cine_sax_truth.npz")
-    assert source == "noise-free truth"
-    assert torch.equal(images, image.abs())
+    reference = open_reference(tmp_path / "cine_sax_truth.npz")
+    assert reference.source == "noise-free truth"
+    assert torch.equal(reference.images([0, 1]), image.abs())
 
 
 def test_undersampled_kspace_is_no_reference(full, tmp_path):
     formats.write_scan(tmp_path / "a.h5", undersample(full, "uniform", 4, acs=8))
     with pytest.raises(InputError, match="fully sampled"):
-        load_reference(tmp_path / "a.h5")
+        open_reference(tmp_path / "a.h5").images([0])
+
+
+def test_zero_filled_edges_do_not_make_full_kspace_undersampled(full, tmp_path):
+    edged = full.read_slice(0).clone()
+    edged[:, :, :6] = 0  # partial Fourier
+    formats.write_scan(tmp_path / "cine_sax.mat", Scan.from_kspace(edged[:, None]), variable="kspace")
+    assert open_reference(tmp_path / "cine_sax.mat").images([0]).any()
 
 
 def test_acquisition_comes_from_the_provenance_else_from_the_name(tmp_path):

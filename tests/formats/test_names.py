@@ -19,15 +19,15 @@ from cmrrecon.scan import Acquisition
     [
         (
             "MultiCoil/Cine/TrainingSet/AccFactor04/P001/cine_sax.mat",
-            Acquisition("cine_sax", "Cine", 2023, subject="P001", pattern="uniform", acceleration=4),
+            Acquisition("cine_sax", "Cine", 2023, subject="P001", pattern="uniform", acceleration=4, coil="multi"),
         ),
         (
             "MultiCoil/Mapping/ValidationSet/AccFactor10/P012/T1map_mask.mat",
-            Acquisition("T1map", "Mapping", 2023, subject="P012", pattern="uniform", acceleration=10),
+            Acquisition("T1map", "Mapping", 2023, subject="P012", pattern="uniform", acceleration=10, coil="multi"),
         ),
         (
             "ChallengeData/MultiCoil/Cine/ValidationSet/UnderSample_Task2/P002/cine_lvot_kus_ktRadial20.mat",
-            Acquisition("cine_lvot", "Cine", 2024, subject="P002", pattern="kt-radial", acceleration=20),
+            Acquisition("cine_lvot", "Cine", 2024, subject="P002", pattern="kt-radial", acceleration=20, coil="multi"),
         ),
         (
             "Cine/TrainingSet/Mask_Task1/P001/cine_sax_mask_Uniform10.mat",
@@ -36,17 +36,18 @@ from cmrrecon.scan import Acquisition
         ("Aorta/TrainingSet/FullSample/P001/aorta_sag.mat", Acquisition("aorta_sag", "Aorta", 2024, subject="P001")),
         (
             "TaskR1/MultiCoil/Mapping/ValidationSet/UnderSample_TaskR1/Center004/UIH_15T_umr680/P007/T1mappost_kus_ktGaussian16.mat",
-            Acquisition("T1mappost", "Mapping", 2025, "Center004", "UIH_15T_umr680", "P007", "kt-gaussian", 16),
+            Acquisition("T1mappost", "Mapping", 2025, "Center004", "UIH_15T_umr680", "P007", "kt-gaussian", 16, coil="multi"),
         ),
         (
             "MultiCoil/LGE/TrainingSet/FullSample/Center002/Siemens_30T_CIMA.X/P002/lge_lax_2ch.mat",
-            Acquisition("lge_lax_2ch", "LGE", 2025, "Center002", "Siemens_30T_CIMA.X", "P002"),
+            Acquisition("lge_lax_2ch", "LGE", 2025, "Center002", "Siemens_30T_CIMA.X", "P002", coil="multi"),
         ),
         ("cine_sax_kus_Poisson1.5.h5", Acquisition("cine_sax", "Cine", pattern="poisson", acceleration=1.5)),
         ("CMRxRecon2024/cine_sax.mat", Acquisition("cine_sax", "Cine", 2024)),
         ("T1w_kus.mat", Acquisition("T1w", "T1w", 2025)),
         ("cine_sax_truth.npz", Acquisition("cine_sax", "Cine")),
         ("t1map_ks.mat", Acquisition("t1map", "Mapping")),
+        ("SingleCoil/Cine/P001/cine_sax.mat", Acquisition("cine_sax", "Cine", subject="P001", coil="single")),
         ("scan_of_monday", Acquisition("scan_of_monday")),
     ],
 )

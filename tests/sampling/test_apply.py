@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -37,7 +39,8 @@ def test_slices_are_read_only_when_asked_for():
         calls.append(index)
         return kspace()[:, index]
 
-    scan = undersample(Scan(SHAPE, read_slice), "kt-uniform", 4, acs=8)
+    full = torch.ones((1, SHAPE[3], 1), dtype=torch.bool)
+    scan = undersample(Scan(SHAPE, read_slice, full), "kt-uniform", 4, acs=8)
     assert calls == []
     scan.series(1)
     assert calls == [1]
@@ -84,17 +87,20 @@ def test_an_undersampled_scan_is_refused():
         undersample(undersample(full_scan(), "uniform", 4), "uniform", 8)
 
 
-def test_missing_lines_that_no_mask_told_of_are_found_when_the_slice_is_read():
+def test_undersampled_scans_are_found_out_without_a_mask_too():
     data = kspace()
     data[..., ::2, :] = 0
-    with pytest.raises(InputError, match="hold only zeros"):
-        undersample(Scan.from_kspace(data), "uniform", 4).series(0)
+    with pytest.raises(InputError, match="undersampled already"):
+        undersample(Scan.from_kspace(data), "uniform", 4)
+    named = replace(Scan.from_kspace(kspace()), acquisition=Acquisition(pattern="kt-gaussian"))
+    with pytest.raises(InputError, match="undersampled already"):
+        undersample(named, "uniform", 4)
 
 
 def test_faulty_samples_do_not_hide_outside_the_mask():
     data = kspace()
     data[0, 0, 0, 1, 0] = float("nan")
-    scan = undersample(Scan.from_kspace(data), "uniform", 4, acs=0)
+    scan = undersample(Scan.from_kspace(data, torch.ones((1, SHAPE[3], 1), dtype=torch.bool)), "uniform", 4, acs=0)
     assert not scan.mask[0, 1, 0]
     with pytest.raises(InputError, match="NaN"):
         scan.series(0)

@@ -145,7 +145,7 @@ def test_random_patterns_need_a_seed(pattern):
     ("wrong", "nearest"), [("uniforn", "uniform"), ("ktGaussian", "kt-gaussian"), ("KT-RADIAL", "kt-radial"), ("", "")]
 )
 def test_an_unknown_pattern_names_the_nearest(wrong, nearest):
-    with pytest.raises(UsageError, match=f"Take '{nearest}"):
+    with pytest.raises(UsageError, match=f"Perhaps {nearest} was meant" if nearest else "Choose one"):
         make_mask(wrong, **SIZE, acceleration=8)
 
 

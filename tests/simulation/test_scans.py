@@ -106,8 +106,8 @@ def test_scan_can_be_sent_to_a_worker_process():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"kind": "cinee"}, "Did you mean cine"),
-        ({"kind": "T1-map"}, "Did you mean t1map"),
+        ({"kind": "cinee"}, "Perhaps cine was meant"),
+        ({"kind": "T1-map"}, "Perhaps t1map was meant"),
         ({"frames": 0}, "frames is 0"),
         ({"slices": 0}, "slices is 0"),
         ({"coils": 0}, "coils is 0"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError
+from cmrrecon.errors import InputError, OutputError
 from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
 from cmrrecon.sampling import undersample
@@ -75,7 +75,9 @@ def test_finished_files_are_not_read_again_unless_the_recipe_changes(source, tmp
     before = target.stat().st_mtime_ns
     assert add_scan(path, target)["status"] == "skipped"
     assert target.stat().st_mtime_ns == before
-    assert add_scan(path, target, coils=2)["status"] == "done"
+    with pytest.raises(OutputError, match="--overwrite"):
+        add_scan(path, target, coils=2)
+    assert add_scan(path, target, coils=2, overwrite=True)["status"] == "done"
 
 
 def test_an_interrupted_file_is_made_again(source, tmp_path):

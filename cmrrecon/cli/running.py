@@ -1,0 +1,78 @@
+"""Running a command: one failing input never stops the others, and every end has its exit code."""
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from cmrrecon.cli.console import Talk, use_allotted_threads
+from cmrrecon.cli.inputs import Job
+from cmrrecon.errors import CmrreconError, MemoryShortage
+
+INTERRUPTED = 130
+# Told by name, so that the libraries need not be loaded: PyTorch's, and that of a worker process that was killed.
+OUT_OF_MEMORY = ("OutOfMemoryError", "BrokenProcessPool")
+
+
+@contextmanager
+def command(talk: Talk) -> Iterator[None]:
+    """The frame of every command: errors are told and give their exit code, Ctrl-C and SIGTERM give 130."""
+    try:
+        with faults_told(talk):
+            use_allotted_threads()
+            yield
+    except KeyboardInterrupt:
+        talk.warn("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+    except CmrreconError as error:
+        talk.error(error)
+        talk.result(failure_record("", error), None)
+        raise typer.Exit(error.exit_code) from None
+
+
+def run_jobs(jobs: Sequence[Job], work: Callable[[Job], None], talk: Talk, *, fail_fast: bool = False) -> None:
+    """Do `work` on every job, then end with the exit code: the failure's own for one job, 1 for several.
+
+    `work` reports its own results through `talk`.
+    """
+    failures: list[tuple[str, CmrreconError]] = []
+    for job in jobs:
+        try:
+            with faults_told(talk):
+                work(job)
+        except CmrreconError as error:
+            failures.append((job.name, error))
+            talk.error(error, job.name)
+            talk.result(failure_record(job.name, error), None)
+            if fail_fast:
+                break
+    if len(jobs) > 1 and failures:
+        talk.warn(f"{len(failures)} of {len(jobs)} inputs failed: " + ", ".join(name for name, _ in failures))
+    if failures:
+        raise typer.Exit(failures[0][1].exit_code if len(jobs) == 1 else 1)
+
+
+def failure_record(name: str, error: CmrreconError) -> dict[str, Any]:
+    """What --json prints for an input that failed."""
+    reason = {"kind": error.kind, "found": error.found, "expected": error.expected, "remedy": error.remedy}
+    return {"status": "failed", "input": name, "error": reason, "exit_code": error.exit_code}
+
+
+@contextmanager
+def faults_told(talk: Talk) -> Iterator[None]:
+    """Turn what went wrong into a CmrreconError; a fault of ours keeps its traceback, without local variables."""
+    try:
+        yield
+    except (CmrreconError, KeyboardInterrupt, BrokenPipeError, typer.Exit):
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ in OUT_OF_MEMORY:
+            raise MemoryShortage(
+                "The memory is used up", "More memory is needed for this file", "Use a larger machine, fewer workers, or --device cpu"
+            ) from error
+        talk.traceback(traceback.format_exc())
+        raise CmrreconError(
+            f"A fault of this program: {type(error).__name__}", "This must not happen", "Report it with the lines above"
+        ) from error
