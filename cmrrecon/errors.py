@@ -16,6 +16,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return similar[0] if similar else ""
 
 
+def is_memory_shortage(error: BaseException) -> bool:
+    """Whether an error means too little memory: Python's, PyTorch's on a GPU or the CPU, or a worker process that was killed.
+
+    They are told by name, so that no library need be loaded.
+    """
+    names = ("OutOfMemoryError", "BrokenProcessPool")
+    return isinstance(error, MemoryError) or type(error).__name__ in names or "DefaultCPUAllocator" in str(error)
+
+
 class CmrreconError(Exception):
     """Base of all errors that are told to the user without a traceback.
 

@@ -1,12 +1,13 @@
 """What one file holds (`Scan`) and one slice of it over time (`Series`)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import InputError, UsageError
+from cmrrecon.errors import InputError, NumericalError, UsageError
 from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
 
@@ -59,10 +60,21 @@ class Series:
 
         Dividing k-space by it brings the bright tissue of any file to about 1, so that regularisation
         weights mean the same everywhere. The time average uses each position's measured frames only.
+
+        Raises
+        ------
+        NumericalError : there is no signal, or its scale does not fit in single precision
         """
         magnitude = rss(ifft2c(time_average(self.kspace, self.mask))).flatten()
         rank = max(1, round(0.99 * magnitude.numel()))
-        return float(magnitude.kthvalue(rank).values)
+        scale = float(magnitude.kthvalue(rank).values)
+        if not (math.isfinite(scale) and scale > 0 and math.isfinite(1 / scale)):
+            raise NumericalError(
+                "The brightness of the zero-filled image is zero or not finite",
+                "K-space must hold signal of a scale that single precision can hold",
+                "Check the export of the file",
+            )
+        return scale
 
     def scaled(self, factor: float) -> "Series":
         """The series with its k-space multiplied by `factor`."""
@@ -142,12 +154,7 @@ def check_kspace(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
     touched = torch.empty_like(measured)
     live = torch.stack([(k != 0).flatten(1).any(1) for k in kspace]).any(0)
     for t, frame in enumerate(kspace):
-        if not torch.isfinite(torch.view_as_real(frame)).all():
-            raise InputError(
-                f"{where} holds NaN or infinity in frame {t}",
-                "All k-space samples must be finite numbers",
-                "Export the file again, or leave this slice out",
-            )
+        require_finite(frame, f"{where}, frame {t},")
         if not (frame != 0).any():
             raise InputError(
                 f"{where} holds only zeros in frame {t}",
@@ -157,6 +164,16 @@ def check_kspace(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
         present = frame[live] != 0
         measured[t], touched[t] = present.all(0), present.any(0)
     return measured, touched
+
+
+def require_finite(kspace: Tensor, where: str) -> None:
+    """Refuse NaN and infinity in complex k-space of any shape."""
+    if not torch.isfinite(torch.view_as_real(kspace)).all():
+        raise InputError(
+            f"{where} holds NaN or infinity",
+            "All k-space samples must be finite numbers",
+            "Export the file again, or leave this slice out",
+        )
 
 
 def check_mask(mask: Tensor, measured: Tensor, where: str) -> None:

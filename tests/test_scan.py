@@ -43,7 +43,7 @@ def test_values_that_are_not_finite_are_refused(value):
     data[2, 1, 0, 3, 3] = value
     scan = Scan.from_kspace(data)
     scan.series(0)
-    with pytest.raises(InputError, match="NaN or infinity in frame 2"):
+    with pytest.raises(InputError, match="frame 2, holds NaN or infinity"):
         scan.series(1)
 
 

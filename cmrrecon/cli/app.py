@@ -1,6 +1,8 @@
 """The program: its subcommands, put together. They import what they need when they run, so that --help is quick."""
 
+import io
 import signal
+import sys
 from types import FrameType
 from typing import Annotated
 
@@ -47,6 +49,12 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Entry point of the `cmrrecon` program. SIGTERM ends it as Ctrl-C does, so that temporary files are removed."""
+    """Entry point of the `cmrrecon` program. SIGTERM ends it as Ctrl-C does, so that temporary files are removed.
+
+    Names of files that the terminal's encoding cannot show are shown with escapes.
+    """
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -58,9 +58,8 @@ def compare(
         from cmrrecon.reconstruct.methods import DEFAULT_METHOD, get_method
         from cmrrecon.reconstruct.run import choose_device
 
-        names = [name.strip() for name in methods.split(",") if name.strip()] or list(
-            dict.fromkeys(["zero-filled", "sense", DEFAULT_METHOD])
-        )
+        asked = [name.strip() for name in methods.split(",") if name.strip()]
+        names = list(dict.fromkeys(asked or ["zero-filled", "sense", DEFAULT_METHOD]))
         chosen = [get_method(name) for name in names]
         target_device = choose_device(device)
         job = inputs.find_jobs([file], formats.is_scan)[0]
@@ -81,8 +80,9 @@ def compare(
                 )
             reference = None if truth is None else open_reference(truth).images([index])[:, 0]
 
+            used = [path, *([Path(scan.mask_path)] if scan.mask_path else []), *([truth] if truth else [])]
+
             def stamp() -> dict[str, Any]:
-                used: list[str | Path] = [path, *([scan.mask_path] if scan.mask_path else []), *([truth] if truth else [])]
                 config = {"methods": names, "slice": index, "frame": frame, "axes": axes}
                 return provenance.make(
                     console.command_line(), config=config, inputs=used, device=str(target_device), acquisition=asdict(scan.acquisition)
@@ -94,7 +94,7 @@ def compare(
                 return {}
 
             record = {"input": job.name, "slice": index, "methods": names}
-            outputs.deliver(outputs.Product(target, stamp, make), record, talk, overwrite=overwrite, dry_run=dry_run)
+            outputs.deliver(outputs.Product(target, used, stamp, make), record, talk, overwrite=overwrite, dry_run=dry_run)
 
 
 def _reconstructed(
@@ -126,7 +126,13 @@ def _report(name: str, image: "Tensor", reference: "Tensor | None", source: str,
     """Score one method, give the record, and return the title of its pictures."""
     from cmrrecon.evaluation.protocols import score
 
-    record: dict[str, Any] = {"status": "scored", "input": source, "method": name, "slice": index, "seconds": round(seconds, 2)}
+    record: dict[str, Any] = {
+        "status": "reconstructed" if reference is None else "scored",
+        "input": source,
+        "method": name,
+        "slice": index,
+        "seconds": round(seconds, 2),
+    }
     title = f"{name}\n{seconds:.1f} s"
     if reference is not None:
         scores = score(image[:, None], reference[:, None], protocol="fullfov")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from cmrrecon.errors import CmrreconError
+from cmrrecon.errors import CmrreconError, OutputError
 from cmrrecon.provenance import plain
 
 HEARTBEAT_SECONDS = 30.0
@@ -47,12 +47,19 @@ class Talk:
 
     def result(self, record: Mapping[str, Any], line: str | None) -> None:
         """One result on stdout: a JSON line with --json, else `line` (a path, as a rule). Silent while stdout carries a scan."""
-        if self.stdout_is_data:
+        text = json.dumps(plain({"schema": JSON_SCHEMA, **record})) if self.as_json else line
+        if self.stdout_is_data or text is None:
             return
-        if self.as_json:
-            print(json.dumps(plain({"schema": JSON_SCHEMA, **record})), flush=True)
-        elif line is not None:
-            print(line, flush=True)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # Python would try to write the rest once more at its end, and fail with a traceback.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+            raise OutputError(
+                f"Standard output cannot be written ({error.strerror})", "Results are told there", "Make room, or send it to another place"
+            ) from error
 
     def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         """A table on stderr."""

@@ -9,7 +9,7 @@ from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import parse_numbers
-from cmrrecon.errors import InputError
+from cmrrecon.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,6 +89,12 @@ def evaluate(
             heart=None if box is None else (box[0], box[1], box[2], box[3]),
             exclude_saturated=exclude_saturated,
         )
+        if plan.year is not None and (heart is not None or exclude_saturated):
+            raise UsageError(
+                f"--heart or --exclude-saturated was given with {name}",
+                "Only fullfov knows them",
+                "Leave them out, or use --protocol fullfov",
+            )
         jobs = inputs.find_jobs(files, formats.is_images, shard)
         records: list[dict[str, Any]] = []
         try:
@@ -118,6 +124,8 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
                 )
         else:
             reference = open_reference(find_reference(facts, plan.candidates, truth_first=plan.year is None))
+        if facts.subject is None and formats.parse_name(reference.path).subject is not None:
+            talk.warn(f"the subject of {job.name} is not known: that {reference.path} is of the same scan was not checked")
         numbers = slices_of(stamp, images.shape[1])
         if plan.year is not None and plan.crop:
             images, expected = _cropped(images, numbers, reference.images(reference.slices), facts, plan.year, job.name)

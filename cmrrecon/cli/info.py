@@ -44,7 +44,7 @@ def _info_job(job: Job, axes: str | None, talk: Talk) -> None:
             {"status": "done", "input": job.name, "kind": kind, **record, "notes": list(notes)}, f"{job.name}: {kind}, {', '.join(words)}"
         )
         for note in notes:
-            talk.say(f"{job.name}: {note}")
+            talk.say(note)
 
 
 Description = tuple[dict[str, Any], list[str]]
@@ -100,7 +100,10 @@ def _images(path: Path, axes: str | None) -> Description:
     record = {"shape": list(images.shape), "axes": ["frame", "slice", "y", "x"], "dtype": kind, "provenance": stamp}
     words = [f"{axis} {n}" for axis, n in zip(("frame", "slice", "y", "x"), images.shape, strict=True)] + [kind]
     if stamp is not None:
-        words.append(f"made by cmrrecon {stamp.get('cmrrecon')} with {stamp['config']}")
+        words.append(f"made by cmrrecon {stamp.get('cmrrecon')}")
+        words += [f"method {stamp['config']['method']}"] if "method" in stamp["config"] else []
+    elif path.suffix.lower() == ".npy":
+        record["notes"] = [f"{path} is taken as images; if it is k-space, name its axes with --axes, for example --axes coil,y,x"]
     return record, words
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmrrecon.errors import InputError, UsageError
+from cmrrecon.errors import CmrreconError, InputError, UsageError
 
 STREAM = "-"
 
@@ -118,4 +118,8 @@ def local_input(job: Job) -> Iterator[Path]:
         path = Path(folder) / "stdin"
         with open(path, "wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        yield path
+        try:
+            yield path
+        except CmrreconError as error:
+            told = (text.replace(str(path), job.name) for text in (error.found, error.expected, error.remedy))
+            raise type(error)(*told) from error

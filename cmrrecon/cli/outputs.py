@@ -1,5 +1,6 @@
 """Where results go, and when they need not be made: whole or not at all, never replaced unasked, skipped when finished."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -22,6 +23,7 @@ class Product:
     Attributes
     ----------
     target : the file, or - for standard output
+    sources : the files it is made from, which it must not replace
     stamp : its provenance, made when it is needed (it reads the inputs for their digest)
     make : writes the given file with the given provenance; returns more for the record
     beside : files that `finish` writes beside it
@@ -29,6 +31,7 @@ class Product:
     """
 
     target: Path
+    sources: Sequence[Path]
     stamp: Callable[[], dict[str, Any]]
     make: Callable[[Path, dict[str, Any]], Mapping[str, Any]]
     beside: Sequence[Path] = ()
@@ -40,9 +43,11 @@ def deliver(product: Product, record: Mapping[str, Any], talk: Talk, *, overwrit
 
     Raises
     ------
-    OutputError : one of its files exists but was made in another way, and `overwrite` was not given
+    OutputError : one of its files exists but was made in another way, and `overwrite` was not given; or its folder cannot take it
+    UsageError : it would replace what it is made from
     """
     target = product.target
+    _check_place([target, *product.beside], product.sources)
     existing = [path for path in (target, *product.beside) if str(path) != STREAM and path.exists()]
     record = {"status": "planned", **record, "output": str(target)}
     if existing and not overwrite:
@@ -68,6 +73,19 @@ def deliver(product: Product, record: Mapping[str, Any], talk: Talk, *, overwrit
         record = {**record, **made, "status": "done", "seconds": round(time.monotonic() - start, 2), "peak_memory_mb": peak_memory_mb()}
     talk.result(record, str(target))
     return record
+
+
+def _check_place(targets: Sequence[Path], sources: Sequence[Path]) -> None:
+    """Refuse targets that are inputs, and those in a folder that cannot be made or written."""
+    originals = {source.resolve() for source in sources}
+    for target in targets:
+        if str(target) == STREAM:
+            continue
+        if target.resolve() in originals:
+            raise UsageError(f"{target} is one of the inputs", "An output must not replace what it is made from", "Name another output")
+        folder = next(parent for parent in target.absolute().parents if parent.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise OutputError(f"{folder} is no folder that can be written", f"{target} is to go there", "Name another output")
 
 
 def _skipped(record: Mapping[str, Any], talk: Talk) -> Mapping[str, Any]:
@@ -137,6 +155,13 @@ def _local_output(target: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="cmrrecon-") as folder:
         path = Path(folder) / "stdout.h5"
         yield path
-        with open(path, "rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        try:
+            with open(path, "rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"Standard output cannot be written ({error.strerror})", "The result goes there", "Make room, or name a file with -o"
+            ) from error

@@ -124,13 +124,14 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
         frames, slices, coils, y, x = scan.shape
         talk.say(f"{job.name}: frame {frames}, slice {slices}, coil {coils}, y {y}, x {x}")
         for note in scan.notes:
-            talk.say(f"{job.name}: {note}")
+            talk.say(note)
+        used = [path, *([Path(scan.mask_path)] if scan.mask_path else [])]
 
         def stamp() -> dict[str, Any]:
             return provenance.make(
                 console.command_line(),
                 config={"method": plan.method.name, "options": plan.settings, "slices": wanted, "axes": plan.axes},
-                inputs=[path, *([scan.mask_path] if scan.mask_path else [])],
+                inputs=used,
                 device=str(plan.device),
                 acquisition=asdict(scan.acquisition),
             )
@@ -143,7 +144,7 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
         target = outputs.destination(job, plan.output, plan.out_dir, f"{job.stem}_{plan.method.name}.h5")
         record = {"input": job.name, "method": plan.method.name, "default_method": plan.by_default, "options": plan.settings}
         record |= {"shape": [frames, len(wanted), y, x], "device": str(plan.device)}
-        outputs.deliver(outputs.Product(target, stamp, make), record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
+        outputs.deliver(outputs.Product(target, used, stamp, make), record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
 
 
 def _finish(scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, stamp: dict[str, Any], name: str, talk: Talk) -> dict[str, Any]:

@@ -9,11 +9,9 @@ import typer
 
 from cmrrecon.cli.console import Talk, use_allotted_threads
 from cmrrecon.cli.inputs import Job
-from cmrrecon.errors import CmrreconError, MemoryShortage
+from cmrrecon.errors import CmrreconError, MemoryShortage, is_memory_shortage
 
 INTERRUPTED = 130
-# Told by name, so that the libraries need not be loaded: PyTorch's, and that of a worker process that was killed.
-OUT_OF_MEMORY = ("OutOfMemoryError", "BrokenProcessPool")
 
 
 @contextmanager
@@ -68,7 +66,7 @@ def faults_told(talk: Talk) -> Iterator[None]:
     except (CmrreconError, KeyboardInterrupt, BrokenPipeError, typer.Exit):
         raise
     except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ in OUT_OF_MEMORY:
+        if is_memory_shortage(error):
             raise MemoryShortage(
                 "The memory is used up", "More memory is needed for this file", "Use a larger machine, fewer workers, or --device cpu"
             ) from error

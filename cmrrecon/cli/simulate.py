@@ -20,7 +20,7 @@ def simulate(
     snr: Annotated[
         float, options.option("--snr", help="Signal to noise in dB: RMS of the object over the noise of one image pixel.")
     ] = 30.0,
-    seed: Annotated[int, options.option("--seed", help="Seed of anatomy, coils and noise.")] = 0,
+    seed: Annotated[int, options.option("--seed", help="Seed of anatomy, coils and noise; 0 is subject P001.")] = 0,
     output: options.Output = None,
     out_dir: Annotated[Path, options.option("--out-dir", help="Folder in which the official layout is written.")] = Path("simulated"),
     overwrite: options.Overwrite = False,
@@ -74,4 +74,4 @@ def simulate(
                 formats.write_times(times, made.times)
 
         record = {"shape": list(scan.shape), "kind": kind, "seed": seed, "noise_sigma": made.sigma}
-        outputs.deliver(outputs.Product(target, stamp, make, beside, finish), record, talk, overwrite=overwrite, dry_run=dry_run)
+        outputs.deliver(outputs.Product(target, [], stamp, make, beside, finish), record, talk, overwrite=overwrite, dry_run=dry_run)

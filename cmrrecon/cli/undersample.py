@@ -8,6 +8,7 @@ from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
+from cmrrecon.errors import UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.scan import Scan
@@ -16,6 +17,10 @@ EXAMPLE = (
     "Examples: cmrrecon undersample cine_sax.mat --pattern kt-gaussian -R 8; "
     "in a pipe: cmrrecon undersample cine_sax.mat --pattern kt-radial -R 16 -o - | cmrrecon reconstruct - -o cine.h5"
 )
+
+
+DEFAULT_PATTERN = "kt-gaussian"
+DEFAULT_ACCELERATION = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +43,23 @@ class Plan:
 def undersample(
     files: options.Inputs,
     pattern: Annotated[
-        str,
-        options.option("--pattern", "-p", help="uniform, kt-uniform, kt-gaussian, kt-radial, random, gaussian or poisson."),
-    ] = "kt-gaussian",
+        str | None,
+        options.option(
+            "--pattern",
+            "-p",
+            help="uniform, kt-uniform, kt-gaussian, kt-radial, random, gaussian or poisson.",
+            show_default=DEFAULT_PATTERN,
+        ),
+    ] = None,
     acceleration: Annotated[
-        float, options.option("--acceleration", "-R", help="Nominal acceleration R, not counting the ACS; may be fractional.")
-    ] = 8.0,
+        float | None,
+        options.option(
+            "--acceleration",
+            "-R",
+            help="Nominal acceleration R, not counting the ACS; may be fractional.",
+            show_default=f"{DEFAULT_ACCELERATION:g}",
+        ),
+    ] = None,
     acs: Annotated[
         int | None,
         options.option("--acs", help="Central lines always kept (kt-radial: a square block).", show_default="the year's: 24, 16 or 20"),
@@ -79,9 +95,15 @@ def undersample(
     with running.command(talk):
         from cmrrecon import formats
 
+        if mask is not None and any(value is not None for value in (pattern, acceleration, acs, seed, year)):
+            raise UsageError(
+                "--mask was given together with what a pattern is drawn from",
+                "The samples come from a mask file or from a pattern",
+                "Leave out --mask, or --pattern, -R, --acs, --seed and --year",
+            )
         plan = Plan(
-            pattern=pattern,
-            acceleration=acceleration,
+            pattern=pattern or DEFAULT_PATTERN,
+            acceleration=DEFAULT_ACCELERATION if acceleration is None else acceleration,
             acs=acs,
             seed=seed,
             year=year,
@@ -106,7 +128,7 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
     with inputs.local_input(job) as path:
         full = formats.read(path, axes=plan.axes)
         for note in full.notes:
-            talk.say(f"{job.name}: {note}")
+            talk.say(note)
         year = rules_year(full, plan.year)
         sampled = _sample(full, job, plan, year)
         facts, mask = sampled.acquisition, sampled.mask
@@ -116,8 +138,9 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
         effective = round(effective_acceleration(mask), 2)
         sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration, "effective_acceleration": effective}
 
+        used = [path, *([plan.mask] if plan.mask else [])]
+
         def stamp() -> dict[str, Any]:
-            used = [path, *([plan.mask] if plan.mask else [])]
             config = {"pattern": facts.pattern, "acceleration": facts.acceleration, "acs": facts.acs, "year": year, "axes": plan.axes}
             made = provenance.make(console.command_line(), config=config, inputs=used, seed=facts.seed, acquisition=asdict(facts))
             return {**made, **sampling}
@@ -131,12 +154,12 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
         named = (job.stem if job.is_stream else facts.base, facts.pattern, facts.acceleration)
         target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
         record: dict[str, Any] = {"input": job.name, "shape": list(full.shape), **sampling, "acs": facts.acs, "seed": facts.seed}
-        product = outputs.Product(target, stamp, make)
+        product = outputs.Product(target, used, stamp, make)
         if target.suffix.lower() == ".mat":
             beside = target.with_name(mask_name(*named) if plan.output is None else f"{target.stem}_mask.mat")
             record["mask"] = str(beside)
             product = outputs.Product(
-                target, stamp, make, [beside], lambda made: formats.write_mask(beside, mask, x=full.shape[4], provenance=made)
+                target, used, stamp, make, [beside], lambda made: formats.write_mask(beside, mask, x=full.shape[4], provenance=made)
             )
         outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
 

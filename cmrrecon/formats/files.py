@@ -1,6 +1,8 @@
 """The public door: files in, files out. Files are known by their content; new files by their suffix."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +15,9 @@ from cmrrecon.errors import InputError, UsageError
 from cmrrecon.formats import hdf5, hdf5_access, matlab, matlab5, numpy_files, pictures
 from cmrrecon.formats.arrays import SliceReader, StoredArray, check_size, default_axes, named_axes
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
-from cmrrecon.formats.variables import choose, matching, say
+from cmrrecon.formats.variables import choose, matching
 from cmrrecon.provenance import from_json
-from cmrrecon.scan import Scan, simplify_mask
+from cmrrecon.scan import Acquisition, Scan, simplify_mask
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
 ALWAYS_FULL = ("kspace_full", "kspace_single_full")  # `kspace`, the name of 2025, is also what users call any k-space
@@ -74,8 +76,13 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
         raise InputError(
             f"{path} holds real numbers of shape {array.shown_shape}", "K-space is complex", "Give the k-space file, not images or masks"
         )
-    own = text("acquisition")
-    acquisition = acquisition_from_json(own) if own else parse_name(path, array.name if path.suffix.lower() == ".mat" else "")
+    acquisition = _acquisition(path, array.name, text)
+    if axes is None and not array.name and len(array.shape) != 5:
+        raise InputError(
+            f"{path} has {len(array.shape)} axes, shape {array.shown_shape}, and no name that says what it is",
+            "K-space in .npy has the axes (frame, slice, coil, y, x)",
+            "Name the axes with --axes, for example --axes coil,y,x",
+        )
     if axes is None:
         names, assumed = default_axes(array, acquisition.base, where)
         notes += assumed
@@ -95,8 +102,19 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     elif "mask" in stored:
         found = _mask(stored["mask"], path)
     else:
-        notes += (f"No mask file found for {path.name}: samples that are non-zero in all coils count as measured.",)
+        notes += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured",)
     return Scan(reader.shape, reader, found, acquisition, where, str(beside or ""), notes)
+
+
+def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:
+    """What our own files store of the acquisition; what they do not know, and all of others, from the names."""
+    named = parse_name(path, variable if path.suffix.lower() == ".mat" else "")
+    own, stamp = text("acquisition"), text("provenance")
+    if own is None and stamp is not None:
+        own = json.dumps(from_json(stamp).get("acquisition"))
+    stored = asdict(acquisition_from_json(own)) if own else {}
+    known = {key: value for key, value in stored.items() if value is not None and (key, value) != ("base", Acquisition.base)}
+    return replace(named, **known)
 
 
 def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
@@ -302,8 +320,6 @@ def _opened(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | N
             if sniff is hdf5_access.sniff:
                 hdf5.check_version(path)
             return variables(path), partial(text, path)
-    if path.suffix and path.suffix.lower() not in SUFFIXES:
-        _by_suffix(path, SCAN_WRITERS, "a file")
     raise InputError(
         f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside",
         "A complete file in one of these formats is needed",
@@ -322,9 +338,7 @@ def _mask(array: StoredArray, path: Path) -> Tensor:
     values = array.load(str(path))
     mask = values != 0
     if not np.array_equal(mask, values) or not mask.any():
-        raise InputError(
-            f"{path} ({say(array.name)}) is not a mask", "A mask holds zeros and at least one 1, nothing else", "Give the mask file"
-        )
+        raise InputError(f"{path} is not a mask", "A mask holds zeros and at least one 1, nothing else", "Give the mask file")
     return simplify_mask(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])))
 
 

@@ -34,6 +34,7 @@ ONLY_2025 = ("Perfusion", "T1rho", "LGE", "T1w", "T2w")
 
 # kus/mask + official pattern (ktRadial) or one of ours in the same manner (Poisson) + nominal R, if known.
 SAMPLING = r"_(?P<pattern>(?:kt)?[A-Z][A-Za-z]*)(?P<acceleration>\d+(?:\.\d+)?)"
+SUBJECT = r"(P\d{3,})"
 STEM = re.compile(rf"(?P<base>.+?)(?:_(?P<kind>mask|kus)(?P<sampling>{SAMPLING})?|_ks|_truth)?")
 
 
@@ -61,8 +62,8 @@ def parse_name(path: str | Path, variable: str = "") -> Acquisition:
         modality=modality,
         year=_year(folders, variable, modality),
         centre=centre,
-        vendor=_first(r"([A-Za-z]+_\d+T_.+)", after[:1]),
-        subject=_first(r"(P\d{3,})", folders[-1:]),
+        vendor=None if _first(SUBJECT, after[:1]) else next(iter(after), None),
+        subject=_first(SUBJECT, folders[-1:]),
         pattern=pattern,
         acceleration=acceleration,
         coil=(_first(r"(Multi|Single)Coil", folders) or "").lower() or None,

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import MemoryShortage, NumericalError, UsageError, nearest
+from cmrrecon.errors import MemoryShortage, NumericalError, UsageError, is_memory_shortage, nearest
 from cmrrecon.scan import Series
 
 
@@ -84,18 +84,9 @@ class Method:
         settings = self.check(options or {})
         try:
             scale = series.scale()
-            if not (math.isfinite(scale) and scale > 0 and math.isfinite(1 / scale)):
-                raise NumericalError(
-                    "The brightness of the zero-filled image is zero or not finite",
-                    "K-space must hold signal of a scale that single precision can hold",
-                    "Check the export of the file",
-                )
             images = self.function()(series.scaled(1 / scale), **settings) * scale
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise self._memory_shortage(series) from error
-        except RuntimeError as error:
-            # PyTorch has no class of its own for a failed allocation on the CPU.
-            if "DefaultCPUAllocator" in str(error):
+        except Exception as error:
+            if is_memory_shortage(error):
                 raise self._memory_shortage(series) from error
             raise
         if not bool(torch.isfinite(images).all()):

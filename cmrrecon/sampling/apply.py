@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cmrrecon.errors import InputError, UsageError
 from cmrrecon.sampling.make import find_pattern, make_mask, official_acs
-from cmrrecon.scan import Scan, Series, fully_sampled
+from cmrrecon.scan import Scan, Series, fully_sampled, require_finite
 
 DEFAULT_YEAR = 2025
 
@@ -81,6 +81,7 @@ def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
 
     def read_slice(index: int) -> Tensor:
         kspace = scan.read_slice(index)
+        require_finite(kspace, f"Slice {index} of {where}")
         return kspace * mask.to(kspace.device)[:, None]
 
     return replace(scan, read_slice=read_slice, mask=mask, acquisition=replace(scan.acquisition, **acquisition_changes))

@@ -72,6 +72,8 @@ def add_scan(
         kspace = scan.read_slice(index)
         if not (kspace != 0).any():
             empty.append(index)
+            if len(empty) == slices:
+                raise InputError(f"{source} holds only zeros", "At least one slice must hold data", "Check the export of this file")
             references.append(torch.zeros(frames, y, x))
             return kspace[:, :virtual]
         series = scan.checked(index, kspace)

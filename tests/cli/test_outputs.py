@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -196,3 +198,106 @@ def test_an_unknown_year_is_told_and_the_one_used_is_kept(run, full, tmp_path):
     assert "the rules of 2025 are taken" in done.err
     assert formats.read_provenance(tmp_path / "cine_sax_kus_ktGaussian4.mat")["config"]["year"] == 2025
     assert "2024" not in run("undersample", tmp_path / "cine_sax.mat", "-R", 4, "--year", 2024, "--out-dir", tmp_path / "b").err
+
+
+def test_an_output_never_replaces_an_input(run, full, undersampled, tmp_path):
+    mine = tmp_path / "cine_sax.mat"
+    shutil.copy(full, mine)
+    for name in (undersampled.name, "cine_sax_mask_ktGaussian4.mat"):
+        shutil.copy(undersampled.with_name(name), tmp_path)
+    before = read_bytes(tmp_path)
+    for words in (
+        ("undersample", mine, "-R", 4, "-o", mine),
+        ("reconstruct", tmp_path / undersampled.name, "-m", "zero-filled", "-o", tmp_path / "cine_sax_mask_ktGaussian4.mat"),
+        ("reconstruct", mine, "-m", "zero-filled", "-o", tmp_path / "x/../cine_sax.mat"),
+    ):
+        done = run(*words, "--overwrite")
+        assert done.code == 2, done.err
+        assert "one of the inputs" in done.err
+    assert read_bytes(tmp_path) == before
+
+
+def test_reconstructions_are_not_taken_for_kspace(run, undersampled, tmp_path):
+    for suffix in (".npy", ".npz", ".h5", ".mat"):
+        run("reconstruct", undersampled, "-m", "sense", "-o", tmp_path / f"r{suffix}")
+        for command in ("reconstruct", "undersample"):
+            assert run(command, tmp_path / f"r{suffix}", "-o", tmp_path / "x.h5").code == 3
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_where_a_scan_comes_from_is_not_lost_on_the_way(run, simulated, full, truth, tmp_path):
+    run("undersample", full, "-R", 4, "--seed", 5, "--out-dir", tmp_path)
+    (facts,) = run("info", tmp_path / "cine_sax_kus_ktGaussian4.mat", "--json").records
+    assert (facts["subject"], facts["year"], facts["acs"], facts["seed"]) == ("P001", 2025, 20, 5)
+    run("reconstruct", tmp_path / "cine_sax_kus_ktGaussian4.mat", "-m", "zero-filled", "-o", tmp_path / "r.h5")
+    (record, _) = run("evaluate", tmp_path / "r.h5", "--truth", simulated, "--json").records
+    assert (record["subject"], record["centre"], record["vendor"]) == ("P001", "Center000", "Simulated_30T_phantom")
+
+
+def test_an_unknown_subject_is_scored_with_a_warning(run, full, truth, tmp_path):
+    formats.write_scan(tmp_path / "mine.h5", formats.read(full))
+    images = formats.read_images(truth).abs()
+    formats.write_images(tmp_path / "r.h5", list(images.unbind(1)))
+    done = run("evaluate", tmp_path / "r.h5", "--truth", truth, "--quiet")
+    assert done.code == 0
+    assert "was not checked" in done.err
+
+
+def test_faulty_samples_are_not_undersampled(run, full, tmp_path):
+    scan = formats.read(full)
+    data = torch.stack([scan.read_slice(z) for z in range(2)], 1)
+    data[1, 1, 0, 0, 0] = float("nan")
+    from cmrrecon.scan import Scan
+
+    formats.write_scan(tmp_path / "nan.mat", Scan.from_kspace(data), variable="kspace_full")
+    assert run("undersample", tmp_path / "nan.mat", "-R", 4).code == 3
+    assert os.listdir(tmp_path) == ["nan.mat"]
+
+
+def test_scales_that_cannot_be_normalised_do_not_enter_a_store(run, full, tmp_path):
+    from dataclasses import replace
+
+    scan = formats.read(full)
+    formats.write_scan(tmp_path / "tiny.mat", replace(scan, read_slice=lambda z: scan.read_slice(z) * 1e-38), variable="kspace_full")
+    done = run("preprocess", tmp_path / "tiny.mat", "--out-dir", tmp_path / "store")
+    assert done.code == 5
+    assert not list((tmp_path / "store").rglob("*.h5"))
+
+
+def test_contradicting_options_are_refused(run, full, undersampled, tmp_path):
+    mask = undersampled.with_name("cine_sax_mask_ktGaussian4.mat")
+    assert run("undersample", full, "--mask", mask, "-R", 4, "-o", tmp_path / "a.h5").code == 2
+    assert run("evaluate", full, "--truth", full, "--protocol", "2024", "--heart", "0,1,0,1").code == 2
+
+
+def test_standard_output_that_is_full_is_told(spawn, full):
+    command = f"{sys.executable} -m cmrrecon info {full} --json > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Standard output cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_standard_input_is_named_so(spawn):
+    done = spawn("reconstruct", "-", "-o", "x.h5", input=b"")
+    assert done.returncode == 3
+    assert b"standard input is empty" in done.stderr
+    assert b"/tmp" not in done.stderr
+
+
+def test_names_beyond_the_terminals_encoding_are_shown_with_escapes(spawn, full, tmp_path):
+    folder = tmp_path / "Übung ß"
+    folder.mkdir()
+    shutil.copy(full, folder)
+    done = spawn("info", folder, env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert b"bung" in done.stdout
+
+
+def test_two_equal_runs_at_once_both_succeed(full, tmp_path):
+    command = [sys.executable, "-m", "cmrrecon", "reconstruct", str(full), "-m", "sense", "-o", str(tmp_path / "a.h5")]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+    assert os.listdir(tmp_path) == ["a.h5"]

@@ -130,7 +130,10 @@ def test_real_arrays_of_other_laboratories(real_data):
     scan = formats.read(real_data / "mchiew-SENSE-tutorial" / "raw_data.mat", axes="coil,slice,y,x")
     assert scan.shape == (1, 1, 16, 96, 96)
     assert bool(scan.series(0).mask.all())
-    assert formats.read(real_data / "sigpy-mri-tutorial" / "cartesian_ksp.npy").shape == (1, 1, 8, 230, 180)
+    unnamed = real_data / "sigpy-mri-tutorial" / "cartesian_ksp.npy"
+    assert formats.read(unnamed, axes="coil,y,x").shape == (1, 1, 8, 230, 180)
+    with pytest.raises(InputError, match="--axes coil,y,x"):
+        formats.read(unnamed)
     pictures = next((real_data / "CMRxRecon2025-cine-pictures").glob("*.npz"))
     assert formats.read_images(pictures).shape[0] == 12
 
@@ -240,7 +243,7 @@ def test_what_is_no_file_of_ours_is_told(tmp_path, monkeypatch):
             with pytest.raises(InputError, match=words):
                 read(tmp_path / name)
     (tmp_path / "scan.dat").write_text("no data")
-    with pytest.raises(UsageError, match=r"Known are \.mat"):
+    with pytest.raises(InputError, match="neither HDF5"):
         formats.read(tmp_path / "scan.dat")
 
     def refuse(*arguments):
