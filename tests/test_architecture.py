@@ -60,13 +60,6 @@ def test_only_the_command_line_prints(path):
     assert "print" not in {call.func.id for call in calls}
 
 
-def test_matlab_axis_order_exists_only_in_the_matlab_formats():
-    allowed = {"matlab.py", "matlab5.py"}
-    for path in SOURCES:
-        if path.name not in allowed and "loadmat" in path.read_text():
-            pytest.fail(f"{path.name} reads MATLAB files itself")
-
-
 @pytest.mark.parametrize("words", [["--help"], ["reconstruct", "--help"], ["preprocess", "--help"], ["--version"]])
 def test_help_is_light(words):
     code = (

@@ -14,7 +14,7 @@ def grappa(series: Series, *, kernel: int = 5, weight: float = 0.01, calibration
     """GRAPPA by the rule of the official CMRxRecon baseline, for line masks of any spacing.
 
     A missing line is a linear combination of all measured samples within kernel x kernel, over all coils. Lines with no
-    measured line that near stay zero: reaching further costs 3 to 7 dB on simulated cine with 20 calibration lines.
+    measured line that near stay zero, as in the official baseline.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from cmrrecon.scan import Series
 Array = npt.NDArray[Any]
 # Quickest of 0.02, 0.05 and 0.1 at normalised k-space.
 ADMM_PENALTY = 0.02
-# Best of kernels 4 to 16 and of 10 and 30 iterations on simulated cine; SigPy's own 16 and 10 are 0.3 dB behind.
+# Chosen on simulated cine; SigPy's own are 16 and 10.
 JSENSE_KERNEL = 12
 JSENSE_ITERATIONS = 30
 

@@ -117,6 +117,7 @@ def reconstruct(
 
 def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
     from cmrrecon import formats, provenance
+    from cmrrecon.reconstruct.parts import Parts
 
     with inputs.local_input(job) as path:
         scan = formats.read(path, axes=plan.axes, mask=plan.mask)
@@ -144,7 +145,10 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
         target = outputs.destination(job, plan.output, plan.out_dir, f"{job.stem}_{plan.method.name}.h5")
         record = {"input": job.name, "method": plan.method.name, "default_method": plan.by_default, "options": plan.settings}
         record |= {"shape": [frames, len(wanted), y, x], "device": str(plan.device)}
-        outputs.deliver(outputs.Product(target, used, stamp, make), record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
+        product = outputs.Product(target, used, stamp, make)
+        done = outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
+        if done["status"] in ("done", "skipped"):
+            Parts.forget(target)
 
 
 def _finish(scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, stamp: dict[str, Any], name: str, talk: Talk) -> dict[str, Any]:

@@ -28,10 +28,8 @@ def comparison_figure(
     *,
     frame: int,
     titles: Mapping[str, str] | None = None,
-    profile_x: int | None = None,
-    crop: tuple[slice, slice] | None = None,
 ) -> "Figure":
-    """Reference and methods in columns; in rows one frame, its error map (with a reference) and a y-t profile (with several frames).
+    """Reference and methods in columns; in rows one frame, its error map (with a reference) and a y-t profile (several frames).
 
     One grey window serves all: zero to the 99.5th percentile of what is shown of the reference, or of the first image without one;
     every image is scaled to it by least squares over the whole series. The error is |image - reference| times a factor that the
@@ -43,8 +41,6 @@ def comparison_figure(
     reference : Tensor (frame, y, x), or None
     frame : which frame is pictured, from 0
     titles : name -> title, such as its scores with their protocol; names without one are their own. The reference is `reference`
-    profile_x : the profile is along y at this x of the uncropped image; it is marked in the images. None: the middle of what is shown
-    crop : (y, x) slices to show; None: everything
 
     Returns
     -------
@@ -52,14 +48,13 @@ def comparison_figure(
 
     Raises
     ------
-    UsageError : no images, different shapes, or a frame, line or crop outside them
+    UsageError : no images, different shapes, or a frame outside them
     """
     from matplotlib.figure import Figure
 
     columns = ({REFERENCE: reference} if reference is not None else {}) | dict(images)
-    x, crop = _check(columns, frame, profile_x, crop)
-    magnitudes = _scaled({name: image.detach().abs().to("cpu", torch.float64) for name, image in columns.items()})
-    shown = {name: image[:, crop[0], crop[1]] for name, image in magnitudes.items()}
+    _check(columns, frame)
+    shown = _scaled({name: image.detach().abs().to("cpu", torch.float64) for name, image in columns.items()})
     target = next(iter(shown.values()))
     frames, ny, nx = target.shape
     top = float(torch.quantile(target[frame].flatten(), WINDOW_TOP)) or 1.0
@@ -77,8 +72,8 @@ def comparison_figure(
         if "error" in column:
             _show_error(column["error"], image[frame] - target[frame], top, factor, is_reference=j == 0)
         if "profile" in column:
-            column["image"].axvline(x, color=LINE_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
-            _show_profile(column["profile"], image[:, :, x].T, top, frame)
+            column["image"].axvline(nx // 2, color=LINE_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
+            _show_profile(column["profile"], image[:, :, nx // 2].T, top, frame)
     labels = {"image": f"frame {frame}", "error": f"error × {factor}", "profile": "y–t profile"}
     for row, axis in zip(rows, axes[:, 0], strict=True):
         axis.set_ylabel(labels[row], fontsize=9)
@@ -86,10 +81,8 @@ def comparison_figure(
     return figure
 
 
-def _check(
-    columns: Mapping[str, Tensor], frame: int, profile_x: int | None, crop: tuple[slice, slice] | None
-) -> tuple[int, tuple[slice, slice]]:
-    """Refuse what cannot be drawn; returns the line's x in the cropped image, and the crop."""
+def _check(columns: Mapping[str, Tensor], frame: int) -> None:
+    """Refuse what cannot be drawn."""
     shapes = {tuple(image.shape) for image in columns.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
         raise UsageError(
@@ -97,19 +90,9 @@ def _check(
             "At least one is needed, and all must have the same axes (frame, y, x)",
             "Give the images of one series",
         )
-    frames, ny, nx = next(iter(shapes))
+    frames = next(iter(shapes))[0]
     if not 0 <= frame < frames:
         raise UsageError(f"Frame {frame} was asked for", f"The images have frames 0 to {frames - 1}", "Choose one of these")
-    crop = crop or (slice(None), slice(None))
-    ys, xs = range(ny)[crop[0]], range(nx)[crop[1]]
-    x = (xs[len(xs) // 2] if profile_x is None else profile_x) if xs else -1
-    if not ys or x not in xs:
-        raise UsageError(
-            f"The crop shows {len(ys)} x {len(xs)} pixels (y, x) and the profile is at x = {profile_x}",
-            f"The images have {ny} x {nx} pixels, and the profile must be among those shown",
-            "Give another crop or profile",
-        )
-    return xs.index(x), crop
 
 
 def _scaled(images: dict[str, Tensor]) -> dict[str, Tensor]:

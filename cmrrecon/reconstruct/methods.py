@@ -162,6 +162,6 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         )
     }
 )
-# On simulated cine it leads sense and sigpy-l1-wavelet at R = 8 (by 2 dB) and is level with the latter at R = 4; its image of
-# measured k-space is the closest to the scanner's. grappa can be better where the body is wider than the field of view.
+# The best of them by the table in the README (benchmarks/methods_semireal.py), and closest to the scanner's own image of measured
+# k-space (tests/classical/test_measured_heart.py).
 DEFAULT_METHOD = "sigpy-tv"

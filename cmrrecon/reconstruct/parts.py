@@ -1,5 +1,6 @@
 """Finished slices of an output that is not finished yet, so that a killed run loses one slice at most."""
 
+import glob
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,6 +43,12 @@ class Parts(Sequence[Tensor]):
     def remove(self) -> None:
         """Forget all parts."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @staticmethod
+    def forget(output: Path) -> None:
+        """Remove what any run left behind for an output that is finished now."""
+        for folder in output.absolute().parent.glob(f".{glob.escape(output.name)}.*.parts"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def __len__(self) -> int:
         return len(self.slices)

@@ -23,27 +23,23 @@ class Pattern:
     Attributes
     ----------
     draw : Plan -> mask Tensor (frame|1, y, x|1) bool, the calibration not yet added
-    description : one line for the user
-    official : its name in CMRxRecon file names, None if they do not have it
     random : whether it needs a seed
     lines : whether it samples whole readout lines: the mask's x is 1 long and the calibration is lines, not a square
     """
 
     draw: Callable[[Plan], Tensor]
-    description: str
-    official: str | None = None
     random: bool = False
     lines: bool = True
 
 
 PATTERNS = {
-    "uniform": Pattern(uniform, "every R-th line, the same in all frames", official="Uniform"),
-    "kt-uniform": Pattern(kt_uniform, "every R-th line, moved on by one line a frame", official="ktUniform"),
-    "kt-gaussian": Pattern(kt_gaussian, "random lines, denser at the centre, others in each frame", official="ktGaussian", random=True),
-    "kt-radial": Pattern(kt_radial, "spokes on the grid, turned from frame to frame", official="ktRadial", lines=False),
-    "random": Pattern(random, "random lines, equally dense, the same in all frames", random=True),
-    "gaussian": Pattern(gaussian, "random lines, denser at the centre, the same in all frames", random=True),
-    "poisson": Pattern(poisson, "Poisson-disc samples, the same in all frames (slow)", random=True, lines=False),
+    "uniform": Pattern(uniform),
+    "kt-uniform": Pattern(kt_uniform),
+    "kt-gaussian": Pattern(kt_gaussian, random=True),
+    "kt-radial": Pattern(kt_radial, lines=False),
+    "random": Pattern(random, random=True),
+    "gaussian": Pattern(gaussian, random=True),
+    "poisson": Pattern(poisson, random=True, lines=False),
 }
 
 

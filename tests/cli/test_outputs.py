@@ -301,3 +301,11 @@ def test_two_equal_runs_at_once_both_succeed(full, tmp_path):
         _, told = process.communicate(timeout=120)
         assert process.returncode == 0, told
     assert os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_a_finished_output_leaves_no_parts_of_earlier_runs(run, undersampled, tmp_path):
+    from cmrrecon.reconstruct.parts import Parts
+
+    Parts(tmp_path / "a.h5", "0" * 64, [0]).save(0, torch.zeros(1, 2, 2))
+    assert run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5").code == 0
+    assert os.listdir(tmp_path) == ["a.h5"]
