@@ -93,7 +93,7 @@ def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, 
         array = array[..., 0]
     content = {"img4ranking": array} | ({"provenance": to_json(provenance)} if provenance is not None else {})
     with atomic(path) as temporary, open(temporary, "wb") as handle:
-        savemat(handle, content, do_compression=True)  # type: ignore[arg-type]
+        savemat(handle, content, do_compression=True)
 
 
 @dataclass(frozen=True)
