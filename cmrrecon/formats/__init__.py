@@ -1,8 +1,8 @@
-"""Files in, files out: one format a file; `files` picks by content, then suffix."""
+"""Files in, files out: one format a file; `reading` picks by content, `writing` by suffix."""
 
-from cmrrecon.formats.files import (
+from cmrrecon.formats.names import kus_name, mask_name, mask_path_for, parse_name
+from cmrrecon.formats.reading import (
     SUFFIXES,
-    check_suffix,
     is_images,
     is_scan,
     kind,
@@ -10,13 +10,9 @@ from cmrrecon.formats.files import (
     read_images,
     read_mask,
     read_provenance,
-    write_images,
-    write_mask,
-    write_scan,
-    write_truth,
 )
-from cmrrecon.formats.names import kus_name, mask_name, mask_path_for, parse_name
 from cmrrecon.formats.times import read_times, write_times
+from cmrrecon.formats.writing import check_suffix, write_images, write_mask, write_scan, write_truth
 
 __all__ = [
     "SUFFIXES",

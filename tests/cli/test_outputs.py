@@ -166,7 +166,7 @@ def test_slices_survive_a_disk_that_is_full_at_the_end(run, full, tmp_path, monk
 
     target = tmp_path / "a.h5"
     with monkeypatch.context() as patch:
-        patch.setattr("cmrrecon.formats.files.IMAGE_WRITERS", {".h5": no_room})
+        patch.setattr("cmrrecon.formats.writing.IMAGE_WRITERS", {".h5": no_room})
         failed = run("reconstruct", full, "-m", "zero-filled", "-o", target)
     assert failed.code == 1
     assert "finished slices are kept" in failed.err
