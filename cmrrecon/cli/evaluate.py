@@ -14,7 +14,7 @@ from cmrrecon.errors import InputError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cmrrecon.scan import Acquisition
+    from cmrrecon.evaluation.references import Reference
 
 EXAMPLE = "Example: cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json >> scores.jsonl"
 
@@ -128,7 +128,7 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
             talk.warn(f"the subject of {job.name} is not known: that {reference.path} is of the same scan was not checked")
         numbers = slices_of(stamp, images.shape[1])
         if plan.year is not None and plan.crop:
-            images, expected = _cropped(images, numbers, reference.images(reference.slices), facts, plan.year, job.name)
+            images, expected = _cropped(images, numbers, reference, facts.base, plan.year, job.name)
         else:
             expected = reference.images(numbers)
         scores = score(
@@ -150,20 +150,21 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
         return record
 
 
-def _cropped(images: "Tensor", numbers: list[int], whole: "Tensor", facts: "Acquisition", year: int, name: str) -> "tuple[Tensor, Tensor]":
-    """Reconstruction and reference after the ranking crop, which a submission has behind it already."""
-    from cmrrecon.evaluation.protocols import ranking_crop
+def _cropped(images: "Tensor", numbers: list[int], reference: "Reference", base: str, year: int, name: str) -> "tuple[Tensor, Tensor]":
+    """Reconstruction and reference after the ranking crop, which a submission has behind it already; other slices are not loaded."""
+    from cmrrecon.evaluation.protocols import ranking_crop, ranking_slices
 
-    reference = ranking_crop(whole, base=facts.base, year=year)
-    if images.shape == reference.shape and images.shape != whole.shape:
-        return images, reference
-    if len(numbers) != whole.shape[1]:
+    scored = ranking_slices(len(reference.slices))
+    expected = ranking_crop(reference.images(reference.slices[scored]), base=base, year=year)
+    if images.shape == expected.shape:
+        return images, expected
+    if numbers != list(reference.slices):
         raise InputError(
-            f"{name} has {len(numbers)} of the {whole.shape[1]} slices of its scan",
+            f"{name} has {len(numbers)} of the {len(reference.slices)} slices of its scan",
             "The ranking crop chooses from all slices",
             "Reconstruct the whole scan, or score with --no-crop",
         )
-    return ranking_crop(images, base=facts.base, year=year), reference
+    return ranking_crop(images[:, scored], base=base, year=year), expected
 
 
 def _summary(records: list[dict[str, Any]], plan: Plan, talk: Talk, *, whole: bool) -> None:

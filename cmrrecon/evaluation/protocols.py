@@ -81,6 +81,12 @@ def canonical_protocol(protocol: str | int, year: int | None = None) -> str:
     return name
 
 
+def ranking_slices(count: int) -> slice:
+    """The slices that are scored: all if there are fewer than three, else the two in the middle."""
+    middle = round_half_up(count / 2)
+    return slice(0, count) if count < 3 else slice(middle - 2, middle)
+
+
 def ranking_crop(images: Tensor, *, base: str, year: int) -> Tensor:
     """The part of a reconstruction that the challenge of a year scores (`run4Ranking`).
 
@@ -117,9 +123,7 @@ def ranking_crop(images: Tensor, *, base: str, year: int) -> Tensor:
         all_frames = any(name in base for name in (MAPPING_2024 if year == 2024 else MAPPING_2025))
     if not all_frames:
         images = images[:FRAMES_SCORED]
-    if slices >= 3:
-        middle = round_half_up(slices / 2)
-        images = images[:, middle - 2 : middle]
+    images = images[:, ranking_slices(slices)]
     y, x = _central_box(ny, nx)
     return images[..., y, x]
 
