@@ -20,7 +20,8 @@ class Acquisition:
     """What is known of how a scan was made; None where it is not known.
 
     base is the official base name (`cine_sax`, `T1map`), domain fields come from folder names, and
-    pattern, acceleration (nominal R), acs (lines) and seed describe the sampling; coil is `multi` or `single` in the official folders.
+    pattern, acceleration (nominal R), acs (lines) and seed describe the sampling; coil is `multi` or `single` and split `TrainingSet`,
+    `ValidationSet` or `TestSet` in the official folders.
     """
 
     base: str = "scan"
@@ -34,6 +35,7 @@ class Acquisition:
     acs: int | None = None
     seed: int | None = None
     coil: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def compare(
     ] = "",
     truth: Annotated[
         Path | None,
-        options.option("--truth", help="Truth images or fully sampled k-space, for error maps and scores.", show_default=False),
+        options.option("--truth", help="Truth images or full k-space, a file or a folder, for error maps and scores.", show_default=False),
     ] = None,
     slice_: Annotated[int | None, options.option("--slice", help="Which slice, from 0.", show_default="the middle one")] = None,
     frame: Annotated[int, options.option("--frame", help="Which frame is pictured, from 0.")] = 0,
@@ -54,7 +54,7 @@ def compare(
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
         from cmrrecon import formats, provenance
-        from cmrrecon.evaluation.references import contradiction, open_reference
+        from cmrrecon.evaluation.references import reference_for
         from cmrrecon.reconstruct.methods import DEFAULT_METHOD, get_method
         from cmrrecon.reconstruct.run import choose_device
 
@@ -74,13 +74,9 @@ def compare(
                 raise UsageError(
                     f"Frame {frame} was asked for", f"The scan has frames 0 to {scan.shape[0] - 1}", "Choose among these with --frame"
                 )
-            if truth is not None and contradiction(scan.acquisition, truth):
-                raise UsageError(
-                    f"{truth} is of {contradiction(scan.acquisition, truth)}", f"It must be of the same scan as {job.name}", "Check --truth"
-                )
-            reference = None if truth is None else open_reference(truth).images([index])[:, 0]
-
-            used = [path, *([Path(scan.mask_path)] if scan.mask_path else []), *([truth] if truth else [])]
+            found = None if truth is None else reference_for(scan.acquisition, truth, truth_first=True)
+            reference = None if found is None else found.images([index])[:, 0]
+            used = [path, *([Path(scan.mask_path)] if scan.mask_path else []), *([found.path] if found else [])]
 
             def stamp() -> dict[str, Any]:
                 config = {"methods": names, "slice": index, "frame": frame, "axes": axes}

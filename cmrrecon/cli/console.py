@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from cmrrecon.errors import CmrreconError, OutputError
-from cmrrecon.provenance import plain
 
 HEARTBEAT_SECONDS = 30.0
 JSON_SCHEMA = 1
@@ -47,6 +46,8 @@ class Talk:
 
     def result(self, record: Mapping[str, Any], line: str | None) -> None:
         """One result on stdout: a JSON line with --json, else `line` (a path, as a rule). Silent while stdout carries a scan."""
+        from cmrrecon.provenance import plain
+
         text = json.dumps(plain({"schema": JSON_SCHEMA, **record})) if self.as_json else line
         if self.stdout_is_data or text is None:
             return

@@ -1,6 +1,5 @@
 """`cmrrecon evaluate`: scores of reconstructions by a named protocol."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +23,6 @@ class Plan:
     """What the command line asks of every reconstruction; year is None for protocol fullfov."""
 
     truth: Path
-    candidates: Sequence[Path]
     protocol: str
     year: int | None
     order: str
@@ -66,8 +64,9 @@ def evaluate(
 ) -> None:
     """Score reconstructions against references; no number is given without its protocol.
 
-    References are matched by base name, subject, centre, vendor and coil type; fullfov prefers a noise-free truth, the challenges'
-    protocols fully sampled k-space. Tables go to standard error, scores to standard output with --json: one line a file, then a summary.
+    References are matched by base name, subject, centre, vendor, coil type, split and year, as far as known. fullfov prefers a
+    noise-free truth, the challenges' protocols fully sampled k-space. Tables go to standard error, scores to standard output
+    with --json: one line a file, then a summary.
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
@@ -76,12 +75,10 @@ def evaluate(
 
         if not truth.exists():
             raise InputError(f"The reference {truth} does not exist", "A file or a folder was expected", "Check --truth")
-        folder = sorted(p for p in truth.rglob("*") if p.suffix.lower() in formats.SUFFIXES and p.is_file()) if truth.is_dir() else []
         box = None if heart is None else parse_numbers(heart, 4, ",", "--heart", "--heart 40,125,150,280")
         name = canonical_protocol(protocol)
         plan = Plan(
             truth=truth,
-            candidates=folder,
             protocol=name,
             year=None if name == "fullfov" else int(name.removeprefix("cmrxrecon")),
             order=order,
@@ -107,23 +104,13 @@ def evaluate(
 def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
     from cmrrecon import formats
     from cmrrecon.evaluation.protocols import score
-    from cmrrecon.evaluation.references import acquisition_of, contradiction, find_reference, open_reference, slices_of
+    from cmrrecon.evaluation.references import acquisition_of, reference_for, slices_of
 
     with inputs.local_input(job) as path:
         images = formats.read_images(path)
         stamp = formats.read_provenance(path)
         facts = acquisition_of(path, stamp)
-        if plan.truth.is_file():
-            reference = open_reference(plan.truth)
-            other = contradiction(facts, plan.truth)
-            if other:
-                raise InputError(
-                    f"{job.name} is not of the same scan as {plan.truth}, which is of {other}",
-                    "A reconstruction is scored against its own scan",
-                    "Give the right file, or a folder to search, with --truth",
-                )
-        else:
-            reference = open_reference(find_reference(facts, plan.candidates, truth_first=plan.year is None))
+        reference = reference_for(facts, plan.truth, truth_first=plan.year is None)
         if facts.subject is None and formats.parse_name(reference.path).subject is not None:
             talk.warn(f"the subject of {job.name} is not known: that {reference.path} is of the same scan was not checked")
         numbers = slices_of(stamp, images.shape[1])
@@ -182,16 +169,19 @@ def _summary(records: list[dict[str, Any]], plan: Plan, talk: Talk, *, whole: bo
         if len(groups[axis]) > 1:
             lines = ([label, str(mean["n"]), *(_figure(mean[k]) for k in keys[:3])] for label, mean in groups[axis].items())
             talk.table(f"by {axis}; protocol {plan.rule()}", [axis, "files", *columns[:3]], lines)
-    final = _final(records, plan, talk) if whole else {}
+    final = _final(records, plan, talk, whole=whole)
     summary = {"protocol": plan.protocol, "order": records[0]["order"], "cropped": records[0]["cropped"], "files": len(records)}
     talk.result({"status": "summary", **summary, "groups": groups, "final": final}, None)
 
 
-def _final(records: list[dict[str, Any]], plan: Plan, talk: Talk) -> dict[str, dict[str, float]]:
+def _final(records: list[dict[str, Any]], plan: Plan, talk: Talk, *, whole: bool) -> dict[str, dict[str, float]]:
     """Method -> the challenge's final values. They are those of the validation phase, so only of official order and crop."""
     from cmrrecon.evaluation.tables import final_aggregate
 
-    if plan.year is None or plan.order != "official" or not plan.crop:
+    if plan.year is None:
+        return {}
+    if not whole or plan.order != "official" or not plan.crop:
+        talk.say(f"no final aggregate: {plan.protocol} forms it from all files, in official order, with the ranking crop")
         return {}
     by_method: dict[str, list[dict[str, Any]]] = {}
     for record in records:

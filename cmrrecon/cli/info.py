@@ -28,7 +28,7 @@ def info(
     with running.command(talk):
         from cmrrecon import formats
 
-        jobs = inputs.find_jobs(files, lambda path: path.suffix.lower() in formats.SUFFIXES, shard)
+        jobs = inputs.find_jobs(files, lambda path: path.suffix.lower() in (*formats.SUFFIXES, ".csv"), shard)
         running.run_jobs(jobs, lambda job: _info_job(job, axes, talk), talk, fail_fast=fail_fast)
 
 
@@ -44,7 +44,7 @@ def _info_job(job: Job, axes: str | None, talk: Talk) -> None:
             {"status": "done", "input": job.name, "kind": kind, **record, "notes": list(notes)}, f"{job.name}: {kind}, {', '.join(words)}"
         )
         for note in notes:
-            talk.say(note)
+            talk.say(note.replace(str(path), job.name))
 
 
 Description = tuple[dict[str, Any], list[str]]
@@ -78,11 +78,12 @@ def _scan(path: Path, axes: str | None) -> Description:
 
 def _mask(path: Path, axes: str | None) -> Description:
     from cmrrecon import formats
+    from cmrrecon.evaluation.references import acquisition_of
     from cmrrecon.sampling import identify_seed
     from cmrrecon.scan import effective_acceleration
 
     mask = formats.read_mask(path)
-    facts = formats.parse_name(path)
+    facts = acquisition_of(path, formats.read_provenance(path))
     seed = identify_seed(mask, acceleration=facts.acceleration) if facts.pattern == "kt-gaussian" else None
     sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration}
     sampling["effective_acceleration"] = round(effective_acceleration(mask), 2)

@@ -47,7 +47,8 @@ def deliver(product: Product, record: Mapping[str, Any], talk: Talk, *, overwrit
     UsageError : it would replace what it is made from
     """
     target = product.target
-    _check_place([target, *product.beside], product.sources)
+    refuse_inputs([target, *product.beside], product.sources)
+    _check_folders([target, *product.beside])
     existing = [path for path in (target, *product.beside) if str(path) != STREAM and path.exists()]
     record = {"status": "planned", **record, "output": str(target)}
     if existing and not overwrite:
@@ -75,16 +76,19 @@ def deliver(product: Product, record: Mapping[str, Any], talk: Talk, *, overwrit
     return record
 
 
-def _check_place(targets: Sequence[Path], sources: Sequence[Path]) -> None:
-    """Refuse targets that are inputs, and those in a folder that cannot be made or written."""
+def refuse_inputs(targets: Sequence[Path], sources: Sequence[Path]) -> None:
+    """Refuse targets that would replace what they are made from."""
     originals = {source.resolve() for source in sources}
     for target in targets:
-        if str(target) == STREAM:
-            continue
-        if target.resolve() in originals:
+        if str(target) != STREAM and target.resolve() in originals:
             raise UsageError(f"{target} is one of the inputs", "An output must not replace what it is made from", "Name another output")
+
+
+def _check_folders(targets: Sequence[Path]) -> None:
+    """Refuse targets in a folder that cannot be made or written."""
+    for target in targets:
         folder = next(parent for parent in target.absolute().parents if parent.exists())
-        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        if str(target) != STREAM and not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise OutputError(f"{folder} is no folder that can be written", f"{target} is to go there", "Name another output")
 
 

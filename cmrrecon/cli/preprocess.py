@@ -47,6 +47,7 @@ def preprocess(
             raise UsageError("Standard input was given", "A store is made of files", "Give files or folders")
         targets = {job: out_dir / job.folder / f"{job.stem}.h5" for job in jobs}
         outputs.refuse_shared_targets(targets)
+        outputs.refuse_inputs(list(targets.values()), [job.path for job in jobs])
         if dry_run:
             for job, target in targets.items():
                 talk.result({"status": "planned", "input": job.name, "output": str(target)}, str(target))

@@ -125,7 +125,7 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
         frames, slices, coils, y, x = scan.shape
         talk.say(f"{job.name}: frame {frames}, slice {slices}, coil {coils}, y {y}, x {x}")
         for note in scan.notes:
-            talk.say(note)
+            talk.say(note.replace(str(path), job.name))
         used = [path, *([Path(scan.mask_path)] if scan.mask_path else [])]
 
         def stamp() -> dict[str, Any]:

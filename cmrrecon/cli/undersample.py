@@ -128,7 +128,7 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
     with inputs.local_input(job) as path:
         full = formats.read(path, axes=plan.axes)
         for note in full.notes:
-            talk.say(note)
+            talk.say(note.replace(str(path), job.name))
         year = rules_year(full, plan.year)
         sampled = _sample(full, job, plan, year)
         facts, mask = sampled.acquisition, sampled.mask
@@ -155,9 +155,10 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
         target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
         record: dict[str, Any] = {"input": job.name, "shape": list(full.shape), **sampling, "acs": facts.acs, "seed": facts.seed}
         product = outputs.Product(target, used, stamp, make)
+        beside = target.with_name(mask_name(*named) if plan.output is None else f"{target.stem}_mask.mat")
         if target.suffix.lower() == ".mat":
-            beside = target.with_name(mask_name(*named) if plan.output is None else f"{target.stem}_mask.mat")
             record["mask"] = str(beside)
+        if target.suffix.lower() == ".mat" and not (plan.mask and beside.exists() and beside.samefile(plan.mask)):
             product = outputs.Product(
                 target, used, stamp, make, [beside], lambda made: formats.write_mask(beside, mask, x=full.shape[4], provenance=made)
             )
@@ -174,5 +175,5 @@ def _sample(full: "Scan", job: Job, plan: Plan, year: int) -> "Scan":
     origin = full.acquisition
     seed = plan.seed
     if seed is None and sampling.find_pattern(plan.pattern).random:
-        seed = sampling.default_seed("/".join([origin.centre or "", origin.subject or "", job.stem]))
+        seed = sampling.default_seed("/".join([origin.centre or "", origin.subject or "", origin.base if job.is_stream else job.stem]))
     return sampling.undersample(full, plan.pattern, plan.acceleration, acs=plan.acs, seed=seed, year=year)

@@ -65,8 +65,29 @@ def slices_of(stamp: Mapping[str, Any] | None, count: int) -> list[int]:
     return list(stored) if numbered else list(range(count))
 
 
+def reference_for(acquisition: Acquisition, truth: Path, *, truth_first: bool) -> Reference:
+    """The reference of a scan: the file `truth`, or what fits in the folder `truth`.
+
+    Raises
+    ------
+    InputError : it is of another scan, or none or several fit
+    """
+    if truth.is_dir():
+        candidates = sorted(p for p in truth.rglob("*") if p.suffix.lower() in formats.SUFFIXES and p.is_file())
+        return open_reference(find_reference(acquisition, candidates, truth_first=truth_first))
+    reference = open_reference(truth)
+    other = contradiction(acquisition, truth)
+    if other:
+        raise InputError(
+            f"{truth} is of {other}, another scan than the one to compare with it",
+            "A reconstruction is compared with its own scan",
+            "Give the right file, or a folder to search, with --truth",
+        )
+    return reference
+
+
 def find_reference(acquisition: Acquisition, candidates: Sequence[Path], *, truth_first: bool) -> Path:
-    """The candidate of the same base, subject, centre, vendor and coil type.
+    """The candidate of the same base, subject, centre, vendor, coil type, split and year, as far as they are known.
 
     With `truth_first` a noise-free truth is preferred to fully sampled k-space, else the other way round.
 
@@ -79,7 +100,7 @@ def find_reference(acquisition: Acquisition, candidates: Sequence[Path], *, trut
     if len(preferred) != 1:
         raise InputError(
             f"{len(preferred)} reference files fit {acquisition.base} of subject {acquisition.subject or 'unknown'}",
-            "Exactly one must fit, by base name, subject, centre, vendor and coil type",
+            "Exactly one must fit, by base name, subject, centre, vendor, coil type, split and year",
             "Give the reference file itself with --truth",
         )
     return preferred[0]
@@ -88,7 +109,7 @@ def find_reference(acquisition: Acquisition, candidates: Sequence[Path], *, trut
 def contradiction(acquisition: Acquisition, path: Path) -> str:
     """In what a file's name says that it is of another scan (`subject P006`), "" if in nothing. Unofficial base names say nothing."""
     facts = formats.parse_name(path)
-    fields = ["subject", "centre", "vendor", "coil"]
+    fields = ["subject", "centre", "vendor", "coil", "split", "year"]
     if modality_of(facts.base) and modality_of(acquisition.base):
         fields.insert(0, "base")
     for field in fields:

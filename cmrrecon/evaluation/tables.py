@@ -150,7 +150,7 @@ def _pattern_key_2024(record: Record) -> str | None:
 
 def _final_2025(records: Sequence[Record], expected: Mapping[tuple[str, str], int] | None) -> dict[str, float]:
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
+    for record in (r for r in records if r.get("acceleration") is not None):
         groups[record.get("centre") or "Unknown", record.get("vendor") or "Unknown"].append(record)
     values = {}
     for group, members in sorted(groups.items()):

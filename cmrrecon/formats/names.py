@@ -66,6 +66,7 @@ def parse_name(path: str | Path, variable: str = "") -> Acquisition:
         subject=_first(SUBJECT, folders[-1:]),
         pattern=pattern,
         acceleration=acceleration,
+        split=_first(r"((?:Training|Validation|Test)Set)", folders),
         coil=(_first(r"(Multi|Single)Coil", folders) or "").lower() or None,
     )
 
@@ -112,8 +113,9 @@ def mask_path_for(path: str | Path) -> Path | None:
         folders = [path.parent, *_mask_folders(path.absolute().parent)]
     else:
         name, folders = f"{stem}_mask", [path.parent]
+    names = dict.fromkeys((name, f"{stem}_mask"))
     suffixes = dict.fromkeys((".mat", path.suffix))
-    candidates = (folder / (name + suffix) for folder in folders for suffix in suffixes)
+    candidates = (folder / (name + suffix) for name in names for folder in folders for suffix in suffixes)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 

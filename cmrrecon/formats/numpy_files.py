@@ -88,6 +88,12 @@ def npz_text(path: Path, name: str) -> str | None:
     return None
 
 
+def npy_text(path: Path, name: str) -> str | None:
+    """The provenance that lies beside a .npy file; None if there is none, and for other names."""
+    beside = sidecar(path)
+    return beside.read_text(encoding="utf-8", errors="replace") if name == "provenance" and beside.is_file() else None
+
+
 def sidecar(path: Path) -> Path:
     """Where the provenance of a .npy lies: `image.npy` -> `image.npy.json`."""
     return path.with_name(path.name + ".json")

@@ -29,7 +29,7 @@ Text = Callable[[Path, str], str | None]
 FORMATS: tuple[tuple[Callable[[bytes], bool], Variables, Text], ...] = (
     (hdf5_access.sniff, hdf5_access.variables, hdf5_access.text),
     (matlab5.sniff, matlab5.variables, matlab5.text),
-    (numpy_files.sniff_npy, numpy_files.npy_variables, lambda path, name: None),
+    (numpy_files.sniff_npy, numpy_files.npy_variables, numpy_files.npy_text),
     (numpy_files.sniff_npz, numpy_files.npz_variables, numpy_files.npz_text),
 )
 
@@ -94,9 +94,12 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
 def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:
     """What our own files store of the acquisition; what they do not know, and all of others, from the names."""
     named = parse_name(path, variable if path.suffix.lower() == ".mat" else "")
-    own, stamp = text("acquisition"), text("provenance")
-    if own is None and stamp is not None:
-        own = json.dumps(from_json(stamp).get("acquisition"))
+    own = text("acquisition")
+    if own is None and (stamp := text("provenance")) is not None:
+        try:
+            own = json.dumps(from_json(stamp).get("acquisition"))
+        except InputError:  # of another program
+            own = None
     stored = asdict(acquisition_from_json(own)) if own else {}
     known = {key: value for key, value in stored.items() if value is not None and (key, value) != ("base", Acquisition.base)}
     return replace(named, **known)
@@ -187,14 +190,7 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     InputError : the file or its provenance cannot be read
     """
     path = Path(path)
-    head = _head(path)
-    if pictures.sniff(head):
-        text = pictures.text(path)
-    elif numpy_files.sniff_npy(head):
-        beside = numpy_files.sidecar(path)
-        text = beside.read_text(encoding="utf-8", errors="replace") if beside.is_file() else None
-    else:
-        text = _opened(path)[1]("provenance")
+    text = pictures.text(path) if pictures.sniff(_head(path)) else _opened(path)[1]("provenance")
     return from_json(text) if text is not None else None
 
 

@@ -74,7 +74,7 @@ def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
     complete = fully_sampled(scan, _first_series(scan)) if scan.mask is None else bool(scan.mask.all())
     if scan.acquisition.pattern is not None or not complete:
         raise InputError(
-            f"{where[0].upper()}{where[1:]} is undersampled already",
+            f"{scan.path or 'The scan'} is undersampled already",
             "Undersampling starts from fully sampled k-space",
             "Give the fully sampled file, or reconstruct this one as it is",
         )

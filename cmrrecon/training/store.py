@@ -48,11 +48,12 @@ def add_scan(
     stamp = provenance.make(command, config={"coils": coils, "axes": axes}, inputs=used)
     recipe = provenance.recipe_hash(stamp)
     note = target.with_suffix(".json")
-    if target.exists() and note.exists():
-        known: dict[str, Any] = json.loads(note.read_text())
-        if known["recipe"] == recipe and not overwrite:
+    if target.exists() and not overwrite:
+        known: dict[str, Any] = json.loads(note.read_text()) if note.exists() else {}
+        if known.get("recipe") == recipe:
             return {**known, "status": "skipped"}
-        if not overwrite:
+        # Without its entry beside it a file of this recipe was interrupted, and is made again.
+        if known or provenance.recipe_hash(formats.read_provenance(target) or {}) != recipe:
             raise OutputError(
                 f"{target} exists and was made from another input or with other settings",
                 "Outputs are replaced only on request",

@@ -309,3 +309,55 @@ def test_a_finished_output_leaves_no_parts_of_earlier_runs(run, undersampled, tm
     Parts(tmp_path / "a.h5", "0" * 64, [0]).save(0, torch.zeros(1, 2, 2))
     assert run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5").code == 0
     assert os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_preprocess_never_replaces_its_inputs(run, full, tmp_path):
+    mine = tmp_path / "cine_sax.h5"
+    formats.write_scan(mine, formats.read(full))
+    before = mine.read_bytes()
+    for more in ([], ["--overwrite"]):
+        done = run("preprocess", mine, "--out-dir", tmp_path, "--coils", 2, *more)
+        assert done.code == 2
+        assert "one of the inputs" in done.err
+    assert mine.read_bytes() == before
+
+
+def test_the_same_subject_number_of_another_set_is_another_subject(run, full, undersampled, tmp_path):
+    case = tmp_path / "ValidationSet/P001" / undersampled.name
+    case.parent.mkdir(parents=True)
+    shutil.copy(undersampled, case)
+    kspace = formats.read(undersampled)
+    formats.write_scan(case, kspace, {"config": {}})
+    run("reconstruct", case, "-m", "zero-filled", "-o", tmp_path / "r.h5")
+    done = run("evaluate", tmp_path / "r.h5", "--truth", full)
+    assert done.code == 3
+    assert "split TrainingSet" in done.err
+
+
+def test_own_masks_and_sidecars_are_found_again(run, full, tmp_path):
+    run("undersample", full, "-R", 4, "--seed", 9, "-o", tmp_path / "x_kus.mat")
+    facts = run("info", tmp_path / "x_kus.mat", "--json").records[0]
+    assert facts["notes"] == []
+    assert facts["pattern"] == "kt-gaussian"
+    assert run("info", tmp_path / "x_kus_mask.mat", "--json").records[0]["seed"] == 9
+    run("undersample", full, "-R", 4, "--seed", 9, "-o", tmp_path / "x.npy")
+    assert run("info", tmp_path / "x.npy", "--json").records[0]["pattern"] == "kt-gaussian"
+
+
+def test_a_mask_beside_the_data_can_be_put_on_it(run, full, undersampled, tmp_path):
+    shutil.copy(full, tmp_path / "cine_sax.mat")
+    mask = shutil.copy(undersampled.with_name("cine_sax_mask_ktGaussian4.mat"), tmp_path)
+    before = Path(mask).read_bytes()
+    assert run("undersample", tmp_path / "cine_sax.mat", "--mask", mask).code == 0
+    assert Path(mask).read_bytes() == before
+    assert (tmp_path / undersampled.name).exists()
+
+
+def test_info_of_a_folder_lists_mapping_times_too(run, tmp_path):
+    run("simulate", "--kind", "t2map", "--slices", 1, "--coils", 2, "--size", "48x64", "--out-dir", tmp_path)
+    assert sorted(record["kind"] for record in run("info", tmp_path, "--json").records) == ["images", "scan", "times"]
+
+
+def test_compare_searches_a_folder_for_its_truth(run, simulated, undersampled, tmp_path):
+    done = run("compare", undersampled, "-m", "zero-filled", "--truth", simulated, "-o", tmp_path / "c.png", "--json")
+    assert done.records[0]["status"] == "scored"

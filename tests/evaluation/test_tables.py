@@ -120,13 +120,16 @@ def test_the_2024_aggregate_of_task_2_pools_the_accelerations():
 
 def test_the_2025_aggregate_punishes_missing_files():
     def at(centre, vendor, psnr, ssim, nmse):
-        return record(psnr, ssim, nmse, centre=centre, vendor=vendor, protocol="cmrxrecon2025")
+        return record(psnr, ssim, nmse, centre=centre, vendor=vendor, protocol="cmrxrecon2025", acceleration=8.0)
 
     records = [at("C1", "V", 30, 0.8, 0.02), at("C1", "V", 34, 0.9, 0.04), at("C1", "W", 20, 0.5, 0.1), at("C2", "V", 40, 1.0, 0.0)]
     final = final_aggregate(records, 2025)
     assert final["C1_V_PSNR_adj"] == 32
     assert final["Mean_of_all_centers_PSNR_adj"] == round((32 + 20 + 40) / 3, 4)
     assert final["Mean_of_all_centers_NMSE_adj"] == round((0.03 + 0.1 + 0.0) / 3, 4)
+
+    # A reconstruction of fully sampled data is no part of a submission.
+    assert final_aggregate([*records, at("C1", "V", 99, 1, 0) | {"acceleration": None}], 2025) == final
 
     # Half of C1/V is missing: PSNR 64 / 4, SSIM 1.7 / 4, NMSE 0.03 x (2 - 2 / 4).
     final = final_aggregate(records, 2025, expected={("C1", "V"): 4, ("C1", "W"): 1, ("C2", "V"): 1, ("C3", "V"): 7})

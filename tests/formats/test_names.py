@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from cmrrecon.errors import UsageError
@@ -52,7 +54,9 @@ from cmrrecon.scan import Acquisition
     ],
 )
 def test_names_and_folders_of_every_year(path, expected):
-    assert parse_name("/data/" + path) == expected
+    found = parse_name("/data/" + path)
+    assert replace(found, split=None) == expected
+    assert found.split == next((split for split in ("TrainingSet", "ValidationSet", "TestSet") if f"{split}/" in path), None)
 
 
 @pytest.mark.parametrize(
