@@ -54,7 +54,7 @@ def compare(
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
         from cmrrecon import formats, provenance
-        from cmrrecon.evaluation.references import reference_for
+        from cmrrecon.evaluation.references import candidates_in, reference_for
         from cmrrecon.reconstruct.methods import DEFAULT_METHOD, get_method
         from cmrrecon.reconstruct.run import choose_device
 
@@ -74,7 +74,7 @@ def compare(
                 raise UsageError(
                     f"Frame {frame} was asked for", f"The scan has frames 0 to {scan.shape[0] - 1}", "Choose among these with --frame"
                 )
-            found = None if truth is None else reference_for(scan.acquisition, truth, truth_first=True)
+            found = None if truth is None else reference_for(scan.acquisition, truth, candidates_in(truth), truth_first=True)
             reference = None if found is None else found.images([index])[:, 0]
             used = [path, *([Path(scan.mask_path)] if scan.mask_path else []), *([found.path] if found else [])]
 

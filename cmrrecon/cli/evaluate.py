@@ -1,5 +1,6 @@
 """`cmrrecon evaluate`: scores of reconstructions by a named protocol."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,7 @@ class Plan:
     """What the command line asks of every reconstruction; year is None for protocol fullfov."""
 
     truth: Path
+    candidates: Sequence[Path]
     protocol: str
     year: int | None
     order: str
@@ -72,6 +74,7 @@ def evaluate(
     with running.command(talk):
         from cmrrecon import formats
         from cmrrecon.evaluation.protocols import canonical_protocol
+        from cmrrecon.evaluation.references import candidates_in
 
         if not truth.exists():
             raise InputError(f"The reference {truth} does not exist", "A file or a folder was expected", "Check --truth")
@@ -79,6 +82,7 @@ def evaluate(
         name = canonical_protocol(protocol)
         plan = Plan(
             truth=truth,
+            candidates=candidates_in(truth),
             protocol=name,
             year=None if name == "fullfov" else int(name.removeprefix("cmrxrecon")),
             order=order,
@@ -110,7 +114,7 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
         images = formats.read_images(path)
         stamp = formats.read_provenance(path)
         facts = acquisition_of(path, stamp)
-        reference = reference_for(facts, plan.truth, truth_first=plan.year is None)
+        reference = reference_for(facts, plan.truth, plan.candidates, truth_first=plan.year is None)
         if facts.subject is None and formats.parse_name(reference.path).subject is not None:
             talk.warn(f"the subject of {job.name} is not known: that {reference.path} is of the same scan was not checked")
         numbers = slices_of(stamp, images.shape[1])

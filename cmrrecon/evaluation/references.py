@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.errors import InputError
-from cmrrecon.formats.names import acquisition_from_json, modality_of
+from cmrrecon.formats.names import acquisition_from_json, is_sampled_name, modality_of
 from cmrrecon.physics.coils import rss_images
 from cmrrecon.scan import Acquisition, Scan, fully_sampled
 
@@ -65,15 +65,19 @@ def slices_of(stamp: Mapping[str, Any] | None, count: int) -> list[int]:
     return list(stored) if numbered else list(range(count))
 
 
-def reference_for(acquisition: Acquisition, truth: Path, *, truth_first: bool) -> Reference:
-    """The reference of a scan: the file `truth`, or what fits in the folder `truth`.
+def candidates_in(truth: Path) -> list[Path]:
+    """The files of a folder that may be references; none for a file."""
+    return sorted(path for path in truth.rglob("*") if path.suffix.lower() in formats.SUFFIXES and path.is_file())
+
+
+def reference_for(acquisition: Acquisition, truth: Path, candidates: Sequence[Path], *, truth_first: bool) -> Reference:
+    """The reference of a scan: the file `truth`, or what fits among the `candidates_in` the folder `truth`.
 
     Raises
     ------
     InputError : it is of another scan, or none or several fit
     """
     if truth.is_dir():
-        candidates = sorted(p for p in truth.rglob("*") if p.suffix.lower() in formats.SUFFIXES and p.is_file())
         return open_reference(find_reference(acquisition, candidates, truth_first=truth_first))
     reference = open_reference(truth)
     other = contradiction(acquisition, truth)
@@ -121,7 +125,8 @@ def contradiction(acquisition: Acquisition, path: Path) -> str:
 
 def _fits(acquisition: Acquisition, path: Path) -> bool:
     facts = formats.parse_name(path)
-    return facts.pattern is None and facts.base == acquisition.base and not contradiction(acquisition, path)
+    full = facts.pattern is None and not is_sampled_name(path)
+    return full and facts.base == acquisition.base and not contradiction(acquisition, path)
 
 
 def open_reference(path: Path) -> Reference:

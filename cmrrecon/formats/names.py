@@ -71,6 +71,12 @@ def parse_name(path: str | Path, variable: str = "") -> Acquisition:
     )
 
 
+def is_sampled_name(path: str | Path) -> bool:
+    """Whether a file name is that of undersampled k-space or of a mask: `<base>_kus...`, `<base>_mask...`."""
+    found = STEM.fullmatch(_stem(Path(path)))
+    return found is not None and found["kind"] is not None
+
+
 def is_full_folder(path: str | Path) -> bool:
     """Whether a file lies in the official folder of fully sampled data."""
     return _first(r"(FullSample.*)", Path(path).absolute().parts[:-1]) is not None

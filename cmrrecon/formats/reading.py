@@ -51,7 +51,7 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     Raises
     ------
     InputError : the file cannot be read as k-space
-    UsageError : the axes are not understood, or the suffix is unknown
+    UsageError : the axes are not understood
     """
     path = Path(path)
     stored, text = _opened(path)
@@ -77,7 +77,8 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     frames, _, coils, y, x = reader.shape
     check_size(reader.shape, 0, where)
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
-    full = acquisition.pattern is None and (array.name in ALWAYS_FULL or is_full_folder(path))
+    in_full_folder = array.name == "kspace" and "mask" not in stored and is_full_folder(path)
+    full = acquisition.pattern is None and (array.name in ALWAYS_FULL or in_full_folder)
     beside = Path(mask) if mask is not None else None if full or "mask" in stored else mask_path_for(path)
     found: Tensor | None = None
     if beside is not None:

@@ -361,3 +361,20 @@ def test_info_of_a_folder_lists_mapping_times_too(run, tmp_path):
 def test_compare_searches_a_folder_for_its_truth(run, simulated, undersampled, tmp_path):
     done = run("compare", undersampled, "-m", "zero-filled", "--truth", simulated, "-o", tmp_path / "c.png", "--json")
     assert done.records[0]["status"] == "scored"
+
+
+def test_a_mask_of_no_official_name_put_on_data_in_the_folder_of_full_ones(run, full, tmp_path):
+    folder = tmp_path / "FullSample/P001"
+    folder.mkdir(parents=True)
+    shutil.copy(full, folder)
+    lines = torch.zeros((1, 64, 1), dtype=torch.bool)
+    lines[:, ::3] = True
+    lines[:, 24:40] = True
+    formats.write_mask(tmp_path / "mine.mat", lines, x=96)
+    assert run("undersample", folder / "cine_sax.mat", "--mask", tmp_path / "mine.mat").code == 0
+    kus = formats.read(folder / "cine_sax_kus.mat")
+    assert torch.equal(kus.mask, lines)
+    done = run("reconstruct", folder / "cine_sax_kus.mat", "-m", "zero-filled", "-o", tmp_path / "r.h5")
+    assert done.code == 0, done.err
+    (record, _) = run("evaluate", tmp_path / "r.h5", "--truth", tmp_path / "FullSample", "--json").records
+    assert record["reference"] == str(folder / "cine_sax.mat")
