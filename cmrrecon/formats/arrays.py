@@ -4,7 +4,7 @@ Stored axes are always in the order h5py shows an official file: slowest first, 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -35,6 +35,7 @@ class StoredArray:
     read : index (int or slice per axis) -> array in memory, native byte order
     chunks : what the file compresses together, per axis; None if any piece can be read alone
     reversed_view : users know the array with its axes in reverse (MATLAB 5 files)
+    lean : reading holds little more memory than the piece it returns
     """
 
     name: str
@@ -43,6 +44,7 @@ class StoredArray:
     read: Callable[[Selection], NDArray[Any]]
     chunks: tuple[int, ...] | None = None
     reversed_view: bool = False
+    lean: bool = False
 
     @property
     def shown_shape(self) -> tuple[int, ...]:
@@ -64,11 +66,14 @@ class StoredArray:
 class SliceReader:
     """Reads one slice of k-space at a time as (frame, coil, y, x) complex64, whatever the order of the stored axes.
 
-    Frames are read one by one (as many as the file compresses together), so that memory holds one slice.
+    Frames are read one by one (as many as the file compresses together), so that memory holds one slice; all at once where
+    that takes no more memory. Where the file compresses neighbouring slices together, the next one is then read along and
+    kept until it is asked for: half the chunks to inflate when all slices are read, for the memory of one more.
     """
 
     stored: StoredArray
     axes: tuple[str, ...]
+    _next: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -79,17 +84,38 @@ class SliceReader:
 
     def __call__(self, index: int) -> Tensor:
         """K-space of slice `index` (0-based)."""
-        frames, _, coils, y, x = self.shape
+        kept = self._next.pop(index, None)
+        self._next.clear()
+        if kept is not None:
+            return kept
+        frames, slices, coils, y, x = self.shape
+        if self.stored.lean:
+            fitting = 2 if 2 * frames * coils * y * x * 8 <= MAX_BYTES else 1
+            together = self._packed_together("slice")
+            last = min(index + fitting, index - index % together + together, slices)
+            found = self._read(slice(None), slice(index, last))
+            # Transforms want each frame in one piece; whole frames may lie apart.
+            found = found if found[0, 0].is_contiguous() else found.contiguous()
+            self._next.update(enumerate(found[1:], index + 1))
+            return found[0]
         series = torch.empty((frames, coils, y, x), dtype=torch.complex64)
-        kept = [axis for axis in self.axes if axis != "slice"]
-        order = [kept.index(axis) for axis in AXES if axis in kept]
-        step = self.stored.chunks[self.axes.index("frame")] if self.stored.chunks and "frame" in self.axes else 1
+        step = self._packed_together("frame")
         for first in range(0, frames, step):
             block = slice(first, first + step)
-            chosen: dict[str, int | slice] = {"frame": block, "slice": index}
-            values = self.stored.read(tuple(chosen.get(axis, slice(None)) for axis in self.axes))
-            series[block] = torch.from_numpy(values.transpose(order)).reshape(-1, coils, y, x)
+            series[block] = self._read(block, index)[0]
         return series
+
+    def _packed_together(self, axis: str) -> int:
+        return self.stored.chunks[self.axes.index(axis)] if self.stored.chunks and axis in self.axes else 1
+
+    def _read(self, frames: slice, slices: int | slice) -> Tensor:
+        """Some frames of one slice or of neighbouring ones, (slice, frame, coil, y, x)."""
+        chosen: dict[str, int | slice] = {"frame": frames, "slice": slices}
+        values = torch.from_numpy(self.stored.read(tuple(chosen.get(axis, slice(None)) for axis in self.axes)))
+        kept = [axis for axis in self.axes if not isinstance(chosen.get(axis), int)]
+        ours = ("slice", "frame", "coil", "y", "x")
+        in_order = values.permute([kept.index(axis) for axis in ours if axis in kept])
+        return in_order[tuple(slice(None) if axis in kept else None for axis in ours)]
 
 
 def single_precision(values: NDArray[Any]) -> NDArray[Any]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from cmrrecon.errors import InputError
 from cmrrecon.formats.arrays import Selection, StoredArray, single_precision
+from cmrrecon.formats.hdf5_chunks import is_parallel, read_parallel
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FILTERS = (
@@ -22,6 +24,7 @@ FILTERS = (
     h5py.h5z.FILTER_SZIP,
     h5py.h5z.FILTER_LZF,
 )
+MOST_NUMBERS = 16  # in an attribute
 
 
 def sniff(head: bytes) -> bool:
@@ -69,7 +72,8 @@ def variables(path: Path) -> dict[str, StoredArray]:
             if isinstance(item, h5py.Dataset) and item.ndim and _is_numeric(item.dtype):
                 _check_storage(item, path)
                 is_complex = bool(item.dtype.names) or item.dtype.kind == "c"
-                stored[name] = StoredArray(name, item.shape, is_complex, Hdf5Reader(path, name, item.shape), item.chunks)
+                reader = Hdf5Reader(path, name, item.shape)
+                stored[name] = StoredArray(name, item.shape, is_complex, reader, item.chunks, lean=is_parallel(item))
     return stored
 
 
@@ -84,12 +88,12 @@ def text(path: Path, name: str) -> str | None:
         return bytes(file.attrs[name]).decode("utf-8", errors="replace")
 
 
-def number(path: Path, name: str) -> int | None:
-    """A whole-number attribute of the file itself; None if there is none."""
+def numbers(path: Path, name: str) -> tuple[int, ...]:
+    """An attribute of the file itself that holds a whole number or a few; empty if there is none."""
     with opened(path) as file:
-        if name not in file.attrs or file.attrs.get_id(name).dtype.kind != "i" or file.attrs.get_id(name).shape:
-            return None
-        return int(file.attrs[name])
+        if name not in file.attrs or file.attrs.get_id(name).dtype.kind not in "iu" or prod(file.attrs.get_id(name).shape) > MOST_NUMBERS:
+            return ()
+        return tuple(int(value) for value in np.atleast_1d(file.attrs[name]))
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ class Hdf5Reader:
             dataset = file[self.name]
             if dataset.shape != self.shape:
                 raise ValueError("the dataset has changed since the file was first read")
-            return single_precision(dataset[selection])
+            values = read_parallel(dataset, selection) if is_parallel(dataset) else None
+            return single_precision(dataset[selection]) if values is None else values
 
 
 def _is_numeric(dtype: np.dtype[Any]) -> bool:
