@@ -10,9 +10,12 @@ from torch import Tensor
 from cmrrecon.errors import InputError, NumericalError, UsageError
 from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.physics.noncartesian import average_images
 
 # Partial Fourier of 6/8 leaves a quarter of the lines of a fully sampled file empty; a wrong mask claims more empty lines.
 EMPTY_LINES_ALLOWED = 0.25
+# The ends of spokes are rounded, and some scanners count them from the edges of the samples.
+TRAJECTORY_EXCESS = 1.01
 
 
 @dataclass(frozen=True)
@@ -47,27 +50,37 @@ class Series:
     kspace : Tensor (frame, coil, y, x) complex64, zero where not measured
     mask : Tensor (frame|1, y, x|1) bool, True where measured
     acquisition : Acquisition
+    trajectory, matrix : None for Cartesian k-space, else see `Scan`: y are spokes, x their samples
     """
 
     kspace: Tensor
     mask: Tensor
     acquisition: Acquisition = field(default_factory=Acquisition)
+    trajectory: Tensor | None = None
+    matrix: tuple[int, int] | None = None
 
     def to(self, device: torch.device | str) -> "Series":
         """The same series on another device."""
-        return replace(self, kspace=self.kspace.to(device), mask=self.mask.to(device))
+        trajectory = None if self.trajectory is None else self.trajectory.to(device)
+        return replace(self, kspace=self.kspace.to(device), mask=self.mask.to(device), trajectory=trajectory)
 
     def scale(self) -> float:
         """The one normalisation rule: 99th percentile of the RSS image of the time-averaged k-space.
 
         Dividing k-space by it brings the bright tissue of any file to about 1, so that regularisation
-        weights mean the same everywhere. The time average uses each position's measured frames only.
+        weights mean the same everywhere. The time average uses each position's measured frames only; samples along a
+        trajectory are density-compensated and gridded.
 
         Raises
         ------
         NumericalError : there is no signal, or its scale does not fit in single precision
+        UsageError : the k-space is not Cartesian, and finufft is not installed
         """
-        magnitude = rss(ifft2c(time_average(self.kspace, self.mask))).flatten()
+        if self.trajectory is not None and self.matrix is not None:
+            coils = average_images(self.kspace, self.trajectory, self.mask, self.matrix)
+        else:
+            coils = ifft2c(time_average(self.kspace, self.mask))
+        magnitude = rss(coils).flatten()
         rank = max(1, round(0.99 * magnitude.numel()))
         scale = float(magnitude.kthvalue(rank).values)
         if not (math.isfinite(scale) and scale > 0 and math.isfinite(1 / scale)):
@@ -89,13 +102,17 @@ class Scan:
 
     Attributes
     ----------
-    shape : (frame, slice, coil, y, x)
+    shape : (frame, slice, coil, y, x), or (frame, slice, coil, spoke, sample) if there is a trajectory
     read_slice : slice index (0-based) -> k-space Tensor (frame, coil, y, x) complex64, as stored
     mask : Tensor (frame|1, y, x|1) bool, or None: what is non-zero in all coils, found slice by slice
     acquisition : Acquisition
     path : the file, for messages ("" if there is none)
     mask_path : the file that the mask was read from, if it is another one
     notes : what the reader had to assume, in sentences for the user
+    trajectory : None for Cartesian k-space; else Tensor (frame|1, spoke, sample, 2) float32, the position (y, x) of every sample in
+        cycles per field of view, between -n/2 and n/2 for a matrix of n pixels. Spokes stand where y stands, samples where x stands,
+        in k-space and mask alike; a mask is (frame|1, spoke, 1)
+    matrix : (y, x) of the images, with a trajectory only
     """
 
     shape: tuple[int, int, int, int, int]
@@ -105,6 +122,13 @@ class Scan:
     path: str = ""
     mask_path: str = ""
     notes: tuple[str, ...] = ()
+    trajectory: Tensor | None = None
+    matrix: tuple[int, int] | None = None
+
+    @property
+    def axes(self) -> tuple[str, str, str, str, str]:
+        """What the axes of `shape` are called."""
+        return ("frame", "slice", "coil", *(("y", "x") if self.trajectory is None else ("spoke", "sample")))
 
     @staticmethod
     def from_kspace(kspace: Tensor, mask: Tensor | None = None, acquisition: Acquisition | None = None) -> "Scan":
@@ -124,7 +148,7 @@ class Scan:
         Raises
         ------
         UsageError : there is no such slice
-        InputError : NaN or infinity, an all-zero frame, or a mask that disagrees with the data
+        InputError : NaN or infinity, an all-zero frame, or a mask or trajectory that disagrees with the data
         """
         if not 0 <= index < self.shape[1]:
             raise UsageError(
@@ -138,12 +162,16 @@ class Scan:
         """The series of slice `index` from its k-space (frame, coil, y, x) as `read_slice` gave it; errors as in `series`."""
         where = f"Slice {index} of {self.path or 'the scan'}"
         measured, touched = check_kspace(kspace, where)
+        if self.trajectory is not None:
+            check_trajectory(self.trajectory, self.matrix, self.shape, where)
+            # A spoke was measured as a whole, whatever its samples are.
+            measured, touched = measured.any(-1, keepdim=True), touched.any(-1, keepdim=True)
         if self.mask is None:
             mask = simplify_mask(measured)
         else:
             mask = self.mask
             check_mask(mask, touched, where)
-        return Series(kspace, mask, self.acquisition)
+        return Series(kspace, mask, self.acquisition, self.trajectory, self.matrix)
 
 
 def check_kspace(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
@@ -204,6 +232,35 @@ def check_mask(mask: Tensor, measured: Tensor, where: str) -> None:
         )
 
 
+def check_trajectory(trajectory: Tensor, matrix: tuple[int, int] | None, shape: tuple[int, ...], where: str) -> None:
+    """Refuse a trajectory (frame|1, spoke, sample, 2) that does not fit k-space of this shape and images of this matrix."""
+    frames, spokes, samples = shape[0], shape[-2], shape[-1]
+    if trajectory.shape[1:] != (spokes, samples, 2) or trajectory.shape[0] not in (1, frames) or matrix is None or min(matrix) < 1:
+        raise InputError(
+            f"{where}: the trajectory has shape {tuple(trajectory.shape)}, the matrix is {matrix}",
+            f"A trajectory (frame 1 or {frames}, spoke {spokes}, sample {samples}, 2) and a matrix (y, x) are needed",
+            "Store the positions of all samples, and the size of the images",
+        )
+    # Written so that NaN is refused too.
+    reach = trajectory.abs().amax((0, 1, 2)) / torch.tensor(matrix, device=trajectory.device)
+    if not bool((reach <= TRAJECTORY_EXCESS / 2).all()) or (min(matrix) > 2 and bool((trajectory.abs() <= 0.5).all())):
+        raise InputError(
+            f"{where}: the trajectory reaches {', '.join(f'{float(r):.4g}' for r in reach)} of the matrix {matrix} (y, x)",
+            "Positions are in cycles per field of view: between -n/2 and n/2 for n pixels, about half of the matrix",
+            "Multiply positions between -0.5 and 0.5 by the matrix, or correct the matrix",
+        )
+
+
+def require_cartesian(scan: Scan | Series, task: str) -> None:
+    """Refuse k-space along a trajectory for a task, named as in "A pattern", that only Cartesian k-space can do."""
+    if scan.trajectory is not None:
+        raise UsageError(
+            f"{getattr(scan, 'path', '') or 'The scan'} holds samples along a trajectory",
+            f"{task} needs Cartesian k-space",
+            "Reconstruct the file as it is",
+        )
+
+
 def simplify_mask(mask: Tensor) -> Tensor:
     """(frame, y, x) bool to (frame|1, y, x|1): axes along which the mask does not change become 1 long."""
     if bool((mask == mask[:1]).all()):
@@ -214,16 +271,28 @@ def simplify_mask(mask: Tensor) -> Tensor:
 
 
 def fully_sampled(scan: Scan, series: Series) -> bool:
-    """Whether a series of a scan counts as fully sampled: by the file's mask, else if at most the edges (partial Fourier) are empty."""
-    return bool(series.mask.float().mean() >= (1 if scan.mask is not None else 1 - EMPTY_LINES_ALLOWED))
+    """Whether a series of a scan counts as fully sampled: by the file's mask, else if at most the edges (partial Fourier) are empty.
+
+    Samples along a trajectory never do, however many they are: their inverse Fourier transform is no reference.
+    """
+    return scan.trajectory is None and bool(series.mask.float().mean() >= (1 if scan.mask is not None else 1 - EMPTY_LINES_ALLOWED))
 
 
-def effective_acceleration(mask: Tensor) -> float:
-    """All samples over measured samples, calibration lines included. Mask (frame|1, y, x|1)."""
-    return mask.numel() / max(1, int(mask.sum()))
+def effective_acceleration(mask: Tensor, matrix: tuple[int, int] | None = None) -> float:
+    """All samples over measured samples, calibration lines included. Mask (frame|1, y, x|1).
+
+    With the matrix of a scan along a trajectory: the spokes that full sampling takes, pi/2 n for n pixels, over measured spokes.
+    """
+    full = mask.numel() if matrix is None else len(mask) * math.ceil(math.pi / 2 * max(matrix))
+    return full / max(1, int(mask.sum()))
 
 
 def time_average(kspace: Tensor, mask: Tensor) -> Tensor:
     """Mean over the measured frames of each position: (frame, coil, y, x) to (coil, y, x); zero where never measured."""
-    counts = mask.expand(kspace.shape[0], *mask.shape[1:]).sum(0)
-    return kspace.sum(0) / counts.clamp(min=1)
+    total = torch.zeros_like(kspace[0])
+    counts = torch.zeros_like(mask[0], dtype=kspace.real.dtype)
+    for t, frame in enumerate(kspace):
+        measured = mask[t % len(mask)]
+        counts += measured
+        total += frame * measured
+    return total / counts.clamp(min=1)

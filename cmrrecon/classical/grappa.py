@@ -3,18 +3,20 @@
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import UsageError
+from cmrrecon.errors import NumericalError, UsageError
 from cmrrecon.physics.coils import rss
+from cmrrecon.physics.espirit import patch_gram, require_calibration
 from cmrrecon.physics.fourier import ifft2c
-from cmrrecon.physics.sensitivity import CalibrationSource, calibration_data, patch_gram, too_few_lines
-from cmrrecon.scan import Series
+from cmrrecon.physics.sensitivity import CalibrationSource, calibration_data
+from cmrrecon.scan import Series, require_cartesian
 
 
 def grappa(series: Series, *, kernel: int = 5, weight: float = 0.01, calibration: CalibrationSource = "average") -> Tensor:
     """GRAPPA by the rule of the official CMRxRecon baseline, for line masks of any spacing.
 
-    A missing line is a linear combination of all measured samples within kernel x kernel, over all coils. Lines with no
-    measured line that near stay zero, as in the official baseline.
+    A missing line is a linear combination of all measured samples within kernel x kernel, over all coils. Its weights
+    minimise the squared error over all places of the kernel in the calibration data, plus `weight` ||G||_F / n ||w||^2 (G: normal
+    matrix of the n neighbours). Lines with no measured line that near stay zero, as in the official baseline.
 
     Parameters
     ----------
@@ -30,10 +32,12 @@ def grappa(series: Series, *, kernel: int = 5, weight: float = 0.01, calibration
     Raises
     ------
     UsageError : the mask changes along the readout, or the kernel is even
-    InputError : fewer calibration lines than the kernel
+    InputError : fewer calibration lines than the kernel, or calibration lines of zeros or with NaN or infinity
+    NumericalError : `weight` is too small for the calibration lines to determine the weights
 
     Griswold et al., Magn Reson Med 2002;47:1202.
     """
+    require_cartesian(series, "The method grappa")
     measured = series.mask[..., 0]
     if not bool((series.mask == series.mask[..., :1]).all()):
         raise UsageError(
@@ -44,14 +48,13 @@ def grappa(series: Series, *, kernel: int = 5, weight: float = 0.01, calibration
     if kernel % 2 == 0:
         raise UsageError(f"The GRAPPA kernel is {kernel}", "It must be odd, with the missing sample in its middle", "Take kernel=5")
     block = calibration_data(series.kspace, series.mask, calibration)
-    if min(block.shape[1:]) < kernel:
-        raise too_few_lines(min(block.shape[1:]), kernel)
+    require_calibration(block, kernel)
     interpolator = Interpolator(block, kernel, weight)
     return torch.stack([rss(ifft2c(interpolator(k, measured[t % len(measured)]))) for t, k in enumerate(series.kspace)])
 
 
 class Interpolator:
-    """Fills missing lines; the weights of each geometry of neighbours are solved once.
+    """Fills missing lines; the weights of each geometry of neighbours are solved once, all from the same normal matrix.
 
     Parameters
     ----------
@@ -61,24 +64,30 @@ class Interpolator:
 
     def __init__(self, calibration: Tensor, kernel: int, weight: float) -> None:
         self.coils, self.kernel, self.weight = len(calibration), kernel, weight
-        shape = (self.coils, kernel, kernel)
-        self.gram = patch_gram(calibration, (kernel, kernel)).reshape(*shape, *shape)
-        self.solved: dict[tuple[tuple[int, ...], tuple[int, ...]], Tensor] = {}
+        self.gram = patch_gram(calibration, (kernel, kernel))
+        self.solved: dict[tuple[tuple[int, ...], range], Tensor] = {}
 
-    def weights(self, rows: tuple[int, ...], columns: tuple[int, ...]) -> Tensor:
-        """Weights (coil * row * column, coil) of the neighbours in these rows and columns of the kernel.
+    def weights(self, rows: tuple[int, ...], columns: range) -> Tensor:
+        """Weights (column, row * coil, coil) complex128 of the neighbours in these rows and columns of the kernel.
 
         w = (G_SS + weight ||G_SS||_F / |S| I)^-1 G_Sc, where G is the normal matrix of the calibration patches.
         """
         key = (rows, columns)
         if key not in self.solved:
-            r, c, centre = list(rows), list(columns), self.kernel // 2
-            sources = self.gram[:, r][:, :, c]
-            size = self.coils * len(r) * len(c)
-            normal = sources[:, :, :, :, r][..., c].reshape(size, size).T
-            target = self.gram[:, centre, centre][:, :, r][..., c].reshape(self.coils, size).T
-            tikhonov = self.weight * torch.linalg.matrix_norm(normal) / size
-            self.solved[key] = torch.linalg.solve(normal + tikhonov * torch.eye(size, dtype=normal.dtype, device=normal.device), target)
+            places = torch.arange(len(self.gram)).reshape(self.coils, self.kernel, self.kernel)
+            sources = places[:, rows][..., columns].permute(2, 1, 0).flatten().to(self.gram.device)
+            targets = places[:, self.kernel // 2, self.kernel // 2].to(self.gram.device)
+            normal = self.gram[sources][:, sources].T
+            normal.diagonal().add_(self.weight * torch.linalg.matrix_norm(normal) / len(sources))
+            factor, failed = torch.linalg.cholesky_ex(normal)
+            if bool(failed):
+                raise NumericalError(
+                    f"The calibration lines do not determine the GRAPPA weights at weight {self.weight:g}",
+                    "Some coils or samples follow from others, and only a positive weight chooses among them",
+                    "Give a larger weight, such as 0.01",
+                )
+            solved = torch.cholesky_solve(self.gram[targets][:, sources].T, factor)
+            self.solved[key] = solved.reshape(len(columns), len(rows) * self.coils, self.coils)
         return self.solved[key]
 
     def __call__(self, frame: Tensor, measured: Tensor) -> Tensor:
@@ -91,21 +100,20 @@ class Interpolator:
             rows = tuple(r for r in range(self.kernel) if y + r - reach in lines)
             if rows:
                 geometries.setdefault(rows, []).append(y)
-        filled = frame.clone()
-        padded = torch.nn.functional.pad(frame, (reach, reach))
-        everything = tuple(range(self.kernel))
+        # Only measured lines are neighbours, so the missing ones are written in between.
+        padded = torch.nn.functional.pad(frame.transpose(0, 1), (reach, reach))
+        filled = padded[..., reach : reach + nx]
         for rows, targets in geometries.items():
             near = torch.tensor(targets)[:, None] + torch.tensor(rows) - reach
-            # (coil, target, row, x, column) -> (target, x, coil, row, column)
-            patches = padded[:, near.to(frame.device)].unfold(-1, self.kernel, 1).permute(1, 3, 0, 2, 4)
-            filled[:, targets] = combine(patches, self.weights(rows, everything))
+            neighbours = padded[near.to(frame.device)].flatten(1, 2)  # (target, row * coil, x)
+            made = frame.new_zeros((len(targets), self.coils, nx))
+            # A shift along the readout is another view of the same samples: no patches are copied.
+            for column, w in enumerate(self.weights(rows, range(self.kernel)).to(frame.dtype)):
+                made.baddbmm_(w.T.expand(len(targets), -1, -1), neighbours[..., column : column + nx])
             # At the ends of the readout part of the neighbourhood does not exist: geometries of their own.
             for x in {*range(min(reach, nx)), *range(max(0, nx - reach), nx)}:
-                columns = tuple(c for c in everything if 0 <= x + c - reach < nx)
-                filled[:, targets, x] = combine(patches[:, x, ..., list(columns)], self.weights(rows, columns))
-        return filled
-
-
-def combine(patches: Tensor, weights: Tensor) -> Tensor:
-    """Patches (target.., coil, row, column) times weights (coil * row * column, coil): (coil, target..)."""
-    return (patches.flatten(-3) @ weights.to(patches.dtype)).movedim(-1, 0)
+                columns = range(max(0, reach - x), min(self.kernel, nx + reach - x))
+                patches = neighbours[..., x + columns.start : x + columns.stop].mT.flatten(1)
+                made[..., x] = patches @ self.weights(rows, columns).to(frame.dtype).flatten(0, 1)
+            filled[targets] = made
+        return filled.transpose(0, 1)

@@ -2,27 +2,24 @@
 
 from torch import Tensor
 
-from cmrrecon.classical.solvers import conjugate_gradient
-from cmrrecon.physics.encoding import Encoding
-from cmrrecon.physics.sensitivity import CalibrationSource, estimate_maps
-from cmrrecon.scan import Series
+from cmrrecon.classical.problem import Problem
+from cmrrecon.classical.solvers import Monitor, Solution, conjugate_gradient, never
 
 
-def sense(series: Series, *, weight: float = 0.003, iterations: int = 20, calibration: CalibrationSource = "average") -> Tensor:
-    """Conjugate-gradient SENSE: min ||M F S x - y||^2 + weight ||x||^2, frame by frame.
+def sense(problem: Problem, *, weight: float = 0.003, iterations: int = 20, monitor: Monitor = never) -> Solution:
+    """Conjugate-gradient SENSE: min 1/2 ||A x - y||^2 + weight / 2 ||x||^2, frame by frame.
 
     Parameters
     ----------
-    series : normalised series
+    problem : of a normalised series
     weight : Tikhonov weight
-    iterations : conjugate-gradient steps
-    calibration : coil maps from the time `average` or the `first` frame
-
-    Returns
-    -------
-    Tensor (frame, y, x) complex64
+    iterations : conjugate-gradient steps at most; the start is zero
+    monitor : see `solvers.Monitor`
 
     Pruessmann et al., Magn Reson Med 2001;46:638.
     """
-    A = Encoding(estimate_maps(series.kspace, series.mask, calibration), series.mask)
-    return conjugate_gradient(lambda x: A.N(x) + weight * x, A.H(series.kspace), iterations, tolerance=1e-6)
+
+    def normal(x: Tensor) -> Tensor:
+        return problem.A.N(x).add_(x, alpha=weight)
+
+    return conjugate_gradient(normal, problem.rhs, iterations, tolerance=1e-6, monitor=monitor)

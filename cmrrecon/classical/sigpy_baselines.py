@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cmrrecon.errors import NumericalError, UsageError
 from cmrrecon.physics.sensitivity import FEWEST_LINES, calibration_data, estimate_maps, too_few_lines
-from cmrrecon.scan import Series
+from cmrrecon.scan import Series, require_cartesian
 
 Array = npt.NDArray[Any]
 # Quickest of 0.02, 0.05 and 0.1 at normalised k-space.
@@ -34,7 +34,7 @@ def sigpy_sense(series: Series, *, weight: float = 0.003, iterations: int = 20) 
     weight : Tikhonov weight
     iterations : conjugate-gradient steps
     """
-    return _sense_with(series, estimate_maps(series.kspace, series.mask), weight, iterations)
+    return _sense_with(series, _maps(series), weight, iterations)
 
 
 def sigpy_l1_wavelet(series: Series, *, weight: float = 0.002, iterations: int = 60) -> Tensor:
@@ -50,7 +50,7 @@ def sigpy_l1_wavelet(series: Series, *, weight: float = 0.002, iterations: int =
     """
     from sigpy.mri.app import L1WaveletRecon
 
-    maps = _numpy(estimate_maps(series.kspace, series.mask))
+    maps = _numpy(_maps(series))
 
     def solve(kspace: Array, mask: Array) -> Array:
         app = L1WaveletRecon(kspace, maps, weight, weights=mask, alpha=1, max_iter=iterations, show_pbar=False)
@@ -74,7 +74,7 @@ def sigpy_tv(series: Series, *, weight: float = 0.002, iterations: int = 15) -> 
     """
     from sigpy.mri.app import TotalVariationRecon
 
-    maps = _numpy(estimate_maps(series.kspace, series.mask))
+    maps = _numpy(_maps(series))
     solver = {"solver": "ADMM", "rho": ADMM_PENALTY, "max_cg_iter": 5, "max_iter": iterations}
 
     def solve(kspace: Array, mask: Array) -> Array:
@@ -105,6 +105,7 @@ def sigpy_jsense(series: Series, *, weight: float = 0.003, iterations: int = 20)
     from sigpy.mri.app import JsenseRecon
     from sigpy.util import resize
 
+    require_cartesian(series, "SigPy's JSENSE")
     _, coils, y, x = series.kspace.shape
     if coils == 1:
         raise UsageError("The series has one coil", "JSENSE estimates the maps of several coils", "Use the method sigpy-sense")
@@ -124,6 +125,11 @@ def sigpy_jsense(series: Series, *, weight: float = 0.003, iterations: int = 20)
             "Use the method sigpy-sense, whose maps come from ESPIRiT",
         )
     return _sense_with(series, torch.from_numpy(maps), weight, iterations)
+
+
+def _maps(series: Series) -> Tensor:
+    require_cartesian(series, "A method of SigPy")
+    return estimate_maps(series.kspace, series.mask)
 
 
 def _sense_with(series: Series, maps: Tensor, weight: float, iterations: int) -> Tensor:

@@ -1,6 +1,7 @@
 """The program: its subcommands, put together. They import what they need when they run, so that --help is quick."""
 
 import io
+import os
 import signal
 import sys
 from types import FrameType
@@ -51,8 +52,11 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Entry point of the `cmrrecon` program. SIGTERM ends it as Ctrl-C does, so that temporary files are removed.
 
+    Threads that wait let others have their core, unless the environment says otherwise: on shared machines spinning costs many
+    times more than it saves. OpenMP reads this when torch is loaded.
     Names of files that the terminal's encoding cannot show are shown with escapes.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

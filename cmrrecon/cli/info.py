@@ -57,21 +57,24 @@ def _scan(path: Path, axes: str | None) -> Description:
 
     scan = formats.read(path, axes=axes)
     mask = scan.series(scan.shape[1] // 2).mask
-    full = bool(mask.all())
+    full = bool(mask.all()) and scan.trajectory is None
     block, _ = calibration_region(mask, most=scan.shape[3])
-    found = None if full else block.stop - block.start
+    found = None if full or scan.trajectory is not None else block.stop - block.start
     facts = asdict(scan.acquisition)
     sampling: dict[str, Any] = {"pattern": facts["pattern"], "acceleration": facts["acceleration"]}
-    sampling["effective_acceleration"] = round(effective_acceleration(mask), 2)
+    sampling["effective_acceleration"] = round(effective_acceleration(mask, scan.matrix), 2)
     record = {
         "shape": list(scan.shape),
-        "axes": ["frame", "slice", "coil", "y", "x"],
+        "axes": list(scan.axes),
+        "matrix": scan.matrix,
         **facts,
         **sampling,
         "calibration_lines_found": found,
     }
-    words = [f"{axis} {n}" for axis, n in zip(record["axes"], scan.shape, strict=True)]
-    words += ["fully sampled"] if full else [sampling_text(**sampling), f"{found} calibration lines found"]
+    words = [f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True)]
+    words += [] if scan.matrix is None else [f"matrix {scan.matrix[0]} x {scan.matrix[1]}"]
+    words += ["fully sampled"] if full else [sampling_text(**sampling)]
+    words += [] if found is None else [f"{found} calibration lines found"]
     words += [str(facts[key]) for key in ("modality", "year", "centre", "vendor", "subject") if facts[key] is not None]
     return {**record, "notes": scan.notes}, words
 

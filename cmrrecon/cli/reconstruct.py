@@ -11,12 +11,13 @@ import typer
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
-from cmrrecon.cli.settings import parse_settings, parse_slices, sampling_text
+from cmrrecon.cli.settings import choice_text, parse_settings, parse_slices, sampling_text
 from cmrrecon.errors import MemoryShortage, OutputError
 
 if TYPE_CHECKING:
     import torch
 
+    from cmrrecon.reconstruct.auto import Choice
     from cmrrecon.reconstruct.methods import Method
     from cmrrecon.reconstruct.parts import Parts
     from cmrrecon.scan import Scan
@@ -122,8 +123,7 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
     with inputs.local_input(job) as path:
         scan = formats.read(path, axes=plan.axes, mask=plan.mask)
         wanted = parse_slices(plan.slices, scan.shape[1])
-        frames, slices, coils, y, x = scan.shape
-        talk.say(f"{job.name}: frame {frames}, slice {slices}, coil {coils}, y {y}, x {x}")
+        talk.say(f"{job.name}: " + ", ".join(f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True)))
         for note in scan.notes:
             talk.say(note.replace(str(path), job.name))
         used = [path, *([Path(scan.mask_path)] if scan.mask_path else [])]
@@ -138,13 +138,13 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
             )
 
         def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-            sampling = _finish(scan, wanted, plan, file, stamp, job.name, talk)
-            talk.say(f"{job.name}: {sampling_text(**sampling)}")
-            return sampling
+            made = _finish(scan, wanted, plan, file, stamp, job.name, talk)
+            talk.say(f"{job.name}: {sampling_text(**{key: value for key, value in made.items() if key != 'choice'})}")
+            return made
 
         target = outputs.destination(job, plan.output, plan.out_dir, f"{job.stem}_{plan.method.name}.h5")
         record = {"input": job.name, "method": plan.method.name, "default_method": plan.by_default, "options": plan.settings}
-        record |= {"shape": [frames, len(wanted), y, x], "device": str(plan.device)}
+        record |= {"shape": [scan.shape[0], len(wanted), *(scan.matrix or scan.shape[3:])], "device": str(plan.device)}
         product = outputs.Product(target, used, stamp, make)
         done = outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
         if done["status"] in ("done", "skipped"):
@@ -162,16 +162,22 @@ def _finish(scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, stamp: 
     missing = parts.missing()
     if len(missing) < len(wanted):
         talk.say(f"{name}: {len(wanted) - len(missing)} of {len(wanted)} slices were finished before")
+    chosen: dict[str, Any] = {}
+
+    def on_choice(index: int, choice: "Choice") -> None:
+        chosen["choice"] = {"slice": index, **choice.as_dict()}
+        talk.say(f"{name}: {choice_text(index, choice)}")
+
     with _kept_if_worth_it(parts, plan.output != inputs.STREAM, talk), talk.progress(name, len(missing), "slice") as bar:
-        reconstruct_slices(scan, plan.method, plan.settings, parts, plan.device, bar.advance)
+        reconstruct_slices(scan, plan.method, plan.settings, parts, plan.device, bar.advance, on_choice)
         mask = scan.series(wanted[0]).mask if scan.mask is None else scan.mask
         sampling = {
             "pattern": scan.acquisition.pattern,
             "acceleration": scan.acquisition.acceleration,
-            "effective_acceleration": round(effective_acceleration(mask), 2),
+            "effective_acceleration": round(effective_acceleration(mask, scan.matrix), 2),
         }
-        formats.write_images(file, parts, {**stamp, **sampling})
-    return sampling
+        formats.write_images(file, parts, {**stamp, **sampling, **chosen})
+    return {**sampling, **chosen}
 
 
 @contextmanager

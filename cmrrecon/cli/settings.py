@@ -2,8 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cmrrecon.errors import UsageError
+
+if TYPE_CHECKING:
+    from cmrrecon.reconstruct.auto import Choice
 
 Value = bool | int | float | str
 
@@ -61,3 +65,12 @@ def sampling_text(*, pattern: str | None, acceleration: float | None, effective_
     """`kt-gaussian, nominal R 8, effective R 4.48`, the way sampling is always told."""
     nominal = "not known" if acceleration is None else f"{acceleration:g}"
     return f"{pattern or 'pattern not known'}, nominal R {nominal}, effective R {effective_acceleration:g}"
+
+
+def choice_text(index: int, choice: "Choice") -> str:
+    """What was chosen on a slice, by what, and what else was tried."""
+    chosen = f"{choice.method}, weight {choice.weight:g}, {choice.iterations} iterations"
+    if not choice.trials:
+        return f"{chosen}; hidden on slice {index} to choose by: {choice.hidden}"
+    tried = ", ".join(f"{trial.method} {trial.weight:g} x {trial.iterations}: {trial.error:.3f}" for trial in choice.trials)
+    return f"{chosen}, chosen on slice {index} by predicting {choice.hidden} (tried, weight x iterations: error: {tried})"

@@ -8,7 +8,10 @@ from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.settings import parse_numbers
 
-EXAMPLE = "Example: cmrrecon simulate --kind cine --slices 2 --size 204x448 --snr 30 --seed 1 --out-dir simulated"
+EXAMPLE = (
+    "Examples: cmrrecon simulate --kind cine --slices 2 --size 204x448 --snr 30 --seed 1 --out-dir simulated; "
+    "radial: cmrrecon simulate --spokes 34 -o radial.h5"
+)
 
 
 def simulate(
@@ -17,6 +20,15 @@ def simulate(
     slices: Annotated[int, options.option("--slices", help="Short-axis slices.", min=1)] = 3,
     coils: Annotated[int, options.option("--coils", help="Receive coils.", min=1)] = 10,
     size: Annotated[str, options.option("--size", help="Matrix as YxX: phase encodes x readout samples.")] = "204x448",
+    spokes: Annotated[
+        int | None,
+        options.option(
+            "--spokes",
+            help="Golden-angle radial with so many spokes a frame; --size YxX then means images of YxY pixels and X samples a spoke.",
+            min=1,
+            show_default="Cartesian",
+        ),
+    ] = None,
     snr: Annotated[
         float, options.option("--snr", help="Signal to noise in dB: RMS of the object over the noise of one image pixel.")
     ] = 30.0,
@@ -28,10 +40,11 @@ def simulate(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Simulate a beating multi-slice multi-coil heart phantom, fully sampled, with its noise-free truth.
+    """Simulate a beating multi-slice multi-coil heart phantom, fully sampled or radial, with its noise-free truth.
 
     Writes the official 2025 layout below --out-dir: <base>.mat, <base>_truth.npz (image and coil maps) and, for mapping, <base>.csv
-    with the times in ms. With -o FILE (or -o -) only the k-space is written.
+    with the times in ms. With -o FILE (or -o -) only the k-space is written. Radial k-space has no official layout: it goes to
+    <base>.h5 in a folder Radial in place of FullSample, or to -o FILE.h5 or .npz.
     """
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):
@@ -39,31 +52,31 @@ def simulate(
 
         outputs.check_output(output, None, 1, "a scan", as_json=json)
         y, x = parse_numbers(size, 2, "x", "--size", "--size 204x448")
-        made = simulation.simulate(kind, frames=frames, slices=slices, coils=coils, y=y, x=x, snr_db=snr, seed=seed)
+        made = simulation.simulate(kind, frames=frames, slices=slices, coils=coils, y=y, x=x, snr_db=snr, seed=seed, spokes=spokes)
         scan = made.scan
         facts = scan.acquisition
         layout = (
             Path("MultiCoil")
             / str(facts.modality)
             / "TrainingSet"
-            / "FullSample"
+            / ("FullSample" if spokes is None else "Radial")
             / str(facts.centre)
             / str(facts.vendor)
             / str(facts.subject)
         )
-        target = Path(output) if output is not None else out_dir / layout / f"{facts.base}.mat"
+        target = Path(output) if output is not None else out_dir / layout / f"{facts.base}{'.mat' if spokes is None else '.h5'}"
         truth, times = target.with_name(f"{facts.base}_truth.npz"), target.with_suffix(".csv")
         beside = [] if output is not None else [truth] if made.times is None else [truth, times]
 
         def stamp() -> dict[str, Any]:
-            config = {"kind": kind, "shape": list(scan.shape), "snr_db": snr}
+            config = {"kind": kind, "shape": list(scan.shape), "matrix": scan.matrix, "snr_db": snr}
             return provenance.make(
                 console.command_line(), config=config, inputs=[], seed=seed, acquisition=asdict(facts), noise_sigma=made.sigma
             )
 
         def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
             formats.write_scan(file, scan, stamp)
-            axes = ", ".join(f"{axis} {n}" for axis, n in zip(("frame", "slice", "coil", "y", "x"), scan.shape, strict=True))
+            axes = ", ".join(f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True))
             talk.say(f"{target.name}: {kind}, {axes}; noise sigma {made.sigma:.3g}")
             return {}
 
@@ -73,5 +86,12 @@ def simulate(
             if made.times is not None and times in beside:
                 formats.write_times(times, made.times)
 
-        record = {"shape": list(scan.shape), "kind": kind, "seed": seed, "noise_sigma": made.sigma}
+        record = {
+            "shape": list(scan.shape),
+            "axes": list(scan.axes),
+            "matrix": scan.matrix,
+            "kind": kind,
+            "seed": seed,
+            "noise_sigma": made.sigma,
+        }
         outputs.deliver(outputs.Product(target, [], stamp, make, beside, finish), record, talk, overwrite=overwrite, dry_run=dry_run)

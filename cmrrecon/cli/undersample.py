@@ -123,10 +123,11 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
     from cmrrecon import formats, provenance
     from cmrrecon.formats.names import kus_name, mask_name
     from cmrrecon.sampling import rules_year
-    from cmrrecon.scan import effective_acceleration
+    from cmrrecon.scan import effective_acceleration, require_cartesian
 
     with inputs.local_input(job) as path:
         full = formats.read(path, axes=plan.axes)
+        require_cartesian(full, "Undersampling")
         for note in full.notes:
             talk.say(note.replace(str(path), job.name))
         year = rules_year(full, plan.year)

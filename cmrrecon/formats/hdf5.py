@@ -2,18 +2,22 @@
 
 Layout: root attributes `cmrrecon_format` (1), `acquisition` and `provenance` (JSON); datasets `kspace`
 (frame, slice, coil, y, x) complex64, `mask` (frame|1, y, x|1) uint8, `image` (frame, slice, y, x) complex64 or
-float32. One chunk holds one frame of one slice, uncompressed for speed; all of the file carries checksums.
+float32. Non-Cartesian k-space (frame, slice, coil, spoke, sample) has a dataset `trajectory` (frame|1, spoke, sample, 2) float32,
+positions (y, x) in cycles per field of view, and a root attribute `matrix` (y, x). One chunk holds one frame of one slice,
+uncompressed for speed; all of the file carries checksums.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from cmrrecon.errors import InputError
+from cmrrecon.formats import hdf5_access
+from cmrrecon.formats.arrays import StoredArray
 from cmrrecon.formats.atomic import atomic
-from cmrrecon.formats.hdf5_access import number
 from cmrrecon.formats.hdf5_output import Hdf5Output, created
 from cmrrecon.formats.names import acquisition_to_json
 from cmrrecon.formats.tensors import image_array
@@ -24,16 +28,23 @@ FORMAT = 1
 OPTIONS = {"libver": ("v110", "v110")}
 
 
-def check_version(path: Path) -> bool:
-    """Whether this is our own file. Raises InputError if a later version of the layout was used."""
-    version = number(path, "cmrrecon_format")
-    if version is not None and version > FORMAT:
+def variables(path: Path) -> dict[str, StoredArray]:
+    """The numeric arrays at the top of any HDF5 file, see `hdf5_access.variables`; the attribute `matrix` counts as one.
+
+    Raises
+    ------
+    InputError : as `hdf5_access.variables`, or it is our own file in a later version of the layout
+    """
+    version = hdf5_access.numbers(path, "cmrrecon_format")
+    if version > (FORMAT,):
         raise InputError(
-            f"{path} has layout {version} of cmrrecon's .h5",
+            f"{path} has layout {version[0]} of cmrrecon's .h5",
             f"This version reads layouts up to {FORMAT}",
             "Update cmrrecon",
         )
-    return version is not None
+    stored = hdf5_access.variables(path)
+    matrix = np.array(hdf5_access.numbers(path, "matrix")) if "trajectory" in stored else np.array([])
+    return stored | ({"matrix": StoredArray("matrix", matrix.shape, False, matrix.__getitem__)} if matrix.size else {})
 
 
 def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None, images: Sequence[Tensor] | None = None) -> None:
@@ -52,6 +63,10 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
             if scan.mask is not None:
                 mask = scan.mask.cpu().numpy().astype("u1")
                 output.file.create_dataset("mask", data=mask, chunks=mask.shape, fletcher32=True)
+            if scan.trajectory is not None:
+                trajectory = scan.trajectory.cpu().numpy()
+                output.file.create_dataset("trajectory", data=trajectory, chunks=(1, *trajectory.shape[1:]), fletcher32=True)
+                output.file.attrs["matrix"] = scan.matrix
         for index in range(scan.shape[1]):
             series = scan.read_slice(index).cpu().numpy()
             with output.storing():

@@ -1,4 +1,6 @@
-"""NumPy files: `.npy` holds one array, `.npz` named ones (`kspace`, `mask`, `image`, `maps`). Never any pickled objects.
+"""NumPy files: `.npy` holds one array, `.npz` named ones (`kspace`, `mask`, `trajectory`, `matrix`, `image`, `maps`).
+
+Never any pickled objects.
 
 Arrays have our order of axes, (frame, slice, coil, y, x). In `.npz`, `acquisition` and `provenance` are JSON text;
 the provenance of a `.npy` lies beside it in `<file>.json`.
@@ -110,6 +112,8 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
         arrays = {"kspace": np.stack([scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1])], axis=1)}
         if scan.mask is not None:
             arrays["mask"] = scan.mask.cpu().numpy()
+        if scan.trajectory is not None:
+            arrays |= {"trajectory": scan.trajectory.cpu().numpy(), "matrix": np.array(scan.matrix)}
         _write_npz(path, arrays | {"acquisition": np.array(acquisition_to_json(scan.acquisition))}, provenance)
     else:
         slices = (scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1]))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import InputError
-from cmrrecon.formats import hdf5, hdf5_access, matlab5, numpy_files, pictures
-from cmrrecon.formats.arrays import SliceReader, StoredArray, check_size, default_axes, named_axes
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files, pictures
+from cmrrecon.formats.arrays import AXES, SliceReader, StoredArray, check_size, default_axes, named_axes
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
 from cmrrecon.formats.variables import choose, matching
 from cmrrecon.provenance import from_json
@@ -21,13 +22,14 @@ from cmrrecon.scan import Acquisition, Scan, simplify_mask
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
 ALWAYS_FULL = ("kspace_full", "kspace_single_full")  # `kspace`, the name of 2025, is also what users call any k-space
+LARGEST_MATRIX = 16384  # pixels a side
 HEAD = 8192  # enough for the HDF5 signature after the largest user block
 
 Variables = Callable[[Path], dict[str, StoredArray]]
 Text = Callable[[Path, str], str | None]
 # Formats by content: sniff, variables, text.
 FORMATS: tuple[tuple[Callable[[bytes], bool], Variables, Text], ...] = (
-    (hdf5_access.sniff, hdf5_access.variables, hdf5_access.text),
+    (hdf5_access.sniff, hdf5.variables, hdf5_access.text),
     (matlab5.sniff, matlab5.variables, matlab5.text),
     (numpy_files.sniff_npy, numpy_files.npy_variables, numpy_files.npy_text),
     (numpy_files.sniff_npz, numpy_files.npz_variables, numpy_files.npz_text),
@@ -35,11 +37,12 @@ FORMATS: tuple[tuple[Callable[[bytes], bool], Variables, Text], ...] = (
 
 
 def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None = None) -> Scan:
-    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`.
+    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`, or ISMRMRD raw data.
 
     Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`). The mask is the
     one given, else all True for files that are fully sampled by their variable or folder, else the one in the file, else the
-    official mask file beside it, else None.
+    official mask file beside it, else None. Arrays `trajectory` and `matrix` beside `kspace` make it non-Cartesian, see `Scan`; all
+    its spokes were measured if no mask says otherwise.
 
     Parameters
     ----------
@@ -55,8 +58,10 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     """
     path = Path(path)
     stored, text = _opened(path)
+    if _is_raw(path, stored):
+        return _raw(path, axes, mask)
     array, notes = choose(stored, "kspace", path)
-    where = str(path)
+    where, along = str(path), "trajectory" in stored
     if not array.is_complex:
         raise InputError(
             f"{path} holds real numbers of shape {array.shown_shape}", "K-space is complex", "Give the k-space file, not images or masks"
@@ -68,7 +73,9 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
             "K-space in .npy has the axes (frame, slice, coil, y, x)",
             "Name the axes with --axes, for example --axes coil,y,x",
         )
-    if axes is None:
+    if axes is None and along and 2 <= len(array.shape) <= len(AXES):
+        names = AXES[-len(array.shape) :]
+    elif axes is None:
         names, assumed = default_axes(array, acquisition.base, where)
         notes += assumed
     else:
@@ -78,7 +85,8 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     check_size(reader.shape, 0, where)
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
     in_full_folder = array.name == "kspace" and "mask" not in stored and is_full_folder(path)
-    full = acquisition.pattern is None and (array.name in ALWAYS_FULL or in_full_folder)
+    full = along and "mask" not in stored
+    full = full or (acquisition.pattern is None and (array.name in ALWAYS_FULL or in_full_folder))
     beside = Path(mask) if mask is not None else None if full or "mask" in stored else mask_path_for(path)
     found: Tensor | None = None
     if beside is not None:
@@ -89,7 +97,46 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
         found = _mask(stored["mask"], path)
     else:
         notes += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured",)
-    return Scan(reader.shape, reader, found, acquisition, where, str(beside or ""), notes)
+    scan = Scan(reader.shape, reader, found, acquisition, where, str(beside or ""), notes)
+    return replace(scan, trajectory=_trajectory(stored, path), matrix=_matrix(stored, path)) if along else scan
+
+
+def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
+    """(frame|1, spoke, sample, 2) float32; the axis of frames may be left out. Scans check whether it fits."""
+    array = stored["trajectory"]
+    if array.is_complex or not 3 <= len(array.shape) <= 4:
+        raise InputError(
+            f"{path} has a trajectory of shape {array.shown_shape}",
+            "It has real numbers and the axes (frame, spoke, sample, 2) or (spoke, sample, 2)",
+            "Store it like that",
+        )
+    return torch.from_numpy(array.load(str(path))).float().reshape(-1, *array.shape[-3:])
+
+
+def _matrix(stored: dict[str, StoredArray], path: Path) -> tuple[int, int]:
+    """The size (y, x) of the images of non-Cartesian k-space."""
+    array = stored.get("matrix")
+    values = [] if array is None or array.is_complex or prod(array.shape) != 2 else array.load(str(path)).reshape(2).tolist()
+    if not values or any(not 1 <= n <= LARGEST_MATRIX or n != int(n) for n in values):
+        raise InputError(
+            f"{path} has a trajectory but no matrix that fits it",
+            f"`matrix` holds two whole numbers, the pixels (y, x) of the images, from 1 to {LARGEST_MATRIX}",
+            "Store it: in .npz as an array, in .h5 as an attribute of the file",
+        )
+    return int(values[0]), int(values[1])
+
+
+def _is_raw(path: Path, stored: dict[str, StoredArray]) -> bool:
+    """Whether a file with these arrays at its top is ISMRMRD raw data, which has none there."""
+    return not stored and hdf5_access.sniff(_head(path)) and ismrmrd.sniff(path)
+
+
+def _raw(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
+    """The scan in ISMRMRD raw data."""
+    if axes is not None:
+        raise UsageError(f"The axes {axes!r} were named for {path}", "ISMRMRD raw data name their axes themselves", "Leave out --axes")
+    scan = ismrmrd.read(path)
+    return scan if mask is None else replace(scan, mask=read_mask(mask), mask_path=str(mask))
 
 
 def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:
@@ -119,7 +166,7 @@ def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
     if path.suffix.lower() == ".csv":
         return "times"
     stored, _ = _opened(path)
-    if matching(stored, "kspace"):
+    if matching(stored, "kspace") or _is_raw(path, stored):
         return "scan"
     if matching(stored, "image"):
         return "images"
@@ -217,8 +264,6 @@ def _opened(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | N
     head = _head(path)
     for sniff, variables, text in FORMATS:
         if sniff(head):
-            if sniff is hdf5_access.sniff:
-                hdf5.check_version(path)
             return variables(path), partial(text, path)
     raise InputError(
         f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside",

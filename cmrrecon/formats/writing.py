@@ -52,6 +52,8 @@ def write_scan(
     write = _by_suffix(path, SCAN_WRITERS, "a scan")
     if write is matlab.write_scan:
         write = partial(write, variable=variable)
+    if scan.trajectory is not None:
+        _by_suffix(path, {suffix: SCAN_WRITERS[suffix] for suffix in (".h5", ".npz")}, "k-space along a trajectory")
     if images is not None:
         write = partial(_by_suffix(path, {".h5": hdf5.write_scan}, "a scan with images"), images=images)
     write(path, scan, provenance)

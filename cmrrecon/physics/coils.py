@@ -1,6 +1,7 @@
 """Coil arrays: combination, compression, noise."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -11,6 +12,10 @@ from cmrrecon.physics.fourier import ifft2c, ifftc
 # Parts of the readout (at each end: mostly noise) and of the lines (around the centre: mostly signal).
 READOUT_EDGE = 1 / 16
 CENTRE_LINES = 1 / 2
+# Fewer virtual coils than these, or than hold this part of the energy, cost more in SENSE than they save: on a measured 16-coil head
+# with every second line, 8 virtual coils (96 % of the energy) lose 16 dB, 14 (99.9 %) less than 1 dB.
+FEWEST_VIRTUAL = 8
+ENERGY_KEPT = 0.999
 
 
 def rss(images: Tensor, dim: int = -3) -> Tensor:
@@ -25,33 +30,38 @@ def rss_images(kspace: Tensor) -> Tensor:
     return torch.stack([rss(ifft2c(frame)) for frame in kspace])
 
 
-def compress(kspace: Tensor, coils: int) -> tuple[Tensor, Tensor]:
-    """Virtual coils that hold the most energy, by SVD over the coil axis (Buehrer et al., Magn Reson Med 2007;57:1131).
+def virtual_coils(samples: Iterable[Tensor], count: int | None = None) -> Tensor:
+    """The combinations of coils that hold the most energy, by SVD over the coil axis (Buehrer et al., Magn Reson Med 2007;57:1131).
 
     Parameters
     ----------
-    kspace : Tensor (frame, coil, y, x), complex
-    coils : number of virtual coils
+    samples : Tensors (coil, ...), complex: k-space to judge by, of a normal scale
+    count : number of virtual coils; None for as many as hold `ENERGY_KEPT` of the energy, but at least `FEWEST_VIRTUAL` or all
 
     Returns
     -------
-    k-space (frame, virtual coil, y, x), most energy first, and the matrix (virtual coil, coil) with orthonormal rows
+    Tensor (virtual coil, coil) with orthonormal rows, most energy first; the largest number of a row is positive
 
     Raises
     ------
     UsageError : more virtual coils than coils, or fewer than one
     """
-    if not 1 <= coils <= kspace.shape[1]:
-        raise UsageError(
-            f"{coils} virtual coils were asked for",
-            f"The k-space has {kspace.shape[1]} coils",
-            f"Ask for 1 to {kspace.shape[1]}",
-        )
-    gram = torch.zeros((kspace.shape[1],) * 2, dtype=torch.complex128, device=kspace.device)
-    for frame in kspace:
-        flat = frame.flatten(1)
-        gram += flat @ flat.mH
-    matrix = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, :coils].mH.to(kspace.dtype)
+    parts = [(part.dtype, part @ part.mH) for part in (sample.flatten(1) for sample in samples)]
+    gram = sum((product.to(torch.complex128) for _, product in parts), torch.zeros(()))
+    energies, vectors = torch.linalg.eigh(gram)
+    if count is None:
+        kept = energies.flip(0).cumsum(0)
+        count = min(len(gram), max(FEWEST_VIRTUAL, 1 + int((kept < ENERGY_KEPT * kept[-1]).sum())))
+    if not 1 <= count <= len(gram):
+        raise UsageError(f"{count} virtual coils were asked for", f"The k-space has {len(gram)} coils", f"Ask for 1 to {len(gram)}")
+    matrix: Tensor = vectors.flip(1)[:, :count].mH
+    largest = matrix.gather(1, matrix.abs().argmax(1, keepdim=True))
+    return (matrix * largest.conj() / largest.abs()).to(parts[0][0])
+
+
+def compress(kspace: Tensor, coils: int) -> tuple[Tensor, Tensor]:
+    """K-space (frame, coil, y, x) with `coils` virtual coils, and their matrix (virtual coil, coil); errors as `virtual_coils`."""
+    matrix = virtual_coils(kspace, coils)
     return apply_matrix(matrix, kspace), matrix
 
 

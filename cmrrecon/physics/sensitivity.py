@@ -1,20 +1,23 @@
-"""Coil sensitivity maps from the measured centre of k-space (ESPIRiT)."""
+"""Which part of k-space calibrates the coils, and coil sensitivity maps from it."""
 
-import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import InputError, UsageError
+from cmrrecon.errors import UsageError
+from cmrrecon.physics.espirit import KERNEL, espirit, too_few_lines
 from cmrrecon.physics.fourier import centred
+
+__all__ = ["calibration_data", "calibration_region", "espirit", "estimate_maps", "too_few_lines"]
 
 # More lines make calibration slower, hardly better; the official baselines take 24 of fully sampled data.
 MOST_LINES = 32
 # With fewer there are hardly any patches to learn from.
 FEWEST_LINES = 4
-KERNEL = 6
-ROWS_AT_ONCE = 16
+# Coils vary slowly, so the middle of the readout says as much as the whole: on simulated cine the median map error is at most a
+# fifth larger than with all 448 samples, SENSE is as good (within 0.1 dB), and less air passes the crop.
+MOST_COLUMNS = 64
 
 CalibrationSource = Literal["average", "first"]
 
@@ -58,127 +61,31 @@ def calibration_data(kspace: Tensor, mask: Tensor, source: CalibrationSource = "
     raise UsageError(f"The calibration source {source!r} is unknown", "It is `average` or `first`", "Choose one of them")
 
 
-def patch_gram(calibration: Tensor, kernel: tuple[int, int]) -> Tensor:
-    """Sum over all patches of patch x patch^H, the normal matrix of ESPIRiT and GRAPPA.
-
-    Parameters
-    ----------
-    calibration : Tensor (coil, y, x), complex
-    kernel : (y, x) size of a patch, at most the size of the calibration data
-
-    Returns
-    -------
-    Tensor (coil * ky * kx, coil * ky * kx) complex128
-    """
-    patches = calibration.unfold(1, kernel[0], 1).unfold(2, kernel[1], 1)
-    gram = calibration.new_zeros((math.prod(kernel) * calibration.shape[0],) * 2, dtype=torch.complex128)
-    for row in patches.unbind(1):
-        a = row.permute(1, 0, 2, 3).flatten(1)
-        gram += a.T @ a.conj()
-    return gram
+def calibration_block(kspace: Tensor, mask: Tensor, source: CalibrationSource = "average") -> Tensor:
+    """The part of the calibration data that maps are made from: of line masks the middle `MOST_COLUMNS` samples of the readout."""
+    x = kspace.shape[-1]
+    columns = centred(x, min(x, MOST_COLUMNS))
+    return calibration_data(kspace[..., columns], mask if mask.shape[-1] == 1 else mask[..., columns], source)
 
 
-def signal_space(calibration: Tensor, kernel: tuple[int, int], threshold: float) -> Tensor:
-    """Orthonormal columns (coil * ky * kx, n) that span the patches: singular values of at least threshold x the largest."""
-    values, vectors = torch.linalg.eigh(patch_gram(calibration, kernel))
-    span: Tensor = vectors[:, values >= threshold**2 * values[-1]]
-    return span
+def maps_from(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Coil maps (coil, y, x) complex64 from calibration data (coil, cy, cx); ones for a single coil.
 
-
-def espirit(calibration: Tensor, shape: tuple[int, int], *, kernel: int = KERNEL, threshold: float = 0.02, crop: float = 0.8) -> Tensor:
-    """Coil sensitivity maps: at each pixel the leading eigenvector of the operator that reproduces every patch of k-space.
-
-    Parameters
-    ----------
-    calibration : Tensor (coil, cy, cx), complex: fully sampled centre of k-space
-    shape : (y, x) of the maps
-    kernel : patch size in samples
-    threshold : keeps the patch singular values of at least this part of the largest
-    crop : maps are zero where the eigenvalue is below (1: the maps explain the pixel completely). Cropping keeps noise
-        of the air out of SENSE. The official baselines do not crop; their unused threshold is 0.9 of the square root.
-
-    Returns
-    -------
-    Tensor (coil, y, x) complex64: unit root-sum-of-squares in the support, zero outside
-
-    Raises
-    ------
-    InputError : fewer calibration lines than the kernel is high
-
-    Uecker et al., Magn Reson Med 2014;71:990.
-    """
-    coils, cy, cx = calibration.shape
-    if min(cy, cx) < kernel:
-        raise too_few_lines(min(cy, cx), kernel)
-    if not bool((calibration != 0).any()):
-        raise InputError(
-            "The centre of k-space holds only zeros",
-            "Coil maps need the measured centre of k-space",
-            "Check that k-space is centred in the file",
-        )
-    span = signal_space(calibration, (kernel, kernel), threshold)
-    # Sum of the projector over all pairs of patch positions with the same lag (ly, lx).
-    projector = (span @ span.mH).reshape(coils, kernel, kernel, coils, kernel, kernel)
-    lags = torch.arange(1 - kernel, kernel, device=calibration.device)
-    covariance = projector.new_zeros((len(lags), len(lags), coils, coils))
-    for py in range(kernel):
-        for px in range(kernel):
-            y, x = kernel - 1 - py, kernel - 1 - px
-            covariance[y : y + kernel, x : x + kernel] += projector[:, py, px].permute(2, 3, 0, 1)
-    covariance = (covariance / kernel**2).to(torch.complex64)
-    # A shift by one k-space sample is a linear phase in the image: a small DFT along each axis gives the matrix of each pixel.
-    phase_y, phase_x = (lag_phases(lags, n) for n in shape)
-    along_x = torch.einsum("yxcd,nx->yncd", covariance, phase_x)
-    reference = leading_coil(calibration).to(torch.complex64)
-    maps = torch.empty((coils, *shape), dtype=torch.complex64, device=calibration.device)
-    for start in range(0, shape[0], ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        matrices = torch.einsum("yxcd,ny->nxcd", along_x, phase_y[rows])
-        values, vectors = torch.linalg.eigh(matrices)
-        best = vectors[..., -1]
-        virtual = (best @ reference.conj())[..., None]
-        best = best * torch.where(virtual == 0, 1, torch.sgn(virtual).conj())
-        maps[:, rows] = (best * (values[..., -1:] >= crop)).permute(2, 0, 1)
-    return maps
-
-
-def lag_phases(lags: Tensor, size: int) -> Tensor:
-    """exp(-2 pi i lag r / size) for every pixel r of a centred axis: (size, lag) complex64."""
-    r = torch.arange(size, device=lags.device, dtype=torch.float64) - size // 2
-    return torch.exp(-2j * math.pi / size * r[:, None] * lags).to(torch.complex64)
-
-
-def leading_coil(calibration: Tensor) -> Tensor:
-    """The virtual coil (coil,) with the most energy; maps get their phase relative to it, so no single coil's null matters."""
-    flat = calibration.flatten(1)
-    leading: Tensor = torch.linalg.eigh(flat @ flat.mH).eigenvectors[:, -1]
-    return leading
-
-
-def estimate_maps(kspace: Tensor, mask: Tensor, source: CalibrationSource = "average") -> Tensor:
-    """Coil maps (coil, y, x) complex64 of k-space (frame, coil, y, x) from its own calibration lines; ones for a single coil.
-
-    With fewer than ten calibration lines the kernel shrinks from 6 to half the lines plus one, so that enough patches
-    remain to tell signal from noise: of the kernels 3 to 8 the one with the smallest map error on simulated cine, or close.
+    With fewer than ten calibration lines the kernel shrinks from 6 to half the lines plus one, so that enough patches remain
+    to tell signal from noise: of the kernels 3 to 8 the one with the smallest map error on simulated cine, or close.
 
     Raises
     ------
     InputError : fewer than `FEWEST_LINES` calibration lines
     """
-    _, coils, y, x = kspace.shape
-    if coils == 1:
-        return torch.ones((1, y, x), dtype=torch.complex64, device=kspace.device)
-    calibration = calibration_data(kspace, mask, source)
+    if len(calibration) == 1:
+        return torch.ones((1, *shape), dtype=torch.complex64, device=calibration.device)
     lines = min(calibration.shape[1:])
     if lines < FEWEST_LINES:
         raise too_few_lines(lines, FEWEST_LINES)
-    return espirit(calibration, (y, x), kernel=min(KERNEL, lines // 2 + 1))
+    return espirit(calibration, shape, kernel=min(KERNEL, lines // 2 + 1))
 
 
-def too_few_lines(lines: int, needed: int) -> InputError:
-    """The error for a calibration region that is too small."""
-    return InputError(
-        f"Only {lines} calibration lines at the centre of k-space were measured in every frame",
-        f"At least {needed} adjacent lines are needed to calibrate the coils",
-        "Give a scan with more calibration lines, or use the method zero-filled, which needs none",
-    )
+def estimate_maps(kspace: Tensor, mask: Tensor, source: CalibrationSource = "average") -> Tensor:
+    """Coil maps (coil, y, x) complex64 of k-space (frame, coil, y, x) from its own calibration lines; errors as `maps_from`."""
+    return maps_from(calibration_block(kspace, mask, source), (kspace.shape[2], kspace.shape[3]))

@@ -3,7 +3,8 @@
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.errors import MemoryShortage, NumericalError, UsageError, is_memory_shortage, nearest
+from cmrrecon.reconstruct.auto import AUTO, Choice, choose, solve
 from cmrrecon.scan import Series
 
 
@@ -22,26 +24,35 @@ class Method:
     Attributes
     ----------
     name : as on the command line
-    target : "module:function", imported when first needed
+    target : "module:function", imported when first needed; "" for `auto`, which chooses among its candidates
     summary : one line for lists
     gpu : whether it works on a GPU; SigPy does not here
+    candidates : names of the iterative methods it chooses from: itself, or several. Their weight and iterations are chosen per scan (see
+        `reconstruct.auto`); empty for methods of fixed settings
     """
 
     name: str
     target: str
     summary: str
     gpu: bool = True
+    candidates: tuple[str, ...] = ()
 
-    def function(self) -> Callable[..., Tensor]:
-        """The function behind the method."""
+    def function(self) -> Callable[..., Any]:
+        """The function behind the method: of a series to images, or of a problem to a solution."""
         module, _, function = self.target.partition(":")
-        loaded: Callable[..., Tensor] = getattr(importlib.import_module(module), function)
+        loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
         return loaded
 
     def defaults(self) -> dict[str, Any]:
         """The options of the method and their default values."""
+        if self.candidates:
+            return {"weight": AUTO, "iterations": AUTO, "coils": AUTO}
         parameters = inspect.signature(self.function()).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    def kinds(self) -> dict[str, Any]:
+        """The types of the options."""
+        return {"weight": float, "iterations": int, "coils": int} if self.candidates else get_type_hints(self.function())
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options of the method: those given, checked, and the defaults of the others.
@@ -50,8 +61,7 @@ class Method:
         ------
         UsageError : an option that the method does not have, or a value of the wrong kind
         """
-        checked = self.defaults()
-        kinds = get_type_hints(self.function())
+        checked, kinds = self.defaults(), self.kinds()
         for key, value in options.items():
             if key not in checked:
                 known = ", ".join(checked) or "none"
@@ -60,16 +70,28 @@ class Method:
                     f"Its options are: {known}",
                     _perhaps(key, checked, "Leave the option out"),
                 )
-            checked[key] = _checked_value(self.name, key, value, kinds[key])
+            if not (value == AUTO and checked[key] == AUTO):
+                checked[key] = _checked_value(self.name, key, value, kinds[key])
         return checked
 
-    def __call__(self, series: Series, options: Mapping[str, Any] | None = None) -> Tensor:
+    def choose(self, series: Series, options: Mapping[str, Any] | None = None) -> Choice:
+        """The method, weight and iterations for series like this one, by hidden samples; for methods with candidates only.
+
+        Errors as `__call__`.
+        """
+        settings = self.check(options or {})
+        solvers = {name: METHODS[name].function() for name in self.candidates}
+        with self._shortage_told(series):
+            return choose(series.scaled(1 / series.scale()), solvers, settings)
+
+    def __call__(self, series: Series, options: Mapping[str, Any] | None = None, choice: Choice | None = None) -> Tensor:
         """Reconstruct a series: normalised by the shared rule before, scaled back after, so images scale with k-space.
 
         Parameters
         ----------
         series : k-space (frame, coil, y, x) of any scale
         options : see `defaults`
+        choice : what `choose` chose for this scan; chosen on the series itself by default
 
         Returns
         -------
@@ -82,20 +104,32 @@ class Method:
         MemoryShortage : the machine or the device has too little memory
         """
         settings = self.check(options or {})
-        try:
+        with self._shortage_told(series):
             scale = series.scale()
-            images = self.function()(series.scaled(1 / scale), **settings) * scale
-        except Exception as error:
-            if is_memory_shortage(error):
-                raise self._memory_shortage(series) from error
-            raise
-        if not bool(torch.isfinite(images).all()):
+            normalised = series.scaled(1 / scale)
+            if self.candidates:
+                solvers = {name: METHODS[name].function() for name in self.candidates}
+                choice = choice or choose(normalised, solvers, settings)
+                images = solve(normalised, solvers[choice.method], choice, settings)
+            else:
+                images = self.function()(normalised, **settings)
+            images = images * scale
+        if not bool(torch.isfinite(torch.view_as_real(images) if images.is_complex() else images).all()):
             raise NumericalError(
                 f"The method {self.name} gave NaN or infinity",
                 "All pixels must be finite numbers",
                 "Try its default options, or another method",
             )
         return images
+
+    @contextmanager
+    def _shortage_told(self, series: Series) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if is_memory_shortage(error):
+                raise self._memory_shortage(series) from error
+            raise
 
     def _memory_shortage(self, series: Series) -> MemoryShortage:
         frames, coils, y, x = series.kspace.shape
@@ -146,22 +180,34 @@ def get_method(name: str) -> Method:
     return METHODS[name]
 
 
+def _iterative(name: str, target: str, summary: str) -> Method:
+    return Method(name, f"cmrrecon.classical.{target}", summary, candidates=(name,))
+
+
+def _sigpy(name: str, function: str, summary: str) -> Method:
+    return Method(name, f"cmrrecon.classical.sigpy_baselines:{function}", summary, gpu=False)
+
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         method.name: method
         for method in (
+            Method("auto", "", "the best of kt-wavelet, llr and temporal-tv for the scan", candidates=("kt-wavelet", "llr", "temporal-tv")),
             Method("zero-filled", "cmrrecon.classical.zero_filled:zero_filled", "inverse Fourier transform and root-sum-of-squares"),
-            Method("sense", "cmrrecon.classical.sense:sense", "conjugate-gradient SENSE with ESPIRiT maps"),
             Method("grappa", "cmrrecon.classical.grappa:grappa", "GRAPPA by the official rule, root-sum-of-squares"),
-            Method("sigpy-sense", "cmrrecon.classical.sigpy_baselines:sigpy_sense", "SigPy's conjugate-gradient SENSE", gpu=False),
-            Method(
-                "sigpy-l1-wavelet", "cmrrecon.classical.sigpy_baselines:sigpy_l1_wavelet", "SigPy's wavelet compressed sensing", gpu=False
-            ),
-            Method("sigpy-tv", "cmrrecon.classical.sigpy_baselines:sigpy_tv", "SigPy's total-variation compressed sensing", gpu=False),
-            Method("sigpy-jsense", "cmrrecon.classical.sigpy_baselines:sigpy_jsense", "SENSE with SigPy's JSENSE maps", gpu=False),
+            _iterative("sense", "sense:sense", "conjugate-gradient SENSE with ESPIRiT maps"),
+            _iterative("l1-wavelet", "wavelets:l1_wavelet", "compressed sensing, wavelets in space"),
+            _iterative("tv", "total_variation:tv", "compressed sensing, total variation in space"),
+            _iterative("kt-wavelet", "wavelets:kt_wavelet", "compressed sensing, wavelets in time and space"),
+            _iterative("temporal-tv", "total_variation:temporal_tv", "compressed sensing, total variation in time"),
+            _iterative("temporal-fourier", "temporal_fourier:temporal_fourier", "k-t sparse, Fourier transform in time"),
+            _iterative("llr", "low_rank:llr", "locally low rank"),
+            _iterative("low-rank-sparse", "low_rank:low_rank_sparse", "low rank plus sparse (L+S)"),
+            _sigpy("sigpy-sense", "sigpy_sense", "SigPy's conjugate-gradient SENSE"),
+            _sigpy("sigpy-l1-wavelet", "sigpy_l1_wavelet", "SigPy's wavelet compressed sensing"),
+            _sigpy("sigpy-tv", "sigpy_tv", "SigPy's total-variation compressed sensing"),
+            _sigpy("sigpy-jsense", "sigpy_jsense", "SENSE with SigPy's JSENSE maps"),
         )
     }
 )
-# The best of them by the table in the README (benchmarks/methods_semireal.py), and closest to the scanner's own image of measured
-# k-space (tests/classical/test_measured_heart.py).
-DEFAULT_METHOD = "sigpy-tv"
+DEFAULT_METHOD = "auto"

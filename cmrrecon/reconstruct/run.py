@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from cmrrecon.errors import UsageError
+from cmrrecon.reconstruct.auto import Choice
 from cmrrecon.reconstruct.methods import Method
 from cmrrecon.reconstruct.parts import Parts
 from cmrrecon.scan import Scan
@@ -38,11 +39,19 @@ def reconstruct_slices(
     parts: Parts,
     device: torch.device,
     on_slice: Callable[[], None],
+    on_choice: Callable[[int, Choice], None],
 ) -> None:
     """Reconstruct every slice that `parts` misses and store it there.
 
-    Only one series is in memory at a time. `on_slice` is called after each.
+    What a method has to choose is chosen on the middle one of all the slices of `parts`, and holds for all. Only one series is in
+    memory at a time. `on_choice` is called with that slice and the choice, `on_slice` after each slice.
     """
-    for index in parts.missing():
-        parts.save(index, method(scan.series(index).to(device), options))
+    missing = parts.missing()
+    choice = None
+    if method.candidates:
+        middle = parts.slices[len(parts.slices) // 2]
+        choice = method.choose(scan.series(middle).to(device), options)
+        on_choice(middle, choice)
+    for index in missing:
+        parts.save(index, method(scan.series(index).to(device), options, choice))
         on_slice()

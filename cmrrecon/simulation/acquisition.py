@@ -75,7 +75,11 @@ def acquire(images: Tensor, maps: Tensor, sigma: float, *seed: int) -> Tensor:
     -------
     Tensor (..., coil, y, x) complex64, on the device of the images
     """
-    kspace = fft2c(images.unsqueeze(-3) * maps)
+    return with_noise(fft2c(images.unsqueeze(-3) * maps), sigma, *seed)
+
+
+def with_noise(kspace: Tensor, sigma: float, *seed: int) -> Tensor:
+    """K-space of any shape with the noise of this seed added; see `acquire`."""
     if sigma > 0:
         noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator("noise", *seed))
         kspace = kspace + sigma * noise.to(kspace.device)

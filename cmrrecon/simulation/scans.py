@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from cmrrecon.errors import UsageError, nearest
+from cmrrecon.physics.fourier import centred
 from cmrrecon.scan import Acquisition, Scan
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 from cmrrecon.simulation.phantoms import Phantom, cine, perfusion, t1map, t2map
+from cmrrecon.simulation.radial import acquire_along, golden_angle
 
 SMALLEST_SIDE = 32  # pixels; below this the heart's wall is thinner than one
 
@@ -40,7 +42,7 @@ class Simulated:
 
     Attributes
     ----------
-    scan : Scan, fully sampled; the k-space of a slice is made when it is read, with the same noise each time
+    scan : Scan, fully sampled or radial; the k-space of a slice is made when it is read, with the same noise each time
     image : Tensor (frame, slice, y, x) complex64, noise-free; the maps have unit RSS, so its magnitude is the RSS image's
     maps : Tensor (coil, y, x) complex64
     times : Tensor (frame, slice) float32, weighting times in ms, or None
@@ -64,8 +66,9 @@ def simulate(
     x: int = 448,
     snr_db: float = 30.0,
     seed: int = 0,
+    spokes: int | None = None,
 ) -> Simulated:
-    """A fully sampled multi-coil scan of a phantom with a beating heart, and its truth.
+    """A fully sampled or radial multi-coil scan of a phantom with a beating heart, and its truth.
 
     Parameters
     ----------
@@ -74,6 +77,8 @@ def simulate(
     slices, coils, y, x : sizes; x is the readout and holds 2x oversampling
     snr_db : signal-to-noise ratio of the fully sampled, coil-combined image in dB (see `noise_sigma`); infinity for no noise
     seed : who is scanned, how the coils lie, and the noise
+    spokes : None for Cartesian k-space, else golden-angle radial with so many spokes a frame: of x samples (at least y), for images
+        of y x y pixels, see `along_spokes`
 
     Raises
     ------
@@ -90,7 +95,8 @@ def simulate(
         ("slices", slices, 1),
         ("coils", coils, 1),
         ("y", y, SMALLEST_SIDE),
-        ("x", x, SMALLEST_SIDE),
+        ("x", x, SMALLEST_SIDE if spokes is None else y),
+        ("spokes", 1 if spokes is None else spokes, 1),
         ("seed", seed, 0),
     ):
         if size < least:
@@ -98,11 +104,12 @@ def simulate(
     if math.isnan(snr_db) or snr_db == -math.inf:
         raise UsageError(f"The signal-to-noise ratio is {snr_db} dB", "It must be a number, or inf for no noise", "Give for example 30")
 
-    image, times = chosen.scene(frames, slices, y, x, seed)
-    maps = coil_maps(coils, y, x, seed)
+    columns = x if spokes is None else 2 * y
+    image, times = chosen.scene(frames, slices, y, columns, seed)
+    maps = coil_maps(coils, y, columns, seed)
     sigma = noise_sigma(image, snr_db)
     scan = Scan(
-        shape=(frames, slices, coils, y, x),
+        shape=(frames, slices, coils, y, columns),
         read_slice=partial(slice_kspace, image, maps, sigma, seed),
         mask=torch.ones((1, y, 1), dtype=torch.bool),
         acquisition=Acquisition(
@@ -114,9 +121,35 @@ def simulate(
             subject=f"P{seed + 1:03d}",
         ),
     )
-    return Simulated(scan, image, maps, times, sigma)
+    made = Simulated(scan, image, maps, times, sigma)
+    return made if spokes is None else along_spokes(made, spokes, x, seed)
+
+
+def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simulated:
+    """The same heart measured along golden-angle spokes, as many in each frame, of so many samples.
+
+    Spokes are oversampled, not the images: these lose the sides of the field of view that the body does not reach, and have the
+    square matrix y x y. Each sample has the noise of a Cartesian one.
+    """
+    frames, slices, coils, n, columns = made.scan.shape
+    image, maps = (whole[..., centred(columns, n)].contiguous() for whole in (made.image, made.maps))
+    trajectory = golden_angle(frames, spokes, samples, n)
+    scan = Scan(
+        shape=(frames, slices, coils, spokes, samples),
+        read_slice=partial(slice_along, trajectory, image, maps, made.sigma, seed),
+        mask=torch.ones((1, spokes, 1), dtype=torch.bool),
+        acquisition=replace(made.scan.acquisition, pattern="radial"),
+        trajectory=trajectory,
+        matrix=(n, n),
+    )
+    return replace(made, scan=scan, image=image, maps=maps)
 
 
 def slice_kspace(image: Tensor, maps: Tensor, sigma: float, seed: int, index: int) -> Tensor:
     """K-space (frame, coil, y, x) of one slice of the image (frame, slice, y, x), with the noise of this seed and slice."""
     return acquire(image[:, index], maps, sigma, seed, index)
+
+
+def slice_along(trajectory: Tensor, image: Tensor, maps: Tensor, sigma: float, seed: int, index: int) -> Tensor:
+    """K-space (frame, coil, spoke, sample) of one slice of the image, with the noise of this seed and slice."""
+    return acquire_along(trajectory, image[:, index], maps, sigma, seed, index)

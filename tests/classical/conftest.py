@@ -1,5 +1,6 @@
 """A small simulated cine, and the measured data that show how good a method is."""
 
+import math
 from pathlib import Path
 
 import h5py
@@ -13,16 +14,22 @@ from cmrrecon.scan import Series
 
 @pytest.fixture(scope="session")
 def cine():
-    """Makes (series, truth): a beating ring in a body, smooth coil maps, faint noise, every `step`-th line and ACS lines."""
+    """Makes (series, truth): a beating ring in a body, smooth coil maps, faint noise, every `step`-th line and ACS lines.
 
-    def make(coils=4, step=3, acs=12, frames=2, shape=(45, 56), radial=False):
+    `radial` measures samples instead of lines, `moving` other ones in each frame; `breath` is how far the body moves along y, to either
+    side, in parts of half the field of view.
+    """
+
+    def make(coils=4, step=3, acs=12, frames=2, shape=(45, 56), radial=False, moving=False, breath=0.0):
         ny, nx = shape
         y, x = torch.meshgrid(torch.linspace(-1, 1, ny), torch.linspace(-1, 1, nx), indexing="ij")
         truth = []
         for t in range(frames):
-            radius = ((y - 0.1) ** 2 + (x + 0.1) ** 2).sqrt()
-            ring = ((radius > 0.2) & (radius < 0.35 + 0.03 * t)).float()
-            truth.append((((y / 0.8) ** 2 + (x / 0.6) ** 2 < 1) * (0.6 + ring)) * torch.exp(0.5j * x))
+            beat = abs((t + 4) % 8 - 4)
+            moved = y - breath * math.sin(2 * math.pi * t / frames)
+            radius = ((moved - 0.1) ** 2 + (x + 0.1) ** 2).sqrt()
+            ring = ((radius > 0.2) & (radius < 0.35 + 0.03 * beat)).float()
+            truth.append((((moved / 0.8) ** 2 + (x / 0.6) ** 2 < 1) * (0.6 + ring)) * torch.exp(0.5j * x))
         truth = torch.stack(truth).to(torch.complex64)
         angles = 2 * torch.pi * torch.arange(coils) / coils
         maps = torch.stack(
@@ -30,8 +37,9 @@ def cine():
         ).to(torch.complex64)
         maps /= torch.linalg.vector_norm(maps, dim=0)
         noise = torch.randn((frames, coils, ny, nx), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-        mask = torch.zeros((1, ny, nx if radial else 1), dtype=torch.bool)
-        mask[:, ::step] = True
+        mask = torch.zeros((frames if moving else 1, ny, nx if radial else 1), dtype=torch.bool)
+        for t, measured in enumerate(mask):
+            measured[t % step :: step] = True
         if radial:
             mask |= torch.rand(mask.shape, generator=torch.Generator().manual_seed(1)) < 0.3
         start = ny // 2 - acs // 2

@@ -4,7 +4,7 @@ import torch
 
 from cmrrecon.classical.grappa import Interpolator, grappa
 from cmrrecon.classical.zero_filled import zero_filled
-from cmrrecon.errors import InputError, UsageError
+from cmrrecon.errors import InputError, NumericalError, UsageError
 from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
 from cmrrecon.scan import Series
@@ -77,6 +77,72 @@ def test_what_it_cannot_do_is_refused(cine):
         grappa(cine()[0], kernel=4)
     with pytest.raises(InputError, match="Only 4 calibration lines"):
         grappa(cine(step=9, acs=4)[0])
+
+
+@pytest.mark.parametrize(("coils", "shape", "frames"), [(1, (45, 56), 1), (4, (45, 56), 1), (32, (31, 27), 2), (3, (33, 16), 2)])
+def test_takes_any_number_of_coils_frames_and_pixels(cine, coils, shape, frames):
+    series, truth = cine(coils=coils, shape=shape, frames=frames, step=2)
+    images = grappa(series)
+    assert images.shape == (frames, *shape)
+    if coils > 1:
+        assert psnr(images, truth.abs()) > psnr(zero_filled(series), truth.abs()) + 5
+    else:
+        assert torch.isfinite(images).all()
+
+
+def test_silent_coil_changes_nothing(cine):
+    series, _ = cine(coils=4)
+    silent = torch.cat([series.kspace, torch.zeros_like(series.kspace[:, :1])], 1)
+    # The weight is relative to the number of neighbours, those of the silent coil included.
+    torch.testing.assert_close(grappa(Series(silent, series.mask), weight=0.01 * 5 / 4), grappa(series), atol=1e-4, rtol=0)
+
+
+def test_calibration_lines_alone_are_extended_by_the_kernel_only(cine):
+    series, _ = cine(step=45, acs=12)
+    mask = series.mask.clone()
+    mask[:, 0] = False
+    frame = series.kspace[0] * mask[0]
+    filled = Interpolator(frame[:, 16:28], kernel=5, weight=0.01)(frame, mask[0, :, 0])
+    assert filled.abs().sum((0, 2)).nonzero().flatten().tolist() == list(range(14, 30))
+    assert torch.isfinite(grappa(Series(series.kspace * mask[:, None], mask))).all()
+
+
+def test_frame_without_signal_stays_zero(cine):
+    series, _ = cine(frames=3)
+    series.kspace[1] = 0
+    images = grappa(series)
+    assert (images[1] == 0).all()
+    assert torch.isfinite(images).all()
+
+
+def test_unusable_calibration_lines_are_refused(cine):
+    series, _ = cine()
+    y = slice(16, 28)
+    for value, words in ((0, "only zeros"), (complex("nan"), "NaN or infinity")):
+        broken = series.kspace.clone()
+        broken[:, :, y] = value
+        with pytest.raises(InputError, match=words):
+            grappa(Series(broken, series.mask))
+
+
+def test_undetermined_weights_are_refused(cine):
+    series, _ = cine()
+    series.kspace[:, 2] = 0
+    with pytest.raises(NumericalError, match="larger weight"):
+        grappa(series, weight=0)
+    assert torch.isfinite(grappa(series)).all()
+
+
+def test_weights_minimise_the_documented_functional():
+    block = torch.randn((2, 9, 12), dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    rows, columns = (1, 4), range(1, 5)
+    found = Interpolator(block, kernel=5, weight=0.01).weights(rows, columns)
+    patches = block.unfold(1, 5, 1).unfold(2, 5, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)  # (place, coil, row, column)
+    sources = patches[:, :, rows][..., columns].permute(0, 3, 2, 1).flatten(1)
+    normal = sources.mH @ sources
+    tikhonov = 0.01 * torch.linalg.matrix_norm(normal) / len(normal)
+    expected = torch.linalg.solve(normal + tikhonov * torch.eye(len(normal), dtype=normal.dtype), sources.mH @ patches[:, :, 2, 2])
+    torch.testing.assert_close(found.flatten(0, 1), expected, atol=1e-12, rtol=1e-10)
 
 
 @pytest.mark.parametrize("step", [2, 3, 4])

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cmrrecon.errors import InputError, UsageError
-from cmrrecon.physics.coils import compress, noise_covariance, noise_level, prewhiten, rss
+from cmrrecon.physics.coils import compress, noise_covariance, noise_level, prewhiten, rss, virtual_coils
 from cmrrecon.physics.fourier import fft2c
 
 
@@ -29,7 +29,30 @@ def test_rss_is_the_root_of_the_sum_of_squares():
     torch.testing.assert_close(rss(images, dim=0), images.abs().square().sum(0).sqrt())
 
 
-@pytest.mark.parametrize("scale", [1e-18, 1.0, 1e18])
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_virtual_coils_are_the_leading_singular_vectors_of_all_samples(count):
+    strength = 2.0 ** torch.arange(7)
+    mixing = torch.linalg.qr(cnormal(7, 7, seed=2))[0]
+    samples = [mixing @ (strength[:, None] * cnormal(7, 20 * (i + 1), seed=i)) for i in range(3)]
+    samples[1] = samples[1].reshape(7, 5, 8)
+    matrix = virtual_coils(iter(samples), count)
+    assert matrix.dtype == torch.complex64
+    torch.testing.assert_close(matrix @ matrix.mH, torch.eye(count, dtype=torch.complex64), atol=1e-5, rtol=0)
+    expected = torch.linalg.svd(torch.cat([part.flatten(1) for part in samples], 1), full_matrices=False)[0][:, :count]
+    # Each up to its phase.
+    torch.testing.assert_close((matrix @ expected).abs(), torch.eye(count), atol=1e-3, rtol=0)
+
+
+def test_virtual_coils_of_silent_coils_leave_these_out():
+    samples = cnormal(6, 50)
+    samples[[1, 4]] = 0
+    matrix = virtual_coils([samples], 5)
+    torch.testing.assert_close(matrix @ matrix.mH, torch.eye(5, dtype=torch.complex64), atol=1e-5, rtol=0)
+    assert matrix[:4, [1, 4]].abs().max() < 1e-5
+    assert (matrix[4] @ samples).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1.0, 1e15])
 def test_compression_keeps_energy_and_orders_it(scale):
     kspace = cnormal(2, 6, 8, 9) * torch.arange(1, 7)[:, None, None] * scale
     compressed, matrix = compress(kspace, 6)
@@ -37,6 +60,7 @@ def test_compression_keeps_energy_and_orders_it(scale):
     torch.testing.assert_close(matrix @ matrix.mH, torch.eye(6, dtype=torch.complex64), atol=1e-5, rtol=0)
     energy = (compressed / scale).abs().square().sum((0, 2, 3))
     assert (energy.diff() < 0).all()
+    torch.testing.assert_close((matrix @ compress(kspace / scale, 6)[1].mH).abs(), torch.eye(6), atol=1e-4, rtol=0)
 
 
 def test_compression_of_three_sources_to_three_coils_is_lossless():

@@ -41,7 +41,7 @@ def test_only_missing_slices_are_read(tmp_path):
     parts = Parts(tmp_path / "out.h5", "a" * 64, [0, 1, 2])
     parts.save(1, torch.zeros(1, 32, 24))
     done = []
-    reconstruct_slices(scan, METHODS["zero-filled"], {}, parts, torch.device("cpu"), lambda: done.append(None))
+    reconstruct_slices(scan, METHODS["zero-filled"], {}, parts, torch.device("cpu"), lambda: done.append(None), lambda index, choice: None)
     assert read == [0, 2]
     assert len(done) == 2
     assert not parts[1].any()

@@ -1,0 +1,74 @@
+"""Low-rank reconstruction: locally low rank, and low rank plus sparse."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from cmrrecon.classical.problem import Problem
+from cmrrecon.classical.shrinkage import BlockShrinkage, singular_value_threshold, temporal_fourier_shrinkage
+from cmrrecon.classical.solvers import Monitor, Solution, fista, never
+from cmrrecon.classical.wavelets import single_frame
+
+# Side of a block in pixels.
+BLOCK = 8
+# Threshold of the singular values of all frames over that of one temporal frequency, for an image of one pixel.
+LOW_RANK_SHARE = 1.0
+
+
+def llr(problem: Problem, *, weight: float = 0.03, iterations: int = 40, monitor: Monitor = never) -> Solution:
+    """Locally low rank: min 1/2 ||A x - y||^2 + weight sum_b ||x_b||_* by FISTA.
+
+    x_b are blocks of 8 x 8 pixels as matrices (frame, pixel), on a grid that is shifted at random in each step. A single frame has
+    no rank to lower: see `single_frame`.
+
+    Parameters
+    ----------
+    problem : of a normalised series
+    weight : of the nuclear norms
+    iterations : FISTA steps
+    monitor : see `solvers.Monitor`
+
+    Trzasko and Manduca, Proc ISMRM 2011;19:4371; Zhang et al., Magn Reson Med 2015;73:655.
+    """
+    if len(problem.rhs) == 1:
+        return single_frame(problem, weight, iterations, monitor)
+    return fista(problem.A.N, problem.rhs, BlockShrinkage(weight, BLOCK), problem.start, iterations, monitor=monitor)
+
+
+def low_rank_sparse(problem: Problem, *, weight: float = 0.01, iterations: int = 40, monitor: Monitor = never) -> Solution:
+    """Low rank plus sparse: x = L + S, min 1/2 ||A (L + S) - y||^2 + w_L ||L||_* + weight ||F_t S||_1 by FISTA.
+
+    L is a matrix (frame, pixel) of the whole image, F_t S its temporal frequencies except zero; w_L is the weight times the square
+    root of the number of pixels times a fixed share. A single frame has no rank to lower: see `single_frame`.
+
+    Parameters
+    ----------
+    problem : of a normalised series
+    weight : of the sparse part
+    iterations : FISTA steps
+    monitor : see `solvers.Monitor`; sees the sum of both parts
+
+    Otazo et al., Magn Reson Med 2015;73:1125.
+    """
+    if len(problem.rhs) == 1:
+        return single_frame(problem, weight, iterations, monitor)
+    rank_weight = LOW_RANK_SHARE * weight * math.sqrt(problem.rhs[0].numel())
+    # Both parts over sqrt(2), so that the operator of the pair has norm one again.
+    half = math.sqrt(0.5)
+
+    def total(parts: Tensor) -> Tensor:
+        return (parts[0] + parts[1]).mul_(half)
+
+    def normal(parts: Tensor) -> Tensor:
+        return torch.stack([problem.A.N(total(parts)).mul_(half)] * 2)
+
+    def prox(parts: Tensor) -> Tensor:
+        low, sparse = parts
+        low = singular_value_threshold(low.flatten(1), rank_weight * half).reshape(low.shape)
+        return torch.stack([low, temporal_fourier_shrinkage(sparse, weight * half)])
+
+    start = torch.stack([problem.start / half, torch.zeros_like(problem.start)])
+    rhs = torch.stack([problem.rhs * half] * 2)
+    found = fista(normal, rhs, prox, start, iterations, monitor=lambda step, parts: monitor(step, total(parts)))
+    return Solution(total(found.x), found.residuals)

@@ -1,0 +1,101 @@
+"""What every iterative method minimises: the least-squares term of a series, with few virtual coils, on the columns that matter."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cmrrecon.errors import NumericalError
+from cmrrecon.physics.coils import virtual_coils
+from cmrrecon.physics.encoding import Encoding, y_fastest
+from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.physics.noncartesian import NonCartesianEncoding, average_images, calibration, density
+from cmrrecon.physics.sensitivity import calibration_block, maps_from
+from cmrrecon.scan import Series, time_average
+
+
+@dataclass(frozen=True)
+class Coils:
+    """The coil maps of a series.
+
+    Attributes
+    ----------
+    maps : Tensor (virtual coil, y, x), unit root-sum-of-squares or zero
+    measured : Tensor (coil, y, x): what combines the measured coils as `maps` combine the virtual ones, so that k-space need
+        not be compressed itself
+    columns : the columns of x where any coil sees anything
+    """
+
+    maps: Tensor
+    measured: Tensor
+    columns: slice
+
+    @staticmethod
+    def of(series: Series, virtual: int | None = None) -> "Coils":
+        """Maps of a series by ESPIRiT from its own calibration data, with `virtual` coils at most; None: see `virtual_coils`.
+
+        Raises
+        ------
+        InputError : too little calibration data
+        NumericalError : the maps are zero everywhere
+        """
+        if series.trajectory is not None and series.matrix is not None:
+            shape = series.matrix
+            block = calibration(series.kspace, series.trajectory, series.mask, shape)
+        else:
+            shape = (series.kspace.shape[2], series.kspace.shape[3])
+            block = calibration_block(series.kspace, series.mask)
+        matrix = virtual_coils([block], virtual and min(virtual, len(block)))
+        maps = maps_from(torch.einsum("vc,cyx->vyx", matrix, block), shape)
+        seen = maps.abs().amax((0, 1)).nonzero().flatten()
+        if not len(seen):
+            raise NumericalError(
+                "The coil maps are zero everywhere",
+                "The calibration lines must hold signal that the coils tell from noise",
+                "Check the scan, or use the method zero-filled, which needs no maps",
+            )
+        columns = slice(int(seen[0]), int(seen[-1]) + 1) if series.trajectory is None else slice(None)
+        return Coils(maps, torch.einsum("vc,vyx->cyx", matrix.conj(), maps), columns)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """1/2 ||A x - y||^2 of a normalised series; samples along a trajectory are weighted by their density.
+
+    Attributes
+    ----------
+    A : the encoding
+    rhs : Tensor (frame, y, x'), A.H of the measured k-space; x' are the columns of x where the coils see anything
+    start : Tensor (frame, y, x'), in every frame the coil-combined image of the time-averaged k-space
+    shape : (frame, y, x) of the whole images
+    columns : where x' lies in x
+    """
+
+    A: Encoding | NonCartesianEncoding
+    rhs: Tensor
+    start: Tensor
+    shape: tuple[int, int, int]
+    columns: slice
+
+    @staticmethod
+    def of(series: Series, coils: Coils) -> "Problem":
+        """The problem of a series with the maps of its coils; samples outside the series' mask are ignored."""
+        kspace, mask = series.kspace, series.mask
+        A: Encoding | NonCartesianEncoding
+        if series.trajectory is not None and series.matrix is not None:
+            weights = density(series.trajectory, mask, series.matrix)
+            A = NonCartesianEncoding(coils.maps, series.trajectory, mask, weights)
+            rhs = NonCartesianEncoding(coils.measured, series.trajectory, mask, weights).H(kspace)
+            average = average_images(kspace, series.trajectory, mask, series.matrix)
+        else:
+            A = Encoding(coils.maps, mask, coils.columns)
+            rhs = Encoding(coils.measured, mask, coils.columns).H(kspace)
+            average = ifft2c(time_average(kspace, mask))
+        start = (coils.measured.conj() * average).sum(0)[:, coils.columns]
+        return Problem(A, rhs, y_fastest(start.expand_as(rhs)), (len(kspace), *start.shape[:1], coils.maps.shape[2]), coils.columns)
+
+    def whole(self, x: Tensor) -> Tensor:
+        """Images (frame, y, x), zero where the coils see nothing, of a solution (frame, y, x')."""
+        images = x.new_zeros(self.shape)
+        images[..., self.columns] = x
+        return images

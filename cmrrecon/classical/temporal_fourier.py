@@ -1,0 +1,31 @@
+"""Compressed sensing with the Fourier transform over time."""
+
+from torch import Tensor
+
+from cmrrecon.classical.problem import Problem
+from cmrrecon.classical.shrinkage import temporal_fourier_shrinkage
+from cmrrecon.classical.solvers import Monitor, Solution, fista, never
+from cmrrecon.classical.wavelets import single_frame
+
+
+def temporal_fourier(problem: Problem, *, weight: float = 0.01, iterations: int = 30, monitor: Monitor = never) -> Solution:
+    """k-t sparse: min 1/2 ||A x - y||^2 + weight ||F_t x||_1 by FISTA, where F_t are all temporal frequencies but zero.
+
+    A single frame has no time: see `single_frame`.
+
+    Parameters
+    ----------
+    problem : of a normalised series
+    weight : of the l1-norm
+    iterations : FISTA steps
+    monitor : see `solvers.Monitor`
+
+    Lustig et al., Proc ISMRM 2006;14:2420; Jung et al., Magn Reson Med 2009;61:103.
+    """
+    if len(problem.rhs) == 1:
+        return single_frame(problem, weight, iterations, monitor)
+
+    def prox(v: Tensor) -> Tensor:
+        return temporal_fourier_shrinkage(v, weight)
+
+    return fista(problem.A.N, problem.rhs, prox, problem.start, iterations, monitor=monitor)

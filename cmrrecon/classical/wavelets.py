@@ -1,0 +1,61 @@
+"""Compressed sensing with wavelets: of each frame alone, and of space and time together."""
+
+from torch import Tensor
+
+from cmrrecon.classical.problem import Problem
+from cmrrecon.classical.shrinkage import HaarShrinkage
+from cmrrecon.classical.solvers import Monitor, Solution, fista, never
+
+SPACE_LEVELS = 4
+TIME_LEVELS = 3
+# Weight of spatial over that of temporal details.
+SPACE_SHARE = 0.05
+
+
+def l1_wavelet(problem: Problem, *, weight: float = 0.002, iterations: int = 40, monitor: Monitor = never) -> Solution:
+    """Spatial wavelets: min 1/2 ||A x - y||^2 + weight ||W x||_1, frame by frame, by FISTA.
+
+    W are the details of the two-dimensional Haar transform, averaged over its shifts (see `HaarShrinkage`).
+
+    Parameters
+    ----------
+    problem : of a normalised series
+    weight : of the l1-norm
+    iterations : FISTA steps
+    monitor : see `solvers.Monitor`
+
+    Lustig et al., Magn Reson Med 2007;58:1182.
+    """
+    prox = HaarShrinkage((1, 2), weight, SPACE_LEVELS)
+    return fista(problem.A.N, problem.rhs, prox, problem.start, iterations, monitor=monitor)
+
+
+def kt_wavelet(problem: Problem, *, weight: float = 0.01, iterations: int = 40, monitor: Monitor = never) -> Solution:
+    """Wavelets in time and in space: min 1/2 ||A x - y||^2 + weight ||W_t x||_1 + 0.05 weight ||W_yx x||_1, by FISTA.
+
+    W_t are the details of the Haar transform over time, W_yx those over space, both averaged over their shifts (see
+    `HaarShrinkage`) and shrunk one after the other. A single frame has no time: only W_yx is left.
+
+    Parameters
+    ----------
+    problem : of a normalised series
+    weight : of the temporal l1-norm
+    iterations : FISTA steps
+    monitor : see `solvers.Monitor`
+
+    Sparsity in time and space together: Lustig et al., Proc ISMRM 2006;14:2420 (k-t SPARSE, with Fourier in time).
+    """
+    if len(problem.rhs) == 1:
+        return single_frame(problem, weight, iterations, monitor)
+    over_time = HaarShrinkage((0,), weight, TIME_LEVELS)
+    over_space = HaarShrinkage((1, 2), SPACE_SHARE * weight, SPACE_LEVELS)
+
+    def prox(v: Tensor) -> Tensor:
+        return over_space(over_time(v))
+
+    return fista(problem.A.N, problem.rhs, prox, problem.start, iterations, monitor=monitor)
+
+
+def single_frame(problem: Problem, weight: float, iterations: int, monitor: Monitor) -> Solution:
+    """What dynamic methods do with a single frame: `l1_wavelet` with the weight that spatial wavelets have in `kt_wavelet`."""
+    return l1_wavelet(problem, weight=SPACE_SHARE * weight, iterations=iterations, monitor=monitor)

@@ -1,0 +1,127 @@
+"""Variable-length data in HDF5 files, found without HDF5's own code for its heap, which damage can make search for ever.
+
+A row holds a reference to each piece: its length, and where it lies, the address of a collection and an index in it. A collection
+is a header and objects one after the other, each with its index and size (HDF5 file format specification, III.E).
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
+SIZES = (8, 8)  # bytes of an address and of a length in the file
+COLLECTION = struct.Struct("<4sB3xQ")  # signature, version, size with this header
+OBJECT = struct.Struct("<HH4xQ")  # index, references, size without this header
+
+
+def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
+    """The rows (n,) of a one-dimensional (or scalar) h5py dataset as they lie in the file, with a `REFERENCE` for what has no fixed length.
+
+    Parameters
+    ----------
+    dataset : the h5py dataset
+    handle : the same file, opened for reading bytes
+
+    Raises
+    ------
+    ValueError : it is stored in a way that is not usual for such data, or rows are missing
+    """
+    plist, dtype, count = dataset.id.get_create_plist(), _stored_dtype(dataset.id.get_type()), int(np.prod(dataset.shape))
+    if dataset.file.id.get_create_plist().get_sizes() != SIZES or plist.get_nfilters() or plist.get_external_count() or dataset.ndim > 1:
+        raise ValueError("rows are packed or lie elsewhere")
+    if dataset.chunks is None:
+        offset = dataset.id.get_offset()
+        if offset is None:
+            raise ValueError("rows are missing")
+        handle.seek(offset)
+        raw = handle.read(count * dtype.itemsize)
+    else:
+        (length,) = dataset.chunks
+        if dataset.id.get_num_chunks() < -(-count // length):
+            raise ValueError("rows are missing")
+        raw = b"".join(dataset.id.read_direct_chunk((first,))[1] for first in range(0, count, length))
+    return np.frombuffer(raw, dtype, count)
+
+
+def _stored_dtype(kind: Any) -> np.dtype[Any]:
+    """The NumPy type of what an HDF5 type is in the file."""
+    if isinstance(kind, h5py.h5t.TypeVlenID) or (isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()):
+        return REFERENCE
+    if isinstance(kind, h5py.h5t.TypeCompoundID):
+        members = range(kind.get_nmembers())
+        return np.dtype(
+            {
+                "names": [kind.get_member_name(i).decode() for i in members],
+                "formats": [_stored_dtype(kind.get_member_type(i)) for i in members],
+                "offsets": [kind.get_member_offset(i) for i in members],
+                "itemsize": kind.get_size(),
+            }
+        )
+    dtype: np.dtype[Any] = kind.dtype
+    if dtype.hasobject:
+        raise ValueError("rows hold what is not data")
+    return dtype
+
+
+@dataclass
+class Heap:
+    """The pieces of variable length in a file.
+
+    Parameters
+    ----------
+    handle : the file, opened for reading bytes
+    base : where its HDF5 part begins
+    """
+
+    handle: IO[bytes]
+    base: int
+    _found: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    _searched: int = 0
+
+    def read(self, reference: Any, itemsize: int) -> bytes:
+        """The bytes of a piece of items of this size; none for an empty one.
+
+        Raises
+        ------
+        ValueError : the reference or the heap is damaged
+        """
+        length, address, index = (int(reference[name]) for name in ("length", "address", "index"))
+        if not length:
+            return b""
+        if address not in self._found:
+            self._found[address] = self._collection(address)
+        offset, size = self._found[address].get(index, (0, 0))
+        if size != length * itemsize:
+            raise ValueError("a piece of variable length is not where it should be")
+        return self._take(offset, size)
+
+    def _collection(self, address: int) -> dict[int, tuple[int, int]]:
+        """Where the objects of a collection lie: index -> offset and size."""
+        end = self.handle.seek(0, 2)
+        start = self.base + address
+        signature, version, size = COLLECTION.unpack(self._take(start, COLLECTION.size))
+        # Collections do not overlap, so all together are no longer than the file.
+        self._searched += size
+        if signature != b"GCOL" or version != 1 or start + size > end or self._searched > end:
+            raise ValueError("a collection of the heap is damaged")
+        objects: dict[int, tuple[int, int]] = {}
+        offset = start + COLLECTION.size
+        while offset + OBJECT.size <= start + size:
+            index, _, length = OBJECT.unpack(self._take(offset, OBJECT.size))
+            offset += OBJECT.size
+            if index == 0 or offset + length > start + size:
+                break
+            objects[index] = (offset, length)
+            offset += -(-length // 8) * 8
+        return objects
+
+    def _take(self, offset: int, size: int) -> bytes:
+        self.handle.seek(offset)
+        data = self.handle.read(size)
+        if len(data) != size:
+            raise ValueError("the file ends too early")
+        return data

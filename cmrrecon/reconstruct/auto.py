@@ -1,0 +1,191 @@
+"""No knobs: the weight, the iterations and the method are chosen per scan, by predicting measured samples that were hidden."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.solvers import Solution
+from cmrrecon.reconstruct.holdout import HeldOut, hide
+from cmrrecon.scan import Series
+
+# A function of a problem with the options `weight`, `iterations` and `monitor`.
+Solver = Callable[..., Solution]
+AUTO = "auto"
+
+# Steps between two looks at the prediction, the most steps that are tried, and looks without improvement after which a trial ends.
+LOOK_EVERY = 5
+MOST_STEPS = 100
+PATIENCE = 3
+# Neighbouring weights of the search, and the most of them for one method.
+WEIGHT_RATIO = 2.5
+MOST_WEIGHTS = 5
+# A smaller error must be smaller by this part to count.
+MARGIN = 0.05
+# How many methods have their weight searched after all were tried with their default.
+FINALISTS = 2
+# Line masks: the part of the columns that trials reconstruct. Columns are independent in the data, so a trial is the same problem, smaller.
+COLUMNS_SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One try: with which settings, and how well the hidden samples were predicted (`HeldOut`; less is better)."""
+
+    method: str
+    weight: float
+    iterations: int
+    error: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen and why.
+
+    Attributes
+    ----------
+    method, weight, iterations : what to reconstruct with
+    trials : what was tried, in order; empty if nothing could be hidden or all was given
+    hidden : what the trials had to predict, or why there were none
+    """
+
+    method: str
+    weight: float
+    iterations: int
+    trials: tuple[Trial, ...]
+    hidden: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def choose(series: Series, solvers: Mapping[str, Solver], settings: Mapping[str, Any]) -> Choice:
+    """The best solver and its settings for a normalised series.
+
+    Parameters
+    ----------
+    series : normalised
+    solvers : by name; the first is taken if nothing can be hidden, and wins ties
+    settings : `weight`, `iterations` and `coils` (the number of virtual coils), each a number or "auto"
+
+    A trial hides samples (`hide`), reconstructs the rest and looks at the prediction every `LOOK_EVERY` steps. All solvers
+    are tried with their default weight; the weights of the two best are then searched uphill in steps of `WEIGHT_RATIO`. With too
+    little to hide the first solver runs with its own defaults; a fully sampled series needs no regularisation, its weight is 0.
+    """
+    first = next(iter(solvers))
+    if len(solvers) == 1 and AUTO not in (settings["weight"], settings["iterations"]):
+        return Choice(first, settings["weight"], settings["iterations"], (), "nothing: all settings were given")
+    if bool(series.mask.all()) and series.trajectory is None:
+        weight, iterations = fixed(solvers[first], {"weight": 0.0, **{key: v for key, v in settings.items() if v != AUTO}})
+        return Choice(first, weight, iterations, (), "nothing: fully sampled, no regularisation is needed")
+    hidden = hide(series)
+    if hidden is None:
+        weight, iterations = fixed(solvers[first], settings)
+        return Choice(first, weight, iterations, (), "nothing: too little was measured outside the calibration region, so defaults")
+    bench = Bench(series, hidden, coils_of(series, settings))
+    for name, solver in solvers.items():
+        bench.run(name, solver, fixed(solver, settings)[0], settings["iterations"])
+    if settings["weight"] == AUTO:
+        for trial in sorted(bench.trials, key=lambda trial: trial.error)[:FINALISTS]:
+            bench.search(trial, solvers[trial.method], settings["iterations"])
+    best = bench.best()
+    return Choice(best.method, best.weight, best.iterations, tuple(bench.trials), describe(hidden, series))
+
+
+def coils_of(series: Series, settings: Mapping[str, Any]) -> Coils:
+    """The maps of a series, with as many virtual coils as the settings say."""
+    return Coils.of(series, None if settings["coils"] == AUTO else settings["coils"])
+
+
+def solve(series: Series, solver: Solver, choice: Choice, settings: Mapping[str, Any]) -> Tensor:
+    """Images (frame, y, x) of a normalised series with what was chosen."""
+    problem = Problem.of(series, coils_of(series, settings))
+    return problem.whole(solver(problem, weight=choice.weight, iterations=choice.iterations).x)
+
+
+def fixed(solver: Solver, settings: Mapping[str, Any]) -> tuple[float, int]:
+    """Weight and iterations: as given, else the solver's defaults."""
+    parameters = inspect.signature(solver).parameters
+    weight, iterations = (parameters[key].default if settings.get(key, AUTO) == AUTO else settings[key] for key in ("weight", "iterations"))
+    return weight, iterations
+
+
+def describe(hidden: Tensor, series: Series) -> str:
+    """What was hidden, in words."""
+    frames = len(series.kspace) // len(hidden)
+    if hidden.shape[2] > 1:
+        return f"{frames * int(hidden.sum())} samples in patches"
+    return f"{frames * int(hidden.sum())} {'lines' if series.trajectory is None else 'spokes'}"
+
+
+class Bench:
+    """Tries solvers on a series without its hidden samples."""
+
+    def __init__(self, series: Series, hidden: Tensor, known: Coils) -> None:
+        if hidden.shape[2] == 1 and series.trajectory is None:
+            known = replace(known, columns=liveliest(Problem.of(series, known)))
+        self.problem = Problem.of(replace(series, mask=series.mask & ~hidden), known)
+        self.held_out = HeldOut(series, hidden, known)
+        self.trials: list[Trial] = []
+
+    def run(self, name: str, solver: Solver, weight: float, iterations: int | str) -> Trial:
+        """One trial; if the iterations are not given, the best number of them is part of the result."""
+        looks: list[tuple[float, int]] = []
+
+        def look(step: int, x: Tensor) -> bool:
+            if step % LOOK_EVERY == 0 or step == iterations:
+                looks.append((self.held_out(x), step))
+            recent = len(looks) - looks.index(min(looks)) if looks else 0
+            return iterations == AUTO and recent > PATIENCE
+
+        steps = MOST_STEPS if isinstance(iterations, str) else iterations
+        solution = solver(self.problem, weight=weight, iterations=steps, monitor=look)
+        if not looks:  # solved before the first look
+            looks.append((self.held_out(solution.x), max(1, len(solution.residuals))))
+        error, step = min(looks) if iterations == AUTO else looks[-1]
+        trial = Trial(name, weight, step, error if math.isfinite(error) else math.inf)
+        self.trials.append(trial)
+        return trial
+
+    def best(self) -> Trial:
+        """The first trial that no other clearly betters."""
+        best = self.trials[0]
+        for trial in self.trials:
+            best = trial if clearly_better(trial, best) else best
+        return best
+
+    def search(self, start: Trial, solver: Solver, iterations: int | str) -> None:
+        """Better weights, uphill from a trial: first larger ones, then smaller ones if that did not help."""
+        best, tries = start, 1
+        for ratio in (WEIGHT_RATIO, 1 / WEIGHT_RATIO):
+            while tries < MOST_WEIGHTS:
+                tries += 1
+                trial = self.run(start.method, solver, float(f"{best.weight * ratio:.2g}"), iterations)
+                if not clearly_better(trial, best):
+                    break
+                best = trial
+            if best is not start:
+                break
+
+
+def clearly_better(trial: Trial, other: Trial) -> bool:
+    """Whether the difference is more than chance in what was hidden."""
+    return trial.error < (1 - MARGIN) * other.error
+
+
+def liveliest(problem: Problem) -> slice:
+    """The columns, a third of those where the coils see anything, with the most change over time; the central ones of a single frame."""
+    x = problem.rhs
+    width = max(1, math.ceil(COLUMNS_SHARE * x.shape[2]))
+    if len(x) == 1:
+        first = (x.shape[2] - width) // 2
+    else:
+        change = (x - x.mean(0)).abs().square().sum((0, 1))
+        first = int(change.unfold(0, width, 1).sum(1).argmax())
+    first += problem.columns.start
+    return slice(first, first + width)

@@ -1,0 +1,107 @@
+"""Judging a reconstruction by measured samples that it was not given."""
+
+import itertools
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.solvers import frame_dot
+from cmrrecon.physics.fourier import ifftc
+from cmrrecon.physics.noncartesian import density
+from cmrrecon.physics.sensitivity import calibration_region
+from cmrrecon.scan import Series
+
+# The part that is hidden of what was measured outside the calibration region, and the fewest lines of a series.
+SHARE = 0.1
+FEWEST_LINES = 4
+# Side of the patches that are hidden where no whole lines were measured.
+PATCH = 3
+
+
+def hide(series: Series) -> Tensor | None:
+    """What of a series' mask is hidden to be predicted, (frame|1, y, x|1) bool; None if there is too little to hide.
+
+    Of line masks (and of spokes) whole lines outside the calibration region, a tenth and at least four in the series; of masks that
+    change along the readout the samples in square patches outside it. Every distance from the centre of k-space has its
+    share. What all frames measured alike is hidden in all of them: other frames must not give it away.
+    """
+    mask = series.mask
+    frames = len(series.kspace)
+    moving = len(mask) > 1 or (series.trajectory is not None and len(series.trajectory) > 1)
+    if moving:
+        mask = mask.expand(frames, -1, -1)
+    free = mask.clone()
+    if series.trajectory is None:
+        y, x = calibration_region(series.mask)
+        free[:, y, x] = False
+    if free.shape[2] == 1:
+        chosen = spread(free[..., 0], -(-FEWEST_LINES // (1 if moving else frames)))
+        return None if chosen is None else chosen[..., None]
+    tiles = torch.nn.functional.max_pool2d(free.float(), PATCH, ceil_mode=True) > 0
+    chosen = spread(tiles, FEWEST_LINES)
+    if chosen is None:
+        return None
+    patches = chosen.repeat_interleave(PATCH, 1).repeat_interleave(PATCH, 2)[:, : free.shape[1], : free.shape[2]]
+    return patches & free
+
+
+def spread(units: Tensor, fewest: int) -> Tensor | None:
+    """A share of the True entries of (frame, ...), at least `fewest`, of all distances from the centre; None unless most stay."""
+    places = units.nonzero()
+    count = max(fewest, round(SHARE * len(places)))
+    if len(places) < 2 * count:
+        return None
+    centre = torch.tensor([n // 2 for n in units.shape[1:]], device=units.device)
+    generator = torch.Generator().manual_seed(0)
+    shuffled = places[torch.randperm(len(places), generator=generator).to(units.device)]
+    ranked = shuffled[(shuffled[:, 1:] - centre).square().sum(1).argsort(stable=True)]
+    # One of each class of distance.
+    edges = [round(i * len(places) / count) for i in range(count + 1)]
+    picks = [int(torch.randint(first, end, (), generator=generator)) for first, end in itertools.pairwise(edges)]
+    chosen = torch.zeros_like(units)
+    chosen[tuple(ranked[picks].T)] = True
+    return chosen
+
+
+class HeldOut:
+    """The squared error with which images predict hidden samples, over the energy of those samples.
+
+    ||A_h x - y_h||^2 = <x, A_h^H A_h x> - 2 Re <x, A_h^H y_h> + ||y_h||^2: the hidden k-space is needed only once.
+
+    Parameters
+    ----------
+    series : normalised, with the hidden samples
+    hidden : see `hide`
+    coils : the maps and columns of the images
+    """
+
+    def __init__(self, series: Series, hidden: Tensor, coils: Coils) -> None:
+        self.series = replace(series, mask=hidden)
+        self.problem = Problem.of(self.series, coils)
+        self.energy = measured_energy(self.series, coils.columns)
+
+    def __call__(self, x: Tensor) -> float:
+        """The error of images (frame, y, x'): 0 predicts all, 1 as much as an empty image does."""
+        explained = frame_dot(x, 2 * self.problem.rhs - self.problem.A.N(x)).double().sum()
+        return 1 - float(explained) / self.energy
+
+
+def measured_energy(series: Series, columns: slice) -> float:
+    """Sum of squared magnitudes of the measured samples; of whole lines only what comes from these columns of x."""
+    total = 0.0
+    weights = None
+    if series.trajectory is not None and series.matrix is not None:
+        weights = density(series.trajectory, series.mask, series.matrix)
+    for t, frame in enumerate(series.kspace):
+        mask = series.mask[t % len(series.mask)]
+        if not bool(mask.any()):
+            continue
+        samples = frame[:, mask[:, 0]] if mask.shape[1] == 1 else frame * mask
+        if weights is not None:
+            samples = samples * weights[t % len(weights)][mask[:, 0]].sqrt()
+        elif mask.shape[1] == 1:
+            samples = ifftc(samples, -1)[..., columns]
+        total += float(samples.abs().square().double().sum())
+    return total

@@ -1,0 +1,157 @@
+import pytest
+import torch
+
+from cmrrecon.classical.low_rank import llr
+from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.sense import sense
+from cmrrecon.classical.total_variation import temporal_tv
+from cmrrecon.errors import InputError, NumericalError
+from cmrrecon.physics.coils import apply_matrix, rss, virtual_coils
+from cmrrecon.physics.encoding import Encoding
+from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.physics.sensitivity import calibration_block
+from cmrrecon.sampling.make import make_mask
+from cmrrecon.scan import Series
+from cmrrecon.simulation import simulate
+
+
+def psnr(image, reference):
+    return float(10 * torch.log10(reference.abs().max() ** 2 / (image.abs() - reference.abs()).square().mean()))
+
+
+def relative(a, b):
+    return float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
+
+
+@pytest.fixture(
+    params=[(False, False), (True, False), (False, True), (True, True)], ids=["lines", "samples", "moving lines", "moving samples"]
+)
+def series(request, cine):
+    radial, moving = request.param
+    return cine(coils=10, frames=3, radial=radial, moving=moving, shape=(46, 57))[0]
+
+
+@pytest.mark.parametrize("virtual", [1, 4, 10, 32])
+def test_coils_are_of_unit_rss_on_the_columns_where_any_sees(series, virtual):
+    coils = Coils.of(series, virtual)
+    assert coils.maps.shape == (min(virtual, 10), 46, 57)
+    assert coils.measured.shape == (10, 46, 57)
+    for maps in (coils.maps, coils.measured):
+        size = rss(maps)
+        torch.testing.assert_close(size, (size > 0).float())
+    seen = coils.maps.abs().amax((0, 1)) > 0
+    assert seen[coils.columns][[0, -1]].all()
+    assert not seen[: coils.columns.start].any()
+    assert not seen[coils.columns.stop :].any()
+    assert coils.columns.stop - coils.columns.start < 57 or virtual == 1
+
+
+def test_folded_compression_equals_compressing_kspace(series):
+    coils = Coils.of(series, virtual=6)
+    problem = Problem.of(series, coils)
+    matrix = virtual_coils([calibration_block(series.kspace, series.mask)], 6)
+    torch.testing.assert_close(matrix @ matrix.mH, torch.eye(6, dtype=torch.complex64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.einsum("vc,cyx->vyx", matrix, coils.measured), coils.maps, atol=1e-5, rtol=0)
+    virtual = Encoding(coils.maps, series.mask)
+    rhs = virtual.H(apply_matrix(matrix, series.kspace))
+    assert relative(problem.whole(problem.rhs), rhs) < 1e-5
+    images = torch.randn(problem.rhs.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    kspace = apply_matrix(matrix, Encoding(coils.measured, series.mask)(problem.whole(images)))
+    assert relative(problem.whole(problem.A.N(images)), virtual.H(kspace)) < 1e-5
+
+
+def test_start_is_the_combined_time_average_and_the_rhs_of_a_single_frame(series):
+    coils = Coils.of(series, virtual=8)
+    problem = Problem.of(series, coils)
+    assert problem.start.shape == problem.rhs.shape == (3, 46, coils.columns.stop - coils.columns.start)
+    assert torch.equal(problem.start[0], problem.start[2])
+    if len(series.mask) == 1:
+        assert relative(problem.start[0], problem.rhs.mean(0)) < 1e-5
+    single = Problem.of(Series(series.kspace[:1], series.mask[:1]), coils)
+    assert relative(single.start, single.rhs) < 1e-5
+
+
+def test_average_of_a_still_object_is_its_image(cine):
+    series, truth = cine(frames=3, step=3, moving=True)
+    still = Series(cine(frames=1, step=1)[0].kspace * series.mask[:, None], series.mask)
+    problem = Problem.of(still, Coils.of(still, virtual=8))
+    assert psnr(problem.whole(problem.start), truth[:1]) > 45
+
+
+def test_whole_images_are_zero_outside_the_columns(series):
+    problem = Problem.of(series, Coils.of(series, virtual=8))
+    whole = problem.whole(torch.ones_like(problem.rhs))
+    assert whole.shape == (3, 46, 57)
+    assert (whole[..., problem.columns] == 1).all()
+    assert whole.abs().sum() == problem.rhs.numel()
+
+
+def test_samples_outside_the_mask_are_ignored(series):
+    mask = series.mask.clone()
+    mask[:, ::2] = False
+    mask[:, 17:29] = series.mask[:, 17:29]
+    coils = Coils.of(series, virtual=8)
+    given, cleaned = Problem.of(Series(series.kspace, mask), coils), Problem.of(Series(series.kspace * mask[:, None], mask), coils)
+    torch.testing.assert_close(given.rhs, cleaned.rhs)
+    torch.testing.assert_close(given.start, cleaned.start)
+
+
+def test_norm_is_one_at_most(series):
+    problem = Problem.of(series, Coils.of(series, virtual=6))
+    x = torch.randn(problem.rhs.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    for _ in range(30):
+        x = problem.A.N(x / torch.linalg.vector_norm(x))
+    assert 0.5 < torch.linalg.vector_norm(x) <= 1 + 1e-5
+
+
+def test_one_coil_sees_everything_alike(cine):
+    series, _ = cine(coils=1)
+    coils = Coils.of(series, virtual=8)
+    assert coils.columns == slice(0, 56)
+    torch.testing.assert_close(coils.maps, torch.ones_like(coils.maps))
+    torch.testing.assert_close(Problem.of(series, coils).rhs.abs(), ifft2c(series.kspace)[:, 0].abs(), atol=1e-5, rtol=1e-4)
+
+
+def test_silent_coils_change_nothing(cine):
+    series, _ = cine(coils=6)
+    kspace = torch.zeros((2, 12, 45, 56), dtype=torch.complex64)
+    kspace[:, ::2] = series.kspace
+    silent = Series(kspace, series.mask)
+    with_silent, without = (Problem.of(s, Coils.of(s, virtual=8)) for s in (silent, series))
+    assert with_silent.columns == without.columns
+    assert relative(with_silent.rhs.abs(), without.rhs.abs()) < 1e-3
+
+
+def test_maps_that_vanish_are_refused(cine):
+    series, _ = cine()
+    # A single sample in the corner is no neighbourhood that coils could be told from.
+    series.kspace[:, :, 16:28] = 0
+    series.kspace[:, :, 16, 0] = 1
+    with pytest.raises(NumericalError, match="maps are zero everywhere"):
+        Coils.of(series, virtual=8)
+
+
+def test_calibration_lines_without_signal_are_refused(cine):
+    series, _ = cine()
+    series.kspace[:, :, 16:28] = 0
+    with pytest.raises(InputError, match="only zeros"):
+        Coils.of(series, virtual=8)
+    with pytest.raises(InputError, match="Only 3 calibration lines"):
+        Coils.of(cine(step=9, acs=3)[0], virtual=8)
+
+
+# What eight of ten coils cost at most, in dB: with random lines little, with folded ones the most that coils can do is missed.
+@pytest.mark.parametrize(("pattern", "acceleration", "cost"), [("kt-gaussian", 8, 0.25), ("uniform", 4, 0.6)])
+@pytest.mark.parametrize("method", [sense, temporal_tv, llr])
+def test_eight_of_ten_coils_are_nearly_as_good(method, pattern, acceleration, cost):
+    made = simulate("cine", slices=1, coils=10, y=96, x=160, frames=6, seed=1)
+    mask = make_mask(pattern, frames=6, y=96, x=160, acceleration=acceleration, acs=16, seed=1)
+    series = Series(made.scan.series(0).kspace * mask[:, None], mask)
+    scale = series.scale()
+    series = series.scaled(1 / scale)
+
+    def quality(virtual):
+        problem = Problem.of(series, Coils.of(series, virtual))
+        return psnr(problem.whole(method(problem).x), made.image[:, 0] / scale)
+
+    assert quality(8) > quality(10) - cost

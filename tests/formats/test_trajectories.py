@@ -1,0 +1,145 @@
+"""Non-Cartesian k-space in our own .h5 and in .npz."""
+
+import random
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from cmrrecon import formats
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.scan import Acquisition, Scan
+
+
+@pytest.fixture
+def radial():
+    """More coils than spokes, fewer samples in a spoke than spokes and coils together; one spoke of a frame was not measured."""
+    generator = torch.Generator().manual_seed(1)
+    kspace = torch.randn(3, 2, 6, 4, 20, dtype=torch.complex64, generator=generator)
+    mask = torch.ones((3, 4, 1), dtype=torch.bool)
+    mask[1, 2] = False
+    trajectory = (torch.rand(3, 4, 20, 2, generator=generator) - 0.5) * torch.tensor([16.0, 12.0])
+    scan = Scan.from_kspace(kspace * mask[:, None, None], mask, Acquisition("cine_sax", pattern="radial"))
+    return replace(scan, trajectory=trajectory, matrix=(16, 12))
+
+
+def plain(path, radial, **changes):
+    """A file as somebody else writes it, without anything of ours; a value of None leaves the array out."""
+    kspace = torch.stack([radial.read_slice(z) for z in range(2)], 1).numpy()
+    arrays = {"kspace": kspace, "trajectory": radial.trajectory.numpy(), "matrix": np.array([16, 12])} | changes
+    arrays = {name: values for name, values in arrays.items() if values is not None}
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+        return path
+    with h5py.File(path, "w") as file:
+        for name, values in arrays.items():
+            if name == "matrix":
+                file.attrs[name] = values
+            else:
+                file[name] = values
+    return path
+
+
+@pytest.mark.parametrize("name", ["radial.h5", "radial.npz"])
+def test_what_is_written_is_read(tmp_path, radial, stamp, name):
+    formats.write_scan(tmp_path / name, radial, stamp)
+    assert formats.kind(tmp_path / name) == "scan"
+    found = formats.read(tmp_path / name)
+    assert found.shape == (3, 2, 6, 4, 20)
+    assert found.matrix == (16, 12)
+    assert found.notes == ()
+    assert found.acquisition.pattern == "radial"
+    assert torch.equal(found.trajectory, radial.trajectory)
+    assert torch.equal(found.mask, radial.mask)
+    for index in (0, 1):
+        series = found.series(index)
+        assert torch.equal(series.kspace, radial.series(index).kspace)
+        assert series.matrix == (16, 12)
+    assert formats.read_provenance(tmp_path / name)["config"]["name"] == "Zoë"
+
+
+@pytest.mark.parametrize("name", ["scan.h5", "scan.npz"])
+def test_cartesian_scans_stay_without(tmp_path, scan, name):
+    formats.write_scan(tmp_path / name, scan)
+    found = formats.read(tmp_path / name)
+    assert found.trajectory is None
+    assert found.matrix is None
+
+
+@pytest.mark.parametrize("name", ["radial.mat", "radial.npy"])
+def test_formats_that_cannot_hold_it_are_refused(tmp_path, radial, name):
+    with pytest.raises(UsageError, match=r"k-space along a trajectory. Known are .h5, .npz"):
+        formats.write_scan(tmp_path / name, radial)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["radial.h5", "radial.npz"])
+def test_files_of_others_need_neither_mask_nor_all_axes(tmp_path, radial, name):
+    first = radial.read_slice(0)[0].numpy()
+    found = formats.read(plain(tmp_path / name, radial, kspace=first, trajectory=radial.trajectory[0].double().numpy()))
+    assert found.shape == (1, 1, 6, 4, 20)
+    assert found.mask.all()
+    assert found.mask.shape == (1, 4, 1)
+    series = found.series(0)
+    np.testing.assert_array_equal(series.kspace[0].numpy(), first)
+    assert series.trajectory.dtype == torch.float32
+    assert series.trajectory.shape == (1, 4, 20, 2)
+
+
+def test_the_matrix_may_lie_in_an_hdf5_dataset_too(tmp_path, radial):
+    path = plain(tmp_path / "radial.h5", radial, matrix=None)
+    with h5py.File(path, "a") as file:
+        file["matrix"] = [16.0, 12.0]
+    assert formats.read(path).matrix == (16, 12)
+
+
+@pytest.mark.parametrize("name", ["radial.h5", "radial.npz"])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"matrix": None}, "no matrix that fits"),
+        ({"matrix": np.array([16, 12, 1])}, "no matrix that fits"),
+        ({"matrix": np.array([0, 12])}, "no matrix that fits"),
+        ({"matrix": np.array([16, 2**31])}, "no matrix that fits"),
+        ({"matrix": np.array([160, 12])}, None),
+        ({"matrix": np.array([8, 12])}, "of the matrix"),
+        ({"trajectory": np.zeros((3, 4, 20, 2), np.complex64)}, "trajectory of shape"),
+        ({"trajectory": np.zeros((4, 20), np.float32)}, "trajectory of shape"),
+        ({"trajectory": np.zeros((3, 4, 19, 2), np.float32)}, "has shape"),
+        ({"trajectory": np.full((1, 4, 20, 2), 0.5, np.float32)}, "cycles per field of view"),
+        ({"trajectory": np.full((1, 4, 20, 2), np.nan, np.float32)}, "reaches nan"),
+        ({"mask": np.ones((1, 5, 1), np.uint8)}, "mask has shape"),
+        ({"mask": np.ones((3, 4, 20), np.uint8) * (np.arange(20) > 3)}, "mask has shape"),
+        ({"kspace": np.zeros((3, 2, 6, 4, 20), np.float32)}, "K-space is complex"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(tmp_path, radial, name, changes, words):
+    path = plain(tmp_path / name, radial, **changes)
+    if words is None:
+        assert formats.read(path).series(0).matrix == (160, 12)
+        return
+    with pytest.raises(InputError, match=words):
+        formats.read(path).series(0)
+
+
+def test_damage_never_escapes(tmp_path, radial):
+    path = tmp_path / "radial.h5"
+    formats.write_scan(path, radial)
+    whole, expected = path.read_bytes(), [radial.series(z) for z in (0, 1)]
+    for seed in range(60):
+        chance = random.Random(seed)
+        content = bytearray(whole)
+        start = chance.randrange(len(content))
+        content[start : start + 8] = chance.randbytes(len(content[start : start + 8]))
+        path.write_bytes(content)
+        try:
+            scan = formats.read(path)
+            found = [scan.series(z) for z in (0, 1)]
+        except InputError:
+            continue
+        for there, here in zip(found, expected, strict=True):
+            assert torch.equal(there.kspace, here.kspace)
+            assert torch.equal(there.trajectory, here.trajectory)
+            assert there.matrix == here.matrix

@@ -1,0 +1,139 @@
+import pytest
+import torch
+
+from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.errors import InputError
+from cmrrecon.evaluation.protocols import score
+from cmrrecon.reconstruct.auto import MARGIN, choose
+from cmrrecon.reconstruct.methods import METHODS
+from cmrrecon.sampling import make_mask
+from cmrrecon.scan import Series
+from cmrrecon.simulation import simulate
+
+AUTO = {"weight": "auto", "iterations": "auto", "coils": "auto"}
+CANDIDATES = METHODS["auto"].candidates
+
+
+def scan(kind="cine", frames=8, seed=3, y=64, x=80):
+    made = simulate(kind, frames=frames, slices=1, coils=6, y=y, x=x, seed=seed)
+    return made.scan.series(0), made.image[:, 0]
+
+
+def sampled(full, pattern="kt-gaussian", acceleration=8, acs=12):
+    frames, _, y, x = full.kspace.shape
+    mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=1)
+    return Series(full.kspace * mask[:, None], mask)
+
+
+def psnr(images, truth):
+    return score(images[:, None], truth[:, None], protocol="fullfov").psnr
+
+
+@pytest.fixture(scope="module")
+def cine():
+    full, truth = scan()
+    return sampled(full), truth
+
+
+def test_choice_names_what_was_tried_and_takes_the_best(cine):
+    choice = METHODS["auto"].choose(cine[0])
+    assert {trial.method for trial in choice.trials} == set(CANDIDATES)
+    assert choice.hidden.endswith("lines")
+    chosen = next(t for t in choice.trials if (t.method, t.weight) == (choice.method, choice.weight))
+    assert (choice.iterations, choice.weight) == (chosen.iterations, chosen.weight)
+    assert all(chosen.error * (1 - MARGIN) <= trial.error for trial in choice.trials)
+    assert choice.as_dict()["trials"][0]["error"] == choice.trials[0].error
+
+
+def test_same_series_same_choice(cine):
+    assert METHODS["kt-wavelet"].choose(cine[0]) == METHODS["kt-wavelet"].choose(cine[0])
+
+
+def test_choice_does_not_depend_on_the_scale_of_kspace(cine):
+    series, _ = cine
+    choice, scaled = (METHODS["temporal-tv"].choose(s) for s in (series, series.scaled(1e-9)))
+    assert (choice.weight, choice.iterations) == (scaled.weight, scaled.iterations)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pattern", "acceleration"),
+    [
+        ("cine", "kt-gaussian", 8),
+        ("cine", "uniform", 4),
+        ("cine", "kt-radial", 8),
+        ("t1map", "kt-gaussian", 6),
+        ("perfusion", "kt-gaussian", 6),
+    ],
+)
+def test_auto_is_close_to_the_best_single_method(kind, pattern, acceleration):
+    full, truth = scan(kind)
+    series = sampled(full, pattern, acceleration)
+    scores = {name: psnr(METHODS[name](series), truth) for name in CANDIDATES}
+    assert psnr(METHODS["auto"](series), truth) >= max(scores.values()) - 0.2, scores
+
+
+def test_given_settings_are_kept(cine):
+    series, _ = cine
+    choice = METHODS["llr"].choose(series, {"weight": 0.02})
+    assert {trial.weight for trial in choice.trials} == {0.02}
+    choice = METHODS["llr"].choose(series, {"iterations": 7})
+    assert {trial.iterations for trial in choice.trials} == {7}
+    assert len(choice.trials) > 1
+    choice = METHODS["llr"].choose(series, {"weight": 0.02, "iterations": 7})
+    assert (choice.weight, choice.iterations, choice.trials) == (0.02, 7, ())
+
+
+def test_a_choice_of_another_slice_is_used(cine):
+    series, _ = cine
+    choice = METHODS["sense"].choose(series, {"weight": 0.5, "iterations": 3})
+    assert torch.equal(METHODS["sense"](series, choice=choice), METHODS["sense"](series, {"weight": 0.5, "iterations": 3}))
+
+
+def test_fully_sampled_series_are_combined_and_nothing_else():
+    full, _ = scan()
+    choice = METHODS["auto"].choose(full)
+    assert choice.weight == 0
+    assert "fully sampled" in choice.hidden
+    normalised = full.scaled(1 / full.scale())
+    problem = Problem.of(normalised, Coils.of(normalised))
+    combined = problem.whole(problem.rhs) * full.scale()
+    for name in ("auto", "sense", "llr", "temporal-fourier", "tv", "low-rank-sparse"):
+        images = METHODS[name](full)
+        assert (images - combined).abs().max() < 1e-3 * combined.abs().max()
+
+
+def test_with_only_calibration_lines_the_defaults_hold():
+    full, _ = scan()
+    mask = torch.zeros((1, 64, 1), dtype=torch.bool)
+    mask[:, 26:38] = True
+    series = Series(full.kspace * mask[:, None], mask)
+    choice = METHODS["auto"].choose(series)
+    assert choice.method == CANDIDATES[0]
+    assert "defaults" in choice.hidden
+    assert not choice.trials
+    assert torch.isfinite(METHODS["auto"](series).abs()).all()
+
+
+def test_a_single_frame_is_reconstructed_by_spatial_regularisation():
+    full, truth = scan(frames=1)
+    series = sampled(full, "uniform", 3, acs=16)
+    images = METHODS["auto"](series)
+    assert psnr(images, truth) > psnr(METHODS["zero-filled"](series), truth) + 3
+
+
+def test_trials_that_diverge_lose():
+    full, _ = scan()
+    series = sampled(full)
+    series = series.scaled(1 / series.scale())
+
+    def broken(problem, *, weight=1.0, iterations=5, monitor):
+        return METHODS["sense"].function()(problem, weight=float("nan"), iterations=iterations, monitor=monitor)
+
+    choice = choose(series, {"broken": broken, "sense": METHODS["sense"].function()}, AUTO)
+    assert choice.method == "sense"
+
+
+def test_too_few_calibration_lines_are_told():
+    full, _ = scan()
+    with pytest.raises(InputError, match="calibration lines"):
+        METHODS["auto"](sampled(full, acs=2))
