@@ -13,7 +13,7 @@ from cmrrecon.classical.wavelets import single_frame
 # Side of a block in pixels.
 BLOCK = 8
 # Threshold of the singular values of all frames over that of one temporal frequency, for an image of one pixel.
-LOW_RANK_SHARE = 1.0
+LOW_RANK_SHARE = 0.6
 
 
 def llr(problem: Problem, *, weight: float = 0.03, iterations: int = 40, monitor: Monitor = never) -> Solution:

@@ -5,7 +5,8 @@ import random
 import torch
 from torch import Tensor
 
-# Steps on the dual of the temporal variation at every call: more give the same images.
+# Steps on the dual of the temporal variation at every call. More give the same images within the tens of steps that solvers do; after
+# hundreds, with a large weight, this few let the solver wander about the minimum.
 DUAL_STEPS = 2
 
 

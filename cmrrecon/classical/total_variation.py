@@ -11,7 +11,7 @@ from cmrrecon.classical.solvers import Monitor, Solution, fista, never, primal_d
 SPACE_SHARE = 0.2
 
 
-def tv(problem: Problem, *, weight: float = 0.002, iterations: int = 60, monitor: Monitor = never) -> Solution:
+def tv(problem: Problem, *, weight: float = 0.002, iterations: int = 100, monitor: Monitor = never) -> Solution:
     """Spatial total variation: min 1/2 ||A x - y||^2 + weight (||D_y x||_1 + ||D_x x||_1), frame by frame, by primal-dual steps.
 
     Parameters

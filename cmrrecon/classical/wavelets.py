@@ -9,7 +9,7 @@ from cmrrecon.classical.solvers import Monitor, Solution, fista, never
 SPACE_LEVELS = 4
 TIME_LEVELS = 3
 # Weight of spatial over that of temporal details.
-SPACE_SHARE = 0.05
+SPACE_SHARE = 0.1
 
 
 def l1_wavelet(problem: Problem, *, weight: float = 0.002, iterations: int = 40, monitor: Monitor = never) -> Solution:
@@ -31,7 +31,7 @@ def l1_wavelet(problem: Problem, *, weight: float = 0.002, iterations: int = 40,
 
 
 def kt_wavelet(problem: Problem, *, weight: float = 0.01, iterations: int = 40, monitor: Monitor = never) -> Solution:
-    """Wavelets in time and in space: min 1/2 ||A x - y||^2 + weight ||W_t x||_1 + 0.05 weight ||W_yx x||_1, by FISTA.
+    """Wavelets in time and in space: min 1/2 ||A x - y||^2 + weight (||W_t x||_1 + 0.1 ||W_yx x||_1), by FISTA.
 
     W_t are the details of the Haar transform over time, W_yx those over space, both averaged over their shifts (see
     `HaarShrinkage`) and shrunk one after the other. A single frame has no time: only W_yx is left.

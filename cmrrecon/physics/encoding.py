@@ -14,7 +14,9 @@ GPU_BYTES = 2**28
 
 
 class Encoding:
-    """Sampling x Fourier transform x coil maps: `A(x)`, its adjoint `A.H(k)` and `A.N(x)` = `A.H(A(x))`, all differentiable.
+    """Sampling x Fourier transform x coil maps: `A(x)`, its adjoint `A.H(k)` and `A.N(x)` = `A.H(A(x))`.
+
+    All three can be differentiated by what they are applied to; gradients do not reach the maps.
 
     A(x)[t, c] = mask[t] * fft2c(maps[c] * x[t])   (Pruessmann et al., Magn Reson Med 1999;42:952)
 

@@ -15,9 +15,9 @@ __all__ = ["calibration_data", "calibration_region", "espirit", "estimate_maps",
 MOST_LINES = 32
 # With fewer there are hardly any patches to learn from.
 FEWEST_LINES = 4
-# Coils vary slowly, so the middle of the readout says as much as the whole: on simulated cine the median map error is at most a
-# fifth larger than with all 448 samples, SENSE is as good (within 0.1 dB), and less air passes the crop.
-MOST_COLUMNS = 64
+# Coils vary slowly, so the middle of the readout says nearly as much as the whole. With 64 of 448 samples the median map error on simulated
+# cine is up to a fifth larger and the crop loses faint tissue.
+MOST_COLUMNS = 192
 
 CalibrationSource = Literal["average", "first"]
 

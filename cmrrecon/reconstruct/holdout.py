@@ -65,6 +65,12 @@ def spread(units: Tensor, fewest: int) -> Tensor | None:
     return chosen
 
 
+def count_hidden(hidden: Tensor, frames: int) -> int:
+    """Lines, or patches, that are hidden in a series of so many frames."""
+    units = hidden if hidden.shape[2] == 1 else torch.nn.functional.max_pool2d(hidden.float(), PATCH, ceil_mode=True)
+    return int(units.sum()) * (frames // len(hidden))
+
+
 class HeldOut:
     """The squared error with which images predict hidden samples, over the energy of those samples.
 

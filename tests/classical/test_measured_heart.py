@@ -32,9 +32,17 @@ def correlations(measured_heart, real_data, pictures):
 
 
 LEAST = {
+    "auto": 0.967,
     "zero-filled": 0.90,
     "grappa": 0.94,
     "sense": 0.95,
+    "l1-wavelet": 0.965,
+    "tv": 0.96,
+    "kt-wavelet": 0.967,
+    "temporal-tv": 0.96,
+    "temporal-fourier": 0.967,
+    "llr": 0.967,
+    "low-rank-sparse": 0.967,
     "sigpy-sense": 0.95,
     "sigpy-jsense": 0.92,
     "sigpy-l1-wavelet": 0.95,

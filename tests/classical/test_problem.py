@@ -155,3 +155,18 @@ def test_eight_of_ten_coils_are_nearly_as_good(method, pattern, acceleration, co
         return psnr(problem.whole(method(problem).x), made.image[:, 0] / scale)
 
     assert quality(8) > quality(10) - cost
+
+
+@pytest.mark.parametrize("spokes", [3, 16])
+def test_the_problem_of_spokes_has_norm_one_at_most_and_solvers_do_not_diverge(spokes):
+    pytest.importorskip("finufft")
+    made = simulate("cine", frames=2, slices=1, coils=1 if spokes == 3 else 4, y=48, x=64, spokes=spokes)
+    series = made.scan.series(0)
+    series = series.scaled(1 / series.scale())
+    problem = Problem.of(series, Coils.of(series))
+    x = torch.randn((2, 48, 48), dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    for _ in range(40):
+        x = problem.A.N(x / torch.linalg.vector_norm(x))
+    assert torch.linalg.vector_norm(x) < 1.02
+    long = llr(problem, weight=1e-4, iterations=150).x
+    assert float(long.abs().max()) < 20

@@ -109,7 +109,7 @@ def test_calibration_takes_the_middle_of_the_readout_of_line_masks_only(phantom)
     kspace, _, _ = phantom
     wide = torch.zeros((2, 5, 49, 2 * MOST_COLUMNS + 1), dtype=torch.complex64)
     middle = centred(wide.shape[-1], MOST_COLUMNS)
-    wide[..., middle] = kspace
+    wide[..., centred(wide.shape[-1], kspace.shape[-1])] = kspace
     other = wide.clone()
     other[..., : middle.start], other[..., middle.stop :] = 100, 100
     for mask in (lines(49, 12), lines(49, 12).repeat(1, 1, wide.shape[-1])):

@@ -1,0 +1,200 @@
+"""Series that are poor, odd or broken: every iterative method gives finite images or says clearly why not, never a silent NaN."""
+
+import pytest
+import torch
+
+from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.errors import InputError, NumericalError
+from cmrrecon.reconstruct.methods import METHODS
+from cmrrecon.scan import Scan, Series
+
+ITERATIVE = [name for name, method in METHODS.items() if len(method.candidates) == 1]
+# Weights chosen per series take longer, so these stand for all.
+AUTOMATIC = ["auto", "sense"]
+SMALL = {"shape": (30, 27), "acs": 10, "step": 4}
+
+
+def silent_frame(cine):
+    series = cine(**SMALL, frames=3, moving=True)[0]
+    series.kspace[1] = 0
+    return series
+
+
+def silent_coils(cine):
+    series = cine(**SMALL, frames=3, moving=True, coils=12)[0]
+    series.kspace[:, 1:] = 0
+    return series
+
+
+def calibration_only(cine):
+    series = cine(**SMALL | {"step": 30}, frames=3)[0]
+    series.mask[:, 0] = False
+    return Series(series.kspace * series.mask[:, None], series.mask)
+
+
+def calibration_only_in_some_frames(cine):
+    series = cine(**SMALL, frames=4, moving=True)[0]
+    series.mask[1:3] = False
+    series.mask[1:3, 10:20] = True
+    return Series(series.kspace * series.mask[:, None], series.mask)
+
+
+def few_samples(cine):
+    series = cine(**SMALL, frames=3)[0]
+    mask = torch.zeros((3, 30, 27), dtype=torch.bool)
+    mask[:, 11:19, 10:18] = True
+    mask[0, 3, 5] = mask[1, 25, 2] = mask[2, 0, 26] = True
+    return Series(series.kspace * (mask & series.mask)[:, None], mask & series.mask)
+
+
+def noise(cine):
+    series = cine(**SMALL, frames=3, moving=True)[0]
+    generator = torch.Generator().manual_seed(0)
+    return Series(torch.randn(series.kspace.shape, dtype=torch.complex64, generator=generator) * series.mask[:, None], series.mask)
+
+
+def half_of_kspace(cine):
+    """Partial Fourier: lines that the mask has but that hold nothing."""
+    series = cine(**SMALL, frames=3, moving=True)[0]
+    series.kspace[:, :, 22:] = 0
+    return series
+
+
+FINITE = {
+    "silent frame": silent_frame,
+    "silent coils": silent_coils,
+    "calibration lines only": calibration_only,
+    "calibration lines only in some frames": calibration_only_in_some_frames,
+    "few samples": few_samples,
+    "noise": noise,
+    "partial Fourier": half_of_kspace,
+    "odd sizes": lambda cine: cine(shape=(31, 29), acs=9, step=3, frames=5, moving=True)[0],
+    "odd sizes, samples": lambda cine: cine(shape=(31, 29), acs=9, step=6, frames=3, moving=True, radial=True)[0],
+    "one frame": lambda cine: cine(**SMALL, frames=1)[0],
+    "one frame of samples": lambda cine: cine(**SMALL, frames=1, radial=True)[0],
+    "two frames": lambda cine: cine(**SMALL, frames=2, moving=True)[0],
+    "one coil": lambda cine: cine(**SMALL, coils=1, frames=3, moving=True)[0],
+    "one coil, one frame": lambda cine: cine(**SMALL, coils=1, frames=1)[0],
+    "32 coils": lambda cine: cine(**SMALL, coils=32, frames=2, moving=True)[0],
+    "fully sampled": lambda cine: cine(**SMALL | {"step": 1}, frames=2)[0],
+    "fully sampled, one coil": lambda cine: cine(**SMALL | {"step": 1}, coils=1, frames=2)[0],
+    "thin": lambda cine: cine(shape=(30, 1), acs=10, step=2, coils=1, frames=3)[0],
+    "all over 1e-6": lambda cine: cine(**SMALL, frames=3)[0].scaled(1e-6),
+    "all over 1e9": lambda cine: cine(**SMALL, frames=3)[0].scaled(1e9),
+}
+
+
+def assert_finite(images, series):
+    frames, _, ny, nx = series.kspace.shape
+    assert images.shape == (frames, ny, nx)
+    assert torch.isfinite(torch.view_as_real(images)).all()
+    assert images.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+@pytest.mark.parametrize("make", FINITE.values(), ids=FINITE)
+def test_every_solver_gives_finite_images(cine, make, name):
+    series = make(cine)
+    normalised = series.scaled(1 / series.scale())
+    problem = Problem.of(normalised, Coils.of(normalised, virtual=8))
+    found = METHODS[name].function()(problem, iterations=30)
+    assert_finite(problem.whole(found.x), series)
+    assert found.residuals
+    # Noise apart, nothing is brighter than what was measured, by far.
+    assert found.x.abs().max() < 10 * problem.start.abs().max()
+
+
+@pytest.mark.parametrize("name", AUTOMATIC)
+@pytest.mark.parametrize("make", FINITE.values(), ids=FINITE)
+def test_automatic_settings_give_finite_images(cine, make, name):
+    series = make(cine)
+    assert_finite(METHODS[name](series), series)
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+@pytest.mark.parametrize("weight", [0.0, 1e6])
+def test_extreme_weights_give_finite_images(cine, name, weight):
+    series = silent_frame(cine)
+    images = METHODS[name](series, {"weight": weight, "iterations": 60})
+    assert torch.isfinite(torch.view_as_real(images)).all()
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_frame_without_signal_is_zero_where_frames_do_not_help_each_other(cine, name):
+    series = silent_frame(cine)
+    images = METHODS[name](series, {"weight": 0.002, "iterations": 30})
+    if name == "sense":
+        assert torch.equal(images[1], torch.zeros_like(images[1]))
+    assert images[1].abs().max() < images[0].abs().max()
+
+
+def nan_sample(cine):
+    series = cine(**SMALL, frames=3)[0]
+    series.kspace[1, 2, 15, 13] = complex("nan")
+    return series
+
+
+def infinite_sample(cine):
+    series = cine(**SMALL, frames=3)[0]
+    series.kspace[1, 2, 0, 13] = complex("inf")
+    return series
+
+
+def all_zero(cine):
+    series = cine(**SMALL, frames=3)[0]
+    series.kspace[:] = 0
+    return series
+
+
+def vanishing_maps(cine):
+    series = cine(**SMALL, frames=3)[0]
+    series.kspace[:, :, 10:20] = 0
+    series.kspace[:, :, 10, 0] = 1
+    return series
+
+
+def empty_calibration(cine):
+    series = cine(**SMALL, frames=3)[0]
+    series.kspace[:, :, 10:21] = 0
+    return series
+
+
+def frame_without_lines(cine):
+    series = cine(**SMALL, frames=3, moving=True)[0]
+    series.mask[1] = False
+    series.kspace[1] = 0
+    return series
+
+
+REFUSED = {
+    "NaN": (nan_sample, NumericalError, "not finite"),
+    "infinity": (infinite_sample, NumericalError, "not finite"),
+    "zeros": (all_zero, NumericalError, "zero or not finite"),
+    "maps that vanish": (vanishing_maps, NumericalError, "maps are zero everywhere"),
+    "calibration lines of zeros": (empty_calibration, InputError, "only zeros"),
+    "no calibration lines": (lambda cine: cine(**SMALL | {"acs": 0}, frames=2)[0], InputError, "calibration lines"),
+    "frame without lines": (frame_without_lines, InputError, "Only 0 calibration lines"),
+}
+
+
+@pytest.mark.parametrize("name", [*ITERATIVE, "auto"])
+@pytest.mark.parametrize(("make", "error", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_reconstructed_is_refused_in_words(cine, make, error, words, name):
+    with pytest.raises(error, match=words) as raised:
+        METHODS[name](make(cine))
+    assert raised.value.exit_code == (5 if error is NumericalError else 3)
+
+
+def test_nan_is_refused_when_a_scan_is_read(cine):
+    series = nan_sample(cine)
+    with pytest.raises(InputError, match=r"frame 1, holds NaN or infinity"):
+        Scan.from_kspace(series.kspace[:, None], series.mask).series(0)
+
+
+@pytest.mark.parametrize("name", [*ITERATIVE, "auto"])
+def test_the_series_is_not_changed(cine, name):
+    series = cine(**SMALL, frames=3, moving=True)[0]
+    kspace, mask = series.kspace.clone(), series.mask.clone()
+    METHODS[name](series, {"iterations": 5})
+    assert torch.equal(series.kspace, kspace)
+    assert torch.equal(series.mask, mask)
