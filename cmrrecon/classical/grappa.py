@@ -43,7 +43,7 @@ def grappa(series: Series, *, kernel: int = 5, weight: float = 0.01, calibration
         raise UsageError(
             "The sampling mask changes along the readout (pseudo-radial)",
             "GRAPPA needs k-space lines that are measured whole or not at all",
-            "Use the method sense or sigpy-tv",
+            "Use the method sense or auto",
         )
     if kernel % 2 == 0:
         raise UsageError(f"The GRAPPA kernel is {kernel}", "It must be odd, with the missing sample in its middle", "Take kernel=5")

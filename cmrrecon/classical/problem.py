@@ -111,7 +111,10 @@ class Problem:
         return Problem(A, rhs, y_fastest(start.expand_as(rhs)), (len(kspace), *start.shape[:1], coils.maps.shape[2]), coils.columns)
 
     def whole(self, x: Tensor) -> Tensor:
-        """Images (frame, y, x), zero where the coils see nothing, of a solution (frame, y, x')."""
+        """Images (frame, y, x) of a solution (frame, y, x'), zero in the other columns.
+
+        Pixels in x' where no coil sees anything hold zero, or what a spatial regularisation continues there from their neighbours.
+        """
         images = x.new_zeros(self.shape)
         images[..., self.columns] = x
         return images

@@ -85,7 +85,7 @@ class TemporalVariationShrinkage:
     ----------
     threshold : weight of the total variation
 
-    Chambolle, J Math Imaging Vis 2004;20:89.
+    Beck and Teboulle, IEEE Trans Image Process 2009;18:2419 (there without keeping the dual).
     """
 
     def __init__(self, threshold: float) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
+from cmrrecon.cli.settings import choice_text
 from cmrrecon.errors import CmrreconError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from cmrrecon.scan import Series
 
 EXAMPLE = (
-    "Example: cmrrecon compare cine_sax_kus_ktGaussian8.mat --methods zero-filled,sense,sigpy-tv --truth cine_sax_truth.npz -o figure.png"
+    "Example: cmrrecon compare cine_sax_kus_ktGaussian8.mat --methods zero-filled,sense,kt-wavelet --truth cine_sax_truth.npz -o figure.png"
 )
 # Kinds of figures, and where each keeps the provenance.
 FIGURES = {".png": "provenance", ".pdf": "Keywords", ".svg": "Description"}
@@ -104,7 +105,11 @@ def _reconstructed(
         for method in methods:
             start = time.monotonic()
             try:
-                image = method(series.to(device if method.gpu else "cpu")).abs().cpu()
+                here = series.to(device if method.gpu else "cpu")
+                choice = method.choose(here) if method.candidates else None
+                image = method(here, choice=choice).abs().cpu()
+                if choice is not None:
+                    talk.say(f"{method.name}: {choice_text(index, choice)}")
             except CmrreconError as error:
                 refusal = error
                 talk.error(error, method.name)

@@ -40,7 +40,7 @@ def preprocess(
         import torch
 
         from cmrrecon import formats
-        from cmrrecon.training.store import write_fingerprint
+        from cmrrecon.training.store import add_scan, write_fingerprint
 
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         if any(job.is_stream for job in jobs):
@@ -57,7 +57,7 @@ def preprocess(
         command = console.command_line()
         with talk.progress(str(out_dir), len(jobs), "file") as bar:
             futures: dict[Job, Future[dict[str, Any]]] = {
-                job: pool.submit(_add_cartesian, job.path, targets[job], coils, axes, overwrite=overwrite, command=command) for job in jobs
+                job: pool.submit(add_scan, job.path, targets[job], coils, axes, overwrite=overwrite, command=command) for job in jobs
             }
 
             def collect(job: Job) -> None:
@@ -75,13 +75,3 @@ def preprocess(
                 pool.shutdown(cancel_futures=True)
                 if any(target.exists() for target in targets.values()):
                     talk.say(f"fingerprint: {write_fingerprint(out_dir)}")
-
-
-def _add_cartesian(source: Path, target: Path, coils: int | None, axes: str | None, **how: Any) -> dict[str, Any]:
-    """Store one file, if its k-space is Cartesian."""
-    from cmrrecon import formats
-    from cmrrecon.scan import require_cartesian
-    from cmrrecon.training.store import add_scan
-
-    require_cartesian(formats.read(source, axes=axes), "A training store")
-    return add_scan(source, target, coils, axes, **how)

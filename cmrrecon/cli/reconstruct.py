@@ -59,7 +59,7 @@ def reconstruct(
     files: options.Inputs,
     method: Annotated[
         str | None,
-        options.option("--method", "-m", help="How to reconstruct; see --list-methods.", show_default="the best one, which is named"),
+        options.option("--method", "-m", help="How to reconstruct; see --list-methods.", show_default="auto"),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -165,7 +165,7 @@ def _finish(scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, stamp: 
     chosen: dict[str, Any] = {}
 
     def on_choice(index: int, choice: "Choice") -> None:
-        chosen["choice"] = {"slice": index, **choice.as_dict()}
+        chosen["choice"] = provenance.plain({"slice": index, **choice.as_dict()})
         talk.say(f"{name}: {choice_text(index, choice)}")
 
     with _kept_if_worth_it(parts, plan.output != inputs.STREAM, talk), talk.progress(name, len(missing), "slice") as bar:

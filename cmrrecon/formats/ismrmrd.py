@@ -227,7 +227,7 @@ def _image_data(table: Table, path: Path) -> tuple[Table, tuple[str, ...]]:
     if moving == "repetition" and len(np.unique(table[moving])) > 1:
         notes.append(f"{path}: repetitions were taken as frames.")
     numbered = {"frame": np.unique(table[moving], return_inverse=True)[1], "slice": np.unique(table["slice"], return_inverse=True)[1]}
-    return table | numbered | {"reverse": (table["flags"] & REVERSE) != 0}, tuple(notes)
+    return table | numbered | {"reverse": ((table["flags"] & REVERSE) != 0) & (table["trajectory_dimensions"] == 0)}, tuple(notes)
 
 
 def _part(table: Table, chosen: NDArray[Any]) -> Table:

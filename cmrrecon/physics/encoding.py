@@ -118,7 +118,7 @@ class Encoding:
         for part, weights in self._batches(frames):
             x = images[part, None]
             if len(a) != len(x):
-                a, b = (self._like_coil_images(len(x)) for _ in range(2))
+                a, b = self._buffers(len(x))
             torch.mul(self.maps, x, out=a)
             torch.fft.fft(a, dim=-2, out=b)
             b.mul_(weights)
@@ -134,7 +134,7 @@ class Encoding:
         for part, weights in self._batches(frames):
             x = images[part, None]
             if len(a) != len(x):
-                a, b = (self._like_coil_images(len(x)) for _ in range(2))
+                a, b = self._buffers(len(x))
                 wide, wide_k = (self.maps.new_empty((*a.shape[:-1], self.width)) for _ in range(2))
             torch.mul(self.maps, x, out=a)
             torch.fft.fft(a, dim=-2, out=b)
@@ -147,9 +147,11 @@ class Encoding:
             torch.sum(a.mul_(self.maps_conj), 1, out=out[part])
         return out
 
-    def _like_coil_images(self, frames: int) -> Tensor:
+    def _buffers(self, frames: int) -> tuple[Tensor, Tensor]:
+        """Memory for coil images before and after a transform; on a CPU it is the same, to stay in the cache."""
         coils, ny, nx = self.maps.shape
-        return self.maps.new_empty((frames, coils, nx, ny)).mT
+        first = self.maps.new_empty((frames, coils, nx, ny)).mT
+        return first, first if first.device.type == "cpu" else torch.empty_like(first)
 
 
 def y_fastest(x: Tensor) -> Tensor:

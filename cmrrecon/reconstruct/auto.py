@@ -64,6 +64,11 @@ class Choice:
         """For JSON."""
         return asdict(self)
 
+    @staticmethod
+    def from_dict(kept: Mapping[str, Any]) -> "Choice":
+        """What `as_dict` gave."""
+        return Choice(**{**kept, "trials": tuple(Trial(**trial) for trial in kept["trials"])})
+
 
 def choose(series: Series, solvers: Mapping[str, Solver], settings: Mapping[str, Any]) -> Choice:
     """The best solver and its settings for a normalised series.
@@ -138,16 +143,17 @@ class Bench:
         looks: list[tuple[float, int]] = []
 
         def look(step: int, x: Tensor) -> bool:
-            if step % LOOK_EVERY == 0 or step == iterations:
+            if iterations == AUTO and step % LOOK_EVERY == 0:
                 looks.append((self.held_out(x), step))
-            recent = len(looks) - looks.index(min(looks)) if looks else 0
-            return iterations == AUTO and recent > PATIENCE
+            return bool(looks) and len(looks) - looks.index(min(looks)) > PATIENCE
 
         steps = MOST_STEPS if isinstance(iterations, str) else iterations
         solution = solver(self.problem, weight=weight, iterations=steps, monitor=look)
-        if not looks:  # solved before the first look
-            looks.append((self.held_out(solution.x), max(1, len(solution.residuals))))
-        error, step = min(looks) if iterations == AUTO else looks[-1]
+        if not isinstance(iterations, str):
+            error, step = self.held_out(solution.x), iterations
+        else:
+            # The end too, for solvers that are done before the first look.
+            error, step = min([*looks, (self.held_out(solution.x), max(1, len(solution.residuals)))])
         trial = Trial(name, weight, step, error if math.isfinite(error) else math.inf)
         self.trials.append(trial)
         return trial
@@ -178,7 +184,8 @@ class Bench:
 
 
 def liveliest(problem: Problem) -> slice:
-    """The columns, a third of those where the coils see anything, with the most change over time; the central ones of a single frame."""
+    """The columns, a third of those where the coils see anything, with the most change over time before reconstruction, where the heart
+    and its aliasing are; the central ones of a single frame."""
     x = problem.rhs
     width = max(1, math.ceil(COLUMNS_SHARE * x.shape[2]))
     if len(x) == 1:

@@ -9,7 +9,7 @@ from torch import Tensor
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.solvers import frame_dot
 from cmrrecon.physics.fourier import ifftc
-from cmrrecon.physics.noncartesian import density
+from cmrrecon.physics.noncartesian import NonCartesianEncoding
 from cmrrecon.physics.sensitivity import calibration_region
 from cmrrecon.scan import Series
 
@@ -25,7 +25,8 @@ def hide(series: Series) -> Tensor | None:
 
     Of line masks (and of spokes) whole lines outside the calibration region, a tenth and at least four in the series; of masks that
     change along the readout the samples in square patches outside it. Every distance from the centre of k-space has its
-    share. What all frames measured alike is hidden in all of them: other frames must not give it away.
+    share (of spokes, which all pass the centre, every part of their order). What all frames measured alike is hidden in all of
+    them: other frames must not give it away.
     """
     mask = series.mask
     frames = len(series.kspace)
@@ -84,9 +85,9 @@ class HeldOut:
     """
 
     def __init__(self, series: Series, hidden: Tensor, coils: Coils) -> None:
-        self.series = replace(series, mask=hidden)
-        self.problem = Problem.of(self.series, coils)
-        self.energy = measured_energy(self.series, coils.columns)
+        concealed = replace(series, mask=hidden)
+        self.problem = Problem.of(concealed, coils)
+        self.energy = measured_energy(concealed, self.problem)
 
     def __call__(self, x: Tensor) -> float:
         """The error of images (frame, y, x'): 0 predicts all, 1 as much as an empty image does."""
@@ -94,12 +95,13 @@ class HeldOut:
         return 1 - float(explained) / self.energy
 
 
-def measured_energy(series: Series, columns: slice) -> float:
-    """Sum of squared magnitudes of the measured samples; of whole lines only what comes from these columns of x."""
-    total = 0.0
-    weights = None
-    if series.trajectory is not None and series.matrix is not None:
-        weights = density(series.trajectory, series.mask, series.matrix)
+def measured_energy(series: Series, problem: Problem) -> float:
+    """Sum of squared magnitudes of the measured samples, weighted as in the problem; of whole lines only what comes from its columns of x.
+
+    At least a trifle, so that it can be divided by.
+    """
+    total = torch.finfo(torch.float32).tiny
+    weights = problem.A.weights if isinstance(problem.A, NonCartesianEncoding) else None
     for t, frame in enumerate(series.kspace):
         mask = series.mask[t % len(series.mask)]
         if not bool(mask.any()):
@@ -108,6 +110,6 @@ def measured_energy(series: Series, columns: slice) -> float:
         if weights is not None:
             samples = samples * weights[t % len(weights)][mask[:, 0]].sqrt()
         elif mask.shape[1] == 1:
-            samples = ifftc(samples, -1)[..., columns]
+            samples = ifftc(samples, -1)[..., problem.columns]
         total += float(samples.abs().square().double().sum())
     return total

@@ -80,9 +80,13 @@ class Method:
         Errors as `__call__`.
         """
         settings = self.check(options or {})
-        solvers = {name: METHODS[name].function() for name in self.candidates}
         with self._shortage_told(series):
-            return choose(series.scaled(1 / series.scale()), solvers, settings)
+            return choose(series.scaled(1 / series.scale()), self._solvers(len(series.kspace)), settings)
+
+    def _solvers(self, frames: int) -> dict[str, Callable[..., Any]]:
+        """The functions of the candidates; a single frame has no time, so spatial methods stand in for several dynamic ones."""
+        names = self.candidates if frames > 1 or len(self.candidates) == 1 else SINGLE_FRAME
+        return {name: METHODS[name].function() for name in names}
 
     def __call__(self, series: Series, options: Mapping[str, Any] | None = None, choice: Choice | None = None) -> Tensor:
         """Reconstruct a series: normalised by the shared rule before, scaled back after, so images scale with k-space.
@@ -108,7 +112,7 @@ class Method:
             scale = series.scale()
             normalised = series.scaled(1 / scale)
             if self.candidates:
-                solvers = {name: METHODS[name].function() for name in self.candidates}
+                solvers = self._solvers(len(series.kspace))
                 choice = choice or choose(normalised, solvers, settings)
                 images = solve(normalised, solvers[choice.method], choice, settings)
             else:
@@ -211,3 +215,5 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     }
 )
 DEFAULT_METHOD = "auto"
+# What `auto` chooses from for a single frame.
+SINGLE_FRAME = ("l1-wavelet", "tv")

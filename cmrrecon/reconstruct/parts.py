@@ -1,10 +1,11 @@
 """Finished slices of an output that is not finished yet, so that a killed run loses one slice at most."""
 
 import glob
+import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -39,6 +40,20 @@ class Parts(Sequence[Tensor]):
         """Store the images (frame, y, x) of the scan's slice `index`."""
         with atomic(self._file(index)) as temporary, open(temporary, "wb") as file:
             np.save(file, images.cpu().numpy())
+
+    def keep_note(self, note: Mapping[str, Any]) -> None:
+        """Store what the slices are made with, for the run that goes on."""
+        with atomic(self._note) as temporary:
+            temporary.write_text(json.dumps(note))
+
+    def note(self) -> dict[str, Any] | None:
+        """What `keep_note` stored."""
+        kept: dict[str, Any] | None = json.loads(self._note.read_text()) if self._note.exists() else None
+        return kept
+
+    @property
+    def _note(self) -> Path:
+        return self.folder / "note.json"
 
     def remove(self) -> None:
         """Forget all parts."""

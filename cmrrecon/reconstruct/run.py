@@ -44,13 +44,16 @@ def reconstruct_slices(
     """Reconstruct every slice that `parts` misses and store it there.
 
     What a method has to choose is chosen on the middle one of all the slices of `parts`, and holds for all. Only one series is in
-    memory at a time. `on_choice` is called with that slice and the choice, `on_slice` after each slice.
+    memory at a time. `on_choice` is called with that slice and the choice, `on_slice` after each slice. A run that goes on
+    keeps the choice.
     """
     missing = parts.missing()
     choice = None
     if method.candidates:
         middle = parts.slices[len(parts.slices) // 2]
-        choice = method.choose(scan.series(middle).to(device), options)
+        kept = parts.note()
+        choice = Choice.from_dict(kept) if kept else method.choose(scan.series(middle).to(device), options)
+        parts.keep_note(choice.as_dict())
         on_choice(middle, choice)
     for index in missing:
         parts.save(index, method(scan.series(index).to(device), options, choice))

@@ -19,7 +19,7 @@ from cmrrecon import formats, provenance
 from cmrrecon.errors import InputError, OutputError
 from cmrrecon.formats.atomic import atomic
 from cmrrecon.physics.coils import compress, rss_images
-from cmrrecon.scan import EMPTY_LINES_ALLOWED, Scan, effective_acceleration
+from cmrrecon.scan import EMPTY_LINES_ALLOWED, Scan, effective_acceleration, require_cartesian
 
 FINGERPRINT = "fingerprint.json"
 
@@ -44,6 +44,7 @@ def add_scan(
     OutputError : the target was made by another recipe and is not to be overwritten
     """
     scan = formats.read(source, axes=axes)
+    require_cartesian(scan, "A training store")
     used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
     stamp = provenance.make(command, config={"coils": coils, "axes": axes}, inputs=used)
     recipe = provenance.recipe_hash(stamp)

@@ -184,3 +184,19 @@ def test_other_number_of_frames_is_refused():
             call(cnormal(2, 6, 7))
     with pytest.raises(UsageError, match="3 frames and the data 4"):
         A.H(cnormal(4, 2, 6, 7))
+
+
+@pytest.mark.parametrize("one_mask", [False, True])
+@pytest.mark.parametrize("x_mask", [1, 10])
+def test_frames_worked_on_together_give_what_single_ones_give(monkeypatch, one_mask, x_mask):
+    mask = torch.rand((1 if one_mask else 5, 9, x_mask), generator=torch.Generator().manual_seed(1)) < 0.5
+    A, x = Encoding(cnormal(3, 9, 10, seed=2), mask, slice(2, 7)), cnormal(5, 9, 5, seed=3)
+    single = A.N(x)
+
+    def two_together(frames):
+        for first in range(0, frames, 2):
+            part = slice(first, min(first + 2, frames))
+            yield part, A.weights if len(A.weights) == 1 else A.weights[part]
+
+    monkeypatch.setattr(A, "_batches", two_together)
+    torch.testing.assert_close(A.N(x), single)

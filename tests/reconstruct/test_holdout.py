@@ -94,3 +94,15 @@ def test_columns_are_judged_by_their_own_part(full):
     x = torch.zeros((6, 48, 64), dtype=torch.complex64)
     x[..., 20:40] = Problem.of(series, part).start
     assert 1 - whole(x) == pytest.approx((1 - cut(x[..., 20:40])) * cut.energy / whole.energy, rel=1e-3)
+
+
+def test_spokes_are_hidden_whole_and_a_perfect_image_predicts_them():
+    pytest.importorskip("finufft")
+    made = simulate("cine", frames=3, slices=1, coils=4, y=48, x=64, spokes=21, snr_db=float("inf"))
+    series = made.scan.series(0)
+    hidden = hide(series)
+    assert hidden.shape[1:] == (21, 1)
+    assert int(hidden.expand(3, -1, -1).sum()) >= FEWEST_LINES
+    held_out = HeldOut(series, hidden, Coils(made.maps, made.maps, slice(0, 48)))
+    assert held_out(made.image[:, 0]) == pytest.approx(0, abs=2e-3)
+    assert held_out(torch.zeros_like(made.image[:, 0])) == 1

@@ -1,4 +1,6 @@
+import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +9,9 @@ from cmrrecon.errors import UsageError
 from cmrrecon.reconstruct.methods import METHODS
 from cmrrecon.reconstruct.parts import Parts
 from cmrrecon.reconstruct.run import choose_device, reconstruct_slices
+from cmrrecon.sampling import make_mask
 from cmrrecon.scan import Scan
+from cmrrecon.simulation import simulate
 
 
 def test_parts_are_a_sequence_of_the_slices_in_order(tmp_path):
@@ -57,3 +61,33 @@ def test_unknown_devices_are_refused(name):
 def test_asking_for_the_cpu_does_not_look_for_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("CUDA was touched"))
     assert choose_device("cpu").type == "cpu"
+
+
+def test_the_choice_is_kept_for_the_run_that_goes_on(tmp_path):
+    made = simulate("cine", frames=3, slices=2, coils=3, y=48, x=48, seed=1).scan
+    mask = make_mask("kt-gaussian", frames=3, y=48, x=48, acceleration=4, acs=12, seed=1)
+    scan = replace(made, read_slice=lambda index: made.read_slice(index) * mask[:, None], mask=mask)
+    choices = []
+
+    def run(stop_after):
+        def on_slice():
+            nonlocal stop_after
+            stop_after -= 1
+            if not stop_after:
+                raise KeyboardInterrupt
+
+        parts = Parts(tmp_path / "out.h5", "b" * 64, [0, 1])
+        reconstruct_slices(
+            scan, METHODS["llr"], {}, parts, torch.device("cpu"), on_slice, lambda index, choice: choices.append((index, choice))
+        )
+        return parts
+
+    with pytest.raises(KeyboardInterrupt):
+        run(1)
+    note = next(tmp_path.glob(".out*/note.json"))
+    kept = json.loads(note.read_text())
+    note.write_text(json.dumps({**kept, "weight": 0.5}))
+    run(9)
+    assert choices[0][0] == choices[1][0] == 1
+    assert choices[0][1].weight == kept["weight"]
+    assert choices[1][1] == replace(choices[0][1], weight=0.5)
