@@ -1,0 +1,149 @@
+"""Every benchmark, and docs/benchmarks.md made of what they measured.
+
+Usage: python benchmarks/all.py [TOOL] [--work FOLDER] [--data FOLDER]   (see reconstruction.py; about half an hour on two cores)
+
+Peers that are not installed (BART, pygrappa, mat73) are left out, and their targets stand as not measured.
+"""
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from records import ENVIRONMENT, HERE, THREADS
+from targets import Target, read_table, table
+
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+PEER_PACKAGES = ("torch", "numpy", "scipy", "sigpy", "pygrappa", "h5py", "mat73", "finufft")
+INTRODUCTION = """# Benchmarks
+
+Made by `python benchmarks/all.py make_semireal.py`, all in one run on one machine. {machine}
+
+**How it is measured.** Every reconstruction has a process of its own with {threads} threads; engines take turns on the same input. For
+the targets they do so three times (the slowest once), and the figures are medians; the tables of reconstructions are of one run each.
+Times are of the reconstruction alone, libraries loaded; BART's are of the whole process with its reading and writing in memory. For
+the targets all are given the coil maps and run with fixed settings; in the tables ours find their maps and choose their settings, the
+peers are given maps. Memory is the peak beyond the libraries and the input, in sizes of the input. Where other work shares the cores,
+CPU time says more than wall time.
+
+**Inputs.** *Simulated*: `cmrrecon simulate`. *Semi-real*: real magnitude pictures with modelled phase, coils, k-space and noise
+(CMRxRecon2025 Center005 P003; a rat heart of HGGM-LIM). The pictures, and the script that makes k-space of them, are not part of this
+project.
+
+**Scores** are those of protocol `fullfov` against the noise-free truth: one scale a series; PSNR and NMSE over the series, SSIM a frame;
+*heart*: PSNR in the box named. *unsat.*: without the pixels of at least 0.99 of the truth's maximum, which are left out of the scale too:
+saturated pictures are flat there, which favours temporal methods.
+
+**Peers** run with weight, iterations and ADMM penalty as `peers.py` holds them, which says which of them
+`python benchmarks/reconstruction.py make_semireal.py --tune` chose (mean PSNR over another simulated subject and pictures of Center001
+and Center002) and which were set by hand. *Oracle*: the weight that is best on the reported case itself, which no user can know; it was
+scanned with an earlier version of the coil maps, the scores are with the present ones (`--oracle` scans anew).
+"""
+
+
+TARGET_COMMANDS = """`python benchmarks/reconstruction.py make_semireal.py --targets`, and `calibration.py` and `reading.py` below"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A benchmark: its title, its script with its words, and whether it prints Markdown."""
+
+    title: str
+    words: tuple[str, ...]
+    markdown: bool = True
+
+
+def sections(places: list[str]) -> list[Section]:
+    return [
+        Section("Targets", ("reconstruction.py", *places, "--targets")),
+        Section("Reconstruction", ("reconstruction.py", *places, "--repeats", "1")),
+        Section("Calibration: ESPIRiT and GRAPPA", ("calibration.py",)),
+        Section("Reading", ("reading.py",), markdown=False),
+        Section("Radial sampling", ("noncartesian.py",), markdown=False),
+        Section("Peak memory of the command line", ("memory.py", "auto", "sense", "temporal-tv"), markdown=False),
+        Section("Start of the command line", ("startup.py",), markdown=False),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tool", type=Path, nargs="?", help="make_semireal.py")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "cmrrecon-benchmarks")
+    parser.add_argument("--data", type=Path, default=os.environ.get("CMRRECON_TEST_DATA"), help="the real data (CMRRECON_TEST_DATA)")
+    parser.add_argument("--resume", action="store_true", help="keep what an interrupted run measured")
+    words = parser.parse_args()
+    if not words.resume:
+        (words.work / "results.jsonl").unlink(missing_ok=True)
+    places = [*([str(words.tool)] if words.tool else []), "--work", str(words.work), *(["--data", str(words.data)] if words.data else [])]
+    done = {section.title: (section, run(section)) for section in sections(places)}
+    outputs = {title: output for title, (_, output) in done.items()}
+    goals = [*read_table(outputs["Targets"]), *calibration_targets(outputs), *reading_targets(outputs)]
+    text = [INTRODUCTION.format(machine=machine(), threads=THREADS), "## Targets", "", *table(goals), "", TARGET_COMMANDS, ""]
+    text += [shown(section, output) for title, (section, output) in done.items() if title != "Targets"]
+    PAGE.write_text("\n".join(text))
+    print(PAGE)
+
+
+def run(section: Section) -> str:
+    print(section.title, file=sys.stderr, flush=True)
+    script, *rest = section.words
+    done = subprocess.run([sys.executable, str(HERE / script), *rest], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip() if done.returncode == 0 else f"This benchmark ended with code {done.returncode}."
+
+
+def shown(section: Section, output: str) -> str:
+    """The section of the page; the command names no folder of this machine."""
+    body = output if section.markdown else f"```\n{output}\n```"
+    script, *words = section.words
+    if script == "reconstruction.py":
+        words = ["make_semireal.py"] * words[0].endswith(".py") + words[-2:]
+    return f"## {section.title}\n\n{body}\n\n`python benchmarks/{' '.join([script, *words])}`\n"
+
+
+def machine() -> str:
+    """Processor, cores and versions."""
+    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    found = [f"Python {platform.python_version()}"]
+    for package in PEER_PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    if shutil.which("bart"):
+        found.append(f"BART {subprocess.run(['bart', 'version'], capture_output=True, text=True, check=True).stdout.strip()}")
+    return f"Machine: {names[0] if names else platform.machine()}, {os.cpu_count()} cores; {', '.join(found)}."
+
+
+def calibration_targets(outputs: dict[str, str]) -> list[Target]:
+    """ESPIRiT against SigPy and GRAPPA against pygrappa: the ratios that calibration.py prints in the rows of the peers."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in outputs["Calibration: ESPIRiT and GRAPPA"].splitlines()]
+    found = []
+    for title, peer, goal, aim in (("ESPIRiT against SigPy", "SigPy", 10, 25), ("GRAPPA against pygrappa", "pygrappa.mdgrappa", 10, 30)):
+        row = next((row for row in rows if row[0] == peer), None)
+        figure = f"{row[3]}x wall, {row[4]}x CPU" if row else ""
+        found.append(Target(title, f"{goal}x", f"{aim}x", figure, float(row[3]) >= goal if row else None))
+    return found
+
+
+def reading_targets(outputs: dict[str, str]) -> list[Target]:
+    """The whole file, first layout: wall times that reading.py prints in the second column."""
+    block = outputs["Reading"].partition("whole file")[2].partition("\n\n")[0]
+    wall = {name.strip(): float(seconds) for name, seconds in re.findall(r"^ +(\S.*?)\s{2,}(\d+\.\d+)", block, re.MULTILINE)}
+    ours = min((wall[name] for name in wall if name.startswith("ours")), default=0.0)
+    found = []
+    for peer, goal, aim in (("h5py", 2, 3), ("mat73", 3, 4)):
+        ratio = wall[peer] / ours if ours and peer in wall else None
+        figure = f"{ratio:.1f}x wall" if ratio else ""
+        found.append(Target(f"full v7.3 read against {peer}", f"{goal}x", f"{aim}x", figure, ratio >= goal if ratio else None))
+    return found
+
+
+if __name__ == "__main__":
+    main()

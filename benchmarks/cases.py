@@ -1,0 +1,230 @@
+"""The inputs of the benchmarks: undersampled cine with known truth, made once and kept in a work folder.
+
+Every case is normalised by the shared rule (`Series.scale`), so that a regularisation weight means the same to every program. A case is a
+folder: `kspace`, `maps` (ESPIRiT maps of the undersampled series) in BART's format, whose bytes are our axes (frame, coil, y, x) and
+(coil, y, x) in C order; `mask.npy`; `truth.npy` (frame, y, x), noise-free; `case.json`.
+
+Reported are a simulated cine, the semi-real cine of subject P003 and a semi-real cine of a rat. The sources of TUNING serve to choose
+weights and nothing else: other simulated seeds, and pictures of Center001 and Center002. All sizes are even: `pics` of BART 0.8 gives
+wrong images of odd ones.
+
+Usage: python benchmarks/cases.py NAME ... --work FOLDER [--tool make_semireal.py] [--data FOLDER]   (NAME: SOURCE/PATTERN-R, or `tuning`)
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+PATTERN_SEED = 1
+SIZE = {"frames": 12, "slices": 1, "coils": 10, "y": 204, "x": 448}
+# The heart of P003, by eye. Elsewhere see `moving_box`.
+HEARTS = {"P003": (40, 125, 150, 280)}
+REPORTED = (
+    "simulated/kt-uniform-8",
+    "simulated/kt-gaussian-8",
+    *(f"P003/{pattern}" for pattern in ("kt-gaussian-8", "kt-gaussian-16", "kt-gaussian-24", "uniform-8", "kt-radial-16")),
+    "rat/kt-gaussian-8",
+)
+SEEDS = {"simulated": 0, "simulated-2": 11}
+PICTURES = {"center001": "Center001__P003__cine_sax", "center002": "Center002_UIH_30T_umr880__P001__cine_sax"}
+# With half the readout's resolution: the lines and so the aliasing are the same, at half the time.
+NARROW = "-narrow"
+TUNING = (
+    "simulated-2-narrow/kt-gaussian-8",
+    "center001-narrow/kt-gaussian-8",
+    "center001-narrow/kt-radial-16",
+    "center002-narrow/uniform-8",
+)
+RAT_COILS, RAT_SNR_DB, RAT_SEED = 10, 30.0, 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """What `case.json` holds; `folder` is where.
+
+    Attributes
+    ----------
+    shape : (frame, coil, y, x)
+    kind : simulated, or semi-real: real magnitudes, modelled k-space
+    effective : acceleration with the calibration counted
+    heart : y0, y1, x0, x1
+    maps : digest of the coil maps, on which the peers' results depend
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, int, int, int]
+    effective: float
+    heart: tuple[int, int, int, int]
+    maps: str
+
+    @property
+    def input_mb(self) -> float:
+        """Size of the k-space."""
+        frames, coils, y, x = self.shape
+        return frames * coils * y * x * 8 / 2**20
+
+
+def folder_of(work: Path, name: str) -> Path:
+    return work / "cases" / name.replace("/", "-")
+
+
+def load(folder: Path) -> Case:
+    values: dict[str, Any] = json.loads((folder / "case.json").read_text())
+    return Case(**values | {key: tuple(values[key]) for key in ("shape", "heart")})  # JSON has no tuples
+
+
+def ensure(names: Sequence[str], work: Path, tool: Path | None, data: Path | None) -> None:
+    """Make the cases that are not there, in a process of its own: the caller stays small (see engines.py)."""
+    missing = [name for name in names if not (folder_of(work, name) / "case.json").exists()]
+    if missing:
+        places = [word for key, path in (("--tool", tool), ("--data", data)) if path for word in (key, str(path))]
+        subprocess.run([sys.executable, __file__, *missing, "--work", str(work), *places], check=True)
+
+
+def make(name: str, work: Path, tool: Path | None, data: Path | None) -> None:
+    import numpy as np
+    import torch
+
+    from cmrrecon.physics.sensitivity import estimate_maps
+    from cmrrecon.sampling.apply import undersample
+    from cmrrecon.scan import effective_acceleration
+
+    source, _, sampling = name.partition("/")
+    pattern, _, acceleration = sampling.rpartition("-")
+    scan, truth = full_scan(source, tool, data)
+    series = undersample(scan, pattern, float(acceleration), seed=PATTERN_SEED).series(0)
+    scale = series.scale()
+    series, truth = series.scaled(1 / scale), truth / scale
+    maps = estimate_maps(series.kspace, series.mask)
+    heart = HEARTS.get(source) or moving_box(truth)
+    kind = "simulated" if source.removesuffix(NARROW) in SEEDS else "semi-real"
+    frames, coils, y, x = series.kspace.shape
+    case = Case(name, kind, (frames, coils, y, x), effective_acceleration(series.mask), heart, digest(maps))
+
+    folder = folder_of(work, name)
+    unfinished = Path(f"{folder}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    write_cfl(unfinished / "kspace", series.kspace)
+    write_cfl(unfinished / "maps", maps)
+    np.save(unfinished / "mask.npy", series.mask.numpy())
+    np.save(unfinished / "truth.npy", truth.to(torch.complex64).numpy())
+    (unfinished / "case.json").write_text(json.dumps(asdict(case)))
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+    print(f"{name}: {case.kind}, {case.shape}, effective R {case.effective:.2f}, heart {case.heart}", file=sys.stderr)
+
+
+@lru_cache(maxsize=2)
+def full_scan(source: str, tool: Path | None, data: Path | None) -> tuple[Any, Any]:
+    """A fully sampled scan of one slice, and its noise-free truth (frame, y, x)."""
+    if source.endswith(NARROW):
+        return narrow(*full_scan(source.removesuffix(NARROW), tool, data))
+    if source in SEEDS:
+        from cmrrecon.simulation.scans import simulate
+
+        made = simulate("cine", **SIZE, seed=SEEDS[source])
+        return made.scan, made.image[:, 0]
+    if data is None:
+        raise SystemExit(f"{source} needs real data: give --data or set CMRRECON_TEST_DATA.")
+    if source == "rat":
+        return rat(data / "HGGM-LIM-rat-cine" / "dataCine8fr.mat")
+    if tool is None:
+        raise SystemExit(f"{source} is semi-real: give the script make_semireal.py.")
+    pictures = data / "CMRxRecon2025-cine-pictures" / f"{PICTURES.get(source)}.npz"
+    return semi_real(tool, ["--data", str(data), *(["--pictures", str(pictures)] if source in PICTURES else [])])
+
+
+def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
+    """Scan and truth with the central half of the readout's frequencies."""
+    from cmrrecon.physics.fourier import centred, fftc, ifftc
+    from cmrrecon.scan import Scan
+
+    columns = centred(scan.shape[-1], scan.shape[-1] // 2)
+    kspace = scan.read_slice(0)[:, None, ..., columns]
+    return Scan.from_kspace(kspace, scan.mask, scan.acquisition), ifftc(fftc(truth, -1)[..., columns], -1)
+
+
+def semi_real(tool: Path, words: list[str]) -> tuple[Any, Any]:
+    """What `make_semireal.py` makes."""
+    from cmrrecon import formats
+    from cmrrecon.scan import Scan
+
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, str(tool), folder, *words], check=True, stdout=subprocess.DEVNULL)
+        path = next(path for path in Path(folder).rglob("*.mat") if "FullSample" in path.parts)
+        scan = formats.read(path)
+        kspace = scan.read_slice(0)[:, None]
+        truth = formats.read_images(path.with_name(f"{path.stem}_truth.npz"))[:, 0]
+    return Scan.from_kspace(kspace, scan.mask, scan.acquisition), truth
+
+
+def rat(path: Path) -> tuple[Any, Any]:
+    """Real magnitude cine of a rat, seen by simulated coils with a smooth phase and noise."""
+    import torch
+    from scipy.io import loadmat
+
+    from cmrrecon.scan import Scan
+    from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
+
+    magnitude = torch.from_numpy(loadmat(path)["image0"]).permute(2, 1, 0).float()
+    _, ny, nx = magnitude.shape
+    y, x = torch.linspace(-1, 1, ny), torch.linspace(-1, 1, nx)
+    phase = 1.2 * torch.sin(1.5 * y[:, None] + 0.5) + 1.0 * torch.cos(2.0 * x[None] - 0.7) + 0.6 * y[:, None] * x[None]
+    truth = torch.polar(magnitude, phase.expand_as(magnitude).contiguous())
+    maps = coil_maps(RAT_COILS, ny, nx, RAT_SEED)
+    kspace = acquire(truth, maps, noise_sigma(truth, RAT_SNR_DB), RAT_SEED)
+    full = torch.ones((1, ny, 1), dtype=torch.bool)
+    return Scan.from_kspace(kspace[:, None], full), truth
+
+
+def moving_box(truth: Any) -> tuple[int, int, int, int]:
+    """The box that holds the heart: the middle 80 % of the temporal variance of the magnitude, along y and along x."""
+    variance = truth.abs().var(0)
+    box = []
+    for axis in (1, 0):
+        part = variance.sum(axis).cumsum(0)
+        part = part / part[-1]
+        box += [int((part < 0.1).sum()), int((part < 0.9).sum()) + 1]
+    y0, y1, x0, x1 = box
+    return y0, y1, x0, x1
+
+
+def digest(maps: Any) -> str:
+    return hashlib.sha256(maps.numpy().tobytes()).hexdigest()[:12]
+
+
+def write_cfl(path: Path, array: Any) -> None:
+    """BART's format: its first dimension is the fastest, so (frame, coil, y, x) in C order is x, y, 1, coil, ..., frame at place 10."""
+    shape = array.shape
+    frames = shape[0] if len(shape) == 4 else 1
+    dims = [shape[-1], shape[-2], 1, shape[-3], 1, 1, 1, 1, 1, 1, frames, 1, 1, 1, 1, 1]
+    Path(f"{path}.hdr").write_text("# Dimensions\n" + " ".join(map(str, dims)) + "\n")
+    array.contiguous().numpy().tofile(f"{path}.cfl")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--tool", type=Path)
+    parser.add_argument("--data", type=Path, default=os.environ.get("CMRRECON_TEST_DATA"))
+    words = parser.parse_args()
+    names = [name for word in words.names for name in (TUNING if word == "tuning" else (word,))]
+    for name in names:
+        make(name, words.work, words.tool, Path(words.data) if words.data else None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""One reconstruction of one case by one engine, in a process of its own: prints a JSON record of time, memory and scores.
+
+An engine is PROGRAM:METHOD: `cmrrecon:` and a method of the package, `cmrrecon-solver:` and one that is given the maps, `sigpy:` or
+`bart:` and a method of peers.py. Ours starts from the
+k-space alone, finds its own coil maps and, unless they are given, chooses its settings, which takes `choosing` s of the time; the
+peers are given the case's maps. Time is that of the reconstruction, of BART the whole process with its reading and writing; libraries
+are loaded by a small reconstruction before. Memory is the peak during the reconstruction minus what the process held before
+(libraries, input), of BART the peak of the process minus its input.
+
+Usage: python benchmarks/engines.py CASE_FOLDER ENGINE OPTIONS_AS_JSON
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cases
+import peers
+
+WARM_SIDE, WARM_FRAMES = 48, 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Wall time, user and system time in s, and memory in MB beyond what was held before."""
+
+    seconds: float
+    cpu: float
+    extra_mb: float
+
+
+def run(folder: Path, engine: str, options: dict[str, Any]) -> tuple[Any, Cost, dict[str, Any]]:
+    """Images (frame, y, x), what they cost, and what was chosen for them."""
+    program, _, method = engine.partition(":")
+    if program == "bart":
+        return *run_bart(folder, method, options), {}
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    case = cases.load(folder)
+    kspace = np.fromfile(folder / "kspace.cfl", np.complex64).reshape(case.shape)
+    maps = np.fromfile(folder / "maps.cfl", np.complex64).reshape(case.shape[1:])
+    mask = np.load(folder / "mask.npy")
+    reconstruct = {"cmrrecon": ours, "cmrrecon-solver": our_solver, "sigpy": with_sigpy}[program]
+    reconstruct(method, *centre(kspace, mask, maps), options)
+    held = restart_peak()
+    wall, cpu = time.perf_counter(), time.process_time()
+    images, chosen = reconstruct(method, kspace, mask, maps, options)
+    cost = Cost(time.perf_counter() - wall, time.process_time() - cpu, peak_mb() - held)
+    return images, cost, chosen
+
+
+def ours(method: str, kspace: Any, mask: Any, maps: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    import torch
+
+    from cmrrecon.reconstruct.methods import METHODS
+    from cmrrecon.scan import Series
+
+    series, chosen = Series(torch.from_numpy(kspace), torch.from_numpy(mask)), METHODS[method]
+    if not chosen.candidates:
+        return chosen(series, options), {}
+    start = time.perf_counter()
+    choice = chosen.choose(series, options)
+    seconds = time.perf_counter() - start
+    facts = {"method": choice.method, "weight": choice.weight, "iterations": choice.iterations, "choosing": seconds}
+    return chosen(series, options, choice), facts
+
+
+def our_solver(method: str, kspace: Any, mask: Any, maps: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Solver against solver: with the case's maps, as the peers have them."""
+    import torch
+
+    from cmrrecon.classical.problem import Coils, Problem
+    from cmrrecon.reconstruct.methods import METHODS
+    from cmrrecon.scan import Series
+
+    given = torch.from_numpy(maps)
+    seen = given.abs().amax((0, 1)).nonzero().flatten()
+    coils = Coils(given, given, slice(int(seen[0]), int(seen[-1]) + 1))
+    problem = Problem.of(Series(torch.from_numpy(kspace), torch.from_numpy(mask)), coils)
+    return problem.whole(METHODS[method].function()(problem, **options).x), {}
+
+
+def with_sigpy(method: str, kspace: Any, mask: Any, maps: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    import torch
+
+    return torch.from_numpy(peers.sigpy_images(method, kspace, mask, maps, options)), {}
+
+
+def centre(kspace: Any, mask: Any, maps: Any) -> tuple[Any, Any, Any]:
+    """The middle of k-space of a few frames: a small problem that loads all libraries."""
+    y, x = (slice(n // 2 - WARM_SIDE // 2, n // 2 + WARM_SIDE // 2) for n in maps.shape[1:])
+    few = slice(0, WARM_FRAMES)
+    small = mask[few, y, x if mask.shape[2] > 1 else slice(None)]
+    return kspace[few, :, y, x].copy(), small.copy(), maps[:, y, x].copy()
+
+
+def restart_peak() -> float:
+    """Set the peak of the resident memory to what it is now, and return that in MB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_mb()
+
+
+def peak_mb() -> float:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def run_bart(folder: Path, method: str, options: dict[str, Any]) -> tuple[Any, Cost]:
+    """BART in a process of its own, started while this one is small: Linux counts a parent's memory in the peak of its child."""
+    shape = cases.load(folder).shape
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        words = ["bart", "pics", *peers.bart_words(method, options), str(folder / "kspace"), str(folder / "maps"), f"{place}/images"]
+        start = time.perf_counter()
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        if os.waitstatus_to_exitcode(status) != 0:
+            raise SystemExit(f"failed: {' '.join(words)}")
+        cost = Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024 - cases.load(folder).input_mb)
+        import numpy as np
+        import torch
+
+        images = np.fromfile(f"{place}/images.cfl", np.complex64).reshape(shape[0], *shape[2:])
+    return torch.from_numpy(images), cost
+
+
+def scores(images: Any, folder: Path) -> dict[str, float]:
+    """Protocol `fullfov` against the noise-free truth; `..._unsaturated` without pixels where the truth is at least 0.99 of its maximum."""
+    import numpy as np
+    import torch
+
+    from cmrrecon.evaluation.protocols import score
+
+    truth = torch.from_numpy(np.load(folder / "truth.npy"))[:, None]
+    heart = cases.load(folder).heart
+    all_pixels, rest = (score(images[:, None], truth, protocol="fullfov", heart=heart, exclude_saturated=flag) for flag in (False, True))
+    return {
+        "psnr": all_pixels.psnr,
+        "heart_psnr": all_pixels.heart_psnr or 0.0,
+        "ssim": all_pixels.ssim,
+        "nmse": all_pixels.nmse,
+        "psnr_unsaturated": rest.psnr,
+        "heart_psnr_unsaturated": rest.heart_psnr or 0.0,
+    }
+
+
+def main() -> None:
+    folder, engine, options = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+    images, cost, chosen = run(folder, engine, options)
+    print(json.dumps({**asdict(cost), **chosen, **scores(images, folder)}))
+
+
+if __name__ == "__main__":
+    main()
