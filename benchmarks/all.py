@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from records import ENVIRONMENT, HERE, THREADS
-from targets import Target, read_table, table
+from targets import Target, read_table, reasons, table
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 PEER_PACKAGES = ("torch", "numpy", "scipy", "sigpy", "pygrappa", "h5py", "mat73", "finufft")
@@ -60,15 +60,15 @@ class Section:
     markdown: bool = True
 
 
-def sections(places: list[str]) -> list[Section]:
+def sections(places: list[str], cases: list[str]) -> list[Section]:
     return [
         Section("Targets", ("reconstruction.py", *places, "--targets")),
-        Section("Reconstruction", ("reconstruction.py", *places, "--repeats", "1")),
         Section("Calibration: ESPIRiT and GRAPPA", ("calibration.py",)),
         Section("Reading", ("reading.py",), markdown=False),
         Section("Radial sampling", ("noncartesian.py",), markdown=False),
         Section("Peak memory of the command line", ("memory.py", "auto", "sense", "temporal-tv"), markdown=False),
         Section("Start of the command line", ("startup.py",), markdown=False),
+        Section("Reconstruction", ("reconstruction.py", *places, *(["--cases", *cases] if cases else []), "--repeats", "1")),
     ]
 
 
@@ -78,14 +78,25 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "cmrrecon-benchmarks")
     parser.add_argument("--data", type=Path, default=os.environ.get("CMRRECON_TEST_DATA"), help="the real data (CMRRECON_TEST_DATA)")
     parser.add_argument("--resume", action="store_true", help="keep what an interrupted run measured")
+    parser.add_argument("--cases", nargs="+", default=[], help="of the tables of reconstructions; see reconstruction.py")
     words = parser.parse_args()
     if not words.resume:
         (words.work / "results.jsonl").unlink(missing_ok=True)
     places = [*([str(words.tool)] if words.tool else []), "--work", str(words.work), *(["--data", str(words.data)] if words.data else [])]
-    done = {section.title: (section, run(section)) for section in sections(places)}
+    done = {section.title: (section, run(section)) for section in sections(places, words.cases)}
     outputs = {title: output for title, (_, output) in done.items()}
     goals = [*read_table(outputs["Targets"]), *calibration_targets(outputs), *reading_targets(outputs)]
-    text = [INTRODUCTION.format(machine=machine(), threads=THREADS), "## Targets", "", *table(goals), "", TARGET_COMMANDS, ""]
+    text = [
+        INTRODUCTION.format(machine=machine(), threads=THREADS),
+        "## Targets",
+        "",
+        *table(goals),
+        "",
+        *reasons(goals),
+        "",
+        TARGET_COMMANDS,
+        "",
+    ]
     text += [shown(section, output) for title, (section, output) in done.items() if title != "Targets"]
     PAGE.write_text("\n".join(text))
     print(PAGE)

@@ -23,6 +23,13 @@ CASES = (*SERIES, SAMPLES, *SEMI_REAL)
 SENSE = {"weight": 0.005, "iterations": 30}
 # dB that count as equal: coil compression and rounding change that much.
 NO_WORSE = 0.01
+# Why a target was missed, as far as was found; shown only if it was.
+REASONS = {
+    "SENSE against SigPy": "two thirds of our time are 1-D FFTs of length 204 = 4 x 3 x 17, which MKL does at about 10 GF/s a core",
+    "SENSE against BART": "as against SigPy",
+    "full v7.3 read against h5py": "both inflate as fast as their library allows; two cores double libdeflate's lead, if both are free",
+    "default against BART's oracle": "the default does not know the truth; the oracle's weight was chosen by it",
+}
 VERDICTS = {True: "met", False: "missed", None: "not measured"}
 
 
@@ -46,6 +53,12 @@ class Target:
 def table(targets: Sequence[Target]) -> list[str]:
     rows = [f"| {t.name} | {t.goal} | {t.aim} | {t.figure} | **{VERDICTS[t.met]}** |" for t in targets]
     return ["| target | at least | aim | measured | |", "|---|---|---|---|---|", *rows]
+
+
+def reasons(targets: Sequence[Target]) -> list[str]:
+    """A line for each missed target whose reason was found."""
+    missed = [target.name for target in targets if target.met is False]
+    return [f"- {name}: missed; {reason}." for name in missed for start, reason in REASONS.items() if name.startswith(start)]
 
 
 def measure(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
