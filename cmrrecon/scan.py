@@ -251,13 +251,13 @@ def check_trajectory(trajectory: Tensor, matrix: tuple[int, int] | None, shape: 
         )
 
 
-def require_cartesian(scan: Scan | Series, task: str) -> None:
+def require_cartesian(scan: Scan | Series, task: str, remedy: str = "Reconstruct the file as it is") -> None:
     """Refuse k-space along a trajectory for a task, named as in "A pattern", that only Cartesian k-space can do."""
     if scan.trajectory is not None:
         raise UsageError(
             f"{getattr(scan, 'path', '') or 'The scan'} holds samples along a trajectory",
             f"{task} needs Cartesian k-space",
-            "Reconstruct the file as it is",
+            remedy,
         )
 
 

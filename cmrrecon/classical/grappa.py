@@ -37,7 +37,7 @@ def grappa(series: Series, *, kernel: int = 5, weight: float = 0.01, calibration
 
     Griswold et al., Magn Reson Med 2002;47:1202.
     """
-    require_cartesian(series, "The method grappa")
+    require_cartesian(series, "The method grappa", "Use the method auto, sense or another that is not SigPy's")
     measured = series.mask[..., 0]
     if not bool((series.mask == series.mask[..., :1]).all()):
         raise UsageError(

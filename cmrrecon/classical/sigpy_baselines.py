@@ -18,6 +18,7 @@ from cmrrecon.physics.sensitivity import FEWEST_LINES, calibration_data, estimat
 from cmrrecon.scan import Series, require_cartesian
 
 Array = npt.NDArray[Any]
+ALTERNATIVE = "Use the method auto, sense or another of this program's own"
 # Quickest of 0.02, 0.05 and 0.1 at normalised k-space.
 ADMM_PENALTY = 0.02
 # Chosen on simulated cine; SigPy's own are 16 and 10.
@@ -105,7 +106,7 @@ def sigpy_jsense(series: Series, *, weight: float = 0.003, iterations: int = 20)
     from sigpy.mri.app import JsenseRecon
     from sigpy.util import resize
 
-    require_cartesian(series, "SigPy's JSENSE")
+    require_cartesian(series, "SigPy's JSENSE", ALTERNATIVE)
     _, coils, y, x = series.kspace.shape
     if coils == 1:
         raise UsageError("The series has one coil", "JSENSE estimates the maps of several coils", "Use the method sigpy-sense")
@@ -128,7 +129,7 @@ def sigpy_jsense(series: Series, *, weight: float = 0.003, iterations: int = 20)
 
 
 def _maps(series: Series) -> Tensor:
-    require_cartesian(series, "A method of SigPy")
+    require_cartesian(series, "A method of SigPy", ALTERNATIVE)
     return estimate_maps(series.kspace, series.mask)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
-from cmrrecon.cli.settings import choice_text
+from cmrrecon.cli.settings import choice_text, choice_warning
 from cmrrecon.errors import CmrreconError, UsageError
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ def compare(
                 _draw(place, images, reference, frame, titles, stamp)
                 return {}
 
-            record = {"input": job.name, "slice": index, "methods": names}
+            if found is not None:
+                talk.say(f"scores are against {found.source}, {found.path.name}")
+            record = {"input": job.name, "slice": index, "methods": names, "reference": None if found is None else found.source}
             outputs.deliver(outputs.Product(target, used, stamp, make), record, talk, overwrite=overwrite, dry_run=dry_run)
 
 
@@ -110,6 +112,8 @@ def _reconstructed(
                 image = method(here, choice=choice).abs().cpu()
                 if choice is not None:
                     talk.say(f"{method.name}: {choice_text(index, choice)}")
+                    if warning := choice_warning(choice):
+                        talk.warn(f"{method.name}: {warning}")
             except CmrreconError as error:
                 refusal = error
                 talk.error(error, method.name)

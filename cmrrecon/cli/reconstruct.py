@@ -11,7 +11,7 @@ import typer
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
-from cmrrecon.cli.settings import choice_text, parse_settings, parse_slices, sampling_text
+from cmrrecon.cli.settings import choice_text, choice_warning, parse_settings, parse_slices, sampling_text
 from cmrrecon.errors import MemoryShortage, OutputError
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ def _finish(scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, stamp: 
     def on_choice(index: int, choice: "Choice") -> None:
         chosen["choice"] = provenance.plain({"slice": index, **choice.as_dict()})
         talk.say(f"{name}: {choice_text(index, choice)}")
+        if warning := choice_warning(choice):
+            talk.warn(f"{name}: {warning}")
 
     with _kept_if_worth_it(parts, plan.output != inputs.STREAM, talk), talk.progress(name, len(missing), "slice") as bar:
         reconstruct_slices(scan, plan.method, plan.settings, parts, plan.device, bar.advance, on_choice)

@@ -71,6 +71,17 @@ def choice_text(index: int, choice: "Choice") -> str:
     """What was chosen on a slice, by what, and what else was tried."""
     chosen = f"{choice.method}, weight {choice.weight:g}, {choice.iterations} iterations"
     if not choice.trials:
-        return f"{chosen}; hidden on slice {index} to choose by: {choice.hidden}"
-    tried = ", ".join(f"{trial.method} {trial.weight:g} x {trial.iterations}: {trial.error:.3f}" for trial in choice.trials)
+        return f"{chosen} (nothing was hidden on slice {index} to choose by; {choice.hidden})"
+    tried = ", ".join(f"{trial.method} {trial.weight:g} x {trial.iterations}: {trial.error:.3g}" for trial in choice.trials)
     return f"{chosen}, chosen on slice {index} by predicting {choice.hidden} (tried, weight x iterations: error: {tried})"
+
+
+def choice_warning(choice: "Choice") -> str | None:
+    """What to warn of: a choice that predicts no better than an empty image."""
+    error = min((trial.error for trial in choice.trials), default=0.0)
+    if error < 1:
+        return None
+    return (
+        f"hidden samples were predicted no better than by an empty image (error {error:.3g}): the coil maps or the sampling do not allow "
+        "more; see what zero-filled gives, or scan more calibration lines"
+    )

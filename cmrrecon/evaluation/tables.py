@@ -152,6 +152,8 @@ def _final_2025(records: Sequence[Record], expected: Mapping[tuple[str, str], in
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in (r for r in records if r.get("acceleration") is not None):
         groups[record.get("centre") or "Unknown", record.get("vendor") or "Unknown"].append(record)
+    if not groups:
+        return {}
     values = {}
     for group, members in sorted(groups.items()):
         n = len(members)

@@ -85,14 +85,14 @@ def choose(series: Series, solvers: Mapping[str, Solver], settings: Mapping[str,
     """
     first = next(iter(solvers))
     if len(solvers) == 1 and AUTO not in (settings["weight"], settings["iterations"]):
-        return Choice(first, settings["weight"], settings["iterations"], (), "nothing: all settings were given")
+        return Choice(first, settings["weight"], settings["iterations"], (), "all settings were given")
     if bool(series.mask.all()) and series.trajectory is None:
         weight, iterations = fixed(solvers[first], {"weight": 0.0, **{key: v for key, v in settings.items() if v != AUTO}})
-        return Choice(first, weight, iterations, (), "nothing: fully sampled, no regularisation is needed")
+        return Choice(first, weight, iterations, (), "fully sampled, no regularisation is needed")
     hidden = hide(series)
     if hidden is None:
         weight, iterations = fixed(solvers[first], settings)
-        return Choice(first, weight, iterations, (), "nothing: too little was measured outside the calibration region, so defaults")
+        return Choice(first, weight, iterations, (), "too little was measured outside the calibration region, so these are defaults")
     bench = Bench(series, hidden, coils_of(series, settings))
     for name, solver in solvers.items():
         bench.run(name, solver, fixed(solver, settings)[0], settings["iterations"])

@@ -71,7 +71,7 @@ class Method:
                     _perhaps(key, checked, "Leave the option out"),
                 )
             if not (value == AUTO and checked[key] == AUTO):
-                checked[key] = _checked_value(self.name, key, value, kinds[key])
+                checked[key] = _checked_value(self.name, key, value, kinds[key], ", or auto" if checked[key] == AUTO else "")
         return checked
 
     def choose(self, series: Series, options: Mapping[str, Any] | None = None) -> Choice:
@@ -144,7 +144,7 @@ class Method:
         )
 
 
-def _checked_value(method: str, key: str, value: object, kind: Any) -> object:
+def _checked_value(method: str, key: str, value: object, kind: Any, alternative: str) -> object:
     """The value as the kind that the function declares. Whole numbers count something, so they start at 1; others at 0."""
     if get_origin(kind) is Literal:
         if value in get_args(kind):
@@ -159,7 +159,9 @@ def _checked_value(method: str, key: str, value: object, kind: Any) -> object:
             return float(value)
         wanted = "a number that is finite and not negative"
     raise UsageError(
-        f"The option {key} of {method} was given {value!r}", f"It must be {wanted}", "Change the value, or leave the option out"
+        f"The option {key} of {method} was given {value!r}",
+        f"It must be {wanted}{alternative}",
+        "Change the value, or leave the option out",
     )
 
 

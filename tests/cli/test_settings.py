@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from cmrrecon.cli.inputs import find_jobs, natural
-from cmrrecon.cli.settings import parse_numbers, parse_settings, parse_slices
+from cmrrecon.cli.settings import choice_text, choice_warning, parse_numbers, parse_settings, parse_slices
 from cmrrecon.errors import InputError, UsageError
+from cmrrecon.reconstruct.auto import Choice, Trial
 
 
 def test_settings_become_values():
@@ -54,3 +57,15 @@ def test_nothing_to_do_is_told(tmp_path):
     for text in (str(tmp_path), f"{tmp_path}/*.mat"):
         with pytest.raises(InputError, match="no file"):
             find_jobs([text], lambda path: True)
+
+
+def test_a_choice_is_told_with_what_was_tried_and_warned_of_if_useless():
+    good = Choice("llr", 0.03, 20, (Trial("llr", 0.03, 20, 0.0012),), "9 lines")
+    assert choice_text(3, good) == (
+        "llr, weight 0.03, 20 iterations, chosen on slice 3 by predicting 9 lines (tried, weight x iterations: error: llr 0.03 x 20: 0.0012)"
+    )
+    assert choice_warning(good) is None
+    assert "no better than by an empty image" in choice_warning(replace(good, trials=(Trial("llr", 0.03, 20, 1.6),)))
+    given = Choice("llr", 0.03, 20, (), "all settings were given")
+    assert choice_text(0, given) == "llr, weight 0.03, 20 iterations (nothing was hidden on slice 0 to choose by; all settings were given)"
+    assert choice_warning(given) is None

@@ -151,3 +151,8 @@ def test_there_is_no_final_value_unless_the_records_are_one_submission():
     assert final_aggregate([{**one, "base": "perfusion"}], 2024) == {}
     with pytest.raises(UsageError, match="2022"):
         final_aggregate([one], 2022)
+
+
+def test_no_final_aggregate_of_2025_where_no_acceleration_is_known():
+    record = {"psnr": 30.0, "ssim": 0.9, "nmse": 0.01, "centre": "Center001", "vendor": None, "acceleration": None}
+    assert final_aggregate([record], 2025) == {}
