@@ -62,7 +62,8 @@ def test_nothing_to_do_is_told(tmp_path):
 def test_a_choice_is_told_with_what_was_tried_and_warned_of_if_useless():
     good = Choice("llr", 0.03, 20, (Trial("llr", 0.03, 20, 0.0012),), "9 lines")
     assert choice_text(3, good) == (
-        "llr, weight 0.03, 20 iterations, chosen on slice 3 by predicting 9 lines (tried, weight x iterations: error: llr 0.03 x 20: 0.0012)"
+        "llr, weight 0.03, 20 iterations, chosen on slice 3 by predicting 9 lines "
+        "(tried, weight x iterations: error: llr 0.03 x 20: 0.0012)"
     )
     assert choice_warning(good) is None
     assert "no better than by an empty image" in choice_warning(replace(good, trials=(Trial("llr", 0.03, 20, 1.6),)))
