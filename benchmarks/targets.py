@@ -27,7 +27,6 @@ NO_WORSE = 0.01
 REASONS = {
     "SENSE against SigPy": "two thirds of our time are 1-D FFTs of length 204 = 4 x 3 x 17, which MKL does at about 10 GF/s a core",
     "SENSE against BART": "as against SigPy",
-    "full v7.3 read against h5py": "both inflate as fast as their library allows; two cores double libdeflate's lead, if both are free",
     "default against BART's oracle": "the default does not know the truth; the oracle's weight was chosen by it",
 }
 VERDICTS = {True: "met", False: "missed", None: "not measured"}
