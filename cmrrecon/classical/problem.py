@@ -1,5 +1,6 @@
 """What every iterative method minimises: the least-squares term of a series, with few virtual coils, on the columns that matter."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from cmrrecon.classical.solvers import frame_energy
 from cmrrecon.errors import NumericalError
-from cmrrecon.physics.coils import virtual_coils
+from cmrrecon.physics.coils import column_virtual_coils, virtual_coils
 from cmrrecon.physics.encoding import Encoding, y_fastest
 from cmrrecon.physics.fourier import ifft2c
 from cmrrecon.physics.noncartesian import NonCartesianEncoding, average_images, calibration, density
@@ -49,6 +50,8 @@ class Coils:
         else:
             shape = (series.kspace.shape[2], series.kspace.shape[3])
             block = calibration_block(series.kspace, series.mask)
+        # The maps do not depend on the scale, but its square must fit in single precision; powers of two round nothing.
+        block = block * 2.0 ** -math.frexp(float(block.abs().sum() / max(1, block.numel())))[1]
         matrix = virtual_coils([block], virtual and min(virtual, len(block)))
         maps = maps_from(torch.einsum("vc,cyx->vyx", matrix, block), shape)
         seen = maps.abs().amax((0, 1)).nonzero().flatten()
@@ -79,7 +82,7 @@ class Problem:
 
     Attributes
     ----------
-    A : the encoding
+    A : the encoding, of which solvers need A.N only; with few virtual coils, for line masks other ones in each column
     rhs : Tensor (frame, y, x'), A.H of the measured k-space; x' are the columns of x where the coils see anything
     start : Tensor (frame, y, x'), in every frame the coil-combined image of the time-averaged k-space
     shape : (frame, y, x) of the whole images
@@ -93,21 +96,25 @@ class Problem:
     columns: slice
 
     @staticmethod
-    def of(series: Series, coils: Coils) -> "Problem":
-        """The problem of a series with the maps of its coils; samples outside the series' mask are ignored."""
+    def of(series: Series, coils: Coils, scale: float = 1.0) -> "Problem":
+        """The problem of a series, its k-space divided by `scale`, with the maps of its coils; samples outside its mask are ignored."""
         kspace, mask = series.kspace, series.mask
         A: Encoding | NonCartesianEncoding
+        maps, measured = coils.maps, coils.measured
         if series.trajectory is not None and series.matrix is not None:
             weights = density(series.trajectory, mask, series.matrix)
-            weights = weights / max(1.0, norm(NonCartesianEncoding(coils.maps, series.trajectory, mask, weights), len(kspace)))
-            A = NonCartesianEncoding(coils.maps, series.trajectory, mask, weights)
-            rhs = NonCartesianEncoding(coils.measured, series.trajectory, mask, weights).H(kspace)
+            weights = weights / max(1.0, norm(NonCartesianEncoding(maps, series.trajectory, mask, weights), len(kspace)))
+            A = NonCartesianEncoding(maps, series.trajectory, mask, weights)
+            rhs = NonCartesianEncoding(measured, series.trajectory, mask, weights).H(kspace)
             average = average_images(kspace, series.trajectory, mask, series.matrix)
         else:
-            A = Encoding(coils.maps, mask, coils.columns)
-            rhs = Encoding(coils.measured, mask, coils.columns).H(kspace)
+            if mask.shape[2] == 1:
+                maps, measured = column_virtual_coils(measured)
+            A = Encoding(maps, mask, coils.columns)
+            rhs = Encoding(measured, mask, coils.columns).H(kspace)
             average = ifft2c(time_average(kspace, mask))
-        start = (coils.measured.conj() * average).sum(0)[:, coils.columns]
+        start = (measured.conj() * average).sum(0)[:, coils.columns] / scale
+        rhs /= scale
         return Problem(A, rhs, y_fastest(start.expand_as(rhs)), (len(kspace), *start.shape[:1], coils.maps.shape[2]), coils.columns)
 
     def whole(self, x: Tensor) -> Tensor:

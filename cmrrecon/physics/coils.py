@@ -16,6 +16,8 @@ CENTRE_LINES = 1 / 2
 # with every second line, 8 virtual coils (96 % of the energy) lose 16 dB, 14 (99.9 %) less than 1 dB.
 FEWEST_VIRTUAL = 8
 ENERGY_KEPT = 0.999
+# What maps may lose when every column has virtual coils of its own: SENSE images then change by less than 0.3 %, PSNR by less than 0.01 dB.
+COLUMN_ENERGY_LOST = 1e-4
 
 
 def rss(images: Tensor, dim: int = -3) -> Tensor:
@@ -57,6 +59,29 @@ def virtual_coils(samples: Iterable[Tensor], count: int | None = None) -> Tensor
     matrix: Tensor = vectors.flip(1)[:, :count].mH
     largest = matrix.gather(1, matrix.abs().argmax(1, keepdim=True))
     return (matrix * largest.conj() / largest.abs()).to(parts[0][0])
+
+
+def column_virtual_coils(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps of virtual coils that are other combinations of the coils in each column of x, for line masks, which never mix columns.
+
+    Along one column coils are more alike than over the image, so fewer virtual ones hold all but `COLUMN_ENERGY_LOST` of the energy
+    of the maps. Geometric-decomposition coil compression: Zhang et al., Magn Reson Med 2013;69:571.
+
+    Parameters
+    ----------
+    maps : Tensor (coil, y, x), complex
+
+    Returns
+    -------
+    Tensor (virtual coil, y, x), and Tensor (coil, y, x): what combines the coils as those combine the virtual ones
+    """
+    columns = maps.permute(2, 0, 1)
+    energies, vectors = torch.linalg.eigh(columns @ columns.mH)
+    lost = energies.clamp(min=0).sum(0).double().cumsum(0)
+    dropped = int((lost <= COLUMN_ENERGY_LOST * lost[-1]).sum()) if float(lost[-1]) > 0 else 0
+    combinations = vectors[:, :, dropped:]
+    virtual = combinations.mH @ columns
+    return virtual.permute(1, 2, 0), (combinations @ virtual).permute(1, 2, 0)
 
 
 def compress(kspace: Tensor, coils: int) -> tuple[Tensor, Tensor]:

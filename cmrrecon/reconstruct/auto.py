@@ -70,12 +70,12 @@ class Choice:
         return Choice(**{**kept, "trials": tuple(Trial(**trial) for trial in kept["trials"])})
 
 
-def choose(series: Series, solvers: Mapping[str, Solver], settings: Mapping[str, Any]) -> Choice:
-    """The best solver and its settings for a normalised series.
+def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings: Mapping[str, Any]) -> Choice:
+    """The best solver and its settings for a series.
 
     Parameters
     ----------
-    series : normalised
+    series, scale : the k-space, and what it is divided by to be normalised
     solvers : by name; the first is taken if nothing can be hidden, and wins ties
     settings : `weight`, `iterations` and `coils` (the number of virtual coils), each a number or "auto"
 
@@ -93,7 +93,7 @@ def choose(series: Series, solvers: Mapping[str, Solver], settings: Mapping[str,
     if hidden is None:
         weight, iterations = fixed(solvers[first], settings)
         return Choice(first, weight, iterations, (), "too little was measured outside the calibration region, so these are defaults")
-    bench = Bench(series, hidden, coils_of(series, settings))
+    bench = Bench(series, scale, hidden, coils_of(series, settings))
     for name, solver in solvers.items():
         bench.run(name, solver, fixed(solver, settings)[0], settings["iterations"])
     if settings["weight"] == AUTO:
@@ -108,9 +108,9 @@ def coils_of(series: Series, settings: Mapping[str, Any]) -> Coils:
     return Coils.of(series, None if settings["coils"] == AUTO else settings["coils"])
 
 
-def solve(series: Series, solver: Solver, choice: Choice, settings: Mapping[str, Any]) -> Tensor:
-    """Images (frame, y, x) of a normalised series with what was chosen."""
-    problem = Problem.of(series, coils_of(series, settings))
+def solve(series: Series, scale: float, solver: Solver, choice: Choice, settings: Mapping[str, Any]) -> Tensor:
+    """Images (frame, y, x) of a series divided by `scale`, with what was chosen."""
+    problem = Problem.of(series, coils_of(series, settings), scale)
     return problem.whole(solver(problem, weight=choice.weight, iterations=choice.iterations).x)
 
 
@@ -130,11 +130,11 @@ def describe(hidden: Tensor, series: Series) -> str:
 class Bench:
     """Tries solvers on a series without its hidden samples."""
 
-    def __init__(self, series: Series, hidden: Tensor, known: Coils) -> None:
+    def __init__(self, series: Series, scale: float, hidden: Tensor, known: Coils) -> None:
         if hidden.shape[2] == 1 and series.trajectory is None:
-            known = replace(known, columns=liveliest(Problem.of(series, known)))
-        self.problem = Problem.of(replace(series, mask=series.mask & ~hidden), known)
-        self.held_out = HeldOut(series, hidden, known)
+            known = replace(known, columns=liveliest(Problem.of(series, known, scale)))
+        self.problem = Problem.of(replace(series, mask=series.mask & ~hidden), known, scale)
+        self.held_out = HeldOut(series, scale, hidden, known)
         self.margin = MARGIN / math.sqrt(count_hidden(hidden, len(series.kspace)))
         self.trials: list[Trial] = []
 

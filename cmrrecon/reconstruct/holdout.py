@@ -79,15 +79,15 @@ class HeldOut:
 
     Parameters
     ----------
-    series : normalised, with the hidden samples
+    series, scale : with the hidden samples, and what the images were divided by
     hidden : see `hide`
     coils : the maps and columns of the images
     """
 
-    def __init__(self, series: Series, hidden: Tensor, coils: Coils) -> None:
+    def __init__(self, series: Series, scale: float, hidden: Tensor, coils: Coils) -> None:
         concealed = replace(series, mask=hidden)
-        self.problem = Problem.of(concealed, coils)
-        self.energy = measured_energy(concealed, self.problem)
+        self.problem = Problem.of(concealed, coils, scale)
+        self.energy = measured_energy(concealed, self.problem, scale)
 
     def __call__(self, x: Tensor) -> float:
         """The error of images (frame, y, x'): 0 predicts all, 1 as much as an empty image does."""
@@ -95,10 +95,10 @@ class HeldOut:
         return 1 - float(explained) / self.energy
 
 
-def measured_energy(series: Series, problem: Problem) -> float:
-    """Sum of squared magnitudes of the measured samples, weighted as in the problem; of whole lines only what comes from its columns of x.
+def measured_energy(series: Series, problem: Problem, scale: float) -> float:
+    """Sum of squared magnitudes of the measured samples of a series divided by `scale`, weighted as in the problem.
 
-    At least a trifle, so that it can be divided by.
+    Of whole lines only what comes from its columns of x counts. At least a trifle, so that it can be divided by.
     """
     total = torch.finfo(torch.float32).tiny
     weights = problem.A.weights if isinstance(problem.A, NonCartesianEncoding) else None
@@ -111,5 +111,5 @@ def measured_energy(series: Series, problem: Problem) -> float:
             samples = samples * weights[t % len(weights)][mask[:, 0]].sqrt()
         elif mask.shape[1] == 1:
             samples = ifftc(samples, -1)[..., problem.columns]
-        total += float(samples.abs().square().double().sum())
+        total += float((samples / scale).abs().square().double().sum())
     return total

@@ -81,7 +81,7 @@ class Method:
         """
         settings = self.check(options or {})
         with self._shortage_told(series):
-            return choose(series.scaled(1 / series.scale()), self._solvers(len(series.kspace)), settings)
+            return choose(series, series.scale(), self._solvers(len(series.kspace)), settings)
 
     def _solvers(self, frames: int) -> dict[str, Callable[..., Any]]:
         """The functions of the candidates; a single frame has no time, so spatial methods stand in for several dynamic ones."""
@@ -110,13 +110,12 @@ class Method:
         settings = self.check(options or {})
         with self._shortage_told(series):
             scale = series.scale()
-            normalised = series.scaled(1 / scale)
             if self.candidates:
                 solvers = self._solvers(len(series.kspace))
-                choice = choice or choose(normalised, solvers, settings)
-                images = solve(normalised, solvers[choice.method], choice, settings)
+                choice = choice or choose(series, scale, solvers, settings)
+                images = solve(series, scale, solvers[choice.method], choice, settings)
             else:
-                images = self.function()(normalised, **settings)
+                images = self.function()(series.scaled(1 / scale), **settings)
             images = images * scale
         if not bool(torch.isfinite(torch.view_as_real(images) if images.is_complex() else images).all()):
             raise NumericalError(

@@ -2,7 +2,16 @@ import pytest
 import torch
 
 from cmrrecon.errors import InputError, UsageError
-from cmrrecon.physics.coils import compress, noise_covariance, noise_level, prewhiten, rss, virtual_coils
+from cmrrecon.physics.coils import (
+    COLUMN_ENERGY_LOST,
+    column_virtual_coils,
+    compress,
+    noise_covariance,
+    noise_level,
+    prewhiten,
+    rss,
+    virtual_coils,
+)
 from cmrrecon.physics.fourier import fft2c
 
 
@@ -74,6 +83,36 @@ def test_compression_of_three_sources_to_three_coils_is_lossless():
 def test_compression_to_impossible_numbers_is_refused(coils):
     with pytest.raises(UsageError, match="Ask for 1 to 6"):
         compress(cnormal(1, 6, 4, 4), coils)
+
+
+def column_rank_three(coils=8, y=21, x=6):
+    """Maps of which every column is made of three coils, other ones in each, the third of a thousandth of the energy."""
+    mixing = torch.linalg.qr(cnormal(x, coils, 3, seed=4))[0] * torch.tensor([1.0, 1.0, 0.03])
+    return (mixing @ cnormal(x, 3, y, seed=5)).permute(1, 2, 0).contiguous()
+
+
+def test_virtual_coils_of_columns_combine_as_the_coils_that_they_stand_for():
+    maps = column_rank_three()
+    virtual, stand_for = column_virtual_coils(maps)
+    assert virtual.shape == (3, 21, 6)
+    torch.testing.assert_close(stand_for, maps, atol=1e-5, rtol=0)
+    products = [torch.einsum("cyx,czx->xyz", part.conj(), part) for part in (virtual, maps)]
+    torch.testing.assert_close(*products, atol=1e-4, rtol=0)
+
+
+def test_virtual_coils_of_columns_leave_out_only_a_trifle():
+    generous = column_rank_three() + 2e-3 * cnormal(8, 21, 6, seed=6)
+    virtual, stand_for = column_virtual_coils(generous)
+    energy, lost = generous.abs().square().sum(), (generous - stand_for).abs().square().sum()
+    assert len(virtual) == 3
+    assert 0 < lost <= COLUMN_ENERGY_LOST * energy
+    assert virtual.abs().square().sum((1, 2)).min() > COLUMN_ENERGY_LOST * energy
+
+
+def test_virtual_coils_of_empty_maps_are_empty_maps():
+    virtual, stand_for = column_virtual_coils(torch.zeros(4, 5, 6, dtype=torch.complex64))
+    assert not virtual.any()
+    assert not stand_for.any()
 
 
 def test_noise_level_is_within_five_percent_beside_an_object(noisy_scan):

@@ -130,7 +130,7 @@ def test_trials_that_diverge_lose():
     def broken(problem, *, weight=1.0, iterations=5, monitor):
         return METHODS["sense"].function()(problem, weight=float("nan"), iterations=iterations, monitor=monitor)
 
-    choice = choose(series, {"broken": broken, "sense": METHODS["sense"].function()}, AUTO)
+    choice = choose(series, series.scale(), {"broken": broken, "sense": METHODS["sense"].function()}, AUTO)
     assert choice.method == "sense"
 
 

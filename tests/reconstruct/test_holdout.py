@@ -74,7 +74,7 @@ def test_error_is_the_squared_distance_from_the_hidden_samples(full, pattern):
     series = series.scaled(1 / series.scale())
     hidden, coils = hide(series), Coils.of(series)
     coils = replace(coils, columns=slice(0, 64))
-    held_out = HeldOut(series, hidden, coils)
+    held_out = HeldOut(series, 1.0, hidden, coils)
     problem = Problem.of(replace(series, mask=series.mask & ~hidden), coils)
     x = problem.start
     missed = series.kspace * hidden[:, None] - Encoding(coils.measured, hidden)(x)
@@ -89,7 +89,7 @@ def test_columns_are_judged_by_their_own_part(full):
     coils = Coils.of(series)
     part = replace(coils, columns=slice(20, 40))
     hidden = hide(series)
-    whole, cut = HeldOut(series, hidden, replace(coils, columns=slice(0, 64))), HeldOut(series, hidden, part)
+    whole, cut = HeldOut(series, 1.0, hidden, replace(coils, columns=slice(0, 64))), HeldOut(series, 1.0, hidden, part)
     assert 0 < cut.energy < whole.energy
     x = torch.zeros((6, 48, 64), dtype=torch.complex64)
     x[..., 20:40] = Problem.of(series, part).start
@@ -103,6 +103,6 @@ def test_spokes_are_hidden_whole_and_a_perfect_image_predicts_them():
     hidden = hide(series)
     assert hidden.shape[1:] == (21, 1)
     assert int(hidden.expand(3, -1, -1).sum()) >= FEWEST_LINES
-    held_out = HeldOut(series, hidden, Coils(made.maps, made.maps, slice(0, 48)))
+    held_out = HeldOut(series, 1.0, hidden, Coils(made.maps, made.maps, slice(0, 48)))
     assert held_out(made.image[:, 0]) == pytest.approx(0, abs=2e-3)
     assert held_out(torch.zeros_like(made.image[:, 0])) == 1
