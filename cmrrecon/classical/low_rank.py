@@ -65,10 +65,10 @@ def low_rank_sparse(problem: Problem, *, weight: float = 0.01, iterations: int =
 
     def prox(parts: Tensor) -> Tensor:
         low, sparse = parts
-        low = singular_value_threshold(low.flatten(1), rank_weight * half).reshape(low.shape)
-        return torch.stack([low, temporal_fourier_shrinkage(sparse, weight * half)])
+        low.copy_(singular_value_threshold(low.flatten(1), rank_weight * half).reshape(low.shape))
+        sparse.copy_(temporal_fourier_shrinkage(sparse, weight * half))
+        return parts
 
     start = torch.stack([problem.start / half, torch.zeros_like(problem.start)])
-    rhs = torch.stack([problem.rhs * half] * 2)
-    found = fista(normal, rhs, prox, start, iterations, monitor=lambda step, parts: monitor(step, total(parts)))
+    found = fista(normal, problem.rhs * half, prox, start, iterations, monitor=lambda step, parts: monitor(step, total(parts)))
     return Solution(total(found.x), found.residuals)

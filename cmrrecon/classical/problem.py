@@ -84,7 +84,7 @@ class Problem:
     ----------
     A : the encoding, of which solvers need A.N only; with few virtual coils, for line masks other ones in each column
     rhs : Tensor (frame, y, x'), A.H of the measured k-space; x' are the columns of x where the coils see anything
-    start : Tensor (frame, y, x'), in every frame the coil-combined image of the time-averaged k-space
+    start : Tensor (frame, y, x'), in every frame, and in memory once, the coil-combined image of the time-averaged k-space
     shape : (frame, y, x) of the whole images
     columns : where x' lies in x
     """
@@ -115,7 +115,7 @@ class Problem:
             average = ifft2c(time_average(kspace, mask))
         start = (measured.conj() * average).sum(0)[:, coils.columns] / scale
         rhs /= scale
-        return Problem(A, rhs, y_fastest(start.expand_as(rhs)), (len(kspace), *start.shape[:1], coils.maps.shape[2]), coils.columns)
+        return Problem(A, rhs, y_fastest(start).expand_as(rhs), (len(kspace), *start.shape[:1], coils.maps.shape[2]), coils.columns)
 
     def whole(self, x: Tensor) -> Tensor:
         """Images (frame, y, x) of a solution (frame, y, x'), zero in the other columns.

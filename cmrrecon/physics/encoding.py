@@ -9,7 +9,8 @@ from torch import Tensor
 from cmrrecon.errors import UsageError
 from cmrrecon.physics.fourier import fft2c, ifft2c, ifftc
 
-# On a CPU one frame's coil images stay in the cache; a GPU wants much work at once.
+# On a CPU one frame's coil images stay in the cache, with transforms along x as well those of a few coils; a GPU wants much work at once.
+CPU_COILS = 4
 GPU_BYTES = 2**28
 
 
@@ -118,7 +119,7 @@ class Encoding:
         for part, weights in self._batches(frames):
             x = images[part, None]
             if len(a) != len(x):
-                a, b = self._buffers(len(x))
+                a, b = self._buffers(len(x), len(self.maps))
             torch.mul(self.maps, x, out=a)
             torch.fft.fft(a, dim=-2, out=b)
             b.mul_(weights)
@@ -128,28 +129,30 @@ class Encoding:
 
     def _normal_samples(self, images: Tensor, frames: int) -> Tensor:
         """As lines, with transforms along x between; those along y only where there are image columns."""
-        out = self._like_images(images, frames)
+        out = self._like_images(images, frames).zero_()
         images = images.detach()
-        a = b = wide = wide_k = self.maps.new_empty(0)
-        for part, weights in self._batches(frames):
-            x = images[part, None]
-            if len(a) != len(x):
-                a, b = self._buffers(len(x))
-                wide, wide_k = (self.maps.new_empty((*a.shape[:-1], self.width)) for _ in range(2))
-            torch.mul(self.maps, x, out=a)
-            torch.fft.fft(a, dim=-2, out=b)
-            wide.zero_()[..., self.columns] = b
-            torch.fft.fft(wide, dim=-1, out=wide_k)
-            wide_k.mul_(weights)
-            torch.fft.ifft(wide_k, dim=-1, norm="forward", out=wide)
-            b.copy_(wide[..., self.columns])
-            torch.fft.ifft(b, dim=-2, norm="forward", out=a)
-            torch.sum(a.mul_(self.maps_conj), 1, out=out[part])
+        together = CPU_COILS if self.maps.device.type == "cpu" else len(self.maps)
+        for maps, maps_conj in zip(self.maps.split(together), self.maps_conj.split(together), strict=True):
+            a = b = wide = wide_k = self.maps.new_empty(0)
+            for part, weights in self._batches(frames):
+                x = images[part, None]
+                if len(a) != len(x):
+                    a, b = self._buffers(len(x), len(maps))
+                    wide, wide_k = (self.maps.new_empty((*a.shape[:-1], self.width)) for _ in range(2))
+                torch.mul(maps, x, out=a)
+                torch.fft.fft(a, dim=-2, out=b)
+                wide.zero_()[..., self.columns] = b
+                torch.fft.fft(wide, dim=-1, out=wide_k)
+                wide_k.mul_(weights)
+                torch.fft.ifft(wide_k, dim=-1, norm="forward", out=wide)
+                b.copy_(wide[..., self.columns])
+                torch.fft.ifft(b, dim=-2, norm="forward", out=a)
+                out[part] += torch.sum(a.mul_(maps_conj), 1)
         return out
 
-    def _buffers(self, frames: int) -> tuple[Tensor, Tensor]:
+    def _buffers(self, frames: int, coils: int) -> tuple[Tensor, Tensor]:
         """Memory for coil images before and after a transform; on a CPU it is the same, to stay in the cache."""
-        coils, ny, nx = self.maps.shape
+        _, ny, nx = self.maps.shape
         first = self.maps.new_empty((frames, coils, nx, ny)).mT
         return first, first if first.device.type == "cpu" else torch.empty_like(first)
 
