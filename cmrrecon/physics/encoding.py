@@ -132,7 +132,7 @@ class Encoding:
         out = self._like_images(images, frames).zero_()
         images = images.detach()
         together = CPU_COILS if self.maps.device.type == "cpu" else len(self.maps)
-        for maps, maps_conj in zip(self.maps.split(together), self.maps_conj.split(together), strict=True):
+        for maps, maps_conj in zip(torch.split(self.maps, together), torch.split(self.maps_conj, together), strict=True):
             a = b = wide = wide_k = self.maps.new_empty(0)
             for part, weights in self._batches(frames):
                 x = images[part, None]

@@ -1,0 +1,108 @@
+"""GENRE-CMR: unrolled reconstruction with residual connections between the cascades (Anvari Hamedani et al., 2025, Algorithm 1).
+
+The authors published no code; this is our reading (docs/models.md). In the notation of `promptmr`, for t = 0, 1, ..:
+
+    F_t = U_t(S^H F^-1 k_t) + g_t F_(t-1)                       (the residual; F_(-1) = 0)
+    k_(t+1) = k_t - eta_t M (k_t - y) + F S F_t,  k_0 = y
+
+With the paper's g_t = 1 the first update is added in every cascade and the iteration diverges at its start; by default the gates
+g_t are learnt and start at zero. Every cascade's image and k-space go into the losses, and the features before its last
+convolution into the alignment of distributions.
+"""
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cmrrecon.networks.interface import Output, check_window
+from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, NormPromptUnet, UnetConfig
+from cmrrecon.networks.promptmr import combine, recomputed
+from cmrrecon.networks.sensitivity import SensitivityNetwork
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.fourier import fft2c, ifft2c
+
+Residual = Literal["image", "feature", "none"]
+Gate = Literal["learnt", "one"]
+
+
+class Reconstructor(nn.Module):
+    """A cascade: its U-Net U_t, step eta_t and gate g_t."""
+
+    def __init__(self, frames: int, unet: UnetConfig, shared: nn.PReLU, gate: Gate, trainable_prompts: bool) -> None:
+        super().__init__()
+        self.model = NormPromptUnet(frames, frames, unet, shared, trainable_prompts=trainable_prompts)
+        self.step = nn.Parameter(torch.ones(1))
+        self.gate = nn.Parameter(torch.full((1,), float(gate == "one")), requires_grad=gate == "learnt")
+
+
+class GenreCMR(nn.Module):
+    """See the module; called as `interface` says.
+
+    Parameters
+    ----------
+    cascades : number of reconstructors
+    frames : adjacent frames of a window, an odd number
+    residual : what is carried from cascade to cascade: the "image" F (Algorithm 1), the decoder's "feature" maps (the paper's text), "none"
+    gate : "learnt" from zero, or "one" (the paper to the letter)
+    trainable_prompts : whether prompts are learnt, as the paper says; PromptMR draws them once
+    unet, sensitivity_unet : sizes of the U-Nets
+    checkpointing : keep only the inputs of every cascade for the backward pass and compute the rest again; gradients are the same
+    """
+
+    maps_of_single_frames = True
+
+    def __init__(
+        self,
+        *,
+        cascades: int = 16,
+        frames: int = 5,
+        residual: Residual = "image",
+        gate: Gate = "learnt",
+        trainable_prompts: bool = True,
+        unet: UnetConfig = CASCADE_UNET,
+        sensitivity_unet: UnetConfig = SENSITIVITY_UNET,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "cascades": cascades, "frames": frames, "residual": residual, "gate": gate, "trainable_prompts": trainable_prompts,
+            "unet": asdict(unet), "sensitivity_unet": asdict(sensitivity_unet),
+        }  # fmt: skip
+        self.frames, self.residual, self.checkpointing = frames, residual, checkpointing
+        shared = nn.PReLU()
+        self.sens_net = SensitivityNetwork(sensitivity_unet, shared, trainable_prompts=trainable_prompts)
+        self.cascades = nn.ModuleList(Reconstructor(frames, unet, shared, gate, trainable_prompts) for _ in range(cascades))
+
+    def sensitivity_maps(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
+        """Maps (batch, frame, coil, y, x); see `SensitivityNetwork`. Any number of frames."""
+        maps: Tensor = self.sens_net(kspace.mT, mask.mT, acs, together)
+        return maps.mT
+
+    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
+        """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
+        check_window(kspace, mask, self.frames)
+        if maps is None:
+            maps = recomputed(self.checkpointing, self.sensitivity_maps, kspace, mask, acs)
+        y, m, s = kspace.mT, mask.mT[:, :, None], maps.mT
+        middle = self.frames // 2
+        k, carried = y, None
+        images, kspaces, features = [], [], []
+        for cascade in self.cascades:
+            k, carried, feature = recomputed(self.checkpointing, self._step, cascade, k, carried, y, m, s)
+            kspaces.append(k[:, middle].mT)
+            images.append(rss(ifft2c(kspaces[-1])))
+            features.append(feature)
+        return Output(images[-1], kspaces[-1], maps[:, middle], tuple(images), tuple(kspaces), tuple(features))
+
+    def _step(
+        self, cascade: Reconstructor, k: Tensor, carried: Tensor | None, y: Tensor, m: Tensor, s: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The next k-space, what is carried on, and the features."""
+        gated = None if carried is None else cascade.gate * carried
+        update, _, feature = cascade.model(combine(ifft2c(k), s), NO_HISTORY, gated if self.residual == "feature" else None)
+        if self.residual == "image" and gated is not None:
+            update = update + gated
+        k = k - cascade.step * m * (k - y) + fft2c(update[:, :, None] * s)
+        return k, {"image": update, "feature": feature, "none": None}[self.residual], feature

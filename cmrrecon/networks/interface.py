@@ -1,0 +1,65 @@
+"""What every network takes and what it gives.
+
+A network is called with a window of adjacent frames and reconstructs the one in the middle:
+
+    network(kspace, mask, acs=None) -> Output
+
+kspace : Tensor (batch, frame, coil, y, x), complex64, of any scale: the output scales along. Zero where not measured
+mask : Tensor (batch, frame|1, y, x|1), bool. Its shape says what kind it is: (.., y, 1) are whole lines, (.., y, x) single samples
+acs : how many central lines calibrate the coil maps, of sample masks the side of the central square; None: see `calibration_mask`
+
+Inside, published networks have the readout first and the phase encoding last, so networks swap y and x on entry and on exit.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from cmrrecon.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a network makes of a window; all of its middle frame.
+
+    Attributes
+    ----------
+    image : Tensor (batch, y, x), real: the magnitude, on the scale of root-sum-of-squares
+    kspace : Tensor (batch, coil, y, x), complex, or None from networks that never go back to k-space
+    maps : Tensor (batch, coil, y, x), complex: the coil maps, or None
+    images : the image after each cascade, the last is `image`; empty from networks whose losses need only the last
+    kspaces : the k-space after each cascade, likewise
+    features : a Tensor (batch, channel, ..) a cascade: what losses compare between domains
+    """
+
+    image: Tensor
+    kspace: Tensor | None = None
+    maps: Tensor | None = None
+    images: tuple[Tensor, ...] = ()
+    kspaces: tuple[Tensor, ...] = ()
+    features: tuple[Tensor, ...] = ()
+
+
+def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> None:
+    """Refuse what no network can take.
+
+    Raises
+    ------
+    UsageError : shapes that do not belong together, or another number of frames than the network was made for
+    """
+    fits = kspace.ndim == 5 and mask.ndim == 4 and kspace.is_complex()
+    if fits:
+        batch, present, _, y, x = kspace.shape
+        fits = mask.shape[0] == batch and mask.shape[1] in (1, present) and mask.shape[2] == y and mask.shape[3] in (1, x)
+    if not fits:
+        raise UsageError(
+            f"The k-space has shape {tuple(kspace.shape)} and the mask {tuple(mask.shape)}",
+            "Complex k-space (batch, frame, coil, y, x) and a mask (batch, frame or 1, y, x or 1) with the same sizes are needed",
+            "Give k-space and mask of the same series",
+        )
+    if frames is not None and kspace.shape[1] != frames:
+        raise UsageError(
+            f"The window has {kspace.shape[1]} frames",
+            f"This network was made for windows of {frames} adjacent frames",
+            "Make windows with `cmrrecon.scan.window`",
+        )

@@ -1,0 +1,115 @@
+"""PromptMR+: PromptMR with a richer input and a memory of earlier cascades (Xin et al., ECCV 2024).
+
+Four things differ from `promptmr`: the U-Net sees, beside the iterate, A^H A x, a latent z that it writes itself, x0 = A^H y and
+A^H A x - x0 (the adaptive input); its decoders see the features of all earlier cascades (the history); the coil maps come from
+all frames of a coil together; and by default the iterate is the image:
+
+    "image"   o = U([x, u, z, x0, u - x0]),  u = A^H A x;   x <- x - lambda (u - x0) - o_0;  z <- o_2
+    "kspace"  o = U([S^H F^-1 k, u, z, x0, u - x0]),  u = S^H F^-1 M k;   k <- k - lambda M (k - y) - F S o_0;  z <- o_2,
+              where before the first cascade u, z and u - x0 are x0 as well
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cmrrecon.networks.interface import Output, check_window
+from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, History, UnetConfig
+from cmrrecon.networks.promptmr import Cascade, Variant, combine, normal, recomputed
+from cmrrecon.networks.sensitivity import SensitivityNetwork
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.fourier import fft2c, ifft2c
+
+# The iterate, u, z, x0, u - x0.
+SLOTS = 5
+LATENT = 2
+
+
+class PromptMRPlus(nn.Module):
+    """See the module; called as `interface` says.
+
+    Parameters
+    ----------
+    variant : which iteration
+    cascades : number of steps
+    frames : adjacent frames of a window, an odd number
+    history : how many earlier cascades the decoders see; the paper's is cascades - 1
+    adaptive : whether the U-Net sees the adaptive input, or the iterate alone
+    joint_maps : whether the maps come from all frames together
+    unet, sensitivity_unet : sizes of the U-Nets
+    checkpointing : keep only the inputs of every cascade for the backward pass and compute the rest again; gradients are the same
+    """
+
+    def __init__(
+        self,
+        *,
+        variant: Variant = "image",
+        cascades: int = 12,
+        frames: int = 5,
+        history: int = 11,
+        adaptive: bool = True,
+        joint_maps: bool = True,
+        unet: UnetConfig = CASCADE_UNET,
+        sensitivity_unet: UnetConfig = SENSITIVITY_UNET,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "variant": variant, "cascades": cascades, "frames": frames, "history": history, "adaptive": adaptive,
+            "joint_maps": joint_maps, "unet": asdict(unet), "sensitivity_unet": asdict(sensitivity_unet),
+        }  # fmt: skip
+        self.variant, self.frames, self.adaptive, self.checkpointing = variant, frames, adaptive, checkpointing
+        self.maps_of_single_frames = not joint_maps
+        shared = nn.PReLU()
+        self.sens_net = SensitivityNetwork(sensitivity_unet, shared, frames if joint_maps else 1)
+        images = SLOTS * frames if adaptive else frames
+        self.cascades = nn.ModuleList(Cascade(images, images, unet, shared, history=history) for _ in range(cascades))
+
+    def sensitivity_maps(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
+        """Maps (batch, frame, coil, y, x); see `SensitivityNetwork`."""
+        maps: Tensor = self.sens_net(kspace.mT, mask.mT, acs, together)
+        return maps.mT
+
+    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
+        """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
+        check_window(kspace, mask, self.frames)
+        if maps is None:
+            maps = recomputed(self.checkpointing, self.sensitivity_maps, kspace, mask, acs)
+        y, m, s = kspace.mT, mask.mT[:, :, None], maps.mT
+        middle = self.frames // 2
+        x0 = combine(ifft2c(y * m), s)
+        history, latent = NO_HISTORY, x0
+        if self.variant == "image":
+            x = x0
+            for cascade in self.cascades:
+                x, latent, history = recomputed(self.checkpointing, self._image_step, cascade, x, latent, history, x0, m, s)
+            k = fft2c(x[:, middle, None] * s[:, middle])
+        else:
+            k = y
+            for index, cascade in enumerate(self.cascades):
+                first = index == 0
+                k, latent, history = recomputed(self.checkpointing, self._kspace_step, first, cascade, k, latent, history, x0, y, m, s)
+            k = k[:, middle]
+        return Output(rss(ifft2c(k)).mT, k.mT, maps[:, middle])
+
+    def _image_step(
+        self, cascade: Cascade, x: Tensor, latent: Tensor, history: History, x0: Tensor, m: Tensor, s: Tensor
+    ) -> tuple[Tensor, Tensor, History]:
+        u = normal(x, m, s)
+        update, latent, history = self._update(cascade, [x, u, latent, x0, u - x0], history)
+        return x - cascade.dc_weight * (u - x0) - update, latent, history
+
+    def _kspace_step(
+        self, first: bool, cascade: Cascade, k: Tensor, latent: Tensor, history: History, x0: Tensor, y: Tensor, m: Tensor, s: Tensor
+    ) -> tuple[Tensor, Tensor, History]:
+        u = combine(ifft2c(k * m), s)
+        slots = [combine(ifft2c(k), s), *([x0] * 4 if first else [u, latent, x0, u - x0])]
+        update, latent, history = self._update(cascade, slots, history)
+        return k - cascade.dc_weight * m * (k - y) - fft2c(update[:, :, None] * s), latent, history
+
+    def _update(self, cascade: Cascade, slots: list[Tensor], history: History) -> tuple[Tensor, Tensor, History]:
+        """The update, the new latent and the new history."""
+        out, history, _ = cascade.model(torch.cat(slots, 1) if self.adaptive else slots[0], history)
+        return out[:, : self.frames], out[:, LATENT * self.frames : (LATENT + 1) * self.frames], history

@@ -1,0 +1,82 @@
+"""Coil maps by a network from the calibration lines, and which lines these are."""
+
+import torch
+from torch import Tensor, nn
+
+from cmrrecon.networks.prompt_unet import NormPromptUnet, UnetConfig
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.fourier import ifft2c
+
+
+class SensitivityNetwork(nn.Module):
+    """Each coil image of the calibration lines goes through a U-Net; maps are the results over their RSS over the coils.
+
+    Parameters
+    ----------
+    config : of the U-Net
+    shared : the PReLU of the whole model
+    frames : frames of one coil that the U-Net sees together as channels (PromptMR+), or 1: every frame for itself (PromptMR)
+    """
+
+    def __init__(self, config: UnetConfig, shared: nn.PReLU, frames: int = 1, *, trainable_prompts: bool = False) -> None:
+        super().__init__()
+        self.frames = frames
+        self.norm_unet = NormPromptUnet(frames, frames, config, shared, trainable_prompts=trainable_prompts)
+
+    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
+        """Maps (batch, frame, coil, h, w) of k-space of the same shape and its mask (batch, frame|1, h|1, w); w is phase encoding.
+
+        Parameters
+        ----------
+        together : coil images that go through the U-Net at once: fewer need less memory, and give the same. None: all
+        """
+        images = ifft2c(kspace * calibration_mask(mask, acs))
+        # One sample of the U-Net a coil, with one frame or all frames as channels.
+        batch, frames, coils, h, w = images.shape
+        samples = images.reshape(-1, 1, h, w) if self.frames == 1 else images.transpose(1, 2).reshape(-1, frames, h, w)
+        maps = torch.cat([self.norm_unet(part)[0] for part in torch.split(samples, together or len(samples))])
+        maps = maps.view(images.shape) if self.frames == 1 else maps.view(batch, coils, frames, h, w).transpose(1, 2)
+        size = rss(maps)[:, :, None]
+        return maps / torch.where(size > 0, size, 1)
+
+
+def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:
+    """Which samples calibrate the maps: (batch, frame|1, 1, h|1, w), bool, of a mask (batch, frame|1, h|1, w).
+
+    With `acs` given the central lines, or of sample masks the measured part of the central square. Without, of line masks the
+    central lines that all frames measured, as many on either side; of sample masks the largest central square that all
+    frames measured; at least one line or sample.
+    """
+    h, w = mask.shape[-2:]
+    if h == 1:
+        size = central_lines(mask[:, :, 0].all(1)) if acs is None else torch.full(mask.shape[:1], min(acs, w), device=mask.device)
+        inside = central(size, w, (w - size + 1) // 2)
+        return inside[:, None, None, None, :]
+    size = central_square(mask.all(1)) if acs is None else torch.full(mask.shape[:1], min(acs, h, w), device=mask.device)
+    rows, columns = (central(size, n, n // 2 - size // 2) for n in (h, w))
+    return (rows[:, None, None, :, None] & columns[:, None, None, None, :]) & mask[:, :, None]
+
+
+def central(size: Tensor, length: int, start: Tensor) -> Tensor:
+    """(batch, length), true on `size` places from `start`."""
+    places = torch.arange(length, device=size.device)
+    return (places >= start[:, None]) & (places < (start + size)[:, None])
+
+
+def central_lines(measured: Tensor) -> Tensor:
+    """(batch,): twice the shorter of the runs of measured lines to the left and to the right of the middle of (batch, w), at least 1."""
+    middle = measured.shape[1] // 2
+    runs = [side.int().cumprod(1).sum(1) for side in (measured[:, :middle].flip(1), measured[:, middle:])]
+    return (2 * torch.minimum(*runs)).clamp(min=1)
+
+
+def central_square(measured: Tensor) -> Tensor:
+    """(batch,): the side of the largest central square within (batch, h, w) that was measured, at least 1."""
+    h, w = measured.shape[1:]
+    side = torch.ones(len(measured), dtype=torch.long, device=measured.device)
+    whole = torch.ones(len(measured), dtype=torch.bool, device=measured.device)
+    for size in range(1, min(h, w) + 1):
+        top, left = h // 2 - size // 2, w // 2 - size // 2
+        whole = whole & measured[:, top : top + size, left : left + size].all(-1).all(-1)
+        side[whole] = size
+    return side
