@@ -287,6 +287,18 @@ def effective_acceleration(mask: Tensor, matrix: tuple[int, int] | None = None) 
     return full / max(1, int(mask.sum()))
 
 
+def window(frame: int, frames: int, width: int = 5) -> list[int]:
+    """The `width` adjacent frames around a frame of a series of `frames`, as PromptMR takes them; `width` is odd.
+
+    Time is a circle. Of a series with fewer frames than the window has, each neighbour within half the series is taken once, and the
+    outermost ones fill up: frame 0 of 3 has [2, 2, 0, 1, 1], of 2 [1, 1, 0, 1, 1], of 1 [0, 0, 0, 0, 0].
+    """
+    half = width // 2
+    reach = min(half, frames // 2)
+    near = [(frame + step) % frames for step in range(-reach, reach + 1)]
+    return near[:1] * (half - reach) + near + near[-1:] * (half - reach)
+
+
 def time_average(kspace: Tensor, mask: Tensor) -> Tensor:
     """Mean over the measured frames of each position: (frame, coil, y, x) to (coil, y, x); zero where never measured."""
     total = torch.zeros_like(kspace[0])

@@ -12,12 +12,13 @@ from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import choice_text, choice_warning, parse_settings, parse_slices, sampling_text
-from cmrrecon.errors import MemoryShortage, OutputError
+from cmrrecon.errors import MemoryShortage, OutputError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from cmrrecon.reconstruct.auto import Choice
+    from cmrrecon.reconstruct.learned import NetworkMethod
     from cmrrecon.reconstruct.methods import Method
     from cmrrecon.reconstruct.parts import Parts
     from cmrrecon.scan import Scan
@@ -32,7 +33,7 @@ EXAMPLE = (
 class Plan:
     """What the command line asks of every input."""
 
-    method: "Method"
+    method: "Method | NetworkMethod"
     settings: dict[str, Any]
     device: "torch.device"
     by_default: bool
@@ -61,6 +62,10 @@ def reconstruct(
         str | None,
         options.option("--method", "-m", help="How to reconstruct; see --list-methods.", show_default="auto"),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        options.option("--checkpoint", help="Weights of a network, which then is the method; see `cmrrecon models`.", show_default=False),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         options.option("--set", help="An option of the method, e.g. --set weight=0.01 --set iterations=50.", show_default=False),
@@ -71,6 +76,7 @@ def reconstruct(
     slices: Annotated[str | None, options.option("--slices", help="Only these slices, from 0, e.g. 0,3-5.", show_default=False)] = None,
     output: options.Output = None,
     out_dir: options.OutDir = None,
+    compile_: Annotated[bool, options.option("--compile", help="Compile the network first: minutes once, then faster.")] = False,
     mask: Annotated[
         Path | None, options.option("--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False)
     ] = None,
@@ -91,16 +97,19 @@ def reconstruct(
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):
         from cmrrecon import formats
-        from cmrrecon.reconstruct.methods import DEFAULT_METHOD, get_method
+        from cmrrecon.reconstruct.learned import find_method, from_file
+        from cmrrecon.reconstruct.methods import DEFAULT_METHOD
         from cmrrecon.reconstruct.run import choose_device
 
-        chosen = get_method(method or DEFAULT_METHOD)
+        if method and checkpoint:
+            raise UsageError("Both --method and --checkpoint were given", "A checkpoint is a method of its own", "Leave one of them out")
+        chosen = from_file(checkpoint) if checkpoint else find_method(method or DEFAULT_METHOD)
         asked_device = choose_device(device)
         plan = Plan(
             method=chosen,
-            settings=chosen.check(parse_settings(set_ or [])),
+            settings=chosen.check({**parse_settings(set_ or []), **({"compile": True} if compile_ else {})}),
             device=asked_device if chosen.gpu else choose_device("cpu"),
-            by_default=method is None,
+            by_default=method is None and checkpoint is None,
             slices=slices,
             output=output,
             out_dir=out_dir,
@@ -118,6 +127,7 @@ def reconstruct(
 
 def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
     from cmrrecon import formats, provenance
+    from cmrrecon.reconstruct.learned import NetworkMethod
     from cmrrecon.reconstruct.parts import Parts
 
     with inputs.local_input(job) as path:
@@ -127,11 +137,12 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
         for note in scan.notes:
             talk.say(note.replace(str(path), job.name))
         used = [path, *([Path(scan.mask_path)] if scan.mask_path else [])]
+        weights = {"weights": plan.method.digest} if isinstance(plan.method, NetworkMethod) else {}
 
         def stamp() -> dict[str, Any]:
             return provenance.make(
                 console.command_line(),
-                config={"method": plan.method.name, "options": plan.settings, "slices": wanted, "axes": plan.axes},
+                config={"method": plan.method.name, "options": plan.settings, "slices": wanted, "axes": plan.axes, **weights},
                 inputs=used,
                 device=str(plan.device),
                 acquisition=asdict(scan.acquisition),
@@ -145,10 +156,24 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
         target = outputs.destination(job, plan.output, plan.out_dir, f"{job.stem}_{plan.method.name}.h5")
         record = {"input": job.name, "method": plan.method.name, "default_method": plan.by_default, "options": plan.settings}
         record |= {"shape": [scan.shape[0], len(wanted), *(scan.matrix or scan.shape[3:])], "device": str(plan.device)}
+        if plan.dry_run and isinstance(plan.method, NetworkMethod):
+            record |= _predicted(plan.method, scan, wanted, plan, job.name, talk)
         product = outputs.Product(target, used, stamp, make)
         done = outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
         if done["status"] in ("done", "skipped"):
             Parts.forget(target)
+
+
+def _predicted(
+    method: "NetworkMethod", scan: "Scan", wanted: Sequence[int], plan: Plan, name: str, talk: Talk
+) -> dict[str, dict[str, float]]:
+    """What the network will cost, told and for the record."""
+    cost = method.predict(scan.series(wanted[0]).to(plan.device), plan.settings)
+    seconds, gigabytes = cost.seconds * len(wanted), cost.nbytes / 1e9
+    talk.say(
+        f"{name}: about {gigabytes:.2g} GB beside libraries and weights, {cost.flops / 1e12:.3g} TFLOP a slice, {seconds:.0f} s in all"
+    )
+    return {"predicted": {"gigabytes": round(gigabytes, 3), "tflop_per_slice": round(cost.flops / 1e12, 4), "seconds": round(seconds, 1)}}
 
 
 def _finish(scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, stamp: dict[str, Any], name: str, talk: Talk) -> dict[str, Any]:

@@ -57,6 +57,12 @@ def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:
     return (rows[:, None, None, :, None] & columns[:, None, None, None, :]) & mask[:, :, None]
 
 
+def calibration_size(mask: Tensor) -> int:
+    """The `acs` of a series with this mask (frame|1, y, x|1), for all its windows alike: what all its frames measured."""
+    measured = mask.all(0, keepdim=True)
+    return int(central_lines(measured[..., 0])) if mask.shape[2] == 1 else int(central_square(measured))
+
+
 def central(size: Tensor, length: int, start: Tensor) -> Tensor:
     """(batch, length), true on `size` places from `start`."""
     places = torch.arange(length, device=size.device)

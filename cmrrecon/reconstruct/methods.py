@@ -61,18 +61,7 @@ class Method:
         ------
         UsageError : an option that the method does not have, or a value of the wrong kind
         """
-        checked, kinds = self.defaults(), self.kinds()
-        for key, value in options.items():
-            if key not in checked:
-                known = ", ".join(checked) or "none"
-                raise UsageError(
-                    f"The method {self.name} has no option {key!r}",
-                    f"Its options are: {known}",
-                    _perhaps(key, checked, "Leave the option out"),
-                )
-            if not (value == AUTO and checked[key] == AUTO):
-                checked[key] = _checked_value(self.name, key, value, kinds[key], ", or auto" if checked[key] == AUTO else "")
-        return checked
+        return checked_options(self.name, options, self.defaults(), self.kinds())
 
     def choose(self, series: Series, options: Mapping[str, Any] | None = None) -> Choice:
         """The method, weight and iterations for series like this one, by hidden samples; for methods with candidates only.
@@ -131,16 +120,37 @@ class Method:
             yield
         except Exception as error:
             if is_memory_shortage(error):
-                raise self._memory_shortage(series) from error
+                raise memory_shortage(self.name, series) from error
             raise
 
-    def _memory_shortage(self, series: Series) -> MemoryShortage:
-        frames, coils, y, x = series.kspace.shape
-        return MemoryShortage(
-            f"The method {self.name} ran out of memory on {series.kspace.device} ({frames} frames, {coils} coils, y {y}, x {x})",
-            f"The k-space alone takes {series.kspace.nbytes / 2**20:.0f} MiB, the method about as much again",
-            "Use a machine or a device with more memory, or --device cpu",
-        )
+
+def memory_shortage(name: str, series: Series) -> MemoryShortage:
+    """What to raise when a method has run out of memory."""
+    frames, coils, y, x = series.kspace.shape
+    return MemoryShortage(
+        f"The method {name} ran out of memory on {series.kspace.device} ({frames} frames, {coils} coils, y {y}, x {x})",
+        f"The k-space alone takes {series.kspace.nbytes / 2**20:.0f} MiB, the method at least as much again",
+        "Use a machine or a device with more memory, or --device cpu",
+    )
+
+
+def checked_options(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a method: those given, checked, and the defaults of the others.
+
+    Raises
+    ------
+    UsageError : an option that the method does not have, or a value of the wrong kind
+    """
+    checked = dict(defaults)
+    for key, value in options.items():
+        if key not in checked:
+            known = ", ".join(checked) or "none"
+            raise UsageError(
+                f"The method {name} has no option {key!r}", f"Its options are: {known}", _perhaps(key, checked, "Leave the option out")
+            )
+        if not (value == AUTO and defaults[key] == AUTO):
+            checked[key] = _checked_value(name, key, value, kinds[key], ", or auto" if defaults[key] == AUTO else "")
+    return checked
 
 
 def _checked_value(method: str, key: str, value: object, kind: Any, alternative: str) -> object:
@@ -149,6 +159,10 @@ def _checked_value(method: str, key: str, value: object, kind: Any, alternative:
         if value in get_args(kind):
             return value
         wanted = f"one of {', '.join(map(str, get_args(kind)))}"
+    elif kind is bool:
+        if isinstance(value, bool):
+            return value
+        wanted = "true or false"
     elif kind is int:
         if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
             return value

@@ -1,15 +1,17 @@
 """A scan in, images out: slice after slice, on the chosen device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 
 from cmrrecon.errors import UsageError
 from cmrrecon.reconstruct.auto import Choice
+from cmrrecon.reconstruct.learned import NetworkMethod
 from cmrrecon.reconstruct.methods import Method
 from cmrrecon.reconstruct.parts import Parts
-from cmrrecon.scan import Scan
+from cmrrecon.scan import Scan, Series
 
 
 def choose_device(asked: str) -> torch.device:
@@ -34,7 +36,7 @@ def choose_device(asked: str) -> torch.device:
 
 def reconstruct_slices(
     scan: Scan,
-    method: Method,
+    method: Method | NetworkMethod,
     options: Mapping[str, Any],
     parts: Parts,
     device: torch.device,
@@ -49,12 +51,37 @@ def reconstruct_slices(
     """
     missing = parts.missing()
     choice = None
-    if method.candidates:
+    if isinstance(method, Method) and method.candidates:
         middle = parts.slices[len(parts.slices) // 2]
         kept = parts.note()
         choice = Choice.from_dict(kept) if kept else method.choose(scan.series(middle).to(device), options)
         parts.keep_note(choice.as_dict())
         on_choice(middle, choice)
-    for index in missing:
-        parts.save(index, method(scan.series(index).to(device), options, choice))
+    for index, series in zip(missing, read_ahead(scan, missing, device), strict=True):
+        parts.save(index, method(series, options, choice))
         on_slice()
+
+
+def read_ahead(scan: Scan, indices: Sequence[int], device: torch.device) -> Iterator[Series]:
+    """The series of these slices on the device. While a GPU works on one, a thread reads the next and copies it there on a stream of
+    its own; on a CPU, where that would take cores and memory from the work, they are read one by one."""
+    if device.type != "cuda":
+        yield from (scan.series(index).to(device) for index in indices)
+        return
+    stream = torch.cuda.Stream(device)
+
+    def read(index: int) -> Series:
+        with torch.cuda.stream(stream):
+            series = scan.series(index).to(device)
+            series.kspace.record_stream(torch.cuda.default_stream(device))
+            stream.synchronize()
+        return series
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = None
+        for index in indices:
+            ready, waiting = waiting, pool.submit(read, index)
+            if ready is not None:
+                yield ready.result()
+        if waiting is not None:
+            yield waiting.result()

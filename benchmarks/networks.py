@@ -1,0 +1,136 @@
+"""Networks in inference: a series at a time, as `reconstruct --checkpoint` does, against one window after the other.
+
+Usage: python benchmarks/networks.py [NETWORK ...] [--device cpu|cuda] [--cascades N] [--frames N]
+
+The networks have their official sizes and random weights; the input is a simulated cine of 12 frames, 10 coils, 204 x 448. `naive` calls
+the network on one window of adjacent frames after the other, as the official programs do; to save time on two frames only, after one
+that warms up. Every row has a process of its own. Memory is the peak of the process beyond libraries, weights and input (of a GPU:
+what PyTorch allocated). `difference` is the largest one to `naive` over the largest pixel; the PSNR is that to the fully sampled RSS image,
+protocol `fullfov`: with random weights it only serves to show what precision changes. TFLOP are those of convolutions and matrix
+products for the whole series.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from engines import peak_mb, restart_peak
+from records import ENVIRONMENT, THREADS
+
+NAMES = ("promptmr", "promptmr-plus")
+MODES = ("naive", "fp32", "bf16")
+NAIVE_FRAMES = 2
+FLOOR_NOTE = "floor: {:.3g} s a series at the {:.0f} GFLOP/s that a single convolution of this kind reaches here in fp32"
+
+
+def main() -> None:
+    words = arguments()
+    if words.mode:
+        print(json.dumps(measure(words)))
+        return
+    device = words.device
+    modes = (*MODES, "bf16 compiled") if device == "cuda" else MODES
+    print("| network | parameters | TFLOP | mode | s a frame | CPU s a frame | naive / this | memory MB | difference | PSNR dB |")
+    print("|---" * 10 + "|")
+    for name in words.networks or NAMES:
+        rows: dict[str, dict[str, Any]] = {}
+        for mode in modes:
+            command = [sys.executable, __file__, name, "--device", device, "--frames", str(words.frames), "--cascades", str(words.cascades)]
+            done = subprocess.run([*command, "--mode", mode], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True)
+            rows[mode] = json.loads(done.stdout.splitlines()[-1])
+            print(row(name, mode, rows), flush=True)
+        print(FLOOR_NOTE.format(rows["fp32"]["flop"] / rows["fp32"]["speed"], rows["fp32"]["speed"] / 1e9), file=sys.stderr)
+
+
+def row(name: str, mode: str, rows: dict[str, dict[str, Any]]) -> str:
+    naive, this = rows["naive"], rows[mode]
+    expected, got = (np.array(record["probe"]) for record in (naive, this))
+    difference = np.abs(got - expected).max() / expected.max()
+    cells = [
+        name, f"{this['parameters']:,}", f"{this['flop'] / 1e12:.3g}", mode, f"{this['seconds']:.2f}", f"{this['cpu']:.2f}",
+        f"{naive['seconds'] / this['seconds']:.2f}x", f"{this['extra_mb']:.0f}", f"{difference:.0e}", f"{this['psnr']:.3f}",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def measure(words: argparse.Namespace) -> dict[str, Any]:
+    """One network in one mode, in this process."""
+    import torch
+
+    from cmrrecon.evaluation.protocols import score
+    from cmrrecon.networks.catalog import build
+    from cmrrecon.physics.coils import rss_images
+    from cmrrecon.reconstruct.footprint import speed
+    from cmrrecon.reconstruct.learned import NetworkMethod, acs_of
+    from cmrrecon.sampling.apply import undersample
+    from cmrrecon.simulation.scans import simulate
+
+    torch.set_num_threads(THREADS)
+    device = torch.device(words.device)
+    full = simulate("cine", frames=words.frames, slices=1, coils=10, y=204, x=448, seed=0).scan
+    series = undersample(full, "kt-gaussian", 8, seed=1).series(0).to(device)
+    truth = rss_images(full.read_slice(0))
+    (name,) = words.networks
+    torch.manual_seed(0)
+    network = build(name, {"cascades": words.cascades} if words.cascades else {}).eval()
+    method = NetworkMethod(name, network, "", "")
+    settings = method.check({"precision": words.mode.split()[0] if words.mode != "naive" else "fp32", "compile": "compiled" in words.mode})
+    cost = method.predict(series, settings)
+    acs = acs_of(series, settings)
+    facts: dict[str, Any] = {"parameters": sum(p.numel() for p in network.parameters()), "flop": cost.flops}
+    facts["speed"] = speed(device, torch.float32)
+
+    def run(count: int) -> torch.Tensor:
+        if words.mode != "naive":
+            return method(series, settings).cpu()
+        return torch.stack([one_window(network.to(device), series, t, acs).cpu() for t in range(count)])
+
+    if words.mode == "naive":
+        run(1)
+        done = NAIVE_FRAMES
+    else:
+        method._prepared(settings, device)
+        if device.type == "cuda":
+            run(0)
+        done = words.frames
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated() / 2**20
+    else:
+        held = restart_peak()
+    wall, cpu = time.perf_counter(), time.process_time()
+    images = run(done)
+    facts |= {"seconds": (time.perf_counter() - wall) / done, "cpu": (time.process_time() - cpu) / done}
+    facts["extra_mb"] = (torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else peak_mb()) - held
+    facts["psnr"] = score(images[:NAIVE_FRAMES, None], truth[:NAIVE_FRAMES, None], protocol="fullfov").psnr
+    facts["probe"] = images[:NAIVE_FRAMES, ::3, ::3].tolist()
+    return facts
+
+
+def one_window(network: Any, series: Any, frame: int, acs: int) -> Any:
+    import torch
+
+    from cmrrecon.scan import window
+
+    rows = window(frame, len(series.kspace), network.frames)
+    mask = series.mask[rows] if len(series.mask) > 1 else series.mask
+    with torch.inference_mode():
+        return network(series.kspace[None, rows], mask[None], acs).image[0]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", help=f"names of `cmrrecon models`; {', '.join(NAMES)} by default")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--cascades", type=int, default=0, help="another number than the official one")
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--mode", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""`cmrrecon models`: the networks, the weights that are installed, and what checkpoints hold."""
+
+import json as json_text
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cmrrecon.cli import options, running
+from cmrrecon.cli.console import Talk
+from cmrrecon.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+EXAMPLE = (
+    "Examples: cmrrecon models --json | jq .network; cmrrecon models show weights.safetensors; "
+    "cmrrecon models convert promptmr-epoch=11.ckpt promptmr.safetensors"
+)
+SUFFIX = ".safetensors"
+
+File = Annotated[Path, typer.Argument(help="A checkpoint of cmrrecon, or of PromptMR or PromptMR+ (.ckpt, .pt, .pth).", show_default=False)]
+Variant = Annotated[
+    str | None,
+    options.option("--variant", help="Iteration of a PromptMR: kspace or image; by default as its repository has it.", show_default=False),
+]
+
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def models(context: typer.Context, quiet: options.Quiet = False, json: options.Json = False) -> None:
+    """List the networks and the installed weights; `show` and `convert` checkpoints."""
+    if context.invoked_subcommand is not None:
+        context.default_map = dict.fromkeys(("show", "convert"), {"quiet": quiet, "json": json})
+        return
+    talk = Talk(quiet=quiet, as_json=json)
+    with running.command(talk):
+        import torch
+
+        from cmrrecon.networks import weights
+        from cmrrecon.networks.catalog import NETWORKS, build
+
+        talk.say("networks in their default configuration: cascades, parameters, memory of the weights, source")
+        for entry in NETWORKS.values():
+            with torch.device("meta"):
+                facts = _facts(build(entry.name))
+            kind = "discriminator" if entry.discriminator else "network"
+            record = {"kind": kind, "network": entry.name, "summary": entry.summary, "source": entry.source, **facts}
+            words = f"{_size(facts)}  {entry.summary} ({entry.source})" + ("; a discriminator" if entry.discriminator else "")
+            talk.result(record, f"{entry.name:<14}{words}")
+        installed = weights.installed()
+        for path, metadata in installed.items():
+            talk.result({"kind": "weights", "input": str(path), "metadata": metadata}, f"{path}: weights of {metadata.get('network', '?')}")
+        if not installed:
+            talk.say("no weights are installed; `cmrrecon models convert` makes some of an official checkpoint")
+
+
+@app.command("show", epilog="Example: cmrrecon models show weights.safetensors --json | jq .config")
+def show(file: File, variant: Variant = None, quiet: options.Quiet = False, json: options.Json = False) -> None:
+    """Say what network a checkpoint holds, how it is configured, and what is known of it."""
+    talk = Talk(quiet=quiet, as_json=json)
+    with running.command(talk):
+        from cmrrecon.networks import weights
+
+        loaded = weights.load(file, variant)
+        facts = _facts(loaded.network)
+        name, rest = _told(loaded.metadata)
+        line = f"{file}: {name}, {' '.join(_size(facts).split())}"
+        lines = [line, *(f"  {key}: {value}" for key, value in {**_flat(facts["config"]), **rest}.items())]
+        talk.result({"kind": "weights", "input": str(file), "network": name, **facts, "metadata": rest}, "\n".join(lines))
+
+
+@app.command("convert", epilog="Example: cmrrecon models convert promptmr-epoch=11.ckpt promptmr.safetensors --variant kspace")
+def convert(
+    file: File,
+    output: Annotated[Path, typer.Argument(help="The file to write, .safetensors.", show_default=False)],
+    variant: Variant = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Make a safetensors file of a checkpoint: smaller, quicker to load, and it says itself what network it is."""
+    talk = Talk(quiet=quiet, as_json=json)
+    with running.command(talk):
+        from cmrrecon import provenance
+        from cmrrecon.cli import outputs
+        from cmrrecon.networks import weights
+
+        if output.suffix.lower() != SUFFIX:
+            raise UsageError(f"{output} does not end in {SUFFIX}", "Weights are written as safetensors", f"Name the output *{SUFFIX}")
+        outputs.refuse_inputs([output], [file])
+        if output.exists() and not overwrite:
+            raise OutputError(f"{output} exists", "Outputs are replaced only on request", "Add --overwrite, or name another output")
+        loaded = weights.load(file, variant)
+        name, rest = _told(loaded.metadata)
+        weights.save(output, loaded.network, {**rest, "converted_from": {"name": file.name, "sha256": provenance.file_digest(file)}})
+        facts = _facts(loaded.network)
+        chosen = facts["config"].get("variant")
+        why = f", variant {chosen} ({rest['variant_from']})" if "variant_from" in rest else ""
+        talk.say(f"{file}: {name}, {' '.join(_size(facts).split())}{why}")
+        record = {"status": "done", "input": str(file), "output": str(output), "network": name, **facts, "metadata": rest}
+        talk.result(record, str(output))
+
+
+def _facts(network: "nn.Module") -> dict[str, Any]:
+    """Configuration and size of a network."""
+    parameters = list(network.parameters())
+    config: dict[str, Any] = vars(network)["config"]
+    return {
+        "cascades": config.get("cascades", config.get("stages")),
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "weights_mb": round(sum(parameter.nbytes for parameter in parameters) / 2**20, 1),
+        "config": config,
+    }
+
+
+def _size(facts: Mapping[str, Any]) -> str:
+    cascades = "" if facts["cascades"] is None else f"{facts['cascades']} cascades"
+    return f"{cascades:>11} {facts['parameters']:>12,} parameters {facts['weights_mb']:>6.1f} MB"
+
+
+def _told(metadata: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The network's name, and what else a checkpoint says beside its configuration."""
+    return metadata["network"], {key: value for key, value in metadata.items() if key not in ("network", "config")}
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, str]:
+    return {key: json_text.dumps(value) if isinstance(value, dict) else str(value) for key, value in config.items()}

@@ -1,0 +1,119 @@
+"""E2E-VarNet: the end-to-end variational network, the common yardstick (Sriram et al., MICCAI 2020, arXiv 2004.06688).
+
+y being the measured k-space, M the mask, F the Fourier transform, S the maps that a U-Net makes of the calibration lines:
+
+    k <- k - eta M (k - y) - F S U(S^H F^-1 k),  k = y at first
+
+The original sees one frame; with more, adjacent frames are further channels of its U-Nets U.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cmrrecon.networks.interface import Output, check_window
+from cmrrecon.networks.promptmr import combine
+from cmrrecon.networks.sensitivity import calibration_mask
+from cmrrecon.networks.unet import UnetBody, standardise
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.fourier import fft2c, ifft2c
+
+
+class NormUnet(nn.Module):
+    """A `UnetBody` on complex images (batch, image, h, w) of any size and scale.
+
+    Real and imaginary parts become channels, each standardised by its mean and standard deviation over a sample, and are scaled back.
+    """
+
+    def __init__(self, images: int, channels: int, pools: int) -> None:
+        super().__init__()
+        self.unet = UnetBody(2 * images, 2 * images, channels, pools)
+
+    def forward(self, x: Tensor) -> Tensor:
+        standard, mean, std = standardise(torch.stack([x.real, x.imag], 1), (2, 3, 4))
+        parts = self.unet(standard.flatten(1, 2)).view(standard.shape) * std + mean
+        return torch.complex(parts[:, 0].contiguous(), parts[:, 1].contiguous())
+
+
+class VarNetSensitivity(nn.Module):
+    """Each coil image of the calibration lines goes through a U-Net; maps are the results over their RSS over the coils."""
+
+    def __init__(self, channels: int, pools: int) -> None:
+        super().__init__()
+        self.norm_unet = NormUnet(1, channels, pools)
+
+    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
+        """Maps (batch, frame, coil, h, w); parameters as of `sensitivity.SensitivityNetwork`."""
+        images = ifft2c(kspace * calibration_mask(mask, acs))
+        samples = images.reshape(-1, 1, *images.shape[-2:])
+        maps = torch.cat([self.norm_unet(part) for part in torch.split(samples, together or len(samples))]).view(images.shape)
+        size = rss(maps)[:, :, None]
+        return maps / torch.where(size > 0, size, 1)
+
+
+class VarNetCascade(nn.Module):
+    """One step: its U-Net, and eta."""
+
+    def __init__(self, frames: int, channels: int, pools: int) -> None:
+        super().__init__()
+        self.model = NormUnet(frames, channels, pools)
+        self.dc_weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, k: Tensor, y: Tensor, m: Tensor, s: Tensor) -> Tensor:
+        """The next k-space (batch, frame, coil, h, w)."""
+        update = self.model(combine(ifft2c(k), s))
+        stepped: Tensor = k - self.dc_weight * m * (k - y) - fft2c(update[:, :, None] * s)
+        return stepped
+
+
+class E2EVarNet(nn.Module):
+    """See the module; called as `interface` says.
+
+    Parameters
+    ----------
+    cascades : number of steps
+    frames : adjacent frames of a window, an odd number
+    channels, pools : of the U-Net of every cascade, see `UnetBody`
+    sensitivity_channels, sensitivity_pools : of the U-Net that makes the maps
+    """
+
+    # Every frame's maps come from that frame alone, so neighbouring windows can share them.
+    maps_of_single_frames = True
+
+    def __init__(
+        self,
+        *,
+        cascades: int = 12,
+        frames: int = 1,
+        channels: int = 18,
+        pools: int = 4,
+        sensitivity_channels: int = 8,
+        sensitivity_pools: int = 4,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "cascades": cascades, "frames": frames, "channels": channels, "pools": pools,
+            "sensitivity_channels": sensitivity_channels, "sensitivity_pools": sensitivity_pools,
+        }  # fmt: skip
+        self.frames = frames
+        self.sens_net = VarNetSensitivity(sensitivity_channels, sensitivity_pools)
+        self.cascades = nn.ModuleList(VarNetCascade(frames, channels, pools) for _ in range(cascades))
+
+    def sensitivity_maps(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
+        """Maps (batch, frame, coil, y, x); see `VarNetSensitivity`. Any number of frames."""
+        maps: Tensor = self.sens_net(kspace.mT, mask.mT, acs, together)
+        return maps.mT
+
+    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
+        """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
+        check_window(kspace, mask, self.frames)
+        if maps is None:
+            maps = self.sensitivity_maps(kspace, mask, acs)
+        k = y = kspace.mT
+        m, s = mask.mT[:, :, None], maps.mT
+        for cascade in self.cascades:
+            k = cascade(k, y, m, s)
+        middle = self.frames // 2
+        k = k[:, middle]
+        return Output(rss(ifft2c(k)).mT, k.mT, maps[:, middle])

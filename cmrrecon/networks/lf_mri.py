@@ -1,0 +1,272 @@
+"""LF-MRI: unrolled reconstruction that attends to lesions, learnt from image-level labels (Ju et al., Med Image Anal 2026).
+
+OUR RECONSTRUCTION OF AN UNPUBLISHED METHOD: only the model and the names of its modules are public; the step, the layers and all
+sizes are ours (docs/models.md), so none of the paper's figures can be claimed. The model, with N(X) = X - D(X) and
+H(X) = C (X - G(X)):
+
+    min 1/2 ||A X - Y||^2 + mu1 ||N(X)||^2 + mu2 ||H(X)||^2,  A = M F S
+
+A stage of the unrolled descent, with the denoiser D, the classifier whose class activation map is C, and the lesion module G:
+
+    Z = D(X),  C = classifier(|Z|),  Q = G(Z (1 + C))
+    X <- X - rho [A^H (A X - Y) + mu1 (X - Z) + mu2 C (X - Q)],  X = A^H Y at first
+
+The classifier is the same in every stage: it is one task with one set of labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cmrrecon.errors import UsageError
+from cmrrecon.networks.interface import Output, check_window
+from cmrrecon.networks.prompt_unet import SENSITIVITY_UNET, UnetConfig
+from cmrrecon.networks.promptmr import combine, normal
+from cmrrecon.networks.sensitivity import SensitivityNetwork
+from cmrrecon.networks.unet import pad
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.fourier import fft2c, fftc, ifft2c, ifftc
+
+# All step sizes and weights at first.
+FIRST_WEIGHT = 0.1
+NORM_EPSILON = 1e-6
+# Channels of the classifier are normalised in groups of these, so that batches of one will do.
+GROUP = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionOutput(Output):
+    """An `Output` with what the classifier of the last stage says.
+
+    Attributes
+    ----------
+    logits : Tensor (batch, class): every class is a kind of lesion that may be present, for binary cross-entropy
+    attention : Tensor (batch, y, x), in [0, 1]: where the evidence for the likeliest class lies
+    """
+
+    logits: Tensor
+    attention: Tensor
+
+
+class DenoiserBody(nn.Module):
+    """A U-Net on (batch, 2, h, w) of any size: twice convolution, instance norm and ReLU a scale; average pooling, nearest upsampling."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        ins = (2, *channels)
+        self.encoder = nn.ModuleList(_block(a, b) for a, b in zip(ins, channels, strict=False))
+        self.decoder = nn.ModuleList(_block(a + b, b) for a, b in zip(channels[:0:-1], channels[-2::-1], strict=True))
+        self.last = nn.Conv2d(channels[0], 2, 3, padding=1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, (rows, columns) = pad(x, 2 ** len(self.decoder))
+        skips = []
+        for level, block in enumerate(self.encoder):
+            x = block(functional.avg_pool2d(x, 2) if level else x)
+            skips.append(x)
+        skips.pop()
+        for block in self.decoder:
+            x = block(torch.cat([functional.interpolate(x, scale_factor=2, mode="nearest"), skips.pop()], 1))
+        result: Tensor = self.last(x)[..., rows, columns]
+        return result
+
+
+def _block(channels_in: int, channels_out: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (channels_in, channels_out):
+        # A bias before the norm would be without effect.
+        convolution = nn.Conv2d(channels, channels_out, 3, padding=1, bias=False)
+        layers += [convolution, nn.InstanceNorm2d(channels_out, eps=NORM_EPSILON), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+class Denoiser(nn.Module):
+    """x + U-Net(x) on complex images (batch, 1, h, w) of standard scale: D, and with other inputs G."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.unet = DenoiserBody(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The U-Net may be of lower precision than the images around it.
+        real, imaginary = self.unet(torch.cat([x.real, x.imag], 1)).to(x.real.dtype).chunk(2, 1)
+        return x + torch.complex(real.contiguous(), imaginary.contiguous())
+
+
+class ResidualBlock(nn.Module):
+    """relu(shortcut(x) + norm(conv(relu(norm(conv(x))))))."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False), _group_norm(channels_out), nn.ReLU(),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False), _group_norm(channels_out),
+        )  # fmt: skip
+        self.shortcut = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), _group_norm(channels_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.shortcut(x) + self.body(x))
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(max(1, channels // GROUP), channels)
+
+
+class Classifier(nn.Module):
+    """A residual network with global average pooling on magnitudes (batch, 1, h, w), and its class activation map.
+
+    He et al., CVPR 2016; Zhou et al., CVPR 2016.
+    """
+
+    def __init__(self, channels: Sequence[int], classes: int) -> None:
+        super().__init__()
+        ins = (1, *channels)
+        self.body = nn.Sequential(*(ResidualBlock(a, b, 2) for a, b in zip(ins, channels, strict=False)))
+        self.head = nn.Linear(channels[-1], classes)
+
+    def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (batch, class), and the map (batch, 1, h, w) of the likeliest class."""
+        features = self.body(magnitude)
+        logits: Tensor = self.head(features.mean((-2, -1)))
+        activation = class_activation(features, self.head.weight[logits.argmax(1)])
+        return logits, functional.interpolate(activation, magnitude.shape[-2:], mode="bilinear")
+
+
+def class_activation(features: Tensor, weights: Tensor) -> Tensor:
+    """The positive part of the features (batch, k, h, w) weighed by (batch, k), stretched to [0, 1]; (batch, 1, h, w).
+
+    Zero where there is no evidence at all.
+    """
+    evidence = torch.einsum("bkyx,bk->byx", features, weights).relu()[:, None]
+    low, high = evidence.amin((2, 3), keepdim=True), evidence.amax((2, 3), keepdim=True)
+    return (evidence - low) / torch.where(high > low, high - low, 1)
+
+
+class Stage(nn.Module):
+    """Denoiser, lesion module and data consistency; the classifier is given."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.denoiser, self.lesion = Denoiser(channels), Denoiser(channels)
+        self.rho, self.mu1, self.mu2 = (nn.Parameter(torch.full((1,), FIRST_WEIGHT)) for _ in range(3))
+
+    def forward(self, x: Tensor, x0: Tensor, m: Tensor, s: Tensor, classifier: Classifier) -> tuple[Tensor, Tensor, Tensor]:
+        """The next image (batch, 1, h, w), the logits and the attention; x0 = A^H Y."""
+        z = self.denoiser(x)
+        logits, attention = classifier(z.abs())
+        q = self.lesion(z * (1 + attention))
+        gradient = normal(x, m, s) - x0 + self.mu1 * (x - z) + self.mu2 * attention * (x - q)
+        return x - self.rho * gradient, logits, attention
+
+
+class LFMRI(nn.Module):
+    """See the module; called as `interface` says. `Output.images` are those after every stage.
+
+    Parameters
+    ----------
+    stages : number of steps, one or more
+    frames : adjacent frames of a window, an odd number; only the middle one is seen
+    channels : of the denoisers and lesion modules, one number a scale
+    classifier_channels : of the classifier, one number a halving
+    classes : kinds of lesions that images are labelled with
+    sensitivity_unet : sizes of the U-Net that makes the coil maps
+
+    Raises
+    ------
+    UsageError : no stage
+    """
+
+    # Every frame's maps come from that frame alone, so neighbouring windows can share them.
+    maps_of_single_frames = True
+
+    def __init__(
+        self,
+        *,
+        stages: int = 6,
+        frames: int = 1,
+        channels: Sequence[int] = (32, 64, 128),
+        classifier_channels: Sequence[int] = (32, 64, 128, 256),
+        classes: int = 1,
+        sensitivity_unet: UnetConfig | Mapping[str, Any] = SENSITIVITY_UNET,
+    ) -> None:
+        super().__init__()
+        if stages < 1:
+            raise UsageError(f"{stages} stages were asked for", "One or more are needed", "Ask for 6 stages, the default")
+        unet = sensitivity_unet if isinstance(sensitivity_unet, UnetConfig) else UnetConfig(**sensitivity_unet)
+        self.config: dict[str, Any] = {
+            "stages": stages, "frames": frames, "channels": list(channels), "classifier_channels": list(classifier_channels),
+            "classes": classes, "sensitivity_unet": asdict(unet),
+        }  # fmt: skip
+        self.frames = frames
+        self.sens_net = SensitivityNetwork(unet, nn.PReLU())
+        self.classifier = Classifier(classifier_channels, classes)
+        self.stages = nn.ModuleList(Stage(channels) for _ in range(stages))
+
+    def sensitivity_maps(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
+        """Maps (batch, frame, coil, y, x); see `SensitivityNetwork`. Any number of frames."""
+        maps: Tensor = self.sens_net(kspace.mT, mask.mT, acs, together)
+        return maps.mT
+
+    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> LesionOutput:
+        """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
+        check_window(kspace, mask, self.frames)
+        middle = slice(self.frames // 2, self.frames // 2 + 1)
+        kspace = kspace[:, middle]
+        mask = mask[:, middle] if mask.shape[1] > 1 else mask
+        maps = self.sensitivity_maps(kspace, mask, acs) if maps is None else maps[:, middle]
+        m, s = mask.mT[:, :, None], maps.mT
+        coil_images = ifft2c(kspace.mT * m)
+        # Weights and norms mean the same for every scan only if its scale is one.
+        scale = rss(coil_images).amax((2, 3), keepdim=True)
+        x = x0 = combine(coil_images, s) / torch.where(scale > 0, scale, 1)
+        images = []
+        for stage in self.stages:
+            x, logits, attention = stage(x, x0, m, s, self.classifier)
+            images.append((x.abs() * scale)[:, 0].mT)
+        k = fft2c(x * scale * s[:, 0])
+        return LesionOutput(images[-1], k.mT, maps[:, 0], tuple(images), logits=logits, attention=attention[:, 0].mT)
+
+
+class LearnableSampling(nn.Module):
+    """Phase-encoding lines anywhere in k-space, whose positions are learnt; part of the same unpublished method.
+
+    With an explicit Fourier matrix along y, through which gradients reach the positions p, one a line:
+
+        E[line, n] = exp(-2 pi i (p[line] - 1/2) (n - N // 2)) / sqrt(N),  n = 0 .. N - 1
+
+    p = 1/2 is the centre of k-space, and p + 1 the same line as p. The lines start evenly spaced; as many as pixels are the
+    lines of the centred Fourier transform.
+
+    Parameters
+    ----------
+    length : N, pixels along y
+    lines : how many lines are measured
+    """
+
+    def __init__(self, *, length: int, lines: int) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {"length": length, "lines": lines}
+        self.length = length
+        self.positions = nn.Parameter(0.5 + (torch.arange(lines) - lines // 2) / lines)
+
+    def matrix(self) -> Tensor:
+        """E, (line, y), complex."""
+        pixels = torch.arange(self.length, device=self.positions.device) - self.length // 2
+        phase = -2 * torch.pi * (self.positions[:, None] - 0.5) * pixels
+        return torch.polar(torch.full_like(phase, self.length**-0.5), phase)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (coil, y, x), complex, to the lines (coil, line, x) of their k-space."""
+        return self.matrix() @ fftc(images, -1)
+
+    def adjoint(self, kspace: Tensor) -> Tensor:
+        """Lines (coil, line, x) to images (coil, y, x): not an inverse."""
+        return ifftc(self.matrix().mH @ kspace, -1)

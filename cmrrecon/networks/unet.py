@@ -1,0 +1,111 @@
+"""U-Net: the common image-to-image baseline (Ronneberger et al., MICCAI 2015, arXiv 1505.04597).
+
+    magnitude -> block -> halve -> block -> halve -> .. -> block              block: twice convolution, instance norm, LeakyReLU
+                   |                 |                       |
+    result <- 1 x 1 <- block <- double <- block <- double <- +               channels double with every halving
+
+Sizes and blocks are those of the fastMRI baseline (Zbontar et al., arXiv 1811.08839); it starts from a CG-SENSE magnitude, not
+from the zero-filled one, so that the coils are made use of.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cmrrecon.networks.combined import combined_magnitude
+from cmrrecon.networks.interface import Output, check_window
+
+SLOPE = 0.2
+
+
+class UnetBlock(nn.Sequential):
+    """Twice convolution, instance norm and LeakyReLU on (batch, channel, h, w)."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        # A bias before the norm would be without effect.
+        layers = [
+            (nn.Conv2d(channels, channels_out, 3, padding=1, bias=False), nn.InstanceNorm2d(channels_out), nn.LeakyReLU(SLOPE))
+            for channels in (channels_in, channels_out)
+        ]
+        super().__init__(*layers[0], *layers[1])
+
+
+class UnetBody(nn.Module):
+    """The U-Net itself: (batch, channels in, h, w) of any size and of standard scale to (batch, channels out, h, w).
+
+    Parameters
+    ----------
+    channels_in, channels_out : of what goes in and comes out
+    channels : of the first block
+    pools : how often the resolution is halved
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, channels: int, pools: int) -> None:
+        super().__init__()
+        widths = [channels * 2**level for level in range(pools + 1)]
+        *blocks, self.bottleneck = (UnetBlock(a, b) for a, b in zip([channels_in, *widths], widths, strict=False))
+        self.encoder = nn.ModuleList(blocks)
+        self.doublings = nn.ModuleList(
+            nn.Sequential(nn.ConvTranspose2d(2 * width, width, 2, stride=2, bias=False), nn.InstanceNorm2d(width), nn.LeakyReLU(SLOPE))
+            for width in widths[-2::-1]
+        )
+        self.decoder = nn.ModuleList(UnetBlock(2 * width, width) for width in widths[-2::-1])
+        self.last = nn.Conv2d(channels, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, (rows, columns) = pad(x, 2 ** len(self.encoder))
+        skips = []
+        for block in self.encoder:
+            skips.append(block(x))
+            x = functional.avg_pool2d(skips[-1], 2)
+        x = self.bottleneck(x)
+        for double, block in zip(self.doublings, self.decoder, strict=True):
+            x = block(torch.cat([double(x), skips.pop()], 1))
+        result: Tensor = self.last(x)[..., rows, columns]
+        return result
+
+
+class UNet(nn.Module):
+    """See the module; called as `interface` says.
+
+    Parameters
+    ----------
+    frames : adjacent frames of a window, an odd number; all calibrate the coils, only the middle one is seen
+    channels : of the first block
+    pools : how often the resolution is halved
+    """
+
+    def __init__(self, *, frames: int = 1, channels: int = 32, pools: int = 4) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {"frames": frames, "channels": channels, "pools": pools}
+        self.frames = frames
+        self.unet = UnetBody(1, 1, channels, pools)
+
+    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None) -> Output:
+        """Reconstruct the middle frame; errors as of `combined_magnitude`."""
+        check_window(kspace, mask, self.frames)
+        return Output(self.forward_image(combined_magnitude(kspace, mask, acs)))
+
+    def forward_image(self, x: Tensor) -> Tensor:
+        """Magnitudes (batch, y, x), real, of any scale, to better ones of the same scale."""
+        standard, mean, std = standardise(x, (1, 2))
+        better: Tensor = self.unet(standard[:, None])[:, 0]
+        return better * std + mean
+
+
+def standardise(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / std over `dims`, the mean and the standard deviation. What has no spread becomes zero."""
+    mean, std = x.mean(dims, keepdim=True), x.std(dims, keepdim=True)
+    return (x - mean) / torch.where(std > 0, std, 1), mean, std
+
+
+def pad(x: Tensor, multiple: int) -> tuple[Tensor, tuple[slice, slice]]:
+    """Zeros around (.., h, w) up to multiples, and where h and w lie then. At least two multiples: a norm needs more than one pixel."""
+    sides, places = [], []
+    for length in x.shape[-2:]:
+        added = max(-length % multiple, 2 * multiple - length)
+        sides.append((added // 2, added - added // 2))
+        places.append(slice(added // 2, added // 2 + length))
+    return functional.pad(x, (*sides[1], *sides[0])), (places[0], places[1])

@@ -1,0 +1,118 @@
+"""`cmrrecon models`: the list, what checkpoints hold, and making safetensors of them."""
+
+import json
+
+import pytest
+import torch
+
+from cmrrecon.networks import weights
+from cmrrecon.networks.catalog import NETWORKS, build
+
+UNET = {"features": 4, "dims": [8, 12, 16], "prompt_dims": [4, 4, 8], "prompt_lengths": [3, 3, 3], "prompt_sizes": [8, 4, 2]}
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return build("promptmr", {"cascades": 2, "frames": 3, "unet": UNET, "sensitivity_unet": UNET})
+
+
+@pytest.fixture
+def official(network, tmp_path):
+    """A file as the training of PromptMR leaves it."""
+    state = {f"promptmr.{key}": value for key, value in network.state_dict().items()}
+    torch.save(
+        {"epoch": 11, "state_dict": {**state, "loss.w": torch.ones(1)}, "hyper_parameters": {"num_cascades": 2}}, tmp_path / "a.ckpt"
+    )
+    return tmp_path / "a.ckpt"
+
+
+def test_list_has_every_network_with_its_size(run):
+    done = run("models", "--json")
+    assert done.code == 0, done.err
+    rows = {row["network"]: row for row in done.records}
+    assert set(rows) == set(NETWORKS)
+    assert (rows["promptmr"]["parameters"], rows["promptmr"]["trainable"], rows["promptmr"]["cascades"]) == (81_528_317, 71_160_317, 12)
+    assert (rows["promptmr-plus"]["parameters"], rows["promptmr-plus"]["trainable"]) == (92_859_005, 82_491_005)
+    assert rows["patch-gan"]["kind"] == "discriminator"
+    assert rows["patch-gan"]["parameters"] == 2_763_713
+    assert all(row["source"] and row["summary"] for row in rows.values())
+
+
+def test_list_is_a_line_a_network_and_names_installed_weights(run, network, tmp_path, monkeypatch):
+    weights.save(tmp_path / "mine.safetensors", network, {"recipe": "small"})
+    monkeypatch.setattr(weights, "PRETRAINED", tmp_path)
+    lines = run("models").out.splitlines()
+    assert len(lines) == len(NETWORKS) + 1
+    assert "12 cascades   81,528,317 parameters" in lines[0]
+    assert lines[-1].endswith("mine.safetensors: weights of promptmr")
+    assert run("models", "--json").records[-1]["metadata"]["recipe"] == "small"
+    monkeypatch.setattr(weights, "PRETRAINED", tmp_path / "none")
+    assert "no weights are installed" in run("models").err
+    assert run("models", "--quiet").err == ""
+
+
+def test_show_tells_network_configuration_and_metadata(run, official):
+    done = run("models", "show", official)
+    assert done.code == 0, done.err
+    assert "promptmr, 2 cascades" in done.out
+    assert "variant: kspace" in done.out
+    for words in (("models", "show", official, "--json"), ("models", "--json", "show", official)):
+        (record,) = run(*words).records
+        assert record["config"]["frames"] == 3
+        assert record["metadata"]["epoch"] == "11"
+    (asked,) = run("models", "show", official, "--variant", "image", "--json").records
+    assert asked["config"]["variant"] == "image"
+
+
+def test_convert_makes_a_file_that_shows_the_same_and_where_it_comes_from(run, official, network, tmp_path):
+    output = tmp_path / "out" / "b.safetensors"
+    done = run("models", "convert", official, output, "--variant", "image")
+    assert done.code == 0, done.err
+    assert done.out.strip() == str(output)
+    assert "variant image (as asked for)" in done.err
+    loaded = weights.load(output)
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in loaded.network.state_dict().items())
+    assert loaded.network.variant == "image"
+    assert json.loads(loaded.metadata["converted_from"])["name"] == "a.ckpt"
+    assert str(tmp_path) not in output.read_bytes()[:10_000].decode(errors="replace")
+
+
+def test_convert_replaces_only_when_told(run, official, tmp_path):
+    output = tmp_path / "b.safetensors"
+    output.write_text("mine")
+    done = run("models", "convert", official, output)
+    assert (done.code, output.read_text()) == (1, "mine")
+    assert "--overwrite" in done.err
+    assert run("models", "convert", official, output, "--overwrite").code == 0
+    weights.load(output)
+    before = output.read_bytes()
+    assert run("models", "convert", output, output, "--overwrite").code == 2
+    assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("show", "missing.ckpt"), 3, "missing.ckpt"),
+        (("show", "text.ckpt"), 3, "no checkpoint"),
+        (("show", "text.ckpt", "--variant", "images"), 2, "kspace, image"),
+        (("convert", "text.ckpt", "out.ckpt"), 2, ".safetensors"),
+        (("convert", "text.ckpt", "out.safetensors"), 3, "no checkpoint"),
+        (("shwo", "text.ckpt"), 2, "show"),
+    ],
+)
+def test_mistakes_are_told(run, tmp_path, monkeypatch, words, code, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.ckpt").write_text("no weights at all")
+    done = run("models", *words)
+    assert done.code == code
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_failure_is_a_json_line_too(run, tmp_path):
+    (tmp_path / "text.ckpt").write_text("no weights at all")
+    (record,) = run("models", "show", tmp_path / "text.ckpt", "--json").records
+    assert (record["status"], record["exit_code"]) == ("failed", 3)

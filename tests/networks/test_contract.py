@@ -1,0 +1,202 @@
+"""What `cmrrecon.networks.interface` promises, of the networks that have no official implementation to be compared with."""
+
+import json
+
+import pytest
+import torch
+from torch.nn import functional
+
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.networks.e2e_varnet import E2EVarNet
+from cmrrecon.networks.fidelity_unet import FidelityUNet
+from cmrrecon.networks.lf_mri import LFMRI
+from cmrrecon.networks.unet import UNet
+from cmrrecon.simulation import simulate
+
+SMALL_UNET = {"features": 8, "dims": [8, 8, 8], "prompt_dims": [2, 2, 2], "prompt_lengths": [2, 2, 2], "prompt_sizes": [4, 4, 4],
+              "encoder_blocks": [1, 1, 1], "decoder_blocks": [1, 1, 1], "bottleneck_blocks": 1}  # fmt: skip
+MAKERS = {
+    "unet": lambda **more: UNet(**{"channels": 4, "pools": 2, **more}),
+    "fidelity_unet": lambda **more: FidelityUNet(**{"channels": 4, "pools": 2, "fidelity_channels": 4, **more}),
+    "fidelity_unet_closed": lambda **more: FidelityUNet(**{"channels": 4, "pools": 2, "fidelity": "closed-form", **more}),
+    "lf_mri": lambda **more: LFMRI(**{"stages": 2, "channels": (4, 8, 8), "classifier_channels": (8, 8), "classes": 2,
+                                      "sensitivity_unet": SMALL_UNET, **more}),
+    "e2e_varnet": lambda **more: E2EVarNet(**{"cascades": 2, "channels": 4, "pools": 2, "sensitivity_channels": 4,
+                                              "sensitivity_pools": 2, **more}),
+}  # fmt: skip
+WITH_MAPS = ("lf_mri", "e2e_varnet")
+FROM_IMAGES = [name for name in MAKERS if name not in WITH_MAPS]
+
+
+@pytest.fixture(params=MAKERS)
+def make(request):
+    torch.manual_seed(0)
+    return MAKERS[request.param]
+
+
+def windows(frames=1, coils=3, y=37, x=45, batch=2, samples=False):
+    """K-space (batch, frame, coil, y, x), its mask and the true middle images; the patients differ, so do sample masks of frames."""
+    simulated = [simulate("cine", frames=frames, slices=1, coils=coils, y=y, x=x, seed=seed) for seed in range(batch)]
+    kspace = torch.stack([s.scan.read_slice(0) for s in simulated])
+    mask = torch.zeros((batch, 1, y, 1), dtype=torch.bool)
+    mask[:, :, ::2] = True
+    if samples:
+        mask = mask | (torch.rand((batch, frames, y, x), generator=torch.Generator().manual_seed(0)) < 0.3)
+    columns = slice(x // 2 - 6, x // 2 + 6) if samples else slice(None)
+    mask[:, :, y // 2 - 6 : y // 2 + 6, columns] = True
+    return kspace * mask[:, :, None], mask, torch.stack([s.image[frames // 2, 0].abs() for s in simulated])
+
+
+def run(network, *arguments, **more):
+    with torch.no_grad():
+        return network(*arguments, **more)
+
+
+def relative(a, b):
+    return float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
+
+
+@pytest.mark.parametrize("samples", [False, True], ids=["lines", "samples"])
+@pytest.mark.parametrize(("frames", "coils"), [(1, 1), (3, 3), (1, 32)])
+def test_shapes(make, frames, coils, samples):
+    kspace, mask, _ = windows(frames=frames, coils=coils, samples=samples)
+    network = make(frames=frames)
+    assert network.frames == frames
+    output = run(network, kspace, mask)
+    assert output.image.shape == (2, 37, 45)
+    assert output.image.dtype == torch.float32
+    assert output.image.isfinite().all()
+    for coil_wise in (output.kspace, output.maps):
+        assert coil_wise is None or (coil_wise.shape == (2, coils, 37, 45) and coil_wise.dtype == torch.complex64)
+    assert (output.kspace is None) == (not hasattr(network, "sensitivity_maps"))
+    assert all(image.shape == (2, 37, 45) for image in output.images)
+    assert not output.images or output.images[-1] is output.image
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e3])
+def test_the_output_scales_with_the_input(make, factor):
+    kspace, mask, _ = windows()
+    network = make()
+    assert relative(run(network, kspace * factor, mask).image, factor * run(network, kspace, mask).image) < 1e-4
+
+
+def test_no_signal_gives_zeros_also_beside_signal(make):
+    kspace, mask, _ = windows()
+    kspace[0] = 0
+    network = make()
+    image = run(network, kspace, mask).image
+    assert not image[0].any()
+    assert relative(image[1:], run(network, kspace[1:], mask[1:]).image) < 1e-5
+    assert image[1].abs().max() > 0
+
+
+def test_double_precision_agrees_with_single(make):
+    kspace, mask, _ = windows()
+    network = make()
+    single, double = run(network, kspace, mask).image, run(network.double(), kspace.to(torch.complex128), mask).image
+    assert double.dtype == torch.float64
+    assert relative(single.double(), double) < 1e-3
+
+
+def test_unets_may_be_of_lower_precision(make):
+    """By agreement these are the modules named `unet`; what goes in is lowered by who lowers them."""
+    kspace, mask, _ = windows()
+    network = make()
+    full = run(network, kspace, mask).image
+
+    def lower(module, inputs):
+        return tuple(x.to(torch.bfloat16) if isinstance(x, torch.Tensor) else x for x in inputs)
+
+    lowered = [module for name, module in network.named_modules() if name.split(".")[-1] == "unet"]
+    for module in lowered:
+        module.to(torch.bfloat16).register_forward_pre_hook(lower)
+    low = run(network, kspace, mask).image
+    assert lowered
+    assert low.dtype == torch.float32
+    assert 0 < relative(low, full) < 0.05
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "e2e_varnet"])
+def test_other_frames_are_not_seen(name):
+    """A window of equal frames is the single frame again, with the same weights."""
+    kspace, mask, _ = windows()
+    network, wide = MAKERS[name](), MAKERS[name](frames=3)
+    wide.load_state_dict(network.state_dict())
+    assert relative(run(wide, kspace.expand(-1, 3, -1, -1, -1), mask).image, run(network, kspace, mask).image) < 1e-5
+
+
+def test_the_number_of_calibration_lines_can_be_given(make):
+    kspace, mask, _ = windows()
+    network = make()
+    # The mask holds 13 central lines; the odd one has no partner.
+    found, given, fewer = (run(network, kspace, mask, acs).image for acs in (None, 12, 6))
+    assert relative(given, found) < 0.05
+    assert relative(fewer, found) > 1e-6
+
+
+def test_config_and_state_make_the_same_network(make):
+    kspace, mask, _ = windows(batch=1)
+    network = make()
+    kept = json.dumps(network.config)
+    again = type(network)(**json.loads(kept))
+    assert json.dumps(again.config) == kept
+    again.load_state_dict(network.state_dict())
+    torch.testing.assert_close(run(again, kspace, mask).image, run(network, kspace, mask).image, rtol=0, atol=0)
+
+
+def loss_of(network, output, truth):
+    loss = sum((functional.mse_loss(image, truth) for image in output.images), functional.mse_loss(output.image, truth))
+    if isinstance(network, LFMRI):
+        loss = loss + 1e-3 * functional.binary_cross_entropy_with_logits(output.logits, torch.tensor([[1.0, 0.0]] * len(truth)))
+    return loss
+
+
+def test_gradients_reach_every_parameter(make):
+    kspace, mask, truth = windows()
+    network = make()
+    loss_of(network, network(kspace, mask), truth).backward()
+    for name, parameter in network.named_parameters():
+        # E2E-VarNet starts at the measured k-space, so the first step towards it is zero.
+        if parameter.requires_grad and name != "cascades.0.dc_weight":
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.any(), name
+
+
+def test_training_lowers_the_loss(make):
+    kspace, mask, truth = windows(batch=1)
+    network = make()
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(8):
+        loss = loss_of(network, network(kspace, mask), truth)
+        losses.append(float(loss.detach()))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("name", WITH_MAPS)
+def test_maps_can_be_given(name):
+    kspace, mask, _ = windows(frames=3)
+    network = MAKERS[name](frames=3)
+    with torch.no_grad():
+        maps, one_by_one = network.sensitivity_maps(kspace, mask), network.sensitivity_maps(kspace, mask, together=1)
+    torch.testing.assert_close(one_by_one, maps, rtol=0, atol=1e-5)
+    assert relative(run(network, kspace, mask, maps=maps).image, run(network, kspace, mask).image) < 1e-5
+    assert relative(run(network, kspace, mask, maps=maps.roll(1, 2)).image, run(network, kspace, mask).image) > 1e-2
+    torch.testing.assert_close(maps.abs().square().sum(2), torch.ones(2, 3, 37, 45))
+
+
+@pytest.mark.parametrize("name", FROM_IMAGES)
+def test_too_few_calibration_lines_are_told(name):
+    kspace, mask, _ = windows()
+    with pytest.raises(InputError, match="calibration"):
+        run(MAKERS[name](), kspace, mask, acs=2)
+
+
+def test_another_window_is_refused(make):
+    kspace, mask, _ = windows(frames=3)
+    with pytest.raises(UsageError, match="3 frames"):
+        run(make(), kspace, mask)

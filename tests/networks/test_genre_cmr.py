@@ -1,0 +1,166 @@
+"""GENRE-CMR and its ancestor SR-GAN, and HyperCMR."""
+
+import pytest
+import torch
+
+from cmrrecon.networks.genre_cmr import GenreCMR
+from cmrrecon.networks.hypercmr import HyperCMR
+from cmrrecon.networks.prompt_unet import UnetConfig
+from cmrrecon.networks.promptmr import PromptMR
+from cmrrecon.networks.sr_gan import SRGAN
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.fourier import fft2c, ifft2c
+
+TINY = UnetConfig(4, (4, 8, 8), (4, 4, 4), (2, 2, 2), (4, 4, 4), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1)
+SIZES = {"cascades": 3, "frames": 3, "unet": TINY, "sensitivity_unet": TINY}
+
+
+@pytest.fixture
+def window():
+    generator = torch.Generator().manual_seed(0)
+    image = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 25, 31, generator=generator), 5, 1, 2)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 25), torch.linspace(-1, 1, 31), indexing="ij")
+    coils = torch.stack([torch.exp(-((y - a) ** 2) - (x - b) ** 2) * torch.exp(1j * a * x) for a, b in [(-1, 0), (1, 0), (0, 1)]])
+    mask = torch.zeros(1, 3, 25, 1, dtype=torch.bool)
+    mask[:, :, 8:17] = True
+    for frame in range(3):
+        mask[:, frame, frame::3] = True
+    full = fft2c(coils * image[:, :, None])
+    return full * mask[:, :, None], mask, full
+
+
+def made(kind=GenreCMR, **parameters):
+    torch.manual_seed(1)
+    return kind(**{**SIZES, **parameters})
+
+
+class Always(torch.nn.Module):
+    """Gives the same images whatever it sees."""
+
+    def __init__(self, images):
+        super().__init__()
+        self.images = images
+
+    def forward(self, x, history, carried):
+        return self.images, history, x
+
+
+def test_every_cascade_is_given_out(window):
+    kspace, mask, _ = window
+    out = made()(kspace, mask)
+    assert len(out.images) == len(out.kspaces) == len(out.features) == 3
+    assert out.image is out.images[-1]
+    assert out.kspace is out.kspaces[-1]
+    assert out.image.shape == (1, 25, 31)
+    assert out.kspace.shape == out.maps.shape == (1, 3, 25, 31)
+    assert out.features[0].shape == (1, TINY.features, 32, 32)
+    for image, k in zip(out.images, out.kspaces, strict=True):
+        torch.testing.assert_close(image, rss(ifft2c(k)))
+
+
+def test_gates_start_closed_so_that_it_starts_as_its_ancestor(window):
+    kspace, mask, _ = window
+    with torch.no_grad():
+        torch.testing.assert_close(made()(kspace, mask).image, made(SRGAN)(kspace, mask).image)
+        assert not torch.allclose(made(gate="one")(kspace, mask).image, made(SRGAN)(kspace, mask).image, rtol=1e-3)
+
+
+def test_to_the_letter_the_residual_adds_up(window):
+    """With U-Nets that always give the same image u, F_t = (t + 1) u and k_3 = y + (1 + 2 + 3) F S u where nothing was measured."""
+    kspace, mask, _ = window
+    network = made(gate="one")
+    u = torch.randn(1, 3, 31, 25, dtype=torch.complex64)
+    for cascade in network.cascades:
+        cascade.model = Always(u)
+    out = network(kspace, mask)
+    added = fft2c(u.mT[:, 1, None] * out.maps)
+    outside = ~mask[:, 1, None].expand_as(added)
+    torch.testing.assert_close((out.kspace - kspace[:, 1])[outside], 6 * added[outside], atol=1e-4, rtol=1e-4)
+    none = made(residual="none")
+    for cascade in none.cascades:
+        cascade.model = Always(u)
+    torch.testing.assert_close((none(kspace, mask).kspace - kspace[:, 1])[outside], 3 * added[outside], atol=1e-4, rtol=1e-4)
+
+
+def test_measured_samples_are_pulled_to_what_was_measured(window):
+    """With steps of one and U-Nets that give nothing, measured samples are the measured ones whatever came before."""
+    kspace, mask, _ = window
+    network = made()
+    zero = torch.zeros(1, 3, 31, 25, dtype=torch.complex64)
+    for cascade in network.cascades:
+        cascade.model = Always(zero)
+    torch.testing.assert_close(network(kspace, mask).kspace, kspace[:, 1])
+
+
+@pytest.mark.parametrize("residual", ["image", "feature", "none"])
+@pytest.mark.parametrize("gate", ["learnt", "one"])
+def test_training_reaches_every_parameter(window, residual, gate):
+    kspace, mask, full = window
+    network = made(residual=residual, gate=gate)
+    target = rss(ifft2c(full[:, 1]))
+    out = network(kspace, mask)
+    sum((image - target).square().mean() for image in out.images).backward()
+    silent = {name for name, p in network.named_parameters() if p.requires_grad and p.grad is None}
+    unused = {"cascades.0.gate"} if residual != "none" else {f"cascades.{i}.gate" for i in range(3)}
+    assert silent == (unused if gate == "learnt" else set())
+
+
+def test_the_loss_falls(window):
+    kspace, mask, full = window
+    network, target = made(), rss(ifft2c(full[:, 1]))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(8):
+        loss = (network(kspace, mask).image - target).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_prompts_can_be_frozen():
+    assert all(p.requires_grad for name, p in made().named_parameters() if name.endswith("prompt_param"))
+    frozen = made(trainable_prompts=False)
+    assert not any(p.requires_grad for name, p in frozen.named_parameters() if name.endswith("prompt_param"))
+
+
+@pytest.mark.parametrize("residual", ["image", "feature"])
+def test_checkpointing_changes_no_gradient(window, residual):
+    kspace, mask, _ = (part.to(torch.complex128) if part.is_complex() else part for part in window)
+    gradients = []
+    for checkpointing in (False, True):
+        network = made(residual=residual, checkpointing=checkpointing, gate="one").double()
+        out = network(kspace, mask)
+        (out.image.sum() + out.images[0].sum() + sum(f.square().mean() for f in out.features)).backward()
+        gradients.append([p.grad for p in network.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 50
+    for a, b in zip(*gradients, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e3])
+def test_the_output_scales_with_the_input(window, factor):
+    kspace, mask, _ = window
+    network = made(gate="one")
+    with torch.no_grad():
+        torch.testing.assert_close(network(factor * kspace, mask).image / factor, network(kspace, mask).image, rtol=1e-3, atol=1e-4)
+
+
+def test_nothing_in_nothing_out(window):
+    kspace, mask, _ = window
+    out = made()(torch.zeros_like(kspace), mask)
+    assert not out.image.any()
+    assert not out.kspace.any()
+
+
+def test_hypercmr_is_promptmr_and_gives_its_kspace(window):
+    kspace, mask, _ = window
+    torch.manual_seed(1)
+    hyper = HyperCMR(**SIZES)
+    prompt = PromptMR(**SIZES)
+    prompt.load_state_dict(hyper.state_dict())
+    with torch.no_grad():
+        ours, theirs = hyper(kspace, mask), prompt(kspace, mask)
+    assert torch.equal(ours.image, theirs.image)
+    torch.testing.assert_close(rss(ifft2c(ours.kspace)), ours.image)
