@@ -33,7 +33,7 @@ app = typer.Typer(invoke_without_command=True)
 def models(context: typer.Context, quiet: options.Quiet = False, json: options.Json = False) -> None:
     """List the networks and the installed weights; `show` and `convert` checkpoints."""
     if context.invoked_subcommand is not None:
-        context.default_map = dict.fromkeys(("show", "convert"), {"quiet": quiet, "json": json})
+        context.default_map = {name: {"quiet": quiet, "json": json} for name in ("show", "convert")}
         return
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):

@@ -70,6 +70,8 @@ def sampling_text(*, pattern: str | None, acceleration: float | None, effective_
 def choice_text(index: int, choice: "Choice") -> str:
     """What was chosen on a slice, by what, and what else was tried."""
     chosen = f"{choice.method}, weight {choice.weight:g}, {choice.iterations} iterations"
+    if (partner := choice.partner) is not None:
+        chosen += f", blended with {choice.share:.0%} of {partner.method}, weight {partner.weight:g}, {partner.iterations} iterations"
     if not choice.trials:
         return f"{chosen} (nothing was hidden on slice {index} to choose by; {choice.hidden})"
     tried = ", ".join(f"{trial.method} {trial.weight:g} x {trial.iterations}: {trial.error:.3g}" for trial in choice.trials)

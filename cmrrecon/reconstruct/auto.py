@@ -1,6 +1,7 @@
 """No knobs: the weight, the iterations and the method are chosen per scan, by predicting measured samples that were hidden."""
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +28,8 @@ MOST_WEIGHTS = 5
 # An error counts as smaller if it is so by this part over the square root of the number of hidden lines or patches: fewer say less. Chosen
 # on semi-real cine of two centres.
 MARGIN = 0.3
+# A blend of two methods must predict better than the best of them by this part; less is not worth a second solution.
+BLEND_GAIN = 0.01
 # How many methods have their weight searched after all were tried with their default.
 FINALISTS = 2
 # Line masks: the part of the columns that trials reconstruct. Columns are independent in the data, so a trial is the same problem, smaller.
@@ -50,6 +53,7 @@ class Choice:
     Attributes
     ----------
     method, weight, iterations : what to reconstruct with
+    partner, share : a trial whose images are blended in, and their share; None and 0 if one method does it alone
     trials : what was tried, in order; empty if nothing could be hidden or all was given
     hidden : what the trials had to predict, or why there were none
     """
@@ -59,6 +63,8 @@ class Choice:
     iterations: int
     trials: tuple[Trial, ...]
     hidden: str
+    partner: Trial | None = None
+    share: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -67,7 +73,8 @@ class Choice:
     @staticmethod
     def from_dict(kept: Mapping[str, Any]) -> "Choice":
         """What `as_dict` gave."""
-        return Choice(**{**kept, "trials": tuple(Trial(**trial) for trial in kept["trials"])})
+        partner = Trial(**kept["partner"]) if kept["partner"] else None
+        return Choice(**{**kept, "trials": tuple(Trial(**trial) for trial in kept["trials"]), "partner": partner})
 
 
 def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings: Mapping[str, Any]) -> Choice:
@@ -80,7 +87,8 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
     settings : `weight`, `iterations` and `coils` (the number of virtual coils), each a number or "auto"
 
     A trial hides samples (`hide`), reconstructs the rest and looks at the prediction every `LOOK_EVERY` steps. All solvers
-    are tried with their default weight; the weights of the two best are then searched uphill in steps of `WEIGHT_RATIO`. With too
+    are tried with their default weight; the weights of the two best are then searched uphill in steps of `WEIGHT_RATIO`. A blend of two
+    solvers' images is taken if it predicts better than either: their errors differ where their models do. With too
     little to hide the first solver runs with its own defaults; a fully sampled series needs no regularisation, its weight is 0.
     """
     first = next(iter(solvers))
@@ -99,8 +107,8 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
     if settings["weight"] == AUTO:
         for trial in sorted(bench.trials, key=lambda trial: trial.error)[:FINALISTS]:
             bench.search(trial, solvers[trial.method], settings["iterations"])
-    best = bench.best()
-    return Choice(best.method, best.weight, best.iterations, tuple(bench.trials), describe(hidden, series))
+    best, partner, share = bench.blend()
+    return Choice(best.method, best.weight, best.iterations, tuple(bench.trials), describe(hidden, series), partner, share)
 
 
 def coils_of(series: Series, settings: Mapping[str, Any]) -> Coils:
@@ -108,10 +116,14 @@ def coils_of(series: Series, settings: Mapping[str, Any]) -> Coils:
     return Coils.of(series, None if settings["coils"] == AUTO else settings["coils"])
 
 
-def solve(series: Series, scale: float, solver: Solver, choice: Choice, settings: Mapping[str, Any]) -> Tensor:
+def solve(series: Series, scale: float, solvers: Mapping[str, Solver], choice: Choice, settings: Mapping[str, Any]) -> Tensor:
     """Images (frame, y, x) of a series divided by `scale`, with what was chosen."""
     problem = Problem.of(series, coils_of(series, settings), scale)
-    return problem.whole(solver(problem, weight=choice.weight, iterations=choice.iterations).x)
+    x = solvers[choice.method](problem, weight=choice.weight, iterations=choice.iterations).x
+    if choice.partner is not None:
+        other = solvers[choice.partner.method](problem, weight=choice.partner.weight, iterations=choice.partner.iterations).x
+        x = x.lerp(other, choice.share)
+    return problem.whole(x)
 
 
 def fixed(solver: Solver, settings: Mapping[str, Any]) -> tuple[float, int]:
@@ -137,25 +149,30 @@ class Bench:
         self.held_out = HeldOut(series, scale, hidden, known)
         self.margin = MARGIN / math.sqrt(count_hidden(hidden, len(series.kspace)))
         self.trials: list[Trial] = []
+        # Of each method the first trial that no other of its trials clearly betters, and its images.
+        self.images: dict[str, tuple[Trial, Tensor]] = {}
 
     def run(self, name: str, solver: Solver, weight: float, iterations: int | str) -> Trial:
         """One trial; if the iterations are not given, the best number of them is part of the result."""
         looks: list[tuple[float, int]] = []
+        best_x = self.problem.rhs
 
         def look(step: int, x: Tensor) -> bool:
+            nonlocal best_x
             if iterations == AUTO and step % LOOK_EVERY == 0:
                 looks.append((self.held_out(x), step))
+                best_x = x.clone() if looks[-1] == min(looks) else best_x
             return bool(looks) and len(looks) - looks.index(min(looks)) > PATIENCE
 
         steps = MOST_STEPS if isinstance(iterations, str) else iterations
         solution = solver(self.problem, weight=weight, iterations=steps, monitor=look)
-        if not isinstance(iterations, str):
-            error, step = self.held_out(solution.x), iterations
-        else:
-            # The end too, for solvers that are done before the first look.
-            error, step = min([*looks, (self.held_out(solution.x), max(1, len(solution.residuals)))])
+        # The end too, for solvers that are done before the first look.
+        looks.append((self.held_out(solution.x), iterations if isinstance(iterations, int) else max(1, len(solution.residuals))))
+        error, step = min(looks)
         trial = Trial(name, weight, step, error if math.isfinite(error) else math.inf)
         self.trials.append(trial)
+        if name not in self.images or self.clearly_better(trial, self.images[name][0]):
+            self.images[name] = trial, solution.x if looks[-1] == min(looks) else best_x
         return trial
 
     def best(self) -> Trial:
@@ -164,6 +181,22 @@ class Bench:
         for trial in self.trials:
             best = trial if self.clearly_better(trial, best) else best
         return best
+
+    def blend(self) -> tuple[Trial, Trial | None, float]:
+        """The best trial, a second one and its share; None and 0 if no blend of two methods is better than the best alone."""
+        chosen: tuple[Trial, Trial | None, float] = (self.best(), None, 0.0)
+        least = (1 - BLEND_GAIN) * chosen[0].error
+        for (first, x), (second, other) in itertools.combinations(self.images.values(), 2):
+            if not math.isfinite(first.error + second.error):
+                continue
+            # Along the line from one to the other the error is a parabola: found from both ends and the middle.
+            bend = 2 * (first.error + second.error - 2 * self.held_out(x.lerp(other, 0.5)))
+            slope = second.error - first.error - bend
+            share = min(max(-slope / (2 * bend), 0.0), 1.0) if bend > 0 else 0.0
+            error = first.error + share * (slope + share * bend)
+            if error < least and 0 < share < 1:
+                chosen, least = (first, second, share), error
+        return chosen
 
     def clearly_better(self, trial: Trial, other: Trial) -> bool:
         """Whether the difference is more than chance in what was hidden."""

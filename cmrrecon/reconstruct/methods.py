@@ -102,7 +102,7 @@ class Method:
             if self.candidates:
                 solvers = self._solvers(len(series.kspace))
                 choice = choice or choose(series, scale, solvers, settings)
-                images = solve(series, scale, solvers[choice.method], choice, settings)
+                images = solve(series, scale, solvers, choice, settings)
             else:
                 images = self.function()(series.scaled(1 / scale), **settings)
             images = images * scale
@@ -211,7 +211,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     {
         method.name: method
         for method in (
-            Method("auto", "", "the best of kt-wavelet, llr and temporal-tv for the scan", candidates=("kt-wavelet", "llr", "temporal-tv")),
+            Method(
+                "auto",
+                "",
+                "the best of kt-wavelet, llr and temporal-tv for the scan, or a blend of two",
+                candidates=("kt-wavelet", "llr", "temporal-tv"),
+            ),
             Method("zero-filled", "cmrrecon.classical.zero_filled:zero_filled", "inverse Fourier transform and root-sum-of-squares"),
             Method("grappa", "cmrrecon.classical.grappa:grappa", "GRAPPA by the official rule, root-sum-of-squares"),
             _iterative("sense", "sense:sense", "conjugate-gradient SENSE with ESPIRiT maps"),

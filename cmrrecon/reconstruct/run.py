@@ -68,7 +68,7 @@ def read_ahead(scan: Scan, indices: Sequence[int], device: torch.device) -> Iter
     if device.type != "cuda":
         yield from (scan.series(index).to(device) for index in indices)
         return
-    stream = torch.cuda.Stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def read(index: int) -> Series:
         with torch.cuda.stream(stream):

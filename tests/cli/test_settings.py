@@ -67,6 +67,8 @@ def test_a_choice_is_told_with_what_was_tried_and_warned_of_if_useless():
     )
     assert choice_warning(good) is None
     assert "no better than by an empty image" in choice_warning(replace(good, trials=(Trial("llr", 0.03, 20, 1.6),)))
+    both = replace(good, partner=Trial("kt-wavelet", 0.01, 35, 0.0013), share=0.3)
+    assert "llr, weight 0.03, 20 iterations, blended with 30% of kt-wavelet, weight 0.01, 35 iterations, chosen on" in choice_text(3, both)
     given = Choice("llr", 0.03, 20, (), "all settings were given")
     assert choice_text(0, given) == "llr, weight 0.03, 20 iterations (nothing was hidden on slice 0 to choose by; all settings were given)"
     assert choice_warning(given) is None

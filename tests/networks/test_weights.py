@@ -5,6 +5,7 @@ import collections
 import functools
 import gzip
 import importlib.machinery
+import io
 import json
 import operator
 import os
@@ -458,8 +459,6 @@ def tensor_pickle(shape, stride, length, offset=0):
     class View:
         def __reduce__(self):
             return torch._utils._rebuild_tensor_v2, (Storage(), offset, shape, stride, False, collections.OrderedDict())
-
-    import io
 
     buffer = io.BytesIO()
     Pickler(buffer, 2).dump({layouts.CASCADE + "feat_extract.weight": View()})

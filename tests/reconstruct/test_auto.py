@@ -1,10 +1,14 @@
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 
 from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.solvers import Solution
 from cmrrecon.errors import InputError
 from cmrrecon.evaluation.protocols import score
-from cmrrecon.reconstruct.auto import MARGIN, choose
+from cmrrecon.reconstruct.auto import MARGIN, Choice, choose, solve
 from cmrrecon.reconstruct.methods import METHODS
 from cmrrecon.sampling import make_mask
 from cmrrecon.scan import Series
@@ -120,6 +124,39 @@ def test_a_single_frame_is_reconstructed_by_spatial_regularisation():
     series = sampled(full, "uniform", 3, acs=16)
     images = METHODS["auto"](series)
     assert psnr(images, truth) > psnr(METHODS["zero-filled"](series), truth) + 3
+
+
+def biased(factor):
+    """SENSE, too bright or too dark: its error is the opposite of that with the inverse bias."""
+
+    def solver(problem, *, weight=0.001, iterations=20, monitor):
+        found = METHODS["sense"].function()(problem, weight=weight, iterations=iterations)
+        return Solution(factor * found.x, found.residuals)
+
+    return solver
+
+
+def test_methods_whose_errors_cancel_are_blended():
+    full, _ = scan()
+    series = sampled(full, "uniform", 2, acs=16)
+    solvers = {"bright": biased(1.2), "dark": biased(0.85)}
+    settings = {"weight": 0.001, "iterations": 20, "coils": "auto"}
+    choice = choose(series, series.scale(), solvers, settings)
+    assert {choice.method, choice.partner.method} == {"bright", "dark"}
+    bright = choice.share if choice.partner.method == "bright" else 1 - choice.share
+    assert bright == pytest.approx(0.43, abs=0.1)
+    assert Choice.from_dict(json.loads(json.dumps(choice.as_dict()))) == choice
+    images = {name: solve(series, 1.0, solvers, replace(choice, method=name, partner=None), settings) for name in solvers}
+    blended = solve(series, 1.0, solvers, choice, settings)
+    torch.testing.assert_close(blended, images["dark"].lerp(images["bright"], bright), rtol=1e-4, atol=1e-5 * float(blended.abs().max()))
+
+
+def test_a_method_is_not_blended_with_a_worse_one_of_the_same_error():
+    full, _ = scan()
+    series = sampled(full, "uniform", 2, acs=16)
+    solvers = {"bright": biased(1.1), "brighter": biased(1.3)}
+    choice = choose(series, series.scale(), solvers, {"weight": 0.001, "iterations": 20, "coils": "auto"})
+    assert (choice.method, choice.partner, choice.share) == ("bright", None, 0.0)
 
 
 def test_trials_that_diverge_lose():
