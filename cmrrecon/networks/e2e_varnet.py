@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import Output, check_window
+from cmrrecon.networks.interface import Output, check_window, safe_rss
 from cmrrecon.networks.promptmr import combine
 from cmrrecon.networks.sensitivity import calibration_mask
 from cmrrecon.networks.unet import UnetBody, standardise
-from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import fft2c, ifft2c
 
 
@@ -48,7 +47,7 @@ class VarNetSensitivity(nn.Module):
         images = ifft2c(kspace * calibration_mask(mask, acs))
         samples = images.reshape(-1, 1, *images.shape[-2:])
         maps = torch.cat([self.norm_unet(part) for part in torch.split(samples, together or len(samples))]).view(images.shape)
-        size = rss(maps)[:, :, None]
+        size = safe_rss(maps)[:, :, None]
         return maps / torch.where(size > 0, size, 1)
 
 
@@ -116,4 +115,4 @@ class E2EVarNet(nn.Module):
             k = cascade(k, y, m, s)
         middle = self.frames // 2
         k = k[:, middle]
-        return Output(rss(ifft2c(k)).mT, k.mT, maps[:, middle])
+        return Output(safe_rss(ifft2c(k)).mT, k.mT, maps[:, middle])

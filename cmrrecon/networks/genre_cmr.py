@@ -16,11 +16,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import Output, check_window
+from cmrrecon.networks.interface import Output, check_window, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, NormPromptUnet, UnetConfig
 from cmrrecon.networks.promptmr import combine, recomputed
 from cmrrecon.networks.sensitivity import SensitivityNetwork
-from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import fft2c, ifft2c
 
 Residual = Literal["image", "feature", "none"]
@@ -92,7 +91,7 @@ class GenreCMR(nn.Module):
         for cascade in self.cascades:
             k, carried, feature = recomputed(self.checkpointing, self._step, cascade, k, carried, y, m, s)
             kspaces.append(k[:, middle].mT)
-            images.append(rss(ifft2c(kspaces[-1])))
+            images.append(safe_rss(ifft2c(kspaces[-1])))
             features.append(feature)
         return Output(images[-1], kspaces[-1], maps[:, middle], tuple(images), tuple(kspaces), tuple(features))
 

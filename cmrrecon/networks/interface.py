@@ -13,6 +13,7 @@ Inside, published networks have the readout first and the phase encoding last, s
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from cmrrecon.errors import UsageError
@@ -38,6 +39,16 @@ class Output:
     images: tuple[Tensor, ...] = ()
     kspaces: tuple[Tensor, ...] = ()
     features: tuple[Tensor, ...] = ()
+
+
+def safe_root(x: Tensor) -> Tensor:
+    """The square root of what is not negative, its gradient zero at zero and not infinite: no signal must not spoil training."""
+    return torch.where(x == 0, 1, x).sqrt() * (x != 0)
+
+
+def safe_rss(images: Tensor, dim: int = -3) -> Tensor:
+    """Root-sum-of-squares of complex images over the coil axis, by `safe_root`."""
+    return safe_root((images.real.square() + images.imag.square()).sum(dim))
 
 
 def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> None:

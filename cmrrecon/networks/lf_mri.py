@@ -23,12 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cmrrecon.errors import UsageError
-from cmrrecon.networks.interface import Output, check_window
+from cmrrecon.networks.interface import Output, check_window, safe_rss
 from cmrrecon.networks.prompt_unet import SENSITIVITY_UNET, UnetConfig
 from cmrrecon.networks.promptmr import combine, normal
 from cmrrecon.networks.sensitivity import SensitivityNetwork
 from cmrrecon.networks.unet import pad
-from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import fft2c, fftc, ifft2c, ifftc
 
 # All step sizes and weights at first.
@@ -225,7 +224,7 @@ class LFMRI(nn.Module):
         m, s = mask.mT[:, :, None], maps.mT
         coil_images = ifft2c(kspace.mT * m)
         # Weights and norms mean the same for every scan only if its scale is one.
-        scale = rss(coil_images).amax((2, 3), keepdim=True)
+        scale = safe_rss(coil_images).amax((2, 3), keepdim=True)
         x = x0 = combine(coil_images, s) / torch.where(scale > 0, scale, 1)
         images = []
         for stage in self.stages:

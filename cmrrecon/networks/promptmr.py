@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cmrrecon.networks.interface import Output, check_window
+from cmrrecon.networks.interface import Output, check_window, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, SENSITIVITY_UNET, NormPromptUnet, UnetConfig
 from cmrrecon.networks.sensitivity import SensitivityNetwork
-from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import fft2c, ifft2c
 
 Variant = Literal["kspace", "image"]
@@ -88,7 +87,7 @@ class PromptMR(nn.Module):
             for cascade in self.cascades:
                 x = recomputed(self.checkpointing, image_step, cascade, x, x0, m, s)
             k = fft2c(x[:, middle, None] * s[:, middle])
-        return Output(rss(ifft2c(k)).mT, k.mT, maps[:, middle])
+        return Output(safe_rss(ifft2c(k)).mT, k.mT, maps[:, middle])
 
 
 def kspace_step(cascade: Cascade, k: Tensor, y: Tensor, m: Tensor, s: Tensor) -> Tensor:

@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import Output, check_window
+from cmrrecon.networks.interface import Output, check_window, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, History, UnetConfig
 from cmrrecon.networks.promptmr import Cascade, Variant, combine, normal, recomputed
 from cmrrecon.networks.sensitivity import SensitivityNetwork
-from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import fft2c, ifft2c
 
 # The iterate, u, z, x0, u - x0.
@@ -92,7 +91,7 @@ class PromptMRPlus(nn.Module):
                 first = index == 0
                 k, latent, history = recomputed(self.checkpointing, self._kspace_step, first, cascade, k, latent, history, x0, y, m, s)
             k = k[:, middle]
-        return Output(rss(ifft2c(k)).mT, k.mT, maps[:, middle])
+        return Output(safe_rss(ifft2c(k)).mT, k.mT, maps[:, middle])
 
     def _image_step(
         self, cascade: Cascade, x: Tensor, latent: Tensor, history: History, x0: Tensor, m: Tensor, s: Tensor

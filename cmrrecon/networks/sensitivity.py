@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from cmrrecon.networks.interface import safe_rss
 from cmrrecon.networks.prompt_unet import NormPromptUnet, UnetConfig
-from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
 
 
@@ -36,7 +36,7 @@ class SensitivityNetwork(nn.Module):
         samples = images.reshape(-1, 1, h, w) if self.frames == 1 else images.transpose(1, 2).reshape(-1, frames, h, w)
         maps = torch.cat([self.norm_unet(part)[0] for part in torch.split(samples, together or len(samples))])
         maps = maps.view(images.shape) if self.frames == 1 else maps.view(batch, coils, frames, h, w).transpose(1, 2)
-        size = rss(maps)[:, :, None]
+        size = safe_rss(maps)[:, :, None]
         return maps / torch.where(size > 0, size, 1)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cmrrecon.networks.combined import combined_magnitude
-from cmrrecon.networks.interface import Output, check_window
+from cmrrecon.networks.interface import Output, check_window, safe_root
 
 SLOPE = 0.2
 
@@ -97,7 +97,7 @@ class UNet(nn.Module):
 
 def standardise(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     """(x - mean) / std over `dims`, the mean and the standard deviation. What has no spread becomes zero."""
-    mean, std = x.mean(dims, keepdim=True), x.std(dims, keepdim=True)
+    mean, std = x.mean(dims, keepdim=True), safe_root(x.var(dims, keepdim=True))
     return (x - mean) / torch.where(std > 0, std, 1), mean, std
 
 

@@ -1,0 +1,93 @@
+"""`cmrrecon reconstruct --checkpoint`."""
+
+import pytest
+import torch
+
+from cmrrecon import formats
+from cmrrecon.networks import weights
+from cmrrecon.networks.catalog import NETWORKS, build
+from cmrrecon.sampling.apply import undersample
+from cmrrecon.simulation import simulate
+
+UNET = {
+    "features": 4, "dims": [4, 8, 8], "prompt_dims": [4, 4, 4], "prompt_lengths": [2, 2, 2], "prompt_sizes": [4, 4, 4],
+    "encoder_blocks": [1, 1, 1], "decoder_blocks": [1, 1, 1], "skip_blocks": [1, 1, 1], "bottleneck_blocks": 1,
+}  # fmt: skip
+PROMPTED = {"cascades": 2, "unet": UNET, "sensitivity_unet": UNET}
+SMALL = {
+    "promptmr": PROMPTED,
+    "promptmr-plus": {**PROMPTED, "history": 1},
+    "genre-cmr": PROMPTED,
+    "sr-gan": PROMPTED,
+    "hypercmr": PROMPTED,
+    "e2e-varnet": {"cascades": 2, "channels": 4, "pools": 2, "sensitivity_channels": 4, "sensitivity_pools": 2},
+    "unet": {"channels": 4, "pools": 2},
+    "fidelity-unet": {"channels": 4, "pools": 2, "fidelity_channels": 4},
+    "lf-mri": {"stages": 2, "channels": [4, 8], "classifier_channels": [4, 8], "sensitivity_unet": UNET},
+}
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scan")
+    made = simulate("cine", frames=4, slices=2, coils=4, y=40, x=48, seed=0).scan
+    formats.write_scan(folder / "under.h5", undersample(made, "kt-gaussian", 4, acs=16, seed=1), {})
+    return folder / "under.h5"
+
+
+def checkpoint(folder, name="promptmr"):
+    torch.manual_seed(0)
+    path = folder / f"{name}.safetensors"
+    weights.save(path, build(name, SMALL[name]), {})
+    return path
+
+
+@pytest.mark.parametrize("name", [name for name, network in NETWORKS.items() if not network.discriminator])
+def test_every_network_reconstructs_a_scan(scan, run, tmp_path, name):
+    done = run("reconstruct", scan, "--checkpoint", checkpoint(tmp_path, name), "-o", tmp_path / "out.h5", "--json")
+    assert done.code == 0, done.err
+    (record,) = done.records
+    assert (record["method"], record["status"], record["default_method"]) == (name, "done", False)
+    images = formats.read_images(tmp_path / "out.h5")
+    assert images.shape == (4, 2, 40, 48)
+    assert torch.isfinite(images).all()
+    assert images.abs().max() > 0
+
+
+def test_what_it_will_cost_is_told_before(scan, run, tmp_path):
+    done = run("reconstruct", scan, "--checkpoint", checkpoint(tmp_path), "--dry-run", "--json")
+    (record,) = done.records
+    assert record["status"] == "planned"
+    assert set(record["predicted"]) == {"gigabytes", "tflop_per_slice", "seconds"}
+    assert "GB" in done.err
+
+
+def test_other_weights_are_another_recipe(scan, run, tmp_path):
+    first = checkpoint(tmp_path)
+    run("reconstruct", scan, "--checkpoint", first, "-o", tmp_path / "out.h5")
+    again = run("reconstruct", scan, "--checkpoint", first, "-o", tmp_path / "out.h5", "--json")
+    assert again.records[0]["status"] == "skipped"
+    torch.manual_seed(1)
+    weights.save(first, build("promptmr", SMALL["promptmr"]), {})
+    other = run("reconstruct", scan, "--checkpoint", first, "-o", tmp_path / "out.h5")
+    assert other.code != 0
+    assert "--overwrite" in other.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--checkpoint", "absent.safetensors"], 3, "absent.safetensors"),
+        (["--checkpoint", "{weights}", "--method", "sense"], 2, "a method of its own"),
+        (["--checkpoint", "{weights}", "--set", "weight=1"], 2, "no option 'weight'"),
+        (["--checkpoint", "{scan}"], 3, "Traceback|expected|checkpoint"),
+        (["--method", "promptmr"], 2, "No weights are installed"),
+        (["--method", "sense", "--compile"], 2, "no option 'compile'"),
+    ],
+)
+def test_mistakes_are_told(scan, run, tmp_path, words, code, message):
+    words = [word.format(weights=checkpoint(tmp_path), scan=scan) for word in words]
+    done = run("reconstruct", scan, *words, "-o", tmp_path / "out.h5")
+    assert done.code == code
+    assert any(part in done.err for part in message.split("|"))
+    assert "Traceback" not in done.err
