@@ -1,6 +1,6 @@
 """Every benchmark, and docs/benchmarks.md made of what they measured.
 
-Usage: python benchmarks/all.py [TOOL] [--work FOLDER] [--data FOLDER]   (see reconstruction.py; about half an hour on two cores)
+Usage: python benchmarks/all.py [TOOL] [--work FOLDER] [--data FOLDER]   (see reconstruction.py; about an hour on two cores)
 
 Peers that are not installed (BART, pygrappa, mat73) are left out, and their targets stand as not measured.
 """
@@ -41,10 +41,10 @@ project.
 *heart*: PSNR in the box named. *unsat.*: without the pixels of at least 0.99 of the truth's maximum, which are left out of the scale too:
 saturated pictures are flat there, which favours temporal methods.
 
-**Peers** run with weight, iterations and ADMM penalty as `peers.py` holds them, which says which of them
-`python benchmarks/reconstruction.py make_semireal.py --tune` chose (mean PSNR over another simulated subject and pictures of Center001
-and Center002) and which were set by hand. *Oracle*: the weight that is best on the reported case itself, which no user can know; it was
-scanned with an earlier version of the coil maps, the scores are with the present ones (`--oracle` scans anew).
+**Peers** run with weight, iterations and ADMM penalty as `peers.py` holds them: BART's as
+`python benchmarks/reconstruction.py make_semireal.py --tune` chose them (mean PSNR over another simulated subject and pictures of Center001
+and Center002), SigPy's by hand beside them. *Oracle*: the weight that is best on the reported case itself, which no user can know
+(`--oracle`).
 """
 
 
@@ -68,6 +68,7 @@ def sections(places: list[str], cases: list[str]) -> list[Section]:
         Section("Radial sampling", ("noncartesian.py",), markdown=False),
         Section("Peak memory of the command line", ("memory.py", "auto", "sense", "temporal-tv"), markdown=False),
         Section("Start of the command line", ("startup.py",), markdown=False),
+        Section("Networks", ("networks.py",)),
         Section("Reconstruction", ("reconstruction.py", *places, *(["--cases", *cases] if cases else []), "--repeats", "1")),
     ]
 

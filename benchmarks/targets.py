@@ -25,8 +25,7 @@ SENSE = {"weight": 0.005, "iterations": 30}
 NO_WORSE = 0.01
 # Why a target was missed, as far as was found; shown only if it was.
 REASONS = {
-    "SENSE against SigPy": "two thirds of our time are 1-D FFTs of length 204 = 4 x 3 x 17, which MKL does at about 10 GF/s a core",
-    "SENSE against BART": "as against SigPy",
+    "SENSE against": "four fifths of our time are 1-D FFTs of length 204 = 4 x 3 x 17, which MKL does at about 14 GF/s a core",
     "default against BART's oracle": "the default does not know the truth; the oracle's weight was chosen by it",
 }
 VERDICTS = {True: "met", False: "missed", None: "not measured"}
