@@ -1,6 +1,6 @@
 """Image metrics: PSNR, SSIM, NMSE and HFEN over the last two axes, batched over the leading ones.
 
-All compute in float64 whatever the input, because E[x^2] - E[x]^2 in float32 loses the variance of an image with a large offset.
+All but `ssim_map` compute in float64 whatever the input: E[x^2] - E[x]^2 in float32 loses the variance of an image with a large offset.
 They know nothing of scales, crops or which image is the reference: those rules make a protocol (`evaluation.protocols`).
 """
 
@@ -51,7 +51,11 @@ def ssim(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Tensor
 
     Source: Wang et al., IEEE Trans. Image Process. 13:600 (2004), equation 13.
     """
-    reference, image = _pair(reference, image)
+    return ssim_map(*_pair(reference, image), data_range).mean((-2, -1))
+
+
+def ssim_map(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Tensor:
+    """The similarity of every 7x7 window inside the images, (..., y - 6, x - 6), in the images' own precision; the rest as `ssim`."""
     if min(reference.shape[-2:]) < WINDOW:
         raise UsageError(
             f"The images have shape {tuple(reference.shape)} (..., y, x)",
@@ -62,10 +66,10 @@ def ssim(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Tensor
     sample = WINDOW**2 / (WINDOW**2 - 1)
     variances = sample * (_window_mean(reference**2) - mean_r**2 + _window_mean(image**2) - mean_i**2)
     covariance = sample * (_window_mean(reference * image) - mean_r * mean_i)
-    level = _range(data_range, reference)[..., None, None]
+    level = torch.as_tensor(data_range, dtype=reference.dtype, device=reference.device)[..., None, None]
     c1, c2 = (0.01 * level) ** 2, (0.03 * level) ** 2
-    similarity = (2 * mean_r * mean_i + c1) * (2 * covariance + c2) / ((mean_r**2 + mean_i**2 + c1) * (variances + c2))
-    return similarity.mean((-2, -1))
+    similarity: Tensor = (2 * mean_r * mean_i + c1) * (2 * covariance + c2) / ((mean_r**2 + mean_i**2 + c1) * (variances + c2))
+    return similarity
 
 
 def nmse(reference: Tensor, image: Tensor) -> Tensor:

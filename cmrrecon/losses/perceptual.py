@@ -1,0 +1,85 @@
+"""Perceptual loss: differences of the features of VGG19 (Johnson et al., ECCV 2016), with weights that the user supplies.
+
+Nothing is downloaded: give the file of torchvision, `vgg19-dcbb9e9d.pth`. HyperCMR's paper names no layers, and its code
+chains five convolutions without what lies between; both are here.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cmrrecon.errors import InputError
+
+# Of the torchvision model: convolutions (their index and channels) and poolings.
+CHANNELS = (64, 64, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512, 512, 512, 512, 512)
+POOL_AFTER = (2, 4, 8, 12, 16)
+# relu1_1, relu2_1, relu3_1, relu4_1, relu5_1.
+TAPS = (1, 6, 11, 20, 29)
+FIRST_OF_BLOCKS = (0, 5, 10, 19, 28)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Variant = Literal["standard", "hypercmr"]
+
+
+def vgg19() -> nn.Sequential:
+    """The convolutional part of VGG19, fresh, with torchvision's indices."""
+    layers: list[nn.Module] = []
+    channels_in = 3
+    for number, channels in enumerate(CHANNELS, 1):
+        layers += [nn.Conv2d(channels_in, channels, 3, padding=1), nn.ReLU()]
+        channels_in = channels
+        if number in POOL_AFTER:
+            layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
+
+
+class PerceptualLoss(nn.Module):
+    """Mean squared differences of features, summed over the layers; images (batch, y, x) stretched from 0 to 1 as grey pictures.
+
+    Parameters
+    ----------
+    weights : torchvision's file of VGG19
+    variant : "standard": the first ReLU of every block, normalised for ImageNet; "hypercmr": its code's chain of the first convolutions
+        of the blocks, one after the other without ReLU and pooling, at full resolution
+
+    Raises
+    ------
+    InputError : the file does not hold VGG19
+    """
+
+    def __init__(self, weights: Path, variant: Variant = "standard") -> None:
+        super().__init__()
+        self.variant = variant
+        self.features = vgg19().requires_grad_(False).eval()
+        try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+            own = {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
+            self.features.load_state_dict(own)
+        except Exception as error:
+            raise InputError(
+                f"{weights.name} cannot be read as VGG19",
+                "The perceptual loss needs the weights that torchvision publishes as vgg19-dcbb9e9d.pth",
+                "Give that file, or set the loss's weight to 0",
+            ) from error
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        """The loss, a scalar."""
+        return torch.stack([(a - b).square().mean() for a, b in zip(self._taps(image), self._taps(target), strict=True)]).sum()
+
+    def _taps(self, images: Tensor) -> list[Tensor]:
+        low, high = images.amin((1, 2), keepdim=True), images.amax((1, 2), keepdim=True)
+        x = ((images - low) / torch.where(high > low, high - low, 1))[:, None].expand(-1, 3, -1, -1)
+        taps = []
+        if self.variant == "hypercmr":
+            for index in FIRST_OF_BLOCKS:
+                x = self.features[index](x)
+                taps.append(x)
+            return taps
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+        x = (x - mean) / std
+        for index, layer in enumerate(self.features[: TAPS[-1] + 1]):
+            x = layer(x)
+            if index in TAPS:
+                taps.append(x)
+        return taps

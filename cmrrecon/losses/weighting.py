@@ -1,0 +1,73 @@
+"""Weights of several losses by their coefficient of variation (Groenendijk et al., WACV 2021, arXiv 2009.01717)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Added to variances, as the authors do; and the least mean that a loss is divided by.
+VARIANCE_EPSILON = 1e-8
+LEAST_MEAN = 1e-12
+
+
+class CoefficientOfVariation:
+    """Weighs losses by standard deviation over mean of their ratios to their own running mean: a loss that still changes weighs more.
+
+    l_t = L_t / mean_(t-1)(L);  alpha = (sigma / mu) / sum of these, of the statistics of l up to t - 1; equal weights in the first two
+    steps. Weights have no gradient and sum to one.
+
+    A loss that has not appeared yet (None, or zero) is left out, and its statistics start when it does.
+
+    Parameters
+    ----------
+    names : of the losses
+    decay : None for statistics of all steps; else their memory, in (0, 1)
+    """
+
+    def __init__(self, names: tuple[str, ...], decay: float | None = None) -> None:
+        self.names, self.decay = names, decay
+        self.statistics: dict[str, dict[str, float]] = {name: {"count": 0, "mean": 0.0, "ratio": 0.0, "spread": 0.0} for name in names}
+
+    def weights(self, present: tuple[str, ...]) -> dict[str, float]:
+        """The weights of the losses that are present, from what was seen before."""
+        counts = [self.statistics[name]["count"] for name in present]
+        if not present or min(counts) <= 1:
+            return {name: 1 / len(present) for name in present}
+        variation = {name: self._variation(self.statistics[name]) for name in present}
+        total = sum(variation.values())
+        return {name: value / total for name, value in variation.items()}
+
+    def __call__(self, losses: Mapping[str, Tensor | None]) -> tuple[Tensor, dict[str, float]]:
+        """The weighted sum of the losses, and the weights; then the losses enter the statistics."""
+        present = tuple(name for name in self.names if (loss := losses.get(name)) is not None and self._appeared(name, loss))
+        weights = self.weights(present)
+        parts = [weights[name] * losses[name] for name in present]  # type: ignore[operator]
+        for name in present:
+            self._learn(self.statistics[name], float(losses[name].detach()))  # type: ignore[union-attr]
+        return torch.stack(parts).sum() if parts else torch.zeros(()), weights
+
+    def _appeared(self, name: str, loss: Tensor) -> bool:
+        return self.statistics[name]["count"] > 0 or float(loss.detach()) != 0
+
+    @staticmethod
+    def _variation(statistics: Mapping[str, float]) -> float:
+        sigma = (statistics["spread"] / statistics["count"] + VARIANCE_EPSILON) ** 0.5
+        return float(sigma / max(statistics["ratio"], LEAST_MEAN))
+
+    def _learn(self, s: dict[str, float], loss: float) -> None:
+        count = s["count"]
+        ratio = loss / max(s["mean"], LEAST_MEAN) if count else 1.0
+        keep = 0.0 if count == 0 else (1 - 1 / (count + 1) if self.decay is None else self.decay)
+        mean = keep * s["ratio"] + (1 - keep) * ratio
+        s["spread"] += (ratio - s["ratio"]) * (ratio - mean)
+        s["ratio"], s["mean"], s["count"] = mean, keep * s["mean"] + (1 - keep) * loss, count + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {name: dict(values) for name, values in self.statistics.items()}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, float]]) -> None:
+        """What `state_dict` gave."""
+        for name in self.names:
+            self.statistics[name] = dict(state[name])
