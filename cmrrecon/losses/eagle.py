@@ -8,6 +8,7 @@ difference of the maps' weighted magnitude spectra, summed over both gradients. 
     "high-pass"   1 / (1 + (c / f)^(2 n)), what both papers describe; spectra standardised a sample; the default
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -40,25 +41,24 @@ def patch_variances(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
     rows, columns = gradients.shape[-2] // patch, gradients.shape[-1] // patch
     cut = gradients[..., : rows * patch, : columns * patch].reshape(*gradients.shape[:2], rows, patch, columns, patch)
     variances = cut.transpose(3, 4).flatten(-2).var(-1)
-    along_x, along_y = variances.split(1, 1)  # type: ignore[no-untyped-call]
-    return along_x, along_y
+    return variances[:, :1], variances[:, 1:]
 
 
-def frequency(h: int, w: int, like: Tensor) -> Tensor:
-    """|f| (h, w) of an unshifted spectrum, in cycles a sample."""
-    along = [torch.fft.fftfreq(n, dtype=like.dtype, device=like.device) for n in (h, w)]
+def frequency(shape: Sequence[int], like: Tensor) -> Tensor:
+    """|f| (h, w) of an unshifted spectrum of shape (.., h, w), in cycles a sample."""
+    along = [torch.fft.fftfreq(n, dtype=like.dtype, device=like.device) for n in shape[-2:]]
     return torch.sqrt(along[0][:, None] ** 2 + along[1] ** 2)
 
 
 def _spectral_difference(a: Tensor, b: Tensor, cutoff: float, variant: Variant) -> Tensor:
     if variant == "original":
-        weight = 1 - torch.exp(-0.5 * (frequency(*a.shape[-2:], a) - cutoff) ** 2)
+        weight = 1 - torch.exp(-0.5 * (frequency(a.shape, a) - cutoff) ** 2)
         # A magnitude of exactly zero has no gradient.
         first, second = (weight * _magnitude(torch.fft.fft2(part), 0.0) for part in (a, b))
     elif variant == "hypercmr":
         first, second = (_hypercmr_spectrum(part, cutoff) for part in (a, b))
     else:
-        f = frequency(*a.shape[-2:], a)
+        f = frequency(a.shape, a)
         weight = torch.where(f > 0, 1 / (1 + (cutoff / f.clamp(min=EPSILON)) ** (2 * ORDER)), 0)
         first, second = (weight * _standardised(_magnitude(torch.fft.fft2(part), EPSILON), (1, 2, 3)) for part in (a, b))
     return (first - second).abs().mean()
@@ -79,5 +79,5 @@ def _hypercmr_spectrum(variances: Tensor, cutoff: float) -> Tensor:
     size = [1 << (n - 1).bit_length() for n in (h, w)]
     spectrum = torch.fft.fft2(functional.pad(variances + EPSILON, (0, size[1] - w, 0, size[0] - h)))
     standard = _standardised(_magnitude(spectrum, EPSILON), (0, 1, 2, 3))
-    weight = 1 - 1 / (1 + (cutoff / (frequency(*size, variances) + EPSILON)) ** (2 * ORDER))
+    weight = 1 - 1 / (1 + (cutoff / (frequency(size, variances) + EPSILON)) ** (2 * ORDER))
     return (weight * standard)[..., :h, :w]

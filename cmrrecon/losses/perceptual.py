@@ -78,8 +78,8 @@ class PerceptualLoss(nn.Module):
             return taps
         mean, std = (images.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
         x = (x - mean) / std
-        for index, layer in enumerate(self.features[: TAPS[-1] + 1]):
-            x = layer(x)
+        for index in range(TAPS[-1] + 1):
+            x = self.features[index](x)
             if index in TAPS:
                 taps.append(x)
         return taps

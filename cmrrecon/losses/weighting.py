@@ -42,7 +42,7 @@ class CoefficientOfVariation:
         """The weighted sum of the losses, and the weights; then the losses enter the statistics."""
         present = tuple(name for name in self.names if (loss := losses.get(name)) is not None and self._appeared(name, loss))
         weights = self.weights(present)
-        parts = [weights[name] * losses[name] for name in present]  # type: ignore[operator]
+        parts: list[Tensor] = [weights[name] * losses[name] for name in present]  # type: ignore[operator,misc]
         for name in present:
             self._learn(self.statistics[name], float(losses[name].detach()))  # type: ignore[union-attr]
         return torch.stack(parts).sum() if parts else torch.zeros(()), weights

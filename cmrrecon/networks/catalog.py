@@ -2,12 +2,12 @@
 
 import importlib
 import inspect
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+from cmrrecon.configs import checked_mapping
 from cmrrecon.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -96,7 +96,13 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
     UsageError : there is no such network or parameter, or a value of the wrong kind
     """
     network = get_network(name)
-    settings = _checked_mapping(f"The network {name}", config or {}, network.options())
+    settings = checked_mapping(f"The network {name}", config or {}, network.options())
+    if not _modest(config):
+        raise UsageError(
+            f"A number in the configuration of the network {name} is larger than {LARGEST}",
+            "No network is that large",
+            "Change the configuration, or leave it out for the default",
+        )
     try:
         return network.kind()(**settings)
     except (ValueError, IndexError, ArithmeticError, RuntimeError, TypeError) as error:
@@ -107,58 +113,13 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
         ) from error
 
 
-def _checked_mapping(owner: str, values: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
-    for key in values:
-        if key not in kinds:
-            raise UsageError(
-                f"{owner} has no parameter {key!r}",
-                f"Its parameters are: {', '.join(kinds) or 'none'}",
-                _perhaps(key, kinds, "Leave it out"),
-            )
-    return {key: _checked(f"{key} of {owner[0].lower()}{owner[1:]}", value, kinds[key]) for key, value in values.items()}
-
-
-def _checked(owner: str, value: Any, kind: Any) -> Any:
-    """The value as the declared kind. Kinds that are not known here are the network's own business."""
-    for nested in (kind, *get_args(kind)):
-        if is_dataclass(nested) and isinstance(nested, type):
-            return value if isinstance(value, nested) else _checked_nested(owner, value, nested)
-    if get_origin(kind) is Literal:
-        fits, wanted = value in get_args(kind), f"one of {', '.join(map(str, get_args(kind)))}"
-    elif kind is bool:
-        fits, wanted = isinstance(value, bool), "true or false"
-    elif kind is int:
-        fits, wanted = _is_whole(value), f"a whole number from 0 to {LARGEST}"
-    elif kind is float:
-        fits, wanted = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value), "a finite number"
-    elif int in get_args(kind):
-        fits, wanted = isinstance(value, list | tuple) and all(map(_is_whole, value)), f"a list of whole numbers from 0 to {LARGEST}"
-        value = tuple(value) if fits else value
-    else:
-        return value
-    if not fits:
-        raise _wrong(owner, value, wanted)
-    return value
-
-
-def _checked_nested(owner: str, values: Any, kind: type) -> Any:
-    """A dataclass from a mapping; its sequences have as many entries as their defaults."""
-    if not isinstance(values, Mapping):
-        raise _wrong(owner, values, "a mapping")
-    checked = _checked_mapping(f"{owner[0].upper()}{owner[1:]}", values, get_type_hints(kind))
-    for field in fields(kind):
-        value, default = checked.get(field.name), field.default
-        if isinstance(value, tuple) and isinstance(default, tuple) and len(value) != len(default):
-            raise _wrong(f"{field.name} of {owner}", value, f"{len(default)} numbers")
-    return kind(**checked)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
-
-
-def _wrong(owner: str, value: Any, wanted: str) -> UsageError:
-    return UsageError(f"The parameter {owner} was given {value!r:.80}", f"It must be {wanted}", "Change the value, or leave it out")
+def _modest(value: Any) -> bool:
+    """Whether no number in a configuration would use up the machine."""
+    if isinstance(value, Mapping):
+        return all(map(_modest, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_modest, value))
+    return not isinstance(value, int | float) or value <= LARGEST
 
 
 def _perhaps(name: str, known: Mapping[str, Any], otherwise: str) -> str:
@@ -225,7 +186,7 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             _network(
                 "lf-mri",
                 "lf_mri:LFMRI",
-                "lesion-focused reconstruction guided by a classifier",
+                "lesion-focused reconstruction guided by a classifier; our reconstruction",
                 "Ju et al., Med. Image Anal. 2026",
             ),
             _network(

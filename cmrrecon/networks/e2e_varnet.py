@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cmrrecon.networks.interface import Output, check_window, safe_rss
 from cmrrecon.networks.promptmr import combine
-from cmrrecon.networks.sensitivity import calibration_mask
+from cmrrecon.networks.sensitivity import SensitivityNetwork
 from cmrrecon.networks.unet import UnetBody, standardise
 from cmrrecon.physics.fourier import fft2c, ifft2c
 
@@ -33,22 +33,6 @@ class NormUnet(nn.Module):
         standard, mean, std = standardise(torch.stack([x.real, x.imag], 1), (2, 3, 4))
         parts = self.unet(standard.flatten(1, 2)).view(standard.shape) * std + mean
         return torch.complex(parts[:, 0].contiguous(), parts[:, 1].contiguous())
-
-
-class VarNetSensitivity(nn.Module):
-    """Each coil image of the calibration lines goes through a U-Net; maps are the results over their RSS over the coils."""
-
-    def __init__(self, channels: int, pools: int) -> None:
-        super().__init__()
-        self.norm_unet = NormUnet(1, channels, pools)
-
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
-        """Maps (batch, frame, coil, h, w); parameters as of `sensitivity.SensitivityNetwork`."""
-        images = ifft2c(kspace * calibration_mask(mask, acs))
-        samples = images.reshape(-1, 1, *images.shape[-2:])
-        maps = torch.cat([self.norm_unet(part) for part in torch.split(samples, together or len(samples))]).view(images.shape)
-        size = safe_rss(maps)[:, :, None]
-        return maps / torch.where(size > 0, size, 1)
 
 
 class VarNetCascade(nn.Module):
@@ -77,9 +61,6 @@ class E2EVarNet(nn.Module):
     sensitivity_channels, sensitivity_pools : of the U-Net that makes the maps
     """
 
-    # Every frame's maps come from that frame alone, so neighbouring windows can share them.
-    maps_of_single_frames = True
-
     def __init__(
         self,
         *,
@@ -96,19 +77,14 @@ class E2EVarNet(nn.Module):
             "sensitivity_channels": sensitivity_channels, "sensitivity_pools": sensitivity_pools,
         }  # fmt: skip
         self.frames = frames
-        self.sens_net = VarNetSensitivity(sensitivity_channels, sensitivity_pools)
+        self.sens_net = SensitivityNetwork(NormUnet(1, sensitivity_channels, sensitivity_pools))
         self.cascades = nn.ModuleList(VarNetCascade(frames, channels, pools) for _ in range(cascades))
-
-    def sensitivity_maps(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
-        """Maps (batch, frame, coil, y, x); see `VarNetSensitivity`. Any number of frames."""
-        maps: Tensor = self.sens_net(kspace.mT, mask.mT, acs, together)
-        return maps.mT
 
     def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
         """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
         check_window(kspace, mask, self.frames)
         if maps is None:
-            maps = self.sensitivity_maps(kspace, mask, acs)
+            maps = self.sens_net(kspace, mask, acs)
         k = y = kspace.mT
         m, s = mask.mT[:, :, None], maps.mT
         for cascade in self.cascades:

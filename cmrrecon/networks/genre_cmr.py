@@ -2,8 +2,11 @@
 
 The authors published no code; this is our reading (docs/models.md). In the notation of `promptmr`, for t = 0, 1, ..:
 
-    F_t = U_t(S^H F^-1 k_t) + g_t F_(t-1)                       (the residual; F_(-1) = 0)
+    F_t = -R_t(S^H F^-1 k_t) + g_t F_(t-1)                      (the residual; F_(-1) = 0)
     k_(t+1) = k_t - eta_t M (k_t - y) + F S F_t,  k_0 = y
+
+R_t is PromptMR's U-Net, which gives what is to be subtracted: it puts the mean of its input, which it cannot see, back into its output, and
+adding that would make the mean of the image grow with every cascade.
 
 With the paper's g_t = 1 the first update is added in every cascade and the iteration diverges at its start; by default the gates
 g_t are learnt and start at zero. Every cascade's image and k-space go into the losses, and the features before its last
@@ -17,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon.networks.interface import Output, check_window, safe_rss
-from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, NormPromptUnet, UnetConfig
+from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, NormPromptUnet, UnetConfig, crop
 from cmrrecon.networks.promptmr import combine, recomputed
 from cmrrecon.networks.sensitivity import SensitivityNetwork
 from cmrrecon.physics.fourier import fft2c, ifft2c
@@ -27,13 +30,13 @@ Gate = Literal["learnt", "one"]
 
 
 class Reconstructor(nn.Module):
-    """A cascade: its U-Net U_t, step eta_t and gate g_t."""
+    """A cascade: its U-Net R_t, step eta_t and gate g_t, which is learnt if it is used."""
 
-    def __init__(self, frames: int, unet: UnetConfig, shared: nn.PReLU, gate: Gate, trainable_prompts: bool) -> None:
+    def __init__(self, frames: int, unet: UnetConfig, shared: nn.PReLU, gate: Gate, used: bool, trainable_prompts: bool) -> None:
         super().__init__()
         self.model = NormPromptUnet(frames, frames, unet, shared, trainable_prompts=trainable_prompts)
         self.step = nn.Parameter(torch.ones(1))
-        self.gate = nn.Parameter(torch.full((1,), float(gate == "one")), requires_grad=gate == "learnt")
+        self.gate = nn.Parameter(torch.full((1,), float(gate == "one")), requires_grad=used and gate == "learnt")
 
 
 class GenreCMR(nn.Module):
@@ -49,8 +52,6 @@ class GenreCMR(nn.Module):
     unet, sensitivity_unet : sizes of the U-Nets
     checkpointing : keep only the inputs of every cascade for the backward pass and compute the rest again; gradients are the same
     """
-
-    maps_of_single_frames = True
 
     def __init__(
         self,
@@ -71,28 +72,28 @@ class GenreCMR(nn.Module):
         }  # fmt: skip
         self.frames, self.residual, self.checkpointing = frames, residual, checkpointing
         shared = nn.PReLU()
-        self.sens_net = SensitivityNetwork(sensitivity_unet, shared, trainable_prompts=trainable_prompts)
-        self.cascades = nn.ModuleList(Reconstructor(frames, unet, shared, gate, trainable_prompts) for _ in range(cascades))
-
-    def sensitivity_maps(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
-        """Maps (batch, frame, coil, y, x); see `SensitivityNetwork`. Any number of frames."""
-        maps: Tensor = self.sens_net(kspace.mT, mask.mT, acs, together)
-        return maps.mT
+        self.sens_net = SensitivityNetwork(NormPromptUnet(1, 1, sensitivity_unet, shared, trainable_prompts=trainable_prompts))
+        used = [residual != "none" and index > 0 for index in range(cascades)]
+        self.cascades = nn.ModuleList(Reconstructor(frames, unet, shared, gate, use, trainable_prompts) for use in used)
 
     def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
-        """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
+        """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already.
+
+        In training mode every cascade's image, k-space and features are given out, otherwise the last one's only.
+        """
         check_window(kspace, mask, self.frames)
         if maps is None:
-            maps = recomputed(self.checkpointing, self.sensitivity_maps, kspace, mask, acs)
+            maps = recomputed(self.checkpointing, self.sens_net, kspace, mask, acs)
         y, m, s = kspace.mT, mask.mT[:, :, None], maps.mT
         middle = self.frames // 2
         k, carried = y, None
         images, kspaces, features = [], [], []
         for cascade in self.cascades:
             k, carried, feature = recomputed(self.checkpointing, self._step, cascade, k, carried, y, m, s)
-            kspaces.append(k[:, middle].mT)
-            images.append(safe_rss(ifft2c(kspaces[-1])))
-            features.append(feature)
+            if self.training or cascade is self.cascades[-1]:
+                kspaces.append(k[:, middle].mT)
+                images.append(safe_rss(ifft2c(kspaces[-1])))
+                features.append(crop(feature, *k.shape[-2:]))
         return Output(images[-1], kspaces[-1], maps[:, middle], tuple(images), tuple(kspaces), tuple(features))
 
     def _step(
@@ -100,8 +101,7 @@ class GenreCMR(nn.Module):
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """The next k-space, what is carried on, and the features."""
         gated = None if carried is None else cascade.gate * carried
-        update, _, feature = cascade.model(combine(ifft2c(k), s), NO_HISTORY, gated if self.residual == "feature" else None)
-        if self.residual == "image" and gated is not None:
-            update = update + gated
+        negative, _, feature = cascade.model(combine(ifft2c(k), s), NO_HISTORY, gated if self.residual == "feature" else None)
+        update = -negative if self.residual != "image" or gated is None else gated - negative
         k = k - cascade.step * m * (k - y) + fft2c(update[:, :, None] * s)
         return k, {"image": update, "feature": feature, "none": None}[self.residual], feature

@@ -29,6 +29,7 @@ class Output:
     kspace : Tensor (batch, coil, y, x), complex, or None from networks that never go back to k-space
     maps : Tensor (batch, coil, y, x), complex: the coil maps, or None
     images : the image after each cascade, the last is `image`; empty from networks whose losses need only the last
+        (GENRE-CMR: in training mode, otherwise the last one only)
     kspaces : the k-space after each cascade, likewise
     features : a Tensor (batch, channel, ..) a cascade: what losses compare between domains
     """

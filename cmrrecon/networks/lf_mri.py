@@ -1,12 +1,13 @@
 """LF-MRI: unrolled reconstruction that attends to lesions, learnt from image-level labels (Ju et al., Med Image Anal 2026).
 
-OUR RECONSTRUCTION OF AN UNPUBLISHED METHOD: only the model and the names of its modules are public; the step, the layers and all
+OUR RECONSTRUCTION: of the paper we had the model and the names of its modules only, and no code is public; the step, the layers and all
 sizes are ours (docs/models.md), so none of the paper's figures can be claimed. The model, with N(X) = X - D(X) and
 H(X) = C (X - G(X)):
 
     min 1/2 ||A X - Y||^2 + mu1 ||N(X)||^2 + mu2 ||H(X)||^2,  A = M F S
 
-A stage of the unrolled descent, with the denoiser D, the classifier whose class activation map is C, and the lesion module G:
+A stage, with the denoiser D, the classifier whose class activation map is C, and the lesion module G. It follows that energy only loosely:
+Z, C and Q are held fixed, the lesion term has C and not C^2, and G sees Z (1 + C), as in the same group's A2MC-MRI:
 
     Z = D(X),  C = classifier(|Z|),  Q = G(Z (1 + C))
     X <- X - rho [A^H (A X - Y) + mu1 (X - Z) + mu2 C (X - Q)],  X = A^H Y at first
@@ -14,7 +15,7 @@ A stage of the unrolled descent, with the denoiser D, the classifier whose class
 The classifier is the same in every stage: it is one task with one set of labels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,11 +25,11 @@ from torch.nn import functional
 
 from cmrrecon.errors import UsageError
 from cmrrecon.networks.interface import Output, check_window, safe_rss
-from cmrrecon.networks.prompt_unet import SENSITIVITY_UNET, UnetConfig
+from cmrrecon.networks.prompt_unet import SENSITIVITY_UNET, NormPromptUnet, UnetConfig
 from cmrrecon.networks.promptmr import combine, normal
 from cmrrecon.networks.sensitivity import SensitivityNetwork
 from cmrrecon.networks.unet import pad
-from cmrrecon.physics.fourier import fft2c, fftc, ifft2c, ifftc
+from cmrrecon.physics.fourier import fft2c, ifft2c
 
 # All step sizes and weights at first.
 FIRST_WEIGHT = 0.1
@@ -183,9 +184,6 @@ class LFMRI(nn.Module):
     UsageError : no stage
     """
 
-    # Every frame's maps come from that frame alone, so neighbouring windows can share them.
-    maps_of_single_frames = True
-
     def __init__(
         self,
         *,
@@ -194,25 +192,19 @@ class LFMRI(nn.Module):
         channels: Sequence[int] = (32, 64, 128),
         classifier_channels: Sequence[int] = (32, 64, 128, 256),
         classes: int = 1,
-        sensitivity_unet: UnetConfig | Mapping[str, Any] = SENSITIVITY_UNET,
+        sensitivity_unet: UnetConfig = SENSITIVITY_UNET,
     ) -> None:
         super().__init__()
         if stages < 1:
             raise UsageError(f"{stages} stages were asked for", "One or more are needed", "Ask for 6 stages, the default")
-        unet = sensitivity_unet if isinstance(sensitivity_unet, UnetConfig) else UnetConfig(**sensitivity_unet)
         self.config: dict[str, Any] = {
             "stages": stages, "frames": frames, "channels": list(channels), "classifier_channels": list(classifier_channels),
-            "classes": classes, "sensitivity_unet": asdict(unet),
+            "classes": classes, "sensitivity_unet": asdict(sensitivity_unet),
         }  # fmt: skip
         self.frames = frames
-        self.sens_net = SensitivityNetwork(unet, nn.PReLU())
+        self.sens_net = SensitivityNetwork(NormPromptUnet(1, 1, sensitivity_unet, nn.PReLU()))
         self.classifier = Classifier(classifier_channels, classes)
         self.stages = nn.ModuleList(Stage(channels) for _ in range(stages))
-
-    def sensitivity_maps(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
-        """Maps (batch, frame, coil, y, x); see `SensitivityNetwork`. Any number of frames."""
-        maps: Tensor = self.sens_net(kspace.mT, mask.mT, acs, together)
-        return maps.mT
 
     def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> LesionOutput:
         """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
@@ -220,7 +212,7 @@ class LFMRI(nn.Module):
         middle = slice(self.frames // 2, self.frames // 2 + 1)
         kspace = kspace[:, middle]
         mask = mask[:, middle] if mask.shape[1] > 1 else mask
-        maps = self.sensitivity_maps(kspace, mask, acs) if maps is None else maps[:, middle]
+        maps = self.sens_net(kspace, mask, acs) if maps is None else maps[:, middle]
         m, s = mask.mT[:, :, None], maps.mT
         coil_images = ifft2c(kspace.mT * m)
         # Weights and norms mean the same for every scan only if its scale is one.
@@ -232,40 +224,3 @@ class LFMRI(nn.Module):
             images.append((x.abs() * scale)[:, 0].mT)
         k = fft2c(x * scale * s[:, 0])
         return LesionOutput(images[-1], k.mT, maps[:, 0], tuple(images), logits=logits, attention=attention[:, 0].mT)
-
-
-class LearnableSampling(nn.Module):
-    """Phase-encoding lines anywhere in k-space, whose positions are learnt; part of the same unpublished method.
-
-    With an explicit Fourier matrix along y, through which gradients reach the positions p, one a line:
-
-        E[line, n] = exp(-2 pi i (p[line] - 1/2) (n - N // 2)) / sqrt(N),  n = 0 .. N - 1
-
-    p = 1/2 is the centre of k-space, and p + 1 the same line as p. The lines start evenly spaced; as many as pixels are the
-    lines of the centred Fourier transform.
-
-    Parameters
-    ----------
-    length : N, pixels along y
-    lines : how many lines are measured
-    """
-
-    def __init__(self, *, length: int, lines: int) -> None:
-        super().__init__()
-        self.config: dict[str, Any] = {"length": length, "lines": lines}
-        self.length = length
-        self.positions = nn.Parameter(0.5 + (torch.arange(lines) - lines // 2) / lines)
-
-    def matrix(self) -> Tensor:
-        """E, (line, y), complex."""
-        pixels = torch.arange(self.length, device=self.positions.device) - self.length // 2
-        phase = -2 * torch.pi * (self.positions[:, None] - 0.5) * pixels
-        return torch.polar(torch.full_like(phase, self.length**-0.5), phase)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (coil, y, x), complex, to the lines (coil, line, x) of their k-space."""
-        return self.matrix() @ fftc(images, -1)
-
-    def adjoint(self, kspace: Tensor) -> Tensor:
-        """Lines (coil, line, x) to images (coil, y, x): not an inverse."""
-        return ifftc(self.matrix().mH @ kspace, -1)

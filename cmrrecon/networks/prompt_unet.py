@@ -49,6 +49,19 @@ class UnetConfig:
     bottleneck_blocks: int = 3
     attention: bool = True
 
+    def __post_init__(self) -> None:
+        lists = (
+            self.dims,
+            self.prompt_dims,
+            self.prompt_lengths,
+            self.prompt_sizes,
+            self.encoder_blocks,
+            self.decoder_blocks,
+            self.skip_blocks,
+        )
+        if any(len(values) != 3 for values in lists):
+            raise ValueError("three numbers, one a level, in every list")
+
 
 # Of PromptMR's cascades and of its sensitivity network.
 CASCADE_UNET = UnetConfig()
@@ -85,7 +98,7 @@ class ChannelAttentionBlock(nn.Module):
 
 
 class PromptBlock(nn.Module):
-    """A mixture of learnt images, the prompts, weighed by the mean features: (batch, dim, h, w) to (batch, prompt dim, h, w)."""
+    """A mixture of stored images, the prompts, weighed by the mean features: (batch, dim, h, w) to (batch, prompt dim, h, w)."""
 
     def __init__(self, dim: int, prompt_dim: int, length: int, size: int, trainable: bool) -> None:
         super().__init__()
@@ -225,6 +238,12 @@ class PromptUnet(nn.Module):
         return self.conv_last(x), (past1, past2, past3), x
 
 
+def crop(padded: Tensor, h: int, w: int) -> Tensor:
+    """(.., h, w) of what `NormPromptUnet` has padded."""
+    top, left = (-h % MULTIPLE) // 2, (-w % MULTIPLE) // 2
+    return padded[..., top : top + h, left : left + w]
+
+
 class NormPromptUnet(nn.Module):
     """A `PromptUnet` on complex images (batch, image, h, w) of any size and scale.
 
@@ -248,5 +267,5 @@ class NormPromptUnet(nn.Module):
         top, left = (-h % MULTIPLE) // 2, (-w % MULTIPLE) // 2
         padded = functional.pad(standard, (left, -w % MULTIPLE - left, top, -h % MULTIPLE - top))
         out, history, features = self.unet(padded, history, carried)
-        real, imaginary = (out[..., top : top + h, left : left + w] * std + mean).chunk(2, 1)
+        real, imaginary = (crop(out, h, w) * std + mean).chunk(2, 1)
         return torch.complex(real.contiguous(), imaginary.contiguous()), history, features

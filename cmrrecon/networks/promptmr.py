@@ -43,9 +43,6 @@ class PromptMR(nn.Module):
     checkpointing : keep only the inputs of every cascade for the backward pass and compute the rest again; gradients are the same
     """
 
-    # Every frame's maps come from that frame alone, so neighbouring windows can share them.
-    maps_of_single_frames = True
-
     def __init__(
         self,
         *,
@@ -62,19 +59,14 @@ class PromptMR(nn.Module):
         }  # fmt: skip
         self.variant, self.frames, self.checkpointing = variant, frames, checkpointing
         shared = nn.PReLU()
-        self.sens_net = SensitivityNetwork(sensitivity_unet, shared)
+        self.sens_net = SensitivityNetwork(NormPromptUnet(1, 1, sensitivity_unet, shared))
         self.cascades = nn.ModuleList(Cascade(frames, frames, unet, shared) for _ in range(cascades))
-
-    def sensitivity_maps(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
-        """Maps (batch, frame, coil, y, x); see `SensitivityNetwork`. Any number of frames."""
-        maps: Tensor = self.sens_net(kspace.mT, mask.mT, acs, together)
-        return maps.mT
 
     def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
         """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
         check_window(kspace, mask, self.frames)
         if maps is None:
-            maps = recomputed(self.checkpointing, self.sensitivity_maps, kspace, mask, acs)
+            maps = recomputed(self.checkpointing, self.sens_net, kspace, mask, acs)
         y, m, s = kspace.mT, mask.mT[:, :, None], maps.mT
         middle = self.frames // 2
         if self.variant == "kspace":

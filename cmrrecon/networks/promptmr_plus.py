@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon.networks.interface import Output, check_window, safe_rss
-from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, History, UnetConfig
+from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, History, NormPromptUnet, UnetConfig
 from cmrrecon.networks.promptmr import Cascade, Variant, combine, normal, recomputed
 from cmrrecon.networks.sensitivity import SensitivityNetwork
 from cmrrecon.physics.fourier import fft2c, ifft2c
@@ -60,22 +60,17 @@ class PromptMRPlus(nn.Module):
             "joint_maps": joint_maps, "unet": asdict(unet), "sensitivity_unet": asdict(sensitivity_unet),
         }  # fmt: skip
         self.variant, self.frames, self.adaptive, self.checkpointing = variant, frames, adaptive, checkpointing
-        self.maps_of_single_frames = not joint_maps
         shared = nn.PReLU()
-        self.sens_net = SensitivityNetwork(sensitivity_unet, shared, frames if joint_maps else 1)
+        joint = frames if joint_maps else 1
+        self.sens_net = SensitivityNetwork(NormPromptUnet(joint, joint, sensitivity_unet, shared), joint)
         images = SLOTS * frames if adaptive else frames
         self.cascades = nn.ModuleList(Cascade(images, images, unet, shared, history=history) for _ in range(cascades))
-
-    def sensitivity_maps(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
-        """Maps (batch, frame, coil, y, x); see `SensitivityNetwork`."""
-        maps: Tensor = self.sens_net(kspace.mT, mask.mT, acs, together)
-        return maps.mT
 
     def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
         """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
         check_window(kspace, mask, self.frames)
         if maps is None:
-            maps = recomputed(self.checkpointing, self.sensitivity_maps, kspace, mask, acs)
+            maps = recomputed(self.checkpointing, self.sens_net, kspace, mask, acs)
         y, m, s = kspace.mT, mask.mT[:, :, None], maps.mT
         middle = self.frames // 2
         x0 = combine(ifft2c(y * m), s)

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon.networks.interface import safe_rss
-from cmrrecon.networks.prompt_unet import NormPromptUnet, UnetConfig
 from cmrrecon.physics.fourier import ifft2c
 
 
@@ -13,31 +12,35 @@ class SensitivityNetwork(nn.Module):
 
     Parameters
     ----------
-    config : of the U-Net
-    shared : the PReLU of the whole model
-    frames : frames of one coil that the U-Net sees together as channels (PromptMR+), or 1: every frame for itself (PromptMR)
+    norm_unet : maps complex images (sample, frame, h, w) of any scale to as many
+    frames : frames of one coil that the U-Net sees together (PromptMR+), or 1: every frame for itself, so that neighbouring
+        windows can share the maps
     """
 
-    def __init__(self, config: UnetConfig, shared: nn.PReLU, frames: int = 1, *, trainable_prompts: bool = False) -> None:
+    def __init__(self, norm_unet: nn.Module, frames: int = 1) -> None:
         super().__init__()
-        self.frames = frames
-        self.norm_unet = NormPromptUnet(frames, frames, config, shared, trainable_prompts=trainable_prompts)
+        self.norm_unet, self.frames = norm_unet, frames
 
     def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
-        """Maps (batch, frame, coil, h, w) of k-space of the same shape and its mask (batch, frame|1, h|1, w); w is phase encoding.
+        """Maps (batch, frame, coil, y, x) of k-space of that shape, with any number of frames if each is for itself; see `interface`.
 
         Parameters
         ----------
         together : coil images that go through the U-Net at once: fewer need less memory, and give the same. None: all
         """
-        images = ifft2c(kspace * calibration_mask(mask, acs))
+        images = ifft2c((kspace * calibration_mask(mask.mT, acs).mT).mT)
         # One sample of the U-Net a coil, with one frame or all frames as channels.
         batch, frames, coils, h, w = images.shape
         samples = images.reshape(-1, 1, h, w) if self.frames == 1 else images.transpose(1, 2).reshape(-1, frames, h, w)
-        maps = torch.cat([self.norm_unet(part)[0] for part in torch.split(samples, together or len(samples))])
+        maps = torch.cat([self._through(part) for part in torch.split(samples, together or len(samples))])
         maps = maps.view(images.shape) if self.frames == 1 else maps.view(batch, coils, frames, h, w).transpose(1, 2)
         size = safe_rss(maps)[:, :, None]
-        return maps / torch.where(size > 0, size, 1)
+        return (maps / torch.where(size > 0, size, 1)).mT
+
+    def _through(self, samples: Tensor) -> Tensor:
+        """The images alone, of U-Nets that give more."""
+        out: Tensor | tuple[Tensor, ...] = self.norm_unet(samples)
+        return out if isinstance(out, Tensor) else out[0]
 
 
 def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:

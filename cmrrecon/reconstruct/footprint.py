@@ -1,8 +1,8 @@
 """What a network costs before it runs: operations and memory, from a run without numbers (on PyTorch's meta device)."""
 
-import copy
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,15 +57,12 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now -= nbytes
 
 
-def footprint(
-    network: nn.Module, *shapes_and_types: tuple[tuple[int, ...], torch.dtype], method: str = "forward", **options: Any
-) -> Footprint:
-    """The cost of a method of a network called with tensors of these shapes and types, without gradients."""
-    ghost = copy.deepcopy(network).to("meta")
+def footprint(function: Callable[..., Any], *shapes_and_types: tuple[tuple[int, ...], torch.dtype], **options: Any) -> Footprint:
+    """The cost of a network (or one of its parts or methods) on the meta device, called with tensors of these shapes and types."""
     tensors = [torch.empty(shape, dtype=dtype, device="meta") for shape, dtype in shapes_and_types]
     live, counter = _Live(), FlopCounterMode(display=False)
     with torch.no_grad(), counter, live:
-        getattr(ghost, method)(*tensors, **options)
+        function(*tensors, **options)
     return Footprint(counter.get_total_flops(), live.peak)
 
 

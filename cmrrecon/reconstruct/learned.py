@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cmrrecon.errors import NumericalError, UsageError, is_memory_shortage
 from cmrrecon.networks import weights
-from cmrrecon.networks.catalog import NETWORKS
+from cmrrecon.networks.catalog import NETWORKS, build, name_of
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.physics.fourier import centred, fftc, ifftc
 from cmrrecon.provenance import file_digest
@@ -24,6 +24,8 @@ Precision = Literal["fp32", "bf16"]
 # Where shipped weights are installed.
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Fewer columns are no image.
+SMALLEST_WIDTH = 16
 DEFAULTS: Mapping[str, Any] = {"precision": "fp32", "acs": AUTO, "oversampling": 1, "compile": False}
 KINDS: Mapping[str, Any] = {"precision": Precision, "acs": int, "oversampling": int, "compile": bool}
 # The part of a GPU's free memory that is planned for; the rest is for what cuDNN needs and for fragments.
@@ -77,6 +79,7 @@ class NetworkMethod:
     gpu: bool = True
     candidates: tuple[str, ...] = ()
     _ready: dict[tuple[Any, ...], nn.Module] = field(default_factory=dict, repr=False)
+    _costs: dict[tuple[Any, ...], Footprint] = field(default_factory=dict, repr=False)
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options, those given checked: `precision` of the convolutions ("fp32", "bf16"), `acs` (calibration lines, or "auto"),
@@ -97,63 +100,107 @@ class NetworkMethod:
         ------
         UsageError, NumericalError, MemoryShortage : as from other methods
         """
-        require_cartesian(series, f"The network {self.name}")
         settings = self.check(options or {})
+        self._check_series(series, settings)
         device = series.kspace.device
         network = self._prepared(settings, device)
         batch: Batch | None = self.batch(series, settings)
         while batch is not None:
             try:
-                return self._images(network, series, settings, batch)
+                # Full single precision on GPUs that would round to ten bits for speed.
+                with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                    return self._images(network, series, settings, batch)
             except Exception as error:
                 if not is_memory_shortage(error):
                     raise
-                shortage = error
-            # Outside the handler, which keeps what the failed attempt held.
+                shortage = type(error)
+            # Outside the handler: the error's frames hold all that the failed attempt had made.
             batch = batch.halved()
             if device.type == "cuda":
                 torch.cuda.empty_cache()
-        raise memory_shortage(self.name, series) from shortage
+        raise memory_shortage(self.name, series) from shortage()
+
+    def _check_series(self, series: Series, settings: Mapping[str, Any]) -> None:
+        require_cartesian(series, f"The network {self.name}")
+        factor, width = settings["oversampling"], series.kspace.shape[-1]
+        if factor == 1:
+            return
+        if series.mask.shape[-1] > 1:
+            raise UsageError(
+                "The readout's oversampling was to be cut off, but the mask changes along the readout",
+                "Only whole lines can be cut without loss",
+                "Leave out --set oversampling",
+            )
+        if width < SMALLEST_WIDTH * factor:
+            raise UsageError(
+                f"An oversampling of {factor} leaves {width // factor} of {width} columns",
+                f"At least {SMALLEST_WIDTH} must be left",
+                "Scanners oversample the readout by 2: use --set oversampling=2",
+            )
 
     def batch(self, series: Series, settings: Mapping[str, Any]) -> Batch:
         """What fits into the memory at hand."""
-        if series.kspace.device.type == "cpu":
+        device = series.kspace.device
+        if device.type == "cpu":
             return Batch()
-        free = GPU_SHARE * torch.cuda.mem_get_info(series.kspace.device)[0]
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = GPU_SHARE * (torch.cuda.mem_get_info(device)[0] + cached)
         frames, coils = series.kspace.shape[:2]
-        one = self._of_one_window(series, settings).nbytes
-        return Batch(max(1, min(frames, int(free / one))), max(1, min(frames * coils, int(coils * free / one))))
+        window, coil = self._of_one_window(series, settings).nbytes, self._of_maps(series, settings).nbytes
+        return Batch(max(1, min(frames, int(free / window))), max(1, min(frames * coils, int(free / max(coil, 1)))))
 
     def predict(self, series: Series, settings: Mapping[str, Any]) -> Prediction:
-        """The cost of a series. Where maps are shared between windows, they are counted once a frame."""
+        """The cost of a series, with one window and one coil at a time; of networks that start from CG-SENSE images, without these.
+
+        Errors as of the call.
+        """
+        self._check_series(series, settings)
         frames, _, y, x = series.kspace.shape
-        window = self._of_one_window(series, settings)
-        maps = self._of_maps(series, settings) if self._shares_maps() else Footprint(0, 0)
+        window, maps = self._of_one_window(series, settings), self._of_maps(series, settings)
         flops = frames * (window.flops + maps.flops)
-        kept = series.kspace.nbytes * (1 + self._shares_maps()) * self.frames // frames + 4 * frames * y * x
+        kspace = series.kspace.nbytes // settings["oversampling"]
+        kept = (kspace if settings["oversampling"] > 1 else 0) + (kspace if self._shares_maps() else 0) + 4 * frames * y * x
+        kept += kspace * self.frames // frames * (2 if self._makes_maps() else 1)
         device = series.kspace.device
         seconds = flops / (EFFICIENCY * speed(device, DTYPES[settings["precision"]]))
         return Prediction(flops, kept + max(window.nbytes, maps.nbytes), seconds)
 
+    def _makes_maps(self) -> bool:
+        return hasattr(self.network, "sens_net")
+
     def _shares_maps(self) -> bool:
-        return bool(getattr(self.network, "maps_of_single_frames", False))
+        """Whether the maps of a frame are the same in all windows."""
+        return self._makes_maps() and bool(self.network.sens_net.frames == 1)  # type: ignore[union-attr]
 
     def _of_one_window(self, series: Series, settings: Mapping[str, Any]) -> Footprint:
-        """Without the maps, if these are shared between windows."""
-        _, coils, y, x = series.kspace.shape
-        shape = (1, self.frames, coils, y, x // settings["oversampling"])
+        """Of a window with its maps given."""
+        shape, mask, acs = self._shapes(series, settings, self.frames)
         if hasattr(self.network, "forward_image"):
-            return footprint(self.network, ((1, *shape[3:]), torch.float32), method="forward_image")
-        mask = (1, 1, y, series.mask.shape[-1] if series.mask.shape[-1] == 1 else shape[-1])
-        given: dict[str, Any] = {"maps": torch.empty(shape, dtype=torch.complex64, device="meta")} if self._shares_maps() else {}
-        return footprint(self.network, (shape, torch.complex64), (mask, torch.bool), acs=acs_of(series, settings), **given)
+            return self._footprint("forward_image", ((1, *shape[3:]), torch.float32))
+        maps = (shape, torch.complex64) if self._makes_maps() else None
+        return self._footprint("forward", (shape, torch.complex64), (mask, torch.bool), maps=maps, acs=acs)
 
     def _of_maps(self, series: Series, settings: Mapping[str, Any]) -> Footprint:
-        """The maps of one frame."""
+        """Of the maps that a frame needs, made coil by coil."""
+        if not self._makes_maps():
+            return Footprint(0, 0)
+        shape, mask, acs = self._shapes(series, settings, 1 if self._shares_maps() else self.frames)
+        return self._footprint("sens_net", (shape, torch.complex64), (mask, torch.bool), acs=acs, together=1)
+
+    def _shapes(self, series: Series, settings: Mapping[str, Any], frames: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """Of k-space and mask of so many frames, and the calibration lines."""
         _, coils, y, x = series.kspace.shape
-        shape, options = (1, 1, coils, y, x // settings["oversampling"]), {"acs": acs_of(series, settings), "together": 1}
-        mask = (1, 1, y, series.mask.shape[-1] if series.mask.shape[-1] == 1 else shape[-1])
-        return footprint(self.network, (shape, torch.complex64), (mask, torch.bool), method="sensitivity_maps", **options)
+        shape = (1, frames, coils, y, x // settings["oversampling"])
+        return shape, (1, 1, y, 1 if series.mask.shape[-1] == 1 else shape[-1]), acs_of(series, settings)
+
+    def _footprint(self, method: str, *tensors: Any, maps: Any = None, **options: Any) -> Footprint:
+        key = (method, tensors, maps, tuple(options.items()))
+        if key not in self._costs:
+            with torch.device("meta"):
+                ghost = build(name_of(self.network), self.network.config)  # type: ignore[arg-type]
+                given = {} if maps is None else {"maps": torch.empty(maps[0], dtype=maps[1])}
+            self._costs[key] = footprint(getattr(ghost, method), *tensors, **options, **given)
+        return self._costs[key]
 
     @property
     def frames(self) -> int:
@@ -167,36 +214,36 @@ class NetworkMethod:
             self._ready[key] = prepare(self.network, DTYPES[settings["precision"]], device, compiled=settings["compile"])
         return self._ready[key]
 
-    def _images(self, network: nn.Module, series: Series, settings: Mapping[str, Any], batch: Batch) -> Tensor:
+    def _images(self, network: Any, series: Series, settings: Mapping[str, Any], batch: Batch) -> Tensor:
         scale = series.scale()
         kspace, mask, acs = series.kspace, series.mask, acs_of(series, settings)
         factor, width = settings["oversampling"], kspace.shape[-1]
         if factor > 1:
-            kspace = without_oversampling(kspace, mask, factor)
+            kspace = without_oversampling(kspace, factor)
         frames = len(kspace)
         images = kspace.real.new_zeros((frames, kspace.shape[2], width))
         inside = centred(width, kspace.shape[-1])
         with torch.inference_mode():
-            maps = self._maps(network, kspace, mask, acs, batch) if self._shares_maps() else None
+            shared = None
+            if self._shares_maps():
+                shared = torch.empty_like(kspace)
+                for t, frame in enumerate(kspace):
+                    shared[t] = network.sens_net(frame[None, None] / scale, mask[None, None, t % len(mask)], acs, batch.coils)[0, 0]
             for first in range(0, frames, batch.windows):
                 middles = range(first, min(first + batch.windows, frames))
                 rows = torch.tensor([window(t, frames, self.frames) for t in middles], device=kspace.device)
                 masks = mask[rows] if len(mask) > 1 else mask[None].expand(len(rows), -1, -1, -1)
-                given = {} if maps is None else {"maps": maps[rows]}
-                images[middles.start : middles.stop, :, inside] = network(kspace[rows] / scale, masks, acs, **given).image
+                windows, given = kspace[rows] / scale, {}
+                if self._makes_maps():
+                    given["maps"] = network.sens_net(windows, masks, acs, batch.coils) if shared is None else shared[rows]
+                images[middles.start : middles.stop, :, inside] = network(windows, masks, acs, **given).image
         if not bool(torch.isfinite(images).all()):
             raise NumericalError(
-                f"The network {self.name} gave NaN or infinity", "All pixels must be finite numbers", "Try --set precision=fp32"
+                f"The network {self.name} gave NaN or infinity",
+                "All pixels must be finite numbers",
+                "Check the weights, and with --set precision=bf16 try fp32",
             )
-        return images.mul_(scale).clone()
-
-    def _maps(self, network: Any, kspace: Tensor, mask: Tensor, acs: int, batch: Batch) -> Tensor:
-        """Maps (frame, coil, y, x), a frame at a time."""
-        maps = torch.empty_like(kspace)
-        for t, frame in enumerate(kspace):
-            own = mask[t % len(mask)]
-            maps[t] = network.sensitivity_maps(frame[None, None], own[None, None], acs, batch.coils)[0, 0]
-        return maps
+        return images.mul_(scale)
 
 
 def find_method(name: str) -> Method | NetworkMethod:
@@ -206,7 +253,7 @@ def find_method(name: str) -> Method | NetworkMethod:
     ------
     UsageError : there is none, or no weights for it
     """
-    if name in METHODS or name not in NETWORKS:
+    if name in METHODS or name not in NETWORKS or NETWORKS[name].discriminator:
         return get_method(name)
     path = PRETRAINED / f"{name}.safetensors"
     if not path.is_file():
@@ -221,20 +268,28 @@ def find_method(name: str) -> Method | NetworkMethod:
 def from_file(path: Path, name: str | None = None) -> NetworkMethod:
     """The network of a checkpoint, named by what it is; errors as `weights.load`."""
     loaded = weights.load(path)
-    kind = loaded.metadata.get("network", "network")
+    kind = name_of(loaded.network)
+    if NETWORKS[kind].discriminator:
+        raise UsageError(
+            f"{path.name} holds {kind}, a discriminator", "It judges images and reconstructs none", "Give a reconstruction network"
+        )
     return NetworkMethod(name or kind, loaded.network, f"{kind} with the weights of {path.name}", file_digest(path))
 
 
 def prepare(network: nn.Module, dtype: torch.dtype, device: torch.device, *, compiled: bool = False) -> nn.Module:
-    """A copy of a network for inference: channels last, and the U-Nets alone, not the physics around them, in another precision."""
+    """A network made ready for inference on the device, weights channels last.
+
+    In lower precision it is a copy of which the U-Nets alone are lowered, not the physics around them; else it is the network itself.
+    """
 
     def lowered(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(part.to(dtype) if isinstance(part, Tensor) else part for part in inputs)
 
-    ready = copy.deepcopy(network).eval().to(device)
+    ready = (network if dtype == torch.float32 else copy.deepcopy(network)).eval().to(device)
     for module in unets(ready):
-        # What comes out is of that precision too, until it meets the images around it.
-        module.to(dtype).register_forward_pre_hook(lowered)
+        if dtype != torch.float32:
+            # What comes out is of that precision too, until it meets the images around it.
+            module.to(dtype).register_forward_pre_hook(lowered)
         for layer in module.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -255,18 +310,7 @@ def acs_of(series: Series, settings: Mapping[str, Any]) -> int:
     return series.acquisition.acs or calibration_size(series.mask)
 
 
-def without_oversampling(kspace: Tensor, mask: Tensor, factor: int) -> Tensor:
-    """K-space of the middle 1 / factor of the field of view along x; exact, as a line mask never mixes columns of the image.
-
-    Raises
-    ------
-    UsageError : the mask changes along x
-    """
-    if mask.shape[-1] > 1:
-        raise UsageError(
-            "The readout's oversampling was to be cut off, but the mask changes along the readout",
-            "Only whole lines can be cut without loss",
-            "Leave out --set oversampling",
-        )
+def without_oversampling(kspace: Tensor, factor: int) -> Tensor:
+    """K-space of the middle 1 / factor of the field of view along x; loses nothing of line masks, which never mix columns of the image."""
     width = kspace.shape[-1]
     return fftc(ifftc(kspace, -1)[..., centred(width, width // factor)], -1)

@@ -7,14 +7,16 @@ import torch
 from torch.nn import functional
 
 from cmrrecon.errors import InputError, UsageError
+from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.e2e_varnet import E2EVarNet
 from cmrrecon.networks.fidelity_unet import FidelityUNet
 from cmrrecon.networks.lf_mri import LFMRI
+from cmrrecon.networks.prompt_unet import UnetConfig
 from cmrrecon.networks.unet import UNet
 from cmrrecon.simulation import simulate
 
-SMALL_UNET = {"features": 8, "dims": [8, 8, 8], "prompt_dims": [2, 2, 2], "prompt_lengths": [2, 2, 2], "prompt_sizes": [4, 4, 4],
-              "encoder_blocks": [1, 1, 1], "decoder_blocks": [1, 1, 1], "bottleneck_blocks": 1}  # fmt: skip
+SMALL_UNET = UnetConfig(features=8, dims=(8, 8, 8), prompt_dims=(2, 2, 2), prompt_lengths=(2, 2, 2), prompt_sizes=(4, 4, 4),
+              encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1), bottleneck_blocks=1)  # fmt: skip
 MAKERS = {
     "unet": lambda **more: UNet(**{"channels": 4, "pools": 2, **more}),
     "fidelity_unet": lambda **more: FidelityUNet(**{"channels": 4, "pools": 2, "fidelity_channels": 4, **more}),
@@ -68,7 +70,7 @@ def test_shapes(make, frames, coils, samples):
     assert output.image.isfinite().all()
     for coil_wise in (output.kspace, output.maps):
         assert coil_wise is None or (coil_wise.shape == (2, coils, 37, 45) and coil_wise.dtype == torch.complex64)
-    assert (output.kspace is None) == (not hasattr(network, "sensitivity_maps"))
+    assert (output.kspace is None) == (not hasattr(network, "sens_net"))
     assert all(image.shape == (2, 37, 45) for image in output.images)
     assert not output.images or output.images[-1] is output.image
 
@@ -138,7 +140,7 @@ def test_config_and_state_make_the_same_network(make):
     kspace, mask, _ = windows(batch=1)
     network = make()
     kept = json.dumps(network.config)
-    again = type(network)(**json.loads(kept))
+    again = build(name_of(network), json.loads(kept))
     assert json.dumps(again.config) == kept
     again.load_state_dict(network.state_dict())
     torch.testing.assert_close(run(again, kspace, mask).image, run(network, kspace, mask).image, rtol=0, atol=0)
@@ -182,7 +184,7 @@ def test_maps_can_be_given(name):
     kspace, mask, _ = windows(frames=3)
     network = MAKERS[name](frames=3)
     with torch.no_grad():
-        maps, one_by_one = network.sensitivity_maps(kspace, mask), network.sensitivity_maps(kspace, mask, together=1)
+        maps, one_by_one = network.sens_net(kspace, mask), network.sens_net(kspace, mask, together=1)
     torch.testing.assert_close(one_by_one, maps, rtol=0, atol=1e-5)
     assert relative(run(network, kspace, mask, maps=maps).image, run(network, kspace, mask).image) < 1e-5
     assert relative(run(network, kspace, mask, maps=maps.roll(1, 2)).image, run(network, kspace, mask).image) > 1e-2

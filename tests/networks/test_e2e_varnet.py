@@ -69,9 +69,9 @@ def test_maps_come_from_the_calibration_lines_alone():
     other[..., :12, :] += 1
     other[..., 20:, :] -= 1
     with torch.no_grad():
-        maps = network.sensitivity_maps(kspace, mask, acs=8)
-        assert torch.equal(network.sensitivity_maps(other, mask, acs=8), maps)
-        assert not torch.allclose(network.sensitivity_maps(other, mask, acs=20), maps, atol=1e-2)
+        maps = network.sens_net(kspace, mask, acs=8)
+        assert torch.equal(network.sens_net(other, mask, acs=8), maps)
+        assert not torch.allclose(network.sens_net(other, mask, acs=20), maps, atol=1e-2)
 
 
 def test_adjacent_frames_are_seen():

@@ -87,7 +87,7 @@ def test_a_batch_is_its_samples(network):
 def test_given_maps_are_used(network):
     kspace, mask, _ = window()
     with torch.no_grad():
-        maps = network.sensitivity_maps(kspace, mask)
+        maps = network.sens_net(kspace, mask)
         torch.testing.assert_close(network(kspace, mask, maps=maps).image, network(kspace, mask).image)
         assert not torch.allclose(network(kspace, mask, maps=maps.roll(5, -1)).image, network(kspace, mask).image)
 

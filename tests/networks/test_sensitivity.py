@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cmrrecon.networks.prompt_unet import UnetConfig
+from cmrrecon.networks.prompt_unet import NormPromptUnet, UnetConfig
 from cmrrecon.networks.sensitivity import SensitivityNetwork, calibration_mask, calibration_size
 
 TINY = UnetConfig(4, (4, 8, 8), (4, 4, 4), (2, 2, 2), (4, 4, 4), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1)
@@ -72,9 +72,9 @@ def test_the_size_for_a_whole_series_is_what_all_its_frames_measured():
 @pytest.mark.parametrize("frames", [1, 3])
 def test_maps_have_unit_rss_and_chunks_change_nothing(frames):
     torch.manual_seed(0)
-    network = SensitivityNetwork(TINY, torch.nn.PReLU(), frames)
+    network = SensitivityNetwork(NormPromptUnet(frames, frames, TINY, torch.nn.PReLU()), frames)
     kspace = torch.randn(2, 3, 4, 16, 20, dtype=torch.complex64)
-    mask = torch.ones(2, 3, 1, 20, dtype=torch.bool)
+    mask = torch.ones(2, 3, 16, 1, dtype=torch.bool)
     with torch.no_grad():
         maps = network(kspace, mask, 8)
         one_by_one = network(kspace, mask, 8, together=1)

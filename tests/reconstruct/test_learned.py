@@ -1,11 +1,13 @@
 """Networks as methods: windows, shared maps, precision, memory, predictions."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
 
 from cmrrecon.errors import MemoryShortage, NumericalError, UsageError
+from cmrrecon.networks.catalog import build
 from cmrrecon.networks.e2e_varnet import E2EVarNet
 from cmrrecon.networks.prompt_unet import UnetConfig
 from cmrrecon.networks.promptmr import PromptMR
@@ -151,10 +153,10 @@ def test_the_calibration_lines_come_from_the_option_the_file_or_the_mask(full):
 
 def test_cutting_the_oversampling_is_exact_for_line_masks(full):
     series = undersample(full, "kt-gaussian", 4, acs=12, seed=1).series(0)
-    cut = without_oversampling(series.kspace, series.mask, 2)
+    cut = without_oversampling(series.kspace, 2)
     expected = full.series(0).kspace
     assert cut.shape == (6, 3, 37, 24)
-    torch.testing.assert_close(cut, without_oversampling(expected, series.mask, 2) * series.mask[:, None], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(cut, without_oversampling(expected, 2) * series.mask[:, None], atol=1e-5, rtol=1e-4)
     images = method()(series, {"oversampling": 2})
     assert images.shape == (6, 37, 48)
     assert not images[..., :12].any()
@@ -165,6 +167,36 @@ def test_cutting_the_oversampling_is_exact_for_line_masks(full):
 def test_cutting_the_oversampling_of_sample_masks_is_refused(full):
     with pytest.raises(UsageError, match="oversampling"):
         method()(undersample(full, "kt-radial", 4, acs=12, seed=1).series(0), {"oversampling": 2})
+
+
+def test_too_narrow_images_are_refused(full):
+    with pytest.raises(UsageError, match="columns"):
+        method()(undersample(full, "uniform", 4, acs=12).series(0), {"oversampling": 8})
+
+
+def test_a_failed_attempt_leaves_nothing_behind(full, monkeypatch):
+    class Large:
+        pass
+
+    left = []
+
+    def short_of_memory(self, network, series, settings, batch):
+        large = Large()
+        assert all(reference() is None for reference in left)
+        left.append(weakref.ref(large))
+        raise MemoryError
+
+    monkeypatch.setattr(NetworkMethod, "_images", short_of_memory)
+    monkeypatch.setattr(NetworkMethod, "batch", lambda self, series, settings: Batch(4, 4))
+    with pytest.raises(MemoryShortage):
+        method()(undersample(full, "uniform", 4, acs=12).series(0))
+    assert len(left) == 3
+
+
+def test_a_discriminator_reconstructs_nothing(tmp_path):
+    learned.weights.save(tmp_path / "gan.safetensors", build("patch-gan", {"channels": 4}), {})
+    with pytest.raises(UsageError, match="discriminator"):
+        learned.from_file(tmp_path / "gan.safetensors")
 
 
 def test_networks_without_weights_are_named(monkeypatch, tmp_path):
