@@ -5,9 +5,10 @@ Usage: python benchmarks/networks.py [NETWORK ...] [--device cpu|cuda] [--cascad
 The networks have their official sizes and random weights; the input is a simulated cine of 12 frames, 10 coils, 204 x 448. `naive` calls
 the network on one window of adjacent frames after the other, as the official programs do; to save time on two frames only, after one
 that warms up. Every row has a process of its own. Memory is the peak of the process beyond libraries, weights and input (of a GPU:
-what PyTorch allocated). `difference` is the largest one to `naive` over the largest pixel; the PSNR is that to the fully sampled RSS image,
+what PyTorch allocated). `difference` is the largest one to `naive` over the largest pixel, in every third pixel along y and x of those
+two frames; the PSNR is that to the fully sampled RSS image,
 protocol `fullfov`: with random weights it only serves to show what precision changes. TFLOP are those of convolutions and matrix
-products for the whole series.
+products for the whole series, of `naive` with the maps of all frames of every window.
 """
 
 import argparse
@@ -82,6 +83,9 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
     cost = method.predict(series, settings)
     acs = acs_of(series, settings)
     facts: dict[str, Any] = {"parameters": sum(p.numel() for p in network.parameters()), "flop": cost.flops}
+    if words.mode == "naive" and method._shares_maps():
+        again = (method.frames - 1) * method._of_maps(series, settings).flops
+        facts["flop"] += words.frames * again
     facts["speed"] = speed(device, torch.float32)
 
     def run(count: int) -> torch.Tensor:

@@ -290,8 +290,8 @@ def effective_acceleration(mask: Tensor, matrix: tuple[int, int] | None = None) 
 def window(frame: int, frames: int, width: int = 5) -> list[int]:
     """The `width` adjacent frames around a frame of a series of `frames`, as PromptMR takes them; `width` is odd.
 
-    Time is a circle. Of a series with fewer frames than the window has, each neighbour within half the series is taken once, and the
-    outermost ones fill up: frame 0 of 3 has [2, 2, 0, 1, 1], of 2 [1, 1, 0, 1, 1], of 1 [0, 0, 0, 0, 0].
+    Time is a circle: frame 0 of 12 has [10, 11, 0, 1, 2], of 4 [2, 3, 0, 1, 2]. Where half the series is less than half the window, the
+    outermost neighbours fill up: frame 0 of 3 has [2, 2, 0, 1, 1], of 2 [1, 1, 0, 1, 1], of 1 [0, 0, 0, 0, 0].
     """
     half = width // 2
     reach = min(half, frames // 2)

@@ -112,14 +112,14 @@ def _facts(network: "nn.Module") -> dict[str, Any]:
         "cascades": config.get("cascades", config.get("stages")),
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-        "weights_mb": round(sum(parameter.nbytes for parameter in parameters) / 2**20, 1),
+        "weights_mib": round(sum(parameter.nbytes for parameter in parameters) / 2**20, 1),
         "config": config,
     }
 
 
 def _size(facts: Mapping[str, Any]) -> str:
     cascades = "" if facts["cascades"] is None else f"{facts['cascades']} cascades"
-    return f"{cascades:>11} {facts['parameters']:>12,} parameters {facts['weights_mb']:>6.1f} MB"
+    return f"{cascades:>11} {facts['parameters']:>12,} parameters {facts['weights_mib']:>6.1f} MiB"
 
 
 def _told(metadata: Mapping[str, str]) -> tuple[str, dict[str, str]]:

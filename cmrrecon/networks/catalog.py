@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # The largest whole number in a configuration: configurations come from files too, and a wrong one must not use up the machine.
 LARGEST = 4096
+# Parameters of which there must be one at least.
+STEPS = ("cascades", "stages", "repeats")
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,15 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
             f"A number in the configuration of the network {name} is larger than {LARGEST}",
             "No network is that large",
             "Change the configuration, or leave it out for the default",
+        )
+    for key in STEPS:
+        if settings.get(key, 1) < 1:
+            raise UsageError(f"The network {name} was given {key} = 0", "It needs at least one", "Change the value, or leave it out")
+    if settings.get("frames", 1) % 2 == 0:
+        raise UsageError(
+            f"The network {name} was given frames = {settings['frames']}",
+            "A window has a middle frame, so their number is odd",
+            "Take one more or one less",
         )
     try:
         return network.kind()(**settings)
