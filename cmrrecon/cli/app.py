@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cmrrecon import __version__
-from cmrrecon.cli import compare, evaluate, info, models, preprocess, reconstruct, simulate, undersample
+from cmrrecon.cli import compare, evaluate, info, models, preprocess, reconstruct, simulate, train, undersample
 
 app = typer.Typer(
     name="cmrrecon",
@@ -43,6 +43,7 @@ app.command("reconstruct", epilog=reconstruct.EXAMPLE)(reconstruct.reconstruct)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
 app.command("preprocess", epilog=preprocess.EXAMPLE)(preprocess.preprocess)
+app.command("train", epilog=train.EXAMPLE)(train.train)
 app.add_typer(models.app, name="models", epilog=models.EXAMPLE)
 
 

@@ -27,7 +27,7 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
 
     Raises
     ------
-    InputError : this is neither network, or a tensor is missing that tells a size
+    InputError : this is neither network, or a tensor is missing that tells a size or number
     """
     for prefix in (CASCADE, MAPS):
         if f"{prefix}feat_extract.weight" not in shapes:
@@ -48,11 +48,18 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
         return shape[axis]
 
     def count(pattern: str) -> int:
-        """How many numbers stand where the pattern, plain text otherwise, has a star."""
+        """How many numbers, 0, 1, .. without a gap, stand where the pattern, plain text otherwise, has a star."""
         expression = re.compile(re.escape(pattern).replace(r"\*", r"(\d+)"))
         found = {match[1] for match in map(expression.match, shapes) if match}
         if not found:
             raise InputError(f"{source} lacks all blocks {pattern}", "Every tensor of the network is needed", "Fetch the checkpoint again")
+        missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
+        if missing is not None:
+            raise InputError(
+                f"{source} lacks the block {pattern.replace('*', missing)}, and has a later one",
+                "Every tensor of the network is needed",
+                "Fetch the checkpoint again",
+            )
         return len(found)
 
     def unet(prefix: str) -> dict[str, Any]:

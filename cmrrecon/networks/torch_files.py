@@ -3,7 +3,8 @@
 Such a file is a zip archive of a pickle (`data.pkl`) and the bytes of every storage (`data/0`, ..). A pickle is a program for a small
 stack machine that may call any function of any module. It is interpreted here instead: its data (numbers, text, lists, mappings) and
 descriptions of tensors are kept; every other class or call becomes an empty `Foreign`. No name in the file is ever looked up, so
-there is nothing that could be called. Tensors are read when they are wanted, each checked against the bytes that are there.
+there is nothing that could be called. Tensors are read when they are wanted, each checked against the bytes that are there, and
+a short file must not ask for much work or memory: all that is done here takes time and space in proportion to its size.
 """
 
 import math
@@ -38,8 +39,10 @@ DTYPES = {
 REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
 REBUILD_PARAMETER = "torch._utils _rebuild_parameter"
 MOST_AXES = 16
-# A description of a hundred thousand tensors takes less.
-MOST_PICKLE_BYTES = 64 * 2**20
+# A description of fifty thousand tensors takes less. The objects it describes take up to a hundred times as many bytes.
+MOST_PICKLE_BYTES = 16 * 2**20
+# Of tensors, parameters, classes. To join or compare longer ones again and again could take for ever.
+LONGEST_NAME = 256
 # What broken or hostile archives and pickles make the readers raise.
 DAMAGES = (
     zipfile.BadZipFile,
@@ -115,7 +118,9 @@ def read(path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]) -> 
             records = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, TensorRecord)}
             if records:
                 accept({key: record.shape for key, record in records.items()})
-            tensors = {key: _tensor(archive, members, record) for key, record in records.items()}
+            if sum(math.prod(record.shape) * record.storage.dtype.itemsize for record in records.values()) > archive_bytes:
+                raise ValueError("its tensors are larger than the file")
+            tensors = _tensors(archive, members, records)
     except DAMAGES as error:
         raise InputError(
             f"{path} is no checkpoint that can be read, or it is damaged ({str(error) or type(error).__name__:.100})",
@@ -141,9 +146,22 @@ def _members(archive: zipfile.ZipFile, archive_bytes: int) -> dict[str, zipfile.
     return {entry.filename.partition("/")[2]: entry for entry in entries}
 
 
-def _tensor(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], record: TensorRecord) -> Tensor:
-    member, storage = members[f"data/{record.storage.key}"], record.storage
-    if storage.length * storage.dtype.itemsize > member.file_size:
+def _tensors(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], records: Mapping[str, TensorRecord]) -> dict[str, Tensor]:
+    """The tensors, each in memory of its own, so that none keeps a large storage alive. Every storage is read once."""
+    storages: dict[str, list[str]] = {}
+    for key, record in records.items():
+        storages.setdefault(record.storage.key, []).append(key)
+    tensors: dict[str, Tensor] = {}
+    for storage, keys in storages.items():
+        data = bytearray(archive.read(members[f"data/{storage}"]))
+        tensors.update((key, _view(data, records[key]).clone(memory_format=torch.contiguous_format)) for key in keys)
+    return tensors
+
+
+def _view(data: bytearray, record: TensorRecord) -> Tensor:
+    """The tensor within the bytes of its storage."""
+    storage = record.storage
+    if storage.length * storage.dtype.itemsize > len(data):
         raise ValueError("a tensor is larger than its bytes")
     reach = record.offset + sum((n - 1) * step for n, step in zip(record.shape, record.stride, strict=True))
     if math.prod(record.shape) == 0:
@@ -151,9 +169,8 @@ def _tensor(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], re
     # Repeated elements (steps of zero) could ask for any amount of memory.
     if reach >= storage.length or math.prod(record.shape) > storage.length:
         raise ValueError("a tensor reaches beyond its storage")
-    data = bytearray(archive.read(member))
     numbers = torch.frombuffer(data, dtype=storage.dtype, count=storage.length)
-    return numbers.as_strided(record.shape, record.stride, record.offset).contiguous()
+    return numbers.as_strided(record.shape, record.stride, record.offset)
 
 
 def interpret(pickle: bytes) -> Any:
@@ -166,6 +183,7 @@ def interpret(pickle: bytes) -> Any:
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
+    copied = 0
 
     def since_mark() -> list[Any]:
         start = marks.pop()
@@ -182,11 +200,11 @@ def interpret(pickle: bytes) -> Any:
                 pass
             case "MARK":
                 marks.append(len(stack))
-            case "BINPUT" | "LONG_BINPUT" | "PUT":
+            case "BINPUT" | "LONG_BINPUT":
                 memo[argument] = stack[-1]
             case "MEMOIZE":
                 memo[len(memo)] = stack[-1]
-            case "BINGET" | "LONG_BINGET" | "GET":
+            case "BINGET" | "LONG_BINGET":
                 stack.append(memo[argument])
             case "NONE" | "NEWTRUE" | "NEWFALSE":
                 stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
@@ -222,7 +240,11 @@ def interpret(pickle: bytes) -> Any:
             case "GLOBAL":
                 stack.append(Name(argument))
             case "STACK_GLOBAL":
-                stack.append(Name(f"{stack.pop(-2)} {stack.pop()}"))
+                module, name = stack.pop(-2), stack.pop()
+                # The text of nested tuples can be of any length.
+                if not _is_name(module) or not _is_name(name):
+                    raise ValueError("the pickle names a class by what is no name")
+                stack.append(Name(f"{module} {name}"))
             case "BINPERSID":
                 stack.append(_storage(stack.pop()))
             case "REDUCE":
@@ -238,6 +260,9 @@ def interpret(pickle: bytes) -> Any:
                 state = stack.pop()
                 # An object of attributes is made of nothing else; what a mapping has beside its items is of no use.
                 if isinstance(stack[-1], Foreign) and not stack[-1] and isinstance(state, dict):
+                    copied += len(state)
+                    if copied > len(pickle):
+                        raise ValueError("the pickle gives many objects the same attributes")
                     stack[-1].update(state)
             case "POP":
                 stack.pop()
@@ -245,8 +270,8 @@ def interpret(pickle: bytes) -> Any:
                 since_mark()
             case "DUP":
                 stack.append(stack[-1])
-            case _ if opcode.arg is not None and opcode.stack_before == [] and len(opcode.stack_after) == 1:
-                # Numbers, text and bytes stand in the opcode itself.
+            case _ if opcode.proto and opcode.arg is not None and opcode.stack_before == [] and len(opcode.stack_after) == 1:
+                # Numbers, text and bytes stand in the opcode itself. Protocol 0, with numbers of any length, cannot describe tensors.
                 stack.append(argument)
             case _:
                 raise ValueError(f"the pickle uses {opcode.name}")
@@ -254,15 +279,15 @@ def interpret(pickle: bytes) -> Any:
 
 
 def _set_items(target: Any, values: list[Any]) -> None:
-    """Put keys and values into a mapping. Keys are text or numbers: hashing nested tuples can take for ever."""
+    """Put keys and values into a mapping. Keys are names: hashing nested tuples or long numbers can take for ever."""
     if isinstance(target, dict):
-        target.update((key, value) for key, value in zip(values[::2], values[1::2], strict=True) if isinstance(key, str | int | float))
+        target.update((key, value) for key, value in zip(values[::2], values[1::2], strict=True) if _is_name(key))
 
 
 def _storage(identity: Any) -> Any:
     """("storage", type, key, device, length), whatever else it may be."""
     kind, name, key, _, length = identity
-    if kind != "storage" or not isinstance(name, Name) or name.text not in DTYPES or not isinstance(key, str) or not _is_count(length):
+    if kind != "storage" or not isinstance(name, Name) or name.text not in DTYPES or not _is_name(key) or not _is_count(length):
         return Foreign()
     return Storage(DTYPES[name.text], key, length)
 
@@ -279,6 +304,10 @@ def _called(function: Any, arguments: Any) -> Any:
             return record
         case _:
             return Foreign()
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME
 
 
 def _is_count(value: Any) -> bool:

@@ -16,6 +16,7 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cmrrecon import __version__
 from cmrrecon.errors import InputError, OutputError, UsageError
@@ -31,7 +32,17 @@ LOSS_WINDOW = "loss.w"
 PLUS_PARAMETERS = ("model_version", "n_history", "n_buffer", "use_sens_adj", "adaptive_input")
 VERSIONS = {"promptmr_v2": "image", "promptmr": "kspace", "promptmr_v1": "kspace"}
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
+# Weights become float32: complex numbers in half precision, which the data consistency needs, hardly exist.
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# What a configuration counts that a network has tensors for, at least one each; of what is repeated, more would only take for ever.
+COUNTS = ("cascades", "stages", "repeats")
+# The official networks have 2000. A layer in memory takes a hundred times as many bytes as its names in a file.
+MOST_TENSORS = 2**15
+# Calls of torch for each tensor of a network: about 8 are made.
+CALLS = 16
+# Messages show so much of what a file says.
 NAMED_KEYS = 3
+SHOWN = 200
 Value = TypeVar("Value")
 
 
@@ -51,7 +62,7 @@ class Loaded:
 
 
 def from_state_dict(state_dict: Mapping[str, Tensor], variant: str | None = None) -> nn.Module:
-    """PromptMR or PromptMR+ with the weights of an official state dict, configured by its names and shapes.
+    """PromptMR or PromptMR+ with the weights of an official state dict as float32, configured by its names and shapes.
 
     Parameters
     ----------
@@ -61,7 +72,7 @@ def from_state_dict(state_dict: Mapping[str, Tensor], variant: str | None = None
 
     Raises
     ------
-    InputError : it is of another network, or keys are missing, left over, of wrong shapes, or differ where they are shared
+    InputError : it is of another network, or keys are missing, left over, of wrong shapes or types, or differ where they are shared
     UsageError : there is no such variant
     """
     check_variant(variant)
@@ -69,7 +80,7 @@ def from_state_dict(state_dict: Mapping[str, Tensor], variant: str | None = None
 
 
 def load(path: str | Path, variant: str | None = None) -> Loaded:
-    """The network in a checkpoint.
+    """The network in a checkpoint, its weights as float32.
 
     Parameters
     ----------
@@ -167,11 +178,11 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
     cascades = _config(network)["cascades"]
     if parameters.get("num_cascades", cascades) != cascades:
         raise InputError(
-            f"{path} has the weights of {cascades} cascades of {parameters['num_cascades']!r:.20}",
+            f"{path} has the weights of {cascades} cascades of {_shown(parameters['num_cascades'])}",
             "All that its hyper-parameters count are needed",
             "Fetch the checkpoint again",
         )
-    counts = {key: str(beside[key]) for key in ("epoch", "global_step") if isinstance(beside.get(key), int)}
+    counts = {key: _shown(beside[key]) for key in ("epoch", "global_step") if isinstance(beside.get(key), int)}
     return Loaded(network, {**_identity(network), "variant_from": reason, **counts})
 
 
@@ -189,11 +200,18 @@ def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
     version = parameters.get("model_version", "promptmr_v2")
     if not isinstance(version, str) or version not in VERSIONS:
         raise InputError(
-            f"The hyper-parameters name the model version {version!r:.40}",
+            f"The hyper-parameters name the model version {_shown(version)}",
             f"The known ones are: {', '.join(VERSIONS)}",
             "Say with the variant which iteration it is: kspace or image",
         )
     return VERSIONS[version], f"model_version {version}" + ("" if "model_version" in parameters else " (the default of PromptMR-plus)")
+
+
+def _shown(value: Any) -> str:
+    """A value of a file, for messages. The text of nested tuples can be of any length, that of large numbers an error."""
+    if isinstance(value, str):
+        return repr(value[:SHOWN])
+    return str(value) if isinstance(value, int) and value.bit_length() <= 64 else f"of type {type(value).__name__}"
 
 
 def _load_safetensors(path: Path, variant: str | None) -> Loaded:
@@ -201,7 +219,7 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
         raise _damaged(path, error) from error
     if "network" not in header:
         network = _official(tensors, variant, str(path))
@@ -272,17 +290,32 @@ def _identity(network: nn.Module) -> dict[str, str]:
 
 
 def _meta(name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> nn.Module:
-    """The network without memory for its parameters."""
+    """The network without memory for its parameters, if it can have as many as the file."""
     try:
-        if not 0 <= config.get("cascades", 0) <= len(tensors):
-            raise UsageError(
-                f"It has {len(tensors)} tensors for {config['cascades']} cascades", "Every cascade has some", "Use another file"
-            )
-        with torch.device("meta"):
+        for key in COUNTS:
+            if not 0 <= config.get(key, 0) <= len(tensors):
+                raise UsageError(f"It has {len(tensors)} tensors for {config[key]} {key}", "Every one has some", "Use another file")
+        if len(tensors) > MOST_TENSORS:
+            raise UsageError(f"It has {len(tensors)} tensors", f"No network has more than {MOST_TENSORS}", "Use another file")
+        with torch.device("meta"), _Effort(len(tensors)):
             return build(name, config)
-    except (UsageError, TypeError) as error:
+    except (UsageError, TypeError, RecursionError) as error:
         found, expected = (error.found, error.expected) if isinstance(error, UsageError) else (str(error), "Its parameters must be known")
-        raise InputError(f"{source} describes no network ({found})", expected, "Fetch or make the file again") from error
+        raise InputError(f"{source} describes no network ({found:.{SHOWN}})", expected, "Fetch or make the file again") from error
+
+
+class _Effort(TorchFunctionMode):
+    """Where it is entered, and in that thread only, torch may be called no more often than a network of so many tensors needs."""
+
+    def __init__(self, tensors: int) -> None:
+        super().__init__()
+        self.tensors, self.calls = tensors, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        if self.calls > CALLS * self.tensors:
+            raise UsageError(f"It has {self.tensors} tensors for a network of many more", "Every layer has some", "Use another file")
+        return func(*args, **(kwargs or {}))
 
 
 def _shared(state: Mapping[str, Tensor]) -> list[list[str]]:
@@ -294,40 +327,49 @@ def _shared(state: Mapping[str, Tensor]) -> list[list[str]]:
 
 
 def _fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Give a network without memory these very tensors, if they are all it has, of the right shapes, finite, and equal where shared."""
+    """Give a network without memory these tensors as float32, if they are all it has, of its shapes, finite, and equal where shared."""
     state = network.state_dict(keep_vars=True)
     faults = {
         "lacks": [key for key in state if key not in tensors],
         "has too many": [key for key in tensors if key not in state],
-        "has wrong shapes or types": [
+        "has wrong shapes": [
             f"{key} {tuple(tensors[key].shape)}, not {tuple(value.shape)}"
             for key, value in state.items()
-            if key in tensors and (tensors[key].shape != value.shape or tensors[key].is_floating_point() != value.is_floating_point())
+            if key in tensors and tensors[key].shape != value.shape
         ],
+        "has numbers of wrong types": [f"{key} {_plain(value.dtype)}" for key, value in tensors.items() if value.dtype not in DTYPES],
     }
     if any(faults.values()):
         told = "; ".join(f"{fault}: {_first(keys)}" for fault, keys in faults.items() if keys)
         raise InputError(
             f"{source} does not fit its network {name_of(network)}: it {told}",
-            f"Exactly the {len(state)} tensors of that network are needed",
+            f"Exactly the {len(state)} tensors of that network are needed, of the types {', '.join(map(_plain, DTYPES))}",
             "Use the checkpoint of that network, whole",
         )
+    # Of float64 there are numbers that float32 has not.
+    single = {key: value.float() for key, value in tensors.items()}
     for keys in _shared(state):
-        if not bool(torch.isfinite(tensors[keys[0]]).all()):
+        if not bool(torch.isfinite(single[keys[0]]).all()):
             raise InputError(
-                f"{source} has NaN or infinity in {keys[0]}", "All weights must be finite numbers", "Use an earlier checkpoint"
+                f"{source} has NaN or infinity in {keys[0]}, as float32",
+                "All weights must be finite numbers",
+                "Use an earlier checkpoint",
             )
         for key in keys[1:]:
-            if not torch.equal(tensors[key], tensors[keys[0]]):
+            if not torch.equal(single[key], single[keys[0]]):
                 raise InputError(
                     f"{source} has different values in {keys[0]} and {key}",
                     "They are one parameter, shared by the whole network",
                     "Use weights that were trained with the official layout",
                 )
-    # Complex numbers in half precision, which the data consistency needs, hardly exist.
-    halves = (torch.float16, torch.bfloat16)
-    network.load_state_dict({key: value.float() if value.dtype in halves else value for key, value in tensors.items()}, assign=True)
+    network.load_state_dict(single, assign=True)
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _first(keys: list[str]) -> str:
-    return ", ".join(keys[:NAMED_KEYS]) + (f" and {len(keys) - NAMED_KEYS} more" if len(keys) > NAMED_KEYS else "")
+    return ", ".join(f"{key:.{SHOWN}}" for key in keys[:NAMED_KEYS]) + (
+        f" and {len(keys) - NAMED_KEYS} more" if len(keys) > NAMED_KEYS else ""
+    )

@@ -28,8 +28,8 @@ MOST_WEIGHTS = 5
 # An error counts as smaller if it is so by this part over the square root of the number of hidden lines or patches: fewer say less. Chosen
 # on semi-real cine of two centres.
 MARGIN = 0.3
-# A blend of two methods must predict better than the best of them by this part; less is not worth a second solution. It is less than MARGIN,
-# though the share is fitted to what judges it: on simulated and semi-real cine no blend that won by this had a smaller PSNR than its first method.
+# A blend of two methods must predict better than the best of them by this part; less is not worth a second solution. It is less than
+# MARGIN, though the share is fitted to what judges it: on the cine it was chosen on no blend that won by this lowered the PSNR.
 BLEND_GAIN = 0.01
 # How many methods have their weight searched after all were tried with their default.
 FINALISTS = 2

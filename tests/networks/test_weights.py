@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import copy
 import functools
 import gzip
 import importlib.machinery
@@ -114,6 +115,7 @@ def test_what_cannot_be_saved_leaves_nothing_behind(networks, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -122,6 +124,10 @@ def test_what_cannot_be_saved_leaves_nothing_behind(networks, tmp_path):
         ({"config": "[]"}, "no mapping"),
         ({"config": '{"cascades": 100000}'}, "cascades"),
         ({"config": '{"cascades": "2"}'}, "describes no network"),
+        ({"network": "fidelity-unet", "config": '{"repeats": 4000}'}, "24 tensors for 4000 repeats"),
+        ({"network": "lf-mri", "config": '{"stages": 4000}'}, "24 tensors for 4000 stages"),
+        ({"config": '{"channels": 0, "pools": 4000}'}, "network of many more"),
+        ({"network": "a" * 10**4}, r"describes no network \(.{200}\)\. The networks are"),
         ({"config": '{"channel": 4}'}, "no parameter 'channel'"),
         ({"config": '{"channels": 4, "pools": 4000}'}, "cannot be made"),
         ({"config": '{"channels": 8}'}, "wrong shapes"),
@@ -132,6 +138,53 @@ def test_headers_that_lie_are_refused(networks, tmp_path, changes, said):
     save_file(state, tmp_path / "a.safetensors", {"network": "unet", "config": json.dumps(networks["unet"].config), **changes})
     with pytest.raises(InputError, match=said):
         weights.load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("promptmr", {"cascades": 50, "unet": UNET}),
+        ("promptmr", {"cascades": 1, "unet": {**UNET, "encoder_blocks": [500, 500, 500]}}),
+        ("promptmr-plus", {"cascades": 1, "sensitivity_unet": {**UNET, "bottleneck_blocks": 500}}),
+        ("genre-cmr", {"cascades": 50, "unet": UNET}),
+        ("e2e-varnet", {"cascades": 60}),
+        ("lf-mri", {"stages": 60}),
+        ("lf-mri", {"stages": 1, "channels": [1] * 500}),
+    ],
+)
+def test_more_layers_than_a_file_has_tensors_are_not_made(tmp_path, monkeypatch, name, config):
+    made = []
+    original = torch.nn.Conv2d.reset_parameters
+    monkeypatch.setattr(torch.nn.Conv2d, "reset_parameters", lambda self: made.append(self) or original(self))
+    save_file({f"{key}": torch.ones(1) for key in range(60)}, tmp_path / "a.safetensors", {"network": name, "config": json.dumps(config)})
+    with pytest.raises(InputError, match="60 tensors for a network of many more"):
+        weights.load(tmp_path / "a.safetensors")
+    assert len(made) < 1000
+
+
+def test_files_of_too_many_tensors_are_refused(networks, tmp_path, monkeypatch):
+    weights.save(tmp_path / "a.safetensors", networks["unet"])
+    monkeypatch.setattr(weights, "MOST_TENSORS", 23)
+    with pytest.raises(InputError, match="It has 24 tensors.* more than 23"):
+        weights.load(tmp_path / "a.safetensors")
+
+
+def test_deep_configurations_are_refused(tmp_path):
+    for depth in range(700, 1001, 2):
+        config = '{"unet": {"dims": ' + "[" * depth + "]" * depth + "}}"
+        save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors", {"network": "promptmr", "config": config})
+        with pytest.raises(InputError, match=r"a\.safetensors"):
+            weights.load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("shape", [[2**62, 0, 2**62], [2**63, 0], [1] * 1000])
+def test_odd_shapes_in_safetensors_are_refused(tmp_path, shape):
+    path = tmp_path / "a.safetensors"
+    size = 0 if 0 in shape else 4
+    header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+    with pytest.raises(InputError, match=r"a\.safetensors"):
+        weights.load(path)
 
 
 @pytest.mark.parametrize("declared", [0, 40, 2**40, 2**64 - 1])
@@ -253,13 +306,19 @@ def test_an_unknown_model_version_is_asked_about(networks, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_bare_state_dicts_load_in_every_pickle_protocol(networks, tmp_path, protocol, kind):
     state = {key: value.to(kind) for key, value in networks["promptmr"].state_dict().items()}
     torch.save(state, tmp_path / "a.pth", pickle_protocol=protocol)
     loaded = weights.load(tmp_path / "a.pth").network
-    wide = torch.float64 if kind == torch.float64 else torch.float32
-    assert all(value.dtype == wide and torch.equal(value, state[key].to(wide)) for key, value in loaded.state_dict().items())
+    assert all(value.dtype == torch.float32 and torch.equal(value, state[key].float()) for key, value in loaded.state_dict().items())
+
+
+def test_own_files_of_any_precision_become_single(networks, tmp_path):
+    for kind in (torch.float64, torch.bfloat16, torch.float16):
+        weights.save(tmp_path / "a.safetensors", copy.deepcopy(networks["lf-mri"]).to(kind))
+        loaded = weights.load(tmp_path / "a.safetensors").network
+        assert {value.dtype for value in loaded.state_dict().values()} == {torch.float32}
 
 
 def test_views_parameters_and_foreign_safetensors_load(networks, tmp_path):
@@ -294,6 +353,14 @@ def test_a_network_shares_nothing_with_the_state_dict_it_was_made_of(networks):
         (lambda s: s.update({"cascades.1.dc_weight": torch.ones(2)}), r"cascades.1.dc_weight \(2,\), not \(1,\)"),
         (lambda s: s.update({"cascades.1.dc_weight": torch.ones(1, dtype=torch.int64)}), "types: cascades.1.dc_weight"),
         (lambda s: s.update({"cascades.1.dc_weight": torch.full((1,), torch.nan)}), "NaN or infinity in cascades.1.dc_weight"),
+        (
+            lambda s: s.update({"cascades.1.dc_weight": torch.full((1,), 1e300, dtype=torch.float64)}),
+            "NaN or infinity in cascades.1.dc_weight",
+        ),
+        (lambda s: s.update({"cascades.4000.dc_weight": torch.ones(1)}), r"lacks the block cascades\.2\., and has a later one"),
+        (lambda s: s.update({"cascades.02.dc_weight": torch.ones(1)}), r"lacks the block cascades\.2\."),
+        (lambda s: s.update({f"{layouts.MAPS}bottleneck.{'9' * 200}.a": torch.ones(1)}), r"lacks the block .*bottleneck\.3\."),
+        (lambda s: s.update({"a" * 10**4: torch.ones(1)}), "too many: a{200}\\. "),
         (lambda s: s.pop("sens_net.norm_unet.unet.enc_level2.down.weight"), "lacks sens_net.norm_unet.unet.enc_level2.down.weight"),
         (lambda s: s.pop("sens_net.norm_unet.unet.feat_extract.weight"), "another network"),
         (lambda s: s.update({"cascades.1.model.unet.bottleneck.0.body.1.weight": torch.ones(1)}), "different values"),
@@ -306,6 +373,38 @@ def test_what_does_not_fit_is_named(networks, change, said):
     change(state)
     with pytest.raises(InputError, match=said):
         weights.from_state_dict(state)
+
+
+def test_blocks_that_are_missing_are_told_before_anything_is_built(networks, monkeypatch):
+    monkeypatch.setattr(weights, "build", lambda *_: pytest.fail("a network was built"))
+    state = dict(networks["promptmr"].state_dict())
+    with pytest.raises(InputError, match="lacks the block"):
+        weights.from_state_dict({**state, "cascades.4000.dc_weight": torch.ones(1)})
+
+
+def test_more_blocks_than_tensors_are_not_made(networks):
+    """A name for each cascade, and one for each block of the first cascade, ask for all blocks in all cascades."""
+    state = dict(networks["promptmr"].state_dict())
+    state |= {f"cascades.{index}.dc_weight": torch.ones(1) for index in range(300)}
+    state |= {f"{layouts.CASCADE}bottleneck.{index}.a": torch.ones(1) for index in range(300)}
+    with pytest.raises(InputError, match="tensors for a network of many more"):
+        weights.from_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.int32, torch.uint8, torch.bool, torch.complex64])
+def test_numbers_of_other_types_are_told(networks, tmp_path, kind):
+    state = {key: value.detach().clone() for key, value in networks["promptmr"].state_dict().items()}
+    state["cascades.1.dc_weight"] = state["cascades.1.dc_weight"].to(kind)
+    said = f"wrong types: cascades.1.dc_weight {str(kind).removeprefix('torch.')}.* of the types float16, bfloat16, float32, float64"
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=said):
+        weights.load(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=said):
+        weights.from_state_dict(state)
+    own = {key: value.to(kind) for key, value in networks["unet"].state_dict().items()}
+    save_file(own, tmp_path / "b.safetensors", {"network": "unet", "config": json.dumps(networks["unet"].config)})
+    with pytest.raises(InputError, match="wrong types: "):
+        weights.load(tmp_path / "b.safetensors")
 
 
 def test_another_buffer_and_another_network_are_refused(networks, tmp_path):
@@ -485,6 +584,82 @@ def test_tensors_that_claim_too_much_are_refused(tmp_path, monkeypatch, shape, s
     honest = rebuilt(tmp_path / "a.pth", tmp_path / "c.pth", lambda data: tensor_pickle((2, 2), (1, 2), 4))
     (value,) = torch_files.read(honest, lambda shapes: None)[0].values()
     assert value.tolist() == [[0, 2], [1, 3]]
+
+
+def nested(depth):
+    """A tuple whose text has 2 ** depth brackets, and whose pickle is short."""
+    return functools.reduce(lambda value, _: (value, value), range(depth), ())
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(nested(18), "type tuple"), (10**5000, "type int"), ("x" * 10**5, "x{200}'[. ]"), (2.5, "float")],
+    ids=["tuples", "number", "text", "float"],
+)
+def test_hyper_parameters_are_shown_in_short(networks, tmp_path, monkeypatch, value, shown):
+    path = lightning_file(tmp_path / "a.ckpt", networks["promptmr"], {"model_version": value}, monkeypatch)
+    with pytest.raises(InputError, match=f"model version .*{shown}"):
+        weights.load(path)
+    path = lightning_file(tmp_path / "b.ckpt", networks["promptmr"], {"num_cascades": value}, monkeypatch)
+    with pytest.raises(InputError, match=f"2 cascades of .*{shown}"):
+        weights.load(path)
+    path = lightning_file(tmp_path / "c.ckpt", networks["promptmr"], {}, monkeypatch, epoch=value)
+    assert weights.load(path).metadata.get("epoch", "of type int") == "of type int"
+
+
+def test_tensors_of_one_storage_do_not_keep_it_and_read_it_once(tmp_path, monkeypatch):
+    whole = torch.arange(10**6)
+    torch.save(
+        {f"{index}": whole[index : index + 2] for index in range(300)} | {"again": whole[1:3], "t": whole[:6].view(2, 3).mT},
+        tmp_path / "a.pth",
+    )
+    read = []
+    original = zipfile.ZipFile.read
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda self, entry: read.append(entry.filename) or original(self, entry))
+    tensors, _ = torch_files.read(tmp_path / "a.pth", lambda shapes: None)
+    assert len([name for name in read if "/data/" in name]) == 1
+    assert list(tensors) == [*map(str, range(300)), "again", "t"]
+    assert all(tensors[f"{index}"].tolist() == [index, index + 1] for index in range(300))
+    assert tensors["t"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert all(value.untyped_storage().nbytes() == value.nbytes and value.is_contiguous() for value in tensors.values())
+    tensors["1"].zero_()
+    assert tensors["again"].tolist() == [1, 2]
+
+
+def test_tensors_larger_than_the_file_together_are_refused(tmp_path):
+    whole = torch.zeros(10**6)
+    torch.save({f"{index}": whole for index in range(300)}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match="larger than the file"):
+        torch_files.read(tmp_path / "a.pth", lambda shapes: None)
+
+
+def test_bombs_of_repetition_in_pickles_are_refused():
+    deep = b")" + b"2\x86" * 18
+    for pickle_, said in [
+        # A class named by nested tuples, and by a long text.
+        (b"\x80\x04" + deep + b"\x8c\x01a\x93.", "no name"),
+        (b"\x80\x04\x8c\x01a" + deep + b"\x93.", "no name"),
+        (b"\x80\x04X\x00\x10\x00\x00" + b"a" * 4096 + b"q\x00h\x00\x93.", "no name"),
+        # Many objects with all the attributes of one.
+        (
+            b"\x80\x04}(" + b"".join(b"\x8c\x02%02dN" % index for index in range(100)) + b"uq\x00" + b"\x8fh\x00b" * 1000 + b".",
+            "attributes",
+        ),
+        # Numbers of any length as places, all of the same hash.
+        (b"\x80\x02Np%d\n." % (2**61 - 1), "PUT"),
+        (b"\x80\x02I%d\n." % 10**4000, "INT"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            torch_files.interpret(pickle_)
+    # Each comparison of long keys, and each hash of a long number, takes its time.
+    long = b"X\x00\x10\x00\x00" + b"a" * 4096
+    number = b"\x8b\x00\x10\x00\x00" + b"a" * 4096
+    assert torch_files.interpret(b"\x80\x02}(" + long + b"N" + number + b"N\x8c\x01aNu.") == {"a": None}
+
+
+def test_objects_keep_their_attributes():
+    value = argparse.Namespace(lr=2e-4, more=argparse.Namespace(a=[1]))
+    assert torch_files.interpret(pickle.dumps([value, value], 2)) == [{"lr": 2e-4, "more": {"a": [1]}}] * 2
 
 
 def test_zip_bombs_and_bombs_of_pickles_are_refused(tmp_path):

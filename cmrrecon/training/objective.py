@@ -1,0 +1,133 @@
+"""The loss of a recipe: its terms, added or weighed, and the discriminator's part."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cmrrecon.losses import fidelity
+from cmrrecon.losses.adversarial import discriminator_loss, generator_loss
+from cmrrecon.losses.distribution_alignment import DistributionAlignment
+from cmrrecon.losses.eagle import eagle_loss
+from cmrrecon.losses.edge_aware import edge_aware_loss
+from cmrrecon.losses.perceptual import PerceptualLoss
+from cmrrecon.losses.ssim import l1_loss, ssim_loss
+from cmrrecon.losses.weighting import CoefficientOfVariation
+from cmrrecon.networks.interface import Output
+from cmrrecon.training.recipe import Losses
+
+KSPACE_FORMS = {
+    "complex": fidelity.kspace_loss,
+    "physical": fidelity.physical_loss,
+    "literal": fidelity.literal_physical_loss,
+    "coilwise": fidelity.coilwise_magnitude_loss,
+}
+GROUPS = ("fidelity", "ear", "sda")
+
+
+class Objective:
+    """The loss of a batch, with what it remembers: banks of distribution alignment and statistics of the weighting.
+
+    Parameters
+    ----------
+    losses : of the recipe
+    device : of the network
+
+    Attributes
+    ----------
+    notes : terms that are left out, and why, in sentences for the user
+    """
+
+    def __init__(self, losses: Losses, device: torch.device) -> None:
+        self.losses = losses
+        self.alignment = DistributionAlignment(losses.sda.window, losses.sda.covariance)
+        self.weighting = CoefficientOfVariation(GROUPS)
+        self.notes: list[str] = []
+        self.perceptual: nn.Module | None = None
+        if losses.perceptual.weight and losses.perceptual.file:
+            self.perceptual = PerceptualLoss(Path(losses.perceptual.file), losses.perceptual.variant).to(device)
+        elif losses.perceptual.weight:
+            self.notes.append("the perceptual loss is left out: losses.perceptual.file names no weights of VGG19")
+
+    def __call__(
+        self,
+        output: Output,
+        target: Tensor,
+        target_kspace: Tensor,
+        limit: Tensor,
+        domain: str,
+        discriminator: nn.Module | None,
+        zero_filled: Tensor,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss, and its terms (unweighted, and the weights of the groups) for the log.
+
+        Parameters
+        ----------
+        output : of the network
+        target : Tensor (batch, y, x); target_kspace : Tensor (batch, coil, y, x); limit : Tensor (batch,), the data range
+        domain : of the batch
+        discriminator : if there is one
+        zero_filled : Tensor (batch, y, x), what the discriminator sees beside
+        """
+        terms = self._terms(output, target, target_kspace, limit)
+        weights = {name: getattr(self.losses, name).weight for name in terms}
+        parts = {name: weights[name] * value for name, value in terms.items()}
+        log = {name: float(value.detach()) for name, value in terms.items()}
+        sda = self.alignment(output.features, domain) if self.losses.sda.weight and output.features else None
+        if sda is not None:
+            parts["sda"], log["sda"] = self.losses.sda.weight * sda, float(sda.detach())
+        total = self._weighed(parts, log) if self.losses.weighting == "variation" else torch.stack(list(parts.values())).sum()
+        if discriminator is not None and self.losses.adversarial.weight:
+            adversarial = generator_loss(discriminator, output.image, zero_filled)
+            total, log["adversarial"] = total + self.losses.adversarial.weight * adversarial, float(adversarial.detach())
+        return total, {**log, "loss": float(total.detach())}
+
+    def _terms(self, output: Output, target: Tensor, target_kspace: Tensor, limit: Tensor) -> dict[str, Tensor]:
+        chosen = self.losses
+        images = (output.image,) if chosen.stages == "last" or not output.images else output.images
+        kspaces = (output.kspace,) if chosen.stages == "last" or not output.kspaces else output.kspaces
+        image_terms = {
+            "ssim": lambda image: ssim_loss(image, target, limit),
+            "l1": lambda image: l1_loss(image, target),
+            "ear": lambda image: edge_aware_loss(
+                image, target, threshold=chosen.ear.threshold, inclusive=chosen.ear.inclusive, reduce=chosen.ear.reduce, data_range=limit
+            ),
+            "eagle": lambda image: eagle_loss(
+                image / limit[:, None, None], target / limit[:, None, None],
+                patch=chosen.eagle.patch, cutoff=chosen.eagle.cutoff, variant=chosen.eagle.variant,
+            ),
+            "perceptual": lambda image: self.perceptual(image, target) if self.perceptual is not None else image.new_zeros(()),
+        }  # fmt: skip
+        kspace_terms = {
+            "kspace": lambda kspace: KSPACE_FORMS[chosen.kspace.form](kspace, target_kspace),
+            "regularisation": lambda kspace: fidelity.regularisation(kspace, chosen.regularisation.share),
+        }
+        found = {}
+        for terms, stages in ((image_terms, images), (kspace_terms, kspaces)):
+            for name, term in terms.items():
+                if getattr(chosen, name).weight and stages[0] is not None:
+                    values = torch.stack([term(stage) for stage in stages])
+                    found[name] = values.sum() if chosen.stages == "sum" else values.mean()
+        return found
+
+    def _weighed(self, parts: dict[str, Tensor], log: dict[str, float]) -> Tensor:
+        """The groups by their coefficients of variation."""
+        together = [value for name, value in parts.items() if name not in ("ear", "sda")]
+        groups = {"fidelity": torch.stack(together).sum() if together else None, "ear": parts.get("ear"), "sda": parts.get("sda")}
+        total, weights = self.weighting(groups)
+        log.update({f"weight_{name}": value for name, value in weights.items()})
+        return total
+
+    def judge(self, discriminator: nn.Module, output: Output, target: Tensor, zero_filled: Tensor) -> Tensor:
+        """The discriminator's own loss, on the images of every cascade."""
+        return discriminator_loss(discriminator, output.images or (output.image,), target, zero_filled)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"alignment": self.alignment.state_dict(), "weighting": self.weighting.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What `state_dict` gave."""
+        self.alignment.load_state_dict(state["alignment"])
+        self.weighting.load_state_dict(state["weighting"])

@@ -1,0 +1,270 @@
+"""A recipe: one paper as one TOML file. Here is what it may say, with the values that hold where it is silent."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from cmrrecon.configs import from_mapping
+from cmrrecon.errors import InputError, UsageError, nearest
+from cmrrecon.losses.distribution_alignment import Covariance
+from cmrrecon.losses.eagle import Variant as EagleVariant
+from cmrrecon.losses.edge_aware import Reduce
+from cmrrecon.losses.perceptual import Variant as PerceptualVariant
+from cmrrecon.networks.catalog import get_network
+
+RECIPES = files("cmrrecon") / "recipes"
+KspaceForm = Literal["complex", "physical", "literal", "coilwise"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """A loss and its weight; with weight zero it is not computed."""
+
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class KspaceTerm(Term):
+    """`losses.fidelity`: the complex difference, magnitude and phase (safe, or to the letter), or magnitudes coil by coil."""
+
+    form: KspaceForm = "complex"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeTerm(Term):
+    """`losses.edge_aware`."""
+
+    threshold: float = 0.1
+    inclusive: bool = True
+    reduce: Reduce = "region"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentTerm(Term):
+    """`losses.distribution_alignment`."""
+
+    window: int = 4
+    covariance: Covariance = "diagonal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EagleTerm(Term):
+    """`losses.eagle`."""
+
+    patch: int = 5
+    cutoff: float = 0.35
+    variant: EagleVariant = "high-pass"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptualTerm(Term):
+    """`losses.perceptual`; without a file of VGG19's weights the term is left out, which is told."""
+
+    file: str = ""
+    variant: PerceptualVariant = "standard"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularisationTerm(Term):
+    """`losses.fidelity.regularisation`."""
+
+    share: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """What is minimised.
+
+    Attributes
+    ----------
+    weighting : "sum" of the terms, or of three groups, fidelity (kspace + ssim + l1 + eagle + perceptual), ear and sda, weighed by
+        their coefficients of "variation"
+    stages : which images the terms look at: the "last", or the "mean" or "sum" over all cascades
+    kspace, ssim, l1, ear, sda, eagle, perceptual, adversarial, regularisation : the terms
+    """
+
+    weighting: Literal["sum", "variation"] = "sum"
+    stages: Literal["last", "mean", "sum"] = "last"
+    kspace: KspaceTerm = KspaceTerm()
+    ssim: Term = Term()
+    l1: Term = Term()
+    ear: EdgeTerm = EdgeTerm()
+    sda: AlignmentTerm = AlignmentTerm()
+    eagle: EagleTerm = EagleTerm()
+    perceptual: PerceptualTerm = PerceptualTerm()
+    adversarial: Term = Term()
+    regularisation: RegularisationTerm = RegularisationTerm()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser:
+    """AdamW; the rate falls by `factor` every `step` epochs.
+
+    Attributes
+    ----------
+    clip : the largest norm of the gradient; 0: not clipped
+    accumulate : batches whose gradients make one step
+    """
+
+    lr: float = 2e-4
+    weight_decay: float = 0.01
+    clip: float = 0.01
+    step: int = 11
+    factor: float = 0.1
+    accumulate: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Period:
+    """From this epoch on, counted from 0, these accelerations."""
+
+    epoch: int
+    accelerations: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Masks, drawn anew at every access.
+
+    Attributes
+    ----------
+    patterns, accelerations : one of each is drawn
+    acs : calibration lines, of radial patterns the side of the square
+    curriculum : other accelerations by epoch, the last period that has begun holds; empty: `accelerations` all the time
+    """
+
+    patterns: tuple[str, ...] = ("kt-uniform", "kt-gaussian", "kt-radial")
+    accelerations: tuple[float, ...] = (4.0, 8.0, 12.0, 16.0, 20.0, 24.0)
+    acs: int = 16
+    curriculum: tuple[Period, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is seen, and in which order.
+
+    Attributes
+    ----------
+    domain : facts of a scan that together name its domain
+    in_turn : one sample of each domain after the other, as distribution alignment needs it; else shuffled
+    balance : how often scans of a modality are seen in an epoch, by its name; others once
+    flip : probability of each of both flips
+    gamma : images brightened by exponents from 1 / (1 + gamma) to 1 + gamma, phases kept
+    noise : at most this standard deviation of noise is added, on the scale of bright tissue
+    validation : the part of the subjects that is not trained on
+    """
+
+    domain: tuple[str, ...] = ("centre", "vendor")
+    in_turn: bool = False
+    balance: Mapping[str, int] = field(default_factory=dict)
+    flip: float = 0.0
+    gamma: float = 0.0
+    noise: float = 0.0
+    validation: float = 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long and how.
+
+    Attributes
+    ----------
+    epochs : passes over the data
+    batch : windows of the same matrix that make a batch
+    average : memory of the running average of the weights that is validated and shipped; 0: the weights themselves
+    patience : epochs without a better validation after which training ends; 0: never
+    seed : of everything that is drawn
+    """
+
+    epochs: int = 12
+    batch: int = 1
+    average: float = 0.0
+    patience: int = 0
+    seed: int = 42
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """See the module.
+
+    Attributes
+    ----------
+    paper : the source
+    network : its `name`, and its parameters where they are not the default
+    """
+
+    paper: str = ""
+    network: Mapping[str, Any]
+    losses: Losses = Losses()
+    optimiser: Optimiser = Optimiser()
+    sampling: Sampling = Sampling()
+    data: Data = Data()
+    schedule: Schedule = Schedule()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, and for TOML."""
+        return asdict(self)
+
+
+def names() -> list[str]:
+    """The recipes of the package."""
+    return sorted(path.name.removesuffix(".toml") for path in RECIPES.iterdir() if path.name.endswith(".toml"))
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe of the package by name, or a TOML file, with `section.key=value` overrides, value as in TOML (or a bare word).
+
+    Raises
+    ------
+    UsageError : no such recipe, an unknown key, or a value of the wrong kind
+    InputError : the file cannot be read as TOML
+    """
+    values = _read(name)
+    for text in overrides:
+        _override(values, text)
+    recipe = from_mapping(Recipe, values, f"recipe {name}")
+    if "name" not in recipe.network:
+        raise UsageError(f"The recipe {name} names no network", "It needs network.name", "Take the name from `cmrrecon models`")
+    if get_network(recipe.network["name"]).discriminator:
+        raise UsageError(f"The recipe {name} trains a discriminator alone", "It needs a network that reconstructs", "Change network.name")
+    return recipe
+
+
+def _read(name: str) -> dict[str, Any]:
+    if name.endswith(".toml"):
+        path = Path(name)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{name} cannot be read", "A recipe is a TOML file", "Check the path") from error
+    elif name in names():
+        text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        near = nearest(name, names())
+        raise UsageError(
+            f"There is no recipe {name!r}",
+            f"The recipes are: {', '.join(names())}",
+            f"Perhaps {near} was meant" if near else "Choose one, or give a .toml file",
+        )
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{name} is not TOML ({error})", "A recipe is a TOML file", "Mend the line that is named") from error
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not (equals and all(parts) and value.strip()):
+        raise UsageError(f"--set was given {text!r}", "It wants section.key=value", "Write for example --set losses.sda.weight=0")
+    for part in parts[:-1]:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set was given {text!r}", f"{part} is a value, not a section", "Check the key with --print-config")
+    try:
+        values[parts[-1]] = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[parts[-1]] = value.strip()
