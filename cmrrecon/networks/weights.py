@@ -37,7 +37,7 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # What a configuration counts that a network has tensors for, at least one each; of what is repeated, more would only take for ever.
 COUNTS = ("cascades", "stages", "repeats")
 # The official networks have 2000. A layer in memory takes a hundred times as many bytes as its names in a file.
-MOST_TENSORS = 2**15
+MOST_TENSORS = 2**14
 # Calls of torch for each tensor of a network: about 8 are made.
 CALLS = 16
 # Messages show so much of what a file says.

@@ -200,7 +200,7 @@ def batches(windows: Windows, epoch: int, size: int) -> list[list[Place]]:
     """The batches of an epoch, in order: windows of one matrix and number of coils, rare modalities as often as the recipe says."""
     draw = random.Random(digest(windows.seed, "order", epoch))
     balance = windows.data.balance
-    places = [place for place in windows.places for _ in range(balance.get(str(windows.entries[place.scan]["modality"]), 1))]
+    places = [place for place in windows.places for _ in range(balance.get(str(windows.entries[place.scan]["base"]), 1))]
     draw.shuffle(places)
     if windows.data.in_turn:
         places = in_turn(places, [windows.domain(place) for place in places])

@@ -150,7 +150,7 @@ class Data:
     ----------
     domain : facts of a scan that together name its domain
     in_turn : one sample of each domain after the other, as distribution alignment needs it; else shuffled
-    balance : how often scans of a modality are seen in an epoch, by its name; others once
+    balance : how often scans of a base name (cine_lax, T1map) are seen in an epoch; others once
     flip : probability of each of both flips
     gamma : images brightened by exponents from 1 / (1 + gamma) to 1 + gamma, phases kept
     noise : at most this standard deviation of noise is added, on the scale of bright tissue

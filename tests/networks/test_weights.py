@@ -165,7 +165,7 @@ def test_more_layers_than_a_file_has_tensors_are_not_made(tmp_path, monkeypatch,
 def test_files_of_too_many_tensors_are_refused(networks, tmp_path, monkeypatch):
     weights.save(tmp_path / "a.safetensors", networks["unet"])
     monkeypatch.setattr(weights, "MOST_TENSORS", 23)
-    with pytest.raises(InputError, match="It has 24 tensors.* more than 23"):
+    with pytest.raises(InputError, match=r"It has 24 tensors.* more than 23"):
         weights.load(tmp_path / "a.safetensors")
 
 
