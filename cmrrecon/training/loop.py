@@ -173,7 +173,9 @@ def take_step(run: Run, recipe: Recipe, batch: list[Sample], *, last: bool, devi
     rate = recipe.optimiser.lr * recipe.optimiser.factor ** (run.epoch // recipe.optimiser.step)
     for optimiser in run.optimisers:
         optimiser.param_groups[0]["lr"] = rate
-    output: Output = run.network(kspace, mask, batch[0].acs)
+    # Convolutions alone are lowered: Fourier transforms and data consistency are complex, which is never cast, and losses stand outside.
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.schedule.precision == "bf16"):
+        output: Output = run.network(kspace, mask, batch[0].acs)
     zero_filled = rss(ifft2c(kspace[:, kspace.shape[1] // 2]))
     loss, record = run.objective(output, target, target_kspace, limit, batch[0].domain, run.discriminator, zero_filled)
     (loss / recipe.optimiser.accumulate).backward()  # type: ignore[no-untyped-call]

@@ -134,6 +134,20 @@ def same(a, b):
         assert a == b
 
 
+@pytest.mark.parametrize("name", ["genre-cmr", "promptmr-plus", "lf-mri", "e2e-varnet", "fidelity-unet"])
+def test_half_precision_of_convolutions_trains_weights_of_full_precision(data, tmp_path, name):
+    words = ["--recipe", name, "--data", data, "--max-steps", 2]
+    for precision in ("fp32", "bf16"):
+        done = command(*words, *small(name, f"schedule.precision={precision}"), "--out", tmp_path / precision)
+        assert done.exit_code == 0, done.output
+    full, half = (checkpoint.load(tmp_path / precision / "last.pt")["parts"]["network"] for precision in ("fp32", "bf16"))
+    assert all(value.dtype == full[key].dtype for key, value in half.items())
+    assert any(not torch.equal(value, full[key]) for key, value in half.items())
+    first = [json.loads((tmp_path / precision / "log.jsonl").read_text().splitlines()[0])["loss"] for precision in ("fp32", "bf16")]
+    assert first[0] == pytest.approx(first[1], rel=0.1)
+    assert first[0] != first[1]
+
+
 def test_another_recipe_does_not_go_on_with_a_run(data, tmp_path):
     words = ["--recipe", "promptmr", "--data", data, "--out", tmp_path / "run", "--max-steps", 1]
     assert command(*words, *small("promptmr")).exit_code == 0
