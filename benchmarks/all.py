@@ -84,7 +84,7 @@ def main() -> None:
     if not words.resume:
         (words.work / "results.jsonl").unlink(missing_ok=True)
     places = [*([str(words.tool)] if words.tool else []), "--work", str(words.work), *(["--data", str(words.data)] if words.data else [])]
-    done = {section.title: (section, run(section)) for section in sections(places, words.cases)}
+    done = {section.title: (section, kept(section, words.work / "sections", words.resume)) for section in sections(places, words.cases)}
     outputs = {title: output for title, (_, output) in done.items()}
     goals = [*read_table(outputs["Targets"]), *calibration_targets(outputs), *reading_targets(outputs)]
     text = [
@@ -101,6 +101,15 @@ def main() -> None:
     text += [shown(section, output) for title, (section, output) in done.items() if title != "Targets"]
     PAGE.write_text("\n".join(text))
     print(PAGE)
+
+
+def kept(section: Section, folder: Path, resume: bool) -> str:
+    """The output of a benchmark, that of the interrupted run if there is one."""
+    file = folder / f"{re.sub(r'[^a-z]+', '-', section.title.lower())}.txt"
+    if not (resume and file.exists()):
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(run(section))
+    return file.read_text()
 
 
 def run(section: Section) -> str:

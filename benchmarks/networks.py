@@ -24,8 +24,9 @@ from records import ENVIRONMENT, THREADS
 
 NAMES = ("promptmr", "promptmr-plus")
 MODES = ("naive", "fp32", "bf16")
+TARGET = "promptmr"
 NAIVE_FRAMES = 2
-FLOOR_NOTE = "floor: {:.3g} s a series at the {:.0f} GFLOP/s that a single convolution of this kind reaches here in fp32"
+FLOOR_NOTE = "{}, floor: {:.3g} s a series at the {:.0f} GFLOP/s that a single convolution of this kind reaches here in fp32"
 
 
 def main() -> None:
@@ -37,6 +38,7 @@ def main() -> None:
     modes = (*MODES, "bf16 compiled") if device == "cuda" else MODES
     print("| network | parameters | TFLOP | mode | s a frame | CPU s a frame | naive / this | memory MB | difference | PSNR dB |")
     print("|---" * 10 + "|")
+    notes: list[str] = []
     for name in words.networks or NAMES:
         rows: dict[str, dict[str, Any]] = {}
         for mode in modes:
@@ -44,16 +46,36 @@ def main() -> None:
             done = subprocess.run([*command, "--mode", mode], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True)
             rows[mode] = json.loads(done.stdout.splitlines()[-1])
             print(row(name, mode, rows), flush=True)
-        print(FLOOR_NOTE.format(rows["fp32"]["flop"] / rows["fp32"]["speed"], rows["fp32"]["speed"] / 1e9), file=sys.stderr)
+        notes.append(FLOOR_NOTE.format(name, rows["fp32"]["flop"] / rows["fp32"]["speed"], rows["fp32"]["speed"] / 1e9))
+        if name == TARGET and device == "cpu":
+            notes += verdicts(rows)
+    print("\n" + "\n".join(f"- {note}" for note in notes))
+
+
+def verdicts(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """What was aimed at, and whether it was reached."""
+    naive, fp32, bf16 = (rows[mode] for mode in MODES)
+    aims = (
+        ("at most half the time of naive", f"{fp32['seconds'] / naive['seconds']:.2f}", fp32["seconds"] <= 0.5 * naive["seconds"]),
+        ("differences of at most 1e-4", f"{difference(naive, fp32):.0e}", difference(naive, fp32) <= 1e-4),
+        ("less than 2000 MB of memory", f"{fp32['extra_mb']:.0f} MB beyond libraries, weights and input", fp32["total_mb"] < 2000),
+        ("bf16 at least 1.6 times as fast as fp32", f"{fp32['seconds'] / bf16['seconds']:.2f}", fp32["seconds"] >= 1.6 * bf16["seconds"]),
+        ("bf16 within 0.05 dB", f"{abs(bf16['psnr'] - fp32['psnr']):.3f} dB", abs(bf16["psnr"] - fp32["psnr"]) <= 0.05),
+    )
+    return [f"{TARGET}: {aim}: {figure}, {'met' if met else 'missed'}" for aim, figure, met in aims]
+
+
+def difference(expected: dict[str, Any], got: dict[str, Any]) -> float:
+    """The largest one over the largest pixel."""
+    a, b = np.array(expected["probe"]), np.array(got["probe"])
+    return float(np.abs(a - b).max() / a.max())
 
 
 def row(name: str, mode: str, rows: dict[str, dict[str, Any]]) -> str:
     naive, this = rows["naive"], rows[mode]
-    expected, got = (np.array(record["probe"]) for record in (naive, this))
-    difference = np.abs(got - expected).max() / expected.max()
     cells = [
         name, f"{this['parameters']:,}", f"{this['flop'] / 1e12:.3g}", mode, f"{this['seconds']:.2f}", f"{this['cpu']:.2f}",
-        f"{naive['seconds'] / this['seconds']:.2f}x", f"{this['extra_mb']:.0f}", f"{difference:.0e}", f"{this['psnr']:.3f}",
+        f"{naive['seconds'] / this['seconds']:.2f}x", f"{this['extra_mb']:.0f}", f"{difference(naive, this):.0e}", f"{this['psnr']:.3f}",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
@@ -110,6 +132,7 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
     images = run(done)
     facts |= {"seconds": (time.perf_counter() - wall) / done, "cpu": (time.process_time() - cpu) / done}
     facts["extra_mb"] = (torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else peak_mb()) - held
+    facts["total_mb"] = facts["extra_mb"] + held
     facts["psnr"] = score(images[:NAIVE_FRAMES, None], truth[:NAIVE_FRAMES, None], protocol="fullfov").psnr
     facts["probe"] = images[:NAIVE_FRAMES, ::3, ::3].tolist()
     return facts

@@ -209,12 +209,12 @@ def _finish(scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, stamp: 
 
 @contextmanager
 def _kept_if_worth_it(parts: "Parts", lasting: bool, talk: Talk) -> Iterator[None]:
-    """Finished slices outlive what the same command can overcome later: an interruption, too little memory, a full disk."""
+    """Finished slices, and what was chosen for them, outlive what the same command can overcome later: an interruption, too little memory, a full disk."""
     try:
         yield
     except (KeyboardInterrupt, MemoryShortage, OutputError):
-        if lasting and parts.any_finished():
-            talk.warn("finished slices are kept: the same command goes on from there")
+        if lasting and parts.anything():
+            talk.warn("what is finished is kept: the same command goes on from there")
         else:
             parts.remove()
         raise

@@ -32,9 +32,9 @@ class Parts(Sequence[Tensor]):
         """The scan's slice numbers that are not finished."""
         return [z for z in self.slices if not self._file(z).exists()]
 
-    def any_finished(self) -> bool:
-        """Whether at least one slice is finished."""
-        return len(self.missing()) < len(self)
+    def anything(self) -> bool:
+        """Whether a slice is finished, or what they are made with is known."""
+        return len(self.missing()) < len(self) or self._note.exists()
 
     def save(self, index: int, images: Tensor) -> None:
         """Store the images (frame, y, x) of the scan's slice `index`."""

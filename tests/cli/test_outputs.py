@@ -169,9 +169,24 @@ def test_slices_survive_a_disk_that_is_full_at_the_end(run, full, tmp_path, monk
         patch.setattr("cmrrecon.formats.writing.IMAGE_WRITERS", {".h5": no_room})
         failed = run("reconstruct", full, "-m", "zero-filled", "-o", target)
     assert failed.code == 1
-    assert "finished slices are kept" in failed.err
+    assert "what is finished is kept" in failed.err
     done = run("reconstruct", full, "-m", "zero-filled", "-o", target)
     assert "2 of 2 slices were finished before" in done.err
+    assert os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_what_was_chosen_survives_an_interruption_before_the_first_slice(run, undersampled, tmp_path, monkeypatch):
+    def interrupted(*words):
+        raise KeyboardInterrupt
+
+    words = ("reconstruct", undersampled, "-m", "temporal-tv", "-o", tmp_path / "a.h5")
+    with monkeypatch.context() as patch:
+        patch.setattr("cmrrecon.reconstruct.parts.Parts.save", interrupted)
+        assert run(*words).code == 130
+    with monkeypatch.context() as patch:
+        patch.setattr("cmrrecon.reconstruct.methods.choose", interrupted)
+        done = run(*words)
+    assert done.code == 0, done.err
     assert os.listdir(tmp_path) == ["a.h5"]
 
 

@@ -220,6 +220,16 @@ def test_a_trajectory_makes_a_radial_scan_whatever_its_unit(tmp_path, scale, uni
     np.testing.assert_allclose(scan.trajectory.numpy(), trajectory, atol=1e-6)
 
 
+def test_a_reversed_readout_with_a_trajectory_stays_as_it_was_measured(tmp_path):
+    """The trajectory says where each sample lies; turning the samples alone would tear them from it."""
+    rows, kspace, trajectory = spokes()
+    for row in rows:
+        row["head"]["flags"] = REVERSE
+    scan = formats.read(write(tmp_path / "raw.h5", rows, header(y=8, x=16, trajectory="goldenangle", fields=(720, 360, 360, 360))))
+    np.testing.assert_array_equal(loaded(scan), kspace)
+    np.testing.assert_allclose(scan.trajectory.numpy(), trajectory, atol=1e-6)
+
+
 def test_a_trajectory_that_frames_share_is_kept_once_and_a_third_axis_is_ignored(tmp_path):
     rows, _, trajectory = spokes(frames=1, slices=2)
     both = []
