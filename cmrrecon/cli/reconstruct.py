@@ -209,7 +209,7 @@ def _finish(scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, stamp: 
 
 @contextmanager
 def _kept_if_worth_it(parts: "Parts", lasting: bool, talk: Talk) -> Iterator[None]:
-    """Finished slices, and what was chosen for them, outlive what the same command can overcome later: an interruption, too little memory, a full disk."""
+    """Finished slices, and what was chosen for them, outlive what can be overcome later: an interruption, little memory, a full disk."""
     try:
         yield
     except (KeyboardInterrupt, MemoryShortage, OutputError):

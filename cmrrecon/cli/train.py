@@ -3,7 +3,7 @@
 import json as json_text
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,11 +59,12 @@ def train(
     SIGUSR1 the state is saved and the run ends.
     """
     talk = Talk(quiet=quiet, as_json=json)
-    with running.command(talk):
+    with running.command(talk), ExitStack() as processes:
         from cmrrecon import provenance
         from cmrrecon.reconstruct.run import choose_device
         from cmrrecon.training import recipe as recipes
         from cmrrecon.training.dataset import read_entries, split
+        from cmrrecon.training.distributed import group_of_processes
         from cmrrecon.training.loop import BEST, LAST, Hooks, train, write_recipe
 
         if recipe is None:
@@ -74,7 +75,9 @@ def train(
             return
         if data is None or out is None:
             raise UsageError("--data and --out were not both given", "Training needs a store and a folder for the run", "Give both")
-        where = choose_device(device)
+        group, own_device = processes.enter_context(group_of_processes(device))
+        where = choose_device(own_device)
+        talk = talk if group.rank == 0 else Talk(quiet=True, as_json=False, stdout_is_data=True)
         entries = [entry for entry in read_entries(data) if not only or any(_fits(entry, text, "--only") for text in only)]
         if hold_out:
             held = [entry for entry in entries if any(_fits(entry, text, "--hold-out") for text in hold_out)]
@@ -85,8 +88,11 @@ def train(
         if not training:
             raise UsageError("No scan is left to train on", "At least one is needed", "Change --only, --hold-out or the store")
         _check_same(out, chosen)
-        write_recipe(out, chosen)
+        if group.rank == 0:
+            write_recipe(out, chosen)
         talk.say(f"{recipe}: {chosen.network['name']} on {where}; {len(training)} scans to train on, {len(validation)} to validate with")
+        windows = chosen.schedule.batch * chosen.optimiser.accumulate * group.size
+        talk.say(f"{windows} windows make a step ({group.size} processes)" if group.size > 1 else f"{windows} windows make a step")
         with _asked_to_stop() as stopped, talk.progress(str(out), chosen.schedule.epochs, "epoch") as bar:
 
             def on_step(record: Mapping[str, Any]) -> None:
@@ -94,10 +100,12 @@ def train(
                     bar.advance()
 
             run = train(
-                chosen, data, training, validation, out, where, Hooks(talk.say, on_step, lambda: bool(stopped)),
+                chosen, data, training, validation, out, where, Hooks(talk.say, on_step, lambda: bool(stopped)), group,
                 checkpointing=checkpointing, most_steps=max_steps,
             )  # fmt: skip
         finished = run.epoch >= chosen.schedule.epochs
+        if group.rank > 0:
+            return
         record: dict[str, Any] = {"status": "done" if finished else "stopped", "recipe": recipe, "steps": run.step, "epochs": run.epoch}
         record |= {"last": str(out / LAST), "weights": str(out / BEST) if (out / BEST).exists() else None}
         if not finished:

@@ -1,7 +1,7 @@
 """SDA, GENRE-CMR's statistical distribution alignment: features of different domains should have the same Gaussian."""
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 import torch
@@ -31,6 +31,15 @@ def symmetric_divergence(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], cov
     return 0.5 * ((var_a + distance) / var_b + (var_b + distance) / var_a - 2).sum()
 
 
+# Of what each process has, a list.
+Gather = Callable[[Any], list[Any]]
+
+
+def alone(thing: Any) -> list[Any]:
+    """The `Gather` of a single process."""
+    return [thing]
+
+
 class DistributionAlignment:
     """Compares the features of every cascade with those of the last few samples of other domains.
 
@@ -49,24 +58,26 @@ class DistributionAlignment:
         self.window, self.covariance = window, covariance
         self.banks: list[deque[tuple[Hashable, tuple[Tensor, Tensor]]]] = []
 
-    def __call__(self, features: tuple[Tensor, ...], domain: Hashable) -> Tensor | None:
+    def __call__(self, features: tuple[Tensor, ...], domain: Hashable, gather: Gather = alone) -> Tensor | None:
         """The loss of one sample, a scalar; None while no other domain has been seen. The sample then enters the banks.
 
         Parameters
         ----------
         features : a Tensor (1, channel, h, w) a cascade
         domain : where the sample comes from
+        gather : with several processes, gives what each of them has; the samples of all enter the banks
         """
         while len(self.banks) < len(features):
             self.banks.append(deque(maxlen=self.window))
+        present = [moments(feature) for feature in features]
         losses = []
-        for bank, feature in zip(self.banks, features, strict=False):
-            present = moments(feature)
-            others = [symmetric_divergence(present, known, self.covariance) for origin, known in bank if origin != domain]
+        for bank, own in zip(self.banks, present, strict=False):
+            others = [symmetric_divergence(own, known, self.covariance) for origin, known in bank if origin != domain]
             if others:
                 losses.append(torch.stack(others).mean())
-            mean, variance = present
-            bank.append((domain, (mean.detach(), variance.detach())))
+        for origin, every in gather((domain, [(mean.detach().cpu(), variance.detach().cpu()) for mean, variance in present])):
+            for bank, (mean, variance) in zip(self.banks, every, strict=False):
+                bank.append((origin, (mean.to(features[0].device), variance.to(features[0].device))))
         return torch.stack(losses).sum() if losses else None
 
     def state_dict(self) -> dict[str, Any]:

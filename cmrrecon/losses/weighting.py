@@ -1,6 +1,6 @@
 """Weights of several losses by their coefficient of variation (Groenendijk et al., WACV 2021, arXiv 2009.01717)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,15 @@ from torch import Tensor
 # Added to variances, as the authors do; and the least mean that a loss is divided by.
 VARIANCE_EPSILON = 1e-8
 LEAST_MEAN = 1e-12
+
+
+# Means over processes of what each has: names to values, None where there is none.
+Mean = Callable[[Mapping[str, float | None]], dict[str, float]]
+
+
+def own(values: Mapping[str, float | None]) -> dict[str, float]:
+    """The `Mean` of a single process."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 class CoefficientOfVariation:
@@ -38,17 +47,18 @@ class CoefficientOfVariation:
         total = sum(variation.values())
         return {name: value / total for name, value in variation.items()}
 
-    def __call__(self, losses: Mapping[str, Tensor | None]) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum of the losses, and the weights; then the losses enter the statistics."""
-        present = tuple(name for name in self.names if (loss := losses.get(name)) is not None and self._appeared(name, loss))
-        weights = self.weights(present)
-        parts: list[Tensor] = [weights[name] * losses[name] for name in present]  # type: ignore[operator,misc]
-        for name in present:
-            self._learn(self.statistics[name], float(losses[name].detach()))  # type: ignore[union-attr]
-        return torch.stack(parts).sum() if parts else torch.zeros(()), weights
+    def __call__(self, losses: Mapping[str, Tensor | None], mean: Mean = own) -> tuple[Tensor, dict[str, float]]:
+        """The weighted sum of the losses, and the weights; then the losses enter the statistics.
 
-    def _appeared(self, name: str, loss: Tensor) -> bool:
-        return self.statistics[name]["count"] > 0 or float(loss.detach()) != 0
+        With several processes `mean` gives the means of the losses over those that have them, from which all learn alike.
+        """
+        values = mean({name: None if (loss := losses.get(name)) is None else float(loss.detach()) for name in self.names})
+        present = tuple(name for name in self.names if name in values and (self.statistics[name]["count"] > 0 or values[name] != 0))
+        weights = self.weights(present)
+        parts = [weights[name] * loss for name in present if (loss := losses.get(name)) is not None]
+        for name in present:
+            self._learn(self.statistics[name], values[name])
+        return torch.stack(parts).sum() if parts else torch.zeros(()), weights
 
     @staticmethod
     def _variation(statistics: Mapping[str, float]) -> float:

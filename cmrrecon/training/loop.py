@@ -8,6 +8,7 @@ run that is stopped and started again takes the same steps as one that is not.
 import copy
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
 from cmrrecon.training import checkpoint
 from cmrrecon.training.dataset import Place, Sample, Windows, batches
+from cmrrecon.training.distributed import Group
 from cmrrecon.training.objective import Objective
 from cmrrecon.training.recipe import Recipe
 
@@ -38,6 +40,7 @@ MOST_BAD_STEPS = 10
 # Seconds: what a killed run loses at most.
 SAVE_EVERY = 300
 VALIDATION_PROTOCOL = "fullfov"
+ALONE = Group()
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Hooks:
 class Run:
     """Network, discriminator, optimisers and everything else that training changes."""
 
-    def __init__(self, recipe: Recipe, device: torch.device, *, checkpointing: bool) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device, group: Group, *, checkpointing: bool = False) -> None:
+        self.group = group
         torch.manual_seed(recipe.schedule.seed)
         config = {key: value for key, value in recipe.network.items() if key != "name"}
         self.network = build(recipe.network["name"], config).to(device).train()
@@ -68,7 +72,7 @@ class Run:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False) if recipe.schedule.average else None
         adversarial = recipe.losses.adversarial.weight > 0
         self.discriminator = build("patch-gan").to(device).train() if adversarial else None
-        self.objective = Objective(recipe.losses, device)
+        self.objective = Objective(recipe.losses, device, group)
         self.optimisers = [adamw(part, recipe) for part in (self.network, self.discriminator) if part is not None]
         self.step = self.bad_steps = 0
         self.epoch = self.position = 0
@@ -113,6 +117,7 @@ def train(
     out: Path,
     device: torch.device,
     hooks: Hooks,
+    group: Group = ALONE,
     *,
     checkpointing: bool = False,
     most_steps: int | None = None,
@@ -121,16 +126,18 @@ def train(
 
     Parameters
     ----------
+    group : the processes that train together, each called alike with its own device
     store : folder made by `preprocess`
     training, validation : entries of its scans
     checkpointing : compute activations again in the backward pass, for less memory
     most_steps : stop when so many steps were taken in all, as if asked to
     """
-    run = Run(recipe, device, checkpointing=checkpointing)
+    run = Run(recipe, device, group, checkpointing=checkpointing)
     last = out / LAST
     if last.exists():
         run.restore(checkpoint.load(last))
-        forget_later(out / LOG, run.step)
+        if group.rank == 0:
+            forget_later(out / LOG, run.step)
         hooks.say(f"going on after step {run.step}, in epoch {run.epoch}")
     for note in run.objective.notes:
         hooks.say(note)
@@ -138,9 +145,9 @@ def train(
     seen = Windows(store, training, width, recipe.sampling, recipe.data, recipe.schedule.seed)
     held = Windows(store, validation, width, recipe.sampling, recipe.data, recipe.schedule.seed, fixed=True)
     saved = time.monotonic()
-    with open(out / LOG, "a", encoding="utf-8") as log:
+    with open(out / LOG if group.rank == 0 else os.devnull, "a", encoding="utf-8") as log:
         while run.epoch < recipe.schedule.epochs:
-            order = batches(seen, run.epoch, recipe.schedule.batch)
+            order = share(batches(seen, run.epoch, recipe.schedule.batch), group)
             started, waited = time.perf_counter(), 0.0
             for batch in ahead(seen, order[run.position :], run.epoch):
                 waited += time.perf_counter() - started
@@ -151,8 +158,9 @@ def train(
                 hooks.on_step(record)
                 # Between the batches of an accumulation there are gradients that the state does not hold.
                 if "gradient" in record:
-                    stop = hooks.should_stop() or (most_steps is not None and run.step >= most_steps)
-                    if stop or time.monotonic() - saved > SAVE_EVERY:
+                    # All processes stop together, at the same step.
+                    stop = any(group.gather(hooks.should_stop())) or (most_steps is not None and run.step >= most_steps)
+                    if group.rank == 0 and (stop or time.monotonic() - saved > SAVE_EVERY):
                         log.flush()
                         checkpoint.save(last, run.state())
                         saved = time.monotonic()
@@ -160,7 +168,8 @@ def train(
                         return run
                 started, waited = time.perf_counter(), 0.0
             finish_epoch(run, recipe, held, out, device, log.write, hooks)
-            checkpoint.save(last, run.state())
+            if group.rank == 0:
+                checkpoint.save(last, run.state())
             if recipe.schedule.patience and run.stale >= recipe.schedule.patience:
                 hooks.say(f"no better validation for {run.stale} epochs: training ends")
                 break
@@ -193,6 +202,7 @@ def update(run: Run, recipe: Recipe) -> float:
     """Clip and step every optimiser, unless a gradient is not finite; returns the norm of the network's gradient."""
     parts = [part for part in (run.network, run.discriminator) if part is not None]
     limit = recipe.optimiser.clip or math.inf
+    run.group.average_gradients(parts)
     norms = [float(nn.utils.clip_grad_norm_(part.parameters(), limit)) for part in parts]
     if all(map(math.isfinite, norms)):
         for optimiser in run.optimisers:
@@ -226,7 +236,8 @@ def finish_epoch(
 ) -> None:
     """Validate, keep the best weights, and turn to the next epoch."""
     network = run.average if run.average is not None else run.network
-    result = validate(network, held, device) if len(held) else {}
+    # The first process validates for all.
+    result = run.group.gather(validate(network, held, device) if len(held) and run.group.rank == 0 else {})[0]
     run.epoch, run.position = run.epoch + 1, 0
     record = {"validation": result, "protocol": VALIDATION_PROTOCOL, "step": run.step, "epoch": run.epoch}
     write(json.dumps(record) + "\n")
@@ -235,6 +246,7 @@ def finish_epoch(
     run.stale = 0 if better else run.stale + 1
     if better:
         run.best = result.get("ssim", run.best)
+    if better and run.group.rank == 0:
         facts = {"recipe": recipe.as_dict(), "metrics": {**result, "protocol": VALIDATION_PROTOCOL}, "steps": run.step, "epochs": run.epoch}
         weights.save(out / BEST, network, {**provenance.plain(facts), "normalisation": "scale of the scan, networks are equivariant"})
     if result:
@@ -281,6 +293,13 @@ def ahead(windows: Windows, order: Sequence[list[Place]], epoch: int) -> Iterato
                 yield ready.result()
         if waiting is not None:
             yield waiting.result()
+
+
+def share(order: list[list[Place]], group: Group) -> list[list[Place]]:
+    """Every process's batches, as many for each: the last turn is filled up with the first batches."""
+    turns = -(-len(order) // group.size)
+    filled = [order[number % len(order)] for number in range(turns * group.size)]
+    return filled[group.rank :: group.size]
 
 
 def forget_later(log: Path, step: int) -> None:

@@ -15,6 +15,7 @@ from cmrrecon.losses.perceptual import PerceptualLoss
 from cmrrecon.losses.ssim import l1_loss, ssim_loss
 from cmrrecon.losses.weighting import CoefficientOfVariation
 from cmrrecon.networks.interface import Output
+from cmrrecon.training.distributed import Group
 from cmrrecon.training.recipe import Losses
 
 KSPACE_FORMS = {
@@ -33,14 +34,15 @@ class Objective:
     ----------
     losses : of the recipe
     device : of the network
+    group : the processes that learn together
 
     Attributes
     ----------
     notes : terms that are left out, and why, in sentences for the user
     """
 
-    def __init__(self, losses: Losses, device: torch.device) -> None:
-        self.losses = losses
+    def __init__(self, losses: Losses, device: torch.device, group: Group) -> None:
+        self.losses, self.group = losses, group
         self.alignment = DistributionAlignment(losses.sda.window, losses.sda.covariance)
         self.weighting = CoefficientOfVariation(GROUPS)
         self.notes: list[str] = []
@@ -74,7 +76,7 @@ class Objective:
         weights = {name: getattr(self.losses, name).weight for name in terms}
         parts = {name: weights[name] * value for name, value in terms.items()}
         log = {name: float(value.detach()) for name, value in terms.items()}
-        sda = self.alignment(output.features, domain) if self.losses.sda.weight and output.features else None
+        sda = self.alignment(output.features, domain, self.group.gather) if self.losses.sda.weight and output.features else None
         if sda is not None:
             parts["sda"], log["sda"] = self.losses.sda.weight * sda, float(sda.detach())
         total = self._weighed(parts, log) if self.losses.weighting == "variation" else torch.stack(list(parts.values())).sum()
@@ -115,7 +117,7 @@ class Objective:
         """The groups by their coefficients of variation."""
         together = [value for name, value in parts.items() if name not in ("ear", "sda")]
         groups = {"fidelity": torch.stack(together).sum() if together else None, "ear": parts.get("ear"), "sda": parts.get("sda")}
-        total, weights = self.weighting(groups)
+        total, weights = self.weighting(groups, self.group.mean)
         log.update({f"weight_{name}": value for name, value in weights.items()})
         return total
 

@@ -1,7 +1,10 @@
 """`cmrrecon train` and what it is made of: recipes, windows, steps, stopping and going on."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from cmrrecon.sampling import make_mask
 from cmrrecon.simulation import simulate
 from cmrrecon.training import checkpoint, loop, recipe, store
 from cmrrecon.training.dataset import Windows, augment, batches, read_entries, split
+from cmrrecon.training.distributed import first_host
 from cmrrecon.training.recipe import Data, Period, Sampling
 
 UNET = "{features=4, dims=[4,8,8], prompt_dims=[4,4,4], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
@@ -146,6 +150,66 @@ def test_half_precision_of_convolutions_trains_weights_of_full_precision(data, t
     first = [json.loads((tmp_path / precision / "log.jsonl").read_text().splitlines()[0])["loss"] for precision in ("fp32", "bf16")]
     assert first[0] == pytest.approx(first[1], rel=0.1)
     assert first[0] != first[1]
+
+
+def together(*words, count=2):
+    """The program as so many processes that train one network."""
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(count),
+        "--master-port",
+        str(29000 + os.getpid() % 1000),
+    ]
+    command = [*launcher, "-m", "cmrrecon", "train", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_two_processes_step_as_one_that_accumulates(data, tmp_path):
+    words = ["--recipe", "e2e-varnet", "--data", data, "--device", "cpu", *small("e2e-varnet")]
+    done = together(*words, "--out", tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert "2 windows make a step (2 processes)" in done.stderr
+    assert command(*words, "--out", tmp_path / "one", "--set", "optimiser.accumulate=2").exit_code == 0
+    two, one = (checkpoint.load(tmp_path / name / "last.pt") for name in ("two", "one"))
+    assert two["step"] == one["step"] > 1
+    for key, value in two["parts"]["network"].items():
+        torch.testing.assert_close(value, one["parts"]["network"][key], rtol=1e-3, atol=1e-5)
+    lines = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
+    assert sum("validation" in line for line in lines) == 1
+
+
+def test_processes_agree_on_banks_and_statistics_and_go_on(data, tmp_path):
+    words = [
+        "--recipe",
+        "genre-cmr",
+        "--data",
+        data,
+        "--device",
+        "cpu",
+        *small("genre-cmr", "schedule.epochs=2"),
+        "--out",
+        tmp_path / "run",
+    ]
+    assert together(*words, "--max-steps", 2).returncode == 0
+    first = checkpoint.load(tmp_path / "run" / "last.pt")
+    banks = first["parts"]["objective"]["alignment"]["banks"]
+    assert len(banks) == 2
+    assert len({entry[0] for entry in banks[0]}) == 2
+    assert first["step"] == 2
+    done = together(*words)
+    assert done.returncode == 0, done.stderr
+    assert checkpoint.load(tmp_path / "run" / "last.pt")["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"), [("gpu[03-05,9],cpu1", "gpu03"), ("node7", "node7"), ("a1,a2", "a1"), ("n[1,4-6]", "n1"), ("", "")]
+)
+def test_the_first_node_of_slurms_list(nodes, first):
+    assert first_host(nodes) == first
 
 
 def test_another_recipe_does_not_go_on_with_a_run(data, tmp_path):
@@ -289,7 +353,7 @@ def test_a_damaged_state_is_told(tmp_path):
 
 def test_steps_without_finite_gradients_are_left_out(monkeypatch):
     chosen = recipe.load("e2e-varnet", SMALL["e2e-varnet"])
-    run = loop.Run(chosen, torch.device("cpu"), checkpointing=False)
+    run = loop.Run(chosen, torch.device("cpu"), loop.ALONE)
     before = [p.clone() for p in run.network.parameters()]
     for parameter in run.network.parameters():
         parameter.grad = torch.full_like(parameter, float("nan"))
