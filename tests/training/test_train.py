@@ -154,15 +154,8 @@ def test_half_precision_of_convolutions_trains_weights_of_full_precision(data, t
 
 def together(*words, count=2):
     """The program as so many processes that train one network."""
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        str(count),
-        "--master-port",
-        str(29000 + os.getpid() % 1000),
-    ]
+    port = str(29000 + os.getpid() % 1000)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", port]
     command = [*launcher, "-m", "cmrrecon", "train", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
