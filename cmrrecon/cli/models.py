@@ -1,4 +1,4 @@
-"""`cmrrecon models`: the networks, the weights that are installed, and what checkpoints hold."""
+"""`cmrrecon models`: the networks, their recipes, the weights that are installed, and what checkpoints hold."""
 
 import json as json_text
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ app = typer.Typer(invoke_without_command=True)
 
 @app.callback()
 def models(context: typer.Context, quiet: options.Quiet = False, json: options.Json = False) -> None:
-    """List the networks and the installed weights; `show` and `convert` checkpoints."""
+    """List the networks, the recipes that train them and the installed weights; `show` and `convert` checkpoints."""
     if context.invoked_subcommand is not None:
         context.default_map = {name: {"quiet": quiet, "json": json} for name in ("show", "convert")}
         return
@@ -41,6 +41,7 @@ def models(context: typer.Context, quiet: options.Quiet = False, json: options.J
 
         from cmrrecon.networks import weights
         from cmrrecon.networks.catalog import NETWORKS, build
+        from cmrrecon.training import recipe as recipes
 
         talk.say("networks in their default configuration: cascades, parameters, memory of the weights, source")
         for entry in NETWORKS.values():
@@ -50,6 +51,10 @@ def models(context: typer.Context, quiet: options.Quiet = False, json: options.J
             record = {"kind": kind, "network": entry.name, "summary": entry.summary, "source": entry.source, **facts}
             words = f"{_size(facts)}  {entry.summary} ({entry.source})" + ("; a discriminator" if entry.discriminator else "")
             talk.result(record, f"{entry.name:<14}{words}")
+        for name in recipes.names():
+            recipe = recipes.load(name)
+            record = {"kind": "recipe", "recipe": name, "network": recipe.network["name"], "source": recipe.paper}
+            talk.result(record, f"{name}: a recipe for {recipe.network['name']} ({recipe.paper})")
         installed = weights.installed()
         for path, metadata in installed.items():
             talk.result({"kind": "weights", "input": str(path), "metadata": metadata}, f"{path}: weights of {metadata.get('network', '?')}")

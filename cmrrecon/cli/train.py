@@ -41,7 +41,7 @@ def train(
         list[str] | None, options.option("--hold-out", help="Validate on these scans only, e.g. vendor=Siemens.", show_default=False)
     ] = None,
     only: Annotated[
-        list[str] | None, options.option("--only", help="Use these scans only, e.g. modality=cine_sax.", show_default=False)
+        list[str] | None, options.option("--only", help="Use these scans only, e.g. base=cine_sax.", show_default=False)
     ] = None,
     list_recipes: Annotated[
         bool, typer.Option("--list-recipes", callback=_list_recipes, is_eager=True, help="List the recipes, and stop.")

@@ -30,13 +30,16 @@ def official(network, tmp_path):
 def test_list_has_every_network_with_its_size(run):
     done = run("models", "--json")
     assert done.code == 0, done.err
-    rows = {row["network"]: row for row in done.records}
+    rows = {row["network"]: row for row in done.records if row["kind"] != "recipe"}
     assert set(rows) == set(NETWORKS)
     assert (rows["promptmr"]["parameters"], rows["promptmr"]["trainable"], rows["promptmr"]["cascades"]) == (81_528_317, 71_160_317, 12)
     assert (rows["promptmr-plus"]["parameters"], rows["promptmr-plus"]["trainable"]) == (92_859_005, 82_491_005)
     assert rows["patch-gan"]["kind"] == "discriminator"
     assert rows["patch-gan"]["parameters"] == 2_763_713
     assert all(row["source"] and row["summary"] for row in rows.values())
+    recipes = {row["recipe"]: row["network"] for row in done.records if row["kind"] == "recipe"}
+    assert recipes["genre-cmr-paper"] == "genre-cmr"
+    assert set(recipes.values()) <= set(NETWORKS)
 
 
 def test_list_is_a_line_a_network_and_names_installed_weights(run, network, tmp_path, monkeypatch):
