@@ -21,8 +21,6 @@ from cmrrecon.reconstruct.methods import METHODS, Method, checked_options, get_m
 from cmrrecon.scan import Series, require_cartesian, window
 
 Precision = Literal["fp32", "bf16"]
-# Where shipped weights are installed.
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Fewer columns are no image.
 SMALLEST_WIDTH = 16
@@ -255,7 +253,7 @@ def find_method(name: str) -> Method | NetworkMethod:
     """
     if name in METHODS or name not in NETWORKS or NETWORKS[name].discriminator:
         return get_method(name)
-    path = PRETRAINED / f"{name}.safetensors"
+    path = weights.PRETRAINED / f"{name}.safetensors"
     if not path.is_file():
         raise UsageError(
             f"No weights are installed for the network {name}",

@@ -7,6 +7,7 @@ import torch
 
 from cmrrecon.networks import weights
 from cmrrecon.networks.catalog import NETWORKS, build
+from cmrrecon.training import recipe as recipes
 
 UNET = {"features": 4, "dims": [8, 12, 16], "prompt_dims": [4, 4, 8], "prompt_lengths": [3, 3, 3], "prompt_sizes": [8, 4, 2]}
 
@@ -37,16 +38,16 @@ def test_list_has_every_network_with_its_size(run):
     assert rows["patch-gan"]["kind"] == "discriminator"
     assert rows["patch-gan"]["parameters"] == 2_763_713
     assert all(row["source"] and row["summary"] for row in rows.values())
-    recipes = {row["recipe"]: row["network"] for row in done.records if row["kind"] == "recipe"}
-    assert recipes["genre-cmr-paper"] == "genre-cmr"
-    assert set(recipes.values()) <= set(NETWORKS)
+    trained = {row["recipe"]: row["network"] for row in done.records if row["kind"] == "recipe"}
+    assert trained["genre-cmr-paper"] == "genre-cmr"
+    assert set(trained.values()) <= set(NETWORKS)
 
 
 def test_list_is_a_line_a_network_and_names_installed_weights(run, network, tmp_path, monkeypatch):
     weights.save(tmp_path / "mine.safetensors", network, {"recipe": "small"})
     monkeypatch.setattr(weights, "PRETRAINED", tmp_path)
     lines = run("models").out.splitlines()
-    assert len(lines) == len(NETWORKS) + 1
+    assert len(lines) == len(NETWORKS) + len(recipes.names()) + 1
     assert "12 cascades   81,528,317 parameters" in lines[0]
     assert lines[-1].endswith("mine.safetensors: weights of promptmr")
     assert run("models", "--json").records[-1]["metadata"]["recipe"] == "small"

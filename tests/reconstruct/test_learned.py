@@ -206,7 +206,7 @@ def test_networks_without_weights_are_named(monkeypatch, tmp_path):
         find_method("promptnr")
     assert find_method("sense").name == "sense"
     learned.weights.save(tmp_path / "promptmr.safetensors", network(), {})
-    monkeypatch.setattr(learned, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(learned.weights, "PRETRAINED", tmp_path)
     assert find_method("promptmr").name == "promptmr"
 
 
