@@ -1,7 +1,6 @@
 """A scan in, images out: slice after slice, on the chosen device."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from cmrrecon.errors import UsageError
 from cmrrecon.reconstruct.auto import Choice
 from cmrrecon.reconstruct.learned import NetworkMethod
 from cmrrecon.reconstruct.methods import Method
+from cmrrecon.reconstruct.overlap import ahead, behind
 from cmrrecon.reconstruct.parts import Parts
 from cmrrecon.scan import Scan, Series
 
@@ -57,31 +57,31 @@ def reconstruct_slices(
         choice = Choice.from_dict(kept) if kept else method.choose(scan.series(middle).to(device), options)
         parts.keep_note(choice.as_dict())
         on_choice(middle, choice)
-    for index, series in zip(missing, read_ahead(scan, missing, device), strict=True):
-        parts.save(index, method(series, options, choice))
+
+    def keep(index: int, images: torch.Tensor) -> None:
+        parts.save(index, images)
         on_slice()
 
-
-def read_ahead(scan: Scan, indices: Sequence[int], device: torch.device) -> Iterator[Series]:
-    """The series of these slices on the device. While a GPU works on one, a thread reads the next and copies it there on a stream of
-    its own; on a CPU, where that would take cores and memory from the work, they are read one by one."""
-    if device.type != "cuda":
-        yield from (scan.series(index).to(device) for index in indices)
+    if device.type == "cuda":
+        # A GPU works while threads read and write; on a CPU that would take cores and memory from the work.
+        with behind(keep) as write:
+            for index, series in zip(missing, ahead(loader(scan, device), missing), strict=True):
+                write(index, method(series, options, choice))
         return
+    for index in missing:
+        keep(index, method(scan.series(index).to(device), options, choice))
+
+
+def loader(scan: Scan, device: torch.device) -> Callable[[int], Series]:
+    """Reads a slice to a GPU on a stream of its own, so that the copy does not wait for the work on another slice."""
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def read(index: int) -> Series:
+    def load(index: int) -> Series:
         with torch.cuda.stream(stream):
             series = scan.series(index).to(device)
-            series.kspace.record_stream(torch.cuda.default_stream(device))
+            for tensor in (series.kspace, series.mask):
+                tensor.record_stream(torch.cuda.default_stream(device))
             stream.synchronize()
         return series
 
-    with ThreadPoolExecutor(1) as pool:
-        waiting = None
-        for index in indices:
-            ready, waiting = waiting, pool.submit(read, index)
-            if ready is not None:
-                yield ready.result()
-        if waiting is not None:
-            yield waiting.result()
+    return load

@@ -10,9 +10,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from cmrrecon.networks.catalog import build
 from cmrrecon.networks.interface import Output
 from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.reconstruct.overlap import ahead
 from cmrrecon.training import checkpoint
 from cmrrecon.training.dataset import Place, Sample, Windows, batches
 from cmrrecon.training.distributed import Group
@@ -149,7 +150,7 @@ def train(
         while run.epoch < recipe.schedule.epochs:
             order = share(batches(seen, run.epoch, recipe.schedule.batch), group)
             started, waited = time.perf_counter(), 0.0
-            for batch in ahead(seen, order[run.position :], run.epoch):
+            for batch in ahead(partial(samples, seen, run.epoch), order[run.position :]):
                 waited += time.perf_counter() - started
                 record = take_step(run, recipe, batch, last=run.position + 1 == len(order), device=device)
                 spent = time.perf_counter() - started
@@ -260,12 +261,17 @@ def validate(network: nn.Module, held: Windows, device: torch.device) -> dict[st
     network.eval()
     scores = []
     with torch.inference_mode():
-        for batch in ahead(held, [[place] for place in held.places], 0):
+        for batch in ahead(partial(samples, held, 0), [[place] for place in held.places]):
             kspace, mask, target, _, _ = collate(batch, device)
             image = network(kspace, mask, batch[0].acs).image
             scores.append(score(image[:, None].cpu(), target[:, None].cpu(), protocol=VALIDATION_PROTOCOL))
     network.train()
     return {key: sum(getattr(one, key) for one in scores) / len(scores) for key in ("psnr", "ssim", "nmse")}
+
+
+def samples(windows: Windows, epoch: int, batch: list[Place]) -> list[Sample]:
+    """The windows of a batch."""
+    return [windows.sample(place, epoch) for place in batch]
 
 
 def collate(batch: list[Sample], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -277,22 +283,6 @@ def collate(batch: list[Sample], device: torch.device) -> tuple[Tensor, Tensor, 
     ]
     kspace, mask, target, target_kspace = (part.to(device) for part in stacked)
     return kspace, mask, target, target_kspace, torch.tensor([s.limit for s in batch], device=device)
-
-
-def ahead(windows: Windows, order: Sequence[list[Place]], epoch: int) -> Iterator[list[Sample]]:
-    """The samples of the batches in order; a thread makes the next one while this one is worked on."""
-
-    def make(batch: list[Place]) -> list[Sample]:
-        return [windows.sample(place, epoch) for place in batch]
-
-    with ThreadPoolExecutor(1) as pool:
-        waiting = None
-        for batch in order:
-            ready, waiting = waiting, pool.submit(make, batch)
-            if ready is not None:
-                yield ready.result()
-        if waiting is not None:
-            yield waiting.result()
 
 
 def share(order: list[list[Place]], group: Group) -> list[list[Place]]:
