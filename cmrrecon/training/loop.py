@@ -38,8 +38,6 @@ from cmrrecon.training.recipe import Recipe
 LAST, BEST, LOG, RECIPE = "last.pt", "best.safetensors", "log.jsonl", "recipe.json"
 # Steps in a row without finite gradients after which training ends.
 MOST_BAD_STEPS = 10
-# Seconds: what a killed run loses at most.
-SAVE_EVERY = 300
 VALIDATION_PROTOCOL = "fullfov"
 ALONE = Group()
 
@@ -161,7 +159,7 @@ def train(
                 if "gradient" in record:
                     # All processes stop together, at the same step.
                     stop = any(group.gather(hooks.should_stop())) or (most_steps is not None and run.step >= most_steps)
-                    if group.rank == 0 and (stop or time.monotonic() - saved > SAVE_EVERY):
+                    if group.rank == 0 and (stop or time.monotonic() - saved >= recipe.schedule.save_every):
                         log.flush()
                         checkpoint.save(last, run.state())
                         saved = time.monotonic()
@@ -295,7 +293,9 @@ def share(order: list[list[Place]], group: Group) -> list[list[Place]]:
 def forget_later(log: Path, step: int) -> None:
     """Leave out what a killed run logged after its last state: these steps are taken again."""
     if log.exists():
-        kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
+        # The last line of a killed run may be half a line, without its end.
+        whole = log.read_text().rpartition("\n")[0].splitlines()
+        kept = [line for line in whole if json.loads(line)["step"] <= step]
         with atomic(log) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept))
 

@@ -176,6 +176,7 @@ class Schedule:
     batch : windows of the same matrix that make a batch
     average : memory of the running average of the weights that is validated and shipped; 0: the weights themselves
     patience : epochs without a better validation after which training ends; 0: never
+    save_every : seconds after which the state is saved anew: what a killed run loses at most
     precision : of the convolutions
     seed : of everything that is drawn
     """
@@ -184,6 +185,7 @@ class Schedule:
     batch: int = 1
     average: float = 0.0
     patience: int = 0
+    save_every: float = 300.0
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 42
 

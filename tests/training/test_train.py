@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -150,6 +152,40 @@ def test_half_precision_of_convolutions_trains_weights_of_full_precision(data, t
     first = [json.loads((tmp_path / precision / "log.jsonl").read_text().splitlines()[0])["loss"] for precision in ("fp32", "bf16")]
     assert first[0] == pytest.approx(first[1], rel=0.1)
     assert first[0] != first[1]
+
+
+def test_a_run_that_is_killed_anywhere_goes_on_to_the_same_bits(data, tmp_path):
+    words = ["--recipe", "sr-gan", "--data", data, "--device", "cpu", *small("sr-gan", "schedule.epochs=2", "schedule.save_every=0")]
+    assert command(*words, "--out", tmp_path / "straight").exit_code == 0
+    expected = checkpoint.load(tmp_path / "straight" / "last.pt")
+    program = [sys.executable, "-m", "cmrrecon", "train", *map(str, words), "--out", str(tmp_path / "killed")]
+    draw, killed = random.Random(0), 0
+    for _ in range(5):
+        running = subprocess.Popen(
+            program, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        log, before = tmp_path / "killed" / "log.jsonl", steps_logged(tmp_path / "killed" / "log.jsonl")
+        # Wait for a step or two of this process, and then a moment, so that it dies in the middle of something.
+        while running.poll() is None and steps_logged(log) < before + 2:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.1))
+        running.kill()
+        killed += running.wait() == -signal.SIGKILL
+    assert killed >= 3
+    assert command(*words, "--out", tmp_path / "killed").exit_code == 0
+    found = checkpoint.load(tmp_path / "killed" / "last.pt")
+    same(found, expected)
+
+
+def test_what_a_killed_run_logged_after_its_state_is_forgotten(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4, "lo')
+    loop.forget_later(log, 2)
+    assert log.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def steps_logged(log):
+    return log.read_text().count("\n") if log.exists() else 0
 
 
 def together(*words, count=2):
