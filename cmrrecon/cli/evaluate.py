@@ -31,6 +31,9 @@ class Plan:
     crop: bool
     heart: tuple[int, int, int, int] | None
     exclude_saturated: bool
+    by: tuple[str, ...]
+    unseen: tuple[str, ...]
+    against: str | None
 
     def rule(self) -> str:
         """The whole scoring rule in words, for titles."""
@@ -59,6 +62,19 @@ def evaluate(
     exclude_saturated: Annotated[
         bool, options.option("--exclude-saturated", help="fullfov: leave out reference pixels of 0.99 of the maximum and more.")
     ] = False,
+    by: Annotated[
+        str | None,
+        options.option(
+            "--by", help="Also a table with bootstrap intervals by these, e.g. domain,pattern,acceleration.", show_default=False
+        ),
+    ] = None,
+    unseen: Annotated[
+        list[str] | None,
+        options.option("--unseen", help="A domain (centre or centre/vendor) that was not trained on; for --by seen.", show_default=False),
+    ] = None,
+    against: Annotated[
+        str | None, options.option("--against", help="Paired differences of the other methods to this one.", show_default=False)
+    ] = None,
     shard: options.Shard = None,
     fail_fast: options.FailFast = False,
     quiet: options.Quiet = False,
@@ -73,6 +89,7 @@ def evaluate(
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
         from cmrrecon import formats
+        from cmrrecon.evaluation.generalisation import table
         from cmrrecon.evaluation.protocols import canonical_protocol
         from cmrrecon.evaluation.references import candidates_in
 
@@ -89,7 +106,11 @@ def evaluate(
             crop=crop,
             heart=None if box is None else (box[0], box[1], box[2], box[3]),
             exclude_saturated=exclude_saturated,
+            by=tuple(axis.strip() for axis in by.split(",")) if by else (),
+            unseen=tuple(unseen or ()),
+            against=against,
         )
+        table([], plan.by)
         if plan.year is not None and (heart is not None or exclude_saturated):
             raise UsageError(
                 f"--heart or --exclude-saturated was given with {name}",
@@ -173,9 +194,32 @@ def _summary(records: list[dict[str, Any]], plan: Plan, talk: Talk, *, whole: bo
         if len(groups[axis]) > 1:
             lines = ([label, str(mean["n"]), *(_figure(mean[k]) for k in keys[:3])] for label, mean in groups[axis].items())
             talk.table(f"by {axis}; protocol {plan.rule()}", [axis, "files", *columns[:3]], lines)
+    generalisation = _generalisation(records, plan, talk)
     final = _final(records, plan, talk, whole=whole)
     summary = {"protocol": plan.protocol, "order": records[0]["order"], "cropped": records[0]["cropped"], "files": len(records)}
-    talk.result({"status": "summary", **summary, "groups": groups, "final": final}, None)
+    talk.result({"status": "summary", **summary, "groups": groups, **generalisation, "final": final}, None)
+
+
+def _generalisation(records: list[dict[str, Any]], plan: Plan, talk: Talk) -> dict[str, Any]:
+    """The table by domains or other axes with its uncertainty, and paired differences, if they were asked for."""
+    from cmrrecon.evaluation.generalisation import cells, paired, placed, table
+
+    found: dict[str, Any] = {}
+    if plan.by:
+        rows = table(placed(records, plan.unseen), plan.by)
+        axes = [*plan.by, *(["method"] if "method" not in plan.by else [])]
+        title = f"by {', '.join(plan.by)}; protocol {plan.rule()}; mean [95 % bootstrap interval over files]"
+        talk.table(title, [*axes, "files", "PSNR dB", "SSIM", "NMSE"], [cells(row, plan.by) for row in rows])
+        found["by"] = rows
+    if plan.against is not None:
+        others = sorted({str(record["method"]) for record in records} - {plan.against})
+        found["against"] = {other: paired(records, plan.against, other) for other in others}
+        lines = [
+            [other, str(numbers["psnr"]["n"]), *(f"{n['mean']:+.4g} [{n['low']:+.4g}, {n['high']:+.4g}]" for n in numbers.values())]
+            for other, numbers in found["against"].items()
+        ]
+        talk.table(f"differences to {plan.against}; protocol {plan.rule()}", ["method", "files", "PSNR dB", "SSIM", "NMSE"], lines)
+    return found
 
 
 def _final(records: list[dict[str, Any]], plan: Plan, talk: Talk, *, whole: bool) -> dict[str, dict[str, float]]:

@@ -46,14 +46,7 @@ def grouped(records: Sequence[Record], by: str) -> dict[str, dict[str, float]]:
     ------
     UsageError : the records are of several protocols or orders, whose mean would mean nothing
     """
-    scored = _scored(records)
-    rules = {(r.get("protocol"), r.get("order")) for r in scored}
-    if len(rules) > 1:
-        raise UsageError(
-            f"The scores are of {len(rules)} protocols or orders: {', '.join(sorted(str(protocol) for protocol, _ in rules))}",
-            "A table holds the scores of one",
-            "Make one table for each",
-        )
+    scored = scored_alike(records)
     several = by != "method" and len({r.get("method") for r in scored}) > 1
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in scored:
@@ -170,6 +163,19 @@ def _final_2025(records: Sequence[Record], expected: Mapping[tuple[str, str], in
     for (centre, vendor), value in values.items():
         final |= _named(f"{centre}_{vendor}", value, "_adj")
     return final | _named("Mean_of_all_centers", _means(values.values()), "_adj")
+
+
+def scored_alike(records: Iterable[Record]) -> list[Record]:
+    """The records that have all three scores; UsageError if they are of several protocols or orders."""
+    scored = _scored(records)
+    rules = {(r.get("protocol"), r.get("order")) for r in scored}
+    if len(rules) > 1:
+        raise UsageError(
+            f"The scores are of {len(rules)} protocols or orders: {', '.join(sorted(str(protocol) for protocol, _ in rules))}",
+            "A table holds the scores of one",
+            "Make one table for each",
+        )
+    return scored
 
 
 def _scored(records: Iterable[Record]) -> list[Record]:

@@ -117,6 +117,22 @@ def test_evaluate_scores_by_the_named_protocol_with_groups_and_aggregate(run, un
     assert len(human.out.splitlines()) == 2
 
 
+def test_evaluate_tells_how_scores_change_between_domains_and_methods(run, undersampled, full, tmp_path):
+    for method in ("zero-filled", "sense"):
+        run("reconstruct", undersampled, "-m", method, "--out-dir", tmp_path)
+    words = ("evaluate", tmp_path, "--truth", full.parent, "--by", "domain,seen,pattern", "--against", "zero-filled")
+    *records, summary = run(*words, "--json").records
+    assert [(row["method"], row["seen"], row["n"]) for row in summary["by"]] == [("sense", "seen", 1), ("zero-filled", "seen", 1)]
+    scores = {r["method"]: r["psnr"] for r in records}
+    assert summary["against"]["sense"]["psnr"]["mean"] == pytest.approx(scores["sense"] - scores["zero-filled"])
+    human = run(*words, "--unseen", summary["by"][0]["domain"])
+    assert "unseen" in human.err
+    assert "protocol fullfov" in human.err
+    wrong = run("evaluate", tmp_path, "--truth", full.parent, "--by", "planet")
+    assert wrong.code == 2
+    assert "The axes are" in wrong.err
+
+
 def test_evaluate_takes_the_rss_of_full_kspace_as_reference(run, undersampled, full, tmp_path):
     run("reconstruct", full, "-m", "zero-filled", "-o", tmp_path / "same.h5")
     (record, _) = run("evaluate", tmp_path / "same.h5", "--truth", full, "--json").records
