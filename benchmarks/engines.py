@@ -69,7 +69,8 @@ def ours(method: str, kspace: Any, mask: Any, maps: Any, options: dict[str, Any]
     start = time.perf_counter()
     choice = chosen.choose(series, options)
     seconds = time.perf_counter() - start
-    facts = {"method": choice.method, "weight": choice.weight, "iterations": choice.iterations, "choosing": seconds}
+    name = choice.method if choice.partner is None else f"{choice.method} + {choice.share:.0%} {choice.partner.method}"
+    facts = {"method": name, "weight": choice.weight, "iterations": choice.iterations, "choosing": seconds}
     return chosen(series, options, choice), facts
 
 
