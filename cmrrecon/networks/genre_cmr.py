@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from cmrrecon.networks.interface import Output, check_window, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, NormPromptUnet, UnetConfig, crop
-from cmrrecon.networks.promptmr import combine, recomputed
+from cmrrecon.networks.promptmr import centre_first, combine, corner_first, fft2, ifft2, recomputed
 from cmrrecon.networks.sensitivity import SensitivityNetwork
-from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.physics.fourier import ifft2c
 
 Residual = Literal["image", "feature", "none"]
 Gate = Literal["learnt", "one"]
@@ -84,14 +84,14 @@ class GenreCMR(nn.Module):
         check_window(kspace, mask, self.frames)
         if maps is None:
             maps = recomputed(self.checkpointing, self.sens_net, kspace, mask, acs)
-        y, m, s = kspace.mT, mask.mT[:, :, None], maps.mT
+        y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
         middle = self.frames // 2
         k, carried = y, None
         images, kspaces, features = [], [], []
         for cascade in self.cascades:
             k, carried, feature = recomputed(self.checkpointing, self._step, cascade, k, carried, y, m, s)
             if self.training or cascade is self.cascades[-1]:
-                kspaces.append(k[:, middle].mT)
+                kspaces.append(centre_first(k[:, middle]).mT)
                 images.append(safe_rss(ifft2c(kspaces[-1])))
                 features.append(crop(feature, *k.shape[-2:]))
         return Output(images[-1], kspaces[-1], maps[:, middle], tuple(images), tuple(kspaces), tuple(features))
@@ -101,7 +101,8 @@ class GenreCMR(nn.Module):
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """The next k-space, what is carried on, and the features."""
         gated = None if carried is None else cascade.gate * carried
-        negative, _, feature = cascade.model(combine(ifft2c(k), s), NO_HISTORY, gated if self.residual == "feature" else None)
+        negative, _, feature = cascade.model(centre_first(combine(ifft2(k), s)), NO_HISTORY, gated if self.residual == "feature" else None)
+        negative = corner_first(negative)
         update = -negative if self.residual != "image" or gated is None else gated - negative
-        k = k - cascade.step * m * (k - y) + fft2c(update[:, :, None] * s)
+        k = k - cascade.step * m * (k - y) + fft2(update[:, :, None] * s)
         return k, {"image": update, "feature": feature, "none": None}[self.residual], feature

@@ -26,7 +26,7 @@ from torch.nn import functional
 from cmrrecon.errors import UsageError
 from cmrrecon.networks.interface import Output, check_window, safe_rss
 from cmrrecon.networks.prompt_unet import SENSITIVITY_UNET, NormPromptUnet, UnetConfig
-from cmrrecon.networks.promptmr import combine, normal
+from cmrrecon.networks.promptmr import combine
 from cmrrecon.networks.sensitivity import SensitivityNetwork
 from cmrrecon.networks.unet import pad
 from cmrrecon.physics.fourier import fft2c, ifft2c
@@ -163,7 +163,8 @@ class Stage(nn.Module):
         z = self.denoiser(x)
         logits, attention = classifier(z.abs())
         q = self.lesion(z * (1 + attention))
-        gradient = normal(x, m, s) - x0 + self.mu1 * (x - z) + self.mu2 * attention * (x - q)
+        unfolded = combine(ifft2c(fft2c(x[:, :, None] * s) * m), s)
+        gradient = unfolded - x0 + self.mu1 * (x - z) + self.mu2 * attention * (x - q)
         return x - self.rho * gradient, logits, attention
 
 

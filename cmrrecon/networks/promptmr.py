@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from cmrrecon.networks.interface import Output, check_window, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, SENSITIVITY_UNET, NormPromptUnet, UnetConfig
 from cmrrecon.networks.sensitivity import SensitivityNetwork
-from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.physics.fourier import ifft2c
 
 Variant = Literal["kspace", "image"]
 
@@ -67,7 +67,7 @@ class PromptMR(nn.Module):
         check_window(kspace, mask, self.frames)
         if maps is None:
             maps = recomputed(self.checkpointing, self.sens_net, kspace, mask, acs)
-        y, m, s = kspace.mT, mask.mT[:, :, None], maps.mT
+        y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
         middle = self.frames // 2
         if self.variant == "kspace":
             k = y
@@ -75,23 +75,25 @@ class PromptMR(nn.Module):
                 k = recomputed(self.checkpointing, kspace_step, cascade, k, y, m, s)
             k = k[:, middle]
         else:
-            x0 = x = combine(ifft2c(y * m), s)
+            x0 = x = combine(ifft2(y * m), s)
             for cascade in self.cascades:
                 x = recomputed(self.checkpointing, image_step, cascade, x, x0, m, s)
-            k = fft2c(x[:, middle, None] * s[:, middle])
-        return Output(safe_rss(ifft2c(k)).mT, k.mT, maps[:, middle])
+            k = fft2(x[:, middle, None] * s[:, middle])
+        k = centre_first(k).mT
+        return Output(safe_rss(ifft2c(k)), k, maps[:, middle])
 
 
 def kspace_step(cascade: Cascade, k: Tensor, y: Tensor, m: Tensor, s: Tensor) -> Tensor:
     """One step of the variant "kspace" on (batch, frame, coil, h, w)."""
-    update = cascade.model(combine(ifft2c(k), s))[0]
-    stepped: Tensor = k - cascade.dc_weight * m * (k - y) - fft2c(update[:, :, None] * s)
+    update = corner_first(cascade.model(centre_first(combine(ifft2(k), s)))[0])
+    stepped: Tensor = k - cascade.dc_weight * m * (k - y) - fft2(update[:, :, None] * s)
     return stepped
 
 
 def image_step(cascade: Cascade, x: Tensor, x0: Tensor, m: Tensor, s: Tensor) -> Tensor:
     """One step of the variant "image" on (batch, frame, h, w)."""
-    stepped: Tensor = x - cascade.dc_weight * (normal(x, m, s) - x0) - cascade.model(x)[0]
+    update = corner_first(cascade.model(centre_first(x))[0])
+    stepped: Tensor = x - cascade.dc_weight * (normal(x, m, s) - x0) - update
     return stepped
 
 
@@ -101,8 +103,36 @@ def combine(coil_images: Tensor, s: Tensor) -> Tensor:
 
 
 def normal(x: Tensor, m: Tensor, s: Tensor) -> Tensor:
-    """A^H A x on (batch, frame, h, w), A = M F S."""
-    return combine(ifft2c(fft2c(x[:, :, None] * s) * m), s)
+    """A^H A x on (batch, frame, h, w), A = M F S, by the Fourier transforms of the order that m and s are in."""
+    return combine(ifft2(fft2(x[:, :, None] * s) * m), s)
+
+
+# Between the cascades k-space, coil images and maps have their centres in the corner, as plain Fourier transforms want them: centring
+# the few combined images for the U-Nets is cheaper than centring every coil in every transform, and gives the same.
+
+
+def corner_first(x: Tensor) -> Tensor:
+    """Centre to corner, over the last two axes."""
+    shifted: Tensor = torch.fft.ifftshift(x, (-2, -1))
+    return shifted
+
+
+def centre_first(x: Tensor) -> Tensor:
+    """Corner to centre, over the last two axes."""
+    shifted: Tensor = torch.fft.fftshift(x, (-2, -1))
+    return shifted
+
+
+def fft2(x: Tensor) -> Tensor:
+    """Plain orthonormal Fourier transform over the last two axes."""
+    k: Tensor = torch.fft.fft2(x, norm="ortho")
+    return k
+
+
+def ifft2(k: Tensor) -> Tensor:
+    """Inverse and adjoint of `fft2`."""
+    x: Tensor = torch.fft.ifft2(k, norm="ortho")
+    return x
 
 
 def recomputed(again: bool, function: Callable[..., Any], *arguments: Any) -> Any:

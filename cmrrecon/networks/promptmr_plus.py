@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from cmrrecon.networks.interface import Output, check_window, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, History, NormPromptUnet, UnetConfig
-from cmrrecon.networks.promptmr import Cascade, Variant, combine, normal, recomputed
+from cmrrecon.networks.promptmr import Cascade, Variant, centre_first, combine, corner_first, fft2, ifft2, normal, recomputed
 from cmrrecon.networks.sensitivity import SensitivityNetwork
-from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.physics.fourier import ifft2c
 
 # The iterate, u, z, x0, u - x0.
 SLOTS = 5
@@ -71,22 +71,23 @@ class PromptMRPlus(nn.Module):
         check_window(kspace, mask, self.frames)
         if maps is None:
             maps = recomputed(self.checkpointing, self.sens_net, kspace, mask, acs)
-        y, m, s = kspace.mT, mask.mT[:, :, None], maps.mT
+        y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
         middle = self.frames // 2
-        x0 = combine(ifft2c(y * m), s)
+        x0 = combine(ifft2(y * m), s)
         history, latent = NO_HISTORY, x0
         if self.variant == "image":
             x = x0
             for cascade in self.cascades:
                 x, latent, history = recomputed(self.checkpointing, self._image_step, cascade, x, latent, history, x0, m, s)
-            k = fft2c(x[:, middle, None] * s[:, middle])
+            k = fft2(x[:, middle, None] * s[:, middle])
         else:
             k = y
             for index, cascade in enumerate(self.cascades):
                 first = index == 0
                 k, latent, history = recomputed(self.checkpointing, self._kspace_step, first, cascade, k, latent, history, x0, y, m, s)
             k = k[:, middle]
-        return Output(safe_rss(ifft2c(k)).mT, k.mT, maps[:, middle])
+        k = centre_first(k).mT
+        return Output(safe_rss(ifft2c(k)), k, maps[:, middle])
 
     def _image_step(
         self, cascade: Cascade, x: Tensor, latent: Tensor, history: History, x0: Tensor, m: Tensor, s: Tensor
@@ -98,12 +99,13 @@ class PromptMRPlus(nn.Module):
     def _kspace_step(
         self, first: bool, cascade: Cascade, k: Tensor, latent: Tensor, history: History, x0: Tensor, y: Tensor, m: Tensor, s: Tensor
     ) -> tuple[Tensor, Tensor, History]:
-        u = combine(ifft2c(k * m), s)
-        slots = [combine(ifft2c(k), s), *([x0] * 4 if first else [u, latent, x0, u - x0])]
+        u = combine(ifft2(k * m), s)
+        slots = [combine(ifft2(k), s), *([x0] * 4 if first else [u, latent, x0, u - x0])]
         update, latent, history = self._update(cascade, slots, history)
-        return k - cascade.dc_weight * m * (k - y) - fft2c(update[:, :, None] * s), latent, history
+        return k - cascade.dc_weight * m * (k - y) - fft2(update[:, :, None] * s), latent, history
 
     def _update(self, cascade: Cascade, slots: list[Tensor], history: History) -> tuple[Tensor, Tensor, History]:
         """The update, the new latent and the new history."""
-        out, history, _ = cascade.model(torch.cat(slots, 1) if self.adaptive else slots[0], history)
+        out, history, _ = cascade.model(centre_first(torch.cat(slots, 1) if self.adaptive else slots[0]), history)
+        out = corner_first(out)
         return out[:, : self.frames], out[:, LATENT * self.frames : (LATENT + 1) * self.frames], history
