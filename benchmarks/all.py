@@ -24,7 +24,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 PEER_PACKAGES = ("torch", "numpy", "scipy", "sigpy", "pygrappa", "h5py", "mat73", "finufft")
 INTRODUCTION = """# Benchmarks
 
-Made by `python benchmarks/all.py make_semireal.py`, all in one run on one machine. {machine}
+Made by `python benchmarks/all.py make_semireal.py`, {runs} on one machine. {machine}
 
 **How it is measured.** Every reconstruction has a process of its own with {threads} threads; engines take turns on the same input. For
 the targets they do so three times (the slowest once), and the figures are medians; the tables of reconstructions are of one run each.
@@ -88,7 +88,7 @@ def main() -> None:
     outputs = {title: output for title, (_, output) in done.items()}
     goals = [*read_table(outputs["Targets"]), *calibration_targets(outputs), *reading_targets(outputs)]
     text = [
-        INTRODUCTION.format(machine=machine(), threads=THREADS),
+        INTRODUCTION.format(machine=machine(), threads=THREADS, runs="in several runs (`--resume`)" if words.resume else "all in one run"),
         "## Targets",
         "",
         *table(goals),
