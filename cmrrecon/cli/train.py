@@ -81,16 +81,22 @@ def train(
         entries = [entry for entry in read_entries(data) if not only or any(_fits(entry, text, "--only") for text in only)]
         if hold_out:
             held = [entry for entry in entries if any(_fits(entry, text, "--hold-out") for text in hold_out)]
+            if not held:
+                raise UsageError("--hold-out fits no scan", "It names what is validated with", "Check it against `cmrrecon info STORE`")
             training: Sequence[Mapping[str, Any]] = [entry for entry in entries if entry not in held]
             validation: Sequence[Mapping[str, Any]] = held
         else:
             training, validation = split(entries, chosen.data.validation, chosen.schedule.seed)
+        if max_steps is not None and max_steps < 1:
+            raise UsageError(f"--max-steps was given {max_steps}", "It must be at least 1", "Leave it out to train to the end")
         if not training:
             raise UsageError("No scan is left to train on", "At least one is needed", "Change --only, --hold-out or the store")
         _check_same(out, chosen)
         if group.rank == 0:
             write_recipe(out, chosen)
         talk.say(f"{recipe}: {chosen.network['name']} on {where}; {len(training)} scans to train on, {len(validation)} to validate with")
+        if not validation:
+            talk.warn("no scan to validate with: best.safetensors will hold the weights of the last epoch")
         windows = chosen.schedule.batch * chosen.optimiser.accumulate * group.size
         talk.say(f"{windows} windows make a step ({group.size} processes)" if group.size > 1 else f"{windows} windows make a step")
         with _asked_to_stop() as stopped, talk.progress(str(out), chosen.schedule.epochs, "epoch") as bar:

@@ -140,6 +140,10 @@ def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | Non
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, temporary, header)
         _sort_header(temporary)
+        # As any new file: the library makes files that only their owner can read.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
         os.replace(temporary, path)
     except (OSError, safetensors.SafetensorError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or "an output error"
@@ -309,7 +313,12 @@ class _Effort(TorchFunctionMode):
 
     def __init__(self, tensors: int) -> None:
         super().__init__()
-        self.tensors, self.calls = tensors, 0
+        self.tensors, self.calls, self.gradients = tensors, 0, torch.is_grad_enabled()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        # An error may have been raised where layers switch gradients off and on.
+        torch.set_grad_enabled(self.gradients)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.calls += 1

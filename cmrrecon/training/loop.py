@@ -140,6 +140,8 @@ def train(
         hooks.say(f"going on after step {run.step}, in epoch {run.epoch}")
     for note in run.objective.notes:
         hooks.say(note)
+    if most_steps is not None and run.step >= most_steps:
+        return run
     width = int(run.network.frames)  # type: ignore[arg-type]
     seen = Windows(store, training, width, recipe.sampling, recipe.data, recipe.schedule.seed)
     held = Windows(store, validation, width, recipe.sampling, recipe.data, recipe.schedule.seed, fixed=True)
@@ -250,7 +252,7 @@ def finish_epoch(
         weights.save(out / BEST, network, {**provenance.plain(facts), "normalisation": "scale of the scan, networks are equivariant"})
     if result:
         hooks.say(
-            f"epoch {run.epoch}: PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f} ({VALIDATION_PROTOCOL}, {len(held)} windows)"
+            f"epoch {run.epoch}: PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f} ({VALIDATION_PROTOCOL} against fully sampled RSS, {len(held)} windows)"
         )
 
 

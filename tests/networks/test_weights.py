@@ -382,6 +382,12 @@ def test_blocks_that_are_missing_are_told_before_anything_is_built(networks, mon
         weights.from_state_dict({**state, "cascades.4000.dc_weight": torch.ones(1)})
 
 
+@pytest.fixture(autouse=True)
+def gradients_stay_on():
+    yield
+    assert torch.is_grad_enabled()
+
+
 def test_more_blocks_than_tensors_are_not_made(networks):
     """A name for each cascade, and one for each block of the first cascade, ask for all blocks in all cascades."""
     state = dict(networks["promptmr"].state_dict())

@@ -262,6 +262,8 @@ def test_another_recipe_does_not_go_on_with_a_run(data, tmp_path):
         (["--recipe", "genre-cmr", "--set", "data.domain=['planet']"], "no fact 'planet'"),
         (["--recipe", "promptmr", "--only", "modality=none"], "No scan is left"),
         (["--recipe", "promptmr", "--only", "mood=good"], "fact=value"),
+        (["--recipe", "promptmr", "--hold-out", "vendor=none"], "fits no scan"),
+        (["--recipe", "promptmr", "--max-steps", 0], "at least 1"),
         ([], "No recipe was named"),
     ],
 )
