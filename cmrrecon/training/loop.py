@@ -252,7 +252,8 @@ def finish_epoch(
         weights.save(out / BEST, network, {**provenance.plain(facts), "normalisation": "scale of the scan, networks are equivariant"})
     if result:
         hooks.say(
-            f"epoch {run.epoch}: PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f} ({VALIDATION_PROTOCOL} against fully sampled RSS, {len(held)} windows)"
+            f"epoch {run.epoch}: PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f} "
+            f"({VALIDATION_PROTOCOL} against fully sampled RSS, {len(held)} windows)"
         )
 
 
