@@ -55,8 +55,8 @@ def train(
 ) -> None:
     """Train a network by a recipe; started again with the same folder, it goes on exactly where it stopped.
 
-    The folder gets last.pt (to go on), best.safetensors (for `reconstruct --checkpoint`), log.jsonl and recipe.json. On SIGTERM and
-    SIGUSR1 the state is saved and the run ends.
+    The folder gets last.pt (to go on), best.safetensors (for `reconstruct --checkpoint`), log.jsonl and recipe.json. On Ctrl-C,
+    SIGTERM and SIGUSR1 the state is saved and the run ends.
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk), ExitStack() as processes:
@@ -150,9 +150,15 @@ def _check_same(out: Path, chosen: Any) -> None:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[list[int]]:
-    """A list that is no longer empty once SIGTERM or SIGUSR1 has come."""
+    """A list that is no longer empty once SIGTERM, SIGUSR1 or Ctrl-C has come; a second Ctrl-C ends the program at once."""
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in (signal.SIGTERM, signal.SIGUSR1)}
+
+    def note(number: int, frame: Any) -> None:
+        if number == signal.SIGINT and came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
     try:
         yield came
     finally:

@@ -146,7 +146,7 @@ def train(
     seen = Windows(store, training, width, recipe.sampling, recipe.data, recipe.schedule.seed)
     held = Windows(store, validation, width, recipe.sampling, recipe.data, recipe.schedule.seed, fixed=True)
     saved = time.monotonic()
-    with open(out / LOG if group.rank == 0 else os.devnull, "a", encoding="utf-8") as log:
+    with open(out / LOG if group.rank == 0 else os.devnull, "a", encoding="utf-8", buffering=1) as log:
         while run.epoch < recipe.schedule.epochs:
             order = share(batches(seen, run.epoch, recipe.schedule.batch), group)
             started, waited = time.perf_counter(), 0.0

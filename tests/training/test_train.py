@@ -177,6 +177,21 @@ def test_a_run_that_is_killed_anywhere_goes_on_to_the_same_bits(data, tmp_path):
     same(found, expected)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_run_that_is_asked_to_stop_saves_its_state(data, tmp_path, number):
+    words = ["--recipe", "sr-gan", "--data", data, "--device", "cpu", *small("sr-gan", "schedule.epochs=500"), "--out", tmp_path / "run"]
+    program = [sys.executable, "-m", "cmrrecon", "train", *map(str, words), "--json"]
+    running = subprocess.Popen(program, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while running.poll() is None and steps_logged(tmp_path / "run" / "log.jsonl") < 1:
+        time.sleep(0.05)
+    running.send_signal(number)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert json.loads(out)["status"] == "stopped"
+    assert "the same command goes on from there" in err
+    assert checkpoint.load(tmp_path / "run" / "last.pt")["step"] == json.loads(out)["steps"] > 0
+
+
 def test_what_a_killed_run_logged_after_its_state_is_forgotten(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4, "lo')
