@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from cmrrecon.errors import UsageError, nearest
+from cmrrecon.errors import UsageError, perhaps
 
 # The largest whole number: a wrong one must not use up the machine.
 LARGEST = 2**32 - 1
@@ -32,11 +32,10 @@ def checked_mapping(owner: str, values: Mapping[str, Any], kinds: Mapping[str, A
     """The values as the kinds declared for their names; errors as `from_mapping`."""
     for key in values:
         if key not in kinds:
-            near = nearest(key, kinds)
             raise UsageError(
                 f"{owner} has no parameter {key!r}",
                 f"Its parameters are: {', '.join(kinds) or 'none'}",
-                f"Perhaps {near} was meant" if near else "Leave it out",
+                perhaps(key, kinds, "Leave it out"),
             )
     return {key: _checked(f"{key} of {owner[0].lower()}{owner[1:]}", value, kinds[key]) for key, value in values.items()}
 

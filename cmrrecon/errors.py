@@ -16,6 +16,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return similar[0] if similar else ""
 
 
+def perhaps(name: str, known: Iterable[str], otherwise: str) -> str:
+    """What to do next about an unknown name: take the nearest one, or something else if none is near."""
+    near = nearest(name, known)
+    return f"Perhaps {near} was meant" if near else otherwise
+
+
 def is_memory_shortage(error: BaseException) -> bool:
     """Whether an error means too little memory: Python's, PyTorch's on a GPU or the CPU, or a worker process that was killed.
 

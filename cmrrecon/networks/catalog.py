@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from cmrrecon.configs import checked_mapping
-from cmrrecon.errors import UsageError, nearest
+from cmrrecon.errors import UsageError, perhaps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,7 +64,7 @@ def get_network(name: str) -> Network:
     """
     if name not in NETWORKS:
         raise UsageError(
-            f"There is no network {name!r}", f"The networks are: {', '.join(NETWORKS)}", _perhaps(name, NETWORKS, "Choose one of them")
+            f"There is no network {name!r}", f"The networks are: {', '.join(NETWORKS)}", perhaps(name, NETWORKS, "Choose one of them")
         )
     return NETWORKS[name]
 
@@ -131,11 +131,6 @@ def _modest(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_modest, value))
     return not isinstance(value, int | float) or value <= LARGEST
-
-
-def _perhaps(name: str, known: Mapping[str, Any], otherwise: str) -> str:
-    near = nearest(name, known)
-    return f"Perhaps {near} was meant" if near else otherwise
 
 
 def _network(name: str, target: str, summary: str, source: str, *, discriminator: bool = False) -> Network:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import Output, check_window, safe_rss
+from cmrrecon.networks.interface import Output, check_window, safe_rss, standardise
 from cmrrecon.networks.promptmr import combine
 from cmrrecon.networks.sensitivity import SensitivityNetwork
-from cmrrecon.networks.unet import UnetBody, standardise
+from cmrrecon.networks.unet import UnetBody
 from cmrrecon.physics.fourier import fft2c, ifft2c
 
 

@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from cmrrecon.errors import UsageError
 from cmrrecon.networks.combined import combined_magnitude
-from cmrrecon.networks.interface import Output, check_window
-from cmrrecon.networks.unet import UnetBody, standardise
+from cmrrecon.networks.interface import Output, check_window, standardise
+from cmrrecon.networks.unet import UnetBody
 
 Fidelity = Literal["convolutions", "closed-form"]
 

@@ -52,6 +52,12 @@ def safe_rss(images: Tensor, dim: int = -3) -> Tensor:
     return safe_root((images.real.square() + images.imag.square()).sum(dim))
 
 
+def standardise(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / std over `dims`, the mean and the standard deviation. What has no spread becomes zero."""
+    mean, std = x.mean(dims, keepdim=True), safe_root(x.var(dims, keepdim=True))
+    return (x - mean) / torch.where(std > 0, std, 1), mean, std
+
+
 def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> None:
     """Refuse what no network can take.
 

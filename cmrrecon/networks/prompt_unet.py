@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmrrecon.networks.interface import safe_root
+from cmrrecon.networks.interface import standardise
 
 # Sizes that the three halvings divide.
 MULTIPLE = 8
@@ -260,9 +260,7 @@ class NormPromptUnet(nn.Module):
     def forward(self, x: Tensor, history: History = NO_HISTORY, carried: Tensor | None = None) -> tuple[Tensor, History, Tensor]:
         """Images (batch, image, h, w); the rest as of `PromptUnet`, of standardised and padded images."""
         channels = torch.cat([x.real, x.imag], 1)
-        mean, std = channels.mean((1, 2, 3), keepdim=True), safe_root(channels.var((1, 2, 3), keepdim=True))
-        # An empty sample has no spread to divide by; it is multiplied by zero in the end.
-        standard = (channels - mean) / torch.where(std > 0, std, 1)
+        standard, mean, std = standardise(channels, (1, 2, 3))
         h, w = x.shape[-2:]
         top, left = (-h % MULTIPLE) // 2, (-w % MULTIPLE) // 2
         padded = functional.pad(standard, (left, -w % MULTIPLE - left, top, -h % MULTIPLE - top))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cmrrecon.networks.combined import combined_magnitude
-from cmrrecon.networks.interface import Output, check_window, safe_root
+from cmrrecon.networks.interface import Output, check_window, standardise
 
 SLOPE = 0.2
 
@@ -93,12 +93,6 @@ class UNet(nn.Module):
         standard, mean, std = standardise(x, (1, 2))
         better: Tensor = self.unet(standard[:, None])[:, 0]
         return better * std + mean
-
-
-def standardise(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """(x - mean) / std over `dims`, the mean and the standard deviation. What has no spread becomes zero."""
-    mean, std = x.mean(dims, keepdim=True), safe_root(x.var(dims, keepdim=True))
-    return (x - mean) / torch.where(std > 0, std, 1), mean, std
 
 
 def pad(x: Tensor, multiple: int) -> tuple[Tensor, tuple[slice, slice]]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import MemoryShortage, NumericalError, UsageError, is_memory_shortage, nearest
+from cmrrecon.errors import MemoryShortage, NumericalError, UsageError, is_memory_shortage, perhaps
 from cmrrecon.reconstruct.auto import AUTO, Choice, choose, solve
 from cmrrecon.scan import Series
 
@@ -146,7 +146,7 @@ def checked_options(name: str, options: Mapping[str, Any], defaults: Mapping[str
         if key not in checked:
             known = ", ".join(checked) or "none"
             raise UsageError(
-                f"The method {name} has no option {key!r}", f"Its options are: {known}", _perhaps(key, checked, "Leave the option out")
+                f"The method {name} has no option {key!r}", f"Its options are: {known}", perhaps(key, checked, "Leave the option out")
             )
         if not (value == AUTO and defaults[key] == AUTO):
             checked[key] = _checked_value(name, key, value, kinds[key], ", or auto" if defaults[key] == AUTO else "")
@@ -178,11 +178,6 @@ def _checked_value(method: str, key: str, value: object, kind: Any, alternative:
     )
 
 
-def _perhaps(name: str, known: Mapping[str, Any], otherwise: str) -> str:
-    near = nearest(name, known)
-    return f"Perhaps {near} was meant" if near else otherwise
-
-
 def get_method(name: str) -> Method:
     """The method of that name.
 
@@ -194,7 +189,7 @@ def get_method(name: str) -> Method:
         raise UsageError(
             f"There is no method {name!r}",
             f"The methods are: {', '.join(METHODS)}",
-            _perhaps(name, METHODS, "Choose one of them"),
+            perhaps(name, METHODS, "Choose one of them"),
         )
     return METHODS[name]
 

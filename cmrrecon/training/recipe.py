@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cmrrecon.configs import from_mapping
-from cmrrecon.errors import InputError, UsageError, nearest
+from cmrrecon.errors import InputError, UsageError, perhaps
 from cmrrecon.losses.distribution_alignment import Covariance
 from cmrrecon.losses.eagle import Variant as EagleVariant
 from cmrrecon.losses.edge_aware import Reduce
@@ -247,11 +247,10 @@ def _read(name: str) -> dict[str, Any]:
     elif name in names():
         text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
     else:
-        near = nearest(name, names())
         raise UsageError(
             f"There is no recipe {name!r}",
             f"The recipes are: {', '.join(names())}",
-            f"Perhaps {near} was meant" if near else "Choose one, or give a .toml file",
+            perhaps(name, names(), "Choose one, or give a .toml file"),
         )
     try:
         return tomllib.loads(text)

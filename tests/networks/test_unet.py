@@ -4,7 +4,8 @@ import torch
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.sense import sense
 from cmrrecon.networks.combined import ITERATIONS, central, combined_magnitude
-from cmrrecon.networks.unet import UNet, UnetBody, pad, standardise
+from cmrrecon.networks.interface import standardise
+from cmrrecon.networks.unet import UNet, UnetBody, pad
 from cmrrecon.scan import Series
 from cmrrecon.simulation import simulate
 

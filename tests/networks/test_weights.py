@@ -26,7 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from cmrrecon.errors import InputError, OutputError, UsageError
-from cmrrecon.networks import catalog, layouts, torch_files, weights
+from cmrrecon.networks import catalog, filling, layouts, torch_files, weights
 
 UNET = {"features": 4, "dims": [8, 12, 16], "prompt_dims": [4, 4, 8], "prompt_lengths": [3, 3, 3], "prompt_sizes": [8, 4, 2]}
 SIZES = {"cascades": 2, "frames": 3, "unet": UNET, "sensitivity_unet": UNET}
@@ -164,7 +164,7 @@ def test_more_layers_than_a_file_has_tensors_are_not_made(tmp_path, monkeypatch,
 
 def test_files_of_too_many_tensors_are_refused(networks, tmp_path, monkeypatch):
     weights.save(tmp_path / "a.safetensors", networks["unet"])
-    monkeypatch.setattr(weights, "MOST_TENSORS", 23)
+    monkeypatch.setattr(filling, "MOST_TENSORS", 23)
     with pytest.raises(InputError, match=r"It has 24 tensors.* more than 23"):
         weights.load(tmp_path / "a.safetensors")
 
@@ -376,7 +376,7 @@ def test_what_does_not_fit_is_named(networks, change, said):
 
 
 def test_blocks_that_are_missing_are_told_before_anything_is_built(networks, monkeypatch):
-    monkeypatch.setattr(weights, "build", lambda *_: pytest.fail("a network was built"))
+    monkeypatch.setattr(filling, "build", lambda *_: pytest.fail("a network was built"))
     state = dict(networks["promptmr"].state_dict())
     with pytest.raises(InputError, match="lacks the block"):
         weights.from_state_dict({**state, "cascades.4000.dc_weight": torch.ones(1)})
