@@ -24,7 +24,7 @@ ROOMS = [
     {"metrics"},
     {"scan"},
     {"physics"},
-    {"provenance", "configs"},
+    {"provenance", "configs", "memory"},
     {"errors"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

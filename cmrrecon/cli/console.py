@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import sys
 import threading
 import time
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from cmrrecon.errors import CmrreconError, OutputError
+from cmrrecon.memory import peak_memory_mb
 
 HEARTBEAT_SECONDS = 30.0
 JSON_SCHEMA = 1
@@ -85,7 +85,8 @@ class Progress:
 
     def __init__(self, talk: Talk, label: str, total: int, unit: str, heartbeat: float | None = None) -> None:
         self.talk, self.label, self.total, self.unit = talk, label, total, unit
-        self.done = 0
+        self.done = self._before = 0
+        self._note = ""
         self._heartbeat = HEARTBEAT_SECONDS if heartbeat is None else heartbeat
         self._bar: Any = None
         self._stop = threading.Event()
@@ -111,23 +112,27 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def advance(self) -> None:
-        """One step is done."""
-        self.done += 1
+    def expect(self, total: int, done: int) -> None:
+        """How many steps there are, and how many were done earlier."""
+        self.total, self.done, self._before = total, done, done
         if self._bar is not None:
-            self._bar.advance(self._task)
+            self._bar.reset(self._task, total=total, completed=done)
+
+    def advance(self, note: str = "") -> None:
+        """One step is done, of which a note may say how it went."""
+        self.done += 1
+        self._note = note
+        if self._bar is not None:
+            self._bar.update(self._task, advance=1, description=f"{self.label} {note}")
 
     def _beat(self) -> None:
         while not self._stop.wait(self._heartbeat):
             elapsed = time.monotonic() - self._start
-            pace = f"{elapsed / self.done:.1f} s/{self.unit}" if self.done else f"{elapsed:.0f} s so far"
-            left = f"{elapsed / self.done * (self.total - self.done):.0f} s left" if self.done else "time left unknown"
-            self.talk.say(f"{self.label}: {self.done}/{self.total} {self.unit}s, {pace}, {left}, peak memory {peak_memory_mb()} MB")
-
-
-def peak_memory_mb() -> int:
-    """Peak resident memory of this process in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != "darwin" else 1024 * 1024)
+            made = self.done - self._before
+            pace = f"{elapsed / made:.1f} s/{self.unit}" if made else f"{elapsed:.0f} s so far"
+            left = f"{elapsed / made * (self.total - self.done):.0f} s left" if made else "time left unknown"
+            told = [f"{self.label}: {self.done}/{self.total} {self.unit}s", self._note, pace, left, f"peak memory {peak_memory_mb()} MB"]
+            self.talk.say(", ".join(filter(None, told)))
 
 
 def command_line() -> list[str]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
+from cmrrecon.cli.evaluate_regions import RegionPlan, plan_regions, score_regions
+from cmrrecon.cli.evaluate_tables import summary
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import parse_numbers
 from cmrrecon.errors import InputError, UsageError
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
     from cmrrecon.evaluation.references import Reference
 
-EXAMPLE = "Example: cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json >> scores.jsonl"
+EXAMPLE = (
+    "Examples: cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json >> scores.jsonl; "
+    "lesions: cmrrecon evaluate rec/ --truth data/ --roi labels.csv"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,7 @@ class Plan:
     by: tuple[str, ...]
     unseen: tuple[str, ...]
     against: str | None
+    regions: RegionPlan | None
 
     def rule(self) -> str:
         """The whole scoring rule in words, for titles."""
@@ -75,6 +81,22 @@ def evaluate(
     against: Annotated[
         str | None, options.option("--against", help="Paired differences of the other methods to this one.", show_default=False)
     ] = None,
+    roi: Annotated[
+        Path | None,
+        options.option(
+            "--roi",
+            help="Also score regions: a label map (.npy, .mat, .png, .nii.gz), a folder of <base>_label files, or labels.csv with boxes.",
+            show_default=False,
+        ),
+    ] = None,
+    background: Annotated[
+        str | None,
+        options.option("--background", help="The region that noise is measured in, for SNR and CNR.", show_default="'background'"),
+    ] = None,
+    times: Annotated[
+        Path | None,
+        options.option("--times", help="Times of a mapping series in ms, for T1 and T2.", show_default="<base>.csv beside the reference"),
+    ] = None,
     shard: options.Shard = None,
     fail_fast: options.FailFast = False,
     quiet: options.Quiet = False,
@@ -85,6 +107,9 @@ def evaluate(
     References are matched by base name, subject, centre, vendor, coil type, split and year, as far as known. fullfov prefers a
     noise-free truth, the challenges' protocols fully sampled k-space. Tables go to standard error, scores to standard output
     with --json: one line a file, then a summary.
+
+    --roi adds the scores of regions: LF-PSNR and LF-SSIM, with a background SNR and CNR, and for T1map and T2map the fitted values
+    inside the myocardium (label 2).
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
@@ -109,6 +134,7 @@ def evaluate(
             by=tuple(axis.strip() for axis in by.split(",")) if by else (),
             unseen=tuple(unseen or ()),
             against=against,
+            regions=plan_regions(roi, background, times),
         )
         table([], plan.by)
         if plan.year is not None and (heart is not None or exclude_saturated):
@@ -123,13 +149,20 @@ def evaluate(
             running.run_jobs(jobs, lambda job: records.append(_evaluate_job(job, plan, talk)), talk, fail_fast=fail_fast)
         finally:
             if records:
-                _summary(records, plan, talk, whole=len(records) == len(jobs) and shard is None)
+                summary(records, plan, talk, whole=len(records) == len(jobs) and shard is None)
+        if plan.regions is not None and all(record["roi"] is None for record in records):
+            raise InputError(
+                f"No reconstruction has a lesion box in {roi}",
+                "Its rows name a scan by the end of its path, and a box by y0, y1, x0 and x1",
+                "Check the column file, and whether the slices of the boxes were reconstructed",
+            )
 
 
 def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
     from cmrrecon import formats
     from cmrrecon.evaluation.protocols import score
     from cmrrecon.evaluation.references import acquisition_of, reference_for, slices_of
+    from cmrrecon.evaluation.runs import weights_of
 
     with inputs.local_input(job) as path:
         images = formats.read_images(path)
@@ -139,10 +172,16 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
         if facts.subject is None and formats.parse_name(reference.path).subject is not None:
             talk.warn(f"the subject of {job.name} is not known: that {reference.path} is of the same scan was not checked")
         numbers = slices_of(stamp, images.shape[1])
+        cropping = plan.year is not None and plan.crop
+        regional = {}
+        if plan.regions is not None or not cropping:
+            expected = reference.images(numbers)
+        if plan.regions is not None:
+            regional = {"roi": score_regions(images, expected, numbers, reference, facts, plan.regions)}
+            if regional["roi"] is None:
+                talk.say(f"{job.name}: {plan.regions.roi} has no box on its slices")
         if plan.year is not None and plan.crop:
             images, expected = _cropped(images, numbers, reference, facts.base, plan.year, job.name)
-        else:
-            expected = reference.images(numbers)
         scores = score(
             images,
             expected,
@@ -156,8 +195,8 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
             key: getattr(facts, key) for key in ("modality", "base", "subject", "centre", "vendor", "coil", "pattern", "acceleration")
         }
         record = {"status": "done", "input": job.name, "reference": str(reference.path), "reference_is": reference.source, **origin}
-        record |= {"method": (stamp or {}).get("config", {}).get("method"), "slices": images.shape[1]}
-        record |= {"cropped": plan.year is not None and plan.crop, **scores.as_dict()}
+        record |= {"method": (stamp or {}).get("config", {}).get("method"), **weights_of(stamp), "slices": images.shape[1]}
+        record |= {"cropped": cropping, **scores.as_dict(), **regional}
         talk.result(record, job.name)
         return record
 
@@ -177,73 +216,3 @@ def _cropped(images: "Tensor", numbers: list[int], reference: "Reference", base:
             "Reconstruct the whole scan, or score with --no-crop",
         )
     return ranking_crop(images[:, scored], base=base, year=year), expected
-
-
-def _summary(records: list[dict[str, Any]], plan: Plan, talk: Talk, *, whole: bool) -> None:
-    """Tables of all that was scored, and the challenge's final values if the run is what the challenge would score."""
-    from cmrrecon.evaluation.tables import grouped
-
-    keys = ["psnr", "ssim", "nmse"] + (["heart_psnr", "hfen"] if plan.year is None else [])
-    columns = ["PSNR dB", "SSIM", "NMSE", "heart PSNR dB", "HFEN"][: len(keys)]
-    references = ", ".join(sorted({r["reference_is"] for r in records}))
-    rows = ([r["input"], r["method"] or "-", *(_figure(r[k]) for k in keys)] for r in records)
-    talk.table(f"protocol {plan.rule()}; reference: {references}", ["file", "method", *columns], rows)
-    groups: dict[str, Any] = {}
-    for axis in ("method", "modality", "pattern", "acceleration", "centre", "vendor"):
-        groups[axis] = grouped(records, axis)
-        if len(groups[axis]) > 1:
-            lines = ([label, str(mean["n"]), *(_figure(mean[k]) for k in keys[:3])] for label, mean in groups[axis].items())
-            talk.table(f"by {axis}; protocol {plan.rule()}", [axis, "files", *columns[:3]], lines)
-    generalisation = _generalisation(records, plan, talk)
-    final = _final(records, plan, talk, whole=whole)
-    summary = {"protocol": plan.protocol, "order": records[0]["order"], "cropped": records[0]["cropped"], "files": len(records)}
-    talk.result({"status": "summary", **summary, "groups": groups, **generalisation, "final": final}, None)
-
-
-def _generalisation(records: list[dict[str, Any]], plan: Plan, talk: Talk) -> dict[str, Any]:
-    """The table by domains or other axes with its uncertainty, and paired differences, if they were asked for."""
-    from cmrrecon.evaluation.generalisation import cells, paired, placed, table
-
-    found: dict[str, Any] = {}
-    if plan.by:
-        rows = table(placed(records, plan.unseen), plan.by)
-        axes = [*plan.by, *(["method"] if "method" not in plan.by else [])]
-        title = f"by {', '.join(plan.by)}; protocol {plan.rule()}; mean [95 % bootstrap interval over files]"
-        talk.table(title, [*axes, "files", "PSNR dB", "SSIM", "NMSE"], [cells(row, plan.by) for row in rows])
-        found["by"] = rows
-    if plan.against is not None:
-        others = sorted({str(record["method"]) for record in records} - {plan.against})
-        found["against"] = {other: paired(records, plan.against, other) for other in others}
-        lines = [
-            [other, str(numbers["psnr"]["n"]), *(f"{n['mean']:+.4g} [{n['low']:+.4g}, {n['high']:+.4g}]" for n in numbers.values())]
-            for other, numbers in found["against"].items()
-        ]
-        talk.table(f"differences to {plan.against}; protocol {plan.rule()}", ["method", "files", "PSNR dB", "SSIM", "NMSE"], lines)
-    return found
-
-
-def _final(records: list[dict[str, Any]], plan: Plan, talk: Talk, *, whole: bool) -> dict[str, dict[str, float]]:
-    """Method -> the challenge's final values. They are those of the validation phase, so only of official order and crop."""
-    from cmrrecon.evaluation.tables import final_aggregate
-
-    if plan.year is None:
-        return {}
-    if not whole or plan.order != "official" or not plan.crop:
-        talk.say(f"no final aggregate: {plan.protocol} forms it from all files, in official order, with the ranking crop")
-        return {}
-    by_method: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        by_method.setdefault(record["method"] or "unknown method", []).append(record)
-    finals = {method: final_aggregate(members, plan.year) for method, members in by_method.items()}
-    for method, final in finals.items():
-        if final:
-            lines = ([name, _figure(value)] for name, value in final.items())
-            talk.table(f"final aggregate of {method}, as {plan.protocol} forms it from these files", ["score", "value"], lines)
-    return finals
-
-
-def _figure(value: float | str | None) -> str:
-    """Four decimals below two, two above, as such scores are usually given."""
-    if value is None or isinstance(value, str):
-        return value or "-"
-    return f"{value:.2f}" if abs(value) >= 2 else f"{value:.4f}"

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cmrrecon.cli.console import Talk, peak_memory_mb
+from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import STREAM, Job
 from cmrrecon.errors import CmrreconError, InputError, OutputError, UsageError
+from cmrrecon.memory import peak_memory_mb
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """`cmrrecon preprocess`: a tree of CMRxRecon files to a training store."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,9 @@ from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.errors import UsageError
+
+if TYPE_CHECKING:
+    from cmrrecon.formats.labels import LabelRow
 
 EXAMPLE = "Example: cmrrecon preprocess ChallengeData/MultiCoil --out-dir store --workers 8"
 
@@ -18,6 +21,14 @@ def preprocess(
     out_dir: Annotated[Path, options.option("--out-dir", help="Folder of the store.")],
     coils: Annotated[
         int | None, options.option("--coils", help="Compress to so many virtual coils.", min=1, show_default="keep all coils")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        options.option(
+            "--labels",
+            help="CSV of what is seen in which file, slice and box (file,slice,label,y0,y1,x0,x1); a store is relabelled.",
+            show_default=False,
+        ),
     ] = None,
     workers: Annotated[int, options.option("--workers", help="Processes that work side by side.", min=1)] = 1,
     axes: options.Axes = None,
@@ -30,7 +41,8 @@ def preprocess(
 ) -> None:
     """Make a training store: read, check and pack scans, with RSS references and the data set's fingerprint.
 
-    A store that was interrupted goes on where it stopped. Empty slices are found and listed.
+    A store that was interrupted goes on where it stopped. Empty slices are found and listed. Labels may be given later, or others:
+    the files named are then labelled anew without being packed again.
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
@@ -48,6 +60,11 @@ def preprocess(
         targets = {job: out_dir / job.folder / f"{job.stem}.h5" for job in jobs}
         outputs.refuse_shared_targets(targets)
         outputs.refuse_inputs(list(targets.values()), [job.path for job in jobs])
+        rows = None
+        if labels is not None:
+            # Which labels belong to the files of other shards is known too, so that they are not told to fit none.
+            everything = inputs.find_jobs(files, formats.is_scan) if shard else jobs
+            rows = _rows(labels, [job.path for job in everything], talk)
         if dry_run:
             for job, target in targets.items():
                 talk.result({"status": "planned", "input": job.name, "output": str(target)}, str(target))
@@ -57,8 +74,12 @@ def preprocess(
         command = console.command_line()
         with talk.progress(str(out_dir), len(jobs), "file") as bar:
             futures: dict[Job, Future[dict[str, Any]]] = {
-                job: pool.submit(add_scan, job.path, targets[job], coils, axes, overwrite=overwrite, command=command) for job in jobs
-            }
+                job: pool.submit(
+                    add_scan, job.path, targets[job], coils, axes,
+                    labels=None if rows is None else rows[job.path], overwrite=overwrite, command=command,
+                )
+                for job in jobs
+            }  # fmt: skip
 
             def collect(job: Job) -> None:
                 try:
@@ -75,3 +96,17 @@ def preprocess(
                 pool.shutdown(cancel_futures=True)
                 if any(target.exists() for target in targets.values()):
                     talk.say(f"fingerprint: {write_fingerprint(out_dir)}")
+
+
+def _rows(labels: Path, paths: list[Path], talk: Talk) -> "dict[Path, list[LabelRow]]":
+    """The rows of each file; what fits no file is told."""
+    from cmrrecon.formats.labels import labels_of_files, read_labels
+
+    rows = read_labels(labels)
+    shared = labels_of_files(rows, paths)
+    used = {row.file for found in shared.values() for row in found}
+    lost = [row for row in rows if row.file not in used]
+    if lost:
+        talk.warn(f"{len(lost)} of {len(rows)} rows of {labels} fit no file, first that of {lost[0].file}")
+    talk.say(f"{sum(map(bool, shared.values()))} of {len(paths)} files have labels")
+    return shared

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.settings import parse_numbers
+from cmrrecon.errors import UsageError
 
 EXAMPLE = (
     "Examples: cmrrecon simulate --kind cine --slices 2 --size 204x448 --snr 30 --seed 1 --out-dir simulated; "
     "radial: cmrrecon simulate --spokes 34 -o radial.h5"
 )
+LABELS = "labels.csv"
 
 
 def simulate(
@@ -32,6 +34,9 @@ def simulate(
     snr: Annotated[
         float, options.option("--snr", help="Signal to noise in dB: RMS of the object over the noise of one image pixel.")
     ] = 30.0,
+    lesions: Annotated[
+        bool, options.option("--lesions", help="Lesions in the heart's wall in every second slice; labels.csv in --out-dir tells them.")
+    ] = False,
     seed: Annotated[int, options.option("--seed", help="Seed of anatomy, coils and noise; 0 is subject P001.")] = 0,
     output: options.Output = None,
     out_dir: Annotated[Path, options.option("--out-dir", help="Folder in which the official layout is written.")] = Path("simulated"),
@@ -44,15 +49,20 @@ def simulate(
 
     Writes the official 2025 layout below --out-dir: <base>.mat, <base>_truth.npz (image and coil maps) and, for mapping, <base>.csv
     with the times in ms. With -o FILE (or -o -) only the k-space is written. Radial k-space has no official layout: it goes to
-    <base>.h5 in a folder Radial in place of FullSample, or to -o FILE.h5 or .npz.
+    <base>.h5 in a folder Radial in place of FullSample, or to -o FILE.h5 or .npz. With --lesions, labels.csv in --out-dir gets the
+    rows of this scan, for preprocess --labels; those of other scans stay.
     """
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):
         from cmrrecon import formats, provenance, simulation
 
         outputs.check_output(output, None, 1, "a scan", as_json=json)
+        if lesions and output is not None:
+            raise UsageError("Both -o and --lesions were given", "Lesions are told in labels.csv in --out-dir", "Leave one out")
         y, x = parse_numbers(size, 2, "x", "--size", "--size 204x448")
-        made = simulation.simulate(kind, frames=frames, slices=slices, coils=coils, y=y, x=x, snr_db=snr, seed=seed, spokes=spokes)
+        made = simulation.simulate(
+            kind, frames=frames, slices=slices, coils=coils, y=y, x=x, snr_db=snr, seed=seed, spokes=spokes, lesions=lesions
+        )
         scan = made.scan
         facts = scan.acquisition
         layout = (
@@ -70,6 +80,7 @@ def simulate(
 
         def stamp() -> dict[str, Any]:
             config = {"kind": kind, "shape": list(scan.shape), "matrix": scan.matrix, "snr_db": snr}
+            config |= {"lesions": True} if lesions else {}
             return provenance.make(
                 console.command_line(), config=config, inputs=[], seed=seed, acquisition=asdict(facts), noise_sigma=made.sigma
             )
@@ -94,4 +105,17 @@ def simulate(
             "seed": seed,
             "noise_sigma": made.sigma,
         }
+        record |= {"lesions": made.lesions} if lesions else {}
         outputs.deliver(outputs.Product(target, [], stamp, make, beside, finish), record, talk, overwrite=overwrite, dry_run=dry_run)
+        if output is None and not dry_run:
+            _tell_lesions(out_dir, target, made.lesions)
+
+
+def _tell_lesions(out_dir: Path, target: Path, lesions: tuple[tuple[int, int, int, int] | None, ...] | None) -> None:
+    """Give a scan's lesions its rows in the folder's table of labels; a scan that was made again without lesions loses them."""
+    from cmrrecon.formats.labels import LabelRow, replace_labels
+
+    table, name = out_dir / LABELS, target.relative_to(out_dir).as_posix()
+    if lesions is not None or table.exists():
+        rows = [LabelRow(name, index, "lesion" if box else "normal", box) for index, box in enumerate(lesions or ())]
+        replace_labels(table, name, rows)

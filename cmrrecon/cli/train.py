@@ -5,13 +5,19 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmrrecon.cli import options, running
+from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.errors import UsageError
+
+if TYPE_CHECKING:
+    from cmrrecon.training.distributed import Group
+    from cmrrecon.training.entries import Entry
+    from cmrrecon.training.plan import Plan
+    from cmrrecon.training.recipe import Recipe
 
 EXAMPLE = (
     "Examples: cmrrecon train --recipe genre-cmr --data store --out runs/genre; "
@@ -32,7 +38,10 @@ def train(
     recipe: Annotated[
         str | None, options.option("--recipe", "-r", help="Name of a recipe, or a .toml file; see --list-recipes.", show_default=False)
     ] = None,
-    data: Annotated[Path | None, options.option("--data", help="The store that `preprocess` made.", show_default=False)] = None,
+    data: Annotated[
+        Path | None,
+        options.option("--data", help="The store that `preprocess` made, or a folder of fully sampled files.", show_default=False),
+    ] = None,
     out: Annotated[Path | None, options.option("--out", help="Folder of the run; a run in it goes on.", show_default=False)] = None,
     set_: Annotated[
         list[str] | None, options.option("--set", help="Change the recipe, e.g. --set losses.sda.weight=0.", show_default=False)
@@ -47,7 +56,16 @@ def train(
         bool, typer.Option("--list-recipes", callback=_list_recipes, is_eager=True, help="List the recipes, and stop.")
     ] = False,
     print_config: Annotated[bool, options.option("--print-config", help="Print the whole recipe as JSON, and stop.")] = False,
-    checkpointing: Annotated[bool, options.option("--checkpointing", help="Less memory for about a third more time.")] = False,
+    checkpointing: Annotated[
+        bool | None,
+        options.option(
+            "--checkpointing/--no-checkpointing", help="Less memory for about a third more time.", show_default="if memory is short"
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, options.option("--workers", help="Threads that make the next windows ready.", min=1, show_default="by the processors")
+    ] = None,
+    tensorboard: Annotated[bool, options.option("--tensorboard", help="Write events for TensorBoard into the run's folder.")] = False,
     max_steps: Annotated[int | None, options.option("--max-steps", help="Stop after so many steps in all.", show_default=False)] = None,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
@@ -55,17 +73,18 @@ def train(
 ) -> None:
     """Train a network by a recipe; started again with the same folder, it goes on exactly where it stopped.
 
-    The folder gets last.pt (to go on), best.safetensors (for `reconstruct --checkpoint`), log.jsonl and recipe.json. On Ctrl-C,
-    SIGTERM and SIGUSR1 the state is saved and the run ends.
+    The folder gets last.pt (to go on), best.safetensors (for `reconstruct --checkpoint`), log.jsonl, pictures and run.json. How many
+    windows make a batch, and whether memory must be saved, is planned from the scans and the device. On Ctrl-C, SIGTERM and SIGUSR1 the
+    state is saved and the run ends.
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk), ExitStack() as processes:
         from cmrrecon import provenance
         from cmrrecon.reconstruct.run import choose_device
         from cmrrecon.training import recipe as recipes
-        from cmrrecon.training.dataset import read_entries, split
         from cmrrecon.training.distributed import group_of_processes
-        from cmrrecon.training.loop import BEST, LAST, Hooks, train, write_recipe
+        from cmrrecon.training.identity import agreed_plan
+        from cmrrecon.training.loop import BEST, LAST, Hooks, train
 
         if recipe is None:
             raise UsageError("No recipe was named", f"The recipes are: {', '.join(recipes.names())}", "Give one with --recipe")
@@ -74,49 +93,96 @@ def train(
             print(json_text.dumps(provenance.plain(chosen.as_dict()), indent=1))
             return
         if data is None or out is None:
-            raise UsageError("--data and --out were not both given", "Training needs a store and a folder for the run", "Give both")
+            raise UsageError("--data and --out were not both given", "Training needs scans and a folder for the run", "Give both")
+        if max_steps is not None and max_steps < 1:
+            raise UsageError(f"--max-steps was given {max_steps}", "It must be at least 1", "Leave it out to train to the end")
+        recipes.check(chosen)
         group, own_device = processes.enter_context(group_of_processes(device))
         where = choose_device(own_device)
         talk = talk if group.rank == 0 else Talk(quiet=True, as_json=False, stdout_is_data=True)
-        entries = [entry for entry in read_entries(data) if not only or any(_fits(entry, text, "--only") for text in only)]
-        if hold_out:
-            held = [entry for entry in entries if any(_fits(entry, text, "--hold-out") for text in hold_out)]
-            if not held:
-                raise UsageError("--hold-out fits no scan", "It names what is validated with", "Check it against `cmrrecon info STORE`")
-            training: Sequence[Mapping[str, Any]] = [entry for entry in entries if entry not in held]
-            validation: Sequence[Mapping[str, Any]] = held
-        else:
-            training, validation = split(entries, chosen.data.validation, chosen.schedule.seed)
-        if max_steps is not None and max_steps < 1:
-            raise UsageError(f"--max-steps was given {max_steps}", "It must be at least 1", "Leave it out to train to the end")
-        if not training:
-            raise UsageError("No scan is left to train on", "At least one is needed", "Change --only, --hold-out or the store")
-        _check_same(out, chosen)
-        if group.rank == 0:
-            write_recipe(out, chosen)
+        training, validation = _shared_out(_entries(data, out, talk, group), chosen, hold_out or [], only or [])
+        plan = agreed_plan(out, chosen, training, validation, where, group, checkpointing=checkpointing, workers=workers)
         talk.say(f"{recipe}: {chosen.network['name']} on {where}; {len(training)} scans to train on, {len(validation)} to validate with")
         if not validation:
             talk.warn("no scan to validate with: best.safetensors will hold the weights of the last epoch")
-        windows = chosen.schedule.batch * chosen.optimiser.accumulate * group.size
-        talk.say(f"{windows} windows make a step ({group.size} processes)" if group.size > 1 else f"{windows} windows make a step")
-        with _asked_to_stop() as stopped, talk.progress(str(out), chosen.schedule.epochs, "epoch") as bar:
+        _tell(plan, chosen, group, talk)
+        seconds = waited = windows = 0.0
+        with _asked_to_stop() as stopped, talk.progress(str(out), 0, "batch") as bar:
 
             def on_step(record: Mapping[str, Any]) -> None:
-                if "validation" in record:
-                    bar.advance()
+                nonlocal seconds, waited, windows
+                if "seconds" in record:
+                    seconds += record["seconds"]
+                    waited += record["seconds"] * record["waiting"]
+                    windows += record["windows"] * group.size
+                    bar.advance(f"epoch {record['epoch'] + 1}, loss {record['loss']:.4f}")
 
             run = train(
-                chosen, data, training, validation, out, where, Hooks(talk.say, on_step, lambda: bool(stopped)), group,
-                checkpointing=checkpointing, most_steps=max_steps,
+                chosen, data, training, validation, out, where, plan, Hooks(talk.say, bar.expect, on_step, lambda: bool(stopped)), group,
+                most_steps=max_steps, tensorboard=tensorboard,
             )  # fmt: skip
-        finished = run.epoch >= chosen.schedule.epochs
+        finished = run.is_over(max_steps)
         if group.rank > 0:
             return
+        if windows:
+            talk.say(f"{windows / seconds:.2f} windows a second, {waited / seconds:.0%} of the time spent waiting for data")
         record: dict[str, Any] = {"status": "done" if finished else "stopped", "recipe": recipe, "steps": run.step, "epochs": run.epoch}
         record |= {"last": str(out / LAST), "weights": str(out / BEST) if (out / BEST).exists() else None}
         if not finished:
             talk.say(f"stopped after step {run.step}: the same command goes on from there")
         talk.result(record, str(record["weights"] or record["last"]))
+
+
+def _entries(data: Path, out: Path, talk: Talk, group: "Group") -> "list[dict[str, Any]]":
+    """Of the scans of a store, or of files as they were measured, which the first process looks through once."""
+    from cmrrecon import formats
+    from cmrrecon.training.entries import index_scans, read_entries
+    from cmrrecon.training.store import FINGERPRINT
+
+    if (data / FINGERPRINT).is_file():
+        return read_entries(data)
+    files = [job.path for job in inputs.find_jobs([str(data)], formats.is_scan)]
+    cache = out / "index.json"
+    if group.rank == 0:
+        talk.say(f"{data} is no store of `cmrrecon preprocess`: its {len(files)} files are looked through once, and read as they are")
+        with talk.progress(str(data), len(files), "file") as bar:
+            index_scans(data, files, cache, bar.advance)
+    group.gather(None)
+    return index_scans(data, files, cache, lambda: None)
+
+
+def _shared_out(
+    entries: "Sequence[Entry]", recipe: "Recipe", hold_out: Sequence[str], only: Sequence[str]
+) -> "tuple[list[Entry], list[Entry]]":
+    """What is trained on and what is validated with."""
+    from cmrrecon.training.entries import split
+
+    wanted = [entry for entry in entries if not only or any(_fits(entry, text, "--only") for text in only)]
+    if hold_out:
+        training = [entry for entry in wanted if not any(_fits(entry, text, "--hold-out") for text in hold_out)]
+        validation = [entry for entry in wanted if entry not in training]
+        if not validation:
+            raise UsageError("--hold-out fits no scan", "It names what is validated with", "Check it against `cmrrecon info STORE`")
+    else:
+        training, validation = split(wanted, recipe.data.validation, recipe.schedule.seed)
+    if not training:
+        raise UsageError("No scan is left to train on", "At least one is needed", "Change --only, --hold-out or the store")
+    return training, validation
+
+
+def _tell(plan: "Plan", recipe: "Recipe", group: "Group", talk: Talk) -> None:
+    """The plan, and how many windows make a step."""
+    sizes = sorted({*plan.batches.values()})
+    matrices = f"{len(plan.batches)} {'kinds' if len(plan.batches) > 1 else 'kind'} of scans (coils x y x x)"
+    saving = "activations computed again" if plan.checkpointing else "activations kept"
+    talk.say(
+        f"plan: batches of {' to '.join(map(str, {sizes[0]: 0, sizes[-1]: 0}))} for {matrices}, {plan.precision}, {saving}, {plan.workers} "
+        f"threads that read; about {plan.step_mb / 1024:.1f} GB of {plan.device_mb / 1024:.1f} GB"
+    )
+    if len(sizes) > 1:
+        talk.table("windows that make a batch", ["coils x y x x", "windows"], [[name, str(size)] for name, size in plan.batches.items()])
+    accumulated = recipe.optimiser.accumulate
+    talk.say(f"{sizes[-1] * accumulated * group.size} windows make a step (batches accumulated: {accumulated}, processes: {group.size})")
 
 
 def _fits(entry: Mapping[str, Any], text: str, option: str) -> bool:
@@ -127,25 +193,6 @@ def _fits(entry: Mapping[str, Any], text: str, option: str) -> bool:
             f"{option} was given {text!r}", f"It wants fact=value; scans have the facts {facts}", "Write for example vendor=Siemens"
         )
     return str(entry[key]) == value
-
-
-def _check_same(out: Path, chosen: Any) -> None:
-    """Refuse to go on with another recipe than the folder's."""
-    from cmrrecon import provenance
-    from cmrrecon.training.loop import LAST, RECIPE
-
-    if not (out / LAST).exists() or not (out / RECIPE).exists():
-        return
-    known = json_text.loads((out / RECIPE).read_text())
-    known.pop("cmrrecon", None)
-    asked = json_text.loads(json_text.dumps(provenance.plain(chosen.as_dict())))
-    longer = {**asked, "schedule": {**asked["schedule"], "epochs": known["schedule"]["epochs"]}}
-    if longer != known:
-        raise UsageError(
-            f"{out} holds a run of another recipe",
-            "A run goes on with its own recipe; only schedule.epochs may change",
-            "Give another --out",
-        )
 
 
 @contextmanager

@@ -27,9 +27,14 @@ def placed(records: Iterable[Record], unseen: Sequence[str] = ()) -> list[dict[s
     found = []
     for record in records:
         where = domain(record)
-        held = any(where == name or where.startswith(f"{name}/") for name in unseen)
+        held = any(is_part(where, name) for name in unseen)
         found.append({**record, "domain": where, "seen": "unseen" if held else "seen"})
     return found
+
+
+def is_part(domain: str, name: str) -> bool:
+    """Whether a domain is the one of that name, or of that centre."""
+    return domain == name or domain.startswith(f"{name}/")
 
 
 def table(records: Sequence[Record], axes: Sequence[str]) -> list[dict[str, Any]]:

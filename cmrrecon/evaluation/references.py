@@ -111,8 +111,12 @@ def find_reference(acquisition: Acquisition, candidates: Sequence[Path], *, trut
 
 
 def contradiction(acquisition: Acquisition, path: Path) -> str:
-    """In what a file's name says that it is of another scan (`subject P006`), "" if in nothing. Unofficial base names say nothing."""
-    facts = formats.parse_name(path)
+    """In what a file's name says that it is of another scan, see `disagreement`."""
+    return disagreement(acquisition, formats.parse_name(path))
+
+
+def disagreement(acquisition: Acquisition, facts: Acquisition) -> str:
+    """In what two are of different scans (`subject P006`, the second's), "" if in nothing. Unofficial base names say nothing."""
     fields = ["subject", "centre", "vendor", "coil", "split", "year"]
     if modality_of(facts.base) and modality_of(acquisition.base):
         fields.insert(0, "base")

@@ -8,15 +8,16 @@ from typing import Literal
 from cmrrecon.errors import InputError
 from cmrrecon.formats.arrays import StoredArray
 
-Kind = Literal["kspace", "mask", "image"]
+Kind = Literal["kspace", "mask", "image", "label"]
 
 # In order of preference where a file holds several.
 NAMES: dict[Kind, tuple[str, ...]] = {
     "kspace": ("kspace", "kspace_full", "kus", r"kspace_sub\d+", "kspace_single_full", r"kspace_single_sub\d+", "Recon_ks"),
     "mask": ("mask", r"mask\d+"),
     "image": ("img4ranking", "image"),
+    "label": ("label", "labels", "segmentation", "seg", "roi", "mask"),
 }
-WORDS: dict[Kind, str] = {"kspace": "k-space", "mask": "a sampling mask", "image": "images"}
+WORDS: dict[Kind, str] = {"kspace": "k-space", "mask": "a sampling mask", "image": "images", "label": "a label map"}
 FLOW_4D = re.compile(r"kdata_full|kdata_kt\w+|coilmap|segmask|usmask\w*")
 
 

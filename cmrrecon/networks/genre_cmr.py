@@ -19,9 +19,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import Output, check_window, safe_rss
+from cmrrecon.networks.interface import Output, check_window, recomputed, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, NormPromptUnet, UnetConfig, crop
-from cmrrecon.networks.promptmr import centre_first, combine, corner_first, fft2, ifft2, recomputed
+from cmrrecon.networks.promptmr import centre_first, combine, corner_first, fft2, ifft2
 from cmrrecon.networks.sensitivity import SensitivityNetwork
 from cmrrecon.physics.fourier import ifft2c
 
@@ -83,7 +83,7 @@ class GenreCMR(nn.Module):
         """
         check_window(kspace, mask, self.frames)
         if maps is None:
-            maps = recomputed(self.checkpointing, self.sens_net, kspace, mask, acs)
+            maps = self.sens_net(kspace, mask, acs, again=self.checkpointing)
         y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
         middle = self.frames // 2
         k, carried = y, None

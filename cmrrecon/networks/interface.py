@@ -11,12 +11,17 @@ acs : how many central lines calibrate the coil maps, of sample masks the side o
 Inside, published networks have the readout first and the phase encoding last, so networks swap y and x on entry and on exit.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cmrrecon.errors import UsageError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -81,3 +86,18 @@ def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> Non
             f"This network was made for windows of {frames} adjacent frames",
             "Make windows with `cmrrecon.scan.window`",
         )
+
+
+def channels_last(network: Network) -> Network:
+    """The network itself, its convolutions laid out with the channels of a pixel side by side: the same numbers, sooner."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def recomputed(again: bool, function: Callable[..., Any], *arguments: Any) -> Any:
+    """function(*arguments); computed again in the backward pass, instead of keeping what it needs, if `again`."""
+    if again and torch.is_grad_enabled():
+        return checkpoint(function, *arguments, use_reentrant=False)
+    return function(*arguments)

@@ -6,15 +6,13 @@ Two variants of the same layers and state dict, y being the measured k-space, M 
     "image"   x <- x - lambda (A^H A x - A^H y) - U(x),  A = M F S,  x = A^H y at first  (plain ones of the PromptMR-plus repository)
 """
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from cmrrecon.networks.interface import Output, check_window, safe_rss
+from cmrrecon.networks.interface import Output, check_window, recomputed, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, SENSITIVITY_UNET, NormPromptUnet, UnetConfig
 from cmrrecon.networks.sensitivity import SensitivityNetwork
 from cmrrecon.physics.fourier import ifft2c
@@ -66,7 +64,7 @@ class PromptMR(nn.Module):
         """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
         check_window(kspace, mask, self.frames)
         if maps is None:
-            maps = recomputed(self.checkpointing, self.sens_net, kspace, mask, acs)
+            maps = self.sens_net(kspace, mask, acs, again=self.checkpointing)
         y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
         middle = self.frames // 2
         if self.variant == "kspace":
@@ -133,10 +131,3 @@ def ifft2(k: Tensor) -> Tensor:
     """Inverse and adjoint of `fft2`."""
     x: Tensor = torch.fft.ifft2(k, norm="ortho")
     return x
-
-
-def recomputed(again: bool, function: Callable[..., Any], *arguments: Any) -> Any:
-    """function(*arguments); computed again in the backward pass, instead of keeping what it needs, if `again`."""
-    if again and torch.is_grad_enabled():
-        return checkpoint(function, *arguments, use_reentrant=False)
-    return function(*arguments)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import Output, check_window, safe_rss
+from cmrrecon.networks.interface import Output, check_window, recomputed, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, History, NormPromptUnet, UnetConfig
-from cmrrecon.networks.promptmr import Cascade, Variant, centre_first, combine, corner_first, fft2, ifft2, normal, recomputed
+from cmrrecon.networks.promptmr import Cascade, Variant, centre_first, combine, corner_first, fft2, ifft2, normal
 from cmrrecon.networks.sensitivity import SensitivityNetwork
 from cmrrecon.physics.fourier import ifft2c
 
@@ -70,7 +70,7 @@ class PromptMRPlus(nn.Module):
         """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
         check_window(kspace, mask, self.frames)
         if maps is None:
-            maps = recomputed(self.checkpointing, self.sens_net, kspace, mask, acs)
+            maps = self.sens_net(kspace, mask, acs, again=self.checkpointing)
         y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
         middle = self.frames // 2
         x0 = combine(ifft2(y * m), s)

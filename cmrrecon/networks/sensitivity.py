@@ -3,8 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import safe_rss
+from cmrrecon.networks.interface import recomputed, safe_rss
 from cmrrecon.physics.fourier import ifft2c
+
+# Images whose activations are kept at once where they are computed again in the backward pass.
+KEPT_TOGETHER = 4
 
 
 class SensitivityNetwork(nn.Module):
@@ -21,18 +24,20 @@ class SensitivityNetwork(nn.Module):
         super().__init__()
         self.norm_unet, self.frames = norm_unet, frames
 
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None) -> Tensor:
+    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None, again: bool = False) -> Tensor:
         """Maps (batch, frame, coil, y, x) of k-space of that shape, with any number of frames if each is for itself; see `interface`.
 
         Parameters
         ----------
         together : coil images that go through the U-Net at once: fewer need less memory, and give the same. None: all
+        again : compute the U-Net's activations again in the backward pass, a few images at once
         """
         images = ifft2c((kspace * calibration_mask(mask.mT, acs).mT).mT)
         # One sample of the U-Net a coil, with one frame or all frames as channels.
         batch, frames, coils, h, w = images.shape
         samples = images.reshape(-1, 1, h, w) if self.frames == 1 else images.transpose(1, 2).reshape(-1, frames, h, w)
-        maps = torch.cat([self._through(part) for part in torch.split(samples, together or len(samples))])
+        parts = torch.split(samples, together or (KEPT_TOGETHER if again else len(samples)))
+        maps = torch.cat([recomputed(again, self._through, part) for part in parts])
         maps = maps.view(images.shape) if self.frames == 1 else maps.view(batch, coils, frames, h, w).transpose(1, 2)
         size = safe_rss(maps)[:, :, None]
         return (maps / torch.where(size > 0, size, 1)).mT

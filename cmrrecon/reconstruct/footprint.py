@@ -57,13 +57,29 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now -= nbytes
 
 
-def footprint(function: Callable[..., Any], *shapes_and_types: tuple[tuple[int, ...], torch.dtype], **options: Any) -> Footprint:
+Kind = tuple[tuple[int, ...], torch.dtype]
+
+
+def footprint(function: Callable[..., Any], *tensors: Kind, **options: Any) -> Footprint:
     """The cost of a network (or one of its parts or methods) on the meta device, called with tensors of these shapes and types."""
-    tensors = [torch.empty(shape, dtype=dtype, device="meta") for shape, dtype in shapes_and_types]
     live, counter = _Live(), FlopCounterMode(display=False)
     with torch.no_grad(), counter, live:
-        function(*tensors, **options)
+        function(*map(_ghost, tensors), **options)
     return Footprint(counter.get_total_flops(), live.peak)
+
+
+def training_bytes(function: Callable[..., Any], *tensors: Kind) -> int:
+    """The most that all tensors take at once that a function makes, which may go forward and backward; on the meta device."""
+    # Counting operations would keep what checkpointing lets go.
+    live = _Live()
+    with live:
+        function(*map(_ghost, tensors))
+    return live.peak
+
+
+def _ghost(tensor: Kind) -> Tensor:
+    shape, dtype = tensor
+    return torch.empty(shape, dtype=dtype, device="meta")
 
 
 def speed(device: torch.device, dtype: torch.dtype) -> float:

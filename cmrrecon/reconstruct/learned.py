@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cmrrecon.errors import NumericalError, UsageError, is_memory_shortage
 from cmrrecon.networks import weights
 from cmrrecon.networks.catalog import NETWORKS, build, name_of
+from cmrrecon.networks.interface import channels_last
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.physics.fourier import centred, fftc, ifftc
 from cmrrecon.provenance import file_digest
@@ -288,9 +289,7 @@ def prepare(network: nn.Module, dtype: torch.dtype, device: torch.device, *, com
         if dtype != torch.float32:
             # What comes out is of that precision too, until it meets the images around it.
             module.to(dtype).register_forward_pre_hook(lowered)
-        for layer in module.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(module)
         if compiled:
             module.compile()
     return ready

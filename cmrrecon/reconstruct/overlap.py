@@ -1,5 +1,6 @@
 """Work of two kinds at once: the next item is made ready, and the last result written, while this one is worked on."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,16 +10,21 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """make(item) for each item, in order; a thread makes the next one before it is asked for. An error is raised at its item."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting: Future[Made] | None = None
-        for item in items:
-            ready, waiting = waiting, pool.submit(make, item)
-            if ready is not None:
-                yield ready.result()
-        if waiting is not None:
-            yield waiting.result()
+def ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int = 1) -> Iterator[Made]:
+    """make(item) for each item, in order; so many threads make the next ones before they are asked for. An error is raised at its item."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Made]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            # Who stops asking does not wait for more than what is being made.
+            for future in waiting:
+                future.cancel()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cmrrecon.simulation.lesions import Lesion
 from cmrrecon.simulation.shapes import cover, generator, harmonics, strip, texture, uniform
 from cmrrecon.simulation.tissues import Layer
 
@@ -73,7 +74,13 @@ def surroundings(heart: Heart, rows: Tensor, columns: Tensor) -> tuple[slice, sl
 
 
 def heart_layers(
-    heart: Heart, position: float, phase: Tensor, rows: Tensor, columns: Tensor, moved: tuple[Tensor, Tensor] | None = None
+    heart: Heart,
+    position: float,
+    phase: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    moved: tuple[Tensor, Tensor] | None = None,
+    lesion: Lesion | None = None,
 ) -> list[Layer]:
     """The heart in one slice at the given phases, from the outside in.
 
@@ -88,6 +95,7 @@ def heart_layers(
     phase : Tensor (frame,), fraction of the cycle
     rows, columns : Tensor (y, 1) and (1, x), positions in mm
     moved : extra displacement (y, x) of the whole heart, each Tensor (frame,) in mm
+    lesion : of the left ventricular wall, which becomes the last layer
 
     Returns
     -------
@@ -158,4 +166,6 @@ def heart_layers(
     # Where the supply of blood is poor: the inner half of the front wall.
     inner_half = cover(inner + 0.5 * (outer - inner) - radius) * cover(radius - border)
     add("ischaemia", inner_half * torch.exp(-((((angle - 1.5 + math.pi) % (2 * math.pi) - math.pi) / 0.65) ** 4)))
+    if lesion is not None:
+        add(lesion.tissue, lesion.covered(angle, radius, inner, outer) * cover(outer - radius) * cover(radius - border))
     return layers

@@ -45,6 +45,7 @@ def bolus(times: Tensor) -> dict[str, Tensor]:
         "systemic": left_ventricle(times - 1.5),
         "myocardium": tissue_uptake(times, HEALTHY, delay=1.0),
         "ischaemia": tissue_uptake(times, ISCHAEMIC, delay=2.5),
+        "oedema": tissue_uptake(times, ISCHAEMIC, delay=2.5),
         "spleen": tissue_uptake(times, 1.5 * HEALTHY, delay=3.0),
         "liver": tissue_uptake(times, 0.4 * HEALTHY, delay=6.0),
     }

@@ -13,6 +13,7 @@ from torch import Tensor
 from cmrrecon.errors import UsageError
 from cmrrecon.simulation.heart import Heart, heart_layers, surroundings
 from cmrrecon.simulation.kinetics import bolus
+from cmrrecon.simulation.lesions import Box, Lesion, box_of
 from cmrrecon.simulation.shapes import generator, grid, uniform
 from cmrrecon.simulation.thorax import Thorax, thorax_layers
 from cmrrecon.simulation.tissues import cine_signals, inversion_recovery, paint, saturation_recovery, t2_preparation
@@ -27,10 +28,18 @@ RELAXIVITY = 4.5e-3  # 1/ms per mmol/l, of a gadolinium agent in blood at 3 T
 
 
 class Phantom(NamedTuple):
-    """Images (frame, slice, y, x) complex64 and, for mapping, the weighting times (frame, slice) in ms."""
+    """What a scene shows.
+
+    Attributes
+    ----------
+    image : Tensor (frame, slice, y, x) complex64
+    times : Tensor (frame, slice), for mapping: the weighting times in ms
+    lesions : the box of each slice's lesion in all frames, None for a slice without; None if none were asked for
+    """
 
     image: Tensor
     times: Tensor | None = None
+    lesions: tuple[Box | None, ...] | None = None
 
 
 def positions(slices: int) -> list[float]:
@@ -53,9 +62,17 @@ def receive_field(rows: Tensor, columns: Tensor, seed: int) -> Tensor:
 
 
 def scene(
-    slices: int, y: int, x: int, seed: int, phase: Tensor, signals: dict[str, Tensor], moved: tuple[Tensor, Tensor] | None = None
-) -> Tensor:
-    """Images (frame, slice, y, x) complex64 of one person; phase and signals may each change from frame to frame or stay.
+    slices: int,
+    y: int,
+    x: int,
+    seed: int,
+    phase: Tensor,
+    signals: dict[str, Tensor],
+    moved: tuple[Tensor, Tensor] | None = None,
+    *,
+    lesions: bool = False,
+) -> Phantom:
+    """Images of one person, without times; phase and signals may each change from frame to frame or stay.
 
     Parameters
     ----------
@@ -64,27 +81,36 @@ def scene(
     phase : Tensor (frame|1,), fraction of the heart cycle
     signals : signal of each tissue, (frame|1,), as the functions of `tissues` give
     moved : displacement (y, x) of the whole heart, each Tensor (frame,) in mm
+    lesions : whether every second slice gets a lesion, see `Lesion.draw`
     """
     rows, columns = grid(y, x)
     thorax, heart = Thorax.draw(seed), Heart.draw(seed)
     field = receive_field(rows, columns, seed)
     frames = max(len(phase), *(len(signal) for signal in signals.values()))
     near = surroundings(heart, rows, columns)
-    images = []
-    for position in positions(slices):
+    images, boxes = [], []
+    for index, position in enumerate(positions(slices)):
         image = paint(thorax_layers(thorax, position, rows, columns), signals).expand(frames, y, x).clone()
-        layers = heart_layers(heart, position, phase, rows[near[0]], columns[:, near[1]], moved)
+        lesion = Lesion.draw(seed, index) if lesions else None
+        layers = heart_layers(heart, position, phase, rows[near[0]], columns[:, near[1]], moved, lesion)
         image[:, *near] = paint(layers, signals, image[:, *near])
         images.append(image * field)
-    return torch.stack(images, 1)
+        boxes.append(_moved(box_of(layers[-1].cover), near) if lesion else None)
+    return Phantom(torch.stack(images, 1), lesions=tuple(boxes) if lesions else None)
 
 
-def cine(frames: int, slices: int, y: int, x: int, seed: int) -> Phantom:
+def _moved(box: Box, near: tuple[slice, slice]) -> Box:
+    """A box of a part of the picture, in the whole."""
+    y0, y1, x0, x1 = box
+    return y0 + near[0].start, y1 + near[0].start, x0 + near[1].start, x1 + near[1].start
+
+
+def cine(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False) -> Phantom:
     """Balanced SSFP cine of one heart cycle from the R wave on; frame `frames` would be frame 0 again."""
-    return Phantom(scene(slices, y, x, seed, torch.arange(frames) / frames, cine_signals()))
+    return scene(slices, y, x, seed, torch.arange(frames) / frames, cine_signals(), lesions=lesions)
 
 
-def perfusion(frames: int, slices: int, y: int, x: int, seed: int) -> Phantom:
+def perfusion(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False) -> Phantom:
     """First pass of a contrast bolus by saturation recovery; flow is poor in the inner half of a part of the wall.
 
     The frames are spread over 40 s. Each is taken at nearly the same phase of the heart, which moves by a few millimetres
@@ -96,10 +122,10 @@ def perfusion(frames: int, slices: int, y: int, x: int, seed: int) -> Phantom:
     phase = DIASTASIS + 0.01 * torch.randn(frames, generator=random)
     breath = torch.sin(2 * math.pi * times / uniform(6, 9, random)) * times / PASSAGE + 0.2 * torch.randn(frames, generator=random)
     moved = (2.0 * breath, 0.6 * breath)
-    return Phantom(scene(slices, y, x, seed, phase, saturation_recovery(SATURATION_DELAY, added_rate), moved))
+    return scene(slices, y, x, seed, phase, saturation_recovery(SATURATION_DELAY, added_rate), moved, lesions=lesions)
 
 
-def t1map(frames: int, slices: int, y: int, x: int, seed: int) -> Phantom:
+def t1map(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False) -> Phantom:
     """Inversion recovery at the first `frames` of the MOLLI times, signed: tissue that is still inverted has the opposite phase.
 
     Raises
@@ -107,11 +133,11 @@ def t1map(frames: int, slices: int, y: int, x: int, seed: int) -> Phantom:
     UsageError : more frames than there are inversion times
     """
     times = weighting_times("t1map", INVERSION_TIMES, frames)
-    image = scene(slices, y, x, seed, torch.tensor([DIASTASIS]), inversion_recovery(times))
-    return Phantom(image, times[:, None].repeat(1, slices))
+    made = scene(slices, y, x, seed, torch.tensor([DIASTASIS]), inversion_recovery(times), lesions=lesions)
+    return made._replace(times=times[:, None].repeat(1, slices))
 
 
-def t2map(frames: int, slices: int, y: int, x: int, seed: int) -> Phantom:
+def t2map(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False) -> Phantom:
     """T2 decay at the first `frames` of the T2 preparation times.
 
     Raises
@@ -119,8 +145,8 @@ def t2map(frames: int, slices: int, y: int, x: int, seed: int) -> Phantom:
     UsageError : more frames than there are preparation times
     """
     times = weighting_times("t2map", PREPARATION_TIMES, frames)
-    image = scene(slices, y, x, seed, torch.tensor([DIASTASIS]), t2_preparation(times))
-    return Phantom(image, times[:, None].repeat(1, slices))
+    made = scene(slices, y, x, seed, torch.tensor([DIASTASIS]), t2_preparation(times), lesions=lesions)
+    return made._replace(times=times[:, None].repeat(1, slices))
 
 
 def weighting_times(kind: str, times: tuple[float, ...], frames: int) -> Tensor:

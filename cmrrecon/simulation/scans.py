@@ -12,6 +12,7 @@ from cmrrecon.errors import UsageError, nearest
 from cmrrecon.physics.fourier import centred
 from cmrrecon.scan import Acquisition, Scan
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
+from cmrrecon.simulation.lesions import Box
 from cmrrecon.simulation.phantoms import Phantom, cine, perfusion, t1map, t2map
 from cmrrecon.simulation.radial import acquire_along, golden_angle
 
@@ -22,7 +23,7 @@ SMALLEST_SIDE = 32  # pixels; below this the heart's wall is thinner than one
 class Kind:
     """A kind of scan: its scene, its official base name and modality, and its usual number of frames."""
 
-    scene: Callable[[int, int, int, int, int], Phantom]
+    scene: Callable[[int, int, int, int, int, bool], Phantom]
     base: str
     modality: str
     frames: int
@@ -47,6 +48,7 @@ class Simulated:
     maps : Tensor (coil, y, x) complex64
     times : Tensor (frame, slice) float32, weighting times in ms, or None
     sigma : standard deviation of the complex noise in every k-space sample
+    lesions : the box of each slice's lesion, None for a slice without; None if none were asked for
     """
 
     scan: Scan
@@ -54,6 +56,7 @@ class Simulated:
     maps: Tensor
     times: Tensor | None
     sigma: float
+    lesions: tuple[Box | None, ...] | None = None
 
 
 def simulate(
@@ -67,6 +70,7 @@ def simulate(
     snr_db: float = 30.0,
     seed: int = 0,
     spokes: int | None = None,
+    lesions: bool = False,
 ) -> Simulated:
     """A fully sampled or radial multi-coil scan of a phantom with a beating heart, and its truth.
 
@@ -79,6 +83,7 @@ def simulate(
     seed : who is scanned, how the coils lie, and the noise
     spokes : None for Cartesian k-space, else golden-angle radial with so many spokes a frame: of x samples (at least y), for images
         of y x y pixels, see `along_spokes`
+    lesions : whether every second slice gets a lesion in the wall of the left ventricle; all else of the person stays as it is
 
     Raises
     ------
@@ -105,7 +110,7 @@ def simulate(
         raise UsageError(f"The signal-to-noise ratio is {snr_db} dB", "It must be a number, or inf for no noise", "Give for example 30")
 
     columns = x if spokes is None else 2 * y
-    image, times = chosen.scene(frames, slices, y, columns, seed)
+    image, times, boxes = chosen.scene(frames, slices, y, columns, seed, lesions)
     maps = coil_maps(coils, y, columns, seed)
     sigma = noise_sigma(image, snr_db)
     scan = Scan(
@@ -121,7 +126,7 @@ def simulate(
             subject=f"P{seed + 1:03d}",
         ),
     )
-    made = Simulated(scan, image, maps, times, sigma)
+    made = Simulated(scan, image, maps, times, sigma, boxes)
     return made if spokes is None else along_spokes(made, spokes, x, seed)
 
 
@@ -132,7 +137,9 @@ def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simul
     square matrix y x y. Each sample has the noise of a Cartesian one.
     """
     frames, slices, coils, n, columns = made.scan.shape
-    image, maps = (whole[..., centred(columns, n)].contiguous() for whole in (made.image, made.maps))
+    kept = centred(columns, n)
+    image, maps = (whole[..., kept].contiguous() for whole in (made.image, made.maps))
+    lesions = made.lesions and tuple(box and (*box[:2], box[2] - kept.start, box[3] - kept.start) for box in made.lesions)
     trajectory = golden_angle(frames, spokes, samples, n)
     scan = Scan(
         shape=(frames, slices, coils, spokes, samples),
@@ -142,7 +149,7 @@ def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simul
         trajectory=trajectory,
         matrix=(n, n),
     )
-    return replace(made, scan=scan, image=image, maps=maps)
+    return replace(made, scan=scan, image=image, maps=maps, lesions=lesions)
 
 
 def slice_kspace(image: Tensor, maps: Tensor, sigma: float, seed: int, index: int) -> Tensor:

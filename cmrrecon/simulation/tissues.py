@@ -52,6 +52,9 @@ TISSUES = {
     "left blood": BLOOD,
     "myocardium": MYOCARDIUM,
     "ischaemia": MYOCARDIUM,
+    # Of lesions, with T2 farther from that of the myocardium than in patients, so that they can be found.
+    "haemorrhage": Tissue(0.6, 1000, 15, 0.07),
+    "oedema": Tissue(0.95, 1450, 110, 0.07),
 }
 BLOODS = ("pulmonary", "systemic", "venous", "right blood", "left blood")
 # Fresh spins flow into the slice between two excitations; 1.6 gives the blood-to-myocardium ratio of about 3 seen in cine.

@@ -4,30 +4,30 @@ Nothing here depends on what was drawn before: the mask, the augmentation and th
 the place, so that a run that was stopped anywhere goes on as if it had not been.
 """
 
-import hashlib
-import json
+import math
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError, UsageError
 from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.physics.fourier import ifft2c
 from cmrrecon.sampling.make import make_mask
-from cmrrecon.scan import Scan, window
+from cmrrecon.scan import window
+from cmrrecon.training.augment import augment
+from cmrrecon.training.entries import Entry, digest, domain_of
+from cmrrecon.training.labels import painted, presence
 from cmrrecon.training.recipe import Data, Sampling
-from cmrrecon.training.store import FINGERPRINT
 
-# Slices kept in memory: neighbouring frames of an epoch that is not shuffled come from the same.
-SLICES_KEPT = 4
+# Slices are kept in memory up to so many bytes; a few of them in any case, as the next batch is made ready while this one is worked on.
+KEPT_BYTES, LEAST_KEPT = 2**30, 4
+COMPLEX_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Sample:
     target_kspace : Tensor (coil, y, x) of the middle frame
     limit : the largest pixel of the target's scan slice: the data range of the SSIM
     domain, name : where it comes from
+    classes : Tensor (class,), of the recipe's kinds of lesions 1 for those present and 0 for others; NaN in a slice without labels
+    lesion : Tensor (y, x), bool, inside the boxes of lesions
     """
 
     kspace: Tensor
@@ -53,6 +55,30 @@ class Sample:
     limit: float
     domain: str
     name: str
+    classes: Tensor
+    lesion: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one matrix, stacked along a first axis, on the device of the network; attributes as in `Sample`.
+
+    Of several domains the first is told.
+    """
+
+    kspace: Tensor
+    mask: Tensor
+    acs: int
+    target: Tensor
+    target_kspace: Tensor
+    limit: Tensor
+    domain: str
+    classes: Tensor
+    lesion: Tensor
+
+    def zero_filled(self) -> Tensor:
+        """RSS (batch, y, x) of the middle frame as it was measured."""
+        return rss(ifft2c(self.kspace[:, self.kspace.shape[1] // 2]))
 
 
 @dataclass(frozen=True)
@@ -80,7 +106,7 @@ class Windows:
     def __init__(
         self,
         store: Path,
-        entries: Sequence[Mapping[str, Any]],
+        entries: Sequence[Entry],
         width: int,
         sampling: Sampling,
         data: Data,
@@ -97,7 +123,8 @@ class Windows:
             if index not in entry["empty_slices"]
             for frame in range(entry["shape"][0])
         ]
-        self._slice = lru_cache(SLICES_KEPT)(self._read)
+        largest = max((math.prod(entry["shape"]) // entry["shape"][1] for entry in self.entries), default=1) * COMPLEX_BYTES
+        self._slice = lru_cache(max(LEAST_KEPT, KEPT_BYTES // largest))(self._read)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -115,19 +142,20 @@ class Windows:
         entry = self.entries[place.scan]
         name = f"{entry['path']}:{place.index}:{place.frame}"
         draw = random.Random(digest(self.seed, "validation" if self.fixed else epoch, name))
-        full, limit = self._slice(place.scan, place.index)
+        full, limit = self._slice(place.scan, place.index), entry["limits"][place.index]
         frames, _, y, x = full.shape
         rows = window(place.frame, frames, self.width)
         kspace = full[rows] / entry["scale"]
+        lesion = painted(entry, place.index, self.data.classes)
         if not self.fixed:
-            kspace = augment(kspace, self.data, draw)
+            kspace, lesion = augment(kspace, lesion, self.data, draw)
         mask = self._mask(draw, epoch, frames, y, x)
         mask = mask[rows] if len(mask) > 1 else mask
         middle = kspace[self.width // 2]
         target = rss(ifft2c(middle))
         return Sample(
             kspace * mask[:, None], mask, self.sampling.acs, target, middle, max(limit / entry["scale"], float(target.amax())),
-            domain_of(entry, self.data.domain), name,
+            domain_of(entry, self.data.domain), name, presence(entry, place.index, self.data.classes), lesion,
         )  # fmt: skip
 
     def _mask(self, draw: random.Random, epoch: int, frames: int, y: int, x: int) -> Tensor:
@@ -137,57 +165,9 @@ class Windows:
             pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=min(self.sampling.acs, y, x), seed=draw.getrandbits(31)
         )
 
-    def _read(self, number: int, index: int) -> tuple[Tensor, float]:
-        """K-space (frame, coil, y, x) of a slice, and the largest pixel of its images."""
-        kspace = self._scan(number).read_slice(index)
-        return kspace, float(torch.stack([rss(ifft2c(frame)).amax() for frame in kspace]).amax())
-
-    def _scan(self, number: int) -> Scan:
-        return formats.read(self.store / self.entries[number]["path"])
-
-
-def read_entries(store: Path) -> list[dict[str, Any]]:
-    """The fully sampled scans of a store, see `store.add_scan`; paths relative to it.
-
-    Raises
-    ------
-    InputError : the folder is no store, or none of its scans is fully sampled
-    """
-    path = store / FINGERPRINT
-    if not path.is_file():
-        raise InputError(
-            f"{store} holds no {FINGERPRINT}", "Training reads a store", "Make one with `cmrrecon preprocess DATA --out-dir STORE`"
-        )
-    entries = []
-    for name in json.loads(path.read_text())["files"]:
-        entry = json.loads((store / name).with_suffix(".json").read_text())
-        if entry["fully_sampled"]:
-            entries.append({**entry, "path": name})
-    if not entries:
-        raise InputError(f"No scan of {store} is fully sampled", "Training needs references", "Add fully sampled scans to the store")
-    return entries
-
-
-def domain_of(entry: Mapping[str, Any], facts: Sequence[str]) -> str:
-    """The facts of a scan that name its domain, joined; "unknown" for what the store does not know."""
-    for fact in facts:
-        if fact not in entry:
-            raise UsageError(f"Scans have no fact {fact!r}", f"They have: {', '.join(sorted(entry))}", "Change data.domain")
-    return "/".join(str(entry[fact] or "unknown") for fact in facts)
-
-
-def split(entries: Sequence[Mapping[str, Any]], share: float, seed: int) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """Scans to train on and to validate with: about this share of the subjects of every domain, the same whatever else is in the store."""
-    train: list[Mapping[str, Any]] = []
-    validation: list[Mapping[str, Any]] = []
-    for entry in entries:
-        subject = (entry["centre"], entry["vendor"], entry["subject"] or entry["path"])
-        drawn = random.Random(digest(seed, "split", *subject)).random()
-        (validation if drawn < share else train).append(entry)
-    if share > 0 and not validation and len(train) > 1:
-        # Chance left none of few subjects: take the last one.
-        validation.append(train.pop())
-    return train, validation
+    def _read(self, number: int, index: int) -> Tensor:
+        """K-space (frame, coil, y, x) of a slice."""
+        return formats.read(self.store / self.entries[number]["path"]).read_slice(index)
 
 
 def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:
@@ -196,20 +176,28 @@ def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:
     return max(begun, key=lambda period: period.epoch).accelerations if begun else sampling.accelerations
 
 
-def batches(windows: Windows, epoch: int, size: int) -> list[list[Place]]:
-    """The batches of an epoch, in order: windows of one matrix and number of coils, rare modalities as often as the recipe says."""
+def batches(windows: Windows, epoch: int, size: Callable[[tuple[int, ...]], int], count: int = 0) -> list[list[Place]]:
+    """The batches of an epoch, in order: windows of one matrix and number of coils, rare modalities as often as the recipe says.
+
+    Parameters
+    ----------
+    size : (coil, y, x) -> how many windows make a batch
+    count : of windows, the first of them, or all of them again and again; 0: all once
+    """
     draw = random.Random(digest(windows.seed, "order", epoch))
     balance = windows.data.balance
     places = [place for place in windows.places for _ in range(balance.get(str(windows.entries[place.scan]["base"]), 1))]
     draw.shuffle(places)
     if windows.data.in_turn:
         places = in_turn(places, [windows.domain(place) for place in places])
+    if count:
+        places = [places[number % len(places)] for number in range(count)]
     open_batches: dict[tuple[int, ...], list[Place]] = defaultdict(list)
     finished = []
     for place in places:
         batch = open_batches[windows.shape(place)]
         batch.append(place)
-        if len(batch) == size:
+        if len(batch) == size(windows.shape(place)):
             finished.append(open_batches.pop(windows.shape(place)))
     return [*finished, *open_batches.values()]
 
@@ -223,23 +211,26 @@ def in_turn(places: Sequence[Place], domains: Sequence[str]) -> list[Place]:
     return [queue[turn % len(queue)] for turn in range(longest) for _, queue in sorted(by_domain.items())]
 
 
-def augment(kspace: Tensor, data: Data, draw: random.Random) -> Tensor:
-    """Flips, gamma and noise by the recipe, on fully sampled k-space (frame, coil, y, x) of normal scale."""
-    flips = [axis for axis in (-2, -1) if draw.random() < data.flip]
-    exponent = (1 + data.gamma) ** draw.uniform(-1, 1)
-    sigma, seed = draw.uniform(0, data.noise), draw.getrandbits(31)
-    if flips or data.gamma:
-        images = ifft2c(kspace).flip(flips)
-        if data.gamma:
-            # The same factor in all coils, so that the coil maps stay what they are.
-            images = images * rss(images)[:, None].clamp(min=1e-6) ** (exponent - 1)
-        kspace = fft2c(images)
-    if data.noise:
-        generator = torch.Generator().manual_seed(seed)
-        kspace = kspace + sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
-    return kspace
+def samples(windows: Windows, epoch: int, places: Sequence[Place]) -> list[Sample]:
+    """The windows at some places."""
+    return [windows.sample(place, epoch) for place in places]
 
 
-def digest(*parts: object) -> int:
-    """A seed from anything that can be printed."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big")
+def collate(found: Sequence[Sample], device: torch.device) -> Batch:
+    """A batch of samples; masks of several kinds become the most general of them."""
+    frames, width = max(len(s.mask) for s in found), max(s.mask.shape[-1] for s in found)
+
+    def stacked(parts: Iterable[Tensor]) -> Tensor:
+        return torch.stack(list(parts)).to(device)
+
+    return Batch(
+        kspace=stacked(s.kspace for s in found),
+        mask=stacked(s.mask.expand(frames, -1, width) for s in found),
+        acs=found[0].acs,
+        target=stacked(s.target for s in found),
+        target_kspace=stacked(s.target_kspace for s in found),
+        limit=torch.tensor([s.limit for s in found], device=device),
+        domain=found[0].domain,
+        classes=stacked(s.classes for s in found),
+        lesion=stacked(s.lesion for s in found),
+    )

@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from cmrrecon.errors import UsageError
+from cmrrecon.errors import CmrreconError, UsageError, is_memory_shortage
 
 FIRST_PORT, PORTS = 20000, 20000
 
@@ -39,7 +39,8 @@ class Group:
         for module in modules:
             trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
             flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in trained])
-            dist.all_reduce(flat)
+            with _all_alive():
+                dist.all_reduce(flat)
             flat /= self.size
             for parameter, part in zip(trained, torch.split(flat, [p.numel() for p in trained]), strict=True):
                 parameter.grad = part.view_as(parameter).clone()
@@ -49,7 +50,8 @@ class Group:
         if self.size == 1:
             return [thing]
         gathered: list[Any] = [None] * self.size
-        dist.all_gather_object(gathered, thing)
+        with _all_alive():
+            dist.all_gather_object(gathered, thing)
         return gathered
 
     def mean(self, values: Mapping[str, float | None]) -> dict[str, float]:
@@ -65,27 +67,31 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
 
     Raises
     ------
-    UsageError : more processes on a node than GPUs
+    UsageError : more or fewer processes on a node than GPUs
     """
     place = _place()
-    if place is None:
+    # A process of its own may be told which GPU it has; several have theirs by their number.
+    if place is None or (place.size == 1 and device not in ("auto", "cuda")):
         yield Group(), device
         return
-    rank, size, local = place
-    if size == 1:
-        yield Group(), device
-        return
+    rank, size, local, here = place
     gpus = 0 if device == "cpu" else torch.cuda.device_count()
     if gpus:
-        if local >= gpus:
+        if here != gpus:
+            # A single GPU is all that a task sees to which Slurm has bound one.
+            both = gpus if gpus > 1 else here
             raise UsageError(
-                f"Process {local} of this node has no GPU: there are {gpus}",
-                "Every process needs a GPU of its own",
-                f"Start {gpus} a node, in Slurm with: #SBATCH --ntasks-per-node={gpus} --gpus-per-node={gpus}",
+                f"{here} processes on this node see {gpus} GPUs",
+                "Every process trains on a GPU of its own, and none is left over",
+                f"Use #SBATCH --ntasks-per-node={both} --gpus-per-node={both} (torchrun --nproc-per-node {both}); "
+                "fewer GPUs: CUDA_VISIBLE_DEVICES",
             )
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
-    os.environ.setdefault("MASTER_ADDR", first_host(os.environ.get("SLURM_JOB_NODELIST", "")) or "127.0.0.1")
+    if size == 1:
+        yield Group(), device
+        return
+    os.environ.setdefault("MASTER_ADDR", first_host(os.environ.get("SLURM_STEP_NODELIST", "")) or "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", str(FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")) % PORTS))
     dist.init_process_group("nccl" if gpus else "gloo", rank=rank, world_size=size)
     try:
@@ -94,15 +100,42 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
         dist.destroy_process_group()
 
 
-def _place() -> tuple[int, int, int] | None:
-    """Rank, size and rank on this node, as torchrun or srun say; None for a process of its own."""
-    for names in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")):
-        values = [os.environ.get(name, "") for name in names]
-        # An sbatch script has SLURM_NTASKS too, but only srun starts as many processes and numbers their steps.
-        if all(value.isdigit() for value in values) and (names[0] == "RANK" or "SLURM_STEP_ID" in os.environ):
-            rank, size, local = map(int, values)
-            return rank, size, local
-    return None
+@contextmanager
+def _all_alive() -> Iterator[None]:
+    """Tell that another process has ended, whose own message says why, in place of the library's words about sockets."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_memory_shortage(error):
+            raise
+        raise CmrreconError(
+            "Another process of this run has ended", "All of them train together", "See its message, or look for what killed it"
+        ) from error
+
+
+class _Place(NamedTuple):
+    """Which process this is, of how many; which on its node, of how many."""
+
+    rank: int
+    size: int
+    local: int
+    here: int
+
+
+def _place() -> _Place | None:
+    """As torchrun or srun say; None for a process of its own."""
+    values = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")]
+    # An sbatch script has numbers of tasks too, but only srun starts as many processes and numbers their steps.
+    if "RANK" not in os.environ and "SLURM_STEP_ID" in os.environ:
+        values = [os.environ.get(f"SLURM_{name}", "") for name in ("PROCID", "NTASKS", "LOCALID", "NODEID", "STEP_TASKS_PER_NODE")]
+        values[3:] = [str(tasks_of_node(values[4], int(values[3] or 0)))]
+    return _Place(*map(int, values)) if all(value.isdigit() for value in values) else None
+
+
+def tasks_of_node(counts: str, node: int) -> int:
+    """How many tasks Slurm has started on a node of a step: of "4(x2),1" the nodes 0 and 1 have four, node 2 has one."""
+    each = [int(count) for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts) for _ in range(int(times or 1))]
+    return each[node] if node < len(each) else 1
 
 
 def first_host(nodes: str) -> str:

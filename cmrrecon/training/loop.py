@@ -1,14 +1,12 @@
 """The training loop: read top to bottom.
 
-A run is a folder: `last.pt` (all it needs to go on), `best.safetensors` (the weights with the best validation), `log.jsonl` (a line a
-step, and one a validation) and `recipe.json`. What is drawn follows from the seed and the step alone (see `dataset`), so a
-run that is stopped and started again takes the same steps as one that is not.
+A run is a folder: `last.pt` (all it needs to go on), `epoch.pt` (the same at the end of the last epoch), `best.safetensors` (the weights
+with the best validation), `log.jsonl` (a line a batch, and one a validation), `pictures` of the same few validation windows after every
+epoch, and `run.json` (recipe, plan and data). What is drawn follows from the seed and the step alone (see `dataset`), so a run that is
+stopped and started again takes the same steps as one that is not.
 """
 
-import copy
-import json
-import math
-import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,28 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from cmrrecon import __version__, provenance
-from cmrrecon.errors import NumericalError
-from cmrrecon.evaluation.protocols import score
+from cmrrecon import provenance
 from cmrrecon.formats.atomic import atomic
+from cmrrecon.memory import peak_memory_mb
 from cmrrecon.networks import weights
-from cmrrecon.networks.catalog import build
 from cmrrecon.networks.interface import Output
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import ifft2c
 from cmrrecon.reconstruct.overlap import ahead
 from cmrrecon.training import checkpoint
-from cmrrecon.training.dataset import Place, Sample, Windows, batches
+from cmrrecon.training.dataset import Place, Sample, Windows, batches, collate, samples
 from cmrrecon.training.distributed import Group
-from cmrrecon.training.objective import Objective
+from cmrrecon.training.entries import Entry
+from cmrrecon.training.labels import notes
+from cmrrecon.training.log import Log, forget_later
+from cmrrecon.training.plan import Plan
 from cmrrecon.training.recipe import Recipe
+from cmrrecon.training.state import Run
+from cmrrecon.training.validation import PROTOCOL, validate
 
-LAST, BEST, LOG, RECIPE = "last.pt", "best.safetensors", "log.jsonl", "recipe.json"
-# Steps in a row without finite gradients after which training ends.
-MOST_BAD_STEPS = 10
-VALIDATION_PROTOCOL = "fullfov"
+LAST, EPOCH, BEST, LOG, PICTURES, EVENTS = "last.pt", "epoch.pt", "best.safetensors", "log.jsonl", "pictures", "tensorboard"
 ALONE = Group()
 
 
@@ -49,241 +44,152 @@ class Hooks:
     Attributes
     ----------
     say : is told sentences
-    on_step : is called after every step with what was logged
-    should_stop : asked after every step; then the state is saved and the run ends
+    on_begin : is told how many batches there are in all, and how many of them are done
+    on_step : is called after every batch and validation with what was logged
+    should_stop : asked after every batch; then the state is saved and the run ends
     """
 
     say: Callable[[str], None]
+    on_begin: Callable[[int, int], None]
     on_step: Callable[[Mapping[str, Any]], None]
     should_stop: Callable[[], bool]
-
-
-class Run:
-    """Network, discriminator, optimisers and everything else that training changes."""
-
-    def __init__(self, recipe: Recipe, device: torch.device, group: Group, *, checkpointing: bool = False) -> None:
-        self.group = group
-        torch.manual_seed(recipe.schedule.seed)
-        config = {key: value for key, value in recipe.network.items() if key != "name"}
-        self.network = build(recipe.network["name"], config).to(device).train()
-        if hasattr(self.network, "checkpointing"):
-            self.network.checkpointing = checkpointing  # type: ignore[assignment]
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False) if recipe.schedule.average else None
-        adversarial = recipe.losses.adversarial.weight > 0
-        self.discriminator = build("patch-gan").to(device).train() if adversarial else None
-        self.objective = Objective(recipe.losses, device, group)
-        self.optimisers = [adamw(part, recipe) for part in (self.network, self.discriminator) if part is not None]
-        self.step = self.bad_steps = 0
-        self.epoch = self.position = 0
-        self.best = -math.inf
-        self.stale = 0
-
-    def parts(self) -> dict[str, Any]:
-        """What has a state_dict, by name."""
-        named: dict[str, Any] = {
-            "network": self.network,
-            "average": self.average,
-            "discriminator": self.discriminator,
-            "objective": self.objective,
-        }
-        named |= {f"optimiser {number}": optimiser for number, optimiser in enumerate(self.optimisers)}
-        return {name: part for name, part in named.items() if part is not None}
-
-    def state(self) -> dict[str, Any]:
-        """For `checkpoint.save`."""
-        counters = {key: getattr(self, key) for key in ("step", "bad_steps", "epoch", "position", "best", "stale")}
-        return {**counters, "parts": {name: part.state_dict() for name, part in self.parts().items()}}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """What `state` gave, of a run of the same recipe."""
-        for name, part in self.parts().items():
-            part.load_state_dict(state["parts"][name])
-        for key in ("step", "bad_steps", "epoch", "position", "best", "stale"):
-            setattr(self, key, state[key])
-
-
-def adamw(part: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """The optimiser of the trained parameters of a network."""
-    trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay)
 
 
 def train(
     recipe: Recipe,
     store: Path,
-    training: Sequence[Mapping[str, Any]],
-    validation: Sequence[Mapping[str, Any]],
+    training: Sequence[Entry],
+    validation: Sequence[Entry],
     out: Path,
     device: torch.device,
+    plan: Plan,
     hooks: Hooks,
     group: Group = ALONE,
     *,
-    checkpointing: bool = False,
     most_steps: int | None = None,
+    tensorboard: bool = False,
 ) -> Run:
     """Train, or go on training, in the folder `out`.
 
     Parameters
     ----------
-    group : the processes that train together, each called alike with its own device
-    store : folder made by `preprocess`
+    store : folder that the paths of the entries are relative to
     training, validation : entries of its scans
-    checkpointing : compute activations again in the backward pass, for less memory
+    plan : of these scans on this device
+    group : the processes that train together, each called alike with its own device
     most_steps : stop when so many steps were taken in all, as if asked to
+    tensorboard : write events for it too
     """
-    run = Run(recipe, device, group, checkpointing=checkpointing)
+    run = Run(recipe, device, group, plan)
     last = out / LAST
     if last.exists():
         run.restore(checkpoint.load(last))
-        if group.rank == 0:
-            forget_later(out / LOG, run.step)
+        if group.rank == 0 and run.position == 0:
+            keep_epoch(last, out / EPOCH)
+        group.gather(None)
         hooks.say(f"going on after step {run.step}, in epoch {run.epoch}")
-    for note in run.objective.notes:
+    if group.rank == 0:
+        forget_later(out / LOG, run.epoch, run.position)
+    for note in [*run.objective.notes, *notes(recipe.losses, recipe.data.classes, training)]:
         hooks.say(note)
-    if most_steps is not None and run.step >= most_steps:
+    if run.is_over(most_steps):
+        hooks.say(f"nothing is left to do: {run.step} steps and {run.epoch} epochs were taken")
         return run
     width = int(run.network.frames)  # type: ignore[arg-type]
     seen = Windows(store, training, width, recipe.sampling, recipe.data, recipe.schedule.seed)
     held = Windows(store, validation, width, recipe.sampling, recipe.data, recipe.schedule.seed, fixed=True)
+    every = len(share(batches(seen, 0, plan.batch, recipe.schedule.windows), group))
+    hooks.on_begin(every * recipe.schedule.epochs, every * run.epoch + run.position)
     saved = time.monotonic()
-    with open(out / LOG if group.rank == 0 else os.devnull, "a", encoding="utf-8", buffering=1) as log:
-        while run.epoch < recipe.schedule.epochs:
-            order = share(batches(seen, run.epoch, recipe.schedule.batch), group)
+    writes = group.rank == 0
+    with Log(out / LOG if writes else None, out / EVENTS if tensorboard else None) as log:
+        while not run.is_over(most_steps):
+            order = share(batches(seen, run.epoch, plan.batch, recipe.schedule.windows), group)
             started, waited = time.perf_counter(), 0.0
-            for batch in ahead(partial(samples, seen, run.epoch), order[run.position :]):
+            for batch in ahead(partial(samples, seen, run.epoch), order[run.position :], plan.workers):
                 waited += time.perf_counter() - started
-                record = take_step(run, recipe, batch, last=run.position + 1 == len(order), device=device)
+                record = take_step(run, batch, last=run.position + 1 == len(order), device=device, epoch_end=out / EPOCH)
                 spent = time.perf_counter() - started
-                record |= {"seconds": round(spent, 4), "waiting": round(waited / spent, 3)}
-                log.write(json.dumps(record) + "\n")
+                record |= {"seconds": round(spent, 4), "waiting": round(waited / spent, 3), "memory_mb": memory_mb(device)}
+                log.write(record)
                 hooks.on_step(record)
                 # Between the batches of an accumulation there are gradients that the state does not hold.
                 if "gradient" in record:
                     # All processes stop together, at the same step.
                     stop = any(group.gather(hooks.should_stop())) or (most_steps is not None and run.step >= most_steps)
-                    if group.rank == 0 and (stop or time.monotonic() - saved >= recipe.schedule.save_every):
-                        log.flush()
+                    if writes and (stop or time.monotonic() - saved >= recipe.schedule.save_every):
                         checkpoint.save(last, run.state())
                         saved = time.monotonic()
                     if stop:
                         return run
                 started, waited = time.perf_counter(), 0.0
-            finish_epoch(run, recipe, held, out, device, log.write, hooks)
-            if group.rank == 0:
+            validated = finish_epoch(run, held, out, device, log, hooks)
+            if writes:
                 checkpoint.save(last, run.state())
+                saved = time.monotonic()
+                if validated:
+                    keep_epoch(last, out / EPOCH)
+            group.gather(None)
+            if not validated:
+                return run
             if recipe.schedule.patience and run.stale >= recipe.schedule.patience:
                 hooks.say(f"no better validation for {run.stale} epochs: training ends")
-                break
     return run
 
 
-def take_step(run: Run, recipe: Recipe, batch: list[Sample], *, last: bool, device: torch.device) -> dict[str, Any]:
+def take_step(run: Run, found: list[Sample], *, last: bool, device: torch.device, epoch_end: Path | None = None) -> dict[str, Any]:
     """One batch: gradients, and with the last batch of an accumulation the steps of all optimisers; what is to be logged."""
-    kspace, mask, target, target_kspace, limit = collate(batch, device)
-    rate = recipe.optimiser.lr * recipe.optimiser.factor ** (run.epoch // recipe.optimiser.step)
-    for optimiser in run.optimisers:
-        optimiser.param_groups[0]["lr"] = rate
+    recipe = run.recipe
+    batch = collate(found, device)
+    rate = run.set_rate()
     # Convolutions alone are lowered: Fourier transforms and data consistency are complex, which is never cast, and losses stand outside.
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.schedule.precision == "bf16"):
-        output: Output = run.network(kspace, mask, batch[0].acs)
-    zero_filled = rss(ifft2c(kspace[:, kspace.shape[1] // 2]))
-    loss, record = run.objective(output, target, target_kspace, limit, batch[0].domain, run.discriminator, zero_filled)
+    with torch.autocast(device.type, torch.bfloat16, enabled=run.plan.precision == "bf16"):
+        output: Output = run.network(batch.kspace, batch.mask, batch.acs)
+    loss, record = run.objective(output, batch, run.discriminator)
     (loss / recipe.optimiser.accumulate).backward()  # type: ignore[no-untyped-call]
     if run.discriminator is not None:
-        judged = run.objective.judge(run.discriminator, output, target, zero_filled)
+        judged = run.objective.judge(run.discriminator, output, batch)
         (judged / recipe.optimiser.accumulate).backward()  # type: ignore[no-untyped-call]
         record["discriminator"] = float(judged.detach())
     run.position += 1
     if run.position % recipe.optimiser.accumulate == 0 or last:
-        record["gradient"] = update(run, recipe)
-    return {"step": run.step, "epoch": run.epoch, "position": run.position, "rate": rate, **record}
+        record["gradient"] = run.update(epoch_end)
+    counters = {"step": run.step, "epoch": run.epoch, "position": run.position}
+    return {**counters, "rate": rate, "windows": len(found), **record}
 
 
-def update(run: Run, recipe: Recipe) -> float:
-    """Clip and step every optimiser, unless a gradient is not finite; returns the norm of the network's gradient."""
-    parts = [part for part in (run.network, run.discriminator) if part is not None]
-    limit = recipe.optimiser.clip or math.inf
-    run.group.average_gradients(parts)
-    norms = [float(nn.utils.clip_grad_norm_(part.parameters(), limit)) for part in parts]
-    if all(map(math.isfinite, norms)):
-        for optimiser in run.optimisers:
-            optimiser.step()
-        run.bad_steps = 0
-        if run.average is not None:
-            follow(run.average, run.network, recipe.schedule.average)
-    else:
-        run.bad_steps += 1
-        if run.bad_steps >= MOST_BAD_STEPS:
-            raise NumericalError(
-                f"{MOST_BAD_STEPS} steps in a row gave gradients that are not finite",
-                "A training step needs finite gradients",
-                "Start again with a smaller optimiser.lr, or look for damaged scans",
-            )
-    for optimiser in run.optimisers:
-        optimiser.zero_grad()
-    run.step += 1
-    return norms[0]
-
-
-def follow(average: nn.Module, network: nn.Module, memory: float) -> None:
-    """Move the running average of the weights towards the weights."""
-    with torch.no_grad():
-        for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-            mean.lerp_(value, 1 - memory)
-
-
-def finish_epoch(
-    run: Run, recipe: Recipe, held: Windows, out: Path, device: torch.device, write: Callable[[str], Any], hooks: Hooks
-) -> None:
-    """Validate, keep the best weights, and turn to the next epoch."""
-    network = run.average if run.average is not None else run.network
+def finish_epoch(run: Run, held: Windows, out: Path, device: torch.device, log: Log, hooks: Hooks) -> bool:
+    """Validate, keep the best weights, and turn to the next epoch; false if asked to stop before the end of the validation."""
+    network, alone = run.shipped(), run.group.rank == 0
+    picture = out / PICTURES / f"epoch-{run.epoch + 1:03}.png"
     # The first process validates for all.
-    result = run.group.gather(validate(network, held, device) if len(held) and run.group.rank == 0 else {})[0]
+    result = run.group.gather(validate(network, held, device, hooks.should_stop, picture) if len(held) and alone else {})[0]
+    if result is None:
+        return False
     run.epoch, run.position = run.epoch + 1, 0
-    record = {"validation": result, "protocol": VALIDATION_PROTOCOL, "step": run.step, "epoch": run.epoch}
-    write(json.dumps(record) + "\n")
+    record = {"validation": result, "protocol": PROTOCOL, "step": run.step, "epoch": run.epoch}
+    log.write(record)
     hooks.on_step(record)
     better = not result or result["ssim"] > run.best
     run.stale = 0 if better else run.stale + 1
     if better:
         run.best = result.get("ssim", run.best)
-    if better and run.group.rank == 0:
-        facts = {"recipe": recipe.as_dict(), "metrics": {**result, "protocol": VALIDATION_PROTOCOL}, "steps": run.step, "epochs": run.epoch}
+    if better and alone:
+        metrics = {**result, "protocol": PROTOCOL}
+        facts = {"recipe": run.recipe.as_dict(), "metrics": metrics, "steps": run.step, "epochs": run.epoch}
         weights.save(out / BEST, network, {**provenance.plain(facts), "normalisation": "scale of the scan, networks are equivariant"})
     if result:
         hooks.say(
             f"epoch {run.epoch}: PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f} "
-            f"({VALIDATION_PROTOCOL} against fully sampled RSS, {len(held)} windows)"
+            f"({PROTOCOL} against fully sampled RSS, {len(held)} windows)"
         )
+    return True
 
 
-def validate(network: nn.Module, held: Windows, device: torch.device) -> dict[str, float]:
-    """Mean scores of all windows of the validation scans, with masks that are the same every time."""
-    network.eval()
-    scores = []
-    with torch.inference_mode():
-        for batch in ahead(partial(samples, held, 0), [[place] for place in held.places]):
-            kspace, mask, target, _, _ = collate(batch, device)
-            image = network(kspace, mask, batch[0].acs).image
-            scores.append(score(image[:, None].cpu(), target[:, None].cpu(), protocol=VALIDATION_PROTOCOL))
-    network.train()
-    return {key: sum(getattr(one, key) for one in scores) / len(scores) for key in ("psnr", "ssim", "nmse")}
-
-
-def samples(windows: Windows, epoch: int, batch: list[Place]) -> list[Sample]:
-    """The windows of a batch."""
-    return [windows.sample(place, epoch) for place in batch]
-
-
-def collate(batch: list[Sample], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """K-space, mask, target, its k-space and its range of a batch, on the device."""
-    frames, width = (max(len(s.mask) for s in batch), max(s.mask.shape[-1] for s in batch))
-    masks = [s.mask.expand(frames, -1, width) for s in batch]
-    stacked = [
-        torch.stack(part) for part in ([s.kspace for s in batch], masks, [s.target for s in batch], [s.target_kspace for s in batch])
-    ]
-    kspace, mask, target, target_kspace = (part.to(device) for part in stacked)
-    return kspace, mask, target, target_kspace, torch.tensor([s.limit for s in batch], device=device)
+def keep_epoch(last: Path, kept: Path) -> None:
+    """Keep the state of an epoch's end where the saves of the next epoch do not replace it."""
+    with atomic(kept) as temporary:
+        shutil.copyfile(last, temporary)
 
 
 def share(order: list[list[Place]], group: Group) -> list[list[Place]]:
@@ -293,17 +199,6 @@ def share(order: list[list[Place]], group: Group) -> list[list[Place]]:
     return filled[group.rank :: group.size]
 
 
-def forget_later(log: Path, step: int) -> None:
-    """Leave out what a killed run logged after its last state: these steps are taken again."""
-    if log.exists():
-        # The last line of a killed run may be half a line, without its end.
-        whole = log.read_text().rpartition("\n")[0].splitlines()
-        kept = [line for line in whole if json.loads(line)["step"] <= step]
-        with atomic(log) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept))
-
-
-def write_recipe(out: Path, recipe: Recipe) -> None:
-    """Keep what is trained beside it."""
-    with atomic(out / RECIPE) as temporary:
-        temporary.write_text(json.dumps({"cmrrecon": __version__, **provenance.plain(recipe.as_dict())}, indent=1) + "\n")
+def memory_mb(device: torch.device) -> int:
+    """Peak memory of this process, of the GPU if it trains on one."""
+    return torch.cuda.max_memory_allocated(device) >> 20 if device.type == "cuda" else peak_memory_mb()

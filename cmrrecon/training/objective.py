@@ -11,10 +11,13 @@ from cmrrecon.losses.adversarial import discriminator_loss, generator_loss
 from cmrrecon.losses.distribution_alignment import DistributionAlignment
 from cmrrecon.losses.eagle import eagle_loss
 from cmrrecon.losses.edge_aware import edge_aware_loss
+from cmrrecon.losses.lesion import classification_loss, lesion_loss
 from cmrrecon.losses.perceptual import PerceptualLoss
 from cmrrecon.losses.ssim import l1_loss, ssim_loss
 from cmrrecon.losses.weighting import CoefficientOfVariation
 from cmrrecon.networks.interface import Output
+from cmrrecon.networks.lf_mri import LesionOutput
+from cmrrecon.training.dataset import Batch
 from cmrrecon.training.distributed import Group
 from cmrrecon.training.recipe import Losses
 
@@ -52,41 +55,38 @@ class Objective:
         elif losses.perceptual.weight:
             self.notes.append("the perceptual loss is left out: losses.perceptual.file names no weights of VGG19")
 
-    def __call__(
-        self,
-        output: Output,
-        target: Tensor,
-        target_kspace: Tensor,
-        limit: Tensor,
-        domain: str,
-        discriminator: nn.Module | None,
-        zero_filled: Tensor,
-    ) -> tuple[Tensor, dict[str, float]]:
+    def __call__(self, output: Output, batch: Batch, discriminator: nn.Module | None) -> tuple[Tensor, dict[str, float]]:
         """The loss, and its terms (unweighted, and the weights of the groups) for the log.
 
         Parameters
         ----------
-        output : of the network
-        target : Tensor (batch, y, x); target_kspace : Tensor (batch, coil, y, x); limit : Tensor (batch,), the data range
-        domain : of the batch
+        output : of the network for this batch
         discriminator : if there is one
-        zero_filled : Tensor (batch, y, x), what the discriminator sees beside
         """
-        terms = self._terms(output, target, target_kspace, limit)
+        terms = self._terms(output, batch)
         weights = {name: getattr(self.losses, name).weight for name in terms}
         parts = {name: weights[name] * value for name, value in terms.items()}
         log = {name: float(value.detach()) for name, value in terms.items()}
-        sda = self.alignment(output.features, domain, self.group.gather) if self.losses.sda.weight and output.features else None
+        sda = self.alignment(output.features, batch.domain, self.group.gather) if self.losses.sda.weight and output.features else None
         if sda is not None:
             parts["sda"], log["sda"] = self.losses.sda.weight * sda, float(sda.detach())
-        total = self._weighed(parts, log) if self.losses.weighting == "variation" else torch.stack(list(parts.values())).sum()
+        # A batch without any other term than those of lesions may have no term at all.
+        nothing = 0 * output.image.sum()
+        total = self._weighed(parts, log) if self.losses.weighting == "variation" else torch.stack([nothing, *parts.values()]).sum()
         if discriminator is not None and self.losses.adversarial.weight:
-            adversarial = generator_loss(discriminator, output.image, zero_filled)
+            adversarial = generator_loss(discriminator, output.image, batch.zero_filled())
             total, log["adversarial"] = total + self.losses.adversarial.weight * adversarial, float(adversarial.detach())
+        # Not every batch has labels or boxes, so the statistics of the groups know nothing of these two.
+        if self.losses.lesion.weight and bool(batch.lesion.any()):
+            focused = lesion_loss(output.image, batch.target, batch.lesion)
+            total, log["lesion"] = total + self.losses.lesion.weight * focused, float(focused.detach())
+        if self.losses.classification.weight and isinstance(output, LesionOutput) and not bool(batch.classes.isnan().all()):
+            classified = classification_loss(output.logits, batch.classes)
+            total, log["classification"] = total + self.losses.classification.weight * classified, float(classified.detach())
         return total, {**log, "loss": float(total.detach())}
 
-    def _terms(self, output: Output, target: Tensor, target_kspace: Tensor, limit: Tensor) -> dict[str, Tensor]:
-        chosen = self.losses
+    def _terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        chosen, target, limit = self.losses, batch.target, batch.limit
         images = (output.image,) if chosen.stages == "last" or not output.images else output.images
         kspaces = (output.kspace,) if chosen.stages == "last" or not output.kspaces else output.kspaces
         image_terms = {
@@ -102,7 +102,7 @@ class Objective:
             "perceptual": lambda image: self.perceptual(image, target) if self.perceptual is not None else image.new_zeros(()),
         }  # fmt: skip
         kspace_terms = {
-            "kspace": lambda kspace: KSPACE_FORMS[chosen.kspace.form](kspace, target_kspace),
+            "kspace": lambda kspace: KSPACE_FORMS[chosen.kspace.form](kspace, batch.target_kspace),
             "regularisation": lambda kspace: fidelity.regularisation(kspace, chosen.regularisation.share),
         }
         found = {}
@@ -121,9 +121,9 @@ class Objective:
         log.update({f"weight_{name}": value for name, value in weights.items()})
         return total
 
-    def judge(self, discriminator: nn.Module, output: Output, target: Tensor, zero_filled: Tensor) -> Tensor:
+    def judge(self, discriminator: nn.Module, output: Output, batch: Batch) -> Tensor:
         """The discriminator's own loss, on the images of every cascade."""
-        return discriminator_loss(discriminator, output.images or (output.image,), target, zero_filled)
+        return discriminator_loss(discriminator, output.images or (output.image,), batch.target, batch.zero_filled())
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -2,19 +2,25 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from cmrrecon.configs import from_mapping
 from cmrrecon.errors import InputError, UsageError, perhaps
+from cmrrecon.formats.labels import is_normal
 from cmrrecon.losses.distribution_alignment import Covariance
 from cmrrecon.losses.eagle import Variant as EagleVariant
 from cmrrecon.losses.edge_aware import Reduce
 from cmrrecon.losses.perceptual import Variant as PerceptualVariant
-from cmrrecon.networks.catalog import get_network
+from cmrrecon.networks.catalog import build, get_network
+from cmrrecon.sampling.make import make_mask
 
+# Side of a matrix on which patterns are tried.
+PROBE = 192
 RECIPES = files("cmrrecon") / "recipes"
 KspaceForm = Literal["complex", "physical", "literal", "coilwise"]
 
@@ -84,6 +90,7 @@ class Losses:
         their coefficients of "variation"
     stages : which images the terms look at: the "last", or the "mean" or "sum" over all cascades
     kspace, ssim, l1, ear, sda, eagle, perceptual, adversarial, regularisation : the terms
+    classification, lesion : `losses.lesion`, by labels and by boxes, of the last image; they are of no group
     """
 
     weighting: Literal["sum", "variation"] = "sum"
@@ -97,6 +104,8 @@ class Losses:
     perceptual: PerceptualTerm = PerceptualTerm()
     adversarial: Term = Term()
     regularisation: RegularisationTerm = RegularisationTerm()
+    classification: Term = Term()
+    lesion: Term = Term()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +162,11 @@ class Data:
     balance : how often scans of a base name (cine_lax, T1map) are seen in an epoch; others once
     flip : probability of each of both flips
     gamma : images brightened by exponents from 1 / (1 + gamma) to 1 + gamma, phases kept
+    fov : the field of view grows by at most this part, the matrix stays
+    coil_dropout : probability of each coil to be lost, in all frames
     noise : at most this standard deviation of noise is added, on the scale of bright tissue
     validation : the part of the subjects that is not trained on
+    classes : the labels that a classifier tells, in this order; they also say whose boxes are lesions, all boxes if there are none
     """
 
     domain: tuple[str, ...] = ("centre", "vendor")
@@ -162,8 +174,11 @@ class Data:
     balance: Mapping[str, int] = field(default_factory=dict)
     flip: float = 0.0
     gamma: float = 0.0
+    fov: float = 0.0
+    coil_dropout: float = 0.0
     noise: float = 0.0
     validation: float = 0.15
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,20 +188,22 @@ class Schedule:
     Attributes
     ----------
     epochs : passes over the data
-    batch : windows of the same matrix that make a batch
+    windows : how many windows make an epoch, each time others; 0: all of them once
+    batch : windows of the same matrix that make a batch, fewer where they do not fit into the memory; 0: as many as fit, at most 16
     average : memory of the running average of the weights that is validated and shipped; 0: the weights themselves
     patience : epochs without a better validation after which training ends; 0: never
     save_every : seconds after which the state is saved anew: what a killed run loses at most
-    precision : of the convolutions
+    precision : of the convolutions; "auto" is "fp32", or on a GPU "bf16" if a window does not fit otherwise
     seed : of everything that is drawn
     """
 
     epochs: int = 12
+    windows: int = 0
     batch: int = 1
     average: float = 0.0
     patience: int = 0
     save_every: float = 300.0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 42
 
 
@@ -198,10 +215,12 @@ class Recipe:
     ----------
     paper : the source
     network : its `name`, and its parameters where they are not the default
+    discriminator : parameters of the PatchGAN of an adversarial loss, where they are not the default
     """
 
     paper: str = ""
     network: Mapping[str, Any]
+    discriminator: Mapping[str, Any] = field(default_factory=dict)
     losses: Losses = Losses()
     optimiser: Optimiser = Optimiser()
     sampling: Sampling = Sampling()
@@ -234,7 +253,42 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
         raise UsageError(f"The recipe {name} names no network", "It needs network.name", "Take the name from `cmrrecon models`")
     if get_network(recipe.network["name"]).discriminator:
         raise UsageError(f"The recipe {name} trains a discriminator alone", "It needs a network that reconstructs", "Change network.name")
-    return recipe
+    return _with_classes(recipe)
+
+
+def check(recipe: Recipe) -> None:
+    """Build the networks without numbers and ask for every pattern, so that what cannot work is told before scans are read.
+
+    Raises
+    ------
+    UsageError : parameters of the network or the discriminator, a pattern or an acceleration that does not exist
+    """
+    with torch.device("meta"):
+        build(recipe.network["name"], {key: value for key, value in recipe.network.items() if key != "name"})
+        build("patch-gan", dict(recipe.discriminator))
+    for pattern in recipe.sampling.patterns:
+        for accelerations in (recipe.sampling.accelerations, *(period.accelerations for period in recipe.sampling.curriculum)):
+            for acceleration in accelerations:
+                make_mask(pattern, frames=1, y=PROBE, x=PROBE, acceleration=acceleration, acs=min(recipe.sampling.acs, PROBE), seed=0)
+
+
+def _with_classes(recipe: Recipe) -> Recipe:
+    """The recipe with a classifier of as many classes as its labels name."""
+    wanted, name = recipe.data.classes, recipe.network["name"]
+    if not (wanted or recipe.losses.classification.weight):
+        return recipe
+    if "classes" not in get_network(name).options():
+        if recipe.losses.classification.weight:
+            raise UsageError(f"The network {name} has no classifier", "losses.classification trains one", "Set its weight to 0")
+        return recipe
+    given = recipe.network.get("classes", len(wanted))
+    if not wanted or given != len(wanted) or any(map(is_normal, wanted)):
+        raise UsageError(
+            f"data.classes names {len(wanted)} labels ({', '.join(wanted)}), and network.classes is {given}",
+            "They must be as many, none of them saying that there is nothing",
+            "Change data.classes, and leave network.classes out",
+        )
+    return replace(recipe, network={**recipe.network, "classes": given})
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 A store is a folder of own `.h5` scans (k-space, mask and, if fully sampled, the RSS reference) in the tree of
 their sources. Beside each lies its entry as JSON, written last; `fingerprint.json` sums up the entries.
+
+Labels stand in the entries alone: other labels change an entry, and no k-space is packed anew.
 """
 
 import json
@@ -18,6 +20,7 @@ from torch import Tensor
 from cmrrecon import formats, provenance
 from cmrrecon.errors import InputError, OutputError
 from cmrrecon.formats.atomic import atomic
+from cmrrecon.formats.labels import LabelRow
 from cmrrecon.physics.coils import compress, rss_images
 from cmrrecon.scan import EMPTY_LINES_ALLOWED, Scan, effective_acceleration, require_cartesian
 
@@ -30,6 +33,7 @@ def add_scan(
     coils: int | None = None,
     axes: str | None = None,
     *,
+    labels: Sequence[LabelRow] | None = None,
     overwrite: bool = False,
     command: Sequence[str] = ("add_scan",),
 ) -> dict[str, Any]:
@@ -37,10 +41,12 @@ def add_scan(
 
     A file that was stored earlier by the same recipe is not read again. Slices without any signal are kept,
     listed as `empty_slices` and left out of the statistics. With `coils` every slice is compressed to that many virtual coils.
+    `labels` are the rows of this file: none of them makes an unlabelled scan; None keeps the labels that its entry has.
 
     Raises
     ------
-    InputError : the file cannot be read, holds only zeros, or a slice holds NaN, infinity or single all-zero frames
+    InputError : the file cannot be read, holds only zeros, or a slice holds NaN, infinity or single all-zero frames; or a label lies
+        outside the scan
     OutputError : the target was made by another recipe and is not to be overwritten
     """
     scan = formats.read(source, axes=axes)
@@ -49,10 +55,14 @@ def add_scan(
     stamp = provenance.make(command, config={"coils": coils, "axes": axes}, inputs=used)
     recipe = provenance.recipe_hash(stamp)
     note = target.with_suffix(".json")
+    known: dict[str, Any] = json.loads(note.read_text()) if note.exists() else {}
+    kept = [LabelRow(str(source), **row) for row in known.get("labels") or ()]
+    checked = _checked(kept if labels is None else labels, scan.shape)
     if target.exists() and not overwrite:
-        known: dict[str, Any] = json.loads(note.read_text()) if note.exists() else {}
         if known.get("recipe") == recipe:
-            return {**known, "status": "skipped"}
+            if checked == known.get("labels"):
+                return {**known, "status": "skipped"}
+            return _note(note, {**known, "labels": checked}, "relabelled")
         # Without its entry beside it a file of this recipe was interrupted, and is made again.
         if known or provenance.recipe_hash(formats.read_provenance(target) or {}) != recipe:
             raise OutputError(
@@ -60,45 +70,89 @@ def add_scan(
                 "Outputs are replaced only on request",
                 "Add --overwrite, or make another store",
             )
-    # The slice that the mask is found in comes first again.
-    scan = _with_mask(replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice)))
-    assert scan.mask is not None
-    frames, slices, stored, y, x = scan.shape
-    virtual = min(coils or stored, stored)
-    complete = scan.acquisition.pattern is None and bool(scan.mask.float().mean() >= 1 - EMPTY_LINES_ALLOWED)
-    empty: list[int] = []
-    scales: list[float] = []
-    references: list[Tensor] = []
+    survey = Survey(scan, coils)
+    formats.write_scan(target, survey.packed, stamp, images=survey.references if survey.complete else None)
+    return _note(note, {**survey.entry(), "path": str(target), "recipe": recipe, "labels": checked}, "done")
 
-    def prepared(index: int) -> Tensor:
-        kspace = scan.read_slice(index)
+
+class Survey:
+    """What training must know of a scan, gathered while its slices pass by.
+
+    Parameters
+    ----------
+    scan : with or without a mask
+    coils : virtual coils that every slice is compressed to; None: as they are
+
+    Attributes
+    ----------
+    packed : the scan with its mask and these coils; reading its slices in order, each once, gathers what `entry` tells
+    complete : whether it is fully sampled
+    references : Tensors (frame, y, x), RSS images of the slices read; only of complete scans
+    """
+
+    def __init__(self, scan: Scan, coils: int | None = None) -> None:
+        # The slice that the mask is found in comes first again.
+        self.scan = _with_mask(replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice)))
+        assert self.scan.mask is not None
+        frames, slices, stored, y, x = scan.shape
+        self.packed = replace(self.scan, shape=(frames, slices, min(coils or stored, stored), y, x), read_slice=self._slice)
+        self.complete = scan.acquisition.pattern is None and bool(self.scan.mask.float().mean() >= 1 - EMPTY_LINES_ALLOWED)
+        self.references: list[Tensor] = []
+        self._empty: list[int] = []
+        self._scales: list[float] = []
+
+    def _slice(self, index: int) -> Tensor:
+        """K-space (frame, coil, y, x)."""
+        kspace = self.scan.read_slice(index)
+        frames, slices, stored, y, x = self.scan.shape
+        virtual = self.packed.shape[2]
         if not (kspace != 0).any():
-            empty.append(index)
-            if len(empty) == slices:
-                raise InputError(f"{source} holds only zeros", "At least one slice must hold data", "Check the export of this file")
-            references.append(torch.zeros(frames, y, x))
+            self._empty.append(index)
+            if len(self._empty) == slices:
+                raise InputError(f"{self.scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file")
+            self.references.append(torch.zeros(frames, y, x))
             return kspace[:, :virtual]
-        series = scan.checked(index, kspace)
-        scales.append(series.scale())
-        if complete:
-            references.append(rss_images(kspace))
+        series = self.scan.checked(index, kspace)
+        self._scales.append(series.scale())
+        if self.complete:
+            self.references.append(rss_images(kspace))
         return kspace if virtual == stored else compress(kspace, virtual)[0]
 
-    packed = replace(scan, shape=(frames, slices, virtual, y, x), read_slice=prepared)
-    formats.write_scan(target, packed, stamp, images=references if complete else None)
-    entry = {
-        **asdict(scan.acquisition),
-        "path": str(target),
-        "recipe": recipe,
-        "shape": list(packed.shape),
-        "fully_sampled": complete,
-        "effective_acceleration": round(effective_acceleration(scan.mask), 3),
-        "empty_slices": empty,
-        "scale": sorted(scales)[len(scales) // 2],
-    }
+    def entry(self) -> dict[str, Any]:
+        """What a store notes of the scan, after all its slices were read; `limits` are the largest pixels of the slices' references."""
+        assert self.scan.mask is not None
+        return {
+            **asdict(self.scan.acquisition),
+            "shape": list(self.packed.shape),
+            "fully_sampled": self.complete,
+            "effective_acceleration": round(effective_acceleration(self.scan.mask), 3),
+            "empty_slices": self._empty,
+            "scale": sorted(self._scales)[len(self._scales) // 2],
+            "limits": [float(reference.amax()) for reference in self.references] if self.complete else None,
+        }
+
+
+def _note(note: Path, entry: dict[str, Any], status: str) -> dict[str, Any]:
     with atomic(note) as temporary:
         temporary.write_text(json.dumps(entry) + "\n")
-    return {**entry, "status": "done"}
+    return {**entry, "status": status}
+
+
+def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str, Any]] | None:
+    """Labels as an entry holds them: slice, label and box; None if there are none."""
+    _, slices, _, y, x = shape
+    for row in labels:
+        if row.slice is not None and row.slice >= slices:
+            raise InputError(
+                f"A label of {row.file} is of slice {row.slice}", f"The scan has slices 0 to {slices - 1}", "Correct the table of labels"
+            )
+        if row.box is not None and (row.box[1] > y or row.box[3] > x):
+            raise InputError(
+                f"A label of {row.file} has the box y {row.box[0]} to {row.box[1]}, x {row.box[2]} to {row.box[3]}",
+                f"The matrix is {y} x {x} (y, x)",
+                "Correct the table of labels",
+            )
+    return [{"slice": row.slice, "label": row.label, "box": row.box and list(row.box)} for row in labels] or None
 
 
 def _with_mask(scan: Scan) -> Scan:
@@ -126,6 +180,8 @@ def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "slices": sum(shape[1] for shape in shapes),
         "empty_slices": sum(len(entry["empty_slices"]) for entry in entries),
         "fully_sampled": sum(entry["fully_sampled"] for entry in entries),
+        "labelled": sum(bool(entry.get("labels")) for entry in entries),
+        "labels": count([row["label"] for entry in entries for row in entry.get("labels") or ()]),
         **{fact: count([entry[fact] for entry in entries]) for fact in facts},
         "frames": count([shape[0] for shape in shapes]),
         "coils": count([shape[2] for shape in shapes]),

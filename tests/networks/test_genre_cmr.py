@@ -157,7 +157,7 @@ def test_checkpointing_changes_no_gradient(window, residual):
         gradients.append([p.grad for p in network.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 50
     for a, b in zip(*gradients, strict=True):
-        assert torch.equal(a, b)
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)  # coil images are summed in groups
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e3])

@@ -30,7 +30,7 @@ def test_same_seed_same_numbers(kind):
 
 
 def test_cine_is_periodic():
-    image = scene(2, Y, X, 0, torch.tensor([0.0, 0.3, 1.0, 1.3]), cine_signals())
+    image = scene(2, Y, X, 0, torch.tensor([0.0, 0.3, 1.0, 1.3]), cine_signals()).image
     torch.testing.assert_close(image[2:], image[:2], atol=1e-3, rtol=0)
     assert (image[1] - image[0]).abs().max() > 0.3
 
@@ -76,7 +76,7 @@ def test_slices_lie_between_base_and_apex():
 
 
 def test_t1_recovery_gives_the_t1_of_each_tissue():
-    image, times = t1map(9, 1, Y, X, 0)
+    image, times, _ = t1map(9, 1, Y, X, 0)
     assert times.shape == (9, 1)
     assert times[:, 0].tolist() == list(INVERSION_TIMES)
     candidates = torch.arange(200.0, 2600.0, 10.0)
@@ -91,7 +91,7 @@ def test_t1_recovery_gives_the_t1_of_each_tissue():
 
 
 def test_t2_decay_gives_the_t2_of_each_tissue():
-    image, times = t2map(3, 2, Y, X, 0)
+    image, times, _ = t2map(3, 2, Y, X, 0)
     assert times.shape == (3, 2)
     assert times[:, 1].tolist() == [0, 35, 55]
     for tissue, t2 in (("left blood", 150), ("myocardium", 46)):

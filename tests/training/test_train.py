@@ -1,12 +1,9 @@
-"""`cmrrecon train` and what it is made of: recipes, windows, steps, stopping and going on."""
+"""`cmrrecon train` and what it is made of: recipes, windows, steps, several processes. Stopping and going on: test_resume.py."""
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -17,10 +14,10 @@ from cmrrecon.cli.app import app
 from cmrrecon.errors import InputError, UsageError
 from cmrrecon.networks import weights
 from cmrrecon.sampling import make_mask
-from cmrrecon.simulation import simulate
-from cmrrecon.training import checkpoint, loop, recipe, store
-from cmrrecon.training.dataset import Windows, augment, batches, read_entries, split
-from cmrrecon.training.distributed import first_host
+from cmrrecon.training import checkpoint, recipe
+from cmrrecon.training.dataset import Windows, batches
+from cmrrecon.training.distributed import first_host, group_of_processes, tasks_of_node
+from cmrrecon.training.entries import read_entries, split
 from cmrrecon.training.recipe import Data, Period, Sampling
 
 UNET = "{features=4, dims=[4,8,8], prompt_dims=[4,4,4], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
@@ -44,20 +41,6 @@ SMALL = {
     "lf-mri": ["network.stages=2", "network.channels=[4,8]", "network.classifier_channels=[4,8]", f"network.sensitivity_unet={UNET}"],
 }
 SHORT = ["sampling.acs=12", "schedule.epochs=1", "schedule.batch=1"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A store of three subjects of two centres, of two sizes, 3 frames, one slice."""
-    folder = tmp_path_factory.mktemp("data")
-    for number, (centre, y) in enumerate([("Center001", 36), ("Center002", 36), ("Center002", 40)]):
-        made = simulate("cine", frames=3, slices=1, coils=3, y=y, x=48, seed=number)
-        path = folder / "raw" / "Cine" / "TrainingSet" / "FullSample" / centre / "Sim_30T_one" / f"P00{number + 1}" / "cine_sax.mat"
-        path.parent.mkdir(parents=True)
-        formats.write_scan(path, made.scan, {})
-        store.add_scan(path, folder / "store" / centre / f"P00{number + 1}" / "cine_sax.h5")
-    store.write_fingerprint(folder / "store")
-    return folder / "store"
 
 
 def command(*words):
@@ -102,44 +85,6 @@ def test_training_learns_and_leaves_weights_that_reconstruct(data, tmp_path):
     assert made.exit_code == 0, made.output
 
 
-@pytest.mark.parametrize("name", ["genre-cmr", "e2e-varnet"])
-def test_a_run_that_is_stopped_anywhere_goes_on_to_the_same_bits(data, tmp_path, name):
-    more = ["schedule.epochs=2", "schedule.average=0.9", "optimiser.accumulate=2"] if name == "e2e-varnet" else ["schedule.epochs=2"]
-    words = ["--recipe", name, "--data", data, *small(name, *more)]
-    assert command(*words, "--out", tmp_path / "straight").exit_code == 0
-    expected = checkpoint.load(tmp_path / "straight" / "last.pt")
-    for steps in range(1, expected["step"] + 1):
-        done = command(*words, "--out", tmp_path / "stopped", "--max-steps", steps)
-        assert done.exit_code == 0, done.output
-    found = checkpoint.load(tmp_path / "stopped" / "last.pt")
-    command(*words, "--out", tmp_path / "stopped")
-    found = checkpoint.load(tmp_path / "stopped" / "last.pt")
-    assert found["step"] == expected["step"]
-    same(found["parts"], expected["parts"])
-
-    def losses(folder):
-        lines = map(json.loads, (tmp_path / folder / "log.jsonl").read_text().splitlines())
-        return [line["loss"] for line in lines if "loss" in line]
-
-    assert losses("stopped") == losses("straight")
-
-
-def same(a, b):
-    assert type(a) is type(b)
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            same(a[key], b[key])
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b)
-        for x, y in zip(a, b, strict=True):
-            same(x, y)
-    else:
-        assert a == b
-
-
 @pytest.mark.parametrize("name", ["genre-cmr", "promptmr-plus", "lf-mri", "e2e-varnet", "fidelity-unet"])
 def test_half_precision_of_convolutions_trains_weights_of_full_precision(data, tmp_path, name):
     words = ["--recipe", name, "--data", data, "--max-steps", 2]
@@ -152,55 +97,6 @@ def test_half_precision_of_convolutions_trains_weights_of_full_precision(data, t
     first = [json.loads((tmp_path / precision / "log.jsonl").read_text().splitlines()[0])["loss"] for precision in ("fp32", "bf16")]
     assert first[0] == pytest.approx(first[1], rel=0.1)
     assert first[0] != first[1]
-
-
-def test_a_run_that_is_killed_anywhere_goes_on_to_the_same_bits(data, tmp_path):
-    words = ["--recipe", "sr-gan", "--data", data, "--device", "cpu", *small("sr-gan", "schedule.epochs=2", "schedule.save_every=0")]
-    assert command(*words, "--out", tmp_path / "straight").exit_code == 0
-    expected = checkpoint.load(tmp_path / "straight" / "last.pt")
-    program = [sys.executable, "-m", "cmrrecon", "train", *map(str, words), "--out", str(tmp_path / "killed")]
-    draw, killed = random.Random(0), 0
-    for _ in range(5):
-        running = subprocess.Popen(
-            program, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        log, before = tmp_path / "killed" / "log.jsonl", steps_logged(tmp_path / "killed" / "log.jsonl")
-        # Wait for a step or two of this process, and then a moment, so that it dies in the middle of something.
-        while running.poll() is None and steps_logged(log) < before + 2:
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0, 0.1))
-        running.kill()
-        killed += running.wait() == -signal.SIGKILL
-    assert killed >= 3
-    assert command(*words, "--out", tmp_path / "killed").exit_code == 0
-    found = checkpoint.load(tmp_path / "killed" / "last.pt")
-    same(found, expected)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_run_that_is_asked_to_stop_saves_its_state(data, tmp_path, number):
-    words = ["--recipe", "sr-gan", "--data", data, "--device", "cpu", *small("sr-gan", "schedule.epochs=500"), "--out", tmp_path / "run"]
-    program = [sys.executable, "-m", "cmrrecon", "train", *map(str, words), "--json"]
-    running = subprocess.Popen(program, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    while running.poll() is None and steps_logged(tmp_path / "run" / "log.jsonl") < 1:
-        time.sleep(0.05)
-    running.send_signal(number)
-    out, err = running.communicate(timeout=60)
-    assert running.returncode == 0, err
-    assert json.loads(out)["status"] == "stopped"
-    assert "the same command goes on from there" in err
-    assert checkpoint.load(tmp_path / "run" / "last.pt")["step"] == json.loads(out)["steps"] > 0
-
-
-def test_what_a_killed_run_logged_after_its_state_is_forgotten(tmp_path):
-    log = tmp_path / "log.jsonl"
-    log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4, "lo')
-    loop.forget_later(log, 2)
-    assert log.read_text() == '{"step": 1}\n{"step": 2}\n'
-
-
-def steps_logged(log):
-    return log.read_text().count("\n") if log.exists() else 0
 
 
 def together(*words, count=2):
@@ -216,7 +112,7 @@ def test_two_processes_step_as_one_that_accumulates(data, tmp_path):
     done = together(*words, "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1
-    assert "2 windows make a step (2 processes)" in done.stderr
+    assert "2 windows make a step (batches accumulated: 1, processes: 2)" in done.stderr
     assert command(*words, "--out", tmp_path / "one", "--set", "optimiser.accumulate=2").exit_code == 0
     two, one = (checkpoint.load(tmp_path / name / "last.pt") for name in ("two", "one"))
     assert two["step"] == one["step"] > 1
@@ -254,6 +150,34 @@ def test_processes_agree_on_banks_and_statistics_and_go_on(data, tmp_path):
 )
 def test_the_first_node_of_slurms_list(nodes, first):
     assert first_host(nodes) == first
+
+
+@pytest.mark.parametrize(("counts", "tasks"), [("4", [4]), ("4(x2),1", [4, 4, 1]), ("2,8(x2)", [2, 8, 8])])
+def test_the_tasks_of_every_node_of_slurms_list(counts, tasks):
+    assert [tasks_of_node(counts, node) for node in range(len(tasks))] == tasks
+
+
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+SRUN = {f"SLURM_{name}": value for name, value in zip(("STEP_ID", "PROCID", "NTASKS", "LOCALID", "NODEID"), "01200", strict=True)}
+
+
+@pytest.mark.parametrize("place", [TORCHRUN, {**SRUN, "SLURM_STEP_TASKS_PER_NODE": "2"}])
+@pytest.mark.parametrize(("gpus", "fitting"), [(1, 2), (4, 4)])
+def test_processes_and_gpus_that_do_not_match_are_refused(monkeypatch, place, gpus, fitting):
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(UsageError, match=f"--ntasks-per-node={fitting} --gpus-per-node={fitting}"), group_of_processes("auto"):
+        pass
+
+
+@pytest.mark.parametrize(("device", "given"), [("cuda:3", "cuda:3"), ("cpu", "cpu")])
+def test_one_process_of_srun_has_the_device_that_it_is_told(monkeypatch, device, given):
+    for name, value in {**SRUN, "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_STEP_TASKS_PER_NODE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with group_of_processes(device) as (group, own):
+        assert (group.size, own) == (1, given)
 
 
 def test_another_recipe_does_not_go_on_with_a_run(data, tmp_path):
@@ -300,7 +224,7 @@ def test_the_recipe_is_printed_with_every_value():
 def test_a_folder_that_is_no_store_is_told(tmp_path):
     done = command("--recipe", "promptmr", "--data", tmp_path, "--out", tmp_path / "run")
     assert done.exit_code == 3
-    assert "preprocess" in done.stderr
+    assert "holds no file" in done.stderr
 
 
 def windows(folder, **more):
@@ -350,19 +274,19 @@ def test_the_curriculum_goes_from_low_to_high_acceleration(data):
 
 def test_batches_hold_windows_of_one_size_and_an_epoch_every_window(data):
     seen = windows(data)
-    order = batches(seen, 0, 2)
+    order = batches(seen, 0, lambda shape: 2)
     assert sorted((p.scan, p.frame) for batch in order for p in batch) == sorted((p.scan, p.frame) for p in seen.places)
     assert all(len({seen.shape(place) for place in batch}) == 1 for batch in order)
-    assert order == batches(windows(data), 0, 2)
-    assert order != batches(seen, 1, 2)
+    assert order == batches(windows(data), 0, lambda shape: 2)
+    assert order != batches(seen, 1, lambda shape: 2)
 
 
 def test_domains_come_in_turn_and_rare_modalities_more_often(data):
-    order = batches(windows(data, data=Data(domain=("centre",), in_turn=True)), 0, 1)
+    order = batches(windows(data, data=Data(domain=("centre",), in_turn=True)), 0, lambda shape: 1)
     domains = [windows(data, data=Data(domain=("centre",))).domain(batch[0]) for batch in order]
     assert domains[::2] == ["Center001"] * 6
     assert domains[1::2] == ["Center002"] * 6
-    twice = batches(windows(data, data=Data(balance={"cine_sax": 2})), 0, 1)
+    twice = batches(windows(data, data=Data(balance={"cine_sax": 2})), 0, lambda shape: 1)
     assert len(twice) == 18
 
 
@@ -375,19 +299,6 @@ def test_the_split_is_by_subject_and_does_not_move():
     assert split(entries, 0.0, 1)[1] == []
 
 
-def test_augmentation_keeps_the_coils_and_the_size():
-    kspace = simulate("cine", frames=3, slices=1, coils=3, y=36, x=48, seed=0).scan.series(0).kspace
-    kspace = kspace / kspace.abs().max()
-    plain = augment(kspace, Data(), random.Random(1))
-    assert torch.equal(plain, kspace)
-    flipped = augment(kspace, Data(flip=1.0), random.Random(1))
-    torch.testing.assert_close(augment(flipped, Data(flip=1.0), random.Random(1)), kspace, atol=1e-5, rtol=0)
-    for data in (Data(gamma=0.3), Data(noise=0.1)):
-        assert augment(kspace, data, random.Random(1)).shape == kspace.shape
-        assert not torch.allclose(augment(kspace, data, random.Random(1)), kspace)
-        assert torch.equal(augment(kspace, data, random.Random(1)), augment(kspace, data, random.Random(1)))
-
-
 def test_a_damaged_state_is_told(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"no state")
     with pytest.raises(InputError, match="state of training"):
@@ -395,17 +306,6 @@ def test_a_damaged_state_is_told(tmp_path):
     torch.save([1], tmp_path / "list.pt")
     with pytest.raises(InputError, match="no state of training"):
         checkpoint.load(tmp_path / "list.pt")
-
-
-def test_steps_without_finite_gradients_are_left_out(monkeypatch):
-    chosen = recipe.load("e2e-varnet", SMALL["e2e-varnet"])
-    run = loop.Run(chosen, torch.device("cpu"), loop.ALONE)
-    before = [p.clone() for p in run.network.parameters()]
-    for parameter in run.network.parameters():
-        parameter.grad = torch.full_like(parameter, float("nan"))
-    loop.update(run, chosen)
-    assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))
-    assert (run.step, run.bad_steps) == (1, 1)
 
 
 def test_unknown_keys_name_the_nearest(tmp_path):

@@ -1,0 +1,216 @@
+"""`cmrrecon evaluate --roi`: scores over labelled regions, lesion boxes and the myocardium of mapping series."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmrrecon.errors import InputError, UsageError, perhaps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cmrrecon.evaluation.references import Reference
+    from cmrrecon.evaluation.regions import Region
+    from cmrrecon.formats.labels import LabelRow
+    from cmrrecon.scan import Acquisition
+
+BACKGROUND = "background"  # a region of this name needs no --background
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionPlan:
+    """What the command line asks of the regions.
+
+    Attributes
+    ----------
+    roi : a label map, a folder of label maps, or a table of boxes
+    candidates : the label maps in the folder
+    rows : of the table; None if it is none
+    background : the region that noise is measured in
+    times : of mapping series, if they do not lie beside the reference
+    owners : the label map or the name in the table -> the scan it was used for
+    """
+
+    roi: Path
+    candidates: Sequence[Path]
+    rows: "Sequence[LabelRow] | None"
+    background: str | None
+    times: Path | None
+    owners: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def claim(self, name: str, *scan: str | None) -> None:
+        """Note that labels are those of a scan; InputError if they were another one's before."""
+        told = tuple(part or "unknown" for part in scan)
+        owner = self.owners.setdefault(name, told)
+        if owner != told:
+            raise InputError(
+                f"The labels {name} fit {'/'.join(owner)} and {'/'.join(told)}",
+                "Labels are of one scan",
+                "Give a folder of label maps, or in a table more of the path of each file",
+            )
+
+
+def plan_regions(roi: Path | None, background: str | None, times: Path | None) -> RegionPlan | None:
+    """The plan of --roi, --background and --times; None without --roi."""
+    from cmrrecon.evaluation.label_maps import is_label_map
+    from cmrrecon.formats.labels import read_labels
+
+    if roi is None:
+        if background is not None or times is not None:
+            raise UsageError("--background or --times was given without --roi", "They say how regions are scored", "Add --roi FILE")
+        return None
+    if not roi.exists():
+        raise InputError(f"The regions {roi} do not exist", "A label map, a folder of them or labels.csv was expected", "Check --roi")
+    return RegionPlan(
+        roi=roi,
+        candidates=sorted(filter(is_label_map, roi.rglob("*"))) if roi.is_dir() else (),
+        rows=read_labels(roi) if roi.suffix.lower() == ".csv" else None,
+        background=background,
+        times=times,
+    )
+
+
+def score_regions(
+    images: "Tensor", expected: "Tensor", numbers: Sequence[int], reference: "Reference", facts: "Acquisition", plan: RegionPlan
+) -> dict[str, Any] | None:
+    """The scores of one reconstruction over its regions, for its record; None if the table of boxes has none for it."""
+    from cmrrecon.evaluation.label_maps import lay_over, read_label_map
+    from cmrrecon.evaluation.mapping import parameter_of
+    from cmrrecon.evaluation.regions import boxes, labelled
+
+    if images.shape != expected.shape:
+        raise InputError(
+            f"The reconstruction has shape {tuple(images.shape)} and the reference {tuple(expected.shape)} (frame, slice, y, x)",
+            "Regions are drawn on whole images",
+            "Give the reconstruction before the ranking crop",
+        )
+    if plan.rows is not None:
+        regions = boxes(_rows_of(plan, plan.rows, reference, facts), images.shape, numbers)
+        return _scores(images, expected, regions, plan, plan.roi, lesions=True) if regions else None
+    path = _label_map_of(plan, facts)
+    labels = lay_over(read_label_map(path), images.shape, numbers, reference.slices, str(path))
+    scores = _scores(images, expected, labelled(labels), plan, path, lesions=False)
+    parameter = parameter_of(facts.base)
+    if parameter is not None:
+        scores["map"] = _map_scores(images, expected, labels, numbers, _times_of(plan, reference, facts), parameter)
+    return scores
+
+
+def _rows_of(plan: RegionPlan, rows: "Sequence[LabelRow]", reference: "Reference", facts: "Acquisition") -> "Sequence[LabelRow]":
+    """The rows of the scan that a reference is of; each row may belong to one scan only."""
+    from cmrrecon.evaluation.references import TRUTH
+    from cmrrecon.formats import SUFFIXES
+    from cmrrecon.formats.labels import rows_for
+
+    stem = reference.path.with_name(reference.path.stem.removesuffix(TRUTH))
+    names = (reference.path, *(stem.with_name(stem.name + suffix) for suffix in SUFFIXES))
+    found = next(filter(None, (rows_for(rows, name) for name in names)), [])
+    for row in found[:1]:
+        plan.claim(row.file, facts.centre, facts.vendor, facts.subject, stem.name)
+    return found
+
+
+def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
+    """The label map of a scan: the one given, if it is of no other scan, or the one in the folder that fits."""
+    from cmrrecon.evaluation.label_maps import scan_of
+    from cmrrecon.evaluation.references import disagreement
+
+    if not plan.roi.is_dir():
+        other = disagreement(facts, scan_of(plan.roi))
+        if other:
+            raise InputError(
+                f"The label map {plan.roi} is of {other}",
+                "Labels are of one scan",
+                "Give the label map of this scan, or a folder of label maps",
+            )
+        plan.claim(str(plan.roi), facts.centre, facts.vendor, facts.subject)
+        return plan.roi
+    fitting = [path for path in plan.candidates if scan_of(path).base == facts.base and not disagreement(facts, scan_of(path))]
+    if len(fitting) != 1:
+        raise InputError(
+            f"{len(fitting)} label maps in {plan.roi} fit {facts.base} of subject {facts.subject or 'unknown'}",
+            f"Exactly one must, with the name {facts.base}_label and the folder of its subject",
+            "Give the label map itself with --roi",
+        )
+    return fitting[0]
+
+
+def _times_of(plan: RegionPlan, reference: "Reference", facts: "Acquisition") -> "Tensor":
+    """Times (frame, slice of the scan) in ms of a mapping series: those given, else those beside the reference."""
+    from cmrrecon.formats import read_times
+
+    path = plan.times or reference.path.with_name(f"{facts.base}.csv")
+    if not path.exists():
+        raise InputError(
+            f"The times of {facts.base} are not known: there is no {path}",
+            "Maps are fitted to inversion or T2-preparation times in ms, in a file beside the reference as in the data of 2023",
+            "Put it there or name it with --times: a header line, then a line for each weighting with a label and a column for each slice",
+        )
+    return read_times(path)
+
+
+def _map_scores(
+    images: "Tensor", expected: "Tensor", labels: "Tensor", numbers: Sequence[int], times: "Tensor", parameter: str
+) -> dict[str, Any]:
+    """The comparison of fitted maps inside the myocardium, for the record."""
+    from cmrrecon.evaluation.mapping import MYOCARDIUM, RULE, compare_maps
+
+    if len(labels) > 1:
+        raise InputError(
+            f"The label map has {len(labels)} frames",
+            "A map is one for all weightings, and so is its myocardium",
+            "Give one frame of labels",
+        )
+    if 1 < times.shape[1] <= max(numbers):
+        raise InputError(
+            f"There are times for {times.shape[1]} slices, and slice {max(numbers)} was reconstructed",
+            "Times are needed for every slice, or one column for all",
+            "Give the file of this scan's times",
+        )
+    of_slices = times.expand(-1, len(numbers)) if times.shape[1] == 1 else times[:, list(numbers)]
+    return {"rule": RULE, **asdict(compare_maps(images, expected, labels[0] == MYOCARDIUM, of_slices, parameter))}
+
+
+def _scores(
+    images: "Tensor", expected: "Tensor", regions: "Sequence[Region]", plan: RegionPlan, path: Path, *, lesions: bool
+) -> dict[str, Any]:
+    """LF-PSNR and LF-SSIM of every region, and with a background SNR and CNR, for the record."""
+    from cmrrecon.evaluation.regions import NOISE_RULE, RULE, average, contrast_to_noise, focused, merged, signal_to_noise, together
+
+    named = {region.name: region.mask for region in merged(regions)}
+    noise = plan.background or (BACKGROUND if BACKGROUND in named else None)
+    if noise is not None and noise not in named:
+        raise UsageError(
+            f"There is no region {noise!r}",
+            f"The regions of {path} are {', '.join(named)}",
+            perhaps(noise, named, "Name one of them with --background"),
+        )
+    scored = [region for region in regions if region.name != noise]
+    if not scored:
+        raise InputError(
+            f"Only the background is labelled in {path}", "Noise alone has no score", "Label what is to be compared with it too"
+        )
+    table = focused(images, expected, scored)
+    found: dict[str, dict[str, float | None]] = {}
+    for name in dict.fromkeys(region.name for region in scored):
+        psnr, ssim = average(table, [n for n, region in enumerate(scored) if region.name == name])
+        found[name] = {"lf_psnr": psnr, "lf_ssim": ssim}
+    result: dict[str, Any] = {"file": str(path), "rule": RULE, "regions": found}
+    if lesions:
+        psnr, ssim = average(table, range(len(scored)))
+        result["lesions"] = {"boxes": len(scored), "lf_psnr": psnr, "lf_ssim": ssim}
+    if noise is None:
+        return result
+    both = {"": images, "reference_": expected}
+    for name, scores in found.items():
+        scores |= {f"{of}snr": signal_to_noise(series, named[name], named[noise]) for of, series in both.items()}
+    contrasts: dict[str, dict[str, float | None]] = {}
+    for one, two in itertools.combinations(found, 2):
+        if not together(named[one], named[two], named[noise]):
+            continue
+        signed = {f"{of}cnr": contrast_to_noise(series, named[one], named[two], named[noise]) for of, series in both.items()}
+        # Which of the two is the brighter one is left out of reports.
+        contrasts[f"{one}, {two}"] = {key: None if value is None else abs(value) for key, value in signed.items()}
+    return {**result, "noise_rule": NOISE_RULE, "background": noise, "contrasts": contrasts}

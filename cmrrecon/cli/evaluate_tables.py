@@ -1,0 +1,155 @@
+"""What `cmrrecon evaluate` tells at its end: tables of all that was scored, and the summary for --json."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cmrrecon.cli.console import Talk
+from cmrrecon.errors import UsageError, perhaps
+
+if TYPE_CHECKING:
+    from cmrrecon.cli.evaluate import Plan
+
+# A record, the name of one of its regions, and the scores there.
+Entry = tuple[Mapping[str, Any], str, Mapping[str, Any]]
+MAP_COLUMNS = {
+    "mean": "mean ms",
+    "reference_mean": "of reference ms",
+    "rmse": "RMSE ms",
+    "pixels": "pixels",
+    "failed": "not fitted",
+    "reference_failed": "left out",
+}
+
+
+def summary(records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: bool) -> None:
+    """Tables of all that was scored, and the challenge's final values if the run is what the challenge would score."""
+    from cmrrecon.evaluation.runs import told_apart
+    from cmrrecon.evaluation.tables import grouped
+
+    records = told_apart(records)
+    keys = ["psnr", "ssim", "nmse"] + (["heart_psnr", "hfen"] if plan.year is None else [])
+    columns = ["PSNR dB", "SSIM", "NMSE", "heart PSNR dB", "HFEN"][: len(keys)]
+    references = ", ".join(sorted({r["reference_is"] for r in records}))
+    rows = ([r["input"], r["method"] or "-", *(_figure(r[k]) for k in keys)] for r in records)
+    talk.table(f"protocol {plan.rule()}; reference: {references}", ["file", "method", *columns], rows)
+    groups: dict[str, Any] = {}
+    for axis in ("method", "modality", "pattern", "acceleration", "centre", "vendor"):
+        groups[axis] = grouped(records, axis)
+        if len(groups[axis]) > 1:
+            lines = ([label, str(mean["n"]), *(_figure(mean[k]) for k in keys[:3])] for label, mean in groups[axis].items())
+            talk.table(f"by {axis}; protocol {plan.rule()}", [axis, "files", *columns[:3]], lines)
+    more = {**_generalisation(records, plan, talk), **({} if plan.regions is None else _regional(records, talk))}
+    final = _final(records, plan, talk, whole=whole)
+    summary = {"protocol": plan.protocol, "order": records[0]["order"], "cropped": records[0]["cropped"], "files": len(records)}
+    talk.result({"status": "summary", **summary, "groups": groups, **more, "final": final}, None)
+
+
+def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> dict[str, Any]:
+    """The table by domains or other axes with its uncertainty, and paired differences, if they were asked for."""
+    from cmrrecon.evaluation.generalisation import cells, domain, is_part, paired, placed, table
+
+    found: dict[str, Any] = {}
+    domains = sorted({domain(record) for record in records})
+    for name in plan.unseen:
+        if not any(is_part(where, name) for where in domains):
+            talk.warn(f"--unseen {name} is the domain of no scored file; there are {', '.join(domains)}")
+    if "seen" in plan.by and not plan.unseen:
+        talk.warn("--by seen without --unseen: all domains count as seen")
+    if plan.by:
+        rows = table(placed(records, plan.unseen), plan.by)
+        axes = [*plan.by, *(["method"] if "method" not in plan.by else [])]
+        title = f"by {', '.join(plan.by)}; protocol {plan.rule()}; mean [95 % bootstrap interval over files]"
+        talk.table(title, [*axes, "files", "PSNR dB", "SSIM", "NMSE"], [cells(row, plan.by) for row in rows])
+        found["by"] = rows
+    if plan.against is not None:
+        methods = {str(record["method"]) for record in records}
+        if plan.against not in methods:
+            raise UsageError(
+                f"No scored file is of the method {plan.against!r}",
+                f"The methods are {', '.join(sorted(methods))}",
+                perhaps(plan.against, methods, "Name one of them with --against"),
+            )
+        others = sorted(methods - {plan.against})
+        found["against"] = {other: paired(records, plan.against, other) for other in others}
+        lines = [
+            [other, str(numbers["psnr"]["n"]), *(f"{n['mean']:+.4g} [{n['low']:+.4g}, {n['high']:+.4g}]" for n in numbers.values())]
+            for other, numbers in found["against"].items()
+        ]
+        talk.table(f"differences to {plan.against}; protocol {plan.rule()}", ["method", "files", "PSNR dB", "SSIM", "NMSE"], lines)
+    return found
+
+
+def _final(records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: bool) -> dict[str, dict[str, float]]:
+    """Method -> the challenge's final values. They are those of the validation phase, so only of official order and crop."""
+    from cmrrecon.evaluation.tables import final_aggregate
+
+    if plan.year is None:
+        return {}
+    if not whole or plan.order != "official" or not plan.crop:
+        talk.say(f"no final aggregate: {plan.protocol} forms it from all files, in official order, with the ranking crop")
+        return {}
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        by_method.setdefault(record["method"] or "unknown method", []).append(record)
+    finals = {method: final_aggregate(members, plan.year) for method, members in by_method.items()}
+    for method, final in finals.items():
+        if final:
+            lines = ([name, _figure(value)] for name, value in final.items())
+            talk.table(f"final aggregate of {method}, as {plan.protocol} forms it from these files", ["score", "value"], lines)
+    return finals
+
+
+def _regional(records: Sequence[Mapping[str, Any]], talk: Talk) -> dict[str, Any]:
+    """Tables of the scores over regions, and their means over the files of each method for the summary."""
+    from cmrrecon.evaluation import mapping, regions
+
+    scored = [(record, record["roi"]) for record in records if record["roi"] is not None]
+    for record, roi in scored:
+        if any(scores.get("snr", 0) is None for scores in roi["regions"].values()):
+            talk.warn(f"{record['input']}: the background, region {roi['background']}, is constant: there is no noise to compare with")
+    focused: list[Entry] = []
+    for record, roi in scored:
+        focused += [(record, name, scores) for name, scores in roi["regions"].items()]
+        if "lesions" in roi:
+            focused.append((record, "all boxes", roi["lesions"]))
+    noisy = [entry for entry in focused if "snr" in entry[2]]
+    contrasts = [(record, pair, scores) for record, roi in scored for pair, scores in roi.get("contrasts", {}).items()]
+    maps = [(record, roi["map"]["parameter"], roi["map"]) for record, roi in scored if "map" in roi]
+    noise_rule = f"whole images, {regions.NOISE_RULE}"
+    tables = {
+        "regions": (f"protocol fullfov; {regions.RULE}", focused, {"lf_psnr": "LF-PSNR dB", "lf_ssim": "LF-SSIM"}),
+        "signal": (noise_rule, noisy, {"snr": "SNR", "reference_snr": "of reference"}),
+        "contrasts": (noise_rule, contrasts, {"cnr": "CNR", "reference_cnr": "of reference"}),
+        "maps": (mapping.RULE, maps, MAP_COLUMNS),
+    }
+    return {name: _regional_table(*contents, talk) for name, contents in tables.items()}
+
+
+def _regional_table(title: str, entries: Sequence[Entry], columns: Mapping[str, str], talk: Talk) -> list[dict[str, Any]]:
+    """Tables of scores over regions, by file and by method; returns the latter."""
+    if not entries:
+        return []
+    lines = ([record["input"], str(record["method"]), name, *(_figure(scores[key]) for key in columns)] for record, name, scores in entries)
+    talk.table(title, ["file", "method", "region", *columns.values()], lines)
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for record, name, scores in entries:
+        groups[str(record["method"]), name].append(scores)
+    means: list[dict[str, Any]] = []
+    for (method, name), members in groups.items():
+        known = {key: [scores[key] for scores in members if scores[key] is not None] for key in columns}
+        mean = {key: sum(values) / len(values) if values else None for key, values in known.items()}
+        means.append({"method": method, "region": name, "n": len(members), **mean})
+    if len(means) < len(entries):
+        rows = ([row["method"], row["region"], str(row["n"]), *(_figure(row[key]) for key in columns)] for row in means)
+        talk.table(f"means over files; {title}", ["method", "region", "files", *columns.values()], rows)
+    return means
+
+
+def _figure(value: float | str | None) -> str:
+    """Four decimals below two, two above, as such scores are usually given; whole numbers as they are."""
+    if value is None or isinstance(value, str):
+        return value or "-"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.2f}" if abs(value) >= 2 else f"{value:.4f}"

@@ -1,0 +1,170 @@
+"""Label maps: which pixels belong to which region, from `.npy`, `.npz`, `.mat`, `.h5`, `.png` or NIfTI, laid over images.
+
+Labels are whole numbers, 0 where nothing is labelled. Axes are (y, x), (slice, y, x) or (frame, slice, y, x), as images have them; a
+single slice over time may be (frame, y, x). MATLAB and NIfTI count them in the opposite order, (x, y, slice, frame); the affine of a NIfTI
+file is not looked at, as in the challenge's program.
+"""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.formats import pictures
+from cmrrecon.formats.arrays import check_size
+from cmrrecon.formats.names import parse_name
+from cmrrecon.formats.reading import FORMATS, HEAD
+from cmrrecon.formats.variables import choose
+from cmrrecon.scan import Acquisition
+
+NIFTI = (".nii", ".nii.gz")
+SUFFIXES = (".npy", ".npz", ".mat", ".h5", ".png", *NIFTI)
+ENDING = "_label"
+GREY_MODES = ("1", "L", "P", "I", "I;16")
+LARGEST_LABEL = 65535
+
+
+def read_label_map(path: Path) -> Tensor:
+    """The labels in a file as it has them, (y, x), (slice or frame, y, x) or (frame, slice, y, x) int64.
+
+    Raises
+    ------
+    InputError : the file cannot be read, or does not hold two to four axes of whole numbers from 0 to 65535
+    UsageError : it is NIfTI, and nibabel is not installed
+    """
+    values = _nifti(path) if path.name.lower().endswith(NIFTI) else _array(path)
+    if not (2 <= values.ndim <= 4 and _are_labels(values)):
+        raise InputError(
+            f"{path} holds an array of shape {values.shape} that is no label map",
+            f"Labels are whole numbers from 0 to {LARGEST_LABEL} with the axes (y, x), (slice, y, x) or (frame, slice, y, x)",
+            "Give a label map, or labels.csv with boxes",
+        )
+    return torch.from_numpy(values.astype(np.int64))
+
+
+def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], where: str) -> Tensor:
+    """Labels put in the order of images.
+
+    Parameters
+    ----------
+    labels : as `read_label_map` gives them; of all slices of the scan or of those of the images; without a slice axis the same for all
+    shape : of the images, (frame, slice, y, x)
+    numbers : the images' slice numbers
+    scan : the slice numbers of the whole scan
+    where : names the labels in messages
+
+    Returns
+    -------
+    Tensor (frame|1, slice, y, x) int64
+
+    Raises
+    ------
+    InputError : the labels do not fit the images, or none of them is in these slices
+    """
+    frames, slices, y, x = shape
+    found = f"The label map {where} has shape {tuple(labels.shape)}, the images {tuple(shape)} (frame, slice, y, x)"
+    if labels.shape[-2:] != (y, x):
+        swapped = labels.shape[-2:] == (x, y)
+        raise InputError(
+            found,
+            f"Its last two axes must be y and x, {y} and {x}",
+            "It seems to be transposed: store y before x" if swapped else "Draw the labels on images of this matrix",
+        )
+    if labels.ndim == 2:
+        placed = labels.expand(1, slices, y, x)
+    else:
+        over_time = labels.ndim == 3 and slices == 1 and len(labels) == frames and len(labels) not in (1, len(scan))
+        stack = labels if labels.ndim == 4 else labels[:, None] if over_time else labels[None]
+        if len(stack) not in (1, frames) or stack.shape[1] not in (slices, len(scan)):
+            raise InputError(
+                found,
+                f"It must have {slices} slices, or the {len(scan)} of the scan, and as many frames as the images or none",
+                "Store the labels of each slice once, as (slice, y, x)",
+            )
+        placed = stack[:, [scan.index(z) for z in numbers]] if stack.shape[1] == len(scan) else stack
+    if not bool(placed.any()):
+        raise InputError(
+            f"The label map {where} is 0 in all slices of the images",
+            "At least one pixel must have a label",
+            "Give the map of these slices",
+        )
+    return placed
+
+
+def scan_of(path: Path) -> Acquisition:
+    """What the name and the folders of a label map tell of its scan: `.../P001/T1map_label.nii.gz`."""
+    # The official labels lie in the tree of single-coil data and serve both.
+    return replace(parse_name(path.with_name(_stem(path).removesuffix(ENDING))), coil=None)
+
+
+def is_label_map(path: Path) -> bool:
+    """Whether a file met in a folder has the name of a label map, `<base>_label`."""
+    return path.name.lower().endswith(SUFFIXES) and _stem(path).endswith(ENDING) and path.is_file()
+
+
+def _are_labels(values: NDArray[Any]) -> bool:
+    """Whether an array holds labels only; NaN is none."""
+    return values.dtype.kind in "biuf" and bool(((values >= 0) & (values <= LARGEST_LABEL) & (np.floor(values) == values)).all())
+
+
+def _stem(path: Path) -> str:
+    """The file name without its suffix, `.nii.gz` being one."""
+    return path.with_suffix("").stem if path.name.lower().endswith(NIFTI[1]) else path.stem
+
+
+def _array(path: Path) -> NDArray[Any]:
+    """The array of a picture or of a file of arrays, slowest axis first."""
+    try:
+        with open(path, "rb") as handle:
+            head = handle.read(HEAD)
+        if pictures.sniff(head):
+            with Image.open(path) as picture:
+                if picture.mode not in GREY_MODES:
+                    raise InputError(
+                        f"{path} has colours ({picture.mode})",
+                        "A picture of labels has one channel",
+                        "Save the numbers of the labels as grey",
+                    )
+                return np.asarray(picture)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise _unreadable(path) from error
+    for sniff, variables, _ in FORMATS:
+        if sniff(head):
+            stored, _ = choose(variables(path), "label", path)
+            return stored.load(str(path))
+    raise _unreadable(path)
+
+
+def _nifti(path: Path) -> NDArray[Any]:
+    """The array of a NIfTI file, which counts its axes as MATLAB does, the slowest first."""
+    try:
+        nibabel = importlib.import_module("nibabel")
+    except ImportError as error:
+        raise UsageError(
+            f"{path} is NIfTI, which needs the extra nifti",
+            "It brings the package nibabel, which is not installed",
+            "Use pip install cmrrecon[nifti], or store the labels as .npy",
+        ) from error
+    try:
+        image = nibabel.load(path)
+        check_size(image.shape, 8, str(path))
+        return np.asarray(image.dataobj).T
+    # nibabel raises these for damaged files, and passes on those of gzip.
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, ValueError, EOFError) as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(
+        f"{path} cannot be read as a label map",
+        f"A complete file of one of these kinds is needed: {', '.join(SUFFIXES)}, or labels.csv",
+        "Copy or save the file again",
+    )

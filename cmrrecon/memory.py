@@ -1,0 +1,23 @@
+"""How much memory there is, and how much was used."""
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+# Where the limit of a container or of a cluster's job stands.
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def peak_memory_mb() -> int:
+    """Peak resident memory of this process in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != "darwin" else 1024 * 1024)
+
+
+def machine_memory() -> int:
+    """Bytes of main memory that this process may use: the machine's, or the limit of its container."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in map(Path, LIMITS):
+        text = path.read_text().strip() if path.is_file() else ""
+        found += [int(text)] if text.isdigit() else []
+    return min(found)

@@ -1,0 +1,81 @@
+"""What a run is: its recipe, plan and scans, kept in its folder; a run goes on with these alone."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cmrrecon import __version__, provenance
+from cmrrecon.errors import UsageError
+from cmrrecon.formats.atomic import atomic
+from cmrrecon.training.distributed import Group
+from cmrrecon.training.entries import Entry
+from cmrrecon.training.loop import LAST
+from cmrrecon.training.plan import Plan, make_plan
+from cmrrecon.training.recipe import Recipe
+
+RUN = "run.json"
+
+
+def agreed_plan(
+    out: Path,
+    recipe: Recipe,
+    training: Sequence[Entry],
+    validation: Sequence[Entry],
+    device: torch.device,
+    group: Group,
+    *,
+    checkpointing: bool | None = None,
+    workers: int | None = None,
+) -> Plan:
+    """The plan of the run in this folder, which is new or as it was; all processes have the first one's.
+
+    Whether activations are computed again, and the number of threads, may change: the results differ by rounding at most.
+
+    Raises
+    ------
+    UsageError : the folder holds a run of another recipe or of other scans
+    """
+    path = out / RUN
+    known = json.loads(path.read_text()) if (out / LAST).exists() and path.exists() else None
+    asked = json.loads(json.dumps(provenance.plain(recipe.as_dict())))
+    scans = {"training": digest(training), "validation": digest(validation)}
+    if known is not None:
+        longer = {**asked, "schedule": {**asked["schedule"], "epochs": known["recipe"]["schedule"]["epochs"]}}
+        if longer != known["recipe"]:
+            raise UsageError(
+                f"{out} holds a run of another recipe",
+                "A run goes on with its own recipe; only schedule.epochs may change",
+                "Give another --out",
+            )
+        if scans != known["scans"]:
+            raise UsageError(
+                f"{out} holds a run on other scans", "A run goes on with its own store, --only and --hold-out", "Give another --out"
+            )
+    plan = group.gather(_plan(recipe, training, device, known, checkpointing, workers) if group.rank == 0 else None)[0]
+    if group.rank == 0:
+        with atomic(path) as temporary:
+            run = {"cmrrecon": __version__, "recipe": asked, "scans": scans, "plan": plan.as_dict()}
+            temporary.write_text(json.dumps(run, indent=1) + "\n")
+    made: Plan = plan
+    return made
+
+
+def _plan(
+    recipe: Recipe, training: Sequence[Entry], device: torch.device, known: Any, checkpointing: bool | None, workers: int | None
+) -> Plan:
+    """A new one, or that of the run with what is asked for now."""
+    if known is None:
+        return make_plan(recipe, training, device, checkpointing=checkpointing, workers=workers)
+    plan = known["plan"]
+    plan["checkpointing"] = plan["checkpointing"] if checkpointing is None else checkpointing
+    plan["workers"] = workers or plan["workers"]
+    return Plan(**plan)
+
+
+def digest(entries: Sequence[Entry]) -> str:
+    """Tells whether scans are the same, and what was noted of them."""
+    return hashlib.sha256(json.dumps([dict(entry) for entry in entries], sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,69 @@
+"""What is written down while training: a line of JSON a batch and a validation, and the same for TensorBoard if that is wanted."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from cmrrecon import provenance
+from cmrrecon.errors import UsageError
+from cmrrecon.formats.atomic import atomic
+
+COUNTERS = ("step", "epoch", "position")
+
+
+class Log:
+    """A context manager; records are written line by line as they come.
+
+    Parameters
+    ----------
+    path : of the JSON lines, which are added to; None: nothing is written
+    tensorboard : folder for TensorBoard's events, or None
+
+    Raises
+    ------
+    UsageError : TensorBoard is wanted and not installed
+    """
+
+    def __init__(self, path: Path | None, tensorboard: Path | None = None) -> None:
+        self._events: Any = None
+        if path is not None and tensorboard is not None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise UsageError(
+                    "TensorBoard is not installed", "--tensorboard writes its events", "Do: pip install 'cmrrecon[tensorboard]'"
+                ) from error
+            self._events = SummaryWriter(str(tensorboard))
+        self._lines = open(path if path is not None else os.devnull, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lines.close()
+        if self._events is not None:
+            self._events.close()
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Add a record; numbers of a validation stand in a mapping of their own."""
+        self._lines.write(json.dumps(provenance.plain(record)) + "\n")
+        if self._events is not None:
+            numbers = {f"train/{key}": value for key, value in record.items() if key not in COUNTERS}
+            numbers |= {f"validation/{key}": value for key, value in record.get("validation", {}).items()}
+            for name, value in numbers.items():
+                if isinstance(value, int | float):
+                    self._events.add_scalar(name, value, record["step"])
+
+
+def forget_later(log: Path, epoch: int, position: int) -> None:
+    """Leave out what a killed run logged after its last state: these batches and validations are done again."""
+    if log.exists():
+        # The last line of a killed run may be half a line, without its end.
+        whole = log.read_text().rpartition("\n")[0].splitlines()
+        # A validation has no position: it ends one epoch and begins the next.
+        kept = [line for line in whole if ((record := json.loads(line))["epoch"], record.get("position", 0)) <= (epoch, position)]
+        with atomic(log) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept))

@@ -1,0 +1,141 @@
+"""How a recipe is trained on these scans with this device: what follows from the sizes of the scans and from memory.
+
+As in nnU-Net (Isensee et al., Nat Methods 2021;18:203) this is not up to the user, but what was planned is told and can be given instead.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from cmrrecon.memory import machine_memory
+from cmrrecon.networks.catalog import build
+from cmrrecon.networks.interface import Output
+from cmrrecon.reconstruct.footprint import training_bytes
+from cmrrecon.training.dataset import KEPT_BYTES
+from cmrrecon.training.entries import Entry
+from cmrrecon.training.recipe import Recipe
+
+# The part of the memory that is planned for; the rest is for losses and discriminator, for libraries and for fragments.
+MEMORY_SHARE = 0.7
+# The most windows of a batch whose size the recipe leaves open, and the most threads that read.
+MOST_WINDOWS, MOST_WORKERS = 16, 4
+# Weights and two moments of AdamW, in float32; gradients come up in the backward pass.
+BYTES_A_PARAMETER = 3 * 4
+BYTES_OF_AVERAGE = 4
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """See the module.
+
+    Attributes
+    ----------
+    batches : "coils x y x x" -> windows of such scans that make a batch
+    checkpointing : whether activations are computed again in the backward pass
+    precision : of the convolutions
+    workers : threads that make the next batches
+    step_mb, device_mb : estimated peak memory of a step, and what the device has; 0: not estimated
+    """
+
+    batches: Mapping[str, int] = field(default_factory=dict)
+    checkpointing: bool = False
+    precision: Precision = "fp32"
+    workers: int = 1
+    step_mb: int = 0
+    device_mb: int = 0
+
+    def batch(self, shape: Sequence[int]) -> int:
+        """Windows of a batch of scans with this (coil, y, x)."""
+        return self.batches.get(named(shape), 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def named(shape: Sequence[int]) -> str:
+    """(coil, y, x) as a key of `Plan.batches`."""
+    return "x".join(map(str, shape))
+
+
+def make_plan(
+    recipe: Recipe, entries: Sequence[Entry], device: torch.device, *, checkpointing: bool | None = None, workers: int | None = None
+) -> Plan:
+    """The plan for scans on a device.
+
+    A batch has as many windows as the recipe says, or as fit into the memory if it says 0, but never more than fit. Activations are
+    computed again if a single window of the largest scan does not fit otherwise; convolutions are of half precision if that is not
+    enough, and the recipe leaves it open. What cannot fit is tried all the same: estimates are on the safe side.
+
+    Parameters
+    ----------
+    entries : of the scans that are trained on
+    checkpointing, workers : as given by the user, or None
+    """
+    memory = device_memory(device)
+    parameters = sum(parameter.numel() for parameter in _ghost(recipe, False).parameters())
+    free = MEMORY_SHARE * memory - parameters * (BYTES_A_PARAMETER + BYTES_OF_AVERAGE * bool(recipe.schedule.average))
+    free -= KEPT_BYTES if device.type == "cpu" else 0
+    scans = Counter({tuple(entry["shape"][2:]): 0 for entry in entries})
+    for entry in entries:
+        scans[tuple(entry["shape"][2:])] += entry["shape"][0] * (entry["shape"][1] - len(entry["empty_slices"]))
+    largest = max(scans, key=_samples)
+    plain = window_bytes(recipe, largest, checkpointing=False)
+    again = window_bytes(recipe, largest, checkpointing=True) if plain > free else plain
+    saved = plain > free and again < plain if checkpointing is None else checkpointing
+    needed = again if saved else plain
+    precision = recipe.schedule.precision
+    if precision == "auto":
+        precision = "bf16" if needed > free and device.type == "cuda" else "fp32"
+    sizes = {}
+    for shape, windows in sorted(scans.items()):
+        fitting = max(1, int(free / (needed * _samples(shape) / _samples(largest))))
+        wanted = recipe.schedule.batch or min(MOST_WINDOWS, windows)
+        sizes[shape] = min(wanted, fitting)
+    most = max(size * _samples(shape) for shape, size in sizes.items()) / _samples(largest)
+    step = needed * most + MEMORY_SHARE * memory - free
+    threads = max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 1)) if workers is None else workers
+    return Plan({named(shape): size for shape, size in sizes.items()}, saved, precision, threads, int(step) >> 20, memory >> 20)
+
+
+def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -> int:
+    """Memory for forward and backward pass of one window of a scan (coil, y, x) with whole-line masks, with gradients of the weights."""
+    network = _ghost(recipe, checkpointing)
+    frames, (_, y, x) = int(network.frames), shape  # type: ignore[arg-type]
+
+    def passes(*tensors: Tensor) -> None:
+        images = forward_image(*tensors) if forward_image is not None else _images(network(*tensors, recipe.sampling.acs))
+        torch.stack([image.sum() for image in images]).sum().backward()  # type: ignore[no-untyped-call]
+
+    forward_image: Any = getattr(network, "forward_image", None)
+    window = [((1, frames, *shape), torch.complex64), ((1, frames, y, 1), torch.bool)]
+    return training_bytes(passes, *([((1, y, x), torch.float32)] if forward_image is not None else window))
+
+
+def _images(output: Output) -> Sequence[Tensor]:
+    return output.images or (output.image,)
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU, or that the machine has."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine_memory()
+
+
+def _ghost(recipe: Recipe, checkpointing: bool) -> torch.nn.Module:
+    """The network without numbers."""
+    with torch.device("meta"):
+        network = build(recipe.network["name"], {key: value for key, value in recipe.network.items() if key != "name"})
+    if hasattr(network, "checkpointing"):
+        network.checkpointing = checkpointing  # type: ignore[assignment]
+    return network.train()
+
+
+def _samples(shape: Sequence[int]) -> int:
+    coils, y, x = shape
+    return coils * y * x

@@ -1,0 +1,160 @@
+"""What training changes: network, discriminator, optimisers, averages, and what is remembered between steps."""
+
+import copy
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cmrrecon.errors import NumericalError
+from cmrrecon.networks.catalog import build
+from cmrrecon.networks.interface import channels_last
+from cmrrecon.training import checkpoint
+from cmrrecon.training.distributed import Group
+from cmrrecon.training.objective import Objective
+from cmrrecon.training.plan import Plan
+from cmrrecon.training.recipe import Recipe
+
+# Steps in a row without finite gradients after which training goes back to the last epoch's end, with half the rate; and how often.
+MOST_BAD_STEPS, MOST_RETURNS = 5, 4
+COUNTERS = ("step", "bad_steps", "returns", "epoch", "position", "best", "stale")
+
+
+class Run:
+    """Network, discriminator, optimisers and everything else that training changes.
+
+    Parameters
+    ----------
+    recipe : what is trained
+    device, group : on what, and with which other processes
+    plan : how
+
+    Attributes
+    ----------
+    step : how often the optimisers were to step; `bad_steps` : of the last ones, how many had gradients that were not finite
+    returns : how often training went back to an earlier state, each time with half the rate
+    epoch, position : batches of this epoch that are done
+    best, stale : the best validation, and epochs since
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device, group: Group, plan: Plan) -> None:
+        self.recipe, self.group, self.plan = recipe, group, plan
+        torch.manual_seed(recipe.schedule.seed)
+        config = {key: value for key, value in recipe.network.items() if key != "name"}
+        self.network = channels_last(build(recipe.network["name"], config).to(device)).train()
+        if hasattr(self.network, "checkpointing"):
+            self.network.checkpointing = plan.checkpointing  # type: ignore[assignment]
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False) if recipe.schedule.average else None
+        adversarial = recipe.losses.adversarial.weight > 0
+        self.discriminator = channels_last(build("patch-gan", dict(recipe.discriminator)).to(device)).train() if adversarial else None
+        self.objective = Objective(recipe.losses, device, group)
+        self.optimisers = [adamw(part, recipe) for part in self.trained()]
+        self.step = self.bad_steps = self.returns = 0
+        self.epoch = self.position = 0
+        self.best = -math.inf
+        self.stale = 0
+
+    def trained(self) -> list[nn.Module]:
+        """The modules that learn, in the order of their optimisers."""
+        return [part for part in (self.network, self.discriminator) if part is not None]
+
+    def shipped(self) -> nn.Module:
+        """The network that is validated and kept: the running average of the weights, if there is one."""
+        return self.network if self.average is None else self.average
+
+    def parts(self) -> dict[str, Any]:
+        """What has a state_dict, by name."""
+        named: dict[str, Any] = {
+            "network": self.network,
+            "average": self.average,
+            "discriminator": self.discriminator,
+            "objective": self.objective,
+        }
+        named |= {f"optimiser {number}": optimiser for number, optimiser in enumerate(self.optimisers)}
+        return {name: part for name, part in named.items() if part is not None}
+
+    def state(self) -> dict[str, Any]:
+        """For `checkpoint.save`."""
+        return {**{key: getattr(self, key) for key in COUNTERS}, "parts": {name: part.state_dict() for name, part in self.parts().items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """What `state` gave, of a run of the same recipe."""
+        self._load(state["parts"])
+        for key in COUNTERS:
+            setattr(self, key, state[key])
+
+    def _load(self, parts: Mapping[str, Any]) -> None:
+        for name, part in self.parts().items():
+            part.load_state_dict(parts[name])
+
+    def is_over(self, most_steps: int | None = None) -> bool:
+        """Whether nothing is left to do: all epochs or as many steps as were asked for, or no better validation for too long."""
+        schedule = self.recipe.schedule
+        given_up = bool(schedule.patience) and self.stale >= schedule.patience
+        return self.epoch >= schedule.epochs or given_up or (most_steps is not None and self.step >= most_steps)
+
+    def set_rate(self) -> float:
+        """Give the optimisers the rate of this epoch, which it returns."""
+        plan = self.recipe.optimiser
+        rate: float = plan.lr * plan.factor ** (self.epoch // plan.step) / 2**self.returns
+        for optimiser in self.optimisers:
+            optimiser.param_groups[0]["lr"] = rate
+        return rate
+
+    def update(self, epoch_end: Path | None = None) -> float:
+        """Clip and step every optimiser; returns the norm of the network's gradient.
+
+        A step with gradients that are not finite is left out. After some of them in a row everything that is learnt goes back to the
+        state of `epoch_end`, where the last epoch ended, or to the start, and the rate is halved; training goes on with the next batch.
+
+        Raises
+        ------
+        NumericalError : that did not help a few times
+        """
+        limit = self.recipe.optimiser.clip or math.inf
+        self.group.average_gradients(self.trained())
+        norms = [float(nn.utils.clip_grad_norm_(part.parameters(), limit)) for part in self.trained()]
+        if all(map(math.isfinite, norms)):
+            for optimiser in self.optimisers:
+                optimiser.step()
+            self.bad_steps = 0
+            if self.average is not None:
+                follow(self.average, self.network, self.recipe.schedule.average)
+        else:
+            self.bad_steps += 1
+            if self.bad_steps >= MOST_BAD_STEPS:
+                self._go_back(epoch_end)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+        self.step += 1
+        return norms[0]
+
+    def _go_back(self, epoch_end: Path | None) -> None:
+        if self.returns >= MOST_RETURNS:
+            raise NumericalError(
+                f"{MOST_BAD_STEPS} steps in a row gave gradients that are not finite, after the rate was halved {self.returns} times",
+                "A training step needs finite gradients",
+                "Start again with a smaller optimiser.lr, or look for damaged scans",
+            )
+        if epoch_end is not None and epoch_end.exists():
+            self._load(checkpoint.load(epoch_end)["parts"])
+        else:
+            device = next(self.network.parameters()).device
+            self._load(Run(self.recipe, device, self.group, self.plan).state()["parts"])
+        self.returns, self.bad_steps = self.returns + 1, 0
+
+
+def adamw(part: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """The optimiser of the trained parameters of a network."""
+    trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay)
+
+
+def follow(average: nn.Module, network: nn.Module, memory: float) -> None:
+    """Move the running average of the weights towards the weights."""
+    with torch.no_grad():
+        for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+            mean.lerp_(value, 1 - memory)

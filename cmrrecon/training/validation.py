@@ -1,0 +1,66 @@
+"""How good the network is on scans that it does not learn from: scores, and pictures of the same few windows every time."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cmrrecon.evaluation.figures import comparison_figure
+from cmrrecon.evaluation.protocols import score
+from cmrrecon.formats.atomic import atomic
+from cmrrecon.reconstruct.overlap import ahead
+from cmrrecon.training.dataset import Place, Windows, collate, samples
+from cmrrecon.training.labels import LESION_SCORES, lesion_scores
+
+PROTOCOL = "fullfov"
+SCORES = ("psnr", "ssim", "nmse")
+MOST_PICTURES = 3
+
+
+def validate(
+    network: nn.Module, held: Windows, device: torch.device, should_stop: Callable[[], bool], picture: Path | None = None
+) -> dict[str, float] | None:
+    """Mean scores of all windows of the validation scans, with masks that are the same every time; None if asked to stop.
+
+    Scores inside boxes of lesions are means over the windows that have some. The windows of `pictured` go into `picture`, a PNG file.
+    """
+    network.eval()
+    scores: list[dict[str, float]] = []
+    shown: dict[Place, tuple[Tensor, Tensor, Tensor]] = {}
+    chosen = pictured(held)
+    with torch.inference_mode():
+        for place, window in zip(held.places, ahead(partial(samples, held, 0), [[place] for place in held.places]), strict=True):
+            if should_stop():
+                return None
+            batch = collate(window, device)
+            image = network(batch.kspace, batch.mask, batch.acs).image.cpu()
+            target = batch.target.cpu()
+            whole = score(image[:, None], target[:, None], protocol=PROTOCOL)
+            scores.append({key: getattr(whole, key) for key in SCORES} | lesion_scores(image, target, window[0].lesion))
+            if place in chosen:
+                shown[place] = (batch.zero_filled().cpu(), image, target)
+    network.train()
+    if picture is not None:
+        _draw(held, shown, picture)
+    found = {key: [one[key] for one in scores if key in one] for key in (*SCORES, *LESION_SCORES)}
+    return {key: sum(values) / len(values) for key, values in found.items() if values}
+
+
+def pictured(held: Windows) -> list[Place]:
+    """The middle frame of the middle slice of the first scan of a few domains."""
+    first: dict[str, Place] = {}
+    for number, entry in enumerate(held.entries):
+        place = Place(number, entry["shape"][1] // 2, entry["shape"][0] // 2)
+        if place in held.places:
+            first.setdefault(held.domain(place), place)
+    return list(first.values())[:MOST_PICTURES]
+
+
+def _draw(held: Windows, shown: dict[Place, tuple[Tensor, Tensor, Tensor]], path: Path) -> None:
+    """Zero-filled, reconstruction and error, one file a place: NAME-1.png, NAME-2.png, .."""
+    for number, (place, (zero_filled, image, target)) in enumerate(shown.items(), 1):
+        figure = comparison_figure({"zero-filled": zero_filled, held.domain(place): image}, target, frame=0)
+        with atomic(path.with_stem(f"{path.stem}-{number}")) as temporary:
+            figure.savefig(temporary, format="png")

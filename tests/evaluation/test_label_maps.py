@@ -1,0 +1,151 @@
+"""Label maps: every kind of file gives the same labels, they are laid over images, and what is no label map is refused."""
+
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from PIL import Image
+
+from cmrrecon.errors import InputError, UsageError
+from cmrrecon.evaluation.label_maps import is_label_map, lay_over, read_label_map, scan_of
+
+LABELS = np.random.default_rng(0).integers(0, 4, (3, 5, 7)).astype("uint8")
+
+
+def store(path):
+    """The labels (slice, y, x), in files of MATLAB and NIfTI as (x, y, slice)."""
+    if path.suffix == ".npy":
+        np.save(path, LABELS)
+    elif path.suffix == ".npz":
+        np.savez(path, label=LABELS, other=np.zeros(4))
+    elif path.name == "v5.mat":
+        scipy.io.savemat(path, {"label": LABELS.T})
+    else:
+        with h5py.File(path, "w") as file:  # h5py shows the axes of a MATLAB file in reverse
+            file["anything"] = LABELS.astype("float64")
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "v5.mat", "v73.mat"])
+def test_files_of_arrays_give_slice_y_x(tmp_path, name):
+    assert torch.equal(read_label_map(store(tmp_path / name)), torch.from_numpy(LABELS.astype("int64")))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "I;16"])
+def test_pictures_give_rows_and_columns(tmp_path, mode):
+    picture = Image.fromarray(LABELS[0].astype("uint16")) if mode == "I;16" else Image.fromarray(LABELS[0])
+    if mode == "P":
+        picture.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0, 0, 0, 200])
+    picture.save(tmp_path / "a.png")
+    assert torch.equal(read_label_map(tmp_path / "a.png"), torch.from_numpy(LABELS[0].astype("int64")))
+
+
+@pytest.mark.parametrize("name", ["T1map_label.nii.gz", "T1map_label.nii"])
+def test_nifti_gives_slice_y_x(tmp_path, name):
+    nibabel = pytest.importorskip("nibabel", reason="the extra nifti is not installed")
+    nibabel.save(nibabel.Nifti1Image(LABELS.T, np.diag([-2.0, 2, 8, 1])), tmp_path / name)
+    assert torch.equal(read_label_map(tmp_path / name), torch.from_numpy(LABELS.astype("int64")))
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:100])
+    with pytest.raises(InputError, match="cannot be read as a label map"):
+        read_label_map(tmp_path / name)
+
+
+def test_nifti_without_nibabel_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(UsageError, match=r"pip install cmrrecon\[nifti\]"):
+        read_label_map(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[0.5, 1]]),
+        np.array([[0, -1]]),
+        np.array([[0, 70_000]]),
+        np.array([[0.0, np.nan]]),
+        np.array([[0.0, np.inf]]),
+        np.array([0, 1, 2]),
+        np.zeros((1, 1, 1, 2, 2), "uint8"),
+        np.ones((2, 2), "complex64"),
+    ],
+    ids=["halves", "negative", "huge", "nan", "infinite", "one axis", "five axes", "complex"],
+)
+def test_what_is_no_label_map_is_refused(tmp_path, values):
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(InputError, match="no label map"):
+        read_label_map(tmp_path / "a.npy")
+
+
+def test_files_that_hold_something_else_are_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 4, 3), "uint8")).save(tmp_path / "colours.png")
+    with pytest.raises(InputError, match="one channel"):
+        read_label_map(tmp_path / "colours.png")
+    (tmp_path / "text.npy").write_text("no array")
+    with pytest.raises(InputError, match="cannot be read as a label map"):
+        read_label_map(tmp_path / "text.npy")
+    with pytest.raises(InputError, match="cannot be read as a label map"):
+        read_label_map(tmp_path / "absent.npy")
+    np.savez(tmp_path / "scan.npz", kspace=np.zeros((2, 2), "complex64"))
+    with pytest.raises(InputError, match="holds k-space"):
+        read_label_map(tmp_path / "scan.npz")
+    whole = store(tmp_path / "cut.npy").read_bytes()
+    (tmp_path / "cut.npy").write_bytes(whole[:-3])
+    with pytest.raises(InputError, match="damaged"):
+        read_label_map(tmp_path / "cut.npy")
+
+
+def test_labels_are_laid_over_the_slices_that_were_reconstructed():
+    labels = torch.from_numpy(LABELS.astype("int64"))
+    assert torch.equal(lay_over(labels, (4, 3, 5, 7), [0, 1, 2], [0, 1, 2], ""), labels[None])
+    assert torch.equal(lay_over(labels, (4, 1, 5, 7), [2], [0, 1, 2], ""), labels[None, 2:])
+    assert torch.equal(lay_over(labels[1:], (4, 2, 5, 7), [1, 2], [0, 1, 2, 3], ""), labels[None, 1:])
+    assert torch.equal(lay_over(labels[0], (4, 3, 5, 7), [0, 1, 2], [0, 1, 2], ""), labels[:1].expand(1, 3, 5, 7))
+    assert torch.equal(lay_over(labels[None], (4, 1, 5, 7), [1], [0, 1, 2], ""), labels[None, 1:2])
+
+
+def test_labels_may_change_from_frame_to_frame():
+    labels = torch.from_numpy(LABELS.astype("int64"))
+    over_time = lay_over(labels, (3, 1, 5, 7), [4], [4], "")
+    assert torch.equal(over_time, labels[:, None])
+    assert torch.equal(lay_over(labels[:, None], (3, 1, 5, 7), [4], [4], ""), labels[:, None])
+    # As many slices in the scan as frames: slices come first.
+    assert torch.equal(lay_over(labels, (3, 1, 5, 7), [1], [0, 1, 2], ""), labels[None, 1:2])
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((3, 7, 5), r"\(3, 7, 5\), the images \(4, 3, 5, 7\).*transposed: store y before x"),
+        ((3, 6, 7), r"\(3, 6, 7\), the images \(4, 3, 5, 7\).*Draw the labels on images of this matrix"),
+        ((2, 5, 7), "3 slices, or the 6 of the scan"),
+        ((2, 3, 5, 7), "as many frames as the images or none"),
+    ],
+)
+def test_labels_of_another_shape_are_refused(shape, message):
+    with pytest.raises(InputError, match=message):
+        lay_over(torch.ones(shape, dtype=torch.int64), (4, 3, 5, 7), [0, 1, 2], range(6), "a.npy")
+
+
+def test_labels_that_miss_the_slices_are_refused():
+    labels = torch.zeros((3, 5, 7), dtype=torch.int64)
+    labels[0] = 1
+    with pytest.raises(InputError, match="is 0 in all slices"):
+        lay_over(labels, (4, 1, 5, 7), [2], [0, 1, 2], "a.npy")
+
+
+def test_the_name_of_a_label_map_tells_its_scan(tmp_path):
+    path = tmp_path / "SingleCoil/Mapping/TrainingSet/SegmentROI/P003/T1map_label.nii.gz"
+    facts = scan_of(path)
+    assert (facts.base, facts.subject, facts.split, facts.coil) == ("T1map", "P003", "TrainingSet", None)
+    assert not is_label_map(path)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert is_label_map(path)
+    for other in ("T1map.nii.gz", "T1map_forlabel.nii.gz", "T1map_label.csv"):
+        path.with_name(other).touch()
+        assert not is_label_map(path.with_name(other))
+    assert scan_of(Path("mine.npy")).base == "mine"

@@ -1,0 +1,23 @@
+"""A small store to train on."""
+
+from pathlib import Path
+
+import pytest
+
+from cmrrecon import formats
+from cmrrecon.simulation import simulate
+from cmrrecon.training import store
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of three subjects of two centres, of two sizes, 3 frames, one slice."""
+    folder = tmp_path_factory.mktemp("data")
+    for number, (centre, y) in enumerate([("Center001", 36), ("Center002", 36), ("Center002", 40)]):
+        made = simulate("cine", frames=3, slices=1, coils=3, y=y, x=48, seed=number)
+        path = folder / "raw" / "Cine" / "TrainingSet" / "FullSample" / centre / "Sim_30T_one" / f"P00{number + 1}" / "cine_sax.mat"
+        path.parent.mkdir(parents=True)
+        formats.write_scan(path, made.scan, {})
+        store.add_scan(path, folder / "store" / centre / f"P00{number + 1}" / "cine_sax.h5")
+    store.write_fingerprint(folder / "store")
+    return folder / "store"

@@ -1,0 +1,88 @@
+"""Run the program in processes that kill themselves (SIGKILL): python dying.py POINT... -- words of cmrrecon.
+
+A point is `function:when:count[:file]`: at this call of the function (of those that concern the file), before it, after it, or
+during it, when a file is half written. Prints a line a process: the signal that ended it, negative, or its exit code.
+"""
+
+import io
+import itertools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._dynamo  # an optimiser loads it, which takes seconds
+
+from cmrrecon.cli.app import main
+from cmrrecon.formats import atomic
+from cmrrecon.networks import weights
+from cmrrecon.training import loop, objective, state
+
+PLACES: dict[str, tuple[Any, str]] = {
+    "take_step": (loop, "take_step"),
+    "judge": (objective.Objective, "judge"),
+    "update": (state.Run, "update"),
+    "validate": (loop, "validate"),
+    "save": (torch, "save"),
+    "synchronise": (atomic, "_synchronise"),
+    "replace": (os, "replace"),
+    "save_weights": (weights, "save"),
+}
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_half(thing: Any, path: Path) -> None:
+    """What `torch.save` leaves when it dies in the middle."""
+    whole = io.BytesIO()
+    torch.serialization.save(thing, whole)
+    path.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+
+
+def lethal(function: Callable[..., Any], when: str, count: int, file: str) -> Callable[..., Any]:
+    """A function that kills its process at one of its calls."""
+    calls = itertools.count(1)
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        concerned = not file or Path(arguments[-1]).name.removeprefix(".").startswith(file)
+        if not concerned or next(calls) != count:
+            return function(*arguments, **named)
+        if when == "during":
+            write_half(*arguments)
+        if when == "after":
+            function(*arguments, **named)
+        return die()
+
+    return wrapped
+
+
+def live(point: str) -> None:
+    """Run the program up to a point."""
+    name, when, count, *file = point.split(":")
+    owner, attribute = PLACES[name]
+    setattr(owner, attribute, lethal(getattr(owner, attribute), when, int(count), "".join(file)))
+    try:
+        main()
+    except SystemExit as end:
+        os._exit(int(end.code or 0))
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    border = sys.argv.index("--")
+    points, sys.argv[1:] = sys.argv[1:border], sys.argv[border + 1 :]
+    for point in points:
+        # A fork of a process that has loaded everything and computed nothing: a new process in all but the time that loading takes.
+        child = os.fork()
+        if child == 0:
+            live(point)
+        print(point, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

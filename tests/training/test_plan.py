@@ -1,0 +1,80 @@
+"""The plan: what follows from scans, network and memory."""
+
+import pytest
+import torch
+
+from cmrrecon.networks.catalog import build
+from cmrrecon.training import plan, recipe
+from cmrrecon.training.plan import make_plan, window_bytes
+
+CPU = torch.device("cpu")
+SMALL = ["network.cascades=2", "schedule.batch=0"]
+
+
+def entry(coils=4, y=64, x=96, frames=12, slices=2, empty=()):
+    return {"shape": [frames, slices, coils, y, x], "empty_slices": list(empty)}
+
+
+def planned(monkeypatch, gigabytes, *settings, name="promptmr", entries=None, **asked):
+    monkeypatch.setattr(plan, "device_memory", lambda device: int(gigabytes * 2**30))
+    return make_plan(recipe.load(name, [*SMALL, *settings]), entries or [entry()], CPU, **asked)
+
+
+def test_the_estimate_is_what_training_takes(tmp_path):
+    """Activations that autograd keeps, counted in a real pass, are part of the estimate and most of it."""
+    chosen, kept = recipe.load("promptmr", ["network.cascades=2"]), {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    network = build("promptmr", {"cascades": 2}).train()
+    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = network(torch.randn(1, 5, 3, 40, 56, dtype=torch.complex64), torch.ones(1, 5, 40, 1, dtype=torch.bool), 16)
+    measured = sum(size for pointer, size in kept.items() if pointer not in weights)
+    estimated = window_bytes(chosen, (3, 40, 56), checkpointing=False)
+    assert output.image.requires_grad
+    assert measured <= 1.02 * estimated
+    assert estimated < 1.6 * measured
+
+
+@pytest.mark.parametrize("name", ["promptmr", "promptmr-plus", "genre-cmr"])
+def test_checkpointing_takes_much_less(name):
+    chosen = recipe.load(name, ["network.cascades=6", *(["network.history=2"] if name == "promptmr-plus" else [])])
+    shape = (10, 160, 192)
+    assert window_bytes(chosen, shape, checkpointing=True) < 0.4 * window_bytes(chosen, shape, checkpointing=False)
+
+
+def test_much_memory_gives_large_batches_and_little_gives_small_ones(monkeypatch):
+    rich, poor = (planned(monkeypatch, memory, entries=[entry(), entry(coils=12)]) for memory in (500, 6))
+    assert set(rich.batches) == {"4x64x96", "12x64x96"}
+    assert set(rich.batches.values()) == {plan.MOST_WINDOWS}
+    assert rich.checkpointing is poor.checkpointing is False
+    assert 1 <= poor.batches["12x64x96"] < poor.batches["4x64x96"] < plan.MOST_WINDOWS
+    assert poor.step_mb < poor.device_mb
+
+
+def test_the_recipe_limits_the_batch_and_rare_scans_do_too(monkeypatch):
+    assert planned(monkeypatch, 500, "schedule.batch=3").batches == {"4x64x96": 3}
+    assert planned(monkeypatch, 500, entries=[entry(frames=5, slices=2, empty=(0,))]).batches == {"4x64x96": 5}
+
+
+def test_little_memory_turns_checkpointing_on_unless_it_is_refused(monkeypatch):
+    assert planned(monkeypatch, 2.2).checkpointing
+    assert not planned(monkeypatch, 2.2, checkpointing=False).checkpointing
+    assert planned(monkeypatch, 500, checkpointing=True).checkpointing
+    assert planned(monkeypatch, 2.2).batches == {"4x64x96": 1} or planned(monkeypatch, 2.2).batches["4x64x96"] > 1
+
+
+def test_precision_is_full_on_a_cpu_unless_given(monkeypatch):
+    assert planned(monkeypatch, 500).precision == "fp32"
+    assert planned(monkeypatch, 500, "schedule.precision=bf16").precision == "bf16"
+    assert planned(monkeypatch, 500, workers=3).workers == 3
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_recipe_can_be_planned(monkeypatch, name):
+    chosen = recipe.load(name)
+    short = recipe.load(name, [f"network.{key}=2" for key in ("cascades", "stages") if key in chosen.network])
+    assert window_bytes(short, (2, 48, 48), checkpointing=False) > 2 * 48 * 48 * 8

@@ -1,0 +1,204 @@
+"""A run that is stopped or killed anywhere goes on to the same bits, and its log has every batch once."""
+
+import functools
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from cmrrecon.cli.app import app
+from cmrrecon.training import checkpoint, log, loop, validation
+
+UNET = "{features=4, dims=[4,4,4], prompt_dims=[2,2,2], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
+VARNET = ["network.channels=2", "network.pools=1", "network.sensitivity_channels=2", "network.sensitivity_pools=1"]
+# Everything that has a state at once: discriminator, banks of distribution alignment, weights by variation, running average.
+FULL = [f"network.unet={UNET}", f"network.sensitivity_unet={UNET}", "schedule.average=0.9"]
+RUNS = {
+    "genre-cmr": [*FULL, "network.cascades=1", "schedule.epochs=2"],
+    "e2e-varnet": [*VARNET, "network.cascades=1", "optimiser.accumulate=2", "schedule.epochs=4"],
+}
+# Where processes kill themselves (see dying.py), one after the other, each going on with the run of the last.
+KILLS = {
+    "genre-cmr": [
+        "take_step:after:1",  # nothing has ever been saved
+        "save:during:1",
+        "synchronise:before:1:last.pt",
+        "replace:before:1:last.pt",
+        "replace:after:1:last.pt",
+        "judge:before:1",
+        "save:during:2",  # there is an older state
+        "replace:before:2:last.pt",
+        "update:after:2",
+        "replace:before:1:log.jsonl",
+        "replace:after:2:last.pt",
+        "validate:after:1",
+        "save_weights:before:1",  # the validation is in the log
+        "save_weights:after:1",
+        "replace:before:2:last.pt",  # the first is that of the last step, the second that of the end of the epoch
+        "replace:before:1:epoch.pt",  # which is a copy of the last state
+        "take_step:after:1",
+    ],
+    "e2e-varnet": [
+        "update:before:2",
+        "take_step:before:4",  # half an accumulation is in the log
+        "take_step:before:5",
+        "validate:after:1",
+        "replace:after:1:last.pt",
+    ],
+}
+
+
+def words(name: str, data: Path, out: Path, *more: str) -> list[str]:
+    settings = [*RUNS[name], "sampling.acs=12", "schedule.batch=1", *more]
+    return ["train", "--recipe", name, "--data", str(data), "--device", "cpu", "--out", str(out), *(f"--set={text}" for text in settings)]
+
+
+def run(*words: str) -> None:
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == 0, done.output
+
+
+def check_same_run(found: Path, expected: Path) -> None:
+    """States and best weights are the same to the last bit, and the logs but for times."""
+    check_same(checkpoint.load(found / loop.LAST), checkpoint.load(expected / loop.LAST))
+    check_same(load_file(found / loop.BEST), load_file(expected / loop.BEST))
+    assert log_of(found) == log_of(expected)
+
+
+def check_same(a: object, b: object) -> None:
+    assert type(a) is type(b)
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            check_same(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            check_same(x, y)
+    else:
+        assert a == b
+
+
+def log_of(folder: Path) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in (folder / loop.LOG).read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "waiting", "memory_mb")} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a run of a recipe that nobody disturbs."""
+
+    @functools.cache
+    def folder_of(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("straight") / name
+        run(*words(name, data, folder))
+        return folder
+
+    return folder_of
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_an_undisturbed_run_has_everything_in_its_state_and_log(straight, name):
+    state = checkpoint.load(straight(name) / loop.LAST)
+    assert state["step"] == 12
+    lines = log_of(straight(name))
+    places = [(line["epoch"], line.get("position", 0)) for line in lines]
+    assert places == sorted(set(places))
+    assert len(places) == 12 * (2 if name == "e2e-varnet" else 1) + state["epoch"]
+    if name == "genre-cmr":
+        assert set(state["parts"]) == {"network", "average", "discriminator", "objective", "optimiser 0", "optimiser 1"}
+        assert all(len(bank) == 4 for bank in state["parts"]["objective"]["alignment"]["banks"])
+        assert all(line["sda"] > 0 for line in lines[1:] if "loss" in line)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_that_is_stopped_after_every_step_goes_on_to_the_same_bits(data, tmp_path, straight, name):
+    for steps in range(1, 13):
+        run(*words(name, data, tmp_path / "run"), f"--max-steps={steps}")
+        assert checkpoint.load(tmp_path / "run" / loop.LAST)["step"] == steps
+    run(*words(name, data, tmp_path / "run"))
+    check_same_run(tmp_path / "run", straight(name))
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_run_that_is_killed_goes_on_to_the_same_bits(data, tmp_path, straight, name):
+    command = words(name, data, tmp_path / "run", "schedule.save_every=0")
+    program = [sys.executable, str(Path(__file__).with_name("dying.py")), *KILLS[name], "--", *command]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.stdout.splitlines() == [f"{point} {-signal.SIGKILL}" for point in KILLS[name]], done.stderr
+    run(*command)
+    check_same_run(tmp_path / "run", straight(name))
+
+
+def test_a_run_that_saves_seldom_takes_again_what_was_not_saved(data, tmp_path, straight):
+    command = words("e2e-varnet", data, tmp_path / "run", "schedule.save_every=1000")
+    points = ["take_step:before:5", "take_step:before:10"]  # in the first epoch, and in the second
+    program = [sys.executable, str(Path(__file__).with_name("dying.py")), *points, "--", *command]
+    subprocess.run(program, capture_output=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+    assert checkpoint.load(tmp_path / "run" / loop.LAST)["step"] == 3
+    assert len(log_of(tmp_path / "run")) == 6 + 1 + 3
+    run(*command)
+    check_same_run(tmp_path / "run", straight("e2e-varnet"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(("room", "where", "position"), [(loop, "take_step", 2), (validation, "score", 6)])
+def test_a_run_that_is_asked_to_stop_saves_its_state(data, tmp_path, straight, monkeypatch, number, room, where, position):
+    calls, function = itertools.count(1), getattr(room, where)
+
+    def asked(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == 2:
+            os.kill(os.getpid(), number)
+        return function(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, where, asked)
+        done = CliRunner().invoke(app, [*words("e2e-varnet", data, tmp_path / "run"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["status"] == "stopped"
+    assert "the same command goes on from there" in done.stderr
+    state = checkpoint.load(tmp_path / "run" / loop.LAST)
+    assert (state["epoch"], state["position"]) == (0, position)
+    run(*words("e2e-varnet", data, tmp_path / "run"))
+    check_same_run(tmp_path / "run", straight("e2e-varnet"))
+
+
+def test_a_process_that_gets_sigterm_ends_by_itself(data, tmp_path):
+    program = [sys.executable, "-m", "cmrrecon", *words("e2e-varnet", data, tmp_path / "run", "schedule.epochs=5000"), "--json"]
+    running = subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while running.poll() is None and not (tmp_path / "run" / loop.LOG).exists():
+        time.sleep(0.05)
+    running.terminate()
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == 0
+    assert json.loads(out)["status"] == "stopped"
+
+
+def test_a_run_without_better_validation_is_done_and_stays_so(data, tmp_path):
+    command = [*words("e2e-varnet", data, tmp_path / "run", "schedule.patience=1", "optimiser.lr=1e-12"), "--json"]
+    for _ in range(2):
+        done = CliRunner().invoke(app, command)
+        record = json.loads(done.stdout)
+        assert (record["status"], record["epochs"]) == ("done", 2)
+
+
+def test_half_a_line_of_a_killed_run_is_forgotten(tmp_path):
+    path = tmp_path / "log.jsonl"
+    lines = ['{"epoch": 0, "position": 1}', '{"epoch": 0, "position": 2}', '{"validation": {}, "epoch": 1}', '{"epoch": 1, "position": 1}']
+    path.write_text("\n".join([*lines, '{"epoch": 1, "pos']))
+    for place, kept in [((1, 1), 4), ((1, 0), 3), ((0, 2), 2), ((0, 1), 1)]:
+        log.forget_later(path, *place)
+        assert path.read_text().splitlines() == lines[:kept]

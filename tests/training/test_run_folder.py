@@ -1,0 +1,130 @@
+"""The folder of a run: what belongs to it, what it goes on with, and what is kept in it."""
+
+import json
+import sys
+import types
+
+import pytest
+import torch
+from matplotlib.image import imread
+from typer.testing import CliRunner
+
+from cmrrecon.cli.app import app
+from cmrrecon.training import checkpoint
+
+SETTINGS = [
+    "network.cascades=1", "network.channels=2", "network.pools=1", "network.sensitivity_channels=2", "network.sensitivity_pools=1",
+    "sampling.acs=12", "schedule.epochs=1", "schedule.batch=1",
+]  # fmt: skip
+
+
+def command(*words):
+    return CliRunner().invoke(app, [str(word) for word in ("train", "--recipe", "e2e-varnet", *words)])
+
+
+def small(*more):
+    return [word for text in (*SETTINGS, *more) for word in ("--set", text)]
+
+
+def run_json(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_a_run_goes_on_with_its_own_scans_and_recipe_alone(data, tmp_path):
+    words = ["--data", data, "--out", tmp_path / "run", *small("schedule.epochs=2")]
+    assert command(*words, "--max-steps", 1).exit_code == 0
+    for other, told in ((["--only", "centre=Center002"], "other scans"), (["--set", "optimiser.lr=1"], "another recipe")):
+        done = command(*words, *other)
+        assert done.exit_code == 2
+        assert told in done.stderr
+    done = command(*words, "--workers", 2, "--json")
+    assert done.exit_code == 0, done.output
+    assert (json.loads(done.stdout)["status"], run_json(tmp_path / "run")["plan"]["workers"]) == ("done", 2)
+    again = command(*words)
+    assert "nothing is left to do: 4 steps and 2 epochs" in again.stderr or "nothing is left to do" in again.stderr
+
+
+def test_the_plan_and_the_waiting_are_told(data, tmp_path):
+    done = command("--data", data, "--out", tmp_path / "run", *small(), "--no-checkpointing")
+    assert "plan: batches of 1" in done.stderr
+    assert "activations kept" in done.stderr
+    assert "windows a second" in done.stderr
+    assert "of the time spent waiting for data" in done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert all(line["memory_mb"] > 0 and line["windows"] == 1 for line in lines if "loss" in line)
+
+
+def test_the_same_windows_are_pictured_after_every_epoch(data, tmp_path):
+    words = ["--data", data, "--out", tmp_path / "run", *small("schedule.epochs=2")]
+    done = command(*words)
+    assert done.exit_code == 0, done.output
+    pictures = sorted(path.name for path in (tmp_path / "run" / "pictures").iterdir())
+    assert pictures == ["epoch-001-1.png", "epoch-002-1.png"]
+    first, second = (imread(tmp_path / "run" / "pictures" / name) for name in pictures)
+    assert first.shape == second.shape
+    assert (first != second).any()
+
+
+def test_settings_that_cannot_work_are_told_before_scans_are_read(tmp_path):
+    for setting, told in (
+        ("network.cascades=0", "cascade"),
+        ("sampling.patterns=['spiral']", "spiral"),
+        ("discriminator.channel=8", "channels"),
+    ):
+        done = command("--data", tmp_path / "nothing", "--out", tmp_path / "run", "--set", setting)
+        assert done.exit_code == 2, setting
+        assert told in done.stderr
+
+
+def test_files_as_they_were_measured_train_like_a_store(data, tmp_path):
+    raw = data.parent / "raw"
+    words = [*small()]
+    for name, folder in (("raw", raw), ("store", data)):
+        done = command(*words, "--data", folder, "--out", tmp_path / name)
+        assert done.exit_code == 0, done.output
+    assert "looked through once" in command(*words, "--data", raw, "--out", tmp_path / "raw").stderr
+    entries = json.loads((tmp_path / "raw" / "index.json").read_text())["entries"]
+    assert len(entries) == 3
+    assert all(len(entry["limits"]) == 1 and entry["path"].endswith("cine_sax.mat") for entry in entries)
+    # The order and the masks are drawn from the names of files, which differ: the losses are alike, not the same.
+    means = [torch.tensor(losses(tmp_path / name)).mean() for name in ("raw", "store")]
+    torch.testing.assert_close(*means, rtol=0.2, atol=0)
+
+
+def losses(folder):
+    records = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [record["loss"] for record in records if "loss" in record]
+
+
+def test_tensorboard_gets_every_number(data, tmp_path, monkeypatch):
+    scalars = []
+
+    class Writer:
+        def __init__(self, folder):
+            scalars.append(("folder", folder, 0))
+
+        def add_scalar(self, name, value, step):
+            scalars.append((name, value, step))
+
+        def close(self):
+            scalars.append(("closed", 0, 0))
+
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    words = ["--data", data, "--tensorboard", *small("losses.weighting=variation", "losses.ear.weight=1"), "--out"]
+    assert command(*words, tmp_path / "run").exit_code == 0
+    names = {name for name, _, _ in scalars}
+    assert names >= {"train/loss", "train/weight_ear", "train/rate", "train/seconds", "train/memory_mb", "validation/ssim", "closed"}
+    assert scalars[0][1] == str(tmp_path / "run" / "tensorboard")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    done = command(*words, tmp_path / "other")
+    assert done.exit_code == 2
+    assert "cmrrecon[tensorboard]" in done.stderr
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_an_epoch_may_have_a_number_of_windows(data, tmp_path, count):
+    words = ["--data", data, "--out", tmp_path / "run"]
+    assert command(*words, *small(f"schedule.windows={count}", "schedule.epochs=2")).exit_code == 0
+    assert checkpoint.load(tmp_path / "run" / "last.pt")["step"] == 2 * count
