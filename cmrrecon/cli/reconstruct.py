@@ -31,10 +31,11 @@ EXAMPLE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the command line asks of every input."""
+    """What the command line asks of every input; `run` is the folder that the weights of a network lie in."""
 
     method: "Method | NetworkMethod"
     settings: dict[str, Any]
+    run: str | None
     device: "torch.device"
     by_default: bool
     slices: str | None
@@ -108,6 +109,7 @@ def reconstruct(
         plan = Plan(
             method=chosen,
             settings=chosen.check({**parse_settings(set_ or []), **({"compile": True} if compile_ else {})}),
+            run=checkpoint.absolute().parent.name if checkpoint else None,
             device=asked_device if chosen.gpu else choose_device("cpu"),
             by_default=method is None and checkpoint is None,
             slices=slices,
@@ -139,6 +141,8 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
         used = [path, *([Path(scan.mask_path)] if scan.mask_path else [])]
         weights = {"weights": plan.method.digest} if isinstance(plan.method, NetworkMethod) else {}
 
+        run: dict[str, Any] = {"run": plan.run} if plan.run else {}
+
         def stamp() -> dict[str, Any]:
             return provenance.make(
                 console.command_line(),
@@ -146,6 +150,7 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
                 inputs=used,
                 device=str(plan.device),
                 acquisition=asdict(scan.acquisition),
+                **run,
             )
 
         def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def train(
 
         if recipe is None:
             raise UsageError("No recipe was named", f"The recipes are: {', '.join(recipes.names())}", "Give one with --recipe")
-        chosen = recipes.load(recipe, set_ or [])
+        chosen = recipes.check(recipes.load(recipe, set_ or []))
         if print_config:
             print(json_text.dumps(provenance.plain(chosen.as_dict()), indent=1))
             return
@@ -96,7 +96,6 @@ def train(
             raise UsageError("--data and --out were not both given", "Training needs scans and a folder for the run", "Give both")
         if max_steps is not None and max_steps < 1:
             raise UsageError(f"--max-steps was given {max_steps}", "It must be at least 1", "Leave it out to train to the end")
-        recipes.check(chosen)
         group, own_device = processes.enter_context(group_of_processes(device))
         where = choose_device(own_device)
         talk = talk if group.rank == 0 else Talk(quiet=True, as_json=False, stdout_is_data=True)
@@ -155,11 +154,11 @@ def _shared_out(
     entries: "Sequence[Entry]", recipe: "Recipe", hold_out: Sequence[str], only: Sequence[str]
 ) -> "tuple[list[Entry], list[Entry]]":
     """What is trained on and what is validated with."""
-    from cmrrecon.training.entries import split
+    from cmrrecon.training.entries import fits, split
 
-    wanted = [entry for entry in entries if not only or any(_fits(entry, text, "--only") for text in only)]
+    wanted = [entry for entry in entries if not only or any(fits(entry, text, "--only") for text in only)]
     if hold_out:
-        training = [entry for entry in wanted if not any(_fits(entry, text, "--hold-out") for text in hold_out)]
+        training = [entry for entry in wanted if not any(fits(entry, text, "--hold-out") for text in hold_out)]
         validation = [entry for entry in wanted if entry not in training]
         if not validation:
             raise UsageError("--hold-out fits no scan", "It names what is validated with", "Check it against `cmrrecon info STORE`")
@@ -183,16 +182,6 @@ def _tell(plan: "Plan", recipe: "Recipe", group: "Group", talk: Talk) -> None:
         talk.table("windows that make a batch", ["coils x y x x", "windows"], [[name, str(size)] for name, size in plan.batches.items()])
     accumulated = recipe.optimiser.accumulate
     talk.say(f"{sizes[-1] * accumulated * group.size} windows make a step (batches accumulated: {accumulated}, processes: {group.size})")
-
-
-def _fits(entry: Mapping[str, Any], text: str, option: str) -> bool:
-    key, equals, value = text.partition("=")
-    if not equals or key not in entry:
-        facts = ", ".join(sorted(key for key, value in entry.items() if isinstance(value, str)))
-        raise UsageError(
-            f"{option} was given {text!r}", f"It wants fact=value; scans have the facts {facts}", "Write for example vendor=Siemens"
-        )
-    return str(entry[key]) == value
 
 
 @contextmanager

@@ -127,6 +127,10 @@ def read(path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]) -> 
             "A whole file of torch.save is needed",
             "Fetch or make the file again",
         ) from error
+    if not tensors and isinstance(top, dict) and "parts" in top:
+        raise InputError(
+            f"{path} is the state of a training run", "It is there to go on training", "Give the best.safetensors that lies beside it"
+        )
     if not tensors:
         raise InputError(
             f"{path} holds no state dict",

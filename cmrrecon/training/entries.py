@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,12 +71,45 @@ def _some(entries: list[dict[str, Any]], where: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def domain_of(entry: Mapping[str, Any], facts: Sequence[str]) -> str:
-    """The facts of a scan that name its domain, joined; "unknown" for what the store does not know."""
-    for fact in facts:
-        if fact not in entry:
-            raise UsageError(f"Scans have no fact {fact!r}", f"They have: {', '.join(sorted(entry))}", "Change data.domain")
-    return "/".join(str(entry[fact] or "unknown") for fact in facts)
+def facts_of(entry: Entry) -> dict[str, Any]:
+    """What is known of a scan, with what follows from the official name of its scanner, such as Siemens_30T_Vida.
+
+    That is its manufacturer ("Siemens"), its field ("3.0T"), and as `scanner` the centre and the name; None where it is not known.
+    """
+    vendor = entry["vendor"] or ""
+    field = re.search(r"_(\d)(\d)T(_|$)", vendor)
+    return {
+        **entry,
+        "scanner": f"{entry['centre']}/{vendor}" if entry["centre"] and vendor else None,
+        "manufacturer": vendor.partition("_")[0] or None,
+        "field": f"{field[1]}.{field[2]}T" if field else None,
+    }
+
+
+def fits(entry: Entry, text: str, option: str) -> bool:
+    """Whether a scan has the fact that an option names, as in vendor=Siemens or scanner=Center005/Siemens_30T_Vida.
+
+    Raises
+    ------
+    UsageError : it is not of this form, or there is no such fact
+    """
+    facts = facts_of(entry)
+    key, equals, value = text.partition("=")
+    if not equals or key not in facts:
+        known = ", ".join(sorted(key for key, value in facts.items() if isinstance(value, str)))
+        raise UsageError(
+            f"{option} was given {text!r}", f"It wants fact=value; scans have the facts {known}", "Write for example vendor=Siemens"
+        )
+    return value == str(facts[key]) or (key == "vendor" and value == facts["manufacturer"])
+
+
+def domain_of(entry: Entry, names: Sequence[str]) -> str:
+    """The facts of a scan that name its domain, joined; "unknown" for what is not known."""
+    facts = facts_of(entry)
+    for name in names:
+        if name not in facts:
+            raise UsageError(f"Scans have no fact {name!r}", f"They have: {', '.join(sorted(facts))}", "Change data.domain")
+    return "/".join(str(facts[name] or "unknown") for name in names)
 
 
 def split(entries: Sequence[Mapping[str, Any]], share: float, seed: int) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:

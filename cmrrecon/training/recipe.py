@@ -256,20 +256,24 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return _with_classes(recipe)
 
 
-def check(recipe: Recipe) -> None:
-    """Build the networks without numbers and ask for every pattern, so that what cannot work is told before scans are read.
+def check(recipe: Recipe) -> Recipe:
+    """The recipe with every parameter of its network, which was built without numbers; all its patterns were asked for, too.
+
+    So what cannot work is told before scans are read.
 
     Raises
     ------
     UsageError : parameters of the network or the discriminator, a pattern or an acceleration that does not exist
     """
+    name = recipe.network["name"]
     with torch.device("meta"):
-        build(recipe.network["name"], {key: value for key, value in recipe.network.items() if key != "name"})
-        build("patch-gan", dict(recipe.discriminator))
+        network = build(name, {key: value for key, value in recipe.network.items() if key != "name"})
+        discriminator = build("patch-gan", dict(recipe.discriminator))
     for pattern in recipe.sampling.patterns:
         for accelerations in (recipe.sampling.accelerations, *(period.accelerations for period in recipe.sampling.curriculum)):
             for acceleration in accelerations:
                 make_mask(pattern, frames=1, y=PROBE, x=PROBE, acceleration=acceleration, acs=min(recipe.sampling.acs, PROBE), seed=0)
+    return replace(recipe, network={"name": name, **vars(network)["config"]}, discriminator=vars(discriminator)["config"])
 
 
 def _with_classes(recipe: Recipe) -> Recipe:
@@ -323,5 +327,9 @@ def _override(values: dict[str, Any], text: str) -> None:
             raise UsageError(f"--set was given {text!r}", f"{part} is a value, not a section", "Check the key with --print-config")
     try:
         values[parts[-1]] = tomllib.loads(f"value = {value.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
+        if value.strip()[0] in "[{\"'":
+            raise UsageError(
+                f"--set was given {text!r}, whose value is no TOML", "Lists, tables and quoted words must be closed", "Check the brackets"
+            ) from error
         values[parts[-1]] = value.strip()

@@ -17,7 +17,7 @@ from cmrrecon.sampling import make_mask
 from cmrrecon.training import checkpoint, recipe
 from cmrrecon.training.dataset import Windows, batches
 from cmrrecon.training.distributed import first_host, group_of_processes, tasks_of_node
-from cmrrecon.training.entries import read_entries, split
+from cmrrecon.training.entries import domain_of, fits, read_entries, split
 from cmrrecon.training.recipe import Data, Period, Sampling
 
 UNET = "{features=4, dims=[4,8,8], prompt_dims=[4,4,4], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
@@ -217,8 +217,21 @@ def test_the_recipe_is_printed_with_every_value():
     done = command("--recipe", "genre-cmr", "--print-config", "--set", "losses.ear.weight=0")
     printed = json.loads(done.stdout)
     assert printed["losses"]["ear"]["weight"] == 0
-    assert printed["losses"]["sda"]["weight"] == 1
+    assert printed["losses"]["sda"]["weight"] == 0.001
+    assert printed["network"]["unet"]["features"] == 48
     assert printed["network"]["cascades"] == 16
+
+
+def test_facts_that_follow_from_the_name_of_a_scanner_choose_scans():
+    entry = {"centre": "Center005", "vendor": "Siemens_30T_Vida", "modality": "Cine"}
+    chosen = ("scanner=Center005/Siemens_30T_Vida", "vendor=Siemens", "vendor=Siemens_30T_Vida", "field=3.0T", "manufacturer=Siemens")
+    for text in chosen:
+        assert fits(entry, text, "--only")
+    for text in ("scanner=Center001/Siemens_30T_Vida", "vendor=UIH", "field=1.5T"):
+        assert not fits(entry, text, "--only")
+    assert domain_of(entry, ("manufacturer", "field", "modality")) == "Siemens/3.0T/Cine"
+    unknown = {"centre": "Center005", "vendor": None, "modality": "Cine"}
+    assert domain_of(unknown, ("scanner", "field")) == "unknown/unknown"
 
 
 def test_a_folder_that_is_no_store_is_told(tmp_path):
