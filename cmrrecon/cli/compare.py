@@ -1,7 +1,8 @@
-"""`cmrrecon compare`: several methods on one slice of one scan, in a figure."""
+"""`cmrrecon compare`: several methods and networks on one slice of one scan, in a figure."""
 
 import json as json_text
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,18 +11,22 @@ import typer
 
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
-from cmrrecon.cli.settings import choice_text, choice_warning
+from cmrrecon.cli.settings import choice_text, choice_warning, sampling_text
 from cmrrecon.errors import CmrreconError, UsageError
 
 if TYPE_CHECKING:
     import torch
+    from matplotlib.figure import Figure
     from torch import Tensor
 
+    from cmrrecon.reconstruct.learned import NetworkMethod
     from cmrrecon.reconstruct.methods import Method
     from cmrrecon.scan import Series
 
 EXAMPLE = (
-    "Example: cmrrecon compare cine_sax_kus_ktGaussian8.mat --methods zero-filled,sense,kt-wavelet --truth cine_sax_truth.npz -o figure.png"
+    "Examples: cmrrecon compare cine_sax_kus_ktGaussian8.mat --methods zero-filled,sense,kt-wavelet --truth cine_sax_truth.npz "
+    "-o figure.png; networks: cmrrecon compare cine_sax_kus_ktGaussian8.mat --checkpoint runs/a/best.safetensors "
+    "--checkpoint runs/b/best.safetensors"
 )
 # Kinds of figures, and where each keeps the provenance.
 FIGURES = {".png": "provenance", ".pdf": "Keywords", ".svg": "Description"}
@@ -32,10 +37,17 @@ def compare(
     methods: Annotated[
         str, options.option("--methods", "-m", help="Methods to compare, with commas.", show_default="zero-filled, sense and the default")
     ] = "",
+    checkpoint: Annotated[
+        list[Path] | None,
+        options.option("--checkpoint", help="Weights of a network to compare too; may be given several times.", show_default=False),
+    ] = None,
     truth: Annotated[
         Path | None,
         options.option("--truth", help="Truth images or full k-space, a file or a folder, for error maps and scores.", show_default=False),
     ] = None,
+    edges: Annotated[
+        bool, options.option("--edges", help="Also a row inside the reference's edge region, with the similarity there (1 - EAR loss).")
+    ] = False,
     slice_: Annotated[int | None, options.option("--slice", help="Which slice, from 0.", show_default="the middle one")] = None,
     frame: Annotated[int, options.option("--frame", help="Which frame is pictured, from 0.")] = 0,
     output: Annotated[
@@ -51,17 +63,26 @@ def compare(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Compare methods on one slice: images, error maps, profiles over time, seconds and scores (protocol fullfov) in one figure."""
+    """Compare methods on one slice: images, error maps, profiles over time, seconds and scores (protocol fullfov) in one figure.
+
+    Networks follow the methods, each under its name; several of one network are told apart by the folders of their weights.
+    """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
         from cmrrecon import formats, provenance
+        from cmrrecon.evaluation.figures import comparison_figure
         from cmrrecon.evaluation.references import candidates_in, reference_for
-        from cmrrecon.reconstruct.methods import DEFAULT_METHOD, get_method
+        from cmrrecon.reconstruct.methods import DEFAULT_METHOD
         from cmrrecon.reconstruct.run import choose_device
+        from cmrrecon.scan import effective_acceleration
 
+        if edges and truth is None:
+            raise UsageError(
+                "--edges was given without a reference", "The edges that count are those of the reference", "Give it with --truth"
+            )
         asked = [name.strip() for name in methods.split(",") if name.strip()]
-        names = list(dict.fromkeys(asked or ["zero-filled", "sense", DEFAULT_METHOD]))
-        chosen = [get_method(name) for name in names]
+        chosen = _columns(asked or ["zero-filled", "sense", DEFAULT_METHOD], checkpoint or [])
+        names = list(chosen)
         target_device = choose_device(device)
         job = inputs.find_jobs([file], formats.is_scan)[0]
         target = outputs.destination(job, output, None, f"{job.stem}_compare.png")
@@ -77,17 +98,25 @@ def compare(
                 )
             found = None if truth is None else reference_for(scan.acquisition, truth, candidates_in(truth), truth_first=True)
             reference = None if found is None else found.images([index])[:, 0]
+            heading = sampling_text(
+                pattern=scan.acquisition.pattern,
+                acceleration=scan.acquisition.acceleration,
+                effective_acceleration=round(effective_acceleration(series.mask, scan.matrix), 2),
+            )
             used = [path, *([Path(scan.mask_path)] if scan.mask_path else []), *([found.path] if found else [])]
 
             def stamp() -> dict[str, Any]:
                 config = {"methods": names, "slice": index, "frame": frame, "axes": axes}
+                weights = {name: digest for name, method in chosen.items() if (digest := _digest(method))}
+                config |= ({"weights": weights} if weights else {}) | ({"edges": True} if edges else {})
                 return provenance.make(
                     console.command_line(), config=config, inputs=used, device=str(target_device), acquisition=asdict(scan.acquisition)
                 )
 
             def make(place: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-                images, titles = _reconstructed(chosen, series, target_device, reference, job.name, index, talk)
-                _draw(place, images, reference, frame, titles, stamp)
+                images, titles = _reconstructed(chosen, series, target_device, reference, edges, job.name, index, talk)
+                figure = comparison_figure(images, reference, frame=frame, titles=titles, heading=heading, edges=edges)
+                _save(place, figure, stamp)
                 return {}
 
             if found is not None:
@@ -96,65 +125,87 @@ def compare(
             outputs.deliver(outputs.Product(target, used, stamp, make), record, talk, overwrite=overwrite, dry_run=dry_run)
 
 
+def _columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Method | NetworkMethod]":
+    """The methods of these names and the networks of these weights, by what tells them apart."""
+    from cmrrecon.evaluation.runs import told_apart
+    from cmrrecon.reconstruct.learned import find_method, from_file
+
+    methods = [*map(find_method, names), *map(from_file, checkpoints)]
+    runs = [None] * len(names) + [path.absolute().parent.name for path in checkpoints]
+    records = [{"method": method.name, "weights": _digest(method), "run": run} for method, run in zip(methods, runs, strict=True)]
+    return {record["method"]: method for record, method in zip(told_apart(records), methods, strict=True)}
+
+
+def _digest(method: "Method | NetworkMethod") -> str | None:
+    """That of a network's weights."""
+    from cmrrecon.reconstruct.learned import NetworkMethod
+
+    return method.digest if isinstance(method, NetworkMethod) else None
+
+
 def _reconstructed(
-    methods: "list[Method]", series: "Series", device: "torch.device", reference: "Tensor | None", source: str, index: int, talk: Talk
+    methods: "Mapping[str, Method | NetworkMethod]",
+    series: "Series",
+    device: "torch.device",
+    reference: "Tensor | None",
+    edges: bool,
+    source: str,
+    index: int,
+    talk: Talk,
 ) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """Magnitudes and picture titles by method; a method that refuses the series is told and left out, unless all do."""
+    """Magnitudes and picture titles by name; a method that refuses the series is told and left out, unless all do."""
+    from cmrrecon.reconstruct.methods import Method
+
     images: dict[str, Tensor] = {}
     titles: dict[str, str] = {}
     refusal: CmrreconError | None = None
     with talk.progress(source, len(methods), "method") as bar:
-        for method in methods:
+        for name, method in methods.items():
             start = time.monotonic()
             try:
                 here = series.to(device if method.gpu else "cpu")
-                choice = method.choose(here) if method.candidates else None
+                choice = method.choose(here) if isinstance(method, Method) and method.candidates else None
                 image = method(here, choice=choice).abs().cpu()
                 if choice is not None:
-                    talk.say(f"{method.name}: {choice_text(index, choice)}")
+                    talk.say(f"{name}: {choice_text(index, choice)}")
                     if warning := choice_warning(choice):
-                        talk.warn(f"{method.name}: {warning}")
+                        talk.warn(f"{name}: {warning}")
             except CmrreconError as error:
                 refusal = error
-                talk.error(error, method.name)
+                talk.error(error, name)
                 continue
             finally:
                 bar.advance()
-            images[method.name] = image
-            titles[method.name] = _report(method.name, image, reference, source, index, time.monotonic() - start, talk)
+            images[name] = image
+            known = {"input": source, "method": name, "slice": index, "seconds": round(time.monotonic() - start, 2)}
+            titles[name] = _report(known | ({"weights": digest} if (digest := _digest(method)) else {}), image, reference, edges, talk)
     if refusal is not None and not images:
         raise refusal
     return images, titles
 
 
-def _report(name: str, image: "Tensor", reference: "Tensor | None", source: str, index: int, seconds: float, talk: Talk) -> str:
-    """Score one method, give the record, and return the title of its pictures."""
+def _report(known: dict[str, Any], image: "Tensor", reference: "Tensor | None", edges: bool, talk: Talk) -> str:
+    """Score one method, give the record with what is known already, and return the title of its pictures."""
+    from cmrrecon.evaluation.figures import edge_similarity
     from cmrrecon.evaluation.protocols import score
 
-    record: dict[str, Any] = {
-        "status": "reconstructed" if reference is None else "scored",
-        "input": source,
-        "method": name,
-        "slice": index,
-        "seconds": round(seconds, 2),
-    }
-    title = f"{name}\n{seconds:.1f} s"
+    record = {"status": "reconstructed" if reference is None else "scored", **known}
+    title = f"{known['method']}, {known['seconds']:.1f} s"
     if reference is not None:
         scores = score(image[:, None], reference[:, None], protocol="fullfov")
         record |= scores.as_dict()
-        title = f"{name}, {seconds:.1f} s\nPSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f} (fullfov)"
+        title += f"\nPSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f} (fullfov)"
+        if edges:
+            record["edge_similarity"] = edge_similarity(image, reference)
+            title += f"\nedge similarity {record['edge_similarity']:.3f} (1 − EAR loss)"
     talk.say(title.replace("\n", ", "))
     talk.result(record, None)
     return title
 
 
-def _draw(
-    target: Path, images: "dict[str, Tensor]", reference: "Tensor | None", frame: int, titles: dict[str, str], stamp: dict[str, Any]
-) -> None:
-    from cmrrecon.evaluation.figures import comparison_figure
+def _save(target: Path, figure: "Figure", stamp: dict[str, Any]) -> None:
     from cmrrecon.formats.atomic import atomic
 
     kind = target.suffix.lower()
-    figure = comparison_figure(images, reference, frame=frame, titles=titles)
     with atomic(target) as temporary:
         figure.savefig(temporary, format=kind[1:], dpi=150, metadata={FIGURES[kind]: json_text.dumps(stamp)})

@@ -1,12 +1,15 @@
-"""Figures of reconstructions side by side: one frame, its error, and the motion along one line."""
+"""Figures of reconstructions side by side: one frame, its error, its edges, and the motion along one line."""
 
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cmrrecon.errors import UsageError
+from cmrrecon.losses.edge_aware import edge_aware_loss, edge_region
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,8 +19,11 @@ WINDOW_TOP = 0.995
 ERROR_SHOWN = 0.97
 ERROR_FACTORS = (1, 2, 5, 10, 20, 50, 100)
 LINE_COLOUR = "#ffb000"
+OUTSIDE_COLOUR = "#203a60"  # unlike any grey, so that dark tissue inside the edge region is seen as such
 IMAGE_HEIGHT = 1.9  # inches
 COLUMN_WIDTHS = (2.6, 3.4)  # inches; a title with scores must fit, and four columns a page
+MARGIN, LINE_HEIGHT = 0.8, 0.15  # inches; the footnote and the gaps between rows, and a line of a title
+TITLE_WIDTH = 38  # letters
 LEAST_WIDTH = 4.0  # inches; the footnote must fit
 REFERENCE = "reference"
 
@@ -28,8 +34,11 @@ def comparison_figure(
     *,
     frame: int,
     titles: Mapping[str, str] | None = None,
+    heading: str | None = None,
+    edges: bool = False,
 ) -> "Figure":
-    """Reference and methods in columns; in rows one frame, its error map (with a reference) and a y-t profile (several frames).
+    """Reference and methods in columns; in rows one frame, its error map (with a reference), what of it lies in the reference's edge
+    region (if asked for) and a y-t profile (several frames).
 
     One grey window serves all: zero to the 99.5th percentile of what is shown of the reference, or of the first image without one;
     every image is scaled to it by least squares over the whole series. The error is |image - reference| times a factor that the
@@ -41,6 +50,8 @@ def comparison_figure(
     reference : Tensor (frame, y, x), or None
     frame : which frame is pictured, from 0
     titles : name -> title, such as its scores with their protocol; names without one are their own. The reference is `reference`
+    heading : line above all, such as how the scan was sampled
+    edges : whether to show what the EAR loss looks at, see `losses.edge_aware.edge_region`
 
     Returns
     -------
@@ -48,37 +59,73 @@ def comparison_figure(
 
     Raises
     ------
-    UsageError : no images, different shapes, or a frame outside them
+    UsageError : no images, different shapes, a frame outside them, or edges without a reference
     """
     from matplotlib.figure import Figure
 
     columns = ({REFERENCE: reference} if reference is not None else {}) | dict(images)
     _check(columns, frame)
-    shown = _scaled({name: image.detach().abs().to("cpu", torch.float64) for name, image in columns.items()})
+    if edges and reference is None:
+        raise UsageError("Edges were asked for without a reference", "The edges that count are those of the reference", "Give a reference")
+    shown = _scaled({name: _magnitude(image) for name, image in columns.items()})
     target = next(iter(shown.values()))
     frames, ny, nx = target.shape
     top = float(torch.quantile(target[frame].flatten(), WINDOW_TOP)) or 1.0
 
-    rows = ["image"] + ["error"] * (reference is not None) + ["profile"] * (frames > 1)
+    rows = ["image"] + ["error"] * (reference is not None) + ["edges"] * edges + ["profile"] * (frames > 1)
     width = min(max(IMAGE_HEIGHT * nx / ny, COLUMN_WIDTHS[0]), COLUMN_WIDTHS[1])
     height = width * ny / nx
-    figure = Figure(figsize=(max(width * len(shown) + 0.5, LEAST_WIDTH), height * len(rows) + 1.1), layout="constrained")
+    named = {name: _wrapped((titles or {}).get(name, name)) for name in shown}
+    lines = max(title.count("\n") + 1 for title in named.values()) + (2 if heading else 0) + edges
+    figure = Figure(
+        figsize=(max(width * len(shown) + 0.5, LEAST_WIDTH), height * len(rows) + MARGIN + LINE_HEIGHT * lines), layout="constrained"
+    )
     axes = figure.subplots(len(rows), len(shown), squeeze=False)
+    region = edge_region(target[frame][None])[0] if edges else None
     factor = _error_factor(shown, frame, top) if reference is not None else 1
     for j, (name, image) in enumerate(shown.items()):
         column = dict(zip(rows, axes[:, j], strict=True))
-        column["image"].set_title((titles or {}).get(name, name), fontsize=9)
+        column["image"].set_title(named[name], fontsize=9)
         _show(column["image"], image[frame], top)
         if "error" in column:
             _show_error(column["error"], image[frame] - target[frame], top, factor, is_reference=j == 0)
+        if region is not None:
+            _show(column["edges"], image[frame], top, region)
         if "profile" in column:
             column["image"].axvline(nx // 2, color=LINE_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
             _show_profile(column["profile"], image[:, :, nx // 2].T, top, frame)
-    labels = {"image": f"frame {frame}", "error": f"error × {factor}", "profile": "y–t profile"}
+    labels = {"image": f"frame {frame}", "error": f"error × {factor}", "edges": "edge region", "profile": "y–t profile"}
     for row, axis in zip(rows, axes[:, 0], strict=True):
         axis.set_ylabel(labels[row], fontsize=9)
-    figure.supxlabel(_footnote(reference is not None), fontsize=7, color="0.35")
+    if heading is not None:
+        figure.suptitle(heading, fontsize=10)
+    figure.supxlabel(_footnote(reference is not None, edges), fontsize=7, color="0.35")
     return figure
+
+
+def edge_similarity(images: Tensor, reference: Tensor) -> float:
+    """1 - EAR loss: the structural similarity of a series to its reference where the reference has edges, with the loss's defaults.
+
+    Parameters
+    ----------
+    images, reference : Tensor (frame, y, x), magnitudes or complex; the images are scaled as in the figure
+
+    Raises
+    ------
+    UsageError : images of fewer than 7 x 7 pixels
+    """
+    target, image = _scaled({REFERENCE: _magnitude(reference), "image": _magnitude(images)}).values()
+    return 1 - float(edge_aware_loss(image, target))
+
+
+def _wrapped(title: str) -> str:
+    """The title in lines that the narrowest column holds."""
+    return "\n".join(part for line in title.split("\n") for part in wrap(line, TITLE_WIDTH))
+
+
+def _magnitude(image: Tensor) -> Tensor:
+    """Magnitudes in double precision on the CPU."""
+    return image.detach().abs().to("cpu", torch.float64)
 
 
 def _check(columns: Mapping[str, Tensor], frame: int) -> None:
@@ -110,9 +157,13 @@ def _error_factor(images: Mapping[str, Tensor], frame: int, top: float) -> int:
     return max([factor for factor in ERROR_FACTORS if factor * float(errors.median()) <= top], default=1)
 
 
-def _show(axis: "Axes", picture: Tensor, top: float) -> None:
-    """One picture (y, x), pixels drawn square."""
-    axis.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=top, aspect="equal", interpolation="nearest")
+def _show(axis: "Axes", picture: Tensor, top: float, region: Tensor | None = None) -> None:
+    """One picture (y, x), or what of it lies in a region; pixels drawn square."""
+    pixels = picture.numpy()
+    if region is not None:
+        pixels = np.ma.masked_array(pixels, ~region.numpy())
+        axis.set_facecolor(OUTSIDE_COLOUR)
+    axis.imshow(pixels, cmap="gray", vmin=0, vmax=top, aspect="equal", interpolation="nearest")
     _bare(axis)
 
 
@@ -140,6 +191,7 @@ def _bare(axis: "Axes") -> None:
     axis.spines[:].set_visible(False)
 
 
-def _footnote(with_reference: bool) -> str:
+def _footnote(with_reference: bool, edges: bool) -> str:
     target = "the reference" if with_reference else "the first image"
-    return f"Grey window: 0 to the 99.5th percentile of {target}.\nEvery image is scaled to it by least squares over the series."
+    blue = "\nBlue: outside the edge region of the reference." if edges else ""
+    return f"Grey window: 0 to the 99.5th percentile of {target}.\nEvery image is scaled to it by least squares over the series.{blue}"

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from cmrrecon.errors import UsageError
-from cmrrecon.evaluation.figures import comparison_figure
+from cmrrecon.evaluation.figures import comparison_figure, edge_similarity
+from cmrrecon.losses.edge_aware import edge_aware_loss, edge_region
 
 
 def beating(frames: int = 6, ny: int = 20, nx: int = 30) -> torch.Tensor:
@@ -76,6 +77,43 @@ def test_one_frame_has_no_profile_and_no_reference_has_no_error_map():
     assert texts(comparison_figure({"a": images[:1]}, None, frame=0)) == ["frame 0"]
 
 
+def test_the_edge_row_shows_every_image_inside_the_edge_region_of_the_reference_frame():
+    reference = beating()
+    images = {"flat": torch.full_like(reference, 0.5), "same": reference}
+    figure = comparison_figure(images, reference, frame=2, edges=True)
+    assert [label.split()[0] for label in texts(figure)] == ["frame", "error", "edge", "y–t"]
+    region = edge_region(reference[2:3])[0].numpy()
+    assert 0 < region.sum() < region.size
+    shown = [axis.images[0].get_array() for axis in figure.axes[6:9]]
+    assert all(np.array_equal(picture.mask, ~region) for picture in shown)
+    assert np.allclose(shown[0].compressed(), reference[2].numpy()[region])
+    assert np.ptp(shown[1].compressed()) == 0
+    assert "Blue" in figure.get_supxlabel()
+    assert "Blue" not in comparison_figure(images, reference, frame=2).get_supxlabel()
+
+
+def test_edge_similarity_is_the_loss_of_scaled_magnitudes():
+    reference = beating().to(torch.float64)
+    blurred = torch.nn.functional.avg_pool2d(reference[None], 5, 1, padding=2)[0]
+    scale = (blurred * reference).sum() / blurred.square().sum()
+    assert edge_similarity(blurred, reference) == pytest.approx(1 - float(edge_aware_loss(scale * blurred, reference)), abs=1e-12)
+    assert edge_similarity(blurred, reference) < 0.99
+    assert edge_similarity(3j * reference, reference) == pytest.approx(1)
+    assert edge_similarity(1e-9 * blurred, 1e9 * reference) == pytest.approx(edge_similarity(blurred, reference))
+
+
+def test_heading_and_long_titles_get_the_room_they_need():
+    images, long = {"a": beating()}, "genre-cmr (a-folder-with-a-name-that-no-column-can-hold), 12.3 s\nPSNR 20 dB (fullfov)"
+    plain = comparison_figure(images, None, frame=0)
+    figure = comparison_figure(images, None, frame=0, titles={"a": long}, heading="kt-radial, nominal R 16, effective R 7.1")
+    assert figure.get_suptitle() == "kt-radial, nominal R 16, effective R 7.1"
+    lines = figure.axes[0].get_title().split("\n")
+    assert lines[-1] == "PSNR 20 dB (fullfov)"
+    assert max(map(len, lines)) <= 38
+    assert "".join(lines[:-1]).replace(" ", "") == long.split("\n")[0].replace(" ", "")
+    assert figure.get_figheight() > plain.get_figheight()
+
+
 def test_a_figure_can_be_saved_and_is_the_same_each_time():
     files = []
     for _ in range(2):
@@ -94,3 +132,5 @@ def test_what_cannot_be_drawn_is_refused():
         comparison_figure({}, None, frame=0)
     with pytest.raises(UsageError, match="frames 0 to 5"):
         comparison_figure({"a": images}, None, frame=6)
+    with pytest.raises(UsageError, match="without a reference"):
+        comparison_figure({"a": images}, None, frame=0, edges=True)

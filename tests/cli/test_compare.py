@@ -1,0 +1,115 @@
+"""`cmrrecon compare`: networks beside methods, and the row of edges."""
+
+import hashlib
+import json
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from cmrrecon import formats
+from cmrrecon.losses.edge_aware import edge_aware_loss
+from cmrrecon.networks import weights
+from cmrrecon.networks.catalog import build
+
+SMALL = {
+    "unet": {"channels": 4, "pools": 2},
+    "e2e-varnet": {"cascades": 1, "channels": 4, "pools": 2, "sensitivity_channels": 4, "sensitivity_pools": 2},
+    "patch-gan": {},
+}
+
+
+def checkpoint(folder, name="unet", seed=0):
+    torch.manual_seed(seed)
+    folder.mkdir(exist_ok=True)
+    weights.save(folder / "best.safetensors", build(name, SMALL[name]), {})
+    return folder / "best.safetensors"
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def config_of(svg):
+    (text,) = [part.text for part in ElementTree.parse(svg).iter("{http://purl.org/dc/elements/1.1/}description")]
+    return json.loads(text)["config"]
+
+
+def test_networks_are_columns_beside_the_methods(run, undersampled, truth, tmp_path):
+    first, second, other = checkpoint(tmp_path / "a"), checkpoint(tmp_path / "b", seed=1), checkpoint(tmp_path / "c", "e2e-varnet")
+    figure = tmp_path / "figure.svg"
+    files = [word for path in (first, second, other) for word in ("--checkpoint", path)]
+    done = run("compare", undersampled, "-m", "zero-filled", *files, "--truth", truth, "-o", figure, "--json")
+    assert done.code == 0, done.err
+    names = ["zero-filled", "unet (a)", "unet (b)", "e2e-varnet"]
+    assert [record["method"] for record in done.records[:-1]] == names == done.records[-1]["methods"]
+    digests = dict(zip(names[1:], map(sha256, (first, second, other)), strict=True))
+    assert [record.get("weights") for record in done.records[:-1]] == [None, *digests.values()]
+    assert len({record["psnr"] for record in done.records[:-1]}) == 4
+    assert config_of(figure)["weights"] == digests
+    # Letters are drawn as curves, with the text as a comment before each.
+    for words in ("kt-gaussian, nominal R 4, effective R ", "unet (b), ", "e2e-varnet, "):
+        assert f"<!-- {words}" in figure.read_text()
+
+
+def test_the_score_of_a_network_is_that_of_its_reconstruction(run, undersampled, truth, tmp_path):
+    path = checkpoint(tmp_path / "a")
+    done = run("compare", undersampled, "-m", "zero-filled", "--checkpoint", path, "--truth", truth, "-o", tmp_path / "f.png", "--json")
+    run("reconstruct", undersampled, "--checkpoint", path, "--slices", 1, "-o", tmp_path / "a.h5")
+    alone = run("evaluate", tmp_path / "a.h5", "--truth", truth, "--json").records[0]
+    assert done.records[1]["method"] == alone["method"] == "unet"
+    assert done.records[1]["psnr"] == pytest.approx(alone["psnr"], abs=1e-4)
+
+
+def test_the_same_weights_are_one_column_and_other_weights_another_figure(run, undersampled, tmp_path):
+    path = checkpoint(tmp_path / "a")
+    words = ["compare", undersampled, "-m", "zero-filled", "--checkpoint", path, "-o", tmp_path / "f.png", "--json"]
+    done = run(*words, "--checkpoint", path)
+    assert done.records[-1]["methods"] == ["zero-filled", "unet"]
+    assert run(*words).records[-1]["status"] == "skipped"
+    checkpoint(tmp_path / "a", seed=1)
+    again = run(*words)
+    assert again.code != 0
+    assert "--overwrite" in again.err
+
+
+def test_edges_add_a_row_and_the_similarity_there(run, undersampled, truth, tmp_path):
+    words = ["compare", undersampled, "-m", "zero-filled,sense", "--truth", truth, "--slice", 0, "--json"]
+    plain = run(*words, "-o", tmp_path / "plain.svg")
+    done = run(*words, "-o", tmp_path / "edges.svg", "--edges")
+    assert done.code == 0, done.err
+    run("reconstruct", undersampled, "-m", "zero-filled", "--slices", 0, "-o", tmp_path / "zero.h5")
+    image, target = (formats.read_images(path)[:, 0].abs().double() for path in (tmp_path / "zero.h5", truth))
+    image *= (image * target).sum() / image.square().sum()
+    expected = 1 - float(edge_aware_loss(image, target))
+    similarity = [record["edge_similarity"] for record in done.records[:-1]]
+    assert similarity[0] == pytest.approx(expected, abs=1e-6)
+    assert similarity[1] > similarity[0]
+    assert "edge_similarity" not in plain.records[0]
+    assert f"<!-- edge similarity {expected:.3f} (1 − EAR loss) -->" in (tmp_path / "edges.svg").read_text()
+    assert ["<!-- edge region -->" in (tmp_path / f"{name}.svg").read_text() for name in ("plain", "edges")] == [False, True]
+    assert config_of(tmp_path / "edges.svg")["edges"] is True
+    assert "edges" not in config_of(tmp_path / "plain.svg")
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_done(run, undersampled, tmp_path):
+    figure = tmp_path / "f.png"
+    done = run("compare", undersampled, "--edges", "-o", figure)
+    assert done.code == 2
+    assert "--truth" in done.err
+    assert run("compare", undersampled, "--checkpoint", tmp_path / "absent.safetensors", "-o", figure).code == 3
+    done = run("compare", undersampled, "--checkpoint", checkpoint(tmp_path / "d", "patch-gan"), "-o", figure)
+    assert done.code == 2
+    assert "discriminator" in done.err
+    assert not figure.exists()
+
+
+def test_a_network_that_refuses_the_scan_is_left_out(run, tmp_path):
+    pytest.importorskip("finufft", reason="needs finufft, the extra nufft")
+    radial = tmp_path / "radial.h5"
+    run("simulate", "--frames", 2, "--slices", 1, "--coils", 2, "--size", "32x48", "--spokes", 8, "-o", radial)
+    words = ["--checkpoint", checkpoint(tmp_path / "a"), "-o", tmp_path / "f.png", "--json"]
+    done = run("compare", radial, "-m", "zero-filled", *words)
+    assert done.code == 0, done.err
+    assert [record["method"] for record in done.records if record["status"] == "reconstructed"] == ["zero-filled"]
+    assert "unet" in done.err
