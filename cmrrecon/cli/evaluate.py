@@ -76,7 +76,11 @@ def evaluate(
     ] = None,
     unseen: Annotated[
         list[str] | None,
-        options.option("--unseen", help="A domain (centre or centre/vendor) that was not trained on; for --by seen.", show_default=False),
+        options.option(
+            "--unseen",
+            help="Not trained on: a domain (centre or centre/vendor), or e.g. modality=T1map; for --by seen.",
+            show_default=False,
+        ),
     ] = None,
     against: Annotated[
         str | None, options.option("--against", help="Paired differences of the other methods to this one.", show_default=False)
@@ -192,7 +196,8 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
             exclude_saturated=plan.exclude_saturated,
         )
         origin = {
-            key: getattr(facts, key) for key in ("modality", "base", "subject", "centre", "vendor", "coil", "pattern", "acceleration")
+            key: getattr(facts, key)
+            for key in ("modality", "base", "subject", "centre", "vendor", "coil", "pattern", "acceleration", "acs", "seed")
         }
         record = {"status": "done", "input": job.name, "reference": str(reference.path), "reference_is": reference.source, **origin}
         record |= {"method": (stamp or {}).get("config", {}).get("method"), **weights_of(stamp), "slices": images.shape[1]}

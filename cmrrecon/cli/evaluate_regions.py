@@ -54,7 +54,7 @@ class RegionPlan:
 
 def plan_regions(roi: Path | None, background: str | None, times: Path | None) -> RegionPlan | None:
     """The plan of --roi, --background and --times; None without --roi."""
-    from cmrrecon.evaluation.label_maps import is_label_map
+    from cmrrecon.formats.label_maps import is_label_map
     from cmrrecon.formats.labels import read_labels
 
     if roi is None:
@@ -76,9 +76,9 @@ def score_regions(
     images: "Tensor", expected: "Tensor", numbers: Sequence[int], reference: "Reference", facts: "Acquisition", plan: RegionPlan
 ) -> dict[str, Any] | None:
     """The scores of one reconstruction over its regions, for its record; None if the table of boxes has none for it."""
-    from cmrrecon.evaluation.label_maps import lay_over, read_label_map
     from cmrrecon.evaluation.mapping import parameter_of
     from cmrrecon.evaluation.regions import boxes, labelled
+    from cmrrecon.formats.label_maps import lay_over, read_label_map
 
     if images.shape != expected.shape:
         raise InputError(
@@ -114,8 +114,8 @@ def _rows_of(plan: RegionPlan, rows: "Sequence[LabelRow]", reference: "Reference
 
 def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
     """The label map of a scan: the one given, if it is of no other scan, or the one in the folder that fits."""
-    from cmrrecon.evaluation.label_maps import scan_of
     from cmrrecon.evaluation.references import disagreement
+    from cmrrecon.formats.label_maps import scan_of
 
     if not plan.roi.is_dir():
         other = disagreement(facts, scan_of(plan.roi))

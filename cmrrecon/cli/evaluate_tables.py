@@ -47,13 +47,13 @@ def summary(records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: b
 
 def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> dict[str, Any]:
     """The table by domains or other axes with its uncertainty, and paired differences, if they were asked for."""
-    from cmrrecon.evaluation.generalisation import cells, domain, is_part, paired, placed, table
+    from cmrrecon.evaluation.generalisation import cells, differences, domain, is_part, placed, table
 
     found: dict[str, Any] = {}
     domains = sorted({domain(record) for record in records})
     for name in plan.unseen:
-        if not any(is_part(where, name) for where in domains):
-            talk.warn(f"--unseen {name} is the domain of no scored file; there are {', '.join(domains)}")
+        if not any(is_part(record, name) for record in records):
+            talk.warn(f"--unseen {name} fits no scored file; the domains are {', '.join(domains)}")
     if "seen" in plan.by and not plan.unseen:
         talk.warn("--by seen without --unseen: all domains count as seen")
     if plan.by:
@@ -71,12 +71,15 @@ def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> 
                 perhaps(plan.against, methods, "Name one of them with --against"),
             )
         others = sorted(methods - {plan.against})
-        found["against"] = {other: paired(records, plan.against, other) for other in others}
+        found["against"] = differences(placed(records, plan.unseen), plan.by, plan.against, others)
+        axes = [axis for axis in plan.by if axis != "method"]
         lines = [
-            [other, str(numbers["psnr"]["n"]), *(f"{n['mean']:+.4g} [{n['low']:+.4g}, {n['high']:+.4g}]" for n in numbers.values())]
-            for other, numbers in found["against"].items()
+            [*(str(row[axis]) for axis in axes), row["method"], str(row["n"])]
+            + [f"{row[key]['mean']:+.4g} [{row[key]['low']:+.4g}, {row[key]['high']:+.4g}]" for key in ("psnr", "ssim", "nmse")]
+            for row in found["against"]
         ]
-        talk.table(f"differences to {plan.against}; protocol {plan.rule()}", ["method", "files", "PSNR dB", "SSIM", "NMSE"], lines)
+        title = f"differences to {plan.against}; protocol {plan.rule()}; mean [95 % bootstrap interval over files]"
+        talk.table(title, [*axes, "method", "files", "PSNR dB", "SSIM", "NMSE"], lines)
     return found
 
 

@@ -47,7 +47,10 @@ def train(
         list[str] | None, options.option("--set", help="Change the recipe, e.g. --set losses.sda.weight=0.", show_default=False)
     ] = None,
     hold_out: Annotated[
-        list[str] | None, options.option("--hold-out", help="Validate on these scans only, e.g. vendor=Siemens.", show_default=False)
+        list[str] | None,
+        options.option(
+            "--hold-out", help="Neither train nor choose by these scans, and score them apart, e.g. vendor=Siemens.", show_default=False
+        ),
     ] = None,
     only: Annotated[
         list[str] | None, options.option("--only", help="Use these scans only, e.g. base=cine_sax.", show_default=False)
@@ -83,7 +86,7 @@ def train(
         from cmrrecon.reconstruct.run import choose_device
         from cmrrecon.training import recipe as recipes
         from cmrrecon.training.distributed import group_of_processes
-        from cmrrecon.training.identity import agreed_plan
+        from cmrrecon.training.identity import agreed_plan, only_run
         from cmrrecon.training.loop import BEST, LAST, Hooks, train
 
         if recipe is None:
@@ -99,9 +102,12 @@ def train(
         group, own_device = processes.enter_context(group_of_processes(device))
         where = choose_device(own_device)
         talk = talk if group.rank == 0 else Talk(quiet=True, as_json=False, stdout_is_data=True)
-        training, validation = _shared_out(_entries(data, out, talk, group), chosen, hold_out or [], only or [])
-        plan = agreed_plan(out, chosen, training, validation, where, group, checkpointing=checkpointing, workers=workers)
-        talk.say(f"{recipe}: {chosen.network['name']} on {where}; {len(training)} scans to train on, {len(validation)} to validate with")
+        if group.rank == 0:
+            processes.enter_context(only_run(out))
+        training, validation, unseen = _shared_out(_entries(data, out, talk, group), chosen, hold_out or [], only or [])
+        plan = agreed_plan(out, chosen, training, validation, unseen, where, group, checkpointing=checkpointing, workers=workers)
+        shares = f"{len(training)} scans to train on, {len(validation)} to validate with, {len(unseen)} held out"
+        talk.say(f"{recipe}: {chosen.network['name']} on {where}; {shares}")
         if not validation:
             talk.warn("no scan to validate with: best.safetensors will hold the weights of the last epoch")
         _tell(plan, chosen, group, talk)
@@ -117,7 +123,8 @@ def train(
                     bar.advance(f"epoch {record['epoch'] + 1}, loss {record['loss']:.4f}")
 
             run = train(
-                chosen, data, training, validation, out, where, plan, Hooks(talk.say, bar.expect, on_step, lambda: bool(stopped)), group,
+                chosen, data, training, validation, unseen, out, where, plan,
+                Hooks(talk.say, bar.expect, on_step, lambda: bool(stopped)), group,
                 most_steps=max_steps, tensorboard=tensorboard,
             )  # fmt: skip
         finished = run.is_over(max_steps)
@@ -145,28 +152,27 @@ def _entries(data: Path, out: Path, talk: Talk, group: "Group") -> "list[dict[st
     if group.rank == 0:
         talk.say(f"{data} is no store of `cmrrecon preprocess`: its {len(files)} files are looked through once, and read as they are")
         with talk.progress(str(data), len(files), "file") as bar:
-            index_scans(data, files, cache, bar.advance)
+            index_scans(data, files, cache, bar.advance, talk.warn)
     group.gather(None)
-    return index_scans(data, files, cache, lambda: None)
+    return index_scans(data, files, cache, lambda: None, lambda text: None)
 
 
 def _shared_out(
     entries: "Sequence[Entry]", recipe: "Recipe", hold_out: Sequence[str], only: Sequence[str]
-) -> "tuple[list[Entry], list[Entry]]":
-    """What is trained on and what is validated with."""
-    from cmrrecon.training.entries import fits, split
+) -> "tuple[list[Entry], list[Entry], list[Entry]]":
+    """What is trained on, what is validated with, and what is held out."""
+    from cmrrecon.formats.names import fits
+    from cmrrecon.training.entries import split
 
     wanted = [entry for entry in entries if not only or any(fits(entry, text, "--only") for text in only)]
-    if hold_out:
-        training = [entry for entry in wanted if not any(fits(entry, text, "--hold-out") for text in hold_out)]
-        validation = [entry for entry in wanted if entry not in training]
-        if not validation:
-            raise UsageError("--hold-out fits no scan", "It names what is validated with", "Check it against `cmrrecon info STORE`")
-    else:
-        training, validation = split(wanted, recipe.data.validation, recipe.schedule.seed)
+    unseen = [entry for entry in wanted if any(fits(entry, text, "--hold-out") for text in hold_out)]
+    if hold_out and not unseen:
+        raise UsageError("--hold-out fits no scan", "It names what is not trained on", "Check it against `cmrrecon info STORE`")
+    seen = [entry for entry in wanted if entry not in unseen]
+    training, validation = split(seen, recipe.data.validation, recipe.schedule.seed)
     if not training:
         raise UsageError("No scan is left to train on", "At least one is needed", "Change --only, --hold-out or the store")
-    return training, validation
+    return training, validation, unseen
 
 
 def _tell(plan: "Plan", recipe: "Recipe", group: "Group", talk: Talk) -> None:
@@ -181,7 +187,8 @@ def _tell(plan: "Plan", recipe: "Recipe", group: "Group", talk: Talk) -> None:
     if len(sizes) > 1:
         talk.table("windows that make a batch", ["coils x y x x", "windows"], [[name, str(size)] for name, size in plan.batches.items()])
     accumulated = recipe.optimiser.accumulate
-    talk.say(f"{sizes[-1] * accumulated * group.size} windows make a step (batches accumulated: {accumulated}, processes: {group.size})")
+    windows = " to ".join(str(size * accumulated * group.size) for size in {sizes[0]: 0, sizes[-1]: 0})
+    talk.say(f"{windows} windows make a step (batches accumulated: {accumulated}, processes: {group.size})")
 
 
 @contextmanager

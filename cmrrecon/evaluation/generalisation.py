@@ -11,6 +11,7 @@ from typing import Any
 
 from cmrrecon.errors import UsageError
 from cmrrecon.evaluation.tables import METRICS, Record, scored_alike
+from cmrrecon.formats.names import fits
 
 DRAWS, LEVEL = 2000, 0.95
 DOMAIN = ("centre", "vendor")
@@ -26,15 +27,17 @@ def placed(records: Iterable[Record], unseen: Sequence[str] = ()) -> list[dict[s
     """The records with their domain, and whether it was `seen` in training: it is not if it is one of `unseen`, or begins so."""
     found = []
     for record in records:
-        where = domain(record)
-        held = any(is_part(where, name) for name in unseen)
-        found.append({**record, "domain": where, "seen": "unseen" if held else "seen"})
+        held = any(is_part(record, name) for name in unseen)
+        found.append({**record, "domain": domain(record), "seen": "unseen" if held else "seen"})
     return found
 
 
-def is_part(domain: str, name: str) -> bool:
-    """Whether a domain is the one of that name, or of that centre."""
-    return domain == name or domain.startswith(f"{name}/")
+def is_part(record: Record, name: str) -> bool:
+    """Whether a record is of the domain of that name (centre or centre/vendor), or has the fact named as in modality=T1map."""
+    if "=" in name:
+        return fits(record, name, "--unseen")
+    where = domain(record)
+    return where == name or where.startswith(f"{name}/")
 
 
 def table(records: Sequence[Record], axes: Sequence[str]) -> list[dict[str, Any]]:
@@ -69,16 +72,43 @@ def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict
 
     Raises
     ------
-    UsageError : no file was scored for both
+    UsageError : no file was scored for both, or several of one method that only their masks tell apart
     """
     by_reference: dict[tuple[Any, ...], dict[Any, Record]] = defaultdict(dict)
     for record in scored_alike(records):
-        same = tuple(record.get(key) for key in ("reference", "pattern", "acceleration"))
+        same = tuple(record.get(key) for key in ("reference", "pattern", "acceleration", "acs", "seed", "slices"))
+        if record.get("method") in by_reference[same]:
+            raise UsageError(
+                f"Two files of {record.get('method')} are of one scan, pattern and R: {record.get('input')} is one",
+                "Differences are between two files of the same k-space",
+                "Score one of them at a time",
+            )
         by_reference[same][record.get("method")] = record
     pairs = [methods for methods in by_reference.values() if first in methods and second in methods]
     if not pairs:
         raise UsageError(f"No file was scored for both {first} and {second}", "A paired difference needs such files", "Score both")
     return {metric: spread([float(pair[second][metric]) - float(pair[first][metric]) for pair in pairs]) for metric in METRICS}
+
+
+def differences(records: Sequence[Record], axes: Sequence[str], first: str, others: Sequence[str]) -> list[dict[str, Any]]:
+    """`paired` differences of other methods to the first, over all files and within every combination of the axes but the method.
+
+    Returns
+    -------
+    rows {axis: value ("all" in the first ones), method, n, and of each metric its `spread`}
+    """
+    keys = [axis for axis in axes if axis != "method"]
+    groups: dict[tuple[Any, ...], list[Record]] = {tuple("all" for _ in keys): list(records)}
+    for record in records if keys else ():
+        groups.setdefault(tuple(record.get(key) for key in keys), []).append(record)
+    rows = []
+    for values, members in groups.items():
+        present = {record.get("method") for record in members}
+        for other in others:
+            if {first, other} <= present:
+                found = paired(members, first, other)
+                rows.append({**dict(zip(keys, values, strict=True)), "method": other, "n": found["psnr"]["n"], **found})
+    return rows
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

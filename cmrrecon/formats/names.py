@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,35 @@ def _sampling(pattern: str | None, acceleration: float | None) -> str:
         )
     official = "".join(word if word == "kt" else word.capitalize() for word in pattern.split("-"))
     return f"_{official}{acceleration:g}"
+
+
+def facts_of(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a scan, with what follows from the official name of its scanner, such as Siemens_30T_Vida.
+
+    That is its manufacturer ("Siemens"), its field ("3.0T"), and as `scanner` the centre and the name; None where it is not known.
+    """
+    vendor = known.get("vendor") or ""
+    field = re.search(r"_(\d)(\d)T(_|$)", vendor)
+    return {
+        **known,
+        "scanner": f"{known['centre']}/{vendor}" if known.get("centre") and vendor else None,
+        "manufacturer": vendor.partition("_")[0] or None,
+        "field": f"{field[1]}.{field[2]}T" if field else None,
+    }
+
+
+def fits(known: Mapping[str, Any], text: str, option: str) -> bool:
+    """Whether a scan has the fact that an option names, as in vendor=Siemens or scanner=Center005/Siemens_30T_Vida.
+
+    Raises
+    ------
+    UsageError : it is not of this form, or there is no such fact
+    """
+    facts = facts_of(known)
+    key, equals, value = text.partition("=")
+    if not equals or key not in facts:
+        names = ", ".join(sorted(key for key, value in facts.items() if isinstance(value, str)))
+        raise UsageError(
+            f"{option} was given {text!r}", f"It wants fact=value; scans have the facts {names}", "Write for example vendor=Siemens"
+        )
+    return value == str(facts[key]) or (key == "vendor" and value == facts["manufacturer"])

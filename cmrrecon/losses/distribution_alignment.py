@@ -13,7 +13,8 @@ Covariance = Literal["diagonal", "identity"]
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (channel,) of features (1, channel, h, w) over the pixels, which are the sample of the Gaussian."""
+    """Mean and variance (channel,), in single precision at least, of the pixels of features (1, channel, h, w)."""
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
     flat = features.flatten(2).transpose(0, 1).flatten(1)
     variance = flat.var(1)
     return flat.mean(1), variance + RELATIVE_EPSILON * variance.mean() + torch.finfo(variance.dtype).tiny
@@ -24,7 +25,7 @@ def symmetric_divergence(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], cov
 
     Diagonal: 1/2 sum [(v_a + d^2) / v_b + (v_b + d^2) / v_a - 2] with d the difference of means; identity: ||d||^2.
     """
-    (mean_a, var_a), (mean_b, var_b) = a, b
+    (mean_a, var_a), (mean_b, var_b) = a, (b[0].to(a[0].device), b[1].to(a[0].device))
     distance = (mean_a - mean_b).square()
     if covariance == "identity":
         return distance.sum()
@@ -51,7 +52,7 @@ class DistributionAlignment:
     window : how many earlier samples are remembered; the paper's sliding window is of five samples, four of them earlier
     covariance : "diagonal"; the paper's full covariance cannot be estimated from one sample
 
-    Anvari Hamedani et al., GENRE-CMR, 2025, SDA loss; our reading, see docs/models.md.
+    Anvari Hamedani et al., GENRE-CMR, 2025, SDA loss; our reading, see docs/losses.md.
     """
 
     def __init__(self, window: int = 4, covariance: Covariance = "diagonal") -> None:
@@ -75,9 +76,12 @@ class DistributionAlignment:
             others = [symmetric_divergence(own, known, self.covariance) for origin, known in bank if origin != domain]
             if others:
                 losses.append(torch.stack(others).mean())
-        for origin, every in gather((domain, [(mean.detach().cpu(), variance.detach().cpu()) for mean, variance in present])):
-            for bank, (mean, variance) in zip(self.banks, every, strict=False):
-                bank.append((origin, (mean.to(features[0].device), variance.to(features[0].device))))
+        known = [(mean.detach().cpu(), variance.detach().cpu()) for mean, variance in present]
+        for origin, every in gather((domain, known)):
+            # A sample that broke down must not spoil those after it.
+            if all(bool(torch.isfinite(part).all()) for moment in every for part in moment):
+                for bank, moment in zip(self.banks, every, strict=False):
+                    bank.append((origin, moment))
         return torch.stack(losses).sum() if losses else None
 
     def state_dict(self) -> dict[str, Any]:

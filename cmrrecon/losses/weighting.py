@@ -1,5 +1,6 @@
 """Weights of several losses by their coefficient of variation (Groenendijk et al., WACV 2021, arXiv 2009.01717)."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -57,7 +58,9 @@ class CoefficientOfVariation:
         weights = self.weights(present)
         parts = [weights[name] * loss for name in present if (loss := losses.get(name)) is not None]
         for name in present:
-            self._learn(self.statistics[name], values[name])
+            # A loss that broke down must not spoil those after it.
+            if math.isfinite(values[name]):
+                self._learn(self.statistics[name], values[name])
         return torch.stack(parts).sum() if parts else torch.zeros(()), weights
 
     @staticmethod

@@ -46,6 +46,11 @@ class Output:
     kspaces: tuple[Tensor, ...] = ()
     features: tuple[Tensor, ...] = ()
 
+    @property
+    def stages(self) -> tuple[Tensor, ...]:
+        """The image after each cascade, or the last alone from networks that give no others."""
+        return self.images or (self.image,)
+
 
 def safe_root(x: Tensor) -> Tensor:
     """The square root of what is not negative, its gradient zero at zero and not infinite: no signal must not spoil training."""

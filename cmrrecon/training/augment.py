@@ -12,25 +12,25 @@ from cmrrecon.training.recipe import Data
 DIMMEST = 1e-6
 
 
-def augment(kspace: Tensor, lesion: Tensor, data: Data, draw: random.Random) -> tuple[Tensor, Tensor]:
-    """Flips, gamma, a larger field of view, lost coils and noise, as the recipe says; lesions move along.
+def augment(kspace: Tensor, lesion: Tensor, limit: float, data: Data, draw: random.Random) -> tuple[Tensor, Tensor, float]:
+    """Flips, gamma, a larger field of view and lost coils, as the recipe says; lesions move along.
 
     Parameters
     ----------
     kspace : Tensor (frame, coil, y, x), fully sampled, of normal scale
     lesion : Tensor (y, x), bool: where lesions are
+    limit : the brightest pixel of the scan
     data : of the recipe
     draw : decides
 
     Returns
     -------
-    k-space and lesions of the same shapes
+    k-space and lesions of the same shapes, and the limit
     """
     flips = [axis for axis in (-2, -1) if draw.random() < data.flip]
     exponent = (1 + data.gamma) ** draw.uniform(-1, 1)
     wider = 1 + draw.uniform(0, data.fov)
     lost = [draw.random() < data.coil_dropout for _ in range(kspace.shape[1])]
-    sigma, seed = draw.uniform(0, data.noise), draw.getrandbits(31)
     if flips or data.gamma or data.fov:
         images = ifft2c(kspace).flip(flips)
         lesion = lesion.flip(flips)
@@ -42,10 +42,15 @@ def augment(kspace: Tensor, lesion: Tensor, data: Data, draw: random.Random) -> 
             kspace, lesion = widen(images, lesion, wider)
     if any(lost) and not all(lost):
         kspace = kspace * ~torch.tensor(lost, device=kspace.device)[:, None, None]
-    if data.noise:
-        generator = torch.Generator().manual_seed(seed)
-        kspace = kspace + sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
-    return kspace, lesion
+    return kspace, lesion, limit**exponent
+
+
+def noisy(kspace: Tensor, data: Data, draw: random.Random) -> Tensor:
+    """K-space with at most as much white noise added as the recipe says; targets stay without."""
+    sigma, seed = draw.uniform(0, data.noise), draw.getrandbits(31)
+    if not data.noise:
+        return kspace
+    return kspace + sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def widen(images: Tensor, lesion: Tensor, factor: float) -> tuple[Tensor, Tensor]:

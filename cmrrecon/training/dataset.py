@@ -6,9 +6,9 @@ the place, so that a run that was stopped anywhere goes on as if it had not been
 
 import math
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.scan import window
-from cmrrecon.training.augment import augment
+from cmrrecon.training.augment import augment, noisy
 from cmrrecon.training.entries import Entry, digest, domain_of
 from cmrrecon.training.labels import painted, presence
 from cmrrecon.training.recipe import Data, Sampling
@@ -41,7 +41,7 @@ class Sample:
     acs : calibration lines
     target : Tensor (y, x): RSS of the fully sampled middle frame
     target_kspace : Tensor (coil, y, x) of the middle frame
-    limit : the largest pixel of the target's scan slice: the data range of the SSIM
+    limit : the largest pixel of the target's scan: the data range of the SSIM
     domain, name : where it comes from
     classes : Tensor (class,), of the recipe's kinds of lesions 1 for those present and 0 for others; NaN in a slice without labels
     lesion : Tensor (y, x), bool, inside the boxes of lesions
@@ -83,11 +83,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sample lies: the scan, the slice and the frame."""
+    """Where a sample lies: the scan, the slice and the frame; and how often it was there before in this epoch."""
 
     scan: int
     index: int
     frame: int
+    turn: int = 0
 
 
 class Windows:
@@ -141,29 +142,33 @@ class Windows:
         """The window at a place, as this epoch sees it."""
         entry = self.entries[place.scan]
         name = f"{entry['path']}:{place.index}:{place.frame}"
-        draw = random.Random(digest(self.seed, "validation" if self.fixed else epoch, name))
-        full, limit = self._slice(place.scan, place.index), entry["limits"][place.index]
+        draw = random.Random(digest(self.seed, "validation" if self.fixed else epoch, name, place.turn))
+        full = self._slice(place.scan, place.index)
         frames, _, y, x = full.shape
         rows = window(place.frame, frames, self.width)
-        kspace = full[rows] / entry["scale"]
+        kspace, limit = full[rows] / entry["scale"], max(entry["limits"]) / entry["scale"]
         lesion = painted(entry, place.index, self.data.classes)
         if not self.fixed:
-            kspace, lesion = augment(kspace, lesion, self.data, draw)
+            kspace, lesion, limit = augment(kspace, lesion, limit, self.data, draw)
         mask = self._mask(draw, epoch, frames, y, x)
         mask = mask[rows] if len(mask) > 1 else mask
         middle = kspace[self.width // 2]
         target = rss(ifft2c(middle))
+        if not self.fixed:
+            kspace = noisy(kspace, self.data, draw)
         return Sample(
-            kspace * mask[:, None], mask, self.sampling.acs, target, middle, max(limit / entry["scale"], float(target.amax())),
+            kspace * mask[:, None], mask, self.sampling.acs, target, middle, max(limit, float(target.amax())),
             domain_of(entry, self.data.domain), name, presence(entry, place.index, self.data.classes), lesion,
         )  # fmt: skip
 
     def _mask(self, draw: random.Random, epoch: int, frames: int, y: int, x: int) -> Tensor:
-        accelerations = accelerations_of(self.sampling, epoch)
+        """A mask (frame|1, y, x|1); patterns that are the same for every seed begin at another frame of theirs each time in training."""
+        accelerations = self.sampling.accelerations if self.fixed else accelerations_of(self.sampling, epoch)
         pattern, acceleration = draw.choice(self.sampling.patterns), draw.choice(accelerations)
-        return make_mask(
+        mask = make_mask(
             pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=min(self.sampling.acs, y, x), seed=draw.getrandbits(31)
         )
+        return mask if self.fixed else mask.roll(draw.randrange(frames), 0)
 
     def _read(self, number: int, index: int) -> Tensor:
         """K-space (frame, coil, y, x) of a slice."""
@@ -192,6 +197,10 @@ def batches(windows: Windows, epoch: int, size: Callable[[tuple[int, ...]], int]
         places = in_turn(places, [windows.domain(place) for place in places])
     if count:
         places = [places[number % len(places)] for number in range(count)]
+    seen: Counter[Place] = Counter()
+    for number, place in enumerate(places):
+        places[number] = replace(place, turn=seen[place])
+        seen[place] += 1
     open_batches: dict[tuple[int, ...], list[Place]] = defaultdict(list)
     finished = []
     for place in places:

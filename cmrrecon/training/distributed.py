@@ -4,11 +4,13 @@ Every process has the whole network, takes its share of the batches, and average
 steps (banks of distribution alignment, statistics of the weighting) is learnt from all processes alike, so that it agrees.
 """
 
+import importlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +20,8 @@ from torch import nn
 from cmrrecon.errors import CmrreconError, UsageError, is_memory_shortage
 
 FIRST_PORT, PORTS = 20000, 20000
+# How long processes wait for each other: the first one may look through all files of a folder.
+PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,10 @@ class Group:
         return {name: sum(numbers) / len(numbers) for name, numbers in found.items() if numbers}
 
 
+# A process on its own.
+ALONE = Group()
+
+
 @contextmanager
 def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
     """Join the other processes, if there are any; gives the group and the device of this process ("cpu" or "cuda:N").
@@ -93,7 +101,10 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
         return
     os.environ.setdefault("MASTER_ADDR", first_host(os.environ.get("SLURM_STEP_NODELIST", "")) or "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", str(FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")) % PORTS))
-    dist.init_process_group("nccl" if gpus else "gloo", rank=rank, world_size=size)
+    # Its functions take the group of the time of their import as a default: imported later, by an optimiser, they would keep it, and its
+    # threads, beyond the end of the run, where they abort the process now and then.
+    importlib.import_module("torch.distributed.nn.functional")
+    dist.init_process_group("nccl" if gpus else "gloo", rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield Group(rank, size), device
     finally:

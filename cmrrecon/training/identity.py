@@ -1,8 +1,11 @@
 """What a run is: its recipe, plan and scans, kept in its folder; a run goes on with these alone."""
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,29 @@ from cmrrecon.training.loop import LAST
 from cmrrecon.training.plan import Plan, make_plan
 from cmrrecon.training.recipe import Recipe
 
-RUN = "run.json"
+RUN, LOCK = "run.json", ".lock"
+
+
+@contextmanager
+def only_run(out: Path) -> Iterator[None]:
+    """No other process trains in this folder meanwhile.
+
+    Raises
+    ------
+    UsageError : one does
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"Another run works in {out}", "A run has its folder for itself", "Wait for it, or give another --out"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def agreed_plan(
@@ -25,6 +50,7 @@ def agreed_plan(
     recipe: Recipe,
     training: Sequence[Entry],
     validation: Sequence[Entry],
+    unseen: Sequence[Entry],
     device: torch.device,
     group: Group,
     *,
@@ -37,12 +63,12 @@ def agreed_plan(
 
     Raises
     ------
-    UsageError : the folder holds a run of another recipe or of other scans
+    UsageError : the folder holds a run of another recipe, of other scans or of another number of processes
     """
     path = out / RUN
     known = json.loads(path.read_text()) if (out / LAST).exists() and path.exists() else None
     asked = json.loads(json.dumps(provenance.plain(recipe.as_dict())))
-    scans = {"training": digest(training), "validation": digest(validation)}
+    scans = {"training": digest(training), "validation": digest(validation), "unseen": digest(unseen)}
     if known is not None:
         longer = {**asked, "schedule": {**asked["schedule"], "epochs": known["recipe"]["schedule"]["epochs"]}}
         if longer != known["recipe"]:
@@ -55,10 +81,16 @@ def agreed_plan(
             raise UsageError(
                 f"{out} holds a run on other scans", "A run goes on with its own store, --only and --hold-out", "Give another --out"
             )
+        if group.size != known["processes"]:
+            raise UsageError(
+                f"{out} holds a run of {known['processes']} processes, and these are {group.size}",
+                "Each has its share of an epoch's batches, so a run goes on with as many",
+                "Start as many, or give another --out",
+            )
     plan = group.gather(_plan(recipe, training, device, known, checkpointing, workers) if group.rank == 0 else None)[0]
     if group.rank == 0:
         with atomic(path) as temporary:
-            run = {"cmrrecon": __version__, "recipe": asked, "scans": scans, "plan": plan.as_dict()}
+            run = {"cmrrecon": __version__, "recipe": asked, "scans": scans, "processes": group.size, "plan": plan.as_dict()}
             temporary.write_text(json.dumps(run, indent=1) + "\n")
     made: Plan = plan
     return made

@@ -21,13 +21,14 @@ class Log:
     ----------
     path : of the JSON lines, which are added to; None: nothing is written
     tensorboard : folder for TensorBoard's events, or None
+    step : where a run goes on: later events are taken back
 
     Raises
     ------
     UsageError : TensorBoard is wanted and not installed
     """
 
-    def __init__(self, path: Path | None, tensorboard: Path | None = None) -> None:
+    def __init__(self, path: Path | None, tensorboard: Path | None = None, step: int = 0) -> None:
         self._events: Any = None
         if path is not None and tensorboard is not None:
             try:
@@ -36,7 +37,7 @@ class Log:
                 raise UsageError(
                     "TensorBoard is not installed", "--tensorboard writes its events", "Do: pip install 'cmrrecon[tensorboard]'"
                 ) from error
-            self._events = SummaryWriter(str(tensorboard))
+            self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
         self._lines = open(path if path is not None else os.devnull, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
     def __enter__(self) -> Self:
@@ -52,7 +53,8 @@ class Log:
         self._lines.write(json.dumps(provenance.plain(record)) + "\n")
         if self._events is not None:
             numbers = {f"train/{key}": value for key, value in record.items() if key not in COUNTERS}
-            numbers |= {f"validation/{key}": value for key, value in record.get("validation", {}).items()}
+            scores = {name: value for name, value in record.items() if isinstance(value, Mapping)}
+            numbers |= {f"{name}/{key}": value for name, found in scores.items() for key, value in found.items()}
             for name, value in numbers.items():
                 if isinstance(value, int | float):
                     self._events.add_scalar(name, value, record["step"])

@@ -24,7 +24,7 @@ from cmrrecon.networks.interface import Output
 from cmrrecon.reconstruct.overlap import ahead
 from cmrrecon.training import checkpoint
 from cmrrecon.training.dataset import Place, Sample, Windows, batches, collate, samples
-from cmrrecon.training.distributed import Group
+from cmrrecon.training.distributed import ALONE, Group
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.labels import notes
 from cmrrecon.training.log import Log, forget_later
@@ -34,7 +34,8 @@ from cmrrecon.training.state import Run
 from cmrrecon.training.validation import PROTOCOL, validate
 
 LAST, EPOCH, BEST, LOG, PICTURES, EVENTS = "last.pt", "epoch.pt", "best.safetensors", "log.jsonl", "pictures", "tensorboard"
-ALONE = Group()
+# What is chosen by, and what is only told, in records and in names of pictures.
+VALIDATION, UNSEEN = "validation", "unseen"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def train(
     store: Path,
     training: Sequence[Entry],
     validation: Sequence[Entry],
+    unseen: Sequence[Entry],
     out: Path,
     device: torch.device,
     plan: Plan,
@@ -75,6 +77,7 @@ def train(
     ----------
     store : folder that the paths of the entries are relative to
     training, validation : entries of its scans
+    unseen : of scans of domains that are held out: told beside the validation, by which nothing is chosen
     plan : of these scans on this device
     group : the processes that train together, each called alike with its own device
     most_steps : stop when so many steps were taken in all, as if asked to
@@ -88,6 +91,10 @@ def train(
             keep_epoch(last, out / EPOCH)
         group.gather(None)
         hooks.say(f"going on after step {run.step}, in epoch {run.epoch}")
+    elif group.rank == 0:
+        # What an earlier run in this folder has left.
+        for name in (EPOCH, LOG):
+            (out / name).unlink(missing_ok=True)
     if group.rank == 0:
         forget_later(out / LOG, run.epoch, run.position)
     for note in [*run.objective.notes, *notes(recipe.losses, recipe.data.classes, training)]:
@@ -97,12 +104,16 @@ def train(
         return run
     width = int(run.network.frames)  # type: ignore[arg-type]
     seen = Windows(store, training, width, recipe.sampling, recipe.data, recipe.schedule.seed)
-    held = Windows(store, validation, width, recipe.sampling, recipe.data, recipe.schedule.seed, fixed=True)
+    held = {
+        name: Windows(store, entries, width, recipe.sampling, recipe.data, recipe.schedule.seed, fixed=True)
+        for name, entries in ((VALIDATION, validation), (UNSEEN, unseen))
+        if entries
+    }
     every = len(share(batches(seen, 0, plan.batch, recipe.schedule.windows), group))
     hooks.on_begin(every * recipe.schedule.epochs, every * run.epoch + run.position)
     saved = time.monotonic()
     writes = group.rank == 0
-    with Log(out / LOG if writes else None, out / EVENTS if tensorboard else None) as log:
+    with Log(out / LOG if writes else None, out / EVENTS if tensorboard else None, run.step) as log:
         while not run.is_over(most_steps):
             order = share(batches(seen, run.epoch, plan.batch, recipe.schedule.windows), group)
             started, waited = time.perf_counter(), 0.0
@@ -158,30 +169,33 @@ def take_step(run: Run, found: list[Sample], *, last: bool, device: torch.device
     return {**counters, "rate": rate, "windows": len(found), **record}
 
 
-def finish_epoch(run: Run, held: Windows, out: Path, device: torch.device, log: Log, hooks: Hooks) -> bool:
+def finish_epoch(run: Run, held: Mapping[str, Windows], out: Path, device: torch.device, log: Log, hooks: Hooks) -> bool:
     """Validate, keep the best weights, and turn to the next epoch; false if asked to stop before the end of the validation."""
-    network, alone = run.shipped(), run.group.rank == 0
-    picture = out / PICTURES / f"epoch-{run.epoch + 1:03}.png"
-    # The first process validates for all.
-    result = run.group.gather(validate(network, held, device, hooks.should_stop, picture) if len(held) and alone else {})[0]
-    if result is None:
-        return False
+    network = run.shipped()
+    results: dict[str, dict[str, float]] = {VALIDATION: {}}
+    for name, windows in held.items():
+        picture = out / PICTURES / f"{name}-{run.epoch + 1:03}.png"
+        scores = validate(network, windows, device, hooks.should_stop, picture, run.group)
+        if scores is None:
+            return False
+        results[name] = scores
     run.epoch, run.position = run.epoch + 1, 0
-    record = {"validation": result, "protocol": PROTOCOL, "step": run.step, "epoch": run.epoch}
+    record = {**results, "protocol": PROTOCOL, "step": run.step, "epoch": run.epoch}
     log.write(record)
     hooks.on_step(record)
+    result = results[VALIDATION]
     better = not result or result["ssim"] > run.best
     run.stale = 0 if better else run.stale + 1
     if better:
         run.best = result.get("ssim", run.best)
-    if better and alone:
-        metrics = {**result, "protocol": PROTOCOL}
+    if better and run.group.rank == 0:
+        metrics = {**results, "protocol": PROTOCOL}
         facts = {"recipe": run.recipe.as_dict(), "metrics": metrics, "steps": run.step, "epochs": run.epoch}
         weights.save(out / BEST, network, {**provenance.plain(facts), "normalisation": "scale of the scan, networks are equivariant"})
-    if result:
+    for name, windows in held.items():
         hooks.say(
-            f"epoch {run.epoch}: PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f} "
-            f"({PROTOCOL} against fully sampled RSS, {len(held)} windows)"
+            f"epoch {run.epoch}, {name}: PSNR {results[name]['psnr']:.2f} dB, SSIM {results[name]['ssim']:.4f} "
+            f"({PROTOCOL} against fully sampled RSS, {len(windows)} windows)"
         )
     return True
 

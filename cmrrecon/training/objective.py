@@ -87,7 +87,7 @@ class Objective:
 
     def _terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         chosen, target, limit = self.losses, batch.target, batch.limit
-        images = (output.image,) if chosen.stages == "last" or not output.images else output.images
+        images = (output.image,) if chosen.stages == "last" else output.stages
         kspaces = (output.kspace,) if chosen.stages == "last" or not output.kspaces else output.kspaces
         image_terms = {
             "ssim": lambda image: ssim_loss(image, target, limit),
@@ -123,7 +123,7 @@ class Objective:
 
     def judge(self, discriminator: nn.Module, output: Output, batch: Batch) -> Tensor:
         """The discriminator's own loss, on the images of every cascade."""
-        return discriminator_loss(discriminator, output.images or (output.image,), batch.target, batch.zero_filled())
+        return discriminator_loss(discriminator, output.stages, batch.target, batch.zero_filled())
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""

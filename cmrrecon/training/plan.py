@@ -14,7 +14,6 @@ from torch import Tensor
 
 from cmrrecon.memory import machine_memory
 from cmrrecon.networks.catalog import build
-from cmrrecon.networks.interface import Output
 from cmrrecon.reconstruct.footprint import training_bytes
 from cmrrecon.training.dataset import KEPT_BYTES
 from cmrrecon.training.entries import Entry
@@ -110,16 +109,12 @@ def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -
     frames, (_, y, x) = int(network.frames), shape  # type: ignore[arg-type]
 
     def passes(*tensors: Tensor) -> None:
-        images = forward_image(*tensors) if forward_image is not None else _images(network(*tensors, recipe.sampling.acs))
+        images = forward_image(*tensors) if forward_image is not None else network(*tensors, recipe.sampling.acs).stages
         torch.stack([image.sum() for image in images]).sum().backward()  # type: ignore[no-untyped-call]
 
     forward_image: Any = getattr(network, "forward_image", None)
     window = [((1, frames, *shape), torch.complex64), ((1, frames, y, 1), torch.bool)]
     return training_bytes(passes, *([((1, y, x), torch.float32)] if forward_image is not None else window))
-
-
-def _images(output: Output) -> Sequence[Tensor]:
-    return output.images or (output.image,)
 
 
 def device_memory(device: torch.device) -> int:

@@ -164,7 +164,7 @@ class Data:
     gamma : images brightened by exponents from 1 / (1 + gamma) to 1 + gamma, phases kept
     fov : the field of view grows by at most this part, the matrix stays
     coil_dropout : probability of each coil to be lost, in all frames
-    noise : at most this standard deviation of noise is added, on the scale of bright tissue
+    noise : at most this standard deviation of noise is added to what is measured, not to the target, on the scale of bright tissue
     validation : the part of the subjects that is not trained on
     classes : the labels that a classifier tells, in this order; they also say whose boxes are lesions, all boxes if there are none
     """
@@ -263,9 +263,15 @@ def check(recipe: Recipe) -> Recipe:
 
     Raises
     ------
-    UsageError : parameters of the network or the discriminator, a pattern or an acceleration that does not exist
+    UsageError : parameters of the network or the discriminator, a pattern or an acceleration that does not exist, or batches with SDA
     """
     name = recipe.network["name"]
+    if recipe.losses.sda.weight and recipe.schedule.batch != 1:
+        raise UsageError(
+            f"Batches have {recipe.schedule.batch or 'as many'} windows with the SDA loss",
+            "It compares one sample at a time with earlier ones",
+            "Leave schedule.batch at 1, or set losses.sda.weight=0",
+        )
     with torch.device("meta"):
         network = build(name, {key: value for key, value in recipe.network.items() if key != "name"})
         discriminator = build("patch-gan", dict(recipe.discriminator))

@@ -156,5 +156,8 @@ def adamw(part: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 def follow(average: nn.Module, network: nn.Module, memory: float) -> None:
     """Move the running average of the weights towards the weights."""
     with torch.no_grad():
-        for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        # Parameters that several modules share come once.
+        for mean, value in zip(average.parameters(), network.parameters(), strict=True):
             mean.lerp_(value, 1 - memory)
+        for kept, present in zip(average.buffers(), network.buffers(), strict=True):
+            kept.copy_(present)

@@ -1,4 +1,4 @@
-"""The training store: scans read once, checked, and written where any window of frames is one quick read.
+"""The training store: scans read once, checked, and written where each slice is one quick read.
 
 A store is a folder of own `.h5` scans (k-space, mask and, if fully sampled, the RSS reference) in the tree of
 their sources. Beside each lies its entry as JSON, written last; `fingerprint.json` sums up the entries.

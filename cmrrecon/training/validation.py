@@ -1,7 +1,11 @@
-"""How good the network is on scans that it does not learn from: scores, and pictures of the same few windows every time."""
+"""How good the network is on scans that it does not learn from: scores, and pictures of the same few windows every time.
+
+With several processes each takes its share of the windows.
+"""
 
 from collections.abc import Callable
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -12,6 +16,7 @@ from cmrrecon.evaluation.protocols import score
 from cmrrecon.formats.atomic import atomic
 from cmrrecon.reconstruct.overlap import ahead
 from cmrrecon.training.dataset import Place, Windows, collate, samples
+from cmrrecon.training.distributed import ALONE, Group
 from cmrrecon.training.labels import LESION_SCORES, lesion_scores
 
 PROTOCOL = "fullfov"
@@ -20,20 +25,27 @@ MOST_PICTURES = 3
 
 
 def validate(
-    network: nn.Module, held: Windows, device: torch.device, should_stop: Callable[[], bool], picture: Path | None = None
+    network: nn.Module,
+    held: Windows,
+    device: torch.device,
+    should_stop: Callable[[], bool],
+    picture: Path | None = None,
+    group: Group = ALONE,
 ) -> dict[str, float] | None:
-    """Mean scores of all windows of the validation scans, with masks that are the same every time; None if asked to stop.
+    """Mean scores of all windows of some scans, with masks that are the same every time; None if any process was asked to stop.
 
     Scores inside boxes of lesions are means over the windows that have some. The windows of `pictured` go into `picture`, a PNG file.
     """
     network.eval()
     scores: list[dict[str, float]] = []
     shown: dict[Place, tuple[Tensor, Tensor, Tensor]] = {}
-    chosen = pictured(held)
+    chosen, stopped = pictured(held), False
+    mine = held.places[group.rank :: group.size]
     with torch.inference_mode():
-        for place, window in zip(held.places, ahead(partial(samples, held, 0), [[place] for place in held.places]), strict=True):
-            if should_stop():
-                return None
+        for place, window in zip(mine, ahead(partial(samples, held, 0), [[place] for place in mine]), strict=True):
+            stopped = stopped or should_stop()
+            if stopped:
+                break
             batch = collate(window, device)
             image = network(batch.kspace, batch.mask, batch.acs).image.cpu()
             target = batch.target.cpu()
@@ -42,9 +54,14 @@ def validate(
             if place in chosen:
                 shown[place] = (batch.zero_filled().cpu(), image, target)
     network.train()
-    if picture is not None:
+    shares = group.gather((stopped, scores))
+    if any(stopped for stopped, _ in shares):
+        return None
+    if picture is not None and group.rank == 0:
         _draw(held, shown, picture)
-    found = {key: [one[key] for one in scores if key in one] for key in (*SCORES, *LESION_SCORES)}
+    # In the order of the windows, so that the number of processes changes no digit of the means.
+    every = [one for turn in zip_longest(*(scores for _, scores in shares)) for one in turn if one is not None]
+    found = {key: [one[key] for one in every if key in one] for key in (*SCORES, *LESION_SCORES)}
     return {key: sum(values) / len(values) for key, values in found.items() if values}
 
 

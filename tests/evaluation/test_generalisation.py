@@ -3,7 +3,7 @@ import random
 import pytest
 
 from cmrrecon.errors import UsageError
-from cmrrecon.evaluation.generalisation import cells, domain, paired, placed, spread, table
+from cmrrecon.evaluation.generalisation import cells, differences, domain, paired, placed, spread, table
 
 
 def record(psnr, method="a", centre="C1", vendor="V", reference="r1", **more):
@@ -47,10 +47,29 @@ def test_a_domain_is_unseen_by_its_centre_or_by_both_its_names():
     assert [r["seen"] for r in placed(records, ["C1/W"])] == ["seen", "seen", "unseen"]
 
 
+def test_differences_are_told_within_each_row_too():
+    records = [record(30 + n, "a", reference=str(n), centre=f"C{n % 2}") for n in range(4)]
+    records += [record(31 + n + n % 2, "b", reference=str(n), centre=f"C{n % 2}") for n in range(4)]
+    rows = differences(placed(records, ["C1"]), ["seen", "method"], "a", ["b"])
+    assert [(row["seen"], row["method"], row["n"], row["psnr"]["mean"]) for row in rows] == [
+        ("all", "b", 4, 1.5), ("seen", "b", 2, 1), ("unseen", "b", 2, 2),
+    ]  # fmt: skip
+    assert len(differences(records, [], "a", ["b"])) == 1
+
+
+def test_what_is_unseen_may_be_named_by_a_fact():
+    records = [record(30, vendor="Siemens_30T_Vida", modality="Cine"), record(30, vendor="UIH_15T_x", modality="Mapping")]
+    for name in ("modality=Cine", "vendor=Siemens", "field=3.0T"):
+        assert [r["seen"] for r in placed(records, [name])] == ["unseen", "seen"]
+
+
 def test_differences_are_between_the_same_files():
     records = [record(30 + n, "a", reference=str(n)) for n in range(5)] + [record(32 + n, "b", reference=str(n)) for n in range(4)]
     found = paired(records, "a", "b")
     assert (found["psnr"]["mean"], found["psnr"]["std"], found["psnr"]["n"]) == (2, 0, 4)
+    with pytest.raises(UsageError, match="Two files of a"):
+        paired([*records, record(31, "a", reference="1")], "a", "b")
+    assert paired([*records, record(31, "a", reference="1", seed=5)], "a", "b")["psnr"]["n"] == 4
     other = [record(30, "a", pattern="x"), record(31, "b", pattern="y")]
     with pytest.raises(UsageError, match="both a and b"):
         paired(other, "a", "b")

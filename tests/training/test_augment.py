@@ -8,7 +8,7 @@ import torch
 from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import fft2c, ifft2c
 from cmrrecon.simulation import simulate
-from cmrrecon.training.augment import augment, widen
+from cmrrecon.training.augment import augment, noisy, widen
 from cmrrecon.training.recipe import Data
 
 NOWHERE = torch.zeros(36, 48, dtype=torch.bool)
@@ -21,7 +21,9 @@ def kspace():
 
 
 def augmented(kspace, seed=1, lesion=NOWHERE, **settings):
-    return augment(kspace, lesion, Data(**settings), random.Random(seed))
+    data, draw = Data(**settings), random.Random(seed)
+    changed, moved, _ = augment(kspace, lesion, 1.0, data, draw)
+    return noisy(changed, data, draw), moved
 
 
 def test_without_settings_nothing_changes(kspace):
@@ -66,4 +68,11 @@ def test_a_wider_field_of_view_shows_a_smaller_body_as_bright_as_before(shape, f
     expected = torch.exp(-(((y * stretched[0] / 6.0) ** 2 + ((x * stretched[1] - 4) / 8.0) ** 2) ** 2))
     torch.testing.assert_close(image, expected, atol=0.03, rtol=0)
     assert (moved ^ (expected > 0.5)).sum() <= 0.25 * (expected > 0.5).sum()
-    torch.testing.assert_close(kspace, fft2c(body) if factor == 1 else kspace)
+    if factor == 1:
+        torch.testing.assert_close(kspace, fft2c(body))
+
+
+def test_the_brightest_pixel_follows_gamma(kspace):
+    brightest = float(rss(ifft2c(kspace)).max())
+    changed, _, limit = augment(kspace, NOWHERE, brightest, Data(gamma=0.5), random.Random(3))
+    assert limit == pytest.approx(float(rss(ifft2c(changed)).max()), rel=1e-3)

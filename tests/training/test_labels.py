@@ -220,7 +220,7 @@ def test_boxes_move_with_what_is_in_them(number):
     kspace = fft2c(lesion[None, None].to(torch.complex64))
 
     def seen(**settings):
-        changed, boxes = augment(kspace, lesion, Data(**settings), random.Random(number))
+        changed, boxes, _ = augment(kspace, lesion, 1.0, Data(**settings), random.Random(number))
         return ifft2c(changed)[0, 0].abs() > 0.5, boxes
 
     image, boxes = seen(flip=1.0)
@@ -283,12 +283,12 @@ def train(store, out, *words):
 
 
 def test_lf_mri_trains_with_the_labels_of_a_store(store, tmp_path):
-    told, lines = train(store, tmp_path / "run", "--hold-out", "subject=P002", "--set", "schedule.epochs=1")
+    told, lines = train(store, tmp_path / "run", "--hold-out", "subject=P002", "--set", "schedule.epochs=1", "--set", "data.validation=0")
     assert "left out" not in told
     steps = [line for line in lines if "loss" in line]
     # P001 is labelled, P003 is not: two slices of two frames each.
     assert [sum("classification" in step for step in steps), len(steps)] == [4, 8]
-    validation = next(line["validation"] for line in lines if "validation" in line)
+    validation = next(line["unseen"] for line in lines if "unseen" in line)
     assert 0 < validation["lesion_psnr"] < 60
     assert 0 < validation["lesion_ssim"] <= 1
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
 from cmrrecon.training import checkpoint
+from cmrrecon.training.identity import only_run
 
 SETTINGS = [
     "network.cascades=1", "network.channels=2", "network.pools=1", "network.sensitivity_channels=2", "network.sensitivity_pools=1",
@@ -41,7 +42,7 @@ def test_a_run_goes_on_with_its_own_scans_and_recipe_alone(data, tmp_path):
     assert done.exit_code == 0, done.output
     assert (json.loads(done.stdout)["status"], run_json(tmp_path / "run")["plan"]["workers"]) == ("done", 2)
     again = command(*words)
-    assert "nothing is left to do: 4 steps and 2 epochs" in again.stderr or "nothing is left to do" in again.stderr
+    assert "nothing is left to do" in again.stderr
 
 
 def test_the_plan_and_the_waiting_are_told(data, tmp_path):
@@ -59,10 +60,35 @@ def test_the_same_windows_are_pictured_after_every_epoch(data, tmp_path):
     done = command(*words)
     assert done.exit_code == 0, done.output
     pictures = sorted(path.name for path in (tmp_path / "run" / "pictures").iterdir())
-    assert pictures == ["epoch-001-1.png", "epoch-002-1.png"]
+    assert pictures == ["validation-001-1.png", "validation-002-1.png"]
     first, second = (imread(tmp_path / "run" / "pictures" / name) for name in pictures)
     assert first.shape == second.shape
     assert (first != second).any()
+
+
+def test_scans_that_are_held_out_are_scored_and_choose_nothing(data, tmp_path):
+    words = ["--data", data, "--out", tmp_path / "run", *small("schedule.epochs=2", "data.validation=0")]
+    done = command(*words, "--hold-out", "centre=Center001")
+    assert "2 scans to train on, 0 to validate with, 1 held out" in done.stderr
+    assert "epoch 2, unseen: PSNR" in done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [(line["validation"], set(line["unseen"])) for line in lines if "unseen" in line] == [({}, {"psnr", "ssim", "nmse"})] * 2
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(data, tmp_path):
+    with only_run(tmp_path / "run"):
+        done = command("--data", data, "--out", tmp_path / "run", *small())
+    assert done.exit_code == 2
+    assert "Another run works in" in done.stderr
+
+
+def test_what_an_earlier_run_left_is_not_gone_back_to(data, tmp_path):
+    words = ["--data", data, "--out", tmp_path / "run", *small()]
+    assert command(*words).exit_code == 0
+    (tmp_path / "run" / "last.pt").unlink()
+    assert command(*words, "--max-steps", 1).exit_code == 0
+    assert not (tmp_path / "run" / "epoch.pt").exists()
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
 
 
 def test_settings_that_cannot_work_are_told_before_scans_are_read(tmp_path):
@@ -83,9 +109,14 @@ def test_files_as_they_were_measured_train_like_a_store(data, tmp_path):
         done = command(*words, "--data", folder, "--out", tmp_path / name)
         assert done.exit_code == 0, done.output
     assert "looked through once" in command(*words, "--data", raw, "--out", tmp_path / "raw").stderr
-    entries = json.loads((tmp_path / "raw" / "index.json").read_text())["entries"]
+    entries = [found["entry"] for found in json.loads((tmp_path / "raw" / "index.json").read_text()).values()]
     assert len(entries) == 3
     assert all(len(entry["limits"]) == 1 and entry["path"].endswith("cine_sax.mat") for entry in entries)
+    (raw / "damaged.mat").write_bytes((raw / entries[0]["path"]).read_bytes()[:5000])
+    again = command(*words, "--data", raw, "--out", tmp_path / "raw")
+    (raw / "damaged.mat").unlink()
+    assert "It is left out" in again.stderr
+    assert "nothing is left to do" in again.stderr
     # The order and the masks are drawn from the names of files, which differ: the losses are alike, not the same.
     means = [torch.tensor(losses(tmp_path / name)).mean() for name in ("raw", "store")]
     torch.testing.assert_close(*means, rtol=0.2, atol=0)
@@ -100,7 +131,7 @@ def test_tensorboard_gets_every_number(data, tmp_path, monkeypatch):
     scalars = []
 
     class Writer:
-        def __init__(self, folder):
+        def __init__(self, folder, purge_step):
             scalars.append(("folder", folder, 0))
 
         def add_scalar(self, name, value, step):

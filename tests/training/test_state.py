@@ -1,17 +1,25 @@
 """Steps that cannot be taken."""
 
+import copy
+import math
+
 import pytest
 import torch
 
 from cmrrecon.errors import NumericalError
+from cmrrecon.losses.distribution_alignment import symmetric_divergence
 from cmrrecon.training import checkpoint, loop, recipe
 from cmrrecon.training.plan import Plan
-from cmrrecon.training.state import MOST_BAD_STEPS, MOST_RETURNS, Run
+from cmrrecon.training.state import MOST_BAD_STEPS, MOST_RETURNS, Run, follow
 
 SETTINGS = [
     "network.cascades=1", "network.channels=2", "network.pools=1", "network.sensitivity_channels=2", "network.sensitivity_pools=1",
     "schedule.average=0.9",
 ]  # fmt: skip
+
+
+UNET = "{features=4, dims=[4,4,4], prompt_dims=[2,2,2], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
+GENRE = ["network.cascades=1", f"network.unet={UNET}", f"network.sensitivity_unet={UNET}"]
 
 
 def a_run():
@@ -75,3 +83,31 @@ def test_it_ends_when_going_back_does_not_help():
     spoil(run)
     with pytest.raises(NumericalError, match="halved 4 times"):
         run.update()
+
+
+def test_a_running_average_counts_shared_parameters_once():
+    shared = torch.nn.PReLU()
+    network = torch.nn.Sequential(shared, torch.nn.Linear(1, 1), shared, shared)
+    average = copy.deepcopy(network)
+    with torch.no_grad():
+        shared.weight.fill_(1.25)
+    follow(average, network, 0.9)
+    assert float(average[0].weight) == pytest.approx(0.9 * 0.25 + 0.1 * 1.25)
+
+
+def test_a_batch_that_breaks_down_spoils_nothing_that_is_remembered():
+    run = Run(recipe.load("genre-cmr", GENRE), torch.device("cpu"), loop.ALONE, Plan())
+    for number in range(4):
+        value = float("nan") if number == 2 else 1.0
+        features = (value * torch.rand(1, 3, 4, 4),)
+        run.objective.alignment(features, f"domain {number}")
+        run.objective.weighting({"fidelity": torch.tensor(value), "ear": torch.tensor(0.5), "sda": None})
+    state = run.objective.state_dict()
+    assert len(state["alignment"]["banks"][0]) == 3
+    assert all(bool(torch.isfinite(part).all()) for _, *moments in state["alignment"]["banks"][0] for part in moments)
+    assert all(math.isfinite(value) for values in state["weighting"].values() for value in values.values())
+
+
+def test_remembered_features_meet_those_of_another_device():
+    own, known = ((torch.rand(3), torch.rand(3)) for _ in range(2))
+    assert symmetric_divergence(tuple(part.to("meta") for part in own), known).device.type == "meta"

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,12 +14,13 @@ from typer.testing import CliRunner
 from cmrrecon import formats
 from cmrrecon.cli.app import app
 from cmrrecon.errors import InputError, UsageError
+from cmrrecon.formats.names import fits
 from cmrrecon.networks import weights
 from cmrrecon.sampling import make_mask
 from cmrrecon.training import checkpoint, recipe
 from cmrrecon.training.dataset import Windows, batches
 from cmrrecon.training.distributed import first_host, group_of_processes, tasks_of_node
-from cmrrecon.training.entries import domain_of, fits, read_entries, split
+from cmrrecon.training.entries import domain_of, read_entries, split
 from cmrrecon.training.recipe import Data, Period, Sampling
 
 UNET = "{features=4, dims=[4,8,8], prompt_dims=[4,4,4], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
@@ -143,6 +146,16 @@ def test_processes_agree_on_banks_and_statistics_and_go_on(data, tmp_path):
     done = together(*words)
     assert done.returncode == 0, done.stderr
     assert checkpoint.load(tmp_path / "run" / "last.pt")["epoch"] == 2
+    refused = command(*words)
+    assert refused.exit_code == 2
+    assert "2 processes" in refused.stderr
+
+
+def test_what_processes_remember_is_the_same_in_all():
+    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(random.randint(20000, 40000))]
+    script = Path(__file__).with_name("agreeing.py")
+    done = subprocess.run([*words, str(script)], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +283,25 @@ def test_a_sample_is_what_it_says(data):
     assert sample.limit >= float(sample.target.max())
     assert sample.mask[:, 36 // 2 - 6 : 36 // 2 + 6].all()
     drawn = make_mask("kt-uniform", frames=3, y=36, x=48, acceleration=4, acs=12)
-    assert torch.equal(sample.mask, drawn[rows])
+    assert any(torch.equal(sample.mask, drawn.roll(offset, 0)[rows]) for offset in range(3))
+    offsets = {tuple(seen.sample(seen.places[0], epoch).mask.flatten().tolist()) for epoch in range(12)}
+    assert len(offsets) == 3
+    held = windows(data, sampling=seen.sampling, fixed=True)
+    assert torch.equal(held.sample(held.places[0], 0).mask, drawn[rows])
+
+
+def test_a_window_that_comes_again_in_an_epoch_has_another_mask(data):
+    seen = windows(data, sampling=Sampling(patterns=("kt-gaussian",), accelerations=(4.0,), acs=12), data=Data(balance={"cine_sax": 2}))
+    places = [place for batch in batches(seen, 0, lambda shape: 1) for place in batch]
+    first, again = (next(p for p in places if (p.scan, p.frame, p.turn) == (0, 0, turn)) for turn in (0, 1))
+    assert not torch.equal(seen.sample(first, 0).mask, seen.sample(again, 0).mask)
+    assert max(place.turn for batch in batches(seen, 0, lambda shape: 1, 40) for place in batch) > 2
+
+
+def test_noise_is_added_to_what_is_measured_and_not_to_the_target(data):
+    plain, loud = (windows(data, data=Data(noise=noise)) for noise in (0.0, 0.5))
+    assert torch.equal(plain.sample(plain.places[0], 0).target, loud.sample(loud.places[0], 0).target)
+    assert not torch.equal(plain.sample(plain.places[0], 0).kspace, loud.sample(loud.places[0], 0).kspace)
 
 
 def test_the_curriculum_goes_from_low_to_high_acceleration(data):
@@ -283,6 +314,8 @@ def test_the_curriculum_goes_from_low_to_high_acceleration(data):
     seen = windows(data, sampling=sampling)
     share = [float(seen.sample(seen.places[0], epoch).mask.float().mean()) for epoch in (0, 2, 3)]
     assert share[0] == share[1] > 2 * share[2]
+    held = windows(data, sampling=replace(sampling, accelerations=(8.0,)), fixed=True)
+    assert float(held.sample(held.places[0], 0).mask.float().mean()) == share[2]
 
 
 def test_batches_hold_windows_of_one_size_and_an_epoch_every_window(data):
@@ -310,6 +343,13 @@ def test_the_split_is_by_subject_and_does_not_move():
     assert not {entry["subject"] for entry in train} & {entry["subject"] for entry in held}
     assert list(split(entries[:100], 0.15, 1)[1]) == [e for e in held if e in entries[:100]]
     assert split(entries, 0.0, 1)[1] == []
+    few = [{"centre": "C", "vendor": "V", "subject": f"P{n}", "path": f"{n}/{view}"} for n in range(2) for view in ("sax", "lax")]
+    for seed in range(20):
+        train, held = split(few, 0.15, seed)
+        assert {entry["subject"] for entry in train}.isdisjoint(entry["subject"] for entry in held)
+        assert (len(train), len(held)) == (2, 2)
+        assert split(few[::-1], 0.15, seed)[1] == held[::-1]
+    assert split(few[:2], 0.15, 0) == (few[:2], [])
 
 
 def test_a_damaged_state_is_told(tmp_path):
