@@ -152,7 +152,7 @@ def test_processes_agree_on_banks_and_statistics_and_go_on(data, tmp_path):
 
 
 def test_what_processes_remember_is_the_same_in_all():
-    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(random.randint(20000, 40000))]
+    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(31000 + os.getpid() % 1000)]
     script = Path(__file__).with_name("agreeing.py")
     done = subprocess.run([*words, str(script)], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
