@@ -62,18 +62,18 @@ Kind = tuple[tuple[int, ...], torch.dtype]
 
 def footprint(function: Callable[..., Any], *tensors: Kind, **options: Any) -> Footprint:
     """The cost of a network (or one of its parts or methods) on the meta device, called with tensors of these shapes and types."""
-    live, counter = _Live(), FlopCounterMode(display=False)
+    given, live, counter = [_ghost(tensor) for tensor in tensors], _Live(), FlopCounterMode(display=False)
     with torch.no_grad(), counter, live:
-        function(*map(_ghost, tensors), **options)
+        function(*given, **options)
     return Footprint(counter.get_total_flops(), live.peak)
 
 
 def training_bytes(function: Callable[..., Any], *tensors: Kind) -> int:
     """The most that all tensors take at once that a function makes, which may go forward and backward; on the meta device."""
     # Counting operations would keep what checkpointing lets go.
-    live = _Live()
+    given, live = [_ghost(tensor) for tensor in tensors], _Live()
     with live:
-        function(*map(_ghost, tensors))
+        function(*given)
     return live.peak
 
 

@@ -20,8 +20,8 @@ from torch import nn
 from cmrrecon.errors import CmrreconError, UsageError, is_memory_shortage
 
 FIRST_PORT, PORTS = 20000, 20000
-# How long processes wait for each other: the first one may look through all files of a folder.
-PATIENCE = timedelta(hours=12)
+# How long processes wait for each other; the first one looks through the files of a folder alone.
+PATIENCE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "examples" / "slurm"
 TOOL = Path(os.environ.get("CMRRECON_TEST_DATA", ROOT / ".." / "shared" / "data")).resolve().parent / "tools" / "local-slurm"
 CONTROLLER_PORT = 6817
-START_SECONDS, JOB_SECONDS = 150, 90
+# Generous: a machine may be busy with other things.
+START_SECONDS, JOB_SECONDS = 150, 300
 
 ONE_NODE = ["--mem=1G", "--time=5"]
 TWO_TASKS = [*ONE_NODE, "--gpus-per-node=0", "--cpus-per-task=1"]

@@ -92,7 +92,7 @@ def test_a_running_average_counts_shared_parameters_once():
     with torch.no_grad():
         shared.weight.fill_(1.25)
     follow(average, network, 0.9)
-    assert float(average[0].weight) == pytest.approx(0.9 * 0.25 + 0.1 * 1.25)
+    assert average[0].weight.item() == pytest.approx(0.9 * 0.25 + 0.1 * 1.25)
 
 
 def test_a_batch_that_breaks_down_spoils_nothing_that_is_remembered():
