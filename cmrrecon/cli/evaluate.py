@@ -78,7 +78,7 @@ def evaluate(
         list[str] | None,
         options.option(
             "--unseen",
-            help="Not trained on: a domain (centre or centre/vendor), or e.g. modality=T1map; for --by seen.",
+            help="Not trained on: a domain (centre or centre/vendor), or e.g. base=T1map; for --by seen.",
             show_default=False,
         ),
     ] = None,

@@ -48,12 +48,14 @@ def summary(records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: b
 def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> dict[str, Any]:
     """The table by domains or other axes with its uncertainty, and paired differences, if they were asked for."""
     from cmrrecon.evaluation.generalisation import cells, differences, domain, is_part, placed, table
+    from cmrrecon.formats.names import values_of
 
     found: dict[str, Any] = {}
     domains = sorted({domain(record) for record in records})
     for name in plan.unseen:
+        known = values_of(records, [name]) if "=" in name else f"the domains are {', '.join(domains)}"
         if not any(is_part(record, name) for record in records):
-            talk.warn(f"--unseen {name} fits no scored file; the domains are {', '.join(domains)}")
+            talk.warn(f"--unseen {name} fits no scored file, so all count as seen; {known}")
     if "seen" in plan.by and not plan.unseen:
         talk.warn("--by seen without --unseen: all domains count as seen")
     if plan.by:

@@ -85,13 +85,14 @@ def train(
         from cmrrecon import provenance
         from cmrrecon.reconstruct.run import choose_device
         from cmrrecon.training import recipe as recipes
+        from cmrrecon.training.checks import check
         from cmrrecon.training.distributed import group_of_processes
         from cmrrecon.training.identity import agreed_plan, only_run
         from cmrrecon.training.loop import BEST, LAST, Hooks, train
 
         if recipe is None:
             raise UsageError("No recipe was named", f"The recipes are: {', '.join(recipes.names())}", "Give one with --recipe")
-        chosen = recipes.check(recipes.load(recipe, set_ or []))
+        chosen = check(recipes.load(recipe, set_ or []))
         if print_config:
             print(json_text.dumps(provenance.plain(chosen.as_dict()), indent=1))
             return
@@ -161,13 +162,17 @@ def _shared_out(
     entries: "Sequence[Entry]", recipe: "Recipe", hold_out: Sequence[str], only: Sequence[str]
 ) -> "tuple[list[Entry], list[Entry], list[Entry]]":
     """What is trained on, what is validated with, and what is held out."""
-    from cmrrecon.formats.names import fits
+    from cmrrecon.formats.names import fits, values_of
     from cmrrecon.training.entries import split
 
     wanted = [entry for entry in entries if not only or any(fits(entry, text, "--only") for text in only)]
     unseen = [entry for entry in wanted if any(fits(entry, text, "--hold-out") for text in hold_out)]
     if hold_out and not unseen:
-        raise UsageError("--hold-out fits no scan", "It names what is not trained on", "Check it against `cmrrecon info STORE`")
+        raise UsageError(
+            f"--hold-out {' '.join(hold_out)} fits no scan",
+            f"It names what is not trained on; {values_of(wanted, hold_out)}",
+            "Name one of these",
+        )
     seen = [entry for entry in wanted if entry not in unseen]
     training, validation = split(seen, recipe.data.validation, recipe.schedule.seed)
     if not training:

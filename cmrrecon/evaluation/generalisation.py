@@ -33,7 +33,7 @@ def placed(records: Iterable[Record], unseen: Sequence[str] = ()) -> list[dict[s
 
 
 def is_part(record: Record, name: str) -> bool:
-    """Whether a record is of the domain of that name (centre or centre/vendor), or has the fact named as in modality=T1map."""
+    """Whether a record is of the domain of that name (centre or centre/vendor), or has the fact named as in base=T1map."""
     if "=" in name:
         return fits(record, name, "--unseen")
     where = domain(record)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -221,3 +221,10 @@ def fits(known: Mapping[str, Any], text: str, option: str) -> bool:
             f"{option} was given {text!r}", f"It wants fact=value; scans have the facts {names}", "Write for example vendor=Siemens"
         )
     return value == str(facts[key]) or (key == "vendor" and value == facts["manufacturer"])
+
+
+def values_of(known: Iterable[Mapping[str, Any]], texts: Iterable[str]) -> str:
+    """What scans have of the facts that options of the form fact=value name, for messages."""
+    every = [facts_of(one) for one in known]
+    keys = dict.fromkeys(text.partition("=")[0] for text in texts)
+    return "; ".join(f"{key} is {', '.join(sorted({str(facts.get(key)) for facts in every})) or 'of no scan'}" for key in keys)

@@ -28,7 +28,7 @@ def load(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} cannot be read as a state of training",
             "A run goes on from the file last.pt that it wrote itself",
-            "Remove the file to begin anew, or give another --out",
+            "Copy epoch.pt over it to go on from the last epoch's end, or remove it to begin anew",
         ) from error
     if not isinstance(state, dict) or "step" not in state:
         raise InputError(f"{path} is no state of training", "A run goes on from its own last.pt", "Give another --out")

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from cmrrecon import __version__, provenance
 from cmrrecon.errors import UsageError
-from cmrrecon.formats.atomic import atomic
+from cmrrecon.formats.atomic import atomic, output_error
 from cmrrecon.training.distributed import Group
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.loop import LAST
@@ -30,9 +30,13 @@ def only_run(out: Path) -> Iterator[None]:
     Raises
     ------
     UsageError : one does
+    OutputError : the folder cannot be made
     """
-    out.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise output_error(out, error) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,7 +77,7 @@ def agreed_plan(
         longer = {**asked, "schedule": {**asked["schedule"], "epochs": known["recipe"]["schedule"]["epochs"]}}
         if longer != known["recipe"]:
             raise UsageError(
-                f"{out} holds a run of another recipe",
+                f"{out} holds a run of another recipe: {', '.join(_changed(known['recipe'], longer))} differ",
                 "A run goes on with its own recipe; only schedule.epochs may change",
                 "Give another --out",
             )
@@ -94,6 +98,18 @@ def agreed_plan(
             temporary.write_text(json.dumps(run, indent=1) + "\n")
     made: Plan = plan
     return made
+
+
+def _changed(known: Mapping[str, Any], asked: Mapping[str, Any], where: str = "") -> list[str]:
+    """The keys by which two recipes differ."""
+    found = []
+    for key in sorted({*known, *asked}):
+        a, b = known.get(key), asked.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _changed(a, b, f"{where}{key}.")
+        elif a != b:
+            found.append(f"{where}{key}")
+    return found
 
 
 def _plan(

@@ -7,8 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from cmrrecon.configs import from_mapping
 from cmrrecon.errors import InputError, UsageError, perhaps
 from cmrrecon.formats.labels import is_normal
@@ -16,11 +14,8 @@ from cmrrecon.losses.distribution_alignment import Covariance
 from cmrrecon.losses.eagle import Variant as EagleVariant
 from cmrrecon.losses.edge_aware import Reduce
 from cmrrecon.losses.perceptual import Variant as PerceptualVariant
-from cmrrecon.networks.catalog import build, get_network
-from cmrrecon.sampling.make import make_mask
+from cmrrecon.networks.catalog import get_network
 
-# Side of a matrix on which patterns are tried.
-PROBE = 192
 RECIPES = files("cmrrecon") / "recipes"
 KspaceForm = Literal["complex", "physical", "literal", "coilwise"]
 
@@ -254,32 +249,6 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     if get_network(recipe.network["name"]).discriminator:
         raise UsageError(f"The recipe {name} trains a discriminator alone", "It needs a network that reconstructs", "Change network.name")
     return _with_classes(recipe)
-
-
-def check(recipe: Recipe) -> Recipe:
-    """The recipe with every parameter of its network, which was built without numbers; all its patterns were asked for, too.
-
-    So what cannot work is told before scans are read.
-
-    Raises
-    ------
-    UsageError : parameters of the network or the discriminator, a pattern or an acceleration that does not exist, or batches with SDA
-    """
-    name = recipe.network["name"]
-    if recipe.losses.sda.weight and recipe.schedule.batch != 1:
-        raise UsageError(
-            f"Batches have {recipe.schedule.batch or 'as many'} windows with the SDA loss",
-            "It compares one sample at a time with earlier ones",
-            "Leave schedule.batch at 1, or set losses.sda.weight=0",
-        )
-    with torch.device("meta"):
-        network = build(name, {key: value for key, value in recipe.network.items() if key != "name"})
-        discriminator = build("patch-gan", dict(recipe.discriminator))
-    for pattern in recipe.sampling.patterns:
-        for accelerations in (recipe.sampling.accelerations, *(period.accelerations for period in recipe.sampling.curriculum)):
-            for acceleration in accelerations:
-                make_mask(pattern, frames=1, y=PROBE, x=PROBE, acceleration=acceleration, acs=min(recipe.sampling.acs, PROBE), seed=0)
-    return replace(recipe, network={"name": name, **vars(network)["config"]}, discriminator=vars(discriminator)["config"])
 
 
 def _with_classes(recipe: Recipe) -> Recipe:

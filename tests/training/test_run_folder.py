@@ -34,7 +34,10 @@ def run_json(folder):
 def test_a_run_goes_on_with_its_own_scans_and_recipe_alone(data, tmp_path):
     words = ["--data", data, "--out", tmp_path / "run", *small("schedule.epochs=2")]
     assert command(*words, "--max-steps", 1).exit_code == 0
-    for other, told in ((["--only", "centre=Center002"], "other scans"), (["--set", "optimiser.lr=1"], "another recipe")):
+    for other, told in (
+        (["--only", "centre=Center002"], "other scans"),
+        (["--set", "optimiser.lr=1"], "another recipe: optimiser.lr differ"),
+    ):
         done = command(*words, *other)
         assert done.exit_code == 2
         assert told in done.stderr
@@ -82,6 +85,13 @@ def test_a_folder_belongs_to_one_run_at_a_time(data, tmp_path):
     assert "Another run works in" in done.stderr
 
 
+def test_a_file_where_the_folder_should_be_is_told(data, tmp_path):
+    (tmp_path / "file").write_text("x")
+    done = command("--data", data, "--out", tmp_path / "file", *small())
+    assert done.exit_code == 1
+    assert "cannot be written" in done.stderr
+
+
 def test_what_an_earlier_run_left_is_not_gone_back_to(data, tmp_path):
     words = ["--data", data, "--out", tmp_path / "run", *small()]
     assert command(*words).exit_code == 0
@@ -96,6 +106,11 @@ def test_settings_that_cannot_work_are_told_before_scans_are_read(tmp_path):
         ("network.cascades=0", "cascade"),
         ("sampling.patterns=['spiral']", "spiral"),
         ("discriminator.channel=8", "channels"),
+        ("sampling.patterns=[]", "sampling.patterns"),
+        ("sampling.accelerations=[]", "at least one acceleration"),
+        ("optimiser.lr=-1", "optimiser.lr was given -1"),
+        ("data.validation=1.5", "below 1"),
+        ("schedule.epochs=0", "one epoch or more"),
     ):
         done = command("--data", tmp_path / "nothing", "--out", tmp_path / "run", "--set", setting)
         assert done.exit_code == 2, setting

@@ -1,0 +1,62 @@
+"""Whether a recipe can be trained at all, before any scan is read."""
+
+from dataclasses import replace
+
+import torch
+
+from cmrrecon.errors import UsageError
+from cmrrecon.networks.catalog import build
+from cmrrecon.sampling.make import make_mask
+from cmrrecon.training.recipe import Recipe
+
+# Side of a matrix on which patterns are tried.
+PROBE = 192
+
+
+def check(recipe: Recipe) -> Recipe:
+    """The recipe with every parameter of its network, which was built without numbers; all its patterns were asked for, too.
+
+    So what cannot work is told before scans are read.
+
+    Raises
+    ------
+    UsageError : parameters of the network or the discriminator, a pattern or a number that does not exist, or batches with SDA
+    """
+    name = recipe.network["name"]
+    _check_numbers(recipe)
+    if recipe.losses.sda.weight and recipe.schedule.batch != 1:
+        raise UsageError(
+            f"schedule.batch is {recipe.schedule.batch} with the SDA loss",
+            "It compares one sample at a time with earlier ones",
+            "Leave schedule.batch at 1, or set losses.sda.weight=0",
+        )
+    with torch.device("meta"):
+        network = build(name, {key: value for key, value in recipe.network.items() if key != "name"})
+        discriminator = build("patch-gan", dict(recipe.discriminator))
+    for pattern in recipe.sampling.patterns:
+        for accelerations in (recipe.sampling.accelerations, *(period.accelerations for period in recipe.sampling.curriculum)):
+            for acceleration in accelerations:
+                make_mask(pattern, frames=1, y=PROBE, x=PROBE, acceleration=acceleration, acs=min(recipe.sampling.acs, PROBE), seed=0)
+    return replace(recipe, network={"name": name, **vars(network)["config"]}, discriminator=vars(discriminator)["config"])
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    """Refuse numbers that no training can have."""
+    sampling, optimiser, schedule = recipe.sampling, recipe.optimiser, recipe.schedule
+    needed = {
+        "sampling.patterns": (bool(sampling.patterns), "at least one pattern"),
+        "sampling.accelerations": (bool(sampling.accelerations), "at least one acceleration"),
+        "sampling.curriculum": (all(period.accelerations for period in sampling.curriculum), "accelerations in every period"),
+        "optimiser.lr": (optimiser.lr > 0, "a positive rate"),
+        "optimiser.weight_decay": (optimiser.weight_decay >= 0, "a number that is not negative"),
+        "optimiser.step": (optimiser.step >= 1, "one epoch or more"),
+        "optimiser.accumulate": (optimiser.accumulate >= 1, "one batch or more"),
+        "data.validation": (0 <= recipe.data.validation < 1, "a part of the subjects, from 0 to below 1"),
+        "schedule.epochs": (schedule.epochs >= 1, "one epoch or more"),
+        "schedule.average": (0 <= schedule.average < 1, "a memory from 0 to below 1"),
+    }
+    for key, (fits, wanted) in needed.items():
+        if not fits:
+            section, _, name = key.partition(".")
+            value = getattr(getattr(recipe, section), name)
+            raise UsageError(f"{key} was given {value}", f"It must be {wanted}", "Change it in the recipe or with --set")
