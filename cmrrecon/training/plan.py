@@ -86,7 +86,7 @@ def make_plan(
         scans[tuple(entry["shape"][2:])] += entry["shape"][0] * (entry["shape"][1] - len(entry["empty_slices"]))
     largest = max(scans, key=_samples)
     plain = window_bytes(recipe, largest, checkpointing=False)
-    again = window_bytes(recipe, largest, checkpointing=True) if plain > free else plain
+    again = window_bytes(recipe, largest, checkpointing=True) if plain > free or checkpointing else plain
     saved = plain > free and again < plain if checkpointing is None else checkpointing
     needed = again if saved else plain
     precision = recipe.schedule.precision

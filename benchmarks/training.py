@@ -1,0 +1,301 @@
+"""Training: windows a second, memory, and the share of the time that the loop waits for data; what saves time or memory, and how much.
+
+Usage: python benchmarks/training.py   (about ten minutes of one processor; writes docs/experiments/training-speed.md)
+
+Everything is measured on stores that `cmrrecon simulate` and `cmrrecon preprocess` make, with the step that the loop takes. Sizes of
+the reduced networks, and losses, are those of docs/experiments/compare.py.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from all import machine
+from engines import peak_mb, restart_peak
+from records import ENVIRONMENT, HERE
+
+sys.path.append(str(HERE.parent / "docs" / "experiments"))
+from compare import BUDGET, RUNS
+
+if TYPE_CHECKING:
+    from cmrrecon.training.dataset import Windows
+    from cmrrecon.training.recipe import Recipe
+    from cmrrecon.training.state import Run
+
+PAGE = HERE.parent / "docs" / "experiments" / "training-speed.md"
+COILS, FRAMES, SUBJECTS = 4, 8, 2
+WINDOW = 5
+BASE, COMPILED = "fp32", "compiled"
+MODES = (BASE, "bf16", "checkpointing", "plain layout")
+THREADS_THAT_READ = (1, 2, 4)
+# Batches of the real loop, and how many at its start are not counted: the first ones wait for the first reading.
+LOOP_STEPS, LOOP_START = 20, 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained.
+
+    Attributes
+    ----------
+    recipe, settings : as of `cmrrecon train`
+    matrix : y and x of the simulated scans
+    rounds : how many steps are measured of every mode, after one that warms up
+    thorough : whether compiling, and waiting in the real loop, are measured too
+    """
+
+    recipe: str
+    settings: tuple[str, ...]
+    matrix: tuple[int, int]
+    rounds: int
+    thorough: bool = False
+
+
+def reduced(name: str, *, thorough: bool = False) -> Case:
+    recipe, settings, _ = RUNS[name]
+    return Case(recipe, (*BUDGET, *settings, "data.domain=['subject']"), (104, 224), 6, thorough)
+
+
+CASES = {
+    "genre-cmr, reduced": reduced("genre-cmr", thorough=True),
+    "promptmr, reduced": reduced("promptmr"),
+    "promptmr-plus, reduced": reduced("promptmr-plus"),
+    "promptmr, the paper's size": Case("promptmr", ("data.validation=0",), (64, 96), 3),
+}
+COLUMNS = (
+    "network", "coils x y x x", "mode", "windows a CPU second", "speed / fp32", "memory MB", "memory / fp32", "plan MB", "plan / memory",
+    f"waiting, {', '.join(map(str, THREADS_THAT_READ))} threads",
+)  # fmt: skip
+
+HEAD = """# How fast training is, and what it needs
+
+Made by `python benchmarks/training.py`. {machine}
+
+**Time** is CPU time of one thread, in steps as the loop takes them: forward, losses, backward, discriminator, optimisers. A batch is one window
+of five frames, made beforehand. Modes take turns in one process, a step each on the same window; speeds are of the median step, ratios are
+medians over pairs of steps. Other work shared the cores while this was measured, so wall times are not told.
+
+**Modes**, each alone against `fp32`. That is what `cmrrecon train` does by default on a CPU: activations are kept, convolutions are laid
+out with channels last. `bf16` is `--set schedule.precision=bf16`, `checkpointing` is `--checkpointing`; `plain layout` undoes channels
+last; `compiled` is `torch.compile` of the U-Nets, which `cmrrecon train` does not offer, of one network only, as it takes minutes.
+
+**Memory** is the peak of the resident memory of a process in its first steps, beyond what it held before the first one (libraries, weights,
+windows). *plan*: what `cmrrecon train` plans for that, its estimate without weights and without the slices that it keeps in memory.
+
+**Waiting** is the share of the wall time that `cmrrecon train` waited for windows, by its `log.jsonl`, in {counted} steps with so many threads
+that read. The store stays in memory after its slices were read once.
+
+**Networks**: `reduced` is as in [compare.py](compare.py), four cascades of 8 features; the paper's size is that of `--recipe promptmr`, at a
+small matrix. Scans are simulated cine with {coils} virtual coils.
+"""
+
+
+def main() -> None:
+    words = arguments()
+    if words.measure:
+        print(json.dumps(MEASURES[words.measure](CASES[words.case], words.store, words.mode)))
+        return
+    lines, notes = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"], []
+    print("\n".join(lines))
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        for matrix in {case.matrix: None for case in CASES.values()}:
+            make_store(matrix, work)
+        for name, case in CASES.items():
+            rows, said = measured(name, case, work)
+            print("\n".join(rows), flush=True)
+            lines, notes = lines + rows, notes + said
+    head = HEAD.format(machine=machine(), counted=LOOP_STEPS - LOOP_START, coils=COILS)
+    PAGE.write_text("\n".join([head, *lines, "", *(f"- {note}" for note in notes)]) + "\n")
+    print(PAGE)
+
+
+def measured(name: str, case: Case, work: Path) -> tuple[list[str], list[str]]:
+    """The rows of a network, and notes."""
+    store = store_of(case.matrix, work)
+    speeds = child("speed", name, store, work)
+    memory = {mode: child("memory", name, store, work, mode) for mode in MODES}
+    steps: dict[str, list[float]] = speeds["seconds"]
+    shares = ", ".join(f"{waiting(case, store, work, threads):.1%}" for threads in THREADS_THAT_READ) if case.thorough else "-"
+    rows = []
+    for mode in (*MODES, COMPILED) if case.thorough else MODES:
+        cells = [name, "x".join(map(str, (COILS, *case.matrix))), mode]
+        if mode in steps:
+            ratio = statistics.median(base / this for base, this in zip(steps[BASE], steps[mode], strict=True))
+            cells += [f"{1 / statistics.median(steps[mode]):.2f}", f"{ratio:.2f}"]
+        else:
+            cells += [f"not measured: {speeds['not compiled']}", "-"]
+        if mode in memory:
+            peak, plan = memory[mode]["peak"], memory[mode]["plan"]
+            cells += [f"{peak:.0f}", f"{peak / memory[BASE]['peak']:.2f}", f"{plan:.0f}", f"{plan / peak:.2f}"]
+        else:
+            cells += ["-"] * 4
+        rows.append(f"| {' | '.join([*cells, shares if mode == BASE else '-'])} |")
+    notes = [f"{name}: {speeds['parameters'] / 1e6:.2g} million parameters; a window is made in {speeds['making']}."]
+    if COMPILED in steps:
+        notes.append(f"{name}: the first compiled step took {speeds['compiling']:.0f} s of CPU time, compilers included.")
+    return rows, notes
+
+
+def make_store(matrix: tuple[int, int], work: Path) -> None:
+    raw, (y, x) = work / f"raw-{matrix[0]}", matrix
+    sizes = ["--size", f"{y}x{x}", "--frames", FRAMES, "--slices", 1, "--coils", 2 * COILS]
+    for seed in range(SUBJECTS):
+        cmrrecon("simulate", *sizes, "--seed", seed, "--out-dir", raw)
+    cmrrecon("preprocess", raw, "--coils", COILS, "--out-dir", store_of(matrix, work))
+
+
+def store_of(matrix: tuple[int, int], work: Path) -> Path:
+    return work / f"store-{matrix[0]}"
+
+
+def waiting(case: Case, store: Path, work: Path, threads: int) -> float:
+    """The share of its time that the real loop waits."""
+    out = work / f"run-{threads}"
+    settings = [word for text in case.settings for word in ("--set", text)]
+    run = ["--recipe", case.recipe, "--data", store, "--out", out, "--device", "cpu", "--workers", threads, "--max-steps", LOOP_STEPS]
+    cmrrecon("train", *run, *settings)
+    records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    counted = [record for record in records if "waiting" in record][LOOP_START:]
+    return sum(record["waiting"] * record["seconds"] for record in counted) / sum(record["seconds"] for record in counted)
+
+
+def cmrrecon(*words: object) -> None:
+    command = [sys.executable, "-m", "cmrrecon", *map(str, words), "--quiet"]
+    subprocess.run(command, env=one_thread(), stdout=subprocess.DEVNULL, check=True)
+
+
+def child(measure: str, case: str, store: Path, work: Path, mode: str = BASE) -> dict[str, Any]:
+    """A measurement in a process of its own."""
+    command = [sys.executable, __file__, "--measure", measure, "--case", case, "--store", str(store), "--mode", mode]
+    # Nothing compiled earlier is taken, and the compilers work one after the other.
+    compiling = {"TORCHINDUCTOR_CACHE_DIR": str(work / "compiled"), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    done = subprocess.run(command, env=one_thread() | compiling, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def one_thread() -> dict[str, str]:
+    return {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+
+
+def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
+    """CPU seconds of every mode's steps, and of making the windows."""
+    from cmrrecon.training.dataset import Sample
+
+    recipe, windows = prepared(case, store)
+    places = [windows.places[number * len(windows) // (case.rounds + 1)] for number in range(case.rounds + 1)]
+    samples: list[Sample] = []
+    making: dict[str, list[float]] = defaultdict(list)
+    for epoch in range(3):
+        for place in places:
+            start = time.process_time()
+            samples.append(windows.sample(place, epoch))
+            making["radial" if samples[-1].mask.shape[-1] > 1 else "lines"].append(time.process_time() - start)
+    facts: dict[str, Any] = {"making": " and ".join(f"{1e3 * statistics.median(times):.0f} ms ({kind})" for kind, times in making.items())}
+    runs = {mode: run_of(recipe, mode) for mode in MODES}
+    facts["parameters"] = sum(parameter.numel() for parameter in runs[BASE].network.parameters())
+    if case.thorough:
+        compiled, start = run_of(recipe, COMPILED), cpu_seconds()
+        try:
+            step(compiled, samples[0])
+            runs[COMPILED] = compiled
+            facts["compiling"] = cpu_seconds() - start
+        except Exception as error:  # no compiler, or one that does not work: the measurement says which
+            facts["not compiled"] = str(error).splitlines()[0]
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for sample in samples[: case.rounds + 1]:
+        for mode, run in runs.items():
+            start = time.process_time()
+            step(run, sample)
+            seconds[mode].append(time.process_time() - start)
+    return {**facts, "seconds": {mode: times[1:] for mode, times in seconds.items()}}
+
+
+def measure_memory(case: Case, store: Path, mode: str) -> dict[str, Any]:
+    """Peak memory in MB of the first steps, and what is planned for it."""
+    from cmrrecon.training.dataset import KEPT_BYTES
+    from cmrrecon.training.plan import make_plan
+
+    recipe, windows = prepared(case, store)
+    run = run_of(recipe, mode)
+    samples = [windows.sample(place, 0) for place in windows.places[: case.rounds]]
+    whole = make_plan(recipe, windows.entries, cpu(), checkpointing=mode == "checkpointing").step_mb
+    weights = sum(parameter.nbytes for parameter in run.network.parameters())
+    held = restart_peak()
+    for sample in samples:
+        step(run, sample)
+    return {"peak": peak_mb() - held, "plan": whole - (weights + KEPT_BYTES) / 2**20}
+
+
+MEASURES = {"speed": measure_speed, "memory": measure_memory}
+
+
+def prepared(case: Case, store: Path) -> tuple["Recipe", "Windows"]:
+    """The recipe, and its windows."""
+    from cmrrecon.training import recipe as recipes
+    from cmrrecon.training.dataset import Windows
+    from cmrrecon.training.entries import read_entries
+
+    recipe = recipes.load(case.recipe, case.settings)
+    return recipe, Windows(store, read_entries(store), WINDOW, recipe.sampling, recipe.data, recipe.schedule.seed)
+
+
+def run_of(recipe: "Recipe", mode: str) -> "Run":
+    """What trains in this mode."""
+    import torch
+
+    from cmrrecon.training.loop import ALONE
+    from cmrrecon.training.plan import Plan
+    from cmrrecon.training.state import Run
+
+    plan = Plan(checkpointing=mode == "checkpointing", precision="bf16" if mode == "bf16" else "fp32")
+    run = Run(recipe, cpu(), ALONE, plan)
+    if mode == "plain layout":
+        for part in run.trained():
+            part.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    if mode == COMPILED:
+        for name, part in run.network.named_modules():
+            if name.rpartition(".")[2] == "unet":
+                part.compile()
+    return run
+
+
+def step(run: "Run", sample: Any) -> None:
+    from cmrrecon.training.loop import take_step
+
+    take_step(run, [sample], last=True, device=cpu())
+
+
+def cpu() -> Any:
+    import torch
+
+    return torch.device("cpu")
+
+
+def cpu_seconds() -> float:
+    """Of this process, and of those that it has waited for."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in spent)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--mode", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
