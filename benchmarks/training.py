@@ -80,8 +80,8 @@ HEAD = """# How fast training is, and what it needs
 
 Made by `python benchmarks/training.py`. {machine}
 
-**Time** is CPU time of one thread, in steps as the loop takes them: forward, losses, backward, discriminator, optimisers. A batch is one window
-of five frames, made beforehand. Modes take turns in one process, a step each on the same window; speeds are of the median step, ratios are
+**Time** is CPU time of one thread, in steps as the loop takes them: forward, losses, backward, discriminator, optimisers. A batch is one
+window of five frames, made beforehand. Modes take turns in one process, a step each on the same window; speeds are of the median step, ratios are
 medians over pairs of steps. Other work shared the cores while this was measured, so wall times are not told.
 
 **Modes**, each alone against `fp32`. That is what `cmrrecon train` does by default on a CPU: activations are kept, convolutions are laid
@@ -91,11 +91,11 @@ last; `compiled` is `torch.compile` of the U-Nets, which `cmrrecon train` does n
 **Memory** is the peak of the resident memory of a process in its first steps, beyond what it held before the first one (libraries, weights,
 windows). *plan*: what `cmrrecon train` plans for that, its estimate without weights and without the slices that it keeps in memory.
 
-**Waiting** is the share of the wall time that `cmrrecon train` waited for windows, by its `log.jsonl`, in {counted} steps with so many threads
-that read. The store stays in memory after its slices were read once.
+**Waiting** is the share of the wall time that `cmrrecon train` waited for windows, by its `log.jsonl`, in {counted} steps with so many
+threads that read. The store stays in memory after its slices were read once.
 
-**Networks**: `reduced` is as in [compare.py](compare.py), four cascades of 8 features; the paper's size is that of `--recipe promptmr`, at a
-small matrix. Scans are simulated cine with {coils} virtual coils.
+**Networks**: `reduced` is as in [compare.py](compare.py), four cascades of 8 features; the paper's size is that of `--recipe promptmr`, at
+a small matrix. Scans are simulated cine with {coils} virtual coils.
 """
 
 
