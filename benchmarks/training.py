@@ -81,8 +81,8 @@ HEAD = """# How fast training is, and what it needs
 Made by `python benchmarks/training.py`. {machine}
 
 **Time** is CPU time of one thread, in steps as the loop takes them: forward, losses, backward, discriminator, optimisers. A batch is one
-window of five frames, made beforehand. Modes take turns in one process, a step each on the same window; speeds are of the median step, ratios are
-medians over pairs of steps. Other work shared the cores while this was measured, so wall times are not told.
+window of five frames, made beforehand. Modes take turns in one process, a step each on the same window; speeds are of the median step,
+ratios are medians over pairs of steps. Other work shared the cores while this was measured, so wall times are not told.
 
 **Modes**, each alone against `fp32`. That is what `cmrrecon train` does by default on a CPU: activations are kept, convolutions are laid
 out with channels last. `bf16` is `--set schedule.precision=bf16`, `checkpointing` is `--checkpointing`; `plain layout` undoes channels
