@@ -113,7 +113,7 @@ def train(
             talk.warn("no scan to validate with: best.safetensors will hold the weights of the last epoch")
         _tell(plan, chosen, group, talk)
         seconds = waited = windows = 0.0
-        with _asked_to_stop() as stopped, talk.progress(str(out), 0, "batch") as bar:
+        with _asked_to_stop() as stopped, talk.progress(str(out), 0, "step") as bar:
 
             def on_step(record: Mapping[str, Any]) -> None:
                 nonlocal seconds, waited, windows
