@@ -96,7 +96,13 @@ def train(
         if print_config:
             print(json_text.dumps(provenance.plain(chosen.as_dict()), indent=1))
             return
-        if data is None or out is None:
+        if chosen.data.scenes and data is not None:
+            raise UsageError(
+                f"--data was given, but {recipe} learns from random scans (data.scenes = {chosen.data.scenes})",
+                "It learns from one or the other",
+                "Leave --data out, or add --set data.scenes=0",
+            )
+        if out is None or (data is None and not chosen.data.scenes):
             raise UsageError("--data and --out were not both given", "Training needs scans and a folder for the run", "Give both")
         if max_steps is not None and max_steps < 1:
             raise UsageError(f"--max-steps was given {max_steps}", "It must be at least 1", "Leave it out to train to the end")
@@ -105,11 +111,16 @@ def train(
         talk = talk if group.rank == 0 else Talk(quiet=True, as_json=False, stdout_is_data=True)
         if group.rank == 0:
             processes.enter_context(only_run(out))
-        training, validation, unseen = _shared_out(_entries(data, out, talk, group), chosen, hold_out or [], only or [])
+        training: list[Entry] = []
+        validation: list[Entry] = []
+        unseen: list[Entry] = []
+        if data is not None:
+            training, validation, unseen = _shared_out(_entries(data, out, talk, group), chosen, hold_out or [], only or [])
         plan = agreed_plan(out, chosen, training, validation, unseen, where, group, checkpointing=checkpointing, workers=workers)
         shares = f"{len(training)} scans to train on, {len(validation)} to validate with, {len(unseen)} held out"
+        shares = shares if data is not None else f"{chosen.data.scenes} random scans an epoch"
         talk.say(f"{recipe}: {chosen.network['name']} on {where}; {shares}")
-        if not validation:
+        if data is not None and not validation:
             talk.warn("no scan to validate with: best.safetensors will hold the weights of the last epoch")
         _tell(plan, chosen, group, talk)
         seconds = waited = windows = 0.0
@@ -182,6 +193,9 @@ def _shared_out(
 
 def _tell(plan: "Plan", recipe: "Recipe", group: "Group", talk: Talk) -> None:
     """The plan, and how many windows make a step."""
+    if not plan.batches:
+        talk.say(f"plan: one series at a time, {plan.precision}, {plan.workers} threads that read; its memory is not estimated")
+        return
     sizes = sorted({*plan.batches.values()})
     matrices = f"{len(plan.batches)} {'kinds' if len(plan.batches) > 1 else 'kind'} of scans (coils x y x x)"
     saving = "activations computed again" if plan.checkpointing else "activations kept"

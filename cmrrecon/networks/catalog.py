@@ -196,6 +196,12 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
                 "Ju et al., Med. Image Anal. 2026",
             ),
             _network(
+                "kt-unrolled",
+                "kt_unrolled:KtUnrolled",
+                "goes on where compressed sensing ends, whole series; ours",
+                "cmrrecon",
+            ),
+            _network(
                 "patch-gan",
                 "patch_gan:PatchGAN",
                 "judges patches of images, for sr-gan and genre-cmr",

@@ -33,6 +33,12 @@ def check(recipe: Recipe) -> Recipe:
     with torch.device("meta"):
         network = build(name, {key: value for key, value in recipe.network.items() if key != "name"})
         discriminator = build("patch-gan", dict(recipe.discriminator))
+    if network.frames and recipe.data.scenes:
+        raise UsageError(
+            f"data.scenes is {recipe.data.scenes} with the network {name}",
+            "Random scans are whole series, and this network takes windows of them",
+            "Set data.scenes=0 and give --data, or train kt-unrolled",
+        )
     for pattern in recipe.sampling.patterns:
         for accelerations in (recipe.sampling.accelerations, *(period.accelerations for period in recipe.sampling.curriculum)):
             for acceleration in accelerations:
@@ -52,6 +58,7 @@ def _check_numbers(recipe: Recipe) -> None:
         "optimiser.step": (optimiser.step >= 1, "one epoch or more"),
         "optimiser.accumulate": (optimiser.accumulate >= 1, "one batch or more"),
         "data.validation": (0 <= recipe.data.validation < 1, "a part of the subjects, from 0 to below 1"),
+        "data.scenes": (recipe.data.scenes >= 0, "a number of scans, or 0 to learn from a store"),
         "schedule.epochs": (schedule.epochs >= 1, "one epoch or more"),
         "schedule.average": (0 <= schedule.average < 1, "a memory from 0 to below 1"),
     }

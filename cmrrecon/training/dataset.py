@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmrrecon import formats
+from cmrrecon.networks.interface import Output
 from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import ifft2c
 from cmrrecon.sampling.make import make_mask
@@ -45,6 +47,9 @@ class Sample:
     domain, name : where it comes from
     classes : Tensor (class,), of the recipe's kinds of lesions 1 for those present and 0 for others; NaN in a slice without labels
     lesion : Tensor (y, x), bool, inside the boxes of lesions
+    columns : of a whole series, the columns of x that `target` has; else None
+
+    Networks for whole series see all frames: `kspace` has them all, and `target` is (frame, y, x').
     """
 
     kspace: Tensor
@@ -57,13 +62,14 @@ class Sample:
     name: str
     classes: Tensor
     lesion: Tensor
+    columns: slice | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
     """Samples of one matrix, stacked along a first axis, on the device of the network; attributes as in `Sample`.
 
-    Of several domains the first is told.
+    Of several domains the first is told. A whole series is a batch of its own, `target` and `limit` have its frames along the first axis.
     """
 
     kspace: Tensor
@@ -75,10 +81,19 @@ class Batch:
     domain: str
     classes: Tensor
     lesion: Tensor
+    columns: slice | None = None
 
     def zero_filled(self) -> Tensor:
-        """RSS (batch, y, x) of the middle frame as it was measured."""
-        return rss(ifft2c(self.kspace[:, self.kspace.shape[1] // 2]))
+        """RSS (batch, y, x) of the middle frame as it was measured; of a whole series of all its frames."""
+        if self.columns is None:
+            return rss(ifft2c(self.kspace[:, self.kspace.shape[1] // 2]))
+        return rss(ifft2c(self.kspace[0]))[..., self.columns]
+
+    def given_to(self, network: nn.Module) -> Output:
+        """What a network makes of it."""
+        columns = {} if self.columns is None else {"columns": self.columns}
+        output: Output = network(self.kspace, self.mask, self.acs, **columns)
+        return output
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,32 @@ class Place:
     turn: int = 0
 
 
+class Source(Protocol):
+    """What samples are drawn from: `Windows` of scans that are there, or `scenes.Scenes` that are made."""
+
+    data: Data
+    seed: int
+    places: list[Place]
+
+    def __len__(self) -> int:
+        """How many places there are."""
+
+    def times(self, place: Place) -> int:
+        """How often a place is seen in an epoch."""
+
+    def domain(self, place: Place) -> str:
+        """The domain of a place."""
+
+    def shape(self, place: Place) -> tuple[int, ...]:
+        """What must agree in a batch."""
+
+    def middles(self) -> list[Place]:
+        """Examples for pictures."""
+
+    def sample(self, place: Place, epoch: int) -> Sample:
+        """What is at a place in an epoch."""
+
+
 class Windows:
     """All windows of some scans of a store.
 
@@ -98,7 +139,7 @@ class Windows:
     ----------
     store : folder made by `preprocess`
     entries : of the scans, see `read_entries`
-    width : frames of a window
+    width : frames of a window; 0: all, for networks of whole series
     sampling, data : of the recipe
     seed : of everything that is drawn
     fixed : whether masks are those of validation: always the same for a place, and no augmentation
@@ -122,13 +163,17 @@ class Windows:
             for number, entry in enumerate(self.entries)
             for index in range(entry["shape"][1])
             if index not in entry["empty_slices"]
-            for frame in range(entry["shape"][0])
+            for frame in range(entry["shape"][0] if width else 1)
         ]
         largest = max((math.prod(entry["shape"]) // entry["shape"][1] for entry in self.entries), default=1) * COMPLEX_BYTES
         self._slice = lru_cache(max(LEAST_KEPT, KEPT_BYTES // largest))(self._read)
 
     def __len__(self) -> int:
         return len(self.places)
+
+    def times(self, place: Place) -> int:
+        """How often a place is seen in an epoch: rare modalities as often as the recipe says."""
+        return self.data.balance.get(str(self.entries[place.scan]["base"]), 1)
 
     def domain(self, place: Place) -> str:
         """The domain of a place, by the facts that the recipe names."""
@@ -138,6 +183,15 @@ class Windows:
         """(coil, y, x): what must agree in a batch."""
         return tuple(self.entries[place.scan]["shape"][2:])
 
+    def middles(self) -> list[Place]:
+        """Examples for pictures: the middle frame of the middle slice of the first scan of each domain."""
+        first: dict[str, Place] = {}
+        for number, entry in enumerate(self.entries):
+            place = Place(number, entry["shape"][1] // 2, entry["shape"][0] // 2 if self.width else 0)
+            if place in self.places:
+                first.setdefault(self.domain(place), place)
+        return list(first.values())
+
     def sample(self, place: Place, epoch: int) -> Sample:
         """The window at a place, as this epoch sees it."""
         entry = self.entries[place.scan]
@@ -145,7 +199,7 @@ class Windows:
         draw = random.Random(digest(self.seed, "validation" if self.fixed else epoch, name, place.turn))
         full = self._slice(place.scan, place.index)
         frames, _, y, x = full.shape
-        rows = window(place.frame, frames, self.width)
+        rows = window(place.frame, frames, self.width) if self.width else list(range(frames))
         kspace, limit = full[rows] / entry["scale"], max(entry["limits"]) / entry["scale"]
         lesion = painted(entry, place.index, self.data.classes)
         if not self.fixed:
@@ -153,12 +207,13 @@ class Windows:
         mask = self._mask(draw, epoch, frames, y, x)
         mask = mask[rows] if len(mask) > 1 else mask
         middle = kspace[self.width // 2]
-        target = rss(ifft2c(middle))
+        target = rss(ifft2c(middle if self.width else kspace))
         if not self.fixed:
             kspace = noisy(kspace, self.data, draw)
         return Sample(
             kspace * mask[:, None], mask, self.sampling.acs, target, middle, max(limit, float(target.amax())),
             domain_of(entry, self.data.domain), name, presence(entry, place.index, self.data.classes), lesion,
+            None if self.width else slice(None),
         )  # fmt: skip
 
     def _mask(self, draw: random.Random, epoch: int, frames: int, y: int, x: int) -> Tensor:
@@ -181,7 +236,7 @@ def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:
     return max(begun, key=lambda period: period.epoch).accelerations if begun else sampling.accelerations
 
 
-def batches(windows: Windows, epoch: int, size: Callable[[tuple[int, ...]], int], count: int = 0) -> list[list[Place]]:
+def batches(windows: Source, epoch: int, size: Callable[[tuple[int, ...]], int], count: int = 0) -> list[list[Place]]:
     """The batches of an epoch, in order: windows of one matrix and number of coils, rare modalities as often as the recipe says.
 
     Parameters
@@ -190,8 +245,7 @@ def batches(windows: Windows, epoch: int, size: Callable[[tuple[int, ...]], int]
     count : of windows, the first of them, or all of them again and again; 0: all once
     """
     draw = random.Random(digest(windows.seed, "order", epoch))
-    balance = windows.data.balance
-    places = [place for place in windows.places for _ in range(balance.get(str(windows.entries[place.scan]["base"]), 1))]
+    places = [place for place in windows.places for _ in range(windows.times(place))]
     draw.shuffle(places)
     if windows.data.in_turn:
         places = in_turn(places, [windows.domain(place) for place in places])
@@ -220,7 +274,7 @@ def in_turn(places: Sequence[Place], domains: Sequence[str]) -> list[Place]:
     return [queue[turn % len(queue)] for turn in range(longest) for _, queue in sorted(by_domain.items())]
 
 
-def samples(windows: Windows, epoch: int, places: Sequence[Place]) -> list[Sample]:
+def samples(windows: Source, epoch: int, places: Sequence[Place]) -> list[Sample]:
     """The windows at some places."""
     return [windows.sample(place, epoch) for place in places]
 
@@ -232,14 +286,16 @@ def collate(found: Sequence[Sample], device: torch.device) -> Batch:
     def stacked(parts: Iterable[Tensor]) -> Tensor:
         return torch.stack(list(parts)).to(device)
 
+    targets = [s.target if s.target.ndim == 3 else s.target[None] for s in found]
     return Batch(
         kspace=stacked(s.kspace for s in found),
         mask=stacked(s.mask.expand(frames, -1, width) for s in found),
         acs=found[0].acs,
-        target=stacked(s.target for s in found),
+        target=torch.cat(targets).to(device),
         target_kspace=stacked(s.target_kspace for s in found),
-        limit=torch.tensor([s.limit for s in found], device=device),
+        limit=torch.tensor([s.limit for s, target in zip(found, targets, strict=True) for _ in target], device=device),
         domain=found[0].domain,
         classes=stacked(s.classes for s in found),
         lesion=stacked(s.lesion for s in found),
+        columns=found[0].columns,
     )

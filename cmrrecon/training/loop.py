@@ -20,16 +20,16 @@ from cmrrecon import provenance
 from cmrrecon.formats.atomic import atomic
 from cmrrecon.memory import peak_memory_mb
 from cmrrecon.networks import weights
-from cmrrecon.networks.interface import Output
 from cmrrecon.reconstruct.overlap import ahead
 from cmrrecon.training import checkpoint
-from cmrrecon.training.dataset import Place, Sample, Windows, batches, collate, samples
+from cmrrecon.training.dataset import Place, Sample, Source, Windows, batches, collate, samples
 from cmrrecon.training.distributed import ALONE, Group
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.labels import notes
 from cmrrecon.training.log import Log, forget_later
 from cmrrecon.training.plan import Plan
 from cmrrecon.training.recipe import Recipe
+from cmrrecon.training.scenes import Scenes
 from cmrrecon.training.state import Run
 from cmrrecon.training.validation import PROTOCOL, validate
 
@@ -58,7 +58,7 @@ class Hooks:
 
 def train(
     recipe: Recipe,
-    store: Path,
+    store: Path | None,
     training: Sequence[Entry],
     validation: Sequence[Entry],
     unseen: Sequence[Entry],
@@ -75,8 +75,8 @@ def train(
 
     Parameters
     ----------
-    store : folder that the paths of the entries are relative to
-    training, validation : entries of its scans
+    store : folder that the paths of the entries are relative to; None if the recipe learns from random scans
+    training, validation : entries of its scans; none where the recipe learns from random scans
     unseen : of scans of domains that are held out: told beside the validation, by which nothing is chosen
     plan : of these scans on this device
     group : the processes that train together, each called alike with its own device
@@ -102,13 +102,19 @@ def train(
     if run.is_over(most_steps):
         hooks.say(f"nothing is left to do: {run.step} steps and {run.epoch} epochs were taken")
         return run
-    width = int(run.network.frames)  # type: ignore[arg-type]
-    seen = Windows(store, training, width, recipe.sampling, recipe.data, recipe.schedule.seed)
-    held = {
-        name: Windows(store, entries, width, recipe.sampling, recipe.data, recipe.schedule.seed, fixed=True)
-        for name, entries in ((VALIDATION, validation), (UNSEEN, unseen))
-        if entries
-    }
+    seed = recipe.schedule.seed
+    seen: Source
+    held: dict[str, Source]
+    if store is None:
+        seen, held = Scenes(recipe.data, seed), {VALIDATION: Scenes(recipe.data, seed, fixed=True)}
+    else:
+        width = int(run.network.frames)  # type: ignore[arg-type]
+        seen = Windows(store, training, width, recipe.sampling, recipe.data, seed)
+        held = {
+            name: Windows(store, entries, width, recipe.sampling, recipe.data, seed, fixed=True)
+            for name, entries in ((VALIDATION, validation), (UNSEEN, unseen))
+            if entries
+        }
     every = len(share(batches(seen, 0, plan.batch, recipe.schedule.windows), group))
     hooks.on_begin(every * recipe.schedule.epochs, every * run.epoch + run.position)
     saved = time.monotonic()
@@ -155,7 +161,7 @@ def take_step(run: Run, found: list[Sample], *, last: bool, device: torch.device
     rate = run.set_rate()
     # Convolutions alone are lowered: Fourier transforms and data consistency are complex, which is never cast, and losses stand outside.
     with torch.autocast(device.type, torch.bfloat16, enabled=run.plan.precision == "bf16"):
-        output: Output = run.network(batch.kspace, batch.mask, batch.acs)
+        output = batch.given_to(run.network)
     loss, record = run.objective(output, batch, run.discriminator)
     (loss / recipe.optimiser.accumulate).backward()  # type: ignore[no-untyped-call]
     if run.discriminator is not None:
@@ -169,7 +175,7 @@ def take_step(run: Run, found: list[Sample], *, last: bool, device: torch.device
     return {**counters, "rate": rate, "windows": len(found), **record}
 
 
-def finish_epoch(run: Run, held: Mapping[str, Windows], out: Path, device: torch.device, log: Log, hooks: Hooks) -> bool:
+def finish_epoch(run: Run, held: Mapping[str, Source], out: Path, device: torch.device, log: Log, hooks: Hooks) -> bool:
     """Validate, keep the best weights, and turn to the next epoch; false if asked to stop before the end of the validation."""
     network = run.shipped()
     results: dict[str, dict[str, float]] = {VALIDATION: {}}

@@ -13,7 +13,7 @@ from cmrrecon.losses.eagle import eagle_loss
 from cmrrecon.losses.edge_aware import edge_aware_loss
 from cmrrecon.losses.lesion import classification_loss, lesion_loss
 from cmrrecon.losses.perceptual import PerceptualLoss
-from cmrrecon.losses.ssim import l1_loss, ssim_loss
+from cmrrecon.losses.ssim import l1_loss, psnr_loss, ssim_loss
 from cmrrecon.losses.weighting import CoefficientOfVariation
 from cmrrecon.networks.interface import Output
 from cmrrecon.networks.lf_mri import LesionOutput
@@ -92,6 +92,7 @@ class Objective:
         image_terms = {
             "ssim": lambda image: ssim_loss(image, target, limit),
             "l1": lambda image: l1_loss(image, target),
+            "psnr": lambda image: psnr_loss(image, target),
             "ear": lambda image: edge_aware_loss(
                 image, target, threshold=chosen.ear.threshold, inclusive=chosen.ear.inclusive, reduce=chosen.ear.reduce, data_range=limit
             ),

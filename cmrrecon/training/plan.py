@@ -70,7 +70,8 @@ def make_plan(
 
     A batch has as many windows as the recipe says, or as fit into the memory if it says 0, but never more than fit. Activations are
     computed again if a single window of the largest scan does not fit otherwise; convolutions are of half precision if that is not
-    enough, and the recipe leaves it open. What cannot fit is tried all the same: estimates are on the safe side.
+    enough, and the recipe leaves it open. What cannot fit is tried all the same: estimates are on the safe side. Networks for whole series
+    take one at a time, and what they need is not estimated.
 
     Parameters
     ----------
@@ -78,6 +79,9 @@ def make_plan(
     checkpointing, workers : as given by the user, or None
     """
     memory = device_memory(device)
+    threads = max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 1)) if workers is None else workers
+    if not _ghost(recipe, False).frames:
+        return Plan({}, bool(checkpointing), "bf16" if recipe.schedule.precision == "bf16" else "fp32", threads, 0, memory >> 20)
     parameters = sum(parameter.numel() for parameter in _ghost(recipe, False).parameters())
     free = MEMORY_SHARE * memory - parameters * (BYTES_A_PARAMETER + BYTES_OF_AVERAGE * bool(recipe.schedule.average))
     free -= KEPT_BYTES if device.type == "cpu" else 0
@@ -99,7 +103,6 @@ def make_plan(
         sizes[shape] = min(wanted, fitting)
     most = max(size * _samples(shape) for shape, size in sizes.items()) / _samples(largest)
     step = needed * most + MEMORY_SHARE * memory - free
-    threads = max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 1)) if workers is None else workers
     return Plan({named(shape): size for shape, size in sizes.items()}, saved, precision, threads, int(step) >> 20, memory >> 20)
 
 

@@ -84,7 +84,7 @@ class Losses:
     weighting : "sum" of the terms, or of three groups, fidelity (kspace + ssim + l1 + eagle + perceptual), ear and sda, weighed by
         their coefficients of "variation"
     stages : which images the terms look at: the "last", or the "mean" or "sum" over all cascades
-    kspace, ssim, l1, ear, sda, eagle, perceptual, adversarial, regularisation : the terms
+    kspace, ssim, l1, psnr, ear, sda, eagle, perceptual, adversarial, regularisation : the terms
     classification, lesion : `losses.lesion`, by labels and by boxes, of the last image; they are of no group
     """
 
@@ -93,6 +93,7 @@ class Losses:
     kspace: KspaceTerm = KspaceTerm()
     ssim: Term = Term()
     l1: Term = Term()
+    psnr: Term = Term()
     ear: EdgeTerm = EdgeTerm()
     sda: AlignmentTerm = AlignmentTerm()
     eagle: EagleTerm = EagleTerm()
@@ -162,6 +163,8 @@ class Data:
     noise : at most this standard deviation of noise is added to what is measured, not to the target, on the scale of bright tissue
     validation : the part of the subjects that is not trained on
     classes : the labels that a classifier tells, in this order; they also say whose boxes are lesions, all boxes if there are none
+    scenes : learn from so many random scans an epoch (`simulation.random_scans`), each seen once, and from no store. They have coils,
+        noise and masks of their own, so that nothing else of `data` and `sampling` counts
     """
 
     domain: tuple[str, ...] = ("centre", "vendor")
@@ -174,6 +177,7 @@ class Data:
     noise: float = 0.0
     validation: float = 0.15
     classes: tuple[str, ...] = ()
+    scenes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from cmrrecon.evaluation.figures import comparison_figure
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.formats.atomic import atomic
 from cmrrecon.reconstruct.overlap import ahead
-from cmrrecon.training.dataset import Place, Windows, collate, samples
+from cmrrecon.training.dataset import Place, Source, collate, samples
 from cmrrecon.training.distributed import ALONE, Group
 from cmrrecon.training.labels import LESION_SCORES, lesion_scores
 
@@ -26,7 +26,7 @@ MOST_PICTURES = 3
 
 def validate(
     network: nn.Module,
-    held: Windows,
+    held: Source,
     device: torch.device,
     should_stop: Callable[[], bool],
     picture: Path | None = None,
@@ -34,12 +34,12 @@ def validate(
 ) -> dict[str, float] | None:
     """Mean scores of all windows of some scans, with masks that are the same every time; None if any process was asked to stop.
 
-    Scores inside boxes of lesions are means over the windows that have some. The windows of `pictured` go into `picture`, a PNG file.
+    Scores inside boxes of lesions are means over the windows that have some. A few of `held.middles()` go into `picture`, a PNG file.
     """
     network.eval()
     scores: list[dict[str, float]] = []
     shown: dict[Place, tuple[Tensor, Tensor, Tensor]] = {}
-    chosen, stopped = pictured(held), False
+    chosen, stopped = held.middles()[:MOST_PICTURES], False
     mine = held.places[group.rank :: group.size]
     with torch.inference_mode():
         for place, window in zip(mine, ahead(partial(samples, held, 0), [[place] for place in mine]), strict=True):
@@ -47,7 +47,7 @@ def validate(
             if stopped:
                 break
             batch = collate(window, device)
-            image = network(batch.kspace, batch.mask, batch.acs).image.cpu()
+            image = batch.given_to(network).image.cpu()
             target = batch.target.cpu()
             whole = score(image[:, None], target[:, None], protocol=PROTOCOL)
             scores.append({key: getattr(whole, key) for key in SCORES} | lesion_scores(image, target, window[0].lesion))
@@ -65,17 +65,7 @@ def validate(
     return {key: sum(values) / len(values) for key, values in found.items() if values}
 
 
-def pictured(held: Windows) -> list[Place]:
-    """The middle frame of the middle slice of the first scan of a few domains."""
-    first: dict[str, Place] = {}
-    for number, entry in enumerate(held.entries):
-        place = Place(number, entry["shape"][1] // 2, entry["shape"][0] // 2)
-        if place in held.places:
-            first.setdefault(held.domain(place), place)
-    return list(first.values())[:MOST_PICTURES]
-
-
-def _draw(held: Windows, shown: dict[Place, tuple[Tensor, Tensor, Tensor]], path: Path) -> None:
+def _draw(held: Source, shown: dict[Place, tuple[Tensor, Tensor, Tensor]], path: Path) -> None:
     """Zero-filled, reconstruction and error, one file a place: NAME-1.png, NAME-2.png, .."""
     for number, (place, (zero_filled, image, target)) in enumerate(shown.items(), 1):
         figure = comparison_figure({"zero-filled": zero_filled, held.domain(place): image}, target, frame=0)

@@ -1,0 +1,211 @@
+"""kt-unrolled: a small unrolled network for a whole series, that goes on where compressed sensing ends.
+
+    x_0     = the mean of two solutions of compressed sensing, s_1 (total variation in time) and s_2 (wavelets in time and space)
+    z_k     = x_k + p R(p* [x_k, x_k - mean over time of x_k, A^H (A x_k - y), s_1, s_2]; c, k)
+    x_(k+1) = argmin 1/2 ||A x - y||^2 + l_k(c) / 2 ||x - z_k||^2               (some steps of conjugate gradients from z_k)
+
+A is the encoding of the classical methods (`classical.problem`): maps by ESPIRiT from the series itself, virtual coils. p is the phase of
+x_0, averaged over time and a small neighbourhood: behind it images are nearly real, whatever the phase of the scan. R, the same in every
+step, works on 2 x 2 pixels at a time (Zhang et al., FFDNet, IEEE TIP 2018;27:4608), frame by frame; neighbours in time meet in 1 x 1
+convolutions and repeat beyond the first and the last frame, so that any number of frames will do. What is known of the scan, c, and the
+number of the step scale and shift its features (Perez et al., FiLM, AAAI 2018) and set the weight l_k. The iteration is that of MoDL
+(Aggarwal et al., IEEE TMI 2019;38:394).
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.total_variation import temporal_tv
+from cmrrecon.classical.wavelets import kt_wavelet, l1_wavelet
+from cmrrecon.networks.interface import Output, recomputed, safe_root
+from cmrrecon.physics.encoding import Encoding
+from cmrrecon.scan import Series, effective_acceleration
+
+# Numbers that say what is known of a scan, see `facts`.
+FACTS = 6
+# Complex images that the regulariser sees, each as two channels, and the side of the squares of pixels it works on.
+SEEN, SIDE = 5, 2
+# The weight of the regulariser against the data at first; side of the neighbourhood whose phase is taken for smooth.
+FIRST_WEIGHT, SMOOTH = 3.0, 5
+# The usual size of errors, bright tissue being one.
+SMALL = 0.1
+TV_STEPS, WAVELET_STEPS = 10, 15
+
+
+class Block(nn.Module):
+    """Features (frame, channel, y, x) plus what they and their neighbours in space and time say."""
+
+    def __init__(self, channels: int, known: int) -> None:
+        super().__init__()
+        self.space = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate")
+        self.time = nn.Linear(3 * channels, channels)
+        self.film = nn.Linear(known, 2 * channels)
+        nn.init.normal_(self.time.weight, std=0.01)
+        for zero in (self.time.bias, self.film.weight, self.film.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, x: Tensor, known: Tensor) -> Tensor:
+        scale, shift = self.film(known).view(2, 1, -1, 1, 1)
+        inner = functional.silu(self.space(x) * (1 + scale) + shift)
+        before, after = torch.cat([inner[:1], inner[:-1]]), torch.cat([inner[1:], inner[-1:]])
+        result: Tensor = x + self.time(torch.cat([before, inner, after], 1).movedim(1, -1)).movedim(-1, 1)
+        return result
+
+
+class Regulariser(nn.Module):
+    """R: (frame, 2 SEEN, y, x) to (frame, 2, y, x), of any size; zero before training."""
+
+    def __init__(self, channels: int, blocks: int, known: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2 * SEEN * SIDE**2, channels, 3, padding=1, padding_mode="replicate")
+        self.blocks = nn.ModuleList(Block(channels, known) for _ in range(blocks))
+        self.last = nn.Conv2d(channels, 2 * SIDE**2, 3, padding=1, padding_mode="replicate")
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, known: Tensor) -> Tensor:
+        y, width = x.shape[-2:]
+        x = functional.pad(x, (0, -width % SIDE, 0, -y % SIDE), mode="replicate")
+        features = self.first(functional.pixel_unshuffle(x, SIDE))
+        for block in self.blocks:
+            features = block(features, known)
+        return functional.pixel_shuffle(self.last(features), SIDE)[..., :y, :width]
+
+
+class KtUnrolled(nn.Module):
+    """See the module. It takes a whole series and gives all its frames; called by `steps`, or as `interface` says.
+
+    Parameters
+    ----------
+    cascades : number of steps
+    channels, blocks : of the regulariser
+    solver_steps : of conjugate gradients in every step
+    checkpointing : keep only what goes into every step for the backward pass and compute the rest again
+    """
+
+    frames = 0
+
+    def __init__(
+        self, *, cascades: int = 5, channels: int = 64, blocks: int = 4, solver_steps: int = 3, checkpointing: bool = False
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {"cascades": cascades, "channels": channels, "blocks": blocks, "solver_steps": solver_steps}
+        self.cascades, self.solver_steps, self.checkpointing = cascades, solver_steps, checkpointing
+        self.unet = Regulariser(channels, blocks, FACTS + cascades)
+        self.weight = nn.Linear(FACTS + cascades, 1)
+        nn.init.zeros_(self.weight.weight)
+        nn.init.constant_(self.weight.bias, math.log(FIRST_WEIGHT))
+
+    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None) -> Output:
+        """Magnitudes of all frames of one series, kspace (1, frame, coil, y, x); `Output.image` is (frame, y, x).
+
+        Parameters
+        ----------
+        columns : of x that are reconstructed, where they can be had one by one (line masks); `Output.image` has only these
+
+        Raises
+        ------
+        ValueError : several series at once
+        InputError, NumericalError : no coil maps can be made, see `classical.problem`
+        """
+        if len(kspace) != 1:
+            raise ValueError("one series at a time")
+        series = Series(kspace[0], mask[0])
+        scale = series.scale()
+        with torch.no_grad():
+            coils = Coils.of(series)
+            problem = Problem.of(series, coils if columns is None else replace(coils, columns=columns), scale)
+        images = tuple(safe_root(torch.view_as_real(x).square().sum(-1)) * scale for x in self.steps(problem))
+        if columns is None:
+            images = tuple(problem.whole(image) for image in images)
+        return Output(images[-1], images=images if self.training else ())
+
+    def steps(self, problem: Problem, weight: float = 1.0) -> Iterator[Tensor]:
+        """The images (frame, y, x'), complex, of a problem after every step.
+
+        Parameters
+        ----------
+        weight : the weight of the regulariser against the data is multiplied by it
+        """
+        assert isinstance(problem.A, Encoding)
+        with torch.no_grad():
+            first, second = starts(problem)
+            x = (first + second) / 2
+            phase, known = smooth_phase(x), facts(problem, x)
+        for step in range(self.cascades):
+            told = torch.cat([known, functional.one_hot(torch.tensor(step), self.cascades).to(known)])
+            x = recomputed(self.checkpointing, self._step, x, (first, second), phase, told, problem, weight)
+            yield x
+
+    def _step(self, x: Tensor, solutions: tuple[Tensor, ...], phase: Tensor, told: Tensor, problem: Problem, weight: float) -> Tensor:
+        small = (problem.A.N(x) - problem.rhs, *(solution - x for solution in solutions))
+        seen = (x, 3 * (x - x.mean(0)), *(difference / SMALL for difference in small))
+        channels = torch.cat([torch.view_as_real(image * phase.conj()) for image in seen], -1)
+        update = self.unet(channels.permute(0, 3, 1, 2), told).permute(0, 2, 3, 1).contiguous()
+        z = x + SMALL * torch.view_as_complex(update) * phase
+        return closer(problem, z, weight * self.weight(told).exp(), self.solver_steps)
+
+
+def starts(problem: Problem) -> tuple[Tensor, Tensor]:
+    """What the network sets out from: solutions of two methods, ended early, before they have fitted the noise."""
+    wavelets = kt_wavelet if len(problem.rhs) > 1 else l1_wavelet
+    solutions = temporal_tv(problem, iterations=TV_STEPS), wavelets(problem, iterations=WAVELET_STEPS)
+    first, second = (solution.x.resolve_conj().contiguous() for solution in solutions)
+    return first, second
+
+
+def smooth_phase(x: Tensor) -> Tensor:
+    """The phase (y, x), as numbers of size one, of images (frame, y, x) averaged over time and a small neighbourhood."""
+    mean = torch.view_as_real(x.mean(0)).permute(2, 0, 1)[None]
+    near = functional.avg_pool2d(mean, SMOOTH, 1, SMOOTH // 2, count_include_pad=False)[0].permute(1, 2, 0)
+    averaged = torch.view_as_complex(near.contiguous())
+    return averaged / averaged.abs().clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def facts(problem: Problem, x: Tensor) -> Tensor:
+    """What is known of a problem and a first solution of it, (FACTS,), each about one in size.
+
+    Effective acceleration, share of lines that all frames measured, frames, misfit of the solution, kind of mask, and whether it changes.
+    """
+    assert isinstance(problem.A, Encoding)
+    mask = problem.A.mask
+    misfit = float((problem.A.N(x) - problem.rhs).abs().square().mean().sqrt())
+    return x.real.new_tensor(
+        [
+            math.log(effective_acceleration(mask)) - 1.2,
+            5 * float(mask.all(0).float().mean()),
+            math.log(len(x)) - 2.0,
+            0.5 * (math.log(max(misfit, 1e-5)) + 4.5),
+            float(mask.shape[2] > 1),
+            float(len(mask) > 1),
+        ]
+    )
+
+
+def closer(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:
+    """argmin 1/2 ||A x - y||^2 + weight / 2 ||x - z||^2 by some steps of conjugate gradients from z, each frame for itself."""
+    x = z
+    r = problem.rhs - problem.A.N(z)
+    p, energy = r, _inner(r, r)
+    for step in range(steps):
+        q = problem.A.N(p) + weight * p
+        length = energy / _inner(p, q).clamp(min=1e-12)
+        x = x + length * p
+        if step + 1 < steps:
+            r = r - length * q
+            now = _inner(r, r)
+            p = r + now / energy.clamp(min=1e-12) * p
+            energy = now
+    return x
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """The real part of the inner product of every frame, (frame, 1, 1)."""
+    return (torch.view_as_real(a.resolve_conj()) * torch.view_as_real(b.resolve_conj())).sum((1, 2, 3))[:, None, None]

@@ -1,0 +1,124 @@
+"""Undersampled scans of random scenes: sizes, coils, noise and masks as varied as they come, without any data."""
+
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.sampling.make import make_mask
+from cmrrecon.scan import Series
+from cmrrecon.simulation.random_scenes import random_scene, smooth_field
+from cmrrecon.simulation.shapes import generator, uniform
+
+Choice = TypeVar("Choice")
+# Sizes of scans with line masks, and smaller ones of scans with sample masks, whose columns cannot be had one by one. Fourier transforms
+# of these sizes are fast.
+FRAMES, COILS = (3, 14), (4, 12)
+ROWS, COLUMNS = (112, 120, 128, 135, 144, 160, 168, 175, 180, 192, 200, 208), (96, 108, 120, 128, 144, 160, 180)
+SMALL = (72, 75, 80, 84, 90, 96, 100, 105, 108)
+# Columns of a line scan that are kept: its columns are independent in the data.
+KEPT = 40
+# Patterns and how often each is drawn; of accelerations and numbers of calibration lines each as often.
+PATTERNS = {"uniform": 0.2, "kt-uniform": 0.2, "kt-gaussian": 0.35, "kt-radial": 0.15, "random": 0.1}
+SAMPLE_PATTERNS = ("kt-radial",)
+ACCELERATIONS, CALIBRATION = (2, 3, 4, 6, 8, 10, 12, 16, 20, 24), (8, 12, 16, 20, 24)
+# Signal to noise in dB, from and to; and how often there is what.
+NOISE_DB, NOISELESS = (12.0, 40.0), 0.1
+SINGLE_FRAMES, PARTIAL, ASYMMETRIC, OVERSAMPLED, COLOURED, WEAK_COIL = 0.08, 0.1, 0.2, 0.2, 0.5, 0.05
+
+
+@dataclass(frozen=True)
+class RandomScan:
+    """A series and its truth.
+
+    Attributes
+    ----------
+    series : undersampled, with noise
+    truth : Tensor (frame, y, x) float32, noise-free root-sum-of-squares
+    columns : of x that are to be looked at
+    kinds : of the scene, then pattern and acceleration
+    """
+
+    series: Series
+    truth: Tensor
+    columns: slice
+    kinds: tuple[str, ...]
+
+
+def random_scan(seed: int, number: int) -> RandomScan:
+    """Scan `number` of a seed; all of it follows from these two."""
+    draw = generator(seed, "scan", number)
+    frames = 1 if _happens(SINGLE_FRAMES, draw) else _between(*FRAMES, draw)
+    pattern, acceleration = _chosen(PATTERNS, draw), _chosen(dict.fromkeys(ACCELERATIONS, 1.0), draw)
+    small = pattern in SAMPLE_PATTERNS
+    y, x = (_chosen(dict.fromkeys(SMALL if small else sizes, 1.0), draw) for sizes in (ROWS, COLUMNS))
+    scene = random_scene(seed, number, frames, y, x)
+    images = scene.images
+    if not small and _happens(OVERSAMPLED, draw):
+        images = pad(images, (x // 4, x // 4))
+        x += 2 * (x // 4)
+    acs = min(_chosen(dict.fromkeys(CALIBRATION, 1.0), draw), y // 4)
+    mask = make_mask(
+        pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=int(torch.randint(2**31, (), generator=draw))
+    )
+    signal = float(images.abs().square().mean().sqrt())
+    sigma = 0.0 if _happens(NOISELESS, draw) else signal * 10 ** (-uniform(*NOISE_DB, draw) / 20)
+    if _happens(PARTIAL, draw):
+        mask[:, : int(uniform(0.05, 0.2, draw) * y)] = False
+    kspace, truth = fft2c(images[:, None] * random_maps(_between(*COILS, draw), y, x, draw)), images.abs()
+    if _happens(ASYMMETRIC, draw):
+        # What scanners fill with zeros is zero in fully sampled scans too, and counts as measured.
+        kspace[..., : int(uniform(0.05, 0.3, draw) * x / 2)] = 0
+        truth = rss(ifft2c(kspace))
+    kspace = kspace + sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=draw) * (kspace != 0)
+    first = _between(0, x - KEPT, draw)
+    columns = slice(None) if small else slice(first, first + KEPT)
+    return RandomScan(Series(kspace * mask[:, None], mask), truth, columns, (*scene.kinds, f"{pattern} {acceleration}"))
+
+
+def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
+    """Maps (coil, y, x) of unit RSS: Gaussian spots or loops around the body, half of them mixed as when correlated noise was whitened.
+
+    Rarely one coil hardly sees anything.
+    """
+    rows, columns = torch.linspace(-1, 1, y)[:, None], torch.linspace(-1, 1, x)[None]
+    spots = _happens(0.5, draw)
+    maps = []
+    for number in range(coils):
+        angle = 2 * math.pi * (number + uniform(-0.3, 0.3, draw)) / coils
+        if spots:
+            centre = (uniform(0.4, 1.0, draw) * math.sin(angle), uniform(0.4, 1.0, draw) * math.cos(angle))
+            size = torch.exp(
+                -(((rows - centre[0]) / uniform(0.35, 1.0, draw)) ** 2) - ((columns - centre[1]) / uniform(0.35, 1.0, draw)) ** 2
+            )
+        else:
+            centre = (uniform(1.0, 1.6, draw) * math.sin(angle), uniform(0.7, 1.6, draw) * math.cos(angle))
+            size = ((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 + uniform(0.15, 0.5, draw)) ** -1.5
+        phase = angle + uniform(-math.pi, math.pi, draw) + uniform(0, 1.0, draw) * smooth_field((y, x), 2, draw)
+        maps.append(torch.polar(size * uniform(0.3, 1, draw) + 1e-3, phase))
+    stacked = torch.stack(maps)
+    if coils > 1 and _happens(WEAK_COIL, draw):
+        stacked[_between(0, coils - 1, draw)] *= 1e-2
+    if _happens(COLOURED, draw):
+        mixing = torch.randn((coils, coils), dtype=torch.complex64, generator=draw)
+        left, _, right = torch.linalg.svd(mixing)
+        spread = torch.logspace(0, -uniform(0, 1, draw), coils).to(torch.complex64)
+        stacked = torch.einsum("vc,cyx->vyx", left @ torch.diag(spread) @ right, stacked)
+    return stacked / rss(stacked)
+
+
+def _happens(share: float, draw: torch.Generator) -> bool:
+    return bool(torch.rand((), generator=draw) < share)
+
+
+def _between(low: int, high: int, draw: torch.Generator) -> int:
+    return int(torch.randint(low, high + 1, (), generator=draw))
+
+
+def _chosen(shares: dict[Choice, float], draw: torch.Generator) -> Choice:
+    return list(shares)[int(torch.multinomial(torch.tensor(list(shares.values())), 1, generator=draw))]

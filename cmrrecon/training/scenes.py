@@ -1,0 +1,68 @@
+"""Random scans in place of a store: what a network learns from when there are no data. Used as `dataset.Windows` are."""
+
+import torch
+
+from cmrrecon.networks.sensitivity import calibration_size
+from cmrrecon.simulation.random_scans import random_scan
+from cmrrecon.training.dataset import Place, Sample
+from cmrrecon.training.recipe import Data
+
+# Scans of validation, and a seed far from those of training, so that none is ever trained on.
+VALIDATION, VALIDATION_SEED = 32, 2**31
+DOMAIN = "simulated"
+
+
+class Scenes:
+    """So many random scans an epoch, whole series, in training never the same twice.
+
+    Parameters
+    ----------
+    data : of the recipe
+    seed : of everything that is drawn
+    fixed : whether they are those of validation, the same in every epoch
+    """
+
+    def __init__(self, data: Data, seed: int, *, fixed: bool = False) -> None:
+        self.data, self.fixed = data, fixed
+        self.seed = seed + VALIDATION_SEED * fixed
+        self.places = [Place(number, 0, 0) for number in range(VALIDATION if fixed else data.scenes)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def times(self, place: Place) -> int:
+        """How often a place is seen in an epoch."""
+        return 1
+
+    def domain(self, place: Place) -> str:
+        """All are of one domain."""
+        return DOMAIN
+
+    def shape(self, place: Place) -> tuple[int, ...]:
+        """Another one for every scan, so that each is a batch of its own."""
+        return (place.scan,)
+
+    def middles(self) -> list[Place]:
+        """Examples for pictures: the first one."""
+        return self.places[:1]
+
+    def sample(self, place: Place, epoch: int) -> Sample:
+        """A whole series; `target` is (frame, y, x') in the columns that are looked at."""
+        number = place.scan if self.fixed else epoch * len(self) + place.scan
+        made = random_scan(self.seed, number)
+        scale = made.series.scale()
+        target = made.truth[..., made.columns] / scale
+        kspace = made.series.kspace / scale
+        return Sample(
+            kspace=kspace,
+            mask=made.series.mask,
+            acs=calibration_size(made.series.mask),
+            target=target,
+            target_kspace=kspace[0],
+            limit=float(target.amax()),
+            domain=DOMAIN,
+            name=f"scene {number}: {', '.join(made.kinds)}",
+            classes=torch.zeros(0),
+            lesion=torch.zeros_like(target[0], dtype=torch.bool),
+            columns=made.columns,
+        )

@@ -1,0 +1,224 @@
+"""The shipped network against classical methods whose weights were searched on the very case; see out-of-the-box.md.
+
+Cases are made once in a work folder; every measurement is a line of `results.jsonl` there, so that a stopped run goes on.
+
+python docs/experiments/out_of_the_box.py GROUP ... --tool make_semireal.py --data DATA --work WORK [--checkpoint FILE] [--shard I/N]
+python docs/experiments/out_of_the_box.py --table --work WORK
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_laplace
+
+from cmrrecon import formats
+from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.evaluation.protocols import score
+from cmrrecon.reconstruct.auto import fixed
+from cmrrecon.reconstruct.learned import find_method, from_file
+from cmrrecon.reconstruct.methods import METHODS
+from cmrrecon.sampling.apply import undersample
+from cmrrecon.scan import Scan, Series, effective_acceleration
+from cmrrecon.simulation.scans import simulate
+
+PATTERNS = ("kt-gaussian 8", "kt-gaussian 16", "kt-gaussian 24", "kt-radial 8", "kt-radial 16", "kt-radial 24", "uniform 4", "uniform 8")
+PATTERN_SEED, ACS = 1, 20
+P003_SLICES = range(1, 15)
+TUNING_CENTRES, REPORTED_CENTRES = ("Center001", "Center002"), ("Center005", "Center006")
+CLASSICAL = ("temporal-tv", "kt-wavelet", "llr", "low-rank-sparse", "sense")
+# Methods whose default is worse than the best default by more than this are not searched, and how far a weight is searched.
+HOPELESS_DB, COARSE, FINE = 1.5, 2.0, math.sqrt(2)
+HFEN_PIXELS = 1.5
+Case = tuple[str, str, Callable[[], tuple[Scan, torch.Tensor]], str]
+
+
+def cases(tool: Path, data: Path) -> Iterator[Case]:
+    """Group, name, how the full scan and its truth (frame, y, x) are made, and the pattern with its acceleration."""
+    for number, index in enumerate(P003_SLICES):
+        for pattern in (PATTERNS[number % 8], PATTERNS[(number + 4) % 8]):
+            yield "p003", f"P003 slice {index}", lambda z=index: semi_real(tool, data, "--slices", str(z)), pattern  # type: ignore[misc]
+    for group, centres in (("tuning", TUNING_CENTRES), ("centres", REPORTED_CENTRES)):
+        found = [path for path in sorted((data / "CMRxRecon2025-cine-pictures").glob("*.npz")) if path.name.startswith(centres)]
+        for number, path in enumerate(found):
+            yield group, path.stem, lambda p=path: semi_real(tool, data, "--pictures", str(p)), PATTERNS[number % 8]  # type: ignore[misc]
+    for kind in ("cine", "perfusion", "t1map"):
+        for pattern in ("kt-gaussian 8", "uniform 4"):
+            yield "phantom", f"phantom {kind}", lambda k=kind: phantom(k), pattern  # type: ignore[misc]
+    for pattern in ("kt-gaussian 8", "uniform 4"):
+        yield "rat", "rat cine", lambda: rat(data), pattern
+
+
+def semi_real(tool: Path, data: Path, *words: str) -> tuple[Scan, torch.Tensor]:
+    """What `make_semireal.py` makes."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, str(tool), folder, "--data", str(data), *words], check=True, stdout=subprocess.DEVNULL)
+        path = next(path for path in Path(folder).rglob("*.mat") if "FullSample" in path.parts)
+        scan = formats.read(path)
+        truth = formats.read_images(path.with_name(f"{path.stem}_truth.npz"))[:, 0]
+        return Scan.from_kspace(scan.read_slice(0)[:, None], scan.mask, scan.acquisition), truth
+
+
+def phantom(kind: str) -> tuple[Scan, torch.Tensor]:
+    """A kind of the phantom, which no network has seen."""
+    made = simulate(kind, slices=1, seed=3)
+    return made.scan, made.image[:, 0]
+
+
+def rat(data: Path) -> tuple[Scan, torch.Tensor]:
+    """Real magnitudes of a rat's heart with modelled coils, phase and noise."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+    from cases import rat as made_rat
+
+    found: tuple[Scan, torch.Tensor] = made_rat(data / "HGGM-LIM-rat-cine" / "dataCine8fr.mat")
+    return found
+
+
+def undersampled(case: Case, work: Path) -> tuple[Series, torch.Tensor]:
+    """A case, normalised; made once."""
+    group, name, make, pattern = case
+    path = work / "cases" / f"{name} {pattern}.pt"
+    if not path.exists():
+        scan, truth = make()
+        kind, factor = pattern.split()
+        series = undersample(scan, kind, float(factor), acs=ACS, seed=PATTERN_SEED).series(0)
+        scale = series.scale()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"kspace": series.kspace / scale, "mask": series.mask, "truth": truth / scale}, path)
+    kept = torch.load(path, weights_only=True)
+    return Series(kept["kspace"], kept["mask"]), kept["truth"]
+
+
+def scores(images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+    """Protocol fullfov, and HFEN with its scale."""
+    image, target = images.abs(), truth.abs()
+    found = score(image[:, None], target[:, None], protocol="fullfov")
+    image = image * (image * target).sum() / image.square().sum()
+    edges = [np.stack([gaussian_laplace(frame, HFEN_PIXELS) for frame in part.numpy()]) for part in (image - target, target)]
+    return {"psnr": found.psnr, "ssim": found.ssim, "nmse": found.nmse, "hfen": float(np.linalg.norm(edges[0]) / np.linalg.norm(edges[1]))}
+
+
+class Measured:
+    """Measurements in a file, by case and engine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.kept = {(record["case"], record["engine"]): record for record in map(json.loads, lines)}
+
+    def __call__(self, case: Case, engine: str, work: Callable[[], tuple[torch.Tensor, dict[str, Any]]], truth: torch.Tensor) -> Any:
+        key = (f"{case[1]} {case[3]}", engine)
+        if key not in self.kept:
+            started = time.process_time()
+            images, more = work()
+            record = {"group": case[0], "case": key[0], "engine": engine, "cpu_s": round(time.process_time() - started, 2)}
+            self.kept[key] = record | scores(images, truth) | more
+            with self.path.open("a") as file:
+                file.write(json.dumps(self.kept[key]) + "\n")
+        return self.kept[key]
+
+
+def classical(case: Case, series: Series, truth: torch.Tensor, measured: Measured) -> None:
+    """Every method with its default weight, and those that are near the best with the best weight on this case."""
+    problem = Problem.of(series, Coils.of(series))
+
+    def run(name: str, weight: float) -> Any:
+        def work() -> tuple[torch.Tensor, dict[str, Any]]:
+            return problem.whole(METHODS[name].function()(problem, weight=weight).x), {"method": name, "weight": weight}
+
+        return measured(case, f"{name} {weight:.3g}", work, truth)
+
+    defaults = {name: fixed(METHODS[name].function(), {})[0] for name in CLASSICAL}
+    found = {name: run(name, weight)["psnr"] for name, weight in defaults.items()}
+    for name, weight in defaults.items():
+        if found[name] < max(found.values()) - HOPELESS_DB:
+            continue
+        for step in (COARSE, FINE):
+            best = run(name, weight)["psnr"]
+            for ratio in (step, 1 / step):
+                while (now := run(name, float(f"{weight * ratio:.3g}"))["psnr"]) > best:
+                    weight, best = float(f"{weight * ratio:.3g}"), now
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", help="p003, centres, tuning, phantom, rat")
+    parser.add_argument("--tool", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, help="another network than the shipped one")
+    parser.add_argument("--engines", nargs="+", default=["classical", "network", "auto"])
+    parser.add_argument("--shard", default="0/1")
+    parser.add_argument("--table", action="store_true")
+    asked = parser.parse_args()
+    measured = Measured(asked.work / f"results{'' if asked.shard == '0/1' else '-' + asked.shard.replace('/', '-')}.jsonl")
+    if asked.table:
+        table(asked.work)
+        return
+    shard, shards = map(int, asked.shard.split("/"))
+    chosen = [case for case in cases(asked.tool, asked.data) if case[0] in asked.groups]
+    for case in chosen[shard::shards]:
+        series, truth = undersampled(case, asked.work)
+        effective = effective_acceleration(series.mask)
+        if "classical" in asked.engines:
+            classical(case, series, truth, measured)
+        if "network" in asked.engines:
+            network = from_file(asked.checkpoint) if asked.checkpoint else find_method("kt-unrolled")
+            name = f"network {asked.checkpoint.stem if asked.checkpoint else 'shipped'}"
+            print(case[1], case[3], measured(case, name, lambda: (network(series), {"effective": effective}), truth), flush=True)  # noqa: B023
+        if "auto" in asked.engines:
+            method = METHODS["auto"]
+
+            def automatic() -> tuple[torch.Tensor, dict[str, Any]]:
+                choice = method.choose(series)  # noqa: B023
+                return method(series, choice=choice), {"choice": choice.as_dict()}  # noqa: B023
+
+            measured(case, "auto", automatic, truth)
+
+
+def table(work: Path) -> None:
+    """Network and `auto` against the oracle, by group."""
+    records = [json.loads(line) for path in sorted(work.glob("results*.jsonl")) for line in path.read_text().splitlines()]
+    by_case: dict[str, list[Any]] = {}
+    for record in records:
+        by_case.setdefault(record["case"], []).append(record)
+    print("| group | case | oracle | PSNR, SSIM, HFEN | network | auto |\n|---|---|---|---|---|---|")
+    gains: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for case, found in by_case.items():
+        oracle = max((record for record in found if "method" in record), key=lambda record: record["psnr"], default=None)
+        if oracle is None:
+            continue
+        cells = []
+        for engine in ("network shipped", "auto"):
+            record = next((record for record in found if record["engine"] == engine), None)
+            if record is None:
+                cells.append("")
+                continue
+            gain = {key: record[key] - oracle[key] for key in ("psnr", "ssim", "hfen")}
+            gains.setdefault((found[0]["group"], engine), []).append(gain)
+            cells.append(f"{gain['psnr']:+.2f}, {gain['ssim']:+.4f}, {gain['hfen']:+.4f}")
+        values = f"{oracle['psnr']:.2f}, {oracle['ssim']:.4f}, {oracle['hfen']:.4f}"
+        print(f"| {found[0]['group']} | {case} | {oracle['engine']} | {values} | {' | '.join(cells)} |")
+    print("\n| group | engine | cases | median gain PSNR, SSIM, HFEN | improved | worst |\n|---|---|---|---|---|---|")
+    for (group, engine), each in gains.items():
+        median = {key: statistics.median(gain[key] for gain in each) for key in each[0]}
+        improved, worst = sum(gain["psnr"] > 0 for gain in each) / len(each), min(gain["psnr"] for gain in each)
+        print(
+            f"| {group} | {engine} | {len(each)} | {median['psnr']:+.2f}, {median['ssim']:+.4f}, {median['hfen']:+.4f} "
+            f"| {improved:.0%} | {worst:+.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
