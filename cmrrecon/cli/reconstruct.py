@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmrrecon.cli import console, inputs, options, outputs, running
+from cmrrecon.cli import console, inputs, options, outputs, running, trusting
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
-from cmrrecon.cli.settings import choice_text, choice_warning, parse_settings, parse_slices, sampling_text
+from cmrrecon.cli.settings import choice_text, choice_warning, parse_settings, parse_slices, residual_text, sampling_text
 from cmrrecon.errors import MemoryShortage, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Plan:
     run: str | None
     device: "torch.device"
     by_default: bool
+    adapt: int
+    uncertainty: int
     slices: str | None
     output: str | None
     out_dir: Path | None
@@ -77,6 +79,17 @@ def reconstruct(
     slices: Annotated[str | None, options.option("--slices", help="Only these slices, from 0, e.g. 0,3-5.", show_default=False)] = None,
     output: options.Output = None,
     out_dir: options.OutDir = None,
+    adapt: Annotated[
+        int, options.option("--adapt", help="Train the network on the scan itself first, for at most so many steps; best on a GPU.", min=0)
+    ] = 0,
+    uncertainty: Annotated[
+        int,
+        options.option(
+            "--uncertainty",
+            help="Also write <output>_uncertainty.h5: how the images vary over so many random parts of the samples (0: no; 2 or more).",
+            min=0,
+        ),
+    ] = 0,
     compile_: Annotated[bool, options.option("--compile", help="Compile the network first: minutes once, then faster.")] = False,
     mask: Annotated[
         Path | None, options.option("--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False)
@@ -105,6 +118,14 @@ def reconstruct(
         if method and checkpoint:
             raise UsageError("Both --method and --checkpoint were given", "A checkpoint is a method of its own", "Leave one of them out")
         chosen = from_file(checkpoint) if checkpoint else find_method(method or DEFAULT_METHOD)
+        if adapt:
+            trusting.check_adaptable(chosen)
+        if uncertainty == 1 or (uncertainty and output == inputs.STREAM):
+            raise UsageError(
+                f"--uncertainty was given {uncertainty}" + (" with -o -" if uncertainty > 1 else ""),
+                "It takes two replicates or more, and writes a file beside the output",
+                "Give for example --uncertainty 8 -o FILE",
+            )
         asked_device = choose_device(device)
         plan = Plan(
             method=chosen,
@@ -112,6 +133,8 @@ def reconstruct(
             run=checkpoint.absolute().parent.name if checkpoint else None,
             device=asked_device if chosen.gpu else choose_device("cpu"),
             by_default=method is None and checkpoint is None,
+            adapt=adapt,
+            uncertainty=uncertainty,
             slices=slices,
             output=output,
             out_dir=out_dir,
@@ -130,7 +153,9 @@ def reconstruct(
 def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
     from cmrrecon import formats, provenance
     from cmrrecon.reconstruct.learned import NetworkMethod
+    from cmrrecon.reconstruct.methods import DEFAULT_METHOD
     from cmrrecon.reconstruct.parts import Parts
+    from cmrrecon.reconstruct.shipped import shipped_digest
 
     with inputs.local_input(job) as path:
         scan = formats.read(path, axes=plan.axes, mask=plan.mask)
@@ -139,14 +164,21 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
         for note in scan.notes:
             talk.say(note.replace(str(path), job.name))
         used = [path, *([Path(scan.mask_path)] if scan.mask_path else [])]
-        weights = {"weights": plan.method.digest} if isinstance(plan.method, NetworkMethod) else {}
+        digest = plan.method.digest if isinstance(plan.method, NetworkMethod) else plan.method.name == DEFAULT_METHOD and shipped_digest()
+        asked: dict[str, Any] = {"weights": digest, "adapt": plan.adapt, "uncertainty": plan.uncertainty}
 
         run: dict[str, Any] = {"run": plan.run} if plan.run else {}
 
         def stamp() -> dict[str, Any]:
             return provenance.make(
                 console.command_line(),
-                config={"method": plan.method.name, "options": plan.settings, "slices": wanted, "axes": plan.axes, **weights},
+                config={
+                    "method": plan.method.name,
+                    "options": plan.settings,
+                    "slices": wanted,
+                    "axes": plan.axes,
+                    **{key: value for key, value in asked.items() if value},
+                },
                 inputs=used,
                 device=str(plan.device),
                 acquisition=asdict(scan.acquisition),
@@ -154,16 +186,17 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
             )
 
         def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-            made = _finish(scan, wanted, plan, file, stamp, job.name, talk)
-            talk.say(f"{job.name}: {sampling_text(**{key: value for key, value in made.items() if key != 'choice'})}")
-            return made
+            sampling, trust = _finish(scan, wanted, plan, file, beside, stamp, job.name, talk)
+            talk.say(f"{job.name}: {sampling_text(**sampling)}{residual_text(trust['data_residual'])}")
+            return {**sampling, **trust}
 
         target = outputs.destination(job, plan.output, plan.out_dir, f"{job.stem}_{plan.method.name}.h5")
         record = {"input": job.name, "method": plan.method.name, "default_method": plan.by_default, "options": plan.settings}
         record |= {"shape": [scan.shape[0], len(wanted), *(scan.matrix or scan.shape[3:])], "device": str(plan.device)}
         if plan.dry_run and isinstance(plan.method, NetworkMethod):
             record |= _predicted(plan.method, scan, wanted, plan, job.name, talk)
-        product = outputs.Product(target, used, stamp, make)
+        beside = [target.with_name(f"{target.stem}_uncertainty.h5")] if plan.uncertainty else []
+        product = outputs.Product(target, used, stamp, make, beside)
         done = outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
         if done["status"] in ("done", "skipped"):
             Parts.forget(target)
@@ -181,49 +214,69 @@ def _predicted(
     return {"predicted": {"gigabytes": round(gigabytes, 3), "tflop_per_slice": round(cost.flops / 1e12, 4), "seconds": round(seconds, 1)}}
 
 
-def _finish(scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, stamp: dict[str, Any], name: str, talk: Talk) -> dict[str, Any]:
-    """Do the slices that are missing and write the output; returns how the scan was sampled."""
+def _finish(
+    scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, beside: Sequence[Path], stamp: dict[str, Any], name: str, talk: Talk
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Do the slices that are missing and write the output; returns how the scan was sampled, and what tells how far to trust it."""
     from cmrrecon import formats, provenance
     from cmrrecon.reconstruct.parts import Parts
-    from cmrrecon.reconstruct.run import reconstruct_slices
+    from cmrrecon.reconstruct.run import middle_of, reconstruct_slices
     from cmrrecon.scan import effective_acceleration
 
     parts = Parts(file, provenance.recipe_hash(stamp), wanted)
-    missing = parts.missing()
+    spread = Parts(beside[0], provenance.recipe_hash(stamp), wanted) if beside else None
+    missing, middle = parts.missing(), middle_of(wanted)
     if len(missing) < len(wanted):
         talk.say(f"{name}: {len(wanted) - len(missing)} of {len(wanted)} slices were finished before")
-    chosen: dict[str, Any] = {}
+    trust: dict[str, Any] = {}
+    decided: list[Choice] = []
 
     def on_choice(index: int, choice: "Choice") -> None:
-        chosen["choice"] = provenance.plain({"slice": index, **choice.as_dict()})
+        decided.append(choice)
+        trust["choice"] = provenance.plain({"slice": index, **choice.as_dict()})
         talk.say(f"{name}: {choice_text(index, choice)}")
         if warning := choice_warning(choice):
             talk.warn(f"{name}: {warning}")
 
-    with _kept_if_worth_it(parts, plan.output != inputs.STREAM, talk), talk.progress(name, len(missing), "slice") as bar:
-        reconstruct_slices(scan, plan.method, plan.settings, parts, plan.device, bar.advance, on_choice)
+    with _kept_if_worth_it(parts, spread, plan.output != inputs.STREAM, talk):
+        method = plan.method
+        if plan.adapt:
+            method, trust["adapted"] = trusting.adapted(method, scan, middle, plan.adapt, plan.device, name, talk)
+        with talk.progress(name, len(missing), "slice") as bar:
+            reconstruct_slices(scan, method, plan.settings, parts, plan.device, bar.advance, on_choice, spread, plan.uncertainty)
+        if found := trusting.warn_outside(method, decided[0] if decided else None, scan, middle, name, talk):
+            trust["outside"] = found
+        trust["data_residual"] = [facts["data_residual"] for facts in parts.facts()]
         mask = scan.series(wanted[0]).mask if scan.mask is None else scan.mask
         sampling = {
             "pattern": scan.acquisition.pattern,
             "acceleration": scan.acquisition.acceleration,
             "effective_acceleration": round(effective_acceleration(mask, scan.matrix), 2),
         }
-        formats.write_images(file, parts, {**stamp, **sampling, **chosen})
-    return {**sampling, **chosen}
+        if spread is not None:
+            formats.write_images(beside[0], spread, {**stamp, **sampling, "uncertainty": plan.uncertainty})
+        formats.write_images(file, parts, {**stamp, **sampling, **trust})
+    return sampling, trust
 
 
 @contextmanager
-def _kept_if_worth_it(parts: "Parts", lasting: bool, talk: Talk) -> Iterator[None]:
+def _kept_if_worth_it(parts: "Parts", spread: "Parts | None", lasting: bool, talk: Talk) -> Iterator[None]:
     """Finished slices, and what was chosen for them, outlive what can be overcome later: an interruption, little memory, a full disk."""
+    every = [parts] if spread is None else [parts, spread]
     try:
         yield
     except (KeyboardInterrupt, MemoryShortage, OutputError):
         if lasting and parts.anything():
             talk.warn("what is finished is kept: the same command goes on from there")
         else:
-            parts.remove()
+            _remove(every)
         raise
     except BaseException:
-        parts.remove()
+        _remove(every)
         raise
-    parts.remove()
+    _remove(every)
+
+
+def _remove(every: "Sequence[Parts]") -> None:
+    for parts in every:
+        parts.remove()

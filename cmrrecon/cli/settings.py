@@ -67,6 +67,14 @@ def sampling_text(*, pattern: str | None, acceleration: float | None, effective_
     return f"{pattern or 'pattern not known'}, nominal R {nominal}, effective R {effective_acceleration:g}"
 
 
+def residual_text(residuals: Sequence[float | None]) -> str:
+    """The residuals of slices, nothing if there are none."""
+    known = [residual for residual in residuals if residual is not None]
+    if not known:
+        return ""
+    return f"; residual of the data over their noise {min(known):.3g}" + ("" if len(known) == 1 else f" to {max(known):.3g}")
+
+
 def choice_text(index: int, choice: "Choice") -> str:
     """What was chosen on a slice, by what, and what else was tried."""
     chosen = f"{choice.method}, weight {choice.weight:g}, {choice.iterations} iterations"
@@ -75,7 +83,12 @@ def choice_text(index: int, choice: "Choice") -> str:
     if not choice.trials:
         return f"{chosen} (nothing was hidden on slice {index} to choose by; {choice.hidden})"
     tried = ", ".join(f"{trial.method} {trial.weight:g} x {trial.iterations}: {trial.error:.3g}" for trial in choice.trials)
-    return f"{chosen}, chosen on slice {index} by predicting {choice.hidden} (tried, weight x iterations: error: {tried})"
+    told = f"{chosen}, chosen on slice {index} by predicting {choice.hidden} (tried, weight x iterations: error: {tried})"
+    if (contest := choice.contest()) is not None:
+        network, classical = contest
+        told += f"; {network.method} predicts with an error of {network.error:.4g}, {classical.method} with {classical.error:.4g}"
+        told += "" if choice.noise is None else f", and noise alone is {choice.noise:.4g}"
+    return told
 
 
 def choice_warning(choice: "Choice") -> str | None:

@@ -11,13 +11,13 @@ from cmrrecon.errors import UsageError
 
 EXAMPLE = (
     "Examples: cmrrecon simulate --kind cine --slices 2 --size 204x448 --snr 30 --seed 1 --out-dir simulated; "
-    "radial: cmrrecon simulate --spokes 34 -o radial.h5"
+    "radial: cmrrecon simulate --spokes 34 -o radial.h5; random scenes: cmrrecon simulate --random --slices 6"
 )
 LABELS = "labels.csv"
 
 
 def simulate(
-    kind: Annotated[str, options.option("--kind", "-k", help="cine, perfusion, t1map or t2map.")] = "cine",
+    kind: Annotated[str | None, options.option("--kind", "-k", help="cine, perfusion, t1map or t2map.", show_default="cine")] = None,
     frames: Annotated[int | None, options.option("--frames", help="Frames or mapping weights.", show_default="usual for the kind")] = None,
     slices: Annotated[int, options.option("--slices", help="Short-axis slices.", min=1)] = 3,
     coils: Annotated[int, options.option("--coils", help="Receive coils.", min=1)] = 10,
@@ -37,6 +37,9 @@ def simulate(
     lesions: Annotated[
         bool, options.option("--lesions", help="Lesions in the heart's wall in every second slice; labels.csv in --out-dir tells them.")
     ] = False,
+    random: Annotated[
+        bool, options.option("--random", help="Random scenes in place of the heart, another one in each slice, with random coils.")
+    ] = False,
     seed: Annotated[int, options.option("--seed", help="Seed of anatomy, coils and noise; 0 is subject P001.")] = 0,
     output: options.Output = None,
     out_dir: Annotated[Path, options.option("--out-dir", help="Folder in which the official layout is written.")] = Path("simulated"),
@@ -50,7 +53,7 @@ def simulate(
     Writes the official 2025 layout below --out-dir: <base>.mat, <base>_truth.npz (image and coil maps) and, for mapping, <base>.csv
     with the times in ms. With -o FILE (or -o -) only the k-space is written. Radial k-space has no official layout: it goes to
     <base>.h5 in a folder Radial in place of FullSample, or to -o FILE.h5 or .npz. With --lesions, labels.csv in --out-dir gets the
-    rows of this scan, for preprocess --labels; those of other scans stay.
+    rows of this scan, for preprocess --labels; those of other scans stay. --random takes no --kind, --spokes or --lesions.
     """
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):
@@ -61,7 +64,17 @@ def simulate(
             raise UsageError("Both -o and --lesions were given", "Lesions are told in labels.csv in --out-dir", "Leave one out")
         y, x = parse_numbers(size, 2, "x", "--size", "--size 204x448")
         made = simulation.simulate(
-            kind, frames=frames, slices=slices, coils=coils, y=y, x=x, snr_db=snr, seed=seed, spokes=spokes, lesions=lesions
+            kind,
+            frames=frames,
+            slices=slices,
+            coils=coils,
+            y=y,
+            x=x,
+            snr_db=snr,
+            seed=seed,
+            spokes=spokes,
+            lesions=lesions,
+            random=random,
         )
         scan = made.scan
         facts = scan.acquisition
@@ -79,7 +92,7 @@ def simulate(
         beside = [] if output is not None else [truth] if made.times is None else [truth, times]
 
         def stamp() -> dict[str, Any]:
-            config = {"kind": kind, "shape": list(scan.shape), "matrix": scan.matrix, "snr_db": snr}
+            config = {"kind": made.kind, "shape": list(scan.shape), "matrix": scan.matrix, "snr_db": snr}
             config |= {"lesions": True} if lesions else {}
             return provenance.make(
                 console.command_line(), config=config, inputs=[], seed=seed, acquisition=asdict(facts), noise_sigma=made.sigma
@@ -88,7 +101,7 @@ def simulate(
         def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
             formats.write_scan(file, scan, stamp)
             axes = ", ".join(f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True))
-            talk.say(f"{target.name}: {kind}, {axes}; noise sigma {made.sigma:.3g}")
+            talk.say(f"{target.name}: {made.kind}, {axes}; noise sigma {made.sigma:.3g}")
             return {}
 
         def finish(stamp: dict[str, Any]) -> None:
@@ -101,7 +114,7 @@ def simulate(
             "shape": list(scan.shape),
             "axes": list(scan.axes),
             "matrix": scan.matrix,
-            "kind": kind,
+            "kind": made.kind,
             "seed": seed,
             "noise_sigma": made.sigma,
         }

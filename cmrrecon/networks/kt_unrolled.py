@@ -1,17 +1,19 @@
 """kt-unrolled: a small unrolled network for a whole series, that goes on where compressed sensing ends.
 
-    x_0     = the mean of two solutions of compressed sensing, s_1 (total variation in time) and s_2 (wavelets in time and space)
-    z_k     = x_k + p R(p* [x_k, x_k - mean over time of x_k, A^H (A x_k - y), s_1, s_2]; c, k)
+    x_0     = s_1, a solution of compressed sensing (wavelets in time and space)
+    z_k     = x_k + p R(p* [x_k, x_k - mean over time of x_k, A^H (A x_k - y), s_1 - x_k, s_2 - x_k, s_3 - x_k]; c, k)
     x_(k+1) = argmin 1/2 ||A x - y||^2 + l_k(c) / 2 ||x - z_k||^2               (some steps of conjugate gradients from z_k)
 
-A is the encoding of the classical methods (`classical.problem`): maps by ESPIRiT from the series itself, virtual coils. p is the phase of
-x_0, averaged over time and a small neighbourhood: behind it images are nearly real, whatever the phase of the scan. R, the same in every
-step, works on 2 x 2 pixels at a time (Zhang et al., FFDNet, IEEE TIP 2018;27:4608), frame by frame; neighbours in time meet in 1 x 1
-convolutions and repeat beyond the first and the last frame, so that any number of frames will do. What is known of the scan, c, and the
-number of the step scale and shift its features (Perez et al., FiLM, AAAI 2018) and set the weight l_k. The iteration is that of MoDL
-(Aggarwal et al., IEEE TMI 2019;38:394).
+s_2 is how far the solver of s_1 was after a few steps, before it had fitted the noise, and s_3 the solution of another method (locally
+low rank). A is the encoding of the classical methods (`classical.problem`): maps by ESPIRiT from the series itself, virtual coils. p is
+the phase of x_0, averaged over time and a small neighbourhood: behind it images are nearly real, whatever the phase of the scan. R, the
+same in every step, works on 2 x 2 pixels at a time (Zhang et al., FFDNet, IEEE TIP 2018;27:4608), frame by frame; neighbours in time meet
+in 1 x 1 convolutions and repeat beyond the first and the last frame, so that any number of frames will do. What is known of the scan, c,
+and the number of the step scale and shift its features (Perez et al., FiLM, AAAI 2018) and set the weight l_k. The iteration is that of
+MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,9 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmrrecon.classical.low_rank import llr
 from cmrrecon.classical.problem import Coils, Problem
-from cmrrecon.classical.total_variation import temporal_tv
-from cmrrecon.classical.wavelets import kt_wavelet, l1_wavelet
+from cmrrecon.classical.solvers import Monitor, Solution, never
+from cmrrecon.classical.total_variation import tv
+from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.networks.interface import Output, recomputed, safe_root
 from cmrrecon.physics.encoding import Encoding
 from cmrrecon.scan import Series, effective_acceleration
@@ -31,12 +35,14 @@ from cmrrecon.scan import Series, effective_acceleration
 # Numbers that say what is known of a scan, see `facts`.
 FACTS = 6
 # Complex images that the regulariser sees, each as two channels, and the side of the squares of pixels it works on.
-SEEN, SIDE = 5, 2
+SEEN, SIDE = 6, 2
 # The weight of the regulariser against the data at first; side of the neighbourhood whose phase is taken for smooth.
 FIRST_WEIGHT, SMOOTH = 3.0, 5
 # The usual size of errors, bright tissue being one.
 SMALL = 0.1
-TV_STEPS, WAVELET_STEPS = 10, 15
+EARLY = 12
+# More steps than any network has.
+MOST_STEPS = 100
 
 
 class Block(nn.Module):
@@ -93,7 +99,7 @@ class KtUnrolled(nn.Module):
     frames = 0
 
     def __init__(
-        self, *, cascades: int = 5, channels: int = 64, blocks: int = 4, solver_steps: int = 3, checkpointing: bool = False
+        self, *, cascades: int = 4, channels: int = 64, blocks: int = 4, solver_steps: int = 3, checkpointing: bool = False
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {"cascades": cascades, "channels": channels, "blocks": blocks, "solver_steps": solver_steps}
@@ -102,6 +108,10 @@ class KtUnrolled(nn.Module):
         self.weight = nn.Linear(FACTS + cascades, 1)
         nn.init.zeros_(self.weight.weight)
         nn.init.constant_(self.weight.bias, math.log(FIRST_WEIGHT))
+
+    def regularised(self, frames: int, y: int, x: int) -> tuple[tuple[int, ...], ...]:
+        """The shapes of what the regulariser takes for images of a size."""
+        return (frames, 2 * SEEN, y, x), (FACTS + self.cascades,)
 
     def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None) -> Output:
         """Magnitudes of all frames of one series, kspace (1, frame, coil, y, x); `Output.image` is (frame, y, x).
@@ -127,6 +137,32 @@ class KtUnrolled(nn.Module):
             images = tuple(problem.whole(image) for image in images)
         return Output(images[-1], images=images if self.training else ())
 
+    def images(self, series: Series) -> Tensor:
+        """Images (frame, y, x), complex, of a series of any scale; errors as of the call."""
+        scale = series.scale()
+        problem = Problem.of(series, Coils.of(series), scale)
+        return problem.whole(self.solve(problem).x) * scale
+
+    def solve(self, problem: Problem, *, weight: float = 1.0, iterations: int = MOST_STEPS, monitor: Monitor = never) -> Solution:
+        """As the solvers of the classical methods; without gradients.
+
+        Parameters
+        ----------
+        problem : of a normalised series
+        weight : the trust in the network against the data, in multiples of what it has learnt
+        iterations : at most so many of its steps
+        monitor : see `classical.solvers.Monitor`
+        """
+        changes = []
+        with torch.no_grad():
+            x = problem.start
+            for step, after in enumerate(itertools.islice(self.steps(problem, weight), iterations), 1):
+                changes.append(float((after - x).norm() / after.norm().clamp(min=torch.finfo(torch.float32).tiny)))
+                x = after
+                if monitor(step, x):
+                    break
+        return Solution(x, tuple(changes))
+
     def steps(self, problem: Problem, weight: float = 1.0) -> Iterator[Tensor]:
         """The images (frame, y, x'), complex, of a problem after every step.
 
@@ -136,29 +172,35 @@ class KtUnrolled(nn.Module):
         """
         assert isinstance(problem.A, Encoding)
         with torch.no_grad():
-            first, second = starts(problem)
-            x = (first + second) / 2
+            solutions = starts(problem)
+            x = solutions[0]
             phase, known = smooth_phase(x), facts(problem, x)
         for step in range(self.cascades):
             told = torch.cat([known, functional.one_hot(torch.tensor(step), self.cascades).to(known)])
-            x = recomputed(self.checkpointing, self._step, x, (first, second), phase, told, problem, weight)
+            x = recomputed(self.checkpointing, self._step, x, solutions, phase, told, problem, weight)
             yield x
 
     def _step(self, x: Tensor, solutions: tuple[Tensor, ...], phase: Tensor, told: Tensor, problem: Problem, weight: float) -> Tensor:
         small = (problem.A.N(x) - problem.rhs, *(solution - x for solution in solutions))
         seen = (x, 3 * (x - x.mean(0)), *(difference / SMALL for difference in small))
         channels = torch.cat([torch.view_as_real(image * phase.conj()) for image in seen], -1)
-        update = self.unet(channels.permute(0, 3, 1, 2), told).permute(0, 2, 3, 1).contiguous()
+        update = self.unet(channels.permute(0, 3, 1, 2), told).float().permute(0, 2, 3, 1).contiguous()
         z = x + SMALL * torch.view_as_complex(update) * phase
         return closer(problem, z, weight * self.weight(told).exp(), self.solver_steps)
 
 
-def starts(problem: Problem) -> tuple[Tensor, Tensor]:
-    """What the network sets out from: solutions of two methods, ended early, before they have fitted the noise."""
-    wavelets = kt_wavelet if len(problem.rhs) > 1 else l1_wavelet
-    solutions = temporal_tv(problem, iterations=TV_STEPS), wavelets(problem, iterations=WAVELET_STEPS)
-    first, second = (solution.x.resolve_conj().contiguous() for solution in solutions)
-    return first, second
+def starts(problem: Problem) -> tuple[Tensor, ...]:
+    """s_1, s_2 and s_3, each (frame, y, x'): kt-wavelet, the same after `EARLY` steps, and llr, or tv of a single frame."""
+    early = problem.start
+
+    def look(step: int, x: Tensor) -> bool:
+        nonlocal early
+        early = x.clone() if step == EARLY else early
+        return False
+
+    found = kt_wavelet(problem, monitor=look).x
+    other = (llr if len(problem.rhs) > 1 else tv)(problem).x
+    return tuple(x.resolve_conj().contiguous() for x in (found, early, other))
 
 
 def smooth_phase(x: Tensor) -> Tensor:

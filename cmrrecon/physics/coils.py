@@ -119,6 +119,12 @@ def noise_samples(kspace: Tensor, mask: Tensor) -> Tensor:
     edge = max(1, round(READOUT_EDGE * nx))
     ends = torch.arange(-edge, edge, device=mask.device) % nx
     if chosen.shape[-1] > 1:
+        if not bool(chosen[..., ends].any()):
+            raise InputError(
+                "No sample at the ends of the readout was measured",
+                "The noise is estimated from samples far from the centre of k-space",
+                "Give a scan that also measured some of them, or a noise covariance of your own",
+            )
         return kspace[..., ends].transpose(0, 1)[:, chosen[..., ends]]
     lines = kspace.transpose(1, 2)[chosen[..., 0]].transpose(0, 1)
     # Zero-filled parts of the readout bring no noise: make up for them.
@@ -143,7 +149,7 @@ def noise_level(kspace: Tensor, mask: Tensor) -> Tensor:
 
     Raises
     ------
-    InputError : no measured line away from the centre
+    InputError : no measured line away from the centre, or of single samples none at the ends of the readout
     """
     level: Tensor = noise_samples(kspace, mask).abs().median(1).values / math.sqrt(math.log(2))
     return level

@@ -12,6 +12,7 @@ from torch import Tensor
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.solvers import Solution
 from cmrrecon.reconstruct.holdout import HeldOut, count_hidden, hide
+from cmrrecon.reconstruct.shipped import NAME as NETWORK
 from cmrrecon.scan import Series
 
 # A function of a problem with the options `weight`, `iterations` and `monitor`.
@@ -57,6 +58,7 @@ class Choice:
     partner, share : a trial whose images are blended in, and their share; None and 0 if one method does it alone
     trials : what was tried, in order; empty if nothing could be hidden or all was given
     hidden : what the trials had to predict, or why there were none
+    noise : the error that the noise of the hidden samples alone makes, so that of no method it can be less; None where it is not known
     """
 
     method: str
@@ -66,6 +68,16 @@ class Choice:
     hidden: str
     partner: Trial | None = None
     share: float = 0.0
+    noise: float | None = None
+
+    def contest(self) -> tuple[Trial, Trial] | None:
+        """The best trial of the network and that of the classical methods, if both were tried."""
+        of_network = [trial for trial in self.trials if trial.method == NETWORK]
+        classical = [trial for trial in self.trials if trial.method != NETWORK]
+        if not (of_network and classical):
+            return None
+        best, other = (min(trials, key=lambda trial: trial.error) for trials in (of_network, classical))
+        return best, other
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -109,7 +121,8 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
         for trial in sorted(bench.trials, key=lambda trial: trial.error)[:FINALISTS]:
             bench.search(trial, solvers[trial.method], settings["iterations"])
     best, partner, share = bench.blend()
-    return Choice(best.method, best.weight, best.iterations, tuple(bench.trials), describe(hidden, series), partner, share)
+    noise = bench.held_out.noise if math.isfinite(bench.held_out.noise) else None
+    return Choice(best.method, best.weight, best.iterations, tuple(bench.trials), describe(hidden, series), partner, share, noise)
 
 
 def coils_of(series: Series, settings: Mapping[str, Any]) -> Coils:

@@ -1,6 +1,7 @@
 """Judging a reconstruction by measured samples that it was not given."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.solvers import frame_dot
+from cmrrecon.errors import InputError
+from cmrrecon.physics.coils import noise_level
 from cmrrecon.physics.fourier import ifftc
 from cmrrecon.physics.noncartesian import NonCartesianEncoding
 from cmrrecon.physics.sensitivity import calibration_region
@@ -82,17 +85,34 @@ class HeldOut:
     series, scale : with the hidden samples, and what the images were divided by
     hidden : see `hide`
     coils : the maps and columns of the images
+
+    Attributes
+    ----------
+    noise : the error that true images would have, by the noise of the hidden samples; NaN where the noise cannot be estimated
     """
 
     def __init__(self, series: Series, scale: float, hidden: Tensor, coils: Coils) -> None:
         concealed = replace(series, mask=hidden)
         self.problem = Problem.of(concealed, coils, scale)
         self.energy = measured_energy(concealed, self.problem, scale)
+        self.noise = noise_energy(series, hidden, self.problem, scale) / self.energy
 
     def __call__(self, x: Tensor) -> float:
         """The error of images (frame, y, x'): 0 predicts all, 1 as much as an empty image does."""
         explained = frame_dot(x, 2 * self.problem.rhs - self.problem.A.N(x)).double().sum()
         return 1 - float(explained) / self.energy
+
+
+def noise_energy(series: Series, chosen: Tensor, problem: Problem, scale: float) -> float:
+    """What `measured_energy` of the samples chosen by a mask would be if they held noise alone; NaN where it cannot be estimated."""
+    if series.trajectory is not None:
+        return math.nan
+    try:
+        power = float(noise_level(series.kspace, series.mask).double().square().sum()) / scale**2
+    except InputError:
+        return math.nan
+    samples = int(chosen.sum()) * (len(series.kspace) // len(chosen))
+    return power * samples * (problem.rhs.shape[2] if chosen.shape[2] == 1 else 1)
 
 
 def measured_energy(series: Series, problem: Problem, scale: float) -> float:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,12 +69,14 @@ class NetworkMethod:
     network : see `cmrrecon.networks.interface`
     summary : one line
     digest : SHA-256 of the weights' file, part of the recipe of an output
+    metadata : of the weights' file
     """
 
     name: str
     network: nn.Module
     summary: str
     digest: str
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     gpu: bool = True
     candidates: tuple[str, ...] = ()
     _ready: dict[tuple[Any, ...], nn.Module] = field(default_factory=dict, repr=False)
@@ -91,7 +93,7 @@ class NetworkMethod:
         return checked_options(self.name, options, DEFAULTS, KINDS)
 
     def __call__(self, series: Series, options: Mapping[str, Any] | None = None, choice: Choice | None = None) -> Tensor:
-        """Magnitudes (frame, y, x) float32 of a series; normalised before, scaled back after.
+        """Magnitudes (frame, y, x) float32 of a series,; of networks for whole series complex64. Normalised before, scaled back after.
 
         If memory runs out, it is tried again with smaller batches.
 
@@ -155,6 +157,8 @@ class NetworkMethod:
         """
         self._check_series(series, settings)
         frames, _, y, x = series.kspace.shape
+        if not self.frames:
+            return self._predict_whole(series, settings)
         window, maps = self._of_one_window(series, settings), self._of_maps(series, settings)
         flops = frames * (window.flops + maps.flops)
         kspace = series.kspace.nbytes // settings["oversampling"]
@@ -163,6 +167,15 @@ class NetworkMethod:
         device = series.kspace.device
         seconds = flops / (EFFICIENCY * speed(device, DTYPES[settings["precision"]]))
         return Prediction(flops, kept + max(window.nbytes, maps.nbytes), seconds)
+
+    def _predict_whole(self, series: Series, settings: Mapping[str, Any]) -> Prediction:
+        """The same of networks for whole series, without their data consistency and what they set out from."""
+        frames, _, y, x = series.kspace.shape
+        shapes = self.network.regularised(frames, y, x // settings["oversampling"])  # type: ignore[operator]
+        step = self._footprint("unet", *((shape, torch.float32) for shape in shapes))
+        flops = step.flops * int(self.network.cascades)  # type: ignore[arg-type]
+        seconds = flops / (EFFICIENCY * speed(series.kspace.device, DTYPES[settings["precision"]]))
+        return Prediction(flops, series.kspace.nbytes + step.nbytes, seconds)
 
     def _makes_maps(self) -> bool:
         return hasattr(self.network, "sens_net")
@@ -203,7 +216,7 @@ class NetworkMethod:
 
     @property
     def frames(self) -> int:
-        """The width of a window."""
+        """The width of a window; 0: the network takes whole series."""
         return int(self.network.frames)  # type: ignore[arg-type]
 
     def _prepared(self, settings: Mapping[str, Any], device: torch.device) -> nn.Module:
@@ -214,11 +227,16 @@ class NetworkMethod:
         return self._ready[key]
 
     def _images(self, network: Any, series: Series, settings: Mapping[str, Any], batch: Batch) -> Tensor:
+        factor, width = settings["oversampling"], series.kspace.shape[-1]
+        if factor > 1:
+            series = replace(series, kspace=without_oversampling(series.kspace, factor))
+        if not self.frames:
+            whole: Tensor = network.images(series)
+            placed = whole.new_zeros((*whole.shape[:2], width))
+            placed[..., centred(width, whole.shape[-1])] = whole
+            return self._checked(placed)
         scale = series.scale()
         kspace, mask, acs = series.kspace, series.mask, acs_of(series, settings)
-        factor, width = settings["oversampling"], kspace.shape[-1]
-        if factor > 1:
-            kspace = without_oversampling(kspace, factor)
         frames = len(kspace)
         images = kspace.real.new_zeros((frames, kspace.shape[2], width))
         inside = centred(width, kspace.shape[-1])
@@ -236,13 +254,16 @@ class NetworkMethod:
                 if self._makes_maps():
                     given["maps"] = network.sens_net(windows, masks, acs, batch.coils) if shared is None else shared[rows]
                 images[middles.start : middles.stop, :, inside] = network(windows, masks, acs, **given).image
-        if not bool(torch.isfinite(images).all()):
+        return self._checked(images.mul_(scale))
+
+    def _checked(self, images: Tensor) -> Tensor:
+        if not bool(torch.isfinite(torch.view_as_real(images) if images.is_complex() else images).all()):
             raise NumericalError(
                 f"The network {self.name} gave NaN or infinity",
                 "All pixels must be finite numbers",
                 "Check the weights, and with --set precision=bf16 try fp32",
             )
-        return images.mul_(scale)
+        return images
 
 
 def find_method(name: str) -> Method | NetworkMethod:
@@ -272,7 +293,7 @@ def from_file(path: Path, name: str | None = None) -> NetworkMethod:
         raise UsageError(
             f"{path.name} holds {kind}, a discriminator", "It judges images and reconstructs none", "Give a reconstruction network"
         )
-    return NetworkMethod(name or kind, loaded.network, f"{kind} with the weights of {path.name}", file_digest(path))
+    return NetworkMethod(name or kind, loaded.network, f"{kind} with the weights of {path.name}", file_digest(path), loaded.metadata)
 
 
 def prepare(network: nn.Module, dtype: torch.dtype, device: torch.device, *, compiled: bool = False) -> nn.Module:

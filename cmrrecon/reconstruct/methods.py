@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from cmrrecon.errors import MemoryShortage, NumericalError, UsageError, is_memory_shortage, perhaps
+from cmrrecon.networks.kt_unrolled import KtUnrolled
 from cmrrecon.reconstruct.auto import AUTO, Choice, choose, solve
+from cmrrecon.reconstruct.shipped import NAME as NETWORK
+from cmrrecon.reconstruct.shipped import shipped_network
 from cmrrecon.scan import Series
 
 
@@ -29,6 +32,7 @@ class Method:
     gpu : whether it works on a GPU; SigPy does not here
     candidates : names of the iterative methods it chooses from: itself, or several. Their weight and iterations are chosen per scan (see
         `reconstruct.auto`); empty for methods of fixed settings
+    network : of `auto`: stands in for the shipped one
     """
 
     name: str
@@ -36,6 +40,7 @@ class Method:
     summary: str
     gpu: bool = True
     candidates: tuple[str, ...] = ()
+    network: KtUnrolled | None = field(default=None, repr=False, compare=False)
 
     def function(self) -> Callable[..., Any]:
         """The function behind the method: of a series to images, or of a problem to a solution."""
@@ -70,12 +75,20 @@ class Method:
         """
         settings = self.check(options or {})
         with self._shortage_told(series):
-            return choose(series, series.scale(), self._solvers(len(series.kspace)), settings)
+            return choose(series, series.scale(), self._solvers(series, settings), settings)
 
-    def _solvers(self, frames: int) -> dict[str, Callable[..., Any]]:
-        """The functions of the candidates; a single frame has no time, so spatial methods stand in for several dynamic ones."""
-        names = self.candidates if frames > 1 or len(self.candidates) == 1 else SINGLE_FRAME
-        return {name: METHODS[name].function() for name in names}
+    def _solvers(self, series: Series, settings: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+        """The functions of the candidates; a single frame has no time, so spatial methods stand in for several dynamic ones.
+
+        `auto` has the network among them, unless a weight or a number of iterations was given, which are meant for the others.
+        """
+        names = self.candidates if len(series.kspace) > 1 or len(self.candidates) == 1 else SINGLE_FRAME
+        solvers = {name: METHODS[name].function() for name in names}
+        if self.name == DEFAULT_METHOD and series.trajectory is None and settings["weight"] == settings["iterations"] == AUTO:
+            network = self.network or shipped_network()
+            if network is not None:
+                solvers[NETWORK] = network.to(series.kspace.device).solve
+        return solvers
 
     def __call__(self, series: Series, options: Mapping[str, Any] | None = None, choice: Choice | None = None) -> Tensor:
         """Reconstruct a series: normalised by the shared rule before, scaled back after, so images scale with k-space.
@@ -100,7 +113,7 @@ class Method:
         with self._shortage_told(series):
             scale = series.scale()
             if self.candidates:
-                solvers = self._solvers(len(series.kspace))
+                solvers = self._solvers(series, settings)
                 choice = choice or choose(series, scale, solvers, settings)
                 images = solve(series, scale, solvers, choice, settings)
             else:
@@ -209,7 +222,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Method(
                 "auto",
                 "",
-                "the best of kt-wavelet, llr and temporal-tv for the scan, or a blend of two",
+                "the best of a network, kt-wavelet, llr and temporal-tv for the scan, or a blend of two",
                 candidates=("kt-wavelet", "llr", "temporal-tv"),
             ),
             Method("zero-filled", "cmrrecon.classical.zero_filled:zero_filled", "inverse Fourier transform and root-sum-of-squares"),

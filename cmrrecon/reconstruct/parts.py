@@ -36,10 +36,19 @@ class Parts(Sequence[Tensor]):
         """Whether a slice is finished, or what they are made with is known."""
         return len(self.missing()) < len(self) or self._note.exists()
 
-    def save(self, index: int, images: Tensor) -> None:
-        """Store the images (frame, y, x) of the scan's slice `index`."""
+    def save(self, index: int, images: Tensor, facts: Mapping[str, Any] | None = None) -> None:
+        """Store the images (frame, y, x) of the scan's slice `index`, and what is to be known of them."""
+        with atomic(self._facts(index)) as temporary:
+            temporary.write_text(json.dumps(dict(facts or {})))
         with atomic(self._file(index)) as temporary, open(temporary, "wb") as file:
             np.save(file, images.cpu().numpy())
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What `save` was told of every slice."""
+        return [json.loads(self._facts(index).read_text()) for index in self.slices]
+
+    def _facts(self, index: int) -> Path:
+        return self.folder / f"slice-{index:04d}.json"
 
     def keep_note(self, note: Mapping[str, Any]) -> None:
         """Store what the slices are made with, for the run that goes on."""

@@ -28,7 +28,7 @@ PATTERNS = {"uniform": 0.2, "kt-uniform": 0.2, "kt-gaussian": 0.35, "kt-radial":
 SAMPLE_PATTERNS = ("kt-radial",)
 ACCELERATIONS, CALIBRATION = (2, 3, 4, 6, 8, 10, 12, 16, 20, 24), (8, 12, 16, 20, 24)
 # Signal to noise in dB, from and to; and how often there is what.
-NOISE_DB, NOISELESS = (12.0, 40.0), 0.1
+NOISE_DB, NOISELESS = (18.0, 42.0), 0.05
 SINGLE_FRAMES, PARTIAL, ASYMMETRIC, OVERSAMPLED, COLOURED, WEAK_COIL = 0.08, 0.1, 0.2, 0.2, 0.5, 0.05
 
 

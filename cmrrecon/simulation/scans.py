@@ -15,18 +15,32 @@ from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 from cmrrecon.simulation.lesions import Box
 from cmrrecon.simulation.phantoms import Phantom, cine, perfusion, t1map, t2map
 from cmrrecon.simulation.radial import acquire_along, golden_angle
+from cmrrecon.simulation.random_scans import random_maps
+from cmrrecon.simulation.random_scenes import random_scene
+from cmrrecon.simulation.shapes import generator
 
 SMALLEST_SIDE = 32  # pixels; below this the heart's wall is thinner than one
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of scan: its scene, its official base name and modality, and its usual number of frames."""
+    """A kind of scan: its scene, its official base name and modality, its usual number of frames, and its coils."""
 
     scene: Callable[[int, int, int, int, int, bool], Phantom]
     base: str
     modality: str
     frames: int
+    maps: Callable[[int, int, int, int], Tensor] = coil_maps
+
+
+def random_scenes(frames: int, slices: int, y: int, x: int, seed: int, _lesions: bool = False) -> Phantom:
+    """Random scenes in place of a heart: slice i shows scene i of the seed."""
+    return Phantom(torch.stack([random_scene(seed, index, frames, y, x).images for index in range(slices)], 1))
+
+
+def random_coils(coils: int, y: int, x: int, seed: int) -> Tensor:
+    """Maps (coil, y, x) as `random_maps` draws them, of a seed."""
+    return random_maps(coils, y, x, generator(seed, "coils"))
 
 
 KINDS = {
@@ -35,6 +49,7 @@ KINDS = {
     "t1map": Kind(t1map, "T1map", "Mapping", 9),
     "t2map": Kind(t2map, "T2map", "Mapping", 3),
 }
+RANDOM = Kind(random_scenes, "cine_random", "Cine", 12, random_coils)
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,7 @@ class Simulated:
 
     Attributes
     ----------
+    kind : a name in `KINDS`, or "random"
     scan : Scan, fully sampled or radial; the k-space of a slice is made when it is read, with the same noise each time
     image : Tensor (frame, slice, y, x) complex64, noise-free; the maps have unit RSS, so its magnitude is the RSS image's
     maps : Tensor (coil, y, x) complex64
@@ -51,6 +67,7 @@ class Simulated:
     lesions : the box of each slice's lesion, None for a slice without; None if none were asked for
     """
 
+    kind: str
     scan: Scan
     image: Tensor
     maps: Tensor
@@ -60,7 +77,7 @@ class Simulated:
 
 
 def simulate(
-    kind: str = "cine",
+    kind: str | None = None,
     *,
     frames: int | None = None,
     slices: int = 3,
@@ -71,29 +88,42 @@ def simulate(
     seed: int = 0,
     spokes: int | None = None,
     lesions: bool = False,
+    random: bool = False,
 ) -> Simulated:
-    """A fully sampled or radial multi-coil scan of a phantom with a beating heart, and its truth.
+    """A fully sampled or radial multi-coil scan of a phantom with a beating heart, or of random scenes, and its truth.
 
     Parameters
     ----------
-    kind : a name in `KINDS`
+    kind : a name in `KINDS`; None for cine
     frames : number of frames or weightings; None for the kind's usual number
-    slices, coils, y, x : sizes; x is the readout and holds 2x oversampling
+    slices, coils, y, x : sizes; x is the readout, which holds 2x oversampling around the phantom; random scenes fill it
     snr_db : signal-to-noise ratio of the fully sampled, coil-combined image in dB (see `noise_sigma`); infinity for no noise
     seed : who is scanned, how the coils lie, and the noise
     spokes : None for Cartesian k-space, else golden-angle radial with so many spokes a frame: of x samples (at least y), for images
         of y x y pixels, see `along_spokes`
     lesions : whether every second slice gets a lesion in the wall of the left ventricle; all else of the person stays as it is
+    random : a random scene in each slice, see `random_scene`, and random coils; Cartesian, of no kind, without lesions
 
     Raises
     ------
-    UsageError : an unknown kind, or a size, ratio or seed that makes no scan
+    UsageError : an unknown kind, what random scenes cannot have, or a size, ratio or seed that makes no scan
     """
-    if kind not in KINDS:
+    if random:
+        asked = (("a kind", kind is not None), ("spokes", spokes is not None), ("lesions", lesions))
+        if others := [name for name, there in asked if there]:
+            raise UsageError(
+                f"Random scenes were asked for together with {' and '.join(others)}",
+                "They are of no kind, are measured line by line, and have no heart for lesions",
+                "Leave one or the other out",
+            )
+        kind = "random"
+    elif kind is None:
+        kind = "cine"
+    elif kind not in KINDS:
         near = nearest(kind, KINDS)
         remedy = f"Perhaps {near} was meant" if near else "Choose one of them"
         raise UsageError(f"There is no kind of scan {kind!r}", f"The kinds are {', '.join(KINDS)}", remedy)
-    chosen = KINDS[kind]
+    chosen = RANDOM if random else KINDS[kind]
     frames = chosen.frames if frames is None else frames
     for name, size, least in (
         ("frames", frames, 1),
@@ -111,7 +141,7 @@ def simulate(
 
     columns = x if spokes is None else 2 * y
     image, times, boxes = chosen.scene(frames, slices, y, columns, seed, lesions)
-    maps = coil_maps(coils, y, columns, seed)
+    maps = chosen.maps(coils, y, columns, seed)
     sigma = noise_sigma(image, snr_db)
     scan = Scan(
         shape=(frames, slices, coils, y, columns),
@@ -126,7 +156,7 @@ def simulate(
             subject=f"P{seed + 1:03d}",
         ),
     )
-    made = Simulated(scan, image, maps, times, sigma, boxes)
+    made = Simulated(kind, scan, image, maps, times, sigma, boxes)
     return made if spokes is None else along_spokes(made, spokes, x, seed)
 
 

@@ -122,7 +122,8 @@ class Run:
                 optimiser.step()
             self.bad_steps = 0
             if self.average is not None:
-                follow(self.average, self.network, self.recipe.schedule.average)
+                # At first it remembers less, or it would keep what the network began with.
+                follow(self.average, self.network, min(self.recipe.schedule.average, (1 + self.step) / (10 + self.step)))
         else:
             self.bad_steps += 1
             if self.bad_steps >= MOST_BAD_STEPS:

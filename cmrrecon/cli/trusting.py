@@ -1,0 +1,77 @@
+"""What `reconstruct` does around a method so that its images can be trusted: adaptation to the scan, and warnings."""
+
+from typing import TYPE_CHECKING, Any
+
+from cmrrecon.cli.console import Talk
+from cmrrecon.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from cmrrecon.reconstruct.auto import Choice
+    from cmrrecon.reconstruct.learned import NetworkMethod
+    from cmrrecon.reconstruct.methods import Method
+    from cmrrecon.scan import Scan
+
+
+def check_adaptable(method: "Method | NetworkMethod") -> None:
+    """Refuse --adapt for methods without a network.
+
+    Raises
+    ------
+    UsageError : it has none
+    """
+    from cmrrecon.reconstruct.learned import NetworkMethod
+    from cmrrecon.reconstruct.methods import DEFAULT_METHOD
+    from cmrrecon.reconstruct.shipped import shipped_network
+
+    if not isinstance(method, NetworkMethod) and (method.name != DEFAULT_METHOD or shipped_network() is None):
+        raise UsageError(
+            f"--adapt was given with the method {method.name}",
+            "Only networks can be adapted to a scan",
+            "Leave out --method, or give --checkpoint",
+        )
+
+
+def adapted(
+    method: "Method | NetworkMethod", scan: "Scan", index: int, steps: int, device: "torch.device", name: str, talk: Talk
+) -> "tuple[Method | NetworkMethod, dict[str, Any]]":
+    """The method with its network adapted to slice `index` of a scan, and what came of it."""
+    from dataclasses import replace
+
+    from cmrrecon.reconstruct.adapt import adapt
+    from cmrrecon.reconstruct.learned import NetworkMethod
+    from cmrrecon.reconstruct.shipped import shipped_network
+
+    given = method.network if isinstance(method, NetworkMethod) else shipped_network()
+    assert given is not None
+    with talk.progress(f"{name}, adapting", steps, "step") as bar:
+        found = adapt(given, scan.series(index).to(device), steps, lambda loss: bar.advance(f"loss {loss:.4f}"))
+    record = {"slice": index, "steps": found.steps, "before": round(found.before, 6), "after": round(found.after, 6)}
+    talk.say(
+        f"{name}: adapted on slice {index}; the error in predicting hidden samples went from {found.before:.4g} to {found.after:.4g}"
+        + ("" if found.steps else ", so the weights stay as they were")
+    )
+    if isinstance(method, NetworkMethod):
+        return NetworkMethod(method.name, found.network, method.summary, method.digest, method.metadata), record
+    return replace(method, network=found.network), record  # type: ignore[arg-type]
+
+
+def warn_outside(method: "Method | NetworkMethod", choice: "Choice | None", scan: "Scan", index: int, name: str, talk: Talk) -> list[str]:
+    """Tell, and give, what of a scan lies outside of what the network that reconstructs it was trained on."""
+    from cmrrecon.networks import weights
+    from cmrrecon.reconstruct import shipped
+    from cmrrecon.reconstruct.learned import NetworkMethod
+    from cmrrecon.reconstruct.trust import envelope_of, facts_of, outside
+
+    if isinstance(method, NetworkMethod):
+        metadata = method.metadata
+    elif choice is not None and shipped.NAME in (choice.method, choice.partner and choice.partner.method):
+        metadata = weights.installed()[shipped.FILE]
+    else:
+        return []
+    envelope = envelope_of(metadata)
+    found = outside(facts_of(scan.series(index)), envelope) if envelope else []
+    if found:
+        talk.warn(f"{name}: outside of what the network was trained on: {'; '.join(found)}. Compare with a classical method")
+    return found

@@ -1,0 +1,162 @@
+"""A network is adapted to a single scan, without any truth: it learns to predict measured lines that it is not given.
+
+The measured samples outside the calibration region are parted in three (Yaman et al., ZS-SSL, ICLR 2022, arXiv 2102.07737): a few, the
+same all the time, judge (`holdout.hide`); of the others every step draws anew which ones the network is given and which ones its
+images must predict. What judges says when to stop, and which weights are kept, the first ones among them.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.errors import UsageError
+from cmrrecon.networks.kt_unrolled import KtUnrolled
+from cmrrecon.networks.sensitivity import calibration_size
+from cmrrecon.physics.sensitivity import calibration_region
+from cmrrecon.reconstruct.auto import liveliest
+from cmrrecon.reconstruct.holdout import HeldOut, hide
+from cmrrecon.scan import Series, window
+
+# The part of the lines that a step predicts, the rate, steps between two looks at what judges, and looks without a gain before the end.
+PREDICTED, RATE, LOOK_EVERY, PATIENCE = 0.4, 2e-4, 5, 5
+CLIP = 1.0
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What adaptation gave.
+
+    Attributes
+    ----------
+    network : with the weights that predicted best
+    before, after : error of the prediction of what judges (`HeldOut`; of networks for windows, of k-space), at first and of those weights
+    steps : after how many these were found; 0: no better ones were
+    """
+
+    network: nn.Module
+    before: float
+    after: float
+    steps: int
+
+
+def adapt(network: nn.Module, series: Series, steps: int, on_step: Callable[[float], None], seed: int = 0) -> Adapted:
+    """A copy of a network, trained on a single series.
+
+    Parameters
+    ----------
+    network : `KtUnrolled`, or one for windows that gives k-space too
+    series : Cartesian
+    steps : at most so many
+    on_step : is told the loss of every step
+
+    Raises
+    ------
+    UsageError : a network that gives no k-space, or a scan of which too little was measured to part it
+    """
+    judges = hide(series)
+    if judges is None:
+        raise UsageError(
+            "Too little was measured outside the calibration region to adapt a network to this scan",
+            "Some lines must judge and others be predicted",
+            "Leave out --adapt",
+        )
+    torch.manual_seed(seed)
+    learner = copy.deepcopy(network).to(series.kspace.device).train().requires_grad_(True)
+    if hasattr(learner, "checkpointing"):
+        learner.checkpointing = True  # type: ignore[assignment]
+    rest = replace(series, mask=series.mask & ~judges)
+    task: _Whole | _Windows = _Whole(series, rest, judges) if isinstance(learner, KtUnrolled) else _Windows(learner, series, rest, judges)
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.Adam(learner.parameters(), lr=RATE)
+    before = least = task.judge(learner)
+    best, found, stale = copy.deepcopy(learner.state_dict()), 0, 0
+    for step in range(1, steps + 1):
+        predicted = _drawn(rest.mask, generator)
+        loss = task.loss(learner, rest.mask & ~predicted, predicted, step)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(learner.parameters(), CLIP)
+        optimiser.step()
+        on_step(float(loss.detach()))
+        if step % LOOK_EVERY == 0 or step == steps:
+            error = task.judge(learner)
+            stale = 0 if error < least else stale + 1
+            if error < least:
+                least, found, best = error, step, copy.deepcopy(learner.state_dict())
+            if stale >= PATIENCE:
+                break
+    learner.load_state_dict(best)
+    return Adapted(learner.eval().requires_grad_(False), before, least, found)
+
+
+def _drawn(mask: Tensor, generator: torch.Generator) -> Tensor:
+    """What a step predicts of a mask: whole lines, or single samples, outside its calibration region."""
+    y, x = calibration_region(mask)
+    free = mask.clone()
+    free[:, y, x] = False
+    return free & (torch.rand(mask.shape, generator=generator) < PREDICTED).to(mask.device)
+
+
+class _Whole:
+    """A network that takes whole series, by their least-squares problem; the maps are those of the scan. Of line masks it sees the columns
+    with the most change."""
+
+    def __init__(self, series: Series, rest: Series, judges: Tensor) -> None:
+        self.series, self.rest, self.scale, self.coils = series, rest, series.scale(), Coils.of(series)
+        if series.mask.shape[2] == 1:
+            self.coils = replace(self.coils, columns=liveliest(Problem.of(series, self.coils, self.scale)))
+        self.judges = HeldOut(series, self.scale, judges, self.coils)
+
+    def judge(self, network: Any) -> float:
+        return self.judges(network.solve(Problem.of(self.rest, self.coils, self.scale)).x)
+
+    def loss(self, network: Any, given: Tensor, predicted: Tensor, step: int) -> Tensor:
+        """||A x - y||^2 / ||y||^2 on what is predicted."""
+        problem = Problem.of(replace(self.series, mask=given), self.coils, self.scale)
+        held_out = HeldOut(self.series, self.scale, predicted, self.coils)
+        *_, x = network.steps(problem)
+        apart = x.conj() * (2 * held_out.problem.rhs - held_out.problem.A.N(x))
+        error: Tensor = 1 - apart.real.sum() / held_out.energy
+        return error
+
+
+class _Windows:
+    """A network that takes windows and gives the k-space of their middle frame; a step sees one frame."""
+
+    def __init__(self, network: Any, series: Series, rest: Series, judges: Tensor) -> None:
+        self.kspace, self.rest, self.judges = series.kspace / series.scale(), rest, judges
+        self.acs, self.width = calibration_size(series.mask), int(network.frames)
+        frames = len(self.kspace)
+        with torch.no_grad():
+            if self._predict(network, rest.mask, 0) is None:
+                raise UsageError(
+                    "This network gives no k-space", "Adaptation compares k-space with what was measured", "Adapt kt-unrolled or promptmr"
+                )
+        # A few frames tell enough.
+        self.looked_at = range(0, frames, max(1, frames // 3))
+
+    def _predict(self, network: Any, mask: Tensor, frame: int) -> Tensor | None:
+        rows = window(frame, len(self.kspace), self.width)
+        masks = mask[rows] if len(mask) > 1 else mask
+        kspace: Tensor | None = network((self.kspace[rows] * masks[:, None])[None], masks[None], self.acs).kspace
+        return kspace
+
+    def _error(self, network: Any, given: Tensor, predicted: Tensor, frame: int) -> Tensor:
+        kspace = self._predict(network, given, frame)
+        assert kspace is not None
+        wanted, where = self.kspace[frame], predicted[frame % len(predicted)]
+        energy = (wanted * where).abs().square().sum().clamp(min=torch.finfo(torch.float32).tiny)
+        error: Tensor = ((kspace[0] - wanted) * where).abs().square().sum() / energy
+        return error
+
+    def judge(self, network: Any) -> float:
+        with torch.no_grad():
+            return sum(float(self._error(network, self.rest.mask, self.judges, frame)) for frame in self.looked_at) / len(self.looked_at)
+
+    def loss(self, network: Any, given: Tensor, predicted: Tensor, step: int) -> Tensor:
+        return self._error(network, given, predicted, step % len(self.kspace))

@@ -1,0 +1,40 @@
+"""Makes the weights that come with the package: half precision, with what is known of them and what they were trained on.
+
+python docs/experiments/ship.py RUN/best.safetensors cmrrecon/pretrained/kt-unrolled.safetensors
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from cmrrecon.networks import weights
+from cmrrecon.reconstruct.trust import ENVELOPE, facts_of
+from cmrrecon.simulation.random_scans import random_scan
+
+# So many of the scans of the training, and the part of them that lies inside of the envelope.
+SCANS, INSIDE = 400, 0.98
+DATA = "random scans of cmrrecon.simulation.random_scans alone: no measured data and no pictures"
+USE = "research use, not for diagnosis"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("target", type=Path)
+    asked = parser.parse_args()
+    loaded = weights.load(asked.checkpoint)
+    seed = json.loads(loaded.metadata["recipe"])["schedule"]["seed"]
+    found: dict[str, list[float]] = {}
+    for number in range(SCANS):
+        for name, value in facts_of(random_scan(seed, number).series).items():
+            found.setdefault(name, []).append(value)
+    cut = round((1 - INSIDE) / 2 * SCANS)
+    envelope = {name: (sorted(values)[cut], sorted(values)[-1 - cut]) for name, values in found.items()}
+    kept = {key: value for key, value in loaded.metadata.items() if key not in ("network", "config", "cmrrecon")}
+    facts = {"training_data": DATA, "use": USE, "licence": "Apache-2.0", ENVELOPE: envelope, "card": "kt-unrolled.md"}
+    weights.save(asked.target, loaded.network.half(), {**kept, **facts})
+    print(f"{asked.target}: {asked.target.stat().st_size / 2**20:.2f} MiB, trained on {envelope}")
+
+
+if __name__ == "__main__":
+    main()
