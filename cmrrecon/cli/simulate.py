@@ -48,7 +48,7 @@ def simulate(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Simulate a beating multi-slice multi-coil heart phantom, fully sampled or radial, with its noise-free truth.
+    """Simulate a beating multi-slice multi-coil heart phantom, fully sampled or radial, or random scenes, with the noise-free truth.
 
     Writes the official 2025 layout below --out-dir: <base>.mat, <base>_truth.npz (image and coil maps) and, for mapping, <base>.csv
     with the times in ms. With -o FILE (or -o -) only the k-space is written. Radial k-space has no official layout: it goes to

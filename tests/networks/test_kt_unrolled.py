@@ -1,0 +1,216 @@
+"""kt-unrolled: any number of frames, sizes and coils, any scale and phase; and what it is made of."""
+
+import math
+
+import pytest
+import torch
+
+from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.errors import InputError
+from cmrrecon.networks import weights
+from cmrrecon.networks.catalog import build, name_of
+from cmrrecon.networks.kt_unrolled import FACTS, KtUnrolled, Regulariser, closer, facts, smooth_phase, starts
+from cmrrecon.sampling import make_mask
+from cmrrecon.scan import Series
+from cmrrecon.simulation import simulate
+
+
+def small(seed=0, **more):
+    """A small network whose regulariser does something."""
+    torch.manual_seed(seed)
+    network = KtUnrolled(**{"cascades": 2, "channels": 8, "blocks": 2, "solver_steps": 2, **more})
+    with torch.no_grad():
+        network.unet.last.weight.normal_(std=0.02)
+    return network.eval()
+
+
+def series(frames=3, coils=4, y=40, x=48, pattern="kt-gaussian", acceleration=4, seed=1, acs=12):
+    made = simulate("cine", frames=frames, slices=1, coils=coils, y=y, x=x, seed=seed)
+    full = made.scan.series(0).kspace
+    mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed)
+    return Series(full * mask[:, None], mask)
+
+
+def problem_of(one):
+    scale = one.scale()
+    return Problem.of(one, Coils.of(one), scale)
+
+
+def relative(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 5])
+@pytest.mark.parametrize(("y", "x"), [(40, 48), (37, 45), (48, 33)])
+def test_any_number_of_frames_and_any_size(frames, y, x):
+    one = series(frames=frames, y=y, x=x)
+    images = small().images(one)
+    assert images.shape == (frames, y, x)
+    assert images.dtype == torch.complex64
+    assert bool(torch.isfinite(torch.view_as_real(images)).all())
+
+
+@pytest.mark.parametrize("coils", [1, 2, 8, 32])
+def test_any_number_of_coils(coils):
+    assert small().images(series(coils=coils)).shape == (3, 40, 48)
+
+
+@pytest.mark.parametrize("pattern", ["uniform", "kt-uniform", "kt-gaussian", "kt-radial"])
+def test_every_pattern(pattern):
+    images = small().images(series(pattern=pattern))
+    assert float(images.abs().max()) > 0
+
+
+def test_images_scale_with_kspace():
+    one, network = series(), small()
+    images = network.images(one)
+    for factor in (1e-9, 1e9):
+        assert relative(network.images(one.scaled(factor)), images * factor) < 1e-3
+
+
+def test_images_turn_with_the_phase_of_kspace():
+    """Behind the phase of the first solution the network sees the same, whatever the phase of the scan."""
+    one, network = series(), small()
+    turned = network.images(Series(one.kspace * torch.polar(torch.tensor(1.0), torch.tensor(1.1)), one.mask))
+    assert relative(turned.abs(), network.images(one).abs()) < 1e-3
+
+
+def test_same_network_same_images():
+    one = series()
+    assert torch.equal(small().images(one), small().images(one))
+
+
+def test_before_training_the_network_hardly_leaves_compressed_sensing():
+    problem = problem_of(series())
+    network = KtUnrolled(cascades=2, channels=8, blocks=1).eval()
+    first = starts(problem)[0]
+    assert relative(network.solve(problem).x, first) < 0.02
+
+
+def test_the_regulariser_matters():
+    problem = problem_of(series())
+    assert relative(small(0).solve(problem).x, small(1).solve(problem).x) > 1e-4
+
+
+def test_every_frame_is_seen_by_its_neighbours_and_not_around_the_ends():
+    """Frames beyond the ends repeat: the last frame says nothing to the first."""
+    torch.manual_seed(0)
+    regulariser = Regulariser(8, 1, FACTS + 1)
+    with torch.no_grad():
+        for layer in (regulariser.last, regulariser.blocks[0].time):
+            layer.weight.normal_(std=0.1)
+    x, known = torch.randn(5, 12, 8, 8), torch.zeros(FACTS + 1)
+    other = x.clone()
+    other[4] += 1
+    with torch.no_grad():
+        change = (regulariser(x, known) - regulariser(other, known)).abs().amax((1, 2, 3))
+    assert bool((change[:3] == 0).all())
+    assert bool((change[3:] > 0).all())
+
+
+def test_forward_gives_magnitudes_of_all_frames():
+    one, network = series(), small()
+    with torch.no_grad():
+        output = network(one.kspace[None], one.mask[None])
+    torch.testing.assert_close(output.image, network.images(one).abs(), rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="one series"):
+        network(one.kspace[None].expand(2, -1, -1, -1, -1), one.mask[None].expand(2, -1, -1, -1))
+
+
+def test_columns_alone_are_those_of_the_whole_where_the_network_does_not_look_far():
+    """Columns are independent in the data; the regulariser and the wavelets look a few pixels aside, so the inner columns agree best."""
+    one, network = series(x=96), small(blocks=1)
+    with torch.no_grad():
+        whole = network(one.kspace[None], one.mask[None]).image
+        part = network(one.kspace[None], one.mask[None], columns=slice(24, 72)).image
+    assert part.shape == (3, 40, 48)
+    assert relative(part[..., 12:36], whole[..., 36:60]) < 0.05
+
+
+def test_weight_says_how_much_the_network_is_trusted():
+    """Without trust the data alone count: the residual falls."""
+    problem, network = problem_of(series()), small()
+
+    def residual(weight):
+        x = network.solve(problem, weight=weight).x
+        return float((problem.A.N(x) - problem.rhs).norm())
+
+    assert residual(0.01) < residual(1.0) < residual(100.0)
+
+
+def test_the_monitor_may_end_it_early():
+    problem, network, seen = problem_of(series()), small(cascades=3), []
+    solution = network.solve(problem, monitor=lambda step, x: seen.append(step) or step == 2)
+    assert seen == [1, 2]
+    assert len(solution.residuals) == 2
+    assert len(network.solve(problem, iterations=1).residuals) == 1
+
+
+def test_closer_solves_its_equation():
+    """(A^H A + l) x = A^H y + l z."""
+    problem = problem_of(series())
+    z, weight = torch.randn_like(problem.rhs), torch.tensor(0.3)
+    x = closer(problem, z, weight, 60)
+    assert relative(problem.A.N(x) + weight * x, problem.rhs + weight * z) < 1e-4
+
+
+def test_smooth_phase_has_size_one_and_follows_the_image():
+    x = torch.polar(1 + torch.rand(3, 9, 11), torch.full((3, 9, 11), 0.7))
+    torch.testing.assert_close(smooth_phase(x), torch.polar(torch.ones(9, 11), torch.full((9, 11), 0.7)))
+    assert bool(torch.isfinite(torch.view_as_real(smooth_phase(torch.zeros_like(x)))).all())
+
+
+def test_facts_tell_scans_apart():
+    known = {
+        name: facts(problem, starts(problem)[0])
+        for name, problem in {
+            "slow": problem_of(series(acceleration=2)),
+            "fast": problem_of(series(acceleration=8)),
+            "fixed": problem_of(series(pattern="uniform")),
+            "samples": problem_of(series(pattern="kt-radial")),
+        }.items()
+    }
+    assert all(value.shape == (FACTS,) and bool(torch.isfinite(value).all()) for value in known.values())
+    assert float(known["fast"][0]) > float(known["slow"][0]) + math.log(1.5)
+    assert float(known["samples"][4]) == 1 > float(known["slow"][4])
+    assert float(known["fixed"][5]) == 0 < float(known["slow"][5])
+
+
+def test_checkpointing_changes_no_gradient():
+    one, found = series(), []
+    for again in (False, True):
+        network = small(checkpointing=again).train()
+        network(one.kspace[None], one.mask[None]).image.sum().backward()
+        found.append(network.unet.first.weight.grad)
+    assert float(found[0].abs().max()) > 0
+    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-5 * float(found[0].abs().max()))
+
+
+def test_gradients_reach_every_parameter():
+    one, network = series(), small().train()
+    output = network(one.kspace[None], one.mask[None])
+    assert len(output.stages) == 2
+    output.image.square().sum().backward()
+    assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in network.parameters())
+
+
+def test_weights_go_to_a_file_and_back(tmp_path):
+    network = small()
+    weights.save(tmp_path / "w.safetensors", network)
+    again = weights.load(tmp_path / "w.safetensors").network.eval()
+    assert name_of(again) == "kt-unrolled"
+    one = series()
+    assert torch.equal(again.images(one), network.images(one))
+
+
+def test_no_calibration_is_told():
+    one = series()
+    mask = torch.zeros_like(one.mask)
+    mask[:, ::5] = True
+    with pytest.raises(InputError):
+        small().images(Series(one.kspace * mask[:, None], mask))
+
+
+def test_it_is_small():
+    """Two bytes a weight must stay below 5 MB."""
+    assert sum(p.numel() for p in build("kt-unrolled").parameters()) * 2 < 5e6
