@@ -1,16 +1,17 @@
 """kt-unrolled: a small unrolled network for a whole series, that goes on where compressed sensing ends.
 
     x_0     = s_1, a solution of compressed sensing (wavelets in time and space)
-    z_k     = x_k + p R(p* [x_k, x_k - mean over time of x_k, A^H (A x_k - y), s_1 - x_k, s_2 - x_k, s_3 - x_k]; c, k)
+    z_k     = x_k + e p R(p* [x_k, x_k - mean over time of x_k, (A^H (A x_k - y), s_1 - x_k, s_2 - x_k, s_3 - x_k) / e]; c, k)
     x_(k+1) = argmin 1/2 ||A x - y||^2 + l_k(c) / 2 ||x - z_k||^2               (some steps of conjugate gradients from z_k)
 
 s_2 is how far the solver of s_1 was after a few steps, before it had fitted the noise, and s_3 the solution of another method (locally
-low rank). A is the encoding of the classical methods (`classical.problem`): maps by ESPIRiT from the series itself, virtual coils. p is
-the phase of x_0, averaged over time and a small neighbourhood: behind it images are nearly real, whatever the phase of the scan. R, the
-same in every step, works on 2 x 2 pixels at a time (Zhang et al., FFDNet, IEEE TIP 2018;27:4608), frame by frame; neighbours in time meet
-in 1 x 1 convolutions and repeat beyond the first and the last frame, so that any number of frames will do. What is known of the scan, c,
-and the number of the step scale and shift its features (Perez et al., FiLM, AAAI 2018) and set the weight l_k. The iteration is that of
-MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
+low rank). s_3 and s_1 differ by about as much as they err: behind e, the root mean square of their difference, errors are of the size of
+one in every scan. A is the encoding of the classical methods (`classical.problem`): maps by ESPIRiT from the series itself, virtual
+coils. p is the phase of x_0, averaged over time and a small neighbourhood: behind it images are nearly real, whatever the phase of the
+scan. R, the same in every step, works on 2 x 2 pixels at a time (Zhang et al., FFDNet, IEEE TIP 2018;27:4608), frame by frame; neighbours
+in time meet in 1 x 1 convolutions and repeat beyond the first and the last frame, so that any number of frames will do. What is known of
+the scan, c, and the number of the step scale and shift its features (Perez et al., FiLM, AAAI 2018) and set the weight l_k. The iteration
+is that of MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
 """
 
 import itertools
@@ -38,8 +39,8 @@ FACTS = 6
 SEEN, SIDE = 6, 2
 # The weight of the regulariser against the data at first; side of the neighbourhood whose phase is taken for smooth.
 FIRST_WEIGHT, SMOOTH = 3.0, 5
-# The usual size of errors, bright tissue being one.
-SMALL = 0.1
+# The smallest error that is thought of, bright tissue being one.
+SMALLEST = 1e-4
 EARLY = 12
 # More steps than any network has.
 MOST_STEPS = 100
@@ -175,17 +176,20 @@ class KtUnrolled(nn.Module):
             solutions = starts(problem)
             x = solutions[0]
             phase, known = smooth_phase(x), facts(problem, x)
+            error = (solutions[2] - x).abs().square().mean().sqrt().clamp(min=SMALLEST)
         for step in range(self.cascades):
             told = torch.cat([known, functional.one_hot(torch.tensor(step), self.cascades).to(known)])
-            x = recomputed(self.checkpointing, self._step, x, solutions, phase, told, problem, weight)
+            x = recomputed(self.checkpointing, self._step, x, solutions, phase, error, told, problem, weight)
             yield x
 
-    def _step(self, x: Tensor, solutions: tuple[Tensor, ...], phase: Tensor, told: Tensor, problem: Problem, weight: float) -> Tensor:
+    def _step(
+        self, x: Tensor, solutions: tuple[Tensor, ...], phase: Tensor, error: Tensor, told: Tensor, problem: Problem, weight: float
+    ) -> Tensor:
         small = (problem.A.N(x) - problem.rhs, *(solution - x for solution in solutions))
-        seen = (x, 3 * (x - x.mean(0)), *(difference / SMALL for difference in small))
+        seen = (x, 3 * (x - x.mean(0)), *(difference / error for difference in small))
         channels = torch.cat([torch.view_as_real(image * phase.conj()) for image in seen], -1)
         update = self.unet(channels.permute(0, 3, 1, 2), told).float().permute(0, 2, 3, 1).contiguous()
-        z = x + SMALL * torch.view_as_complex(update) * phase
+        z = x + error * torch.view_as_complex(update) * phase
         return closer(problem, z, weight * self.weight(told).exp(), self.solver_steps)
 
 

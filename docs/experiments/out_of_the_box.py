@@ -18,9 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.ndimage import gaussian_laplace
 
 from cmrrecon import formats
 from cmrrecon.classical.problem import Coils, Problem
@@ -39,7 +37,6 @@ TUNING_CENTRES, REPORTED_CENTRES = ("Center001", "Center002"), ("Center005", "Ce
 CLASSICAL = ("temporal-tv", "kt-wavelet", "llr", "low-rank-sparse", "sense")
 # Methods whose default is worse than the best default by more than this are not searched, and how far a weight is searched.
 HOPELESS_DB, COARSE, FINE = 1.5, 2.0, math.sqrt(2)
-HFEN_PIXELS = 1.5
 Case = tuple[str, str, Callable[[], tuple[Scan, torch.Tensor]], str]
 
 
@@ -86,7 +83,7 @@ def rat(data: Path) -> tuple[Scan, torch.Tensor]:
 
 def undersampled(case: Case, work: Path) -> tuple[Series, torch.Tensor]:
     """A case, normalised; made once."""
-    group, name, make, pattern = case
+    _, name, make, pattern = case
     path = work / "cases" / f"{name} {pattern}.pt"
     if not path.exists():
         scan, truth = make()
@@ -100,12 +97,9 @@ def undersampled(case: Case, work: Path) -> tuple[Series, torch.Tensor]:
 
 
 def scores(images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-    """Protocol fullfov, and HFEN with its scale."""
-    image, target = images.abs(), truth.abs()
-    found = score(image[:, None], target[:, None], protocol="fullfov")
-    image = image * (image * target).sum() / image.square().sum()
-    edges = [np.stack([gaussian_laplace(frame, HFEN_PIXELS) for frame in part.numpy()]) for part in (image - target, target)]
-    return {"psnr": found.psnr, "ssim": found.ssim, "nmse": found.nmse, "hfen": float(np.linalg.norm(edges[0]) / np.linalg.norm(edges[1]))}
+    """By protocol fullfov."""
+    found = score(images.abs()[:, None], truth.abs()[:, None], protocol="fullfov").as_dict()
+    return {key: float(found[key]) for key in ("psnr", "ssim", "nmse", "hfen")}
 
 
 class Measured:
@@ -117,7 +111,8 @@ class Measured:
         lines = path.read_text().splitlines() if path.exists() else []
         self.kept = {(record["case"], record["engine"]): record for record in map(json.loads, lines)}
 
-    def __call__(self, case: Case, engine: str, work: Callable[[], tuple[torch.Tensor, dict[str, Any]]], truth: torch.Tensor) -> Any:
+    def measure(self, case: Case, engine: str, work: Callable[[], tuple[torch.Tensor, dict[str, Any]]], truth: torch.Tensor) -> Any:
+        """The record of an engine on a case: kept, or of the images (and what else is to be kept) that `work` makes now."""
         key = (f"{case[1]} {case[3]}", engine)
         if key not in self.kept:
             started = time.process_time()
@@ -137,7 +132,7 @@ def classical(case: Case, series: Series, truth: torch.Tensor, measured: Measure
         def work() -> tuple[torch.Tensor, dict[str, Any]]:
             return problem.whole(METHODS[name].function()(problem, weight=weight).x), {"method": name, "weight": weight}
 
-        return measured(case, f"{name} {weight:.3g}", work, truth)
+        return measured.measure(case, f"{name} {weight:.3g}", work, truth)
 
     defaults = {name: fixed(METHODS[name].function(), {})[0] for name in CLASSICAL}
     found = {name: run(name, weight)["psnr"] for name, weight in defaults.items()}
@@ -152,6 +147,7 @@ def classical(case: Case, series: Series, truth: torch.Tensor, measured: Measure
 
 
 def main() -> None:
+    """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", help="p003, centres, tuning, phantom, rat")
     parser.add_argument("--tool", type=Path)
@@ -176,7 +172,7 @@ def main() -> None:
         if "network" in asked.engines:
             network = from_file(asked.checkpoint) if asked.checkpoint else find_method("kt-unrolled")
             name = f"network {asked.checkpoint.stem if asked.checkpoint else 'shipped'}"
-            print(case[1], case[3], measured(case, name, lambda: (network(series), {"effective": effective}), truth), flush=True)  # noqa: B023
+            print(case[1], case[3], measured.measure(case, name, lambda: (network(series), {"effective": effective}), truth), flush=True)  # noqa: B023
         if "auto" in asked.engines:
             method = METHODS["auto"]
 
@@ -184,7 +180,7 @@ def main() -> None:
                 choice = method.choose(series)  # noqa: B023
                 return method(series, choice=choice), {"choice": choice.as_dict()}  # noqa: B023
 
-            measured(case, "auto", automatic, truth)
+            measured.measure(case, "auto", automatic, truth)
 
 
 def table(work: Path) -> None:
