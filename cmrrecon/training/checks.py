@@ -58,7 +58,6 @@ def _check_numbers(recipe: Recipe) -> None:
         "optimiser.step": (optimiser.step >= 1, "one epoch or more"),
         "optimiser.accumulate": (optimiser.accumulate >= 1, "one batch or more"),
         "data.validation": (0 <= recipe.data.validation < 1, "a part of the subjects, from 0 to below 1"),
-        "data.scenes": (recipe.data.scenes >= 0, "a number of scans, or 0 to learn from a store"),
         "schedule.epochs": (schedule.epochs >= 1, "one epoch or more"),
         "schedule.average": (0 <= schedule.average < 1, "a memory from 0 to below 1"),
     }

@@ -24,6 +24,7 @@ SMALL = {
     "unet": {"channels": 4, "pools": 2},
     "fidelity-unet": {"channels": 4, "pools": 2, "fidelity_channels": 4},
     "lf-mri": {"stages": 2, "channels": [4, 8], "classifier_channels": [4, 8], "sensitivity_unet": UNET},
+    "kt-unrolled": {"cascades": 2, "channels": 8, "blocks": 1},
 }
 
 

@@ -72,7 +72,7 @@ def test_facts_say_what_the_scan_is_like(series):
 
 def test_what_lies_outside_is_named(series):
     facts = facts_of(series)
-    wide = {name: (-math.inf, math.inf) for name in facts}
+    wide = dict.fromkeys(facts, (-math.inf, math.inf))
     assert outside(facts, wide) == []
     (told,) = outside(facts, {**wide, "frames": (8, 14)})
     assert told == "frames 4 (trained on 8 to 14)"
