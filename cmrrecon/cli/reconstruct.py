@@ -51,11 +51,17 @@ class Plan:
 
 def _list_methods(asked: bool) -> None:
     if asked:
+        from cmrrecon.networks import weights
+        from cmrrecon.reconstruct.learned import find_method
         from cmrrecon.reconstruct.methods import DEFAULT_METHOD, METHODS
 
         for name, method in METHODS.items():
             defaults = " ".join(f"{key}={value}" for key, value in method.defaults().items())
             print(f"{name}{' (default)' if name == DEFAULT_METHOD else ''}\t{method.summary}\t{defaults}")
+        for path in weights.installed():
+            network = find_method(path.stem)
+            defaults = " ".join(f"{key}={value}" for key, value in network.check({}).items())
+            print(f"{network.name}\t{network.summary}\t{defaults}")
         raise typer.Exit
 
 

@@ -42,6 +42,8 @@ FIRST_WEIGHT, SMOOTH = 3.0, 5
 # The smallest error that is thought of, bright tissue being one.
 SMALLEST = 1e-4
 EARLY = 12
+# Columns that are worked on at once, without gradients; a multiple of SIDE.
+TILE = 128
 # More steps than any network has.
 MOST_STEPS = 100
 
@@ -187,10 +189,22 @@ class KtUnrolled(nn.Module):
     ) -> Tensor:
         small = (problem.A.N(x) - problem.rhs, *(solution - x for solution in solutions))
         seen = (x, 3 * (x - x.mean(0)), *(difference / error for difference in small))
-        channels = torch.cat([torch.view_as_real(image * phase.conj()) for image in seen], -1)
-        update = self.unet(channels.permute(0, 3, 1, 2), told).float().permute(0, 2, 3, 1).contiguous()
+        channels = torch.cat([torch.view_as_real(image * phase.conj()) for image in seen], -1).permute(0, 3, 1, 2)
+        update = (self.unet(channels, told) if torch.is_grad_enabled() else self._in_tiles(channels, told)).float()
+        update = update.permute(0, 2, 3, 1).contiguous()
         z = x + error * torch.view_as_complex(update) * phase
         return closer(problem, z, weight * self.weight(told).exp(), self.solver_steps)
+
+    def _in_tiles(self, channels: Tensor, told: Tensor) -> Tensor:
+        """The regulariser on some columns at a time, with as much around them as it looks at: the same numbers in less memory."""
+        width, parts = channels.shape[-1], []
+        # One convolution at either end and one in every block, each a pixel of SIDE columns; tiles begin at whole ones.
+        around = SIDE * (2 + len(self.unet.blocks))
+        for first in range(0, width, TILE):
+            left, right = max(0, first - around), min(width, first + TILE + around)
+            tile = self.unet(channels[..., left:right].contiguous(), told)
+            parts.append(tile[..., first - left : first - left + TILE])
+        return torch.cat(parts, -1)
 
 
 def starts(problem: Problem) -> tuple[Tensor, ...]:

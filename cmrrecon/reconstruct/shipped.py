@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 from cmrrecon.networks import weights
+from cmrrecon.networks.interface import channels_last
 from cmrrecon.networks.kt_unrolled import KtUnrolled
 from cmrrecon.provenance import file_digest
 
@@ -17,7 +18,7 @@ def shipped_network() -> KtUnrolled | None:
         return None
     network = weights.load(FILE).network
     assert isinstance(network, KtUnrolled)
-    return network.eval().requires_grad_(False)
+    return channels_last(network.eval().requires_grad_(False))
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ import torch
 
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.errors import InputError
-from cmrrecon.networks import weights
+from cmrrecon.networks import kt_unrolled, weights
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.kt_unrolled import FACTS, KtUnrolled, Regulariser, closer, facts, smooth_phase, starts
 from cmrrecon.sampling import make_mask
@@ -125,6 +125,17 @@ def test_columns_alone_are_those_of_the_whole_where_the_network_does_not_look_fa
         part = network(one.kspace[None], one.mask[None], columns=slice(24, 72)).image
     assert part.shape == (3, 40, 48)
     assert relative(part[..., 12:36], whole[..., 36:60]) < 0.05
+
+
+@pytest.mark.parametrize("x", [41, 64, 70])
+def test_tiles_change_nothing(monkeypatch, x):
+    network, channels, told = small(blocks=2), torch.randn(3, 12, 21, x), torch.randn(FACTS + 2)
+    with torch.no_grad():
+        for block in network.unet.blocks:
+            block.time.weight.normal_(std=0.1)
+        whole = network.unet(channels, told)
+        monkeypatch.setattr(kt_unrolled, "TILE", 16)
+        torch.testing.assert_close(network._in_tiles(channels, told), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_weight_says_how_much_the_network_is_trusted():

@@ -41,7 +41,7 @@ def cine():
 
 def test_choice_names_what_was_tried_and_takes_the_best(cine):
     choice = METHODS["auto"].choose(cine[0])
-    assert {trial.method for trial in choice.trials} == set(CANDIDATES)
+    assert {trial.method for trial in choice.trials} - {"kt-unrolled"} == set(CANDIDATES)
     assert choice.hidden.endswith("lines")
     chosen = next(t for t in choice.trials if (t.method, t.weight) == (choice.method, choice.weight))
     assert (choice.iterations, choice.weight) == (chosen.iterations, chosen.weight)
