@@ -18,11 +18,11 @@ from cmrrecon.simulation.shapes import generator, uniform
 Choice = TypeVar("Choice")
 # Sizes of scans with line masks, and smaller ones of scans with sample masks, whose columns cannot be had one by one. Fourier transforms
 # of these sizes are fast.
-FRAMES, COILS = (3, 14), (4, 12)
+FRAMES, SMALL_FRAMES, COILS = (3, 14), (3, 8), (4, 12)
 ROWS, COLUMNS = (112, 120, 128, 135, 144, 160, 168, 175, 180, 192, 200, 208), (96, 108, 120, 128, 144, 160, 180)
 SMALL = (72, 75, 80, 84, 90, 96, 100, 105, 108)
-# Columns of a line scan that are kept: its columns are independent in the data.
-KEPT = 40
+# Of a line scan so many columns are looked at that they hold about so many pixels: its columns are independent in the data.
+PIXELS, FEWEST_COLUMNS = 50_000, 24
 # Patterns and how often each is drawn; of accelerations and numbers of calibration lines each as often.
 PATTERNS = {"uniform": 0.2, "kt-uniform": 0.2, "kt-gaussian": 0.35, "kt-radial": 0.15, "random": 0.1}
 SAMPLE_PATTERNS = ("kt-radial",)
@@ -53,9 +53,9 @@ class RandomScan:
 def random_scan(seed: int, number: int) -> RandomScan:
     """Scan `number` of a seed; all of it follows from these two."""
     draw = generator(seed, "scan", number)
-    frames = 1 if _happens(SINGLE_FRAMES, draw) else _between(*FRAMES, draw)
     pattern, acceleration = _chosen(PATTERNS, draw), _chosen(dict.fromkeys(ACCELERATIONS, 1.0), draw)
     small = pattern in SAMPLE_PATTERNS
+    frames = 1 if _happens(SINGLE_FRAMES, draw) else _between(*(SMALL_FRAMES if small else FRAMES), draw)
     y, x = (_chosen(dict.fromkeys(SMALL if small else sizes, 1.0), draw) for sizes in (ROWS, COLUMNS))
     scene = random_scene(seed, number, frames, y, x)
     images = scene.images
@@ -76,8 +76,9 @@ def random_scan(seed: int, number: int) -> RandomScan:
         kspace[..., : int(uniform(0.05, 0.3, draw) * x / 2)] = 0
         truth = rss(ifft2c(kspace))
     kspace = kspace + sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=draw) * (kspace != 0)
-    first = _between(0, x - KEPT, draw)
-    columns = slice(None) if small else slice(first, first + KEPT)
+    width = min(x, max(FEWEST_COLUMNS, PIXELS // (frames * y)))
+    first = _between(0, x - width, draw)
+    columns = slice(None) if small else slice(first, first + width)
     return RandomScan(Series(kspace * mask[:, None], mask), truth, columns, (*scene.kinds, f"{pattern} {acceleration}"))
 
 

@@ -30,6 +30,8 @@ def tiny(monkeypatch):
     monkeypatch.setattr(random_scans, "COLUMNS", (48, 54))
     monkeypatch.setattr(random_scans, "SMALL", (40, 45))
     monkeypatch.setattr(random_scans, "FRAMES", (2, 4))
+    monkeypatch.setattr(random_scans, "SMALL_FRAMES", (2, 4))
+    monkeypatch.setattr(random_scans, "PIXELS", 2000)
     monkeypatch.setattr(scenes, "VALIDATION", 2)
 
 
