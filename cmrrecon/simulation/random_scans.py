@@ -22,7 +22,7 @@ FRAMES, SMALL_FRAMES, COILS = (3, 14), (3, 8), (4, 12)
 ROWS, COLUMNS = (112, 120, 128, 135, 144, 160, 168, 175, 180, 192, 200, 208), (96, 108, 120, 128, 144, 160, 180)
 SMALL = (72, 75, 80, 84, 90, 96, 100, 105, 108)
 # Of a line scan so many columns are looked at that they hold about so many pixels: its columns are independent in the data.
-PIXELS, FEWEST_COLUMNS = 50_000, 24
+PIXELS, FEWEST_COLUMNS, BRIGHT = 50_000, 24, 0.2
 # Patterns and how often each is drawn; of accelerations and numbers of calibration lines each as often.
 PATTERNS = {"uniform": 0.2, "kt-uniform": 0.2, "kt-gaussian": 0.35, "kt-radial": 0.15, "random": 0.1}
 SAMPLE_PATTERNS = ("kt-radial",)
@@ -77,7 +77,10 @@ def random_scan(seed: int, number: int) -> RandomScan:
         truth = rss(ifft2c(kspace))
     kspace = kspace + sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=draw) * (kspace != 0)
     width = min(x, max(FEWEST_COLUMNS, PIXELS // (frames * y)))
-    first = _between(0, x - width, draw)
+    # Around a column that is not empty: nothing can be learnt beside the body.
+    lit = (truth.amax((0, 1)) > BRIGHT * truth.amax()).nonzero().flatten()
+    middle = int(lit[_between(0, len(lit) - 1, draw)])
+    first = min(max(0, middle - width // 2), x - width)
     columns = slice(None) if small else slice(first, first + width)
     return RandomScan(Series(kspace * mask[:, None], mask), truth, columns, (*scene.kinds, f"{pattern} {acceleration}"))
 
