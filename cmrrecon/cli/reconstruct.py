@@ -124,18 +124,19 @@ def reconstruct(
         if method and checkpoint:
             raise UsageError("Both --method and --checkpoint were given", "A checkpoint is a method of its own", "Leave one of them out")
         chosen = from_file(checkpoint) if checkpoint else find_method(method or DEFAULT_METHOD)
-        if adapt:
-            trusting.check_adaptable(chosen)
         if uncertainty == 1 or (uncertainty and output == inputs.STREAM):
             raise UsageError(
                 f"--uncertainty was given {uncertainty}" + (" with -o -" if uncertainty > 1 else ""),
                 "It takes two replicates or more, and writes a file beside the output",
                 "Give for example --uncertainty 8 -o FILE",
             )
+        settings = chosen.check({**parse_settings(set_ or []), **({"compile": True} if compile_ else {})})
+        if adapt:
+            trusting.check_adaptable(chosen, settings)
         asked_device = choose_device(device)
         plan = Plan(
             method=chosen,
-            settings=chosen.check({**parse_settings(set_ or []), **({"compile": True} if compile_ else {})}),
+            settings=settings,
             run=checkpoint.absolute().parent.name if checkpoint else None,
             device=asked_device if chosen.gpu else choose_device("cpu"),
             by_default=method is None and checkpoint is None,
@@ -205,7 +206,8 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
         product = outputs.Product(target, used, stamp, make, beside)
         done = outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
         if done["status"] in ("done", "skipped"):
-            Parts.forget(target)
+            for finished in (target, *beside):
+                Parts.forget(finished)
 
 
 def _predicted(
@@ -231,6 +233,9 @@ def _finish(
 
     parts = Parts(file, provenance.recipe_hash(stamp), wanted)
     spread = Parts(beside[0], provenance.recipe_hash(stamp), wanted) if beside else None
+    if plan.adapt:
+        # Weights are not kept, and those of another run need not be the same to the bit.
+        parts.remove()
     missing, middle = parts.missing(), middle_of(wanted)
     if len(missing) < len(wanted):
         talk.say(f"{name}: {len(wanted) - len(missing)} of {len(wanted)} slices were finished before")
@@ -259,9 +264,10 @@ def _finish(
             "acceleration": scan.acquisition.acceleration,
             "effective_acceleration": round(effective_acceleration(mask, scan.matrix), 2),
         }
-        if spread is not None:
-            formats.write_images(beside[0], spread, {**stamp, **sampling, "uncertainty": plan.uncertainty})
         formats.write_images(file, parts, {**stamp, **sampling, **trust})
+        # Last: where it alone is missing, the whole output is made again.
+        if spread is not None:
+            formats.write_images(beside[0], spread, {**stamp, **sampling})
     return sampling, trust
 
 

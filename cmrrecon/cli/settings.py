@@ -86,8 +86,10 @@ def choice_text(index: int, choice: "Choice") -> str:
     told = f"{chosen}, chosen on slice {index} by predicting {choice.hidden} (tried, weight x iterations: error: {tried})"
     if (contest := choice.contest()) is not None:
         network, classical = contest
-        told += f"; {network.method} predicts with an error of {network.error:.4g}, {classical.method} with {classical.error:.4g}"
-        told += "" if choice.noise is None else f", and noise alone is {choice.noise:.4g}"
+        unit, each = ("times the energy of the noise", choice.noise) if choice.noise else ("of the energy of what was hidden", 1.0)
+        told += f"; {network.method} errs by {network.error / each:.4g}, {classical.method} by {classical.error / each:.4g} {unit}"
+    if choice.maps_errors is not None:
+        told += f"; coil maps: {choice.maps} (error of ESPIRiT's {choice.maps_errors[0]:.4g}, of refined ones {choice.maps_errors[1]:.4g})"
     return told
 
 

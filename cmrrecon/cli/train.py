@@ -96,6 +96,8 @@ def train(
         if print_config:
             print(json_text.dumps(provenance.plain(chosen.as_dict()), indent=1))
             return
+        if chosen.data.scenes and (hold_out or only):
+            raise UsageError("--hold-out or --only was given with random scans", "They name scans of a store", "Leave them out")
         if chosen.data.scenes and data is not None:
             raise UsageError(
                 f"--data was given, but {recipe} learns from random scans (data.scenes = {chosen.data.scenes})",

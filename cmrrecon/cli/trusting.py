@@ -1,5 +1,6 @@
 """What `reconstruct` does around a method so that its images can be trusted: adaptation to the scan, and warnings."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli.console import Talk
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
     from cmrrecon.scan import Scan
 
 
-def check_adaptable(method: "Method | NetworkMethod") -> None:
-    """Refuse --adapt for methods without a network.
+def check_adaptable(method: "Method | NetworkMethod", settings: "Mapping[str, Any]") -> None:
+    """Refuse --adapt where no network would be used.
 
     Raises
     ------
-    UsageError : it has none
+    UsageError : the method has none, or was given settings of classical methods
     """
+    from cmrrecon.reconstruct.auto import AUTO
     from cmrrecon.reconstruct.learned import NetworkMethod
     from cmrrecon.reconstruct.methods import DEFAULT_METHOD
     from cmrrecon.reconstruct.shipped import shipped_network
@@ -30,6 +32,12 @@ def check_adaptable(method: "Method | NetworkMethod") -> None:
             f"--adapt was given with the method {method.name}",
             "Only networks can be adapted to a scan",
             "Leave out --method, or give --checkpoint",
+        )
+    if not isinstance(method, NetworkMethod) and (given := [key for key in ("weight", "iterations") if settings[key] != AUTO]):
+        raise UsageError(
+            f"--adapt was given with --set {given[0]}={settings[given[0]]}",
+            "These settings are of the classical methods, so auto then leaves the network out",
+            f"Leave out --adapt or --set {given[0]}",
         )
 
 
@@ -49,8 +57,8 @@ def adapted(
         found = adapt(given, scan.series(index).to(device), steps, lambda loss: bar.advance(f"loss {loss:.4f}"))
     record = {"slice": index, "steps": found.steps, "before": round(found.before, 6), "after": round(found.after, 6)}
     talk.say(
-        f"{name}: adapted on slice {index}; the error in predicting hidden samples went from {found.before:.4g} to {found.after:.4g}"
-        + ("" if found.steps else ", so the weights stay as they were")
+        f"{name}: adapted on slice {index}; the error in predicting the samples that say when to stop went from {found.before:.4g} "
+        f"to {found.after:.4g}" + ("" if found.steps else ", so the weights stay as they were")
     )
     if isinstance(method, NetworkMethod):
         return NetworkMethod(method.name, found.network, method.summary, method.digest, method.metadata), record

@@ -1,7 +1,7 @@
 """kt-unrolled: a small unrolled network for a whole series, that goes on where compressed sensing ends.
 
     x_0     = s_1, a solution of compressed sensing (wavelets in time and space)
-    z_k     = x_k + e p R(p* [x_k, x_k - mean over time of x_k, (A^H (A x_k - y), s_1 - x_k, s_2 - x_k, s_3 - x_k) / e]; c, k)
+    z_k     = x_k + e p R(p* [x_k, 3 (x_k - mean over time of x_k), (A^H (A x_k - y), s_1 - x_k, s_2 - x_k, s_3 - x_k) / e]; c, k)
     x_(k+1) = argmin 1/2 ||A x - y||^2 + l_k(c) / 2 ||x - z_k||^2               (some steps of conjugate gradients from z_k)
 
 s_2 is how far the solver of s_1 was after a few steps, before it had fitted the noise, and s_3 the solution of another method (locally
@@ -16,6 +16,7 @@ is that of MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
 
 import itertools
 import math
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from torch.nn import functional
 
 from cmrrecon.classical.low_rank import llr
 from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.solvers import Monitor, Solution, never
 from cmrrecon.classical.total_variation import tv
 from cmrrecon.classical.wavelets import kt_wavelet
@@ -41,6 +43,8 @@ SEEN, SIDE = 6, 2
 FIRST_WEIGHT, SMOOTH = 3.0, 5
 # The smallest error that is thought of, bright tissue being one.
 SMALLEST = 1e-4
+# Columns count as empty below this part of the brightest pixel.
+LIT = 0.2
 EARLY = 12
 # Columns that are worked on at once, without gradients; a multiple of SIDE.
 TILE = 128
@@ -107,6 +111,7 @@ class KtUnrolled(nn.Module):
         super().__init__()
         self.config: dict[str, Any] = {"cascades": cascades, "channels": channels, "blocks": blocks, "solver_steps": solver_steps}
         self.cascades, self.solver_steps, self.checkpointing = cascades, solver_steps, checkpointing
+        self._kept: tuple[weakref.ref[Tensor], tuple[Tensor, ...]] | None = None
         self.unet = Regulariser(channels, blocks, FACTS + cascades)
         self.weight = nn.Linear(FACTS + cascades, 1)
         nn.init.zeros_(self.weight.weight)
@@ -142,9 +147,14 @@ class KtUnrolled(nn.Module):
 
     def images(self, series: Series) -> Tensor:
         """Images (frame, y, x), complex, of a series of any scale; errors as of the call."""
+        return self.images_and_coils(series)[0]
+
+    def images_and_coils(self, series: Series) -> tuple[Tensor, Coils]:
+        """The same, and the coils, with refined maps, that they were made with."""
         scale = series.scale()
-        problem = Problem.of(series, Coils.of(series), scale)
-        return problem.whole(self.solve(problem).x) * scale
+        coils = refined(series, Coils.of(series), scale)
+        problem = Problem.of(series, coils, scale)
+        return problem.whole(self.solve(problem).x) * scale, coils
 
     def solve(self, problem: Problem, *, weight: float = 1.0, iterations: int = MOST_STEPS, monitor: Monitor = never) -> Solution:
         """As the solvers of the classical methods; without gradients.
@@ -175,10 +185,9 @@ class KtUnrolled(nn.Module):
         """
         assert isinstance(problem.A, Encoding)
         with torch.no_grad():
-            solutions = starts(problem)
+            solutions = self._starts(problem)
             x = solutions[0]
-            phase, known = smooth_phase(x), facts(problem, x)
-            error = (solutions[2] - x).abs().square().mean().sqrt().clamp(min=SMALLEST)
+            phase, known, error = smooth_phase(x), facts(problem, x), disagreement(x, solutions[2])
         for step in range(self.cascades):
             told = torch.cat([known, functional.one_hot(torch.tensor(step), self.cascades).to(known)])
             x = recomputed(self.checkpointing, self._step, x, solutions, phase, error, told, problem, weight)
@@ -189,11 +198,17 @@ class KtUnrolled(nn.Module):
     ) -> Tensor:
         small = (problem.A.N(x) - problem.rhs, *(solution - x for solution in solutions))
         seen = (x, 3 * (x - x.mean(0)), *(difference / error for difference in small))
-        channels = torch.cat([torch.view_as_real(image * phase.conj()) for image in seen], -1).permute(0, 3, 1, 2)
-        update = (self.unet(channels, told) if torch.is_grad_enabled() else self._in_tiles(channels, told)).float()
+        channels = torch.cat([torch.view_as_real(image * phase.conj()) for image in seen], -1).permute(0, 3, 1, 2).float()
+        update = (self.unet(channels, told) if torch.is_grad_enabled() else self._in_tiles(channels, told)).to(x.real.dtype)
         update = update.permute(0, 2, 3, 1).contiguous()
         z = x + error * torch.view_as_complex(update) * phase
         return closer(problem, z, weight * self.weight(told).exp(), self.solver_steps)
+
+    def _starts(self, problem: Problem) -> tuple[Tensor, ...]:
+        """What the network sets out from; kept for the next call with the same problem."""
+        if self._kept is None or self._kept[0]() is not problem.rhs:
+            self._kept = weakref.ref(problem.rhs), starts(problem)
+        return self._kept[1]
 
     def _in_tiles(self, channels: Tensor, told: Tensor) -> Tensor:
         """The regulariser on some columns at a time, with as much around them as it looks at: the same numbers in less memory."""
@@ -219,6 +234,16 @@ def starts(problem: Problem) -> tuple[Tensor, ...]:
     found = kt_wavelet(problem, monitor=look).x
     other = (llr if len(problem.rhs) > 1 else tv)(problem).x
     return tuple(x.resolve_conj().contiguous() for x in (found, early, other))
+
+
+def disagreement(x: Tensor, other: Tensor) -> Tensor:
+    """e: the root mean square difference of two images (frame, y, x') in the columns where there is something to see.
+
+    So it is the same for a part of the columns as for all, with or without empty sides of the field of view.
+    """
+    bright = x.abs().amax((0, 1))
+    lit = bright >= LIT * bright.amax()
+    return (other - x)[..., lit].abs().square().mean().sqrt().clamp(min=SMALLEST)
 
 
 def smooth_phase(x: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """A network is adapted to a single scan, without any truth: it learns to predict measured lines that it is not given.
 
-The measured samples outside the calibration region are parted in three (Yaman et al., ZS-SSL, ICLR 2022, arXiv 2102.07737): a few, the
-same all the time, judge (`holdout.hide`); of the others every step draws anew which ones the network is given and which ones its
-images must predict. What judges says when to stop, and which weights are kept, the first ones among them.
+The measured samples outside the calibration region are parted (Yaman et al., ZS-SSL, ICLR 2022, arXiv 2102.07737): a few, the same all
+the time, judge (`holdout.hide`); of the others every step draws anew which ones the network is given and which ones its images must
+predict. What judges says when to stop, and which weights are kept, the first ones among them. The samples by which `auto` compares
+methods take no part in any of this, so that it judges an adapted network fairly.
 """
 
 import copy
@@ -14,17 +15,20 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.refined_maps import refined
 from cmrrecon.errors import UsageError
 from cmrrecon.networks.kt_unrolled import KtUnrolled
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.physics.sensitivity import calibration_region
 from cmrrecon.reconstruct.auto import liveliest
 from cmrrecon.reconstruct.holdout import HeldOut, hide
-from cmrrecon.scan import Series, window
+from cmrrecon.scan import Series, require_cartesian, window
 
 # The part of the lines that a step predicts, the rate, steps between two looks at what judges, and looks without a gain before the end.
 PREDICTED, RATE, LOOK_EVERY, PATIENCE = 0.4, 2e-4, 5, 5
 CLIP = 1.0
+# Of networks for windows: frames by which is judged.
+FRAMES_LOOKED_AT = 4
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Adapted:
     Attributes
     ----------
     network : with the weights that predicted best
-    before, after : error of the prediction of what judges (`HeldOut`; of networks for windows, of k-space), at first and of those weights
+    before, after : error of the prediction of what says when to stop (`HeldOut`; of networks for windows, of k-space), at first and of
+        those weights
     steps : after how many these were found; 0: no better ones were
     """
 
@@ -58,8 +63,11 @@ def adapt(network: nn.Module, series: Series, steps: int, on_step: Callable[[flo
     ------
     UsageError : a network that gives no k-space, or a scan of which too little was measured to part it
     """
-    judges = hide(series)
-    if judges is None:
+    require_cartesian(series, "Adaptation")
+    compared = hide(series)
+    learnt = series if compared is None else replace(series, mask=series.mask & ~compared)
+    judges = hide(learnt)
+    if compared is None or judges is None:
         raise UsageError(
             "Too little was measured outside the calibration region to adapt a network to this scan",
             "Some lines must judge and others be predicted",
@@ -69,8 +77,8 @@ def adapt(network: nn.Module, series: Series, steps: int, on_step: Callable[[flo
     learner = copy.deepcopy(network).to(series.kspace.device).train().requires_grad_(True)
     if hasattr(learner, "checkpointing"):
         learner.checkpointing = True  # type: ignore[assignment]
-    rest = replace(series, mask=series.mask & ~judges)
-    task: _Whole | _Windows = _Whole(series, rest, judges) if isinstance(learner, KtUnrolled) else _Windows(learner, series, rest, judges)
+    rest = replace(learnt, mask=learnt.mask & ~judges)
+    task: _Whole | _Windows = _Whole(learnt, rest, judges) if isinstance(learner, KtUnrolled) else _Windows(learner, learnt, rest, judges)
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(learner.parameters(), lr=RATE)
     before = least = task.judge(learner)
@@ -107,9 +115,10 @@ class _Whole:
     with the most change."""
 
     def __init__(self, series: Series, rest: Series, judges: Tensor) -> None:
-        self.series, self.rest, self.scale, self.coils = series, rest, series.scale(), Coils.of(series)
+        self.series, self.rest, self.scale, coils = series, rest, series.scale(), Coils.of(series)
         if series.mask.shape[2] == 1:
-            self.coils = replace(self.coils, columns=liveliest(Problem.of(series, self.coils, self.scale)))
+            coils = replace(coils, columns=liveliest(Problem.of(series, coils, self.scale)))
+        self.coils = refined(rest, coils, self.scale)
         self.judges = HeldOut(series, self.scale, judges, self.coils)
 
     def judge(self, network: Any) -> float:
@@ -131,14 +140,14 @@ class _Windows:
     def __init__(self, network: Any, series: Series, rest: Series, judges: Tensor) -> None:
         self.kspace, self.rest, self.judges = series.kspace / series.scale(), rest, judges
         self.acs, self.width = calibration_size(series.mask), int(network.frames)
-        frames = len(self.kspace)
         with torch.no_grad():
             if self._predict(network, rest.mask, 0) is None:
                 raise UsageError(
                     "This network gives no k-space", "Adaptation compares k-space with what was measured", "Adapt kt-unrolled or promptmr"
                 )
-        # A few frames tell enough.
-        self.looked_at = range(0, frames, max(1, frames // 3))
+        # Frames where something judges; a few of them tell enough.
+        judged = [frame for frame in range(len(self.kspace)) if bool(judges[frame % len(judges)].any())]
+        self.looked_at = judged[:: -(-len(judged) // FRAMES_LOOKED_AT)]
 
     def _predict(self, network: Any, mask: Tensor, frame: int) -> Tensor | None:
         rows = window(frame, len(self.kspace), self.width)
@@ -146,17 +155,18 @@ class _Windows:
         kspace: Tensor | None = network((self.kspace[rows] * masks[:, None])[None], masks[None], self.acs).kspace
         return kspace
 
-    def _error(self, network: Any, given: Tensor, predicted: Tensor, frame: int) -> Tensor:
+    def _error(self, network: Any, given: Tensor, predicted: Tensor, frame: int) -> tuple[Tensor, Tensor]:
+        """The squared error of a frame, and the energy of what was to be predicted."""
         kspace = self._predict(network, given, frame)
         assert kspace is not None
         wanted, where = self.kspace[frame], predicted[frame % len(predicted)]
-        energy = (wanted * where).abs().square().sum().clamp(min=torch.finfo(torch.float32).tiny)
-        error: Tensor = ((kspace[0] - wanted) * where).abs().square().sum() / energy
-        return error
+        return ((kspace[0] - wanted) * where).abs().square().sum(), (wanted * where).abs().square().sum()
 
     def judge(self, network: Any) -> float:
         with torch.no_grad():
-            return sum(float(self._error(network, self.rest.mask, self.judges, frame)) for frame in self.looked_at) / len(self.looked_at)
+            found = [self._error(network, self.rest.mask, self.judges, frame) for frame in self.looked_at]
+        return float(sum(error for error, _ in found) / sum(energy for _, energy in found))
 
     def loss(self, network: Any, given: Tensor, predicted: Tensor, step: int) -> Tensor:
-        return self._error(network, given, predicted, step % len(self.kspace))
+        error, energy = self._error(network, given, predicted, step % len(self.kspace))
+        return error / energy.clamp(min=torch.finfo(torch.float32).tiny)

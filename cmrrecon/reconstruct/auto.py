@@ -1,15 +1,17 @@
 """No knobs: the weight, the iterations and the method are chosen per scan, by predicting measured samples that were hidden."""
 
+import copy
 import inspect
 import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.solvers import Solution
 from cmrrecon.reconstruct.holdout import HeldOut, count_hidden, hide
 from cmrrecon.reconstruct.shipped import NAME as NETWORK
@@ -18,6 +20,7 @@ from cmrrecon.scan import Series
 # A function of a problem with the options `weight`, `iterations` and `monitor`.
 Solver = Callable[..., Solution]
 AUTO = "auto"
+Maps = Literal["espirit", "refined"]
 
 # Steps between two looks at the prediction, the most steps that are tried, and looks without improvement after which a trial ends.
 LOOK_EVERY = 5
@@ -58,7 +61,8 @@ class Choice:
     partner, share : a trial whose images are blended in, and their share; None and 0 if one method does it alone
     trials : what was tried, in order; empty if nothing could be hidden or all was given
     hidden : what the trials had to predict, or why there were none
-    noise : the error that the noise of the hidden samples alone makes, so that of no method it can be less; None where it is not known
+    noise : the error that the noise of the hidden samples alone makes, by an estimate of it; None where it is not known
+    maps : of ESPIRiT, or refined (`classical.refined_maps`); maps_errors: with which errors either predicted, if both were tried
     """
 
     method: str
@@ -69,6 +73,8 @@ class Choice:
     partner: Trial | None = None
     share: float = 0.0
     noise: float | None = None
+    maps: Maps = "espirit"
+    maps_errors: tuple[float, float] | None = None
 
     def contest(self) -> tuple[Trial, Trial] | None:
         """The best trial of the network and that of the classical methods, if both were tried."""
@@ -87,10 +93,12 @@ class Choice:
     def from_dict(kept: Mapping[str, Any]) -> "Choice":
         """What `as_dict` gave."""
         partner = Trial(**kept["partner"]) if kept["partner"] else None
-        return Choice(**{**kept, "trials": tuple(Trial(**trial) for trial in kept["trials"]), "partner": partner})
+        errors = kept.get("maps_errors")
+        trials = tuple(Trial(**trial) for trial in kept["trials"])
+        return Choice(**{**kept, "trials": trials, "partner": partner, "maps_errors": errors and tuple(errors)})
 
 
-def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings: Mapping[str, Any]) -> Choice:
+def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings: Mapping[str, Any], *, refine: bool = False) -> Choice:
     """The best solver and its settings for a series.
 
     Parameters
@@ -98,9 +106,11 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
     series, scale : the k-space, and what it is divided by to be normalised
     solvers : by name; the first is taken if nothing can be hidden, and wins ties
     settings : `weight`, `iterations` and `coils` (the number of virtual coils), each a number or "auto"
+    refine : whether refined maps are tried too, with the first solver, and taken if it predicts better with them
 
     A trial hides samples (`hide`), reconstructs the rest and looks at the prediction every `LOOK_EVERY` steps. All solvers
-    are tried with their default weight; the weights of the two best are then searched uphill in steps of `WEIGHT_RATIO`. A blend of two
+    are tried with their default weight; the weights of the two best, the network not counted, are then searched uphill in steps of
+    `WEIGHT_RATIO`, and that of the network if it is best of all. A blend of two
     solvers' images is taken if it predicts better than either: their errors differ where their models do. With too
     little to hide the first solver runs with its own defaults; a fully sampled series needs no regularisation, its weight is 0.
     """
@@ -114,15 +124,28 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
     if hidden is None:
         weight, iterations = fixed(solvers[first], settings)
         return Choice(first, weight, iterations, (), "too little was measured outside the calibration region, so these are defaults")
-    bench = Bench(series, scale, hidden, coils_of(series, settings))
-    for name, solver in solvers.items():
-        bench.run(name, solver, fixed(solver, settings)[0], settings["iterations"])
+    bench, errors = Bench(series, scale, hidden, coils_of(series, settings)), None
+
+    def attempt(name: str) -> Trial:
+        return bench.run(name, solvers[name], fixed(solvers[name], settings)[0], settings["iterations"])
+
+    attempt(first)
+    maps: Maps = "espirit"
+    if refine:
+        plain, bench = bench, bench.with_refined_maps()
+        errors = plain.trials[0].error, attempt(first).error
+        bench, maps = (bench, "refined") if errors[1] < errors[0] else (plain, maps)
+    for name in [name for name in solvers if name != first]:
+        attempt(name)
     if settings["weight"] == AUTO:
-        for trial in sorted(bench.trials, key=lambda trial: trial.error)[:FINALISTS]:
+        ranked = sorted(bench.trials, key=lambda trial: trial.error)
+        classical = [trial for trial in ranked if trial.method != NETWORK]
+        for trial in [*classical[:FINALISTS], *(trial for trial in ranked[:1] if trial.method == NETWORK)]:
             bench.search(trial, solvers[trial.method], settings["iterations"])
     best, partner, share = bench.blend()
     noise = bench.held_out.noise if math.isfinite(bench.held_out.noise) else None
-    return Choice(best.method, best.weight, best.iterations, tuple(bench.trials), describe(hidden, series), partner, share, noise)
+    told = describe(hidden, series)
+    return Choice(best.method, best.weight, best.iterations, tuple(bench.trials), told, partner, share, noise, maps, errors)
 
 
 def coils_of(series: Series, settings: Mapping[str, Any]) -> Coils:
@@ -130,14 +153,17 @@ def coils_of(series: Series, settings: Mapping[str, Any]) -> Coils:
     return Coils.of(series, None if settings["coils"] == AUTO else settings["coils"])
 
 
-def solve(series: Series, scale: float, solvers: Mapping[str, Solver], choice: Choice, settings: Mapping[str, Any]) -> Tensor:
-    """Images (frame, y, x) of a series divided by `scale`, with what was chosen."""
-    problem = Problem.of(series, coils_of(series, settings), scale)
+def solve(series: Series, scale: float, solvers: Mapping[str, Solver], choice: Choice, settings: Mapping[str, Any]) -> tuple[Tensor, Coils]:
+    """Images (frame, y, x) of a series divided by `scale`, with what was chosen, and the coils they were made with."""
+    coils = coils_of(series, settings)
+    if choice.maps == "refined":
+        coils = refined(series, coils, scale)
+    problem = Problem.of(series, coils, scale)
     x = solvers[choice.method](problem, weight=choice.weight, iterations=choice.iterations).x
     if choice.partner is not None:
         other = solvers[choice.partner.method](problem, weight=choice.partner.weight, iterations=choice.partner.iterations).x
         x = x.lerp(other, choice.share)
-    return problem.whole(x)
+    return problem.whole(x), coils
 
 
 def fixed(solver: Solver, settings: Mapping[str, Any]) -> tuple[float, int]:
@@ -159,12 +185,23 @@ class Bench:
     def __init__(self, series: Series, scale: float, hidden: Tensor, known: Coils) -> None:
         if hidden.shape[2] == 1 and series.trajectory is None:
             known = replace(known, columns=liveliest(Problem.of(series, known, scale)))
-        self.problem = Problem.of(replace(series, mask=series.mask & ~hidden), known, scale)
+        self.series, self.scale, self.hidden, self.known = series, scale, hidden, known
+        self.rest = replace(series, mask=series.mask & ~hidden)
+        self.problem = Problem.of(self.rest, known, scale)
         self.held_out = HeldOut(series, scale, hidden, known)
         self.margin = MARGIN / math.sqrt(count_hidden(hidden, len(series.kspace)))
         self.trials: list[Trial] = []
         # Of each method the first trial that no other of its trials clearly betters, and its images.
         self.images: dict[str, tuple[Trial, Tensor]] = {}
+
+    def with_refined_maps(self) -> "Bench":
+        """Another one with the maps that are refined by what is not hidden, and no trials yet."""
+        other = copy.copy(self)
+        other.known = refined(self.rest, self.known, self.scale)
+        other.problem = Problem.of(self.rest, other.known, self.scale)
+        other.held_out = HeldOut(self.series, self.scale, self.hidden, other.known)
+        other.trials, other.images = [], {}
+        return other
 
     def run(self, name: str, solver: Solver, weight: float, iterations: int | str) -> Trial:
         """One trial; if the iterations are not given, the best number of them is part of the result."""

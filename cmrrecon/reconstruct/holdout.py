@@ -112,7 +112,11 @@ def noise_energy(series: Series, chosen: Tensor, problem: Problem, scale: float)
     except InputError:
         return math.nan
     samples = int(chosen.sum()) * (len(series.kspace) // len(chosen))
-    return power * samples * (problem.rhs.shape[2] if chosen.shape[2] == 1 else 1)
+    if chosen.shape[2] > 1:
+        return power * samples
+    # Zero-filled parts of the readout bring no noise.
+    lines = series.kspace.transpose(1, 2)[chosen[..., 0].expand(len(series.kspace), -1)]
+    return power * samples * problem.rhs.shape[2] * float((lines != 0).float().mean())
 
 
 def measured_energy(series: Series, problem: Problem, scale: float) -> float:

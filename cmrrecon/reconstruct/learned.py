@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from cmrrecon.classical.problem import Coils
 from cmrrecon.errors import NumericalError, UsageError, is_memory_shortage
 from cmrrecon.networks import weights
 from cmrrecon.networks.catalog import NETWORKS, build, name_of
@@ -18,7 +19,7 @@ from cmrrecon.physics.fourier import centred, fftc, ifftc
 from cmrrecon.provenance import file_digest
 from cmrrecon.reconstruct.auto import AUTO, Choice
 from cmrrecon.reconstruct.footprint import Footprint, footprint, speed
-from cmrrecon.reconstruct.methods import METHODS, Method, checked_options, get_method, memory_shortage
+from cmrrecon.reconstruct.methods import METHODS, Method, Solved, checked_options, finite, get_method, memory_shortage
 from cmrrecon.scan import Series, require_cartesian, window
 
 Precision = Literal["fp32", "bf16"]
@@ -93,7 +94,11 @@ class NetworkMethod:
         return checked_options(self.name, options, DEFAULTS, KINDS)
 
     def __call__(self, series: Series, options: Mapping[str, Any] | None = None, choice: Choice | None = None) -> Tensor:
-        """Magnitudes (frame, y, x) float32 of a series,; of networks for whole series complex64. Normalised before, scaled back after.
+        """Images of a series, see `solved`."""
+        return self.solved(series, options, choice).images
+
+    def solved(self, series: Series, options: Mapping[str, Any] | None = None, choice: Choice | None = None) -> Solved:
+        """Magnitudes (frame, y, x) float32 of a series; of networks for whole series complex64. Normalised before, scaled back after.
 
         If memory runs out, it is tried again with smaller batches.
 
@@ -123,6 +128,12 @@ class NetworkMethod:
 
     def _check_series(self, series: Series, settings: Mapping[str, Any]) -> None:
         require_cartesian(series, f"The network {self.name}")
+        if not self.frames and settings["acs"] != AUTO:
+            raise UsageError(
+                f"The option acs of {self.name} was given {settings['acs']}",
+                "This network takes the calibration lines that all frames measured",
+                "Leave the option out",
+            )
         factor, width = settings["oversampling"], series.kspace.shape[-1]
         if factor == 1:
             return
@@ -140,9 +151,9 @@ class NetworkMethod:
             )
 
     def batch(self, series: Series, settings: Mapping[str, Any]) -> Batch:
-        """What fits into the memory at hand."""
+        """What fits into the memory at hand; a whole series is one window."""
         device = series.kspace.device
-        if device.type == "cpu":
+        if device.type == "cpu" or not self.frames:
             return Batch()
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         free = GPU_SHARE * (torch.cuda.mem_get_info(device)[0] + cached)
@@ -226,15 +237,15 @@ class NetworkMethod:
             self._ready[key] = prepare(self.network, DTYPES[settings["precision"]], device, compiled=settings["compile"])
         return self._ready[key]
 
-    def _images(self, network: Any, series: Series, settings: Mapping[str, Any], batch: Batch) -> Tensor:
+    def _images(self, network: Any, series: Series, settings: Mapping[str, Any], batch: Batch) -> Solved:
         factor, width = settings["oversampling"], series.kspace.shape[-1]
         if factor > 1:
             series = replace(series, kspace=without_oversampling(series.kspace, factor))
         if not self.frames:
-            whole: Tensor = network.images(series)
+            whole, coils = network.images_and_coils(series)
             placed = whole.new_zeros((*whole.shape[:2], width))
             placed[..., centred(width, whole.shape[-1])] = whole
-            return self._checked(placed)
+            return self._checked(placed, coils if factor == 1 else None)
         scale = series.scale()
         kspace, mask, acs = series.kspace, series.mask, acs_of(series, settings)
         frames = len(kspace)
@@ -256,14 +267,14 @@ class NetworkMethod:
                 images[middles.start : middles.stop, :, inside] = network(windows, masks, acs, **given).image
         return self._checked(images.mul_(scale))
 
-    def _checked(self, images: Tensor) -> Tensor:
-        if not bool(torch.isfinite(torch.view_as_real(images) if images.is_complex() else images).all()):
+    def _checked(self, images: Tensor, coils: Coils | None = None) -> Solved:
+        if not finite(images):
             raise NumericalError(
                 f"The network {self.name} gave NaN or infinity",
                 "All pixels must be finite numbers",
                 "Check the weights, and with --set precision=bf16 try fp32",
             )
-        return images
+        return Solved(images, coils)
 
 
 def find_method(name: str) -> Method | NetworkMethod:

@@ -5,19 +5,33 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 
+from cmrrecon.classical.problem import Coils
 from cmrrecon.errors import MemoryShortage, NumericalError, UsageError, is_memory_shortage, perhaps
 from cmrrecon.networks.kt_unrolled import KtUnrolled
 from cmrrecon.reconstruct.auto import AUTO, Choice, choose, solve
 from cmrrecon.reconstruct.shipped import NAME as NETWORK
 from cmrrecon.reconstruct.shipped import shipped_network
 from cmrrecon.scan import Series
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Images (frame, y, x), and the coils whose maps they were made with; None from methods that do not tell them."""
+
+    images: Tensor
+    coils: Coils | None = None
+
+
+def finite(images: Tensor) -> bool:
+    """Whether all pixels, complex or real, are finite numbers."""
+    return bool(torch.isfinite(torch.view_as_real(images) if images.is_complex() else images).all())
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,10 @@ class Method:
         """
         settings = self.check(options or {})
         with self._shortage_told(series):
-            return choose(series, series.scale(), self._solvers(series, settings), settings)
+            return choose(series, series.scale(), self._solvers(series, settings), settings, refine=self._refines(series))
+
+    def _refines(self, series: Series) -> bool:
+        return self.name == DEFAULT_METHOD and series.trajectory is None
 
     def _solvers(self, series: Series, settings: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
         """The functions of the candidates; a single frame has no time, so spatial methods stand in for several dynamic ones.
@@ -91,6 +108,10 @@ class Method:
         return solvers
 
     def __call__(self, series: Series, options: Mapping[str, Any] | None = None, choice: Choice | None = None) -> Tensor:
+        """Images (frame, y, x) of a series, see `solved`."""
+        return self.solved(series, options, choice).images
+
+    def solved(self, series: Series, options: Mapping[str, Any] | None = None, choice: Choice | None = None) -> Solved:
         """Reconstruct a series: normalised by the shared rule before, scaled back after, so images scale with k-space.
 
         Parameters
@@ -101,7 +122,8 @@ class Method:
 
         Returns
         -------
-        Tensor (frame, y, x): complex64, or float32 magnitudes from methods that lose the phase
+        Images (frame, y, x): complex64, or float32 magnitudes from methods that lose the phase. If the network has broken on this series,
+        those of the best classical method of the choice
 
         Raises
         ------
@@ -111,21 +133,26 @@ class Method:
         """
         settings = self.check(options or {})
         with self._shortage_told(series):
-            scale = series.scale()
+            scale, coils = series.scale(), None
             if self.candidates:
                 solvers = self._solvers(series, settings)
-                choice = choice or choose(series, scale, solvers, settings)
-                images = solve(series, scale, solvers, choice, settings)
+                choice = choice or choose(series, scale, solvers, settings, refine=self._refines(series))
+                images, coils = solve(series, scale, solvers, choice, settings)
+                contest = choice.contest()
+                if contest is not None and not finite(images):
+                    best = contest[1]
+                    safe = replace(choice, method=best.method, weight=best.weight, iterations=best.iterations, partner=None)
+                    images, coils = solve(series, scale, solvers, safe, settings)
             else:
                 images = self.function()(series.scaled(1 / scale), **settings)
             images = images * scale
-        if not bool(torch.isfinite(torch.view_as_real(images) if images.is_complex() else images).all()):
+        if not finite(images):
             raise NumericalError(
                 f"The method {self.name} gave NaN or infinity",
                 "All pixels must be finite numbers",
                 "Try its default options, or another method",
             )
-        return images
+        return Solved(images, coils)
 
     @contextmanager
     def _shortage_told(self, series: Series) -> Iterator[None]:

@@ -65,9 +65,6 @@ def reconstruct_slices(
         parts.keep_note(choice.as_dict())
         on_choice(middle, choice)
 
-    def made(series: Series) -> torch.Tensor:
-        return method(series, options, choice)
-
     def keep(index: int, result: tuple[torch.Tensor, float | None, torch.Tensor | None]) -> None:
         images, residual, deviation = result
         if spread is not None and deviation is not None:
@@ -76,9 +73,9 @@ def reconstruct_slices(
         on_slice()
 
     def work(series: Series) -> tuple[torch.Tensor, float | None, torch.Tensor | None]:
-        images = made(series)
-        deviation = None if spread is None else uncertainty(series, made, replicates)
-        return images, data_residual(series, images), deviation
+        solved = method.solved(series, options, choice)
+        deviation = None if spread is None else uncertainty(series, lambda part: method(part, options, choice), replicates)
+        return solved.images, data_residual(series, solved.images, solved.coils), deviation
 
     if device.type == "cuda":
         # A GPU works while threads read and write; on a CPU that would take cores and memory from the work.

@@ -38,25 +38,23 @@ def envelope_of(metadata: Mapping[str, str]) -> Envelope:
         return {}
 
 
-def data_residual(series: Series, images: Tensor) -> float | None:
+def data_residual(series: Series, images: Tensor, coils: Coils | None) -> float | None:
     """Root mean square of A x - y over the noise of y: about one if images explain all but noise, less if they explain noise too.
 
     Parameters
     ----------
     series : Cartesian
     images : Tensor (frame, y, x), complex, on the scale of the series
+    coils : with whose maps the images were made
 
     Returns
     -------
-    None where it cannot be told: magnitudes without a phase, trajectories, no calibration data, or no samples to estimate the noise from
+    None where it cannot be told: maps that are not known, trajectories, or no samples to estimate the noise from
     """
-    if not images.is_complex() or series.trajectory is not None:
+    if coils is None or series.trajectory is not None:
         return None
     scale = series.scale()
-    try:
-        problem = Problem.of(series, Coils.of(series), scale)
-    except InputError:
-        return None
+    problem = Problem.of(series, coils, scale)
     noise = noise_energy(series, series.mask, problem, scale)
     if not noise > 0:
         return None
@@ -76,6 +74,8 @@ def facts_of(series: Series) -> dict[str, float]:
     except InputError:
         pass
     block = calibration_block(series.kspace, series.mask).flatten(1)
+    if not block.numel():
+        return facts
     block = block / block.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
     energies = torch.linalg.eigvalsh((block @ block.mH).to(torch.complex128))
     facts["independent_coils"] = float(energies.sum() ** 2 / energies.square().sum().clamp(min=torch.finfo(torch.float64).tiny))

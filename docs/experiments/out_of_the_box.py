@@ -19,19 +19,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.image import imread
+from numpy import corrcoef
+from scipy.io import loadmat
 
 from cmrrecon import formats
 from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.evaluation.mapping import compare_maps
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.reconstruct.auto import fixed
 from cmrrecon.reconstruct.learned import find_method, from_file
-from cmrrecon.reconstruct.methods import METHODS
+from cmrrecon.reconstruct.methods import METHODS, SINGLE_FRAME
+from cmrrecon.reconstruct.shipped import NAME as NETWORK
 from cmrrecon.sampling.apply import undersample
 from cmrrecon.scan import Scan, Series, effective_acceleration
+from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 from cmrrecon.simulation.scans import simulate
 
 PATTERNS = ("kt-gaussian 8", "kt-gaussian 16", "kt-gaussian 24", "kt-radial 8", "kt-radial 16", "kt-radial 24", "uniform 4", "uniform 8")
 PATTERN_SEED, ACS = 1, 20
+COILS, SNR_DB = 10, 30.0
+# Of the measured frame: the heart (y, x), and the grey value from which pictures are saturated.
+HEART, SATURATED = (slice(40, 125), slice(150, 280)), 253
 P003_SLICES = range(1, 15)
 TUNING_CENTRES, REPORTED_CENTRES = ("Center001", "Center002"), ("Center005", "Center006")
 CLASSICAL = ("temporal-tv", "kt-wavelet", "llr", "low-rank-sparse", "sense")
@@ -53,6 +62,8 @@ def cases(tool: Path, data: Path) -> Iterator[Case]:
             yield "phantom", f"phantom {kind}", lambda k=kind: phantom(k), pattern  # type: ignore[misc]
     for pattern in ("kt-gaussian 8", "uniform 4"):
         yield "rat", "rat cine", lambda: rat(data), pattern
+        for when in ("pre", "post"):
+            yield "t1", f"T1NET {when}contrast", lambda w=when: with_coils(t1_weighted(data, w)[0]), pattern  # type: ignore[misc]
 
 
 def semi_real(tool: Path, data: Path, *words: str) -> tuple[Scan, torch.Tensor]:
@@ -72,12 +83,34 @@ def phantom(kind: str) -> tuple[Scan, torch.Tensor]:
 
 
 def rat(data: Path) -> tuple[Scan, torch.Tensor]:
-    """Real magnitudes of a rat's heart with modelled coils, phase and noise."""
-    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-    from cases import rat as made_rat
+    """Real magnitudes of a rat's heart."""
+    return with_coils(torch.from_numpy(loadmat(data / "HGGM-LIM-rat-cine" / "dataCine8fr.mat")["image0"]).permute(2, 1, 0).float())
 
-    found: tuple[Scan, torch.Tensor] = made_rat(data / "HGGM-LIM-rat-cine" / "dataCine8fr.mat")
-    return found
+
+def with_coils(magnitude: torch.Tensor) -> tuple[Scan, torch.Tensor]:
+    """Magnitudes (frame, y, x) with a modelled phase, seen by modelled coils with noise."""
+    _, ny, nx = magnitude.shape
+    y, x = torch.linspace(-1, 1, ny)[:, None], torch.linspace(-1, 1, nx)[None]
+    phase = 1.2 * torch.sin(1.5 * y + 0.5) + 1.0 * torch.cos(2.0 * x - 0.7) + 0.6 * y * x
+    truth = torch.polar(magnitude, phase.expand_as(magnitude).contiguous())
+    kspace = acquire(truth, coil_maps(COILS, ny, nx, 0), noise_sigma(truth, SNR_DB), 0)
+    return Scan.from_kspace(kspace[:, None], torch.ones((1, ny, 1), dtype=torch.bool)), truth
+
+
+def t1_weighted(data: Path, when: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of T1NET's first subject the magnitudes (frame, y, x), the myocardium (y, x) and the times (frame,) in ms."""
+    content = loadmat(data / f"gadluru-T1NET/{when}contrast_testsets.mat")["test"][0, 0]
+    magnitude = torch.from_numpy(content["input"][0, 0].astype("float32")).permute(2, 0, 1)
+    return magnitude, torch.from_numpy(content["myoMask"][0, 0] > 0), torch.from_numpy(content["TI"][0].astype("float64").ravel())
+
+
+def t1_scores(case: Case, data: Path, images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+    """T1 in the myocardium against that of the truth; nothing of other cases."""
+    if case[0] != "t1":
+        return {}
+    _, wall, times = t1_weighted(data, case[1].split()[1].removesuffix("contrast"))
+    found = compare_maps(images[:, None], truth[:, None], wall[None], times[:, None], "T1")
+    return {"t1_rmse_ms": found.rmse, "t1_bias_ms": found.mean - found.reference_mean, "t1_ms": found.reference_mean}
 
 
 def undersampled(case: Case, work: Path) -> tuple[Series, torch.Tensor]:
@@ -104,8 +137,8 @@ def scores(images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
 class Measured:
     """Measurements in a file, by case and engine."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, data: Path) -> None:
+        self.path, self.data = path, data
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_text().splitlines() if path.exists() else []
         self.kept = {(record["case"], record["engine"]): record for record in map(json.loads, lines)}
@@ -117,7 +150,7 @@ class Measured:
             started = time.process_time()
             images, more = work()
             record = {"group": case[0], "case": key[0], "engine": engine, "cpu_s": round(time.process_time() - started, 2)}
-            self.kept[key] = record | scores(images, truth) | more
+            self.kept[key] = record | scores(images, truth) | t1_scores(case, self.data, images, truth) | more
             with self.path.open("a") as file:
                 file.write(json.dumps(self.kept[key]) + "\n")
         return self.kept[key]
@@ -147,7 +180,7 @@ def classical(case: Case, series: Series, truth: torch.Tensor, measured: Measure
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("groups", nargs="*", help="p003, centres, tuning, phantom, rat")
+    parser.add_argument("groups", nargs="*", help="p003, centres, tuning, phantom, rat, t1; or frame alone")
     parser.add_argument("--tool", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
@@ -156,10 +189,13 @@ def main() -> None:
     parser.add_argument("--shard", default="0/1")
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
-    measured = Measured(asked.work / f"results{'' if asked.shard == '0/1' else '-' + asked.shard.replace('/', '-')}.jsonl")
     if asked.table:
         table(asked.work)
         return
+    if asked.groups == ["frame"]:
+        measured_frame(asked.data)
+        return
+    measured = Measured(asked.work / f"results{'' if asked.shard == '0/1' else '-' + asked.shard.replace('/', '-')}.jsonl", asked.data)
     shard, shards = map(int, asked.shard.split("/"))
     chosen = [case for case in cases(asked.tool, asked.data) if case[0] in asked.groups]
     for case in chosen[shard::shards]:
@@ -179,6 +215,25 @@ def main() -> None:
                 return method(series, choice=choice), {"choice": choice.as_dict()}  # noqa: B023
 
             measured.measure(case, "auto", automatic, truth)
+
+
+def measured_frame(data: Path) -> None:
+    """One measured frame: correlation of magnitudes with the picture of the same slice and frame, in the heart, without saturated pixels,
+    and with what error hidden lines are predicted."""
+    folder = data / "CMRxRecon2025-P003-pair"
+    series = formats.read(folder / "underkslice.mat", axes="x,y,coil").series(0)
+    picture = imread(folder / "reference_png" / "cine_sax_slice6_time1_mag.png")
+    picture = (255 * picture.reshape(*picture.shape[:2], -1)[..., 0]).round().T[HEART]
+    inside = picture < SATURATED
+    choice = METHODS["auto"].choose(series)
+    errors = {
+        name: min((trial.error for trial in choice.trials if trial.method == name), default=math.nan) for name in (*SINGLE_FRAME, NETWORK)
+    }
+    print(f"auto chose {choice.method} at {choice.weight:g}, partner {choice.partner}; noise alone {choice.noise}")
+    print("| method | correlation | error of hidden lines |\n|---|---|---|")
+    for name in (*CLASSICAL, *SINGLE_FRAME, NETWORK, "auto"):
+        image = find_method(name)(series)[0].abs().numpy()[HEART]
+        print(f"| {name} | {corrcoef(image[inside], picture[inside])[0, 1]:.4f} | {errors.get(name, math.nan):.4f} |")
 
 
 def table(work: Path) -> None:

@@ -146,8 +146,8 @@ def test_methods_whose_errors_cancel_are_blended():
     bright = choice.share if choice.partner.method == "bright" else 1 - choice.share
     assert bright == pytest.approx(0.44, abs=0.15)
     assert Choice.from_dict(json.loads(json.dumps(choice.as_dict()))) == choice
-    images = {name: solve(series, 1.0, solvers, replace(choice, method=name, partner=None), settings) for name in solvers}
-    blended = solve(series, 1.0, solvers, choice, settings)
+    images = {name: solve(series, 1.0, solvers, replace(choice, method=name, partner=None), settings)[0] for name in solvers}
+    blended, _ = solve(series, 1.0, solvers, choice, settings)
     torch.testing.assert_close(blended, images["dark"].lerp(images["bright"], bright), rtol=1e-4, atol=1e-5 * float(blended.abs().max()))
 
 

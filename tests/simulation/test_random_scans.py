@@ -15,7 +15,14 @@ from cmrrecon.simulation.shapes import generator
 @pytest.fixture
 def small(monkeypatch):
     """Small scans, of which every draw but the sizes is as ever."""
-    for name, value in {"FRAMES": (2, 3), "SMALL_FRAMES": (2, 3), "COILS": (3, 4), "ROWS": (32, 37), "COLUMNS": (48, 51), "SMALL": (42, 45)}.items():
+    for name, value in {
+        "FRAMES": (2, 3),
+        "SMALL_FRAMES": (2, 3),
+        "COILS": (3, 4),
+        "ROWS": (32, 37),
+        "COLUMNS": (48, 51),
+        "SMALL": (42, 45),
+    }.items():
         monkeypatch.setattr(random_scans, name, value)
 
 

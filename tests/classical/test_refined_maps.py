@@ -1,0 +1,106 @@
+"""Maps from all that was measured: nearer to the truth than those of the calibration lines, and never of another kind."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.refined_maps import COSINES, Measured, cosines, refined
+from cmrrecon.classical.wavelets import kt_wavelet
+from cmrrecon.physics.coils import rss
+from cmrrecon.physics.fourier import fft2c
+from cmrrecon.sampling import make_mask
+from cmrrecon.scan import Series
+from cmrrecon.simulation import simulate
+from cmrrecon.simulation.random_scans import random_maps
+from cmrrecon.simulation.random_scenes import random_scene
+from cmrrecon.simulation.shapes import generator
+
+
+def scene(pattern="kt-gaussian", acceleration=6, frames=6, y=96, x=64, coils=6, acs=12):
+    """A body that reaches the ends of the field of view, its true maps, and an undersampled series with little noise."""
+    images = random_scene(3, 1, frames, y, x).images + 0.3
+    maps = random_maps(coils, y, x, generator(5, "maps"))
+    mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=1)
+    noise = 2e-3 * torch.randn((frames, coils, y, x), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    return Series((fft2c(images[:, None] * maps) + noise) * mask[:, None], mask), images, maps
+
+
+def misses(found, maps):
+    """How much of the true maps those of the coils do not hold, whatever the phase of a pixel."""
+    along = (found.measured.conj() * maps).sum(0).abs() / rss(found.measured).clamp(min=1e-6)
+    return float((1 - along).mean())
+
+
+@pytest.mark.parametrize(("pattern", "acceleration"), [("kt-gaussian", 6), ("uniform", 3), ("kt-radial", 6)])
+def test_maps_come_nearer_to_the_truth_and_so_do_images(pattern, acceleration):
+    series, images, maps = scene(pattern, acceleration)
+    scale = series.scale()
+    coils = Coils.of(series)
+    better = refined(series, coils, scale)
+
+    def error(known):
+        problem = Problem.of(series, known, scale)
+        return float((problem.whole(kt_wavelet(problem).x).abs() * scale - images.abs()).norm())
+
+    assert misses(better, maps) < 0.8 * misses(coils, maps)
+    assert error(better) < 0.97 * error(coils)
+
+
+def test_from_true_images_and_all_samples_the_maps_are_nearly_exact():
+    series, images, maps = scene(acceleration=1)
+    full = replace(series, mask=torch.ones_like(series.mask[:1]))
+    full = replace(full, kspace=fft2c(images[:, None] * maps))
+    coils = Coils.of(full)
+    found = Measured(full, coils, 1.0).fitted(images * 1.0)
+    assert misses(found, maps) < 0.2 * misses(coils, maps)
+
+
+def test_maps_have_unit_rss_in_the_support():
+    made = simulate("cine", frames=3, slices=1, coils=4, y=48, x=96, seed=2)
+    mask = make_mask("kt-gaussian", frames=3, y=48, x=96, acceleration=4, acs=12, seed=1)
+    series = Series(made.scan.series(0).kspace * mask[:, None], mask)
+    coils = Coils.of(series)
+    better = refined(series, coils, series.scale())
+    inside = rss(coils.measured) > 0
+    torch.testing.assert_close(rss(better.measured)[inside], torch.ones(int(inside.sum())), rtol=1e-4, atol=1e-4)
+    assert bool((rss(better.measured)[~inside] == 0).all())
+    assert better.columns == coils.columns
+
+
+def test_they_do_not_depend_on_the_scale():
+    series, _, _ = scene()
+    found = [refined(one, Coils.of(one), one.scale()).measured for one in (series, series.scaled(1e-9))]
+    torch.testing.assert_close(*found, rtol=1e-2, atol=1e-3)
+
+
+def test_of_some_columns_only_these_are_found():
+    series, _, maps = scene()
+    coils = replace(Coils.of(series), columns=slice(20, 44))
+    better = refined(series, coils, series.scale())
+    assert better.columns == slice(20, 44)
+    assert float(better.measured[..., :20].abs().max()) == 0
+    part = slice(20, 44)
+    cut = (
+        Coils(coils.maps[..., part], coils.measured[..., part], slice(None)),
+        Coils(better.maps[..., part], better.measured[..., part], slice(None)),
+    )
+    assert misses(cut[1], maps[..., part]) < misses(cut[0], maps[..., part])
+
+
+def test_a_single_coil_stays_as_it_is():
+    series, _, _ = scene(coils=1)
+    coils = Coils.of(series)
+    assert refined(series, coils, series.scale()) is coils
+
+
+def test_a_single_frame():
+    series, _, _ = scene("uniform", 2, frames=1)
+    assert bool(torch.isfinite(torch.view_as_real(refined(series, Coils.of(series), series.scale()).maps)).all())
+
+
+def test_cosines_are_orthonormal():
+    basis = cosines(50, COSINES, torch.zeros((), dtype=torch.complex64))
+    torch.testing.assert_close(basis.mT @ basis, torch.eye(COSINES, dtype=torch.complex64), rtol=0, atol=1e-5)
+    assert cosines(5, COSINES, torch.zeros(())).shape == (5, 5)
