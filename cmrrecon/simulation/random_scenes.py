@@ -22,6 +22,8 @@ FINE = 2
 STATIC, APERIODIC, BREATHING, BODY, FAT = 0.10, 0.40, 0.5, 0.6, 0.3
 CONTRAST, TAGGED, FLOW, BLACK_BLOOD = 0.25, 0.07, 0.10, 0.08
 DRIFTING, SOFT = 0.25, 0.4
+# Magnitude images of scanners are nowhere zero: how often there is a haze, up to which part of the brightest, and how grainy it is.
+HAZY, HAZE, GRAIN = 0.6, 0.06, 0.4
 # Standard deviation in radians of the phase by which tissues differ (chemical shift, off-resonance).
 LOCAL_PHASE = 0.25
 
@@ -80,6 +82,9 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     if "flow" in kinds:
         blood = magnetisation.abs() > 0.5 * magnetisation.abs().amax()
         phase = phase + uniform(1, 3, draw) * beat[:, None, None] * smooth_field((y, x), 6, draw) * blood
+    if _happens(HAZY, draw):
+        grain = 1 + GRAIN * torch.randn(magnetisation.shape, generator=draw)
+        magnetisation = magnetisation + uniform(0, HAZE, draw) * float(magnetisation.abs().amax()) * grain.clamp(min=0)
     images = magnetisation * torch.polar(torch.ones_like(phase), phase)
     if _happens(SOFT, draw):
         images = _softened(images, uniform(0.6, 1.0, draw), uniform(0.6, 1.0, draw))
