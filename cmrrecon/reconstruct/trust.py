@@ -16,7 +16,7 @@ from cmrrecon.physics.sensitivity import calibration_block, calibration_region
 from cmrrecon.reconstruct.holdout import measured_energy, noise_energy
 from cmrrecon.scan import Series, effective_acceleration
 
-# Of the lines outside the calibration region each replicate of the bootstrap has this part.
+# Of the lines outside the calibration region each replicate has this part; what comes out grows as it shrinks.
 KEPT = 0.8
 # What is told of each fact when it lies outside of what was trained on.
 WORDS = {

@@ -15,7 +15,7 @@ def only(monkeypatch):
     """Makes all scenes have what is named, and none of the other kinds."""
 
     def choose(*shares):
-        for share in ("STATIC", "APERIODIC", "CONTRAST", "TAGGED", "FLOW", "BLACK_BLOOD", "SOFT"):
+        for share in ("STATIC", "APERIODIC", "CONTRAST", "TAGGED", "FLOW", "BLACK_BLOOD", "SOFT", "HAZY"):
             monkeypatch.setattr(random_scenes, share, float(share in shares))
 
     return choose
@@ -78,6 +78,17 @@ def test_static_scenes_change_in_phase_only(only):
         assert changing(images) < 1e-5
         assert not torch.equal(images[0], images[-1])
         assert float((images[0] * images[-1].conj()).angle().abs().max()) < 1.5
+
+
+def test_a_haze_leaves_no_pixel_dark(only):
+    def dark():
+        return sum(float((random_scene(0, number, 4, 40, 48).images.abs() < 1e-3).float().mean()) for number in range(6))
+
+    only()
+    clear = dark()
+    only("HAZY")
+    assert clear > 0.1
+    assert dark() < 0.1 * clear
 
 
 @pytest.mark.parametrize("shares", [(), ("APERIODIC",), ("STATIC", "TAGGED"), ("STATIC", "CONTRAST")])
