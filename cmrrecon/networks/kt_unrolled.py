@@ -201,7 +201,9 @@ class KtUnrolled(nn.Module):
         channels = torch.cat([torch.view_as_real(image * phase.conj()) for image in seen], -1).permute(0, 3, 1, 2).float()
         update = (self.unet(channels, told) if torch.is_grad_enabled() else self._in_tiles(channels, told)).to(x.real.dtype)
         update = update.permute(0, 2, 3, 1).contiguous()
-        z = x + error * torch.view_as_complex(update) * phase
+        # Where no coil sees anything there are no data to set a change right.
+        seen_by_coils = problem.A.maps.abs().amax(0) > 0
+        z = x + error * torch.view_as_complex(update) * (phase * seen_by_coils)
         return closer(problem, z, weight * self.weight(told).exp(), self.solver_steps)
 
     def _starts(self, problem: Problem) -> tuple[Tensor, ...]:

@@ -2,14 +2,28 @@
 
 import torch
 
+from cmrrecon.classical.problem import Coils
+from cmrrecon.errors import NumericalError
 from cmrrecon.networks.sensitivity import calibration_size
-from cmrrecon.simulation.random_scans import random_scan
+from cmrrecon.simulation.random_scans import RandomScan, random_scan
 from cmrrecon.training.dataset import Place, Sample
 from cmrrecon.training.recipe import Data
 
 # Scans of validation, and a seed far from those of training, so that none is ever trained on.
 VALIDATION, VALIDATION_SEED = 32, 2**31
 DOMAIN = "simulated"
+# Far beyond the numbers of any training.
+SPARE = 2**40
+
+
+def usable_scan(seed: int, number: int) -> RandomScan:
+    """A random scan, or another one in its place where the coil maps cannot be told from noise."""
+    made = random_scan(seed, number)
+    try:
+        Coils.of(made.series)
+    except NumericalError:
+        return usable_scan(seed, number + SPARE)
+    return made
 
 
 class Scenes:
@@ -49,7 +63,7 @@ class Scenes:
     def sample(self, place: Place, epoch: int) -> Sample:
         """A whole series; `target` is (frame, y, x') in the columns that are looked at."""
         number = place.scan if self.fixed else epoch * len(self) + place.scan
-        made = random_scan(self.seed, number)
+        made = usable_scan(self.seed, number)
         scale = made.series.scale()
         target = made.truth[..., made.columns] / scale
         kspace = made.series.kspace / scale
