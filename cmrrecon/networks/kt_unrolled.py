@@ -1,17 +1,16 @@
 """kt-unrolled: a small unrolled network for a whole series, that goes on where compressed sensing ends.
 
     x_0     = s_1, a solution of compressed sensing (wavelets in time and space)
-    z_k     = x_k + e p R(p* [x_k, 3 (x_k - mean over time of x_k), (A^H (A x_k - y), s_1 - x_k, s_2 - x_k, s_3 - x_k) / e]; c, k)
+    z_k     = x_k + e p R(p* [x_k, 3 (x_k - mean over time of x_k), (A^H (A x_k - y), s_1 - x_k, s_2 - x_k) / e]; c, k)
     x_(k+1) = argmin 1/2 ||A x - y||^2 + l_k(c) / 2 ||x - z_k||^2               (some steps of conjugate gradients from z_k)
 
-s_2 is how far the solver of s_1 was after a few steps, before it had fitted the noise, and s_3 the solution of another method (locally
-low rank). s_3 and s_1 differ by about as much as they err: behind e, the root mean square of their difference, errors are of the size of
-one in every scan. A is the encoding of the classical methods (`classical.problem`): maps by ESPIRiT from the series itself, virtual
-coils. p is the phase of x_0, averaged over time and a small neighbourhood: behind it images are nearly real, whatever the phase of the
-scan. R, the same in every step, works on 2 x 2 pixels at a time (Zhang et al., FFDNet, IEEE TIP 2018;27:4608), frame by frame; neighbours
-in time meet in 1 x 1 convolutions and repeat beyond the first and the last frame, so that any number of frames will do. What is known of
-the scan, c, and the number of the step scale and shift its features (Perez et al., FiLM, AAAI 2018) and set the weight l_k. The iteration
-is that of MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
+s_2 is the solution of another method (locally low rank). s_2 and s_1 differ by about as much as they err: behind e, the root mean square
+of their difference, errors are of the size of one in every scan. A is the encoding of the classical methods (`classical.problem`), with
+maps from the series itself and virtual coils. p is the phase of x_0, averaged over time and a small neighbourhood: behind it images are
+nearly real, whatever the phase of the scan. R, the same in every step, works on 2 x 2 pixels at a time (Zhang et al., FFDNet, IEEE TIP
+2018;27:4608), frame by frame; neighbours in time meet in 1 x 1 convolutions and repeat beyond the first and the last frame, so that any
+number of frames will do. What is known of the scan, c, and the number of the step scale and shift its features (Perez et al., FiLM, AAAI
+2018) and set the weight l_k. The iteration is that of MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
 """
 
 import itertools
@@ -38,14 +37,13 @@ from cmrrecon.scan import Series, effective_acceleration
 # Numbers that say what is known of a scan, see `facts`.
 FACTS = 6
 # Complex images that the regulariser sees, each as two channels, and the side of the squares of pixels it works on.
-SEEN, SIDE = 6, 2
+SEEN, SIDE = 5, 2
 # The weight of the regulariser against the data at first; side of the neighbourhood whose phase is taken for smooth.
 FIRST_WEIGHT, SMOOTH = 3.0, 5
 # The smallest error that is thought of, bright tissue being one.
 SMALLEST = 1e-4
 # Columns count as empty below this part of the brightest pixel.
 LIT = 0.2
-EARLY = 12
 # Columns that are worked on at once, without gradients; a multiple of SIDE.
 TILE = 128
 # More steps than any network has.
@@ -187,7 +185,7 @@ class KtUnrolled(nn.Module):
         with torch.no_grad():
             solutions = self._starts(problem)
             x = solutions[0]
-            phase, known, error = smooth_phase(x), facts(problem, x), disagreement(x, solutions[2])
+            phase, known, error = smooth_phase(x), facts(problem, x), disagreement(x, solutions[1])
         for step in range(self.cascades):
             told = torch.cat([known, functional.one_hot(torch.tensor(step), self.cascades).to(known)])
             x = recomputed(self.checkpointing, self._step, x, solutions, phase, error, told, problem, weight)
@@ -196,8 +194,8 @@ class KtUnrolled(nn.Module):
     def _step(
         self, x: Tensor, solutions: tuple[Tensor, ...], phase: Tensor, error: Tensor, told: Tensor, problem: Problem, weight: float
     ) -> Tensor:
-        small = (problem.A.N(x) - problem.rhs, *(solution - x for solution in solutions))
-        seen = (x, 3 * (x - x.mean(0)), *(difference / error for difference in small))
+        differences = (problem.A.N(x) - problem.rhs, *(solution - x for solution in solutions))
+        seen = (x, 3 * (x - x.mean(0)), *(difference / error for difference in differences))
         channels = torch.cat([torch.view_as_real(image * phase.conj()) for image in seen], -1).permute(0, 3, 1, 2).float()
         update = (self.unet(channels, told) if torch.is_grad_enabled() else self._in_tiles(channels, told)).to(x.real.dtype)
         update = update.permute(0, 2, 3, 1).contiguous()
@@ -224,18 +222,10 @@ class KtUnrolled(nn.Module):
         return torch.cat(parts, -1)
 
 
-def starts(problem: Problem) -> tuple[Tensor, ...]:
-    """s_1, s_2 and s_3, each (frame, y, x'): kt-wavelet, the same after `EARLY` steps, and llr, or tv of a single frame."""
-    early = problem.start
-
-    def look(step: int, x: Tensor) -> bool:
-        nonlocal early
-        early = x.clone() if step == EARLY else early
-        return False
-
-    found = kt_wavelet(problem, monitor=look).x
-    other = (llr if len(problem.rhs) > 1 else tv)(problem).x
-    return tuple(x.resolve_conj().contiguous() for x in (found, early, other))
+def starts(problem: Problem) -> tuple[Tensor, Tensor]:
+    """s_1 and s_2, each (frame, y, x'): kt-wavelet and llr, or tv of a single frame."""
+    first, second = (method(problem).x.resolve_conj().contiguous() for method in (kt_wavelet, llr if len(problem.rhs) > 1 else tv))
+    return first, second
 
 
 def disagreement(x: Tensor, other: Tensor) -> Tensor:

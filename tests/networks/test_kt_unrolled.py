@@ -9,7 +9,7 @@ from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.errors import InputError
 from cmrrecon.networks import kt_unrolled, weights
 from cmrrecon.networks.catalog import build, name_of
-from cmrrecon.networks.kt_unrolled import FACTS, KtUnrolled, Regulariser, closer, facts, smooth_phase, starts
+from cmrrecon.networks.kt_unrolled import FACTS, SEEN, KtUnrolled, Regulariser, closer, facts, smooth_phase, starts
 from cmrrecon.sampling import make_mask
 from cmrrecon.scan import Series
 from cmrrecon.simulation import simulate
@@ -99,7 +99,7 @@ def test_every_frame_is_seen_by_its_neighbours_and_not_around_the_ends():
     with torch.no_grad():
         for layer in (regulariser.last, regulariser.blocks[0].time):
             layer.weight.normal_(std=0.1)
-    x, known = torch.randn(5, 12, 8, 8), torch.zeros(FACTS + 1)
+    x, known = torch.randn(5, 2 * SEEN, 8, 8), torch.zeros(FACTS + 1)
     other = x.clone()
     other[4] += 1
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_columns_alone_are_those_of_the_whole_where_the_network_does_not_look_fa
 
 @pytest.mark.parametrize("x", [41, 64, 70])
 def test_tiles_change_nothing(monkeypatch, x):
-    network, channels, told = small(blocks=2), torch.randn(3, 12, 21, x), torch.randn(FACTS + 2)
+    network, channels, told = small(blocks=2), torch.randn(3, 2 * SEEN, 21, x), torch.randn(FACTS + 2)
     with torch.no_grad():
         for block in network.unet.blocks:
             block.time.weight.normal_(std=0.1)
