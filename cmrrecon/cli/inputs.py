@@ -63,7 +63,7 @@ def find_jobs(inputs: Sequence[str], wanted: Callable[[Path], bool], shard: str 
             files = (f for f in path.rglob("*") if f.is_file() and not f.name.startswith(".") and wanted(f))
             found = [Job(str(f), f, f.parent.relative_to(path)) for f in sorted(files, key=natural)]
         elif path.is_file():
-            found = [Job(text, path, path.absolute().parent.relative_to(common))]
+            found = [Job(text, path, Path(os.path.abspath(text)).parent.relative_to(common))]
         elif not glob.has_magic(text):
             found = [Job(text, path, Path())]
         else:

@@ -12,7 +12,7 @@ from cmrrecon.reconstruct.trust import ENVELOPE, facts_of
 from cmrrecon.simulation.random_scans import random_scan
 
 # So many of the scans of the training, and the part of them that lies inside of the envelope.
-SCANS, INSIDE = 400, 0.98
+SCANS, INSIDE = 200, 0.98
 DATA = "random scans of cmrrecon.simulation.random_scans alone: no measured data and no pictures"
 USE = "research use, not for diagnosis"
 

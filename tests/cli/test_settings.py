@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,11 @@ def test_a_choice_is_told_with_what_was_tried_and_warned_of_if_useless():
     given = Choice("llr", 0.03, 20, (), "all settings were given")
     assert choice_text(0, given) == "llr, weight 0.03, 20 iterations (nothing was hidden on slice 0 to choose by; all settings were given)"
     assert choice_warning(given) is None
+
+
+def test_paths_that_go_up_are_files_like_others(tmp_path, monkeypatch):
+    (tmp_path / "a.mat").touch()
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    (job,) = find_jobs(["../a.mat"], lambda path: True)
+    assert (job.path, job.folder) == (Path("../a.mat"), Path())
