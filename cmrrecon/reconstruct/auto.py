@@ -106,7 +106,7 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
     series, scale : the k-space, and what it is divided by to be normalised
     solvers : by name; the first is taken if nothing can be hidden, and wins ties
     settings : `weight`, `iterations` and `coils` (the number of virtual coils), each a number or "auto"
-    refine : whether refined maps are tried too, with the first solver, and taken if it predicts better with them
+    refine : whether refined maps are tried too, with the first solver, and taken if it predicts clearly better with them
 
     A trial hides samples (`hide`), reconstructs the rest and looks at the prediction every `LOOK_EVERY` steps. All solvers
     are tried with their default weight; the weights of the two best, the network not counted, are then searched uphill in steps of
@@ -134,7 +134,7 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
     if refine:
         plain, bench = bench, bench.with_refined_maps()
         errors = plain.trials[0].error, attempt(first).error
-        bench, maps = (bench, "refined") if errors[1] < errors[0] else (plain, maps)
+        bench, maps = (bench, "refined") if errors[1] < (1 - plain.margin) * errors[0] else (plain, maps)
     for name in [name for name in solvers if name != first]:
         attempt(name)
     if settings["weight"] == AUTO:

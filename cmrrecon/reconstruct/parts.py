@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmrrecon.formats.atomic import atomic
+from cmrrecon.formats.atomic import atomic, output_error
 
 
 class Parts(Sequence[Tensor]):
@@ -44,8 +44,16 @@ class Parts(Sequence[Tensor]):
             np.save(file, images.cpu().numpy())
 
     def facts(self) -> list[dict[str, Any]]:
-        """What `save` was told of every slice."""
-        return [json.loads(self._facts(index).read_text()) for index in self.slices]
+        """What `save` was told of every slice.
+
+        Raises
+        ------
+        OutputError : they are gone, for instance because another process has finished the same output
+        """
+        try:
+            return [json.loads(self._facts(index).read_text()) for index in self.slices]
+        except OSError as error:
+            raise output_error(self.folder, error) from error
 
     def _facts(self, index: int) -> Path:
         return self.folder / f"slice-{index:04d}.json"

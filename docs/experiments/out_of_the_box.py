@@ -140,7 +140,7 @@ class Measured:
     def __init__(self, path: Path, data: Path) -> None:
         self.path, self.data = path, data
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = [line for file in sorted(path.parent.glob("results*.jsonl")) for line in file.read_text().splitlines()]
         self.kept = {(record["case"], record["engine"]): record for record in map(json.loads, lines)}
 
     def measure(self, case: Case, engine: str, work: Callable[[], tuple[torch.Tensor, dict[str, Any]]], truth: torch.Tensor) -> Any:

@@ -40,6 +40,7 @@ SMALL = {
     "unet": {"channels": 4},
     "fidelity-unet": {"channels": 4},
     "lf-mri": {"stages": 2, "sensitivity_unet": UNET},
+    "kt-unrolled": {"cascades": 2, "channels": 8, "blocks": 1},
     "patch-gan": {"channels": 4},
 }
 

@@ -42,6 +42,7 @@ SMALL = {
     ],
     "fidelity-unet": ["network.channels=4", "network.pools=2", "network.fidelity_channels=4"],
     "lf-mri": ["network.stages=2", "network.channels=[4,8]", "network.classifier_channels=[4,8]", f"network.sensitivity_unet={UNET}"],
+    "kt-unrolled": ["network.cascades=1", "network.channels=8", "network.blocks=1", "data.scenes=0"],
 }
 SHORT = ["sampling.acs=12", "schedule.epochs=1", "schedule.batch=1"]
 
