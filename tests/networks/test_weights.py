@@ -688,3 +688,14 @@ def test_zip_bombs_and_bombs_of_pickles_are_refused(tmp_path):
     # Hashing this key in a mapping would take 2 ** 100 steps.
     deep = b"\x80\x02}(" + b")" + b"2\x86" * 100 + b"K\x01u."
     assert torch_files.interpret(deep) == {}
+
+
+def test_what_is_shipped_is_small_and_says_what_it_is():
+    """The weights and their card lie in the package, at most 5 MB, and are told to be for research."""
+    ((path, metadata),) = weights.installed().items()
+    assert path.name == "kt-unrolled.safetensors"
+    assert path.stat().st_size < 5e6
+    assert (path.parent / metadata["card"]).read_text().startswith("# kt-unrolled")
+    assert "not for diagnosis" in metadata["use"]
+    assert set(json.loads(metadata["envelope"])) == {"frames", "effective_acceleration", "snr_db", "independent_coils"}
+    assert weights.load(path).metadata["network"] == "kt-unrolled"
