@@ -86,7 +86,7 @@ def reconstruct(
     output: options.Output = None,
     out_dir: options.OutDir = None,
     adapt: Annotated[
-        int, options.option("--adapt", help="Train the network on the scan itself first, for at most so many steps; best on a GPU.", min=0)
+        int, options.option("--adapt", help="Train the network on the scan itself first, for at most so many steps; slow on a CPU.", min=0)
     ] = 0,
     uncertainty: Annotated[
         int,

@@ -143,12 +143,11 @@ class KtUnrolled(nn.Module):
             images = tuple(problem.whole(image) for image in images)
         return Output(images[-1], images=images if self.training else ())
 
-    def images(self, series: Series) -> Tensor:
-        """Images (frame, y, x), complex, of a series of any scale; errors as of the call."""
-        return self.images_and_coils(series)[0]
-
     def images_and_coils(self, series: Series) -> tuple[Tensor, Coils]:
-        """The same, and the coils, with refined maps, that they were made with."""
+        """Images (frame, y, x), complex, of a series of any scale, and the coils, with refined maps, that they were made with.
+
+        Errors as of the call.
+        """
         scale = series.scale()
         coils = refined(series, Coils.of(series), scale)
         problem = Problem.of(series, coils, scale)
@@ -267,7 +266,10 @@ def facts(problem: Problem, x: Tensor) -> Tensor:
 
 
 def closer(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:
-    """argmin 1/2 ||A x - y||^2 + weight / 2 ||x - z||^2 by some steps of conjugate gradients from z, each frame for itself."""
+    """argmin 1/2 ||A x - y||^2 + weight / 2 ||x - z||^2 by some steps of conjugate gradients from z, each frame for itself.
+
+    `solvers.conjugate_gradient` works in place and stops by itself; here gradients must reach z and the weight.
+    """
     x = z
     r = problem.rhs - problem.A.N(z)
     p, energy = r, _inner(r, r)

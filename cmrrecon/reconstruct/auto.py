@@ -110,9 +110,9 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
 
     A trial hides samples (`hide`), reconstructs the rest and looks at the prediction every `LOOK_EVERY` steps. All solvers
     are tried with their default weight; the weights of the two best, the network not counted, are then searched uphill in steps of
-    `WEIGHT_RATIO`, and that of the network if it is best of all. A blend of two
-    solvers' images is taken if it predicts better than either: their errors differ where their models do. With too
-    little to hide the first solver runs with its own defaults; a fully sampled series needs no regularisation, its weight is 0.
+    `WEIGHT_RATIO`, and that of the network if it is best of all. A blend of two solvers' images is taken if it predicts better than
+    either: their errors differ where their models do. With too little to hide the first solver runs with its own defaults; a fully
+    sampled series needs no regularisation, its weight is 0.
     """
     first = next(iter(solvers))
     if len(solvers) == 1 and AUTO not in (settings["weight"], settings["iterations"]):

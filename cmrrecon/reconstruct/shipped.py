@@ -13,7 +13,7 @@ FILE = weights.PRETRAINED / f"{NAME}.safetensors"
 
 @lru_cache(maxsize=1)
 def shipped_network() -> KtUnrolled | None:
-    """`kt-unrolled` with the installed weights, on the CPU; None if there are none."""
+    """`kt-unrolled` with the installed weights, on the device where it was used last; None if there are none."""
     if not FILE.is_file():
         return None
     network = weights.load(FILE).network

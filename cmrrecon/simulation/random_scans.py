@@ -13,7 +13,7 @@ from cmrrecon.physics.fourier import fft2c, ifft2c
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.scan import Series
 from cmrrecon.simulation.random_scenes import random_scene, smooth_field
-from cmrrecon.simulation.shapes import generator, uniform
+from cmrrecon.simulation.shapes import generator, happens, uniform
 
 Choice = TypeVar("Choice")
 # Sizes of scans with line masks, and smaller ones of scans with sample masks, whose columns cannot be had one by one. Fourier transforms
@@ -55,11 +55,11 @@ def random_scan(seed: int, number: int) -> RandomScan:
     draw = generator(seed, "scan", number)
     pattern, acceleration = _chosen(PATTERNS, draw), _chosen(dict.fromkeys(ACCELERATIONS, 1.0), draw)
     small = pattern in SAMPLE_PATTERNS
-    frames = 1 if _happens(SINGLE_FRAMES, draw) else _between(*(SMALL_FRAMES if small else FRAMES), draw)
+    frames = 1 if happens(SINGLE_FRAMES, draw) else _between(*(SMALL_FRAMES if small else FRAMES), draw)
     y, x = (_chosen(dict.fromkeys(SMALL if small else sizes, 1.0), draw) for sizes in (ROWS, COLUMNS))
     scene = random_scene(seed, number, frames, y, x)
     images = scene.images
-    if not small and _happens(OVERSAMPLED, draw):
+    if not small and happens(OVERSAMPLED, draw):
         images = pad(images, (x // 4, x // 4))
         x += 2 * (x // 4)
     acs = min(_chosen(dict.fromkeys(CALIBRATION, 1.0), draw), y // 4)
@@ -67,11 +67,11 @@ def random_scan(seed: int, number: int) -> RandomScan:
         pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=int(torch.randint(2**31, (), generator=draw))
     )
     signal = float(images.abs().square().mean().sqrt())
-    sigma = 0.0 if _happens(NOISELESS, draw) else signal * 10 ** (-uniform(*NOISE_DB, draw) / 20)
-    if _happens(PARTIAL, draw):
+    sigma = 0.0 if happens(NOISELESS, draw) else signal * 10 ** (-uniform(*NOISE_DB, draw) / 20)
+    if happens(PARTIAL, draw):
         mask[:, : int(uniform(0.05, 0.2, draw) * y)] = False
     kspace, truth = fft2c(images[:, None] * random_maps(_between(*COILS, draw), y, x, draw)), images.abs()
-    if _happens(ASYMMETRIC, draw):
+    if happens(ASYMMETRIC, draw):
         # What scanners fill with zeros is zero in fully sampled scans too, and counts as measured.
         kspace[..., : int(uniform(0.05, 0.3, draw) * x / 2)] = 0
         truth = rss(ifft2c(kspace))
@@ -91,7 +91,7 @@ def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
     Rarely one coil hardly sees anything.
     """
     rows, columns = torch.linspace(-1, 1, y)[:, None], torch.linspace(-1, 1, x)[None]
-    spots = _happens(0.5, draw)
+    spots = happens(0.5, draw)
     maps = []
     for number in range(coils):
         angle = 2 * math.pi * (number + uniform(-0.3, 0.3, draw)) / coils
@@ -106,18 +106,14 @@ def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
         phase = angle + uniform(-math.pi, math.pi, draw) + uniform(0, 1.0, draw) * smooth_field((y, x), 2, draw)
         maps.append(torch.polar(size * uniform(0.3, 1, draw) + 1e-3, phase))
     stacked = torch.stack(maps)
-    if coils > 1 and _happens(WEAK_COIL, draw):
+    if coils > 1 and happens(WEAK_COIL, draw):
         stacked[_between(0, coils - 1, draw)] *= 1e-2
-    if _happens(COLOURED, draw):
+    if happens(COLOURED, draw):
         mixing = torch.randn((coils, coils), dtype=torch.complex64, generator=draw)
         left, _, right = torch.linalg.svd(mixing)
         spread = torch.logspace(0, -uniform(0, 1, draw), coils).to(torch.complex64)
         stacked = torch.einsum("vc,cyx->vyx", left @ torch.diag(spread) @ right, stacked)
     return stacked / rss(stacked)
-
-
-def _happens(share: float, draw: torch.Generator) -> bool:
-    return bool(torch.rand((), generator=draw) < share)
 
 
 def _between(low: int, high: int, draw: torch.Generator) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from cmrrecon.physics.fourier import fft2c, ifft2c
-from cmrrecon.simulation.shapes import generator, uniform
+from cmrrecon.simulation.shapes import generator, happens, uniform
 
 # Material pixels per image pixel: edges and thin lines fall between pixels, as they do in a body.
 FINE = 2
@@ -45,12 +45,10 @@ class Scene:
     Attributes
     ----------
     images : Tensor (frame, y, x) complex64, brightest tissue about one
-    periodic : whether the last frame is followed by the first
     kinds : what is special about it, such as "tagged"
     """
 
     images: Tensor
-    periodic: bool
     kinds: tuple[str, ...]
 
 
@@ -62,12 +60,12 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     frames, y, x : how many frames, and pixels
     """
     draw = generator(seed, "scene", number)
-    still, irregular = _happens(STATIC, draw), _happens(APERIODIC, draw)
+    still, irregular = happens(STATIC, draw), happens(APERIODIC, draw)
     kinds = ["static"] if still else ["aperiodic"] if irregular else []
     kinds += [
         name
         for name, share in (("contrast", CONTRAST), ("tagged", TAGGED), ("flow", FLOW), ("black blood", BLACK_BLOOD))
-        if _happens(share, draw)
+        if happens(share, draw)
     ]
     ventricles = _ventricles(y, x, draw)
     materials = _materials(y, x, ventricles, "contrast" in kinds, "black blood" in kinds, draw)
@@ -82,14 +80,14 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     if "flow" in kinds:
         blood = magnetisation.abs() > 0.5 * magnetisation.abs().amax()
         phase = phase + uniform(1, 3, draw) * beat[:, None, None] * smooth_field((y, x), 6, draw) * blood
-    if _happens(HAZY, draw):
+    if happens(HAZY, draw):
         grain = 1 + GRAIN * torch.randn(magnetisation.shape, generator=draw)
         magnetisation = magnetisation + uniform(0, HAZE, draw) * float(magnetisation.abs().amax()) * grain.clamp(min=0)
     images = magnetisation * torch.polar(torch.ones_like(phase), phase)
-    if _happens(SOFT, draw):
+    if happens(SOFT, draw):
         images = _softened(images, uniform(0.6, 1.0, draw), uniform(0.6, 1.0, draw))
     bright = torch.quantile(images.abs().flatten()[:: max(1, images.numel() // 100_000)], 0.99).clamp(min=1e-3)
-    return Scene(images / bright, "aperiodic" not in kinds, tuple(kinds))
+    return Scene(images / bright, tuple(kinds))
 
 
 def heart_beat(frames: int, draw: torch.Generator, *, periodic: bool) -> Tensor:
@@ -122,10 +120,6 @@ def smooth_field(shape: tuple[int, int], cells: int, draw: torch.Generator) -> T
     """Random (y, x) of zero mean and about unit size, that changes over a `cells`-th of the image; one cell: a constant."""
     lattice = torch.randn((1, 1, cells + 1, cells + 1), generator=draw)
     return interpolate(lattice, shape, mode="bicubic", align_corners=True)[0, 0]
-
-
-def _happens(share: float, draw: torch.Generator) -> bool:
-    return bool(torch.rand((), generator=draw) < share)
 
 
 def _ventricles(y: int, x: int, draw: torch.Generator) -> list[Ventricle]:
@@ -167,9 +161,9 @@ def _materials(y: int, x: int, ventricles: list[Ventricle], changing: bool, blac
     def intensity(top: float = 1.0) -> Tensor:
         return top * torch.rand(components, generator=draw) ** 1.3
 
-    body = _happens(BODY, draw)
+    body = happens(BODY, draw)
     half = (y * uniform(0.38, 0.55, draw), x * uniform(0.35, 0.55, draw)) if body else (2.0 * y, 2.0 * x)
-    if body and _happens(FAT, draw):
+    if body and happens(FAT, draw):
         rim = uniform(2, 0.06 * min(y, x) + 2, draw)
         blob((y / 2, x / 2), half, 0.7 + 0.3 * torch.rand(components, generator=draw), 0.03)
         half = (half[0] - rim, half[1] - rim)
@@ -214,7 +208,7 @@ def _motion(
     if still:
         return places
     time = torch.arange(frames) / max(1, frames)
-    if _happens(BREATHING, draw):
+    if happens(BREATHING, draw):
         cycles = 1.0 if periodic else uniform(0.2, 2.0, draw)
         size = uniform(0, 2.0, draw) if periodic else uniform(1, 8, draw)
         breath = size * torch.sin(2 * math.pi * (cycles * time + uniform(0, 1, draw)))
@@ -223,7 +217,7 @@ def _motion(
         way = uniform(0, 2 * math.pi, draw)
         shift = torch.tensor([math.sin(way), math.cos(way)])
         places = places + breath[:, None, None, None] * inside[None, ..., None] * shift
-    if not periodic and _happens(DRIFTING, draw):
+    if not periodic and happens(DRIFTING, draw):
         places = places + time[:, None, None, None] * torch.tensor([uniform(-4, 4, draw), uniform(-4, 4, draw)])
     for ventricle in ventricles:
         places = places + beat_displacement(places, ventricle, beat)
@@ -262,7 +256,7 @@ def _contrast(frames: int, components: int, draw: torch.Generator) -> Tensor:
     if components == 1:
         return torch.ones((frames, 1))
     time = torch.arange(frames) / max(1, frames - 1)
-    if _happens(0.5, draw):
+    if happens(0.5, draw):
         bolus = [
             torch.relu(time - start) * torch.exp(-((time - start).clamp(min=0) / width)) for start, width in ((0.1, 0.15), (0.25, 0.3))
         ]

@@ -27,6 +27,11 @@ def uniform(low: float, high: float, random: torch.Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=random))
 
 
+def happens(share: float, random: torch.Generator) -> bool:
+    """True as often as `share`, from 0 to 1, says."""
+    return bool(torch.rand((), generator=random) < share)
+
+
 def grid(y: int, x: int) -> tuple[Tensor, Tensor]:
     """Pixel positions in mm, as (y, 1) and (1, x) float32; the pixel at n // 2, the centre of the centred FFT, is at zero."""
     rows, columns = ((torch.arange(n) - n // 2) * (extent / n) for n, extent in zip((y, x), FIELD_OF_VIEW, strict=True))

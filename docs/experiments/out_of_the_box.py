@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from scipy.io import loadmat
 
 from cmrrecon import formats
 from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.refined_maps import refined
+from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.evaluation.mapping import compare_maps
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.reconstruct.auto import fixed
@@ -37,6 +40,7 @@ from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 from cmrrecon.simulation.scans import simulate
 
 PATTERNS = ("kt-gaussian 8", "kt-gaussian 16", "kt-gaussian 24", "kt-radial 8", "kt-radial 16", "kt-radial 24", "uniform 4", "uniform 8")
+DEFAULT, REFINED = "kt-wavelet 0.01", "kt-wavelet, refined maps"
 PATTERN_SEED, ACS = 1, 20
 COILS, SNR_DB = 10, 30.0
 # Of the measured frame: the heart (y, x), and the grey value from which pictures are saturated.
@@ -134,14 +138,19 @@ def scores(images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
     return {key: float(found[key]) for key in ("psnr", "ssim", "nmse", "hfen")}
 
 
-class Measured:
-    """Measurements in a file, by case and engine."""
+def measurements(work: Path, weights: str) -> list[dict[str, Any]]:
+    """All that was measured in a work folder, with these weights or without any."""
+    lines = [line for file in sorted(work.glob("results*.jsonl")) for line in file.read_text().splitlines()]
+    return [record for record in map(json.loads, lines) if record.get("weights", weights) == weights]
 
-    def __init__(self, path: Path, data: Path) -> None:
-        self.path, self.data = path, data
+
+class Measured:
+    """Measurements in a file, by case and engine; those of other weights of the network do not count."""
+
+    def __init__(self, path: Path, data: Path, weights: str) -> None:
+        self.path, self.data, self.weights = path, data, weights
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [line for file in sorted(path.parent.glob("results*.jsonl")) for line in file.read_text().splitlines()]
-        self.kept = {(record["case"], record["engine"]): record for record in map(json.loads, lines)}
+        self.kept = {(record["case"], record["engine"]): record for record in measurements(path.parent, weights)}
 
     def measure(self, case: Case, engine: str, work: Callable[[], tuple[torch.Tensor, dict[str, Any]]], truth: torch.Tensor) -> Any:
         """The record of an engine on a case: kept, or of the images (and what else is to be kept) that `work` makes now."""
@@ -150,6 +159,7 @@ class Measured:
             started = time.process_time()
             images, more = work()
             record = {"group": case[0], "case": key[0], "engine": engine, "cpu_s": round(time.process_time() - started, 2)}
+            record |= {"weights": self.weights} if engine in (NETWORK, "auto") else {}
             self.kept[key] = record | scores(images, truth) | t1_scores(case, self.data, images, truth) | more
             with self.path.open("a") as file:
                 file.write(json.dumps(self.kept[key]) + "\n")
@@ -177,6 +187,18 @@ def classical(case: Case, series: Series, truth: torch.Tensor, measured: Measure
                     weight, best = float(f"{weight * ratio:.3g}"), now
 
 
+def refined_maps(case: Case, series: Series, truth: torch.Tensor, measured: Measured) -> None:
+    """kt-wavelet with its default weight, with the maps of ESPIRiT and with refined ones."""
+
+    def images(coils: Coils) -> torch.Tensor:
+        problem = Problem.of(series, coils)
+        return problem.whole(kt_wavelet(problem).x)
+
+    coils = Coils.of(series)
+    measured.measure(case, DEFAULT, lambda: (images(coils), {"method": "kt-wavelet", "weight": 0.01}), truth)
+    measured.measure(case, REFINED, lambda: (images(refined(series, coils, 1.0)), {}), truth)
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -185,17 +207,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, help="another network than the shipped one")
-    parser.add_argument("--engines", nargs="+", default=["classical", "network", "auto"])
+    parser.add_argument("--engines", nargs="+", default=["classical", "network", "auto"], help="and refined")
     parser.add_argument("--shard", default="0/1")
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
+    network = from_file(asked.checkpoint) if asked.checkpoint else find_method(NETWORK)
     if asked.table:
-        table(asked.work)
+        table(measurements(asked.work, network.digest))
         return
     if asked.groups == ["frame"]:
         measured_frame(asked.data)
         return
-    measured = Measured(asked.work / f"results{'' if asked.shard == '0/1' else '-' + asked.shard.replace('/', '-')}.jsonl", asked.data)
+    measured = Measured(
+        asked.work / f"results{'' if asked.shard == '0/1' else '-' + asked.shard.replace('/', '-')}.jsonl", asked.data, network.digest
+    )
     shard, shards = map(int, asked.shard.split("/"))
     chosen = [case for case in cases(asked.tool, asked.data) if case[0] in asked.groups]
     for case in chosen[shard::shards]:
@@ -203,12 +228,12 @@ def main() -> None:
         effective = effective_acceleration(series.mask)
         if "classical" in asked.engines:
             classical(case, series, truth, measured)
+        if "refined" in asked.engines:
+            refined_maps(case, series, truth, measured)
         if "network" in asked.engines:
-            network = from_file(asked.checkpoint) if asked.checkpoint else find_method("kt-unrolled")
-            name = f"network {asked.checkpoint.stem if asked.checkpoint else 'shipped'}"
-            print(case[1], case[3], measured.measure(case, name, lambda: (network(series), {"effective": effective}), truth), flush=True)  # noqa: B023
+            print(measured.measure(case, NETWORK, lambda: (network(series), {"effective": effective}), truth), flush=True)  # noqa: B023
         if "auto" in asked.engines:
-            method = METHODS["auto"]
+            method = replace(METHODS["auto"], network=network.network if asked.checkpoint else None)
 
             def automatic() -> tuple[torch.Tensor, dict[str, Any]]:
                 choice = method.choose(series)  # noqa: B023
@@ -236,9 +261,18 @@ def measured_frame(data: Path) -> None:
         print(f"| {name} | {corrcoef(image[inside], picture[inside])[0, 1]:.4f} | {errors.get(name, math.nan):.4f} |")
 
 
-def table(work: Path) -> None:
-    """Network and `auto` against the oracle, by group."""
-    records = [json.loads(line) for path in sorted(work.glob("results*.jsonl")) for line in path.read_text().splitlines()]
+def t1_text(record: dict[str, Any]) -> str:
+    """The T1 error of a record."""
+    return f"{record['t1_rmse_ms']:.1f} ({record['t1_bias_ms']:+.1f})"
+
+
+def score_text(record: dict[str, Any]) -> str:
+    """The scores of a record."""
+    return f"{record['psnr']:.2f}, {record['ssim']:.4f}, {record['hfen']:.4f}"
+
+
+def table(records: Sequence[dict[str, Any]]) -> None:
+    """Network and `auto` against the oracle, by group; T1 in the myocardium; and what refined maps alone change."""
     by_case: dict[str, list[Any]] = {}
     for record in records:
         by_case.setdefault(record["case"], []).append(record)
@@ -249,7 +283,7 @@ def table(work: Path) -> None:
         if oracle is None:
             continue
         cells = []
-        for engine in ("network shipped", "auto"):
+        for engine in (NETWORK, "auto"):
             record = next((record for record in found if record["engine"] == engine), None)
             if record is None:
                 cells.append("")
@@ -257,8 +291,7 @@ def table(work: Path) -> None:
             gain = {key: record[key] - oracle[key] for key in ("psnr", "ssim", "hfen")}
             gains.setdefault((found[0]["group"], engine), []).append(gain)
             cells.append(f"{gain['psnr']:+.2f}, {gain['ssim']:+.4f}, {gain['hfen']:+.4f}")
-        values = f"{oracle['psnr']:.2f}, {oracle['ssim']:.4f}, {oracle['hfen']:.4f}"
-        print(f"| {found[0]['group']} | {case} | {oracle['engine']} | {values} | {' | '.join(cells)} |")
+        print(f"| {found[0]['group']} | {case} | {oracle['engine']} | {score_text(oracle)} | {' | '.join(cells)} |")
     print("\n| group | engine | cases | median gain PSNR, SSIM, HFEN | improved | worst |\n|---|---|---|---|---|---|")
     for (group, engine), each in gains.items():
         median = {key: statistics.median(gain[key] for gain in each) for key in each[0]}
@@ -267,6 +300,17 @@ def table(work: Path) -> None:
             f"| {group} | {engine} | {len(each)} | {median['psnr']:+.2f}, {median['ssim']:+.4f}, {median['hfen']:+.4f} "
             f"| {improved:.0%} | {worst:+.2f} |"
         )
+    print("\n| T1 | oracle in PSNR | network | auto: RMSE (bias) ms |\n|---|---|---|---|")
+    for case, found in by_case.items():
+        if "t1_rmse_ms" in found[0]:
+            shown = [max((record for record in found if "method" in record), key=lambda record: record["psnr"])]
+            shown += [record for engine in (NETWORK, "auto") for record in found if record["engine"] == engine]
+            print(f"| {case} | {' | '.join(t1_text(record) for record in shown)} |")
+    print("\n| kt-wavelet at its default | maps of ESPIRiT: PSNR, SSIM, HFEN | refined |\n|---|---|---|")
+    for case, found in by_case.items():
+        pair = [record for engine in (DEFAULT, REFINED) for record in found if record["engine"] == engine]
+        if len(pair) == 2:
+            print(f"| {case} | {' | '.join(score_text(record) for record in pair)} |")
 
 
 if __name__ == "__main__":

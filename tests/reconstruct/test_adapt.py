@@ -21,9 +21,12 @@ def series():
 
 
 def network(kind="kt"):
+    """Networks that know nothing: one with random weights, which spoils its starting point, and one that never was trained."""
     torch.manual_seed(0)
     if kind == "kt":
-        return KtUnrolled(cascades=2, channels=8, blocks=1, solver_steps=2).eval()
+        made = KtUnrolled(cascades=2, channels=8, blocks=1, solver_steps=2).eval()
+        torch.nn.init.normal_(made.unet.last.weight, std=0.3)
+        return made
     return E2EVarNet(cascades=1, channels=4, pools=1, sensitivity_channels=4, sensitivity_pools=1).eval()
 
 
@@ -32,21 +35,17 @@ def run(kind, series, steps=10, seed=0):
 
 
 @pytest.mark.parametrize("kind", ["kt", "varnet"])
-def test_what_was_hidden_is_predicted_no_worse(series, kind):
-    found = run(kind, series)
-    assert found.after <= found.before
-    assert (found.steps > 0) == (found.after < found.before)
-
-
-def test_adaptation_helps_a_network_that_knows_nothing(series):
-    assert run("varnet", series, 20).after < 0.999 * run("varnet", series, 1).before
+def test_adaptation_helps_a_network_that_knows_nothing(series, kind):
+    found = run(kind, series, 20)
+    assert found.after < 0.999 * found.before
+    assert found.steps > 0
 
 
 @pytest.mark.parametrize("kind", ["kt", "varnet"])
 def test_same_seed_same_weights(series, kind):
     first, again, other = (run(kind, series, 5, seed).network.state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[key], again[key]) for key in first)
-    assert kind == "kt" or any(not torch.equal(first[key], other[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
 def test_the_given_network_stays_as_it_was(series):

@@ -102,7 +102,7 @@ def test_noise_is_as_strong_as_drawn(small, monkeypatch):
 def test_every_pattern_acceleration_and_kind_of_scan_occurs(small, monkeypatch):
     """They follow from the draws alone, so a scene of one brightness will do."""
     monkeypatch.setattr(
-        random_scans, "random_scene", lambda seed, number, frames, y, x: Scene(torch.ones((frames, y, x), dtype=torch.complex64), True, ())
+        random_scans, "random_scene", lambda seed, number, frames, y, x: Scene(torch.ones((frames, y, x), dtype=torch.complex64), ())
     )
     made = [random_scan(0, number) for number in range(300)]
     sampling = [one.kinds[-1].split() for one in made]
