@@ -12,7 +12,8 @@ from cmrrecon.physics.coils import rss
 from cmrrecon.physics.fourier import fft2c, ifft2c
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.scan import Series
-from cmrrecon.simulation.random_scenes import random_scene, smooth_field
+from cmrrecon.simulation.random_materials import smooth_field
+from cmrrecon.simulation.random_scenes import random_scene
 from cmrrecon.simulation.shapes import generator, happens, uniform
 
 Choice = TypeVar("Choice")

@@ -1,9 +1,8 @@
 """Random dynamic scenes, without any data: what a network for reconstruction learns from.
 
-A scene is a material image of overlapping textured shapes ("dead leaves", Lee, Mumford and Huang, Int J Comput Vis 2001;41:35) with large
-organs, a body, fat, vessels and beating ventricles in it. It is carried by a motion (heart beats, breathing, drift), seen through a phase
-and, in part of the scenes, changes in contrast, is tagged, or has flow in it. Everything follows from the seed and the number of the
-scene alone.
+A scene is a material image (`random_materials`) that is carried by a motion (heart beats, breathing, drift), seen through a phase and, in
+part of the scenes, changes in contrast, is tagged, has flow in it, or folds over at the edge of the field of view. Everything follows from
+the seed and the number of the scene alone.
 """
 
 import math
@@ -11,31 +10,24 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample, interpolate
+from torch.nn.functional import grid_sample
 
 from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.simulation.random_materials import FALL, FINE, Ventricle, fractal, random_materials, random_ventricles, smooth_field
 from cmrrecon.simulation.shapes import generator, happens, uniform
 
-# Material pixels per image pixel: edges and thin lines fall between pixels, as they do in a body.
-FINE = 2
 # How often scenes have what; the rest follows from these.
-STATIC, APERIODIC, BREATHING, BODY, FAT = 0.10, 0.40, 0.5, 0.6, 0.3
+STATIC, APERIODIC, BREATHING = 0.10, 0.40, 0.5
 CONTRAST, TAGGED, FLOW, BLACK_BLOOD = 0.25, 0.07, 0.10, 0.08
-DRIFTING, SOFT = 0.25, 0.4
+DRIFTING, SOFT = 0.25, 0.3
+# How often tissue changes with the beat, as where the heart moves through the slice, and by which part at most.
+THROUGH, CHANGE = 0.6, 0.3
 # Magnitude images of scanners are nowhere zero: how often there is a haze, up to which part of the brightest, and how grainy it is.
 HAZY, HAZE, GRAIN = 0.6, 0.06, 0.4
-# Standard deviation in radians of the phase by which tissues differ (chemical shift, off-resonance).
-LOCAL_PHASE = 0.25
-
-
-@dataclass(frozen=True)
-class Ventricle:
-    """A cavity of radius `inner` in a wall up to `outer`, in pixels; it shortens by `stroke` of its radius when the heart contracts."""
-
-    centre: tuple[float, float]
-    inner: float
-    outer: float
-    stroke: float
+# How often fat near the coils is so bright that the rest lies below this part of it, as a clipped image would show it.
+CLIPPED, CLIP = 0.3, (0.4, 0.9)
+# How often the body is larger than the field of view along y and folds over, and how much larger at most.
+FOLDED, TALL = 0.3, 1.3
 
 
 @dataclass(frozen=True)
@@ -67,25 +59,33 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
         for name, share in (("contrast", CONTRAST), ("tagged", TAGGED), ("flow", FLOW), ("black blood", BLACK_BLOOD))
         if happens(share, draw)
     ]
-    ventricles = _ventricles(y, x, draw)
-    materials = _materials(y, x, ventricles, "contrast" in kinds, "black blood" in kinds, draw)
+    rows, y = y, int(y * uniform(1, TALL, draw)) if happens(FOLDED, draw) else y
+    ventricles = random_ventricles(y, x, draw)
+    materials = random_materials(y, x, ventricles, "contrast" in kinds, "black blood" in kinds, draw)
     beat = torch.zeros(frames) if "static" in kinds else heart_beat(frames, draw, periodic="aperiodic" not in kinds)
     places = _motion(frames, y, x, ventricles, beat, draw, still="static" in kinds, periodic="aperiodic" not in kinds)
     layers = _carried(materials, places)
     weights = _contrast(frames, len(materials) - 1, draw)
     magnetisation = torch.einsum("tk,tkyx->tyx", weights, layers[:, :-1])
+    if happens(THROUGH, draw):
+        magnetisation = magnetisation * torch.exp(
+            uniform(0, CHANGE, draw) * beat[:, None, None] * fractal(y, x, uniform(*FALL, draw), draw) * _near(ventricles, y, x)
+        )
     if "tagged" in kinds:
         magnetisation = magnetisation * _tags(places, draw)
     phase = _phase(frames, y, x, draw) + layers[:, -1]
     if "flow" in kinds:
         blood = magnetisation.abs() > 0.5 * magnetisation.abs().amax()
         phase = phase + uniform(1, 3, draw) * beat[:, None, None] * smooth_field((y, x), 6, draw) * blood
+    if happens(CLIPPED, draw):
+        limit = uniform(*CLIP, draw) * float(magnetisation.abs().amax())
+        magnetisation = magnetisation.clamp(-limit, limit)
     if happens(HAZY, draw):
         grain = 1 + GRAIN * torch.randn(magnetisation.shape, generator=draw)
         magnetisation = magnetisation + uniform(0, HAZE, draw) * float(magnetisation.abs().amax()) * grain.clamp(min=0)
-    images = magnetisation * torch.polar(torch.ones_like(phase), phase)
+    images = _folded(magnetisation * torch.polar(torch.ones_like(phase), phase), rows)
     if happens(SOFT, draw):
-        images = _softened(images, uniform(0.6, 1.0, draw), uniform(0.6, 1.0, draw))
+        images = _softened(images, uniform(0.75, 1.0, draw), uniform(0.75, 1.0, draw))
     bright = torch.quantile(images.abs().flatten()[:: max(1, images.numel() // 100_000)], 0.99).clamp(min=1e-3)
     return Scene(images / bright, tuple(kinds))
 
@@ -114,89 +114,6 @@ def pulse(phase: Tensor) -> Tensor:
     up = torch.sin(math.pi / 2 * (phase / rise).clamp(0, 1)).square()
     down = torch.cos(math.pi / 2 * ((phase - rise) / fall).clamp(0, 1)).square()
     return torch.where(phase < rise, up, down)
-
-
-def smooth_field(shape: tuple[int, int], cells: int, draw: torch.Generator) -> Tensor:
-    """Random (y, x) of zero mean and about unit size, that changes over a `cells`-th of the image; one cell: a constant."""
-    lattice = torch.randn((1, 1, cells + 1, cells + 1), generator=draw)
-    return interpolate(lattice, shape, mode="bicubic", align_corners=True)[0, 0]
-
-
-def _ventricles(y: int, x: int, draw: torch.Generator) -> list[Ventricle]:
-    side = min(y, x)
-    found = []
-    for _ in range(int(torch.randint(1, 4, (), generator=draw))):
-        inner = uniform(0.06, 0.16, draw) * side
-        centre = (y * uniform(0.3, 0.7, draw), x * uniform(0.3, 0.7, draw))
-        found.append(Ventricle(centre, inner, inner * uniform(1.25, 1.7, draw), uniform(0.15, 0.4, draw)))
-    return found
-
-
-def _materials(y: int, x: int, ventricles: list[Ventricle], changing: bool, black_blood: bool, draw: torch.Generator) -> Tensor:
-    """Material images (component, fine y, fine x): one, or three of the same shapes whose intensities change apart; the last is a phase."""
-    ny, nx = FINE * y, FINE * x
-    components = 3 if changing else 1
-    rows, columns = torch.arange(ny)[:, None] / FINE, torch.arange(nx)[None] / FINE
-    canvas = torch.zeros((components + 1, ny, nx))
-
-    def paint(level: Tensor, place: tuple[slice, slice], value: Tensor, blur: float) -> None:
-        """Cover what is inside of a level function, in pixels, with a value for every component and a phase."""
-        cover = torch.sigmoid(level * (4 / blur))
-        patch = canvas[:, place[0], place[1]]
-        everything = torch.cat([value, LOCAL_PHASE * torch.randn(1, generator=draw)])
-        patch.lerp_(everything[:, None, None].expand_as(patch), cover)
-
-    def blob(centre: tuple[float, float], half: tuple[float, float], value: Tensor, wobble: float) -> None:
-        """A turned ellipse whose outline wobbles."""
-        reach = 1.3 * max(half) + 3
-        place = tuple(slice(max(0, int(FINE * (c - reach))), max(1, int(FINE * (c + reach)))) for c in centre)
-        dy, dx = rows[place[0]] - centre[0], columns[:, place[1]] - centre[1]
-        turn = uniform(0, math.pi, draw)
-        along, across = dx * math.cos(turn) + dy * math.sin(turn), dy * math.cos(turn) - dx * math.sin(turn)
-        angle = torch.atan2(across / half[0], along / half[1])
-        order, shift = int(torch.randint(2, 7, (), generator=draw)), uniform(0, 2 * math.pi, draw)
-        outline = 1 + wobble * torch.cos(order * angle + shift)
-        paint((outline - torch.hypot(across / half[0], along / half[1])) * min(half), (place[0], place[1]), value, uniform(0.3, 1.2, draw))
-
-    def intensity(top: float = 1.0) -> Tensor:
-        return top * torch.rand(components, generator=draw) ** 1.3
-
-    body = happens(BODY, draw)
-    half = (y * uniform(0.38, 0.55, draw), x * uniform(0.35, 0.55, draw)) if body else (2.0 * y, 2.0 * x)
-    if body and happens(FAT, draw):
-        rim = uniform(2, 0.06 * min(y, x) + 2, draw)
-        blob((y / 2, x / 2), half, 0.7 + 0.3 * torch.rand(components, generator=draw), 0.03)
-        half = (half[0] - rim, half[1] - rim)
-    blob((y / 2, x / 2), half, intensity(0.6), 0.03)
-    for _ in range(4):
-        size = uniform(0.15, 0.4, draw) * min(y, x)
-        blob(
-            (y * uniform(0.1, 0.9, draw), x * uniform(0.1, 0.9, draw)),
-            (size * uniform(0.5, 1, draw), size),
-            intensity(),
-            uniform(0, 0.2, draw),
-        )
-    smallest, largest = 1.2, 0.2 * min(y, x)
-    for _ in range(int(torch.randint(30, 180, (), generator=draw))):
-        # Radii by a power law with exponent -2.6 or so: many small ones.
-        size = (uniform(largest**-1.6, smallest**-1.6, draw)) ** (-1 / 1.6)
-        blob((y * uniform(0, 1, draw), x * uniform(0, 1, draw)), (size * uniform(0.3, 1, draw), size), intensity(), uniform(0, 0.25, draw))
-    for ventricle in ventricles:
-        wall, blood = intensity(0.5), 0.6 + 0.4 * torch.rand(components, generator=draw)
-        blood = 0.1 * blood if black_blood else blood
-        for radius, value in ((ventricle.outer, wall), (ventricle.inner, blood)):
-            blob(ventricle.centre, (radius, radius), value, 0.04)
-        for _ in range(int(torch.randint(0, 5, (), generator=draw))):
-            angle, size = uniform(0, 2 * math.pi, draw), uniform(0.5, 0.2 * ventricle.inner + 0.6, draw)
-            centre = (
-                ventricle.centre[0] + 0.75 * ventricle.inner * math.sin(angle),
-                ventricle.centre[1] + 0.75 * ventricle.inner * math.cos(angle),
-            )
-            blob(centre, (size, size * uniform(1, 3, draw)), wall, 0.0)
-    for size in (4, 16):
-        grain = smooth_field((ny, nx), int(min(ny, nx) / uniform(size, 3 * size, draw)), draw)
-        canvas[:-1] *= (1 + uniform(0.0, 0.1, draw) * grain).clamp(min=0)
-    return canvas
 
 
 def _motion(
@@ -276,6 +193,23 @@ def _tags(places: Tensor, draw: torch.Generator) -> Tensor:
     across = places[..., 0] * math.cos(way) - places[..., 1] * math.sin(way)
     pattern = (0.5 + 0.5 * torch.cos(2 * math.pi / period * along)) * (0.5 + 0.5 * torch.cos(2 * math.pi / period * across)).sqrt()
     return 1 - fading * (1 - pattern)
+
+
+def _near(ventricles: list[Ventricle], y: int, x: int) -> Tensor:
+    """(y, x): one inside of ventricles, fading to zero around them."""
+    rows, columns = torch.arange(y)[:, None], torch.arange(x)
+    squares = torch.stack([((rows - v.centre[0]) ** 2 + (columns - v.centre[1]) ** 2) / v.outer**2 for v in ventricles])
+    return torch.exp(-0.5 * squares.amin(0))
+
+
+def _folded(images: Tensor, rows: int) -> Tensor:
+    """Images (frame, y, x) in a field of view of fewer rows: what lies beyond an edge comes in at the other one."""
+    above = (images.shape[1] - rows) // 2
+    below = images.shape[1] - rows - above
+    inside = images[:, above : above + rows].clone()
+    inside[:, rows - above :] += images[:, :above]
+    inside[:, :below] += images[:, above + rows :]
+    return inside
 
 
 def _softened(images: Tensor, y_share: float, x_share: float) -> Tensor:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from cmrrecon.simulation import random_scenes
-from cmrrecon.simulation.random_scenes import Ventricle, beat_displacement, heart_beat, pulse, random_scene, smooth_field
+from cmrrecon.simulation.random_materials import Ventricle, fractal, smooth_field
+from cmrrecon.simulation.random_scenes import beat_displacement, heart_beat, pulse, random_scene
 from cmrrecon.simulation.shapes import generator
 
 KINDS = {"static", "aperiodic", "contrast", "tagged", "flow", "black blood"}
@@ -15,7 +16,7 @@ def only(monkeypatch):
     """Makes all scenes have what is named, and none of the other kinds."""
 
     def choose(*shares):
-        for share in ("STATIC", "APERIODIC", "CONTRAST", "TAGGED", "FLOW", "BLACK_BLOOD", "SOFT", "HAZY"):
+        for share in ("STATIC", "APERIODIC", "CONTRAST", "TAGGED", "FLOW", "BLACK_BLOOD", "SOFT", "HAZY", "THROUGH", "CLIPPED", "FOLDED"):
             monkeypatch.setattr(random_scenes, share, float(share in shares))
 
     return choose
@@ -190,3 +191,56 @@ def test_a_smooth_field_is_smoother_with_fewer_cells():
     rough = [float(smooth_field((60, 60), cells, generator(0)).diff(dim=0).abs().mean()) for cells in (2, 8, 24)]
     assert rough[0] < rough[1] < rough[2]
     assert float(torch.stack([smooth_field((20, 30), 6, generator(i)) for i in range(30)]).std()) == pytest.approx(1, abs=0.3)
+
+
+def test_amplitudes_of_a_texture_fall_as_a_power_of_the_frequency():
+    for fall in (0.7, 1.5):
+        texture = fractal(256, 256, fall, generator(3))
+        assert float(texture.std()) == pytest.approx(1, rel=1e-4)
+        assert abs(float(texture.mean())) < 1e-4
+        power = torch.fft.fft2(texture).abs().square()
+        radius = torch.hypot(torch.fft.fftfreq(256)[:, None], torch.fft.fftfreq(256)[None])
+        low, high = (float(power[(radius > f) & (radius < 1.3 * f)].mean()) for f in (0.05, 0.3))
+        assert math.log(low / high) / math.log(6) == pytest.approx(2 * fall, abs=0.15)
+
+
+def test_what_lies_beyond_an_edge_comes_in_at_the_other():
+    tall = torch.arange(9.0)[None, :, None]
+    # Rows 0 and 1 lie above the field of view of rows 2 to 6, rows 7 and 8 below it.
+    assert random_scenes._folded(tall, 5).flatten().tolist() == [2 + 7, 3 + 8, 4, 5 + 0, 6 + 1]
+    assert torch.equal(random_scenes._folded(tall, 9), tall)
+    # As a scanner that samples every second line of the larger field of view.
+    full = torch.randn((1, 8, 3), generator=generator(0))
+    direct = torch.fft.ifft(torch.fft.fft(full, dim=1)[:, ::2], dim=1).real
+    assert torch.allclose(random_scenes._folded(full, 4).roll(-2, 1), direct, atol=1e-6)
+
+
+def test_folded_scenes_are_brighter_at_both_edges(only):
+    def edges():
+        images = [random_scene(0, number, 1, 64, 64).images[0].abs() for number in range(30)]
+        return sum(float(image[[0, -1]].mean()) for image in images)
+
+    only()
+    whole = edges()
+    only("FOLDED")
+    assert edges() > 1.1 * whole
+
+
+def test_clipped_scenes_have_many_pixels_of_the_greatest_brightness(only):
+    def share():
+        images = [random_scene(0, number, 1, 64, 64).images.abs() for number in range(20)]
+        return sum(float((image > 0.999 * image.max()).float().mean()) for image in images) / 20
+
+    only()
+    free = share()
+    only("CLIPPED")
+    assert share() > 5 * free
+
+
+def test_through_plane_motion_changes_the_heart_and_not_what_is_far_from_it(only):
+    only("STATIC", "THROUGH")
+    assert changing(random_scene(0, 1, 4, 48, 48).images) < 1e-5, "the heart does not beat"
+    heart = [Ventricle((20.0, 20.0), 4.0, 6.0, 0.3)]
+    near = random_scenes._near(heart, 60, 60)
+    assert float(near[20, 20]) == 1
+    assert float(near[50, 50]) < 1e-5
