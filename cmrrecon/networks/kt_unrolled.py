@@ -6,7 +6,7 @@
 
 s_2 is the solution of another method (locally low rank). s_2 and s_1 differ by about as much as they err: behind e, the root mean square
 of their difference, errors are of the size of one in every scan. A is the encoding of the classical methods (`classical.problem`), with
-maps from the series itself and virtual coils. p is the phase of x_0, averaged over time and a small neighbourhood: behind it images are
+refined maps from the series itself. p is the phase of x_0, averaged over time and a small neighbourhood: behind it images are
 nearly real, whatever the phase of the scan. R, the same in every step, works on 2 x 2 pixels at a time (Zhang et al., FFDNet, IEEE TIP
 2018;27:4608), frame by frame; neighbours in time meet in 1 x 1 convolutions and repeat beyond the first and the last frame, so that any
 number of frames will do. What is known of the scan, c, and the number of the step scale and shift its features (Perez et al., FiLM, AAAI
@@ -136,8 +136,7 @@ class KtUnrolled(nn.Module):
         series = Series(kspace[0], mask[0])
         scale = series.scale()
         with torch.no_grad():
-            coils = Coils.of(series)
-            problem = Problem.of(series, coils if columns is None else replace(coils, columns=columns), scale)
+            problem = Problem.of(series, self._coils(series, scale, columns), scale)
         images = tuple(safe_root(torch.view_as_real(x).square().sum(-1)) * scale for x in self.steps(problem))
         if columns is None:
             images = tuple(problem.whole(image) for image in images)
@@ -149,9 +148,15 @@ class KtUnrolled(nn.Module):
         Errors as of the call.
         """
         scale = series.scale()
-        coils = refined(series, Coils.of(series), scale)
+        coils = self._coils(series, scale)
         problem = Problem.of(series, coils, scale)
         return problem.whole(self.solve(problem).x) * scale, coils
+
+    @staticmethod
+    def _coils(series: Series, scale: float, columns: slice | None = None) -> Coils:
+        """Refined maps, in some columns only if they are given."""
+        coils = Coils.of(series)
+        return refined(series, coils if columns is None else replace(coils, columns=columns), scale)
 
     def solve(self, problem: Problem, *, weight: float = 1.0, iterations: int = MOST_STEPS, monitor: Monitor = never) -> Solution:
         """As the solvers of the classical methods; without gradients.
