@@ -9,11 +9,11 @@ python docs/experiments/out_of_the_box.py --table --work WORK
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,10 @@ import torch
 from matplotlib.image import imread
 from numpy import corrcoef
 from scipy.io import loadmat
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from cases import write_cfl
+from peers import ORACLE_CHOICE, PEERS, bart_words
 
 from cmrrecon import formats
 from cmrrecon.classical.problem import Coils, Problem
@@ -144,6 +148,11 @@ def measurements(work: Path, weights: str) -> list[dict[str, Any]]:
     return [record for record in map(json.loads, lines) if record.get("weights", weights) == weights]
 
 
+def cpu_seconds() -> float:
+    """Of this process and of those it started and that ended."""
+    return sum(os.times()[:4])
+
+
 class Measured:
     """Measurements in a file, by case and engine; those of other weights of the network do not count."""
 
@@ -156,9 +165,9 @@ class Measured:
         """The record of an engine on a case: kept, or of the images (and what else is to be kept) that `work` makes now."""
         key = (f"{case[1]} {case[3]}", engine)
         if key not in self.kept:
-            started = time.process_time()
+            started = cpu_seconds()
             images, more = work()
-            record = {"group": case[0], "case": key[0], "engine": engine, "cpu_s": round(time.process_time() - started, 2)}
+            record = {"group": case[0], "case": key[0], "engine": engine, "cpu_s": round(cpu_seconds() - started, 2)}
             record |= {"weights": self.weights} if engine in (NETWORK, "auto") else {}
             self.kept[key] = record | scores(images, truth) | t1_scores(case, self.data, images, truth) | more
             with self.path.open("a") as file:
@@ -179,12 +188,34 @@ def classical(case: Case, series: Series, truth: torch.Tensor, measured: Measure
     defaults = {name: fixed(METHODS[name].function(), {})[0] for name in CLASSICAL}
     found = {name: run(name, weight)["psnr"] for name, weight in defaults.items()}
     for name in sorted(found, key=found.__getitem__)[-SEARCHED:]:
-        weight = defaults[name]
-        for step in (COARSE, FINE):
-            best = run(name, weight)["psnr"]
-            for ratio in (step, 1 / step):
-                while (now := run(name, float(f"{weight * ratio:.3g}"))["psnr"]) > best:
-                    weight, best = float(f"{weight * ratio:.3g}"), now
+        uphill(lambda weight: run(name, weight)["psnr"], defaults[name])  # noqa: B023
+
+
+def uphill(psnr: Callable[[float], float], weight: float) -> None:
+    """Measure at ever better weights, until none is."""
+    for step in (COARSE, FINE):
+        best = psnr(weight)
+        for ratio in (step, 1 / step):
+            while (now := psnr(float(f"{weight * ratio:.3g}"))) > best:
+                weight, best = float(f"{weight * ratio:.3g}"), now
+
+
+def bart(case: Case, series: Series, truth: torch.Tensor, measured: Measured) -> None:
+    """BART's best method on the cine, locally low rank, with our maps and the best weight on this case."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        write_cfl(place / "kspace", series.kspace)
+        write_cfl(place / "maps", Coils.of(series).measured)
+
+        def run(weight: float) -> tuple[torch.Tensor, dict[str, Any]]:
+            words = bart_words("llr", {**ORACLE_CHOICE["bart:llr"], "weight": weight})
+            subprocess.run(["bart", "pics", *words, "kspace", "maps", "images"], cwd=place, check=True, stdout=subprocess.DEVNULL)
+            images = torch.from_file(str(place / "images.cfl"), size=truth.numel(), dtype=torch.complex64)
+            return images.reshape(truth.shape).clone(), {"method": "BART llr", "weight": weight}
+
+        uphill(
+            lambda weight: measured.measure(case, f"BART llr {weight:.3g}", lambda: run(weight), truth)["psnr"], PEERS["bart:llr"]["weight"]
+        )
 
 
 def refined_maps(case: Case, series: Series, truth: torch.Tensor, measured: Measured) -> None:
@@ -207,7 +238,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, help="another network than the shipped one")
-    parser.add_argument("--engines", nargs="+", default=["classical", "network", "auto"], help="and refined")
+    parser.add_argument("--engines", nargs="+", default=["classical", "network", "auto"], help="and refined, bart")
     parser.add_argument("--shard", default="0/1")
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
@@ -228,6 +259,8 @@ def main() -> None:
         effective = effective_acceleration(series.mask)
         if "classical" in asked.engines:
             classical(case, series, truth, measured)
+        if "bart" in asked.engines:
+            bart(case, series, truth, measured)
         if "refined" in asked.engines:
             refined_maps(case, series, truth, measured)
         if "network" in asked.engines:
