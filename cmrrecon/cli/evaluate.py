@@ -117,7 +117,6 @@ def evaluate(
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
-        from cmrrecon import formats
         from cmrrecon.evaluation.generalisation import table
         from cmrrecon.evaluation.protocols import canonical_protocol
         from cmrrecon.evaluation.references import candidates_in
@@ -147,7 +146,7 @@ def evaluate(
                 "Only fullfov knows them",
                 "Leave them out, or use --protocol fullfov",
             )
-        jobs = inputs.find_jobs(files, formats.is_images, shard)
+        jobs = inputs.find_jobs(files, _is_reconstruction, shard)
         records: list[dict[str, Any]] = []
         try:
             running.run_jobs(jobs, lambda job: records.append(_evaluate_job(job, plan, talk)), talk, fail_fast=fail_fast)
@@ -162,6 +161,13 @@ def evaluate(
             )
 
 
+def _is_reconstruction(path: Path) -> bool:
+    """Whether a file holds images, and not how uncertain they are."""
+    from cmrrecon import formats
+
+    return formats.is_images(path) and "quantity" not in (formats.read_provenance(path) or {})
+
+
 def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
     from cmrrecon import formats
     from cmrrecon.evaluation.protocols import score
@@ -171,6 +177,10 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
     with inputs.local_input(job) as path:
         images = formats.read_images(path)
         stamp = formats.read_provenance(path)
+        if stamp is not None and "quantity" in stamp:
+            raise InputError(
+                f"{job.name} holds the {stamp['quantity']} of images", "Reconstructions are scored", "Give the file it was written beside"
+            )
         facts = acquisition_of(path, stamp)
         reference = reference_for(facts, plan.truth, plan.candidates, truth_first=plan.year is None)
         if facts.subject is None and formats.parse_name(reference.path).subject is not None:

@@ -106,6 +106,7 @@ def _images(path: Path, axes: str | None) -> Description:
     if stamp is not None:
         words.append(f"made by cmrrecon {stamp.get('cmrrecon')}")
         words += [f"method {stamp['config']['method']}"] if "method" in stamp["config"] else []
+        words += [f"{stamp['quantity']} of the magnitudes"] if "quantity" in stamp else []
     elif path.suffix.lower() == ".npy":
         record["notes"] = [f"{path} is taken as images; if it is k-space, name its axes with --axes, for example --axes coil,y,x"]
     return record, words

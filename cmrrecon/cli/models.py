@@ -21,6 +21,7 @@ EXAMPLE = (
 SUFFIX = ".safetensors"
 
 File = Annotated[Path, typer.Argument(help="A checkpoint of cmrrecon, or of PromptMR or PromptMR+ (.ckpt, .pt, .pth).", show_default=False)]
+Shown = Annotated[Path, typer.Argument(help="A checkpoint, or the name of installed weights.", show_default=False)]
 Variant = Annotated[
     str | None,
     options.option("--variant", help="Iteration of a PromptMR: kspace or image; by default as its repository has it.", show_default=False),
@@ -62,13 +63,16 @@ def models(context: typer.Context, quiet: options.Quiet = False, json: options.J
             talk.say("no weights are installed; `cmrrecon models convert` makes some of an official checkpoint")
 
 
-@app.command("show", epilog="Example: cmrrecon models show weights.safetensors --json | jq .config")
-def show(file: File, variant: Variant = None, quiet: options.Quiet = False, json: options.Json = False) -> None:
+@app.command("show", epilog="Examples: cmrrecon models show kt-unrolled; cmrrecon models show weights.safetensors --json | jq .config")
+def show(file: Shown, variant: Variant = None, quiet: options.Quiet = False, json: options.Json = False) -> None:
     """Say what network a checkpoint holds, how it is configured, and what is known of it."""
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
         from cmrrecon.networks import weights
 
+        # The name of installed weights will do.
+        installed = weights.PRETRAINED / f"{file}{SUFFIX}"
+        file = installed if installed in weights.installed() and not file.exists() else file
         loaded = weights.load(file, variant)
         facts = _facts(loaded.network)
         name, rest = _told(loaded.metadata)

@@ -195,7 +195,7 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
         def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
             sampling, trust = _finish(scan, wanted, plan, file, beside, stamp, job.name, talk)
             talk.say(f"{job.name}: {sampling_text(**sampling)}{residual_text(trust['data_residual'])}")
-            return {**sampling, **trust}
+            return {**sampling, **trust, **({"uncertainty": str(beside[0])} if beside else {})}
 
         target = outputs.destination(job, plan.output, plan.out_dir, f"{job.stem}_{plan.method.name}.h5")
         record = {"input": job.name, "method": plan.method.name, "default_method": plan.by_default, "options": plan.settings}
@@ -267,7 +267,8 @@ def _finish(
         formats.write_images(file, parts, {**stamp, **sampling, **trust})
         # Last: where it alone is missing, the whole output is made again.
         if spread is not None:
-            formats.write_images(beside[0], spread, {**stamp, **sampling})
+            formats.write_images(beside[0], spread, {**stamp, **sampling, "quantity": "standard deviation"})
+            talk.say(f"{name}: how uncertain the images are is in {beside[0]}")
     return sampling, trust
 
 

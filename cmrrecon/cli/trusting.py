@@ -51,10 +51,14 @@ def adapted(
     from cmrrecon.reconstruct.learned import NetworkMethod
     from cmrrecon.reconstruct.shipped import shipped_network
 
+    series = scan.series(index).to(device)
+    if bool(series.mask.all()) and series.trajectory is None:
+        talk.warn(f"{name}: fully sampled, so there is nothing to adapt to")
+        return method, {"slice": index, "steps": 0}
     given = method.network if isinstance(method, NetworkMethod) else shipped_network()
     assert given is not None
     with talk.progress(f"{name}, adapting", steps, "step") as bar:
-        found = adapt(given, scan.series(index).to(device), steps, lambda loss: bar.advance(f"loss {loss:.4f}"))
+        found = adapt(given, series, steps, lambda loss: bar.advance(f"loss {loss:.4f}"))
     record = {"slice": index, "steps": found.steps, "before": round(found.before, 6), "after": round(found.after, 6)}
     talk.say(
         f"{name}: adapted on slice {index}; the error in predicting the samples that say when to stop went from {found.before:.4g} "

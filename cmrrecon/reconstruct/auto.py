@@ -59,6 +59,7 @@ class Choice:
     ----------
     method, weight, iterations : what to reconstruct with
     partner, share : a trial whose images are blended in, and their share; None and 0 if one method does it alone
+    error : with which error this predicted the hidden samples; None if there were none
     trials : what was tried, in order; empty if nothing could be hidden or all was given
     hidden : what the trials had to predict, or why there were none
     noise : the error that the noise of the hidden samples alone makes, by an estimate of it; None where it is not known
@@ -75,6 +76,7 @@ class Choice:
     noise: float | None = None
     maps: Maps = "espirit"
     maps_errors: tuple[float, float] | None = None
+    error: float | None = None
 
     def contest(self) -> tuple[Trial, Trial] | None:
         """The best trial of the network and that of the classical methods, if both were tried."""
@@ -142,10 +144,10 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
         classical = [trial for trial in ranked if trial.method != NETWORK]
         for trial in [*classical[:FINALISTS], *(trial for trial in ranked[:1] if trial.method == NETWORK)]:
             bench.search(trial, solvers[trial.method], settings["iterations"])
-    best, partner, share = bench.blend()
+    best, partner, share, error = bench.blend()
     noise = bench.held_out.noise if math.isfinite(bench.held_out.noise) else None
     told = describe(hidden, series)
-    return Choice(best.method, best.weight, best.iterations, tuple(bench.trials), told, partner, share, noise, maps, errors)
+    return Choice(best.method, best.weight, best.iterations, tuple(bench.trials), told, partner, share, noise, maps, errors, error)
 
 
 def coils_of(series: Series, settings: Mapping[str, Any]) -> Coils:
@@ -233,10 +235,11 @@ class Bench:
             best = trial if self.clearly_better(trial, best) else best
         return best
 
-    def blend(self) -> tuple[Trial, Trial | None, float]:
-        """The best trial, a second one and its share; None and 0 if no blend of two methods is better than the best alone."""
-        chosen: tuple[Trial, Trial | None, float] = (self.best(), None, 0.0)
-        least = (1 - BLEND_GAIN) * chosen[0].error
+    def blend(self) -> tuple[Trial, Trial | None, float, float]:
+        """The best trial, a second one, its share and the error; None and 0 if no blend of two methods is better than the best alone."""
+        best = self.best()
+        chosen: tuple[Trial, Trial | None, float, float] = (best, None, 0.0, best.error)
+        least = (1 - BLEND_GAIN) * best.error
         for (first, x), (second, other) in itertools.combinations(self.images.values(), 2):
             if not math.isfinite(first.error + second.error):
                 continue
@@ -246,7 +249,7 @@ class Bench:
             share = min(max(-slope / (2 * bend), 0.0), 1.0) if bend > 0 else 0.0
             error = first.error + share * (slope + share * bend)
             if error < least and 0 < share < 1:
-                chosen, least = (first, second, share), error
+                chosen, least = (first, second, share, error), error
         return chosen
 
     def clearly_better(self, trial: Trial, other: Trial) -> bool:

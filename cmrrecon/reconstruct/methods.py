@@ -226,11 +226,8 @@ def get_method(name: str) -> Method:
     UsageError : there is none
     """
     if name not in METHODS:
-        raise UsageError(
-            f"There is no method {name!r}",
-            f"The methods are: {', '.join(METHODS)}",
-            perhaps(name, METHODS, "Choose one of them"),
-        )
+        known = (*METHODS, NETWORK)
+        raise UsageError(f"There is no method {name!r}", f"The methods are: {', '.join(known)}", perhaps(name, known, "Choose one of them"))
     return METHODS[name]
 
 

@@ -51,7 +51,8 @@ def test_images_without_a_phase_have_no_residual(run, undersampled, tmp_path):
 def test_auto_tells_the_scores_of_both(run, installed, undersampled, tmp_path):
     done = run("reconstruct", undersampled, "-o", tmp_path / "a.h5", "--json")
     assert done.code == 0, done.err
-    assert "kt-unrolled errs by" in done.err
+    assert "what was taken errs by" in done.err
+    assert "kt-unrolled alone by" in done.err
     choice = done.records[0]["choice"]
     assert "kt-unrolled" in {trial["method"] for trial in choice["trials"]}
     assert formats.read_provenance(tmp_path / "a.h5")["choice"] == choice
@@ -71,7 +72,7 @@ def test_a_scan_outside_of_what_was_trained_on_is_warned_of(run, installed, unde
     assert "outside" not in run("reconstruct", undersampled, "-m", "sense", "-o", tmp_path / "b.h5", "--json").records[0]
 
 
-def test_uncertainty_goes_beside_the_output(run, undersampled, tmp_path):
+def test_uncertainty_goes_beside_the_output(run, undersampled, full, tmp_path):
     words = (
         "reconstruct",
         undersampled,
@@ -89,7 +90,16 @@ def test_uncertainty_goes_beside_the_output(run, undersampled, tmp_path):
     spread, images = formats.read_images(tmp_path / "a_uncertainty.h5"), formats.read_images(tmp_path / "a.h5")
     assert spread.shape == images.shape
     assert 0 < float(spread.abs().mean()) < float(images.abs().mean())
+    assert "a_uncertainty.h5" in done.err
+    assert "standard deviation" in run("info", tmp_path / "a_uncertainty.h5").out
     assert "skipped" in run(*words, "--uncertainty", 3).err
+    scores = ("--truth", full.parent, "--protocol", "fullfov", "--json")
+    scored = run("evaluate", tmp_path, *scores).err + str(run("evaluate", tmp_path, *scores).records)
+    assert "a.h5" in scored
+    assert "a_uncertainty" not in scored, "how uncertain images are is no reconstruction"
+    refused = run("evaluate", tmp_path / "a_uncertainty.h5", *scores)
+    assert refused.code == 3
+    assert "standard deviation" in refused.err
     assert run(*words).code == 1
     assert not list(tmp_path.glob(".*.parts"))
 
@@ -111,6 +121,13 @@ def test_adaptation_is_told_and_kept(run, installed, undersampled, tmp_path):
     assert stamp["adapted"] == adapted
     again = run("reconstruct", undersampled, "--adapt", 5, "-o", tmp_path / "b.h5", "--json").records[0]
     assert json.dumps(again["choice"]) == json.dumps(done.records[0]["choice"])
+
+
+def test_there_is_nothing_to_adapt_to_in_a_fully_sampled_scan(run, installed, full, tmp_path):
+    done = run("reconstruct", full, "--adapt", 5, "--slices", 0, "-o", tmp_path / "a.h5", "--json")
+    assert done.code == 0, done.err
+    assert "nothing to adapt" in done.err
+    assert done.records[0]["adapted"]["steps"] == 0
 
 
 def test_adaptation_of_a_given_network(run, undersampled, tmp_path):
