@@ -97,7 +97,9 @@ def test_default_method_exists():
     assert DEFAULT_METHOD in METHODS
 
 
-@pytest.mark.parametrize(("given", "meant"), [("sens", "sense"), ("Grappa", "grappa"), ("sigpy-l1", "sigpy-l1-wavelet"), ("kt_unrolled", "kt-unrolled")])
+@pytest.mark.parametrize(
+    ("given", "meant"), [("sens", "sense"), ("Grappa", "grappa"), ("sigpy-l1", "sigpy-l1-wavelet"), ("kt_unrolled", "kt-unrolled")]
+)
 def test_unknown_method_names_the_nearest(given, meant):
     with pytest.raises(UsageError, match=f"Perhaps {meant} was meant"):
         get_method(given)
