@@ -162,10 +162,13 @@ def evaluate(
 
 
 def _is_reconstruction(path: Path) -> bool:
-    """Whether a file holds images, and not how uncertain they are."""
+    """Whether a file holds images, and not how uncertain they are; of damaged ones too, so that they are reported."""
     from cmrrecon import formats
 
-    return formats.is_images(path) and "quantity" not in (formats.read_provenance(path) or {})
+    try:
+        return formats.is_images(path) and "quantity" not in (formats.read_provenance(path) or {})
+    except InputError:
+        return True
 
 
 def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:

@@ -234,18 +234,16 @@ class Bench:
     def taken(self) -> tuple[Trial, Trial | None, float, float]:
         """A trial, a second one that is blended in, its share, and the error of the whole; None and 0 without a second one."""
         classical = self.taken_without_network()
-        network = next((trial for trial in self.trials if trial.method == NETWORK and math.isfinite(trial.error)), None)
-        if network is None or classical[0].error < (1 - HEDGE) * network.error:
+        network, _ = self.images.get(NETWORK, (None, None))
+        if network is None or not classical[3] >= (1 - HEDGE) * network.error:
             return classical
         alone = (network, None, 0.0, network.error)
-        if network.error < (1 - HEDGE) * classical[0].error:
+        if network.error < (1 - HEDGE) * classical[3]:
             return alone
-        share, error = self.blend(classical[0].method, NETWORK)
-        return (
-            (self.images[classical[0].method][0], network, share, error)
-            if 0 < share < 1
-            else min(alone, classical, key=lambda taken: taken[3])
-        )
+        best = min((trial for name, (trial, _) in self.images.items() if name != NETWORK), key=lambda trial: trial.error)
+        share, error = self.blend(best.method, NETWORK)
+        blended = (best, network, share, error if 0 < share < 1 else math.inf)
+        return min(alone, classical, blended, key=lambda taken: taken[3])
 
     def taken_without_network(self) -> tuple[Trial, Trial | None, float, float]:
         """The first trial that no other clearly betters, or a blend of two methods that is better still."""
