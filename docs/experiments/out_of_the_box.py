@@ -145,7 +145,8 @@ def scores(images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
 def measurements(work: Path, weights: str) -> list[dict[str, Any]]:
     """All that was measured in a work folder, with these weights or without any."""
     lines = [line for file in sorted(work.glob("results*.jsonl")) for line in file.read_text().splitlines()]
-    return [record for record in map(json.loads, lines) if record.get("weights", weights) == weights]
+    records = list(map(json.loads, lines))
+    return [record for record in records if record["engine"] not in (NETWORK, "auto") or record.get("weights") == weights]
 
 
 def cpu_seconds() -> float:
@@ -336,9 +337,9 @@ def table(records: Sequence[dict[str, Any]]) -> None:
     print("\n| T1 | oracle in PSNR | network | auto: RMSE (bias) ms |\n|---|---|---|---|")
     for case, found in by_case.items():
         if "t1_rmse_ms" in found[0]:
-            shown = [max((record for record in found if "method" in record), key=lambda record: record["psnr"])]
-            shown += [record for engine in (NETWORK, "auto") for record in found if record["engine"] == engine]
-            print(f"| {case} | {' | '.join(t1_text(record) for record in shown)} |")
+            shown = [max((record for record in found if "method" in record), key=lambda record: record["psnr"], default=None)]
+            shown += [next((record for record in found if record["engine"] == engine), None) for engine in (NETWORK, "auto")]
+            print(f"| {case} | {' | '.join(t1_text(record) if record else '' for record in shown)} |")
     print("\n| kt-wavelet at its default | maps of ESPIRiT: PSNR, SSIM, HFEN | refined |\n|---|---|---|")
     for case, found in by_case.items():
         pair = [record for engine in (DEFAULT, REFINED) for record in found if record["engine"] == engine]

@@ -97,6 +97,12 @@ def test_uncertainty_goes_beside_the_output(run, undersampled, full, tmp_path):
     scored = run("evaluate", tmp_path, *scores).err + str(run("evaluate", tmp_path, *scores).records)
     assert "a.h5" in scored
     assert "a_uncertainty" not in scored, "how uncertain images are is no reconstruction"
+    (tmp_path / "damaged.h5").write_bytes((tmp_path / "a.h5").read_bytes()[:2000])
+    both = run("evaluate", tmp_path, *scores)
+    assert both.code == 1
+    assert "damaged.h5" in both.err
+    assert "psnr" in both.out, "one damaged file stops no other"
+    (tmp_path / "damaged.h5").unlink()
     refused = run("evaluate", tmp_path / "a_uncertainty.h5", *scores)
     assert refused.code == 3
     assert "standard deviation" in refused.err
