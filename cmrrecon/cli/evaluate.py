@@ -117,6 +117,7 @@ def evaluate(
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
+        from cmrrecon import formats
         from cmrrecon.evaluation.generalisation import table
         from cmrrecon.evaluation.protocols import canonical_protocol
         from cmrrecon.evaluation.references import candidates_in
@@ -146,7 +147,9 @@ def evaluate(
                 "Only fullfov knows them",
                 "Leave them out, or use --protocol fullfov",
             )
-        jobs = inputs.find_jobs(files, _is_reconstruction, shard)
+        jobs = inputs.find_jobs(files, formats.is_images, shard)
+        if len(jobs) > 1:
+            jobs = [job for job in jobs if job.is_stream or not _is_uncertainty(job.path)]
         records: list[dict[str, Any]] = []
         try:
             running.run_jobs(jobs, lambda job: records.append(_evaluate_job(job, plan, talk)), talk, fail_fast=fail_fast)
@@ -161,14 +164,14 @@ def evaluate(
             )
 
 
-def _is_reconstruction(path: Path) -> bool:
-    """Whether a file holds images, and not how uncertain they are; of damaged ones too, so that they are reported."""
+def _is_uncertainty(path: Path) -> bool:
+    """Whether a file says how uncertain images are; not so of damaged ones, which are reported later."""
     from cmrrecon import formats
 
     try:
-        return formats.is_images(path) and "quantity" not in (formats.read_provenance(path) or {})
+        return "quantity" in (formats.read_provenance(path) or {})
     except InputError:
-        return True
+        return False
 
 
 def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:

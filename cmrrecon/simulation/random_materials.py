@@ -17,7 +17,8 @@ from cmrrecon.simulation.shapes import happens, uniform
 FINE = 2
 # How often scenes have a body, and a body fat around it; how often an organ is as dark as a lung.
 BODY, FAT, DARK = 0.7, 0.5, 0.3
-# Fewest and most small shapes and thin lines. Power by which the amplitude of the texture falls, and its greatest size.
+# Fewest small shapes and thin lines, and one more than the most. Power by which the amplitude of the texture falls, and the greatest
+# standard deviation of its logarithm.
 LEAVES, LINES = (40, 300), (0, 25)
 FALL, TEXTURE = (0.7, 1.5), 0.35
 # Standard deviation in radians of the phase by which tissues differ (chemical shift, off-resonance).

@@ -20,7 +20,7 @@ from cmrrecon.simulation.shapes import generator, happens, uniform
 STATIC, APERIODIC, BREATHING = 0.10, 0.40, 0.5
 CONTRAST, TAGGED, FLOW, BLACK_BLOOD = 0.25, 0.07, 0.10, 0.08
 DRIFTING, SOFT = 0.25, 0.3
-# How often tissue changes with the beat, as where the heart moves through the slice, and by which part at most.
+# How often tissue changes with the beat, as where the heart moves through the slice, and the greatest standard deviation of its logarithm.
 THROUGH, CHANGE = 0.6, 0.3
 # Magnitude images of scanners are nowhere zero: how often there is a haze, up to which part of the brightest, and how grainy it is.
 HAZY, HAZE, GRAIN = 0.6, 0.06, 0.4
@@ -196,14 +196,17 @@ def _tags(places: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def _near(ventricles: list[Ventricle], y: int, x: int) -> Tensor:
-    """(y, x): one inside of ventricles, fading to zero around them."""
+    """(y, x): one in the middle of ventricles, fading to zero around them."""
     rows, columns = torch.arange(y)[:, None], torch.arange(x)
     squares = torch.stack([((rows - v.centre[0]) ** 2 + (columns - v.centre[1]) ** 2) / v.outer**2 for v in ventricles])
     return torch.exp(-0.5 * squares.amin(0))
 
 
 def _folded(images: Tensor, rows: int) -> Tensor:
-    """Images (frame, y, x) in a field of view of fewer rows: what lies beyond an edge comes in at the other one."""
+    """Images (frame, y, x) in a field of view of fewer rows: what lies beyond an edge comes in at the other one.
+
+    Here with the coil maps of where it comes to lie; in a scanner with those of where it was, so that two tissues have two sets of maps.
+    """
     above = (images.shape[1] - rows) // 2
     below = images.shape[1] - rows - above
     inside = images[:, above : above + rows].clone()

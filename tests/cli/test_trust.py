@@ -103,6 +103,7 @@ def test_uncertainty_goes_beside_the_output(run, undersampled, full, tmp_path):
     assert "damaged.h5" in both.err
     assert "psnr" in both.out, "one damaged file stops no other"
     (tmp_path / "damaged.h5").unlink()
+    assert run("evaluate", tmp_path / "a.h5", tmp_path / "a_uncertainty.h5", *scores).code == 0
     refused = run("evaluate", tmp_path / "a_uncertainty.h5", *scores)
     assert refused.code == 3
     assert "standard deviation" in refused.err

@@ -237,10 +237,15 @@ def test_clipped_scenes_have_many_pixels_of_the_greatest_brightness(only):
     assert share() > 5 * free
 
 
-def test_through_plane_motion_changes_the_heart_and_not_what_is_far_from_it(only):
-    only("STATIC", "THROUGH")
-    assert changing(random_scene(0, 1, 4, 48, 48).images) < 1e-5, "the heart does not beat"
-    heart = [Ventricle((20.0, 20.0), 4.0, 6.0, 0.3)]
-    near = random_scenes._near(heart, 60, 60)
-    assert float(near[20, 20]) == 1
-    assert float(near[50, 50]) < 1e-5
+def test_through_plane_motion_changes_the_heart_and_not_what_is_far_from_it(only, monkeypatch):
+    heart = [Ventricle((20.0, 20.0), 4.0, 6.0, 0.0)]
+    monkeypatch.setattr(random_scenes, "random_ventricles", lambda y, x, draw: heart)
+    monkeypatch.setattr(random_scenes, "BREATHING", 0.0)
+    only("THROUGH")
+    changes = [random_scene(0, number, 6, 60, 60).images.abs() for number in range(6)]
+    near, far = (sum(changing(images[:, :, place]) for images in changes) for place in (slice(10, 30), slice(50, 60)))
+    assert near > 0.2
+    assert far < 1e-3
+    only()
+    assert changing(random_scene(0, 1, 6, 60, 60).images) < 1e-4, "a heart without a stroke stands still"
+    assert float(random_scenes._near(heart, 60, 60)[20, 20]) == 1
