@@ -242,8 +242,7 @@ class Bench:
             return alone
         best = min((trial for name, (trial, _) in self.images.items() if name != NETWORK), key=lambda trial: trial.error)
         share, error = self.blend(best.method, NETWORK)
-        blended = (best, network, share, error if 0 < share < 1 else math.inf)
-        return min(alone, classical, blended, key=lambda taken: taken[3])
+        return (best, network, share, error) if 0 < share < 1 else min(alone, classical, key=lambda taken: taken[3])
 
     def taken_without_network(self) -> tuple[Trial, Trial | None, float, float]:
         """The first trial that no other clearly betters, or a blend of two methods that is better still."""
