@@ -240,7 +240,8 @@ class Bench:
         alone = (network, None, 0.0, network.error)
         if network.error < (1 - HEDGE) * classical[3]:
             return alone
-        best = min((trial for name, (trial, _) in self.images.items() if name != NETWORK), key=lambda trial: trial.error)
+        # Of two that would be blended the better one.
+        best = min((trial for trial in classical[:2] if trial is not None), key=lambda trial: trial.error)
         share, error = self.blend(best.method, NETWORK)
         return (best, network, share, error) if 0 < share < 1 else min(alone, classical, key=lambda taken: taken[3])
 
