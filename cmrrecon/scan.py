@@ -64,6 +64,11 @@ class Series:
         trajectory = None if self.trajectory is None else self.trajectory.to(device)
         return replace(self, kspace=self.kspace.to(device), mask=self.mask.to(device), trajectory=trajectory)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every sample of a Cartesian grid was measured."""
+        return self.trajectory is None and bool(self.mask.all())
+
     def scale(self) -> float:
         """The one normalisation rule: 99th percentile of the RSS image of the time-averaged k-space.
 

@@ -56,8 +56,8 @@ def _scan(path: Path, axes: str | None) -> Description:
     from cmrrecon.scan import effective_acceleration
 
     scan = formats.read(path, axes=axes)
-    mask = scan.series(scan.shape[1] // 2).mask
-    full = bool(mask.all()) and scan.trajectory is None
+    series = scan.series(scan.shape[1] // 2)
+    mask, full = series.mask, series.complete
     block, _ = calibration_region(mask, most=scan.shape[3])
     found = None if full or scan.trajectory is not None else block.stop - block.start
     facts = asdict(scan.acquisition)

@@ -71,8 +71,8 @@ def show(file: Shown, variant: Variant = None, quiet: options.Quiet = False, jso
         from cmrrecon.networks import weights
 
         # The name of installed weights will do.
-        installed = weights.PRETRAINED / f"{file}{SUFFIX}"
-        file = installed if installed in weights.installed() and not file.exists() else file
+        installed = weights.installed_file(str(file))
+        file = installed if installed.is_file() and not file.exists() else file
         loaded = weights.load(file, variant)
         facts = _facts(loaded.network)
         name, rest = _told(loaded.metadata)

@@ -52,7 +52,7 @@ def adapted(
     from cmrrecon.reconstruct.shipped import shipped_network
 
     series = scan.series(index).to(device)
-    if bool(series.mask.all()) and series.trajectory is None:
+    if series.complete:
         talk.warn(f"{name}: fully sampled, so there is nothing to adapt to")
         return method, {"slice": index, "steps": 0}
     given = method.network if isinstance(method, NetworkMethod) else shipped_network()

@@ -143,6 +143,11 @@ def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | Non
             temporary.unlink()
 
 
+def installed_file(name: str) -> Path:
+    """Where the weights of a network would be that came with the package."""
+    return PRETRAINED / f"{name}.safetensors"
+
+
 def installed() -> dict[Path, dict[str, str]]:
     """The weights that came with the package, and what they say of themselves."""
     return {path: _header(path) for path in sorted(PRETRAINED.glob("*.safetensors"))}

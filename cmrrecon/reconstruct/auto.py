@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -104,6 +104,15 @@ class Choice:
         return Choice(**{**kept, "trials": trials, "partner": partner, "maps_errors": errors and tuple(errors)})
 
 
+class Taken(NamedTuple):
+    """What is taken: a trial, a second one whose images are blended in and their share (None and 0 without), and the error of the whole."""
+
+    trial: Trial
+    partner: Trial | None
+    share: float
+    error: float
+
+
 def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings: Mapping[str, Any], *, refine: bool = False) -> Choice:
     """The best solver and its settings for a series.
 
@@ -123,7 +132,7 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
     first = next(iter(solvers))
     if len(solvers) == 1 and AUTO not in (settings["weight"], settings["iterations"]):
         return Choice(first, settings["weight"], settings["iterations"], (), "all settings were given")
-    if bool(series.mask.all()) and series.trajectory is None:
+    if series.complete:
         weight, iterations = fixed(solvers[first], {"weight": 0.0, **{key: v for key, v in settings.items() if v != AUTO}})
         return Choice(first, weight, iterations, (), "fully sampled, no regularisation is needed")
     hidden = hide(series)
@@ -231,31 +240,31 @@ class Bench:
             self.images[name] = trial, solution.x if looks[-1] == min(looks) else best_x
         return trial
 
-    def taken(self) -> tuple[Trial, Trial | None, float, float]:
-        """A trial, a second one that is blended in, its share, and the error of the whole; None and 0 without a second one."""
+    def taken(self) -> Taken:
+        """The network, what would be taken without it, or a blend of both, see `HEDGE`."""
         classical = self.taken_without_network()
         network, _ = self.images.get(NETWORK, (None, None))
-        if network is None or not classical[3] >= (1 - HEDGE) * network.error:
+        if network is None or not classical.error >= (1 - HEDGE) * network.error:
             return classical
-        alone = (network, None, 0.0, network.error)
-        if network.error < (1 - HEDGE) * classical[3]:
+        alone = Taken(network, None, 0.0, network.error)
+        if network.error < (1 - HEDGE) * classical.error:
             return alone
         # Of two that would be blended the better one.
-        best = min((trial for trial in classical[:2] if trial is not None), key=lambda trial: trial.error)
+        best = min(classical.trial, classical.partner or classical.trial, key=lambda trial: trial.error)
         share, error = self.blend(best.method, NETWORK)
-        return (best, network, share, error) if 0 < share < 1 else min(alone, classical, key=lambda taken: taken[3])
+        return Taken(best, network, share, error) if 0 < share < 1 else min(alone, classical, key=lambda taken: taken.error)
 
-    def taken_without_network(self) -> tuple[Trial, Trial | None, float, float]:
+    def taken_without_network(self) -> Taken:
         """The first trial that no other clearly betters, or a blend of two methods that is better still."""
         best = self.trials[0]
         for trial in self.trials:
             best = trial if trial.method != NETWORK and self.clearly_better(trial, best) else best
-        chosen: tuple[Trial, Trial | None, float, float] = (best, None, 0.0, best.error)
+        chosen = Taken(best, None, 0.0, best.error)
         least = (1 - BLEND_GAIN) * best.error
         for first, second in itertools.combinations([name for name in self.images if name != NETWORK], 2):
             share, error = self.blend(first, second)
             if error < least and 0 < share < 1:
-                chosen, least = (self.images[first][0], self.images[second][0], share, error), error
+                chosen, least = Taken(self.images[first][0], self.images[second][0], share, error), error
         return chosen
 
     def blend(self, first: str, second: str) -> tuple[float, float]:

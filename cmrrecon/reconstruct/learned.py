@@ -286,7 +286,7 @@ def find_method(name: str) -> Method | NetworkMethod:
     """
     if name in METHODS or name not in NETWORKS or NETWORKS[name].discriminator:
         return get_method(name)
-    path = weights.PRETRAINED / f"{name}.safetensors"
+    path = weights.installed_file(name)
     if not path.is_file():
         raise UsageError(
             f"No weights are installed for the network {name}",

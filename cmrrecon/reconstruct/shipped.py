@@ -8,7 +8,7 @@ from cmrrecon.networks.kt_unrolled import KtUnrolled
 from cmrrecon.provenance import file_digest
 
 NAME = "kt-unrolled"
-FILE = weights.PRETRAINED / f"{NAME}.safetensors"
+FILE = weights.installed_file(NAME)
 
 
 @lru_cache(maxsize=1)
