@@ -19,18 +19,21 @@ from cmrrecon.simulation.shapes import generator, happens, uniform
 Choice = TypeVar("Choice")
 # Sizes of scans with line masks, and smaller ones of scans with sample masks, whose columns cannot be had one by one. Fourier transforms
 # of these sizes are fast.
-FRAMES, SMALL_FRAMES, COILS = (3, 14), (3, 8), (4, 12)
+FRAMES, SMALL_FRAMES, COILS = (3, 14), (3, 10), (4, 12)
 ROWS, COLUMNS = (112, 120, 128, 135, 144, 160, 168, 175, 180, 192, 200, 208), (96, 108, 120, 128, 144, 160, 180)
-SMALL = (72, 75, 80, 84, 90, 96, 100, 105, 108)
+SMALL = (72, 75, 80, 84, 90, 96, 100, 105, 108, 120, 128, 135, 144)
 # Of a line scan so many columns are looked at that they hold about so many pixels: its columns are independent in the data.
 PIXELS, FEWEST_COLUMNS, BRIGHT = 50_000, 24, 0.2
 # Patterns and how often each is drawn; of accelerations and numbers of calibration lines each as often.
-PATTERNS = {"uniform": 0.2, "kt-uniform": 0.2, "kt-gaussian": 0.35, "kt-radial": 0.15, "random": 0.1}
+PATTERNS = {"uniform": 0.15, "kt-uniform": 0.15, "kt-gaussian": 0.35, "kt-radial": 0.25, "random": 0.1}
 SAMPLE_PATTERNS = ("kt-radial",)
 ACCELERATIONS, CALIBRATION = (2, 3, 4, 6, 8, 10, 12, 16, 20, 24), (8, 12, 16, 20, 24)
 # Signal to noise in dB, from and to; and how often there is what.
 NOISE_DB, NOISELESS = (18.0, 42.0), 0.05
-SINGLE_FRAMES, PARTIAL, ASYMMETRIC, OVERSAMPLED, COLOURED, WEAK_COIL = 0.08, 0.1, 0.2, 0.2, 0.5, 0.05
+SINGLE_FRAMES, PARTIAL, ASYMMETRIC, OVERSAMPLED = 0.08, 0.1, 0.2, 0.2
+# How often coils are an array, of how many loops at most and at most for one coil of the scan; how often other coils are mixed, and one of
+# any is weak.
+ARRAY, MOST_LOOPS, LOOPS_A_COIL, COLOURED, WEAK_COIL = 0.6, 32, 4, 0.5, 0.05
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,38 @@ def random_scan(seed: int, number: int) -> RandomScan:
 
 
 def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Maps (coil, y, x) of unit RSS: Gaussian spots or loops around the body, half of them mixed as when correlated noise was whitened.
+    """Maps (coil, y, x) of unit RSS, of an array of small loops or of broad coils; rarely one coil hardly sees anything."""
+    stacked = _array(coils, y, x, draw) if happens(ARRAY, draw) and coils > 1 else _broad_coils(coils, y, x, draw)
+    if coils > 1 and happens(WEAK_COIL, draw):
+        stacked[_between(0, coils - 1, draw)] *= 1e-2
+    return stacked / rss(stacked)
 
-    Rarely one coil hardly sees anything.
+
+def _array(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
+    """Small loops around the body, that see what is near, compressed to the strongest `coils` combinations of them, as scanners do.
+
+    Each loop receives as a magnetic dipole does that looks at about the middle (Jackson, Classical Electrodynamics, section 5.6).
     """
+    rows, columns = torch.linspace(-1, 1, y)[:, None], torch.linspace(-1, 1, x)[None]
+    half, depth = (uniform(0.7, 1.3, draw), uniform(0.7, 1.3, draw)), uniform(0.1, 0.4, draw)
+    number, loops = _between(coils, max(coils, min(MOST_LOOPS, LOOPS_A_COIL * coils)), draw), []
+    for place in range(number):
+        angle = 2 * math.pi * (place + uniform(-0.4, 0.4, draw)) / number
+        dy, dx = rows - half[0] * math.sin(angle), columns - half[1] * math.cos(angle)
+        squares = dy**2 + dx**2 + uniform(0, 0.3, draw) ** 2 + depth**2
+        tilted = angle + uniform(-0.3, 0.3, draw)
+        ny, nx = math.sin(tilted), math.cos(tilted)
+        along = 3 * (dy * ny + dx * nx)
+        field = torch.complex(along * dx - nx * squares, ny * squares - along * dy) / squares**2.5
+        loops.append(field * torch.exp(torch.tensor(uniform(-math.pi, math.pi, draw) * 1j)))
+    stacked = torch.stack(loops)
+    stacked = stacked / rss(stacked)
+    _, combinations = torch.linalg.eigh(torch.einsum("ayx,byx->ab", stacked.conj(), stacked))
+    return torch.einsum("av,ayx->vyx", combinations[:, -coils:], stacked)
+
+
+def _broad_coils(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
+    """Gaussian spots or large loops around the body, half of them mixed as when correlated noise was whitened."""
     rows, columns = torch.linspace(-1, 1, y)[:, None], torch.linspace(-1, 1, x)[None]
     spots = happens(0.5, draw)
     maps = []
@@ -107,14 +138,12 @@ def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
         phase = angle + uniform(-math.pi, math.pi, draw) + uniform(0, 1.0, draw) * smooth_field((y, x), 2, draw)
         maps.append(torch.polar(size * uniform(0.3, 1, draw) + 1e-3, phase))
     stacked = torch.stack(maps)
-    if coils > 1 and happens(WEAK_COIL, draw):
-        stacked[_between(0, coils - 1, draw)] *= 1e-2
     if happens(COLOURED, draw):
         mixing = torch.randn((coils, coils), dtype=torch.complex64, generator=draw)
         left, _, right = torch.linalg.svd(mixing)
         spread = torch.logspace(0, -uniform(0, 1, draw), coils).to(torch.complex64)
         stacked = torch.einsum("vc,cyx->vyx", left @ torch.diag(spread) @ right, stacked)
-    return stacked / rss(stacked)
+    return stacked
 
 
 def _between(low: int, high: int, draw: torch.Generator) -> int:
