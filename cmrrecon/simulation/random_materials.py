@@ -16,13 +16,14 @@ from cmrrecon.simulation.shapes import happens, uniform
 # Material pixels per image pixel: edges and thin lines fall between pixels, as they do in a body.
 FINE = 2
 # How often scenes have a body, and a body fat around it; how often an organ is as dark as a lung.
-BODY, FAT, DARK = 0.7, 0.5, 0.3
-# Fewest small shapes and thin lines, and one more than the most. Power by which the amplitude of the texture falls, and the greatest
-# standard deviation of its logarithm.
-LEAVES, LINES = (40, 300), (0, 25)
-FALL, TEXTURE = (0.7, 1.5), 0.35
+BODY, FAT, DARK = 0.7, 0.6, 0.4
+# Fewest small shapes and thin lines, and one more than the most.
+LEAVES, LINES = (150, 600), (10, 80)
+# Power by which the amplitude of the texture falls, the standard deviation of its logarithm, and the power of evenly drawn numbers that
+# intensities are: most tissue is dark beside fat and blood.
+FALL, TEXTURE, POWER = (0.35, 1.1), (0.05, 0.5), (1.0, 3.0)
 # Standard deviation in radians of the phase by which tissues differ (chemical shift, off-resonance).
-LOCAL_PHASE = 0.25
+LOCAL_PHASE = 0.15
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def random_materials(y: int, x: int, ventricles: list[Ventricle], changing: bool
         outline = 1 + wobble * torch.cos(order * angle + shift)
         paint((outline - torch.hypot(across / half[0], along / half[1])) * min(half), (place[0], place[1]), value, uniform(0.3, 1.2, draw))
 
-    power = uniform(0.8, 2.5, draw)
+    power = uniform(*POWER, draw)
 
     def intensity(top: float = 1.0) -> Tensor:
         return top * torch.rand(components, generator=draw) ** power
@@ -112,7 +113,7 @@ def random_materials(y: int, x: int, ventricles: list[Ventricle], changing: bool
                 ventricle.centre[1] + 0.75 * ventricle.inner * math.cos(angle),
             )
             blob(centre, (size, size * uniform(1, 3, draw)), wall, 0.0)
-    canvas[:-1] *= torch.exp(uniform(0, TEXTURE, draw) * fractal(ny, nx, uniform(*FALL, draw), draw))
+    canvas[:-1] *= torch.exp(uniform(*TEXTURE, draw) * fractal(ny, nx, uniform(*FALL, draw), draw))
     return canvas
 
 

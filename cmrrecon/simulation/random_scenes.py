@@ -17,15 +17,18 @@ from cmrrecon.simulation.random_materials import FALL, FINE, Ventricle, fractal,
 from cmrrecon.simulation.shapes import generator, happens, uniform
 
 # How often scenes have what; the rest follows from these.
-STATIC, APERIODIC, BREATHING = 0.10, 0.40, 0.5
-CONTRAST, TAGGED, FLOW, BLACK_BLOOD = 0.25, 0.07, 0.10, 0.08
-DRIFTING, SOFT = 0.25, 0.3
-# How often tissue changes with the beat, as where the heart moves through the slice, and the greatest standard deviation of its logarithm.
-THROUGH, CHANGE = 0.6, 0.3
+STATIC, APERIODIC, BREATHING = 0.15, 0.43, 0.2
+CONTRAST, TAGGED, FLOW, BLACK_BLOOD = 0.20, 0.05, 0.08, 0.08
+DRIFTING, SOFT = 0.15, 0.3
+# How often tissue and blood change over time around ventricles, as where the heart moves through the slice and blood flows; in how many
+# patterns, and the greatest standard deviation of the logarithm of each.
+THROUGH, CHANGES, CHANGE = 0.7, 3, 0.2
+# How far from its wall tissue moves with a ventricle, in multiples of its radius. How much shapes are bent, in parts of the shorter side.
+REACH, BENT = (0.3, 1.5), 0.2
 # Magnitude images of scanners are nowhere zero: how often there is a haze, up to which part of the brightest, and how grainy it is.
-HAZY, HAZE, GRAIN = 0.6, 0.06, 0.4
+HAZY, HAZE, GRAIN = 0.6, 0.05, 0.4
 # How often fat near the coils is so bright that the rest lies below this part of it, as a clipped image would show it.
-CLIPPED, CLIP = 0.3, (0.4, 0.9)
+CLIPPED, CLIP = 0.4, (0.3, 0.9)
 # How often the body is larger than the field of view along y and folds over, and how much larger at most.
 FOLDED, TALL = 0.3, 1.3
 
@@ -64,13 +67,11 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     materials = random_materials(y, x, ventricles, "contrast" in kinds, "black blood" in kinds, draw)
     beat = torch.zeros(frames) if "static" in kinds else heart_beat(frames, draw, periodic="aperiodic" not in kinds)
     places = _motion(frames, y, x, ventricles, beat, draw, still="static" in kinds, periodic="aperiodic" not in kinds)
-    layers = _carried(materials, places)
+    layers = _carried(materials, places + _bend(y, x, draw))
     weights = _contrast(frames, len(materials) - 1, draw)
     magnetisation = torch.einsum("tk,tkyx->tyx", weights, layers[:, :-1])
-    if happens(THROUGH, draw):
-        magnetisation = magnetisation * torch.exp(
-            uniform(0, CHANGE, draw) * beat[:, None, None] * fractal(y, x, uniform(*FALL, draw), draw) * _near(ventricles, y, x)
-        )
+    if happens(THROUGH, draw) and "static" not in kinds:
+        magnetisation = magnetisation * torch.exp(_near(ventricles, y, x) * _changes(beat, y, x, draw))
     if "tagged" in kinds:
         magnetisation = magnetisation * _tags(places, draw)
     phase = _phase(frames, y, x, draw) + layers[:, -1]
@@ -127,7 +128,7 @@ def _motion(
     time = torch.arange(frames) / max(1, frames)
     if happens(BREATHING, draw):
         cycles = 1.0 if periodic else uniform(0.2, 2.0, draw)
-        size = uniform(0, 2.0, draw) if periodic else uniform(1, 8, draw)
+        size = uniform(0, 1.0, draw) if periodic else uniform(1, 8, draw)
         breath = size * torch.sin(2 * math.pi * (cycles * time + uniform(0, 1, draw)))
         # The inside of the chest moves, its wall stays.
         inside = (1 - ((rows / y - 0.5) / 0.45) ** 4).clamp(min=0) * (1 - ((columns / x - 0.5) / 0.45) ** 4).clamp(min=0)
@@ -136,23 +137,24 @@ def _motion(
         places = places + breath[:, None, None, None] * inside[None, ..., None] * shift
     if not periodic and happens(DRIFTING, draw):
         places = places + time[:, None, None, None] * torch.tensor([uniform(-4, 4, draw), uniform(-4, 4, draw)])
+    reach = uniform(*REACH, draw)
     for ventricle in ventricles:
-        places = places + beat_displacement(places, ventricle, beat)
+        places = places + beat_displacement(places, ventricle, beat, reach)
     return places
 
 
-def beat_displacement(places: Tensor, ventricle: Ventricle, beat: Tensor) -> Tensor:
+def beat_displacement(places: Tensor, ventricle: Ventricle, beat: Tensor, reach: float) -> Tensor:
     """What takes places (frame, y, x, 2) back to where their tissue is at rest, when a ventricle has contracted by `beat` (frame,).
 
     Outside the cavity areas are kept, so that the wall thickens: R^2 = r^2 + inner^2 - inner(t)^2; inside the cavity radii are stretched.
-    Far away the displacement fades.
+    Outside of the wall the displacement fades within `reach` of its radii.
     """
     offset = places - torch.tensor(ventricle.centre)
     r = offset.norm(dim=-1).clamp(min=1e-3)
     now = (ventricle.inner * (1 - ventricle.stroke * beat))[:, None, None]
     outside = (r.square() + ventricle.inner**2 - now.square()).clamp(min=0).sqrt()
     rest = torch.where(r < now, r * ventricle.inner / now, outside)
-    fade = torch.exp(-((r / (4 * ventricle.outer)) ** 2))
+    fade = torch.exp(-(((r - ventricle.outer).clamp(min=0) / (reach * ventricle.outer)) ** 2))
     displacement: Tensor = offset * ((rest / r - 1) * fade)[..., None]
     return displacement
 
@@ -193,6 +195,21 @@ def _tags(places: Tensor, draw: torch.Generator) -> Tensor:
     across = places[..., 0] * math.cos(way) - places[..., 1] * math.sin(way)
     pattern = (0.5 + 0.5 * torch.cos(2 * math.pi / period * along)) * (0.5 + 0.5 * torch.cos(2 * math.pi / period * across)).sqrt()
     return 1 - fading * (1 - pattern)
+
+
+def _bend(y: int, x: int, draw: torch.Generator) -> Tensor:
+    """Smooth displacements (y, x, 2) in pixels, which make ellipses the irregular shapes of organs."""
+    cells = int(torch.randint(2, 5, (), generator=draw))
+    size = uniform(0, BENT, draw) * min(y, x) / cells
+    return size * torch.stack((smooth_field((y, x), cells, draw), smooth_field((y, x), cells, draw)), -1)
+
+
+def _changes(beat: Tensor, y: int, x: int, draw: torch.Generator) -> Tensor:
+    """The logarithm of intensities over time (frame, y, x): textures that come and go with the beat, or at a time of their own."""
+    time = 2 * math.pi * torch.arange(len(beat)) / len(beat)
+    waves = [beat, *(torch.sin(order * time + uniform(0, 2 * math.pi, draw)) for order in range(1, CHANGES))]
+    textures = [uniform(0, CHANGE, draw) / order * fractal(y, x, uniform(*FALL, draw), draw) for order in range(1, CHANGES + 1)]
+    return torch.stack([wave[:, None, None] * texture for wave, texture in zip(waves, textures, strict=True)]).sum(0)
 
 
 def _near(ventricles: list[Ventricle], y: int, x: int) -> Tensor:
