@@ -79,17 +79,6 @@ def test_auto_is_close_to_the_best_single_method(kind, pattern, acceleration):
     assert psnr(METHODS["auto"](series), truth) >= max(scores.values()) - 0.2, scores
 
 
-def test_the_same_lines_in_all_frames_are_hedged_by_half():
-    """Hidden lines then misjudge the network: here it predicts them better and has the worse images."""
-    full, _ = scan("cine")
-    series = sampled(full, "uniform", 4)
-    choice = METHODS["auto"].choose(series)
-    alone = min(trial.error for trial in choice.trials if trial.method == "kt-unrolled")
-    assert alone < 0.9 * min(trial.error for trial in choice.trials if trial.method != "kt-unrolled")
-    assert choice.partner.method == "kt-unrolled"
-    assert choice.share == 0.5
-
-
 def test_given_settings_are_kept(cine):
     series, _ = cine
     choice = METHODS["llr"].choose(series, {"weight": 0.02})
@@ -187,6 +176,17 @@ def test_the_network_is_taken_if_it_is_clearly_better_left_if_worse_and_blended_
         assert choice.error < min(errors[name] for name in taken)
     else:
         assert choice.error == errors[choice.method]
+
+
+@pytest.mark.parametrize(("pattern", "classical", "share"), [("uniform", 1.5, 0.5), ("uniform", -1.0, 0.0), ("kt-gaussian", 1.5, 0.0)])
+def test_the_same_lines_in_all_frames_hedge_the_network_by_half(pattern, classical, share):
+    """Hidden lines say less there: only a far smaller error has it taken alone."""
+    full, _ = scan()
+    series = sampled(full, pattern, 4)
+    solvers = {"a": biased(classical), "kt-unrolled": biased(1.4)}
+    choice = choose(series, series.scale(), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
+    assert choice.share == share
+    assert "kt-unrolled" in {choice.method, choice.partner.method if choice.partner else None}
 
 
 def test_a_method_is_not_blended_with_a_worse_one_of_the_same_error():

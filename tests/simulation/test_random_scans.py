@@ -150,3 +150,15 @@ def test_its_truth_is_that_of_its_noise_free_kspace():
 def test_what_random_scenes_cannot_have_is_refused(other):
     with pytest.raises(UsageError, match="Random scenes were asked for together with"):
         simulate(random=True, frames=1, slices=1, coils=1, y=32, x=64, **other)
+
+
+def test_coils_of_an_array_see_more_of_their_own_than_broad_ones(monkeypatch):
+    def independent(share):
+        monkeypatch.setattr(random_scans, "ARRAY", share)
+        found = []
+        for seed in range(8):
+            energies = torch.linalg.svdvals(random_maps(10, 48, 48, generator(seed, "coils")).flatten(1)).square()
+            found.append(float(energies.sum() ** 2 / energies.square().sum()))
+        return sum(found) / len(found)
+
+    assert independent(1.0) > 1.3 * independent(0.0)
