@@ -178,7 +178,7 @@ def test_the_network_is_taken_if_it_is_clearly_better_left_if_worse_and_blended_
         assert choice.error == errors[choice.method]
 
 
-@pytest.mark.parametrize(("pattern", "classical", "share"), [("uniform", 1.5, 0.5), ("uniform", -1.0, 0.0), ("kt-gaussian", 1.5, 0.0)])
+@pytest.mark.parametrize(("pattern", "classical", "share"), [("uniform", 0.5, 0.5), ("uniform", -1.0, 0.0), ("kt-gaussian", 1.5, 0.0)])
 def test_the_same_lines_in_all_frames_hedge_the_network_by_half(pattern, classical, share):
     """Hidden lines say less there: only a far smaller error has it taken alone."""
     full, _ = scan()
