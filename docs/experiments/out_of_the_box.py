@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,118 +22,33 @@ from typing import Any
 import torch
 from matplotlib.image import imread
 from numpy import corrcoef
-from scipy.io import loadmat
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from cases import write_cfl
+from out_of_the_box_cases import Case, cases, t1_scores, undersampled
 from peers import ORACLE_CHOICE, PEERS, bart_words
 
 from cmrrecon import formats
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.wavelets import kt_wavelet
-from cmrrecon.evaluation.mapping import compare_maps
 from cmrrecon.evaluation.protocols import score
-from cmrrecon.reconstruct.auto import fixed
-from cmrrecon.reconstruct.learned import find_method, from_file
+from cmrrecon.reconstruct.adapt import adapt
+from cmrrecon.reconstruct.auto import choose, fixed, solve
+from cmrrecon.reconstruct.learned import NetworkMethod, find_method, from_file
 from cmrrecon.reconstruct.methods import METHODS, SINGLE_FRAME
 from cmrrecon.reconstruct.shipped import NAME as NETWORK
-from cmrrecon.sampling.apply import undersample
-from cmrrecon.scan import Scan, Series, effective_acceleration
-from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
-from cmrrecon.simulation.scans import simulate
+from cmrrecon.scan import Series, effective_acceleration
 
-PATTERNS = ("kt-gaussian 8", "kt-gaussian 16", "kt-gaussian 24", "kt-radial 8", "kt-radial 16", "kt-radial 24", "uniform 4", "uniform 8")
 DEFAULT, REFINED = "kt-wavelet 0.01", "kt-wavelet, refined maps"
-PATTERN_SEED, ACS = 1, 20
-COILS, SNR_DB = 10, 30.0
+# `auto` as it would be without the network, and the network after so many steps on the scan itself.
+WITHOUT, ADAPTED, ADAPT_STEPS = "auto without network", "kt-unrolled adapted", 40
+OF_WEIGHTS = (NETWORK, "auto", ADAPTED)
 # Of the measured frame: the heart (y, x), and the grey value from which pictures are saturated.
 HEART, SATURATED = (slice(40, 125), slice(150, 280)), 253
-P003_SLICES = range(1, 15)
-TUNING_CENTRES, REPORTED_CENTRES = ("Center001", "Center002"), ("Center005", "Center006")
 CLASSICAL = ("temporal-tv", "kt-wavelet", "llr", "low-rank-sparse", "sense")
 # The weights of so many methods, those with the best defaults, are searched, in these steps.
 SEARCHED, COARSE, FINE = 2, 2.0, math.sqrt(2)
-Case = tuple[str, str, Callable[[], tuple[Scan, torch.Tensor]], str]
-
-
-def cases(tool: Path, data: Path) -> Iterator[Case]:
-    """Group, name, how the full scan and its truth (frame, y, x) are made, and the pattern with its acceleration."""
-    for number, index in enumerate(P003_SLICES):
-        yield "p003", f"P003 slice {index}", lambda z=index: semi_real(tool, data, "--slices", str(z)), PATTERNS[number % 8]  # type: ignore[misc]
-    for group, centres in (("tuning", TUNING_CENTRES), ("centres", REPORTED_CENTRES)):
-        found = [path for path in sorted((data / "CMRxRecon2025-cine-pictures").glob("*.npz")) if path.name.startswith(centres)]
-        for number, path in enumerate(found):
-            yield group, path.stem, lambda p=path: semi_real(tool, data, "--pictures", str(p)), PATTERNS[number % 8]  # type: ignore[misc]
-    for kind in ("cine", "perfusion", "t1map"):
-        for pattern in ("kt-gaussian 8", "uniform 4"):
-            yield "phantom", f"phantom {kind}", lambda k=kind: phantom(k), pattern  # type: ignore[misc]
-    for pattern in ("kt-gaussian 8", "uniform 4"):
-        yield "rat", "rat cine", lambda: rat(data), pattern
-        for when in ("pre", "post"):
-            yield "t1", f"T1NET {when}contrast", lambda w=when: with_coils(t1_weighted(data, w)[0]), pattern  # type: ignore[misc]
-
-
-def semi_real(tool: Path, data: Path, *words: str) -> tuple[Scan, torch.Tensor]:
-    """What `make_semireal.py` makes."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, str(tool), folder, "--data", str(data), *words], check=True, stdout=subprocess.DEVNULL)
-        path = next(path for path in Path(folder).rglob("*.mat") if "FullSample" in path.parts)
-        scan = formats.read(path)
-        truth = formats.read_images(path.with_name(f"{path.stem}_truth.npz"))[:, 0]
-        return Scan.from_kspace(scan.read_slice(0)[:, None], scan.mask, scan.acquisition), truth
-
-
-def phantom(kind: str) -> tuple[Scan, torch.Tensor]:
-    """A kind of the phantom, which no network has seen."""
-    made = simulate(kind, slices=1, seed=3)
-    return made.scan, made.image[:, 0]
-
-
-def rat(data: Path) -> tuple[Scan, torch.Tensor]:
-    """Real magnitudes of a rat's heart."""
-    return with_coils(torch.from_numpy(loadmat(data / "HGGM-LIM-rat-cine" / "dataCine8fr.mat")["image0"]).permute(2, 1, 0).float())
-
-
-def with_coils(magnitude: torch.Tensor) -> tuple[Scan, torch.Tensor]:
-    """Magnitudes (frame, y, x) with a modelled phase, seen by modelled coils with noise."""
-    _, ny, nx = magnitude.shape
-    y, x = torch.linspace(-1, 1, ny)[:, None], torch.linspace(-1, 1, nx)[None]
-    phase = 1.2 * torch.sin(1.5 * y + 0.5) + 1.0 * torch.cos(2.0 * x - 0.7) + 0.6 * y * x
-    truth = torch.polar(magnitude, phase.expand_as(magnitude).contiguous())
-    kspace = acquire(truth, coil_maps(COILS, ny, nx, 0), noise_sigma(truth, SNR_DB), 0)
-    return Scan.from_kspace(kspace[:, None], torch.ones((1, ny, 1), dtype=torch.bool)), truth
-
-
-def t1_weighted(data: Path, when: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of T1NET's first subject the magnitudes (frame, y, x), the myocardium (y, x) and the times (frame,) in ms."""
-    content = loadmat(data / f"gadluru-T1NET/{when}contrast_testsets.mat")["test"][0, 0]
-    magnitude = torch.from_numpy(content["input"][0, 0].astype("float32")).permute(2, 0, 1)
-    return magnitude, torch.from_numpy(content["myoMask"][0, 0] > 0), torch.from_numpy(content["TI"][0].astype("float64").ravel())
-
-
-def t1_scores(case: Case, data: Path, images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-    """T1 in the myocardium against that of the truth; nothing of other cases."""
-    if case[0] != "t1":
-        return {}
-    _, wall, times = t1_weighted(data, case[1].split()[1].removesuffix("contrast"))
-    found = compare_maps(images[:, None], truth[:, None], wall[None], times[:, None], "T1")
-    return {"t1_rmse_ms": found.rmse, "t1_bias_ms": found.mean - found.reference_mean, "t1_ms": found.reference_mean}
-
-
-def undersampled(case: Case, work: Path) -> tuple[Series, torch.Tensor]:
-    """A case, normalised; made once."""
-    _, name, make, pattern = case
-    path = work / "cases" / f"{name} {pattern}.pt"
-    if not path.exists():
-        scan, truth = make()
-        kind, factor = pattern.split()
-        series = undersample(scan, kind, float(factor), acs=ACS, seed=PATTERN_SEED).series(0)
-        scale = series.scale()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"kspace": series.kspace / scale, "mask": series.mask, "truth": truth / scale}, path)
-    kept = torch.load(path, weights_only=True)
-    return Series(kept["kspace"], kept["mask"]), kept["truth"]
 
 
 def scores(images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
@@ -146,7 +61,7 @@ def measurements(work: Path, weights: str) -> list[dict[str, Any]]:
     """All that was measured in a work folder, with these weights or without any."""
     lines = [line for file in sorted(work.glob("results*.jsonl")) for line in file.read_text().splitlines()]
     records = list(map(json.loads, lines))
-    return [record for record in records if record["engine"] not in (NETWORK, "auto") or record.get("weights") == weights]
+    return [record for record in records if record["engine"] not in OF_WEIGHTS or record.get("weights") == weights]
 
 
 def cpu_seconds() -> float:
@@ -169,7 +84,7 @@ class Measured:
             started = cpu_seconds()
             images, more = work()
             record = {"group": case[0], "case": key[0], "engine": engine, "cpu_s": round(cpu_seconds() - started, 2)}
-            record |= {"weights": self.weights} if engine in (NETWORK, "auto") else {}
+            record |= {"weights": self.weights} if engine in OF_WEIGHTS else {}
             self.kept[key] = record | scores(images, truth) | t1_scores(case, self.data, images, truth) | more
             with self.path.open("a") as file:
                 file.write(json.dumps(self.kept[key]) + "\n")
@@ -231,6 +146,20 @@ def refined_maps(case: Case, series: Series, truth: torch.Tensor, measured: Meas
     measured.measure(case, REFINED, lambda: (images(refined(series, coils, 1.0)), {}), truth)
 
 
+def without_network(series: Series) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Images of what `auto` would choose if there were no network."""
+    auto, scale = METHODS["auto"], series.scale()
+    solvers = {name: METHODS[name].function() for name in auto.candidates}
+    choice = choose(series, scale, solvers, auto.defaults(), refine=True)
+    return solve(series, scale, solvers, choice, auto.defaults())[0] * scale, {"choice": choice.as_dict()}
+
+
+def adapted(network: NetworkMethod, series: Series) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Images of the network after `--adapt`, and what that says of itself."""
+    found = adapt(network.network, series, ADAPT_STEPS, lambda _: None)
+    return found.network.images_and_coils(series)[0], {"steps": found.steps, "before": found.before, "after": found.after}
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -239,7 +168,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, help="another network than the shipped one")
-    parser.add_argument("--engines", nargs="+", default=["classical", "network", "auto"], help="and refined, bart")
+    parser.add_argument("--engines", nargs="+", default=["classical", "network", "auto"], help="and without, adapted, refined, bart")
     parser.add_argument("--shard", default="0/1")
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
@@ -266,6 +195,10 @@ def main() -> None:
             refined_maps(case, series, truth, measured)
         if "network" in asked.engines:
             print(measured.measure(case, NETWORK, lambda: (network(series), {"effective": effective}), truth), flush=True)  # noqa: B023
+        if "without" in asked.engines:
+            measured.measure(case, WITHOUT, lambda: without_network(series), truth)  # noqa: B023
+        if "adapted" in asked.engines:
+            print(measured.measure(case, ADAPTED, lambda: adapted(network, series), truth), flush=True)  # noqa: B023
         if "auto" in asked.engines:
             method = replace(METHODS["auto"], network=network.network if asked.checkpoint else None)
 
@@ -306,7 +239,9 @@ def score_text(record: dict[str, Any]) -> str:
 
 
 def table(records: Sequence[dict[str, Any]]) -> None:
-    """Network and `auto` against the oracle, by group; T1 in the myocardium; and what refined maps alone change."""
+    """Network and `auto` against the oracle; what `auto` would be without the network; what adaptation and refined maps change; and
+    T1 in the myocardium.
+    """
     by_case: dict[str, list[Any]] = {}
     for record in records:
         by_case.setdefault(record["case"], []).append(record)
@@ -334,17 +269,22 @@ def table(records: Sequence[dict[str, Any]]) -> None:
             f"| {group} | {engine} | {len(each)} | {median['psnr']:+.2f}, {median['ssim']:+.4f}, {median['hfen']:+.4f} "
             f"| {improved:.0%} | {worst:+.2f} |"
         )
+    for title, engines in (
+        ("PSNR, SSIM, HFEN | network | auto without it | auto", (NETWORK, WITHOUT, "auto")),
+        ("PSNR, SSIM, HFEN | network | adapted", (NETWORK, ADAPTED)),
+        ("kt-wavelet at its default: PSNR, SSIM, HFEN | maps of ESPIRiT | refined", (DEFAULT, REFINED)),
+    ):
+        print(f"\n| {title} |\n|{'---|' * (1 + len(engines))}")
+        for case, found in by_case.items():
+            shown = [next((record for record in found if record["engine"] == engine), None) for engine in engines]
+            if all(shown):
+                print(f"| {case} | {' | '.join(score_text(record) for record in shown if record)} |")
     print("\n| T1 | oracle in PSNR | network | auto: RMSE (bias) ms |\n|---|---|---|---|")
     for case, found in by_case.items():
         if "t1_rmse_ms" in found[0]:
             shown = [max((record for record in found if "method" in record), key=lambda record: record["psnr"], default=None)]
             shown += [next((record for record in found if record["engine"] == engine), None) for engine in (NETWORK, "auto")]
             print(f"| {case} | {' | '.join(t1_text(record) if record else '' for record in shown)} |")
-    print("\n| kt-wavelet at its default | maps of ESPIRiT: PSNR, SSIM, HFEN | refined |\n|---|---|---|")
-    for case, found in by_case.items():
-        pair = [record for engine in (DEFAULT, REFINED) for record in found if record["engine"] == engine]
-        if len(pair) == 2:
-            print(f"| {case} | {' | '.join(score_text(record) for record in pair)} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -178,15 +179,32 @@ def test_the_network_is_taken_if_it_is_clearly_better_left_if_worse_and_blended_
         assert choice.error == errors[choice.method]
 
 
-@pytest.mark.parametrize(("pattern", "classical", "share"), [("uniform", 0.5, 0.5), ("uniform", -1.0, 0.0), ("kt-gaussian", 1.5, 0.0)])
-def test_the_same_lines_in_all_frames_hedge_the_network_by_half(pattern, classical, share):
-    """Hidden lines say less there: only a far smaller error has it taken alone."""
+@pytest.mark.parametrize(
+    ("pattern", "acceleration", "classical", "network", "share"),
+    [
+        # Noise is two thirds of the error: whatever the network predicts, the blend is of equal parts.
+        ("uniform", 2, 0.95, 1.05, 0.5),
+        # More than half of the hidden lines' energy is unexplained: the network alone, even if it predicts as badly.
+        ("uniform", 4, 1.1, 1.05, 0.0),
+        ("kt-gaussian", 4, 1.5, 1.4, 0.0),
+    ],
+)
+def test_the_same_lines_in_all_frames_have_the_network_alone_where_much_is_unsettled(pattern, acceleration, classical, network, share):
     full, _ = scan()
-    series = sampled(full, pattern, 4)
-    solvers = {"a": biased(classical), "kt-unrolled": biased(1.4)}
+    series = sampled(full, pattern, acceleration)
+    solvers = {"a": biased(classical), "kt-unrolled": biased(network)}
     choice = choose(series, series.scale(), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
     assert choice.share == share
     assert "kt-unrolled" in {choice.method, choice.partner.method if choice.partner else None}
+
+
+def test_an_unknown_noise_hedges(monkeypatch):
+    monkeypatch.setattr("cmrrecon.reconstruct.holdout.noise_energy", lambda *_: math.nan)
+    full, _ = scan()
+    series = sampled(full, "uniform", 4)
+    solvers = {"a": biased(1.1), "kt-unrolled": biased(1.05)}
+    choice = choose(series, series.scale(), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
+    assert (choice.share, choice.noise) == (0.5, None)
 
 
 def test_a_method_is_not_blended_with_a_worse_one_of_the_same_error():

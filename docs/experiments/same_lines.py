@@ -1,0 +1,83 @@
+"""Where all frames have the same lines: the network against what `auto` would take without it, and what hidden lines say of both; see
+out-of-the-box.md.
+
+Tuning cases alone: pictures of Center001 and Center002 at half their resolution, phantoms, and random scans that were not trained on.
+
+python docs/experiments/same_lines.py --tool make_semireal.py --data DATA
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from out_of_the_box import WITHOUT, without_network
+from out_of_the_box_cases import TUNING_CENTRES, semi_real
+
+from cmrrecon.evaluation.protocols import score
+from cmrrecon.reconstruct.auto import Choice
+from cmrrecon.reconstruct.learned import find_method
+from cmrrecon.reconstruct.methods import METHODS
+from cmrrecon.reconstruct.shipped import NAME as NETWORK
+from cmrrecon.sampling.apply import undersample
+from cmrrecon.scan import Scan, Series
+from cmrrecon.simulation.random_scans import random_scan
+from cmrrecon.simulation.scans import simulate
+
+SEED, ACS = 7, 16
+PHANTOM = {"slices": 1, "frames": 8, "coils": 6, "y": 96, "x": 112, "seed": 11}
+RANDOM_SEED, RANDOM_SCANS = 777, range(41)
+
+
+def cases(tool: Path, data: Path) -> Iterator[tuple[str, Series, torch.Tensor]]:
+    """A name, a series all of whose frames have the same lines, and its truth (frame, y, x)."""
+
+    def uniform(scan: Scan, acceleration: float) -> Series:
+        return undersample(scan, "uniform", acceleration, acs=ACS, seed=SEED).series(0)
+
+    found = [path for path in sorted((data / "CMRxRecon2025-cine-pictures").glob("*.npz")) if path.name.startswith(TUNING_CENTRES)]
+    for number, path in enumerate(found):
+        acceleration = (4, 6, 8)[number % 3]
+        scan, truth = semi_real(tool, data, "--pictures", str(path), "--shrink", "2")
+        yield f"{path.stem} uniform {acceleration}", uniform(scan, acceleration), truth
+    for kind in ("cine", "t1map", "perfusion"):
+        for acceleration in (4, 6):
+            made = simulate(kind, **PHANTOM)
+            yield f"phantom {kind} uniform {acceleration}", uniform(made.scan, acceleration), made.image[:, 0]
+    for number in RANDOM_SCANS:
+        scan = random_scan(RANDOM_SEED, number)
+        if len(scan.series.kspace) > 2 and len(scan.series.mask) == 1 and scan.series.mask.shape[2] == 1:
+            yield f"random scan {number}", scan.series, scan.truth
+
+
+def main() -> None:
+    """One row a case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tool", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    asked = parser.parse_args()
+    network, auto = find_method(NETWORK), METHODS["auto"]
+    print(f"| case | error of hidden lines without the network, with it, of noise | {WITHOUT}: PSNR | network | halfway | auto |")
+    print("|---|---|---|---|---|---|")
+    for name, series, truth in cases(asked.tool, asked.data):
+
+        def psnr(images: torch.Tensor) -> float:
+            return score(images.abs()[:, None], truth.abs()[:, None], protocol="fullfov").psnr  # noqa: B023
+
+        choice = auto.choose(series)
+        of_network = [trial.error for trial in choice.trials if trial.method == NETWORK]
+        if not of_network:
+            continue
+        images, more = without_network(series)
+        learned = network(series)
+        without = psnr(images)
+        others = (learned, images.lerp(learned, 0.5), auto(series, choice=choice))
+        print(
+            f"| {name} | {Choice.from_dict(more['choice']).error:.3f}, {of_network[0]:.3f}, {choice.noise or 0:.3f} | {without:.2f} "
+            f"| {' | '.join(f'{psnr(other) - without:+.2f}' for other in others)} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
