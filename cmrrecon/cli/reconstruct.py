@@ -203,6 +203,10 @@ def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
         if plan.dry_run and isinstance(plan.method, NetworkMethod):
             record |= _predicted(plan.method, scan, wanted, plan, job.name, talk)
         beside = [target.with_name(f"{target.stem}_uncertainty.h5")] if plan.uncertainty else []
+        if plan.dry_run and plan.adapt:
+            talk.say(f"{job.name}: the network would learn on the scan first, for at most {plan.adapt} steps")
+        if plan.dry_run and beside:
+            talk.say(f"{job.name}: uncertainties would go to {beside[0]}, for {plan.uncertainty} more reconstructions a slice")
         product = outputs.Product(target, used, stamp, make, beside)
         done = outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
         if done["status"] in ("done", "skipped"):

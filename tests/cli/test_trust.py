@@ -111,6 +111,14 @@ def test_uncertainty_goes_beside_the_output(run, undersampled, full, tmp_path):
     assert not list(tmp_path.glob(".*.parts"))
 
 
+def test_a_dry_run_tells_of_adaptation_and_uncertainties(run, installed, undersampled, tmp_path):
+    done = run("reconstruct", undersampled, "-o", tmp_path / "a.h5", "--adapt", 7, "--uncertainty", 3, "--dry-run")
+    assert done.code == 0, done.err
+    assert "at most 7 steps" in done.err
+    assert "a_uncertainty.h5" in done.err
+    assert not list(tmp_path.glob("a*.h5"))
+
+
 @pytest.mark.parametrize("words", [("--uncertainty", 1), ("--uncertainty", 4, "-o", "-"), ("--uncertainty", -1), ("--adapt", -1)])
 def test_wrong_numbers_are_refused(run, undersampled, words):
     assert run("reconstruct", undersampled, *words).code == 2
