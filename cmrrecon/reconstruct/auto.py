@@ -129,7 +129,7 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
     refine : whether refined maps are tried too, with the first solver, and taken if it predicts better with them
 
     A trial hides samples (`hide`), reconstructs the rest and looks at the prediction every `LOOK_EVERY` steps. All solvers
-    are tried with their default weight. Unless the network predicts best, the weights of the two best others are then searched
+    are tried with their default weight. Unless the network is to be taken alone, the weights of the two best others are searched
     uphill in steps of `WEIGHT_RATIO`. Of the others a blend of the images of two is taken if it predicts better than either:
     their errors differ where their models do. They, the network alone, or a blend of it and the best of them: see `HEDGE` and
     `UNSETTLED`. With too little to hide the first solver runs with its own defaults; a fully sampled series needs no regularisation, its
@@ -158,9 +158,9 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
         bench, maps = (bench, "refined") if errors[1] < errors[0] else (plain, maps)
     for name in [name for name in solvers if name != first]:
         attempt(name)
-    ranked = sorted(bench.trials, key=lambda trial: trial.error)
-    if settings["weight"] == AUTO and ranked[0].method != NETWORK:
-        for trial in [trial for trial in ranked if trial.method != NETWORK][:FINALISTS]:
+    if settings["weight"] == AUTO and bench.taken().trial.method != NETWORK:
+        classical = [trial for trial in bench.trials if trial.method != NETWORK]
+        for trial in sorted(classical, key=lambda trial: trial.error)[:FINALISTS]:
             bench.search(trial, solvers[trial.method], settings["iterations"])
     best, partner, share, error = bench.taken()
     noise = bench.held_out.noise if math.isfinite(bench.held_out.noise) else None
