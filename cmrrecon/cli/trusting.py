@@ -44,7 +44,7 @@ def check_adaptable(method: "Method | NetworkMethod", settings: "Mapping[str, An
 def adapted(
     method: "Method | NetworkMethod", scan: "Scan", index: int, steps: int, device: "torch.device", name: str, talk: Talk
 ) -> "tuple[Method | NetworkMethod, dict[str, Any]]":
-    """The method with its network adapted to slice `index` of a scan, and what came of it."""
+    """The method with its network adapted to slice `index` of a scan, and what came of it. Errors as of `reconstruct.adapt.adapt`."""
     from dataclasses import replace
 
     from cmrrecon.reconstruct.adapt import adapt

@@ -62,6 +62,7 @@ def adapt(network: nn.Module, series: Series, steps: int, on_step: Callable[[flo
     Raises
     ------
     UsageError : a network that gives no k-space, or a scan of which too little was measured to part it
+    InputError, NumericalError : no coil maps can be made, see `Coils.of`
     """
     require_cartesian(series, "Adaptation")
     compared = hide(series)
@@ -73,7 +74,6 @@ def adapt(network: nn.Module, series: Series, steps: int, on_step: Callable[[flo
             "Some lines must judge and others be predicted",
             "Leave out --adapt",
         )
-    torch.manual_seed(seed)
     learner = copy.deepcopy(network).to(series.kspace.device).train().requires_grad_(True)
     if hasattr(learner, "checkpointing"):
         learner.checkpointing = True  # type: ignore[assignment]

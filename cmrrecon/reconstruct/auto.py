@@ -39,10 +39,10 @@ BLEND_GAIN = 0.01
 # holes that no scan of the training had, so that the network, which then predicts worse, may still reconstruct better: on simulated scans
 # by decibels. On a phantom unlike them it was the other way round. So what is not clear is hedged.
 HEDGE = 0.1
-# Where all frames have the same lines nothing else fills the holes, and hidden lines hardly tell which of the two is better: on semi-real
-# cine of two centres the network won by decibels though it predicted worse by a sixth, on phantoms it lost where it predicted better by a
-# sixth. But they tell how much is unsettled: where classical methods leave more than the first of the hidden lines' energy beyond noise the
-# network is taken alone, elsewhere in a blend of equal parts, and nowhere if its error is larger by the second.
+# Where all frames have the same lines nothing else fills the holes, and hidden lines hardly tell which of the two is better: on pictures
+# the network won where it predicted worse, on phantoms it lost where it predicted better. But they tell how much is unsettled: where the
+# classical methods leave more than the first of the hidden lines' energy beyond noise the network is taken alone, elsewhere in a blend of
+# equal parts, and nowhere if its error is larger by the second. Chosen by docs/experiments/same_lines.py.
 UNSETTLED, HEDGE_OF_FIXED = 0.15, 0.25
 # How many methods have their weight searched after all were tried with their default.
 FINALISTS = 2
@@ -126,14 +126,15 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
     series, scale : the k-space, and what it is divided by to be normalised
     solvers : by name; the first is taken if nothing can be hidden, and wins ties
     settings : `weight`, `iterations` and `coils` (the number of virtual coils), each a number or "auto"
-    refine : whether refined maps are tried too, with the first solver, and taken if it predicts better with them
+    refine : whether refined maps are tried too, with the first solver, and taken if it predicts better with them; not if a number of
+        virtual coils is given, since they are of all measured coils
 
     A trial hides samples (`hide`), reconstructs the rest and looks at the prediction every `LOOK_EVERY` steps. All solvers
     are tried with their default weight. Unless the network is to be taken alone, the weights of the two best others are searched
     uphill in steps of `WEIGHT_RATIO`. Of the others a blend of the images of two is taken if it predicts better than either:
     their errors differ where their models do. They, the network alone, or a blend of it and the best of them: see `HEDGE` and
     `UNSETTLED`. With too little to hide the first solver runs with its own defaults; a fully sampled series needs no regularisation, its
-    weight is 0.
+    weight is 0. Errors as of `Coils.of`.
     """
     first = next(iter(solvers))
     if len(solvers) == 1 and AUTO not in (settings["weight"], settings["iterations"]):
@@ -152,7 +153,7 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
 
     attempt(first)
     maps: Maps = "espirit"
-    if refine:
+    if refine and settings["coils"] == AUTO and len(series.kspace[0]) > 1:
         plain, bench = bench, bench.with_refined_maps()
         errors = plain.trials[0].error, attempt(first).error
         bench, maps = (bench, "refined") if errors[1] < errors[0] else (plain, maps)
@@ -169,12 +170,15 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
 
 
 def coils_of(series: Series, settings: Mapping[str, Any]) -> Coils:
-    """The maps of a series, with as many virtual coils as the settings say."""
+    """The maps of a series, with as many virtual coils as the settings say. Errors as of `Coils.of`."""
     return Coils.of(series, None if settings["coils"] == AUTO else settings["coils"])
 
 
 def solve(series: Series, scale: float, solvers: Mapping[str, Solver], choice: Choice, settings: Mapping[str, Any]) -> tuple[Tensor, Coils]:
-    """Images (frame, y, x) of a series divided by `scale`, with what was chosen, and the coils they were made with."""
+    """Images (frame, y, x) of a series divided by `scale`, with what was chosen, and the coils they were made with.
+
+    Errors as of `Coils.of`.
+    """
     coils = coils_of(series, settings)
     if choice.maps == "refined":
         coils = refined(series, coils, scale)
@@ -250,14 +254,20 @@ class Bench:
         """The network, what would be taken without it, or a blend of both, see `HEDGE` and `UNSETTLED`."""
         classical = self.taken_without_network()
         network, _ = self.images.get(NETWORK, (None, None))
-        alike = len(self.hidden) == 1 < len(self.series.kspace)
-        if network is None or not classical.error >= (1 - (HEDGE_OF_FIXED if alike else HEDGE)) * network.error:
+        if network is None:
             return classical
+        alike = len(self.hidden) == 1 < len(self.series.kspace)
+        if alike:
+            worse = network.error > (1 + HEDGE_OF_FIXED) * classical.error
+            better = classical.error > self.held_out.noise + UNSETTLED
+        else:
+            worse = network.error > (1 + HEDGE) * classical.error
+            better = network.error < (1 - HEDGE) * classical.error
         alone = Taken(network, None, 0.0, network.error)
-        if classical.error > self.held_out.noise + UNSETTLED if alike else network.error < (1 - HEDGE) * classical.error:
-            return alone
-        # Of two that would be blended the better one.
-        best = min(classical.trial, classical.partner or classical.trial, key=lambda trial: trial.error)
+        if worse or better:
+            return classical if worse else alone
+        # Of two that would be blended the better one, and of its trials the one whose images there are.
+        best, _ = self.images[min(classical.trial, classical.partner or classical.trial, key=lambda trial: trial.error).method]
         if alike:
             return Taken(best, network, 0.5, self.halfway(best.method, NETWORK))
         share, error = self.blend(best.method, NETWORK)

@@ -108,15 +108,16 @@ def noise_energy(series: Series, chosen: Tensor, problem: Problem, scale: float)
     if series.trajectory is not None:
         return math.nan
     try:
-        power = float(noise_level(series.kspace, series.mask).double().square().sum()) / scale**2
+        power = noise_level(series.kspace, series.mask).double().square() / scale**2
     except InputError:
         return math.nan
     samples = int(chosen.sum()) * (len(series.kspace) // len(chosen))
     if chosen.shape[2] > 1:
-        return power * samples
+        return float(power.sum()) * samples
     # Zero-filled parts of the readout bring no noise.
     lines = series.kspace.transpose(1, 2)[chosen[..., 0].expand(len(series.kspace), -1)]
-    return power * samples * problem.rhs.shape[2] * float((lines != 0).float().mean())
+    filled = (lines != 0).double().mean((0, 2))
+    return float((power * filled).sum()) * samples * problem.rhs.shape[2]
 
 
 def measured_energy(series: Series, problem: Problem, scale: float) -> float:

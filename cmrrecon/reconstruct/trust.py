@@ -50,6 +50,10 @@ def data_residual(series: Series, images: Tensor, coils: Coils | None) -> float 
     Returns
     -------
     None where it cannot be told: maps that are not known, trajectories, or no samples to estimate the noise from
+
+    Raises
+    ------
+    NumericalError : k-space that cannot be normalised
     """
     if coils is None or series.trajectory is not None:
         return None
@@ -64,7 +68,12 @@ def data_residual(series: Series, images: Tensor, coils: Coils | None) -> float 
 
 
 def facts_of(series: Series) -> dict[str, float]:
-    """What a scan is like, by the names in `WORDS`; without those that cannot be told of it."""
+    """What a scan is like, by the names in `WORDS`; without those that cannot be told of it.
+
+    Raises
+    ------
+    NumericalError : k-space that cannot be normalised
+    """
     facts = {"frames": float(len(series.kspace)), "effective_acceleration": effective_acceleration(series.mask, series.matrix)}
     if series.trajectory is not None:
         return facts

@@ -24,7 +24,7 @@ from cmrrecon.scan import Scan, Series
 from cmrrecon.simulation.random_scans import random_scan
 from cmrrecon.simulation.scans import simulate
 
-SEED, ACS = 7, 16
+SEED, ACS, PROTOCOL = 7, 16, "fullfov"
 PHANTOM = {"slices": 1, "frames": 8, "coils": 6, "y": 96, "x": 112, "seed": 11}
 RANDOM_SEED, RANDOM_SCANS = 777, range(41)
 
@@ -57,12 +57,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     asked = parser.parse_args()
     network, auto = find_method(NETWORK), METHODS["auto"]
-    print(f"| case | error of hidden lines without the network, with it, of noise | {WITHOUT}: PSNR | network | halfway | auto |")
+    print(
+        f"| case | error of hidden lines without the network, with it, of noise | {WITHOUT}: PSNR dB ({PROTOCOL}) "
+        "| gain dB: network | halfway | auto |"
+    )
     print("|---|---|---|---|---|---|")
     for name, series, truth in cases(asked.tool, asked.data):
 
         def psnr(images: torch.Tensor) -> float:
-            return score(images.abs()[:, None], truth.abs()[:, None], protocol="fullfov").psnr  # noqa: B023
+            return score(images.abs()[:, None], truth.abs()[:, None], protocol=PROTOCOL).psnr  # noqa: B023
 
         choice = auto.choose(series)
         of_network = [trial.error for trial in choice.trials if trial.method == NETWORK]
@@ -72,8 +75,9 @@ def main() -> None:
         learned = network(series)
         without = psnr(images)
         others = (learned, images.lerp(learned, 0.5), auto(series, choice=choice))
+        noise = "unknown" if choice.noise is None else f"{choice.noise:.3f}"
         print(
-            f"| {name} | {Choice.from_dict(more['choice']).error:.3f}, {of_network[0]:.3f}, {choice.noise or 0:.3f} | {without:.2f} "
+            f"| {name} | {Choice.from_dict(more['choice']).error:.3f}, {of_network[0]:.3f}, {noise} | {without:.2f} "
             f"| {' | '.join(f'{psnr(other) - without:+.2f}' for other in others)} |",
             flush=True,
         )

@@ -6,7 +6,7 @@ import torch
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.physics.encoding import Encoding
 from cmrrecon.physics.sensitivity import calibration_region
-from cmrrecon.reconstruct.holdout import FEWEST_LINES, PATCH, HeldOut, hide
+from cmrrecon.reconstruct.holdout import FEWEST_LINES, PATCH, HeldOut, hide, noise_energy
 from cmrrecon.sampling import make_mask
 from cmrrecon.scan import Series
 from cmrrecon.simulation import simulate
@@ -106,3 +106,12 @@ def test_spokes_are_hidden_whole_and_a_perfect_image_predicts_them():
     held_out = HeldOut(series, 1.0, hidden, Coils(made.maps, made.maps, slice(0, 48)))
     assert held_out(made.image[:, 0]) == pytest.approx(0, abs=2e-3)
     assert held_out(torch.zeros_like(made.image[:, 0])) == 1
+
+
+def test_empty_coils_change_no_noise(full):
+    series = sampled(full, "kt-gaussian", 4)
+    hidden, problem = hide(series), Problem.of(series, Coils.of(series))
+    padded = replace(series, kspace=torch.cat([series.kspace, torch.zeros_like(series.kspace)], 1))
+    expected = noise_energy(series, hidden, problem, 1.0)
+    assert noise_energy(padded, hidden, problem, 1.0) == pytest.approx(expected, rel=1e-5)
+    assert expected > 0
