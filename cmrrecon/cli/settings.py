@@ -86,10 +86,10 @@ def choice_text(index: int, choice: "Choice") -> str:
     told = f"{chosen}, chosen on slice {index} by predicting {choice.hidden} (tried, weight x iterations: error: {tried})"
     if (contest := choice.contest()) is not None:
         network, classical = contest
-        unit, each = ("times the energy of the noise", choice.noise) if choice.noise else ("of the energy of what was hidden", 1.0)
-        errors = [f"what was taken errs by {choice.error / each:.4g}"] if choice.error is not None else []
-        errors += [f"{trial.method} by {trial.error / each:.4g} at the best weight that was tried" for trial in (network, classical)]
-        told += f"; {', '.join(errors)} {unit}"
+        unit, each = ("noise", choice.noise) if choice.noise else ("what was hidden", 1.0)
+        errors = [f"what was taken {choice.error / each:.4g}"] if choice.error is not None else []
+        errors += [f"{trial.method} {trial.error / each:.4g}" for trial in (network, classical)]
+        told += f"; squared errors over the energy of {unit}, each at its best weight: {', '.join(errors)}"
     if choice.maps_errors is not None:
         told += f"; coil maps: {choice.maps} (error of ESPIRiT's {choice.maps_errors[0]:.4g}, of refined ones {choice.maps_errors[1]:.4g})"
     return told

@@ -141,7 +141,8 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
         return Choice(first, settings["weight"], settings["iterations"], (), "all settings were given")
     if series.complete:
         weight, iterations = fixed(solvers[first], {"weight": 0.0, **{key: v for key, v in settings.items() if v != AUTO}})
-        return Choice(first, weight, iterations, (), "fully sampled, no regularisation is needed")
+        maps: Maps = "refined" if refine and settings["coils"] == AUTO else "espirit"
+        return Choice(first, weight, iterations, (), "fully sampled, no regularisation is needed", maps=maps)
     hidden = hide(series)
     if hidden is None:
         weight, iterations = fixed(solvers[first], settings)
@@ -152,7 +153,7 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
         return bench.run(name, solvers[name], fixed(solvers[name], settings)[0], settings["iterations"])
 
     attempt(first)
-    maps: Maps = "espirit"
+    maps = "espirit"
     if refine and settings["coils"] == AUTO and len(series.kspace[0]) > 1:
         plain, bench = bench, bench.with_refined_maps()
         errors = plain.trials[0].error, attempt(first).error
