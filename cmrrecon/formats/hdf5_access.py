@@ -43,7 +43,7 @@ def opened(path: Path) -> Iterator[Any]:
         with h5py.File(path, "r", locking=False) as file:
             yield file
     # A damaged file makes h5py raise nearly anything, depending on which byte is wrong.
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, NotImplementedError, OverflowError, SystemError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, OverflowError, SystemError) as error:
         raise damaged(path, error) from error
 
 

@@ -218,7 +218,6 @@ def _tolerant(path: Path) -> Iterator[None]:
         RuntimeError,
         KeyError,
         EOFError,
-        NotImplementedError,
         SyntaxError,
         TypeError,
         zipfile.BadZipFile,

@@ -139,10 +139,10 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
     first = next(iter(solvers))
     if len(solvers) == 1 and AUTO not in (settings["weight"], settings["iterations"]):
         return Choice(first, settings["weight"], settings["iterations"], (), "all settings were given")
+    refine = refine and settings["coils"] == AUTO and series.kspace.shape[1] > 1
     if series.complete:
         weight, iterations = fixed(solvers[first], {"weight": 0.0, **{key: v for key, v in settings.items() if v != AUTO}})
-        maps: Maps = "refined" if refine and settings["coils"] == AUTO else "espirit"
-        return Choice(first, weight, iterations, (), "fully sampled, no regularisation is needed", maps=maps)
+        return Choice(first, weight, iterations, (), "fully sampled, no regularisation is needed", maps="refined" if refine else "espirit")
     hidden = hide(series)
     if hidden is None:
         weight, iterations = fixed(solvers[first], settings)
@@ -153,8 +153,8 @@ def choose(series: Series, scale: float, solvers: Mapping[str, Solver], settings
         return bench.run(name, solvers[name], fixed(solvers[name], settings)[0], settings["iterations"])
 
     attempt(first)
-    maps = "espirit"
-    if refine and settings["coils"] == AUTO and len(series.kspace[0]) > 1:
+    maps: Maps = "espirit"
+    if refine:
         plain, bench = bench, bench.with_refined_maps()
         errors = plain.trials[0].error, attempt(first).error
         bench, maps = (bench, "refined") if errors[1] < errors[0] else (plain, maps)
@@ -258,15 +258,13 @@ class Bench:
         if network is None:
             return classical
         alike = len(self.hidden) == 1 < len(self.series.kspace)
-        if alike:
-            worse = network.error > (1 + HEDGE_OF_FIXED) * classical.error
-            better = classical.error > self.held_out.noise + UNSETTLED
-        else:
-            worse = network.error > (1 + HEDGE) * classical.error
-            better = network.error < (1 - HEDGE) * classical.error
+        if network.error > (1 + (HEDGE_OF_FIXED if alike else HEDGE)) * classical.error:
+            return classical
         alone = Taken(network, None, 0.0, network.error)
-        if worse or better:
-            return classical if worse else alone
+        unsettled = alike and classical.error > self.held_out.noise + UNSETTLED
+        clearly_better = not alike and network.error < (1 - HEDGE) * classical.error
+        if unsettled or clearly_better:
+            return alone
         # Of two that would be blended the better one, and of its trials the one whose images there are.
         best, _ = self.images[min(classical.trial, classical.partner or classical.trial, key=lambda trial: trial.error).method]
         if alike:

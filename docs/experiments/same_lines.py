@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from out_of_the_box import WITHOUT, without_network
+from out_of_the_box import WITHOUT, scores, without_network
 from out_of_the_box_cases import TUNING_CENTRES, semi_real
 
-from cmrrecon.evaluation.protocols import score
-from cmrrecon.reconstruct.auto import Choice
 from cmrrecon.reconstruct.learned import find_method
 from cmrrecon.reconstruct.methods import METHODS
 from cmrrecon.reconstruct.shipped import NAME as NETWORK
@@ -24,7 +22,7 @@ from cmrrecon.scan import Scan, Series
 from cmrrecon.simulation.random_scans import random_scan
 from cmrrecon.simulation.scans import simulate
 
-SEED, ACS, PROTOCOL = 7, 16, "fullfov"
+SEED, ACS = 7, 16
 PHANTOM = {"slices": 1, "frames": 8, "coils": 6, "y": 96, "x": 112, "seed": 11}
 RANDOM_SEED, RANDOM_SCANS = 777, range(41)
 
@@ -58,14 +56,14 @@ def main() -> None:
     asked = parser.parse_args()
     network, auto = find_method(NETWORK), METHODS["auto"]
     print(
-        f"| case | error of hidden lines without the network, with it, of noise | {WITHOUT}: PSNR dB ({PROTOCOL}) "
+        f"| case | error of hidden lines without the network, with it, of noise | {WITHOUT}: PSNR dB (fullfov) "
         "| gain dB: network | halfway | auto |"
     )
     print("|---|---|---|---|---|---|")
     for name, series, truth in cases(asked.tool, asked.data):
 
         def psnr(images: torch.Tensor) -> float:
-            return score(images.abs()[:, None], truth.abs()[:, None], protocol=PROTOCOL).psnr  # noqa: B023
+            return scores(images, truth)["psnr"]  # noqa: B023
 
         choice = auto.choose(series)
         of_network = [trial.error for trial in choice.trials if trial.method == NETWORK]
@@ -77,7 +75,7 @@ def main() -> None:
         others = (learned, images.lerp(learned, 0.5), auto(series, choice=choice))
         noise = "unknown" if choice.noise is None else f"{choice.noise:.3f}"
         print(
-            f"| {name} | {Choice.from_dict(more['choice']).error:.3f}, {of_network[0]:.3f}, {noise} | {without:.2f} "
+            f"| {name} | {more['choice']['error']:.3f}, {of_network[0]:.3f}, {noise} | {without:.2f} "
             f"| {' | '.join(f'{psnr(other) - without:+.2f}' for other in others)} |",
             flush=True,
         )
