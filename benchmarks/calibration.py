@@ -30,10 +30,10 @@ import torch
 from torch import Tensor
 
 from cmrrecon.classical.grappa import Interpolator
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.espirit import espirit
-from cmrrecon.physics.fourier import centred, ifft2c
-from cmrrecon.physics.sensitivity import calibration_data, estimate_maps
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.espirit import espirit
+from cmrrecon.operators.fourier import centred, ifft2c
+from cmrrecon.operators.sensitivity import calibration_data, estimate_maps
 from cmrrecon.sampling import make_mask
 from cmrrecon.simulation import simulate
 

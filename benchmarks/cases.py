@@ -96,9 +96,9 @@ def make(name: str, work: Path, tool: Path | None, data: Path | None) -> None:
     import numpy as np
     import torch
 
-    from cmrrecon.physics.sensitivity import estimate_maps
+    from cmrrecon.data.scan import effective_acceleration
+    from cmrrecon.operators.sensitivity import estimate_maps
     from cmrrecon.sampling.apply import undersample
-    from cmrrecon.scan import effective_acceleration
 
     source, _, sampling = name.partition("/")
     pattern, _, acceleration = sampling.rpartition("-")
@@ -148,8 +148,8 @@ def full_scan(source: str, tool: Path | None, data: Path | None) -> tuple[Any, A
 
 def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
     """Scan and truth with the central half of the readout's frequencies."""
-    from cmrrecon.physics.fourier import centred, fftc, ifftc
-    from cmrrecon.scan import Scan
+    from cmrrecon.data.scan import Scan
+    from cmrrecon.operators.fourier import centred, fftc, ifftc
 
     columns = centred(scan.shape[-1], scan.shape[-1] // 2)
     kspace = scan.read_slice(0)[:, None, ..., columns]
@@ -159,7 +159,7 @@ def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
 def semi_real(tool: Path, words: list[str]) -> tuple[Any, Any]:
     """What `make_semireal.py` makes."""
     from cmrrecon import formats
-    from cmrrecon.scan import Scan
+    from cmrrecon.data.scan import Scan
 
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, str(tool), folder, *words], check=True, stdout=subprocess.DEVNULL)
@@ -175,7 +175,7 @@ def rat(path: Path) -> tuple[Any, Any]:
     import torch
     from scipy.io import loadmat
 
-    from cmrrecon.scan import Scan
+    from cmrrecon.data.scan import Scan
     from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 
     magnitude = torch.from_numpy(loadmat(path)["image0"]).permute(2, 1, 0).float()

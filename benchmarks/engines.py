@@ -60,8 +60,8 @@ def run(folder: Path, engine: str, options: dict[str, Any]) -> tuple[Any, Cost, 
 def ours(method: str, kspace: Any, mask: Any, maps: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     import torch
 
-    from cmrrecon.reconstruct.methods import METHODS
-    from cmrrecon.scan import Series
+    from cmrrecon.data.scan import Series
+    from cmrrecon.methods.registry import METHODS
 
     series, chosen = Series(torch.from_numpy(kspace), torch.from_numpy(mask)), METHODS[method]
     if not chosen.candidates:
@@ -79,8 +79,8 @@ def our_solver(method: str, kspace: Any, mask: Any, maps: Any, options: dict[str
     import torch
 
     from cmrrecon.classical.problem import Coils, Problem
-    from cmrrecon.reconstruct.methods import METHODS
-    from cmrrecon.scan import Series
+    from cmrrecon.data.scan import Series
+    from cmrrecon.methods.registry import METHODS
 
     given = torch.from_numpy(maps)
     seen = given.abs().amax((0, 1)).nonzero().flatten()

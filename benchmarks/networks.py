@@ -85,10 +85,10 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from cmrrecon.evaluation.protocols import score
+    from cmrrecon.methods.network import NetworkMethod, acs_of
     from cmrrecon.networks.catalog import build
-    from cmrrecon.physics.coils import rss_images
-    from cmrrecon.reconstruct.footprint import speed
-    from cmrrecon.reconstruct.learned import NetworkMethod, acs_of
+    from cmrrecon.networks.cost import speed
+    from cmrrecon.operators.coils import rss_images
     from cmrrecon.sampling.apply import undersample
     from cmrrecon.simulation.scans import simulate
 
@@ -141,7 +141,7 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
 def one_window(network: Any, series: Any, frame: int, acs: int) -> Any:
     import torch
 
-    from cmrrecon.scan import window
+    from cmrrecon.data.scan import window
 
     rows = window(frame, len(series.kspace), network.frames)
     mask = series.mask[rows] if len(series.mask) > 1 else series.mask

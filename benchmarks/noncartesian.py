@@ -16,7 +16,7 @@ import sigpy
 import torch
 from sigpy.mri.linop import Sense
 
-from cmrrecon.physics.noncartesian import NonCartesianEncoding
+from cmrrecon.operators.noncartesian import NonCartesianEncoding
 from cmrrecon.simulation import coil_maps
 from cmrrecon.simulation.phantoms import cine
 from cmrrecon.simulation.radial import golden_angle

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from sigpy.mri.linop import Sense
 
-from cmrrecon.physics.encoding import Encoding, y_fastest
+from cmrrecon.operators.cartesian import Encoding, y_fastest
 
 THREADS = 2
 

@@ -30,7 +30,7 @@ import targets
 import tuning
 from records import Record, Records
 
-from cmrrecon.reconstruct.methods import METHODS
+from cmrrecon.methods.registry import METHODS
 
 # The default and the methods that have a peer; the others stand in the table of methods.
 OURS = ("auto", "sense", "l1-wavelet", "temporal-tv", "llr")

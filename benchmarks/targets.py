@@ -13,7 +13,7 @@ import cases
 import peers
 from records import ENVIRONMENT, HERE, Record, Records
 
-from cmrrecon.reconstruct.methods import METHODS
+from cmrrecon.methods.registry import METHODS
 
 SERIES = ("simulated/kt-uniform-8", "simulated/kt-gaussian-8")
 SAMPLES = "simulated/kt-radial-16"

@@ -3,8 +3,8 @@
 import sys
 
 from cmrrecon import formats
-from cmrrecon.reconstruct.methods import METHODS
-from cmrrecon.scan import effective_acceleration
+from cmrrecon.data.scan import effective_acceleration
+from cmrrecon.methods.registry import METHODS
 
 
 def main(source: str, target: str) -> None:

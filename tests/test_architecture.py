@@ -13,7 +13,8 @@ PACKAGE = Path(cmrrecon.__file__).parent
 ROOMS = [
     {"cli"},
     {"training"},
-    {"reconstruct"},
+    {"reconstruction"},
+    {"methods"},
     {"evaluation"},
     {"simulation"},
     {"sampling"},
@@ -22,10 +23,10 @@ ROOMS = [
     {"classical"},
     {"losses"},
     {"metrics"},
-    {"scan"},
-    {"physics"},
-    {"provenance", "configs", "memory"},
-    {"errors"},
+    {"solvers"},
+    {"data"},
+    {"operators"},
+    {"tools"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in ("__init__.py", "__main__.py"))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
-from cmrrecon.errors import UsageError
 from cmrrecon.metrics import hfen, laplacian_of_gaussian, nmse, psnr, ssim
+from cmrrecon.tools.errors import UsageError
 
 
 def pair(*shape: int, offset: float = 0.0, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:

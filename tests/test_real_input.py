@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError, UsageError
+from cmrrecon.data.scan import Scan, Series
 from cmrrecon.evaluation.protocols import score
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.encoding import Encoding
-from cmrrecon.physics.fourier import ifft2c
-from cmrrecon.physics.sensitivity import estimate_maps
-from cmrrecon.reconstruct.methods import DEFAULT_METHOD, METHODS
+from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS
+from cmrrecon.operators.cartesian import Encoding
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.operators.sensitivity import estimate_maps
 from cmrrecon.sampling import make_mask, undersample
-from cmrrecon.scan import Scan, Series
+from cmrrecon.tools.errors import InputError, UsageError
 
 
 @pytest.fixture

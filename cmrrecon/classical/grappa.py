@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import NumericalError, UsageError
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.espirit import patch_gram, require_calibration
-from cmrrecon.physics.fourier import ifft2c
-from cmrrecon.physics.sensitivity import CalibrationSource, calibration_data
-from cmrrecon.scan import Series, require_cartesian
+from cmrrecon.data.scan import Series, require_cartesian
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.espirit import patch_gram, require_calibration
+from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.operators.sensitivity import CalibrationSource, calibration_data
+from cmrrecon.tools.errors import NumericalError, UsageError
 
 
 def grappa(series: Series, *, kernel: int = 5, weight: float = 0.01, calibration: CalibrationSource = "average") -> Tensor:
@@ -41,12 +41,13 @@ def grappa(series: Series, *, kernel: int = 5, weight: float = 0.01, calibration
     measured = series.mask[..., 0]
     if not bool((series.mask == series.mask[..., :1]).all()):
         raise UsageError(
+            "todo",
             "The sampling mask changes along the readout (pseudo-radial)",
             "GRAPPA needs k-space lines that are measured whole or not at all",
             "Use the method sense or auto",
         )
     if kernel % 2 == 0:
-        raise UsageError(f"The GRAPPA kernel is {kernel}", "It must be odd, with the missing sample in its middle", "Take kernel=5")
+        raise UsageError("todo", f"The GRAPPA kernel is {kernel}", "It must be odd, with the missing sample in its middle", "Take kernel=5")
     block = calibration_data(series.kspace, series.mask, calibration)
     require_calibration(block, kernel)
     interpolator = Interpolator(block, kernel, weight)
@@ -82,6 +83,7 @@ class Interpolator:
             factor, failed = torch.linalg.cholesky_ex(normal)
             if bool(failed):
                 raise NumericalError(
+                    "todo",
                     f"The calibration lines do not determine the GRAPPA weights at weight {self.weight:g}",
                     "Some coils or samples follow from others, and only a positive weight chooses among them",
                     "Give a larger weight, such as 0.01",

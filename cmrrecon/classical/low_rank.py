@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from cmrrecon.classical.problem import Problem
-from cmrrecon.classical.shrinkage import BlockShrinkage, singular_value_threshold, temporal_fourier_shrinkage
-from cmrrecon.classical.solvers import Monitor, Solution, fista, never
 from cmrrecon.classical.wavelets import single_frame
+from cmrrecon.solvers import Monitor, Solution, fista, never
+from cmrrecon.solvers.shrinkage import BlockShrinkage, singular_value_threshold, temporal_fourier_shrinkage
 
 # Side of a block in pixels.
 BLOCK = 8

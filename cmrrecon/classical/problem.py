@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cmrrecon.classical.solvers import frame_energy
-from cmrrecon.errors import NumericalError
-from cmrrecon.physics.coils import column_virtual_coils, virtual_coils
-from cmrrecon.physics.encoding import Encoding, y_fastest
-from cmrrecon.physics.fourier import ifft2c
-from cmrrecon.physics.noncartesian import NonCartesianEncoding, average_images, calibration, density
-from cmrrecon.physics.sensitivity import calibration_block, maps_from
-from cmrrecon.scan import Series, time_average
+from cmrrecon.data.scan import Series, time_average
+from cmrrecon.operators.cartesian import Encoding, y_fastest
+from cmrrecon.operators.coils import column_virtual_coils, virtual_coils
+from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.operators.noncartesian import NonCartesianEncoding, average_images, calibration, density
+from cmrrecon.operators.sensitivity import calibration_block, maps_from
+from cmrrecon.solvers import frame_energy
+from cmrrecon.tools.errors import NumericalError
 
 # Enough for the largest eigenvalue within a few parts in a hundred.
 POWER_STEPS = 30
@@ -57,6 +57,7 @@ class Coils:
         seen = maps.abs().amax((0, 1)).nonzero().flatten()
         if not len(seen):
             raise NumericalError(
+                "todo",
                 "The coil maps are zero everywhere",
                 "The calibration lines must hold signal that the coils tell from noise",
                 "Check the scan, or use the method zero-filled, which needs no maps",

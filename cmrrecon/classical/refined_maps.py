@@ -18,9 +18,9 @@ from torch import Tensor
 
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.wavelets import kt_wavelet
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import fft2c, fftc, ifft2c, ifftc
-from cmrrecon.scan import Series
+from cmrrecon.data.scan import Series
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import fft2c, fftc, ifft2c, ifftc
 
 # Turns, and steps of both solvers in each.
 TURNS, IMAGE_STEPS, MAP_STEPS = 3, 15, 6

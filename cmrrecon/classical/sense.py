@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from cmrrecon.classical.problem import Problem
-from cmrrecon.classical.solvers import Monitor, Solution, conjugate_gradient, never
+from cmrrecon.solvers import Monitor, Solution, conjugate_gradient, never
 
 
 def sense(problem: Problem, *, weight: float = 0.003, iterations: int = 20, monitor: Monitor = never) -> Solution:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import NumericalError, UsageError
-from cmrrecon.physics.sensitivity import FEWEST_LINES, calibration_data, estimate_maps, too_few_lines
-from cmrrecon.scan import Series, require_cartesian
+from cmrrecon.data.scan import Series, require_cartesian
+from cmrrecon.operators.sensitivity import FEWEST_LINES, calibration_data, estimate_maps, too_few_lines
+from cmrrecon.tools.errors import NumericalError, UsageError
 
 Array = npt.NDArray[Any]
 ALTERNATIVE = "Use the method auto, sense or another of this program's own"
@@ -109,7 +109,7 @@ def sigpy_jsense(series: Series, *, weight: float = 0.003, iterations: int = 20)
     require_cartesian(series, "SigPy's JSENSE", ALTERNATIVE)
     _, coils, y, x = series.kspace.shape
     if coils == 1:
-        raise UsageError("The series has one coil", "JSENSE estimates the maps of several coils", "Use the method sigpy-sense")
+        raise UsageError("todo", "The series has one coil", "JSENSE estimates the maps of several coils", "Use the method sigpy-sense")
     block = calibration_data(series.kspace, series.mask)
     width = min(block.shape[1:])
     if width < FEWEST_LINES:
@@ -121,6 +121,7 @@ def sigpy_jsense(series: Series, *, weight: float = 0.003, iterations: int = 20)
         maps = app.run()
     if not np.isfinite(maps).all():
         raise NumericalError(
+            "todo",
             "JSENSE gave coil maps that are not finite",
             "Every pixel must have a finite coil sensitivity",
             "Use the method sigpy-sense, whose maps come from ESPIRiT",

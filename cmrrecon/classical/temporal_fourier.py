@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from cmrrecon.classical.problem import Problem
-from cmrrecon.classical.shrinkage import temporal_fourier_shrinkage
-from cmrrecon.classical.solvers import Monitor, Solution, fista, never
 from cmrrecon.classical.wavelets import single_frame
+from cmrrecon.solvers import Monitor, Solution, fista, never
+from cmrrecon.solvers.shrinkage import temporal_fourier_shrinkage
 
 
 def temporal_fourier(problem: Problem, *, weight: float = 0.01, iterations: int = 30, monitor: Monitor = never) -> Solution:

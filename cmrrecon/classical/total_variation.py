@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from cmrrecon.classical.problem import Problem
-from cmrrecon.classical.shrinkage import TemporalVariationShrinkage, shorten
-from cmrrecon.classical.solvers import Monitor, Solution, fista, never, primal_dual
+from cmrrecon.solvers import Monitor, Solution, fista, never, primal_dual
+from cmrrecon.solvers.shrinkage import TemporalVariationShrinkage, shorten
 
 # Weight of the spatial total variation that stands in for the temporal one of a single frame.
 SPACE_SHARE = 0.2

@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from cmrrecon.classical.problem import Problem
-from cmrrecon.classical.shrinkage import HaarShrinkage
-from cmrrecon.classical.solvers import Monitor, Solution, fista, never
+from cmrrecon.solvers import Monitor, Solution, fista, never
+from cmrrecon.solvers.shrinkage import HaarShrinkage
 
 SPACE_LEVELS = 4
 TIME_LEVELS = 3

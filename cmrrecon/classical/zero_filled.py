@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from cmrrecon.physics.coils import rss, rss_images
-from cmrrecon.physics.noncartesian import grid
-from cmrrecon.scan import Series
+from cmrrecon.data.scan import Series
+from cmrrecon.operators.coils import rss, rss_images
+from cmrrecon.operators.noncartesian import grid
 
 
 def zero_filled(series: Series) -> Tensor:

@@ -12,16 +12,16 @@ import typer
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.settings import choice_text, choice_warning, sampling_text
-from cmrrecon.errors import CmrreconError, UsageError
+from cmrrecon.tools.errors import CmrreconError, UsageError
 
 if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from cmrrecon.reconstruct.learned import NetworkMethod
-    from cmrrecon.reconstruct.methods import Method
-    from cmrrecon.scan import Series
+    from cmrrecon.data.scan import Series
+    from cmrrecon.methods.network import NetworkMethod
+    from cmrrecon.methods.registry import Method
 
 EXAMPLE = (
     "Examples: cmrrecon compare cine_sax_kus_ktGaussian8.mat --methods zero-filled,sense,kt-wavelet --truth cine_sax_truth.npz "
@@ -69,16 +69,17 @@ def compare(
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
-        from cmrrecon import formats, provenance
+        from cmrrecon import formats
+        from cmrrecon.data.scan import effective_acceleration
         from cmrrecon.evaluation.figures import comparison_figure
         from cmrrecon.evaluation.references import candidates_in, reference_for
-        from cmrrecon.reconstruct.methods import DEFAULT_METHOD
-        from cmrrecon.reconstruct.run import choose_device
-        from cmrrecon.scan import effective_acceleration
+        from cmrrecon.methods.registry import DEFAULT_METHOD
+        from cmrrecon.tools import provenance
+        from cmrrecon.tools.devices import choose_device
 
         if edges and truth is None:
             raise UsageError(
-                "--edges was given without a reference", "The edges that count are those of the reference", "Give it with --truth"
+                "todo", "--edges was given without a reference", "The edges that count are those of the reference", "Give it with --truth"
             )
         asked = [name.strip() for name in methods.split(",") if name.strip()]
         chosen = _columns(asked or ["zero-filled", "sense", DEFAULT_METHOD], checkpoint or [])
@@ -87,14 +88,17 @@ def compare(
         job = inputs.find_jobs([file], formats.is_scan)[0]
         target = outputs.destination(job, output, None, f"{job.stem}_compare.png")
         if target.suffix.lower() not in FIGURES:
-            raise UsageError(f"The figure is to be {target.name}", f"Figures are {', '.join(FIGURES)}", "Name another file with -o")
+            raise UsageError("todo", f"The figure is to be {target.name}", f"Figures are {', '.join(FIGURES)}", "Name another file with -o")
         with inputs.local_input(job) as path:
             scan = formats.read(path, axes=axes, mask=mask)
             index = scan.shape[1] // 2 if slice_ is None else slice_
             series = scan.series(index)
             if not 0 <= frame < scan.shape[0]:
                 raise UsageError(
-                    f"Frame {frame} was asked for", f"The scan has frames 0 to {scan.shape[0] - 1}", "Choose among these with --frame"
+                    "todo",
+                    f"Frame {frame} was asked for",
+                    f"The scan has frames 0 to {scan.shape[0] - 1}",
+                    "Choose among these with --frame",
                 )
             found = None if truth is None else reference_for(scan.acquisition, truth, candidates_in(truth), truth_first=True)
             reference = None if found is None else found.images([index])[:, 0]
@@ -128,7 +132,7 @@ def compare(
 def _columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Method | NetworkMethod]":
     """The methods of these names and the networks of these weights, by what tells them apart."""
     from cmrrecon.evaluation.runs import told_apart
-    from cmrrecon.reconstruct.learned import find_method, from_file
+    from cmrrecon.methods.network import find_method, from_file
 
     methods = [*map(find_method, names), *map(from_file, checkpoints)]
     runs = [None] * len(names) + [path.absolute().parent.name for path in checkpoints]
@@ -138,7 +142,7 @@ def _columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Me
 
 def _digest(method: "Method | NetworkMethod") -> str | None:
     """That of a network's weights."""
-    from cmrrecon.reconstruct.learned import NetworkMethod
+    from cmrrecon.methods.network import NetworkMethod
 
     return method.digest if isinstance(method, NetworkMethod) else None
 
@@ -154,7 +158,7 @@ def _reconstructed(
     talk: Talk,
 ) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Magnitudes and picture titles by name; a method that refuses the series is told and left out, unless all do."""
-    from cmrrecon.reconstruct.methods import Method
+    from cmrrecon.methods.registry import Method
 
     images: dict[str, Tensor] = {}
     titles: dict[str, str] = {}
@@ -204,7 +208,7 @@ def _report(known: dict[str, Any], image: "Tensor", reference: "Tensor | None", 
 
 
 def _save(target: Path, figure: "Figure", stamp: dict[str, Any]) -> None:
-    from cmrrecon.formats.atomic import atomic
+    from cmrrecon.tools.atomic import atomic
 
     kind = target.suffix.lower()
     with atomic(target) as temporary:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from cmrrecon.errors import CmrreconError, OutputError
-from cmrrecon.memory import peak_memory_mb
+from cmrrecon.tools.errors import CmrreconError, OutputError
+from cmrrecon.tools.memory import peak_memory_mb
 
 HEARTBEAT_SECONDS = 30.0
 JSON_SCHEMA = 1
@@ -38,7 +38,7 @@ class Talk:
     def error(self, error: CmrreconError, source: str = "") -> None:
         """A failure in its three sentences, after the input it belongs to where they do not name it."""
         prefix = f"{source}: " if source and source not in str(error) else ""
-        self._console.print(f"error: {prefix}{error}", style="red", markup=False)
+        self._console.print(f"error[{error.code}]: {prefix}{error}", style="red", markup=False)
 
     def traceback(self, text: str) -> None:
         """The traceback of a fault of ours; it never holds local variables."""
@@ -46,7 +46,7 @@ class Talk:
 
     def result(self, record: Mapping[str, Any], line: str | None) -> None:
         """One result on stdout: a JSON line with --json, else `line` (a path, as a rule). Silent while stdout carries a scan."""
-        from cmrrecon.provenance import plain
+        from cmrrecon.tools.provenance import plain
 
         text = json.dumps(plain({"schema": JSON_SCHEMA, **record})) if self.as_json else line
         if self.stdout_is_data or text is None:
@@ -59,7 +59,10 @@ class Talk:
             # Python would try to write the rest once more at its end, and fail with a traceback.
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
             raise OutputError(
-                f"Standard output cannot be written ({error.strerror})", "Results are told there", "Make room, or send it to another place"
+                "todo",
+                f"Standard output cannot be written ({error.strerror})",
+                "Results are told there",
+                "Make room, or send it to another place",
             ) from error
 
     def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

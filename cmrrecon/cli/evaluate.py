@@ -11,7 +11,7 @@ from cmrrecon.cli.evaluate_regions import RegionPlan, plan_regions, score_region
 from cmrrecon.cli.evaluate_tables import summary
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import parse_numbers
-from cmrrecon.errors import InputError, UsageError
+from cmrrecon.tools.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,7 +123,7 @@ def evaluate(
         from cmrrecon.evaluation.references import candidates_in
 
         if not truth.exists():
-            raise InputError(f"The reference {truth} does not exist", "A file or a folder was expected", "Check --truth")
+            raise InputError("todo", f"The reference {truth} does not exist", "A file or a folder was expected", "Check --truth")
         box = None if heart is None else parse_numbers(heart, 4, ",", "--heart", "--heart 40,125,150,280")
         name = canonical_protocol(protocol)
         plan = Plan(
@@ -143,6 +143,7 @@ def evaluate(
         table([], plan.by)
         if plan.year is not None and (heart is not None or exclude_saturated):
             raise UsageError(
+                "todo",
                 f"--heart or --exclude-saturated was given with {name}",
                 "Only fullfov knows them",
                 "Leave them out, or use --protocol fullfov",
@@ -158,6 +159,7 @@ def evaluate(
                 summary(records, plan, talk, whole=len(records) == len(jobs) and shard is None)
         if plan.regions is not None and all(record["roi"] is None for record in records):
             raise InputError(
+                "todo",
                 f"No reconstruction has a lesion box in {roi}",
                 "Its rows name a scan by the end of its path, and a box by y0, y1, x0 and x1",
                 "Check the column file, and whether the slices of the boxes were reconstructed",
@@ -185,7 +187,10 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
         stamp = formats.read_provenance(path)
         if stamp is not None and "quantity" in stamp:
             raise InputError(
-                f"{job.name} holds the {stamp['quantity']} of images", "Reconstructions are scored", "Give the file it was written beside"
+                "todo",
+                f"{job.name} holds the {stamp['quantity']} of images",
+                "Reconstructions are scored",
+                "Give the file it was written beside",
             )
         facts = acquisition_of(path, stamp)
         reference = reference_for(facts, plan.truth, plan.candidates, truth_first=plan.year is None)
@@ -232,6 +237,7 @@ def _cropped(images: "Tensor", numbers: list[int], reference: "Reference", base:
         return images, expected
     if numbers != list(reference.slices):
         raise InputError(
+            "todo",
             f"{name} has {len(numbers)} of the {len(reference.slices)} slices of its scan",
             "The ranking crop chooses from all slices",
             "Reconstruct the whole scan, or score with --no-crop",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli.console import Talk
-from cmrrecon.errors import UsageError, perhaps
+from cmrrecon.tools.errors import UsageError, perhaps
 
 if TYPE_CHECKING:
     from cmrrecon.cli.evaluate import Plan
@@ -68,6 +68,7 @@ def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> 
         methods = {str(record["method"]) for record in records}
         if plan.against not in methods:
             raise UsageError(
+                "todo",
                 f"No scored file is of the method {plan.against!r}",
                 f"The methods are {', '.join(sorted(methods))}",
                 perhaps(plan.against, methods, "Name one of them with --against"),

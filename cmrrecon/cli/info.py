@@ -52,8 +52,8 @@ Description = tuple[dict[str, Any], list[str]]
 
 def _scan(path: Path, axes: str | None) -> Description:
     from cmrrecon import formats
-    from cmrrecon.physics.sensitivity import calibration_region
-    from cmrrecon.scan import effective_acceleration
+    from cmrrecon.data.scan import effective_acceleration
+    from cmrrecon.operators.sensitivity import calibration_region
 
     scan = formats.read(path, axes=axes)
     series = scan.series(scan.shape[1] // 2)
@@ -81,9 +81,9 @@ def _scan(path: Path, axes: str | None) -> Description:
 
 def _mask(path: Path, axes: str | None) -> Description:
     from cmrrecon import formats
+    from cmrrecon.data.scan import effective_acceleration
     from cmrrecon.evaluation.references import acquisition_of
     from cmrrecon.sampling import identify_seed
-    from cmrrecon.scan import effective_acceleration
 
     mask = formats.read_mask(path)
     facts = acquisition_of(path, formats.read_provenance(path))

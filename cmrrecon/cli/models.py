@@ -9,7 +9,7 @@ import typer
 
 from cmrrecon.cli import options, running
 from cmrrecon.cli.console import Talk
-from cmrrecon.errors import OutputError, UsageError
+from cmrrecon.tools.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,8 +40,8 @@ def models(context: typer.Context, quiet: options.Quiet = False, json: options.J
     with running.command(talk):
         import torch
 
-        from cmrrecon.networks import weights
         from cmrrecon.networks.catalog import NETWORKS, build
+        from cmrrecon.networks.checkpoints import weights
         from cmrrecon.training import recipe as recipes
 
         talk.say("networks in their default configuration: cascades, parameters, memory of the weights, source")
@@ -68,7 +68,7 @@ def show(file: Shown, variant: Variant = None, quiet: options.Quiet = False, jso
     """Say what network a checkpoint holds, how it is configured, and what is known of it."""
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
-        from cmrrecon.networks import weights
+        from cmrrecon.networks.checkpoints import weights
 
         # The name of installed weights will do.
         installed = weights.installed_file(str(file))
@@ -93,15 +93,17 @@ def convert(
     """Make a safetensors file of a checkpoint: smaller, quicker to load, and it says itself what network it is."""
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
-        from cmrrecon import provenance
         from cmrrecon.cli import outputs
-        from cmrrecon.networks import weights
+        from cmrrecon.networks.checkpoints import weights
+        from cmrrecon.tools import provenance
 
         if output.suffix.lower() != SUFFIX:
-            raise UsageError(f"{output} does not end in {SUFFIX}", "Weights are written as safetensors", f"Name the output *{SUFFIX}")
+            raise UsageError(
+                "todo", f"{output} does not end in {SUFFIX}", "Weights are written as safetensors", f"Name the output *{SUFFIX}"
+            )
         outputs.refuse_inputs([output], [file])
         if output.exists() and not overwrite:
-            raise OutputError(f"{output} exists", "Outputs are replaced only on request", "Add --overwrite, or name another output")
+            raise OutputError("todo", f"{output} exists", "Outputs are replaced only on request", "Add --overwrite, or name another output")
         loaded = weights.load(file, variant)
         name, rest = _told(loaded.metadata)
         weights.save(output, loaded.network, {**rest, "converted_from": {"name": file.name, "sha256": provenance.file_digest(file)}})

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import STREAM, Job
-from cmrrecon.errors import CmrreconError, InputError, OutputError, UsageError
-from cmrrecon.memory import peak_memory_mb
+from cmrrecon.tools.errors import CmrreconError, InputError, OutputError, UsageError
+from cmrrecon.tools.memory import peak_memory_mb
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def deliver(product: Product, record: Mapping[str, Any], talk: Talk, *, overwrit
     if existing and not overwrite:
         if not _same_recipe(target, product.stamp()):
             raise OutputError(
+                "todo",
                 f"{existing[0]} exists and was made from another input or with other settings",
                 "Outputs are replaced only on request",
                 "Add --overwrite, or name another output",
@@ -82,7 +83,9 @@ def refuse_inputs(targets: Sequence[Path], sources: Sequence[Path]) -> None:
     originals = {source.resolve() for source in sources}
     for target in targets:
         if str(target) != STREAM and target.resolve() in originals:
-            raise UsageError(f"{target} is one of the inputs", "An output must not replace what it is made from", "Name another output")
+            raise UsageError(
+                "todo", f"{target} is one of the inputs", "An output must not replace what it is made from", "Name another output"
+            )
 
 
 def _check_folders(targets: Sequence[Path]) -> None:
@@ -90,7 +93,7 @@ def _check_folders(targets: Sequence[Path]) -> None:
     for target in targets:
         folder = next(parent for parent in target.absolute().parents if parent.exists())
         if str(target) != STREAM and not (folder.is_dir() and os.access(folder, os.W_OK)):
-            raise OutputError(f"{folder} is no folder that can be written", f"{target} is to go there", "Name another output")
+            raise OutputError("todo", f"{folder} is no folder that can be written", f"{target} is to go there", "Name another output")
 
 
 def _skipped(record: Mapping[str, Any], talk: Talk) -> Mapping[str, Any]:
@@ -102,7 +105,8 @@ def _skipped(record: Mapping[str, Any], talk: Talk) -> Mapping[str, Any]:
 
 def _same_recipe(target: Path, stamp: Mapping[str, Any]) -> bool:
     """Whether a file exists that carries the same recipe."""
-    from cmrrecon import formats, provenance
+    from cmrrecon import formats
+    from cmrrecon.tools import provenance
 
     if str(target) == STREAM or not target.is_file():
         return False
@@ -116,17 +120,19 @@ def _same_recipe(target: Path, stamp: Mapping[str, Any]) -> bool:
 def check_output(output: str | None, out_dir: Path | None, jobs: int, what: Literal["a scan", "images"], *, as_json: bool) -> None:
     """Refuse output options that contradict each other, name no format, or would flood a terminal."""
     if output is not None and out_dir is not None:
-        raise UsageError("Both -o and --out-dir were given", "One of them says where the output goes", "Leave one out")
+        raise UsageError("todo", "Both -o and --out-dir were given", "One of them says where the output goes", "Leave one out")
     if output is not None and jobs > 1:
-        raise UsageError(f"-o names one file, but there are {jobs} inputs", "Several inputs need a folder", "Use --out-dir")
+        raise UsageError("todo", f"-o names one file, but there are {jobs} inputs", "Several inputs need a folder", "Use --out-dir")
     if output not in (None, STREAM):
         from cmrrecon import formats
 
         formats.check_suffix(output, what)
     if output == STREAM and as_json:
-        raise UsageError("-o - and --json both want standard output", "One stream carries one thing", "Leave --json out")
+        raise UsageError("todo", "-o - and --json both want standard output", "One stream carries one thing", "Leave --json out")
     if output == STREAM and sys.stdout.isatty():
-        raise UsageError("Standard output is a terminal", "A scan is binary and wants a pipe or a file", "Add | and the next command")
+        raise UsageError(
+            "todo", "Standard output is a terminal", "A scan is binary and wants a pipe or a file", "Add | and the next command"
+        )
 
 
 def destination(job: Job, output: str | None, out_dir: Path | None, name: str) -> Path:
@@ -145,6 +151,7 @@ def refuse_shared_targets(targets: Mapping[Job, Path]) -> None:
         first = owners.setdefault(target, job)
         if first is not job:
             raise UsageError(
+                "todo",
                 f"{first.name} and {job.name} would both become {target}",
                 "Every input needs an output of its own",
                 "Do them in two commands",
@@ -168,5 +175,8 @@ def _local_output(target: Path) -> Iterator[Path]:
             raise
         except OSError as error:
             raise OutputError(
-                f"Standard output cannot be written ({error.strerror})", "The result goes there", "Make room, or name a file with -o"
+                "todo",
+                f"Standard output cannot be written ({error.strerror})",
+                "The result goes there",
+                "Make room, or name a file with -o",
             ) from error

@@ -8,7 +8,7 @@ import typer
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
-from cmrrecon.errors import UsageError
+from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.formats.labels import LabelRow
@@ -56,7 +56,7 @@ def preprocess(
 
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         if any(job.is_stream for job in jobs):
-            raise UsageError("Standard input was given", "A store is made of files", "Give files or folders")
+            raise UsageError("todo", "Standard input was given", "A store is made of files", "Give files or folders")
         targets = {job: out_dir / job.folder / f"{job.stem}.h5" for job in jobs}
         outputs.refuse_shared_targets(targets)
         outputs.refuse_inputs(list(targets.values()), [job.path for job in jobs])

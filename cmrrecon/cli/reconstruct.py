@@ -12,16 +12,16 @@ from cmrrecon.cli import console, inputs, options, outputs, running, trusting
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import choice_text, choice_warning, parse_settings, parse_slices, residual_text, sampling_text
-from cmrrecon.errors import MemoryShortage, OutputError, UsageError
+from cmrrecon.tools.errors import MemoryShortage, OutputError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from cmrrecon.reconstruct.auto import Choice
-    from cmrrecon.reconstruct.learned import NetworkMethod
-    from cmrrecon.reconstruct.methods import Method
-    from cmrrecon.reconstruct.parts import Parts
-    from cmrrecon.scan import Scan
+    from cmrrecon.data.scan import Scan
+    from cmrrecon.methods.auto import Choice
+    from cmrrecon.methods.network import NetworkMethod
+    from cmrrecon.methods.registry import Method
+    from cmrrecon.reconstruction.resume import Parts
 
 EXAMPLE = (
     "Examples: cmrrecon reconstruct cine_sax_kus_ktGaussian8.mat -o cine.h5; "
@@ -51,9 +51,9 @@ class Plan:
 
 def _list_methods(asked: bool) -> None:
     if asked:
-        from cmrrecon.networks import weights
-        from cmrrecon.reconstruct.learned import find_method
-        from cmrrecon.reconstruct.methods import DEFAULT_METHOD, METHODS
+        from cmrrecon.methods.network import find_method
+        from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS
+        from cmrrecon.networks.checkpoints import weights
 
         for name, method in METHODS.items():
             defaults = " ".join(f"{key}={value}" for key, value in method.defaults().items())
@@ -117,15 +117,18 @@ def reconstruct(
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):
         from cmrrecon import formats
-        from cmrrecon.reconstruct.learned import find_method, from_file
-        from cmrrecon.reconstruct.methods import DEFAULT_METHOD
-        from cmrrecon.reconstruct.run import choose_device
+        from cmrrecon.methods.network import find_method, from_file
+        from cmrrecon.methods.registry import DEFAULT_METHOD
+        from cmrrecon.tools.devices import choose_device
 
         if method and checkpoint:
-            raise UsageError("Both --method and --checkpoint were given", "A checkpoint is a method of its own", "Leave one of them out")
+            raise UsageError(
+                "todo", "Both --method and --checkpoint were given", "A checkpoint is a method of its own", "Leave one of them out"
+            )
         chosen = from_file(checkpoint) if checkpoint else find_method(method or DEFAULT_METHOD)
         if uncertainty == 1 or (uncertainty and output == inputs.STREAM):
             raise UsageError(
+                "todo",
                 f"--uncertainty was given {uncertainty}" + (" with -o -" if uncertainty > 1 else ""),
                 "It takes two replicates or more, and writes a file beside the output",
                 "Give for example --uncertainty 8 -o FILE",
@@ -158,11 +161,12 @@ def reconstruct(
 
 
 def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
-    from cmrrecon import formats, provenance
-    from cmrrecon.reconstruct.learned import NetworkMethod
-    from cmrrecon.reconstruct.methods import DEFAULT_METHOD
-    from cmrrecon.reconstruct.parts import Parts
-    from cmrrecon.reconstruct.shipped import shipped_digest
+    from cmrrecon import formats
+    from cmrrecon.methods.network import NetworkMethod
+    from cmrrecon.methods.registry import DEFAULT_METHOD
+    from cmrrecon.methods.shipped import shipped_digest
+    from cmrrecon.reconstruction.resume import Parts
+    from cmrrecon.tools import provenance
 
     with inputs.local_input(job) as path:
         scan = formats.read(path, axes=plan.axes, mask=plan.mask)
@@ -230,10 +234,11 @@ def _finish(
     scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, beside: Sequence[Path], stamp: dict[str, Any], name: str, talk: Talk
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Do the slices that are missing and write the output; returns how the scan was sampled, and what tells how far to trust it."""
-    from cmrrecon import formats, provenance
-    from cmrrecon.reconstruct.parts import Parts
-    from cmrrecon.reconstruct.run import middle_of, reconstruct_slices
-    from cmrrecon.scan import effective_acceleration
+    from cmrrecon import formats
+    from cmrrecon.data.scan import effective_acceleration
+    from cmrrecon.reconstruction.resume import Parts
+    from cmrrecon.reconstruction.run import middle_of, reconstruct_slices
+    from cmrrecon.tools import provenance
 
     parts = Parts(file, provenance.recipe_hash(stamp), wanted)
     spread = Parts(beside[0], provenance.recipe_hash(stamp), wanted) if beside else None

@@ -9,7 +9,7 @@ import typer
 
 from cmrrecon.cli.console import Talk, use_allotted_threads
 from cmrrecon.cli.inputs import Job
-from cmrrecon.errors import CmrreconError, MemoryShortage, is_memory_shortage
+from cmrrecon.tools.errors import CmrreconError, MemoryShortage, is_memory_shortage
 
 INTERRUPTED = 130
 
@@ -54,7 +54,7 @@ def run_jobs(jobs: Sequence[Job], work: Callable[[Job], None], talk: Talk, *, fa
 
 def failure_record(name: str, error: CmrreconError) -> dict[str, Any]:
     """What --json prints for an input that failed."""
-    reason = {"kind": error.kind, "found": error.found, "expected": error.expected, "remedy": error.remedy}
+    reason = {"code": error.code, "kind": error.kind, "found": error.found, "expected": error.expected, "remedy": error.remedy}
     return {"status": "failed", "input": name, "error": reason, "exit_code": error.exit_code}
 
 
@@ -68,9 +68,12 @@ def faults_told(talk: Talk) -> Iterator[None]:
     except Exception as error:
         if is_memory_shortage(error):
             raise MemoryShortage(
-                "The memory is used up", "More memory is needed for this file", "Use a larger machine, fewer workers, or --device cpu"
+                "todo",
+                "The memory is used up",
+                "More memory is needed for this file",
+                "Use a larger machine, fewer workers, or --device cpu",
             ) from error
         talk.traceback(traceback.format_exc())
         raise CmrreconError(
-            f"A fault of this program: {type(error).__name__}", "This must not happen", "Report it with the lines above"
+            "todo", f"A fault of this program: {type(error).__name__}", "This must not happen", "Report it with the lines above"
         ) from error

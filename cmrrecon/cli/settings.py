@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cmrrecon.errors import UsageError
+from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from cmrrecon.reconstruct.auto import Choice
+    from cmrrecon.methods.auto import Choice
 
 Value = bool | int | float | str
 
@@ -18,7 +18,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Value]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not (equals and key.strip() and value.strip()):
-            raise UsageError(f"--set was given {text!r}", "It wants key=value", "Write for example --set weight=0.01")
+            raise UsageError("todo", f"--set was given {text!r}", "It wants key=value", "Write for example --set weight=0.01")
         settings[key.strip()] = _value(value.strip())
     return settings
 
@@ -42,11 +42,13 @@ def parse_slices(text: str | None, count: int) -> list[int]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if match is None:
-            raise UsageError(f"--slices was given {text!r}", "It wants numbers and ranges from 0", "Write for example --slices 0,3-5")
+            raise UsageError(
+                "todo", f"--slices was given {text!r}", "It wants numbers and ranges from 0", "Write for example --slices 0,3-5"
+            )
         chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
     if not chosen or max(chosen) >= count:
         raise UsageError(
-            f"--slices {text} asks for more than there is", f"The scan has {count} slices, 0 to {count - 1}", "Choose among these"
+            "todo", f"--slices {text} asks for more than there is", f"The scan has {count} slices, 0 to {count - 1}", "Choose among these"
         )
     return sorted(set(chosen))
 
@@ -56,7 +58,10 @@ def parse_numbers(text: str, count: int, separator: str, option: str, example: s
     parts = text.split(separator)
     if len(parts) != count or not all(p.strip().isdigit() for p in parts):
         raise UsageError(
-            f"{option} was given {text!r}", f"It wants {count} whole numbers with {separator!r} between", f"Write for example {example}"
+            "todo",
+            f"{option} was given {text!r}",
+            f"It wants {count} whole numbers with {separator!r} between",
+            f"Write for example {example}",
         )
     return [int(p) for p in parts]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.settings import parse_numbers
-from cmrrecon.errors import UsageError
+from cmrrecon.tools.errors import UsageError
 
 EXAMPLE = (
     "Examples: cmrrecon simulate --kind cine --slices 2 --size 204x448 --snr 30 --seed 1 --out-dir simulated; "
@@ -57,11 +57,12 @@ def simulate(
     """
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):
-        from cmrrecon import formats, provenance, simulation
+        from cmrrecon import formats, simulation
+        from cmrrecon.tools import provenance
 
         outputs.check_output(output, None, 1, "a scan", as_json=json)
         if lesions and output is not None:
-            raise UsageError("Both -o and --lesions were given", "Lesions are told in labels.csv in --out-dir", "Leave one out")
+            raise UsageError("todo", "Both -o and --lesions were given", "Lesions are told in labels.csv in --out-dir", "Leave one out")
         y, x = parse_numbers(size, 2, "x", "--size", "--size 204x448")
         made = simulation.simulate(
             kind,

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli.console import Talk
-from cmrrecon.errors import UsageError
+from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from cmrrecon.reconstruct.auto import Choice
-    from cmrrecon.reconstruct.learned import NetworkMethod
-    from cmrrecon.reconstruct.methods import Method
-    from cmrrecon.scan import Scan
+    from cmrrecon.data.scan import Scan
+    from cmrrecon.methods.auto import Choice
+    from cmrrecon.methods.network import NetworkMethod
+    from cmrrecon.methods.registry import Method
 
 
 def check_adaptable(method: "Method | NetworkMethod", settings: "Mapping[str, Any]") -> None:
@@ -22,19 +22,21 @@ def check_adaptable(method: "Method | NetworkMethod", settings: "Mapping[str, An
     ------
     UsageError : the method has none, or was given settings of classical methods
     """
-    from cmrrecon.reconstruct.auto import AUTO
-    from cmrrecon.reconstruct.learned import NetworkMethod
-    from cmrrecon.reconstruct.methods import DEFAULT_METHOD
-    from cmrrecon.reconstruct.shipped import shipped_network
+    from cmrrecon.methods.auto import AUTO
+    from cmrrecon.methods.network import NetworkMethod
+    from cmrrecon.methods.registry import DEFAULT_METHOD
+    from cmrrecon.methods.shipped import shipped_network
 
     if not isinstance(method, NetworkMethod) and (method.name != DEFAULT_METHOD or shipped_network() is None):
         raise UsageError(
+            "todo",
             f"--adapt was given with the method {method.name}",
             "Only networks can be adapted to a scan",
             "Leave out --method, or give --checkpoint",
         )
     if not isinstance(method, NetworkMethod) and (given := [key for key in ("weight", "iterations") if settings[key] != AUTO]):
         raise UsageError(
+            "todo",
             f"--adapt was given with --set {given[0]}={settings[given[0]]}",
             "These settings are of the classical methods, so auto then leaves the network out",
             f"Leave out --adapt or --set {given[0]}",
@@ -47,9 +49,9 @@ def adapted(
     """The method with its network adapted to slice `index` of a scan, and what came of it. Errors as of `reconstruct.adapt.adapt`."""
     from dataclasses import replace
 
-    from cmrrecon.reconstruct.adapt import adapt
-    from cmrrecon.reconstruct.learned import NetworkMethod
-    from cmrrecon.reconstruct.shipped import shipped_network
+    from cmrrecon.methods.network import NetworkMethod
+    from cmrrecon.methods.shipped import shipped_network
+    from cmrrecon.reconstruction.adapt import adapt
 
     series = scan.series(index).to(device)
     if series.complete:
@@ -71,10 +73,10 @@ def adapted(
 
 def warn_outside(method: "Method | NetworkMethod", choice: "Choice | None", scan: "Scan", index: int, name: str, talk: Talk) -> list[str]:
     """Tell, and give, what of a scan lies outside of what the network that reconstructs it was trained on."""
-    from cmrrecon.networks import weights
-    from cmrrecon.reconstruct import shipped
-    from cmrrecon.reconstruct.learned import NetworkMethod
-    from cmrrecon.reconstruct.trust import envelope_of, facts_of, outside
+    from cmrrecon.methods import shipped
+    from cmrrecon.methods.network import NetworkMethod
+    from cmrrecon.networks.checkpoints import weights
+    from cmrrecon.reconstruction.trust import envelope_of, facts_of, outside
 
     if isinstance(method, NetworkMethod):
         metadata = method.metadata

@@ -8,10 +8,10 @@ from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
-from cmrrecon.errors import UsageError
+from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from cmrrecon.scan import Scan
+    from cmrrecon.data.scan import Scan
 
 EXAMPLE = (
     "Examples: cmrrecon undersample cine_sax.mat --pattern kt-gaussian -R 8; "
@@ -97,6 +97,7 @@ def undersample(
 
         if mask is not None and any(value is not None for value in (pattern, acceleration, acs, seed, year)):
             raise UsageError(
+                "todo",
                 "--mask was given together with what a pattern is drawn from",
                 "The samples come from a mask file or from a pattern",
                 "Leave out --mask, or --pattern, -R, --acs, --seed and --year",
@@ -120,10 +121,11 @@ def undersample(
 
 
 def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
-    from cmrrecon import formats, provenance
+    from cmrrecon import formats
+    from cmrrecon.data.scan import effective_acceleration, require_cartesian
     from cmrrecon.formats.names import kus_name, mask_name
     from cmrrecon.sampling import rules_year
-    from cmrrecon.scan import effective_acceleration, require_cartesian
+    from cmrrecon.tools import provenance
 
     with inputs.local_input(job) as path:
         full = formats.read(path, axes=plan.axes)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import UsageError
 from cmrrecon.losses.edge_aware import edge_aware_loss, edge_region
+from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,9 @@ def comparison_figure(
     columns = ({REFERENCE: reference} if reference is not None else {}) | dict(images)
     _check(columns, frame)
     if edges and reference is None:
-        raise UsageError("Edges were asked for without a reference", "The edges that count are those of the reference", "Give a reference")
+        raise UsageError(
+            "todo", "Edges were asked for without a reference", "The edges that count are those of the reference", "Give a reference"
+        )
     shown = _scaled({name: _magnitude(image) for name, image in columns.items()})
     target = next(iter(shown.values()))
     frames, ny, nx = target.shape
@@ -133,13 +135,14 @@ def _check(columns: Mapping[str, Tensor], frame: int) -> None:
     shapes = {tuple(image.shape) for image in columns.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
         raise UsageError(
+            "todo",
             f"The images have the shapes {', '.join(map(str, sorted(shapes))) or 'of nothing'}",
             "At least one is needed, and all must have the same axes (frame, y, x)",
             "Give the images of one series",
         )
     frames = next(iter(shapes))[0]
     if not 0 <= frame < frames:
-        raise UsageError(f"Frame {frame} was asked for", f"The images have frames 0 to {frames - 1}", "Choose one of these")
+        raise UsageError("todo", f"Frame {frame} was asked for", f"The images have frames 0 to {frames - 1}", "Choose one of these")
 
 
 def _scaled(images: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import InputError, NumericalError
+from cmrrecon.tools.errors import InputError, NumericalError
 
 MYOCARDIUM = 2  # its value in the challenge's label maps: 1 left ventricle, 2 myocardium, 3 right ventricle
 # The challenge multiplies images by 1e6, which assumes the units of 2023; files of other years have any units.
@@ -74,12 +74,14 @@ def compare_maps(images: Tensor, reference: Tensor, myocardium: Tensor, times: T
     """
     if times.shape != reference.shape[:2]:
         raise InputError(
+            "todo",
             f"There are times for {tuple(times.shape)} and images {tuple(reference.shape[:2])} (frame, slice)",
             "Every weighting of every slice needs its time",
             "Give the file of this scan's times",
         )
     if not bool(myocardium.any()):
         raise InputError(
+            "todo",
             f"No pixel is labelled {MYOCARDIUM} in these slices",
             "That is the label of the myocardium",
             "Give the label map of these slices",
@@ -93,6 +95,7 @@ def compare_maps(images: Tensor, reference: Tensor, myocardium: Tensor, times: T
     known = truth > 0
     if not bool(known.any()):
         raise NumericalError(
+            "todo",
             f"No {parameter} can be fitted to the reference inside label {MYOCARDIUM}",
             f"Its signal must follow the times {', '.join(f'{time:g}' for time in times[:, 0].tolist())} ms",
             "Check the times and the label map",
@@ -183,7 +186,10 @@ def _order(times: Tensor, least: int, parameter: str) -> Tensor:
     different = len(set(times.tolist()))
     if different < least:
         raise InputError(
-            f"There are {different} different times", f"A fit of {parameter} needs at least {least}", "Give the times of all weightings"
+            "todo",
+            f"There are {different} different times",
+            f"A fit of {parameter} needs at least {least}",
+            "Give the times of all weightings",
         )
     return times.argsort()
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cmrrecon.errors import InputError
+from cmrrecon.data.scan import Scan
 from cmrrecon.formats import hdf5_access
 from cmrrecon.formats.arrays import StoredArray
-from cmrrecon.formats.atomic import atomic
 from cmrrecon.formats.hdf5_output import Hdf5Output, created
 from cmrrecon.formats.names import acquisition_to_json
 from cmrrecon.formats.tensors import image_array
-from cmrrecon.scan import Scan
+from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.errors import InputError
 
 FORMAT = 1
 # This version of the HDF5 layout puts a checksum on every structure.
@@ -38,6 +38,7 @@ def variables(path: Path) -> dict[str, StoredArray]:
     version = hdf5_access.numbers(path, "cmrrecon_format")
     if version > (FORMAT,):
         raise InputError(
+            "todo",
             f"{path} has layout {version[0]} of cmrrecon's .h5",
             f"This version reads layouts up to {FORMAT}",
             "Update cmrrecon",

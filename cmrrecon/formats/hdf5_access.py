@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrrecon.errors import InputError
 from cmrrecon.formats.arrays import Selection, StoredArray, single_precision
 from cmrrecon.formats.hdf5_chunks import is_parallel, read_parallel
+from cmrrecon.tools.errors import InputError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FILTERS = (
@@ -51,7 +51,9 @@ def damaged(path: Path, error: Exception) -> InputError:
     """The message for a file that HDF5 cannot read; says so if it was cut off."""
     cut = re.search(r"eof = (\d+), .*stored_eof = (\d+)", str(error))
     found = f"it has {cut[1]} bytes and says it should have {cut[2]}" if cut else "its structure or its data do not agree with themselves"
-    return InputError(f"{path} is damaged: {found}", "A complete HDF5 file (.h5, or .mat v7.3) is needed", "Copy or export the file again")
+    return InputError(
+        "todo", f"{path} is damaged: {found}", "A complete HDF5 file (.h5, or .mat v7.3) is needed", "Copy or export the file again"
+    )
 
 
 def variables(path: Path) -> dict[str, StoredArray]:
@@ -129,4 +131,6 @@ def _check_storage(dataset: Any, path: Path) -> None:
 
 
 def _refused(path: Path, found: str) -> InputError:
-    return InputError(f"{path} has {found}", "All data must lie in the file itself, plain or gzip-compressed", "Export the file again")
+    return InputError(
+        "todo", f"{path} has {found}", "All data must lie in the file itself, plain or gzip-compressed", "Export the file again"
+    )

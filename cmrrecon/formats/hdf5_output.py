@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cmrrecon.provenance import to_json
+from cmrrecon.tools.provenance import to_json
 
 
 class Hdf5Output:

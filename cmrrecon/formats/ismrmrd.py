@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrrecon.errors import InputError
+from cmrrecon.data.scan import TRAJECTORY_EXCESS, Scan, simplify_mask
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.hdf5_access import opened
 from cmrrecon.formats.hdf5_heap import Heap, stored_rows
 from cmrrecon.formats.names import parse_name
-from cmrrecon.scan import TRAJECTORY_EXCESS, Scan, simplify_mask
+from cmrrecon.tools.errors import InputError
 
 LONGEST_HEADER = 2**22  # bytes
 # Flags, numbered from 1, of readouts that are no image data: noise, navigation, phase correction, feedback, dummies, surface coil
@@ -188,6 +188,7 @@ def _header(document: bytes, path: Path) -> Header:
     # ParseError is a SyntaxError; numbers that are missing, infinite or no numbers raise the others.
     except (SyntaxError, ValueError, OverflowError) as error:
         raise InputError(
+            "todo",
             f"The XML header of {path} cannot be used",
             "An ISMRMRD header gives the matrix of the encoded space",
             "Convert the scanner's file again",
@@ -309,4 +310,4 @@ def _trajectory(readouts: Readouts, header: Header, itemsize: int) -> tuple[Tens
 
 
 def _misfit(path: Path, found: str, expected: str) -> InputError:
-    return InputError(f"{path} {found}", expected, "Check how the file was converted from the scanner's")
+    return InputError("todo", f"{path} {found}", expected, "Check how the file was converted from the scanner's")

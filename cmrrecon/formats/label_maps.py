@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cmrrecon.errors import InputError, UsageError
+from cmrrecon.data.scan import Acquisition
 from cmrrecon.formats import pictures
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.names import parse_name
 from cmrrecon.formats.reading import FORMATS, HEAD
 from cmrrecon.formats.variables import choose
-from cmrrecon.scan import Acquisition
+from cmrrecon.tools.errors import InputError, UsageError
 
 NIFTI = (".nii", ".nii.gz")
 SUFFIXES = (".npy", ".npz", ".mat", ".h5", ".png", *NIFTI)
@@ -43,6 +43,7 @@ def read_label_map(path: Path) -> Tensor:
     values = _nifti(path) if path.name.lower().endswith(NIFTI) else _array(path)
     if not (2 <= values.ndim <= 4 and _are_labels(values)):
         raise InputError(
+            "todo",
             f"{path} holds an array of shape {values.shape} that is no label map",
             f"Labels are whole numbers from 0 to {LARGEST_LABEL} with the axes (y, x), (slice, y, x) or (frame, slice, y, x)",
             "Give a label map, or labels.csv with boxes",
@@ -74,6 +75,7 @@ def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], sca
     if labels.shape[-2:] != (y, x):
         swapped = labels.shape[-2:] == (x, y)
         raise InputError(
+            "todo",
             found,
             f"Its last two axes must be y and x, {y} and {x}",
             "It seems to be transposed: store y before x" if swapped else "Draw the labels on images of this matrix",
@@ -85,6 +87,7 @@ def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], sca
         stack = labels if labels.ndim == 4 else labels[:, None] if over_time else labels[None]
         if len(stack) not in (1, frames) or stack.shape[1] not in (slices, len(scan)):
             raise InputError(
+                "todo",
                 found,
                 f"It must have {slices} slices, or the {len(scan)} of the scan, and as many frames as the images or none",
                 "Store the labels of each slice once, as (slice, y, x)",
@@ -92,6 +95,7 @@ def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], sca
         placed = stack[:, [scan.index(z) for z in numbers]] if stack.shape[1] == len(scan) else stack
     if not bool(placed.any()):
         raise InputError(
+            "todo",
             f"The label map {where} is 0 in all slices of the images",
             "At least one pixel must have a label",
             "Give the map of these slices",
@@ -129,6 +133,7 @@ def _array(path: Path) -> NDArray[Any]:
             with Image.open(path) as picture:
                 if picture.mode not in GREY_MODES:
                     raise InputError(
+                        "todo",
                         f"{path} has colours ({picture.mode})",
                         "A picture of labels has one channel",
                         "Save the numbers of the labels as grey",
@@ -149,6 +154,7 @@ def _nifti(path: Path) -> NDArray[Any]:
         nibabel = importlib.import_module("nibabel")
     except ImportError as error:
         raise UsageError(
+            "todo",
             f"{path} is NIfTI, which needs the extra nifti",
             "It brings the package nibabel, which is not installed",
             "Use pip install cmrrecon[nifti], or store the labels as .npy",
@@ -164,6 +170,7 @@ def _nifti(path: Path) -> NDArray[Any]:
 
 def _unreadable(path: Path) -> InputError:
     return InputError(
+        "todo",
         f"{path} cannot be read as a label map",
         f"A complete file of one of these kinds is needed: {', '.join(SUFFIXES)}, or labels.csv",
         "Copy or save the file again",

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmrrecon.errors import InputError
-from cmrrecon.formats.atomic import atomic, output_error
+from cmrrecon.tools.atomic import atomic, output_error
+from cmrrecon.tools.errors import InputError
 
 COLUMNS = ("file", "slice", "label", "y0", "y1", "x0", "x1")
 NORMAL = ("normal", "none")
@@ -63,7 +63,7 @@ def read_labels(path: Path) -> list[LabelRow]:
             content = handle.read(LARGEST + 1)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror})", "A CSV table of labels is needed", "Check the path and the permissions"
+            "todo", f"{path} cannot be read ({error.strerror})", "A CSV table of labels is needed", "Check the path and the permissions"
         ) from error
     try:
         if len(content) > LARGEST:
@@ -76,6 +76,7 @@ def read_labels(path: Path) -> list[LabelRow]:
         return [_row(header, cells, table.line_num) for cells in table if any(cell.strip() for cell in cells)]
     except (ValueError, csv.Error) as error:
         raise InputError(
+            "todo",
             f"{path} is no table of labels: {error}",
             f"It needs the columns {','.join(COLUMNS)}",
             "Mend what is named, see docs/training.md",
@@ -121,6 +122,7 @@ def rows_for(rows: Iterable[LabelRow], path: Path) -> list[LabelRow]:
     names = sorted({row.file for row in found})
     if len(names) > 1:
         raise InputError(
+            "todo",
             f"Labels of {names[0]} and of {names[1]} both fit {path}",
             "All rows of a file must name it alike",
             "Write the same path in all of them",
@@ -148,6 +150,7 @@ def labels_of_files(rows: Sequence[LabelRow], paths: Iterable[Path]) -> dict[Pat
             first = owners.setdefault(row.file, path)
             if first != path:
                 raise InputError(
+                    "todo",
                     f"Labels of {row.file} fit {first} and {path}",
                     "Every label belongs to one file",
                     "Write more of the path in the column file",

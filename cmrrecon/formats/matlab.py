@@ -13,10 +13,10 @@ import numpy as np
 from torch import Tensor
 
 from cmrrecon import __version__
-from cmrrecon.formats.atomic import atomic
+from cmrrecon.data.scan import Scan
 from cmrrecon.formats.hdf5_output import Hdf5Output, created
 from cmrrecon.formats.names import is_timeless
-from cmrrecon.scan import Scan
+from cmrrecon.tools.atomic import atomic
 
 USER_BLOCK = 512
 COMPLEX_SINGLE = np.dtype([("real", "<f4"), ("imag", "<f4")])

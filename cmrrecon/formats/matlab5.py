@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrrecon.errors import InputError, OutputError
 from cmrrecon.formats.arrays import Selection, StoredArray, check_size, single_precision
-from cmrrecon.formats.atomic import atomic
 from cmrrecon.formats.names import is_timeless, parse_name
 from cmrrecon.formats.tensors import stack_magnitudes
-from cmrrecon.provenance import to_json
+from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.errors import InputError, OutputError
+from cmrrecon.tools.provenance import to_json
 
 HEADER = 128
 MATRIX, COMPRESSED = 14, 15
@@ -85,7 +85,7 @@ def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, 
     magnitudes = stack_magnitudes(images)
     if magnitudes.nbytes >= LARGEST:
         raise OutputError(
-            f"{path} would hold {magnitudes.nbytes / 2**30:.1f} GiB", "A MATLAB 5 variable has less than 2 GiB", "Write a .h5 file"
+            "todo", f"{path} would hold {magnitudes.nbytes / 2**30:.1f} GiB", "A MATLAB 5 variable has less than 2 GiB", "Write a .h5 file"
         )
     array = magnitudes.transpose(3, 2, 1, 0)
     base = (provenance or {}).get("acquisition", {}).get("base") or parse_name(path).base
@@ -251,4 +251,6 @@ def _numbers(array: _Array, source: _Source) -> NDArray[Any]:
 
 
 def _damaged(path: Path, reason: str) -> InputError:
-    return InputError(f"{path} is damaged: {reason}", "A complete MATLAB file (v5 or v7.3) is needed", "Copy or export the file again")
+    return InputError(
+        "todo", f"{path} is damaged: {reason}", "A complete MATLAB file (v5 or v7.3) is needed", "Copy or export the file again"
+    )

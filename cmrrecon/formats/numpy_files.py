@@ -20,13 +20,13 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrrecon.errors import InputError
+from cmrrecon.data.scan import Scan
 from cmrrecon.formats.arrays import Selection, StoredArray, check_size, single_precision
-from cmrrecon.formats.atomic import atomic, output_error
 from cmrrecon.formats.names import acquisition_to_json
 from cmrrecon.formats.tensors import image_array, stack_images
-from cmrrecon.provenance import to_json
-from cmrrecon.scan import Scan
+from cmrrecon.tools.atomic import atomic, output_error
+from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.provenance import to_json
 
 DEFLATE_LIMIT = 1032  # deflate cannot make data smaller than 1/1032
 LONGEST_TEXT = 2**22  # characters
@@ -185,6 +185,7 @@ def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dt
     shape, fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(handle)
     if dtype.hasobject or min(shape, default=0) < 0:
         raise InputError(
+            "todo",
             f"{path} holds Python objects, not numbers",
             "Objects can run code when they are read, so they are refused",
             "Save the arrays as numbers, with allow_pickle=False",
@@ -231,7 +232,9 @@ def _tolerant(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, reason: str) -> InputError:
-    return InputError(f"{path} is damaged: {reason}", "A complete NumPy file (.npy or .npz) is needed", "Copy or save the file again")
+    return InputError(
+        "todo", f"{path} is damaged: {reason}", "A complete NumPy file (.npy or .npz) is needed", "Copy or save the file again"
+    )
 
 
 def _write_npz(path: Path, arrays: dict[str, NDArray[Any]], provenance: Mapping[str, Any] | None) -> None:

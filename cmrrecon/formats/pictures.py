@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from cmrrecon.errors import InputError
-from cmrrecon.formats.atomic import atomic
 from cmrrecon.formats.tensors import stack_magnitudes
-from cmrrecon.provenance import to_json
+from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.provenance import to_json
 
 FRAME_MILLISECONDS = 80
 WINDOW_PERCENTILE = 99.5
@@ -40,7 +40,7 @@ def text(path: Path) -> str | None:
             found = picture.info.get("provenance", picture.info.get("comment"))
     # Pillow raises these for damaged files.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is damaged", "A complete PNG or GIF picture is needed", "Make the picture again") from error
+        raise InputError("todo", f"{path} is damaged", "A complete PNG or GIF picture is needed", "Make the picture again") from error
     if isinstance(found, bytes):
         found = found.decode("ascii", errors="replace")
     return found if found and found.startswith("{") else None

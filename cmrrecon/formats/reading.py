@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import InputError, UsageError
+from cmrrecon.data.scan import Acquisition, Scan, simplify_mask
 from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files, pictures
 from cmrrecon.formats.arrays import AXES, SliceReader, StoredArray, check_size, default_axes, named_axes
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
 from cmrrecon.formats.variables import choose, matching
-from cmrrecon.provenance import from_json
-from cmrrecon.scan import Acquisition, Scan, simplify_mask
+from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.provenance import from_json
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
 ALWAYS_FULL = ("kspace_full", "kspace_single_full")  # `kspace`, the name of 2025, is also what users call any k-space
@@ -64,11 +64,15 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     where, along = str(path), "trajectory" in stored
     if not array.is_complex:
         raise InputError(
-            f"{path} holds real numbers of shape {array.shown_shape}", "K-space is complex", "Give the k-space file, not images or masks"
+            "todo",
+            f"{path} holds real numbers of shape {array.shown_shape}",
+            "K-space is complex",
+            "Give the k-space file, not images or masks",
         )
     acquisition = _acquisition(path, array.name, text)
     if axes is None and not array.name and len(array.shape) != 5:
         raise InputError(
+            "todo",
             f"{path} has {len(array.shape)} axes, shape {array.shown_shape}, and no name that says what it is",
             "K-space in .npy has the axes (frame, slice, coil, y, x)",
             "Name the axes with --axes, for example --axes coil,y,x",
@@ -106,6 +110,7 @@ def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
     array = stored["trajectory"]
     if array.is_complex or not 3 <= len(array.shape) <= 4:
         raise InputError(
+            "todo",
             f"{path} has a trajectory of shape {array.shown_shape}",
             "It has real numbers and the axes (frame, spoke, sample, 2) or (spoke, sample, 2)",
             "Store it like that",
@@ -119,6 +124,7 @@ def _matrix(stored: dict[str, StoredArray], path: Path) -> tuple[int, int]:
     values = [] if array is None or array.is_complex or prod(array.shape) != 2 else array.load(str(path)).reshape(2).tolist()
     if not values or any(not 1 <= n <= LARGEST_MATRIX or n != int(n) for n in values):
         raise InputError(
+            "todo",
             f"{path} has a trajectory but no matrix that fits it",
             f"`matrix` holds two whole numbers, the pixels (y, x) of the images, from 1 to {LARGEST_MATRIX}",
             "Store it: in .npz as an array, in .h5 as an attribute of the file",
@@ -134,7 +140,9 @@ def _is_raw(path: Path, stored: dict[str, StoredArray]) -> bool:
 def _raw(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     """The scan in ISMRMRD raw data."""
     if axes is not None:
-        raise UsageError(f"The axes {axes!r} were named for {path}", "ISMRMRD raw data name their axes themselves", "Leave out --axes")
+        raise UsageError(
+            "todo", f"The axes {axes!r} were named for {path}", "ISMRMRD raw data name their axes themselves", "Leave out --axes"
+        )
     scan = ismrmrd.read(path)
     return scan if mask is None else replace(scan, mask=read_mask(mask), mask_path=str(mask))
 
@@ -221,7 +229,10 @@ def read_images(path: str | Path) -> Tensor:
     array, _ = choose(_opened(path)[0], "image", path)
     if not 2 <= len(array.shape) <= 4:
         raise InputError(
-            f"{path} has images of shape {array.shown_shape}", "Two to four axes are needed", "Give a file of images (frame, slice, y, x)"
+            "todo",
+            f"{path} has images of shape {array.shown_shape}",
+            "Two to four axes are needed",
+            "Give a file of images (frame, slice, y, x)",
         )
     values = torch.from_numpy(array.load(str(path)))
     values = values if values.is_complex() else values.float()
@@ -247,15 +258,15 @@ def _head(path: Path) -> bytes:
         with open(path, "rb") as handle:
             head = handle.read(HEAD)
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist", "A file is needed", "Check the path") from error
+        raise InputError("todo", f"{path} does not exist", "A file is needed", "Check the path") from error
     except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder", "A file is needed", "Give the files in it, for example with *.mat") from error
+        raise InputError("todo", f"{path} is a folder", "A file is needed", "Give the files in it, for example with *.mat") from error
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror})", "A readable file is needed", "Check the permissions and the disk"
+            "todo", f"{path} cannot be read ({error.strerror})", "A readable file is needed", "Check the permissions and the disk"
         ) from error
     if not head:
-        raise InputError(f"{path} is empty", "A complete file is needed", "Copy or export the file again")
+        raise InputError("todo", f"{path} is empty", "A complete file is needed", "Copy or export the file again")
     return head
 
 
@@ -266,6 +277,7 @@ def _opened(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | N
         if sniff(head):
             return variables(path), partial(text, path)
     raise InputError(
+        "todo",
         f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside",
         "A complete file in one of these formats is needed",
         "Copy or export the file again, in MATLAB with save -v7.3",
@@ -276,6 +288,7 @@ def _mask(array: StoredArray, path: Path) -> Tensor:
     if len(array.shape) not in (2, 3) or array.is_complex:
         numbers = "complex" if array.is_complex else "real"
         raise InputError(
+            "todo",
             f"{path} holds {numbers} numbers of shape {array.shown_shape}",
             "A mask has real numbers and two axes (y, x) or three (frame, y, x)",
             "Give the mask file",
@@ -283,5 +296,5 @@ def _mask(array: StoredArray, path: Path) -> Tensor:
     values = array.load(str(path))
     mask = values != 0
     if not np.array_equal(mask, values) or not mask.any():
-        raise InputError(f"{path} is not a mask", "A mask holds zeros and at least one 1, nothing else", "Give the mask file")
+        raise InputError("todo", f"{path} is not a mask", "A mask holds zeros and at least one 1, nothing else", "Give the mask file")
     return simplify_mask(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrrecon.errors import UsageError
+from cmrrecon.tools.errors import UsageError
 
 
 def image_array(image: Tensor) -> NDArray[Any]:
@@ -19,6 +19,7 @@ def image_array(image: Tensor) -> NDArray[Any]:
     """
     if image.ndim != 3:
         raise UsageError(
+            "todo",
             f"The images of one slice have shape {tuple(image.shape)}",
             "Three axes (frame, y, x) are needed",
             "Give a sequence over slices of such tensors",

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import InputError
-from cmrrecon.formats.atomic import atomic
+from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.errors import InputError
 
 LARGEST = 1 << 20  # bytes; real files have some hundred
 
@@ -29,7 +29,7 @@ def read_times(path: str | Path) -> Tensor:
             content = handle.read(LARGEST + 1)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror})", "A CSV file of times is needed", "Check the path and the permissions"
+            "todo", f"{path} cannot be read ({error.strerror})", "A CSV file of times is needed", "Check the path and the permissions"
         ) from error
     try:
         if len(content) > LARGEST:
@@ -40,6 +40,7 @@ def read_times(path: str | Path) -> Tensor:
             raise ValueError("no times")
     except (ValueError, csv.Error) as error:
         raise InputError(
+            "todo",
             f"{path} is not a table of times",
             "One header line, one label column, then one time in ms for each weighting (rows) and slice (columns) are needed",
             "Give the official T1map.csv or T2map.csv",

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from cmrrecon.errors import UsageError
+from cmrrecon.data.scan import Scan
 from cmrrecon.formats import hdf5, matlab, matlab5, numpy_files, pictures
-from cmrrecon.scan import Scan
+from cmrrecon.tools.errors import UsageError
 
 SCAN_WRITERS: dict[str, Callable[..., None]] = {
     ".mat": matlab.write_scan,
@@ -115,6 +115,7 @@ def _by_suffix(path: Path, writers: Mapping[str, Callable[..., None]], what: str
     writer = writers.get(path.suffix.lower())
     if writer is None:
         raise UsageError(
+            "todo",
             f"The suffix {path.suffix or '(none)'} of {path.name} is not known for {what}",
             f"Known are {', '.join(writers)}",
             "Give a file name with one of these",

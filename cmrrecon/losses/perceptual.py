@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.errors import InputError
+from cmrrecon.tools.errors import InputError
 
 # Of the torchvision model: convolutions (their index and channels) and poolings.
 CHANNELS = (64, 64, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512, 512, 512, 512, 512)
@@ -58,6 +58,7 @@ class PerceptualLoss(nn.Module):
             self.features.load_state_dict(own)
         except Exception as error:
             raise InputError(
+                "todo",
                 f"{weights.name} cannot be read as VGG19",
                 "The perceptual loss needs the weights that torchvision publishes as vgg19-dcbb9e9d.pth",
                 "Give that file, or set the loss's weight to 0",

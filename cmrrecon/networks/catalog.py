@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from cmrrecon.configs import checked_mapping
-from cmrrecon.errors import UsageError, perhaps
+from cmrrecon.tools.configuration import checked_mapping
+from cmrrecon.tools.errors import UsageError, perhaps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,7 +64,10 @@ def get_network(name: str) -> Network:
     """
     if name not in NETWORKS:
         raise UsageError(
-            f"There is no network {name!r}", f"The networks are: {', '.join(NETWORKS)}", perhaps(name, NETWORKS, "Choose one of them")
+            "todo",
+            f"There is no network {name!r}",
+            f"The networks are: {', '.join(NETWORKS)}",
+            perhaps(name, NETWORKS, "Choose one of them"),
         )
     return NETWORKS[name]
 
@@ -81,7 +84,7 @@ def name_of(network: "nn.Module") -> str:
         if entry.target == target:
             return entry.name
     raise UsageError(
-        f"{type(network).__name__} is no network of the catalogue", f"It has: {', '.join(NETWORKS)}", "Use one that `build` made"
+        "todo", f"{type(network).__name__} is no network of the catalogue", f"It has: {', '.join(NETWORKS)}", "Use one that `build` made"
     )
 
 
@@ -101,15 +104,19 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
     settings = checked_mapping(f"The network {name}", config or {}, network.options())
     if not _modest(config):
         raise UsageError(
+            "todo",
             f"A number in the configuration of the network {name} is larger than {LARGEST}",
             "No network is that large",
             "Change the configuration, or leave it out for the default",
         )
     for key in STEPS:
         if settings.get(key, 1) < 1:
-            raise UsageError(f"The network {name} was given {key} = 0", "It needs at least one", "Change the value, or leave it out")
+            raise UsageError(
+                "todo", f"The network {name} was given {key} = 0", "It needs at least one", "Change the value, or leave it out"
+            )
     if settings.get("frames", 1) % 2 == 0:
         raise UsageError(
+            "todo",
             f"The network {name} was given frames = {settings['frames']}",
             "A window has a middle frame, so their number is odd",
             "Take one more or one less",
@@ -118,6 +125,7 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
         return network.kind()(**settings)
     except (ValueError, IndexError, ArithmeticError, RuntimeError, TypeError) as error:
         raise UsageError(
+            "todo",
             f"The network {name} cannot be made with this configuration ({error})",
             "Its parameters must fit each other",
             "Change the configuration, or leave it out for the default",

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.sense import sense
-from cmrrecon.physics.fourier import centred
-from cmrrecon.scan import Series
+from cmrrecon.data.scan import Series
+from cmrrecon.operators.fourier import centred
 
 # On simulated cine at R = 3 and R = 6 the error is smallest after 5 to 10 steps; later ones amplify noise.
 ITERATIONS = 8

@@ -16,7 +16,7 @@ from cmrrecon.networks.interface import Output, check_window, safe_rss, standard
 from cmrrecon.networks.promptmr import combine
 from cmrrecon.networks.sensitivity import SensitivityNetwork
 from cmrrecon.networks.unet import UnetBody
-from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.operators.fourier import fft2c, ifft2c
 
 
 class NormUnet(nn.Module):

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmrrecon.errors import UsageError
 from cmrrecon.networks.combined import combined_magnitude
 from cmrrecon.networks.interface import Output, check_window, standardise
 from cmrrecon.networks.unet import UnetBody
+from cmrrecon.tools.errors import UsageError
 
 Fidelity = Literal["convolutions", "closed-form"]
 
@@ -81,7 +81,9 @@ class FidelityUNet(nn.Module):
     ) -> None:
         super().__init__()
         if repeats < 1:
-            raise UsageError(f"{repeats} repeats were asked for", "The networks must take part once or more", "Ask for 1, 2 or 3 repeats")
+            raise UsageError(
+                "todo", f"{repeats} repeats were asked for", "The networks must take part once or more", "Ask for 1, 2 or 3 repeats"
+            )
         self.config: dict[str, Any] = {
             "frames": frames, "channels": channels, "pools": pools, "repeats": repeats, "fidelity": fidelity,
             "fidelity_channels": fidelity_channels,

@@ -23,7 +23,7 @@ from cmrrecon.networks.interface import Output, check_window, recomputed, safe_r
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, NormPromptUnet, UnetConfig, crop
 from cmrrecon.networks.promptmr import centre_first, combine, corner_first, fft2, ifft2
 from cmrrecon.networks.sensitivity import SensitivityNetwork
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.fourier import ifft2c
 
 Residual = Literal["image", "feature", "none"]
 Gate = Literal["learnt", "one"]

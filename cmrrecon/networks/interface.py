@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cmrrecon.errors import UsageError
+from cmrrecon.tools.errors import UsageError
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -81,15 +81,17 @@ def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> Non
         fits = mask.shape[0] == batch and mask.shape[1] in (1, present) and mask.shape[2] == y and mask.shape[3] in (1, x)
     if not fits:
         raise UsageError(
+            "todo",
             f"The k-space has shape {tuple(kspace.shape)} and the mask {tuple(mask.shape)}",
             "Complex k-space (batch, frame, coil, y, x) and a mask (batch, frame or 1, y, x or 1) with the same sizes are needed",
             "Give k-space and mask of the same series",
         )
     if frames is not None and kspace.shape[1] != frames:
         raise UsageError(
+            "todo",
             f"The window has {kspace.shape[1]} frames",
             f"This network was made for windows of {frames} adjacent frames",
-            "Make windows with `cmrrecon.scan.window`",
+            "Make windows with `cmrrecon.data.scan.window`",
         )
 
 

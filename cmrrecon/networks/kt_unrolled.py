@@ -27,12 +27,12 @@ from torch.nn import functional
 from cmrrecon.classical.low_rank import llr
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.refined_maps import refined
-from cmrrecon.classical.solvers import Monitor, Solution, never
 from cmrrecon.classical.total_variation import tv
 from cmrrecon.classical.wavelets import kt_wavelet
+from cmrrecon.data.scan import Series, effective_acceleration
 from cmrrecon.networks.interface import Output, recomputed, safe_root
-from cmrrecon.physics.encoding import Encoding
-from cmrrecon.scan import Series, effective_acceleration
+from cmrrecon.operators.cartesian import Encoding
+from cmrrecon.solvers import Monitor, Solution, never
 
 # Numbers that say what is known of a scan, see `facts`.
 FACTS = 6

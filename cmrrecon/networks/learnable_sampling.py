@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.physics.fourier import fftc, ifftc
+from cmrrecon.operators.fourier import fftc, ifftc
 
 
 class LearnableSampling(nn.Module):

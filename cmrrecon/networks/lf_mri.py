@@ -23,13 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmrrecon.errors import UsageError
 from cmrrecon.networks.interface import Output, check_window, safe_rss
 from cmrrecon.networks.prompt_unet import SENSITIVITY_UNET, NormPromptUnet, UnetConfig
 from cmrrecon.networks.promptmr import combine
 from cmrrecon.networks.sensitivity import SensitivityNetwork
 from cmrrecon.networks.unet import pad
-from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.operators.fourier import fft2c, ifft2c
+from cmrrecon.tools.errors import UsageError
 
 # All step sizes and weights at first.
 FIRST_WEIGHT = 0.1
@@ -197,7 +197,7 @@ class LFMRI(nn.Module):
     ) -> None:
         super().__init__()
         if stages < 1:
-            raise UsageError(f"{stages} stages were asked for", "One or more are needed", "Ask for 6 stages, the default")
+            raise UsageError("todo", f"{stages} stages were asked for", "One or more are needed", "Ask for 6 stages, the default")
         self.config: dict[str, Any] = {
             "stages": stages, "frames": frames, "channels": list(channels), "classifier_channels": list(classifier_channels),
             "classes": classes, "sensitivity_unet": asdict(sensitivity_unet),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cmrrecon.networks.interface import Output, check_window, recomputed, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, SENSITIVITY_UNET, NormPromptUnet, UnetConfig
 from cmrrecon.networks.sensitivity import SensitivityNetwork
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.fourier import ifft2c
 
 Variant = Literal["kspace", "image"]
 

@@ -19,7 +19,7 @@ from cmrrecon.networks.interface import Output, check_window, recomputed, safe_r
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, History, NormPromptUnet, UnetConfig
 from cmrrecon.networks.promptmr import Cascade, Variant, centre_first, combine, corner_first, fft2, ifft2, normal
 from cmrrecon.networks.sensitivity import SensitivityNetwork
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.fourier import ifft2c
 
 # The iterate, u, z, x0, u - x0.
 SLOTS = 5

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon.networks.interface import recomputed, safe_rss
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.fourier import ifft2c
 
 # Images whose activations are kept at once where they are computed again in the backward pass.
 KEPT_TOGETHER = 4

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import UsageError
-from cmrrecon.physics.fourier import centred
-from cmrrecon.physics.sensitivity import calibration_region
+from cmrrecon.operators.fourier import centred
+from cmrrecon.operators.sensitivity import calibration_region
 from cmrrecon.sampling.plan import Plan, round_half_up
+from cmrrecon.tools.errors import UsageError
 
 ALPHA = 0.2
 OFFICIAL_ACCELERATIONS = (4, 8, 12, 16, 20, 24)
@@ -49,6 +49,7 @@ def identify_seed(mask: Tensor, *, acceleration: float | None = None, acs: int |
     """
     if mask.ndim != 3 or not 0 <= (acs or 0) <= mask.shape[1] or (acceleration is not None and not acceleration >= 1):
         raise UsageError(
+            "todo",
             f"The mask has shape {tuple(mask.shape)}, the acceleration is {acceleration}, the ACS {acs} lines",
             "A mask (frame, y, x or 1), an acceleration of at least 1 and at most y ACS lines are needed",
             "Give the mask of one file, and its acceleration and ACS or none",

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from cmrrecon.physics.fourier import centred
+from cmrrecon.operators.fourier import centred
 from cmrrecon.sampling.plan import Plan, round_half_up
 
 FRAME_ANGLE = 137.5

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cmrrecon.physics.fourier import centred
+from cmrrecon.operators.fourier import centred
 
 
 @dataclass(frozen=True)

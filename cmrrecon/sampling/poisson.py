@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import UsageError
 from cmrrecon.sampling.plan import Plan
+from cmrrecon.tools.errors import UsageError
 
 # SigPy's search for the density may never end where the density cannot be met; within these limits it ended in every trial.
 LOWEST_ACCELERATION = 2
@@ -41,6 +41,7 @@ def poisson(plan: Plan) -> Tensor:
 
 def _impossible(plan: Plan) -> UsageError:
     return UsageError(
+        "todo",
         f"Poisson-disc sampling of y {plan.y}, x {plan.x} at R = {plan.acceleration:g} with {plan.acs} x {plan.acs} calibration fails",
         f"It needs R >= {LOWEST_ACCELERATION}, {FEWEST_SAMPLES} samples, and a calibration of at most a quarter of them",
         "Try another acceleration, ACS or seed, or another pattern",

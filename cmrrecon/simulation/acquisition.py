@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import fft2c
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import fft2c
 from cmrrecon.simulation.shapes import generator, grid, uniform
 
 ARRAY = (150.0, 190.0)  # mm, half axes (y, x) of the ellipse on which the coils lie

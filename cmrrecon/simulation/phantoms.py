@@ -10,13 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import UsageError
 from cmrrecon.simulation.heart import Heart, heart_layers, surroundings
 from cmrrecon.simulation.kinetics import bolus
 from cmrrecon.simulation.lesions import Box, Lesion, box_of
 from cmrrecon.simulation.shapes import generator, grid, uniform
 from cmrrecon.simulation.thorax import Thorax, thorax_layers
 from cmrrecon.simulation.tissues import cine_signals, inversion_recovery, paint, saturation_recovery, t2_preparation
+from cmrrecon.tools.errors import UsageError
 
 # MOLLI 4-(1)-3-(1)-2 at 900 ms between beats, three inversions 80 ms apart, sorted; and the T2 preparations of CMRxRecon.
 INVERSION_TIMES = (100.0, 180.0, 260.0, 1000.0, 1080.0, 1160.0, 1900.0, 1980.0, 2800.0)
@@ -153,6 +153,7 @@ def weighting_times(kind: str, times: tuple[float, ...], frames: int) -> Tensor:
     """The first `frames` of the times in ms, (frame,)."""
     if frames > len(times):
         raise UsageError(
+            "todo",
             f"{frames} frames of {kind} were asked for",
             f"There are {len(times)} weightings, one a frame",
             f"Ask for at most {len(times)} frames",

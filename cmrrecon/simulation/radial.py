@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from cmrrecon.physics.noncartesian import NonCartesianEncoding
+from cmrrecon.operators.noncartesian import NonCartesianEncoding
 from cmrrecon.simulation.acquisition import with_noise
 
 GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2  # 111.246 degrees: any number of successive spokes covers the circle evenly

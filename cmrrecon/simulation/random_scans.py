@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.data.scan import Series
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import fft2c, ifft2c
 from cmrrecon.sampling.make import make_mask
-from cmrrecon.scan import Series
 from cmrrecon.simulation.random_materials import smooth_field
 from cmrrecon.simulation.random_scenes import random_scene
 from cmrrecon.simulation.shapes import generator, happens, uniform

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.operators.fourier import fft2c, ifft2c
 from cmrrecon.simulation.random_materials import FALL, FINE, Ventricle, fractal, random_materials, random_ventricles, smooth_field
 from cmrrecon.simulation.shapes import generator, happens, uniform
 

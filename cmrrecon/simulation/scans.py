@@ -8,9 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cmrrecon.errors import UsageError, nearest
-from cmrrecon.physics.fourier import centred
-from cmrrecon.scan import Acquisition, Scan
+from cmrrecon.data.scan import Acquisition, Scan
+from cmrrecon.operators.fourier import centred
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 from cmrrecon.simulation.lesions import Box
 from cmrrecon.simulation.phantoms import Phantom, cine, perfusion, t1map, t2map
@@ -18,6 +17,7 @@ from cmrrecon.simulation.radial import acquire_along, golden_angle
 from cmrrecon.simulation.random_scans import random_maps
 from cmrrecon.simulation.random_scenes import random_scene
 from cmrrecon.simulation.shapes import generator
+from cmrrecon.tools.errors import UsageError, nearest
 
 SMALLEST_SIDE = 32  # pixels; below this the heart's wall is thinner than one
 
@@ -112,6 +112,7 @@ def simulate(
         asked = (("a kind", kind is not None), ("spokes", spokes is not None), ("lesions", lesions))
         if others := [name for name, there in asked if there]:
             raise UsageError(
+                "todo",
                 f"Random scenes were asked for together with {' and '.join(others)}",
                 "They are of no kind, are measured line by line, and have no heart for lesions",
                 "Leave one or the other out",
@@ -122,7 +123,7 @@ def simulate(
     elif kind not in KINDS:
         near = nearest(kind, KINDS)
         remedy = f"Perhaps {near} was meant" if near else "Choose one of them"
-        raise UsageError(f"There is no kind of scan {kind!r}", f"The kinds are {', '.join(KINDS)}", remedy)
+        raise UsageError("todo", f"There is no kind of scan {kind!r}", f"The kinds are {', '.join(KINDS)}", remedy)
     chosen = RANDOM if random else KINDS[kind]
     frames = chosen.frames if frames is None else frames
     for name, size, least in (
@@ -135,9 +136,11 @@ def simulate(
         ("seed", seed, 0),
     ):
         if size < least:
-            raise UsageError(f"{name} is {size}", f"It must be at least {least}", f"Give {name} a value of {least} or more")
+            raise UsageError("todo", f"{name} is {size}", f"It must be at least {least}", f"Give {name} a value of {least} or more")
     if math.isnan(snr_db) or snr_db == -math.inf:
-        raise UsageError(f"The signal-to-noise ratio is {snr_db} dB", "It must be a number, or inf for no noise", "Give for example 30")
+        raise UsageError(
+            "todo", f"The signal-to-noise ratio is {snr_db} dB", "It must be a number, or inf for no noise", "Give for example 30"
+        )
 
     columns = x if spokes is None else 2 * y
     image, times, boxes = chosen.scene(frames, slices, y, columns, seed, lesions)

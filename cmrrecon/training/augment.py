@@ -5,8 +5,8 @@ import random
 import torch
 from torch import Tensor
 
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import centred, fft2c, ifft2c
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import centred, fft2c, ifft2c
 from cmrrecon.training.recipe import Data
 
 DIMMEST = 1e-6

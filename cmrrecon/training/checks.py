@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from cmrrecon.errors import UsageError
 from cmrrecon.networks.catalog import build
 from cmrrecon.sampling.make import make_mask
+from cmrrecon.tools.errors import UsageError
 from cmrrecon.training.recipe import Recipe
 
 # Side of a matrix on which patterns are tried.
@@ -26,6 +26,7 @@ def check(recipe: Recipe) -> Recipe:
     _check_numbers(recipe)
     if recipe.losses.sda.weight and recipe.schedule.batch != 1:
         raise UsageError(
+            "todo",
             f"schedule.batch is {recipe.schedule.batch} with the SDA loss",
             "It compares one sample at a time with earlier ones",
             "Leave schedule.batch at 1, or set losses.sda.weight=0",
@@ -35,6 +36,7 @@ def check(recipe: Recipe) -> Recipe:
         discriminator = build("patch-gan", dict(recipe.discriminator))
     if network.frames and recipe.data.scenes:
         raise UsageError(
+            "todo",
             f"data.scenes is {recipe.data.scenes} with the network {name}",
             "Random scans are whole series, and this network takes windows of them",
             "Set data.scenes=0 and give --data, or train kt-unrolled",
@@ -65,4 +67,4 @@ def _check_numbers(recipe: Recipe) -> None:
         if not fits:
             section, _, name = key.partition(".")
             value = getattr(getattr(recipe, section), name)
-            raise UsageError(f"{key} was given {value}", f"It must be {wanted}", "Change it in the recipe or with --set")
+            raise UsageError("todo", f"{key} was given {value}", f"It must be {wanted}", "Change it in the recipe or with --set")

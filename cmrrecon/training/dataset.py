@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon import formats
+from cmrrecon.data.scan import window
 from cmrrecon.networks.interface import Output
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.sampling.make import make_mask
-from cmrrecon.scan import window
 from cmrrecon.training.augment import augment, noisy
 from cmrrecon.training.entries import Entry, digest, domain_of
 from cmrrecon.training.labels import painted, presence

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from cmrrecon.errors import CmrreconError, UsageError, is_memory_shortage
+from cmrrecon.tools.errors import CmrreconError, UsageError, is_memory_shortage
 
 FIRST_PORT, PORTS = 20000, 20000
 # How long processes wait for each other; the first one looks through the files of a folder alone.
@@ -89,6 +89,7 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
             # A single GPU is all that a task sees to which Slurm has bound one.
             both = gpus if gpus > 1 else here
             raise UsageError(
+                "todo",
                 f"{here} processes on this node see {gpus} GPUs",
                 "Every process trains on a GPU of its own, and none is left over",
                 f"Use #SBATCH --ntasks-per-node={both} --gpus-per-node={both} (torchrun --nproc-per-node {both}); "
@@ -120,7 +121,7 @@ def _all_alive() -> Iterator[None]:
         if is_memory_shortage(error):
             raise
         raise CmrreconError(
-            "Another process of this run has ended", "All of them train together", "See its message, or look for what killed it"
+            "todo", "Another process of this run has ended", "All of them train together", "See its message, or look for what killed it"
         ) from error
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from cmrrecon import __version__, provenance
-from cmrrecon.errors import UsageError
-from cmrrecon.formats.atomic import atomic, output_error
+from cmrrecon import __version__
+from cmrrecon.tools import provenance
+from cmrrecon.tools.atomic import atomic, output_error
+from cmrrecon.tools.errors import UsageError
 from cmrrecon.training.distributed import Group
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.loop import LAST
@@ -42,7 +43,7 @@ def only_run(out: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                f"Another run works in {out}", "A run has its folder for itself", "Wait for it, or give another --out"
+                "todo", f"Another run works in {out}", "A run has its folder for itself", "Wait for it, or give another --out"
             ) from error
         yield
     finally:
@@ -77,16 +78,18 @@ def agreed_plan(
         longer = {**asked, "schedule": {**asked["schedule"], "epochs": known["recipe"]["schedule"]["epochs"]}}
         if longer != known["recipe"]:
             raise UsageError(
+                "todo",
                 f"{out} holds a run of another recipe: {', '.join(_changed(known['recipe'], longer))} differ",
                 "A run goes on with its own recipe; only schedule.epochs may change",
                 "Give another --out",
             )
         if scans != known["scans"]:
             raise UsageError(
-                f"{out} holds a run on other scans", "A run goes on with its own store, --only and --hold-out", "Give another --out"
+                "todo", f"{out} holds a run on other scans", "A run goes on with its own store, --only and --hold-out", "Give another --out"
             )
         if group.size != known["processes"]:
             raise UsageError(
+                "todo",
                 f"{out} holds a run of {known['processes']} processes, and these are {group.size}",
                 "Each has its share of an epoch's batches, so a run goes on with as many",
                 "Start as many, or give another --out",

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cmrrecon import provenance
-from cmrrecon.errors import UsageError
-from cmrrecon.formats.atomic import atomic
+from cmrrecon.tools import provenance
+from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.errors import UsageError
 
 COUNTERS = ("step", "epoch", "position")
 
@@ -35,7 +35,7 @@ class Log:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise UsageError(
-                    "TensorBoard is not installed", "--tensorboard writes its events", "Do: pip install 'cmrrecon[tensorboard]'"
+                    "todo", "TensorBoard is not installed", "--tensorboard writes its events", "Do: pip install 'cmrrecon[tensorboard]'"
                 ) from error
             self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
         self._lines = open(path if path is not None else os.devnull, "a", encoding="utf-8", buffering=1)  # noqa: SIM115

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from cmrrecon import provenance
-from cmrrecon.formats.atomic import atomic
-from cmrrecon.memory import peak_memory_mb
-from cmrrecon.networks import weights
-from cmrrecon.reconstruct.overlap import ahead
+from cmrrecon.networks.checkpoints import weights
+from cmrrecon.tools import provenance
+from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.memory import peak_memory_mb
+from cmrrecon.tools.prefetch import ahead
 from cmrrecon.training import checkpoint
 from cmrrecon.training.dataset import Place, Sample, Source, Windows, batches, collate, samples
 from cmrrecon.training.distributed import ALONE, Group

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from cmrrecon.memory import machine_memory
 from cmrrecon.networks.catalog import build
-from cmrrecon.reconstruct.footprint import training_bytes
+from cmrrecon.networks.cost import training_bytes
+from cmrrecon.tools.memory import machine_memory
 from cmrrecon.training.dataset import KEPT_BYTES
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.recipe import Recipe

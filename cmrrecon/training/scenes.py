@@ -3,9 +3,9 @@
 import torch
 
 from cmrrecon.classical.problem import Coils
-from cmrrecon.errors import NumericalError
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.simulation.random_scans import RandomScan, random_scan
+from cmrrecon.tools.errors import NumericalError
 from cmrrecon.training.dataset import Place, Sample
 from cmrrecon.training.recipe import Data
 

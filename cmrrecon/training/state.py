@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from cmrrecon.errors import NumericalError
 from cmrrecon.networks.catalog import build
 from cmrrecon.networks.interface import channels_last
+from cmrrecon.tools.errors import NumericalError
 from cmrrecon.training import checkpoint
 from cmrrecon.training.distributed import Group
 from cmrrecon.training.objective import Objective
@@ -136,6 +136,7 @@ class Run:
     def _go_back(self, epoch_end: Path | None) -> None:
         if self.returns >= MOST_RETURNS:
             raise NumericalError(
+                "todo",
                 f"{MOST_BAD_STEPS} steps in a row gave gradients that are not finite, after the rate was halved {self.returns} times",
                 "A training step needs finite gradients",
                 "Start again with a smaller optimiser.lr, or look for damaged scans",

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmrrecon import formats, provenance
-from cmrrecon.errors import InputError, OutputError
-from cmrrecon.formats.atomic import atomic
+from cmrrecon import formats
+from cmrrecon.data.scan import EMPTY_LINES_ALLOWED, Scan, effective_acceleration, require_cartesian
 from cmrrecon.formats.labels import LabelRow
-from cmrrecon.physics.coils import compress, rss_images
-from cmrrecon.scan import EMPTY_LINES_ALLOWED, Scan, effective_acceleration, require_cartesian
+from cmrrecon.operators.coils import compress, rss_images
+from cmrrecon.tools import provenance
+from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.errors import InputError, OutputError
 
 FINGERPRINT = "fingerprint.json"
 
@@ -66,6 +67,7 @@ def add_scan(
         # Without its entry beside it a file of this recipe was interrupted, and is made again.
         if known or provenance.recipe_hash(formats.read_provenance(target) or {}) != recipe:
             raise OutputError(
+                "todo",
                 f"{target} exists and was made from another input or with other settings",
                 "Outputs are replaced only on request",
                 "Add --overwrite, or make another store",
@@ -109,7 +111,9 @@ class Survey:
         if not (kspace != 0).any():
             self._empty.append(index)
             if len(self._empty) == slices:
-                raise InputError(f"{self.scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file")
+                raise InputError(
+                    "todo", f"{self.scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file"
+                )
             self.references.append(torch.zeros(frames, y, x))
             return kspace[:, :virtual]
         series = self.scan.checked(index, kspace)
@@ -144,10 +148,14 @@ def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str,
     for row in labels:
         if row.slice is not None and row.slice >= slices:
             raise InputError(
-                f"A label of {row.file} is of slice {row.slice}", f"The scan has slices 0 to {slices - 1}", "Correct the table of labels"
+                "todo",
+                f"A label of {row.file} is of slice {row.slice}",
+                f"The scan has slices 0 to {slices - 1}",
+                "Correct the table of labels",
             )
         if row.box is not None and (row.box[1] > y or row.box[3] > x):
             raise InputError(
+                "todo",
                 f"A label of {row.file} has the box y {row.box[0]} to {row.box[1]}, x {row.box[2]} to {row.box[3]}",
                 f"The matrix is {y} x {x} (y, x)",
                 "Correct the table of labels",
@@ -163,7 +171,7 @@ def _with_mask(scan: Scan) -> Scan:
         kspace = scan.read_slice(index)
         if (kspace != 0).any():
             return replace(scan, mask=scan.checked(index, kspace).mask)
-    raise InputError(f"{scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file")
+    raise InputError("todo", f"{scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file")
 
 
 def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:

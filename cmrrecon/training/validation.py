@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from cmrrecon.evaluation.figures import comparison_figure
 from cmrrecon.evaluation.protocols import score
-from cmrrecon.formats.atomic import atomic
-from cmrrecon.reconstruct.overlap import ahead
+from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.prefetch import ahead
 from cmrrecon.training.dataset import Place, Source, collate, samples
 from cmrrecon.training.distributed import ALONE, Group
 from cmrrecon.training.labels import LESION_SCORES, lesion_scores

@@ -32,13 +32,13 @@ from cmrrecon import formats
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.wavelets import kt_wavelet
+from cmrrecon.data.scan import Series, effective_acceleration
 from cmrrecon.evaluation.protocols import score
-from cmrrecon.reconstruct.adapt import adapt
-from cmrrecon.reconstruct.auto import choose, fixed, solve
-from cmrrecon.reconstruct.learned import NetworkMethod, find_method, from_file
-from cmrrecon.reconstruct.methods import METHODS, SINGLE_FRAME, Method
-from cmrrecon.reconstruct.shipped import NAME as NETWORK
-from cmrrecon.scan import Series, effective_acceleration
+from cmrrecon.methods.auto import choose, fixed, solve
+from cmrrecon.methods.network import NetworkMethod, find_method, from_file
+from cmrrecon.methods.registry import METHODS, SINGLE_FRAME, Method
+from cmrrecon.methods.shipped import NAME as NETWORK
+from cmrrecon.reconstruction.adapt import adapt
 
 DEFAULT, REFINED = "kt-wavelet 0.01", "kt-wavelet, refined maps"
 # `auto` as it would be without the network, and the network after so many steps on the scan itself.

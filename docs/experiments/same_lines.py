@@ -14,11 +14,11 @@ import torch
 from out_of_the_box import WITHOUT, scores, without_network
 from out_of_the_box_cases import TUNING_CENTRES, semi_real
 
-from cmrrecon.reconstruct.learned import find_method
-from cmrrecon.reconstruct.methods import METHODS
-from cmrrecon.reconstruct.shipped import NAME as NETWORK
+from cmrrecon.data.scan import Scan, Series
+from cmrrecon.methods.network import find_method
+from cmrrecon.methods.registry import METHODS
+from cmrrecon.methods.shipped import NAME as NETWORK
 from cmrrecon.sampling.apply import undersample
-from cmrrecon.scan import Scan, Series
 from cmrrecon.simulation.random_scans import random_scan
 from cmrrecon.simulation.scans import simulate
 

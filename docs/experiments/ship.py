@@ -7,8 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
-from cmrrecon.networks import weights
-from cmrrecon.reconstruct.trust import ENVELOPE, facts_of
+from cmrrecon.networks.checkpoints import weights
+from cmrrecon.reconstruction.trust import ENVELOPE, facts_of
 from cmrrecon.simulation.random_scans import random_scan
 
 # So many of the scans of the training, and the part of them that lies inside of the envelope.

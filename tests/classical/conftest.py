@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from cmrrecon.physics.fourier import fft2c
-from cmrrecon.scan import Series
+from cmrrecon.data.scan import Series
+from cmrrecon.operators.fourier import fft2c
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from cmrrecon.classical.problem import Coils, Problem
-from cmrrecon.errors import InputError, NumericalError
-from cmrrecon.reconstruct.methods import METHODS
-from cmrrecon.scan import Scan, Series
+from cmrrecon.data.scan import Scan, Series
+from cmrrecon.methods.registry import METHODS
+from cmrrecon.tools.errors import InputError, NumericalError
 
 ITERATIVE = [name for name, method in METHODS.items() if len(method.candidates) == 1]
 # Weights chosen per series take longer, so these stand for all.

@@ -4,10 +4,10 @@ import torch
 
 from cmrrecon.classical.grappa import Interpolator, grappa
 from cmrrecon.classical.zero_filled import zero_filled
-from cmrrecon.errors import InputError, NumericalError, UsageError
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import ifft2c
-from cmrrecon.scan import Series
+from cmrrecon.data.scan import Series
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.tools.errors import InputError, NumericalError, UsageError
 
 
 def psnr(image, reference):

@@ -10,15 +10,15 @@ from cmrrecon.classical import total_variation, wavelets
 from cmrrecon.classical.low_rank import BLOCK, LOW_RANK_SHARE, llr, low_rank_sparse
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.sense import sense
-from cmrrecon.classical.shrinkage import shorten, singular_value_threshold, temporal_fourier_shrinkage
-from cmrrecon.classical.solvers import primal_dual
 from cmrrecon.classical.temporal_fourier import temporal_fourier
 from cmrrecon.classical.total_variation import differences, differences_adjoint, temporal_tv, tv
 from cmrrecon.classical.wavelets import SPACE_LEVELS, TIME_LEVELS, kt_wavelet, l1_wavelet
 from cmrrecon.classical.zero_filled import zero_filled
+from cmrrecon.data.scan import Series
 from cmrrecon.sampling.make import make_mask
-from cmrrecon.scan import Series
 from cmrrecon.simulation import simulate
+from cmrrecon.solvers import primal_dual
+from cmrrecon.solvers.shrinkage import shorten, singular_value_threshold, temporal_fourier_shrinkage
 
 TEMPORAL = {method.__name__: method for method in (temporal_tv, temporal_fourier, llr, low_rank_sparse, kt_wavelet)}
 METHODS = {method.__name__: method for method in (sense, l1_wavelet, tv)} | TEMPORAL

@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from cmrrecon.reconstruct.methods import DEFAULT_METHOD, METHODS
+from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS
 
 HEART = (slice(40, 125), slice(150, 280))
 

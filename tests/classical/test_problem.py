@@ -5,14 +5,14 @@ from cmrrecon.classical.low_rank import llr
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.sense import sense
 from cmrrecon.classical.total_variation import temporal_tv
-from cmrrecon.errors import InputError, NumericalError
-from cmrrecon.physics.coils import apply_matrix, rss, virtual_coils
-from cmrrecon.physics.encoding import Encoding
-from cmrrecon.physics.fourier import ifft2c
-from cmrrecon.physics.sensitivity import calibration_block
+from cmrrecon.data.scan import Series
+from cmrrecon.operators.cartesian import Encoding
+from cmrrecon.operators.coils import apply_matrix, rss, virtual_coils
+from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.operators.sensitivity import calibration_block
 from cmrrecon.sampling.make import make_mask
-from cmrrecon.scan import Series
 from cmrrecon.simulation import simulate
+from cmrrecon.tools.errors import InputError, NumericalError
 
 
 def psnr(image, reference):

@@ -8,10 +8,10 @@ import torch
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.refined_maps import COSINES, Measured, cosines, refined
 from cmrrecon.classical.wavelets import kt_wavelet
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import fft2c
+from cmrrecon.data.scan import Series
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import fft2c
 from cmrrecon.sampling import make_mask
-from cmrrecon.scan import Series
 from cmrrecon.simulation import simulate
 from cmrrecon.simulation.random_scans import random_maps
 from cmrrecon.simulation.random_scenes import random_scene

@@ -5,9 +5,9 @@ from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.sense import sense
 from cmrrecon.classical.sigpy_baselines import sigpy_jsense, sigpy_l1_wavelet, sigpy_sense, sigpy_tv
 from cmrrecon.classical.zero_filled import zero_filled
-from cmrrecon.errors import InputError, UsageError
-from cmrrecon.physics.encoding import Encoding
-from cmrrecon.physics.sensitivity import estimate_maps
+from cmrrecon.operators.cartesian import Encoding
+from cmrrecon.operators.sensitivity import estimate_maps
+from cmrrecon.tools.errors import InputError, UsageError
 
 ALL = [sigpy_sense, sigpy_l1_wavelet, sigpy_tv, sigpy_jsense]
 

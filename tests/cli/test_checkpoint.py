@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.networks import weights
 from cmrrecon.networks.catalog import NETWORKS, build
+from cmrrecon.networks.checkpoints import weights
 from cmrrecon.sampling.apply import undersample
 from cmrrecon.simulation import simulate
 

@@ -12,7 +12,7 @@ import scipy.io
 import torch
 
 from cmrrecon import formats
-from cmrrecon.reconstruct.methods import DEFAULT_METHOD, METHODS
+from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

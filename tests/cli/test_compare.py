@@ -9,8 +9,8 @@ import torch
 
 from cmrrecon import formats
 from cmrrecon.losses.edge_aware import edge_aware_loss
-from cmrrecon.networks import weights
 from cmrrecon.networks.catalog import build
+from cmrrecon.networks.checkpoints import weights
 
 SMALL = {
     "unet": {"channels": 4, "pools": 2},

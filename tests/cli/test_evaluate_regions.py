@@ -11,7 +11,7 @@ from cmrrecon import formats
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.evaluation.regions import Region, average, focused
 from cmrrecon.formats.labels import LabelRow, write_labels
-from cmrrecon.physics.coils import rss_images
+from cmrrecon.operators.coils import rss_images
 from cmrrecon.simulation.heart import Heart, heart_layers
 from cmrrecon.simulation.phantoms import DIASTASIS, positions
 from cmrrecon.simulation.shapes import grid

@@ -182,7 +182,7 @@ def test_a_killed_run_goes_on_where_it_stopped(run, full, tmp_path):
     target = tmp_path / "out.h5"
     script = (
         "import sys, os, signal\n"
-        "from cmrrecon.reconstruct import parts\n"
+        "from cmrrecon.reconstruction import resume as parts\n"
         "save = parts.Parts.save\n"
         "def once(self, index, images, facts):\n"
         "    save(self, index, images, facts)\n"
@@ -206,7 +206,7 @@ def test_a_killed_run_goes_on_where_it_stopped(run, full, tmp_path):
 def test_sigterm_ends_with_130_and_leaves_no_half_output(full, tmp_path):
     script = (
         "import sys, time\n"
-        "from cmrrecon.reconstruct import run\n"
+        "from cmrrecon.reconstruction import run\n"
         "def slow(*words):\n"
         "    print('working', file=sys.stderr, flush=True)\n"
         "    time.sleep(60)\n"
@@ -241,7 +241,7 @@ def test_broken_pipe_is_quiet(full, tmp_path):
 
 
 def test_disk_full_leaves_nothing_behind(run, undersampled, tmp_path, monkeypatch):
-    import cmrrecon.formats.atomic as atomic_module
+    import cmrrecon.tools.atomic as atomic_module
 
     def full_disk(*words, **named):
         raise OSError(28, "No space left on device")

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from cmrrecon.networks import weights
 from cmrrecon.networks.catalog import NETWORKS, build
+from cmrrecon.networks.checkpoints import weights
 from cmrrecon.training import recipe as recipes
 
 UNET = {"features": 4, "dims": [8, 12, 16], "prompt_dims": [4, 4, 8], "prompt_lengths": [3, 3, 3], "prompt_sizes": [8, 4, 2]}

@@ -159,10 +159,10 @@ def test_slurm_arrays_with_steps(run, full, tmp_path):
 
 
 def test_slices_survive_a_disk_that_is_full_at_the_end(run, full, tmp_path, monkeypatch):
-    from cmrrecon.errors import OutputError
+    from cmrrecon.tools.errors import OutputError
 
     def no_room(*words, **named):
-        raise OutputError("The disk is full", "Room is needed", "Make room")
+        raise OutputError("todo", "The disk is full", "Room is needed", "Make room")
 
     target = tmp_path / "a.h5"
     with monkeypatch.context() as patch:
@@ -181,10 +181,10 @@ def test_what_was_chosen_survives_an_interruption_before_the_first_slice(run, un
 
     words = ("reconstruct", undersampled, "-m", "temporal-tv", "-o", tmp_path / "a.h5")
     with monkeypatch.context() as patch:
-        patch.setattr("cmrrecon.reconstruct.parts.Parts.save", interrupted)
+        patch.setattr("cmrrecon.reconstruction.resume.Parts.save", interrupted)
         assert run(*words).code == 130
     with monkeypatch.context() as patch:
-        patch.setattr("cmrrecon.reconstruct.methods.choose", interrupted)
+        patch.setattr("cmrrecon.methods.registry.choose", interrupted)
         done = run(*words)
     assert done.code == 0, done.err
     assert os.listdir(tmp_path) == ["a.h5"]
@@ -194,7 +194,7 @@ def test_memory_that_runs_out_anywhere_gives_its_code(run, undersampled, tmp_pat
     def shortage(self, device):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("cmrrecon.scan.Series.to", shortage)
+    monkeypatch.setattr("cmrrecon.data.scan.Series.to", shortage)
     assert run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5").code == 4
     assert os.listdir(tmp_path) == []
 
@@ -262,7 +262,7 @@ def test_faulty_samples_are_not_undersampled(run, full, tmp_path):
     scan = formats.read(full)
     data = torch.stack([scan.read_slice(z) for z in range(2)], 1)
     data[1, 1, 0, 0, 0] = float("nan")
-    from cmrrecon.scan import Scan
+    from cmrrecon.data.scan import Scan
 
     formats.write_scan(tmp_path / "nan.mat", Scan.from_kspace(data), variable="kspace_full")
     assert run("undersample", tmp_path / "nan.mat", "-R", 4).code == 3
@@ -319,7 +319,7 @@ def test_two_equal_runs_at_once_both_succeed(full, tmp_path):
 
 
 def test_a_finished_output_leaves_no_parts_of_earlier_runs(run, undersampled, tmp_path):
-    from cmrrecon.reconstruct.parts import Parts
+    from cmrrecon.reconstruction.resume import Parts
 
     Parts(tmp_path / "a.h5", "0" * 64, [0]).save(0, torch.zeros(1, 2, 2))
     assert run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5").code == 0

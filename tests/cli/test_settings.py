@@ -5,8 +5,8 @@ import pytest
 
 from cmrrecon.cli.inputs import find_jobs, natural
 from cmrrecon.cli.settings import choice_text, choice_warning, parse_numbers, parse_settings, parse_slices
-from cmrrecon.errors import InputError, UsageError
-from cmrrecon.reconstruct.auto import Choice, Trial
+from cmrrecon.methods.auto import Choice, Trial
+from cmrrecon.tools.errors import InputError, UsageError
 
 
 def test_settings_become_values():

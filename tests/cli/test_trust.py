@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.networks import weights
+from cmrrecon.methods import registry as methods
+from cmrrecon.methods import shipped
+from cmrrecon.networks.checkpoints import weights
 from cmrrecon.networks.kt_unrolled import KtUnrolled
-from cmrrecon.reconstruct import methods, shipped
 
 
 def network():

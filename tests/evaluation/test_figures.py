@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cmrrecon.errors import UsageError
 from cmrrecon.evaluation.figures import comparison_figure, edge_similarity
 from cmrrecon.losses.edge_aware import edge_aware_loss, edge_region
+from cmrrecon.tools.errors import UsageError
 
 
 def beating(frames: int = 6, ny: int = 20, nx: int = 30) -> torch.Tensor:

@@ -2,8 +2,8 @@ import random
 
 import pytest
 
-from cmrrecon.errors import UsageError
 from cmrrecon.evaluation.generalisation import cells, differences, domain, paired, placed, spread, table
+from cmrrecon.tools.errors import UsageError
 
 
 def record(psnr, method="a", centre="C1", vendor="V", reference="r1", **more):

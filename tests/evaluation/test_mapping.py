@@ -8,13 +8,13 @@ import scipy.io
 import torch
 from scipy.optimize import curve_fit
 
-from cmrrecon.errors import InputError, NumericalError
 from cmrrecon.evaluation.mapping import MYOCARDIUM, compare_maps, fit_t1, fit_t2, full_scale, parameter_of
 from cmrrecon.simulation import simulate
 from cmrrecon.simulation.heart import Heart, heart_layers
 from cmrrecon.simulation.phantoms import DIASTASIS, INVERSION_TIMES, PREPARATION_TIMES, positions
 from cmrrecon.simulation.shapes import grid
 from cmrrecon.simulation.tissues import TISSUES
+from cmrrecon.tools.errors import InputError, NumericalError
 
 MOLLI = torch.tensor(INVERSION_TIMES, dtype=torch.float64)
 PREPARED = torch.tensor(PREPARATION_TIMES, dtype=torch.float64)

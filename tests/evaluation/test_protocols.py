@@ -6,10 +6,10 @@ import pytest
 import scipy.io
 import torch
 
-from cmrrecon.errors import InputError, UsageError
 from cmrrecon.evaluation.protocols import PROTOCOLS, canonical_protocol, ranking_crop, score
 from cmrrecon.metrics import hfen, psnr, ssim
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.tools.errors import InputError, UsageError
 
 ORDERS = {"reference first": "calmetric(pred=recon, gt=gt)", "reconstruction first": "calmetric(pred=gt, gt=recon)"}
 RANK_BASES = ["T1map", "blackblood", "cine_lax", "cine_sax", "perfusion"]

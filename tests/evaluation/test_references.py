@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError
+from cmrrecon.data.scan import Acquisition, Scan
 from cmrrecon.evaluation.references import acquisition_of, contradiction, find_reference, open_reference, slices_of
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.sampling import undersample
-from cmrrecon.scan import Acquisition, Scan
+from cmrrecon.tools.errors import InputError
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from cmrrecon.errors import InputError
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.evaluation.regions import Region, average, boxes, contrast_to_noise, focused, labelled, merged, signal_to_noise, together
 from cmrrecon.formats.labels import LabelRow
+from cmrrecon.tools.errors import InputError
 
 SHAPE = (3, 2, 40, 48)
 

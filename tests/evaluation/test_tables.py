@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from cmrrecon.errors import UsageError
 from cmrrecon.evaluation.tables import final_aggregate, grouped
+from cmrrecon.tools.errors import UsageError
 
 
 def record(psnr, ssim=0.5, nmse=0.1, **fields):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from cmrrecon.errors import InputError, UsageError
 from cmrrecon.formats.arrays import AXES, SliceReader, StoredArray, default_axes, named_axes, single_precision
+from cmrrecon.tools.errors import InputError, UsageError
 
 
 def stored(shape, name="kus", **more):

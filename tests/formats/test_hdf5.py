@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError, OutputError, UsageError
+from cmrrecon.data.scan import Scan
 from cmrrecon.formats import hdf5_access, hdf5_output
-from cmrrecon.scan import Scan
+from cmrrecon.tools.errors import InputError, OutputError, UsageError
 
 
 def chunk_of(path, variable, position):
@@ -222,8 +222,8 @@ def test_every_structure_of_h5_has_a_checksum(tmp_path, scan):
 FULL_DISK = """
 import os, resource, signal, sys, torch
 from cmrrecon import formats
-from cmrrecon.errors import OutputError
-from cmrrecon.scan import Scan
+from cmrrecon.tools.errors import OutputError
+from cmrrecon.data.scan import Scan
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 os.chdir(sys.argv[1])
 scan = Scan.from_kspace(torch.randn(3, 3, 4, 48, 48, dtype=torch.complex64))

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError
 from cmrrecon.formats import arrays, hdf5_chunks
 from cmrrecon.formats.arrays import AXES, SliceReader, StoredArray, single_precision
 from cmrrecon.formats.hdf5_access import Hdf5Reader, variables
 from cmrrecon.formats.hdf5_chunks import is_parallel, read_parallel
+from cmrrecon.tools.errors import InputError
 
 COMPOUND = [np.dtype([("real", f"<f{size}"), ("imag", f"<f{size}")]) for size in (4, 8)]
 DTYPES = [*COMPOUND, *(np.dtype(name) for name in ("<c8", "<c16", ">c8", "<f4", "<f8", ">f8", "<f2", "<i2", ">i4", "u1", "<u8"))]

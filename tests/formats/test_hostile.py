@@ -8,7 +8,7 @@ import scipy.io
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError
+from cmrrecon.tools.errors import InputError
 
 MUTANTS = 60
 

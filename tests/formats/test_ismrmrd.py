@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError, UsageError
 from cmrrecon.formats.hdf5_heap import REFERENCE, Heap
+from cmrrecon.tools.errors import InputError, UsageError
 
 FLOATS = h5py.vlen_dtype(np.dtype("<f4"))
 COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "phase", "repetition", "set", "segment")

@@ -10,8 +10,8 @@ import scipy.io
 import torch
 from PIL import Image
 
-from cmrrecon.errors import InputError, UsageError
 from cmrrecon.formats.label_maps import is_label_map, lay_over, read_label_map, scan_of
+from cmrrecon.tools.errors import InputError, UsageError
 
 LABELS = np.random.default_rng(0).integers(0, 4, (3, 5, 7)).astype("uint8")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cmrrecon.errors import InputError, OutputError
 from cmrrecon.formats.labels import LabelRow, is_normal, labels_of_files, read_labels, replace_labels, rows_for, write_labels
+from cmrrecon.tools.errors import InputError, OutputError
 
 HEADER = "file,slice,label,y0,y1,x0,x1\n"
 ROWS = [

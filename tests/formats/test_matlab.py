@@ -5,8 +5,8 @@ import scipy.io
 import torch
 
 from cmrrecon import formats
+from cmrrecon.data.scan import Acquisition, Scan
 from cmrrecon.formats.matlab import default_variable
-from cmrrecon.scan import Acquisition, Scan
 
 
 def test_the_header_is_that_of_matlab_v73(tmp_path, scan):

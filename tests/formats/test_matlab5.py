@@ -8,8 +8,8 @@ import scipy.io
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError, OutputError
 from cmrrecon.formats import matlab5
+from cmrrecon.tools.errors import InputError, OutputError
 
 RNG = np.random.default_rng(0)
 KSPACE = (RNG.normal(size=(9, 8, 3, 2, 4)) + 1j * RNG.normal(size=(9, 8, 3, 2, 4))).astype(np.complex64)

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from cmrrecon.errors import UsageError
+from cmrrecon.data.scan import Acquisition
 from cmrrecon.formats.names import (
     acquisition_from_json,
     acquisition_to_json,
@@ -13,7 +13,7 @@ from cmrrecon.formats.names import (
     modality_of,
     parse_name,
 )
-from cmrrecon.scan import Acquisition
+from cmrrecon.tools.errors import UsageError
 
 
 @pytest.mark.parametrize(

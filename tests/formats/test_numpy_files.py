@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError
+from cmrrecon.tools.errors import InputError
 
 
 class Payload:

@@ -3,8 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cmrrecon.errors import InputError
 from cmrrecon.formats import read_provenance, write_images
+from cmrrecon.tools.errors import InputError
 
 IMAGES = torch.arange(2 * 3 * 4 * 6, dtype=torch.float32).reshape(2, 3, 4, 6)  # slice, frame, y, x
 STAMP = {"config": {"method": "sense"}, "notice": "x" * 1000}

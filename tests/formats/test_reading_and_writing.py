@@ -9,9 +9,9 @@ import scipy.io
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError, UsageError
+from cmrrecon.data.scan import Scan
 from cmrrecon.formats.names import is_timeless, parse_name
-from cmrrecon.scan import Scan
+from cmrrecon.tools.errors import InputError, UsageError
 
 
 def five_axes(shape, variable, base):

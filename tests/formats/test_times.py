@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from cmrrecon.errors import InputError
 from cmrrecon.formats import read_times, write_times
+from cmrrecon.tools.errors import InputError
 
 FOLDER = "matfiles/CMRxRecon2023/MultiCoil/Mapping/TrainingSet/FullSample/P001"
 

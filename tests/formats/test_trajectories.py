@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError, UsageError
-from cmrrecon.scan import Acquisition, Scan
+from cmrrecon.data.scan import Acquisition, Scan
+from cmrrecon.tools.errors import InputError, UsageError
 
 
 @pytest.fixture

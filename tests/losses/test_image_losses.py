@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from cmrrecon.errors import InputError
 from cmrrecon.losses.adversarial import discriminator_loss, generator_loss
 from cmrrecon.losses.distribution_alignment import DistributionAlignment, moments, symmetric_divergence
 from cmrrecon.losses.edge_aware import edge_aware_loss, edge_region, edge_strength
 from cmrrecon.losses.perceptual import PerceptualLoss, vgg19
 from cmrrecon.losses.ssim import l1_loss, ssim_loss
 from cmrrecon.metrics import ssim
+from cmrrecon.tools.errors import InputError
 
 
 def rand(*shape, seed=0):

@@ -12,7 +12,7 @@ import torch
 
 from cmrrecon.metrics import ssim
 from cmrrecon.networks.catalog import build
-from cmrrecon.networks.weights import from_state_dict
+from cmrrecon.networks.checkpoints.weights import from_state_dict
 
 # Golden file: network, variant, and for small ones the official state dict.
 TINY = {

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cmrrecon.errors import InputError, UsageError
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.e2e_varnet import E2EVarNet
 from cmrrecon.networks.fidelity_unet import FidelityUNet
@@ -14,6 +13,7 @@ from cmrrecon.networks.lf_mri import LFMRI
 from cmrrecon.networks.prompt_unet import UnetConfig
 from cmrrecon.networks.unet import UNet
 from cmrrecon.simulation import simulate
+from cmrrecon.tools.errors import InputError, UsageError
 
 SMALL_UNET = UnetConfig(features=8, dims=(8, 8, 8), prompt_dims=(2, 2, 2), prompt_lengths=(2, 2, 2), prompt_sizes=(4, 4, 4),
               encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1), bottleneck_blocks=1)  # fmt: skip

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from cmrrecon.networks.e2e_varnet import E2EVarNet, NormUnet
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import ifft2c
 
 SMALL = {"channels": 4, "pools": 2, "sensitivity_channels": 4, "sensitivity_pools": 2}
 

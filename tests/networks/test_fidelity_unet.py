@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from cmrrecon.errors import UsageError
 from cmrrecon.networks.fidelity_unet import ClosedFormFidelity, ConvolutionFidelity, FidelityUNet
+from cmrrecon.tools.errors import UsageError
 
 
 def zero(module):

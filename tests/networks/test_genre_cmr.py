@@ -8,8 +8,8 @@ from cmrrecon.networks.hypercmr import HyperCMR
 from cmrrecon.networks.prompt_unet import UnetConfig
 from cmrrecon.networks.promptmr import PromptMR
 from cmrrecon.networks.sr_gan import SRGAN
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import fft2c, ifft2c
 
 TINY = UnetConfig(4, (4, 8, 8), (4, 4, 4), (2, 2, 2), (4, 4, 4), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1)
 SIZES = {"cascades": 3, "frames": 3, "unet": TINY, "sensitivity_unet": TINY}

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from cmrrecon.classical.problem import Coils, Problem
-from cmrrecon.errors import InputError
-from cmrrecon.networks import kt_unrolled, weights
+from cmrrecon.data.scan import Series
+from cmrrecon.networks import kt_unrolled
 from cmrrecon.networks.catalog import build, name_of
+from cmrrecon.networks.checkpoints import weights
 from cmrrecon.networks.kt_unrolled import FACTS, SEEN, KtUnrolled, Regulariser, closer, facts, smooth_phase, starts
 from cmrrecon.sampling import make_mask
-from cmrrecon.scan import Series
 from cmrrecon.simulation import simulate
+from cmrrecon.tools.errors import InputError
 
 
 def small(seed=0, **more):

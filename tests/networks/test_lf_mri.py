@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import nn
 
-from cmrrecon.errors import UsageError
 from cmrrecon.networks.learnable_sampling import LearnableSampling
 from cmrrecon.networks.lf_mri import LFMRI, Classifier, Denoiser, Stage, class_activation
 from cmrrecon.networks.prompt_unet import UnetConfig
 from cmrrecon.networks.promptmr import combine
-from cmrrecon.physics.fourier import fft2c, fftc, ifft2c
+from cmrrecon.operators.fourier import fft2c, fftc, ifft2c
+from cmrrecon.tools.errors import UsageError
 
 SMALL_UNET = UnetConfig(features=8, dims=(8, 8, 8), prompt_dims=(2, 2, 2), prompt_lengths=(2, 2, 2), prompt_sizes=(4, 4, 4),
               encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1), bottleneck_blocks=1)  # fmt: skip

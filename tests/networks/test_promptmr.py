@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from cmrrecon.errors import UsageError
 from cmrrecon.networks.interface import safe_root, safe_rss
 from cmrrecon.networks.prompt_unet import UnetConfig
 from cmrrecon.networks.promptmr import PromptMR
 from cmrrecon.networks.promptmr_plus import PromptMRPlus
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.simulation import simulate
+from cmrrecon.tools.errors import UsageError
 
 TINY = UnetConfig(8, (8, 8, 8), (4, 4, 4), (2, 2, 2), (4, 4, 4), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1)
 SIZES = {"cascades": 2, "frames": 3, "unet": TINY, "sensitivity_unet": TINY}

@@ -3,10 +3,10 @@ import torch
 
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.sense import sense
+from cmrrecon.data.scan import Series
 from cmrrecon.networks.combined import ITERATIONS, central, combined_magnitude
 from cmrrecon.networks.interface import standardise
 from cmrrecon.networks.unet import UNet, UnetBody, pad
-from cmrrecon.scan import Series
 from cmrrecon.simulation import simulate
 
 

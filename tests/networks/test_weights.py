@@ -25,8 +25,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cmrrecon.errors import InputError, OutputError, UsageError
-from cmrrecon.networks import catalog, filling, layouts, torch_files, weights
+from cmrrecon.networks import catalog
+from cmrrecon.networks.checkpoints import filling, layouts, torch_files, weights
+from cmrrecon.tools.errors import InputError, OutputError, UsageError
 
 UNET = {"features": 4, "dims": [8, 12, 16], "prompt_dims": [4, 4, 8], "prompt_lengths": [3, 3, 3], "prompt_sizes": [8, 4, 2]}
 SIZES = {"cascades": 2, "frames": 3, "unet": UNET, "sensitivity_unet": UNET}

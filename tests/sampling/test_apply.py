@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cmrrecon.errors import InputError, UsageError
+from cmrrecon.data.scan import Acquisition, Scan
 from cmrrecon.sampling import PATTERNS, apply_mask, default_seed, make_mask, undersample
-from cmrrecon.scan import Acquisition, Scan
+from cmrrecon.tools.errors import InputError, UsageError
 
 SHAPE = (3, 4, 2, 60, 40)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from cmrrecon.errors import UsageError
 from cmrrecon.sampling import identify_seed, make_mask
 from cmrrecon.sampling.kt_gaussian import Uniforms, kt_gaussian
 from cmrrecon.sampling.plan import Plan
+from cmrrecon.tools.errors import UsageError
 
 SIZE = {"frames": 12, "y": 204, "x": 448}
 

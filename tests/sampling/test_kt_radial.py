@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cmrrecon.physics.fourier import centred
+from cmrrecon.operators.fourier import centred
 from cmrrecon.sampling import make_mask
 
 

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmrrecon.errors import UsageError
-from cmrrecon.physics.fourier import centred
+from cmrrecon.data.scan import effective_acceleration
+from cmrrecon.operators.fourier import centred
 from cmrrecon.sampling import PATTERNS, make_mask
-from cmrrecon.scan import effective_acceleration
+from cmrrecon.tools.errors import UsageError
 
 SIZE = {"frames": 12, "y": 204, "x": 64}
 FAST = [name for name in PATTERNS if name != "poisson"]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmrrecon.physics.fourier import centred
+from cmrrecon.operators.fourier import centred
 from cmrrecon.sampling.plan import Plan, calibration, round_half_up
 
 

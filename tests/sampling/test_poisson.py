@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from cmrrecon.errors import UsageError
+from cmrrecon.data.scan import effective_acceleration
 from cmrrecon.sampling import make_mask
-from cmrrecon.scan import effective_acceleration
+from cmrrecon.tools.errors import UsageError
 
 
 def poisson(y=64, x=80, acceleration=4.0, acs=12, seed=1):

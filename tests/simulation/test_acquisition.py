@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 
 

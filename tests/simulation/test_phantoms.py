@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from cmrrecon.errors import UsageError
 from cmrrecon.simulation.heart import Heart, heart_layers, surroundings
 from cmrrecon.simulation.phantoms import DIASTASIS, INVERSION_TIMES, cine, perfusion, positions, receive_field, scene, t1map, t2map
 from cmrrecon.simulation.shapes import grid
 from cmrrecon.simulation.tissues import TISSUES, Layer, cine_signals, paint
+from cmrrecon.tools.errors import UsageError
 
 Y, X = 96, 224
 

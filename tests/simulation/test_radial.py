@@ -5,12 +5,12 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from cmrrecon.errors import UsageError
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import fft2c
-from cmrrecon.physics.noncartesian import grid
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import fft2c
+from cmrrecon.operators.noncartesian import grid
 from cmrrecon.simulation import simulate
 from cmrrecon.simulation.radial import GOLDEN_ANGLE, acquire_along, golden_angle
+from cmrrecon.tools.errors import UsageError
 
 pytestmark = pytest.mark.skipif(find_spec("finufft") is None, reason="needs finufft, the extra nufft")
 SMALL = {"slices": 2, "coils": 3, "frames": 2, "y": 48, "x": 80}

@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 
-from cmrrecon.errors import UsageError
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.simulation import random_scans, simulate
 from cmrrecon.simulation.random_scans import random_maps, random_scan
 from cmrrecon.simulation.random_scenes import Scene, random_scene
 from cmrrecon.simulation.shapes import generator
+from cmrrecon.tools.errors import UsageError
 
 
 @pytest.fixture

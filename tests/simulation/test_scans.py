@@ -4,9 +4,9 @@ import pickle
 import pytest
 import torch
 
-from cmrrecon.errors import UsageError
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.simulation import KINDS, scans, simulate
+from cmrrecon.tools.errors import UsageError
 
 SMALL = {"slices": 2, "coils": 3, "y": 48, "x": 80}
 

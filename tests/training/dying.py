@@ -18,8 +18,8 @@ import torch
 import torch._dynamo  # an optimiser loads it, which takes seconds
 
 from cmrrecon.cli.app import main
-from cmrrecon.formats import atomic
-from cmrrecon.networks import weights
+from cmrrecon.networks.checkpoints import weights
+from cmrrecon.tools import atomic
 from cmrrecon.training import loop, objective, state
 
 PLACES: dict[str, tuple[Any, str]] = {

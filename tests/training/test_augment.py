@@ -5,8 +5,8 @@ import random
 import pytest
 import torch
 
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import fft2c, ifft2c
 from cmrrecon.simulation import simulate
 from cmrrecon.training.augment import augment, noisy, widen
 from cmrrecon.training.recipe import Data

@@ -10,9 +10,9 @@ import torch
 from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
-from cmrrecon.errors import InputError, UsageError
 from cmrrecon.formats.labels import LabelRow, read_labels, rows_for, write_labels
-from cmrrecon.physics.fourier import fft2c, ifft2c
+from cmrrecon.operators.fourier import fft2c, ifft2c
+from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.training import loop, recipe
 from cmrrecon.training.augment import augment
 from cmrrecon.training.dataset import Windows

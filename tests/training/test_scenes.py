@@ -7,9 +7,9 @@ import torch
 from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
-from cmrrecon.errors import UsageError
 from cmrrecon.losses.ssim import psnr_loss
-from cmrrecon.networks import weights
+from cmrrecon.networks.checkpoints import weights
+from cmrrecon.tools.errors import UsageError
 from cmrrecon.training import recipe, scenes
 from cmrrecon.training.checks import check
 from cmrrecon.training.dataset import Windows, batches, collate

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from cmrrecon.errors import NumericalError
 from cmrrecon.losses.distribution_alignment import symmetric_divergence
+from cmrrecon.tools.errors import NumericalError
 from cmrrecon.training import checkpoint, loop, recipe
 from cmrrecon.training.plan import Plan
 from cmrrecon.training.state import MOST_BAD_STEPS, MOST_RETURNS, Run, follow

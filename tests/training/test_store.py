@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.errors import InputError, OutputError
-from cmrrecon.physics.coils import rss
-from cmrrecon.physics.fourier import ifft2c
+from cmrrecon.data.scan import Scan
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.sampling import undersample
-from cmrrecon.scan import Scan
+from cmrrecon.tools.errors import InputError, OutputError
 from cmrrecon.training.store import add_scan, fingerprint, write_fingerprint
 
 

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from cmrrecon import formats
 from cmrrecon.cli.app import app
-from cmrrecon.errors import InputError, UsageError
 from cmrrecon.formats.names import fits
-from cmrrecon.networks import weights
+from cmrrecon.networks.checkpoints import weights
 from cmrrecon.sampling import make_mask
+from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.training import checkpoint, recipe
 from cmrrecon.training.dataset import Windows, batches
 from cmrrecon.training.distributed import first_host, group_of_processes, tasks_of_node

@@ -1,0 +1,1 @@
+"""What a scan is: k-space, sampling mask, trajectory, acquisition."""

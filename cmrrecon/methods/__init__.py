@@ -1,0 +1,1 @@
+"""Reconstruction methods behind one protocol, and the registry of their names."""

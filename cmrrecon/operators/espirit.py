@@ -1,0 +1,221 @@
+"""ESPIRiT: coil sensitivity maps as the leading eigenvectors of the operator that reproduces every patch of k-space.
+
+The operator is a small matrix M(r) over the coils at each pixel r, positive semi-definite, with eigenvalues up to 1. As a function of r it
+is a trigonometric polynomial: its coefficients, the lag covariance, come from the patches.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from cmrrecon.operators.coils import virtual_coils
+from cmrrecon.tools.errors import InputError
+
+KERNEL = 6
+# The matrices of the pixels in work fit the cache of a core.
+TILE_BYTES = 2**21
+# A matrix B of unit trace with trace(B^2) above this has its second eigenvalue below 0.06 of the first. Its largest column is then close
+# to the leading eigenvector, and each of so many multiplications with B leaves 0.06 of the rest: 1e-5 in the end.
+PURE, MULTIPLICATIONS = 0.9, 3
+# Tells eigenvalues apart that differ by 1e-5; any mixture of closer ones is as good.
+MOST_SQUARINGS = 18
+
+
+def espirit(calibration: Tensor, shape: tuple[int, int], *, kernel: int = KERNEL, threshold: float = 0.02, crop: float = 0.8) -> Tensor:
+    """Coil sensitivity maps: at each pixel the leading eigenvector of the operator that reproduces every patch of k-space.
+
+    Parameters
+    ----------
+    calibration : Tensor (coil, cy, cx), complex: fully sampled centre of k-space
+    shape : (y, x) of the maps
+    kernel : patch size in samples
+    threshold : keeps the patch singular values of at least this part of the largest
+    crop : maps are zero where the eigenvalue is below (1: the maps explain the pixel completely). Cropping keeps noise
+        of the air out of SENSE. The official baselines do not crop; their unused threshold is 0.9 of the square root.
+
+    Returns
+    -------
+    Tensor (coil, y, x) complex64: unit root-sum-of-squares in the support, zero outside
+
+    Raises
+    ------
+    InputError : fewer calibration lines than the kernel is high, or calibration data of zeros or with NaN or infinity
+
+    Uecker et al., Magn Reson Med 2014;71:990.
+    """
+    require_calibration(calibration, kernel)
+    calibration = calibration.to(torch.complex128)
+    covariance = lag_covariance(calibration, kernel, threshold)
+    possible = eigenvalue_bound(covariance, shape) >= 0.999 * crop
+    columns = possible.any(0)
+    phase_y, phase_x = (lag_phases(kernel, n, covariance.device).to(torch.complex64) for n in shape)
+    along_x = torch.einsum("nx,yxcd->yncd", phase_x[columns], covariance.to(torch.complex64)).contiguous()
+    reference = leading_coil(calibration).to(torch.complex64)
+    maps = torch.zeros((len(calibration), *shape), dtype=torch.complex64, device=calibration.device)
+    rows_at_once = max(1, TILE_BYTES // max(1, along_x[0].nbytes))
+    for start in range(0, shape[0], rows_at_once):
+        rows = slice(start, start + rows_at_once)
+        chosen = possible[rows]
+        if not bool(chosen.any()):
+            continue
+        matrices = torch.tensordot(phase_y[rows], along_x, 1)[chosen[:, columns]]
+        vectors = leading_eigenvectors(matrices)
+        best = (matrices @ vectors[..., None])[..., 0]
+        norm = _norm(best)
+        virtual = best @ reference.conj()
+        factor = torch.where(virtual == 0, 1, torch.sgn(virtual).conj()) * (norm >= crop * _norm(vectors))
+        maps[:, rows][:, chosen] = (best * (factor / norm.clamp(min=torch.finfo(norm.dtype).tiny))[:, None]).T
+    return maps
+
+
+def require_calibration(calibration: Tensor, kernel: int) -> None:
+    """Refuse calibration data (coil, y, x) that are smaller than the kernel, hold NaN or infinity, or are all zero."""
+    lines = min(calibration.shape[1:])
+    if lines < kernel:
+        raise too_few_lines(lines, kernel)
+    if not bool(torch.isfinite(torch.view_as_real(calibration)).all()):
+        raise InputError(
+            "todo",
+            "The centre of k-space holds NaN or infinity",
+            "The coils are calibrated with finite samples",
+            "Export the file again, or leave this slice out",
+        )
+    if not bool((calibration != 0).any()):
+        raise InputError(
+            "todo",
+            "The centre of k-space holds only zeros",
+            "Coil maps need the measured centre of k-space",
+            "Check that k-space is centred in the file",
+        )
+
+
+def too_few_lines(lines: int, needed: int) -> InputError:
+    """The error for a calibration region that is too small."""
+    return InputError(
+        "todo",
+        f"Only {lines} calibration lines at the centre of k-space were measured in every frame",
+        f"At least {needed} adjacent lines are needed to calibrate the coils",
+        "Give a scan with more calibration lines, or use the method zero-filled, which needs none",
+    )
+
+
+def patch_gram(calibration: Tensor, kernel: tuple[int, int]) -> Tensor:
+    """Sum over all patches of patch x patch^H, the normal matrix of ESPIRiT and GRAPPA.
+
+    The products of two lines are shared by all patches that hold both: for n lines that is n x ky products of lines instead of
+    n x ky^2.
+
+    Parameters
+    ----------
+    calibration : Tensor (coil, y, x), complex
+    kernel : (y, x) size of a patch, at most the size of the calibration data
+
+    Returns
+    -------
+    Tensor (coil * ky * kx, coil * ky * kx) complex128
+    """
+    coils, ny, _ = calibration.shape
+    ky, kx = kernel
+    # (line, coil and place in the patch, position of the patch)
+    lines = calibration.unfold(2, kx, 1).permute(1, 0, 3, 2).flatten(1, 2)
+    gram = calibration.new_zeros((ky, ky, coils * kx, coils * kx), dtype=torch.complex128)
+    for lag in range(ky):
+        products = lines[: ny - lag] @ lines[lag:].mH
+        for row in range(ky - lag):
+            block = products[row : row + ny - ky + 1].sum(0, dtype=torch.complex128)
+            gram[row, row + lag], gram[row + lag, row] = block, block.mH
+    return gram.reshape(ky, ky, coils, kx, coils, kx).permute(2, 0, 3, 4, 1, 5).reshape(coils * ky * kx, -1)
+
+
+def signal_space(calibration: Tensor, kernel: tuple[int, int], threshold: float) -> Tensor:
+    """Orthonormal columns (coil * ky * kx, n) that span the patches: singular values of at least threshold x the largest."""
+    values, vectors = torch.linalg.eigh(patch_gram(calibration, kernel))
+    span: Tensor = vectors[:, values >= threshold**2 * values[-1]]
+    return span
+
+
+def lag_covariance(calibration: Tensor, kernel: int, threshold: float) -> Tensor:
+    """Coefficients (2 kernel - 1, 2 kernel - 1, coil, coil) complex128 of M(r) = sum over lags of C[lag] exp(-2 pi i lag r / size).
+
+    Sum of the projector on the signal space over all pairs of patch positions with the same lag (y, x), over the size of a patch.
+    """
+    coils = len(calibration)
+    span = signal_space(calibration, (kernel, kernel), threshold)
+    projector = (span @ span.mH).reshape(coils, kernel, kernel, coils, kernel, kernel)
+    covariance = projector.new_zeros((2 * kernel - 1, 2 * kernel - 1, coils, coils))
+    for py in range(kernel):
+        for px in range(kernel):
+            y, x = kernel - 1 - py, kernel - 1 - px
+            covariance[y : y + kernel, x : x + kernel] += projector[:, py, px].permute(2, 3, 0, 1)
+    return covariance / kernel**2
+
+
+def lag_phases(extent: int, size: int, device: torch.device) -> Tensor:
+    """exp(-2 pi i lag r / size) for every pixel r of a centred axis and the lags from 1 - extent to extent - 1: (size, lag) complex128."""
+    lags = torch.arange(1 - extent, extent, device=device, dtype=torch.float64)
+    r = torch.arange(size, device=device, dtype=torch.float64) - size // 2
+    return torch.exp(-2j * math.pi / size * r[:, None] * lags)
+
+
+def eigenvalue_bound(covariance: Tensor, shape: tuple[int, int]) -> Tensor:
+    """An upper bound (y, x) float64 of the eigenvalues at each pixel: the fourth root of trace(M^4), close to the largest one.
+
+    The trace is a trigonometric polynomial of four times the degree of M, so it is exactly what its values on a small grid say.
+    """
+    extent = (len(covariance) + 1) // 2
+    wide = 4 * (extent - 1) + 1
+    points = 2 * wide - 1
+    phases = lag_phases(extent, points, covariance.device)
+    along_x = torch.einsum("xb,abcd->axcd", phases, covariance)
+    matrices = torch.einsum("ya,axcd->yxcd", phases, along_x).to(torch.complex64)
+    # The squared Frobenius norm of M^2 is the trace of M^4.
+    trace = torch.view_as_real(matrices @ matrices).square().sum((-3, -2, -1)).to(torch.complex128)
+    phases = lag_phases(wide, points, covariance.device)
+    coefficients = phases.mH @ trace @ phases.conj() / points**2
+    phase_y, phase_x = (lag_phases(wide, n, covariance.device) for n in shape)
+    return (phase_y @ coefficients @ phase_x.T).real.clamp(min=0) ** 0.25
+
+
+def leading_eigenvectors(matrices: Tensor) -> Tensor:
+    """Vectors (n, coil), of any length, along the leading eigenvectors of positive semi-definite matrices (n, coil, coil).
+
+    Squaring a matrix again and again leaves its leading eigenvector alone, whatever the matrix: nothing depends on a starting vector.
+    How much else is left is told by the squared Frobenius norm, trace(B^2), of the power B. Zero for a zero matrix.
+    """
+    vectors = torch.empty_like(matrices[..., 0])
+    unfinished = torch.arange(len(matrices), device=matrices.device)
+    power = matrices
+    for squarings in range(1, MOST_SQUARINGS + 1):
+        power = power @ power
+        trace = power.diagonal(dim1=-2, dim2=-1).real.sum(-1).clamp(min=torch.finfo(torch.float32).tiny)
+        # Multiplied by the reciprocal: to divide complex numbers takes eight times as long.
+        power *= trace.reciprocal()[:, None, None]
+        finished = _norm(power.flatten(1)) >= PURE**0.5
+        if squarings == MOST_SQUARINGS or bool(finished.all()):
+            vectors[unfinished] = _multiplied_column(power)
+            break
+        if bool(finished.any()):
+            vectors[unfinished[finished]] = _multiplied_column(power[finished])
+            unfinished, power = unfinished[~finished], power[~finished]
+    return vectors
+
+
+def _multiplied_column(matrices: Tensor) -> Tensor:
+    """The column (n, coil) with the largest diagonal element of each matrix (n, coil, coil), multiplied by the matrix."""
+    largest = matrices.diagonal(dim1=-2, dim2=-1).real.argmax(-1)
+    column = matrices[torch.arange(len(matrices), device=matrices.device), :, largest, None]
+    for _ in range(MULTIPLICATIONS):
+        column = matrices @ column
+    return column[..., 0]
+
+
+def _norm(vectors: Tensor) -> Tensor:
+    """Length (n,) of complex vectors (n, coil)."""
+    length: Tensor = torch.view_as_real(vectors).square().sum((-2, -1)).sqrt()
+    return length
+
+
+def leading_coil(calibration: Tensor) -> Tensor:
+    """The virtual coil (coil,) with the most energy; maps get their phase relative to it, so no single coil's null matters."""
+    return virtual_coils([calibration], 1)[0].conj()

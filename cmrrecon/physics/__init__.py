@@ -1,1 +1,0 @@
-"""Fourier transforms, the encoding operator, coil sensitivities and coil arrays."""

@@ -1,1 +1,0 @@
-"""A scan in, images out: the methods and how they are run."""

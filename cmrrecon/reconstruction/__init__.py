@@ -1,0 +1,1 @@
+"""One scan in, a `Result` out."""

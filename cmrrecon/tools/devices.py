@@ -1,0 +1,27 @@
+"""The device to compute on."""
+
+import torch
+
+from cmrrecon.tools.errors import UsageError
+
+
+def choose_device(asked: str) -> torch.device:
+    """`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`. Asking for the CPU never touches CUDA.
+
+    Raises
+    ------
+    UsageError : no such device, or none on this machine
+    """
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if asked == "cpu":
+        return torch.device("cpu")
+    kind, _, number = asked.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise UsageError("todo", f"The device is {asked!r}", "Devices are auto, cpu, cuda and cuda:N", "Use --device auto")
+    count = torch.cuda.device_count()
+    if int(number or 0) >= count:
+        raise UsageError(
+            "todo", f"The device is {asked!r}, but PyTorch sees {count} CUDA devices", "The device must exist", "Use --device auto"
+        )
+    return torch.device(asked)

@@ -1,0 +1,88 @@
+"""The errors a user can cause, each with its exit code.
+
+Every message is three short sentences: what was found, what was expected, what to do next.
+They may name files, shapes and axes, never the content of a file.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that the user may have meant: one that begins so, else the most similar one; "" if none is."""
+    names = list(known)
+    begun = [other for other in names if name and other.startswith(name)]
+    similar = begun or difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    return similar[0] if similar else ""
+
+
+def perhaps(name: str, known: Iterable[str], otherwise: str) -> str:
+    """What to do next about an unknown name: take the nearest one, or something else if none is near."""
+    near = nearest(name, known)
+    return f"Perhaps {near} was meant" if near else otherwise
+
+
+def is_memory_shortage(error: BaseException) -> bool:
+    """Whether an error means too little memory: Python's, PyTorch's on a GPU or the CPU, or a worker process that was killed.
+
+    They are told by name, so that no library need be loaded.
+    """
+    names = ("OutOfMemoryError", "BrokenProcessPool")
+    return isinstance(error, MemoryError) or type(error).__name__ in names or "DefaultCPUAllocator" in str(error)
+
+
+class CmrreconError(Exception):
+    """Base of all errors that are shown to the user without a traceback.
+
+    Parameters
+    ----------
+    code : str
+        Stable identifier in kebab-case, such as `mask-shape`: programs and tests rely on it, while the sentences may improve.
+    found, expected, remedy : str
+        One short sentence each, without the final full stop.
+    """
+
+    exit_code = 1
+    kind = "error"
+
+    def __init__(self, code: str, found: str, expected: str, remedy: str) -> None:
+        self.code, self.found, self.expected, self.remedy = code, found, expected, remedy
+        super().__init__(" ".join(f"{s.rstrip('.')}." for s in (found, expected, remedy)))
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
+        return type(self), (self.code, self.found, self.expected, self.remedy)
+
+
+class OutputError(CmrreconError):
+    """A result cannot be written: disk full, no permission, another program's file in the way."""
+
+    exit_code = 1
+    kind = "output"
+
+
+class UsageError(CmrreconError):
+    """The command line, an option or a configuration is wrong."""
+
+    exit_code = 2
+    kind = "usage"
+
+
+class InputError(CmrreconError):
+    """A file cannot be read as what it was given for, or what it holds cannot be used."""
+
+    exit_code = 3
+    kind = "input"
+
+
+class MemoryShortage(CmrreconError):
+    """The machine or the device has too little memory."""
+
+    exit_code = 4
+    kind = "memory"
+
+
+class NumericalError(CmrreconError):
+    """A computation gave NaN or infinity."""
+
+    exit_code = 5
+    kind = "numerical"

@@ -1,0 +1,142 @@
+"""Where a result comes from: the small dictionary that travels inside every file the toolkit writes."""
+
+import hashlib
+import json
+import math
+import platform
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from cmrrecon import __version__
+from cmrrecon.tools.errors import InputError
+
+NOTICE = "research use only, not for diagnosis"
+
+
+def make(
+    command: Sequence[str],
+    *,
+    config: Mapping[str, Any],
+    inputs: Sequence[str | Path],
+    device: str | None = None,
+    seed: int | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
+    """Provenance of one result. Says nothing of the machine, its users or its folders.
+
+    Parameters
+    ----------
+    command : the words of the command line; paths among them are cut to their last part
+    config : all that determines the result besides the inputs (options, weights digest); absolute paths are cut as above
+    inputs : the files the result was made from; their names and SHA-256 are kept
+    device, seed : as used
+    extra : further JSON values, for the reader of the file only
+
+    Raises
+    ------
+    InputError : an input cannot be read
+    """
+    settings = _without_folders(plain(config))
+    return {
+        "cmrrecon": __version__,
+        "command": shlex.join(_last_part(word) for word in command),
+        "config": settings,
+        "config_hash": _digest(settings),
+        "inputs": [{"name": Path(path).name, "sha256": file_digest(path)} for path in inputs],
+        "seed": seed,
+        "device": device,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "notice": NOTICE,
+        **_without_folders(plain(extra)),
+    }
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a whole file, in hexadecimal.
+
+    Raises
+    ------
+    InputError : the file cannot be read
+    """
+    try:
+        with open(path, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            "todo",
+            f"{path} cannot be read ({error.strerror or 'input error'})",
+            "A readable file is needed to note its digest",
+            "Check the path and the permissions",
+        ) from error
+
+
+def recipe_hash(provenance: Mapping[str, Any]) -> str:
+    """Digest of what determines a result: version, config, digests of the inputs in order, seed. Equal hash, equal recipe."""
+    inputs = [entry.get("sha256") for entry in provenance.get("inputs", [])]
+    return _digest([provenance.get("cmrrecon"), provenance.get("config_hash"), inputs, provenance.get("seed")])
+
+
+def to_json(provenance: Mapping[str, Any]) -> str:
+    """One line of ASCII JSON with sorted keys: equal dictionaries give equal text."""
+    return json.dumps(provenance, sort_keys=True, ensure_ascii=True)
+
+
+def from_json(text: str) -> dict[str, Any]:
+    """The dictionary that `to_json` wrote.
+
+    Raises
+    ------
+    InputError : the text is not a JSON object with what `make` puts there
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        value = error
+    if not (isinstance(value, dict) and isinstance(value.get("config"), dict)):
+        raise InputError(
+            "todo",
+            "The provenance stored with the file is not that of cmrrecon",
+            "A file written by cmrrecon holds one",
+            "Make the file again",
+        )
+    return value
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it. JSON has no infinity: it becomes the text "inf", which float() reads back."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _without_folders(value: Any) -> Any:
+    """Absolute paths without their folders, which often name a user or a patient."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    absolute = isinstance(value, str) and (value.startswith(("/", "~")) or PureWindowsPath(value).is_absolute())
+    return _last_part(value) if absolute else value
+
+
+def _last_part(word: str) -> str:
+    """A word of the command line without the folders of a path, also in --option=path; 1/4 is no path."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    if re.fullmatch(r"\d+/\d+|-?", value):
+        return word
+    return option + equals + PurePosixPath(value.replace("\\", "/")).name

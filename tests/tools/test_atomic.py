@@ -1,0 +1,96 @@
+import errno
+import os
+
+import pytest
+
+from cmrrecon.tools import atomic as module
+from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.errors import OutputError
+
+
+def test_puts_the_whole_file_in_place_and_makes_the_folder(tmp_path):
+    target = tmp_path / "new" / "folder" / "a.txt"
+    with atomic(target) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.name.startswith(f".a.txt.tmp-{os.getpid()}-")
+        temporary.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert os.listdir(target.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_after_an_error_the_old_file_stays_and_nothing_is_left(tmp_path, error):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def fail():
+        with atomic(target) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EDQUOT, "quota"),
+        (errno.EACCES, "permission"),
+        (errno.EROFS, "read-only"),
+        (errno.EIO, "output error"),
+    ],
+)
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_system_errors_become_output_errors(tmp_path, monkeypatch, number, words, call):
+    def refuse(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(module.os, call, refuse)
+    with (
+        pytest.raises(OutputError, match=words if number != errno.EIO else os.strerror(errno.EIO)),
+        atomic(tmp_path / "a.txt") as temporary,
+    ):
+        temporary.write_text("x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_error_number_hidden_in_the_text_of_hdf5_is_found(tmp_path):
+    with pytest.raises(OutputError, match="disk is full"), atomic(tmp_path / "a.h5"):
+        raise OSError("Can't write data (file write failed: time = now, errno = 28, error message = 'x')")
+
+
+def test_a_folder_of_that_name_or_a_file_as_folder_is_told(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OutputError, match="folder"), atomic(tmp_path / "taken") as temporary:
+        temporary.write_text("x")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="file stands where a folder is needed"), atomic(tmp_path / "file" / "a.txt") as temporary:
+        temporary.write_text("x")
+    assert sorted(os.listdir(tmp_path)) == ["file", "taken"]
+
+
+def test_too_long_a_name_is_told(tmp_path):
+    with pytest.raises(OutputError, match="name is too long"), atomic(tmp_path / ("a" * 300)) as temporary:
+        temporary.write_text("x")
+
+
+def test_a_folder_that_cannot_be_synchronised_is_no_error(tmp_path, monkeypatch):
+    real = os.fsync
+    calls = []
+
+    def once(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 1:
+            raise OSError(errno.EINVAL, "no")
+        real(descriptor)
+
+    monkeypatch.setattr(module.os, "fsync", once)
+    with atomic(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+    assert len(calls) == 2
+    assert (tmp_path / "a.txt").read_text() == "x"
