@@ -1,7 +1,7 @@
 """A trained network as a method: windows of adjacent frames in, the images of their middle frames out."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +13,11 @@ from cmrrecon.classical.problem import Coils
 from cmrrecon.data.scan import Series, require_cartesian, window
 from cmrrecon.methods.auto import AUTO, Choice
 from cmrrecon.methods.registry import METHODS, Method, Solved, checked_options, finite, get_method, memory_shortage
-from cmrrecon.networks.catalog import NETWORKS, build, name_of
+from cmrrecon.networks.base import SeriesNetwork, WindowNetwork
+from cmrrecon.networks.catalog import NETWORKS, name_of
 from cmrrecon.networks.checkpoints import weights
-from cmrrecon.networks.cost import Footprint, footprint, speed
-from cmrrecon.networks.interface import channels_last
+from cmrrecon.networks.cost import Footprint, speed
+from cmrrecon.networks.layers import channels_last
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.operators.fourier import centred, fftc, ifftc
 from cmrrecon.tools.errors import NumericalError, UsageError, is_memory_shortage
@@ -67,20 +68,20 @@ class NetworkMethod:
     Attributes
     ----------
     name : for messages and file names
-    network : see `cmrrecon.networks.interface`
+    network : see `cmrrecon.networks.base`
     summary : one line
     digest : SHA-256 of the weights' file, part of the recipe of an output
     metadata : of the weights' file
     """
 
     name: str
-    network: nn.Module
+    network: WindowNetwork | SeriesNetwork
     summary: str
     digest: str
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     gpu: bool = True
     candidates: tuple[str, ...] = ()
-    _ready: dict[tuple[Any, ...], nn.Module] = field(default_factory=dict, repr=False)
+    _ready: dict[tuple[Any, ...], WindowNetwork | SeriesNetwork] = field(default_factory=dict, repr=False)
     _costs: dict[tuple[Any, ...], Footprint] = field(default_factory=dict, repr=False)
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +129,7 @@ class NetworkMethod:
 
     def _check_series(self, series: Series, settings: Mapping[str, Any]) -> None:
         require_cartesian(series, f"The network {self.name}")
-        if not self.frames and settings["acs"] != AUTO:
+        if isinstance(self.network, SeriesNetwork) and settings["acs"] != AUTO:
             raise UsageError(
                 "todo",
                 f"The option acs of {self.name} was given {settings['acs']}",
@@ -156,7 +157,7 @@ class NetworkMethod:
     def batch(self, series: Series, settings: Mapping[str, Any]) -> Batch:
         """What fits into the memory at hand; a whole series is one window."""
         device = series.kspace.device
-        if device.type == "cpu" or not self.frames:
+        if device.type == "cpu" or isinstance(self.network, SeriesNetwork):
             return Batch()
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         free = GPU_SHARE * (torch.cuda.mem_get_info(device)[0] + cached)
@@ -171,80 +172,58 @@ class NetworkMethod:
         """
         self._check_series(series, settings)
         frames, _, y, x = series.kspace.shape
-        if not self.frames:
-            return self._predict_whole(series, settings)
+        if isinstance(self.network, SeriesNetwork):
+            return self._predict_whole(self.network, series, settings)
         window, maps = self._of_one_window(series, settings), self._of_maps(series, settings)
         flops = frames * (window.flops + maps.flops)
         kspace = series.kspace.nbytes // settings["oversampling"]
-        kept = (kspace if settings["oversampling"] > 1 else 0) + (kspace if self._shares_maps() else 0) + 4 * frames * y * x
-        kept += kspace * self.frames // frames * (2 if self._makes_maps() else 1)
+        kept = (kspace if settings["oversampling"] > 1 else 0) + (kspace if self.network.shares_maps else 0) + 4 * frames * y * x
+        kept += kspace * self.network.frames // frames * (1 if self.network.sensitivity is None else 2)
         device = series.kspace.device
         seconds = flops / (EFFICIENCY * speed(device, DTYPES[settings["precision"]]))
         return Prediction(flops, kept + max(window.nbytes, maps.nbytes), seconds)
 
-    def _predict_whole(self, series: Series, settings: Mapping[str, Any]) -> Prediction:
+    def _predict_whole(self, network: SeriesNetwork, series: Series, settings: Mapping[str, Any]) -> Prediction:
         """The same of networks for whole series, without their data consistency and what they set out from."""
         frames, _, y, x = series.kspace.shape
-        shapes = self.network.regularised(frames, y, x // settings["oversampling"])  # type: ignore[operator]
-        step = self._footprint("unet", *((shape, torch.float32) for shape in shapes))
-        flops = step.flops * int(self.network.cascades)  # type: ignore[arg-type]
-        seconds = flops / (EFFICIENCY * speed(series.kspace.device, DTYPES[settings["precision"]]))
-        return Prediction(flops, series.kspace.nbytes + step.nbytes, seconds)
-
-    def _makes_maps(self) -> bool:
-        return hasattr(self.network, "sens_net")
-
-    def _shares_maps(self) -> bool:
-        """Whether the maps of a frame are the same in all windows."""
-        return self._makes_maps() and bool(self.network.sens_net.frames == 1)  # type: ignore[union-attr]
+        key = (frames, y, x // settings["oversampling"])
+        if key not in self._costs:
+            self._costs[key] = network.cost(*key)
+        cost = self._costs[key]
+        seconds = cost.flops / (EFFICIENCY * speed(series.kspace.device, DTYPES[settings["precision"]]))
+        return Prediction(cost.flops, series.kspace.nbytes + cost.nbytes, seconds)
 
     def _of_one_window(self, series: Series, settings: Mapping[str, Any]) -> Footprint:
         """Of a window with its maps given."""
-        shape, mask, acs = self._shapes(series, settings, self.frames)
-        if hasattr(self.network, "forward_image"):
-            return self._footprint("forward_image", ((1, *shape[3:]), torch.float32))
-        maps = (shape, torch.complex64) if self._makes_maps() else None
-        return self._footprint("forward", (shape, torch.complex64), (mask, torch.bool), maps=maps, acs=acs)
+        assert isinstance(self.network, WindowNetwork)
+        return self._cost(self.network.window_cost, series, settings)
 
     def _of_maps(self, series: Series, settings: Mapping[str, Any]) -> Footprint:
         """Of the maps that a frame needs, made coil by coil."""
-        if not self._makes_maps():
-            return Footprint(0, 0)
-        shape, mask, acs = self._shapes(series, settings, 1 if self._shares_maps() else self.frames)
-        return self._footprint("sens_net", (shape, torch.complex64), (mask, torch.bool), acs=acs, together=1)
+        assert isinstance(self.network, WindowNetwork)
+        return self._cost(self.network.maps_cost, series, settings)
 
-    def _shapes(self, series: Series, settings: Mapping[str, Any], frames: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-        """Of k-space and mask of so many frames, and the calibration lines."""
+    def _cost(self, cost: Callable[..., Footprint], series: Series, settings: Mapping[str, Any]) -> Footprint:
         _, coils, y, x = series.kspace.shape
-        shape = (1, frames, coils, y, x // settings["oversampling"])
-        return shape, (1, 1, y, 1 if series.mask.shape[-1] == 1 else shape[-1]), acs_of(series, settings)
-
-    def _footprint(self, method: str, *tensors: Any, maps: Any = None, **options: Any) -> Footprint:
-        key = (method, tensors, maps, tuple(options.items()))
+        size = coils, y, x // settings["oversampling"]
+        lines, acs = series.mask.shape[-1] == 1, acs_of(series, settings)
+        key = (cost.__name__, *size, lines, acs)
         if key not in self._costs:
-            with torch.device("meta"):
-                ghost = build(name_of(self.network), self.network.config)  # type: ignore[arg-type]
-                given = {} if maps is None else {"maps": torch.empty(maps[0], dtype=maps[1])}
-            self._costs[key] = footprint(getattr(ghost, method), *tensors, **options, **given)
+            self._costs[key] = cost(*size, lines=lines, acs=acs)
         return self._costs[key]
 
-    @property
-    def frames(self) -> int:
-        """The width of a window; 0: the network takes whole series."""
-        return int(self.network.frames)  # type: ignore[arg-type]
-
-    def _prepared(self, settings: Mapping[str, Any], device: torch.device) -> nn.Module:
+    def _prepared(self, settings: Mapping[str, Any], device: torch.device) -> WindowNetwork | SeriesNetwork:
         """The network on the device, in the precision asked for."""
         key = (settings["precision"], settings["compile"], device)
         if key not in self._ready:
             self._ready[key] = prepare(self.network, DTYPES[settings["precision"]], device, compiled=settings["compile"])
         return self._ready[key]
 
-    def _images(self, network: Any, series: Series, settings: Mapping[str, Any], batch: Batch) -> Solved:
+    def _images(self, network: WindowNetwork | SeriesNetwork, series: Series, settings: Mapping[str, Any], batch: Batch) -> Solved:
         factor, width = settings["oversampling"], series.kspace.shape[-1]
         if factor > 1:
             series = replace(series, kspace=without_oversampling(series.kspace, factor))
-        if not self.frames:
+        if isinstance(network, SeriesNetwork):
             whole, coils = network.images_and_coils(series)
             placed = whole.new_zeros((*whole.shape[:2], width))
             placed[..., centred(width, whole.shape[-1])] = whole
@@ -255,18 +234,18 @@ class NetworkMethod:
         images = kspace.real.new_zeros((frames, kspace.shape[2], width))
         inside = centred(width, kspace.shape[-1])
         with torch.inference_mode():
-            shared = None
-            if self._shares_maps():
+            shared, sensitivity = None, network.sensitivity
+            if sensitivity is not None and network.shares_maps:
                 shared = torch.empty_like(kspace)
                 for t, frame in enumerate(kspace):
-                    shared[t] = network.sens_net(frame[None, None] / scale, mask[None, None, t % len(mask)], acs, batch.coils)[0, 0]
+                    shared[t] = sensitivity(frame[None, None] / scale, mask[None, None, t % len(mask)], acs, batch.coils)[0, 0]
             for first in range(0, frames, batch.windows):
                 middles = range(first, min(first + batch.windows, frames))
-                rows = torch.tensor([window(t, frames, self.frames) for t in middles], device=kspace.device)
+                rows = torch.tensor([window(t, frames, network.frames) for t in middles], device=kspace.device)
                 masks = mask[rows] if len(mask) > 1 else mask[None].expand(len(rows), -1, -1, -1)
                 windows, given = kspace[rows] / scale, {}
-                if self._makes_maps():
-                    given["maps"] = network.sens_net(windows, masks, acs, batch.coils) if shared is None else shared[rows]
+                if sensitivity is not None:
+                    given["maps"] = sensitivity(windows, masks, acs, batch.coils) if shared is None else shared[rows]
                 images[middles.start : middles.stop, :, inside] = network(windows, masks, acs, **given).image
         return self._checked(images.mul_(scale))
 
@@ -305,14 +284,16 @@ def from_file(path: Path, name: str | None = None) -> NetworkMethod:
     """The network of a checkpoint, named by what it is; errors as `weights.load`."""
     loaded = weights.load(path)
     kind = name_of(loaded.network)
-    if NETWORKS[kind].discriminator:
+    if not isinstance(loaded.network, WindowNetwork | SeriesNetwork):
         raise UsageError(
             "todo", f"{path.name} holds {kind}, a discriminator", "It judges images and reconstructs none", "Give a reconstruction network"
         )
     return NetworkMethod(name or kind, loaded.network, f"{kind} with the weights of {path.name}", file_digest(path), loaded.metadata)
 
 
-def prepare(network: nn.Module, dtype: torch.dtype, device: torch.device, *, compiled: bool = False) -> nn.Module:
+def prepare(
+    network: WindowNetwork | SeriesNetwork, dtype: torch.dtype, device: torch.device, *, compiled: bool = False
+) -> WindowNetwork | SeriesNetwork:
     """A network made ready for inference on the device, weights channels last.
 
     In lower precision it is a copy of which the U-Nets alone are lowered, not the physics around them; else it is the network itself.
@@ -322,7 +303,7 @@ def prepare(network: nn.Module, dtype: torch.dtype, device: torch.device, *, com
         return tuple(part.to(dtype) if isinstance(part, Tensor) else part for part in inputs)
 
     ready = (network if dtype == torch.float32 else copy.deepcopy(network)).eval().to(device)
-    for module in unets(ready):
+    for module in ready.convolutions():
         if dtype != torch.float32:
             # What comes out is of that precision too, until it meets the images around it.
             module.to(dtype).register_forward_pre_hook(lowered)
@@ -330,11 +311,6 @@ def prepare(network: nn.Module, dtype: torch.dtype, device: torch.device, *, com
         if compiled:
             module.compile()
     return ready
-
-
-def unets(network: nn.Module) -> Iterator[nn.Module]:
-    """What of a network is only convolutions: by agreement the modules named `unet`."""
-    return (module for name, module in network.named_modules() if name.rpartition(".")[2] == "unet")
 
 
 def acs_of(series: Series, settings: Mapping[str, Any]) -> int:

@@ -3,8 +3,8 @@
 from functools import lru_cache
 
 from cmrrecon.networks.checkpoints import weights
-from cmrrecon.networks.interface import channels_last
 from cmrrecon.networks.kt_unrolled import KtUnrolled
+from cmrrecon.networks.layers import channels_last
 from cmrrecon.tools.provenance import file_digest
 
 NAME = "kt-unrolled"

@@ -19,7 +19,7 @@ from cmrrecon.classical.refined_maps import refined
 from cmrrecon.data.scan import Series, require_cartesian, window
 from cmrrecon.methods.auto import liveliest
 from cmrrecon.methods.holdout import HeldOut, hide
-from cmrrecon.networks.kt_unrolled import KtUnrolled
+from cmrrecon.networks.base import SeriesNetwork, WindowNetwork
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.operators.sensitivity import calibration_region
 from cmrrecon.tools.errors import UsageError
@@ -43,18 +43,18 @@ class Adapted:
     steps : after how many these were found; 0: no better ones were
     """
 
-    network: nn.Module
+    network: WindowNetwork | SeriesNetwork
     before: float
     after: float
     steps: int
 
 
-def adapt(network: nn.Module, series: Series, steps: int, on_step: Callable[[float], None], seed: int = 0) -> Adapted:
+def adapt(network: WindowNetwork | SeriesNetwork, series: Series, steps: int, on_step: Callable[[float], None], seed: int = 0) -> Adapted:
     """A copy of a network, trained on a single series.
 
     Parameters
     ----------
-    network : `KtUnrolled`, or one for windows that gives k-space too
+    network : for whole series, or for windows and giving k-space
     series : Cartesian
     steps : at most so many
     on_step : is told the loss of every step
@@ -76,10 +76,10 @@ def adapt(network: nn.Module, series: Series, steps: int, on_step: Callable[[flo
             "Leave out --adapt",
         )
     learner = copy.deepcopy(network).to(series.kspace.device).train().requires_grad_(True)
-    if hasattr(learner, "checkpointing"):
-        learner.checkpointing = True  # type: ignore[assignment]
+    learner.checkpointing = learner.can_checkpoint
     rest = replace(learnt, mask=learnt.mask & ~judges)
-    task: _Whole | _Windows = _Whole(learnt, rest, judges) if isinstance(learner, KtUnrolled) else _Windows(learner, learnt, rest, judges)
+    task: _Whole | _Windows
+    task = _Whole(learnt, rest, judges) if isinstance(learner, SeriesNetwork) else _Windows(learner, learnt, rest, judges)
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(learner.parameters(), lr=RATE)
     before = least = task.judge(learner)
@@ -138,31 +138,29 @@ class _Whole:
 class _Windows:
     """A network that takes windows and gives the k-space of their middle frame; a step sees one frame."""
 
-    def __init__(self, network: Any, series: Series, rest: Series, judges: Tensor) -> None:
+    def __init__(self, network: WindowNetwork, series: Series, rest: Series, judges: Tensor) -> None:
+        if not network.gives_kspace:
+            raise UsageError(
+                "todo",
+                "This network gives no k-space",
+                "Adaptation compares k-space with what was measured",
+                "Adapt kt-unrolled or promptmr",
+            )
         self.kspace, self.rest, self.judges = series.kspace / series.scale(), rest, judges
-        self.acs, self.width = calibration_size(series.mask), int(network.frames)
-        with torch.no_grad():
-            if self._predict(network, rest.mask, 0) is None:
-                raise UsageError(
-                    "todo",
-                    "This network gives no k-space",
-                    "Adaptation compares k-space with what was measured",
-                    "Adapt kt-unrolled or promptmr",
-                )
+        self.acs, self.width = calibration_size(series.mask), network.frames
         # Frames where something judges; a few of them tell enough.
         judged = [frame for frame in range(len(self.kspace)) if bool(judges[frame % len(judges)].any())]
         self.looked_at = judged[:: -(-len(judged) // FRAMES_LOOKED_AT)]
 
-    def _predict(self, network: Any, mask: Tensor, frame: int) -> Tensor | None:
+    def _predict(self, network: Any, mask: Tensor, frame: int) -> Tensor:
         rows = window(frame, len(self.kspace), self.width)
         masks = mask[rows] if len(mask) > 1 else mask
-        kspace: Tensor | None = network((self.kspace[rows] * masks[:, None])[None], masks[None], self.acs).kspace
+        kspace: Tensor = network((self.kspace[rows] * masks[:, None])[None], masks[None], self.acs).kspace
         return kspace
 
     def _error(self, network: Any, given: Tensor, predicted: Tensor, frame: int) -> tuple[Tensor, Tensor]:
         """The squared error of a frame, and the energy of what was to be predicted."""
         kspace = self._predict(network, given, frame)
-        assert kspace is not None
         wanted, where = self.kspace[frame], predicted[frame % len(predicted)]
         return ((kspace[0] - wanted) * where).abs().square().sum(), (wanted * where).abs().square().sum()
 
