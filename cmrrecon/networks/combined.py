@@ -1,15 +1,56 @@
 """The magnitude image of the middle frame that image-to-image networks start from: ESPIRiT maps and CG-SENSE, without gradient."""
 
+from abc import abstractmethod
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.sense import sense
 from cmrrecon.data.scan import Series
+from cmrrecon.networks.base import Output, WindowNetwork, check_window
+from cmrrecon.networks.cost import Footprint, footprint, training_bytes
 from cmrrecon.operators.fourier import centred
 
 # On simulated cine at R = 3 and R = 6 the error is smallest after 5 to 10 steps; later ones amplify noise.
 ITERATIONS = 8
+
+
+class MagnitudeNetwork(WindowNetwork):
+    """A network from magnitude to magnitude; all frames of a window calibrate the coils, only the middle one is seen."""
+
+    gives_kspace: ClassVar[bool] = False
+
+    @property
+    def sensitivity(self) -> None:
+        return None
+
+    @abstractmethod
+    def forward_image(self, x: Tensor) -> Output:
+        """Magnitudes (batch, y, x), real, of any scale, to better ones of the same scale."""
+
+    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
+        """Reconstruct the middle frame, from ESPIRiT maps; errors as of `combined_magnitude`.
+
+        Raises
+        ------
+        ValueError : maps were given
+        """
+        check_window(kspace, mask, self.frames)
+        if maps is not None:
+            raise ValueError("networks of magnitudes make their own maps")
+        return self.forward_image(combined_magnitude(kspace, mask, acs))
+
+    def window_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
+        return footprint(self.ghost().forward_image, ((1, y, x), torch.float32))
+
+    def maps_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
+        return Footprint(0, 0)
+
+    def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
+        ghost = self.ghost()
+        return training_bytes(lambda image: ghost.forward_image(image).stages, ((1, y, x), torch.float32))
 
 
 def combined_magnitude(kspace: Tensor, mask: Tensor, acs: int | None = None) -> Tensor:
@@ -19,7 +60,7 @@ def combined_magnitude(kspace: Tensor, mask: Tensor, acs: int | None = None) -> 
 
     Parameters
     ----------
-    kspace, mask, acs : as of `interface`; `acs` bounds what calibrates
+    kspace, mask, acs : as of `base`; `acs` bounds what calibrates
 
     Returns
     -------

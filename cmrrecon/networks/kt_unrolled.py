@@ -13,12 +13,11 @@ number of frames will do. What is known of the scan, c, and the number of the st
 2018) and set the weight l_k. The iteration is that of MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
 """
 
-import itertools
 import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +29,10 @@ from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.total_variation import tv
 from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.data.scan import Series, effective_acceleration
-from cmrrecon.networks.interface import Output, recomputed, safe_root
+from cmrrecon.networks.base import Output, SeriesNetwork
+from cmrrecon.networks.cost import Footprint, footprint
+from cmrrecon.networks.layers import ConvolutionalBody, recomputed, safe_root
 from cmrrecon.operators.cartesian import Encoding
-from cmrrecon.solvers import Monitor, Solution, never
 
 # Numbers that say what is known of a scan, see `facts`.
 FACTS = 6
@@ -46,8 +46,6 @@ SMALLEST = 1e-4
 LIT = 0.2
 # Columns that are worked on at once, without gradients; a multiple of SIDE.
 TILE = 128
-# More steps than any network has.
-MOST_STEPS = 100
 
 
 class Block(nn.Module):
@@ -70,7 +68,7 @@ class Block(nn.Module):
         return result
 
 
-class Regulariser(nn.Module):
+class Regulariser(ConvolutionalBody):
     """R: (frame, 2 SEEN, y, x) to (frame, 2, y, x), of any size; zero before training."""
 
     def __init__(self, channels: int, blocks: int, known: int) -> None:
@@ -90,8 +88,8 @@ class Regulariser(nn.Module):
         return functional.pixel_shuffle(self.last(features), SIDE)[..., :y, :width]
 
 
-class KtUnrolled(nn.Module):
-    """See the module. It takes a whole series and gives all its frames; called by `steps`, or as `interface` says.
+class KtUnrolled(SeriesNetwork):
+    """See the module. It takes a whole series and gives all its frames.
 
     Parameters
     ----------
@@ -101,7 +99,7 @@ class KtUnrolled(nn.Module):
     checkpointing : keep only what goes into every step for the backward pass and compute the rest again
     """
 
-    frames = 0
+    can_checkpoint: ClassVar[bool] = True
 
     def __init__(
         self, *, cascades: int = 4, channels: int = 64, blocks: int = 4, solver_steps: int = 3, checkpointing: bool = False
@@ -115,16 +113,13 @@ class KtUnrolled(nn.Module):
         nn.init.zeros_(self.weight.weight)
         nn.init.constant_(self.weight.bias, math.log(FIRST_WEIGHT))
 
-    def regularised(self, frames: int, y: int, x: int) -> tuple[tuple[int, ...], ...]:
-        """The shapes of what the regulariser takes for images of a size."""
-        return (frames, 2 * SEEN, y, x), (FACTS + self.cascades,)
+    def cost(self, frames: int, y: int, x: int) -> Footprint:
+        images = (frames, 2 * SEEN, y, x), torch.float32
+        step = footprint(self.ghost().unet, images, ((FACTS + self.cascades,), torch.float32))
+        return Footprint(step.flops * self.cascades, step.nbytes)
 
     def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None) -> Output:
-        """Magnitudes of all frames of one series, kspace (1, frame, coil, y, x); `Output.image` is (frame, y, x).
-
-        Parameters
-        ----------
-        columns : of x that are reconstructed, where they can be had one by one (line masks); `Output.image` has only these
+        """Magnitudes of all frames of one series, see `SeriesNetwork`.
 
         Raises
         ------
@@ -136,55 +131,15 @@ class KtUnrolled(nn.Module):
         series = Series(kspace[0], mask[0])
         scale = series.scale()
         with torch.no_grad():
-            problem = Problem.of(series, self._coils(series, scale, columns), scale)
+            coils = Coils.of(series)
+            coils = refined(series, coils if columns is None else replace(coils, columns=columns), scale)
+            problem = Problem.of(series, coils, scale)
         images = tuple(safe_root(torch.view_as_real(x).square().sum(-1)) * scale for x in self.steps(problem))
         if columns is None:
             images = tuple(problem.whole(image) for image in images)
         return Output(images[-1], images=images if self.training else ())
 
-    def images_and_coils(self, series: Series) -> tuple[Tensor, Coils]:
-        """Images (frame, y, x), complex, of a series of any scale, and the coils, with refined maps, that they were made with.
-
-        Errors as of the call.
-        """
-        scale = series.scale()
-        coils = self._coils(series, scale)
-        problem = Problem.of(series, coils, scale)
-        return problem.whole(self.solve(problem).x) * scale, coils
-
-    @staticmethod
-    def _coils(series: Series, scale: float, columns: slice | None = None) -> Coils:
-        """Refined maps, in some columns only if they are given."""
-        coils = Coils.of(series)
-        return refined(series, coils if columns is None else replace(coils, columns=columns), scale)
-
-    def solve(self, problem: Problem, *, weight: float = 1.0, iterations: int = MOST_STEPS, monitor: Monitor = never) -> Solution:
-        """As the solvers of the classical methods; without gradients.
-
-        Parameters
-        ----------
-        problem : of a normalised series
-        weight : the trust in the network against the data, in multiples of what it has learnt
-        iterations : at most so many of its steps
-        monitor : see `classical.solvers.Monitor`
-        """
-        changes = []
-        with torch.no_grad():
-            x = problem.start
-            for step, after in enumerate(itertools.islice(self.steps(problem, weight), iterations), 1):
-                changes.append(float((after - x).norm() / after.norm().clamp(min=torch.finfo(torch.float32).tiny)))
-                x = after
-                if monitor(step, x):
-                    break
-        return Solution(x, tuple(changes))
-
     def steps(self, problem: Problem, weight: float = 1.0) -> Iterator[Tensor]:
-        """The images (frame, y, x'), complex, of a problem after every step.
-
-        Parameters
-        ----------
-        weight : the weight of the regulariser against the data is multiplied by it
-        """
         assert isinstance(problem.A, Encoding)
         with torch.no_grad():
             solutions = self._starts(problem)

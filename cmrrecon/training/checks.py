@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from cmrrecon.networks.base import WindowNetwork, build_network
 from cmrrecon.networks.catalog import build
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.tools.errors import UsageError
@@ -32,9 +33,9 @@ def check(recipe: Recipe) -> Recipe:
             "Leave schedule.batch at 1, or set losses.sda.weight=0",
         )
     with torch.device("meta"):
-        network = build(name, {key: value for key, value in recipe.network.items() if key != "name"})
+        network = build_network(name, {key: value for key, value in recipe.network.items() if key != "name"})
         discriminator = build("patch-gan", dict(recipe.discriminator))
-    if network.frames and recipe.data.scenes:
+    if isinstance(network, WindowNetwork) and recipe.data.scenes:
         raise UsageError(
             "todo",
             f"data.scenes is {recipe.data.scenes} with the network {name}",
@@ -45,7 +46,7 @@ def check(recipe: Recipe) -> Recipe:
         for accelerations in (recipe.sampling.accelerations, *(period.accelerations for period in recipe.sampling.curriculum)):
             for acceleration in accelerations:
                 make_mask(pattern, frames=1, y=PROBE, x=PROBE, acceleration=acceleration, acs=min(recipe.sampling.acs, PROBE), seed=0)
-    return replace(recipe, network={"name": name, **vars(network)["config"]}, discriminator=vars(discriminator)["config"])
+    return replace(recipe, network={"name": name, **network.config}, discriminator=vars(discriminator)["config"])
 
 
 def _check_numbers(recipe: Recipe) -> None:
