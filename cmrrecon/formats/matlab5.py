@@ -85,7 +85,10 @@ def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, 
     magnitudes = stack_magnitudes(images)
     if magnitudes.nbytes >= LARGEST:
         raise OutputError(
-            "todo", f"{path} would hold {magnitudes.nbytes / 2**30:.1f} GiB", "A MATLAB 5 variable has less than 2 GiB", "Write a .h5 file"
+            "array-too-large",
+            f"{path} would hold {magnitudes.nbytes / 2**30:.1f} GiB",
+            "A MATLAB 5 variable has less than 2 GiB",
+            "Write a .h5 file",
         )
     array = magnitudes.transpose(3, 2, 1, 0)
     base = (provenance or {}).get("acquisition", {}).get("base") or parse_name(path).base
@@ -252,5 +255,5 @@ def _numbers(array: _Array, source: _Source) -> NDArray[Any]:
 
 def _damaged(path: Path, reason: str) -> InputError:
     return InputError(
-        "todo", f"{path} is damaged: {reason}", "A complete MATLAB file (v5 or v7.3) is needed", "Copy or export the file again"
+        "file-damaged", f"{path} is damaged: {reason}", "A complete MATLAB file (v5 or v7.3) is needed", "Copy or export the file again"
     )

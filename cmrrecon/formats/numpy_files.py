@@ -185,7 +185,7 @@ def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dt
     shape, fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(handle)
     if dtype.hasobject or min(shape, default=0) < 0:
         raise InputError(
-            "todo",
+            "file-objects",
             f"{path} holds Python objects, not numbers",
             "Objects can run code when they are read, so they are refused",
             "Save the arrays as numbers, with allow_pickle=False",
@@ -233,7 +233,7 @@ def _tolerant(path: Path) -> Iterator[None]:
 
 def _damaged(path: Path, reason: str) -> InputError:
     return InputError(
-        "todo", f"{path} is damaged: {reason}", "A complete NumPy file (.npy or .npz) is needed", "Copy or save the file again"
+        "file-damaged", f"{path} is damaged: {reason}", "A complete NumPy file (.npy or .npz) is needed", "Copy or save the file again"
     )
 
 
