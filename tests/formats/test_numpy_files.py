@@ -126,3 +126,28 @@ def test_npy_that_is_cut_off_says_so(tmp_path, scan):
     (tmp_path / "a.npy").write_bytes(content[:-100])
     with refused("file-damaged"):
         formats.read(tmp_path / "a.npy")
+
+
+def test_npy_whose_shape_is_less_than_what_it_holds_is_refused(tmp_path, scan):
+    formats.write_scan(tmp_path / "a.npy", scan)
+    content = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(content.replace(b"(3, 2, 4, 10, 12)", b"(2, 2, 4, 10, 12)"))
+    with refused("file-damaged"):
+        formats.read(tmp_path / "a.npy")
+
+
+def test_npz_whose_shape_is_less_than_what_it_holds_is_refused(tmp_path):
+    values = np.ones((3, 2, 4, 40, 50), np.complex64)
+    np.savez(tmp_path / "a.npz", kspace=values)
+    content = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(content.replace(b"(3, 2, 4, 40, 50)", b"(1, 2, 4, 40, 50)"))
+    with refused("file-damaged"):
+        formats.read(tmp_path / "a.npz")
+
+
+def test_npz_packed_in_another_way_is_refused(tmp_path):
+    content = header((1, 1, 2, 8, 8)) + bytes(8 * 128)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("kspace.npy", content)
+    with refused("file-damaged"):
+        formats.read(tmp_path / "a.npz")
