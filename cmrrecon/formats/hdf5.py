@@ -38,7 +38,7 @@ def variables(path: Path) -> dict[str, StoredArray]:
     version = hdf5_access.numbers(path, "cmrrecon_format")
     if version > (FORMAT,):
         raise InputError(
-            "todo",
+            "file-version",
             f"{path} has layout {version[0]} of cmrrecon's .h5",
             f"This version reads layouts up to {FORMAT}",
             "Update cmrrecon",

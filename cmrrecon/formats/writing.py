@@ -115,7 +115,7 @@ def _by_suffix(path: Path, writers: Mapping[str, Callable[..., None]], what: str
     writer = writers.get(path.suffix.lower())
     if writer is None:
         raise UsageError(
-            "todo",
+            "output-format",
             f"The suffix {path.suffix or '(none)'} of {path.name} is not known for {what}",
             f"Known are {', '.join(writers)}",
             "Give a file name with one of these",

@@ -67,7 +67,7 @@ def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
     fits = mask.ndim == 3 and mask.shape[0] in (1, frames) and mask.shape[1] == y and mask.shape[2] in (1, x)
     if not fits or mask.dtype != torch.bool:
         raise UsageError(
-            "todo",
+            "mask-shape",
             f"The mask has shape {tuple(mask.shape)} and type {mask.dtype}",
             f"For {where} a bool mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
             "Make a mask for this scan",
@@ -75,7 +75,7 @@ def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
     complete = fully_sampled(scan, _first_series(scan)) if scan.mask is None else bool(scan.mask.all())
     if scan.acquisition.pattern is not None or not complete:
         raise InputError(
-            "todo",
+            "kspace-undersampled",
             f"{scan.path or 'The scan'} is undersampled already",
             "Undersampling starts from fully sampled k-space",
             "Give the fully sampled file, or reconstruct this one as it is",

@@ -33,7 +33,7 @@ def checked_mapping(owner: str, values: Mapping[str, Any], kinds: Mapping[str, A
     for key in values:
         if key not in kinds:
             raise UsageError(
-                "todo",
+                "unknown-option",
                 f"{owner} has no parameter {key!r}",
                 f"Its parameters are: {', '.join(kinds) or 'none'}",
                 perhaps(key, kinds, "Leave it out"),
@@ -88,4 +88,6 @@ def _checked_nested(owner: str, values: Any, kind: Any) -> Any:
 
 
 def _wrong(owner: str, value: Any, wanted: str) -> UsageError:
-    return UsageError("todo", f"The parameter {owner} was given {value!r:.80}", f"It must be {wanted}", "Change the value, or leave it out")
+    return UsageError(
+        "option-value", f"The parameter {owner} was given {value!r:.80}", f"It must be {wanted}", "Change the value, or leave it out"
+    )

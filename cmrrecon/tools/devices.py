@@ -18,10 +18,13 @@ def choose_device(asked: str) -> torch.device:
         return torch.device("cpu")
     kind, _, number = asked.partition(":")
     if kind != "cuda" or (number and not number.isdigit()):
-        raise UsageError("todo", f"The device is {asked!r}", "Devices are auto, cpu, cuda and cuda:N", "Use --device auto")
+        raise UsageError("option-value", f"The device is {asked!r}", "Devices are auto, cpu, cuda and cuda:N", "Use --device auto")
     count = torch.cuda.device_count()
     if int(number or 0) >= count:
         raise UsageError(
-            "todo", f"The device is {asked!r}, but PyTorch sees {count} CUDA devices", "The device must exist", "Use --device auto"
+            "device-missing",
+            f"The device is {asked!r}, but PyTorch sees {count} CUDA devices",
+            "The device must exist",
+            "Use --device auto",
         )
     return torch.device(asked)
