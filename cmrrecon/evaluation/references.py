@@ -45,7 +45,7 @@ class Reference:
         missing = [z for z in wanted if z not in self.slices]
         if missing:
             raise InputError(
-                "todo",
+                "slice-missing",
                 f"{self.path} has no slice {missing[0]} (it has {', '.join(map(str, self.slices))})",
                 "The reference must hold the slices that were reconstructed",
                 "Give the reference of the whole scan with --truth",
@@ -84,7 +84,7 @@ def reference_for(acquisition: Acquisition, truth: Path, candidates: Sequence[Pa
     other = contradiction(acquisition, truth)
     if other:
         raise InputError(
-            "todo",
+            "reference-mismatch",
             f"{truth} is of {other}, another scan than the one to compare with it",
             "A reconstruction is compared with its own scan",
             "Give the right file, or a folder to search, with --truth",
@@ -105,7 +105,7 @@ def find_reference(acquisition: Acquisition, candidates: Sequence[Path], *, trut
     preferred = [path for path in matches if (TRUTH in path.stem) == truth_first] or matches
     if len(preferred) != 1:
         raise InputError(
-            "todo",
+            "reference-ambiguous" if preferred else "reference-missing",
             f"{len(preferred)} reference files fit {acquisition.base} of subject {acquisition.subject or 'unknown'}",
             "Exactly one must fit, by base name, subject, centre, vendor, coil type, split and year",
             "Give the reference file itself with --truth",
@@ -156,7 +156,7 @@ def _rss(scan: Scan, index: int) -> Tensor:
     series = scan.series(index)
     if not fully_sampled(scan, series):
         raise InputError(
-            "todo",
+            "kspace-undersampled",
             f"{scan.path} is undersampled",
             "A reference must be fully sampled",
             "Give the fully sampled file or truth images with --truth",
