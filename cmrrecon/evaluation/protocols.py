@@ -82,6 +82,11 @@ def canonical_protocol(protocol: str | int, year: int | None = None) -> str:
     return name
 
 
+def year_of(protocol: str) -> int | None:
+    """The year of a challenge's protocol, by its long name; None for `fullfov`."""
+    return None if protocol == "fullfov" else int(protocol.removeprefix("cmrxrecon"))
+
+
 def ranking_slices(count: int) -> slice:
     """The slices that are scored: all if there are fewer than three, else the two in the middle."""
     middle = round_half_up(count / 2)
@@ -178,10 +183,10 @@ def score(
     if order not in ORDERS:
         raise UsageError("unknown-option", f"There is no order {order!r}", f"The orders are {' and '.join(ORDERS)}", "Name one of them")
     _check(reconstruction, reference)
-    if name == "fullfov":
+    rule = year_of(name)
+    if rule is None:
         return _score_fullfov(reconstruction, reference, heart, exclude_saturated)
 
-    rule = int(name[-4:])
     swapped = order == "official" and rule != 2023 and not is_timeless(base or "")
     rows = []
     for image, truth in _series_pairs(reconstruction, reference):

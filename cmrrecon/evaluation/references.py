@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.data.scan import Acquisition, Scan, fully_sampled
+from cmrrecon.evaluation.protocols import ranking_crop, ranking_slices
 from cmrrecon.formats.names import acquisition_from_json, is_sampled_name, modality_of
 from cmrrecon.operators.coils import rss_images
 from cmrrecon.tools.errors import InputError
@@ -51,6 +52,49 @@ class Reference:
                 "Give the reference of the whole scan with --truth",
             )
         return torch.stack([self.load(self.slices.index(z)) for z in wanted], 1)
+
+
+def cropped(
+    images: Tensor,
+    numbers: Sequence[int],
+    reference: Reference,
+    *,
+    base: str,
+    year: int,
+    name: str,
+) -> tuple[Tensor, Tensor]:
+    """Reconstruction and reference after the ranking crop; other slices are not loaded.
+
+    A submission is cropped already and is taken as it is.
+
+    Parameters
+    ----------
+    images : Tensor (frame, slice, y, x)
+    numbers : the scan's slice numbers that these are
+    reference : of the whole scan
+    base, year : decide the crop, see `ranking_crop`
+    name : of the reconstruction in messages
+
+    Returns
+    -------
+    two Tensors (frame', slice', y', x')
+
+    Raises
+    ------
+    InputError : slices are missing, of which the crop must choose
+    """
+    scored = ranking_slices(len(reference.slices))
+    expected = ranking_crop(reference.images(reference.slices[scored]), base=base, year=year)
+    if images.shape == expected.shape:
+        return images, expected
+    if tuple(numbers) != reference.slices:
+        raise InputError(
+            "slice-missing",
+            f"{name} has {len(numbers)} of the {len(reference.slices)} slices of its scan",
+            "The ranking crop chooses from all slices",
+            "Reconstruct the whole scan, or score without the crop",
+        )
+    return ranking_crop(images[:, scored], base=base, year=year), expected
 
 
 def acquisition_of(path: Path, stamp: Mapping[str, Any] | None) -> Acquisition:
