@@ -27,7 +27,7 @@ def check(recipe: Recipe) -> Recipe:
     _check_numbers(recipe)
     if recipe.losses.sda.weight and recipe.schedule.batch != 1:
         raise UsageError(
-            "todo",
+            "options-conflict",
             f"schedule.batch is {recipe.schedule.batch} with the SDA loss",
             "It compares one sample at a time with earlier ones",
             "Leave schedule.batch at 1, or set losses.sda.weight=0",
@@ -37,7 +37,7 @@ def check(recipe: Recipe) -> Recipe:
         discriminator = build("patch-gan", dict(recipe.discriminator))
     if isinstance(network, WindowNetwork) and recipe.data.scenes:
         raise UsageError(
-            "todo",
+            "options-conflict",
             f"data.scenes is {recipe.data.scenes} with the network {name}",
             "Random scans are whole series, and this network takes windows of them",
             "Set data.scenes=0 and give --data, or train kt-unrolled",
@@ -68,4 +68,4 @@ def _check_numbers(recipe: Recipe) -> None:
         if not fits:
             section, _, name = key.partition(".")
             value = getattr(getattr(recipe, section), name)
-            raise UsageError("todo", f"{key} was given {value}", f"It must be {wanted}", "Change it in the recipe or with --set")
+            raise UsageError("option-value", f"{key} was given {value}", f"It must be {wanted}", "Change it in the recipe or with --set")

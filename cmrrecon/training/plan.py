@@ -7,11 +7,12 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from cmrrecon.networks.base import SeriesNetwork, WindowNetwork, build_network
+from cmrrecon.tools.devices import Precision
 from cmrrecon.tools.memory import machine_memory
 from cmrrecon.training.dataset import KEPT_BYTES
 from cmrrecon.training.entries import Entry
@@ -24,7 +25,6 @@ MOST_WINDOWS, MOST_WORKERS = 16, 4
 # Weights and two moments of AdamW, in float32; gradients come up in the backward pass.
 BYTES_A_PARAMETER = 3 * 4
 BYTES_OF_AVERAGE = 4
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ class Run:
     def _go_back(self, epoch_end: Path | None) -> None:
         if self.returns >= MOST_RETURNS:
             raise NumericalError(
-                "todo",
+                "gradients-not-finite",
                 f"{MOST_BAD_STEPS} steps in a row gave gradients that are not finite, after the rate was halved {self.returns} times",
                 "A training step needs finite gradients",
                 "Start again with a smaller optimiser.lr, or look for damaged scans",

@@ -67,7 +67,7 @@ def add_scan(
         # Without its entry beside it a file of this recipe was interrupted, and is made again.
         if known or provenance.recipe_hash(formats.read_provenance(target) or {}) != recipe:
             raise OutputError(
-                "todo",
+                "output-exists",
                 f"{target} exists and was made from another input or with other settings",
                 "Outputs are replaced only on request",
                 "Add --overwrite, or make another store",
@@ -112,7 +112,10 @@ class Survey:
             self._empty.append(index)
             if len(self._empty) == slices:
                 raise InputError(
-                    "todo", f"{self.scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file"
+                    "kspace-empty",
+                    f"{self.scan.path} holds only zeros",
+                    "At least one slice must hold data",
+                    "Check the export of this file",
                 )
             self.references.append(torch.zeros(frames, y, x))
             return kspace[:, :virtual]
@@ -148,14 +151,14 @@ def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str,
     for row in labels:
         if row.slice is not None and row.slice >= slices:
             raise InputError(
-                "todo",
+                "slice-missing",
                 f"A label of {row.file} is of slice {row.slice}",
                 f"The scan has slices 0 to {slices - 1}",
                 "Correct the table of labels",
             )
         if row.box is not None and (row.box[1] > y or row.box[3] > x):
             raise InputError(
-                "todo",
+                "box-outside",
                 f"A label of {row.file} has the box y {row.box[0]} to {row.box[1]}, x {row.box[2]} to {row.box[3]}",
                 f"The matrix is {y} x {x} (y, x)",
                 "Correct the table of labels",
@@ -171,7 +174,7 @@ def _with_mask(scan: Scan) -> Scan:
         kspace = scan.read_slice(index)
         if (kspace != 0).any():
             return replace(scan, mask=scan.checked(index, kspace).mask)
-    raise InputError("todo", f"{scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file")
+    raise InputError("kspace-empty", f"{scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file")
 
 
 def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
