@@ -123,7 +123,7 @@ def evaluate(
         from cmrrecon.evaluation.references import candidates_in
 
         if not truth.exists():
-            raise InputError("todo", f"The reference {truth} does not exist", "A file or a folder was expected", "Check --truth")
+            raise InputError("file-missing", f"The reference {truth} does not exist", "A file or a folder was expected", "Check --truth")
         box = None if heart is None else parse_numbers(heart, 4, ",", "--heart", "--heart 40,125,150,280")
         name = canonical_protocol(protocol)
         plan = Plan(
@@ -143,7 +143,7 @@ def evaluate(
         table([], plan.by)
         if plan.year is not None and (heart is not None or exclude_saturated):
             raise UsageError(
-                "todo",
+                "options-conflict",
                 f"--heart or --exclude-saturated was given with {name}",
                 "Only fullfov knows them",
                 "Leave them out, or use --protocol fullfov",
@@ -159,7 +159,7 @@ def evaluate(
                 summary(records, plan, talk, whole=len(records) == len(jobs) and shard is None)
         if plan.regions is not None and all(record["roi"] is None for record in records):
             raise InputError(
-                "todo",
+                "labels-missing",
                 f"No reconstruction has a lesion box in {roi}",
                 "Its rows name a scan by the end of its path, and a box by y0, y1, x0 and x1",
                 "Check the column file, and whether the slices of the boxes were reconstructed",
@@ -187,7 +187,7 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
         stamp = formats.read_provenance(path)
         if stamp is not None and "quantity" in stamp:
             raise InputError(
-                "todo",
+                "variable-kind",
                 f"{job.name} holds the {stamp['quantity']} of images",
                 "Reconstructions are scored",
                 "Give the file it was written beside",
@@ -237,7 +237,7 @@ def _cropped(images: "Tensor", numbers: list[int], reference: "Reference", base:
         return images, expected
     if numbers != list(reference.slices):
         raise InputError(
-            "todo",
+            "slice-missing",
             f"{name} has {len(numbers)} of the {len(reference.slices)} slices of its scan",
             "The ranking crop chooses from all slices",
             "Reconstruct the whole scan, or score with --no-crop",
