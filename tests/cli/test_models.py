@@ -41,19 +41,21 @@ def test_list_has_every_network_with_its_size(run):
     assert all(row["source"] and row["summary"] for row in rows.values())
     trained = {row["recipe"]: row["network"] for row in done.records if row["kind"] == "recipe"}
     assert trained["genre-cmr-paper"] == "genre-cmr"
+    assert set(trained) == set(recipes.names())
     assert set(trained.values()) <= set(NETWORKS)
 
 
 def test_list_is_a_line_a_network_and_names_installed_weights(run, network, tmp_path, monkeypatch):
     weights.save(tmp_path / "mine.safetensors", network, {"recipe": "small"})
     monkeypatch.setattr(weights, "PRETRAINED", tmp_path)
-    # One small network of the list: to build all of them takes seconds.
-    monkeypatch.setattr(catalog, "NETWORKS", {"unet": NETWORKS["unet"]})
+    # To build every network takes seconds, and the test above does it.
+    monkeypatch.setattr(catalog, "build", lambda name: network)
     done = run("models")
     lines = done.out.splitlines()
-    assert len(lines) == 1 + len(recipes.names()) + 1
-    assert lines[0].startswith("unet ")
-    assert f"{sum(parameter.numel() for parameter in build('unet').parameters()):,} parameters" in lines[0]
+    assert len(lines) == len(NETWORKS) + len(recipes.names()) + 1
+    assert [line.split()[0] for line in lines[: len(NETWORKS)]] == list(NETWORKS)
+    size = f"2 cascades {sum(parameter.numel() for parameter in network.parameters()):>12,} parameters"
+    assert all(size in line for line in lines[: len(NETWORKS)])
     assert "mine.safetensors" in lines[-1]
     record = run("models", "--json").records[-1]
     assert (record["kind"], record["metadata"]["network"], record["metadata"]["recipe"]) == ("weights", "promptmr", "small")
