@@ -79,7 +79,10 @@ def compare(
 
         if edges and truth is None:
             raise UsageError(
-                "todo", "--edges was given without a reference", "The edges that count are those of the reference", "Give it with --truth"
+                "option-needs",
+                "--edges was given without a reference",
+                "The edges that count are those of the reference",
+                "Give it with --truth",
             )
         asked = [name.strip() for name in methods.split(",") if name.strip()]
         chosen = _columns(asked or ["zero-filled", "sense", DEFAULT_METHOD], checkpoint or [])
@@ -88,14 +91,16 @@ def compare(
         job = inputs.find_jobs([file], formats.is_scan)[0]
         target = outputs.destination(job, output, None, f"{job.stem}_compare.png")
         if target.suffix.lower() not in FIGURES:
-            raise UsageError("todo", f"The figure is to be {target.name}", f"Figures are {', '.join(FIGURES)}", "Name another file with -o")
+            raise UsageError(
+                "output-format", f"The figure is to be {target.name}", f"Figures are {', '.join(FIGURES)}", "Name another file with -o"
+            )
         with inputs.local_input(job) as path:
             scan = formats.read(path, axes=axes, mask=mask)
             index = scan.shape[1] // 2 if slice_ is None else slice_
             series = scan.series(index)
             if not 0 <= frame < scan.shape[0]:
                 raise UsageError(
-                    "todo",
+                    "frame-missing",
                     f"Frame {frame} was asked for",
                     f"The scan has frames 0 to {scan.shape[0] - 1}",
                     "Choose among these with --frame",

@@ -118,7 +118,7 @@ def evaluate(
         from cmrrecon.evaluation.references import candidates_in
 
         if not truth.exists():
-            raise InputError("todo", f"The reference {truth} does not exist", "A file or a folder was expected", "Check --truth")
+            raise InputError("file-missing", f"The reference {truth} does not exist", "A file or a folder was expected", "Check --truth")
         box = None if heart is None else parse_numbers(heart, 4, ",", "--heart", "--heart 40,125,150,280")
         name = canonical_protocol(protocol)
         plan = Plan(
@@ -138,7 +138,7 @@ def evaluate(
         table([], plan.by)
         if plan.year is not None and (heart is not None or exclude_saturated):
             raise UsageError(
-                "todo",
+                "options-conflict",
                 f"--heart or --exclude-saturated was given with {name}",
                 "Only fullfov knows them",
                 "Leave them out, or use --protocol fullfov",
@@ -154,7 +154,7 @@ def evaluate(
                 summary(records, plan, talk, whole=len(records) == len(jobs) and shard is None)
         if plan.regions is not None and all(record["roi"] is None for record in records):
             raise InputError(
-                "todo",
+                "labels-missing",
                 f"No reconstruction has a lesion box in {roi}",
                 "Its rows name a scan by the end of its path, and a box by y0, y1, x0 and x1",
                 "Check the column file, and whether the slices of the boxes were reconstructed",

@@ -123,12 +123,15 @@ def reconstruct(
 
         if method and checkpoint:
             raise UsageError(
-                "todo", "Both --method and --checkpoint were given", "A checkpoint is a method of its own", "Leave one of them out"
+                "options-conflict",
+                "Both --method and --checkpoint were given",
+                "A checkpoint is a method of its own",
+                "Leave one of them out",
             )
         chosen = from_file(checkpoint) if checkpoint else find_method(method or DEFAULT_METHOD)
         if uncertainty == 1 or (uncertainty and output == inputs.STREAM):
             raise UsageError(
-                "todo",
+                "option-value",
                 f"--uncertainty was given {uncertainty}" + (" with -o -" if uncertainty > 1 else ""),
                 "It takes two replicates or more, and writes a file beside the output",
                 "Give for example --uncertainty 8 -o FILE",

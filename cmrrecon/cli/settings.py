@@ -18,7 +18,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Value]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not (equals and key.strip() and value.strip()):
-            raise UsageError("todo", f"--set was given {text!r}", "It wants key=value", "Write for example --set weight=0.01")
+            raise UsageError("option-value", f"--set was given {text!r}", "It wants key=value", "Write for example --set weight=0.01")
         settings[key.strip()] = _value(value.strip())
     return settings
 
@@ -43,12 +43,15 @@ def parse_slices(text: str | None, count: int) -> list[int]:
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if match is None:
             raise UsageError(
-                "todo", f"--slices was given {text!r}", "It wants numbers and ranges from 0", "Write for example --slices 0,3-5"
+                "option-value", f"--slices was given {text!r}", "It wants numbers and ranges from 0", "Write for example --slices 0,3-5"
             )
         chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
     if not chosen or max(chosen) >= count:
         raise UsageError(
-            "todo", f"--slices {text} asks for more than there is", f"The scan has {count} slices, 0 to {count - 1}", "Choose among these"
+            "slice-missing",
+            f"--slices {text} asks for more than there is",
+            f"The scan has {count} slices, 0 to {count - 1}",
+            "Choose among these",
         )
     return sorted(set(chosen))
 
@@ -58,7 +61,7 @@ def parse_numbers(text: str, count: int, separator: str, option: str, example: s
     parts = text.split(separator)
     if len(parts) != count or not all(p.strip().isdigit() for p in parts):
         raise UsageError(
-            "todo",
+            "option-value",
             f"{option} was given {text!r}",
             f"It wants {count} whole numbers with {separator!r} between",
             f"Write for example {example}",

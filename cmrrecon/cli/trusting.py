@@ -29,14 +29,14 @@ def check_adaptable(method: "Method | NetworkMethod", settings: "Mapping[str, An
 
     if not isinstance(method, NetworkMethod) and (method.name != DEFAULT_METHOD or shipped_network() is None):
         raise UsageError(
-            "todo",
+            "options-conflict",
             f"--adapt was given with the method {method.name}",
             "Only networks can be adapted to a scan",
             "Leave out --method, or give --checkpoint",
         )
     if not isinstance(method, NetworkMethod) and (given := [key for key in ("weight", "iterations") if settings[key] != AUTO]):
         raise UsageError(
-            "todo",
+            "options-conflict",
             f"--adapt was given with --set {given[0]}={settings[given[0]]}",
             "These settings are of the classical methods, so auto then leaves the network out",
             f"Leave out --adapt or --set {given[0]}",

@@ -97,7 +97,7 @@ def undersample(
 
         if mask is not None and any(value is not None for value in (pattern, acceleration, acs, seed, year)):
             raise UsageError(
-                "todo",
+                "options-conflict",
                 "--mask was given together with what a pattern is drawn from",
                 "The samples come from a mask file or from a pattern",
                 "Leave out --mask, or --pattern, -R, --acs, --seed and --year",
