@@ -96,7 +96,7 @@ def make(name: str, work: Path, tool: Path | None, data: Path | None) -> None:
     import numpy as np
     import torch
 
-    from cmrrecon.data.scan import effective_acceleration
+    from cmrrecon.data import effective_acceleration
     from cmrrecon.operators.sensitivity import estimate_maps
     from cmrrecon.sampling.apply import undersample
 
@@ -148,7 +148,7 @@ def full_scan(source: str, tool: Path | None, data: Path | None) -> tuple[Any, A
 
 def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
     """Scan and truth with the central half of the readout's frequencies."""
-    from cmrrecon.data.scan import Scan
+    from cmrrecon.data import Scan
     from cmrrecon.operators.fourier import centred, fftc, ifftc
 
     columns = centred(scan.shape[-1], scan.shape[-1] // 2)
@@ -159,7 +159,7 @@ def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
 def semi_real(tool: Path, words: list[str]) -> tuple[Any, Any]:
     """What `make_semireal.py` makes."""
     from cmrrecon import formats
-    from cmrrecon.data.scan import Scan
+    from cmrrecon.data import Scan
 
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, str(tool), folder, *words], check=True, stdout=subprocess.DEVNULL)
@@ -175,7 +175,7 @@ def rat(path: Path) -> tuple[Any, Any]:
     import torch
     from scipy.io import loadmat
 
-    from cmrrecon.data.scan import Scan
+    from cmrrecon.data import Scan
     from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 
     magnitude = torch.from_numpy(loadmat(path)["image0"]).permute(2, 1, 0).float()

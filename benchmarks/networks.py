@@ -141,7 +141,7 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
 def one_window(network: Any, series: Any, frame: int, acs: int) -> Any:
     import torch
 
-    from cmrrecon.data.scan import window
+    from cmrrecon.data import window
 
     rows = window(frame, len(series.kspace), network.frames)
     mask = series.mask[rows] if len(series.mask) > 1 else series.mask

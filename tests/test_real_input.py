@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Scan, Series
+from cmrrecon.data import Scan, Series
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS
 from cmrrecon.operators.cartesian import Encoding

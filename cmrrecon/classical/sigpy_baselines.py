@@ -132,7 +132,12 @@ def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
     mask = _cartesian(series, "SigPy's JSENSE")
     _, coils, y, x = series.kspace.shape
     if coils == 1:
-        raise UsageError("coils-too-few", "The series has one coil", "JSENSE estimates the maps of several coils", "Use the method sigpy-sense")
+        raise UsageError(
+            "coils-too-few",
+            "The series has one coil",
+            "JSENSE estimates the maps of several coils",
+            "Use the method sigpy-sense",
+        )
     block = calibration_data(series.kspace, mask)
     width = min(block.shape[1:])
     if width < FEWEST_LINES:

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -43,7 +43,10 @@ class SamplingMask(ABC):
     calibration_only : Tensor bool of the shape of `samples`: measured, but for calibration alone,
         not part of the image data; None if there are none
     centre : (y, x), the sample with the centre of k-space; None for (y // 2, x // 2)
+    KIND : `lines`, `samples` or `trajectory`, for people and JSON
     """
+
+    KIND: ClassVar[str]
 
     samples: Tensor
     source: MaskSource = MaskSource.GIVEN
@@ -52,7 +55,7 @@ class SamplingMask(ABC):
 
     @staticmethod
     def of(samples: Tensor, source: MaskSource = MaskSource.GIVEN) -> "CartesianMask":
-        """The Cartesian mask in a tensor (frame|1, y, x|1); x is 1 long for whole lines.
+        """The Cartesian mask in a tensor (frame|1, y, x|1): whole lines if it is the same along x.
 
         Raises
         ------
@@ -65,8 +68,9 @@ class SamplingMask(ABC):
                 "A bool mask (frame or 1, y, x or 1) is needed",
                 "Add the missing axes of length 1, and compare with zero",
             )
-        kind = LineMask if samples.shape[2] == 1 else SampleMask
-        return kind(samples, source)
+        if bool((samples == samples[..., :1]).all()):
+            return LineMask(samples[..., :1], source)
+        return SampleMask(samples, source)
 
     def frame(self, t: int) -> Tensor:
         """What frame `t` measured: (y, x|1) bool."""
@@ -138,8 +142,12 @@ class CartesianMask(SamplingMask):
     @property
     def fully_sampled(self) -> bool:
         """Complete; if known from non-zero samples only, up to a quarter may be missing."""
-        found = self.source is MaskSource.NON_ZERO
-        return bool(self.samples.float().mean() >= (1 - EMPTY_ALLOWED if found else 1))
+        return self.nearly_complete if self.source is MaskSource.NON_ZERO else self.complete
+
+    @property
+    def nearly_complete(self) -> bool:
+        """Whether at most a quarter is missing, as with partial Fourier."""
+        return bool(self.samples.float().mean() >= 1 - EMPTY_ALLOWED)
 
     def extent(self) -> Region:
         """The smallest block (y, x) of the grid that holds all measured samples of all frames."""
@@ -166,15 +174,20 @@ class CartesianMask(SamplingMask):
         if over == "extent":
             y, x = self.extent()
             whole = whole[:, y, x]
-        return whole.numel() / max(1, int(self.samples.sum()))
+        every: int = whole.numel()
+        return every / max(1, int(self.samples.sum()))
 
 
 class LineMask(CartesianMask):
     """Whole readout lines: `samples` are (frame|1, y, 1)."""
 
+    KIND = "lines"
+
 
 class SampleMask(CartesianMask):
     """Single samples of a Cartesian grid, such as pseudo-radial ones: (frame|1, y, x)."""
+
+    KIND = "samples"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -186,6 +199,7 @@ class SpokeMask(SamplingMask):
     trajectory : where the samples of every spoke lie
     """
 
+    KIND = "trajectory"
     trajectory: Trajectory
 
     def to(self, device: torch.device | str) -> Self:
@@ -217,15 +231,8 @@ class SpokeMask(SamplingMask):
         return self.trajectory.matrix
 
 
-def found_mask(measured: Tensor) -> CartesianMask:
-    """The mask of where data are non-zero, (frame, y, x) bool, in its simplest form."""
-    return SamplingMask.of(simplified(measured), MaskSource.NON_ZERO)
-
-
-def simplified(mask: Tensor) -> Tensor:
-    """(frame, y, x) bool to (frame|1, y, x|1): axes along which it does not change become 1 long."""
-    if bool((mask == mask[:1]).all()):
-        mask = mask[:1]
-    if bool((mask == mask[..., :1]).all()):
-        mask = mask[..., :1]
-    return mask.clone()
+def simplest(samples: Tensor, source: MaskSource) -> CartesianMask:
+    """The mask in a tensor (frame, y, x) bool, with one frame if all are alike."""
+    alike = bool((samples == samples[:1]).all())
+    mask = SamplingMask.of(samples[:1] if alike else samples, source)
+    return mask.chosen(mask.samples.clone())

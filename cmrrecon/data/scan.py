@@ -9,7 +9,7 @@ from torch import Tensor
 from cmrrecon.data.acquisition import Acquisition
 from cmrrecon.data.checks import check_kspace, check_mask
 from cmrrecon.data.geometry import Geometry
-from cmrrecon.data.mask import SamplingMask, SpokeMask, found_mask
+from cmrrecon.data.mask import MaskSource, SamplingMask, SpokeMask, simplest
 from cmrrecon.data.noise import Noise
 from cmrrecon.data.series import Series
 from cmrrecon.tools.errors import UsageError
@@ -131,7 +131,9 @@ class Scan:
             # A spoke was measured as a whole, whatever its samples are.
             touched = touched.any(-1, keepdim=True)
         if self.mask is None:
-            mask: SamplingMask = found_mask(measured)
+            mask: SamplingMask = simplest(measured, MaskSource.NON_ZERO)
+        elif isinstance(self.mask, SpokeMask) and self.mask.source is MaskSource.NON_ZERO:
+            mask = self.mask.chosen(touched)
         else:
             mask = self.mask
             check_mask(mask, touched, where)

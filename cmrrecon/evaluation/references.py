@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Acquisition, Scan, fully_sampled
+from cmrrecon.data import Acquisition, Scan
 from cmrrecon.evaluation.protocols import ranking_crop, ranking_slices
 from cmrrecon.formats.names import acquisition_from_json, is_sampled_name, modality_of
 from cmrrecon.operators.coils import rss_images
@@ -198,7 +198,7 @@ def open_reference(path: Path) -> Reference:
 
 def _rss(scan: Scan, index: int) -> Tensor:
     series = scan.series(index)
-    if not fully_sampled(scan, series):
+    if not series.mask.fully_sampled:
         raise InputError(
             "kspace-undersampled",
             f"{scan.path} is undersampled",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Acquisition
+from cmrrecon.data import Acquisition
 from cmrrecon.evaluation.protocols import AXES, Scores, canonical_protocol, score, year_of
 from cmrrecon.evaluation.references import (
     Reference,

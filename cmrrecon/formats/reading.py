@@ -12,7 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmrrecon.data.scan import Acquisition, Scan, simplify_mask
+from cmrrecon.data import (
+    Acquisition,
+    CartesianMask,
+    LineMask,
+    MaskSource,
+    SamplingMask,
+    Scan,
+    SpokeMask,
+    Trajectory,
+    simplest,
+)
 from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files, pictures
 from cmrrecon.formats.arrays import AXES, SliceReader, StoredArray, check_size, default_axes, named_axes
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
@@ -93,17 +103,21 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     full = along and "mask" not in stored
     full = full or (acquisition.pattern is None and (array.name in ALWAYS_FULL or in_full_folder))
     beside = Path(mask) if mask is not None else None if full or "mask" in stored else mask_path_for(path)
-    found: Tensor | None = None
+    found: CartesianMask | None = None
     if beside is not None:
         found = read_mask(beside)
     elif full:
-        found = torch.ones((1, reader.shape[3], 1), dtype=torch.bool)
+        found = LineMask(torch.ones((1, reader.shape[3], 1), dtype=torch.bool), MaskSource.HEADER)
     elif "mask" in stored:
         found = _mask(stored["mask"], path)
     else:
         notes += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured",)
-    scan = Scan(reader.shape, reader, found, acquisition, where, str(beside or ""), notes)
-    return replace(scan, trajectory=_trajectory(stored, path), matrix=_matrix(stored, path)) if along else scan
+    kept: SamplingMask | None = found
+    if along:
+        assert found is not None
+        trajectory = Trajectory(_trajectory(stored, path), _matrix(stored, path))
+        kept = SpokeMask(found.samples, found.source, trajectory=trajectory)
+    return Scan(reader.shape, reader, kept, acquisition, where, str(beside or ""), notes)
 
 
 def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
@@ -145,7 +159,12 @@ def _raw(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
             "axes-fixed", f"The axes {axes!r} were named for {path}", "ISMRMRD raw data name their axes themselves", "Leave out --axes"
         )
     scan = ismrmrd.read(path)
-    return scan if mask is None else replace(scan, mask=read_mask(mask), mask_path=str(mask))
+    if mask is None:
+        return scan
+    given = read_mask(mask)
+    if isinstance(scan.mask, SpokeMask):
+        return replace(scan, mask=scan.mask.chosen(given.samples), mask_path=str(mask))
+    return replace(scan, mask=given, mask_path=str(mask))
 
 
 def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:
@@ -204,8 +223,8 @@ def _is(path: str | Path, wanted: str) -> bool:
         return True
 
 
-def read_mask(path: str | Path) -> Tensor:
-    """A sampling mask (frame|1, y, x|1) bool; axes along which it does not change are 1 long.
+def read_mask(path: str | Path) -> CartesianMask:
+    """A sampling mask; axes along which it does not change are 1 long.
 
     Raises
     ------
@@ -268,7 +287,7 @@ def _opened(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | N
     )
 
 
-def _mask(array: StoredArray, path: Path) -> Tensor:
+def _mask(array: StoredArray, path: Path) -> CartesianMask:
     if len(array.shape) not in (2, 3) or array.is_complex:
         numbers = "complex" if array.is_complex else "real"
         raise InputError(
@@ -283,4 +302,4 @@ def _mask(array: StoredArray, path: Path) -> Tensor:
         raise InputError(
             "mask-values", f"{path} is not a mask", "A mask holds zeros and at least one 1, nothing else", "Give the mask file"
         )
-    return simplify_mask(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])))
+    return simplest(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])), MaskSource.FILE)

@@ -85,6 +85,17 @@ class Decision:
         among = [trial for trial in self.trials if of(trial.method)]
         return min(among, key=lambda trial: trial.error, default=None)
 
+    def warning(self) -> str | None:
+        """What to warn of: a decision that predicts no better than an empty image."""
+        least = self.best()
+        if least is None or least.error < 1:
+            return None
+        return (
+            "hidden samples were predicted no better than by an empty image "
+            f"(error {least.error:.3g}): the coil maps or the sampling do not allow more; see what "
+            "zero-filled gives, or scan more calibration lines"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)

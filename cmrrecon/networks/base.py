@@ -23,9 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.classical.problem import Coils, Problem
-from cmrrecon.classical.refined_maps import refined
-from cmrrecon.data.scan import Series
+from cmrrecon.classical.problem import Problem
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.cost import Footprint
 from cmrrecon.networks.layers import ConvolutionalBody
@@ -188,18 +186,6 @@ class SeriesNetwork(ReconstructionNetwork):
                 if monitor(step, x):
                     break
         return Solution(x, tuple(changes))
-
-    def images_and_coils(self, series: Series) -> tuple[Tensor, Coils]:
-        """Images (frame, y, x), complex, of a series of any scale, and the coils, with refined maps, that they were made with.
-
-        Raises
-        ------
-        InputError, NumericalError : no coil maps can be made, see `classical.problem`
-        """
-        scale = series.scale()
-        coils = refined(series, Coils.of(series), scale)
-        problem = Problem.of(series, coils, scale)
-        return problem.whole(self.solve(problem).x) * scale, coils
 
 
 def build_network(name: str, config: Mapping[str, Any] | None = None) -> WindowNetwork | SeriesNetwork:

@@ -6,9 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.coils import estimate_coils
+from cmrrecon.classical.prepared import PreparedSeries, normalisation
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.sense import sense
-from cmrrecon.data.scan import Series
+from cmrrecon.data import CartesianMask, LineMask, SamplingMask, Series
 from cmrrecon.networks.base import Output, WindowNetwork, check_window
 from cmrrecon.networks.cost import Footprint, footprint, training_bytes
 from cmrrecon.operators.fourier import centred
@@ -79,21 +81,22 @@ def _magnitude(kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
     """(y, x) of one window."""
     if not bool((kspace != 0).any()):
         return torch.zeros_like(kspace[0, 0].real)
-    series = Series(kspace, mask)
-    scale = series.scale()
+    sampled = SamplingMask.of(mask)
+    scale = normalisation(Series(kspace, sampled))
     normal = (kspace / scale).to(torch.complex64)
-    coils = Coils.of(Series(normal, mask if acs is None else mask & central(mask, acs)))
+    calibrating = sampled if acs is None else central(sampled, acs)
+    coils = estimate_coils(Series(normal, calibrating))
     middle = len(kspace) // 2
-    # A mask of one frame holds for all.
-    frame = middle % len(mask)
-    problem = Problem.of(Series(normal[middle : middle + 1], mask[frame : frame + 1]), coils)
+    one = Series(normal[middle : middle + 1], sampled.chosen(sampled.frame(middle)[None]))
+    problem = Problem.of(PreparedSeries(one, 1.0), coils)
     image = problem.whole(sense(problem, iterations=ITERATIONS).x)[0]
     return image.abs().to(kspace.real.dtype) * scale
 
 
-def central(mask: Tensor, acs: int) -> Tensor:
-    """True on the central `acs` lines of a mask (frame, y, 1), or on the central square of a mask (frame, y, x)."""
-    y, x = mask.shape[1:]
-    inside = torch.zeros_like(mask)
-    inside[:, centred(y, min(acs, y)), slice(None) if x == 1 else centred(x, min(acs, x))] = True
-    return inside
+def central(mask: CartesianMask, acs: int) -> CartesianMask:
+    """The part of a mask on the central `acs` lines, of single samples on the central square."""
+    y, x = mask.samples.shape[1:]
+    inside = torch.zeros_like(mask.samples)
+    columns = slice(None) if isinstance(mask, LineMask) else centred(x, min(acs, x))
+    inside[:, centred(y, min(acs, y)), columns] = True
+    return mask.chosen(mask.samples & inside)

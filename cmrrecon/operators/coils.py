@@ -56,7 +56,12 @@ def virtual_coils(samples: Iterable[Tensor], count: int | None = None) -> Tensor
         kept = energies.flip(0).cumsum(0)
         count = min(len(gram), max(FEWEST_VIRTUAL, 1 + int((kept < ENERGY_KEPT * kept[-1]).sum())))
     if not 1 <= count <= len(gram):
-        raise UsageError("option-value", f"{count} virtual coils were asked for", f"The k-space has {len(gram)} coils", f"Ask for 1 to {len(gram)}")
+        raise UsageError(
+            "option-value",
+            f"{count} virtual coils were asked for",
+            f"The k-space has {len(gram)} coils",
+            f"Ask for 1 to {len(gram)}",
+        )
     matrix: Tensor = vectors.flip(1)[:, :count].mH
     largest = matrix.gather(1, matrix.abs().argmax(1, keepdim=True))
     return (matrix * largest.conj() / largest.abs()).to(parts[0][0])

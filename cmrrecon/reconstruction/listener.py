@@ -1,6 +1,9 @@
 """Who is told how a reconstruction goes on."""
 
-from cmrrecon.methods.decision import Decision
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cmrrecon.methods.decision import Decision
 
 
 class Listener:
@@ -15,8 +18,11 @@ class Listener:
     def adapted(self, record: dict[str, float]) -> None:
         """The adaptation is done: see `Result.provenance["adapted"]`."""
 
-    def decided(self, index: int, decision: Decision) -> None:
+    def decided(self, index: int, decision: "Decision") -> None:
         """What holds for all slices was decided on slice `index`."""
+
+    def solving(self) -> None:
+        """All is decided, and the slices come one by one."""
 
     def finished(self, index: int) -> None:
         """Slice `index` is done."""

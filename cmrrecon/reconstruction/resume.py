@@ -3,7 +3,7 @@
 import glob
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import overload
@@ -136,7 +136,9 @@ class OnDisk(Store):
             parts.remove()
 
     @contextmanager
-    def kept_if_resumable(self, lasting: bool = True) -> Iterator[None]:
+    def kept_if_resumable(
+        self, lasting: bool = True, on_kept: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
         """A `with` block around making the output, after which the parts are removed.
 
         They outlive what can be overcome later: an interruption, little memory, a full disk.
@@ -144,11 +146,14 @@ class OnDisk(Store):
         Parameters
         ----------
         lasting : whether a later run can find the parts
+        on_kept : called when they are kept
         """
         try:
             yield
         except (KeyboardInterrupt, MemoryShortage, OutputError):
-            if not (lasting and self.anything()):
+            if lasting and self.anything():
+                on_kept()
+            else:
                 self.clear()
             raise
         except BaseException:

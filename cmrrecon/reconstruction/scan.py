@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from cmrrecon.data import Scan
-from cmrrecon.methods.base import Method, described
+from cmrrecon.methods.base import Method, Prediction, described
 from cmrrecon.methods.registry import DEFAULT_METHOD, find_method, from_checkpoint
 from cmrrecon.reconstruction.inputs import as_scan
 from cmrrecon.reconstruction.listener import Listener
@@ -79,7 +79,7 @@ def reconstruct(
         adapt=adapt,
         uncertainty=uncertainty,
         axes=axes,
-        run=None if checkpoint is None else Path(checkpoint).absolute().parent.name,
+        folder=None if checkpoint is None else Path(checkpoint).absolute().parent.name,
     )
     return task.run(listener=listener)
 
@@ -139,7 +139,7 @@ class Task:
         adapt: int = 0,
         uncertainty: int = 0,
         axes: str | None = None,
-        run: str | None = None,
+        folder: str | None = None,
     ) -> "Task":
         """The task, its parts checked; parameters and errors as of `reconstruct`."""
         chosen = method.options(options)
@@ -156,7 +156,7 @@ class Task:
             adapt,
             uncertainty,
             axes,
-            run,
+            folder,
         )
 
     def provenance(self, command: Sequence[str] = ()) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class Task:
             "adapt": self.adapt,
             "uncertainty": self.uncertainty,
         }
-        folder = {"run": self.folder} if self.folder else {}
+        folder: dict[str, Any] = {"run": self.folder} if self.folder else {}
         return provenance.make(
             command or ("cmrrecon.reconstruct",),
             config={
@@ -192,6 +192,11 @@ class Task:
     def inputs(self) -> list[Path]:
         """The files that the result is made from; none for a scan in memory."""
         return [Path(path) for path in (self.scan.path, self.scan.mask_path) if path]
+
+    def predict(self) -> Prediction | None:
+        """What a slice will cost; None where it is not known."""
+        series = self.scan.series(self.slices[0]).to(self.device)
+        return self.method.predict(series, self.options)
 
     def run(
         self,

@@ -127,13 +127,8 @@ class Run:
             self.store.keep_note(decision.as_dict())
         self.found["choice"] = provenance.plain({"slice": self.middle, **decision.as_dict()})
         self.listener.decided(self.middle, decision)
-        least = decision.best()
-        if least is not None and least.error >= 1:
-            self._warn(
-                f"hidden samples were predicted no better than by an empty image (error "
-                f"{least.error:.3g}): the coil maps or the sampling do not allow more; see what "
-                "zero-filled gives, or scan more calibration lines"
-            )
+        if (warning := decision.warning()) is not None:
+            self._warn(warning)
         return decision
 
     def _check_range(self, decision: Decision | None) -> None:
@@ -149,6 +144,7 @@ class Run:
 
     def _solve(self, missing: list[int], decision: Decision | None) -> None:
         """Reconstruct the missing slices, the middle one first, which is prepared already."""
+        self.listener.solving()
         order = sorted(missing, key=lambda index: index != self.middle)
         if self.task.device.type == "cuda":
             # A GPU works while threads read and write; on a CPU that would take cores and memory

@@ -51,7 +51,8 @@ class InMemory(Store):
 
     def __init__(self, slices: Sequence[int]) -> None:
         self.slices = tuple(slices)
-        self.clear()
+        self._kept: dict[int, tuple[dict[str, Tensor], Facts]] = {}
+        self._note: Facts | None = None
 
     def missing(self) -> list[int]:
         return [index for index in self.slices if index not in self._kept]
@@ -73,5 +74,5 @@ class InMemory(Store):
         return self._note
 
     def clear(self) -> None:
-        self._kept: dict[int, tuple[dict[str, Tensor], Facts]] = {}
-        self._note: Facts | None = None
+        self._kept.clear()
+        self._note = None

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cmrrecon.data.scan import Acquisition, Scan
+from cmrrecon.data import Acquisition, LineMask, MaskSource, Scan, SpokeMask, Trajectory
 from cmrrecon.operators.fourier import centred
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 from cmrrecon.simulation.lesions import Box
@@ -149,7 +149,7 @@ def simulate(
     scan = Scan(
         shape=(frames, slices, coils, y, columns),
         read_slice=partial(slice_kspace, image, maps, sigma, seed),
-        mask=torch.ones((1, y, 1), dtype=torch.bool),
+        mask=LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER),
         acquisition=Acquisition(
             base=chosen.base,
             modality=chosen.modality,
@@ -177,10 +177,12 @@ def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simul
     scan = Scan(
         shape=(frames, slices, coils, spokes, samples),
         read_slice=partial(slice_along, trajectory, image, maps, made.sigma, seed),
-        mask=torch.ones((1, spokes, 1), dtype=torch.bool),
+        mask=SpokeMask(
+            torch.ones((1, spokes, 1), dtype=torch.bool),
+            MaskSource.HEADER,
+            trajectory=Trajectory(trajectory, (n, n)),
+        ),
         acquisition=replace(made.scan.acquisition, pattern="radial"),
-        trajectory=trajectory,
-        matrix=(n, n),
     )
     return replace(made, scan=scan, image=image, maps=maps, lesions=lesions)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrrecon import formats
-from cmrrecon.data.scan import require_cartesian
+from cmrrecon.data import require_cartesian
 from cmrrecon.formats.names import facts_of
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import CmrreconError, InputError, UsageError
@@ -73,7 +73,7 @@ def index_scans(
 def _looked_through(path: Path, name: str) -> dict[str, Any] | None:
     """The entry of a file; None if it is not fully sampled."""
     scan = formats.read(path)
-    require_cartesian(scan, "Training")
+    require_cartesian(scan.mask, scan.path or "The scan", "Training")
     survey = Survey(scan)
     if not survey.complete:
         return None

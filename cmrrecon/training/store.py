@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data.scan import EMPTY_LINES_ALLOWED, Scan, effective_acceleration, require_cartesian
+from cmrrecon.classical.prepared import normalisation
+from cmrrecon.data import CartesianMask, Scan, require_cartesian
 from cmrrecon.formats.labels import LabelRow
 from cmrrecon.operators.coils import compress, rss_images
 from cmrrecon.tools import provenance
@@ -51,7 +52,7 @@ def add_scan(
     OutputError : the target was made by another recipe and is not to be overwritten
     """
     scan = formats.read(source, axes=axes)
-    require_cartesian(scan, "A training store")
+    require_cartesian(scan.mask, scan.path or "The scan", "A training store")
     used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
     stamp = provenance.make(command, config={"coils": coils, "axes": axes}, inputs=used)
     recipe = provenance.recipe_hash(stamp)
@@ -98,7 +99,7 @@ class Survey:
         assert self.scan.mask is not None
         frames, slices, stored, y, x = scan.shape
         self.packed = replace(self.scan, shape=(frames, slices, min(coils or stored, stored), y, x), read_slice=self._slice)
-        self.complete = scan.acquisition.pattern is None and bool(self.scan.mask.float().mean() >= 1 - EMPTY_LINES_ALLOWED)
+        self.complete = scan.acquisition.pattern is None and isinstance(self.scan.mask, CartesianMask) and self.scan.mask.nearly_complete
         self.references: list[Tensor] = []
         self._empty: list[int] = []
         self._scales: list[float] = []
@@ -120,7 +121,7 @@ class Survey:
             self.references.append(torch.zeros(frames, y, x))
             return kspace[:, :virtual]
         series = self.scan.checked(index, kspace)
-        self._scales.append(series.scale())
+        self._scales.append(normalisation(series))
         if self.complete:
             self.references.append(rss_images(kspace))
         return kspace if virtual == stored else compress(kspace, virtual)[0]
@@ -132,7 +133,7 @@ class Survey:
             **asdict(self.scan.acquisition),
             "shape": list(self.packed.shape),
             "fully_sampled": self.complete,
-            "effective_acceleration": round(effective_acceleration(self.scan.mask), 3),
+            "effective_acceleration": round(self.scan.mask.effective_acceleration(), 3),
             "empty_slices": self._empty,
             "scale": sorted(self._scales)[len(self._scales) // 2],
             "limits": [float(reference.amax()) for reference in self.references] if self.complete else None,

@@ -3,7 +3,7 @@ import torch
 from refusals import refused
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Acquisition, Scan
+from cmrrecon.data import Acquisition, Scan
 from cmrrecon.evaluation.references import acquisition_of, contradiction, find_reference, open_reference, slices_of
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c

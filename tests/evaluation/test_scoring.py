@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cmrrecon import formats
 from cmrrecon.cli.app import app
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan
 from cmrrecon.evaluation.protocols import PROTOCOLS, ranking_crop, score
 from cmrrecon.evaluation.scoring import evaluate
 from cmrrecon.operators.coils import rss

@@ -3,7 +3,7 @@ import torch
 
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.sense import sense
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.networks.combined import ITERATIONS, central, combined_magnitude
 from cmrrecon.networks.layers import standardise
 from cmrrecon.networks.unet import UNet, UnetBody, pad

@@ -4,7 +4,7 @@ import pytest
 import torch
 from refusals import refused
 
-from cmrrecon.data.scan import Acquisition, Scan
+from cmrrecon.data import Acquisition, Scan
 from cmrrecon.sampling import PATTERNS, apply_mask, default_seed, make_mask, undersample
 from cmrrecon.tools.errors import InputError
 

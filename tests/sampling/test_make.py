@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refused
 
-from cmrrecon.data.scan import effective_acceleration
+from cmrrecon.data import effective_acceleration
 from cmrrecon.operators.fourier import centred
 from cmrrecon.sampling import PATTERNS, make_mask
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from refusals import refused
 
-from cmrrecon.data.scan import effective_acceleration
+from cmrrecon.data import effective_acceleration
 from cmrrecon.sampling import make_mask
 
 

@@ -5,7 +5,7 @@ import torch
 from refusals import refused
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.sampling import undersample
