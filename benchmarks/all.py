@@ -12,11 +12,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import cases
 from records import ENVIRONMENT, HERE, THREADS
 from targets import Target, read_table, reasons, table
 
@@ -76,7 +76,7 @@ def sections(places: list[str], cases: list[str]) -> list[Section]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tool", type=Path, nargs="?", help="make_semireal.py")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "cmrrecon-benchmarks")
+    parser.add_argument("--work", type=Path, default=cases.WORK)
     parser.add_argument("--data", type=Path, default=os.environ.get("CMRRECON_TEST_DATA"), help="the real data (CMRRECON_TEST_DATA)")
     parser.add_argument("--resume", action="store_true", help="keep what an interrupted run measured")
     parser.add_argument("--cases", nargs="+", default=[], help="of the tables of reconstructions; see reconstruction.py")
