@@ -46,6 +46,7 @@ TUNING = (
     "center002-narrow/uniform-8",
 )
 RAT_COILS, RAT_SNR_DB, RAT_SEED = 10, 30.0, 0
+WORK = Path(tempfile.gettempdir()) / "cmrrecon-benchmarks"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ def folder_of(work: Path, name: str) -> Path:
 def load(folder: Path) -> Case:
     values: dict[str, Any] = json.loads((folder / "case.json").read_text())
     return Case(**values | {key: tuple(values[key]) for key in ("shape", "heart")})  # JSON has no tuples
+
+
+def available(name: str, tool: Path | None, data: Path | None) -> bool:
+    """Whether a case can be made: the semi-real ones need pictures, and the script unless they are of the rat."""
+    source = name.partition("/")[0]
+    return source in SEEDS or (data is not None and (source == "rat" or tool is not None))
 
 
 def ensure(names: Sequence[str], work: Path, tool: Path | None, data: Path | None) -> None:
