@@ -26,7 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from cmrrecon.networks import catalog
-from cmrrecon.networks.checkpoints import filling, layouts, torch_files, weights
+from cmrrecon.networks.checkpoints import filling, layouts, pickles, torch_files, weights
 from cmrrecon.tools.errors import InputError, OutputError, UsageError
 
 UNET = {"features": 4, "dims": [8, 12, 16], "prompt_dims": [4, 4, 8], "prompt_lengths": [3, 3, 3], "prompt_sizes": [8, 4, 2]}
@@ -547,10 +547,10 @@ def test_no_code_in_a_checkpoint_is_executed(networks, tmp_path, monkeypatch, na
 
 def test_code_stays_unknown_to_the_interpreter():
     """Assigning to what a pickle names, the way around lists of allowed functions, meets only our own inert objects."""
-    before = dict(vars(torch_files.Foreign))
+    before = dict(vars(pickles.Foreign))
     for name in (b"collections\nOrderedDict", b"torch._utils\n_rebuild_tensor_v2", b"builtins\ngetattr"):
-        torch_files.interpret(b"\x80\x02c" + name + b"\n}X\x08\x00\x00\x00__call__K\x01sb.")
-    assert dict(vars(torch_files.Foreign)) == before
+        pickles.interpret(b"\x80\x02c" + name + b"\n}X\x08\x00\x00\x00__call__K\x01sb.")
+    assert dict(vars(pickles.Foreign)) == before
 
 
 def tensor_pickle(shape, stride, length, offset=0):
@@ -658,16 +658,16 @@ def test_bombs_of_repetition_in_pickles_are_refused():
         (b"\x80\x02I%d\n." % 10**4000, "INT"),
     ]:
         with pytest.raises(ValueError, match=said):
-            torch_files.interpret(pickle_)
+            pickles.interpret(pickle_)
     # Each comparison of long keys, and each hash of a long number, takes its time.
     long = b"X\x00\x10\x00\x00" + b"a" * 4096
     number = b"\x8b\x00\x10\x00\x00" + b"a" * 4096
-    assert torch_files.interpret(b"\x80\x02}(" + long + b"N" + number + b"N\x8c\x01aNu.") == {"a": None}
+    assert pickles.interpret(b"\x80\x02}(" + long + b"N" + number + b"N\x8c\x01aNu.") == {"a": None}
 
 
 def test_objects_keep_their_attributes():
     value = argparse.Namespace(lr=2e-4, more=argparse.Namespace(a=[1]))
-    assert torch_files.interpret(pickle.dumps([value, value], 2)) == [{"lr": 2e-4, "more": {"a": [1]}}] * 2
+    assert pickles.interpret(pickle.dumps([value, value], 2)) == [{"lr": 2e-4, "more": {"a": [1]}}] * 2
 
 
 def test_zip_bombs_and_bombs_of_pickles_are_refused(tmp_path):
@@ -688,7 +688,7 @@ def test_zip_bombs_and_bombs_of_pickles_are_refused(tmp_path):
             torch_files.read(tmp_path / "bad.pth", lambda shapes: None)
     # Hashing this key in a mapping would take 2 ** 100 steps.
     deep = b"\x80\x02}(" + b")" + b"2\x86" * 100 + b"K\x01u."
-    assert torch_files.interpret(deep) == {}
+    assert pickles.interpret(deep) == {}
 
 
 def test_what_is_shipped_is_small_and_says_what_it_is():

@@ -32,7 +32,7 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
     for prefix in (CASCADE, MAPS):
         if f"{prefix}feat_extract.weight" not in shapes:
             raise InputError(
-                "todo",
+                "checkpoint-mismatch",
                 f"{source} is of another network: it has no {prefix}feat_extract.weight",
                 "The state dict of a PromptMR or PromptMR+ is needed",
                 "Networks of other kinds are loaded from the files that cmrrecon writes",
@@ -42,7 +42,7 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
         shape = shapes.get(name, ())
         if axis >= len(shape):
             raise InputError(
-                "todo",
+                "checkpoint-mismatch",
                 f"{source} lacks {name}, or its shape {shape} has too few axes",
                 "Every tensor of the network is needed",
                 "Fetch the checkpoint again",
@@ -55,12 +55,15 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
         found = {match[1] for match in map(expression.match, shapes) if match}
         if not found:
             raise InputError(
-                "todo", f"{source} lacks all blocks {pattern}", "Every tensor of the network is needed", "Fetch the checkpoint again"
+                "checkpoint-mismatch",
+                f"{source} lacks all blocks {pattern}",
+                "Every tensor of the network is needed",
+                "Fetch the checkpoint again",
             )
         missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
         if missing is not None:
             raise InputError(
-                "todo",
+                "checkpoint-mismatch",
                 f"{source} lacks the block {pattern.replace('*', missing)}, and has a later one",
                 "Every tensor of the network is needed",
                 "Fetch the checkpoint again",
@@ -93,7 +96,7 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
         frames = channels // (2 * SLOTS if adaptive else 2)
     if channels != frames * 2 * (SLOTS if adaptive else 1):
         raise InputError(
-            "todo",
+            "checkpoint-mismatch",
             f"{source} has U-Nets that see {channels} channels for {frames} frames",
             f"PromptMR has 2 a frame, PromptMR+ {2 * SLOTS} (a buffer of 4)",
             "Other buffers are not supported",
