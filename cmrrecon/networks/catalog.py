@@ -112,6 +112,20 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
             "No network is that large",
             "Change the configuration, or leave it out for the default",
         )
+    _check_counts(name, settings)
+    try:
+        return network.kind()(**settings)
+    except (ValueError, IndexError, ArithmeticError, RuntimeError, TypeError) as error:
+        raise UsageError(
+            "option-value",
+            f"The network {name} cannot be made with this configuration ({error})",
+            "Its parameters must fit each other",
+            "Change the configuration, or leave it out for the default",
+        ) from error
+
+
+def _check_counts(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a network without steps, and windows without a middle frame."""
     for key in STEPS:
         if settings.get(key, 1) < 1:
             raise UsageError(
@@ -124,15 +138,6 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
             "A window has a middle frame, so their number is odd",
             "Take one more or one less",
         )
-    try:
-        return network.kind()(**settings)
-    except (ValueError, IndexError, ArithmeticError, RuntimeError, TypeError) as error:
-        raise UsageError(
-            "option-value",
-            f"The network {name} cannot be made with this configuration ({error})",
-            "Its parameters must fit each other",
-            "Change the configuration, or leave it out for the default",
-        ) from error
 
 
 def _modest(value: Any) -> bool:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from refusals import refused
 from torch.nn import functional
 
 from cmrrecon.networks.catalog import build, name_of
@@ -13,7 +14,7 @@ from cmrrecon.networks.lf_mri import LFMRI
 from cmrrecon.networks.prompt_unet import UnetConfig
 from cmrrecon.networks.unet import UNet
 from cmrrecon.simulation import simulate
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.errors import InputError
 
 SMALL_UNET = UnetConfig(features=8, dims=(8, 8, 8), prompt_dims=(2, 2, 2), prompt_lengths=(2, 2, 2), prompt_sizes=(4, 4, 4),
               encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1), bottleneck_blocks=1)  # fmt: skip
@@ -194,11 +195,11 @@ def test_maps_can_be_given(name):
 @pytest.mark.parametrize("name", FROM_IMAGES)
 def test_too_few_calibration_lines_are_told(name):
     kspace, mask, _ = windows()
-    with pytest.raises(InputError, match="calibration"):
+    with pytest.raises(InputError):
         run(MAKERS[name](), kspace, mask, acs=2)
 
 
 def test_another_window_is_refused(make):
     kspace, mask, _ = windows(frames=3)
-    with pytest.raises(UsageError, match="3 frames"):
+    with refused("window-width"):
         run(make(), kspace, mask)

@@ -55,21 +55,7 @@ def read(path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]) -> 
     InputError : it is no such file, or damaged
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            archive_bytes = path.stat().st_size
-            members = _members(archive, archive_bytes)
-            if members["data.pkl"].file_size > MOST_PICKLE_BYTES:
-                raise ValueError("its description of tensors is too long")
-            top = interpret(archive.read(members["data.pkl"]))
-            if members.get("byteorder") and archive.read(members["byteorder"]) != b"little":
-                raise ValueError("its numbers are big-endian")
-            state = top.get("state_dict", top) if isinstance(top, Mapping) else {}
-            records = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, TensorRecord)}
-            if records:
-                accept({key: record.shape for key, record in records.items()})
-            if sum(math.prod(record.shape) * record.storage.dtype.itemsize for record in records.values()) > archive_bytes:
-                raise ValueError("its tensors are larger than the file")
-            tensors = _tensors(archive, members, records)
+        tensors, top, state = _read(path, accept)
     except DAMAGES as error:
         raise InputError(
             "checkpoint-damaged",
@@ -92,6 +78,25 @@ def read(path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]) -> 
             "Give the file of the trained weights",
         )
     return tensors, {key: value for key, value in top.items() if key != "state_dict"} if state is not top else {}
+
+
+def _read(path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]) -> tuple[dict[str, Tensor], Any, Any]:
+    """The tensors, what the pickle describes, and the mapping in it that they stand in."""
+    with zipfile.ZipFile(path) as archive:
+        archive_bytes = path.stat().st_size
+        members = _members(archive, archive_bytes)
+        if members["data.pkl"].file_size > MOST_PICKLE_BYTES:
+            raise ValueError("its description of tensors is too long")
+        top = interpret(archive.read(members["data.pkl"]))
+        if members.get("byteorder") and archive.read(members["byteorder"]) != b"little":
+            raise ValueError("its numbers are big-endian")
+        state = top.get("state_dict", top) if isinstance(top, Mapping) else {}
+        records = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, TensorRecord)}
+        if records:
+            accept({key: record.shape for key, record in records.items()})
+        if sum(math.prod(record.shape) * record.storage.dtype.itemsize for record in records.values()) > archive_bytes:
+            raise ValueError("its tensors are larger than the file")
+        return _tensors(archive, members, records), top, state
 
 
 def _members(archive: zipfile.ZipFile, archive_bytes: int) -> dict[str, zipfile.ZipInfo]:

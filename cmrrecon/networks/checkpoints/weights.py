@@ -81,16 +81,7 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
     """
     path = Path(path)
     check_variant(variant)
-    try:
-        with open(path, "rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise InputError(
-            READ_FAULTS.get(type(error), "file-unreadable"),
-            f"{path} cannot be read ({error.strerror or 'input error'})",
-            "A checkpoint is needed",
-            "Check the path and the permissions",
-        ) from error
+    start = _beginning(path)
     if start.startswith(b"PK\x03\x04"):
         return _load_torch(path, variant)
     if start[8:] == b"{":
@@ -108,6 +99,20 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
         "A file of cmrrecon, or a .ckpt or .pth of PromptMR is needed",
         "Give the file of the weights",
     )
+
+
+def _beginning(path: Path) -> bytes:
+    """The first bytes of a file, which tell what it is."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(9)
+    except OSError as error:
+        raise InputError(
+            READ_FAULTS.get(type(error), "file-unreadable"),
+            f"{path} cannot be read ({error.strerror or 'input error'})",
+            "A checkpoint is needed",
+            "Check the path and the permissions",
+        ) from error
 
 
 def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | None = None) -> None:
