@@ -7,7 +7,9 @@ import torch
 from refusals import refused
 from torch.nn import functional
 
-from cmrrecon.networks.catalog import build, name_of
+from cmrrecon.networks.base import SeriesNetwork, WindowNetwork, build_network
+from cmrrecon.networks.catalog import NETWORKS, build, name_of
+from cmrrecon.networks.cost import Footprint, footprint
 from cmrrecon.networks.e2e_varnet import E2EVarNet
 from cmrrecon.networks.fidelity_unet import FidelityUNet
 from cmrrecon.networks.lf_mri import LFMRI
@@ -57,6 +59,45 @@ def run(network, *arguments, **more):
 
 def relative(a, b):
     return float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
+
+
+@pytest.mark.parametrize("name", [name for name, entry in NETWORKS.items() if not entry.discriminator])
+def test_every_network_is_of_one_kind_and_declares_what_it_can(name):
+    with torch.device("meta"):
+        network = build_network(name)
+    assert isinstance(network, SeriesNetwork) == (name == "kt-unrolled")
+    assert isinstance(network, WindowNetwork) == (name != "kt-unrolled")
+    assert network.can_checkpoint == ("checkpointing" in NETWORKS[name].options())
+    assert not network.checkpointing
+    assert list(network.convolutions())
+    if isinstance(network, WindowNetwork):
+        assert network.gives_kspace == (network.sensitivity is not None)
+        assert network.shares_maps == (name not in ("unet", "fidelity-unet", "promptmr-plus"))
+
+
+def test_a_discriminator_reconstructs_nothing():
+    with refused("unknown-network"):
+        build_network("patch-gan")
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_maps_and_windows_cost_what_the_whole_does(lines):
+    network = MAKERS["e2e_varnet"](frames=3)
+    size = {"coils": 2, "y": 32, "x": 40, "lines": lines, "acs": 8}
+    window, maps = network.window_cost(**size), network.maps_cost(**size)
+    shapes = ((1, 3, 2, 32, 40), torch.complex64), ((1, 1, 32, 1 if lines else 40), torch.bool)
+    whole = footprint(network.ghost(), *shapes, acs=8)
+    assert window.flops + 3 * maps.flops == whole.flops
+    assert 0 < maps.nbytes < window.nbytes < whole.nbytes
+
+
+@pytest.mark.parametrize("name", FROM_IMAGES)
+def test_networks_of_magnitudes_take_no_maps(name):
+    kspace, mask, _ = windows()
+    network = MAKERS[name]()
+    assert network.maps_cost(2, 32, 40, lines=True, acs=8) == Footprint(0, 0)
+    with pytest.raises(ValueError, match="maps"):
+        run(network, kspace, mask, maps=kspace)
 
 
 @pytest.mark.parametrize("samples", [False, True], ids=["lines", "samples"])

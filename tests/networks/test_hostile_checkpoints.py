@@ -114,6 +114,15 @@ def test_code_stays_unknown_to_the_interpreter():
     assert dict(vars(pickles.Foreign)) == before
 
 
+def test_what_stands_for_a_tensor_cannot_be_changed():
+    described = tensor_pickle((4,), (1,), 4)
+    (record,) = pickles.interpret(described).values()
+    # The same with `BUILD` on the tensor: its attributes stay.
+    changed = described.replace(b"R", b"R}X\x06\x00\x00\x00offsetK\x07sb")
+    assert changed != described
+    assert pickles.interpret(changed) == {layouts.CASCADE + "feat_extract.weight": record}
+
+
 def tensor_pickle(shape, stride, length, offset=0):
     """The pickle of {"a": tensor} with a storage of `length` numbers."""
 

@@ -39,6 +39,12 @@ def test_own_files_give_the_same_network_back(networks, tmp_path, name):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_files_have_the_permissions_of_any_new_file(networks, tmp_path):
+    weights.save(tmp_path / "a.safetensors", networks["unet"])
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_shared_parameters_are_stored_once_and_shared_again(networks, tmp_path):
     weights.save(tmp_path / "a.safetensors", networks["promptmr"])
     network = weights.load(tmp_path / "a.safetensors").network
