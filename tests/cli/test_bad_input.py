@@ -6,6 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
+from cmrrecon.methods import registry
+from cmrrecon.methods.direct import DirectMethod
+
 DTYPE = np.dtype([("real", "<f4"), ("imag", "<f4")])
 
 
@@ -153,10 +156,14 @@ def test_an_empty_slice_can_be_left_out(run, tmp_path):
     assert done.records[0]["shape"] == [2, 2, 32, 40]
 
 
-def test_a_numerical_failure_has_its_own_code(run, undersampled, tmp_path, monkeypatch):
-    import cmrrecon.classical.zero_filled as module
+def stand_in(monkeypatch, function):
+    """Another function behind the method zero-filled."""
+    method = DirectMethod("zero-filled", "stands in", function)
+    monkeypatch.setattr(registry, "METHODS", {"zero-filled": lambda: method})
 
-    monkeypatch.setattr(module, "zero_filled", lambda series: series.kspace[:, 0].abs() * float("nan"))
+
+def test_a_numerical_failure_has_its_own_code(run, undersampled, tmp_path, monkeypatch):
+    stand_in(monkeypatch, lambda series: series.kspace[:, 0].abs() * float("nan"))
     done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5")
     assert (done.code, done.codes) == (5, ["result-not-finite"])
     assert os.listdir(tmp_path) == []
@@ -166,12 +173,10 @@ def test_a_numerical_failure_has_its_own_code(run, undersampled, tmp_path, monke
     ("exception", "exit_code", "code"), [(MemoryError(), 4, "memory-shortage"), (KeyError("secret"), 1, "fault")], ids=["memory", "fault"]
 )
 def test_what_fails_inside_has_its_own_code(run, undersampled, tmp_path, monkeypatch, exception, exit_code, code):
-    import cmrrecon.classical.zero_filled as module
-
     def failing(series):
         raise exception
 
-    monkeypatch.setattr(module, "zero_filled", failing)
+    stand_in(monkeypatch, failing)
     done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
     assert (done.code, done.codes) == (exit_code, [code])
     assert done.records[0]["error"]["code"] == code
