@@ -63,22 +63,18 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
         return _raw(path, axes, mask)
     array, notes = choose(stored, "kspace", path)
     if not array.is_complex:
-        raise InputError(
-            "kspace-real",
-            f"{path} holds real numbers of shape {array.shown_shape}",
-            "K-space is complex",
-            "Give the k-space file, not images or masks",
-        )
+        found = f"{path} holds real numbers of shape {array.shown_shape}"
+        raise InputError("kspace-real", found, "K-space is complex", "Give the k-space file, not images or masks")
     acquisition, along = _acquisition(path, array.name, text), "trajectory" in stored
     names, assumed = _axes(array, axes, acquisition.base, along, str(path))
     reader = SliceReader(array, names)
     frames, _, coils, y, x = reader.shape
     check_size(reader.shape, 0, str(path))
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
-    found, beside = _mask_for(stored, path, y, _is_full(array, stored, path, acquisition.pattern), mask)
-    if found is None:
+    measured, beside = _mask_for(stored, path, y, _is_full(array, stored, path, acquisition.pattern), mask)
+    if measured is None:
         assumed += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured",)
-    scan = Scan(reader.shape, reader, found, acquisition, str(path), beside, notes + assumed)
+    scan = Scan(reader.shape, reader, measured, acquisition, str(path), beside, notes + assumed)
     return replace(scan, trajectory=_trajectory(stored, path), matrix=_matrix(stored, path)) if along else scan
 
 

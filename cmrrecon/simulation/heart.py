@@ -108,16 +108,11 @@ def heart_layers(
     right = _right(view, left, random)
     fat = _fat(view, left, right, random)
     grain = _grain(view, left, random)
-    radius = view.radius
     # The pericardium is a dark line outside.
-    parts = [("bone", cover(fat + 1.4 - radius)), ("fat", cover(fat - radius))]
-    parts += _right_parts(view, left, right)
-    parts += [("myocardium", cover(left.outer - radius)), ("left blood", cover(left.border - radius))]
-    parts += [("myocardium", muscle) for muscle in _papillary_muscles(view, left)]
-    parts.append(("ischaemia", _poor_supply(view, left)))
+    parts = [("bone", cover(fat + 1.4 - view.radius)), ("fat", cover(fat - view.radius))]
+    parts += _right_parts(view, left, right) + _left_parts(view, left)
     if lesion is not None:
-        inside = cover(left.outer - radius) * cover(radius - left.border)
-        parts.append((lesion.tissue, lesion.covered(view.angle, radius, left.inner, left.outer) * inside))
+        parts.append((lesion.tissue, _lesion(view, left, lesion)))
     return [Layer(tissue, covered, grain) for tissue, covered in parts]
 
 
@@ -225,6 +220,13 @@ def _right_parts(view: _View, left: _Left, right: _Right) -> list[tuple[str, Ten
     return [("myocardium", cover(right.outer - view.radius)), ("right blood", cavity), ("myocardium", band)]
 
 
+def _left_parts(view: _View, left: _Left) -> list[tuple[str, Tensor]]:
+    """Wall and blood of the left ventricle, the muscles in it, and the part of the wall that is poorly supplied."""
+    parts = [("myocardium", cover(left.outer - view.radius)), ("left blood", cover(left.border - view.radius))]
+    parts += [("myocardium", muscle) for muscle in _papillary_muscles(view, left)]
+    return [*parts, ("ischaemia", _poor_supply(view, left))]
+
+
 def _papillary_muscles(view: _View, left: _Left) -> Iterator[Tensor]:
     """They keep their volume: they get thicker as they shorten, and come closer to each other."""
     position, squeeze, radius = view.position, view.squeeze, view.radius
@@ -242,3 +244,9 @@ def _poor_supply(view: _View, left: _Left) -> Tensor:
     inner_half = cover(left.inner + 0.5 * (left.outer - left.inner) - view.radius) * cover(view.radius - left.border)
     from_front = (view.angle - 1.5 + math.pi) % (2 * math.pi) - math.pi
     return inner_half * torch.exp(-((from_front / 0.65) ** 4))
+
+
+def _lesion(view: _View, left: _Left, lesion: Lesion) -> Tensor:
+    """The lesion as far as it lies in the wall."""
+    in_wall = cover(left.outer - view.radius) * cover(view.radius - left.border)
+    return lesion.covered(view.angle, view.radius, left.inner, left.outer) * in_wall

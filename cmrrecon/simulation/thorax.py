@@ -11,6 +11,8 @@ from cmrrecon.simulation.tissues import Layer
 
 BACK = 0.85  # direction of the spine from the middle of the body, in radians from x towards y
 
+Parts = list[tuple[str, Tensor]]  # tissue and cover (y, x), from below
+
 
 @dataclass(frozen=True)
 class Thorax:
@@ -75,9 +77,6 @@ def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor
     parts += lungs + _front_fat(view, cavity, local) + _below_the_diaphragm(view, cavity, local) + _spine_and_aorta(view)
     grain = (0.7 * view.coarse + 0.7 * view.fine)[None]
     return [Layer(tissue, covered[None], grain) for tissue, covered in parts]
-
-
-Parts = list[tuple[str, Tensor]]  # tissue and cover (y, x), from below
 
 
 @dataclass(frozen=True)
