@@ -59,7 +59,7 @@ class Talk:
             # Python would try to write the rest once more at its end, and fail with a traceback.
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
             raise OutputError(
-                "todo",
+                "output-unwritable",
                 f"Standard output cannot be written ({error.strerror})",
                 "Results are told there",
                 "Make room, or send it to another place",

@@ -11,7 +11,7 @@ from cmrrecon.tools.errors import InputError, UsageError, perhaps
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cmrrecon.data.scan import Acquisition
+    from cmrrecon.data import Acquisition
     from cmrrecon.evaluation.references import Reference
     from cmrrecon.evaluation.regions import Region
     from cmrrecon.formats.labels import LabelRow
@@ -46,7 +46,7 @@ class RegionPlan:
         owner = self.owners.setdefault(name, told)
         if owner != told:
             raise InputError(
-                "todo",
+                "labels-ambiguous",
                 f"The labels {name} fit {'/'.join(owner)} and {'/'.join(told)}",
                 "Labels are of one scan",
                 "Give a folder of label maps, or in a table more of the path of each file",
@@ -60,11 +60,13 @@ def plan_regions(roi: Path | None, background: str | None, times: Path | None) -
 
     if roi is None:
         if background is not None or times is not None:
-            raise UsageError("todo", "--background or --times was given without --roi", "They say how regions are scored", "Add --roi FILE")
+            raise UsageError(
+                "option-needs", "--background or --times was given without --roi", "They say how regions are scored", "Add --roi FILE"
+            )
         return None
     if not roi.exists():
         raise InputError(
-            "todo", f"The regions {roi} do not exist", "A label map, a folder of them or labels.csv was expected", "Check --roi"
+            "file-missing", f"The regions {roi} do not exist", "A label map, a folder of them or labels.csv was expected", "Check --roi"
         )
     return RegionPlan(
         roi=roi,
@@ -85,7 +87,7 @@ def score_regions(
 
     if images.shape != expected.shape:
         raise InputError(
-            "todo",
+            "shape-mismatch",
             f"The reconstruction has shape {tuple(images.shape)} and the reference {tuple(expected.shape)} (frame, slice, y, x)",
             "Regions are drawn on whole images",
             "Give the reconstruction before the ranking crop",
@@ -125,7 +127,7 @@ def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
         other = disagreement(facts, scan_of(plan.roi))
         if other:
             raise InputError(
-                "todo",
+                "labels-mismatch",
                 f"The label map {plan.roi} is of {other}",
                 "Labels are of one scan",
                 "Give the label map of this scan, or a folder of label maps",
@@ -135,7 +137,7 @@ def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
     fitting = [path for path in plan.candidates if scan_of(path).base == facts.base and not disagreement(facts, scan_of(path))]
     if len(fitting) != 1:
         raise InputError(
-            "todo",
+            "labels-ambiguous" if fitting else "labels-missing",
             f"{len(fitting)} label maps in {plan.roi} fit {facts.base} of subject {facts.subject or 'unknown'}",
             f"Exactly one must, with the name {facts.base}_label and the folder of its subject",
             "Give the label map itself with --roi",
@@ -150,7 +152,7 @@ def _times_of(plan: RegionPlan, reference: "Reference", facts: "Acquisition") ->
     path = plan.times or reference.path.with_name(f"{facts.base}.csv")
     if not path.exists():
         raise InputError(
-            "todo",
+            "times-missing",
             f"The times of {facts.base} are not known: there is no {path}",
             "Maps are fitted to inversion or T2-preparation times in ms, in a file beside the reference as in the data of 2023",
             "Put it there or name it with --times: a header line, then a line for each weighting with a label and a column for each slice",
@@ -166,14 +168,14 @@ def _map_scores(
 
     if len(labels) > 1:
         raise InputError(
-            "todo",
+            "shape-mismatch",
             f"The label map has {len(labels)} frames",
             "A map is one for all weightings, and so is its myocardium",
             "Give one frame of labels",
         )
     if 1 < times.shape[1] <= max(numbers):
         raise InputError(
-            "todo",
+            "times-shape",
             f"There are times for {times.shape[1]} slices, and slice {max(numbers)} was reconstructed",
             "Times are needed for every slice, or one column for all",
             "Give the file of this scan's times",
@@ -192,7 +194,7 @@ def _scores(
     noise = plan.background or (BACKGROUND if BACKGROUND in named else None)
     if noise is not None and noise not in named:
         raise UsageError(
-            "todo",
+            "unknown-region",
             f"There is no region {noise!r}",
             f"The regions of {path} are {', '.join(named)}",
             perhaps(noise, named, "Name one of them with --background"),
@@ -200,7 +202,10 @@ def _scores(
     scored = [region for region in regions if region.name != noise]
     if not scored:
         raise InputError(
-            "todo", f"Only the background is labelled in {path}", "Noise alone has no score", "Label what is to be compared with it too"
+            "labels-empty",
+            f"Only the background is labelled in {path}",
+            "Noise alone has no score",
+            "Label what is to be compared with it too",
         )
     table = focused(images, expected, scored)
     found: dict[str, dict[str, float | None]] = {}

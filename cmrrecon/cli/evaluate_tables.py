@@ -68,7 +68,7 @@ def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> 
         methods = {str(record["method"]) for record in records}
         if plan.against not in methods:
             raise UsageError(
-                "todo",
+                "unknown-method",
                 f"No scored file is of the method {plan.against!r}",
                 f"The methods are {', '.join(sorted(methods))}",
                 perhaps(plan.against, methods, "Name one of them with --against"),

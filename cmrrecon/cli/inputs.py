@@ -72,7 +72,10 @@ def find_jobs(inputs: Sequence[str], wanted: Callable[[Path], bool], shard: str 
             found = [Job(str(f), f, f.parent.relative_to(root)) for f in sorted(matches, key=natural) if f.is_file()]
         if not found:
             raise InputError(
-                "todo", f"{text} holds no file to work on", "A file, a folder or a glob with matching files was expected", "Check the path"
+                "file-missing",
+                f"{text} holds no file to work on",
+                "A file, a folder or a glob with matching files was expected",
+                "Check the path",
             )
         jobs.update({job.path.absolute(): job for job in found})
     return _part(list(jobs.values()), shard) if shard else list(jobs.values())
@@ -89,7 +92,7 @@ def _part(jobs: list[Job], shard: str) -> list[Job]:
         task, first, step, count = (os.environ.get(f"SLURM_ARRAY_TASK_{name}", "") for name in ("ID", "MIN", "STEP", "COUNT"))
         if not (task.isdecimal() and count.isdecimal()):
             raise UsageError(
-                "todo",
+                "slurm-array-missing",
                 "--shard auto found no Slurm job array",
                 "SLURM_ARRAY_TASK_ID and _COUNT must be set",
                 "Use sbatch --array, or give --shard i/n",
@@ -97,7 +100,7 @@ def _part(jobs: list[Job], shard: str) -> list[Job]:
         index, total = (int(task) - int(first or 0)) // int(step or 1) + 1, int(count)
         if index > total:
             raise UsageError(
-                "todo",
+                "slurm-array-uneven",
                 f"--shard auto found task {task} of an array of {total} that starts at {first or 0}",
                 "The tasks of the array must be evenly spaced",
                 "Use an array such as --array=1-64, or give --shard i/n",
@@ -106,7 +109,9 @@ def _part(jobs: list[Job], shard: str) -> list[Job]:
         match = re.fullmatch(r"(\d+)/(\d+)", shard)
         index, total = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= index <= total:
-        raise UsageError("todo", f"The shard is {shard!r}", "It must be i/n with 1 <= i <= n, or auto", "Use for example --shard 1/4")
+        raise UsageError(
+            "option-value", f"The shard is {shard!r}", "It must be i/n with 1 <= i <= n, or auto", "Use for example --shard 1/4"
+        )
     return jobs[index - 1 :: total]
 
 

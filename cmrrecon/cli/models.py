@@ -99,11 +99,13 @@ def convert(
 
         if output.suffix.lower() != SUFFIX:
             raise UsageError(
-                "todo", f"{output} does not end in {SUFFIX}", "Weights are written as safetensors", f"Name the output *{SUFFIX}"
+                "output-format", f"{output} does not end in {SUFFIX}", "Weights are written as safetensors", f"Name the output *{SUFFIX}"
             )
         outputs.refuse_inputs([output], [file])
         if output.exists() and not overwrite:
-            raise OutputError("todo", f"{output} exists", "Outputs are replaced only on request", "Add --overwrite, or name another output")
+            raise OutputError(
+                "output-exists", f"{output} exists", "Outputs are replaced only on request", "Add --overwrite, or name another output"
+            )
         loaded = weights.load(file, variant)
         name, rest = _told(loaded.metadata)
         weights.save(output, loaded.network, {**rest, "converted_from": {"name": file.name, "sha256": provenance.file_digest(file)}})

@@ -55,7 +55,7 @@ def deliver(product: Product, record: Mapping[str, Any], talk: Talk, *, overwrit
     if existing and not overwrite:
         if not _same_recipe(target, product.stamp()):
             raise OutputError(
-                "todo",
+                "output-exists",
                 f"{existing[0]} exists and was made from another input or with other settings",
                 "Outputs are replaced only on request",
                 "Add --overwrite, or name another output",
@@ -84,7 +84,10 @@ def refuse_inputs(targets: Sequence[Path], sources: Sequence[Path]) -> None:
     for target in targets:
         if str(target) != STREAM and target.resolve() in originals:
             raise UsageError(
-                "todo", f"{target} is one of the inputs", "An output must not replace what it is made from", "Name another output"
+                "output-is-input",
+                f"{target} is one of the inputs",
+                "An output must not replace what it is made from",
+                "Name another output",
             )
 
 
@@ -93,7 +96,9 @@ def _check_folders(targets: Sequence[Path]) -> None:
     for target in targets:
         folder = next(parent for parent in target.absolute().parents if parent.exists())
         if str(target) != STREAM and not (folder.is_dir() and os.access(folder, os.W_OK)):
-            raise OutputError("todo", f"{folder} is no folder that can be written", f"{target} is to go there", "Name another output")
+            raise OutputError(
+                "output-unwritable", f"{folder} is no folder that can be written", f"{target} is to go there", "Name another output"
+            )
 
 
 def _skipped(record: Mapping[str, Any], talk: Talk) -> Mapping[str, Any]:
@@ -120,18 +125,22 @@ def _same_recipe(target: Path, stamp: Mapping[str, Any]) -> bool:
 def check_output(output: str | None, out_dir: Path | None, jobs: int, what: Literal["a scan", "images"], *, as_json: bool) -> None:
     """Refuse output options that contradict each other, name no format, or would flood a terminal."""
     if output is not None and out_dir is not None:
-        raise UsageError("todo", "Both -o and --out-dir were given", "One of them says where the output goes", "Leave one out")
+        raise UsageError("options-conflict", "Both -o and --out-dir were given", "One of them says where the output goes", "Leave one out")
     if output is not None and jobs > 1:
-        raise UsageError("todo", f"-o names one file, but there are {jobs} inputs", "Several inputs need a folder", "Use --out-dir")
+        raise UsageError(
+            "output-shared", f"-o names one file, but there are {jobs} inputs", "Several inputs need a folder", "Use --out-dir"
+        )
     if output not in (None, STREAM):
         from cmrrecon import formats
 
         formats.check_suffix(output, what)
     if output == STREAM and as_json:
-        raise UsageError("todo", "-o - and --json both want standard output", "One stream carries one thing", "Leave --json out")
+        raise UsageError(
+            "options-conflict", "-o - and --json both want standard output", "One stream carries one thing", "Leave --json out"
+        )
     if output == STREAM and sys.stdout.isatty():
         raise UsageError(
-            "todo", "Standard output is a terminal", "A scan is binary and wants a pipe or a file", "Add | and the next command"
+            "output-terminal", "Standard output is a terminal", "A scan is binary and wants a pipe or a file", "Add | and the next command"
         )
 
 
@@ -151,7 +160,7 @@ def refuse_shared_targets(targets: Mapping[Job, Path]) -> None:
         first = owners.setdefault(target, job)
         if first is not job:
             raise UsageError(
-                "todo",
+                "output-shared",
                 f"{first.name} and {job.name} would both become {target}",
                 "Every input needs an output of its own",
                 "Do them in two commands",
@@ -175,7 +184,7 @@ def _local_output(target: Path) -> Iterator[Path]:
             raise
         except OSError as error:
             raise OutputError(
-                "todo",
+                "output-unwritable",
                 f"Standard output cannot be written ({error.strerror})",
                 "The result goes there",
                 "Make room, or name a file with -o",

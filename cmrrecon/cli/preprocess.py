@@ -56,7 +56,7 @@ def preprocess(
 
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         if any(job.is_stream for job in jobs):
-            raise UsageError("todo", "Standard input was given", "A store is made of files", "Give files or folders")
+            raise UsageError("input-stream", "Standard input was given", "A store is made of files", "Give files or folders")
         targets = {job: out_dir / job.folder / f"{job.stem}.h5" for job in jobs}
         outputs.refuse_shared_targets(targets)
         outputs.refuse_inputs(list(targets.values()), [job.path for job in jobs])

@@ -68,12 +68,12 @@ def faults_told(talk: Talk) -> Iterator[None]:
     except Exception as error:
         if is_memory_shortage(error):
             raise MemoryShortage(
-                "todo",
+                "memory-shortage",
                 "The memory is used up",
                 "More memory is needed for this file",
                 "Use a larger machine, fewer workers, or --device cpu",
             ) from error
         talk.traceback(traceback.format_exc())
         raise CmrreconError(
-            "todo", f"A fault of this program: {type(error).__name__}", "This must not happen", "Report it with the lines above"
+            "fault", f"A fault of this program: {type(error).__name__}", "This must not happen", "Report it with the lines above"
         ) from error

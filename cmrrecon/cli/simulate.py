@@ -62,7 +62,9 @@ def simulate(
 
         outputs.check_output(output, None, 1, "a scan", as_json=json)
         if lesions and output is not None:
-            raise UsageError("todo", "Both -o and --lesions were given", "Lesions are told in labels.csv in --out-dir", "Leave one out")
+            raise UsageError(
+                "options-conflict", "Both -o and --lesions were given", "Lesions are told in labels.csv in --out-dir", "Leave one out"
+            )
         y, x = parse_numbers(size, 2, "x", "--size", "--size 204x448")
         made = simulation.simulate(
             kind,

@@ -91,24 +91,32 @@ def train(
         from cmrrecon.training.loop import BEST, LAST, Hooks, train
 
         if recipe is None:
-            raise UsageError("todo", "No recipe was named", f"The recipes are: {', '.join(recipes.names())}", "Give one with --recipe")
+            raise UsageError(
+                "option-missing", "No recipe was named", f"The recipes are: {', '.join(recipes.names())}", "Give one with --recipe"
+            )
         chosen = check(recipes.load(recipe, set_ or []))
         if print_config:
             print(json_text.dumps(provenance.plain(chosen.as_dict()), indent=1))
             return
         if chosen.data.scenes and (hold_out or only):
-            raise UsageError("todo", "--hold-out or --only was given with random scans", "They name scans of a store", "Leave them out")
+            raise UsageError(
+                "options-conflict", "--hold-out or --only was given with random scans", "They name scans of a store", "Leave them out"
+            )
         if chosen.data.scenes and data is not None:
             raise UsageError(
-                "todo",
+                "options-conflict",
                 f"--data was given, but {recipe} learns from random scans (data.scenes = {chosen.data.scenes})",
                 "It learns from one or the other",
                 "Leave --data out, or add --set data.scenes=0",
             )
         if out is None or (data is None and not chosen.data.scenes):
-            raise UsageError("todo", "--data and --out were not both given", "Training needs scans and a folder for the run", "Give both")
+            raise UsageError(
+                "option-missing", "--data and --out were not both given", "Training needs scans and a folder for the run", "Give both"
+            )
         if max_steps is not None and max_steps < 1:
-            raise UsageError("todo", f"--max-steps was given {max_steps}", "It must be at least 1", "Leave it out to train to the end")
+            raise UsageError(
+                "option-value", f"--max-steps was given {max_steps}", "It must be at least 1", "Leave it out to train to the end"
+            )
         group, own_device = processes.enter_context(group_of_processes(device))
         where = choose_device(own_device)
         talk = talk if group.rank == 0 else Talk(quiet=True, as_json=False, stdout_is_data=True)
@@ -183,7 +191,7 @@ def _shared_out(
     unseen = [entry for entry in wanted if any(fits(entry, text, "--hold-out") for text in hold_out)]
     if hold_out and not unseen:
         raise UsageError(
-            "todo",
+            "scan-missing",
             f"--hold-out {' '.join(hold_out)} fits no scan",
             f"It names what is not trained on; {values_of(wanted, hold_out)}",
             "Name one of these",
@@ -191,7 +199,7 @@ def _shared_out(
     seen = [entry for entry in wanted if entry not in unseen]
     training, validation = split(seen, recipe.data.validation, recipe.schedule.seed)
     if not training:
-        raise UsageError("todo", "No scan is left to train on", "At least one is needed", "Change --only, --hold-out or the store")
+        raise UsageError("scan-missing", "No scan is left to train on", "At least one is needed", "Change --only, --hold-out or the store")
     return training, validation, unseen
 
 

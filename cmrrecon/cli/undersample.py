@@ -1,6 +1,6 @@
 """`cmrrecon undersample`: keep only the samples of a pattern, as the challenges did."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ from cmrrecon.cli.settings import sampling_text
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from cmrrecon.data.scan import Scan
+    from cmrrecon.data import Scan
 
 EXAMPLE = (
     "Examples: cmrrecon undersample cine_sax.mat --pattern kt-gaussian -R 8; "
@@ -97,7 +97,7 @@ def undersample(
 
         if mask is not None and any(value is not None for value in (pattern, acceleration, acs, seed, year)):
             raise UsageError(
-                "todo",
+                "options-conflict",
                 "--mask was given together with what a pattern is drawn from",
                 "The samples come from a mask file or from a pattern",
                 "Leave out --mask, or --pattern, -R, --acs, --seed and --year",
@@ -122,23 +122,23 @@ def undersample(
 
 def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
     from cmrrecon import formats
-    from cmrrecon.data.scan import effective_acceleration, require_cartesian
+    from cmrrecon.data import CartesianMask, require_cartesian
     from cmrrecon.formats.names import kus_name, mask_name
     from cmrrecon.sampling import rules_year
     from cmrrecon.tools import provenance
 
     with inputs.local_input(job) as path:
         full = formats.read(path, axes=plan.axes)
-        require_cartesian(full, "Undersampling")
+        require_cartesian(full.mask, job.name, "Undersampling")
         for note in full.notes:
             talk.say(note.replace(str(path), job.name))
         year = rules_year(full, plan.year)
         sampled = _sample(full, job, plan, year)
         facts, mask = sampled.acquisition, sampled.mask
-        assert mask is not None
+        assert isinstance(mask, CartesianMask)
         if plan.mask is None and plan.year is None and full.acquisition.year is None:
             talk.say(f"{job.name}: the year is not known, the rules of {year} are taken (--year changes it)")
-        effective = round(effective_acceleration(mask), 2)
+        effective = round(mask.effective_acceleration(), 2)
         sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration, "effective_acceleration": effective}
 
         used = [path, *([plan.mask] if plan.mask else [])]
@@ -163,7 +163,7 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
             record["mask"] = str(beside)
         if target.suffix.lower() == ".mat" and not (plan.mask and beside.exists() and beside.samefile(plan.mask)):
             product = outputs.Product(
-                target, used, stamp, make, [beside], lambda made: formats.write_mask(beside, mask, x=full.shape[4], provenance=made)
+                target, used, stamp, make, [beside], lambda made: formats.write_mask(beside, mask.samples, x=full.shape[4], provenance=made)
             )
         outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
 
@@ -175,8 +175,9 @@ def _sample(full: "Scan", job: Job, plan: Plan, year: int) -> "Scan":
     if plan.mask is not None:
         known = formats.parse_name(plan.mask)
         return sampling.apply_mask(full, formats.read_mask(plan.mask), pattern=known.pattern, acceleration=known.acceleration)
-    origin = full.acquisition
-    seed = plan.seed
-    if seed is None and sampling.find_pattern(plan.pattern).random:
-        seed = sampling.default_seed("/".join([origin.centre or "", origin.subject or "", origin.base if job.is_stream else job.stem]))
-    return sampling.undersample(full, plan.pattern, plan.acceleration, acs=plan.acs, seed=seed, year=year)
+    if job.is_stream:
+        # The name of the temporary file says nothing of the scan.
+        full = replace(full, path="")
+    return sampling.undersample(
+        full, plan.pattern, plan.acceleration, acs=plan.acs, seed=plan.seed, year=year
+    )

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrrecon.data.scan import TRAJECTORY_EXCESS, Scan, simplify_mask
+from cmrrecon.data import CartesianMask, MaskSource, Scan, SpokeMask, Trajectory, simplest
+from cmrrecon.data.trajectory import EXCESS as TRAJECTORY_EXCESS
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.hdf5_access import opened
 from cmrrecon.formats.hdf5_heap import Heap, stored_rows
@@ -87,8 +88,8 @@ class Readouts:
                 kspace[self.table["frame"][i], :, self.table["row"][i], self.first : self.first + line.shape[1]] = line
         return torch.from_numpy(kspace)
 
-    def mask(self) -> Tensor | None:
-        """Which lines were measured, (frame|1, y, x|1); None if that differs between slices."""
+    def mask(self) -> CartesianMask | None:
+        """Which lines were measured; None if that differs between slices."""
         frames, slices, _, y, x = self.shape
         places = np.sort(self.table["frame"] * y + self.table["row"])
         if len(places) % slices or not (places.reshape(-1, slices) == places[::slices, None]).all():
@@ -97,7 +98,7 @@ class Readouts:
         lines[places] = True
         mask = torch.zeros((frames, y, x), dtype=torch.bool)
         mask[..., self.first : self.first + len(range(self.stored)[self.kept])] = torch.from_numpy(lines).reshape(frames, y, 1)
-        return simplify_mask(mask)
+        return simplest(mask, MaskSource.HEADER)
 
 
 def sniff(path: Path) -> bool:
@@ -137,7 +138,17 @@ def read(path: Path) -> Scan:
     check_size((readouts.shape[2], *header.image), 8, f"The images of {path}")
     trajectory, assumed = _trajectory(readouts, header, itemsize["traj"])
     facts = replace(scan.acquisition, pattern=PATTERNS.get(header.trajectory, scan.acquisition.pattern))
-    return replace(scan, acquisition=facts, notes=(*notes, assumed), trajectory=trajectory, matrix=header.image)
+    mask = _spokes(readouts, Trajectory(trajectory, header.image))
+    return replace(scan, acquisition=facts, notes=(*notes, assumed), mask=mask)
+
+
+def _spokes(readouts: Readouts, trajectory: Trajectory) -> SpokeMask:
+    """Which spokes were measured; where that differs between slices, what is non-zero in them."""
+    known = readouts.mask()
+    if known is not None:
+        return SpokeMask(known.samples, known.source, trajectory=trajectory)
+    every = torch.ones((1, readouts.shape[3], 1), dtype=torch.bool)
+    return SpokeMask(every, MaskSource.NON_ZERO, trajectory=trajectory)
 
 
 def _group(file: Any) -> str | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cmrrecon.data.scan import Acquisition
+from cmrrecon.data import Acquisition
 from cmrrecon.formats import pictures
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.names import parse_name

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from cmrrecon.data.scan import Acquisition
+from cmrrecon.data import Acquisition
 from cmrrecon.tools.errors import UsageError
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".png", ".gif", ".csv")

@@ -26,7 +26,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan, SpokeMask
 from cmrrecon.formats.arrays import Selection, StoredArray, check_size, single_precision
 from cmrrecon.formats.names import acquisition_to_json
 from cmrrecon.formats.tensors import image_array, stack_images
@@ -117,9 +117,13 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
     if path.suffix.lower() == ".npz":
         arrays = {"kspace": np.stack([scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1])], axis=1)}
         if scan.mask is not None:
-            arrays["mask"] = scan.mask.cpu().numpy()
-        if scan.trajectory is not None:
-            arrays |= {"trajectory": scan.trajectory.cpu().numpy(), "matrix": np.array(scan.matrix)}
+            arrays["mask"] = scan.mask.samples.cpu().numpy()
+        if isinstance(scan.mask, SpokeMask):
+            trajectory = scan.mask.trajectory
+            arrays |= {
+                "trajectory": trajectory.positions.cpu().numpy(),
+                "matrix": np.array(trajectory.matrix),
+            }
         _write_npz(path, arrays | {"acquisition": np.array(acquisition_to_json(scan.acquisition))}, provenance)
     else:
         slices = (scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1]))

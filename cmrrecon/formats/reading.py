@@ -12,7 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmrrecon.data.scan import Acquisition, Scan, simplify_mask
+from cmrrecon.data import (
+    Acquisition,
+    CartesianMask,
+    LineMask,
+    MaskSource,
+    SamplingMask,
+    Scan,
+    SpokeMask,
+    Trajectory,
+    simplest,
+)
 from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files, pictures
 from cmrrecon.formats.arrays import AXES, SliceReader, StoredArray, check_size, default_axes, named_axes
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
@@ -74,8 +84,15 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     measured, beside = _mask_for(stored, path, y, _is_full(array, stored, path, acquisition.pattern), mask)
     if measured is None:
         assumed += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured",)
-    scan = Scan(reader.shape, reader, measured, acquisition, str(path), beside, notes + assumed)
-    return replace(scan, trajectory=_trajectory(stored, path), matrix=_matrix(stored, path)) if along else scan
+    kept = _spokes(measured, stored, path) if along else measured
+    return Scan(reader.shape, reader, kept, acquisition, str(path), beside, notes + assumed)
+
+
+def _spokes(measured: CartesianMask | None, stored: dict[str, StoredArray], path: Path) -> SamplingMask:
+    """The mask of k-space along a trajectory, which has one from the file, beside it, or of all spokes."""
+    assert measured is not None
+    trajectory = Trajectory(_trajectory(stored, path), _matrix(stored, path))
+    return SpokeMask(measured.samples, measured.source, trajectory=trajectory)
 
 
 def _axes(array: StoredArray, given: str | None, base: str, along: bool, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -102,13 +119,13 @@ def _is_full(array: StoredArray, stored: dict[str, StoredArray], path: Path, pat
     return "trajectory" in stored or (pattern is None and (array.name in ALWAYS_FULL or in_full_folder))
 
 
-def _mask_for(stored: dict[str, StoredArray], path: Path, y: int, full: bool, given: str | Path | None) -> tuple[Tensor | None, str]:
+def _mask_for(stored: dict[str, StoredArray], path: Path, y: int, full: bool, given: str | Path | None) -> tuple[CartesianMask | None, str]:
     """The mask of a scan, None where none is known, and the file it lies in if that is another one."""
     beside = Path(given) if given is not None else None if full or "mask" in stored else mask_path_for(path)
     if beside is not None:
         return read_mask(beside), str(beside)
     if full:
-        return torch.ones((1, y, 1), dtype=torch.bool), ""
+        return LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER), ""
     return (_mask(stored["mask"], path) if "mask" in stored else None), ""
 
 
@@ -151,7 +168,12 @@ def _raw(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
             "axes-fixed", f"The axes {axes!r} were named for {path}", "ISMRMRD raw data name their axes themselves", "Leave out --axes"
         )
     scan = ismrmrd.read(path)
-    return scan if mask is None else replace(scan, mask=read_mask(mask), mask_path=str(mask))
+    if mask is None:
+        return scan
+    given = read_mask(mask)
+    if isinstance(scan.mask, SpokeMask):
+        return replace(scan, mask=scan.mask.chosen(given.samples), mask_path=str(mask))
+    return replace(scan, mask=given, mask_path=str(mask))
 
 
 def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:
@@ -210,8 +232,8 @@ def _is(path: str | Path, wanted: str) -> bool:
         return True
 
 
-def read_mask(path: str | Path) -> Tensor:
-    """A sampling mask (frame|1, y, x|1) bool; axes along which it does not change are 1 long.
+def read_mask(path: str | Path) -> CartesianMask:
+    """A sampling mask; axes along which it does not change are 1 long.
 
     Raises
     ------
@@ -274,7 +296,7 @@ def _opened(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | N
     )
 
 
-def _mask(array: StoredArray, path: Path) -> Tensor:
+def _mask(array: StoredArray, path: Path) -> CartesianMask:
     if len(array.shape) not in (2, 3) or array.is_complex:
         numbers = "complex" if array.is_complex else "real"
         raise InputError(
@@ -289,4 +311,4 @@ def _mask(array: StoredArray, path: Path) -> Tensor:
         raise InputError(
             "mask-values", f"{path} is not a mask", "A mask holds zeros and at least one 1, nothing else", "Give the mask file"
         )
-    return simplify_mask(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])))
+    return simplest(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])), MaskSource.FILE)

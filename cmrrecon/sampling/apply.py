@@ -3,12 +3,14 @@
 import os
 import zlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from cmrrecon.data.scan import Scan, Series, fully_sampled, require_finite
+from cmrrecon import formats
+from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Scan, Series, require_cartesian
+from cmrrecon.data.checks import require_finite
 from cmrrecon.sampling.make import find_pattern, make_mask, official_acs
 from cmrrecon.tools.errors import InputError, UsageError
 
@@ -16,14 +18,24 @@ DEFAULT_YEAR = 2025
 
 
 def undersample(
-    scan: Scan, pattern: str, acceleration: float, *, acs: int | None = None, seed: int | None = None, year: int | None = None
+    scan: Scan | str | Path,
+    pattern: str,
+    acceleration: float,
+    *,
+    acs: int | None = None,
+    seed: int | None = None,
+    year: int | None = None,
 ) -> Scan:
-    """The scan as if it had been measured with fewer samples; slices are read and masked only when asked for.
+    """The scan as if it had been measured with fewer samples; slices are masked when they are read.
 
     Parameters
     ----------
-    scan : a fully sampled scan
-    pattern, acceleration, acs, seed : see `make_mask`
+    scan : a fully sampled Scan, or the path of its file
+    pattern : a name of `PATTERNS`
+    acceleration : nominal R, not counting the calibration; may be fractional
+    acs : calibration lines, of kt-radial and poisson the side of the square; None: the year's
+    seed : of a random pattern; None: from centre, subject and file name, so that a scan always gets
+        the same mask
     year : whose ACS and peculiarities; None: the scan's year, else 2025
 
     Returns
@@ -33,14 +45,28 @@ def undersample(
     Raises
     ------
     UsageError : see `make_mask`
-    InputError : the scan is undersampled already
+    InputError : `kspace-undersampled`, the scan is undersampled already; `file-missing` and others
     """
+    scan = scan if isinstance(scan, Scan) else formats.read(scan)
     year = rules_year(scan, year)
     acs = official_acs(year) if acs is None else acs
+    if not find_pattern(pattern).random:
+        seed = None
+    elif seed is None:
+        seed = default_seed(_seed_name(scan))
     frames, _, _, y, x = scan.shape
-    mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed, year=year)
-    used_seed = seed if find_pattern(pattern).random else None
-    return apply_mask(scan, mask, pattern=pattern, acceleration=float(acceleration), acs=acs, seed=used_seed)
+    mask = make_mask(
+        pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed, year=year
+    )
+    known = {"pattern": pattern, "acceleration": float(acceleration), "acs": acs, "seed": seed}
+    return apply_mask(scan, SamplingMask.of(mask), **known)
+
+
+def _seed_name(scan: Scan) -> str:
+    """What the seed of a scan follows from."""
+    known = scan.acquisition
+    name = Path(scan.path).stem if scan.path else known.base
+    return "/".join([known.centre or "", known.subject or "", name])
 
 
 def rules_year(scan: Scan, year: int | None) -> int:
@@ -48,13 +74,13 @@ def rules_year(scan: Scan, year: int | None) -> int:
     return year or scan.acquisition.year or DEFAULT_YEAR
 
 
-def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
+def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> Scan:
     """The scan with its k-space set to zero outside `mask`; slices are read and masked only when asked for.
 
     Parameters
     ----------
     scan : a fully sampled scan
-    mask : Tensor (frame|1, y, x|1) bool
+    mask : CartesianMask
     acquisition_changes : fields of the acquisition that the mask determines, such as pattern and acceleration
 
     Raises
@@ -64,16 +90,17 @@ def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
     """
     frames, _, _, y, x = scan.shape
     where = scan.path or "the scan"
-    fits = mask.ndim == 3 and mask.shape[0] in (1, frames) and mask.shape[1] == y and mask.shape[2] in (1, x)
-    if not fits or mask.dtype != torch.bool:
+    require_cartesian(scan.mask, where[0].upper() + where[1:], "Undersampling")
+    given = mask.samples.shape
+    if not (given[0] in (1, frames) and given[1] == y and given[2] in (1, x)):
         raise UsageError(
             "mask-shape",
-            f"The mask has shape {tuple(mask.shape)} and type {mask.dtype}",
-            f"For {where} a bool mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
+            f"The mask has shape {tuple(given)}",
+            f"For {where} a mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
             "Make a mask for this scan",
         )
-    complete = fully_sampled(scan, _first_series(scan)) if scan.mask is None else bool(scan.mask.all())
-    if scan.acquisition.pattern is not None or not complete:
+    known = _first_series(scan).mask if scan.mask is None else scan.mask
+    if scan.acquisition.pattern is not None or not known.fully_sampled:
         raise InputError(
             "kspace-undersampled",
             f"{scan.path or 'The scan'} is undersampled already",
@@ -84,9 +111,11 @@ def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
     def read_slice(index: int) -> Tensor:
         kspace = scan.read_slice(index)
         require_finite(kspace, f"Slice {index} of {where}")
-        return kspace * mask.to(kspace.device)[:, None]
+        return kspace * mask.samples.to(kspace.device)[:, None]
 
-    return replace(scan, read_slice=read_slice, mask=mask, acquisition=replace(scan.acquisition, **acquisition_changes))
+    given_mask = replace(mask, source=MaskSource.GIVEN)
+    acquisition = replace(scan.acquisition, **acquisition_changes)
+    return replace(scan, read_slice=read_slice, mask=given_mask, acquisition=acquisition)
 
 
 def _first_series(scan: Scan) -> Series:

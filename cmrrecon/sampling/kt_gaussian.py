@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmrrecon.data import SamplingMask
 from cmrrecon.operators.fourier import centred
 from cmrrecon.operators.sensitivity import calibration_region
 from cmrrecon.sampling.plan import Plan, round_half_up
@@ -53,7 +54,7 @@ def identify_seed(mask: Tensor, *, acceleration: float | None = None, acs: int |
     lines = mask[..., 0].cpu().numpy()
     y = lines.shape[1]
     # Lines beside the calibration that are drawn in all frames only enlarge the block, and the draws are compared outside of it.
-    block = calibration_region(mask, most=y)[0] if acs is None else centred(y, acs)
+    block = calibration_region(SamplingMask.of(mask), most=y)[0] if acs is None else centred(y, acs)
     outside = np.ones(y, dtype=bool)
     outside[block] = False
     if not lines[:, block].all() or not lines[:, outside].any():

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cmrrecon.data.scan import Acquisition, Scan
+from cmrrecon.data import Acquisition, LineMask, MaskSource, Scan, SpokeMask, Trajectory
 from cmrrecon.operators.fourier import centred
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 from cmrrecon.simulation.lesions import Box
@@ -167,7 +167,7 @@ def _scan(kind: Kind, image: Tensor, maps: Tensor, sigma: float, seed: int) -> S
         subject=f"P{seed + 1:03d}",
     )
     read_slice = partial(slice_kspace, image, maps, sigma, seed)
-    everything = torch.ones((1, y, 1), dtype=torch.bool)
+    everything = LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER)
     return Scan((frames, slices, len(maps), y, x), read_slice, everything, acquisition)
 
 
@@ -185,10 +185,12 @@ def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simul
     scan = Scan(
         shape=(frames, slices, coils, spokes, samples),
         read_slice=partial(slice_along, trajectory, image, maps, made.sigma, seed),
-        mask=torch.ones((1, spokes, 1), dtype=torch.bool),
+        mask=SpokeMask(
+            torch.ones((1, spokes, 1), dtype=torch.bool),
+            MaskSource.HEADER,
+            trajectory=Trajectory(trajectory, (n, n)),
+        ),
         acquisition=replace(made.scan.acquisition, pattern="radial"),
-        trajectory=trajectory,
-        matrix=(n, n),
     )
     return replace(made, scan=scan, image=image, maps=maps, lesions=lesions)
 

@@ -1,9 +1,9 @@
 """A small simulated scan and the program, run in this process or as its own."""
 
 import json
-import os
-import subprocess
+import re
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,20 @@ from cmrrecon.cli.app import app
 
 
 class Program:
-    """Runs the command line; `records` are the JSON lines it printed."""
+    """Runs the command line in this process; `records` are the JSON lines it printed, `codes` the errors it told."""
 
-    def __init__(self, *words, env=None):
-        done = CliRunner().invoke(app, [str(word) for word in words], env=env)
+    def __init__(self, *words, env=None, stdin=None):
+        done = CliRunner().invoke(app, [str(word) for word in words], env=env, input=stdin)
         self.code, self.out, self.err, self.exception = done.exit_code, done.stdout, done.stderr, done.exception
+        self.raw = done.stdout_bytes
 
     @property
     def records(self):
         return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def codes(self):
+        return re.findall(r"^error\[([a-z0-9-]+)\]: ", self.err, re.MULTILINE)
 
 
 @pytest.fixture(scope="session")
@@ -29,15 +34,53 @@ def run():
     return Program
 
 
+PROBE = """
+import sys, time
+from cmrrecon.cli import running
+from cmrrecon.cli.app import app, main
+from cmrrecon.cli.console import Talk
+from cmrrecon.tools.atomic import atomic
+
+@app.command()
+def probe(text: str):
+    talk = Talk(as_json={as_json})
+    with running.command(talk):
+        {body}
+
+main()
+"""
+
+
 @pytest.fixture(scope="session")
-def spawn():
-    """Runs the program as its own process: (words, input bytes, env) -> CompletedProcess with bytes."""
+def probe():
+    """The words of a process of its own: the whole program with one more command, which loads no torch and has this body."""
 
-    def call(*words, input=None, env=None, cwd=None):
-        command = [sys.executable, "-m", "cmrrecon", *map(str, words)]
-        return subprocess.run(command, input=input, capture_output=True, env={**os.environ, **(env or {})}, cwd=cwd, timeout=120)
+    def words(body, text, as_json=False):
+        return [sys.executable, "-c", PROBE.format(body=body, as_json=as_json), "probe", str(text)]
 
-    return call
+    return words
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    """Lets `preprocess` do its work here, where no process has to start first."""
+
+    class Pool:
+        def __init__(self, *words):
+            pass
+
+        def submit(self, work, *words, **named):
+            future = Future()
+            try:
+                future.set_result(work(*words, **named))
+            except Exception as error:
+                future.set_exception(error)
+            return future
+
+        def shutdown(self, **named):
+            pass
+
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Pool)
 
 
 @pytest.fixture(scope="session")

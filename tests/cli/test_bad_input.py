@@ -1,4 +1,4 @@
-"""Every input that can go wrong: a three-sentence message, the right exit code, nothing half-written, the others unharmed."""
+"""Every input that can go wrong: the right code, nothing half-written, the others unharmed."""
 
 import os
 
@@ -84,19 +84,19 @@ def a_folder(path, full):
 
 
 CASES = {
-    truncated: ("damaged", "again"),
-    empty: ("empty", "again"),
-    text: ("neither HDF5", "again"),
-    wrong_variable: ("a, b", ""),
-    one_axis: ("axes", ""),
-    six_axes: ("axes", ""),
-    with_nan: ("frame 0, holds NaN or infinity", "leave this slice out"),
-    with_infinity: ("frame 1, holds NaN or infinity", "leave this slice out"),
-    zero_frame: ("only zeros in frame 1", "leave this slice out"),
-    a_mask: ("mask", "k-space"),
-    images: ("img4ranking", "k-space"),
-    four_d_flow: ("4-D flow", ""),
-    a_folder: ("no file", ""),
+    truncated: ("file-damaged", "bad.mat"),
+    empty: ("file-empty", "bad.mat"),
+    text: ("file-format", "bad.mat"),
+    wrong_variable: ("variable-missing", "a, b"),
+    one_axis: ("kspace-axes", "(100,)"),
+    six_axes: ("kspace-axes", "(1, 2, 1, 2, 8, 8)"),
+    with_nan: ("kspace-not-finite", "frame 0"),
+    with_infinity: ("kspace-not-finite", "frame 1"),
+    zero_frame: ("kspace-empty", "frame 1"),
+    a_mask: ("variable-kind", "mask"),
+    images: ("variable-kind", "img4ranking"),
+    four_d_flow: ("kspace-4d-flow", "kdata_full"),
+    a_folder: ("file-missing", "bad.mat"),
 }
 
 
@@ -104,47 +104,42 @@ CASES = {
 def test_bad_input_is_told_and_harms_nothing(run, full, undersampled, tmp_path, make):
     bad = tmp_path / "bad.mat"
     make(bad, full)
-    found, remedy = CASES[make]
-    alone = run("reconstruct", bad, "-m", "zero-filled", "-o", tmp_path / "out.h5")
-    assert alone.code == 3, alone.err
+    code, found = CASES[make]
+    alone = run("reconstruct", bad, "-m", "zero-filled", "-o", tmp_path / "out.h5", "--json")
+    assert (alone.code, alone.codes) == (3, [code]), alone.err
+    (record,) = alone.records
+    assert record["error"]["code"] == code
+    assert found in record["error"]["found"]
+    assert record["error"]["expected"]
+    assert record["error"]["remedy"]
     assert "Traceback" not in alone.err
-    message = alone.err[alone.err.index("error: ") :].replace("\n", " ")
-    assert found in message
-    assert remedy in message
-    assert sum(message.count(end) for end in (". ", ".  ")) + message.endswith(".") >= 2
     assert os.listdir(tmp_path) == ["bad.mat"]
     if make is a_folder:
         return
     batch = run("reconstruct", bad, undersampled, "-m", "zero-filled", "--out-dir", tmp_path / "rec", "--json")
-    assert batch.code == 1
+    assert (batch.code, batch.codes) == (1, [code])
     assert [r["status"] for r in batch.records] == ["failed", "done"]
-    assert len(list((tmp_path / "rec").rglob("*"))) == len(list((tmp_path / "rec").rglob("*.h5"))) + sum(
-        p.is_dir() for p in (tmp_path / "rec").rglob("*")
-    )
+    assert [path.suffix for path in (tmp_path / "rec").rglob("*") if path.is_file()] == [".h5"]
 
 
 def test_a_mask_that_disagrees_is_told(run, full, undersampled, tmp_path):
     other = tmp_path / "other"
     run("undersample", full, "--pattern", "uniform", "-R", 4, "--out-dir", other)
     done = run("reconstruct", undersampled, "--mask", other / "cine_sax_mask_Uniform4.mat", "-m", "zero-filled", "-o", tmp_path / "a.h5")
-    assert done.code == 3
-    assert "mask" in done.err
-    assert not (tmp_path / "a.h5").exists()
-    assert sorted(os.listdir(tmp_path)) == ["other"]
+    assert (done.code, done.codes) == (3, ["mask-disagrees"])
+    assert os.listdir(tmp_path) == ["other"]
 
 
 def test_a_mask_of_another_size_is_told(run, undersampled, tmp_path):
     write(tmp_path / "mask.mat", np.eye(20), "mask")
     done = run("reconstruct", undersampled, "--mask", tmp_path / "mask.mat", "-m", "zero-filled", "-o", tmp_path / "a.h5")
-    assert done.code == 3
-    assert "(1, 64, 96)" in done.err or "64" in done.err
+    assert (done.code, done.codes) == (3, ["mask-shape"])
     assert os.listdir(tmp_path) == ["mask.mat"]
 
 
 def test_data_given_as_a_mask_is_told(run, undersampled, full, tmp_path):
     done = run("reconstruct", undersampled, "--mask", full, "-m", "zero-filled", "-o", tmp_path / "a.h5")
-    assert done.code == 3
-    assert "mask" in done.err
+    assert (done.code, done.codes) == (3, ["variable-kind"])
     assert os.listdir(tmp_path) == []
 
 
@@ -152,7 +147,7 @@ def test_an_empty_slice_can_be_left_out(run, tmp_path):
     data = sample((2, 3, 2, 32, 40))
     data[:, 1] = 0
     write(tmp_path / "a.mat", data)
-    assert run("reconstruct", tmp_path / "a.mat", "-m", "zero-filled").code == 3
+    assert run("reconstruct", tmp_path / "a.mat", "-m", "zero-filled").codes == ["kspace-empty"]
     done = run("reconstruct", tmp_path / "a.mat", "-m", "zero-filled", "--slices", "0,2", "--json")
     assert done.code == 0, done.err
     assert done.records[0]["shape"] == [2, 2, 32, 40]
@@ -163,17 +158,22 @@ def test_a_numerical_failure_has_its_own_code(run, undersampled, tmp_path, monke
 
     monkeypatch.setattr(module, "zero_filled", lambda series: series.kspace[:, 0].abs() * float("nan"))
     done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5")
-    assert done.code == 5
+    assert (done.code, done.codes) == (5, ["result-not-finite"])
     assert os.listdir(tmp_path) == []
 
 
-def test_memory_shortage_has_its_own_code(run, undersampled, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("exception", "exit_code", "code"), [(MemoryError(), 4, "memory-shortage"), (KeyError("secret"), 1, "fault")], ids=["memory", "fault"]
+)
+def test_what_fails_inside_has_its_own_code(run, undersampled, tmp_path, monkeypatch, exception, exit_code, code):
     import cmrrecon.classical.zero_filled as module
 
-    def shortage(series):
-        raise MemoryError
+    def failing(series):
+        raise exception
 
-    monkeypatch.setattr(module, "zero_filled", shortage)
-    done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5")
-    assert done.code == 4
+    monkeypatch.setattr(module, "zero_filled", failing)
+    done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
+    assert (done.code, done.codes) == (exit_code, [code])
+    assert done.records[0]["error"]["code"] == code
+    assert ("Traceback" in done.err) == (code == "fault")
     assert os.listdir(tmp_path) == []

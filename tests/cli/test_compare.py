@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from xml.etree import ElementTree
 
 import pytest
@@ -69,8 +70,7 @@ def test_the_same_weights_are_one_column_and_other_weights_another_figure(run, u
     assert run(*words).records[-1]["status"] == "skipped"
     checkpoint(tmp_path / "a", seed=1)
     again = run(*words)
-    assert again.code != 0
-    assert "--overwrite" in again.err
+    assert (again.code, again.codes) == (1, ["output-exists"])
 
 
 def test_edges_add_a_row_and_the_similarity_there(run, undersampled, truth, tmp_path):
@@ -94,14 +94,17 @@ def test_edges_add_a_row_and_the_similarity_there(run, undersampled, truth, tmp_
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_done(run, undersampled, tmp_path):
     figure = tmp_path / "f.png"
-    done = run("compare", undersampled, "--edges", "-o", figure)
-    assert done.code == 2
-    assert "--truth" in done.err
-    assert run("compare", undersampled, "--checkpoint", tmp_path / "absent.safetensors", "-o", figure).code == 3
-    done = run("compare", undersampled, "--checkpoint", checkpoint(tmp_path / "d", "patch-gan"), "-o", figure)
-    assert done.code == 2
-    assert "discriminator" in done.err
-    assert not figure.exists()
+    critic = checkpoint(tmp_path / "d", "patch-gan")
+    for words, exit_code, code in (
+        (("--edges", "-o", figure), 2, "option-needs"),
+        (("--checkpoint", tmp_path / "absent.safetensors", "-o", figure), 3, "file-missing"),
+        (("--checkpoint", critic, "-o", figure), 2, "network-kind"),
+        (("-m", "zero-filled", "--frame", 3, "-o", figure), 2, "frame-missing"),
+        (("-m", "zero-filled", "-o", tmp_path / "f.txt"), 2, "output-format"),
+    ):
+        done = run("compare", undersampled, *words)
+        assert (done.code, done.codes) == (exit_code, [code]), done.err
+    assert os.listdir(tmp_path) == ["d"]
 
 
 def test_a_network_that_refuses_the_scan_is_left_out(run, tmp_path):
@@ -112,4 +115,5 @@ def test_a_network_that_refuses_the_scan_is_left_out(run, tmp_path):
     done = run("compare", radial, "-m", "zero-filled", *words)
     assert done.code == 0, done.err
     assert [record["method"] for record in done.records if record["status"] == "reconstructed"] == ["zero-filled"]
+    assert len(done.codes) == 1
     assert "unet" in done.err

@@ -70,11 +70,11 @@ def test_maps_are_fitted_inside_the_myocardium(run, mapping):
     assert found["T2map"]["reference_mean"] == pytest.approx(46, rel=0.02)
     assert found["T2map"]["mean"] == pytest.approx(46, rel=0.15)
     assert all(0 < scores["rmse"] < 0.2 * scores["reference_mean"] for scores in found.values())
-    assert all("maximum of 1000" in scores["rule"] for scores in found.values())
+    assert all("1000" in scores["rule"] for scores in found.values())
     assert {row["region"]: row["n"] for row in summary["maps"]} == {"T1": 1, "T2": 1}
     assert set(records[0]["roi"]["regions"]) == {"1", "2", "3"}
-    assert "rule of CMRxRecon2023" in " ".join(done.err.split())
-    assert "protocol fullfov; whole images" in " ".join(done.err.split())
+    assert "CMRxRecon2023" in done.err
+    assert "fullfov" in done.err
 
 
 def test_a_part_of_the_slices_takes_its_own_labels_and_times(run, mapping, tmp_path):
@@ -94,35 +94,34 @@ def test_missing_times_say_where_they_are_looked_for_and_can_be_given(run, mappi
     truth.write_bytes(next((mapping / "data").rglob("T1map_truth.npz")).read_bytes())
     words = ("evaluate", mapping / "rec/T1map.h5", "--truth", truth, "--roi", mapping / "labels")
     done = run(*words)
-    assert done.code == 3
-    assert "there is no" in done.err
+    assert (done.code, done.codes) == (3, ["times-missing"])
     assert "P001/T1map.csv" in done.err
-    assert "--times" in done.err
     beside = next((mapping / "data").rglob("T1map.csv"))
     given = run(*words, "--times", beside, "--json")
     assert given.code == 0, given.err
     formats.write_times(tmp_path / "five.csv", formats.read_times(beside)[:5])
-    assert "Every weighting of every slice needs its time" in run(*words, "--times", tmp_path / "five.csv").err
+    assert run(*words, "--times", tmp_path / "five.csv").codes == ["times-shape"]
     formats.write_times(tmp_path / "one.csv", formats.read_times(beside)[:, :1])
     same = run(*words, "--times", tmp_path / "one.csv", "--json").records[0]["roi"]["map"]
     assert same == given.records[0]["roi"]["map"]
     formats.write_times(tmp_path / "many.csv", formats.read_times(beside)[:, :1].repeat(1, 4))
     assert run(*words, "--times", tmp_path / "many.csv").code == 0
-    assert run(*words, "--times", tmp_path / "absent.csv").code == 3
+    assert run(*words, "--times", tmp_path / "absent.csv").codes == ["times-missing"]
 
 
 def test_label_maps_of_other_scans_are_not_taken(run, mapping, tmp_path):
     reconstruction, truth = mapping / "rec/T1map.h5", mapping / "data"
     done = run("evaluate", reconstruction, "--truth", truth, "--roi", mapping / "labels/P001/T2map_label.npy")
-    assert done.code == 3
-    assert "is of base T2map" in done.err
+    assert (done.code, done.codes) == (3, ["labels-mismatch"])
+    assert "T2map" in done.err
     other = tmp_path / "P002/T1map_label.npy"
     other.parent.mkdir()
     np.save(other, heart_labels())
-    assert "is of subject P002" in run("evaluate", reconstruction, "--truth", truth, "--roi", other).err
+    done = run("evaluate", reconstruction, "--truth", truth, "--roi", other)
+    assert done.codes == ["labels-mismatch"]
+    assert "P002" in done.err
     done = run("evaluate", reconstruction, "--truth", truth, "--roi", tmp_path)
-    assert done.code == 3
-    assert "0 label maps" in done.err
+    assert (done.code, done.codes) == (3, ["labels-missing"])
 
 
 def test_one_label_map_is_not_laid_over_two_subjects(run, tmp_path):
@@ -132,7 +131,7 @@ def test_one_label_map_is_not_laid_over_two_subjects(run, tmp_path):
         full = run("simulate", *words, "--out-dir", tmp_path / "data").out.strip()
         run("reconstruct", full, "-m", "zero-filled", "-o", tmp_path / f"rec/{seed}.h5", "-q")
     done = run("evaluate", tmp_path / "rec", "--truth", tmp_path / "data", "--roi", tmp_path / "mine.npy")
-    assert done.code == 1
+    assert (done.code, done.codes) == (1, ["labels-ambiguous"])
     assert "P001 and Center000/Simulated_30T_phantom/P002" in done.err
 
 
@@ -159,8 +158,8 @@ def test_signal_and_contrast_to_noise_of_both_images(run, cine, full, tmp_path):
     assert summary["signal"][0]["snr"] == roi["regions"]["1"]["snr"]
     assert summary["contrasts"][0]["cnr"] == roi["contrasts"]["1, 4"]["cnr"]
     wrong = run("evaluate", cine / "zero-filled.h5", "--truth", full, "--roi", tmp_path / "roi.npy", "--background", "8")
-    assert wrong.code == 2
-    assert "are 1, 4, 9" in wrong.err
+    assert (wrong.code, wrong.codes) == (2, ["unknown-region"])
+    assert "1, 4, 9" in wrong.err
 
 
 def test_regions_on_different_slices_have_no_contrast(run, cine, full, tmp_path):
@@ -192,7 +191,7 @@ def test_a_blank_background_gives_no_ratio_and_says_so(run, cine, full, tmp_path
     scores = done.records[0]["roi"]["regions"]["1"]
     assert scores["snr"] is None
     assert scores["reference_snr"] > 0
-    assert "is constant" in done.err
+    assert f"warning: {tmp_path / 'r.h5'}: " in done.err
 
 
 def test_lesion_boxes_of_a_table(run, cine, simulated, full, truth, tmp_path):
@@ -244,48 +243,47 @@ def test_no_lesion_box_is_told(run, cine, truth, tmp_path):
         tmp_path / "labels.csv", [LabelRow("P001/cine_sax.mat", None, "normal", None), LabelRow("P007/x.mat", 0, "a", (1, 9, 1, 9))]
     )
     done = run("evaluate", cine / "sense.h5", "--truth", truth, "--roi", tmp_path / "labels.csv", "--json")
-    assert done.code == 3
-    assert "No reconstruction has a lesion box" in done.err
+    assert (done.code, done.codes) == (3, ["labels-missing"])
     assert done.records[0]["roi"] is None
     assert done.records[0]["psnr"] > 10
 
 
 @pytest.mark.parametrize(
-    ("labels", "code", "message"),
+    ("labels", "code"),
     [
-        (np.ones((2, 96, 64), "uint8"), 3, "It seems to be transposed: store y before x"),
-        (np.ones((2, 64, 90), "uint8"), 3, "(2, 64, 90), the images (3, 2, 64, 96)"),
-        (np.ones((5, 64, 96), "uint8"), 3, "It must have 2 slices"),
-        (np.zeros((2, 64, 96), "uint8"), 3, "is 0 in all slices"),
-        (np.full((2, 64, 96), 0.5), 3, "no label map"),
+        (np.ones((2, 96, 64), "uint8"), "shape-mismatch"),
+        (np.ones((2, 64, 90), "uint8"), "shape-mismatch"),
+        (np.ones((5, 64, 96), "uint8"), "shape-mismatch"),
+        (np.zeros((2, 64, 96), "uint8"), "labels-empty"),
+        (np.full((2, 64, 96), 0.5), "labels-values"),
     ],
 )
-def test_labels_that_do_not_fit_are_refused(run, cine, truth, tmp_path, labels, code, message):
+def test_labels_that_do_not_fit_are_refused(run, cine, truth, tmp_path, labels, code):
     np.save(tmp_path / "roi.npy", labels)
     done = run("evaluate", cine / "sense.h5", "--truth", truth, "--roi", tmp_path / "roi.npy")
-    assert done.code == code
-    assert message in done.err
+    assert (done.code, done.codes) == (3, [code])
+    if code == "shape-mismatch":
+        assert str(labels.shape) in done.err
+        assert "(3, 2, 64, 96)" in done.err
 
 
 def test_mistakes_on_the_command_line_are_told(run, cine, truth, tmp_path, monkeypatch):
-    words = ("evaluate", cine / "sense.h5", "--truth", truth)
-    assert "without --roi" in run(*words, "--background", "1").err
-    assert "without --roi" in run(*words, "--times", truth).err
-    assert run(*words, "--roi", tmp_path / "absent.npy").code == 3
     (tmp_path / "P001").mkdir()
     (tmp_path / "P001/cine_sax_label.nii.gz").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "nibabel", None)
-    done = run(*words, "--roi", tmp_path / "P001/cine_sax_label.nii.gz")
-    assert done.code == 2
-    assert "pip install cmrrecon[nifti]" in done.err
     np.save(tmp_path / "all.npy", np.ones((64, 96), "uint8"))
-    done = run(*words, "--roi", tmp_path / "all.npy", "--background", "1")
-    assert done.code == 3
-    assert "Only the background" in done.err
     write_labels(tmp_path / "labels.csv", [LabelRow("P001/cine_sax", 0, "lesion", (0, 9, 90, 99))])
-    done = run(*words, "--roi", tmp_path / "labels.csv")
-    assert done.code == 3
-    assert "64 x 96 pixels" in done.err
+    for words, exit_code, code, said in (
+        (("--background", "1"), 2, "option-needs", "--roi"),
+        (("--times", truth), 2, "option-needs", "--roi"),
+        (("--roi", tmp_path / "absent.npy"), 3, "file-missing", "absent.npy"),
+        (("--roi", tmp_path / "P001/cine_sax_label.nii.gz"), 2, "package-missing", "cmrrecon[nifti]"),
+        (("--roi", tmp_path / "all.npy", "--background", "1"), 3, "labels-empty", "all.npy"),
+        (("--roi", tmp_path / "labels.csv"), 3, "box-outside", "64 x 96"),
+    ):
+        done = run("evaluate", cine / "sense.h5", "--truth", truth, *words)
+        assert (done.code, done.codes) == (exit_code, [code]), done.err
+        assert said in done.err
 
 
 def test_a_submission_that_is_cropped_already_has_no_regions(run, cine, full, tmp_path):
@@ -295,8 +293,7 @@ def test_a_submission_that_is_cropped_already_has_no_regions(run, cine, full, tm
     words = ("evaluate", tmp_path / "r.h5", "--truth", full, "--protocol", "2025")
     assert run(*words).code == 0
     done = run(*words, "--roi", tmp_path / "roi.npy")
-    assert done.code == 3
-    assert "before the ranking crop" in done.err
+    assert (done.code, done.codes) == (3, ["shape-mismatch"])
 
 
 def with_weights(source, target, digest, run_folder):
@@ -319,7 +316,7 @@ def test_two_checkpoints_of_one_network_are_two_methods(run, cine, truth, tmp_pa
     assert difference["mean"] == pytest.approx(records[1]["psnr"] - records[0]["psnr"])
     assert [row["method"] for row in summary["by"]] == ["genre-cmr (first)", "genre-cmr (second)"]
     wrong = run(*words, "--against", "genre-cmr")
-    assert wrong.code == 2
+    assert (wrong.code, wrong.codes) == (2, ["unknown-method"])
     assert "genre-cmr (first), genre-cmr (second)" in wrong.err
     with_weights(cine / "zero-filled.h5", tmp_path / "b.h5", "b" * 64, "first")
     assert set(run(*words, "--json").records[-1]["groups"]["method"]) == {"genre-cmr (aaaaaaaa)", "genre-cmr (bbbbbbbb)"}
@@ -329,8 +326,9 @@ def test_domains_that_no_file_is_of_are_warned_of(run, cine, truth):
     words = ("evaluate", cine / "sense.h5", "--truth", truth, "--quiet")
     done = run(*words, "--by", "seen", "--unseen", "Center099")
     assert done.code == 0
-    assert "--unseen Center099 fits no scored file, so all count as seen; the domains are Center000/Simulated_30T_phantom" in done.err
-    assert "all domains count as seen" in run(*words, "--by", "seen").err
+    assert "warning: --unseen Center099" in done.err
+    assert "Center000/Simulated_30T_phantom" in done.err
+    assert "warning: --by seen" in run(*words, "--by", "seen").err
     assert "warning" not in run(*words, "--by", "seen", "--unseen", "Center000").err
 
 

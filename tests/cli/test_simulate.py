@@ -16,7 +16,7 @@ WORDS = ("simulate", "--random", "--frames", 3, "--slices", 2, "--coils", 4, "--
 def scan(run, tmp_path_factory):
     done = run(*WORDS, "--out-dir", tmp_path_factory.mktemp("random"))
     assert done.code == 0, done.err
-    assert "random, frame 3, slice 2, coil 4, y 48, x 64" in done.err
+    assert "frame 3, slice 2, coil 4, y 48, x 64" in done.err
     return Path(done.out.strip())
 
 
@@ -57,22 +57,12 @@ def test_again_it_is_the_same_and_another_seed_another(run, scan, tmp_path):
 def test_a_finished_scan_of_the_phantom_is_not_taken_for_it(run, tmp_path):
     words = ("--frames", 1, "--slices", 1, "--coils", 1, "--size", "32x32", "-o", tmp_path / "scan.h5")
     assert run("simulate", *words).code == 0
-    assert run("simulate", "--random", *words).code == 1
+    assert run("simulate", "--random", *words).codes == ["output-exists"]
     assert formats.read_provenance(tmp_path / "scan.h5")["config"]["kind"] == "cine"
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--kind", "cine"), "together with a kind."),
-        (("--spokes", 12), "together with spokes."),
-        (("--lesions",), "together with lesions."),
-        (("-k", "t1map", "--lesions"), "together with a kind and lesions."),
-    ],
-)
-def test_what_random_scenes_cannot_have_is_a_mistake_of_usage(run, tmp_path, words, said):
+@pytest.mark.parametrize("words", [("--kind", "cine"), ("--spokes", 12), ("--lesions",), ("-k", "t1map", "--lesions")])
+def test_what_random_scenes_cannot_have_is_a_mistake_of_usage(run, tmp_path, words):
     done = run(*WORDS, *words, "--out-dir", tmp_path)
-    assert done.code == 2
-    assert said in done.err.replace("\n", " ")
-    assert "Traceback" not in done.err
+    assert (done.code, done.codes) == (2, ["options-conflict"])
     assert os.listdir(tmp_path) == []

@@ -12,7 +12,7 @@ import torch
 from refusals import refused
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan
 from cmrrecon.formats import hdf5_access, hdf5_output
 
 
@@ -223,7 +223,7 @@ FULL_DISK = """
 import os, resource, signal, sys, torch
 from cmrrecon import formats
 from cmrrecon.tools.errors import OutputError
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 os.chdir(sys.argv[1])
 scan = Scan.from_kspace(torch.randn(3, 3, 4, 48, 48, dtype=torch.complex64))

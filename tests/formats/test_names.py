@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from refusals import refused
 
-from cmrrecon.data.scan import Acquisition
+from cmrrecon.data import Acquisition
 from cmrrecon.formats.names import (
     acquisition_from_json,
     acquisition_to_json,

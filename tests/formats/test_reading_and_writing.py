@@ -10,7 +10,7 @@ import torch
 from refusals import refused
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan
 from cmrrecon.formats.names import is_timeless, parse_name
 
 

@@ -10,7 +10,7 @@ import torch
 from refusals import refused
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Acquisition, Scan
+from cmrrecon.data import Acquisition, Scan
 from cmrrecon.tools.errors import InputError
 
 

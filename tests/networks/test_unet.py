@@ -1,11 +1,14 @@
 import pytest
 import torch
+from kinds import mask_of, normal
 
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.coils import estimate_coils
+from cmrrecon.classical.prepared import normalisation
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.sense import sense
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.networks.combined import ITERATIONS, central, combined_magnitude
-from cmrrecon.networks.interface import standardise
+from cmrrecon.networks.layers import standardise
 from cmrrecon.networks.unet import UNet, UnetBody, pad
 from cmrrecon.simulation import simulate
 
@@ -22,9 +25,9 @@ def window(frames=1, coils=4, y=40, x=48, step=2, moving=False):
 def test_combined_magnitude_is_cg_sense_of_the_middle_frame():
     kspace, mask, truth = window(frames=3, moving=True)
     image = combined_magnitude(kspace[None], mask[None])
-    series = Series(kspace, mask)
-    scale = series.scale()
-    problem = Problem.of(series, Coils.of(series), scale)
+    series = Series(kspace, mask_of(mask))
+    scale = normalisation(series)
+    problem = Problem.of(normal(series, scale), estimate_coils(series))
     expected = problem.whole(sense(problem, iterations=ITERATIONS).x)[1].abs() * scale
     torch.testing.assert_close(image[0], expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
     error = [float(torch.linalg.vector_norm(image[0] - frame) / torch.linalg.vector_norm(frame)) for frame in truth]
@@ -82,4 +85,5 @@ def test_images_of_any_scale_with_offset():
     torch.manual_seed(0)
     network, x = UNet(channels=4, pools=2), torch.rand(2, 33, 40)
     with torch.no_grad():
-        torch.testing.assert_close(network.forward_image(1e5 * x + 7e4), 1e5 * network.forward_image(x) + 7e4, rtol=1e-3, atol=10)
+        scaled, plain = network.forward_image(1e5 * x + 7e4).image, network.forward_image(x).image
+    torch.testing.assert_close(scaled, 1e5 * plain + 7e4, rtol=1e-3, atol=10)
