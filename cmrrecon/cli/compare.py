@@ -11,7 +11,7 @@ import typer
 
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
-from cmrrecon.cli.settings import choice_text, choice_warning, sampling_text
+from cmrrecon.cli.settings import decision_text, sampling_text
 from cmrrecon.tools.errors import CmrreconError, UsageError
 
 if TYPE_CHECKING:
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from cmrrecon.data.scan import Series
-    from cmrrecon.methods.network import NetworkMethod
-    from cmrrecon.methods.registry import Method
+    from cmrrecon.data import Series
+    from cmrrecon.methods.base import Method
 
 EXAMPLE = (
     "Examples: cmrrecon compare cine_sax_kus_ktGaussian8.mat --methods zero-filled,sense,kt-wavelet --truth cine_sax_truth.npz "
@@ -70,7 +69,6 @@ def compare(
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
         from cmrrecon import formats
-        from cmrrecon.data.scan import effective_acceleration
         from cmrrecon.evaluation.figures import comparison_figure
         from cmrrecon.evaluation.references import candidates_in, reference_for
         from cmrrecon.methods.registry import DEFAULT_METHOD
@@ -110,7 +108,7 @@ def compare(
             heading = sampling_text(
                 pattern=scan.acquisition.pattern,
                 acceleration=scan.acquisition.acceleration,
-                effective_acceleration=round(effective_acceleration(series.mask, scan.matrix), 2),
+                effective_acceleration=round(series.mask.effective_acceleration(), 2),
             )
             used = [path, *([Path(scan.mask_path)] if scan.mask_path else []), *([found.path] if found else [])]
 
@@ -134,26 +132,26 @@ def compare(
             outputs.deliver(outputs.Product(target, used, stamp, make), record, talk, overwrite=overwrite, dry_run=dry_run)
 
 
-def _columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Method | NetworkMethod]":
+def _columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Method]":
     """The methods of these names and the networks of these weights, by what tells them apart."""
     from cmrrecon.evaluation.runs import told_apart
-    from cmrrecon.methods.network import find_method, from_file
+    from cmrrecon.methods.registry import find_method, from_checkpoint
 
-    methods = [*map(find_method, names), *map(from_file, checkpoints)]
+    methods: list[Method] = [*map(find_method, names), *map(from_checkpoint, checkpoints)]
     runs = [None] * len(names) + [path.absolute().parent.name for path in checkpoints]
     records = [{"method": method.name, "weights": _digest(method), "run": run} for method, run in zip(methods, runs, strict=True)]
-    return {record["method"]: method for record, method in zip(told_apart(records), methods, strict=True)}
+    return {record["method"]: m for record, m in zip(told_apart(records), methods, strict=True)}
 
 
-def _digest(method: "Method | NetworkMethod") -> str | None:
-    """That of a network's weights."""
+def _digest(method: "Method") -> str | None:
+    """That of the weights of a network that is the method."""
     from cmrrecon.methods.network import NetworkMethod
 
-    return method.digest if isinstance(method, NetworkMethod) else None
+    return method.weights().digest if isinstance(method, NetworkMethod) else None
 
 
 def _reconstructed(
-    methods: "Mapping[str, Method | NetworkMethod]",
+    methods: "Mapping[str, Method]",
     series: "Series",
     device: "torch.device",
     reference: "Tensor | None",
@@ -163,8 +161,6 @@ def _reconstructed(
     talk: Talk,
 ) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Magnitudes and picture titles by name; a method that refuses the series is told and left out, unless all do."""
-    from cmrrecon.methods.registry import Method
-
     images: dict[str, Tensor] = {}
     titles: dict[str, str] = {}
     refusal: CmrreconError | None = None
@@ -172,13 +168,7 @@ def _reconstructed(
         for name, method in methods.items():
             start = time.monotonic()
             try:
-                here = series.to(device if method.gpu else "cpu")
-                choice = method.choose(here) if isinstance(method, Method) and method.candidates else None
-                image = method(here, choice=choice).abs().cpu()
-                if choice is not None:
-                    talk.say(f"{name}: {choice_text(index, choice)}")
-                    if warning := choice_warning(choice):
-                        talk.warn(f"{name}: {warning}")
+                image = _one(method, series.to(device if method.on_gpu else "cpu"), name, index, talk)
             except CmrreconError as error:
                 refusal = error
                 talk.error(error, name)
@@ -186,11 +176,28 @@ def _reconstructed(
             finally:
                 bar.advance()
             images[name] = image
-            known = {"input": source, "method": name, "slice": index, "seconds": round(time.monotonic() - start, 2)}
-            titles[name] = _report(known | ({"weights": digest} if (digest := _digest(method)) else {}), image, reference, edges, talk)
+            seconds = round(time.monotonic() - start, 2)
+            known = {"input": source, "method": name, "slice": index, "seconds": seconds}
+            weights = {"weights": digest} if (digest := _digest(method)) else {}
+            titles[name] = _report(known | weights, image, reference, edges, talk)
     if refusal is not None and not images:
         raise refusal
     return images, titles
+
+
+def _one(method: "Method", series: "Series", name: str, index: int, talk: Talk) -> "Tensor":
+    """Magnitudes (frame, y, x) of one method with its default options."""
+    from cmrrecon.classical.prepared import PreparedSeries
+
+    options, prepared = method.options(), PreparedSeries(series)
+    with method.guarded(series):
+        decision = method.decide(prepared, options)
+    image = method.reconstruct(prepared, options, decision).images.abs().cpu()
+    if decision is not None:
+        talk.say(f"{name}: {decision_text(index, decision)}")
+        if warning := decision.warning():
+            talk.warn(f"{name}: {warning}")
+    return image
 
 
 def _report(known: dict[str, Any], image: "Tensor", reference: "Tensor | None", edges: bool, talk: Talk) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
@@ -12,11 +12,6 @@ from cmrrecon.cli.evaluate_tables import summary
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import parse_numbers
 from cmrrecon.tools.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from cmrrecon.evaluation.references import Reference
 
 EXAMPLE = (
     "Examples: cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json >> scores.jsonl; "
@@ -119,7 +114,7 @@ def evaluate(
     with running.command(talk):
         from cmrrecon import formats
         from cmrrecon.evaluation.generalisation import table
-        from cmrrecon.evaluation.protocols import canonical_protocol
+        from cmrrecon.evaluation.protocols import canonical_protocol, year_of
         from cmrrecon.evaluation.references import candidates_in
 
         if not truth.exists():
@@ -130,7 +125,7 @@ def evaluate(
             truth=truth,
             candidates=candidates_in(truth),
             protocol=name,
-            year=None if name == "fullfov" else int(name.removeprefix("cmrxrecon")),
+            year=year_of(name),
             order=order,
             crop=crop,
             heart=None if box is None else (box[0], box[1], box[2], box[3]),
@@ -179,19 +174,12 @@ def _is_uncertainty(path: Path) -> bool:
 def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
     from cmrrecon import formats
     from cmrrecon.evaluation.protocols import score
-    from cmrrecon.evaluation.references import acquisition_of, reference_for, slices_of
+    from cmrrecon.evaluation.references import acquisition_of, cropped, reference_for, slices_of
     from cmrrecon.evaluation.runs import weights_of
+    from cmrrecon.evaluation.scoring import read_reconstruction
 
     with inputs.local_input(job) as path:
-        images = formats.read_images(path)
-        stamp = formats.read_provenance(path)
-        if stamp is not None and "quantity" in stamp:
-            raise InputError(
-                "variable-kind",
-                f"{job.name} holds the {stamp['quantity']} of images",
-                "Reconstructions are scored",
-                "Give the file it was written beside",
-            )
+        images, stamp = read_reconstruction(path, job.name)
         facts = acquisition_of(path, stamp)
         reference = reference_for(facts, plan.truth, plan.candidates, truth_first=plan.year is None)
         if facts.subject is None and formats.parse_name(reference.path).subject is not None:
@@ -206,7 +194,7 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
             if regional["roi"] is None:
                 talk.say(f"{job.name}: {plan.regions.roi} has no box on its slices")
         if plan.year is not None and plan.crop:
-            images, expected = _cropped(images, numbers, reference, facts.base, plan.year, job.name)
+            images, expected = cropped(images, numbers, reference, base=facts.base, year=plan.year, name=job.name)
         scores = score(
             images,
             expected,
@@ -225,21 +213,3 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
         record |= {"cropped": cropping, **scores.as_dict(), **regional}
         talk.result(record, job.name)
         return record
-
-
-def _cropped(images: "Tensor", numbers: list[int], reference: "Reference", base: str, year: int, name: str) -> "tuple[Tensor, Tensor]":
-    """Reconstruction and reference after the ranking crop, which a submission has behind it already; other slices are not loaded."""
-    from cmrrecon.evaluation.protocols import ranking_crop, ranking_slices
-
-    scored = ranking_slices(len(reference.slices))
-    expected = ranking_crop(reference.images(reference.slices[scored]), base=base, year=year)
-    if images.shape == expected.shape:
-        return images, expected
-    if numbers != list(reference.slices):
-        raise InputError(
-            "slice-missing",
-            f"{name} has {len(numbers)} of the {len(reference.slices)} slices of its scan",
-            "The ranking crop chooses from all slices",
-            "Reconstruct the whole scan, or score with --no-crop",
-        )
-    return ranking_crop(images[:, scored], base=base, year=year), expected

@@ -11,7 +11,7 @@ from cmrrecon.tools.errors import InputError, UsageError, perhaps
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cmrrecon.data.scan import Acquisition
+    from cmrrecon.data import Acquisition
     from cmrrecon.evaluation.references import Reference
     from cmrrecon.evaluation.regions import Region
     from cmrrecon.formats.labels import LabelRow

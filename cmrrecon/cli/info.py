@@ -2,12 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
+
+if TYPE_CHECKING:
+    from cmrrecon.data import SamplingMask
 
 EXAMPLE = "Examples: cmrrecon info cine_sax.mat; cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'"
 
@@ -52,17 +55,19 @@ Description = tuple[dict[str, Any], list[str]]
 
 def _scan(path: Path, axes: str | None) -> Description:
     from cmrrecon import formats
-    from cmrrecon.data.scan import effective_acceleration
+    from cmrrecon.data import CartesianMask
     from cmrrecon.operators.sensitivity import calibration_region
 
     scan = formats.read(path, axes=axes)
     series = scan.series(scan.shape[1] // 2)
-    mask, full = series.mask, series.complete
-    block, _ = calibration_region(mask, most=scan.shape[3])
-    found = None if full or scan.trajectory is not None else block.stop - block.start
+    mask, full = series.mask, series.mask.complete
+    found = None
+    if isinstance(mask, CartesianMask) and not full:
+        block, _ = calibration_region(mask, most=scan.shape[3])
+        found = block.stop - block.start
     facts = asdict(scan.acquisition)
     sampling: dict[str, Any] = {"pattern": facts["pattern"], "acceleration": facts["acceleration"]}
-    sampling["effective_acceleration"] = round(effective_acceleration(mask, scan.matrix), 2)
+    sampling["effective_acceleration"] = round(mask.effective_acceleration(), 2)
     record = {
         "shape": list(scan.shape),
         "axes": list(scan.axes),
@@ -70,6 +75,7 @@ def _scan(path: Path, axes: str | None) -> Description:
         **facts,
         **sampling,
         "calibration_lines_found": found,
+        **_known_mask(mask),
     }
     words = [f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True)]
     words += [] if scan.matrix is None else [f"matrix {scan.matrix[0]} x {scan.matrix[1]}"]
@@ -79,19 +85,29 @@ def _scan(path: Path, axes: str | None) -> Description:
     return {**record, "notes": scan.notes}, words
 
 
+def _known_mask(mask: "SamplingMask") -> dict[str, Any]:
+    """The kind of a mask, how it is known, and what of k-space it reaches."""
+    from cmrrecon.data import CartesianMask
+
+    facts: dict[str, Any] = {"mask_kind": mask.KIND, "mask_source": mask.source.value}
+    if isinstance(mask, CartesianMask):
+        facts["effective_acceleration_extent"] = round(mask.effective_acceleration("extent"), 2)
+        facts["partial_fourier"] = round(mask.partial_fourier(), 3)
+    return facts
+
+
 def _mask(path: Path, axes: str | None) -> Description:
     from cmrrecon import formats
-    from cmrrecon.data.scan import effective_acceleration
     from cmrrecon.evaluation.references import acquisition_of
     from cmrrecon.sampling import identify_seed
 
     mask = formats.read_mask(path)
     facts = acquisition_of(path, formats.read_provenance(path))
-    seed = identify_seed(mask, acceleration=facts.acceleration) if facts.pattern == "kt-gaussian" else None
+    seed = identify_seed(mask.samples, acceleration=facts.acceleration) if facts.pattern == "kt-gaussian" else None
     sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration}
-    sampling["effective_acceleration"] = round(effective_acceleration(mask), 2)
-    words = [f"{axis} {n}" for axis, n in zip(("frame", "y", "x"), mask.shape, strict=True)] + [sampling_text(**sampling)]
-    record = {"shape": list(mask.shape), "axes": ["frame", "y", "x"], **sampling, "seed": seed}
+    sampling["effective_acceleration"] = round(mask.effective_acceleration(), 2)
+    words = [f"{axis} {n}" for axis, n in zip(("frame", "y", "x"), mask.samples.shape, strict=True)] + [sampling_text(**sampling)]
+    record = {"shape": list(mask.samples.shape), "axes": ["frame", "y", "x"], **sampling, "seed": seed}
     return record, words + ([f"seed {seed}"] if seed is not None else [])
 
 

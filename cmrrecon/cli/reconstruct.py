@@ -1,28 +1,31 @@
 """`cmrrecon reconstruct`: k-space files to images."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmrrecon.cli import console, inputs, options, outputs, running, trusting
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli import console, inputs, options, outputs, running
+from cmrrecon.cli.console import Progress, Talk
 from cmrrecon.cli.inputs import Job
-from cmrrecon.cli.settings import choice_text, choice_warning, parse_settings, parse_slices, residual_text, sampling_text
-from cmrrecon.tools.errors import MemoryShortage, OutputError, UsageError
+from cmrrecon.cli.settings import (
+    decision_text,
+    parse_settings,
+    parse_slices,
+    residual_text,
+    sampling_text,
+)
+from cmrrecon.reconstruction.listener import Listener
+from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
+    from cmrrecon.methods.base import Method
+    from cmrrecon.methods.decision import Decision
+    from cmrrecon.reconstruction.scan import Task
 
-    from cmrrecon.data.scan import Scan
-    from cmrrecon.methods.auto import Choice
-    from cmrrecon.methods.network import NetworkMethod
-    from cmrrecon.methods.registry import Method
-    from cmrrecon.reconstruction.resume import Parts
-
+RESUMABLE = "what is finished is kept: the same command goes on from there"
 EXAMPLE = (
     "Examples: cmrrecon reconstruct cine_sax_kus_ktGaussian8.mat -o cine.h5; "
     "in a Slurm job array: cmrrecon reconstruct data/ --out-dir rec --shard auto"
@@ -31,12 +34,12 @@ EXAMPLE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the command line asks of every input; `run` is the folder that the weights of a network lie in."""
+    """What the command line asks of every input; `folder` is where the weights of a network lie."""
 
-    method: "Method | NetworkMethod"
+    method: "Method"
     settings: dict[str, Any]
-    run: str | None
-    device: "torch.device"
+    folder: str | None
+    device: str
     by_default: bool
     adapt: int
     uncertainty: int
@@ -51,17 +54,15 @@ class Plan:
 
 def _list_methods(asked: bool) -> None:
     if asked:
-        from cmrrecon.methods.network import find_method
-        from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS
+        from cmrrecon.methods.base import described
+        from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS, find_method
         from cmrrecon.networks.checkpoints import weights
 
-        for name, method in METHODS.items():
-            defaults = " ".join(f"{key}={value}" for key, value in method.defaults().items())
-            print(f"{name}{' (default)' if name == DEFAULT_METHOD else ''}\t{method.summary}\t{defaults}")
-        for path in weights.installed():
-            network = find_method(path.stem)
-            defaults = " ".join(f"{key}={value}" for key, value in network.check({}).items())
-            print(f"{network.name}\t{network.summary}\t{defaults}")
+        for name in (*METHODS, *(path.stem for path in weights.installed())):
+            method = find_method(name)
+            defaults = " ".join(f"{key}={value}" for key, value in described(method.options()).items())
+            default = " (default)" if name == DEFAULT_METHOD else ""
+            print(f"{name}{default}\t{method.summary}\t{defaults}")
         raise typer.Exit
 
 
@@ -117,18 +118,11 @@ def reconstruct(
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):
         from cmrrecon import formats
-        from cmrrecon.methods.network import find_method, from_file
-        from cmrrecon.methods.registry import DEFAULT_METHOD
+        from cmrrecon.methods.base import described
+        from cmrrecon.reconstruction.scan import check_adaptable, find
         from cmrrecon.tools.devices import choose_device
 
-        if method and checkpoint:
-            raise UsageError(
-                "options-conflict",
-                "Both --method and --checkpoint were given",
-                "A checkpoint is a method of its own",
-                "Leave one of them out",
-            )
-        chosen = from_file(checkpoint) if checkpoint else find_method(method or DEFAULT_METHOD)
+        chosen = find(method, checkpoint)
         if uncertainty == 1 or (uncertainty and output == inputs.STREAM):
             raise UsageError(
                 "option-value",
@@ -136,15 +130,16 @@ def reconstruct(
                 "It takes two replicates or more, and writes a file beside the output",
                 "Give for example --uncertainty 8 -o FILE",
             )
-        settings = chosen.check({**parse_settings(set_ or []), **({"compile": True} if compile_ else {})})
+        given = {**parse_settings(set_ or []), **({"compile": True} if compile_ else {})}
+        checked = chosen.options(given)
         if adapt:
-            trusting.check_adaptable(chosen, settings)
-        asked_device = choose_device(device)
+            check_adaptable(chosen, checked)
+        where = choose_device(device)
         plan = Plan(
             method=chosen,
-            settings=settings,
-            run=checkpoint.absolute().parent.name if checkpoint else None,
-            device=asked_device if chosen.gpu else choose_device("cpu"),
+            settings=given,
+            folder=checkpoint.absolute().parent.name if checkpoint else None,
+            device=device,
             by_default=method is None and checkpoint is None,
             adapt=adapt,
             uncertainty=uncertainty,
@@ -158,150 +153,163 @@ def reconstruct(
         )
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
-        where = str(plan.device) if chosen.gpu else "cpu, the only one it works on"
-        talk.say(f"method {chosen.name}{' (the default)' if plan.by_default else ''}: {chosen.summary}; device {where}")
-        running.run_jobs(jobs, lambda job: _reconstruct_job(job, plan, talk), talk, fail_fast=fail_fast)
+        place = str(where) if chosen.on_gpu else "cpu, the only one it works on"
+        default = " (the default)" if plan.by_default else ""
+        talk.say(f"method {chosen.name}{default}: {chosen.summary}; device {place}")
+        record = {
+            "method": chosen.name,
+            "default_method": plan.by_default,
+            "options": described(checked),
+        }
+        running.run_jobs(jobs, lambda job: _reconstruct_job(job, plan, record, talk), talk, fail_fast=fail_fast)
 
 
-def _reconstruct_job(job: Job, plan: Plan, talk: Talk) -> None:
-    from cmrrecon import formats
-    from cmrrecon.methods.network import NetworkMethod
-    from cmrrecon.methods.registry import DEFAULT_METHOD
-    from cmrrecon.methods.shipped import shipped_digest
+def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], talk: Talk) -> None:
+    from cmrrecon.reconstruction.result import uncertainty_path
     from cmrrecon.reconstruction.resume import Parts
-    from cmrrecon.tools import provenance
 
     with inputs.local_input(job) as path:
-        scan = formats.read(path, axes=plan.axes, mask=plan.mask)
-        wanted = parse_slices(plan.slices, scan.shape[1])
-        talk.say(f"{job.name}: " + ", ".join(f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True)))
+        task = _task(path, plan)
+        scan = task.scan
+        axes = zip(scan.axes, scan.shape, strict=True)
+        talk.say(f"{job.name}: " + ", ".join(f"{axis} {n}" for axis, n in axes))
         for note in scan.notes:
             talk.say(note.replace(str(path), job.name))
-        used = [path, *([Path(scan.mask_path)] if scan.mask_path else [])]
-        digest = plan.method.digest if isinstance(plan.method, NetworkMethod) else plan.method.name == DEFAULT_METHOD and shipped_digest()
-        asked: dict[str, Any] = {"weights": digest, "adapt": plan.adapt, "uncertainty": plan.uncertainty}
-
-        run: dict[str, Any] = {"run": plan.run} if plan.run else {}
-
-        def stamp() -> dict[str, Any]:
-            return provenance.make(
-                console.command_line(),
-                config={
-                    "method": plan.method.name,
-                    "options": plan.settings,
-                    "slices": wanted,
-                    "axes": plan.axes,
-                    **{key: value for key, value in asked.items() if value},
-                },
-                inputs=used,
-                device=str(plan.device),
-                acquisition=asdict(scan.acquisition),
-                **run,
-            )
+        name = f"{job.stem}_{plan.method.name}.h5"
+        target = outputs.destination(job, plan.output, plan.out_dir, name)
+        beside = [uncertainty_path(target)] if plan.uncertainty else []
+        shape = [scan.shape[0], len(task.slices), *scan.image_shape]
+        record = {"input": job.name, **known, "shape": shape, "device": str(task.device)}
+        if plan.dry_run:
+            record |= _tell_plan(task, beside, job.name, talk)
 
         def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-            sampling, trust = _finish(scan, wanted, plan, file, beside, stamp, job.name, talk)
-            talk.say(f"{job.name}: {sampling_text(**sampling)}{residual_text(trust['data_residual'])}")
-            return {**sampling, **trust, **({"uncertainty": str(beside[0])} if beside else {})}
+            return _make(task, file, stamp, job.name, plan.output != inputs.STREAM, talk)
 
-        target = outputs.destination(job, plan.output, plan.out_dir, f"{job.stem}_{plan.method.name}.h5")
-        record = {"input": job.name, "method": plan.method.name, "default_method": plan.by_default, "options": plan.settings}
-        record |= {"shape": [scan.shape[0], len(wanted), *(scan.matrix or scan.shape[3:])], "device": str(plan.device)}
-        if plan.dry_run and isinstance(plan.method, NetworkMethod):
-            record |= _predicted(plan.method, scan, wanted, plan, job.name, talk)
-        beside = [target.with_name(f"{target.stem}_uncertainty.h5")] if plan.uncertainty else []
-        if plan.dry_run and plan.adapt:
-            talk.say(f"{job.name}: the network would learn on the scan first, for at most {plan.adapt} steps")
-        if plan.dry_run and beside:
-            talk.say(f"{job.name}: uncertainties would go to {beside[0]}, for {plan.uncertainty} more reconstructions a slice")
-        product = outputs.Product(target, used, stamp, make, beside)
+        product = outputs.Product(target, task.inputs, lambda: task.provenance(console.command_line()), make, beside)
         done = outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
         if done["status"] in ("done", "skipped"):
             for finished in (target, *beside):
                 Parts.forget(finished)
 
 
-def _predicted(
-    method: "NetworkMethod", scan: "Scan", wanted: Sequence[int], plan: Plan, name: str, talk: Talk
-) -> dict[str, dict[str, float]]:
-    """What the network will cost, told and for the record."""
-    cost = method.predict(scan.series(wanted[0]).to(plan.device), plan.settings)
-    seconds, gigabytes = cost.seconds * len(wanted), cost.nbytes / 1e9
-    talk.say(
-        f"{name}: about {gigabytes:.2g} GB beside libraries and weights, {cost.flops / 1e12:.3g} TFLOP a slice, {seconds:.0f} s in all"
+def _task(path: Path, plan: Plan) -> "Task":
+    """The reconstruction of a file."""
+    from cmrrecon.reconstruction.inputs import as_scan
+    from cmrrecon.reconstruction.scan import Task
+
+    scan = as_scan(path, plan.mask, plan.axes)
+    return Task.of(
+        scan,
+        plan.method,
+        plan.settings,
+        slices=parse_slices(plan.slices, scan.shape[1]),
+        device=plan.device,
+        adapt=plan.adapt,
+        uncertainty=plan.uncertainty,
+        axes=plan.axes,
+        folder=plan.folder,
     )
-    return {"predicted": {"gigabytes": round(gigabytes, 3), "tflop_per_slice": round(cost.flops / 1e12, 4), "seconds": round(seconds, 1)}}
 
 
-def _finish(
-    scan: "Scan", wanted: Sequence[int], plan: Plan, file: Path, beside: Sequence[Path], stamp: dict[str, Any], name: str, talk: Talk
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Do the slices that are missing and write the output; returns how the scan was sampled, and what tells how far to trust it."""
-    from cmrrecon import formats
-    from cmrrecon.data.scan import effective_acceleration
-    from cmrrecon.reconstruction.resume import Parts
-    from cmrrecon.reconstruction.run import middle_of, reconstruct_slices
-    from cmrrecon.tools import provenance
+def _make(task: "Task", file: Path, stamp: dict[str, Any], name: str, lasting: bool, talk: Talk) -> dict[str, Any]:
+    """Reconstruct into a file, and say how it went."""
+    from cmrrecon.reconstruction.result import uncertainty_path
+    from cmrrecon.reconstruction.resume import OnDisk
+    from cmrrecon.tools.provenance import recipe_hash
 
-    parts = Parts(file, provenance.recipe_hash(stamp), wanted)
-    spread = Parts(beside[0], provenance.recipe_hash(stamp), wanted) if beside else None
-    if plan.adapt:
-        # Weights are not kept, and those of another run need not be the same to the bit.
-        parts.remove()
-    missing, middle = parts.missing(), middle_of(wanted)
-    if len(missing) < len(wanted):
-        talk.say(f"{name}: {len(wanted) - len(missing)} of {len(wanted)} slices were finished before")
-    trust: dict[str, Any] = {}
-    decided: list[Choice] = []
+    layers = {"images": file}
+    if task.uncertainty:
+        layers["uncertainty"] = uncertainty_path(file)
+    store = OnDisk(layers, recipe_hash(stamp), task.slices)
+    with store.kept_if_resumable(lasting, lambda: talk.warn(RESUMABLE)), Spoken(talk, name) as told:
+        result = task.run(store, told, stamp)
+        written = result.save(file)
+    made = {key: value for key, value in result.provenance.items() if key not in stamp}
+    sampling = {key: made[key] for key in ("pattern", "acceleration", "effective_acceleration")}
+    talk.say(f"{name}: {sampling_text(**sampling)}{residual_text(result.residuals)}")
+    if len(written) > 1:
+        talk.say(f"{name}: how uncertain the images are is in {written[1]}")
+        made["uncertainty"] = str(written[1])
+    return made
 
-    def on_choice(index: int, choice: "Choice") -> None:
-        decided.append(choice)
-        trust["choice"] = provenance.plain({"slice": index, **choice.as_dict()})
-        talk.say(f"{name}: {choice_text(index, choice)}")
-        if warning := choice_warning(choice):
-            talk.warn(f"{name}: {warning}")
 
-    with _kept_if_worth_it(parts, spread, plan.output != inputs.STREAM, talk):
-        method = plan.method
-        if plan.adapt:
-            method, trust["adapted"] = trusting.adapted(method, scan, middle, plan.adapt, plan.device, name, talk)
-        with talk.progress(name, len(missing), "slice") as bar:
-            reconstruct_slices(scan, method, plan.settings, parts, plan.device, bar.advance, on_choice, spread, plan.uncertainty)
-        if found := trusting.warn_outside(method, decided[0] if decided else None, scan, middle, name, talk):
-            trust["outside"] = found
-        trust["data_residual"] = [facts["data_residual"] for facts in parts.facts()]
-        mask = scan.series(wanted[0]).mask if scan.mask is None else scan.mask
-        sampling = {
-            "pattern": scan.acquisition.pattern,
-            "acceleration": scan.acquisition.acceleration,
-            "effective_acceleration": round(effective_acceleration(mask, scan.matrix), 2),
+def _tell_plan(task: "Task", beside: list[Path], name: str, talk: Talk) -> dict[str, Any]:
+    """What would be done and what it would cost, told and for the record."""
+    if task.adapt:
+        talk.say(f"{name}: the network would learn on the scan first, for at most {task.adapt} steps")
+    if beside:
+        talk.say(f"{name}: uncertainties would go to {beside[0]}, for {task.uncertainty} more reconstructions a slice")
+    cost = task.predict()
+    if cost is None:
+        return {}
+    seconds, gigabytes = cost.seconds * len(task.slices), cost.nbytes / 1e9
+    teraflops = cost.flops / 1e12
+    talk.say(f"{name}: about {gigabytes:.2g} GB beside libraries and weights, {teraflops:.3g} TFLOP a slice, {seconds:.0f} s in all")
+    return {
+        "predicted": {
+            "gigabytes": round(gigabytes, 3),
+            "tflop_per_slice": round(teraflops, 4),
+            "seconds": round(seconds, 1),
         }
-        formats.write_images(file, parts, {**stamp, **sampling, **trust})
-        # Last: where it alone is missing, the whole output is made again.
-        if spread is not None:
-            formats.write_images(beside[0], spread, {**stamp, **sampling, "quantity": "standard deviation"})
-            talk.say(f"{name}: how uncertain the images are is in {beside[0]}")
-    return sampling, trust
+    }
 
 
-@contextmanager
-def _kept_if_worth_it(parts: "Parts", spread: "Parts | None", lasting: bool, talk: Talk) -> Iterator[None]:
-    """Finished slices, and what was chosen for them, outlive what can be overcome later: an interruption, little memory, a full disk."""
-    every = [parts] if spread is None else [parts, spread]
-    try:
-        yield
-    except (KeyboardInterrupt, MemoryShortage, OutputError):
-        if lasting and parts.anything():
-            talk.warn("what is finished is kept: the same command goes on from there")
-        else:
-            _remove(every)
-        raise
-    except BaseException:
-        _remove(every)
-        raise
-    _remove(every)
+class Spoken(Listener):
+    """Tells of a reconstruction on the console; a context manager, which ends the progress bar."""
 
+    def __init__(self, talk: Talk, name: str) -> None:
+        self.talk, self.name = talk, name
+        self.bar: Progress | None = None
+        self.total = self.done = 0
 
-def _remove(every: "Sequence[Parts]") -> None:
-    for parts in every:
-        parts.remove()
+    def __enter__(self) -> "Spoken":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if self.bar is not None:
+            self.bar.__exit__()
+        self.bar = None
+
+    def _advance(self, label: str, total: int, unit: str, note: str = "") -> None:
+        if self.bar is None:
+            self.bar = self.talk.progress(label, total, unit).__enter__()
+        self.bar.advance(note)
+
+    def started(self, slices: int, done: int) -> None:
+        """Say what was finished before."""
+        self.total = slices - done
+        if done:
+            self.talk.say(f"{self.name}: {done} of {slices} slices were finished before")
+
+    def adapting(self, step: int, steps: int, loss: float) -> None:
+        """Advance the bar of the adaptation."""
+        self._advance(f"{self.name}, adapting", steps, "step", f"loss {loss:.4f}")
+
+    def adapted(self, record: dict[str, float]) -> None:
+        """Say what the adaptation gave."""
+        self._end()
+        kept = "" if record["steps"] else ", so the weights stay as they were"
+        self.talk.say(
+            f"{self.name}: adapted on slice {record['slice']}; the error in predicting the samples "
+            f"that say when to stop went from {record['before']:.4g} to {record['after']:.4g}{kept}"
+        )
+
+    def decided(self, index: int, decision: "Decision") -> None:
+        """Say what was decided."""
+        self.talk.say(f"{self.name}: {decision_text(index, decision)}")
+
+    def solving(self) -> None:
+        """Show the bar of the slices."""
+        self.bar = self.talk.progress(self.name, self.total, "slice").__enter__()
+
+    def finished(self, index: int) -> None:
+        """Advance the bar of the slices."""
+        self._advance(self.name, self.total, "slice")
+
+    def warned(self, text: str) -> None:
+        """Pass a warning on."""
+        self.talk.warn(f"{self.name}: {text}")

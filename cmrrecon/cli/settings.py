@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from cmrrecon.methods.auto import Choice
+    from cmrrecon.methods.decision import Decision
 
-Value = bool | int | float | str
+Value = bool | int | float | str | None
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Value]:
-    """`["weight=0.01", "calibration=first"]` to a dictionary; numbers and true/false become such."""
+    """`["weight=0.01", "calibration=first"]` to a dictionary; numbers and true/false become such, auto None."""
     settings: dict[str, Value] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -24,6 +24,8 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Value]:
 
 
 def _value(text: str) -> Value:
+    if text.lower() == "auto":
+        return None
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):
@@ -83,32 +85,32 @@ def residual_text(residuals: Sequence[float | None]) -> str:
     return f"; residual of the data over their noise {min(known):.3g}" + ("" if len(known) == 1 else f" to {max(known):.3g}")
 
 
-def choice_text(index: int, choice: "Choice") -> str:
-    """What was chosen on a slice, by what, and what else was tried."""
-    chosen = f"{choice.method}, weight {choice.weight:g}, {choice.iterations} iterations"
-    if (partner := choice.partner) is not None:
-        chosen += f", blended with {choice.share:.0%} of {partner.method}, weight {partner.weight:g}, {partner.iterations} iterations"
-    if not choice.trials:
-        return f"{chosen} (nothing was hidden on slice {index} to choose by; {choice.hidden})"
-    tried = ", ".join(f"{trial.method} {trial.weight:g} x {trial.iterations}: {trial.error:.3g}" for trial in choice.trials)
-    told = f"{chosen}, chosen on slice {index} by predicting {choice.hidden} (tried, weight x iterations: error: {tried})"
-    if (contest := choice.contest()) is not None:
-        network, classical = contest
-        unit, each = ("noise", choice.noise) if choice.noise else ("what was hidden", 1.0)
-        errors = [f"what was taken {choice.error / each:.4g}"] if choice.error is not None else []
-        errors += [f"{trial.method} {trial.error / each:.4g}" for trial in (network, classical)]
-        told += f"; squared errors over the energy of {unit}, each at its best weight: {', '.join(errors)}"
-    if choice.maps_errors is not None:
-        told += f"; coil maps: {choice.maps} (error of ESPIRiT's {choice.maps_errors[0]:.4g}, of refined ones {choice.maps_errors[1]:.4g})"
-    return told
+def decision_text(index: int, decision: "Decision") -> str:
+    """What was decided on a slice, by what, and what else was tried."""
+    chosen = f"{decision.method}, weight {decision.weight:g}, {decision.iterations} iterations"
+    if (partner := decision.partner) is not None:
+        chosen += f", blended with {decision.share:.0%} of {partner.method}, weight {partner.weight:g}, {partner.iterations} iterations"
+    if not decision.trials:
+        return f"{chosen} (nothing was hidden on slice {index} to choose by; {decision.hidden})"
+    tried = ", ".join(f"{t.method} {t.weight:g} x {t.iterations}: {t.error:.3g}" for t in decision.trials)
+    text = f"{chosen}, chosen on slice {index} by predicting {decision.hidden} (tried, weight x iterations: error: {tried})"
+    return text + _errors_text(decision) + _maps_text(decision)
 
 
-def choice_warning(choice: "Choice") -> str | None:
-    """What to warn of: a choice that predicts no better than an empty image."""
-    error = min((trial.error for trial in choice.trials), default=0.0)
-    if error < 1:
-        return None
-    return (
-        f"hidden samples were predicted no better than by an empty image (error {error:.3g}): the coil maps or the sampling do not allow "
-        "more; see what zero-filled gives, or scan more calibration lines"
-    )
+def _errors_text(decision: "Decision") -> str:
+    """The errors of what was taken and of the best trial of each method, if there were several."""
+    methods = {trial.method for trial in decision.trials}
+    if len(methods) < 2:
+        return ""
+    unit, each = ("noise", decision.noise) if decision.noise else ("what was hidden", 1.0)
+    errors = [f"what was taken {decision.error / each:.4g}"] if decision.error is not None else []
+    best = [min((t for t in decision.trials if t.method == m), key=lambda t: t.error) for m in methods]
+    errors += [f"{t.method} {t.error / each:.4g}" for t in sorted(best, key=lambda t: t.error)]
+    return f"; squared errors over the energy of {unit}, each at its best weight: {', '.join(errors)}"
+
+
+def _maps_text(decision: "Decision") -> str:
+    if decision.maps_errors is None:
+        return ""
+    espirit, refined = decision.maps_errors
+    return f"; coil maps: {decision.maps} (error of ESPIRiT's {espirit:.4g}, of refined ones {refined:.4g})"

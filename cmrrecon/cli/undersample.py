@@ -12,7 +12,7 @@ from cmrrecon.cli.settings import sampling_text
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from cmrrecon.data.scan import Scan
+    from cmrrecon.data import Scan
 
 EXAMPLE = (
     "Examples: cmrrecon undersample cine_sax.mat --pattern kt-gaussian -R 8; "
@@ -123,22 +123,22 @@ def undersample(
 
 def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
     from cmrrecon import formats
-    from cmrrecon.data.scan import effective_acceleration, require_cartesian
+    from cmrrecon.data import CartesianMask, require_cartesian
     from cmrrecon.formats.names import kus_name, mask_name
     from cmrrecon.sampling import rules_year
 
     with inputs.local_input(job) as path:
         full = formats.read(path, axes=plan.axes)
-        require_cartesian(full, "Undersampling")
+        require_cartesian(full.mask, job.name, "Undersampling")
         for note in full.notes:
             talk.say(note.replace(str(path), job.name))
         year = rules_year(full, plan.year)
         sampled = _sample(full, job, plan, year)
         facts, mask = sampled.acquisition, sampled.mask
-        assert mask is not None
+        assert isinstance(mask, CartesianMask)
         if plan.mask is None and plan.year is None and full.acquisition.year is None:
             talk.say(f"{job.name}: the year is not known, the rules of {year} are taken (--year changes it)")
-        effective = round(effective_acceleration(mask), 2)
+        effective = round(mask.effective_acceleration(), 2)
         sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration, "effective_acceleration": effective}
         named = (job.stem if job.is_stream else facts.base, facts.pattern, facts.acceleration)
         target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
@@ -151,7 +151,7 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
             product = replace(
                 product,
                 beside=[beside],
-                finish=lambda made: formats.write_mask(beside, mask, x=full.shape[4], provenance=made),
+                finish=lambda made: formats.write_mask(beside, mask.samples, x=full.shape[4], provenance=made),
             )
         outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
 

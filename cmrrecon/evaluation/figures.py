@@ -67,7 +67,10 @@ def comparison_figure(
     _check(columns, frame)
     if edges and reference is None:
         raise UsageError(
-            "todo", "Edges were asked for without a reference", "The edges that count are those of the reference", "Give a reference"
+            "reference-missing",
+            "Edges were asked for without a reference",
+            "The edges that count are those of the reference",
+            "Give a reference",
         )
     shown = _scaled({name: _magnitude(image) for name, image in columns.items()})
     target = next(iter(shown.values()))
@@ -135,14 +138,16 @@ def _check(columns: Mapping[str, Tensor], frame: int) -> None:
     shapes = {tuple(image.shape) for image in columns.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
         raise UsageError(
-            "todo",
+            "shape-mismatch",
             f"The images have the shapes {', '.join(map(str, sorted(shapes))) or 'of nothing'}",
             "At least one is needed, and all must have the same axes (frame, y, x)",
             "Give the images of one series",
         )
     frames = next(iter(shapes))[0]
     if not 0 <= frame < frames:
-        raise UsageError("todo", f"Frame {frame} was asked for", f"The images have frames 0 to {frames - 1}", "Choose one of these")
+        raise UsageError(
+            "frame-missing", f"Frame {frame} was asked for", f"The images have frames 0 to {frames - 1}", "Choose one of these"
+        )
 
 
 def _scaled(images: dict[str, Tensor]) -> dict[str, Tensor]:

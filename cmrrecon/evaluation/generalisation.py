@@ -54,7 +54,7 @@ def table(records: Sequence[Record], axes: Sequence[str]) -> list[dict[str, Any]
     for axis in axes:
         if axis not in AXES:
             raise UsageError(
-                "todo", f"There is no axis {axis!r}", f"The axes are: {', '.join(AXES)}", "Choose among them, separated by commas"
+                "unknown-axis", f"There is no axis {axis!r}", f"The axes are: {', '.join(AXES)}", "Choose among them, separated by commas"
             )
     keys = [*axes, *(["method"] if "method" not in axes else [])]
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
@@ -81,7 +81,7 @@ def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict
         same = tuple(record.get(key) for key in ("reference", "pattern", "acceleration", "acs", "seed", "slices"))
         if record.get("method") in by_reference[same]:
             raise UsageError(
-                "todo",
+                "records-ambiguous",
                 f"Two files of {record.get('method')} are of one scan, pattern and R: {record.get('input')} is one",
                 "Differences are between two files of the same k-space",
                 "Score one of them at a time",
@@ -89,7 +89,9 @@ def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict
         by_reference[same][record.get("method")] = record
     pairs = [methods for methods in by_reference.values() if first in methods and second in methods]
     if not pairs:
-        raise UsageError("todo", f"No file was scored for both {first} and {second}", "A paired difference needs such files", "Score both")
+        raise UsageError(
+            "records-unpaired", f"No file was scored for both {first} and {second}", "A paired difference needs such files", "Score both"
+        )
     return {metric: spread([float(pair[second][metric]) - float(pair[first][metric]) for pair in pairs]) for metric in METRICS}
 
 

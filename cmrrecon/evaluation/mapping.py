@@ -74,14 +74,14 @@ def compare_maps(images: Tensor, reference: Tensor, myocardium: Tensor, times: T
     """
     if times.shape != reference.shape[:2]:
         raise InputError(
-            "todo",
+            "times-shape",
             f"There are times for {tuple(times.shape)} and images {tuple(reference.shape[:2])} (frame, slice)",
             "Every weighting of every slice needs its time",
             "Give the file of this scan's times",
         )
     if not bool(myocardium.any()):
         raise InputError(
-            "todo",
+            "label-missing",
             f"No pixel is labelled {MYOCARDIUM} in these slices",
             "That is the label of the myocardium",
             "Give the label map of these slices",
@@ -95,7 +95,7 @@ def compare_maps(images: Tensor, reference: Tensor, myocardium: Tensor, times: T
     known = truth > 0
     if not bool(known.any()):
         raise NumericalError(
-            "todo",
+            "fit-failed",
             f"No {parameter} can be fitted to the reference inside label {MYOCARDIUM}",
             f"Its signal must follow the times {', '.join(f'{time:g}' for time in times[:, 0].tolist())} ms",
             "Check the times and the label map",
@@ -186,7 +186,7 @@ def _order(times: Tensor, least: int, parameter: str) -> Tensor:
     different = len(set(times.tolist()))
     if different < least:
         raise InputError(
-            "todo",
+            "times-too-few",
             f"There are {different} different times",
             f"A fit of {parameter} needs at least {least}",
             "Give the times of all weightings",

@@ -74,12 +74,17 @@ def canonical_protocol(protocol: str | int, year: int | None = None) -> str:
         name = f"cmrxrecon{name}"
     if name not in PROTOCOLS:
         raise UsageError(
-            "todo",
+            "unknown-protocol",
             f"There is no protocol {protocol!r}" + (f" of year {year}" if name.startswith("cmrxrecon") and year is not None else ""),
             f"The protocols are {', '.join(PROTOCOLS)}; a year alone names its challenge",
             "Name one of them",
         )
     return name
+
+
+def year_of(protocol: str) -> int | None:
+    """The year of a challenge's protocol, by its long name; None for `fullfov`."""
+    return None if protocol == "fullfov" else int(protocol.removeprefix("cmrxrecon"))
 
 
 def ranking_slices(count: int) -> slice:
@@ -112,10 +117,12 @@ def ranking_crop(images: Tensor, *, base: str, year: int) -> Tensor:
     Source: CmrxRecon/CMRxRecon and CMRxRecon2024, CMRxReconDemo/run4Ranking.m; CMRxRecon2025, CMRxReconDemo/run4Ranking_2025.m.
     """
     if year not in YEARS:
-        raise UsageError("todo", f"There is no ranking rule for {year}", f"The years are {', '.join(map(str, YEARS))}", "Name one of them")
+        raise UsageError(
+            "unknown-protocol", f"There is no ranking rule for {year}", f"The years are {', '.join(map(str, YEARS))}", "Name one of them"
+        )
     if images.ndim != 4:
         raise UsageError(
-            "todo",
+            "images-axes",
             f"The images have shape {tuple(images.shape)}",
             f"The axes must be {AXES}",
             "Add the missing axes of length 1, in that order",
@@ -174,12 +181,12 @@ def score(
     """
     name = canonical_protocol(protocol, year)
     if order not in ORDERS:
-        raise UsageError("todo", f"There is no order {order!r}", f"The orders are {' and '.join(ORDERS)}", "Name one of them")
+        raise UsageError("unknown-option", f"There is no order {order!r}", f"The orders are {' and '.join(ORDERS)}", "Name one of them")
     _check(reconstruction, reference)
-    if name == "fullfov":
+    rule = year_of(name)
+    if rule is None:
         return _score_fullfov(reconstruction, reference, heart, exclude_saturated)
 
-    rule = int(name[-4:])
     swapped = order == "official" and rule != 2023 and not is_timeless(base or "")
     rows = []
     for image, truth in _series_pairs(reconstruction, reference):
@@ -226,7 +233,10 @@ def _heart_box(heart: tuple[int, int, int, int] | None, ny: int, nx: int) -> tup
     y0, y1, x0, x1 = heart
     if not (0 <= y0 < y1 <= ny and 0 <= x0 < x1 <= nx):
         raise UsageError(
-            "todo", f"The heart box is y {y0}:{y1}, x {x0}:{x1}", f"The images have {ny} x {nx} pixels (y, x)", "Give a box inside them"
+            "box-outside",
+            f"The heart box is y {y0}:{y1}, x {x0}:{x1}",
+            f"The images have {ny} x {nx} pixels (y, x)",
+            "Give a box inside them",
         )
     return slice(y0, y1), slice(x0, x1)
 
@@ -260,7 +270,7 @@ def _check(reconstruction: Tensor, reference: Tensor) -> None:
     """Refuse what has no meaningful score."""
     if reconstruction.shape != reference.shape or reference.ndim != 4:
         raise InputError(
-            "todo",
+            "shape-mismatch",
             f"The reconstruction has shape {tuple(reconstruction.shape)} and the reference {tuple(reference.shape)} {AXES}",
             f"Both must have the same four axes {AXES}",
             "Compare with the reference of this file, and crop both or neither",
@@ -268,12 +278,14 @@ def _check(reconstruction: Tensor, reference: Tensor) -> None:
     for what, images in (("reconstruction", reconstruction), ("reference", reference)):
         magnitude = images.abs()
         if not bool(torch.isfinite(magnitude).all()):
-            raise InputError("todo", f"The {what} holds NaN or infinity", "All pixels must be finite numbers", "Reconstruct the file again")
+            raise InputError(
+                "images-not-finite", f"The {what} holds NaN or infinity", "All pixels must be finite numbers", "Reconstruct the file again"
+            )
         flat = magnitude.amax((-2, -1)) == magnitude.amin((-2, -1))
         if bool(flat.any()):
             frame, index = flat.nonzero()[0].tolist()
             raise InputError(
-                "todo",
+                "images-flat",
                 f"The {what} is the same everywhere in frame {frame} of slice {index}",
                 "Every image must have contrast to be scored",
                 "Reconstruct the file again, or leave this slice out",

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Acquisition, Scan, fully_sampled
+from cmrrecon.data import Acquisition, Scan
+from cmrrecon.evaluation.protocols import ranking_crop, ranking_slices
 from cmrrecon.formats.names import acquisition_from_json, is_sampled_name, modality_of
 from cmrrecon.operators.coils import rss_images
 from cmrrecon.tools.errors import InputError
@@ -45,12 +46,55 @@ class Reference:
         missing = [z for z in wanted if z not in self.slices]
         if missing:
             raise InputError(
-                "todo",
+                "slice-missing",
                 f"{self.path} has no slice {missing[0]} (it has {', '.join(map(str, self.slices))})",
                 "The reference must hold the slices that were reconstructed",
                 "Give the reference of the whole scan with --truth",
             )
         return torch.stack([self.load(self.slices.index(z)) for z in wanted], 1)
+
+
+def cropped(
+    images: Tensor,
+    numbers: Sequence[int],
+    reference: Reference,
+    *,
+    base: str,
+    year: int,
+    name: str,
+) -> tuple[Tensor, Tensor]:
+    """Reconstruction and reference after the ranking crop; other slices are not loaded.
+
+    A submission is cropped already and is taken as it is.
+
+    Parameters
+    ----------
+    images : Tensor (frame, slice, y, x)
+    numbers : the scan's slice numbers that these are
+    reference : of the whole scan
+    base, year : decide the crop, see `ranking_crop`
+    name : of the reconstruction in messages
+
+    Returns
+    -------
+    two Tensors (frame', slice', y', x')
+
+    Raises
+    ------
+    InputError : slices are missing, of which the crop must choose
+    """
+    scored = ranking_slices(len(reference.slices))
+    expected = ranking_crop(reference.images(reference.slices[scored]), base=base, year=year)
+    if images.shape == expected.shape:
+        return images, expected
+    if tuple(numbers) != reference.slices:
+        raise InputError(
+            "slice-missing",
+            f"{name} has {len(numbers)} of the {len(reference.slices)} slices of its scan",
+            "The ranking crop chooses from all slices",
+            "Reconstruct the whole scan, or score without the crop",
+        )
+    return ranking_crop(images[:, scored], base=base, year=year), expected
 
 
 def acquisition_of(path: Path, stamp: Mapping[str, Any] | None) -> Acquisition:
@@ -84,7 +128,7 @@ def reference_for(acquisition: Acquisition, truth: Path, candidates: Sequence[Pa
     other = contradiction(acquisition, truth)
     if other:
         raise InputError(
-            "todo",
+            "reference-mismatch",
             f"{truth} is of {other}, another scan than the one to compare with it",
             "A reconstruction is compared with its own scan",
             "Give the right file, or a folder to search, with --truth",
@@ -105,7 +149,7 @@ def find_reference(acquisition: Acquisition, candidates: Sequence[Path], *, trut
     preferred = [path for path in matches if (TRUTH in path.stem) == truth_first] or matches
     if len(preferred) != 1:
         raise InputError(
-            "todo",
+            "reference-ambiguous" if preferred else "reference-missing",
             f"{len(preferred)} reference files fit {acquisition.base} of subject {acquisition.subject or 'unknown'}",
             "Exactly one must fit, by base name, subject, centre, vendor, coil type, split and year",
             "Give the reference file itself with --truth",
@@ -154,9 +198,9 @@ def open_reference(path: Path) -> Reference:
 
 def _rss(scan: Scan, index: int) -> Tensor:
     series = scan.series(index)
-    if not fully_sampled(scan, series):
+    if not series.mask.fully_sampled:
         raise InputError(
-            "todo",
+            "kspace-undersampled",
             f"{scan.path} is undersampled",
             "A reference must be fully sampled",
             "Give the fully sampled file or truth images with --truth",

@@ -55,7 +55,7 @@ def boxes(rows: Sequence[LabelRow], shape: tuple[int, ...], numbers: Sequence[in
         y0, y1, x0, x1 = row.box
         if y1 > y or x1 > x:
             raise InputError(
-                "todo",
+                "box-outside",
                 f"The box of {row.label} in {row.file} is y {y0}:{y1}, x {x0}:{x1}",
                 f"The images have {y} x {x} pixels (y, x)",
                 "Give a box inside them, in pixels of the whole matrix",
@@ -112,7 +112,7 @@ def focused(image: Tensor, reference: Tensor, regions: Sequence[Region]) -> Tens
         factor = (series * truth).sum() / series.square().sum()
         if not bool(factor.isfinite()):
             raise InputError(
-                "todo",
+                "images-not-finite",
                 f"The reconstruction or the reference is zero everywhere or not finite in slice {z} of the images",
                 "All pixels must be finite numbers, and some not zero",
                 "Reconstruct the file again, or leave this slice out",
@@ -125,7 +125,7 @@ def focused(image: Tensor, reference: Tensor, regions: Sequence[Region]) -> Tens
             inner = mask[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
             if bool((mask.any((-2, -1)) & ~inner.any((-2, -1))).any()):
                 raise InputError(
-                    "todo",
+                    "region-at-edge",
                     f"Region {regions[n].name} lies within {MARGIN} pixels of the edge",
                     f"No window of {WINDOW} x {WINDOW} pixels is centred there, so there is no SSIM",
                     "Draw it larger, or leave it out",
@@ -176,7 +176,7 @@ def _ratio(signal: Tensor, noise: Tensor) -> float | None:
     both = ~(signal.isnan() | noise.isnan())
     if not bool(both.any()):
         raise InputError(
-            "todo",
+            "regions-apart",
             "The regions and the background are on no image together",
             "Noise is measured in the same image",
             "Draw them on the same slices",

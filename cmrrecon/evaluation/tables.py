@@ -85,7 +85,9 @@ def final_aggregate(records: Sequence[Record], year: int, expected: Mapping[tupl
     CmrxRecon/CMRx-evaluation-snippets.
     """
     if year not in (2023, 2024, 2025):
-        raise UsageError("todo", f"There is no final aggregate for {year}", "The years are 2023, 2024 and 2025", "Name one of them")
+        raise UsageError(
+            "unknown-protocol", f"There is no final aggregate for {year}", "The years are 2023, 2024 and 2025", "Name one of them"
+        )
     scored = _scored(records)
     submissions = {(r.get("protocol"), r.get("order"), r.get("method")) for r in scored}
     if len(submissions) != 1 or submissions.pop()[0] != f"cmrxrecon{year}":
@@ -153,7 +155,7 @@ def _final_2025(records: Sequence[Record], expected: Mapping[tuple[str, str], in
         files = n if expected is None else expected.get(group, n)
         if n > files:
             raise UsageError(
-                "todo",
+                "count-exceeded",
                 f"{'/'.join(group)} has {n} scored files and {files} expected",
                 "No more files than expected can count",
                 "Correct the number",
@@ -172,7 +174,7 @@ def scored_alike(records: Iterable[Record]) -> list[Record]:
     rules = {(r.get("protocol"), r.get("order")) for r in scored}
     if len(rules) > 1:
         raise UsageError(
-            "todo",
+            "protocols-mixed",
             f"The scores are of {len(rules)} protocols or orders: {', '.join(sorted(str(protocol) for protocol, _ in rules))}",
             "A table holds the scores of one",
             "Make one table for each",

@@ -136,11 +136,11 @@ def check_size(shape: tuple[int, ...], itemsize: int, where: str) -> None:
     """Refuse an array that is empty or larger than `MAX_BYTES`."""
     if not shape or 0 in shape:
         raise InputError(
-            "todo", f"{where} holds an empty array, shape {shape}", "Every axis must be at least 1 long", "Export the file again"
+            "array-empty", f"{where} holds an empty array, shape {shape}", "Every axis must be at least 1 long", "Export the file again"
         )
     if prod(shape) * itemsize > MAX_BYTES:
         raise InputError(
-            "todo",
+            "array-too-large",
             f"{where} declares an array of shape {shape}, {prod(shape) * itemsize / 2**30:.1f} GiB",
             f"At most {MAX_BYTES // 2**30} GiB are read in one piece",
             "Check that the file is what it should be, or store it slice by slice as .h5",
@@ -157,10 +157,14 @@ def named_axes(text: str, stored: StoredArray, where: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     remedy = "Give a comma list such as x,y,coil"
     if len(set(names)) < len(names) or not set(names) <= set(AXES) or not {"y", "x"} <= set(names):
-        raise UsageError("todo", f"The axes {text!r} are not understood", f"Each of {', '.join(AXES)} may stand once, y and x must", remedy)
+        raise UsageError(
+            "axes-unknown", f"The axes {text!r} are not understood", f"Each of {', '.join(AXES)} may stand once, y and x must", remedy
+        )
     shape = stored.shown_shape
     if len(names) != len(shape):
-        raise UsageError("todo", f"{len(names)} axes are named, {where} has shape {shape}", f"{len(shape)} names are needed", remedy)
+        raise UsageError(
+            "axes-unknown", f"{len(names)} axes are named, {where} has shape {shape}", f"{len(shape)} names are needed", remedy
+        )
     return names[::-1] if stored.reversed_view else names
 
 
@@ -182,7 +186,7 @@ def default_axes(stored: StoredArray, base: str, where: str) -> tuple[tuple[str,
         full = ("slice", "coil", "y", "x")
     if not 2 <= len(stored.shape) <= 5:
         raise InputError(
-            "todo",
+            "kspace-axes",
             f"{where} has {len(stored.shape)} axes, shape {stored.shown_shape}",
             "K-space has two (y, x) to five axes (frame, slice, coil, y, x)",
             "Check that this is a k-space file",
@@ -193,7 +197,7 @@ def default_axes(stored: StoredArray, base: str, where: str) -> tuple[tuple[str,
     shortest = min(length["y"], length["x"])
     if length.get("coil", 1) > shortest:
         raise InputError(
-            "todo",
+            "kspace-axes",
             f"{where} read as {shown} has more coils than lines or samples",
             "Official files have this order of axes",
             "Name the axes with --axes, for example --axes x,y,coil",

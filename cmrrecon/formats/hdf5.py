@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan, SpokeMask
 from cmrrecon.formats import hdf5_access
 from cmrrecon.formats.arrays import StoredArray
 from cmrrecon.formats.hdf5_output import Hdf5Output, created
@@ -38,7 +38,7 @@ def variables(path: Path) -> dict[str, StoredArray]:
     version = hdf5_access.numbers(path, "cmrrecon_format")
     if version > (FORMAT,):
         raise InputError(
-            "todo",
+            "file-version",
             f"{path} has layout {version[0]} of cmrrecon's .h5",
             f"This version reads layouts up to {FORMAT}",
             "Update cmrrecon",
@@ -62,12 +62,12 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
             coils, y, x = scan.shape[2:]
             kspace = output.file.create_dataset("kspace", scan.shape, "c8", chunks=(1, 1, coils, y, x), fletcher32=True)
             if scan.mask is not None:
-                mask = scan.mask.cpu().numpy().astype("u1")
+                mask = scan.mask.samples.cpu().numpy().astype("u1")
                 output.file.create_dataset("mask", data=mask, chunks=mask.shape, fletcher32=True)
-            if scan.trajectory is not None:
-                trajectory = scan.trajectory.cpu().numpy()
+            if isinstance(scan.mask, SpokeMask):
+                trajectory = scan.mask.trajectory.positions.cpu().numpy()
                 output.file.create_dataset("trajectory", data=trajectory, chunks=(1, *trajectory.shape[1:]), fletcher32=True)
-                output.file.attrs["matrix"] = scan.matrix
+                output.file.attrs["matrix"] = scan.mask.trajectory.matrix
         for index in range(scan.shape[1]):
             series = scan.read_slice(index).cpu().numpy()
             with output.storing():

@@ -52,7 +52,7 @@ def damaged(path: Path, error: Exception) -> InputError:
     cut = re.search(r"eof = (\d+), .*stored_eof = (\d+)", str(error))
     found = f"it has {cut[1]} bytes and says it should have {cut[2]}" if cut else "its structure or its data do not agree with themselves"
     return InputError(
-        "todo", f"{path} is damaged: {found}", "A complete HDF5 file (.h5, or .mat v7.3) is needed", "Copy or export the file again"
+        "file-damaged", f"{path} is damaged: {found}", "A complete HDF5 file (.h5, or .mat v7.3) is needed", "Copy or export the file again"
     )
 
 
@@ -132,5 +132,5 @@ def _check_storage(dataset: Any, path: Path) -> None:
 
 def _refused(path: Path, found: str) -> InputError:
     return InputError(
-        "todo", f"{path} has {found}", "All data must lie in the file itself, plain or gzip-compressed", "Export the file again"
+        "storage-foreign", f"{path} has {found}", "All data must lie in the file itself, plain or gzip-compressed", "Export the file again"
     )

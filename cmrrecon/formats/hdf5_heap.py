@@ -1,4 +1,8 @@
-"""Variable-length data in HDF5 files, found without HDF5's own code for its heap, which damage can make search for ever.
+"""Variable-length data in HDF5 files, found without HDF5's own code for its heap.
+
+HDF5 (2.0, under h5py) refuses most damaged heaps, but some send its search round in circles for ever, in compiled code that
+neither a time limit nor Ctrl-C ends. Here every step leads forward, and all steps together stay within the length of the
+file. A piece must have exactly the size that its row declares. Heaps carry no checksum: damaged numbers are not noticed.
 
 A row holds a reference to each piece: its length, and where it lies, the address of a collection and an index in it. A collection
 is a header and objects one after the other, each with its index and size (HDF5 file format specification, III.E).

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrrecon.data.scan import TRAJECTORY_EXCESS, Scan, simplify_mask
+from cmrrecon.data import CartesianMask, MaskSource, Scan, SpokeMask, Trajectory, simplest
+from cmrrecon.data.trajectory import EXCESS as TRAJECTORY_EXCESS
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.hdf5_access import opened
 from cmrrecon.formats.hdf5_heap import Heap, stored_rows
@@ -87,8 +88,8 @@ class Readouts:
                 kspace[self.table["frame"][i], :, self.table["row"][i], self.first : self.first + line.shape[1]] = line
         return torch.from_numpy(kspace)
 
-    def mask(self) -> Tensor | None:
-        """Which lines were measured, (frame|1, y, x|1); None if that differs between slices."""
+    def mask(self) -> CartesianMask | None:
+        """Which lines were measured; None if that differs between slices."""
         frames, slices, _, y, x = self.shape
         places = np.sort(self.table["frame"] * y + self.table["row"])
         if len(places) % slices or not (places.reshape(-1, slices) == places[::slices, None]).all():
@@ -97,7 +98,7 @@ class Readouts:
         lines[places] = True
         mask = torch.zeros((frames, y, x), dtype=torch.bool)
         mask[..., self.first : self.first + len(range(self.stored)[self.kept])] = torch.from_numpy(lines).reshape(frames, y, 1)
-        return simplify_mask(mask)
+        return simplest(mask, MaskSource.HEADER)
 
 
 def sniff(path: Path) -> bool:
@@ -137,7 +138,17 @@ def read(path: Path) -> Scan:
     check_size((readouts.shape[2], *header.image), 8, f"The images of {path}")
     trajectory, assumed = _trajectory(readouts, header, itemsize["traj"])
     facts = replace(scan.acquisition, pattern=PATTERNS.get(header.trajectory, scan.acquisition.pattern))
-    return replace(scan, acquisition=facts, notes=(*notes, assumed), trajectory=trajectory, matrix=header.image)
+    mask = _spokes(readouts, Trajectory(trajectory, header.image))
+    return replace(scan, acquisition=facts, notes=(*notes, assumed), mask=mask)
+
+
+def _spokes(readouts: Readouts, trajectory: Trajectory) -> SpokeMask:
+    """Which spokes were measured; where that differs between slices, what is non-zero in them."""
+    known = readouts.mask()
+    if known is not None:
+        return SpokeMask(known.samples, known.source, trajectory=trajectory)
+    every = torch.ones((1, readouts.shape[3], 1), dtype=torch.bool)
+    return SpokeMask(every, MaskSource.NON_ZERO, trajectory=trajectory)
 
 
 def _group(file: Any) -> str | None:
@@ -188,13 +199,13 @@ def _header(document: bytes, path: Path) -> Header:
     # ParseError is a SyntaxError; numbers that are missing, infinite or no numbers raise the others.
     except (SyntaxError, ValueError, OverflowError) as error:
         raise InputError(
-            "todo",
+            "header-damaged",
             f"The XML header of {path} cannot be used",
             "An ISMRMRD header gives the matrix of the encoded space",
             "Convert the scanner's file again",
         ) from error
     if not all(1 <= n < 2**16 for n in (encoded_y, encoded_x)):
-        raise _misfit(path, f"has an encoded matrix of {encoded_y} x {encoded_x} (y, x)", "Both must be from 1 to 65535")
+        raise _misfit("header-damaged", path, f"has an encoded matrix of {encoded_y} x {encoded_x} (y, x)", "Both must be from 1 to 65535")
     kind = root.findtext("{*}encoding/{*}trajectory") or ""
     return Header((encoded_y, encoded_x), (image[0], image[1]), centre, kind.strip())
 
@@ -216,9 +227,9 @@ def _image_data(table: Table, path: Path) -> tuple[Table, tuple[str, ...]]:
     calibration = ((flags & CALIBRATION) != 0) & ((flags & CALIBRATION_AND_IMAGE) == 0)
     table = _part(table, ((flags & NO_IMAGE) == 0) & ~calibration & (table["encoding_space_ref"] == 0))
     if not len(table["flags"]):
-        raise _misfit(path, "holds no image data", "At least one readout must be of the image")
+        raise _misfit("readouts-missing", path, "holds no image data", "At least one readout must be of the image")
     if len(np.unique(table["kspace_encode_step_2"])) > 1:
-        raise _misfit(path, "holds three-dimensional k-space", "Slices must be encoded one by one")
+        raise _misfit("kspace-3d", path, "holds three-dimensional k-space", "Slices must be encoded one by one")
     moving = "phase" if len(np.unique(table["phase"])) > 1 else "repetition"
     for name in ("contrast", "set", "average", "repetition"):
         values = np.unique(table[name])
@@ -241,12 +252,15 @@ def _placed(table: Table, header: Header, along: bool, path: Path, base: int, it
     same += () if along else ("center_sample",)
     for name in same:
         if len(np.unique(table[name])) > 1:
-            raise _misfit(path, f"has readouts that differ in {name}", "All readouts of the image must be alike")
+            raise _misfit("readouts-differ", path, f"has readouts that differ in {name}", "All readouts of the image must be alike")
     stored, coils, before, after, dimensions = (int(table[name][0]) for name in same[:5])
     count = stored - before - after
     if count < 1 or coils < 1 or (along and dimensions < 2):
         raise _misfit(
-            path, f"has readouts of {count} samples, {coils} coils and {dimensions} trajectory axes", "There must be some, and two axes"
+            "readouts-empty",
+            path,
+            f"has readouts of {count} samples, {coils} coils and {dimensions} trajectory axes",
+            "There must be some, and two axes",
         )
     frames, slices = (int(table[name].max()) + 1 for name in ("frame", "slice"))
     order = np.lexsort((table["slice"], table["frame"]))  # stable: readouts of a frame stay in the order they were measured in
@@ -255,7 +269,9 @@ def _placed(table: Table, header: Header, along: bool, path: Path, base: int, it
     starts = np.searchsorted(group, np.arange(frames * slices)) if frames * slices <= len(group) else np.array([len(group)])
     lengths = np.diff(starts, append=len(group))
     if (lengths < 1).any():
-        raise _misfit(path, f"lacks some of its {frames} frames in some of its {slices} slices", "All slices must have all frames")
+        raise _misfit(
+            "frame-missing", path, f"lacks some of its {frames} frames in some of its {slices} slices", "All slices must have all frames"
+        )
     if along:
         row = np.arange(len(group)) - np.repeat(starts, lengths)
         return Readouts(
@@ -273,6 +289,7 @@ def _placed(table: Table, header: Header, along: bool, path: Path, base: int, it
     first = 0 if count == x else x // 2 - (int(table["center_sample"][0]) - before)
     if row.min() < 0 or row.max() >= y or first < 0 or first + count > x:
         raise _misfit(
+            "shape-mismatch",
             path,
             f"has lines {row.min()} to {row.max()} and samples {first} to {first + count - 1}",
             f"The encoded matrix is {y} x {x} (y, x)",
@@ -294,7 +311,9 @@ def _trajectory(readouts: Readouts, header: Header, itemsize: int) -> tuple[Tens
             if table["slice"][i] == 0:
                 place[:] = values
             elif not np.array_equal(place, values, equal_nan=True):
-                raise _misfit(path, "has slices with trajectories of their own", "All slices must have the same trajectory")
+                raise _misfit(
+                    "trajectory-differs", path, "has slices with trajectories of their own", "All slices must have the same trajectory"
+                )
     if frames > 1 and (positions == positions[:1]).all():
         positions = positions[:1]
     reach, matrix = float(np.abs(positions).max()), np.array(header.image, np.float32)
@@ -303,11 +322,16 @@ def _trajectory(readouts: Readouts, header: Header, itemsize: int) -> tuple[Tens
     elif bool((np.abs(positions).max((0, 1, 2)) <= TRAJECTORY_EXCESS / 2 * matrix).all()):
         scaled, unit = positions, "cycles per field of view"
     else:
-        raise _misfit(path, f"has a trajectory that reaches {reach:.4g}", f"It must reach 0.5, or half of the matrix {header.image} (y, x)")
+        raise _misfit(
+            "trajectory-units",
+            path,
+            f"has a trajectory that reaches {reach:.4g}",
+            f"It must reach 0.5, or half of the matrix {header.image} (y, x)",
+        )
     return torch.from_numpy(
         scaled
     ), f"{path}: the trajectory reaches {reach:.4g} and was taken as {unit}, for images of {header.image} (y, x)."
 
 
-def _misfit(path: Path, found: str, expected: str) -> InputError:
-    return InputError("todo", f"{path} {found}", expected, "Check how the file was converted from the scanner's")
+def _misfit(code: str, path: Path, found: str, expected: str) -> InputError:
+    return InputError(code, f"{path} {found}", expected, "Check how the file was converted from the scanner's")

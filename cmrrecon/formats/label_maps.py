@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cmrrecon.data.scan import Acquisition
+from cmrrecon.data import Acquisition
 from cmrrecon.formats import pictures
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.names import parse_name
 from cmrrecon.formats.reading import FORMATS, HEAD
 from cmrrecon.formats.variables import choose
 from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.files import first_bytes
 
 NIFTI = (".nii", ".nii.gz")
 SUFFIXES = (".npy", ".npz", ".mat", ".h5", ".png", *NIFTI)
@@ -43,7 +44,7 @@ def read_label_map(path: Path) -> Tensor:
     values = _nifti(path) if path.name.lower().endswith(NIFTI) else _array(path)
     if not (2 <= values.ndim <= 4 and _are_labels(values)):
         raise InputError(
-            "todo",
+            "labels-values",
             f"{path} holds an array of shape {values.shape} that is no label map",
             f"Labels are whole numbers from 0 to {LARGEST_LABEL} with the axes (y, x), (slice, y, x) or (frame, slice, y, x)",
             "Give a label map, or labels.csv with boxes",
@@ -75,7 +76,7 @@ def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], sca
     if labels.shape[-2:] != (y, x):
         swapped = labels.shape[-2:] == (x, y)
         raise InputError(
-            "todo",
+            "shape-mismatch",
             found,
             f"Its last two axes must be y and x, {y} and {x}",
             "It seems to be transposed: store y before x" if swapped else "Draw the labels on images of this matrix",
@@ -87,7 +88,7 @@ def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], sca
         stack = labels if labels.ndim == 4 else labels[:, None] if over_time else labels[None]
         if len(stack) not in (1, frames) or stack.shape[1] not in (slices, len(scan)):
             raise InputError(
-                "todo",
+                "shape-mismatch",
                 found,
                 f"It must have {slices} slices, or the {len(scan)} of the scan, and as many frames as the images or none",
                 "Store the labels of each slice once, as (slice, y, x)",
@@ -95,7 +96,7 @@ def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], sca
         placed = stack[:, [scan.index(z) for z in numbers]] if stack.shape[1] == len(scan) else stack
     if not bool(placed.any()):
         raise InputError(
-            "todo",
+            "labels-empty",
             f"The label map {where} is 0 in all slices of the images",
             "At least one pixel must have a label",
             "Give the map of these slices",
@@ -126,26 +127,30 @@ def _stem(path: Path) -> str:
 
 def _array(path: Path) -> NDArray[Any]:
     """The array of a picture or of a file of arrays, slowest axis first."""
-    try:
-        with open(path, "rb") as handle:
-            head = handle.read(HEAD)
-        if pictures.sniff(head):
-            with Image.open(path) as picture:
-                if picture.mode not in GREY_MODES:
-                    raise InputError(
-                        "todo",
-                        f"{path} has colours ({picture.mode})",
-                        "A picture of labels has one channel",
-                        "Save the numbers of the labels as grey",
-                    )
-                return np.asarray(picture)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise _unreadable(path) from error
+    head = first_bytes(path, HEAD)
+    if pictures.sniff(head):
+        return _picture(path)
     for sniff, variables, _ in FORMATS:
         if sniff(head):
             stored, _ = choose(variables(path), "label", path)
             return stored.load(str(path))
-    raise _unreadable(path)
+    raise _no_label_map("file-format", path)
+
+
+def _picture(path: Path) -> NDArray[Any]:
+    """The pixels (y, x) of a grey picture."""
+    try:
+        with Image.open(path) as picture:
+            if picture.mode not in GREY_MODES:
+                raise InputError(
+                    "labels-values",
+                    f"{path} has colours ({picture.mode})",
+                    "A picture of labels has one channel",
+                    "Save the numbers of the labels as grey",
+                )
+            return np.asarray(picture)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise _no_label_map("file-damaged", path) from error
 
 
 def _nifti(path: Path) -> NDArray[Any]:
@@ -154,23 +159,24 @@ def _nifti(path: Path) -> NDArray[Any]:
         nibabel = importlib.import_module("nibabel")
     except ImportError as error:
         raise UsageError(
-            "todo",
+            "package-missing",
             f"{path} is NIfTI, which needs the extra nifti",
             "It brings the package nibabel, which is not installed",
             "Use pip install cmrrecon[nifti], or store the labels as .npy",
         ) from error
     try:
+        first_bytes(path, HEAD)
         image = nibabel.load(path)
         check_size(image.shape, 8, str(path))
         return np.asarray(image.dataobj).T
     # nibabel raises these for damaged files, and passes on those of gzip.
     except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, ValueError, EOFError) as error:
-        raise _unreadable(path) from error
+        raise _no_label_map("file-damaged", path) from error
 
 
-def _unreadable(path: Path) -> InputError:
+def _no_label_map(code: str, path: Path) -> InputError:
     return InputError(
-        "todo",
+        code,
         f"{path} cannot be read as a label map",
         f"A complete file of one of these kinds is needed: {', '.join(SUFFIXES)}, or labels.csv",
         "Copy or save the file again",

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from cmrrecon.tools.atomic import atomic, output_error
 from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.files import first_bytes
 
 COLUMNS = ("file", "slice", "label", "y0", "y1", "x0", "x1")
 NORMAL = ("normal", "none")
@@ -58,13 +59,7 @@ def read_labels(path: Path) -> list[LabelRow]:
     ------
     InputError : the file cannot be read, has not these columns, or a line of it makes no sense
     """
-    try:
-        with open(path, "rb") as handle:
-            content = handle.read(LARGEST + 1)
-    except OSError as error:
-        raise InputError(
-            "todo", f"{path} cannot be read ({error.strerror})", "A CSV table of labels is needed", "Check the path and the permissions"
-        ) from error
+    content = first_bytes(path, LARGEST + 1)
     try:
         if len(content) > LARGEST:
             raise ValueError(f"it is longer than {LARGEST} bytes")
@@ -76,7 +71,7 @@ def read_labels(path: Path) -> list[LabelRow]:
         return [_row(header, cells, table.line_num) for cells in table if any(cell.strip() for cell in cells)]
     except (ValueError, csv.Error) as error:
         raise InputError(
-            "todo",
+            "labels-table",
             f"{path} is no table of labels: {error}",
             f"It needs the columns {','.join(COLUMNS)}",
             "Mend what is named, see docs/training.md",
@@ -122,7 +117,7 @@ def rows_for(rows: Iterable[LabelRow], path: Path) -> list[LabelRow]:
     names = sorted({row.file for row in found})
     if len(names) > 1:
         raise InputError(
-            "todo",
+            "labels-ambiguous",
             f"Labels of {names[0]} and of {names[1]} both fit {path}",
             "All rows of a file must name it alike",
             "Write the same path in all of them",
@@ -150,7 +145,7 @@ def labels_of_files(rows: Sequence[LabelRow], paths: Iterable[Path]) -> dict[Pat
             first = owners.setdefault(row.file, path)
             if first != path:
                 raise InputError(
-                    "todo",
+                    "labels-ambiguous",
                     f"Labels of {row.file} fit {first} and {path}",
                     "Every label belongs to one file",
                     "Write more of the path in the column file",

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from cmrrecon import __version__
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan
 from cmrrecon.formats.hdf5_output import Hdf5Output, created
 from cmrrecon.formats.names import is_timeless
 from cmrrecon.tools.atomic import atomic
@@ -52,7 +52,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
 
 def default_variable(scan: Scan) -> str:
     """The official name of the k-space variable: `kus`, `kspace` (2025) or `kspace_full`."""
-    undersampled = scan.acquisition.pattern is not None if scan.mask is None else not bool(scan.mask.all())
+    undersampled = scan.acquisition.pattern is not None if scan.mask is None else not scan.mask.complete
     if undersampled:
         return "kus"
     return "kspace" if scan.acquisition.year == 2025 else "kspace_full"

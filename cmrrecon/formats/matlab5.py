@@ -1,7 +1,14 @@
-"""MATLAB 5 files (`save -v6` and `-v7`): read by our own strict parser, written with scipy.
+"""MATLAB 5 files (`save -v6` and `-v7`): read by a strict parser of our own, written with scipy.
 
-scipy.io.loadmat is not made for hostile files, so none reaches it: every length is compared with the file and with the
-declared dimensions before memory is taken. The format cannot be read in part: a variable is read once, at its first use.
+The parser guards against what scipy.io.loadmat (1.17) does not, so that no damaged file reaches it:
+
+- Damaged dimensions can crash loadmat's compiled code, and Python with it.
+- loadmat takes whatever memory a variable declares. Here more than `MAX_BYTES` is refused from the header, and every length
+  is compared with the file, the element around it and the dimensions before memory is taken.
+- loadmat passes over variables that are not asked for, also where the file is cut off within one.
+- whosmat does not say which variables are complex. Here opening a file reads only the headers.
+
+Both compare the checksums of compressed variables. The format cannot be read in part: a variable is read once, at its first use.
 Layout: "MAT-File Format", The MathWorks, chapter 1.
 """
 
@@ -85,7 +92,10 @@ def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, 
     magnitudes = stack_magnitudes(images)
     if magnitudes.nbytes >= LARGEST:
         raise OutputError(
-            "todo", f"{path} would hold {magnitudes.nbytes / 2**30:.1f} GiB", "A MATLAB 5 variable has less than 2 GiB", "Write a .h5 file"
+            "array-too-large",
+            f"{path} would hold {magnitudes.nbytes / 2**30:.1f} GiB",
+            "A MATLAB 5 variable has less than 2 GiB",
+            "Write a .h5 file",
         )
     array = magnitudes.transpose(3, 2, 1, 0)
     base = (provenance or {}).get("acquisition", {}).get("base") or parse_name(path).base
@@ -252,5 +262,5 @@ def _numbers(array: _Array, source: _Source) -> NDArray[Any]:
 
 def _damaged(path: Path, reason: str) -> InputError:
     return InputError(
-        "todo", f"{path} is damaged: {reason}", "A complete MATLAB file (v5 or v7.3) is needed", "Copy or export the file again"
+        "file-damaged", f"{path} is damaged: {reason}", "A complete MATLAB file (v5 or v7.3) is needed", "Copy or export the file again"
     )

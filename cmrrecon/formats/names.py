@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from cmrrecon.data.scan import Acquisition
+from cmrrecon.data import Acquisition
 from cmrrecon.tools.errors import UsageError
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".png", ".gif", ".csv")
@@ -183,7 +183,7 @@ def _sampling(pattern: str | None, acceleration: float | None) -> str:
         return ""
     if not re.fullmatch(r"[a-z]+(-[a-z]+)*", pattern):
         raise UsageError(
-            "todo",
+            "unknown-pattern",
             f"The pattern name {pattern!r} cannot be part of a file name",
             "Patterns are lower-case words joined by hyphens, such as kt-gaussian",
             "Give a known pattern",
@@ -219,7 +219,10 @@ def fits(known: Mapping[str, Any], text: str, option: str) -> bool:
     if not equals or key not in facts:
         names = ", ".join(sorted(key for key, value in facts.items() if isinstance(value, str)))
         raise UsageError(
-            "todo", f"{option} was given {text!r}", f"It wants fact=value; scans have the facts {names}", "Write for example vendor=Siemens"
+            "option-value",
+            f"{option} was given {text!r}",
+            f"It wants fact=value; scans have the facts {names}",
+            "Write for example vendor=Siemens",
         )
     return value == str(facts[key]) or (key == "vendor" and value == facts["manufacturer"])
 

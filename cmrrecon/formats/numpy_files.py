@@ -1,9 +1,15 @@
 """NumPy files: `.npy` holds one array, `.npz` named ones (`kspace`, `mask`, `trajectory`, `matrix`, `image`, `maps`).
 
-Never any pickled objects.
-
 Arrays have our order of axes, (frame, slice, coil, y, x). In `.npz`, `acquisition` and `provenance` are JSON text;
 the provenance of a `.npy` lies beside it in `<file>.json`.
+
+NumPy and zipfile read the data; pickled objects are never loaded. The checks here refuse what these two let pass:
+
+- `.npy`: bytes behind the array, left when a damaged shape has become smaller.
+- `.npz`: an array smaller than its member. NumPy stops where the array ends, so the checksum at the end is never compared.
+- `.npz`: an array of more than `MAX_BYTES`, or of more than its compressed bytes can hold. NumPy takes the memory that the
+  header declares before it reads.
+- `.npz`: members packed with LZMA or bzip2, which NumPy never writes and which are not bounded to 1032 times their packed size.
 """
 
 import zipfile
@@ -20,7 +26,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan, SpokeMask
 from cmrrecon.formats.arrays import Selection, StoredArray, check_size, single_precision
 from cmrrecon.formats.names import acquisition_to_json
 from cmrrecon.formats.tensors import image_array, stack_images
@@ -50,14 +56,14 @@ def npy_variables(path: Path) -> dict[str, StoredArray]:
     InputError : the file is cut off or damaged, or holds objects
     """
     with _tolerant(path), open(path, "rb") as handle:
-        shape, fortran, dtype = _header(handle, path)
-        offset = handle.tell()
-        size, expected = handle.seek(0, 2), offset + prod(shape) * dtype.itemsize
+        shape, dtype = _header(handle, path)
+        expected = handle.tell() + prod(shape) * dtype.itemsize
+        size = handle.seek(0, 2)
     if size != expected:
         raise _damaged(path, f"it has {size} bytes and says it should have {expected}")
     if dtype.kind not in "fiubc":
         return {}
-    return {"": StoredArray("", shape, dtype.kind == "c", NpyReader(path, shape, dtype, offset, "F" if fortran else "C"))}
+    return {"": StoredArray("", shape, dtype.kind == "c", NpyReader(path))}
 
 
 def npz_variables(path: Path) -> dict[str, StoredArray]:
@@ -111,9 +117,13 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
     if path.suffix.lower() == ".npz":
         arrays = {"kspace": np.stack([scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1])], axis=1)}
         if scan.mask is not None:
-            arrays["mask"] = scan.mask.cpu().numpy()
-        if scan.trajectory is not None:
-            arrays |= {"trajectory": scan.trajectory.cpu().numpy(), "matrix": np.array(scan.matrix)}
+            arrays["mask"] = scan.mask.samples.cpu().numpy()
+        if isinstance(scan.mask, SpokeMask):
+            trajectory = scan.mask.trajectory
+            arrays |= {
+                "trajectory": trajectory.positions.cpu().numpy(),
+                "matrix": np.array(trajectory.matrix),
+            }
         _write_npz(path, arrays | {"acquisition": np.array(acquisition_to_json(scan.acquisition))}, provenance)
     else:
         slices = (scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1]))
@@ -148,16 +158,11 @@ class NpyReader:
     """Reads a piece of a .npy file through a memory map."""
 
     path: Path
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    offset: int
-    order: Any
 
     def __call__(self, selection: Selection) -> NDArray[Any]:
         """The selected piece, in memory."""
         with _tolerant(self.path):
-            mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)
-            return single_precision(mapped[selection])
+            return single_precision(npy.open_memmap(self.path, mode="r")[selection])
 
 
 @dataclass(frozen=True)
@@ -178,19 +183,20 @@ class NpzReader:
         return single_precision(self.values[selection])
 
 
-def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array; the handle then stands before its numbers."""
     version = npy.read_magic(handle)
     if version not in ((1, 0), (2, 0)):
         raise _damaged(path, "it is of an unknown version or holds records")
-    shape, fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(handle)
+    shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(handle)
     if dtype.hasobject or min(shape, default=0) < 0:
         raise InputError(
-            "todo",
+            "file-objects",
             f"{path} holds Python objects, not numbers",
             "Objects can run code when they are read, so they are refused",
             "Save the arrays as numbers, with allow_pickle=False",
         )
-    return shape, fortran, dtype
+    return shape, dtype
 
 
 def _member_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -200,7 +206,7 @@ def _member_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path
     ):
         raise _damaged(path, "it is packed in an unknown way or declares more than it can hold")
     with archive.open(member) as handle:
-        shape, _, dtype = _header(handle, path)
+        shape, dtype = _header(handle, path)
         if 0 not in shape and shape:
             check_size(shape, dtype.itemsize, f"{path}")
         if handle.tell() + prod(shape) * dtype.itemsize != member.file_size:
@@ -233,7 +239,7 @@ def _tolerant(path: Path) -> Iterator[None]:
 
 def _damaged(path: Path, reason: str) -> InputError:
     return InputError(
-        "todo", f"{path} is damaged: {reason}", "A complete NumPy file (.npy or .npz) is needed", "Copy or save the file again"
+        "file-damaged", f"{path} is damaged: {reason}", "A complete NumPy file (.npy or .npz) is needed", "Copy or save the file again"
     )
 
 

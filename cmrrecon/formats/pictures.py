@@ -40,7 +40,9 @@ def text(path: Path) -> str | None:
             found = picture.info.get("provenance", picture.info.get("comment"))
     # Pillow raises these for damaged files.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
-        raise InputError("todo", f"{path} is damaged", "A complete PNG or GIF picture is needed", "Make the picture again") from error
+        raise InputError(
+            "file-damaged", f"{path} is damaged", "A complete PNG or GIF picture is needed", "Make the picture again"
+        ) from error
     if isinstance(found, bytes):
         found = found.decode("ascii", errors="replace")
     return found if found and found.startswith("{") else None

@@ -12,12 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmrrecon.data.scan import Acquisition, Scan, simplify_mask
+from cmrrecon.data import (
+    Acquisition,
+    CartesianMask,
+    LineMask,
+    MaskSource,
+    SamplingMask,
+    Scan,
+    SpokeMask,
+    Trajectory,
+    simplest,
+)
 from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files, pictures
 from cmrrecon.formats.arrays import AXES, SliceReader, StoredArray, check_size, default_axes, named_axes
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
 from cmrrecon.formats.variables import choose, matching
 from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.files import first_bytes
 from cmrrecon.tools.provenance import from_json
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
@@ -64,7 +75,7 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     where, along = str(path), "trajectory" in stored
     if not array.is_complex:
         raise InputError(
-            "todo",
+            "kspace-real",
             f"{path} holds real numbers of shape {array.shown_shape}",
             "K-space is complex",
             "Give the k-space file, not images or masks",
@@ -72,7 +83,7 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     acquisition = _acquisition(path, array.name, text)
     if axes is None and not array.name and len(array.shape) != 5:
         raise InputError(
-            "todo",
+            "axes-unknown",
             f"{path} has {len(array.shape)} axes, shape {array.shown_shape}, and no name that says what it is",
             "K-space in .npy has the axes (frame, slice, coil, y, x)",
             "Name the axes with --axes, for example --axes coil,y,x",
@@ -92,17 +103,21 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     full = along and "mask" not in stored
     full = full or (acquisition.pattern is None and (array.name in ALWAYS_FULL or in_full_folder))
     beside = Path(mask) if mask is not None else None if full or "mask" in stored else mask_path_for(path)
-    found: Tensor | None = None
+    found: CartesianMask | None = None
     if beside is not None:
         found = read_mask(beside)
     elif full:
-        found = torch.ones((1, reader.shape[3], 1), dtype=torch.bool)
+        found = LineMask(torch.ones((1, reader.shape[3], 1), dtype=torch.bool), MaskSource.HEADER)
     elif "mask" in stored:
         found = _mask(stored["mask"], path)
     else:
         notes += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured",)
-    scan = Scan(reader.shape, reader, found, acquisition, where, str(beside or ""), notes)
-    return replace(scan, trajectory=_trajectory(stored, path), matrix=_matrix(stored, path)) if along else scan
+    kept: SamplingMask | None = found
+    if along:
+        assert found is not None
+        trajectory = Trajectory(_trajectory(stored, path), _matrix(stored, path))
+        kept = SpokeMask(found.samples, found.source, trajectory=trajectory)
+    return Scan(reader.shape, reader, kept, acquisition, where, str(beside or ""), notes)
 
 
 def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
@@ -110,7 +125,7 @@ def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
     array = stored["trajectory"]
     if array.is_complex or not 3 <= len(array.shape) <= 4:
         raise InputError(
-            "todo",
+            "trajectory-shape",
             f"{path} has a trajectory of shape {array.shown_shape}",
             "It has real numbers and the axes (frame, spoke, sample, 2) or (spoke, sample, 2)",
             "Store it like that",
@@ -124,7 +139,7 @@ def _matrix(stored: dict[str, StoredArray], path: Path) -> tuple[int, int]:
     values = [] if array is None or array.is_complex or prod(array.shape) != 2 else array.load(str(path)).reshape(2).tolist()
     if not values or any(not 1 <= n <= LARGEST_MATRIX or n != int(n) for n in values):
         raise InputError(
-            "todo",
+            "matrix-missing",
             f"{path} has a trajectory but no matrix that fits it",
             f"`matrix` holds two whole numbers, the pixels (y, x) of the images, from 1 to {LARGEST_MATRIX}",
             "Store it: in .npz as an array, in .h5 as an attribute of the file",
@@ -134,17 +149,22 @@ def _matrix(stored: dict[str, StoredArray], path: Path) -> tuple[int, int]:
 
 def _is_raw(path: Path, stored: dict[str, StoredArray]) -> bool:
     """Whether a file with these arrays at its top is ISMRMRD raw data, which has none there."""
-    return not stored and hdf5_access.sniff(_head(path)) and ismrmrd.sniff(path)
+    return not stored and hdf5_access.sniff(first_bytes(path, HEAD)) and ismrmrd.sniff(path)
 
 
 def _raw(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     """The scan in ISMRMRD raw data."""
     if axes is not None:
         raise UsageError(
-            "todo", f"The axes {axes!r} were named for {path}", "ISMRMRD raw data name their axes themselves", "Leave out --axes"
+            "axes-fixed", f"The axes {axes!r} were named for {path}", "ISMRMRD raw data name their axes themselves", "Leave out --axes"
         )
     scan = ismrmrd.read(path)
-    return scan if mask is None else replace(scan, mask=read_mask(mask), mask_path=str(mask))
+    if mask is None:
+        return scan
+    given = read_mask(mask)
+    if isinstance(scan.mask, SpokeMask):
+        return replace(scan, mask=scan.mask.chosen(given.samples), mask_path=str(mask))
+    return replace(scan, mask=given, mask_path=str(mask))
 
 
 def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:
@@ -203,8 +223,8 @@ def _is(path: str | Path, wanted: str) -> bool:
         return True
 
 
-def read_mask(path: str | Path) -> Tensor:
-    """A sampling mask (frame|1, y, x|1) bool; axes along which it does not change are 1 long.
+def read_mask(path: str | Path) -> CartesianMask:
+    """A sampling mask; axes along which it does not change are 1 long.
 
     Raises
     ------
@@ -229,7 +249,7 @@ def read_images(path: str | Path) -> Tensor:
     array, _ = choose(_opened(path)[0], "image", path)
     if not 2 <= len(array.shape) <= 4:
         raise InputError(
-            "todo",
+            "images-axes",
             f"{path} has images of shape {array.shown_shape}",
             "Two to four axes are needed",
             "Give a file of images (frame, slice, y, x)",
@@ -249,46 +269,29 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     InputError : the file or its provenance cannot be read
     """
     path = Path(path)
-    text = pictures.text(path) if pictures.sniff(_head(path)) else _opened(path)[1]("provenance")
+    text = pictures.text(path) if pictures.sniff(first_bytes(path, HEAD)) else _opened(path)[1]("provenance")
     return from_json(text) if text is not None else None
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as handle:
-            head = handle.read(HEAD)
-    except FileNotFoundError as error:
-        raise InputError("todo", f"{path} does not exist", "A file is needed", "Check the path") from error
-    except IsADirectoryError as error:
-        raise InputError("todo", f"{path} is a folder", "A file is needed", "Give the files in it, for example with *.mat") from error
-    except OSError as error:
-        raise InputError(
-            "todo", f"{path} cannot be read ({error.strerror})", "A readable file is needed", "Check the permissions and the disk"
-        ) from error
-    if not head:
-        raise InputError("todo", f"{path} is empty", "A complete file is needed", "Copy or export the file again")
-    return head
 
 
 def _opened(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:
     """The arrays of a file, and what gives its texts by name."""
-    head = _head(path)
+    head = first_bytes(path, HEAD)
     for sniff, variables, text in FORMATS:
         if sniff(head):
             return variables(path), partial(text, path)
     raise InputError(
-        "todo",
+        "file-format",
         f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside",
         "A complete file in one of these formats is needed",
         "Copy or export the file again, in MATLAB with save -v7.3",
     )
 
 
-def _mask(array: StoredArray, path: Path) -> Tensor:
+def _mask(array: StoredArray, path: Path) -> CartesianMask:
     if len(array.shape) not in (2, 3) or array.is_complex:
         numbers = "complex" if array.is_complex else "real"
         raise InputError(
-            "todo",
+            "mask-shape",
             f"{path} holds {numbers} numbers of shape {array.shown_shape}",
             "A mask has real numbers and two axes (y, x) or three (frame, y, x)",
             "Give the mask file",
@@ -296,5 +299,7 @@ def _mask(array: StoredArray, path: Path) -> Tensor:
     values = array.load(str(path))
     mask = values != 0
     if not np.array_equal(mask, values) or not mask.any():
-        raise InputError("todo", f"{path} is not a mask", "A mask holds zeros and at least one 1, nothing else", "Give the mask file")
-    return simplify_mask(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])))
+        raise InputError(
+            "mask-values", f"{path} is not a mask", "A mask holds zeros and at least one 1, nothing else", "Give the mask file"
+        )
+    return simplest(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])), MaskSource.FILE)

@@ -19,7 +19,7 @@ def image_array(image: Tensor) -> NDArray[Any]:
     """
     if image.ndim != 3:
         raise UsageError(
-            "todo",
+            "images-axes",
             f"The images of one slice have shape {tuple(image.shape)}",
             "Three axes (frame, y, x) are needed",
             "Give a sequence over slices of such tensors",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.files import first_bytes
 
 LARGEST = 1 << 20  # bytes; real files have some hundred
 
@@ -24,13 +25,7 @@ def read_times(path: str | Path) -> Tensor:
     ------
     InputError : the file cannot be read or is not such a table
     """
-    try:
-        with open(path, "rb") as handle:
-            content = handle.read(LARGEST + 1)
-    except OSError as error:
-        raise InputError(
-            "todo", f"{path} cannot be read ({error.strerror})", "A CSV file of times is needed", "Check the path and the permissions"
-        ) from error
+    content = first_bytes(path, LARGEST + 1)
     try:
         if len(content) > LARGEST:
             raise ValueError("too long")
@@ -40,7 +35,7 @@ def read_times(path: str | Path) -> Tensor:
             raise ValueError("no times")
     except (ValueError, csv.Error) as error:
         raise InputError(
-            "todo",
+            "times-table",
             f"{path} is not a table of times",
             "One header line, one label column, then one time in ms for each weighting (rows) and slice (columns) are needed",
             "Give the official T1map.csv or T2map.csv",

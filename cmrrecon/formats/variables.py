@@ -35,7 +35,7 @@ def choose(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> tuple[S
     flow = [name for name in stored if FLOW_4D.fullmatch(name)]
     if flow:
         raise InputError(
-            "todo",
+            "kspace-4d-flow",
             f"{path} is a 4-D flow file of CMRx4DFlow2026 (variable {say(flow)})",
             "4-D flow with two phase-encode axes is not supported yet",
             "Use files of CMRxRecon 2023, 2024 or 2025",
@@ -44,7 +44,7 @@ def choose(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> tuple[S
     for other in NAMES:
         if matching(stored, other):
             raise InputError(
-                "todo",
+                "variable-kind",
                 f"{path} holds {WORDS[other]} (variable {say(matching(stored, other))})",
                 f"A file with {wanted} is needed",
                 f"Give the file that holds {wanted}",
@@ -55,7 +55,7 @@ def choose(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> tuple[S
     if len(stored) == 1 and "" in stored:
         return stored[""], ()
     raise InputError(
-        "todo",
+        "variable-missing",
         f"{path} holds no variable known as {wanted}" + (f" (it holds {say(stored)})" if stored else " and no numeric array"),
         f"One named {' or '.join(re.sub(r'.d.', '##', name) for name in NAMES[kind])} is needed",
         "Rename the variable, or give another file",

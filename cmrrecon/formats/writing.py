@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan, SpokeMask
 from cmrrecon.formats import hdf5, matlab, matlab5, numpy_files, pictures
 from cmrrecon.tools.errors import UsageError
 
@@ -52,7 +52,7 @@ def write_scan(
     write = _by_suffix(path, SCAN_WRITERS, "a scan")
     if write is matlab.write_scan:
         write = partial(write, variable=variable)
-    if scan.trajectory is not None:
+    if isinstance(scan.mask, SpokeMask):
         _by_suffix(path, {suffix: SCAN_WRITERS[suffix] for suffix in (".h5", ".npz")}, "k-space along a trajectory")
     if images is not None:
         write = partial(_by_suffix(path, {".h5": hdf5.write_scan}, "a scan with images"), images=images)
@@ -115,7 +115,7 @@ def _by_suffix(path: Path, writers: Mapping[str, Callable[..., None]], what: str
     writer = writers.get(path.suffix.lower())
     if writer is None:
         raise UsageError(
-            "todo",
+            "output-format",
             f"The suffix {path.suffix or '(none)'} of {path.name} is not known for {what}",
             f"Known are {', '.join(writers)}",
             "Give a file name with one of these",

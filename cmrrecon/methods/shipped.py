@@ -1,27 +1,28 @@
 """The network that comes with the package."""
 
-from functools import lru_cache
+from pathlib import Path
 
+from cmrrecon.methods.auto import TrainedNetwork
+from cmrrecon.methods.base import Weights
+from cmrrecon.networks.base import SeriesNetwork
 from cmrrecon.networks.checkpoints import weights
-from cmrrecon.networks.interface import channels_last
-from cmrrecon.networks.kt_unrolled import KtUnrolled
+from cmrrecon.networks.layers import channels_last
 from cmrrecon.tools.provenance import file_digest
 
 NAME = "kt-unrolled"
-FILE = weights.installed_file(NAME)
 
 
-@lru_cache(maxsize=1)
-def shipped_network() -> KtUnrolled | None:
-    """`kt-unrolled` with the installed weights, on the device where it was used last; None if there are none."""
-    if not FILE.is_file():
+def shipped_file() -> Path:
+    """Where its weights are, if they are installed."""
+    return weights.installed_file(NAME)
+
+
+def load_shipped() -> TrainedNetwork | None:
+    """`kt-unrolled` with the installed weights, on the CPU; None if there are none."""
+    path = shipped_file()
+    if not path.is_file():
         return None
-    network = weights.load(FILE).network
-    assert isinstance(network, KtUnrolled)
-    return channels_last(network.eval().requires_grad_(False))
-
-
-@lru_cache(maxsize=1)
-def shipped_digest() -> str | None:
-    """SHA-256 of the installed weights' file; None if there is none."""
-    return file_digest(FILE) if FILE.is_file() else None
+    loaded = weights.load(path)
+    assert isinstance(loaded.network, SeriesNetwork)
+    network = channels_last(loaded.network.eval().requires_grad_(False))
+    return TrainedNetwork(NAME, network, Weights(file_digest(path), loaded.metadata))

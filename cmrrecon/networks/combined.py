@@ -1,15 +1,58 @@
 """The magnitude image of the middle frame that image-to-image networks start from: ESPIRiT maps and CG-SENSE, without gradient."""
 
+from abc import abstractmethod
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.coils import estimate_coils
+from cmrrecon.classical.prepared import PreparedSeries, normalisation
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.sense import sense
-from cmrrecon.data.scan import Series
+from cmrrecon.data import CartesianMask, LineMask, SamplingMask, Series
+from cmrrecon.networks.base import Output, WindowNetwork, check_window
+from cmrrecon.networks.cost import Footprint, footprint, training_bytes
 from cmrrecon.operators.fourier import centred
 
 # On simulated cine at R = 3 and R = 6 the error is smallest after 5 to 10 steps; later ones amplify noise.
 ITERATIONS = 8
+
+
+class MagnitudeNetwork(WindowNetwork):
+    """A network from magnitude to magnitude; all frames of a window calibrate the coils, only the middle one is seen."""
+
+    gives_kspace: ClassVar[bool] = False
+
+    @property
+    def sensitivity(self) -> None:
+        return None
+
+    @abstractmethod
+    def forward_image(self, x: Tensor) -> Output:
+        """Magnitudes (batch, y, x), real, of any scale, to better ones of the same scale."""
+
+    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
+        """Reconstruct the middle frame, from ESPIRiT maps; errors as of `combined_magnitude`.
+
+        Raises
+        ------
+        ValueError : maps were given
+        """
+        check_window(kspace, mask, self.frames)
+        if maps is not None:
+            raise ValueError("networks of magnitudes make their own maps")
+        return self.forward_image(combined_magnitude(kspace, mask, acs))
+
+    def window_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
+        return footprint(self.ghost().forward_image, ((1, y, x), torch.float32))
+
+    def maps_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
+        return Footprint(0, 0)
+
+    def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
+        ghost = self.ghost()
+        return training_bytes(lambda image: ghost.forward_image(image).stages, ((1, y, x), torch.float32))
 
 
 def combined_magnitude(kspace: Tensor, mask: Tensor, acs: int | None = None) -> Tensor:
@@ -19,7 +62,7 @@ def combined_magnitude(kspace: Tensor, mask: Tensor, acs: int | None = None) -> 
 
     Parameters
     ----------
-    kspace, mask, acs : as of `interface`; `acs` bounds what calibrates
+    kspace, mask, acs : as of `base`; `acs` bounds what calibrates
 
     Returns
     -------
@@ -38,21 +81,22 @@ def _magnitude(kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
     """(y, x) of one window."""
     if not bool((kspace != 0).any()):
         return torch.zeros_like(kspace[0, 0].real)
-    series = Series(kspace, mask)
-    scale = series.scale()
+    sampled = SamplingMask.of(mask)
+    scale = normalisation(Series(kspace, sampled))
     normal = (kspace / scale).to(torch.complex64)
-    coils = Coils.of(Series(normal, mask if acs is None else mask & central(mask, acs)))
+    calibrating = sampled if acs is None else central(sampled, acs)
+    coils = estimate_coils(Series(normal, calibrating))
     middle = len(kspace) // 2
-    # A mask of one frame holds for all.
-    frame = middle % len(mask)
-    problem = Problem.of(Series(normal[middle : middle + 1], mask[frame : frame + 1]), coils)
+    one = Series(normal[middle : middle + 1], sampled.chosen(sampled.frame(middle)[None]))
+    problem = Problem.of(PreparedSeries(one, 1.0), coils)
     image = problem.whole(sense(problem, iterations=ITERATIONS).x)[0]
     return image.abs().to(kspace.real.dtype) * scale
 
 
-def central(mask: Tensor, acs: int) -> Tensor:
-    """True on the central `acs` lines of a mask (frame, y, 1), or on the central square of a mask (frame, y, x)."""
-    y, x = mask.shape[1:]
-    inside = torch.zeros_like(mask)
-    inside[:, centred(y, min(acs, y)), slice(None) if x == 1 else centred(x, min(acs, x))] = True
-    return inside
+def central(mask: CartesianMask, acs: int) -> CartesianMask:
+    """The part of a mask on the central `acs` lines, of single samples on the central square."""
+    y, x = mask.samples.shape[1:]
+    inside = torch.zeros_like(mask.samples)
+    columns = slice(None) if isinstance(mask, LineMask) else centred(x, min(acs, x))
+    inside[:, centred(y, min(acs, y)), columns] = True
+    return mask.chosen(mask.samples & inside)

@@ -68,12 +68,13 @@ def footprint(function: Callable[..., Any], *tensors: Kind, **options: Any) -> F
     return Footprint(counter.get_total_flops(), live.peak)
 
 
-def training_bytes(function: Callable[..., Any], *tensors: Kind) -> int:
-    """The most that all tensors take at once that a function makes, which may go forward and backward; on the meta device."""
+def training_bytes(function: Callable[..., tuple[Tensor, ...]], *tensors: Kind) -> int:
+    """The most that all tensors take at once in the forward and backward pass of a function of images; on the meta device."""
     # Counting operations would keep what checkpointing lets go.
     given, live = [_ghost(tensor) for tensor in tensors], _Live()
     with live:
-        function(*given)
+        images = function(*given)
+        torch.stack([image.sum() for image in images]).sum().backward()  # type: ignore[no-untyped-call]
     return live.peak
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import Output, check_window, safe_rss, standardise
+from cmrrecon.networks.base import Output, check_window
+from cmrrecon.networks.layers import safe_rss, standardise
 from cmrrecon.networks.promptmr import combine
-from cmrrecon.networks.sensitivity import SensitivityNetwork
+from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
 from cmrrecon.networks.unet import UnetBody
 from cmrrecon.operators.fourier import fft2c, ifft2c
 
@@ -50,8 +51,8 @@ class VarNetCascade(nn.Module):
         return stepped
 
 
-class E2EVarNet(nn.Module):
-    """See the module; called as `interface` says.
+class E2EVarNet(UnrolledNetwork):
+    """See the module; called as `base` says.
 
     Parameters
     ----------

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmrrecon.networks.combined import combined_magnitude
-from cmrrecon.networks.interface import Output, check_window, standardise
+from cmrrecon.networks.base import Output
+from cmrrecon.networks.combined import MagnitudeNetwork
+from cmrrecon.networks.layers import standardise
 from cmrrecon.networks.unet import UnetBody
 from cmrrecon.tools.errors import UsageError
 
@@ -53,8 +54,8 @@ class ClosedFormFidelity(nn.Module):
         return (r + mu * x) / (1 + mu)
 
 
-class FidelityUNet(nn.Module):
-    """See the module; called as `interface` says. `Output.images` are r_1, f_1, r_2, f_2, ..; the last is the image.
+class FidelityUNet(MagnitudeNetwork):
+    """See the module; called as `base` says. `Output.images` are r_1, f_1, r_2, f_2, ..; the last is the image.
 
     Parameters
     ----------
@@ -92,14 +93,7 @@ class FidelityUNet(nn.Module):
         self.unet = UnetBody(1, 1, channels, pools)
         self.fidelity = ConvolutionFidelity(fidelity_channels) if fidelity == "convolutions" else ClosedFormFidelity()
 
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None) -> Output:
-        """Reconstruct the middle frame; errors as of `combined_magnitude`."""
-        check_window(kspace, mask, self.frames)
-        images = self.forward_image(combined_magnitude(kspace, mask, acs))
-        return Output(images[-1], images=images)
-
-    def forward_image(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Magnitudes (batch, y, x), real, of any scale, to those after every network, of the same scale."""
+    def forward_image(self, x: Tensor) -> Output:
         standard, mean, std = standardise(x, (1, 2))
         given = present = standard[:, None]
         stages = []
@@ -107,4 +101,5 @@ class FidelityUNet(nn.Module):
             residual = present + self.unet(present)
             present = self.fidelity(residual, given)
             stages += [residual, present]
-        return tuple(stage[:, 0] * std + mean for stage in stages)
+        images = tuple(stage[:, 0] * std + mean for stage in stages)
+        return Output(images[-1], images=images)

@@ -14,15 +14,16 @@ convolution into the alignment of distributions.
 """
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import Output, check_window, recomputed, safe_rss
+from cmrrecon.networks.base import Output, check_window
+from cmrrecon.networks.layers import recomputed, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, NormPromptUnet, UnetConfig, crop
 from cmrrecon.networks.promptmr import centre_first, combine, corner_first, fft2, ifft2
-from cmrrecon.networks.sensitivity import SensitivityNetwork
+from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
 from cmrrecon.operators.fourier import ifft2c
 
 Residual = Literal["image", "feature", "none"]
@@ -39,8 +40,8 @@ class Reconstructor(nn.Module):
         self.gate = nn.Parameter(torch.full((1,), float(gate == "one")), requires_grad=used and gate == "learnt")
 
 
-class GenreCMR(nn.Module):
-    """See the module; called as `interface` says.
+class GenreCMR(UnrolledNetwork):
+    """See the module; called as `base` says.
 
     Parameters
     ----------
@@ -52,6 +53,8 @@ class GenreCMR(nn.Module):
     unet, sensitivity_unet : sizes of the U-Nets
     checkpointing : keep only the inputs of every cascade for the backward pass and compute the rest again; gradients are the same
     """
+
+    can_checkpoint: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -13,26 +13,27 @@ number of frames will do. What is known of the scan, c, and the number of the st
 2018) and set the weight l_k. The iteration is that of MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
 """
 
-import itertools
 import math
-import weakref
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cmrrecon.classical.low_rank import llr
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.prepared import PreparedSeries
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.total_variation import tv
 from cmrrecon.classical.wavelets import kt_wavelet
-from cmrrecon.data.scan import Series, effective_acceleration
-from cmrrecon.networks.interface import Output, recomputed, safe_root
+from cmrrecon.data import SampleMask, SamplingMask, Series
+from cmrrecon.networks.base import Output, SeriesNetwork
+from cmrrecon.networks.cost import Footprint, footprint
+from cmrrecon.networks.layers import ConvolutionalBody, recomputed, safe_root
 from cmrrecon.operators.cartesian import Encoding
-from cmrrecon.solvers import Monitor, Solution, never
+from cmrrecon.solvers import conjugate_gradient
 
 # Numbers that say what is known of a scan, see `facts`.
 FACTS = 6
@@ -46,8 +47,6 @@ SMALLEST = 1e-4
 LIT = 0.2
 # Columns that are worked on at once, without gradients; a multiple of SIDE.
 TILE = 128
-# More steps than any network has.
-MOST_STEPS = 100
 
 
 class Block(nn.Module):
@@ -70,7 +69,7 @@ class Block(nn.Module):
         return result
 
 
-class Regulariser(nn.Module):
+class Regulariser(ConvolutionalBody):
     """R: (frame, 2 SEEN, y, x) to (frame, 2, y, x), of any size; zero before training."""
 
     def __init__(self, channels: int, blocks: int, known: int) -> None:
@@ -90,8 +89,8 @@ class Regulariser(nn.Module):
         return functional.pixel_shuffle(self.last(features), SIDE)[..., :y, :width]
 
 
-class KtUnrolled(nn.Module):
-    """See the module. It takes a whole series and gives all its frames; called by `steps`, or as `interface` says.
+class KtUnrolled(SeriesNetwork):
+    """See the module. It takes a whole series and gives all its frames.
 
     Parameters
     ----------
@@ -101,7 +100,7 @@ class KtUnrolled(nn.Module):
     checkpointing : keep only what goes into every step for the backward pass and compute the rest again
     """
 
-    frames = 0
+    can_checkpoint: ClassVar[bool] = True
 
     def __init__(
         self, *, cascades: int = 4, channels: int = 64, blocks: int = 4, solver_steps: int = 3, checkpointing: bool = False
@@ -109,22 +108,18 @@ class KtUnrolled(nn.Module):
         super().__init__()
         self.config: dict[str, Any] = {"cascades": cascades, "channels": channels, "blocks": blocks, "solver_steps": solver_steps}
         self.cascades, self.solver_steps, self.checkpointing = cascades, solver_steps, checkpointing
-        self._kept: tuple[weakref.ref[Tensor], tuple[Tensor, ...]] | None = None
         self.unet = Regulariser(channels, blocks, FACTS + cascades)
         self.weight = nn.Linear(FACTS + cascades, 1)
         nn.init.zeros_(self.weight.weight)
         nn.init.constant_(self.weight.bias, math.log(FIRST_WEIGHT))
 
-    def regularised(self, frames: int, y: int, x: int) -> tuple[tuple[int, ...], ...]:
-        """The shapes of what the regulariser takes for images of a size."""
-        return (frames, 2 * SEEN, y, x), (FACTS + self.cascades,)
+    def cost(self, frames: int, y: int, x: int) -> Footprint:
+        images = (frames, 2 * SEEN, y, x), torch.float32
+        step = footprint(self.ghost().unet, images, ((FACTS + self.cascades,), torch.float32))
+        return Footprint(step.flops * self.cascades, step.nbytes)
 
     def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None) -> Output:
-        """Magnitudes of all frames of one series, kspace (1, frame, coil, y, x); `Output.image` is (frame, y, x).
-
-        Parameters
-        ----------
-        columns : of x that are reconstructed, where they can be had one by one (line masks); `Output.image` has only these
+        """Magnitudes of all frames of one series, see `SeriesNetwork`.
 
         Raises
         ------
@@ -133,61 +128,22 @@ class KtUnrolled(nn.Module):
         """
         if len(kspace) != 1:
             raise ValueError("one series at a time")
-        series = Series(kspace[0], mask[0])
-        scale = series.scale()
+        prepared = PreparedSeries(Series(kspace[0], SamplingMask.of(mask[0])))
         with torch.no_grad():
-            problem = Problem.of(series, self._coils(series, scale, columns), scale)
-        images = tuple(safe_root(torch.view_as_real(x).square().sum(-1)) * scale for x in self.steps(problem))
+            coils = prepared.coils()
+            coils = refined(prepared, coils if columns is None else replace(coils, columns=columns))
+            problem = Problem.of(prepared, coils)
+        images = tuple(
+            safe_root(torch.view_as_real(x).square().sum(-1)) * prepared.scale for x in self.steps(problem)
+        )
         if columns is None:
             images = tuple(problem.whole(image) for image in images)
         return Output(images[-1], images=images if self.training else ())
 
-    def images_and_coils(self, series: Series) -> tuple[Tensor, Coils]:
-        """Images (frame, y, x), complex, of a series of any scale, and the coils, with refined maps, that they were made with.
-
-        Errors as of the call.
-        """
-        scale = series.scale()
-        coils = self._coils(series, scale)
-        problem = Problem.of(series, coils, scale)
-        return problem.whole(self.solve(problem).x) * scale, coils
-
-    @staticmethod
-    def _coils(series: Series, scale: float, columns: slice | None = None) -> Coils:
-        """Refined maps, in some columns only if they are given."""
-        coils = Coils.of(series)
-        return refined(series, coils if columns is None else replace(coils, columns=columns), scale)
-
-    def solve(self, problem: Problem, *, weight: float = 1.0, iterations: int = MOST_STEPS, monitor: Monitor = never) -> Solution:
-        """As the solvers of the classical methods; without gradients.
-
-        Parameters
-        ----------
-        problem : of a normalised series
-        weight : the trust in the network against the data, in multiples of what it has learnt
-        iterations : at most so many of its steps
-        monitor : see `classical.solvers.Monitor`
-        """
-        changes = []
-        with torch.no_grad():
-            x = problem.start
-            for step, after in enumerate(itertools.islice(self.steps(problem, weight), iterations), 1):
-                changes.append(float((after - x).norm() / after.norm().clamp(min=torch.finfo(torch.float32).tiny)))
-                x = after
-                if monitor(step, x):
-                    break
-        return Solution(x, tuple(changes))
-
     def steps(self, problem: Problem, weight: float = 1.0) -> Iterator[Tensor]:
-        """The images (frame, y, x'), complex, of a problem after every step.
-
-        Parameters
-        ----------
-        weight : the weight of the regulariser against the data is multiplied by it
-        """
         assert isinstance(problem.A, Encoding)
         with torch.no_grad():
-            solutions = self._starts(problem)
+            solutions = starts(problem)
             x = solutions[0]
             phase, known, error = smooth_phase(x), facts(problem, x), disagreement(x, solutions[1])
         for step in range(self.cascades):
@@ -207,12 +163,6 @@ class KtUnrolled(nn.Module):
         seen_by_coils = problem.A.maps.abs().amax(0) > 0
         z = x + error * torch.view_as_complex(update) * (phase * seen_by_coils)
         return closer(problem, z, weight * self.weight(told).exp(), self.solver_steps)
-
-    def _starts(self, problem: Problem) -> tuple[Tensor, ...]:
-        """What the network sets out from; kept for the next call with the same problem."""
-        if self._kept is None or self._kept[0]() is not problem.rhs:
-            self._kept = weakref.ref(problem.rhs), starts(problem)
-        return self._kept[1]
 
     def _in_tiles(self, channels: Tensor, told: Tensor) -> Tensor:
         """The regulariser on some columns at a time, with as much around them as it looks at: the same numbers in less memory."""
@@ -256,40 +206,27 @@ def facts(problem: Problem, x: Tensor) -> Tensor:
     Effective acceleration, share of lines that all frames measured, frames, misfit of the solution, kind of mask, and whether it changes.
     """
     assert isinstance(problem.A, Encoding)
-    mask = problem.A.mask
+    mask, samples = problem.A.mask, problem.A.mask.samples
     misfit = float((problem.A.N(x) - problem.rhs).abs().square().mean().sqrt())
     return x.real.new_tensor(
         [
-            math.log(effective_acceleration(mask)) - 1.2,
-            5 * float(mask.all(0).float().mean()),
+            math.log(mask.effective_acceleration()) - 1.2,
+            5 * float(samples.all(0).float().mean()),
             math.log(len(x)) - 2.0,
             0.5 * (math.log(max(misfit, 1e-5)) + 4.5),
-            float(mask.shape[2] > 1),
-            float(len(mask) > 1),
+            float(isinstance(mask, SampleMask)),
+            float(mask.varies),
         ]
     )
 
 
 def closer(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:
-    """argmin 1/2 ||A x - y||^2 + weight / 2 ||x - z||^2 by some steps of conjugate gradients from z, each frame for itself.
+    """argmin 1/2 ||A x - y||^2 + weight / 2 ||x - z||^2 by some steps of conjugate gradients from z.
 
-    `solvers.conjugate_gradient` works in place and stops by itself; here gradients must reach z and the weight.
+    Gradients reach z and the weight.
     """
-    x = z
-    r = problem.rhs - problem.A.N(z)
-    p, energy = r, _inner(r, r)
-    for step in range(steps):
-        q = problem.A.N(p) + weight * p
-        length = energy / _inner(p, q).clamp(min=1e-12)
-        x = x + length * p
-        if step + 1 < steps:
-            r = r - length * q
-            now = _inner(r, r)
-            p = r + now / energy.clamp(min=1e-12) * p
-            energy = now
-    return x
 
+    def normal(x: Tensor) -> Tensor:
+        return problem.A.N(x) + weight * x
 
-def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """The real part of the inner product of every frame, (frame, 1, 1)."""
-    return (torch.view_as_real(a.resolve_conj()) * torch.view_as_real(b.resolve_conj())).sum((1, 2, 3))[:, None, None]
+    return conjugate_gradient(normal, problem.rhs + weight * z, steps, start=z).x

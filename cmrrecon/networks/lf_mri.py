@@ -23,10 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmrrecon.networks.interface import Output, check_window, safe_rss
+from cmrrecon.networks.base import Output, check_window
+from cmrrecon.networks.layers import ConvolutionalBody, safe_rss
 from cmrrecon.networks.prompt_unet import SENSITIVITY_UNET, NormPromptUnet, UnetConfig
 from cmrrecon.networks.promptmr import combine
-from cmrrecon.networks.sensitivity import SensitivityNetwork
+from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
 from cmrrecon.networks.unet import pad
 from cmrrecon.operators.fourier import fft2c, ifft2c
 from cmrrecon.tools.errors import UsageError
@@ -52,7 +53,7 @@ class LesionOutput(Output):
     attention: Tensor
 
 
-class DenoiserBody(nn.Module):
+class DenoiserBody(ConvolutionalBody):
     """A U-Net on (batch, 2, h, w) of any size: twice convolution, instance norm and ReLU a scale; average pooling, nearest upsampling."""
 
     def __init__(self, channels: Sequence[int]) -> None:
@@ -168,8 +169,8 @@ class Stage(nn.Module):
         return x - self.rho * gradient, logits, attention
 
 
-class LFMRI(nn.Module):
-    """See the module; called as `interface` says. `Output.images` are those after every stage.
+class LFMRI(UnrolledNetwork):
+    """See the module; called as `base` says. `Output.images` are those after every stage.
 
     Parameters
     ----------

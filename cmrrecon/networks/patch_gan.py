@@ -16,7 +16,7 @@ STRIDES = (2, 2, 2, 1)
 
 
 class PatchGAN(nn.Module):
-    """Logits, one a patch, of a candidate beside the zero-filled image that it was made from. Not called as `interface` says.
+    """Logits, one a patch, of a candidate beside the zero-filled image that it was made from. It reconstructs none.
 
     Images should have 24 pixels or more along y and x.
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmrrecon.networks.interface import standardise
+from cmrrecon.networks.layers import ConvolutionalBody, standardise
 
 # Sizes that the three halvings divide.
 MULTIPLE = 8
@@ -178,7 +178,7 @@ def remember(x: Tensor, past: Tensor | None, history: int) -> Tensor:
     return torch.cat([x, past[:, : -x.shape[1]]], 1)
 
 
-class PromptUnet(nn.Module):
+class PromptUnet(ConvolutionalBody):
     """(batch, channels in, h, w), h and w multiples of 8, to (batch, channels out, h, w). No global skip: it gives the update itself."""
 
     enc_level1: DownBlock

@@ -7,14 +7,15 @@ Two variants of the same layers and state dict, y being the measured k-space, M 
 """
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import Output, check_window, recomputed, safe_rss
+from cmrrecon.networks.base import Output, check_window
+from cmrrecon.networks.layers import recomputed, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, SENSITIVITY_UNET, NormPromptUnet, UnetConfig
-from cmrrecon.networks.sensitivity import SensitivityNetwork
+from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
 from cmrrecon.operators.fourier import ifft2c
 
 Variant = Literal["kspace", "image"]
@@ -29,8 +30,8 @@ class Cascade(nn.Module):
         self.model = NormPromptUnet(images_in, images_out, unet, shared, history=history)
 
 
-class PromptMR(nn.Module):
-    """See the module; called as `interface` says.
+class PromptMR(UnrolledNetwork):
+    """See the module; called as `base` says.
 
     Parameters
     ----------
@@ -40,6 +41,8 @@ class PromptMR(nn.Module):
     unet, sensitivity_unet : sizes of the U-Nets
     checkpointing : keep only the inputs of every cascade for the backward pass and compute the rest again; gradients are the same
     """
+
+    can_checkpoint: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -10,15 +10,16 @@ all frames of a coil together; and by default the iterate is the image:
 """
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import Output, check_window, recomputed, safe_rss
+from cmrrecon.networks.base import Output, check_window
+from cmrrecon.networks.layers import recomputed, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, History, NormPromptUnet, UnetConfig
 from cmrrecon.networks.promptmr import Cascade, Variant, centre_first, combine, corner_first, fft2, ifft2, normal
-from cmrrecon.networks.sensitivity import SensitivityNetwork
+from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
 from cmrrecon.operators.fourier import ifft2c
 
 # The iterate, u, z, x0, u - x0.
@@ -26,8 +27,8 @@ SLOTS = 5
 LATENT = 2
 
 
-class PromptMRPlus(nn.Module):
-    """See the module; called as `interface` says.
+class PromptMRPlus(UnrolledNetwork):
+    """See the module; called as `base` says.
 
     Parameters
     ----------
@@ -40,6 +41,8 @@ class PromptMRPlus(nn.Module):
     unet, sensitivity_unet : sizes of the U-Nets
     checkpointing : keep only the inputs of every cascade for the backward pass and compute the rest again; gradients are the same
     """
+
+    can_checkpoint: ClassVar[bool] = True
 
     def __init__(
         self,

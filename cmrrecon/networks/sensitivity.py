@@ -1,9 +1,13 @@
-"""Coil maps by a network from the calibration lines, and which lines these are."""
+"""Coil maps by a network from the calibration lines, which lines these are, and the networks that have such maps."""
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.interface import recomputed, safe_rss
+from cmrrecon.networks.base import WindowNetwork
+from cmrrecon.networks.cost import Footprint, Kind, footprint, training_bytes
+from cmrrecon.networks.layers import recomputed, safe_rss
 from cmrrecon.operators.fourier import ifft2c
 
 # Images whose activations are kept at once where they are computed again in the backward pass.
@@ -25,7 +29,7 @@ class SensitivityNetwork(nn.Module):
         self.norm_unet, self.frames = norm_unet, frames
 
     def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None, again: bool = False) -> Tensor:
-        """Maps (batch, frame, coil, y, x) of k-space of that shape, with any number of frames if each is for itself; see `interface`.
+        """Maps (batch, frame, coil, y, x) of k-space of that shape, with any number of frames if each is for itself; see `base`.
 
         Parameters
         ----------
@@ -46,6 +50,37 @@ class SensitivityNetwork(nn.Module):
         """The images alone, of U-Nets that give more."""
         out: Tensor | tuple[Tensor, ...] = self.norm_unet(samples)
         return out if isinstance(out, Tensor) else out[0]
+
+
+class UnrolledNetwork(WindowNetwork):
+    """A network that goes back and forth between k-space and images, with coil maps of its own making."""
+
+    gives_kspace: ClassVar[bool] = True
+    sens_net: SensitivityNetwork
+
+    @property
+    def sensitivity(self) -> SensitivityNetwork:
+        return self.sens_net
+
+    def window_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
+        ghost = self.ghost()
+        kspace, mask = _window(self.frames, coils, y, x, lines)
+        return footprint(lambda *given: ghost(given[0], given[1], acs, given[2]), kspace, mask, kspace)
+
+    def maps_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
+        window = _window(self.sens_net.frames, coils, y, x, lines)
+        return footprint(self.ghost().sens_net, *window, acs=acs, together=1)
+
+    def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
+        ghost = self.ghost()
+        # Masks may differ from frame to frame.
+        window = ((1, self.frames, coils, y, x), torch.complex64), ((1, self.frames, y, 1), torch.bool)
+        return training_bytes(lambda kspace, mask: ghost(kspace, mask, acs).stages, *window)
+
+
+def _window(frames: int, coils: int, y: int, x: int, lines: bool) -> tuple[Kind, Kind]:
+    """Shapes and types of k-space and mask."""
+    return ((1, frames, coils, y, x), torch.complex64), ((1, 1, y, 1 if lines else x), torch.bool)
 
 
 def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:

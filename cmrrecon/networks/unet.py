@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmrrecon.networks.combined import combined_magnitude
-from cmrrecon.networks.interface import Output, check_window, standardise
+from cmrrecon.networks.base import Output
+from cmrrecon.networks.combined import MagnitudeNetwork
+from cmrrecon.networks.layers import ConvolutionalBody, standardise
 
 SLOPE = 0.2
 
@@ -32,7 +33,7 @@ class UnetBlock(nn.Sequential):
         super().__init__(*layers[0], *layers[1])
 
 
-class UnetBody(nn.Module):
+class UnetBody(ConvolutionalBody):
     """The U-Net itself: (batch, channels in, h, w) of any size and of standard scale to (batch, channels out, h, w).
 
     Parameters
@@ -67,8 +68,8 @@ class UnetBody(nn.Module):
         return result
 
 
-class UNet(nn.Module):
-    """See the module; called as `interface` says.
+class UNet(MagnitudeNetwork):
+    """See the module; called as `base` says.
 
     Parameters
     ----------
@@ -83,16 +84,10 @@ class UNet(nn.Module):
         self.frames = frames
         self.unet = UnetBody(1, 1, channels, pools)
 
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None) -> Output:
-        """Reconstruct the middle frame; errors as of `combined_magnitude`."""
-        check_window(kspace, mask, self.frames)
-        return Output(self.forward_image(combined_magnitude(kspace, mask, acs)))
-
-    def forward_image(self, x: Tensor) -> Tensor:
-        """Magnitudes (batch, y, x), real, of any scale, to better ones of the same scale."""
+    def forward_image(self, x: Tensor) -> Output:
         standard, mean, std = standardise(x, (1, 2))
         better: Tensor = self.unet(standard[:, None])[:, 0]
-        return better * std + mean
+        return Output(better * std + mean)
 
 
 def pad(x: Tensor, multiple: int) -> tuple[Tensor, tuple[slice, slice]]:

@@ -1,12 +1,18 @@
-"""The one linear operator between images and multi-coil Cartesian k-space."""
+"""The linear operator between images and multi-coil Cartesian k-space.
 
+`Encoding` is abstract; whole lines (`LineEncoding`) and single samples (`SampleEncoding`) differ in how the normal operator is done.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cmrrecon.data import CartesianMask, LineMask
 from cmrrecon.operators.fourier import fft2c, ifft2c, ifftc
+from cmrrecon.operators.linear import LinearOperator
 from cmrrecon.tools.errors import UsageError
 
 # On a CPU one frame's coil images stay in the cache, with transforms along x as well those of a few coils; a GPU wants much work at once.
@@ -14,7 +20,7 @@ CPU_COILS = 4
 GPU_BYTES = 2**28
 
 
-class Encoding:
+class Encoding(LinearOperator, ABC):
     """Sampling x Fourier transform x coil maps: `A(x)`, its adjoint `A.H(k)` and `A.N(x)` = `A.H(A(x))`.
 
     All three can be differentiated by what they are applied to; gradients do not reach the maps.
@@ -24,19 +30,20 @@ class Encoding:
     Parameters
     ----------
     maps : Tensor (coil, y, x), complex
-    mask : Tensor (frame|1, y, x|1), bool
+    mask : CartesianMask
     columns : the images hold only these columns of x and are zero in the others; all by default
 
     Raises
     ------
-    UsageError : maps and mask do not belong together
+    UsageError : `shape-mismatch`, maps and mask do not belong together
     """
 
-    def __init__(self, maps: Tensor, mask: Tensor, columns: slice = slice(None)) -> None:
-        if maps.ndim != 3 or mask.ndim != 3 or mask.shape[1] != maps.shape[1] or mask.shape[2] not in (1, maps.shape[2]):
+    def __init__(self, maps: Tensor, mask: CartesianMask, columns: slice = slice(None)) -> None:
+        shape = mask.samples.shape
+        if maps.ndim != 3 or shape[1] != maps.shape[1] or shape[2] not in (1, maps.shape[2]):
             raise UsageError(
-                "todo",
-                f"The maps have shape {tuple(maps.shape)} and the mask {tuple(mask.shape)}",
+                "shape-mismatch",
+                f"The maps have shape {tuple(maps.shape)} and the mask {tuple(shape)}",
                 "Maps (coil, y, x) and a mask (frame or 1, y, x or 1) with the same y and x are needed",
                 "Give maps and mask of the same series",
             )
@@ -45,8 +52,8 @@ class Encoding:
         self.maps_conj = self.maps.conj().resolve_conj()
         # F^H m F does not change when both transforms start elsewhere, so the normal operator needs no centring, for odd sizes
         # either: plain transforms, the mask in their order, and both scale factors in the mask.
-        samples = maps.shape[1] * (maps.shape[2] if mask.shape[2] > 1 else 1)
-        self.weights = torch.fft.ifftshift(mask, (-2, -1)).to(maps.real.dtype)[:, None] / samples
+        weights = torch.fft.ifftshift(mask.samples, (-2, -1)).to(maps.real.dtype)[:, None]
+        self.weights = weights / self._transformed_samples()
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images (frame, y, x) to k-space (frame, coil, y, x), zero where not measured."""
@@ -57,19 +64,26 @@ class Encoding:
         return linear(self._adjoint, self._forward, kspace, self._frames(kspace))
 
     def N(self, images: Tensor) -> Tensor:
-        """Normal operator A.H(A(x)) on images (frame, y, x), without ever holding the k-space of a series.
+        """Normal operator A.H(A(x)) on images (frame, y, x), without ever holding the k-space of a series."""
+        return linear(self._normal, self._normal, images, self._frames(images))
 
-        Along a readout that is sampled alike everywhere the transform and its inverse cancel, so a line mask needs
-        transforms along y only.
-        """
-        normal = self._normal_lines if self.mask.shape[-1] == 1 else self._normal_samples
-        return linear(normal, normal, images, self._frames(images))
+    @abstractmethod
+    def _transformed_samples(self) -> int:
+        """Samples of the transforms in the normal operator."""
+
+    @abstractmethod
+    def _normal(self, images: Tensor, frames: int) -> Tensor:
+        """The normal operator on images (frame, y, x)."""
+
+    @abstractmethod
+    def _combined(self, frame: Tensor, mask: Tensor) -> Tensor:
+        """Coil images (coil, y, x') of the measured samples of a frame (coil, y, x)."""
 
     def _frames(self, data: Tensor) -> int:
-        if self.mask.shape[0] not in (1, data.shape[0]):
+        if len(self.mask.samples) not in (1, data.shape[0]):
             raise UsageError(
-                "todo",
-                f"The mask has {self.mask.shape[0]} frames and the data {data.shape[0]}",
+                "shape-mismatch",
+                f"The mask has {len(self.mask.samples)} frames and the data {data.shape[0]}",
                 "A mask must have as many frames as the data, or one for all",
                 "Cut both to the same frames",
             )
@@ -87,19 +101,12 @@ class Encoding:
     def _adjoint(self, kspace: Tensor, frames: int) -> Tensor:
         images = self._like_images(kspace, frames)
         for t, mask in self._each(frames):
-            if mask.shape[-1] == 1:
-                lines = mask[:, 0]
-                along_x = torch.zeros_like(self.maps)
-                if bool(lines.any()):  # no transform takes an empty batch
-                    along_x[:, lines] = ifftc(kspace[t][:, lines], -1)[..., self.columns]
-                combined = ifftc(along_x, -2)
-            else:
-                combined = ifft2c(kspace[t] * mask)[..., self.columns]
+            combined = self._combined(kspace[t], mask)
             torch.sum(combined.mul_(self.maps_conj), 0, out=images[t])
         return images
 
     def _each(self, frames: int) -> Iterator[tuple[int, Tensor]]:
-        return ((t, self.mask[t % len(self.mask)]) for t in range(frames))
+        return ((t, self.mask.frame(t)) for t in range(frames))
 
     def _batches(self, frames: int) -> Iterator[tuple[slice, Tensor]]:
         """Frames that are worked on together, and their weights; on a CPU one by one."""
@@ -114,7 +121,27 @@ class Encoding:
         _, ny, nx = self.maps.shape
         return data.new_empty((frames, nx, ny)).mT
 
-    def _normal_lines(self, images: Tensor, frames: int) -> Tensor:
+    def _buffers(self, frames: int, coils: int) -> tuple[Tensor, Tensor]:
+        """Memory for coil images before and after a transform; on a CPU it is the same, to stay in the cache."""
+        _, ny, nx = self.maps.shape
+        first = self.maps.new_empty((frames, coils, nx, ny)).mT
+        return first, first if first.device.type == "cpu" else torch.empty_like(first)
+
+
+class LineEncoding(Encoding):
+    """For whole readout lines. Along the readout the transform and its inverse cancel: transforms along y are enough."""
+
+    def _transformed_samples(self) -> int:
+        return self.maps.shape[1]
+
+    def _combined(self, frame: Tensor, mask: Tensor) -> Tensor:
+        lines = mask[:, 0]
+        along_x = torch.zeros_like(self.maps)
+        if bool(lines.any()):  # no transform takes an empty batch
+            along_x[:, lines] = ifftc(frame[:, lines], -1)[..., self.columns]
+        return ifftc(along_x, -2)
+
+    def _normal(self, images: Tensor, frames: int) -> Tensor:
         out = self._like_images(images, frames)
         images = images.detach()
         a = b = self.maps.new_empty(0)
@@ -129,8 +156,18 @@ class Encoding:
             torch.sum(a.mul_(self.maps_conj), 1, out=out[part])
         return out
 
-    def _normal_samples(self, images: Tensor, frames: int) -> Tensor:
-        """As lines, with transforms along x between; those along y only where there are image columns."""
+
+class SampleEncoding(Encoding):
+    """For single samples: transforms along both axes."""
+
+    def _transformed_samples(self) -> int:
+        return self.maps.shape[1] * self.width
+
+    def _combined(self, frame: Tensor, mask: Tensor) -> Tensor:
+        return ifft2c(frame * mask)[..., self.columns]
+
+    def _normal(self, images: Tensor, frames: int) -> Tensor:
+        """Transforms along x between those along y, which are done only where there are image columns."""
         out = self._like_images(images, frames).zero_()
         images = images.detach()
         together = CPU_COILS if self.maps.device.type == "cpu" else len(self.maps)
@@ -152,11 +189,11 @@ class Encoding:
                 out[part] += torch.sum(a.mul_(maps_conj), 1)
         return out
 
-    def _buffers(self, frames: int, coils: int) -> tuple[Tensor, Tensor]:
-        """Memory for coil images before and after a transform; on a CPU it is the same, to stay in the cache."""
-        _, ny, nx = self.maps.shape
-        first = self.maps.new_empty((frames, coils, nx, ny)).mT
-        return first, first if first.device.type == "cpu" else torch.empty_like(first)
+
+def encoding(maps: Tensor, mask: CartesianMask, columns: slice = slice(None)) -> Encoding:
+    """The encoding of Cartesian k-space for the kind of its mask; parameters as `Encoding`."""
+    kind = LineEncoding if isinstance(mask, LineMask) else SampleEncoding
+    return kind(maps, mask, columns)
 
 
 def y_fastest(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from cmrrecon.data import CartesianMask, LineMask
 from cmrrecon.operators.fourier import ifft2c, ifftc
 from cmrrecon.tools.errors import InputError, UsageError
 
@@ -55,7 +56,12 @@ def virtual_coils(samples: Iterable[Tensor], count: int | None = None) -> Tensor
         kept = energies.flip(0).cumsum(0)
         count = min(len(gram), max(FEWEST_VIRTUAL, 1 + int((kept < ENERGY_KEPT * kept[-1]).sum())))
     if not 1 <= count <= len(gram):
-        raise UsageError("todo", f"{count} virtual coils were asked for", f"The k-space has {len(gram)} coils", f"Ask for 1 to {len(gram)}")
+        raise UsageError(
+            "option-value",
+            f"{count} virtual coils were asked for",
+            f"The k-space has {len(gram)} coils",
+            f"Ask for 1 to {len(gram)}",
+        )
     matrix: Tensor = vectors.flip(1)[:, :count].mH
     largest = matrix.gather(1, matrix.abs().argmax(1, keepdim=True))
     return (matrix * largest.conj() / largest.abs()).to(parts[0][0])
@@ -98,43 +104,51 @@ def apply_matrix(matrix: Tensor, kspace: Tensor) -> Tensor:
     return out
 
 
-def noise_samples(kspace: Tensor, mask: Tensor) -> Tensor:
+def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
     """Samples (coil, n) with the noise of one k-space sample and hardly any signal.
 
-    For line masks: the outer ends of the readout's field of view (the body seldom reaches them, least of all with readout
-    oversampling) on lines away from the centre of k-space. For masks that change along the readout: measured samples at
-    the outer ends of k-space, which hold more signal.
+    Of whole lines: the outer ends of the readout's field of view (the body seldom reaches them, least of all with readout
+    oversampling) on lines away from the centre of k-space. Of single samples: measured ones at the outer ends of k-space,
+    which hold more signal.
+
+    Raises
+    ------
+    InputError : `noise-not-measurable`, no line away from the centre, or no sample at the ends of the readout
     """
     frames, _, ny, nx = kspace.shape
     centre = round(CENTRE_LINES * ny)
-    away = torch.ones((1, ny, 1), dtype=torch.bool, device=mask.device)
+    away = torch.ones((1, ny, 1), dtype=torch.bool, device=kspace.device)
     away[:, (ny - centre) // 2 : (ny + centre) // 2] = False
-    chosen = (mask & away).expand(frames, ny, -1)
+    chosen = (mask.samples & away).expand(frames, ny, -1)
     if not bool(chosen.any()):
-        raise InputError(
-            "todo",
-            "No line away from the centre of k-space was measured",
-            "The noise is estimated from such lines",
-            "Give a scan that also measured outer lines, or a noise covariance of your own",
-        )
+        raise _noise_not_measurable("line away from the centre of k-space")
     edge = max(1, round(READOUT_EDGE * nx))
-    ends = torch.arange(-edge, edge, device=mask.device) % nx
-    if chosen.shape[-1] > 1:
-        if not bool(chosen[..., ends].any()):
-            raise InputError(
-                "todo",
-                "No sample at the ends of the readout was measured",
-                "The noise is estimated from samples far from the centre of k-space",
-                "Give a scan that also measured some of them, or a noise covariance of your own",
-            )
-        return kspace[..., ends].transpose(0, 1)[:, chosen[..., ends]]
-    lines = kspace.transpose(1, 2)[chosen[..., 0]].transpose(0, 1)
+    ends = torch.arange(-edge, edge, device=kspace.device) % nx
+    if isinstance(mask, LineMask):
+        return _beside_the_body(kspace, chosen[..., 0], ends)
+    if not bool(chosen[..., ends].any()):
+        raise _noise_not_measurable("sample at the ends of the readout")
+    return kspace[..., ends].transpose(0, 1)[:, chosen[..., ends]]
+
+
+def _beside_the_body(kspace: Tensor, lines: Tensor, ends: Tensor) -> Tensor:
+    """The chosen lines (frame, y) at the ends of the readout's field of view, (coil, n)."""
+    chosen = kspace.transpose(1, 2)[lines].transpose(0, 1)
     # Zero-filled parts of the readout bring no noise: make up for them.
-    filled = (lines != 0).float().mean((1, 2), keepdim=True).clamp(min=1 / lines[0].numel())
-    return (ifftc(lines, -1)[..., ends] / filled.sqrt()).flatten(1)
+    filled = (chosen != 0).float().mean((1, 2), keepdim=True).clamp(min=1 / chosen[0].numel())
+    return (ifftc(chosen, -1)[..., ends] / filled.sqrt()).flatten(1)
 
 
-def noise_level(kspace: Tensor, mask: Tensor) -> Tensor:
+def _noise_not_measurable(missing: str) -> InputError:
+    return InputError(
+        "noise-not-measurable",
+        f"No {missing} was measured",
+        "The noise is estimated from samples far from the centre of k-space",
+        "Give a scan that also measured outer ones, or a noise covariance of your own",
+    )
+
+
+def noise_level(kspace: Tensor, mask: CartesianMask) -> Tensor:
     """Standard deviation of the complex noise of each coil: sigma with E|n|^2 = sigma^2.
 
     From the median magnitude of `noise_samples` (median = sigma sqrt(ln 2) for complex Gaussian noise), so the few
@@ -143,7 +157,7 @@ def noise_level(kspace: Tensor, mask: Tensor) -> Tensor:
     Parameters
     ----------
     kspace : Tensor (frame, coil, y, x), complex
-    mask : Tensor (frame|1, y, x|1), bool
+    mask : CartesianMask
 
     Returns
     -------
@@ -157,7 +171,7 @@ def noise_level(kspace: Tensor, mask: Tensor) -> Tensor:
     return level
 
 
-def noise_covariance(kspace: Tensor, mask: Tensor) -> Tensor:
+def noise_covariance(kspace: Tensor, mask: CartesianMask) -> Tensor:
     """Noise covariance (coil, coil): robust levels on the diagonal, correlations from the same samples.
 
     Parameters and errors as `noise_level`.
@@ -183,7 +197,7 @@ def prewhiten(kspace: Tensor, covariance: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(covariance / (scale[:, None] * scale))
     if bool(failed) or not bool(torch.isfinite(scale).all() and (scale > 0).all()):
         raise InputError(
-            "todo",
+            "noise-covariance",
             "The noise covariance of the coils is not positive definite",
             "Every coil must hold noise of its own",
             "Remove empty or repeated coils, for instance by coil compression",

@@ -76,14 +76,14 @@ def require_calibration(calibration: Tensor, kernel: int) -> None:
         raise too_few_lines(lines, kernel)
     if not bool(torch.isfinite(torch.view_as_real(calibration)).all()):
         raise InputError(
-            "todo",
+            "kspace-not-finite",
             "The centre of k-space holds NaN or infinity",
             "The coils are calibrated with finite samples",
             "Export the file again, or leave this slice out",
         )
     if not bool((calibration != 0).any()):
         raise InputError(
-            "todo",
+            "calibration-empty",
             "The centre of k-space holds only zeros",
             "Coil maps need the measured centre of k-space",
             "Check that k-space is centred in the file",
@@ -93,7 +93,7 @@ def require_calibration(calibration: Tensor, kernel: int) -> None:
 def too_few_lines(lines: int, needed: int) -> InputError:
     """The error for a calibration region that is too small."""
     return InputError(
-        "todo",
+        "calibration-too-small",
         f"Only {lines} calibration lines at the centre of k-space were measured in every frame",
         f"At least {needed} adjacent lines are needed to calibrate the coils",
         "Give a scan with more calibration lines, or use the method zero-filled, which needs none",

@@ -53,7 +53,7 @@ class NonCartesianEncoding:
         fits = fits and mask.shape[1:] == (*spokes, 1) and (weights is None or weights.shape[1:] == trajectory.shape[1:3])
         if not fits or len(frames) > 1:
             raise UsageError(
-                "todo",
+                "shape-mismatch",
                 f"The maps have shape {tuple(maps.shape)}, the trajectory {tuple(trajectory.shape)}, the mask {tuple(mask.shape)}"
                 + ("" if weights is None else f", the weights {tuple(weights.shape)}"),
                 "Maps (coil, y, x), a trajectory (frame or 1, spoke, sample, 2), a mask (frame or 1, spoke, 1) "
@@ -121,7 +121,7 @@ class NonCartesianEncoding:
     def _check_frames(self, frames: int) -> None:
         if self._frames not in (1, frames):
             raise UsageError(
-                "todo",
+                "shape-mismatch",
                 f"The trajectory, mask or weights have {self._frames} frames and the data {frames}",
                 "They must have as many frames as the data, or one for all",
                 "Cut all to the same frames",
@@ -258,7 +258,7 @@ def _angles(points: Tensor, matrix: tuple[int, int], dtype: torch.dtype) -> list
     # finufft would write outside its arrays for points far away.
     if not bool((angles.abs() <= 2 * math.pi).all()):
         raise UsageError(
-            "todo",
+            "trajectory-units",
             "The trajectory leaves k-space, or holds NaN",
             f"Positions for a matrix of {matrix[0]} x {matrix[1]} (y, x) are half of that at most",
             "Give them in cycles per field of view",
@@ -276,7 +276,7 @@ def _finufft() -> Any:
         return importlib.import_module("finufft")
     except ImportError as error:
         raise UsageError(
-            "todo",
+            "package-missing",
             "Non-Cartesian k-space needs the extra nufft",
             "It brings the package finufft, which is not installed",
             "Use pip install cmrrecon[nufft]",

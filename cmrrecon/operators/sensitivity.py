@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cmrrecon.data import CartesianMask, LineMask
 from cmrrecon.operators.espirit import KERNEL, espirit, too_few_lines
 from cmrrecon.operators.fourier import centred
 from cmrrecon.tools.errors import UsageError
@@ -22,20 +23,20 @@ MOST_COLUMNS = 192
 CalibrationSource = Literal["average", "first"]
 
 
-def calibration_region(mask: Tensor, most: int = MOST_LINES) -> tuple[slice, slice]:
+def calibration_region(mask: CartesianMask, most: int = MOST_LINES) -> tuple[slice, slice]:
     """The largest centred block that was measured in every frame, at most `most` lines.
 
     Parameters
     ----------
-    mask : Tensor (frame|1, y, x|1), bool
+    mask : CartesianMask
 
     Returns
     -------
-    (y, x) slices: for lines along the whole readout `x` is the full slice, else the block is square.
+    (y, x) slices: for whole lines `x` is the full slice, else the block is square.
     """
-    always = mask.all(0)
+    always = mask.samples.all(0)
     ny, nx = always.shape
-    lines = bool((always == always[:, :1]).all())
+    lines = isinstance(mask, LineMask)
     most = min(most, ny if lines else min(ny, nx))
     size = 0
     while size < most:
@@ -46,11 +47,15 @@ def calibration_region(mask: Tensor, most: int = MOST_LINES) -> tuple[slice, sli
     return centred(ny, size), slice(None) if lines else centred(nx, size)
 
 
-def calibration_data(kspace: Tensor, mask: Tensor, source: CalibrationSource = "average") -> Tensor:
+def calibration_data(kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average") -> Tensor:
     """The calibration block (coil, y, x) of k-space (frame, coil, y, x).
 
     `average` takes the mean over all frames, which is less noisy; `first` takes the first frame, as the official
     CMRxRecon baselines do.
+
+    Raises
+    ------
+    UsageError : `option-value`, another source
     """
     y, x = calibration_region(mask)
     block = kspace[..., y, x]
@@ -58,14 +63,20 @@ def calibration_data(kspace: Tensor, mask: Tensor, source: CalibrationSource = "
         return block[0]
     if source == "average":
         return block.mean(0)
-    raise UsageError("todo", f"The calibration source {source!r} is unknown", "It is `average` or `first`", "Choose one of them")
+    raise UsageError(
+        "option-value",
+        f"The calibration source is {source!r}",
+        "It is `average` or `first`",
+        "Choose one of them",
+    )
 
 
-def calibration_block(kspace: Tensor, mask: Tensor, source: CalibrationSource = "average") -> Tensor:
-    """The part of the calibration data that maps are made from: of line masks the middle `MOST_COLUMNS` samples of the readout."""
+def calibration_block(kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average") -> Tensor:
+    """The part of the calibration data that maps are made from: of whole lines the middle `MOST_COLUMNS` samples."""
     x = kspace.shape[-1]
     columns = centred(x, min(x, MOST_COLUMNS))
-    return calibration_data(kspace[..., columns], mask if mask.shape[-1] == 1 else mask[..., columns], source)
+    narrowed = mask if isinstance(mask, LineMask) else mask.chosen(mask.samples[..., columns])
+    return calibration_data(kspace[..., columns], narrowed, source)
 
 
 def maps_from(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -86,6 +97,6 @@ def maps_from(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
     return espirit(calibration, shape, kernel=min(KERNEL, lines // 2 + 1))
 
 
-def estimate_maps(kspace: Tensor, mask: Tensor, source: CalibrationSource = "average") -> Tensor:
+def estimate_maps(kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average") -> Tensor:
     """Coil maps (coil, y, x) complex64 of k-space (frame, coil, y, x) from its own calibration lines; errors as `maps_from`."""
     return maps_from(calibration_block(kspace, mask, source), (kspace.shape[2], kspace.shape[3]))

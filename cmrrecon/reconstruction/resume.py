@@ -1,76 +1,51 @@
-"""Finished slices of an output that is not finished yet, so that a killed run loses one slice at most."""
+"""Finished slices beside an output that is not finished yet, so that a killed run loses one slice at most."""
 
 import glob
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cmrrecon.reconstruction.store import Facts, Store
 from cmrrecon.tools.atomic import atomic, output_error
+from cmrrecon.tools.errors import MemoryShortage, OutputError
 
 
 class Parts(Sequence[Tensor]):
-    """The slices of one result, each in its own file in a hidden folder beside the output.
+    """One tensor a slice, each in its own file in a hidden folder beside the output.
 
     The folder's name holds the recipe, so only the same recipe goes on from there. As a sequence it
-    gives slice after slice (frame, y, x), mapped from disk rather than held in memory.
+    gives slice after slice, mapped from disk rather than held in memory.
+
+    Parameters
+    ----------
+    output : the file that the slices will become
+    recipe : digest of what determines the result
+    slices : the scan's slice numbers
     """
 
     def __init__(self, output: Path, recipe: str, slices: Sequence[int]) -> None:
         self.folder = output.parent / f".{output.name}.{recipe[:12]}.parts"
         self.slices = tuple(slices)
 
-    def _file(self, index: int) -> Path:
-        return self.folder / f"slice-{index:04d}.npy"
+    def path(self, index: int, suffix: str = "npy") -> Path:
+        """The file of the scan's slice `index`."""
+        return self.folder / f"slice-{index:04d}.{suffix}"
 
     def missing(self) -> list[int]:
         """The scan's slice numbers that are not finished."""
-        return [z for z in self.slices if not self._file(z).exists()]
+        return [z for z in self.slices if not self.path(z).exists()]
 
-    def anything(self) -> bool:
-        """Whether a slice is finished, or what they are made with is known."""
-        return len(self.missing()) < len(self) or self._note.exists()
-
-    def save(self, index: int, images: Tensor, facts: Mapping[str, Any] | None = None) -> None:
-        """Store the images (frame, y, x) of the scan's slice `index`, and what is to be known of them."""
-        with atomic(self._facts(index)) as temporary:
-            temporary.write_text(json.dumps(dict(facts or {})))
-        with atomic(self._file(index)) as temporary, open(temporary, "wb") as file:
-            np.save(file, images.cpu().numpy())
-
-    def facts(self) -> list[dict[str, Any]]:
-        """What `save` was told of every slice.
-
-        Raises
-        ------
-        OutputError : they are gone, for instance because another process has finished the same output
-        """
-        try:
-            return [json.loads(self._facts(index).read_text()) for index in self.slices]
-        except OSError as error:
-            raise output_error(self.folder, error) from error
-
-    def _facts(self, index: int) -> Path:
-        return self.folder / f"slice-{index:04d}.json"
-
-    def keep_note(self, note: Mapping[str, Any]) -> None:
-        """Store what the slices are made with, for the run that goes on."""
-        with atomic(self._note) as temporary:
-            temporary.write_text(json.dumps(note))
-
-    def note(self) -> dict[str, Any] | None:
-        """What `keep_note` stored."""
-        kept: dict[str, Any] | None = json.loads(self._note.read_text()) if self._note.exists() else None
-        return kept
-
-    @property
-    def _note(self) -> Path:
-        return self.folder / "note.json"
+    def save(self, index: int, tensor: Tensor) -> None:
+        """Store what belongs to the scan's slice `index`."""
+        with atomic(self.path(index)) as temporary, open(temporary, "wb") as file:
+            np.save(file, tensor.cpu().numpy())
 
     def remove(self) -> None:
         """Forget all parts."""
@@ -92,7 +67,96 @@ class Parts(Sequence[Tensor]):
     def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return torch.from_numpy(np.load(self._file(self.slices[index]), mmap_mode="c", allow_pickle=False))
+        stored = np.load(self.path(self.slices[index]), mmap_mode="c", allow_pickle=False)
+        return torch.from_numpy(stored)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
+
+
+class OnDisk(Store):
+    """A store beside an output; coil maps are not kept.
+
+    Parameters
+    ----------
+    outputs : layer (`images`, `uncertainty`) -> the file that it will become
+    recipe, slices : see `Parts`
+    """
+
+    def __init__(self, outputs: Mapping[str, Path], recipe: str, slices: Sequence[int]) -> None:
+        self.layers = {name: Parts(path, recipe, slices) for name, path in outputs.items()}
+        self.images = self.layers["images"]
+
+    def missing(self) -> list[int]:
+        return self.images.missing()
+
+    def save(self, index: int, layers: Mapping[str, Tensor], facts: Facts) -> None:
+        for name, parts in self.layers.items():
+            if name != "images":
+                parts.save(index, layers[name])
+        with atomic(self.images.path(index, "json")) as temporary:
+            temporary.write_text(json.dumps(facts))
+        # Last: it says that the slice is finished.
+        self.images.save(index, layers["images"])
+
+    def layer(self, name: str) -> Sequence[Tensor]:
+        return self.layers.get(name, [])
+
+    def facts(self) -> list[Facts]:
+        """What is known of every slice.
+
+        Raises
+        ------
+        OutputError : they are gone, for instance because another process has finished the output
+        """
+        try:
+            paths = [self.images.path(index, "json") for index in self.images.slices]
+            return [json.loads(path.read_text()) for path in paths]
+        except OSError as error:
+            raise output_error(self.images.folder, error) from error
+
+    def keep_note(self, note: Facts) -> None:
+        with atomic(self._note) as temporary:
+            temporary.write_text(json.dumps(note))
+
+    def note(self) -> Facts | None:
+        kept: Facts | None = json.loads(self._note.read_text()) if self._note.exists() else None
+        return kept
+
+    @property
+    def _note(self) -> Path:
+        return self.images.folder / "note.json"
+
+    def anything(self) -> bool:
+        """Whether a slice is finished, or what they are made with is known."""
+        return len(self.missing()) < len(self.images) or self._note.exists()
+
+    def clear(self) -> None:
+        for parts in self.layers.values():
+            parts.remove()
+
+    @contextmanager
+    def kept_if_resumable(
+        self, lasting: bool = True, on_kept: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """A `with` block around making the output, after which the parts are removed.
+
+        They outlive what can be overcome later: an interruption, little memory, a full disk.
+
+        Parameters
+        ----------
+        lasting : whether a later run can find the parts
+        on_kept : called when they are kept
+        """
+        try:
+            yield
+        except (KeyboardInterrupt, MemoryShortage, OutputError):
+            if lasting and self.anything():
+                on_kept()
+            else:
+                self.clear()
+            raise
+        except BaseException:
+            self.clear()
+            raise
+        self.clear()

@@ -1,25 +1,24 @@
-"""How far a reconstruction can be trusted: what the data say against it, what a network never saw, and what other masks would change."""
+"""How far a reconstruction can be trusted: what the data say against it, what a network never saw, what other masks would change."""
 
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from cmrrecon.classical.problem import Coils, Problem
-from cmrrecon.data.scan import Series, effective_acceleration
+from cmrrecon.classical.coils import calibration_samples
+from cmrrecon.classical.prepared import PreparedSeries
+from cmrrecon.data import CartesianMask, Series
+from cmrrecon.methods.base import Outcome
 from cmrrecon.methods.holdout import measured_energy, noise_energy
-from cmrrecon.operators.coils import noise_level
-from cmrrecon.operators.sensitivity import calibration_block, calibration_region
-from cmrrecon.solvers import frame_dot
-from cmrrecon.tools.errors import InputError
+from cmrrecon.operators.sensitivity import calibration_region
 
-# Of the lines outside the calibration region each replicate has this part; what comes out grows as it shrinks.
+# Of the lines outside the calibration region each replicate keeps this part; the standard deviation
+# grows as it shrinks.
 KEPT = 0.8
-# What is told of each fact when it lies outside of what was trained on.
-WORDS = {
+# Labels of the properties that are compared with the training range.
+LABELS = {
     "frames": "frames",
     "effective_acceleration": "effective acceleration",
     "snr_db": "signal to noise of bright tissue in dB",
@@ -30,80 +29,83 @@ ENVELOPE = "envelope"
 
 
 def envelope_of(metadata: Mapping[str, str]) -> Envelope:
-    """What a network was trained on, by the metadata of its weights: of some facts the least and the largest value; empty if not told."""
+    """The training range of a network, from the metadata of its weights: property to (least, largest).
+
+    Empty where the metadata do not say.
+    """
     try:
-        told = json.loads(metadata.get(ENVELOPE, "{}"))
-        return {name: (float(told[name][0]), float(told[name][1])) for name in WORDS if name in told}
+        stored = json.loads(metadata.get(ENVELOPE, "{}"))
+        return {
+            name: (float(stored[name][0]), float(stored[name][1]))
+            for name in LABELS
+            if name in stored
+        }
     except (ValueError, TypeError, LookupError):
         return {}
 
 
-def data_residual(series: Series, images: Tensor, coils: Coils | None) -> float | None:
-    """Root mean square of A x - y over the noise of y: about one if images explain all but noise, less if they explain noise too.
+def data_residual(prepared: PreparedSeries, outcome: Outcome) -> float | None:
+    """Root mean square of A x - y over the noise of y.
 
-    Parameters
-    ----------
-    series : Cartesian
-    images : Tensor (frame, y, x), complex, on the scale of the series
-    coils : with whose maps the images were made
-
-    Returns
-    -------
-    None where it cannot be told: maps that are not known, trajectories, or no samples to estimate the noise from
-
-    Raises
-    ------
-    NumericalError : k-space that cannot be normalised
+    About one if images explain all but noise, less if they explain noise too. None where it is not
+    known: images without a least-squares term, trajectories, or too few samples to estimate the
+    noise from.
     """
-    if coils is None or series.trajectory is not None:
+    term = outcome.term
+    if term is None or not isinstance(prepared.mask, CartesianMask):
         return None
-    scale = series.scale()
-    problem = Problem.of(series, coils, scale)
-    noise = noise_energy(series, series.mask, problem, scale)
+    noise = noise_energy(prepared, term)
     if not noise > 0:
         return None
-    x = images[..., problem.columns] / scale
-    explained = float(frame_dot(x, 2 * problem.rhs - problem.A.N(x)).double().sum())
-    return math.sqrt(max(0.0, measured_energy(series, problem, scale) - explained) / noise)
+    x = outcome.images[..., term.columns] / prepared.scale
+    explained = float(term.explained(x).double().sum())
+    return math.sqrt(max(0.0, measured_energy(prepared, term) - explained) / noise)
 
 
-def facts_of(series: Series) -> dict[str, float]:
-    """What a scan is like, by the names in `WORDS`; without those that cannot be told of it.
-
-    Raises
-    ------
-    NumericalError : k-space that cannot be normalised
-    """
-    facts = {"frames": float(len(series.kspace)), "effective_acceleration": effective_acceleration(series.mask, series.matrix)}
-    if series.trajectory is not None:
+def facts_of(prepared: PreparedSeries) -> dict[str, float]:
+    """Properties of a series by the names in `LABELS`, without those that are not known."""
+    mask = prepared.mask
+    facts = {
+        "frames": float(prepared.series.frames),
+        "effective_acceleration": mask.effective_acceleration(),
+    }
+    if not isinstance(mask, CartesianMask):
         return facts
-    try:
-        noise = float(noise_level(series.kspace, series.mask).double().square().mean().sqrt())
-        facts["snr_db"] = 20 * math.log10(series.scale() / noise) if noise > 0 else math.inf
-    except InputError:
-        pass
-    block = calibration_block(series.kspace, series.mask).flatten(1)
-    if not block.numel():
-        return facts
-    block = block / block.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
-    energies = torch.linalg.eigvalsh((block @ block.mH).to(torch.complex128))
-    facts["independent_coils"] = float(energies.sum() ** 2 / energies.square().sum().clamp(min=torch.finfo(torch.float64).tiny))
+    if prepared.noise_power is not None:
+        power = float(prepared.noise_power.mean())
+        facts["snr_db"] = -10 * math.log10(power) if power > 0 else math.inf
+    block = calibration_samples(prepared.series).flatten(1)
+    if block.numel():
+        facts["independent_coils"] = _participation(block)
     return facts
 
 
+def _participation(block: Tensor) -> float:
+    """The effective number of independent rows of (coil, sample): (sum e)^2 / sum e^2 of its energies e."""
+    block = block / block.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+    energies = torch.linalg.eigvalsh((block @ block.mH).to(torch.complex128))
+    tiny = torch.finfo(torch.float64).tiny
+    return float(energies.sum() ** 2 / energies.square().sum().clamp(min=tiny))
+
+
 def outside(facts: Mapping[str, float], envelope: Envelope) -> list[str]:
-    """What of a scan lies outside of what a network was trained on, in words."""
+    """The properties of a scan outside the training range of a network, in words."""
     return [
-        f"{WORDS[name]} {value:.3g} (trained on {envelope[name][0]:.3g} to {envelope[name][1]:.3g})"
+        f"{LABELS[name]} {value:.3g} (trained on {low:.3g} to {high:.3g})"
         for name, value in facts.items()
-        if name in envelope and not envelope[name][0] <= value <= envelope[name][1]
+        if name in envelope
+        for low, high in [envelope[name]]
+        if not low <= value <= high
     ]
 
 
-def uncertainty(series: Series, reconstruct: Callable[[Series], Tensor], replicates: int, seed: int = 0) -> Tensor:
-    """Standard deviation (frame, y, x) of the magnitudes of reconstructions from random parts of what was measured outside the calibration.
+def uncertainty(
+    series: Series, reconstruct: Callable[[Series], Tensor], replicates: int, seed: int = 0
+) -> Tensor:
+    """Standard deviation (frame, y, x) of the magnitudes of reconstructions from random parts of the samples.
 
-    It shows where images hang on single lines; what all replicates share, such as a bias of the method, it cannot show.
+    All samples of the calibration region stay. It shows where images hang on single lines; what all
+    replicates share, such as a bias of the method, it cannot show.
 
     Parameters
     ----------
@@ -111,16 +113,16 @@ def uncertainty(series: Series, reconstruct: Callable[[Series], Tensor], replica
     replicates : two or more
     """
     generator = torch.Generator().manual_seed(seed)
-    mask = series.mask
-    always = torch.zeros_like(mask)
-    y, x = calibration_region(mask) if series.trajectory is None else (slice(0), slice(0))
-    always[:, y, x] = True
+    samples = series.mask.samples
+    always = torch.zeros_like(samples)
+    if isinstance(series.mask, CartesianMask):
+        y, x = calibration_region(series.mask)
+        always[:, y, x] = True
     total = squares = torch.zeros((), dtype=torch.float64)
     for _ in range(replicates):
-        kept = torch.rand(mask.shape, generator=generator).to(mask.device) < KEPT
-        part = mask & (kept | always)
-        magnitude = reconstruct(replace(series, kspace=series.kspace * part[:, None], mask=part)).abs().double()
+        kept = torch.rand(samples.shape, generator=generator).to(samples.device) < KEPT
+        magnitude = reconstruct(series.kept(samples & (kept | always))).abs().double()
         total, squares = total + magnitude, squares + magnitude.square()
     mean = total / replicates
-    spread = (squares / replicates - mean.square()).clamp(min=0) * (replicates / (replicates - 1))
-    return spread.sqrt().float()
+    variance = (squares / replicates - mean.square()).clamp(min=0)
+    return (variance * (replicates / (replicates - 1))).sqrt().float()

@@ -5,10 +5,10 @@ import zlib
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from cmrrecon.data.scan import Scan, Series, fully_sampled, require_finite
+from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Scan, Series, require_cartesian
+from cmrrecon.data.checks import require_finite
 from cmrrecon.sampling.make import find_pattern, make_mask, official_acs
 from cmrrecon.tools.errors import InputError, UsageError
 
@@ -40,7 +40,7 @@ def undersample(
     frames, _, _, y, x = scan.shape
     mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed, year=year)
     used_seed = seed if find_pattern(pattern).random else None
-    return apply_mask(scan, mask, pattern=pattern, acceleration=float(acceleration), acs=acs, seed=used_seed)
+    return apply_mask(scan, SamplingMask.of(mask), pattern=pattern, acceleration=float(acceleration), acs=acs, seed=used_seed)
 
 
 def rules_year(scan: Scan, year: int | None) -> int:
@@ -48,13 +48,13 @@ def rules_year(scan: Scan, year: int | None) -> int:
     return year or scan.acquisition.year or DEFAULT_YEAR
 
 
-def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
+def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> Scan:
     """The scan with its k-space set to zero outside `mask`; slices are read and masked only when asked for.
 
     Parameters
     ----------
     scan : a fully sampled scan
-    mask : Tensor (frame|1, y, x|1) bool
+    mask : CartesianMask
     acquisition_changes : fields of the acquisition that the mask determines, such as pattern and acceleration
 
     Raises
@@ -64,18 +64,19 @@ def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
     """
     frames, _, _, y, x = scan.shape
     where = scan.path or "the scan"
-    fits = mask.ndim == 3 and mask.shape[0] in (1, frames) and mask.shape[1] == y and mask.shape[2] in (1, x)
-    if not fits or mask.dtype != torch.bool:
+    require_cartesian(scan.mask, where[0].upper() + where[1:], "Undersampling")
+    given = mask.samples.shape
+    if not (given[0] in (1, frames) and given[1] == y and given[2] in (1, x)):
         raise UsageError(
-            "todo",
-            f"The mask has shape {tuple(mask.shape)} and type {mask.dtype}",
-            f"For {where} a bool mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
+            "mask-shape",
+            f"The mask has shape {tuple(given)}",
+            f"For {where} a mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
             "Make a mask for this scan",
         )
-    complete = fully_sampled(scan, _first_series(scan)) if scan.mask is None else bool(scan.mask.all())
-    if scan.acquisition.pattern is not None or not complete:
+    known = _first_series(scan).mask if scan.mask is None else scan.mask
+    if scan.acquisition.pattern is not None or not known.fully_sampled:
         raise InputError(
-            "todo",
+            "kspace-undersampled",
             f"{scan.path or 'The scan'} is undersampled already",
             "Undersampling starts from fully sampled k-space",
             "Give the fully sampled file, or reconstruct this one as it is",
@@ -84,9 +85,11 @@ def apply_mask(scan: Scan, mask: Tensor, **acquisition_changes: Any) -> Scan:
     def read_slice(index: int) -> Tensor:
         kspace = scan.read_slice(index)
         require_finite(kspace, f"Slice {index} of {where}")
-        return kspace * mask.to(kspace.device)[:, None]
+        return kspace * mask.samples.to(kspace.device)[:, None]
 
-    return replace(scan, read_slice=read_slice, mask=mask, acquisition=replace(scan.acquisition, **acquisition_changes))
+    given_mask = replace(mask, source=MaskSource.GIVEN)
+    acquisition = replace(scan.acquisition, **acquisition_changes)
+    return replace(scan, read_slice=read_slice, mask=given_mask, acquisition=acquisition)
 
 
 def _first_series(scan: Scan) -> Series:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmrrecon.data import SamplingMask
 from cmrrecon.operators.fourier import centred
 from cmrrecon.operators.sensitivity import calibration_region
 from cmrrecon.sampling.plan import Plan, round_half_up
@@ -47,19 +48,13 @@ def identify_seed(mask: Tensor, *, acceleration: float | None = None, acs: int |
     ------
     UsageError : the mask has not three axes, or acceleration or ACS do not fit it
     """
-    if mask.ndim != 3 or not 0 <= (acs or 0) <= mask.shape[1] or (acceleration is not None and not acceleration >= 1):
-        raise UsageError(
-            "todo",
-            f"The mask has shape {tuple(mask.shape)}, the acceleration is {acceleration}, the ACS {acs} lines",
-            "A mask (frame, y, x or 1), an acceleration of at least 1 and at most y ACS lines are needed",
-            "Give the mask of one file, and its acceleration and ACS or none",
-        )
+    _check_identifiable(mask, acceleration, acs)
     if not bool((mask == mask[..., :1]).all()):
         return None
     lines = mask[..., 0].cpu().numpy()
     y = lines.shape[1]
     # Lines beside the calibration that are drawn in all frames only enlarge the block, and the draws are compared outside of it.
-    block = calibration_region(mask, most=y)[0] if acs is None else centred(y, acs)
+    block = calibration_region(SamplingMask.of(mask), most=y)[0] if acs is None else centred(y, acs)
     outside = np.ones(y, dtype=bool)
     outside[block] = False
     if not lines[:, block].all() or not lines[:, outside].any():
@@ -72,6 +67,23 @@ def identify_seed(mask: Tensor, *, acceleration: float | None = None, acs: int |
             if _is_drawn_with(seed, count, lines, outside, edges, uniforms):
                 return seed
     return None
+
+
+def _check_identifiable(mask: Tensor, acceleration: float | None, acs: int | None) -> None:
+    if mask.ndim != 3:
+        raise UsageError(
+            "mask-shape",
+            f"The mask has shape {tuple(mask.shape)}",
+            "A mask (frame, y, x or 1) is needed",
+            "Give the mask of one file",
+        )
+    if not 0 <= (acs or 0) <= mask.shape[1] or (acceleration is not None and not acceleration >= 1):
+        raise UsageError(
+            "option-value",
+            f"The acceleration is {acceleration}, the ACS {acs} lines of {mask.shape[1]}",
+            "The acceleration must be at least 1, the ACS lines as many as there are at most",
+            "Give both as they were, or leave them out",
+        )
 
 
 class Uniforms:

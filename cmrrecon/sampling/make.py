@@ -48,7 +48,7 @@ def find_pattern(name: str) -> Pattern:
     if name not in PATTERNS:
         near = nearest(name, PATTERNS)
         remedy = f"Perhaps {near} was meant" if near else "Choose one of them"
-        raise UsageError("todo", f"There is no pattern {name!r}", f"The patterns are {', '.join(PATTERNS)}", remedy)
+        raise UsageError("unknown-pattern", f"There is no pattern {name!r}", f"The patterns are {', '.join(PATTERNS)}", remedy)
     return PATTERNS[name]
 
 
@@ -56,7 +56,7 @@ def official_acs(year: int) -> int:
     """Calibration lines (for kt-radial: side of the square) of a challenge year. Raises UsageError for a year that has none."""
     if year not in OFFICIAL_ACS:
         raise UsageError(
-            "todo",
+            "option-value",
             f"There is no official number of ACS lines for the year {year}",
             f"The years {', '.join(map(str, OFFICIAL_ACS))} have one",
             "Give the number of ACS lines, or one of these years",
@@ -97,7 +97,7 @@ def make_mask(
     chosen = find_pattern(pattern)
     if chosen.random and seed is None:
         raise UsageError(
-            "todo", f"The pattern {pattern} is random and has no seed", "A seed makes the same mask again", "Give a seed, such as 1"
+            "seed-missing", f"The pattern {pattern} is random and has no seed", "A seed makes the same mask again", "Give a seed, such as 1"
         )
     plan = Plan(frames, y, x, acceleration, official_acs(year) if acs is None else acs, seed or 0, year)
     _check(plan, pattern, chosen.lines)
@@ -108,14 +108,14 @@ def _check(plan: Plan, pattern: str, lines: bool) -> None:
     """Refuse what no mask can be drawn for."""
     if min(plan.frames, plan.y, plan.x) < 1:
         raise UsageError(
-            "todo",
+            "option-value",
             f"A mask of {plan.frames} frames, y {plan.y} and x {plan.x} was asked for",
             "All three must be at least 1",
             "Give the lengths of the k-space axes",
         )
     if not 1 <= plan.acceleration <= plan.y:
         raise UsageError(
-            "todo",
+            "option-value",
             f"The acceleration is {plan.acceleration:g}",
             f"It must lie between 1 and {plan.y}, the number of lines along y",
             "Choose one in between, such as 4 or 2.5",
@@ -123,14 +123,14 @@ def _check(plan: Plan, pattern: str, lines: bool) -> None:
     room = plan.y if lines else min(plan.y, plan.x)
     if not 0 <= plan.acs <= room:
         raise UsageError(
-            "todo",
+            "option-value",
             f"{plan.acs} ACS lines were asked for on a grid of y {plan.y} and x {plan.x}",
             f"The pattern {pattern} can have 0 to {room} there",
             "Give a number of ACS lines in that range",
         )
     if not 0 <= plan.seed <= HIGHEST_SEED:
         raise UsageError(
-            "todo",
+            "option-value",
             f"The seed is {plan.seed}",
             f"It must lie between 0 and {HIGHEST_SEED}",
             "Choose one from 1 to 1000, as the official masks do",

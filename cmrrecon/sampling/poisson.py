@@ -41,7 +41,7 @@ def poisson(plan: Plan) -> Tensor:
 
 def _impossible(plan: Plan) -> UsageError:
     return UsageError(
-        "todo",
+        "mask-impossible",
         f"Poisson-disc sampling of y {plan.y}, x {plan.x} at R = {plan.acceleration:g} with {plan.acs} x {plan.acs} calibration fails",
         f"It needs R >= {LOWEST_ACCELERATION}, {FEWEST_SAMPLES} samples, and a calibration of at most a quarter of them",
         "Try another acceleration, ACS or seed, or another pattern",

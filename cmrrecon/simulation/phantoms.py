@@ -153,7 +153,7 @@ def weighting_times(kind: str, times: tuple[float, ...], frames: int) -> Tensor:
     """The first `frames` of the times in ms, (frame,)."""
     if frames > len(times):
         raise UsageError(
-            "todo",
+            "option-value",
             f"{frames} frames of {kind} were asked for",
             f"There are {len(times)} weightings, one a frame",
             f"Ask for at most {len(times)} frames",

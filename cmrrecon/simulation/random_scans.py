@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from cmrrecon.data.scan import Series
+from cmrrecon.data import SamplingMask, Series
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import fft2c, ifft2c
 from cmrrecon.sampling.make import make_mask
@@ -86,7 +86,7 @@ def random_scan(seed: int, number: int) -> RandomScan:
     middle = int(lit[_between(0, len(lit) - 1, draw)])
     first = min(max(0, middle - width // 2), x - width)
     columns = slice(None) if small else slice(first, first + width)
-    return RandomScan(Series(kspace * mask[:, None], mask), truth, columns, (*scene.kinds, f"{pattern} {acceleration}"))
+    return RandomScan(Series(kspace * mask[:, None], SamplingMask.of(mask)), truth, columns, (*scene.kinds, f"{pattern} {acceleration}"))
 
 
 def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:

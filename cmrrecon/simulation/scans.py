@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cmrrecon.data.scan import Acquisition, Scan
+from cmrrecon.data import Acquisition, LineMask, MaskSource, Scan, SpokeMask, Trajectory
 from cmrrecon.operators.fourier import centred
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 from cmrrecon.simulation.lesions import Box
@@ -112,7 +112,7 @@ def simulate(
         asked = (("a kind", kind is not None), ("spokes", spokes is not None), ("lesions", lesions))
         if others := [name for name, there in asked if there]:
             raise UsageError(
-                "todo",
+                "options-conflict",
                 f"Random scenes were asked for together with {' and '.join(others)}",
                 "They are of no kind, are measured line by line, and have no heart for lesions",
                 "Leave one or the other out",
@@ -123,7 +123,7 @@ def simulate(
     elif kind not in KINDS:
         near = nearest(kind, KINDS)
         remedy = f"Perhaps {near} was meant" if near else "Choose one of them"
-        raise UsageError("todo", f"There is no kind of scan {kind!r}", f"The kinds are {', '.join(KINDS)}", remedy)
+        raise UsageError("unknown-kind", f"There is no kind of scan {kind!r}", f"The kinds are {', '.join(KINDS)}", remedy)
     chosen = RANDOM if random else KINDS[kind]
     frames = chosen.frames if frames is None else frames
     for name, size, least in (
@@ -136,10 +136,10 @@ def simulate(
         ("seed", seed, 0),
     ):
         if size < least:
-            raise UsageError("todo", f"{name} is {size}", f"It must be at least {least}", f"Give {name} a value of {least} or more")
+            raise UsageError("option-value", f"{name} is {size}", f"It must be at least {least}", f"Give {name} a value of {least} or more")
     if math.isnan(snr_db) or snr_db == -math.inf:
         raise UsageError(
-            "todo", f"The signal-to-noise ratio is {snr_db} dB", "It must be a number, or inf for no noise", "Give for example 30"
+            "option-value", f"The signal-to-noise ratio is {snr_db} dB", "It must be a number, or inf for no noise", "Give for example 30"
         )
 
     columns = x if spokes is None else 2 * y
@@ -149,7 +149,7 @@ def simulate(
     scan = Scan(
         shape=(frames, slices, coils, y, columns),
         read_slice=partial(slice_kspace, image, maps, sigma, seed),
-        mask=torch.ones((1, y, 1), dtype=torch.bool),
+        mask=LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER),
         acquisition=Acquisition(
             base=chosen.base,
             modality=chosen.modality,
@@ -177,10 +177,12 @@ def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simul
     scan = Scan(
         shape=(frames, slices, coils, spokes, samples),
         read_slice=partial(slice_along, trajectory, image, maps, made.sigma, seed),
-        mask=torch.ones((1, spokes, 1), dtype=torch.bool),
+        mask=SpokeMask(
+            torch.ones((1, spokes, 1), dtype=torch.bool),
+            MaskSource.HEADER,
+            trajectory=Trajectory(trajectory, (n, n)),
+        ),
         acquisition=replace(made.scan.acquisition, pattern="radial"),
-        trajectory=trajectory,
-        matrix=(n, n),
     )
     return replace(made, scan=scan, image=image, maps=maps, lesions=lesions)
 

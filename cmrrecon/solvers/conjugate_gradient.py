@@ -1,43 +1,76 @@
-"""Conjugate gradients."""
+"""Conjugate gradients: the one loop for images, coil maps and unrolled networks."""
 
 import torch
 from torch import Tensor
 
-from cmrrecon.solvers.iteration import Monitor, Operator, Solution, frame_dot, frame_energy, never
+from cmrrecon.solvers.iteration import (
+    Monitor,
+    Operator,
+    Solution,
+    frame_dot,
+    frame_energy,
+    never,
+)
 
 
-def conjugate_gradient(normal: Operator, rhs: Tensor, iterations: int, *, tolerance: float = 0.0, monitor: Monitor = never) -> Solution:
-    """Solve normal(x) = rhs from x = 0 for a Hermitian positive (semi)definite operator; every frame is a problem of its own.
+def conjugate_gradient(
+    normal: Operator,
+    rhs: Tensor,
+    iterations: int,
+    *,
+    start: Tensor | None = None,
+    precondition: Operator | None = None,
+    tolerance: float = 0.0,
+    monitor: Monitor = never,
+) -> Solution:
+    """Solve normal(x) = rhs for a Hermitian positive (semi)definite operator.
+
+    Every entry of the first axis (a frame, say, or a coil) is a problem of its own. Gradients reach
+    `rhs`, `start` and whatever `normal` depends on.
 
     Parameters
     ----------
     normal : maps (frame, y, x) to (frame, y, x), each frame for itself; of any norm
     rhs : Tensor (frame, y, x), complex
     iterations : at most this many
-    tolerance : a frame is solved when its residual is at most this part of its right-hand side, and in any case when only rounding is left
+    start : Tensor (frame, y, x); None for zero
+    precondition : maps a residual to an approximate error; None for the residual itself
+    tolerance : a frame is solved when its residual is at most this part of its right-hand side, and
+        in any case when only rounding is left
     monitor : called after every step
 
-    Hestenes and Stiefel, J Res Natl Bur Stand 1952;49:409.
+    Returns
+    -------
+    Solution; its residuals are relative to the right-hand side, of the worst frame
+
+    Source: Hestenes and Stiefel, J Res Natl Bur Stand 1952;49:409.
     """
-    x = torch.zeros_like(rhs)
-    residual, direction = rhs.clone(), rhs.clone()
-    energy = start = frame_energy(rhs)
+    x = torch.zeros_like(rhs) if start is None else start
+    residual = rhs if start is None else rhs - normal(start)
+    direction = residual if precondition is None else precondition(residual)
+    power = frame_dot(residual, direction)
+    energy, size = frame_energy(residual), frame_energy(rhs)
+    limit = max(tolerance, torch.finfo(rhs.dtype).eps) ** 2 * size
     residuals = []
-    tolerance = max(tolerance, torch.finfo(rhs.dtype).eps)
     for step in range(iterations):
-        unsolved = energy > tolerance**2 * start
+        unsolved = energy > limit
         if not bool(unsolved.any()):
             break
         image = normal(direction)
         curvature = frame_dot(direction, image)
-        # A solved frame waits for the others: its direction is rounding, which a semidefinite operator would blow up.
-        length = torch.where(unsolved & (curvature > 0), energy / curvature, 0).to(rhs.dtype)
-        x.addcmul_(length, direction)
-        residual.addcmul_(length, image, value=-1)
-        previous, energy = energy, frame_energy(residual)
-        direction *= torch.where(previous > 0, energy / previous, 0)
-        direction += residual
-        residuals.append(float(torch.where(start > 0, energy / start, 0).max().sqrt()))
+        # A solved frame waits for the others: its direction is rounding, which a semidefinite
+        # operator would blow up.
+        moving = unsolved & (curvature > 0)
+        length = torch.where(moving, power / torch.where(moving, curvature, 1), 0).to(rhs.dtype)
+        x = torch.addcmul(x, length, direction)
+        residual = torch.addcmul(residual, length, image, value=-1)
+        scaled = residual if precondition is None else precondition(residual)
+        before, power = power, frame_dot(residual, scaled)
+        energy = power if precondition is None else frame_energy(residual)
+        momentum = torch.where(before > 0, power / torch.where(before > 0, before, 1), 0)
+        direction = torch.addcmul(scaled, momentum.to(rhs.dtype), direction)
+        relative = torch.where(size > 0, energy / torch.where(size > 0, size, 1), 0)
+        residuals.append(float(relative.detach().max().clamp(min=0).sqrt()))
         if monitor(step + 1, x):
             break
     return Solution(x, tuple(residuals))

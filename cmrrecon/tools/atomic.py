@@ -57,7 +57,7 @@ def output_error(path: Path, error: OSError) -> OutputError:
     hidden = re.search(r"errno = (\d+)", str(error))
     number = error.errno or (int(hidden[1]) if hidden else 0)
     reason, remedy = REASONS.get(number, (os.strerror(number) if number else "an output error", "Check the disk and try again"))
-    return OutputError("todo", f"{path} cannot be written: {reason}", "The whole file must reach the disk", remedy)
+    return OutputError("output-unwritable", f"{path} cannot be written: {reason}", "The whole file must reach the disk", remedy)
 
 
 def _synchronise(path: Path) -> None:

@@ -1,20 +1,27 @@
-"""Configurations from files: nested mappings checked against the type hints of dataclasses and functions.
+"""Options and configurations: mappings checked against the type hints of dataclasses and functions.
 
-They come from TOML, JSON and checkpoints, so nothing in them is trusted: unknown names are told with the nearest known one, values of
-the wrong kind with what was wanted.
+They come from the command line, TOML, JSON and checkpoints, so nothing in them is trusted. For an unknown name the error
+gives the nearest known one, for a wrong value what it must be.
 """
 
-import math
+import sys
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, is_dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cmrrecon.tools.errors import UsageError, perhaps
 
 # The largest whole number: a wrong one must not use up the machine.
 LARGEST = 2**32 - 1
 Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The least value of a number, as in `Annotated[int, AtLeast(1)]` or `Annotated[float, AtLeast(0)] | None`."""
+
+    least: float
 
 
 def from_mapping(kind: type[Made], values: Mapping[str, Any], owner: str) -> Made:
@@ -29,58 +36,79 @@ def from_mapping(kind: type[Made], values: Mapping[str, Any], owner: str) -> Mad
 
 
 def checked_mapping(owner: str, values: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as the kinds declared for their names; errors as `from_mapping`."""
+    """The values as the kinds declared for their names; errors as `from_mapping`.
+
+    Parameters
+    ----------
+    owner : what messages call the whole, such as "The network unet"
+    values : the values by name
+    kinds : type hints by name. A whole number is from 0, or its `AtLeast`, to `LARGEST`; other numbers are finite.
+        None, which means automatic, is a value where the hint has it. Kinds not known here are not looked at.
+    """
     for key in values:
         if key not in kinds:
             raise UsageError(
-                "todo",
+                "unknown-option",
                 f"{owner} has no parameter {key!r}",
                 f"Its parameters are: {', '.join(kinds) or 'none'}",
                 perhaps(key, kinds, "Leave it out"),
             )
-    return {key: _checked(f"{key} of {owner[0].lower()}{owner[1:]}", value, kinds[key]) for key, value in values.items()}
+    name = f"{owner[0].lower()}{owner[1:]}"
+    return {key: _checked(f"{key} of {name}", value, kinds[key]) for key, value in values.items()}
 
 
-def _checked(owner: str, value: Any, kind: Any) -> Any:
-    """The value as the declared kind. Kinds that are not known here are their owner's own business."""
+def _checked(owner: str, value: Any, kind: Any, least: float | None = None) -> Any:
+    """The value as the declared kind, a number of at least `least`."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        bounds = [mark.least for mark in arguments[1:] if isinstance(mark, AtLeast)]
+        return _checked(owner, value, arguments[0], *bounds)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
         # Of a choice such as a dataclass or a mapping, the first says what it is.
-        return _checked(owner, value, next(part for part in arguments if part is not type(None)))
+        first = next(part for part in arguments if part is not type(None))
+        return _checked(owner, value, first, least)
     if is_dataclass(kind) and isinstance(kind, type):
         return value if isinstance(value, kind) else _checked_nested(owner, value, kind)
     if origin in (tuple, Sequence) or (isinstance(origin, type) and issubclass(origin, Sequence)):
         if not isinstance(value, list | tuple):
             raise _wrong(owner, value, "a list")
-        return tuple(_checked(f"entry {place} of {owner}", entry, arguments[0]) for place, entry in enumerate(value, 1))
-    if origin is Literal:
-        fits, wanted = value in arguments, f"one of {', '.join(map(str, arguments))}"
-    elif kind is bool:
-        fits, wanted = isinstance(value, bool), "true or false"
-    elif kind is int:
-        fits, wanted = (
-            isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST,
-            f"a whole number from 0 to {LARGEST}",
-        )
-    elif kind is float:
-        fits, wanted = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value), "a finite number"
-        value = float(value) if fits else value
-    elif kind is str:
-        fits, wanted = isinstance(value, str), "a text"
-    else:
-        return value
+        entries = enumerate(value, 1)
+        return tuple(_checked(f"entry {n} of {owner}", entry, arguments[0]) for n, entry in entries)
+    fits, wanted = _compared(value, kind, least)
     if not fits:
         raise _wrong(owner, value, wanted)
-    return value
+    return float(value) if kind is float else value
+
+
+def _compared(value: Any, kind: Any, least: float | None) -> tuple[bool, str]:
+    """Whether a single value is of its kind, and what the kind asks for."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if get_origin(kind) is Literal:
+        return value in get_args(kind), f"one of {', '.join(map(str, get_args(kind)))}"
+    if kind is bool:
+        return isinstance(value, bool), "true or false"
+    if kind is int:
+        lowest = least or 0
+        fits = number and isinstance(value, int) and lowest <= value <= LARGEST
+        return fits, f"a whole number from {lowest} to {LARGEST}"
+    if kind is float:
+        largest = sys.float_info.max
+        lowest = -largest if least is None else least
+        bound = "" if least is None else f" of at least {least:g}"
+        return number and lowest <= value <= largest, f"a finite number{bound}"
+    if kind is str:
+        return isinstance(value, str), "a text"
+    return True, ""
 
 
 def _checked_nested(owner: str, values: Any, kind: Any) -> Any:
     """A dataclass from a mapping. What the dataclass itself refuses by a ValueError is told likewise."""
     if not isinstance(values, Mapping):
         raise _wrong(owner, values, "a mapping")
-    checked = checked_mapping(f"{owner[0].upper()}{owner[1:]}", values, get_type_hints(kind))
+    hints = get_type_hints(kind, include_extras=True)
+    checked = checked_mapping(f"{owner[0].upper()}{owner[1:]}", values, hints)
     try:
         return kind(**checked)
     except ValueError as error:
@@ -88,4 +116,5 @@ def _checked_nested(owner: str, values: Any, kind: Any) -> Any:
 
 
 def _wrong(owner: str, value: Any, wanted: str) -> UsageError:
-    return UsageError("todo", f"The parameter {owner} was given {value!r:.80}", f"It must be {wanted}", "Change the value, or leave it out")
+    found = f"The parameter {owner} was given {value!r:.80}"
+    return UsageError("option-value", found, f"It must be {wanted}", "Change the value, or leave it out")

@@ -1,8 +1,14 @@
-"""The device to compute on."""
+"""The device to compute on, and the precision to compute in."""
+
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
 
 from cmrrecon.tools.errors import UsageError
+
+Precision = Literal["fp32", "bf16"]
+DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def choose_device(asked: str) -> torch.device:
@@ -18,10 +24,13 @@ def choose_device(asked: str) -> torch.device:
         return torch.device("cpu")
     kind, _, number = asked.partition(":")
     if kind != "cuda" or (number and not number.isdigit()):
-        raise UsageError("todo", f"The device is {asked!r}", "Devices are auto, cpu, cuda and cuda:N", "Use --device auto")
+        raise UsageError("unknown-device", f"The device is {asked!r}", "Devices are auto, cpu, cuda and cuda:N", "Use --device auto")
     count = torch.cuda.device_count()
     if int(number or 0) >= count:
         raise UsageError(
-            "todo", f"The device is {asked!r}, but PyTorch sees {count} CUDA devices", "The device must exist", "Use --device auto"
+            "device-missing",
+            f"The device is {asked!r}, but PyTorch sees {count} CUDA devices",
+            "The device must exist",
+            "Use --device auto",
         )
     return torch.device(asked)

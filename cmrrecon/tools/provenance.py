@@ -14,6 +14,7 @@ from typing import Any
 
 from cmrrecon import __version__
 from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.files import input_error
 
 NOTICE = "research use only, not for diagnosis"
 
@@ -69,12 +70,7 @@ def file_digest(path: str | Path) -> str:
         with open(path, "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(
-            "todo",
-            f"{path} cannot be read ({error.strerror or 'input error'})",
-            "A readable file is needed to note its digest",
-            "Check the path and the permissions",
-        ) from error
+        raise input_error(path, error) from error
 
 
 def recipe_hash(provenance: Mapping[str, Any]) -> str:
@@ -101,7 +97,7 @@ def from_json(text: str) -> dict[str, Any]:
         value = error
     if not (isinstance(value, dict) and isinstance(value.get("config"), dict)):
         raise InputError(
-            "todo",
+            "provenance-damaged",
             "The provenance stored with the file is not that of cmrrecon",
             "A file written by cmrrecon holds one",
             "Make the file again",

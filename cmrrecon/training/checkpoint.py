@@ -26,11 +26,11 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
-            "todo",
+            "checkpoint-damaged",
             f"{path} cannot be read as a state of training",
             "A run goes on from the file last.pt that it wrote itself",
             "Copy epoch.pt over it to go on from the last epoch's end, or remove it to begin anew",
         ) from error
     if not isinstance(state, dict) or "step" not in state:
-        raise InputError("todo", f"{path} is no state of training", "A run goes on from its own last.pt", "Give another --out")
+        raise InputError("checkpoint-format", f"{path} is no state of training", "A run goes on from its own last.pt", "Give another --out")
     return state

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from cmrrecon.networks.base import WindowNetwork, build_network
 from cmrrecon.networks.catalog import build
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.tools.errors import UsageError
@@ -26,17 +27,17 @@ def check(recipe: Recipe) -> Recipe:
     _check_numbers(recipe)
     if recipe.losses.sda.weight and recipe.schedule.batch != 1:
         raise UsageError(
-            "todo",
+            "options-conflict",
             f"schedule.batch is {recipe.schedule.batch} with the SDA loss",
             "It compares one sample at a time with earlier ones",
             "Leave schedule.batch at 1, or set losses.sda.weight=0",
         )
     with torch.device("meta"):
-        network = build(name, {key: value for key, value in recipe.network.items() if key != "name"})
+        network = build_network(name, {key: value for key, value in recipe.network.items() if key != "name"})
         discriminator = build("patch-gan", dict(recipe.discriminator))
-    if network.frames and recipe.data.scenes:
+    if isinstance(network, WindowNetwork) and recipe.data.scenes:
         raise UsageError(
-            "todo",
+            "options-conflict",
             f"data.scenes is {recipe.data.scenes} with the network {name}",
             "Random scans are whole series, and this network takes windows of them",
             "Set data.scenes=0 and give --data, or train kt-unrolled",
@@ -45,7 +46,7 @@ def check(recipe: Recipe) -> Recipe:
         for accelerations in (recipe.sampling.accelerations, *(period.accelerations for period in recipe.sampling.curriculum)):
             for acceleration in accelerations:
                 make_mask(pattern, frames=1, y=PROBE, x=PROBE, acceleration=acceleration, acs=min(recipe.sampling.acs, PROBE), seed=0)
-    return replace(recipe, network={"name": name, **vars(network)["config"]}, discriminator=vars(discriminator)["config"])
+    return replace(recipe, network={"name": name, **network.config}, discriminator=vars(discriminator)["config"])
 
 
 def _check_numbers(recipe: Recipe) -> None:
@@ -67,4 +68,4 @@ def _check_numbers(recipe: Recipe) -> None:
         if not fits:
             section, _, name = key.partition(".")
             value = getattr(getattr(recipe, section), name)
-            raise UsageError("todo", f"{key} was given {value}", f"It must be {wanted}", "Change it in the recipe or with --set")
+            raise UsageError("option-value", f"{key} was given {value}", f"It must be {wanted}", "Change it in the recipe or with --set")

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon import formats
-from cmrrecon.data.scan import window
-from cmrrecon.networks.interface import Output
+from cmrrecon.data import window
+from cmrrecon.networks.base import Output
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.sampling.make import make_mask

@@ -89,7 +89,7 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
             # A single GPU is all that a task sees to which Slurm has bound one.
             both = gpus if gpus > 1 else here
             raise UsageError(
-                "todo",
+                "gpus-mismatch",
                 f"{here} processes on this node see {gpus} GPUs",
                 "Every process trains on a GPU of its own, and none is left over",
                 f"Use #SBATCH --ntasks-per-node={both} --gpus-per-node={both} (torchrun --nproc-per-node {both}); "
@@ -121,7 +121,10 @@ def _all_alive() -> Iterator[None]:
         if is_memory_shortage(error):
             raise
         raise CmrreconError(
-            "todo", "Another process of this run has ended", "All of them train together", "See its message, or look for what killed it"
+            "process-lost",
+            "Another process of this run has ended",
+            "All of them train together",
+            "See its message, or look for what killed it",
         ) from error
 
 

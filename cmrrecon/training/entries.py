@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrrecon import formats
-from cmrrecon.data.scan import require_cartesian
+from cmrrecon.data import require_cartesian
 from cmrrecon.formats.names import facts_of
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import CmrreconError, InputError, UsageError
@@ -29,7 +29,9 @@ def read_entries(store: Path) -> list[dict[str, Any]]:
         entry = json.loads((store / name).with_suffix(".json").read_text())
         if entry["fully_sampled"]:
             if "limits" not in entry:
-                raise InputError("todo", f"{store} was made by an older version", "Entries of scans tell more now", "Make the store again")
+                raise InputError(
+                    "store-outdated", f"{store} was made by an older version", "Entries of scans tell more now", "Make the store again"
+                )
             entries.append({**entry, "path": name})
     return _some(entries, store)
 
@@ -71,7 +73,7 @@ def index_scans(
 def _looked_through(path: Path, name: str) -> dict[str, Any] | None:
     """The entry of a file; None if it is not fully sampled."""
     scan = formats.read(path)
-    require_cartesian(scan, "Training")
+    require_cartesian(scan.mask, scan.path or "The scan", "Training")
     survey = Survey(scan)
     if not survey.complete:
         return None
@@ -82,7 +84,9 @@ def _looked_through(path: Path, name: str) -> dict[str, Any] | None:
 
 def _some(entries: list[dict[str, Any]], where: Path) -> list[dict[str, Any]]:
     if not entries:
-        raise InputError("todo", f"No scan of {where} is fully sampled", "Training needs references", "Add fully sampled scans")
+        raise InputError(
+            "reference-missing", f"No scan of {where} is fully sampled", "Training needs references", "Add fully sampled scans"
+        )
     return entries
 
 
@@ -91,7 +95,7 @@ def domain_of(entry: Entry, names: Sequence[str]) -> str:
     facts = facts_of(entry)
     for name in names:
         if name not in facts:
-            raise UsageError("todo", f"Scans have no fact {name!r}", f"They have: {', '.join(sorted(facts))}", "Change data.domain")
+            raise UsageError("unknown-fact", f"Scans have no fact {name!r}", f"They have: {', '.join(sorted(facts))}", "Change data.domain")
     return "/".join(str(facts[name] or "unknown") for name in names)
 
 

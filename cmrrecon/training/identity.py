@@ -43,7 +43,7 @@ def only_run(out: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                "todo", f"Another run works in {out}", "A run has its folder for itself", "Wait for it, or give another --out"
+                "folder-busy", f"Another run works in {out}", "A run has its folder for itself", "Wait for it, or give another --out"
             ) from error
         yield
     finally:
@@ -78,18 +78,21 @@ def agreed_plan(
         longer = {**asked, "schedule": {**asked["schedule"], "epochs": known["recipe"]["schedule"]["epochs"]}}
         if longer != known["recipe"]:
             raise UsageError(
-                "todo",
+                "recipe-mismatch",
                 f"{out} holds a run of another recipe: {', '.join(_changed(known['recipe'], longer))} differ",
                 "A run goes on with its own recipe; only schedule.epochs may change",
                 "Give another --out",
             )
         if scans != known["scans"]:
             raise UsageError(
-                "todo", f"{out} holds a run on other scans", "A run goes on with its own store, --only and --hold-out", "Give another --out"
+                "scans-mismatch",
+                f"{out} holds a run on other scans",
+                "A run goes on with its own store, --only and --hold-out",
+                "Give another --out",
             )
         if group.size != known["processes"]:
             raise UsageError(
-                "todo",
+                "processes-mismatch",
                 f"{out} holds a run of {known['processes']} processes, and these are {group.size}",
                 "Each has its share of an epoch's batches, so a run goes on with as many",
                 "Start as many, or give another --out",

@@ -35,7 +35,10 @@ class Log:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise UsageError(
-                    "todo", "TensorBoard is not installed", "--tensorboard writes its events", "Do: pip install 'cmrrecon[tensorboard]'"
+                    "package-missing",
+                    "TensorBoard is not installed",
+                    "--tensorboard writes its events",
+                    "Do: pip install 'cmrrecon[tensorboard]'",
                 ) from error
             self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
         self._lines = open(path if path is not None else os.devnull, "a", encoding="utf-8", buffering=1)  # noqa: SIM115

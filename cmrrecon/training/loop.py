@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from cmrrecon.networks.base import WindowNetwork
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.tools import provenance
 from cmrrecon.tools.atomic import atomic
@@ -108,7 +109,7 @@ def train(
     if store is None:
         seen, held = Scenes(recipe.data, seed), {VALIDATION: Scenes(recipe.data, seed, fixed=True)}
     else:
-        width = int(run.network.frames)  # type: ignore[arg-type]
+        width = run.network.frames if isinstance(run.network, WindowNetwork) else 0
         seen = Windows(store, training, width, recipe.sampling, recipe.data, seed)
         held = {
             name: Windows(store, entries, width, recipe.sampling, recipe.data, seed, fixed=True)

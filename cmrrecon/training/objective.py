@@ -15,7 +15,7 @@ from cmrrecon.losses.lesion import classification_loss, lesion_loss
 from cmrrecon.losses.perceptual import PerceptualLoss
 from cmrrecon.losses.ssim import l1_loss, psnr_loss, ssim_loss
 from cmrrecon.losses.weighting import CoefficientOfVariation
-from cmrrecon.networks.interface import Output
+from cmrrecon.networks.base import Output
 from cmrrecon.networks.lf_mri import LesionOutput
 from cmrrecon.training.dataset import Batch
 from cmrrecon.training.distributed import Group

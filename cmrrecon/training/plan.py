@@ -7,13 +7,12 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from cmrrecon.networks.catalog import build
-from cmrrecon.networks.cost import training_bytes
+from cmrrecon.networks.base import SeriesNetwork, WindowNetwork, build_network
+from cmrrecon.tools.devices import Precision
 from cmrrecon.tools.memory import machine_memory
 from cmrrecon.training.dataset import KEPT_BYTES
 from cmrrecon.training.entries import Entry
@@ -26,7 +25,6 @@ MOST_WINDOWS, MOST_WORKERS = 16, 4
 # Weights and two moments of AdamW, in float32; gradients come up in the backward pass.
 BYTES_A_PARAMETER = 3 * 4
 BYTES_OF_AVERAGE = 4
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def make_plan(
     """
     memory = device_memory(device)
     threads = max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 1)) if workers is None else workers
-    if not _ghost(recipe, False).frames:
+    if isinstance(_ghost(recipe, False), SeriesNetwork):
         return Plan({}, bool(checkpointing), "bf16" if recipe.schedule.precision == "bf16" else "fp32", threads, 0, memory >> 20)
     parameters = sum(parameter.numel() for parameter in _ghost(recipe, False).parameters())
     free = MEMORY_SHARE * memory - parameters * (BYTES_A_PARAMETER + BYTES_OF_AVERAGE * bool(recipe.schedule.average))
@@ -108,16 +106,9 @@ def make_plan(
 
 def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -> int:
     """Memory for forward and backward pass of one window of a scan (coil, y, x) with whole-line masks, with gradients of the weights."""
-    network = _ghost(recipe, checkpointing)
-    frames, (_, y, x) = int(network.frames), shape  # type: ignore[arg-type]
-
-    def passes(*tensors: Tensor) -> None:
-        images = forward_image(*tensors) if forward_image is not None else network(*tensors, recipe.sampling.acs).stages
-        torch.stack([image.sum() for image in images]).sum().backward()  # type: ignore[no-untyped-call]
-
-    forward_image: Any = getattr(network, "forward_image", None)
-    window = [((1, frames, *shape), torch.complex64), ((1, frames, y, 1), torch.bool)]
-    return training_bytes(passes, *([((1, y, x), torch.float32)] if forward_image is not None else window))
+    network, (coils, y, x) = _ghost(recipe, checkpointing), shape
+    assert isinstance(network, WindowNetwork)
+    return network.training_memory(coils, y, x, recipe.sampling.acs)
 
 
 def device_memory(device: torch.device) -> int:
@@ -125,12 +116,11 @@ def device_memory(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine_memory()
 
 
-def _ghost(recipe: Recipe, checkpointing: bool) -> torch.nn.Module:
+def _ghost(recipe: Recipe, checkpointing: bool) -> WindowNetwork | SeriesNetwork:
     """The network without numbers."""
     with torch.device("meta"):
-        network = build(recipe.network["name"], {key: value for key, value in recipe.network.items() if key != "name"})
-    if hasattr(network, "checkpointing"):
-        network.checkpointing = checkpointing  # type: ignore[assignment]
+        network = build_network(recipe.network["name"], {key: value for key, value in recipe.network.items() if key != "name"})
+    network.checkpointing = checkpointing and network.can_checkpoint
     return network.train()
 
 

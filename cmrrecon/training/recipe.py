@@ -14,6 +14,7 @@ from cmrrecon.losses.edge_aware import Reduce
 from cmrrecon.losses.perceptual import Variant as PerceptualVariant
 from cmrrecon.networks.catalog import get_network
 from cmrrecon.tools.configuration import from_mapping
+from cmrrecon.tools.devices import Precision
 from cmrrecon.tools.errors import InputError, UsageError, perhaps
 
 RECIPES = files("cmrrecon") / "recipes"
@@ -202,7 +203,7 @@ class Schedule:
     average: float = 0.0
     patience: int = 0
     save_every: float = 300.0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", Precision] = "auto"
     seed: int = 42
 
 
@@ -249,10 +250,12 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
         _override(values, text)
     recipe = from_mapping(Recipe, values, f"recipe {name}")
     if "name" not in recipe.network:
-        raise UsageError("todo", f"The recipe {name} names no network", "It needs network.name", "Take the name from `cmrrecon models`")
+        raise UsageError(
+            "network-missing", f"The recipe {name} names no network", "It needs network.name", "Take the name from `cmrrecon models`"
+        )
     if get_network(recipe.network["name"]).discriminator:
         raise UsageError(
-            "todo", f"The recipe {name} trains a discriminator alone", "It needs a network that reconstructs", "Change network.name"
+            "network-kind", f"The recipe {name} trains a discriminator alone", "It needs a network that reconstructs", "Change network.name"
         )
     return _with_classes(recipe)
 
@@ -264,12 +267,14 @@ def _with_classes(recipe: Recipe) -> Recipe:
         return recipe
     if "classes" not in get_network(name).options():
         if recipe.losses.classification.weight:
-            raise UsageError("todo", f"The network {name} has no classifier", "losses.classification trains one", "Set its weight to 0")
+            raise UsageError(
+                "classifier-missing", f"The network {name} has no classifier", "losses.classification trains one", "Set its weight to 0"
+            )
         return recipe
     given = recipe.network.get("classes", len(wanted))
     if not wanted or given != len(wanted) or any(map(is_normal, wanted)):
         raise UsageError(
-            "todo",
+            "classes-mismatch",
             f"data.classes names {len(wanted)} labels ({', '.join(wanted)}), and network.classes is {given}",
             "They must be as many, none of them saying that there is nothing",
             "Change data.classes, and leave network.classes out",
@@ -283,12 +288,12 @@ def _read(name: str) -> dict[str, Any]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError("todo", f"{name} cannot be read", "A recipe is a TOML file", "Check the path") from error
+            raise InputError("file-unreadable", f"{name} cannot be read", "A recipe is a TOML file", "Check the path") from error
     elif name in names():
         text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
     else:
         raise UsageError(
-            "todo",
+            "unknown-recipe",
             f"There is no recipe {name!r}",
             f"The recipes are: {', '.join(names())}",
             perhaps(name, names(), "Choose one, or give a .toml file"),
@@ -296,24 +301,30 @@ def _read(name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError("todo", f"{name} is not TOML ({error})", "A recipe is a TOML file", "Mend the line that is named") from error
+        raise InputError(
+            "file-damaged", f"{name} is not TOML ({error})", "A recipe is a TOML file", "Mend the line that is named"
+        ) from error
 
 
 def _override(values: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not (equals and all(parts) and value.strip()):
-        raise UsageError("todo", f"--set was given {text!r}", "It wants section.key=value", "Write for example --set losses.sda.weight=0")
+        raise UsageError(
+            "option-value", f"--set was given {text!r}", "It wants section.key=value", "Write for example --set losses.sda.weight=0"
+        )
     for part in parts[:-1]:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
-            raise UsageError("todo", f"--set was given {text!r}", f"{part} is a value, not a section", "Check the key with --print-config")
+            raise UsageError(
+                "option-value", f"--set was given {text!r}", f"{part} is a value, not a section", "Check the key with --print-config"
+            )
     try:
         values[parts[-1]] = tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError as error:
         if value.strip()[0] in "[{\"'":
             raise UsageError(
-                "todo",
+                "option-value",
                 f"--set was given {text!r}, whose value is no TOML",
                 "Lists, tables and quoted words must be closed",
                 "Check the brackets",

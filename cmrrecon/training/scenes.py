@@ -2,7 +2,8 @@
 
 import torch
 
-from cmrrecon.classical.problem import Coils
+from cmrrecon.classical.coils import estimate_coils
+from cmrrecon.classical.prepared import normalisation
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.simulation.random_scans import RandomScan, random_scan
 from cmrrecon.tools.errors import NumericalError
@@ -20,7 +21,7 @@ def usable_scan(seed: int, number: int) -> RandomScan:
     """A random scan, or another one in its place where the coil maps cannot be told from noise."""
     made = random_scan(seed, number)
     try:
-        Coils.of(made.series)
+        estimate_coils(made.series)
     except NumericalError:
         return usable_scan(seed, number + SPARE)
     return made
@@ -64,13 +65,13 @@ class Scenes:
         """A whole series; `target` is (frame, y, x') in the columns that are looked at."""
         number = place.scan if self.fixed else epoch * len(self) + place.scan
         made = usable_scan(self.seed, number)
-        scale = made.series.scale()
+        scale = normalisation(made.series)
         target = made.truth[..., made.columns] / scale
         kspace = made.series.kspace / scale
         return Sample(
             kspace=kspace,
-            mask=made.series.mask,
-            acs=calibration_size(made.series.mask),
+            mask=made.series.mask.samples,
+            acs=calibration_size(made.series.mask.samples),
             target=target,
             # No network for whole series gives k-space that would be compared with it.
             target_kspace=torch.zeros(()),

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from cmrrecon.networks.base import build_network
 from cmrrecon.networks.catalog import build
-from cmrrecon.networks.interface import channels_last
+from cmrrecon.networks.layers import channels_last
 from cmrrecon.tools.errors import NumericalError
 from cmrrecon.training import checkpoint
 from cmrrecon.training.distributed import Group
@@ -44,9 +45,8 @@ class Run:
         self.recipe, self.group, self.plan = recipe, group, plan
         torch.manual_seed(recipe.schedule.seed)
         config = {key: value for key, value in recipe.network.items() if key != "name"}
-        self.network = channels_last(build(recipe.network["name"], config).to(device)).train()
-        if hasattr(self.network, "checkpointing"):
-            self.network.checkpointing = plan.checkpointing  # type: ignore[assignment]
+        self.network = channels_last(build_network(recipe.network["name"], config).to(device)).train()
+        self.network.checkpointing = plan.checkpointing and self.network.can_checkpoint
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False) if recipe.schedule.average else None
         adversarial = recipe.losses.adversarial.weight > 0
         self.discriminator = channels_last(build("patch-gan", dict(recipe.discriminator)).to(device)).train() if adversarial else None
@@ -136,7 +136,7 @@ class Run:
     def _go_back(self, epoch_end: Path | None) -> None:
         if self.returns >= MOST_RETURNS:
             raise NumericalError(
-                "todo",
+                "gradients-not-finite",
                 f"{MOST_BAD_STEPS} steps in a row gave gradients that are not finite, after the rate was halved {self.returns} times",
                 "A training step needs finite gradients",
                 "Start again with a smaller optimiser.lr, or look for damaged scans",

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data.scan import EMPTY_LINES_ALLOWED, Scan, effective_acceleration, require_cartesian
+from cmrrecon.classical.prepared import normalisation
+from cmrrecon.data import CartesianMask, Scan, require_cartesian
 from cmrrecon.formats.labels import LabelRow
 from cmrrecon.operators.coils import compress, rss_images
 from cmrrecon.tools import provenance
@@ -51,7 +52,7 @@ def add_scan(
     OutputError : the target was made by another recipe and is not to be overwritten
     """
     scan = formats.read(source, axes=axes)
-    require_cartesian(scan, "A training store")
+    require_cartesian(scan.mask, scan.path or "The scan", "A training store")
     used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
     stamp = provenance.make(command, config={"coils": coils, "axes": axes}, inputs=used)
     recipe = provenance.recipe_hash(stamp)
@@ -67,7 +68,7 @@ def add_scan(
         # Without its entry beside it a file of this recipe was interrupted, and is made again.
         if known or provenance.recipe_hash(formats.read_provenance(target) or {}) != recipe:
             raise OutputError(
-                "todo",
+                "output-exists",
                 f"{target} exists and was made from another input or with other settings",
                 "Outputs are replaced only on request",
                 "Add --overwrite, or make another store",
@@ -98,7 +99,7 @@ class Survey:
         assert self.scan.mask is not None
         frames, slices, stored, y, x = scan.shape
         self.packed = replace(self.scan, shape=(frames, slices, min(coils or stored, stored), y, x), read_slice=self._slice)
-        self.complete = scan.acquisition.pattern is None and bool(self.scan.mask.float().mean() >= 1 - EMPTY_LINES_ALLOWED)
+        self.complete = scan.acquisition.pattern is None and isinstance(self.scan.mask, CartesianMask) and self.scan.mask.nearly_complete
         self.references: list[Tensor] = []
         self._empty: list[int] = []
         self._scales: list[float] = []
@@ -112,12 +113,15 @@ class Survey:
             self._empty.append(index)
             if len(self._empty) == slices:
                 raise InputError(
-                    "todo", f"{self.scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file"
+                    "kspace-empty",
+                    f"{self.scan.path} holds only zeros",
+                    "At least one slice must hold data",
+                    "Check the export of this file",
                 )
             self.references.append(torch.zeros(frames, y, x))
             return kspace[:, :virtual]
         series = self.scan.checked(index, kspace)
-        self._scales.append(series.scale())
+        self._scales.append(normalisation(series))
         if self.complete:
             self.references.append(rss_images(kspace))
         return kspace if virtual == stored else compress(kspace, virtual)[0]
@@ -129,7 +133,7 @@ class Survey:
             **asdict(self.scan.acquisition),
             "shape": list(self.packed.shape),
             "fully_sampled": self.complete,
-            "effective_acceleration": round(effective_acceleration(self.scan.mask), 3),
+            "effective_acceleration": round(self.scan.mask.effective_acceleration(), 3),
             "empty_slices": self._empty,
             "scale": sorted(self._scales)[len(self._scales) // 2],
             "limits": [float(reference.amax()) for reference in self.references] if self.complete else None,
@@ -148,14 +152,14 @@ def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str,
     for row in labels:
         if row.slice is not None and row.slice >= slices:
             raise InputError(
-                "todo",
+                "slice-missing",
                 f"A label of {row.file} is of slice {row.slice}",
                 f"The scan has slices 0 to {slices - 1}",
                 "Correct the table of labels",
             )
         if row.box is not None and (row.box[1] > y or row.box[3] > x):
             raise InputError(
-                "todo",
+                "box-outside",
                 f"A label of {row.file} has the box y {row.box[0]} to {row.box[1]}, x {row.box[2]} to {row.box[3]}",
                 f"The matrix is {y} x {x} (y, x)",
                 "Correct the table of labels",
@@ -171,7 +175,7 @@ def _with_mask(scan: Scan) -> Scan:
         kspace = scan.read_slice(index)
         if (kspace != 0).any():
             return replace(scan, mask=scan.checked(index, kspace).mask)
-    raise InputError("todo", f"{scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file")
+    raise InputError("kspace-empty", f"{scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file")
 
 
 def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from cmrrecon import formats
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.wavelets import kt_wavelet
-from cmrrecon.data.scan import Series, effective_acceleration
+from cmrrecon.data import Series, effective_acceleration
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.methods.auto import choose, fixed, solve
 from cmrrecon.methods.network import NetworkMethod, find_method, from_file

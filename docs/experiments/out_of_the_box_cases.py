@@ -10,7 +10,7 @@ import torch
 from scipy.io import loadmat
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Scan, Series
+from cmrrecon.data import Scan, Series
 from cmrrecon.evaluation.mapping import compare_maps
 from cmrrecon.sampling.apply import undersample
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma

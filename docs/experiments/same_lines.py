@@ -14,7 +14,7 @@ import torch
 from out_of_the_box import WITHOUT, scores, without_network
 from out_of_the_box_cases import TUNING_CENTRES, semi_real
 
-from cmrrecon.data.scan import Scan, Series
+from cmrrecon.data import Scan, Series
 from cmrrecon.methods.network import find_method
 from cmrrecon.methods.registry import METHODS
 from cmrrecon.methods.shipped import NAME as NETWORK

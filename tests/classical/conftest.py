@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.operators.fourier import fft2c
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cmrrecon.classical.problem import Coils, Problem
-from cmrrecon.data.scan import Scan, Series
+from cmrrecon.data import Scan, Series
 from cmrrecon.methods.registry import METHODS
 from cmrrecon.tools.errors import InputError, NumericalError
 

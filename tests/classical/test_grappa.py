@@ -4,7 +4,7 @@ import torch
 
 from cmrrecon.classical.grappa import Interpolator, grappa
 from cmrrecon.classical.zero_filled import zero_filled
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.tools.errors import InputError, NumericalError, UsageError

@@ -14,7 +14,7 @@ from cmrrecon.classical.temporal_fourier import temporal_fourier
 from cmrrecon.classical.total_variation import differences, differences_adjoint, temporal_tv, tv
 from cmrrecon.classical.wavelets import SPACE_LEVELS, TIME_LEVELS, kt_wavelet, l1_wavelet
 from cmrrecon.classical.zero_filled import zero_filled
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.simulation import simulate
 from cmrrecon.solvers import primal_dual

@@ -5,7 +5,7 @@ from cmrrecon.classical.low_rank import llr
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.sense import sense
 from cmrrecon.classical.total_variation import temporal_tv
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.operators.cartesian import Encoding
 from cmrrecon.operators.coils import apply_matrix, rss, virtual_coils
 from cmrrecon.operators.fourier import ifft2c

@@ -8,7 +8,7 @@ import torch
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.refined_maps import COSINES, Measured, cosines, refined
 from cmrrecon.classical.wavelets import kt_wavelet
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import fft2c
 from cmrrecon.sampling import make_mask

@@ -4,7 +4,7 @@ import torch
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.sense import sense
 from cmrrecon.classical.zero_filled import zero_filled
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import fft2c, ifft2c
 from cmrrecon.operators.sensitivity import estimate_maps

@@ -259,7 +259,7 @@ def test_faulty_samples_are_not_undersampled(run, full, tmp_path):
     scan = formats.read(full)
     data = torch.stack([scan.read_slice(z) for z in range(2)], 1)
     data[1, 1, 0, 0, 0] = float("nan")
-    from cmrrecon.data.scan import Scan
+    from cmrrecon.data import Scan
 
     formats.write_scan(tmp_path / "nan.mat", Scan.from_kspace(data), variable="kspace_full")
     assert run("undersample", tmp_path / "nan.mat", "-R", 4).codes == ["kspace-not-finite"]

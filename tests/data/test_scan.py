@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from cmrrecon.data.scan import (
+from cmrrecon.data import (
     Acquisition,
     Scan,
     Series,

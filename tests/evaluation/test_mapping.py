@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from refusals import refused
 from scipy.optimize import curve_fit
 
-from cmrrecon.evaluation.mapping import MYOCARDIUM, compare_maps, fit_t1, fit_t2, full_scale, parameter_of
+from cmrrecon.evaluation.mapping import compare_maps, fit_t1, fit_t2, full_scale, parameter_of
 from cmrrecon.simulation import simulate
 from cmrrecon.simulation.heart import Heart, heart_layers
 from cmrrecon.simulation.phantoms import DIASTASIS, INVERSION_TIMES, PREPARATION_TIMES, positions
 from cmrrecon.simulation.shapes import grid
 from cmrrecon.simulation.tissues import TISSUES
-from cmrrecon.tools.errors import InputError, NumericalError
 
 MOLLI = torch.tensor(INVERSION_TIMES, dtype=torch.float64)
 PREPARED = torch.tensor(PREPARATION_TIMES, dtype=torch.float64)
@@ -106,9 +106,9 @@ def test_t2_is_the_line_of_least_squares():
 
 
 def test_too_few_times_are_told():
-    with pytest.raises(InputError, match=r"3 different times\. A fit of T1 needs at least 4"):
+    with refused("times-too-few"):
         fit_t1(torch.ones((4, 2)), torch.tensor([100.0, 100, 900, 1800]))
-    with pytest.raises(InputError, match=r"1 different times\. A fit of T2 needs at least 2"):
+    with refused("times-too-few"):
         fit_t2(torch.ones((2, 2)), torch.tensor([35.0, 35]))
 
 
@@ -158,13 +158,13 @@ def test_slices_have_their_own_times():
 
 def test_what_cannot_be_compared_is_told():
     reference, times = heart(1200)
-    with pytest.raises(InputError, match="Every weighting of every slice"):
+    with refused("times-shape"):
         compare_maps(reference, reference, square(), times[:5], "T1")
-    with pytest.raises(InputError, match=f"No pixel is labelled {MYOCARDIUM}"):
+    with refused("label-missing"):
         compare_maps(reference, reference, square() & False, times, "T1")
     dark = reference.clone()
     dark[..., 3:9, 3:9] = 0
-    with pytest.raises(NumericalError, match="No T1 can be fitted to the reference"):
+    with refused("fit-failed"):
         compare_maps(reference, dark, square(), times, "T1")
 
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from refusals import refused
 
 from cmrrecon.evaluation.protocols import PROTOCOLS, canonical_protocol, ranking_crop, score
 from cmrrecon.metrics import hfen, psnr, ssim
 from cmrrecon.operators.fourier import ifft2c
-from cmrrecon.tools.errors import InputError, UsageError
 
 ORDERS = {"reference first": "calmetric(pred=recon, gt=gt)", "reconstruction first": "calmetric(pred=gt, gt=recon)"}
 RANK_BASES = ["T1map", "blackblood", "cine_lax", "cine_sax", "perfusion"]
@@ -218,15 +218,16 @@ def test_protocols_have_short_names():
     reconstruction, reference = series()
     assert score(reconstruction, reference, protocol="cmrxrecon", year=2025).protocol == "cmrxrecon2025"
     for wrong in ("cmrxrecon", 2022, "psnr"):
-        with pytest.raises(UsageError, match="fullfov"):
+        with refused("unknown-protocol"):
             canonical_protocol(wrong)
 
 
 def test_different_shapes_are_refused_with_both_named():
     reconstruction, reference = series()
-    with pytest.raises(InputError, match=r"\(3, 1, 24, 30\).*\(3, 2, 24, 30\) \(frame, slice, y, x\)"):
+    with refused("shape-mismatch") as error:
         score(reconstruction[:, :1], reference, protocol=2024)
-    with pytest.raises(InputError, match="four axes"):
+    assert all(shape in str(error.value) for shape in ("(3, 1, 24, 30)", "(3, 2, 24, 30)"))
+    with refused("shape-mismatch"):
         score(reconstruction[0], reference[0], protocol=2024)
 
 
@@ -234,21 +235,23 @@ def test_images_without_a_meaningful_score_are_refused():
     reconstruction, reference = series()
     hole = reconstruction.clone()
     hole[1, 0, 3, 4] = torch.nan
-    with pytest.raises(InputError, match="reconstruction holds NaN"):
+    with refused("images-not-finite") as error:
         score(hole, reference, protocol=2023)
+    assert "reconstruction" in error.value.found
     blank = reference.clone()
     blank[2, 1] = 0
-    with pytest.raises(InputError, match="reference is the same everywhere in frame 2 of slice 1"):
+    with refused("images-flat") as error:
         score(reconstruction, blank, protocol=2024)
+    assert all(word in error.value.found for word in ("reference", "frame 2", "slice 1"))
 
 
 def test_wrong_options_are_refused():
     reconstruction, reference = series()
-    with pytest.raises(UsageError, match="official and textbook"):
+    with refused("unknown-option"):
         score(reconstruction, reference, protocol=2024, order="swapped")
-    with pytest.raises(UsageError, match="24 x 30"):
+    with refused("box-outside"):
         score(reconstruction, reference, protocol="fullfov", heart=(10, 30, 0, 10))
-    with pytest.raises(UsageError, match="2022"):
+    with refused("unknown-protocol"):
         ranking_crop(reference, base="cine_sax", year=2022)
-    with pytest.raises(UsageError, match="frame, slice, y, x"):
+    with refused("images-axes"):
         ranking_crop(reference[0], base="cine_sax", year=2024)

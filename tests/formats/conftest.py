@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmrrecon.data.scan import Acquisition, Scan
+from cmrrecon.data import Acquisition, Scan
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan
 from cmrrecon.formats import hdf5_access, hdf5_output
-from cmrrecon.tools.errors import InputError, OutputError, UsageError
 
 
 def chunk_of(path, variable, position):
@@ -79,7 +79,7 @@ def test_a_slice_is_read_without_touching_the_others(tmp_path, scan, name):
             path.write_bytes(content)
     back = formats.read(path)
     assert torch.equal(back.read_slice(0), scan.read_slice(0))
-    with pytest.raises(InputError, match="damaged"):
+    with refused("file-damaged"):
         back.read_slice(1)
 
 
@@ -128,7 +128,7 @@ def test_links_external_storage_virtual_data_and_foreign_filters_are_refused(tmp
         path = tmp_path / f"{hostile.__name__}.h5"
         with h5py.File(path, "w") as file:
             hostile(file)
-        with pytest.raises(InputError, match="All data must lie in the file itself"):
+        with refused("storage-foreign"):
             formats.read(path)
 
 
@@ -136,9 +136,9 @@ def test_a_small_file_that_declares_a_huge_slice_is_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("kspace", (1, 1, 10, 50000, 50000), "c8", chunks=(1, 1, 1, 100, 100))
         file.create_dataset("image", (1, 1, 60000, 60000), "f4", chunks=(1, 1, 100, 100))
-    with pytest.raises(InputError, match="GiB"):
+    with refused("array-too-large"):
         formats.read(tmp_path / "a.h5")
-    with pytest.raises(InputError, match="GiB"):
+    with refused("array-too-large"):
         formats.read_images(tmp_path / "a.h5")
 
 
@@ -149,7 +149,7 @@ def test_references_text_and_groups_are_no_kspace(tmp_path):
         file["text"] = "words"
         file["cell"] = np.array([file.ref], dtype=h5py.ref_dtype)
         file["record"] = np.zeros(3, [("a", "f4"), ("b", "f4")])
-    with pytest.raises(InputError, match="no numeric array"):
+    with refused("variable-missing"):
         formats.read(tmp_path / "a.mat")
 
 
@@ -157,12 +157,12 @@ def test_a_later_layout_asks_for_an_update(tmp_path, scan):
     formats.write_scan(tmp_path / "a.h5", scan)
     with h5py.File(tmp_path / "a.h5", "r+") as file:
         file.attrs["cmrrecon_format"] = 2
-    with pytest.raises(InputError, match="Update cmrrecon"):
+    with refused("file-version"):
         formats.read(tmp_path / "a.h5")
 
 
 def test_only_h5_keeps_reference_images(tmp_path, scan, images):
-    with pytest.raises(UsageError, match=r"Known are \.h5"):
+    with refused("output-format"):
         formats.write_scan(tmp_path / "a.mat", scan, images=images)
 
 
@@ -193,7 +193,7 @@ def test_a_full_disk_is_noticed_at_the_next_slice(tmp_path, scan, monkeypatch, n
     FillingDisk.room = 30_000
     asked = []
     many = Scan((3, 50, 4, 10, 12), lambda index: (asked.append(index), scan.read_slice(0))[1])
-    with pytest.raises(OutputError, match="disk is full"):
+    with refused("output-unwritable"):
         formats.write_scan(tmp_path / name, many)
     assert 0 < len(asked) < 10
     assert os.listdir(tmp_path) == []
@@ -223,7 +223,7 @@ FULL_DISK = """
 import os, resource, signal, sys, torch
 from cmrrecon import formats
 from cmrrecon.tools.errors import OutputError
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 os.chdir(sys.argv[1])
 scan = Scan.from_kspace(torch.randn(3, 3, 4, 48, 48, dtype=torch.complex64))
@@ -257,7 +257,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_file(tmp_path, images, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(OutputError, match="disk is full"):
+    with refused("output-unwritable"):
         formats.write_images(tmp_path / name, images * 2)
     assert (tmp_path / name).read_bytes() == old
     assert os.listdir(tmp_path) == [name]

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from cmrrecon import formats
 from cmrrecon.formats import arrays, hdf5_chunks
@@ -209,7 +210,7 @@ STREAM = zlib.compress(np.random.default_rng(1).integers(0, 100, 16000, dtype=np
 def test_damaged_chunks_are_refused_and_the_others_read(tmp_path, stream):
     values, reader = replaced_chunk(tmp_path / "a.h5", stream)
     for selection in ((ALL, ALL), (1, slice(0, 3))):
-        with pytest.raises(InputError, match="damaged"):
+        with refused("file-damaged"):
             reader(selection)
     assert reader((slice(2, 3), ALL)).tobytes() == values[2].tobytes()
 
@@ -217,7 +218,7 @@ def test_damaged_chunks_are_refused_and_the_others_read(tmp_path, stream):
 def test_a_stream_that_swells_takes_no_memory(tmp_path):
     _, reader = replaced_chunk(tmp_path / "a.h5", zlib.compress(bytes(10**7)))
     tracemalloc.start()
-    with pytest.raises(InputError, match="damaged"):
+    with refused("file-damaged"):
         reader((1, ALL))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

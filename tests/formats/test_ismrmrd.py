@@ -4,10 +4,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from cmrrecon import formats
 from cmrrecon.formats.hdf5_heap import REFERENCE, Heap
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.errors import InputError
 
 FLOATS = h5py.vlen_dtype(np.dtype("<f4"))
 COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "phase", "repetition", "set", "segment")
@@ -157,7 +158,7 @@ def test_samples_to_discard_are_left_out_and_reversed_readouts_turned(tmp_path):
         for z in range(SLICES)
         for y in range(Y)
     ]
-    with pytest.raises(InputError, match="differ in discard_pre"):
+    with refused("readouts-differ"):
         formats.read(write(tmp_path / "odd.h5", rows))
     rows = [
         readout(wider[t, z, :, y], kspace_encode_step_1=y, slice=z, phase=t, before=2, after=1)
@@ -180,7 +181,7 @@ def test_what_is_no_image_data_is_left_out(tmp_path):
     ]
     rows = extra + cartesian(flags=CALIBRATION_AND_IMAGE | CALIBRATION) + extra
     np.testing.assert_array_equal(loaded(formats.read(write(tmp_path / "raw.h5", rows))), KSPACE)
-    with pytest.raises(InputError, match="no image data"):
+    with refused("readouts-missing"):
         formats.read(write(tmp_path / "none.h5", extra))
 
 
@@ -254,7 +255,7 @@ def test_a_frame_with_fewer_spokes_has_them_masked(tmp_path):
 def test_slices_with_trajectories_of_their_own_are_refused(tmp_path):
     rows, *_ = spokes()
     rows[-1]["traj"] = rows[0]["traj"]
-    with pytest.raises(InputError, match="trajectories of their own"):
+    with refused("trajectory-differs"):
         formats.read(write(tmp_path / "raw.h5", rows, header(y=8, x=16)))
 
 
@@ -264,7 +265,7 @@ def test_a_trajectory_in_another_unit_is_refused(tmp_path, reach):
     with np.errstate(invalid="ignore"):
         for row in rows:
             row["traj"] = row["traj"] * np.float32(reach)
-    with pytest.raises(InputError, match="a trajectory that reaches"):
+    with refused("trajectory-units"):
         formats.read(write(tmp_path / "raw.h5", rows, header(y=8, x=16)))
 
 
@@ -275,7 +276,7 @@ def test_the_mask_may_be_given_and_axes_not(tmp_path):
     given = formats.read(path, mask=tmp_path / "mask.mat")
     assert torch.equal(given.mask, mask)
     assert given.mask_path.endswith("mask.mat")
-    with pytest.raises(UsageError, match="name their axes themselves"):
+    with refused("axes-fixed"):
         formats.read(path, axes="y,x")
 
 
@@ -442,7 +443,7 @@ def test_references_to_absurd_places_and_sizes_are_refused(tmp_path, change):
         reference[name] = value
     content[places[4] : places[4] + REFERENCE.itemsize] = reference.tobytes()
     path.write_bytes(content)
-    with pytest.raises(InputError, match="damaged"):
+    with refused("file-damaged"):
         formats.read(path).series(0)
 
 

@@ -5,7 +5,7 @@ import scipy.io
 import torch
 
 from cmrrecon import formats
-from cmrrecon.data.scan import Acquisition, Scan
+from cmrrecon.data import Acquisition, Scan
 from cmrrecon.formats.matlab import default_variable
 
 

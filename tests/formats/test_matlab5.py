@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from refusals import refused
 
 from cmrrecon import formats
 from cmrrecon.formats import matlab5
-from cmrrecon.tools.errors import InputError, OutputError
+from cmrrecon.tools.errors import InputError
 
 RNG = np.random.default_rng(0)
 KSPACE = (RNG.normal(size=(9, 8, 3, 2, 4)) + 1j * RNG.normal(size=(9, 8, 3, 2, 4))).astype(np.complex64)
@@ -80,7 +81,7 @@ def test_a_single_slice_keeps_its_axis(tmp_path, images):
 
 def test_more_than_the_format_holds_is_refused(tmp_path, images, monkeypatch):
     monkeypatch.setattr(matlab5, "LARGEST", 1000)
-    with pytest.raises(OutputError, match=r"\.h5"):
+    with refused("array-too-large"):
         formats.write_images(tmp_path / "a.mat", images)
     assert not list(tmp_path.iterdir())
 
@@ -131,8 +132,9 @@ def test_bombs_are_refused_without_taking_memory(tmp_path, what):
 def test_too_large_a_variable_is_told_with_its_size(tmp_path):
     content = header((1000, 1000, 10, 200, 5))
     (tmp_path / "cine_sax.mat").write_bytes(MATLAB_HEAD + struct.pack("<II", 14, len(content)) + content)
-    with pytest.raises(InputError, match=r"A variable of .*74\.5 GiB"):
+    with refused("array-too-large") as error:
         formats.read(tmp_path / "cine_sax.mat")
+    assert "74.5 GiB" in str(error.value)
 
 
 def test_an_honest_file_of_zeros_is_read_although_it_shrinks_a_thousandfold(tmp_path):
@@ -145,5 +147,5 @@ def test_an_honest_file_of_zeros_is_read_although_it_shrinks_a_thousandfold(tmp_
 
 def test_matlab_4_files_are_told_apart(tmp_path):
     scipy.io.savemat(tmp_path / "a.mat", {"kspace": KSPACE[..., 0, 0, 0]}, format="4")
-    with pytest.raises(InputError, match=r"save -v7\.3"):
+    with refused("file-format"):
         formats.read(tmp_path / "a.mat")

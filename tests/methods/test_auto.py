@@ -7,7 +7,7 @@ import torch
 
 from cmrrecon.classical.problem import Coils, Problem
 from cmrrecon.classical.refined_maps import refined
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.methods.auto import MARGIN, Choice, choose, solve
 from cmrrecon.methods.registry import METHODS

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.methods import registry as methods
 from cmrrecon.methods import shipped
 from cmrrecon.methods.auto import Choice, choose

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cmrrecon.classical.problem import Coils, Problem
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.methods.holdout import FEWEST_LINES, PATCH, HeldOut, hide, noise_energy
 from cmrrecon.operators.cartesian import Encoding
 from cmrrecon.operators.sensitivity import calibration_region

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cmrrecon.data.scan import Series, window
+from cmrrecon.data import Series, window
 from cmrrecon.methods import network as learned
 from cmrrecon.methods.network import Batch, NetworkMethod, acs_of, find_method, without_oversampling
 from cmrrecon.networks.catalog import build

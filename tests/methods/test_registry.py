@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS, Method, get_method
 from cmrrecon.operators.fourier import fft2c
 from cmrrecon.tools.errors import MemoryShortage, NumericalError, UsageError

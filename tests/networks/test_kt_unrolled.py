@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cmrrecon.classical.problem import Coils, Problem
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.networks import kt_unrolled
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.checkpoints import weights

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cmrrecon.networks.interface import safe_root, safe_rss
+from cmrrecon.networks.layers import safe_root, safe_rss
 from cmrrecon.networks.prompt_unet import UnetConfig
 from cmrrecon.networks.promptmr import PromptMR
 from cmrrecon.networks.promptmr_plus import PromptMRPlus

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.methods.holdout import hide
 from cmrrecon.networks.e2e_varnet import E2EVarNet
 from cmrrecon.networks.kt_unrolled import KtUnrolled

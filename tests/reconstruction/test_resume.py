@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from cmrrecon.reconstruction.run import reconstruct_slices
 
-from cmrrecon.data.scan import Scan
+from cmrrecon.data import Scan
 from cmrrecon.methods.registry import METHODS
 from cmrrecon.reconstruction.resume import Parts
-from cmrrecon.reconstruction.run import reconstruct_slices
 from cmrrecon.sampling import make_mask
 from cmrrecon.simulation import simulate
 from cmrrecon.tools.devices import choose_device

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from cmrrecon.data.scan import Series
+from cmrrecon.data import Series
 from cmrrecon.methods.registry import METHODS
 from cmrrecon.operators.cartesian import Encoding
 from cmrrecon.operators.coils import noise_level

@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from refusals import refused
 
-from cmrrecon.data.scan import Acquisition, Scan
+from cmrrecon.data import Acquisition, Scan
 from cmrrecon.sampling import PATTERNS, apply_mask, default_seed, make_mask, undersample
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.errors import InputError
 
 SHAPE = (3, 4, 2, 60, 40)
 
@@ -83,17 +84,17 @@ def test_a_full_mask_counts_as_fully_sampled():
 
 
 def test_an_undersampled_scan_is_refused():
-    with pytest.raises(InputError, match="undersampled already"):
+    with refused("kspace-undersampled"):
         undersample(undersample(full_scan(), "uniform", 4), "uniform", 8)
 
 
 def test_undersampled_scans_are_found_out_without_a_mask_too():
     data = kspace()
     data[..., ::2, :] = 0
-    with pytest.raises(InputError, match="undersampled already"):
+    with refused("kspace-undersampled"):
         undersample(Scan.from_kspace(data), "uniform", 4)
     named = replace(Scan.from_kspace(kspace()), acquisition=Acquisition(pattern="kt-gaussian"))
-    with pytest.raises(InputError, match="undersampled already"):
+    with refused("kspace-undersampled"):
         undersample(named, "uniform", 4)
 
 
@@ -102,7 +103,7 @@ def test_faulty_samples_do_not_hide_outside_the_mask():
     data[0, 0, 0, 1, 0] = float("nan")
     scan = undersample(Scan.from_kspace(data, torch.ones((1, SHAPE[3], 1), dtype=torch.bool)), "uniform", 4, acs=0)
     assert not scan.mask[0, 1, 0]
-    with pytest.raises(InputError, match="NaN"):
+    with pytest.raises(InputError):
         scan.series(0)
 
 
@@ -117,7 +118,7 @@ def test_faulty_samples_do_not_hide_outside_the_mask():
     ],
 )
 def test_a_mask_that_does_not_fit_is_refused(mask):
-    with pytest.raises(UsageError, match="bool mask"):
+    with refused("mask-shape"):
         apply_mask(full_scan(), mask)
 
 

@@ -3,11 +3,11 @@ import time
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from cmrrecon.sampling import identify_seed, make_mask
 from cmrrecon.sampling.kt_gaussian import Uniforms, kt_gaussian
 from cmrrecon.sampling.plan import Plan
-from cmrrecon.tools.errors import UsageError
 
 SIZE = {"frames": 12, "y": 204, "x": 448}
 
@@ -106,8 +106,14 @@ def test_a_search_in_vain_takes_less_than_3_seconds():
 
 
 @pytest.mark.parametrize(
-    ("shape", "wrong"), [((204, 1), {}), ((12, 204, 1), {"acs": 205}), ((12, 204, 1), {"acs": -1}), ((12, 204, 1), {"acceleration": 0})]
+    ("shape", "wrong", "code"),
+    [
+        ((204, 1), {}, "mask-shape"),
+        ((12, 204, 1), {"acs": 205}, "option-value"),
+        ((12, 204, 1), {"acs": -1}, "option-value"),
+        ((12, 204, 1), {"acceleration": 0}, "option-value"),
+    ],
 )
-def test_what_is_no_mask_acceleration_or_acs_is_refused(shape, wrong):
-    with pytest.raises(UsageError, match="are needed"):
+def test_what_is_no_mask_acceleration_or_acs_is_refused(shape, wrong, code):
+    with refused(code):
         identify_seed(torch.ones(shape, dtype=torch.bool), **wrong)

@@ -4,10 +4,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
-from cmrrecon.data.scan import effective_acceleration
+from cmrrecon.data import effective_acceleration
 from cmrrecon.sampling import make_mask
-from cmrrecon.tools.errors import UsageError
 
 
 def poisson(y=64, x=80, acceleration=4.0, acs=12, seed=1):
@@ -58,10 +58,10 @@ def test_small_grids_at_high_r_do_not_hang():
     ],
 )
 def test_what_sigpy_would_search_for_without_end_is_refused_at_once(arguments):
-    with pytest.raises(UsageError, match="Poisson-disc sampling"):
+    with refused("mask-impossible"):
         poisson(**arguments)
 
 
 def test_a_density_that_sigpy_does_not_find_is_a_usage_error():
-    with pytest.raises(UsageError, match="Poisson-disc sampling"):
+    with refused("mask-impossible"):
         poisson(y=28, x=31, acceleration=3.0417963850454495, acs=8, seed=8161)

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from refusals import refused
 from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
 from cmrrecon.formats.labels import LabelRow, read_labels, rows_for, write_labels
 from cmrrecon.operators.fourier import fft2c, ifft2c
-from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.training import loop, recipe
 from cmrrecon.training.augment import augment
 from cmrrecon.training.dataset import Windows
@@ -88,20 +88,20 @@ def test_other_labels_change_the_entry_and_nothing_else(raw, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("row", "code"),
     [
-        (LabelRow("P001/cine_sax.mat", 2, "lesion", None), "The scan has slices 0 to 1"),
-        (LabelRow("P001/cine_sax.mat", 0, "lesion", (40, 49, 0, 9)), r"the box y 40 to 49, x 0 to 9\. The matrix is 48 x 64 \(y, x\)"),
-        (LabelRow("P001/cine_sax.mat", 0, "lesion", (0, 9, 60, 65)), "the box y 0 to 9, x 60 to 65"),
+        (LabelRow("P001/cine_sax.mat", 2, "lesion", None), "slice-missing"),
+        (LabelRow("P001/cine_sax.mat", 0, "lesion", (40, 49, 0, 9)), "box-outside"),
+        (LabelRow("P001/cine_sax.mat", 0, "lesion", (0, 9, 60, 65)), "box-outside"),
     ],
 )
-def test_labels_outside_the_scan_are_refused(raw, tmp_path, row, message):
+def test_labels_outside_the_scan_are_refused(raw, tmp_path, row, code):
     source, target = raw / PLACE / "P001" / "cine_sax.mat", tmp_path / "P001" / "cine_sax.h5"
-    with pytest.raises(InputError, match=message):
+    with refused(code):
         add_scan(source, target, labels=[row])
     assert not target.exists()
     add_scan(source, target)
-    with pytest.raises(InputError, match=message):
+    with refused(code):
         add_scan(source, target, labels=[row])
     assert entries(tmp_path)["P001"]["labels"] is None
 
@@ -122,7 +122,6 @@ def test_rows_that_fit_no_file_or_several_are_told(raw, tmp_path):
     write_labels(table, [LabelRow("cine_sax.mat", None, "normal", None)])
     done = plan()
     assert done.exit_code == 3
-    assert "Write more of the path" in done.stderr
 
 
 ENTRY = {
@@ -175,16 +174,16 @@ def test_the_classifier_has_as_many_classes_as_are_named():
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides", "message"),
+    ("name", "overrides", "code"),
     [
-        ("lf-mri", ["network.classes=2"], "names 1 labels .lesion., and network.classes is 2"),
-        ("lf-mri", ["data.classes=[]"], "names 0 labels"),
-        ("lf-mri", ["data.classes=['lesion', 'Normal']"], "none of them saying that there is nothing"),
-        ("promptmr", ["losses.classification.weight=1"], "promptmr has no classifier"),
+        ("lf-mri", ["network.classes=2"], "classes-mismatch"),
+        ("lf-mri", ["data.classes=[]"], "classes-mismatch"),
+        ("lf-mri", ["data.classes=['lesion', 'Normal']"], "classes-mismatch"),
+        ("promptmr", ["losses.classification.weight=1"], "classifier-missing"),
     ],
 )
-def test_classes_that_do_not_fit_are_refused(name, overrides, message):
-    with pytest.raises(UsageError, match=message):
+def test_classes_that_do_not_fit_are_refused(name, overrides, code):
+    with refused(code):
         recipe.load(name, overrides)
 
 

@@ -34,13 +34,14 @@ def run_json(folder):
 def test_a_run_goes_on_with_its_own_scans_and_recipe_alone(data, tmp_path):
     words = ["--data", data, "--out", tmp_path / "run", *small("schedule.epochs=2")]
     assert command(*words, "--max-steps", 1).exit_code == 0
-    for other, told in (
-        (["--only", "centre=Center002"], "other scans"),
-        (["--set", "optimiser.lr=1"], "another recipe: optimiser.lr differ"),
+    for other, code in (
+        (["--only", "centre=Center002"], "scans-mismatch"),
+        (["--set", "optimiser.lr=1"], "recipe-mismatch"),
     ):
         done = command(*words, *other)
         assert done.exit_code == 2
-        assert told in done.stderr
+        assert f"[{code}]" in done.stderr
+    assert "optimiser.lr" in done.stderr
     done = command(*words, "--workers", 2, "--json")
     assert done.exit_code == 0, done.output
     assert (json.loads(done.stdout)["status"], run_json(tmp_path / "run")["plan"]["workers"]) == ("done", 2)
@@ -82,14 +83,14 @@ def test_a_folder_belongs_to_one_run_at_a_time(data, tmp_path):
     with only_run(tmp_path / "run"):
         done = command("--data", data, "--out", tmp_path / "run", *small())
     assert done.exit_code == 2
-    assert "Another run works in" in done.stderr
+    assert "[folder-busy]" in done.stderr
 
 
 def test_a_file_where_the_folder_should_be_is_told(data, tmp_path):
     (tmp_path / "file").write_text("x")
     done = command("--data", data, "--out", tmp_path / "file", *small())
     assert done.exit_code == 1
-    assert "cannot be written" in done.stderr
+    assert str(tmp_path / "file") in done.stderr
 
 
 def test_what_an_earlier_run_left_is_not_gone_back_to(data, tmp_path):
@@ -107,10 +108,10 @@ def test_settings_that_cannot_work_are_told_before_scans_are_read(tmp_path):
         ("sampling.patterns=['spiral']", "spiral"),
         ("discriminator.channel=8", "channels"),
         ("sampling.patterns=[]", "sampling.patterns"),
-        ("sampling.accelerations=[]", "at least one acceleration"),
-        ("optimiser.lr=-1", "optimiser.lr was given -1"),
-        ("data.validation=1.5", "below 1"),
-        ("schedule.epochs=0", "one epoch or more"),
+        ("sampling.accelerations=[]", "sampling.accelerations"),
+        ("optimiser.lr=-1", "optimiser.lr"),
+        ("data.validation=1.5", "data.validation"),
+        ("schedule.epochs=0", "schedule.epochs"),
     ):
         done = command("--data", tmp_path / "nothing", "--out", tmp_path / "run", "--set", setting)
         assert done.exit_code == 2, setting
@@ -166,7 +167,7 @@ def test_tensorboard_gets_every_number(data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     done = command(*words, tmp_path / "other")
     assert done.exit_code == 2
-    assert "cmrrecon[tensorboard]" in done.stderr
+    assert "[package-missing]" in done.stderr
 
 
 @pytest.mark.parametrize("count", [2, 7])

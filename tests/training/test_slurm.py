@@ -213,5 +213,5 @@ def test_more_tasks_than_gpus_are_refused_with_the_right_words(slurm, data, tmp_
         env=slurm.environment, cwd=slurm.folder, capture_output=True, text=True, timeout=JOB_SECONDS,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
-    assert "2 processes on this node see 1 GPUs" in done.stderr
+    assert "[gpus-mismatch]" in done.stderr
     assert "#SBATCH --ntasks-per-node=2 --gpus-per-node=2" in done.stderr

@@ -5,9 +5,9 @@ import math
 
 import pytest
 import torch
+from refusals import refused
 
 from cmrrecon.losses.distribution_alignment import symmetric_divergence
-from cmrrecon.tools.errors import NumericalError
 from cmrrecon.training import checkpoint, loop, recipe
 from cmrrecon.training.plan import Plan
 from cmrrecon.training.state import MOST_BAD_STEPS, MOST_RETURNS, Run, follow
@@ -81,7 +81,7 @@ def test_it_ends_when_going_back_does_not_help():
         spoil(run)
         run.update()
     spoil(run)
-    with pytest.raises(NumericalError, match="halved 4 times"):
+    with refused("gradients-not-finite"):
         run.update()
 
 

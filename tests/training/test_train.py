@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusals import refused
 from typer.testing import CliRunner
 
 from cmrrecon import formats
@@ -16,7 +17,7 @@ from cmrrecon.cli.app import app
 from cmrrecon.formats.names import fits
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.sampling import make_mask
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.errors import UsageError
 from cmrrecon.training import checkpoint, recipe
 from cmrrecon.training.dataset import Windows, batches
 from cmrrecon.training.distributed import first_host, group_of_processes, tasks_of_node
@@ -147,9 +148,9 @@ def test_processes_agree_on_banks_and_statistics_and_go_on(data, tmp_path):
     done = together(*words)
     assert done.returncode == 0, done.stderr
     assert checkpoint.load(tmp_path / "run" / "last.pt")["epoch"] == 2
-    refused = command(*words)
-    assert refused.exit_code == 2
-    assert "2 processes" in refused.stderr
+    alone = command(*words)
+    assert alone.exit_code == 2
+    assert "[processes-mismatch]" in alone.stderr
 
 
 def test_what_processes_remember_is_the_same_in_all():
@@ -181,8 +182,9 @@ def test_processes_and_gpus_that_do_not_match_are_refused(monkeypatch, place, gp
     for name, value in place.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    with pytest.raises(UsageError, match=f"--ntasks-per-node={fitting} --gpus-per-node={fitting}"), group_of_processes("auto"):
+    with refused("gpus-mismatch") as error, group_of_processes("auto"):
         pass
+    assert f"--ntasks-per-node={fitting} --gpus-per-node={fitting}" in error.value.remedy
 
 
 @pytest.mark.parametrize(("device", "given"), [("cuda:3", "cuda:3"), ("cpu", "cpu")])
@@ -199,31 +201,31 @@ def test_another_recipe_does_not_go_on_with_a_run(data, tmp_path):
     assert command(*words, *small("promptmr")).exit_code == 0
     other = command(*words, *small("promptmr", "optimiser.lr=1e-5"))
     assert other.exit_code == 2
-    assert "another recipe" in other.stderr
+    assert "[recipe-mismatch]" in other.stderr
     assert command(*words, *small("promptmr", "schedule.epochs=5")).exit_code == 0
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "field", "told"),
     [
-        (["--recipe", "promptnr"], "Perhaps promptmr was meant"),
-        (["--recipe", "promptmr", "--set", "losses.sim.weight=1"], "Perhaps ssim was meant"),
-        (["--recipe", "promptmr", "--set", "optimiser.lr=fast"], "a finite number"),
-        (["--recipe", "promptmr", "--set", "network.cascade=3"], "Perhaps cascades was meant"),
-        (["--recipe", "promptmr", "--set", "lr"], "section.key=value"),
-        (["--recipe", "promptmr", "--set", "losses.weighting=max"], "one of sum, variation"),
-        (["--recipe", "genre-cmr", "--set", "data.domain=['planet']"], "no fact 'planet'"),
-        (["--recipe", "promptmr", "--only", "modality=none"], "No scan is left"),
-        (["--recipe", "promptmr", "--only", "mood=good"], "fact=value"),
-        (["--recipe", "promptmr", "--hold-out", "vendor=none"], "fits no scan"),
-        (["--recipe", "promptmr", "--max-steps", 0], "at least 1"),
-        ([], "No recipe was named"),
+        (["--recipe", "promptnr"], "remedy", "promptmr"),
+        (["--recipe", "promptmr", "--set", "losses.sim.weight=1"], "remedy", "ssim"),
+        (["--recipe", "promptmr", "--set", "optimiser.lr=fast"], "found", "fast"),
+        (["--recipe", "promptmr", "--set", "network.cascade=3"], "remedy", "cascades"),
+        (["--recipe", "promptmr", "--set", "lr"], "code", "option-value"),
+        (["--recipe", "promptmr", "--set", "losses.weighting=max"], "expected", "sum, variation"),
+        (["--recipe", "genre-cmr", "--set", "data.domain=['planet']"], "code", "unknown-fact"),
+        (["--recipe", "promptmr", "--only", "modality=none"], "remedy", "--only"),
+        (["--recipe", "promptmr", "--only", "mood=good"], "found", "mood=good"),
+        (["--recipe", "promptmr", "--hold-out", "vendor=none"], "found", "vendor=none"),
+        (["--recipe", "promptmr", "--max-steps", 0], "found", "--max-steps"),
+        ([], "remedy", "--recipe"),
     ],
 )
-def test_mistakes_are_told(data, tmp_path, words, message):
-    done = command(*words, "--data", data, "--out", tmp_path / "run")
+def test_mistakes_are_told(data, tmp_path, words, field, told):
+    done = command(*words, "--data", data, "--out", tmp_path / "run", "--json")
     assert done.exit_code == 2, done.output
-    assert message in done.stderr
+    assert told in json.loads(done.stdout)["error"][field]
     assert "Traceback" not in done.stderr
 
 
@@ -251,7 +253,7 @@ def test_facts_that_follow_from_the_name_of_a_scanner_choose_scans():
 def test_a_folder_that_is_no_store_is_told(tmp_path):
     done = command("--recipe", "promptmr", "--data", tmp_path, "--out", tmp_path / "run")
     assert done.exit_code == 3
-    assert "holds no file" in done.stderr
+    assert str(tmp_path) in done.stderr
 
 
 def windows(folder, **more):
@@ -355,18 +357,19 @@ def test_the_split_is_by_subject_and_does_not_move():
 
 def test_a_damaged_state_is_told(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"no state")
-    with pytest.raises(InputError, match="state of training"):
+    with refused("checkpoint-damaged"):
         checkpoint.load(tmp_path / "last.pt")
     torch.save([1], tmp_path / "list.pt")
-    with pytest.raises(InputError, match="no state of training"):
+    with refused("checkpoint-format"):
         checkpoint.load(tmp_path / "list.pt")
 
 
 def test_unknown_keys_name_the_nearest(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text('[network]\nname = "unet"\n[optimizer]\nlr = 1e-3\n')
-    with pytest.raises(UsageError, match="Perhaps optimiser was meant"):
+    with pytest.raises(UsageError) as error:
         recipe.load(str(path))
+    assert "optimiser" in error.value.remedy
     path.write_text("[network\n")
-    with pytest.raises(InputError, match="is not TOML"):
+    with refused("file-damaged"):
         recipe.load(str(path))

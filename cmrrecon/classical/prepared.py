@@ -1,0 +1,121 @@
+"""A series ready to be reconstructed: normalised once, with its coils and its noise found once."""
+
+import math
+from functools import cached_property
+
+from torch import Tensor
+
+from cmrrecon.classical.coils import Coils, estimate_coils
+from cmrrecon.data import CartesianMask, SamplingMask, Series
+from cmrrecon.operators.coil_images import average_coil_images
+from cmrrecon.operators.coils import noise_level, rss
+from cmrrecon.tools.errors import InputError, NumericalError
+
+
+class PreparedSeries:
+    """A series with what every method needs of it, each computed once and kept as long as this object.
+
+    It belongs to the run that made it. `part` gives the same series with fewer samples, which shares
+    scale, coils and noise.
+
+    Parameters
+    ----------
+    series : k-space of any scale
+    scale : what the k-space is divided by; None: `normalisation` of the series
+
+    Attributes
+    ----------
+    series, scale : as given or found
+
+    Raises
+    ------
+    NumericalError : `kspace-no-signal`
+    UsageError : `package-missing`, k-space along a trajectory without finufft
+    """
+
+    def __init__(self, series: Series, scale: float | None = None) -> None:
+        self.series = series
+        self.scale = normalisation(series) if scale is None else scale
+        self._coils: dict[int | None, Coils] = {}
+
+    @property
+    def mask(self) -> SamplingMask:
+        """The mask of the series."""
+        return self.series.mask
+
+    @property
+    def kspace(self) -> Tensor:
+        """K-space (frame, coil, y, x) as measured, not normalised."""
+        return self.series.kspace
+
+    def normalised(self) -> Series:
+        """The series with its k-space divided by the scale."""
+        return self.series.scaled(1 / self.scale)
+
+    def coils(self, virtual: int | None = None) -> Coils:
+        """The coil maps, with so many virtual coils at most; errors as `estimate_coils`."""
+        if virtual not in self._coils:
+            self._coils[virtual] = estimate_coils(self.series, virtual)
+        return self._coils[virtual]
+
+    @cached_property
+    def noise_power(self) -> Tensor | None:
+        """E|n|^2 of one normalised sample of each coil, (coil,) float64; None where it is not known."""
+        noise = self.series.noise
+        if noise is not None:
+            return noise.covariance.diagonal().real.double().to(self.kspace.device) / self.scale**2
+        if not isinstance(self.mask, CartesianMask):
+            return None
+        try:
+            level = noise_level(self.kspace, self.mask)
+        except InputError:
+            return None
+        return level.double().square() / self.scale**2
+
+    def part(self, mask: SamplingMask) -> "PreparedSeries":
+        """The same series as if only the samples of `mask` had been measured."""
+        return _Part(self, mask)
+
+
+class _Part(PreparedSeries):
+    """Fewer samples of a series; what is known of the whole holds for it."""
+
+    def __init__(self, whole: PreparedSeries, mask: SamplingMask) -> None:
+        series = whole.series
+        self.whole = whole
+        super().__init__(
+            Series(series.kspace, mask, series.acquisition, series.noise, series.calibration),
+            whole.scale,
+        )
+
+    def coils(self, virtual: int | None = None) -> Coils:
+        return self.whole.coils(virtual)
+
+    @cached_property
+    def noise_power(self) -> Tensor | None:
+        return self.whole.noise_power
+
+
+def normalisation(series: Series) -> float:
+    """The one normalisation rule: 99th percentile of the RSS image of the time-averaged k-space.
+
+    Dividing k-space by it brings the bright tissue of any file to about 1, so that regularisation
+    weights mean the same everywhere.
+
+    Raises
+    ------
+    NumericalError : `kspace-no-signal`, there is no signal, or its scale does not fit in single
+        precision
+    UsageError : `package-missing`, k-space along a trajectory without finufft
+    """
+    magnitude = rss(average_coil_images(series.kspace, series.mask)).flatten()
+    rank = max(1, round(0.99 * magnitude.numel()))
+    scale = float(magnitude.kthvalue(rank).values)
+    if not (math.isfinite(scale) and scale > 0 and math.isfinite(1 / scale)):
+        raise NumericalError(
+            "kspace-no-signal",
+            "The brightness of the zero-filled image is zero or not finite",
+            "K-space must hold signal of a scale that single precision can hold",
+            "Check the export of the file",
+        )
+    return scale

@@ -1,0 +1,238 @@
+"""What was measured: the one description of which k-space samples a scan holds, and how that is known.
+
+A mask is of one of three kinds, each a class: whole readout lines (`LineMask`), single Cartesian
+samples (`SampleMask`), or spokes of a trajectory (`SpokeMask`). Code that differs by kind asks for
+the class, never for the length of an axis. `SamplingMask.of` is the one place where stored numbers
+become a kind.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from cmrrecon.data.trajectory import Trajectory
+from cmrrecon.tools.errors import UsageError
+
+# Partial Fourier of 6/8 leaves a quarter of the lines of a fully sampled file empty.
+EMPTY_ALLOWED = 0.25
+Region = tuple[slice, slice]
+
+
+class MaskSource(Enum):
+    """How it is known which samples were measured."""
+
+    HEADER = "header"
+    FILE = "mask file"
+    NON_ZERO = "non-zero samples"
+    GIVEN = "given"
+
+
+@dataclass(frozen=True, eq=False)
+class SamplingMask(ABC):
+    """Which samples of a series were measured.
+
+    Attributes
+    ----------
+    samples : Tensor bool, True where measured, broadcastable to (frame, y, x): see the kinds
+    source : how this is known
+    calibration_only : Tensor bool of the shape of `samples`: measured, but for calibration alone,
+        not part of the image data; None if there are none
+    centre : (y, x), the sample with the centre of k-space; None for (y // 2, x // 2)
+    KIND : `lines`, `samples` or `trajectory`, for people and JSON
+    """
+
+    KIND: ClassVar[str]
+
+    samples: Tensor
+    source: MaskSource = MaskSource.GIVEN
+    calibration_only: Tensor | None = None
+    centre: tuple[int, int] | None = None
+
+    @staticmethod
+    def of(samples: Tensor, source: MaskSource = MaskSource.GIVEN) -> "CartesianMask":
+        """The Cartesian mask in a tensor (frame|1, y, x|1): whole lines if it is the same along x.
+
+        Raises
+        ------
+        UsageError : `mask-shape`, if there are not three axes or the numbers are not bool
+        """
+        if samples.ndim != 3 or samples.dtype != torch.bool:
+            raise UsageError(
+                "mask-shape",
+                f"The mask has shape {tuple(samples.shape)} and type {samples.dtype}",
+                "A bool mask (frame or 1, y, x or 1) is needed",
+                "Add the missing axes of length 1, and compare with zero",
+            )
+        if bool((samples == samples[..., :1]).all()):
+            return LineMask(samples[..., :1], source)
+        return SampleMask(samples, source)
+
+    def frame(self, t: int) -> Tensor:
+        """What frame `t` measured: (y, x|1) bool."""
+        return self.samples[t % len(self.samples)]
+
+    @property
+    def varies(self) -> bool:
+        """Whether frames measured different positions."""
+        return len(self.samples) > 1
+
+    def over(self, frames: int) -> Tensor:
+        """The samples (frame, y, x|1) of a series of so many frames."""
+        return self.samples.expand(frames, -1, -1)
+
+    def chosen(self, samples: Tensor) -> Self:
+        """A mask of the same kind and origin that holds other samples."""
+        return replace(self, samples=samples, calibration_only=None)
+
+    def without(self, hidden: Tensor) -> Self:
+        """The mask without the samples in `hidden` (frame|1, y, x|1) bool."""
+        return self.chosen(self.samples & ~hidden)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same mask on another device."""
+        only = self.calibration_only
+        moved = None if only is None else only.to(device)
+        return replace(self, samples=self.samples.to(device), calibration_only=moved)
+
+    @property
+    def image_data(self) -> Tensor:
+        """The measured samples without those that calibrate only, (frame|1, y, x|1) bool."""
+        if self.calibration_only is None:
+            return self.samples
+        return self.samples & ~self.calibration_only
+
+    @property
+    @abstractmethod
+    def complete(self) -> bool:
+        """Whether every sample of a Cartesian grid was measured in every frame."""
+
+    @property
+    @abstractmethod
+    def fully_sampled(self) -> bool:
+        """Whether the series can serve as a reference: its inverse transform is an image."""
+
+    @abstractmethod
+    def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
+        """All samples over measured samples, calibration included.
+
+        Parameters
+        ----------
+        over : count the samples of the whole `matrix`, or of the measured `extent` only, so that
+            partial Fourier and low resolution do not count as acceleration
+        """
+
+    def image_shape(self, y: int, x: int) -> tuple[int, int]:
+        """(y, x) of the images of k-space with so many lines and samples."""
+        return y, x
+
+
+class CartesianMask(SamplingMask):
+    """A mask on a Cartesian grid, (frame|1, y, x|1)."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sample was measured in every frame."""
+        return bool(self.samples.all())
+
+    @property
+    def fully_sampled(self) -> bool:
+        """Complete; if known from non-zero samples only, up to a quarter may be missing."""
+        return self.nearly_complete if self.source is MaskSource.NON_ZERO else self.complete
+
+    @property
+    def nearly_complete(self) -> bool:
+        """Whether at most a quarter is missing, as with partial Fourier."""
+        return bool(self.samples.float().mean() >= 1 - EMPTY_ALLOWED)
+
+    def extent(self) -> Region:
+        """The smallest block (y, x) of the grid that holds all measured samples of all frames."""
+        any_frame = self.samples.any(0)
+        lines, columns = (any_frame.any(axis).nonzero().flatten() for axis in (1, 0))
+        if not len(lines):
+            return slice(0), slice(0)
+        along_y = slice(int(lines[0]), int(lines[-1]) + 1)
+        return along_y, slice(int(columns[0]), int(columns[-1]) + 1)
+
+    def partial_fourier(self) -> float:
+        """The measured part of the phase encodes, extent over matrix: 1 without partial Fourier.
+
+        Only one-sided gaps count; lines missing on both sides alike are low resolution.
+        """
+        lines = self.samples.shape[1]
+        along_y, _ = self.extent()
+        before, after = along_y.start or 0, lines - along_y.stop
+        return 1 - abs(before - after) / lines
+
+    def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
+        """All samples of the matrix, or of the extent, over measured samples."""
+        whole = self.samples
+        if over == "extent":
+            y, x = self.extent()
+            whole = whole[:, y, x]
+        every: int = whole.numel()
+        return every / max(1, int(self.samples.sum()))
+
+
+class LineMask(CartesianMask):
+    """Whole readout lines: `samples` are (frame|1, y, 1)."""
+
+    KIND = "lines"
+
+
+class SampleMask(CartesianMask):
+    """Single samples of a Cartesian grid, such as pseudo-radial ones: (frame|1, y, x)."""
+
+    KIND = "samples"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SpokeMask(SamplingMask):
+    """Spokes along a trajectory: `samples` are (frame|1, spoke, 1).
+
+    Attributes
+    ----------
+    trajectory : where the samples of every spoke lie
+    """
+
+    KIND = "trajectory"
+    trajectory: Trajectory
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same mask on another device."""
+        return replace(super().to(device), trajectory=self.trajectory.to(device))
+
+    @property
+    def varies(self) -> bool:
+        """Whether frames measured different positions."""
+        return len(self.samples) > 1 or len(self.trajectory.positions) > 1
+
+    @property
+    def complete(self) -> bool:
+        """Never: a trajectory does not fill a Cartesian grid."""
+        return False
+
+    @property
+    def fully_sampled(self) -> bool:
+        """Never, however many spokes: their inverse transform is no reference."""
+        return False
+
+    def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
+        """The spokes of full sampling, pi/2 n for n pixels, over measured spokes."""
+        full = math.ceil(math.pi / 2 * max(self.trajectory.matrix))
+        return len(self.samples) * full / max(1, int(self.samples.sum()))
+
+    def image_shape(self, y: int, x: int) -> tuple[int, int]:
+        """The matrix of the trajectory."""
+        return self.trajectory.matrix
+
+
+def simplest(samples: Tensor, source: MaskSource) -> CartesianMask:
+    """The mask in a tensor (frame, y, x) bool, with one frame if all are alike."""
+    alike = bool((samples == samples[:1]).all())
+    mask = SamplingMask.of(samples[:1] if alike else samples, source)
+    return mask.chosen(mask.samples.clone())

@@ -1,0 +1,19 @@
+"""The noise of the receive coils, as a scanner measured it."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """The noise of k-space samples.
+
+    Attributes
+    ----------
+    covariance : Tensor (coil, coil) complex64, E[n n^H] of one k-space sample on the scale of the k-space
+    samples : number of noise samples that it was estimated from
+    """
+
+    covariance: Tensor
+    samples: int

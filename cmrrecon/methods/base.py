@@ -1,0 +1,194 @@
+"""What every reconstruction method is: options and a prepared series in, images out.
+
+A method may first decide something for a whole scan, on one of its series (`decide`); what was
+decided is then given back with every series (`reconstruct`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cmrrecon.classical.coils import Coils
+from cmrrecon.classical.prepared import PreparedSeries
+from cmrrecon.classical.problem import LeastSquares
+from cmrrecon.data import Series
+from cmrrecon.methods.decision import Decision
+from cmrrecon.tools.configuration import from_mapping
+from cmrrecon.tools.errors import MemoryShortage, NumericalError, is_memory_shortage
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a method made of a series.
+
+    Attributes
+    ----------
+    images : Tensor (frame, y, x): complex64, or float32 magnitudes from methods that lose the phase
+    coils : whose maps the images were made with; None from methods that do not use any of ours
+    term : the least-squares term of the normalised series that the images, divided by the scale,
+        answer; None where there is none
+    """
+
+    images: Tensor
+    coils: Coils | None = None
+    term: LeastSquares | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which trained weights are in a method.
+
+    Attributes
+    ----------
+    digest : SHA-256 of their file
+    metadata : what the file says of them
+    """
+
+    digest: str
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a series will cost: operations, bytes beyond the network and the libraries, seconds."""
+
+    flops: int
+    nbytes: int
+    seconds: float
+
+
+class Method(ABC):
+    """A named way to turn a series into images.
+
+    Subclasses are final. They define `Options`, a frozen dataclass whose field None means
+    automatic, and `_images`; some also what else is declared here.
+
+    Attributes
+    ----------
+    name : as on the command line
+    summary : one line for lists
+    Options : the dataclass of the method's options
+    on_gpu : whether it works on a GPU
+    """
+
+    name: str
+    summary: str
+    Options: type[Any]
+    on_gpu: bool = True
+
+    def options(self, given: Mapping[str, Any] | None = None) -> Any:
+        """All options of the method: those given, checked, and the defaults of the others.
+
+        Raises
+        ------
+        UsageError : `unknown-option` (with the nearest name), `option-value`
+        """
+        return from_mapping(self.Options, given or {}, f"The method {self.name}")
+
+    def decide(self, prepared: PreparedSeries, options: Any) -> Decision | None:
+        """What holds for all series of a scan, found on this one; None if there is nothing to decide."""
+        return None
+
+    @abstractmethod
+    def _images(self, prepared: PreparedSeries, options: Any, decision: Decision | None) -> Outcome:
+        """Images of a series on the scale of its k-space."""
+
+    def reconstruct(
+        self, prepared: PreparedSeries, options: Any, decision: Decision | None = None
+    ) -> Outcome:
+        """Images of a series, on the scale of its k-space.
+
+        Parameters
+        ----------
+        prepared : the series, of any scale
+        options : of `Options`
+        decision : what `decide` gave for the scan
+
+        Raises
+        ------
+        UsageError : a series that the method cannot take
+        NumericalError : `result-not-finite`
+        MemoryShortage : `memory-shortage`
+        """
+        with self.guarded(prepared.series):
+            outcome = self._images(prepared, options, decision)
+        if not finite(outcome.images):
+            raise NumericalError(
+                "result-not-finite",
+                f"The method {self.name} gave NaN or infinity",
+                "All pixels must be finite numbers",
+                "Try its default options, or another method; check the weights of a network",
+            )
+        return outcome
+
+    @contextmanager
+    def guarded(self, series: Series) -> Iterator[None]:
+        """A `with` block in which running out of memory becomes a `MemoryShortage`."""
+        try:
+            yield
+        except Exception as error:
+            if is_memory_shortage(error):
+                raise memory_shortage(self.name, series) from error
+            raise
+
+    def __call__(
+        self,
+        series: Series,
+        options: Mapping[str, Any] | None = None,
+        decision: Decision | None = None,
+    ) -> Tensor:
+        """Images (frame, y, x) of a single series: prepares, decides if need be, and reconstructs."""
+        chosen = self.options(options)
+        prepared = PreparedSeries(series)
+        if decision is None:
+            with self.guarded(series):
+                decision = self.decide(prepared, chosen)
+        return self.reconstruct(prepared, chosen, decision).images
+
+    def weights(self) -> Weights | None:
+        """The trained weights that the method may use; None without a network."""
+        return None
+
+    def training_facts(self, decision: Decision | None) -> Mapping[str, str]:
+        """Metadata of the weights that images of this decision come from; empty without a network."""
+        return {}
+
+    def network(self, options: Any) -> nn.Module | None:
+        """The network that would be adapted to a scan under these options; None without one."""
+        return None
+
+    def with_network(self, network: nn.Module) -> "Method":
+        """The method with another network of the same class in place of `network`."""
+        raise NotImplementedError(f"{self.name} has no network")
+
+    def predict(self, series: Series, options: Any) -> Prediction | None:
+        """What a series will cost; None where it is not known."""
+        return None
+
+
+def described(options: Any) -> dict[str, Any]:
+    """Options as JSON and provenance hold them: what is automatic is "auto"."""
+    return {name: "auto" if value is None else value for name, value in asdict(options).items()}
+
+
+def finite(images: Tensor) -> bool:
+    """Whether all pixels, complex or real, are finite numbers."""
+    return bool(torch.isfinite(torch.view_as_real(images) if images.is_complex() else images).all())
+
+
+def memory_shortage(name: str, series: Series) -> MemoryShortage:
+    """What to raise when a method has run out of memory."""
+    frames, coils, y, x = series.kspace.shape
+    size = series.kspace.nbytes / 2**20
+    return MemoryShortage(
+        "memory-shortage",
+        f"The method {name} ran out of memory on {series.kspace.device} "
+        f"({frames} frames, {coils} coils, y {y}, x {x})",
+        f"The k-space alone takes {size:.0f} MiB, the method at least as much again",
+        "Use a machine or a device with more memory, or --device cpu",
+    )

@@ -1,0 +1,62 @@
+"""Iterative methods: a classical solver whose weight and iterations are chosen per scan."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cmrrecon.classical.prepared import PreparedSeries
+from cmrrecon.classical.problem import Problem
+from cmrrecon.classical.refined_maps import refined
+from cmrrecon.methods.base import Method, Outcome
+from cmrrecon.methods.decision import Decision
+from cmrrecon.methods.solver import Solver
+from cmrrecon.methods.trials import IterativeOptions, decide
+from cmrrecon.solvers import Solution
+
+
+@dataclass(frozen=True)
+class IterativeMethod(Method):
+    """A function of a `Problem` to a `Solution` as a method.
+
+    Attributes
+    ----------
+    name, summary : see `Method`
+    function : `(problem, *, weight, iterations, monitor) -> Solution`
+    """
+
+    name: str
+    summary: str
+    function: Callable[..., Solution]
+    Options = IterativeOptions
+
+    @property
+    def solver(self) -> Solver:
+        """The function with its defaults."""
+        return Solver.of(self.name, self.function)
+
+    def decide(self, prepared: PreparedSeries, options: IterativeOptions) -> Decision:
+        """Weight and iterations, by hidden samples where they are not given."""
+        return decide(prepared, {self.name: self.solver}, options)
+
+    def _images(
+        self, prepared: PreparedSeries, options: IterativeOptions, decision: Decision | None
+    ) -> Outcome:
+        chosen = decision or self.decide(prepared, options)
+        return solved(prepared, {self.name: self.solver}, chosen, options)
+
+
+def solved(
+    prepared: PreparedSeries,
+    solvers: Mapping[str, Solver],
+    decision: Decision,
+    options: IterativeOptions,
+) -> Outcome:
+    """Images of a series with what was decided."""
+    coils = prepared.coils(options.coils)
+    if decision.maps == "refined":
+        coils = refined(prepared, coils)
+    problem = Problem.of(prepared, coils)
+    x = solvers[decision.method](problem, decision.weight, decision.iterations).x
+    if (partner := decision.partner) is not None:
+        other = solvers[partner.method](problem, partner.weight, partner.iterations).x
+        x = x.lerp(other, decision.share)
+    return Outcome(problem.whole(x) * prepared.scale, coils, problem)

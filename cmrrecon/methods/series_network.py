@@ -1,0 +1,61 @@
+"""Networks for whole series as methods."""
+
+from dataclasses import dataclass
+
+from cmrrecon.classical.prepared import PreparedSeries
+from cmrrecon.classical.problem import Problem
+from cmrrecon.classical.refined_maps import refined
+from cmrrecon.data import Series
+from cmrrecon.methods.base import Outcome, Prediction
+from cmrrecon.methods.decision import Decision
+from cmrrecon.methods.network import (
+    NetworkMethod,
+    NetworkOptions,
+    cut,
+    exact_convolutions,
+    seconds,
+)
+from cmrrecon.operators.fourier import centred
+from cmrrecon.tools.errors import UsageError
+
+
+@dataclass(eq=False)
+class SeriesNetworkMethod(NetworkMethod):
+    """A `SeriesNetwork` as a method: complex images, with refined coil maps."""
+
+    def check(self, series: Series, options: NetworkOptions) -> None:
+        """Refuse what the network cannot take, calibration lines of the user among it."""
+        super().check(series, options)
+        if options.acs is not None:
+            raise UsageError(
+                "option-value",
+                f"The option acs of {self.name} was given {options.acs}",
+                "This network takes the calibration lines that all frames measured",
+                "Leave the option out",
+            )
+
+    def _images(
+        self, prepared: PreparedSeries, options: NetworkOptions, decision: Decision | None
+    ) -> Outcome:
+        self.check(prepared.series, options)
+        network = self.ready(options, prepared.kspace.device)
+        width = prepared.kspace.shape[-1]
+        narrow = options.oversampling > 1
+        inner = PreparedSeries(cut(prepared.series, options)) if narrow else prepared
+        with exact_convolutions():
+            coils = refined(inner, inner.coils())
+            problem = Problem.of(inner, coils)
+            whole = problem.whole(network.solve(problem).x) * inner.scale
+        if not narrow:
+            return Outcome(whole, coils, problem)
+        placed = whole.new_zeros((*whole.shape[:2], width))
+        placed[..., centred(width, whole.shape[-1])] = whole
+        return Outcome(placed)
+
+    def predict(self, series: Series, options: NetworkOptions) -> Prediction:
+        """The cost of a series, without data consistency and what the network sets out from."""
+        self.check(series, options)
+        frames, _, y, x = series.kspace.shape
+        cost = self.trained.cost(frames, y, x // options.oversampling)
+        time = seconds(cost.flops, options, series.kspace.device)
+        return Prediction(cost.flops, series.kspace.nbytes + cost.nbytes, time)

@@ -1,0 +1,169 @@
+"""Networks for windows of adjacent frames as methods."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmrrecon.classical.prepared import PreparedSeries
+from cmrrecon.data import CartesianMask, LineMask, Series, window
+from cmrrecon.methods.base import Outcome, Prediction, memory_shortage
+from cmrrecon.methods.decision import Decision
+from cmrrecon.methods.network import (
+    NetworkMethod,
+    NetworkOptions,
+    cut,
+    exact_convolutions,
+    seconds,
+)
+from cmrrecon.networks.cost import Footprint
+from cmrrecon.networks.sensitivity import calibration_size
+from cmrrecon.operators.fourier import centred
+from cmrrecon.tools.errors import is_memory_shortage
+
+# The part of a GPU's free memory that is planned for; the rest is for what cuDNN needs and for
+# fragments.
+GPU_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How much goes through a network at once: windows, and coil images through its sensitivity network.
+
+    One of each on a CPU, where larger batches leave the cache and are slower.
+    """
+
+    windows: int = 1
+    coils: int = 1
+
+    def halved(self) -> "Batch | None":
+        """A smaller one, or None if there is none."""
+        if self.windows == self.coils == 1:
+            return None
+        return Batch(max(1, self.windows // 2), max(1, self.coils // 2))
+
+
+@dataclass(eq=False)
+class WindowNetworkMethod(NetworkMethod):
+    """A `WindowNetwork` as a method: magnitudes (frame, y, x) float32.
+
+    If memory runs out, it is tried again with smaller batches.
+    """
+
+    def _images(
+        self, prepared: PreparedSeries, options: NetworkOptions, decision: Decision | None
+    ) -> Outcome:
+        series = prepared.series
+        self.check(series, options)
+        network = self.ready(options, series.kspace.device)
+        narrow = options.oversampling > 1
+        inner = PreparedSeries(cut(series, options)) if narrow else prepared
+        batch: Batch | None = self.batch(series, options)
+        while batch is not None:
+            try:
+                with exact_convolutions():
+                    images = windowed(network, inner, acs_of(series, options), batch)
+                return Outcome(_placed(images.mul_(inner.scale), series.kspace.shape[-1]))
+            except Exception as error:
+                if not is_memory_shortage(error):
+                    raise
+                shortage = type(error)
+            # Outside the handler: the error's frames hold all that the failed attempt had made.
+            batch = batch.halved()
+            if series.kspace.device.type == "cuda":
+                torch.cuda.empty_cache()
+        raise memory_shortage(self.name, series) from shortage()
+
+    def batch(self, series: Series, options: NetworkOptions) -> Batch:
+        """What fits into the memory at hand."""
+        device = series.kspace.device
+        if device.type == "cpu":
+            return Batch()
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = GPU_SHARE * (torch.cuda.mem_get_info(device)[0] + cached)
+        frames, coils = series.kspace.shape[:2]
+        one, maps = self.costs(series, options)
+        windows = max(1, min(frames, int(free / one.nbytes)))
+        return Batch(windows, max(1, min(frames * coils, int(free / max(maps.nbytes, 1)))))
+
+    def costs(self, series: Series, options: NetworkOptions) -> tuple[Footprint, Footprint]:
+        """Of a window with its maps given, and of the maps that one more frame needs."""
+        _, coils, y, x = series.kspace.shape
+        size = (coils, y, x // options.oversampling)
+        lines, acs = isinstance(series.mask, LineMask), acs_of(series, options)
+        network = self.trained
+        one = network.window_cost(*size, lines=lines, acs=acs)
+        return one, network.maps_cost(*size, lines=lines, acs=acs)
+
+    def predict(self, series: Series, options: NetworkOptions) -> Prediction:
+        """The cost of a series, with one window and one coil at a time.
+
+        Of networks that start from CG-SENSE images, without these.
+        """
+        self.check(series, options)
+        frames, _, y, x = series.kspace.shape
+        one, maps = self.costs(series, options)
+        network, kspace = self.trained, series.kspace.nbytes // options.oversampling
+        flops = frames * (one.flops + maps.flops)
+        whole = (options.oversampling > 1) + network.shares_maps
+        makes_maps = network.sensitivity is not None
+        kept = whole * kspace + 4 * frames * y * x
+        kept += kspace * network.frames // frames * (2 if makes_maps else 1)
+        time = seconds(flops, options, series.kspace.device)
+        return Prediction(flops, kept + max(one.nbytes, maps.nbytes), time)
+
+
+def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor:
+    """Normalised magnitudes (frame, y, x) of a series, window after window."""
+    kspace, scale, samples = prepared.kspace, prepared.scale, prepared.mask.samples
+    frames, images = len(kspace), []
+    with torch.inference_mode():
+        shared = _shared_maps(network, prepared, acs, batch) if network.shares_maps else None
+        for first in range(0, frames, batch.windows):
+            middles = range(first, min(first + batch.windows, frames))
+            rows = torch.tensor([window(t, frames, network.frames) for t in middles]).to(
+                kspace.device
+            )
+            masks = (
+                samples[rows]
+                if prepared.mask.varies
+                else samples[None].expand(len(rows), -1, -1, -1)
+            )
+            windows, maps = kspace[rows] / scale, None
+            if network.sensitivity is not None:
+                made = network.sensitivity
+                maps = made(windows, masks, acs, batch.coils) if shared is None else shared[rows]
+            images.append(network(windows, masks, acs, maps=maps).image.float())
+        return torch.cat(images)
+
+
+def _shared_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor:
+    """The maps (frame, coil, y, x) of every frame, the same in all windows."""
+    shared = torch.empty_like(prepared.kspace)
+    for t, frame in enumerate(prepared.kspace):
+        mask = prepared.mask.frame(t)[None, None]
+        shared[t] = network.sensitivity(frame[None, None] / prepared.scale, mask, acs, batch.coils)[
+            0, 0
+        ]
+    return shared
+
+
+def _placed(images: Tensor, width: int) -> Tensor:
+    """Images on the middle columns of a field of view of this width."""
+    if images.shape[-1] == width:
+        return images
+    placed = images.new_zeros((*images.shape[:2], width))
+    placed[..., centred(width, images.shape[-1])] = images
+    return placed
+
+
+def acs_of(series: Series, options: NetworkOptions) -> int:
+    """The calibration lines, the same for all windows.
+
+    As given, as the file says, or as many as all frames of the series measured.
+    """
+    if options.acs is not None:
+        return options.acs
+    assert isinstance(series.mask, CartesianMask)
+    return series.acquisition.acs or calibration_size(series.mask.samples)

@@ -1,0 +1,195 @@
+"""One run over the slices of a scan: prepare once, decide, solve, measure trust."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from cmrrecon.classical.prepared import PreparedSeries
+from cmrrecon.data import SamplingMask, Series
+from cmrrecon.methods.base import Method
+from cmrrecon.methods.decision import Decision
+from cmrrecon.networks.base import SeriesNetwork, WindowNetwork
+from cmrrecon.reconstruction.adapt import adapt
+from cmrrecon.reconstruction.listener import Listener
+from cmrrecon.reconstruction.result import Result
+from cmrrecon.reconstruction.store import Store
+from cmrrecon.reconstruction.trust import (
+    data_residual,
+    envelope_of,
+    facts_of,
+    outside,
+    uncertainty,
+)
+from cmrrecon.tools import provenance
+from cmrrecon.tools.prefetch import ahead, behind
+
+if TYPE_CHECKING:
+    from cmrrecon.reconstruction.scan import Task
+
+
+class Run:
+    """One run of a task. What holds for all slices is decided on the middle one, which comes first.
+
+    Parameters
+    ----------
+    task : what to do
+    store : where finished slices are, and go
+    listener : told of the progress
+    """
+
+    def __init__(self, task: "Task", store: Store, listener: Listener) -> None:
+        self.task, self.store, self.listener = task, store, listener
+        self.method: Method = task.method
+        self.middle = task.slices[len(task.slices) // 2]
+        self.warnings: list[str] = []
+        self.found: dict[str, Any] = {}
+
+    def result(self, stamp: dict[str, Any]) -> Result:
+        """Do the slices that are missing, and put all together."""
+        task, store = self.task, self.store
+        if task.adapt:
+            # Weights are not kept, and those of another run need not be the same to the bit.
+            store.clear()
+        missing = store.missing()
+        self.listener.started(len(task.slices), len(task.slices) - len(missing))
+        if task.adapt:
+            self._adapt()
+        decision = self._decision()
+        self._check_range(decision)
+        self._solve(missing, decision)
+        residuals = [facts["data_residual"] for facts in store.facts()]
+        self.found["data_residual"] = residuals
+        return Result(
+            store.layer("images"),
+            task.slices,
+            store.layer("maps"),
+            store.layer("uncertainty"),
+            decision,
+            tuple(residuals),
+            tuple(self.warnings),
+            {**stamp, **self.sampling(), **self.found},
+            task.scan.path,
+        )
+
+    @cached_property
+    def prepared(self) -> PreparedSeries:
+        """The middle slice, read and prepared once."""
+        return PreparedSeries(self.task.scan.series(self.middle).to(self.task.device))
+
+    def sampling(self) -> dict[str, Any]:
+        """How the scan was sampled."""
+        known = self.task.scan.acquisition
+        mask: SamplingMask = self.task.scan.mask or self.task.scan.series(self.task.slices[0]).mask
+        return {
+            "pattern": known.pattern,
+            "acceleration": known.acceleration,
+            "effective_acceleration": round(mask.effective_acceleration(), 2),
+        }
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.listener.warned(text)
+
+    def _adapt(self) -> None:
+        """Adapt the network to the middle slice."""
+        record: dict[str, Any] = {"slice": self.middle, "steps": 0}
+        if self.prepared.mask.complete:
+            self._warn("fully sampled, so there is nothing to adapt to")
+            self.found["adapted"] = record
+            return
+        steps = self.task.adapt
+        network = self.method.network(self.task.options)
+        assert isinstance(network, WindowNetwork | SeriesNetwork)
+        done = adapt(
+            network,
+            self.prepared,
+            steps,
+            lambda step, loss: self.listener.adapting(step, steps, loss),
+        )
+        self.method = self.method.with_network(done.network)
+        errors = {"before": round(done.before, 6), "after": round(done.after, 6)}
+        self.found["adapted"] = {**record, "steps": done.steps, **errors}
+        self.listener.adapted(self.found["adapted"])
+
+    def _decision(self) -> Decision | None:
+        """What holds for all slices: as an earlier run decided, else decided now."""
+        note = self.store.note()
+        if note is not None:
+            decision: Decision | None = Decision.from_dict(note)
+        else:
+            with self.method.guarded(self.prepared.series):
+                decision = self.method.decide(self.prepared, self.task.options)
+        if decision is None:
+            return None
+        if note is None:
+            self.store.keep_note(decision.as_dict())
+        self.found["choice"] = provenance.plain({"slice": self.middle, **decision.as_dict()})
+        self.listener.decided(self.middle, decision)
+        if (warning := decision.warning()) is not None:
+            self._warn(warning)
+        return decision
+
+    def _check_range(self, decision: Decision | None) -> None:
+        """Warn of properties outside the training range of the network that makes the images."""
+        envelope = envelope_of(self.method.training_facts(decision))
+        found = outside(facts_of(self.prepared), envelope) if envelope else []
+        if found:
+            self.found["outside"] = found
+            self._warn(
+                f"outside of what the network was trained on: {'; '.join(found)}. "
+                "Compare with a classical method"
+            )
+
+    def _solve(self, missing: list[int], decision: Decision | None) -> None:
+        """Reconstruct the missing slices, the middle one first, which is prepared already."""
+        self.listener.solving()
+        order = sorted(missing, key=lambda index: index != self.middle)
+        if self.task.device.type == "cuda":
+            # A GPU works while threads read and write; on a CPU that would take cores and memory
+            # from the work.
+            with behind(self._keep) as keep:
+                for index, prepared in zip(order, ahead(self._load, order), strict=True):
+                    keep(index, *self._work(prepared, decision))
+            return
+        for index in order:
+            self._keep(index, *self._work(self._next(index), decision))
+
+    def _work(
+        self, prepared: PreparedSeries, decision: Decision | None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The layers of a slice, and what is known of it."""
+        options = self.task.options
+        outcome = self.method.reconstruct(prepared, options, decision)
+        layers = {"images": outcome.images}
+        if self.task.uncertainty:
+
+            def again(part: Series) -> Tensor:
+                return self.method.reconstruct(PreparedSeries(part), options, decision).images
+
+            layers["uncertainty"] = uncertainty(prepared.series, again, self.task.uncertainty)
+        if outcome.coils is not None:
+            layers["maps"] = outcome.coils.measured
+        return layers, {"data_residual": data_residual(prepared, outcome)}
+
+    def _keep(self, index: int, layers: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        self.store.save(index, layers, facts)
+        self.listener.finished(index)
+
+    def _next(self, index: int) -> PreparedSeries:
+        """A slice, prepared; the middle one is not read again, and not held any longer."""
+        if index == self.middle and "prepared" in vars(self):
+            return vars(self).pop("prepared")  # type: ignore[no-any-return]
+        return PreparedSeries(self.task.scan.series(index).to(self.task.device))
+
+    def _load(self, index: int) -> PreparedSeries:
+        """A slice for a GPU, on a stream of its own: the copy does not wait for other work."""
+        device = self.task.device
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            prepared = self._next(index)
+            for tensor in (prepared.kspace, prepared.mask.samples):
+                tensor.record_stream(torch.cuda.default_stream(device))
+            stream.synchronize()
+        return prepared

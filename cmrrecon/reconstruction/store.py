@@ -1,0 +1,78 @@
+"""Where finished slices of a reconstruction are kept until all are done."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+Facts = dict[str, Any]
+
+
+class Store(ABC):
+    """The finished slices of one result, what is known of each, and what they are made with."""
+
+    @abstractmethod
+    def missing(self) -> list[int]:
+        """The scan's slice numbers that are not finished."""
+
+    @abstractmethod
+    def save(self, index: int, layers: Mapping[str, Tensor], facts: Facts) -> None:
+        """Keep what belongs to the scan's slice `index`: tensors by name, `images` among them."""
+
+    @abstractmethod
+    def layer(self, name: str) -> Sequence[Tensor]:
+        """The tensors of that name, slice after slice; empty if there are none."""
+
+    @abstractmethod
+    def facts(self) -> list[Facts]:
+        """What is known of every slice."""
+
+    @abstractmethod
+    def keep_note(self, note: Facts) -> None:
+        """Keep what the slices are made with, for a run that resumes."""
+
+    @abstractmethod
+    def note(self) -> Facts | None:
+        """What `keep_note` kept."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Forget everything."""
+
+
+class InMemory(Store):
+    """A store that lives as long as its object.
+
+    Parameters
+    ----------
+    slices : the scan's slice numbers that are wanted
+    """
+
+    def __init__(self, slices: Sequence[int]) -> None:
+        self.slices = tuple(slices)
+        self._kept: dict[int, tuple[dict[str, Tensor], Facts]] = {}
+        self._note: Facts | None = None
+
+    def missing(self) -> list[int]:
+        return [index for index in self.slices if index not in self._kept]
+
+    def save(self, index: int, layers: Mapping[str, Tensor], facts: Facts) -> None:
+        self._kept[index] = {name: tensor.cpu() for name, tensor in layers.items()}, facts
+
+    def layer(self, name: str) -> Sequence[Tensor]:
+        kept = [self._kept[index][0] for index in self.slices]
+        return [layers[name] for layers in kept] if all(name in layers for layers in kept) else []
+
+    def facts(self) -> list[Facts]:
+        return [self._kept[index][1] for index in self.slices]
+
+    def keep_note(self, note: Facts) -> None:
+        self._note = note
+
+    def note(self) -> Facts | None:
+        return self._note
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._note = None

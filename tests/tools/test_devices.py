@@ -1,0 +1,22 @@
+import pytest
+import torch
+from refusals import refused
+
+from cmrrecon.tools.devices import choose_device
+
+
+def test_the_cpu_is_there():
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("asked", ["gpu", "cuda:x", "mps", ""])
+def test_unknown_devices_are_refused(asked):
+    with refused("option-value"):
+        choose_device(asked)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("cuda:0") == torch.device("cuda:0")
+    with refused("device-missing"):
+        choose_device("cuda:1")
