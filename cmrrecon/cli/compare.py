@@ -139,7 +139,10 @@ def _columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Me
 
     methods: list[Method] = [*map(find_method, names), *map(from_checkpoint, checkpoints)]
     runs = [None] * len(names) + [path.absolute().parent.name for path in checkpoints]
-    records = [{"method": method.name, "weights": _digest(method), "run": run} for method, run in zip(methods, runs, strict=True)]
+    records = [
+        {"method": method.name, "weights": _digest(method), "run": run}
+        for method, run in zip(methods, runs, strict=True)
+    ]
     return {record["method"]: m for record, m in zip(told_apart(records), methods, strict=True)}
 
 

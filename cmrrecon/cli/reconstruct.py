@@ -161,7 +161,9 @@ def reconstruct(
             "default_method": plan.by_default,
             "options": described(checked),
         }
-        running.run_jobs(jobs, lambda job: _reconstruct_job(job, plan, record, talk), talk, fail_fast=fail_fast)
+        running.run_jobs(
+            jobs, lambda job: _reconstruct_job(job, plan, record, talk), talk, fail_fast=fail_fast
+        )
 
 
 def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], talk: Talk) -> None:
@@ -186,8 +188,12 @@ def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], talk: Talk)
         def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
             return _make(task, file, stamp, job.name, plan.output != inputs.STREAM, talk)
 
-        product = outputs.Product(target, task.inputs, lambda: task.provenance(console.command_line()), make, beside)
-        done = outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
+        product = outputs.Product(
+            target, task.inputs, lambda: task.provenance(console.command_line()), make, beside
+        )
+        done = outputs.deliver(
+            product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run
+        )
         if done["status"] in ("done", "skipped"):
             for finished in (target, *beside):
                 Parts.forget(finished)
@@ -212,7 +218,9 @@ def _task(path: Path, plan: Plan) -> "Task":
     )
 
 
-def _make(task: "Task", file: Path, stamp: dict[str, Any], name: str, lasting: bool, talk: Talk) -> dict[str, Any]:
+def _make(
+    task: "Task", file: Path, stamp: dict[str, Any], name: str, lasting: bool, talk: Talk
+) -> dict[str, Any]:
     """Reconstruct into a file, and say how it went."""
     from cmrrecon.reconstruction.result import uncertainty_path
     from cmrrecon.reconstruction.resume import OnDisk
@@ -239,13 +247,19 @@ def _tell_plan(task: "Task", beside: list[Path], name: str, talk: Talk) -> dict[
     if task.adapt:
         talk.say(f"{name}: the network would learn on the scan first, for at most {task.adapt} steps")
     if beside:
-        talk.say(f"{name}: uncertainties would go to {beside[0]}, for {task.uncertainty} more reconstructions a slice")
+        talk.say(
+            f"{name}: uncertainties would go to {beside[0]}, for {task.uncertainty} more "
+            "reconstructions a slice"
+        )
     cost = task.predict()
     if cost is None:
         return {}
     seconds, gigabytes = cost.seconds * len(task.slices), cost.nbytes / 1e9
     teraflops = cost.flops / 1e12
-    talk.say(f"{name}: about {gigabytes:.2g} GB beside libraries and weights, {teraflops:.3g} TFLOP a slice, {seconds:.0f} s in all")
+    talk.say(
+        f"{name}: about {gigabytes:.2g} GB beside libraries and weights, {teraflops:.3g} TFLOP a "
+        f"slice, {seconds:.0f} s in all"
+    )
     return {
         "predicted": {
             "gigabytes": round(gigabytes, 3),

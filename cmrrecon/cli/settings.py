@@ -89,11 +89,17 @@ def decision_text(index: int, decision: "Decision") -> str:
     """What was decided on a slice, by what, and what else was tried."""
     chosen = f"{decision.method}, weight {decision.weight:g}, {decision.iterations} iterations"
     if (partner := decision.partner) is not None:
-        chosen += f", blended with {decision.share:.0%} of {partner.method}, weight {partner.weight:g}, {partner.iterations} iterations"
+        chosen += (
+            f", blended with {decision.share:.0%} of {partner.method}, weight {partner.weight:g}, "
+            f"{partner.iterations} iterations"
+        )
     if not decision.trials:
         return f"{chosen} (nothing was hidden on slice {index} to choose by; {decision.hidden})"
     tried = ", ".join(f"{t.method} {t.weight:g} x {t.iterations}: {t.error:.3g}" for t in decision.trials)
-    text = f"{chosen}, chosen on slice {index} by predicting {decision.hidden} (tried, weight x iterations: error: {tried})"
+    text = (
+        f"{chosen}, chosen on slice {index} by predicting {decision.hidden} "
+        f"(tried, weight x iterations: error: {tried})"
+    )
     return text + _errors_text(decision) + _maps_text(decision)
 
 
