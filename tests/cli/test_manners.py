@@ -106,7 +106,7 @@ def test_single_bad_input_gives_its_own_code(run, tmp_path):
         (["reconstruct", "{scan}", "-m", "sens"], 2, "unknown-method", "sense"),
         (["reconstruct", "{scan}", "--set", "weigth=1"], 2, "unknown-option", "weight"),
         (["reconstruct", "{scan}", "--set", "weight"], 2, "option-value", "--set"),
-        (["reconstruct", "{scan}", "--device", "tpu"], 2, "option-value", "tpu"),
+        (["reconstruct", "{scan}", "--device", "tpu"], 2, "unknown-device", "tpu"),
         (["reconstruct", "{scan}", "--slices", "7"], 2, "slice-missing", "0 to 1"),
         (["reconstruct", "{scan}", "--shard", "3/2"], 2, "option-value", "3/2"),
         (["reconstruct", "{scan}", "--shard", "auto"], 2, "slurm-array-missing", "--shard"),
@@ -186,8 +186,8 @@ def test_a_killed_run_goes_on_where_it_stopped(run, full, tmp_path):
         "import sys, os, signal\n"
         "from cmrrecon.reconstruction import resume as parts\n"
         "save = parts.Parts.save\n"
-        "def once(self, index, images, facts):\n"
-        "    save(self, index, images, facts)\n"
+        "def once(self, *given):\n"
+        "    save(self, *given)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "parts.Parts.save = once\n"
         f"sys.argv = ['cmrrecon', 'reconstruct', {str(full)!r}, '-m', 'zero-filled', '-o', {str(target)!r}]\n"
