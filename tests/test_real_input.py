@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from kinds import mask_of
 
 from cmrrecon import formats
 from cmrrecon.data import Scan, Series
 from cmrrecon.evaluation.protocols import score
-from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS
-from cmrrecon.operators.cartesian import Encoding
+from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS, find_method
+from cmrrecon.operators.cartesian import encoding
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.operators.sensitivity import estimate_maps
@@ -54,7 +55,7 @@ def test_fully_sampled_single_coil_is_its_fourier_transform(demo):
     kspace = demo.series(0).kspace
     expected = ifft2c(kspace)[0, 0].abs()
     for name in ("zero-filled", "grappa"):
-        image = METHODS[name](demo.series(0))[0].abs()
+        image = find_method(name)(demo.series(0))[0].abs()
         assert (image - expected).abs().max() <= 1e-5 * expected.max()
 
 
@@ -63,22 +64,22 @@ def test_every_method_takes_a_single_coil_or_refuses_clearly(demo, name):
     series = undersample(demo, "uniform", 8, year=2024).series(0)
     if name == "sigpy-jsense":
         with pytest.raises(UsageError):
-            METHODS[name](series)
+            find_method(name)(series)
         return
     reference = rss(ifft2c(demo.series(0).kspace))
-    assert score(METHODS[name](series)[:, None], reference[:, None], protocol="fullfov").psnr > 25
+    assert score(find_method(name)(series)[:, None], reference[:, None], protocol="fullfov").psnr > 25
 
 
 def head_scores(head: torch.Tensor, acceleration: int) -> dict[str, float]:
     """PSNR of methods on a retrospectively undersampled head with 24 ACS lines; each against its own fully sampled combination."""
     mask = make_mask("uniform", frames=1, y=96, x=96, acceleration=acceleration, acs=24)
-    series = Series(head * mask[:, None], mask)
-    maps = estimate_maps(head, torch.ones_like(mask))
+    series = Series(head * mask[:, None], mask_of(mask))
+    maps = estimate_maps(head, mask_of(torch.ones_like(mask)))
     combined = (maps.conj() * ifft2c(head)).sum(1).abs()
     references = {"sense": combined, "grappa": rss(ifft2c(head)), "zero-filled": rss(ifft2c(head))}
     found = {}
     for name, reference in references.items():
-        image = METHODS[name](series, {"weight": 1e-4, "iterations": 50} if name == "sense" else {}).abs()
+        image = find_method(name)(series, {"weight": 1e-4, "iterations": 50} if name == "sense" else {}).abs()
         error = (image - reference).square().mean()
         found[name] = float(10 * torch.log10(reference.max() ** 2 / error))
     return found
@@ -104,7 +105,7 @@ def hidden_line_error(scan: Scan, name: str, folds: int = 4) -> float:
         hidden = torch.zeros_like(outer)
         hidden[:, lines[fold::folds]] = True
         rest = replace(measured, kspace=measured.kspace * ~hidden[:, None], mask=measured.mask & ~hidden)
-        predicted = Encoding(estimate_maps(rest.kspace, rest.mask), hidden)(METHODS[name](rest))
+        predicted = encoding(estimate_maps(rest.kspace, mask_of(rest.mask)), mask_of(hidden))(find_method(name)(rest))
         truth = measured.kspace * hidden[:, None]
         error += float((predicted - truth).abs().square().sum())
         energy += float(truth.abs().square().sum())
@@ -132,7 +133,7 @@ def test_methods_on_the_semireal_cine(semireal):
     assert (facts.centre, facts.vendor, facts.subject, facts.base) == ("Center005", "Siemens_30T_Vida", "P003", "cine_sax")
     assert truth.shape == (4, 1, 81, 224)
     series = scan.series(0)
-    psnr = {name: score(METHODS[name](series)[:, None], truth, protocol="fullfov").psnr for name in METHODS}
+    psnr = {name: score(find_method(name)(series)[:, None], truth, protocol="fullfov").psnr for name in METHODS}
     assert psnr[DEFAULT_METHOD] >= max(psnr.values()) - 0.2, sorted(psnr.items(), key=lambda item: -item[1])[:4]
     for name in ("sense", "sigpy-sense", "sigpy-l1-wavelet", "sigpy-tv"):
         assert psnr[name] > psnr["zero-filled"] + 0.5, psnr

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from kinds import mask_of
 
 from cmrrecon.data import Series
 from cmrrecon.operators.fourier import fft2c
@@ -44,7 +45,7 @@ def cine():
             mask |= torch.rand(mask.shape, generator=torch.Generator().manual_seed(1)) < 0.3
         start = ny // 2 - acs // 2
         mask[:, start : start + acs] = True
-        return Series((fft2c(maps * truth[:, None]) + 2e-3 * noise) * mask[:, None], mask), truth
+        return Series((fft2c(maps * truth[:, None]) + 2e-3 * noise) * mask[:, None], mask_of(mask)), truth
 
     return make
 
@@ -60,7 +61,7 @@ def complex_from(file: Path) -> torch.Tensor:
 def measured_heart(real_data):
     """One measured frame of ten coils, 32 of 162 lines."""
     kspace = complex_from(real_data / "CMRxRecon2025-P003-pair/underkslice.mat").permute(2, 1, 0)[None].contiguous()
-    return Series(kspace, (kspace != 0).all(1).all(-1, keepdim=True))
+    return Series(kspace, mask_of((kspace != 0).all(1).all(-1, keepdim=True)))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import pytest
 import scipy.io
 import torch
+from kinds import mask_of
 
 from cmrrecon.classical.grappa import Interpolator, grappa
 from cmrrecon.classical.zero_filled import zero_filled
@@ -30,7 +31,7 @@ def test_method_takes_the_first_frame_as_the_official_program(golden):
     mask = torch.from_numpy(expected["mask"].T.copy() > 0)[None]
     # The comb continues the sixteen calibration lines by one; the official program takes sixteen.
     mask[:, 28] = False
-    image = grappa(Series((kus * mask)[None], mask), calibration="first")[0]
+    image = grappa(Series((kus * mask)[None], mask_of(mask)), calibration="first")[0]
     truth = torch.from_numpy(expected["full_sos"].T.copy())
     assert psnr(image, truth) > psnr(rss(ifft2c(kus)), truth) + 1
 
@@ -58,7 +59,7 @@ def test_unfolds_uniform_irregular_and_moving_line_masks(cine):
         for t, chosen in enumerate(lines):
             mask[t, list(chosen)] = True
         mask[:, 16:28] = True
-        undersampled = Series(kspace * mask[:, None], mask)
+        undersampled = Series(kspace * mask[:, None], mask_of(mask))
         images = grappa(undersampled)
         assert images.dtype == torch.float32
         assert psnr(images, truth.abs()) > psnr(zero_filled(undersampled), truth.abs()) + 5
@@ -66,7 +67,7 @@ def test_unfolds_uniform_irregular_and_moving_line_masks(cine):
 
 def test_magnitude_does_not_depend_on_the_order_of_coils(cine):
     series, _ = cine(coils=5)
-    permuted = Series(series.kspace[:, [3, 1, 4, 0, 2]], series.mask)
+    permuted = Series(series.kspace[:, [3, 1, 4, 0, 2]], mask_of(series.mask))
     torch.testing.assert_close(grappa(permuted), grappa(series), atol=1e-4, rtol=0)
 
 
@@ -94,7 +95,7 @@ def test_silent_coil_changes_nothing(cine):
     series, _ = cine(coils=4)
     silent = torch.cat([series.kspace, torch.zeros_like(series.kspace[:, :1])], 1)
     # The weight is relative to the number of neighbours, those of the silent coil included.
-    torch.testing.assert_close(grappa(Series(silent, series.mask), weight=0.01 * 5 / 4), grappa(series), atol=1e-4, rtol=0)
+    torch.testing.assert_close(grappa(Series(silent, mask_of(series.mask)), weight=0.01 * 5 / 4), grappa(series), atol=1e-4, rtol=0)
 
 
 def test_calibration_lines_alone_are_extended_by_the_kernel_only(cine):
@@ -104,7 +105,7 @@ def test_calibration_lines_alone_are_extended_by_the_kernel_only(cine):
     frame = series.kspace[0] * mask[0]
     filled = Interpolator(frame[:, 16:28], kernel=5, weight=0.01)(frame, mask[0, :, 0])
     assert filled.abs().sum((0, 2)).nonzero().flatten().tolist() == list(range(14, 30))
-    assert torch.isfinite(grappa(Series(series.kspace * mask[:, None], mask))).all()
+    assert torch.isfinite(grappa(Series(series.kspace * mask[:, None], mask_of(mask)))).all()
 
 
 def test_frame_without_signal_stays_zero(cine):
@@ -122,7 +123,7 @@ def test_unusable_calibration_lines_are_refused(cine):
         broken = series.kspace.clone()
         broken[:, :, y] = value
         with pytest.raises(InputError, match=words):
-            grappa(Series(broken, series.mask))
+            grappa(Series(broken, mask_of(series.mask)))
 
 
 def test_undetermined_weights_are_refused(cine):
@@ -150,7 +151,7 @@ def test_is_ten_decibels_above_zero_filled_on_a_measured_head(measured_head, ste
     mask = torch.zeros((1, 96, 1), dtype=torch.bool)
     mask[:, ::step] = True
     mask[:, 36:60] = True
-    scale = Series(measured_head * mask, mask).scale()
-    series = Series(measured_head * mask / scale, mask)
+    scale = Series(measured_head * mask, mask_of(mask)).scale()
+    series = Series(measured_head * mask / scale, mask_of(mask))
     reference = rss(ifft2c(measured_head / scale))
     assert psnr(grappa(series), reference) > psnr(zero_filled(series), reference) + 10

@@ -5,10 +5,13 @@ import math
 
 import pytest
 import torch
+from kinds import mask_of, normal
 
 from cmrrecon.classical import total_variation, wavelets
+from cmrrecon.classical.coils import estimate_coils
 from cmrrecon.classical.low_rank import BLOCK, LOW_RANK_SHARE, llr, low_rank_sparse
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.prepared import normalisation
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.sense import sense
 from cmrrecon.classical.temporal_fourier import temporal_fourier
 from cmrrecon.classical.total_variation import differences, differences_adjoint, temporal_tv, tv
@@ -41,9 +44,9 @@ def moving(request, cine):
 
 
 def normalised(series, truth):
-    scale = series.scale()
+    scale = normalisation(series)
     series = series.scaled(1 / scale)
-    return Problem.of(series, Coils.of(series, virtual=8)), series, truth / scale
+    return Problem.of(normal(series), estimate_coils(series, virtual=8)), series, truth / scale
 
 
 def psnr(image, reference):
@@ -209,7 +212,7 @@ def measured(request):
             frames = 3 if kind == "t2map" else 8
             simulated = simulate(kind, slices=1, frames=frames, coils=6, y=64, x=96, seed=1)
             mask = make_mask(request.param, frames=frames, y=64, x=96, acceleration=8, acs=12, seed=1)
-            series = Series(simulated.scan.series(0).kspace * mask[:, None], mask)
+            series = Series(simulated.scan.series(0).kspace * mask[:, None], mask_of(mask))
             problem, series, truth = normalised(series, simulated.image[:, 0])
             made[kind] = problem, truth, psnr(zero_filled(series), truth), psnr(problem.whole(sense(problem).x), truth)
         return made[kind]
@@ -242,7 +245,7 @@ def test_free_breathing_is_reconstructed_better_than_by_sense(cine, method):
 
 def test_the_same_problem_gives_the_same_images_bit_by_bit(moving, method):
     problem, series, _ = moving
-    again = Problem.of(series, Coils.of(series, virtual=8))
+    again = Problem.of(normal(series), estimate_coils(series, virtual=8))
     assert torch.equal(method(problem, iterations=5).x, method(again, iterations=5).x)
     assert torch.equal(method(problem, iterations=5).x, method(problem, iterations=5).x)
 

@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS
+from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS, find_method
 
 HEART = (slice(40, 125), slice(150, 280))
 
@@ -25,7 +25,7 @@ def correlations(measured_heart, real_data, pictures):
                 pictures[z, t] = np.round(255 * picture.reshape(*picture.shape[:2], -1)[..., 0]).T[HEART]
 
     def correlate(name):
-        image = METHODS[name](measured_heart)[0].abs().numpy()[HEART]
+        image = find_method(name)(measured_heart)[0].abs().numpy()[HEART]
         return {key: np.corrcoef(image[p < 253], p[p < 253])[0, 1] for key, p in pictures.items()}
 
     return correlate

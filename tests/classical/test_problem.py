@@ -1,12 +1,15 @@
 import pytest
 import torch
+from kinds import mask_of, normal
 
+from cmrrecon.classical.coils import estimate_coils
 from cmrrecon.classical.low_rank import llr
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.prepared import normalisation
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.sense import sense
 from cmrrecon.classical.total_variation import temporal_tv
 from cmrrecon.data import Series
-from cmrrecon.operators.cartesian import Encoding
+from cmrrecon.operators.cartesian import encoding
 from cmrrecon.operators.coils import apply_matrix, rss, virtual_coils
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.operators.sensitivity import calibration_block
@@ -33,7 +36,7 @@ def series(request, cine):
 
 @pytest.mark.parametrize("virtual", [1, 4, 10, 32])
 def test_coils_are_of_unit_rss_on_the_columns_where_any_sees(series, virtual):
-    coils = Coils.of(series, virtual)
+    coils = estimate_coils(series, virtual)
     assert coils.maps.shape == (min(virtual, 10), 46, 57)
     assert coils.measured.shape == (10, 46, 57)
     for maps in (coils.maps, coils.measured):
@@ -47,41 +50,41 @@ def test_coils_are_of_unit_rss_on_the_columns_where_any_sees(series, virtual):
 
 
 def test_folded_compression_equals_compressing_kspace(series):
-    coils = Coils.of(series, virtual=6)
-    problem = Problem.of(series, coils)
-    matrix = virtual_coils([calibration_block(series.kspace, series.mask)], 6)
+    coils = estimate_coils(series, virtual=6)
+    problem = Problem.of(normal(series), coils)
+    matrix = virtual_coils([calibration_block(series.kspace, mask_of(series.mask))], 6)
     torch.testing.assert_close(matrix @ matrix.mH, torch.eye(6, dtype=torch.complex64), atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.einsum("vc,cyx->vyx", matrix, coils.measured), coils.maps, atol=1e-5, rtol=0)
-    virtual = Encoding(coils.maps, series.mask)
+    virtual = encoding(coils.maps, mask_of(series.mask))
     # Of line masks the virtual coils of single columns leave a hundredth of the amplitude out.
     near = 1e-5 if series.mask.shape[2] > 1 else 1e-2
     rhs = virtual.H(apply_matrix(matrix, series.kspace))
     assert relative(problem.whole(problem.rhs), rhs) < near
     images = torch.randn(problem.rhs.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    kspace = apply_matrix(matrix, Encoding(coils.measured, series.mask)(problem.whole(images)))
+    kspace = apply_matrix(matrix, encoding(coils.measured, mask_of(series.mask))(problem.whole(images)))
     assert relative(problem.whole(problem.A.N(images)), virtual.H(kspace)) < near
 
 
 def test_start_is_the_combined_time_average_and_the_rhs_of_a_single_frame(series):
-    coils = Coils.of(series, virtual=8)
-    problem = Problem.of(series, coils)
+    coils = estimate_coils(series, virtual=8)
+    problem = Problem.of(normal(series), coils)
     assert problem.start.shape == problem.rhs.shape == (3, 46, coils.columns.stop - coils.columns.start)
     assert torch.equal(problem.start[0], problem.start[2])
     if len(series.mask) == 1:
         assert relative(problem.start[0], problem.rhs.mean(0)) < 1e-5
-    single = Problem.of(Series(series.kspace[:1], series.mask[:1]), coils)
+    single = Problem.of(normal(Series(series.kspace[:1], mask_of(series.mask[:1]))), coils)
     assert relative(single.start, single.rhs) < 1e-5
 
 
 def test_average_of_a_still_object_is_its_image(cine):
     series, truth = cine(frames=3, step=3, moving=True)
-    still = Series(cine(frames=1, step=1)[0].kspace * series.mask[:, None], series.mask)
-    problem = Problem.of(still, Coils.of(still, virtual=8))
+    still = Series(cine(frames=1, step=1)[0].kspace * series.mask[:, None], mask_of(series.mask))
+    problem = Problem.of(normal(still), estimate_coils(still, virtual=8))
     assert psnr(problem.whole(problem.start), truth[:1]) > 45
 
 
 def test_whole_images_are_zero_outside_the_columns(series):
-    problem = Problem.of(series, Coils.of(series, virtual=8))
+    problem = Problem.of(normal(series), estimate_coils(series, virtual=8))
     whole = problem.whole(torch.ones_like(problem.rhs))
     assert whole.shape == (3, 46, 57)
     assert (whole[..., problem.columns] == 1).all()
@@ -92,14 +95,14 @@ def test_samples_outside_the_mask_are_ignored(series):
     mask = series.mask.clone()
     mask[:, ::2] = False
     mask[:, 17:29] = series.mask[:, 17:29]
-    coils = Coils.of(series, virtual=8)
-    given, cleaned = Problem.of(Series(series.kspace, mask), coils), Problem.of(Series(series.kspace * mask[:, None], mask), coils)
+    coils = estimate_coils(series, virtual=8)
+    given, cleaned = Problem.of(normal(Series(series.kspace, mask_of(mask))), coils), Problem.of(normal(Series(series.kspace * mask[:, None], mask_of(mask))), coils)
     torch.testing.assert_close(given.rhs, cleaned.rhs)
     torch.testing.assert_close(given.start, cleaned.start)
 
 
 def test_norm_is_one_at_most(series):
-    problem = Problem.of(series, Coils.of(series, virtual=6))
+    problem = Problem.of(normal(series), estimate_coils(series, virtual=6))
     x = torch.randn(problem.rhs.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     for _ in range(30):
         x = problem.A.N(x / torch.linalg.vector_norm(x))
@@ -108,18 +111,18 @@ def test_norm_is_one_at_most(series):
 
 def test_one_coil_sees_everything_alike(cine):
     series, _ = cine(coils=1)
-    coils = Coils.of(series, virtual=8)
+    coils = estimate_coils(series, virtual=8)
     assert coils.columns == slice(0, 56)
     torch.testing.assert_close(coils.maps, torch.ones_like(coils.maps))
-    torch.testing.assert_close(Problem.of(series, coils).rhs.abs(), ifft2c(series.kspace)[:, 0].abs(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(Problem.of(normal(series), coils).rhs.abs(), ifft2c(series.kspace)[:, 0].abs(), atol=1e-5, rtol=1e-4)
 
 
 def test_silent_coils_change_nothing(cine):
     series, _ = cine(coils=6)
     kspace = torch.zeros((2, 12, 45, 56), dtype=torch.complex64)
     kspace[:, ::2] = series.kspace
-    silent = Series(kspace, series.mask)
-    with_silent, without = (Problem.of(s, Coils.of(s, virtual=8)) for s in (silent, series))
+    silent = Series(kspace, mask_of(series.mask))
+    with_silent, without = (Problem.of(normal(s), estimate_coils(s, virtual=8)) for s in (silent, series))
     assert with_silent.columns == without.columns
     assert relative(with_silent.rhs.abs(), without.rhs.abs()) < 1e-3
 
@@ -130,16 +133,16 @@ def test_maps_that_vanish_are_refused(cine):
     series.kspace[:, :, 16:28] = 0
     series.kspace[:, :, 16, 0] = 1
     with pytest.raises(NumericalError, match="maps are zero everywhere"):
-        Coils.of(series, virtual=8)
+        estimate_coils(series, virtual=8)
 
 
 def test_calibration_lines_without_signal_are_refused(cine):
     series, _ = cine()
     series.kspace[:, :, 16:28] = 0
     with pytest.raises(InputError, match="only zeros"):
-        Coils.of(series, virtual=8)
+        estimate_coils(series, virtual=8)
     with pytest.raises(InputError, match="Only 3 calibration lines"):
-        Coils.of(cine(step=9, acs=3)[0], virtual=8)
+        estimate_coils(cine(step=9, acs=3)[0], virtual=8)
 
 
 # What eight of ten coils cost at most, in dB: with random lines little, with folded ones the most that coils can do is missed.
@@ -148,12 +151,12 @@ def test_calibration_lines_without_signal_are_refused(cine):
 def test_eight_of_ten_coils_are_nearly_as_good(method, pattern, acceleration, cost):
     made = simulate("cine", slices=1, coils=10, y=96, x=160, frames=6, seed=1)
     mask = make_mask(pattern, frames=6, y=96, x=160, acceleration=acceleration, acs=16, seed=1)
-    series = Series(made.scan.series(0).kspace * mask[:, None], mask)
-    scale = series.scale()
+    series = Series(made.scan.series(0).kspace * mask[:, None], mask_of(mask))
+    scale = normalisation(series)
     series = series.scaled(1 / scale)
 
     def quality(virtual):
-        problem = Problem.of(series, Coils.of(series, virtual))
+        problem = Problem.of(normal(series), estimate_coils(series, virtual))
         return psnr(problem.whole(method(problem).x), made.image[:, 0] / scale)
 
     assert quality(8) > quality(10) - cost
@@ -164,8 +167,8 @@ def test_the_problem_of_spokes_has_norm_one_at_most_and_solvers_do_not_diverge(s
     pytest.importorskip("finufft")
     made = simulate("cine", frames=2, slices=1, coils=1 if spokes == 3 else 4, y=48, x=64, spokes=spokes)
     series = made.scan.series(0)
-    series = series.scaled(1 / series.scale())
-    problem = Problem.of(series, Coils.of(series))
+    series = series.scaled(1 / normalisation(series))
+    problem = Problem.of(normal(series), estimate_coils(series))
     x = torch.randn((2, 48, 48), dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
     for _ in range(40):
         x = problem.A.N(x / torch.linalg.vector_norm(x))

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from kinds import mask_of, normal
 
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.coils import estimate_coils
+from cmrrecon.classical.prepared import normalisation
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import COSINES, Measured, cosines, refined
 from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.data import Series
@@ -24,7 +27,7 @@ def scene(pattern="kt-gaussian", acceleration=6, frames=6, y=96, x=64, coils=6, 
     maps = random_maps(coils, y, x, generator(5, "maps"))
     mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=1)
     noise = 2e-3 * torch.randn((frames, coils, y, x), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    return Series((fft2c(images[:, None] * maps) + noise) * mask[:, None], mask), images, maps
+    return Series((fft2c(images[:, None] * maps) + noise) * mask[:, None], mask_of(mask)), images, maps
 
 
 def misses(found, maps):
@@ -36,12 +39,12 @@ def misses(found, maps):
 @pytest.mark.parametrize(("pattern", "acceleration"), [("kt-gaussian", 6), ("uniform", 3), ("kt-radial", 6)])
 def test_maps_come_nearer_to_the_truth_and_so_do_images(pattern, acceleration):
     series, images, maps = scene(pattern, acceleration)
-    scale = series.scale()
-    coils = Coils.of(series)
-    better = refined(series, coils, scale)
+    scale = normalisation(series)
+    coils = estimate_coils(series)
+    better = refined(normal(series, scale), coils)
 
     def error(known):
-        problem = Problem.of(series, known, scale)
+        problem = Problem.of(normal(series, scale), known)
         return float((problem.whole(kt_wavelet(problem).x).abs() * scale - images.abs()).norm())
 
     assert misses(better, maps) < 0.9 * misses(coils, maps)
@@ -52,7 +55,7 @@ def test_from_true_images_and_all_samples_the_maps_are_nearly_exact():
     series, images, maps = scene(acceleration=1)
     full = replace(series, mask=torch.ones_like(series.mask[:1]))
     full = replace(full, kspace=fft2c(images[:, None] * maps))
-    coils = Coils.of(full)
+    coils = estimate_coils(full)
     found = Measured(full, coils, 1.0).fitted(images * 1.0)
     assert misses(found, maps) < 0.3 * misses(coils, maps)
 
@@ -60,9 +63,9 @@ def test_from_true_images_and_all_samples_the_maps_are_nearly_exact():
 def test_maps_have_unit_rss_in_the_support():
     made = simulate("cine", frames=3, slices=1, coils=4, y=48, x=96, seed=2)
     mask = make_mask("kt-gaussian", frames=3, y=48, x=96, acceleration=4, acs=12, seed=1)
-    series = Series(made.scan.series(0).kspace * mask[:, None], mask)
-    coils = Coils.of(series)
-    better = refined(series, coils, series.scale())
+    series = Series(made.scan.series(0).kspace * mask[:, None], mask_of(mask))
+    coils = estimate_coils(series)
+    better = refined(normal(series, normalisation(series)), coils)
     inside = rss(coils.measured) > 0
     torch.testing.assert_close(rss(better.measured)[inside], torch.ones(int(inside.sum())), rtol=1e-4, atol=1e-4)
     assert bool((rss(better.measured)[~inside] == 0).all())
@@ -71,14 +74,14 @@ def test_maps_have_unit_rss_in_the_support():
 
 def test_they_do_not_depend_on_the_scale():
     series, _, _ = scene()
-    found = [refined(one, Coils.of(one), one.scale()).measured for one in (series, series.scaled(1e-9))]
+    found = [refined(normal(one, normalisation(one)), estimate_coils(one)).measured for one in (series, series.scaled(1e-9))]
     torch.testing.assert_close(*found, rtol=1e-2, atol=1e-3)
 
 
 def test_of_some_columns_only_these_are_found():
     series, _, maps = scene()
-    coils = replace(Coils.of(series), columns=slice(20, 44))
-    better = refined(series, coils, series.scale())
+    coils = replace(estimate_coils(series), columns=slice(20, 44))
+    better = refined(normal(series, normalisation(series)), coils)
     assert better.columns == slice(20, 44)
     assert float(better.measured[..., :20].abs().max()) == 0
     part = slice(20, 44)
@@ -91,13 +94,13 @@ def test_of_some_columns_only_these_are_found():
 
 def test_a_single_coil_stays_as_it_is():
     series, _, _ = scene(coils=1)
-    coils = Coils.of(series)
-    assert refined(series, coils, series.scale()) is coils
+    coils = estimate_coils(series)
+    assert refined(normal(series, normalisation(series)), coils) is coils
 
 
 def test_a_single_frame():
     series, _, _ = scene("uniform", 2, frames=1)
-    assert bool(torch.isfinite(torch.view_as_real(refined(series, Coils.of(series), series.scale()).maps)).all())
+    assert bool(torch.isfinite(torch.view_as_real(refined(normal(series, normalisation(series)), estimate_coils(series)).maps)).all())
 
 
 def test_cosines_are_orthonormal():

@@ -1,7 +1,10 @@
 import pytest
 import torch
+from kinds import mask_of, normal
 
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.coils import estimate_coils
+from cmrrecon.classical.prepared import normalisation
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.sense import sense
 from cmrrecon.classical.zero_filled import zero_filled
 from cmrrecon.data import Series
@@ -15,7 +18,7 @@ def psnr(image, reference):
 
 
 def images_of(series, **options):
-    problem = Problem.of(series, Coils.of(series, virtual=8))
+    problem = Problem.of(normal(series), estimate_coils(series, virtual=8))
     return problem.whole(sense(problem, **options).x)
 
 
@@ -37,7 +40,7 @@ def test_sense_unfolds_what_zero_filled_leaves_folded(cine, radial, moving):
 
 def test_sense_solves_its_normal_equations(cine):
     series, _ = cine()
-    maps = Coils.of(series, virtual=4).measured
+    maps = estimate_coils(series, virtual=4).measured
     x = images_of(series, weight=0.05, iterations=100)
     residual = fft2c(maps * x[:, None]) * series.mask[:, None] - series.kspace
     gradient = (maps.conj() * ifft2c(residual * series.mask[:, None])).sum(1) + 0.05 * x
@@ -46,7 +49,7 @@ def test_sense_solves_its_normal_equations(cine):
 
 def test_sense_stops_when_it_is_solved(cine):
     series, _ = cine()
-    problem = Problem.of(series, Coils.of(series, virtual=8))
+    problem = Problem.of(normal(series), estimate_coils(series, virtual=8))
     found = sense(problem, weight=0.05, iterations=500)
     assert len(found.residuals) < 100
     assert found.residuals[-1] <= 1e-6
@@ -57,19 +60,19 @@ def test_frames_that_are_solved_at_once_survive_the_steps_of_others(cine):
     series.mask[0] = False
     series.mask[0, 22] = True
     series.mask[1, :16] = series.mask[1, 30:] = False
-    problem = Problem.of(series, Coils.of(cine(frames=4, step=2, moving=True)[0], virtual=8))
+    problem = Problem.of(normal(series), estimate_coils(cine(frames=4, step=2, moving=True)[0], virtual=8))
     assert sense(problem, weight=0.0, iterations=300).x.abs().max() < 3 * problem.start.abs().max()
 
 
 def test_as_many_virtual_coils_as_coils_are_only_a_change_of_basis(cine):
     series, _ = cine()
-    coils, maps = Coils.of(series, virtual=4), estimate_maps(series.kspace, series.mask)
+    coils, maps = estimate_coils(series, virtual=4), estimate_maps(series.kspace, mask_of(series.mask))
     torch.testing.assert_close(coils.measured.abs(), maps.abs(), atol=1e-3, rtol=0)
 
 
 def test_sense_magnitude_does_not_depend_on_the_order_of_coils(cine):
     series, _ = cine(coils=5)
-    permuted = Series(series.kspace[:, [3, 1, 4, 0, 2]], series.mask)
+    permuted = Series(series.kspace[:, [3, 1, 4, 0, 2]], mask_of(series.mask))
     torch.testing.assert_close(images_of(permuted).abs(), images_of(series).abs(), atol=1e-3, rtol=0)
 
 
@@ -78,10 +81,10 @@ def test_sense_reaches_the_fully_sampled_image_of_a_measured_head(measured_head,
     mask = torch.zeros((1, 96, 1), dtype=torch.bool)
     mask[:, ::step] = True
     mask[:, 36:60] = True
-    series = Series(measured_head * mask, mask)
-    scale = series.scale()
+    series = Series(measured_head * mask, mask_of(mask))
+    scale = normalisation(series)
     series = series.scaled(1 / scale)
-    coils = Coils.of(series, virtual=16)
-    problem = Problem.of(series, coils)
+    coils = estimate_coils(series, virtual=16)
+    problem = Problem.of(normal(series), coils)
     reference = (coils.measured.conj() * ifft2c(measured_head[0] / scale)).sum(0)
     assert psnr(problem.whole(sense(problem).x)[0], reference) >= least

@@ -1,11 +1,13 @@
 import pytest
 import torch
+from kinds import mask_of, normal
 
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.coils import estimate_coils
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.sense import sense
 from cmrrecon.classical.sigpy_baselines import sigpy_jsense, sigpy_l1_wavelet, sigpy_sense, sigpy_tv
 from cmrrecon.classical.zero_filled import zero_filled
-from cmrrecon.operators.cartesian import Encoding
+from cmrrecon.operators.cartesian import encoding
 from cmrrecon.operators.sensitivity import estimate_maps
 from cmrrecon.tools.errors import InputError, UsageError
 
@@ -28,7 +30,7 @@ def test_each_is_better_than_zero_filled(cine, method, radial):
 
 def test_sigpy_sense_is_sense(cine):
     series, _ = cine()
-    problem = Problem.of(series, Coils.of(series))
+    problem = Problem.of(normal(series), estimate_coils(series))
     torch.testing.assert_close(sigpy_sense(series), problem.whole(sense(problem).x), atol=1e-3, rtol=0)
 
 
@@ -47,8 +49,8 @@ def test_solvers_converge(cine, method, iterations):
 
 def test_default_iterations_of_total_variation_come_close_to_its_minimum(cine):
     series, _ = cine(frames=1)
-    maps = estimate_maps(series.kspace, series.mask)
-    A = Encoding(maps, series.mask)
+    maps = estimate_maps(series.kspace, mask_of(series.mask))
+    A = encoding(maps, mask_of(series.mask))
 
     def objective(x):
         differences = [x - x.roll(1, -1), x - x.roll(1, -2)]

@@ -4,20 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
+from kinds import mask_of, normal
 
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.coils import estimate_coils
+from cmrrecon.classical.prepared import normalisation
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.data import Series
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.methods.auto import MARGIN, Choice, choose, solve
-from cmrrecon.methods.registry import METHODS
+from cmrrecon.methods.registry import find_method
 from cmrrecon.sampling import make_mask
 from cmrrecon.simulation import simulate
 from cmrrecon.solvers import Solution
 from cmrrecon.tools.errors import InputError
 
 AUTO = {"weight": "auto", "iterations": "auto", "coils": "auto"}
-CANDIDATES = METHODS["auto"].candidates
+CANDIDATES = find_method("auto").candidates
 
 
 def scan(kind="cine", frames=8, seed=3, y=64, x=80):
@@ -28,7 +31,7 @@ def scan(kind="cine", frames=8, seed=3, y=64, x=80):
 def sampled(full, pattern="kt-gaussian", acceleration=8, acs=12):
     frames, _, y, x = full.kspace.shape
     mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=1)
-    return Series(full.kspace * mask[:, None], mask)
+    return Series(full.kspace * mask[:, None], mask_of(mask))
 
 
 def psnr(images, truth):
@@ -42,7 +45,7 @@ def cine():
 
 
 def test_choice_names_what_was_tried_and_takes_the_best(cine):
-    choice = METHODS["auto"].choose(cine[0])
+    choice = find_method("auto").choose(cine[0])
     assert {trial.method for trial in choice.trials} - {"kt-unrolled"} == set(CANDIDATES)
     assert choice.hidden.endswith("lines")
     chosen = next(t for t in choice.trials if (t.method, t.weight) == (choice.method, choice.weight))
@@ -55,12 +58,12 @@ def test_choice_names_what_was_tried_and_takes_the_best(cine):
 
 
 def test_same_series_same_choice(cine):
-    assert METHODS["kt-wavelet"].choose(cine[0]) == METHODS["kt-wavelet"].choose(cine[0])
+    assert find_method("kt-wavelet").choose(cine[0]) == find_method("kt-wavelet").choose(cine[0])
 
 
 def test_choice_does_not_depend_on_the_scale_of_kspace(cine):
     series, _ = cine
-    choice, scaled = (METHODS["temporal-tv"].choose(s) for s in (series, series.scaled(1e-9)))
+    choice, scaled = (find_method("temporal-tv").choose(s) for s in (series, series.scaled(1e-9)))
     assert (choice.weight, choice.iterations) == (scaled.weight, scaled.iterations)
 
 
@@ -77,42 +80,42 @@ def test_choice_does_not_depend_on_the_scale_of_kspace(cine):
 def test_auto_is_close_to_the_best_single_method(kind, pattern, acceleration):
     full, truth = scan(kind)
     series = sampled(full, pattern, acceleration)
-    scores = {name: psnr(METHODS[name](series), truth) for name in CANDIDATES}
-    assert psnr(METHODS["auto"](series), truth) >= max(scores.values()) - 0.2, scores
+    scores = {name: psnr(find_method(name)(series), truth) for name in CANDIDATES}
+    assert psnr(find_method("auto")(series), truth) >= max(scores.values()) - 0.2, scores
 
 
 def test_given_settings_are_kept(cine):
     series, _ = cine
-    choice = METHODS["llr"].choose(series, {"weight": 0.02})
+    choice = find_method("llr").choose(series, {"weight": 0.02})
     assert {trial.weight for trial in choice.trials} == {0.02}
-    choice = METHODS["llr"].choose(series, {"iterations": 7})
+    choice = find_method("llr").choose(series, {"iterations": 7})
     assert {trial.iterations for trial in choice.trials} == {7}
     assert len(choice.trials) > 1
-    choice = METHODS["llr"].choose(series, {"weight": 0.02, "iterations": 7})
+    choice = find_method("llr").choose(series, {"weight": 0.02, "iterations": 7})
     assert (choice.weight, choice.iterations, choice.trials) == (0.02, 7, ())
 
 
 def test_a_choice_of_another_slice_is_used(cine):
     series, _ = cine
-    choice = METHODS["sense"].choose(series, {"weight": 0.5, "iterations": 3})
-    assert torch.equal(METHODS["sense"](series, choice=choice), METHODS["sense"](series, {"weight": 0.5, "iterations": 3}))
+    choice = find_method("sense").choose(series, {"weight": 0.5, "iterations": 3})
+    assert torch.equal(find_method("sense")(series, choice=choice), find_method("sense")(series, {"weight": 0.5, "iterations": 3}))
 
 
 def test_fully_sampled_series_are_combined_and_nothing_else():
     full, _ = scan()
-    choice = METHODS["auto"].choose(full)
+    choice = find_method("auto").choose(full)
     assert choice.weight == 0
     assert "fully sampled" in choice.hidden
-    normalised = full.scaled(1 / full.scale())
-    espirit = Coils.of(normalised)
+    normalised = full.scaled(1 / normalisation(full))
+    espirit = estimate_coils(normalised)
     for names, coils in (
-        (("auto",), refined(normalised, espirit, 1.0)),
+        (("auto",), refined(normal(normalised, 1.0), espirit)),
         (("sense", "llr", "temporal-fourier", "tv", "low-rank-sparse"), espirit),
     ):
-        problem = Problem.of(normalised, coils)
-        combined = problem.whole(problem.rhs) * full.scale()
+        problem = Problem.of(normal(normalised), coils)
+        combined = problem.whole(problem.rhs) * normalisation(full)
         for name in names:
-            images = METHODS[name](full)
+            images = find_method(name)(full)
             assert (images - combined).abs().max() < 1e-3 * combined.abs().max()
 
 
@@ -120,26 +123,26 @@ def test_with_only_calibration_lines_the_defaults_hold():
     full, _ = scan()
     mask = torch.zeros((1, 64, 1), dtype=torch.bool)
     mask[:, 26:38] = True
-    series = Series(full.kspace * mask[:, None], mask)
-    choice = METHODS["auto"].choose(series)
+    series = Series(full.kspace * mask[:, None], mask_of(mask))
+    choice = find_method("auto").choose(series)
     assert choice.method == CANDIDATES[0]
     assert "defaults" in choice.hidden
     assert not choice.trials
-    assert torch.isfinite(METHODS["auto"](series).abs()).all()
+    assert torch.isfinite(find_method("auto")(series).abs()).all()
 
 
 def test_a_single_frame_is_reconstructed_by_spatial_regularisation():
     full, truth = scan(frames=1)
     series = sampled(full, "uniform", 3, acs=16)
-    images = METHODS["auto"](series)
-    assert psnr(images, truth) > psnr(METHODS["zero-filled"](series), truth) + 3
+    images = find_method("auto")(series)
+    assert psnr(images, truth) > psnr(find_method("zero-filled")(series), truth) + 3
 
 
 def biased(factor):
     """Images that are too bright or too dark by a factor."""
 
     def solver(problem, *, weight=0.01, iterations=20, monitor=None):
-        found = METHODS["kt-wavelet"].function()(problem, weight=weight, iterations=iterations)
+        found = find_method("kt-wavelet").function()(problem, weight=weight, iterations=iterations)
         return Solution(factor * found.x, found.residuals)
 
     return solver
@@ -150,7 +153,7 @@ def test_methods_whose_errors_cancel_are_blended():
     series = sampled(full)
     solvers = {"bright": biased(1.5), "dark": biased(0.6)}
     settings = {"weight": 0.01, "iterations": 20, "coils": "auto"}
-    choice = choose(series, series.scale(), solvers, settings)
+    choice = choose(series, normalisation(series), solvers, settings)
     assert {choice.method, choice.partner.method} == {"bright", "dark"}
     bright = choice.share if choice.partner.method == "bright" else 1 - choice.share
     assert bright == pytest.approx(0.44, abs=0.15)
@@ -176,7 +179,7 @@ def test_the_network_is_taken_if_it_is_clearly_better_left_if_worse_and_blended_
     full, _ = scan()
     series = sampled(full)
     solvers = {name: biased(factor) for name, factor in {**classical, "kt-unrolled": network}.items()}
-    choice = choose(series, series.scale(), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
+    choice = choose(series, normalisation(series), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
     assert {choice.method, choice.partner.method if choice.partner else choice.method} == taken
     errors = {trial.method: trial.error for trial in choice.trials}
     if len(taken) == 2:
@@ -200,7 +203,7 @@ def test_the_same_lines_in_all_frames_have_the_network_alone_where_much_is_unset
     full, _ = scan()
     series = sampled(full, pattern, acceleration)
     solvers = {"a": biased(classical), "kt-unrolled": biased(network)}
-    choice = choose(series, series.scale(), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
+    choice = choose(series, normalisation(series), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
     assert choice.share == share if share is not None else choice.share not in (0.0, 0.5)
     assert "kt-unrolled" in {choice.method, choice.partner.method if choice.partner else None}
 
@@ -210,7 +213,7 @@ def test_the_same_lines_in_all_frames_leave_out_a_network_that_predicts_far_wors
     full, _ = scan()
     series = sampled(full, "uniform", 4)
     solvers = {"a": biased(1.1), "kt-unrolled": biased(network)}
-    choice = choose(series, series.scale(), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
+    choice = choose(series, normalisation(series), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
     errors = {trial.method: trial.error for trial in choice.trials}
     assert errors["kt-unrolled"] > errors["a"]
     assert (errors["kt-unrolled"] < 1.25 * errors["a"]) == taken
@@ -222,7 +225,7 @@ def test_weights_are_searched_unless_the_network_is_taken_alone(classical, searc
     full, _ = scan()
     series = sampled(full)
     solvers = {"a": biased(classical), "kt-unrolled": biased(1.0)}
-    choice = choose(series, series.scale(), solvers, {"weight": "auto", "iterations": 20, "coils": "auto"})
+    choice = choose(series, normalisation(series), solvers, {"weight": "auto", "iterations": 20, "coils": "auto"})
     assert (len({trial.weight for trial in choice.trials if trial.method == "a"}) > 1) == searched
 
 
@@ -231,9 +234,9 @@ def test_a_number_of_coils_is_kept_and_refines_no_maps():
     series = sampled(full)
     settings = {"weight": 0.01, "iterations": 10, "coils": 3}
     solvers = {"a": biased(1.0), "b": biased(1.2)}
-    choice = choose(series, series.scale(), solvers, settings, refine=True)
+    choice = choose(series, normalisation(series), solvers, settings, refine=True)
     assert (choice.maps, choice.maps_errors) == ("espirit", None)
-    assert len(solve(series, series.scale(), solvers, choice, settings)[1].maps) == 3
+    assert len(solve(series, normalisation(series), solvers, choice, settings)[1].maps) == 3
 
 
 def test_an_unknown_noise_hedges(monkeypatch):
@@ -241,7 +244,7 @@ def test_an_unknown_noise_hedges(monkeypatch):
     full, _ = scan()
     series = sampled(full, "uniform", 4)
     solvers = {"a": biased(1.1), "kt-unrolled": biased(1.05)}
-    choice = choose(series, series.scale(), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
+    choice = choose(series, normalisation(series), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
     assert (choice.share, choice.noise) == (0.5, None)
 
 
@@ -249,23 +252,23 @@ def test_a_method_is_not_blended_with_a_worse_one_of_the_same_error():
     full, _ = scan()
     series = sampled(full)
     solvers = {"bright": biased(1.1), "brighter": biased(1.3)}
-    choice = choose(series, series.scale(), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
+    choice = choose(series, normalisation(series), solvers, {"weight": 0.01, "iterations": 20, "coils": "auto"})
     assert (choice.method, choice.partner, choice.share) == ("bright", None, 0.0)
 
 
 def test_trials_that_diverge_lose():
     full, _ = scan()
     series = sampled(full)
-    series = series.scaled(1 / series.scale())
+    series = series.scaled(1 / normalisation(series))
 
     def broken(problem, *, weight=1.0, iterations=5, monitor):
-        return METHODS["sense"].function()(problem, weight=float("nan"), iterations=iterations, monitor=monitor)
+        return find_method("sense").function()(problem, weight=float("nan"), iterations=iterations, monitor=monitor)
 
-    choice = choose(series, series.scale(), {"broken": broken, "sense": METHODS["sense"].function()}, AUTO)
+    choice = choose(series, normalisation(series), {"broken": broken, "sense": find_method("sense").function()}, AUTO)
     assert choice.method == "sense"
 
 
 def test_too_few_calibration_lines_are_told():
     full, _ = scan()
     with pytest.raises(InputError, match="calibration lines"):
-        METHODS["auto"](sampled(full, acs=2))
+        find_method("auto")(sampled(full, acs=2))

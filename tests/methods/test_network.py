@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from kinds import mask_of
 
 from cmrrecon.data import Series, window
 from cmrrecon.methods import network as learned
-from cmrrecon.methods.network import Batch, NetworkMethod, acs_of, find_method, without_oversampling
+from cmrrecon.methods.network import without_oversampling
+from cmrrecon.methods.window_network import Batch, WindowNetworkMethod, acs_of
+from cmrrecon.methods.registry import find_method
 from cmrrecon.networks.catalog import build
 from cmrrecon.networks.e2e_varnet import E2EVarNet
 from cmrrecon.networks.prompt_unet import UnetConfig
@@ -148,7 +151,7 @@ def test_the_calibration_lines_come_from_the_option_the_file_or_the_mask(full):
     assert acs_of(series, {"acs": "auto"}) == 12
     mask = torch.zeros_like(series.mask)
     mask[:, 16:22] = True
-    assert acs_of(Series(series.kspace, mask), {"acs": "auto"}) == 4
+    assert acs_of(Series(series.kspace, mask_of(mask)), {"acs": "auto"}) == 4
 
 
 def test_cutting_the_oversampling_is_exact_for_line_masks(full):
@@ -213,9 +216,7 @@ def test_networks_without_weights_are_named(monkeypatch, tmp_path):
 def test_a_prediction_counts_maps_once_a_frame(series):
     tiny = method()
     cost = tiny.predict(series, tiny.check({}))
-    double = Series(
-        torch.cat([series.kspace] * 2), series.mask if len(series.mask) == 1 else torch.cat([series.mask] * 2), series.acquisition
-    )
+    double = Series(torch.cat([series.kspace] * 2), mask_of(series.mask if len(series.mask) == 1 else torch.cat([series.mask] * 2)), series.acquisition)
     twice = tiny.predict(double, tiny.check({}))
     assert twice.flops == 2 * cost.flops
     assert twice.nbytes > cost.nbytes > series.kspace.nbytes

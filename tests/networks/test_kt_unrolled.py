@@ -4,8 +4,11 @@ import math
 
 import pytest
 import torch
+from kinds import mask_of, normal
 
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.coils import estimate_coils
+from cmrrecon.classical.prepared import normalisation
+from cmrrecon.classical.problem import Problem
 from cmrrecon.data import Series
 from cmrrecon.networks import kt_unrolled
 from cmrrecon.networks.catalog import build, name_of
@@ -29,7 +32,7 @@ def series(frames=3, coils=4, y=40, x=48, pattern="kt-gaussian", acceleration=4,
     made = simulate("cine", frames=frames, slices=1, coils=coils, y=y, x=x, seed=seed)
     full = made.scan.series(0).kspace
     mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed)
-    return Series(full * mask[:, None], mask)
+    return Series(full * mask[:, None], mask_of(mask))
 
 
 def images_of(network, one):
@@ -37,8 +40,8 @@ def images_of(network, one):
 
 
 def problem_of(one):
-    scale = one.scale()
-    return Problem.of(one, Coils.of(one), scale)
+    scale = normalisation(one)
+    return Problem.of(normal(one, scale), estimate_coils(one))
 
 
 def relative(a, b):
@@ -76,7 +79,7 @@ def test_images_scale_with_kspace():
 def test_images_turn_with_the_phase_of_kspace():
     """Behind the phase of the first solution the network sees the same, whatever the phase of the scan."""
     one, network = series(), small()
-    turned = images_of(network, Series(one.kspace * torch.polar(torch.tensor(1.0), torch.tensor(1.1)), one.mask))
+    turned = images_of(network, Series(one.kspace * torch.polar(torch.tensor(1.0), torch.tensor(1.1)), mask_of(one.mask)))
     assert relative(turned.abs(), images_of(network, one).abs()) < 1e-3
 
 
@@ -224,7 +227,7 @@ def test_no_calibration_is_told():
     mask = torch.zeros_like(one.mask)
     mask[:, ::5] = True
     with pytest.raises(InputError):
-        images_of(small(), Series(one.kspace * mask[:, None], mask))
+        images_of(small(), Series(one.kspace * mask[:, None], mask_of(mask)))
 
 
 def test_it_is_small():

@@ -1,7 +1,10 @@
 import pytest
 import torch
+from kinds import mask_of, normal
 
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon.classical.coils import estimate_coils
+from cmrrecon.classical.prepared import normalisation
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.sense import sense
 from cmrrecon.data import Series
 from cmrrecon.networks.combined import ITERATIONS, central, combined_magnitude
@@ -22,9 +25,9 @@ def window(frames=1, coils=4, y=40, x=48, step=2, moving=False):
 def test_combined_magnitude_is_cg_sense_of_the_middle_frame():
     kspace, mask, truth = window(frames=3, moving=True)
     image = combined_magnitude(kspace[None], mask[None])
-    series = Series(kspace, mask)
-    scale = series.scale()
-    problem = Problem.of(series, Coils.of(series), scale)
+    series = Series(kspace, mask_of(mask))
+    scale = normalisation(series)
+    problem = Problem.of(normal(series, scale), estimate_coils(series))
     expected = problem.whole(sense(problem, iterations=ITERATIONS).x)[1].abs() * scale
     torch.testing.assert_close(image[0], expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
     error = [float(torch.linalg.vector_norm(image[0] - frame) / torch.linalg.vector_norm(frame)) for frame in truth]

@@ -3,9 +3,10 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from kinds import mask_of
 from torch import Tensor
 
-from cmrrecon.operators.cartesian import Encoding, y_fastest
+from cmrrecon.operators.cartesian import Encoding, encoding, y_fastest
 from cmrrecon.operators.fourier import fft2c, ifft2c
 from cmrrecon.tools.errors import UsageError
 
@@ -64,7 +65,7 @@ def draw(seed, dtype):
     )
     # Solvers keep images in the order in which the operator works, callers do not.
     images = y_fastest(images) if dice.random() < 0.5 else images
-    return Drawn(Encoding(maps, mask, columns), maps, mask, columns, images, kspace)
+    return Drawn(encoding(maps, mask_of(mask), columns), maps, mask, columns, images, kspace)
 
 
 def norm(x):
@@ -79,7 +80,7 @@ def inner(a, b):
 def problem(request):
     frames, coils, y, x, mask_shape = request.param
     mask = torch.rand(mask_shape, generator=torch.Generator().manual_seed(1)) < 0.5
-    A = Encoding(cnormal(coils, y, x, seed=2), mask)
+    A = encoding(cnormal(coils, y, x, seed=2), mask_of(mask))
     return A, cnormal(frames, y, x, seed=3), cnormal(frames, coils, y, x, seed=4)
 
 
@@ -122,7 +123,7 @@ def test_random_shapes_are_of_every_kind():
 def test_gradients_are_those_of_finite_differences(kind, columns):
     lines, moving = kind
     mask = torch.rand((2 if moving else 1, 3, 1 if lines else 4), generator=torch.Generator().manual_seed(5)) < 0.6
-    A = Encoding(cnormal(2, 3, 4, seed=1), mask, columns)
+    A = encoding(cnormal(2, 3, 4, seed=1), mask_of(mask), columns)
     x = cnormal(2, 3, 4, seed=2)[..., columns].clone().requires_grad_()
     k = cnormal(2, 2, 3, 4, seed=3).requires_grad_()
     assert torch.autograd.gradcheck(A, x)
@@ -133,7 +134,7 @@ def test_gradients_are_those_of_finite_differences(kind, columns):
 
 @pytest.mark.parametrize("mask_shape", [(1, 5, 1), (3, 5, 6)])
 def test_maps_of_zero_give_zero(mask_shape):
-    A = Encoding(torch.zeros((3, 5, 6), dtype=torch.complex64), torch.ones(mask_shape, dtype=torch.bool))
+    A = encoding(torch.zeros((3, 5, 6), dtype=torch.complex64), mask_of(torch.ones(mask_shape, dtype=torch.bool)))
     x, k = (cnormal(*shape).to(torch.complex64) for shape in [(3, 5, 6), (3, 3, 5, 6)])
     for result in (A(x), A.H(k), A.N(x)):
         assert torch.equal(result, torch.zeros_like(result))
@@ -141,7 +142,7 @@ def test_maps_of_zero_give_zero(mask_shape):
 
 @pytest.mark.parametrize("mask_shape", [(1, 5, 1), (3, 5, 6)])
 def test_inputs_are_not_changed(mask_shape):
-    A = Encoding(cnormal(3, 5, 6), torch.rand(mask_shape) < 0.5)
+    A = encoding(cnormal(3, 5, 6), mask_of(torch.rand(mask_shape) < 0.5))
     for call, shape in [(A, (3, 5, 6)), (A.H, (3, 3, 5, 6)), (A.N, (3, 5, 6))]:
         given = cnormal(*shape)
         call(given)
@@ -150,7 +151,7 @@ def test_inputs_are_not_changed(mask_shape):
 
 @pytest.mark.parametrize("mask_shape", [(3, 9, 1), (3, 9, 8)])
 def test_frames_worked_on_together_give_what_they_give_alone(mask_shape, monkeypatch):
-    A = Encoding(cnormal(3, 9, 8, seed=1), torch.rand(mask_shape, generator=torch.Generator().manual_seed(2)) < 0.5, slice(2, 7))
+    A = encoding(cnormal(3, 9, 8, seed=1), mask_of(torch.rand(mask_shape, generator=torch.Generator().manual_seed(2)) < 0.5), slice(2, 7))
     x = cnormal(3, 9, 5, seed=3)
     alone = A.N(x)
     # As on a GPU: two frames, then the last.
@@ -174,11 +175,11 @@ def test_adjoint_ignores_samples_outside_the_mask(problem):
 @pytest.mark.parametrize("mask_shape", [(1, 5, 1), (1, 6, 3), (6, 1)])
 def test_mask_of_another_size_is_refused(mask_shape):
     with pytest.raises(UsageError, match="same y and x"):
-        Encoding(cnormal(2, 6, 7), torch.ones(mask_shape, dtype=torch.bool))
+        encoding(cnormal(2, 6, 7), mask_of(torch.ones(mask_shape, dtype=torch.bool)))
 
 
 def test_other_number_of_frames_is_refused():
-    A = Encoding(cnormal(2, 6, 7), torch.ones((3, 6, 1), dtype=torch.bool))
+    A = encoding(cnormal(2, 6, 7), mask_of(torch.ones((3, 6, 1), dtype=torch.bool)))
     for call in (A, A.N):
         with pytest.raises(UsageError, match="3 frames and the data 2"):
             call(cnormal(2, 6, 7))
@@ -190,7 +191,7 @@ def test_other_number_of_frames_is_refused():
 @pytest.mark.parametrize("x_mask", [1, 10])
 def test_frames_worked_on_together_give_what_single_ones_give(monkeypatch, one_mask, x_mask):
     mask = torch.rand((1 if one_mask else 5, 9, x_mask), generator=torch.Generator().manual_seed(1)) < 0.5
-    A, x = Encoding(cnormal(3, 9, 10, seed=2), mask, slice(2, 7)), cnormal(5, 9, 5, seed=3)
+    A, x = encoding(cnormal(3, 9, 10, seed=2), mask_of(mask), slice(2, 7)), cnormal(5, 9, 5, seed=3)
     single = A.N(x)
 
     def two_together(frames):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from kinds import mask_of
 
 from cmrrecon.operators.coils import (
     COLUMN_ENERGY_LOST,
@@ -117,28 +118,28 @@ def test_virtual_coils_of_empty_maps_are_empty_maps():
 
 def test_noise_level_is_within_five_percent_beside_an_object(noisy_scan):
     kspace, mask, sigma = noisy_scan
-    torch.testing.assert_close(noise_level(kspace, mask), sigma, rtol=0.05, atol=0)
+    torch.testing.assert_close(noise_level(kspace, mask_of(mask)), sigma, rtol=0.05, atol=0)
 
 
 def test_noise_level_does_not_mind_a_zero_filled_readout(noisy_scan):
     kspace, mask, sigma = noisy_scan
     kspace[..., :40] = 0
-    torch.testing.assert_close(noise_level(kspace, mask), sigma, rtol=0.05, atol=0)
+    torch.testing.assert_close(noise_level(kspace, mask_of(mask)), sigma, rtol=0.05, atol=0)
 
 
 def test_noise_level_of_a_mask_that_changes_along_the_readout():
     noise = cnormal(4, 3, 65, 64)
     mask = torch.rand((4, 65, 64), generator=torch.Generator().manual_seed(1)) < 0.3
-    torch.testing.assert_close(noise_level(noise * mask[:, None], mask), torch.ones(3), rtol=0.1, atol=0)
+    torch.testing.assert_close(noise_level(noise * mask[:, None], mask_of(mask)), torch.ones(3), rtol=0.1, atol=0)
 
 
 def test_noise_level_scales_and_is_zero_for_a_dead_coil(noisy_scan):
     kspace, mask, _ = noisy_scan
-    torch.testing.assert_close(noise_level(kspace * 1e-9, mask), noise_level(kspace, mask) * 1e-9)
+    torch.testing.assert_close(noise_level(kspace * 1e-9, mask_of(mask)), noise_level(kspace, mask_of(mask)) * 1e-9)
     kspace[:, 2] = 0
-    assert noise_level(kspace, mask)[2] == 0
+    assert noise_level(kspace, mask_of(mask))[2] == 0
     with pytest.raises(InputError, match="positive definite"):
-        prewhiten(kspace, noise_covariance(kspace, mask))
+        prewhiten(kspace, noise_covariance(kspace, mask_of(mask)))
 
 
 def test_noise_needs_lines_away_from_the_centre(noisy_scan):
@@ -146,7 +147,7 @@ def test_noise_needs_lines_away_from_the_centre(noisy_scan):
     mask[:] = False
     mask[:, 40:56] = True
     with pytest.raises(InputError, match="away from the centre"):
-        noise_level(kspace, mask)
+        noise_level(kspace, mask_of(mask))
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e7])
@@ -154,7 +155,7 @@ def test_prewhitened_noise_has_unit_covariance(scale):
     mixing = cnormal(4, 4, seed=1)
     noise = torch.einsum("cd,fdyx->fcyx", mixing, cnormal(4, 4, 64, 128)) * scale
     mask = torch.ones((1, 64, 1), dtype=torch.bool)
-    white = prewhiten(noise, noise_covariance(noise, mask)).transpose(0, 1).flatten(1)
+    white = prewhiten(noise, noise_covariance(noise, mask_of(mask))).transpose(0, 1).flatten(1)
     torch.testing.assert_close(white @ white.mH / white.shape[1], torch.eye(4, dtype=torch.complex64), atol=0.1, rtol=0)
     true_covariance = mixing @ mixing.mH * scale**2
     white = prewhiten(noise, true_covariance).transpose(0, 1).flatten(1)

@@ -1,6 +1,7 @@
 import pytest
 import scipy.io
 import torch
+from kinds import mask_of
 
 from cmrrecon.operators.espirit import (
     eigenvalue_bound,
@@ -72,7 +73,7 @@ def test_region_of_odd_size_follows_the_official_rule():
     mask = torch.zeros((3, 49, 1), dtype=torch.bool)
     mask[:, 16:32] = True
     mask[1, 2] = True
-    assert calibration_region(mask) == (slice(16, 32), slice(None))
+    assert calibration_region(mask_of(mask)) == (slice(16, 32), slice(None))
 
 
 @pytest.mark.parametrize("c", [1, 2, 7, 20])
@@ -81,28 +82,28 @@ def test_region_finds_blocks_of_every_size(ny, c):
     mask = torch.zeros((1, ny, 30), dtype=torch.bool)
     y, x = ny // 2 - c // 2, 15 - c // 2
     mask[:, y : y + c, x : x + c] = True
-    assert calibration_region(mask) == (slice(y, y + c), slice(x, x + c))
-    assert calibration_region(mask[..., 15:16]) == (slice(y, y + c), slice(None))
+    assert calibration_region(mask_of(mask)) == (slice(y, y + c), slice(x, x + c))
+    assert calibration_region(mask_of(mask[..., 15:16])) == (slice(y, y + c), slice(None))
 
 
 def test_region_takes_only_what_every_frame_has_and_is_limited():
     mask = torch.ones((2, 100, 1), dtype=torch.bool)
-    y, _ = calibration_region(mask)
+    y, _ = calibration_region(mask_of(mask))
     assert y.stop - y.start == MOST_LINES
     mask[1, 55:] = False
-    assert calibration_region(mask)[0] == slice(45, 55)
+    assert calibration_region(mask_of(mask))[0] == slice(45, 55)
     mask[1] = False
-    assert calibration_region(mask)[0] == slice(50, 50)
+    assert calibration_region(mask_of(mask))[0] == slice(50, 50)
 
 
 def test_calibration_data_averages_or_takes_the_first_frame(phantom):
     kspace, _, _ = phantom
     mask = lines(49, 12, frames=2)
-    y, x = calibration_region(mask)
-    torch.testing.assert_close(calibration_data(kspace, mask), kspace[:, :, y, x].mean(0))
-    torch.testing.assert_close(calibration_data(kspace, mask, "first"), kspace[0, :, y, x])
+    y, x = calibration_region(mask_of(mask))
+    torch.testing.assert_close(calibration_data(kspace, mask_of(mask)), kspace[:, :, y, x].mean(0))
+    torch.testing.assert_close(calibration_data(kspace, mask_of(mask), "first"), kspace[0, :, y, x])
     with pytest.raises(UsageError, match="unknown"):
-        calibration_data(kspace, mask, "last")
+        calibration_data(kspace, mask_of(mask), "last")
 
 
 def test_calibration_takes_the_middle_of_the_readout_of_line_masks_only(phantom):
@@ -113,9 +114,9 @@ def test_calibration_takes_the_middle_of_the_readout_of_line_masks_only(phantom)
     other = wide.clone()
     other[..., : middle.start], other[..., middle.stop :] = 100, 100
     for mask in (lines(49, 12), lines(49, 12).repeat(1, 1, wide.shape[-1])):
-        assert torch.equal(estimate_maps(wide, mask), estimate_maps(other, mask))
+        assert torch.equal(estimate_maps(wide, mask_of(mask)), estimate_maps(other, mask_of(mask)))
     other[..., middle.start] = 100
-    assert not torch.equal(estimate_maps(wide, lines(49, 12)), estimate_maps(other, lines(49, 12)))
+    assert not torch.equal(estimate_maps(wide, mask_of(lines(49, 12))), estimate_maps(other, mask_of(lines(49, 12))))
 
 
 @pytest.mark.parametrize(("shape", "kernel"), [((3, 9, 11), (4, 3)), ((1, 6, 6), (6, 6)), ((2, 7, 30), (5, 5)), ((4, 5, 8), (1, 2))])
@@ -180,10 +181,10 @@ def test_silent_coils_have_zero_maps_and_change_no_others(phantom, silent):
     mask, heard = lines(49, 16), [c for c in range(5) if c not in silent]
     quiet = kspace.clone()
     quiet[:, silent] = 0
-    maps = estimate_maps(quiet, mask)
+    maps = estimate_maps(quiet, mask_of(mask))
     assert torch.isfinite(maps).all()
     assert maps[silent].abs().max() < 1e-6
-    torch.testing.assert_close(maps[heard], estimate_maps(kspace[:, heard], mask), atol=1e-3, rtol=0)
+    torch.testing.assert_close(maps[heard], estimate_maps(kspace[:, heard], mask_of(mask)), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(("coils", "ny", "nx"), [(1, 41, 36), (32, 45, 30)])
@@ -196,7 +197,7 @@ def test_one_and_thirty_two_coils(coils, ny, nx):
 @pytest.mark.parametrize("acs", [6, 8, 12, 20])
 def test_maps_agree_with_the_truth_have_unit_rss_and_are_zero_outside(phantom, acs):
     kspace, truth, inside = phantom
-    maps = estimate_maps(kspace, lines(49, acs))
+    maps = estimate_maps(kspace, mask_of(lines(49, acs)))
     assert maps.dtype == torch.complex64
     rss = torch.linalg.vector_norm(maps, dim=0)
     support = rss > 0
@@ -209,7 +210,7 @@ def test_maps_agree_with_the_truth_have_unit_rss_and_are_zero_outside(phantom, a
 
 def test_no_crop_means_support_everywhere(phantom):
     kspace, _, _ = phantom
-    maps = espirit(calibration_data(kspace, lines(49, 20)), (49, 64), crop=0.0)
+    maps = espirit(calibration_data(kspace, mask_of(lines(49, 20))), (49, 64), crop=0.0)
     assert (torch.linalg.vector_norm(maps, dim=0) > 0.99).all()
 
 
@@ -217,7 +218,7 @@ def test_square_region_of_a_radial_mask_gives_maps(phantom):
     kspace, truth, inside = phantom
     mask = torch.zeros((2, 49, 64), dtype=torch.bool)
     mask[:, 14:34, 22:42] = True
-    maps = estimate_maps(kspace * mask[:, None], mask)
+    maps = estimate_maps(kspace * mask[:, None], mask_of(mask))
     assert agreement(maps, truth)[inside].median() > 0.999
 
 
@@ -225,27 +226,27 @@ def test_square_region_of_a_radial_mask_gives_maps(phantom):
 def test_maps_do_not_depend_on_the_scale(phantom, scale):
     kspace, _, _ = phantom
     mask = lines(49, 16)
-    torch.testing.assert_close(estimate_maps(kspace * scale, mask), estimate_maps(kspace, mask), atol=1e-3, rtol=0)
+    torch.testing.assert_close(estimate_maps(kspace * scale, mask_of(mask)), estimate_maps(kspace, mask_of(mask)), atol=1e-3, rtol=0)
 
 
 def test_phase_does_not_depend_on_the_order_of_coils(phantom):
     kspace, _, _ = phantom
     mask, order = lines(49, 16), [3, 1, 4, 0, 2]
-    maps, permuted = estimate_maps(kspace, mask), estimate_maps(kspace[:, order], mask)
+    maps, permuted = estimate_maps(kspace, mask_of(mask)), estimate_maps(kspace[:, order], mask_of(mask))
     turn = (permuted.conj() * maps[order]).sum(0)[maps.abs().sum(0) > 0]
     assert (turn / turn.mean() - 1).abs().quantile(0.95) < 1e-2
 
 
 def test_single_coil_maps_are_ones_without_calibration():
     kspace = torch.zeros((2, 1, 6, 7), dtype=torch.complex64)
-    assert torch.equal(estimate_maps(kspace, torch.zeros((1, 6, 1), dtype=torch.bool)), torch.ones((1, 6, 7), dtype=torch.complex64))
+    assert torch.equal(estimate_maps(kspace, mask_of(torch.zeros((1, 6, 1), dtype=torch.bool))), torch.ones((1, 6, 7), dtype=torch.complex64))
 
 
 def test_too_few_lines_is_an_input_error_that_counts_them(phantom):
     kspace, _, _ = phantom
     with pytest.raises(InputError, match="Only 3 calibration lines"):
-        estimate_maps(kspace, lines(49, 3, step=40))
-    assert estimate_maps(kspace, lines(49, FEWEST_LINES, step=40)).shape == (5, 49, 64)
+        estimate_maps(kspace, mask_of(lines(49, 3, step=40)))
+    assert estimate_maps(kspace, mask_of(lines(49, FEWEST_LINES, step=40))).shape == (5, 49, 64)
     with pytest.raises(InputError, match="At least 6"):
         espirit(kspace[0, :, :5], (49, 64))
     with pytest.raises(InputError, match="only zeros"):
@@ -253,7 +254,7 @@ def test_too_few_lines_is_an_input_error_that_counts_them(phantom):
     broken = kspace[0].clone()
     broken[2, 24, 32] = complex("nan")
     with pytest.raises(InputError, match="NaN"):
-        estimate_maps(broken[None], lines(49, 12))
+        estimate_maps(broken[None], mask_of(lines(49, 12)))
 
 
 def test_maps_and_signal_space_agree_with_the_official_program(golden):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from kinds import mask_of
 
 from cmrrecon.data import Series
 from cmrrecon.methods.holdout import hide
@@ -17,7 +18,7 @@ from cmrrecon.tools.errors import UsageError
 def series():
     made = simulate("cine", frames=4, slices=1, coils=4, y=48, x=48, seed=3)
     mask = make_mask("kt-gaussian", frames=4, y=48, x=48, acceleration=3, acs=12, seed=1)
-    return Series(made.scan.series(0).kspace * mask[:, None], mask)
+    return Series(made.scan.series(0).kspace * mask[:, None], mask_of(mask))
 
 
 def network(kind="kt"):
@@ -89,4 +90,4 @@ def test_too_few_lines_are_told(series):
     mask = torch.zeros((1, 48, 1), dtype=torch.bool)
     mask[:, 18:30] = True
     with pytest.raises(UsageError, match="Too little"):
-        adapt(network(), Series(series.kspace * mask[:, None], mask), 1, lambda loss: None)
+        adapt(network(), Series(series.kspace * mask[:, None], mask_of(mask)), 1, lambda loss: None)

@@ -7,7 +7,7 @@ import torch
 from cmrrecon.reconstruction.run import reconstruct_slices
 
 from cmrrecon.data import Scan
-from cmrrecon.methods.registry import METHODS
+from cmrrecon.methods.registry import find_method
 from cmrrecon.reconstruction.resume import Parts
 from cmrrecon.sampling import make_mask
 from cmrrecon.simulation import simulate
@@ -46,7 +46,7 @@ def test_only_missing_slices_are_read(tmp_path):
     parts = Parts(tmp_path / "out.h5", "a" * 64, [0, 1, 2])
     parts.save(1, torch.zeros(1, 32, 24))
     done = []
-    reconstruct_slices(scan, METHODS["zero-filled"], {}, parts, torch.device("cpu"), lambda: done.append(None), lambda index, choice: None)
+    reconstruct_slices(scan, find_method("zero-filled"), {}, parts, torch.device("cpu"), lambda: done.append(None), lambda index, choice: None)
     assert read == [0, 2]
     assert len(done) == 2
     assert not parts[1].any()
@@ -79,7 +79,7 @@ def test_the_choice_is_kept_for_the_run_that_goes_on(tmp_path):
 
         parts = Parts(tmp_path / "out.h5", "b" * 64, [0, 1])
         reconstruct_slices(
-            scan, METHODS["llr"], {}, parts, torch.device("cpu"), on_slice, lambda index, choice: choices.append((index, choice))
+            scan, find_method("llr"), {}, parts, torch.device("cpu"), on_slice, lambda index, choice: choices.append((index, choice))
         )
         return parts
 

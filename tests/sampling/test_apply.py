@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from kinds import mask_of
 from refusals import refused
 
 from cmrrecon.data import Acquisition, Scan
@@ -41,7 +42,7 @@ def test_slices_are_read_only_when_asked_for():
         return kspace()[:, index]
 
     full = torch.ones((1, SHAPE[3], 1), dtype=torch.bool)
-    scan = undersample(Scan(SHAPE, read_slice, full), "kt-uniform", 4, acs=8)
+    scan = undersample(Scan(SHAPE, read_slice, mask_of(full)), "kt-uniform", 4, acs=8)
     assert calls == []
     scan.series(1)
     assert calls == [1]
@@ -119,13 +120,13 @@ def test_faulty_samples_do_not_hide_outside_the_mask():
 )
 def test_a_mask_that_does_not_fit_is_refused(mask):
     with refused("mask-shape"):
-        apply_mask(full_scan(), mask)
+        apply_mask(full_scan(), mask_of(mask))
 
 
 def test_apply_mask_changes_the_named_fields_of_the_acquisition():
     mask = torch.ones(1, 60, 40, dtype=torch.bool)
     mask[0, 0, 5] = False
-    scan = apply_mask(full_scan(year=2023), mask, pattern="own")
+    scan = apply_mask(full_scan(year=2023), mask_of(mask), pattern="own")
     assert (scan.acquisition.pattern, scan.acquisition.year, scan.acquisition.base) == ("own", 2023, "cine_sax")
     assert (scan.series(0).kspace[..., 0, 5] == 0).all()
 

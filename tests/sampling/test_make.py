@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kinds import mask_of
 from refusals import refused
 
-from cmrrecon.data import effective_acceleration
 from cmrrecon.operators.fourier import centred
 from cmrrecon.sampling import PATTERNS, make_mask
 
@@ -81,7 +81,7 @@ def test_effective_accelerations_are_the_published_ones(year, x, y, frames, patt
         mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, seed=10, year=year)
         # Two decimals are listed; ties of radial spokes blur theirs.
         tolerance = {"rel": 0.013} if pattern == "kt-radial" else {"abs": 0.0051}
-        assert effective_acceleration(mask) == pytest.approx(effective, **tolerance), (pattern, acceleration)
+        assert mask_of(mask).effective_acceleration() == pytest.approx(effective, **tolerance), (pattern, acceleration)
 
 
 @pytest.mark.parametrize(("year", "acs"), [(2023, 24), (2024, 16), (2025, 20)])
@@ -115,7 +115,7 @@ def test_lines_are_at_least_those_of_r_so_the_effective_r_is_not_above_it(data, 
     lines = mask.sum((1, 2))
     if pattern in ("uniform", "kt-uniform"):
         # The comb takes at least floor(y / R) lines and at least one calibration line lies between them.
-        assert effective_acceleration(mask) <= acceleration
+        assert mask_of(mask).effective_acceleration() <= acceleration
     assert (lines >= max(acs, int(y / acceleration + (0.5 if PATTERNS[pattern].random else 0)))).all()
 
 

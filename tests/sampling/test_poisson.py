@@ -4,9 +4,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+from kinds import mask_of
 from refusals import refused
 
-from cmrrecon.data import effective_acceleration
 from cmrrecon.sampling import make_mask
 
 
@@ -18,7 +18,7 @@ def poisson(y=64, x=80, acceleration=4.0, acs=12, seed=1):
 def test_r_counts_all_samples_and_is_met_within_a_tenth(y, x, acceleration, acs):
     mask = poisson(y, x, acceleration, acs)
     assert mask.shape == (1, y, x)
-    assert abs(effective_acceleration(mask) / acceleration - 1) < 0.11
+    assert abs(mask_of(mask).effective_acceleration() / acceleration - 1) < 0.11
 
 
 def test_samples_are_denser_at_the_centre():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from refusals import refused
 
+from cmrrecon.classical.prepared import normalisation
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.simulation import random_scans, simulate
@@ -63,7 +64,7 @@ def test_shapes_and_values(many):
         width = len(range(x)[made.columns])
         assert width == x if radial else random_scans.FEWEST_COLUMNS <= width <= x
         assert radial or width <= random_scans.FEWEST_COLUMNS or width * frames * y <= random_scans.PIXELS
-        assert made.series.scale() > 0
+        assert normalisation(made.series) > 0
 
 
 def test_what_was_not_measured_is_zero_and_some_was(many):

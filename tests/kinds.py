@@ -1,0 +1,14 @@
+"""Shorter ways for tests to make what the library wants in its own types."""
+
+from cmrrecon.classical.prepared import PreparedSeries
+from cmrrecon.data import SamplingMask
+
+
+def mask_of(mask):
+    """A SamplingMask from a tensor (frame|1, y, x|1) bool; a SamplingMask or None as it is."""
+    return SamplingMask.of(mask) if hasattr(mask, "ndim") else mask
+
+
+def normal(series, scale=1.0):
+    """A series that is normalised already, prepared."""
+    return PreparedSeries(series, scale)
