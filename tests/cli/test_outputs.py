@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -286,52 +285,11 @@ def test_contradicting_options_are_refused(run, full, undersampled, tmp_path):
         assert (done.code, done.codes) == (2, ["options-conflict"])
 
 
-def test_standard_output_that_is_full_is_told(probe):
-    words = probe("talk.result({'status': 'done'}, None)", "", as_json=True)
-    with open("/dev/full", "w") as full_disk:
-        done = subprocess.run(words, stdout=full_disk, stderr=subprocess.PIPE, text=True, timeout=60)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error[output-unwritable]: ")
-    assert "Traceback" not in done.stderr
-
-
 def test_standard_input_is_named_so(run):
     done = run("reconstruct", "-", "-o", "x.h5", stdin=b"")
     assert (done.code, done.codes) == (3, ["file-empty"])
     assert "standard input" in done.err
     assert "/tmp" not in done.err
-
-
-def test_names_beyond_the_terminals_encoding_are_shown_with_escapes(run, probe, full, tmp_path):
-    folder = tmp_path / "Übung ß"
-    folder.mkdir()
-    shutil.copy(full, folder)
-    assert run("info", folder, "--json").records[0]["input"] == str(folder / full.name)
-    words = probe("talk.say(text); talk.result({}, text)", folder)
-    done = subprocess.run(words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(rb"\xdcbung \xdf" + b"\n")
-    assert done.stdout == done.stderr
-
-
-def test_two_equal_runs_at_once_both_succeed(run, full, tmp_path, monkeypatch):
-    """Another run of the same command does all its work, and clears up, while the first has one of its two slices."""
-    from cmrrecon.reconstruction.resume import Parts
-
-    words = ("reconstruct", full, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
-    save, other = Parts.save, []
-
-    def overtaken(self, index, *given):
-        if index == 1:
-            monkeypatch.setattr(Parts, "save", save)
-            other.append(run(*words))
-        save(self, index, *given)
-
-    monkeypatch.setattr(Parts, "save", overtaken)
-    first = run(*words)
-    assert (first.code, other[0].code) == (0, 0), first.err + other[0].err
-    assert (first.records[0]["status"], other[0].records[0]["status"]) == ("skipped", "done")
-    assert os.listdir(tmp_path) == ["a.h5"]
 
 
 def test_a_finished_output_leaves_no_parts_of_earlier_runs(run, undersampled, tmp_path):
