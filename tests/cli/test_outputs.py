@@ -108,25 +108,6 @@ def test_final_values_are_given_only_for_what_the_challenge_scores(run, undersam
     assert failed.records[-1]["final"] == {}
 
 
-def test_preprocess_refuses_inputs_that_share_an_output(run, full, tmp_path):
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        shutil.copy(full, tmp_path / folder)
-    done = run("preprocess", tmp_path / "a", tmp_path / "b", "--out-dir", tmp_path / "store")
-    assert (done.code, done.codes) == (2, ["output-shared"])
-    assert not (tmp_path / "store").exists()
-
-
-def test_preprocess_in_parallel_and_empty_shards(run, full, tmp_path):
-    for folder in ("P001", "P002"):
-        (tmp_path / folder).mkdir()
-        shutil.copy(full, tmp_path / folder)
-    done = run("preprocess", tmp_path, "--out-dir", tmp_path / "store", "--workers", 2, "--json")
-    assert [r["status"] for r in done.records] == ["done", "done"]
-    assert run("preprocess", full, "--out-dir", tmp_path / "store2", "--shard", "2/2").code == 0
-    assert run("preprocess", "-", "--out-dir", tmp_path / "store2").codes == ["input-stream"]
-
-
 def test_foreign_files_are_in_the_way_but_do_no_harm(run, undersampled, tmp_path):
     target = tmp_path / "a.npy"
     target.write_bytes(b"mine")
@@ -265,16 +246,6 @@ def test_faulty_samples_are_not_undersampled(run, full, tmp_path):
     assert os.listdir(tmp_path) == ["nan.mat"]
 
 
-def test_scales_that_cannot_be_normalised_do_not_enter_a_store(run, one_process, full, tmp_path):
-    from dataclasses import replace
-
-    scan = formats.read(full)
-    formats.write_scan(tmp_path / "tiny.mat", replace(scan, read_slice=lambda z: scan.read_slice(z) * 1e-38), variable="kspace_full")
-    done = run("preprocess", tmp_path / "tiny.mat", "--out-dir", tmp_path / "store")
-    assert (done.code, done.codes) == (5, ["kspace-no-signal"])
-    assert not list((tmp_path / "store").rglob("*.h5"))
-
-
 def test_contradicting_options_are_refused(run, full, undersampled, tmp_path):
     mask = undersampled.with_name("cine_sax_mask_ktGaussian4.mat")
     for words in (
@@ -298,16 +269,6 @@ def test_a_finished_output_leaves_no_parts_of_earlier_runs(run, undersampled, tm
     Parts(tmp_path / "a.h5", "0" * 64, [0]).save(0, torch.zeros(1, 2, 2))
     assert run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5").code == 0
     assert os.listdir(tmp_path) == ["a.h5"]
-
-
-def test_preprocess_never_replaces_its_inputs(run, full, tmp_path):
-    mine = tmp_path / "cine_sax.h5"
-    formats.write_scan(mine, formats.read(full))
-    before = mine.read_bytes()
-    for more in ([], ["--overwrite"]):
-        done = run("preprocess", mine, "--out-dir", tmp_path, "--coils", 2, *more)
-        assert (done.code, done.codes) == (2, ["output-is-input"])
-    assert mine.read_bytes() == before
 
 
 def test_the_same_subject_number_of_another_set_is_another_subject(run, full, undersampled, tmp_path):
