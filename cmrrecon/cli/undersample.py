@@ -186,8 +186,9 @@ def _sample(full: "Scan", job: Job, plan: Plan, year: int) -> "Scan":
     if plan.mask is not None:
         known = formats.parse_name(plan.mask)
         return sampling.apply_mask(full, formats.read_mask(plan.mask), pattern=known.pattern, acceleration=known.acceleration)
-    origin = full.acquisition
-    seed = plan.seed
-    if seed is None and sampling.find_pattern(plan.pattern).random:
-        seed = sampling.default_seed("/".join([origin.centre or "", origin.subject or "", origin.base if job.is_stream else job.stem]))
-    return sampling.undersample(full, plan.pattern, plan.acceleration, acs=plan.acs, seed=seed, year=year)
+    if job.is_stream:
+        # The name of the temporary file says nothing of the scan.
+        full = replace(full, path="")
+    return sampling.undersample(
+        full, plan.pattern, plan.acceleration, acs=plan.acs, seed=plan.seed, year=year
+    )
