@@ -17,11 +17,11 @@ def test_a_killed_run_goes_on_where_it_stopped(run, full, tmp_path):
     script = (
         "import sys, os, signal\n"
         "from cmrrecon.reconstruction import resume as parts\n"
-        "save = parts.Parts.save\n"
+        "save = parts.OnDisk.save\n"
         "def once(self, *given):\n"
         "    save(self, *given)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "parts.Parts.save = once\n"
+        "parts.OnDisk.save = once\n"
         f"sys.argv = ['cmrrecon', 'reconstruct', {str(full)!r}, '-m', 'zero-filled', '-o', {str(target)!r}]\n"
         "from cmrrecon.cli.app import main\n"
         "main()\n"

@@ -1,5 +1,6 @@
 """What `cmrrecon.networks.base` promises, of the networks that have no official implementation to be compared with."""
 
+import functools
 import json
 
 import pytest
@@ -39,17 +40,24 @@ def make(request):
     return MAKERS[request.param]
 
 
-def windows(frames=1, coils=3, y=37, x=45, batch=2, samples=False):
-    """K-space (batch, frame, coil, y, x), its mask and the true middle images; the patients differ, so do sample masks of frames."""
+@functools.cache
+def patients(frames, coils, y, x, batch):
+    """K-space (batch, frame, coil, y, x) and the true middle images of simulated patients."""
     simulated = [simulate("cine", frames=frames, slices=1, coils=coils, y=y, x=x, seed=seed) for seed in range(batch)]
     kspace = torch.stack([s.scan.read_slice(0) for s in simulated])
+    return kspace, torch.stack([s.image[frames // 2, 0].abs() for s in simulated])
+
+
+def windows(frames=1, coils=3, y=37, x=45, batch=2, samples=False):
+    """K-space (batch, frame, coil, y, x), its mask and the true middle images; the patients differ, so do sample masks of frames."""
+    kspace, truth = patients(frames, coils, y, x, batch)
     mask = torch.zeros((batch, 1, y, 1), dtype=torch.bool)
     mask[:, :, ::2] = True
     if samples:
         mask = mask | (torch.rand((batch, frames, y, x), generator=torch.Generator().manual_seed(0)) < 0.3)
     columns = slice(x // 2 - 6, x // 2 + 6) if samples else slice(None)
     mask[:, :, y // 2 - 6 : y // 2 + 6, columns] = True
-    return kspace * mask[:, :, None], mask, torch.stack([s.image[frames // 2, 0].abs() for s in simulated])
+    return kspace * mask[:, :, None], mask, truth
 
 
 def run(network, *arguments, **more):
@@ -101,7 +109,7 @@ def test_networks_of_magnitudes_take_no_maps(name):
 
 
 @pytest.mark.parametrize("samples", [False, True], ids=["lines", "samples"])
-@pytest.mark.parametrize(("frames", "coils"), [(1, 1), (3, 3), (1, 32)])
+@pytest.mark.parametrize(("frames", "coils"), [(1, 1), (3, 3), (1, 8)])
 def test_shapes(make, frames, coils, samples):
     kspace, mask, _ = windows(frames=frames, coils=coils, samples=samples)
     network = make(frames=frames)
