@@ -44,7 +44,12 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
     }
     if not (adaptive or joint or history):
         return "promptmr", config
-    return "promptmr-plus", {**config, "history": history, "adaptive": adaptive, "joint_maps": joint}
+    return "promptmr-plus", {
+        **config,
+        "history": history,
+        "adaptive": adaptive,
+        "joint_maps": joint,
+    }
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,11 @@ class _Layout:
         missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
         if missing is not None:
             block = pattern.replace("*", missing)
-            raise InputError("checkpoint-mismatch", f"{self.source} lacks the block {block}, and has a later one", *WHOLE)
+            raise InputError(
+                "checkpoint-mismatch",
+                f"{self.source} lacks the block {block}, and has a later one",
+                *WHOLE,
+            )
         return len(found)
 
     def unet(self, prefix: str) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """What a pickle of torch describes, without executing anything in it.
 
-A pickle is a program for a small stack machine that may call any function of any module. Python's own unpickler reads it here, with
-every operation that looks up, calls, builds or hashes something replaced: no name is ever imported, and only the three functions of
-this module can be called. Data (numbers, text, lists, mappings) and descriptions of tensors are kept; every other object becomes an
+A pickle is a program for a small stack machine that may call any function of any module. Python's
+own unpickler reads it here, with every operation that looks up, calls, builds or hashes something
+replaced: no name is ever imported, and only the three functions of this module can be called. Data
+(numbers, text, lists, mappings) and descriptions of tensors are kept; every other object becomes an
 inert `Foreign`.
 
-The libraries guard less. `torch.load(weights_only=True)` refuses a whole file for one class that it does not know, such as those of
-Lightning's hyper-parameters. A few bytes make it, like `pickle.Unpickler`, work for ever or fill the memory: nested tuples as keys
-(hashing n levels takes 2^n steps), places in the memo far apart, attributes given to many objects. Here time and memory stay in
-proportion to the size of the pickle. The unpickler is the one written in Python: the one in C makes mappings and sets by itself.
+The libraries guard less. `torch.load(weights_only=True)` refuses a whole file for one class that it
+does not know, such as those of Lightning's hyper-parameters. A few bytes make it, like
+`pickle.Unpickler`, work for ever or fill the memory: nested tuples as keys (hashing n levels takes
+2^n steps), places in the memo far apart, attributes given to many objects. Here time and memory
+stay in proportion to the size of the pickle. The unpickler is the one written in Python: the one in
+C makes mappings and sets by itself.
 """
 
 import io
@@ -20,24 +23,30 @@ from typing import Any
 import torch
 
 DTYPES = {
-    "Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16,
-    "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8, "Bool": torch.bool,
+    "Float": torch.float32, "Double": torch.float64,
+    "Half": torch.float16, "BFloat16": torch.bfloat16,
+    "Long": torch.int64, "Int": torch.int32, "Short": torch.int16,
+    "Char": torch.int8, "Byte": torch.uint8, "Bool": torch.bool,
     "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128,
 }  # fmt: skip
 MOST_AXES = 16
-# Of tensors, parameters, classes. To join or compare longer ones again and again could take for ever.
+# Of tensors, parameters, classes. To join or compare longer ones again and again takes for ever.
 LONGEST_NAME = 256
 # Those of protocol 0, with numbers of any length as text, cannot describe tensors.
 OPERATIONS = """
-    PROTO FRAME STOP MARK POP POP_MARK DUP MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET GLOBAL STACK_GLOBAL BINPERSID
-    NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8
-    BINBYTES SHORT_BINBYTES BINBYTES8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS
-    EMPTY_DICT SETITEM SETITEMS EMPTY_SET ADDITEMS FROZENSET REDUCE NEWOBJ NEWOBJ_EX BUILD
+    PROTO FRAME STOP MARK POP POP_MARK DUP MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET
+    NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT
+    BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
+    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS
+    EMPTY_SET ADDITEMS FROZENSET GLOBAL STACK_GLOBAL BINPERSID REDUCE NEWOBJ NEWOBJ_EX BUILD
 """
 
 
 class Foreign(dict[Any, Any]):
-    """What an object of the file became. Mappings of other libraries keep their items, other objects their attributes."""
+    """What an object of the file became.
+
+    Mappings of other libraries keep their items, other objects their attributes.
+    """
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,7 @@ class _Reader(pickle._Unpickler):
         self._set_items(self.pop_mark())
 
     def load_build(self) -> None:
-        """Give an object its attributes. One made of attributes has nothing else; beside items they are of no use."""
+        """Give an object its attributes. Beside items they are of no use."""
         attributes, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Foreign) and not target and isinstance(attributes, dict):
             self.attributes_left -= len(attributes)
@@ -139,9 +148,13 @@ class _Reader(pickle._Unpickler):
             self.stack[-1].extend(values)
 
     def _set_items(self, values: list[Any]) -> None:
-        """Put keys and values into a mapping. Keys are names: hashing nested tuples or long numbers can take for ever."""
+        """Put keys and values into a mapping.
+
+        Keys are names: hashing nested tuples or long numbers can take for ever.
+        """
         if isinstance(self.stack[-1], dict):
-            self.stack[-1].update((key, value) for key, value in zip(values[::2], values[1::2], strict=True) if _is_name(key))
+            pairs = zip(values[::2], values[1::2], strict=True)
+            self.stack[-1].update((key, value) for key, value in pairs if _is_name(key))
 
 
 def _allowed(operation: str) -> tuple[int, Any]:
@@ -159,9 +172,10 @@ def _ordered_mapping(arguments: Any) -> dict[Any, Any]:
 
 def _tensor(arguments: Any) -> TensorRecord | Foreign:
     match arguments:
-        case (Storage() as storage, offset, tuple() as shape, tuple() as stride, *_) if len(shape) == len(stride) <= MOST_AXES:
-            fits = all(map(_is_count, (offset, *shape, *stride)))
-            return TensorRecord(storage, offset, shape, stride) if fits else Foreign()
+        case (Storage() as storage, offset, tuple() as shape, tuple() as stride, *_):
+            fits = len(shape) == len(stride) <= MOST_AXES
+            if fits and all(map(_is_count, (offset, *shape, *stride))):
+                return TensorRecord(storage, offset, shape, stride)
     return Foreign()
 
 
@@ -172,7 +186,8 @@ def _parameter(arguments: Any) -> TensorRecord | Foreign:
     return Foreign()
 
 
-KNOWN: dict[tuple[str, str], Any] = {("torch", f"{kind}Storage"): dtype for kind, dtype in DTYPES.items()} | {
+KNOWN: dict[tuple[str, str], Any] = {
+    **{("torch", f"{kind}Storage"): dtype for kind, dtype in DTYPES.items()},
     ("collections", "OrderedDict"): _ordered_mapping,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,

@@ -1,7 +1,8 @@
 """Tensors from the files of `torch.save`, which are not trusted.
 
-Such a file is a zip archive of a pickle (`data.pkl`, see `pickles`) and the bytes of every storage (`data/0`, ..). Tensors are read
-when they are wanted, each checked against the bytes that are there, so that a short file cannot ask for much memory.
+Such a file is a zip archive of a pickle (`data.pkl`, see `pickles`) and the bytes of every storage
+(`data/0`, ..). Tensors are read when they are wanted, each checked against the bytes that are
+there, so that a short file cannot ask for much memory.
 """
 
 import math
@@ -109,7 +110,11 @@ def _members(archive: zipfile.ZipFile, archive_bytes: int) -> dict[str, zipfile.
     return {entry.filename.partition("/")[2]: entry for entry in entries}
 
 
-def _tensors(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], records: Mapping[str, TensorRecord]) -> dict[str, Tensor]:
+def _tensors(
+    archive: zipfile.ZipFile,
+    members: Mapping[str, zipfile.ZipInfo],
+    records: Mapping[str, TensorRecord],
+) -> dict[str, Tensor]:
     """The tensors, each in memory of its own, so that none keeps a large storage alive. Every storage is read once."""
     storages: dict[str, list[str]] = {}
     for key, record in records.items():

@@ -261,7 +261,7 @@ def _damaged(path: Path, error: object) -> InputError:
 
 
 def _in_order(header: bytes) -> bytes:
-    """The beginning of a safetensors file: the library writes metadata in any order, and equal weights should be equal files."""
+    """The beginning of a safetensors file, in order: equal weights should be equal files."""
     text = json.dumps(json.loads(header), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
