@@ -4,19 +4,20 @@ import math
 
 import pytest
 import torch
-from kinds import mask_of, normal
+from kinds import mask_of
+from refusals import refused
 
-from cmrrecon.classical.coils import estimate_coils
-from cmrrecon.classical.prepared import normalisation
+from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.data import Series
+from cmrrecon.methods.base import Weights
+from cmrrecon.methods.series_network import SeriesNetworkMethod
 from cmrrecon.networks import kt_unrolled
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.networks.kt_unrolled import FACTS, SEEN, KtUnrolled, Regulariser, closer, facts, smooth_phase, starts
 from cmrrecon.sampling import make_mask
 from cmrrecon.simulation import simulate
-from cmrrecon.tools.errors import InputError
 
 
 def small(seed=0, **more):
@@ -36,12 +37,13 @@ def series(frames=3, coils=4, y=40, x=48, pattern="kt-gaussian", acceleration=4,
 
 
 def images_of(network, one):
-    return network.images_and_coils(one)[0]
+    """Complex images, with the maps refined as the method does."""
+    return SeriesNetworkMethod("kt-unrolled", "", network, Weights(""))(one)
 
 
 def problem_of(one):
-    scale = normalisation(one)
-    return Problem.of(normal(one, scale), estimate_coils(one))
+    prepared = PreparedSeries(one)
+    return Problem.of(prepared, prepared.coils())
 
 
 def relative(a, b):
@@ -79,7 +81,7 @@ def test_images_scale_with_kspace():
 def test_images_turn_with_the_phase_of_kspace():
     """Behind the phase of the first solution the network sees the same, whatever the phase of the scan."""
     one, network = series(), small()
-    turned = images_of(network, Series(one.kspace * torch.polar(torch.tensor(1.0), torch.tensor(1.1)), mask_of(one.mask)))
+    turned = images_of(network, Series(one.kspace * torch.polar(torch.tensor(1.0), torch.tensor(1.1)), one.mask))
     assert relative(turned.abs(), images_of(network, one).abs()) < 1e-3
 
 
@@ -119,18 +121,18 @@ def test_every_frame_is_seen_by_its_neighbours_and_not_around_the_ends():
 def test_forward_gives_magnitudes_of_all_frames():
     one, network = series(), small()
     with torch.no_grad():
-        output = network(one.kspace[None], one.mask[None])
+        output = network(one.kspace[None], one.mask.samples[None])
     torch.testing.assert_close(output.image, images_of(network, one).abs(), rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="one series"):
-        network(one.kspace[None].expand(2, -1, -1, -1, -1), one.mask[None].expand(2, -1, -1, -1))
+        network(one.kspace[None].expand(2, -1, -1, -1, -1), one.mask.samples[None].expand(2, -1, -1, -1))
 
 
 def test_columns_alone_are_those_of_the_whole_where_the_network_does_not_look_far():
     """Columns are independent in the data; the regulariser and the wavelets look a few pixels aside, so the inner columns agree best."""
     one, network = series(x=96), small(blocks=1)
     with torch.no_grad():
-        whole = network(one.kspace[None], one.mask[None]).image
-        part = network(one.kspace[None], one.mask[None], columns=slice(24, 72)).image
+        whole = network(one.kspace[None], one.mask.samples[None]).image
+        part = network(one.kspace[None], one.mask.samples[None], columns=slice(24, 72)).image
     assert part.shape == (3, 40, 48)
     assert relative(part[..., 12:36], whole[..., 36:60]) < 0.05
 
@@ -199,7 +201,7 @@ def test_checkpointing_changes_no_gradient():
     one, found = series(), []
     for again in (False, True):
         network = small(checkpointing=again).train()
-        network(one.kspace[None], one.mask[None]).image.sum().backward()
+        network(one.kspace[None], one.mask.samples[None]).image.sum().backward()
         found.append(network.unet.first.weight.grad)
     assert float(found[0].abs().max()) > 0
     torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-5 * float(found[0].abs().max()))
@@ -207,7 +209,7 @@ def test_checkpointing_changes_no_gradient():
 
 def test_gradients_reach_every_parameter():
     one, network = series(), small().train()
-    output = network(one.kspace[None], one.mask[None])
+    output = network(one.kspace[None], one.mask.samples[None])
     assert len(output.stages) == 2
     output.image.square().sum().backward()
     assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in network.parameters())
@@ -224,9 +226,9 @@ def test_weights_go_to_a_file_and_back(tmp_path):
 
 def test_no_calibration_is_told():
     one = series()
-    mask = torch.zeros_like(one.mask)
+    mask = torch.zeros_like(one.mask.samples)
     mask[:, ::5] = True
-    with pytest.raises(InputError):
+    with refused("calibration-too-small"):
         images_of(small(), Series(one.kspace * mask[:, None], mask_of(mask)))
 
 

@@ -1,12 +1,11 @@
 import pytest
 import torch
-from kinds import mask_of, normal
+from kinds import mask_of
 
-from cmrrecon.classical.coils import estimate_coils
-from cmrrecon.classical.prepared import normalisation
+from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.sense import sense
-from cmrrecon.data import Series
+from cmrrecon.data import LineMask, SampleMask, Series
 from cmrrecon.networks.combined import ITERATIONS, central, combined_magnitude
 from cmrrecon.networks.layers import standardise
 from cmrrecon.networks.unet import UNet, UnetBody, pad
@@ -25,10 +24,9 @@ def window(frames=1, coils=4, y=40, x=48, step=2, moving=False):
 def test_combined_magnitude_is_cg_sense_of_the_middle_frame():
     kspace, mask, truth = window(frames=3, moving=True)
     image = combined_magnitude(kspace[None], mask[None])
-    series = Series(kspace, mask_of(mask))
-    scale = normalisation(series)
-    problem = Problem.of(normal(series, scale), estimate_coils(series))
-    expected = problem.whole(sense(problem, iterations=ITERATIONS).x)[1].abs() * scale
+    prepared = PreparedSeries(Series(kspace, mask_of(mask)))
+    problem = Problem.of(prepared, prepared.coils())
+    expected = problem.whole(sense(problem, iterations=ITERATIONS).x)[1].abs() * prepared.scale
     torch.testing.assert_close(image[0], expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
     error = [float(torch.linalg.vector_norm(image[0] - frame) / torch.linalg.vector_norm(frame)) for frame in truth]
     assert error[1] < 0.15
@@ -43,10 +41,11 @@ def test_combined_magnitude_takes_windows_one_by_one():
 
 
 def test_central_lines_and_square():
-    assert central(torch.ones(2, 9, 1, dtype=torch.bool), 4)[0, :, 0].tolist() == [0, 0, 1, 1, 1, 1, 0, 0, 0]
-    square = central(torch.ones(1, 9, 7, dtype=torch.bool), 2)[0]
-    assert square.nonzero().tolist() == [[3, 2], [3, 3], [4, 2], [4, 3]]
-    assert central(torch.ones(1, 9, 1, dtype=torch.bool), 100).all()
+    lines = central(LineMask(torch.ones(2, 9, 1, dtype=torch.bool)), 4)
+    assert lines.samples[0, :, 0].tolist() == [0, 0, 1, 1, 1, 1, 0, 0, 0]
+    square = central(SampleMask(torch.ones(1, 9, 7, dtype=torch.bool)), 2)
+    assert square.samples[0].nonzero().tolist() == [[3, 2], [3, 3], [4, 2], [4, 3]]
+    assert central(LineMask(torch.ones(1, 9, 1, dtype=torch.bool)), 100).samples.all()
 
 
 @pytest.mark.parametrize(("y", "x"), [(1, 1), (16, 17), (33, 40)])
