@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.data import MaskSource, SamplingMask, Scan

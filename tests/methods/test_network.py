@@ -10,8 +10,8 @@ from kinds import mask_of
 from cmrrecon.data import Series, window
 from cmrrecon.methods import network as learned
 from cmrrecon.methods.network import without_oversampling
-from cmrrecon.methods.window_network import Batch, WindowNetworkMethod, acs_of
 from cmrrecon.methods.registry import find_method
+from cmrrecon.methods.window_network import Batch, acs_of
 from cmrrecon.networks.catalog import build
 from cmrrecon.networks.e2e_varnet import E2EVarNet
 from cmrrecon.networks.prompt_unet import UnetConfig
