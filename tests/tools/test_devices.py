@@ -11,7 +11,7 @@ def test_the_cpu_is_there():
 
 @pytest.mark.parametrize("asked", ["gpu", "cuda:x", "mps", ""])
 def test_unknown_devices_are_refused(asked):
-    with refused("option-value"):
+    with refused("unknown-device"):
         choose_device(asked)
 
 
