@@ -165,7 +165,7 @@ class CartesianMask(SamplingMask):
         """
         lines = self.samples.shape[1]
         along_y, _ = self.extent()
-        before, after = along_y.start or 0, lines - along_y.stop
+        before, after = int(along_y.start or 0), lines - int(along_y.stop)
         return 1 - abs(before - after) / lines
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
