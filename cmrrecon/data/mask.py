@@ -165,8 +165,8 @@ class CartesianMask(SamplingMask):
         """
         lines = self.samples.shape[1]
         along_y, _ = self.extent()
-        before, after = along_y.start or 0, lines - along_y.stop
-        return float(1 - abs(before - after) / lines)
+        before, after = int(along_y.start or 0), lines - int(along_y.stop)
+        return 1 - abs(before - after) / lines
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
         """All samples of the matrix, or of the extent, over measured samples."""
@@ -181,6 +181,10 @@ class LineMask(CartesianMask):
     """Whole readout lines: `samples` are (frame|1, y, 1)."""
 
     KIND = "lines"
+
+    def __post_init__(self) -> None:
+        if self.samples.shape[2:] != (1,):
+            raise ValueError(f"lines are (frame or 1, y, 1), not {tuple(self.samples.shape)}")
 
 
 class SampleMask(CartesianMask):

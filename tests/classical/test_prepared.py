@@ -160,5 +160,6 @@ def test_noise_is_unknown_where_nothing_tells_it(cine):
     series = cine(step=45, acs=12)[0]
     series.mask.samples[:, 0] = False
     assert PreparedSeries(series).noise_power is None
-    mask = SpokeMask(series.mask.samples, trajectory=Trajectory(torch.zeros((1, 45, 56, 2)), (8, 8)))
+    trajectory = Trajectory(torch.zeros((1, 45, 56, 2)), (8, 8))
+    mask = SpokeMask(series.mask.samples, trajectory=trajectory)
     assert PreparedSeries(replace(series, mask=mask), 1.0).noise_power is None

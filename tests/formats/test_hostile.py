@@ -15,7 +15,7 @@ MUTANTS = 60
 
 def content_of(path):
     scan = formats.read(path)
-    return scan.shape, scan.mask, [scan.read_slice(index) for index in range(scan.shape[1])]
+    return scan.shape, None if scan.mask is None else scan.mask.samples, [scan.read_slice(index) for index in range(scan.shape[1])]
 
 
 def equal(first, second):

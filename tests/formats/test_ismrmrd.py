@@ -38,7 +38,7 @@ def test_cartesian_lines_are_put_in_place(tmp_path, chunks, group):
     scan = formats.read(path)
     assert scan.shape == (FRAMES, SLICES, COILS, Y, X)
     assert scan.axes == ("frame", "slice", "coil", "y", "x")
-    assert scan.mask.all()
+    assert scan.mask.complete
     assert scan.notes == ()
     np.testing.assert_array_equal(loaded(scan), KSPACE)
     assert formats.read_provenance(path) is None
@@ -47,20 +47,20 @@ def test_cartesian_lines_are_put_in_place(tmp_path, chunks, group):
 def test_lines_that_were_not_measured_are_zero_and_masked(tmp_path):
     lines = [0, 3, 4, 6]
     scan = formats.read(write(tmp_path / "raw.h5", cartesian(lines)))
-    assert scan.mask.shape == (1, Y, 1)
-    assert scan.mask.flatten().nonzero().flatten().tolist() == lines
-    np.testing.assert_array_equal(loaded(scan), KSPACE * scan.mask.numpy()[0])
+    assert scan.mask.samples.shape == (1, Y, 1)
+    assert scan.mask.samples.flatten().nonzero().flatten().tolist() == lines
+    np.testing.assert_array_equal(loaded(scan), KSPACE * scan.mask.samples.numpy()[0])
 
 
 def test_masks_may_change_from_frame_to_frame_and_are_found_if_they_change_from_slice_to_slice(tmp_path):
     rows = [row for row in cartesian() if (row["head"]["idx"]["kspace_encode_step_1"] + row["head"]["idx"]["phase"]) % 2 == 0]
     scan = formats.read(write(tmp_path / "frames.h5", rows))
-    assert scan.mask.shape == (FRAMES, Y, 1)
-    assert torch.equal(scan.series(1).mask, scan.mask)
+    assert scan.mask.samples.shape == (FRAMES, Y, 1)
+    assert torch.equal(scan.series(1).mask.samples, scan.mask.samples)
     rows = [row for row in cartesian() if (row["head"]["idx"]["kspace_encode_step_1"] + row["head"]["idx"]["slice"]) % 2 == 0]
     scan = formats.read(write(tmp_path / "slices.h5", rows))
     assert scan.mask is None
-    assert [scan.series(z).mask.flatten().nonzero().flatten().tolist() for z in (0, 1)] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert [scan.series(z).mask.samples.flatten().nonzero().flatten().tolist() for z in (0, 1)] == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
 
 def test_the_centre_of_partial_fourier_and_of_an_asymmetric_echo_is_put_at_the_centre(tmp_path):
@@ -74,8 +74,8 @@ def test_the_centre_of_partial_fourier_and_of_an_asymmetric_echo_is_put_at_the_c
     expected = KSPACE.copy()
     expected[..., :2, :], expected[..., :3] = 0, 0
     np.testing.assert_array_equal(loaded(scan), expected)
-    assert scan.mask.shape == (1, Y, X)
-    assert torch.equal(scan.mask[0], torch.from_numpy(expected[0, 0, 0] != 0))
+    assert scan.mask.samples.shape == (1, Y, X)
+    assert torch.equal(scan.mask.samples[0], torch.from_numpy(expected[0, 0, 0] != 0))
 
 
 def test_samples_to_discard_are_left_out_and_reversed_readouts_turned(tmp_path):
@@ -142,11 +142,11 @@ def test_a_trajectory_makes_a_radial_scan_whatever_its_unit(tmp_path, scale, uni
     assert scan.axes == ("frame", "slice", "coil", "spoke", "sample")
     assert scan.matrix == (8, 8)
     assert scan.acquisition.pattern == "radial"
-    assert scan.mask.all()
-    assert scan.mask.shape == (1, 5, 1)
+    assert scan.mask.samples.all()
+    assert scan.mask.samples.shape == (1, 5, 1)
     assert unit in scan.notes[-1]
     np.testing.assert_array_equal(loaded(scan), kspace)
-    np.testing.assert_allclose(scan.trajectory.numpy(), trajectory, atol=1e-6)
+    np.testing.assert_allclose(scan.mask.trajectory.positions.numpy(), trajectory, atol=1e-6)
 
 
 def test_a_reversed_readout_with_a_trajectory_stays_as_it_was_measured(tmp_path):
@@ -156,7 +156,7 @@ def test_a_reversed_readout_with_a_trajectory_stays_as_it_was_measured(tmp_path)
         row["head"]["flags"] = REVERSE
     scan = formats.read(write(tmp_path / "raw.h5", rows, header(y=8, x=16, trajectory="goldenangle", fields=(720, 360, 360, 360))))
     np.testing.assert_array_equal(loaded(scan), kspace)
-    np.testing.assert_allclose(scan.trajectory.numpy(), trajectory, atol=1e-6)
+    np.testing.assert_allclose(scan.mask.trajectory.positions.numpy(), trajectory, atol=1e-6)
 
 
 def test_a_trajectory_that_frames_share_is_kept_once_and_a_third_axis_is_ignored(tmp_path):
@@ -169,15 +169,15 @@ def test_a_trajectory_that_frames_share_is_kept_once_and_a_third_axis_is_ignored
             both.append(readout(samples, positions, slice=row["head"]["idx"]["slice"], phase=t))
     scan = formats.read(write(tmp_path / "raw.h5", both, header(y=8, x=16)))
     assert scan.shape[0] == 2
-    np.testing.assert_allclose(scan.trajectory.numpy(), trajectory, atol=1e-6)
+    np.testing.assert_allclose(scan.mask.trajectory.positions.numpy(), trajectory, atol=1e-6)
 
 
 def test_a_frame_with_fewer_spokes_has_them_masked(tmp_path):
     rows, kspace, _ = spokes(slices=1)
     scan = formats.read(write(tmp_path / "raw.h5", rows[:-2], header(y=8, x=16)))
     assert scan.shape == (FRAMES, 1, COILS, 5, 16)
-    assert scan.mask.sum(1).flatten().tolist() == [5, 5, 3]
-    np.testing.assert_array_equal(loaded(scan), kspace * scan.mask.numpy()[:, None, None])
+    assert scan.mask.samples.sum(1).flatten().tolist() == [5, 5, 3]
+    np.testing.assert_array_equal(loaded(scan), kspace * scan.mask.samples.numpy()[:, None, None])
 
 
 def test_slices_with_trajectories_of_their_own_are_refused(tmp_path):
@@ -202,7 +202,7 @@ def test_the_mask_may_be_given_and_axes_not(tmp_path):
     mask = torch.ones((1, Y, 1), dtype=torch.bool)
     formats.write_mask(tmp_path / "mask.mat", mask, x=X)
     given = formats.read(path, mask=tmp_path / "mask.mat")
-    assert torch.equal(given.mask, mask)
+    assert torch.equal(given.mask.samples, mask)
     assert given.mask_path.endswith("mask.mat")
     with refused("axes-fixed"):
         formats.read(path, axes="y,x")

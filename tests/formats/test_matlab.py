@@ -36,10 +36,10 @@ def test_layout_is_that_of_the_official_files(tmp_path, scan, golden):
 def test_scan_and_mask_come_back(tmp_path, scan, stamp):
     data, mask = tmp_path / formats.kus_name("cine_sax", "kt-gaussian", 4), tmp_path / formats.mask_name("cine_sax", "kt-gaussian", 4)
     formats.write_scan(data, scan, stamp)
-    formats.write_mask(mask, scan.mask, x=12, provenance=stamp)
+    formats.write_mask(mask, scan.mask.samples, x=12, provenance=stamp)
     back = formats.read(data)
     assert back.shape == scan.shape
-    assert torch.equal(back.mask, scan.mask)
+    assert torch.equal(back.mask.samples, scan.mask.samples)
     assert all(torch.equal(back.read_slice(i), scan.read_slice(i)) for i in range(2))
     assert (back.acquisition.base, back.acquisition.pattern, back.acquisition.acceleration) == ("cine_sax", "kt-gaussian", 4)
     assert back.notes == ()
@@ -48,18 +48,18 @@ def test_scan_and_mask_come_back(tmp_path, scan, stamp):
 
 
 def test_line_masks_are_repeated_along_x_and_static_ones_have_two_axes(tmp_path, scan):
-    formats.write_mask(tmp_path / "m.mat", scan.mask, x=12)
+    formats.write_mask(tmp_path / "m.mat", scan.mask.samples, x=12)
     with h5py.File(tmp_path / "m.mat") as file:
         assert file["mask"].shape == (3, 10, 12)
         assert file["mask"].dtype == np.float64
         assert file["mask"].attrs["MATLAB_class"] == b"double"
-    formats.write_mask(tmp_path / "m.mat", scan.mask[:1], x=12)
+    formats.write_mask(tmp_path / "m.mat", scan.mask.samples[:1], x=12)
     with h5py.File(tmp_path / "m.mat") as file:
         assert file["mask"].shape == (10, 12)
-        np.testing.assert_array_equal(file["mask"][()], np.repeat(scan.mask[0].numpy(), 12, axis=1))
+        np.testing.assert_array_equal(file["mask"][()], np.repeat(scan.mask.samples[0].numpy(), 12, axis=1))
     radial = torch.rand(1, 10, 12) > 0.5
     formats.write_mask(tmp_path / "m.mat", radial, x=12)
-    assert torch.equal(formats.read_mask(tmp_path / "m.mat"), radial)
+    assert torch.equal(formats.read_mask(tmp_path / "m.mat").samples, radial)
 
 
 @pytest.mark.parametrize("base", ["blackblood", "T1w", "T2w"])

@@ -35,7 +35,7 @@ def test_kspace_equals_what_scipy_reads(tmp_path, compressed, dtype):
 def test_masks_of_every_number_type(tmp_path, dtype, compressed):
     mask = RNG.random((9, 8, 4)) > 0.5
     scipy.io.savemat(tmp_path / "m.mat", {"mask": mask.astype(dtype)}, do_compression=compressed)
-    assert torch.equal(formats.read_mask(tmp_path / "m.mat"), torch.from_numpy(mask.transpose().copy()))
+    assert torch.equal(formats.read_mask(tmp_path / "m.mat").samples, torch.from_numpy(mask.transpose().copy()))
 
 
 def test_big_endian_files(tmp_path):
@@ -45,7 +45,7 @@ def test_big_endian_files(tmp_path):
     values = np.array([[1, 0], [0, 1]], ">f8")
     inner = element(6, struct.pack(">II", 6, 0)) + element(5, struct.pack(">ii", 2, 2)) + element(1, b"mask") + element(9, values.tobytes())
     (tmp_path / "m.mat").write_bytes(b"MATLAB 5.0".ljust(124) + b"\x01\x00MI" + element(14, inner))
-    assert formats.read_mask(tmp_path / "m.mat")[0].tolist() == [[True, False], [False, True]]
+    assert formats.read_mask(tmp_path / "m.mat").samples[0].tolist() == [[True, False], [False, True]]
 
 
 def test_axes_are_named_in_the_order_scipy_shows(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from refusals import refused
 
 from cmrrecon import formats
-from cmrrecon.data import Scan
+from cmrrecon.data import LineMask, MaskSource, SampleMask, Scan
 from cmrrecon.formats.names import is_timeless, parse_name
 
 
@@ -44,8 +44,9 @@ def check_against_manifest(folder, name, entry):
         with h5py.File(path) as file:
             full = torch.from_numpy(file[variable][()] != 0).reshape(-1, *file[variable].shape[-2:])
         mask = formats.read_mask(path)
-        assert torch.equal(mask.expand(full.shape), full)
-        assert mask.shape[2] == 1 or "ktRadial" in name
+        assert torch.equal(mask.samples.expand(full.shape), full)
+        assert isinstance(mask, SampleMask if "ktRadial" in name else LineMask)
+        assert mask.source is MaskSource.FILE
     else:
         check_kspace(path, variable, entry, name)
     return path.suffix == ".mat" and "2026" not in name
@@ -57,7 +58,7 @@ def check_kspace(path, variable, entry, name):
     assert scan.shape == five_axes(entry["matlab_shape"], variable, scan.acquisition.base)
     assert scan.acquisition.year == int(name.removeprefix("CMRxRecon")[:4])
     known = "FullSample" in name or "full" in variable
-    assert known == (scan.mask is not None and bool(scan.mask.all()))
+    assert known == (scan.mask is not None and scan.mask.complete)
     assert (scan.mask is None) == bool(scan.notes) == (name == "CMRxRecon2025/mat_v5_variant/T1w.mat")
     last = scan.shape[1] - 1
     series = scan.series(last)
@@ -93,7 +94,7 @@ def test_masks_of_undersampled_official_files_are_found(all_golden):
         if entry.get("variable", "").startswith(("kus", "kspace_sub", "kspace_single_sub")):
             mask = formats.mask_path_for(folder / name)
             assert parse_name(mask).acceleration == parse_name(folder / name).acceleration
-            assert torch.equal(formats.read(folder / name).mask, formats.read_mask(mask))
+            assert torch.equal(formats.read(folder / name).mask.samples, formats.read_mask(mask).samples)
             found += 1
     assert found == 10
 
@@ -108,7 +109,7 @@ def test_real_single_frame_with_reversed_axes(real_data):
     series = scan.series(0)
     np.testing.assert_array_equal(series.kspace[0].numpy(), expected)
     lines = [28, 39, 40, 42, 44, 55, 63, 66, *range(71, 91), 97, 154, 157, 160]
-    assert series.mask[0, :, 0].nonzero().flatten().tolist() == lines
+    assert series.mask.samples[0, :, 0].nonzero().flatten().tolist() == lines
     assert len(scan.notes) == 2
     with refused("kspace-axes"):
         formats.read(path)
@@ -120,16 +121,16 @@ def test_real_demo_file_of_2024_and_its_mask(real_data):
     assert scan.shape == (1, 1, 1, 246, 512)
     expected = scipy.io.loadmat(folder / "cine_sax.mat")["kspace_full"].T
     np.testing.assert_array_equal(scan.series(0).kspace[0, 0].numpy(), expected)
-    assert scan.mask.all()
+    assert scan.mask.complete
     mask = formats.read_mask(folder / "cine_sax_mask_Uniform8.mat")
-    assert mask.shape == (1, 246, 1)
-    assert mask.sum() == 45
+    assert mask.samples.shape == (1, 246, 1)
+    assert mask.samples.sum() == 45
 
 
 def test_real_arrays_of_other_laboratories(real_data):
     scan = formats.read(real_data / "mchiew-SENSE-tutorial" / "raw_data.mat", axes="coil,slice,y,x")
     assert scan.shape == (1, 1, 16, 96, 96)
-    assert bool(scan.series(0).mask.all())
+    assert scan.series(0).mask.complete
     unnamed = real_data / "sigpy-mri-tutorial" / "cartesian_ksp.npy"
     assert formats.read(unnamed, axes="coil,y,x").shape == (1, 1, 8, 230, 180)
     with refused("axes-unknown"):
@@ -139,25 +140,25 @@ def test_real_arrays_of_other_laboratories(real_data):
 
 
 def test_a_given_mask_wins_over_the_one_in_the_file_and_beside_it(tmp_path, scan):
-    other = scan.mask | True
+    other = scan.mask.samples | True
     formats.write_mask(tmp_path / "other.mat", other, x=12)
-    formats.write_mask(tmp_path / "cine_sax_mask.mat", scan.mask, x=12)
+    formats.write_mask(tmp_path / "cine_sax_mask.mat", scan.mask.samples, x=12)
     for name in ("cine_sax.h5", "cine_sax.mat", "cine_sax.npz"):
         formats.write_scan(tmp_path / name, scan)
-        assert torch.equal(formats.read(tmp_path / name).mask, scan.mask)
-        assert formats.read(tmp_path / name, mask=tmp_path / "other.mat").mask.all()
+        assert torch.equal(formats.read(tmp_path / name).mask.samples, scan.mask.samples)
+        assert formats.read(tmp_path / name, mask=tmp_path / "other.mat").mask.complete
 
 
 def test_a_mask_in_the_same_file_is_used_unless_the_data_are_full(tmp_path, scan):
     kspace = torch.stack([scan.read_slice(i) for i in range(2)], 1).numpy()
-    mask = scan.mask.numpy()
+    mask = scan.mask.samples.numpy()
     np.savez(tmp_path / "a.npz", kspace=kspace, mask=mask)
     scipy.io.savemat(tmp_path / "b.mat", {"kus": kspace.transpose(), "mask": mask.repeat(12, 2).transpose()})
     for name in ("a.npz", "b.mat"):
-        assert torch.equal(formats.read(tmp_path / name).mask, scan.mask)
+        assert torch.equal(formats.read(tmp_path / name).mask.samples, scan.mask.samples)
     scipy.io.savemat(tmp_path / "c.mat", {"kspace_full": kspace.transpose() + 1, "mask": mask.repeat(12, 2).transpose()})
-    assert formats.read(tmp_path / "c.mat").mask.all()
-    assert formats.read(tmp_path / "c.mat").series(0).mask.all()
+    assert formats.read(tmp_path / "c.mat").mask.complete
+    assert formats.read(tmp_path / "c.mat").series(0).mask.complete
 
 
 def test_without_a_mask_file_the_notes_say_what_counts_as_measured(tmp_path, scan):
@@ -166,7 +167,7 @@ def test_without_a_mask_file_the_notes_say_what_counts_as_measured(tmp_path, sca
     assert back.mask is None
     assert len(back.notes) == 1
     assert "No mask file found" in back.notes[0]
-    assert torch.equal(back.series(1).mask, scan.mask)
+    assert torch.equal(back.series(1).mask.samples, scan.mask.samples)
 
 
 def test_several_variables_and_unknown_ones_are_noted(tmp_path):
@@ -195,7 +196,7 @@ def test_names_from_files_cannot_write_to_the_terminal(tmp_path):
 @pytest.fixture
 def kinds(tmp_path, scan, images):
     formats.write_scan(tmp_path / "scan.mat", scan)
-    formats.write_mask(tmp_path / "mask.mat", scan.mask, x=12)
+    formats.write_mask(tmp_path / "mask.mat", scan.mask.samples, x=12)
     formats.write_images(tmp_path / "images.mat", images)
     return tmp_path
 
@@ -288,7 +289,7 @@ def test_unknown_suffixes_for_writing_list_the_known_ones(tmp_path, scan, images
         formats.write_images(tmp_path / "a.dcm", images)
     assert ".png, .gif" in error.value.expected
     with refused("output-format") as error:
-        formats.write_mask(tmp_path / "a", scan.mask, x=12)
+        formats.write_mask(tmp_path / "a", scan.mask.samples, x=12)
     assert ".mat" in error.value.expected
 
 

@@ -5,6 +5,7 @@ import torch
 from refusals import refused
 
 from cmrrecon.classical.prepared import normalisation
+from cmrrecon.data import LineMask, SampleMask
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.simulation import random_scans, simulate
@@ -38,7 +39,7 @@ def test_a_scan_does_not_depend_on_those_before_it_or_on_the_global_generator(ma
     torch.manual_seed(2)
     for made in (alone, random_scan(0, 7)):
         assert torch.equal(made.series.kspace, many[7].series.kspace)
-        assert torch.equal(made.series.mask, many[7].series.mask)
+        assert torch.equal(made.series.mask.samples, many[7].series.mask.samples)
         assert torch.equal(made.truth, many[7].truth)
         assert (made.columns, made.kinds) == (many[7].columns, many[7].kinds)
 
@@ -60,7 +61,8 @@ def test_shapes_and_values(many):
         assert made.truth.dtype == torch.float32
         assert made.truth.min() >= 0
         radial = made.kinds[-1].startswith("kt-radial")
-        assert made.series.mask.shape[1:] == (y, x if radial else 1)
+        assert isinstance(made.series.mask, SampleMask if radial else LineMask)
+        assert made.series.mask.samples.shape[1:] == (y, x if radial else 1)
         width = len(range(x)[made.columns])
         assert width == x if radial else random_scans.FEWEST_COLUMNS <= width <= x
         assert radial or width <= random_scans.FEWEST_COLUMNS or width * frames * y <= random_scans.PIXELS
@@ -69,10 +71,10 @@ def test_shapes_and_values(many):
 
 def test_what_was_not_measured_is_zero_and_some_was(many):
     for made in many:
-        measured = made.series.mask[:, None].expand(made.series.kspace.shape)
+        measured = made.series.mask.samples[:, None].expand(made.series.kspace.shape)
         assert not made.series.kspace[~measured].any()
         assert made.series.kspace[measured].abs().mean() > 0
-        assert 0.03 < float(made.series.mask.float().mean()) < 0.8
+        assert 0.03 < float(made.series.mask.samples.float().mean()) < 0.8
 
 
 @pytest.mark.parametrize("asymmetric", [0.0, 1.0])
@@ -96,7 +98,7 @@ def test_noise_is_as_strong_as_drawn(small, monkeypatch):
         monkeypatch.setattr(random_scans, "NOISE_DB", (200.0, 200.0))
         clean = random_scan(0, number)
         assert torch.equal(noisy.truth, clean.truth)
-        noise = (noisy.series.kspace - clean.series.kspace)[noisy.series.mask[:, None].expand(noisy.series.kspace.shape)]
+        noise = (noisy.series.kspace - clean.series.kspace)[noisy.series.mask.samples[:, None].expand(noisy.series.kspace.shape)]
         assert float(noise.abs().square().mean().sqrt()) == pytest.approx(0.1 * float(noisy.truth.square().mean().sqrt()), rel=0.05)
 
 
