@@ -291,7 +291,9 @@ def _read(name: str) -> dict[str, Any]:
         except OSError as error:
             raise input_error(path, error) from error
         except UnicodeDecodeError as error:
-            raise InputError("file-damaged", f"{name} is not UTF-8", "A recipe is a TOML file", "Give a text file") from error
+            raise InputError(
+                "file-damaged", f"{name} is not UTF-8", "A recipe is a TOML file", "Give a text file"
+            ) from error
     elif name in names():
         text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
     else:
