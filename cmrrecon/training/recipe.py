@@ -292,7 +292,10 @@ def _read(name: str) -> dict[str, Any]:
             raise input_error(path, error) from error
         except UnicodeDecodeError as error:
             raise InputError(
-                "file-damaged", f"{name} is not UTF-8", "A recipe is a TOML file", "Give a text file"
+                "file-damaged",
+                f"{name} is not UTF-8",
+                "A recipe is a TOML file",
+                "Give a text file",
             ) from error
     elif name in names():
         text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
