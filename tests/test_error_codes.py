@@ -1,4 +1,4 @@
-"""The error codes: those in the sources are those of docs/error-codes.md, with the same exit codes."""
+"""The error codes: the sources and docs/error-codes.md name the same, with the same exit codes."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ CLASSES = {
 
 
 def calls_of(path):
-    """All calls in a file, each with the name and the parameters of the function that it stands in."""
+    """All calls in a file, each with the name and the parameters of the function around it."""
 
     def walk(node, function, parameters):
         if isinstance(node, ast.FunctionDef):
@@ -58,10 +58,11 @@ def codes_in(path):
                     continue
                 for value in choices(call.args[place]):
                     if isinstance(value, ast.Name) and value.id in parameters:
-                        assert function.startswith("_"), f"{function} must be private: its calls are sought in {path.name} alone"
+                        # Calls of it are sought in this file alone.
+                        assert function.startswith("_"), f"{path.name}: {function} is not private"
                         passing.add((function, parameters.index(value.id), ending))
                     else:
-                        assert isinstance(value, ast.Constant), f"{path.name}:{value.lineno}: which code is this?"
+                        assert isinstance(value, ast.Constant), f"{path.name}:{value.lineno}"
                         codes[value.value].add(ending)
         takers = passing
     return codes
@@ -109,4 +110,5 @@ def test_the_page_is_sorted_and_says_what_to_do():
     rows = ROW.findall(PAGE.read_text())
     codes = [code for code, _, _ in rows]
     assert codes == sorted(set(codes))
-    assert all(all(cell.strip() for cell in rest.split("|")) and rest.count("|") == 1 for _, _, rest in rows)
+    for code, _, rest in rows:
+        assert [bool(cell.strip()) for cell in rest.split("|")] == [True, True], code
