@@ -67,7 +67,7 @@ def comparison_figure(
     _check(columns, frame)
     if edges and reference is None:
         raise UsageError(
-            "reference-missing",
+            "option-needs",
             "Edges were asked for without a reference",
             "The edges that count are those of the reference",
             "Give a reference",

@@ -81,7 +81,7 @@ def compare_maps(images: Tensor, reference: Tensor, myocardium: Tensor, times: T
         )
     if not bool(myocardium.any()):
         raise InputError(
-            "label-missing",
+            "labels-empty",
             f"No pixel is labelled {MYOCARDIUM} in these slices",
             "That is the label of the myocardium",
             "Give the label map of these slices",

@@ -181,7 +181,12 @@ def score(
     """
     name = canonical_protocol(protocol, year)
     if order not in ORDERS:
-        raise UsageError("unknown-option", f"There is no order {order!r}", f"The orders are {' and '.join(ORDERS)}", "Name one of them")
+        raise UsageError(
+            "option-value",
+            f"There is no order {order!r}",
+            f"The orders are {' and '.join(ORDERS)}",
+            "Name one of them",
+        )
     _check(reconstruction, reference)
     rule = year_of(name)
     if rule is None:

@@ -127,7 +127,7 @@ def evaluate(
         `reference-ambiguous` and `reference-mismatch`, no file, several, or one of another scan;
         `kspace-undersampled`, of the reference; `slice-missing`, in the reference or for the crop.
     UsageError
-        `unknown-protocol`; `unknown-option`, the order; `box-outside`, the heart box;
+        `unknown-protocol`; `option-value`, the order; `box-outside`, the heart box;
         `options-conflict`, an option of `fullfov` with a challenge; `option-needs`, an array needs
         `base` to be cropped, or to be matched with a file of a folder.
 

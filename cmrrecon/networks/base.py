@@ -206,7 +206,7 @@ def build_network(name: str, config: Mapping[str, Any] | None = None) -> WindowN
     network = build(name, config)
     if not isinstance(network, WindowNetwork | SeriesNetwork):
         raise UsageError(
-            "unknown-network",
+            "network-kind",
             f"{name} judges images and reconstructs none",
             "A network that reconstructs is needed",
             "Choose another one of `cmrrecon models`",
@@ -237,5 +237,5 @@ def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> Non
             "window-width",
             f"The window has {kspace.shape[1]} frames",
             f"This network was made for windows of {frames} adjacent frames",
-            "Make windows with `cmrrecon.data.scan.window`",
+            "Make windows with `cmrrecon.data.window`",
         )

@@ -16,6 +16,7 @@ from cmrrecon.networks.catalog import get_network
 from cmrrecon.tools.configuration import from_mapping
 from cmrrecon.tools.devices import Precision
 from cmrrecon.tools.errors import InputError, UsageError, perhaps
+from cmrrecon.tools.files import input_error
 
 RECIPES = files("cmrrecon") / "recipes"
 KspaceForm = Literal["complex", "physical", "literal", "coilwise"]
@@ -287,8 +288,15 @@ def _read(name: str) -> dict[str, Any]:
         path = Path(name)
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError("file-unreadable", f"{name} cannot be read", "A recipe is a TOML file", "Check the path") from error
+        except OSError as error:
+            raise input_error(path, error) from error
+        except UnicodeDecodeError as error:
+            raise InputError(
+                "file-damaged",
+                f"{name} is not UTF-8",
+                "A recipe is a TOML file",
+                "Give a text file",
+            ) from error
     elif name in names():
         text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
     else:

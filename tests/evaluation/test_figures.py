@@ -133,5 +133,5 @@ def test_what_cannot_be_drawn_is_refused():
         comparison_figure({}, None, frame=0)
     with refused("frame-missing"):
         comparison_figure({"a": images}, None, frame=6)
-    with refused("reference-missing"):
+    with refused("option-needs"):
         comparison_figure({"a": images}, None, frame=0, edges=True)

@@ -160,7 +160,7 @@ def test_what_cannot_be_compared_is_told():
     reference, times = heart(1200)
     with refused("times-shape"):
         compare_maps(reference, reference, square(), times[:5], "T1")
-    with refused("label-missing"):
+    with refused("labels-empty"):
         compare_maps(reference, reference, square() & False, times, "T1")
     dark = reference.clone()
     dark[..., 3:9, 3:9] = 0

@@ -160,7 +160,7 @@ def test_what_cannot_be_scored_is_refused(folder, truth, images, tmp_path):
         ("file-missing", images, folder / "none", {}),
         ("variable-kind", spread, truth, {}),
         ("unknown-protocol", images, truth, {"protocol": "psnr"}),
-        ("unknown-option", images, truth, {"protocol": 2024, "order": "x", "crop": False}),
+        ("option-value", images, truth, {"protocol": 2024, "order": "x", "crop": False}),
         ("option-needs", images, truth, {"protocol": 2024}),
         ("option-needs", images, folder, {}),
         ("reference-missing", images, folder, {"base": "T2map"}),

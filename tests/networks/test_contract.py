@@ -84,7 +84,7 @@ def test_every_network_is_of_one_kind_and_declares_what_it_can(name):
 
 
 def test_a_discriminator_reconstructs_nothing():
-    with refused("unknown-network"):
+    with refused("network-kind"):
         build_network("patch-gan")
 
 

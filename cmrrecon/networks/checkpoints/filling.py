@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cmrrecon.networks.catalog import build, name_of
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.errors import CmrreconError, InputError
 
 # Weights become float32: complex numbers in half precision, which the data consistency needs, hardly exist.
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -28,17 +28,19 @@ def without_memory(name: str, config: Mapping[str, Any], tensors: Mapping[str, T
     try:
         for key in COUNTS:
             if not 0 <= config.get(key, 0) <= len(tensors):
-                raise UsageError(
+                raise InputError(
                     "checkpoint-damaged", f"It has {len(tensors)} tensors for {config[key]} {key}", "Every one has some", "Use another file"
                 )
         if len(tensors) > MOST_TENSORS:
-            raise UsageError(
+            raise InputError(
                 "checkpoint-damaged", f"It has {len(tensors)} tensors", f"No network has more than {MOST_TENSORS}", "Use another file"
             )
         with torch.device("meta"), _Effort(len(tensors)):
             return build(name, config)
-    except (UsageError, TypeError, RecursionError) as error:
-        found, expected = (error.found, error.expected) if isinstance(error, UsageError) else (str(error), "Its parameters must be known")
+    except (CmrreconError, TypeError, RecursionError) as error:
+        found, expected = str(error), "Its parameters must be known"
+        if isinstance(error, CmrreconError):
+            found, expected = error.found, error.expected
         raise InputError(
             "checkpoint-damaged", f"{source} describes no network ({found:.{SHOWN}})", expected, "Fetch or make the file again"
         ) from error
@@ -59,7 +61,7 @@ class _Effort(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.calls += 1
         if self.calls > CALLS * self.tensors:
-            raise UsageError(
+            raise InputError(
                 "checkpoint-damaged",
                 f"It has {self.tensors} tensors for a network of many more",
                 "Every layer has some",

@@ -19,6 +19,7 @@ from cmrrecon.networks.checkpoints import layouts, torch_files
 from cmrrecon.networks.checkpoints.filling import SHOWN, fill, shared_keys, without_memory
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.files import input_error
 from cmrrecon.tools.provenance import plain
 
 VARIANTS = ("kspace", "image")
@@ -28,7 +29,6 @@ LOSS_WINDOW = "loss.w"
 # The hyper-parameters that only the PromptMR-plus repository has, and what its two implementations are called.
 PLUS_PARAMETERS = ("model_version", "n_history", "n_buffer", "use_sens_adj", "adaptive_input")
 VERSIONS = {"promptmr_v2": "image", "promptmr": "kspace", "promptmr_v1": "kspace"}
-READ_FAULTS: Mapping[type[OSError], str] = {FileNotFoundError: "file-missing", IsADirectoryError: "file-is-folder"}
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 Value = TypeVar("Value")
 
@@ -107,12 +107,7 @@ def _beginning(path: Path) -> bytes:
         with open(path, "rb") as file:
             return file.read(9)
     except OSError as error:
-        raise InputError(
-            READ_FAULTS.get(type(error), "file-unreadable"),
-            f"{path} cannot be read ({error.strerror or 'input error'})",
-            "A checkpoint is needed",
-            "Check the path and the permissions",
-        ) from error
+        raise input_error(path, error) from error
 
 
 def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | None = None) -> None:
