@@ -58,7 +58,7 @@ def ssim_map(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Te
     """The similarity of every 7x7 window inside the images, (..., y - 6, x - 6), in the images' own precision; the rest as `ssim`."""
     if min(reference.shape[-2:]) < WINDOW:
         raise UsageError(
-            "todo",
+            "images-too-small",
             f"The images have shape {tuple(reference.shape)} (..., y, x)",
             f"SSIM needs at least {WINDOW} pixels in y and in x",
             "Score larger images",
@@ -145,13 +145,13 @@ def _pair(reference: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     """Both images in float64, after a check that they are real and of one shape."""
     if reference.shape != image.shape or reference.ndim < 2:
         raise UsageError(
-            "todo",
+            "shape-mismatch",
             f"The images have shapes {tuple(reference.shape)} and {tuple(image.shape)}",
             "Both must have the same axes (..., y, x)",
             "Bring them to one shape first",
         )
     if reference.is_complex() or image.is_complex():
-        raise UsageError("todo", "An image is complex", "The metrics compare real images", "Give magnitudes")
+        raise UsageError("images-complex", "An image is complex", "The metrics compare real images", "Give magnitudes")
     return reference.to(torch.float64), image.to(torch.float64)
 
 

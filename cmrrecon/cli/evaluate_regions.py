@@ -1,7 +1,7 @@
 """`cmrrecon evaluate --roi`: scores over labelled regions, lesion boxes and the myocardium of mapping series."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,7 +188,7 @@ def _scores(
     images: "Tensor", expected: "Tensor", regions: "Sequence[Region]", plan: RegionPlan, path: Path, *, lesions: bool
 ) -> dict[str, Any]:
     """LF-PSNR and LF-SSIM of every region, and with a background SNR and CNR, for the record."""
-    from cmrrecon.evaluation.regions import NOISE_RULE, RULE, average, contrast_to_noise, focused, merged, signal_to_noise, together
+    from cmrrecon.evaluation.regions import NOISE_RULE, RULE, average, focused, merged, signal_to_noise
 
     named = {region.name: region.mask for region in merged(regions)}
     noise = plan.background or (BACKGROUND if BACKGROUND in named else None)
@@ -221,11 +221,20 @@ def _scores(
     both = {"": images, "reference_": expected}
     for name, scores in found.items():
         scores |= {f"{of}snr": signal_to_noise(series, named[name], named[noise]) for of, series in both.items()}
+    return {**result, "noise_rule": NOISE_RULE, "background": noise, "contrasts": _contrasts(both, found, named, noise)}
+
+
+def _contrasts(
+    both: "Mapping[str, Tensor]", names: Iterable[str], masks: "Mapping[str, Tensor]", noise: str
+) -> dict[str, dict[str, float | None]]:
+    """CNR of every two regions that are on an image together with the background, for the record."""
+    from cmrrecon.evaluation.regions import contrast_to_noise, together
+
     contrasts: dict[str, dict[str, float | None]] = {}
-    for one, two in itertools.combinations(found, 2):
-        if not together(named[one], named[two], named[noise]):
+    for one, two in itertools.combinations(names, 2):
+        if not together(masks[one], masks[two], masks[noise]):
             continue
-        signed = {f"{of}cnr": contrast_to_noise(series, named[one], named[two], named[noise]) for of, series in both.items()}
+        signed = {f"{of}cnr": contrast_to_noise(series, masks[one], masks[two], masks[noise]) for of, series in both.items()}
         # Which of the two is the brighter one is left out of reports.
         contrasts[f"{one}, {two}"] = {key: None if value is None else abs(value) for key, value in signed.items()}
-    return {**result, "noise_rule": NOISE_RULE, "background": noise, "contrasts": contrasts}
+    return contrasts

@@ -92,7 +92,6 @@ def _known_mask(mask: "SamplingMask") -> dict[str, Any]:
     facts: dict[str, Any] = {"mask_kind": mask.KIND, "mask_source": mask.source.value}
     if isinstance(mask, CartesianMask):
         facts["effective_acceleration_extent"] = round(mask.effective_acceleration("extent"), 2)
-        facts["partial_fourier"] = round(mask.partial_fourier(), 3)
     return facts
 
 

@@ -1,5 +1,7 @@
 """`cmrrecon preprocess`: a tree of CMRxRecon files to a training store."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,11 +48,6 @@ def preprocess(
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
-        from concurrent.futures import Future, ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        import torch
-
         from cmrrecon import formats
         from cmrrecon.training.store import add_scan, write_fingerprint
 
@@ -69,33 +66,54 @@ def preprocess(
             for job, target in targets.items():
                 talk.result({"status": "planned", "input": job.name, "output": str(target)}, str(target))
             return
-        # Files are the work to share out: one thread a process.
-        pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), get_context("spawn"), torch.set_num_threads, (1,))
         command = console.command_line()
-        with talk.progress(str(out_dir), len(jobs), "file") as bar:
-            futures: dict[Job, Future[dict[str, Any]]] = {
-                job: pool.submit(
-                    add_scan, job.path, targets[job], coils, axes,
-                    labels=None if rows is None else rows[job.path], overwrite=overwrite, command=command,
-                )
-                for job in jobs
-            }  # fmt: skip
+        work = {
+            job: partial(
+                add_scan, job.path, target, coils, axes,
+                labels=None if rows is None else rows[job.path], overwrite=overwrite, command=command,
+            )
+            for job, target in targets.items()
+        }  # fmt: skip
+        try:
+            _pack(work, targets, str(out_dir), workers, talk, fail_fast=fail_fast)
+        finally:
+            if any(target.exists() for target in targets.values()):
+                talk.say(f"fingerprint: {write_fingerprint(out_dir)}")
 
-            def collect(job: Job) -> None:
-                try:
-                    entry = futures[job].result()
-                finally:
-                    bar.advance()
-                talk.result({"input": job.name, "output": str(targets[job]), **entry}, str(targets[job]))
-                if entry["empty_slices"]:
-                    talk.say(f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty")
 
+def _pack(
+    work: Mapping[Job, Callable[[], dict[str, Any]]],
+    targets: Mapping[Job, Path],
+    name: str,
+    workers: int,
+    talk: Talk,
+    *,
+    fail_fast: bool,
+) -> None:
+    """Do all the work, in several processes, and report what is in the store then."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    import torch
+
+    # Files are the work to share out: one thread a process.
+    pool = ProcessPoolExecutor(max(1, min(workers, len(work))), get_context("spawn"), torch.set_num_threads, (1,))
+    with talk.progress(name, len(work), "file") as bar:
+        futures = {job: pool.submit(do) for job, do in work.items()}
+
+        def collect(job: Job) -> None:
             try:
-                running.run_jobs(jobs, collect, talk, fail_fast=fail_fast)
+                entry = futures[job].result()
             finally:
-                pool.shutdown(cancel_futures=True)
-                if any(target.exists() for target in targets.values()):
-                    talk.say(f"fingerprint: {write_fingerprint(out_dir)}")
+                bar.advance()
+            talk.result({"input": job.name, "output": str(targets[job]), **entry}, str(targets[job]))
+            if entry["empty_slices"]:
+                talk.say(f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty")
+
+        try:
+            running.run_jobs(list(work), collect, talk, fail_fast=fail_fast)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _rows(labels: Path, paths: list[Path], talk: Talk) -> "dict[Path, list[LabelRow]]":

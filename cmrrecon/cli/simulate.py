@@ -1,13 +1,17 @@
 """`cmrrecon simulate`: scans with a known truth, when there is no scanner."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.settings import parse_numbers
 from cmrrecon.tools.errors import UsageError
+
+if TYPE_CHECKING:
+    from cmrrecon.simulation import Simulated
 
 EXAMPLE = (
     "Examples: cmrrecon simulate --kind cine --slices 2 --size 204x448 --snr 30 --seed 1 --out-dir simulated; "
@@ -57,8 +61,7 @@ def simulate(
     """
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):
-        from cmrrecon import formats, simulation
-        from cmrrecon.tools import provenance
+        from cmrrecon import simulation
 
         outputs.check_output(output, None, 1, "a scan", as_json=json)
         if lesions and output is not None:
@@ -79,52 +82,63 @@ def simulate(
             lesions=lesions,
             random=random,
         )
-        scan = made.scan
-        facts = scan.acquisition
-        layout = (
-            Path("MultiCoil")
-            / str(facts.modality)
-            / "TrainingSet"
-            / ("FullSample" if spokes is None else "Radial")
-            / str(facts.centre)
-            / str(facts.vendor)
-            / str(facts.subject)
-        )
-        target = Path(output) if output is not None else out_dir / layout / f"{facts.base}{'.mat' if spokes is None else '.h5'}"
-        truth, times = target.with_name(f"{facts.base}_truth.npz"), target.with_suffix(".csv")
-        beside = [] if output is not None else [truth] if made.times is None else [truth, times]
-
-        def stamp() -> dict[str, Any]:
-            config = {"kind": made.kind, "shape": list(scan.shape), "matrix": scan.matrix, "snr_db": snr}
-            config |= {"lesions": True} if lesions else {}
-            return provenance.make(
-                console.command_line(), config=config, inputs=[], seed=seed, acquisition=asdict(facts), noise_sigma=made.sigma
-            )
-
-        def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-            formats.write_scan(file, scan, stamp)
-            axes = ", ".join(f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True))
-            talk.say(f"{target.name}: {made.kind}, {axes}; noise sigma {made.sigma:.3g}")
-            return {}
-
-        def finish(stamp: dict[str, Any]) -> None:
-            if truth in beside:
-                formats.write_truth(truth, made.image, made.maps, stamp)
-            if made.times is not None and times in beside:
-                formats.write_times(times, made.times)
-
-        record = {
-            "shape": list(scan.shape),
-            "axes": list(scan.axes),
-            "matrix": scan.matrix,
-            "kind": made.kind,
-            "seed": seed,
-            "noise_sigma": made.sigma,
-        }
-        record |= {"lesions": made.lesions} if lesions else {}
-        outputs.deliver(outputs.Product(target, [], stamp, make, beside, finish), record, talk, overwrite=overwrite, dry_run=dry_run)
+        target = Path(output) if output is not None else out_dir / _official_path(made, radial=spokes is not None)
+        config = {"kind": made.kind, "shape": list(made.scan.shape), "matrix": made.scan.matrix, "snr_db": snr}
+        config |= {"lesions": True} if lesions else {}
+        product = _product(made, target, config, seed, talk, alone=output is not None)
+        outputs.deliver(product, _record(made, seed), talk, overwrite=overwrite, dry_run=dry_run)
         if output is None and not dry_run:
             _tell_lesions(out_dir, target, made.lesions)
+
+
+def _official_path(made: "Simulated", *, radial: bool) -> Path:
+    """Where the layout of the 2025 challenge has such a scan."""
+    facts = made.scan.acquisition
+    place = (facts.modality, "TrainingSet", "Radial" if radial else "FullSample", facts.centre, facts.vendor, facts.subject)
+    return Path("MultiCoil", *map(str, place), f"{facts.base}{'.h5' if radial else '.mat'}")
+
+
+def _record(made: "Simulated", seed: int) -> dict[str, Any]:
+    """What --json tells of a scan."""
+    scan = made.scan
+    record = {
+        "shape": list(scan.shape),
+        "axes": list(scan.axes),
+        "matrix": scan.matrix,
+        "kind": made.kind,
+        "seed": seed,
+        "noise_sigma": made.sigma,
+    }
+    return record if made.lesions is None else {**record, "lesions": made.lesions}
+
+
+def _product(made: "Simulated", target: Path, config: Mapping[str, Any], seed: int, talk: Talk, *, alone: bool) -> outputs.Product:
+    """The scan, with its truth and its times beside it unless it is to be alone."""
+    from cmrrecon import formats
+    from cmrrecon.tools import provenance
+
+    scan, facts = made.scan, made.scan.acquisition
+    truth, times = target.with_name(f"{facts.base}_truth.npz"), target.with_suffix(".csv")
+    beside = [] if alone else [truth] if made.times is None else [truth, times]
+
+    def stamp() -> dict[str, Any]:
+        return provenance.make(
+            console.command_line(), config=config, inputs=[], seed=seed, acquisition=asdict(facts), noise_sigma=made.sigma
+        )
+
+    def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
+        formats.write_scan(file, scan, stamp)
+        axes = ", ".join(f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True))
+        talk.say(f"{target.name}: {made.kind}, {axes}; noise sigma {made.sigma:.3g}")
+        return {}
+
+    def finish(stamp: dict[str, Any]) -> None:
+        if truth in beside:
+            formats.write_truth(truth, made.image, made.maps, stamp)
+        if made.times is not None and times in beside:
+            formats.write_times(times, made.times)
+
+    return outputs.Product(target, [], stamp, make, beside, finish)
 
 
 def _tell_lesions(out_dir: Path, target: Path, lesions: tuple[tuple[int, int, int, int] | None, ...] | None) -> None:

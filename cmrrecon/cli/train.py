@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmrrecon.cli import inputs, options, running
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli.console import Progress, Talk
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cmrrecon.training.entries import Entry
     from cmrrecon.training.plan import Plan
     from cmrrecon.training.recipe import Recipe
+    from cmrrecon.training.state import Run
 
 EXAMPLE = (
     "Examples: cmrrecon train --recipe genre-cmr --data store --out runs/genre; "
@@ -88,7 +89,7 @@ def train(
         from cmrrecon.training.checks import check
         from cmrrecon.training.distributed import group_of_processes
         from cmrrecon.training.identity import agreed_plan, only_run
-        from cmrrecon.training.loop import BEST, LAST, Hooks, train
+        from cmrrecon.training.loop import Hooks, train
 
         if recipe is None:
             raise UsageError(
@@ -98,25 +99,7 @@ def train(
         if print_config:
             print(json_text.dumps(provenance.plain(chosen.as_dict()), indent=1))
             return
-        if chosen.data.scenes and (hold_out or only):
-            raise UsageError(
-                "options-conflict", "--hold-out or --only was given with random scans", "They name scans of a store", "Leave them out"
-            )
-        if chosen.data.scenes and data is not None:
-            raise UsageError(
-                "options-conflict",
-                f"--data was given, but {recipe} learns from random scans (data.scenes = {chosen.data.scenes})",
-                "It learns from one or the other",
-                "Leave --data out, or add --set data.scenes=0",
-            )
-        if out is None or (data is None and not chosen.data.scenes):
-            raise UsageError(
-                "option-missing", "--data and --out were not both given", "Training needs scans and a folder for the run", "Give both"
-            )
-        if max_steps is not None and max_steps < 1:
-            raise UsageError(
-                "option-value", f"--max-steps was given {max_steps}", "It must be at least 1", "Leave it out to train to the end"
-            )
+        out = _checked_options(recipe, chosen, data, out, max_steps, named=bool(hold_out or only))
         group, own_device = processes.enter_context(group_of_processes(device))
         where = choose_device(own_device)
         talk = talk if group.rank == 0 else Talk(quiet=True, as_json=False, stdout_is_data=True)
@@ -134,32 +117,72 @@ def train(
         if data is not None and not validation:
             talk.warn("no scan to validate with: best.safetensors will hold the weights of the last epoch")
         _tell(plan, chosen, group, talk)
-        seconds = waited = windows = 0.0
         with _asked_to_stop() as stopped, talk.progress(str(out), 0, "step") as bar:
-
-            def on_step(record: Mapping[str, Any]) -> None:
-                nonlocal seconds, waited, windows
-                if "seconds" in record:
-                    seconds += record["seconds"]
-                    waited += record["seconds"] * record["waiting"]
-                    windows += record["windows"] * group.size
-                    bar.advance(f"epoch {record['epoch'] + 1}, loss {record['loss']:.4f}")
-
+            pace = _Pace(bar, group.size)
             run = train(
                 chosen, data, training, validation, unseen, out, where, plan,
-                Hooks(talk.say, bar.expect, on_step, lambda: bool(stopped)), group,
+                Hooks(talk.say, bar.expect, pace.on_step, lambda: bool(stopped)), group,
                 most_steps=max_steps, tensorboard=tensorboard,
             )  # fmt: skip
-        finished = run.is_over(max_steps)
-        if group.rank > 0:
-            return
-        if windows:
-            talk.say(f"{windows / seconds:.2f} windows a second, {waited / seconds:.0%} of the time spent waiting for data")
-        record: dict[str, Any] = {"status": "done" if finished else "stopped", "recipe": recipe, "steps": run.step, "epochs": run.epoch}
-        record |= {"last": str(out / LAST), "weights": str(out / BEST) if (out / BEST).exists() else None}
-        if not finished:
-            talk.say(f"stopped after step {run.step}: the same command goes on from there")
-        talk.result(record, str(record["weights"] or record["last"]))
+        if group.rank == 0:
+            pace.tell(talk)
+            _report(recipe, run, out, max_steps, talk)
+
+
+def _checked_options(recipe: str, chosen: "Recipe", data: Path | None, out: Path | None, max_steps: int | None, *, named: bool) -> Path:
+    """The folder of the run; UsageError where options do not fit together. `named` is whether scans of a store were named."""
+    if chosen.data.scenes and named:
+        raise UsageError(
+            "options-conflict", "--hold-out or --only was given with random scans", "They name scans of a store", "Leave them out"
+        )
+    if chosen.data.scenes and data is not None:
+        raise UsageError(
+            "options-conflict",
+            f"--data was given, but {recipe} learns from random scans (data.scenes = {chosen.data.scenes})",
+            "It learns from one or the other",
+            "Leave --data out, or add --set data.scenes=0",
+        )
+    if out is None or (data is None and not chosen.data.scenes):
+        raise UsageError(
+            "option-missing", "--data and --out were not both given", "Training needs scans and a folder for the run", "Give both"
+        )
+    if max_steps is not None and max_steps < 1:
+        raise UsageError("option-value", f"--max-steps was given {max_steps}", "It must be at least 1", "Leave it out to train to the end")
+    return out
+
+
+class _Pace:
+    """How fast a run goes: advances its bar, and adds up what `train` logs of every step."""
+
+    def __init__(self, bar: Progress, processes: int) -> None:
+        self.bar, self.processes = bar, processes
+        self.seconds = self.waited = self.windows = 0.0
+
+    def on_step(self, record: Mapping[str, Any]) -> None:
+        """Count a step; records of validations have no seconds and are passed over."""
+        if "seconds" in record:
+            self.seconds += record["seconds"]
+            self.waited += record["seconds"] * record["waiting"]
+            self.windows += record["windows"] * self.processes
+            self.bar.advance(f"epoch {record['epoch'] + 1}, loss {record['loss']:.4f}")
+
+    def tell(self, talk: Talk) -> None:
+        """Say how fast it went, if a step was taken."""
+        if self.windows:
+            waited = self.waited / self.seconds
+            talk.say(f"{self.windows / self.seconds:.2f} windows a second, {waited:.0%} of the time spent waiting for data")
+
+
+def _report(recipe: str, run: "Run", out: Path, max_steps: int | None, talk: Talk) -> None:
+    """Tell how far the run came, and where its weights are."""
+    from cmrrecon.training.loop import BEST, LAST
+
+    finished = run.is_over(max_steps)
+    record: dict[str, Any] = {"status": "done" if finished else "stopped", "recipe": recipe, "steps": run.step, "epochs": run.epoch}
+    record |= {"last": str(out / LAST), "weights": str(out / BEST) if (out / BEST).exists() else None}
+    if not finished:
+        talk.say(f"stopped after step {run.step}: the same command goes on from there")
+    talk.result(record, str(record["weights"] or record["last"]))
 
 
 def _entries(data: Path, out: Path, talk: Talk, group: "Group") -> "list[dict[str, Any]]":

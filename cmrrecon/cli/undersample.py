@@ -1,6 +1,7 @@
 """`cmrrecon undersample`: keep only the samples of a pattern, as the challenges did."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -125,7 +126,6 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
     from cmrrecon.data import CartesianMask, require_cartesian
     from cmrrecon.formats.names import kus_name, mask_name
     from cmrrecon.sampling import rules_year
-    from cmrrecon.tools import provenance
 
     with inputs.local_input(job) as path:
         full = formats.read(path, axes=plan.axes)
@@ -140,32 +140,43 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
             talk.say(f"{job.name}: the year is not known, the rules of {year} are taken (--year changes it)")
         effective = round(mask.effective_acceleration(), 2)
         sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration, "effective_acceleration": effective}
-
-        used = [path, *([plan.mask] if plan.mask else [])]
-
-        def stamp() -> dict[str, Any]:
-            config = {"pattern": facts.pattern, "acceleration": facts.acceleration, "acs": facts.acs, "year": year, "axes": plan.axes}
-            made = provenance.make(console.command_line(), config=config, inputs=used, seed=facts.seed, acquisition=asdict(facts))
-            return {**made, **sampling}
-
-        def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-            formats.write_scan(file, sampled, stamp)
-            details = f", ACS {facts.acs}" if facts.acs is not None else ""
-            talk.say(f"{job.name}: {sampling_text(**sampling)}{details}{f', seed {facts.seed}' if facts.seed is not None else ''}")
-            return {}
-
         named = (job.stem if job.is_stream else facts.base, facts.pattern, facts.acceleration)
         target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
         record: dict[str, Any] = {"input": job.name, "shape": list(full.shape), **sampling, "acs": facts.acs, "seed": facts.seed}
-        product = outputs.Product(target, used, stamp, make)
         beside = target.with_name(mask_name(*named) if plan.output is None else f"{target.stem}_mask.mat")
         if target.suffix.lower() == ".mat":
             record["mask"] = str(beside)
+        product = _product(job.name, target, sampled, sampling, year, [path, *([plan.mask] if plan.mask else [])], plan, talk)
         if target.suffix.lower() == ".mat" and not (plan.mask and beside.exists() and beside.samefile(plan.mask)):
-            product = outputs.Product(
-                target, used, stamp, make, [beside], lambda made: formats.write_mask(beside, mask.samples, x=full.shape[4], provenance=made)
+            product = replace(
+                product,
+                beside=[beside],
+                finish=lambda made: formats.write_mask(beside, mask.samples, x=full.shape[4], provenance=made),
             )
         outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
+
+
+def _product(
+    name: str, target: Path, sampled: "Scan", sampling: dict[str, Any], year: int, sources: Sequence[Path], plan: Plan, talk: Talk
+) -> outputs.Product:
+    """The undersampled scan alone."""
+    from cmrrecon import formats
+    from cmrrecon.tools import provenance
+
+    facts = sampled.acquisition
+
+    def stamp() -> dict[str, Any]:
+        config = {"pattern": facts.pattern, "acceleration": facts.acceleration, "acs": facts.acs, "year": year, "axes": plan.axes}
+        made = provenance.make(console.command_line(), config=config, inputs=sources, seed=facts.seed, acquisition=asdict(facts))
+        return {**made, **sampling}
+
+    def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
+        formats.write_scan(file, sampled, stamp)
+        details = f", ACS {facts.acs}" if facts.acs is not None else ""
+        talk.say(f"{name}: {sampling_text(**sampling)}{details}{f', seed {facts.seed}' if facts.seed is not None else ''}")
+        return {}
+
+    return outputs.Product(target, sources, stamp, make)
 
 
 def _sample(full: "Scan", job: Job, plan: Plan, year: int) -> "Scan":
@@ -175,8 +186,9 @@ def _sample(full: "Scan", job: Job, plan: Plan, year: int) -> "Scan":
     if plan.mask is not None:
         known = formats.parse_name(plan.mask)
         return sampling.apply_mask(full, formats.read_mask(plan.mask), pattern=known.pattern, acceleration=known.acceleration)
-    origin = full.acquisition
-    seed = plan.seed
-    if seed is None and sampling.find_pattern(plan.pattern).random:
-        seed = sampling.default_seed("/".join([origin.centre or "", origin.subject or "", origin.base if job.is_stream else job.stem]))
-    return sampling.undersample(full, plan.pattern, plan.acceleration, acs=plan.acs, seed=seed, year=year)
+    if job.is_stream:
+        # The name of the temporary file says nothing of the scan.
+        full = replace(full, path="")
+    return sampling.undersample(
+        full, plan.pattern, plan.acceleration, acs=plan.acs, seed=plan.seed, year=year
+    )

@@ -166,7 +166,7 @@ class CartesianMask(SamplingMask):
         lines = self.samples.shape[1]
         along_y, _ = self.extent()
         before, after = along_y.start or 0, lines - along_y.stop
-        return 1 - abs(before - after) / lines
+        return float(1 - abs(before - after) / lines)
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
         """All samples of the matrix, or of the extent, over measured samples."""
@@ -174,8 +174,7 @@ class CartesianMask(SamplingMask):
         if over == "extent":
             y, x = self.extent()
             whole = whole[:, y, x]
-        every: int = whole.numel()
-        return every / max(1, int(self.samples.sum()))
+        return float(whole.numel() / max(1, int(self.samples.sum())))
 
 
 class LineMask(CartesianMask):

@@ -1,6 +1,6 @@
 """The noise of the receive coils, as a scanner measured it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -17,3 +17,7 @@ class Noise:
 
     covariance: Tensor
     samples: int
+
+    def scaled(self, factor: float) -> "Noise":
+        """The noise of k-space that is multiplied by `factor`."""
+        return replace(self, covariance=self.covariance * factor**2)

@@ -93,10 +93,10 @@ class Scan:
                 "K-space is complex",
                 "Give complex numbers (frame, slice, coil, y, x)",
             )
+        if mask is not None:
+            check_fit(mask if isinstance(mask, Tensor) else mask.samples, kspace)
         if isinstance(mask, Tensor):
             mask = SamplingMask.of(mask)
-        if mask is not None:
-            check_fit(mask, kspace)
         f, z, c, y, x = kspace.shape
         known = acquisition or Acquisition()
         return Scan((f, z, c, y, x), lambda i: kspace[:, i].to(torch.complex64), mask, known)
@@ -141,17 +141,16 @@ class Scan:
         return Series(kspace, mask, self.acquisition, self.noise, calibration)
 
 
-def check_fit(mask: SamplingMask, kspace: Tensor) -> None:
-    """Refuse a mask of another size than k-space (frame, slice, coil, y, x).
+def check_fit(samples: Tensor, kspace: Tensor) -> None:
+    """Refuse the samples of a mask of another size than k-space (frame, slice, coil, y, x).
 
     Raises
     ------
     UsageError : `mask-shape`
     """
     frames, _, _, y, x = kspace.shape
-    samples = mask.samples
-    fits = samples.shape[0] in (1, frames) and samples.shape[1] == y and samples.shape[2] in (1, x)
-    if not fits:
+    fitting = {(f, y, width) for f in (1, frames) for width in (1, x)}
+    if tuple(samples.shape) not in fitting:
         raise UsageError(
             "mask-shape",
             f"The mask has shape {tuple(samples.shape)}, the k-space {tuple(kspace.shape)}",

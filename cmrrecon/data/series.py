@@ -52,8 +52,9 @@ class Series:
         return self.mask.image_shape(self.kspace.shape[2], self.kspace.shape[3])
 
     def scaled(self, factor: float) -> "Series":
-        """The series with its k-space multiplied by `factor`."""
-        return replace(self, kspace=self.kspace * factor)
+        """The series with its k-space multiplied by `factor`, its noise with it."""
+        noise = None if self.noise is None else self.noise.scaled(factor)
+        return replace(self, kspace=self.kspace * factor, noise=noise)
 
     def kept(self, samples: Tensor) -> "Series":
         """The series as if only these of its samples had been measured, (frame|1, y, x|1) bool."""

@@ -248,55 +248,57 @@ def _part(table: Table, chosen: NDArray[Any]) -> Table:
 
 def _placed(table: Table, header: Header, along: bool, path: Path, base: int, itemsize: int) -> Readouts:
     """The readouts with their `row`: the line of Cartesian k-space, else the number of the spoke in its frame."""
+    stored, coils, kept = _shared_sizes(table, along, path)
+    table, frames, slices = _in_order(table, path)
+    group = table["frame"] * slices + table["slice"]
+    if along:
+        lengths = np.bincount(group)
+        row = np.arange(len(group)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        shape = (frames, slices, coils, int(lengths.max()), kept.stop - kept.start)
+        return Readouts(path, base, shape, table | {"row": row}, stored, kept, 0, itemsize)
+    y, x = header.encoded
+    row, first = _lines(table, header, kept, path)
+    once = np.unique(group * y + row, return_index=True)[1]  # of repeated lines the first
+    table = _part(table | {"row": row}, once)
+    return Readouts(path, base, (frames, slices, coils, y, x), table, stored, kept, first, itemsize)
+
+
+def _shared_sizes(table: Table, along: bool, path: Path) -> tuple[int, int, slice]:
+    """How many samples a readout has, how many coils, and which samples are used; the same in all readouts."""
     same: tuple[str, ...] = ("number_of_samples", "active_channels", "discard_pre", "discard_post", "trajectory_dimensions")
     same += () if along else ("center_sample",)
     for name in same:
         if len(np.unique(table[name])) > 1:
-            raise _misfit("readouts-differ", path, f"has readouts that differ in {name}", "All readouts of the image must be alike")
+            found = f"has readouts that differ in {name}"
+            raise _misfit("readouts-differ", path, found, "All readouts of the image must be alike")
     stored, coils, before, after, dimensions = (int(table[name][0]) for name in same[:5])
     count = stored - before - after
     if count < 1 or coils < 1 or (along and dimensions < 2):
-        raise _misfit(
-            "readouts-empty",
-            path,
-            f"has readouts of {count} samples, {coils} coils and {dimensions} trajectory axes",
-            "There must be some, and two axes",
-        )
+        found = f"has readouts of {count} samples, {coils} coils and {dimensions} trajectory axes"
+        raise _misfit("readouts-empty", path, found, "There must be some, and two axes")
+    return stored, coils, slice(before, stored - after)
+
+
+def _in_order(table: Table, path: Path) -> tuple[Table, int, int]:
+    """The readouts by frame and slice, each in the order they were measured in, and how many frames and slices there are."""
     frames, slices = (int(table[name].max()) + 1 for name in ("frame", "slice"))
-    order = np.lexsort((table["slice"], table["frame"]))  # stable: readouts of a frame stay in the order they were measured in
-    table = _part(table, order)
-    group = table["frame"] * slices + table["slice"]
-    starts = np.searchsorted(group, np.arange(frames * slices)) if frames * slices <= len(group) else np.array([len(group)])
-    lengths = np.diff(starts, append=len(group))
-    if (lengths < 1).any():
-        raise _misfit(
-            "frame-missing", path, f"lacks some of its {frames} frames in some of its {slices} slices", "All slices must have all frames"
-        )
-    if along:
-        row = np.arange(len(group)) - np.repeat(starts, lengths)
-        return Readouts(
-            path,
-            base,
-            (frames, slices, coils, int(lengths.max()), count),
-            table | {"row": row},
-            stored,
-            slice(before, stored - after),
-            0,
-            itemsize,
-        )
+    table = _part(table, np.lexsort((table["slice"], table["frame"])))  # stable
+    if len(np.unique(table["frame"] * slices + table["slice"])) < frames * slices:
+        found = f"lacks some of its {frames} frames in some of its {slices} slices"
+        raise _misfit("frame-missing", path, found, "All slices must have all frames")
+    return table, frames, slices
+
+
+def _lines(table: Table, header: Header, kept: slice, path: Path) -> tuple[NDArray[Any], int]:
+    """The line of each Cartesian readout, and the column of its first used sample."""
     y, x = header.encoded
+    count = kept.stop - kept.start
     row = table["kspace_encode_step_1"] - header.centre + y // 2
-    first = 0 if count == x else x // 2 - (int(table["center_sample"][0]) - before)
+    first = 0 if count == x else x // 2 - (int(table["center_sample"][0]) - kept.start)
     if row.min() < 0 or row.max() >= y or first < 0 or first + count > x:
-        raise _misfit(
-            "shape-mismatch",
-            path,
-            f"has lines {row.min()} to {row.max()} and samples {first} to {first + count - 1}",
-            f"The encoded matrix is {y} x {x} (y, x)",
-        )
-    once = np.unique(group * y + row, return_index=True)[1]  # of repeated lines the first
-    table = _part(table | {"row": row}, once)
-    return Readouts(path, base, (frames, slices, coils, y, x), table, stored, slice(before, stored - after), first, itemsize)
+        found = f"has lines {row.min()} to {row.max()} and samples {first} to {first + count - 1}"
+        raise _misfit("shape-mismatch", path, found, f"The encoded matrix is {y} x {x} (y, x)")
+    return row, first
 
 
 def _trajectory(readouts: Readouts, header: Header, itemsize: int) -> tuple[Tensor, str]:

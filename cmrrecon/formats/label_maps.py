@@ -71,29 +71,12 @@ def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], sca
     ------
     InputError : the labels do not fit the images, or none of them is in these slices
     """
-    frames, slices, y, x = shape
-    found = f"The label map {where} has shape {tuple(labels.shape)}, the images {tuple(shape)} (frame, slice, y, x)"
+    y, x = shape[2:]
     if labels.shape[-2:] != (y, x):
         swapped = labels.shape[-2:] == (x, y)
-        raise InputError(
-            "shape-mismatch",
-            found,
-            f"Its last two axes must be y and x, {y} and {x}",
-            "It seems to be transposed: store y before x" if swapped else "Draw the labels on images of this matrix",
-        )
-    if labels.ndim == 2:
-        placed = labels.expand(1, slices, y, x)
-    else:
-        over_time = labels.ndim == 3 and slices == 1 and len(labels) == frames and len(labels) not in (1, len(scan))
-        stack = labels if labels.ndim == 4 else labels[:, None] if over_time else labels[None]
-        if len(stack) not in (1, frames) or stack.shape[1] not in (slices, len(scan)):
-            raise InputError(
-                "shape-mismatch",
-                found,
-                f"It must have {slices} slices, or the {len(scan)} of the scan, and as many frames as the images or none",
-                "Store the labels of each slice once, as (slice, y, x)",
-            )
-        placed = stack[:, [scan.index(z) for z in numbers]] if stack.shape[1] == len(scan) else stack
+        remedy = "It seems to be transposed: store y before x" if swapped else "Draw the labels on images of this matrix"
+        raise _misfit(labels, shape, where, f"Its last two axes must be y and x, {y} and {x}", remedy)
+    placed = _placed(labels, shape, numbers, scan, where)
     if not bool(placed.any()):
         raise InputError(
             "labels-empty",
@@ -102,6 +85,24 @@ def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], sca
             "Give the map of these slices",
         )
     return placed
+
+
+def _placed(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], where: str) -> Tensor:
+    """The labels (frame|1, slice, y, x) of the images' slices, see `lay_over`."""
+    frames, slices = shape[:2]
+    if labels.ndim == 2:
+        return labels.expand(1, slices, *labels.shape)
+    over_time = labels.ndim == 3 and slices == 1 and len(labels) == frames and len(labels) not in (1, len(scan))
+    stack = labels if labels.ndim == 4 else labels[:, None] if over_time else labels[None]
+    if len(stack) not in (1, frames) or stack.shape[1] not in (slices, len(scan)):
+        expected = f"It must have {slices} slices, or the {len(scan)} of the scan, and as many frames as the images or none"
+        raise _misfit(labels, shape, where, expected, "Store the labels of each slice once, as (slice, y, x)")
+    return stack[:, [scan.index(z) for z in numbers]] if stack.shape[1] == len(scan) else stack
+
+
+def _misfit(labels: Tensor, shape: tuple[int, ...], where: str, expected: str, remedy: str) -> InputError:
+    found = f"The label map {where} has shape {tuple(labels.shape)}, the images {tuple(shape)} (frame, slice, y, x)"
+    return InputError("shape-mismatch", found, expected, remedy)
 
 
 def scan_of(path: Path) -> Acquisition:

@@ -72,52 +72,61 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     if _is_raw(path, stored):
         return _raw(path, axes, mask)
     array, notes = choose(stored, "kspace", path)
-    where, along = str(path), "trajectory" in stored
     if not array.is_complex:
-        raise InputError(
-            "kspace-real",
-            f"{path} holds real numbers of shape {array.shown_shape}",
-            "K-space is complex",
-            "Give the k-space file, not images or masks",
-        )
-    acquisition = _acquisition(path, array.name, text)
-    if axes is None and not array.name and len(array.shape) != 5:
+        found = f"{path} holds real numbers of shape {array.shown_shape}"
+        raise InputError("kspace-real", found, "K-space is complex", "Give the k-space file, not images or masks")
+    acquisition, along = _acquisition(path, array.name, text), "trajectory" in stored
+    names, assumed = _axes(array, axes, acquisition.base, along, str(path))
+    reader = SliceReader(array, names)
+    frames, _, coils, y, x = reader.shape
+    check_size(reader.shape, 0, str(path))
+    check_size((frames, coils, y, x), 8, f"A slice of {path}")
+    measured, beside = _mask_for(stored, path, y, _is_full(array, stored, path, acquisition.pattern), mask)
+    if measured is None:
+        assumed += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured",)
+    kept = _spokes(measured, stored, path) if along else measured
+    return Scan(reader.shape, reader, kept, acquisition, str(path), beside, notes + assumed)
+
+
+def _spokes(measured: CartesianMask | None, stored: dict[str, StoredArray], path: Path) -> SamplingMask:
+    """The mask of k-space along a trajectory, which has one from the file, beside it, or of all spokes."""
+    assert measured is not None
+    trajectory = Trajectory(_trajectory(stored, path), _matrix(stored, path))
+    return SpokeMask(measured.samples, measured.source, trajectory=trajectory)
+
+
+def _axes(array: StoredArray, given: str | None, base: str, along: bool, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the stored axes, and what had to be assumed."""
+    if given is not None:
+        return named_axes(given, array, where), ()
+    if not array.name and len(array.shape) != 5:
         raise InputError(
             "axes-unknown",
-            f"{path} has {len(array.shape)} axes, shape {array.shown_shape}, and no name that says what it is",
+            f"{where} has {len(array.shape)} axes, shape {array.shown_shape}, and no name that says what it is",
             "K-space in .npy has the axes (frame, slice, coil, y, x)",
             "Name the axes with --axes, for example --axes coil,y,x",
         )
-    if axes is None and along and 2 <= len(array.shape) <= len(AXES):
-        names = AXES[-len(array.shape) :]
-    elif axes is None:
-        names, assumed = default_axes(array, acquisition.base, where)
-        notes += assumed
-    else:
-        names = named_axes(axes, array, where)
-    reader = SliceReader(array, names)
-    frames, _, coils, y, x = reader.shape
-    check_size(reader.shape, 0, where)
-    check_size((frames, coils, y, x), 8, f"A slice of {path}")
-    in_full_folder = array.name == "kspace" and "mask" not in stored and is_full_folder(path)
-    full = along and "mask" not in stored
-    full = full or (acquisition.pattern is None and (array.name in ALWAYS_FULL or in_full_folder))
-    beside = Path(mask) if mask is not None else None if full or "mask" in stored else mask_path_for(path)
-    found: CartesianMask | None = None
+    if along and 2 <= len(array.shape) <= len(AXES):
+        return AXES[-len(array.shape) :], ()
+    return default_axes(array, base, where)
+
+
+def _is_full(array: StoredArray, stored: dict[str, StoredArray], path: Path, pattern: str | None) -> bool:
+    """Whether a file counts as fully sampled: by its variable, its folder, or as spokes without a mask."""
+    if "mask" in stored:
+        return pattern is None and array.name in ALWAYS_FULL
+    in_full_folder = array.name == "kspace" and is_full_folder(path)
+    return "trajectory" in stored or (pattern is None and (array.name in ALWAYS_FULL or in_full_folder))
+
+
+def _mask_for(stored: dict[str, StoredArray], path: Path, y: int, full: bool, given: str | Path | None) -> tuple[CartesianMask | None, str]:
+    """The mask of a scan, None where none is known, and the file it lies in if that is another one."""
+    beside = Path(given) if given is not None else None if full or "mask" in stored else mask_path_for(path)
     if beside is not None:
-        found = read_mask(beside)
-    elif full:
-        found = LineMask(torch.ones((1, reader.shape[3], 1), dtype=torch.bool), MaskSource.HEADER)
-    elif "mask" in stored:
-        found = _mask(stored["mask"], path)
-    else:
-        notes += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured",)
-    kept: SamplingMask | None = found
-    if along:
-        assert found is not None
-        trajectory = Trajectory(_trajectory(stored, path), _matrix(stored, path))
-        kept = SpokeMask(found.samples, found.source, trajectory=trajectory)
-    return Scan(reader.shape, reader, kept, acquisition, where, str(beside or ""), notes)
+        return read_mask(beside), str(beside)
+    if full:
+        return LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER), ""
+    return (_mask(stored["mask"], path) if "mask" in stored else None), ""
 
 
 def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:

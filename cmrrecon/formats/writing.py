@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cmrrecon.data import Scan, SpokeMask
 from cmrrecon.formats import hdf5, matlab, matlab5, numpy_files, pictures
+from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
 
 SCAN_WRITERS: dict[str, Callable[..., None]] = {
@@ -25,6 +26,36 @@ IMAGE_WRITERS: dict[str, Callable[..., None]] = {
     ".png": pictures.write_png,
     ".gif": pictures.write_gif,
 }
+
+
+def write(
+    path: str | Path, content: Scan | Tensor | Any, provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Write a scan or images; the suffix says the format. A `Result` writes itself, see `Result.save`.
+
+    Parameters
+    ----------
+    path : `.mat`, `.h5`, `.npz` or `.npy`; for images also `.png` and `.gif`
+    content : Scan; or Tensor or NumPy array of images (frame, slice, y, x), real or complex
+    provenance : JSON values that travel inside the file
+
+    Raises
+    ------
+    UsageError : `output-format`, `images-axes`, `array-type`
+    OutputError : the file cannot be written
+    """
+    if isinstance(content, Scan):
+        write_scan(path, content, provenance)
+        return
+    images = as_tensor(content, "content", "of images (frame, slice, y, x), or a Scan,")
+    if images.ndim != 4:
+        raise UsageError(
+            "images-axes",
+            f"The images have shape {tuple(images.shape)}",
+            "Four axes (frame, slice, y, x) are needed",
+            "Add the missing axes of length 1, in that order",
+        )
+    write_images(path, images.unbind(1), provenance)
 
 
 def write_scan(

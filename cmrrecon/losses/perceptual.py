@@ -58,7 +58,7 @@ class PerceptualLoss(nn.Module):
             self.features.load_state_dict(own)
         except Exception as error:
             raise InputError(
-                "todo",
+                "checkpoint-format",
                 f"{weights.name} cannot be read as VGG19",
                 "The perceptual loss needs the weights that torchvision publishes as vgg19-dcbb9e9d.pth",
                 "Give that file, or set the loss's weight to 0",

@@ -144,7 +144,7 @@ def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
     if isinstance(loaded.network, WindowNetwork):
         return WindowNetworkMethod(name or kind, summary, loaded.network, known)
     raise UsageError(
-        "checkpoint-mismatch",
+        "network-kind",
         f"{path.name} holds {kind}, a discriminator",
         "It judges images and reconstructs none",
         "Give a reconstruction network",

@@ -118,7 +118,8 @@ class WindowNetworkMethod(NetworkMethod):
 def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor:
     """Normalised magnitudes (frame, y, x) of a series, window after window."""
     kspace, scale, samples = prepared.kspace, prepared.scale, prepared.mask.samples
-    frames, images = len(kspace), []
+    frames = len(kspace)
+    images = kspace.real.new_empty((frames, *kspace.shape[2:]))
     with torch.inference_mode():
         shared = _shared_maps(network, prepared, acs, batch) if network.shares_maps else None
         for first in range(0, frames, batch.windows):
@@ -135,8 +136,8 @@ def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> 
             if network.sensitivity is not None:
                 made = network.sensitivity
                 maps = made(windows, masks, acs, batch.coils) if shared is None else shared[rows]
-            images.append(network(windows, masks, acs, maps=maps).image.float())
-        return torch.cat(images)
+            images[middles.start : middles.stop] = network(windows, masks, acs, maps=maps).image
+    return images
 
 
 def _shared_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor:

@@ -1,6 +1,7 @@
 """What every network takes and what it gives.
 
-There are two kinds. A `WindowNetwork` is called with a window of adjacent frames and reconstructs the one in the middle:
+There are two kinds. A `WindowNetwork` is called with a window of adjacent frames and reconstructs
+the one in the middle:
 
     network(kspace, mask, acs=None, maps=None) -> Output
 
@@ -71,7 +72,7 @@ class ReconstructionNetwork(nn.Module, ABC):
     Attributes
     ----------
     config : what `catalog.build` makes such a network of; JSON can hold it
-    can_checkpoint : whether activations can be computed again in the backward pass instead of being kept
+    can_checkpoint : whether activations can be computed again in the backward pass
     checkpointing : whether they are
     """
 
@@ -140,7 +141,7 @@ class WindowNetwork(ReconstructionNetwork):
 
     @abstractmethod
     def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
-        """Bytes for the forward and backward pass of one window with a mask of whole lines, with gradients of the weights."""
+        """Bytes for one window to go forward and backward, with a mask of whole lines."""
 
 
 class SeriesNetwork(ReconstructionNetwork):
@@ -148,16 +149,16 @@ class SeriesNetwork(ReconstructionNetwork):
 
     @abstractmethod
     def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None) -> Output:
-        """Magnitudes of all frames of one series, kspace (1, frame, coil, y, x); `Output.image` is (frame, y, x).
+        """Magnitudes of one series, kspace (1, frame, coil, y, x); `Output.image` is (frame, y, x).
 
         Parameters
         ----------
-        columns : of x that are reconstructed, where they can be had one by one (line masks); `Output.image` has only these
+        columns : of x that are reconstructed, and that `Output.image` has (line masks only)
         """
 
     @abstractmethod
     def steps(self, problem: Problem, weight: float = 1.0) -> Iterator[Tensor]:
-        """The images (frame, y, x'), complex, of the problem of a normalised series after every step.
+        """The images (frame, y, x'), complex, of a normalised series after every step.
 
         Parameters
         ----------
@@ -166,9 +167,16 @@ class SeriesNetwork(ReconstructionNetwork):
 
     @abstractmethod
     def cost(self, frames: int, y: int, x: int) -> Footprint:
-        """Cost of a series of that size, without data consistency and what the network sets out from."""
+        """Cost of a series, without data consistency and what the network sets out from."""
 
-    def solve(self, problem: Problem, *, weight: float = 1.0, iterations: int = MOST_STEPS, monitor: Monitor = never) -> Solution:
+    def solve(
+        self,
+        problem: Problem,
+        *,
+        weight: float = 1.0,
+        iterations: int = MOST_STEPS,
+        monitor: Monitor = never,
+    ) -> Solution:
         """As the solvers of the classical methods; without gradients.
 
         Parameters

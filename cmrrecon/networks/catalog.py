@@ -64,7 +64,7 @@ def get_network(name: str) -> Network:
     """
     if name not in NETWORKS:
         raise UsageError(
-            "todo",
+            "unknown-network",
             f"There is no network {name!r}",
             f"The networks are: {', '.join(NETWORKS)}",
             perhaps(name, NETWORKS, "Choose one of them"),
@@ -84,7 +84,10 @@ def name_of(network: "nn.Module") -> str:
         if entry.target == target:
             return entry.name
     raise UsageError(
-        "todo", f"{type(network).__name__} is no network of the catalogue", f"It has: {', '.join(NETWORKS)}", "Use one that `build` made"
+        "unknown-network",
+        f"{type(network).__name__} is no network of the catalogue",
+        f"It has: {', '.join(NETWORKS)}",
+        "Use one that `build` made",
     )
 
 
@@ -104,32 +107,37 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
     settings = checked_mapping(f"The network {name}", config or {}, network.options())
     if not _modest(config):
         raise UsageError(
-            "todo",
+            "option-value",
             f"A number in the configuration of the network {name} is larger than {LARGEST}",
             "No network is that large",
             "Change the configuration, or leave it out for the default",
         )
-    for key in STEPS:
-        if settings.get(key, 1) < 1:
-            raise UsageError(
-                "todo", f"The network {name} was given {key} = 0", "It needs at least one", "Change the value, or leave it out"
-            )
-    if settings.get("frames", 1) % 2 == 0:
-        raise UsageError(
-            "todo",
-            f"The network {name} was given frames = {settings['frames']}",
-            "A window has a middle frame, so their number is odd",
-            "Take one more or one less",
-        )
+    _check_counts(name, settings)
     try:
         return network.kind()(**settings)
     except (ValueError, IndexError, ArithmeticError, RuntimeError, TypeError) as error:
         raise UsageError(
-            "todo",
+            "option-value",
             f"The network {name} cannot be made with this configuration ({error})",
             "Its parameters must fit each other",
             "Change the configuration, or leave it out for the default",
         ) from error
+
+
+def _check_counts(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a network without steps, and windows without a middle frame."""
+    for key in STEPS:
+        if settings.get(key, 1) < 1:
+            raise UsageError(
+                "option-value", f"The network {name} was given {key} = 0", "It needs at least one", "Change the value, or leave it out"
+            )
+    if settings.get("frames", 1) % 2 == 0:
+        raise UsageError(
+            "option-value",
+            f"The network {name} was given frames = {settings['frames']}",
+            "A window has a middle frame, so their number is odd",
+            "Take one more or one less",
+        )
 
 
 def _modest(value: Any) -> bool:

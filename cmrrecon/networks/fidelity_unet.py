@@ -83,7 +83,7 @@ class FidelityUNet(MagnitudeNetwork):
         super().__init__()
         if repeats < 1:
             raise UsageError(
-                "todo", f"{repeats} repeats were asked for", "The networks must take part once or more", "Ask for 1, 2 or 3 repeats"
+                "option-value", f"{repeats} repeats were asked for", "The networks must take part once or more", "Ask for 1, 2 or 3 repeats"
             )
         self.config: dict[str, Any] = {
             "frames": frames, "channels": channels, "pools": pools, "repeats": repeats, "fidelity": fidelity,

@@ -11,7 +11,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class ConvolutionalBody(nn.Module):
-    """Marks what of a network is convolutions alone, without Fourier transforms or data consistency.
+    """Marks what of a network is convolutions alone, without Fourier transforms.
 
     Only these parts may run in lower precision, be compiled, or have their channels last in memory.
     """

@@ -198,7 +198,7 @@ class LFMRI(UnrolledNetwork):
     ) -> None:
         super().__init__()
         if stages < 1:
-            raise UsageError("todo", f"{stages} stages were asked for", "One or more are needed", "Ask for 6 stages, the default")
+            raise UsageError("option-value", f"{stages} stages were asked for", "One or more are needed", "Ask for 6 stages, the default")
         self.config: dict[str, Any] = {
             "stages": stages, "frames": frames, "channels": list(channels), "classifier_channels": list(classifier_channels),
             "classes": classes, "sensitivity_unet": asdict(sensitivity_unet),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.operators.fourier import centred, fft2c
+from cmrrecon.operators.linear import LinearOperator
 from cmrrecon.tools.errors import UsageError
 
 # Relative error of a NUFFT and oversampling of its grid. In single precision a smaller error is lost in the rounding of the positions.
@@ -24,7 +25,7 @@ DENSITY_PASSES = 5
 DENSITY_ACCURACY = (1e-3, 1.25)
 
 
-class NonCartesianEncoding:
+class NonCartesianEncoding(LinearOperator):
     """Coil maps x Fourier transform at the positions of a trajectory: `A(x)`, its adjoint `A.H(k)` and `A.N(x)` = `A.H(A(x))`.
 
     A(x)[t, c, j] = mask[t, j] sum over r of maps[c, r] x[t, r] exp(-2 pi i k[t, j] . r / n) / sqrt(ny nx), with pixels r counted from

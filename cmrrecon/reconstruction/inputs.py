@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.data import MaskSource, SamplingMask, Scan
+from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
 
 AXES = "(frame, slice, coil, y, x)"
@@ -42,27 +41,6 @@ def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
     if kspace.ndim != 5 or not kspace.is_complex():
         return Scan.from_kspace(kspace)  # refuses it
     return Scan.from_kspace(kspace, None if mask is None else as_mask(mask))
-
-
-def as_tensor(array: Any, what: str, axes: str) -> Tensor:
-    """A NumPy array or Tensor as a Tensor.
-
-    Raises
-    ------
-    UsageError : `array-type`, for anything else and arrays of what are not numbers
-    """
-    if isinstance(array, Tensor):
-        return array
-    if isinstance(array, np.ndarray) and array.dtype.kind in "biufc":
-        native = array.astype(array.dtype.newbyteorder("="), copy=False)
-        return torch.from_numpy(np.ascontiguousarray(native))
-    kind = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-    raise UsageError(
-        "array-type",
-        f"The {what} is {kind}",
-        f"A NumPy array or a torch tensor {axes} of numbers is needed",
-        "Convert it, or give the path of a file",
-    )
 
 
 def as_mask(mask: Any) -> SamplingMask:

@@ -3,10 +3,12 @@
 import os
 import zlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from cmrrecon import formats
 from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Scan, Series, require_cartesian
 from cmrrecon.data.checks import require_finite
 from cmrrecon.sampling.make import find_pattern, make_mask, official_acs
@@ -16,14 +18,24 @@ DEFAULT_YEAR = 2025
 
 
 def undersample(
-    scan: Scan, pattern: str, acceleration: float, *, acs: int | None = None, seed: int | None = None, year: int | None = None
+    scan: Scan | str | Path,
+    pattern: str,
+    acceleration: float,
+    *,
+    acs: int | None = None,
+    seed: int | None = None,
+    year: int | None = None,
 ) -> Scan:
-    """The scan as if it had been measured with fewer samples; slices are read and masked only when asked for.
+    """The scan as if it had been measured with fewer samples; slices are masked when they are read.
 
     Parameters
     ----------
-    scan : a fully sampled scan
-    pattern, acceleration, acs, seed : see `make_mask`
+    scan : a fully sampled Scan, or the path of its file
+    pattern : a name of `PATTERNS`
+    acceleration : nominal R, not counting the calibration; may be fractional
+    acs : calibration lines, of kt-radial and poisson the side of the square; None: the year's
+    seed : of a random pattern; None: from centre, subject and file name, so that a scan always gets
+        the same mask
     year : whose ACS and peculiarities; None: the scan's year, else 2025
 
     Returns
@@ -33,14 +45,28 @@ def undersample(
     Raises
     ------
     UsageError : see `make_mask`
-    InputError : the scan is undersampled already
+    InputError : `kspace-undersampled`, the scan is undersampled already; `file-missing` and others
     """
+    scan = scan if isinstance(scan, Scan) else formats.read(scan)
     year = rules_year(scan, year)
     acs = official_acs(year) if acs is None else acs
+    if not find_pattern(pattern).random:
+        seed = None
+    elif seed is None:
+        seed = default_seed(_seed_name(scan))
     frames, _, _, y, x = scan.shape
-    mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed, year=year)
-    used_seed = seed if find_pattern(pattern).random else None
-    return apply_mask(scan, SamplingMask.of(mask), pattern=pattern, acceleration=float(acceleration), acs=acs, seed=used_seed)
+    mask = make_mask(
+        pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed, year=year
+    )
+    known = {"pattern": pattern, "acceleration": float(acceleration), "acs": acs, "seed": seed}
+    return apply_mask(scan, SamplingMask.of(mask), **known)
+
+
+def _seed_name(scan: Scan) -> str:
+    """What the seed of a scan follows from."""
+    known = scan.acquisition
+    name = Path(scan.path).stem if scan.path else known.base
+    return "/".join([known.centre or "", known.subject or "", name])
 
 
 def rules_year(scan: Scan, year: int | None) -> int:

@@ -1,6 +1,7 @@
 """A beating heart in short axis, as layers that move with the phase of the cycle."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -102,70 +103,150 @@ def heart_layers(
     list of Layer with cover (frame, y, x)
     """
     random = generator(heart.seed, "heart in slice", round(position * 1000))
+    view = _view(heart, position, phase, rows, columns, moved)
+    left = _left(view, random)
+    right = _right(view, left, random)
+    fat = _fat(view, left, right, random)
+    grain = _grain(view, left, random)
+    # The pericardium is a dark line outside.
+    parts = [("bone", cover(fat + 1.4 - view.radius)), ("fat", cover(fat - view.radius))]
+    parts += _right_parts(view, left, right) + _left_parts(view, left)
+    if lesion is not None:
+        parts.append((lesion.tissue, _lesion(view, left, lesion)))
+    return [Layer(tissue, covered, grain) for tissue, covered in parts]
+
+
+@dataclass(frozen=True)
+class _View:
+    """One slice of a heart as it beats, in polar coordinates about the centre of the left ventricle."""
+
+    heart: Heart
+    position: float
+    squeeze: Tensor  # (frame, 1, 1), 0 at end-diastole to 1 at end-systole
+    radius: Tensor  # (frame, y, x) in mm
+    angle: Tensor  # (frame, y, x) from the middle of the right ventricle
+
+    @property
+    def off_axis(self) -> Tensor:
+        """The angle from -pi to pi."""
+        return (self.angle + math.pi) % (2 * math.pi) - math.pi
+
+    @property
+    def size(self) -> float:
+        """Width of the left ventricle relative to its base."""
+        return math.sqrt(1 - (0.88 * self.position) ** 2)
+
+    @property
+    def span(self) -> float:
+        """Half the angle that the right ventricle takes."""
+        return 1.42 - 0.55 * self.position**2
+
+
+def _view(heart: Heart, position: float, phase: Tensor, rows: Tensor, columns: Tensor, moved: tuple[Tensor, Tensor] | None) -> _View:
     squeeze = contraction(phase - 0.03 * position, heart.end_systole)[:, None, None]
     drift_y, drift_x = (d[:, None, None] for d in moved) if moved else (0.0, 0.0)
     dy = rows - (heart.centre[0] + 4 * position + heart.shift[0] * squeeze + drift_y)
     dx = columns - (heart.centre[1] + 6 * position + heart.shift[1] * squeeze + drift_x)
-    radius = torch.hypot(dy, dx)
     # The base and the apex turn in opposite directions when the heart wrings itself out.
     angle = torch.atan2(dy, dx) - heart.axis - heart.twist * (1 - 2 * position) * squeeze
+    return _View(heart, position, squeeze, torch.hypot(dy, dx), angle)
 
-    size = math.sqrt(1 - (0.88 * position) ** 2)
-    inner_rest = heart.radius * size * (1 + 0.035 * harmonics(angle, range(2, 5), random))
+
+@dataclass(frozen=True)
+class _Left:
+    """Borders of the left ventricle at each angle (frame, y, x), in mm from its centre."""
+
+    inner_rest: Tensor  # of the wall at end-diastole
+    wall_rest: Tensor  # thickness at end-diastole
+    inner: Tensor
+    outer: Tensor
+    trabeculae: Tensor  # roughness of unit size
+    border: Tensor  # between blood and wall
+
+
+def _left(view: _View, random: torch.Generator) -> _Left:
+    heart, position, squeeze, angle = view.heart, view.position, view.squeeze, view.angle
+    inner_rest = heart.radius * view.size * (1 + 0.035 * harmonics(angle, range(2, 5), random))
     wall_rest = heart.wall * (1 - 0.2 * position) * (1 - 0.12 * torch.cos(angle)) * (1 + 0.05 * harmonics(angle, range(2, 6), random))
     trabeculae = harmonics(angle, range(7, 17), random)
     # The free wall (opposite the right ventricle) moves more than the septum.
     inner = inner_rest * (1 - heart.shortening * (1 + 0.15 * position - 0.12 * torch.cos(angle)) * squeeze)
     area = (inner_rest + wall_rest) ** 2 - inner_rest**2
     outer = torch.sqrt(inner**2 + area * (1 + heart.lengthening * squeeze))
-    border = inner + (0.5 + 0.5 * position) * trabeculae
+    return _Left(inner_rest, wall_rest, inner, outer, trabeculae, inner + (0.5 + 0.5 * position) * trabeculae)
 
-    # Right ventricle: a crescent on the septum, wider below, that ends 2 mm inside the wall where its width falls to zero.
-    off_axis = (angle + math.pi) % (2 * math.pi) - math.pi
-    span = 1.42 - 0.55 * position**2
-    across = off_axis / span
+
+@dataclass(frozen=True)
+class _Right:
+    """Borders of the right ventricle at each angle (frame, y, x), in mm from the centre of the left one."""
+
+    crescent: Tensor  # relative width
+    inner: Tensor
+    outer: Tensor
+
+
+def _right(view: _View, left: _Left, random: torch.Generator) -> _Right:
+    """A crescent on the septum, wider below, that ends 2 mm inside the wall where its width falls to zero."""
+    across = view.off_axis / view.span
     crescent = (1 - across**2).clamp(min=0) ** 0.7 * (1 - 0.4 * across)
-    width = heart.right * math.sqrt(1 - 0.85 * position**2) * (1 - 0.36 * squeeze) * crescent
-    rough = 1.1 * harmonics(angle, range(8, 24), random) * crescent
-    right_inner = outer - 2 + width + rough
-    right_outer = outer - 2 + width + 5 * crescent.clamp(max=0.7)
+    width = view.heart.right * math.sqrt(1 - 0.85 * view.position**2) * (1 - 0.36 * view.squeeze) * crescent
+    rough = 1.1 * harmonics(view.angle, range(8, 24), random) * crescent
+    return _Right(crescent, left.outer - 2 + width + rough, left.outer - 2 + width + 5 * crescent.clamp(max=0.7))
 
-    # Fat fills the grooves where the ventricles meet and lies on the right ventricle; the pericardium is a dark line outside.
-    grooves = torch.exp(-(((off_axis.abs() - span) / 0.22) ** 2))
-    outline = torch.maximum(outer, right_outer)
-    fat = outline + 1.2 + (8 - 3 * position) * grooves + 3.5 * crescent.clamp(max=1) + 0.6 * harmonics(angle, range(2, 9), random)
 
-    rest = torch.where(radius < inner, radius / inner * inner_rest, inner_rest + (radius - inner) / (outer - inner) * wall_rest)
-    rest = torch.where(radius < outer, rest, inner_rest + wall_rest + radius - outer)
-    rest_rows, rest_columns = rest * torch.sin(angle), rest * torch.cos(angle)
-    grain = 0.8 * texture(rest_rows, rest_columns, 5.0, random) + 0.6 * texture(rest_rows, rest_columns, 2.5, random)
+def _fat(view: _View, left: _Left, right: _Right, random: torch.Generator) -> Tensor:
+    """Outer border of the fat, which fills the grooves where the ventricles meet and lies on the right one."""
+    grooves = torch.exp(-(((view.off_axis.abs() - view.span) / 0.22) ** 2))
+    outline = torch.maximum(left.outer, right.outer)
+    rough = 0.6 * harmonics(view.angle, range(2, 9), random)
+    return outline + 1.2 + (8 - 3 * view.position) * grooves + 3.5 * right.crescent.clamp(max=1) + rough
 
-    layers: list[Layer] = []
 
-    def add(tissue: str, covered: Tensor) -> Tensor:
-        layers.append(Layer(tissue, covered, grain))
-        return covered
+def _grain(view: _View, left: _Left, random: torch.Generator) -> Tensor:
+    """Texture that moves with the tissue: read where each point lies at end-diastole."""
+    radius, inner, outer = view.radius, left.inner, left.outer
+    in_wall = left.inner_rest + (radius - inner) / (outer - inner) * left.wall_rest
+    rest = torch.where(radius < inner, radius / inner * left.inner_rest, in_wall)
+    rest = torch.where(radius < outer, rest, left.inner_rest + left.wall_rest + radius - outer)
+    rows, columns = rest * torch.sin(view.angle), rest * torch.cos(view.angle)
+    return 0.8 * texture(rows, columns, 5.0, random) + 0.6 * texture(rows, columns, 2.5, random)
 
-    add("bone", cover(fat + 1.4 - radius))
-    add("fat", cover(fat - radius))
-    add("myocardium", cover(right_outer - radius))
-    cavity = add("right blood", cover(right_inner - radius))
-    # The moderator band crosses the middle of the right ventricle.
-    band = strip(radius * torch.sin(off_axis - 0.3) + 1.5 * trabeculae, 2.4)
-    add("myocardium", band * cavity * math.exp(-(((position - 0.55) / 0.2) ** 2)))
-    add("myocardium", cover(outer - radius))
-    add("left blood", cover(border - radius))
-    # Papillary muscles keep their volume: they get thicker as they shorten, and come closer to each other.
-    along, beside = radius * torch.cos(angle), radius * torch.sin(angle)
-    reach = heart.radius * size * (1 - heart.shortening * squeeze) * (0.63 + 0.2 * position - 0.04 * squeeze)
+
+def _right_parts(view: _View, left: _Left, right: _Right) -> list[tuple[str, Tensor]]:
+    """Wall and blood of the right ventricle, and the moderator band that crosses its middle."""
+    cavity = cover(right.inner - view.radius)
+    band = strip(view.radius * torch.sin(view.off_axis - 0.3) + 1.5 * left.trabeculae, 2.4)
+    band = band * cavity * math.exp(-(((view.position - 0.55) / 0.2) ** 2))
+    return [("myocardium", cover(right.outer - view.radius)), ("right blood", cavity), ("myocardium", band)]
+
+
+def _left_parts(view: _View, left: _Left) -> list[tuple[str, Tensor]]:
+    """Wall and blood of the left ventricle, the muscles in it, and the part of the wall that is poorly supplied."""
+    parts = [("myocardium", cover(left.outer - view.radius)), ("left blood", cover(left.border - view.radius))]
+    parts += [("myocardium", muscle) for muscle in _papillary_muscles(view, left)]
+    return [*parts, ("ischaemia", _poor_supply(view, left))]
+
+
+def _papillary_muscles(view: _View, left: _Left) -> Iterator[Tensor]:
+    """They keep their volume: they get thicker as they shorten, and come closer to each other."""
+    position, squeeze, radius = view.position, view.squeeze, view.radius
+    along, beside = radius * torch.cos(view.angle), radius * torch.sin(view.angle)
+    reach = view.heart.radius * view.size * (1 - view.heart.shortening * squeeze) * (0.63 + 0.2 * position - 0.04 * squeeze)
     presence = max(0.0, 1.15 * math.exp(-(((position - 0.58) / 0.27) ** 2)) - 0.15)
     for side, thickness in ((math.pi - 0.9, 5.0), (math.pi + 1.1, 4.4)):
         distance = torch.hypot(along - reach * math.cos(side), beside - reach * math.sin(side))
-        level = thickness * presence * (1 + 0.08 * squeeze) * (1 + 0.08 * trabeculae) - distance
-        add("myocardium", cover(level) * cover(border + 1 - radius))
-    # Where the supply of blood is poor: the inner half of the front wall.
-    inner_half = cover(inner + 0.5 * (outer - inner) - radius) * cover(radius - border)
-    add("ischaemia", inner_half * torch.exp(-((((angle - 1.5 + math.pi) % (2 * math.pi) - math.pi) / 0.65) ** 4)))
-    if lesion is not None:
-        add(lesion.tissue, lesion.covered(angle, radius, inner, outer) * cover(outer - radius) * cover(radius - border))
-    return layers
+        level = thickness * presence * (1 + 0.08 * squeeze) * (1 + 0.08 * left.trabeculae) - distance
+        yield cover(level) * cover(left.border + 1 - radius)
+
+
+def _poor_supply(view: _View, left: _Left) -> Tensor:
+    """Where the supply of blood is poor: the inner half of the front wall."""
+    inner_half = cover(left.inner + 0.5 * (left.outer - left.inner) - view.radius) * cover(view.radius - left.border)
+    from_front = (view.angle - 1.5 + math.pi) % (2 * math.pi) - math.pi
+    return inner_half * torch.exp(-((from_front / 0.65) ** 4))
+
+
+def _lesion(view: _View, left: _Left, lesion: Lesion) -> Tensor:
+    """The lesion as far as it lies in the wall."""
+    in_wall = cover(left.outer - view.radius) * cover(view.radius - left.border)
+    return lesion.covered(view.angle, view.radius, left.inner, left.outer) * in_wall

@@ -49,72 +49,115 @@ def random_ventricles(y: int, x: int, draw: torch.Generator) -> list[Ventricle]:
 
 def random_materials(y: int, x: int, ventricles: list[Ventricle], changing: bool, black_blood: bool, draw: torch.Generator) -> Tensor:
     """Material images (component, fine y, fine x): one, or three of the same shapes whose intensities change apart; the last is a phase."""
-    ny, nx = FINE * y, FINE * x
-    components = 3 if changing else 1
-    rows, columns = torch.arange(ny)[:, None] / FINE, torch.arange(nx)[None] / FINE
-    canvas = torch.zeros((components + 1, ny, nx))
+    pixels = torch.zeros(((3 if changing else 1) + 1, FINE * y, FINE * x))
+    rows, columns = torch.arange(FINE * y)[:, None] / FINE, torch.arange(FINE * x)[None] / FINE
+    canvas = _Canvas(pixels, rows, columns, uniform(*POWER, draw), draw)
+    _add_body(canvas)
+    _add_organs(canvas)
+    _add_leaves(canvas)
+    _add_lines(canvas)
+    for ventricle in ventricles:
+        _add_ventricle(canvas, ventricle, black_blood)
+    pixels[:-1] *= torch.exp(uniform(*TEXTURE, draw) * fractal(FINE * y, FINE * x, uniform(*FALL, draw), draw))
+    return pixels
 
-    def paint(level: Tensor, place: tuple[slice, slice], value: Tensor, blur: float) -> None:
-        """Cover what is inside of a level function, in pixels, with a value for every component and a phase."""
-        cover = torch.sigmoid(level * (4 / blur))
-        patch = canvas[:, place[0], place[1]]
-        everything = torch.cat([value, LOCAL_PHASE * torch.randn(1, generator=draw)])
-        patch.lerp_(everything[:, None, None].expand_as(patch), cover)
 
-    def blob(centre: tuple[float, float], half: tuple[float, float], value: Tensor, wobble: float) -> None:
+@dataclass(frozen=True)
+class _Canvas:
+    """What shapes are painted on, the later ones over the earlier ones. Lengths in pixels of the image."""
+
+    pixels: Tensor  # (component + 1, fine y, fine x), the last a phase
+    rows: Tensor  # (fine y, 1), where its rows lie in the image
+    columns: Tensor  # (1, fine x)
+    power: float  # of intensities
+    draw: torch.Generator
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Pixels (y, x) of the image."""
+        return self.pixels.shape[1] // FINE, self.pixels.shape[2] // FINE
+
+    def intensity(self, top: float = 1.0) -> Tensor:
+        """A random value for every component, up to `top`."""
+        return top * torch.rand(len(self.pixels) - 1, generator=self.draw) ** self.power
+
+    def bright(self, least: float) -> Tensor:
+        """A random value for every component, from `least` to 1."""
+        return least + (1 - least) * torch.rand(len(self.pixels) - 1, generator=self.draw)
+
+    def place(self, low: float = 0.0, high: float = 1.0) -> tuple[float, float]:
+        """A random point, its coordinates in this part of the image."""
+        y, x = self.shape
+        return y * uniform(low, high, self.draw), x * uniform(low, high, self.draw)
+
+    def blob(self, centre: tuple[float, float], half: tuple[float, float], value: Tensor, wobble: float) -> None:
         """A turned ellipse whose outline wobbles."""
-        reach = 1.3 * max(half) + 3
-        place = tuple(slice(max(0, int(FINE * (c - reach))), max(1, int(FINE * (c + reach)))) for c in centre)
-        dy, dx = rows[place[0]] - centre[0], columns[:, place[1]] - centre[1]
+        draw, reach = self.draw, 1.3 * max(half) + 3
+        box = [slice(max(0, int(FINE * (c - reach))), max(1, int(FINE * (c + reach)))) for c in centre]
+        dy, dx = self.rows[box[0]] - centre[0], self.columns[:, box[1]] - centre[1]
         turn = uniform(0, math.pi, draw)
         along, across = dx * math.cos(turn) + dy * math.sin(turn), dy * math.cos(turn) - dx * math.sin(turn)
         angle = torch.atan2(across / half[0], along / half[1])
         order, shift = int(torch.randint(2, 7, (), generator=draw)), uniform(0, 2 * math.pi, draw)
         outline = 1 + wobble * torch.cos(order * angle + shift)
-        paint((outline - torch.hypot(across / half[0], along / half[1])) * min(half), (place[0], place[1]), value, uniform(0.3, 1.2, draw))
+        level = (outline - torch.hypot(across / half[0], along / half[1])) * min(half)
+        self._cover(box, torch.sigmoid(level * (4 / uniform(0.3, 1.2, draw))), value)
 
-    power = uniform(*POWER, draw)
+    def _cover(self, box: list[slice], cover: Tensor, value: Tensor) -> None:
+        """Cover a part with a value for every component and a random phase."""
+        patch = self.pixels[:, box[0], box[1]]
+        everything = torch.cat([value, LOCAL_PHASE * torch.randn(1, generator=self.draw)])
+        patch.lerp_(everything[:, None, None].expand_as(patch), cover)
 
-    def intensity(top: float = 1.0) -> Tensor:
-        return top * torch.rand(components, generator=draw) ** power
 
+def _add_body(canvas: _Canvas) -> None:
+    """A body, some with fat around, or tissue that fills the image."""
+    (y, x), draw = canvas.shape, canvas.draw
     body = happens(BODY, draw)
     half = (y * uniform(0.38, 0.55, draw), x * uniform(0.35, 0.55, draw)) if body else (2.0 * y, 2.0 * x)
     if body and happens(FAT, draw):
         rim = uniform(2, 0.1 * min(y, x) + 2, draw)
-        blob((y / 2, x / 2), half, 0.7 + 0.3 * torch.rand(components, generator=draw), 0.03)
+        canvas.blob((y / 2, x / 2), half, canvas.bright(0.7), 0.03)
         half = (half[0] - rim, half[1] - rim)
-    blob((y / 2, x / 2), half, intensity(0.6), 0.03)
+    canvas.blob((y / 2, x / 2), half, canvas.intensity(0.6), 0.03)
+
+
+def _add_organs(canvas: _Canvas) -> None:
+    draw = canvas.draw
     for _ in range(4):
-        size = uniform(0.15, 0.4, draw) * min(y, x)
-        blob(
-            (y * uniform(0.1, 0.9, draw), x * uniform(0.1, 0.9, draw)),
-            (size * uniform(0.5, 1, draw), size),
-            intensity(0.1 if happens(DARK, draw) else 1.0),
-            uniform(0, 0.2, draw),
-        )
-    smallest, largest = 1.2, 0.2 * min(y, x)
+        size = uniform(0.15, 0.4, draw) * min(canvas.shape)
+        centre, half = canvas.place(0.1, 0.9), (size * uniform(0.5, 1, draw), size)
+        value = canvas.intensity(0.1 if happens(DARK, draw) else 1.0)
+        canvas.blob(centre, half, value, uniform(0, 0.2, draw))
+
+
+def _add_leaves(canvas: _Canvas) -> None:
+    """Shapes with radii by a power law with exponent -2.6 or so: many small ones."""
+    draw, smallest, largest = canvas.draw, 1.2, 0.2 * min(canvas.shape)
     for _ in range(int(torch.randint(*LEAVES, (), generator=draw))):
-        # Radii by a power law with exponent -2.6 or so: many small ones.
         size = (uniform(largest**-1.6, smallest**-1.6, draw)) ** (-1 / 1.6)
-        blob((y * uniform(0, 1, draw), x * uniform(0, 1, draw)), (size * uniform(0.3, 1, draw), size), intensity(), uniform(0, 0.25, draw))
+        centre, half = canvas.place(), (size * uniform(0.3, 1, draw), size)
+        canvas.blob(centre, half, canvas.intensity(), uniform(0, 0.25, draw))
+
+
+def _add_lines(canvas: _Canvas) -> None:
+    draw = canvas.draw
     for _ in range(int(torch.randint(*LINES, (), generator=draw))):
-        half = (uniform(0.3, 1.0, draw), uniform(4, 0.15 * min(y, x) + 4, draw))
-        blob((y * uniform(0, 1, draw), x * uniform(0, 1, draw)), half, intensity(), 0.0)
-    for ventricle in ventricles:
-        wall, blood = intensity(0.5), 0.6 + 0.4 * torch.rand(components, generator=draw)
-        blood = 0.1 * blood if black_blood else blood
-        for radius, value in ((ventricle.outer, wall), (ventricle.inner, blood)):
-            blob(ventricle.centre, (radius, radius), value, 0.04)
-        for _ in range(int(torch.randint(0, 5, (), generator=draw))):
-            angle, size = uniform(0, 2 * math.pi, draw), uniform(0.5, 0.2 * ventricle.inner + 0.6, draw)
-            centre = (
-                ventricle.centre[0] + 0.75 * ventricle.inner * math.sin(angle),
-                ventricle.centre[1] + 0.75 * ventricle.inner * math.cos(angle),
-            )
-            blob(centre, (size, size * uniform(1, 3, draw)), wall, 0.0)
-    canvas[:-1] *= torch.exp(uniform(*TEXTURE, draw) * fractal(ny, nx, uniform(*FALL, draw), draw))
-    return canvas
+        half = (uniform(0.3, 1.0, draw), uniform(4, 0.15 * min(canvas.shape) + 4, draw))
+        canvas.blob(canvas.place(), half, canvas.intensity(), 0.0)
+
+
+def _add_ventricle(canvas: _Canvas, ventricle: Ventricle, black_blood: bool) -> None:
+    """A wall, the blood in it, and up to four muscles near the wall."""
+    draw, (y, x) = canvas.draw, ventricle.centre
+    wall, blood = canvas.intensity(0.5), canvas.bright(0.6)
+    canvas.blob((y, x), (ventricle.outer, ventricle.outer), wall, 0.04)
+    canvas.blob((y, x), (ventricle.inner, ventricle.inner), 0.1 * blood if black_blood else blood, 0.04)
+    for _ in range(int(torch.randint(0, 5, (), generator=draw))):
+        angle, size = uniform(0, 2 * math.pi, draw), uniform(0.5, 0.2 * ventricle.inner + 0.6, draw)
+        reach = 0.75 * ventricle.inner
+        centre = (y + reach * math.sin(angle), x + reach * math.cos(angle))
+        canvas.blob(centre, (size, size * uniform(1, 3, draw)), wall, 0.0)
 
 
 def fractal(y: int, x: int, fall: float, draw: torch.Generator) -> Tensor:

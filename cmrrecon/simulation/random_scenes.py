@@ -78,17 +78,23 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     if "flow" in kinds:
         blood = magnetisation.abs() > 0.5 * magnetisation.abs().amax()
         phase = phase + uniform(1, 3, draw) * beat[:, None, None] * smooth_field((y, x), 6, draw) * blood
+    magnetisation = _as_shown(magnetisation, draw)
+    images = _folded(magnetisation * torch.polar(torch.ones_like(phase), phase), rows)
+    if happens(SOFT, draw):
+        images = _softened(images, uniform(0.75, 1.0, draw), uniform(0.75, 1.0, draw))
+    bright = torch.quantile(images.abs().flatten()[:: max(1, images.numel() // 100_000)], 0.99).clamp(min=1e-3)
+    return Scene(images / bright, tuple(kinds))
+
+
+def _as_shown(magnetisation: Tensor, draw: torch.Generator) -> Tensor:
+    """Magnetisation clipped where it is brightest and with a haze over it, as scanners show it."""
     if happens(CLIPPED, draw):
         limit = uniform(*CLIP, draw) * float(magnetisation.abs().amax())
         magnetisation = magnetisation.clamp(-limit, limit)
     if happens(HAZY, draw):
         grain = 1 + GRAIN * torch.randn(magnetisation.shape, generator=draw)
         magnetisation = magnetisation + uniform(0, HAZE, draw) * float(magnetisation.abs().amax()) * grain.clamp(min=0)
-    images = _folded(magnetisation * torch.polar(torch.ones_like(phase), phase), rows)
-    if happens(SOFT, draw):
-        images = _softened(images, uniform(0.75, 1.0, draw), uniform(0.75, 1.0, draw))
-    bright = torch.quantile(images.abs().flatten()[:: max(1, images.numel() // 100_000)], 0.99).clamp(min=1e-3)
-    return Scene(images / bright, tuple(kinds))
+    return magnetisation
 
 
 def heart_beat(frames: int, draw: torch.Generator, *, periodic: bool) -> Tensor:

@@ -17,7 +17,7 @@ from cmrrecon.simulation.radial import acquire_along, golden_angle
 from cmrrecon.simulation.random_scans import random_maps
 from cmrrecon.simulation.random_scenes import random_scene
 from cmrrecon.simulation.shapes import generator
-from cmrrecon.tools.errors import UsageError, nearest
+from cmrrecon.tools.errors import UsageError, perhaps
 
 SMALLEST_SIDE = 32  # pixels; below this the heart's wall is thinner than one
 
@@ -99,8 +99,7 @@ def simulate(
     slices, coils, y, x : sizes; x is the readout, which holds 2x oversampling around the phantom; random scenes fill it
     snr_db : signal-to-noise ratio of the fully sampled, coil-combined image in dB (see `noise_sigma`); infinity for no noise
     seed : who is scanned, how the coils lie, and the noise
-    spokes : None for Cartesian k-space, else golden-angle radial with so many spokes a frame: of x samples (at least y), for images
-        of y x y pixels, see `along_spokes`
+    spokes : golden-angle spokes a frame, of x samples (at least y), for images of y x y pixels; None for Cartesian k-space
     lesions : whether every second slice gets a lesion in the wall of the left ventricle; all else of the person stays as it is
     random : a random scene in each slice, see `random_scene`, and random coils; Cartesian, of no kind, without lesions
 
@@ -108,24 +107,38 @@ def simulate(
     ------
     UsageError : an unknown kind, what random scenes cannot have, or a size, ratio or seed that makes no scan
     """
+    name, chosen = _kind(kind, random=random, spokes=spokes is not None, lesions=lesions)
+    frames = chosen.frames if frames is None else frames
+    _check_numbers(frames=frames, slices=slices, coils=coils, y=y, x=x, spokes=spokes, seed=seed, snr_db=snr_db)
+    columns = x if spokes is None else 2 * y
+    image, times, boxes = chosen.scene(frames, slices, y, columns, seed, lesions)
+    maps = chosen.maps(coils, y, columns, seed)
+    sigma = noise_sigma(image, snr_db)
+    made = Simulated(name, _scan(chosen, image, maps, sigma, seed), image, maps, times, sigma, boxes)
+    return made if spokes is None else along_spokes(made, spokes, x, seed)
+
+
+def _kind(asked: str | None, *, random: bool, spokes: bool, lesions: bool) -> tuple[str, Kind]:
+    """The kind of scan and its name, "random" for random scenes."""
     if random:
-        asked = (("a kind", kind is not None), ("spokes", spokes is not None), ("lesions", lesions))
-        if others := [name for name, there in asked if there]:
+        others = [name for name, there in (("a kind", asked), ("spokes", spokes), ("lesions", lesions)) if there]
+        if others:
             raise UsageError(
                 "options-conflict",
                 f"Random scenes were asked for together with {' and '.join(others)}",
                 "They are of no kind, are measured line by line, and have no heart for lesions",
                 "Leave one or the other out",
             )
-        kind = "random"
-    elif kind is None:
-        kind = "cine"
-    elif kind not in KINDS:
-        near = nearest(kind, KINDS)
-        remedy = f"Perhaps {near} was meant" if near else "Choose one of them"
-        raise UsageError("unknown-kind", f"There is no kind of scan {kind!r}", f"The kinds are {', '.join(KINDS)}", remedy)
-    chosen = RANDOM if random else KINDS[kind]
-    frames = chosen.frames if frames is None else frames
+        return "random", RANDOM
+    if asked is not None and asked not in KINDS:
+        remedy = perhaps(asked, KINDS, "Choose one of them")
+        raise UsageError("unknown-kind", f"There is no kind of scan {asked!r}", f"The kinds are {', '.join(KINDS)}", remedy)
+    name = asked or "cine"
+    return name, KINDS[name]
+
+
+def _check_numbers(*, frames: int, slices: int, coils: int, y: int, x: int, spokes: int | None, seed: int, snr_db: float) -> None:
+    """Refuse numbers that make no scan."""
     for name, size, least in (
         ("frames", frames, 1),
         ("slices", slices, 1),
@@ -138,29 +151,24 @@ def simulate(
         if size < least:
             raise UsageError("option-value", f"{name} is {size}", f"It must be at least {least}", f"Give {name} a value of {least} or more")
     if math.isnan(snr_db) or snr_db == -math.inf:
-        raise UsageError(
-            "option-value", f"The signal-to-noise ratio is {snr_db} dB", "It must be a number, or inf for no noise", "Give for example 30"
-        )
+        found = f"The signal-to-noise ratio is {snr_db} dB"
+        raise UsageError("option-value", found, "It must be a number, or inf for no noise", "Give for example 30")
 
-    columns = x if spokes is None else 2 * y
-    image, times, boxes = chosen.scene(frames, slices, y, columns, seed, lesions)
-    maps = chosen.maps(coils, y, columns, seed)
-    sigma = noise_sigma(image, snr_db)
-    scan = Scan(
-        shape=(frames, slices, coils, y, columns),
-        read_slice=partial(slice_kspace, image, maps, sigma, seed),
-        mask=LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER),
-        acquisition=Acquisition(
-            base=chosen.base,
-            modality=chosen.modality,
-            year=2025,
-            centre="Center000",
-            vendor="Simulated_30T_phantom",
-            subject=f"P{seed + 1:03d}",
-        ),
+
+def _scan(kind: Kind, image: Tensor, maps: Tensor, sigma: float, seed: int) -> Scan:
+    """The fully sampled scan of an image (frame, slice, y, x), named as the official folders and files would."""
+    frames, slices, y, x = image.shape
+    acquisition = Acquisition(
+        base=kind.base,
+        modality=kind.modality,
+        year=2025,
+        centre="Center000",
+        vendor="Simulated_30T_phantom",
+        subject=f"P{seed + 1:03d}",
     )
-    made = Simulated(kind, scan, image, maps, times, sigma, boxes)
-    return made if spokes is None else along_spokes(made, spokes, x, seed)
+    read_slice = partial(slice_kspace, image, maps, sigma, seed)
+    everything = LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER)
+    return Scan((frames, slices, len(maps), y, x), read_slice, everything, acquisition)
 
 
 def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simulated:

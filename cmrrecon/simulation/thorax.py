@@ -11,6 +11,8 @@ from cmrrecon.simulation.tissues import Layer
 
 BACK = 0.85  # direction of the spine from the middle of the body, in radians from x towards y
 
+Parts = list[tuple[str, Tensor]]  # tissue and cover (y, x), from below
+
 
 @dataclass(frozen=True)
 class Thorax:
@@ -68,70 +70,107 @@ def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor
     """
     random = generator(thorax.seed, "contours")  # what all slices share
     local = generator(thorax.seed, "thorax in slice", round(position * 1000))
-    coarse, fine = texture(rows, columns, 14.0, local), texture(rows, columns, 4.0, local)
-    grain = (0.7 * coarse + 0.7 * fine)[None]
-    layers: list[Layer] = []
+    view = _View(thorax, position, rows, columns, texture(rows, columns, 14.0, local), texture(rows, columns, 4.0, local))
+    inside, wall = _wall(view, random, local)
+    parts = wall + _ribs(view, random, local)
+    cavity, lungs = _lungs(view, inside, local)
+    parts += lungs + _front_fat(view, cavity, local) + _below_the_diaphragm(view, cavity, local) + _spine_and_aorta(view)
+    grain = (0.7 * view.coarse + 0.7 * view.fine)[None]
+    return [Layer(tissue, covered[None], grain) for tissue, covered in parts]
 
-    def add(tissue: str, covered: Tensor) -> Tensor:
-        layers.append(Layer(tissue, covered[None], grain))
-        return covered
 
-    # Skin, fat, muscles of the chest wall: nested contours around the middle of the body.
-    angle = torch.atan2(rows, columns)
-    body = ellipse(rows, columns, (0, 0), thorax.half, thorax.turn) + 2.0 * harmonics(angle, range(2, 6), random)
+@dataclass(frozen=True)
+class _View:
+    """One slice of a chest, with the textures (y, x) that roughen its contours."""
+
+    thorax: Thorax
+    position: float
+    rows: Tensor
+    columns: Tensor
+    coarse: Tensor
+    fine: Tensor
+
+    def ellipse(self, centre: tuple[float, float], half: tuple[float, float], turn: float = 0.0) -> Tensor:
+        """Level (y, x) of an ellipse, see `shapes.ellipse`."""
+        return ellipse(self.rows, self.columns, centre, half, turn)
+
+    def texture(self, length: float, random: torch.Generator) -> Tensor:
+        """Another texture (y, x) that changes over this length in mm."""
+        return texture(self.rows, self.columns, length, random)
+
+
+def _wall(view: _View, random: torch.Generator, local: torch.Generator) -> tuple[Tensor, Parts]:
+    """Skin, fat and muscles of the chest wall: nested contours around the middle of the body. The first is the level inside."""
+    thorax, angle = view.thorax, torch.atan2(view.rows, view.columns)
+    body = view.ellipse((0, 0), thorax.half, thorax.turn) + 2.0 * harmonics(angle, range(2, 6), random)
     wall = body - 1.8 - thorax.fat * (1 + 0.25 * harmonics(angle, range(1, 5), random).clamp(-1.5, 1.5))
     inside = wall - thorax.muscle * (1 + 0.15 * harmonics(angle, range(1, 6), random).clamp(-2, 2))
-    add("muscle", cover(body))
-    fat = add("fat", cover(body - 1.8))
-    threads = strip(11 * texture(rows, columns, 11.0, local), 0.6 + 0.6 * coarse)
-    add("muscle", 0.6 * fat * threads)
-    add("muscle", cover(wall))
-    add("fat", strip(wall - 0.4 * thorax.muscle - 1.5 * coarse, 0.8 + 1.2 * texture(rows, columns, 20.0, local)))
+    fat = cover(body - 1.8)
+    threads = strip(11 * view.texture(11.0, local), 0.6 + 0.6 * view.coarse)
+    between = strip(wall - 0.4 * thorax.muscle - 1.5 * view.coarse, 0.8 + 1.2 * view.texture(20.0, local))
+    skin, muscle = cover(body), cover(wall)
+    return inside, [("muscle", skin), ("fat", fat), ("muscle", 0.6 * fat * threads), ("muscle", muscle), ("fat", between)]
 
-    # Ribs, cut obliquely: marrow in a dark shell, in the inner half of the chest wall.
+
+def _ribs(view: _View, random: torch.Generator, local: torch.Generator) -> Parts:
+    """Ribs, cut obliquely: marrow in a dark shell, in the inner half of the chest wall."""
+    thorax, parts = view.thorax, []
     depth = (1.8 + thorax.fat + 0.75 * thorax.muscle) / min(thorax.half)
-    start = uniform(0, 0.4, random) + 0.35 * position
+    start = uniform(0, 0.4, random) + 0.35 * view.position
     for i in range(14):
         centre, tangent = thorax.point(1 - depth, start + i * math.pi / 7 + uniform(-0.07, 0.07, local))
         half = (uniform(3.8, 5, local), uniform(7, 12, local))
-        rib = ellipse(rows, columns, centre, half, tangent + uniform(-0.15, 0.15, local)) + 0.5 * fine
-        add("bone", cover(rib))
-        add("marrow", cover(rib - 1.3))
+        rib = view.ellipse(centre, half, tangent + uniform(-0.15, 0.15, local)) + 0.5 * view.fine
+        parts += [("bone", cover(rib)), ("marrow", cover(rib - 1.3))]
+    return parts
 
-    # The back: long muscles narrow the cavity behind, and the spine stands in front of them.
-    spine, tangent = thorax.point(0.54, BACK)
-    long_muscles = ellipse(rows, columns, thorax.point(0.8, BACK)[0], (24, 50), tangent)
-    cavity = add("lung", cover(inside) * (1 - cover(long_muscles)))
+
+def _lungs(view: _View, inside: Tensor, local: torch.Generator) -> tuple[Tensor, Parts]:
+    """The cavity of the chest, which the long muscles of the back narrow behind, and the lungs in it."""
+    muscles = view.ellipse(view.thorax.point(0.8, BACK)[0], (24, 50), view.thorax.point(0.54, BACK)[1])
+    cavity = cover(inside) * (1 - cover(muscles))
     # Pulmonary vessels are fewer and fainter near the chest wall, where they are too thin to fill a pixel.
-    add("pulmonary", 0.75 * (inside / 70).clamp(0, 1) * vessels(rows, columns, 15.0, 2.6, local) * cavity)
+    pulmonary = 0.75 * (inside / 70).clamp(0, 1) * vessels(view.rows, view.columns, 15.0, 2.6, local) * cavity
+    return cavity, [("lung", cavity), ("pulmonary", pulmonary)]
 
-    # Fat between the heart and the front of the chest, which the heart uncovers as it contracts.
-    middle, along = thorax.point(0.41, math.pi + 0.38)
-    front = cover(ellipse(rows, columns, middle, (21 + 5 * position, 46), along) + 4 * coarse.clamp(-2, 1)) * cavity
-    add("fat", front)
-    add("muscle", 0.5 * front * strip(14 * texture(rows, columns, 14.0, local), 0.8 + 0.6 * fine))
 
-    # Under the diaphragm: liver on the left of the picture, stomach and spleen on the right.
-    dome = thorax.dome - 12 * position
-    liver = ellipse(rows, columns, (dome + 74, -52), (74, 112), 0.12) + 2.5 * coarse
-    stomach = ellipse(rows, columns, (dome + 46, 38), (36, 34), 0.5) + 1.5 * coarse
-    add("muscle", cover(torch.maximum(liver, stomach) + 2.5) * cavity)
-    add("fat", cover(stomach + 0.5) * cavity)
-    add("muscle", cover(stomach - 2) * cavity)
-    add("stomach", cover(stomach - 5 - 1.5 * coarse.abs()) * cavity)
-    add("spleen", cover(ellipse(rows, columns, (spine[0] - 12, spine[1] + 42), (15, 28), 1.9) + 0.8 * coarse) * cavity)
-    add("liver", cover(liver) * cavity)
-    add("venous", vessels(rows, columns, 26.0, 4.0, local) * cover(liver - 6) * cavity)
-    add("venous", cover(ellipse(rows, columns, (dome + 30, -22), (8, 11), 0.4)) * cavity)
+def _front_fat(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
+    """Fat between the heart and the front of the chest, which the heart uncovers as it contracts."""
+    middle, along = view.thorax.point(0.41, math.pi + 0.38)
+    front = cover(view.ellipse(middle, (21 + 5 * view.position, 46), along) + 4 * view.coarse.clamp(-2, 1)) * cavity
+    threads = strip(14 * view.texture(14.0, local), 0.8 + 0.6 * view.fine)
+    return [("fat", front), ("muscle", 0.5 * front * threads)]
 
-    vertebra = ellipse(rows, columns, spine, (17, 21), tangent) + 0.5 * fine
-    add("bone", cover(vertebra))
-    add("marrow", cover(vertebra - 1.5))
+
+def _below_the_diaphragm(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
+    """Liver on the left of the picture, stomach and spleen on the right."""
+    coarse, dome, spine = view.coarse, view.thorax.dome - 12 * view.position, view.thorax.point(0.54, BACK)[0]
+    liver = view.ellipse((dome + 74, -52), (74, 112), 0.12) + 2.5 * coarse
+    stomach = view.ellipse((dome + 46, 38), (36, 34), 0.5) + 1.5 * coarse
+    spleen = view.ellipse((spine[0] - 12, spine[1] + 42), (15, 28), 1.9) + 0.8 * coarse
+    return [
+        ("muscle", cover(torch.maximum(liver, stomach) + 2.5) * cavity),
+        ("fat", cover(stomach + 0.5) * cavity),
+        ("muscle", cover(stomach - 2) * cavity),
+        ("stomach", cover(stomach - 5 - 1.5 * coarse.abs()) * cavity),
+        ("spleen", cover(spleen) * cavity),
+        ("liver", cover(liver) * cavity),
+        ("venous", vessels(view.rows, view.columns, 26.0, 4.0, local) * cover(liver - 6) * cavity),
+        ("venous", cover(view.ellipse((dome + 30, -22), (8, 11), 0.4)) * cavity),
+    ]
+
+
+def _spine_and_aorta(view: _View) -> Parts:
+    spine, tangent = view.thorax.point(0.54, BACK)
+    vertebra = view.ellipse(spine, (17, 21), tangent) + 0.5 * view.fine
     canal = (spine[0] + 25 * math.sin(BACK), spine[1] + 25 * math.cos(BACK))
-    add("bone", cover(ellipse(rows, columns, canal, (9, 13), tangent)))
-    add("fluid", cover(ellipse(rows, columns, canal, (6.5, 9), tangent)))
     aorta = (spine[0] - 14, spine[1] - 28)
-    add("fat", cover(ellipse(rows, columns, aorta, (14, 15)) + coarse))
-    add("muscle", cover(ellipse(rows, columns, aorta, (11.5, 11.5))))
-    add("systemic", cover(ellipse(rows, columns, aorta, (10, 10))))
-    return layers
+    return [
+        ("bone", cover(vertebra)),
+        ("marrow", cover(vertebra - 1.5)),
+        ("bone", cover(view.ellipse(canal, (9, 13), tangent))),
+        ("fluid", cover(view.ellipse(canal, (6.5, 9), tangent))),
+        ("fat", cover(view.ellipse(aorta, (14, 15)) + view.coarse)),
+        ("muscle", cover(view.ellipse(aorta, (11.5, 11.5)))),
+        ("systemic", cover(view.ellipse(aorta, (10, 10)))),
+    ]

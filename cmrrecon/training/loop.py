@@ -86,36 +86,13 @@ def train(
     """
     run = Run(recipe, device, group, plan)
     last = out / LAST
-    if last.exists():
-        run.restore(checkpoint.load(last))
-        if group.rank == 0 and run.position == 0:
-            keep_epoch(last, out / EPOCH)
-        group.gather(None)
-        hooks.say(f"going on after step {run.step}, in epoch {run.epoch}")
-    elif group.rank == 0:
-        # What an earlier run in this folder has left.
-        for name in (EPOCH, LOG):
-            (out / name).unlink(missing_ok=True)
-    if group.rank == 0:
-        forget_later(out / LOG, run.epoch, run.position)
+    resume(run, out, hooks)
     for note in [*run.objective.notes, *notes(recipe.losses, recipe.data.classes, training)]:
         hooks.say(note)
     if run.is_over(most_steps):
         hooks.say(f"nothing is left to do: {run.step} steps and {run.epoch} epochs were taken")
         return run
-    seed = recipe.schedule.seed
-    seen: Source
-    held: dict[str, Source]
-    if store is None:
-        seen, held = Scenes(recipe.data, seed), {VALIDATION: Scenes(recipe.data, seed, fixed=True)}
-    else:
-        width = run.network.frames if isinstance(run.network, WindowNetwork) else 0
-        seen = Windows(store, training, width, recipe.sampling, recipe.data, seed)
-        held = {
-            name: Windows(store, entries, width, recipe.sampling, recipe.data, seed, fixed=True)
-            for name, entries in ((VALIDATION, validation), (UNSEEN, unseen))
-            if entries
-        }
+    seen, held = sources(run, store, training, {VALIDATION: validation, UNSEEN: unseen})
     every = len(share(batches(seen, 0, plan.batch, recipe.schedule.windows), group))
     hooks.on_begin(every * recipe.schedule.epochs, every * run.epoch + run.position)
     saved = time.monotonic()
@@ -153,6 +130,39 @@ def train(
             if recipe.schedule.patience and run.stale >= recipe.schedule.patience:
                 hooks.say(f"no better validation for {run.stale} epochs: training ends")
     return run
+
+
+def resume(run: Run, out: Path, hooks: Hooks) -> None:
+    """Go on where the run in a folder has stopped; a new run clears away what an earlier one has left."""
+    last, first = out / LAST, run.group.rank == 0
+    if last.exists():
+        run.restore(checkpoint.load(last))
+        if first and run.position == 0:
+            keep_epoch(last, out / EPOCH)
+        run.group.gather(None)
+        hooks.say(f"going on after step {run.step}, in epoch {run.epoch}")
+    elif first:
+        for name in (EPOCH, LOG):
+            (out / name).unlink(missing_ok=True)
+    if first:
+        forget_later(out / LOG, run.epoch, run.position)
+
+
+def sources(
+    run: Run,
+    store: Path | None,
+    training: Sequence[Entry],
+    held: Mapping[str, Sequence[Entry]],
+) -> tuple[Source, dict[str, Source]]:
+    """What is trained on and, by name, what is held out: windows of a store, or random scans without one."""
+    recipe, seed = run.recipe, run.recipe.schedule.seed
+    if store is None:
+        return Scenes(recipe.data, seed), {VALIDATION: Scenes(recipe.data, seed, fixed=True)}
+    width = run.network.frames if isinstance(run.network, WindowNetwork) else 0
+    seen = Windows(store, training, width, recipe.sampling, recipe.data, seed)
+    return seen, {
+        name: Windows(store, entries, width, recipe.sampling, recipe.data, seed, fixed=True) for name, entries in held.items() if entries
+    }
 
 
 def take_step(run: Run, found: list[Sample], *, last: bool, device: torch.device, epoch_end: Path | None = None) -> dict[str, Any]:

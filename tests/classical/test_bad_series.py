@@ -3,15 +3,17 @@
 import pytest
 import torch
 from kinds import mask_of, normal
+from refusals import refused
 
 from cmrrecon.classical.coils import estimate_coils
 from cmrrecon.classical.prepared import normalisation
 from cmrrecon.classical.problem import Problem
 from cmrrecon.data import Scan, Series
-from cmrrecon.methods.registry import METHODS, find_method
+from cmrrecon.methods.iterative import IterativeMethod
+from cmrrecon.methods.registry import CLASSICAL, find_method
 from cmrrecon.tools.errors import InputError, NumericalError
 
-ITERATIVE = [name for name, method in METHODS.items() if len(method.candidates) == 1]
+ITERATIVE = [method.name for method in CLASSICAL if isinstance(method, IterativeMethod)]
 # Weights chosen per series take longer, so these stand for all.
 AUTOMATIC = ["auto", "sense"]
 SMALL = {"shape": (30, 27), "acs": 10, "step": 4}
@@ -31,15 +33,15 @@ def silent_coils(cine):
 
 def calibration_only(cine):
     series = cine(**SMALL | {"step": 30}, frames=3)[0]
-    series.mask[:, 0] = False
-    return Series(series.kspace * series.mask[:, None], mask_of(series.mask))
+    series.mask.samples[:, 0] = False
+    return Series(series.kspace * series.mask.samples[:, None], series.mask)
 
 
 def calibration_only_in_some_frames(cine):
     series = cine(**SMALL, frames=4, moving=True)[0]
-    series.mask[1:3] = False
-    series.mask[1:3, 10:20] = True
-    return Series(series.kspace * series.mask[:, None], mask_of(series.mask))
+    series.mask.samples[1:3] = False
+    series.mask.samples[1:3, 10:20] = True
+    return Series(series.kspace * series.mask.samples[:, None], series.mask)
 
 
 def few_samples(cine):
@@ -47,13 +49,15 @@ def few_samples(cine):
     mask = torch.zeros((3, 30, 27), dtype=torch.bool)
     mask[:, 11:19, 10:18] = True
     mask[0, 3, 5] = mask[1, 25, 2] = mask[2, 0, 26] = True
-    return Series(series.kspace * (mask & series.mask)[:, None], mask_of(mask & series.mask))
+    mask &= series.mask.samples
+    return Series(series.kspace * mask[:, None], mask_of(mask))
 
 
 def noise(cine):
     series = cine(**SMALL, frames=3, moving=True)[0]
     generator = torch.Generator().manual_seed(0)
-    return Series(torch.randn(series.kspace.shape, dtype=torch.complex64, generator=generator) * series.mask[:, None], mask_of(series.mask))
+    samples = torch.randn(series.kspace.shape, dtype=torch.complex64, generator=generator)
+    return Series(samples * series.mask.samples[:, None], series.mask)
 
 
 def half_of_kspace(cine):
@@ -100,7 +104,7 @@ def test_every_solver_gives_finite_images(cine, make, name):
     series = make(cine)
     normalised = series.scaled(1 / normalisation(series))
     problem = Problem.of(normal(normalised), estimate_coils(normalised, virtual=8))
-    found = find_method(name).function()(problem, iterations=30)
+    found = find_method(name).function(problem, iterations=30)
     assert_finite(problem.whole(found.x), series)
     assert found.residuals
     # Noise apart, nothing is brighter than what was measured, by far.
@@ -164,40 +168,40 @@ def empty_calibration(cine):
 
 def frame_without_lines(cine):
     series = cine(**SMALL, frames=3, moving=True)[0]
-    series.mask[1] = False
+    series.mask.samples[1] = False
     series.kspace[1] = 0
     return series
 
 
 REFUSED = {
-    "NaN": (nan_sample, NumericalError, "not finite"),
-    "infinity": (infinite_sample, NumericalError, "not finite"),
-    "zeros": (all_zero, NumericalError, "zero or not finite"),
-    "maps that vanish": (vanishing_maps, NumericalError, "maps are zero everywhere"),
-    "calibration lines of zeros": (empty_calibration, InputError, "only zeros"),
-    "no calibration lines": (lambda cine: cine(**SMALL | {"acs": 0}, frames=2)[0], InputError, "calibration lines"),
-    "frame without lines": (frame_without_lines, InputError, "Only 0 calibration lines"),
+    "NaN": (nan_sample, NumericalError, "kspace-no-signal"),
+    "infinity": (infinite_sample, NumericalError, "kspace-no-signal"),
+    "zeros": (all_zero, NumericalError, "kspace-no-signal"),
+    "maps that vanish": (vanishing_maps, NumericalError, "maps-empty"),
+    "calibration lines of zeros": (empty_calibration, InputError, "calibration-empty"),
+    "no calibration lines": (lambda cine: cine(**SMALL | {"acs": 0}, frames=2)[0], InputError, "calibration-too-small"),
+    "frame without lines": (frame_without_lines, InputError, "calibration-too-small"),
 }
 
 
 @pytest.mark.parametrize("name", [*ITERATIVE, "auto"])
-@pytest.mark.parametrize(("make", "error", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_reconstructed_is_refused_in_words(cine, make, error, words, name):
-    with pytest.raises(error, match=words) as raised:
+@pytest.mark.parametrize(("make", "error", "code"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_reconstructed_is_refused(cine, make, error, code, name):
+    with refused(code) as raised:
         find_method(name)(make(cine))
     assert raised.value.exit_code == (5 if error is NumericalError else 3)
 
 
 def test_nan_is_refused_when_a_scan_is_read(cine):
     series = nan_sample(cine)
-    with pytest.raises(InputError, match=r"frame 1, holds NaN or infinity"):
+    with refused("kspace-not-finite"):
         Scan.from_kspace(series.kspace[:, None], series.mask).series(0)
 
 
 @pytest.mark.parametrize("name", [*ITERATIVE, "auto"])
 def test_the_series_is_not_changed(cine, name):
     series = cine(**SMALL, frames=3, moving=True)[0]
-    kspace, mask = series.kspace.clone(), series.mask.clone()
+    kspace, samples = series.kspace.clone(), series.mask.samples.clone()
     find_method(name)(series, {"iterations": 5})
     assert torch.equal(series.kspace, kspace)
-    assert torch.equal(series.mask, mask)
+    assert torch.equal(series.mask.samples, samples)

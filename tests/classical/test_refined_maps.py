@@ -6,10 +6,10 @@ import pytest
 import torch
 from kinds import mask_of, normal
 
-from cmrrecon.classical.coils import estimate_coils
+from cmrrecon.classical.coils import Coils, estimate_coils
 from cmrrecon.classical.prepared import normalisation
 from cmrrecon.classical.problem import Problem
-from cmrrecon.classical.refined_maps import COSINES, Measured, cosines, refined
+from cmrrecon.classical.refined_maps import COSINES, LineFit, SampleFit, cosines, refined
 from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.data import Series
 from cmrrecon.operators.coils import rss
@@ -51,12 +51,13 @@ def test_maps_come_nearer_to_the_truth_and_so_do_images(pattern, acceleration):
     assert error(better) < 0.97 * error(coils)
 
 
-def test_from_true_images_and_all_samples_the_maps_are_nearly_exact():
+@pytest.mark.parametrize("kind", [LineFit, SampleFit])
+def test_from_true_images_and_all_samples_the_maps_are_nearly_exact(kind):
     series, images, maps = scene(acceleration=1)
-    full = replace(series, mask=torch.ones_like(series.mask[:1]))
-    full = replace(full, kspace=fft2c(images[:, None] * maps))
-    coils = estimate_coils(full)
-    found = Measured(full, coils, 1.0).fitted(images * 1.0)
+    mask = mask_of(torch.ones((1, *maps.shape[1:]), dtype=torch.bool))
+    full = normal(replace(series, kspace=fft2c(images[:, None] * maps), mask=mask))
+    coils = full.coils()
+    found = kind(full, coils)(images * 1.0)
     assert misses(found, maps) < 0.3 * misses(coils, maps)
 
 

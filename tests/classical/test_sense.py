@@ -42,8 +42,9 @@ def test_sense_solves_its_normal_equations(cine):
     series, _ = cine()
     maps = estimate_coils(series, virtual=4).measured
     x = images_of(series, weight=0.05, iterations=100)
-    residual = fft2c(maps * x[:, None]) * series.mask[:, None] - series.kspace
-    gradient = (maps.conj() * ifft2c(residual * series.mask[:, None])).sum(1) + 0.05 * x
+    mask = series.mask.samples[:, None]
+    residual = fft2c(maps * x[:, None]) * mask - series.kspace
+    gradient = (maps.conj() * ifft2c(residual * mask)).sum(1) + 0.05 * x
     assert gradient.abs().max() < 1e-4 * x.abs().max()
 
 
@@ -57,22 +58,23 @@ def test_sense_stops_when_it_is_solved(cine):
 
 def test_frames_that_are_solved_at_once_survive_the_steps_of_others(cine):
     series, _ = cine(frames=4, step=2, moving=True)
-    series.mask[0] = False
-    series.mask[0, 22] = True
-    series.mask[1, :16] = series.mask[1, 30:] = False
+    samples = series.mask.samples
+    samples[0] = False
+    samples[0, 22] = True
+    samples[1, :16] = samples[1, 30:] = False
     problem = Problem.of(normal(series), estimate_coils(cine(frames=4, step=2, moving=True)[0], virtual=8))
     assert sense(problem, weight=0.0, iterations=300).x.abs().max() < 3 * problem.start.abs().max()
 
 
 def test_as_many_virtual_coils_as_coils_are_only_a_change_of_basis(cine):
     series, _ = cine()
-    coils, maps = estimate_coils(series, virtual=4), estimate_maps(series.kspace, mask_of(series.mask))
+    coils, maps = estimate_coils(series, virtual=4), estimate_maps(series.kspace, series.mask)
     torch.testing.assert_close(coils.measured.abs(), maps.abs(), atol=1e-3, rtol=0)
 
 
 def test_sense_magnitude_does_not_depend_on_the_order_of_coils(cine):
     series, _ = cine(coils=5)
-    permuted = Series(series.kspace[:, [3, 1, 4, 0, 2]], mask_of(series.mask))
+    permuted = Series(series.kspace[:, [3, 1, 4, 0, 2]], series.mask)
     torch.testing.assert_close(images_of(permuted).abs(), images_of(series).abs(), atol=1e-3, rtol=0)
 
 

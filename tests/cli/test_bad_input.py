@@ -153,11 +153,19 @@ def test_an_empty_slice_can_be_left_out(run, tmp_path):
     assert done.records[0]["shape"] == [2, 2, 32, 40]
 
 
-def test_a_numerical_failure_has_its_own_code(run, undersampled, tmp_path, monkeypatch):
-    import cmrrecon.classical.zero_filled as module
+@pytest.fixture
+def zero_filled(run, undersampled, tmp_path, monkeypatch):
+    """Runs zero-filled reconstruction with this in place of its images: `(images of a series) -> Program`."""
 
-    monkeypatch.setattr(module, "zero_filled", lambda series: series.kspace[:, 0].abs() * float("nan"))
-    done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    def given(images):
+        monkeypatch.setattr("cmrrecon.methods.direct.DirectMethod._call", lambda self, series, options: images(series))
+        return run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
+
+    return given
+
+
+def test_a_numerical_failure_has_its_own_code(zero_filled, tmp_path):
+    done = zero_filled(lambda series: series.kspace[:, 0].abs() * float("nan"))
     assert (done.code, done.codes) == (5, ["result-not-finite"])
     assert os.listdir(tmp_path) == []
 
@@ -165,14 +173,11 @@ def test_a_numerical_failure_has_its_own_code(run, undersampled, tmp_path, monke
 @pytest.mark.parametrize(
     ("exception", "exit_code", "code"), [(MemoryError(), 4, "memory-shortage"), (KeyError("secret"), 1, "fault")], ids=["memory", "fault"]
 )
-def test_what_fails_inside_has_its_own_code(run, undersampled, tmp_path, monkeypatch, exception, exit_code, code):
-    import cmrrecon.classical.zero_filled as module
-
+def test_what_fails_inside_has_its_own_code(zero_filled, tmp_path, exception, exit_code, code):
     def failing(series):
         raise exception
 
-    monkeypatch.setattr(module, "zero_filled", failing)
-    done = run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
+    done = zero_filled(failing)
     assert (done.code, done.codes) == (exit_code, [code])
     assert done.records[0]["error"]["code"] == code
     assert ("Traceback" in done.err) == (code == "fault")

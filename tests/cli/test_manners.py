@@ -2,10 +2,6 @@
 
 import json
 import os
-import shlex
-import signal
-import subprocess
-import sys
 import time
 
 import h5py
@@ -106,7 +102,7 @@ def test_single_bad_input_gives_its_own_code(run, tmp_path):
         (["reconstruct", "{scan}", "-m", "sens"], 2, "unknown-method", "sense"),
         (["reconstruct", "{scan}", "--set", "weigth=1"], 2, "unknown-option", "weight"),
         (["reconstruct", "{scan}", "--set", "weight"], 2, "option-value", "--set"),
-        (["reconstruct", "{scan}", "--device", "tpu"], 2, "option-value", "tpu"),
+        (["reconstruct", "{scan}", "--device", "tpu"], 2, "unknown-device", "tpu"),
         (["reconstruct", "{scan}", "--slices", "7"], 2, "slice-missing", "0 to 1"),
         (["reconstruct", "{scan}", "--shard", "3/2"], 2, "option-value", "3/2"),
         (["reconstruct", "{scan}", "--shard", "auto"], 2, "slurm-array-missing", "--shard"),
@@ -180,42 +176,6 @@ def test_outputs_carry_their_provenance_but_no_folder_names(run, undersampled, t
         assert str(tmp_path.parent) not in json.dumps(stamp)
 
 
-def test_a_killed_run_goes_on_where_it_stopped(run, full, tmp_path):
-    target = tmp_path / "out.h5"
-    script = (
-        "import sys, os, signal\n"
-        "from cmrrecon.reconstruction import resume as parts\n"
-        "save = parts.Parts.save\n"
-        "def once(self, index, images, facts):\n"
-        "    save(self, index, images, facts)\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "parts.Parts.save = once\n"
-        f"sys.argv = ['cmrrecon', 'reconstruct', {str(full)!r}, '-m', 'zero-filled', '-o', {str(target)!r}]\n"
-        "from cmrrecon.cli.app import main\n"
-        "main()\n"
-    )
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
-    assert killed.returncode == -signal.SIGKILL
-    assert not target.exists()
-    done = run("reconstruct", full, "-m", "zero-filled", "-o", target)
-    assert "1 of 2 slices were finished before" in done.err
-    assert os.listdir(tmp_path) == ["out.h5"]
-    other = tmp_path / "whole.h5"
-    run("reconstruct", full, "-m", "zero-filled", "-o", other)
-    np.testing.assert_array_equal(formats.read_images(target).numpy(), formats.read_images(other).numpy())
-
-
-def test_sigterm_ends_with_130_and_leaves_no_half_output(probe, tmp_path):
-    body = "with atomic(text) as half: half.write_text('half'); print('working', flush=True); time.sleep(60)"
-    process = subprocess.Popen(probe(body, tmp_path / "out.h5"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "working\n"
-    assert len(os.listdir(tmp_path)) == 1
-    process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=30)
-    assert (process.returncode, told) == (130, "warning: interrupted\n")
-    assert os.listdir(tmp_path) == []
-
-
 def test_logs_get_a_heartbeat_line(capsys):
     with Progress(Talk(), "scan.mat", 4, "slice", heartbeat=0.05) as progress:
         progress.advance()
@@ -224,14 +184,6 @@ def test_logs_get_a_heartbeat_line(capsys):
     assert lines
     assert "scan.mat: 1/4 slices" in lines[-1]
     assert " s left" in lines[-1]
-
-
-def test_broken_pipe_is_quiet(probe):
-    body = "for number in range(10_000): talk.result({'number': number}, None)"
-    command = f"{shlex.join(probe(body, '', as_json=True))} | head -c 1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "{"
-    assert done.stderr == ""
 
 
 def test_disk_full_leaves_nothing_behind(run, undersampled, tmp_path, monkeypatch):

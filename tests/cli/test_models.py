@@ -116,7 +116,7 @@ def test_convert_replaces_only_when_told(run, official, tmp_path):
     [
         (("show", "missing.ckpt"), 3, "file-missing"),
         (("show", "text.ckpt"), 3, "checkpoint-format"),
-        (("show", "text.ckpt", "--variant", "images"), 2, "unknown-option"),
+        (("show", "text.ckpt", "--variant", "images"), 2, "unknown-variant"),
         (("convert", "text.ckpt", "out.ckpt"), 2, "output-format"),
         (("convert", "text.ckpt", "out.safetensors"), 3, "checkpoint-format"),
         (("shwo", "text.ckpt"), 2, None),

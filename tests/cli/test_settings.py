@@ -5,13 +5,13 @@ import pytest
 from refusals import refused
 
 from cmrrecon.cli.inputs import find_jobs, natural
-from cmrrecon.cli.settings import choice_text, choice_warning, parse_numbers, parse_settings, parse_slices
-from cmrrecon.methods.auto import Choice, Trial
+from cmrrecon.cli.settings import decision_text, parse_numbers, parse_settings, parse_slices
+from cmrrecon.methods.decision import Decision, Trial
 
 
 def test_settings_become_values():
-    texts = ["weight=1e-3", "iterations=50", "calibration=first", "flag=true"]
-    assert parse_settings(texts) == {"weight": 1e-3, "iterations": 50, "calibration": "first", "flag": True}
+    texts = ["weight=1e-3", "iterations=50", "calibration=first", "flag=true", "acs=auto"]
+    assert parse_settings(texts) == {"weight": 1e-3, "iterations": 50, "calibration": "first", "flag": True, "acs": None}
     assert isinstance(parse_settings(["n=5"])["n"], int)
 
 
@@ -63,19 +63,22 @@ def test_nothing_to_do_is_told(tmp_path):
             find_jobs([text], lambda path: True)
 
 
-def test_a_choice_is_told_with_what_was_tried_and_warned_of_if_useless():
-    good = Choice("llr", 0.03, 20, (Trial("llr", 0.03, 20, 0.0012),), "9 lines")
-    assert choice_text(3, good) == (
-        "llr, weight 0.03, 20 iterations, chosen on slice 3 by predicting 9 lines "
-        "(tried, weight x iterations: error: llr 0.03 x 20: 0.0012)"
-    )
-    assert choice_warning(good) is None
-    assert "1.6" in choice_warning(replace(good, trials=(Trial("llr", 0.03, 20, 1.6),)))
+def test_a_decision_is_told_with_what_was_tried():
+    good = Decision("llr", 0.03, 20, (Trial("llr", 0.03, 20, 0.0012),), "9 lines")
+    for part in ("llr, weight 0.03, 20 iterations", "slice 3", "9 lines", "llr 0.03 x 20: 0.0012"):
+        assert part in decision_text(3, good)
     both = replace(good, partner=Trial("kt-wavelet", 0.01, 35, 0.0013), share=0.3)
-    assert "llr, weight 0.03, 20 iterations, blended with 30% of kt-wavelet, weight 0.01, 35 iterations, chosen on" in choice_text(3, both)
-    given = Choice("llr", 0.03, 20, (), "all settings were given")
-    assert choice_text(0, given) == "llr, weight 0.03, 20 iterations (nothing was hidden on slice 0 to choose by; all settings were given)"
-    assert choice_warning(given) is None
+    assert "30% of kt-wavelet, weight 0.01, 35 iterations" in decision_text(3, both)
+    given = Decision("llr", 0.03, 20, (), "all settings were given")
+    assert "all settings were given" in decision_text(0, given)
+
+
+def test_errors_are_told_in_units_of_the_noise_and_for_each_method():
+    trials = (Trial("llr", 0.03, 20, 0.2), Trial("llr", 0.1, 20, 0.12), Trial("tv", 0.01, 30, 0.3))
+    made = Decision("llr", 0.1, 20, trials, "9 lines", noise=0.1, error=0.12, maps_errors=(0.3, 0.2))
+    text = decision_text(0, made)
+    assert "what was taken 1.2, llr 1.2, tv 3" in text
+    assert "ESPIRiT's 0.3, of refined ones 0.2" in text
 
 
 def test_paths_that_go_up_are_files_like_others(tmp_path, monkeypatch):

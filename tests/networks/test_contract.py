@@ -1,19 +1,23 @@
 """What `cmrrecon.networks.base` promises, of the networks that have no official implementation to be compared with."""
 
+import functools
 import json
 
 import pytest
 import torch
+from refusals import refused
 from torch.nn import functional
 
-from cmrrecon.networks.catalog import build, name_of
+from cmrrecon.networks.base import SeriesNetwork, WindowNetwork, build_network
+from cmrrecon.networks.catalog import NETWORKS, build, name_of
+from cmrrecon.networks.cost import Footprint, footprint
 from cmrrecon.networks.e2e_varnet import E2EVarNet
 from cmrrecon.networks.fidelity_unet import FidelityUNet
 from cmrrecon.networks.lf_mri import LFMRI
 from cmrrecon.networks.prompt_unet import UnetConfig
 from cmrrecon.networks.unet import UNet
 from cmrrecon.simulation import simulate
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.errors import InputError
 
 SMALL_UNET = UnetConfig(features=8, dims=(8, 8, 8), prompt_dims=(2, 2, 2), prompt_lengths=(2, 2, 2), prompt_sizes=(4, 4, 4),
               encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1), bottleneck_blocks=1)  # fmt: skip
@@ -36,17 +40,24 @@ def make(request):
     return MAKERS[request.param]
 
 
-def windows(frames=1, coils=3, y=37, x=45, batch=2, samples=False):
-    """K-space (batch, frame, coil, y, x), its mask and the true middle images; the patients differ, so do sample masks of frames."""
+@functools.cache
+def patients(frames, coils, y, x, batch):
+    """K-space (batch, frame, coil, y, x) and the true middle images of simulated patients."""
     simulated = [simulate("cine", frames=frames, slices=1, coils=coils, y=y, x=x, seed=seed) for seed in range(batch)]
     kspace = torch.stack([s.scan.read_slice(0) for s in simulated])
+    return kspace, torch.stack([s.image[frames // 2, 0].abs() for s in simulated])
+
+
+def windows(frames=1, coils=3, y=37, x=45, batch=2, samples=False):
+    """K-space (batch, frame, coil, y, x), its mask and the true middle images; the patients differ, so do sample masks of frames."""
+    kspace, truth = patients(frames, coils, y, x, batch)
     mask = torch.zeros((batch, 1, y, 1), dtype=torch.bool)
     mask[:, :, ::2] = True
     if samples:
         mask = mask | (torch.rand((batch, frames, y, x), generator=torch.Generator().manual_seed(0)) < 0.3)
     columns = slice(x // 2 - 6, x // 2 + 6) if samples else slice(None)
     mask[:, :, y // 2 - 6 : y // 2 + 6, columns] = True
-    return kspace * mask[:, :, None], mask, torch.stack([s.image[frames // 2, 0].abs() for s in simulated])
+    return kspace * mask[:, :, None], mask, truth
 
 
 def run(network, *arguments, **more):
@@ -58,8 +69,47 @@ def relative(a, b):
     return float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
 
 
+@pytest.mark.parametrize("name", [name for name, entry in NETWORKS.items() if not entry.discriminator])
+def test_every_network_is_of_one_kind_and_declares_what_it_can(name):
+    with torch.device("meta"):
+        network = build_network(name)
+    assert isinstance(network, SeriesNetwork) == (name == "kt-unrolled")
+    assert isinstance(network, WindowNetwork) == (name != "kt-unrolled")
+    assert network.can_checkpoint == ("checkpointing" in NETWORKS[name].options())
+    assert not network.checkpointing
+    assert list(network.convolutions())
+    if isinstance(network, WindowNetwork):
+        assert network.gives_kspace == (network.sensitivity is not None)
+        assert network.shares_maps == (name not in ("unet", "fidelity-unet", "promptmr-plus"))
+
+
+def test_a_discriminator_reconstructs_nothing():
+    with refused("unknown-network"):
+        build_network("patch-gan")
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_maps_and_windows_cost_what_the_whole_does(lines):
+    network = MAKERS["e2e_varnet"](frames=3)
+    size = {"coils": 2, "y": 32, "x": 40, "lines": lines, "acs": 8}
+    window, maps = network.window_cost(**size), network.maps_cost(**size)
+    shapes = ((1, 3, 2, 32, 40), torch.complex64), ((1, 1, 32, 1 if lines else 40), torch.bool)
+    whole = footprint(network.ghost(), *shapes, acs=8)
+    assert window.flops + 3 * maps.flops == whole.flops
+    assert 0 < maps.nbytes < window.nbytes < whole.nbytes
+
+
+@pytest.mark.parametrize("name", FROM_IMAGES)
+def test_networks_of_magnitudes_take_no_maps(name):
+    kspace, mask, _ = windows()
+    network = MAKERS[name]()
+    assert network.maps_cost(2, 32, 40, lines=True, acs=8) == Footprint(0, 0)
+    with pytest.raises(ValueError, match="maps"):
+        run(network, kspace, mask, maps=kspace)
+
+
 @pytest.mark.parametrize("samples", [False, True], ids=["lines", "samples"])
-@pytest.mark.parametrize(("frames", "coils"), [(1, 1), (3, 3), (1, 32)])
+@pytest.mark.parametrize(("frames", "coils"), [(1, 1), (3, 3), (1, 8)])
 def test_shapes(make, frames, coils, samples):
     kspace, mask, _ = windows(frames=frames, coils=coils, samples=samples)
     network = make(frames=frames)
@@ -194,11 +244,11 @@ def test_maps_can_be_given(name):
 @pytest.mark.parametrize("name", FROM_IMAGES)
 def test_too_few_calibration_lines_are_told(name):
     kspace, mask, _ = windows()
-    with pytest.raises(InputError, match="calibration"):
+    with pytest.raises(InputError):
         run(MAKERS[name](), kspace, mask, acs=2)
 
 
 def test_another_window_is_refused(make):
     kspace, mask, _ = windows(frames=3)
-    with pytest.raises(UsageError, match="3 frames"):
+    with refused("window-width"):
         run(make(), kspace, mask)

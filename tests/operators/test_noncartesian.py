@@ -3,6 +3,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from refusals import refused
 
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import centred, fft2c, ifft2c
@@ -17,7 +18,6 @@ from cmrrecon.operators.noncartesian import (
     grid,
 )
 from cmrrecon.operators.sensitivity import espirit
-from cmrrecon.tools.errors import UsageError
 
 pytestmark = pytest.mark.skipif(find_spec("finufft") is None, reason="needs finufft, the extra nufft")
 
@@ -304,7 +304,7 @@ def test_calibration_is_the_centre_of_cartesian_kspace_and_gives_the_maps():
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused(trajectory, mask, weights):
-    with pytest.raises(UsageError, match="same spokes are needed"):
+    with refused("shape-mismatch"):
         NonCartesianEncoding(
             cnormal(2, 8, 8), torch.zeros(trajectory), torch.ones(mask, dtype=torch.bool), None if weights is None else torch.ones(weights)
         )
@@ -313,7 +313,7 @@ def test_parts_that_do_not_belong_together_are_refused(trajectory, mask, weights
 def test_other_number_of_frames_is_refused():
     A = NonCartesianEncoding(cnormal(2, 8, 8), anywhere(3, 4, 9, 8, 8), everything(4))
     for call in (lambda: A(cnormal(2, 8, 8)), lambda: A.N(cnormal(2, 8, 8)), lambda: A.H(cnormal(2, 2, 4, 9))):
-        with pytest.raises(UsageError, match="3 frames and the data 2"):
+        with refused("shape-mismatch"):
             call()
 
 
@@ -323,5 +323,5 @@ def test_positions_outside_kspace_are_refused(position):
     trajectory[0, 1, 2, 0] = position
     A = NonCartesianEncoding(cnormal(2, 8, 8), trajectory, everything(4))
     for call in (lambda: A(cnormal(1, 8, 8)), lambda: A.N(cnormal(1, 8, 8)), lambda: A.H(cnormal(1, 2, 4, 9))):
-        with pytest.raises(UsageError, match="leaves k-space"):
+        with refused("trajectory-units"):
             call()

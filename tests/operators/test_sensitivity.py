@@ -2,6 +2,7 @@ import pytest
 import scipy.io
 import torch
 from kinds import mask_of
+from refusals import refused
 
 from cmrrecon.operators.espirit import (
     eigenvalue_bound,
@@ -21,7 +22,6 @@ from cmrrecon.operators.sensitivity import (
     calibration_region,
     estimate_maps,
 )
-from cmrrecon.tools.errors import InputError, UsageError
 
 
 def agreement(a, b):
@@ -102,7 +102,7 @@ def test_calibration_data_averages_or_takes_the_first_frame(phantom):
     y, x = calibration_region(mask_of(mask))
     torch.testing.assert_close(calibration_data(kspace, mask_of(mask)), kspace[:, :, y, x].mean(0))
     torch.testing.assert_close(calibration_data(kspace, mask_of(mask), "first"), kspace[0, :, y, x])
-    with pytest.raises(UsageError, match="unknown"):
+    with refused("option-value"):
         calibration_data(kspace, mask_of(mask), "last")
 
 
@@ -244,16 +244,18 @@ def test_single_coil_maps_are_ones_without_calibration():
 
 def test_too_few_lines_is_an_input_error_that_counts_them(phantom):
     kspace, _, _ = phantom
-    with pytest.raises(InputError, match="Only 3 calibration lines"):
+    with refused("calibration-too-small") as error:
         estimate_maps(kspace, mask_of(lines(49, 3, step=40)))
+    assert "Only 3 " in str(error.value)
     assert estimate_maps(kspace, mask_of(lines(49, FEWEST_LINES, step=40))).shape == (5, 49, 64)
-    with pytest.raises(InputError, match="At least 6"):
+    with refused("calibration-too-small") as error:
         espirit(kspace[0, :, :5], (49, 64))
-    with pytest.raises(InputError, match="only zeros"):
+    assert "At least 6" in str(error.value)
+    with refused("calibration-empty"):
         espirit(torch.zeros((2, 8, 8), dtype=torch.complex64), (8, 8))
     broken = kspace[0].clone()
     broken[2, 24, 32] = complex("nan")
-    with pytest.raises(InputError, match="NaN"):
+    with refused("kspace-not-finite"):
         estimate_maps(broken[None], mask_of(lines(49, 12)))
 
 

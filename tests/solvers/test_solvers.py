@@ -113,6 +113,84 @@ def test_conjugate_gradient_stops_at_the_tolerance():
     assert len(calls) == len(found.residuals) == 1
 
 
+def test_a_start_is_gone_on_from():
+    problem = LeastSquares(rows=20)
+    near = conjugate_gradient(problem.normal, problem.rhs, 4).x
+    farther = conjugate_gradient(problem.normal, problem.rhs, 40, start=near)
+    torch.testing.assert_close(problem.normal(farther.x), problem.rhs)
+    one = conjugate_gradient(problem.normal, problem.rhs, 1, start=near)
+    assert one.residuals[0] < conjugate_gradient(problem.normal, problem.rhs, 1).residuals[0]
+    assert torch.equal(conjugate_gradient(problem.normal, problem.rhs, 0, start=near).x, near)
+
+
+def test_a_start_that_is_the_solution_takes_no_steps():
+    problem = LeastSquares(rows=20)
+    start = cnormal(3, 3, 4, seed=5)
+    found = conjugate_gradient(problem.normal, problem.normal(start), 10, start=start)
+    assert torch.equal(found.x, start)
+    assert found.residuals == ()
+
+
+def test_the_exact_inverse_as_preconditioner_solves_in_one_step():
+    matrices = torch.stack([hermitian(0), 100 * hermitian(1), hermitian(2)])
+    rhs = cnormal(3, 3, 4, seed=3)
+
+    def normal(x):
+        return (matrices @ x.reshape(3, SIZE, 1)).reshape(3, 3, 4)
+
+    def inverse(x):
+        return torch.linalg.solve(matrices, x.reshape(3, SIZE, 1)).reshape(3, 3, 4)
+
+    found = conjugate_gradient(normal, rhs, 1, precondition=inverse)
+    torch.testing.assert_close(found.x, inverse(rhs))
+    assert found.residuals[0] < 1e-10
+
+
+def test_a_preconditioner_needs_fewer_steps_to_the_same_solution_and_true_residuals():
+    diagonal = torch.logspace(0, 6, SIZE, dtype=torch.float64).reshape(3, 4)
+    coupling = 1e-2 * hermitian(1)
+    rhs = cnormal(2, 3, 4, seed=3)
+
+    def normal(x):
+        return diagonal * x + (coupling @ x.reshape(2, SIZE, 1)).reshape(x.shape)
+
+    plain = conjugate_gradient(normal, rhs, 500, tolerance=1e-10)
+    quick = conjugate_gradient(normal, rhs, 500, tolerance=1e-10, precondition=lambda r: r / diagonal)
+    torch.testing.assert_close(quick.x, plain.x, atol=1e-9, rtol=1e-7)
+    assert len(quick.residuals) < len(plain.residuals) / 2
+    early = conjugate_gradient(normal, rhs, 2, precondition=lambda r: r / diagonal)
+    left = torch.linalg.vector_norm((normal(early.x) - rhs).flatten(1), dim=1)
+    worst = (left / torch.linalg.vector_norm(rhs.flatten(1), dim=1)).max()
+    assert early.residuals[-1] == pytest.approx(float(worst))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 12])
+@pytest.mark.parametrize("preconditioned", [False, True])
+def test_gradients_reach_rhs_start_and_the_operator(steps, preconditioned):
+    factors, rhs, start = cnormal(2, 4, 4, seed=1), cnormal(2, 2, 2, seed=2), cnormal(2, 2, 2, seed=3)
+    weight = torch.tensor([[[0.5]], [[2.0]]], dtype=torch.float64)
+    options = {"precondition": lambda r: r / torch.arange(1.0, 5.0).reshape(2, 2)} if preconditioned else {}
+
+    def solve(factors, weight, rhs, start):
+        def normal(x):
+            product = factors.mH @ (factors @ x.reshape(2, 4, 1))
+            return product.reshape(x.shape) + weight * x
+
+        return conjugate_gradient(normal, rhs, steps, start=start, **options).x
+
+    arguments = [argument.requires_grad_() for argument in (factors, weight, rhs, start)]
+    assert torch.autograd.gradcheck(solve, arguments)
+
+
+def test_gradients_of_a_solved_problem_are_finite():
+    problem, rhs = LeastSquares(rows=20), torch.zeros((3, 3, 4), dtype=torch.complex128)
+    rhs[1:] = cnormal(2, 3, 4)
+    rhs.requires_grad_()
+    conjugate_gradient(problem.normal, rhs, 50).x.abs().square().sum().backward()
+    assert torch.isfinite(torch.view_as_real(rhs.grad)).all()
+    assert (rhs.grad[0] == 0).all()
+
+
 def test_steps_after_the_solution_do_no_harm_where_the_operator_is_singular():
     problem = LeastSquares(rows=5)
     # This frame is solved in two steps and waits for the others.

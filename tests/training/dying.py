@@ -1,11 +1,14 @@
-"""Run the program in processes that kill themselves (SIGKILL): python dying.py POINT... -- words of cmrrecon.
+"""Run the program in processes that kill themselves (SIGKILL): python dying.py JOBS.
 
-A point is `function:when:count[:file]`: at this call of the function (of those that concern the file), before it, after it, or
-during it, when a file is half written. Prints a line a process: the signal that ended it, negative, or its exit code.
+JOBS is a JSON list of [points, words]; the processes of a job follow each other. A point is `function:when:count[:file]`: at this call
+of the function (of those that concern the file), before it, after it, or during it, when a file is half written. Prints a line of JSON a
+job: for each of its processes the signal that ended it, negative, or its exit code.
 """
 
+import gc
 import io
 import itertools
+import json
 import os
 import signal
 import sys
@@ -14,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure  # noqa: F401 - loaded once, before the forks
 import torch
 import torch._dynamo  # an optimiser loads it, which takes seconds
 
@@ -78,11 +82,15 @@ def live(point: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    border = sys.argv.index("--")
-    points, sys.argv[1:] = sys.argv[1:border], sys.argv[border + 1 :]
-    for point in points:
-        # A fork of a process that has loaded everything and computed nothing: a new process in all but the time that loading takes.
-        child = os.fork()
-        if child == 0:
-            live(point)
-        print(point, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    gc.freeze()  # a collection in a fork would copy all the memory that it shares
+    for points, words in json.loads(sys.argv[1]):
+        ends = []
+        for point in points:
+            # A fork of a process that has loaded everything and computed nothing: a new process in all but the time that loading takes.
+            child = os.fork()
+            if child == 0:
+                sys.argv[1:] = words
+                os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+                live(point)
+            ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        print(json.dumps(ends), flush=True)

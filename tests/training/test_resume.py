@@ -23,7 +23,7 @@ from cmrrecon.training import checkpoint, log, loop, validation
 UNET = "{features=4, dims=[4,4,4], prompt_dims=[2,2,2], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
 VARNET = ["network.channels=2", "network.pools=1", "network.sensitivity_channels=2", "network.sensitivity_pools=1"]
 # Everything that has a state at once: discriminator, banks of distribution alignment, weights by variation, running average.
-FULL = [f"network.unet={UNET}", f"network.sensitivity_unet={UNET}", "schedule.average=0.9"]
+FULL = [f"network.unet={UNET}", f"network.sensitivity_unet={UNET}", "schedule.average=0.9", "discriminator.channels=4"]
 RUNS = {
     "genre-cmr": [*FULL, "network.cascades=1", "schedule.epochs=2"],
     "e2e-varnet": [*VARNET, "network.cascades=1", "optimiser.accumulate=2", "schedule.epochs=4"],
@@ -57,6 +57,10 @@ KILLS = {
         "replace:after:1:last.pt",
     ],
 }
+# In a run that saves seldom: in the first epoch, and in the second.
+SELDOM = ["take_step:before:5", "take_step:before:10"]
+# Steps to stop after: of the full state at the start, inside an epoch, around its end and before the last; else every one.
+STOPS = {"genre-cmr": (1, 2, 5, 6, 7, 11), "e2e-varnet": tuple(range(1, 13))}
 
 
 def words(name: str, data: Path, out: Path, *more: str) -> list[str]:
@@ -125,37 +129,53 @@ def test_an_undisturbed_run_has_everything_in_its_state_and_log(straight, name):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_that_is_stopped_after_every_step_goes_on_to_the_same_bits(data, tmp_path, straight, name):
-    for steps in range(1, 13):
+def test_a_run_that_is_stopped_after_any_step_goes_on_to_the_same_bits(data, tmp_path, straight, name):
+    for steps in STOPS[name]:
         run(*words(name, data, tmp_path / "run"), f"--max-steps={steps}")
         assert checkpoint.load(tmp_path / "run" / loop.LAST)["step"] == steps
     run(*words(name, data, tmp_path / "run"))
     check_same_run(tmp_path / "run", straight(name))
 
 
-@pytest.mark.parametrize("name", KILLS)
-def test_a_run_that_is_killed_goes_on_to_the_same_bits(data, tmp_path, straight, name):
-    command = words(name, data, tmp_path / "run", "schedule.save_every=0")
-    program = [sys.executable, str(Path(__file__).with_name("dying.py")), *KILLS[name], "--", *command]
+@pytest.fixture(scope="module")
+def killed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, list[str]]]:
+    """The folder and the command of runs whose processes killed themselves at all their points."""
+    folder = tmp_path_factory.mktemp("killed")
+    commands = {name: words(name, data, folder / name, "schedule.save_every=0") for name in KILLS}
+    commands["seldom"] = words("e2e-varnet", data, folder / "seldom", "schedule.save_every=1000")
+    points = {**KILLS, "seldom": SELDOM}
+    jobs = json.dumps([(points[name], command) for name, command in commands.items()])
+    program = [sys.executable, str(Path(__file__).with_name("dying.py")), jobs]
     done = subprocess.run(program, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.stdout.splitlines() == [f"{point} {-signal.SIGKILL}" for point in KILLS[name]], done.stderr
+    for (name, told), line in zip(points.items(), done.stdout.splitlines(), strict=True):
+        assert json.loads(line) == [-signal.SIGKILL] * len(told), (name, done.stderr)
+    return {name: (folder / name, command) for name, command in commands.items()}
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_run_that_is_killed_goes_on_to_the_same_bits(killed, straight, name):
+    folder, command = killed[name]
     run(*command)
-    check_same_run(tmp_path / "run", straight(name))
+    check_same_run(folder, straight(name))
 
 
-def test_a_run_that_saves_seldom_takes_again_what_was_not_saved(data, tmp_path, straight):
-    command = words("e2e-varnet", data, tmp_path / "run", "schedule.save_every=1000")
-    points = ["take_step:before:5", "take_step:before:10"]  # in the first epoch, and in the second
-    program = [sys.executable, str(Path(__file__).with_name("dying.py")), *points, "--", *command]
-    subprocess.run(program, capture_output=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
-    assert checkpoint.load(tmp_path / "run" / loop.LAST)["step"] == 3
-    assert len(log_of(tmp_path / "run")) == 6 + 1 + 3
+def test_a_run_that_saves_seldom_takes_again_what_was_not_saved(killed, straight):
+    folder, command = killed["seldom"]
+    assert checkpoint.load(folder / loop.LAST)["step"] == 3
+    assert len(log_of(folder)) == 6 + 1 + 3
     run(*command)
-    check_same_run(tmp_path / "run", straight("e2e-varnet"))
+    check_same_run(folder, straight("e2e-varnet"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-@pytest.mark.parametrize(("room", "where", "position"), [(loop, "take_step", 2), (validation, "score", 6)])
+@pytest.mark.parametrize(
+    ("number", "room", "where", "position"),
+    [
+        (signal.SIGINT, loop, "take_step", 2),
+        (signal.SIGTERM, loop, "take_step", 2),
+        (signal.SIGUSR1, loop, "take_step", 2),
+        (signal.SIGTERM, validation, "score", 6),
+    ],
+)
 def test_a_run_that_is_asked_to_stop_saves_its_state(data, tmp_path, straight, monkeypatch, number, room, where, position):
     calls, function = itertools.count(1), getattr(room, where)
 

@@ -1,6 +1,8 @@
 """`cmrrecon train` and what it is made of: recipes, windows, steps, several processes. Stopping and going on: test_resume.py."""
 
+import functools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,14 +26,15 @@ from cmrrecon.training.distributed import first_host, group_of_processes, tasks_
 from cmrrecon.training.entries import domain_of, read_entries, split
 from cmrrecon.training.recipe import Data, Period, Sampling
 
-UNET = "{features=4, dims=[4,8,8], prompt_dims=[4,4,4], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
+UNET = "{features=4, dims=[4,4,4], prompt_dims=[2,2,2], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
 PROMPTED = ["network.cascades=2", f"network.unet={UNET}", f"network.sensitivity_unet={UNET}"]
+DISCRIMINATOR = "discriminator.channels=4"
 SMALL = {
     "promptmr": PROMPTED,
     "promptmr-plus": [*PROMPTED, "network.history=1"],
-    "genre-cmr": PROMPTED,
-    "genre-cmr-paper": [*PROMPTED, "optimiser.lr=1e-4"],
-    "sr-gan": PROMPTED,
+    "genre-cmr": [*PROMPTED, DISCRIMINATOR],
+    "genre-cmr-paper": [*PROMPTED, DISCRIMINATOR, "optimiser.lr=1e-4"],
+    "sr-gan": [*PROMPTED, DISCRIMINATOR],
     "hypercmr": PROMPTED,
     "hypercmr-code": PROMPTED,
     "e2e-varnet": [
@@ -56,14 +59,30 @@ def small(name, *more):
     return [word for text in (*SMALL[name], *SHORT, *more) for word in ("--set", text)]
 
 
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """The folder of a run of three steps of a recipe."""
+
+    @functools.cache
+    def folder_of(name):
+        folder = tmp_path_factory.mktemp("trained") / name
+        done = command("--recipe", name, "--data", data, "--out", folder, "--max-steps", 3, *small(name), "--json")
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["steps"] >= 1
+        return folder
+
+    return folder_of
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
 @pytest.mark.parametrize("name", SMALL)
-def test_every_recipe_trains_from_the_command_line(data, tmp_path, name):
-    done = command("--recipe", name, "--data", data, "--out", tmp_path / "run", "--max-steps", 3, *small(name), "--json")
-    assert done.exit_code == 0, done.output
-    record = json.loads(done.stdout)
-    assert record["steps"] >= 1
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert all(torch.isfinite(torch.tensor(line["loss"])) for line in lines if "loss" in line)
+def test_every_recipe_trains_from_the_command_line(trained, name):
+    losses = [line["loss"] for line in log_of(trained(name)) if "loss" in line]
+    assert losses
+    assert all(map(math.isfinite, losses))
 
 
 def test_all_recipes_of_the_package_are_tested():
@@ -91,64 +110,60 @@ def test_training_learns_and_leaves_weights_that_reconstruct(data, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["genre-cmr", "promptmr-plus", "lf-mri", "e2e-varnet", "fidelity-unet"])
-def test_half_precision_of_convolutions_trains_weights_of_full_precision(data, tmp_path, name):
-    words = ["--recipe", name, "--data", data, "--max-steps", 2]
-    for precision in ("fp32", "bf16"):
-        done = command(*words, *small(name, f"schedule.precision={precision}"), "--out", tmp_path / precision)
-        assert done.exit_code == 0, done.output
-    full, half = (checkpoint.load(tmp_path / precision / "last.pt")["parts"]["network"] for precision in ("fp32", "bf16"))
+def test_half_precision_of_convolutions_trains_weights_of_full_precision(data, tmp_path, trained, name):
+    words = ["--recipe", name, "--data", data, "--max-steps", 3, *small(name, "schedule.precision=bf16")]
+    done = command(*words, "--out", tmp_path / "bf16")
+    assert done.exit_code == 0, done.output
+    # On a CPU the precision of a recipe is full.
+    folders = (trained(name), tmp_path / "bf16")
+    full, half = (checkpoint.load(folder / "last.pt")["parts"]["network"] for folder in folders)
     assert all(value.dtype == full[key].dtype for key, value in half.items())
     assert any(not torch.equal(value, full[key]) for key, value in half.items())
-    first = [json.loads((tmp_path / precision / "log.jsonl").read_text().splitlines()[0])["loss"] for precision in ("fp32", "bf16")]
+    first = [log_of(folder)[0]["loss"] for folder in folders]
     assert first[0] == pytest.approx(first[1], rel=0.1)
     assert first[0] != first[1]
 
 
-def together(*words, count=2):
-    """The program as so many processes that train one network."""
-    port = str(29000 + os.getpid() % 1000)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", port]
-    command = [*launcher, "-m", "cmrrecon", "train", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-
-def test_two_processes_step_as_one_that_accumulates(data, tmp_path):
-    words = ["--recipe", "e2e-varnet", "--data", data, "--device", "cpu", *small("e2e-varnet")]
-    done = together(*words, "--out", tmp_path / "two")
+@pytest.fixture(scope="module")
+def together(data, tmp_path_factory):
+    """The folder of runs of two processes: `two` at once; `run` with a stop after two steps. And what they told."""
+    folder = tmp_path_factory.mktemp("together")
+    varnet = ["--recipe", "e2e-varnet", *small("e2e-varnet"), "--out", folder / "two"]
+    genre = ["--recipe", "genre-cmr", *small("genre-cmr", "schedule.epochs=2"), "--out", folder / "run"]
+    commands = [["train", "--data", data, "--device", "cpu", *words] for words in (varnet, [*genre, "--max-steps", 2], genre)]
+    words = json.dumps([[str(word) for word in command] for command in commands])
+    program = [sys.executable, str(Path(__file__).with_name("together.py")), words]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1
-    assert "2 windows make a step (batches accumulated: 1, processes: 2)" in done.stderr
-    assert command(*words, "--out", tmp_path / "one", "--set", "optimiser.accumulate=2").exit_code == 0
-    two, one = (checkpoint.load(tmp_path / name / "last.pt") for name in ("two", "one"))
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["codes"] for one in told] == [[0, 0]] * 3, told
+    return folder, told
+
+
+def test_two_processes_step_as_one_that_accumulates(together, data, tmp_path):
+    folder, told = together
+    assert len(told[0]["out"].splitlines()) == 1
+    assert "2 windows make a step (batches accumulated: 1, processes: 2)" in told[0]["err"]
+    words = ["--recipe", "e2e-varnet", "--data", data, "--device", "cpu", *small("e2e-varnet", "optimiser.accumulate=2")]
+    assert command(*words, "--out", tmp_path / "one").exit_code == 0
+    two, one = (checkpoint.load(path / "last.pt") for path in (folder / "two", tmp_path / "one"))
     assert two["step"] == one["step"] > 1
     for key, value in two["parts"]["network"].items():
         torch.testing.assert_close(value, one["parts"]["network"][key], rtol=1e-3, atol=1e-5)
-    lines = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
-    assert sum("validation" in line for line in lines) == 1
+    assert sum("validation" in line for line in log_of(folder / "two")) == 1
 
 
-def test_processes_agree_on_banks_and_statistics_and_go_on(data, tmp_path):
-    words = [
-        "--recipe",
-        "genre-cmr",
-        "--data",
-        data,
-        "--device",
-        "cpu",
-        *small("genre-cmr", "schedule.epochs=2"),
-        "--out",
-        tmp_path / "run",
-    ]
-    assert together(*words, "--max-steps", 2).returncode == 0
-    first = checkpoint.load(tmp_path / "run" / "last.pt")
-    banks = first["parts"]["objective"]["alignment"]["banks"]
+def test_processes_agree_on_banks_and_statistics_and_go_on(together, data):
+    folder, told = together
+    assert "going on after step 2" in told[2]["err"]
+    state = checkpoint.load(folder / "run" / "last.pt")
+    banks = state["parts"]["objective"]["alignment"]["banks"]
     assert len(banks) == 2
     assert len({entry[0] for entry in banks[0]}) == 2
-    assert first["step"] == 2
-    done = together(*words)
-    assert done.returncode == 0, done.stderr
-    assert checkpoint.load(tmp_path / "run" / "last.pt")["epoch"] == 2
-    alone = command(*words)
+    assert state["epoch"] == 2
+    assert [line["step"] for line in log_of(folder / "run") if "loss" in line] == list(range(1, state["step"] + 1))
+    words = ["--recipe", "genre-cmr", "--data", data, "--device", "cpu", *small("genre-cmr", "schedule.epochs=2")]
+    alone = command(*words, "--out", folder / "run")
     assert alone.exit_code == 2
     assert "[processes-mismatch]" in alone.stderr
 
@@ -214,7 +229,7 @@ def test_another_recipe_does_not_go_on_with_a_run(data, tmp_path):
         (["--recipe", "promptmr", "--set", "network.cascade=3"], "remedy", "cascades"),
         (["--recipe", "promptmr", "--set", "lr"], "code", "option-value"),
         (["--recipe", "promptmr", "--set", "losses.weighting=max"], "expected", "sum, variation"),
-        (["--recipe", "genre-cmr", "--set", "data.domain=['planet']"], "code", "unknown-fact"),
+        (["--recipe", "e2e-varnet", *small("e2e-varnet", "data.domain=['planet']")], "code", "unknown-fact"),
         (["--recipe", "promptmr", "--only", "modality=none"], "remedy", "--only"),
         (["--recipe", "promptmr", "--only", "mood=good"], "found", "mood=good"),
         (["--recipe", "promptmr", "--hold-out", "vendor=none"], "found", "vendor=none"),

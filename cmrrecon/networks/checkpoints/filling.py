@@ -28,14 +28,20 @@ def without_memory(name: str, config: Mapping[str, Any], tensors: Mapping[str, T
     try:
         for key in COUNTS:
             if not 0 <= config.get(key, 0) <= len(tensors):
-                raise UsageError("todo", f"It has {len(tensors)} tensors for {config[key]} {key}", "Every one has some", "Use another file")
+                raise UsageError(
+                    "checkpoint-damaged", f"It has {len(tensors)} tensors for {config[key]} {key}", "Every one has some", "Use another file"
+                )
         if len(tensors) > MOST_TENSORS:
-            raise UsageError("todo", f"It has {len(tensors)} tensors", f"No network has more than {MOST_TENSORS}", "Use another file")
+            raise UsageError(
+                "checkpoint-damaged", f"It has {len(tensors)} tensors", f"No network has more than {MOST_TENSORS}", "Use another file"
+            )
         with torch.device("meta"), _Effort(len(tensors)):
             return build(name, config)
     except (UsageError, TypeError, RecursionError) as error:
         found, expected = (error.found, error.expected) if isinstance(error, UsageError) else (str(error), "Its parameters must be known")
-        raise InputError("todo", f"{source} describes no network ({found:.{SHOWN}})", expected, "Fetch or make the file again") from error
+        raise InputError(
+            "checkpoint-damaged", f"{source} describes no network ({found:.{SHOWN}})", expected, "Fetch or make the file again"
+        ) from error
 
 
 class _Effort(TorchFunctionMode):
@@ -54,7 +60,10 @@ class _Effort(TorchFunctionMode):
         self.calls += 1
         if self.calls > CALLS * self.tensors:
             raise UsageError(
-                "todo", f"It has {self.tensors} tensors for a network of many more", "Every layer has some", "Use another file"
+                "checkpoint-damaged",
+                f"It has {self.tensors} tensors for a network of many more",
+                "Every layer has some",
+                "Use another file",
             )
         return func(*args, **(kwargs or {}))
 
@@ -83,7 +92,7 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     if any(faults.values()):
         told = "; ".join(f"{fault}: {_first(keys)}" for fault, keys in faults.items() if keys)
         raise InputError(
-            "todo",
+            "checkpoint-mismatch",
             f"{source} does not fit its network {name_of(network)}: it {told}",
             f"Exactly the {len(state)} tensors of that network are needed, of the types {', '.join(map(_plain, DTYPES))}",
             "Use the checkpoint of that network, whole",
@@ -93,7 +102,7 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     for keys in shared_keys(state):
         if not bool(torch.isfinite(single[keys[0]]).all()):
             raise InputError(
-                "todo",
+                "weights-not-finite",
                 f"{source} has NaN or infinity in {keys[0]}, as float32",
                 "All weights must be finite numbers",
                 "Use an earlier checkpoint",
@@ -101,7 +110,7 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
         for key in keys[1:]:
             if not torch.equal(single[key], single[keys[0]]):
                 raise InputError(
-                    "todo",
+                    "checkpoint-mismatch",
                     f"{source} has different values in {keys[0]} and {key}",
                     "They are one parameter, shared by the whole network",
                     "Use weights that were trained with the official layout",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cmrrecon.tools.errors import InputError
@@ -10,6 +11,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 CASCADE = "cascades.0.model.unet."
 MAPS = "sens_net.norm_unet.unet."
 LEVELS = (1, 2, 3)
+WHOLE = "Every tensor of the network is needed", "Fetch the checkpoint again"
 # The U-Nets of PromptMR+ see this many images a frame, real and imaginary parts as channels.
 SLOTS = 5
 
@@ -29,81 +31,104 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
     ------
     InputError : this is neither network, or a tensor is missing that tells a size or number
     """
+    layout = _Layout(shapes, source)
     for prefix in (CASCADE, MAPS):
-        if f"{prefix}feat_extract.weight" not in shapes:
+        layout.require(f"{prefix}feat_extract.weight")
+    frames, joint, adaptive = layout.window()
+    history = layout.history()
+    config: dict[str, Any] = {
+        "cascades": layout.count("cascades.*."),
+        "frames": frames,
+        "unet": layout.unet(CASCADE),
+        "sensitivity_unet": layout.unet(MAPS),
+    }
+    if not (adaptive or joint or history):
+        return "promptmr", config
+    return "promptmr-plus", {
+        **config,
+        "history": history,
+        "adaptive": adaptive,
+        "joint_maps": joint,
+    }
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The names and shapes of a state dict; see `infer`."""
+
+    shapes: Shapes
+    source: str
+
+    def require(self, name: str) -> None:
+        if name not in self.shapes:
             raise InputError(
-                "todo",
-                f"{source} is of another network: it has no {prefix}feat_extract.weight",
+                "checkpoint-mismatch",
+                f"{self.source} is of another network: it has no {name}",
                 "The state dict of a PromptMR or PromptMR+ is needed",
                 "Networks of other kinds are loaded from the files that cmrrecon writes",
             )
 
-    def size(name: str, axis: int) -> int:
-        shape = shapes.get(name, ())
+    def size(self, name: str, axis: int) -> int:
+        """The length of an axis of a tensor."""
+        shape = self.shapes.get(name, ())
         if axis >= len(shape):
-            raise InputError(
-                "todo",
-                f"{source} lacks {name}, or its shape {shape} has too few axes",
-                "Every tensor of the network is needed",
-                "Fetch the checkpoint again",
-            )
+            found = f"{self.source} lacks {name}, or its shape {shape} has too few axes"
+            raise InputError("checkpoint-mismatch", found, *WHOLE)
         return shape[axis]
 
-    def count(pattern: str) -> int:
+    def count(self, pattern: str) -> int:
         """How many numbers, 0, 1, .. without a gap, stand where the pattern, plain text otherwise, has a star."""
         expression = re.compile(re.escape(pattern).replace(r"\*", r"(\d+)"))
-        found = {match[1] for match in map(expression.match, shapes) if match}
+        found = {match[1] for match in map(expression.match, self.shapes) if match}
         if not found:
-            raise InputError(
-                "todo", f"{source} lacks all blocks {pattern}", "Every tensor of the network is needed", "Fetch the checkpoint again"
-            )
+            raise InputError("checkpoint-mismatch", f"{self.source} lacks all blocks {pattern}", *WHOLE)
         missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
         if missing is not None:
+            block = pattern.replace("*", missing)
             raise InputError(
-                "todo",
-                f"{source} lacks the block {pattern.replace('*', missing)}, and has a later one",
-                "Every tensor of the network is needed",
-                "Fetch the checkpoint again",
+                "checkpoint-mismatch",
+                f"{self.source} lacks the block {block}, and has a later one",
+                *WHOLE,
             )
         return len(found)
 
-    def unet(prefix: str) -> dict[str, Any]:
+    def unet(self, prefix: str) -> dict[str, Any]:
+        """The configuration of the U-Net whose names begin so."""
         prompts = [f"{prefix}prompt_level{level}.prompt_param" for level in LEVELS]
         return {
-            "features": size(f"{prefix}feat_extract.weight", 0),
-            "dims": [size(f"{prefix}enc_level{level}.down.weight", 0) for level in LEVELS],
-            "prompt_dims": [size(prompt, 2) for prompt in prompts],
-            "prompt_lengths": [size(prompt, 1) for prompt in prompts],
-            "prompt_sizes": [size(prompt, 3) for prompt in prompts],
-            "encoder_blocks": [count(f"{prefix}enc_level{level}.encoder.*.") for level in LEVELS],
-            "decoder_blocks": [count(f"{prefix}dec_level{level}.fuse.*.") for level in LEVELS],
-            "skip_blocks": [count(f"{prefix}skip_attn{level}.skip_attn.*.") for level in LEVELS],
-            "bottleneck_blocks": count(f"{prefix}bottleneck.*."),
-            "attention": any(name.startswith(prefix) and ".CA." in name for name in shapes),
+            "features": self.size(f"{prefix}feat_extract.weight", 0),
+            "dims": [self.size(f"{prefix}enc_level{level}.down.weight", 0) for level in LEVELS],
+            "prompt_dims": [self.size(prompt, 2) for prompt in prompts],
+            "prompt_lengths": [self.size(prompt, 1) for prompt in prompts],
+            "prompt_sizes": [self.size(prompt, 3) for prompt in prompts],
+            "encoder_blocks": [self.count(f"{prefix}enc_level{level}.encoder.*.") for level in LEVELS],
+            "decoder_blocks": [self.count(f"{prefix}dec_level{level}.fuse.*.") for level in LEVELS],
+            "skip_blocks": [self.count(f"{prefix}skip_attn{level}.skip_attn.*.") for level in LEVELS],
+            "bottleneck_blocks": self.count(f"{prefix}bottleneck.*."),
+            "attention": any(name.startswith(prefix) and ".CA." in name for name in self.shapes),
         }
 
-    channels, of_maps = (size(f"{prefix}feat_extract.weight", 1) for prefix in (CASCADE, MAPS))
-    momentum = f"{CASCADE}dec_level3.momentum.0.weight"
-    history = size(momentum, 1) // max(size(momentum, 0), 1) - 1 if momentum in shapes else 0
-    joint = of_maps != 2
-    if joint:
-        frames, adaptive = of_maps // 2, channels != of_maps
-    else:
-        adaptive = channels % (2 * SLOTS) == 0 and channels // (2 * SLOTS) % 2 == 1 and channels > 2 * SLOTS
-        frames = channels // (2 * SLOTS if adaptive else 2)
-    if channels != frames * 2 * (SLOTS if adaptive else 1):
-        raise InputError(
-            "todo",
-            f"{source} has U-Nets that see {channels} channels for {frames} frames",
-            f"PromptMR has 2 a frame, PromptMR+ {2 * SLOTS} (a buffer of 4)",
-            "Other buffers are not supported",
-        )
-    config: dict[str, Any] = {
-        "cascades": count("cascades.*."),
-        "frames": frames,
-        "unet": unet(CASCADE),
-        "sensitivity_unet": unet(MAPS),
-    }
-    if not (adaptive or joint or history):
-        return "promptmr", config
-    return "promptmr-plus", {**config, "history": history, "adaptive": adaptive, "joint_maps": joint}
+    def history(self) -> int:
+        """How many earlier cascades the decoders see."""
+        momentum = f"{CASCADE}dec_level3.momentum.0.weight"
+        if momentum not in self.shapes:
+            return 0
+        return self.size(momentum, 1) // max(self.size(momentum, 0), 1) - 1
+
+    def window(self) -> tuple[int, bool, bool]:
+        """How many frames there are, whether the maps come from all of them together, and whether the input is adaptive."""
+        channels, of_maps = (self.size(f"{prefix}feat_extract.weight", 1) for prefix in (CASCADE, MAPS))
+        joint = of_maps != 2
+        if joint:
+            frames, adaptive = of_maps // 2, channels != of_maps
+        else:
+            adaptive = channels % (2 * SLOTS) == 0 and channels // (2 * SLOTS) % 2 == 1 and channels > 2 * SLOTS
+            frames = channels // (2 * SLOTS if adaptive else 2)
+        if channels != frames * 2 * (SLOTS if adaptive else 1):
+            raise InputError(
+                "checkpoint-mismatch",
+                f"{self.source} has U-Nets that see {channels} channels for {frames} frames",
+                f"PromptMR has 2 a frame, PromptMR+ {2 * SLOTS} (a buffer of 4)",
+                "Other buffers are not supported",
+            )
+        return frames, joint, adaptive

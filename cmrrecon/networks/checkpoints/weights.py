@@ -4,23 +4,21 @@ No file is trusted: nothing in one is executed, and everything it declares is ch
 """
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from cmrrecon import __version__
 from cmrrecon.networks.catalog import name_of
 from cmrrecon.networks.checkpoints import layouts, torch_files
 from cmrrecon.networks.checkpoints.filling import SHOWN, fill, shared_keys, without_memory
-from cmrrecon.tools.errors import InputError, OutputError, UsageError
+from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.provenance import plain
 
 VARIANTS = ("kspace", "image")
@@ -30,6 +28,7 @@ LOSS_WINDOW = "loss.w"
 # The hyper-parameters that only the PromptMR-plus repository has, and what its two implementations are called.
 PLUS_PARAMETERS = ("model_version", "n_history", "n_buffer", "use_sens_adj", "adaptive_input")
 VERSIONS = {"promptmr_v2": "image", "promptmr": "kspace", "promptmr_v1": "kspace"}
+READ_FAULTS: Mapping[type[OSError], str] = {FileNotFoundError: "file-missing", IsADirectoryError: "file-is-folder"}
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 Value = TypeVar("Value")
 
@@ -82,30 +81,38 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
     """
     path = Path(path)
     check_variant(variant)
-    try:
-        with open(path, "rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise InputError(
-            "todo",
-            f"{path} cannot be read ({error.strerror or 'input error'})",
-            "A checkpoint is needed",
-            "Check the path and the permissions",
-        ) from error
+    start = _beginning(path)
     if start.startswith(b"PK\x03\x04"):
         return _load_torch(path, variant)
     if start[8:] == b"{":
         return _load_safetensors(path, variant)
     if start.startswith(b"\x80"):
         raise InputError(
-            "todo",
+            "checkpoint-format",
             f"{path} is a bare pickle, as PyTorch wrote before version 1.6",
             "Checkpoints are zip files of torch.save, or safetensors",
             "Save it again: torch.save(torch.load(FILE, weights_only=True), NEW)",
         )
     raise InputError(
-        "todo", f"{path} is no checkpoint", "A file of cmrrecon, or a .ckpt or .pth of PromptMR is needed", "Give the file of the weights"
+        "checkpoint-format",
+        f"{path} is no checkpoint",
+        "A file of cmrrecon, or a .ckpt or .pth of PromptMR is needed",
+        "Give the file of the weights",
     )
+
+
+def _beginning(path: Path) -> bytes:
+    """The first bytes of a file, which tell what it is."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(9)
+    except OSError as error:
+        raise InputError(
+            READ_FAULTS.get(type(error), "file-unreadable"),
+            f"{path} cannot be read ({error.strerror or 'input error'})",
+            "A checkpoint is needed",
+            "Check the path and the permissions",
+        ) from error
 
 
 def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | None = None) -> None:
@@ -122,29 +129,15 @@ def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | Non
     UsageError : the network is not in the catalogue
     OutputError : the file cannot be written
     """
-    path = Path(path)
     more = {key: value if isinstance(value, str) else json.dumps(plain(value)) for key, value in (metadata or {}).items()}
     header = {**more, **_identity(network), "cmrrecon": __version__}
     state = network.state_dict(keep_vars=True)
     tensors = {keys[0]: state[keys[0]].detach().cpu().contiguous() for keys in shared_keys(state)}
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, header)
-        _sort_header(temporary)
-        # As any new file: the library makes files that only their owner can read.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
-    except (OSError, safetensors.SafetensorError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or "an output error"
-        raise OutputError(
-            "todo", f"{path} cannot be written: {reason}", "The whole file must reach the disk", "Check the disk and the folder"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    data = memoryview(serialised(tensors, header))
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        start = 8 + int.from_bytes(data[:8], "little")
+        file.write(_in_order(bytes(data[8:start])))
+        file.write(data[start:])
 
 
 def installed_file(name: str) -> Path:
@@ -166,7 +159,7 @@ def check_variant(variant: str | None) -> None:
     """
     if variant not in (None, *VARIANTS):
         raise UsageError(
-            "todo", f"There is no variant {variant!r}", f"The variants are: {', '.join(VARIANTS)}", "Choose one, or leave it out"
+            "unknown-variant", f"There is no variant {variant!r}", f"The variants are: {', '.join(VARIANTS)}", "Choose one, or leave it out"
         )
 
 
@@ -181,7 +174,7 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
     cascades = _config(network)["cascades"]
     if parameters.get("num_cascades", cascades) != cascades:
         raise InputError(
-            "todo",
+            "checkpoint-mismatch",
             f"{path} has the weights of {cascades} cascades of {_shown(parameters['num_cascades'])}",
             "All that its hyper-parameters count are needed",
             "Fetch the checkpoint again",
@@ -204,7 +197,7 @@ def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
     version = parameters.get("model_version", "promptmr_v2")
     if not isinstance(version, str) or version not in VERSIONS:
         raise InputError(
-            "todo",
+            "unknown-variant",
             f"The hyper-parameters name the model version {_shown(version)}",
             f"The known ones are: {', '.join(VERSIONS)}",
             "Say with the variant which iteration it is: kspace or image",
@@ -238,7 +231,7 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
     if variant is not None:
         if "variant" not in config:
             raise UsageError(
-                "todo",
+                "unknown-variant",
                 f"{path} holds a network {header['network']}, which has no variants",
                 "Variants are of PromptMR and PromptMR+",
                 "Leave it out",
@@ -262,19 +255,16 @@ def _header(path: Path) -> dict[str, str]:
 
 
 def _damaged(path: Path, error: object) -> InputError:
-    return InputError("todo", f"{path} is damaged ({error!s:.100})", "A whole safetensors file is needed", "Fetch or make the file again")
+    return InputError(
+        "checkpoint-damaged", f"{path} is damaged ({error!s:.100})", "A whole safetensors file is needed", "Fetch or make the file again"
+    )
 
 
-def _sort_header(path: Path) -> None:
-    """Put the header of a safetensors file in order: the library writes metadata in any, and equal weights should be equal files."""
-    with open(path, "r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        text = json.dumps(json.loads(file.read(length)), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(text) <= length:
-            file.seek(8)
-            file.write(text.ljust(length))
-        file.flush()
-        os.fsync(file.fileno())
+def _in_order(header: bytes) -> bytes:
+    """The beginning of a safetensors file, in order: equal weights should be equal files."""
+    text = json.dumps(json.loads(header), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _official(tensors: dict[str, Tensor], variant: str | None, source: str) -> nn.Module:

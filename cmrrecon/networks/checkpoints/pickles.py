@@ -1,0 +1,202 @@
+"""What a pickle of torch describes, without executing anything in it.
+
+A pickle is a program for a small stack machine that may call any function of any module. Python's
+own unpickler reads it here, with every operation that looks up, calls, builds or hashes something
+replaced: no name is ever imported, and only the three functions of this module can be called. Data
+(numbers, text, lists, mappings) and descriptions of tensors are kept; every other object becomes an
+inert `Foreign`.
+
+The libraries guard less. `torch.load(weights_only=True)` refuses a whole file for one class that it
+does not know, such as those of Lightning's hyper-parameters. A few bytes make it, like
+`pickle.Unpickler`, work for ever or fill the memory: nested tuples as keys (hashing n levels takes
+2^n steps), places in the memo far apart, attributes given to many objects. Here time and memory
+stay in proportion to the size of the pickle. The unpickler is the one written in Python: the one in
+C makes mappings and sets by itself.
+"""
+
+import io
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+DTYPES = {
+    "Float": torch.float32, "Double": torch.float64,
+    "Half": torch.float16, "BFloat16": torch.bfloat16,
+    "Long": torch.int64, "Int": torch.int32, "Short": torch.int16,
+    "Char": torch.int8, "Byte": torch.uint8, "Bool": torch.bool,
+    "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128,
+}  # fmt: skip
+MOST_AXES = 16
+# Of tensors, parameters, classes. To join or compare longer ones again and again takes for ever.
+LONGEST_NAME = 256
+# Those of protocol 0, with numbers of any length as text, cannot describe tensors.
+OPERATIONS = """
+    PROTO FRAME STOP MARK POP POP_MARK DUP MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET
+    NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT
+    BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
+    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS
+    EMPTY_SET ADDITEMS FROZENSET GLOBAL STACK_GLOBAL BINPERSID REDUCE NEWOBJ NEWOBJ_EX BUILD
+"""
+
+
+class Foreign(dict[Any, Any]):
+    """What an object of the file became.
+
+    Mappings of other libraries keep their items, other objects their attributes.
+    """
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where the numbers of a tensor are: a member of the archive."""
+
+    dtype: torch.dtype
+    key: str
+    length: int
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """A tensor that was not read yet: a view of a storage."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def interpret(data: bytes) -> Any:
+    """What a pickle describes, made of plain data, `TensorRecord` and `Foreign`.
+
+    Raises
+    ------
+    ValueError, LookupError, TypeError, AttributeError, EOFError, UnpicklingError : it is no whole pickle
+    """
+    return _Reader(data).load()
+
+
+class _Reader(pickle._Unpickler):
+    """Python's unpickler, which never imports, calls or hashes what the file says."""
+
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self.attributes_left = len(data)
+
+    def find_class(self, module: str, name: str) -> Any:
+        """A stand-in of a class or function that we know, or None."""
+        if not _is_name(module) or not _is_name(name):
+            raise ValueError("the pickle names a class by what is no name")
+        return KNOWN.get((module, name))
+
+    def persistent_load(self, identity: Any) -> Any:
+        """("storage", type, key, device, length), whatever else it may be."""
+        kind, dtype, key, _, length = identity
+        fits = kind == "storage" and isinstance(dtype, torch.dtype) and _is_name(key) and _is_count(length)
+        return Storage(dtype, key, length) if fits else Foreign()
+
+    def load_reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        self.append(function(arguments) if callable(function) else Foreign())
+
+    def load_newobj(self) -> None:
+        del self.stack[-2:]
+        self.append(Foreign())
+
+    def load_newobj_ex(self) -> None:
+        del self.stack[-3:]
+        self.append(Foreign())
+
+    def load_empty_set(self) -> None:
+        self.append(Foreign())
+
+    def load_frozenset(self) -> None:
+        self.pop_mark()
+        self.append(Foreign())
+
+    def load_append(self) -> None:
+        self._extend([self.stack.pop()])
+
+    def load_appends(self) -> None:
+        self._extend(self.pop_mark())
+
+    load_additems = load_appends
+
+    def load_setitem(self) -> None:
+        self._set_items([self.stack.pop(-2), self.stack.pop()])
+
+    def load_setitems(self) -> None:
+        self._set_items(self.pop_mark())
+
+    def load_build(self) -> None:
+        """Give an object its attributes. Beside items they are of no use."""
+        attributes, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, Foreign) and not target and isinstance(attributes, dict):
+            self.attributes_left -= len(attributes)
+            if self.attributes_left < 0:
+                raise ValueError("the pickle gives many objects the same attributes")
+            target.update(attributes)
+
+    def _extend(self, values: list[Any]) -> None:
+        if type(self.stack[-1]) is list:
+            self.stack[-1].extend(values)
+
+    def _set_items(self, values: list[Any]) -> None:
+        """Put keys and values into a mapping.
+
+        Keys are names: hashing nested tuples or long numbers can take for ever.
+        """
+        if isinstance(self.stack[-1], dict):
+            pairs = zip(values[::2], values[1::2], strict=True)
+            self.stack[-1].update((key, value) for key, value in pairs if _is_name(key))
+
+
+def _allowed(operation: str) -> tuple[int, Any]:
+    """The code of an operation, and the method that does it."""
+    (code,) = getattr(pickle, operation)
+    return code, getattr(_Reader, pickle._Unpickler.dispatch[code].__name__)
+
+
+_Reader.dispatch = dict(map(_allowed, OPERATIONS.split()))
+
+
+def _ordered_mapping(arguments: Any) -> dict[Any, Any]:
+    return {}
+
+
+def _tensor(arguments: Any) -> TensorRecord | Foreign:
+    match arguments:
+        case (Storage() as storage, offset, tuple() as shape, tuple() as stride, *_):
+            fits = len(shape) == len(stride) <= MOST_AXES
+            if fits and all(map(_is_count, (offset, *shape, *stride))):
+                return TensorRecord(storage, offset, shape, stride)
+    return Foreign()
+
+
+def _parameter(arguments: Any) -> TensorRecord | Foreign:
+    match arguments:
+        case (TensorRecord() as record, *_):
+            return record
+    return Foreign()
+
+
+KNOWN: dict[tuple[str, str], Any] = {
+    **{("torch", f"{kind}Storage"): dtype for kind, dtype in DTYPES.items()},
+    ("collections", "OrderedDict"): _ordered_mapping,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+}
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62

@@ -1,0 +1,164 @@
+"""What is computed once of a series: scale, coils and noise."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+
+import pytest
+import torch
+from kinds import mask_of
+from refusals import refused
+
+from cmrrecon.classical import prepared as module
+from cmrrecon.classical.coils import calibration_samples, estimate_coils
+from cmrrecon.classical.prepared import PreparedSeries, normalisation
+from cmrrecon.classical.problem import Problem
+from cmrrecon.data import Noise, Series, SpokeMask, Trajectory
+from cmrrecon.operators.coils import noise_level
+from cmrrecon.operators.fourier import fft2c
+from cmrrecon.operators.sensitivity import calibration_block
+
+LINES = torch.ones((1, 32, 1), dtype=torch.bool)
+
+
+def disc(factor=1.0, frames=4, coils=1, n=32):
+    """K-space of a disc of brightness `factor` in every coil."""
+    r = torch.linspace(-1, 1, n)
+    image = ((r[:, None] ** 2 + r**2) < 0.5).to(torch.complex64)
+    return fft2c(image.expand(frames, coils, n, n)) * factor
+
+
+# Scale
+
+
+@pytest.mark.parametrize("factor", [1e-11, 1e7])
+def test_scale_follows_the_data_and_not_the_mask(factor):
+    scale = normalisation(Series(disc(factor), mask_of(LINES)))
+    assert scale == pytest.approx(factor, rel=1e-3)
+    interleaved = torch.zeros((4, 32, 1), dtype=torch.bool)
+    for t in range(4):
+        interleaved[t, t::4] = True
+    undersampled = Series(disc(factor) * interleaved[:, None], mask_of(interleaved))
+    assert normalisation(undersampled) == pytest.approx(scale, rel=1e-3)
+
+
+@pytest.mark.skipif(find_spec("finufft") is None, reason="needs finufft, the extra nufft")
+def test_scale_is_the_same_for_cartesian_positions_given_as_a_trajectory():
+    along = torch.arange(24) - 12
+    positions = torch.stack(torch.meshgrid(along, along, indexing="ij"), -1)[None].float()
+    kspace = disc(7e-5, frames=2, coils=3, n=24)
+    samples = torch.ones((1, 24, 1), dtype=torch.bool)
+    spokes = SpokeMask(samples, trajectory=Trajectory(positions, (24, 24)))
+    cartesian = normalisation(Series(kspace, mask_of(samples)))
+    assert normalisation(Series(kspace, spokes)) == pytest.approx(cartesian, rel=1e-2)
+
+
+@pytest.mark.parametrize("factor", [0.0, float("nan"), float("inf")])
+def test_kspace_without_a_scale_is_refused(factor):
+    with refused("kspace-no-signal"):
+        PreparedSeries(Series(disc() * factor, mask_of(LINES)))
+
+
+def test_the_normalised_series_has_scale_one():
+    prepared = PreparedSeries(Series(disc(1e-9), mask_of(LINES)))
+    assert prepared.scale == normalisation(prepared.series)
+    torch.testing.assert_close(prepared.normalised().kspace, prepared.kspace / prepared.scale)
+    assert normalisation(prepared.normalised()) == pytest.approx(1, rel=1e-5)
+    assert PreparedSeries(prepared.series, 5.0).scale == 5
+
+
+# Coils
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The calls of `estimate_coils` that a prepared series makes."""
+    calls = []
+
+    def counting(series, virtual):
+        calls.append(virtual)
+        return estimate_coils(series, virtual)
+
+    monkeypatch.setattr(module, "estimate_coils", counting)
+    return calls
+
+
+def test_coils_are_found_once_for_each_number_of_virtual_coils(cine, counted):
+    prepared = PreparedSeries(cine()[0])
+    assert counted == []
+    assert prepared.coils() is prepared.coils()
+    assert prepared.coils(2) is prepared.coils(2)
+    assert len(prepared.coils(2).maps) == 2
+    assert counted == [None, 2]
+
+
+def test_a_part_shares_scale_coils_and_noise(cine, counted):
+    prepared = PreparedSeries(cine()[0])
+    hidden = torch.zeros((1, 45, 1), dtype=torch.bool)
+    hidden[:, 16:28] = True
+    part = prepared.part(prepared.mask.without(hidden))
+    assert not part.mask.samples[:, 16:28].any()
+    assert part.kspace is prepared.kspace
+    assert part.scale == prepared.scale
+    assert part.coils(3) is prepared.coils(3)
+    assert part.part(part.mask).coils(3) is prepared.coils(3)
+    assert part.noise_power is prepared.noise_power
+    assert counted == [3]
+
+
+def test_a_part_is_solved_as_if_nothing_else_was_measured(cine):
+    series, _ = cine(frames=3, moving=True)
+    prepared = PreparedSeries(series)
+    hidden = torch.rand((3, 45, 1), generator=torch.Generator().manual_seed(0)) < 0.3
+    part = prepared.part(prepared.mask.without(hidden))
+    alone = PreparedSeries(series.kept(series.mask.samples & ~hidden), prepared.scale)
+    problem, other = (Problem.of(one, prepared.coils()) for one in (part, alone))
+    torch.testing.assert_close(problem.rhs, other.rhs)
+    torch.testing.assert_close(problem.start, other.start)
+    torch.testing.assert_close(problem.A.N(problem.start), other.A.N(problem.start))
+
+
+def test_separate_calibration_lines_make_the_maps(cine):
+    full = cine(step=1)[0]
+    series = cine(step=3, acs=0)[0]
+    with refused("calibration-too-small"):
+        PreparedSeries(series).coils()
+    block = calibration_block(full.kspace, full.mask)
+    assert torch.equal(calibration_samples(full), block)
+    # Measured by itself, on whatever scale.
+    separate = replace(series, calibration=1e6 * block)
+    assert torch.equal(calibration_samples(separate), 1e6 * block)
+    maps = PreparedSeries(separate).coils(4).measured
+    torch.testing.assert_close(maps, PreparedSeries(full).coils(4).measured, atol=1e-3, rtol=0)
+
+
+# Noise
+
+
+def test_noise_comes_from_the_ends_of_kspace_where_none_was_measured(cine):
+    series = cine(step=1, shape=(96, 64))[0]
+    prepared = PreparedSeries(series)
+    expected = noise_level(series.kspace, series.mask).double().square() / prepared.scale**2
+    assert prepared.noise_power.dtype == torch.float64
+    torch.testing.assert_close(prepared.noise_power, expected)
+    assert prepared.noise_power is prepared.noise_power
+    tenfold = PreparedSeries(series.scaled(10)).noise_power
+    torch.testing.assert_close(tenfold, prepared.noise_power, rtol=1e-4, atol=0)
+
+
+def test_measured_noise_is_taken_as_it_is(cine):
+    series = cine()[0]
+    covariance = torch.diag(torch.tensor([1.0, 2, 3, 4])).to(torch.complex64)
+    covariance[0, 1] = covariance[1, 0] = 0.5
+    prepared = PreparedSeries(replace(series, noise=Noise(covariance, 1000)))
+    expected = torch.tensor([1.0, 2, 3, 4], dtype=torch.float64) / prepared.scale**2
+    torch.testing.assert_close(prepared.noise_power, expected)
+    again = PreparedSeries(prepared.normalised())
+    torch.testing.assert_close(again.noise_power, expected, rtol=1e-4, atol=0)
+
+
+def test_noise_is_unknown_where_nothing_tells_it(cine):
+    series = cine(step=45, acs=12)[0]
+    series.mask.samples[:, 0] = False
+    assert PreparedSeries(series).noise_power is None
+    mask = SpokeMask(series.mask.samples, trajectory=Trajectory(torch.zeros((1, 45, 56, 2)), (8, 8)))
+    assert PreparedSeries(replace(series, mask=mask), 1.0).noise_power is None

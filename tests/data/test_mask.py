@@ -1,0 +1,216 @@
+"""The kinds of masks: which one a tensor becomes, and what each says of its samples."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from refusals import refused
+
+from cmrrecon.data import (
+    LineMask,
+    MaskSource,
+    SampleMask,
+    SamplingMask,
+    SpokeMask,
+    Trajectory,
+    simplest,
+)
+
+
+def scattered(frames=2, y=8, x=10):
+    return torch.rand((frames, y, x), generator=torch.Generator().manual_seed(0)) < 0.5
+
+
+def spokes(samples, frames=1, matrix=(64, 60)):
+    """A mask of spokes of nine samples each."""
+    positions = torch.zeros((frames, samples.shape[1], 9, 2))
+    return SpokeMask(samples, trajectory=Trajectory(positions, matrix))
+
+
+# Kinds
+
+
+def test_what_is_the_same_along_x_is_lines(lines):
+    for samples in (lines(1, 3), lines(1, 3).expand(1, 8, 10), lines(1, 3, frames=3)):
+        mask = SamplingMask.of(samples)
+        assert isinstance(mask, LineMask)
+        assert mask.KIND == "lines"
+        assert mask.samples.shape == (len(samples), 8, 1)
+
+
+def test_anything_else_is_samples():
+    mask = SamplingMask.of(scattered(), MaskSource.FILE)
+    assert isinstance(mask, SampleMask)
+    assert mask.KIND == "samples"
+    assert mask.source is MaskSource.FILE
+    assert torch.equal(mask.samples, scattered())
+
+
+@pytest.mark.parametrize("samples", [torch.ones((8, 1), dtype=torch.bool), torch.ones((1, 8, 1))])
+def test_what_is_no_mask_is_refused(samples):
+    with refused("mask-shape"):
+        SamplingMask.of(samples)
+
+
+def test_masks_are_simplified_only_where_they_do_not_change():
+    samples = torch.zeros((3, 4, 5), dtype=torch.bool)
+    samples[:, 1] = True
+    assert simplest(samples, MaskSource.NON_ZERO).samples.shape == (1, 4, 1)
+    samples[0, 2] = True
+    assert simplest(samples, MaskSource.NON_ZERO).samples.shape == (3, 4, 1)
+    samples[0, 0, 0] = True
+    mask = simplest(samples, MaskSource.NON_ZERO)
+    assert torch.equal(mask.samples, samples)
+    assert mask.source is MaskSource.NON_ZERO
+
+
+# Frames
+
+
+def test_one_mask_holds_for_all_frames(lines):
+    mask = SamplingMask.of(lines(1))
+    assert not mask.varies
+    assert torch.equal(mask.frame(5), lines(1)[0])
+    assert torch.equal(mask.over(4), lines(1, frames=4))
+
+
+def test_every_frame_has_a_mask_of_its_own():
+    mask = SamplingMask.of(scattered(frames=3))
+    assert mask.varies
+    assert torch.equal(mask.frame(2), scattered(frames=3)[2])
+    assert torch.equal(mask.over(3), mask.samples)
+
+
+def test_spokes_also_vary_by_their_positions():
+    samples = torch.ones((1, 6, 1), dtype=torch.bool)
+    assert not spokes(samples).varies
+    assert spokes(samples, frames=3).varies
+
+
+# Other samples
+
+
+def test_hidden_samples_were_not_measured(lines):
+    mask = SamplingMask.of(lines(1, 2, 3), MaskSource.HEADER)
+    for hidden, left in ((lines(2, 7), lines(1, 3)), (lines(2, frames=3), lines(1, 3, frames=3))):
+        rest = mask.without(hidden)
+        assert isinstance(rest, LineMask)
+        assert rest.source is MaskSource.HEADER
+        assert torch.equal(rest.samples, left)
+    assert torch.equal(mask.samples, lines(1, 2, 3))
+
+
+def test_chosen_samples_keep_kind_source_and_centre(lines):
+    only = replace(
+        SamplingMask.of(lines(1, 2), MaskSource.FILE), calibration_only=lines(2), centre=(3, 4)
+    )
+    chosen = only.chosen(lines(5))
+    assert isinstance(chosen, LineMask)
+    assert (chosen.source, chosen.centre) == (MaskSource.FILE, (3, 4))
+    assert chosen.calibration_only is None
+
+
+def test_chosen_spokes_keep_their_trajectory():
+    mask = spokes(torch.ones((1, 6, 1), dtype=torch.bool))
+    assert mask.without(~mask.samples).trajectory is mask.trajectory
+
+
+def test_image_data_leaves_out_what_only_calibrates(lines):
+    mask = SamplingMask.of(lines(1, 2, 3))
+    assert torch.equal(mask.image_data, lines(1, 2, 3))
+    assert torch.equal(replace(mask, calibration_only=lines(2)).image_data, lines(1, 3))
+
+
+def test_masks_move_to_another_device_as_a_whole(lines):
+    mask = replace(SamplingMask.of(lines(1, 2)), calibration_only=lines(2)).to("meta")
+    assert isinstance(mask, LineMask)
+    assert mask.samples.device.type == mask.calibration_only.device.type == "meta"
+    assert SamplingMask.of(lines(1)).to("meta").calibration_only is None
+    moved = spokes(torch.ones((1, 6, 1), dtype=torch.bool)).to("meta")
+    assert moved.samples.device.type == moved.trajectory.positions.device.type == "meta"
+
+
+# How much was measured
+
+
+@pytest.mark.parametrize(
+    ("measured", "complete", "nearly", "of_zeros"),
+    [(8, True, True, True), (6, False, True, True), (5, False, False, False)],
+)
+def test_up_to_a_quarter_may_be_missing_where_only_zeros_tell(
+    lines, measured, complete, nearly, of_zeros
+):
+    for source in MaskSource:
+        mask = SamplingMask.of(lines(*range(measured)), source)
+        assert (mask.complete, mask.nearly_complete) == (complete, nearly)
+        assert mask.fully_sampled == (of_zeros if source is MaskSource.NON_ZERO else complete)
+
+
+def test_one_frame_that_misses_a_line_is_enough(lines):
+    samples = lines(*range(8), frames=3)
+    samples[1, 4] = False
+    assert not SamplingMask.of(samples).complete
+    assert not SamplingMask.of(samples).fully_sampled
+
+
+def test_effective_acceleration_counts_all_samples(lines):
+    assert SamplingMask.of(lines(0, 4)).effective_acceleration() == 4
+    both = torch.cat([lines(0, 4), lines(1, 2, 3, 5, 6, 7)])
+    assert SamplingMask.of(both).effective_acceleration() == 2
+
+
+def test_partial_fourier_and_low_resolution_are_no_acceleration_of_the_extent(lines):
+    mask = SamplingMask.of(lines(2, 4, 6))
+    assert mask.effective_acceleration() == pytest.approx(8 / 3)
+    assert mask.effective_acceleration("extent") == pytest.approx(5 / 3)
+    samples = torch.zeros((2, 8, 10), dtype=torch.bool)
+    samples[0, 2, 3] = samples[1, 4, 6] = True
+    assert SamplingMask.of(samples).effective_acceleration("extent") == 2 * 3 * 4 / 2
+
+
+def test_extent_is_the_block_that_holds_all_samples_of_all_frames(lines):
+    assert SamplingMask.of(lines(2, 6)).extent() == (slice(2, 7), slice(0, 1))
+    samples = torch.zeros((2, 8, 10), dtype=torch.bool)
+    samples[0, 1, 9] = samples[1, 5, 3] = True
+    assert SamplingMask.of(samples).extent() == (slice(1, 6), slice(3, 10))
+    assert SamplingMask.of(~samples).extent() == (slice(0, 8), slice(0, 10))
+    assert SamplingMask.of(lines()).extent() == (slice(0), slice(0))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "measured"),
+    [(0, 7, 1), (2, 7, 0.75), (0, 5, 0.75), (1, 6, 1), (1, 4, 0.75), (3, 6, 0.75)],
+)
+def test_partial_fourier_counts_what_one_side_misses_more(lines, first, last, measured):
+    assert SamplingMask.of(lines(first, last)).partial_fourier() == measured
+
+
+def test_a_mask_of_nothing_has_numbers_too(lines):
+    nothing = SamplingMask.of(lines())
+    assert nothing.partial_fourier() == 0
+    assert nothing.effective_acceleration() == 8
+    assert not nothing.fully_sampled
+
+
+# Along a trajectory
+
+
+def test_effective_acceleration_of_spokes_counts_those_that_full_sampling_takes():
+    samples = torch.ones((3, 10, 1), dtype=torch.bool)
+    samples[1, 4:9] = False
+    mask = spokes(samples)
+    assert mask.KIND == "trajectory"
+    assert mask.effective_acceleration() == pytest.approx(3 * 101 / 25)
+    assert math.ceil(math.pi / 2 * 64) == 101
+
+
+def test_spokes_never_count_as_fully_sampled():
+    mask = spokes(torch.ones((1, 500, 1), dtype=torch.bool))
+    assert not mask.complete
+    assert not mask.fully_sampled
+
+
+def test_images_are_as_large_as_kspace_or_the_matrix(lines):
+    assert SamplingMask.of(lines(1)).image_shape(8, 10) == (8, 10)
+    assert spokes(torch.ones((1, 6, 1), dtype=torch.bool)).image_shape(6, 9) == (64, 60)
