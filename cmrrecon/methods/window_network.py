@@ -64,8 +64,7 @@ class WindowNetworkMethod(NetworkMethod):
             try:
                 with exact_convolutions():
                     images = windowed(network, inner, acs_of(series, options), batch)
-                # Not in place: images of inference mode must not be changed outside it.
-                return Outcome(_placed(images * inner.scale, series.kspace.shape[-1]))
+                return Outcome(_placed(images.mul_(inner.scale), series.kspace.shape[-1]))
             except Exception as error:
                 if not is_memory_shortage(error):
                     raise

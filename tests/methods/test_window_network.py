@@ -242,7 +242,9 @@ def test_trajectories_are_refused():
         method()(made.scan.series(0))
 
 
-def test_a_prediction_counts_maps_once_a_frame(series):
+@pytest.mark.parametrize("pattern", ["uniform", "kt-radial"])
+def test_a_prediction_counts_maps_once_a_frame(scan, pattern):
+    series = sampled(scan, pattern)
     tiny, samples = method(), series.mask.samples
     cost = tiny.predict(series, NetworkOptions())
     longer = samples if len(samples) == 1 else torch.cat([samples] * 2)
