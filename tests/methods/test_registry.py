@@ -66,8 +66,7 @@ def test_options_are_frozen_plain_and_valid(name):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(options, field.name, None)
         assert isinstance(getattr(options, field.name), int | float | str | None)
-    given = {key: value for key, value in dataclasses.asdict(options).items()}
-    assert method.options(given) == options
+    assert method.options(dataclasses.asdict(options)) == options
     assert "None" not in str(described(options))
 
 
