@@ -49,6 +49,7 @@ class Auto(Method):
     single_frame: tuple[IterativeMethod, ...]
     trained: TrainedNetwork | None = None
     Options = IterativeOptions
+    decides = True
 
     def decide(self, prepared: PreparedSeries, options: IterativeOptions) -> Decision:
         """Method, weight, iterations and coil maps, by hidden samples."""

@@ -74,12 +74,14 @@ class Method(ABC):
     summary : one line for lists
     Options : the dataclass of the method's options
     on_gpu : whether it works on a GPU
+    decides : whether there is anything to decide for a scan
     """
 
     name: str
     summary: str
     Options: type[Any]
     on_gpu: bool = True
+    decides: bool = False
 
     def options(self, given: Mapping[str, Any] | None = None) -> Any:
         """All options of the method: those given, checked, and the defaults of the others.

@@ -27,6 +27,7 @@ class IterativeMethod(Method):
     summary: str
     function: Callable[..., Solution]
     Options = IterativeOptions
+    decides = True
 
     @property
     def solver(self) -> Solver:

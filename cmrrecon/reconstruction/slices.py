@@ -43,6 +43,8 @@ class Run:
         self.task, self.store, self.listener = task, store, listener
         self.method: Method = task.method
         self.middle = task.slices[len(task.slices) // 2]
+        # Of the first slice, once it was read.
+        self.first_mask: SamplingMask | None = None
         self.warnings: list[str] = []
         self.found: dict[str, Any] = {}
 
@@ -76,12 +78,19 @@ class Run:
     @cached_property
     def prepared(self) -> PreparedSeries:
         """The middle slice, read and prepared once."""
-        return PreparedSeries(self.task.scan.series(self.middle).to(self.task.device))
+        return self._read(self.middle)
+
+    def _read(self, index: int) -> PreparedSeries:
+        series = self.task.scan.series(index)
+        if index == self.task.slices[0]:
+            self.first_mask = series.mask
+        return PreparedSeries(series.to(self.task.device))
 
     def sampling(self) -> dict[str, Any]:
         """How the scan was sampled."""
-        known = self.task.scan.acquisition
-        mask: SamplingMask = self.task.scan.mask or self.task.scan.series(self.task.slices[0]).mask
+        scan = self.task.scan
+        known = scan.acquisition
+        mask = scan.mask or self.first_mask or scan.series(self.task.slices[0]).mask
         return {
             "pattern": known.pattern,
             "acceleration": known.acceleration,
@@ -115,6 +124,8 @@ class Run:
 
     def _decision(self) -> Decision | None:
         """What holds for all slices: as an earlier run decided, else decided now."""
+        if not self.method.decides:
+            return None
         note = self.store.note()
         if note is not None:
             decision: Decision | None = Decision.from_dict(note)
@@ -181,7 +192,7 @@ class Run:
         """A slice, prepared; the middle one is not read again, and not held any longer."""
         if index == self.middle and "prepared" in vars(self):
             return vars(self).pop("prepared")  # type: ignore[no-any-return]
-        return PreparedSeries(self.task.scan.series(index).to(self.task.device))
+        return self._read(index)
 
     def _load(self, index: int) -> PreparedSeries:
         """A slice for a GPU, on a stream of its own: the copy does not wait for other work."""

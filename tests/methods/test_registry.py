@@ -1,167 +1,185 @@
-from typing import Literal
+"""The registry, and the contract that every method of it keeps."""
 
-import numpy as np
+import dataclasses
+
 import pytest
 import torch
-from kinds import mask_of
+from refusals import refused
 
-from cmrrecon.classical.prepared import normalisation
+from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import Series
-from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS, Method, find_method
-from cmrrecon.operators.fourier import fft2c
-from cmrrecon.tools.errors import MemoryShortage, NumericalError, UsageError
+from cmrrecon.methods.base import Method, described
+from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS, find_method, from_checkpoint
+from cmrrecon.methods.series_network import SeriesNetworkMethod
+from cmrrecon.methods.window_network import WindowNetworkMethod
+from cmrrecon.networks.catalog import build
+from cmrrecon.networks.checkpoints import weights
 
-FAST = {"zero-filled", "sense", "grappa"}
-
-
-def make_series(coils=3, shape=(40, 33)):
-    ny, nx = shape
-    y, x = torch.meshgrid(torch.linspace(-1, 1, ny), torch.linspace(-1, 1, nx), indexing="ij")
-    body = (y**2 + x**2 < 0.6) * (1 + 0.5 * torch.cos(8 * x + 5 * y))
-    images = torch.stack([body, body * (1 + 0.3 * y)]).to(torch.complex64)
-    angles = 2 * torch.pi * torch.arange(coils) / coils
-    maps = torch.stack([torch.exp(-((y - a.sin()) ** 2 + (x - a.cos()) ** 2) / 2 + 1j * a) for a in angles]).to(torch.complex64)
-    noise = torch.randn((2, coils, ny, nx), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    mask = torch.zeros((1, ny, 1), dtype=torch.bool)
-    mask[:, ::3] = True
-    mask[:, 14:26] = True
-    return Series((fft2c(maps * images[:, None]) + 1e-3 * noise) * mask[:, None], mask_of(mask))
+MAGNITUDES = ("zero-filled", "grappa")
 
 
-def nan(series):
-    return torch.full((1, 2, 2), float("nan"))
+def quick(name):
+    """A method, and options with which it takes little time."""
+    method = find_method(name)
+    fields = {field.name for field in dataclasses.fields(method.Options)}
+    return method, {"iterations": 4} if "iterations" in fields else {}
 
 
-def no_memory(series):
-    raise MemoryError
+@pytest.fixture(scope="module")
+def series(sampled):
+    return sampled("uniform", 3, frames=2, y=40, x=33)
 
 
-def no_cuda_memory(series):
-    raise torch.OutOfMemoryError("CUDA out of memory")
+@pytest.fixture(scope="module")
+def images(series):
+    """The images of every method, made once."""
+    made = {}
+
+    def of(name):
+        if name not in made:
+            method, options = quick(name)
+            made[name] = method(series, options)
+        return made[name]
+
+    return of
 
 
-def no_cpu_memory(series):
-    return torch.empty(2**60)
+def test_the_default_method_exists():
+    assert DEFAULT_METHOD in METHODS
 
 
-def broken(series):
-    raise RuntimeError("a defect")
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_describes_itself(name):
+    method = find_method(name)
+    assert isinstance(method, Method)
+    assert method.name == name
+    assert method.summary
+    assert "\n" not in method.summary
 
 
-def every_kind(series, *, count: int = 2, weight: float = 0.5, calibration: Literal["average", "first"] = "average"):
-    return torch.full((1, 1, 1), count * weight)
+@pytest.mark.parametrize("name", METHODS)
+def test_options_are_frozen_plain_and_valid(name):
+    method = find_method(name)
+    options = method.options()
+    assert isinstance(options, method.Options)
+    for field in dataclasses.fields(options):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(options, field.name, None)
+        assert isinstance(getattr(options, field.name), int | float | str | None)
+    assert method.options(dataclasses.asdict(options)) == options
+    assert "None" not in str(described(options))
 
 
-def own(function):
-    return Method("own", f"{__name__}:{function.__name__}", "a test")
+@pytest.mark.parametrize("name", METHODS)
+def test_images_have_the_shape_and_type_that_the_method_promises(images, name):
+    found = images(name)
+    assert found.shape == (2, 40, 33)
+    assert found.dtype == (torch.float32 if name in MAGNITUDES else torch.complex64)
 
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("scale", [1e-11, 1e7])
-def test_images_scale_with_the_input(name, scale):
-    series = make_series()
-    options = {"iterations": 10} if "iterations" in find_method(name).defaults() else {}
-    images = find_method(name)(series, options)
-    assert images.shape == (2, 40, 33)
-    assert images.dtype == (torch.float32 if name in ("zero-filled", "grappa") else torch.complex64)
-    scaled = find_method(name)(series.scaled(scale), options) / scale
-    assert (scaled - images).abs().max() < 2e-3 * images.abs().max()
+def test_images_scale_with_the_input(series, images, name, scale):
+    method, options = quick(name)
+    scaled = method(series.scaled(scale), options) / scale
+    assert (scaled - images(name)).abs().max() < 2e-3 * images(name).abs().max()
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_single_coil_is_reconstructed_or_refused(name):
-    series = make_series(coils=1)
-    if name == "sigpy-jsense":
-        with pytest.raises(UsageError, match="one coil"):
-            find_method(name)(series)
-    else:
-        assert torch.isfinite(find_method(name)(series)).all()
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_has_a_summary_of_one_line_and_plain_defaults(name):
-    method = find_method(name)
-    assert method.name == name
-    assert method.summary
-    assert "\n" not in method.summary
-    assert all(isinstance(value, (int, float, str)) for value in method.defaults().values())
-
-
-@pytest.mark.parametrize("name", sorted(FAST))
-def test_the_series_is_not_changed(name):
-    series = make_series()
-    before = series.kspace.clone()
-    find_method(name)(series)
+def test_deciding_and_reconstructing_is_what_a_call_does(series, images, name):
+    method, options = quick(name)
+    before, chosen = series.kspace.clone(), method.options(options)
+    whole = PreparedSeries(series)
+    decision = method.decide(whole, chosen)
+    assert (decision is not None) == method.decides
+    outcome = method.reconstruct(whole, chosen, decision)
+    assert torch.equal(outcome.images, images(name))
+    assert torch.equal(method(series, options, decision), images(name))
     assert torch.equal(series.kspace, before)
 
 
-def test_default_method_exists():
-    assert DEFAULT_METHOD in METHODS
+@pytest.mark.parametrize("name", METHODS)
+def test_a_single_coil_is_reconstructed_or_refused(sampled, name):
+    one = sampled("uniform", 3, frames=2, y=40, x=33)
+    one = dataclasses.replace(one, kspace=one.kspace[:, :1])
+    method, options = quick(name)
+    if name == "sigpy-jsense":
+        with refused("coils-too-few"):
+            method(one, options)
+    else:
+        assert torch.isfinite(method(one, options)).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_empty_kspace_is_told(series, name):
+    with refused("kspace-no-signal"):
+        find_method(name)(Series(torch.zeros_like(series.kspace), series.mask))
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"), [("sens", "sense"), ("Grappa", "grappa"), ("sigpy-l1", "sigpy-l1-wavelet"), ("kt_unrolled", "kt-unrolled")]
-)
-def test_unknown_method_names_the_nearest(given, meant):
-    with pytest.raises(UsageError, match=f"Perhaps {meant} was meant"):
-        find_method(given)
-
-
-def test_unknown_option_names_the_nearest():
-    with pytest.raises(UsageError, match="Perhaps weight was meant"):
-        find_method("sense")(make_series(), {"wieght": 1.0})
-    with pytest.raises(UsageError, match="Its options are: none"):
-        find_method("zero-filled")(make_series(), {"weight": 1.0})
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "wanted"),
+    ("given", "meant"),
     [
-        ("count", 1.5, "whole number"),
-        ("count", True, "whole number"),
-        ("count", 0, "at least 1"),
-        ("count", "three", "whole number"),
-        ("weight", -0.1, "not negative"),
-        ("weight", float("inf"), "finite"),
-        ("weight", "much", "a number"),
-        ("weight", False, "a number"),
-        ("calibration", "last", "one of average, first"),
-        ("calibration", 1, "one of average, first"),
+        ("sens", "sense"),
+        ("Grappa", "grappa"),
+        ("sigpy-l1", "sigpy-l1-wavelet"),
+        ("kt_unrolled", "kt-unrolled"),
     ],
 )
-def test_options_of_the_wrong_kind_are_refused(key, value, wanted):
-    with pytest.raises(UsageError, match=wanted):
-        own(every_kind).check({key: value})
+def test_an_unknown_method_names_the_nearest(given, meant):
+    with refused("unknown-method") as error:
+        find_method(given)
+    assert meant in error.value.remedy
 
 
-def test_check_fills_in_the_defaults():
-    method = own(every_kind)
-    assert method.check({"weight": 1}) == {"count": 2, "weight": 1.0, "calibration": "average"}
-    assert isinstance(method.check({"weight": 1})["weight"], float)
+@pytest.mark.parametrize("name", ["nothing-like-it", "", "patch-gan"])
+def test_what_reconstructs_nothing_is_no_method(name):
+    with refused("unknown-method"):
+        find_method(name)
 
 
-def test_result_is_multiplied_by_the_scale_of_the_series():
-    series = make_series()
-    np.testing.assert_allclose(own(every_kind)(series, {"count": 3}).item(), 1.5 * normalisation(series), rtol=1e-6)
+def small(name="promptmr"):
+    level = {"dims": (4, 4, 4), "prompt_dims": (2, 2, 2), "prompt_lengths": (2, 2, 2)}
+    blocks = {"encoder_blocks": (1, 1, 1), "decoder_blocks": (1, 1, 1), "bottleneck_blocks": 1}
+    unet = {"features": 4, **level, "prompt_sizes": (4, 4, 4), **blocks}
+    configs = {
+        "promptmr": {"cascades": 1, "unet": unet, "sensitivity_unet": unet},
+        "kt-unrolled": {"cascades": 1, "channels": 4, "blocks": 1},
+        "patch-gan": {"channels": 4},
+    }
+    return build(name, configs[name])
 
 
-def test_non_finite_result_is_a_numerical_error():
-    with pytest.raises(NumericalError, match="own gave NaN"):
-        own(nan)(make_series())
+def test_a_network_is_a_method_once_its_weights_are_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "PRETRAINED", tmp_path)
+    with refused("weights-missing"):
+        find_method("promptmr")
+    weights.save(tmp_path / "promptmr.safetensors", small(), {})
+    method = find_method("promptmr")
+    assert isinstance(method, WindowNetworkMethod)
+    assert method.name == "promptmr"
 
 
-@pytest.mark.parametrize("function", [no_memory, no_cuda_memory, no_cpu_memory])
-def test_lack_of_memory_is_told_with_the_size(function):
-    with pytest.raises(MemoryShortage, match="2 frames, 3 coils, y 40, x 33"):
-        own(function)(make_series())
+@pytest.mark.parametrize(
+    ("name", "kind"), [("promptmr", WindowNetworkMethod), ("kt-unrolled", SeriesNetworkMethod)]
+)
+def test_a_checkpoint_is_a_method_of_its_kind(tmp_path, name, kind):
+    path = tmp_path / "mine.safetensors"
+    weights.save(path, small(name), {"envelope": "{}"})
+    method = from_checkpoint(path)
+    assert isinstance(method, kind)
+    assert method.name == name
+    assert "mine.safetensors" in method.summary
+    assert method.weights().metadata["envelope"] == "{}"
+    assert len(method.weights().digest) == 64
+    assert method.training_facts(None) == method.weights().metadata
 
 
-def test_other_runtime_errors_pass_through():
-    with pytest.raises(RuntimeError, match="a defect"):
-        own(broken)(make_series())
+def test_a_discriminator_reconstructs_nothing(tmp_path):
+    weights.save(tmp_path / "gan.safetensors", small("patch-gan"), {})
+    with refused("network-kind"):
+        from_checkpoint(tmp_path / "gan.safetensors")
 
 
-def test_zero_kspace_is_a_numerical_error_not_a_division_by_zero():
-    series = make_series()
-    with pytest.raises(NumericalError, match="zero or not finite"):
-        find_method("zero-filled")(Series(torch.zeros_like(series.kspace), mask_of(series.mask)))
+def test_a_checkpoint_that_is_not_there_is_told(tmp_path):
+    with refused("file-missing"):
+        from_checkpoint(tmp_path / "none.safetensors")

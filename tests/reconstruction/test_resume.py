@@ -1,18 +1,47 @@
+"""Finished slices on disk: kept, found again, and removed; also those of earlier builds."""
+
 import json
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from cmrrecon.reconstruction.run import reconstruct_slices
+from refusals import refused
 
-from cmrrecon.data import Scan
+from cmrrecon.methods.decision import Decision, Trial
 from cmrrecon.methods.registry import find_method
-from cmrrecon.reconstruction.resume import Parts
-from cmrrecon.sampling import make_mask
-from cmrrecon.simulation import simulate
-from cmrrecon.tools.devices import choose_device
-from cmrrecon.tools.errors import UsageError
+from cmrrecon.networks.kt_unrolled import KtUnrolled
+from cmrrecon.reconstruction.listener import Listener
+from cmrrecon.reconstruction.resume import OnDisk, Parts
+from cmrrecon.reconstruction.scan import Task
+from cmrrecon.tools.errors import InputError, MemoryShortage, OutputError
+
+RECIPE = "0123456789abcdef" * 4
+QUICK = {"weight": 0.01, "iterations": 3}
+
+
+def on_disk(folder, slices=(0, 1, 2), recipe=RECIPE, **more):
+    return OnDisk({"images": folder / "out.h5", **more}, recipe, slices)
+
+
+def task_of(scan, method="sense", options=None, **more):
+    return Task.of(scan, find_method(method), options or {}, device="cpu", **more)
+
+
+class Stopped(Listener):
+    """Interrupts after so many slices; keeps what was decided."""
+
+    def __init__(self, after=10):
+        self.after, self.decisions = after, []
+
+    def decided(self, index, decision):
+        self.decisions.append((index, decision))
+
+    def finished(self, index):
+        self.after -= 1
+        if not self.after:
+            raise KeyboardInterrupt
 
 
 def test_parts_are_a_sequence_of_the_slices_in_order(tmp_path):
@@ -24,7 +53,7 @@ def test_parts_are_a_sequence_of_the_slices_in_order(tmp_path):
     parts.save(4, images[4])
     assert [part.flatten()[0].item() for part in parts] == [4, 1]
     assert torch.equal(parts[1], images[1])
-    assert [p.shape for p in parts[:]] == [(2, 3, 4)] * 2
+    assert [part.shape for part in parts[:]] == [(2, 3, 4)] * 2
     parts.remove()
     assert os.listdir(tmp_path) == []
 
@@ -32,63 +61,245 @@ def test_parts_are_a_sequence_of_the_slices_in_order(tmp_path):
 def test_another_recipe_starts_afresh(tmp_path):
     Parts(tmp_path / "out.h5", "a" * 64, [0]).save(0, torch.zeros(1, 2, 2))
     assert Parts(tmp_path / "out.h5", "b" * 64, [0]).missing() == [0]
+    assert Parts(tmp_path / "other.h5", "a" * 64, [0]).missing() == [0]
 
 
-def test_only_missing_slices_are_read(tmp_path):
-    kspace = torch.randn((1, 3, 2, 32, 24), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    read = []
-
-    def read_slice(index):
-        read.append(index)
-        return kspace[:, index]
-
-    scan = Scan((1, 3, 2, 32, 24), read_slice)
-    parts = Parts(tmp_path / "out.h5", "a" * 64, [0, 1, 2])
-    parts.save(1, torch.zeros(1, 32, 24))
-    done = []
-    reconstruct_slices(scan, find_method("zero-filled"), {}, parts, torch.device("cpu"), lambda: done.append(None), lambda index, choice: None)
-    assert read == [0, 2]
-    assert len(done) == 2
-    assert not parts[1].any()
-    assert parts[2].any()
+def test_what_any_run_left_behind_is_forgotten(tmp_path):
+    kept = Parts(tmp_path / "out1.h5", "a" * 64, [0])
+    for recipe in "ab":
+        Parts(tmp_path / "out[1].h5", recipe * 64, [0]).save(0, torch.zeros(1))
+    kept.save(0, torch.zeros(1))
+    Parts.forget(tmp_path / "out[1].h5")
+    assert os.listdir(tmp_path) == [kept.folder.name]
 
 
-@pytest.mark.parametrize("name", ["tpu", "cuda:x", "cuda:99", "cpu:1", ""])
-def test_unknown_devices_are_refused(name):
-    with pytest.raises(UsageError, match="--device auto"):
-        choose_device(name)
+def test_a_store_keeps_layers_facts_and_a_note(tmp_path):
+    store = on_disk(tmp_path, (2, 5), uncertainty=tmp_path / "out_uncertainty.h5")
+    assert not store.anything()
+    assert store.note() is None
+    store.keep_note({"method": "own"})
+    assert store.anything()
+    for index in (2, 5):
+        layers = {"images": torch.full((1, 2, 2), index), "uncertainty": torch.ones(1, 2, 2)}
+        store.save(index, {**layers, "maps": torch.ones(3)}, {"data_residual": index / 2})
+    assert store.missing() == []
+    assert [int(part.max()) for part in store.layer("images")] == [2, 5]
+    assert len(store.layer("uncertainty")) == 2
+    assert list(store.layer("maps")) == []
+    assert store.facts() == [{"data_residual": 1.0}, {"data_residual": 2.5}]
+    again = on_disk(tmp_path, (2, 5))
+    assert (again.missing(), again.note()) == ([], {"method": "own"})
+    store.clear()
+    assert os.listdir(tmp_path) == []
+    with refused("output-unwritable"):
+        store.facts()
 
 
-def test_asking_for_the_cpu_does_not_look_for_a_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("CUDA was touched"))
-    assert choose_device("cpu").type == "cpu"
+def test_a_slice_counts_only_when_its_images_are_there(tmp_path):
+    """They are written last: a run that was killed before makes the slice again."""
+    store = on_disk(tmp_path)
+    store.save(1, {"images": torch.zeros(1, 2, 2)}, {"data_residual": None})
+    store.images.path(1).unlink()
+    assert store.missing() == [0, 1, 2]
 
 
-def test_the_choice_is_kept_for_the_run_that_goes_on(tmp_path):
-    made = simulate("cine", frames=3, slices=2, coils=3, y=48, x=48, seed=1).scan
-    mask = make_mask("kt-gaussian", frames=3, y=48, x=48, acceleration=4, acs=12, seed=1)
-    scan = replace(made, read_slice=lambda index: made.read_slice(index) * mask[:, None], mask=mask)
-    choices = []
-
-    def run(stop_after):
-        def on_slice():
-            nonlocal stop_after
-            stop_after -= 1
-            if not stop_after:
-                raise KeyboardInterrupt
-
-        parts = Parts(tmp_path / "out.h5", "b" * 64, [0, 1])
-        reconstruct_slices(
-            scan, find_method("llr"), {}, parts, torch.device("cpu"), on_slice, lambda index, choice: choices.append((index, choice))
-        )
-        return parts
-
+@pytest.mark.parametrize(
+    ("method", "options", "more"),
+    [
+        ("zero-filled", {}, {}),
+        ("sense", QUICK, {}),
+        ("sense", QUICK, {"uncertainty": 2}),
+        ("llr", {"iterations": 10}, {}),
+    ],
+)
+def test_an_interrupted_run_resumes_to_the_same_result(scan, tmp_path, method, options, more):
+    task = task_of(scan, method, options, **more)
+    beside = {"uncertainty": tmp_path / "out_uncertainty.h5"} if more else {}
     with pytest.raises(KeyboardInterrupt):
-        run(1)
+        task.run(on_disk(tmp_path, **beside), Stopped(1))
+    store = on_disk(tmp_path, **beside)
+    assert store.missing() == [0, 2]
+    found, whole = task.run(store, Stopped()), task.run()
+    assert torch.equal(found.images, whole.images)
+    assert found.residuals == whole.residuals
+    assert found.decision == whole.decision
+    assert len(found.uncertainty) == (3 if more else 0)
+    assert all(map(torch.equal, found.uncertainty, whole.uncertainty))
+
+
+def test_only_missing_slices_are_read(counted, tmp_path):
+    counting, read, _ = counted
+    store = on_disk(tmp_path)
+    store.save(1, {"images": torch.zeros(3, 48, 48)}, {"data_residual": None})
+    result = task_of(counting, "zero-filled").run(store, Stopped())
+    assert read == [0, 2]
+    assert not result.slices[1].any()
+    assert result.slices[2].any()
+
+
+@pytest.mark.parametrize("method", ["zero-filled", "sense"])
+def test_nothing_is_read_if_all_is_finished(counted, tmp_path, method):
+    counting, read, calibrated = counted
+    task = task_of(counting, method)
+    first = task.run(on_disk(tmp_path))
+    images = first.images
+    read.clear()
+    calibrated.clear()
+    again = task.run(on_disk(tmp_path))
+    assert (read, calibrated) == ([], [])
+    assert torch.equal(again.images, images)
+
+
+def test_the_decision_is_kept_for_the_run_that_resumes(scan, tmp_path):
+    task = task_of(scan, "llr", {"iterations": 5})
+    first, second = Stopped(1), Stopped()
+    with pytest.raises(KeyboardInterrupt):
+        task.run(on_disk(tmp_path), first)
     note = next(tmp_path.glob(".out*/note.json"))
     kept = json.loads(note.read_text())
     note.write_text(json.dumps({**kept, "weight": 0.5}))
-    run(9)
-    assert choices[0][0] == choices[1][0] == 1
-    assert choices[0][1].weight == kept["weight"]
-    assert choices[1][1] == replace(choices[0][1], weight=0.5)
+    result = task.run(on_disk(tmp_path), second)
+    ((slice_of_first, decided),), ((slice_of_second, resumed),) = first.decisions, second.decisions
+    assert slice_of_first == slice_of_second == 1
+    assert decided.weight == kept["weight"]
+    assert resumed == replace(decided, weight=0.5) == result.decision
+
+
+def test_what_was_decided_is_not_decided_again(counted, tmp_path):
+    counting, read, calibrated = counted
+    task = task_of(counting, "llr", {"iterations": 5})
+    with pytest.raises(KeyboardInterrupt):
+        task.run(on_disk(tmp_path), Stopped(1))
+    read.clear()
+    calibrated.clear()
+    task.run(on_disk(tmp_path))
+    assert (read, len(calibrated)) == ([0, 2], 2)
+
+
+def test_adapted_slices_are_made_again(scan, tmp_path):
+    """Weights are not kept, and those of another run need not be the same to the bit."""
+    store = on_disk(tmp_path)
+    store.save(0, {"images": torch.zeros(3, 48, 48)}, {"data_residual": None})
+    auto = find_method("auto")
+    network = KtUnrolled(cascades=1, channels=4, blocks=1, solver_steps=1)
+    small = replace(auto, trained=replace(auto.trained, network=network))
+    result = Task.of(scan, small, {}, device="cpu", adapt=1).run(store)
+    assert all(image.any() for image in result.slices)
+
+
+def old_folder(folder, decision, slices, shape=(3, 48, 48)):
+    """What the build before this one left of an interrupted run."""
+    made = folder / ".out.h5.0123456789ab.parts"
+    made.mkdir()
+    for index in slices:
+        np.save(made / f"slice-{index:04d}.npy", np.full(shape, index + 1, np.complex64))
+        (made / f"slice-{index:04d}.json").write_text(json.dumps({"data_residual": 0.5 + index}))
+    if decision is not None:
+        (made / "note.json").write_text(json.dumps(decision))
+    return made
+
+
+TRIALS = [
+    {"method": "kt-wavelet", "weight": 0.01, "iterations": 5, "error": 0.3},
+    {"method": "llr", "weight": 0.02, "iterations": 10, "error": 0.2},
+]
+OLD_NOTE = {
+    "method": "llr",
+    "weight": 0.02,
+    "iterations": 10,
+    "trials": TRIALS,
+    "hidden": "12 lines",
+    "partner": TRIALS[0],
+    "share": 0.25,
+    "noise": 0.02,
+    "maps": "refined",
+    "maps_errors": [0.31, 0.3],
+    "error": 0.19,
+}
+
+
+def test_folders_of_the_build_before_are_resumed(counted, tmp_path):
+    counting, read, calibrated = counted
+    folder = old_folder(tmp_path, OLD_NOTE, [1, 2])
+    store = on_disk(tmp_path)
+    assert store.missing() == [0]
+    result = task_of(counting, "auto").run(store)
+    first, second = (Trial(**trial) for trial in TRIALS)
+    assert result.decision == Decision(
+        "llr", 0.02, 10, (first, second), "12 lines", first, 0.25, 0.02, "refined", (0.31, 0.3), 0.19
+    )
+    assert read == [0]
+    assert len(calibrated) == 1
+    assert [float(part.abs().max()) for part in result.slices[1:]] == [2.0, 3.0]
+    assert result.residuals[1:] == (1.5, 2.5)
+    assert result.slices[0].any()
+    assert sorted(path.name for path in folder.glob("slice-0000.*")) == [
+        "slice-0000.json",
+        "slice-0000.npy",
+    ]
+
+
+@pytest.mark.parametrize("missing", ["maps", "maps_errors", "error", "noise"])
+def test_notes_of_still_earlier_builds_are_read(missing):
+    """They said nothing of coil maps."""
+    note = {key: value for key, value in OLD_NOTE.items() if key != missing}
+    assert Decision.from_dict(note).method == "llr"
+
+
+def test_old_folders_of_methods_that_decide_nothing_are_resumed(counted, tmp_path):
+    counting, read, _ = counted
+    old_folder(tmp_path, None, [0, 1])
+    result = task_of(counting, "zero-filled").run(on_disk(tmp_path))
+    assert read == [2]
+    assert result.residuals == (0.5, 1.5, None)
+
+
+def test_old_uncertainties_are_resumed(scan, tmp_path):
+    old_folder(tmp_path, None, [0, 1])
+    beside = tmp_path / ".out_uncertainty.h5.0123456789ab.parts"
+    beside.mkdir()
+    for index in (0, 1):
+        np.save(beside / f"slice-{index:04d}.npy", np.full((3, 48, 48), index + 3, np.float32))
+    store = on_disk(tmp_path, uncertainty=tmp_path / "out_uncertainty.h5")
+    result = task_of(scan, "zero-filled", uncertainty=2).run(store)
+    assert [float(part.max()) for part in result.uncertainty[:2]] == [3.0, 4.0]
+    assert float(result.uncertainty[2].max()) > 0
+
+
+FAULTS = [
+    (KeyboardInterrupt(), True),
+    (MemoryShortage("memory-shortage", "a", "b", "c"), True),
+    (OutputError("output-unwritable", "a", "b", "c"), True),
+    (InputError("file-damaged", "a", "b", "c"), False),
+    (RuntimeError("a defect"), False),
+]
+
+
+@pytest.mark.parametrize(("fault", "overcome"), FAULTS)
+@pytest.mark.parametrize("lasting", [True, False])
+def test_parts_outlive_what_can_be_overcome_later(tmp_path, fault, overcome, lasting):
+    store, kept = on_disk(tmp_path), []
+    store.save(1, {"images": torch.zeros(1, 2, 2)}, {})
+    with (
+        pytest.raises(type(fault)),
+        store.kept_if_resumable(lasting, lambda: kept.append("kept")),
+    ):
+        raise fault
+    assert bool(kept) == store.anything() == (overcome and lasting)
+
+
+def test_parts_go_when_the_output_is_there(tmp_path):
+    store = on_disk(tmp_path)
+    with store.kept_if_resumable():
+        store.save(1, {"images": torch.zeros(1, 2, 2)}, {})
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_empty_store_is_not_kept(tmp_path):
+    kept = []
+    with (
+        pytest.raises(KeyboardInterrupt),
+        on_disk(tmp_path).kept_if_resumable(True, lambda: kept.append("kept")),
+    ):
+        raise KeyboardInterrupt
+    assert kept == []
