@@ -29,13 +29,13 @@ os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
 import torch
 from torch import Tensor
 
+from cmrrecon import SamplingMask, simulate
 from cmrrecon.classical.grappa import Interpolator
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.espirit import espirit
 from cmrrecon.operators.fourier import centred, ifft2c
 from cmrrecon.operators.sensitivity import calibration_data, estimate_maps
 from cmrrecon.sampling import make_mask
-from cmrrecon.simulation import simulate
 
 ACS, CROP, KERNEL, WEIGHT = 24, 0.8, 5, 0.01
 
@@ -111,8 +111,8 @@ def compare_espirit(kspace: Tensor, rounds: int, folder: Path) -> None:
     frames, _, y, x = kspace.shape
     average = kspace.mean(0)
     block = average[:, centred(y, ACS), centred(x, ACS)]
-    mask = make_mask("kt-uniform", frames=frames, y=y, x=x, acceleration=8, acs=ACS)
-    series = kspace * mask[:, None]
+    mask = SamplingMask.of(make_mask("kt-uniform", frames=frames, y=y, x=x, acceleration=8, acs=ACS))
+    series = kspace * mask.samples[:, None]
     engines = [
         Engine("cmrrecon", lambda: espirit(block, (y, x), crop=CROP)),
         Engine("cmrrecon, series to maps", lambda: estimate_maps(series, mask)),
@@ -136,10 +136,10 @@ def compare_espirit(kspace: Tensor, rounds: int, folder: Path) -> None:
 
 def compare_grappa(kspace: Tensor, truth: Tensor, rounds: int) -> None:
     _, _, y, x = kspace.shape
-    mask = make_mask("uniform", frames=1, y=y, x=x, acceleration=4, acs=ACS)
-    frame = (kspace[:1] * mask[:, None])[0]
+    mask = SamplingMask.of(make_mask("uniform", frames=1, y=y, x=x, acceleration=4, acs=ACS))
+    frame, measured = kspace[0] * mask.samples, mask.frame(0)[:, 0]
     block = calibration_data(frame[None], mask)
-    engines = [Engine("cmrrecon", lambda: Interpolator(block, KERNEL, WEIGHT)(frame, mask[0, :, 0]))]
+    engines = [Engine("cmrrecon", lambda: Interpolator(block, KERNEL, WEIGHT)(frame, measured))]
     try:
         import pygrappa  # noqa: F401
     except ImportError:
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
     simulated = simulate("cine", slices=1, seed=words.seed)
-    kspace = simulated.scan.read_slice(0)
+    kspace = simulated.scan.series(0).kspace
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         compare_espirit(kspace, words.rounds, Path(folder))
     compare_grappa(kspace, simulated.image[:, 0], words.rounds)

@@ -1,6 +1,6 @@
 """The inputs of the benchmarks: undersampled cine with known truth, made once and kept in a work folder.
 
-Every case is normalised by the shared rule (`Series.scale`), so that a regularisation weight means the same to every program. A case is a
+Every case is normalised by the shared rule (`normalisation`), so that a regularisation weight means the same to every program. A case is a
 folder: `kspace`, `maps` (ESPIRiT maps of the undersampled series) in BART's format, whose bytes are our axes (frame, coil, y, x) and
 (coil, y, x) in C order; `mask.npy`; `truth.npy` (frame, y, x), noise-free; `case.json`.
 
@@ -103,21 +103,22 @@ def make(name: str, work: Path, tool: Path | None, data: Path | None) -> None:
     import numpy as np
     import torch
 
-    from cmrrecon.data import effective_acceleration
+    import cmrrecon
+    from cmrrecon.classical.prepared import normalisation
     from cmrrecon.operators.sensitivity import estimate_maps
-    from cmrrecon.sampling.apply import undersample
 
     source, _, sampling = name.partition("/")
     pattern, _, acceleration = sampling.rpartition("-")
     scan, truth = full_scan(source, tool, data)
-    series = undersample(scan, pattern, float(acceleration), seed=PATTERN_SEED).series(0)
-    scale = series.scale()
+    series = cmrrecon.undersample(scan, pattern, float(acceleration), seed=PATTERN_SEED).series(0)
+    scale = normalisation(series)
     series, truth = series.scaled(1 / scale), truth / scale
     maps = estimate_maps(series.kspace, series.mask)
     heart = HEARTS.get(source) or moving_box(truth)
     kind = "simulated" if source.removesuffix(NARROW) in SEEDS else "semi-real"
     frames, coils, y, x = series.kspace.shape
-    case = Case(name, kind, (frames, coils, y, x), effective_acceleration(series.mask), heart, digest(maps))
+    effective = series.mask.effective_acceleration()
+    case = Case(name, kind, (frames, coils, y, x), effective, heart, digest(maps))
 
     folder = folder_of(work, name)
     unfinished = Path(f"{folder}.part")
@@ -125,7 +126,7 @@ def make(name: str, work: Path, tool: Path | None, data: Path | None) -> None:
     unfinished.mkdir(parents=True)
     write_cfl(unfinished / "kspace", series.kspace)
     write_cfl(unfinished / "maps", maps)
-    np.save(unfinished / "mask.npy", series.mask.numpy())
+    np.save(unfinished / "mask.npy", series.mask.samples.numpy())
     np.save(unfinished / "truth.npy", truth.to(torch.complex64).numpy())
     (unfinished / "case.json").write_text(json.dumps(asdict(case)))
     shutil.rmtree(folder, ignore_errors=True)
@@ -139,9 +140,9 @@ def full_scan(source: str, tool: Path | None, data: Path | None) -> tuple[Any, A
     if source.endswith(NARROW):
         return narrow(*full_scan(source.removesuffix(NARROW), tool, data))
     if source in SEEDS:
-        from cmrrecon.simulation.scans import simulate
+        import cmrrecon
 
-        made = simulate("cine", **SIZE, seed=SEEDS[source])
+        made = cmrrecon.simulate("cine", **SIZE, seed=SEEDS[source])
         return made.scan, made.image[:, 0]
     if data is None:
         raise SystemExit(f"{source} needs real data: give --data or set CMRRECON_TEST_DATA.")
@@ -155,24 +156,23 @@ def full_scan(source: str, tool: Path | None, data: Path | None) -> tuple[Any, A
 
 def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
     """Scan and truth with the central half of the readout's frequencies."""
-    from cmrrecon.data import Scan
+    from cmrrecon import Scan
     from cmrrecon.operators.fourier import centred, fftc, ifftc
 
     columns = centred(scan.shape[-1], scan.shape[-1] // 2)
-    kspace = scan.read_slice(0)[:, None, ..., columns]
+    kspace = scan.series(0).kspace[:, None, ..., columns]
     return Scan.from_kspace(kspace, scan.mask, scan.acquisition), ifftc(fftc(truth, -1)[..., columns], -1)
 
 
 def semi_real(tool: Path, words: list[str]) -> tuple[Any, Any]:
     """What `make_semireal.py` makes."""
-    from cmrrecon import formats
-    from cmrrecon.data import Scan
+    from cmrrecon import Scan, formats, read
 
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, str(tool), folder, *words], check=True, stdout=subprocess.DEVNULL)
         path = next(path for path in Path(folder).rglob("*.mat") if "FullSample" in path.parts)
-        scan = formats.read(path)
-        kspace = scan.read_slice(0)[:, None]
+        scan = read(path)
+        kspace = scan.series(0).kspace[:, None]
         truth = formats.read_images(path.with_name(f"{path.stem}_truth.npz"))[:, 0]
     return Scan.from_kspace(kspace, scan.mask, scan.acquisition), truth
 
@@ -182,7 +182,7 @@ def rat(path: Path) -> tuple[Any, Any]:
     import torch
     from scipy.io import loadmat
 
-    from cmrrecon.data import Scan
+    from cmrrecon import Scan
     from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 
     magnitude = torch.from_numpy(loadmat(path)["image0"]).permute(2, 1, 0).float()

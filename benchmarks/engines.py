@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ import cases
 import peers
 
 WARM_SIDE, WARM_FRAMES = 48, 3
+# K-space, mask and maps, NumPy arrays -> images (frame, y, x) and what was chosen for them.
+Engine = Callable[[Any, Any, Any], tuple[Any, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -48,51 +51,80 @@ def run(folder: Path, engine: str, options: dict[str, Any]) -> tuple[Any, Cost, 
     kspace = np.fromfile(folder / "kspace.cfl", np.complex64).reshape(case.shape)
     maps = np.fromfile(folder / "maps.cfl", np.complex64).reshape(case.shape[1:])
     mask = np.load(folder / "mask.npy")
-    reconstruct = {"cmrrecon": ours, "cmrrecon-solver": our_solver, "sigpy": with_sigpy}[program]
-    reconstruct(method, *centre(kspace, mask, maps), options)
+    reconstruct = {"cmrrecon": ours, "cmrrecon-solver": our_solver, "sigpy": with_sigpy}[program](method, options)
+    reconstruct(*centre(kspace, mask, maps))
     held = restart_peak()
     wall, cpu = time.perf_counter(), time.process_time()
-    images, chosen = reconstruct(method, kspace, mask, maps, options)
+    images, chosen = reconstruct(kspace, mask, maps)
     cost = Cost(time.perf_counter() - wall, time.process_time() - cpu, peak_mb() - held)
     return images, cost, chosen
 
 
-def ours(method: str, kspace: Any, mask: Any, maps: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    import torch
+def ours(name: str, given: dict[str, Any]) -> Engine:
+    """The method, loaded once: weights of networks are part of the libraries."""
+    from cmrrecon.classical.prepared import PreparedSeries
+    from cmrrecon.methods.registry import find_method
 
-    from cmrrecon.data import Series
-    from cmrrecon.methods.registry import METHODS
+    method = find_method(name)
+    options = method.options(given)
 
-    series, chosen = Series(torch.from_numpy(kspace), torch.from_numpy(mask)), METHODS[method]
-    if not chosen.candidates:
-        return chosen(series, options), {}
-    start = time.perf_counter()
-    choice = chosen.choose(series, options)
-    seconds = time.perf_counter() - start
-    name = choice.method if choice.partner is None else f"{choice.method} + {choice.share:.0%} {choice.partner.method}"
-    facts = {"method": name, "weight": choice.weight, "iterations": choice.iterations, "choosing": seconds}
-    return chosen(series, options, choice), facts
+    def run(kspace: Any, mask: Any, maps: Any) -> tuple[Any, dict[str, Any]]:
+        prepared = PreparedSeries(series_of(kspace, mask))
+        start = time.perf_counter()
+        decision = method.decide(prepared, options)
+        seconds = time.perf_counter() - start
+        images = method.reconstruct(prepared, options, decision).images
+        return images, {} if decision is None else {**facts_of(decision), "choosing": seconds}
+
+    return run
 
 
-def our_solver(method: str, kspace: Any, mask: Any, maps: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def facts_of(decision: Any) -> dict[str, Any]:
+    """What was chosen, for the record."""
+    name, partner = decision.method, decision.partner
+    if partner is not None:
+        name += f" + {decision.share:.0%} {partner.method}"
+    return {"method": name, "weight": decision.weight, "iterations": decision.iterations}
+
+
+def our_solver(name: str, options: dict[str, Any]) -> Engine:
     """Solver against solver: with the case's maps, as the peers have them."""
     import torch
 
-    from cmrrecon.classical.problem import Coils, Problem
-    from cmrrecon.data import Series
-    from cmrrecon.methods.registry import METHODS
+    from cmrrecon.classical.coils import Coils
+    from cmrrecon.classical.prepared import PreparedSeries
+    from cmrrecon.classical.problem import Problem
+    from cmrrecon.methods.registry import find_method
 
-    given = torch.from_numpy(maps)
-    seen = given.abs().amax((0, 1)).nonzero().flatten()
-    coils = Coils(given, given, slice(int(seen[0]), int(seen[-1]) + 1))
-    problem = Problem.of(Series(torch.from_numpy(kspace), torch.from_numpy(mask)), coils)
-    return problem.whole(METHODS[method].function()(problem, **options).x), {}
+    method = find_method(name)
+
+    def run(kspace: Any, mask: Any, maps: Any) -> tuple[Any, dict[str, Any]]:
+        given = torch.from_numpy(maps)
+        seen = given.abs().amax((0, 1)).nonzero().flatten()
+        coils = Coils(given, given, slice(int(seen[0]), int(seen[-1]) + 1))
+        # Cases are normalised already.
+        problem = Problem.of(PreparedSeries(series_of(kspace, mask), scale=1.0), coils)
+        return problem.whole(method.function(problem, **options).x), {}
+
+    return run
 
 
-def with_sigpy(method: str, kspace: Any, mask: Any, maps: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def series_of(kspace: Any, mask: Any) -> Any:
+    """A series of NumPy arrays."""
     import torch
 
-    return torch.from_numpy(peers.sigpy_images(method, kspace, mask, maps, options)), {}
+    from cmrrecon import SamplingMask, Series
+
+    return Series(torch.from_numpy(kspace), SamplingMask.of(torch.from_numpy(mask)))
+
+
+def with_sigpy(method: str, options: dict[str, Any]) -> Engine:
+    import torch
+
+    def run(kspace: Any, mask: Any, maps: Any) -> tuple[Any, dict[str, Any]]:
+        return torch.from_numpy(peers.sigpy_images(method, kspace, mask, maps, options)), {}
+
+    return run
 
 
 def centre(kspace: Any, mask: Any, maps: Any) -> tuple[Any, Any, Any]:

@@ -84,42 +84,45 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
     """One network in one mode, in this process."""
     import torch
 
+    import cmrrecon
+    from cmrrecon.classical.prepared import PreparedSeries
     from cmrrecon.evaluation.protocols import score
-    from cmrrecon.methods.network import NetworkMethod, acs_of
-    from cmrrecon.networks.catalog import build
+    from cmrrecon.methods.base import Weights
+    from cmrrecon.methods.window_network import WindowNetworkMethod, acs_of
+    from cmrrecon.networks.base import build_network
     from cmrrecon.networks.cost import speed
     from cmrrecon.operators.coils import rss_images
-    from cmrrecon.sampling.apply import undersample
-    from cmrrecon.simulation.scans import simulate
 
     torch.set_num_threads(THREADS)
     device = torch.device(words.device)
-    full = simulate("cine", frames=words.frames, slices=1, coils=10, y=204, x=448, seed=0).scan
-    series = undersample(full, "kt-gaussian", 8, seed=1).series(0).to(device)
-    truth = rss_images(full.read_slice(0))
+    full = cmrrecon.simulate("cine", frames=words.frames, slices=1, coils=10, y=204, x=448, seed=0).scan
+    series = cmrrecon.undersample(full, "kt-gaussian", 8, seed=1).series(0).to(device)
+    truth = rss_images(full.series(0).kspace)
     (name,) = words.networks
     torch.manual_seed(0)
-    network = build(name, {"cascades": words.cascades} if words.cascades else {}).eval()
-    method = NetworkMethod(name, network, "", "")
-    settings = method.check({"precision": words.mode.split()[0] if words.mode != "naive" else "fp32", "compile": "compiled" in words.mode})
-    cost = method.predict(series, settings)
-    acs = acs_of(series, settings)
+    network = build_network(name, {"cascades": words.cascades} if words.cascades else {}).eval()
+    method = WindowNetworkMethod(name, "random weights", network, Weights(""))
+    precision = "fp32" if words.mode == "naive" else words.mode.split()[0]
+    options = method.options({"precision": precision, "compile": "compiled" in words.mode})
+    cost = method.predict(series, options)
+    acs = acs_of(series, options)
     facts: dict[str, Any] = {"parameters": sum(p.numel() for p in network.parameters()), "flop": cost.flops}
     if words.mode == "naive" and network.shares_maps:
-        again = (network.frames - 1) * method._of_maps(series, settings).flops
+        _, maps = method.costs(series, options)
+        again = (network.frames - 1) * maps.flops
         facts["flop"] += words.frames * again
     facts["speed"] = speed(device, torch.float32)
 
     def run(count: int) -> torch.Tensor:
         if words.mode != "naive":
-            return method(series, settings).cpu()
+            return method.reconstruct(PreparedSeries(series), options).images.cpu()
         return torch.stack([one_window(network.to(device), series, t, acs).cpu() for t in range(count)])
 
     if words.mode == "naive":
         run(1)
         done = NAIVE_FRAMES
     else:
-        method._prepared(settings, device)
+        method.ready(options, device)
         if device.type == "cuda":
             run(0)
         done = words.frames
@@ -143,8 +146,8 @@ def one_window(network: Any, series: Any, frame: int, acs: int) -> Any:
 
     from cmrrecon.data import window
 
-    rows = window(frame, len(series.kspace), network.frames)
-    mask = series.mask[rows] if len(series.mask) > 1 else series.mask
+    rows = window(frame, series.frames, network.frames)
+    mask = series.mask.over(series.frames)[rows]
     with torch.inference_mode():
         return network(series.kspace[None, rows], mask[None], acs).image[0]
 

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from sigpy.mri.linop import Sense
 
-from cmrrecon.operators.cartesian import Encoding, y_fastest
+from cmrrecon import SamplingMask
+from cmrrecon.operators.cartesian import encoding, y_fastest
 
 THREADS = 2
 
@@ -37,7 +38,7 @@ def main() -> None:
     # As our methods use it: on the columns where the coils see anything; in the others the result is zero.
     seen = np.flatnonzero(np.abs(maps).max((0, 1)))
     columns = slice(int(seen[0]), int(seen[-1]) + 1)
-    A = Encoding(torch.from_numpy(maps), torch.from_numpy(mask), columns)
+    A = encoding(torch.from_numpy(maps), SamplingMask.of(torch.from_numpy(mask)), columns)
     masks = np.broadcast_to(mask, (case.shape[0], *maps.shape[1:])).astype(np.float32)
     frames = [Sense(maps, weights=m) for m in masks]
     normals = [S.H * S for S in frames]

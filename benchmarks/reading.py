@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cmrrecon import formats
+import cmrrecon
 from cmrrecon.formats import hdf5_access, hdf5_chunks
 
 ROUNDS = 5
@@ -62,7 +62,7 @@ def h5py_whole(path: Path) -> None:
 
 
 def our_slices(path: Path, chosen: list[int]) -> None:
-    scan = formats.read(path)
+    scan = cmrrecon.read(path)
     for index in chosen:
         scan.read_slice(index)
 

@@ -1,6 +1,5 @@
 """What was aimed at in one run on two cores, and what was measured beside it."""
 
-import inspect
 import json
 import statistics
 import subprocess
@@ -13,7 +12,7 @@ import cases
 import peers
 from records import ENVIRONMENT, HERE, Record, Records
 
-from cmrrecon.methods.registry import METHODS
+from cmrrecon.methods.registry import find_method
 
 SERIES = ("simulated/kt-uniform-8", "simulated/kt-gaussian-8")
 SAMPLES = "simulated/kt-radial-16"
@@ -94,8 +93,8 @@ def sense(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
 
 def temporal_tv(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
     """Time of each with its own fixed parameters: ours with the defaults of the method, the peers with what tuning found; maps given."""
-    parameters = inspect.signature(METHODS["temporal-tv"].function()).parameters
-    ours = {key: parameters[key].default for key in ("weight", "iterations")}
+    solver = find_method("temporal-tv").solver
+    ours = {"weight": solver.weight, "iterations": solver.iterations}
     peer_goals = {
         "bart:temporal-tv": ("temporal TV against BART", 6, 8),
         "sigpy:temporal-tv": ("temporal TV against SigPy's linear operators", 30, 40),

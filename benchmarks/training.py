@@ -190,6 +190,7 @@ def one_thread() -> dict[str, str]:
 
 def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
     """CPU seconds of every mode's steps, and of making the windows."""
+    from cmrrecon import SamplingMask
     from cmrrecon.training.dataset import Sample
 
     recipe, windows = prepared(case, store)
@@ -200,7 +201,8 @@ def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
         for place in places:
             start = time.process_time()
             samples.append(windows.sample(place, epoch))
-            making["radial" if samples[-1].mask.shape[-1] > 1 else "lines"].append(time.process_time() - start)
+            spent = time.process_time() - start
+            making[SamplingMask.of(samples[-1].mask).KIND].append(spent)
     facts: dict[str, Any] = {"making": " and ".join(f"{1e3 * statistics.median(times):.0f} ms ({kind})" for kind, times in making.items())}
     runs = {mode: run_of(recipe, mode) for mode in MODES}
     facts["parameters"] = sum(parameter.numel() for parameter in runs[BASE].network.parameters())

@@ -28,17 +28,17 @@ from cases import write_cfl
 from out_of_the_box_cases import Case, cases, t1_scores, undersampled
 from peers import ORACLE_CHOICE, PEERS, bart_words
 
-from cmrrecon import formats
-from cmrrecon.classical.problem import Coils, Problem
+from cmrrecon import Result, Scan, evaluate, read, reconstruct
+from cmrrecon.classical.coils import Coils
+from cmrrecon.classical.prepared import PreparedSeries
+from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.wavelets import kt_wavelet
-from cmrrecon.data import Series, effective_acceleration
-from cmrrecon.evaluation.protocols import score
-from cmrrecon.methods.auto import choose, fixed, solve
-from cmrrecon.methods.network import NetworkMethod, find_method, from_file
-from cmrrecon.methods.registry import METHODS, SINGLE_FRAME, Method
+from cmrrecon.methods.auto import Auto
+from cmrrecon.methods.base import Method
+from cmrrecon.methods.registry import auto, find_method, from_checkpoint
 from cmrrecon.methods.shipped import NAME as NETWORK
-from cmrrecon.reconstruction.adapt import adapt
+from cmrrecon.methods.shipped import shipped_file
 
 DEFAULT, REFINED = "kt-wavelet 0.01", "kt-wavelet, refined maps"
 # `auto` as it would be without the network, and the network after so many steps on the scan itself.
@@ -53,7 +53,7 @@ SEARCHED, COARSE, FINE = 2, 2.0, math.sqrt(2)
 
 def scores(images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
     """By protocol fullfov."""
-    found = score(images.abs()[:, None], truth.abs()[:, None], protocol="fullfov").as_dict()
+    found = evaluate(images[:, None], truth[:, None]).as_dict()
     return {key: float(found[key]) for key in ("psnr", "ssim", "nmse", "hfen")}
 
 
@@ -91,20 +91,28 @@ class Measured:
         return self.kept[key]
 
 
-def classical(case: Case, series: Series, truth: torch.Tensor, measured: Measured) -> None:
+def prepared(scan: Scan) -> PreparedSeries:
+    """The slice of a case, which is normalised already."""
+    return PreparedSeries(scan.series(0), scale=1.0)
+
+
+def classical(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -> None:
     """Every method with its default weight, and the best of them with the best weight on this case."""
-    problem = Problem.of(series, Coils.of(series))
+    series = prepared(scan)
+    problem = Problem.of(series, series.coils())
+    solvers = {name: find_method(name).solver for name in CLASSICAL}
 
     def run(name: str, weight: float) -> Any:
         def work() -> tuple[torch.Tensor, dict[str, Any]]:
-            return problem.whole(METHODS[name].function()(problem, weight=weight).x), {"method": name, "weight": weight}
+            solver = solvers[name]
+            images = problem.whole(solver(problem, weight, solver.iterations).x)
+            return images, {"method": name, "weight": weight}
 
         return measured.measure(case, f"{name} {weight:.3g}", work, truth)
 
-    defaults = {name: fixed(METHODS[name].function(), {})[0] for name in CLASSICAL}
-    found = {name: run(name, weight)["psnr"] for name, weight in defaults.items()}
+    found = {name: run(name, solver.weight)["psnr"] for name, solver in solvers.items()}
     for name in sorted(found, key=found.__getitem__)[-SEARCHED:]:
-        uphill(lambda weight: run(name, weight)["psnr"], defaults[name])  # noqa: B023
+        uphill(lambda weight: run(name, weight)["psnr"], solvers[name].weight)  # noqa: B023
 
 
 def uphill(psnr: Callable[[float], float], weight: float) -> None:
@@ -116,12 +124,12 @@ def uphill(psnr: Callable[[float], float], weight: float) -> None:
                 weight, best = float(f"{weight * ratio:.3g}"), now
 
 
-def bart(case: Case, series: Series, truth: torch.Tensor, measured: Measured) -> None:
+def bart(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -> None:
     """BART's best method on the cine, locally low rank, with our maps and the best weight on this case."""
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+        place, series = Path(folder), prepared(scan)
         write_cfl(place / "kspace", series.kspace)
-        write_cfl(place / "maps", Coils.of(series).measured)
+        write_cfl(place / "maps", series.coils().measured)
 
         def run(weight: float) -> tuple[torch.Tensor, dict[str, Any]]:
             words = bart_words("llr", {**ORACLE_CHOICE["bart:llr"], "weight": weight})
@@ -134,30 +142,41 @@ def bart(case: Case, series: Series, truth: torch.Tensor, measured: Measured) ->
         )
 
 
-def refined_maps(case: Case, series: Series, truth: torch.Tensor, measured: Measured) -> None:
+def refined_maps(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -> None:
     """kt-wavelet with its default weight, with the maps of ESPIRiT and with refined ones."""
+    series = prepared(scan)
 
     def images(coils: Coils) -> torch.Tensor:
         problem = Problem.of(series, coils)
         return problem.whole(kt_wavelet(problem).x)
 
-    coils = Coils.of(series)
+    coils = series.coils()
     measured.measure(case, DEFAULT, lambda: (images(coils), {"method": "kt-wavelet", "weight": 0.01}), truth)
-    measured.measure(case, REFINED, lambda: (images(refined(series, coils, 1.0)), {}), truth)
+    measured.measure(case, REFINED, lambda: (images(refined(series, coils)), {}), truth)
 
 
-def without_network(series: Series) -> tuple[torch.Tensor, dict[str, Any]]:
+def run_on(scan: Scan, method: Method, **settings: Any) -> Result:
+    """What a method makes of a scan, on the CPU, whose time is measured."""
+    return reconstruct(scan, method, device="cpu", **settings)
+
+
+def automatic(scan: Scan, method: Auto) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Images (frame, y, x) of a method that chooses, and what it chose."""
+    result = run_on(scan, method)
+    assert result.decision is not None
+    return result.slices[0], {"choice": result.decision.as_dict()}
+
+
+def without_network(scan: Scan) -> tuple[torch.Tensor, dict[str, Any]]:
     """Images of what `auto` would choose if there were no network."""
-    auto, scale = METHODS["auto"], series.scale()
-    solvers = {name: METHODS[name].function() for name in auto.candidates}
-    choice = choose(series, scale, solvers, auto.defaults(), refine=True)
-    return solve(series, scale, solvers, choice, auto.defaults())[0] * scale, {"choice": choice.as_dict()}
+    return automatic(scan, replace(auto(), trained=None))
 
 
-def adapted(network: NetworkMethod, series: Series) -> tuple[torch.Tensor, dict[str, Any]]:
+def adapted(scan: Scan, network: Method) -> tuple[torch.Tensor, dict[str, Any]]:
     """Images of the network after `--adapt`, and what that says of itself."""
-    found = adapt(network.network, series, ADAPT_STEPS, lambda _: None)
-    return found.network.images_and_coils(series)[0], {"steps": found.steps, "before": found.before, "after": found.after}
+    result = run_on(scan, network, adapt=ADAPT_STEPS)
+    facts = result.provenance["adapted"]
+    return result.slices[0], {key: facts[key] for key in ("steps", "before", "after")}
 
 
 def main() -> None:
@@ -172,60 +191,63 @@ def main() -> None:
     parser.add_argument("--shard", default="0/1")
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
-    network = from_file(asked.checkpoint) if asked.checkpoint else find_method(NETWORK)
-    auto = replace(METHODS["auto"], network=network.network if asked.checkpoint else None)
+    network = from_checkpoint(asked.checkpoint or shipped_file())
+    default = auto().with_network(network.trained) if asked.checkpoint else auto()
+    digest = network.weights().digest
     if asked.table:
-        table(measurements(asked.work, network.digest))
+        table(measurements(asked.work, digest))
         return
     if asked.groups == ["frame"]:
-        measured_frame(asked.data, network, auto)
+        measured_frame(asked.data, network, default)
         return
-    measured = Measured(
-        asked.work / f"results{'' if asked.shard == '0/1' else '-' + asked.shard.replace('/', '-')}.jsonl", asked.data, network.digest
-    )
+    part = "" if asked.shard == "0/1" else "-" + asked.shard.replace("/", "-")
+    measured = Measured(asked.work / f"results{part}.jsonl", asked.data, digest)
     shard, shards = map(int, asked.shard.split("/"))
     chosen = [case for case in cases(asked.tool, asked.data) if case[0] in asked.groups]
     for case in chosen[shard::shards]:
-        series, truth = undersampled(case, asked.work)
-        effective = effective_acceleration(series.mask)
-        if "classical" in asked.engines:
-            classical(case, series, truth, measured)
-        if "bart" in asked.engines:
-            bart(case, series, truth, measured)
-        if "refined" in asked.engines:
-            refined_maps(case, series, truth, measured)
-        if "network" in asked.engines:
-            print(measured.measure(case, NETWORK, lambda: (network(series), {"effective": effective}), truth), flush=True)  # noqa: B023
-        if "without" in asked.engines:
-            measured.measure(case, WITHOUT, lambda: without_network(series), truth)  # noqa: B023
-        if "adapted" in asked.engines:
-            print(measured.measure(case, ADAPTED, lambda: adapted(network, series), truth), flush=True)  # noqa: B023
-        if "auto" in asked.engines:
-
-            def automatic() -> tuple[torch.Tensor, dict[str, Any]]:
-                choice = auto.choose(series)  # noqa: B023
-                return auto(series, choice=choice), {"choice": choice.as_dict()}  # noqa: B023
-
-            measured.measure(case, "auto", automatic, truth)
+        one_case(case, asked, measured, network, default)
 
 
-def measured_frame(data: Path, network: NetworkMethod, auto: Method) -> None:
+def one_case(case: Case, asked: argparse.Namespace, measured: Measured, network: Method, default: Auto) -> None:
+    """The engines that were asked for on a case."""
+    scan, truth = undersampled(case, asked.work)
+    effective = scan.series(0).mask.effective_acceleration()
+    if "classical" in asked.engines:
+        classical(case, scan, truth, measured)
+    if "bart" in asked.engines:
+        bart(case, scan, truth, measured)
+    if "refined" in asked.engines:
+        refined_maps(case, scan, truth, measured)
+    if "network" in asked.engines:
+        print(measured.measure(case, NETWORK, lambda: (run_on(scan, network).slices[0], {"effective": effective}), truth), flush=True)
+    if "without" in asked.engines:
+        measured.measure(case, WITHOUT, lambda: without_network(scan), truth)
+    if "adapted" in asked.engines:
+        print(measured.measure(case, ADAPTED, lambda: adapted(scan, network), truth), flush=True)
+    if "auto" in asked.engines:
+        measured.measure(case, "auto", lambda: automatic(scan, default), truth)
+
+
+def measured_frame(data: Path, network: Method, default: Auto) -> None:
     """One measured frame: correlation of magnitudes with the picture of the same slice and frame, in the heart, without saturated pixels,
     and with what error hidden lines are predicted."""
     folder = data / "CMRxRecon2025-P003-pair"
-    series = formats.read(folder / "underkslice.mat", axes="x,y,coil").series(0)
+    scan = read(folder / "underkslice.mat", axes="x,y,coil")
     picture = imread(folder / "reference_png" / "cine_sax_slice6_time1_mag.png")
     picture = (255 * picture.reshape(*picture.shape[:2], -1)[..., 0]).round().T[HEART]
     inside = picture < SATURATED
-    choice = auto.choose(series)
-    errors = {
-        name: min((trial.error for trial in choice.trials if trial.method == name), default=math.nan) for name in (*SINGLE_FRAME, NETWORK)
-    }
-    print(f"auto chose {choice.method} at {choice.weight:g}, partner {choice.partner}; noise alone {choice.noise}")
+    single = [method.name for method in default.single_frame]
+    methods = {name: find_method(name) for name in (*CLASSICAL, *single)} | {NETWORK: network, "auto": default}
+    results = {name: run_on(scan, method) for name, method in methods.items()}
+    decision = results["auto"].decision
+    assert decision is not None
+    errors = {}
+    for trial in decision.trials:
+        errors[trial.method] = min(trial.error, errors.get(trial.method, math.inf))
+    print(f"auto chose {decision.method} at {decision.weight:g}, partner {decision.partner}; noise alone {decision.noise}")
     print("| method | correlation | error of hidden lines |\n|---|---|---|")
-    for name in (*CLASSICAL, *SINGLE_FRAME, NETWORK, "auto"):
-        method = {NETWORK: network, "auto": auto}.get(name) or METHODS[name]
-        image = method(series)[0].abs().numpy()[HEART]
+    for name, result in results.items():
+        image = result.slices[0][0].abs().numpy()[HEART]
         print(f"| {name} | {corrcoef(image[inside], picture[inside])[0, 1]:.4f} | {errors.get(name, math.nan):.4f} |")
 
 

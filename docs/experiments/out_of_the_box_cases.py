@@ -9,12 +9,10 @@ from pathlib import Path
 import torch
 from scipy.io import loadmat
 
-from cmrrecon import formats
-from cmrrecon.data import Scan, Series
+from cmrrecon import SamplingMask, Scan, formats, read, simulate, undersample
+from cmrrecon.classical.prepared import normalisation
 from cmrrecon.evaluation.mapping import compare_maps
-from cmrrecon.sampling.apply import undersample
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
-from cmrrecon.simulation.scans import simulate
 
 PATTERNS = ("kt-gaussian 8", "kt-gaussian 16", "kt-gaussian 24", "kt-radial 8", "kt-radial 16", "kt-radial 24", "uniform 4", "uniform 8")
 PATTERN_SEED, ACS = 1, 20
@@ -46,9 +44,9 @@ def semi_real(tool: Path, data: Path, *words: str) -> tuple[Scan, torch.Tensor]:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, str(tool), folder, "--data", str(data), *words], check=True, stdout=subprocess.DEVNULL)
         path = next(path for path in Path(folder).rglob("*.mat") if "FullSample" in path.parts)
-        scan = formats.read(path)
+        scan = read(path)
         truth = formats.read_images(path.with_name(f"{path.stem}_truth.npz"))[:, 0]
-        return Scan.from_kspace(scan.read_slice(0)[:, None], scan.mask, scan.acquisition), truth
+        return Scan.from_kspace(scan.series(0).kspace[:, None], scan.mask, scan.acquisition), truth
 
 
 def phantom(kind: str) -> tuple[Scan, torch.Tensor]:
@@ -88,16 +86,17 @@ def t1_scores(case: Case, data: Path, images: torch.Tensor, truth: torch.Tensor)
     return {"t1_rmse_ms": found.rmse, "t1_bias_ms": found.mean - found.reference_mean, "t1_ms": found.reference_mean}
 
 
-def undersampled(case: Case, work: Path) -> tuple[Series, torch.Tensor]:
-    """A case, normalised; made once."""
+def undersampled(case: Case, work: Path) -> tuple[Scan, torch.Tensor]:
+    """A case of one slice, normalised, and its truth (frame, y, x); made once."""
     _, name, make, pattern = case
     path = work / "cases" / f"{name} {pattern}.pt"
     if not path.exists():
         scan, truth = make()
         kind, factor = pattern.split()
         series = undersample(scan, kind, float(factor), acs=ACS, seed=PATTERN_SEED).series(0)
-        scale = series.scale()
+        scale = normalisation(series)
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"kspace": series.kspace / scale, "mask": series.mask, "truth": truth / scale}, path)
+        parts = {"kspace": series.kspace / scale, "mask": series.mask.samples, "truth": truth / scale}
+        torch.save(parts, path)
     kept = torch.load(path, weights_only=True)
-    return Series(kept["kspace"], kept["mask"]), kept["truth"]
+    return Scan.from_kspace(kept["kspace"][:, None], SamplingMask.of(kept["mask"])), kept["truth"]

@@ -11,27 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from out_of_the_box import WITHOUT, scores, without_network
+from out_of_the_box import WITHOUT, run_on, scores, without_network
 from out_of_the_box_cases import TUNING_CENTRES, semi_real
 
-from cmrrecon.data import Scan, Series
-from cmrrecon.methods.network import find_method
-from cmrrecon.methods.registry import METHODS
+from cmrrecon import LineMask, Scan, simulate, undersample
+from cmrrecon.methods.registry import find_method
 from cmrrecon.methods.shipped import NAME as NETWORK
-from cmrrecon.sampling.apply import undersample
 from cmrrecon.simulation.random_scans import random_scan
-from cmrrecon.simulation.scans import simulate
 
 SEED, ACS = 7, 16
 PHANTOM = {"slices": 1, "frames": 8, "coils": 6, "y": 96, "x": 112, "seed": 11}
 RANDOM_SEED, RANDOM_SCANS = 777, range(41)
 
 
-def cases(tool: Path, data: Path) -> Iterator[tuple[str, Series, torch.Tensor]]:
-    """A name, a series all of whose frames have the same lines, and its truth (frame, y, x)."""
+def cases(tool: Path, data: Path) -> Iterator[tuple[str, Scan, torch.Tensor]]:
+    """A name, a scan of one slice all of whose frames have the same lines, and its truth (frame, y, x)."""
 
-    def uniform(scan: Scan, acceleration: float) -> Series:
-        return undersample(scan, "uniform", acceleration, acs=ACS, seed=SEED).series(0)
+    def uniform(scan: Scan, acceleration: float) -> Scan:
+        return undersample(scan, "uniform", acceleration, acs=ACS, seed=SEED)
 
     found = [path for path in sorted((data / "CMRxRecon2025-cine-pictures").glob("*.npz")) if path.name.startswith(TUNING_CENTRES)]
     for number, path in enumerate(found):
@@ -43,9 +40,10 @@ def cases(tool: Path, data: Path) -> Iterator[tuple[str, Series, torch.Tensor]]:
             made = simulate(kind, **PHANTOM)
             yield f"phantom {kind} uniform {acceleration}", uniform(made.scan, acceleration), made.image[:, 0]
     for number in RANDOM_SCANS:
-        scan = random_scan(RANDOM_SEED, number)
-        if len(scan.series.kspace) > 2 and len(scan.series.mask) == 1 and scan.series.mask.shape[2] == 1:
-            yield f"random scan {number}", scan.series, scan.truth
+        made = random_scan(RANDOM_SEED, number)
+        series, mask = made.series, made.series.mask
+        if series.frames > 2 and isinstance(mask, LineMask) and not mask.varies:
+            yield f"random scan {number}", Scan.from_kspace(series.kspace[:, None], mask), made.truth
 
 
 def main() -> None:
@@ -54,28 +52,29 @@ def main() -> None:
     parser.add_argument("--tool", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     asked = parser.parse_args()
-    network, auto = find_method(NETWORK), METHODS["auto"]
+    network, auto = find_method(NETWORK), find_method("auto")
     print(
         f"| case | error of hidden lines without the network, with it, of noise | {WITHOUT}: PSNR dB (fullfov) "
         "| gain dB: network | halfway | auto |"
     )
     print("|---|---|---|---|---|---|")
-    for name, series, truth in cases(asked.tool, asked.data):
+    for name, scan, truth in cases(asked.tool, asked.data):
 
         def psnr(images: torch.Tensor) -> float:
             return scores(images, truth)["psnr"]  # noqa: B023
 
-        choice = auto.choose(series)
-        of_network = [trial.error for trial in choice.trials if trial.method == NETWORK]
+        chosen = run_on(scan, auto)
+        decision = chosen.decision
+        of_network = decision and decision.best(lambda method: method == NETWORK)
         if not of_network:
             continue
-        images, more = without_network(series)
-        learned = network(series)
+        images, more = without_network(scan)
+        learned = run_on(scan, network).slices[0]
         without = psnr(images)
-        others = (learned, images.lerp(learned, 0.5), auto(series, choice=choice))
-        noise = "unknown" if choice.noise is None else f"{choice.noise:.3f}"
+        others = (learned, images.lerp(learned, 0.5), chosen.slices[0])
+        noise = "unknown" if decision.noise is None else f"{decision.noise:.3f}"
         print(
-            f"| {name} | {more['choice']['error']:.3f}, {of_network[0]:.3f}, {noise} | {without:.2f} "
+            f"| {name} | {more['choice']['error']:.3f}, {of_network.error:.3f}, {noise} | {without:.2f} "
             f"| {' | '.join(f'{psnr(other) - without:+.2f}' for other in others)} |",
             flush=True,
         )

@@ -7,6 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
+from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.reconstruction.trust import ENVELOPE, facts_of
 from cmrrecon.simulation.random_scans import random_scan
@@ -27,7 +28,7 @@ def main() -> None:
     seed = json.loads(loaded.metadata["recipe"])["schedule"]["seed"]
     found: dict[str, list[float]] = {}
     for number in range(SCANS):
-        for name, value in facts_of(random_scan(seed, number).series).items():
+        for name, value in facts_of(PreparedSeries(random_scan(seed, number).series)).items():
             found.setdefault(name, []).append(value)
     cut = round((1 - INSIDE) / 2 * SCANS)
     envelope = {name: (sorted(values)[cut], sorted(values)[-1 - cut]) for name, values in found.items()}
