@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from cmrrecon.tools.errors import CmrreconError, OutputError
-from cmrrecon.tools.memory import peak_memory_mb
+from cmrrecon.tools.machine import peak_memory_mb
 
 HEARTBEAT_SECONDS = 30.0
 JSON_SCHEMA = 1

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import STREAM, Job
 from cmrrecon.tools.errors import CmrreconError, InputError, OutputError, UsageError
-from cmrrecon.tools.memory import peak_memory_mb
+from cmrrecon.tools.machine import peak_memory_mb
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ libdeflate takes 0.6 of zlib's time. Its binding `deflate` (extra `fast-io`; fro
 imagecodecs, faster than isal, MIT-licensed, maintained, and 70 kB instead of 26 MB. Without it, zlib in threads still leaves HDF5 behind.
 """
 
-import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrrecon.formats.arrays import Selection
+from cmrrecon.tools.machine import available_cores
 
 try:
     import deflate
@@ -95,7 +95,7 @@ def read_parallel(dataset: Any, selection: Selection) -> NDArray[Any] | None:
                 result[tuple(wanted)] = data.view(number).reshape(chunk)[tuple(inside)]
         return True
 
-    threads = min(MAX_THREADS, _cores())
+    threads = min(MAX_THREADS, available_cores())
     with ThreadPoolExecutor(threads) as pool:
         if not all(pool.map(take_chunks, range(threads))):
             return None
@@ -129,8 +129,3 @@ def _inflated(packed: memoryview, size: int) -> bytes | bytearray:
     if len(data) != size or not complete:
         raise ValueError(f"a chunk does not inflate to {size} bytes")
     return data
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

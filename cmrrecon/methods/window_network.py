@@ -20,6 +20,7 @@ from cmrrecon.methods.network import (
 from cmrrecon.networks.cost import Footprint
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.operators.fourier import centred
+from cmrrecon.tools.devices import device_memory
 from cmrrecon.tools.errors import is_memory_shortage
 
 # The part of a GPU's free memory that is planned for; the rest is for what cuDNN needs and for
@@ -80,8 +81,7 @@ class WindowNetworkMethod(NetworkMethod):
         device = series.kspace.device
         if device.type == "cpu":
             return Batch()
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        free = GPU_SHARE * (torch.cuda.mem_get_info(device)[0] + cached)
+        free = GPU_SHARE * device_memory(device)
         frames, coils = series.kspace.shape[:2]
         one, maps = self.costs(series, options)
         windows = max(1, min(frames, int(free / one.nbytes)))
@@ -167,4 +167,4 @@ def acs_of(series: Series, options: NetworkOptions) -> int:
     if options.acs is not None:
         return options.acs
     assert isinstance(series.mask, CartesianMask)
-    return series.acquisition.acs or calibration_size(series.mask.samples)
+    return series.acquisition.acs or calibration_size(series.mask)

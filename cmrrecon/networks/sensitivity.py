@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from cmrrecon.data import CartesianMask, LineMask
 from cmrrecon.networks.base import WindowNetwork
 from cmrrecon.networks.cost import Footprint, Kind, footprint, training_bytes
 from cmrrecon.networks.layers import recomputed, safe_rss
@@ -100,10 +101,12 @@ def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:
     return (rows[:, None, None, :, None] & columns[:, None, None, None, :]) & mask[:, :, None]
 
 
-def calibration_size(mask: Tensor) -> int:
-    """The `acs` of a series with this mask (frame|1, y, x|1), for all its windows alike: what all its frames measured."""
-    measured = mask.all(0, keepdim=True)
-    return int(central_lines(measured[..., 0])) if mask.shape[2] == 1 else int(central_square(measured))
+def calibration_size(mask: CartesianMask) -> int:
+    """The `acs` of a series with this mask, for all its windows alike: what all its frames measured."""
+    measured = mask.samples.all(0, keepdim=True)
+    if isinstance(mask, LineMask):
+        return int(central_lines(measured[..., 0]))
+    return int(central_square(measured))
 
 
 def central(size: Tensor, length: int, start: Tensor) -> Tensor:

@@ -133,8 +133,8 @@ class _Task(ABC):
     """A series to learn on: `rest` is what steps draw from, `judges` what says when to stop."""
 
     def __init__(self, learnt: PreparedSeries, judges: Tensor) -> None:
+        assert isinstance(learnt.mask, CartesianMask)
         rest = learnt.mask.without(judges)
-        assert isinstance(rest, CartesianMask)
         self.learnt, self.rest, self.judges = learnt, rest, judges
 
     @abstractmethod
@@ -184,7 +184,8 @@ class _Windows(_Task):
                 "Adapt kt-unrolled or promptmr",
             )
         self.kspace = learnt.kspace / learnt.scale
-        self.acs = calibration_size(learnt.mask.samples)
+        assert isinstance(learnt.mask, CartesianMask)
+        self.acs = calibration_size(learnt.mask)
         # Frames where something judges; a few of them tell enough.
         frames = range(len(self.kspace))
         judged = [frame for frame in frames if bool(judges[frame % len(judges)].any())]

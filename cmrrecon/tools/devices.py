@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 
 from cmrrecon.tools.errors import UsageError
+from cmrrecon.tools.machine import machine_memory
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -34,3 +35,11 @@ def choose_device(asked: str) -> torch.device:
             "Use --device auto",
         )
     return torch.device(asked)
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU, the cache of PyTorch among them, or that the machine has."""
+    if device.type != "cuda":
+        return machine_memory()
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + cached

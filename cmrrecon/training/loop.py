@@ -20,7 +20,7 @@ from cmrrecon.networks.base import WindowNetwork
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.tools import provenance
 from cmrrecon.tools.atomic import atomic
-from cmrrecon.tools.memory import peak_memory_mb
+from cmrrecon.tools.machine import peak_memory_mb
 from cmrrecon.tools.prefetch import ahead
 from cmrrecon.training import checkpoint
 from cmrrecon.training.dataset import Place, Sample, Source, Windows, batches, collate, samples

@@ -3,7 +3,6 @@
 As in nnU-Net (Isensee et al., Nat Methods 2021;18:203) this is not up to the user, but what was planned is told and can be given instead.
 """
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,8 +11,8 @@ from typing import Any
 import torch
 
 from cmrrecon.networks.base import SeriesNetwork, WindowNetwork, build_network
-from cmrrecon.tools.devices import Precision
-from cmrrecon.tools.memory import machine_memory
+from cmrrecon.tools.devices import Precision, device_memory
+from cmrrecon.tools.machine import available_cores
 from cmrrecon.training.dataset import KEPT_BYTES
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.recipe import Recipe
@@ -77,7 +76,7 @@ def make_plan(
     checkpointing, workers : as given by the user, or None
     """
     memory = device_memory(device)
-    threads = max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 1)) if workers is None else workers
+    threads = max(1, min(MOST_WORKERS, available_cores() - 1)) if workers is None else workers
     if isinstance(_ghost(recipe, False), SeriesNetwork):
         return Plan({}, bool(checkpointing), "bf16" if recipe.schedule.precision == "bf16" else "fp32", threads, 0, memory >> 20)
     parameters = sum(parameter.numel() for parameter in _ghost(recipe, False).parameters())
@@ -109,11 +108,6 @@ def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -
     network, (coils, y, x) = _ghost(recipe, checkpointing), shape
     assert isinstance(network, WindowNetwork)
     return network.training_memory(coils, y, x, recipe.sampling.acs)
-
-
-def device_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU, or that the machine has."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine_memory()
 
 
 def _ghost(recipe: Recipe, checkpointing: bool) -> WindowNetwork | SeriesNetwork:

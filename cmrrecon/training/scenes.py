@@ -4,6 +4,7 @@ import torch
 
 from cmrrecon.classical.coils import estimate_coils
 from cmrrecon.classical.prepared import normalisation
+from cmrrecon.data import CartesianMask
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.simulation.random_scans import RandomScan, random_scan
 from cmrrecon.tools.errors import NumericalError
@@ -65,13 +66,14 @@ class Scenes:
         """A whole series; `target` is (frame, y, x') in the columns that are looked at."""
         number = place.scan if self.fixed else epoch * len(self) + place.scan
         made = usable_scan(self.seed, number)
-        scale = normalisation(made.series)
+        scale, mask = normalisation(made.series), made.series.mask
+        assert isinstance(mask, CartesianMask)
         target = made.truth[..., made.columns] / scale
         kspace = made.series.kspace / scale
         return Sample(
             kspace=kspace,
-            mask=made.series.mask.samples,
-            acs=calibration_size(made.series.mask.samples),
+            mask=mask.samples,
+            acs=calibration_size(mask),
             target=target,
             # No network for whole series gives k-space that would be compared with it.
             target_kspace=torch.zeros(()),

@@ -31,7 +31,7 @@ def codec(request, monkeypatch):
     elif hdf5_chunks.deflate is None:
         pytest.skip("the extra fast-io is not installed")
     monkeypatch.setattr(hdf5_chunks, "MIN_CHUNK", 1)
-    monkeypatch.setattr(hdf5_chunks, "_cores", lambda: 3)
+    monkeypatch.setattr(hdf5_chunks, "available_cores", lambda: 3)
 
 
 def noise(shape, dtype, seed=0):

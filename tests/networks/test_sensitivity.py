@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from cmrrecon.data import SamplingMask
 from cmrrecon.networks.prompt_unet import NormPromptUnet, UnetConfig
 from cmrrecon.networks.sensitivity import SensitivityNetwork, calibration_mask, calibration_size
 
@@ -63,10 +64,10 @@ def test_the_square_of_sample_masks_holds_only_measured_samples():
 def test_the_size_for_a_whole_series_is_what_all_its_frames_measured():
     mask = torch.zeros(3, 20, 1, dtype=torch.bool)
     mask[0, 5:15] = mask[1, 7:13] = mask[2, 6:14] = True
-    assert calibration_size(mask) == 6
+    assert calibration_size(SamplingMask.of(mask)) == 6
     square = torch.zeros(2, 20, 16, dtype=torch.bool)
     square[0, 5:15, 3:13] = square[1, 7:13, 5:11] = True
-    assert calibration_size(square) == 6
+    assert calibration_size(SamplingMask.of(square)) == 6
 
 
 @pytest.mark.parametrize("frames", [1, 3])

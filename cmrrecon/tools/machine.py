@@ -1,4 +1,4 @@
-"""How much memory there is, and how much was used."""
+"""The machine that a process runs on: its memory and its cores."""
 
 import os
 import resource
@@ -21,3 +21,10 @@ def machine_memory() -> int:
         text = path.read_text().strip() if path.is_file() else ""
         found += [int(text)] if text.isdigit() else []
     return min(found)
+
+
+def available_cores() -> int:
+    """How many cores this process may use; all of the machine's where the system does not say."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
