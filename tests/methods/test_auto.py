@@ -1,4 +1,4 @@
-"""`auto`: the best of several methods for a scan, with a network among them that is never in the way."""
+"""`auto`: the best of several methods for a scan; its network is never in the way."""
 
 import json
 import math
@@ -77,9 +77,7 @@ def test_the_decision_names_what_was_tried_and_takes_the_best(shipped_decision):
         ("perfusion", "kt-gaussian", 6),
     ],
 )
-def test_auto_is_close_to_the_best_single_method(
-    full, prepared, psnr, kind, pattern, acceleration
-):
+def test_auto_is_close_to_the_best_single_method(full, prepared, psnr, kind, pattern, acceleration):
     size = {"frames": 8, "y": 64, "x": 80}
     _, truth = full(kind, **size)
     series = prepared(pattern, acceleration, kind=kind, **size)
@@ -170,7 +168,11 @@ def test_a_network_that_breaks_on_a_later_slice_is_replaced_by_the_best_classica
     prepared, broken
 ):
     series, method = prepared(**SMALL), auto(broken)
-    tried = (Trial("kt-wavelet", 0.01, 5, 0.3), Trial("llr", 0.02, 7, 0.2), Trial(NETWORK, 1, 2, 0.1))
+    tried = (
+        Trial("kt-wavelet", 0.01, 5, 0.3),
+        Trial("llr", 0.02, 7, 0.2),
+        Trial(NETWORK, 1, 2, 0.1),
+    )
     decision = Decision(NETWORK, 1.0, 2, tried, "12 lines", partner=tried[0], share=0.3)
     images = method.reconstruct(series, AUTOMATIC, decision).images
     solvers = {"llr": find_method("llr").solver}
@@ -209,9 +211,7 @@ def test_without_weights_auto_is_classical(monkeypatch, prepared):
 
 
 @pytest.mark.parametrize("options", [{"weight": 0.01}, {"iterations": 10}])
-def test_settings_of_the_classical_methods_leave_the_network_out(
-    prepared, small_network, options
-):
+def test_settings_of_the_classical_methods_leave_the_network_out(prepared, small_network, options):
     method = auto(small_network())
     chosen = method.options(options)
     assert of_network(method.decide(prepared(**SMALL), chosen)) is None
@@ -222,9 +222,7 @@ def test_settings_of_the_classical_methods_leave_the_network_out(
 @pytest.mark.parametrize(
     ("frames", "pattern"), [(1, "uniform"), (2, "kt-uniform"), (3, "kt-radial")]
 )
-def test_the_network_takes_part_with_any_frames_and_masks(
-    prepared, small_network, frames, pattern
-):
+def test_the_network_takes_part_with_any_frames_and_masks(prepared, small_network, frames, pattern):
     series = prepared(pattern, 3, frames=frames, y=64, x=64)
     method = auto(small_network())
     decision = method.decide(series, AUTOMATIC)

@@ -15,7 +15,7 @@ def trial(method, error, weight=0.01):
 
 
 def evidence(errors, midpoints=None, **more):
-    """Evidence of one trial a method; a mean of images that is not given predicts nothing better."""
+    """Evidence of one trial a method; means of images that are not given predict badly."""
     known = {frozenset(pair): error for pair, error in (midpoints or {}).items()}
     trials = [trial(method, error) for method, error in errors.items()]
 

@@ -58,9 +58,7 @@ def test_adaptation_helps_a_network_that_knows_nothing(prepared, kind):
 
 @pytest.mark.parametrize("kind", ["kt", "varnet"])
 def test_same_seed_same_weights(prepared, kind):
-    first, again, other = (
-        run(kind, prepared, 5, seed).network.state_dict() for seed in (0, 0, 1)
-    )
+    first, again, other = (run(kind, prepared, 5, seed).network.state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
@@ -75,7 +73,7 @@ def test_the_given_network_stays_as_it_was(prepared):
 
 
 def test_no_gain_keeps_the_weights_and_ends_early(prepared, monkeypatch):
-    """Steps that make everything worse: the first weights are kept, and it stops after some looks."""
+    """Steps that make everything worse: the first weights are kept, and it stops soon."""
     monkeypatch.setattr(module, "RATE", 10.0)
     steps = []
     found = adapt(network(), prepared, 200, lambda step, loss: steps.append(step))

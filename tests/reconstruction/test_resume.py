@@ -226,7 +226,17 @@ def test_folders_of_the_build_before_are_resumed(counted, tmp_path):
     result = task_of(counting, "auto").run(store)
     first, second = (Trial(**trial) for trial in TRIALS)
     assert result.decision == Decision(
-        "llr", 0.02, 10, (first, second), "12 lines", first, 0.25, 0.02, "refined", (0.31, 0.3), 0.19
+        "llr",
+        0.02,
+        10,
+        (first, second),
+        "12 lines",
+        first,
+        0.25,
+        0.02,
+        "refined",
+        (0.31, 0.3),
+        0.19,
     )
     assert read == [0]
     assert len(calibrated) == 1

@@ -302,7 +302,9 @@ def small(kind):
     torch.manual_seed(0)
     if kind == "series":
         made = KtUnrolled(cascades=1, channels=4, blocks=1, solver_steps=1)
-        return replace(find_method("auto"), trained=replace(find_method("auto").trained, network=made))
+        return replace(
+            find_method("auto"), trained=replace(find_method("auto").trained, network=made)
+        )
     made = E2EVarNet(cascades=1, channels=4, pools=1, sensitivity_channels=4, sensitivity_pools=1)
     return WindowNetworkMethod("varnet", "a test", made, Weights("digest"))
 
@@ -402,6 +404,8 @@ def test_a_task_predicts_its_cost(scan):
 
 def test_a_mask_with_its_origin_is_kept(kspace, mask):
     known = LineMask(torch.from_numpy(mask), MaskSource.FILE)
-    task = Task.of(cmrrecon.Scan.from_kspace(torch.from_numpy(kspace), known), find(None), {}, device="cpu")
+    task = Task.of(
+        cmrrecon.Scan.from_kspace(torch.from_numpy(kspace), known), find(None), {}, device="cpu"
+    )
     assert task.scan.mask is known
     assert task.method.name == "auto"
