@@ -62,6 +62,14 @@ def cosines(n: int, count: int, like: Tensor) -> Tensor:
     return basis.to(like.dtype)
 
 
+def coil_dot(a: Tensor, b: Tensor) -> Tensor:
+    """Real part of the inner product of each coil, (coil, 1, 1).
+
+    Summed pairwise: what `torch.dot` loses, turns of images and maps and a network would amplify.
+    """
+    return (torch.view_as_real(a) * torch.view_as_real(b)).sum((1, 2, 3))[:, None, None]
+
+
 class MapFit(ABC):
     """The fit of maps to the measured samples of a series, on the columns of some coils.
 
@@ -93,7 +101,11 @@ class MapFit(ABC):
         # Each coil is a problem of its own.
         left = self._coefficients(self._projected(self.maps, x, self.samples))
         change = conjugate_gradient(
-            normal, left, MAP_STEPS, precondition=lambda residual: residual / (energy + weight)
+            normal,
+            left,
+            MAP_STEPS,
+            inner=coil_dot,
+            precondition=lambda residual: residual / (energy + weight),
         ).x
         maps = self.maps + self._maps(change)
         size = rss(maps)

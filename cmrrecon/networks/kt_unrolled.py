@@ -229,4 +229,5 @@ def closer(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:
     def normal(x: Tensor) -> Tensor:
         return problem.A.N(x) + weight * x
 
-    return conjugate_gradient(normal, problem.rhs + weight * z, steps, start=z).x
+    # Of the change: beside z its rounding would count.
+    return z + conjugate_gradient(normal, problem.rhs - problem.A.N(z), steps).x

@@ -1,16 +1,13 @@
 """Conjugate gradients: the one loop for images, coil maps and unrolled networks."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from cmrrecon.solvers.iteration import (
-    Monitor,
-    Operator,
-    Solution,
-    frame_dot,
-    frame_energy,
-    never,
-)
+from cmrrecon.solvers.iteration import Monitor, Operator, Solution, frame_dot, never
+
+Inner = Callable[[Tensor, Tensor], Tensor]
 
 
 def conjugate_gradient(
@@ -18,23 +15,23 @@ def conjugate_gradient(
     rhs: Tensor,
     iterations: int,
     *,
-    start: Tensor | None = None,
     precondition: Operator | None = None,
+    inner: Inner = frame_dot,
     tolerance: float = 0.0,
     monitor: Monitor = never,
 ) -> Solution:
-    """Solve normal(x) = rhs for a Hermitian positive (semi)definite operator.
+    """Solve normal(x) = rhs from x = 0 for a Hermitian positive (semi)definite operator.
 
     Every entry of the first axis (a frame, say, or a coil) is a problem of its own. Gradients reach
-    `rhs`, `start` and whatever `normal` depends on.
+    `rhs` and whatever `normal` depends on.
 
     Parameters
     ----------
     normal : maps (frame, y, x) to (frame, y, x), each frame for itself; of any norm
     rhs : Tensor (frame, y, x), complex
     iterations : at most this many
-    start : Tensor (frame, y, x); None for zero
     precondition : maps a residual to an approximate error; None for the residual itself
+    inner : real inner product of each problem, of two arguments to (frame, 1, 1)
     tolerance : a frame is solved when its residual is at most this part of its right-hand side, and
         in any case when only rounding is left
     monitor : called after every step
@@ -45,11 +42,10 @@ def conjugate_gradient(
 
     Source: Hestenes and Stiefel, J Res Natl Bur Stand 1952;49:409.
     """
-    x = torch.zeros_like(rhs) if start is None else start
-    residual = rhs if start is None else rhs - normal(start)
+    x, residual = torch.zeros_like(rhs), rhs
     direction = residual if precondition is None else precondition(residual)
-    power = frame_dot(residual, direction)
-    energy, size = frame_energy(residual), frame_energy(rhs)
+    power = inner(residual, direction)
+    energy = size = inner(rhs, rhs)
     limit = max(tolerance, torch.finfo(rhs.dtype).eps) ** 2 * size
     residuals = []
     for step in range(iterations):
@@ -57,7 +53,7 @@ def conjugate_gradient(
         if not bool(unsolved.any()):
             break
         image = normal(direction)
-        curvature = frame_dot(direction, image)
+        curvature = inner(direction, image)
         # A solved frame waits for the others: its direction is rounding, which a semidefinite
         # operator would blow up.
         moving = unsolved & (curvature > 0)
@@ -65,8 +61,8 @@ def conjugate_gradient(
         x = torch.addcmul(x, length, direction)
         residual = torch.addcmul(residual, length, image, value=-1)
         scaled = residual if precondition is None else precondition(residual)
-        before, power = power, frame_dot(residual, scaled)
-        energy = power if precondition is None else frame_energy(residual)
+        before, power = power, inner(residual, scaled)
+        energy = power if precondition is None else inner(residual, residual)
         momentum = torch.where(before > 0, power / torch.where(before > 0, before, 1), 0)
         direction = torch.addcmul(scaled, momentum.to(rhs.dtype), direction)
         relative = torch.where(size > 0, energy / torch.where(size > 0, size, 1), 0)

@@ -113,22 +113,22 @@ def test_conjugate_gradient_stops_at_the_tolerance():
     assert len(calls) == len(found.residuals) == 1
 
 
-def test_a_start_is_gone_on_from():
-    problem = LeastSquares(rows=20)
-    near = conjugate_gradient(problem.normal, problem.rhs, 4).x
-    farther = conjugate_gradient(problem.normal, problem.rhs, 40, start=near)
-    torch.testing.assert_close(problem.normal(farther.x), problem.rhs)
-    one = conjugate_gradient(problem.normal, problem.rhs, 1, start=near)
-    assert one.residuals[0] < conjugate_gradient(problem.normal, problem.rhs, 1).residuals[0]
-    assert torch.equal(conjugate_gradient(problem.normal, problem.rhs, 0, start=near).x, near)
-
-
-def test_a_start_that_is_the_solution_takes_no_steps():
-    problem = LeastSquares(rows=20)
-    start = cnormal(3, 3, 4, seed=5)
-    found = conjugate_gradient(problem.normal, problem.normal(start), 10, start=start)
-    assert torch.equal(found.x, start)
+def test_a_solved_problem_takes_no_steps():
+    found = conjugate_gradient(LeastSquares(rows=20).normal, torch.zeros((3, 3, 4), dtype=torch.complex128), 10)
+    assert not found.x.any()
     assert found.residuals == ()
+
+
+def test_another_inner_product_is_used_throughout():
+    problem, calls = LeastSquares(rows=20), []
+
+    def inner(a, b):
+        calls.append(None)
+        return (torch.view_as_real(a) * torch.view_as_real(b)).sum((1, 2, 3))[:, None, None]
+
+    found = conjugate_gradient(problem.normal, problem.rhs, 5, inner=inner)
+    torch.testing.assert_close(found.x, conjugate_gradient(problem.normal, problem.rhs, 5).x)
+    assert len(calls) > 10
 
 
 def test_the_exact_inverse_as_preconditioner_solves_in_one_step():
@@ -166,19 +166,19 @@ def test_a_preconditioner_needs_fewer_steps_to_the_same_solution_and_true_residu
 
 @pytest.mark.parametrize("steps", [1, 3, 12])
 @pytest.mark.parametrize("preconditioned", [False, True])
-def test_gradients_reach_rhs_start_and_the_operator(steps, preconditioned):
-    factors, rhs, start = cnormal(2, 4, 4, seed=1), cnormal(2, 2, 2, seed=2), cnormal(2, 2, 2, seed=3)
+def test_gradients_reach_rhs_and_the_operator(steps, preconditioned):
+    factors, rhs = cnormal(2, 4, 4, seed=1), cnormal(2, 2, 2, seed=2)
     weight = torch.tensor([[[0.5]], [[2.0]]], dtype=torch.float64)
     options = {"precondition": lambda r: r / torch.arange(1.0, 5.0).reshape(2, 2)} if preconditioned else {}
 
-    def solve(factors, weight, rhs, start):
+    def solve(factors, weight, rhs):
         def normal(x):
             product = factors.mH @ (factors @ x.reshape(2, 4, 1))
             return product.reshape(x.shape) + weight * x
 
-        return conjugate_gradient(normal, rhs, steps, start=start, **options).x
+        return conjugate_gradient(normal, rhs, steps, **options).x
 
-    arguments = [argument.requires_grad_() for argument in (factors, weight, rhs, start)]
+    arguments = [argument.requires_grad_() for argument in (factors, weight, rhs)]
     assert torch.autograd.gradcheck(solve, arguments)
 
 
