@@ -10,7 +10,8 @@ def main(source: str, target: str) -> None:
     scan = cmrrecon.read(source)
     result = cmrrecon.reconstruct(scan, "sense", iterations=20)
     for index, residual in zip(result.indices, result.residuals, strict=True):
-        print(f"slice {index}: residual of the data over their noise {residual:.2f}")
+        shown = "unknown" if residual is None else f"{residual:.2f}"
+        print(f"slice {index}: residual of the data over their noise {shown}")
     print(f"effective R {result.provenance['effective_acceleration']:.2f}")
     result.save(target)
 
