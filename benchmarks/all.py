@@ -90,10 +90,23 @@ def sections(places: list[str], cases: list[str]) -> list[Section]:
         Section("Calibration: ESPIRiT and GRAPPA", ("calibration.py",)),
         Section("Reading", ("reading.py",), markdown=False),
         Section("Radial sampling", ("noncartesian.py",), markdown=False),
-        Section("Peak memory of the command line", ("memory.py", "auto", "sense", "temporal-tv"), markdown=False),
+        Section(
+            "Peak memory of the command line",
+            ("memory.py", "auto", "sense", "temporal-tv"),
+            markdown=False,
+        ),
         Section("Start of the command line", ("startup.py",), markdown=False),
         Section("Networks", ("networks.py",)),
-        Section("Reconstruction", ("reconstruction.py", *places, *(["--cases", *cases] if cases else []), "--repeats", "1")),
+        Section(
+            "Reconstruction",
+            (
+                "reconstruction.py",
+                *places,
+                *(["--cases", *cases] if cases else []),
+                "--repeats",
+                "1",
+            ),
+        ),
     ]
 
 
@@ -104,22 +117,52 @@ def against(other: Path, tool: Path | None, places: list[str]) -> Section:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tool", type=Path, nargs="?", help="make_semireal.py")
     parser.add_argument("--work", type=Path, default=cases.WORK)
-    parser.add_argument("--data", type=Path, default=os.environ.get("CMRRECON_TEST_DATA"), help="the real data (CMRRECON_TEST_DATA)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("CMRRECON_TEST_DATA"),
+        help="the real data (CMRRECON_TEST_DATA)",
+    )
     parser.add_argument("--other", type=Path, help="checkout of another build, to compare with")
-    parser.add_argument("--resume", action="store_true", help="keep what an interrupted run measured")
-    parser.add_argument("--cases", nargs="+", default=[], help="of the tables of reconstructions; see reconstruction.py")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what an interrupted run measured"
+    )
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        default=[],
+        help="of the tables of reconstructions; see reconstruction.py",
+    )
     words = parser.parse_args()
     if not words.resume:
         (words.work / "results.jsonl").unlink(missing_ok=True)
-    places = [*([str(words.tool)] if words.tool else []), "--work", str(words.work), *(["--data", str(words.data)] if words.data else [])]
-    done = {section.title: (section, kept(section, words.work / "sections", words.resume)) for section in sections(places, words.cases)}
+    places = [
+        *([str(words.tool)] if words.tool else []),
+        "--work",
+        str(words.work),
+        *(["--data", str(words.data)] if words.data else []),
+    ]
+    done = {
+        section.title: (section, kept(section, words.work / "sections", words.resume))
+        for section in sections(places, words.cases)
+    }
     outputs = {title: output for title, (_, output) in done.items()}
-    goals = [*read_table(outputs["Targets"]), *calibration_targets(outputs), *reading_targets(outputs)]
+    goals = [
+        *read_table(outputs["Targets"]),
+        *calibration_targets(outputs),
+        *reading_targets(outputs),
+    ]
     text = [
-        INTRODUCTION.format(machine=machine(), threads=THREADS, runs="in several runs (`--resume`)" if words.resume else "all in one run"),
+        INTRODUCTION.format(
+            machine=machine(),
+            threads=THREADS,
+            runs="in several runs (`--resume`)" if words.resume else "all in one run",
+        ),
         "## Targets",
         "",
         *table(goals),
@@ -129,7 +172,9 @@ def main() -> None:
         TARGET_COMMANDS,
         "",
     ]
-    text += [shown(section, output) for title, (section, output) in done.items() if title != "Targets"]
+    text += [
+        shown(section, output) for title, (section, output) in done.items() if title != "Targets"
+    ]
     text += [BUILDS, *([run(against(words.other, words.tool, places))] if words.other else [])]
     PAGE.write_text("\n".join(text))
     print(PAGE)
@@ -147,8 +192,17 @@ def kept(section: Section, folder: Path, resume: bool) -> str:
 def run(section: Section) -> str:
     print(section.title, file=sys.stderr, flush=True)
     script, *rest = section.words
-    done = subprocess.run([sys.executable, str(HERE / script), *rest], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
-    return done.stdout.strip() if done.returncode == 0 else f"This benchmark ended with code {done.returncode}."
+    done = subprocess.run(
+        [sys.executable, str(HERE / script), *rest],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return (
+        done.stdout.strip()
+        if done.returncode == 0
+        else f"This benchmark ended with code {done.returncode}."
+    )
 
 
 def shown(section: Section, output: str) -> str:
@@ -170,31 +224,52 @@ def machine() -> str:
         except PackageNotFoundError:
             continue
     if shutil.which("bart"):
-        found.append(f"BART {subprocess.run(['bart', 'version'], capture_output=True, text=True, check=True).stdout.strip()}")
+        found.append(
+            f"BART {subprocess.run(['bart', 'version'], capture_output=True, text=True, check=True).stdout.strip()}"
+        )
     return f"Machine: {names[0] if names else platform.machine()}, {os.cpu_count()} cores; {', '.join(found)}."
 
 
 def calibration_targets(outputs: dict[str, str]) -> list[Target]:
     """ESPIRiT against SigPy and GRAPPA against pygrappa: the ratios that calibration.py prints in the rows of the peers."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in outputs["Calibration: ESPIRiT and GRAPPA"].splitlines()]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in outputs["Calibration: ESPIRiT and GRAPPA"].splitlines()
+    ]
     found = []
-    for title, peer, goal, aim in (("ESPIRiT against SigPy", "SigPy", 10, 25), ("GRAPPA against pygrappa", "pygrappa.mdgrappa", 10, 30)):
+    for title, peer, goal, aim in (
+        ("ESPIRiT against SigPy", "SigPy", 10, 25),
+        ("GRAPPA against pygrappa", "pygrappa.mdgrappa", 10, 30),
+    ):
         row = next((row for row in rows if row[0] == peer), None)
         figure = f"{row[3]}x wall, {row[4]}x CPU" if row else ""
-        found.append(Target(title, f"{goal}x", f"{aim}x", figure, float(row[3]) >= goal if row else None))
+        found.append(
+            Target(title, f"{goal}x", f"{aim}x", figure, float(row[3]) >= goal if row else None)
+        )
     return found
 
 
 def reading_targets(outputs: dict[str, str]) -> list[Target]:
     """The whole file, first layout: wall times that reading.py prints in the second column."""
     block = outputs["Reading"].partition("whole file")[2].partition("\n\n")[0]
-    wall = {name.strip(): float(seconds) for name, seconds in re.findall(r"^ +(\S.*?)\s{2,}(\d+\.\d+)", block, re.MULTILINE)}
+    wall = {
+        name.strip(): float(seconds)
+        for name, seconds in re.findall(r"^ +(\S.*?)\s{2,}(\d+\.\d+)", block, re.MULTILINE)
+    }
     ours = min((wall[name] for name in wall if name.startswith("ours")), default=0.0)
     found = []
     for peer, goal, aim in (("h5py", 2, 3), ("mat73", 3, 4)):
         ratio = wall[peer] / ours if ours and peer in wall else None
         figure = f"{ratio:.1f}x wall" if ratio else ""
-        found.append(Target(f"full v7.3 read against {peer}", f"{goal}x", f"{aim}x", figure, ratio >= goal if ratio else None))
+        found.append(
+            Target(
+                f"full v7.3 read against {peer}",
+                f"{goal}x",
+                f"{aim}x",
+                figure,
+                ratio >= goal if ratio else None,
+            )
+        )
     return found
 
 

@@ -68,24 +68,34 @@ def measure(engines: list[Engine], rounds: int) -> None:
                 engine.result = engine.work()
                 if turn:
                     spent = (time.perf_counter() - wall, cpu_seconds() - cpu)
-                    (engine.wall if threads == 2 else engine.cpu).append(spent[0] if threads == 2 else spent[1])
+                    (engine.wall if threads == 2 else engine.cpu).append(
+                        spent[0] if threads == 2 else spent[1]
+                    )
 
 
-def table(title: str, engines: list[Engine], columns: list[str], facts: Callable[[Tensor], list[str]]) -> None:
+def table(
+    title: str, engines: list[Engine], columns: list[str], facts: Callable[[Tensor], list[str]]
+) -> None:
     """Print medians, ratios to the first engine (the median of the rounds' ratios) and facts about each result."""
     print(f"\n| {title} | wall ms | CPU ms | wall ratio | CPU ratio | {' | '.join(columns)} |")
     print("|---" * (5 + len(columns)) + "|")
     for engine in engines:
         times = [f"{1e3 * statistics.median(values):.0f}" for values in (engine.wall, engine.cpu)]
         pairs = ((engine.wall, engines[0].wall), (engine.cpu, engines[0].cpu))
-        ratios = [f"{statistics.median(a / b for a, b in zip(*pair, strict=True)):.1f}" for pair in pairs]
-        print(f"| {' | '.join([engine.name, *times, *ratios, *facts(engine.result)])} |", flush=True)
+        ratios = [
+            f"{statistics.median(a / b for a, b in zip(*pair, strict=True)):.1f}" for pair in pairs
+        ]
+        print(
+            f"| {' | '.join([engine.name, *times, *ratios, *facts(engine.result)])} |", flush=True
+        )
 
 
 def sigpy_maps(average: Tensor) -> Tensor:
     from sigpy.mri.app import EspiritCalib
 
-    app = EspiritCalib(average.numpy(), calib_width=ACS, kernel_width=6, crop=CROP, max_iter=100, show_pbar=False)
+    app = EspiritCalib(
+        average.numpy(), calib_width=ACS, kernel_width=6, crop=CROP, max_iter=100, show_pbar=False
+    )
     return torch.from_numpy(app.run())
 
 
@@ -96,7 +106,9 @@ def bart_maps(average: Tensor, folder: Path) -> Tensor:
     (folder / "k.hdr").write_text(f"# Dimensions\n{x} {y} 1 {coils}\n")
     average.numpy().tofile(folder / "k.cfl")
     words = ["bart", "ecalib", "-m1", f"-r{ACS}", f"-c{CROP}", "k", "maps"]
-    subprocess.run(words, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        words, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     maps: Any = np.fromfile(folder / "maps.cfl", np.complex64).reshape(coils, y, x)
     return torch.from_numpy(maps)
 
@@ -104,14 +116,20 @@ def bart_maps(average: Tensor, folder: Path) -> Tensor:
 def pygrappa_kspace(frame: Tensor, block: Tensor) -> Tensor:
     from pygrappa import mdgrappa
 
-    return torch.from_numpy(mdgrappa(frame.numpy(), block.numpy(), kernel_size=(KERNEL, KERNEL), coil_axis=0, lamda=WEIGHT))
+    return torch.from_numpy(
+        mdgrappa(
+            frame.numpy(), block.numpy(), kernel_size=(KERNEL, KERNEL), coil_axis=0, lamda=WEIGHT
+        )
+    )
 
 
 def compare_espirit(kspace: Tensor, rounds: int, folder: Path) -> None:
     frames, _, y, x = kspace.shape
     average = kspace.mean(0)
     block = average[:, centred(y, ACS), centred(x, ACS)]
-    mask = SamplingMask.of(make_mask("kt-uniform", frames=frames, y=y, x=x, acceleration=8, acs=ACS))
+    mask = SamplingMask.of(
+        make_mask("kt-uniform", frames=frames, y=y, x=x, acceleration=8, acs=ACS)
+    )
     series = kspace * mask.samples[:, None]
     engines = [
         Engine("cmrrecon", lambda: espirit(block, (y, x), crop=CROP)),
@@ -129,9 +147,18 @@ def compare_espirit(kspace: Tensor, rounds: int, folder: Path) -> None:
     def facts(maps: Tensor) -> list[str]:
         support = rss(maps) > 0
         overlap = (maps.conj() * reference).sum(0).abs()[support & known]
-        return [f"{overlap.median():.6f}", f"{overlap.quantile(0.01):.6f}", f"{int((support != known).sum())} of {int(known.sum())}"]
+        return [
+            f"{overlap.median():.6f}",
+            f"{overlap.quantile(0.01):.6f}",
+            f"{int((support != known).sum())} of {int(known.sum())}",
+        ]
 
-    table("ESPIRiT", engines, ["agreement with SigPy: median", "1st percentile", "support differs, pixels"], facts)
+    table(
+        "ESPIRiT",
+        engines,
+        ["agreement with SigPy: median", "1st percentile", "support differs, pixels"],
+        facts,
+    )
 
 
 def compare_grappa(kspace: Tensor, truth: Tensor, rounds: int) -> None:
@@ -151,20 +178,27 @@ def compare_grappa(kspace: Tensor, truth: Tensor, rounds: int) -> None:
 
     def facts(filled: Tensor) -> list[str]:
         image = rss(ifft2c(filled))
-        return [f"{float(10 * torch.log10(r.max() ** 2 / (image - r).square().mean())):.2f}" for r in references]
+        return [
+            f"{float(10 * torch.log10(r.max() ** 2 / (image - r).square().mean())):.2f}"
+            for r in references
+        ]
 
     table("GRAPPA", engines, ["PSNR dB to fully sampled", "PSNR dB to noise-free"], facts)
     print(f"(zero-filled: {', '.join(facts(frame))} dB)")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
     simulated = simulate("cine", slices=1, seed=words.seed)
     kspace = simulated.scan.series(0).kspace
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(
+        dir="/dev/shm" if Path("/dev/shm").is_dir() else None
+    ) as folder:
         compare_espirit(kspace, words.rounds, Path(folder))
     compare_grappa(kspace, simulated.image[:, 0], words.rounds)
 

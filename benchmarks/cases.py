@@ -32,11 +32,23 @@ HEARTS = {"P003": (40, 125, 150, 280)}
 REPORTED = (
     "simulated/kt-uniform-8",
     "simulated/kt-gaussian-8",
-    *(f"P003/{pattern}" for pattern in ("kt-gaussian-8", "kt-gaussian-16", "kt-gaussian-24", "uniform-8", "kt-radial-16")),
+    *(
+        f"P003/{pattern}"
+        for pattern in (
+            "kt-gaussian-8",
+            "kt-gaussian-16",
+            "kt-gaussian-24",
+            "uniform-8",
+            "kt-radial-16",
+        )
+    ),
     "rat/kt-gaussian-8",
 )
 SEEDS = {"simulated": 0, "simulated-2": 11}
-PICTURES = {"center001": "Center001__P003__cine_sax", "center002": "Center002_UIH_30T_umr880__P001__cine_sax"}
+PICTURES = {
+    "center001": "Center001__P003__cine_sax",
+    "center002": "Center002_UIH_30T_umr880__P001__cine_sax",
+}
 # With half the readout's resolution: the lines and so the aliasing are the same, at half the time.
 NARROW = "-narrow"
 TUNING = (
@@ -82,7 +94,9 @@ def folder_of(work: Path, name: str) -> Path:
 
 def load(folder: Path) -> Case:
     values: dict[str, Any] = json.loads((folder / "case.json").read_text())
-    return Case(**values | {key: tuple(values[key]) for key in ("shape", "heart")})  # JSON has no tuples
+    return Case(
+        **values | {key: tuple(values[key]) for key in ("shape", "heart")}
+    )  # JSON has no tuples
 
 
 def available(name: str, tool: Path | None, data: Path | None) -> bool:
@@ -95,8 +109,15 @@ def ensure(names: Sequence[str], work: Path, tool: Path | None, data: Path | Non
     """Make the cases that are not there, in a process of its own: the caller stays small (see engines.py)."""
     missing = [name for name in names if not (folder_of(work, name) / "case.json").exists()]
     if missing:
-        places = [word for key, path in (("--tool", tool), ("--data", data)) if path for word in (key, str(path))]
-        subprocess.run([sys.executable, __file__, *missing, "--work", str(work), *places], check=True)
+        places = [
+            word
+            for key, path in (("--tool", tool), ("--data", data))
+            if path
+            for word in (key, str(path))
+        ]
+        subprocess.run(
+            [sys.executable, __file__, *missing, "--work", str(work), *places], check=True
+        )
 
 
 def make(name: str, work: Path, tool: Path | None, data: Path | None) -> None:
@@ -131,7 +152,10 @@ def make(name: str, work: Path, tool: Path | None, data: Path | None) -> None:
     (unfinished / "case.json").write_text(json.dumps(asdict(case)))
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
-    print(f"{name}: {case.kind}, {case.shape}, effective R {case.effective:.2f}, heart {case.heart}", file=sys.stderr)
+    print(
+        f"{name}: {case.kind}, {case.shape}, effective R {case.effective:.2f}, heart {case.heart}",
+        file=sys.stderr,
+    )
 
 
 @lru_cache(maxsize=2)
@@ -151,7 +175,9 @@ def full_scan(source: str, tool: Path | None, data: Path | None) -> tuple[Any, A
     if tool is None:
         raise SystemExit(f"{source} is semi-real: give the script make_semireal.py.")
     pictures = data / "CMRxRecon2025-cine-pictures" / f"{PICTURES.get(source)}.npz"
-    return semi_real(tool, ["--data", str(data), *(["--pictures", str(pictures)] if source in PICTURES else [])])
+    return semi_real(
+        tool, ["--data", str(data), *(["--pictures", str(pictures)] if source in PICTURES else [])]
+    )
 
 
 def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
@@ -161,7 +187,9 @@ def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
 
     columns = centred(scan.shape[-1], scan.shape[-1] // 2)
     kspace = scan.series(0).kspace[:, None, ..., columns]
-    return Scan.from_kspace(kspace, scan.mask, scan.acquisition), ifftc(fftc(truth, -1)[..., columns], -1)
+    return Scan.from_kspace(kspace, scan.mask, scan.acquisition), ifftc(
+        fftc(truth, -1)[..., columns], -1
+    )
 
 
 def semi_real(tool: Path, words: list[str]) -> tuple[Any, Any]:
@@ -169,7 +197,9 @@ def semi_real(tool: Path, words: list[str]) -> tuple[Any, Any]:
     from cmrrecon import Scan, formats, read
 
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, str(tool), folder, *words], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, str(tool), folder, *words], check=True, stdout=subprocess.DEVNULL
+        )
         path = next(path for path in Path(folder).rglob("*.mat") if "FullSample" in path.parts)
         scan = read(path)
         kspace = scan.series(0).kspace[:, None]
@@ -188,7 +218,11 @@ def rat(path: Path) -> tuple[Any, Any]:
     magnitude = torch.from_numpy(loadmat(path)["image0"]).permute(2, 1, 0).float()
     _, ny, nx = magnitude.shape
     y, x = torch.linspace(-1, 1, ny), torch.linspace(-1, 1, nx)
-    phase = 1.2 * torch.sin(1.5 * y[:, None] + 0.5) + 1.0 * torch.cos(2.0 * x[None] - 0.7) + 0.6 * y[:, None] * x[None]
+    phase = (
+        1.2 * torch.sin(1.5 * y[:, None] + 0.5)
+        + 1.0 * torch.cos(2.0 * x[None] - 0.7)
+        + 0.6 * y[:, None] * x[None]
+    )
     truth = torch.polar(magnitude, phase.expand_as(magnitude).contiguous())
     maps = coil_maps(RAT_COILS, ny, nx, RAT_SEED)
     kspace = acquire(truth, maps, noise_sigma(truth, RAT_SNR_DB), RAT_SEED)
@@ -222,7 +256,9 @@ def write_cfl(path: Path, array: Any) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="+")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--tool", type=Path)

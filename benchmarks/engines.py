@@ -51,7 +51,9 @@ def run(folder: Path, engine: str, options: dict[str, Any]) -> tuple[Any, Cost, 
     kspace = np.fromfile(folder / "kspace.cfl", np.complex64).reshape(case.shape)
     maps = np.fromfile(folder / "maps.cfl", np.complex64).reshape(case.shape[1:])
     mask = np.load(folder / "mask.npy")
-    reconstruct = {"cmrrecon": ours, "cmrrecon-solver": our_solver, "sigpy": with_sigpy}[program](method, options)
+    reconstruct = {"cmrrecon": ours, "cmrrecon-solver": our_solver, "sigpy": with_sigpy}[program](
+        method, options
+    )
     reconstruct(*centre(kspace, mask, maps))
     held = restart_peak()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -142,7 +144,11 @@ def restart_peak() -> float:
 
 
 def peak_mb() -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1024
 
 
@@ -150,14 +156,25 @@ def run_bart(folder: Path, method: str, options: dict[str, Any]) -> tuple[Any, C
     """BART in a process of its own, started while this one is small: Linux counts a parent's memory in the peak of its child."""
     shape = cases.load(folder).shape
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
-        words = ["bart", "pics", *peers.bart_words(method, options), str(folder / "kspace"), str(folder / "maps"), f"{place}/images"]
+        words = [
+            "bart",
+            "pics",
+            *peers.bart_words(method, options),
+            str(folder / "kspace"),
+            str(folder / "maps"),
+            f"{place}/images",
+        ]
         start = time.perf_counter()
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         if os.waitstatus_to_exitcode(status) != 0:
             raise SystemExit(f"failed: {' '.join(words)}")
-        cost = Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024 - cases.load(folder).input_mb)
+        cost = Cost(
+            seconds,
+            usage.ru_utime + usage.ru_stime,
+            usage.ru_maxrss / 1024 - cases.load(folder).input_mb,
+        )
         import numpy as np
         import torch
 
@@ -174,7 +191,10 @@ def scores(images: Any, folder: Path) -> dict[str, float]:
 
     truth = torch.from_numpy(np.load(folder / "truth.npy"))[:, None]
     heart = cases.load(folder).heart
-    all_pixels, rest = (score(images[:, None], truth, protocol="fullfov", heart=heart, exclude_saturated=flag) for flag in (False, True))
+    all_pixels, rest = (
+        score(images[:, None], truth, protocol="fullfov", heart=heart, exclude_saturated=flag)
+        for flag in (False, True)
+    )
     return {
         "psnr": all_pixels.psnr,
         "heart_psnr": all_pixels.heart_psnr or 0.0,

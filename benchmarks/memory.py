@@ -26,7 +26,9 @@ def peak_mb(words: list[str]) -> float:
 
 
 def main() -> None:
-    listed = subprocess.run([*PROGRAM, "reconstruct", "--list-methods"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        [*PROGRAM, "reconstruct", "--list-methods"], capture_output=True, text=True, check=True
+    ).stdout
     methods = sys.argv[1:] or [line.split()[0] for line in listed.splitlines()]
     with tempfile.TemporaryDirectory() as folder:
         scans = [Path(folder) / f"cine{slices}.h5" for slices in (1, 3)]
@@ -41,10 +43,16 @@ def main() -> None:
             fixed = ["--quiet", "--overwrite", "-o", str(Path(folder) / "out.h5"), "-m", method]
             few = (
                 ["--set", "iterations=3"]
-                if any(line.split()[0] == method and "iterations=" in line for line in listed.splitlines())
+                if any(
+                    line.split()[0] == method and "iterations=" in line
+                    for line in listed.splitlines()
+                )
                 else []
             )
-            peaks = [peak_mb([*PROGRAM, "reconstruct", str(scan), *fixed, *few]) - libraries - SERIES_MB for scan in scans]
+            peaks = [
+                peak_mb([*PROGRAM, "reconstruct", str(scan), *fixed, *few]) - libraries - SERIES_MB
+                for scan in scans
+            ]
             print(f"{method:18} {peaks[0]:9.0f} {peaks[1]:9.0f}", flush=True)
 
 

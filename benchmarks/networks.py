@@ -36,17 +36,39 @@ def main() -> None:
         return
     device = words.device
     modes = (*MODES, "bf16 compiled") if device == "cuda" else MODES
-    print("| network | parameters | TFLOP | mode | s a frame | CPU s a frame | naive / this | memory MB | difference | PSNR dB |")
+    print(
+        "| network | parameters | TFLOP | mode | s a frame | CPU s a frame | naive / this | memory MB | difference | PSNR dB |"
+    )
     print("|---" * 10 + "|")
     notes: list[str] = []
     for name in words.networks or NAMES:
         rows: dict[str, dict[str, Any]] = {}
         for mode in modes:
-            command = [sys.executable, __file__, name, "--device", device, "--frames", str(words.frames), "--cascades", str(words.cascades)]
-            done = subprocess.run([*command, "--mode", mode], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True)
+            command = [
+                sys.executable,
+                __file__,
+                name,
+                "--device",
+                device,
+                "--frames",
+                str(words.frames),
+                "--cascades",
+                str(words.cascades),
+            ]
+            done = subprocess.run(
+                [*command, "--mode", mode],
+                env=ENVIRONMENT,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
             rows[mode] = json.loads(done.stdout.splitlines()[-1])
             print(row(name, mode, rows), flush=True)
-        notes.append(FLOOR_NOTE.format(name, rows["fp32"]["flop"] / rows["fp32"]["speed"], rows["fp32"]["speed"] / 1e9))
+        notes.append(
+            FLOOR_NOTE.format(
+                name, rows["fp32"]["flop"] / rows["fp32"]["speed"], rows["fp32"]["speed"] / 1e9
+            )
+        )
         if name == TARGET and device == "cpu":
             notes += verdicts(rows)
     print("\n" + "\n".join(f"- {note}" for note in notes))
@@ -56,11 +78,31 @@ def verdicts(rows: dict[str, dict[str, Any]]) -> list[str]:
     """What was aimed at, and whether it was reached."""
     naive, fp32, bf16 = (rows[mode] for mode in MODES)
     aims = (
-        ("at most half the time of naive", f"{fp32['seconds'] / naive['seconds']:.2f}", fp32["seconds"] <= 0.5 * naive["seconds"]),
-        ("differences of at most 1e-4", f"{difference(naive, fp32):.0e}", difference(naive, fp32) <= 1e-4),
-        ("less than 2000 MB of memory", f"{fp32['extra_mb']:.0f} MB beyond libraries, weights and input", fp32["total_mb"] < 2000),
-        ("bf16 at least 1.6 times as fast as fp32", f"{fp32['seconds'] / bf16['seconds']:.2f}", fp32["seconds"] >= 1.6 * bf16["seconds"]),
-        ("bf16 within 0.05 dB", f"{abs(bf16['psnr'] - fp32['psnr']):.3f} dB", abs(bf16["psnr"] - fp32["psnr"]) <= 0.05),
+        (
+            "at most half the time of naive",
+            f"{fp32['seconds'] / naive['seconds']:.2f}",
+            fp32["seconds"] <= 0.5 * naive["seconds"],
+        ),
+        (
+            "differences of at most 1e-4",
+            f"{difference(naive, fp32):.0e}",
+            difference(naive, fp32) <= 1e-4,
+        ),
+        (
+            "less than 2000 MB of memory",
+            f"{fp32['extra_mb']:.0f} MB beyond libraries, weights and input",
+            fp32["total_mb"] < 2000,
+        ),
+        (
+            "bf16 at least 1.6 times as fast as fp32",
+            f"{fp32['seconds'] / bf16['seconds']:.2f}",
+            fp32["seconds"] >= 1.6 * bf16["seconds"],
+        ),
+        (
+            "bf16 within 0.05 dB",
+            f"{abs(bf16['psnr'] - fp32['psnr']):.3f} dB",
+            abs(bf16["psnr"] - fp32["psnr"]) <= 0.05,
+        ),
     )
     return [f"{TARGET}: {aim}: {figure}, {'met' if met else 'missed'}" for aim, figure, met in aims]
 
@@ -95,7 +137,9 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(THREADS)
     device = torch.device(words.device)
-    full = cmrrecon.simulate("cine", frames=words.frames, slices=1, coils=10, y=204, x=448, seed=0).scan
+    full = cmrrecon.simulate(
+        "cine", frames=words.frames, slices=1, coils=10, y=204, x=448, seed=0
+    ).scan
     series = cmrrecon.undersample(full, "kt-gaussian", 8, seed=1).series(0).to(device)
     truth = rss_images(full.series(0).kspace)
     (name,) = words.networks
@@ -106,7 +150,10 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
     options = method.options({"precision": precision, "compile": "compiled" in words.mode})
     cost = method.predict(series, options)
     acs = acs_of(series, options)
-    facts: dict[str, Any] = {"parameters": sum(p.numel() for p in network.parameters()), "flop": cost.flops}
+    facts: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "flop": cost.flops,
+    }
     if words.mode == "naive" and network.shares_maps:
         _, maps = method.costs(series, options)
         again = (network.frames - 1) * maps.flops
@@ -116,7 +163,9 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
     def run(count: int) -> torch.Tensor:
         if words.mode != "naive":
             return method.reconstruct(PreparedSeries(series), options).images.cpu()
-        return torch.stack([one_window(network.to(device), series, t, acs).cpu() for t in range(count)])
+        return torch.stack(
+            [one_window(network.to(device), series, t, acs).cpu() for t in range(count)]
+        )
 
     if words.mode == "naive":
         run(1)
@@ -133,10 +182,17 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
         held = restart_peak()
     wall, cpu = time.perf_counter(), time.process_time()
     images = run(done)
-    facts |= {"seconds": (time.perf_counter() - wall) / done, "cpu": (time.process_time() - cpu) / done}
-    facts["extra_mb"] = (torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else peak_mb()) - held
+    facts |= {
+        "seconds": (time.perf_counter() - wall) / done,
+        "cpu": (time.process_time() - cpu) / done,
+    }
+    facts["extra_mb"] = (
+        torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else peak_mb()
+    ) - held
     facts["total_mb"] = facts["extra_mb"] + held
-    facts["psnr"] = score(images[:NAIVE_FRAMES, None], truth[:NAIVE_FRAMES, None], protocol="fullfov").psnr
+    facts["psnr"] = score(
+        images[:NAIVE_FRAMES, None], truth[:NAIVE_FRAMES, None], protocol="fullfov"
+    ).psnr
     facts["probe"] = images[:NAIVE_FRAMES, ::3, ::3].tolist()
     return facts
 
@@ -153,10 +209,16 @@ def one_window(network: Any, series: Any, frame: int, acs: int) -> Any:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", help=f"names of `cmrrecon models`; {', '.join(NAMES)} by default")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "networks", nargs="*", help=f"names of `cmrrecon models`; {', '.join(NAMES)} by default"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--cascades", type=int, default=0, help="another number than the official one")
+    parser.add_argument(
+        "--cascades", type=int, default=0, help="another number than the official one"
+    )
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--mode", help=argparse.SUPPRESS)
     return parser.parse_args()

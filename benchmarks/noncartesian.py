@@ -33,8 +33,14 @@ def cpu_ms(function: Callable[[], Any]) -> float:
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     torch.set_num_threads(1)
-    maps, image = coil_maps(COILS, N, 2 * N, 0)[..., N // 2 : -N // 2], cine(1, 1, N, 2 * N, 0).image[:, 0, :, N // 2 : -N // 2]
-    trajectory, everywhere = golden_angle(1, SPOKES, SAMPLES, N), torch.ones((1, SPOKES, 1), dtype=torch.bool)
+    maps, image = (
+        coil_maps(COILS, N, 2 * N, 0)[..., N // 2 : -N // 2],
+        cine(1, 1, N, 2 * N, 0).image[:, 0, :, N // 2 : -N // 2],
+    )
+    trajectory, everywhere = (
+        golden_angle(1, SPOKES, SAMPLES, N),
+        torch.ones((1, SPOKES, 1), dtype=torch.bool),
+    )
     A = NonCartesianEncoding(maps, trajectory, everywhere)
     exact = NonCartesianEncoding(maps.to(torch.complex128), trajectory, everywhere)
     S = Sense(maps.numpy(), coord=trajectory[0].numpy())
@@ -47,14 +53,21 @@ def main() -> None:
         ("normal", lambda: A.N(image), lambda: S.H(S(x)), exact.H(exact(double[0]))),
     ]
     kernel = cpu_ms(lambda: NonCartesianEncoding(maps, trajectory, everywhere)._kernel(0))
-    print(f"{SPOKES} spokes x {SAMPLES} samples, {N} x {N}, {COILS} coils; SigPy {sigpy.__version__}; CPU ms, medians of {runs}")
+    print(
+        f"{SPOKES} spokes x {SAMPLES} samples, {N} x {N}, {COILS} coils; SigPy {sigpy.__version__}; CPU ms, medians of {runs}"
+    )
     print(f"{'operator':10} {'ours':>7} {'SigPy':>7} {'ratio':>6}  error ours, SigPy")
     for name, ours, theirs, truth in cases:
-        results = [torch.as_tensor(np.asarray(function())).reshape(truth.shape) for function in (ours, theirs)]
+        results = [
+            torch.as_tensor(np.asarray(function())).reshape(truth.shape)
+            for function in (ours, theirs)
+        ]
         errors = [float((result - truth).norm() / truth.norm()) for result in results]
         times = [(cpu_ms(ours), cpu_ms(theirs)) for _ in range(runs)]
         mine, other = (statistics.median(column) for column in zip(*times, strict=True))
-        print(f"{name:10} {mine:7.1f} {other:7.1f} {other / mine:6.1f}  {errors[0]:.1e}, {errors[1]:.1e}")
+        print(
+            f"{name:10} {mine:7.1f} {other:7.1f} {other / mine:6.1f}  {errors[0]:.1e}, {errors[1]:.1e}"
+        )
     print(f"kernel of the normal operator, once: {kernel:.1f} ms")
 
 

@@ -50,10 +50,26 @@ def main() -> None:
     def sigpys() -> Any:
         return np.stack([normal(frame) for normal, frame in zip(normals, image, strict=True)])
 
-    difference = float(np.linalg.norm(ours().numpy() - sigpys()[..., columns]) / np.linalg.norm(sigpys()))
-    rows = [[seconds(f, clock, n) for f in (ours, sigpys) for clock, n in CLOCKS] for _ in range(runs)]
-    wall, cpu, sigpy_wall, sigpy_cpu = (statistics.median(column) for column in zip(*rows, strict=True))
-    print(json.dumps({"wall": wall, "cpu": cpu, "sigpy_wall": sigpy_wall, "sigpy_cpu": sigpy_cpu, "difference": difference}))
+    difference = float(
+        np.linalg.norm(ours().numpy() - sigpys()[..., columns]) / np.linalg.norm(sigpys())
+    )
+    rows = [
+        [seconds(f, clock, n) for f in (ours, sigpys) for clock, n in CLOCKS] for _ in range(runs)
+    ]
+    wall, cpu, sigpy_wall, sigpy_cpu = (
+        statistics.median(column) for column in zip(*rows, strict=True)
+    )
+    print(
+        json.dumps(
+            {
+                "wall": wall,
+                "cpu": cpu,
+                "sigpy_wall": sigpy_wall,
+                "sigpy_cpu": sigpy_cpu,
+                "difference": difference,
+            }
+        )
+    )
 
 
 CLOCKS = ((time.perf_counter, THREADS), (time.process_time, 1))

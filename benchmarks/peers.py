@@ -25,12 +25,18 @@ PEERS: dict[str, Options] = {
 CHOICES: dict[str, list[Options]] = {
     "sigpy:sense": [{"iterations": 10}, {"iterations": 20}, {"iterations": 30}],
     "sigpy:l1-wavelet": [{"iterations": 30}, {"iterations": 60}],
-    "sigpy:tv": [{"iterations": n, "penalty": penalty} for n in (15, 30) for penalty in (0.02, 0.1)],
+    "sigpy:tv": [
+        {"iterations": n, "penalty": penalty} for n in (15, 30) for penalty in (0.02, 0.1)
+    ],
     "sigpy:temporal-tv": [{"iterations": 30}, {"iterations": 60}],
     "bart:sense": [{"iterations": 10}, {"iterations": 20}, {"iterations": 30}],
     "bart:l1-wavelet": [{"iterations": 30}, {"iterations": 60}],
     "bart:tv": [{"iterations": 20}, {"iterations": 20, "penalty": 0.1}, {"iterations": 40}],
-    "bart:temporal-tv": [{"iterations": 20}, {"iterations": 20, "penalty": 0.1}, {"iterations": 40}],
+    "bart:temporal-tv": [
+        {"iterations": 20},
+        {"iterations": 20, "penalty": 0.1},
+        {"iterations": 40},
+    ],
     "bart:llr": [{"iterations": 20}, {"iterations": 40}, {"iterations": 80}],
 }
 # What the oracle runs with beside the weight. LLR with 80 iterations, which tuning prefers, is not better on these cases.
@@ -83,13 +89,21 @@ def sigpy_images(method: str, kspace: Any, mask: Any, maps: Any, options: Option
     if method == "temporal-tv":
         return temporal_tv(kspace, mask, maps, options)
     masks = np.broadcast_to(mask, (len(kspace), *mask.shape[1:]))
-    return np.stack([single_frame(method, k, m.astype(np.float32), maps, options) for k, m in zip(kspace, masks, strict=True)])
+    return np.stack(
+        [
+            single_frame(method, k, m.astype(np.float32), maps, options)
+            for k, m in zip(kspace, masks, strict=True)
+        ]
+    )
 
 
 def single_frame(method: str, kspace: Any, mask: Any, maps: Any, options: Options) -> Any:
     from sigpy.mri import app
 
-    weight, shared = options["weight"], {"weights": mask, "max_iter": int(options["iterations"]), "show_pbar": False}
+    weight, shared = (
+        options["weight"],
+        {"weights": mask, "max_iter": int(options["iterations"]), "show_pbar": False},
+    )
     if method == "sense":
         return app.SenseRecon(kspace, maps, lamda=weight, **shared).run()
     if method == "l1-wavelet":
@@ -97,7 +111,9 @@ def single_frame(method: str, kspace: Any, mask: Any, maps: Any, options: Option
         return app.L1WaveletRecon(kspace, maps, weight, alpha=1, **shared).run()
     # SigPy's usual solver for total variation, primal-dual steps, is far from the minimum after 100 iterations.
     rho = options["penalty"]
-    return app.TotalVariationRecon(kspace, maps, weight, solver="ADMM", rho=rho, max_cg_iter=5, **shared).run()
+    return app.TotalVariationRecon(
+        kspace, maps, weight, solver="ADMM", rho=rho, max_cg_iter=5, **shared
+    ).run()
 
 
 def temporal_tv(kspace: Any, mask: Any, maps: Any, options: Options) -> Any:

@@ -44,10 +44,15 @@ def compared(title: str, readers: Readers) -> None:
         for label, task in readers.items():
             hdf5_chunks.deflate = None if label == "ours, zlib" else DEFLATE
             runs[label].append(measured(task))
-    medians = {label: [statistics.median(column) for column in zip(*rows, strict=True)] for label, rows in runs.items()}
+    medians = {
+        label: [statistics.median(column) for column in zip(*rows, strict=True)]
+        for label, rows in runs.items()
+    }
     print(f"\n{title:22} {'wall s':>8} {'CPU s':>8} {'MB read':>8} {'faster':>8} {'CPU':>6}")
     for label, (wall, cpu, mb) in medians.items():
-        print(f"  {label:20} {wall:8.3f} {cpu:8.3f} {mb:8.0f} {medians['h5py'][0] / wall:7.2f}x {medians['h5py'][1] / cpu:5.2f}x")
+        print(
+            f"  {label:20} {wall:8.3f} {cpu:8.3f} {mb:8.0f} {medians['h5py'][0] / wall:7.2f}x {medians['h5py'][1] / cpu:5.2f}x"
+        )
 
 
 def h5py_slices(path: Path, chosen: list[int]) -> None:
@@ -80,14 +85,26 @@ def benchmark(path: Path, slices: int) -> None:
     compared("whole file", whole)
     for title, chosen in (("one slice", [slices // 2]), ("slice after slice", list(range(slices)))):
         readers: Readers = {"h5py": lambda chosen=chosen: h5py_slices(path, chosen)}
-        compared(title, readers | dict.fromkeys(ours, lambda chosen=chosen: our_slices(path, chosen)))
+        compared(
+            title, readers | dict.fromkeys(ours, lambda chosen=chosen: our_slices(path, chosen))
+        )
 
 
 def main() -> None:
     slices = int(sys.argv[1]) if len(sys.argv) > 1 else 4
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cine_sax.mat"
-        command = [sys.executable, "-m", "cmrrecon", "simulate", "--slices", str(slices), "-o", str(path), "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "cmrrecon",
+            "simulate",
+            "--slices",
+            str(slices),
+            "-o",
+            str(path),
+            "--quiet",
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         print(f"{slices} slices, {path.stat().st_size / 2**20:.0f} MB; a chunk a coil image")
         benchmark(path, slices)
@@ -95,7 +112,9 @@ def main() -> None:
             values, attributes = file["kspace"][()], dict(file["kspace"].attrs)
             del file["kspace"]
             chunks = (2, 2, 2, values.shape[-2] // 2, values.shape[-1] // 2)
-            file.create_dataset("kspace", data=values, chunks=chunks, compression="gzip", compression_opts=3).attrs.update(attributes)
+            file.create_dataset(
+                "kspace", data=values, chunks=chunks, compression="gzip", compression_opts=3
+            ).attrs.update(attributes)
             del values
         print(f"\nchunks of {chunks}")
         benchmark(path, slices)

@@ -40,7 +40,8 @@ SLOW_SECONDS = 10
 SLOWEST = ("sigpy:l1-wavelet", "sigpy:tv", "sigpy:temporal-tv")
 SLOWEST_ON = ("P003/kt-gaussian-8", "rat/kt-gaussian-8")
 COLUMNS = (
-    "engine | weight | iterations | PSNR | heart | SSIM | NMSE | PSNR unsat. | heart unsat. | s | of it choosing | CPU s | memory | runs"
+    "engine | weight | iterations | PSNR | heart | SSIM | NMSE | PSNR unsat. | heart unsat. | s | "
+    "of it choosing | CPU s | memory | runs"
 )
 
 
@@ -64,23 +65,40 @@ def main() -> None:
         cases.ensure(names, words.work, words.tool, words.data)
         return print("\n".join(targets.table(targets.measure(records, names, words.repeats))))
     listed = METHOD_CASES if words.methods else cases.REPORTED
-    names = words.cases or [name for name in listed if cases.available(name, words.tool, words.data)]
+    names = words.cases or [
+        name for name in listed if cases.available(name, words.tool, words.data)
+    ]
     cases.ensure(names, words.work, words.tool, words.data)
     if words.methods:
         return print_methods(records, names)
     for name in names:
-        engines = [e for e in words.engines if e not in SLOWEST or name in SLOWEST_ON or words.cases]
+        engines = [
+            e for e in words.engines if e not in SLOWEST or name in SLOWEST_ON or words.cases
+        ]
         print_case(records, name, engines, words.repeats)
     return None
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tool", type=Path, nargs="?", help="make_semireal.py")
     parser.add_argument("--work", type=Path, default=cases.WORK)
-    parser.add_argument("--data", type=Path, default=os.environ.get("CMRRECON_TEST_DATA"), help="the real data (CMRRECON_TEST_DATA)")
-    parser.add_argument("--cases", nargs="+", help=f"of {', '.join(cases.REPORTED)}, or another source, pattern and R")
-    parser.add_argument("--engines", nargs="+", default=list(ENGINES), help=f"of {', '.join(ENGINES)}")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("CMRRECON_TEST_DATA"),
+        help="the real data (CMRRECON_TEST_DATA)",
+    )
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        help=f"of {', '.join(cases.REPORTED)}, or another source, pattern and R",
+    )
+    parser.add_argument(
+        "--engines", nargs="+", default=list(ENGINES), help=f"of {', '.join(ENGINES)}"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     modes = parser.add_mutually_exclusive_group()
     for mode in ("targets", "methods", "tune", "oracle"):
@@ -92,12 +110,16 @@ def arguments() -> argparse.Namespace:
     return words
 
 
-def runs_of(records: Records, name: str, engines: Iterable[str], repeats: int) -> dict[str, list[Record]]:
+def runs_of(
+    records: Records, name: str, engines: Iterable[str], repeats: int
+) -> dict[str, list[Record]]:
     """The records of every engine on a case, measured by turns; slow engines and failed ones have one."""
     runs: dict[str, list[Record]] = {engine: [] for engine in engines}
     for repeat in range(repeats):
         for engine, done in runs.items():
-            if repeat == 0 or (repeat == len(done) and done[-1].get("seconds", SLOW_SECONDS) < SLOW_SECONDS):
+            if repeat == 0 or (
+                repeat == len(done) and done[-1].get("seconds", SLOW_SECONDS) < SLOW_SECONDS
+            ):
                 print(f"{name} {engine} {repeat + 1}", file=sys.stderr, flush=True)
                 done.append(records.measure(name, engine, options_of(engine), repeat))
     return runs
@@ -106,14 +128,26 @@ def runs_of(records: Records, name: str, engines: Iterable[str], repeats: int) -
 def print_case(records: Records, name: str, engines: list[str], repeats: int) -> None:
     case = cases.load(cases.folder_of(records.work, name))
     y0, y1, x0, x1 = case.heart
-    print(f"\n**{name}**: {case.kind}, (frame, coil, y, x) = {case.shape}, effective R {case.effective:.2f}, ", end="")
-    print(f"heart box y {y0}:{y1}, x {x0}:{x1}\n\n| {COLUMNS} |\n{'|---' * (COLUMNS.count('|') + 1)}|")
+    print(
+        f"\n**{name}**: {case.kind}, (frame, coil, y, x) = {case.shape}, effective R {case.effective:.2f}, ",
+        end="",
+    )
+    print(
+        f"heart box y {y0}:{y1}, x {x0}:{x1}\n\n| {COLUMNS} |\n{'|---' * (COLUMNS.count('|') + 1)}|"
+    )
     for engine, runs in runs_of(records, name, engines, repeats).items():
         print(row(engine, options_of(engine), runs, case.input_mb))
     for engine, chosen in peers.ORACLE.get(name, {}).items():
         for score, weight in chosen.items():
             options = {**peers.ORACLE_CHOICE[engine], "weight": weight}
-            print(row(f"{engine}, oracle {score.upper()}", options, [records.measure(name, engine, options)], case.input_mb))
+            print(
+                row(
+                    f"{engine}, oracle {score.upper()}",
+                    options,
+                    [records.measure(name, engine, options)],
+                    case.input_mb,
+                )
+            )
     sys.stdout.flush()
 
 
@@ -128,17 +162,32 @@ def row(label: str, options: dict[str, Any], runs: list[Record], input_mb: float
     settings = {**options, **first}
     if first.get("method", label) not in label:
         label += f": {first['method']}"
-    setting = [f"{settings[key]:.3g}" if key in settings else "" for key in ("weight", "iterations")]
-    scores = [f"{first[key]:.{digits}f}" for key, digits in (("psnr", 2), ("heart_psnr", 2), ("ssim", 4), ("nmse", 4))]
+    setting = [
+        f"{settings[key]:.3g}" if key in settings else "" for key in ("weight", "iterations")
+    ]
+    scores = [
+        f"{first[key]:.{digits}f}"
+        for key, digits in (("psnr", 2), ("heart_psnr", 2), ("ssim", 4), ("nmse", 4))
+    ]
     rest = [f"{first[key]:.2f}" for key in ("psnr_unsaturated", "heart_psnr_unsaturated")]
     choosing = f"{middle('choosing'):.2f}" if "choosing" in first else ""
-    costs = [f"{middle('seconds'):.2f}", choosing, f"{middle('cpu'):.2f}", f"{middle('extra_mb') / input_mb:.1f}x", str(len(runs))]
+    costs = [
+        f"{middle('seconds'):.2f}",
+        choosing,
+        f"{middle('cpu'):.2f}",
+        f"{middle('extra_mb') / input_mb:.1f}x",
+        str(len(runs)),
+    ]
     return f"| {' | '.join([label, *setting, *scores, *rest, *costs])} |"
 
 
 def print_methods(records: Records, names: list[str]) -> None:
     engines = [f"cmrrecon:{method}" for method in METHODS]
-    print("| pattern | nominal R | effective R | method | PSNR dB | heart PSNR dB | SSIM | NMSE | s |\n" + "|---" * 9 + "|")
+    print(
+        "| pattern | nominal R | effective R | method | PSNR dB | heart PSNR dB | SSIM | NMSE | s |\n"
+        + "|---" * 9
+        + "|"
+    )
     for name in names:
         case = cases.load(cases.folder_of(records.work, name))
         pattern, _, acceleration = name.partition("/")[2].rpartition("-")
@@ -153,20 +202,27 @@ def print_methods(records: Records, names: list[str]) -> None:
 
 
 def print_tuning(records: Records, engines: list[str]) -> None:
-    print(f"Mean PSNR over {', '.join(cases.TUNING)}\n\n| engine | found | PSNR | tried |\n|---|---|---|---|")
+    print(
+        f"Mean PSNR over {', '.join(cases.TUNING)}\n\n| engine | found | PSNR | tried |\n|---|---|---|---|"
+    )
     for engine in engines:
         options, psnr, tried = tuning.tune(records, cases.TUNING, engine)
         print(f"| {engine} | {options} | {psnr:.3f} | {tried} |", flush=True)
 
 
 def print_oracle(records: Records, names: Iterable[str]) -> None:
-    print("| case | engine | best of | weight | PSNR | heart | SSIM |\n|---|---|---|---|---|---|---|")
+    print(
+        "| case | engine | best of | weight | PSNR | heart | SSIM |\n|---|---|---|---|---|---|---|"
+    )
     for name in names:
         for engine in peers.ORACLE_CHOICE:
             for score in ("psnr", "ssim"):
                 run = tuning.oracle(records, name, engine, score)
                 scores = f"{run['psnr']:.2f} | {run['heart_psnr']:.2f} | {run['ssim']:.4f}"
-                print(f"| {name} | {engine} | {score.upper()} | {run['options']['weight']:g} | {scores} |", flush=True)
+                print(
+                    f"| {name} | {engine} | {score.upper()} | {run['options']['weight']:g} | {scores} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

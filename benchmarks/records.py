@@ -36,14 +36,24 @@ class Records:
 
     def key(self, case: str, engine: str, options: dict[str, Any], repeat: int) -> str:
         """Ours is measured anew when the package changes, the peers when the maps do that they are given."""
-        version = self.package if engine.startswith("cmrrecon") else cases.load(cases.folder_of(self.work, case)).maps
+        version = (
+            self.package
+            if engine.startswith("cmrrecon")
+            else cases.load(cases.folder_of(self.work, case)).maps
+        )
         return " ".join([case, engine, json.dumps(options, sort_keys=True), str(repeat), version])
 
     def measure(self, case: str, engine: str, options: dict[str, Any], repeat: int = 0) -> Record:
         """What one run cost and scored, or `failed` with the reason; what is known is not run again."""
         key = self.key(case, engine, options, repeat)
         if key not in self.known:
-            asked = {"key": key, "case": case, "engine": engine, "options": options, "repeat": repeat}
+            asked = {
+                "key": key,
+                "case": case,
+                "engine": engine,
+                "options": options,
+                "repeat": repeat,
+            }
             record = asked | self._run(case, engine, options)
             if "failed" not in record:
                 with self.path.open("a") as file:
@@ -56,7 +66,13 @@ class Records:
         return [record for key, record in self.known.items() if key.endswith(self.package)]
 
     def _run(self, case: str, engine: str, options: dict[str, Any]) -> Record:
-        words = [sys.executable, str(HERE / "engines.py"), str(cases.folder_of(self.work, case)), engine, json.dumps(options)]
+        words = [
+            sys.executable,
+            str(HERE / "engines.py"),
+            str(cases.folder_of(self.work, case)),
+            engine,
+            json.dumps(options),
+        ]
         done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True)
         if done.returncode != 0:
             return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}

@@ -48,27 +48,40 @@ class Target:
 
 
 def table(targets: Sequence[Target]) -> list[str]:
-    rows = [f"| {t.name} | {t.goal} | {t.aim} | {t.figure} | **{VERDICTS[t.met]}** |" for t in targets]
+    rows = [
+        f"| {t.name} | {t.goal} | {t.aim} | {t.figure} | **{VERDICTS[t.met]}** |" for t in targets
+    ]
     return ["| target | at least | aim | measured | |", "|---|---|---|---|---|", *rows]
 
 
 def reasons(targets: Sequence[Target]) -> list[str]:
     """A line for each missed target whose reason was found."""
     missed = [target.name for target in targets if target.met is False]
-    return [f"- {name}: missed; {reason}." for name in missed for start, reason in REASONS.items() if name.startswith(start)]
+    return [
+        f"- {name}: missed; {reason}."
+        for name in missed
+        for start, reason in REASONS.items()
+        if name.startswith(start)
+    ]
 
 
 def measure(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
     """Measure what the named cases allow."""
     series = [name for name in names if name in SERIES]
-    found = [*sense(records, series, repeats), *temporal_tv(records, series, repeats), memory(records, series)]
+    found = [
+        *sense(records, series, repeats),
+        *temporal_tv(records, series, repeats),
+        memory(records, series),
+    ]
     if SAMPLES in names:
         found.append(normal_operator(records))
     found += [default_against_oracle(records, name) for name in names if name in SEMI_REAL]
     return found
 
 
-def by_turns(records: Records, name: str, engines: dict[str, dict[str, Any]], repeats: int) -> list[list[Record]]:
+def by_turns(
+    records: Records, name: str, engines: dict[str, dict[str, Any]], repeats: int
+) -> list[list[Record]]:
     """Records of each engine; the slow ones of SigPy once only."""
     runs: list[list[Record]] = [[] for _ in engines]
     for repeat in range(repeats):
@@ -81,12 +94,17 @@ def by_turns(records: Records, name: str, engines: dict[str, dict[str, Any]], re
 
 def ratio(slow: list[Record], fast: list[Record], key: str) -> float:
     """Of medians."""
-    return float(statistics.median(run[key] for run in slow) / statistics.median(run[key] for run in fast))
+    return float(
+        statistics.median(run[key] for run in slow) / statistics.median(run[key] for run in fast)
+    )
 
 
 def sense(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
     """Time for the same least-squares problem; all are given the coil maps."""
-    peer_goals = {"sigpy:sense": ("SENSE against SigPy", 10, 15), "bart:sense": ("SENSE against BART", 8, 12)}
+    peer_goals = {
+        "sigpy:sense": ("SENSE against SigPy", 10, 15),
+        "bart:sense": ("SENSE against BART", 8, 12),
+    }
     engines = dict.fromkeys(("cmrrecon-solver:sense", *peer_goals), SENSE)
     return against(records, names, engines, peer_goals, repeats)
 
@@ -116,14 +134,24 @@ def against(
     found = []
     for place, (title, goal, aim) in enumerate(peer_goals.values(), 1):
         if not runs or any("failed" in record for run in runs for record in (*run[0], *run[place])):
-            found.append(Target(title, f"{goal}x, at most {NO_WORSE} dB worse", f"{aim}x", "", None))
+            found.append(
+                Target(title, f"{goal}x, at most {NO_WORSE} dB worse", f"{aim}x", "", None)
+            )
             continue
         wall, cpu = ([ratio(run[place], run[0], key) for run in runs] for key in ("seconds", "cpu"))
-        gains = [[run[0][0][key] - run[place][0][key] for key in ("psnr", "heart_psnr")] for run in runs]
+        gains = [
+            [run[0][0][key] - run[place][0][key] for key in ("psnr", "heart_psnr")] for run in runs
+        ]
         better = " / ".join(f"{whole:+.2f} dB, heart {heart:+.2f} dB" for whole, heart in gains)
         met = min(wall) >= goal and min(map(min, gains)) >= -NO_WORSE
         found.append(
-            Target(title, f"{goal}x, at most {NO_WORSE} dB worse", f"{aim}x", f"{both(wall)}x wall, {both(cpu)}x CPU; {better}", met)
+            Target(
+                title,
+                f"{goal}x, at most {NO_WORSE} dB worse",
+                f"{aim}x",
+                f"{both(wall)}x wall, {both(cpu)}x CPU; {better}",
+                met,
+            )
         )
     return found
 
@@ -135,11 +163,17 @@ def memory(records: Records, names: Sequence[str]) -> Target:
     worst = max(ours, key=lambda r: r["extra_mb"] / sizes[r["case"]])
     share = worst["extra_mb"] / sizes[worst["case"]]
     figure = f"{share:.2f}x the input ({worst['engine'].partition(':')[2]}, the largest of {len({r['engine'] for r in ours})} methods)"
-    return Target("peak memory beyond libraries and input", "at most 2x input", "1.5x", figure, share <= 2)
+    return Target(
+        "peak memory beyond libraries and input", "at most 2x input", "1.5x", figure, share <= 2
+    )
 
 
 def normal_operator(records: Records) -> Target:
-    words = [sys.executable, str(HERE / "normal_operator.py"), str(cases.folder_of(records.work, SAMPLES))]
+    words = [
+        sys.executable,
+        str(HERE / "normal_operator.py"),
+        str(cases.folder_of(records.work, SAMPLES)),
+    ]
     done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     r = json.loads(done.stdout)
     wall, cpu = r["sigpy_wall"] / r["wall"], r["sigpy_cpu"] / r["cpu"]
@@ -153,11 +187,17 @@ def default_against_oracle(records: Records, name: str) -> Target:
     best: dict[str, tuple[float, str]] = {}
     for score in ("psnr", "ssim"):
         for engine, chosen in peers.ORACLE[name].items():
-            run = records.measure(name, engine, {**peers.ORACLE_CHOICE[engine], "weight": chosen[score]})
+            run = records.measure(
+                name, engine, {**peers.ORACLE_CHOICE[engine], "weight": chosen[score]}
+            )
             if "failed" not in run:
-                best[score] = max(best.get(score, (0.0, "")), (run[score], engine.partition(":")[2]))
+                best[score] = max(
+                    best.get(score, (0.0, "")), (run[score], engine.partition(":")[2])
+                )
     if "failed" in ours or len(best) < 2:
-        return Target(f"default against BART's oracle, {name}", "higher PSNR and SSIM", "", "", None)
+        return Target(
+            f"default against BART's oracle, {name}", "higher PSNR and SSIM", "", "", None
+        )
     figure = f"PSNR {ours['psnr']:.2f} against {best['psnr'][0]:.2f} ({best['psnr'][1]}), "
     figure += f"SSIM {ours['ssim']:.4f} against {best['ssim'][0]:.4f} ({best['ssim'][1]})"
     met = all(ours[score] > best[score][0] for score in best)
@@ -172,4 +212,7 @@ def read_table(text: str) -> list[Target]:
     """The targets of a printed table."""
     verdicts = {verdict: met for met, verdict in VERDICTS.items()}
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
-    return [Target(name, goal, aim, figure, verdicts[verdict.strip("*")]) for name, goal, aim, figure, verdict in rows]
+    return [
+        Target(name, goal, aim, figure, verdicts[verdict.strip("*")])
+        for name, goal, aim, figure, verdict in rows
+    ]

@@ -125,24 +125,39 @@ def measured(name: str, case: Case, work: Path) -> tuple[list[str], list[str]]:
     speeds = child("speed", name, store, work)
     memory = {mode: child("memory", name, store, work, mode) for mode in MODES}
     steps: dict[str, list[float]] = speeds["seconds"]
-    shares = ", ".join(f"{waiting(case, store, work, threads):.1%}" for threads in THREADS_THAT_READ) if case.thorough else "-"
+    shares = (
+        ", ".join(f"{waiting(case, store, work, threads):.1%}" for threads in THREADS_THAT_READ)
+        if case.thorough
+        else "-"
+    )
     rows = []
     for mode in (*MODES, COMPILED) if case.thorough else MODES:
         cells = [name, "x".join(map(str, (COILS, *case.matrix))), mode]
         if mode in steps:
-            ratio = statistics.median(base / this for base, this in zip(steps[BASE], steps[mode], strict=True))
+            ratio = statistics.median(
+                base / this for base, this in zip(steps[BASE], steps[mode], strict=True)
+            )
             cells += [f"{1 / statistics.median(steps[mode]):.2f}", f"{ratio:.2f}"]
         else:
             cells += [f"not measured: {speeds['not compiled']}", "-"]
         if mode in memory:
             peak, plan = memory[mode]["peak"], memory[mode]["plan"]
-            cells += [f"{peak:.0f}", f"{peak / memory[BASE]['peak']:.2f}", f"{plan:.0f}", f"{plan / peak:.2f}"]
+            cells += [
+                f"{peak:.0f}",
+                f"{peak / memory[BASE]['peak']:.2f}",
+                f"{plan:.0f}",
+                f"{plan / peak:.2f}",
+            ]
         else:
             cells += ["-"] * 4
         rows.append(f"| {' | '.join([*cells, shares if mode == BASE else '-'])} |")
-    notes = [f"{name}: {speeds['parameters'] / 1e6:.2g} million parameters; a window is made in {speeds['making']}."]
+    notes = [
+        f"{name}: {speeds['parameters'] / 1e6:.2g} million parameters; a window is made in {speeds['making']}."
+    ]
     if COMPILED in steps:
-        notes.append(f"{name}: the first compiled step took {speeds['compiling']:.0f} s of CPU time, compilers included.")
+        notes.append(
+            f"{name}: the first compiled step took {speeds['compiling']:.0f} s of CPU time, compilers included."
+        )
     return rows, notes
 
 
@@ -162,11 +177,26 @@ def waiting(case: Case, store: Path, work: Path, threads: int) -> float:
     """The share of its time that the real loop waits."""
     out = work / f"run-{threads}"
     settings = [word for text in case.settings for word in ("--set", text)]
-    run = ["--recipe", case.recipe, "--data", store, "--out", out, "--device", "cpu", "--workers", threads, "--max-steps", LOOP_STEPS]
+    run = [
+        "--recipe",
+        case.recipe,
+        "--data",
+        store,
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        "--workers",
+        threads,
+        "--max-steps",
+        LOOP_STEPS,
+    ]
     cmrrecon("train", *run, *settings)
     records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     counted = [record for record in records if "waiting" in record][LOOP_START:]
-    return sum(record["waiting"] * record["seconds"] for record in counted) / sum(record["seconds"] for record in counted)
+    return sum(record["waiting"] * record["seconds"] for record in counted) / sum(
+        record["seconds"] for record in counted
+    )
 
 
 def cmrrecon(*words: object) -> None:
@@ -176,10 +206,26 @@ def cmrrecon(*words: object) -> None:
 
 def child(measure: str, case: str, store: Path, work: Path, mode: str = BASE) -> dict[str, Any]:
     """A measurement in a process of its own."""
-    command = [sys.executable, __file__, "--measure", measure, "--case", case, "--store", str(store), "--mode", mode]
+    command = [
+        sys.executable,
+        __file__,
+        "--measure",
+        measure,
+        "--case",
+        case,
+        "--store",
+        str(store),
+        "--mode",
+        mode,
+    ]
     # Nothing compiled earlier is taken, and the compilers work one after the other.
-    compiling = {"TORCHINDUCTOR_CACHE_DIR": str(work / "compiled"), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    done = subprocess.run(command, env=one_thread() | compiling, stdout=subprocess.PIPE, text=True, check=True)
+    compiling = {
+        "TORCHINDUCTOR_CACHE_DIR": str(work / "compiled"),
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    }
+    done = subprocess.run(
+        command, env=one_thread() | compiling, stdout=subprocess.PIPE, text=True, check=True
+    )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -194,7 +240,10 @@ def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
     from cmrrecon.training.dataset import Sample
 
     recipe, windows = prepared(case, store)
-    places = [windows.places[number * len(windows) // (case.rounds + 1)] for number in range(case.rounds + 1)]
+    places = [
+        windows.places[number * len(windows) // (case.rounds + 1)]
+        for number in range(case.rounds + 1)
+    ]
     samples: list[Sample] = []
     making: dict[str, list[float]] = defaultdict(list)
     for epoch in range(3):
@@ -203,7 +252,11 @@ def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
             samples.append(windows.sample(place, epoch))
             spent = time.process_time() - start
             making[SamplingMask.of(samples[-1].mask).KIND].append(spent)
-    facts: dict[str, Any] = {"making": " and ".join(f"{1e3 * statistics.median(times):.0f} ms ({kind})" for kind, times in making.items())}
+    facts: dict[str, Any] = {
+        "making": " and ".join(
+            f"{1e3 * statistics.median(times):.0f} ms ({kind})" for kind, times in making.items()
+        )
+    }
     runs = {mode: run_of(recipe, mode) for mode in MODES}
     facts["parameters"] = sum(parameter.numel() for parameter in runs[BASE].network.parameters())
     if case.thorough:
@@ -212,7 +265,9 @@ def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
             step(compiled, samples[0])
             runs[COMPILED] = compiled
             facts["compiling"] = cpu_seconds() - start
-        except Exception as error:  # no compiler, or one that does not work: the measurement says which
+        except (
+            Exception
+        ) as error:  # no compiler, or one that does not work: the measurement says which
             facts["not compiled"] = str(error).splitlines()[0]
     seconds: dict[str, list[float]] = defaultdict(list)
     for sample in samples[: case.rounds + 1]:
@@ -249,7 +304,9 @@ def prepared(case: Case, store: Path) -> tuple["Recipe", "Windows"]:
     from cmrrecon.training.entries import read_entries
 
     recipe = recipes.load(case.recipe, case.settings)
-    return recipe, Windows(store, read_entries(store), WINDOW, recipe.sampling, recipe.data, recipe.schedule.seed)
+    return recipe, Windows(
+        store, read_entries(store), WINDOW, recipe.sampling, recipe.data, recipe.schedule.seed
+    )
 
 
 def run_of(recipe: "Recipe", mode: str) -> "Run":
@@ -260,7 +317,9 @@ def run_of(recipe: "Recipe", mode: str) -> "Run":
     from cmrrecon.training.plan import Plan
     from cmrrecon.training.state import Run
 
-    plan = Plan(checkpointing=mode == "checkpointing", precision="bf16" if mode == "bf16" else "fp32")
+    plan = Plan(
+        checkpointing=mode == "checkpointing", precision="bf16" if mode == "bf16" else "fp32"
+    )
     run = Run(recipe, cpu(), ALONE, plan)
     if mode == "plain layout":
         for part in run.trained():
@@ -290,7 +349,9 @@ def cpu_seconds() -> float:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)

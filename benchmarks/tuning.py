@@ -30,7 +30,9 @@ def oracle(records: Records, case: str, engine: str, score: str) -> Record:
     """The run with the weight that scores best on this very case."""
 
     def run(weight: float) -> Record:
-        return records.measure(case, engine, {**peers.ORACLE_CHOICE[engine], "weight": rounded(weight)})
+        return records.measure(
+            case, engine, {**peers.ORACLE_CHOICE[engine], "weight": rounded(weight)}
+        )
 
     def value(weight: float) -> float:
         return float(run(weight)[score])
@@ -51,7 +53,9 @@ def tune(records: Records, names: Sequence[str], engine: str) -> tuple[peers.Opt
         return tried.setdefault(str(options), statistics.mean(run["psnr"] for run in runs))
 
     found = []
-    weight = climb(partial(mean_psnr, peers.CHOICES[engine][0]), peers.PEERS[engine]["weight"], COARSE)
+    weight = climb(
+        partial(mean_psnr, peers.CHOICES[engine][0]), peers.PEERS[engine]["weight"], COARSE
+    )
     for others in peers.CHOICES[engine]:
         weight = rounded(climb(partial(mean_psnr, others), weight, FINE))
         found.append(({**others, "weight": weight}, mean_psnr(others, weight)))

@@ -27,7 +27,9 @@ def psnr(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Tensor
     Tensor (...) float64
     """
     reference, image = _pair(reference, image)
-    return 10 * torch.log10(_range(data_range, reference) ** 2 / (reference - image).square().mean((-2, -1)))
+    return 10 * torch.log10(
+        _range(data_range, reference) ** 2 / (reference - image).square().mean((-2, -1))
+    )
 
 
 def ssim(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Tensor:
@@ -65,11 +67,19 @@ def ssim_map(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Te
         )
     mean_r, mean_i = _window_mean(reference), _window_mean(image)
     sample = WINDOW**2 / (WINDOW**2 - 1)
-    variances = sample * (_window_mean(reference**2) - mean_r**2 + _window_mean(image**2) - mean_i**2)
+    variances = sample * (
+        _window_mean(reference**2) - mean_r**2 + _window_mean(image**2) - mean_i**2
+    )
     covariance = sample * (_window_mean(reference * image) - mean_r * mean_i)
-    level = torch.as_tensor(data_range, dtype=reference.dtype, device=reference.device)[..., None, None]
+    level = torch.as_tensor(data_range, dtype=reference.dtype, device=reference.device)[
+        ..., None, None
+    ]
     c1, c2 = (0.01 * level) ** 2, (0.03 * level) ** 2
-    similarity: Tensor = (2 * mean_r * mean_i + c1) * (2 * covariance + c2) / ((mean_r**2 + mean_i**2 + c1) * (variances + c2))
+    similarity: Tensor = (
+        (2 * mean_r * mean_i + c1)
+        * (2 * covariance + c2)
+        / ((mean_r**2 + mean_i**2 + c1) * (variances + c2))
+    )
     return similarity
 
 
@@ -103,7 +113,9 @@ def hfen(reference: Tensor, image: Tensor) -> Tensor:
     """
     reference, image = _pair(reference, image)
     sharp = laplacian_of_gaussian(reference)
-    ratio: Tensor = torch.linalg.vector_norm(sharp - laplacian_of_gaussian(image)) / torch.linalg.vector_norm(sharp)
+    ratio: Tensor = torch.linalg.vector_norm(
+        sharp - laplacian_of_gaussian(image)
+    ) / torch.linalg.vector_norm(sharp)
     return ratio
 
 
@@ -131,7 +143,12 @@ def laplacian_of_gaussian(image: Tensor) -> Tensor:
     mean = 2 * curved.sum() / LOG_SIZE**2
     # The kernel is a sum of three products, curved x gauss + gauss x curved - mean x flat: one matrix for y and one for x each.
     terms = ((curved, gauss), (gauss, curved), (-mean * flat, flat))
-    return torch.stack([_filter_matrix(along_y, ny) @ image @ _filter_matrix(along_x, nx).T for along_y, along_x in terms]).sum(0)
+    return torch.stack(
+        [
+            _filter_matrix(along_y, ny) @ image @ _filter_matrix(along_x, nx).T
+            for along_y, along_x in terms
+        ]
+    ).sum(0)
 
 
 def _filter_matrix(taps: Tensor, n: int) -> Tensor:
@@ -151,7 +168,12 @@ def _pair(reference: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
             "Bring them to one shape first",
         )
     if reference.is_complex() or image.is_complex():
-        raise UsageError("images-complex", "An image is complex", "The metrics compare real images", "Give magnitudes")
+        raise UsageError(
+            "images-complex",
+            "An image is complex",
+            "The metrics compare real images",
+            "Give magnitudes",
+        )
     return reference.to(torch.float64), image.to(torch.float64)
 
 

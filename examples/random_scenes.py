@@ -25,7 +25,13 @@ def main(target: str, seed: str = "2") -> None:
     for number in range(ROWS * COLUMNS):
         scene = random_scene(int(seed), number, FRAMES, SIDE, SIDE)
         row, column = divmod(number, COLUMNS)
-        draw(axes[row, column], with_profile(scene.images.abs()), f"{number}: {', '.join(scene.kinds) or 'beating'}", "gray", (0, 1.1))
+        draw(
+            axes[row, column],
+            with_profile(scene.images.abs()),
+            f"{number}: {', '.join(scene.kinds) or 'beating'}",
+            "gray",
+            (0, 1.1),
+        )
         if row == ROWS - 1:
             phase = with_profile(scene.images.angle())
             draw(axes[ROWS, column], phase, f"{number}: phase", "twilight", (-math.pi, math.pi))
@@ -41,7 +47,9 @@ def with_profile(movie: Tensor) -> Tensor:
     return torch.cat((movie[frames // 2], torch.full((y, GAP), math.nan), profile), 1)
 
 
-def draw(axis: Axes, picture: Tensor, title: str, colours: str, window: tuple[float, float]) -> None:
+def draw(
+    axis: Axes, picture: Tensor, title: str, colours: str, window: tuple[float, float]
+) -> None:
     """One picture (y, x) with its title."""
     axis.imshow(picture.numpy(), cmap=colours, vmin=window[0], vmax=window[1])
     axis.set_title(title, fontsize=8)

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 GOLDEN = Path(__file__).parent / "golden"
-DATA = Path(os.environ.get("CMRRECON_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")).resolve()
+DATA = Path(
+    os.environ.get("CMRRECON_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
+).resolve()
 NO_DATA = "real data not found (CMRRECON_TEST_DATA)"
 
 # The tests share the machine with each other: spinning OpenMP threads would cost more than they give.
@@ -46,5 +48,9 @@ def semireal_tool() -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = sum(NO_DATA in str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
-    terminalreporter.write_line(f"{skipped} tests skipped for lack of real data (searched {DATA.name}, set CMRRECON_TEST_DATA)")
+    skipped = sum(
+        NO_DATA in str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])
+    )
+    terminalreporter.write_line(
+        f"{skipped} tests skipped for lack of real data (searched {DATA.name}, set CMRRECON_TEST_DATA)"
+    )

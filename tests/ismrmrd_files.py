@@ -4,14 +4,43 @@ import h5py
 import numpy as np
 
 FLOATS = h5py.vlen_dtype(np.dtype("<f4"))
-COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "phase", "repetition", "set", "segment")
+COUNTERS = (
+    "kspace_encode_step_1",
+    "kspace_encode_step_2",
+    "average",
+    "slice",
+    "contrast",
+    "phase",
+    "repetition",
+    "set",
+    "segment",
+)
 IDX = np.dtype([(name, "<u2") for name in COUNTERS] + [("user", "<u2", 8)])
 HEAD = np.dtype(
-    [("version", "<u2"), ("flags", "<u8"), ("measurement_uid", "<u4"), ("scan_counter", "<u4"), ("acquisition_time_stamp", "<u4")]
-    + [("physiology_time_stamp", "<u4", 3), ("number_of_samples", "<u2"), ("available_channels", "<u2"), ("active_channels", "<u2")]
-    + [("channel_mask", "<u8", 16), ("discard_pre", "<u2"), ("discard_post", "<u2"), ("center_sample", "<u2")]
+    [
+        ("version", "<u2"),
+        ("flags", "<u8"),
+        ("measurement_uid", "<u4"),
+        ("scan_counter", "<u4"),
+        ("acquisition_time_stamp", "<u4"),
+    ]
+    + [
+        ("physiology_time_stamp", "<u4", 3),
+        ("number_of_samples", "<u2"),
+        ("available_channels", "<u2"),
+        ("active_channels", "<u2"),
+    ]
+    + [
+        ("channel_mask", "<u8", 16),
+        ("discard_pre", "<u2"),
+        ("discard_post", "<u2"),
+        ("center_sample", "<u2"),
+    ]
     + [("encoding_space_ref", "<u2"), ("trajectory_dimensions", "<u2"), ("sample_time_us", "<f4")]
-    + [(name, "<f4", 3) for name in ("position", "read_dir", "phase_dir", "slice_dir", "patient_table_position")]
+    + [
+        (name, "<f4", 3)
+        for name in ("position", "read_dir", "phase_dir", "slice_dir", "patient_table_position")
+    ]
     + [("idx", IDX), ("user_int", "<i4", 8), ("user_float", "<f4", 8)]
 )
 ACQUISITION = np.dtype([("head", HEAD), ("traj", FLOATS), ("data", FLOATS)])
@@ -20,12 +49,18 @@ HEADER = """<?xml version="1.0" encoding="UTF-8"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>
 <encodedSpace>{encoded}</encodedSpace><reconSpace>{recon}</reconSpace>
 <encodingLimits>{limits}</encodingLimits><trajectory>{trajectory}</trajectory></encoding></ismrmrdHeader>"""
-NOISE, CALIBRATION, CALIBRATION_AND_IMAGE, REVERSE, NAVIGATOR = (1 << flag - 1 for flag in (19, 20, 21, 22, 23))
+NOISE, CALIBRATION, CALIBRATION_AND_IMAGE, REVERSE, NAVIGATOR = (
+    1 << flag - 1 for flag in (19, 20, 21, 22, 23)
+)
 
 
 def header(y=8, x=12, centre=4, trajectory="cartesian", fields=(720, 320, 360, 320)):
     """The encoded matrix (y, x), and the fields of view: encoded x and y, reconstructed x and y."""
-    limits = "" if centre is None else f"<kspace_encoding_step_1><minimum>0</minimum><center>{centre}</center></kspace_encoding_step_1>"
+    limits = (
+        ""
+        if centre is None
+        else f"<kspace_encoding_step_1><minimum>0</minimum><center>{centre}</center></kspace_encoding_step_1>"
+    )
     encoded, recon = SIZE.format(x, y, *fields[:2]), SIZE.format(x // 2, y, *fields[2:])
     return HEADER.format(encoded=encoded, recon=recon, limits=limits, trajectory=trajectory)
 
@@ -41,7 +76,11 @@ def readout(samples, trajectory=None, flags=0, centre=None, before=0, after=0, s
     for name, value in counters.items():
         head["idx"][name] = value
     head["trajectory_dimensions"] = 0 if trajectory is None else trajectory.shape[1]
-    row["traj"] = np.zeros(0, "<f4") if trajectory is None else np.ascontiguousarray(trajectory, "<f4").ravel()
+    row["traj"] = (
+        np.zeros(0, "<f4")
+        if trajectory is None
+        else np.ascontiguousarray(trajectory, "<f4").ravel()
+    )
     row["data"] = np.ascontiguousarray(samples, "<c8").view("<f4").ravel()
     return row
 
@@ -49,7 +88,9 @@ def readout(samples, trajectory=None, flags=0, centre=None, before=0, after=0, s
 def write(path, rows, xml=None, chunks=(1,), group="dataset"):
     with h5py.File(path, "w") as file:
         parent = file.create_group(group)
-        parent.create_dataset("xml", data=np.array([xml or header()], object), dtype=h5py.string_dtype())
+        parent.create_dataset(
+            "xml", data=np.array([xml or header()], object), dtype=h5py.string_dtype()
+        )
         more = {} if chunks is None else {"chunks": chunks, "maxshape": (None,)}
         table = parent.create_dataset("data", (len(rows),), ACQUISITION, **more)
         for index, row in enumerate(rows):

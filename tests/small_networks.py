@@ -8,7 +8,13 @@ import types
 
 import torch
 
-UNET = {"features": 4, "dims": [8, 12, 16], "prompt_dims": [4, 4, 8], "prompt_lengths": [3, 3, 3], "prompt_sizes": [8, 4, 2]}
+UNET = {
+    "features": 4,
+    "dims": [8, 12, 16],
+    "prompt_dims": [4, 4, 8],
+    "prompt_lengths": [3, 3, 3],
+    "prompt_sizes": [8, 4, 2],
+}
 SIZES = {"cascades": 2, "frames": 3, "unet": UNET, "sensitivity_unet": UNET}
 SMALL = {
     "promptmr": SIZES,
@@ -39,7 +45,9 @@ def lightning_file(path, network, parameters, monkeypatch, **more):
     module = types.ModuleType("lightning_fake")
     module.AttributeDict = type("AttributeDict", (dict,), {"__module__": module.__name__})
     module.Ordered = type("Ordered", (collections.OrderedDict,), {"__module__": module.__name__})
-    state = module.Ordered({f"promptmr.{key}": value for key, value in network.state_dict().items()})
+    state = module.Ordered(
+        {f"promptmr.{key}": value for key, value in network.state_dict().items()}
+    )
     state["loss.w"] = torch.ones(1, 1, 7, 7) / 49
     optimiser = torch.optim.AdamW(network.parameters())
     with monkeypatch.context() as patch:
@@ -52,7 +60,10 @@ def lightning_file(path, network, parameters, monkeypatch, **more):
                 "state_dict": state,
                 "optimizer_states": [optimiser.state_dict()],
                 "hyper_parameters": module.AttributeDict(
-                    **parameters, data_path=pathlib.PurePosixPath("/data"), arguments=argparse.Namespace(lr=2e-4), dtype=torch.float32
+                    **parameters,
+                    data_path=pathlib.PurePosixPath("/data"),
+                    arguments=argparse.Namespace(lr=2e-4),
+                    dtype=torch.float32,
                 ),
                 **more,
             },

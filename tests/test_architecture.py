@@ -29,7 +29,11 @@ ROOMS = [
     {"tools"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
-SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in ("__init__.py", "__main__.py"))
+SOURCES = sorted(
+    path
+    for path in PACKAGE.rglob("*.py")
+    if path.relative_to(PACKAGE).parts[0] not in ("__init__.py", "__main__.py")
+)
 
 
 def room_of(path: Path) -> str:
@@ -42,7 +46,11 @@ def imported_rooms(path: Path) -> set[str]:
         names = []
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cmrrecon"):
             assert node.level == 0
-            names = [node.module] if node.module != "cmrrecon" else [f"cmrrecon.{alias.name}" for alias in node.names]
+            names = (
+                [node.module]
+                if node.module != "cmrrecon"
+                else [f"cmrrecon.{alias.name}" for alias in node.names]
+            )
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names if alias.name.startswith("cmrrecon.")]
         rooms |= {name.split(".")[1] for name in names}
@@ -56,13 +64,21 @@ def test_imports_run_downwards_only(path):
         assert room == here or FLOOR[room] > FLOOR[here], f"{here} imports {room}"
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if room_of(p) != "cli"], ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if room_of(p) != "cli"], ids=lambda p: str(p.relative_to(PACKAGE))
+)
 def test_only_the_command_line_prints(path):
-    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    calls = [
+        n
+        for n in ast.walk(ast.parse(path.read_text()))
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+    ]
     assert "print" not in {call.func.id for call in calls}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["reconstruct", "--help"], ["preprocess", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["reconstruct", "--help"], ["preprocess", "--help"], ["--version"]]
+)
 def test_help_is_light(words):
     code = (
         "import sys\n"

@@ -9,7 +9,9 @@ from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, struct
 from cmrrecon.metrics import hfen, laplacian_of_gaussian, nmse, psnr, ssim
 
 
-def pair(*shape: int, offset: float = 0.0, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+def pair(
+    *shape: int, offset: float = 0.0, dtype: torch.dtype = torch.float64
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(sum(shape))
     reference = torch.rand(shape, generator=generator, dtype=torch.float64)
     image = reference + 0.1 * torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -26,7 +28,9 @@ def test_ssim_equals_scikit_image(shape, data_range):
 
 def test_ssim_of_float32_with_a_large_offset_is_that_of_the_exact_values():
     reference, image = pair(31, 24, offset=1000.0, dtype=torch.float32)
-    expected = structural_similarity(reference.double().numpy(), image.double().numpy(), data_range=1.0)
+    expected = structural_similarity(
+        reference.double().numpy(), image.double().numpy(), data_range=1.0
+    )
     assert abs(expected) < 0.99
     assert float(ssim(reference, image, 1.0)) == pytest.approx(expected, abs=1e-6)
 
@@ -39,7 +43,9 @@ def test_leading_axes_are_a_batch_with_its_own_data_ranges():
         assert values.shape == (2, 3)
         for i in range(2):
             for j in range(3):
-                assert values[i, j] == pytest.approx(float(metric(reference[i, j], image[i, j], float(level[i, j]))), abs=1e-12)
+                assert values[i, j] == pytest.approx(
+                    float(metric(reference[i, j], image[i, j], float(level[i, j]))), abs=1e-12
+                )
     per_row = ssim(reference, image, torch.tensor([[1.0], [2.0]]))
     assert torch.allclose(per_row[1], ssim(reference[1], image[1], 2.0))
     assert torch.allclose(nmse(reference, image)[1, 2], nmse(reference[1, 2], image[1, 2]))
@@ -47,14 +53,21 @@ def test_leading_axes_are_a_batch_with_its_own_data_ranges():
 
 def test_hfen_is_one_ratio_over_all_images():
     reference, image = pair(3, 17, 12)
-    sharp, error = laplacian_of_gaussian(reference), laplacian_of_gaussian(image) - laplacian_of_gaussian(reference)
-    assert float(hfen(reference, image)) == pytest.approx(float((error.square().sum() / sharp.square().sum()).sqrt()))
+    sharp, error = (
+        laplacian_of_gaussian(reference),
+        laplacian_of_gaussian(image) - laplacian_of_gaussian(reference),
+    )
+    assert float(hfen(reference, image)) == pytest.approx(
+        float((error.square().sum() / sharp.square().sum()).sqrt())
+    )
 
 
 def test_psnr_and_nmse_equal_scikit_image():
     reference, image = pair(23, 18)
     a, b = reference.numpy(), image.numpy()
-    assert float(psnr(reference, image, 1.3)) == pytest.approx(peak_signal_noise_ratio(a, b, data_range=1.3), abs=1e-9)
+    assert float(psnr(reference, image, 1.3)) == pytest.approx(
+        peak_signal_noise_ratio(a, b, data_range=1.3), abs=1e-9
+    )
     assert float(nmse(reference, image)) == pytest.approx(normalized_root_mse(a, b) ** 2, rel=1e-9)
 
 
@@ -70,16 +83,24 @@ def test_metrics_do_not_depend_on_a_common_scale():
     reference, image = pair(20, 15)
     for factor in (1e-6, 1e6):
         scaled = factor * reference, factor * image
-        assert float(psnr(*scaled, factor)) == pytest.approx(float(psnr(reference, image, 1.0)), abs=1e-9)
-        assert float(ssim(*scaled, factor)) == pytest.approx(float(ssim(reference, image, 1.0)), abs=1e-9)
+        assert float(psnr(*scaled, factor)) == pytest.approx(
+            float(psnr(reference, image, 1.0)), abs=1e-9
+        )
+        assert float(ssim(*scaled, factor)) == pytest.approx(
+            float(ssim(reference, image, 1.0)), abs=1e-9
+        )
         assert float(nmse(*scaled)) == pytest.approx(float(nmse(reference, image)), rel=1e-9)
         assert float(hfen(*scaled)) == pytest.approx(float(hfen(reference, image)), rel=1e-9)
 
 
 def test_ssim_does_not_depend_on_orientation_and_order():
     reference, image = pair(19, 26)
-    assert float(ssim(reference.T, image.T, 1.0)) == pytest.approx(float(ssim(reference, image, 1.0)), abs=1e-12)
-    assert float(ssim(image, reference, 1.0)) == pytest.approx(float(ssim(reference, image, 1.0)), abs=1e-12)
+    assert float(ssim(reference.T, image.T, 1.0)) == pytest.approx(
+        float(ssim(reference, image, 1.0)), abs=1e-12
+    )
+    assert float(ssim(image, reference, 1.0)) == pytest.approx(
+        float(ssim(reference, image, 1.0)), abs=1e-12
+    )
 
 
 def test_the_filter_is_the_laplacian_of_gaussian_kernel():

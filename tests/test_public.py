@@ -47,7 +47,9 @@ def test_functions_work_after_every_submodule_was_imported(made, scan, tmp_path)
     for module in pkgutil.walk_packages(cmrrecon.__path__, "cmrrecon."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    assert not {module.name for module in pkgutil.iter_modules(cmrrecon.__path__)} & set(cmrrecon.__all__)
+    assert not {module.name for module in pkgutil.iter_modules(cmrrecon.__path__)} & set(
+        cmrrecon.__all__
+    )
     assert all(callable(getattr(cmrrecon, name)) for name in FUNCTIONS)
     cmrrecon.write(tmp_path / "scan.h5", scan)
     again = cmrrecon.read(tmp_path / "scan.h5")
@@ -55,7 +57,9 @@ def test_functions_work_after_every_submodule_was_imported(made, scan, tmp_path)
     assert result.images.shape == (4, 2, 48, 64)
     assert cmrrecon.evaluate(result, made).psnr > 20
     result.save(tmp_path / "images.h5")
-    assert cmrrecon.evaluate(tmp_path / "images.h5", made).psnr == cmrrecon.evaluate(result, made).psnr
+    assert (
+        cmrrecon.evaluate(tmp_path / "images.h5", made).psnr == cmrrecon.evaluate(result, made).psnr
+    )
 
 
 def test_a_result_says_what_was_done(scan):
@@ -63,7 +67,11 @@ def test_a_result_says_what_was_done(scan):
     assert result.indices == (1,)
     assert result.decision.method == "llr"
     assert result.decision.iterations == 5
-    assert result.provenance["config"]["options"] == {"weight": "auto", "iterations": 5, "coils": "auto"}
+    assert result.provenance["config"]["options"] == {
+        "weight": "auto",
+        "iterations": 5,
+        "coils": "auto",
+    }
     assert result.provenance["config"]["method"] == "llr"
     assert len(result.maps) == len(result.residuals) == 1
     assert result.maps[0].shape == (4, 48, 64)
@@ -75,12 +83,16 @@ def test_arrays_and_their_scan_give_the_same_bits(scan):
     samples = scan.mask.samples
     wanted = cmrrecon.reconstruct(scan, "sense", iterations=3).images
     for mask in (samples, samples.numpy(), samples[..., 0].numpy().astype(np.uint8)):
-        assert torch.equal(cmrrecon.reconstruct(kspace.numpy(), "sense", mask=mask, iterations=3).images, wanted)
+        assert torch.equal(
+            cmrrecon.reconstruct(kspace.numpy(), "sense", mask=mask, iterations=3).images, wanted
+        )
 
 
 def test_an_undersampled_file_has_the_seed_that_the_command_takes(made, tmp_path):
     cmrrecon.write(tmp_path / "cine_sax.mat", made.scan)
-    first, second = (cmrrecon.undersample(tmp_path / "cine_sax.mat", "kt-gaussian", 4) for _ in range(2))
+    first, second = (
+        cmrrecon.undersample(tmp_path / "cine_sax.mat", "kt-gaussian", 4) for _ in range(2)
+    )
     assert first.acquisition.seed == second.acquisition.seed is not None
     assert torch.equal(first.mask.samples, second.mask.samples)
     assert cmrrecon.undersample(made.scan, "uniform", 4).acquisition.seed is None
@@ -99,8 +111,18 @@ def test_an_undersampled_file_has_the_seed_that_the_command_takes(made, tmp_path
         ("kspace-axes", lambda scan: cmrrecon.reconstruct(np.zeros((4, 48, 64), complex))),
         ("kspace-real", lambda scan: cmrrecon.reconstruct(np.zeros((4, 1, 4, 48, 64)))),
         ("array-type", lambda scan: cmrrecon.reconstruct([[1, 2], [3, 4]])),
-        ("mask-shape", lambda scan: cmrrecon.reconstruct(np.ones((4, 1, 4, 48, 64), complex), mask=np.ones((4, 47)))),
-        ("mask-values", lambda scan: cmrrecon.reconstruct(np.ones((4, 1, 4, 48, 64), complex), mask=np.full(48, 0.5))),
+        (
+            "mask-shape",
+            lambda scan: cmrrecon.reconstruct(
+                np.ones((4, 1, 4, 48, 64), complex), mask=np.ones((4, 47))
+            ),
+        ),
+        (
+            "mask-values",
+            lambda scan: cmrrecon.reconstruct(
+                np.ones((4, 1, 4, 48, 64), complex), mask=np.full(48, 0.5)
+            ),
+        ),
         ("unknown-pattern", lambda scan: cmrrecon.undersample(scan, "kt-gauss", 4)),
         ("kspace-undersampled", lambda scan: cmrrecon.undersample(scan, "uniform", 4)),
         ("unknown-kind", lambda scan: cmrrecon.simulate("cin")),

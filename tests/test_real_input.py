@@ -47,7 +47,9 @@ def test_file_of_unusual_axis_order_is_refused_without_axes(real_data):
 
 
 def test_our_uniform_mask_is_the_one_of_the_challenge(real_data, demo):
-    official = formats.read_mask(real_data / "CMRxRecon2024-undersampleDemo/cine_sax_mask_Uniform8.mat")
+    official = formats.read_mask(
+        real_data / "CMRxRecon2024-undersampleDemo/cine_sax_mask_Uniform8.mat"
+    )
     ours = make_mask("uniform", frames=1, y=246, x=512, acceleration=8, year=2024)
     assert torch.equal(ours, official.samples)
     assert demo.shape == (1, 1, 1, 246, 512)
@@ -70,8 +72,15 @@ def test_every_method_takes_a_single_coil_or_refuses_clearly(demo, name):
         return
     reference = rss(ifft2c(demo.series(0).kspace))
     # Weight and iterations of single methods are tried elsewhere; here are the fewest steps that do.
-    options = {"weight": 0.01, "iterations": 20} if isinstance(find_method(name), IterativeMethod) else {}
-    assert score(find_method(name)(series, options)[:, None], reference[:, None], protocol="fullfov").psnr > 25
+    options = (
+        {"weight": 0.01, "iterations": 20} if isinstance(find_method(name), IterativeMethod) else {}
+    )
+    assert (
+        score(
+            find_method(name)(series, options)[:, None], reference[:, None], protocol="fullfov"
+        ).psnr
+        > 25
+    )
 
 
 def head_scores(head: torch.Tensor, acceleration: int) -> dict[str, float]:
@@ -83,7 +92,9 @@ def head_scores(head: torch.Tensor, acceleration: int) -> dict[str, float]:
     references = {"sense": combined, "grappa": rss(ifft2c(head)), "zero-filled": rss(ifft2c(head))}
     found = {}
     for name, reference in references.items():
-        image = find_method(name)(series, {"weight": 1e-4, "iterations": 50} if name == "sense" else {}).abs()
+        image = find_method(name)(
+            series, {"weight": 1e-4, "iterations": 50} if name == "sense" else {}
+        ).abs()
         error = (image - reference).square().mean()
         found[name] = float(10 * torch.log10(reference.max() ** 2 / error))
     return found
@@ -108,8 +119,12 @@ def hidden_line_error(scan: Scan, name: str, folds: int = 4) -> float:
     for fold in range(0, folds, 2):
         hidden = torch.zeros_like(outer)
         hidden[:, lines[fold::folds]] = True
-        rest = replace(measured, kspace=measured.kspace * ~hidden[:, None], mask=measured.mask.without(hidden))
-        predicted = encoding(estimate_maps(rest.kspace, rest.mask), LineMask(hidden))(find_method(name)(rest))
+        rest = replace(
+            measured, kspace=measured.kspace * ~hidden[:, None], mask=measured.mask.without(hidden)
+        )
+        predicted = encoding(estimate_maps(rest.kspace, rest.mask), LineMask(hidden))(
+            find_method(name)(rest)
+        )
         truth = measured.kspace * hidden[:, None]
         error += float((predicted - truth).abs().square().sum())
         energy += float(truth.abs().square().sum())
@@ -117,7 +132,10 @@ def hidden_line_error(scan: Scan, name: str, folds: int = 4) -> float:
 
 
 def test_hidden_measured_lines_are_predicted(measured_frame):
-    errors = {name: hidden_line_error(measured_frame, name) for name in ("sense", "sigpy-l1-wavelet", DEFAULT_METHOD)}
+    errors = {
+        name: hidden_line_error(measured_frame, name)
+        for name in ("sense", "sigpy-l1-wavelet", DEFAULT_METHOD)
+    }
     assert max(errors.values()) < 1, errors  # zero-filling predicts zeros, whose error is 1
     assert errors[DEFAULT_METHOD] == min(errors.values())
     assert errors[DEFAULT_METHOD] < 0.8, errors
@@ -133,19 +151,35 @@ def images_of(name: str, prepared: PreparedSeries) -> torch.Tensor:
 @pytest.fixture
 def semireal(tmp_path, semireal_tool):
     """Semi-real cine of P003 at half the matrix size, kt-gaussian 8, and its truth."""
-    subprocess.run([sys.executable, semireal_tool, tmp_path, "--shrink", "2", "--frames", "4"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, semireal_tool, tmp_path, "--shrink", "2", "--frames", "4"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     path = next(tmp_path.rglob("cine_sax.mat"))
-    return undersample(formats.read(path), "kt-gaussian", 8, seed=1), formats.read_images(path.with_name("cine_sax_truth.npz"))
+    return undersample(formats.read(path), "kt-gaussian", 8, seed=1), formats.read_images(
+        path.with_name("cine_sax_truth.npz")
+    )
 
 
 def test_methods_on_the_semireal_cine(semireal):
     scan, truth = semireal
     facts = scan.acquisition
-    assert (facts.centre, facts.vendor, facts.subject, facts.base) == ("Center005", "Siemens_30T_Vida", "P003", "cine_sax")
+    assert (facts.centre, facts.vendor, facts.subject, facts.base) == (
+        "Center005",
+        "Siemens_30T_Vida",
+        "P003",
+        "cine_sax",
+    )
     assert truth.shape == (4, 1, 81, 224)
     series = scan.series(0)
     prepared = PreparedSeries(series)
-    psnr = {name: score(images_of(name, prepared)[:, None], truth, protocol="fullfov").psnr for name in METHODS}
-    assert psnr[DEFAULT_METHOD] >= max(psnr.values()) - 0.2, sorted(psnr.items(), key=lambda item: -item[1])[:4]
+    psnr = {
+        name: score(images_of(name, prepared)[:, None], truth, protocol="fullfov").psnr
+        for name in METHODS
+    }
+    assert psnr[DEFAULT_METHOD] >= max(psnr.values()) - 0.2, sorted(
+        psnr.items(), key=lambda item: -item[1]
+    )[:4]
     for name in ("sense", "sigpy-sense", "sigpy-l1-wavelet", "sigpy-tv"):
         assert psnr[name] > psnr["zero-filled"] + 0.5, psnr

@@ -73,7 +73,9 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
 
 def _lines(series: Series) -> LineMask:
     """The mask of a series of whole lines; refuses others."""
-    require_cartesian(series.mask, "The series", "The method grappa", "Use the method auto or sense")
+    require_cartesian(
+        series.mask, "The series", "The method grappa", "Use the method auto or sense"
+    )
     if not isinstance(series.mask, LineMask):
         raise UsageError(
             "needs-lines",
@@ -141,7 +143,9 @@ class Interpolator:
             made = frame.new_zeros((len(targets), self.coils, nx))
             # A shift along the readout is another view of the same samples: no patches are copied.
             for column, w in enumerate(self.weights(rows, range(self.kernel)).to(frame.dtype)):
-                made.baddbmm_(w.T.expand(len(targets), -1, -1), neighbours[..., column : column + nx])
+                made.baddbmm_(
+                    w.T.expand(len(targets), -1, -1), neighbours[..., column : column + nx]
+                )
             # At the ends of the readout part of the neighbourhood does not exist: geometries of their own.
             for x in {*range(min(reach, nx)), *range(max(0, nx - reach), nx)}:
                 columns = range(max(0, reach - x), min(self.kernel, nx + reach - x))

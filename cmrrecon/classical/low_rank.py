@@ -8,7 +8,11 @@ from torch import Tensor
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.wavelets import single_frame
 from cmrrecon.solvers import Monitor, Solution, fista, never
-from cmrrecon.solvers.shrinkage import BlockShrinkage, singular_value_threshold, temporal_fourier_shrinkage
+from cmrrecon.solvers.shrinkage import (
+    BlockShrinkage,
+    singular_value_threshold,
+    temporal_fourier_shrinkage,
+)
 
 # Side of a block in pixels.
 BLOCK = 8
@@ -16,7 +20,9 @@ BLOCK = 8
 LOW_RANK_SHARE = 0.6
 
 
-def llr(problem: Problem, *, weight: float = 0.03, iterations: int = 40, monitor: Monitor = never) -> Solution:
+def llr(
+    problem: Problem, *, weight: float = 0.03, iterations: int = 40, monitor: Monitor = never
+) -> Solution:
     """Locally low rank: min 1/2 ||A x - y||^2 + weight sum_b ||x_b||_* by FISTA.
 
     x_b are blocks of 8 x 8 pixels as matrices (frame, pixel), on a grid that is shifted at random in each step. A single frame has
@@ -33,10 +39,19 @@ def llr(problem: Problem, *, weight: float = 0.03, iterations: int = 40, monitor
     """
     if len(problem.rhs) == 1:
         return single_frame(problem, weight, iterations, monitor)
-    return fista(problem.A.N, problem.rhs, BlockShrinkage(weight, BLOCK), problem.start, iterations, monitor=monitor)
+    return fista(
+        problem.A.N,
+        problem.rhs,
+        BlockShrinkage(weight, BLOCK),
+        problem.start,
+        iterations,
+        monitor=monitor,
+    )
 
 
-def low_rank_sparse(problem: Problem, *, weight: float = 0.01, iterations: int = 40, monitor: Monitor = never) -> Solution:
+def low_rank_sparse(
+    problem: Problem, *, weight: float = 0.01, iterations: int = 40, monitor: Monitor = never
+) -> Solution:
     """Low rank plus sparse: x = L + S, min 1/2 ||A (L + S) - y||^2 + w_L ||L||_* + weight ||F_t S||_1 by FISTA.
 
     L is a matrix (frame, pixel) of the whole image, F_t S its temporal frequencies except zero; w_L is the weight times the square
@@ -70,5 +85,12 @@ def low_rank_sparse(problem: Problem, *, weight: float = 0.01, iterations: int =
         return parts
 
     start = torch.stack([problem.start / half, torch.zeros_like(problem.start)])
-    found = fista(normal, problem.rhs * half, prox, start, iterations, monitor=lambda step, parts: monitor(step, total(parts)))
+    found = fista(
+        normal,
+        problem.rhs * half,
+        prox,
+        start,
+        iterations,
+        monitor=lambda step, parts: monitor(step, total(parts)),
+    )
     return Solution(total(found.x), found.residuals)

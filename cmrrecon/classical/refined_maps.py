@@ -84,7 +84,8 @@ class MapFit(ABC):
         self.along_y = cosines(y, COSINES, self.maps)
         self.along_x = cosines(x, max(2, round(COSINES * x / y)), self.maps)
         along_y, along_x = (
-            torch.arange(basis.shape[1], device=basis.device) for basis in (self.along_y, self.along_x)
+            torch.arange(basis.shape[1], device=basis.device)
+            for basis in (self.along_y, self.along_x)
         )
         squares = along_y[:, None] ** 2 + (along_x * (y / x)) ** 2
         self.rise = 1 + RISE * squares.to(self.maps.real.dtype)

@@ -6,7 +6,9 @@ from cmrrecon.classical.problem import Problem
 from cmrrecon.solvers import Monitor, Solution, conjugate_gradient, never
 
 
-def sense(problem: Problem, *, weight: float = 0.003, iterations: int = 20, monitor: Monitor = never) -> Solution:
+def sense(
+    problem: Problem, *, weight: float = 0.003, iterations: int = 20, monitor: Monitor = never
+) -> Solution:
     """Conjugate-gradient SENSE: min 1/2 ||A x - y||^2 + weight / 2 ||x||^2, frame by frame.
 
     Parameters

@@ -15,7 +15,12 @@ import torch
 from torch import Tensor
 
 from cmrrecon.data import CartesianMask, Series, require_cartesian
-from cmrrecon.operators.sensitivity import FEWEST_LINES, calibration_data, estimate_maps, too_few_lines
+from cmrrecon.operators.sensitivity import (
+    FEWEST_LINES,
+    calibration_data,
+    estimate_maps,
+    too_few_lines,
+)
 from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.errors import NumericalError, UsageError
 
@@ -99,15 +104,17 @@ def sigpy_tv(series: Series, options: VariationOptions | None = None) -> Tensor:
     solver = {"solver": "ADMM", "rho": ADMM_PENALTY, "max_cg_iter": 5}
 
     def solve(kspace: Array, mask: Array) -> Array:
-        return np.asarray(TotalVariationRecon(
-            kspace,
-            maps,
-            options.weight,
-            weights=mask,
-            max_iter=options.iterations,
-            show_pbar=False,
-            **solver,
-        ).run())
+        return np.asarray(
+            TotalVariationRecon(
+                kspace,
+                maps,
+                options.weight,
+                weights=mask,
+                max_iter=options.iterations,
+                show_pbar=False,
+                **solver,
+            ).run()
+        )
 
     return _frame_by_frame(series, solve)
 
@@ -145,7 +152,13 @@ def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
     padded = resize(_numpy(block), (coils, y, x))
     with np.errstate(all="ignore"):
         kernel = min(JSENSE_KERNEL, width)
-        app = JsenseRecon(padded, mps_ker_width=kernel, ksp_calib_width=width, max_iter=JSENSE_ITERATIONS, show_pbar=False)
+        app = JsenseRecon(
+            padded,
+            mps_ker_width=kernel,
+            ksp_calib_width=width,
+            max_iter=JSENSE_ITERATIONS,
+            show_pbar=False,
+        )
         maps = app.run()
     if not np.isfinite(maps).all():
         raise NumericalError(
@@ -173,14 +186,16 @@ def _sense_with(series: Series, maps: Tensor, options: SenseOptions) -> Tensor:
     arrays = _numpy(maps)
 
     def solve(kspace: Array, mask: Array) -> Array:
-        return np.asarray(SenseRecon(
-            kspace,
-            arrays,
-            lamda=options.weight,
-            weights=mask,
-            max_iter=options.iterations,
-            show_pbar=False,
-        ).run())
+        return np.asarray(
+            SenseRecon(
+                kspace,
+                arrays,
+                lamda=options.weight,
+                weights=mask,
+                max_iter=options.iterations,
+                show_pbar=False,
+            ).run()
+        )
 
     return _frame_by_frame(series, solve)
 
@@ -188,7 +203,10 @@ def _sense_with(series: Series, maps: Tensor, options: SenseOptions) -> Tensor:
 def _frame_by_frame(series: Series, solve: Callable[[Array, Array], Array]) -> Tensor:
     """Give `solve` the k-space (coil, y, x) and mask (y, x|1) of each frame; its images (frame, y, x) on the series' device."""
     masks = _numpy(series.mask.samples.float())
-    images = [torch.from_numpy(solve(_numpy(k), masks[t % len(masks)])) for t, k in enumerate(series.kspace)]
+    images = [
+        torch.from_numpy(solve(_numpy(k), masks[t % len(masks)]))
+        for t, k in enumerate(series.kspace)
+    ]
     return torch.stack(images).to(series.kspace.device, torch.complex64)
 
 

@@ -8,7 +8,9 @@ from cmrrecon.solvers import Monitor, Solution, fista, never
 from cmrrecon.solvers.shrinkage import temporal_fourier_shrinkage
 
 
-def temporal_fourier(problem: Problem, *, weight: float = 0.01, iterations: int = 30, monitor: Monitor = never) -> Solution:
+def temporal_fourier(
+    problem: Problem, *, weight: float = 0.01, iterations: int = 30, monitor: Monitor = never
+) -> Solution:
     """k-t sparse: min 1/2 ||A x - y||^2 + weight ||F_t x||_1 by FISTA, where F_t are all temporal frequencies but zero.
 
     A single frame has no time: see `single_frame`.

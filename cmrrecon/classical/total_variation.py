@@ -11,7 +11,9 @@ from cmrrecon.solvers.shrinkage import TemporalVariationShrinkage, shorten
 SPACE_SHARE = 0.2
 
 
-def tv(problem: Problem, *, weight: float = 0.002, iterations: int = 100, monitor: Monitor = never) -> Solution:
+def tv(
+    problem: Problem, *, weight: float = 0.002, iterations: int = 100, monitor: Monitor = never
+) -> Solution:
     """Spatial total variation: min 1/2 ||A x - y||^2 + weight (||D_y x||_1 + ||D_x x||_1), frame by frame, by primal-dual steps.
 
     Parameters
@@ -34,10 +36,14 @@ def tv(problem: Problem, *, weight: float = 0.002, iterations: int = 100, monito
         return shorten(dual, weight)
 
     rhs, start = problem.rhs, problem.start
-    return primal_dual(problem.A.N, rhs, analysis, synthesis, project, 8.0, start, iterations, monitor=monitor)
+    return primal_dual(
+        problem.A.N, rhs, analysis, synthesis, project, 8.0, start, iterations, monitor=monitor
+    )
 
 
-def temporal_tv(problem: Problem, *, weight: float = 0.01, iterations: int = 25, monitor: Monitor = never) -> Solution:
+def temporal_tv(
+    problem: Problem, *, weight: float = 0.01, iterations: int = 25, monitor: Monitor = never
+) -> Solution:
     """Temporal total variation: min 1/2 ||A x - y||^2 + weight ||D_t x||_1 by FISTA from the time average.
 
     D_t are the differences of neighbouring frames; the last is not joined to the first. A single frame has no time: `tv` with a fifth of
@@ -54,7 +60,14 @@ def temporal_tv(problem: Problem, *, weight: float = 0.01, iterations: int = 25,
     """
     if len(problem.rhs) == 1:
         return tv(problem, weight=SPACE_SHARE * weight, iterations=iterations, monitor=monitor)
-    return fista(problem.A.N, problem.rhs, TemporalVariationShrinkage(weight), problem.start, iterations, monitor=monitor)
+    return fista(
+        problem.A.N,
+        problem.rhs,
+        TemporalVariationShrinkage(weight),
+        problem.start,
+        iterations,
+        monitor=monitor,
+    )
 
 
 def differences(x: Tensor, dim: int) -> Tensor:

@@ -12,7 +12,9 @@ TIME_LEVELS = 3
 SPACE_SHARE = 0.1
 
 
-def l1_wavelet(problem: Problem, *, weight: float = 0.002, iterations: int = 40, monitor: Monitor = never) -> Solution:
+def l1_wavelet(
+    problem: Problem, *, weight: float = 0.002, iterations: int = 40, monitor: Monitor = never
+) -> Solution:
     """Spatial wavelets: min 1/2 ||A x - y||^2 + weight ||W x||_1, frame by frame, by FISTA.
 
     W are the details of the two-dimensional Haar transform, averaged over its shifts (see `HaarShrinkage`).
@@ -30,7 +32,9 @@ def l1_wavelet(problem: Problem, *, weight: float = 0.002, iterations: int = 40,
     return fista(problem.A.N, problem.rhs, prox, problem.start, iterations, monitor=monitor)
 
 
-def kt_wavelet(problem: Problem, *, weight: float = 0.01, iterations: int = 40, monitor: Monitor = never) -> Solution:
+def kt_wavelet(
+    problem: Problem, *, weight: float = 0.01, iterations: int = 40, monitor: Monitor = never
+) -> Solution:
     """Wavelets in time and in space: min 1/2 ||A x - y||^2 + weight (||W_t x||_1 + 0.1 ||W_yx x||_1), by FISTA.
 
     W_t are the details of the Haar transform over time, W_yx those over space, both averaged over their shifts (see

@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 from cmrrecon import __version__
-from cmrrecon.cli import compare, evaluate, info, models, preprocess, reconstruct, simulate, train, undersample
+from cmrrecon.cli import (
+    compare,
+    evaluate,
+    info,
+    models,
+    preprocess,
+    reconstruct,
+    simulate,
+    train,
+    undersample,
+)
 
 app = typer.Typer(
     name="cmrrecon",
@@ -31,7 +41,12 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and stop."
+        ),
+    ] = False,
 ) -> None:
     """Reconstruct undersampled cardiac MRI k-space. Research use only, not for diagnosis."""
 

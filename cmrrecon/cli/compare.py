@@ -32,28 +32,60 @@ FIGURES = {".png": "provenance", ".pdf": "Keywords", ".svg": "Description"}
 
 
 def compare(
-    file: Annotated[str, typer.Argument(help="A k-space file, or - for standard input.", show_default=False)],
+    file: Annotated[
+        str, typer.Argument(help="A k-space file, or - for standard input.", show_default=False)
+    ],
     methods: Annotated[
-        str, options.option("--methods", "-m", help="Methods to compare, with commas.", show_default="zero-filled, sense and the default")
+        str,
+        options.option(
+            "--methods",
+            "-m",
+            help="Methods to compare, with commas.",
+            show_default="zero-filled, sense and the default",
+        ),
     ] = "",
     checkpoint: Annotated[
         list[Path] | None,
-        options.option("--checkpoint", help="Weights of a network to compare too; may be given several times.", show_default=False),
+        options.option(
+            "--checkpoint",
+            help="Weights of a network to compare too; may be given several times.",
+            show_default=False,
+        ),
     ] = None,
     truth: Annotated[
         Path | None,
-        options.option("--truth", help="Truth images or full k-space, a file or a folder, for error maps and scores.", show_default=False),
+        options.option(
+            "--truth",
+            help="Truth images or full k-space, a file or a folder, for error maps and scores.",
+            show_default=False,
+        ),
     ] = None,
     edges: Annotated[
-        bool, options.option("--edges", help="Also a row inside the reference's edge region, with the similarity there (1 - EAR loss).")
+        bool,
+        options.option(
+            "--edges",
+            help="Also a row inside the reference's edge region, with the similarity there (1 - EAR loss).",
+        ),
     ] = False,
-    slice_: Annotated[int | None, options.option("--slice", help="Which slice, from 0.", show_default="the middle one")] = None,
+    slice_: Annotated[
+        int | None,
+        options.option("--slice", help="Which slice, from 0.", show_default="the middle one"),
+    ] = None,
     frame: Annotated[int, options.option("--frame", help="Which frame is pictured, from 0.")] = 0,
     output: Annotated[
-        str | None, options.option("--output", "-o", help="The figure: .png, .pdf or .svg.", show_default="<name>_compare.png")
+        str | None,
+        options.option(
+            "--output",
+            "-o",
+            help="The figure: .png, .pdf or .svg.",
+            show_default="<name>_compare.png",
+        ),
     ] = None,
     mask: Annotated[
-        Path | None, options.option("--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False)
+        Path | None,
+        options.option(
+            "--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False
+        ),
     ] = None,
     axes: options.Axes = None,
     device: options.Device = "auto",
@@ -90,7 +122,10 @@ def compare(
         target = outputs.destination(job, output, None, f"{job.stem}_compare.png")
         if target.suffix.lower() not in FIGURES:
             raise UsageError(
-                "output-format", f"The figure is to be {target.name}", f"Figures are {', '.join(FIGURES)}", "Name another file with -o"
+                "output-format",
+                f"The figure is to be {target.name}",
+                f"Figures are {', '.join(FIGURES)}",
+                "Name another file with -o",
             )
         with inputs.local_input(job) as path:
             scan = formats.read(path, axes=axes, mask=mask)
@@ -103,33 +138,64 @@ def compare(
                     f"The scan has frames 0 to {scan.shape[0] - 1}",
                     "Choose among these with --frame",
                 )
-            found = None if truth is None else reference_for(scan.acquisition, truth, candidates_in(truth), truth_first=True)
+            found = (
+                None
+                if truth is None
+                else reference_for(scan.acquisition, truth, candidates_in(truth), truth_first=True)
+            )
             reference = None if found is None else found.images([index])[:, 0]
             heading = sampling_text(
                 pattern=scan.acquisition.pattern,
                 acceleration=scan.acquisition.acceleration,
                 effective_acceleration=round(series.mask.effective_acceleration(), 2),
             )
-            used = [path, *([Path(scan.mask_path)] if scan.mask_path else []), *([found.path] if found else [])]
+            used = [
+                path,
+                *([Path(scan.mask_path)] if scan.mask_path else []),
+                *([found.path] if found else []),
+            ]
 
             def stamp() -> dict[str, Any]:
                 config = {"methods": names, "slice": index, "frame": frame, "axes": axes}
-                weights = {name: digest for name, method in chosen.items() if (digest := _digest(method))}
-                config |= ({"weights": weights} if weights else {}) | ({"edges": True} if edges else {})
+                weights = {
+                    name: digest for name, method in chosen.items() if (digest := _digest(method))
+                }
+                config |= ({"weights": weights} if weights else {}) | (
+                    {"edges": True} if edges else {}
+                )
                 return provenance.make(
-                    console.command_line(), config=config, inputs=used, device=str(target_device), acquisition=asdict(scan.acquisition)
+                    console.command_line(),
+                    config=config,
+                    inputs=used,
+                    device=str(target_device),
+                    acquisition=asdict(scan.acquisition),
                 )
 
             def make(place: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-                images, titles = _reconstructed(chosen, series, target_device, reference, edges, job.name, index, talk)
-                figure = comparison_figure(images, reference, frame=frame, titles=titles, heading=heading, edges=edges)
+                images, titles = _reconstructed(
+                    chosen, series, target_device, reference, edges, job.name, index, talk
+                )
+                figure = comparison_figure(
+                    images, reference, frame=frame, titles=titles, heading=heading, edges=edges
+                )
                 _save(place, figure, stamp)
                 return {}
 
             if found is not None:
                 talk.say(f"scores are against {found.source}, {found.path.name}")
-            record = {"input": job.name, "slice": index, "methods": names, "reference": None if found is None else found.source}
-            outputs.deliver(outputs.Product(target, used, stamp, make), record, talk, overwrite=overwrite, dry_run=dry_run)
+            record = {
+                "input": job.name,
+                "slice": index,
+                "methods": names,
+                "reference": None if found is None else found.source,
+            }
+            outputs.deliver(
+                outputs.Product(target, used, stamp, make),
+                record,
+                talk,
+                overwrite=overwrite,
+                dry_run=dry_run,
+            )
 
 
 def _columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Method]":
@@ -171,7 +237,9 @@ def _reconstructed(
         for name, method in methods.items():
             start = time.monotonic()
             try:
-                image = _one(method, series.to(device if method.on_gpu else "cpu"), name, index, talk)
+                image = _one(
+                    method, series.to(device if method.on_gpu else "cpu"), name, index, talk
+                )
             except CmrreconError as error:
                 refusal = error
                 talk.error(error, name)
@@ -203,7 +271,9 @@ def _one(method: "Method", series: "Series", name: str, index: int, talk: Talk) 
     return image
 
 
-def _report(known: dict[str, Any], image: "Tensor", reference: "Tensor | None", edges: bool, talk: Talk) -> str:
+def _report(
+    known: dict[str, Any], image: "Tensor", reference: "Tensor | None", edges: bool, talk: Talk
+) -> str:
     """Score one method, give the record with what is known already, and return the title of its pictures."""
     from cmrrecon.evaluation.figures import edge_similarity
     from cmrrecon.evaluation.protocols import score
@@ -227,4 +297,6 @@ def _save(target: Path, figure: "Figure", stamp: dict[str, Any]) -> None:
 
     kind = target.suffix.lower()
     with atomic(target) as temporary:
-        figure.savefig(temporary, format=kind[1:], dpi=150, metadata={FIGURES[kind]: json_text.dumps(stamp)})
+        figure.savefig(
+            temporary, format=kind[1:], dpi=150, metadata={FIGURES[kind]: json_text.dumps(stamp)}
+        )

@@ -18,7 +18,9 @@ JSON_SCHEMA = 1
 class Talk:
     """Everything a command says. Results go to stdout, all else to stderr; `quiet` keeps only warnings and errors."""
 
-    def __init__(self, *, quiet: bool = False, as_json: bool = False, stdout_is_data: bool = False) -> None:
+    def __init__(
+        self, *, quiet: bool = False, as_json: bool = False, stdout_is_data: bool = False
+    ) -> None:
         from rich.console import Console
 
         self.quiet = quiet
@@ -86,7 +88,9 @@ class Talk:
 class Progress:
     """Counts `total` steps of work, as a context manager; call `advance` after each."""
 
-    def __init__(self, talk: Talk, label: str, total: int, unit: str, heartbeat: float | None = None) -> None:
+    def __init__(
+        self, talk: Talk, label: str, total: int, unit: str, heartbeat: float | None = None
+    ) -> None:
         self.talk, self.label, self.total, self.unit = talk, label, total, unit
         self.done = self._before = 0
         self._note = ""
@@ -99,10 +103,22 @@ class Progress:
         if self.talk.quiet:
             return self
         if self.talk._console.is_terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
             from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            )
             self._bar = Bar(*columns, console=self.talk._console, transient=True)
             self._bar.start()
             self._task = self._bar.add_task(self.label, total=self.total)
@@ -133,8 +149,18 @@ class Progress:
             elapsed = time.monotonic() - self._start
             made = self.done - self._before
             pace = f"{elapsed / made:.1f} s/{self.unit}" if made else f"{elapsed:.0f} s so far"
-            left = f"{elapsed / made * (self.total - self.done):.0f} s left" if made else "time left unknown"
-            told = [f"{self.label}: {self.done}/{self.total} {self.unit}s", self._note, pace, left, f"peak memory {peak_memory_mb()} MB"]
+            left = (
+                f"{elapsed / made * (self.total - self.done):.0f} s left"
+                if made
+                else "time left unknown"
+            )
+            told = [
+                f"{self.label}: {self.done}/{self.total} {self.unit}s",
+                self._note,
+                pace,
+                left,
+                f"peak memory {peak_memory_mb()} MB",
+            ]
             self.talk.say(", ".join(filter(None, told)))
 
 

@@ -40,33 +40,62 @@ class Plan:
         """The whole scoring rule in words, for titles."""
         if self.year is None:
             return self.protocol + (" without saturated pixels" if self.exclude_saturated else "")
-        return f"{self.protocol}, {self.order} order, {'ranking crop' if self.crop else 'not cropped'}"
+        return (
+            f"{self.protocol}, {self.order} order, {'ranking crop' if self.crop else 'not cropped'}"
+        )
 
 
 def evaluate(
     files: options.Inputs,
     truth: Annotated[
-        Path, options.option("--truth", help="Reference: truth images or fully sampled k-space; a file or a folder to search.")
+        Path,
+        options.option(
+            "--truth",
+            help="Reference: truth images or fully sampled k-space; a file or a folder to search.",
+        ),
     ],
     protocol: Annotated[
-        str, options.option("--protocol", help="Scoring rule: fullfov, cmrxrecon2023, cmrxrecon2024 or cmrxrecon2025.")
+        str,
+        options.option(
+            "--protocol",
+            help="Scoring rule: fullfov, cmrxrecon2023, cmrxrecon2024 or cmrxrecon2025.",
+        ),
     ] = "fullfov",
     order: Annotated[
-        str, options.option("--order", help="official: as the challenge's program calls it; textbook: reference always first.")
+        str,
+        options.option(
+            "--order",
+            help="official: as the challenge's program calls it; textbook: reference always first.",
+        ),
     ] = "official",
     crop: Annotated[
-        bool, options.option("--crop/--no-crop", help="The challenges' validation-phase crop, or full images (test phase).")
+        bool,
+        options.option(
+            "--crop/--no-crop",
+            help="The challenges' validation-phase crop, or full images (test phase).",
+        ),
     ] = True,
     heart: Annotated[
-        str | None, options.option("--heart", help="Box y0,y1,x0,x1 of fullfov's heart PSNR.", show_default="central y/2 x x/3")
+        str | None,
+        options.option(
+            "--heart",
+            help="Box y0,y1,x0,x1 of fullfov's heart PSNR.",
+            show_default="central y/2 x x/3",
+        ),
     ] = None,
     exclude_saturated: Annotated[
-        bool, options.option("--exclude-saturated", help="fullfov: leave out reference pixels of 0.99 of the maximum and more.")
+        bool,
+        options.option(
+            "--exclude-saturated",
+            help="fullfov: leave out reference pixels of 0.99 of the maximum and more.",
+        ),
     ] = False,
     by: Annotated[
         str | None,
         options.option(
-            "--by", help="Also a table with bootstrap intervals by these, e.g. domain,pattern,acceleration.", show_default=False
+            "--by",
+            help="Also a table with bootstrap intervals by these, e.g. domain,pattern,acceleration.",
+            show_default=False,
         ),
     ] = None,
     unseen: Annotated[
@@ -78,7 +107,12 @@ def evaluate(
         ),
     ] = None,
     against: Annotated[
-        str | None, options.option("--against", help="Paired differences of the other methods to this one.", show_default=False)
+        str | None,
+        options.option(
+            "--against",
+            help="Paired differences of the other methods to this one.",
+            show_default=False,
+        ),
     ] = None,
     roi: Annotated[
         Path | None,
@@ -90,11 +124,19 @@ def evaluate(
     ] = None,
     background: Annotated[
         str | None,
-        options.option("--background", help="The region that noise is measured in, for SNR and CNR.", show_default="'background'"),
+        options.option(
+            "--background",
+            help="The region that noise is measured in, for SNR and CNR.",
+            show_default="'background'",
+        ),
     ] = None,
     times: Annotated[
         Path | None,
-        options.option("--times", help="Times of a mapping series in ms, for T1 and T2.", show_default="<base>.csv beside the reference"),
+        options.option(
+            "--times",
+            help="Times of a mapping series in ms, for T1 and T2.",
+            show_default="<base>.csv beside the reference",
+        ),
     ] = None,
     shard: options.Shard = None,
     fail_fast: options.FailFast = False,
@@ -118,8 +160,17 @@ def evaluate(
         from cmrrecon.evaluation.references import candidates_in
 
         if not truth.exists():
-            raise InputError("file-missing", f"The reference {truth} does not exist", "A file or a folder was expected", "Check --truth")
-        box = None if heart is None else parse_numbers(heart, 4, ",", "--heart", "--heart 40,125,150,280")
+            raise InputError(
+                "file-missing",
+                f"The reference {truth} does not exist",
+                "A file or a folder was expected",
+                "Check --truth",
+            )
+        box = (
+            None
+            if heart is None
+            else parse_numbers(heart, 4, ",", "--heart", "--heart 40,125,150,280")
+        )
         name = canonical_protocol(protocol)
         plan = Plan(
             truth=truth,
@@ -148,7 +199,12 @@ def evaluate(
             jobs = [job for job in jobs if job.is_stream or not _is_uncertainty(job.path)]
         records: list[dict[str, Any]] = []
         try:
-            running.run_jobs(jobs, lambda job: records.append(_evaluate_job(job, plan, talk)), talk, fail_fast=fail_fast)
+            running.run_jobs(
+                jobs,
+                lambda job: records.append(_evaluate_job(job, plan, talk)),
+                talk,
+                fail_fast=fail_fast,
+            )
         finally:
             if records:
                 summary(records, plan, talk, whole=len(records) == len(jobs) and shard is None)
@@ -183,18 +239,24 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
         facts = acquisition_of(path, stamp)
         reference = reference_for(facts, plan.truth, plan.candidates, truth_first=plan.year is None)
         if facts.subject is None and formats.parse_name(reference.path).subject is not None:
-            talk.warn(f"the subject of {job.name} is not known: that {reference.path} is of the same scan was not checked")
+            talk.warn(
+                f"the subject of {job.name} is not known: that {reference.path} is of the same scan was not checked"
+            )
         numbers = slices_of(stamp, images.shape[1])
         cropping = plan.year is not None and plan.crop
         regional = {}
         if plan.regions is not None or not cropping:
             expected = reference.images(numbers)
         if plan.regions is not None:
-            regional = {"roi": score_regions(images, expected, numbers, reference, facts, plan.regions)}
+            regional = {
+                "roi": score_regions(images, expected, numbers, reference, facts, plan.regions)
+            }
             if regional["roi"] is None:
                 talk.say(f"{job.name}: {plan.regions.roi} has no box on its slices")
         if plan.year is not None and plan.crop:
-            images, expected = cropped(images, numbers, reference, base=facts.base, year=plan.year, name=job.name)
+            images, expected = cropped(
+                images, numbers, reference, base=facts.base, year=plan.year, name=job.name
+            )
         scores = score(
             images,
             expected,
@@ -206,10 +268,31 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
         )
         origin = {
             key: getattr(facts, key)
-            for key in ("modality", "base", "subject", "centre", "vendor", "coil", "pattern", "acceleration", "acs", "seed")
+            for key in (
+                "modality",
+                "base",
+                "subject",
+                "centre",
+                "vendor",
+                "coil",
+                "pattern",
+                "acceleration",
+                "acs",
+                "seed",
+            )
         }
-        record = {"status": "done", "input": job.name, "reference": str(reference.path), "reference_is": reference.source, **origin}
-        record |= {"method": (stamp or {}).get("config", {}).get("method"), **weights_of(stamp), "slices": images.shape[1]}
+        record = {
+            "status": "done",
+            "input": job.name,
+            "reference": str(reference.path),
+            "reference_is": reference.source,
+            **origin,
+        }
+        record |= {
+            "method": (stamp or {}).get("config", {}).get("method"),
+            **weights_of(stamp),
+            "slices": images.shape[1],
+        }
         record |= {"cropped": cropping, **scores.as_dict(), **regional}
         talk.result(record, job.name)
         return record

@@ -61,12 +61,18 @@ def plan_regions(roi: Path | None, background: str | None, times: Path | None) -
     if roi is None:
         if background is not None or times is not None:
             raise UsageError(
-                "option-needs", "--background or --times was given without --roi", "They say how regions are scored", "Add --roi FILE"
+                "option-needs",
+                "--background or --times was given without --roi",
+                "They say how regions are scored",
+                "Add --roi FILE",
             )
         return None
     if not roi.exists():
         raise InputError(
-            "file-missing", f"The regions {roi} do not exist", "A label map, a folder of them or labels.csv was expected", "Check --roi"
+            "file-missing",
+            f"The regions {roi} do not exist",
+            "A label map, a folder of them or labels.csv was expected",
+            "Check --roi",
         )
     return RegionPlan(
         roi=roi,
@@ -78,7 +84,12 @@ def plan_regions(roi: Path | None, background: str | None, times: Path | None) -
 
 
 def score_regions(
-    images: "Tensor", expected: "Tensor", numbers: Sequence[int], reference: "Reference", facts: "Acquisition", plan: RegionPlan
+    images: "Tensor",
+    expected: "Tensor",
+    numbers: Sequence[int],
+    reference: "Reference",
+    facts: "Acquisition",
+    plan: RegionPlan,
 ) -> dict[str, Any] | None:
     """The scores of one reconstruction over its regions, for its record; None if the table of boxes has none for it."""
     from cmrrecon.evaluation.mapping import parameter_of
@@ -100,11 +111,15 @@ def score_regions(
     scores = _scores(images, expected, labelled(labels), plan, path, lesions=False)
     parameter = parameter_of(facts.base)
     if parameter is not None:
-        scores["map"] = _map_scores(images, expected, labels, numbers, _times_of(plan, reference, facts), parameter)
+        scores["map"] = _map_scores(
+            images, expected, labels, numbers, _times_of(plan, reference, facts), parameter
+        )
     return scores
 
 
-def _rows_of(plan: RegionPlan, rows: "Sequence[LabelRow]", reference: "Reference", facts: "Acquisition") -> "Sequence[LabelRow]":
+def _rows_of(
+    plan: RegionPlan, rows: "Sequence[LabelRow]", reference: "Reference", facts: "Acquisition"
+) -> "Sequence[LabelRow]":
     """The rows of the scan that a reference is of; each row may belong to one scan only."""
     from cmrrecon.evaluation.references import TRUTH
     from cmrrecon.formats import SUFFIXES
@@ -134,7 +149,11 @@ def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
             )
         plan.claim(str(plan.roi), facts.centre, facts.vendor, facts.subject)
         return plan.roi
-    fitting = [path for path in plan.candidates if scan_of(path).base == facts.base and not disagreement(facts, scan_of(path))]
+    fitting = [
+        path
+        for path in plan.candidates
+        if scan_of(path).base == facts.base and not disagreement(facts, scan_of(path))
+    ]
     if len(fitting) != 1:
         raise InputError(
             "labels-ambiguous" if fitting else "labels-missing",
@@ -161,7 +180,12 @@ def _times_of(plan: RegionPlan, reference: "Reference", facts: "Acquisition") ->
 
 
 def _map_scores(
-    images: "Tensor", expected: "Tensor", labels: "Tensor", numbers: Sequence[int], times: "Tensor", parameter: str
+    images: "Tensor",
+    expected: "Tensor",
+    labels: "Tensor",
+    numbers: Sequence[int],
+    times: "Tensor",
+    parameter: str,
 ) -> dict[str, Any]:
     """The comparison of fitted maps inside the myocardium, for the record."""
     from cmrrecon.evaluation.mapping import MYOCARDIUM, RULE, compare_maps
@@ -181,14 +205,30 @@ def _map_scores(
             "Give the file of this scan's times",
         )
     of_slices = times.expand(-1, len(numbers)) if times.shape[1] == 1 else times[:, list(numbers)]
-    return {"rule": RULE, **asdict(compare_maps(images, expected, labels[0] == MYOCARDIUM, of_slices, parameter))}
+    return {
+        "rule": RULE,
+        **asdict(compare_maps(images, expected, labels[0] == MYOCARDIUM, of_slices, parameter)),
+    }
 
 
 def _scores(
-    images: "Tensor", expected: "Tensor", regions: "Sequence[Region]", plan: RegionPlan, path: Path, *, lesions: bool
+    images: "Tensor",
+    expected: "Tensor",
+    regions: "Sequence[Region]",
+    plan: RegionPlan,
+    path: Path,
+    *,
+    lesions: bool,
 ) -> dict[str, Any]:
     """LF-PSNR and LF-SSIM of every region, and with a background SNR and CNR, for the record."""
-    from cmrrecon.evaluation.regions import NOISE_RULE, RULE, average, focused, merged, signal_to_noise
+    from cmrrecon.evaluation.regions import (
+        NOISE_RULE,
+        RULE,
+        average,
+        focused,
+        merged,
+        signal_to_noise,
+    )
 
     named = {region.name: region.mask for region in merged(regions)}
     noise = plan.background or (BACKGROUND if BACKGROUND in named else None)
@@ -220,8 +260,16 @@ def _scores(
         return result
     both = {"": images, "reference_": expected}
     for name, scores in found.items():
-        scores |= {f"{of}snr": signal_to_noise(series, named[name], named[noise]) for of, series in both.items()}
-    return {**result, "noise_rule": NOISE_RULE, "background": noise, "contrasts": _contrasts(both, found, named, noise)}
+        scores |= {
+            f"{of}snr": signal_to_noise(series, named[name], named[noise])
+            for of, series in both.items()
+        }
+    return {
+        **result,
+        "noise_rule": NOISE_RULE,
+        "background": noise,
+        "contrasts": _contrasts(both, found, named, noise),
+    }
 
 
 def _contrasts(
@@ -234,7 +282,12 @@ def _contrasts(
     for one, two in itertools.combinations(names, 2):
         if not together(masks[one], masks[two], masks[noise]):
             continue
-        signed = {f"{of}cnr": contrast_to_noise(series, masks[one], masks[two], masks[noise]) for of, series in both.items()}
+        signed = {
+            f"{of}cnr": contrast_to_noise(series, masks[one], masks[two], masks[noise])
+            for of, series in both.items()
+        }
         # Which of the two is the brighter one is left out of reports.
-        contrasts[f"{one}, {two}"] = {key: None if value is None else abs(value) for key, value in signed.items()}
+        contrasts[f"{one}, {two}"] = {
+            key: None if value is None else abs(value) for key, value in signed.items()
+        }
     return contrasts

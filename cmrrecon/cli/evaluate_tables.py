@@ -32,28 +32,50 @@ def summary(records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: b
     columns = ["PSNR dB", "SSIM", "NMSE", "heart PSNR dB", "HFEN"][: len(keys)]
     references = ", ".join(sorted({r["reference_is"] for r in records}))
     rows = ([r["input"], r["method"] or "-", *(_figure(r[k]) for k in keys)] for r in records)
-    talk.table(f"protocol {plan.rule()}; reference: {references}", ["file", "method", *columns], rows)
+    talk.table(
+        f"protocol {plan.rule()}; reference: {references}", ["file", "method", *columns], rows
+    )
     groups: dict[str, Any] = {}
     for axis in ("method", "modality", "pattern", "acceleration", "centre", "vendor"):
         groups[axis] = grouped(records, axis)
         if len(groups[axis]) > 1:
-            lines = ([label, str(mean["n"]), *(_figure(mean[k]) for k in keys[:3])] for label, mean in groups[axis].items())
+            lines = (
+                [label, str(mean["n"]), *(_figure(mean[k]) for k in keys[:3])]
+                for label, mean in groups[axis].items()
+            )
             talk.table(f"by {axis}; protocol {plan.rule()}", [axis, "files", *columns[:3]], lines)
-    more = {**_generalisation(records, plan, talk), **({} if plan.regions is None else _regional(records, talk))}
+    more = {
+        **_generalisation(records, plan, talk),
+        **({} if plan.regions is None else _regional(records, talk)),
+    }
     final = _final(records, plan, talk, whole=whole)
-    summary = {"protocol": plan.protocol, "order": records[0]["order"], "cropped": records[0]["cropped"], "files": len(records)}
+    summary = {
+        "protocol": plan.protocol,
+        "order": records[0]["order"],
+        "cropped": records[0]["cropped"],
+        "files": len(records),
+    }
     talk.result({"status": "summary", **summary, "groups": groups, **more, "final": final}, None)
 
 
 def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> dict[str, Any]:
     """The table by domains or other axes with its uncertainty, and paired differences, if they were asked for."""
-    from cmrrecon.evaluation.generalisation import cells, differences, domain, is_part, placed, table
+    from cmrrecon.evaluation.generalisation import (
+        cells,
+        differences,
+        domain,
+        is_part,
+        placed,
+        table,
+    )
     from cmrrecon.formats.names import values_of
 
     found: dict[str, Any] = {}
     domains = sorted({domain(record) for record in records})
     for name in plan.unseen:
-        known = values_of(records, [name]) if "=" in name else f"the domains are {', '.join(domains)}"
+        known = (
+            values_of(records, [name]) if "=" in name else f"the domains are {', '.join(domains)}"
+        )
         if not any(is_part(record, name) for record in records):
             talk.warn(f"--unseen {name} fits no scored file, so all count as seen; {known}")
     if "seen" in plan.by and not plan.unseen:
@@ -62,7 +84,11 @@ def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> 
         rows = table(placed(records, plan.unseen), plan.by)
         axes = [*plan.by, *(["method"] if "method" not in plan.by else [])]
         title = f"by {', '.join(plan.by)}; protocol {plan.rule()}; mean [95 % bootstrap interval over files]"
-        talk.table(title, [*axes, "files", "PSNR dB", "SSIM", "NMSE"], [cells(row, plan.by) for row in rows])
+        talk.table(
+            title,
+            [*axes, "files", "PSNR dB", "SSIM", "NMSE"],
+            [cells(row, plan.by) for row in rows],
+        )
         found["by"] = rows
     if plan.against is not None:
         methods = {str(record["method"]) for record in records}
@@ -78,7 +104,10 @@ def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> 
         axes = [axis for axis in plan.by if axis != "method"]
         lines = [
             [*(str(row[axis]) for axis in axes), row["method"], str(row["n"])]
-            + [f"{row[key]['mean']:+.4g} [{row[key]['low']:+.4g}, {row[key]['high']:+.4g}]" for key in ("psnr", "ssim", "nmse")]
+            + [
+                f"{row[key]['mean']:+.4g} [{row[key]['low']:+.4g}, {row[key]['high']:+.4g}]"
+                for key in ("psnr", "ssim", "nmse")
+            ]
             for row in found["against"]
         ]
         title = f"differences to {plan.against}; protocol {plan.rule()}; mean [95 % bootstrap interval over files]"
@@ -86,14 +115,18 @@ def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> 
     return found
 
 
-def _final(records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: bool) -> dict[str, dict[str, float]]:
+def _final(
+    records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: bool
+) -> dict[str, dict[str, float]]:
     """Method -> the challenge's final values. They are those of the validation phase, so only of official order and crop."""
     from cmrrecon.evaluation.tables import final_aggregate
 
     if plan.year is None:
         return {}
     if not whole or plan.order != "official" or not plan.crop:
-        talk.say(f"no final aggregate: {plan.protocol} forms it from all files, in official order, with the ranking crop")
+        talk.say(
+            f"no final aggregate: {plan.protocol} forms it from all files, in official order, with the ranking crop"
+        )
         return {}
     by_method: dict[str, list[dict[str, Any]]] = {}
     for record in records:
@@ -102,7 +135,11 @@ def _final(records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: bo
     for method, final in finals.items():
         if final:
             lines = ([name, _figure(value)] for name, value in final.items())
-            talk.table(f"final aggregate of {method}, as {plan.protocol} forms it from these files", ["score", "value"], lines)
+            talk.table(
+                f"final aggregate of {method}, as {plan.protocol} forms it from these files",
+                ["score", "value"],
+                lines,
+            )
     return finals
 
 
@@ -113,18 +150,28 @@ def _regional(records: Sequence[Mapping[str, Any]], talk: Talk) -> dict[str, Any
     scored = [(record, record["roi"]) for record in records if record["roi"] is not None]
     for record, roi in scored:
         if any(scores.get("snr", 0) is None for scores in roi["regions"].values()):
-            talk.warn(f"{record['input']}: the background, region {roi['background']}, is constant: there is no noise to compare with")
+            talk.warn(
+                f"{record['input']}: the background, region {roi['background']}, is constant: there is no noise to compare with"
+            )
     focused: list[Entry] = []
     for record, roi in scored:
         focused += [(record, name, scores) for name, scores in roi["regions"].items()]
         if "lesions" in roi:
             focused.append((record, "all boxes", roi["lesions"]))
     noisy = [entry for entry in focused if "snr" in entry[2]]
-    contrasts = [(record, pair, scores) for record, roi in scored for pair, scores in roi.get("contrasts", {}).items()]
+    contrasts = [
+        (record, pair, scores)
+        for record, roi in scored
+        for pair, scores in roi.get("contrasts", {}).items()
+    ]
     maps = [(record, roi["map"]["parameter"], roi["map"]) for record, roi in scored if "map" in roi]
     noise_rule = f"whole images, {regions.NOISE_RULE}"
     tables = {
-        "regions": (f"protocol fullfov; {regions.RULE}", focused, {"lf_psnr": "LF-PSNR dB", "lf_ssim": "LF-SSIM"}),
+        "regions": (
+            f"protocol fullfov; {regions.RULE}",
+            focused,
+            {"lf_psnr": "LF-PSNR dB", "lf_ssim": "LF-SSIM"},
+        ),
         "signal": (noise_rule, noisy, {"snr": "SNR", "reference_snr": "of reference"}),
         "contrasts": (noise_rule, contrasts, {"cnr": "CNR", "reference_cnr": "of reference"}),
         "maps": (mapping.RULE, maps, MAP_COLUMNS),
@@ -132,23 +179,35 @@ def _regional(records: Sequence[Mapping[str, Any]], talk: Talk) -> dict[str, Any
     return {name: _regional_table(*contents, talk) for name, contents in tables.items()}
 
 
-def _regional_table(title: str, entries: Sequence[Entry], columns: Mapping[str, str], talk: Talk) -> list[dict[str, Any]]:
+def _regional_table(
+    title: str, entries: Sequence[Entry], columns: Mapping[str, str], talk: Talk
+) -> list[dict[str, Any]]:
     """Tables of scores over regions, by file and by method; returns the latter."""
     if not entries:
         return []
-    lines = ([record["input"], str(record["method"]), name, *(_figure(scores[key]) for key in columns)] for record, name, scores in entries)
+    lines = (
+        [record["input"], str(record["method"]), name, *(_figure(scores[key]) for key in columns)]
+        for record, name, scores in entries
+    )
     talk.table(title, ["file", "method", "region", *columns.values()], lines)
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for record, name, scores in entries:
         groups[str(record["method"]), name].append(scores)
     means: list[dict[str, Any]] = []
     for (method, name), members in groups.items():
-        known = {key: [scores[key] for scores in members if scores[key] is not None] for key in columns}
+        known = {
+            key: [scores[key] for scores in members if scores[key] is not None] for key in columns
+        }
         mean = {key: sum(values) / len(values) if values else None for key, values in known.items()}
         means.append({"method": method, "region": name, "n": len(members), **mean})
     if len(means) < len(entries):
-        rows = ([row["method"], row["region"], str(row["n"]), *(_figure(row[key]) for key in columns)] for row in means)
-        talk.table(f"means over files; {title}", ["method", "region", "files", *columns.values()], rows)
+        rows = (
+            [row["method"], row["region"], str(row["n"]), *(_figure(row[key]) for key in columns)]
+            for row in means
+        )
+        talk.table(
+            f"means over files; {title}", ["method", "region", "files", *columns.values()], rows
+        )
     return means
 
 

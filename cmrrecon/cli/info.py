@@ -12,7 +12,9 @@ from cmrrecon.cli.settings import sampling_text
 if TYPE_CHECKING:
     from cmrrecon.data import SamplingMask
 
-EXAMPLE = "Examples: cmrrecon info cine_sax.mat; cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'"
+EXAMPLE = (
+    "Examples: cmrrecon info cine_sax.mat; cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'"
+)
 
 
 def info(
@@ -31,7 +33,9 @@ def info(
     with running.command(talk):
         from cmrrecon import formats
 
-        jobs = inputs.find_jobs(files, lambda path: path.suffix.lower() in (*formats.SUFFIXES, ".csv"), shard)
+        jobs = inputs.find_jobs(
+            files, lambda path: path.suffix.lower() in (*formats.SUFFIXES, ".csv"), shard
+        )
         running.run_jobs(jobs, lambda job: _info_job(job, axes, talk), talk, fail_fast=fail_fast)
 
 
@@ -44,7 +48,8 @@ def _info_job(job: Job, axes: str | None, talk: Talk) -> None:
         record, words = describe(path, axes)
         notes = record.pop("notes", ())
         talk.result(
-            {"status": "done", "input": job.name, "kind": kind, **record, "notes": list(notes)}, f"{job.name}: {kind}, {', '.join(words)}"
+            {"status": "done", "input": job.name, "kind": kind, **record, "notes": list(notes)},
+            f"{job.name}: {kind}, {', '.join(words)}",
         )
         for note in notes:
             talk.say(note.replace(str(path), job.name))
@@ -81,7 +86,11 @@ def _scan(path: Path, axes: str | None) -> Description:
     words += [] if scan.matrix is None else [f"matrix {scan.matrix[0]} x {scan.matrix[1]}"]
     words += ["fully sampled"] if full else [sampling_text(**sampling)]
     words += [] if found is None else [f"{found} calibration lines found"]
-    words += [str(facts[key]) for key in ("modality", "year", "centre", "vendor", "subject") if facts[key] is not None]
+    words += [
+        str(facts[key])
+        for key in ("modality", "year", "centre", "vendor", "subject")
+        if facts[key] is not None
+    ]
     return {**record, "notes": scan.notes}, words
 
 
@@ -102,11 +111,22 @@ def _mask(path: Path, axes: str | None) -> Description:
 
     mask = formats.read_mask(path)
     facts = acquisition_of(path, formats.read_provenance(path))
-    seed = identify_seed(mask.samples, acceleration=facts.acceleration) if facts.pattern == "kt-gaussian" else None
+    seed = (
+        identify_seed(mask.samples, acceleration=facts.acceleration)
+        if facts.pattern == "kt-gaussian"
+        else None
+    )
     sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration}
     sampling["effective_acceleration"] = round(mask.effective_acceleration(), 2)
-    words = [f"{axis} {n}" for axis, n in zip(("frame", "y", "x"), mask.samples.shape, strict=True)] + [sampling_text(**sampling)]
-    record = {"shape": list(mask.samples.shape), "axes": ["frame", "y", "x"], **sampling, "seed": seed}
+    words = [
+        f"{axis} {n}" for axis, n in zip(("frame", "y", "x"), mask.samples.shape, strict=True)
+    ] + [sampling_text(**sampling)]
+    record = {
+        "shape": list(mask.samples.shape),
+        "axes": ["frame", "y", "x"],
+        **sampling,
+        "seed": seed,
+    }
     return record, words + ([f"seed {seed}"] if seed is not None else [])
 
 
@@ -116,14 +136,23 @@ def _images(path: Path, axes: str | None) -> Description:
     images = formats.read_images(path)
     stamp = formats.read_provenance(path)
     kind = str(images.dtype).removeprefix("torch.")
-    record = {"shape": list(images.shape), "axes": ["frame", "slice", "y", "x"], "dtype": kind, "provenance": stamp}
-    words = [f"{axis} {n}" for axis, n in zip(("frame", "slice", "y", "x"), images.shape, strict=True)] + [kind]
+    record = {
+        "shape": list(images.shape),
+        "axes": ["frame", "slice", "y", "x"],
+        "dtype": kind,
+        "provenance": stamp,
+    }
+    words = [
+        f"{axis} {n}" for axis, n in zip(("frame", "slice", "y", "x"), images.shape, strict=True)
+    ] + [kind]
     if stamp is not None:
         words.append(f"made by cmrrecon {stamp.get('cmrrecon')}")
         words += [f"method {stamp['config']['method']}"] if "method" in stamp["config"] else []
         words += [f"{stamp['quantity']} of the magnitudes"] if "quantity" in stamp else []
     elif path.suffix.lower() == ".npy":
-        record["notes"] = [f"{path} is taken as images; if it is k-space, name its axes with --axes, for example --axes coil,y,x"]
+        record["notes"] = [
+            f"{path} is taken as images; if it is k-space, name its axes with --axes, for example --axes coil,y,x"
+        ]
     return record, words
 
 
@@ -133,4 +162,7 @@ def _times(path: Path, axes: str | None) -> Description:
     times = formats.read_times(path)
     first = times[:, 0].tolist()
     record = {"shape": list(times.shape), "axes": ["frame", "slice"], "times_ms": times.T.tolist()}
-    return record, [f"frame {times.shape[0]}, slice {times.shape[1]}", f"first slice {' '.join(f'{t:g}' for t in first)} ms"]
+    return record, [
+        f"frame {times.shape[0]}, slice {times.shape[1]}",
+        f"first slice {' '.join(f'{t:g}' for t in first)} ms",
+    ]

@@ -38,10 +38,15 @@ class Job:
 
 def natural(path: Path) -> list[tuple[int, str]]:
     """Sort key by which P9 stands before P10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part)
+        for part in re.split(r"(\d+)", str(path))
+    ]
 
 
-def find_jobs(inputs: Sequence[str], wanted: Callable[[Path], bool], shard: str | None = None) -> list[Job]:
+def find_jobs(
+    inputs: Sequence[str], wanted: Callable[[Path], bool], shard: str | None = None
+) -> list[Job]:
     """The inputs as jobs, in natural order and without repetition.
 
     Folders are searched for files that are `wanted`; named files and globs are taken as they are.
@@ -54,13 +59,19 @@ def find_jobs(inputs: Sequence[str], wanted: Callable[[Path], bool], shard: str 
     """
     jobs: dict[Path, Job] = {}
     named = [os.path.abspath(text) for text in inputs if os.path.isfile(text)]
-    common = Path(os.path.commonpath([os.path.dirname(path) for path in named])) if named else Path()
+    common = (
+        Path(os.path.commonpath([os.path.dirname(path) for path in named])) if named else Path()
+    )
     for text in inputs:
         path = Path(text)
         if text == STREAM:
             found = [Job("standard input", path, Path())]
         elif path.is_dir():
-            files = (f for f in path.rglob("*") if f.is_file() and not f.name.startswith(".") and wanted(f))
+            files = (
+                f
+                for f in path.rglob("*")
+                if f.is_file() and not f.name.startswith(".") and wanted(f)
+            )
             found = [Job(str(f), f, f.parent.relative_to(path)) for f in sorted(files, key=natural)]
         elif path.is_file():
             found = [Job(text, path, Path(os.path.abspath(text)).parent.relative_to(common))]
@@ -69,7 +80,11 @@ def find_jobs(inputs: Sequence[str], wanted: Callable[[Path], bool], shard: str 
         else:
             root = _glob_root(text)
             matches = (Path(f) for f in glob.glob(text, recursive=True))
-            found = [Job(str(f), f, f.parent.relative_to(root)) for f in sorted(matches, key=natural) if f.is_file()]
+            found = [
+                Job(str(f), f, f.parent.relative_to(root))
+                for f in sorted(matches, key=natural)
+                if f.is_file()
+            ]
         if not found:
             raise InputError(
                 "file-missing",
@@ -89,7 +104,10 @@ def _glob_root(text: str) -> Path:
 def _part(jobs: list[Job], shard: str) -> list[Job]:
     """Part i of n (1-based), dealt out in turn; `auto` takes both from the Slurm job array."""
     if shard == "auto":
-        task, first, step, count = (os.environ.get(f"SLURM_ARRAY_TASK_{name}", "") for name in ("ID", "MIN", "STEP", "COUNT"))
+        task, first, step, count = (
+            os.environ.get(f"SLURM_ARRAY_TASK_{name}", "")
+            for name in ("ID", "MIN", "STEP", "COUNT")
+        )
         if not (task.isdecimal() and count.isdecimal()):
             raise UsageError(
                 "slurm-array-missing",
@@ -110,7 +128,10 @@ def _part(jobs: list[Job], shard: str) -> list[Job]:
         index, total = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= index <= total:
         raise UsageError(
-            "option-value", f"The shard is {shard!r}", "It must be i/n with 1 <= i <= n, or auto", "Use for example --shard 1/4"
+            "option-value",
+            f"The shard is {shard!r}",
+            "It must be i/n with 1 <= i <= n, or auto",
+            "Use for example --shard 1/4",
         )
     return jobs[index - 1 :: total]
 
@@ -128,5 +149,8 @@ def local_input(job: Job) -> Iterator[Path]:
         try:
             yield path
         except CmrreconError as error:
-            told = (text.replace(str(path), job.name) for text in (error.found, error.expected, error.remedy))
+            told = (
+                text.replace(str(path), job.name)
+                for text in (error.found, error.expected, error.remedy)
+            )
             raise type(error)(error.code, *told) from error

@@ -20,18 +20,32 @@ EXAMPLE = (
 )
 SUFFIX = ".safetensors"
 
-File = Annotated[Path, typer.Argument(help="A checkpoint of cmrrecon, or of PromptMR or PromptMR+ (.ckpt, .pt, .pth).", show_default=False)]
-Shown = Annotated[Path, typer.Argument(help="A checkpoint, or the name of installed weights.", show_default=False)]
+File = Annotated[
+    Path,
+    typer.Argument(
+        help="A checkpoint of cmrrecon, or of PromptMR or PromptMR+ (.ckpt, .pt, .pth).",
+        show_default=False,
+    ),
+]
+Shown = Annotated[
+    Path, typer.Argument(help="A checkpoint, or the name of installed weights.", show_default=False)
+]
 Variant = Annotated[
     str | None,
-    options.option("--variant", help="Iteration of a PromptMR: kspace or image; by default as its repository has it.", show_default=False),
+    options.option(
+        "--variant",
+        help="Iteration of a PromptMR: kspace or image; by default as its repository has it.",
+        show_default=False,
+    ),
 ]
 
 app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()
-def models(context: typer.Context, quiet: options.Quiet = False, json: options.Json = False) -> None:
+def models(
+    context: typer.Context, quiet: options.Quiet = False, json: options.Json = False
+) -> None:
     """List the networks, the recipes that train them and the installed weights; `show` and `convert` checkpoints."""
     if context.invoked_subcommand is not None:
         context.default_map = {name: {"quiet": quiet, "json": json} for name in ("show", "convert")}
@@ -44,27 +58,52 @@ def models(context: typer.Context, quiet: options.Quiet = False, json: options.J
         from cmrrecon.networks.checkpoints import weights
         from cmrrecon.training import recipe as recipes
 
-        talk.say("networks in their default configuration: cascades, parameters, memory of the weights, source")
+        talk.say(
+            "networks in their default configuration: cascades, parameters, memory of the weights, source"
+        )
         for entry in NETWORKS.values():
             with torch.device("meta"):
                 facts = _facts(build(entry.name))
             kind = "discriminator" if entry.discriminator else "network"
-            record = {"kind": kind, "network": entry.name, "summary": entry.summary, "source": entry.source, **facts}
-            words = f"{_size(facts)}  {entry.summary} ({entry.source})" + ("; a discriminator" if entry.discriminator else "")
+            record = {
+                "kind": kind,
+                "network": entry.name,
+                "summary": entry.summary,
+                "source": entry.source,
+                **facts,
+            }
+            words = f"{_size(facts)}  {entry.summary} ({entry.source})" + (
+                "; a discriminator" if entry.discriminator else ""
+            )
             talk.result(record, f"{entry.name:<14}{words}")
         for name in recipes.names():
             recipe = recipes.load(name)
-            record = {"kind": "recipe", "recipe": name, "network": recipe.network["name"], "source": recipe.paper}
+            record = {
+                "kind": "recipe",
+                "recipe": name,
+                "network": recipe.network["name"],
+                "source": recipe.paper,
+            }
             talk.result(record, f"{name}: a recipe for {recipe.network['name']} ({recipe.paper})")
         installed = weights.installed()
         for path, metadata in installed.items():
-            talk.result({"kind": "weights", "input": str(path), "metadata": metadata}, f"{path}: weights of {metadata.get('network', '?')}")
+            talk.result(
+                {"kind": "weights", "input": str(path), "metadata": metadata},
+                f"{path}: weights of {metadata.get('network', '?')}",
+            )
         if not installed:
-            talk.say("no weights are installed; `cmrrecon models convert` makes some of an official checkpoint")
+            talk.say(
+                "no weights are installed; `cmrrecon models convert` makes some of an official checkpoint"
+            )
 
 
-@app.command("show", epilog="Examples: cmrrecon models show kt-unrolled; cmrrecon models show weights.safetensors --json | jq .config")
-def show(file: Shown, variant: Variant = None, quiet: options.Quiet = False, json: options.Json = False) -> None:
+@app.command(
+    "show",
+    epilog="Examples: cmrrecon models show kt-unrolled; cmrrecon models show weights.safetensors --json | jq .config",
+)
+def show(
+    file: Shown, variant: Variant = None, quiet: options.Quiet = False, json: options.Json = False
+) -> None:
     """Say what network a checkpoint holds, how it is configured, and what is known of it."""
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
@@ -77,14 +116,25 @@ def show(file: Shown, variant: Variant = None, quiet: options.Quiet = False, jso
         facts = _facts(loaded.network)
         name, rest = _told(loaded.metadata)
         line = f"{file}: {name}, {' '.join(_size(facts).split())}"
-        lines = [line, *(f"  {key}: {value}" for key, value in {**_flat(facts["config"]), **rest}.items())]
-        talk.result({"kind": "weights", "input": str(file), "network": name, **facts, "metadata": rest}, "\n".join(lines))
+        lines = [
+            line,
+            *(f"  {key}: {value}" for key, value in {**_flat(facts["config"]), **rest}.items()),
+        ]
+        talk.result(
+            {"kind": "weights", "input": str(file), "network": name, **facts, "metadata": rest},
+            "\n".join(lines),
+        )
 
 
-@app.command("convert", epilog="Example: cmrrecon models convert promptmr-epoch=11.ckpt promptmr.safetensors --variant kspace")
+@app.command(
+    "convert",
+    epilog="Example: cmrrecon models convert promptmr-epoch=11.ckpt promptmr.safetensors --variant kspace",
+)
 def convert(
     file: File,
-    output: Annotated[Path, typer.Argument(help="The file to write, .safetensors.", show_default=False)],
+    output: Annotated[
+        Path, typer.Argument(help="The file to write, .safetensors.", show_default=False)
+    ],
     variant: Variant = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -99,21 +149,38 @@ def convert(
 
         if output.suffix.lower() != SUFFIX:
             raise UsageError(
-                "output-format", f"{output} does not end in {SUFFIX}", "Weights are written as safetensors", f"Name the output *{SUFFIX}"
+                "output-format",
+                f"{output} does not end in {SUFFIX}",
+                "Weights are written as safetensors",
+                f"Name the output *{SUFFIX}",
             )
         outputs.refuse_inputs([output], [file])
         if output.exists() and not overwrite:
             raise OutputError(
-                "output-exists", f"{output} exists", "Outputs are replaced only on request", "Add --overwrite, or name another output"
+                "output-exists",
+                f"{output} exists",
+                "Outputs are replaced only on request",
+                "Add --overwrite, or name another output",
             )
         loaded = weights.load(file, variant)
         name, rest = _told(loaded.metadata)
-        weights.save(output, loaded.network, {**rest, "converted_from": {"name": file.name, "sha256": provenance.file_digest(file)}})
+        weights.save(
+            output,
+            loaded.network,
+            {**rest, "converted_from": {"name": file.name, "sha256": provenance.file_digest(file)}},
+        )
         facts = _facts(loaded.network)
         chosen = facts["config"].get("variant")
         why = f", variant {chosen} ({rest['variant_from']})" if "variant_from" in rest else ""
         talk.say(f"{file}: {name}, {' '.join(_size(facts).split())}{why}")
-        record = {"status": "done", "input": str(file), "output": str(output), "network": name, **facts, "metadata": rest}
+        record = {
+            "status": "done",
+            "input": str(file),
+            "output": str(output),
+            "network": name,
+            **facts,
+            "metadata": rest,
+        }
         talk.result(record, str(output))
 
 
@@ -137,8 +204,13 @@ def _size(facts: Mapping[str, Any]) -> str:
 
 def _told(metadata: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """The network's name, and what else a checkpoint says beside its configuration."""
-    return metadata["network"], {key: value for key, value in metadata.items() if key not in ("network", "config")}
+    return metadata["network"], {
+        key: value for key, value in metadata.items() if key not in ("network", "config")
+    }
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, str]:
-    return {key: json_text.dumps(value) if isinstance(value, dict) else str(value) for key, value in config.items()}
+    return {
+        key: json_text.dumps(value) if isinstance(value, dict) else str(value)
+        for key, value in config.items()
+    }

@@ -14,18 +14,42 @@ def option(*flags: str, help: str, **settings: Any) -> Any:
 
 
 Inputs = Annotated[
-    list[str], typer.Argument(help="Files, folders, quoted globs like 'data/**/cine_sax.mat', or - for standard input.", show_default=False)
+    list[str],
+    typer.Argument(
+        help="Files, folders, quoted globs like 'data/**/cine_sax.mat', or - for standard input.",
+        show_default=False,
+    ),
 ]
 Output = Annotated[
-    str | None, option("--output", "-o", help="Output file; its suffix sets the format; - writes to standard output.", show_default=False)
+    str | None,
+    option(
+        "--output",
+        "-o",
+        help="Output file; its suffix sets the format; - writes to standard output.",
+        show_default=False,
+    ),
 ]
-OutDir = Annotated[Path | None, option("--out-dir", help="Folder for outputs; keeps the tree of input folders.", show_default=False)]
+OutDir = Annotated[
+    Path | None,
+    option(
+        "--out-dir", help="Folder for outputs; keeps the tree of input folders.", show_default=False
+    ),
+]
 Axes = Annotated[
     str | None,
-    option("--axes", help="Axis order of unusual files, as h5py shows it, e.g. x,y,coil.", show_default=False),
+    option(
+        "--axes",
+        help="Axis order of unusual files, as h5py shows it, e.g. x,y,coil.",
+        show_default=False,
+    ),
 ]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
-Shard = Annotated[str | None, option("--shard", help="Do part i of n: i/n, or auto in a Slurm job array.", show_default=False)]
+Shard = Annotated[
+    str | None,
+    option(
+        "--shard", help="Do part i of n: i/n, or auto in a Slurm job array.", show_default=False
+    ),
+]
 Overwrite = Annotated[bool, option("--overwrite", help="Make outputs again that exist.")]
 FailFast = Annotated[bool, option("--fail-fast", help="Stop at the first input that fails.")]
 DryRun = Annotated[bool, option("--dry-run", help="Say what would be done, and do nothing.")]

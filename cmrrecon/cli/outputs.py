@@ -39,7 +39,9 @@ class Product:
     finish: Callable[[dict[str, Any]], None] = field(default=lambda stamp: None)
 
 
-def deliver(product: Product, record: Mapping[str, Any], talk: Talk, *, overwrite: bool, dry_run: bool) -> Mapping[str, Any]:
+def deliver(
+    product: Product, record: Mapping[str, Any], talk: Talk, *, overwrite: bool, dry_run: bool
+) -> Mapping[str, Any]:
     """Make a product, unless it is finished or only a plan is wanted, and report it; returns the record with its `status`.
 
     Raises
@@ -73,7 +75,13 @@ def deliver(product: Product, record: Mapping[str, Any], talk: Talk, *, overwrit
             if _same_recipe(target, stamp) and not overwrite:
                 return _skipped(record, talk)
             raise
-        record = {**record, **made, "status": "done", "seconds": round(time.monotonic() - start, 2), "peak_memory_mb": peak_memory_mb()}
+        record = {
+            **record,
+            **made,
+            "status": "done",
+            "seconds": round(time.monotonic() - start, 2),
+            "peak_memory_mb": peak_memory_mb(),
+        }
     talk.result(record, str(target))
     return record
 
@@ -97,7 +105,10 @@ def _check_folders(targets: Sequence[Path]) -> None:
         folder = next(parent for parent in target.absolute().parents if parent.exists())
         if str(target) != STREAM and not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise OutputError(
-                "output-unwritable", f"{folder} is no folder that can be written", f"{target} is to go there", "Name another output"
+                "output-unwritable",
+                f"{folder} is no folder that can be written",
+                f"{target} is to go there",
+                "Name another output",
             )
 
 
@@ -122,13 +133,28 @@ def _same_recipe(target: Path, stamp: Mapping[str, Any]) -> bool:
     return stored is not None and provenance.recipe_hash(stored) == provenance.recipe_hash(stamp)
 
 
-def check_output(output: str | None, out_dir: Path | None, jobs: int, what: Literal["a scan", "images"], *, as_json: bool) -> None:
+def check_output(
+    output: str | None,
+    out_dir: Path | None,
+    jobs: int,
+    what: Literal["a scan", "images"],
+    *,
+    as_json: bool,
+) -> None:
     """Refuse output options that contradict each other, name no format, or would flood a terminal."""
     if output is not None and out_dir is not None:
-        raise UsageError("options-conflict", "Both -o and --out-dir were given", "One of them says where the output goes", "Leave one out")
+        raise UsageError(
+            "options-conflict",
+            "Both -o and --out-dir were given",
+            "One of them says where the output goes",
+            "Leave one out",
+        )
     if output is not None and jobs > 1:
         raise UsageError(
-            "output-shared", f"-o names one file, but there are {jobs} inputs", "Several inputs need a folder", "Use --out-dir"
+            "output-shared",
+            f"-o names one file, but there are {jobs} inputs",
+            "Several inputs need a folder",
+            "Use --out-dir",
         )
     if output not in (None, STREAM):
         from cmrrecon import formats
@@ -136,11 +162,17 @@ def check_output(output: str | None, out_dir: Path | None, jobs: int, what: Lite
         formats.check_suffix(output, what)
     if output == STREAM and as_json:
         raise UsageError(
-            "options-conflict", "-o - and --json both want standard output", "One stream carries one thing", "Leave --json out"
+            "options-conflict",
+            "-o - and --json both want standard output",
+            "One stream carries one thing",
+            "Leave --json out",
         )
     if output == STREAM and sys.stdout.isatty():
         raise UsageError(
-            "output-terminal", "Standard output is a terminal", "A scan is binary and wants a pipe or a file", "Add | and the next command"
+            "output-terminal",
+            "Standard output is a terminal",
+            "A scan is binary and wants a pipe or a file",
+            "Add | and the next command",
         )
 
 

@@ -19,10 +19,21 @@ EXAMPLE = "Example: cmrrecon preprocess ChallengeData/MultiCoil --out-dir store 
 
 
 def preprocess(
-    files: Annotated[list[str], typer.Argument(help="Files, folders or quoted globs like 'data/**/*.mat'.", show_default=False)],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders or quoted globs like 'data/**/*.mat'.", show_default=False
+        ),
+    ],
     out_dir: Annotated[Path, options.option("--out-dir", help="Folder of the store.")],
     coils: Annotated[
-        int | None, options.option("--coils", help="Compress to so many virtual coils.", min=1, show_default="keep all coils")
+        int | None,
+        options.option(
+            "--coils",
+            help="Compress to so many virtual coils.",
+            min=1,
+            show_default="keep all coils",
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
@@ -32,7 +43,9 @@ def preprocess(
             show_default=False,
         ),
     ] = None,
-    workers: Annotated[int, options.option("--workers", help="Processes that work side by side.", min=1)] = 1,
+    workers: Annotated[
+        int, options.option("--workers", help="Processes that work side by side.", min=1)
+    ] = 1,
     axes: options.Axes = None,
     shard: options.Shard = None,
     overwrite: options.Overwrite = False,
@@ -53,7 +66,12 @@ def preprocess(
 
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         if any(job.is_stream for job in jobs):
-            raise UsageError("input-stream", "Standard input was given", "A store is made of files", "Give files or folders")
+            raise UsageError(
+                "input-stream",
+                "Standard input was given",
+                "A store is made of files",
+                "Give files or folders",
+            )
         targets = {job: out_dir / job.folder / f"{job.stem}.h5" for job in jobs}
         outputs.refuse_shared_targets(targets)
         outputs.refuse_inputs(list(targets.values()), [job.path for job in jobs])
@@ -64,7 +82,9 @@ def preprocess(
             rows = _rows(labels, [job.path for job in everything], talk)
         if dry_run:
             for job, target in targets.items():
-                talk.result({"status": "planned", "input": job.name, "output": str(target)}, str(target))
+                talk.result(
+                    {"status": "planned", "input": job.name, "output": str(target)}, str(target)
+                )
             return
         command = console.command_line()
         work = {
@@ -97,7 +117,9 @@ def _pack(
     import torch
 
     # Files are the work to share out: one thread a process.
-    pool = ProcessPoolExecutor(max(1, min(workers, len(work))), get_context("spawn"), torch.set_num_threads, (1,))
+    pool = ProcessPoolExecutor(
+        max(1, min(workers, len(work))), get_context("spawn"), torch.set_num_threads, (1,)
+    )
     with talk.progress(name, len(work), "file") as bar:
         futures = {job: pool.submit(do) for job, do in work.items()}
 
@@ -106,9 +128,13 @@ def _pack(
                 entry = futures[job].result()
             finally:
                 bar.advance()
-            talk.result({"input": job.name, "output": str(targets[job]), **entry}, str(targets[job]))
+            talk.result(
+                {"input": job.name, "output": str(targets[job]), **entry}, str(targets[job])
+            )
             if entry["empty_slices"]:
-                talk.say(f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty")
+                talk.say(
+                    f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty"
+                )
 
         try:
             running.run_jobs(list(work), collect, talk, fail_fast=fail_fast)
@@ -125,6 +151,8 @@ def _rows(labels: Path, paths: list[Path], talk: Talk) -> "dict[Path, list[Label
     used = {row.file for found in shared.values() for row in found}
     lost = [row for row in rows if row.file not in used]
     if lost:
-        talk.warn(f"{len(lost)} of {len(rows)} rows of {labels} fit no file, first that of {lost[0].file}")
+        talk.warn(
+            f"{len(lost)} of {len(rows)} rows of {labels} fit no file, first that of {lost[0].file}"
+        )
     talk.say(f"{sum(map(bool, shared.values()))} of {len(paths)} files have labels")
     return shared

@@ -60,7 +60,9 @@ def _list_methods(asked: bool) -> None:
 
         for name in (*METHODS, *(path.stem for path in weights.installed())):
             method = find_method(name)
-            defaults = " ".join(f"{key}={value}" for key, value in described(method.options()).items())
+            defaults = " ".join(
+                f"{key}={value}" for key, value in described(method.options()).items()
+            )
             default = " (default)" if name == DEFAULT_METHOD else ""
             print(f"{name}{default}\t{method.summary}\t{defaults}")
         raise typer.Exit
@@ -70,24 +72,50 @@ def reconstruct(
     files: options.Inputs,
     method: Annotated[
         str | None,
-        options.option("--method", "-m", help="How to reconstruct; see --list-methods.", show_default="auto"),
+        options.option(
+            "--method", "-m", help="How to reconstruct; see --list-methods.", show_default="auto"
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        options.option("--checkpoint", help="Weights of a network, which then is the method; see `cmrrecon models`.", show_default=False),
+        options.option(
+            "--checkpoint",
+            help="Weights of a network, which then is the method; see `cmrrecon models`.",
+            show_default=False,
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        options.option("--set", help="An option of the method, e.g. --set weight=0.01 --set iterations=50.", show_default=False),
+        options.option(
+            "--set",
+            help="An option of the method, e.g. --set weight=0.01 --set iterations=50.",
+            show_default=False,
+        ),
     ] = None,
     list_methods: Annotated[
-        bool, typer.Option("--list-methods", callback=_list_methods, is_eager=True, help="List the methods and their options, and stop.")
+        bool,
+        typer.Option(
+            "--list-methods",
+            callback=_list_methods,
+            is_eager=True,
+            help="List the methods and their options, and stop.",
+        ),
     ] = False,
-    slices: Annotated[str | None, options.option("--slices", help="Only these slices, from 0, e.g. 0,3-5.", show_default=False)] = None,
+    slices: Annotated[
+        str | None,
+        options.option(
+            "--slices", help="Only these slices, from 0, e.g. 0,3-5.", show_default=False
+        ),
+    ] = None,
     output: options.Output = None,
     out_dir: options.OutDir = None,
     adapt: Annotated[
-        int, options.option("--adapt", help="Train the network on the scan itself first, for at most so many steps; slow on a CPU.", min=0)
+        int,
+        options.option(
+            "--adapt",
+            help="Train the network on the scan itself first, for at most so many steps; slow on a CPU.",
+            min=0,
+        ),
     ] = 0,
     uncertainty: Annotated[
         int,
@@ -97,9 +125,15 @@ def reconstruct(
             min=0,
         ),
     ] = 0,
-    compile_: Annotated[bool, options.option("--compile", help="Compile the network first: minutes once, then faster.")] = False,
+    compile_: Annotated[
+        bool,
+        options.option("--compile", help="Compile the network first: minutes once, then faster."),
+    ] = False,
     mask: Annotated[
-        Path | None, options.option("--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False)
+        Path | None,
+        options.option(
+            "--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False
+        ),
     ] = None,
     axes: options.Axes = None,
     device: options.Device = "auto",
@@ -126,7 +160,8 @@ def reconstruct(
         if uncertainty == 1 or (uncertainty and output == inputs.STREAM):
             raise UsageError(
                 "option-value",
-                f"--uncertainty was given {uncertainty}" + (" with -o -" if uncertainty > 1 else ""),
+                f"--uncertainty was given {uncertainty}"
+                + (" with -o -" if uncertainty > 1 else ""),
                 "It takes two replicates or more, and writes a file beside the output",
                 "Give for example --uncertainty 8 -o FILE",
             )
@@ -245,7 +280,9 @@ def _make(
 def _tell_plan(task: "Task", beside: list[Path], name: str, talk: Talk) -> dict[str, Any]:
     """What would be done and what it would cost, told and for the record."""
     if task.adapt:
-        talk.say(f"{name}: the network would learn on the scan first, for at most {task.adapt} steps")
+        talk.say(
+            f"{name}: the network would learn on the scan first, for at most {task.adapt} steps"
+        )
     if beside:
         talk.say(
             f"{name}: uncertainties would go to {beside[0]}, for {task.uncertainty} more "

@@ -30,7 +30,9 @@ def command(talk: Talk) -> Iterator[None]:
         raise typer.Exit(error.exit_code) from None
 
 
-def run_jobs(jobs: Sequence[Job], work: Callable[[Job], None], talk: Talk, *, fail_fast: bool = False) -> None:
+def run_jobs(
+    jobs: Sequence[Job], work: Callable[[Job], None], talk: Talk, *, fail_fast: bool = False
+) -> None:
     """Do `work` on every job, then end with the exit code: the failure's own for one job, 1 for several.
 
     `work` reports its own results through `talk`.
@@ -47,14 +49,23 @@ def run_jobs(jobs: Sequence[Job], work: Callable[[Job], None], talk: Talk, *, fa
             if fail_fast:
                 break
     if len(jobs) > 1 and failures:
-        talk.warn(f"{len(failures)} of {len(jobs)} inputs failed: " + ", ".join(name for name, _ in failures))
+        talk.warn(
+            f"{len(failures)} of {len(jobs)} inputs failed: "
+            + ", ".join(name for name, _ in failures)
+        )
     if failures:
         raise typer.Exit(failures[0][1].exit_code if len(jobs) == 1 else 1)
 
 
 def failure_record(name: str, error: CmrreconError) -> dict[str, Any]:
     """What --json prints for an input that failed."""
-    reason = {"code": error.code, "kind": error.kind, "found": error.found, "expected": error.expected, "remedy": error.remedy}
+    reason = {
+        "code": error.code,
+        "kind": error.kind,
+        "found": error.found,
+        "expected": error.expected,
+        "remedy": error.remedy,
+    }
     return {"status": "failed", "input": name, "error": reason, "exit_code": error.exit_code}
 
 
@@ -75,5 +86,8 @@ def faults_told(talk: Talk) -> Iterator[None]:
             ) from error
         talk.traceback(traceback.format_exc())
         raise CmrreconError(
-            "fault", f"A fault of this program: {type(error).__name__}", "This must not happen", "Report it with the lines above"
+            "fault",
+            f"A fault of this program: {type(error).__name__}",
+            "This must not happen",
+            "Report it with the lines above",
         ) from error

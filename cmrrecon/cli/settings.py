@@ -18,7 +18,12 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Value]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not (equals and key.strip() and value.strip()):
-            raise UsageError("option-value", f"--set was given {text!r}", "It wants key=value", "Write for example --set weight=0.01")
+            raise UsageError(
+                "option-value",
+                f"--set was given {text!r}",
+                "It wants key=value",
+                "Write for example --set weight=0.01",
+            )
         settings[key.strip()] = _value(value.strip())
     return settings
 
@@ -45,7 +50,10 @@ def parse_slices(text: str | None, count: int) -> list[int]:
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if match is None:
             raise UsageError(
-                "option-value", f"--slices was given {text!r}", "It wants numbers and ranges from 0", "Write for example --slices 0,3-5"
+                "option-value",
+                f"--slices was given {text!r}",
+                "It wants numbers and ranges from 0",
+                "Write for example --slices 0,3-5",
             )
         chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
     if not chosen or max(chosen) >= count:
@@ -71,7 +79,9 @@ def parse_numbers(text: str, count: int, separator: str, option: str, example: s
     return [int(p) for p in parts]
 
 
-def sampling_text(*, pattern: str | None, acceleration: float | None, effective_acceleration: float) -> str:
+def sampling_text(
+    *, pattern: str | None, acceleration: float | None, effective_acceleration: float
+) -> str:
     """`kt-gaussian, nominal R 8, effective R 4.48`, the way sampling is always told."""
     nominal = "not known" if acceleration is None else f"{acceleration:g}"
     return f"{pattern or 'pattern not known'}, nominal R {nominal}, effective R {effective_acceleration:g}"
@@ -82,7 +92,9 @@ def residual_text(residuals: Sequence[float | None]) -> str:
     known = [residual for residual in residuals if residual is not None]
     if not known:
         return ""
-    return f"; residual of the data over their noise {min(known):.3g}" + ("" if len(known) == 1 else f" to {max(known):.3g}")
+    return f"; residual of the data over their noise {min(known):.3g}" + (
+        "" if len(known) == 1 else f" to {max(known):.3g}"
+    )
 
 
 def decision_text(index: int, decision: "Decision") -> str:
@@ -95,7 +107,9 @@ def decision_text(index: int, decision: "Decision") -> str:
         )
     if not decision.trials:
         return f"{chosen} (nothing was hidden on slice {index} to choose by; {decision.hidden})"
-    tried = ", ".join(f"{t.method} {t.weight:g} x {t.iterations}: {t.error:.3g}" for t in decision.trials)
+    tried = ", ".join(
+        f"{t.method} {t.weight:g} x {t.iterations}: {t.error:.3g}" for t in decision.trials
+    )
     text = (
         f"{chosen}, chosen on slice {index} by predicting {decision.hidden} "
         f"(tried, weight x iterations: error: {tried})"
@@ -110,9 +124,13 @@ def _errors_text(decision: "Decision") -> str:
         return ""
     unit, each = ("noise", decision.noise) if decision.noise else ("what was hidden", 1.0)
     errors = [f"what was taken {decision.error / each:.4g}"] if decision.error is not None else []
-    best = [min((t for t in decision.trials if t.method == m), key=lambda t: t.error) for m in methods]
+    best = [
+        min((t for t in decision.trials if t.method == m), key=lambda t: t.error) for m in methods
+    ]
     errors += [f"{t.method} {t.error / each:.4g}" for t in sorted(best, key=lambda t: t.error)]
-    return f"; squared errors over the energy of {unit}, each at its best weight: {', '.join(errors)}"
+    return (
+        f"; squared errors over the energy of {unit}, each at its best weight: {', '.join(errors)}"
+    )
 
 
 def _maps_text(decision: "Decision") -> str:

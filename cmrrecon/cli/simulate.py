@@ -21,11 +21,23 @@ LABELS = "labels.csv"
 
 
 def simulate(
-    kind: Annotated[str | None, options.option("--kind", "-k", help="cine, perfusion, t1map or t2map.", show_default="cine")] = None,
-    frames: Annotated[int | None, options.option("--frames", help="Frames or mapping weights.", show_default="usual for the kind")] = None,
+    kind: Annotated[
+        str | None,
+        options.option(
+            "--kind", "-k", help="cine, perfusion, t1map or t2map.", show_default="cine"
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        options.option(
+            "--frames", help="Frames or mapping weights.", show_default="usual for the kind"
+        ),
+    ] = None,
     slices: Annotated[int, options.option("--slices", help="Short-axis slices.", min=1)] = 3,
     coils: Annotated[int, options.option("--coils", help="Receive coils.", min=1)] = 10,
-    size: Annotated[str, options.option("--size", help="Matrix as YxX: phase encodes x readout samples.")] = "204x448",
+    size: Annotated[
+        str, options.option("--size", help="Matrix as YxX: phase encodes x readout samples.")
+    ] = "204x448",
     spokes: Annotated[
         int | None,
         options.option(
@@ -36,17 +48,33 @@ def simulate(
         ),
     ] = None,
     snr: Annotated[
-        float, options.option("--snr", help="Signal to noise in dB: RMS of the object over the noise of one image pixel.")
+        float,
+        options.option(
+            "--snr",
+            help="Signal to noise in dB: RMS of the object over the noise of one image pixel.",
+        ),
     ] = 30.0,
     lesions: Annotated[
-        bool, options.option("--lesions", help="Lesions in the heart's wall in every second slice; labels.csv in --out-dir tells them.")
+        bool,
+        options.option(
+            "--lesions",
+            help="Lesions in the heart's wall in every second slice; labels.csv in --out-dir tells them.",
+        ),
     ] = False,
     random: Annotated[
-        bool, options.option("--random", help="Random scenes in place of the heart, another one in each slice, with random coils.")
+        bool,
+        options.option(
+            "--random",
+            help="Random scenes in place of the heart, another one in each slice, with random coils.",
+        ),
     ] = False,
-    seed: Annotated[int, options.option("--seed", help="Seed of anatomy, coils and noise; 0 is subject P001.")] = 0,
+    seed: Annotated[
+        int, options.option("--seed", help="Seed of anatomy, coils and noise; 0 is subject P001.")
+    ] = 0,
     output: options.Output = None,
-    out_dir: Annotated[Path, options.option("--out-dir", help="Folder in which the official layout is written.")] = Path("simulated"),
+    out_dir: Annotated[
+        Path, options.option("--out-dir", help="Folder in which the official layout is written.")
+    ] = Path("simulated"),
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
@@ -66,7 +94,10 @@ def simulate(
         outputs.check_output(output, None, 1, "a scan", as_json=json)
         if lesions and output is not None:
             raise UsageError(
-                "options-conflict", "Both -o and --lesions were given", "Lesions are told in labels.csv in --out-dir", "Leave one out"
+                "options-conflict",
+                "Both -o and --lesions were given",
+                "Lesions are told in labels.csv in --out-dir",
+                "Leave one out",
             )
         y, x = parse_numbers(size, 2, "x", "--size", "--size 204x448")
         made = simulation.simulate(
@@ -82,8 +113,17 @@ def simulate(
             lesions=lesions,
             random=random,
         )
-        target = Path(output) if output is not None else out_dir / _official_path(made, radial=spokes is not None)
-        config = {"kind": made.kind, "shape": list(made.scan.shape), "matrix": made.scan.matrix, "snr_db": snr}
+        target = (
+            Path(output)
+            if output is not None
+            else out_dir / _official_path(made, radial=spokes is not None)
+        )
+        config = {
+            "kind": made.kind,
+            "shape": list(made.scan.shape),
+            "matrix": made.scan.matrix,
+            "snr_db": snr,
+        }
         config |= {"lesions": True} if lesions else {}
         product = _product(made, target, config, seed, talk, alone=output is not None)
         outputs.deliver(product, _record(made, seed), talk, overwrite=overwrite, dry_run=dry_run)
@@ -94,7 +134,14 @@ def simulate(
 def _official_path(made: "Simulated", *, radial: bool) -> Path:
     """Where the layout of the 2025 challenge has such a scan."""
     facts = made.scan.acquisition
-    place = (facts.modality, "TrainingSet", "Radial" if radial else "FullSample", facts.centre, facts.vendor, facts.subject)
+    place = (
+        facts.modality,
+        "TrainingSet",
+        "Radial" if radial else "FullSample",
+        facts.centre,
+        facts.vendor,
+        facts.subject,
+    )
     return Path("MultiCoil", *map(str, place), f"{facts.base}{'.h5' if radial else '.mat'}")
 
 
@@ -112,7 +159,15 @@ def _record(made: "Simulated", seed: int) -> dict[str, Any]:
     return record if made.lesions is None else {**record, "lesions": made.lesions}
 
 
-def _product(made: "Simulated", target: Path, config: Mapping[str, Any], seed: int, talk: Talk, *, alone: bool) -> outputs.Product:
+def _product(
+    made: "Simulated",
+    target: Path,
+    config: Mapping[str, Any],
+    seed: int,
+    talk: Talk,
+    *,
+    alone: bool,
+) -> outputs.Product:
     """The scan, with its truth and its times beside it unless it is to be alone."""
     from cmrrecon import formats
     from cmrrecon.tools import provenance
@@ -123,7 +178,12 @@ def _product(made: "Simulated", target: Path, config: Mapping[str, Any], seed: i
 
     def stamp() -> dict[str, Any]:
         return provenance.make(
-            console.command_line(), config=config, inputs=[], seed=seed, acquisition=asdict(facts), noise_sigma=made.sigma
+            console.command_line(),
+            config=config,
+            inputs=[],
+            seed=seed,
+            acquisition=asdict(facts),
+            noise_sigma=made.sigma,
         )
 
     def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
@@ -141,11 +201,16 @@ def _product(made: "Simulated", target: Path, config: Mapping[str, Any], seed: i
     return outputs.Product(target, [], stamp, make, beside, finish)
 
 
-def _tell_lesions(out_dir: Path, target: Path, lesions: tuple[tuple[int, int, int, int] | None, ...] | None) -> None:
+def _tell_lesions(
+    out_dir: Path, target: Path, lesions: tuple[tuple[int, int, int, int] | None, ...] | None
+) -> None:
     """Give a scan's lesions its rows in the folder's table of labels; a scan that was made again without lesions loses them."""
     from cmrrecon.formats.labels import LabelRow, replace_labels
 
     table, name = out_dir / LABELS, target.relative_to(out_dir).as_posix()
     if lesions is not None or table.exists():
-        rows = [LabelRow(name, index, "lesion" if box else "normal", box) for index, box in enumerate(lesions or ())]
+        rows = [
+            LabelRow(name, index, "lesion" if box else "normal", box)
+            for index, box in enumerate(lesions or ())
+        ]
         replace_labels(table, name, rows)

@@ -37,40 +37,83 @@ def _list_recipes(asked: bool) -> None:
 
 def train(
     recipe: Annotated[
-        str | None, options.option("--recipe", "-r", help="Name of a recipe, or a .toml file; see --list-recipes.", show_default=False)
+        str | None,
+        options.option(
+            "--recipe",
+            "-r",
+            help="Name of a recipe, or a .toml file; see --list-recipes.",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[
         Path | None,
-        options.option("--data", help="The store that `preprocess` made, or a folder of fully sampled files.", show_default=False),
+        options.option(
+            "--data",
+            help="The store that `preprocess` made, or a folder of fully sampled files.",
+            show_default=False,
+        ),
     ] = None,
-    out: Annotated[Path | None, options.option("--out", help="Folder of the run; a run in it goes on.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        options.option("--out", help="Folder of the run; a run in it goes on.", show_default=False),
+    ] = None,
     set_: Annotated[
-        list[str] | None, options.option("--set", help="Change the recipe, e.g. --set losses.sda.weight=0.", show_default=False)
+        list[str] | None,
+        options.option(
+            "--set", help="Change the recipe, e.g. --set losses.sda.weight=0.", show_default=False
+        ),
     ] = None,
     hold_out: Annotated[
         list[str] | None,
         options.option(
-            "--hold-out", help="Neither train nor choose by these scans, and score them apart, e.g. vendor=Siemens.", show_default=False
+            "--hold-out",
+            help="Neither train nor choose by these scans, and score them apart, e.g. vendor=Siemens.",
+            show_default=False,
         ),
     ] = None,
     only: Annotated[
-        list[str] | None, options.option("--only", help="Use these scans only, e.g. base=cine_sax.", show_default=False)
+        list[str] | None,
+        options.option(
+            "--only", help="Use these scans only, e.g. base=cine_sax.", show_default=False
+        ),
     ] = None,
     list_recipes: Annotated[
-        bool, typer.Option("--list-recipes", callback=_list_recipes, is_eager=True, help="List the recipes, and stop.")
+        bool,
+        typer.Option(
+            "--list-recipes",
+            callback=_list_recipes,
+            is_eager=True,
+            help="List the recipes, and stop.",
+        ),
     ] = False,
-    print_config: Annotated[bool, options.option("--print-config", help="Print the whole recipe as JSON, and stop.")] = False,
+    print_config: Annotated[
+        bool, options.option("--print-config", help="Print the whole recipe as JSON, and stop.")
+    ] = False,
     checkpointing: Annotated[
         bool | None,
         options.option(
-            "--checkpointing/--no-checkpointing", help="Less memory for about a third more time.", show_default="if memory is short"
+            "--checkpointing/--no-checkpointing",
+            help="Less memory for about a third more time.",
+            show_default="if memory is short",
         ),
     ] = None,
     workers: Annotated[
-        int | None, options.option("--workers", help="Threads that make the next windows ready.", min=1, show_default="by the processors")
+        int | None,
+        options.option(
+            "--workers",
+            help="Threads that make the next windows ready.",
+            min=1,
+            show_default="by the processors",
+        ),
     ] = None,
-    tensorboard: Annotated[bool, options.option("--tensorboard", help="Write events for TensorBoard into the run's folder.")] = False,
-    max_steps: Annotated[int | None, options.option("--max-steps", help="Stop after so many steps in all.", show_default=False)] = None,
+    tensorboard: Annotated[
+        bool,
+        options.option("--tensorboard", help="Write events for TensorBoard into the run's folder."),
+    ] = False,
+    max_steps: Annotated[
+        int | None,
+        options.option("--max-steps", help="Stop after so many steps in all.", show_default=False),
+    ] = None,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -93,7 +136,10 @@ def train(
 
         if recipe is None:
             raise UsageError(
-                "option-missing", "No recipe was named", f"The recipes are: {', '.join(recipes.names())}", "Give one with --recipe"
+                "option-missing",
+                "No recipe was named",
+                f"The recipes are: {', '.join(recipes.names())}",
+                "Give one with --recipe",
             )
         chosen = check(recipes.load(recipe, set_ or []))
         if print_config:
@@ -109,13 +155,27 @@ def train(
         validation: list[Entry] = []
         unseen: list[Entry] = []
         if data is not None:
-            training, validation, unseen = _shared_out(_entries(data, out, talk, group), chosen, hold_out or [], only or [])
-        plan = agreed_plan(out, chosen, training, validation, unseen, where, group, checkpointing=checkpointing, workers=workers)
+            training, validation, unseen = _shared_out(
+                _entries(data, out, talk, group), chosen, hold_out or [], only or []
+            )
+        plan = agreed_plan(
+            out,
+            chosen,
+            training,
+            validation,
+            unseen,
+            where,
+            group,
+            checkpointing=checkpointing,
+            workers=workers,
+        )
         shares = f"{len(training)} scans to train on, {len(validation)} to validate with, {len(unseen)} held out"
         shares = shares if data is not None else f"{chosen.data.scenes} random scans an epoch"
         talk.say(f"{recipe}: {chosen.network['name']} on {where}; {shares}")
         if data is not None and not validation:
-            talk.warn("no scan to validate with: best.safetensors will hold the weights of the last epoch")
+            talk.warn(
+                "no scan to validate with: best.safetensors will hold the weights of the last epoch"
+            )
         _tell(plan, chosen, group, talk)
         with _asked_to_stop() as stopped, talk.progress(str(out), 0, "step") as bar:
             pace = _Pace(bar, group.size)
@@ -129,11 +189,22 @@ def train(
             _report(recipe, run, out, max_steps, talk)
 
 
-def _checked_options(recipe: str, chosen: "Recipe", data: Path | None, out: Path | None, max_steps: int | None, *, named: bool) -> Path:
+def _checked_options(
+    recipe: str,
+    chosen: "Recipe",
+    data: Path | None,
+    out: Path | None,
+    max_steps: int | None,
+    *,
+    named: bool,
+) -> Path:
     """The folder of the run; UsageError where options do not fit together. `named` is whether scans of a store were named."""
     if chosen.data.scenes and named:
         raise UsageError(
-            "options-conflict", "--hold-out or --only was given with random scans", "They name scans of a store", "Leave them out"
+            "options-conflict",
+            "--hold-out or --only was given with random scans",
+            "They name scans of a store",
+            "Leave them out",
         )
     if chosen.data.scenes and data is not None:
         raise UsageError(
@@ -144,10 +215,18 @@ def _checked_options(recipe: str, chosen: "Recipe", data: Path | None, out: Path
         )
     if out is None or (data is None and not chosen.data.scenes):
         raise UsageError(
-            "option-missing", "--data and --out were not both given", "Training needs scans and a folder for the run", "Give both"
+            "option-missing",
+            "--data and --out were not both given",
+            "Training needs scans and a folder for the run",
+            "Give both",
         )
     if max_steps is not None and max_steps < 1:
-        raise UsageError("option-value", f"--max-steps was given {max_steps}", "It must be at least 1", "Leave it out to train to the end")
+        raise UsageError(
+            "option-value",
+            f"--max-steps was given {max_steps}",
+            "It must be at least 1",
+            "Leave it out to train to the end",
+        )
     return out
 
 
@@ -170,7 +249,9 @@ class _Pace:
         """Say how fast it went, if a step was taken."""
         if self.windows:
             waited = self.waited / self.seconds
-            talk.say(f"{self.windows / self.seconds:.2f} windows a second, {waited:.0%} of the time spent waiting for data")
+            talk.say(
+                f"{self.windows / self.seconds:.2f} windows a second, {waited:.0%} of the time spent waiting for data"
+            )
 
 
 def _report(recipe: str, run: "Run", out: Path, max_steps: int | None, talk: Talk) -> None:
@@ -178,8 +259,16 @@ def _report(recipe: str, run: "Run", out: Path, max_steps: int | None, talk: Tal
     from cmrrecon.training.loop import BEST, LAST
 
     finished = run.is_over(max_steps)
-    record: dict[str, Any] = {"status": "done" if finished else "stopped", "recipe": recipe, "steps": run.step, "epochs": run.epoch}
-    record |= {"last": str(out / LAST), "weights": str(out / BEST) if (out / BEST).exists() else None}
+    record: dict[str, Any] = {
+        "status": "done" if finished else "stopped",
+        "recipe": recipe,
+        "steps": run.step,
+        "epochs": run.epoch,
+    }
+    record |= {
+        "last": str(out / LAST),
+        "weights": str(out / BEST) if (out / BEST).exists() else None,
+    }
     if not finished:
         talk.say(f"stopped after step {run.step}: the same command goes on from there")
     talk.result(record, str(record["weights"] or record["last"]))
@@ -196,7 +285,9 @@ def _entries(data: Path, out: Path, talk: Talk, group: "Group") -> "list[dict[st
     files = [job.path for job in inputs.find_jobs([str(data)], formats.is_scan)]
     cache = out / "index.json"
     if group.rank == 0:
-        talk.say(f"{data} is no store of `cmrrecon preprocess`: its {len(files)} files are looked through once, and read as they are")
+        talk.say(
+            f"{data} is no store of `cmrrecon preprocess`: its {len(files)} files are looked through once, and read as they are"
+        )
         with talk.progress(str(data), len(files), "file") as bar:
             index_scans(data, files, cache, bar.advance, talk.warn)
     group.gather(None)
@@ -210,8 +301,12 @@ def _shared_out(
     from cmrrecon.formats.names import fits, values_of
     from cmrrecon.training.entries import split
 
-    wanted = [entry for entry in entries if not only or any(fits(entry, text, "--only") for text in only)]
-    unseen = [entry for entry in wanted if any(fits(entry, text, "--hold-out") for text in hold_out)]
+    wanted = [
+        entry for entry in entries if not only or any(fits(entry, text, "--only") for text in only)
+    ]
+    unseen = [
+        entry for entry in wanted if any(fits(entry, text, "--hold-out") for text in hold_out)
+    ]
     if hold_out and not unseen:
         raise UsageError(
             "scan-missing",
@@ -222,14 +317,21 @@ def _shared_out(
     seen = [entry for entry in wanted if entry not in unseen]
     training, validation = split(seen, recipe.data.validation, recipe.schedule.seed)
     if not training:
-        raise UsageError("scan-missing", "No scan is left to train on", "At least one is needed", "Change --only, --hold-out or the store")
+        raise UsageError(
+            "scan-missing",
+            "No scan is left to train on",
+            "At least one is needed",
+            "Change --only, --hold-out or the store",
+        )
     return training, validation, unseen
 
 
 def _tell(plan: "Plan", recipe: "Recipe", group: "Group", talk: Talk) -> None:
     """The plan, and how many windows make a step."""
     if not plan.batches:
-        talk.say(f"plan: one series at a time, {plan.precision}, {plan.workers} threads that read; its memory is not estimated")
+        talk.say(
+            f"plan: one series at a time, {plan.precision}, {plan.workers} threads that read; its memory is not estimated"
+        )
         return
     sizes = sorted({*plan.batches.values()})
     matrices = f"{len(plan.batches)} {'kinds' if len(plan.batches) > 1 else 'kind'} of scans (coils x y x x)"
@@ -239,10 +341,18 @@ def _tell(plan: "Plan", recipe: "Recipe", group: "Group", talk: Talk) -> None:
         f"threads that read; about {plan.step_mb / 1024:.1f} GB of {plan.device_mb / 1024:.1f} GB"
     )
     if len(sizes) > 1:
-        talk.table("windows that make a batch", ["coils x y x x", "windows"], [[name, str(size)] for name, size in plan.batches.items()])
+        talk.table(
+            "windows that make a batch",
+            ["coils x y x x", "windows"],
+            [[name, str(size)] for name, size in plan.batches.items()],
+        )
     accumulated = recipe.optimiser.accumulate
-    windows = " to ".join(str(size * accumulated * group.size) for size in {sizes[0]: 0, sizes[-1]: 0})
-    talk.say(f"{windows} windows make a step (batches accumulated: {accumulated}, processes: {group.size})")
+    windows = " to ".join(
+        str(size * accumulated * group.size) for size in {sizes[0]: 0, sizes[-1]: 0}
+    )
+    talk.say(
+        f"{windows} windows make a step (batches accumulated: {accumulated}, processes: {group.size})"
+    )
 
 
 @contextmanager
@@ -255,7 +365,10 @@ def _asked_to_stop() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         came.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    before = {
+        number: signal.signal(number, note)
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    }
     try:
         yield came
     finally:

@@ -63,7 +63,11 @@ def undersample(
     ] = None,
     acs: Annotated[
         int | None,
-        options.option("--acs", help="Central lines always kept (kt-radial: a square block).", show_default="the year's: 24, 16 or 20"),
+        options.option(
+            "--acs",
+            help="Central lines always kept (kt-radial: a square block).",
+            show_default="the year's: 24, 16 or 20",
+        ),
     ] = None,
     seed: Annotated[
         int | None,
@@ -74,9 +78,17 @@ def undersample(
         ),
     ] = None,
     year: Annotated[
-        int | None, options.option("--year", help="Whose rules: 2023, 2024 or 2025.", show_default="the file's, else 2025")
+        int | None,
+        options.option(
+            "--year", help="Whose rules: 2023, 2024 or 2025.", show_default="the file's, else 2025"
+        ),
     ] = None,
-    mask: Annotated[Path | None, options.option("--mask", help="Apply this mask file instead of a pattern.", show_default=False)] = None,
+    mask: Annotated[
+        Path | None,
+        options.option(
+            "--mask", help="Apply this mask file instead of a pattern.", show_default=False
+        ),
+    ] = None,
     output: options.Output = None,
     out_dir: options.OutDir = None,
     axes: options.Axes = None,
@@ -96,7 +108,9 @@ def undersample(
     with running.command(talk):
         from cmrrecon import formats
 
-        if mask is not None and any(value is not None for value in (pattern, acceleration, acs, seed, year)):
+        if mask is not None and any(
+            value is not None for value in (pattern, acceleration, acs, seed, year)
+        ):
             raise UsageError(
                 "options-conflict",
                 "--mask was given together with what a pattern is drawn from",
@@ -118,7 +132,9 @@ def undersample(
         )
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         outputs.check_output(output, out_dir, len(jobs), "a scan", as_json=json)
-        running.run_jobs(jobs, lambda job: _undersample_job(job, plan, talk), talk, fail_fast=fail_fast)
+        running.run_jobs(
+            jobs, lambda job: _undersample_job(job, plan, talk), talk, fail_fast=fail_fast
+        )
 
 
 def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
@@ -137,27 +153,61 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
         facts, mask = sampled.acquisition, sampled.mask
         assert isinstance(mask, CartesianMask)
         if plan.mask is None and plan.year is None and full.acquisition.year is None:
-            talk.say(f"{job.name}: the year is not known, the rules of {year} are taken (--year changes it)")
+            talk.say(
+                f"{job.name}: the year is not known, the rules of {year} are taken (--year changes it)"
+            )
         effective = round(mask.effective_acceleration(), 2)
-        sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration, "effective_acceleration": effective}
+        sampling: dict[str, Any] = {
+            "pattern": facts.pattern,
+            "acceleration": facts.acceleration,
+            "effective_acceleration": effective,
+        }
         named = (job.stem if job.is_stream else facts.base, facts.pattern, facts.acceleration)
         target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
-        record: dict[str, Any] = {"input": job.name, "shape": list(full.shape), **sampling, "acs": facts.acs, "seed": facts.seed}
-        beside = target.with_name(mask_name(*named) if plan.output is None else f"{target.stem}_mask.mat")
+        record: dict[str, Any] = {
+            "input": job.name,
+            "shape": list(full.shape),
+            **sampling,
+            "acs": facts.acs,
+            "seed": facts.seed,
+        }
+        beside = target.with_name(
+            mask_name(*named) if plan.output is None else f"{target.stem}_mask.mat"
+        )
         if target.suffix.lower() == ".mat":
             record["mask"] = str(beside)
-        product = _product(job.name, target, sampled, sampling, year, [path, *([plan.mask] if plan.mask else [])], plan, talk)
-        if target.suffix.lower() == ".mat" and not (plan.mask and beside.exists() and beside.samefile(plan.mask)):
+        product = _product(
+            job.name,
+            target,
+            sampled,
+            sampling,
+            year,
+            [path, *([plan.mask] if plan.mask else [])],
+            plan,
+            talk,
+        )
+        if target.suffix.lower() == ".mat" and not (
+            plan.mask and beside.exists() and beside.samefile(plan.mask)
+        ):
             product = replace(
                 product,
                 beside=[beside],
-                finish=lambda made: formats.write_mask(beside, mask.samples, x=full.shape[4], provenance=made),
+                finish=lambda made: formats.write_mask(
+                    beside, mask.samples, x=full.shape[4], provenance=made
+                ),
             )
         outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
 
 
 def _product(
-    name: str, target: Path, sampled: "Scan", sampling: dict[str, Any], year: int, sources: Sequence[Path], plan: Plan, talk: Talk
+    name: str,
+    target: Path,
+    sampled: "Scan",
+    sampling: dict[str, Any],
+    year: int,
+    sources: Sequence[Path],
+    plan: Plan,
+    talk: Talk,
 ) -> outputs.Product:
     """The undersampled scan alone."""
     from cmrrecon import formats
@@ -166,14 +216,28 @@ def _product(
     facts = sampled.acquisition
 
     def stamp() -> dict[str, Any]:
-        config = {"pattern": facts.pattern, "acceleration": facts.acceleration, "acs": facts.acs, "year": year, "axes": plan.axes}
-        made = provenance.make(console.command_line(), config=config, inputs=sources, seed=facts.seed, acquisition=asdict(facts))
+        config = {
+            "pattern": facts.pattern,
+            "acceleration": facts.acceleration,
+            "acs": facts.acs,
+            "year": year,
+            "axes": plan.axes,
+        }
+        made = provenance.make(
+            console.command_line(),
+            config=config,
+            inputs=sources,
+            seed=facts.seed,
+            acquisition=asdict(facts),
+        )
         return {**made, **sampling}
 
     def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
         formats.write_scan(file, sampled, stamp)
         details = f", ACS {facts.acs}" if facts.acs is not None else ""
-        talk.say(f"{name}: {sampling_text(**sampling)}{details}{f', seed {facts.seed}' if facts.seed is not None else ''}")
+        talk.say(
+            f"{name}: {sampling_text(**sampling)}{details}{f', seed {facts.seed}' if facts.seed is not None else ''}"
+        )
         return {}
 
     return outputs.Product(target, sources, stamp, make)
@@ -185,7 +249,12 @@ def _sample(full: "Scan", job: Job, plan: Plan, year: int) -> "Scan":
 
     if plan.mask is not None:
         known = formats.parse_name(plan.mask)
-        return sampling.apply_mask(full, formats.read_mask(plan.mask), pattern=known.pattern, acceleration=known.acceleration)
+        return sampling.apply_mask(
+            full,
+            formats.read_mask(plan.mask),
+            pattern=known.pattern,
+            acceleration=known.acceleration,
+        )
     if job.is_stream:
         # The name of the temporary file says nothing of the scan.
         full = replace(full, path="")

@@ -2,7 +2,15 @@
 
 from cmrrecon.data.acquisition import Acquisition
 from cmrrecon.data.geometry import Geometry
-from cmrrecon.data.mask import CartesianMask, LineMask, MaskSource, SampleMask, SamplingMask, SpokeMask, simplest
+from cmrrecon.data.mask import (
+    CartesianMask,
+    LineMask,
+    MaskSource,
+    SampleMask,
+    SamplingMask,
+    SpokeMask,
+    simplest,
+)
 from cmrrecon.data.noise import Noise
 from cmrrecon.data.scan import Scan
 from cmrrecon.data.series import Series, require_cartesian

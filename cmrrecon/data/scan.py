@@ -65,7 +65,9 @@ class Scan:
 
     @staticmethod
     def from_kspace(
-        kspace: Tensor, mask: Tensor | SamplingMask | None = None, acquisition: Acquisition | None = None
+        kspace: Tensor,
+        mask: Tensor | SamplingMask | None = None,
+        acquisition: Acquisition | None = None,
     ) -> "Scan":
         """A scan from k-space in memory.
 

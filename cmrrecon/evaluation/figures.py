@@ -19,10 +19,15 @@ WINDOW_TOP = 0.995
 ERROR_SHOWN = 0.97
 ERROR_FACTORS = (1, 2, 5, 10, 20, 50, 100)
 LINE_COLOUR = "#ffb000"
-OUTSIDE_COLOUR = "#203a60"  # unlike any grey, so that dark tissue inside the edge region is seen as such
+OUTSIDE_COLOUR = (
+    "#203a60"  # unlike any grey, so that dark tissue inside the edge region is seen as such
+)
 IMAGE_HEIGHT = 1.9  # inches
 COLUMN_WIDTHS = (2.6, 3.4)  # inches; a title with scores must fit, and four columns a page
-MARGIN, LINE_HEIGHT = 0.8, 0.15  # inches; the footnote and the gaps between rows, and a line of a title
+MARGIN, LINE_HEIGHT = (
+    0.8,
+    0.15,
+)  # inches; the footnote and the gaps between rows, and a line of a title
 TITLE_WIDTH = 38  # letters
 LEAST_WIDTH = 4.0  # inches; the footnote must fit
 REFERENCE = "reference"
@@ -77,13 +82,22 @@ def comparison_figure(
     frames, ny, nx = target.shape
     top = float(torch.quantile(target[frame].flatten(), WINDOW_TOP)) or 1.0
 
-    rows = ["image"] + ["error"] * (reference is not None) + ["edges"] * edges + ["profile"] * (frames > 1)
+    rows = (
+        ["image"]
+        + ["error"] * (reference is not None)
+        + ["edges"] * edges
+        + ["profile"] * (frames > 1)
+    )
     width = min(max(IMAGE_HEIGHT * nx / ny, COLUMN_WIDTHS[0]), COLUMN_WIDTHS[1])
     height = width * ny / nx
     named = {name: _wrapped((titles or {}).get(name, name)) for name in shown}
     lines = max(title.count("\n") + 1 for title in named.values()) + (2 if heading else 0) + edges
     figure = Figure(
-        figsize=(max(width * len(shown) + 0.5, LEAST_WIDTH), height * len(rows) + MARGIN + LINE_HEIGHT * lines), layout="constrained"
+        figsize=(
+            max(width * len(shown) + 0.5, LEAST_WIDTH),
+            height * len(rows) + MARGIN + LINE_HEIGHT * lines,
+        ),
+        layout="constrained",
     )
     axes = figure.subplots(len(rows), len(shown), squeeze=False)
     region = edge_region(target[frame][None])[0] if edges else None
@@ -93,13 +107,22 @@ def comparison_figure(
         column["image"].set_title(named[name], fontsize=9)
         _show(column["image"], image[frame], top)
         if "error" in column:
-            _show_error(column["error"], image[frame] - target[frame], top, factor, is_reference=j == 0)
+            _show_error(
+                column["error"], image[frame] - target[frame], top, factor, is_reference=j == 0
+            )
         if region is not None:
             _show(column["edges"], image[frame], top, region)
         if "profile" in column:
-            column["image"].axvline(nx // 2, color=LINE_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
+            column["image"].axvline(
+                nx // 2, color=LINE_COLOUR, linewidth=0.8, linestyle=(0, (4, 3))
+            )
             _show_profile(column["profile"], image[:, :, nx // 2].T, top, frame)
-    labels = {"image": f"frame {frame}", "error": f"error × {factor}", "edges": "edge region", "profile": "y–t profile"}
+    labels = {
+        "image": f"frame {frame}",
+        "error": f"error × {factor}",
+        "edges": "edge region",
+        "profile": "y–t profile",
+    }
     for row, axis in zip(rows, axes[:, 0], strict=True):
         axis.set_ylabel(labels[row], fontsize=9)
     if heading is not None:
@@ -119,7 +142,9 @@ def edge_similarity(images: Tensor, reference: Tensor) -> float:
     ------
     UsageError : images of fewer than 7 x 7 pixels
     """
-    target, image = _scaled({REFERENCE: _magnitude(reference), "image": _magnitude(images)}).values()
+    target, image = _scaled(
+        {REFERENCE: _magnitude(reference), "image": _magnitude(images)}
+    ).values()
     return 1 - float(edge_aware_loss(image, target))
 
 
@@ -146,14 +171,20 @@ def _check(columns: Mapping[str, Tensor], frame: int) -> None:
     frames = next(iter(shapes))[0]
     if not 0 <= frame < frames:
         raise UsageError(
-            "frame-missing", f"Frame {frame} was asked for", f"The images have frames 0 to {frames - 1}", "Choose one of these"
+            "frame-missing",
+            f"Frame {frame} was asked for",
+            f"The images have frames 0 to {frames - 1}",
+            "Choose one of these",
         )
 
 
 def _scaled(images: dict[str, Tensor]) -> dict[str, Tensor]:
     """Each series times the real number that brings it nearest to the first one."""
     target = next(iter(images.values()))
-    return {name: image * float((image * target).sum() / image.square().sum().clamp(min=1e-300)) for name, image in images.items()}
+    return {
+        name: image * float((image * target).sum() / image.square().sum().clamp(min=1e-300))
+        for name, image in images.items()
+    }
 
 
 def _error_factor(images: Mapping[str, Tensor], frame: int, top: float) -> int:
@@ -161,8 +192,12 @@ def _error_factor(images: Mapping[str, Tensor], frame: int, top: float) -> int:
     target, *others = (image[frame] for image in images.values())
     if not others:
         return 1
-    errors = torch.stack([torch.quantile((image - target).abs().flatten(), ERROR_SHOWN) for image in others])
-    return max([factor for factor in ERROR_FACTORS if factor * float(errors.median()) <= top], default=1)
+    errors = torch.stack(
+        [torch.quantile((image - target).abs().flatten(), ERROR_SHOWN) for image in others]
+    )
+    return max(
+        [factor for factor in ERROR_FACTORS if factor * float(errors.median()) <= top], default=1
+    )
 
 
 def _show(axis: "Axes", picture: Tensor, top: float, region: Tensor | None = None) -> None:
@@ -175,19 +210,39 @@ def _show(axis: "Axes", picture: Tensor, top: float, region: Tensor | None = Non
     _bare(axis)
 
 
-def _show_error(axis: "Axes", error: Tensor, top: float, factor: int, *, is_reference: bool) -> None:
+def _show_error(
+    axis: "Axes", error: Tensor, top: float, factor: int, *, is_reference: bool
+) -> None:
     """The error of one method; the reference's place holds no picture."""
     _bare(axis)
     if is_reference:
         axis.set_box_aspect(error.shape[0] / error.shape[1])
-        axis.text(0.5, 0.5, "error in the same grey window", transform=axis.transAxes, ha="center", va="center", fontsize=8, color="0.35")
+        axis.text(
+            0.5,
+            0.5,
+            "error in the same grey window",
+            transform=axis.transAxes,
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="0.35",
+        )
     else:
-        axis.imshow(factor * error.abs().numpy(), cmap="gray", vmin=0, vmax=top, aspect="equal", interpolation="nearest")
+        axis.imshow(
+            factor * error.abs().numpy(),
+            cmap="gray",
+            vmin=0,
+            vmax=top,
+            aspect="equal",
+            interpolation="nearest",
+        )
 
 
 def _show_profile(axis: "Axes", profile: Tensor, top: float, frame: int) -> None:
     """The line (y, frame) over time, y as in the image above; the pictured frame is ticked."""
-    axis.imshow(profile.numpy(), cmap="gray", vmin=0, vmax=top, aspect="auto", interpolation="nearest")
+    axis.imshow(
+        profile.numpy(), cmap="gray", vmin=0, vmax=top, aspect="auto", interpolation="nearest"
+    )
     _bare(axis)
     axis.set_xticks([frame], [f"frame {frame}"], fontsize=7)
 

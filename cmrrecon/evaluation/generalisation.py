@@ -15,7 +15,18 @@ from cmrrecon.tools.errors import UsageError
 
 DRAWS, LEVEL = 2000, 0.95
 DOMAIN = ("centre", "vendor")
-AXES = ("domain", "seen", "method", "modality", "base", "pattern", "acceleration", "centre", "vendor", "subject")
+AXES = (
+    "domain",
+    "seen",
+    "method",
+    "modality",
+    "base",
+    "pattern",
+    "acceleration",
+    "centre",
+    "vendor",
+    "subject",
+)
 
 
 def domain(record: Record) -> str:
@@ -54,14 +65,19 @@ def table(records: Sequence[Record], axes: Sequence[str]) -> list[dict[str, Any]
     for axis in axes:
         if axis not in AXES:
             raise UsageError(
-                "unknown-axis", f"There is no axis {axis!r}", f"The axes are: {', '.join(AXES)}", "Choose among them, separated by commas"
+                "unknown-axis",
+                f"There is no axis {axis!r}",
+                f"The axes are: {', '.join(AXES)}",
+                "Choose among them, separated by commas",
             )
     keys = [*axes, *(["method"] if "method" not in axes else [])]
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in scored_alike(records):
         groups[tuple(record.get(key) for key in keys)].append(record)
     rows = []
-    for values, members in sorted(groups.items(), key=lambda item: [str(value) for value in item[0]]):
+    for values, members in sorted(
+        groups.items(), key=lambda item: [str(value) for value in item[0]]
+    ):
         row: dict[str, Any] = {**dict(zip(keys, values, strict=True)), "n": len(members)}
         for metric in METRICS:
             row[metric] = spread([float(member[metric]) for member in members])
@@ -78,7 +94,10 @@ def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict
     """
     by_reference: dict[tuple[Any, ...], dict[Any, Record]] = defaultdict(dict)
     for record in scored_alike(records):
-        same = tuple(record.get(key) for key in ("reference", "pattern", "acceleration", "acs", "seed", "slices"))
+        same = tuple(
+            record.get(key)
+            for key in ("reference", "pattern", "acceleration", "acs", "seed", "slices")
+        )
         if record.get("method") in by_reference[same]:
             raise UsageError(
                 "records-ambiguous",
@@ -90,12 +109,20 @@ def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict
     pairs = [methods for methods in by_reference.values() if first in methods and second in methods]
     if not pairs:
         raise UsageError(
-            "records-unpaired", f"No file was scored for both {first} and {second}", "A paired difference needs such files", "Score both"
+            "records-unpaired",
+            f"No file was scored for both {first} and {second}",
+            "A paired difference needs such files",
+            "Score both",
         )
-    return {metric: spread([float(pair[second][metric]) - float(pair[first][metric]) for pair in pairs]) for metric in METRICS}
+    return {
+        metric: spread([float(pair[second][metric]) - float(pair[first][metric]) for pair in pairs])
+        for metric in METRICS
+    }
 
 
-def differences(records: Sequence[Record], axes: Sequence[str], first: str, others: Sequence[str]) -> list[dict[str, Any]]:
+def differences(
+    records: Sequence[Record], axes: Sequence[str], first: str, others: Sequence[str]
+) -> list[dict[str, Any]]:
     """`paired` differences of other methods to the first, over all files and within every combination of the axes but the method.
 
     Returns
@@ -112,7 +139,14 @@ def differences(records: Sequence[Record], axes: Sequence[str], first: str, othe
         for other in others:
             if {first, other} <= present:
                 found = paired(members, first, other)
-                rows.append({**dict(zip(keys, values, strict=True)), "method": other, "n": found["psnr"]["n"], **found})
+                rows.append(
+                    {
+                        **dict(zip(keys, values, strict=True)),
+                        "method": other,
+                        "n": found["psnr"]["n"],
+                        **found,
+                    }
+                )
     return rows
 
 
@@ -131,5 +165,12 @@ def cells(row: Mapping[str, Any], axes: Sequence[str]) -> list[str]:
     """A row of `table` as text: the axes, the method, the number of files, and each metric as mean [low, high]."""
     keys = [*axes, *(["method"] if "method" not in axes else [])]
     digits = {"psnr": 2, "ssim": 4, "nmse": 4}
-    figures = [f"{row[m]['mean']:.{digits[m]}f} [{row[m]['low']:.{digits[m]}f}, {row[m]['high']:.{digits[m]}f}]" for m in METRICS]
-    return [*("unknown" if row[key] is None else str(row[key]) for key in keys), str(row["n"]), *figures]
+    figures = [
+        f"{row[m]['mean']:.{digits[m]}f} [{row[m]['low']:.{digits[m]}f}, {row[m]['high']:.{digits[m]}f}]"
+        for m in METRICS
+    ]
+    return [
+        *("unknown" if row[key] is None else str(row[key]) for key in keys),
+        str(row["n"]),
+        *figures,
+    ]

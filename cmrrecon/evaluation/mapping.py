@@ -11,7 +11,9 @@ from torch import Tensor
 
 from cmrrecon.tools.errors import InputError, NumericalError
 
-MYOCARDIUM = 2  # its value in the challenge's label maps: 1 left ventricle, 2 myocardium, 3 right ventricle
+MYOCARDIUM = (
+    2  # its value in the challenge's label maps: 1 left ventricle, 2 myocardium, 3 right ventricle
+)
 # The challenge multiplies images by 1e6, which assumes the units of 2023; files of other years have any units.
 FULL_SCALE = 1000.0
 LONGEST_T2 = 200.0  # ms; the challenge's program takes longer ones for failures
@@ -53,7 +55,9 @@ def parameter_of(base: str) -> str | None:
     return {"t1map": "T1", "t1mappost": "T1", "t2map": "T2"}.get(base.lower())
 
 
-def compare_maps(images: Tensor, reference: Tensor, myocardium: Tensor, times: Tensor, parameter: str) -> MapScores:
+def compare_maps(
+    images: Tensor, reference: Tensor, myocardium: Tensor, times: Tensor, parameter: str
+) -> MapScores:
     """Fit reconstruction and reference in every pixel of the myocardium and compare.
 
     The challenge's program forms the mean over the myocardium, and ranked by the root mean square error over it.
@@ -90,7 +94,14 @@ def compare_maps(images: Tensor, reference: Tensor, myocardium: Tensor, times: T
     pairs = []
     for z, inside in enumerate(myocardium.to(reference.device).unbind(0)):
         if bool(inside.any()):
-            pairs.append(torch.stack([fit(full_scale(series[:, z])[:, inside], times[:, z]) for series in (images, reference)]))
+            pairs.append(
+                torch.stack(
+                    [
+                        fit(full_scale(series[:, z])[:, inside], times[:, z])
+                        for series in (images, reference)
+                    ]
+                )
+            )
     ours, truth = torch.cat(pairs, 1)
     known = truth > 0
     if not bool(known.any()):
@@ -144,7 +155,9 @@ def fit_t1(magnitude: Tensor, times: Tensor) -> Tensor:
         decay, slope, residual = _recovery(y, t, apparent)
         steady = y.mean(0) - slope * decay.mean(0)
         corrected = apparent * (-slope / steady - 1)
-        better = searched & (steady > 0) & (corrected > 0) & corrected.isfinite() & (residual < best)
+        better = (
+            searched & (steady > 0) & (corrected > 0) & corrected.isfinite() & (residual < best)
+        )
         best, t1 = torch.where(better, residual, best), torch.where(better, corrected, t1)
     return t1
 
@@ -196,7 +209,9 @@ def _order(times: Tensor, least: int, parameter: str) -> Tensor:
 
 def _apparent_t1(y: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """1 / b of least residual for signals (frame, pixel), and whether it lies inside the searched range."""
-    low, high = (torch.tensor(end, dtype=torch.float64, device=y.device).log() for end in APPARENT_T1)
+    low, high = (
+        torch.tensor(end, dtype=torch.float64, device=y.device).log() for end in APPARENT_T1
+    )
     grid = torch.linspace(float(low), float(high), GRID, dtype=torch.float64, device=y.device)
     decays = torch.exp(-t / grid.exp()[:, None])
     decays = decays - decays.mean(1, keepdim=True)

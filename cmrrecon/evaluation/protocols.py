@@ -75,7 +75,8 @@ def canonical_protocol(protocol: str | int, year: int | None = None) -> str:
     if name not in PROTOCOLS:
         raise UsageError(
             "unknown-protocol",
-            f"There is no protocol {protocol!r}" + (f" of year {year}" if name.startswith("cmrxrecon") and year is not None else ""),
+            f"There is no protocol {protocol!r}"
+            + (f" of year {year}" if name.startswith("cmrxrecon") and year is not None else ""),
             f"The protocols are {', '.join(PROTOCOLS)}; a year alone names its challenge",
             "Name one of them",
         )
@@ -118,7 +119,10 @@ def ranking_crop(images: Tensor, *, base: str, year: int) -> Tensor:
     """
     if year not in YEARS:
         raise UsageError(
-            "unknown-protocol", f"There is no ranking rule for {year}", f"The years are {', '.join(map(str, YEARS))}", "Name one of them"
+            "unknown-protocol",
+            f"There is no ranking rule for {year}",
+            f"The years are {', '.join(map(str, YEARS))}",
+            "Name one of them",
         )
     if images.ndim != 4:
         raise UsageError(
@@ -204,14 +208,23 @@ def score(
     return Scores(db, similarity, error, name, order, table[0].numel(), None, None, *table)
 
 
-def _score_fullfov(reconstruction: Tensor, reference: Tensor, heart: tuple[int, int, int, int] | None, exclude_saturated: bool) -> Scores:
+def _score_fullfov(
+    reconstruction: Tensor,
+    reference: Tensor,
+    heart: tuple[int, int, int, int] | None,
+    exclude_saturated: bool,
+) -> Scores:
     """`score` for the protocol `fullfov`."""
     ny, nx = reference.shape[-2:]
     y, x = _heart_box(heart, ny, nx)
     rows, ssim_images = [], []
     for image, truth in _series_pairs(reconstruction, reference):
         level = truth.max()
-        keep = truth < SATURATED * level if exclude_saturated else torch.ones_like(truth, dtype=torch.bool)
+        keep = (
+            truth < SATURATED * level
+            if exclude_saturated
+            else torch.ones_like(truth, dtype=torch.bool)
+        )
         image = image * ((image * truth)[keep].sum() / image[keep].square().sum())
         inside = torch.zeros_like(keep)
         inside[:, y, x] = keep[:, y, x]
@@ -226,9 +239,21 @@ def _score_fullfov(reconstruction: Tensor, reference: Tensor, heart: tuple[int, 
             hfen(truth, image),
         ]
         rows.append([float(value) for value in values])
-    db, similarity, error, heart_db, sharpness = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
+    db, similarity, error, heart_db, sharpness = (
+        torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
+    )
     per_image = torch.stack(ssim_images, -1)
-    return Scores(db, similarity, error, "fullfov", "textbook", per_image.numel(), heart_db, sharpness, ssim_images=per_image)
+    return Scores(
+        db,
+        similarity,
+        error,
+        "fullfov",
+        "textbook",
+        per_image.numel(),
+        heart_db,
+        sharpness,
+        ssim_images=per_image,
+    )
 
 
 def _heart_box(heart: tuple[int, int, int, int] | None, ny: int, nx: int) -> tuple[slice, slice]:
@@ -257,7 +282,12 @@ def _normalise(images: Tensor, year: int) -> Tensor:
 
     The official programs do this in float32 and sum over (x, y) in NumPy's order, which shows in the sixth decimal of a PSNR: so must we.
     """
-    return torch.stack([torch.from_numpy(_normalise_image(image.float().cpu().numpy().T, year).T) for image in images]).to(images)
+    return torch.stack(
+        [
+            torch.from_numpy(_normalise_image(image.float().cpu().numpy().T, year).T)
+            for image in images
+        ]
+    ).to(images)
 
 
 def _normalise_image(image: FloatImage, year: int) -> FloatImage:
@@ -284,7 +314,10 @@ def _check(reconstruction: Tensor, reference: Tensor) -> None:
         magnitude = images.abs()
         if not bool(torch.isfinite(magnitude).all()):
             raise InputError(
-                "images-not-finite", f"The {what} holds NaN or infinity", "All pixels must be finite numbers", "Reconstruct the file again"
+                "images-not-finite",
+                f"The {what} holds NaN or infinity",
+                "All pixels must be finite numbers",
+                "Reconstruct the file again",
             )
         flat = magnitude.amax((-2, -1)) == magnitude.amin((-2, -1))
         if bool(flat.any()):

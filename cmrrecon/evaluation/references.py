@@ -100,22 +100,36 @@ def cropped(
 def acquisition_of(path: Path, stamp: Mapping[str, Any] | None) -> Acquisition:
     """What is known of the scan an image file came from: its provenance, else its file and folder names."""
     known = (stamp or {}).get("acquisition")
-    return acquisition_from_json(json.dumps(known)) if isinstance(known, dict) else formats.parse_name(path)
+    return (
+        acquisition_from_json(json.dumps(known))
+        if isinstance(known, dict)
+        else formats.parse_name(path)
+    )
 
 
 def slices_of(stamp: Mapping[str, Any] | None, count: int) -> list[int]:
     """The scan's slice numbers that `count` stored slices are: from the provenance, else the first ones."""
     stored = (stamp or {}).get("config", {}).get("slices")
-    numbered = isinstance(stored, list) and len(stored) == count and all(isinstance(z, int) for z in stored)
+    numbered = (
+        isinstance(stored, list)
+        and len(stored) == count
+        and all(isinstance(z, int) for z in stored)
+    )
     return list(stored) if numbered else list(range(count))
 
 
 def candidates_in(truth: Path) -> list[Path]:
     """The files of a folder that may be references; none for a file."""
-    return sorted(path for path in truth.rglob("*") if path.suffix.lower() in formats.SUFFIXES and path.is_file())
+    return sorted(
+        path
+        for path in truth.rglob("*")
+        if path.suffix.lower() in formats.SUFFIXES and path.is_file()
+    )
 
 
-def reference_for(acquisition: Acquisition, truth: Path, candidates: Sequence[Path], *, truth_first: bool) -> Reference:
+def reference_for(
+    acquisition: Acquisition, truth: Path, candidates: Sequence[Path], *, truth_first: bool
+) -> Reference:
     """The reference of a scan: the file `truth`, or what fits among the `candidates_in` the folder `truth`.
 
     Raises
@@ -136,7 +150,9 @@ def reference_for(acquisition: Acquisition, truth: Path, candidates: Sequence[Pa
     return reference
 
 
-def find_reference(acquisition: Acquisition, candidates: Sequence[Path], *, truth_first: bool) -> Path:
+def find_reference(
+    acquisition: Acquisition, candidates: Sequence[Path], *, truth_first: bool
+) -> Path:
     """The candidate of the same base, subject, centre, vendor, coil type, split and year, as far as they are known.
 
     With `truth_first` a noise-free truth is preferred to fully sampled k-space, else the other way round.
@@ -193,7 +209,12 @@ def open_reference(path: Path) -> Reference:
         numbers = slices_of(formats.read_provenance(path), images.shape[1])
         return Reference(path, source, tuple(numbers), lambda position: images[:, position])
     scan = formats.read(path)
-    return Reference(path, "RSS of fully sampled k-space", tuple(range(scan.shape[1])), lambda index: _rss(scan, index))
+    return Reference(
+        path,
+        "RSS of fully sampled k-space",
+        tuple(range(scan.shape[1])),
+        lambda index: _rss(scan, index),
+    )
 
 
 def _rss(scan: Scan, index: int) -> Tensor:

@@ -31,7 +31,11 @@ class Region:
 
 def labelled(labels: Tensor) -> list[Region]:
     """The regions of a label map (frame|1, slice, y, x), one for each label but 0."""
-    return [Region(str(value), labels == value) for value in labels.flatten().bincount().nonzero().flatten().tolist() if value]
+    return [
+        Region(str(value), labels == value)
+        for value in labels.flatten().bincount().nonzero().flatten().tolist()
+        if value
+    ]
 
 
 def boxes(rows: Sequence[LabelRow], shape: tuple[int, ...], numbers: Sequence[int]) -> list[Region]:
@@ -70,7 +74,9 @@ def merged(regions: Sequence[Region]) -> list[Region]:
     """One region for each name: boxes of the same label together."""
     masks: dict[str, Tensor] = {}
     for region in regions:
-        masks[region.name] = masks[region.name] | region.mask if region.name in masks else region.mask
+        masks[region.name] = (
+            masks[region.name] | region.mask if region.name in masks else region.mask
+        )
     return [Region(name, mask) for name, mask in masks.items()]
 
 
@@ -103,7 +109,9 @@ def focused(image: Tensor, reference: Tensor, regions: Sequence[Region]) -> Tens
     Source: the lesion-focused scores of Ju et al., Med. Image Anal. 2026, which the public part of the paper does not define.
     """
     frames, slices = reference.shape[:2]
-    table = torch.full((2, len(regions), frames, slices), torch.nan, dtype=torch.float64, device=reference.device)
+    table = torch.full(
+        (2, len(regions), frames, slices), torch.nan, dtype=torch.float64, device=reference.device
+    )
     for z in range(slices):
         present = [n for n, region in enumerate(regions) if bool(region.mask[:, z].any())]
         if not present:
@@ -163,12 +171,16 @@ def signal_to_noise(images: Tensor, region: Tensor, background: Tensor) -> float
     return _ratio(_levels(images, region)[0], _levels(images, background)[1])
 
 
-def contrast_to_noise(images: Tensor, first: Tensor, second: Tensor, background: Tensor) -> float | None:
+def contrast_to_noise(
+    images: Tensor, first: Tensor, second: Tensor, background: Tensor
+) -> float | None:
     """CNR = (mean over the first region - mean over the second) / standard deviation over the background; the rest as `signal_to_noise`.
 
     It has a sign: negative where the first region is the darker one.
     """
-    return _ratio(_levels(images, first)[0] - _levels(images, second)[0], _levels(images, background)[1])
+    return _ratio(
+        _levels(images, first)[0] - _levels(images, second)[0], _levels(images, background)[1]
+    )
 
 
 def _ratio(signal: Tensor, noise: Tensor) -> float | None:

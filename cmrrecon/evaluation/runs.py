@@ -28,5 +28,15 @@ def told_apart(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         folders = [next(iter(names)) for names in weights.values() if len(names) == 1]
         distinct = None not in folders and len(set(folders)) == len(weights)
         for digest, names in weights.items():
-            labels[method, digest] = f"{method} ({next(iter(names)) if distinct else digest[:SHORT]})" if len(weights) > 1 else method
-    return [{**record, "method": labels.get((record["method"], record.get("weights") or ""), record["method"])} for record in records]
+            labels[method, digest] = (
+                f"{method} ({next(iter(names)) if distinct else digest[:SHORT]})"
+                if len(weights) > 1
+                else method
+            )
+    return [
+        {
+            **record,
+            "method": labels.get((record["method"], record.get("weights") or ""), record["method"]),
+        }
+        for record in records
+    ]

@@ -50,14 +50,20 @@ def grouped(records: Sequence[Record], by: str) -> dict[str, dict[str, float]]:
     several = by != "method" and len({r.get("method") for r in scored}) > 1
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in scored:
-        groups[(record.get("method"), record.get(by)) if several else (record.get(by),)].append(record)
+        groups[(record.get("method"), record.get(by)) if several else (record.get(by),)].append(
+            record
+        )
     return {
         ", ".join(map(_label, key)): {"n": len(members), **_means(members)}
-        for key, members in sorted(groups.items(), key=lambda item: [_sort_key(value) for value in item[0]])
+        for key, members in sorted(
+            groups.items(), key=lambda item: [_sort_key(value) for value in item[0]]
+        )
     }
 
 
-def final_aggregate(records: Sequence[Record], year: int, expected: Mapping[tuple[str, str], int] | None = None) -> dict[str, float]:
+def final_aggregate(
+    records: Sequence[Record], year: int, expected: Mapping[tuple[str, str], int] | None = None
+) -> dict[str, float]:
     """The values that the challenge of a year makes of all its scored files, by their official names, to 4 decimals.
 
     2023: mean over the patients for each view, coil type and R; where multi- and single-coil results exist the larger value, for the
@@ -86,7 +92,10 @@ def final_aggregate(records: Sequence[Record], year: int, expected: Mapping[tupl
     """
     if year not in (2023, 2024, 2025):
         raise UsageError(
-            "unknown-protocol", f"There is no final aggregate for {year}", "The years are 2023, 2024 and 2025", "Name one of them"
+            "unknown-protocol",
+            f"There is no final aggregate for {year}",
+            "The years are 2023, 2024 and 2025",
+            "Name one of them",
         )
     scored = _scored(records)
     submissions = {(r.get("protocol"), r.get("order"), r.get("method")) for r in scored}
@@ -101,11 +110,15 @@ def final_aggregate(records: Sequence[Record], year: int, expected: Mapping[tupl
 
 def _final_2023(records: Sequence[Record]) -> dict[str, float]:
     # Nested as the steps are: modality and R -> view -> coil type -> its files.
-    cells: dict[tuple[str, float], dict[str, dict[str, list[Record]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    cells: dict[tuple[str, float], dict[str, dict[str, list[Record]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
     for record in records:
         view, factor = record.get("base"), record.get("acceleration")
         if view in VIEWS_2023 and factor in ACCELERATIONS_2023_AND_TASK1:
-            cells[VIEWS_2023[view], float(factor)][view][record.get("coil") or "multi"].append(record)
+            cells[VIEWS_2023[view], float(factor)][view][record.get("coil") or "multi"].append(
+                record
+            )
     per_factor: dict[str, list[dict[str, float]]] = defaultdict(list)
     for (modality, _), views in sorted(cells.items()):
         best = []
@@ -128,7 +141,10 @@ def _final_2024(records: Sequence[Record]) -> dict[str, float]:
     if not cells or len({key.startswith("kt") for _, key in cells}) > 1:
         return {}
     # The official program rounds the cells before it averages them.
-    means = {cell: {metric: round(value, DECIMALS) for metric, value in _means(members).items()} for cell, members in sorted(cells.items())}
+    means = {
+        cell: {metric: round(value, DECIMALS) for metric, value in _means(members).items()}
+        for cell, members in sorted(cells.items())
+    }
     final: dict[str, float] = {}
     for (modality, key), mean in means.items():
         final |= _named(f"{modality}_{key}", mean)
@@ -137,13 +153,18 @@ def _final_2024(records: Sequence[Record]) -> dict[str, float]:
 
 def _pattern_key_2024(record: Record) -> str | None:
     """The column of the 2024 score table that a record belongs to: `Uniform4`, `Uniform8`, `Uniform10`, `ktUniform`, ... or none."""
-    pattern, factor = str(record.get("pattern")).lower().replace("-", ""), record.get("acceleration")
+    pattern, factor = (
+        str(record.get("pattern")).lower().replace("-", ""),
+        record.get("acceleration"),
+    )
     if pattern == "uniform":
         return f"Uniform{factor:g}" if factor in ACCELERATIONS_2023_AND_TASK1 else None
     return PATTERNS_TASK2.get(pattern)
 
 
-def _final_2025(records: Sequence[Record], expected: Mapping[tuple[str, str], int] | None) -> dict[str, float]:
+def _final_2025(
+    records: Sequence[Record], expected: Mapping[tuple[str, str], int] | None
+) -> dict[str, float]:
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in (r for r in records if r.get("acceleration") is not None):
         groups[record.get("centre") or "Unknown", record.get("vendor") or "Unknown"].append(record)
@@ -161,7 +182,11 @@ def _final_2025(records: Sequence[Record], expected: Mapping[tuple[str, str], in
                 "Correct the number",
             )
         mean = _means(members)
-        values[group] = {"psnr": mean["psnr"] * n / files, "ssim": mean["ssim"] * n / files, "nmse": mean["nmse"] * (2 - n / files)}
+        values[group] = {
+            "psnr": mean["psnr"] * n / files,
+            "ssim": mean["ssim"] * n / files,
+            "nmse": mean["nmse"] * (2 - n / files),
+        }
     final: dict[str, float] = {}
     for (centre, vendor), value in values.items():
         final |= _named(f"{centre}_{vendor}", value, "_adj")
@@ -184,18 +209,27 @@ def scored_alike(records: Iterable[Record]) -> list[Record]:
 
 def _scored(records: Iterable[Record]) -> list[Record]:
     """The records that have all three scores."""
-    return [r for r in records if all(r.get(metric) is not None and not math.isnan(float(r[metric])) for metric in METRICS)]
+    return [
+        r
+        for r in records
+        if all(r.get(metric) is not None and not math.isnan(float(r[metric])) for metric in METRICS)
+    ]
 
 
 def _means(records: Iterable[Record]) -> dict[str, float]:
     """Mean of each metric."""
     values = [[float(record[metric]) for metric in METRICS] for record in records]
-    return {metric: math.fsum(column) / len(column) for metric, column in zip(METRICS, zip(*values, strict=True), strict=True)}
+    return {
+        metric: math.fsum(column) / len(column)
+        for metric, column in zip(METRICS, zip(*values, strict=True), strict=True)
+    }
 
 
 def _named(name: str, values: Mapping[str, float], ending: str = "") -> dict[str, float]:
     """`name_PSNR` and so on, rounded."""
-    return {f"{name}_{metric.upper()}{ending}": round(values[metric], DECIMALS) for metric in METRICS}
+    return {
+        f"{name}_{metric.upper()}{ending}": round(values[metric], DECIMALS) for metric in METRICS
+    }
 
 
 def _label(value: object) -> str:

@@ -106,12 +106,18 @@ class SliceReader:
         return series
 
     def _packed_together(self, axis: str) -> int:
-        return self.stored.chunks[self.axes.index(axis)] if self.stored.chunks and axis in self.axes else 1
+        return (
+            self.stored.chunks[self.axes.index(axis)]
+            if self.stored.chunks and axis in self.axes
+            else 1
+        )
 
     def _read(self, frames: slice, slices: int | slice) -> Tensor:
         """Some frames of one slice or of neighbouring ones, (slice, frame, coil, y, x)."""
         chosen: dict[str, int | slice] = {"frame": frames, "slice": slices}
-        values = torch.from_numpy(self.stored.read(tuple(chosen.get(axis, slice(None)) for axis in self.axes)))
+        values = torch.from_numpy(
+            self.stored.read(tuple(chosen.get(axis, slice(None)) for axis in self.axes))
+        )
         kept = [axis for axis in self.axes if not isinstance(chosen.get(axis), int)]
         ours = ("slice", "frame", "coil", "y", "x")
         in_order = values.permute([kept.index(axis) for axis in ours if axis in kept])
@@ -136,7 +142,10 @@ def check_size(shape: tuple[int, ...], itemsize: int, where: str) -> None:
     """Refuse an array that is empty or larger than `MAX_BYTES`."""
     if not shape or 0 in shape:
         raise InputError(
-            "array-empty", f"{where} holds an empty array, shape {shape}", "Every axis must be at least 1 long", "Export the file again"
+            "array-empty",
+            f"{where} holds an empty array, shape {shape}",
+            "Every axis must be at least 1 long",
+            "Export the file again",
         )
     if prod(shape) * itemsize > MAX_BYTES:
         raise InputError(
@@ -158,17 +167,25 @@ def named_axes(text: str, stored: StoredArray, where: str) -> tuple[str, ...]:
     remedy = "Give a comma list such as x,y,coil"
     if len(set(names)) < len(names) or not set(names) <= set(AXES) or not {"y", "x"} <= set(names):
         raise UsageError(
-            "axes-unknown", f"The axes {text!r} are not understood", f"Each of {', '.join(AXES)} may stand once, y and x must", remedy
+            "axes-unknown",
+            f"The axes {text!r} are not understood",
+            f"Each of {', '.join(AXES)} may stand once, y and x must",
+            remedy,
         )
     shape = stored.shown_shape
     if len(names) != len(shape):
         raise UsageError(
-            "axes-unknown", f"{len(names)} axes are named, {where} has shape {shape}", f"{len(shape)} names are needed", remedy
+            "axes-unknown",
+            f"{len(names)} axes are named, {where} has shape {shape}",
+            f"{len(shape)} names are needed",
+            remedy,
         )
     return names[::-1] if stored.reversed_view else names
 
 
-def default_axes(stored: StoredArray, base: str, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def default_axes(
+    stored: StoredArray, base: str, where: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Axis names by the official layouts, and what had to be assumed.
 
     Full layouts: (frame, slice, coil, y, x); without coil in the single-coil files of 2023; without frame for
@@ -204,7 +221,11 @@ def default_axes(stored: StoredArray, base: str, where: str) -> tuple[tuple[str,
         )
     notes = []
     if len(axes) < len(full):
-        notes.append(f"{where} has {len(axes)} axes, taken as {shown}, the others 1 long; name them with --axes if this is wrong.")
+        notes.append(
+            f"{where} has {len(axes)} axes, taken as {shown}, the others 1 long; name them with --axes if this is wrong."
+        )
     if max(stored.shape[:-2], default=1) > shortest:
-        notes.append(f"{where} is taken as {shown}, although y or x is not among the longest; name the axes with --axes if this is wrong.")
+        notes.append(
+            f"{where} is taken as {shown}, although y or x is not among the longest; name the axes with --axes if this is wrong."
+        )
     return axes, tuple(notes)

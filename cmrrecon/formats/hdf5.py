@@ -44,11 +44,22 @@ def variables(path: Path) -> dict[str, StoredArray]:
             "Update cmrrecon",
         )
     stored = hdf5_access.variables(path)
-    matrix = np.array(hdf5_access.numbers(path, "matrix")) if "trajectory" in stored else np.array([])
-    return stored | ({"matrix": StoredArray("matrix", matrix.shape, False, matrix.__getitem__)} if matrix.size else {})
+    matrix = (
+        np.array(hdf5_access.numbers(path, "matrix")) if "trajectory" in stored else np.array([])
+    )
+    return stored | (
+        {"matrix": StoredArray("matrix", matrix.shape, False, matrix.__getitem__)}
+        if matrix.size
+        else {}
+    )
 
 
-def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None, images: Sequence[Tensor] | None = None) -> None:
+def write_scan(
+    path: Path,
+    scan: Scan,
+    provenance: Mapping[str, Any] | None = None,
+    images: Sequence[Tensor] | None = None,
+) -> None:
     """A scan, optionally with reference images: a sequence over slices of (frame, y, x).
 
     Raises
@@ -60,13 +71,20 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
             _write_head(output, provenance)
             output.set_text("acquisition", acquisition_to_json(scan.acquisition))
             coils, y, x = scan.shape[2:]
-            kspace = output.file.create_dataset("kspace", scan.shape, "c8", chunks=(1, 1, coils, y, x), fletcher32=True)
+            kspace = output.file.create_dataset(
+                "kspace", scan.shape, "c8", chunks=(1, 1, coils, y, x), fletcher32=True
+            )
             if scan.mask is not None:
                 mask = scan.mask.samples.cpu().numpy().astype("u1")
                 output.file.create_dataset("mask", data=mask, chunks=mask.shape, fletcher32=True)
             if isinstance(scan.mask, SpokeMask):
                 trajectory = scan.mask.trajectory.positions.cpu().numpy()
-                output.file.create_dataset("trajectory", data=trajectory, chunks=(1, *trajectory.shape[1:]), fletcher32=True)
+                output.file.create_dataset(
+                    "trajectory",
+                    data=trajectory,
+                    chunks=(1, *trajectory.shape[1:]),
+                    fletcher32=True,
+                )
                 output.file.attrs["matrix"] = scan.mask.trajectory.matrix
         for index in range(scan.shape[1]):
             series = scan.read_slice(index).cpu().numpy()
@@ -76,7 +94,9 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
             _write_images(output, images)
 
 
-def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:
+def write_images(
+    path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
+) -> None:
     """Images: a sequence over slices of (frame, y, x), complex or real, taken one after the other.
 
     Raises
@@ -102,5 +122,7 @@ def _write_images(output: Hdf5Output, images: Sequence[Tensor]) -> None:
         with output.storing():
             if dataset is None:
                 shape = (frames, len(images), y, x)
-                dataset = output.file.create_dataset("image", shape, image.dtype, chunks=(1, 1, y, x), fletcher32=True)
+                dataset = output.file.create_dataset(
+                    "image", shape, image.dtype, chunks=(1, 1, y, x), fletcher32=True
+                )
             dataset[:, index] = image

@@ -43,16 +43,32 @@ def opened(path: Path) -> Iterator[Any]:
         with h5py.File(path, "r", locking=False) as file:
             yield file
     # A damaged file makes h5py raise nearly anything, depending on which byte is wrong.
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, OverflowError, SystemError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        OverflowError,
+        SystemError,
+    ) as error:
         raise damaged(path, error) from error
 
 
 def damaged(path: Path, error: Exception) -> InputError:
     """The message for a file that HDF5 cannot read; says so if it was cut off."""
     cut = re.search(r"eof = (\d+), .*stored_eof = (\d+)", str(error))
-    found = f"it has {cut[1]} bytes and says it should have {cut[2]}" if cut else "its structure or its data do not agree with themselves"
+    found = (
+        f"it has {cut[1]} bytes and says it should have {cut[2]}"
+        if cut
+        else "its structure or its data do not agree with themselves"
+    )
     return InputError(
-        "file-damaged", f"{path} is damaged: {found}", "A complete HDF5 file (.h5, or .mat v7.3) is needed", "Copy or export the file again"
+        "file-damaged",
+        f"{path} is damaged: {found}",
+        "A complete HDF5 file (.h5, or .mat v7.3) is needed",
+        "Copy or export the file again",
     )
 
 
@@ -75,7 +91,9 @@ def variables(path: Path) -> dict[str, StoredArray]:
                 _check_storage(item, path)
                 is_complex = bool(item.dtype.names) or item.dtype.kind == "c"
                 reader = Hdf5Reader(path, name, item.shape)
-                stored[name] = StoredArray(name, item.shape, is_complex, reader, item.chunks, lean=is_parallel(item))
+                stored[name] = StoredArray(
+                    name, item.shape, is_complex, reader, item.chunks, lean=is_parallel(item)
+                )
     return stored
 
 
@@ -93,7 +111,11 @@ def text(path: Path, name: str) -> str | None:
 def numbers(path: Path, name: str) -> tuple[int, ...]:
     """An attribute of the file itself that holds a whole number or a few; empty if there is none."""
     with opened(path) as file:
-        if name not in file.attrs or file.attrs.get_id(name).dtype.kind not in "iu" or prod(file.attrs.get_id(name).shape) > MOST_NUMBERS:
+        if (
+            name not in file.attrs
+            or file.attrs.get_id(name).dtype.kind not in "iu"
+            or prod(file.attrs.get_id(name).shape) > MOST_NUMBERS
+        ):
             return ()
         return tuple(int(value) for value in np.atleast_1d(file.attrs[name]))
 
@@ -118,7 +140,9 @@ class Hdf5Reader:
 
 def _is_numeric(dtype: np.dtype[Any]) -> bool:
     if dtype.names:
-        return set(dtype.names) == {"real", "imag"} and all(dtype[name].kind == "f" and not dtype[name].shape for name in dtype.names)
+        return set(dtype.names) == {"real", "imag"} and all(
+            dtype[name].kind == "f" and not dtype[name].shape for name in dtype.names
+        )
     return dtype.kind in "fiubc"
 
 
@@ -132,5 +156,8 @@ def _check_storage(dataset: Any, path: Path) -> None:
 
 def _refused(path: Path, found: str) -> InputError:
     return InputError(
-        "storage-foreign", f"{path} has {found}", "All data must lie in the file itself, plain or gzip-compressed", "Export the file again"
+        "storage-foreign",
+        f"{path} has {found}",
+        "All data must lie in the file itself, plain or gzip-compressed",
+        "Export the file again",
     )

@@ -26,7 +26,10 @@ except ImportError:
     FAILURES = (zlib.error,)
 
 # Compound {real, imag} lies in a file as NumPy's own complex numbers do.
-COMPLEX = {np.dtype([("real", f"<f{size}"), ("imag", f"<f{size}")]): np.dtype(f"<c{2 * size}") for size in (4, 8)}
+COMPLEX = {
+    np.dtype([("real", f"<f{size}"), ("imag", f"<f{size}")]): np.dtype(f"<c{2 * size}")
+    for size in (4, 8)
+}
 MAX_THREADS = 8
 # Bytes in a chunk: smaller ones cost more to handle than to inflate, larger ones too much memory.
 MIN_CHUNK, MAX_CHUNK = 2**13, 2**28
@@ -37,9 +40,14 @@ def is_parallel(dataset: Any) -> bool:
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(index) for index in range(plist.get_nfilters())]
     codes, itemsize = [each[0] for each in filters], dataset.dtype.itemsize
-    shuffled = codes == [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE] and filters[0][2] == (itemsize,)
+    shuffled = codes == [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE] and filters[0][2] == (
+        itemsize,
+    )
     # NumPy must see each number as it lies in the file; HDF5 also knows odd widths and paddings, which it converts.
-    as_stored = _number(dataset).kind in "iufc" and h5py.h5t.py_create(dataset.dtype) == dataset.id.get_type()
+    as_stored = (
+        _number(dataset).kind in "iufc"
+        and h5py.h5t.py_create(dataset.dtype) == dataset.id.get_type()
+    )
     sized = dataset.chunks is not None and MIN_CHUNK <= prod(dataset.chunks) * itemsize <= MAX_CHUNK
     return as_stored and sized and (shuffled or codes == [h5py.h5z.FILTER_DEFLATE])
 
@@ -68,9 +76,17 @@ def read_parallel(dataset: Any, selection: Selection) -> NDArray[Any] | None:
         return None
     number, chunk, shuffled = _number(dataset), dataset.chunks, dataset.shuffle
     size = prod(chunk) * number.itemsize
-    result = np.empty([len(span) for span in spans], np.complex64 if number.kind == "c" else number.newbyteorder("="))
+    result = np.empty(
+        [len(span) for span in spans],
+        np.complex64 if number.kind == "c" else number.newbyteorder("="),
+    )
     # One iterator for all threads: a thread that has the processor for longer takes more chunks.
-    corners = product(*(range(span.start - span.start % extent, span.stop, extent) for span, extent in zip(spans, chunk, strict=True)))
+    corners = product(
+        *(
+            range(span.start - span.start % extent, span.stop, extent)
+            for span, extent in zip(spans, chunk, strict=True)
+        )
+    )
 
     def take_chunks(_: int) -> bool:
         """One thread's work: the next chunk that none has taken, until there are no more. False if h5py has to read them."""
@@ -99,7 +115,9 @@ def read_parallel(dataset: Any, selection: Selection) -> NDArray[Any] | None:
     with ThreadPoolExecutor(threads) as pool:
         if not all(pool.map(take_chunks, range(threads))):
             return None
-    return result.reshape([len(span) for each, span in zip(selection, spans, strict=True) if isinstance(each, slice)])
+    return result.reshape(
+        [len(span) for each, span in zip(selection, spans, strict=True) if isinstance(each, slice)]
+    )
 
 
 def _number(dataset: Any) -> np.dtype[Any]:

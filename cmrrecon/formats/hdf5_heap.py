@@ -34,8 +34,17 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
     ------
     ValueError : it is stored in a way that is not usual for such data, or rows are missing
     """
-    plist, dtype, count = dataset.id.get_create_plist(), _stored_dtype(dataset.id.get_type()), int(np.prod(dataset.shape))
-    if dataset.file.id.get_create_plist().get_sizes() != SIZES or plist.get_nfilters() or plist.get_external_count() or dataset.ndim > 1:
+    plist, dtype, count = (
+        dataset.id.get_create_plist(),
+        _stored_dtype(dataset.id.get_type()),
+        int(np.prod(dataset.shape)),
+    )
+    if (
+        dataset.file.id.get_create_plist().get_sizes() != SIZES
+        or plist.get_nfilters()
+        or plist.get_external_count()
+        or dataset.ndim > 1
+    ):
         raise ValueError("rows are packed or lie elsewhere")
     if dataset.chunks is None:
         offset = dataset.id.get_offset()
@@ -47,13 +56,17 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
         (length,) = dataset.chunks
         if dataset.id.get_num_chunks() < -(-count // length):
             raise ValueError("rows are missing")
-        raw = b"".join(dataset.id.read_direct_chunk((first,))[1] for first in range(0, count, length))
+        raw = b"".join(
+            dataset.id.read_direct_chunk((first,))[1] for first in range(0, count, length)
+        )
     return np.frombuffer(raw, dtype, count)
 
 
 def _stored_dtype(kind: Any) -> np.dtype[Any]:
     """The NumPy type of what an HDF5 type is in the file."""
-    if isinstance(kind, h5py.h5t.TypeVlenID) or (isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()):
+    if isinstance(kind, h5py.h5t.TypeVlenID) or (
+        isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+    ):
         return REFERENCE
     if isinstance(kind, h5py.h5t.TypeCompoundID):
         members = range(kind.get_nmembers())

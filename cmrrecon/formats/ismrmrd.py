@@ -29,8 +29,25 @@ LONGEST_HEADER = 2**22  # bytes
 # correction, phase stabilisation. A parallel calibration (20) is image data only if it is flagged so (21).
 NO_IMAGE = sum(1 << flag - 1 for flag in (19, 23, 24, 26, 27, 28, 29, 30, 31))
 CALIBRATION, CALIBRATION_AND_IMAGE, REVERSE = (1 << flag - 1 for flag in (20, 21, 22))
-HEAD = ("flags", "number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "trajectory_dimensions")
-COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "phase", "repetition", "set")
+HEAD = (
+    "flags",
+    "number_of_samples",
+    "active_channels",
+    "discard_pre",
+    "discard_post",
+    "center_sample",
+    "trajectory_dimensions",
+)
+COUNTERS = (
+    "kspace_encode_step_1",
+    "kspace_encode_step_2",
+    "average",
+    "slice",
+    "contrast",
+    "phase",
+    "repetition",
+    "set",
+)
 PATTERNS = {"radial": "radial", "goldenangle": "radial", "spiral": "spiral"}
 
 Table = dict[str, NDArray[Any]]
@@ -83,9 +100,16 @@ class Readouts:
         kspace = np.zeros((frames, coils, y, x), np.complex64)
         with _heap(self.path, self.base) as heap:
             for i in np.flatnonzero(self.table["slice"] == index):
-                samples = np.frombuffer(heap.read(self.table["data"][i], self.itemsize), "<c8").reshape(coils, self.stored)[:, self.kept]
+                samples = np.frombuffer(
+                    heap.read(self.table["data"][i], self.itemsize), "<c8"
+                ).reshape(coils, self.stored)[:, self.kept]
                 line = samples[:, ::-1] if self.table["reverse"][i] else samples
-                kspace[self.table["frame"][i], :, self.table["row"][i], self.first : self.first + line.shape[1]] = line
+                kspace[
+                    self.table["frame"][i],
+                    :,
+                    self.table["row"][i],
+                    self.first : self.first + line.shape[1],
+                ] = line
         return torch.from_numpy(kspace)
 
     def mask(self) -> CartesianMask | None:
@@ -97,7 +121,9 @@ class Readouts:
         lines = np.zeros(frames * y, bool)
         lines[places] = True
         mask = torch.zeros((frames, y, x), dtype=torch.bool)
-        mask[..., self.first : self.first + len(range(self.stored)[self.kept])] = torch.from_numpy(lines).reshape(frames, y, 1)
+        mask[..., self.first : self.first + len(range(self.stored)[self.kept])] = torch.from_numpy(
+            lines
+        ).reshape(frames, y, 1)
         return simplest(mask, MaskSource.HEADER)
 
 
@@ -137,7 +163,9 @@ def read(path: Path) -> Scan:
         return scan
     check_size((readouts.shape[2], *header.image), 8, f"The images of {path}")
     trajectory, assumed = _trajectory(readouts, header, itemsize["traj"])
-    facts = replace(scan.acquisition, pattern=PATTERNS.get(header.trajectory, scan.acquisition.pattern))
+    facts = replace(
+        scan.acquisition, pattern=PATTERNS.get(header.trajectory, scan.acquisition.pattern)
+    )
     mask = _spokes(readouts, Trajectory(trajectory, header.image))
     return replace(scan, acquisition=facts, notes=(*notes, assumed), mask=mask)
 
@@ -172,7 +200,9 @@ def _whole(values: NDArray[Any]) -> NDArray[np.int64]:
 def _float_size(dtype: np.dtype[Any]) -> int:
     """Bytes of an item of variable length: a float32, or two of them for a complex number."""
     item = h5py.check_vlen_dtype(dtype)
-    parts = [item] if item is not None and item.names is None else [item[name] for name in item.names]
+    parts = (
+        [item] if item is not None and item.names is None else [item[name] for name in item.names]
+    )
     if any(part != np.dtype("<f4") for part in parts) or len(parts) > 2:
         raise ValueError("samples are no float32")
     return 4 * len(parts)
@@ -192,7 +222,9 @@ def _header(document: bytes, path: Path) -> Header:
         if len(document) > LONGEST_HEADER or "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise ValueError("it is too long, or has a document type of its own")
         root = ElementTree.fromstring(text)
-        encoded_y, encoded_x = (int(_number(root, f"encodedSpace/matrixSize/{axis}")) for axis in "yx")
+        encoded_y, encoded_x = (
+            int(_number(root, f"encodedSpace/matrixSize/{axis}")) for axis in "yx"
+        )
         image = tuple(_side(root, axis, n) for axis, n in (("y", encoded_y), ("x", encoded_x)))
         centre = _number(root, "encodingLimits/kspace_encoding_step_1/center")
         centre = encoded_y // 2 if np.isnan(centre) else int(centre)
@@ -205,48 +237,80 @@ def _header(document: bytes, path: Path) -> Header:
             "Convert the scanner's file again",
         ) from error
     if not all(1 <= n < 2**16 for n in (encoded_y, encoded_x)):
-        raise _misfit("header-damaged", path, f"has an encoded matrix of {encoded_y} x {encoded_x} (y, x)", "Both must be from 1 to 65535")
+        raise _misfit(
+            "header-damaged",
+            path,
+            f"has an encoded matrix of {encoded_y} x {encoded_x} (y, x)",
+            "Both must be from 1 to 65535",
+        )
     kind = root.findtext("{*}encoding/{*}trajectory") or ""
     return Header((encoded_y, encoded_x), (image[0], image[1]), centre, kind.strip())
 
 
 def _number(root: ElementTree.Element, place: str) -> float:
     """A number in the first encoding; NaN where there is none."""
-    return float(root.findtext("/".join(f"{{*}}{part}" for part in ("encoding", *place.split("/")))) or "nan")
+    return float(
+        root.findtext("/".join(f"{{*}}{part}" for part in ("encoding", *place.split("/")))) or "nan"
+    )
 
 
 def _side(root: ElementTree.Element, axis: str, encoded: int) -> int:
     """Pixels of the image: those of the encoded space, as many as the reconstructed field of view holds, if it is known."""
-    whole, part = (_number(root, f"{space}/fieldOfView_mm/{axis}") for space in ("encodedSpace", "reconSpace"))
-    return max(1, min(round(encoded * part / whole), encoded)) if whole > 0 and part > 0 else encoded
+    whole, part = (
+        _number(root, f"{space}/fieldOfView_mm/{axis}") for space in ("encodedSpace", "reconSpace")
+    )
+    return (
+        max(1, min(round(encoded * part / whole), encoded)) if whole > 0 and part > 0 else encoded
+    )
 
 
 def _image_data(table: Table, path: Path) -> tuple[Table, tuple[str, ...]]:
     """The readouts that are read, with their `frame`, `slice` (both from 0) and `reverse`, and what was left out."""
     flags, notes = table["flags"], []
     calibration = ((flags & CALIBRATION) != 0) & ((flags & CALIBRATION_AND_IMAGE) == 0)
-    table = _part(table, ((flags & NO_IMAGE) == 0) & ~calibration & (table["encoding_space_ref"] == 0))
+    table = _part(
+        table, ((flags & NO_IMAGE) == 0) & ~calibration & (table["encoding_space_ref"] == 0)
+    )
     if not len(table["flags"]):
-        raise _misfit("readouts-missing", path, "holds no image data", "At least one readout must be of the image")
+        raise _misfit(
+            "readouts-missing",
+            path,
+            "holds no image data",
+            "At least one readout must be of the image",
+        )
     if len(np.unique(table["kspace_encode_step_2"])) > 1:
-        raise _misfit("kspace-3d", path, "holds three-dimensional k-space", "Slices must be encoded one by one")
+        raise _misfit(
+            "kspace-3d",
+            path,
+            "holds three-dimensional k-space",
+            "Slices must be encoded one by one",
+        )
     moving = "phase" if len(np.unique(table["phase"])) > 1 else "repetition"
     for name in ("contrast", "set", "average", "repetition"):
         values = np.unique(table[name])
         if len(values) > 1 and name != moving:
             table = _part(table, table[name] == values[0])
-            notes.append(f"{path} has {len(values)} values of the counter {name}; the first was taken.")
+            notes.append(
+                f"{path} has {len(values)} values of the counter {name}; the first was taken."
+            )
     if moving == "repetition" and len(np.unique(table[moving])) > 1:
         notes.append(f"{path}: repetitions were taken as frames.")
-    numbered = {"frame": np.unique(table[moving], return_inverse=True)[1], "slice": np.unique(table["slice"], return_inverse=True)[1]}
-    return table | numbered | {"reverse": ((table["flags"] & REVERSE) != 0) & (table["trajectory_dimensions"] == 0)}, tuple(notes)
+    numbered = {
+        "frame": np.unique(table[moving], return_inverse=True)[1],
+        "slice": np.unique(table["slice"], return_inverse=True)[1],
+    }
+    return table | numbered | {
+        "reverse": ((table["flags"] & REVERSE) != 0) & (table["trajectory_dimensions"] == 0)
+    }, tuple(notes)
 
 
 def _part(table: Table, chosen: NDArray[Any]) -> Table:
     return {name: values[chosen] for name, values in table.items()}
 
 
-def _placed(table: Table, header: Header, along: bool, path: Path, base: int, itemsize: int) -> Readouts:
+def _placed(
+    table: Table, header: Header, along: bool, path: Path, base: int, itemsize: int
+) -> Readouts:
     """The readouts with their `row`: the line of Cartesian k-space, else the number of the spoke in its frame."""
     stored, coils, kept = _shared_sizes(table, along, path)
     table, frames, slices = _in_order(table, path)
@@ -265,7 +329,13 @@ def _placed(table: Table, header: Header, along: bool, path: Path, base: int, it
 
 def _shared_sizes(table: Table, along: bool, path: Path) -> tuple[int, int, slice]:
     """How many samples a readout has, how many coils, and which samples are used; the same in all readouts."""
-    same: tuple[str, ...] = ("number_of_samples", "active_channels", "discard_pre", "discard_post", "trajectory_dimensions")
+    same: tuple[str, ...] = (
+        "number_of_samples",
+        "active_channels",
+        "discard_pre",
+        "discard_post",
+        "trajectory_dimensions",
+    )
     same += () if along else ("center_sample",)
     for name in same:
         if len(np.unique(table[name])) > 1:
@@ -308,13 +378,18 @@ def _trajectory(readouts: Readouts, header: Header, itemsize: int) -> tuple[Tens
     positions = np.zeros((frames, spokes, samples, 2), np.float32)
     with _heap(path, readouts.base) as heap:
         for i in np.argsort(table["slice"], kind="stable"):
-            values = np.frombuffer(heap.read(table["traj"][i], itemsize), "<f4").reshape(readouts.stored, -1)[readouts.kept, 1::-1]
+            values = np.frombuffer(heap.read(table["traj"][i], itemsize), "<f4").reshape(
+                readouts.stored, -1
+            )[readouts.kept, 1::-1]
             place = positions[table["frame"][i], table["row"][i]]
             if table["slice"][i] == 0:
                 place[:] = values
             elif not np.array_equal(place, values, equal_nan=True):
                 raise _misfit(
-                    "trajectory-differs", path, "has slices with trajectories of their own", "All slices must have the same trajectory"
+                    "trajectory-differs",
+                    path,
+                    "has slices with trajectories of their own",
+                    "All slices must have the same trajectory",
                 )
     if frames > 1 and (positions == positions[:1]).all():
         positions = positions[:1]
@@ -330,10 +405,13 @@ def _trajectory(readouts: Readouts, header: Header, itemsize: int) -> tuple[Tens
             f"has a trajectory that reaches {reach:.4g}",
             f"It must reach 0.5, or half of the matrix {header.image} (y, x)",
         )
-    return torch.from_numpy(
-        scaled
-    ), f"{path}: the trajectory reaches {reach:.4g} and was taken as {unit}, for images of {header.image} (y, x)."
+    return (
+        torch.from_numpy(scaled),
+        f"{path}: the trajectory reaches {reach:.4g} and was taken as {unit}, for images of {header.image} (y, x).",
+    )
 
 
 def _misfit(code: str, path: Path, found: str, expected: str) -> InputError:
-    return InputError(code, f"{path} {found}", expected, "Check how the file was converted from the scanner's")
+    return InputError(
+        code, f"{path} {found}", expected, "Check how the file was converted from the scanner's"
+    )

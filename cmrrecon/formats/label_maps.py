@@ -52,7 +52,9 @@ def read_label_map(path: Path) -> Tensor:
     return torch.from_numpy(values.astype(np.int64))
 
 
-def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], where: str) -> Tensor:
+def lay_over(
+    labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], where: str
+) -> Tensor:
     """Labels put in the order of images.
 
     Parameters
@@ -74,8 +76,14 @@ def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], sca
     y, x = shape[2:]
     if labels.shape[-2:] != (y, x):
         swapped = labels.shape[-2:] == (x, y)
-        remedy = "It seems to be transposed: store y before x" if swapped else "Draw the labels on images of this matrix"
-        raise _misfit(labels, shape, where, f"Its last two axes must be y and x, {y} and {x}", remedy)
+        remedy = (
+            "It seems to be transposed: store y before x"
+            if swapped
+            else "Draw the labels on images of this matrix"
+        )
+        raise _misfit(
+            labels, shape, where, f"Its last two axes must be y and x, {y} and {x}", remedy
+        )
     placed = _placed(labels, shape, numbers, scan, where)
     if not bool(placed.any()):
         raise InputError(
@@ -87,20 +95,31 @@ def lay_over(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], sca
     return placed
 
 
-def _placed(labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], where: str) -> Tensor:
+def _placed(
+    labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], where: str
+) -> Tensor:
     """The labels (frame|1, slice, y, x) of the images' slices, see `lay_over`."""
     frames, slices = shape[:2]
     if labels.ndim == 2:
         return labels.expand(1, slices, *labels.shape)
-    over_time = labels.ndim == 3 and slices == 1 and len(labels) == frames and len(labels) not in (1, len(scan))
+    over_time = (
+        labels.ndim == 3
+        and slices == 1
+        and len(labels) == frames
+        and len(labels) not in (1, len(scan))
+    )
     stack = labels if labels.ndim == 4 else labels[:, None] if over_time else labels[None]
     if len(stack) not in (1, frames) or stack.shape[1] not in (slices, len(scan)):
         expected = f"It must have {slices} slices, or the {len(scan)} of the scan, and as many frames as the images or none"
-        raise _misfit(labels, shape, where, expected, "Store the labels of each slice once, as (slice, y, x)")
+        raise _misfit(
+            labels, shape, where, expected, "Store the labels of each slice once, as (slice, y, x)"
+        )
     return stack[:, [scan.index(z) for z in numbers]] if stack.shape[1] == len(scan) else stack
 
 
-def _misfit(labels: Tensor, shape: tuple[int, ...], where: str, expected: str, remedy: str) -> InputError:
+def _misfit(
+    labels: Tensor, shape: tuple[int, ...], where: str, expected: str, remedy: str
+) -> InputError:
     found = f"The label map {where} has shape {tuple(labels.shape)}, the images {tuple(shape)} (frame, slice, y, x)"
     return InputError("shape-mismatch", found, expected, remedy)
 
@@ -118,7 +137,9 @@ def is_label_map(path: Path) -> bool:
 
 def _are_labels(values: NDArray[Any]) -> bool:
     """Whether an array holds labels only; NaN is none."""
-    return values.dtype.kind in "biuf" and bool(((values >= 0) & (values <= LARGEST_LABEL) & (np.floor(values) == values)).all())
+    return values.dtype.kind in "biuf" and bool(
+        ((values >= 0) & (values <= LARGEST_LABEL) & (np.floor(values) == values)).all()
+    )
 
 
 def _stem(path: Path) -> str:
@@ -171,7 +192,13 @@ def _nifti(path: Path) -> NDArray[Any]:
         check_size(image.shape, 8, str(path))
         return np.asarray(image.dataobj).T
     # nibabel raises these for damaged files, and passes on those of gzip.
-    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, ValueError, EOFError) as error:
+    except (
+        nibabel.filebasedimages.ImageFileError,
+        nibabel.spatialimages.HeaderDataError,
+        OSError,
+        ValueError,
+        EOFError,
+    ) as error:
         raise _no_label_map("file-damaged", path) from error
 
 

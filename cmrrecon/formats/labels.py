@@ -68,7 +68,11 @@ def read_labels(path: Path) -> list[LabelRow]:
         missing = [name for name in COLUMNS if header.count(name) != 1]
         if missing:
             raise ValueError(f"line 1 does not name each of the columns {', '.join(missing)} once")
-        return [_row(header, cells, table.line_num) for cells in table if any(cell.strip() for cell in cells)]
+        return [
+            _row(header, cells, table.line_num)
+            for cells in table
+            if any(cell.strip() for cell in cells)
+        ]
     except (ValueError, csv.Error) as error:
         raise InputError(
             "labels-table",
@@ -90,19 +94,25 @@ def _row(header: Sequence[str], cells: Sequence[str], line: int) -> LabelRow:
     if not given:
         return LabelRow(texts["file"], index, texts["label"], None)
     if len(given) < 4:
-        raise ValueError(f"line {line} has only {', '.join(given)} of a box: all four are needed, or none")
+        raise ValueError(
+            f"line {line} has only {', '.join(given)} of a box: all four are needed, or none"
+        )
     y0, y1, x0, x1 = (_number(name, texts[name], line) for name in COLUMNS[3:])
     if y0 >= y1 or x0 >= x1:
         raise ValueError(f"line {line} has an empty box: y0 < y1 and x0 < x1 are needed")
     if is_normal(texts["label"]):
-        raise ValueError(f"line {line} has a box, but its label says that there is nothing to be seen")
+        raise ValueError(
+            f"line {line} has a box, but its label says that there is nothing to be seen"
+        )
     return LabelRow(texts["file"], index, texts["label"], (y0, y1, x0, x1))
 
 
 def _number(name: str, text: str, line: int) -> int:
     # Tables of columns with gaps often come with whole numbers written as 12.0.
     if not re.fullmatch(r"\d{1,9}(\.0*)?", text, re.ASCII) or int(float(text)) > LARGEST_NUMBER:
-        raise ValueError(f"line {line} has a {name} that is no whole number from 0 to {LARGEST_NUMBER}")
+        raise ValueError(
+            f"line {line} has a {name} that is no whole number from 0 to {LARGEST_NUMBER}"
+        )
     return int(float(text))
 
 

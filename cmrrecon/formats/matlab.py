@@ -22,7 +22,9 @@ USER_BLOCK = 512
 COMPLEX_SINGLE = np.dtype([("real", "<f4"), ("imag", "<f4")])
 
 
-def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None, variable: str | None = None) -> None:
+def write_scan(
+    path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None, variable: str | None = None
+) -> None:
     """K-space as complex single, (nx, ny, nc, nz, nt) in MATLAB, without nt for blackblood, T1w and T2w.
 
     `variable` is by default `kus` for an undersampled scan, else `kspace` for 2025 and `kspace_full` before.
@@ -39,7 +41,9 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
     with _created(path, provenance) as output:
         with output.storing():
             name = variable or default_variable(scan)
-            dataset = output.file.create_dataset(name, shape, COMPLEX_SINGLE, chunks=chunks, compression="gzip", compression_opts=3)
+            dataset = output.file.create_dataset(
+                name, shape, COMPLEX_SINGLE, chunks=chunks, compression="gzip", compression_opts=3
+            )
             dataset.attrs["MATLAB_class"] = np.bytes_("single")
         for index in range(slices):
             series = np.ascontiguousarray(scan.read_slice(index).cpu().numpy()).view(COMPLEX_SINGLE)
@@ -52,13 +56,17 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
 
 def default_variable(scan: Scan) -> str:
     """The official name of the k-space variable: `kus`, `kspace` (2025) or `kspace_full`."""
-    undersampled = scan.acquisition.pattern is not None if scan.mask is None else not scan.mask.complete
+    undersampled = (
+        scan.acquisition.pattern is not None if scan.mask is None else not scan.mask.complete
+    )
     if undersampled:
         return "kus"
     return "kspace" if scan.acquisition.year == 2025 else "kspace_full"
 
 
-def write_mask(path: Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None) -> None:
+def write_mask(
+    path: Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None
+) -> None:
     """A mask (frame|1, y, x|1) as double zeros and ones, (nx, ny) or (nx, ny, nt) in MATLAB; lines are repeated along x.
 
     Raises
@@ -68,7 +76,9 @@ def write_mask(path: Path, mask: Tensor, x: int, provenance: Mapping[str, Any] |
     full = mask.expand(*mask.shape[:2], x).cpu().numpy().astype("<f8")
     values = full[0] if len(full) == 1 else full
     with _created(path, provenance) as output, output.storing():
-        dataset = output.file.create_dataset("mask", data=values, chunks=values.shape, compression="gzip", compression_opts=3)
+        dataset = output.file.create_dataset(
+            "mask", data=values, chunks=values.shape, compression="gzip", compression_opts=3
+        )
         dataset.attrs["MATLAB_class"] = np.bytes_("double")
 
 

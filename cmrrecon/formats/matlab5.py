@@ -60,7 +60,9 @@ def variables(path: Path) -> dict[str, StoredArray]:
     for array, _ in _arrays(path):
         if array.matlab_class in CLASSES and array.name not in stored:
             reader = MatlabReader(path, array.name)
-            stored[array.name] = StoredArray(array.name, array.dims[::-1], array.is_complex, reader, reversed_view=True)
+            stored[array.name] = StoredArray(
+                array.name, array.dims[::-1], array.is_complex, reader, reversed_view=True
+            )
     return stored
 
 
@@ -77,7 +79,9 @@ def text(path: Path, name: str) -> str | None:
     return None
 
 
-def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:
+def write_images(
+    path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
+) -> None:
     """Magnitudes as the official scorer reads them: `img4ranking`, single, (x, y, slice, frame).
 
     Images of blackblood, T1w and T2w (by the provenance, else the file name) have no frame axis. `images` is a sequence over slices of
@@ -101,7 +105,9 @@ def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, 
     base = (provenance or {}).get("acquisition", {}).get("base") or parse_name(path).base
     if is_timeless(base) and array.shape[3] == 1:
         array = array[..., 0]
-    content = {"img4ranking": array} | ({"provenance": to_json(provenance)} if provenance is not None else {})
+    content = {"img4ranking": array} | (
+        {"provenance": to_json(provenance)} if provenance is not None else {}
+    )
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         savemat(handle, content, do_compression=True)
 
@@ -137,7 +143,9 @@ class _Array:
 class _Source:
     """The bytes of one top-level element, inflated as they are asked for; never gives more than was declared."""
 
-    def __init__(self, handle: BinaryIO, path: Path, nbytes: int, order: str, compressed: bool) -> None:
+    def __init__(
+        self, handle: BinaryIO, path: Path, nbytes: int, order: str, compressed: bool
+    ) -> None:
         self.handle, self.path, self.order = handle, path, order
         self.packed = nbytes  # bytes of the element not yet taken from the file
         self.left = nbytes if not compressed else 8  # bytes the element may still give
@@ -240,7 +248,9 @@ def _header(source: _Source, path: Path) -> _Array | None:
         raise _damaged(path, "a variable has no proper name or dimensions")
     if 0 not in dims:
         check_size(dims, CLASSES.get(matlab_class, 2), f"A variable of {path}")
-    return _Array(name.decode("ascii", errors="replace"), dims, matlab_class, bool(bits & COMPLEX_FLAG))
+    return _Array(
+        name.decode("ascii", errors="replace"), dims, matlab_class, bool(bits & COMPLEX_FLAG)
+    )
 
 
 def _numbers(array: _Array, source: _Source) -> NDArray[Any]:
@@ -249,7 +259,9 @@ def _numbers(array: _Array, source: _Source) -> NDArray[Any]:
     for _ in range(2 if array.is_complex else 1):
         kind, content = source.element(8 * prod(array.dims))
         if kind not in TYPES or len(content) != prod(array.dims) * np.dtype(TYPES[kind]).itemsize:
-            raise _damaged(source.path, "a variable holds more or fewer numbers than its dimensions say")
+            raise _damaged(
+                source.path, "a variable holds more or fewer numbers than its dimensions say"
+            )
         parts.append(np.frombuffer(content, source.order + TYPES[kind]).reshape(array.dims[::-1]))
     source.finish()
     if not array.is_complex:
@@ -262,5 +274,8 @@ def _numbers(array: _Array, source: _Source) -> NDArray[Any]:
 
 def _damaged(path: Path, reason: str) -> InputError:
     return InputError(
-        "file-damaged", f"{path} is damaged: {reason}", "A complete MATLAB file (v5 or v7.3) is needed", "Copy or export the file again"
+        "file-damaged",
+        f"{path} is damaged: {reason}",
+        "A complete MATLAB file (v5 or v7.3) is needed",
+        "Copy or export the file again",
     )

@@ -122,7 +122,9 @@ def mask_path_for(path: str | Path) -> Path | None:
         name, folders = f"{stem}_mask", [path.parent]
     names = dict.fromkeys((name, f"{stem}_mask"))
     suffixes = dict.fromkeys((".mat", path.suffix))
-    candidates = (folder / (name + suffix) for name in names for folder in folders for suffix in suffixes)
+    candidates = (
+        folder / (name + suffix) for name in names for folder in folders for suffix in suffixes
+    )
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
@@ -141,7 +143,13 @@ def acquisition_from_json(text: str) -> Acquisition:
         return Acquisition()
     kinds: dict[str, Any] = {"year": int, "acs": int, "seed": int, "acceleration": int | float}
     known = [f.name for f in fields(Acquisition)]
-    return Acquisition(**{k: v for k, v in stored.items() if k in known and isinstance(v, kinds.get(k, str)) and not isinstance(v, bool)})
+    return Acquisition(
+        **{
+            k: v
+            for k, v in stored.items()
+            if k in known and isinstance(v, kinds.get(k, str)) and not isinstance(v, bool)
+        }
+    )
 
 
 def _stem(path: Path) -> str:
@@ -159,7 +167,11 @@ def _year(folders: tuple[str, ...], variable: str, modality: str | None) -> int 
         return int(stated)
     if _first(r"(AccFactor\d+)", folders) or variable.startswith(("kspace_sub", "kspace_single")):
         return 2023
-    if _first(r"(Center\d+|.*TaskAll|.*Task[RS]\d)", folders) or variable == "kspace" or modality in ONLY_2025:
+    if (
+        _first(r"(Center\d+|.*TaskAll|.*Task[RS]\d)", folders)
+        or variable == "kspace"
+        or modality in ONLY_2025
+    ):
         return 2025
     if _first(r"(.*Task[12])", folders) or modality in ONLY_2024:
         return 2024
@@ -170,7 +182,10 @@ def _mask_folders(folder: Path) -> list[Path]:
     for depth, part in enumerate(folder.parts):
         if part.startswith("UnderSample_"):
             before, after = folder.parts[:depth], folder.parts[depth + 1 :]
-            return [Path(*before, name, *after) for name in (part.replace("UnderSample_", "Mask_", 1), "Mask_TaskAll")]
+            return [
+                Path(*before, name, *after)
+                for name in (part.replace("UnderSample_", "Mask_", 1), "Mask_TaskAll")
+            ]
     return []
 
 
@@ -231,4 +246,7 @@ def values_of(known: Iterable[Mapping[str, Any]], texts: Iterable[str]) -> str:
     """What scans have of the facts that options of the form fact=value name, for messages."""
     every = [facts_of(one) for one in known]
     keys = dict.fromkeys(text.partition("=")[0] for text in texts)
-    return "; ".join(f"{key} is {', '.join(sorted({str(facts.get(key)) for facts in every})) or 'of no scan'}" for key in keys)
+    return "; ".join(
+        f"{key} is {', '.join(sorted({str(facts.get(key)) for facts in every})) or 'of no scan'}"
+        for key in keys
+    )

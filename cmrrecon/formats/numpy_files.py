@@ -80,7 +80,9 @@ def npz_variables(path: Path) -> dict[str, StoredArray]:
                 name = member.filename.removesuffix(".npy")
                 shape, dtype = _member_header(archive, member, path)
                 if dtype.kind in "fiubc":
-                    stored[name] = StoredArray(name, shape, dtype.kind == "c", NpzReader(path, member.filename))
+                    stored[name] = StoredArray(
+                        name, shape, dtype.kind == "c", NpzReader(path, member.filename)
+                    )
     return stored
 
 
@@ -99,7 +101,11 @@ def npz_text(path: Path, name: str) -> str | None:
 def npy_text(path: Path, name: str) -> str | None:
     """The provenance that lies beside a .npy file; None if there is none, and for other names."""
     beside = sidecar(path)
-    return beside.read_text(encoding="utf-8", errors="replace") if name == "provenance" and beside.is_file() else None
+    return (
+        beside.read_text(encoding="utf-8", errors="replace")
+        if name == "provenance" and beside.is_file()
+        else None
+    )
 
 
 def sidecar(path: Path) -> Path:
@@ -115,7 +121,11 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
     OutputError : the file cannot be written
     """
     if path.suffix.lower() == ".npz":
-        arrays = {"kspace": np.stack([scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1])], axis=1)}
+        arrays = {
+            "kspace": np.stack(
+                [scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1])], axis=1
+            )
+        }
         if scan.mask is not None:
             arrays["mask"] = scan.mask.samples.cpu().numpy()
         if isinstance(scan.mask, SpokeMask):
@@ -124,13 +134,19 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
                 "trajectory": trajectory.positions.cpu().numpy(),
                 "matrix": np.array(trajectory.matrix),
             }
-        _write_npz(path, arrays | {"acquisition": np.array(acquisition_to_json(scan.acquisition))}, provenance)
+        _write_npz(
+            path,
+            arrays | {"acquisition": np.array(acquisition_to_json(scan.acquisition))},
+            provenance,
+        )
     else:
         slices = (scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1]))
         _write_npy(path, slices, scan.shape[1], provenance)
 
 
-def write_truth(path: Path, image: Tensor, maps: Tensor, provenance: Mapping[str, Any] | None = None) -> None:
+def write_truth(
+    path: Path, image: Tensor, maps: Tensor, provenance: Mapping[str, Any] | None = None
+) -> None:
     """The noise-free truth of a simulated scan as `.npz`: image (frame, slice, y, x) and maps (coil, y, x), complex64.
 
     Raises
@@ -140,7 +156,9 @@ def write_truth(path: Path, image: Tensor, maps: Tensor, provenance: Mapping[str
     _write_npz(path, {"image": image.cpu().numpy(), "maps": maps.cpu().numpy()}, provenance)
 
 
-def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:
+def write_images(
+    path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
+) -> None:
     """Images (frame, slice, y, x) from a sequence over slices of (frame, y, x), as .npz (`image`) or .npy.
 
     Raises
@@ -150,7 +168,12 @@ def write_images(path: Path, images: Sequence[Tensor], provenance: Mapping[str, 
     if path.suffix.lower() == ".npz":
         _write_npz(path, {"image": stack_images(images)}, provenance)
     else:
-        _write_npy(path, (image_array(images[index]) for index in range(len(images))), len(images), provenance)
+        _write_npy(
+            path,
+            (image_array(images[index]) for index in range(len(images))),
+            len(images),
+            provenance,
+        )
 
 
 @dataclass(frozen=True)
@@ -175,7 +198,11 @@ class NpzReader:
     @cached_property
     def values(self) -> NDArray[Any]:
         """The array."""
-        with _tolerant(self.path), zipfile.ZipFile(self.path) as archive, archive.open(self.member) as handle:
+        with (
+            _tolerant(self.path),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(self.member) as handle,
+        ):
             return single_precision(npy.read_array(handle, allow_pickle=False))
 
     def __call__(self, selection: Selection) -> NDArray[Any]:
@@ -188,7 +215,9 @@ def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[An
     version = npy.read_magic(handle)
     if version not in ((1, 0), (2, 0)):
         raise _damaged(path, "it is of an unknown version or holds records")
-    shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(handle)
+    shape, _, dtype = (
+        npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    )(handle)
     if dtype.hasobject or min(shape, default=0) < 0:
         raise InputError(
             "file-objects",
@@ -199,7 +228,9 @@ def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[An
     return shape, dtype
 
 
-def _member_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _member_header(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if (
         member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
         or member.file_size > DEFLATE_LIMIT * member.compress_size + 1024
@@ -239,18 +270,25 @@ def _tolerant(path: Path) -> Iterator[None]:
 
 def _damaged(path: Path, reason: str) -> InputError:
     return InputError(
-        "file-damaged", f"{path} is damaged: {reason}", "A complete NumPy file (.npy or .npz) is needed", "Copy or save the file again"
+        "file-damaged",
+        f"{path} is damaged: {reason}",
+        "A complete NumPy file (.npy or .npz) is needed",
+        "Copy or save the file again",
     )
 
 
-def _write_npz(path: Path, arrays: dict[str, NDArray[Any]], provenance: Mapping[str, Any] | None) -> None:
+def _write_npz(
+    path: Path, arrays: dict[str, NDArray[Any]], provenance: Mapping[str, Any] | None
+) -> None:
     if provenance is not None:
         arrays = arrays | {"provenance": np.array(to_json(provenance))}
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         np.savez(handle, **arrays)  # type: ignore[arg-type]
 
 
-def _write_npy(path: Path, slices: Iterator[NDArray[Any]], count: int, provenance: Mapping[str, Any] | None) -> None:
+def _write_npy(
+    path: Path, slices: Iterator[NDArray[Any]], count: int, provenance: Mapping[str, Any] | None
+) -> None:
     """Arrays (frame, ...) of all slices as one (frame, slice, ...), each put in place as it comes.
 
     Written with seek and write: a memory map would kill the process when the disk is full.
@@ -260,7 +298,14 @@ def _write_npy(path: Path, slices: Iterator[NDArray[Any]], count: int, provenanc
         for index, series in enumerate(slices):
             if index == 0:
                 shape = (len(series), count, *series.shape[1:])
-                npy.write_array_header_1_0(handle, {"descr": npy.dtype_to_descr(series.dtype), "fortran_order": False, "shape": shape})
+                npy.write_array_header_1_0(
+                    handle,
+                    {
+                        "descr": npy.dtype_to_descr(series.dtype),
+                        "fortran_order": False,
+                        "shape": shape,
+                    },
+                )
                 start = handle.tell()
             for frame, values in enumerate(series):
                 handle.seek(start + (frame * count + index) * values.nbytes)

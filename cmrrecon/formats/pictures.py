@@ -39,16 +39,28 @@ def text(path: Path) -> str | None:
         with Image.open(path) as picture:
             found = picture.info.get("provenance", picture.info.get("comment"))
     # Pillow raises these for damaged files.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        IndexError,
+        Image.DecompressionBombError,
+    ) as error:
         raise InputError(
-            "file-damaged", f"{path} is damaged", "A complete PNG or GIF picture is needed", "Make the picture again"
+            "file-damaged",
+            f"{path} is damaged",
+            "A complete PNG or GIF picture is needed",
+            "Make the picture again",
         ) from error
     if isinstance(found, bytes):
         found = found.decode("ascii", errors="replace")
     return found if found and found.startswith("{") else None
 
 
-def write_png(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:
+def write_png(
+    path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
+) -> None:
     """A montage of images (a sequence over slices of (frame, y, x)): frames in columns, slices in rows.
 
     The frames of a single slice run on in as many rows as make the picture about square.
@@ -72,7 +84,9 @@ def write_png(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any
         montage.save(handle, "PNG", pnginfo=information)
 
 
-def write_gif(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None) -> None:
+def write_gif(
+    path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
+) -> None:
     """A movie over frames that repeats for ever, slices side by side. Images as for `write_png`.
 
     Raises
@@ -84,7 +98,15 @@ def write_gif(path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any
     movie = [Image.fromarray(frame.transpose(1, 0, 2).reshape(y, slices * x)) for frame in grey]
     comment = to_json(provenance).encode() if provenance is not None else b""
     content = io.BytesIO()
-    movie[0].save(content, "GIF", save_all=True, append_images=movie[1:], duration=FRAME_MILLISECONDS, loop=0, comment=comment)
+    movie[0].save(
+        content,
+        "GIF",
+        save_all=True,
+        append_images=movie[1:],
+        duration=FRAME_MILLISECONDS,
+        loop=0,
+        comment=comment,
+    )
     with atomic(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 

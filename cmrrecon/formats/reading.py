@@ -24,7 +24,14 @@ from cmrrecon.data import (
     simplest,
 )
 from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files, pictures
-from cmrrecon.formats.arrays import AXES, SliceReader, StoredArray, check_size, default_axes, named_axes
+from cmrrecon.formats.arrays import (
+    AXES,
+    SliceReader,
+    StoredArray,
+    check_size,
+    default_axes,
+    named_axes,
+)
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
 from cmrrecon.formats.variables import choose, matching
 from cmrrecon.tools.errors import InputError, UsageError
@@ -32,7 +39,10 @@ from cmrrecon.tools.files import first_bytes
 from cmrrecon.tools.provenance import from_json
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
-ALWAYS_FULL = ("kspace_full", "kspace_single_full")  # `kspace`, the name of 2025, is also what users call any k-space
+ALWAYS_FULL = (
+    "kspace_full",
+    "kspace_single_full",
+)  # `kspace`, the name of 2025, is also what users call any k-space
 LARGEST_MATRIX = 16384  # pixels a side
 HEAD = 8192  # enough for the HDF5 signature after the largest user block
 
@@ -74,28 +84,38 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     array, notes = choose(stored, "kspace", path)
     if not array.is_complex:
         found = f"{path} holds real numbers of shape {array.shown_shape}"
-        raise InputError("kspace-real", found, "K-space is complex", "Give the k-space file, not images or masks")
+        raise InputError(
+            "kspace-real", found, "K-space is complex", "Give the k-space file, not images or masks"
+        )
     acquisition, along = _acquisition(path, array.name, text), "trajectory" in stored
     names, assumed = _axes(array, axes, acquisition.base, along, str(path))
     reader = SliceReader(array, names)
     frames, _, coils, y, x = reader.shape
     check_size(reader.shape, 0, str(path))
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
-    measured, beside = _mask_for(stored, path, y, _is_full(array, stored, path, acquisition.pattern), mask)
+    measured, beside = _mask_for(
+        stored, path, y, _is_full(array, stored, path, acquisition.pattern), mask
+    )
     if measured is None:
-        assumed += (f"No mask file found for {path}: samples that are non-zero in all coils count as measured",)
+        assumed += (
+            f"No mask file found for {path}: samples that are non-zero in all coils count as measured",
+        )
     kept = _spokes(measured, stored, path) if along else measured
     return Scan(reader.shape, reader, kept, acquisition, str(path), beside, notes + assumed)
 
 
-def _spokes(measured: CartesianMask | None, stored: dict[str, StoredArray], path: Path) -> SamplingMask:
+def _spokes(
+    measured: CartesianMask | None, stored: dict[str, StoredArray], path: Path
+) -> SamplingMask:
     """The mask of k-space along a trajectory, which has one from the file, beside it, or of all spokes."""
     assert measured is not None
     trajectory = Trajectory(_trajectory(stored, path), _matrix(stored, path))
     return SpokeMask(measured.samples, measured.source, trajectory=trajectory)
 
 
-def _axes(array: StoredArray, given: str | None, base: str, along: bool, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _axes(
+    array: StoredArray, given: str | None, base: str, along: bool, where: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the stored axes, and what had to be assumed."""
     if given is not None:
         return named_axes(given, array, where), ()
@@ -111,17 +131,29 @@ def _axes(array: StoredArray, given: str | None, base: str, along: bool, where: 
     return default_axes(array, base, where)
 
 
-def _is_full(array: StoredArray, stored: dict[str, StoredArray], path: Path, pattern: str | None) -> bool:
+def _is_full(
+    array: StoredArray, stored: dict[str, StoredArray], path: Path, pattern: str | None
+) -> bool:
     """Whether a file counts as fully sampled: by its variable, its folder, or as spokes without a mask."""
     if "mask" in stored:
         return pattern is None and array.name in ALWAYS_FULL
     in_full_folder = array.name == "kspace" and is_full_folder(path)
-    return "trajectory" in stored or (pattern is None and (array.name in ALWAYS_FULL or in_full_folder))
+    return "trajectory" in stored or (
+        pattern is None and (array.name in ALWAYS_FULL or in_full_folder)
+    )
 
 
-def _mask_for(stored: dict[str, StoredArray], path: Path, y: int, full: bool, given: str | Path | None) -> tuple[CartesianMask | None, str]:
+def _mask_for(
+    stored: dict[str, StoredArray], path: Path, y: int, full: bool, given: str | Path | None
+) -> tuple[CartesianMask | None, str]:
     """The mask of a scan, None where none is known, and the file it lies in if that is another one."""
-    beside = Path(given) if given is not None else None if full or "mask" in stored else mask_path_for(path)
+    beside = (
+        Path(given)
+        if given is not None
+        else None
+        if full or "mask" in stored
+        else mask_path_for(path)
+    )
     if beside is not None:
         return read_mask(beside), str(beside)
     if full:
@@ -145,7 +177,11 @@ def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
 def _matrix(stored: dict[str, StoredArray], path: Path) -> tuple[int, int]:
     """The size (y, x) of the images of non-Cartesian k-space."""
     array = stored.get("matrix")
-    values = [] if array is None or array.is_complex or prod(array.shape) != 2 else array.load(str(path)).reshape(2).tolist()
+    values = (
+        []
+        if array is None or array.is_complex or prod(array.shape) != 2
+        else array.load(str(path)).reshape(2).tolist()
+    )
     if not values or any(not 1 <= n <= LARGEST_MATRIX or n != int(n) for n in values):
         raise InputError(
             "matrix-missing",
@@ -165,7 +201,10 @@ def _raw(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     """The scan in ISMRMRD raw data."""
     if axes is not None:
         raise UsageError(
-            "axes-fixed", f"The axes {axes!r} were named for {path}", "ISMRMRD raw data name their axes themselves", "Leave out --axes"
+            "axes-fixed",
+            f"The axes {axes!r} were named for {path}",
+            "ISMRMRD raw data name their axes themselves",
+            "Leave out --axes",
         )
     scan = ismrmrd.read(path)
     if mask is None:
@@ -186,7 +225,11 @@ def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -
         except InputError:  # of another program
             own = None
     stored = asdict(acquisition_from_json(own)) if own else {}
-    known = {key: value for key, value in stored.items() if value is not None and (key, value) != ("base", Acquisition.base)}
+    known = {
+        key: value
+        for key, value in stored.items()
+        if value is not None and (key, value) != ("base", Acquisition.base)
+    }
     return replace(named, **known)
 
 
@@ -278,7 +321,11 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     InputError : the file or its provenance cannot be read
     """
     path = Path(path)
-    text = pictures.text(path) if pictures.sniff(first_bytes(path, HEAD)) else _opened(path)[1]("provenance")
+    text = (
+        pictures.text(path)
+        if pictures.sniff(first_bytes(path, HEAD))
+        else _opened(path)[1]("provenance")
+    )
     return from_json(text) if text is not None else None
 
 
@@ -309,6 +356,9 @@ def _mask(array: StoredArray, path: Path) -> CartesianMask:
     mask = values != 0
     if not np.array_equal(mask, values) or not mask.any():
         raise InputError(
-            "mask-values", f"{path} is not a mask", "A mask holds zeros and at least one 1, nothing else", "Give the mask file"
+            "mask-values",
+            f"{path} is not a mask",
+            "A mask holds zeros and at least one 1, nothing else",
+            "Give the mask file",
         )
     return simplest(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])), MaskSource.FILE)

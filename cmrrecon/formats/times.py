@@ -29,8 +29,14 @@ def read_times(path: str | Path) -> Tensor:
     try:
         if len(content) > LARGEST:
             raise ValueError("too long")
-        rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8-sig"))) if any(cell.strip() for cell in row)]
-        times = torch.tensor([[_time(cell) for cell in row[1:]] for row in rows[1:]], dtype=torch.float64)
+        rows = [
+            row
+            for row in csv.reader(io.StringIO(content.decode("utf-8-sig")))
+            if any(cell.strip() for cell in row)
+        ]
+        times = torch.tensor(
+            [[_time(cell) for cell in row[1:]] for row in rows[1:]], dtype=torch.float64
+        )
         if times.ndim != 2 or not times.numel():
             raise ValueError("no times")
     except (ValueError, csv.Error) as error:
@@ -52,7 +58,9 @@ def write_times(path: str | Path, times: Tensor) -> None:
     """
     rows = times.tolist()
     lines = [",".join(["", *(f"slice{n + 1}" for n in range(times.shape[1]))])]
-    lines += [",".join([f"w{n + 1}", *(f"{value:.15g}" for value in row)]) for n, row in enumerate(rows)]
+    lines += [
+        ",".join([f"w{n + 1}", *(f"{value:.15g}" for value in row)]) for n, row in enumerate(rows)
+    ]
     with atomic(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
 

@@ -12,16 +12,31 @@ Kind = Literal["kspace", "mask", "image", "label"]
 
 # In order of preference where a file holds several.
 NAMES: dict[Kind, tuple[str, ...]] = {
-    "kspace": ("kspace", "kspace_full", "kus", r"kspace_sub\d+", "kspace_single_full", r"kspace_single_sub\d+", "Recon_ks"),
+    "kspace": (
+        "kspace",
+        "kspace_full",
+        "kus",
+        r"kspace_sub\d+",
+        "kspace_single_full",
+        r"kspace_single_sub\d+",
+        "Recon_ks",
+    ),
     "mask": ("mask", r"mask\d+"),
     "image": ("img4ranking", "image"),
     "label": ("label", "labels", "segmentation", "seg", "roi", "mask"),
 }
-WORDS: dict[Kind, str] = {"kspace": "k-space", "mask": "a sampling mask", "image": "images", "label": "a label map"}
+WORDS: dict[Kind, str] = {
+    "kspace": "k-space",
+    "mask": "a sampling mask",
+    "image": "images",
+    "label": "a label map",
+}
 FLOW_4D = re.compile(r"kdata_full|kdata_kt\w+|coilmap|segmask|usmask\w*")
 
 
-def choose(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> tuple[StoredArray, tuple[str, ...]]:
+def choose(
+    stored: Mapping[str, StoredArray], kind: Kind, path: Path
+) -> tuple[StoredArray, tuple[str, ...]]:
     """The variable that holds `kind`, and what had to be assumed.
 
     Raises
@@ -30,7 +45,11 @@ def choose(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> tuple[S
     """
     found = matching(stored, kind)
     if found:
-        others = "" if len(found) == 1 else f"{path} also holds {say(found[1:])}; {say(found[:1])} was taken."
+        others = (
+            ""
+            if len(found) == 1
+            else f"{path} also holds {say(found[1:])}; {say(found[:1])} was taken."
+        )
         return stored[found[0]], (others,) if others else ()
     flow = [name for name in stored if FLOW_4D.fullmatch(name)]
     if flow:
@@ -51,12 +70,17 @@ def choose(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> tuple[S
             )
     if len(stored) == 1 and kind != "image":
         name, array = next(iter(stored.items()))
-        return array, ((f"{path}: variable {say([name])} was taken as {wanted}, the only one in the file.",) if name else ())
+        return array, (
+            (f"{path}: variable {say([name])} was taken as {wanted}, the only one in the file.",)
+            if name
+            else ()
+        )
     if len(stored) == 1 and "" in stored:
         return stored[""], ()
     raise InputError(
         "variable-missing",
-        f"{path} holds no variable known as {wanted}" + (f" (it holds {say(stored)})" if stored else " and no numeric array"),
+        f"{path} holds no variable known as {wanted}"
+        + (f" (it holds {say(stored)})" if stored else " and no numeric array"),
         f"One named {' or '.join(re.sub(r'.d.', '##', name) for name in NAMES[kind])} is needed",
         "Rename the variable, or give another file",
     )
@@ -65,7 +89,10 @@ def choose(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> tuple[S
 def say(names: object) -> str:
     """Names of variables for a message: at most four, printable and short whatever the file holds."""
     listed = list(names) if isinstance(names, list | Mapping) else [names]
-    short = ["".join(c if c.isalnum() or c in "_-#" else "?" for c in str(name))[:40] for name in listed[:4]]
+    short = [
+        "".join(c if c.isalnum() or c in "_-#" else "?" for c in str(name))[:40]
+        for name in listed[:4]
+    ]
     return ", ".join(short) + (", ..." if len(listed) > 4 else "")
 
 

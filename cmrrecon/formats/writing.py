@@ -84,13 +84,21 @@ def write_scan(
     if write is matlab.write_scan:
         write = partial(write, variable=variable)
     if isinstance(scan.mask, SpokeMask):
-        _by_suffix(path, {suffix: SCAN_WRITERS[suffix] for suffix in (".h5", ".npz")}, "k-space along a trajectory")
+        _by_suffix(
+            path,
+            {suffix: SCAN_WRITERS[suffix] for suffix in (".h5", ".npz")},
+            "k-space along a trajectory",
+        )
     if images is not None:
-        write = partial(_by_suffix(path, {".h5": hdf5.write_scan}, "a scan with images"), images=images)
+        write = partial(
+            _by_suffix(path, {".h5": hdf5.write_scan}, "a scan with images"), images=images
+        )
     write(path, scan, provenance)
 
 
-def write_mask(path: str | Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None) -> None:
+def write_mask(
+    path: str | Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None
+) -> None:
     """A mask (frame|1, y, x|1) bool as official `.mat` (v7.3) file; `x` is the number of readout samples.
 
     Raises
@@ -102,7 +110,9 @@ def write_mask(path: str | Path, mask: Tensor, x: int, provenance: Mapping[str, 
     _by_suffix(path, {".mat": matlab.write_mask}, "a mask")(path, mask, x, provenance)
 
 
-def write_truth(path: str | Path, image: Tensor, maps: Tensor, provenance: Mapping[str, Any] | None = None) -> None:
+def write_truth(
+    path: str | Path, image: Tensor, maps: Tensor, provenance: Mapping[str, Any] | None = None
+) -> None:
     """The noise-free truth of a simulated scan as `.npz`: image (frame, slice, y, x) and maps (coil, y, x).
 
     Raises
@@ -124,7 +134,9 @@ def check_suffix(path: str | Path, what: Literal["a scan", "images"]) -> None:
     _by_suffix(Path(path), SCAN_WRITERS if what == "a scan" else IMAGE_WRITERS, what)
 
 
-def write_images(path: str | Path, images: Sequence[Tensor] | Tensor, provenance: Mapping[str, Any] | None = None) -> None:
+def write_images(
+    path: str | Path, images: Sequence[Tensor] | Tensor, provenance: Mapping[str, Any] | None = None
+) -> None:
     """Images as `.h5`, `.mat` (`img4ranking`), `.npz`, `.npy`, `.png` or `.gif`.
 
     Parameters
@@ -142,7 +154,9 @@ def write_images(path: str | Path, images: Sequence[Tensor] | Tensor, provenance
     _by_suffix(path, IMAGE_WRITERS, "images")(path, images, provenance)
 
 
-def _by_suffix(path: Path, writers: Mapping[str, Callable[..., None]], what: str) -> Callable[..., None]:
+def _by_suffix(
+    path: Path, writers: Mapping[str, Callable[..., None]], what: str
+) -> Callable[..., None]:
     writer = writers.get(path.suffix.lower())
     if writer is None:
         raise UsageError(

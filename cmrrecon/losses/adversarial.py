@@ -12,7 +12,9 @@ from torch.nn import functional
 REAL, FAKE = 0.0, 1.0
 
 
-def discriminator_loss(discriminator: nn.Module, images: Sequence[Tensor], target: Tensor, zero_filled: Tensor) -> Tensor:
+def discriminator_loss(
+    discriminator: nn.Module, images: Sequence[Tensor], target: Tensor, zero_filled: Tensor
+) -> Tensor:
     """Mean over the images (batch, y, x), which get no gradient: half for the target as real, half for the image as fake."""
     real = _entropy(discriminator(target, zero_filled), REAL)
     fakes = [_entropy(discriminator(image.detach(), zero_filled), FAKE) for image in images]

@@ -17,10 +17,14 @@ def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     flat = features.flatten(2).transpose(0, 1).flatten(1)
     variance = flat.var(1)
-    return flat.mean(1), variance + RELATIVE_EPSILON * variance.mean() + torch.finfo(variance.dtype).tiny
+    return flat.mean(1), variance + RELATIVE_EPSILON * variance.mean() + torch.finfo(
+        variance.dtype
+    ).tiny
 
 
-def symmetric_divergence(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], covariance: Covariance = "diagonal") -> Tensor:
+def symmetric_divergence(
+    a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], covariance: Covariance = "diagonal"
+) -> Tensor:
     """KL(a || b) + KL(b || a) of Gaussians with these means and variances (channel,).
 
     Diagonal: 1/2 sum [(v_a + d^2) / v_b + (v_b + d^2) / v_a - 2] with d the difference of means; identity: ||d||^2.
@@ -59,7 +63,9 @@ class DistributionAlignment:
         self.window, self.covariance = window, covariance
         self.banks: list[deque[tuple[Hashable, tuple[Tensor, Tensor]]]] = []
 
-    def __call__(self, features: tuple[Tensor, ...], domain: Hashable, gather: Gather = alone) -> Tensor | None:
+    def __call__(
+        self, features: tuple[Tensor, ...], domain: Hashable, gather: Gather = alone
+    ) -> Tensor | None:
         """The loss of one sample, a scalar; None while no other domain has been seen. The sample then enters the banks.
 
         Parameters
@@ -73,7 +79,11 @@ class DistributionAlignment:
         present = [moments(feature) for feature in features]
         losses = []
         for bank, own in zip(self.banks, present, strict=False):
-            others = [symmetric_divergence(own, known, self.covariance) for origin, known in bank if origin != domain]
+            others = [
+                symmetric_divergence(own, known, self.covariance)
+                for origin, known in bank
+                if origin != domain
+            ]
             if others:
                 losses.append(torch.stack(others).mean())
         known = [(mean.detach().cpu(), variance.detach().cpu()) for mean, variance in present]
@@ -90,4 +100,9 @@ class DistributionAlignment:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """What `state_dict` gave."""
-        self.banks = [deque(((domain, (mean, variance)) for domain, mean, variance in bank), maxlen=self.window) for bank in state["banks"]]
+        self.banks = [
+            deque(
+                ((domain, (mean, variance)) for domain, mean, variance in bank), maxlen=self.window
+            )
+            for bank in state["banks"]
+        ]

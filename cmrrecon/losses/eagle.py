@@ -20,7 +20,14 @@ EPSILON = 1e-8
 ORDER = 2
 
 
-def eagle_loss(image: Tensor, target: Tensor, *, patch: int = 5, cutoff: float = 0.35, variant: Variant = "high-pass") -> Tensor:
+def eagle_loss(
+    image: Tensor,
+    target: Tensor,
+    *,
+    patch: int = 5,
+    cutoff: float = 0.35,
+    variant: Variant = "high-pass",
+) -> Tensor:
     """The loss, a scalar.
 
     Parameters
@@ -37,9 +44,13 @@ def eagle_loss(image: Tensor, target: Tensor, *, patch: int = 5, cutoff: float =
 def patch_variances(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
     """Maps (batch, 1, y // patch, x // patch) of the sample variances of the Scharr gradients along x and y; zeros beyond the border."""
     scharr = images.new_tensor([[-3, 0, 3], [-10, 0, 10], [-3, 0, 3]])
-    gradients = functional.conv2d(images[:, None], torch.stack([scharr, scharr.T])[:, None], padding=1)
+    gradients = functional.conv2d(
+        images[:, None], torch.stack([scharr, scharr.T])[:, None], padding=1
+    )
     rows, columns = gradients.shape[-2] // patch, gradients.shape[-1] // patch
-    cut = gradients[..., : rows * patch, : columns * patch].reshape(*gradients.shape[:2], rows, patch, columns, patch)
+    cut = gradients[..., : rows * patch, : columns * patch].reshape(
+        *gradients.shape[:2], rows, patch, columns, patch
+    )
     variances = cut.transpose(3, 4).flatten(-2).var(-1)
     return variances[:, :1], variances[:, 1:]
 
@@ -60,7 +71,10 @@ def _spectral_difference(a: Tensor, b: Tensor, cutoff: float, variant: Variant) 
     else:
         f = frequency(a.shape, a)
         weight = torch.where(f > 0, 1 / (1 + (cutoff / f.clamp(min=EPSILON)) ** (2 * ORDER)), 0)
-        first, second = (weight * _standardised(_magnitude(torch.fft.fft2(part), EPSILON), (1, 2, 3)) for part in (a, b))
+        first, second = (
+            weight * _standardised(_magnitude(torch.fft.fft2(part), EPSILON), (1, 2, 3))
+            for part in (a, b)
+        )
     return (first - second).abs().mean()
 
 

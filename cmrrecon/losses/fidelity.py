@@ -41,7 +41,9 @@ def literal_physical_loss(kspace: Tensor, target: Tensor) -> Tensor:
 
 def coilwise_magnitude_loss(kspace: Tensor, target: Tensor) -> Tensor:
     """HyperCMR's code: MSE of magnitudes, each coil over its own largest one; phases are not looked at."""
-    k, t = (part.abs() / (part.abs().amax((2, 3), keepdim=True) + SMALLEST) for part in (kspace, target))
+    k, t = (
+        part.abs() / (part.abs().amax((2, 3), keepdim=True) + SMALLEST) for part in (kspace, target)
+    )
     return (k - t).square().mean()
 
 

@@ -18,7 +18,9 @@ def classification_loss(logits: Tensor, present: Tensor) -> Tensor:
     present : Tensor (batch, class), 1 where a kind of lesion is present, 0 where it is absent, NaN where that is not known
     """
     known = ~present.isnan()
-    each = functional.binary_cross_entropy_with_logits(logits, torch.where(known, present, 0), reduction="none")
+    each = functional.binary_cross_entropy_with_logits(
+        logits, torch.where(known, present, 0), reduction="none"
+    )
     return (each * known).sum() / known.sum().clamp(min=1)
 
 

@@ -54,7 +54,11 @@ class PerceptualLoss(nn.Module):
         self.features = vgg19().requires_grad_(False).eval()
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
-            own = {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
+            own = {
+                name.removeprefix("features."): value
+                for name, value in state.items()
+                if name.startswith("features.")
+            }
             self.features.load_state_dict(own)
         except Exception as error:
             raise InputError(
@@ -66,7 +70,12 @@ class PerceptualLoss(nn.Module):
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         """The loss, a scalar."""
-        return torch.stack([(a - b).square().mean() for a, b in zip(self._taps(image), self._taps(target), strict=True)]).sum()
+        return torch.stack(
+            [
+                (a - b).square().mean()
+                for a, b in zip(self._taps(image), self._taps(target), strict=True)
+            ]
+        ).sum()
 
     def _taps(self, images: Tensor) -> list[Tensor]:
         low, high = images.amin((1, 2), keepdim=True), images.amax((1, 2), keepdim=True)
@@ -77,7 +86,9 @@ class PerceptualLoss(nn.Module):
                 x = self.features[index](x)
                 taps.append(x)
             return taps
-        mean, std = (images.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+        mean, std = (
+            images.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
+        )
         x = (x - mean) / std
         for index in range(TAPS[-1] + 1):
             x = self.features[index](x)

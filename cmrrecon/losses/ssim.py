@@ -38,4 +38,6 @@ def psnr_loss(image: Tensor, target: Tensor) -> Tensor:
     The same gain in decibels counts the same in easy and in hard scans, which in a mean of errors the hard ones drown.
     """
     tiny = torch.finfo(target.dtype).tiny
-    return (((image - target).square().sum() + tiny) / target.square().sum().clamp(min=tiny)).log10()
+    return (
+        ((image - target).square().sum() + tiny) / target.square().sum().clamp(min=tiny)
+    ).log10()

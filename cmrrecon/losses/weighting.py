@@ -37,7 +37,9 @@ class CoefficientOfVariation:
 
     def __init__(self, names: tuple[str, ...], decay: float | None = None) -> None:
         self.names, self.decay = names, decay
-        self.statistics: dict[str, dict[str, float]] = {name: {"count": 0, "mean": 0.0, "ratio": 0.0, "spread": 0.0} for name in names}
+        self.statistics: dict[str, dict[str, float]] = {
+            name: {"count": 0, "mean": 0.0, "ratio": 0.0, "spread": 0.0} for name in names
+        }
 
     def weights(self, present: tuple[str, ...]) -> dict[str, float]:
         """The weights of the losses that are present, from what was seen before."""
@@ -48,13 +50,24 @@ class CoefficientOfVariation:
         total = sum(variation.values())
         return {name: value / total for name, value in variation.items()}
 
-    def __call__(self, losses: Mapping[str, Tensor | None], mean: Mean = own) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, losses: Mapping[str, Tensor | None], mean: Mean = own
+    ) -> tuple[Tensor, dict[str, float]]:
         """The weighted sum of the losses, and the weights; then the losses enter the statistics.
 
         With several processes `mean` gives the means of the losses over those that have them, from which all learn alike.
         """
-        values = mean({name: None if (loss := losses.get(name)) is None else float(loss.detach()) for name in self.names})
-        present = tuple(name for name in self.names if name in values and (self.statistics[name]["count"] > 0 or values[name] != 0))
+        values = mean(
+            {
+                name: None if (loss := losses.get(name)) is None else float(loss.detach())
+                for name in self.names
+            }
+        )
+        present = tuple(
+            name
+            for name in self.names
+            if name in values and (self.statistics[name]["count"] > 0 or values[name] != 0)
+        )
         weights = self.weights(present)
         parts = [weights[name] * loss for name in present if (loss := losses.get(name)) is not None]
         for name in present:

@@ -116,7 +116,9 @@ class WindowNetwork(ReconstructionNetwork):
         return self.sensitivity is not None and self.sensitivity.frames == 1
 
     @abstractmethod
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
+    def forward(
+        self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
+    ) -> Output:
         """Reconstruct the middle frame; see the module.
 
         Raises
@@ -148,7 +150,9 @@ class SeriesNetwork(ReconstructionNetwork):
     """A network for whole series: it goes on from a least-squares problem, step by step."""
 
     @abstractmethod
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None) -> Output:
+    def forward(
+        self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None
+    ) -> Output:
         """Magnitudes of one series, kspace (1, frame, coil, y, x); `Output.image` is (frame, y, x).
 
         Parameters
@@ -188,15 +192,23 @@ class SeriesNetwork(ReconstructionNetwork):
         changes = []
         with torch.no_grad():
             x = problem.start
-            for step, after in enumerate(itertools.islice(self.steps(problem, weight), iterations), 1):
-                changes.append(float((after - x).norm() / after.norm().clamp(min=torch.finfo(torch.float32).tiny)))
+            for step, after in enumerate(
+                itertools.islice(self.steps(problem, weight), iterations), 1
+            ):
+                changes.append(
+                    float(
+                        (after - x).norm() / after.norm().clamp(min=torch.finfo(torch.float32).tiny)
+                    )
+                )
                 x = after
                 if monitor(step, x):
                     break
         return Solution(x, tuple(changes))
 
 
-def build_network(name: str, config: Mapping[str, Any] | None = None) -> WindowNetwork | SeriesNetwork:
+def build_network(
+    name: str, config: Mapping[str, Any] | None = None
+) -> WindowNetwork | SeriesNetwork:
     """A network that reconstructs, with fresh parameters; errors as of `catalog.build`.
 
     Raises
@@ -224,7 +236,12 @@ def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> Non
     fits = kspace.ndim == 5 and mask.ndim == 4 and kspace.is_complex()
     if fits:
         batch, present, _, y, x = kspace.shape
-        fits = mask.shape[0] == batch and mask.shape[1] in (1, present) and mask.shape[2] == y and mask.shape[3] in (1, x)
+        fits = (
+            mask.shape[0] == batch
+            and mask.shape[1] in (1, present)
+            and mask.shape[2] == y
+            and mask.shape[3] in (1, x)
+        )
     if not fits:
         raise UsageError(
             "shape-mismatch",

@@ -49,7 +49,9 @@ class Network:
         for base in self.kind().__mro__:
             init: Any = vars(base).get("__init__")
             parameters = list(inspect.signature(init).parameters.values())[1:] if init else []
-            if init and all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+            if init and all(
+                parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters
+            ):
                 kinds = get_type_hints(init)
                 return {parameter.name: kinds[parameter.name] for parameter in parameters}
         return {}
@@ -129,7 +131,10 @@ def _check_counts(name: str, settings: Mapping[str, Any]) -> None:
     for key in STEPS:
         if settings.get(key, 1) < 1:
             raise UsageError(
-                "option-value", f"The network {name} was given {key} = 0", "It needs at least one", "Change the value, or leave it out"
+                "option-value",
+                f"The network {name} was given {key} = 0",
+                "It needs at least one",
+                "Change the value, or leave it out",
             )
     if settings.get("frames", 1) % 2 == 0:
         raise UsageError(
@@ -149,7 +154,9 @@ def _modest(value: Any) -> bool:
     return not isinstance(value, int | float) or value <= LARGEST
 
 
-def _network(name: str, target: str, summary: str, source: str, *, discriminator: bool = False) -> Network:
+def _network(
+    name: str, target: str, summary: str, source: str, *, discriminator: bool = False
+) -> Network:
     return Network(name, f"cmrrecon.networks.{target}", summary, source, discriminator)
 
 

@@ -32,7 +32,9 @@ class MagnitudeNetwork(WindowNetwork):
     def forward_image(self, x: Tensor) -> Output:
         """Magnitudes (batch, y, x), real, of any scale, to better ones of the same scale."""
 
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
+    def forward(
+        self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
+    ) -> Output:
         """Reconstruct the middle frame, from ESPIRiT maps; errors as of `combined_magnitude`.
 
         Raises
@@ -52,7 +54,9 @@ class MagnitudeNetwork(WindowNetwork):
 
     def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
         ghost = self.ghost()
-        return training_bytes(lambda image: ghost.forward_image(image).stages, ((1, y, x), torch.float32))
+        return training_bytes(
+            lambda image: ghost.forward_image(image).stages, ((1, y, x), torch.float32)
+        )
 
 
 def combined_magnitude(kspace: Tensor, mask: Tensor, acs: int | None = None) -> Tensor:

@@ -62,7 +62,11 @@ Kind = tuple[tuple[int, ...], torch.dtype]
 
 def footprint(function: Callable[..., Any], *tensors: Kind, **options: Any) -> Footprint:
     """The cost of a network (or one of its parts or methods) on the meta device, called with tensors of these shapes and types."""
-    given, live, counter = [_ghost(tensor) for tensor in tensors], _Live(), FlopCounterMode(display=False)
+    given, live, counter = (
+        [_ghost(tensor) for tensor in tensors],
+        _Live(),
+        FlopCounterMode(display=False),
+    )
     with torch.no_grad(), counter, live:
         function(*given, **options)
     return Footprint(counter.get_total_flops(), live.peak)
@@ -86,7 +90,9 @@ def _ghost(tensor: Kind) -> Tensor:
 def speed(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations a second of a convolution like those of the networks."""
     x = torch.ones((1, PROBE_CHANNELS, *PROBE_SIZE), dtype=dtype, device=device)
-    layer = nn.Conv2d(PROBE_CHANNELS, PROBE_CHANNELS, 3, padding=1, bias=False, dtype=dtype, device=device)
+    layer = nn.Conv2d(
+        PROBE_CHANNELS, PROBE_CHANNELS, 3, padding=1, bias=False, dtype=dtype, device=device
+    )
     times = []
     with torch.no_grad():
         for _ in range(1 + PROBE_REPEATS):

@@ -79,9 +79,13 @@ class E2EVarNet(UnrolledNetwork):
         }  # fmt: skip
         self.frames = frames
         self.sens_net = SensitivityNetwork(NormUnet(1, sensitivity_channels, sensitivity_pools))
-        self.cascades = nn.ModuleList(VarNetCascade(frames, channels, pools) for _ in range(cascades))
+        self.cascades = nn.ModuleList(
+            VarNetCascade(frames, channels, pools) for _ in range(cascades)
+        )
 
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
+    def forward(
+        self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
+    ) -> Output:
         """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
         check_window(kspace, mask, self.frames)
         if maps is None:

@@ -83,7 +83,10 @@ class FidelityUNet(MagnitudeNetwork):
         super().__init__()
         if repeats < 1:
             raise UsageError(
-                "option-value", f"{repeats} repeats were asked for", "The networks must take part once or more", "Ask for 1, 2 or 3 repeats"
+                "option-value",
+                f"{repeats} repeats were asked for",
+                "The networks must take part once or more",
+                "Ask for 1, 2 or 3 repeats",
             )
         self.config: dict[str, Any] = {
             "frames": frames, "channels": channels, "pools": pools, "repeats": repeats, "fidelity": fidelity,
@@ -91,7 +94,11 @@ class FidelityUNet(MagnitudeNetwork):
         }  # fmt: skip
         self.frames, self.repeats = frames, repeats
         self.unet = UnetBody(1, 1, channels, pools)
-        self.fidelity = ConvolutionFidelity(fidelity_channels) if fidelity == "convolutions" else ClosedFormFidelity()
+        self.fidelity = (
+            ConvolutionFidelity(fidelity_channels)
+            if fidelity == "convolutions"
+            else ClosedFormFidelity()
+        )
 
     def forward_image(self, x: Tensor) -> Output:
         standard, mean, std = standardise(x, (1, 2))

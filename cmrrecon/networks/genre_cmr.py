@@ -21,7 +21,14 @@ from torch import Tensor, nn
 
 from cmrrecon.networks.base import Output, check_window
 from cmrrecon.networks.layers import recomputed, safe_rss
-from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, NormPromptUnet, UnetConfig, crop
+from cmrrecon.networks.prompt_unet import (
+    CASCADE_UNET,
+    NO_HISTORY,
+    SENSITIVITY_UNET,
+    NormPromptUnet,
+    UnetConfig,
+    crop,
+)
 from cmrrecon.networks.promptmr import centre_first, combine, corner_first, fft2, ifft2
 from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
 from cmrrecon.operators.fourier import ifft2c
@@ -33,11 +40,23 @@ Gate = Literal["learnt", "one"]
 class Reconstructor(nn.Module):
     """A cascade: its U-Net R_t, step eta_t and gate g_t, which is learnt if it is used."""
 
-    def __init__(self, frames: int, unet: UnetConfig, shared: nn.PReLU, gate: Gate, used: bool, trainable_prompts: bool) -> None:
+    def __init__(
+        self,
+        frames: int,
+        unet: UnetConfig,
+        shared: nn.PReLU,
+        gate: Gate,
+        used: bool,
+        trainable_prompts: bool,
+    ) -> None:
         super().__init__()
-        self.model = NormPromptUnet(frames, frames, unet, shared, trainable_prompts=trainable_prompts)
+        self.model = NormPromptUnet(
+            frames, frames, unet, shared, trainable_prompts=trainable_prompts
+        )
         self.step = nn.Parameter(torch.ones(1))
-        self.gate = nn.Parameter(torch.full((1,), float(gate == "one")), requires_grad=used and gate == "learnt")
+        self.gate = nn.Parameter(
+            torch.full((1,), float(gate == "one")), requires_grad=used and gate == "learnt"
+        )
 
 
 class GenreCMR(UnrolledNetwork):
@@ -75,11 +94,17 @@ class GenreCMR(UnrolledNetwork):
         }  # fmt: skip
         self.frames, self.residual, self.checkpointing = frames, residual, checkpointing
         shared = nn.PReLU()
-        self.sens_net = SensitivityNetwork(NormPromptUnet(1, 1, sensitivity_unet, shared, trainable_prompts=trainable_prompts))
+        self.sens_net = SensitivityNetwork(
+            NormPromptUnet(1, 1, sensitivity_unet, shared, trainable_prompts=trainable_prompts)
+        )
         used = [residual != "none" and index > 0 for index in range(cascades)]
-        self.cascades = nn.ModuleList(Reconstructor(frames, unet, shared, gate, use, trainable_prompts) for use in used)
+        self.cascades = nn.ModuleList(
+            Reconstructor(frames, unet, shared, gate, use, trainable_prompts) for use in used
+        )
 
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
+    def forward(
+        self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
+    ) -> Output:
         """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already.
 
         In training mode every cascade's image, k-space and features are given out, otherwise the last one's only.
@@ -92,19 +117,33 @@ class GenreCMR(UnrolledNetwork):
         k, carried = y, None
         images, kspaces, features = [], [], []
         for cascade in self.cascades:
-            k, carried, feature = recomputed(self.checkpointing, self._step, cascade, k, carried, y, m, s)
+            k, carried, feature = recomputed(
+                self.checkpointing, self._step, cascade, k, carried, y, m, s
+            )
             if self.training or cascade is self.cascades[-1]:
                 kspaces.append(centre_first(k[:, middle]).mT)
                 images.append(safe_rss(ifft2c(kspaces[-1])))
                 features.append(crop(feature, *k.shape[-2:]))
-        return Output(images[-1], kspaces[-1], maps[:, middle], tuple(images), tuple(kspaces), tuple(features))
+        return Output(
+            images[-1], kspaces[-1], maps[:, middle], tuple(images), tuple(kspaces), tuple(features)
+        )
 
     def _step(
-        self, cascade: Reconstructor, k: Tensor, carried: Tensor | None, y: Tensor, m: Tensor, s: Tensor
+        self,
+        cascade: Reconstructor,
+        k: Tensor,
+        carried: Tensor | None,
+        y: Tensor,
+        m: Tensor,
+        s: Tensor,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """The next k-space, what is carried on, and the features."""
         gated = None if carried is None else cascade.gate * carried
-        negative, _, feature = cascade.model(centre_first(combine(ifft2(k), s)), NO_HISTORY, gated if self.residual == "feature" else None)
+        negative, _, feature = cascade.model(
+            centre_first(combine(ifft2(k), s)),
+            NO_HISTORY,
+            gated if self.residual == "feature" else None,
+        )
         negative = corner_first(negative)
         update = -negative if self.residual != "image" or gated is None else gated - negative
         k = k - cascade.step * m * (k - y) + fft2(update[:, :, None] * s)

@@ -65,7 +65,9 @@ class Block(nn.Module):
         scale, shift = self.film(known).view(2, 1, -1, 1, 1)
         inner = functional.silu(self.space(x) * (1 + scale) + shift)
         before, after = torch.cat([inner[:1], inner[:-1]]), torch.cat([inner[1:], inner[-1:]])
-        result: Tensor = x + self.time(torch.cat([before, inner, after], 1).movedim(1, -1)).movedim(-1, 1)
+        result: Tensor = x + self.time(torch.cat([before, inner, after], 1).movedim(1, -1)).movedim(
+            -1, 1
+        )
         return result
 
 
@@ -103,10 +105,21 @@ class KtUnrolled(SeriesNetwork):
     can_checkpoint: ClassVar[bool] = True
 
     def __init__(
-        self, *, cascades: int = 4, channels: int = 64, blocks: int = 4, solver_steps: int = 3, checkpointing: bool = False
+        self,
+        *,
+        cascades: int = 4,
+        channels: int = 64,
+        blocks: int = 4,
+        solver_steps: int = 3,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {"cascades": cascades, "channels": channels, "blocks": blocks, "solver_steps": solver_steps}
+        self.config: dict[str, Any] = {
+            "cascades": cascades,
+            "channels": channels,
+            "blocks": blocks,
+            "solver_steps": solver_steps,
+        }
         self.cascades, self.solver_steps, self.checkpointing = cascades, solver_steps, checkpointing
         self.unet = Regulariser(channels, blocks, FACTS + cascades)
         self.weight = nn.Linear(FACTS + cascades, 1)
@@ -118,7 +131,9 @@ class KtUnrolled(SeriesNetwork):
         step = footprint(self.ghost().unet, images, ((FACTS + self.cascades,), torch.float32))
         return Footprint(step.flops * self.cascades, step.nbytes)
 
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None) -> Output:
+    def forward(
+        self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None
+    ) -> Output:
         """Magnitudes of all frames of one series, see `SeriesNetwork`.
 
         Raises
@@ -134,7 +149,8 @@ class KtUnrolled(SeriesNetwork):
             coils = refined(prepared, coils if columns is None else replace(coils, columns=columns))
             problem = Problem.of(prepared, coils)
         images = tuple(
-            safe_root(torch.view_as_real(x).square().sum(-1)) * prepared.scale for x in self.steps(problem)
+            safe_root(torch.view_as_real(x).square().sum(-1)) * prepared.scale
+            for x in self.steps(problem)
         )
         if columns is None:
             images = tuple(problem.whole(image) for image in images)
@@ -147,17 +163,34 @@ class KtUnrolled(SeriesNetwork):
             x = solutions[0]
             phase, known, error = smooth_phase(x), facts(problem, x), disagreement(x, solutions[1])
         for step in range(self.cascades):
-            told = torch.cat([known, functional.one_hot(torch.tensor(step), self.cascades).to(known)])
-            x = recomputed(self.checkpointing, self._step, x, solutions, phase, error, told, problem, weight)
+            told = torch.cat(
+                [known, functional.one_hot(torch.tensor(step), self.cascades).to(known)]
+            )
+            x = recomputed(
+                self.checkpointing, self._step, x, solutions, phase, error, told, problem, weight
+            )
             yield x
 
     def _step(
-        self, x: Tensor, solutions: tuple[Tensor, ...], phase: Tensor, error: Tensor, told: Tensor, problem: Problem, weight: float
+        self,
+        x: Tensor,
+        solutions: tuple[Tensor, ...],
+        phase: Tensor,
+        error: Tensor,
+        told: Tensor,
+        problem: Problem,
+        weight: float,
     ) -> Tensor:
         differences = (problem.A.N(x) - problem.rhs, *(solution - x for solution in solutions))
         seen = (x, 3 * (x - x.mean(0)), *(difference / error for difference in differences))
-        channels = torch.cat([torch.view_as_real(image * phase.conj()) for image in seen], -1).permute(0, 3, 1, 2).float()
-        update = (self.unet(channels, told) if torch.is_grad_enabled() else self._in_tiles(channels, told)).to(x.real.dtype)
+        channels = (
+            torch.cat([torch.view_as_real(image * phase.conj()) for image in seen], -1)
+            .permute(0, 3, 1, 2)
+            .float()
+        )
+        update = (
+            self.unet(channels, told) if torch.is_grad_enabled() else self._in_tiles(channels, told)
+        ).to(x.real.dtype)
         update = update.permute(0, 2, 3, 1).contiguous()
         # Where no coil sees anything there are no data to set a change right.
         seen_by_coils = problem.A.maps.abs().amax(0) > 0
@@ -178,7 +211,10 @@ class KtUnrolled(SeriesNetwork):
 
 def starts(problem: Problem) -> tuple[Tensor, Tensor]:
     """s_1 and s_2, each (frame, y, x'): kt-wavelet and llr, or tv of a single frame."""
-    first, second = (method(problem).x.resolve_conj().contiguous() for method in (kt_wavelet, llr if len(problem.rhs) > 1 else tv))
+    first, second = (
+        method(problem).x.resolve_conj().contiguous()
+        for method in (kt_wavelet, llr if len(problem.rhs) > 1 else tv)
+    )
     return first, second
 
 
@@ -195,7 +231,9 @@ def disagreement(x: Tensor, other: Tensor) -> Tensor:
 def smooth_phase(x: Tensor) -> Tensor:
     """The phase (y, x), as numbers of size one, of images (frame, y, x) averaged over time and a small neighbourhood."""
     mean = torch.view_as_real(x.mean(0)).permute(2, 0, 1)[None]
-    near = functional.avg_pool2d(mean, SMOOTH, 1, SMOOTH // 2, count_include_pad=False)[0].permute(1, 2, 0)
+    near = functional.avg_pool2d(mean, SMOOTH, 1, SMOOTH // 2, count_include_pad=False)[0].permute(
+        1, 2, 0
+    )
     averaged = torch.view_as_complex(near.contiguous())
     return averaged / averaged.abs().clamp(min=torch.finfo(torch.float32).tiny)
 

@@ -60,7 +60,9 @@ class DenoiserBody(ConvolutionalBody):
         super().__init__()
         ins = (2, *channels)
         self.encoder = nn.ModuleList(_block(a, b) for a, b in zip(ins, channels, strict=False))
-        self.decoder = nn.ModuleList(_block(a + b, b) for a, b in zip(channels[:0:-1], channels[-2::-1], strict=True))
+        self.decoder = nn.ModuleList(
+            _block(a + b, b) for a, b in zip(channels[:0:-1], channels[-2::-1], strict=True)
+        )
         self.last = nn.Conv2d(channels[0], 2, 3, padding=1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
@@ -75,7 +77,11 @@ class DenoiserBody(ConvolutionalBody):
             skips.append(x)
         skips.pop()
         for block in self.decoder:
-            x = block(torch.cat([functional.interpolate(x, scale_factor=2, mode="nearest"), skips.pop()], 1))
+            x = block(
+                torch.cat(
+                    [functional.interpolate(x, scale_factor=2, mode="nearest"), skips.pop()], 1
+                )
+            )
         result: Tensor = self.last(x)[..., rows, columns]
         return result
 
@@ -111,7 +117,9 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False), _group_norm(channels_out), nn.ReLU(),
             nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False), _group_norm(channels_out),
         )  # fmt: skip
-        self.shortcut = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), _group_norm(channels_out))
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), _group_norm(channels_out)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.shortcut(x) + self.body(x))
@@ -130,7 +138,9 @@ class Classifier(nn.Module):
     def __init__(self, channels: Sequence[int], classes: int) -> None:
         super().__init__()
         ins = (1, *channels)
-        self.body = nn.Sequential(*(ResidualBlock(a, b, 2) for a, b in zip(ins, channels, strict=False)))
+        self.body = nn.Sequential(
+            *(ResidualBlock(a, b, 2) for a, b in zip(ins, channels, strict=False))
+        )
         self.head = nn.Linear(channels[-1], classes)
 
     def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,9 +167,13 @@ class Stage(nn.Module):
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         self.denoiser, self.lesion = Denoiser(channels), Denoiser(channels)
-        self.rho, self.mu1, self.mu2 = (nn.Parameter(torch.full((1,), FIRST_WEIGHT)) for _ in range(3))
+        self.rho, self.mu1, self.mu2 = (
+            nn.Parameter(torch.full((1,), FIRST_WEIGHT)) for _ in range(3)
+        )
 
-    def forward(self, x: Tensor, x0: Tensor, m: Tensor, s: Tensor, classifier: Classifier) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, x0: Tensor, m: Tensor, s: Tensor, classifier: Classifier
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The next image (batch, 1, h, w), the logits and the attention; x0 = A^H Y."""
         z = self.denoiser(x)
         logits, attention = classifier(z.abs())
@@ -198,7 +212,12 @@ class LFMRI(UnrolledNetwork):
     ) -> None:
         super().__init__()
         if stages < 1:
-            raise UsageError("option-value", f"{stages} stages were asked for", "One or more are needed", "Ask for 6 stages, the default")
+            raise UsageError(
+                "option-value",
+                f"{stages} stages were asked for",
+                "One or more are needed",
+                "Ask for 6 stages, the default",
+            )
         self.config: dict[str, Any] = {
             "stages": stages, "frames": frames, "channels": list(channels), "classifier_channels": list(classifier_channels),
             "classes": classes, "sensitivity_unet": asdict(sensitivity_unet),
@@ -208,7 +227,9 @@ class LFMRI(UnrolledNetwork):
         self.classifier = Classifier(classifier_channels, classes)
         self.stages = nn.ModuleList(Stage(channels) for _ in range(stages))
 
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> LesionOutput:
+    def forward(
+        self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
+    ) -> LesionOutput:
         """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
         check_window(kspace, mask, self.frames)
         middle = slice(self.frames // 2, self.frames // 2 + 1)
@@ -225,4 +246,6 @@ class LFMRI(UnrolledNetwork):
             x, logits, attention = stage(x, x0, m, s, self.classifier)
             images.append((x.abs() * scale)[:, 0].mT)
         k = fft2c(x * scale * s[:, 0])
-        return LesionOutput(images[-1], k.mT, maps[:, 0], tuple(images), logits=logits, attention=attention[:, 0].mT)
+        return LesionOutput(
+            images[-1], k.mT, maps[:, 0], tuple(images), logits=logits, attention=attention[:, 0].mT
+        )

@@ -75,7 +75,10 @@ class ChannelAttention(nn.Module):
         super().__init__()
         squeezed = channels // 4
         self.conv_du = nn.Sequential(
-            nn.Conv2d(channels, squeezed, 1, bias=False), nn.ReLU(), nn.Conv2d(squeezed, channels, 1, bias=False), nn.Sigmoid()
+            nn.Conv2d(channels, squeezed, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(squeezed, channels, 1, bias=False),
+            nn.Sigmoid(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,7 +105,9 @@ class PromptBlock(nn.Module):
 
     def __init__(self, dim: int, prompt_dim: int, length: int, size: int, trainable: bool) -> None:
         super().__init__()
-        self.prompt_param = nn.Parameter(torch.rand(1, length, prompt_dim, size, size), requires_grad=trainable)
+        self.prompt_param = nn.Parameter(
+            torch.rand(1, length, prompt_dim, size, size), requires_grad=trainable
+        )
         self.linear_layer = nn.Linear(dim, length)
         self.dec_conv3x3 = nn.Conv2d(prompt_dim, prompt_dim, 3, padding=1, bias=False)
 
@@ -117,11 +122,15 @@ class PromptBlock(nn.Module):
 class DownBlock(nn.Module):
     """An encoder level: the features at this resolution, and at half of it."""
 
-    def __init__(self, dim: int, out: int, blocks: int, shared: nn.PReLU, attention: bool, own_prelu: bool) -> None:
+    def __init__(
+        self, dim: int, out: int, blocks: int, shared: nn.PReLU, attention: bool, own_prelu: bool
+    ) -> None:
         super().__init__()
         # In the official code all blocks share one PReLU by an oversight, except the first ones.
         prelus = [nn.PReLU() if own_prelu and block == 0 else shared for block in range(blocks)]
-        self.encoder = nn.Sequential(*(ChannelAttentionBlock(dim, prelu, attention) for prelu in prelus))
+        self.encoder = nn.Sequential(
+            *(ChannelAttentionBlock(dim, prelu, attention) for prelu in prelus)
+        )
         self.down = nn.Conv2d(dim, out, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,7 +143,9 @@ class SkipBlock(nn.Module):
 
     def __init__(self, dim: int, blocks: int, shared: nn.PReLU, attention: bool) -> None:
         super().__init__()
-        self.skip_attn = nn.Sequential(*(ChannelAttentionBlock(dim, shared, attention) for _ in range(blocks)))
+        self.skip_attn = nn.Sequential(
+            *(ChannelAttentionBlock(dim, shared, attention) for _ in range(blocks))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.skip_attn(x)
@@ -147,22 +158,39 @@ class UpBlock(nn.Module):
     With a history of n cascades their features go in as well (PromptMR+): see `remember`.
     """
 
-    def __init__(self, dim: int, out: int, prompt_dim: int, blocks: int, shared: nn.PReLU, attention: bool, history: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        out: int,
+        prompt_dim: int,
+        blocks: int,
+        shared: nn.PReLU,
+        attention: bool,
+        history: int,
+    ) -> None:
         super().__init__()
         self.history = history
         if history:
             joined = nn.Conv2d(dim * (history + 1), dim, 1, bias=False)
             self.momentum = nn.Sequential(joined, ChannelAttentionBlock(dim, shared, attention))
         wide = dim + prompt_dim
-        self.fuse = nn.Sequential(*(ChannelAttentionBlock(wide, shared, attention) for _ in range(blocks)))
+        self.fuse = nn.Sequential(
+            *(ChannelAttentionBlock(wide, shared, attention) for _ in range(blocks))
+        )
         self.reduce = nn.Conv2d(wide, dim, 1, bias=False)
-        self.up = nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(dim, out, 1, bias=False))
+        self.up = nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(dim, out, 1, bias=False)
+        )
         self.ca = ChannelAttentionBlock(out, shared, attention)
 
-    def forward(self, x: Tensor, prompt: Tensor, skip: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, prompt: Tensor, skip: Tensor, past: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         remembered = remember(x, past, self.history) if self.history else None
         if self.history:
-            x = self.momentum(torch.cat([x, x.repeat(1, self.history, 1, 1) if past is None else past], 1))
+            x = self.momentum(
+                torch.cat([x, x.repeat(1, self.history, 1, 1) if past is None else past], 1)
+            )
         x = self.reduce(self.fuse(torch.cat([x, prompt], 1)))
         # A 1 x 1 convolution and bilinear upsampling commute; in this order the convolution has a quarter of the pixels.
         enlarge, convolve = self.up
@@ -209,19 +237,50 @@ class PromptUnet(ConvolutionalBody):
         dims = (config.features, *config.dims)
         self.feat_extract = nn.Conv2d(channels_in, dims[0], 3, padding=1, bias=False)
         for level in (1, 2, 3):
-            down = DownBlock(dims[level - 1], dims[level], config.encoder_blocks[level - 1], shared, attention, own_prelu=level == 1)
+            down = DownBlock(
+                dims[level - 1],
+                dims[level],
+                config.encoder_blocks[level - 1],
+                shared,
+                attention,
+                own_prelu=level == 1,
+            )
             self.add_module(f"enc_level{level}", down)
         for level in (1, 2, 3):
-            self.add_module(f"skip_attn{level}", SkipBlock(dims[level - 1], config.skip_blocks[level - 1], shared, attention))
-        self.bottleneck = nn.Sequential(*(ChannelAttentionBlock(dims[3], shared, attention) for _ in range(config.bottleneck_blocks)))
+            self.add_module(
+                f"skip_attn{level}",
+                SkipBlock(dims[level - 1], config.skip_blocks[level - 1], shared, attention),
+            )
+        self.bottleneck = nn.Sequential(
+            *(
+                ChannelAttentionBlock(dims[3], shared, attention)
+                for _ in range(config.bottleneck_blocks)
+            )
+        )
         for level in (3, 2, 1):
-            prompt_dim, length, size = (values[level - 1] for values in (config.prompt_dims, config.prompt_lengths, config.prompt_sizes))
-            self.add_module(f"prompt_level{level}", PromptBlock(dims[level], prompt_dim, length, size, trainable_prompts))
-            up = UpBlock(dims[level], dims[level - 1], prompt_dim, config.decoder_blocks[level - 1], shared, attention, history)
+            prompt_dim, length, size = (
+                values[level - 1]
+                for values in (config.prompt_dims, config.prompt_lengths, config.prompt_sizes)
+            )
+            self.add_module(
+                f"prompt_level{level}",
+                PromptBlock(dims[level], prompt_dim, length, size, trainable_prompts),
+            )
+            up = UpBlock(
+                dims[level],
+                dims[level - 1],
+                prompt_dim,
+                config.decoder_blocks[level - 1],
+                shared,
+                attention,
+                history,
+            )
             self.add_module(f"dec_level{level}", up)
         self.conv_last = nn.Conv2d(dims[0], channels_out, 5, padding=2, bias=False)
 
-    def forward(self, x: Tensor, history: History = NO_HISTORY, carried: Tensor | None = None) -> tuple[Tensor, History, Tensor]:
+    def forward(
+        self, x: Tensor, history: History = NO_HISTORY, carried: Tensor | None = None
+    ) -> tuple[Tensor, History, Tensor]:
         """The output, the history for the next cascade, and the features (batch, features, h, w) that the last convolution sees.
 
         `carried` is added to these features.
@@ -252,12 +311,28 @@ class NormPromptUnet(nn.Module):
     """
 
     def __init__(
-        self, images_in: int, images_out: int, config: UnetConfig, shared: nn.PReLU, *, history: int = 0, trainable_prompts: bool = False
+        self,
+        images_in: int,
+        images_out: int,
+        config: UnetConfig,
+        shared: nn.PReLU,
+        *,
+        history: int = 0,
+        trainable_prompts: bool = False,
     ) -> None:
         super().__init__()
-        self.unet = PromptUnet(2 * images_in, 2 * images_out, config, shared, history=history, trainable_prompts=trainable_prompts)
+        self.unet = PromptUnet(
+            2 * images_in,
+            2 * images_out,
+            config,
+            shared,
+            history=history,
+            trainable_prompts=trainable_prompts,
+        )
 
-    def forward(self, x: Tensor, history: History = NO_HISTORY, carried: Tensor | None = None) -> tuple[Tensor, History, Tensor]:
+    def forward(
+        self, x: Tensor, history: History = NO_HISTORY, carried: Tensor | None = None
+    ) -> tuple[Tensor, History, Tensor]:
         """Images (batch, image, h, w); the rest as of `PromptUnet`, of standardised and padded images."""
         channels = torch.cat([x.real, x.imag], 1)
         standard, mean, std = standardise(channels, (1, 2, 3))

@@ -24,7 +24,15 @@ Variant = Literal["kspace", "image"]
 class Cascade(nn.Module):
     """One unrolled step: its U-Net, and lambda."""
 
-    def __init__(self, images_in: int, images_out: int, unet: UnetConfig, shared: nn.PReLU, *, history: int = 0) -> None:
+    def __init__(
+        self,
+        images_in: int,
+        images_out: int,
+        unet: UnetConfig,
+        shared: nn.PReLU,
+        *,
+        history: int = 0,
+    ) -> None:
         super().__init__()
         self.dc_weight = nn.Parameter(torch.ones(1))
         self.model = NormPromptUnet(images_in, images_out, unet, shared, history=history)
@@ -61,9 +69,13 @@ class PromptMR(UnrolledNetwork):
         self.variant, self.frames, self.checkpointing = variant, frames, checkpointing
         shared = nn.PReLU()
         self.sens_net = SensitivityNetwork(NormPromptUnet(1, 1, sensitivity_unet, shared))
-        self.cascades = nn.ModuleList(Cascade(frames, frames, unet, shared) for _ in range(cascades))
+        self.cascades = nn.ModuleList(
+            Cascade(frames, frames, unet, shared) for _ in range(cascades)
+        )
 
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
+    def forward(
+        self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
+    ) -> Output:
         """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
         check_window(kspace, mask, self.frames)
         if maps is None:

@@ -17,8 +17,24 @@ from torch import Tensor, nn
 
 from cmrrecon.networks.base import Output, check_window
 from cmrrecon.networks.layers import recomputed, safe_rss
-from cmrrecon.networks.prompt_unet import CASCADE_UNET, NO_HISTORY, SENSITIVITY_UNET, History, NormPromptUnet, UnetConfig
-from cmrrecon.networks.promptmr import Cascade, Variant, centre_first, combine, corner_first, fft2, ifft2, normal
+from cmrrecon.networks.prompt_unet import (
+    CASCADE_UNET,
+    NO_HISTORY,
+    SENSITIVITY_UNET,
+    History,
+    NormPromptUnet,
+    UnetConfig,
+)
+from cmrrecon.networks.promptmr import (
+    Cascade,
+    Variant,
+    centre_first,
+    combine,
+    corner_first,
+    fft2,
+    ifft2,
+    normal,
+)
 from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
 from cmrrecon.operators.fourier import ifft2c
 
@@ -62,14 +78,25 @@ class PromptMRPlus(UnrolledNetwork):
             "variant": variant, "cascades": cascades, "frames": frames, "history": history, "adaptive": adaptive,
             "joint_maps": joint_maps, "unet": asdict(unet), "sensitivity_unet": asdict(sensitivity_unet),
         }  # fmt: skip
-        self.variant, self.frames, self.adaptive, self.checkpointing = variant, frames, adaptive, checkpointing
+        self.variant, self.frames, self.adaptive, self.checkpointing = (
+            variant,
+            frames,
+            adaptive,
+            checkpointing,
+        )
         shared = nn.PReLU()
         joint = frames if joint_maps else 1
-        self.sens_net = SensitivityNetwork(NormPromptUnet(joint, joint, sensitivity_unet, shared), joint)
+        self.sens_net = SensitivityNetwork(
+            NormPromptUnet(joint, joint, sensitivity_unet, shared), joint
+        )
         images = SLOTS * frames if adaptive else frames
-        self.cascades = nn.ModuleList(Cascade(images, images, unet, shared, history=history) for _ in range(cascades))
+        self.cascades = nn.ModuleList(
+            Cascade(images, images, unet, shared, history=history) for _ in range(cascades)
+        )
 
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None) -> Output:
+    def forward(
+        self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
+    ) -> Output:
         """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
         check_window(kspace, mask, self.frames)
         if maps is None:
@@ -81,34 +108,72 @@ class PromptMRPlus(UnrolledNetwork):
         if self.variant == "image":
             x = x0
             for cascade in self.cascades:
-                x, latent, history = recomputed(self.checkpointing, self._image_step, cascade, x, latent, history, x0, m, s)
+                x, latent, history = recomputed(
+                    self.checkpointing, self._image_step, cascade, x, latent, history, x0, m, s
+                )
             k = fft2(x[:, middle, None] * s[:, middle])
         else:
             k = y
             for index, cascade in enumerate(self.cascades):
                 first = index == 0
-                k, latent, history = recomputed(self.checkpointing, self._kspace_step, first, cascade, k, latent, history, x0, y, m, s)
+                k, latent, history = recomputed(
+                    self.checkpointing,
+                    self._kspace_step,
+                    first,
+                    cascade,
+                    k,
+                    latent,
+                    history,
+                    x0,
+                    y,
+                    m,
+                    s,
+                )
             k = k[:, middle]
         k = centre_first(k).mT
         return Output(safe_rss(ifft2c(k)), k, maps[:, middle])
 
     def _image_step(
-        self, cascade: Cascade, x: Tensor, latent: Tensor, history: History, x0: Tensor, m: Tensor, s: Tensor
+        self,
+        cascade: Cascade,
+        x: Tensor,
+        latent: Tensor,
+        history: History,
+        x0: Tensor,
+        m: Tensor,
+        s: Tensor,
     ) -> tuple[Tensor, Tensor, History]:
         u = normal(x, m, s)
         update, latent, history = self._update(cascade, [x, u, latent, x0, u - x0], history)
         return x - cascade.dc_weight * (u - x0) - update, latent, history
 
     def _kspace_step(
-        self, first: bool, cascade: Cascade, k: Tensor, latent: Tensor, history: History, x0: Tensor, y: Tensor, m: Tensor, s: Tensor
+        self,
+        first: bool,
+        cascade: Cascade,
+        k: Tensor,
+        latent: Tensor,
+        history: History,
+        x0: Tensor,
+        y: Tensor,
+        m: Tensor,
+        s: Tensor,
     ) -> tuple[Tensor, Tensor, History]:
         u = combine(ifft2(k * m), s)
         slots = [combine(ifft2(k), s), *([x0] * 4 if first else [u, latent, x0, u - x0])]
         update, latent, history = self._update(cascade, slots, history)
         return k - cascade.dc_weight * m * (k - y) - fft2(update[:, :, None] * s), latent, history
 
-    def _update(self, cascade: Cascade, slots: list[Tensor], history: History) -> tuple[Tensor, Tensor, History]:
+    def _update(
+        self, cascade: Cascade, slots: list[Tensor], history: History
+    ) -> tuple[Tensor, Tensor, History]:
         """The update, the new latent and the new history."""
-        out, history, _ = cascade.model(centre_first(torch.cat(slots, 1) if self.adaptive else slots[0]), history)
+        out, history, _ = cascade.model(
+            centre_first(torch.cat(slots, 1) if self.adaptive else slots[0]), history
+        )
         out = corner_first(out)
-        return out[:, : self.frames], out[:, LATENT * self.frames : (LATENT + 1) * self.frames], history
+        return (
+            out[:, : self.frames],
+            out[:, LATENT * self.frames : (LATENT + 1) * self.frames],
+            history,
+        )

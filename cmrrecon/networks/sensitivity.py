@@ -29,7 +29,14 @@ class SensitivityNetwork(nn.Module):
         super().__init__()
         self.norm_unet, self.frames = norm_unet, frames
 
-    def forward(self, kspace: Tensor, mask: Tensor, acs: int | None = None, together: int | None = None, again: bool = False) -> Tensor:
+    def forward(
+        self,
+        kspace: Tensor,
+        mask: Tensor,
+        acs: int | None = None,
+        together: int | None = None,
+        again: bool = False,
+    ) -> Tensor:
         """Maps (batch, frame, coil, y, x) of k-space of that shape, with any number of frames if each is for itself; see `base`.
 
         Parameters
@@ -40,10 +47,18 @@ class SensitivityNetwork(nn.Module):
         images = ifft2c((kspace * calibration_mask(mask.mT, acs).mT).mT)
         # One sample of the U-Net a coil, with one frame or all frames as channels.
         batch, frames, coils, h, w = images.shape
-        samples = images.reshape(-1, 1, h, w) if self.frames == 1 else images.transpose(1, 2).reshape(-1, frames, h, w)
+        samples = (
+            images.reshape(-1, 1, h, w)
+            if self.frames == 1
+            else images.transpose(1, 2).reshape(-1, frames, h, w)
+        )
         parts = torch.split(samples, together or (KEPT_TOGETHER if again else len(samples)))
         maps = torch.cat([recomputed(again, self._through, part) for part in parts])
-        maps = maps.view(images.shape) if self.frames == 1 else maps.view(batch, coils, frames, h, w).transpose(1, 2)
+        maps = (
+            maps.view(images.shape)
+            if self.frames == 1
+            else maps.view(batch, coils, frames, h, w).transpose(1, 2)
+        )
         size = safe_rss(maps)[:, :, None]
         return (maps / torch.where(size > 0, size, 1)).mT
 
@@ -66,7 +81,9 @@ class UnrolledNetwork(WindowNetwork):
     def window_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
         ghost = self.ghost()
         kspace, mask = _window(self.frames, coils, y, x, lines)
-        return footprint(lambda *given: ghost(given[0], given[1], acs, given[2]), kspace, mask, kspace)
+        return footprint(
+            lambda *given: ghost(given[0], given[1], acs, given[2]), kspace, mask, kspace
+        )
 
     def maps_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
         window = _window(self.sens_net.frames, coils, y, x, lines)
@@ -75,7 +92,10 @@ class UnrolledNetwork(WindowNetwork):
     def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
         ghost = self.ghost()
         # Masks may differ from frame to frame.
-        window = ((1, self.frames, coils, y, x), torch.complex64), ((1, self.frames, y, 1), torch.bool)
+        window = (
+            ((1, self.frames, coils, y, x), torch.complex64),
+            ((1, self.frames, y, 1), torch.bool),
+        )
         return training_bytes(lambda kspace, mask: ghost(kspace, mask, acs).stages, *window)
 
 
@@ -93,10 +113,18 @@ def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:
     """
     h, w = mask.shape[-2:]
     if h == 1:
-        size = central_lines(mask[:, :, 0].all(1)) if acs is None else torch.full(mask.shape[:1], min(acs, w), device=mask.device)
+        size = (
+            central_lines(mask[:, :, 0].all(1))
+            if acs is None
+            else torch.full(mask.shape[:1], min(acs, w), device=mask.device)
+        )
         inside = central(size, w, (w - size + 1) // 2)
         return inside[:, None, None, None, :]
-    size = central_square(mask.all(1)) if acs is None else torch.full(mask.shape[:1], min(acs, h, w), device=mask.device)
+    size = (
+        central_square(mask.all(1))
+        if acs is None
+        else torch.full(mask.shape[:1], min(acs, h, w), device=mask.device)
+    )
     rows, columns = (central(size, n, n // 2 - size // 2) for n in (h, w))
     return (rows[:, None, None, :, None] & columns[:, None, None, None, :]) & mask[:, :, None]
 
@@ -118,7 +146,10 @@ def central(size: Tensor, length: int, start: Tensor) -> Tensor:
 def central_lines(measured: Tensor) -> Tensor:
     """(batch,): twice the shorter of the runs of measured lines to the left and to the right of the middle of (batch, w), at least 1."""
     middle = measured.shape[1] // 2
-    runs = [side.int().cumprod(1).sum(1) for side in (measured[:, :middle].flip(1), measured[:, middle:])]
+    runs = [
+        side.int().cumprod(1).sum(1)
+        for side in (measured[:, :middle].flip(1), measured[:, middle:])
+    ]
     return (2 * torch.minimum(*runs)).clamp(min=1)
 
 

@@ -27,7 +27,11 @@ class UnetBlock(nn.Sequential):
     def __init__(self, channels_in: int, channels_out: int) -> None:
         # A bias before the norm would be without effect.
         layers = [
-            (nn.Conv2d(channels, channels_out, 3, padding=1, bias=False), nn.InstanceNorm2d(channels_out), nn.LeakyReLU(SLOPE))
+            (
+                nn.Conv2d(channels, channels_out, 3, padding=1, bias=False),
+                nn.InstanceNorm2d(channels_out),
+                nn.LeakyReLU(SLOPE),
+            )
             for channels in (channels_in, channels_out)
         ]
         super().__init__(*layers[0], *layers[1])
@@ -46,10 +50,16 @@ class UnetBody(ConvolutionalBody):
     def __init__(self, channels_in: int, channels_out: int, channels: int, pools: int) -> None:
         super().__init__()
         widths = [channels * 2**level for level in range(pools + 1)]
-        *blocks, self.bottleneck = (UnetBlock(a, b) for a, b in zip([channels_in, *widths], widths, strict=False))
+        *blocks, self.bottleneck = (
+            UnetBlock(a, b) for a, b in zip([channels_in, *widths], widths, strict=False)
+        )
         self.encoder = nn.ModuleList(blocks)
         self.doublings = nn.ModuleList(
-            nn.Sequential(nn.ConvTranspose2d(2 * width, width, 2, stride=2, bias=False), nn.InstanceNorm2d(width), nn.LeakyReLU(SLOPE))
+            nn.Sequential(
+                nn.ConvTranspose2d(2 * width, width, 2, stride=2, bias=False),
+                nn.InstanceNorm2d(width),
+                nn.LeakyReLU(SLOPE),
+            )
             for width in widths[-2::-1]
         )
         self.decoder = nn.ModuleList(UnetBlock(2 * width, width) for width in widths[-2::-1])

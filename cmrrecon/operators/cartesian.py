@@ -171,13 +171,17 @@ class SampleEncoding(Encoding):
         out = self._like_images(images, frames).zero_()
         images = images.detach()
         together = CPU_COILS if self.maps.device.type == "cpu" else len(self.maps)
-        for maps, maps_conj in zip(torch.split(self.maps, together), torch.split(self.maps_conj, together), strict=True):
+        for maps, maps_conj in zip(
+            torch.split(self.maps, together), torch.split(self.maps_conj, together), strict=True
+        ):
             a = b = wide = wide_k = self.maps.new_empty(0)
             for part, weights in self._batches(frames):
                 x = images[part, None]
                 if len(a) != len(x):
                     a, b = self._buffers(len(x), len(maps))
-                    wide, wide_k = (self.maps.new_empty((*a.shape[:-1], self.width)) for _ in range(2))
+                    wide, wide_k = (
+                        self.maps.new_empty((*a.shape[:-1], self.width)) for _ in range(2)
+                    )
                 torch.mul(maps, x, out=a)
                 torch.fft.fft(a, dim=-2, out=b)
                 wide.zero_()[..., self.columns] = b

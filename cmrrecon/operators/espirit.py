@@ -22,7 +22,14 @@ PURE, MULTIPLICATIONS = 0.9, 3
 MOST_SQUARINGS = 18
 
 
-def espirit(calibration: Tensor, shape: tuple[int, int], *, kernel: int = KERNEL, threshold: float = 0.02, crop: float = 0.8) -> Tensor:
+def espirit(
+    calibration: Tensor,
+    shape: tuple[int, int],
+    *,
+    kernel: int = KERNEL,
+    threshold: float = 0.02,
+    crop: float = 0.8,
+) -> Tensor:
     """Coil sensitivity maps: at each pixel the leading eigenvector of the operator that reproduces every patch of k-space.
 
     Parameters
@@ -50,7 +57,9 @@ def espirit(calibration: Tensor, shape: tuple[int, int], *, kernel: int = KERNEL
     possible = eigenvalue_bound(covariance, shape) >= 0.999 * crop
     columns = possible.any(0)
     phase_y, phase_x = (lag_phases(kernel, n, covariance.device).to(torch.complex64) for n in shape)
-    along_x = torch.einsum("nx,yxcd->yncd", phase_x[columns], covariance.to(torch.complex64)).contiguous()
+    along_x = torch.einsum(
+        "nx,yxcd->yncd", phase_x[columns], covariance.to(torch.complex64)
+    ).contiguous()
     reference = leading_coil(calibration).to(torch.complex64)
     maps = torch.zeros((len(calibration), *shape), dtype=torch.complex64, device=calibration.device)
     rows_at_once = max(1, TILE_BYTES // max(1, along_x[0].nbytes))
@@ -64,8 +73,12 @@ def espirit(calibration: Tensor, shape: tuple[int, int], *, kernel: int = KERNEL
         best = (matrices @ vectors[..., None])[..., 0]
         norm = _norm(best)
         virtual = best @ reference.conj()
-        factor = torch.where(virtual == 0, 1, torch.sgn(virtual).conj()) * (norm >= crop * _norm(vectors))
-        maps[:, rows][:, chosen] = (best * (factor / norm.clamp(min=torch.finfo(norm.dtype).tiny))[:, None]).T
+        factor = torch.where(virtual == 0, 1, torch.sgn(virtual).conj()) * (
+            norm >= crop * _norm(vectors)
+        )
+        maps[:, rows][:, chosen] = (
+            best * (factor / norm.clamp(min=torch.finfo(norm.dtype).tiny))[:, None]
+        ).T
     return maps
 
 
@@ -125,7 +138,11 @@ def patch_gram(calibration: Tensor, kernel: tuple[int, int]) -> Tensor:
         for row in range(ky - lag):
             block = products[row : row + ny - ky + 1].sum(0, dtype=torch.complex128)
             gram[row, row + lag], gram[row + lag, row] = block, block.mH
-    return gram.reshape(ky, ky, coils, kx, coils, kx).permute(2, 0, 3, 4, 1, 5).reshape(coils * ky * kx, -1)
+    return (
+        gram.reshape(ky, ky, coils, kx, coils, kx)
+        .permute(2, 0, 3, 4, 1, 5)
+        .reshape(coils * ky * kx, -1)
+    )
 
 
 def signal_space(calibration: Tensor, kernel: tuple[int, int], threshold: float) -> Tensor:
@@ -188,7 +205,9 @@ def leading_eigenvectors(matrices: Tensor) -> Tensor:
     power = matrices
     for squarings in range(1, MOST_SQUARINGS + 1):
         power = power @ power
-        trace = power.diagonal(dim1=-2, dim2=-1).real.sum(-1).clamp(min=torch.finfo(torch.float32).tiny)
+        trace = (
+            power.diagonal(dim1=-2, dim2=-1).real.sum(-1).clamp(min=torch.finfo(torch.float32).tiny)
+        )
         # Multiplied by the reciprocal: to divide complex numbers takes eight times as long.
         power *= trace.reciprocal()[:, None, None]
         finished = _norm(power.flatten(1)) >= PURE**0.5

@@ -19,14 +19,18 @@ def fftc(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     dim : the transformed axis or axes
     """
     dims = (dim,) if isinstance(dim, int) else dim
-    k: Tensor = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(x, dim=dims), dim=dims, norm="ortho"), dim=dims)
+    k: Tensor = torch.fft.fftshift(
+        torch.fft.fftn(torch.fft.ifftshift(x, dim=dims), dim=dims, norm="ortho"), dim=dims
+    )
     return k
 
 
 def ifftc(k: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """Inverse and adjoint of `fftc`: fftshift(ifft(ifftshift(k))) * sqrt(n)."""
     dims = (dim,) if isinstance(dim, int) else dim
-    x: Tensor = torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(k, dim=dims), dim=dims, norm="ortho"), dim=dims)
+    x: Tensor = torch.fft.fftshift(
+        torch.fft.ifftn(torch.fft.ifftshift(k, dim=dims), dim=dims, norm="ortho"), dim=dims
+    )
     return x
 
 

@@ -47,11 +47,17 @@ class NonCartesianEncoding(LinearOperator):
     UsageError : the parts do not belong together; when it is used, that finufft is not installed
     """
 
-    def __init__(self, maps: Tensor, trajectory: Tensor, mask: Tensor, weights: Tensor | None = None) -> None:
+    def __init__(
+        self, maps: Tensor, trajectory: Tensor, mask: Tensor, weights: Tensor | None = None
+    ) -> None:
         spokes = trajectory.shape[1:2]
         frames = {len(part) for part in (trajectory, mask, weights) if part is not None} - {1}
         fits = maps.ndim == 3 and trajectory.ndim == 4 and trajectory.shape[3] == 2
-        fits = fits and mask.shape[1:] == (*spokes, 1) and (weights is None or weights.shape[1:] == trajectory.shape[1:3])
+        fits = (
+            fits
+            and mask.shape[1:] == (*spokes, 1)
+            and (weights is None or weights.shape[1:] == trajectory.shape[1:3])
+        )
         if not fits or len(frames) > 1:
             raise UsageError(
                 "shape-mismatch",
@@ -73,13 +79,17 @@ class NonCartesianEncoding(LinearOperator):
         for t, image in enumerate(images):
             measured = _at(self.mask, t)[:, 0]
             points = _at(self.trajectory, t)[measured]
-            kspace[t][:, measured] = forward(self.maps * image, points.flatten(0, 1)).reshape(len(self.maps), *points.shape[:2])
+            kspace[t][:, measured] = forward(self.maps * image, points.flatten(0, 1)).reshape(
+                len(self.maps), *points.shape[:2]
+            )
         return kspace
 
     def H(self, kspace: Tensor) -> Tensor:
         """Adjoint, weighted: k-space (frame, coil, spoke, sample) to images (frame, y, x); spokes outside the mask are ignored."""
         self._check_frames(len(kspace))
-        coils = _coil_images(kspace, self.trajectory, self.mask, self.weights, tuple(self.maps.shape[1:]))
+        coils = _coil_images(
+            kspace, self.trajectory, self.mask, self.weights, tuple(self.maps.shape[1:])
+        )
         return torch.stack([(self.maps.conj() * images).sum(0) for images in coils])
 
     def N(self, images: Tensor) -> Tensor:
@@ -95,7 +105,9 @@ class NonCartesianEncoding(LinearOperator):
             total = torch.zeros_like(image)
             for maps in torch.split(self.maps, together):
                 # Rows and columns that are only padding are not transformed.
-                padded = torch.fft.fft(torch.fft.fft(maps * image, n=doubled_x, dim=-1), n=doubled_y, dim=-2)
+                padded = torch.fft.fft(
+                    torch.fft.fft(maps * image, n=doubled_x, dim=-1), n=doubled_y, dim=-2
+                )
                 padded *= kernel
                 convolved = torch.fft.ifft(torch.fft.ifft(padded, dim=-2)[:, :y], dim=-1)[..., :x]
                 total = total + (maps.conj() * convolved).sum(0)
@@ -109,10 +121,18 @@ class NonCartesianEncoding(LinearOperator):
             y, x = self.maps.shape[1:]
             measured = _at(self.mask, frame)[:, 0]
             points = _at(self.trajectory, frame)[measured].flatten(0, 1)
-            weights = torch.ones_like(points[:, 0]) if self.weights is None else _at(self.weights, frame)[measured].flatten()
+            weights = (
+                torch.ones_like(points[:, 0])
+                if self.weights is None
+                else _at(self.weights, frame)[measured].flatten()
+            )
             # A larger field of view has more cycles; in double precision, as the quotient is no whole number.
-            wider = torch.tensor([m / n for m, n in zip(self._doubled, (y, x), strict=True)], dtype=torch.float64)
-            kernel = adjoint(weights.to(self.maps), points.double() * wider.to(points.device), self._doubled)
+            wider = torch.tensor(
+                [m / n for m, n in zip(self._doubled, (y, x), strict=True)], dtype=torch.float64
+            )
+            kernel = adjoint(
+                weights.to(self.maps), points.double() * wider.to(points.device), self._doubled
+            )
             kernel *= math.sqrt(math.prod(self._doubled)) / (y * x)
             # The largest lag has no opposite one, and never meets two pixels. Without them the kernel is Hermitian and its transform real.
             kernel[0], kernel[:, 0] = 0, 0
@@ -142,17 +162,30 @@ def forward(images: Tensor, points: Tensor, accuracy: tuple[float, float] | None
     if not len(points):
         return images.new_zeros((*images.shape[:-2], 0))
     angles, options = _angles(points, (y, x), images.dtype), _options(images.dtype, accuracy)
-    samples = _finufft().nufft2d2(*angles, images.reshape(-1, y, x).cpu().contiguous().numpy(), isign=-1, **options)
+    samples = _finufft().nufft2d2(
+        *angles, images.reshape(-1, y, x).cpu().contiguous().numpy(), isign=-1, **options
+    )
     samples /= math.sqrt(y * x)
     return torch.from_numpy(samples).to(images.device).reshape(*images.shape[:-2], len(points))
 
 
-def adjoint(samples: Tensor, points: Tensor, matrix: tuple[int, int], accuracy: tuple[float, float] | None = None) -> Tensor:
+def adjoint(
+    samples: Tensor,
+    points: Tensor,
+    matrix: tuple[int, int],
+    accuracy: tuple[float, float] | None = None,
+) -> Tensor:
     """Type-1 NUFFT, the adjoint of `forward`: samples (..., m) complex at points (m, 2) to images (..., y, x) of this matrix."""
     if not len(points):
         return samples.new_zeros((*samples.shape[:-1], *matrix))
     angles, options = _angles(points, matrix, samples.dtype), _options(samples.dtype, accuracy)
-    images = _finufft().nufft2d1(*angles, samples.reshape(-1, len(points)).cpu().contiguous().numpy(), matrix, isign=1, **options)
+    images = _finufft().nufft2d1(
+        *angles,
+        samples.reshape(-1, len(points)).cpu().contiguous().numpy(),
+        matrix,
+        isign=1,
+        **options,
+    )
     images /= math.sqrt(math.prod(matrix))
     return torch.from_numpy(images).to(samples.device).reshape(*samples.shape[:-1], *matrix)
 
@@ -183,7 +216,9 @@ def density(trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor
         points = _at(trajectory, t)[measured].flatten(0, 1).cpu()
         found = torch.ones(len(points))
         for _ in range(DENSITY_PASSES):
-            blurred = window * adjoint(found.to(torch.complex64), 2 * points, (2 * y, 2 * x), DENSITY_ACCURACY)
+            blurred = window * adjoint(
+                found.to(torch.complex64), 2 * points, (2 * y, 2 * x), DENSITY_ACCURACY
+            )
             around = forward(blurred, 2 * points, DENSITY_ACCURACY).real
             # The weight itself is part of the sum; below it is only rounding.
             found = found / torch.maximum(around, found)
@@ -203,14 +238,22 @@ def grid(kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, in
     -------
     Tensor (frame, coil, y, x)
     """
-    return torch.stack(list(_coil_images(kspace, trajectory, mask, density(trajectory, mask, matrix), matrix)))
+    return torch.stack(
+        list(_coil_images(kspace, trajectory, mask, density(trajectory, mask, matrix), matrix))
+    )
 
 
-def average_images(kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor:
+def average_images(
+    kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]
+) -> Tensor:
     """Coil images (coil, y, x) of the samples of all frames together, as if they were one. Parameters as `grid`."""
     frames, _, spokes, samples = kspace.shape
     trajectory, mask = trajectory.expand(frames, -1, -1, -1), mask.expand(frames, -1, -1)
-    together = density(trajectory.reshape(1, frames * spokes, samples, 2), mask.reshape(1, frames * spokes, 1), matrix)
+    together = density(
+        trajectory.reshape(1, frames * spokes, samples, 2),
+        mask.reshape(1, frames * spokes, 1),
+        matrix,
+    )
     weights = together.reshape(frames, spokes, samples)
     images = kspace.new_zeros((kspace.shape[1], *matrix))
     for part in _coil_images(kspace, trajectory, mask, weights, matrix):
@@ -218,7 +261,9 @@ def average_images(kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tup
     return images
 
 
-def calibration(kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int], size: int = 24) -> Tensor:
+def calibration(
+    kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int], size: int = 24
+) -> Tensor:
     """The centre of Cartesian k-space that all frames together have, for coil calibration: (coil, cy, cx).
 
     Parameters
@@ -231,12 +276,22 @@ def calibration(kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[
     return full[:, centred(y, min(size, y)), centred(x, min(size, x))].clone()
 
 
-def _coil_images(kspace: Tensor, trajectory: Tensor, mask: Tensor, weights: Tensor | None, matrix: tuple[int, ...]) -> Iterator[Tensor]:
+def _coil_images(
+    kspace: Tensor,
+    trajectory: Tensor,
+    mask: Tensor,
+    weights: Tensor | None,
+    matrix: tuple[int, ...],
+) -> Iterator[Tensor]:
     """Weighted adjoint of each frame, (coil, y, x)."""
     y, x = matrix
     for t, frame in enumerate(kspace):
         measured = _at(mask, t)[:, 0]
-        samples = frame[:, measured] if weights is None else frame[:, measured] * _at(weights, t)[measured]
+        samples = (
+            frame[:, measured]
+            if weights is None
+            else frame[:, measured] * _at(weights, t)[measured]
+        )
         yield adjoint(samples.flatten(1), _at(trajectory, t)[measured].flatten(0, 1), (y, x))
 
 

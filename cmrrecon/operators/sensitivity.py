@@ -47,7 +47,9 @@ def calibration_region(mask: CartesianMask, most: int = MOST_LINES) -> tuple[sli
     return centred(ny, size), slice(None) if lines else centred(nx, size)
 
 
-def calibration_data(kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average") -> Tensor:
+def calibration_data(
+    kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average"
+) -> Tensor:
     """The calibration block (coil, y, x) of k-space (frame, coil, y, x).
 
     `average` takes the mean over all frames, which is less noisy; `first` takes the first frame, as the official
@@ -71,7 +73,9 @@ def calibration_data(kspace: Tensor, mask: CartesianMask, source: CalibrationSou
     )
 
 
-def calibration_block(kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average") -> Tensor:
+def calibration_block(
+    kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average"
+) -> Tensor:
     """The part of the calibration data that maps are made from: of whole lines the middle `MOST_COLUMNS` samples."""
     x = kspace.shape[-1]
     columns = centred(x, min(x, MOST_COLUMNS))
@@ -97,6 +101,8 @@ def maps_from(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
     return espirit(calibration, shape, kernel=min(KERNEL, lines // 2 + 1))
 
 
-def estimate_maps(kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average") -> Tensor:
+def estimate_maps(
+    kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average"
+) -> Tensor:
     """Coil maps (coil, y, x) complex64 of k-space (frame, coil, y, x) from its own calibration lines; errors as `maps_from`."""
     return maps_from(calibration_block(kspace, mask, source), (kspace.shape[2], kspace.shape[3]))

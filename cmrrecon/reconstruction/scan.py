@@ -255,5 +255,3 @@ def check_adaptable(method: Method, options: Any) -> None:
             "a number of iterations is given",
             "Leave out --adapt, or the method and its settings, or give --checkpoint",
         )
-
-

@@ -4,4 +4,14 @@ from cmrrecon.sampling.apply import apply_mask, default_seed, rules_year, unders
 from cmrrecon.sampling.kt_gaussian import identify_seed
 from cmrrecon.sampling.make import PATTERNS, Pattern, find_pattern, make_mask
 
-__all__ = ["PATTERNS", "Pattern", "apply_mask", "default_seed", "find_pattern", "identify_seed", "make_mask", "rules_year", "undersample"]
+__all__ = [
+    "PATTERNS",
+    "Pattern",
+    "apply_mask",
+    "default_seed",
+    "find_pattern",
+    "identify_seed",
+    "make_mask",
+    "rules_year",
+    "undersample",
+]

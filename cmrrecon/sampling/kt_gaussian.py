@@ -26,11 +26,15 @@ def kt_gaussian(plan: Plan) -> Tensor:
     edges = _cumulative_density(plan.y)
     count = round_half_up(plan.y / plan.acceleration)
     seeds = uniforms.frame_seeds(plan.seed, plan.frames)
-    mask = np.stack([_spread(_lines_of(uniforms.draw(seed, count), edges), plan.y) for seed in seeds])
+    mask = np.stack(
+        [_spread(_lines_of(uniforms.draw(seed, count), edges), plan.y) for seed in seeds]
+    )
     return torch.from_numpy(mask)[:, :, None]
 
 
-def identify_seed(mask: Tensor, *, acceleration: float | None = None, acs: int | None = None) -> int | None:
+def identify_seed(
+    mask: Tensor, *, acceleration: float | None = None, acs: int | None = None
+) -> int | None:
     """The seed from 1 to 1000 with which the official program draws this k-t Gaussian mask; released masks do not tell it.
 
     Parameters
@@ -104,12 +108,21 @@ class Uniforms:
         return [round_half_up(1e6 * u) for u in self.draw(seed, frames)]
 
 
-def _is_drawn_with(seed: int, count: int, lines: np.ndarray, outside: np.ndarray, edges: np.ndarray, uniforms: Uniforms) -> bool:
+def _is_drawn_with(
+    seed: int,
+    count: int,
+    lines: np.ndarray,
+    outside: np.ndarray,
+    edges: np.ndarray,
+    uniforms: Uniforms,
+) -> bool:
     """Whether `seed` draws the lines (frame, y) that are not calibration; given up at the first frame that differs."""
     for frame, frame_seed in zip(lines, uniforms.frame_seeds(seed, len(lines)), strict=True):
         drawn = _lines_of(uniforms.draw(frame_seed, count), edges)
         # Moving the repeated draws is slow and never gives up a drawn line: most seeds fall before it.
-        if not frame[drawn].all() or not np.array_equal(_spread(drawn, len(frame))[outside], frame[outside]):
+        if not frame[drawn].all() or not np.array_equal(
+            _spread(drawn, len(frame))[outside], frame[outside]
+        ):
             return False
     return True
 

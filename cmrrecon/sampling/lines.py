@@ -42,7 +42,9 @@ def kt_uniform(plan: Plan) -> Tensor:
     if odd_series and float(plan.acceleration).is_integer():
         # The generator of 2024 misplaces an odd number of frames by half a frame: everything moves y/2 lines earlier, across the
         # frames, so that nothing is left for the end of the last one. T1 and T2 mapping files have these masks.
-        mask = torch.cat([mask.flatten()[plan.y // 2 :], torch.zeros(plan.y // 2, dtype=torch.bool)]).reshape(mask.shape)
+        mask = torch.cat(
+            [mask.flatten()[plan.y // 2 :], torch.zeros(plan.y // 2, dtype=torch.bool)]
+        ).reshape(mask.shape)
         mask[0, 0] = True
     return mask[:, :, None]
 
@@ -65,5 +67,9 @@ def _drawn_lines(plan: Plan, density: np.ndarray) -> Tensor:
     count = round_half_up(plan.y / plan.acceleration)
     mask = torch.zeros(plan.y, dtype=torch.bool)
     # NumPy keeps this generator frozen, so that a seed gives the same lines on every version.
-    mask[np.random.RandomState(plan.seed).choice(plan.y, count, replace=False, p=density / density.sum())] = True
+    mask[
+        np.random.RandomState(plan.seed).choice(
+            plan.y, count, replace=False, p=density / density.sum()
+        )
+    ] = True
     return mask[None, :, None]

@@ -48,7 +48,12 @@ def find_pattern(name: str) -> Pattern:
     if name not in PATTERNS:
         near = nearest(name, PATTERNS)
         remedy = f"Perhaps {near} was meant" if near else "Choose one of them"
-        raise UsageError("unknown-pattern", f"There is no pattern {name!r}", f"The patterns are {', '.join(PATTERNS)}", remedy)
+        raise UsageError(
+            "unknown-pattern",
+            f"There is no pattern {name!r}",
+            f"The patterns are {', '.join(PATTERNS)}",
+            remedy,
+        )
     return PATTERNS[name]
 
 
@@ -97,9 +102,14 @@ def make_mask(
     chosen = find_pattern(pattern)
     if chosen.random and seed is None:
         raise UsageError(
-            "seed-missing", f"The pattern {pattern} is random and has no seed", "A seed makes the same mask again", "Give a seed, such as 1"
+            "seed-missing",
+            f"The pattern {pattern} is random and has no seed",
+            "A seed makes the same mask again",
+            "Give a seed, such as 1",
         )
-    plan = Plan(frames, y, x, acceleration, official_acs(year) if acs is None else acs, seed or 0, year)
+    plan = Plan(
+        frames, y, x, acceleration, official_acs(year) if acs is None else acs, seed or 0, year
+    )
     _check(plan, pattern, chosen.lines)
     return chosen.draw(plan) | calibration(plan, chosen.lines)
 

@@ -25,14 +25,21 @@ def poisson(plan: Plan) -> Tensor:
     UsageError : the grid is too small for this R and calibration, or SigPy does not find the density (rare; another seed helps)
     """
     samples = plan.y * plan.x / plan.acceleration
-    fits = samples >= max(FEWEST_SAMPLES, plan.acs**2 / LARGEST_CALIBRATION_SHARE) and plan.acs + 2 <= min(plan.y, plan.x)
+    fits = samples >= max(
+        FEWEST_SAMPLES, plan.acs**2 / LARGEST_CALIBRATION_SHARE
+    ) and plan.acs + 2 <= min(plan.y, plan.x)
     if plan.acceleration < LOWEST_ACCELERATION or not fits:
         raise _impossible(plan)
     from sigpy.mri import poisson as draw  # importing SigPy takes about a second
 
     try:
         mask = draw(
-            (plan.y, plan.x), plan.acceleration, (plan.acs, plan.acs), dtype=bool, seed=plan.seed, tol=TOLERANCE * plan.acceleration
+            (plan.y, plan.x),
+            plan.acceleration,
+            (plan.acs, plan.acs),
+            dtype=bool,
+            seed=plan.seed,
+            tol=TOLERANCE * plan.acceleration,
         )
     except ValueError as error:
         raise _impossible(plan) from error

@@ -63,15 +63,22 @@ def contraction(phase: Tensor, end_systole: float = 0.34) -> Tensor:
     def rise(start: float, stop: float) -> Tensor:
         return 0.5 - 0.5 * torch.cos(math.pi * ((phase % 1 - start) / (stop - start)).clamp(0, 1))
 
-    return rise(0.01, end_systole) - 0.76 * rise(end_systole + 0.03, end_systole + 0.27) - 0.24 * rise(0.82, 0.99)
+    return (
+        rise(0.01, end_systole)
+        - 0.76 * rise(end_systole + 0.03, end_systole + 0.27)
+        - 0.24 * rise(0.82, 0.99)
+    )
 
 
 def surroundings(heart: Heart, rows: Tensor, columns: Tensor) -> tuple[slice, slice]:
     """The part of the picture, as slices along y and x, that holds all the heart ever covers."""
     near = [
-        ((axis - middle).abs() < REACH).flatten().nonzero().flatten() for axis, middle in zip((rows, columns), heart.centre, strict=True)
+        ((axis - middle).abs() < REACH).flatten().nonzero().flatten()
+        for axis, middle in zip((rows, columns), heart.centre, strict=True)
     ]
-    return slice(int(near[0][0]), int(near[0][-1]) + 1), slice(int(near[1][0]), int(near[1][-1]) + 1)
+    return slice(int(near[0][0]), int(near[0][-1]) + 1), slice(
+        int(near[1][0]), int(near[1][-1]) + 1
+    )
 
 
 def heart_layers(
@@ -142,7 +149,14 @@ class _View:
         return 1.42 - 0.55 * self.position**2
 
 
-def _view(heart: Heart, position: float, phase: Tensor, rows: Tensor, columns: Tensor, moved: tuple[Tensor, Tensor] | None) -> _View:
+def _view(
+    heart: Heart,
+    position: float,
+    phase: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    moved: tuple[Tensor, Tensor] | None,
+) -> _View:
     squeeze = contraction(phase - 0.03 * position, heart.end_systole)[:, None, None]
     drift_y, drift_x = (d[:, None, None] for d in moved) if moved else (0.0, 0.0)
     dy = rows - (heart.centre[0] + 4 * position + heart.shift[0] * squeeze + drift_y)
@@ -167,13 +181,22 @@ class _Left:
 def _left(view: _View, random: torch.Generator) -> _Left:
     heart, position, squeeze, angle = view.heart, view.position, view.squeeze, view.angle
     inner_rest = heart.radius * view.size * (1 + 0.035 * harmonics(angle, range(2, 5), random))
-    wall_rest = heart.wall * (1 - 0.2 * position) * (1 - 0.12 * torch.cos(angle)) * (1 + 0.05 * harmonics(angle, range(2, 6), random))
+    wall_rest = (
+        heart.wall
+        * (1 - 0.2 * position)
+        * (1 - 0.12 * torch.cos(angle))
+        * (1 + 0.05 * harmonics(angle, range(2, 6), random))
+    )
     trabeculae = harmonics(angle, range(7, 17), random)
     # The free wall (opposite the right ventricle) moves more than the septum.
-    inner = inner_rest * (1 - heart.shortening * (1 + 0.15 * position - 0.12 * torch.cos(angle)) * squeeze)
+    inner = inner_rest * (
+        1 - heart.shortening * (1 + 0.15 * position - 0.12 * torch.cos(angle)) * squeeze
+    )
     area = (inner_rest + wall_rest) ** 2 - inner_rest**2
     outer = torch.sqrt(inner**2 + area * (1 + heart.lengthening * squeeze))
-    return _Left(inner_rest, wall_rest, inner, outer, trabeculae, inner + (0.5 + 0.5 * position) * trabeculae)
+    return _Left(
+        inner_rest, wall_rest, inner, outer, trabeculae, inner + (0.5 + 0.5 * position) * trabeculae
+    )
 
 
 @dataclass(frozen=True)
@@ -189,9 +212,18 @@ def _right(view: _View, left: _Left, random: torch.Generator) -> _Right:
     """A crescent on the septum, wider below, that ends 2 mm inside the wall where its width falls to zero."""
     across = view.off_axis / view.span
     crescent = (1 - across**2).clamp(min=0) ** 0.7 * (1 - 0.4 * across)
-    width = view.heart.right * math.sqrt(1 - 0.85 * view.position**2) * (1 - 0.36 * view.squeeze) * crescent
+    width = (
+        view.heart.right
+        * math.sqrt(1 - 0.85 * view.position**2)
+        * (1 - 0.36 * view.squeeze)
+        * crescent
+    )
     rough = 1.1 * harmonics(view.angle, range(8, 24), random) * crescent
-    return _Right(crescent, left.outer - 2 + width + rough, left.outer - 2 + width + 5 * crescent.clamp(max=0.7))
+    return _Right(
+        crescent,
+        left.outer - 2 + width + rough,
+        left.outer - 2 + width + 5 * crescent.clamp(max=0.7),
+    )
 
 
 def _fat(view: _View, left: _Left, right: _Right, random: torch.Generator) -> Tensor:
@@ -199,7 +231,13 @@ def _fat(view: _View, left: _Left, right: _Right, random: torch.Generator) -> Te
     grooves = torch.exp(-(((view.off_axis.abs() - view.span) / 0.22) ** 2))
     outline = torch.maximum(left.outer, right.outer)
     rough = 0.6 * harmonics(view.angle, range(2, 9), random)
-    return outline + 1.2 + (8 - 3 * view.position) * grooves + 3.5 * right.crescent.clamp(max=1) + rough
+    return (
+        outline
+        + 1.2
+        + (8 - 3 * view.position) * grooves
+        + 3.5 * right.crescent.clamp(max=1)
+        + rough
+    )
 
 
 def _grain(view: _View, left: _Left, random: torch.Generator) -> Tensor:
@@ -217,12 +255,19 @@ def _right_parts(view: _View, left: _Left, right: _Right) -> list[tuple[str, Ten
     cavity = cover(right.inner - view.radius)
     band = strip(view.radius * torch.sin(view.off_axis - 0.3) + 1.5 * left.trabeculae, 2.4)
     band = band * cavity * math.exp(-(((view.position - 0.55) / 0.2) ** 2))
-    return [("myocardium", cover(right.outer - view.radius)), ("right blood", cavity), ("myocardium", band)]
+    return [
+        ("myocardium", cover(right.outer - view.radius)),
+        ("right blood", cavity),
+        ("myocardium", band),
+    ]
 
 
 def _left_parts(view: _View, left: _Left) -> list[tuple[str, Tensor]]:
     """Wall and blood of the left ventricle, the muscles in it, and the part of the wall that is poorly supplied."""
-    parts = [("myocardium", cover(left.outer - view.radius)), ("left blood", cover(left.border - view.radius))]
+    parts = [
+        ("myocardium", cover(left.outer - view.radius)),
+        ("left blood", cover(left.border - view.radius)),
+    ]
     parts += [("myocardium", muscle) for muscle in _papillary_muscles(view, left)]
     return [*parts, ("ischaemia", _poor_supply(view, left))]
 
@@ -231,17 +276,26 @@ def _papillary_muscles(view: _View, left: _Left) -> Iterator[Tensor]:
     """They keep their volume: they get thicker as they shorten, and come closer to each other."""
     position, squeeze, radius = view.position, view.squeeze, view.radius
     along, beside = radius * torch.cos(view.angle), radius * torch.sin(view.angle)
-    reach = view.heart.radius * view.size * (1 - view.heart.shortening * squeeze) * (0.63 + 0.2 * position - 0.04 * squeeze)
+    reach = (
+        view.heart.radius
+        * view.size
+        * (1 - view.heart.shortening * squeeze)
+        * (0.63 + 0.2 * position - 0.04 * squeeze)
+    )
     presence = max(0.0, 1.15 * math.exp(-(((position - 0.58) / 0.27) ** 2)) - 0.15)
     for side, thickness in ((math.pi - 0.9, 5.0), (math.pi + 1.1, 4.4)):
         distance = torch.hypot(along - reach * math.cos(side), beside - reach * math.sin(side))
-        level = thickness * presence * (1 + 0.08 * squeeze) * (1 + 0.08 * left.trabeculae) - distance
+        level = (
+            thickness * presence * (1 + 0.08 * squeeze) * (1 + 0.08 * left.trabeculae) - distance
+        )
         yield cover(level) * cover(left.border + 1 - radius)
 
 
 def _poor_supply(view: _View, left: _Left) -> Tensor:
     """Where the supply of blood is poor: the inner half of the front wall."""
-    inner_half = cover(left.inner + 0.5 * (left.outer - left.inner) - view.radius) * cover(view.radius - left.border)
+    inner_half = cover(left.inner + 0.5 * (left.outer - left.inner) - view.radius) * cover(
+        view.radius - left.border
+    )
     from_front = (view.angle - 1.5 + math.pi) % (2 * math.pi) - math.pi
     return inner_half * torch.exp(-((from_front / 0.65) ** 4))
 

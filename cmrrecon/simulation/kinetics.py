@@ -9,7 +9,9 @@ STEP = 0.1  # s, of the numerical integral
 HEALTHY, ISCHAEMIC, WASHOUT = 0.018, 0.006, 0.04
 
 
-def gamma_variate(times: Tensor, arrival: float, rise: float, peak: float, shape: float = 3.0) -> Tensor:
+def gamma_variate(
+    times: Tensor, arrival: float, rise: float, peak: float, shape: float = 3.0
+) -> Tensor:
     """First pass of a bolus (Thompson, Circ. Res. 1964;14:502), plus what stays in circulation.
 
     Parameters

@@ -13,7 +13,10 @@ from torch import Tensor
 from cmrrecon.simulation.shapes import cover, generator, uniform
 
 Box = tuple[int, int, int, int]  # (y0, y1, x0, x1) in pixels, half-open
-KINDS = ("haemorrhage", "oedema")  # of `tissues.TISSUES`: darker and brighter than healthy myocardium in cine and T2 maps
+KINDS = (
+    "haemorrhage",
+    "oedema",
+)  # of `tissues.TISSUES`: darker and brighter than healthy myocardium in cine and T2 maps
 
 
 @dataclass(frozen=True)
@@ -56,5 +59,8 @@ def box_of(covered: Tensor) -> Box:
     """The box around all that is covered by half or more of the most, in any frame; of covers (frame, y, x) that are not all zero."""
     most = covered.amax(0)
     shown = most >= most.max() / 2
-    (y0, y1), (x0, x1) = ((int(at[0]), int(at[-1]) + 1) for at in (shown.any(1).nonzero()[:, 0], shown.any(0).nonzero()[:, 0]))
+    (y0, y1), (x0, x1) = (
+        (int(at[0]), int(at[-1]) + 1)
+        for at in (shown.any(1).nonzero()[:, 0], shown.any(0).nonzero()[:, 0])
+    )
     return y0, y1, x0, x1

@@ -15,13 +15,21 @@ from cmrrecon.simulation.kinetics import bolus
 from cmrrecon.simulation.lesions import Box, Lesion, box_of
 from cmrrecon.simulation.shapes import generator, grid, uniform
 from cmrrecon.simulation.thorax import Thorax, thorax_layers
-from cmrrecon.simulation.tissues import cine_signals, inversion_recovery, paint, saturation_recovery, t2_preparation
+from cmrrecon.simulation.tissues import (
+    cine_signals,
+    inversion_recovery,
+    paint,
+    saturation_recovery,
+    t2_preparation,
+)
 from cmrrecon.tools.errors import UsageError
 
 # MOLLI 4-(1)-3-(1)-2 at 900 ms between beats, three inversions 80 ms apart, sorted; and the T2 preparations of CMRxRecon.
 INVERSION_TIMES = (100.0, 180.0, 260.0, 1000.0, 1080.0, 1160.0, 1900.0, 1980.0, 2800.0)
 PREPARATION_TIMES = (0.0, 35.0, 55.0)
-DIASTASIS = 0.72  # phase of the cycle in which the heart is nearly still and single images are taken
+DIASTASIS = (
+    0.72  # phase of the cycle in which the heart is nearly still and single images are taken
+)
 PASSAGE = 40.0  # s that a perfusion scan watches
 SATURATION_DELAY = 100.0  # ms
 RELAXIVITY = 4.5e-3  # 1/ms per mmol/l, of a gadolinium agent in blood at 3 T
@@ -55,8 +63,19 @@ def receive_field(rows: Tensor, columns: Tensor, seed: int) -> Tensor:
     random = generator(seed, "receive field")
     v, u = rows / 160, columns / 160
     c = torch.randn(6, generator=random) * torch.tensor([1.5, 0.8, 0.8, 0.4, 0.4, 0.4])
-    blob = torch.exp(-((rows - uniform(5, 35, random)) ** 2 + (columns - uniform(-20, 40, random)) ** 2) / (2 * 35.0**2))
-    phase = c[0] + c[1] * u + c[2] * v + c[3] * u * v + c[4] * u**2 + c[5] * v**2 + uniform(0.5, 1.1, random) * blob
+    blob = torch.exp(
+        -((rows - uniform(5, 35, random)) ** 2 + (columns - uniform(-20, 40, random)) ** 2)
+        / (2 * 35.0**2)
+    )
+    phase = (
+        c[0]
+        + c[1] * u
+        + c[2] * v
+        + c[3] * u * v
+        + c[4] * u**2
+        + c[5] * v**2
+        + uniform(0.5, 1.1, random) * blob
+    )
     shade = 0.9 * torch.exp(-0.35 * v - 0.15 * u + 0.12 * (u**2 + v**2))
     return torch.polar(shade.expand_as(phase), phase)
 
@@ -90,9 +109,15 @@ def scene(
     near = surroundings(heart, rows, columns)
     images, boxes = [], []
     for index, position in enumerate(positions(slices)):
-        image = paint(thorax_layers(thorax, position, rows, columns), signals).expand(frames, y, x).clone()
+        image = (
+            paint(thorax_layers(thorax, position, rows, columns), signals)
+            .expand(frames, y, x)
+            .clone()
+        )
         lesion = Lesion.draw(seed, index) if lesions else None
-        layers = heart_layers(heart, position, phase, rows[near[0]], columns[:, near[1]], moved, lesion)
+        layers = heart_layers(
+            heart, position, phase, rows[near[0]], columns[:, near[1]], moved, lesion
+        )
         image[:, *near] = paint(layers, signals, image[:, *near])
         images.append(image * field)
         boxes.append(_moved(box_of(layers[-1].cover), near) if lesion else None)
@@ -110,7 +135,9 @@ def cine(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = Fa
     return scene(slices, y, x, seed, torch.arange(frames) / frames, cine_signals(), lesions=lesions)
 
 
-def perfusion(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False) -> Phantom:
+def perfusion(
+    frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False
+) -> Phantom:
     """First pass of a contrast bolus by saturation recovery; flow is poor in the inner half of a part of the wall.
 
     The frames are spread over 40 s. Each is taken at nearly the same phase of the heart, which moves by a few millimetres
@@ -118,11 +145,24 @@ def perfusion(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool
     """
     random = generator(seed, "perfusion")
     times = PASSAGE * (torch.arange(frames) + 0.5) / frames
-    added_rate = {tissue: RELAXIVITY * concentration for tissue, concentration in bolus(times).items()}
+    added_rate = {
+        tissue: RELAXIVITY * concentration for tissue, concentration in bolus(times).items()
+    }
     phase = DIASTASIS + 0.01 * torch.randn(frames, generator=random)
-    breath = torch.sin(2 * math.pi * times / uniform(6, 9, random)) * times / PASSAGE + 0.2 * torch.randn(frames, generator=random)
+    breath = torch.sin(
+        2 * math.pi * times / uniform(6, 9, random)
+    ) * times / PASSAGE + 0.2 * torch.randn(frames, generator=random)
     moved = (2.0 * breath, 0.6 * breath)
-    return scene(slices, y, x, seed, phase, saturation_recovery(SATURATION_DELAY, added_rate), moved, lesions=lesions)
+    return scene(
+        slices,
+        y,
+        x,
+        seed,
+        phase,
+        saturation_recovery(SATURATION_DELAY, added_rate),
+        moved,
+        lesions=lesions,
+    )
 
 
 def t1map(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False) -> Phantom:
@@ -133,7 +173,9 @@ def t1map(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = F
     UsageError : more frames than there are inversion times
     """
     times = weighting_times("t1map", INVERSION_TIMES, frames)
-    made = scene(slices, y, x, seed, torch.tensor([DIASTASIS]), inversion_recovery(times), lesions=lesions)
+    made = scene(
+        slices, y, x, seed, torch.tensor([DIASTASIS]), inversion_recovery(times), lesions=lesions
+    )
     return made._replace(times=times[:, None].repeat(1, slices))
 
 
@@ -145,7 +187,9 @@ def t2map(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = F
     UsageError : more frames than there are preparation times
     """
     times = weighting_times("t2map", PREPARATION_TIMES, frames)
-    made = scene(slices, y, x, seed, torch.tensor([DIASTASIS]), t2_preparation(times), lesions=lesions)
+    made = scene(
+        slices, y, x, seed, torch.tensor([DIASTASIS]), t2_preparation(times), lesions=lesions
+    )
     return made._replace(times=times[:, None].repeat(1, slices))
 
 

@@ -8,7 +8,9 @@ from torch import Tensor
 from cmrrecon.operators.noncartesian import NonCartesianEncoding
 from cmrrecon.simulation.acquisition import with_noise
 
-GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2  # 111.246 degrees: any number of successive spokes covers the circle evenly
+GOLDEN_ANGLE = (
+    math.pi * (math.sqrt(5) - 1) / 2
+)  # 111.246 degrees: any number of successive spokes covers the circle evenly
 
 
 def golden_angle(frames: int, spokes: int, samples: int, n: int) -> Tensor:
@@ -24,12 +26,16 @@ def golden_angle(frames: int, spokes: int, samples: int, n: int) -> Tensor:
     -------
     Tensor (frame, spoke, sample, 2) float32, cycles per field of view, last axis (y, x)
     """
-    angle = torch.arange(frames * spokes, dtype=torch.float64).reshape(frames, spokes, 1) * GOLDEN_ANGLE
+    angle = (
+        torch.arange(frames * spokes, dtype=torch.float64).reshape(frames, spokes, 1) * GOLDEN_ANGLE
+    )
     radius = (torch.arange(samples, dtype=torch.float64) - samples // 2) * (n / samples)
     return torch.stack([angle.sin() * radius, angle.cos() * radius], -1).float()
 
 
-def acquire_along(trajectory: Tensor, images: Tensor, maps: Tensor, sigma: float, *seed: int) -> Tensor:
+def acquire_along(
+    trajectory: Tensor, images: Tensor, maps: Tensor, sigma: float, *seed: int
+) -> Tensor:
     """K-space of images seen through coils at the positions of a trajectory, with complex white Gaussian noise.
 
     Parameters

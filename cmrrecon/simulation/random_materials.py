@@ -43,11 +43,20 @@ def random_ventricles(y: int, x: int, draw: torch.Generator) -> list[Ventricle]:
     for _ in range(int(torch.randint(1, 4, (), generator=draw))):
         inner = uniform(0.06, 0.16, draw) * side
         centre = (y * uniform(0.3, 0.7, draw), x * uniform(0.3, 0.7, draw))
-        found.append(Ventricle(centre, inner, inner * uniform(1.25, 1.7, draw), uniform(0.15, 0.4, draw)))
+        found.append(
+            Ventricle(centre, inner, inner * uniform(1.25, 1.7, draw), uniform(0.15, 0.4, draw))
+        )
     return found
 
 
-def random_materials(y: int, x: int, ventricles: list[Ventricle], changing: bool, black_blood: bool, draw: torch.Generator) -> Tensor:
+def random_materials(
+    y: int,
+    x: int,
+    ventricles: list[Ventricle],
+    changing: bool,
+    black_blood: bool,
+    draw: torch.Generator,
+) -> Tensor:
     """Material images (component, fine y, fine x): one, or three of the same shapes whose intensities change apart; the last is a phase."""
     pixels = torch.zeros(((3 if changing else 1) + 1, FINE * y, FINE * x))
     rows, columns = torch.arange(FINE * y)[:, None] / FINE, torch.arange(FINE * x)[None] / FINE
@@ -58,7 +67,9 @@ def random_materials(y: int, x: int, ventricles: list[Ventricle], changing: bool
     _add_lines(canvas)
     for ventricle in ventricles:
         _add_ventricle(canvas, ventricle, black_blood)
-    pixels[:-1] *= torch.exp(uniform(*TEXTURE, draw) * fractal(FINE * y, FINE * x, uniform(*FALL, draw), draw))
+    pixels[:-1] *= torch.exp(
+        uniform(*TEXTURE, draw) * fractal(FINE * y, FINE * x, uniform(*FALL, draw), draw)
+    )
     return pixels
 
 
@@ -90,13 +101,20 @@ class _Canvas:
         y, x = self.shape
         return y * uniform(low, high, self.draw), x * uniform(low, high, self.draw)
 
-    def blob(self, centre: tuple[float, float], half: tuple[float, float], value: Tensor, wobble: float) -> None:
+    def blob(
+        self, centre: tuple[float, float], half: tuple[float, float], value: Tensor, wobble: float
+    ) -> None:
         """A turned ellipse whose outline wobbles."""
         draw, reach = self.draw, 1.3 * max(half) + 3
-        box = [slice(max(0, int(FINE * (c - reach))), max(1, int(FINE * (c + reach)))) for c in centre]
+        box = [
+            slice(max(0, int(FINE * (c - reach))), max(1, int(FINE * (c + reach)))) for c in centre
+        ]
         dy, dx = self.rows[box[0]] - centre[0], self.columns[:, box[1]] - centre[1]
         turn = uniform(0, math.pi, draw)
-        along, across = dx * math.cos(turn) + dy * math.sin(turn), dy * math.cos(turn) - dx * math.sin(turn)
+        along, across = (
+            dx * math.cos(turn) + dy * math.sin(turn),
+            dy * math.cos(turn) - dx * math.sin(turn),
+        )
         angle = torch.atan2(across / half[0], along / half[1])
         order, shift = int(torch.randint(2, 7, (), generator=draw)), uniform(0, 2 * math.pi, draw)
         outline = 1 + wobble * torch.cos(order * angle + shift)
@@ -114,7 +132,11 @@ def _add_body(canvas: _Canvas) -> None:
     """A body, some with fat around, or tissue that fills the image."""
     (y, x), draw = canvas.shape, canvas.draw
     body = happens(BODY, draw)
-    half = (y * uniform(0.38, 0.55, draw), x * uniform(0.35, 0.55, draw)) if body else (2.0 * y, 2.0 * x)
+    half = (
+        (y * uniform(0.38, 0.55, draw), x * uniform(0.35, 0.55, draw))
+        if body
+        else (2.0 * y, 2.0 * x)
+    )
     if body and happens(FAT, draw):
         rim = uniform(2, 0.1 * min(y, x) + 2, draw)
         canvas.blob((y / 2, x / 2), half, canvas.bright(0.7), 0.03)
@@ -152,7 +174,9 @@ def _add_ventricle(canvas: _Canvas, ventricle: Ventricle, black_blood: bool) -> 
     draw, (y, x) = canvas.draw, ventricle.centre
     wall, blood = canvas.intensity(0.5), canvas.bright(0.6)
     canvas.blob((y, x), (ventricle.outer, ventricle.outer), wall, 0.04)
-    canvas.blob((y, x), (ventricle.inner, ventricle.inner), 0.1 * blood if black_blood else blood, 0.04)
+    canvas.blob(
+        (y, x), (ventricle.inner, ventricle.inner), 0.1 * blood if black_blood else blood, 0.04
+    )
     for _ in range(int(torch.randint(0, 5, (), generator=draw))):
         angle, size = uniform(0, 2 * math.pi, draw), uniform(0.5, 0.2 * ventricle.inner + 0.6, draw)
         reach = 0.75 * ventricle.inner
@@ -164,7 +188,9 @@ def fractal(y: int, x: int, fall: float, draw: torch.Generator) -> Tensor:
     """Random (y, x) of zero mean and unit size, whose amplitudes fall as the frequency to the power of -`fall`."""
     frequency = torch.hypot(torch.fft.fftfreq(y)[:, None], torch.fft.rfftfreq(x)[None])
     frequency[0, 0] = math.inf
-    noise = torch.fft.irfft2(torch.fft.rfft2(torch.randn((y, x), generator=draw)) * frequency**-fall, s=(y, x))
+    noise = torch.fft.irfft2(
+        torch.fft.rfft2(torch.randn((y, x), generator=draw)) * frequency**-fall, s=(y, x)
+    )
     unit: Tensor = noise / noise.std().clamp(min=torch.finfo(torch.float32).tiny)
     return unit
 

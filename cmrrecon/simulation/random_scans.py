@@ -20,12 +20,21 @@ Choice = TypeVar("Choice")
 # Sizes of scans with line masks, and smaller ones of scans with sample masks, whose columns cannot be had one by one. Fourier transforms
 # of these sizes are fast.
 FRAMES, SMALL_FRAMES, COILS = (3, 14), (3, 10), (4, 12)
-ROWS, COLUMNS = (112, 120, 128, 135, 144, 160, 168, 175, 180, 192, 200, 208), (96, 108, 120, 128, 144, 160, 180)
+ROWS, COLUMNS = (
+    (112, 120, 128, 135, 144, 160, 168, 175, 180, 192, 200, 208),
+    (96, 108, 120, 128, 144, 160, 180),
+)
 SMALL = (72, 75, 80, 84, 90, 96, 100, 105, 108, 120, 128, 135, 144)
 # Of a line scan so many columns are looked at that they hold about so many pixels: its columns are independent in the data.
 PIXELS, FEWEST_COLUMNS, BRIGHT = 50_000, 24, 0.2
 # Patterns and how often each is drawn; of accelerations and numbers of calibration lines each as often.
-PATTERNS = {"uniform": 0.15, "kt-uniform": 0.15, "kt-gaussian": 0.35, "kt-radial": 0.25, "random": 0.1}
+PATTERNS = {
+    "uniform": 0.15,
+    "kt-uniform": 0.15,
+    "kt-gaussian": 0.35,
+    "kt-radial": 0.25,
+    "random": 0.1,
+}
 SAMPLE_PATTERNS = ("kt-radial",)
 ACCELERATIONS, CALIBRATION = (2, 3, 4, 6, 8, 10, 12, 16, 20, 24), (8, 12, 16, 20, 24)
 # Signal to noise in dB, from and to; and how often there is what.
@@ -57,10 +66,17 @@ class RandomScan:
 def random_scan(seed: int, number: int) -> RandomScan:
     """Scan `number` of a seed; all of it follows from these two."""
     draw = generator(seed, "scan", number)
-    pattern, acceleration = _chosen(PATTERNS, draw), _chosen(dict.fromkeys(ACCELERATIONS, 1.0), draw)
+    pattern, acceleration = (
+        _chosen(PATTERNS, draw),
+        _chosen(dict.fromkeys(ACCELERATIONS, 1.0), draw),
+    )
     small = pattern in SAMPLE_PATTERNS
-    frames = 1 if happens(SINGLE_FRAMES, draw) else _between(*(SMALL_FRAMES if small else FRAMES), draw)
-    y, x = (_chosen(dict.fromkeys(SMALL if small else sizes, 1.0), draw) for sizes in (ROWS, COLUMNS))
+    frames = (
+        1 if happens(SINGLE_FRAMES, draw) else _between(*(SMALL_FRAMES if small else FRAMES), draw)
+    )
+    y, x = (
+        _chosen(dict.fromkeys(SMALL if small else sizes, 1.0), draw) for sizes in (ROWS, COLUMNS)
+    )
     scene = random_scene(seed, number, frames, y, x)
     images = scene.images
     if not small and happens(OVERSAMPLED, draw):
@@ -68,30 +84,50 @@ def random_scan(seed: int, number: int) -> RandomScan:
         x += 2 * (x // 4)
     acs = min(_chosen(dict.fromkeys(CALIBRATION, 1.0), draw), y // 4)
     mask = make_mask(
-        pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=int(torch.randint(2**31, (), generator=draw))
+        pattern,
+        frames=frames,
+        y=y,
+        x=x,
+        acceleration=acceleration,
+        acs=acs,
+        seed=int(torch.randint(2**31, (), generator=draw)),
     )
     signal = float(images.abs().square().mean().sqrt())
     sigma = 0.0 if happens(NOISELESS, draw) else signal * 10 ** (-uniform(*NOISE_DB, draw) / 20)
     if happens(PARTIAL, draw):
         mask[:, : int(uniform(0.05, 0.2, draw) * y)] = False
-    kspace, truth = fft2c(images[:, None] * random_maps(_between(*COILS, draw), y, x, draw)), images.abs()
+    kspace, truth = (
+        fft2c(images[:, None] * random_maps(_between(*COILS, draw), y, x, draw)),
+        images.abs(),
+    )
     if happens(ASYMMETRIC, draw):
         # What scanners fill with zeros is zero in fully sampled scans too, and counts as measured.
         kspace[..., : int(uniform(0.05, 0.3, draw) * x / 2)] = 0
         truth = rss(ifft2c(kspace))
-    kspace = kspace + sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=draw) * (kspace != 0)
+    kspace = kspace + sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=draw) * (
+        kspace != 0
+    )
     width = min(x, max(FEWEST_COLUMNS, PIXELS // (frames * y)))
     # Around a column that is not empty: nothing can be learnt beside the body.
     lit = (truth.amax((0, 1)) > BRIGHT * truth.amax()).nonzero().flatten()
     middle = int(lit[_between(0, len(lit) - 1, draw)])
     first = min(max(0, middle - width // 2), x - width)
     columns = slice(None) if small else slice(first, first + width)
-    return RandomScan(Series(kspace * mask[:, None], SamplingMask.of(mask)), truth, columns, (*scene.kinds, f"{pattern} {acceleration}"))
+    return RandomScan(
+        Series(kspace * mask[:, None], SamplingMask.of(mask)),
+        truth,
+        columns,
+        (*scene.kinds, f"{pattern} {acceleration}"),
+    )
 
 
 def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
     """Maps (coil, y, x) of unit RSS, of an array of small loops or of broad coils; rarely one coil hardly sees anything."""
-    stacked = _array(coils, y, x, draw) if happens(ARRAY, draw) and coils > 1 else _broad_coils(coils, y, x, draw)
+    stacked = (
+        _array(coils, y, x, draw)
+        if happens(ARRAY, draw) and coils > 1
+        else _broad_coils(coils, y, x, draw)
+    )
     if coils > 1 and happens(WEAK_COIL, draw):
         stacked[_between(0, coils - 1, draw)] *= 1e-2
     return stacked / rss(stacked)
@@ -128,14 +164,27 @@ def _broad_coils(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
     for number in range(coils):
         angle = 2 * math.pi * (number + uniform(-0.3, 0.3, draw)) / coils
         if spots:
-            centre = (uniform(0.4, 1.0, draw) * math.sin(angle), uniform(0.4, 1.0, draw) * math.cos(angle))
+            centre = (
+                uniform(0.4, 1.0, draw) * math.sin(angle),
+                uniform(0.4, 1.0, draw) * math.cos(angle),
+            )
             size = torch.exp(
-                -(((rows - centre[0]) / uniform(0.35, 1.0, draw)) ** 2) - ((columns - centre[1]) / uniform(0.35, 1.0, draw)) ** 2
+                -(((rows - centre[0]) / uniform(0.35, 1.0, draw)) ** 2)
+                - ((columns - centre[1]) / uniform(0.35, 1.0, draw)) ** 2
             )
         else:
-            centre = (uniform(1.0, 1.6, draw) * math.sin(angle), uniform(0.7, 1.6, draw) * math.cos(angle))
-            size = ((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 + uniform(0.15, 0.5, draw)) ** -1.5
-        phase = angle + uniform(-math.pi, math.pi, draw) + uniform(0, 1.0, draw) * smooth_field((y, x), 2, draw)
+            centre = (
+                uniform(1.0, 1.6, draw) * math.sin(angle),
+                uniform(0.7, 1.6, draw) * math.cos(angle),
+            )
+            size = (
+                (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 + uniform(0.15, 0.5, draw)
+            ) ** -1.5
+        phase = (
+            angle
+            + uniform(-math.pi, math.pi, draw)
+            + uniform(0, 1.0, draw) * smooth_field((y, x), 2, draw)
+        )
         maps.append(torch.polar(size * uniform(0.3, 1, draw) + 1e-3, phase))
     stacked = torch.stack(maps)
     if happens(COLOURED, draw):
@@ -151,4 +200,6 @@ def _between(low: int, high: int, draw: torch.Generator) -> int:
 
 
 def _chosen(shares: dict[Choice, float], draw: torch.Generator) -> Choice:
-    return list(shares)[int(torch.multinomial(torch.tensor(list(shares.values())), 1, generator=draw))]
+    return list(shares)[
+        int(torch.multinomial(torch.tensor(list(shares.values())), 1, generator=draw))
+    ]

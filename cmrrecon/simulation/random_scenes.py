@@ -13,7 +13,15 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from cmrrecon.operators.fourier import fft2c, ifft2c
-from cmrrecon.simulation.random_materials import FALL, FINE, Ventricle, fractal, random_materials, random_ventricles, smooth_field
+from cmrrecon.simulation.random_materials import (
+    FALL,
+    FINE,
+    Ventricle,
+    fractal,
+    random_materials,
+    random_ventricles,
+    smooth_field,
+)
 from cmrrecon.simulation.shapes import generator, happens, uniform
 
 # How often scenes have what; the rest follows from these.
@@ -59,30 +67,57 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     kinds = ["static"] if still else ["aperiodic"] if irregular else []
     kinds += [
         name
-        for name, share in (("contrast", CONTRAST), ("tagged", TAGGED), ("flow", FLOW), ("black blood", BLACK_BLOOD))
+        for name, share in (
+            ("contrast", CONTRAST),
+            ("tagged", TAGGED),
+            ("flow", FLOW),
+            ("black blood", BLACK_BLOOD),
+        )
         if happens(share, draw)
     ]
     rows, y = y, int(y * uniform(1, TALL, draw)) if happens(FOLDED, draw) else y
     ventricles = random_ventricles(y, x, draw)
-    materials = random_materials(y, x, ventricles, "contrast" in kinds, "black blood" in kinds, draw)
-    beat = torch.zeros(frames) if "static" in kinds else heart_beat(frames, draw, periodic="aperiodic" not in kinds)
-    places = _motion(frames, y, x, ventricles, beat, draw, still="static" in kinds, periodic="aperiodic" not in kinds)
+    materials = random_materials(
+        y, x, ventricles, "contrast" in kinds, "black blood" in kinds, draw
+    )
+    beat = (
+        torch.zeros(frames)
+        if "static" in kinds
+        else heart_beat(frames, draw, periodic="aperiodic" not in kinds)
+    )
+    places = _motion(
+        frames,
+        y,
+        x,
+        ventricles,
+        beat,
+        draw,
+        still="static" in kinds,
+        periodic="aperiodic" not in kinds,
+    )
     layers = _carried(materials, places + _bend(y, x, draw))
     weights = _contrast(frames, len(materials) - 1, draw)
     magnetisation = torch.einsum("tk,tkyx->tyx", weights, layers[:, :-1])
     if happens(THROUGH, draw) and "static" not in kinds:
-        magnetisation = magnetisation * torch.exp(_near(ventricles, y, x) * _changes(beat, y, x, draw))
+        magnetisation = magnetisation * torch.exp(
+            _near(ventricles, y, x) * _changes(beat, y, x, draw)
+        )
     if "tagged" in kinds:
         magnetisation = magnetisation * _tags(places, draw)
     phase = _phase(frames, y, x, draw) + layers[:, -1]
     if "flow" in kinds:
         blood = magnetisation.abs() > 0.5 * magnetisation.abs().amax()
-        phase = phase + uniform(1, 3, draw) * beat[:, None, None] * smooth_field((y, x), 6, draw) * blood
+        phase = (
+            phase
+            + uniform(1, 3, draw) * beat[:, None, None] * smooth_field((y, x), 6, draw) * blood
+        )
     magnetisation = _as_shown(magnetisation, draw)
     images = _folded(magnetisation * torch.polar(torch.ones_like(phase), phase), rows)
     if happens(SOFT, draw):
         images = _softened(images, uniform(0.75, 1.0, draw), uniform(0.75, 1.0, draw))
-    bright = torch.quantile(images.abs().flatten()[:: max(1, images.numel() // 100_000)], 0.99).clamp(min=1e-3)
+    bright = torch.quantile(
+        images.abs().flatten()[:: max(1, images.numel() // 100_000)], 0.99
+    ).clamp(min=1e-3)
     return Scene(images / bright, tuple(kinds))
 
 
@@ -93,7 +128,9 @@ def _as_shown(magnetisation: Tensor, draw: torch.Generator) -> Tensor:
         magnetisation = magnetisation.clamp(-limit, limit)
     if happens(HAZY, draw):
         grain = 1 + GRAIN * torch.randn(magnetisation.shape, generator=draw)
-        magnetisation = magnetisation + uniform(0, HAZE, draw) * float(magnetisation.abs().amax()) * grain.clamp(min=0)
+        magnetisation = magnetisation + uniform(0, HAZE, draw) * float(
+            magnetisation.abs().amax()
+        ) * grain.clamp(min=0)
     return magnetisation
 
 
@@ -124,10 +161,20 @@ def pulse(phase: Tensor) -> Tensor:
 
 
 def _motion(
-    frames: int, y: int, x: int, ventricles: list[Ventricle], beat: Tensor, draw: torch.Generator, *, still: bool, periodic: bool
+    frames: int,
+    y: int,
+    x: int,
+    ventricles: list[Ventricle],
+    beat: Tensor,
+    draw: torch.Generator,
+    *,
+    still: bool,
+    periodic: bool,
 ) -> Tensor:
     """Where in the material each pixel looks: (frame, y, x, 2) in pixels, rows first."""
-    rows, columns = torch.meshgrid(torch.arange(y, dtype=torch.float32), torch.arange(x, dtype=torch.float32), indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(y, dtype=torch.float32), torch.arange(x, dtype=torch.float32), indexing="ij"
+    )
     places = torch.stack((rows, columns), -1).expand(frames, y, x, 2).clone()
     if still:
         return places
@@ -137,12 +184,16 @@ def _motion(
         size = uniform(0, 1.0, draw) if periodic else uniform(1, 8, draw)
         breath = size * torch.sin(2 * math.pi * (cycles * time + uniform(0, 1, draw)))
         # The inside of the chest moves, its wall stays.
-        inside = (1 - ((rows / y - 0.5) / 0.45) ** 4).clamp(min=0) * (1 - ((columns / x - 0.5) / 0.45) ** 4).clamp(min=0)
+        inside = (1 - ((rows / y - 0.5) / 0.45) ** 4).clamp(min=0) * (
+            1 - ((columns / x - 0.5) / 0.45) ** 4
+        ).clamp(min=0)
         way = uniform(0, 2 * math.pi, draw)
         shift = torch.tensor([math.sin(way), math.cos(way)])
         places = places + breath[:, None, None, None] * inside[None, ..., None] * shift
     if not periodic and happens(DRIFTING, draw):
-        places = places + time[:, None, None, None] * torch.tensor([uniform(-4, 4, draw), uniform(-4, 4, draw)])
+        places = places + time[:, None, None, None] * torch.tensor(
+            [uniform(-4, 4, draw), uniform(-4, 4, draw)]
+        )
     reach = uniform(*REACH, draw)
     for ventricle in ventricles:
         places = places + beat_displacement(places, ventricle, beat, reach)
@@ -171,7 +222,11 @@ def _carried(materials: Tensor, places: Tensor) -> Tensor:
     fine = FINE * places
     unit = torch.stack((2 * fine[..., 1] / (nx - 1) - 1, 2 * fine[..., 0] / (ny - 1) - 1), -1)
     carried: Tensor = grid_sample(
-        materials[None].expand(len(places), *materials.shape), unit, mode="bilinear", padding_mode="border", align_corners=True
+        materials[None].expand(len(places), *materials.shape),
+        unit,
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=True,
     )
     return carried
 
@@ -183,9 +238,12 @@ def _contrast(frames: int, components: int, draw: torch.Generator) -> Tensor:
     time = torch.arange(frames) / max(1, frames - 1)
     if happens(0.5, draw):
         bolus = [
-            torch.relu(time - start) * torch.exp(-((time - start).clamp(min=0) / width)) for start, width in ((0.1, 0.15), (0.25, 0.3))
+            torch.relu(time - start) * torch.exp(-((time - start).clamp(min=0) / width))
+            for start, width in ((0.1, 0.15), (0.25, 0.3))
         ]
-        return torch.stack([0.3 * torch.ones(frames), *(b / b.max().clamp(min=1e-6) for b in bolus)], 1)
+        return torch.stack(
+            [0.3 * torch.ones(frames), *(b / b.max().clamp(min=1e-6) for b in bolus)], 1
+        )
     rates = [uniform(0.15, 1.5, draw) for _ in range(2)]
     depth = uniform(1, 2, draw)
     recovery = [1 - depth * torch.exp(-time / rate) for rate in rates]
@@ -199,7 +257,9 @@ def _tags(places: Tensor, draw: torch.Generator) -> Tensor:
     fading = torch.exp(-time / uniform(0.5, 3, draw))[:, None, None]
     along = places[..., 0] * math.sin(way) + places[..., 1] * math.cos(way)
     across = places[..., 0] * math.cos(way) - places[..., 1] * math.sin(way)
-    pattern = (0.5 + 0.5 * torch.cos(2 * math.pi / period * along)) * (0.5 + 0.5 * torch.cos(2 * math.pi / period * across)).sqrt()
+    pattern = (0.5 + 0.5 * torch.cos(2 * math.pi / period * along)) * (
+        0.5 + 0.5 * torch.cos(2 * math.pi / period * across)
+    ).sqrt()
     return 1 - fading * (1 - pattern)
 
 
@@ -207,21 +267,36 @@ def _bend(y: int, x: int, draw: torch.Generator) -> Tensor:
     """Smooth displacements (y, x, 2) in pixels, which make ellipses the irregular shapes of organs."""
     cells = int(torch.randint(2, 5, (), generator=draw))
     size = uniform(0, BENT, draw) * min(y, x) / cells
-    return size * torch.stack((smooth_field((y, x), cells, draw), smooth_field((y, x), cells, draw)), -1)
+    return size * torch.stack(
+        (smooth_field((y, x), cells, draw), smooth_field((y, x), cells, draw)), -1
+    )
 
 
 def _changes(beat: Tensor, y: int, x: int, draw: torch.Generator) -> Tensor:
     """The logarithm of intensities over time (frame, y, x): textures that come and go with the beat, or at a time of their own."""
     time = 2 * math.pi * torch.arange(len(beat)) / len(beat)
-    waves = [beat, *(torch.sin(order * time + uniform(0, 2 * math.pi, draw)) for order in range(1, CHANGES))]
-    textures = [uniform(0, CHANGE, draw) / order * fractal(y, x, uniform(*FALL, draw), draw) for order in range(1, CHANGES + 1)]
-    return torch.stack([wave[:, None, None] * texture for wave, texture in zip(waves, textures, strict=True)]).sum(0)
+    waves = [
+        beat,
+        *(torch.sin(order * time + uniform(0, 2 * math.pi, draw)) for order in range(1, CHANGES)),
+    ]
+    textures = [
+        uniform(0, CHANGE, draw) / order * fractal(y, x, uniform(*FALL, draw), draw)
+        for order in range(1, CHANGES + 1)
+    ]
+    return torch.stack(
+        [wave[:, None, None] * texture for wave, texture in zip(waves, textures, strict=True)]
+    ).sum(0)
 
 
 def _near(ventricles: list[Ventricle], y: int, x: int) -> Tensor:
     """(y, x): one in the middle of ventricles, fading to zero around them."""
     rows, columns = torch.arange(y)[:, None], torch.arange(x)
-    squares = torch.stack([((rows - v.centre[0]) ** 2 + (columns - v.centre[1]) ** 2) / v.outer**2 for v in ventricles])
+    squares = torch.stack(
+        [
+            ((rows - v.centre[0]) ** 2 + (columns - v.centre[1]) ** 2) / v.outer**2
+            for v in ventricles
+        ]
+    )
     return torch.exp(-0.5 * squares.amin(0))
 
 

@@ -33,9 +33,13 @@ class Kind:
     maps: Callable[[int, int, int, int], Tensor] = coil_maps
 
 
-def random_scenes(frames: int, slices: int, y: int, x: int, seed: int, _lesions: bool = False) -> Phantom:
+def random_scenes(
+    frames: int, slices: int, y: int, x: int, seed: int, _lesions: bool = False
+) -> Phantom:
     """Random scenes in place of a heart: slice i shows scene i of the seed."""
-    return Phantom(torch.stack([random_scene(seed, index, frames, y, x).images for index in range(slices)], 1))
+    return Phantom(
+        torch.stack([random_scene(seed, index, frames, y, x).images for index in range(slices)], 1)
+    )
 
 
 def random_coils(coils: int, y: int, x: int, seed: int) -> Tensor:
@@ -109,19 +113,27 @@ def simulate(
     """
     name, chosen = _kind(kind, random=random, spokes=spokes is not None, lesions=lesions)
     frames = chosen.frames if frames is None else frames
-    _check_numbers(frames=frames, slices=slices, coils=coils, y=y, x=x, spokes=spokes, seed=seed, snr_db=snr_db)
+    _check_numbers(
+        frames=frames, slices=slices, coils=coils, y=y, x=x, spokes=spokes, seed=seed, snr_db=snr_db
+    )
     columns = x if spokes is None else 2 * y
     image, times, boxes = chosen.scene(frames, slices, y, columns, seed, lesions)
     maps = chosen.maps(coils, y, columns, seed)
     sigma = noise_sigma(image, snr_db)
-    made = Simulated(name, _scan(chosen, image, maps, sigma, seed), image, maps, times, sigma, boxes)
+    made = Simulated(
+        name, _scan(chosen, image, maps, sigma, seed), image, maps, times, sigma, boxes
+    )
     return made if spokes is None else along_spokes(made, spokes, x, seed)
 
 
 def _kind(asked: str | None, *, random: bool, spokes: bool, lesions: bool) -> tuple[str, Kind]:
     """The kind of scan and its name, "random" for random scenes."""
     if random:
-        others = [name for name, there in (("a kind", asked), ("spokes", spokes), ("lesions", lesions)) if there]
+        others = [
+            name
+            for name, there in (("a kind", asked), ("spokes", spokes), ("lesions", lesions))
+            if there
+        ]
         if others:
             raise UsageError(
                 "options-conflict",
@@ -132,12 +144,27 @@ def _kind(asked: str | None, *, random: bool, spokes: bool, lesions: bool) -> tu
         return "random", RANDOM
     if asked is not None and asked not in KINDS:
         remedy = perhaps(asked, KINDS, "Choose one of them")
-        raise UsageError("unknown-kind", f"There is no kind of scan {asked!r}", f"The kinds are {', '.join(KINDS)}", remedy)
+        raise UsageError(
+            "unknown-kind",
+            f"There is no kind of scan {asked!r}",
+            f"The kinds are {', '.join(KINDS)}",
+            remedy,
+        )
     name = asked or "cine"
     return name, KINDS[name]
 
 
-def _check_numbers(*, frames: int, slices: int, coils: int, y: int, x: int, spokes: int | None, seed: int, snr_db: float) -> None:
+def _check_numbers(
+    *,
+    frames: int,
+    slices: int,
+    coils: int,
+    y: int,
+    x: int,
+    spokes: int | None,
+    seed: int,
+    snr_db: float,
+) -> None:
     """Refuse numbers that make no scan."""
     for name, size, least in (
         ("frames", frames, 1),
@@ -149,10 +176,17 @@ def _check_numbers(*, frames: int, slices: int, coils: int, y: int, x: int, spok
         ("seed", seed, 0),
     ):
         if size < least:
-            raise UsageError("option-value", f"{name} is {size}", f"It must be at least {least}", f"Give {name} a value of {least} or more")
+            raise UsageError(
+                "option-value",
+                f"{name} is {size}",
+                f"It must be at least {least}",
+                f"Give {name} a value of {least} or more",
+            )
     if math.isnan(snr_db) or snr_db == -math.inf:
         found = f"The signal-to-noise ratio is {snr_db} dB"
-        raise UsageError("option-value", found, "It must be a number, or inf for no noise", "Give for example 30")
+        raise UsageError(
+            "option-value", found, "It must be a number, or inf for no noise", "Give for example 30"
+        )
 
 
 def _scan(kind: Kind, image: Tensor, maps: Tensor, sigma: float, seed: int) -> Scan:
@@ -180,7 +214,9 @@ def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simul
     frames, slices, coils, n, columns = made.scan.shape
     kept = centred(columns, n)
     image, maps = (whole[..., kept].contiguous() for whole in (made.image, made.maps))
-    lesions = made.lesions and tuple(box and (*box[:2], box[2] - kept.start, box[3] - kept.start) for box in made.lesions)
+    lesions = made.lesions and tuple(
+        box and (*box[:2], box[2] - kept.start, box[3] - kept.start) for box in made.lesions
+    )
     trajectory = golden_angle(frames, spokes, samples, n)
     scan = Scan(
         shape=(frames, slices, coils, spokes, samples),
@@ -200,6 +236,8 @@ def slice_kspace(image: Tensor, maps: Tensor, sigma: float, seed: int, index: in
     return acquire(image[:, index], maps, sigma, seed, index)
 
 
-def slice_along(trajectory: Tensor, image: Tensor, maps: Tensor, sigma: float, seed: int, index: int) -> Tensor:
+def slice_along(
+    trajectory: Tensor, image: Tensor, maps: Tensor, sigma: float, seed: int, index: int
+) -> Tensor:
     """K-space (frame, coil, spoke, sample) of one slice of the image, with the noise of this seed and slice."""
     return acquire_along(trajectory, image[:, index], maps, sigma, seed, index)

@@ -19,7 +19,9 @@ def generator(*keys: int | str) -> torch.Generator:
     """A CPU random generator for these keys, such as (seed, "noise", slice); different keys give unrelated numbers."""
     numbers = [int.from_bytes(key.encode(), "big") if isinstance(key, str) else key for key in keys]
     # The count goes first because a seed sequence takes trailing zeros for nothing.
-    return torch.Generator().manual_seed(int(np.random.SeedSequence([len(keys), *numbers]).generate_state(1, np.uint64)[0]))
+    return torch.Generator().manual_seed(
+        int(np.random.SeedSequence([len(keys), *numbers]).generate_state(1, np.uint64)[0])
+    )
 
 
 def uniform(low: float, high: float, random: torch.Generator) -> float:
@@ -34,7 +36,10 @@ def happens(share: float, random: torch.Generator) -> bool:
 
 def grid(y: int, x: int) -> tuple[Tensor, Tensor]:
     """Pixel positions in mm, as (y, 1) and (1, x) float32; the pixel at n // 2, the centre of the centred FFT, is at zero."""
-    rows, columns = ((torch.arange(n) - n // 2) * (extent / n) for n, extent in zip((y, x), FIELD_OF_VIEW, strict=True))
+    rows, columns = (
+        (torch.arange(n) - n // 2) * (extent / n)
+        for n, extent in zip((y, x), FIELD_OF_VIEW, strict=True)
+    )
     return rows[:, None], columns[None, :]
 
 
@@ -68,7 +73,13 @@ def strip(level: Tensor, width: Tensor | float) -> Tensor:
     return (cover(level + half) - cover(level - half)).clamp(min=0)
 
 
-def ellipse(rows: Tensor, columns: Tensor, centre: tuple[float, float], half: tuple[float, float], turn: float = 0.0) -> Tensor:
+def ellipse(
+    rows: Tensor,
+    columns: Tensor,
+    centre: tuple[float, float],
+    half: tuple[float, float],
+    turn: float = 0.0,
+) -> Tensor:
     """A level function of an ellipse, in mm near its edge.
 
     Parameters
@@ -79,7 +90,10 @@ def ellipse(rows: Tensor, columns: Tensor, centre: tuple[float, float], half: tu
     turn : angle in radians from x towards y
     """
     dy, dx = rows - centre[0], columns - centre[1]
-    along, across = dx * math.cos(turn) + dy * math.sin(turn), dy * math.cos(turn) - dx * math.sin(turn)
+    along, across = (
+        dx * math.cos(turn) + dy * math.sin(turn),
+        dy * math.cos(turn) - dx * math.sin(turn),
+    )
     return (1 - torch.hypot(across / half[0], along / half[1])) * min(half)
 
 
@@ -99,7 +113,9 @@ def texture(rows: Tensor, columns: Tensor, length: float, random: torch.Generato
     rows, columns = rows.expand(shape), columns.expand(shape)
     points = torch.stack((columns, rows), -1) / (length * (LATTICE // 2))
     points = points.reshape(1, -1, points.shape[-2], 2)
-    values = grid_sample(lattice, points, mode="bicubic", padding_mode="reflection", align_corners=True)
+    values = grid_sample(
+        lattice, points, mode="bicubic", padding_mode="reflection", align_corners=True
+    )
     return values.reshape(shape) * SPREAD
 
 

@@ -42,13 +42,21 @@ class Thorax:
         """The point (y, x) at this share of the way from the middle to the skin, and the direction of the skin there."""
         (half_y, half_x), c, s = self.half, math.cos(angle), math.sin(angle)
         y, x = share * half_y * s, share * half_x * c
-        turned = (y * math.cos(self.turn) + x * math.sin(self.turn), x * math.cos(self.turn) - y * math.sin(self.turn))
+        turned = (
+            y * math.cos(self.turn) + x * math.sin(self.turn),
+            x * math.cos(self.turn) - y * math.sin(self.turn),
+        )
         return turned, math.atan2(half_y * c, -half_x * s) + self.turn
 
 
-def vessels(rows: Tensor, columns: Tensor, spacing: float, thickness: float, random: torch.Generator) -> Tensor:
+def vessels(
+    rows: Tensor, columns: Tensor, spacing: float, thickness: float, random: torch.Generator
+) -> Tensor:
     """Cover (y, x) of vessels cut by the slice: round spots, and short branches where a vessel runs in it. Lengths in mm."""
-    line, tone = texture(rows, columns, spacing, random), texture(rows, columns, 0.7 * spacing, random)
+    line, tone = (
+        texture(rows, columns, spacing, random),
+        texture(rows, columns, 0.7 * spacing, random),
+    )
     spots = texture(rows, columns, 1.6 * thickness, random)
     # A field of unit variance changes by about 1 over its length, which makes it a distance.
     along = strip(line * spacing, thickness * (tone - 0.8).clamp(max=1))
@@ -70,11 +78,23 @@ def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor
     """
     random = generator(thorax.seed, "contours")  # what all slices share
     local = generator(thorax.seed, "thorax in slice", round(position * 1000))
-    view = _View(thorax, position, rows, columns, texture(rows, columns, 14.0, local), texture(rows, columns, 4.0, local))
+    view = _View(
+        thorax,
+        position,
+        rows,
+        columns,
+        texture(rows, columns, 14.0, local),
+        texture(rows, columns, 4.0, local),
+    )
     inside, wall = _wall(view, random, local)
     parts = wall + _ribs(view, random, local)
     cavity, lungs = _lungs(view, inside, local)
-    parts += lungs + _front_fat(view, cavity, local) + _below_the_diaphragm(view, cavity, local) + _spine_and_aorta(view)
+    parts += (
+        lungs
+        + _front_fat(view, cavity, local)
+        + _below_the_diaphragm(view, cavity, local)
+        + _spine_and_aorta(view)
+    )
     grain = (0.7 * view.coarse + 0.7 * view.fine)[None]
     return [Layer(tissue, covered[None], grain) for tissue, covered in parts]
 
@@ -90,7 +110,9 @@ class _View:
     coarse: Tensor
     fine: Tensor
 
-    def ellipse(self, centre: tuple[float, float], half: tuple[float, float], turn: float = 0.0) -> Tensor:
+    def ellipse(
+        self, centre: tuple[float, float], half: tuple[float, float], turn: float = 0.0
+    ) -> Tensor:
         """Level (y, x) of an ellipse, see `shapes.ellipse`."""
         return ellipse(self.rows, self.columns, centre, half, turn)
 
@@ -102,14 +124,28 @@ class _View:
 def _wall(view: _View, random: torch.Generator, local: torch.Generator) -> tuple[Tensor, Parts]:
     """Skin, fat and muscles of the chest wall: nested contours around the middle of the body. The first is the level inside."""
     thorax, angle = view.thorax, torch.atan2(view.rows, view.columns)
-    body = view.ellipse((0, 0), thorax.half, thorax.turn) + 2.0 * harmonics(angle, range(2, 6), random)
-    wall = body - 1.8 - thorax.fat * (1 + 0.25 * harmonics(angle, range(1, 5), random).clamp(-1.5, 1.5))
+    body = view.ellipse((0, 0), thorax.half, thorax.turn) + 2.0 * harmonics(
+        angle, range(2, 6), random
+    )
+    wall = (
+        body
+        - 1.8
+        - thorax.fat * (1 + 0.25 * harmonics(angle, range(1, 5), random).clamp(-1.5, 1.5))
+    )
     inside = wall - thorax.muscle * (1 + 0.15 * harmonics(angle, range(1, 6), random).clamp(-2, 2))
     fat = cover(body - 1.8)
     threads = strip(11 * view.texture(11.0, local), 0.6 + 0.6 * view.coarse)
-    between = strip(wall - 0.4 * thorax.muscle - 1.5 * view.coarse, 0.8 + 1.2 * view.texture(20.0, local))
+    between = strip(
+        wall - 0.4 * thorax.muscle - 1.5 * view.coarse, 0.8 + 1.2 * view.texture(20.0, local)
+    )
     skin, muscle = cover(body), cover(wall)
-    return inside, [("muscle", skin), ("fat", fat), ("muscle", 0.6 * fat * threads), ("muscle", muscle), ("fat", between)]
+    return inside, [
+        ("muscle", skin),
+        ("fat", fat),
+        ("muscle", 0.6 * fat * threads),
+        ("muscle", muscle),
+        ("fat", between),
+    ]
 
 
 def _ribs(view: _View, random: torch.Generator, local: torch.Generator) -> Parts:
@@ -118,7 +154,9 @@ def _ribs(view: _View, random: torch.Generator, local: torch.Generator) -> Parts
     depth = (1.8 + thorax.fat + 0.75 * thorax.muscle) / min(thorax.half)
     start = uniform(0, 0.4, random) + 0.35 * view.position
     for i in range(14):
-        centre, tangent = thorax.point(1 - depth, start + i * math.pi / 7 + uniform(-0.07, 0.07, local))
+        centre, tangent = thorax.point(
+            1 - depth, start + i * math.pi / 7 + uniform(-0.07, 0.07, local)
+        )
         half = (uniform(3.8, 5, local), uniform(7, 12, local))
         rib = view.ellipse(centre, half, tangent + uniform(-0.15, 0.15, local)) + 0.5 * view.fine
         parts += [("bone", cover(rib)), ("marrow", cover(rib - 1.3))]
@@ -127,24 +165,40 @@ def _ribs(view: _View, random: torch.Generator, local: torch.Generator) -> Parts
 
 def _lungs(view: _View, inside: Tensor, local: torch.Generator) -> tuple[Tensor, Parts]:
     """The cavity of the chest, which the long muscles of the back narrow behind, and the lungs in it."""
-    muscles = view.ellipse(view.thorax.point(0.8, BACK)[0], (24, 50), view.thorax.point(0.54, BACK)[1])
+    muscles = view.ellipse(
+        view.thorax.point(0.8, BACK)[0], (24, 50), view.thorax.point(0.54, BACK)[1]
+    )
     cavity = cover(inside) * (1 - cover(muscles))
     # Pulmonary vessels are fewer and fainter near the chest wall, where they are too thin to fill a pixel.
-    pulmonary = 0.75 * (inside / 70).clamp(0, 1) * vessels(view.rows, view.columns, 15.0, 2.6, local) * cavity
+    pulmonary = (
+        0.75
+        * (inside / 70).clamp(0, 1)
+        * vessels(view.rows, view.columns, 15.0, 2.6, local)
+        * cavity
+    )
     return cavity, [("lung", cavity), ("pulmonary", pulmonary)]
 
 
 def _front_fat(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
     """Fat between the heart and the front of the chest, which the heart uncovers as it contracts."""
     middle, along = view.thorax.point(0.41, math.pi + 0.38)
-    front = cover(view.ellipse(middle, (21 + 5 * view.position, 46), along) + 4 * view.coarse.clamp(-2, 1)) * cavity
+    front = (
+        cover(
+            view.ellipse(middle, (21 + 5 * view.position, 46), along) + 4 * view.coarse.clamp(-2, 1)
+        )
+        * cavity
+    )
     threads = strip(14 * view.texture(14.0, local), 0.8 + 0.6 * view.fine)
     return [("fat", front), ("muscle", 0.5 * front * threads)]
 
 
 def _below_the_diaphragm(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
     """Liver on the left of the picture, stomach and spleen on the right."""
-    coarse, dome, spine = view.coarse, view.thorax.dome - 12 * view.position, view.thorax.point(0.54, BACK)[0]
+    coarse, dome, spine = (
+        view.coarse,
+        view.thorax.dome - 12 * view.position,
+        view.thorax.point(0.54, BACK)[0],
+    )
     liver = view.ellipse((dome + 74, -52), (74, 112), 0.12) + 2.5 * coarse
     stomach = view.ellipse((dome + 46, 38), (36, 34), 0.5) + 1.5 * coarse
     spleen = view.ellipse((spine[0] - 12, spine[1] + 42), (15, 28), 1.9) + 0.8 * coarse

@@ -71,7 +71,10 @@ def balanced_ssfp(tissue: Tissue) -> float:
 def cine_signals() -> dict[str, Tensor]:
     """Balanced SSFP signal of each tissue, (1,), with blood at 1."""
     blood = balanced_ssfp(BLOOD) * INFLOW
-    return {name: torch.tensor([balanced_ssfp(t) * (INFLOW if name in BLOODS else 1) / blood]) for name, t in TISSUES.items()}
+    return {
+        name: torch.tensor([balanced_ssfp(t) * (INFLOW if name in BLOODS else 1) / blood])
+        for name, t in TISSUES.items()
+    }
 
 
 def inversion_recovery(times: Tensor) -> dict[str, Tensor]:
@@ -93,7 +96,10 @@ def saturation_recovery(delay: float, added_rate: dict[str, Tensor]) -> dict[str
     added_rate : what contrast agent adds to R1 = 1 / T1, per tissue, (frame,) in 1/ms; a tissue that is absent gets none
     """
     none = torch.zeros(1)
-    return {name: t.density * (1 - torch.exp(-delay * (1 / t.t1 + added_rate.get(name, none)))) for name, t in TISSUES.items()}
+    return {
+        name: t.density * (1 - torch.exp(-delay * (1 / t.t1 + added_rate.get(name, none))))
+        for name, t in TISSUES.items()
+    }
 
 
 def paint(layers: list[Layer], signals: dict[str, Tensor], ground: Tensor | None = None) -> Tensor:
@@ -111,6 +117,8 @@ def paint(layers: list[Layer], signals: dict[str, Tensor], ground: Tensor | None
     """
     image = torch.zeros(1) if ground is None else ground
     for layer in layers:
-        value = signals[layer.tissue][:, None, None] * (1 + TISSUES[layer.tissue].texture * layer.texture)
+        value = signals[layer.tissue][:, None, None] * (
+            1 + TISSUES[layer.tissue].texture * layer.texture
+        )
         image = image + layer.cover * (value - image)
     return image

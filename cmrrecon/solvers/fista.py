@@ -5,7 +5,15 @@ from torch import Tensor
 from cmrrecon.solvers.iteration import Monitor, Operator, Solution, never, relative_size
 
 
-def fista(normal: Operator, rhs: Tensor, prox: Operator, start: Tensor, iterations: int, *, monitor: Monitor = never) -> Solution:
+def fista(
+    normal: Operator,
+    rhs: Tensor,
+    prox: Operator,
+    start: Tensor,
+    iterations: int,
+    *,
+    monitor: Monitor = never,
+) -> Solution:
     """Minimise 1/2 ||A x - y||^2 + g(x) by proximal gradient steps of length one with Nesterov's momentum.
 
     Parameters

@@ -15,7 +15,9 @@ def soft_threshold(x: Tensor, threshold: float) -> Tensor:
     if threshold == 0:
         return x
     real, imaginary = x.real, x.imag
-    factor = real.square().addcmul_(imaginary, imaginary).rsqrt_().mul_(-threshold).add_(1).clamp_(min=0)
+    factor = (
+        real.square().addcmul_(imaginary, imaginary).rsqrt_().mul_(-threshold).add_(1).clamp_(min=0)
+    )
     real.mul_(factor)
     imaginary.mul_(factor)
     return x
@@ -73,7 +75,9 @@ def pair_up(x: Tensor, dim: int, offset: int) -> tuple[Tensor, Tensor]:
     """Views of the first and the second of each pair of neighbours along `dim`, from `offset` on."""
     pairs = (x.shape[dim] - offset) // 2
     both = x.narrow(dim, offset, 2 * pairs)
-    return both[(slice(None),) * dim + (slice(0, None, 2),)], both[(slice(None),) * dim + (slice(1, None, 2),)]
+    return both[(slice(None),) * dim + (slice(0, None, 2),)], both[
+        (slice(None),) * dim + (slice(1, None, 2),)
+    ]
 
 
 class TemporalVariationShrinkage:
@@ -140,12 +144,16 @@ class BlockShrinkage:
         """Images (frame, y, x) with their blocks shrunk."""
         frames, ny, nx = x.shape
         top, left = (self.random.randrange(self.size) for _ in range(2))
-        padded = torch.nn.functional.pad(x.mT, (top, -(top + ny) % self.size, left, -(left + nx) % self.size)).mT
+        padded = torch.nn.functional.pad(
+            x.mT, (top, -(top + ny) % self.size, left, -(left + nx) % self.size)
+        ).mT
         rows, columns = padded.shape[1] // self.size, padded.shape[2] // self.size
         tiles = padded.view(frames, rows, self.size, columns, self.size)
         blocks = tiles.permute(1, 3, 0, 2, 4).reshape(rows * columns, frames, -1)
         shrunk = singular_value_threshold(blocks, self.threshold)
-        tiles.copy_(shrunk.reshape(rows, columns, frames, self.size, self.size).permute(2, 0, 3, 1, 4))
+        tiles.copy_(
+            shrunk.reshape(rows, columns, frames, self.size, self.size).permute(2, 0, 3, 1, 4)
+        )
         return x.copy_(padded[:, top : top + ny, left : left + nx])
 
 
@@ -155,7 +163,13 @@ def singular_value_threshold(matrices: Tensor, threshold: float) -> Tensor:
     From the eigenvectors of the (n, n) products M M^H, which costs far less than a singular value decomposition.
     """
     values, vectors = torch.linalg.eigh(matrices @ matrices.mH)
-    factor = values.clamp(min=torch.finfo(values.dtype).tiny).rsqrt_().mul_(-threshold).add_(1).clamp_(min=0)
+    factor = (
+        values.clamp(min=torch.finfo(values.dtype).tiny)
+        .rsqrt_()
+        .mul_(-threshold)
+        .add_(1)
+        .clamp_(min=0)
+    )
     shrunk: Tensor = ((vectors * factor[..., None, :]) @ vectors.mH) @ matrices
     return shrunk
 

@@ -14,7 +14,10 @@ from cmrrecon.tools.errors import OutputError
 REASONS = {
     errno.ENOSPC: ("the disk is full", "Free some space or choose another folder"),
     errno.EDQUOT: ("the disk quota is used up", "Free some space or choose another folder"),
-    errno.EFBIG: ("the file is larger than this system allows", "Choose another disk, or raise the file size limit"),
+    errno.EFBIG: (
+        "the file is larger than this system allows",
+        "Choose another disk, or raise the file size limit",
+    ),
     errno.EACCES: ("there is no permission to write there", "Choose a folder you may write to"),
     errno.EPERM: ("there is no permission to write there", "Choose a folder you may write to"),
     errno.EROFS: ("the disk is read-only", "Choose a folder you may write to"),
@@ -48,7 +51,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
-    with suppress(OSError):  # some network file systems cannot synchronise folders; the file itself is safe
+    with suppress(
+        OSError
+    ):  # some network file systems cannot synchronise folders; the file itself is safe
         _synchronise(target.parent)
 
 
@@ -56,8 +61,16 @@ def output_error(path: Path, error: OSError) -> OutputError:
     """The three sentences for a failed write. HDF5 hides the system's error number in its text."""
     hidden = re.search(r"errno = (\d+)", str(error))
     number = error.errno or (int(hidden[1]) if hidden else 0)
-    reason, remedy = REASONS.get(number, (os.strerror(number) if number else "an output error", "Check the disk and try again"))
-    return OutputError("output-unwritable", f"{path} cannot be written: {reason}", "The whole file must reach the disk", remedy)
+    reason, remedy = REASONS.get(
+        number,
+        (os.strerror(number) if number else "an output error", "Check the disk and try again"),
+    )
+    return OutputError(
+        "output-unwritable",
+        f"{path} cannot be written: {reason}",
+        "The whole file must reach the disk",
+        remedy,
+    )
 
 
 def _synchronise(path: Path) -> None:

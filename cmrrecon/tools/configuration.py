@@ -35,7 +35,9 @@ def from_mapping(kind: type[Made], values: Mapping[str, Any], owner: str) -> Mad
     return made
 
 
-def checked_mapping(owner: str, values: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+def checked_mapping(
+    owner: str, values: Mapping[str, Any], kinds: Mapping[str, Any]
+) -> dict[str, Any]:
     """The values as the kinds declared for their names; errors as `from_mapping`.
 
     Parameters
@@ -117,4 +119,6 @@ def _checked_nested(owner: str, values: Any, kind: Any) -> Any:
 
 def _wrong(owner: str, value: Any, wanted: str) -> UsageError:
     found = f"The parameter {owner} was given {value!r:.80}"
-    return UsageError("option-value", found, f"It must be {wanted}", "Change the value, or leave it out")
+    return UsageError(
+        "option-value", found, f"It must be {wanted}", "Change the value, or leave it out"
+    )

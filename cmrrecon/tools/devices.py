@@ -25,7 +25,12 @@ def choose_device(asked: str) -> torch.device:
         return torch.device("cpu")
     kind, _, number = asked.partition(":")
     if kind != "cuda" or (number and not number.isdigit()):
-        raise UsageError("unknown-device", f"The device is {asked!r}", "Devices are auto, cpu, cuda and cuda:N", "Use --device auto")
+        raise UsageError(
+            "unknown-device",
+            f"The device is {asked!r}",
+            "Devices are auto, cpu, cuda and cuda:N",
+            "Use --device auto",
+        )
     count = torch.cuda.device_count()
     if int(number or 0) >= count:
         raise UsageError(

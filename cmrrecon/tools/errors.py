@@ -28,7 +28,11 @@ def is_memory_shortage(error: BaseException) -> bool:
     They are told by name, so that no library need be loaded.
     """
     names = ("OutOfMemoryError", "BrokenProcessPool")
-    return isinstance(error, MemoryError) or type(error).__name__ in names or "DefaultCPUAllocator" in str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ in names
+        or "DefaultCPUAllocator" in str(error)
+    )
 
 
 class CmrreconError(Exception):

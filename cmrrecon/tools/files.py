@@ -18,14 +18,21 @@ def first_bytes(path: str | Path, most: int) -> bytes:
     except OSError as error:
         raise input_error(path, error) from error
     if not found:
-        raise InputError("file-empty", f"{path} is empty", "A complete file is needed", "Copy or export the file again")
+        raise InputError(
+            "file-empty",
+            f"{path} is empty",
+            "A complete file is needed",
+            "Copy or export the file again",
+        )
     return found
 
 
 def input_error(path: str | Path, error: OSError) -> InputError:
     """The error for a file that the system does not let us read."""
     if isinstance(error, FileNotFoundError):
-        return InputError("file-missing", f"{path} does not exist", "A file is needed", "Check the path")
+        return InputError(
+            "file-missing", f"{path} does not exist", "A file is needed", "Check the path"
+        )
     if isinstance(error, IsADirectoryError):
         remedy = "Give the files in it, for example with *.mat"
         return InputError("file-is-folder", f"{path} is a folder", "A file is needed", remedy)

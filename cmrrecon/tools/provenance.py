@@ -76,7 +76,9 @@ def file_digest(path: str | Path) -> str:
 def recipe_hash(provenance: Mapping[str, Any]) -> str:
     """Digest of what determines a result: version, config, digests of the inputs in order, seed. Equal hash, equal recipe."""
     inputs = [entry.get("sha256") for entry in provenance.get("inputs", [])]
-    return _digest([provenance.get("cmrrecon"), provenance.get("config_hash"), inputs, provenance.get("seed")])
+    return _digest(
+        [provenance.get("cmrrecon"), provenance.get("config_hash"), inputs, provenance.get("seed")]
+    )
 
 
 def to_json(provenance: Mapping[str, Any]) -> str:
@@ -126,7 +128,9 @@ def _without_folders(value: Any) -> Any:
         return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_folders(item) for item in value]
-    absolute = isinstance(value, str) and (value.startswith(("/", "~")) or PureWindowsPath(value).is_absolute())
+    absolute = isinstance(value, str) and (
+        value.startswith(("/", "~")) or PureWindowsPath(value).is_absolute()
+    )
     return _last_part(value) if absolute else value
 
 

@@ -12,7 +12,9 @@ from cmrrecon.training.recipe import Data
 DIMMEST = 1e-6
 
 
-def augment(kspace: Tensor, lesion: Tensor, limit: float, data: Data, draw: random.Random) -> tuple[Tensor, Tensor, float]:
+def augment(
+    kspace: Tensor, lesion: Tensor, limit: float, data: Data, draw: random.Random
+) -> tuple[Tensor, Tensor, float]:
     """Flips, gamma, a larger field of view and lost coils, as the recipe says; lesions move along.
 
     Parameters
@@ -50,7 +52,9 @@ def noisy(kspace: Tensor, data: Data, draw: random.Random) -> Tensor:
     sigma, seed = draw.uniform(0, data.noise), draw.getrandbits(31)
     if not data.noise:
         return kspace
-    return kspace + sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=torch.Generator().manual_seed(seed))
+    return kspace + sigma * torch.randn(
+        kspace.shape, dtype=kspace.dtype, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def widen(images: Tensor, lesion: Tensor, factor: float) -> tuple[Tensor, Tensor]:

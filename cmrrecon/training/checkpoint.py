@@ -32,5 +32,10 @@ def load(path: Path) -> dict[str, Any]:
             "Copy epoch.pt over it to go on from the last epoch's end, or remove it to begin anew",
         ) from error
     if not isinstance(state, dict) or "step" not in state:
-        raise InputError("checkpoint-format", f"{path} is no state of training", "A run goes on from its own last.pt", "Give another --out")
+        raise InputError(
+            "checkpoint-format",
+            f"{path} is no state of training",
+            "A run goes on from its own last.pt",
+            "Give another --out",
+        )
     return state

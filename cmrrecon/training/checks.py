@@ -33,7 +33,9 @@ def check(recipe: Recipe) -> Recipe:
             "Leave schedule.batch at 1, or set losses.sda.weight=0",
         )
     with torch.device("meta"):
-        network = build_network(name, {key: value for key, value in recipe.network.items() if key != "name"})
+        network = build_network(
+            name, {key: value for key, value in recipe.network.items() if key != "name"}
+        )
         discriminator = build("patch-gan", dict(recipe.discriminator))
     if isinstance(network, WindowNetwork) and recipe.data.scenes:
         raise UsageError(
@@ -43,10 +45,25 @@ def check(recipe: Recipe) -> Recipe:
             "Set data.scenes=0 and give --data, or train kt-unrolled",
         )
     for pattern in recipe.sampling.patterns:
-        for accelerations in (recipe.sampling.accelerations, *(period.accelerations for period in recipe.sampling.curriculum)):
+        for accelerations in (
+            recipe.sampling.accelerations,
+            *(period.accelerations for period in recipe.sampling.curriculum),
+        ):
             for acceleration in accelerations:
-                make_mask(pattern, frames=1, y=PROBE, x=PROBE, acceleration=acceleration, acs=min(recipe.sampling.acs, PROBE), seed=0)
-    return replace(recipe, network={"name": name, **network.config}, discriminator=vars(discriminator)["config"])
+                make_mask(
+                    pattern,
+                    frames=1,
+                    y=PROBE,
+                    x=PROBE,
+                    acceleration=acceleration,
+                    acs=min(recipe.sampling.acs, PROBE),
+                    seed=0,
+                )
+    return replace(
+        recipe,
+        network={"name": name, **network.config},
+        discriminator=vars(discriminator)["config"],
+    )
 
 
 def _check_numbers(recipe: Recipe) -> None:
@@ -55,12 +72,18 @@ def _check_numbers(recipe: Recipe) -> None:
     needed = {
         "sampling.patterns": (bool(sampling.patterns), "at least one pattern"),
         "sampling.accelerations": (bool(sampling.accelerations), "at least one acceleration"),
-        "sampling.curriculum": (all(period.accelerations for period in sampling.curriculum), "accelerations in every period"),
+        "sampling.curriculum": (
+            all(period.accelerations for period in sampling.curriculum),
+            "accelerations in every period",
+        ),
         "optimiser.lr": (optimiser.lr > 0, "a positive rate"),
         "optimiser.weight_decay": (optimiser.weight_decay >= 0, "a number that is not negative"),
         "optimiser.step": (optimiser.step >= 1, "one epoch or more"),
         "optimiser.accumulate": (optimiser.accumulate >= 1, "one batch or more"),
-        "data.validation": (0 <= recipe.data.validation < 1, "a part of the subjects, from 0 to below 1"),
+        "data.validation": (
+            0 <= recipe.data.validation < 1,
+            "a part of the subjects, from 0 to below 1",
+        ),
         "schedule.epochs": (schedule.epochs >= 1, "one epoch or more"),
         "schedule.average": (0 <= schedule.average < 1, "a memory from 0 to below 1"),
     }
@@ -68,4 +91,9 @@ def _check_numbers(recipe: Recipe) -> None:
         if not fits:
             section, _, name = key.partition(".")
             value = getattr(getattr(recipe, section), name)
-            raise UsageError("option-value", f"{key} was given {value}", f"It must be {wanted}", "Change it in the recipe or with --set")
+            raise UsageError(
+                "option-value",
+                f"{key} was given {value}",
+                f"It must be {wanted}",
+                "Change it in the recipe or with --set",
+            )

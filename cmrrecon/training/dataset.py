@@ -156,7 +156,13 @@ class Windows:
         *,
         fixed: bool = False,
     ) -> None:
-        self.store, self.entries, self.width, self.sampling, self.data = store, list(entries), width, sampling, data
+        self.store, self.entries, self.width, self.sampling, self.data = (
+            store,
+            list(entries),
+            width,
+            sampling,
+            data,
+        )
         self.seed, self.fixed = seed, fixed
         self.places = [
             Place(number, index, frame)
@@ -165,7 +171,13 @@ class Windows:
             if index not in entry["empty_slices"]
             for frame in range(entry["shape"][0] if width else 1)
         ]
-        largest = max((math.prod(entry["shape"]) // entry["shape"][1] for entry in self.entries), default=1) * COMPLEX_BYTES
+        largest = (
+            max(
+                (math.prod(entry["shape"]) // entry["shape"][1] for entry in self.entries),
+                default=1,
+            )
+            * COMPLEX_BYTES
+        )
         self._slice = lru_cache(max(LEAST_KEPT, KEPT_BYTES // largest))(self._read)
 
     def __len__(self) -> int:
@@ -187,7 +199,9 @@ class Windows:
         """Examples for pictures: the middle frame of the middle slice of the first scan of each domain."""
         first: dict[str, Place] = {}
         for number, entry in enumerate(self.entries):
-            place = Place(number, entry["shape"][1] // 2, entry["shape"][0] // 2 if self.width else 0)
+            place = Place(
+                number, entry["shape"][1] // 2, entry["shape"][0] // 2 if self.width else 0
+            )
             if place in self.places:
                 first.setdefault(self.domain(place), place)
         return list(first.values())
@@ -196,7 +210,9 @@ class Windows:
         """The window at a place, as this epoch sees it."""
         entry = self.entries[place.scan]
         name = f"{entry['path']}:{place.index}:{place.frame}"
-        draw = random.Random(digest(self.seed, "validation" if self.fixed else epoch, name, place.turn))
+        draw = random.Random(
+            digest(self.seed, "validation" if self.fixed else epoch, name, place.turn)
+        )
         full = self._slice(place.scan, place.index)
         frames, _, y, x = full.shape
         rows = window(place.frame, frames, self.width) if self.width else list(range(frames))
@@ -218,10 +234,18 @@ class Windows:
 
     def _mask(self, draw: random.Random, epoch: int, frames: int, y: int, x: int) -> Tensor:
         """A mask (frame|1, y, x|1); patterns that are the same for every seed begin at another frame of theirs each time in training."""
-        accelerations = self.sampling.accelerations if self.fixed else accelerations_of(self.sampling, epoch)
+        accelerations = (
+            self.sampling.accelerations if self.fixed else accelerations_of(self.sampling, epoch)
+        )
         pattern, acceleration = draw.choice(self.sampling.patterns), draw.choice(accelerations)
         mask = make_mask(
-            pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=min(self.sampling.acs, y, x), seed=draw.getrandbits(31)
+            pattern,
+            frames=frames,
+            y=y,
+            x=x,
+            acceleration=acceleration,
+            acs=min(self.sampling.acs, y, x),
+            seed=draw.getrandbits(31),
         )
         return mask if self.fixed else mask.roll(draw.randrange(frames), 0)
 
@@ -233,10 +257,16 @@ class Windows:
 def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:
     """What the curriculum draws from in an epoch."""
     begun = [period for period in sampling.curriculum if period.epoch <= epoch]
-    return max(begun, key=lambda period: period.epoch).accelerations if begun else sampling.accelerations
+    return (
+        max(begun, key=lambda period: period.epoch).accelerations
+        if begun
+        else sampling.accelerations
+    )
 
 
-def batches(windows: Source, epoch: int, size: Callable[[tuple[int, ...]], int], count: int = 0) -> list[list[Place]]:
+def batches(
+    windows: Source, epoch: int, size: Callable[[tuple[int, ...]], int], count: int = 0
+) -> list[list[Place]]:
     """The batches of an epoch, in order: windows of one matrix and number of coils, rare modalities as often as the recipe says.
 
     Parameters
@@ -271,7 +301,11 @@ def in_turn(places: Sequence[Place], domains: Sequence[str]) -> list[Place]:
     for place, domain in zip(places, domains, strict=True):
         by_domain[domain].append(place)
     longest = max(map(len, by_domain.values()))
-    return [queue[turn % len(queue)] for turn in range(longest) for _, queue in sorted(by_domain.items())]
+    return [
+        queue[turn % len(queue)]
+        for turn in range(longest)
+        for _, queue in sorted(by_domain.items())
+    ]
 
 
 def samples(windows: Source, epoch: int, places: Sequence[Place]) -> list[Sample]:
@@ -293,7 +327,10 @@ def collate(found: Sequence[Sample], device: torch.device) -> Batch:
         acs=found[0].acs,
         target=torch.cat(targets).to(device),
         target_kspace=stacked(s.target_kspace for s in found),
-        limit=torch.tensor([s.limit for s, target in zip(found, targets, strict=True) for _ in target], device=device),
+        limit=torch.tensor(
+            [s.limit for s, target in zip(found, targets, strict=True) for _ in target],
+            device=device,
+        ),
         domain=found[0].domain,
         classes=stacked(s.classes for s in found),
         lesion=stacked(s.lesion for s in found),

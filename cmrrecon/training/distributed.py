@@ -42,11 +42,18 @@ class Group:
             return
         for module in modules:
             trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-            flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in trained])
+            flat = torch.cat(
+                [
+                    torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
+                    for p in trained
+                ]
+            )
             with _all_alive():
                 dist.all_reduce(flat)
             flat /= self.size
-            for parameter, part in zip(trained, torch.split(flat, [p.numel() for p in trained]), strict=True):
+            for parameter, part in zip(
+                trained, torch.split(flat, [p.numel() for p in trained]), strict=True
+            ):
                 parameter.grad = part.view_as(parameter).clone()
 
     def gather(self, thing: Any) -> list[Any]:
@@ -61,7 +68,9 @@ class Group:
     def mean(self, values: Mapping[str, float | None]) -> dict[str, float]:
         """Of each value the mean over the processes that have it; left out if none has."""
         every = self.gather(dict(values))
-        found = {name: [given[name] for given in every if given.get(name) is not None] for name in values}
+        found = {
+            name: [given[name] for given in every if given.get(name) is not None] for name in values
+        }
         return {name: sum(numbers) / len(numbers) for name, numbers in found.items() if numbers}
 
 
@@ -100,12 +109,18 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
     if size == 1:
         yield Group(), device
         return
-    os.environ.setdefault("MASTER_ADDR", first_host(os.environ.get("SLURM_STEP_NODELIST", "")) or "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", str(FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")) % PORTS))
+    os.environ.setdefault(
+        "MASTER_ADDR", first_host(os.environ.get("SLURM_STEP_NODELIST", "")) or "127.0.0.1"
+    )
+    os.environ.setdefault(
+        "MASTER_PORT", str(FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")) % PORTS)
+    )
     # Its functions take the group of the time of their import as a default: imported later, by an optimiser, they would keep it, and its
     # threads, beyond the end of the run, where they abort the process now and then.
     importlib.import_module("torch.distributed.nn.functional")
-    dist.init_process_group("nccl" if gpus else "gloo", rank=rank, world_size=size, timeout=PATIENCE)
+    dist.init_process_group(
+        "nccl" if gpus else "gloo", rank=rank, world_size=size, timeout=PATIENCE
+    )
     try:
         yield Group(rank, size), device
     finally:
@@ -139,17 +154,27 @@ class _Place(NamedTuple):
 
 def _place() -> _Place | None:
     """As torchrun or srun say; None for a process of its own."""
-    values = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")]
+    values = [
+        os.environ.get(name, "")
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    ]
     # An sbatch script has numbers of tasks too, but only srun starts as many processes and numbers their steps.
     if "RANK" not in os.environ and "SLURM_STEP_ID" in os.environ:
-        values = [os.environ.get(f"SLURM_{name}", "") for name in ("PROCID", "NTASKS", "LOCALID", "NODEID", "STEP_TASKS_PER_NODE")]
+        values = [
+            os.environ.get(f"SLURM_{name}", "")
+            for name in ("PROCID", "NTASKS", "LOCALID", "NODEID", "STEP_TASKS_PER_NODE")
+        ]
         values[3:] = [str(tasks_of_node(values[4], int(values[3] or 0)))]
     return _Place(*map(int, values)) if all(value.isdigit() for value in values) else None
 
 
 def tasks_of_node(counts: str, node: int) -> int:
     """How many tasks Slurm has started on a node of a step: of "4(x2),1" the nodes 0 and 1 have four, node 2 has one."""
-    each = [int(count) for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts) for _ in range(int(times or 1))]
+    each = [
+        int(count)
+        for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts)
+        for _ in range(int(times or 1))
+    ]
     return each[node] if node < len(each) else 1
 
 

@@ -30,14 +30,21 @@ def read_entries(store: Path) -> list[dict[str, Any]]:
         if entry["fully_sampled"]:
             if "limits" not in entry:
                 raise InputError(
-                    "store-outdated", f"{store} was made by an older version", "Entries of scans tell more now", "Make the store again"
+                    "store-outdated",
+                    f"{store} was made by an older version",
+                    "Entries of scans tell more now",
+                    "Make the store again",
                 )
             entries.append({**entry, "path": name})
     return _some(entries, store)
 
 
 def index_scans(
-    folder: Path, files: Sequence[Path], cache: Path, advance: Callable[[], None], warn: Callable[[str], None]
+    folder: Path,
+    files: Sequence[Path],
+    cache: Path,
+    advance: Callable[[], None],
+    warn: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """The same of files as they were measured, each read once; the next time they are taken from `cache`, unless a file has changed.
 
@@ -85,7 +92,10 @@ def _looked_through(path: Path, name: str) -> dict[str, Any] | None:
 def _some(entries: list[dict[str, Any]], where: Path) -> list[dict[str, Any]]:
     if not entries:
         raise InputError(
-            "reference-missing", f"No scan of {where} is fully sampled", "Training needs references", "Add fully sampled scans"
+            "reference-missing",
+            f"No scan of {where} is fully sampled",
+            "Training needs references",
+            "Add fully sampled scans",
         )
     return entries
 
@@ -95,7 +105,12 @@ def domain_of(entry: Entry, names: Sequence[str]) -> str:
     facts = facts_of(entry)
     for name in names:
         if name not in facts:
-            raise UsageError("unknown-fact", f"Scans have no fact {name!r}", f"They have: {', '.join(sorted(facts))}", "Change data.domain")
+            raise UsageError(
+                "unknown-fact",
+                f"Scans have no fact {name!r}",
+                f"They have: {', '.join(sorted(facts))}",
+                "Change data.domain",
+            )
     return "/".join(str(facts[name] or "unknown") for name in names)
 
 
@@ -114,7 +129,9 @@ def split(entries: Sequence[Entry], share: float, seed: int) -> tuple[list[Entry
         return list(entries), []
     # Above the first, who validates in any case, and not above the last, who trains.
     limit = min(max(share, draws[1]), draws[-1]) if share <= draws[0] else min(share, draws[-1])
-    return [entry for entry in entries if drawn(entry) >= limit], [entry for entry in entries if drawn(entry) < limit]
+    return [entry for entry in entries if drawn(entry) >= limit], [
+        entry for entry in entries if drawn(entry) < limit
+    ]
 
 
 def digest(*parts: object) -> int:

@@ -43,7 +43,10 @@ def only_run(out: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                "folder-busy", f"Another run works in {out}", "A run has its folder for itself", "Wait for it, or give another --out"
+                "folder-busy",
+                f"Another run works in {out}",
+                "A run has its folder for itself",
+                "Wait for it, or give another --out",
             ) from error
         yield
     finally:
@@ -73,9 +76,16 @@ def agreed_plan(
     path = out / RUN
     known = json.loads(path.read_text()) if (out / LAST).exists() and path.exists() else None
     asked = json.loads(json.dumps(provenance.plain(recipe.as_dict())))
-    scans = {"training": digest(training), "validation": digest(validation), "unseen": digest(unseen)}
+    scans = {
+        "training": digest(training),
+        "validation": digest(validation),
+        "unseen": digest(unseen),
+    }
     if known is not None:
-        longer = {**asked, "schedule": {**asked["schedule"], "epochs": known["recipe"]["schedule"]["epochs"]}}
+        longer = {
+            **asked,
+            "schedule": {**asked["schedule"], "epochs": known["recipe"]["schedule"]["epochs"]},
+        }
         if longer != known["recipe"]:
             raise UsageError(
                 "recipe-mismatch",
@@ -97,10 +107,18 @@ def agreed_plan(
                 "Each has its share of an epoch's batches, so a run goes on with as many",
                 "Start as many, or give another --out",
             )
-    plan = group.gather(_plan(recipe, training, device, known, checkpointing, workers) if group.rank == 0 else None)[0]
+    plan = group.gather(
+        _plan(recipe, training, device, known, checkpointing, workers) if group.rank == 0 else None
+    )[0]
     if group.rank == 0:
         with atomic(path) as temporary:
-            run = {"cmrrecon": __version__, "recipe": asked, "scans": scans, "processes": group.size, "plan": plan.as_dict()}
+            run = {
+                "cmrrecon": __version__,
+                "recipe": asked,
+                "scans": scans,
+                "processes": group.size,
+                "plan": plan.as_dict(),
+            }
             temporary.write_text(json.dumps(run, indent=1) + "\n")
     made: Plan = plan
     return made
@@ -119,7 +137,12 @@ def _changed(known: Mapping[str, Any], asked: Mapping[str, Any], where: str = ""
 
 
 def _plan(
-    recipe: Recipe, training: Sequence[Entry], device: torch.device, known: Any, checkpointing: bool | None, workers: int | None
+    recipe: Recipe,
+    training: Sequence[Entry],
+    device: torch.device,
+    known: Any,
+    checkpointing: bool | None,
+    workers: int | None,
 ) -> Plan:
     """A new one, or that of the run with what is asked for now."""
     if known is None:
@@ -132,4 +155,6 @@ def _plan(
 
 def digest(entries: Sequence[Entry]) -> str:
     """Tells whether scans are the same, and what was noted of them."""
-    return hashlib.sha256(json.dumps([dict(entry) for entry in entries], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        json.dumps([dict(entry) for entry in entries], sort_keys=True).encode()
+    ).hexdigest()[:16]

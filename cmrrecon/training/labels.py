@@ -19,7 +19,9 @@ def presence(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Te
     A label that is no class, such as `normal`, makes a labelled slice all the same.
     """
     names = {row["label"].casefold() for row in _rows(entry, index)}
-    return torch.tensor([float(name.casefold() in names) if names else torch.nan for name in classes])
+    return torch.tensor(
+        [float(name.casefold() in names) if names else torch.nan for name in classes]
+    )
 
 
 def painted(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Tensor:
@@ -32,17 +34,31 @@ def painted(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Ten
     return lesion
 
 
-def notes(losses: Losses, classes: Sequence[str], entries: Iterable[Mapping[str, Any]]) -> list[str]:
+def notes(
+    losses: Losses, classes: Sequence[str], entries: Iterable[Mapping[str, Any]]
+) -> list[str]:
     """What the user should know of the labels of the scans that are trained on, in sentences."""
     rows = [row for entry in entries for row in entry.get("labels") or ()]
     told = []
     if losses.classification.weight and not rows:
-        told.append("the classification loss is left out: no scan has labels, which `cmrrecon preprocess --labels` gives")
-    if losses.lesion.weight and not any(row["box"] and (not classes or _is_class(row["label"], classes)) for row in rows):
-        told.append("the lesion loss is left out: no scan has boxes of lesions, which `cmrrecon preprocess --labels` gives")
-    others = {row["label"] for row in rows if not is_normal(row["label"]) and not _is_class(row["label"], classes)}
+        told.append(
+            "the classification loss is left out: no scan has labels, which `cmrrecon preprocess --labels` gives"
+        )
+    if losses.lesion.weight and not any(
+        row["box"] and (not classes or _is_class(row["label"], classes)) for row in rows
+    ):
+        told.append(
+            "the lesion loss is left out: no scan has boxes of lesions, which `cmrrecon preprocess --labels` gives"
+        )
+    others = {
+        row["label"]
+        for row in rows
+        if not is_normal(row["label"]) and not _is_class(row["label"], classes)
+    }
     if losses.classification.weight and others:
-        told.append(f"these labels are none of data.classes, and slices with no other have no lesion: {', '.join(sorted(others))}")
+        told.append(
+            f"these labels are none of data.classes, and slices with no other have no lesion: {', '.join(sorted(others))}"
+        )
     return told
 
 

@@ -41,12 +41,18 @@ class Log:
                     "Do: pip install 'cmrrecon[tensorboard]'",
                 ) from error
             self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
-        self._lines = open(path if path is not None else os.devnull, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        place = os.devnull if path is None else path
+        self._lines = open(place, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._lines.close()
         if self._events is not None:
             self._events.close()
@@ -55,9 +61,15 @@ class Log:
         """Add a record; numbers of a validation stand in a mapping of their own."""
         self._lines.write(json.dumps(provenance.plain(record)) + "\n")
         if self._events is not None:
-            numbers = {f"train/{key}": value for key, value in record.items() if key not in COUNTERS}
+            numbers = {
+                f"train/{key}": value for key, value in record.items() if key not in COUNTERS
+            }
             scores = {name: value for name, value in record.items() if isinstance(value, Mapping)}
-            numbers |= {f"{name}/{key}": value for name, found in scores.items() for key, value in found.items()}
+            numbers |= {
+                f"{name}/{key}": value
+                for name, found in scores.items()
+                for key, value in found.items()
+            }
             for name, value in numbers.items():
                 if isinstance(value, int | float):
                     self._events.add_scalar(name, value, record["step"])
@@ -69,6 +81,11 @@ def forget_later(log: Path, epoch: int, position: int) -> None:
         # The last line of a killed run may be half a line, without its end.
         whole = log.read_text().rpartition("\n")[0].splitlines()
         # A validation has no position: it ends one epoch and begins the next.
-        kept = [line for line in whole if ((record := json.loads(line))["epoch"], record.get("position", 0)) <= (epoch, position)]
+        kept = [
+            line
+            for line in whole
+            if ((record := json.loads(line))["epoch"], record.get("position", 0))
+            <= (epoch, position)
+        ]
         with atomic(log) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept))

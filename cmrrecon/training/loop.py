@@ -34,7 +34,14 @@ from cmrrecon.training.scenes import Scenes
 from cmrrecon.training.state import Run
 from cmrrecon.training.validation import PROTOCOL, validate
 
-LAST, EPOCH, BEST, LOG, PICTURES, EVENTS = "last.pt", "epoch.pt", "best.safetensors", "log.jsonl", "pictures", "tensorboard"
+LAST, EPOCH, BEST, LOG, PICTURES, EVENTS = (
+    "last.pt",
+    "epoch.pt",
+    "best.safetensors",
+    "log.jsonl",
+    "pictures",
+    "tensorboard",
+)
 # What is chosen by, and what is only told, in records and in names of pictures.
 VALIDATION, UNSEEN = "validation", "unseen"
 
@@ -101,17 +108,31 @@ def train(
         while not run.is_over(most_steps):
             order = share(batches(seen, run.epoch, plan.batch, recipe.schedule.windows), group)
             started, waited = time.perf_counter(), 0.0
-            for batch in ahead(partial(samples, seen, run.epoch), order[run.position :], plan.workers):
+            for batch in ahead(
+                partial(samples, seen, run.epoch), order[run.position :], plan.workers
+            ):
                 waited += time.perf_counter() - started
-                record = take_step(run, batch, last=run.position + 1 == len(order), device=device, epoch_end=out / EPOCH)
+                record = take_step(
+                    run,
+                    batch,
+                    last=run.position + 1 == len(order),
+                    device=device,
+                    epoch_end=out / EPOCH,
+                )
                 spent = time.perf_counter() - started
-                record |= {"seconds": round(spent, 4), "waiting": round(waited / spent, 3), "memory_mb": memory_mb(device)}
+                record |= {
+                    "seconds": round(spent, 4),
+                    "waiting": round(waited / spent, 3),
+                    "memory_mb": memory_mb(device),
+                }
                 log.write(record)
                 hooks.on_step(record)
                 # Between the batches of an accumulation there are gradients that the state does not hold.
                 if "gradient" in record:
                     # All processes stop together, at the same step.
-                    stop = any(group.gather(hooks.should_stop())) or (most_steps is not None and run.step >= most_steps)
+                    stop = any(group.gather(hooks.should_stop())) or (
+                        most_steps is not None and run.step >= most_steps
+                    )
                     if writes and (stop or time.monotonic() - saved >= recipe.schedule.save_every):
                         checkpoint.save(last, run.state())
                         saved = time.monotonic()
@@ -161,11 +182,20 @@ def sources(
     width = run.network.frames if isinstance(run.network, WindowNetwork) else 0
     seen = Windows(store, training, width, recipe.sampling, recipe.data, seed)
     return seen, {
-        name: Windows(store, entries, width, recipe.sampling, recipe.data, seed, fixed=True) for name, entries in held.items() if entries
+        name: Windows(store, entries, width, recipe.sampling, recipe.data, seed, fixed=True)
+        for name, entries in held.items()
+        if entries
     }
 
 
-def take_step(run: Run, found: list[Sample], *, last: bool, device: torch.device, epoch_end: Path | None = None) -> dict[str, Any]:
+def take_step(
+    run: Run,
+    found: list[Sample],
+    *,
+    last: bool,
+    device: torch.device,
+    epoch_end: Path | None = None,
+) -> dict[str, Any]:
     """One batch: gradients, and with the last batch of an accumulation the steps of all optimisers; what is to be logged."""
     recipe = run.recipe
     batch = collate(found, device)
@@ -186,7 +216,9 @@ def take_step(run: Run, found: list[Sample], *, last: bool, device: torch.device
     return {**counters, "rate": rate, "windows": len(found), **record}
 
 
-def finish_epoch(run: Run, held: Mapping[str, Source], out: Path, device: torch.device, log: Log, hooks: Hooks) -> bool:
+def finish_epoch(
+    run: Run, held: Mapping[str, Source], out: Path, device: torch.device, log: Log, hooks: Hooks
+) -> bool:
     """Validate, keep the best weights, and turn to the next epoch; false if asked to stop before the end of the validation."""
     network = run.shipped()
     results: dict[str, dict[str, float]] = {VALIDATION: {}}
@@ -207,8 +239,20 @@ def finish_epoch(run: Run, held: Mapping[str, Source], out: Path, device: torch.
         run.best = result.get("ssim", run.best)
     if better and run.group.rank == 0:
         metrics = {**results, "protocol": PROTOCOL}
-        facts = {"recipe": run.recipe.as_dict(), "metrics": metrics, "steps": run.step, "epochs": run.epoch}
-        weights.save(out / BEST, network, {**provenance.plain(facts), "normalisation": "scale of the scan, networks are equivariant"})
+        facts = {
+            "recipe": run.recipe.as_dict(),
+            "metrics": metrics,
+            "steps": run.step,
+            "epochs": run.epoch,
+        }
+        weights.save(
+            out / BEST,
+            network,
+            {
+                **provenance.plain(facts),
+                "normalisation": "scale of the scan, networks are equivariant",
+            },
+        )
     for name, windows in held.items():
         hooks.say(
             f"epoch {run.epoch}, {name}: PSNR {results[name]['psnr']:.2f} dB, SSIM {results[name]['ssim']:.4f} "
@@ -232,4 +276,6 @@ def share(order: list[list[Place]], group: Group) -> list[list[Place]]:
 
 def memory_mb(device: torch.device) -> int:
     """Peak memory of this process, of the GPU if it trains on one."""
-    return torch.cuda.max_memory_allocated(device) >> 20 if device.type == "cuda" else peak_memory_mb()
+    return (
+        torch.cuda.max_memory_allocated(device) >> 20 if device.type == "cuda" else peak_memory_mb()
+    )

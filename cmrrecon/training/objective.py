@@ -51,11 +51,17 @@ class Objective:
         self.notes: list[str] = []
         self.perceptual: nn.Module | None = None
         if losses.perceptual.weight and losses.perceptual.file:
-            self.perceptual = PerceptualLoss(Path(losses.perceptual.file), losses.perceptual.variant).to(device)
+            self.perceptual = PerceptualLoss(
+                Path(losses.perceptual.file), losses.perceptual.variant
+            ).to(device)
         elif losses.perceptual.weight:
-            self.notes.append("the perceptual loss is left out: losses.perceptual.file names no weights of VGG19")
+            self.notes.append(
+                "the perceptual loss is left out: losses.perceptual.file names no weights of VGG19"
+            )
 
-    def __call__(self, output: Output, batch: Batch, discriminator: nn.Module | None) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, output: Output, batch: Batch, discriminator: nn.Module | None
+    ) -> tuple[Tensor, dict[str, float]]:
         """The loss, and its terms (unweighted, and the weights of the groups) for the log.
 
         Parameters
@@ -67,28 +73,51 @@ class Objective:
         weights = {name: getattr(self.losses, name).weight for name in terms}
         parts = {name: weights[name] * value for name, value in terms.items()}
         log = {name: float(value.detach()) for name, value in terms.items()}
-        sda = self.alignment(output.features, batch.domain, self.group.gather) if self.losses.sda.weight and output.features else None
+        sda = (
+            self.alignment(output.features, batch.domain, self.group.gather)
+            if self.losses.sda.weight and output.features
+            else None
+        )
         if sda is not None:
             parts["sda"], log["sda"] = self.losses.sda.weight * sda, float(sda.detach())
         # A batch without any other term than those of lesions may have no term at all.
         nothing = 0 * output.image.sum()
-        total = self._weighed(parts, log) if self.losses.weighting == "variation" else torch.stack([nothing, *parts.values()]).sum()
+        total = (
+            self._weighed(parts, log)
+            if self.losses.weighting == "variation"
+            else torch.stack([nothing, *parts.values()]).sum()
+        )
         if discriminator is not None and self.losses.adversarial.weight:
             adversarial = generator_loss(discriminator, output.image, batch.zero_filled())
-            total, log["adversarial"] = total + self.losses.adversarial.weight * adversarial, float(adversarial.detach())
+            total, log["adversarial"] = (
+                total + self.losses.adversarial.weight * adversarial,
+                float(adversarial.detach()),
+            )
         # Not every batch has labels or boxes, so the statistics of the groups know nothing of these two.
         if self.losses.lesion.weight and bool(batch.lesion.any()):
             focused = lesion_loss(output.image, batch.target, batch.lesion)
-            total, log["lesion"] = total + self.losses.lesion.weight * focused, float(focused.detach())
-        if self.losses.classification.weight and isinstance(output, LesionOutput) and not bool(batch.classes.isnan().all()):
+            total, log["lesion"] = (
+                total + self.losses.lesion.weight * focused,
+                float(focused.detach()),
+            )
+        if (
+            self.losses.classification.weight
+            and isinstance(output, LesionOutput)
+            and not bool(batch.classes.isnan().all())
+        ):
             classified = classification_loss(output.logits, batch.classes)
-            total, log["classification"] = total + self.losses.classification.weight * classified, float(classified.detach())
+            total, log["classification"] = (
+                total + self.losses.classification.weight * classified,
+                float(classified.detach()),
+            )
         return total, {**log, "loss": float(total.detach())}
 
     def _terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         chosen, target, limit = self.losses, batch.target, batch.limit
         images = (output.image,) if chosen.stages == "last" else output.stages
-        kspaces = (output.kspace,) if chosen.stages == "last" or not output.kspaces else output.kspaces
+        kspaces = (
+            (output.kspace,) if chosen.stages == "last" or not output.kspaces else output.kspaces
+        )
         image_terms = {
             "ssim": lambda image: ssim_loss(image, target, limit),
             "l1": lambda image: l1_loss(image, target),
@@ -104,7 +133,9 @@ class Objective:
         }  # fmt: skip
         kspace_terms = {
             "kspace": lambda kspace: KSPACE_FORMS[chosen.kspace.form](kspace, batch.target_kspace),
-            "regularisation": lambda kspace: fidelity.regularisation(kspace, chosen.regularisation.share),
+            "regularisation": lambda kspace: fidelity.regularisation(
+                kspace, chosen.regularisation.share
+            ),
         }
         found = {}
         for terms, stages in ((image_terms, images), (kspace_terms, kspaces)):
@@ -117,7 +148,11 @@ class Objective:
     def _weighed(self, parts: dict[str, Tensor], log: dict[str, float]) -> Tensor:
         """The groups by their coefficients of variation."""
         together = [value for name, value in parts.items() if name not in ("ear", "sda")]
-        groups = {"fidelity": torch.stack(together).sum() if together else None, "ear": parts.get("ear"), "sda": parts.get("sda")}
+        groups = {
+            "fidelity": torch.stack(together).sum() if together else None,
+            "ear": parts.get("ear"),
+            "sda": parts.get("sda"),
+        }
         total, weights = self.weighting(groups, self.group.mean)
         log.update({f"weight_{name}": value for name, value in weights.items()})
         return total

@@ -61,7 +61,12 @@ def named(shape: Sequence[int]) -> str:
 
 
 def make_plan(
-    recipe: Recipe, entries: Sequence[Entry], device: torch.device, *, checkpointing: bool | None = None, workers: int | None = None
+    recipe: Recipe,
+    entries: Sequence[Entry],
+    device: torch.device,
+    *,
+    checkpointing: bool | None = None,
+    workers: int | None = None,
 ) -> Plan:
     """The plan for scans on a device.
 
@@ -78,16 +83,31 @@ def make_plan(
     memory = device_memory(device)
     threads = max(1, min(MOST_WORKERS, available_cores() - 1)) if workers is None else workers
     if isinstance(_ghost(recipe, False), SeriesNetwork):
-        return Plan({}, bool(checkpointing), "bf16" if recipe.schedule.precision == "bf16" else "fp32", threads, 0, memory >> 20)
+        return Plan(
+            {},
+            bool(checkpointing),
+            "bf16" if recipe.schedule.precision == "bf16" else "fp32",
+            threads,
+            0,
+            memory >> 20,
+        )
     parameters = sum(parameter.numel() for parameter in _ghost(recipe, False).parameters())
-    free = MEMORY_SHARE * memory - parameters * (BYTES_A_PARAMETER + BYTES_OF_AVERAGE * bool(recipe.schedule.average))
+    free = MEMORY_SHARE * memory - parameters * (
+        BYTES_A_PARAMETER + BYTES_OF_AVERAGE * bool(recipe.schedule.average)
+    )
     free -= KEPT_BYTES if device.type == "cpu" else 0
     scans = Counter({tuple(entry["shape"][2:]): 0 for entry in entries})
     for entry in entries:
-        scans[tuple(entry["shape"][2:])] += entry["shape"][0] * (entry["shape"][1] - len(entry["empty_slices"]))
+        scans[tuple(entry["shape"][2:])] += entry["shape"][0] * (
+            entry["shape"][1] - len(entry["empty_slices"])
+        )
     largest = max(scans, key=_samples)
     plain = window_bytes(recipe, largest, checkpointing=False)
-    again = window_bytes(recipe, largest, checkpointing=True) if plain > free or checkpointing else plain
+    again = (
+        window_bytes(recipe, largest, checkpointing=True)
+        if plain > free or checkpointing
+        else plain
+    )
     saved = plain > free and again < plain if checkpointing is None else checkpointing
     needed = again if saved else plain
     precision = recipe.schedule.precision
@@ -100,7 +120,14 @@ def make_plan(
         sizes[shape] = min(wanted, fitting)
     most = max(size * _samples(shape) for shape, size in sizes.items()) / _samples(largest)
     step = needed * most + MEMORY_SHARE * memory - free
-    return Plan({named(shape): size for shape, size in sizes.items()}, saved, precision, threads, int(step) >> 20, memory >> 20)
+    return Plan(
+        {named(shape): size for shape, size in sizes.items()},
+        saved,
+        precision,
+        threads,
+        int(step) >> 20,
+        memory >> 20,
+    )
 
 
 def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -> int:
@@ -113,7 +140,10 @@ def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -
 def _ghost(recipe: Recipe, checkpointing: bool) -> WindowNetwork | SeriesNetwork:
     """The network without numbers."""
     with torch.device("meta"):
-        network = build_network(recipe.network["name"], {key: value for key, value in recipe.network.items() if key != "name"})
+        network = build_network(
+            recipe.network["name"],
+            {key: value for key, value in recipe.network.items() if key != "name"},
+        )
     network.checkpointing = checkpointing and network.can_checkpoint
     return network.train()
 

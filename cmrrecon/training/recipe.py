@@ -235,7 +235,9 @@ class Recipe:
 
 def names() -> list[str]:
     """The recipes of the package."""
-    return sorted(path.name.removesuffix(".toml") for path in RECIPES.iterdir() if path.name.endswith(".toml"))
+    return sorted(
+        path.name.removesuffix(".toml") for path in RECIPES.iterdir() if path.name.endswith(".toml")
+    )
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -252,11 +254,17 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     recipe = from_mapping(Recipe, values, f"recipe {name}")
     if "name" not in recipe.network:
         raise UsageError(
-            "network-missing", f"The recipe {name} names no network", "It needs network.name", "Take the name from `cmrrecon models`"
+            "network-missing",
+            f"The recipe {name} names no network",
+            "It needs network.name",
+            "Take the name from `cmrrecon models`",
         )
     if get_network(recipe.network["name"]).discriminator:
         raise UsageError(
-            "network-kind", f"The recipe {name} trains a discriminator alone", "It needs a network that reconstructs", "Change network.name"
+            "network-kind",
+            f"The recipe {name} trains a discriminator alone",
+            "It needs a network that reconstructs",
+            "Change network.name",
         )
     return _with_classes(recipe)
 
@@ -269,7 +277,10 @@ def _with_classes(recipe: Recipe) -> Recipe:
     if "classes" not in get_network(name).options():
         if recipe.losses.classification.weight:
             raise UsageError(
-                "classifier-missing", f"The network {name} has no classifier", "losses.classification trains one", "Set its weight to 0"
+                "classifier-missing",
+                f"The network {name} has no classifier",
+                "losses.classification trains one",
+                "Set its weight to 0",
             )
         return recipe
     given = recipe.network.get("classes", len(wanted))
@@ -310,7 +321,10 @@ def _read(name: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(
-            "file-damaged", f"{name} is not TOML ({error})", "A recipe is a TOML file", "Mend the line that is named"
+            "file-damaged",
+            f"{name} is not TOML ({error})",
+            "A recipe is a TOML file",
+            "Mend the line that is named",
         ) from error
 
 
@@ -319,13 +333,19 @@ def _override(values: dict[str, Any], text: str) -> None:
     parts = key.strip().split(".")
     if not (equals and all(parts) and value.strip()):
         raise UsageError(
-            "option-value", f"--set was given {text!r}", "It wants section.key=value", "Write for example --set losses.sda.weight=0"
+            "option-value",
+            f"--set was given {text!r}",
+            "It wants section.key=value",
+            "Write for example --set losses.sda.weight=0",
         )
     for part in parts[:-1]:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
             raise UsageError(
-                "option-value", f"--set was given {text!r}", f"{part} is a value, not a section", "Check the key with --print-config"
+                "option-value",
+                f"--set was given {text!r}",
+                f"{part} is a value, not a section",
+                "Check the key with --print-config",
             )
     try:
         values[parts[-1]] = tomllib.loads(f"value = {value.strip()}")["value"]

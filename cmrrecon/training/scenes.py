@@ -41,7 +41,9 @@ class Scenes:
     def __init__(self, data: Data, seed: int, *, fixed: bool = False) -> None:
         self.data, self.fixed = data, fixed
         self.seed = seed + VALIDATION_SEED * fixed
-        self.places = [Place(number, 0, 0) for number in range(VALIDATION if fixed else data.scenes)]
+        self.places = [
+            Place(number, 0, 0) for number in range(VALIDATION if fixed else data.scenes)
+        ]
 
     def __len__(self) -> int:
         return len(self.places)

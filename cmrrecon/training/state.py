@@ -45,11 +45,21 @@ class Run:
         self.recipe, self.group, self.plan = recipe, group, plan
         torch.manual_seed(recipe.schedule.seed)
         config = {key: value for key, value in recipe.network.items() if key != "name"}
-        self.network = channels_last(build_network(recipe.network["name"], config).to(device)).train()
+        self.network = channels_last(
+            build_network(recipe.network["name"], config).to(device)
+        ).train()
         self.network.checkpointing = plan.checkpointing and self.network.can_checkpoint
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False) if recipe.schedule.average else None
+        self.average = (
+            copy.deepcopy(self.network).eval().requires_grad_(False)
+            if recipe.schedule.average
+            else None
+        )
         adversarial = recipe.losses.adversarial.weight > 0
-        self.discriminator = channels_last(build("patch-gan", dict(recipe.discriminator)).to(device)).train() if adversarial else None
+        self.discriminator = (
+            channels_last(build("patch-gan", dict(recipe.discriminator)).to(device)).train()
+            if adversarial
+            else None
+        )
         self.objective = Objective(recipe.losses, device, group)
         self.optimisers = [adamw(part, recipe) for part in self.trained()]
         self.step = self.bad_steps = self.returns = 0
@@ -73,12 +83,17 @@ class Run:
             "discriminator": self.discriminator,
             "objective": self.objective,
         }
-        named |= {f"optimiser {number}": optimiser for number, optimiser in enumerate(self.optimisers)}
+        named |= {
+            f"optimiser {number}": optimiser for number, optimiser in enumerate(self.optimisers)
+        }
         return {name: part for name, part in named.items() if part is not None}
 
     def state(self) -> dict[str, Any]:
         """For `checkpoint.save`."""
-        return {**{key: getattr(self, key) for key in COUNTERS}, "parts": {name: part.state_dict() for name, part in self.parts().items()}}
+        return {
+            **{key: getattr(self, key) for key in COUNTERS},
+            "parts": {name: part.state_dict() for name, part in self.parts().items()},
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """What `state` gave, of a run of the same recipe."""
@@ -94,7 +109,11 @@ class Run:
         """Whether nothing is left to do: all epochs or as many steps as were asked for, or no better validation for too long."""
         schedule = self.recipe.schedule
         given_up = bool(schedule.patience) and self.stale >= schedule.patience
-        return self.epoch >= schedule.epochs or given_up or (most_steps is not None and self.step >= most_steps)
+        return (
+            self.epoch >= schedule.epochs
+            or given_up
+            or (most_steps is not None and self.step >= most_steps)
+        )
 
     def set_rate(self) -> float:
         """Give the optimisers the rate of this epoch, which it returns."""
@@ -116,14 +135,20 @@ class Run:
         """
         limit = self.recipe.optimiser.clip or math.inf
         self.group.average_gradients(self.trained())
-        norms = [float(nn.utils.clip_grad_norm_(part.parameters(), limit)) for part in self.trained()]
+        norms = [
+            float(nn.utils.clip_grad_norm_(part.parameters(), limit)) for part in self.trained()
+        ]
         if all(map(math.isfinite, norms)):
             for optimiser in self.optimisers:
                 optimiser.step()
             self.bad_steps = 0
             if self.average is not None:
                 # At first it remembers less, or it would keep what the network began with.
-                follow(self.average, self.network, min(self.recipe.schedule.average, (1 + self.step) / (10 + self.step)))
+                follow(
+                    self.average,
+                    self.network,
+                    min(self.recipe.schedule.average, (1 + self.step) / (10 + self.step)),
+                )
         else:
             self.bad_steps += 1
             if self.bad_steps >= MOST_BAD_STEPS:
@@ -152,7 +177,9 @@ class Run:
 def adamw(part: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     """The optimiser of the trained parameters of a network."""
     trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay)
+    return torch.optim.AdamW(
+        trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay
+    )
 
 
 def follow(average: nn.Module, network: nn.Module, memory: float) -> None:

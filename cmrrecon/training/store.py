@@ -74,8 +74,12 @@ def add_scan(
                 "Add --overwrite, or make another store",
             )
     survey = Survey(scan, coils)
-    formats.write_scan(target, survey.packed, stamp, images=survey.references if survey.complete else None)
-    return _note(note, {**survey.entry(), "path": str(target), "recipe": recipe, "labels": checked}, "done")
+    formats.write_scan(
+        target, survey.packed, stamp, images=survey.references if survey.complete else None
+    )
+    return _note(
+        note, {**survey.entry(), "path": str(target), "recipe": recipe, "labels": checked}, "done"
+    )
 
 
 class Survey:
@@ -98,8 +102,16 @@ class Survey:
         self.scan = _with_mask(replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice)))
         assert self.scan.mask is not None
         frames, slices, stored, y, x = scan.shape
-        self.packed = replace(self.scan, shape=(frames, slices, min(coils or stored, stored), y, x), read_slice=self._slice)
-        self.complete = scan.acquisition.pattern is None and isinstance(self.scan.mask, CartesianMask) and self.scan.mask.nearly_complete
+        self.packed = replace(
+            self.scan,
+            shape=(frames, slices, min(coils or stored, stored), y, x),
+            read_slice=self._slice,
+        )
+        self.complete = (
+            scan.acquisition.pattern is None
+            and isinstance(self.scan.mask, CartesianMask)
+            and self.scan.mask.nearly_complete
+        )
         self.references: list[Tensor] = []
         self._empty: list[int] = []
         self._scales: list[float] = []
@@ -136,7 +148,9 @@ class Survey:
             "effective_acceleration": round(self.scan.mask.effective_acceleration(), 3),
             "empty_slices": self._empty,
             "scale": sorted(self._scales)[len(self._scales) // 2],
-            "limits": [float(reference.amax()) for reference in self.references] if self.complete else None,
+            "limits": [float(reference.amax()) for reference in self.references]
+            if self.complete
+            else None,
         }
 
 
@@ -164,7 +178,9 @@ def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str,
                 f"The matrix is {y} x {x} (y, x)",
                 "Correct the table of labels",
             )
-    return [{"slice": row.slice, "label": row.label, "box": row.box and list(row.box)} for row in labels] or None
+    return [
+        {"slice": row.slice, "label": row.label, "box": row.box and list(row.box)} for row in labels
+    ] or None
 
 
 def _with_mask(scan: Scan) -> Scan:
@@ -175,7 +191,12 @@ def _with_mask(scan: Scan) -> Scan:
         kspace = scan.read_slice(index)
         if (kspace != 0).any():
             return replace(scan, mask=scan.checked(index, kspace).mask)
-    raise InputError("kspace-empty", f"{scan.path} holds only zeros", "At least one slice must hold data", "Check the export of this file")
+    raise InputError(
+        "kspace-empty",
+        f"{scan.path} holds only zeros",
+        "At least one slice must hold data",
+        "Check the export of this file",
+    )
 
 
 def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -198,7 +219,9 @@ def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "frames": count([shape[0] for shape in shapes]),
         "coils": count([shape[2] for shape in shapes]),
         "matrix_y_x": count([f"{shape[3]}x{shape[4]}" for shape in shapes]),
-        "scale": {"min": scales[0], "median": scales[len(scales) // 2], "max": scales[-1]} if scales else None,
+        "scale": {"min": scales[0], "median": scales[len(scales) // 2], "max": scales[-1]}
+        if scales
+        else None,
         "files": [entry["path"] for entry in entries],
     }
 

@@ -42,7 +42,9 @@ def validate(
     chosen, stopped = held.middles()[:MOST_PICTURES], False
     mine = held.places[group.rank :: group.size]
     with torch.inference_mode():
-        for place, window in zip(mine, ahead(partial(samples, held, 0), [[place] for place in mine]), strict=True):
+        for place, window in zip(
+            mine, ahead(partial(samples, held, 0), [[place] for place in mine]), strict=True
+        ):
             stopped = stopped or should_stop()
             if stopped:
                 break
@@ -50,7 +52,10 @@ def validate(
             image = batch.given_to(network).image.cpu()
             target = batch.target.cpu()
             whole = score(image[:, None], target[:, None], protocol=PROTOCOL)
-            scores.append({key: getattr(whole, key) for key in SCORES} | lesion_scores(image, target, window[0].lesion))
+            scores.append(
+                {key: getattr(whole, key) for key in SCORES}
+                | lesion_scores(image, target, window[0].lesion)
+            )
             if place in chosen:
                 shown[place] = (batch.zero_filled().cpu(), image, target)
     network.train()
@@ -60,7 +65,12 @@ def validate(
     if picture is not None and group.rank == 0:
         _draw(held, shown, picture)
     # In the order of the windows, so that the number of processes changes no digit of the means.
-    every = [one for turn in zip_longest(*(scores for _, scores in shares)) for one in turn if one is not None]
+    every = [
+        one
+        for turn in zip_longest(*(scores for _, scores in shares))
+        for one in turn
+        if one is not None
+    ]
     found = {key: [one[key] for one in every if key in one] for key in (*SCORES, *LESION_SCORES)}
     return {key: sum(values) / len(values) for key, values in found.items() if values}
 
@@ -68,6 +78,8 @@ def validate(
 def _draw(held: Source, shown: dict[Place, tuple[Tensor, Tensor, Tensor]], path: Path) -> None:
     """Zero-filled, reconstruction and error, one file a place: NAME-1.png, NAME-2.png, .."""
     for number, (place, (zero_filled, image, target)) in enumerate(shown.items(), 1):
-        figure = comparison_figure({"zero-filled": zero_filled, held.domain(place): image}, target, frame=0)
+        figure = comparison_figure(
+            {"zero-filled": zero_filled, held.domain(place): image}, target, frame=0
+        )
         with atomic(path.with_stem(f"{path.stem}-{number}")) as temporary:
             figure.savefig(temporary, format="png")

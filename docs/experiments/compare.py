@@ -35,13 +35,22 @@ BUDGET = [
     "data.validation=0", "data.in_turn=true", "sampling.acs=16", "sampling.curriculum=[]", "sampling.accelerations=[8,16,24]",
     "sampling.patterns=['kt-uniform','kt-gaussian','kt-radial']",
 ]  # fmt: skip
-OPTIMISER = ["optimiser.lr=1e-3", "optimiser.step=5", "optimiser.factor=0.1", "optimiser.clip=0.1", "optimiser.weight_decay=0.01"]
+OPTIMISER = [
+    "optimiser.lr=1e-3",
+    "optimiser.step=5",
+    "optimiser.factor=0.1",
+    "optimiser.clip=0.1",
+    "optimiser.weight_decay=0.01",
+]
 
 
 def unet(features: int) -> str:
     """A prompt U-Net of so many features, as TOML."""
     half = features // 2
-    dims, prompts = [features + half, 2 * features, 2 * features + half], [half, features, features + half]
+    dims, prompts = (
+        [features + half, 2 * features, 2 * features + half],
+        [half, features, features + half],
+    )
     return (
         f"{{features={features}, dims={dims}, prompt_dims={prompts}, prompt_lengths=[5,5,5], prompt_sizes=[32,16,8], "
         "encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"
@@ -78,7 +87,9 @@ CLASSICAL = {"zero-filled (the input)": "zero-filled", "temporal TV": "temporal-
 
 def main() -> None:
     """What is asked for, run by run, and then the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tool", type=Path, help="make_semireal.py")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
@@ -89,8 +100,14 @@ def main() -> None:
     work: Path = chosen.work.absolute()
     if chosen.only is None:
         make_data(chosen.tool.absolute(), chosen.data.absolute(), work)
-        jobs = [(name, 0) for name in CLASSICAL] + [(name, seed) for seed in SEEDS for name, run in RUNS.items() if seed == 0 or run[2]]
-        jobs = [(name, seed) for name, seed in jobs if not chosen.runs or {name, f"{name}:{seed}"} & {*chosen.runs}]
+        jobs = [(name, 0) for name in CLASSICAL] + [
+            (name, seed) for seed in SEEDS for name, run in RUNS.items() if seed == 0 or run[2]
+        ]
+        jobs = [
+            (name, seed)
+            for name, seed in jobs
+            if not chosen.runs or {name, f"{name}:{seed}"} & {*chosen.runs}
+        ]
         with ThreadPoolExecutor(chosen.jobs) as pool:
             list(pool.map(lambda job: one_run(*job, work), jobs))
     write_tables(work / "scores", Path(__file__).with_name("recipes.md"), UNSEEN)
@@ -99,7 +116,9 @@ def main() -> None:
 def call(*words: object, out: Path | None = None) -> None:
     """A command, on one thread; what it prints goes into a file."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run([str(word) for word in words], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [str(word) for word in words], env=environment, capture_output=True, text=True
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, words))}\n{done.stderr}")
     if out is not None:
@@ -122,15 +141,57 @@ def make_data(tool: Path, data: Path, work: Path) -> None:
         files = sorted(pictures.glob(f"{domain}__*.npz"))
         held = files[-1].name.split("__")[1]
         for part, frames in (("train", 12), ("test", TEST_FRAMES)):
-            mine = [file for file in files if (file.name.split("__")[1] == held) == (part == "test")]
-            settings = ["--shrink", 2, "--maps", "simulated", "--seed", seed, "--snr-db", snr, "--frames", frames, "--data", data]
+            mine = [
+                file for file in files if (file.name.split("__")[1] == held) == (part == "test")
+            ]
+            settings = [
+                "--shrink",
+                2,
+                "--maps",
+                "simulated",
+                "--seed",
+                seed,
+                "--snr-db",
+                snr,
+                "--frames",
+                frames,
+                "--data",
+                data,
+            ]
             call(sys.executable, tool, work / part, "--pictures", *mine, *settings)
-    call(sys.executable, tool, work / "test", "--slices", 4, 5, 6, 7, 8, "--shrink", 2, "--frames", TEST_FRAMES, "--data", data)
+    call(
+        sys.executable,
+        tool,
+        work / "test",
+        "--slices",
+        4,
+        5,
+        6,
+        7,
+        8,
+        "--shrink",
+        2,
+        "--frames",
+        TEST_FRAMES,
+        "--data",
+        data,
+    )
     for part in ("train", "test"):
         cmrrecon("preprocess", work / part, "--coils", COILS, "--out-dir", work / f"{part}-store")
     for pattern in PATTERNS:
         for acceleration in ACCELERATIONS:
-            cmrrecon("undersample", work / "test-store", "--pattern", pattern, "-R", acceleration, "--acs", 16, "--out-dir", work / "under")
+            cmrrecon(
+                "undersample",
+                work / "test-store",
+                "--pattern",
+                pattern,
+                "-R",
+                acceleration,
+                "--acs",
+                16,
+                "--out-dir",
+                work / "under",
+            )
     (work / "data.done").touch()
 
 
@@ -146,13 +207,43 @@ def one_run(name: str, seed: int, work: Path) -> None:
     else:
         recipe, settings, _ = RUNS[name]
         folder = work / "runs" / label
-        sets = [word for text in (*BUDGET, *settings, f"schedule.seed={seed}") for word in ("--set", text)]
-        cmrrecon("train", "--recipe", recipe, "--data", work / "train-store", "--out", folder, "--device", "cpu", "--workers", 1, *sets)
-        cmrrecon("reconstruct", work / "under", "--checkpoint", folder / "best.safetensors", "--device", "cpu", "--out-dir", images)
+        sets = [
+            word
+            for text in (*BUDGET, *settings, f"schedule.seed={seed}")
+            for word in ("--set", text)
+        ]
+        cmrrecon(
+            "train",
+            "--recipe",
+            recipe,
+            "--data",
+            work / "train-store",
+            "--out",
+            folder,
+            "--device",
+            "cpu",
+            "--workers",
+            1,
+            *sets,
+        )
+        cmrrecon(
+            "reconstruct",
+            work / "under",
+            "--checkpoint",
+            folder / "best.safetensors",
+            "--device",
+            "cpu",
+            "--out-dir",
+            images,
+        )
         (work / "scores").mkdir(exist_ok=True)
         (work / "scores" / f"{label}.log").write_bytes((folder / "log.jsonl").read_bytes())
-    cmrrecon("evaluate", images, "--truth", work / "test", "--protocol", "fullfov", "--json", out=scores)
-    named = [{**json.loads(line), "run": name, "seed": seed} for line in scores.read_text().splitlines()]
+    cmrrecon(
+        "evaluate", images, "--truth", work / "test", "--protocol", "fullfov", "--json", out=scores
+    )
+    named = [
+        {**json.loads(line), "run": name, "seed": seed} for line in scores.read_text().splitlines()
+    ]
     scores.write_text("".join(json.dumps(record) + "\n" for record in named))
 
 

@@ -59,9 +59,17 @@ def scores(images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
 
 def measurements(work: Path, weights: str) -> list[dict[str, Any]]:
     """All that was measured in a work folder, with these weights or without any."""
-    lines = [line for file in sorted(work.glob("results*.jsonl")) for line in file.read_text().splitlines()]
+    lines = [
+        line
+        for file in sorted(work.glob("results*.jsonl"))
+        for line in file.read_text().splitlines()
+    ]
     records = list(map(json.loads, lines))
-    return [record for record in records if record["engine"] not in OF_WEIGHTS or record.get("weights") == weights]
+    return [
+        record
+        for record in records
+        if record["engine"] not in OF_WEIGHTS or record.get("weights") == weights
+    ]
 
 
 def cpu_seconds() -> float:
@@ -75,17 +83,33 @@ class Measured:
     def __init__(self, path: Path, data: Path, weights: str) -> None:
         self.path, self.data, self.weights = path, data, weights
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.kept = {(record["case"], record["engine"]): record for record in measurements(path.parent, weights)}
+        self.kept = {
+            (record["case"], record["engine"]): record
+            for record in measurements(path.parent, weights)
+        }
 
-    def measure(self, case: Case, engine: str, work: Callable[[], tuple[torch.Tensor, dict[str, Any]]], truth: torch.Tensor) -> Any:
+    def measure(
+        self,
+        case: Case,
+        engine: str,
+        work: Callable[[], tuple[torch.Tensor, dict[str, Any]]],
+        truth: torch.Tensor,
+    ) -> Any:
         """The record of an engine on a case: kept, or of the images (and what else is to be kept) that `work` makes now."""
         key = (f"{case[1]} {case[3]}", engine)
         if key not in self.kept:
             started = cpu_seconds()
             images, more = work()
-            record = {"group": case[0], "case": key[0], "engine": engine, "cpu_s": round(cpu_seconds() - started, 2)}
+            record = {
+                "group": case[0],
+                "case": key[0],
+                "engine": engine,
+                "cpu_s": round(cpu_seconds() - started, 2),
+            }
             record |= {"weights": self.weights} if engine in OF_WEIGHTS else {}
-            self.kept[key] = record | scores(images, truth) | t1_scores(case, self.data, images, truth) | more
+            self.kept[key] = (
+                record | scores(images, truth) | t1_scores(case, self.data, images, truth) | more
+            )
             with self.path.open("a") as file:
                 file.write(json.dumps(self.kept[key]) + "\n")
         return self.kept[key]
@@ -133,12 +157,22 @@ def bart(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -> Non
 
         def run(weight: float) -> tuple[torch.Tensor, dict[str, Any]]:
             words = bart_words("llr", {**ORACLE_CHOICE["bart:llr"], "weight": weight})
-            subprocess.run(["bart", "pics", *words, "kspace", "maps", "images"], cwd=place, check=True, stdout=subprocess.DEVNULL)
-            images = torch.from_file(str(place / "images.cfl"), size=truth.numel(), dtype=torch.complex64)
+            subprocess.run(
+                ["bart", "pics", *words, "kspace", "maps", "images"],
+                cwd=place,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            images = torch.from_file(
+                str(place / "images.cfl"), size=truth.numel(), dtype=torch.complex64
+            )
             return images.reshape(truth.shape).clone(), {"method": "BART llr", "weight": weight}
 
         uphill(
-            lambda weight: measured.measure(case, f"BART llr {weight:.3g}", lambda: run(weight), truth)["psnr"], PEERS["bart:llr"]["weight"]
+            lambda weight: measured.measure(
+                case, f"BART llr {weight:.3g}", lambda: run(weight), truth
+            )["psnr"],
+            PEERS["bart:llr"]["weight"],
         )
 
 
@@ -151,7 +185,9 @@ def refined_maps(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured
         return problem.whole(kt_wavelet(problem).x)
 
     coils = series.coils()
-    measured.measure(case, DEFAULT, lambda: (images(coils), {"method": "kt-wavelet", "weight": 0.01}), truth)
+    measured.measure(
+        case, DEFAULT, lambda: (images(coils), {"method": "kt-wavelet", "weight": 0.01}), truth
+    )
     measured.measure(case, REFINED, lambda: (images(refined(series, coils)), {}), truth)
 
 
@@ -181,13 +217,22 @@ def adapted(scan: Scan, network: Method) -> tuple[torch.Tensor, dict[str, Any]]:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("groups", nargs="*", help="p003, centres, tuning, phantom, rat, t1; or frame alone")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "groups", nargs="*", help="p003, centres, tuning, phantom, rat, t1; or frame alone"
+    )
     parser.add_argument("--tool", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, help="another network than the shipped one")
-    parser.add_argument("--engines", nargs="+", default=["classical", "network", "auto"], help="and without, adapted, refined, bart")
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        default=["classical", "network", "auto"],
+        help="and without, adapted, refined, bart",
+    )
     parser.add_argument("--shard", default="0/1")
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
@@ -208,7 +253,9 @@ def main() -> None:
         one_case(case, asked, measured, network, default)
 
 
-def one_case(case: Case, asked: argparse.Namespace, measured: Measured, network: Method, default: Auto) -> None:
+def one_case(
+    case: Case, asked: argparse.Namespace, measured: Measured, network: Method, default: Auto
+) -> None:
     """The engines that were asked for on a case."""
     scan, truth = undersampled(case, asked.work)
     effective = scan.series(0).mask.effective_acceleration()
@@ -219,7 +266,15 @@ def one_case(case: Case, asked: argparse.Namespace, measured: Measured, network:
     if "refined" in asked.engines:
         refined_maps(case, scan, truth, measured)
     if "network" in asked.engines:
-        print(measured.measure(case, NETWORK, lambda: (run_on(scan, network).slices[0], {"effective": effective}), truth), flush=True)
+        print(
+            measured.measure(
+                case,
+                NETWORK,
+                lambda: (run_on(scan, network).slices[0], {"effective": effective}),
+                truth,
+            ),
+            flush=True,
+        )
     if "without" in asked.engines:
         measured.measure(case, WITHOUT, lambda: without_network(scan), truth)
     if "adapted" in asked.engines:
@@ -237,18 +292,25 @@ def measured_frame(data: Path, network: Method, default: Auto) -> None:
     picture = (255 * picture.reshape(*picture.shape[:2], -1)[..., 0]).round().T[HEART]
     inside = picture < SATURATED
     single = [method.name for method in default.single_frame]
-    methods = {name: find_method(name) for name in (*CLASSICAL, *single)} | {NETWORK: network, "auto": default}
+    methods = {name: find_method(name) for name in (*CLASSICAL, *single)} | {
+        NETWORK: network,
+        "auto": default,
+    }
     results = {name: run_on(scan, method) for name, method in methods.items()}
     decision = results["auto"].decision
     assert decision is not None
     errors = {}
     for trial in decision.trials:
         errors[trial.method] = min(trial.error, errors.get(trial.method, math.inf))
-    print(f"auto chose {decision.method} at {decision.weight:g}, partner {decision.partner}; noise alone {decision.noise}")
+    print(
+        f"auto chose {decision.method} at {decision.weight:g}, partner {decision.partner}; noise alone {decision.noise}"
+    )
     print("| method | correlation | error of hidden lines |\n|---|---|---|")
     for name, result in results.items():
         image = result.slices[0][0].abs().numpy()[HEART]
-        print(f"| {name} | {corrcoef(image[inside], picture[inside])[0, 1]:.4f} | {errors.get(name, math.nan):.4f} |")
+        print(
+            f"| {name} | {corrcoef(image[inside], picture[inside])[0, 1]:.4f} | {errors.get(name, math.nan):.4f} |"
+        )
 
 
 def t1_text(record: dict[str, Any]) -> str:
@@ -266,10 +328,16 @@ def table(records: Sequence[dict[str, Any]]) -> None:
     by_case: dict[str, list[Any]] = {}
     for record in records:
         by_case.setdefault(record["case"], []).append(record)
-    print("| group | case | oracle | PSNR, SSIM, HFEN | network | auto without network | auto |\n|---|---|---|---|---|---|---|")
+    print(
+        "| group | case | oracle | PSNR, SSIM, HFEN | network | auto without network | auto |\n|---|---|---|---|---|---|---|"
+    )
     gains: dict[tuple[str, str], list[dict[str, float]]] = {}
     for case, found in by_case.items():
-        oracle = max((record for record in found if "method" in record), key=lambda record: record["psnr"], default=None)
+        oracle = max(
+            (record for record in found if "method" in record),
+            key=lambda record: record["psnr"],
+            default=None,
+        )
         if oracle is None:
             continue
         cells = []
@@ -281,30 +349,56 @@ def table(records: Sequence[dict[str, Any]]) -> None:
             gain = {key: record[key] - oracle[key] for key in ("psnr", "ssim", "hfen")}
             gains.setdefault((found[0]["group"], engine), []).append(gain)
             cells.append(f"{gain['psnr']:+.2f}, {gain['ssim']:+.4f}, {gain['hfen']:+.4f}")
-        print(f"| {found[0]['group']} | {case} | {oracle['engine']} | {score_text(oracle)} | {' | '.join(cells)} |")
-    print("\n| group | engine | cases | median gain PSNR, SSIM, HFEN | improved | worst |\n|---|---|---|---|---|---|")
+        print(
+            f"| {found[0]['group']} | {case} | {oracle['engine']} | {score_text(oracle)} | {' | '.join(cells)} |"
+        )
+    print(
+        "\n| group | engine | cases | median gain PSNR, SSIM, HFEN | improved | worst |\n|---|---|---|---|---|---|"
+    )
     for (group, engine), each in gains.items():
         median = {key: statistics.median(gain[key] for gain in each) for key in each[0]}
-        improved, worst = sum(gain["psnr"] > 0 for gain in each) / len(each), min(gain["psnr"] for gain in each)
+        improved, worst = (
+            sum(gain["psnr"] > 0 for gain in each) / len(each),
+            min(gain["psnr"] for gain in each),
+        )
         print(
             f"| {group} | {engine} | {len(each)} | {median['psnr']:+.2f}, {median['ssim']:+.4f}, {median['hfen']:+.4f} "
             f"| {improved:.0%} | {worst:+.2f} |"
         )
     for title, engines in (
         ("PSNR, SSIM, HFEN | network | adapted", (NETWORK, ADAPTED)),
-        ("kt-wavelet at its default: PSNR, SSIM, HFEN | maps of ESPIRiT | refined", (DEFAULT, REFINED)),
+        (
+            "kt-wavelet at its default: PSNR, SSIM, HFEN | maps of ESPIRiT | refined",
+            (DEFAULT, REFINED),
+        ),
     ):
         print(f"\n| {title} |\n|{'---|' * (1 + len(engines))}")
         for case, found in by_case.items():
-            shown = [next((record for record in found if record["engine"] == engine), None) for engine in engines]
+            shown = [
+                next((record for record in found if record["engine"] == engine), None)
+                for engine in engines
+            ]
             if all(shown):
-                print(f"| {case} | {' | '.join(score_text(record) for record in shown if record)} |")
+                print(
+                    f"| {case} | {' | '.join(score_text(record) for record in shown if record)} |"
+                )
     print("\n| T1 | oracle in PSNR | network | auto: RMSE (bias) ms |\n|---|---|---|---|")
     for case, found in by_case.items():
         if "t1_rmse_ms" in found[0]:
-            shown = [max((record for record in found if "method" in record), key=lambda record: record["psnr"], default=None)]
-            shown += [next((record for record in found if record["engine"] == engine), None) for engine in (NETWORK, "auto")]
-            print(f"| {case} | {' | '.join(t1_text(record) if record else '' for record in shown)} |")
+            shown = [
+                max(
+                    (record for record in found if "method" in record),
+                    key=lambda record: record["psnr"],
+                    default=None,
+                )
+            ]
+            shown += [
+                next((record for record in found if record["engine"] == engine), None)
+                for engine in (NETWORK, "auto")
+            ]
+            print(
+                f"| {case} | {' | '.join(t1_text(record) if record else '' for record in shown)} |"
+            )
 
 
 if __name__ == "__main__":

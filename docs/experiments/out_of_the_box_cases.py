@@ -14,7 +14,16 @@ from cmrrecon.classical.prepared import normalisation
 from cmrrecon.evaluation.mapping import compare_maps
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 
-PATTERNS = ("kt-gaussian 8", "kt-gaussian 16", "kt-gaussian 24", "kt-radial 8", "kt-radial 16", "kt-radial 24", "uniform 4", "uniform 8")
+PATTERNS = (
+    "kt-gaussian 8",
+    "kt-gaussian 16",
+    "kt-gaussian 24",
+    "kt-radial 8",
+    "kt-radial 16",
+    "kt-radial 24",
+    "uniform 4",
+    "uniform 8",
+)
 PATTERN_SEED, ACS = 1, 20
 COILS, SNR_DB = 10, 30.0
 P003_SLICES = range(1, 15)
@@ -25,24 +34,47 @@ Case = tuple[str, str, Callable[[], tuple[Scan, torch.Tensor]], str]
 def cases(tool: Path, data: Path) -> Iterator[Case]:
     """Group, name, how the full scan and its truth (frame, y, x) are made, and the pattern with its acceleration."""
     for number, index in enumerate(P003_SLICES):
-        yield "p003", f"P003 slice {index}", lambda z=index: semi_real(tool, data, "--slices", str(z)), PATTERNS[number % 8]  # type: ignore[misc]
+        yield (
+            "p003",
+            f"P003 slice {index}",
+            lambda z=index: semi_real(tool, data, "--slices", str(z)),
+            PATTERNS[number % 8],
+        )  # type: ignore[misc]
     for group, centres in (("tuning", TUNING_CENTRES), ("centres", REPORTED_CENTRES)):
-        found = [path for path in sorted((data / "CMRxRecon2025-cine-pictures").glob("*.npz")) if path.name.startswith(centres)]
+        found = [
+            path
+            for path in sorted((data / "CMRxRecon2025-cine-pictures").glob("*.npz"))
+            if path.name.startswith(centres)
+        ]
         for number, path in enumerate(found):
-            yield group, path.stem, lambda p=path: semi_real(tool, data, "--pictures", str(p)), PATTERNS[number % 8]  # type: ignore[misc]
+            yield (
+                group,
+                path.stem,
+                lambda p=path: semi_real(tool, data, "--pictures", str(p)),
+                PATTERNS[number % 8],
+            )  # type: ignore[misc]
     for kind in ("cine", "perfusion", "t1map"):
         for pattern in ("kt-gaussian 8", "uniform 4"):
             yield "phantom", f"phantom {kind}", lambda k=kind: phantom(k), pattern  # type: ignore[misc]
     for pattern in ("kt-gaussian 8", "uniform 4"):
         yield "rat", "rat cine", lambda: rat(data), pattern
         for when in ("pre", "post"):
-            yield "t1", f"T1NET {when}contrast", lambda w=when: with_coils(t1_weighted(data, w)[0]), pattern  # type: ignore[misc]
+            yield (
+                "t1",
+                f"T1NET {when}contrast",
+                lambda w=when: with_coils(t1_weighted(data, w)[0]),
+                pattern,
+            )  # type: ignore[misc]
 
 
 def semi_real(tool: Path, data: Path, *words: str) -> tuple[Scan, torch.Tensor]:
     """What `make_semireal.py` makes."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, str(tool), folder, "--data", str(data), *words], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, str(tool), folder, "--data", str(data), *words],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         path = next(path for path in Path(folder).rglob("*.mat") if "FullSample" in path.parts)
         scan = read(path)
         truth = formats.read_images(path.with_name(f"{path.stem}_truth.npz"))[:, 0]
@@ -57,7 +89,11 @@ def phantom(kind: str) -> tuple[Scan, torch.Tensor]:
 
 def rat(data: Path) -> tuple[Scan, torch.Tensor]:
     """Real magnitudes of a rat's heart."""
-    return with_coils(torch.from_numpy(loadmat(data / "HGGM-LIM-rat-cine" / "dataCine8fr.mat")["image0"]).permute(2, 1, 0).float())
+    return with_coils(
+        torch.from_numpy(loadmat(data / "HGGM-LIM-rat-cine" / "dataCine8fr.mat")["image0"])
+        .permute(2, 1, 0)
+        .float()
+    )
 
 
 def with_coils(magnitude: torch.Tensor) -> tuple[Scan, torch.Tensor]:
@@ -74,16 +110,26 @@ def t1_weighted(data: Path, when: str) -> tuple[torch.Tensor, torch.Tensor, torc
     """Of T1NET's first subject the magnitudes (frame, y, x), the myocardium (y, x) and the times (frame,) in ms."""
     content = loadmat(data / f"gadluru-T1NET/{when}contrast_testsets.mat")["test"][0, 0]
     magnitude = torch.from_numpy(content["input"][0, 0].astype("float32")).permute(2, 0, 1)
-    return magnitude, torch.from_numpy(content["myoMask"][0, 0] > 0), torch.from_numpy(content["TI"][0].astype("float64").ravel())
+    return (
+        magnitude,
+        torch.from_numpy(content["myoMask"][0, 0] > 0),
+        torch.from_numpy(content["TI"][0].astype("float64").ravel()),
+    )
 
 
-def t1_scores(case: Case, data: Path, images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+def t1_scores(
+    case: Case, data: Path, images: torch.Tensor, truth: torch.Tensor
+) -> dict[str, float]:
     """T1 in the myocardium against that of the truth; nothing of other cases."""
     if case[0] != "t1":
         return {}
     _, wall, times = t1_weighted(data, case[1].split()[1].removesuffix("contrast"))
     found = compare_maps(images[:, None], truth[:, None], wall[None], times[:, None], "T1")
-    return {"t1_rmse_ms": found.rmse, "t1_bias_ms": found.mean - found.reference_mean, "t1_ms": found.reference_mean}
+    return {
+        "t1_rmse_ms": found.rmse,
+        "t1_bias_ms": found.mean - found.reference_mean,
+        "t1_ms": found.reference_mean,
+    }
 
 
 def undersampled(case: Case, work: Path) -> tuple[Scan, torch.Tensor]:
@@ -96,7 +142,11 @@ def undersampled(case: Case, work: Path) -> tuple[Scan, torch.Tensor]:
         series = undersample(scan, kind, float(factor), acs=ACS, seed=PATTERN_SEED).series(0)
         scale = normalisation(series)
         path.parent.mkdir(parents=True, exist_ok=True)
-        parts = {"kspace": series.kspace / scale, "mask": series.mask.samples, "truth": truth / scale}
+        parts = {
+            "kspace": series.kspace / scale,
+            "mask": series.mask.samples,
+            "truth": truth / scale,
+        }
         torch.save(parts, path)
     kept = torch.load(path, weights_only=True)
     return Scan.from_kspace(kept["kspace"][:, None], SamplingMask.of(kept["mask"])), kept["truth"]

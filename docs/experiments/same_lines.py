@@ -30,7 +30,11 @@ def cases(tool: Path, data: Path) -> Iterator[tuple[str, Scan, torch.Tensor]]:
     def uniform(scan: Scan, acceleration: float) -> Scan:
         return undersample(scan, "uniform", acceleration, acs=ACS, seed=SEED)
 
-    found = [path for path in sorted((data / "CMRxRecon2025-cine-pictures").glob("*.npz")) if path.name.startswith(TUNING_CENTRES)]
+    found = [
+        path
+        for path in sorted((data / "CMRxRecon2025-cine-pictures").glob("*.npz"))
+        if path.name.startswith(TUNING_CENTRES)
+    ]
     for number, path in enumerate(found):
         acceleration = (4, 6, 8)[number % 3]
         scan, truth = semi_real(tool, data, "--pictures", str(path), "--shrink", "2")
@@ -38,17 +42,27 @@ def cases(tool: Path, data: Path) -> Iterator[tuple[str, Scan, torch.Tensor]]:
     for kind in ("cine", "t1map", "perfusion"):
         for acceleration in (4, 6):
             made = simulate(kind, **PHANTOM)
-            yield f"phantom {kind} uniform {acceleration}", uniform(made.scan, acceleration), made.image[:, 0]
+            yield (
+                f"phantom {kind} uniform {acceleration}",
+                uniform(made.scan, acceleration),
+                made.image[:, 0],
+            )
     for number in RANDOM_SCANS:
         made = random_scan(RANDOM_SEED, number)
         series, mask = made.series, made.series.mask
         if series.frames > 2 and isinstance(mask, LineMask) and not mask.varies:
-            yield f"random scan {number}", Scan.from_kspace(series.kspace[:, None], mask), made.truth
+            yield (
+                f"random scan {number}",
+                Scan.from_kspace(series.kspace[:, None], mask),
+                made.truth,
+            )
 
 
 def main() -> None:
     """One row a case."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tool", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     asked = parser.parse_args()

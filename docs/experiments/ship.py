@@ -20,7 +20,9 @@ USE = "research use, not for diagnosis"
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("target", type=Path)
     asked = parser.parse_args()
@@ -31,9 +33,21 @@ def main() -> None:
         for name, value in facts_of(PreparedSeries(random_scan(seed, number).series)).items():
             found.setdefault(name, []).append(value)
     cut = round((1 - INSIDE) / 2 * SCANS)
-    envelope = {name: (sorted(values)[cut], sorted(values)[-1 - cut]) for name, values in found.items()}
-    kept = {key: value for key, value in loaded.metadata.items() if key not in ("network", "config", "cmrrecon")}
-    facts = {"training_data": DATA, "use": USE, "licence": "Apache-2.0", ENVELOPE: envelope, "card": "kt-unrolled.md"}
+    envelope = {
+        name: (sorted(values)[cut], sorted(values)[-1 - cut]) for name, values in found.items()
+    }
+    kept = {
+        key: value
+        for key, value in loaded.metadata.items()
+        if key not in ("network", "config", "cmrrecon")
+    }
+    facts = {
+        "training_data": DATA,
+        "use": USE,
+        "licence": "Apache-2.0",
+        ENVELOPE: envelope,
+        "card": "kt-unrolled.md",
+    }
     weights.save(asked.target, loaded.network.half(), {**kept, **facts})
     print(f"{asked.target}: {asked.target.stat().st_size / 2**20:.2f} MiB, trained on {envelope}")
 

@@ -4,7 +4,7 @@ import json
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +36,34 @@ confirmed nor refuted.
 
 def write_tables(scores: Path, page: Path, unseen: str) -> None:
     """All tables, from `scores/RUN-SEED.jsonl` and the logs beside them."""
-    records = [record for path in sorted(scores.glob("*.jsonl")) for record in map(json.loads, path.read_text().splitlines())]
+    records = [
+        record
+        for path in sorted(scores.glob("*.jsonl"))
+        for record in map(json.loads, path.read_text().splitlines())
+    ]
     records = placed([record for record in records if record["status"] == "done"], [unseen])
-    logs = {path.stem: [json.loads(line) for line in path.read_text().splitlines()] for path in sorted(scores.glob("*.log"))}
-    parts = [_head(records), _means(records), _differences(records), _cells(records), _weights(logs), _cost(logs)]
+    logs = {
+        path.stem: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in sorted(scores.glob("*.log"))
+    }
+    parts = [
+        _head(records),
+        _means(records),
+        _differences(records),
+        _cells(records),
+        _weights(logs),
+        _cost(logs),
+    ]
     page.write_text("\n".join(parts))
 
 
 def _head(records: Sequence[Record]) -> str:
-    seen, unseen = ({record["reference"] for record in records if record["seen"] == place} for place in PLACES)
-    subjects = {(record["domain"], record["subject"]) for record in records if record["seen"] == "seen"}
+    seen, unseen = (
+        {record["reference"] for record in records if record["seen"] == place} for place in PLACES
+    )
+    subjects = {
+        (record["domain"], record["subject"]) for record in records if record["seen"] == "seen"
+    }
     slices = {record["slices"] for record in records if record["seen"] == "unseen"}
     assert len(unseen) == 1
     return HEAD.format(frames=4, seen=len(seen), subjects=len(subjects), slices=max(slices))
@@ -66,11 +84,20 @@ def _means(records: Sequence[Record]) -> str:
         row = [run, str(len(seeds))]
         for place in PLACES:
             for metric, (_, digits) in METRICS.items():
-                each = [statistics.mean(r[metric] for r in members if r["seed"] == s and r["seen"] == place) for s in sorted(seeds)]
+                each = [
+                    statistics.mean(
+                        r[metric] for r in members if r["seed"] == s and r["seen"] == place
+                    )
+                    for s in sorted(seeds)
+                ]
                 spread = f" ± {statistics.stdev(each):.{digits}f}" if len(each) > 1 else ""
                 row.append(f"{statistics.mean(each):.{digits}f}{spread}")
         rows.append((statistics.mean(r["psnr"] for r in members), row))
-    columns = ["run", "seeds", *(f"{place} {name}" for place in PLACES for name, _ in METRICS.values())]
+    columns = [
+        "run",
+        "seeds",
+        *(f"{place} {name}" for place in PLACES for name, _ in METRICS.values()),
+    ]
     text = "\n## Seen and unseen domains\n\nMeans over files, of the seeds' means with their standard deviation where there are several.\n"
     return text + _table(columns, [row for _, row in sorted(rows, reverse=True)])
 
@@ -78,12 +105,22 @@ def _means(records: Sequence[Record]) -> str:
 def _differences(records: Sequence[Record]) -> str:
     """Paired differences: of the first run to the others of several seeds, and of every run to its input."""
     by_run, text = _runs(records), ""
-    against = [run for run, members in by_run.items() if run != FIRST and len({record["seed"] for record in members}) > 1]
+    against = [
+        run
+        for run, members in by_run.items()
+        if run != FIRST and len({record["seed"] for record in members}) > 1
+    ]
     for title, pairs in (
         (f"{FIRST} minus another run", [(FIRST, run) for run in against if FIRST in by_run]),
-        ("Every run minus its input image", [(run, INPUT) for run in by_run if run != INPUT and INPUT in by_run]),
+        (
+            "Every run minus its input image",
+            [(run, INPUT) for run in by_run if run != INPUT and INPUT in by_run],
+        ),
     ):
-        rows = [[one if other == INPUT else other, *_intervals(by_run[one], by_run[other])] for one, other in pairs]
+        rows = [
+            [one if other == INPUT else other, *_intervals(by_run[one], by_run[other])]
+            for one, other in pairs
+        ]
         columns = ["run", *(f"{place} {name}" for place in PLACES for name in ("PSNR dB", "SSIM"))]
         text += f"\n## {title}\n\n" + NOTE + _table(columns, rows)
     return text
@@ -100,14 +137,21 @@ def _intervals(one: Sequence[Record], other: Sequence[Record]) -> list[str]:
     cells = []
     for place in PLACES:
         for metric in ("psnr", "ssim"):
-            values = _paired([r for r in one if r["seen"] == place], [r for r in other if r["seen"] == place], metric, place)
+            values = _paired(
+                [r for r in one if r["seen"] == place],
+                [r for r in other if r["seen"] == place],
+                metric,
+                place,
+            )
             mean, low, high = _bootstrap(values)
             digits = METRICS[metric][1]
             cells.append(f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
     return cells
 
 
-def _paired(one: Sequence[Record], other: Sequence[Record], metric: str, place: str) -> dict[Any, dict[Any, list[float]]]:
+def _paired(
+    one: Sequence[Record], other: Sequence[Record], metric: str, place: str
+) -> dict[Any, dict[Any, list[float]]]:
     """Differences by seed and unit: subjects where there are several, else masks. Where the other has one seed, it meets every seed."""
 
     def key(record: Record) -> tuple[Any, ...]:
@@ -132,7 +176,11 @@ def _bootstrap(values: dict[Any, dict[Any, list[float]]]) -> tuple[float, float,
     drawn = []
     for _ in range(DRAWS):
         chosen = draw.choices(units, k=len(units))
-        drawn.append(statistics.mean(means[seed, unit] for seed in draw.choices(seeds, k=len(seeds)) for unit in chosen))
+        drawn.append(
+            statistics.mean(
+                means[seed, unit] for seed in draw.choices(seeds, k=len(seeds)) for unit in chosen
+            )
+        )
     drawn.sort()
     ends = [drawn[round(share * (DRAWS - 1))] for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)]
     return statistics.mean(means.values()), ends[0], ends[1]
@@ -140,15 +188,27 @@ def _bootstrap(values: dict[Any, dict[Any, list[float]]]) -> tuple[float, float,
 
 def _cells(records: Sequence[Record]) -> str:
     """PSNR by pattern, R and place for the runs of several seeds and the classical ones."""
-    several = {run for run, members in _runs(records).items() if len({record["seed"] for record in members}) > 1}
-    classical = {record["run"] for record in records if "weights" not in record or record["weights"] is None}
+    several = {
+        run
+        for run, members in _runs(records).items()
+        if len({record["seed"] for record in members}) > 1
+    }
+    classical = {
+        record["run"] for record in records if "weights" not in record or record["weights"] is None
+    }
     kinds = sorted({(r["seen"], r["pattern"], r["acceleration"]) for r in records})
     rows = []
     for run, members in _runs(records).items():
         if run in several | classical:
-            means = [[r["psnr"] for r in members if (r["seen"], r["pattern"], r["acceleration"]) == kind] for kind in kinds]
+            means = [
+                [r["psnr"] for r in members if (r["seen"], r["pattern"], r["acceleration"]) == kind]
+                for kind in kinds
+            ]
             rows.append([run, *(f"{statistics.mean(values):.2f}" for values in means)])
-    columns = ["run", *(f"{place} {pattern} R {acceleration:g}" for place, pattern, acceleration in kinds)]
+    columns = [
+        "run",
+        *(f"{place} {pattern} R {acceleration:g}" for place, pattern, acceleration in kinds),
+    ]
     return "\n## PSNR in dB by pattern and acceleration\n\n" + _table(columns, rows)
 
 
@@ -156,13 +216,34 @@ def _weights(logs: dict[str, list[Record]]) -> str:
     """The weights of the groups of losses by epoch, as in the paper's Fig. 3."""
     rows = []
     for name, lines in logs.items():
-        for epoch in sorted({line["epoch"] for line in lines if "weight_fidelity" in line}) if name == f"{FIRST}-0" else ():
+        for epoch in (
+            sorted({line["epoch"] for line in lines if "weight_fidelity" in line})
+            if name == f"{FIRST}-0"
+            else ()
+        ):
             mine = [line for line in lines if line["epoch"] == epoch and "weight_fidelity" in line]
             cells = [_mean_of(mine, f"weight_{group}") for group in ("fidelity", "ear", "sda")]
             rows.append(
-                [str(epoch + 1), *cells, *(_mean_of(mine, term) for term in ("ssim", "ear", "sda", "adversarial", "discriminator"))]
+                [
+                    str(epoch + 1),
+                    *cells,
+                    *(
+                        _mean_of(mine, term)
+                        for term in ("ssim", "ear", "sda", "adversarial", "discriminator")
+                    ),
+                ]
             )
-    columns = ["epoch", "weight fidelity", "weight EAR", "weight SDA", "1 - SSIM", "EAR", "SDA", "adversarial", "discriminator"]
+    columns = [
+        "epoch",
+        "weight fidelity",
+        "weight EAR",
+        "weight SDA",
+        "1 - SSIM",
+        "EAR",
+        "SDA",
+        "adversarial",
+        "discriminator",
+    ]
     text = f"\n## Weights of the losses over time ({FIRST}, seed 0)\n\nMeans over the 40 windows of an epoch; losses unweighted.\n"
     return text + _table(columns, rows)
 
@@ -177,13 +258,36 @@ def _cost(logs: dict[str, list[Record]]) -> str:
     rows = []
     for name, lines in logs.items():
         steps = [line for line in lines if "seconds" in line]
-        median: Callable[[str], float] = lambda key, steps=steps: statistics.median(line[key] for line in steps)  # type: ignore[misc]  # noqa: E731
+
+        def median(key: str, steps: list[Record] = steps) -> float:
+            return statistics.median(line[key] for line in steps)
+
         peak = max(line["memory_mb"] for line in steps)
-        rows.append([name, str(len(steps)), f"{median('seconds'):.2f}", f"{100 * median('waiting'):.0f} %", str(peak)])
-    columns = ["run and seed", "windows", "median s a window", "of it waiting for data", "peak memory MB"]
+        rows.append(
+            [
+                name,
+                str(len(steps)),
+                f"{median('seconds'):.2f}",
+                f"{100 * median('waiting'):.0f} %",
+                str(peak),
+            ]
+        )
+    columns = [
+        "run and seed",
+        "windows",
+        "median s a window",
+        "of it waiting for data",
+        "peak memory MB",
+    ]
     return "\n## Cost\n\nOn one thread of a shared machine.\n" + _table(columns, rows)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *("| " + " | ".join(row) + " |" for row in rows), ""]
+    lines = [
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+    ]
     return "\n".join(lines)

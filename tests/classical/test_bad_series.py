@@ -76,7 +76,9 @@ FINITE = {
     "noise": noise,
     "partial Fourier": half_of_kspace,
     "odd sizes": lambda cine: cine(shape=(31, 29), acs=9, step=3, frames=5, moving=True)[0],
-    "odd sizes, samples": lambda cine: cine(shape=(31, 29), acs=9, step=6, frames=3, moving=True, radial=True)[0],
+    "odd sizes, samples": lambda cine: cine(
+        shape=(31, 29), acs=9, step=6, frames=3, moving=True, radial=True
+    )[0],
     "one frame": lambda cine: cine(**SMALL, frames=1)[0],
     "one frame of samples": lambda cine: cine(**SMALL, frames=1, radial=True)[0],
     "two frames": lambda cine: cine(**SMALL, frames=2, moving=True)[0],
@@ -179,7 +181,11 @@ REFUSED = {
     "zeros": (all_zero, NumericalError, "kspace-no-signal"),
     "maps that vanish": (vanishing_maps, NumericalError, "maps-empty"),
     "calibration lines of zeros": (empty_calibration, InputError, "calibration-empty"),
-    "no calibration lines": (lambda cine: cine(**SMALL | {"acs": 0}, frames=2)[0], InputError, "calibration-too-small"),
+    "no calibration lines": (
+        lambda cine: cine(**SMALL | {"acs": 0}, frames=2)[0],
+        InputError,
+        "calibration-too-small",
+    ),
     "frame without lines": (frame_without_lines, InputError, "calibration-too-small"),
 }
 

@@ -18,7 +18,10 @@ def psnr(image, reference):
 
 def test_equals_the_official_program(golden):
     expected = scipy.io.loadmat(golden / "metrics/recon/recon_uniform4.mat")
-    kus, official = (torch.from_numpy(expected[name].transpose(2, 1, 0).copy()) for name in ("kus", "grappa_kspace"))
+    kus, official = (
+        torch.from_numpy(expected[name].transpose(2, 1, 0).copy())
+        for name in ("kus", "grappa_kspace")
+    )
     measured = (kus != 0).all(0).all(-1)
     filled = Interpolator(kus[:, 12:28], kernel=5, weight=0.01)(kus, measured)
     torch.testing.assert_close(filled, official, atol=1e-10, rtol=1e-9)
@@ -38,11 +41,15 @@ def test_method_takes_the_first_frame_as_the_official_program(golden):
 
 
 def test_measured_lines_are_kept_and_lines_out_of_reach_stay_zero():
-    frame = torch.randn((2, 20, 9), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    frame = torch.randn(
+        (2, 20, 9), dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+    )
     measured = torch.zeros(20, dtype=torch.bool)
     measured[[0, 1, 4, 13]] = True
     frame[:, ~measured] = 0
-    filled = Interpolator(torch.randn((2, 8, 9), dtype=torch.complex64), kernel=5, weight=0.01)(frame, measured)
+    filled = Interpolator(torch.randn((2, 8, 9), dtype=torch.complex64), kernel=5, weight=0.01)(
+        frame, measured
+    )
     assert torch.equal(filled[:, measured], frame[:, measured])
     reached = (filled != 0).all(-1).all(0)
     assert reached.nonzero().flatten().tolist() == [0, 1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15]
@@ -54,7 +61,11 @@ def test_unfolds_uniform_irregular_and_moving_line_masks(cine):
     for lines in (
         [range(0, 45, 3)] * 3,
         [range(t, 45, 3) for t in range(3)],
-        [[0, 2, 5, 6, 9, 12, 13, 30, 33, 35, 36, 40, 44], [1, 4, 7, 9, 12, 15, 31, 34, 37, 39, 42], list(range(0, 45, 2))],
+        [
+            [0, 2, 5, 6, 9, 12, 13, 30, 33, 35, 36, 40, 44],
+            [1, 4, 7, 9, 12, 15, 31, 34, 37, 39, 42],
+            list(range(0, 45, 2)),
+        ],
     ):
         mask = torch.zeros((3, 45, 1), dtype=torch.bool)
         for t, chosen in enumerate(lines):
@@ -83,7 +94,10 @@ def test_what_it_cannot_do_is_refused(cine):
     assert "Only 4 " in str(error.value)
 
 
-@pytest.mark.parametrize(("coils", "shape", "frames"), [(1, (45, 56), 1), (4, (45, 56), 1), (32, (31, 27), 2), (3, (33, 16), 2)])
+@pytest.mark.parametrize(
+    ("coils", "shape", "frames"),
+    [(1, (45, 56), 1), (4, (45, 56), 1), (32, (31, 27), 2), (3, (33, 16), 2)],
+)
 def test_takes_any_number_of_coils_frames_and_pixels(cine, coils, shape, frames):
     series, truth = cine(coils=coils, shape=shape, frames=frames, step=2)
     images = grappa(series)
@@ -98,7 +112,12 @@ def test_silent_coil_changes_nothing(cine):
     series, _ = cine(coils=4)
     silent = torch.cat([series.kspace, torch.zeros_like(series.kspace[:, :1])], 1)
     # The weight is relative to the number of neighbours, those of the silent coil included.
-    torch.testing.assert_close(grappa(Series(silent, series.mask), GrappaOptions(weight=0.01 * 5 / 4)), grappa(series), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        grappa(Series(silent, series.mask), GrappaOptions(weight=0.01 * 5 / 4)),
+        grappa(series),
+        atol=1e-4,
+        rtol=0,
+    )
 
 
 def test_calibration_lines_alone_are_extended_by_the_kernel_only(cine):
@@ -138,14 +157,21 @@ def test_undetermined_weights_are_refused(cine):
 
 
 def test_weights_minimise_the_documented_functional():
-    block = torch.randn((2, 9, 12), dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    block = torch.randn(
+        (2, 9, 12), dtype=torch.complex128, generator=torch.Generator().manual_seed(0)
+    )
     rows, columns = (1, 4), range(1, 5)
     found = Interpolator(block, kernel=5, weight=0.01).weights(rows, columns)
-    patches = block.unfold(1, 5, 1).unfold(2, 5, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)  # (place, coil, row, column)
+    patches = (
+        block.unfold(1, 5, 1).unfold(2, 5, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+    )  # (place, coil, row, column)
     sources = patches[:, :, rows][..., columns].permute(0, 3, 2, 1).flatten(1)
     normal = sources.mH @ sources
     tikhonov = 0.01 * torch.linalg.matrix_norm(normal) / len(normal)
-    expected = torch.linalg.solve(normal + tikhonov * torch.eye(len(normal), dtype=normal.dtype), sources.mH @ patches[:, :, 2, 2])
+    expected = torch.linalg.solve(
+        normal + tikhonov * torch.eye(len(normal), dtype=normal.dtype),
+        sources.mH @ patches[:, :, 2, 2],
+    )
     torch.testing.assert_close(found.flatten(0, 1), expected, atol=1e-12, rtol=1e-10)
 
 

@@ -23,7 +23,10 @@ from cmrrecon.simulation import simulate
 from cmrrecon.solvers import primal_dual
 from cmrrecon.solvers.shrinkage import shorten, singular_value_threshold, temporal_fourier_shrinkage
 
-TEMPORAL = {method.__name__: method for method in (temporal_tv, temporal_fourier, llr, low_rank_sparse, kt_wavelet)}
+TEMPORAL = {
+    method.__name__: method
+    for method in (temporal_tv, temporal_fourier, llr, low_rank_sparse, kt_wavelet)
+}
 METHODS = {method.__name__: method for method in (sense, l1_wavelet, tv)} | TEMPORAL
 
 
@@ -50,7 +53,10 @@ def normalised(series, truth):
 
 
 def psnr(image, reference):
-    return float(10 * torch.log10(reference.abs().max() ** 2 / (image.abs() - reference.abs()).square().mean()))
+    return float(
+        10
+        * torch.log10(reference.abs().max() ** 2 / (image.abs() - reference.abs()).square().mean())
+    )
 
 
 # What the docstrings say is minimised, up to 1/2 ||y||^2.
@@ -87,7 +93,13 @@ def block_norm(x):
     for top in shifts:
         for left in shifts:
             rows = [x[:, max(0, y) : y + BLOCK] for y in range(-top, x.shape[1], BLOCK)]
-            norms.append(sum(nuclear_norm(row[:, :, max(0, c) : c + BLOCK]) for row in rows for c in range(-left, x.shape[2], BLOCK)))
+            norms.append(
+                sum(
+                    nuclear_norm(row[:, :, max(0, c) : c + BLOCK])
+                    for row in rows
+                    for c in range(-left, x.shape[2], BLOCK)
+                )
+            )
     return sum(norms) / len(norms)
 
 
@@ -118,7 +130,10 @@ PENALTIES = {
     temporal_fourier: lambda x, w: w * temporal_l1(x),
     llr: lambda x, w: w * block_norm(x),
     low_rank_sparse: low_rank_sparse_l1,
-    kt_wavelet: lambda x, w: w * haar_l1(x, (0,), TIME_LEVELS) + wavelets.SPACE_SHARE * w * haar_l1(x, (1, 2), SPACE_LEVELS),
+    kt_wavelet: lambda x, w: (
+        w * haar_l1(x, (0,), TIME_LEVELS)
+        + wavelets.SPACE_SHARE * w * haar_l1(x, (1, 2), SPACE_LEVELS)
+    ),
 }
 
 
@@ -128,7 +143,16 @@ def solved(problem, method):
         return method(problem, iterations=150).x
     weight = 0.01
     D, D_adjoint = (lambda x: differences(x, 0)), (lambda d: differences_adjoint(d, 0))
-    return primal_dual(problem.A.N, problem.rhs, D, D_adjoint, lambda d: shorten(d, weight), 4.0, problem.start, 300).x
+    return primal_dual(
+        problem.A.N,
+        problem.rhs,
+        D,
+        D_adjoint,
+        lambda d: shorten(d, weight),
+        4.0,
+        problem.start,
+        300,
+    ).x
 
 
 @pytest.fixture(scope="module")
@@ -143,24 +167,36 @@ def test_documented_functional_is_lowered_close_to_its_minimum(moving, usual_ima
     def functional(x):
         return misfit(problem, x) + PENALTIES[method](x, weight)
 
-    start, usual, best = (functional(x) for x in (problem.start, usual_images[method], solved(problem, method)))
+    start, usual, best = (
+        functional(x) for x in (problem.start, usual_images[method], solved(problem, method))
+    )
     assert usual < start
     assert usual - best < 0.05 * (start - best)
     # No image made for another functional is better.
-    others = [problem.rhs, torch.zeros_like(problem.rhs)] + [x for other, x in usual_images.items() if other is not method]
+    others = [problem.rhs, torch.zeros_like(problem.rhs)] + [
+        x for other, x in usual_images.items() if other is not method
+    ]
     assert usual < min(functional(x) for x in others) + 0.01 * (start - best)
 
 
 @pytest.mark.parametrize("method", PENALTIES)
 def test_weight_is_that_of_the_documented_functional(cine, method):
-    problem, weight = normalised(*cine(frames=8, step=8, moving=True))[0], inspect.signature(method).parameters["weight"].default
+    problem, weight = (
+        normalised(*cine(frames=8, step=8, moving=True))[0],
+        inspect.signature(method).parameters["weight"].default,
+    )
     smaller, right, larger = (method(problem, weight=factor * weight).x for factor in (0.25, 1, 4))
-    functional = [misfit(problem, x) + PENALTIES[method](x, weight) for x in (smaller, right, larger)]
+    functional = [
+        misfit(problem, x) + PENALTIES[method](x, weight) for x in (smaller, right, larger)
+    ]
     assert functional[1] < min(functional[0], functional[2])
 
 
 def test_differences_and_their_adjoint():
-    x, d = (torch.randn((3, 5, 4), dtype=torch.complex128, generator=torch.Generator().manual_seed(i)) for i in range(2))
+    x, d = (
+        torch.randn((3, 5, 4), dtype=torch.complex128, generator=torch.Generator().manual_seed(i))
+        for i in range(2)
+    )
     for dim in range(3):
         found = differences(x, dim)
         torch.testing.assert_close(found.narrow(dim, 0, x.shape[dim] - 1), x.diff(dim=dim))
@@ -176,8 +212,15 @@ def test_differences_and_their_adjoint():
 @pytest.mark.parametrize("weight", [0.004, 0.1])
 def test_a_single_frame_is_regularised_in_space(cine, method, weight):
     problem, _, _ = normalised(*cine(frames=1))
-    spatial, share = (tv, total_variation.SPACE_SHARE) if method is temporal_tv else (l1_wavelet, wavelets.SPACE_SHARE)
-    assert torch.equal(method(problem, weight=weight, iterations=7).x, spatial(problem, weight=share * weight, iterations=7).x)
+    spatial, share = (
+        (tv, total_variation.SPACE_SHARE)
+        if method is temporal_tv
+        else (l1_wavelet, wavelets.SPACE_SHARE)
+    )
+    assert torch.equal(
+        method(problem, weight=weight, iterations=7).x,
+        spatial(problem, weight=share * weight, iterations=7).x,
+    )
 
 
 @pytest.mark.parametrize("step", [2, 3])
@@ -211,10 +254,17 @@ def measured(request):
         if kind not in made:
             frames = 3 if kind == "t2map" else 8
             simulated = simulate(kind, slices=1, frames=frames, coils=6, y=64, x=96, seed=1)
-            mask = make_mask(request.param, frames=frames, y=64, x=96, acceleration=8, acs=12, seed=1)
+            mask = make_mask(
+                request.param, frames=frames, y=64, x=96, acceleration=8, acs=12, seed=1
+            )
             series = Series(simulated.scan.series(0).kspace * mask[:, None], mask_of(mask))
             problem, series, truth = normalised(series, simulated.image[:, 0])
-            made[kind] = problem, truth, psnr(zero_filled(series), truth), psnr(problem.whole(sense(problem).x), truth)
+            made[kind] = (
+                problem,
+                truth,
+                psnr(zero_filled(series), truth),
+                psnr(problem.whole(sense(problem).x), truth),
+            )
         return made[kind]
 
     return make
@@ -237,7 +287,10 @@ def test_free_breathing_does_no_harm(cine, temporal):
 @pytest.mark.parametrize("method", [temporal_tv, kt_wavelet])
 def test_free_breathing_is_reconstructed_better_than_by_sense(cine, method):
     problem, _, truth = normalised(*cine(frames=12, step=8, moving=True, breath=0.05))
-    assert psnr(problem.whole(method(problem).x), truth) > psnr(problem.whole(sense(problem).x), truth) + 3
+    assert (
+        psnr(problem.whole(method(problem).x), truth)
+        > psnr(problem.whole(sense(problem).x), truth) + 3
+    )
 
 
 # Promises
@@ -279,7 +332,9 @@ def test_weight_of_zero_is_least_squares(moving, method):
     found = method(problem, weight=0.0, iterations=40)
     assert torch.isfinite(torch.view_as_real(found.x)).all()
     gradient = problem.A.N(found.x) - problem.rhs
-    assert torch.linalg.vector_norm(gradient) < 0.05 * torch.linalg.vector_norm(problem.A.N(problem.start) - problem.rhs)
+    assert torch.linalg.vector_norm(gradient) < 0.05 * torch.linalg.vector_norm(
+        problem.A.N(problem.start) - problem.rhs
+    )
 
 
 @pytest.mark.parametrize("method", [temporal_fourier, llr, low_rank_sparse, kt_wavelet])

@@ -22,7 +22,9 @@ def correlations(measured_heart, real_data, pictures):
         for z in range(1, 15):
             for t in range(1, 13):
                 picture = matplotlib.image.imread(folder / f"cine_sax_slice{z}_time{t}_mag.png")
-                pictures[z, t] = np.round(255 * picture.reshape(*picture.shape[:2], -1)[..., 0]).T[HEART]
+                pictures[z, t] = np.round(255 * picture.reshape(*picture.shape[:2], -1)[..., 0]).T[
+                    HEART
+                ]
 
     def correlate(name):
         image = find_method(name)(measured_heart)[0].abs().numpy()[HEART]

@@ -19,7 +19,10 @@ from cmrrecon.simulation import simulate
 
 
 def psnr(image, reference):
-    return float(10 * torch.log10(reference.abs().max() ** 2 / (image.abs() - reference.abs()).square().mean()))
+    return float(
+        10
+        * torch.log10(reference.abs().max() ** 2 / (image.abs() - reference.abs()).square().mean())
+    )
 
 
 def relative(a, b):
@@ -27,7 +30,8 @@ def relative(a, b):
 
 
 @pytest.fixture(
-    params=[(False, False), (True, False), (False, True), (True, True)], ids=["lines", "samples", "moving lines", "moving samples"]
+    params=[(False, False), (True, False), (False, True), (True, True)],
+    ids=["lines", "samples", "moving lines", "moving samples"],
 )
 def series(request, cine):
     radial, moving = request.param
@@ -53,14 +57,20 @@ def test_folded_compression_equals_compressing_kspace(series):
     coils = estimate_coils(series, virtual=6)
     problem = Problem.of(normal(series), coils)
     matrix = virtual_coils([calibration_block(series.kspace, series.mask)], 6)
-    torch.testing.assert_close(matrix @ matrix.mH, torch.eye(6, dtype=torch.complex64), atol=1e-5, rtol=0)
-    torch.testing.assert_close(torch.einsum("vc,cyx->vyx", matrix, coils.measured), coils.maps, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        matrix @ matrix.mH, torch.eye(6, dtype=torch.complex64), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(
+        torch.einsum("vc,cyx->vyx", matrix, coils.measured), coils.maps, atol=1e-5, rtol=0
+    )
     virtual = encoding(coils.maps, series.mask)
     # Of line masks the virtual coils of single columns leave a hundredth of the amplitude out.
     near = 1e-2 if isinstance(series.mask, LineMask) else 1e-5
     rhs = virtual.H(apply_matrix(matrix, series.kspace))
     assert relative(problem.whole(problem.rhs), rhs) < near
-    images = torch.randn(problem.rhs.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(
+        problem.rhs.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+    )
     kspace = apply_matrix(matrix, encoding(coils.measured, series.mask)(problem.whole(images)))
     assert relative(problem.whole(problem.A.N(images)), virtual.H(kspace)) < near
 
@@ -68,7 +78,11 @@ def test_folded_compression_equals_compressing_kspace(series):
 def test_start_is_the_combined_time_average_and_the_rhs_of_a_single_frame(series):
     coils = estimate_coils(series, virtual=8)
     problem = Problem.of(normal(series), coils)
-    assert problem.start.shape == problem.rhs.shape == (3, 46, coils.columns.stop - coils.columns.start)
+    assert (
+        problem.start.shape
+        == problem.rhs.shape
+        == (3, 46, coils.columns.stop - coils.columns.start)
+    )
     assert torch.equal(problem.start[0], problem.start[2])
     if not series.mask.varies:
         assert relative(problem.start[0], problem.rhs.mean(0)) < 1e-5
@@ -96,14 +110,19 @@ def test_samples_outside_the_mask_are_ignored(series):
     mask[:, ::2] = False
     mask[:, 17:29] = series.mask.samples[:, 17:29]
     coils = estimate_coils(series, virtual=8)
-    given, cleaned = (Problem.of(normal(Series(kspace, mask_of(mask))), coils) for kspace in (series.kspace, series.kspace * mask[:, None]))
+    given, cleaned = (
+        Problem.of(normal(Series(kspace, mask_of(mask))), coils)
+        for kspace in (series.kspace, series.kspace * mask[:, None])
+    )
     torch.testing.assert_close(given.rhs, cleaned.rhs)
     torch.testing.assert_close(given.start, cleaned.start)
 
 
 def test_norm_is_one_at_most(series):
     problem = Problem.of(normal(series), estimate_coils(series, virtual=6))
-    x = torch.randn(problem.rhs.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(
+        problem.rhs.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+    )
     for _ in range(30):
         x = problem.A.N(x / torch.linalg.vector_norm(x))
     assert 0.5 < torch.linalg.vector_norm(x) <= 1 + 1e-5
@@ -114,7 +133,12 @@ def test_one_coil_sees_everything_alike(cine):
     coils = estimate_coils(series, virtual=8)
     assert coils.columns == slice(0, 56)
     torch.testing.assert_close(coils.maps, torch.ones_like(coils.maps))
-    torch.testing.assert_close(Problem.of(normal(series), coils).rhs.abs(), ifft2c(series.kspace)[:, 0].abs(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        Problem.of(normal(series), coils).rhs.abs(),
+        ifft2c(series.kspace)[:, 0].abs(),
+        atol=1e-5,
+        rtol=1e-4,
+    )
 
 
 def test_silent_coils_change_nothing(cine):
@@ -122,7 +146,9 @@ def test_silent_coils_change_nothing(cine):
     kspace = torch.zeros((2, 12, 45, 56), dtype=torch.complex64)
     kspace[:, ::2] = series.kspace
     silent = Series(kspace, series.mask)
-    with_silent, without = (Problem.of(normal(s), estimate_coils(s, virtual=8)) for s in (silent, series))
+    with_silent, without = (
+        Problem.of(normal(s), estimate_coils(s, virtual=8)) for s in (silent, series)
+    )
     assert with_silent.columns == without.columns
     assert relative(with_silent.rhs.abs(), without.rhs.abs()) < 1e-3
 
@@ -147,7 +173,9 @@ def test_calibration_lines_without_signal_are_refused(cine):
 
 
 # What eight of ten coils cost at most, in dB: with random lines little, with folded ones the most that coils can do is missed.
-@pytest.mark.parametrize(("pattern", "acceleration", "cost"), [("kt-gaussian", 8, 0.25), ("uniform", 4, 0.6)])
+@pytest.mark.parametrize(
+    ("pattern", "acceleration", "cost"), [("kt-gaussian", 8, 0.25), ("uniform", 4, 0.6)]
+)
 @pytest.mark.parametrize("method", [sense, temporal_tv, llr])
 def test_eight_of_ten_coils_are_nearly_as_good(method, pattern, acceleration, cost):
     made = simulate("cine", slices=1, coils=10, y=96, x=160, frames=6, seed=1)
@@ -166,7 +194,9 @@ def test_eight_of_ten_coils_are_nearly_as_good(method, pattern, acceleration, co
 @pytest.mark.parametrize("spokes", [3, 16])
 def test_the_problem_of_spokes_has_norm_one_at_most_and_solvers_do_not_diverge(spokes):
     pytest.importorskip("finufft")
-    made = simulate("cine", frames=2, slices=1, coils=1 if spokes == 3 else 4, y=48, x=64, spokes=spokes)
+    made = simulate(
+        "cine", frames=2, slices=1, coils=1 if spokes == 3 else 4, y=48, x=64, spokes=spokes
+    )
     series = made.scan.series(0)
     series = series.scaled(1 / normalisation(series))
     problem = Problem.of(normal(series), estimate_coils(series))

@@ -26,8 +26,14 @@ def scene(pattern="kt-gaussian", acceleration=6, frames=6, y=96, x=64, coils=6, 
     images = random_scene(3, 4, frames, y, x).images + 0.3
     maps = random_maps(coils, y, x, generator(5, "maps"))
     mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=1)
-    noise = 2e-3 * torch.randn((frames, coils, y, x), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    return Series((fft2c(images[:, None] * maps) + noise) * mask[:, None], mask_of(mask)), images, maps
+    noise = 2e-3 * torch.randn(
+        (frames, coils, y, x), dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+    )
+    return (
+        Series((fft2c(images[:, None] * maps) + noise) * mask[:, None], mask_of(mask)),
+        images,
+        maps,
+    )
 
 
 def misses(found, maps):
@@ -36,7 +42,9 @@ def misses(found, maps):
     return float((1 - along).mean())
 
 
-@pytest.mark.parametrize(("pattern", "acceleration"), [("kt-gaussian", 6), ("uniform", 3), ("kt-radial", 6)])
+@pytest.mark.parametrize(
+    ("pattern", "acceleration"), [("kt-gaussian", 6), ("uniform", 3), ("kt-radial", 6)]
+)
 def test_maps_come_nearer_to_the_truth_and_so_do_images(pattern, acceleration):
     series, images, maps = scene(pattern, acceleration)
     scale = normalisation(series)
@@ -68,14 +76,19 @@ def test_maps_have_unit_rss_in_the_support():
     coils = estimate_coils(series)
     better = refined(normal(series, normalisation(series)), coils)
     inside = rss(coils.measured) > 0
-    torch.testing.assert_close(rss(better.measured)[inside], torch.ones(int(inside.sum())), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        rss(better.measured)[inside], torch.ones(int(inside.sum())), rtol=1e-4, atol=1e-4
+    )
     assert bool((rss(better.measured)[~inside] == 0).all())
     assert better.columns == coils.columns
 
 
 def test_they_do_not_depend_on_the_scale():
     series, _, _ = scene()
-    found = [refined(normal(one, normalisation(one)), estimate_coils(one)).measured for one in (series, series.scaled(1e-9))]
+    found = [
+        refined(normal(one, normalisation(one)), estimate_coils(one)).measured
+        for one in (series, series.scaled(1e-9))
+    ]
     torch.testing.assert_close(*found, rtol=1e-2, atol=1e-3)
 
 
@@ -101,10 +114,18 @@ def test_a_single_coil_stays_as_it_is():
 
 def test_a_single_frame():
     series, _, _ = scene("uniform", 2, frames=1)
-    assert bool(torch.isfinite(torch.view_as_real(refined(normal(series, normalisation(series)), estimate_coils(series)).maps)).all())
+    assert bool(
+        torch.isfinite(
+            torch.view_as_real(
+                refined(normal(series, normalisation(series)), estimate_coils(series)).maps
+            )
+        ).all()
+    )
 
 
 def test_cosines_are_orthonormal():
     basis = cosines(50, COSINES, torch.zeros((), dtype=torch.complex64))
-    torch.testing.assert_close(basis.mT @ basis, torch.eye(COSINES, dtype=torch.complex64), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        basis.mT @ basis, torch.eye(COSINES, dtype=torch.complex64), rtol=0, atol=1e-5
+    )
     assert cosines(5, COSINES, torch.zeros(())).shape == (5, 5)

@@ -14,7 +14,10 @@ from cmrrecon.operators.sensitivity import estimate_maps
 
 
 def psnr(image, reference):
-    return float(10 * torch.log10(reference.abs().max() ** 2 / (image.abs() - reference.abs()).square().mean()))
+    return float(
+        10
+        * torch.log10(reference.abs().max() ** 2 / (image.abs() - reference.abs()).square().mean())
+    )
 
 
 def images_of(series, **options):
@@ -62,7 +65,9 @@ def test_frames_that_are_solved_at_once_survive_the_steps_of_others(cine):
     samples[0] = False
     samples[0, 22] = True
     samples[1, :16] = samples[1, 30:] = False
-    problem = Problem.of(normal(series), estimate_coils(cine(frames=4, step=2, moving=True)[0], virtual=8))
+    problem = Problem.of(
+        normal(series), estimate_coils(cine(frames=4, step=2, moving=True)[0], virtual=8)
+    )
     assert sense(problem, weight=0.0, iterations=300).x.abs().max() < 3 * problem.start.abs().max()
 
 
@@ -75,7 +80,9 @@ def test_as_many_virtual_coils_as_coils_are_only_a_change_of_basis(cine):
 def test_sense_magnitude_does_not_depend_on_the_order_of_coils(cine):
     series, _ = cine(coils=5)
     permuted = Series(series.kspace[:, [3, 1, 4, 0, 2]], series.mask)
-    torch.testing.assert_close(images_of(permuted).abs(), images_of(series).abs(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        images_of(permuted).abs(), images_of(series).abs(), atol=1e-3, rtol=0
+    )
 
 
 @pytest.mark.parametrize(("step", "least"), [(2, 50), (3, 46), (4, 43)])

@@ -22,7 +22,10 @@ ALL = [sigpy_sense, sigpy_l1_wavelet, sigpy_tv, sigpy_jsense]
 
 
 def psnr(image, reference):
-    return float(10 * torch.log10(reference.abs().max() ** 2 / (image.abs() - reference.abs()).square().mean()))
+    return float(
+        10
+        * torch.log10(reference.abs().max() ** 2 / (image.abs() - reference.abs()).square().mean())
+    )
 
 
 @pytest.mark.parametrize("method", ALL)
@@ -38,7 +41,9 @@ def test_each_is_better_than_zero_filled(cine, method, radial):
 def test_sigpy_sense_is_sense(cine):
     series, _ = cine()
     problem = Problem.of(normal(series), estimate_coils(series))
-    torch.testing.assert_close(sigpy_sense(series), problem.whole(sense(problem).x), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        sigpy_sense(series), problem.whole(sense(problem).x), atol=1e-3, rtol=0
+    )
 
 
 @pytest.mark.parametrize("method", [sigpy_l1_wavelet, sigpy_tv])
@@ -63,9 +68,14 @@ def test_default_iterations_of_total_variation_come_close_to_its_minimum(cine):
 
     def objective(x):
         differences = [x - x.roll(1, -1), x - x.roll(1, -2)]
-        return 0.5 * (A(x) - series.kspace).abs().square().sum() + 0.002 * sum(d.abs().sum() for d in differences)
+        return 0.5 * (A(x) - series.kspace).abs().square().sum() + 0.002 * sum(
+            d.abs().sum() for d in differences
+        )
 
-    usual, best = objective(sigpy_tv(series)), objective(sigpy_tv(series, VariationOptions(iterations=150)))
+    usual, best = (
+        objective(sigpy_tv(series)),
+        objective(sigpy_tv(series, VariationOptions(iterations=150))),
+    )
     assert best <= usual < 1.05 * best
 
 

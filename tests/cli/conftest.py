@@ -17,7 +17,12 @@ class Program:
 
     def __init__(self, *words, env=None, stdin=None):
         done = CliRunner().invoke(app, [str(word) for word in words], env=env, input=stdin)
-        self.code, self.out, self.err, self.exception = done.exit_code, done.stdout, done.stderr, done.exception
+        self.code, self.out, self.err, self.exception = (
+            done.exit_code,
+            done.stdout,
+            done.stderr,
+            done.exception,
+        )
         self.raw = done.stdout_bytes
 
     @property
@@ -87,7 +92,20 @@ def one_process(monkeypatch):
 def simulated(tmp_path_factory) -> Path:
     """Folder with one simulated cine scan in the official layout: 3 frames, 2 slices, 4 coils, 64 x 96."""
     folder = tmp_path_factory.mktemp("simulated")
-    done = Program("simulate", "--frames", 3, "--slices", 2, "--coils", 4, "--size", "64x96", "--out-dir", folder, "--quiet")
+    done = Program(
+        "simulate",
+        "--frames",
+        3,
+        "--slices",
+        2,
+        "--coils",
+        4,
+        "--size",
+        "64x96",
+        "--out-dir",
+        folder,
+        "--quiet",
+    )
     assert done.code == 0, done.err
     return folder
 
@@ -105,6 +123,18 @@ def truth(simulated) -> Path:
 @pytest.fixture(scope="session")
 def undersampled(full, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("undersampled")
-    done = Program("undersample", full, "--pattern", "kt-gaussian", "-R", 4, "--seed", 7, "--out-dir", folder, "--quiet")
+    done = Program(
+        "undersample",
+        full,
+        "--pattern",
+        "kt-gaussian",
+        "-R",
+        4,
+        "--seed",
+        7,
+        "--out-dir",
+        folder,
+        "--quiet",
+    )
     assert done.code == 0, done.err
     return folder / "cine_sax_kus_ktGaussian4.mat"

@@ -116,7 +116,16 @@ def test_bad_input_is_told_and_harms_nothing(run, full, undersampled, tmp_path, 
     assert os.listdir(tmp_path) == ["bad.mat"]
     if make is a_folder:
         return
-    batch = run("reconstruct", bad, undersampled, "-m", "zero-filled", "--out-dir", tmp_path / "rec", "--json")
+    batch = run(
+        "reconstruct",
+        bad,
+        undersampled,
+        "-m",
+        "zero-filled",
+        "--out-dir",
+        tmp_path / "rec",
+        "--json",
+    )
     assert (batch.code, batch.codes) == (1, [code])
     assert [r["status"] for r in batch.records] == ["failed", "done"]
     assert [path.suffix for path in (tmp_path / "rec").rglob("*") if path.is_file()] == [".h5"]
@@ -125,20 +134,40 @@ def test_bad_input_is_told_and_harms_nothing(run, full, undersampled, tmp_path, 
 def test_a_mask_that_disagrees_is_told(run, full, undersampled, tmp_path):
     other = tmp_path / "other"
     run("undersample", full, "--pattern", "uniform", "-R", 4, "--out-dir", other)
-    done = run("reconstruct", undersampled, "--mask", other / "cine_sax_mask_Uniform4.mat", "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    done = run(
+        "reconstruct",
+        undersampled,
+        "--mask",
+        other / "cine_sax_mask_Uniform4.mat",
+        "-m",
+        "zero-filled",
+        "-o",
+        tmp_path / "a.h5",
+    )
     assert (done.code, done.codes) == (3, ["mask-disagrees"])
     assert os.listdir(tmp_path) == ["other"]
 
 
 def test_a_mask_of_another_size_is_told(run, undersampled, tmp_path):
     write(tmp_path / "mask.mat", np.eye(20), "mask")
-    done = run("reconstruct", undersampled, "--mask", tmp_path / "mask.mat", "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    done = run(
+        "reconstruct",
+        undersampled,
+        "--mask",
+        tmp_path / "mask.mat",
+        "-m",
+        "zero-filled",
+        "-o",
+        tmp_path / "a.h5",
+    )
     assert (done.code, done.codes) == (3, ["mask-shape"])
     assert os.listdir(tmp_path) == ["mask.mat"]
 
 
 def test_data_given_as_a_mask_is_told(run, undersampled, full, tmp_path):
-    done = run("reconstruct", undersampled, "--mask", full, "-m", "zero-filled", "-o", tmp_path / "a.h5")
+    done = run(
+        "reconstruct", undersampled, "--mask", full, "-m", "zero-filled", "-o", tmp_path / "a.h5"
+    )
     assert (done.code, done.codes) == (3, ["variable-kind"])
     assert os.listdir(tmp_path) == []
 
@@ -158,8 +187,13 @@ def zero_filled(run, undersampled, tmp_path, monkeypatch):
     """Runs zero-filled reconstruction with this in place of its images: `(images of a series) -> Program`."""
 
     def given(images):
-        monkeypatch.setattr("cmrrecon.methods.direct.DirectMethod._call", lambda self, series, options: images(series))
-        return run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
+        monkeypatch.setattr(
+            "cmrrecon.methods.direct.DirectMethod._call",
+            lambda self, series, options: images(series),
+        )
+        return run(
+            "reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json"
+        )
 
     return given
 
@@ -171,7 +205,9 @@ def test_a_numerical_failure_has_its_own_code(zero_filled, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("exception", "exit_code", "code"), [(MemoryError(), 4, "memory-shortage"), (KeyError("secret"), 1, "fault")], ids=["memory", "fault"]
+    ("exception", "exit_code", "code"),
+    [(MemoryError(), 4, "memory-shortage"), (KeyError("secret"), 1, "fault")],
+    ids=["memory", "fault"],
 )
 def test_what_fails_inside_has_its_own_code(zero_filled, tmp_path, exception, exit_code, code):
     def failing(series):

@@ -20,10 +20,21 @@ SMALL = {
     "genre-cmr": PROMPTED,
     "sr-gan": PROMPTED,
     "hypercmr": PROMPTED,
-    "e2e-varnet": {"cascades": 2, "channels": 4, "pools": 2, "sensitivity_channels": 4, "sensitivity_pools": 2},
+    "e2e-varnet": {
+        "cascades": 2,
+        "channels": 4,
+        "pools": 2,
+        "sensitivity_channels": 4,
+        "sensitivity_pools": 2,
+    },
     "unet": {"channels": 4, "pools": 2},
     "fidelity-unet": {"channels": 4, "pools": 2, "fidelity_channels": 4},
-    "lf-mri": {"stages": 2, "channels": [4, 8], "classifier_channels": [4, 8], "sensitivity_unet": UNET},
+    "lf-mri": {
+        "stages": 2,
+        "channels": [4, 8],
+        "classifier_channels": [4, 8],
+        "sensitivity_unet": UNET,
+    },
     "kt-unrolled": {"cascades": 2, "channels": 8, "blocks": 1},
 }
 
@@ -43,9 +54,19 @@ def checkpoint(folder, name="promptmr"):
     return path
 
 
-@pytest.mark.parametrize("name", [name for name, network in NETWORKS.items() if not network.discriminator])
+@pytest.mark.parametrize(
+    "name", [name for name, network in NETWORKS.items() if not network.discriminator]
+)
 def test_every_network_reconstructs_a_scan(scan, run, tmp_path, name):
-    done = run("reconstruct", scan, "--checkpoint", checkpoint(tmp_path, name), "-o", tmp_path / "out.h5", "--json")
+    done = run(
+        "reconstruct",
+        scan,
+        "--checkpoint",
+        checkpoint(tmp_path, name),
+        "-o",
+        tmp_path / "out.h5",
+        "--json",
+    )
     assert done.code == 0, done.err
     (record,) = done.records
     assert (record["method"], record["status"], record["default_method"]) == (name, "done", False)

@@ -37,7 +37,19 @@ def test_info_finds_the_seed_of_a_mask(run, undersampled):
 
 
 def test_info_knows_images_and_times(run, tmp_path, simulated):
-    run("simulate", "--kind", "t2map", "--slices", 1, "--coils", 2, "--size", "48x64", "--out-dir", tmp_path)
+    run(
+        "simulate",
+        "--kind",
+        "t2map",
+        "--slices",
+        1,
+        "--coils",
+        2,
+        "--size",
+        "48x64",
+        "--out-dir",
+        tmp_path,
+    )
     times = next(tmp_path.rglob("T2map.csv"))
     assert run("info", times, "--json").records[0]["times_ms"] == [[0, 35, 55]]
     truth = next(tmp_path.rglob("T2map_truth.npz"))
@@ -45,10 +57,28 @@ def test_info_knows_images_and_times(run, tmp_path, simulated):
 
 
 @pytest.mark.parametrize(
-    ("kind", "frames", "base"), [("cine", 12, "cine_sax"), ("perfusion", 20, "perfusion"), ("t1map", 9, "T1map"), ("t2map", 3, "T2map")]
+    ("kind", "frames", "base"),
+    [
+        ("cine", 12, "cine_sax"),
+        ("perfusion", 20, "perfusion"),
+        ("t1map", 9, "T1map"),
+        ("t2map", 3, "T2map"),
+    ],
 )
 def test_simulate_writes_the_official_layout_and_the_truth(run, tmp_path, kind, frames, base):
-    done = run("simulate", "--kind", kind, "--slices", 1, "--coils", 2, "--size", "48x64", "--out-dir", tmp_path)
+    done = run(
+        "simulate",
+        "--kind",
+        kind,
+        "--slices",
+        1,
+        "--coils",
+        2,
+        "--size",
+        "48x64",
+        "--out-dir",
+        tmp_path,
+    )
     path = Path(done.out.strip())
     assert path.name == f"{base}.mat"
     assert "TrainingSet/FullSample/Center000" in str(path)
@@ -66,20 +96,28 @@ def test_undersample_writes_official_names_and_the_mask_fits(run, full, undersam
         assert "kus" in file
 
 
-def test_undersample_takes_the_seed_from_the_name_and_a_mask_file(run, full, undersampled, tmp_path):
+def test_undersample_takes_the_seed_from_the_name_and_a_mask_file(
+    run, full, undersampled, tmp_path
+):
     a = run("undersample", full, "-R", 4, "--out-dir", tmp_path / "a", "--json").records[0]
     b = run("undersample", full, "-R", 4, "--out-dir", tmp_path / "b", "--json").records[0]
     assert a["seed"] == b["seed"]
     mask = undersampled.with_name("cine_sax_mask_ktGaussian4.mat")
     c = run("undersample", full, "--mask", mask, "--out-dir", tmp_path / "c", "--json").records[0]
     assert Path(c["output"]).name == undersampled.name
-    assert torch.equal(formats.read(c["output"]).read_slice(0), formats.read(undersampled).read_slice(0))
+    assert torch.equal(
+        formats.read(c["output"]).read_slice(0), formats.read(undersampled).read_slice(0)
+    )
 
 
-def test_every_method_runs_and_the_regularised_ones_beat_zero_filling(run, undersampled, truth, tmp_path):
+def test_every_method_runs_and_the_regularised_ones_beat_zero_filling(
+    run, undersampled, truth, tmp_path
+):
     for method in METHODS:
         asked = () if method == DEFAULT_METHOD else ("-m", method)
-        done = run("reconstruct", undersampled, *asked, "--slices", "0", "--out-dir", tmp_path, "--json")
+        done = run(
+            "reconstruct", undersampled, *asked, "--slices", "0", "--out-dir", tmp_path, "--json"
+        )
         assert done.code == 0, done.err
         (record,) = done.records
         assert (record["method"], record["default_method"]) == (method, not asked)
@@ -115,7 +153,9 @@ def both(run, undersampled, tmp_path_factory):
 
 
 def test_evaluate_scores_by_the_named_protocol_with_groups_and_aggregate(run, both, full):
-    *records, summary = run("evaluate", both, "--truth", full.parent, "--protocol", "cmrxrecon2025", "--json").records
+    *records, summary = run(
+        "evaluate", both, "--truth", full.parent, "--protocol", "cmrxrecon2025", "--json"
+    ).records
     assert {r["protocol"] for r in records} == {"cmrxrecon2025"}
     assert {r["reference_is"] for r in records} == {"RSS of fully sampled k-space"}
     assert all(r["cropped"] for r in records)
@@ -127,11 +167,25 @@ def test_evaluate_scores_by_the_named_protocol_with_groups_and_aggregate(run, bo
 
 
 def test_evaluate_tells_how_scores_change_between_domains_and_methods(run, both, full):
-    words = ("evaluate", both, "--truth", full.parent, "--by", "domain,seen,pattern", "--against", "zero-filled")
+    words = (
+        "evaluate",
+        both,
+        "--truth",
+        full.parent,
+        "--by",
+        "domain,seen,pattern",
+        "--against",
+        "zero-filled",
+    )
     *records, summary = run(*words, "--json").records
-    assert [(row["method"], row["seen"], row["n"]) for row in summary["by"]] == [("sense", "seen", 1), ("zero-filled", "seen", 1)]
+    assert [(row["method"], row["seen"], row["n"]) for row in summary["by"]] == [
+        ("sense", "seen", 1),
+        ("zero-filled", "seen", 1),
+    ]
     scores = {r["method"]: r["psnr"] for r in records}
-    difference = next(row for row in summary["against"] if (row["domain"], row["method"]) == ("all", "sense"))
+    difference = next(
+        row for row in summary["against"] if (row["domain"], row["method"]) == ("all", "sense")
+    )
     assert difference["psnr"]["mean"] == pytest.approx(scores["sense"] - scores["zero-filled"])
     human = run(*words, "--unseen", summary["by"][0]["domain"])
     assert "unseen" in human.err
@@ -154,17 +208,42 @@ def test_evaluate_refuses_an_undersampled_reference(run, undersampled, tmp_path)
 
 
 def test_compare_draws_and_scores(run, undersampled, truth, tmp_path):
-    done = run("compare", undersampled, "-m", "zero-filled,sense", "--truth", truth, "-o", tmp_path / "c.png", "--json")
+    done = run(
+        "compare",
+        undersampled,
+        "-m",
+        "zero-filled,sense",
+        "--truth",
+        truth,
+        "-o",
+        tmp_path / "c.png",
+        "--json",
+    )
     assert done.code == 0, done.err
     assert [r.get("method") for r in done.records] == ["zero-filled", "sense", None]
     assert (tmp_path / "c.png").stat().st_size > 10_000
-    again = run("compare", undersampled, "-m", "zero-filled,sense", "--truth", truth, "-o", tmp_path / "c.png", "--json")
+    again = run(
+        "compare",
+        undersampled,
+        "-m",
+        "zero-filled,sense",
+        "--truth",
+        truth,
+        "-o",
+        tmp_path / "c.png",
+        "--json",
+    )
     assert again.records[-1]["status"] == "skipped"
     assert run("compare", undersampled, "-m", "zero-filled", "-o", tmp_path / "c.png").code == 1
-    assert formats.read_provenance(tmp_path / "c.png")["config"]["methods"] == ["zero-filled", "sense"]
+    assert formats.read_provenance(tmp_path / "c.png")["config"]["methods"] == [
+        "zero-filled",
+        "sense",
+    ]
 
 
-def test_preprocess_makes_a_store_with_a_fingerprint_and_goes_on(run, one_process, simulated, tmp_path):
+def test_preprocess_makes_a_store_with_a_fingerprint_and_goes_on(
+    run, one_process, simulated, tmp_path
+):
     store = tmp_path / "store"
     done = run("preprocess", simulated, "--out-dir", store, "--coils", 3, "--json")
     assert done.code == 0, done.err
@@ -175,18 +254,37 @@ def test_preprocess_makes_a_store_with_a_fingerprint_and_goes_on(run, one_proces
     assert fingerprint["scans"] == 1
     assert fingerprint["modality"] == {"Cine": 1}
     assert fingerprint["matrix_y_x"] == {"64x96": 1}
-    assert run("preprocess", simulated, "--out-dir", store, "--coils", 3, "--json").records[0]["status"] == "skipped"
+    assert (
+        run("preprocess", simulated, "--out-dir", store, "--coils", 3, "--json").records[0][
+            "status"
+        ]
+        == "skipped"
+    )
 
 
 def test_examples_run(undersampled, tmp_path, monkeypatch, capsys):
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
-    shell = subprocess.run(["bash", EXAMPLES / "pipeline.sh", tmp_path / "demo"], capture_output=True, text=True, env=env)
+    shell = subprocess.run(
+        ["bash", EXAMPLES / "pipeline.sh", tmp_path / "demo"],
+        capture_output=True,
+        text=True,
+        env=env,
+    )
     assert shell.returncode == 0, shell.stderr
     scores = json.loads(shell.stdout.splitlines()[0])
-    assert (scores["protocol"], scores["method"], scores["pattern"], scores["acceleration"]) == ("fullfov", "sense", "kt-gaussian", 4)
+    assert (scores["protocol"], scores["method"], scores["pattern"], scores["acceleration"]) == (
+        "fullfov",
+        "sense",
+        "kt-gaussian",
+        4,
+    )
     script = EXAMPLES / "reconstruct.py"
     assert len(script.read_text().splitlines()) < 30
     monkeypatch.setattr(sys, "argv", [str(script), str(undersampled), str(tmp_path / "o.h5")])
     runpy.run_path(str(script), run_name="__main__")
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["slice", "slice", "effective"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "slice",
+        "slice",
+        "effective",
+    ]
     assert formats.read_images(tmp_path / "o.h5").shape == (3, 2, 64, 96)

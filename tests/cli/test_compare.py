@@ -15,7 +15,13 @@ from cmrrecon.networks.checkpoints import weights
 
 SMALL = {
     "unet": {"channels": 4, "pools": 2},
-    "e2e-varnet": {"cascades": 1, "channels": 4, "pools": 2, "sensitivity_channels": 4, "sensitivity_pools": 2},
+    "e2e-varnet": {
+        "cascades": 1,
+        "channels": 4,
+        "pools": 2,
+        "sensitivity_channels": 4,
+        "sensitivity_pools": 2,
+    },
     "patch-gan": {},
 }
 
@@ -32,18 +38,38 @@ def sha256(path):
 
 
 def config_of(svg):
-    (text,) = [part.text for part in ElementTree.parse(svg).iter("{http://purl.org/dc/elements/1.1/}description")]
+    (text,) = [
+        part.text
+        for part in ElementTree.parse(svg).iter("{http://purl.org/dc/elements/1.1/}description")
+    ]
     return json.loads(text)["config"]
 
 
 def test_networks_are_columns_beside_the_methods(run, undersampled, truth, tmp_path):
-    first, second, other = checkpoint(tmp_path / "a"), checkpoint(tmp_path / "b", seed=1), checkpoint(tmp_path / "c", "e2e-varnet")
+    first, second, other = (
+        checkpoint(tmp_path / "a"),
+        checkpoint(tmp_path / "b", seed=1),
+        checkpoint(tmp_path / "c", "e2e-varnet"),
+    )
     figure = tmp_path / "figure.svg"
     files = [word for path in (first, second, other) for word in ("--checkpoint", path)]
-    done = run("compare", undersampled, "-m", "zero-filled", *files, "--truth", truth, "-o", figure, "--json")
+    done = run(
+        "compare",
+        undersampled,
+        "-m",
+        "zero-filled",
+        *files,
+        "--truth",
+        truth,
+        "-o",
+        figure,
+        "--json",
+    )
     assert done.code == 0, done.err
     names = ["zero-filled", "unet (a)", "unet (b)", "e2e-varnet"]
-    assert [record["method"] for record in done.records[:-1]] == names == done.records[-1]["methods"]
+    assert (
+        [record["method"] for record in done.records[:-1]] == names == done.records[-1]["methods"]
+    )
     digests = dict(zip(names[1:], map(sha256, (first, second, other)), strict=True))
     assert [record.get("weights") for record in done.records[:-1]] == [None, *digests.values()]
     assert len({record["psnr"] for record in done.records[:-1]}) == 4
@@ -55,16 +81,40 @@ def test_networks_are_columns_beside_the_methods(run, undersampled, truth, tmp_p
 
 def test_the_score_of_a_network_is_that_of_its_reconstruction(run, undersampled, truth, tmp_path):
     path = checkpoint(tmp_path / "a")
-    done = run("compare", undersampled, "-m", "zero-filled", "--checkpoint", path, "--truth", truth, "-o", tmp_path / "f.png", "--json")
+    done = run(
+        "compare",
+        undersampled,
+        "-m",
+        "zero-filled",
+        "--checkpoint",
+        path,
+        "--truth",
+        truth,
+        "-o",
+        tmp_path / "f.png",
+        "--json",
+    )
     run("reconstruct", undersampled, "--checkpoint", path, "--slices", 1, "-o", tmp_path / "a.h5")
     alone = run("evaluate", tmp_path / "a.h5", "--truth", truth, "--json").records[0]
     assert done.records[1]["method"] == alone["method"] == "unet"
     assert done.records[1]["psnr"] == pytest.approx(alone["psnr"], abs=1e-4)
 
 
-def test_the_same_weights_are_one_column_and_other_weights_another_figure(run, undersampled, tmp_path):
+def test_the_same_weights_are_one_column_and_other_weights_another_figure(
+    run, undersampled, tmp_path
+):
     path = checkpoint(tmp_path / "a")
-    words = ["compare", undersampled, "-m", "zero-filled", "--checkpoint", path, "-o", tmp_path / "f.png", "--json"]
+    words = [
+        "compare",
+        undersampled,
+        "-m",
+        "zero-filled",
+        "--checkpoint",
+        path,
+        "-o",
+        tmp_path / "f.png",
+        "--json",
+    ]
     done = run(*words, "--checkpoint", path)
     assert done.records[-1]["methods"] == ["zero-filled", "unet"]
     assert run(*words).records[-1]["status"] == "skipped"
@@ -74,20 +124,38 @@ def test_the_same_weights_are_one_column_and_other_weights_another_figure(run, u
 
 
 def test_edges_add_a_row_and_the_similarity_there(run, undersampled, truth, tmp_path):
-    words = ["compare", undersampled, "-m", "zero-filled,sense", "--truth", truth, "--slice", 0, "--json"]
+    words = [
+        "compare",
+        undersampled,
+        "-m",
+        "zero-filled,sense",
+        "--truth",
+        truth,
+        "--slice",
+        0,
+        "--json",
+    ]
     plain = run(*words, "-o", tmp_path / "plain.svg")
     done = run(*words, "-o", tmp_path / "edges.svg", "--edges")
     assert done.code == 0, done.err
     run("reconstruct", undersampled, "-m", "zero-filled", "--slices", 0, "-o", tmp_path / "zero.h5")
-    image, target = (formats.read_images(path)[:, 0].abs().double() for path in (tmp_path / "zero.h5", truth))
+    image, target = (
+        formats.read_images(path)[:, 0].abs().double() for path in (tmp_path / "zero.h5", truth)
+    )
     image *= (image * target).sum() / image.square().sum()
     expected = 1 - float(edge_aware_loss(image, target))
     similarity = [record["edge_similarity"] for record in done.records[:-1]]
     assert similarity[0] == pytest.approx(expected, abs=1e-6)
     assert similarity[1] > similarity[0]
     assert "edge_similarity" not in plain.records[0]
-    assert f"<!-- edge similarity {expected:.3f} (1 − EAR loss) -->" in (tmp_path / "edges.svg").read_text()
-    assert ["<!-- edge region -->" in (tmp_path / f"{name}.svg").read_text() for name in ("plain", "edges")] == [False, True]
+    assert (
+        f"<!-- edge similarity {expected:.3f} (1 − EAR loss) -->"
+        in (tmp_path / "edges.svg").read_text()
+    )
+    assert [
+        "<!-- edge region -->" in (tmp_path / f"{name}.svg").read_text()
+        for name in ("plain", "edges")
+    ] == [False, True]
     assert config_of(tmp_path / "edges.svg")["edges"] is True
     assert "edges" not in config_of(tmp_path / "plain.svg")
 
@@ -110,10 +178,26 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_done(run, undersa
 def test_a_network_that_refuses_the_scan_is_left_out(run, tmp_path):
     pytest.importorskip("finufft", reason="needs finufft, the extra nufft")
     radial = tmp_path / "radial.h5"
-    run("simulate", "--frames", 2, "--slices", 1, "--coils", 2, "--size", "32x48", "--spokes", 8, "-o", radial)
+    run(
+        "simulate",
+        "--frames",
+        2,
+        "--slices",
+        1,
+        "--coils",
+        2,
+        "--size",
+        "32x48",
+        "--spokes",
+        8,
+        "-o",
+        radial,
+    )
     words = ["--checkpoint", checkpoint(tmp_path / "a"), "-o", tmp_path / "f.png", "--json"]
     done = run("compare", radial, "-m", "zero-filled", *words)
     assert done.code == 0, done.err
-    assert [record["method"] for record in done.records if record["status"] == "reconstructed"] == ["zero-filled"]
+    assert [record["method"] for record in done.records if record["status"] == "reconstructed"] == [
+        "zero-filled"
+    ]
     assert len(done.codes) == 1
     assert "unet" in done.err

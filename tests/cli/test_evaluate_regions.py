@@ -25,7 +25,9 @@ def heart_labels():
     rows, columns = grid(Y, X)
     labels = np.zeros((SLICES, Y, X), "uint8")
     for z, position in enumerate(positions(SLICES)):
-        for layer in heart_layers(Heart.draw(0), position, torch.tensor([DIASTASIS]), rows, columns):
+        for layer in heart_layers(
+            Heart.draw(0), position, torch.tensor([DIASTASIS]), rows, columns
+        ):
             cover = layer.cover[0].numpy()
             labels[z][cover > 0.01] = 0
             labels[z][cover > 0.99] = VALUES.get(layer.tissue, 0)
@@ -37,10 +39,32 @@ def mapping(run, tmp_path_factory):
     """Folder with T1map and T2map of P001: the truth in `data`, zero-filled images in `rec`, the label maps in `labels`."""
     folder = tmp_path_factory.mktemp("mapping")
     for kind, base in (("t1map", "T1map"), ("t2map", "T2map")):
-        words = ("--slices", SLICES, "--coils", 4, "--size", f"{Y}x{X}", "--snr", 40, "--out-dir", folder / "data", "-q")
+        words = (
+            "--slices",
+            SLICES,
+            "--coils",
+            4,
+            "--size",
+            f"{Y}x{X}",
+            "--snr",
+            40,
+            "--out-dir",
+            folder / "data",
+            "-q",
+        )
         assert run("simulate", "-k", kind, *words).code == 0
         full = next((folder / "data").rglob(f"{base}.mat"))
-        run("undersample", full, "-R", 2, "--pattern", "uniform", "--out-dir", folder / "under", "-q")
+        run(
+            "undersample",
+            full,
+            "-R",
+            2,
+            "--pattern",
+            "uniform",
+            "--out-dir",
+            folder / "under",
+            "-q",
+        )
         under = next((folder / "under").rglob(f"{base}_kus*.mat"))
         done = run("reconstruct", under, "-m", "sense", "-o", folder / "rec" / f"{base}.h5", "-q")
         assert done.code == 0, done.err
@@ -61,7 +85,15 @@ def cine(run, undersampled, tmp_path_factory):
 
 
 def test_maps_are_fitted_inside_the_myocardium(run, mapping):
-    done = run("evaluate", mapping / "rec", "--truth", mapping / "data", "--roi", mapping / "labels", "--json")
+    done = run(
+        "evaluate",
+        mapping / "rec",
+        "--truth",
+        mapping / "data",
+        "--roi",
+        mapping / "labels",
+        "--json",
+    )
     assert done.code == 0, done.err
     *records, summary = done.records
     found = {record["base"]: record["roi"]["map"] for record in records}
@@ -80,7 +112,13 @@ def test_maps_are_fitted_inside_the_myocardium(run, mapping):
 def test_a_part_of_the_slices_takes_its_own_labels_and_times(run, mapping, tmp_path):
     under = next((mapping / "under").rglob("T1map_kus*.mat"))
     run("reconstruct", under, "-m", "sense", "--slices", 1, "-o", tmp_path / "one.h5", "-q")
-    words = ("--truth", mapping / "data", "--roi", mapping / "labels/P001/T1map_label.npy", "--json")
+    words = (
+        "--truth",
+        mapping / "data",
+        "--roi",
+        mapping / "labels/P001/T1map_label.npy",
+        "--json",
+    )
     one = run("evaluate", tmp_path / "one.h5", *words).records[0]["roi"]["map"]
     assert one["pixels"] == int((heart_labels()[1] == 2).sum())
     whole = run("evaluate", mapping / "rec/T1map.h5", *words).records[0]["roi"]["map"]
@@ -111,7 +149,14 @@ def test_missing_times_say_where_they_are_looked_for_and_can_be_given(run, mappi
 
 def test_label_maps_of_other_scans_are_not_taken(run, mapping, tmp_path):
     reconstruction, truth = mapping / "rec/T1map.h5", mapping / "data"
-    done = run("evaluate", reconstruction, "--truth", truth, "--roi", mapping / "labels/P001/T2map_label.npy")
+    done = run(
+        "evaluate",
+        reconstruction,
+        "--truth",
+        truth,
+        "--roi",
+        mapping / "labels/P001/T2map_label.npy",
+    )
     assert (done.code, done.codes) == (3, ["labels-mismatch"])
     assert "T2map" in done.err
     other = tmp_path / "P002/T1map_label.npy"
@@ -130,7 +175,9 @@ def test_one_label_map_is_not_laid_over_two_subjects(run, tmp_path):
         words = ("--frames", 1, "--slices", 1, "--coils", 2, "--size", "48x64", "--seed", seed)
         full = run("simulate", *words, "--out-dir", tmp_path / "data").out.strip()
         run("reconstruct", full, "-m", "zero-filled", "-o", tmp_path / f"rec/{seed}.h5", "-q")
-    done = run("evaluate", tmp_path / "rec", "--truth", tmp_path / "data", "--roi", tmp_path / "mine.npy")
+    done = run(
+        "evaluate", tmp_path / "rec", "--truth", tmp_path / "data", "--roi", tmp_path / "mine.npy"
+    )
     assert (done.code, done.codes) == (1, ["labels-ambiguous"])
     assert "P001 and Center000/Simulated_30T_phantom/P002" in done.err
 
@@ -139,7 +186,17 @@ def test_signal_and_contrast_to_noise_of_both_images(run, cine, full, tmp_path):
     labels = np.zeros((64, 96), "uint8")
     labels[20:30, 40:50], labels[35:45, 30:40], labels[5:15, 5:15] = 1, 4, 9
     np.save(tmp_path / "roi.npy", labels)
-    done = run("evaluate", cine / "zero-filled.h5", "--truth", full, "--roi", tmp_path / "roi.npy", "--background", "9", "--json")
+    done = run(
+        "evaluate",
+        cine / "zero-filled.h5",
+        "--truth",
+        full,
+        "--roi",
+        tmp_path / "roi.npy",
+        "--background",
+        "9",
+        "--json",
+    )
     assert done.code == 0, done.err
     record, summary = done.records
     roi = record["roi"]
@@ -147,17 +204,33 @@ def test_signal_and_contrast_to_noise_of_both_images(run, cine, full, tmp_path):
     assert list(roi["contrasts"]) == ["1, 4"]
     images = {
         "": formats.read_images(cine / "zero-filled.h5").abs(),
-        "reference_": torch.stack([rss_images(formats.read(full).read_slice(z)) for z in range(2)], 1),
+        "reference_": torch.stack(
+            [rss_images(formats.read(full).read_slice(z)) for z in range(2)], 1
+        ),
     }
     for of, series in images.items():
         levels = series.double().numpy()
         noise = levels[..., 5:15, 5:15].std((-2, -1))
-        first, second = levels[..., 20:30, 40:50].mean((-2, -1)), levels[..., 35:45, 30:40].mean((-2, -1))
+        first, second = (
+            levels[..., 20:30, 40:50].mean((-2, -1)),
+            levels[..., 35:45, 30:40].mean((-2, -1)),
+        )
         assert roi["regions"]["1"][f"{of}snr"] == pytest.approx((first / noise).mean())
-        assert roi["contrasts"]["1, 4"][f"{of}cnr"] == pytest.approx(abs(((first - second) / noise).mean()))
+        assert roi["contrasts"]["1, 4"][f"{of}cnr"] == pytest.approx(
+            abs(((first - second) / noise).mean())
+        )
     assert summary["signal"][0]["snr"] == roi["regions"]["1"]["snr"]
     assert summary["contrasts"][0]["cnr"] == roi["contrasts"]["1, 4"]["cnr"]
-    wrong = run("evaluate", cine / "zero-filled.h5", "--truth", full, "--roi", tmp_path / "roi.npy", "--background", "8")
+    wrong = run(
+        "evaluate",
+        cine / "zero-filled.h5",
+        "--truth",
+        full,
+        "--roi",
+        tmp_path / "roi.npy",
+        "--background",
+        "8",
+    )
     assert (wrong.code, wrong.codes) == (2, ["unknown-region"])
     assert "1, 4, 9" in wrong.err
 
@@ -169,8 +242,19 @@ def test_regions_on_different_slices_have_no_contrast(run, cine, full, tmp_path)
         "three": (1, (35, 45, 30, 40)),
         "background": (None, (5, 15, 5, 15)),
     }
-    write_labels(tmp_path / "labels.csv", [LabelRow("cine_sax", z, name, box) for name, (z, box) in names.items()])
-    done = run("evaluate", cine / "zero-filled.h5", "--truth", full, "--roi", tmp_path / "labels.csv", "--json")
+    write_labels(
+        tmp_path / "labels.csv",
+        [LabelRow("cine_sax", z, name, box) for name, (z, box) in names.items()],
+    )
+    done = run(
+        "evaluate",
+        cine / "zero-filled.h5",
+        "--truth",
+        full,
+        "--roi",
+        tmp_path / "labels.csv",
+        "--json",
+    )
     assert done.code == 0, done.err
     roi = done.records[0]["roi"]
     assert list(roi["regions"]) == ["one", "two", "three"]
@@ -186,7 +270,17 @@ def test_a_blank_background_gives_no_ratio_and_says_so(run, cine, full, tmp_path
     labels = np.zeros((64, 96), "uint8")
     labels[20:30, 40:50], labels[5:15, 5:15] = 1, 2
     np.save(tmp_path / "roi.npy", labels)
-    done = run("evaluate", tmp_path / "r.h5", "--truth", full, "--roi", tmp_path / "roi.npy", "--background", "2", "--json")
+    done = run(
+        "evaluate",
+        tmp_path / "r.h5",
+        "--truth",
+        full,
+        "--roi",
+        tmp_path / "roi.npy",
+        "--background",
+        "2",
+        "--json",
+    )
     assert done.code == 0, done.err
     scores = done.records[0]["roi"]["regions"]["1"]
     assert scores["snr"] is None
@@ -195,7 +289,10 @@ def test_a_blank_background_gives_no_ratio_and_says_so(run, cine, full, tmp_path
 
 
 def test_lesion_boxes_of_a_table(run, cine, simulated, full, truth, tmp_path):
-    rows = [LabelRow("P001/cine_sax.mat", 0, "lesion", (20, 30, 40, 50)), LabelRow("P001/cine_sax.mat", None, "scar", (40, 46, 30, 37))]
+    rows = [
+        LabelRow("P001/cine_sax.mat", 0, "lesion", (20, 30, 40, 50)),
+        LabelRow("P001/cine_sax.mat", None, "scar", (40, 46, 30, 37)),
+    ]
     other = LabelRow("P007/cine_sax.mat", 0, "lesion", (0, 500, 0, 500))
     write_labels(tmp_path / "labels.csv", [*rows, other])
     done = run("evaluate", cine, "--truth", simulated, "--roi", tmp_path / "labels.csv", "--json")
@@ -206,7 +303,9 @@ def test_lesion_boxes_of_a_table(run, cine, simulated, full, truth, tmp_path):
     masks[0, :, 0, 20:30, 40:50], masks[1, ..., 40:46, 30:37] = True, True
     regions = [Region("lesion", masks[0]), Region("scar", masks[1])]
     for record in records:
-        table = focused(formats.read_images(cine / record["input"].split("/")[-1]), expected, regions)
+        table = focused(
+            formats.read_images(cine / record["input"].split("/")[-1]), expected, regions
+        )
         roi = record["roi"]
         assert roi["lesions"] == {
             "boxes": 2,
@@ -219,18 +318,48 @@ def test_lesion_boxes_of_a_table(run, cine, simulated, full, truth, tmp_path):
         ("sense", "lesion", 1), ("sense", "scar", 1), ("sense", "all boxes", 1),
     ]  # fmt: skip
     # The same from the k-space itself, and beside a challenge's scores.
-    done = run("evaluate", cine, "--truth", full, "--roi", tmp_path / "labels.csv", "--protocol", "2025", "--json")
+    done = run(
+        "evaluate",
+        cine,
+        "--truth",
+        full,
+        "--roi",
+        tmp_path / "labels.csv",
+        "--protocol",
+        "2025",
+        "--json",
+    )
     assert done.code == 0, done.err
     assert done.records[0]["cropped"]
     assert done.records[0]["roi"]["lesions"]["boxes"] == 2
 
 
 def test_simulated_lesions_are_scored(run, tmp_path):
-    words = ("--frames", 2, "--slices", 4, "--coils", 3, "--size", "96x112", "--lesions", "--out-dir", tmp_path / "data")
+    words = (
+        "--frames",
+        2,
+        "--slices",
+        4,
+        "--coils",
+        3,
+        "--size",
+        "96x112",
+        "--lesions",
+        "--out-dir",
+        tmp_path / "data",
+    )
     done = run("simulate", *words)
     assert done.code == 0, done.err
     run("reconstruct", done.out.split()[0], "-m", "zero-filled", "-o", tmp_path / "rec.h5", "-q")
-    done = run("evaluate", tmp_path / "rec.h5", "--truth", tmp_path / "data", "--roi", tmp_path / "data/labels.csv", "--json")
+    done = run(
+        "evaluate",
+        tmp_path / "rec.h5",
+        "--truth",
+        tmp_path / "data",
+        "--roi",
+        tmp_path / "data/labels.csv",
+        "--json",
+    )
     assert done.code == 0, done.err
     lesions = done.records[0]["roi"]["lesions"]
     assert lesions["boxes"] >= 1
@@ -240,9 +369,15 @@ def test_simulated_lesions_are_scored(run, tmp_path):
 
 def test_no_lesion_box_is_told(run, cine, truth, tmp_path):
     write_labels(
-        tmp_path / "labels.csv", [LabelRow("P001/cine_sax.mat", None, "normal", None), LabelRow("P007/x.mat", 0, "a", (1, 9, 1, 9))]
+        tmp_path / "labels.csv",
+        [
+            LabelRow("P001/cine_sax.mat", None, "normal", None),
+            LabelRow("P007/x.mat", 0, "a", (1, 9, 1, 9)),
+        ],
     )
-    done = run("evaluate", cine / "sense.h5", "--truth", truth, "--roi", tmp_path / "labels.csv", "--json")
+    done = run(
+        "evaluate", cine / "sense.h5", "--truth", truth, "--roi", tmp_path / "labels.csv", "--json"
+    )
     assert (done.code, done.codes) == (3, ["labels-missing"])
     assert done.records[0]["roi"] is None
     assert done.records[0]["psnr"] > 10
@@ -277,7 +412,12 @@ def test_mistakes_on_the_command_line_are_told(run, cine, truth, tmp_path, monke
         (("--background", "1"), 2, "option-needs", "--roi"),
         (("--times", truth), 2, "option-needs", "--roi"),
         (("--roi", tmp_path / "absent.npy"), 3, "file-missing", "absent.npy"),
-        (("--roi", tmp_path / "P001/cine_sax_label.nii.gz"), 2, "package-missing", "cmrrecon[nifti]"),
+        (
+            ("--roi", tmp_path / "P001/cine_sax_label.nii.gz"),
+            2,
+            "package-missing",
+            "cmrrecon[nifti]",
+        ),
         (("--roi", tmp_path / "all.npy", "--background", "1"), 3, "labels-empty", "all.npy"),
         (("--roi", tmp_path / "labels.csv"), 3, "box-outside", "64 x 96"),
     ):
@@ -288,7 +428,11 @@ def test_mistakes_on_the_command_line_are_told(run, cine, truth, tmp_path, monke
 
 def test_a_submission_that_is_cropped_already_has_no_regions(run, cine, full, tmp_path):
     images = formats.read_images(cine / "sense.h5")
-    formats.write_images(tmp_path / "r.h5", list(images[..., 16:48, 32:64].unbind(1)), formats.read_provenance(cine / "sense.h5"))
+    formats.write_images(
+        tmp_path / "r.h5",
+        list(images[..., 16:48, 32:64].unbind(1)),
+        formats.read_provenance(cine / "sense.h5"),
+    )
     np.save(tmp_path / "roi.npy", np.ones((64, 96), "uint8"))
     words = ("evaluate", tmp_path / "r.h5", "--truth", full, "--protocol", "2025")
     assert run(*words).code == 0
@@ -300,7 +444,9 @@ def with_weights(source, target, digest, run_folder):
     """Images as a checkpoint would have made them."""
     stamp = formats.read_provenance(source)
     stamp["config"] |= {"method": "genre-cmr", "weights": digest}
-    formats.write_images(target, list(formats.read_images(source).unbind(1)), {**stamp, "run": run_folder})
+    formats.write_images(
+        target, list(formats.read_images(source).unbind(1)), {**stamp, "run": run_folder}
+    )
 
 
 def test_two_checkpoints_of_one_network_are_two_methods(run, cine, truth, tmp_path):
@@ -309,17 +455,26 @@ def test_two_checkpoints_of_one_network_are_two_methods(run, cine, truth, tmp_pa
     words = ("evaluate", tmp_path, "--truth", truth)
     one = run("evaluate", tmp_path / "a.h5", "--truth", truth, "--json").records
     assert list(one[1]["groups"]["method"]) == ["genre-cmr"]
-    *records, summary = run(*words, "--against", "genre-cmr (first)", "--by", "domain", "--json").records
+    *records, summary = run(
+        *words, "--against", "genre-cmr (first)", "--by", "domain", "--json"
+    ).records
     assert [record["weights"] for record in records] == ["a" * 64, "b" * 64]
     assert set(summary["groups"]["method"]) == {"genre-cmr (first)", "genre-cmr (second)"}
-    difference = next(row for row in summary["against"] if (row["domain"], row["method"]) == ("all", "genre-cmr (second)"))["psnr"]
+    difference = next(
+        row
+        for row in summary["against"]
+        if (row["domain"], row["method"]) == ("all", "genre-cmr (second)")
+    )["psnr"]
     assert difference["mean"] == pytest.approx(records[1]["psnr"] - records[0]["psnr"])
     assert [row["method"] for row in summary["by"]] == ["genre-cmr (first)", "genre-cmr (second)"]
     wrong = run(*words, "--against", "genre-cmr")
     assert (wrong.code, wrong.codes) == (2, ["unknown-method"])
     assert "genre-cmr (first), genre-cmr (second)" in wrong.err
     with_weights(cine / "zero-filled.h5", tmp_path / "b.h5", "b" * 64, "first")
-    assert set(run(*words, "--json").records[-1]["groups"]["method"]) == {"genre-cmr (aaaaaaaa)", "genre-cmr (bbbbbbbb)"}
+    assert set(run(*words, "--json").records[-1]["groups"]["method"]) == {
+        "genre-cmr (aaaaaaaa)",
+        "genre-cmr (bbbbbbbb)",
+    }
 
 
 def test_domains_that_no_file_is_of_are_warned_of(run, cine, truth):
@@ -346,7 +501,11 @@ def test_matlab_label_maps_have_the_axes_of_matlab(run, cine, truth, tmp_path):
 
 def test_the_scores_of_the_whole_image_stay_as_they_were(run, cine, truth, tmp_path):
     np.save(tmp_path / "roi.npy", np.ones((64, 96), "uint8"))
-    record = run("evaluate", cine / "sense.h5", "--truth", truth, "--roi", tmp_path / "roi.npy", "--json").records[0]
-    expected = score(formats.read_images(cine / "sense.h5"), formats.read_images(truth), protocol="fullfov")
+    record = run(
+        "evaluate", cine / "sense.h5", "--truth", truth, "--roi", tmp_path / "roi.npy", "--json"
+    ).records[0]
+    expected = score(
+        formats.read_images(cine / "sense.h5"), formats.read_images(truth), protocol="fullfov"
+    )
     assert record["psnr"] == pytest.approx(expected.psnr)
     assert record["roi"]["regions"]["1"]["lf_ssim"] == pytest.approx(expected.ssim, abs=1e-9)

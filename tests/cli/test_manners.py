@@ -37,7 +37,9 @@ def test_quiet_says_nothing(run, undersampled, tmp_path):
 def test_a_scan_flows_through_pipes(run, full, tmp_path):
     first = run("undersample", full, "--pattern", "kt-radial", "-R", 4, "-o", "-")
     assert first.code == 0, first.err
-    second = run("reconstruct", "-", "-m", "zero-filled", "-o", tmp_path / "out.h5", stdin=first.raw)
+    second = run(
+        "reconstruct", "-", "-m", "zero-filled", "-o", tmp_path / "out.h5", stdin=first.raw
+    )
     assert second.code == 0, second.err
     assert second.out.strip() == str(tmp_path / "out.h5")
     third = run("reconstruct", "-", "-m", "zero-filled", "-o", "-", stdin=first.raw)
@@ -45,13 +47,20 @@ def test_a_scan_flows_through_pipes(run, full, tmp_path):
     (tmp_path / "piped.h5").write_bytes(third.raw)
     images = formats.read_images(tmp_path / "out.h5")
     assert images.shape == (3, 2, 64, 96)
-    np.testing.assert_array_equal(formats.read_images(tmp_path / "piped.h5").numpy(), images.numpy())
+    np.testing.assert_array_equal(
+        formats.read_images(tmp_path / "piped.h5").numpy(), images.numpy()
+    )
 
 
 def test_default_output_lies_beside_the_input(run, undersampled):
     done = run("reconstruct", undersampled, "-m", "zero-filled")
-    assert done.out.strip() == str(undersampled.with_name("cine_sax_kus_ktGaussian4_zero-filled.h5"))
-    assert run("reconstruct", undersampled, "-m", "zero-filled", "--json").records[0]["status"] == "skipped"
+    assert done.out.strip() == str(
+        undersampled.with_name("cine_sax_kus_ktGaussian4_zero-filled.h5")
+    )
+    assert (
+        run("reconstruct", undersampled, "-m", "zero-filled", "--json").records[0]["status"]
+        == "skipped"
+    )
 
 
 def test_finished_output_is_skipped_and_overwrite_makes_it_again(run, undersampled, tmp_path):
@@ -71,7 +80,16 @@ def test_another_recipe_does_not_replace_an_output(run, undersampled, tmp_path):
 def test_one_bad_input_does_not_harm_the_others(run, undersampled, tmp_path):
     bad = tmp_path / "bad.mat"
     bad.write_bytes(b"not a scan")
-    done = run("reconstruct", bad, undersampled, "-m", "zero-filled", "--out-dir", tmp_path / "out", "--json")
+    done = run(
+        "reconstruct",
+        bad,
+        undersampled,
+        "-m",
+        "zero-filled",
+        "--out-dir",
+        tmp_path / "out",
+        "--json",
+    )
     assert done.code == 1
     assert [record["status"] for record in done.records] == ["failed", "done"]
     assert done.records[0]["exit_code"] == 3
@@ -83,7 +101,17 @@ def test_one_bad_input_does_not_harm_the_others(run, undersampled, tmp_path):
 def test_fail_fast_stops_at_the_first_failure(run, undersampled, tmp_path):
     bad = tmp_path / "bad.mat"
     bad.write_bytes(b"not a scan")
-    done = run("reconstruct", bad, undersampled, "-m", "zero-filled", "--out-dir", tmp_path / "out", "--json", "--fail-fast")
+    done = run(
+        "reconstruct",
+        bad,
+        undersampled,
+        "-m",
+        "zero-filled",
+        "--out-dir",
+        tmp_path / "out",
+        "--json",
+        "--fail-fast",
+    )
     assert done.code == 1
     assert len(done.records) == 1
 
@@ -107,20 +135,37 @@ def test_single_bad_input_gives_its_own_code(run, tmp_path):
         (["reconstruct", "{scan}", "--shard", "3/2"], 2, "option-value", "3/2"),
         (["reconstruct", "{scan}", "--shard", "auto"], 2, "slurm-array-missing", "--shard"),
         (["reconstruct", "{scan}", "-o", "a.xyz"], 2, "output-format", ".h5"),
-        (["reconstruct", "{scan}", "-o", "a.h5", "--out-dir", "b"], 2, "options-conflict", "--out-dir"),
+        (
+            ["reconstruct", "{scan}", "-o", "a.h5", "--out-dir", "b"],
+            2,
+            "options-conflict",
+            "--out-dir",
+        ),
         (["reconstruct", "{scan}", "{scan}.mat", "-o", "a.h5"], 2, "output-shared", "-o"),
         (["reconstruct", "{scan}", "-o", "-", "--json"], 2, "options-conflict", "--json"),
         (["reconstruct", "nowhere.mat"], 3, "file-missing", "nowhere.mat"),
-        (["undersample", "{scan}", "-p", "kt-gausian", "-R", "4"], 2, "unknown-pattern", "kt-gaussian"),
+        (
+            ["undersample", "{scan}", "-p", "kt-gausian", "-R", "4"],
+            2,
+            "unknown-pattern",
+            "kt-gaussian",
+        ),
         (["simulate", "--size", "big"], 2, "option-value", "--size"),
         (["simulate", "--lesions", "-o", "a.h5"], 2, "options-conflict", "--lesions"),
         (["simulate", "--kind", "cinema"], 2, "unknown-kind", "cine"),
         (["evaluate", "{scan}", "--truth", "nowhere"], 3, "file-missing", "nowhere"),
-        (["evaluate", "{scan}", "--truth", "{scan}", "--protocol", "2022"], 2, "unknown-protocol", "cmrxrecon2023"),
+        (
+            ["evaluate", "{scan}", "--truth", "{scan}", "--protocol", "2022"],
+            2,
+            "unknown-protocol",
+            "cmrxrecon2023",
+        ),
         (["no-such-command"], 2, None, "no-such-command"),
     ],
 )
-def test_mistakes_end_with_the_right_code_and_advice(run, full, tmp_path, monkeypatch, words, exit_code, code, said):
+def test_mistakes_end_with_the_right_code_and_advice(
+    run, full, tmp_path, monkeypatch, words, exit_code, code, said
+):
     monkeypatch.chdir(tmp_path)
     done = run(*[word.format(scan=full) for word in words])
     assert (done.code, done.codes) == (exit_code, [code] if code else []), done.err
@@ -142,13 +187,32 @@ def test_shards_are_disjoint_and_complete(run, full, tmp_path):
         os.link(full, tmp_path / name)
     seen = []
     for i in (1, 2):
-        done = run("reconstruct", tmp_path, "--out-dir", tmp_path / "rec", "--dry-run", "--json", "--shard", f"{i}/2")
+        done = run(
+            "reconstruct",
+            tmp_path,
+            "--out-dir",
+            tmp_path / "rec",
+            "--dry-run",
+            "--json",
+            "--shard",
+            f"{i}/2",
+        )
         seen.append({record["input"] for record in done.records})
     assert len(seen[0]) == 3
     assert len(seen[1]) == 2
     assert seen[0] | seen[1] == {str(tmp_path / name) for name in names}
     env = {"SLURM_ARRAY_TASK_ID": "11", "SLURM_ARRAY_TASK_MIN": "10", "SLURM_ARRAY_TASK_COUNT": "2"}
-    auto = run("reconstruct", tmp_path, "--out-dir", tmp_path / "rec", "--dry-run", "--json", "--shard", "auto", env=env)
+    auto = run(
+        "reconstruct",
+        tmp_path,
+        "--out-dir",
+        tmp_path / "rec",
+        "--dry-run",
+        "--json",
+        "--shard",
+        "auto",
+        env=env,
+    )
     assert {record["input"] for record in auto.records} == seen[1]
 
 
@@ -156,12 +220,28 @@ def test_named_files_of_the_same_name_keep_their_folders(run, full, tmp_path):
     for folder in ("P001", "P002"):
         (tmp_path / folder).mkdir()
         os.link(full, tmp_path / folder / "cine_sax.mat")
-    done = run("reconstruct", *sorted(tmp_path.glob("*/cine_sax.mat")), "-m", "zero-filled", "--out-dir", tmp_path / "rec")
-    assert done.out.splitlines() == [str(tmp_path / "rec" / p / "cine_sax_zero-filled.h5") for p in ("P001", "P002")]
+    done = run(
+        "reconstruct",
+        *sorted(tmp_path.glob("*/cine_sax.mat")),
+        "-m",
+        "zero-filled",
+        "--out-dir",
+        tmp_path / "rec",
+    )
+    assert done.out.splitlines() == [
+        str(tmp_path / "rec" / p / "cine_sax_zero-filled.h5") for p in ("P001", "P002")
+    ]
 
 
 def test_options_come_from_the_environment_too(run, undersampled, tmp_path):
-    done = run("reconstruct", undersampled, "-o", tmp_path / "a.h5", "--json", env={"CMRRECON_METHOD": "zero-filled"})
+    done = run(
+        "reconstruct",
+        undersampled,
+        "-o",
+        tmp_path / "a.h5",
+        "--json",
+        env={"CMRRECON_METHOD": "zero-filled"},
+    )
     assert done.records[0]["method"] == "zero-filled"
 
 

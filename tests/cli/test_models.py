@@ -10,7 +10,13 @@ from cmrrecon.networks.catalog import NETWORKS, build
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.training import recipe as recipes
 
-UNET = {"features": 4, "dims": [8, 12, 16], "prompt_dims": [4, 4, 8], "prompt_lengths": [3, 3, 3], "prompt_sizes": [8, 4, 2]}
+UNET = {
+    "features": 4,
+    "dims": [8, 12, 16],
+    "prompt_dims": [4, 4, 8],
+    "prompt_lengths": [3, 3, 3],
+    "prompt_sizes": [8, 4, 2],
+}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +30,12 @@ def official(network, tmp_path):
     """A file as the training of PromptMR leaves it."""
     state = {f"promptmr.{key}": value for key, value in network.state_dict().items()}
     torch.save(
-        {"epoch": 11, "state_dict": {**state, "loss.w": torch.ones(1)}, "hyper_parameters": {"num_cascades": 2}}, tmp_path / "a.ckpt"
+        {
+            "epoch": 11,
+            "state_dict": {**state, "loss.w": torch.ones(1)},
+            "hyper_parameters": {"num_cascades": 2},
+        },
+        tmp_path / "a.ckpt",
     )
     return tmp_path / "a.ckpt"
 
@@ -34,8 +45,15 @@ def test_list_has_every_network_with_its_size(run):
     assert done.code == 0, done.err
     rows = {row["network"]: row for row in done.records if row["kind"] not in ("recipe", "weights")}
     assert set(rows) == set(NETWORKS)
-    assert (rows["promptmr"]["parameters"], rows["promptmr"]["trainable"], rows["promptmr"]["cascades"]) == (81_528_317, 71_160_317, 12)
-    assert (rows["promptmr-plus"]["parameters"], rows["promptmr-plus"]["trainable"]) == (92_859_005, 82_491_005)
+    assert (
+        rows["promptmr"]["parameters"],
+        rows["promptmr"]["trainable"],
+        rows["promptmr"]["cascades"],
+    ) == (81_528_317, 71_160_317, 12)
+    assert (rows["promptmr-plus"]["parameters"], rows["promptmr-plus"]["trainable"]) == (
+        92_859_005,
+        82_491_005,
+    )
     assert rows["patch-gan"]["kind"] == "discriminator"
     assert rows["patch-gan"]["parameters"] == 2_763_713
     assert all(row["source"] and row["summary"] for row in rows.values())
@@ -54,11 +72,17 @@ def test_list_is_a_line_a_network_and_names_installed_weights(run, network, tmp_
     lines = done.out.splitlines()
     assert len(lines) == len(NETWORKS) + len(recipes.names()) + 1
     assert [line.split()[0] for line in lines[: len(NETWORKS)]] == list(NETWORKS)
-    size = f"2 cascades {sum(parameter.numel() for parameter in network.parameters()):>12,} parameters"
+    size = (
+        f"2 cascades {sum(parameter.numel() for parameter in network.parameters()):>12,} parameters"
+    )
     assert all(size in line for line in lines[: len(NETWORKS)])
     assert "mine.safetensors" in lines[-1]
     record = run("models", "--json").records[-1]
-    assert (record["kind"], record["metadata"]["network"], record["metadata"]["recipe"]) == ("weights", "promptmr", "small")
+    assert (record["kind"], record["metadata"]["network"], record["metadata"]["recipe"]) == (
+        "weights",
+        "promptmr",
+        "small",
+    )
     monkeypatch.setattr(weights, "PRETRAINED", tmp_path / "none")
     none = run("models")
     assert len(none.out.splitlines()) == len(lines) - 1
@@ -85,13 +109,18 @@ def test_installed_weights_are_shown_by_name(run):
     assert record["config"]["cascades"] == 4
 
 
-def test_convert_makes_a_file_that_shows_the_same_and_where_it_comes_from(run, official, network, tmp_path):
+def test_convert_makes_a_file_that_shows_the_same_and_where_it_comes_from(
+    run, official, network, tmp_path
+):
     output = tmp_path / "out" / "b.safetensors"
     done = run("models", "convert", official, output, "--variant", "image")
     assert done.code == 0, done.err
     assert done.out.strip() == str(output)
     loaded = weights.load(output)
-    assert all(torch.equal(value, network.state_dict()[key]) for key, value in loaded.network.state_dict().items())
+    assert all(
+        torch.equal(value, network.state_dict()[key])
+        for key, value in loaded.network.state_dict().items()
+    )
     assert loaded.network.variant == "image"
     assert "variant_from" in loaded.metadata
     assert json.loads(loaded.metadata["converted_from"])["name"] == "a.ckpt"
@@ -134,4 +163,8 @@ def test_mistakes_are_told(run, tmp_path, monkeypatch, words, exit_code, code):
 def test_a_failure_is_a_json_line_too(run, tmp_path):
     (tmp_path / "text.ckpt").write_text("no weights at all")
     (record,) = run("models", "show", tmp_path / "text.ckpt", "--json").records
-    assert (record["status"], record["exit_code"], record["error"]["code"]) == ("failed", 3, "checkpoint-format")
+    assert (record["status"], record["exit_code"], record["error"]["code"]) == (
+        "failed",
+        3,
+        "checkpoint-format",
+    )

@@ -16,7 +16,10 @@ def read_bytes(folder: Path) -> dict[str, bytes]:
 
 def test_another_mask_beside_the_data_makes_the_result_anew(run, full, tmp_path):
     run("undersample", full, "-R", 4, "--seed", 1, "-p", "kt-gaussian", "--out-dir", tmp_path)
-    kus, mask = tmp_path / "cine_sax_kus_ktGaussian4.mat", tmp_path / "cine_sax_mask_ktGaussian4.mat"
+    kus, mask = (
+        tmp_path / "cine_sax_kus_ktGaussian4.mat",
+        tmp_path / "cine_sax_mask_ktGaussian4.mat",
+    )
     words = ("reconstruct", kus, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
     assert run(*words).records[0]["status"] == "done"
     wider = formats.read_mask(mask).samples.clone()
@@ -58,12 +61,17 @@ def test_suffixes_may_be_in_capitals(run, full, tmp_path):
     assert Path(done.records[0]["mask"]).exists()
 
 
-def test_a_reconstruction_is_not_scored_against_another_subject(run, full, truth, undersampled, tmp_path):
+def test_a_reconstruction_is_not_scored_against_another_subject(
+    run, full, truth, undersampled, tmp_path
+):
     run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5")
     other = tmp_path / "truth/P006"
     other.mkdir(parents=True)
     shutil.copy(truth, other)
-    for reference, code in ((tmp_path / "truth", "reference-missing"), (other / truth.name, "reference-mismatch")):
+    for reference, code in (
+        (tmp_path / "truth", "reference-missing"),
+        (other / truth.name, "reference-mismatch"),
+    ):
         done = run("evaluate", tmp_path / "a.h5", "--truth", reference)
         assert (done.code, done.codes) == (3, [code]), done.err
         assert "P00" in done.err
@@ -79,26 +87,64 @@ def test_slices_are_scored_by_their_number(run, undersampled, truth, tmp_path):
     assert one["slices"] == 1
     assert expected == pytest.approx(1, abs=0.2)
     formats.write_images(tmp_path / "part_truth.h5", [both[:, 1]], {"config": {"slices": [1]}})
-    (again, _) = run("evaluate", tmp_path / "one.h5", "--truth", tmp_path / "part_truth.h5", "--json").records
+    (again, _) = run(
+        "evaluate", tmp_path / "one.h5", "--truth", tmp_path / "part_truth.h5", "--json"
+    ).records
     assert again["psnr"] == pytest.approx(one["psnr"], abs=1e-6)
     missing = run("evaluate", tmp_path / "all.h5", "--truth", tmp_path / "part_truth.h5")
     assert (missing.code, missing.codes) == (3, ["slice-missing"])
-    compared = run("compare", undersampled, "-m", "zero-filled", "--truth", tmp_path / "part_truth.h5", "--slice", 0)
+    compared = run(
+        "compare",
+        undersampled,
+        "-m",
+        "zero-filled",
+        "--truth",
+        tmp_path / "part_truth.h5",
+        "--slice",
+        0,
+    )
     assert (compared.code, compared.codes) == (3, ["slice-missing"])
 
 
 def test_part_of_a_scan_is_not_scored_with_the_ranking_crop(run, tmp_path):
-    scan = run("simulate", "--frames", 3, "--slices", 4, "--coils", 2, "--size", "48x64", "--out-dir", tmp_path / "s").out.strip()
+    scan = run(
+        "simulate",
+        "--frames",
+        3,
+        "--slices",
+        4,
+        "--coils",
+        2,
+        "--size",
+        "48x64",
+        "--out-dir",
+        tmp_path / "s",
+    ).out.strip()
     run("reconstruct", scan, "-m", "zero-filled", "--slices", "2,3", "-o", tmp_path / "part.h5")
     done = run("evaluate", tmp_path / "part.h5", "--truth", scan, "--protocol", "2025")
     assert (done.code, done.codes) == (3, ["slice-missing"])
     assert "2 of the 4 slices" in done.err
-    assert run("evaluate", tmp_path / "part.h5", "--truth", scan, "--protocol", "2025", "--no-crop").code == 0
+    assert (
+        run(
+            "evaluate", tmp_path / "part.h5", "--truth", scan, "--protocol", "2025", "--no-crop"
+        ).code
+        == 0
+    )
 
 
-def test_final_values_are_given_only_for_what_the_challenge_scores(run, undersampled, full, tmp_path):
+def test_final_values_are_given_only_for_what_the_challenge_scores(
+    run, undersampled, full, tmp_path
+):
     run("reconstruct", undersampled, "-m", "zero-filled", "-o", tmp_path / "a.h5")
-    words = ("evaluate", tmp_path / "a.h5", "--truth", full, "--protocol", "cmrxrecon2025", "--json")
+    words = (
+        "evaluate",
+        tmp_path / "a.h5",
+        "--truth",
+        full,
+        "--protocol",
+        "cmrxrecon2025",
+        "--json",
+    )
     assert run(*words).records[-1]["final"]["zero-filled"]
     for more in (["--order", "textbook"], ["--no-crop"], ["--shard", "1/1"]):
         assert run(*words, *more).records[-1]["final"] == {}
@@ -126,10 +172,19 @@ def test_slurm_arrays_with_steps(run, full, tmp_path):
     for task in (2, 4, 6):
         slurm = {"ID": task, "MIN": 2, "STEP": 2, "COUNT": 3}
         env = {f"SLURM_ARRAY_TASK_{key}": str(value) for key, value in slurm.items()}
-        seen += run("reconstruct", tmp_path, "--dry-run", "--json", "--shard", "auto", env=env).records
+        seen += run(
+            "reconstruct", tmp_path, "--dry-run", "--json", "--shard", "auto", env=env
+        ).records
     assert sorted(r["input"] for r in seen) == [str(name) for name in names]
-    holes = {"SLURM_ARRAY_TASK_ID": "9", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_STEP": "1", "SLURM_ARRAY_TASK_COUNT": "2"}
-    assert run("reconstruct", tmp_path, "--shard", "auto", env=holes).codes == ["slurm-array-uneven"]
+    holes = {
+        "SLURM_ARRAY_TASK_ID": "9",
+        "SLURM_ARRAY_TASK_MIN": "1",
+        "SLURM_ARRAY_TASK_STEP": "1",
+        "SLURM_ARRAY_TASK_COUNT": "2",
+    }
+    assert run("reconstruct", tmp_path, "--shard", "auto", env=holes).codes == [
+        "slurm-array-uneven"
+    ]
 
 
 def test_slices_survive_a_disk_that_is_full_at_the_end(run, full, tmp_path, monkeypatch):
@@ -149,7 +204,9 @@ def test_slices_survive_a_disk_that_is_full_at_the_end(run, full, tmp_path, monk
     assert os.listdir(tmp_path) == ["a.h5"]
 
 
-def test_what_was_chosen_survives_an_interruption_before_the_first_slice(run, undersampled, tmp_path, monkeypatch):
+def test_what_was_chosen_survives_an_interruption_before_the_first_slice(
+    run, undersampled, tmp_path, monkeypatch
+):
     def interrupted(*words):
         raise KeyboardInterrupt
 
@@ -177,7 +234,11 @@ def test_memory_that_runs_out_anywhere_gives_its_code(run, undersampled, tmp_pat
 def test_timeless_images_lose_their_frame_axis_whatever_the_file_is_called(tmp_path):
     import scipy.io
 
-    formats.write_images(tmp_path / "mine.mat", torch.rand(2, 1, 8, 6), {"config": {}, "acquisition": {"base": "blackblood"}})
+    formats.write_images(
+        tmp_path / "mine.mat",
+        torch.rand(2, 1, 8, 6),
+        {"config": {}, "acquisition": {"base": "blackblood"}},
+    )
     assert scipy.io.loadmat(tmp_path / "mine.mat")["img4ranking"].shape == (6, 8, 2)
 
 
@@ -186,8 +247,22 @@ def test_an_unknown_year_is_told_and_the_one_used_is_kept(run, full, tmp_path):
     formats.write_scan(tmp_path / "cine_sax.mat", scan, variable="kspace_full")
     done = run("undersample", tmp_path / "cine_sax.mat", "-R", 4)
     assert "2025" in done.err
-    assert formats.read_provenance(tmp_path / "cine_sax_kus_ktGaussian4.mat")["config"]["year"] == 2025
-    assert "2024" not in run("undersample", tmp_path / "cine_sax.mat", "-R", 4, "--year", 2024, "--out-dir", tmp_path / "b").err
+    assert (
+        formats.read_provenance(tmp_path / "cine_sax_kus_ktGaussian4.mat")["config"]["year"] == 2025
+    )
+    assert (
+        "2024"
+        not in run(
+            "undersample",
+            tmp_path / "cine_sax.mat",
+            "-R",
+            4,
+            "--year",
+            2024,
+            "--out-dir",
+            tmp_path / "b",
+        ).err
+    )
 
 
 def test_an_output_never_replaces_an_input(run, full, undersampled, tmp_path):
@@ -198,7 +273,14 @@ def test_an_output_never_replaces_an_input(run, full, undersampled, tmp_path):
     before = read_bytes(tmp_path)
     for words in (
         ("undersample", mine, "-R", 4, "-o", mine),
-        ("reconstruct", tmp_path / undersampled.name, "-m", "zero-filled", "-o", tmp_path / "cine_sax_mask_ktGaussian4.mat"),
+        (
+            "reconstruct",
+            tmp_path / undersampled.name,
+            "-m",
+            "zero-filled",
+            "-o",
+            tmp_path / "cine_sax_mask_ktGaussian4.mat",
+        ),
         ("reconstruct", mine, "-m", "zero-filled", "-o", tmp_path / "x/../cine_sax.mat"),
     ):
         done = run(*words, "--overwrite")
@@ -207,7 +289,12 @@ def test_an_output_never_replaces_an_input(run, full, undersampled, tmp_path):
 
 
 def test_reconstructions_are_not_taken_for_kspace(run, undersampled, tmp_path):
-    codes = {".npy": "axes-unknown", ".npz": "variable-kind", ".h5": "variable-kind", ".mat": "variable-kind"}
+    codes = {
+        ".npy": "axes-unknown",
+        ".npz": "variable-kind",
+        ".h5": "variable-kind",
+        ".mat": "variable-kind",
+    }
     for suffix, code in codes.items():
         run("reconstruct", undersampled, "-m", "sense", "-o", tmp_path / f"r{suffix}")
         for command in ("reconstruct", "undersample"):
@@ -220,9 +307,20 @@ def test_where_a_scan_comes_from_is_not_lost_on_the_way(run, simulated, full, tr
     run("undersample", full, "-R", 4, "--seed", 5, "--out-dir", tmp_path)
     (facts,) = run("info", tmp_path / "cine_sax_kus_ktGaussian4.mat", "--json").records
     assert (facts["subject"], facts["year"], facts["acs"], facts["seed"]) == ("P001", 2025, 20, 5)
-    run("reconstruct", tmp_path / "cine_sax_kus_ktGaussian4.mat", "-m", "zero-filled", "-o", tmp_path / "r.h5")
+    run(
+        "reconstruct",
+        tmp_path / "cine_sax_kus_ktGaussian4.mat",
+        "-m",
+        "zero-filled",
+        "-o",
+        tmp_path / "r.h5",
+    )
     (record, _) = run("evaluate", tmp_path / "r.h5", "--truth", simulated, "--json").records
-    assert (record["subject"], record["centre"], record["vendor"]) == ("P001", "Center000", "Simulated_30T_phantom")
+    assert (record["subject"], record["centre"], record["vendor"]) == (
+        "P001",
+        "Center000",
+        "Simulated_30T_phantom",
+    )
 
 
 def test_an_unknown_subject_is_scored_with_a_warning(run, full, truth, tmp_path):
@@ -271,7 +369,9 @@ def test_a_finished_output_leaves_no_parts_of_earlier_runs(run, undersampled, tm
     assert os.listdir(tmp_path) == ["a.h5"]
 
 
-def test_the_same_subject_number_of_another_set_is_another_subject(run, full, undersampled, tmp_path):
+def test_the_same_subject_number_of_another_set_is_another_subject(
+    run, full, undersampled, tmp_path
+):
     case = tmp_path / "ValidationSet/P001" / undersampled.name
     case.parent.mkdir(parents=True)
     shutil.copy(undersampled, case)
@@ -303,12 +403,38 @@ def test_a_mask_beside_the_data_can_be_put_on_it(run, full, undersampled, tmp_pa
 
 
 def test_info_of_a_folder_lists_mapping_times_too(run, tmp_path):
-    run("simulate", "--kind", "t2map", "--slices", 1, "--coils", 2, "--size", "48x64", "--out-dir", tmp_path)
-    assert sorted(record["kind"] for record in run("info", tmp_path, "--json").records) == ["images", "scan", "times"]
+    run(
+        "simulate",
+        "--kind",
+        "t2map",
+        "--slices",
+        1,
+        "--coils",
+        2,
+        "--size",
+        "48x64",
+        "--out-dir",
+        tmp_path,
+    )
+    assert sorted(record["kind"] for record in run("info", tmp_path, "--json").records) == [
+        "images",
+        "scan",
+        "times",
+    ]
 
 
 def test_compare_searches_a_folder_for_its_truth(run, simulated, undersampled, tmp_path):
-    done = run("compare", undersampled, "-m", "zero-filled", "--truth", simulated, "-o", tmp_path / "c.png", "--json")
+    done = run(
+        "compare",
+        undersampled,
+        "-m",
+        "zero-filled",
+        "--truth",
+        simulated,
+        "-o",
+        tmp_path / "c.png",
+        "--json",
+    )
     assert done.records[0]["status"] == "scored"
 
 
@@ -323,7 +449,11 @@ def test_a_mask_of_no_official_name_put_on_data_in_the_folder_of_full_ones(run, 
     assert run("undersample", folder / "cine_sax.mat", "--mask", tmp_path / "mine.mat").code == 0
     kus = formats.read(folder / "cine_sax_kus.mat")
     assert torch.equal(kus.mask.samples, lines)
-    done = run("reconstruct", folder / "cine_sax_kus.mat", "-m", "zero-filled", "-o", tmp_path / "r.h5")
+    done = run(
+        "reconstruct", folder / "cine_sax_kus.mat", "-m", "zero-filled", "-o", tmp_path / "r.h5"
+    )
     assert done.code == 0, done.err
-    (record, _) = run("evaluate", tmp_path / "r.h5", "--truth", tmp_path / "FullSample", "--json").records
+    (record, _) = run(
+        "evaluate", tmp_path / "r.h5", "--truth", tmp_path / "FullSample", "--json"
+    ).records
     assert record["reference"] == str(folder / "cine_sax.mat")

@@ -27,7 +27,11 @@ def test_preprocess_in_parallel_and_empty_shards(run, full, tmp_path):
 
 def test_scales_that_cannot_be_normalised_do_not_enter_a_store(run, one_process, full, tmp_path):
     scan = formats.read(full)
-    formats.write_scan(tmp_path / "tiny.mat", replace(scan, read_slice=lambda z: scan.read_slice(z) * 1e-38), variable="kspace_full")
+    formats.write_scan(
+        tmp_path / "tiny.mat",
+        replace(scan, read_slice=lambda z: scan.read_slice(z) * 1e-38),
+        variable="kspace_full",
+    )
     done = run("preprocess", tmp_path / "tiny.mat", "--out-dir", tmp_path / "store")
     assert (done.code, done.codes) == (5, ["kspace-no-signal"])
     assert not list((tmp_path / "store").rglob("*.h5"))

@@ -34,12 +34,16 @@ def test_a_killed_run_goes_on_where_it_stopped(run, full, tmp_path):
     assert os.listdir(tmp_path) == ["out.h5"]
     other = tmp_path / "whole.h5"
     run("reconstruct", full, "-m", "zero-filled", "-o", other)
-    np.testing.assert_array_equal(formats.read_images(target).numpy(), formats.read_images(other).numpy())
+    np.testing.assert_array_equal(
+        formats.read_images(target).numpy(), formats.read_images(other).numpy()
+    )
 
 
 def test_sigterm_ends_with_130_and_leaves_no_half_output(probe, tmp_path):
     body = "with atomic(text) as half: half.write_text('half'); print('working', flush=True); time.sleep(60)"
-    process = subprocess.Popen(probe(body, tmp_path / "out.h5"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        probe(body, tmp_path / "out.h5"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "working\n"
     assert len(os.listdir(tmp_path)) == 1
     process.send_signal(signal.SIGTERM)
@@ -59,7 +63,9 @@ def test_broken_pipe_is_quiet(probe):
 def test_standard_output_that_is_full_is_told(probe):
     words = probe("talk.result({'status': 'done'}, None)", "", as_json=True)
     with open("/dev/full", "w") as full_disk:
-        done = subprocess.run(words, stdout=full_disk, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run(
+            words, stdout=full_disk, stderr=subprocess.PIPE, text=True, timeout=60
+        )
     assert done.returncode == 1
     assert done.stderr.startswith("error[output-unwritable]: ")
     assert "Traceback" not in done.stderr
@@ -71,7 +77,9 @@ def test_names_beyond_the_terminals_encoding_are_shown_with_escapes(run, probe, 
     shutil.copy(full, folder)
     assert run("info", folder, "--json").records[0]["input"] == str(folder / full.name)
     words = probe("talk.say(text); talk.result({}, text)", folder)
-    done = subprocess.run(words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, timeout=60)
+    done = subprocess.run(
+        words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(rb"\xdcbung \xdf" + b"\n")
     assert done.stdout == done.stderr

@@ -7,7 +7,9 @@ import pytest
 
 from cmrrecon import formats
 
-pytestmark = pytest.mark.skipif(find_spec("finufft") is None, reason="needs finufft, the extra nufft")
+pytestmark = pytest.mark.skipif(
+    find_spec("finufft") is None, reason="needs finufft, the extra nufft"
+)
 SIZES = ("--frames", 3, "--slices", 2, "--coils", 4, "--size", "48x80", "--spokes", 12)
 
 
@@ -57,7 +59,9 @@ def test_truth_fits_the_zero_filled_reconstruction(run, radial, truth, tmp_path)
 
 
 def test_compare_draws_it(run, radial, truth, tmp_path):
-    done = run("compare", radial, "-m", "zero-filled", "--truth", truth, "-o", tmp_path / "figure.png")
+    done = run(
+        "compare", radial, "-m", "zero-filled", "--truth", truth, "-o", tmp_path / "figure.png"
+    )
     assert done.code == 0, done.err
     assert (tmp_path / "figure.png").stat().st_size > 0
 
@@ -70,7 +74,10 @@ def test_it_goes_through_a_pipe(run):
 
 
 def test_what_needs_cartesian_kspace_says_so(run, one_process, radial, tmp_path):
-    for words in (("undersample", radial, "-R", 2, "--out-dir", tmp_path), ("preprocess", radial, "--out-dir", tmp_path / "store")):
+    for words in (
+        ("undersample", radial, "-R", 2, "--out-dir", tmp_path),
+        ("preprocess", radial, "--out-dir", tmp_path / "store"),
+    ):
         done = run(*words)
         assert (done.code, done.codes) == (2, ["needs-cartesian"])
     assert not list(tmp_path.rglob("*.h5")) + list(tmp_path.rglob("*.mat"))
@@ -89,7 +96,10 @@ def test_names_of_formats_that_cannot_hold_it_are_refused(run, tmp_path):
 
 def test_without_finufft_the_extra_is_named_and_info_works(run, radial, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "finufft", None)
-    for words in (("simulate", *SIZES, "-o", tmp_path / "new.h5"), ("reconstruct", radial, "-m", "zero-filled", "-o", tmp_path / "x.h5")):
+    for words in (
+        ("simulate", *SIZES, "-o", tmp_path / "new.h5"),
+        ("reconstruct", radial, "-m", "zero-filled", "-o", tmp_path / "x.h5"),
+    ):
         done = run(*words)
         assert (done.code, done.codes) == (2, ["package-missing"])
         assert "cmrrecon[nufft]" in done.err

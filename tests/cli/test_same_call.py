@@ -54,7 +54,9 @@ def test_every_method(run, undersampled, tmp_path, method):
 def test_a_checkpoint_with_options_and_slices(run, undersampled, networks, tmp_path):
     path = networks / "windows.safetensors"
     words = ("--checkpoint", path, "--set", "acs=8", "--slices", "1")
-    _, result = both(run, undersampled, tmp_path / "a.h5", words, checkpoint=path, acs=8, slices=[1])
+    _, result = both(
+        run, undersampled, tmp_path / "a.h5", words, checkpoint=path, acs=8, slices=[1]
+    )
     assert result.indices == (1,)
 
 
@@ -62,13 +64,17 @@ def test_adaptation_and_uncertainty(run, undersampled, tmp_path):
     words = ("--adapt", 6, "--uncertainty", 2)
     target = tmp_path / "a.h5"
     done, result = both(run, undersampled, target, words, adapt=6, uncertainty=2)
-    assert torch.equal(formats.read_images(uncertainty_path(target)), torch.stack(list(result.uncertainty), 1))
+    assert torch.equal(
+        formats.read_images(uncertainty_path(target)), torch.stack(list(result.uncertainty), 1)
+    )
     assert result.provenance["adapted"]["slice"] == 1
     assert done.records[0]["adapted"] == result.provenance["adapted"]
 
 
 def test_a_network_outside_of_its_range_warns_both(run, undersampled, tmp_path):
-    _, result = both(run, undersampled, tmp_path / "a.h5", ("-m", "kt-unrolled"), method="kt-unrolled")
+    _, result = both(
+        run, undersampled, tmp_path / "a.h5", ("-m", "kt-unrolled"), method="kt-unrolled"
+    )
     assert "trained on 8 to 14" in result.warnings[0]
 
 

@@ -11,7 +11,13 @@ from cmrrecon.methods.decision import Decision, Trial
 
 def test_settings_become_values():
     texts = ["weight=1e-3", "iterations=50", "calibration=first", "flag=true", "acs=auto"]
-    assert parse_settings(texts) == {"weight": 1e-3, "iterations": 50, "calibration": "first", "flag": True, "acs": None}
+    assert parse_settings(texts) == {
+        "weight": 1e-3,
+        "iterations": 50,
+        "calibration": "first",
+        "flag": True,
+        "acs": None,
+    }
     assert isinstance(parse_settings(["n=5"])["n"], int)
 
 
@@ -45,7 +51,9 @@ def test_folders_are_searched_in_natural_order(tmp_path):
     jobs = find_jobs([str(tmp_path)], lambda path: path.suffix == ".mat")
     assert [job.folder.name for job in jobs] == ["P9", "P10"]
     assert natural(tmp_path / "P9") < natural(tmp_path / "P10")
-    again = find_jobs([str(tmp_path), str(tmp_path / "P9/a.mat")], lambda path: path.suffix == ".mat")
+    again = find_jobs(
+        [str(tmp_path), str(tmp_path / "P9/a.mat")], lambda path: path.suffix == ".mat"
+    )
     assert len(again) == 2
 
 
@@ -75,7 +83,9 @@ def test_a_decision_is_told_with_what_was_tried():
 
 def test_errors_are_told_in_units_of_the_noise_and_for_each_method():
     trials = (Trial("llr", 0.03, 20, 0.2), Trial("llr", 0.1, 20, 0.12), Trial("tv", 0.01, 30, 0.3))
-    made = Decision("llr", 0.1, 20, trials, "9 lines", noise=0.1, error=0.12, maps_errors=(0.3, 0.2))
+    made = Decision(
+        "llr", 0.1, 20, trials, "9 lines", noise=0.1, error=0.12, maps_errors=(0.3, 0.2)
+    )
     text = decision_text(0, made)
     assert "what was taken 1.2, llr 1.2, tv 3" in text
     assert "ESPIRiT's 0.3, of refined ones 0.2" in text

@@ -9,7 +9,20 @@ import torch
 from cmrrecon import formats
 from cmrrecon.simulation.random_scenes import random_scene
 
-WORDS = ("simulate", "--random", "--frames", 3, "--slices", 2, "--coils", 4, "--size", "48x64", "--seed", 4)
+WORDS = (
+    "simulate",
+    "--random",
+    "--frames",
+    3,
+    "--slices",
+    2,
+    "--coils",
+    4,
+    "--size",
+    "48x64",
+    "--seed",
+    4,
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +63,33 @@ def test_again_it_is_the_same_and_another_seed_another(run, scan, tmp_path):
     for index in range(2):
         kspace = formats.read(scan).read_slice(index)
         assert torch.equal(formats.read(again["output"]).read_slice(index), kspace)
-        assert not torch.allclose(formats.read(tmp_path / "other.h5").read_slice(index), kspace, atol=0.1)
+        assert not torch.allclose(
+            formats.read(tmp_path / "other.h5").read_slice(index), kspace, atol=0.1
+        )
     assert run(*WORDS, "--out-dir", tmp_path, "--json").records[0]["status"] == "skipped"
 
 
 def test_a_finished_scan_of_the_phantom_is_not_taken_for_it(run, tmp_path):
-    words = ("--frames", 1, "--slices", 1, "--coils", 1, "--size", "32x32", "-o", tmp_path / "scan.h5")
+    words = (
+        "--frames",
+        1,
+        "--slices",
+        1,
+        "--coils",
+        1,
+        "--size",
+        "32x32",
+        "-o",
+        tmp_path / "scan.h5",
+    )
     assert run("simulate", *words).code == 0
     assert run("simulate", "--random", *words).codes == ["output-exists"]
     assert formats.read_provenance(tmp_path / "scan.h5")["config"]["kind"] == "cine"
 
 
-@pytest.mark.parametrize("words", [("--kind", "cine"), ("--spokes", 12), ("--lesions",), ("-k", "t1map", "--lesions")])
+@pytest.mark.parametrize(
+    "words", [("--kind", "cine"), ("--spokes", 12), ("--lesions",), ("-k", "t1map", "--lesions")]
+)
 def test_what_random_scenes_cannot_have_is_a_mistake_of_usage(run, tmp_path, words):
     done = run(*WORDS, *words, "--out-dir", tmp_path)
     assert (done.code, done.codes) == (2, ["options-conflict"])

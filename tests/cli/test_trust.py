@@ -29,16 +29,31 @@ def installed(monkeypatch, tmp_path):
 
 def test_every_output_carries_its_residual(run, undersampled, tmp_path):
     for method in ("sense", "auto"):
-        done = run("reconstruct", undersampled, "--method", method, "-o", tmp_path / f"{method}.h5", "--json")
+        done = run(
+            "reconstruct",
+            undersampled,
+            "--method",
+            method,
+            "-o",
+            tmp_path / f"{method}.h5",
+            "--json",
+        )
         (record,) = done.records
         assert len(record["data_residual"]) == 2
         assert all(0.3 < residual < 3 for residual in record["data_residual"])
-        assert formats.read_provenance(tmp_path / f"{method}.h5")["data_residual"] == record["data_residual"]
-        assert f"{min(record['data_residual']):.3g} to {max(record['data_residual']):.3g}" in done.err
+        assert (
+            formats.read_provenance(tmp_path / f"{method}.h5")["data_residual"]
+            == record["data_residual"]
+        )
+        assert (
+            f"{min(record['data_residual']):.3g} to {max(record['data_residual']):.3g}" in done.err
+        )
 
 
 def test_images_without_a_phase_have_no_residual(run, undersampled, tmp_path):
-    done = run("reconstruct", undersampled, "--method", "zero-filled", "-o", tmp_path / "a.h5", "--json")
+    done = run(
+        "reconstruct", undersampled, "--method", "zero-filled", "-o", tmp_path / "a.h5", "--json"
+    )
     assert done.records[0]["data_residual"] == [None, None]
     assert "nan" not in done.err.lower()
 
@@ -53,18 +68,27 @@ def test_auto_tells_the_scores_of_both(run, installed, undersampled, tmp_path):
 
 
 def test_the_shipped_network_is_a_method(run, installed, undersampled, tmp_path):
-    done = run("reconstruct", undersampled, "--method", "kt-unrolled", "-o", tmp_path / "a.h5", "--json")
+    done = run(
+        "reconstruct", undersampled, "--method", "kt-unrolled", "-o", tmp_path / "a.h5", "--json"
+    )
     assert done.code == 0, done.err
     assert formats.read_images(tmp_path / "a.h5").is_complex()
     assert done.records[0]["data_residual"][0] > 0
 
 
 def test_a_scan_outside_of_what_was_trained_on_is_warned_of(run, installed, undersampled, tmp_path):
-    done = run("reconstruct", undersampled, "--method", "kt-unrolled", "-o", tmp_path / "a.h5", "--json")
+    done = run(
+        "reconstruct", undersampled, "--method", "kt-unrolled", "-o", tmp_path / "a.h5", "--json"
+    )
     assert done.records[0]["outside"] == ["frames 3 (trained on 8 to 14)"]
     assert "warning" in done.err
     assert done.records[0]["outside"][0] in done.err
-    assert "outside" not in run("reconstruct", undersampled, "-m", "sense", "-o", tmp_path / "b.h5", "--json").records[0]
+    assert (
+        "outside"
+        not in run(
+            "reconstruct", undersampled, "-m", "sense", "-o", tmp_path / "b.h5", "--json"
+        ).records[0]
+    )
 
 
 def test_uncertainty_goes_beside_the_output(run, undersampled, full, tmp_path):
@@ -82,7 +106,10 @@ def test_uncertainty_goes_beside_the_output(run, undersampled, full, tmp_path):
     )
     done = run(*words, "--uncertainty", 3)
     assert done.code == 0, done.err
-    spread, images = formats.read_images(tmp_path / "a_uncertainty.h5"), formats.read_images(tmp_path / "a.h5")
+    spread, images = (
+        formats.read_images(tmp_path / "a_uncertainty.h5"),
+        formats.read_images(tmp_path / "a.h5"),
+    )
     assert spread.shape == images.shape
     assert 0 < float(spread.abs().mean()) < float(images.abs().mean())
     assert "a_uncertainty.h5" in done.err
@@ -91,7 +118,9 @@ def test_uncertainty_goes_beside_the_output(run, undersampled, full, tmp_path):
     assert run(*words, "--uncertainty", 3, "--json").records[0]["status"] == "skipped"
     scores = ("--truth", full.parent, "--protocol", "fullfov", "--json")
     scored = run("evaluate", tmp_path, *scores)
-    assert [record["input"] for record in scored.records[:-1]] == [str(tmp_path / "a.h5")], "uncertainties are no reconstruction"
+    assert [record["input"] for record in scored.records[:-1]] == [str(tmp_path / "a.h5")], (
+        "uncertainties are no reconstruction"
+    )
     assert "a_uncertainty" not in scored.err
     (tmp_path / "damaged.h5").write_bytes((tmp_path / "a.h5").read_bytes()[:2000])
     both = run("evaluate", tmp_path, *scores)
@@ -108,7 +137,17 @@ def test_uncertainty_goes_beside_the_output(run, undersampled, full, tmp_path):
 
 
 def test_a_dry_run_tells_of_adaptation_and_uncertainties(run, installed, undersampled, tmp_path):
-    done = run("reconstruct", undersampled, "-o", tmp_path / "a.h5", "--adapt", 7, "--uncertainty", 3, "--dry-run")
+    done = run(
+        "reconstruct",
+        undersampled,
+        "-o",
+        tmp_path / "a.h5",
+        "--adapt",
+        7,
+        "--uncertainty",
+        3,
+        "--dry-run",
+    )
     assert done.code == 0, done.err
     assert "at most 7 steps" in done.err
     assert "a_uncertainty.h5" in done.err
@@ -132,7 +171,9 @@ def test_what_makes_no_sense_is_refused(run, undersampled, words, codes):
 
 
 def test_adaptation_is_told_and_kept(run, installed, undersampled, tmp_path):
-    done = run("reconstruct", undersampled, "--adapt", 5, "--slices", 1, "-o", tmp_path / "a.h5", "--json")
+    done = run(
+        "reconstruct", undersampled, "--adapt", 5, "--slices", 1, "-o", tmp_path / "a.h5", "--json"
+    )
     assert done.code == 0, done.err
     adapted = done.records[0]["adapted"]
     assert adapted["slice"] == 1
@@ -141,7 +182,9 @@ def test_adaptation_is_told_and_kept(run, installed, undersampled, tmp_path):
     stamp = formats.read_provenance(tmp_path / "a.h5")
     assert stamp["config"]["adapt"] == 5
     assert stamp["adapted"] == adapted
-    again = run("reconstruct", undersampled, "--adapt", 5, "--slices", 1, "-o", tmp_path / "b.h5", "--json").records[0]
+    again = run(
+        "reconstruct", undersampled, "--adapt", 5, "--slices", 1, "-o", tmp_path / "b.h5", "--json"
+    ).records[0]
     assert json.dumps(again["choice"]) == json.dumps(done.records[0]["choice"])
 
 
@@ -153,6 +196,16 @@ def test_there_is_nothing_to_adapt_to_in_a_fully_sampled_scan(run, installed, fu
 
 def test_adaptation_of_a_given_network(run, undersampled, tmp_path):
     weights.save(tmp_path / "w.safetensors", network())
-    done = run("reconstruct", undersampled, "--checkpoint", tmp_path / "w.safetensors", "--adapt", 2, "-o", tmp_path / "a.h5", "--json")
+    done = run(
+        "reconstruct",
+        undersampled,
+        "--checkpoint",
+        tmp_path / "w.safetensors",
+        "--adapt",
+        2,
+        "-o",
+        tmp_path / "a.h5",
+        "--json",
+    )
     assert done.code == 0, done.err
     assert done.records[0]["adapted"]["steps"] in range(3)

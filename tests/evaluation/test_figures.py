@@ -27,10 +27,17 @@ def texts(figure):
 def test_a_figure_has_reference_and_methods_in_columns_and_three_rows():
     reference = beating()
     figure = comparison_figure(
-        {"a": reference + 0.1, "b": reference + 0.01}, reference, frame=2, titles={"a": "method a\nPSNR 20 dB (fullfov)"}
+        {"a": reference + 0.1, "b": reference + 0.01},
+        reference,
+        frame=2,
+        titles={"a": "method a\nPSNR 20 dB (fullfov)"},
     )
     assert len(figure.axes) == 9
-    assert [axis.get_title() for axis in figure.axes[:3]] == ["reference", "method a\nPSNR 20 dB (fullfov)", "b"]
+    assert [axis.get_title() for axis in figure.axes[:3]] == [
+        "reference",
+        "method a\nPSNR 20 dB (fullfov)",
+        "b",
+    ]
     assert [label.split()[0] for label in texts(figure)] == ["frame", "error", "y–t"]
     shown = pictures(figure)
     assert np.allclose(shown[0], reference[2])
@@ -40,7 +47,11 @@ def test_a_figure_has_reference_and_methods_in_columns_and_three_rows():
 
 def test_every_image_is_scaled_to_the_reference_and_shares_its_window():
     reference = beating()
-    figure = comparison_figure({"scaled": 1e-3 * reference, "complex": 1j * reference.to(torch.complex64)}, reference, frame=0)
+    figure = comparison_figure(
+        {"scaled": 1e-3 * reference, "complex": 1j * reference.to(torch.complex64)},
+        reference,
+        frame=0,
+    )
     shown = pictures(figure)
     assert np.allclose(shown[1], shown[0], atol=1e-6)
     assert np.allclose(shown[2], shown[0], atol=1e-6)
@@ -58,7 +69,9 @@ def test_the_error_map_is_the_error_times_the_factor_that_is_printed():
     factor = int(texts(figure)[1].removeprefix("error × "))
     assert factor in (10, 20)
     scale = (image * reference).sum() / image.square().sum()
-    assert np.allclose(pictures(figure)[3], factor * (scale * image - reference)[3].abs(), atol=1e-4)
+    assert np.allclose(
+        pictures(figure)[3], factor * (scale * image - reference)[3].abs(), atol=1e-4
+    )
 
 
 def test_the_profile_runs_along_the_marked_line():
@@ -96,16 +109,29 @@ def test_edge_similarity_is_the_loss_of_scaled_magnitudes():
     reference = beating().to(torch.float64)
     blurred = torch.nn.functional.avg_pool2d(reference[None], 5, 1, padding=2)[0]
     scale = (blurred * reference).sum() / blurred.square().sum()
-    assert edge_similarity(blurred, reference) == pytest.approx(1 - float(edge_aware_loss(scale * blurred, reference)), abs=1e-12)
+    assert edge_similarity(blurred, reference) == pytest.approx(
+        1 - float(edge_aware_loss(scale * blurred, reference)), abs=1e-12
+    )
     assert edge_similarity(blurred, reference) < 0.99
     assert edge_similarity(3j * reference, reference) == pytest.approx(1)
-    assert edge_similarity(1e-9 * blurred, 1e9 * reference) == pytest.approx(edge_similarity(blurred, reference))
+    assert edge_similarity(1e-9 * blurred, 1e9 * reference) == pytest.approx(
+        edge_similarity(blurred, reference)
+    )
 
 
 def test_heading_and_long_titles_get_the_room_they_need():
-    images, long = {"a": beating()}, "genre-cmr (a-folder-with-a-name-that-no-column-can-hold), 12.3 s\nPSNR 20 dB (fullfov)"
+    images, long = (
+        {"a": beating()},
+        "genre-cmr (a-folder-with-a-name-that-no-column-can-hold), 12.3 s\nPSNR 20 dB (fullfov)",
+    )
     plain = comparison_figure(images, None, frame=0)
-    figure = comparison_figure(images, None, frame=0, titles={"a": long}, heading="kt-radial, nominal R 16, effective R 7.1")
+    figure = comparison_figure(
+        images,
+        None,
+        frame=0,
+        titles={"a": long},
+        heading="kt-radial, nominal R 16, effective R 7.1",
+    )
     assert figure.get_suptitle() == "kt-radial, nominal R 16, effective R 7.1"
     lines = figure.axes[0].get_title().split("\n")
     assert lines[-1] == "PSNR 20 dB (fullfov)"

@@ -3,7 +3,15 @@ import random
 import pytest
 from refusals import refused
 
-from cmrrecon.evaluation.generalisation import cells, differences, domain, paired, placed, spread, table
+from cmrrecon.evaluation.generalisation import (
+    cells,
+    differences,
+    domain,
+    paired,
+    placed,
+    spread,
+    table,
+)
 
 
 def record(psnr, method="a", centre="C1", vendor="V", reference="r1", **more):
@@ -30,7 +38,9 @@ def test_the_interval_covers_the_mean_about_as_often_as_it_says():
 
 
 def test_rows_are_the_combinations_of_axes_and_methods():
-    records = placed([record(30), record(32), record(20, centre="C2"), record(25, "b")], unseen=["C2"])
+    records = placed(
+        [record(30), record(32), record(20, centre="C2"), record(25, "b")], unseen=["C2"]
+    )
     assert [domain(r) for r in records] == ["C1/V", "C1/V", "C2/V", "C1/V"]
     rows = table(records, ["seen"])
     assert [(row["seen"], row["method"], row["n"], row["psnr"]["mean"]) for row in rows] == [
@@ -42,7 +52,11 @@ def test_rows_are_the_combinations_of_axes_and_methods():
 
 
 def test_a_domain_is_unseen_by_its_centre_or_by_both_its_names():
-    records = [record(30, centre="C1"), record(30, centre="C10"), record(30, centre="C1", vendor="W")]
+    records = [
+        record(30, centre="C1"),
+        record(30, centre="C10"),
+        record(30, centre="C1", vendor="W"),
+    ]
     assert [r["seen"] for r in placed(records, ["C1"])] == ["unseen", "seen", "unseen"]
     assert [r["seen"] for r in placed(records, ["C1/W"])] == ["seen", "seen", "unseen"]
 
@@ -58,13 +72,18 @@ def test_differences_are_told_within_each_row_too():
 
 
 def test_what_is_unseen_may_be_named_by_a_fact():
-    records = [record(30, vendor="Siemens_30T_Vida", modality="Cine"), record(30, vendor="UIH_15T_x", modality="Mapping")]
+    records = [
+        record(30, vendor="Siemens_30T_Vida", modality="Cine"),
+        record(30, vendor="UIH_15T_x", modality="Mapping"),
+    ]
     for name in ("modality=Cine", "vendor=Siemens", "field=3.0T"):
         assert [r["seen"] for r in placed(records, [name])] == ["unseen", "seen"]
 
 
 def test_differences_are_between_the_same_files():
-    records = [record(30 + n, "a", reference=str(n)) for n in range(5)] + [record(32 + n, "b", reference=str(n)) for n in range(4)]
+    records = [record(30 + n, "a", reference=str(n)) for n in range(5)] + [
+        record(32 + n, "b", reference=str(n)) for n in range(4)
+    ]
     found = paired(records, "a", "b")
     assert (found["psnr"]["mean"], found["psnr"]["std"], found["psnr"]["n"]) == (2, 0, 4)
     with refused("records-ambiguous"):

@@ -59,7 +59,10 @@ def test_t1_of_noisy_curves_is_unbiased_and_close():
 def test_t1_is_the_least_squares_fit_of_another_optimiser():
     generator = torch.Generator().manual_seed(1)
     truth = torch.tensor([300.0, 700, 1000, 1250, 1600, 2200], dtype=torch.float64)
-    signal = (recovery(MOLLI, truth, 1.9) + 0.03 * torch.randn((9, 6), generator=generator, dtype=torch.float64)).abs()
+    signal = (
+        recovery(MOLLI, truth, 1.9)
+        + 0.03 * torch.randn((9, 6), generator=generator, dtype=torch.float64)
+    ).abs()
     fitted = fit_t1(signal, MOLLI)
 
     def model(t, a, b, c):
@@ -71,7 +74,9 @@ def test_t1_is_the_least_squares_fit_of_another_optimiser():
             y = 350 * signal[:, pixel].numpy().copy()
             y[:flipped] *= -1
             try:
-                (a, b, c), *_ = curve_fit(model, MOLLI.numpy(), y, p0=(700, 0.001, -350), maxfev=5000)
+                (a, b, c), *_ = curve_fit(
+                    model, MOLLI.numpy(), y, p0=(700, 0.001, -350), maxfev=5000
+                )
             except RuntimeError:
                 continue
             found = (a / (a + c) - 1) / b
@@ -81,7 +86,10 @@ def test_t1_is_the_least_squares_fit_of_another_optimiser():
 
 
 def test_a_curve_that_is_no_recovery_is_not_fitted():
-    rising, zero = torch.linspace(1, 1.001, 9, dtype=torch.float64), torch.zeros(9, dtype=torch.float64)
+    rising, zero = (
+        torch.linspace(1, 1.001, 9, dtype=torch.float64),
+        torch.zeros(9, dtype=torch.float64),
+    )
     decaying = torch.exp(-MOLLI / 40) + 1
     fitted = fit_t1(torch.stack([zero, decaying, rising], 1), MOLLI)
     assert fitted[0] == 0
@@ -92,13 +100,17 @@ def test_a_curve_that_is_no_recovery_is_not_fitted():
 def test_t2_of_exact_curves_and_its_limits():
     t2 = torch.tensor([20.0, 46.0, 120.0, 199.0, 201.0, 900.0, -50.0], dtype=torch.float64)
     fitted = fit_t2(70 * torch.exp(-PREPARED[:, None] / t2), PREPARED)
-    assert torch.allclose(fitted, torch.tensor([20.0, 46, 120, 199, 0, 0, 0], dtype=torch.float64), rtol=1e-9)
+    assert torch.allclose(
+        fitted, torch.tensor([20.0, 46, 120, 199, 0, 0, 0], dtype=torch.float64), rtol=1e-9
+    )
     dark = torch.tensor([[5.0, 0.0, 1.0], [0.0, 0.0, 1.0], [2.0, 0.0, 1.0]], dtype=torch.float64)
     assert fit_t2(dark, PREPARED).tolist() == [0, 0, 0]
 
 
 def test_t2_is_the_line_of_least_squares():
-    signal = torch.rand((3, 50), generator=torch.Generator().manual_seed(2), dtype=torch.float64) + torch.exp(-PREPARED[:, None] / 30)
+    signal = torch.rand(
+        (3, 50), generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    ) + torch.exp(-PREPARED[:, None] / 30)
     slope = np.polyfit(PREPARED.numpy(), np.log(signal.numpy()), 1)[0]
     expected = np.where((-1 / slope > 0) & (-1 / slope <= 200), -1 / slope, 0)
     np.testing.assert_allclose(fit_t2(signal, PREPARED).numpy(), expected, rtol=1e-9)
@@ -153,7 +165,9 @@ def test_slices_have_their_own_times():
     reference[:, 1] = recovery(later, torch.tensor([1000.0]))[:, :, None]
     times = torch.stack([MOLLI, later], 1)
     assert compare_maps(reference, reference, square(2), times, "T1").mean == pytest.approx(1000)
-    assert compare_maps(reference, reference, square(2), MOLLI[:, None].repeat(1, 2), "T1").rmse == 0
+    assert (
+        compare_maps(reference, reference, square(2), MOLLI[:, None].repeat(1, 2), "T1").rmse == 0
+    )
 
 
 def test_what_cannot_be_compared_is_told():
@@ -169,7 +183,9 @@ def test_what_cannot_be_compared_is_told():
 
 
 def test_only_mapping_series_have_a_parameter():
-    assert [parameter_of(base) for base in ("T1map", "T1mappost", "T2map", "T2smap", "cine_sax")] == ["T1", "T1", "T2", None, None]
+    assert [
+        parameter_of(base) for base in ("T1map", "T1mappost", "T2map", "T2smap", "cine_sax")
+    ] == ["T1", "T1", "T2", None, None]
 
 
 def wall(seed, y, x):
@@ -182,10 +198,14 @@ def wall(seed, y, x):
     return inside
 
 
-@pytest.mark.parametrize(("kind", "value"), [("t1map", TISSUES["myocardium"].t1), ("t2map", TISSUES["myocardium"].t2)])
+@pytest.mark.parametrize(
+    ("kind", "value"), [("t1map", TISSUES["myocardium"].t1), ("t2map", TISSUES["myocardium"].t2)]
+)
 def test_simulated_hearts_give_the_values_of_their_tissue(kind, value):
     made = simulate(kind, slices=1, coils=1, y=160, x=160, seed=3)
-    found = compare_maps(1e-7 * made.image, made.image, wall(3, 160, 160), made.times, kind[:2].upper())
+    found = compare_maps(
+        1e-7 * made.image, made.image, wall(3, 160, 160), made.times, kind[:2].upper()
+    )
     assert found.pixels > 20
     assert found.reference_mean == pytest.approx(value, rel=1e-3)
     assert found.rmse < 1e-3 * value
@@ -195,10 +215,15 @@ def test_measured_hearts_give_the_published_maps(real_data):
     """The maps beside these series hold a constant correction for imperfect inversion, which differs from ours by one factor."""
     ratios = []
     for when, subject in itertools.product(("pre", "post"), range(3)):
-        content = scipy.io.loadmat(real_data / f"gadluru-T1NET/{when}contrast_testsets.mat")["test"][0, 0]
+        content = scipy.io.loadmat(real_data / f"gadluru-T1NET/{when}contrast_testsets.mat")[
+            "test"
+        ][0, 0]
         wall = torch.from_numpy(content["myoMask"][subject, 0] > 0)
         series = torch.from_numpy(content["input"][subject, 0].astype("float64")).permute(2, 0, 1)
-        fitted = fit_t1(full_scale(series)[:, wall], torch.from_numpy(content["TI"][subject].astype("float64").ravel()))
+        fitted = fit_t1(
+            full_scale(series)[:, wall],
+            torch.from_numpy(content["TI"][subject].astype("float64").ravel()),
+        )
         published = torch.from_numpy(content["T1"][subject, 0].astype("float64"))[wall]
         assert int((fitted == 0).sum()) == 0
         ratios.append(published / fitted)

@@ -11,7 +11,10 @@ from cmrrecon.evaluation.protocols import PROTOCOLS, canonical_protocol, ranking
 from cmrrecon.metrics import hfen, psnr, ssim
 from cmrrecon.operators.fourier import ifft2c
 
-ORDERS = {"reference first": "calmetric(pred=recon, gt=gt)", "reconstruction first": "calmetric(pred=gt, gt=recon)"}
+ORDERS = {
+    "reference first": "calmetric(pred=recon, gt=gt)",
+    "reconstruction first": "calmetric(pred=gt, gt=recon)",
+}
 RANK_BASES = ["T1map", "blackblood", "cine_lax", "cine_sax", "perfusion"]
 
 
@@ -21,7 +24,9 @@ def ours(array: np.ndarray) -> torch.Tensor:
     return image.reshape((1,) * (4 - image.ndim) + image.shape)
 
 
-def series(seed: int = 0, shape: tuple[int, int, int, int] = (3, 2, 24, 30)) -> tuple[torch.Tensor, torch.Tensor]:
+def series(
+    seed: int = 0, shape: tuple[int, int, int, int] = (3, 2, 24, 30)
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     reference = torch.rand(shape, generator=generator)
     return (reference + 0.1 * torch.randn(shape, generator=generator)).abs(), reference
@@ -29,10 +34,18 @@ def series(seed: int = 0, shape: tuple[int, int, int, int] = (3, 2, 24, 30)) -> 
 
 def golden_cases(golden, version):
     inputs = np.load(golden / "metrics" / "metrics_inputs.npz")
-    expected = json.loads((golden / "metrics" / f"metrics_expected_skimage{version}.json").read_text())["results"]
+    expected = json.loads(
+        (golden / "metrics" / f"metrics_expected_skimage{version}.json").read_text()
+    )["results"]
     for case, years in expected.items():
         for year, calls in years.items():
-            yield ours(inputs[f"{case}__recon"]), ours(inputs[f"{case}__gt"]), int(year), calls, inputs[f"{case}__gt"].ndim
+            yield (
+                ours(inputs[f"{case}__recon"]),
+                ours(inputs[f"{case}__gt"]),
+                int(year),
+                calls,
+                inputs[f"{case}__gt"].ndim,
+            )
 
 
 def assert_equal_to(scores, expected, ndim):
@@ -54,7 +67,11 @@ def test_scores_equal_the_official_programs(golden, version):
         base = "cine_sax" if ndim == 4 else "blackblood"
         assert_equal_to(score(reconstruction, reference, protocol=year, base=base), official, ndim)
         textbook = official if ndim < 4 else calls[ORDERS["reference first"]]
-        assert_equal_to(score(reconstruction, reference, protocol=year, base=base, order="textbook"), textbook, ndim)
+        assert_equal_to(
+            score(reconstruction, reference, protocol=year, base=base, order="textbook"),
+            textbook,
+            ndim,
+        )
         compared += 1
     assert compared == 22
 
@@ -62,13 +79,21 @@ def test_scores_equal_the_official_programs(golden, version):
 @pytest.mark.parametrize("year", [2024, 2025])
 def test_a_time_axis_swaps_the_roles_in_official_order(golden, year):
     inputs = np.load(golden / "metrics" / "metrics_inputs.npz")
-    reconstruction, reference = ours(inputs["blackblood3d__recon"]), ours(inputs["blackblood3d__gt"])
-    static = {base: score(reconstruction, reference, protocol=year, base=base) for base in ("blackblood", "T1w", "T2w")}
+    reconstruction, reference = (
+        ours(inputs["blackblood3d__recon"]),
+        ours(inputs["blackblood3d__gt"]),
+    )
+    static = {
+        base: score(reconstruction, reference, protocol=year, base=base)
+        for base in ("blackblood", "T1w", "T2w")
+    }
     assert len({s.psnr for s in static.values()}) == 1
     moving = score(reconstruction, reference, protocol=year)
     assert moving.psnr != static["T1w"].psnr
     assert moving.psnr == score(reconstruction, reference, protocol=year, base="flow2d").psnr
-    assert moving.psnr == pytest.approx(score(reference, reconstruction, protocol=year, order="textbook").psnr, abs=1e-9)
+    assert moving.psnr == pytest.approx(
+        score(reference, reconstruction, protocol=year, order="textbook").psnr, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("base", RANK_BASES)
@@ -97,12 +122,19 @@ def check_ranking_crop(folder, base):
 
 
 def test_the_ranking_crop_keeps_the_middle_slices_and_first_frames():
-    images = torch.arange(5.0)[:, None, None, None] * 100 + torch.arange(11.0)[None, :, None, None] + torch.zeros(5, 11, 246, 512)
+    images = (
+        torch.arange(5.0)[:, None, None, None] * 100
+        + torch.arange(11.0)[None, :, None, None]
+        + torch.zeros(5, 11, 246, 512)
+    )
     cropped = ranking_crop(images, base="cine_sax", year=2024)
     assert cropped.shape == (3, 2, 123, 171)
     assert cropped[:, :, 0, 0].tolist() == [[4, 5], [104, 105], [204, 205]]
     for slices, kept in ((1, [0]), (2, [0, 1]), (3, [0, 1]), (4, [0, 1]), (5, [1, 2])):
-        assert ranking_crop(images[:, :slices], base="cine_sax", year=2025)[0, :, 0, 0].tolist() == kept
+        assert (
+            ranking_crop(images[:, :slices], base="cine_sax", year=2025)[0, :, 0, 0].tolist()
+            == kept
+        )
 
 
 def test_the_ranking_crop_centres_odd_and_even_sizes_as_matlab_does():
@@ -127,7 +159,10 @@ def test_the_ranking_crop_centres_odd_and_even_sizes_as_matlab_does():
 )
 def test_the_ranking_crop_keeps_the_frames_of_its_year(base, frames):
     images = torch.rand(8, 2, 12, 18)
-    assert tuple(len(ranking_crop(images, base=base, year=year)) for year in (2023, 2024, 2025)) == frames
+    assert (
+        tuple(len(ranking_crop(images, base=base, year=year)) for year in (2023, 2024, 2025))
+        == frames
+    )
 
 
 def test_the_ranking_crop_does_the_sensible_thing_where_the_official_functions_fail():
@@ -139,7 +174,9 @@ def test_the_ranking_crop_does_the_sensible_thing_where_the_official_functions_f
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_scores_do_not_depend_on_the_scale_of_the_reconstruction(protocol):
     reconstruction, reference = series()
-    one, other = (score(factor * reconstruction, reference, protocol=protocol) for factor in (1.0, 512.0))
+    one, other = (
+        score(factor * reconstruction, reference, protocol=protocol) for factor in (1.0, 512.0)
+    )
     assert other.psnr == pytest.approx(one.psnr, abs=1e-5)
     assert other.ssim == pytest.approx(one.ssim, abs=1e-6)
     assert other.nmse == pytest.approx(one.nmse, abs=1e-6)
@@ -174,12 +211,20 @@ def test_fullfov_equals_a_plain_computation():
     scores = score(2 * reconstruction, reference, protocol="fullfov", heart=(4, 20, 5, 25))
     db, similarity, error, heart_db = [], [], [], []
     for index in range(2):
-        truth, image = reference[:, index].double().numpy(), reconstruction[:, index].double().numpy()
+        truth, image = (
+            reference[:, index].double().numpy(),
+            reconstruction[:, index].double().numpy(),
+        )
         image = image * (image * truth).sum() / (image**2).sum()
         db.append(10 * np.log10(truth.max() ** 2 / ((image - truth) ** 2).mean()))
         error.append(((image - truth) ** 2).sum() / (truth**2).sum())
         heart_db.append(10 * np.log10(truth.max() ** 2 / ((image - truth)[box] ** 2).mean()))
-        similarity.append([float(ssim(torch.tensor(t), torch.tensor(i), float(t.max()))) for t, i in zip(truth, image, strict=True)])
+        similarity.append(
+            [
+                float(ssim(torch.tensor(t), torch.tensor(i), float(t.max())))
+                for t, i in zip(truth, image, strict=True)
+            ]
+        )
     assert scores.psnr == pytest.approx(np.mean(db), abs=1e-9)
     assert scores.nmse == pytest.approx(np.mean(error), rel=1e-9)
     assert scores.heart_psnr == pytest.approx(np.mean(heart_db), abs=1e-9)
@@ -197,7 +242,9 @@ def test_fullfov_of_one_frame_agrees_with_the_metrics():
     assert scores.psnr == pytest.approx(float(psnr(reference, fitted, reference.max())), abs=1e-5)
     # The heart box without a given one: the central half of y and third of x.
     middle = (..., slice(8, 23), slice(11, 22))
-    assert scores.heart_psnr == pytest.approx(float(psnr(reference[middle], fitted[middle], reference.max())), abs=1e-5)
+    assert scores.heart_psnr == pytest.approx(
+        float(psnr(reference[middle], fitted[middle], reference.max())), abs=1e-5
+    )
 
 
 def test_fullfov_can_leave_saturated_pixels_out():
@@ -213,10 +260,15 @@ def test_fullfov_can_leave_saturated_pixels_out():
 
 
 def test_protocols_have_short_names():
-    assert [canonical_protocol(p) for p in ("fullfov", "2023", 2024, "CMRxRecon2025")] == list(PROTOCOLS)
+    assert [canonical_protocol(p) for p in ("fullfov", "2023", 2024, "CMRxRecon2025")] == list(
+        PROTOCOLS
+    )
     assert canonical_protocol("cmrxrecon", 2024) == "cmrxrecon2024"
     reconstruction, reference = series()
-    assert score(reconstruction, reference, protocol="cmrxrecon", year=2025).protocol == "cmrxrecon2025"
+    assert (
+        score(reconstruction, reference, protocol="cmrxrecon", year=2025).protocol
+        == "cmrxrecon2025"
+    )
     for wrong in ("cmrxrecon", 2022, "psnr"):
         with refused("unknown-protocol"):
             canonical_protocol(wrong)

@@ -4,7 +4,13 @@ from refusals import refused
 
 from cmrrecon import formats
 from cmrrecon.data import Acquisition, Scan
-from cmrrecon.evaluation.references import acquisition_of, contradiction, find_reference, open_reference, slices_of
+from cmrrecon.evaluation.references import (
+    acquisition_of,
+    contradiction,
+    find_reference,
+    open_reference,
+    slices_of,
+)
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.sampling import undersample
@@ -12,7 +18,11 @@ from cmrrecon.sampling import undersample
 
 @pytest.fixture
 def full():
-    return Scan.from_kspace(torch.randn((2, 2, 3, 32, 24), dtype=torch.complex64, generator=torch.Generator().manual_seed(0)))
+    return Scan.from_kspace(
+        torch.randn(
+            (2, 2, 3, 32, 24), dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+        )
+    )
 
 
 def tree(folder, *names):
@@ -25,13 +35,23 @@ def tree(folder, *names):
 
 def test_reference_is_found_by_base_and_subject(tmp_path):
     a, b, c = tree(tmp_path, "P001/cine_sax.mat", "P002/cine_sax.mat", "P001/cine_lax.mat")
-    assert find_reference(Acquisition(base="cine_sax", subject="P002"), [a, b, c], truth_first=True) == b
-    assert find_reference(Acquisition(base="cine_lax", subject="P001"), [a, b, c], truth_first=True) == c
+    assert (
+        find_reference(Acquisition(base="cine_sax", subject="P002"), [a, b, c], truth_first=True)
+        == b
+    )
+    assert (
+        find_reference(Acquisition(base="cine_lax", subject="P001"), [a, b, c], truth_first=True)
+        == c
+    )
 
 
 def test_noise_free_truth_is_preferred_and_undersampled_files_are_no_candidates(tmp_path):
     paths = tree(
-        tmp_path, "P001/cine_sax.mat", "P001/cine_sax_truth.npz", "P001/cine_sax_kus_ktGaussian8.mat", "P001/cine_sax_mask_Uniform4.mat"
+        tmp_path,
+        "P001/cine_sax.mat",
+        "P001/cine_sax_truth.npz",
+        "P001/cine_sax_kus_ktGaussian8.mat",
+        "P001/cine_sax_mask_Uniform4.mat",
     )
     wanted = Acquisition(base="cine_sax", subject="P001")
     assert find_reference(wanted, paths, truth_first=True) == paths[1]
@@ -48,8 +68,14 @@ def test_no_reference_and_several_are_told(tmp_path):
 
 def test_scanners_with_the_same_subject_number_are_told_apart(tmp_path):
     layout = "TrainingSet/FullSample/{}/P001/cine_sax.mat"
-    paths = tree(tmp_path, layout.format("Center001/UIH_30T_umr780"), layout.format("Center006/Siemens_30T_Prisma"))
-    wanted = Acquisition(base="cine_sax", subject="P001", centre="Center006", vendor="Siemens_30T_Prisma")
+    paths = tree(
+        tmp_path,
+        layout.format("Center001/UIH_30T_umr780"),
+        layout.format("Center006/Siemens_30T_Prisma"),
+    )
+    wanted = Acquisition(
+        base="cine_sax", subject="P001", centre="Center006", vendor="Siemens_30T_Prisma"
+    )
     assert find_reference(wanted, paths, truth_first=True) == paths[1]
 
 
@@ -73,7 +99,9 @@ def test_full_kspace_gives_its_rss_and_says_so(full, tmp_path):
     formats.write_scan(tmp_path / "cine_sax.mat", full, variable="kspace")
     reference = open_reference(tmp_path / "cine_sax.mat")
     assert reference.source == "RSS of fully sampled k-space"
-    assert torch.allclose(reference.images([1, 0])[:, 0], rss(ifft2c(full.read_slice(1))), atol=1e-6)
+    assert torch.allclose(
+        reference.images([1, 0])[:, 0], rss(ifft2c(full.read_slice(1))), atol=1e-6
+    )
 
 
 def test_slices_are_found_by_their_number(full, tmp_path):
@@ -89,7 +117,9 @@ def test_slices_are_found_by_their_number(full, tmp_path):
 
 def test_truth_images_are_taken_as_they_are(full, tmp_path):
     image = torch.randn((2, 2, 32, 24), dtype=torch.complex64)
-    formats.write_truth(tmp_path / "cine_sax_truth.npz", image, torch.ones((3, 32, 24), dtype=torch.complex64))
+    formats.write_truth(
+        tmp_path / "cine_sax_truth.npz", image, torch.ones((3, 32, 24), dtype=torch.complex64)
+    )
     reference = open_reference(tmp_path / "cine_sax_truth.npz")
     assert reference.source == "noise-free truth"
     assert torch.equal(reference.images([0, 1]), image.abs())
@@ -104,7 +134,9 @@ def test_undersampled_kspace_is_no_reference(full, tmp_path):
 def test_zero_filled_edges_do_not_make_full_kspace_undersampled(full, tmp_path):
     edged = full.read_slice(0).clone()
     edged[:, :, :6] = 0  # partial Fourier
-    formats.write_scan(tmp_path / "cine_sax.mat", Scan.from_kspace(edged[:, None]), variable="kspace")
+    formats.write_scan(
+        tmp_path / "cine_sax.mat", Scan.from_kspace(edged[:, None]), variable="kspace"
+    )
     assert open_reference(tmp_path / "cine_sax.mat").images([0]).any()
 
 

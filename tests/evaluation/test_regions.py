@@ -7,7 +7,17 @@ from refusals import refused
 from skimage.metrics import structural_similarity
 
 from cmrrecon.evaluation.protocols import score
-from cmrrecon.evaluation.regions import Region, average, boxes, contrast_to_noise, focused, labelled, merged, signal_to_noise, together
+from cmrrecon.evaluation.regions import (
+    Region,
+    average,
+    boxes,
+    contrast_to_noise,
+    focused,
+    labelled,
+    merged,
+    signal_to_noise,
+    together,
+)
 from cmrrecon.formats.labels import LabelRow
 
 SHAPE = (3, 2, 40, 48)
@@ -33,12 +43,18 @@ def by_hand(image, reference, mask, frame, z):
     series = series * (series * truth).sum() / (series**2).sum()
     inside = mask[frame if len(mask) > 1 else 0, z].numpy()
     psnr = 10 * np.log10(truth.max() ** 2 / np.mean((series[frame] - truth[frame])[inside] ** 2))
-    _, similarity = structural_similarity(truth[frame], series[frame], data_range=truth[frame].max(), full=True)
+    _, similarity = structural_similarity(
+        truth[frame], series[frame], data_range=truth[frame].max(), full=True
+    )
     return psnr, similarity[inside].mean()
 
 
 def test_scores_of_boxes_equal_their_definition(pair):
-    regions = [Region("a", box(5, 12, 8, 20, z=0)), Region("b", box(20, 30, 30, 40)), Region("a", box(22, 25, 10, 14, z=1))]
+    regions = [
+        Region("a", box(5, 12, 8, 20, z=0)),
+        Region("b", box(20, 30, 30, 40)),
+        Region("a", box(22, 25, 10, 14, z=1)),
+    ]
     table = focused(*pair, regions)
     assert table.shape == (2, 3, 3, 2)
     for n, region in enumerate(regions):
@@ -52,7 +68,14 @@ def test_scores_of_boxes_equal_their_definition(pair):
 
 
 def test_boxes_are_averaged_first_and_images_then(pair):
-    table = focused(*pair, [Region("a", box(5, 12, 8, 20, z=0)), Region("b", box(20, 30, 30, 40)), Region("c", box(22, 25, 10, 14, z=0))])
+    table = focused(
+        *pair,
+        [
+            Region("a", box(5, 12, 8, 20, z=0)),
+            Region("b", box(20, 30, 30, 40)),
+            Region("c", box(22, 25, 10, 14, z=0)),
+        ],
+    )
     first = table[:, :, :, 0].mean(1)
     second = table[:, 1, :, 1]
     expected = torch.cat([first, second], 1).mean(1)
@@ -61,7 +84,9 @@ def test_boxes_are_averaged_first_and_images_then(pair):
 
 
 def test_the_whole_image_as_region_gives_the_ssim_of_fullfov(pair):
-    psnr, ssim = average(focused(*pair, [Region("all", torch.ones((1, *SHAPE[1:]), dtype=torch.bool))]), [0])
+    psnr, ssim = average(
+        focused(*pair, [Region("all", torch.ones((1, *SHAPE[1:]), dtype=torch.bool))]), [0]
+    )
     scores = score(*pair, protocol="fullfov")
     assert ssim == pytest.approx(scores.ssim, abs=1e-9)
     # The mean of the PSNRs of images is above the PSNR of their mean error, and close to it for like images.
@@ -74,7 +99,9 @@ def test_a_region_over_time_counts_each_frame_with_its_own_pixels(pair):
     mask[1, 0, 30:35, 30:35] = True
     table = focused(*pair, [Region("1", mask)])
     for frame in (0, 1):
-        assert table[:, 0, frame, 0].tolist() == pytest.approx(by_hand(*pair, mask, frame, 0), abs=1e-9)
+        assert table[:, 0, frame, 0].tolist() == pytest.approx(
+            by_hand(*pair, mask, frame, 0), abs=1e-9
+        )
     assert table[:, 0, 2].isnan().all()
     assert average(table, [0])[0] == pytest.approx(float(table[0, 0, :2, 0].mean()))
 
@@ -96,7 +123,9 @@ def test_scores_are_of_magnitudes_whatever_the_phase_and_unit(pair):
     image, reference = pair
     region = [Region("1", box(5, 12, 8, 20))]
     turned = 1e-9 * image * torch.exp(1j * image)
-    assert average(focused(turned, reference, region), [0]) == pytest.approx(average(focused(image, reference, region), [0]), abs=1e-4)
+    assert average(focused(turned, reference, region), [0]) == pytest.approx(
+        average(focused(image, reference, region), [0]), abs=1e-4
+    )
 
 
 def test_a_region_at_the_edge_has_no_ssim(pair):

@@ -13,7 +13,11 @@ def test_one_file_of_weights_keeps_the_name_of_its_network():
     assert labels(record(weights="a" * 64, run="first"), record(weights="a" * 64, run="first"), record("sense")) == [
         "genre-cmr", "genre-cmr", "sense",
     ]  # fmt: skip
-    assert labels(record("genre-cmr", "a" * 64), record("promptmr", "b" * 64), record(None)) == ["genre-cmr", "promptmr", None]
+    assert labels(record("genre-cmr", "a" * 64), record("promptmr", "b" * 64), record(None)) == [
+        "genre-cmr",
+        "promptmr",
+        None,
+    ]
 
 
 def test_several_are_told_apart_by_their_folders():
@@ -37,5 +41,8 @@ def test_records_are_not_changed():
 
 
 def test_the_provenance_says_which_weights():
-    assert weights_of({"config": {"weights": "abc"}, "run": "first"}) == {"weights": "abc", "run": "first"}
+    assert weights_of({"config": {"weights": "abc"}, "run": "first"}) == {
+        "weights": "abc",
+        "run": "first",
+    }
     assert weights_of({"config": {}}) == weights_of(None) == {"weights": None, "run": None}

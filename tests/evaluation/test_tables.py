@@ -7,7 +7,15 @@ from cmrrecon.evaluation.tables import final_aggregate, grouped
 
 
 def record(psnr, ssim=0.5, nmse=0.1, **fields):
-    return {"psnr": psnr, "ssim": ssim, "nmse": nmse, "protocol": "cmrxrecon2024", "order": "official", "method": "sense", **fields}
+    return {
+        "psnr": psnr,
+        "ssim": ssim,
+        "nmse": nmse,
+        "protocol": "cmrxrecon2024",
+        "order": "official",
+        "method": "sense",
+        **fields,
+    }
 
 
 def test_groups_have_their_mean_and_number_of_files():
@@ -44,9 +52,19 @@ def test_records_that_went_through_json_count_and_records_without_score_do_not()
 
 
 def test_methods_are_never_averaged():
-    records = [record(30, vendor="X"), record(40, vendor="X", method="tv"), record(50, vendor="X", method="tv")]
-    assert {label: row["psnr"] for label, row in grouped(records, "vendor").items()} == {"sense, X": 30, "tv, X": 45}
-    assert {label: row["psnr"] for label, row in grouped(records, "method").items()} == {"sense": 30, "tv": 45}
+    records = [
+        record(30, vendor="X"),
+        record(40, vendor="X", method="tv"),
+        record(50, vendor="X", method="tv"),
+    ]
+    assert {label: row["psnr"] for label, row in grouped(records, "vendor").items()} == {
+        "sense, X": 30,
+        "tv, X": 45,
+    }
+    assert {label: row["psnr"] for label, row in grouped(records, "method").items()} == {
+        "sense": 30,
+        "tv": 45,
+    }
 
 
 def test_protocols_and_orders_are_never_mixed():
@@ -57,7 +75,9 @@ def test_protocols_and_orders_are_never_mixed():
 
 
 def cine_2023(base, factor, psnr, nmse=0.1, **fields):
-    return record(psnr, nmse=nmse, base=base, acceleration=float(factor), protocol="cmrxrecon2023", **fields)
+    return record(
+        psnr, nmse=nmse, base=base, acceleration=float(factor), protocol="cmrxrecon2023", **fields
+    )
 
 
 def test_the_2023_aggregate_follows_its_steps():
@@ -75,7 +95,9 @@ def test_the_2023_aggregate_follows_its_steps():
         cine_2023("cine_sax", 24, 99),
     ]
     final = final_aggregate(records, 2023)
-    assert set(final) == {f"{task}_{metric}" for task in ("Cine", "Mapping") for metric in ("PSNR", "SSIM", "NMSE")}
+    assert set(final) == {
+        f"{task}_{metric}" for task in ("Cine", "Mapping") for metric in ("PSNR", "SSIM", "NMSE")
+    }
     assert final["Cine_PSNR"] == 30
     assert final["Cine_NMSE"] == 0.175
     assert final["Mapping_PSNR"] == 41.1235
@@ -120,19 +142,36 @@ def test_the_2024_aggregate_of_task_2_pools_the_accelerations():
 
 def test_the_2025_aggregate_punishes_missing_files():
     def at(centre, vendor, psnr, ssim, nmse):
-        return record(psnr, ssim, nmse, centre=centre, vendor=vendor, protocol="cmrxrecon2025", acceleration=8.0)
+        return record(
+            psnr,
+            ssim,
+            nmse,
+            centre=centre,
+            vendor=vendor,
+            protocol="cmrxrecon2025",
+            acceleration=8.0,
+        )
 
-    records = [at("C1", "V", 30, 0.8, 0.02), at("C1", "V", 34, 0.9, 0.04), at("C1", "W", 20, 0.5, 0.1), at("C2", "V", 40, 1.0, 0.0)]
+    records = [
+        at("C1", "V", 30, 0.8, 0.02),
+        at("C1", "V", 34, 0.9, 0.04),
+        at("C1", "W", 20, 0.5, 0.1),
+        at("C2", "V", 40, 1.0, 0.0),
+    ]
     final = final_aggregate(records, 2025)
     assert final["C1_V_PSNR_adj"] == 32
     assert final["Mean_of_all_centers_PSNR_adj"] == round((32 + 20 + 40) / 3, 4)
     assert final["Mean_of_all_centers_NMSE_adj"] == round((0.03 + 0.1 + 0.0) / 3, 4)
 
     # A reconstruction of fully sampled data is no part of a submission.
-    assert final_aggregate([*records, at("C1", "V", 99, 1, 0) | {"acceleration": None}], 2025) == final
+    assert (
+        final_aggregate([*records, at("C1", "V", 99, 1, 0) | {"acceleration": None}], 2025) == final
+    )
 
     # Half of C1/V is missing: PSNR 64 / 4, SSIM 1.7 / 4, NMSE 0.03 x (2 - 2 / 4).
-    final = final_aggregate(records, 2025, expected={("C1", "V"): 4, ("C1", "W"): 1, ("C2", "V"): 1, ("C3", "V"): 7})
+    final = final_aggregate(
+        records, 2025, expected={("C1", "V"): 4, ("C1", "W"): 1, ("C2", "V"): 1, ("C3", "V"): 7}
+    )
     assert final["C1_V_PSNR_adj"] == 16
     assert final["C1_V_SSIM_adj"] == 0.425
     assert final["C1_V_NMSE_adj"] == 0.045
@@ -154,5 +193,12 @@ def test_there_is_no_final_value_unless_the_records_are_one_submission():
 
 
 def test_no_final_aggregate_of_2025_where_no_acceleration_is_known():
-    record = {"psnr": 30.0, "ssim": 0.9, "nmse": 0.01, "centre": "Center001", "vendor": None, "acceleration": None}
+    record = {
+        "psnr": 30.0,
+        "ssim": 0.9,
+        "nmse": 0.01,
+        "centre": "Center001",
+        "vendor": None,
+        "acceleration": None,
+    }
     assert final_aggregate([record], 2025) == {}

@@ -3,20 +3,39 @@ import pytest
 import torch
 from refusals import refused
 
-from cmrrecon.formats.arrays import AXES, SliceReader, StoredArray, default_axes, named_axes, single_precision
+from cmrrecon.formats.arrays import (
+    AXES,
+    SliceReader,
+    StoredArray,
+    default_axes,
+    named_axes,
+    single_precision,
+)
 
 
 def stored(shape, name="kus", **more):
     array = (np.arange(np.prod(shape)) * (1 - 2j)).astype(np.complex64).reshape(shape)
-    return StoredArray(name, shape, True, lambda selection: single_precision(array[selection]), **more), array
+    return StoredArray(
+        name, shape, True, lambda selection: single_precision(array[selection]), **more
+    ), array
 
 
-@pytest.mark.parametrize("order", ["frame,slice,coil,y,x", "x,y,coil,slice,frame", "coil,x,frame,y,slice", "y,frame,x,slice,coil"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        "frame,slice,coil,y,x",
+        "x,y,coil,slice,frame",
+        "coil,x,frame,y,slice",
+        "y,frame,x,slice,coil",
+    ],
+)
 @pytest.mark.parametrize("chunks", [None, 1, 2, 4])
 def test_slices_come_in_our_order_from_any_stored_order(order, chunks):
     length = {"frame": 4, "slice": 3, "coil": 2, "y": 6, "x": 5}
     names = tuple(order.split(","))
-    array, values = stored(tuple(length[name] for name in names), chunks=None if chunks is None else (chunks,) * 5)
+    array, values = stored(
+        tuple(length[name] for name in names), chunks=None if chunks is None else (chunks,) * 5
+    )
     reader = SliceReader(array, names)
     assert reader.shape == (4, 3, 2, 6, 5)
     expected = values.transpose([names.index(axis) for axis in AXES])
@@ -32,10 +51,21 @@ def test_missing_axes_become_one_long():
 
 
 def test_a_slice_is_read_frame_by_frame_or_as_chunks_demand():
-    for chunks, expected in [(None, 4), ((1, 1, 1, 6, 5), 4), ((3, 1, 1, 6, 5), 2), ((4, 3, 2, 6, 5), 1)]:
+    for chunks, expected in [
+        (None, 4),
+        ((1, 1, 1, 6, 5), 4),
+        ((3, 1, 1, 6, 5), 2),
+        ((4, 3, 2, 6, 5), 1),
+    ]:
         array, _ = stored((4, 3, 2, 6, 5), chunks=chunks)
         seen = []
-        counted = StoredArray(array.name, array.shape, True, lambda s, read=array.read, seen=seen: (seen.append(s), read(s))[1], chunks)
+        counted = StoredArray(
+            array.name,
+            array.shape,
+            True,
+            lambda s, read=array.read, seen=seen: (seen.append(s), read(s))[1],
+            chunks,
+        )
         SliceReader(counted, AXES)(2)
         assert len(seen) == expected
         assert all(selection[1] == 2 for selection in seen)
@@ -76,7 +106,11 @@ def test_wrong_number_of_axes_is_refused(shape):
 
 def test_named_axes_follow_the_order_users_see():
     assert named_axes(" x, y ,coil", stored((5, 6, 2))[0], "a.mat") == ("x", "y", "coil")
-    assert named_axes("x,y,coil", stored((2, 6, 5), reversed_view=True)[0], "a.mat") == ("coil", "y", "x")
+    assert named_axes("x,y,coil", stored((2, 6, 5), reversed_view=True)[0], "a.mat") == (
+        "coil",
+        "y",
+        "x",
+    )
 
 
 @pytest.mark.parametrize("text", ["", "x,y", "x,y,coil,frame", "x,y,y", "x,y,time", "frame,coil,x"])

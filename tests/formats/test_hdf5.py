@@ -86,7 +86,11 @@ def test_a_slice_is_read_without_touching_the_others(tmp_path, scan, name):
 def test_opening_reads_no_kspace(tmp_path, scan, monkeypatch):
     formats.write_scan(tmp_path / "a.h5", scan)
     monkeypatch.setattr(
-        hdf5_access.Hdf5Reader, "__call__", lambda self, selection: pytest.fail("read") if self.name == "kspace" else np.ones((1, 10, 1))
+        hdf5_access.Hdf5Reader,
+        "__call__",
+        lambda self, selection: (
+            pytest.fail("read") if self.name == "kspace" else np.ones((1, 10, 1))
+        ),
     )
     assert formats.read(tmp_path / "a.h5").shape == scan.shape
 
@@ -111,7 +115,9 @@ def test_links_external_storage_virtual_data_and_foreign_filters_are_refused(tmp
 
     def external_storage(file):
         (tmp_path / "raw").write_bytes(bytes(values.nbytes))
-        file.create_dataset("kspace", values.shape, "c8", external=[(str(tmp_path / "raw"), 0, values.nbytes)])
+        file.create_dataset(
+            "kspace", values.shape, "c8", external=[(str(tmp_path / "raw"), 0, values.nbytes)]
+        )
 
     def virtual(file):
         layout = h5py.VirtualLayout(values.shape, "c8")
@@ -122,7 +128,13 @@ def test_links_external_storage_virtual_data_and_foreign_filters_are_refused(tmp
         dcpl = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         dcpl.set_chunk(values.shape)
         dcpl.set_filter(h5py.h5z.FILTER_NBIT, 0, ())
-        h5py.h5d.create(file.id, b"kspace", h5py.h5t.py_create(np.dtype("c8")), h5py.h5s.create_simple(values.shape), dcpl)
+        h5py.h5d.create(
+            file.id,
+            b"kspace",
+            h5py.h5t.py_create(np.dtype("c8")),
+            h5py.h5s.create_simple(values.shape),
+            dcpl,
+        )
 
     for hostile in (external_link, soft_link, external_storage, virtual, foreign_filter):
         path = tmp_path / f"{hostile.__name__}.h5"
@@ -244,7 +256,9 @@ for limit in (0, 100, 600, 2000, 10000, 40000):
 
 def test_a_disk_that_fills_up_gives_an_output_error_and_leaves_nothing(tmp_path):
     # The limit on file sizes fails writes as a full disk does; HDF5 used to crash the process after such a failure.
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -19,7 +19,13 @@ from cmrrecon.formats.hdf5_chunks import is_parallel, read_parallel
 from cmrrecon.tools.errors import InputError
 
 COMPOUND = [np.dtype([("real", f"<f{size}"), ("imag", f"<f{size}")]) for size in (4, 8)]
-DTYPES = [*COMPOUND, *(np.dtype(name) for name in ("<c8", "<c16", ">c8", "<f4", "<f8", ">f8", "<f2", "<i2", ">i4", "u1", "<u8"))]
+DTYPES = [
+    *COMPOUND,
+    *(
+        np.dtype(name)
+        for name in ("<c8", "<c16", ">c8", "<f4", "<f8", ">f8", "<f2", "<i2", ">i4", "u1", "<u8")
+    ),
+]
 ALL = slice(None)
 
 
@@ -58,7 +64,15 @@ def assert_same_bits(found, dataset, selection):
 def some(chance, length):
     """An index of an axis, from the end or not, or a slice that is not empty and may reach beyond it."""
     start = chance.randrange(length)
-    return chance.choice([start, start - length, ALL, slice(start, None), slice(start, start + 1 + chance.randrange(length))])
+    return chance.choice(
+        [
+            start,
+            start - length,
+            ALL,
+            slice(start, None),
+            slice(start, start + 1 + chance.randrange(length)),
+        ]
+    )
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")  # NaN of doubles, as in `single_precision`
@@ -68,7 +82,13 @@ def test_any_piece_of_any_array_has_the_same_bits(tmp_path):
         shape = tuple(chance.randint(1, 7) for _ in range(chance.randint(1, 5)))
         chunks = tuple(chance.randint(1, length) for length in shape)
         values = noise(shape, DTYPES[seed % len(DTYPES)], seed)
-        written(tmp_path / "a.mat", values, chunks=chunks, shuffle=chance.random() < 0.5, compression_opts=chance.randrange(10))
+        written(
+            tmp_path / "a.mat",
+            values,
+            chunks=chunks,
+            shuffle=chance.random() < 0.5,
+            compression_opts=chance.randrange(10),
+        )
         with h5py.File(tmp_path / "a.mat") as file:
             dataset = file["kspace"]
             assert is_parallel(dataset), seed
@@ -92,7 +112,9 @@ def test_other_filters_are_left_to_h5py(tmp_path, options):
     shape = written(tmp_path / "a.h5", values, **options)
     with h5py.File(tmp_path / "a.h5", locking=False) as file:
         assert not is_parallel(file["kspace"])
-        assert_same_bits(Hdf5Reader(tmp_path / "a.h5", "kspace", shape)((ALL, 2)), file["kspace"], (ALL, 2))
+        assert_same_bits(
+            Hdf5Reader(tmp_path / "a.h5", "kspace", shape)((ALL, 2)), file["kspace"], (ALL, 2)
+        )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +124,14 @@ def test_other_filters_are_left_to_h5py(tmp_path, options):
         np.dtype([("imag", "<f4"), ("real", "<f4")]),
         np.dtype([("real", ">f4"), ("imag", ">f4")]),
         np.dtype([("real", "<f2"), ("imag", "<f2")]),
-        np.dtype({"names": ["real", "imag"], "formats": ["<f4", "<f4"], "offsets": [0, 8], "itemsize": 16}),
+        np.dtype(
+            {
+                "names": ["real", "imag"],
+                "formats": ["<f4", "<f4"],
+                "offsets": [0, 8],
+                "itemsize": 16,
+            }
+        ),
     ],
 )
 def test_other_numbers_are_left_to_h5py(tmp_path, dtype):
@@ -112,7 +141,9 @@ def test_other_numbers_are_left_to_h5py(tmp_path, dtype):
     shape = written(tmp_path / "a.h5", values)
     with h5py.File(tmp_path / "a.h5", locking=False) as file:
         assert not is_parallel(file["kspace"])
-        assert_same_bits(Hdf5Reader(tmp_path / "a.h5", "kspace", shape)((1, ALL)), file["kspace"], (1, ALL))
+        assert_same_bits(
+            Hdf5Reader(tmp_path / "a.h5", "kspace", shape)((1, ALL)), file["kspace"], (1, ALL)
+        )
 
 
 def test_numbers_of_odd_width_are_left_to_h5py(tmp_path):
@@ -140,18 +171,24 @@ def test_chunks_of_unwieldy_size_are_left_to_h5py(tmp_path, monkeypatch):
                 assert not is_parallel(file["kspace"])
 
 
-@pytest.mark.parametrize("selection", [(slice(0, 4, 2), ALL), (slice(2, 2), ALL), (slice(9, 12), 1)])
+@pytest.mark.parametrize(
+    "selection", [(slice(0, 4, 2), ALL), (slice(2, 2), ALL), (slice(9, 12), 1)]
+)
 def test_empty_pieces_and_steps_are_left_to_h5py(tmp_path, selection):
     shape = written(tmp_path / "a.h5", noise((4, 5), COMPOUND[0]), chunks=(2, 2))
     with h5py.File(tmp_path / "a.h5", locking=False) as file:
         assert read_parallel(file["kspace"], selection) is None
-        assert_same_bits(Hdf5Reader(tmp_path / "a.h5", "kspace", shape)(selection), file["kspace"], selection)
+        assert_same_bits(
+            Hdf5Reader(tmp_path / "a.h5", "kspace", shape)(selection), file["kspace"], selection
+        )
 
 
 @pytest.mark.parametrize("fill", [None, 7.5])
 def test_missing_chunks_hold_the_fill_value(tmp_path, fill):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        dataset = file.create_dataset("kspace", (6, 5), "f4", chunks=(2, 5), compression="gzip", fillvalue=fill)
+        dataset = file.create_dataset(
+            "kspace", (6, 5), "f4", chunks=(2, 5), compression="gzip", fillvalue=fill
+        )
         dataset[2:4] = noise((2, 5), np.dtype("<f4"))
         assert read_parallel(dataset, (slice(2, 4), ALL)) is not None
         assert read_parallel(dataset, (ALL, ALL)) is None
@@ -181,7 +218,9 @@ def test_a_chunk_stored_without_its_filters_is_left_to_h5py(tmp_path):
 
 def test_bytes_after_the_end_of_a_stream_mean_nothing(tmp_path):
     for length in (10, 20_000):  # the latter is more than gzip can need
-        _, reader = replaced_chunk(tmp_path / "a.h5", zlib.compress(bytes(range(250)) * 64) + b"\xaa" * length)
+        _, reader = replaced_chunk(
+            tmp_path / "a.h5", zlib.compress(bytes(range(250)) * 64) + b"\xaa" * length
+        )
         assert reader((1, ALL)).tobytes() == bytes(range(250)) * 64
 
 
@@ -272,7 +311,9 @@ def test_slices_of_a_file_read_in_any_order_are_the_same(tmp_path, chunks, order
         assert found.contiguous().numpy().tobytes() == values[:, index].tobytes()
 
 
-@pytest.mark.parametrize("names", ["x,y,coil,slice,frame", "coil,x,frame,y,slice", "slice,y,x", "y,x"])
+@pytest.mark.parametrize(
+    "names", ["x,y,coil,slice,frame", "coil,x,frame,y,slice", "slice,y,x", "y,x"]
+)
 def test_slices_come_in_our_order_from_any_stored_order(tmp_path, names):
     names = names.split(",")
     length = {"frame": 4, "slice": 3, "coil": 2, "y": 6, "x": 5}
@@ -297,7 +338,9 @@ def counting_reader(chunks):
         seen.append(selection[1])
         return values[selection]
 
-    return SliceReader(StoredArray("kspace", values.shape, True, read, chunks, lean=True), AXES), seen
+    return SliceReader(
+        StoredArray("kspace", values.shape, True, read, chunks, lean=True), AXES
+    ), seen
 
 
 @pytest.mark.parametrize(("together", "reads"), [(1, 5), (2, 3), (3, 3), (5, 3)])

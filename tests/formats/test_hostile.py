@@ -15,12 +15,24 @@ MUTANTS = 60
 
 def content_of(path):
     scan = formats.read(path)
-    return scan.shape, None if scan.mask is None else scan.mask.samples, [scan.read_slice(index) for index in range(scan.shape[1])]
+    return (
+        scan.shape,
+        None if scan.mask is None else scan.mask.samples,
+        [scan.read_slice(index) for index in range(scan.shape[1])],
+    )
 
 
 def equal(first, second):
-    masks = first[1] is None if second[1] is None else first[1] is not None and torch.equal(first[1], second[1])
-    return first[0] == second[0] and masks and all(torch.equal(a, b) for a, b in zip(first[2], second[2], strict=True))
+    masks = (
+        first[1] is None
+        if second[1] is None
+        else first[1] is not None and torch.equal(first[1], second[1])
+    )
+    return (
+        first[0] == second[0]
+        and masks
+        and all(torch.equal(a, b) for a, b in zip(first[2], second[2], strict=True))
+    )
 
 
 @pytest.fixture(params=["cine_sax.h5", "cine_sax.mat", "cine_sax.npz", "cine_sax.npy", "v5.mat"])
@@ -74,7 +86,9 @@ def test_flipped_bits_in_the_compressed_data_of_a_v73_file_are_noticed(tmp_path,
     formats.write_scan(path, scan)
     whole, expected = path.read_bytes(), content_of(path)
     with h5py.File(path) as file:
-        chunks = [file["kus"].id.get_chunk_info(index) for index in range(file["kus"].id.get_num_chunks())]
+        chunks = [
+            file["kus"].id.get_chunk_info(index) for index in range(file["kus"].id.get_num_chunks())
+        ]
         block = file.userblock_size if h5py.version.hdf5_version_tuple < (2, 0, 0) else 0
     for seed, chunk in enumerate(chunks):
         content = bytearray(whole)

@@ -52,20 +52,35 @@ def test_lines_that_were_not_measured_are_zero_and_masked(tmp_path):
     np.testing.assert_array_equal(loaded(scan), KSPACE * scan.mask.samples.numpy()[0])
 
 
-def test_masks_may_change_from_frame_to_frame_and_are_found_if_they_change_from_slice_to_slice(tmp_path):
-    rows = [row for row in cartesian() if (row["head"]["idx"]["kspace_encode_step_1"] + row["head"]["idx"]["phase"]) % 2 == 0]
+def test_masks_may_change_from_frame_to_frame_and_are_found_if_they_change_from_slice_to_slice(
+    tmp_path,
+):
+    rows = [
+        row
+        for row in cartesian()
+        if (row["head"]["idx"]["kspace_encode_step_1"] + row["head"]["idx"]["phase"]) % 2 == 0
+    ]
     scan = formats.read(write(tmp_path / "frames.h5", rows))
     assert scan.mask.samples.shape == (FRAMES, Y, 1)
     assert torch.equal(scan.series(1).mask.samples, scan.mask.samples)
-    rows = [row for row in cartesian() if (row["head"]["idx"]["kspace_encode_step_1"] + row["head"]["idx"]["slice"]) % 2 == 0]
+    rows = [
+        row
+        for row in cartesian()
+        if (row["head"]["idx"]["kspace_encode_step_1"] + row["head"]["idx"]["slice"]) % 2 == 0
+    ]
     scan = formats.read(write(tmp_path / "slices.h5", rows))
     assert scan.mask is None
-    assert [scan.series(z).mask.samples.flatten().nonzero().flatten().tolist() for z in (0, 1)] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert [scan.series(z).mask.samples.flatten().nonzero().flatten().tolist() for z in (0, 1)] == [
+        [0, 2, 4, 6],
+        [1, 3, 5, 7],
+    ]
 
 
 def test_the_centre_of_partial_fourier_and_of_an_asymmetric_echo_is_put_at_the_centre(tmp_path):
     rows = [
-        readout(KSPACE[t, z, :, y + 2, 3:], kspace_encode_step_1=y, slice=z, phase=t, centre=X // 2 - 3)
+        readout(
+            KSPACE[t, z, :, y + 2, 3:], kspace_encode_step_1=y, slice=z, phase=t, centre=X // 2 - 3
+        )
         for t in range(FRAMES)
         for z in range(SLICES)
         for y in range(Y - 2)
@@ -81,7 +96,14 @@ def test_the_centre_of_partial_fourier_and_of_an_asymmetric_echo_is_put_at_the_c
 def test_samples_to_discard_are_left_out_and_reversed_readouts_turned(tmp_path):
     wider = np.pad(KSPACE, [(0, 0)] * 4 + [(2, 1)], constant_values=99)
     rows = [
-        readout(wider[t, z, :, y, :: -1 if y % 2 else 1], kspace_encode_step_1=y, slice=z, phase=t, before=2 - y % 2, after=1 + y % 2)
+        readout(
+            wider[t, z, :, y, :: -1 if y % 2 else 1],
+            kspace_encode_step_1=y,
+            slice=z,
+            phase=t,
+            before=2 - y % 2,
+            after=1 + y % 2,
+        )
         for t in range(FRAMES)
         for z in range(SLICES)
         for y in range(Y)
@@ -96,7 +118,9 @@ def test_samples_to_discard_are_left_out_and_reversed_readouts_turned(tmp_path):
     ]
     np.testing.assert_array_equal(loaded(formats.read(write(tmp_path / "raw.h5", rows))), KSPACE)
     rows = cartesian(flags=REVERSE)
-    np.testing.assert_array_equal(loaded(formats.read(write(tmp_path / "reverse.h5", rows))), KSPACE[..., ::-1])
+    np.testing.assert_array_equal(
+        loaded(formats.read(write(tmp_path / "reverse.h5", rows))), KSPACE[..., ::-1]
+    )
 
 
 def test_what_is_no_image_data_is_left_out(tmp_path):
@@ -124,7 +148,10 @@ def test_of_other_counters_the_first_value_is_read_and_said(tmp_path, counter):
 def test_repetitions_are_frames_where_there_is_one_phase(tmp_path):
     rows = cartesian()
     for row in rows:
-        row["head"]["idx"]["repetition"], row["head"]["idx"]["phase"] = row["head"]["idx"]["phase"] + 5, 1
+        row["head"]["idx"]["repetition"], row["head"]["idx"]["phase"] = (
+            row["head"]["idx"]["phase"] + 5,
+            1,
+        )
     scan = formats.read(write(tmp_path / "raw.h5", rows))
     np.testing.assert_array_equal(loaded(scan), KSPACE)
     assert "repetitions were taken as frames" in scan.notes[0]
@@ -132,13 +159,23 @@ def test_repetitions_are_frames_where_there_is_one_phase(tmp_path):
 
 def test_of_repeated_lines_the_first_is_read(tmp_path):
     again = readout(cnormal(COILS, X, seed=9), kspace_encode_step_1=2)
-    np.testing.assert_array_equal(loaded(formats.read(write(tmp_path / "raw.h5", [*cartesian(), again]))), KSPACE)
+    np.testing.assert_array_equal(
+        loaded(formats.read(write(tmp_path / "raw.h5", [*cartesian(), again]))), KSPACE
+    )
 
 
-@pytest.mark.parametrize(("scale", "unit"), [(1 / 8, "from -0.5 to 0.5"), (1.0, "cycles per field of view")])
+@pytest.mark.parametrize(
+    ("scale", "unit"), [(1 / 8, "from -0.5 to 0.5"), (1.0, "cycles per field of view")]
+)
 def test_a_trajectory_makes_a_radial_scan_whatever_its_unit(tmp_path, scale, unit):
     rows, kspace, trajectory = spokes(scale=scale)
-    scan = formats.read(write(tmp_path / "raw.h5", rows, header(y=8, x=16, trajectory="goldenangle", fields=(720, 360, 360, 360))))
+    scan = formats.read(
+        write(
+            tmp_path / "raw.h5",
+            rows,
+            header(y=8, x=16, trajectory="goldenangle", fields=(720, 360, 360, 360)),
+        )
+    )
     assert scan.axes == ("frame", "slice", "coil", "spoke", "sample")
     assert scan.matrix == (8, 8)
     assert scan.acquisition.pattern == "radial"
@@ -154,7 +191,13 @@ def test_a_reversed_readout_with_a_trajectory_stays_as_it_was_measured(tmp_path)
     rows, kspace, trajectory = spokes()
     for row in rows:
         row["head"]["flags"] = REVERSE
-    scan = formats.read(write(tmp_path / "raw.h5", rows, header(y=8, x=16, trajectory="goldenangle", fields=(720, 360, 360, 360))))
+    scan = formats.read(
+        write(
+            tmp_path / "raw.h5",
+            rows,
+            header(y=8, x=16, trajectory="goldenangle", fields=(720, 360, 360, 360)),
+        )
+    )
     np.testing.assert_array_equal(loaded(scan), kspace)
     np.testing.assert_allclose(scan.mask.trajectory.positions.numpy(), trajectory, atol=1e-6)
 

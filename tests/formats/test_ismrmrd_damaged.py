@@ -5,7 +5,18 @@ import random
 import h5py
 import numpy as np
 import pytest
-from ismrmrd_files import ACQUISITION, COILS, KSPACE, X, cartesian, cnormal, header, readout, spokes, write
+from ismrmrd_files import (
+    ACQUISITION,
+    COILS,
+    KSPACE,
+    X,
+    cartesian,
+    cnormal,
+    header,
+    readout,
+    spokes,
+    write,
+)
 from refusals import refused
 
 from cmrrecon import formats
@@ -14,7 +25,9 @@ from cmrrecon.tools.errors import InputError
 
 
 def entities(path):
-    bomb = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]>' + header().split("?>")[1].replace("cartesian", "&c;")
+    bomb = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]>' + header().split("?>")[
+        1
+    ].replace("cartesian", "&c;")
     write(path, cartesian(), bomb)
 
 
@@ -63,7 +76,14 @@ def coils_differ(path):
 
 
 def frame_missing_in_a_slice(path):
-    write(path, [row for row in cartesian() if (row["head"]["idx"]["phase"], row["head"]["idx"]["slice"]) != (2, 1)])
+    write(
+        path,
+        [
+            row
+            for row in cartesian()
+            if (row["head"]["idx"]["phase"], row["head"]["idx"]["slice"]) != (2, 1)
+        ],
+    )
 
 
 def far_frame_and_slice(path):
@@ -109,14 +129,20 @@ def groups_in_place_of_tables(path):
 
 def packed_rows(path):
     with h5py.File(path, "w") as file:
-        file.create_dataset("dataset/xml", data=np.array([header()], object), dtype=h5py.string_dtype())
-        table = file.create_dataset("dataset/data", (1,), ACQUISITION, chunks=(1,), compression="gzip")
+        file.create_dataset(
+            "dataset/xml", data=np.array([header()], object), dtype=h5py.string_dtype()
+        )
+        table = file.create_dataset(
+            "dataset/data", (1,), ACQUISITION, chunks=(1,), compression="gzip"
+        )
         table[0] = cartesian()[0]
 
 
 def rows_never_written(path):
     with h5py.File(path, "w") as file:
-        file.create_dataset("dataset/xml", data=np.array([header()], object), dtype=h5py.string_dtype())
+        file.create_dataset(
+            "dataset/xml", data=np.array([header()], object), dtype=h5py.string_dtype()
+        )
         file.create_dataset("dataset/data", (2**40,), ACQUISITION, chunks=(1,))
 
 
@@ -166,7 +192,15 @@ def references(path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"length": 2**32 - 1}, {"length": 2**31}, {"address": 2**63}, {"address": 8}, {"index": 77}, {"length": 1}]
+    "change",
+    [
+        {"length": 2**32 - 1},
+        {"length": 2**31},
+        {"address": 2**63},
+        {"address": 8},
+        {"index": 77},
+        {"length": 1},
+    ],
 )
 def test_references_to_absurd_places_and_sizes_are_refused(tmp_path, change):
     path = write(tmp_path / "raw.h5", cartesian())
@@ -183,7 +217,9 @@ def test_references_to_absurd_places_and_sizes_are_refused(tmp_path, change):
 def test_a_heap_that_points_at_itself_is_searched_once(tmp_path):
     """Objects of no size, and collections inside one another: HDF5's own code searches such for ever, or very long."""
     path = tmp_path / "heap"
-    path.write_bytes(b"".join(b"GCOL\1\0\0\0" + (16000 - 16 * i).to_bytes(8, "little") for i in range(1000)))
+    path.write_bytes(
+        b"".join(b"GCOL\1\0\0\0" + (16000 - 16 * i).to_bytes(8, "little") for i in range(1000))
+    )
     reference = np.zeros(1, REFERENCE)[0]
     reference["length"] = 4
     with open(path, "rb") as handle:
@@ -205,9 +241,15 @@ def test_damaged_files_end_in_an_input_error_or_are_read(tmp_path, radial):
     for seed in range(80):
         chance = random.Random(seed)
         content = bytearray(whole)
-        start = chance.choice(heaps) + chance.randrange(200) if seed % 2 else chance.randrange(len(content))
+        start = (
+            chance.choice(heaps) + chance.randrange(200)
+            if seed % 2
+            else chance.randrange(len(content))
+        )
         block = content[start : start + chance.choice([1, 2, 8, 64])]
-        content[start : start + len(block)] = chance.choice([chance.randbytes(len(block)), bytes(len(block)), b"\xff" * len(block)])
+        content[start : start + len(block)] = chance.choice(
+            [chance.randbytes(len(block)), bytes(len(block)), b"\xff" * len(block)]
+        )
         path.write_bytes(content)
         try:
             scan = formats.read(path)

@@ -32,16 +32,24 @@ def store(path):
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "v5.mat", "v73.mat"])
 def test_files_of_arrays_give_slice_y_x(tmp_path, name):
-    assert torch.equal(read_label_map(store(tmp_path / name)), torch.from_numpy(LABELS.astype("int64")))
+    assert torch.equal(
+        read_label_map(store(tmp_path / name)), torch.from_numpy(LABELS.astype("int64"))
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "I;16"])
 def test_pictures_give_rows_and_columns(tmp_path, mode):
-    picture = Image.fromarray(LABELS[0].astype("uint16")) if mode == "I;16" else Image.fromarray(LABELS[0])
+    picture = (
+        Image.fromarray(LABELS[0].astype("uint16"))
+        if mode == "I;16"
+        else Image.fromarray(LABELS[0])
+    )
     if mode == "P":
         picture.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0, 0, 0, 200])
     picture.save(tmp_path / "a.png")
-    assert torch.equal(read_label_map(tmp_path / "a.png"), torch.from_numpy(LABELS[0].astype("int64")))
+    assert torch.equal(
+        read_label_map(tmp_path / "a.png"), torch.from_numpy(LABELS[0].astype("int64"))
+    )
 
 
 @pytest.mark.parametrize("name", ["T1map_label.nii.gz", "T1map_label.nii"])
@@ -106,8 +114,12 @@ def test_labels_are_laid_over_the_slices_that_were_reconstructed():
     labels = torch.from_numpy(LABELS.astype("int64"))
     assert torch.equal(lay_over(labels, (4, 3, 5, 7), [0, 1, 2], [0, 1, 2], ""), labels[None])
     assert torch.equal(lay_over(labels, (4, 1, 5, 7), [2], [0, 1, 2], ""), labels[None, 2:])
-    assert torch.equal(lay_over(labels[1:], (4, 2, 5, 7), [1, 2], [0, 1, 2, 3], ""), labels[None, 1:])
-    assert torch.equal(lay_over(labels[0], (4, 3, 5, 7), [0, 1, 2], [0, 1, 2], ""), labels[:1].expand(1, 3, 5, 7))
+    assert torch.equal(
+        lay_over(labels[1:], (4, 2, 5, 7), [1, 2], [0, 1, 2, 3], ""), labels[None, 1:]
+    )
+    assert torch.equal(
+        lay_over(labels[0], (4, 3, 5, 7), [0, 1, 2], [0, 1, 2], ""), labels[:1].expand(1, 3, 5, 7)
+    )
     assert torch.equal(lay_over(labels[None], (4, 1, 5, 7), [1], [0, 1, 2], ""), labels[None, 1:2])
 
 
@@ -121,7 +133,13 @@ def test_labels_may_change_from_frame_to_frame():
 
 
 @pytest.mark.parametrize(
-    ("shape", "word"), [((3, 7, 5), "transposed"), ((3, 6, 7), "matrix"), ((2, 5, 7), "slices"), ((2, 3, 5, 7), "frames")]
+    ("shape", "word"),
+    [
+        ((3, 7, 5), "transposed"),
+        ((3, 6, 7), "matrix"),
+        ((2, 5, 7), "slices"),
+        ((2, 3, 5, 7), "frames"),
+    ],
 )
 def test_labels_of_another_shape_are_refused(shape, word):
     with refused("shape-mismatch") as error:
@@ -139,7 +157,12 @@ def test_labels_that_miss_the_slices_are_refused():
 def test_the_name_of_a_label_map_tells_its_scan(tmp_path):
     path = tmp_path / "SingleCoil/Mapping/TrainingSet/SegmentROI/P003/T1map_label.nii.gz"
     facts = scan_of(path)
-    assert (facts.base, facts.subject, facts.split, facts.coil) == ("T1map", "P003", "TrainingSet", None)
+    assert (facts.base, facts.subject, facts.split, facts.coil) == (
+        "T1map",
+        "P003",
+        "TrainingSet",
+        None,
+    )
     assert not is_label_map(path)
     path.parent.mkdir(parents=True)
     path.touch()

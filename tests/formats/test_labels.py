@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from refusals import refused
 
-from cmrrecon.formats.labels import LabelRow, is_normal, labels_of_files, read_labels, replace_labels, rows_for, write_labels
+from cmrrecon.formats.labels import (
+    LabelRow,
+    is_normal,
+    labels_of_files,
+    read_labels,
+    replace_labels,
+    rows_for,
+    write_labels,
+)
 
 HEADER = "file,slice,label,y0,y1,x0,x1\n"
 ROWS = [
@@ -29,8 +37,17 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
 
 def test_the_columns_are_read_by_name(tmp_path):
     text = "\ufeffreader,x0,x1,Y0, y1 ,label,slice,file\r\nA,3,5.0,1,2,lesion,0.0,a.mat\r\n,,,,,,,\r\nB,,,,,Normal,,b.mat\r\n"
-    assert read_labels(table(tmp_path, text)) == [LabelRow("a.mat", 0, "lesion", (1, 2, 3, 5)), LabelRow("b.mat", None, "Normal", None)]
-    assert [is_normal(label) for label in ("normal", "None", "NORMAL", "lesion", "normally")] == [True, True, True, False, False]
+    assert read_labels(table(tmp_path, text)) == [
+        LabelRow("a.mat", 0, "lesion", (1, 2, 3, 5)),
+        LabelRow("b.mat", None, "Normal", None),
+    ]
+    assert [is_normal(label) for label in ("normal", "None", "NORMAL", "lesion", "normally")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,27 +90,56 @@ def test_a_table_that_is_not_there_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["cine.mat", "cine", "P001/cine.mat", "P001/cine", "/data/P001/cine.mat", "/data/P001/cine", "./P001/cine.mat"]
+    "name",
+    [
+        "cine.mat",
+        "cine",
+        "P001/cine.mat",
+        "P001/cine",
+        "/data/P001/cine.mat",
+        "/data/P001/cine",
+        "./P001/cine.mat",
+    ],
 )
 def test_files_are_told_by_the_end_of_their_path(name):
     row = LabelRow(name, None, "lesion", None)
     assert rows_for([row], Path("/data/P001/cine.mat")) == [row]
 
 
-@pytest.mark.parametrize("name", ["ine.mat", "cine.h5", "P002/cine.mat", "001/cine.mat", "/P001/cine.mat", "P001", "cine_sax", ".", "/"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ine.mat",
+        "cine.h5",
+        "P002/cine.mat",
+        "001/cine.mat",
+        "/P001/cine.mat",
+        "P001",
+        "cine_sax",
+        ".",
+        "/",
+    ],
+)
 def test_other_files_do_not_fit(name):
     assert rows_for([LabelRow(name, None, "lesion", None)], Path("/data/P001/cine.mat")) == []
 
 
 def test_rows_that_may_mean_another_file_are_refused():
-    rows = [LabelRow("cine.mat", None, "lesion", None), LabelRow("P001/cine.mat", None, "normal", None)]
+    rows = [
+        LabelRow("cine.mat", None, "lesion", None),
+        LabelRow("P001/cine.mat", None, "normal", None),
+    ]
     with refused("labels-ambiguous"):
         rows_for(rows, Path("/data/P001/cine.mat"))
     assert rows_for(rows, Path("/data/P002/cine.mat")) == rows[:1]
 
 
 def test_labels_are_shared_out_among_files():
-    paths = [Path("/data/P001/cine_sax.mat"), Path("/data/P002/cine_sax.mat"), Path("/data/P003/cine_sax.mat")]
+    paths = [
+        Path("/data/P001/cine_sax.mat"),
+        Path("/data/P002/cine_sax.mat"),
+        Path("/data/P003/cine_sax.mat"),
+    ]
     assert labels_of_files(ROWS, paths) == {paths[0]: ROWS[:2], paths[1]: ROWS[2:], paths[2]: []}
     with refused("labels-ambiguous") as error:
         labels_of_files([LabelRow("cine_sax", None, "lesion", None)], paths)
@@ -119,7 +165,11 @@ def test_the_rows_of_one_file_are_replaced_and_others_kept(tmp_path):
 def test_processes_that_write_at_once_keep_each_others_rows(tmp_path):
     path, names = tmp_path / "labels.csv", [f"P{number:03d}/cine.mat" for number in range(40)]
     with multiprocessing.get_context("fork").Pool(4) as pool:
-        pool.starmap(replace_labels, [(path, name, [LabelRow(name, None, "normal", None)]) for name in names], chunksize=1)
+        pool.starmap(
+            replace_labels,
+            [(path, name, [LabelRow(name, None, "normal", None)]) for name in names],
+            chunksize=1,
+        )
     assert [row.file for row in read_labels(path)] == names
 
 

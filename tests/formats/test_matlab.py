@@ -34,14 +34,21 @@ def test_layout_is_that_of_the_official_files(tmp_path, scan, golden):
 
 
 def test_scan_and_mask_come_back(tmp_path, scan, stamp):
-    data, mask = tmp_path / formats.kus_name("cine_sax", "kt-gaussian", 4), tmp_path / formats.mask_name("cine_sax", "kt-gaussian", 4)
+    data, mask = (
+        tmp_path / formats.kus_name("cine_sax", "kt-gaussian", 4),
+        tmp_path / formats.mask_name("cine_sax", "kt-gaussian", 4),
+    )
     formats.write_scan(data, scan, stamp)
     formats.write_mask(mask, scan.mask.samples, x=12, provenance=stamp)
     back = formats.read(data)
     assert back.shape == scan.shape
     assert torch.equal(back.mask.samples, scan.mask.samples)
     assert all(torch.equal(back.read_slice(i), scan.read_slice(i)) for i in range(2))
-    assert (back.acquisition.base, back.acquisition.pattern, back.acquisition.acceleration) == ("cine_sax", "kt-gaussian", 4)
+    assert (back.acquisition.base, back.acquisition.pattern, back.acquisition.acceleration) == (
+        "cine_sax",
+        "kt-gaussian",
+        4,
+    )
     assert back.notes == ()
     assert formats.read_provenance(data) == formats.read_provenance(mask) == stamp
     back.series(0)
@@ -56,7 +63,9 @@ def test_line_masks_are_repeated_along_x_and_static_ones_have_two_axes(tmp_path,
     formats.write_mask(tmp_path / "m.mat", scan.mask.samples[:1], x=12)
     with h5py.File(tmp_path / "m.mat") as file:
         assert file["mask"].shape == (10, 12)
-        np.testing.assert_array_equal(file["mask"][()], np.repeat(scan.mask.samples[0].numpy(), 12, axis=1))
+        np.testing.assert_array_equal(
+            file["mask"][()], np.repeat(scan.mask.samples[0].numpy(), 12, axis=1)
+        )
     radial = torch.rand(1, 10, 12) > 0.5
     formats.write_mask(tmp_path / "m.mat", radial, x=12)
     assert torch.equal(formats.read_mask(tmp_path / "m.mat").samples, radial)
@@ -64,7 +73,9 @@ def test_line_masks_are_repeated_along_x_and_static_ones_have_two_axes(tmp_path,
 
 @pytest.mark.parametrize("base", ["blackblood", "T1w", "T2w"])
 def test_modalities_without_time_have_four_axes(tmp_path, base):
-    scan = Scan.from_kspace(torch.randn(1, 3, 2, 8, 9, dtype=torch.complex64), acquisition=Acquisition(base))
+    scan = Scan.from_kspace(
+        torch.randn(1, 3, 2, 8, 9, dtype=torch.complex64), acquisition=Acquisition(base)
+    )
     formats.write_scan(tmp_path / f"{base}.mat", scan)
     with h5py.File(tmp_path / f"{base}.mat") as file:
         assert file["kspace_full"].shape == (3, 2, 8, 9)

@@ -13,7 +13,9 @@ from cmrrecon.formats import matlab5
 from cmrrecon.tools.errors import InputError
 
 RNG = np.random.default_rng(0)
-KSPACE = (RNG.normal(size=(9, 8, 3, 2, 4)) + 1j * RNG.normal(size=(9, 8, 3, 2, 4))).astype(np.complex64)
+KSPACE = (RNG.normal(size=(9, 8, 3, 2, 4)) + 1j * RNG.normal(size=(9, 8, 3, 2, 4))).astype(
+    np.complex64
+)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -21,21 +23,34 @@ KSPACE = (RNG.normal(size=(9, 8, 3, 2, 4)) + 1j * RNG.normal(size=(9, 8, 3, 2, 4
 def test_kspace_equals_what_scipy_reads(tmp_path, compressed, dtype):
     path = tmp_path / "cine_sax.mat"
     scipy.io.savemat(
-        path, {"note": "text", "kspace": KSPACE.astype(dtype), "s": {"a": 1}, "c": np.array([[1, "x"]], object)}, do_compression=compressed
+        path,
+        {
+            "note": "text",
+            "kspace": KSPACE.astype(dtype),
+            "s": {"a": 1},
+            "c": np.array([[1, "x"]], object),
+        },
+        do_compression=compressed,
     )
     scan = formats.read(path)
     assert scan.shape == (4, 2, 3, 8, 9)
     expected = scipy.io.loadmat(path)["kspace"].transpose()
     for index in range(2):
-        assert torch.equal(scan.read_slice(index), torch.from_numpy(expected[:, index].astype(np.complex64)))
+        assert torch.equal(
+            scan.read_slice(index), torch.from_numpy(expected[:, index].astype(np.complex64))
+        )
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8", "bool"])
+@pytest.mark.parametrize(
+    "dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8", "bool"]
+)
 @pytest.mark.parametrize("compressed", [False, True])
 def test_masks_of_every_number_type(tmp_path, dtype, compressed):
     mask = RNG.random((9, 8, 4)) > 0.5
     scipy.io.savemat(tmp_path / "m.mat", {"mask": mask.astype(dtype)}, do_compression=compressed)
-    assert torch.equal(formats.read_mask(tmp_path / "m.mat").samples, torch.from_numpy(mask.transpose().copy()))
+    assert torch.equal(
+        formats.read_mask(tmp_path / "m.mat").samples, torch.from_numpy(mask.transpose().copy())
+    )
 
 
 def test_big_endian_files(tmp_path):
@@ -43,16 +58,26 @@ def test_big_endian_files(tmp_path):
         return struct.pack(">II", kind, len(content)) + content + bytes(-len(content) % 8)
 
     values = np.array([[1, 0], [0, 1]], ">f8")
-    inner = element(6, struct.pack(">II", 6, 0)) + element(5, struct.pack(">ii", 2, 2)) + element(1, b"mask") + element(9, values.tobytes())
+    inner = (
+        element(6, struct.pack(">II", 6, 0))
+        + element(5, struct.pack(">ii", 2, 2))
+        + element(1, b"mask")
+        + element(9, values.tobytes())
+    )
     (tmp_path / "m.mat").write_bytes(b"MATLAB 5.0".ljust(124) + b"\x01\x00MI" + element(14, inner))
-    assert formats.read_mask(tmp_path / "m.mat").samples[0].tolist() == [[True, False], [False, True]]
+    assert formats.read_mask(tmp_path / "m.mat").samples[0].tolist() == [
+        [True, False],
+        [False, True],
+    ]
 
 
 def test_axes_are_named_in_the_order_scipy_shows(tmp_path):
     scipy.io.savemat(tmp_path / "a.mat", {"kspace": KSPACE[..., 0, 0].transpose(2, 1, 0)})
     scan = formats.read(tmp_path / "a.mat", axes="coil,y,x")
     assert scan.shape == (1, 1, 3, 8, 9)
-    assert torch.equal(scan.read_slice(0)[0], torch.from_numpy(KSPACE[..., 0, 0].transpose(2, 1, 0).copy()))
+    assert torch.equal(
+        scan.read_slice(0)[0], torch.from_numpy(KSPACE[..., 0, 0].transpose(2, 1, 0).copy())
+    )
 
 
 def test_images_are_what_the_official_scorer_expects(tmp_path, images, stamp):
@@ -89,7 +114,13 @@ def test_more_than_the_format_holds_is_refused(tmp_path, images, monkeypatch):
 def header(dims, name=b"kspace", flags=0x0806):
     sizes = struct.pack(f"<{len(dims)}i", *dims)
     sizes = struct.pack("<II", 5, len(sizes)) + sizes + bytes(-len(sizes) % 8)
-    return struct.pack("<IIII", 6, 8, flags, 0) + sizes + struct.pack("<II", 1, len(name)) + name + bytes(-len(name) % 8)
+    return (
+        struct.pack("<IIII", 6, 8, flags, 0)
+        + sizes
+        + struct.pack("<II", 1, len(name))
+        + name
+        + bytes(-len(name) % 8)
+    )
 
 
 def compressed(inner, declared):
@@ -104,12 +135,22 @@ SMALL = header((2, 2)) + 2 * (struct.pack("<II", 9, 32) + bytes(32))
 BOMBS = {
     "declares 268 GiB": struct.pack("<II", 14, len(HUGE)) + HUGE,
     "declares 268 GiB, compressed": compressed(HUGE, 0xFFFFFFF0),
-    "numbers longer than the file": struct.pack("<II", 14, 200) + header((20000, 25000)) + NUMBERS + bytes(200),
-    "numbers longer than the part": compressed(header((20000, 25000)) + NUMBERS + bytes(4000), 5000),
+    "numbers longer than the file": struct.pack("<II", 14, 200)
+    + header((20000, 25000))
+    + NUMBERS
+    + bytes(200),
+    "numbers longer than the part": compressed(
+        header((20000, 25000)) + NUMBERS + bytes(4000), 5000
+    ),
     "more inflated than declared": compressed(SMALL + bytes(50_000_000), len(SMALL)),
-    "less inflated than declared": compressed(header((100, 10)) + struct.pack("<II", 9, 8000) + bytes(100), 8200),
-    "more numbers than the dimensions": compressed(header((2, 2)) + struct.pack("<II", 9, 50_000_000) + bytes(50_000_000), 50_000_100),
-    "dimensions overflow": struct.pack("<II", 14, len(HUGE)) + header((2**31 - 1,) * 4)[: len(HUGE)].ljust(len(HUGE), b"\0"),
+    "less inflated than declared": compressed(
+        header((100, 10)) + struct.pack("<II", 9, 8000) + bytes(100), 8200
+    ),
+    "more numbers than the dimensions": compressed(
+        header((2, 2)) + struct.pack("<II", 9, 50_000_000) + bytes(50_000_000), 50_000_100
+    ),
+    "dimensions overflow": struct.pack("<II", 14, len(HUGE))
+    + header((2**31 - 1,) * 4)[: len(HUGE)].ljust(len(HUGE), b"\0"),
     "negative dimension": struct.pack("<II", 14, 64) + header((-2, 4)).ljust(64, b"\0"),
     "one byte less inflated than declared": compressed(SMALL[:-1], len(SMALL)),
     "all zeros": bytes(1_000_000),
@@ -131,7 +172,9 @@ def test_bombs_are_refused_without_taking_memory(tmp_path, what):
 
 def test_too_large_a_variable_is_told_with_its_size(tmp_path):
     content = header((1000, 1000, 10, 200, 5))
-    (tmp_path / "cine_sax.mat").write_bytes(MATLAB_HEAD + struct.pack("<II", 14, len(content)) + content)
+    (tmp_path / "cine_sax.mat").write_bytes(
+        MATLAB_HEAD + struct.pack("<II", 14, len(content)) + content
+    )
     with refused("array-too-large") as error:
         formats.read(tmp_path / "cine_sax.mat")
     assert "74.5 GiB" in str(error.value)

@@ -21,46 +21,103 @@ from cmrrecon.formats.names import (
     [
         (
             "MultiCoil/Cine/TrainingSet/AccFactor04/P001/cine_sax.mat",
-            Acquisition("cine_sax", "Cine", 2023, subject="P001", pattern="uniform", acceleration=4, coil="multi"),
+            Acquisition(
+                "cine_sax",
+                "Cine",
+                2023,
+                subject="P001",
+                pattern="uniform",
+                acceleration=4,
+                coil="multi",
+            ),
         ),
         (
             "MultiCoil/Mapping/ValidationSet/AccFactor10/P012/T1map_mask.mat",
-            Acquisition("T1map", "Mapping", 2023, subject="P012", pattern="uniform", acceleration=10, coil="multi"),
+            Acquisition(
+                "T1map",
+                "Mapping",
+                2023,
+                subject="P012",
+                pattern="uniform",
+                acceleration=10,
+                coil="multi",
+            ),
         ),
         (
             "ChallengeData/MultiCoil/Cine/ValidationSet/UnderSample_Task2/P002/cine_lvot_kus_ktRadial20.mat",
-            Acquisition("cine_lvot", "Cine", 2024, subject="P002", pattern="kt-radial", acceleration=20, coil="multi"),
+            Acquisition(
+                "cine_lvot",
+                "Cine",
+                2024,
+                subject="P002",
+                pattern="kt-radial",
+                acceleration=20,
+                coil="multi",
+            ),
         ),
         (
             "Cine/TrainingSet/Mask_Task1/P001/cine_sax_mask_Uniform10.mat",
-            Acquisition("cine_sax", "Cine", 2024, subject="P001", pattern="uniform", acceleration=10),
+            Acquisition(
+                "cine_sax", "Cine", 2024, subject="P001", pattern="uniform", acceleration=10
+            ),
         ),
-        ("Aorta/TrainingSet/FullSample/P001/aorta_sag.mat", Acquisition("aorta_sag", "Aorta", 2024, subject="P001")),
+        (
+            "Aorta/TrainingSet/FullSample/P001/aorta_sag.mat",
+            Acquisition("aorta_sag", "Aorta", 2024, subject="P001"),
+        ),
         (
             "TaskR1/MultiCoil/Mapping/ValidationSet/UnderSample_TaskR1/Center004/UIH_15T_umr680/P007/T1mappost_kus_ktGaussian16.mat",
-            Acquisition("T1mappost", "Mapping", 2025, "Center004", "UIH_15T_umr680", "P007", "kt-gaussian", 16, coil="multi"),
+            Acquisition(
+                "T1mappost",
+                "Mapping",
+                2025,
+                "Center004",
+                "UIH_15T_umr680",
+                "P007",
+                "kt-gaussian",
+                16,
+                coil="multi",
+            ),
         ),
         (
             "MultiCoil/LGE/TrainingSet/FullSample/Center002/Siemens_30T_CIMA.X/P002/lge_lax_2ch.mat",
-            Acquisition("lge_lax_2ch", "LGE", 2025, "Center002", "Siemens_30T_CIMA.X", "P002", coil="multi"),
+            Acquisition(
+                "lge_lax_2ch", "LGE", 2025, "Center002", "Siemens_30T_CIMA.X", "P002", coil="multi"
+            ),
         ),
-        ("cine_sax_kus_Poisson1.5.h5", Acquisition("cine_sax", "Cine", pattern="poisson", acceleration=1.5)),
+        (
+            "cine_sax_kus_Poisson1.5.h5",
+            Acquisition("cine_sax", "Cine", pattern="poisson", acceleration=1.5),
+        ),
         ("CMRxRecon2024/cine_sax.mat", Acquisition("cine_sax", "Cine", 2024)),
         ("T1w_kus.mat", Acquisition("T1w", "T1w", 2025)),
         ("cine_sax_truth.npz", Acquisition("cine_sax", "Cine")),
         ("t1map_ks.mat", Acquisition("t1map", "Mapping")),
-        ("SingleCoil/Cine/P001/cine_sax.mat", Acquisition("cine_sax", "Cine", subject="P001", coil="single")),
+        (
+            "SingleCoil/Cine/P001/cine_sax.mat",
+            Acquisition("cine_sax", "Cine", subject="P001", coil="single"),
+        ),
         ("scan_of_monday", Acquisition("scan_of_monday")),
     ],
 )
 def test_names_and_folders_of_every_year(path, expected):
     found = parse_name("/data/" + path)
     assert replace(found, split=None) == expected
-    assert found.split == next((split for split in ("TrainingSet", "ValidationSet", "TestSet") if f"{split}/" in path), None)
+    assert found.split == next(
+        (split for split in ("TrainingSet", "ValidationSet", "TestSet") if f"{split}/" in path),
+        None,
+    )
 
 
 @pytest.mark.parametrize(
-    ("variable", "year"), [("kspace_sub04", 2023), ("kspace_single_full", 2023), ("kspace", 2025), ("kus", None), ("kspace_full", None)]
+    ("variable", "year"),
+    [
+        ("kspace_sub04", 2023),
+        ("kspace_single_full", 2023),
+        ("kspace", 2025),
+        ("kus", None),
+        ("kspace_full", None),
+    ],
 )
 def test_the_variable_tells_the_year_where_folders_do_not(variable, year):
     assert parse_name("/data/cine_sax.mat", variable).year == year
@@ -68,14 +125,25 @@ def test_the_variable_tells_the_year_where_folders_do_not(variable, year):
 
 @pytest.mark.parametrize(
     ("base", "modality"),
-    [("T1map", "Mapping"), ("T1mappost", "Mapping"), ("T1w", "T1w"), ("T1rho", "T1rho"), ("flow2d", "Flow2d"), ("cinema", None)],
+    [
+        ("T1map", "Mapping"),
+        ("T1mappost", "Mapping"),
+        ("T1w", "T1w"),
+        ("T1rho", "T1rho"),
+        ("flow2d", "Flow2d"),
+        ("cinema", None),
+    ],
 )
 def test_modality_is_found_by_whole_words(base, modality):
     assert modality_of(base) == modality
 
 
 def test_only_three_modalities_have_no_frames():
-    assert [base for base in ("blackblood", "T1w", "T2w", "T1map", "cine_sax", "scan") if is_timeless(base)] == ["blackblood", "T1w", "T2w"]
+    assert [
+        base
+        for base in ("blackblood", "T1w", "T2w", "T1map", "cine_sax", "scan")
+        if is_timeless(base)
+    ] == ["blackblood", "T1w", "T2w"]
 
 
 @pytest.mark.parametrize(
@@ -92,9 +160,16 @@ def test_only_three_modalities_have_no_frames():
 def test_names_for_writing_are_read_back(pattern, acceleration, tail):
     assert kus_name("cine_sax", pattern, acceleration) == f"cine_sax_kus_{tail}.mat"
     assert mask_name("cine_sax", pattern, acceleration) == f"cine_sax_mask_{tail}.mat"
-    for name in (kus_name("cine_sax", pattern, acceleration), mask_name("cine_sax", pattern, acceleration)):
+    for name in (
+        kus_name("cine_sax", pattern, acceleration),
+        mask_name("cine_sax", pattern, acceleration),
+    ):
         facts = parse_name(name)
-        assert (facts.base, facts.pattern, facts.acceleration) == ("cine_sax", pattern, acceleration)
+        assert (facts.base, facts.pattern, facts.acceleration) == (
+            "cine_sax",
+            pattern,
+            acceleration,
+        )
 
 
 def test_unknown_sampling_gives_a_short_name_and_odd_patterns_are_refused():
@@ -108,12 +183,18 @@ def test_unknown_sampling_gives_a_short_name_and_odd_patterns_are_refused():
     ("data", "mask"),
     [
         ("AccFactor04/P001/cine_sax.mat", "AccFactor04/P001/cine_sax_mask.mat"),
-        ("UnderSample_Task1/P002/cine_lvot_kus_Uniform8.mat", "Mask_Task1/P002/cine_lvot_mask_Uniform8.mat"),
+        (
+            "UnderSample_Task1/P002/cine_lvot_kus_Uniform8.mat",
+            "Mask_Task1/P002/cine_lvot_mask_Uniform8.mat",
+        ),
         (
             "A/UnderSample_TaskR1/Center001/V/P007/cine_sax_kus_ktRadial16.mat",
             "A/Mask_TaskR1/Center001/V/P007/cine_sax_mask_ktRadial16.mat",
         ),
-        ("UnderSample_TaskR2/Center001/V/P007/T1w_kus_Uniform8.mat", "Mask_TaskAll/Center001/V/P007/T1w_mask_Uniform8.mat"),
+        (
+            "UnderSample_TaskR2/Center001/V/P007/T1w_kus_Uniform8.mat",
+            "Mask_TaskAll/Center001/V/P007/T1w_mask_Uniform8.mat",
+        ),
         ("mine/cine_sax_kus_Random1.5.mat", "mine/cine_sax_mask_Random1.5.mat"),
         ("mine/T1w_kus.h5", "mine/T1w_mask.mat"),
     ],
@@ -128,8 +209,12 @@ def test_the_official_mask_is_found(tmp_path, data, mask):
 
 
 def test_acquisition_json_comes_back_and_tolerates_what_is_not_one():
-    facts = Acquisition("T1map", "Mapping", 2025, "Center001", "UIH_30T_umr780", "P001", "kt-radial", 8, 20, 7)
+    facts = Acquisition(
+        "T1map", "Mapping", 2025, "Center001", "UIH_30T_umr780", "P001", "kt-radial", 8, 20, 7
+    )
     assert acquisition_from_json(acquisition_to_json(facts)) == facts
-    assert acquisition_from_json('{"base": 3, "year": "x", "seed": true, "pattern": "uniform", "new": 1}') == Acquisition(pattern="uniform")
+    assert acquisition_from_json(
+        '{"base": 3, "year": "x", "seed": true, "pattern": "uniform", "new": 1}'
+    ) == Acquisition(pattern="uniform")
     for text in ("", "[]", "[" * 100_000):
         assert acquisition_from_json(text) == Acquisition()

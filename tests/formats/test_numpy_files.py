@@ -41,7 +41,9 @@ def test_images_come_back(tmp_path, images, stamp, suffix, part):
     path = tmp_path / f"a{suffix}"
     formats.write_images(path, given, stamp)
     array = np.load(path, allow_pickle=False)
-    np.testing.assert_array_equal(array["image"] if suffix == ".npz" else array, given.transpose(0, 1).numpy())
+    np.testing.assert_array_equal(
+        array["image"] if suffix == ".npz" else array, given.transpose(0, 1).numpy()
+    )
     assert torch.equal(formats.read_images(path), given.transpose(0, 1))
     assert formats.read_provenance(path) == stamp
     assert formats.kind(path) == "images"
@@ -56,7 +58,10 @@ def test_provenance_of_npy_lies_beside_it_and_never_outlives_its_array(tmp_path,
 
 
 def test_truth_files(tmp_path):
-    image, maps = torch.randn(3, 2, 8, 9, dtype=torch.complex64), torch.randn(4, 8, 9, dtype=torch.complex64)
+    image, maps = (
+        torch.randn(3, 2, 8, 9, dtype=torch.complex64),
+        torch.randn(4, 8, 9, dtype=torch.complex64),
+    )
     formats.write_truth(tmp_path / "cine_sax_truth.npz", image, maps)
     assert torch.equal(formats.read_images(tmp_path / "cine_sax_truth.npz"), image)
     with np.load(tmp_path / "cine_sax_truth.npz", allow_pickle=False) as stored:
@@ -71,7 +76,9 @@ def test_named_axes_fortran_order_and_double_precision(tmp_path):
     np.save(tmp_path / "a.npy", array)
     scan = formats.read(tmp_path / "a.npy", axes="x,y,coil")
     assert scan.shape == (1, 1, 2, 5, 6)
-    assert torch.equal(scan.read_slice(0)[0], torch.from_numpy(array.transpose(2, 1, 0).astype(np.complex64)))
+    assert torch.equal(
+        scan.read_slice(0)[0], torch.from_numpy(array.transpose(2, 1, 0).astype(np.complex64))
+    )
 
 
 def test_three_axes_of_images_are_one_slice_over_time(tmp_path):
@@ -86,7 +93,11 @@ def test_pickled_objects_are_refused_and_never_run(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", np.array([Payload()], object), allow_pickle=True)
     np.savez(tmp_path / "b.npz", kspace=np.array([Payload()], object))
     (tmp_path / "c.npy").write_bytes(pickle.dumps(Payload()))
-    for name, code in {"a.npy": "file-objects", "b.npz": "file-objects", "c.npy": "file-format"}.items():
+    for name, code in {
+        "a.npy": "file-objects",
+        "b.npz": "file-objects",
+        "c.npy": "file-format",
+    }.items():
         for read in (formats.read, formats.read_images):
             with refused(code):
                 read(tmp_path / name)
@@ -95,12 +106,21 @@ def test_pickled_objects_are_refused_and_never_run(tmp_path, monkeypatch):
 
 def header(shape, dtype="<c8"):
     file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": dtype, "fortran_order": False, "shape": shape}
+    )
     return file.getvalue()
 
 
 @pytest.mark.parametrize(
-    ("shape", "content"), [((1, 1, 40, 10000, 10000), 0), ((1, 1, 2, 100, 100), 1000), ((2, 2), 10**8), ((-1, 4), 0), ((2**40, 2**40), 0)]
+    ("shape", "content"),
+    [
+        ((1, 1, 40, 10000, 10000), 0),
+        ((1, 1, 2, 100, 100), 1000),
+        ((2, 2), 10**8),
+        ((-1, 4), 0),
+        ((2**40, 2**40), 0),
+    ],
 )
 def test_npz_whose_shape_is_not_what_it_holds_is_refused(tmp_path, shape, content):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -115,7 +135,9 @@ def test_npz_whose_directory_lies_about_its_size_is_refused(tmp_path):
         archive.writestr("kspace.npy", head + bytes(1000))
     content, real = (tmp_path / "a.npz").read_bytes(), (len(head) + 1000).to_bytes(4, "little")
     assert content.count(real) == 2
-    (tmp_path / "a.npz").write_bytes(content.replace(real, (len(head) + 3 * 2**30).to_bytes(4, "little")))
+    (tmp_path / "a.npz").write_bytes(
+        content.replace(real, (len(head) + 3 * 2**30).to_bytes(4, "little"))
+    )
     with refused("file-damaged"):
         formats.read(tmp_path / "a.npz")
 

@@ -26,7 +26,9 @@ def test_png_of_one_slice_runs_on_in_rows(tmp_path):
     picture = np.array(Image.open(tmp_path / "a.png"))
     assert picture.shape == (3 * 4, 2 * 6)
     top = np.percentile(frames.numpy(), 99.5)
-    np.testing.assert_allclose(picture[4:8, 6:], np.clip(frames[0, 3].numpy() / top, 0, 1) * 255, atol=0.5)
+    np.testing.assert_allclose(
+        picture[4:8, 6:], np.clip(frames[0, 3].numpy() / top, 0, 1) * 255, atol=0.5
+    )
     assert not picture[8:, 6:].any()
 
 
@@ -39,7 +41,9 @@ def test_gif_is_an_endless_movie_with_slices_side_by_side(tmp_path):
     assert movie.info["loop"] == 0
     movie.seek(2)
     np.testing.assert_allclose(
-        np.array(movie.convert("L"))[:, 6:], np.clip(IMAGES[1, 2].numpy() / np.percentile(IMAGES.numpy(), 99.5), 0, 1) * 255, atol=1
+        np.array(movie.convert("L"))[:, 6:],
+        np.clip(IMAGES[1, 2].numpy() / np.percentile(IMAGES.numpy(), 99.5), 0, 1) * 255,
+        atol=1,
     )
     assert read_provenance(tmp_path / "a.gif") == STAMP
 

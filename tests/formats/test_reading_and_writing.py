@@ -38,7 +38,9 @@ def check_against_manifest(folder, name, entry):
         assert formats.kind(path) == "images"
         x, y, z, t = (*entry["matlab_shape"], 1)[:4]
         stored = scipy.io.loadmat(path)["img4ranking"].reshape(x, y, z, t)
-        np.testing.assert_array_equal(formats.read_images(path).numpy(), stored.transpose(3, 2, 1, 0))
+        np.testing.assert_array_equal(
+            formats.read_images(path).numpy(), stored.transpose(3, 2, 1, 0)
+        )
     elif variable.startswith("mask"):
         assert formats.kind(path) == "mask"
         with h5py.File(path) as file:
@@ -59,7 +61,9 @@ def check_kspace(path, variable, entry, name):
     assert scan.acquisition.year == int(name.removeprefix("CMRxRecon")[:4])
     known = "FullSample" in name or "full" in variable
     assert known == (scan.mask is not None and scan.mask.complete)
-    assert (scan.mask is None) == bool(scan.notes) == (name == "CMRxRecon2025/mat_v5_variant/T1w.mat")
+    assert (
+        (scan.mask is None) == bool(scan.notes) == (name == "CMRxRecon2025/mat_v5_variant/T1w.mat")
+    )
     last = scan.shape[1] - 1
     series = scan.series(last)
     assert series.kspace.dtype == torch.complex64
@@ -69,7 +73,9 @@ def check_kspace(path, variable, entry, name):
         expected = stored["real"] + 1j * stored["imag"]
     else:
         expected = scipy.io.loadmat(path)[variable].transpose()
-    np.testing.assert_array_equal(series.kspace.numpy(), expected.astype(np.complex64).reshape(scan.shape)[:, last])
+    np.testing.assert_array_equal(
+        series.kspace.numpy(), expected.astype(np.complex64).reshape(scan.shape)[:, last]
+    )
 
 
 def test_official_files_that_travel_with_the_project(golden):
@@ -84,7 +90,9 @@ def test_official_files_that_travel_with_the_project(golden):
 def test_every_official_file(all_golden):
     folder = all_golden / "matfiles"
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert sum(check_against_manifest(folder, name, entry) for name, entry in manifest.items()) == 67
+    assert (
+        sum(check_against_manifest(folder, name, entry) for name, entry in manifest.items()) == 67
+    )
 
 
 def test_masks_of_undersampled_official_files_are_found(all_golden):
@@ -94,7 +102,9 @@ def test_masks_of_undersampled_official_files_are_found(all_golden):
         if entry.get("variable", "").startswith(("kus", "kspace_sub", "kspace_single_sub")):
             mask = formats.mask_path_for(folder / name)
             assert parse_name(mask).acceleration == parse_name(folder / name).acceleration
-            assert torch.equal(formats.read(folder / name).mask.samples, formats.read_mask(mask).samples)
+            assert torch.equal(
+                formats.read(folder / name).mask.samples, formats.read_mask(mask).samples
+            )
             found += 1
     assert found == 10
 
@@ -153,10 +163,15 @@ def test_a_mask_in_the_same_file_is_used_unless_the_data_are_full(tmp_path, scan
     kspace = torch.stack([scan.read_slice(i) for i in range(2)], 1).numpy()
     mask = scan.mask.samples.numpy()
     np.savez(tmp_path / "a.npz", kspace=kspace, mask=mask)
-    scipy.io.savemat(tmp_path / "b.mat", {"kus": kspace.transpose(), "mask": mask.repeat(12, 2).transpose()})
+    scipy.io.savemat(
+        tmp_path / "b.mat", {"kus": kspace.transpose(), "mask": mask.repeat(12, 2).transpose()}
+    )
     for name in ("a.npz", "b.mat"):
         assert torch.equal(formats.read(tmp_path / name).mask.samples, scan.mask.samples)
-    scipy.io.savemat(tmp_path / "c.mat", {"kspace_full": kspace.transpose() + 1, "mask": mask.repeat(12, 2).transpose()})
+    scipy.io.savemat(
+        tmp_path / "c.mat",
+        {"kspace_full": kspace.transpose() + 1, "mask": mask.repeat(12, 2).transpose()},
+    )
     assert formats.read(tmp_path / "c.mat").mask.complete
     assert formats.read(tmp_path / "c.mat").series(0).mask.complete
 
@@ -173,9 +188,15 @@ def test_without_a_mask_file_the_notes_say_what_counts_as_measured(tmp_path, sca
 def test_several_variables_and_unknown_ones_are_noted(tmp_path):
     kspace = np.ones((6, 5, 2, 1, 3), np.complex64)
     scipy.io.savemat(tmp_path / "a.mat", {"kus": kspace, "kspace_full": kspace, "other": 1})
-    assert any("also holds kus; kspace_full was taken" in note for note in formats.read(tmp_path / "a.mat").notes)
+    assert any(
+        "also holds kus; kspace_full was taken" in note
+        for note in formats.read(tmp_path / "a.mat").notes
+    )
     scipy.io.savemat(tmp_path / "b.mat", {"mine": kspace})
-    assert any("variable mine was taken as k-space" in note for note in formats.read(tmp_path / "b.mat").notes)
+    assert any(
+        "variable mine was taken as k-space" in note
+        for note in formats.read(tmp_path / "b.mat").notes
+    )
     scipy.io.savemat(tmp_path / "c.mat", {"mine": kspace, "yours": kspace})
     with refused("variable-missing") as error:
         formats.read(tmp_path / "c.mat")
@@ -254,7 +275,12 @@ def test_what_cannot_be_kspace_is_refused(tmp_path, values, code):
 
 
 def test_what_is_no_file_of_ours_is_told(tmp_path, monkeypatch):
-    cases = {"missing.mat": "file-missing", "folder": "file-is-folder", "empty.mat": "file-empty", "text.mat": "file-format"}
+    cases = {
+        "missing.mat": "file-missing",
+        "folder": "file-is-folder",
+        "empty.mat": "file-empty",
+        "text.mat": "file-format",
+    }
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.mat").touch()
     (tmp_path / "text.mat").write_text("no data " * 100)
@@ -306,7 +332,10 @@ def test_folders_are_searched_by_what_files_hold(kinds):
     (kinds / "notes.txt").write_text("words")
     names = [path.name for path in sorted(kinds.iterdir())]
     assert [name for name in names if formats.is_scan(kinds / name)] == ["damaged.mat", "scan.mat"]
-    assert [name for name in names if formats.is_images(kinds / name)] == ["damaged.mat", "images.mat"]
+    assert [name for name in names if formats.is_images(kinds / name)] == [
+        "damaged.mat",
+        "images.mat",
+    ]
 
 
 def test_v73_images_are_read_in_matlab_order(tmp_path):
@@ -316,7 +345,9 @@ def test_v73_images_are_read_in_matlab_order(tmp_path):
     np.testing.assert_array_equal(formats.read_images(tmp_path / "a.mat").numpy(), values)
     with h5py.File(tmp_path / "blackblood.mat", "w") as file:
         file["img4ranking"] = values[0]
-    np.testing.assert_array_equal(formats.read_images(tmp_path / "blackblood.mat").numpy(), values[:1])
+    np.testing.assert_array_equal(
+        formats.read_images(tmp_path / "blackblood.mat").numpy(), values[:1]
+    )
 
 
 def test_a_broken_mask_beside_the_data_is_not_passed_over(tmp_path, scan):
@@ -338,4 +369,7 @@ def test_scan_and_images_of_any_slice_count_keep_their_order(tmp_path):
 
 def test_importing_the_room_loads_neither_sigpy_nor_matplotlib():
     code = "import sys, cmrrecon.formats; print([m for m in ('sigpy', 'matplotlib', 'scipy') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        == "[]"
+    )

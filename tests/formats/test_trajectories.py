@@ -22,13 +22,19 @@ def radial():
     mask[1, 2] = False
     trajectory = (torch.rand(3, 4, 20, 2, generator=generator) - 0.5) * torch.tensor([16.0, 12.0])
     spokes = SpokeMask(mask, trajectory=Trajectory(trajectory, (16, 12)))
-    return Scan.from_kspace(kspace * mask[:, None, None], spokes, Acquisition("cine_sax", pattern="radial"))
+    return Scan.from_kspace(
+        kspace * mask[:, None, None], spokes, Acquisition("cine_sax", pattern="radial")
+    )
 
 
 def plain(path, radial, **changes):
     """A file as somebody else writes it, without anything of ours; a value of None leaves the array out."""
     kspace = torch.stack([radial.read_slice(z) for z in range(2)], 1).numpy()
-    arrays = {"kspace": kspace, "trajectory": radial.mask.trajectory.positions.numpy(), "matrix": np.array([16, 12])} | changes
+    arrays = {
+        "kspace": kspace,
+        "trajectory": radial.mask.trajectory.positions.numpy(),
+        "matrix": np.array([16, 12]),
+    } | changes
     arrays = {name: values for name, values in arrays.items() if values is not None}
     if path.suffix == ".npz":
         np.savez(path, **arrays)
@@ -79,7 +85,14 @@ def test_formats_that_cannot_hold_it_are_refused(tmp_path, radial, name):
 @pytest.mark.parametrize("name", ["radial.h5", "radial.npz"])
 def test_files_of_others_need_neither_mask_nor_all_axes(tmp_path, radial, name):
     first = radial.read_slice(0)[0].numpy()
-    found = formats.read(plain(tmp_path / name, radial, kspace=first, trajectory=radial.mask.trajectory.positions[0].double().numpy()))
+    found = formats.read(
+        plain(
+            tmp_path / name,
+            radial,
+            kspace=first,
+            trajectory=radial.mask.trajectory.positions[0].double().numpy(),
+        )
+    )
     assert found.shape == (1, 1, 6, 4, 20)
     assert found.mask.samples.all()
     assert found.mask.samples.shape == (1, 4, 1)
@@ -110,7 +123,9 @@ def test_the_matrix_may_lie_in_an_hdf5_dataset_too(tmp_path, radial):
         ({"kspace": np.zeros((3, 2, 6, 4, 20), np.float32)}, "kspace-real"),
     ],
 )
-def test_arrays_that_cannot_be_what_their_name_says_are_refused(tmp_path, radial, name, changes, code):
+def test_arrays_that_cannot_be_what_their_name_says_are_refused(
+    tmp_path, radial, name, changes, code
+):
     path = plain(tmp_path / name, radial, **changes)
     with refused(code):
         formats.read(path)

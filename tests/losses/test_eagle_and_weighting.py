@@ -9,22 +9,33 @@ import torch
 from cmrrecon.losses.eagle import eagle_loss
 from cmrrecon.losses.weighting import CoefficientOfVariation
 
-ENTRIES = [f"{size}/{kind}" for size in "ac" for kind in ("orig_p3_c0.5", "orig_p5_c0.35", "hyper_p5_c0.35", "hyper_p3_c0.5")]
+ENTRIES = [
+    f"{size}/{kind}"
+    for size in "ac"
+    for kind in ("orig_p3_c0.5", "orig_p5_c0.35", "hyper_p5_c0.35", "hyper_p3_c0.5")
+]
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_eagle_equals_the_official_programs(golden, entry):
-    values, expected = np.load(golden / "eagle" / "eagle.npz"), json.loads((golden / "eagle" / "eagle.json").read_text())["entries"]
+    values, expected = (
+        np.load(golden / "eagle" / "eagle.npz"),
+        json.loads((golden / "eagle" / "eagle.json").read_text())["entries"],
+    )
     size, settings = entry.split("/")
     kind, patch, cutoff = settings.split("_")
     image = torch.from_numpy(values[f"{size}_output"])[:, 0].requires_grad_()
     target = torch.from_numpy(values[f"{size}_target"])[:, 0]
     variant = {"orig": "original", "hyper": "hypercmr"}[kind]
-    loss = eagle_loss(image, target, patch=int(patch[1:]), cutoff=float(cutoff[1:]), variant=variant)
+    loss = eagle_loss(
+        image, target, patch=int(patch[1:]), cutoff=float(cutoff[1:]), variant=variant
+    )
     loss.backward()
     assert loss.item() == pytest.approx(expected[entry]["loss_f32"], rel=1e-5)
     gradient = torch.from_numpy(values[f"{size}_{settings}_grad"])[:, 0]
-    torch.testing.assert_close(image.grad, gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
+    torch.testing.assert_close(
+        image.grad, gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max())
+    )
 
 
 def test_the_intended_high_pass_does_not_see_what_is_smooth():
@@ -62,8 +73,12 @@ def test_samples_of_a_batch_do_not_influence_each_other_in_the_high_pass():
 def test_weights_equal_the_official_program(golden, mode, decay):
     values = np.load(golden / "cov" / "cov.npz")
     weigh = CoefficientOfVariation(("a", "b", "c"), decay)
-    for losses, alphas, total in zip(values["losses"], values[f"{mode}_alphas"], values[f"{mode}_loss"], strict=True):
-        found, weights = weigh({name: torch.tensor(float(loss)) for name, loss in zip("abc", losses, strict=True)})
+    for losses, alphas, total in zip(
+        values["losses"], values[f"{mode}_alphas"], values[f"{mode}_loss"], strict=True
+    ):
+        found, weights = weigh(
+            {name: torch.tensor(float(loss)) for name, loss in zip("abc", losses, strict=True)}
+        )
         np.testing.assert_allclose(list(weights.values()), alphas, rtol=1e-4, atol=1e-6)
         assert float(found) == pytest.approx(float(total), rel=1e-5)
 
@@ -81,7 +96,9 @@ def test_weights_go_on_from_a_checkpoint():
 def test_a_loss_that_comes_later_starts_its_own_statistics():
     weigh = CoefficientOfVariation(("early", "late"))
     for step in range(5):
-        total, weights = weigh({"early": torch.tensor(1.0 + step), "late": None if step < 2 else torch.tensor(0.0)})
+        total, weights = weigh(
+            {"early": torch.tensor(1.0 + step), "late": None if step < 2 else torch.tensor(0.0)}
+        )
         assert weights == {"early": 1.0}
         assert total.isfinite()
     _, weights = weigh({"early": torch.tensor(3.0), "late": torch.tensor(2.0)})

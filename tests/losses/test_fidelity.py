@@ -5,13 +5,21 @@ import math
 import pytest
 import torch
 
-from cmrrecon.losses.fidelity import coilwise_magnitude_loss, kspace_loss, literal_physical_loss, physical_loss, regularisation
+from cmrrecon.losses.fidelity import (
+    coilwise_magnitude_loss,
+    kspace_loss,
+    literal_physical_loss,
+    physical_loss,
+    regularisation,
+)
 
 LOSSES = [kspace_loss, physical_loss, literal_physical_loss, coilwise_magnitude_loss]
 
 
 def kspace(seed=0):
-    return torch.randn(2, 3, 8, 9, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        2, 3, 8, 9, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -43,7 +51,10 @@ def test_values_by_hand():
 
 
 def test_the_safe_phase_knows_that_angles_wrap_and_the_literal_one_does_not():
-    near, target = (torch.full((1, 1, 2, 2), 1.0) * torch.exp(1j * torch.tensor(angle)) for angle in (math.pi - 0.01, -math.pi + 0.01))
+    near, target = (
+        torch.full((1, 1, 2, 2), 1.0) * torch.exp(1j * torch.tensor(angle))
+        for angle in (math.pi - 0.01, -math.pi + 0.01)
+    )
     assert physical_loss(near, target).item() < 1e-3
     assert literal_physical_loss(near, target).item() > 30
 

@@ -6,7 +6,11 @@ from refusals import refused
 from torch import nn
 
 from cmrrecon.losses.adversarial import discriminator_loss, generator_loss
-from cmrrecon.losses.distribution_alignment import DistributionAlignment, moments, symmetric_divergence
+from cmrrecon.losses.distribution_alignment import (
+    DistributionAlignment,
+    moments,
+    symmetric_divergence,
+)
 from cmrrecon.losses.edge_aware import edge_aware_loss, edge_region, edge_strength
 from cmrrecon.losses.perceptual import PerceptualLoss, vgg19
 from cmrrecon.losses.ssim import l1_loss, ssim_loss
@@ -29,14 +33,18 @@ def test_ssim_loss_is_one_minus_the_metric():
     assert ssim_loss(image, target).item() == pytest.approx(expected.item(), rel=1e-5)
     assert ssim_loss(target, target).item() == pytest.approx(0, abs=1e-6)
     volume = torch.full((3,), 2.0)
-    assert ssim_loss(image, target, volume).item() == pytest.approx(1 - ssim(target, image, 2.0).mean().item(), rel=1e-5)
+    assert ssim_loss(image, target, volume).item() == pytest.approx(
+        1 - ssim(target, image, 2.0).mean().item(), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("loss", [ssim_loss, l1_loss, edge_aware_loss])
 def test_losses_do_not_depend_on_the_scale(loss):
     image, target = rand(2, 30, 24), rand(2, 30, 24, seed=1)
     for scale in (1e-8, 1e5):
-        assert loss(scale * image, scale * target).item() == pytest.approx(loss(image, target).item(), rel=1e-3)
+        assert loss(scale * image, scale * target).item() == pytest.approx(
+            loss(image, target).item(), rel=1e-3
+        )
 
 
 @pytest.mark.parametrize("loss", [ssim_loss, l1_loss, edge_aware_loss])
@@ -129,7 +137,12 @@ class Judge(nn.Module):
 
 
 def test_the_discriminator_learns_from_detached_images_and_the_generator_from_a_frozen_discriminator():
-    judge, image, target, zero = Judge(), rand(1, 8, 8).requires_grad_(), rand(1, 8, 8, seed=1), rand(1, 8, 8, seed=2)
+    judge, image, target, zero = (
+        Judge(),
+        rand(1, 8, 8).requires_grad_(),
+        rand(1, 8, 8, seed=1),
+        rand(1, 8, 8, seed=2),
+    )
     discriminator_loss(judge, [image, image], target, zero).backward()
     assert image.grad is None
     assert judge.weight.grad is not None
@@ -154,7 +167,11 @@ def test_labels_are_those_of_the_papers():
 def vgg_file(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("vgg") / "vgg19-dcbb9e9d.pth"
-    torch.save({f"features.{name}": value for name, value in vgg19().state_dict().items()} | {"classifier.0.bias": torch.zeros(2)}, path)
+    torch.save(
+        {f"features.{name}": value for name, value in vgg19().state_dict().items()}
+        | {"classifier.0.bias": torch.zeros(2)},
+        path,
+    )
     return path
 
 

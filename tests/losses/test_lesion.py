@@ -19,9 +19,15 @@ def test_classification_is_cross_entropy_of_what_is_known():
     logits = torch.tensor([[0.0, 2.0], [math.log(3), 5.0]])
     present = torch.tensor([[1.0, UNKNOWN], [0.0, UNKNOWN]])
     # -log(1/2) and -log(1 - 3/4)
-    assert classification_loss(logits, present).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
-    assert classification_loss(torch.tensor([[50.0, -50.0]]), torch.tensor([[1.0, 0.0]])).item() == pytest.approx(0, abs=1e-6)
-    assert classification_loss(torch.tensor([[-50.0]]), torch.tensor([[1.0]])).item() == pytest.approx(50)
+    assert classification_loss(logits, present).item() == pytest.approx(
+        (math.log(2) + math.log(4)) / 2
+    )
+    assert classification_loss(
+        torch.tensor([[50.0, -50.0]]), torch.tensor([[1.0, 0.0]])
+    ).item() == pytest.approx(0, abs=1e-6)
+    assert classification_loss(
+        torch.tensor([[-50.0]]), torch.tensor([[1.0]])
+    ).item() == pytest.approx(50)
 
 
 def test_what_is_not_known_has_no_say():
@@ -56,8 +62,12 @@ def test_the_error_counts_inside_boxes_alone():
 def test_a_box_of_everything_is_l1():
     image, target = rand(2, 6, 8), rand(2, 6, 8, seed=1)
     everything = torch.ones(2, 6, 8, dtype=torch.bool)
-    assert lesion_loss(image, target, everything).item() == pytest.approx(l1_loss(image, target).item(), rel=1e-6)
-    assert lesion_loss(1e-6 * image, 1e-6 * target, everything).item() == pytest.approx(l1_loss(image, target).item(), rel=1e-4)
+    assert lesion_loss(image, target, everything).item() == pytest.approx(
+        l1_loss(image, target).item(), rel=1e-6
+    )
+    assert lesion_loss(1e-6 * image, 1e-6 * target, everything).item() == pytest.approx(
+        l1_loss(image, target).item(), rel=1e-4
+    )
 
 
 def test_no_box_or_an_empty_image_is_no_loss():
@@ -66,4 +76,6 @@ def test_no_box_or_an_empty_image_is_no_loss():
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(image.grad, torch.zeros(1, 6, 8))
-    assert lesion_loss(image, torch.zeros(1, 6, 8), torch.ones(1, 6, 8, dtype=torch.bool)).isfinite()
+    assert lesion_loss(
+        image, torch.zeros(1, 6, 8), torch.ones(1, 6, 8, dtype=torch.bool)
+    ).isfinite()

@@ -22,7 +22,10 @@ TINY = {
     "promptmrplus/v1_tiny": ("promptmr-plus", "kspace"),
     "promptmrplus/v2_tiny": ("promptmr-plus", "image"),
 }
-SMALL = {"promptmr/small": ("promptmr_small", "kspace"), "promptmrplus/v2_small": ("promptmrplus_v2_small", "image")}
+SMALL = {
+    "promptmr/small": ("promptmr_small", "kspace"),
+    "promptmrplus/v2_small": ("promptmrplus_v2_small", "image"),
+}
 SMALL_CASES = [(file, case) for file in SMALL for case in ("cart_auto", "cart_nlf8")]
 SMALL_CASES += [("promptmrplus/v2_small", case) for case in ("kt_uniform", "kt_radial")]
 
@@ -37,7 +40,13 @@ def value_for(key, shape):
     else:
         normal = rng.standard_normal(shape)
         weight = 0.6 / math.sqrt(math.prod(shape[1:])) * normal if len(shape) > 1 else 0.05 * normal
-        value = 0.25 + 0.1 * normal if prelu else 0.8 + 0.1 * normal if key.endswith("dc_weight") else weight
+        value = (
+            0.25 + 0.1 * normal
+            if prelu
+            else 0.8 + 0.1 * normal
+            if key.endswith("dc_weight")
+            else weight
+        )
     return torch.from_numpy(value.astype(np.float32))
 
 
@@ -59,7 +68,9 @@ def window(kspace, frames):
 def mask_of(mask, frames):
     """Official mask (1, 1|frame * coil, 1|H, W, 1) as ours (1, 1|frame, y, 1|x)."""
     mask = torch.from_numpy(mask[..., 0]).bool()
-    return (mask if mask.shape[1] == 1 else mask.reshape(1, frames, -1, *mask.shape[2:])[:, :, 0]).mT
+    return (
+        mask if mask.shape[1] == 1 else mask.reshape(1, frames, -1, *mask.shape[2:])[:, :, 0]
+    ).mT
 
 
 def our_config(official):
@@ -82,16 +93,25 @@ def our_config(official):
         "sensitivity_unet": unet("sens_"),
     }
     if official.get("n_history"):
-        config |= {"history": official["n_history"], "adaptive": official["adaptive_input"], "joint_maps": official["use_sens_adj"]}
+        config |= {
+            "history": official["n_history"],
+            "adaptive": official["adaptive_input"],
+            "joint_maps": official["use_sens_adj"],
+        }
     return config
 
 
 def tiny(golden, file):
     """A tiny case: network, k-space, mask, acs, the arrays and the facts."""
     name, variant = TINY[file]
-    facts, arrays = facts_of(golden / file), dict(np.load(golden / "promptmr" / "tiny.npz")) | dict(np.load(golden / f"{file}.npz"))
+    facts, arrays = (
+        facts_of(golden / file),
+        dict(np.load(golden / "promptmr" / "tiny.npz")) | dict(np.load(golden / f"{file}.npz")),
+    )
     made = build(name, {**our_config(facts["config"]), "variant": variant})
-    network = from_state_dict(by_the_rule({key: value.shape for key, value in made.state_dict().items()}), variant)
+    network = from_state_dict(
+        by_the_rule({key: value.shape for key, value in made.state_dict().items()}), variant
+    )
     assert type(network) is type(made)
     assert json.dumps(network.config) == json.dumps(made.config)
     return (
@@ -112,7 +132,13 @@ def small(golden, file, case):
     kspace = np.load(golden / "promptmr" / "small.npz")["kspace"] * arrays[f"{case}__mask"]
     acs = facts["cases"][case]
     acs = None if acs in (None, -1) else acs
-    return network, window(kspace, network.frames), mask_of(arrays[f"{case}__mask"], network.frames), acs, arrays
+    return (
+        network,
+        window(kspace, network.frames),
+        mask_of(arrays[f"{case}__mask"], network.frames),
+        acs,
+        arrays,
+    )
 
 
 def assert_image(image, expected, tolerance):
@@ -131,7 +157,9 @@ def test_the_rule_gives_the_golden_parameters(golden):
     for file, (layout, _) in SMALL.items():
         shapes = facts_of(golden / "statedict" / layout)
         for key, values in facts_of(golden / file)["param_probe"].items():
-            assert value_for(key, tuple(shapes[key])).flatten()[:3].tolist() == pytest.approx(values[:3], rel=1e-6)
+            assert value_for(key, tuple(shapes[key])).flatten()[:3].tolist() == pytest.approx(
+                values[:3], rel=1e-6
+            )
 
 
 @pytest.mark.parametrize(("file", "case"), SMALL_CASES)
@@ -152,15 +180,25 @@ def test_tiny_image_loss_and_every_gradient_are_the_official_ones(golden, file):
     loss = loss_of(image, arrays["target"])
     assert float(loss.detach()) == pytest.approx(facts["loss"], rel=1e-4)
     loss.backward()
-    norms = {name: None if p.grad is None else float(torch.linalg.vector_norm(p.grad)) for name, p in network.named_parameters()}
+    norms = {
+        name: None if p.grad is None else float(torch.linalg.vector_norm(p.grad))
+        for name, p in network.named_parameters()
+    }
     assert {name for name, norm in norms.items() if norm is None} == set(facts["none_grad"])
     assert all(name.endswith("prompt_param") for name in facts["none_grad"])
     given = {name: norm for name, norm in norms.items() if norm is not None}
     # Float32 sums of the official code are themselves only so exact.
-    assert given == pytest.approx({name: norm for name, norm in facts["grad_norms"].items() if norm is not None}, rel=1e-4, abs=1e-8)
+    assert given == pytest.approx(
+        {name: norm for name, norm in facts["grad_norms"].items() if norm is not None},
+        rel=1e-4,
+        abs=1e-8,
+    )
 
 
-@pytest.mark.parametrize("file", ["promptmr/tiny", "promptmrplus/v2_plain_tiny", "promptmrplus/v1_tiny", "promptmrplus/v2_tiny"])
+@pytest.mark.parametrize(
+    "file",
+    ["promptmr/tiny", "promptmrplus/v2_plain_tiny", "promptmrplus/v1_tiny", "promptmrplus/v2_tiny"],
+)
 def test_checkpointing_changes_no_gradient(golden, file):
     network, kspace, mask, acs, arrays, _ = tiny(golden, file)
     network = network.double()
@@ -169,7 +207,9 @@ def test_checkpointing_changes_no_gradient(golden, file):
         network.checkpointing = checkpointing
         network.zero_grad()
         loss_of(network(kspace.to(torch.complex128), mask, acs).image, arrays["target"]).backward()
-        gradients.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
+        gradients.append(
+            {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+        )
     plain, again = gradients
     assert plain.keys() == again.keys()
     assert max(float(value.abs().max()) for value in plain.values()) > 1e-4
@@ -210,7 +250,11 @@ def test_the_prelu_is_shared_within_a_network_and_not_between_networks(golden):
     copied = copy.deepcopy(network)
     prelus = [shared_prelu(n) for n in (network, other, copied)]
     assert len({p.weight.data_ptr() for p in prelus}) == 3
-    own = [m for n, m in network.named_modules() if isinstance(m, torch.nn.PReLU) and m is not prelus[0]]
+    own = [
+        m
+        for n, m in network.named_modules()
+        if isinstance(m, torch.nn.PReLU) and m is not prelus[0]
+    ]
     assert len(own) == 1 + len(network.cascades)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -43,7 +43,10 @@ def make(request):
 @functools.cache
 def patients(frames, coils, y, x, batch):
     """K-space (batch, frame, coil, y, x) and the true middle images of simulated patients."""
-    simulated = [simulate("cine", frames=frames, slices=1, coils=coils, y=y, x=x, seed=seed) for seed in range(batch)]
+    simulated = [
+        simulate("cine", frames=frames, slices=1, coils=coils, y=y, x=x, seed=seed)
+        for seed in range(batch)
+    ]
     kspace = torch.stack([s.scan.read_slice(0) for s in simulated])
     return kspace, torch.stack([s.image[frames // 2, 0].abs() for s in simulated])
 
@@ -54,7 +57,9 @@ def windows(frames=1, coils=3, y=37, x=45, batch=2, samples=False):
     mask = torch.zeros((batch, 1, y, 1), dtype=torch.bool)
     mask[:, :, ::2] = True
     if samples:
-        mask = mask | (torch.rand((batch, frames, y, x), generator=torch.Generator().manual_seed(0)) < 0.3)
+        mask = mask | (
+            torch.rand((batch, frames, y, x), generator=torch.Generator().manual_seed(0)) < 0.3
+        )
     columns = slice(x // 2 - 6, x // 2 + 6) if samples else slice(None)
     mask[:, :, y // 2 - 6 : y // 2 + 6, columns] = True
     return kspace * mask[:, :, None], mask, truth
@@ -69,7 +74,9 @@ def relative(a, b):
     return float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
 
 
-@pytest.mark.parametrize("name", [name for name, entry in NETWORKS.items() if not entry.discriminator])
+@pytest.mark.parametrize(
+    "name", [name for name, entry in NETWORKS.items() if not entry.discriminator]
+)
 def test_every_network_is_of_one_kind_and_declares_what_it_can(name):
     with torch.device("meta"):
         network = build_network(name)
@@ -119,7 +126,9 @@ def test_shapes(make, frames, coils, samples):
     assert output.image.dtype == torch.float32
     assert output.image.isfinite().all()
     for coil_wise in (output.kspace, output.maps):
-        assert coil_wise is None or (coil_wise.shape == (2, coils, 37, 45) and coil_wise.dtype == torch.complex64)
+        assert coil_wise is None or (
+            coil_wise.shape == (2, coils, 37, 45) and coil_wise.dtype == torch.complex64
+        )
     assert (output.kspace is None) == (not network.gives_kspace)
     assert all(image.shape == (2, 37, 45) for image in output.images)
     assert not output.images or output.images[-1] is output.image
@@ -129,7 +138,12 @@ def test_shapes(make, frames, coils, samples):
 def test_the_output_scales_with_the_input(make, factor):
     kspace, mask, _ = windows()
     network = make()
-    assert relative(run(network, kspace * factor, mask).image, factor * run(network, kspace, mask).image) < 1e-4
+    assert (
+        relative(
+            run(network, kspace * factor, mask).image, factor * run(network, kspace, mask).image
+        )
+        < 1e-4
+    )
 
 
 def test_no_signal_gives_zeros_also_beside_signal(make):
@@ -145,7 +159,10 @@ def test_no_signal_gives_zeros_also_beside_signal(make):
 def test_double_precision_agrees_with_single(make):
     kspace, mask, _ = windows()
     network = make()
-    single, double = run(network, kspace, mask).image, run(network.double(), kspace.to(torch.complex128), mask).image
+    single, double = (
+        run(network, kspace, mask).image,
+        run(network.double(), kspace.to(torch.complex128), mask).image,
+    )
     assert double.dtype == torch.float64
     assert relative(single.double(), double) < 1e-3
 
@@ -174,7 +191,13 @@ def test_other_frames_are_not_seen(name):
     kspace, mask, _ = windows()
     network, wide = MAKERS[name](), MAKERS[name](frames=3)
     wide.load_state_dict(network.state_dict())
-    assert relative(run(wide, kspace.expand(-1, 3, -1, -1, -1), mask).image, run(network, kspace, mask).image) < 1e-5
+    assert (
+        relative(
+            run(wide, kspace.expand(-1, 3, -1, -1, -1), mask).image,
+            run(network, kspace, mask).image,
+        )
+        < 1e-5
+    )
 
 
 def test_the_number_of_calibration_lines_can_be_given(make):
@@ -193,13 +216,20 @@ def test_config_and_state_make_the_same_network(make):
     again = build(name_of(network), json.loads(kept))
     assert json.dumps(again.config) == kept
     again.load_state_dict(network.state_dict())
-    torch.testing.assert_close(run(again, kspace, mask).image, run(network, kspace, mask).image, rtol=0, atol=0)
+    torch.testing.assert_close(
+        run(again, kspace, mask).image, run(network, kspace, mask).image, rtol=0, atol=0
+    )
 
 
 def loss_of(network, output, truth):
-    loss = sum((functional.mse_loss(image, truth) for image in output.images), functional.mse_loss(output.image, truth))
+    loss = sum(
+        (functional.mse_loss(image, truth) for image in output.images),
+        functional.mse_loss(output.image, truth),
+    )
     if isinstance(network, LFMRI):
-        loss = loss + 1e-3 * functional.binary_cross_entropy_with_logits(output.logits, torch.tensor([[1.0, 0.0]] * len(truth)))
+        loss = loss + 1e-3 * functional.binary_cross_entropy_with_logits(
+            output.logits, torch.tensor([[1.0, 0.0]] * len(truth))
+        )
     return loss
 
 
@@ -234,10 +264,21 @@ def test_maps_can_be_given(name):
     kspace, mask, _ = windows(frames=3)
     network = MAKERS[name](frames=3)
     with torch.no_grad():
-        maps, one_by_one = network.sens_net(kspace, mask), network.sens_net(kspace, mask, together=1)
+        maps, one_by_one = (
+            network.sens_net(kspace, mask),
+            network.sens_net(kspace, mask, together=1),
+        )
     torch.testing.assert_close(one_by_one, maps, rtol=0, atol=1e-5)
-    assert relative(run(network, kspace, mask, maps=maps).image, run(network, kspace, mask).image) < 1e-5
-    assert relative(run(network, kspace, mask, maps=maps.roll(1, 2)).image, run(network, kspace, mask).image) > 1e-2
+    assert (
+        relative(run(network, kspace, mask, maps=maps).image, run(network, kspace, mask).image)
+        < 1e-5
+    )
+    assert (
+        relative(
+            run(network, kspace, mask, maps=maps.roll(1, 2)).image, run(network, kspace, mask).image
+        )
+        > 1e-2
+    )
     torch.testing.assert_close(maps.abs().square().sum(2), torch.ones(2, 3, 37, 45))
 
 

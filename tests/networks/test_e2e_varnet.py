@@ -18,7 +18,9 @@ def test_parameters_are_those_of_the_paper():
 
     def body(c, images=1):
         widths = [c * 2**level for level in range(5)]
-        down = sum(9 * a * b + 9 * b * b for a, b in zip([2 * images, *widths], widths, strict=False))
+        down = sum(
+            9 * a * b + 9 * b * b for a, b in zip([2 * images, *widths], widths, strict=False)
+        )
         up = sum(4 * 2 * w * w + 9 * 2 * w * w + 9 * w * w for w in widths[:-1])
         return down + up + 2 * images * (c + 1)
 
@@ -42,7 +44,11 @@ def test_measured_samples_are_pulled_back(weight):
     network = E2EVarNet(cascades=1, **SMALL)
     mask = torch.zeros(1, 1, 1, 1, 40, dtype=torch.bool)
     mask[..., ::2] = True
-    k, y, s = random(1, 1, 3, 32, 40), random(1, 1, 3, 32, 40, seed=1) * mask, random(1, 1, 3, 32, 40, seed=2)
+    k, y, s = (
+        random(1, 1, 3, 32, 40),
+        random(1, 1, 3, 32, 40, seed=1) * mask,
+        random(1, 1, 3, 32, 40, seed=2),
+    )
     cascade = network.cascades[0]
     cascade.model.forward = torch.zeros_like
     nn.init.constant_(cascade.dc_weight, weight)
@@ -81,12 +87,17 @@ def test_adjacent_frames_are_seen():
     other = kspace.clone()
     other[:, 0] = random(1, 3, 32, 40, seed=5)
     with torch.no_grad():
-        assert not torch.allclose(network(other, mask, acs=8).image, network(kspace, mask, acs=8).image, rtol=1e-3)
+        assert not torch.allclose(
+            network(other, mask, acs=8).image, network(kspace, mask, acs=8).image, rtol=1e-3
+        )
 
 
 def test_the_unet_gives_what_is_taken_away():
     """A U-Net that gives back its whole image, with maps of unit RSS on all coils alike, leaves nothing."""
-    cascade, k = E2EVarNet(cascades=1, **SMALL).cascades[0], random(1, 1, 1, 32, 40).expand(-1, -1, 4, -1, -1)
+    cascade, k = (
+        E2EVarNet(cascades=1, **SMALL).cascades[0],
+        random(1, 1, 1, 32, 40).expand(-1, -1, 4, -1, -1),
+    )
     cascade.model.forward = lambda x: x
     s = torch.full_like(k, 0.5)
     with torch.no_grad():

@@ -23,7 +23,11 @@ def test_closed_form_weighs_between_both(raw, expected):
 
 
 def test_closed_form_is_the_minimum():
-    fidelity, r, x = ClosedFormFidelity().double(), torch.randn(1, 1, 4, 5).double(), torch.randn(1, 1, 4, 5).double()
+    fidelity, r, x = (
+        ClosedFormFidelity().double(),
+        torch.randn(1, 1, 4, 5).double(),
+        torch.randn(1, 1, 4, 5).double(),
+    )
     f = fidelity(r, x).detach().requires_grad_()
     mu = nn.functional.softplus(fidelity.raw.detach())
     ((f - r).square() + mu * (f - x).square()).sum().backward()
@@ -54,7 +58,9 @@ def test_no_repeat_is_refused():
 
 
 def test_weights_are_shared_between_repeats():
-    counts = {sum(p.numel() for p in FidelityUNet(repeats=repeats).parameters()) for repeats in (1, 2, 3)}
+    counts = {
+        sum(p.numel() for p in FidelityUNet(repeats=repeats).parameters()) for repeats in (1, 2, 3)
+    }
     assert len(counts) == 1
 
 
@@ -71,7 +77,10 @@ def test_networks_that_do_nothing_keep_the_image(fidelity):
 
 def test_closed_form_with_huge_mu_goes_back_to_the_measured_image_in_every_repeat():
     torch.manual_seed(0)
-    network, x = FidelityUNet(channels=4, pools=2, repeats=2, fidelity="closed-form"), torch.rand(1, 33, 40)
+    network, x = (
+        FidelityUNet(channels=4, pools=2, repeats=2, fidelity="closed-form"),
+        torch.rand(1, 33, 40),
+    )
     nn.init.constant_(network.fidelity.raw, 1e6)
     residual, first, again, second = network.forward_image(x).images
     torch.testing.assert_close(first, x, rtol=0, atol=1e-4)
@@ -83,7 +92,10 @@ def test_closed_form_with_huge_mu_goes_back_to_the_measured_image_in_every_repea
 def test_every_repeat_is_held_to_the_measured_image():
     """mu = 1: the mean of the residual network's output and the input of the whole, not of the repeat."""
     torch.manual_seed(0)
-    network, x = FidelityUNet(channels=4, pools=2, repeats=2, fidelity="closed-form"), torch.rand(1, 33, 40)
+    network, x = (
+        FidelityUNet(channels=4, pools=2, repeats=2, fidelity="closed-form"),
+        torch.rand(1, 33, 40),
+    )
     nn.init.constant_(network.fidelity.raw, 0.5413248546)
     with torch.no_grad():
         r1, f1, r2, f2 = network.forward_image(x).images

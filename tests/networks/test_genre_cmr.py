@@ -20,7 +20,12 @@ def window():
     generator = torch.Generator().manual_seed(0)
     image = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 25, 31, generator=generator), 5, 1, 2)
     y, x = torch.meshgrid(torch.linspace(-1, 1, 25), torch.linspace(-1, 1, 31), indexing="ij")
-    coils = torch.stack([torch.exp(-((y - a) ** 2) - (x - b) ** 2) * torch.exp(1j * a * x) for a, b in [(-1, 0), (1, 0), (0, 1)]])
+    coils = torch.stack(
+        [
+            torch.exp(-((y - a) ** 2) - (x - b) ** 2) * torch.exp(1j * a * x)
+            for a, b in [(-1, 0), (1, 0), (0, 1)]
+        ]
+    )
     mask = torch.zeros(1, 3, 25, 1, dtype=torch.bool)
     mask[:, :, 8:17] = True
     for frame in range(3):
@@ -62,7 +67,9 @@ def test_gates_start_closed_so_that_it_starts_as_its_ancestor(window):
     kspace, mask, _ = window
     with torch.no_grad():
         torch.testing.assert_close(made()(kspace, mask).image, made(SRGAN)(kspace, mask).image)
-        assert not torch.allclose(made(gate="one")(kspace, mask).image, made(SRGAN)(kspace, mask).image, rtol=1e-3)
+        assert not torch.allclose(
+            made(gate="one")(kspace, mask).image, made(SRGAN)(kspace, mask).image, rtol=1e-3
+        )
 
 
 def test_to_the_letter_the_residual_adds_up(window):
@@ -75,11 +82,18 @@ def test_to_the_letter_the_residual_adds_up(window):
     out = network(kspace, mask)
     added = -fft2c(u.mT[:, 1, None] * out.maps)
     outside = ~mask[:, 1, None].expand_as(added)
-    torch.testing.assert_close((out.kspace - kspace[:, 1])[outside], 6 * added[outside], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        (out.kspace - kspace[:, 1])[outside], 6 * added[outside], atol=1e-4, rtol=1e-4
+    )
     none = made(residual="none")
     for cascade in none.cascades:
         cascade.model = Always(u)
-    torch.testing.assert_close((none(kspace, mask).kspace - kspace[:, 1])[outside], 3 * added[outside], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        (none(kspace, mask).kspace - kspace[:, 1])[outside],
+        3 * added[outside],
+        atol=1e-4,
+        rtol=1e-4,
+    )
 
 
 def test_measured_samples_are_pulled_to_what_was_measured(window):
@@ -103,7 +117,9 @@ def test_training_reaches_every_parameter(window, residual, gate):
     silent = {name for name, p in network.named_parameters() if p.requires_grad and p.grad is None}
     assert not silent
     gates = [cascade.gate.requires_grad for cascade in network.cascades]
-    assert gates == ([False, True, True] if residual != "none" and gate == "learnt" else [False] * 3)
+    assert gates == (
+        [False, True, True] if residual != "none" and gate == "learnt" else [False] * 3
+    )
 
 
 def test_the_loss_falls(window):
@@ -141,9 +157,13 @@ def test_only_the_last_cascade_is_given_out_outside_training(window):
 
 
 def test_prompts_can_be_frozen():
-    assert all(p.requires_grad for name, p in made().named_parameters() if name.endswith("prompt_param"))
+    assert all(
+        p.requires_grad for name, p in made().named_parameters() if name.endswith("prompt_param")
+    )
     frozen = made(trainable_prompts=False)
-    assert not any(p.requires_grad for name, p in frozen.named_parameters() if name.endswith("prompt_param"))
+    assert not any(
+        p.requires_grad for name, p in frozen.named_parameters() if name.endswith("prompt_param")
+    )
 
 
 @pytest.mark.parametrize("residual", ["image", "feature"])
@@ -153,7 +173,9 @@ def test_checkpointing_changes_no_gradient(window, residual):
     for checkpointing in (False, True):
         network = made(residual=residual, checkpointing=checkpointing, gate="one").double()
         out = network(kspace, mask)
-        (out.image.sum() + out.images[0].sum() + sum(f.square().mean() for f in out.features)).backward()
+        (
+            out.image.sum() + out.images[0].sum() + sum(f.square().mean() for f in out.features)
+        ).backward()
         gradients.append([p.grad for p in network.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 50
     for a, b in zip(*gradients, strict=True):
@@ -165,7 +187,12 @@ def test_the_output_scales_with_the_input(window, factor):
     kspace, mask, _ = window
     network = made(gate="one")
     with torch.no_grad():
-        torch.testing.assert_close(network(factor * kspace, mask).image / factor, network(kspace, mask).image, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            network(factor * kspace, mask).image / factor,
+            network(kspace, mask).image,
+            rtol=1e-3,
+            atol=1e-4,
+        )
 
 
 def test_nothing_in_nothing_out(window):

@@ -27,7 +27,9 @@ def rebuilt(path, target, change, compression=zipfile.ZIP_STORED):
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w", compression) as archive:
         for entry in source.infolist():
             data = source.read(entry)
-            archive.writestr(entry.filename, change(data) if entry.filename.endswith("data.pkl") else data)
+            archive.writestr(
+                entry.filename, change(data) if entry.filename.endswith("data.pkl") else data
+            )
     return target
 
 
@@ -60,7 +62,9 @@ def payloads(folder):
         "bound method": Payload(pathlib.Path(marker).touch),
         "runpy": Payload(runpy.run_path, str(script)),
         "importlib": Payload(loader.load_module),
-        "torch.hub": Payload(functools.partial(torch.hub.load, str(folder), "entry", source="local")),
+        "torch.hub": Payload(
+            functools.partial(torch.hub.load, str(folder), "entry", source="local")
+        ),
         "nested": Payload(list, [{"a": (Payload(os.system, f"touch {marker}"),)}]),
     }
 
@@ -94,14 +98,26 @@ def test_no_code_in_a_checkpoint_is_executed(networks, tmp_path, monkeypatch, na
     torch.save(networks["promptmr"].state_dict(), plain)
     (tmp_path / "bare.pth").write_bytes(hostile)
     rebuilt(plain, tmp_path / "whole.pth", lambda data: hostile)
-    torch.save({"state_dict": payloads(tmp_path)[name]}, tmp_path / "state.pth", pickle_protocol=protocol)
-    torch.save({"cascades.0.dc_weight": payloads(tmp_path)[name]}, tmp_path / "tensor.pth", pickle_protocol=protocol)
+    torch.save(
+        {"state_dict": payloads(tmp_path)[name]}, tmp_path / "state.pth", pickle_protocol=protocol
+    )
+    torch.save(
+        {"cascades.0.dc_weight": payloads(tmp_path)[name]},
+        tmp_path / "tensor.pth",
+        pickle_protocol=protocol,
+    )
     for file in ("bare", "whole", "state", "tensor"):
         with refused("checkpoint-format"):
             weights.load(tmp_path / f"{file}.pth")
     # Beside good weights it is passed over.
     more = {"callbacks": payloads(tmp_path)[name]}
-    beside = lightning_file(tmp_path / "beside.ckpt", networks["promptmr"], {"a": payloads(tmp_path)[name]}, monkeypatch, **more)
+    beside = lightning_file(
+        tmp_path / "beside.ckpt",
+        networks["promptmr"],
+        {"a": payloads(tmp_path)[name]},
+        monkeypatch,
+        **more,
+    )
     assert same(weights.load(beside).network, networks["promptmr"])
     assert not marker.exists()
 
@@ -109,7 +125,11 @@ def test_no_code_in_a_checkpoint_is_executed(networks, tmp_path, monkeypatch, na
 def test_code_stays_unknown_to_the_interpreter():
     """Assigning to what a pickle names, the way around lists of allowed functions, meets only our own inert objects."""
     before = dict(vars(pickles.Foreign))
-    for name in (b"collections\nOrderedDict", b"torch._utils\n_rebuild_tensor_v2", b"builtins\ngetattr"):
+    for name in (
+        b"collections\nOrderedDict",
+        b"torch._utils\n_rebuild_tensor_v2",
+        b"builtins\ngetattr",
+    ):
         pickles.interpret(b"\x80\x02c" + name + b"\n}X\x08\x00\x00\x00__call__K\x01sb.")
     assert dict(vars(pickles.Foreign)) == before
 
@@ -131,11 +151,22 @@ def tensor_pickle(shape, stride, length, offset=0):
 
     class Pickler(pickle._Pickler):
         def persistent_id(self, value):
-            return ("storage", torch.FloatStorage, "0", "cpu", length) if isinstance(value, Storage) else None
+            return (
+                ("storage", torch.FloatStorage, "0", "cpu", length)
+                if isinstance(value, Storage)
+                else None
+            )
 
     class View:
         def __reduce__(self):
-            return torch._utils._rebuild_tensor_v2, (Storage(), offset, shape, stride, False, collections.OrderedDict())
+            return torch._utils._rebuild_tensor_v2, (
+                Storage(),
+                offset,
+                shape,
+                stride,
+                False,
+                collections.OrderedDict(),
+            )
 
     buffer = io.BytesIO()
     Pickler(buffer, 2).dump({layouts.CASCADE + "feat_extract.weight": View()})
@@ -156,10 +187,16 @@ def tensor_pickle(shape, stride, length, offset=0):
 )
 def test_tensors_that_claim_too_much_are_refused(tmp_path, shape, stride, length, offset, code):
     torch.save({"a": torch.arange(4.0)}, tmp_path / "a.pth")
-    changed = rebuilt(tmp_path / "a.pth", tmp_path / "b.pth", lambda data: tensor_pickle(shape, stride, length, offset))
+    changed = rebuilt(
+        tmp_path / "a.pth",
+        tmp_path / "b.pth",
+        lambda data: tensor_pickle(shape, stride, length, offset),
+    )
     with refused(code):
         torch_files.read(changed, lambda shapes: None)
-    honest = rebuilt(tmp_path / "a.pth", tmp_path / "c.pth", lambda data: tensor_pickle((2, 2), (1, 2), 4))
+    honest = rebuilt(
+        tmp_path / "a.pth", tmp_path / "c.pth", lambda data: tensor_pickle((2, 2), (1, 2), 4)
+    )
     (value,) = torch_files.read(honest, lambda shapes: None)[0].values()
     assert value.tolist() == [[0, 2], [1, 3]]
 
@@ -171,16 +208,25 @@ def nested(depth):
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(nested(18), "type tuple"), (10**5000, "type int"), ("x" * 10**5, f" '{'x' * 200}'"), (2.5, "float")],
+    [
+        (nested(18), "type tuple"),
+        (10**5000, "type int"),
+        ("x" * 10**5, f" '{'x' * 200}'"),
+        (2.5, "float"),
+    ],
     ids=["tuples", "number", "text", "float"],
 )
 def test_hyper_parameters_are_shown_in_short(networks, tmp_path, monkeypatch, value, shown):
-    path = lightning_file(tmp_path / "a.ckpt", networks["promptmr"], {"model_version": value}, monkeypatch)
+    path = lightning_file(
+        tmp_path / "a.ckpt", networks["promptmr"], {"model_version": value}, monkeypatch
+    )
     with refused("unknown-variant") as error:
         weights.load(path)
     assert shown in error.value.found
     assert len(error.value.found) < 500
-    path = lightning_file(tmp_path / "b.ckpt", networks["promptmr"], {"num_cascades": value}, monkeypatch)
+    path = lightning_file(
+        tmp_path / "b.ckpt", networks["promptmr"], {"num_cascades": value}, monkeypatch
+    )
     with refused("checkpoint-mismatch") as error:
         weights.load(path)
     assert shown in error.value.found
@@ -191,18 +237,26 @@ def test_hyper_parameters_are_shown_in_short(networks, tmp_path, monkeypatch, va
 def test_tensors_of_one_storage_do_not_keep_it_and_read_it_once(tmp_path, monkeypatch):
     whole = torch.arange(10**6)
     torch.save(
-        {f"{index}": whole[index : index + 2] for index in range(300)} | {"again": whole[1:3], "t": whole[:6].view(2, 3).mT},
+        {f"{index}": whole[index : index + 2] for index in range(300)}
+        | {"again": whole[1:3], "t": whole[:6].view(2, 3).mT},
         tmp_path / "a.pth",
     )
     read = []
     original = zipfile.ZipFile.read
-    monkeypatch.setattr(zipfile.ZipFile, "read", lambda self, entry: read.append(entry.filename) or original(self, entry))
+    monkeypatch.setattr(
+        zipfile.ZipFile,
+        "read",
+        lambda self, entry: read.append(entry.filename) or original(self, entry),
+    )
     tensors, _ = torch_files.read(tmp_path / "a.pth", lambda shapes: None)
     assert len([name for name in read if "/data/" in name]) == 1
     assert list(tensors) == [*map(str, range(300)), "again", "t"]
     assert all(tensors[f"{index}"].tolist() == [index, index + 1] for index in range(300))
     assert tensors["t"].tolist() == [[0, 3], [1, 4], [2, 5]]
-    assert all(value.untyped_storage().nbytes() == value.nbytes and value.is_contiguous() for value in tensors.values())
+    assert all(
+        value.untyped_storage().nbytes() == value.nbytes and value.is_contiguous()
+        for value in tensors.values()
+    )
     tensors["1"].zero_()
     assert tensors["again"].tolist() == [1, 2]
 
@@ -238,7 +292,9 @@ def test_bombs_of_repetition_in_pickles_are_refused():
 
 def test_objects_keep_their_attributes():
     value = argparse.Namespace(lr=2e-4, more=argparse.Namespace(a=[1]))
-    assert pickles.interpret(pickle.dumps([value, value], 2)) == [{"lr": 2e-4, "more": {"a": [1]}}] * 2
+    assert (
+        pickles.interpret(pickle.dumps([value, value], 2)) == [{"lr": 2e-4, "more": {"a": [1]}}] * 2
+    )
 
 
 def test_zip_bombs_and_bombs_of_pickles_are_refused(tmp_path):

@@ -15,7 +15,16 @@ from cmrrecon.methods.series_network import SeriesNetworkMethod
 from cmrrecon.networks import kt_unrolled
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.checkpoints import weights
-from cmrrecon.networks.kt_unrolled import FACTS, SEEN, KtUnrolled, Regulariser, closer, facts, smooth_phase, starts
+from cmrrecon.networks.kt_unrolled import (
+    FACTS,
+    SEEN,
+    KtUnrolled,
+    Regulariser,
+    closer,
+    facts,
+    smooth_phase,
+    starts,
+)
 from cmrrecon.sampling import make_mask
 from cmrrecon.simulation import simulate
 
@@ -32,7 +41,9 @@ def small(seed=0, **more):
 def series(frames=3, coils=4, y=40, x=48, pattern="kt-gaussian", acceleration=4, seed=1, acs=12):
     made = simulate("cine", frames=frames, slices=1, coils=coils, y=y, x=x, seed=seed)
     full = made.scan.series(0).kspace
-    mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed)
+    mask = make_mask(
+        pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed
+    )
     return Series(full * mask[:, None], mask_of(mask))
 
 
@@ -81,7 +92,9 @@ def test_images_scale_with_kspace():
 def test_images_turn_with_the_phase_of_kspace():
     """Behind the phase of the first solution the network sees the same, whatever the phase of the scan."""
     one, network = series(), small()
-    turned = images_of(network, Series(one.kspace * torch.polar(torch.tensor(1.0), torch.tensor(1.1)), one.mask))
+    turned = images_of(
+        network, Series(one.kspace * torch.polar(torch.tensor(1.0), torch.tensor(1.1)), one.mask)
+    )
     assert relative(turned.abs(), images_of(network, one).abs()) < 1e-3
 
 
@@ -124,7 +137,9 @@ def test_forward_gives_magnitudes_of_all_frames():
         output = network(one.kspace[None], one.mask.samples[None])
     torch.testing.assert_close(output.image, images_of(network, one).abs(), rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="one series"):
-        network(one.kspace[None].expand(2, -1, -1, -1, -1), one.mask.samples[None].expand(2, -1, -1, -1))
+        network(
+            one.kspace[None].expand(2, -1, -1, -1, -1), one.mask.samples[None].expand(2, -1, -1, -1)
+        )
 
 
 def test_columns_alone_are_those_of_the_whole_where_the_network_does_not_look_far():
@@ -139,7 +154,11 @@ def test_columns_alone_are_those_of_the_whole_where_the_network_does_not_look_fa
 
 @pytest.mark.parametrize("x", [41, 64, 70])
 def test_tiles_change_nothing(monkeypatch, x):
-    network, channels, told = small(blocks=2), torch.randn(3, 2 * SEEN, 21, x), torch.randn(FACTS + 2)
+    network, channels, told = (
+        small(blocks=2),
+        torch.randn(3, 2 * SEEN, 21, x),
+        torch.randn(FACTS + 2),
+    )
     with torch.no_grad():
         for block in network.unet.blocks:
             block.time.weight.normal_(std=0.1)
@@ -177,7 +196,9 @@ def test_closer_solves_its_equation():
 
 def test_smooth_phase_has_size_one_and_follows_the_image():
     x = torch.polar(1 + torch.rand(3, 9, 11), torch.full((3, 9, 11), 0.7))
-    torch.testing.assert_close(smooth_phase(x), torch.polar(torch.ones(9, 11), torch.full((9, 11), 0.7)))
+    torch.testing.assert_close(
+        smooth_phase(x), torch.polar(torch.ones(9, 11), torch.full((9, 11), 0.7))
+    )
     assert bool(torch.isfinite(torch.view_as_real(smooth_phase(torch.zeros_like(x)))).all())
 
 
@@ -191,7 +212,9 @@ def test_facts_tell_scans_apart():
             "samples": problem_of(series(pattern="kt-radial")),
         }.items()
     }
-    assert all(value.shape == (FACTS,) and bool(torch.isfinite(value).all()) for value in known.values())
+    assert all(
+        value.shape == (FACTS,) and bool(torch.isfinite(value).all()) for value in known.values()
+    )
     assert float(known["fast"][0]) > float(known["slow"][0]) + math.log(1.5)
     assert float(known["samples"][4]) == 1 > float(known["slow"][4])
     assert float(known["fixed"][5]) == 0 < float(known["slow"][5])
@@ -204,7 +227,9 @@ def test_checkpointing_changes_no_gradient():
         network(one.kspace[None], one.mask.samples[None]).image.sum().backward()
         found.append(network.unet.first.weight.grad)
     assert float(found[0].abs().max()) > 0
-    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-5 * float(found[0].abs().max()))
+    torch.testing.assert_close(
+        found[1], found[0], rtol=1e-3, atol=1e-5 * float(found[0].abs().max())
+    )
 
 
 def test_gradients_reach_every_parameter():

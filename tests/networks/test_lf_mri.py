@@ -96,7 +96,9 @@ def test_classifier_shows_the_likeliest_class():
             features = classifier.body(magnitude)
             small = class_activation(features, classifier.head.weight[[chosen, chosen]])
             assert logits.argmax(1).tolist() == [chosen, chosen]
-            torch.testing.assert_close(attention, nn.functional.interpolate(small, (33, 50), mode="bilinear"))
+            torch.testing.assert_close(
+                attention, nn.functional.interpolate(small, (33, 50), mode="bilinear")
+            )
             assert attention.shape == magnitude.shape
             assert float(attention.min()) >= 0
             assert float(attention.max()) <= 1
@@ -104,9 +106,25 @@ def test_classifier_shows_the_likeliest_class():
 
 def test_denoiser_has_two_convolutions_a_scale():
     denoiser = Denoiser((32, 64, 128))
-    widths = [(c.in_channels, c.out_channels) for c in denoiser.modules() if isinstance(c, nn.Conv2d)]
-    assert widths == [(2, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128), (192, 64), (64, 64), (96, 32), (32, 32), (32, 2)]
-    assert all(norm.eps == 1e-6 for norm in denoiser.modules() if isinstance(norm, nn.InstanceNorm2d))
+    widths = [
+        (c.in_channels, c.out_channels) for c in denoiser.modules() if isinstance(c, nn.Conv2d)
+    ]
+    assert widths == [
+        (2, 32),
+        (32, 32),
+        (32, 64),
+        (64, 64),
+        (64, 128),
+        (128, 128),
+        (192, 64),
+        (64, 64),
+        (96, 32),
+        (32, 32),
+        (32, 2),
+    ]
+    assert all(
+        norm.eps == 1e-6 for norm in denoiser.modules() if isinstance(norm, nn.InstanceNorm2d)
+    )
     x = random(2, 1, 21, 30, dtype=torch.complex64)
     with torch.no_grad():
         assert not torch.equal(denoiser(x), x)
@@ -128,8 +146,13 @@ def test_no_stage_is_refused():
 
 def test_output_has_logits_attention_and_every_stage():
     torch.manual_seed(0)
-    network = LFMRI(stages=3, channels=(4, 4), classifier_channels=(8,), classes=2, sensitivity_unet=SMALL_UNET)
-    kspace, mask = random(2, 1, 3, 33, 40, dtype=torch.complex64), torch.ones(2, 1, 33, 1, dtype=torch.bool)
+    network = LFMRI(
+        stages=3, channels=(4, 4), classifier_channels=(8,), classes=2, sensitivity_unet=SMALL_UNET
+    )
+    kspace, mask = (
+        random(2, 1, 3, 33, 40, dtype=torch.complex64),
+        torch.ones(2, 1, 33, 1, dtype=torch.bool),
+    )
     with torch.no_grad():
         output = network(kspace, mask, acs=12)
     assert output.logits.shape == (2, 2)
@@ -150,7 +173,9 @@ def test_all_lines_are_the_fourier_transform(length):
 def test_adjoint_of_the_learnable_sampling(length, lines):
     sampling = LearnableSampling(length=length, lines=lines).double()
     with torch.no_grad():
-        sampling.positions += 0.03 * torch.randn(lines, generator=torch.Generator().manual_seed(0)).double()
+        sampling.positions += (
+            0.03 * torch.randn(lines, generator=torch.Generator().manual_seed(0)).double()
+        )
         image, kspace = random(3, length, 13), random(3, lines, 13, seed=1)
         torch.testing.assert_close(torch.vdot(kspace.flatten(), sampling(image).flatten()),
                                    torch.vdot(sampling.adjoint(kspace).flatten(), image.flatten()))  # fmt: skip
@@ -158,7 +183,11 @@ def test_adjoint_of_the_learnable_sampling(length, lines):
 
 def test_gradients_reach_the_positions():
     """Of a line between two grid lines: the gradient is that of finite differences."""
-    sampling, image, weights = LearnableSampling(length=20, lines=5).double(), random(1, 20, 8), random(1, 5, 8, seed=1)
+    sampling, image, weights = (
+        LearnableSampling(length=20, lines=5).double(),
+        random(1, 20, 8),
+        random(1, 5, 8, seed=1),
+    )
 
     def loss():
         return (sampling(image) * weights).real.sum()
@@ -179,7 +208,10 @@ def test_gradients_reach_the_positions():
 def test_positions_find_the_lines_that_were_measured():
     """Descent on the positions alone lowers the difference to lines measured a little beside them."""
     image = fftc(random(1, 20, 8, dtype=torch.complex64), 1)
-    sampling, measured = LearnableSampling(length=20, lines=5), LearnableSampling(length=20, lines=5)
+    sampling, measured = (
+        LearnableSampling(length=20, lines=5),
+        LearnableSampling(length=20, lines=5),
+    )
     with torch.no_grad():
         measured.positions += 0.004
         target = measured(image)

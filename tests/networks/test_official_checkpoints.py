@@ -18,7 +18,12 @@ from cmrrecon.networks.checkpoints import filling, layouts, weights
     ("layout", "keys", "name", "expected"),
     [
         ("promptmr_default", 1910, "promptmr", {"cascades": 12, "frames": 5}),
-        ("promptmrplus_v2_default", 2126, "promptmr-plus", {"cascades": 12, "history": 11, "adaptive": True, "joint_maps": True}),
+        (
+            "promptmrplus_v2_default",
+            2126,
+            "promptmr-plus",
+            {"cascades": 12, "history": 11, "adaptive": True, "joint_maps": True},
+        ),
     ],
 )
 def test_official_layouts_are_recognised_and_are_the_defaults(golden, layout, keys, name, expected):
@@ -49,7 +54,10 @@ def test_official_layouts_are_recognised_and_are_the_defaults(golden, layout, ke
 @pytest.mark.parametrize("history", [0, 1])
 def test_every_kind_of_promptmr_plus_is_recognised(adaptive, joint, history):
     with torch.device("meta"):
-        made = catalog.build("promptmr-plus", {**SIZES, "adaptive": adaptive, "joint_maps": joint, "history": history})
+        made = catalog.build(
+            "promptmr-plus",
+            {**SIZES, "adaptive": adaptive, "joint_maps": joint, "history": history},
+        )
     name, config = layouts.infer(shapes_of(made.state_dict()), "It")
     assert name == ("promptmr-plus" if adaptive or joint or history else "promptmr")
     with torch.device("meta"):
@@ -70,7 +78,9 @@ def test_every_kind_of_promptmr_plus_is_recognised(adaptive, joint, history):
         ("promptmr-plus", {"model_version": "promptmr_v9"}, "kspace", "kspace", "asked"),
     ],
 )
-def test_official_lightning_files_load(networks, tmp_path, monkeypatch, name, parameters, asked, variant, why):
+def test_official_lightning_files_load(
+    networks, tmp_path, monkeypatch, name, parameters, asked, variant, why
+):
     path = lightning_file(tmp_path / "a.ckpt", networks[name], parameters, monkeypatch)
     loaded = weights.load(path, asked)
     assert same(loaded.network, networks[name])
@@ -78,17 +88,23 @@ def test_official_lightning_files_load(networks, tmp_path, monkeypatch, name, pa
     assert loaded.metadata["network"] == name
     assert why in loaded.metadata["variant_from"]
     assert (loaded.metadata["epoch"], loaded.metadata["global_step"]) == ("11", "258576")
-    assert [p.requires_grad for p in loaded.network.parameters()] == [p.requires_grad for p in networks[name].parameters()]
+    assert [p.requires_grad for p in loaded.network.parameters()] == [
+        p.requires_grad for p in networks[name].parameters()
+    ]
 
 
 def test_a_checkpoint_without_its_last_cascade_is_refused(networks, tmp_path, monkeypatch):
-    path = lightning_file(tmp_path / "a.ckpt", networks["promptmr"], {"num_cascades": 3}, monkeypatch)
+    path = lightning_file(
+        tmp_path / "a.ckpt", networks["promptmr"], {"num_cascades": 3}, monkeypatch
+    )
     with refused("checkpoint-mismatch"):
         weights.load(path)
 
 
 def test_an_unknown_model_version_is_asked_about(networks, tmp_path, monkeypatch):
-    path = lightning_file(tmp_path / "a.ckpt", networks["promptmr"], {"model_version": "promptmr_v9"}, monkeypatch)
+    path = lightning_file(
+        tmp_path / "a.ckpt", networks["promptmr"], {"model_version": "promptmr_v9"}, monkeypatch
+    )
     with refused("unknown-variant") as error:
         weights.load(path)
     assert "promptmr_v9" in str(error.value)
@@ -100,18 +116,26 @@ def test_bare_state_dicts_load_in_every_pickle_protocol(networks, tmp_path, prot
     state = {key: value.to(kind) for key, value in networks["promptmr"].state_dict().items()}
     torch.save(state, tmp_path / "a.pth", pickle_protocol=protocol)
     loaded = weights.load(tmp_path / "a.pth").network
-    assert all(value.dtype == torch.float32 and torch.equal(value, state[key].float()) for key, value in loaded.state_dict().items())
+    assert all(
+        value.dtype == torch.float32 and torch.equal(value, state[key].float())
+        for key, value in loaded.state_dict().items()
+    )
 
 
 def test_views_parameters_and_foreign_safetensors_load(networks, tmp_path):
     network = networks["promptmr-plus"]
     state = {
-        key: torch.nn.Parameter(torch.stack([value, value])[1].mT.contiguous().mT if value.ndim > 1 else value)
+        key: torch.nn.Parameter(
+            torch.stack([value, value])[1].mT.contiguous().mT if value.ndim > 1 else value
+        )
         for key, value in network.state_dict().items()
     }
     torch.save(state, tmp_path / "a.pth")
     assert same(weights.load(tmp_path / "a.pth").network, network)
-    save_file({key: value.detach().clone().contiguous() for key, value in state.items()}, tmp_path / "a.safetensors")
+    save_file(
+        {key: value.detach().clone().contiguous() for key, value in state.items()},
+        tmp_path / "a.safetensors",
+    )
     assert same(weights.load(tmp_path / "a.safetensors", "kspace").network, network)
 
 
@@ -128,28 +152,80 @@ def test_a_network_shares_nothing_with_the_state_dict_it_was_made_of(networks):
     ("change", "code", "told"),
     [
         (lambda s: s.pop("cascades.1.dc_weight"), "checkpoint-mismatch", "cascades.1.dc_weight"),
-        (lambda s: s.update({"cascades.1.other": torch.ones(1)}), "checkpoint-mismatch", "cascades.1.other"),
-        (lambda s: s.update({"cascades.1.dc_weight": torch.ones(2)}), "checkpoint-mismatch", "dc_weight (2,), not (1,)"),
-        (lambda s: s.update({"cascades.1.dc_weight": torch.ones(1, dtype=torch.int64)}), "checkpoint-mismatch", "dc_weight int64"),
-        (lambda s: s.update({"cascades.1.dc_weight": torch.full((1,), torch.nan)}), "weights-not-finite", "cascades.1.dc_weight"),
         (
-            lambda s: s.update({"cascades.1.dc_weight": torch.full((1,), 1e300, dtype=torch.float64)}),
+            lambda s: s.update({"cascades.1.other": torch.ones(1)}),
+            "checkpoint-mismatch",
+            "cascades.1.other",
+        ),
+        (
+            lambda s: s.update({"cascades.1.dc_weight": torch.ones(2)}),
+            "checkpoint-mismatch",
+            "dc_weight (2,), not (1,)",
+        ),
+        (
+            lambda s: s.update({"cascades.1.dc_weight": torch.ones(1, dtype=torch.int64)}),
+            "checkpoint-mismatch",
+            "dc_weight int64",
+        ),
+        (
+            lambda s: s.update({"cascades.1.dc_weight": torch.full((1,), torch.nan)}),
             "weights-not-finite",
             "cascades.1.dc_weight",
         ),
-        (lambda s: s.update({"cascades.4000.dc_weight": torch.ones(1)}), "checkpoint-mismatch", "cascades.2."),
-        (lambda s: s.update({"cascades.02.dc_weight": torch.ones(1)}), "checkpoint-mismatch", "cascades.2."),
-        (lambda s: s.update({f"{layouts.MAPS}bottleneck.{'9' * 200}.a": torch.ones(1)}), "checkpoint-mismatch", "bottleneck.3."),
-        (lambda s: s.update({"a" * 10**4: torch.ones(1)}), "checkpoint-mismatch", f" {'a' * 200}. "),
-        (lambda s: s.pop(f"{layouts.MAPS}enc_level2.down.weight"), "checkpoint-mismatch", f"{layouts.MAPS}enc_level2.down.weight"),
-        (lambda s: s.pop(f"{layouts.MAPS}feat_extract.weight"), "checkpoint-mismatch", f"{layouts.MAPS}feat_extract.weight"),
+        (
+            lambda s: s.update(
+                {"cascades.1.dc_weight": torch.full((1,), 1e300, dtype=torch.float64)}
+            ),
+            "weights-not-finite",
+            "cascades.1.dc_weight",
+        ),
+        (
+            lambda s: s.update({"cascades.4000.dc_weight": torch.ones(1)}),
+            "checkpoint-mismatch",
+            "cascades.2.",
+        ),
+        (
+            lambda s: s.update({"cascades.02.dc_weight": torch.ones(1)}),
+            "checkpoint-mismatch",
+            "cascades.2.",
+        ),
+        (
+            lambda s: s.update({f"{layouts.MAPS}bottleneck.{'9' * 200}.a": torch.ones(1)}),
+            "checkpoint-mismatch",
+            "bottleneck.3.",
+        ),
+        (
+            lambda s: s.update({"a" * 10**4: torch.ones(1)}),
+            "checkpoint-mismatch",
+            f" {'a' * 200}. ",
+        ),
+        (
+            lambda s: s.pop(f"{layouts.MAPS}enc_level2.down.weight"),
+            "checkpoint-mismatch",
+            f"{layouts.MAPS}enc_level2.down.weight",
+        ),
+        (
+            lambda s: s.pop(f"{layouts.MAPS}feat_extract.weight"),
+            "checkpoint-mismatch",
+            f"{layouts.MAPS}feat_extract.weight",
+        ),
         (
             lambda s: s.update({"cascades.1.model.unet.bottleneck.0.body.1.weight": torch.ones(1)}),
             "checkpoint-mismatch",
             "bottleneck.0.body.1.weight",
         ),
-        (lambda s: [s.pop(key) for key in list(s) if "bottleneck" in key], "checkpoint-mismatch", "bottleneck"),
-        (lambda s: [s.pop(key) for key in list(s) if "cascades.1" in key and "bottleneck" in key], "checkpoint-mismatch", "12 more"),
+        (
+            lambda s: [s.pop(key) for key in list(s) if "bottleneck" in key],
+            "checkpoint-mismatch",
+            "bottleneck",
+        ),
+        (
+            lambda s: [
+                s.pop(key) for key in list(s) if "cascades.1" in key and "bottleneck" in key
+            ],
+            "checkpoint-mismatch",
+            "12 more",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(networks, change, code, told):
@@ -176,17 +252,28 @@ def test_more_blocks_than_tensors_are_not_made(networks):
         weights.from_state_dict(state)
 
 
-@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.int32, torch.uint8, torch.bool, torch.complex64])
+@pytest.mark.parametrize(
+    "kind", [torch.float8_e4m3fn, torch.int32, torch.uint8, torch.bool, torch.complex64]
+)
 def test_numbers_of_other_types_are_told(networks, tmp_path, kind):
-    state = {key: value.detach().clone() for key, value in networks["promptmr"].state_dict().items()}
+    state = {
+        key: value.detach().clone() for key, value in networks["promptmr"].state_dict().items()
+    }
     state["cascades.1.dc_weight"] = state["cascades.1.dc_weight"].to(kind)
     save_file(state, tmp_path / "a.safetensors")
-    for load in (lambda: weights.load(tmp_path / "a.safetensors"), lambda: weights.from_state_dict(state)):
+    for load in (
+        lambda: weights.load(tmp_path / "a.safetensors"),
+        lambda: weights.from_state_dict(state),
+    ):
         with refused("checkpoint-mismatch") as error:
             load()
         assert f"cascades.1.dc_weight {str(kind).removeprefix('torch.')}" in str(error.value)
     own = {key: value.to(kind) for key, value in networks["unet"].state_dict().items()}
-    save_file(own, tmp_path / "b.safetensors", {"network": "unet", "config": json.dumps(networks["unet"].config)})
+    save_file(
+        own,
+        tmp_path / "b.safetensors",
+        {"network": "unet", "config": json.dumps(networks["unet"].config)},
+    )
     with refused("checkpoint-mismatch"):
         weights.load(tmp_path / "b.safetensors")
 
@@ -231,6 +318,8 @@ def test_truncated_files_are_refused(networks, tmp_path, suffix):
     data = whole.read_bytes()
     for part in (4, 9, 100, len(data) // 3, len(data) - 1000, len(data) - 1):
         (tmp_path / f"part{suffix}").write_bytes(data[:part])
-        with refused("checkpoint-format" if (suffix, part) == (".safetensors", 4) else "checkpoint-damaged") as error:
+        with refused(
+            "checkpoint-format" if (suffix, part) == (".safetensors", 4) else "checkpoint-damaged"
+        ) as error:
             weights.load(tmp_path / f"part{suffix}")
         assert f"part{suffix}" in str(error.value)

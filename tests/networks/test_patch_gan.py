@@ -15,14 +15,18 @@ def test_layers():
     assert [(c.in_channels, c.out_channels, c.stride[0]) for c in convolutions] == [
         (2, 64, 2), (64, 128, 2), (128, 256, 2), (256, 512, 1), (512, 1, 1),
     ]  # fmt: skip
-    assert all(c.kernel_size == (4, 4) and c.padding == (1, 1) and c.bias is not None for c in convolutions)
+    assert all(
+        c.kernel_size == (4, 4) and c.padding == (1, 1) and c.bias is not None for c in convolutions
+    )
 
 
 def test_one_logit_sees_70_pixels():
     torch.manual_seed(0)
     network = PatchGAN(channels=4)
     # Norms look at the whole image; without them a logit depends on its patch alone.
-    network.layers = nn.Sequential(*(layer for layer in network.layers if not isinstance(layer, nn.InstanceNorm2d)))
+    network.layers = nn.Sequential(
+        *(layer for layer in network.layers if not isinstance(layer, nn.InstanceNorm2d))
+    )
     candidate = torch.rand(1, 160, 160, requires_grad=True)
     logits = network(candidate, torch.ones(1, 160, 160))
     logits[0, 0, 9, 9].backward()
@@ -42,10 +46,16 @@ def test_logits_of_any_size(y, x):
 
 def test_logits_do_not_depend_on_the_scale_but_on_both_images():
     torch.manual_seed(0)
-    network, candidate, zero_filled = PatchGAN(channels=4), torch.rand(2, 40, 48), torch.rand(2, 40, 48)
+    network, candidate, zero_filled = (
+        PatchGAN(channels=4),
+        torch.rand(2, 40, 48),
+        torch.rand(2, 40, 48),
+    )
     with torch.no_grad():
         logits = network(candidate, zero_filled)
-        torch.testing.assert_close(network(1e-9 * candidate, 1e-9 * zero_filled), logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            network(1e-9 * candidate, 1e-9 * zero_filled), logits, rtol=1e-4, atol=1e-5
+        )
         assert not torch.allclose(network(2 * candidate, zero_filled), logits, atol=1e-3)
         assert not torch.allclose(network(candidate, zero_filled.flip(1)), logits, atol=1e-3)
         assert network(0 * candidate, 0 * zero_filled).isfinite().all()

@@ -18,7 +18,9 @@ MAKERS = {
     "promptmr kspace": lambda **more: PromptMR(**SIZES, **more),
     "promptmr image": lambda **more: PromptMR(variant="image", **SIZES, **more),
     "promptmr-plus image": lambda **more: PromptMRPlus(history=1, **SIZES, **more),
-    "promptmr-plus kspace": lambda **more: PromptMRPlus(variant="kspace", history=1, **SIZES, **more),
+    "promptmr-plus kspace": lambda **more: PromptMRPlus(
+        variant="kspace", history=1, **SIZES, **more
+    ),
 }
 
 
@@ -33,7 +35,9 @@ def window(coils=3, y=37, x=44, samples=False):
     mask = torch.zeros(1, 3, y, x if samples else 1, dtype=torch.bool)
     for frame in range(3):
         mask[:, frame, frame::3] = True
-    mask[:, :, y // 2 - 6 : y // 2 + 6, (slice(x // 2 - 6, x // 2 + 6) if samples else slice(None))] = True
+    mask[
+        :, :, y // 2 - 6 : y // 2 + 6, (slice(x // 2 - 6, x // 2 + 6) if samples else slice(None))
+    ] = True
     kspace = made.scan.read_slice(0)[None]
     return kspace * mask[:, :, None], mask, made.image[1, 0].abs()[None]
 
@@ -66,10 +70,14 @@ def test_shapes(network, coils, samples):
 def test_what_was_measured_is_held_on_to(name):
     """With U-Nets that give nothing, k-space stays the measured one: a fully sampled window comes out as it went in."""
     network = MAKERS[name]()
-    kspace = simulate("cine", frames=3, slices=1, coils=3, y=37, x=44, seed=0).scan.read_slice(0)[None]
+    kspace = simulate("cine", frames=3, slices=1, coils=3, y=37, x=44, seed=0).scan.read_slice(0)[
+        None
+    ]
     with torch.no_grad():
         for cascade in network.cascades:
-            cascade.model.register_forward_hook(lambda module, inputs, out: (torch.zeros_like(out[0]), *out[1:]))
+            cascade.model.register_forward_hook(
+                lambda module, inputs, out: (torch.zeros_like(out[0]), *out[1:])
+            )
         out = network(kspace, torch.ones(1, 1, 37, 1, dtype=torch.bool))
     torch.testing.assert_close(out.kspace, kspace[:, 1])
     torch.testing.assert_close(out.image, rss(ifft2c(kspace[:, 1])))
@@ -88,8 +96,12 @@ def test_given_maps_are_used(network):
     kspace, mask, _ = window()
     with torch.no_grad():
         maps = network.sens_net(kspace, mask)
-        torch.testing.assert_close(network(kspace, mask, maps=maps).image, network(kspace, mask).image)
-        assert not torch.allclose(network(kspace, mask, maps=maps.roll(5, -1)).image, network(kspace, mask).image)
+        torch.testing.assert_close(
+            network(kspace, mask, maps=maps).image, network(kspace, mask).image
+        )
+        assert not torch.allclose(
+            network(kspace, mask, maps=maps.roll(5, -1)).image, network(kspace, mask).image
+        )
 
 
 def test_a_window_without_signal_leaves_the_gradients_finite(network):
@@ -110,7 +122,9 @@ def test_a_window_without_signal_leaves_the_gradients_finite(network):
 )
 def test_windows_that_do_not_fit_are_refused(kspace, mask, code):
     with refused(code):
-        MAKERS["promptmr kspace"]()(torch.zeros(kspace, dtype=torch.complex64), torch.ones(mask, dtype=torch.bool))
+        MAKERS["promptmr kspace"]()(
+            torch.zeros(kspace, dtype=torch.complex64), torch.ones(mask, dtype=torch.bool)
+        )
 
 
 def test_safe_root_is_the_root_with_a_finite_gradient():

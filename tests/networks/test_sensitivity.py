@@ -32,7 +32,9 @@ def test_central_lines_of_a_mask(measured, first, size):
 
 def test_given_lines_are_centred_as_the_official_programs_do():
     assert calibration_mask(lines(), 6).flatten().nonzero().flatten().tolist() == list(range(7, 13))
-    assert calibration_mask(lines(count=21), 6).flatten().nonzero().flatten().tolist() == list(range(8, 14))
+    assert calibration_mask(lines(count=21), 6).flatten().nonzero().flatten().tolist() == list(
+        range(8, 14)
+    )
     assert calibration_mask(lines(), 99).all()
 
 
@@ -58,7 +60,12 @@ def test_the_square_of_sample_masks_holds_only_measured_samples():
     wider = calibration_mask(mask, 8)
     assert wider.sum() == 16
     assert not wider[..., 0, 0].any()
-    assert calibration_mask(mask, 2).flatten().nonzero().flatten().tolist() == [5 * 20 + 9, 5 * 20 + 10, 6 * 20 + 9, 6 * 20 + 10]
+    assert calibration_mask(mask, 2).flatten().nonzero().flatten().tolist() == [
+        5 * 20 + 9,
+        5 * 20 + 10,
+        6 * 20 + 9,
+        6 * 20 + 10,
+    ]
 
 
 def test_the_size_for_a_whole_series_is_what_all_its_frames_measured():
@@ -80,5 +87,7 @@ def test_maps_have_unit_rss_and_chunks_change_nothing(frames):
         maps = network(kspace, mask, 8)
         one_by_one = network(kspace, mask, 8, together=1)
     assert maps.shape == kspace.shape
-    torch.testing.assert_close(maps.abs().square().sum(2), torch.ones(2, 3, 16, 20), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        maps.abs().square().sum(2), torch.ones(2, 3, 16, 20), atol=1e-5, rtol=0
+    )
     torch.testing.assert_close(one_by_one, maps, atol=1e-5, rtol=0)

@@ -28,14 +28,19 @@ def test_combined_magnitude_is_cg_sense_of_the_middle_frame():
     problem = Problem.of(prepared, prepared.coils())
     expected = problem.whole(sense(problem, iterations=ITERATIONS).x)[1].abs() * prepared.scale
     torch.testing.assert_close(image[0], expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
-    error = [float(torch.linalg.vector_norm(image[0] - frame) / torch.linalg.vector_norm(frame)) for frame in truth]
+    error = [
+        float(torch.linalg.vector_norm(image[0] - frame) / torch.linalg.vector_norm(frame))
+        for frame in truth
+    ]
     assert error[1] < 0.15
     assert not image.requires_grad
 
 
 def test_combined_magnitude_takes_windows_one_by_one():
     kspace, mask, _ = window(frames=2)
-    both = combined_magnitude(torch.stack([kspace[:1], kspace[1:] * 1e5]), torch.stack([mask, mask]))
+    both = combined_magnitude(
+        torch.stack([kspace[:1], kspace[1:] * 1e5]), torch.stack([mask, mask])
+    )
     for one, frame in zip(both, (kspace[:1], kspace[1:] * 1e5), strict=True):
         torch.testing.assert_close(one, combined_magnitude(frame[None], mask[None])[0])
 
@@ -76,7 +81,9 @@ def test_body_keeps_sizes_and_doubles_channels(pools):
     torch.manual_seed(0)
     body = UnetBody(2, 3, 4, pools)
     assert body(torch.randn(1, 2, 35, 50)).shape == (1, 3, 35, 50)
-    widths = [module.weight.shape[0] for module in body.bottleneck if isinstance(module, torch.nn.Conv2d)]
+    widths = [
+        module.weight.shape[0] for module in body.bottleneck if isinstance(module, torch.nn.Conv2d)
+    ]
     assert widths == [4 * 2**pools] * 2
 
 

@@ -18,23 +18,35 @@ from cmrrecon.tools.errors import OutputError
 
 def test_the_catalogue_is_whole():
     assert set(SMALL) == set(catalog.NETWORKS)
-    assert [entry.name for entry in catalog.NETWORKS.values() if entry.discriminator] == ["patch-gan"]
+    assert [entry.name for entry in catalog.NETWORKS.values() if entry.discriminator] == [
+        "patch-gan"
+    ]
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_own_files_give_the_same_network_back(networks, tmp_path, name):
     network = networks[name]
-    weights.save(tmp_path / "a.safetensors", network, {"recipe": "mine", "metrics": {"psnr": 40.5}, "anything": "é"})
+    weights.save(
+        tmp_path / "a.safetensors",
+        network,
+        {"recipe": "mine", "metrics": {"psnr": 40.5}, "anything": "é"},
+    )
     loaded = weights.load(tmp_path / "a.safetensors")
     assert type(loaded.network) is type(network)
     assert same(loaded.network, network)
     assert json.dumps(loaded.network.config) == json.dumps(network.config)
-    assert [p.requires_grad for p in loaded.network.parameters()] == [p.requires_grad for p in network.parameters()]
+    assert [p.requires_grad for p in loaded.network.parameters()] == [
+        p.requires_grad for p in network.parameters()
+    ]
     said = loaded.metadata
     assert (said["network"], said["recipe"], said["anything"]) == (name, "mine", "é")
     assert json.loads(said["metrics"]) == {"psnr": 40.5}
     assert said["cmrrecon"]
-    weights.save(tmp_path / "b.safetensors", loaded.network, {key: said[key] for key in ("recipe", "metrics", "anything")})
+    weights.save(
+        tmp_path / "b.safetensors",
+        loaded.network,
+        {key: said[key] for key in ("recipe", "metrics", "anything")},
+    )
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -84,18 +96,34 @@ def test_what_cannot_be_saved_leaves_nothing_behind(networks, tmp_path):
         ({"config": "[]"}, "checkpoint-damaged", ""),
         ({"config": '{"cascades": 100000}'}, "checkpoint-damaged", "cascades"),
         ({"config": '{"cascades": "2"}'}, "checkpoint-damaged", ""),
-        ({"network": "fidelity-unet", "config": '{"repeats": 4000}'}, "checkpoint-damaged", "24 tensors for 4000 repeats"),
-        ({"network": "lf-mri", "config": '{"stages": 4000}'}, "checkpoint-damaged", "24 tensors for 4000 stages"),
+        (
+            {"network": "fidelity-unet", "config": '{"repeats": 4000}'},
+            "checkpoint-damaged",
+            "24 tensors for 4000 repeats",
+        ),
+        (
+            {"network": "lf-mri", "config": '{"stages": 4000}'},
+            "checkpoint-damaged",
+            "24 tensors for 4000 stages",
+        ),
         ({"config": '{"channels": 0, "pools": 4000}'}, "checkpoint-damaged", "24 tensors"),
         ({"network": "a" * 10**4}, "checkpoint-damaged", ""),
         ({"config": '{"channel": 4}'}, "checkpoint-damaged", "channel"),
         ({"config": '{"channels": 4, "pools": 4000}'}, "checkpoint-damaged", ""),
-        ({"config": '{"channels": 8}'}, "checkpoint-mismatch", "unet.encoder.0.0.weight (4, 1, 3, 3), not (8, 1, 3, 3)"),
+        (
+            {"config": '{"channels": 8}'},
+            "checkpoint-mismatch",
+            "unet.encoder.0.0.weight (4, 1, 3, 3), not (8, 1, 3, 3)",
+        ),
     ],
 )
 def test_headers_that_lie_are_refused(networks, tmp_path, changes, code, told):
     state = {key: value.contiguous() for key, value in networks["unet"].state_dict().items()}
-    save_file(state, tmp_path / "a.safetensors", {"network": "unet", "config": json.dumps(networks["unet"].config), **changes})
+    save_file(
+        state,
+        tmp_path / "a.safetensors",
+        {"network": "unet", "config": json.dumps(networks["unet"].config), **changes},
+    )
     with refused(code) as error:
         weights.load(tmp_path / "a.safetensors")
     assert told in str(error.value)
@@ -117,8 +145,14 @@ def test_headers_that_lie_are_refused(networks, tmp_path, changes, code, told):
 def test_more_layers_than_a_file_has_tensors_are_not_made(tmp_path, monkeypatch, name, config):
     made = []
     original = torch.nn.Conv2d.reset_parameters
-    monkeypatch.setattr(torch.nn.Conv2d, "reset_parameters", lambda self: made.append(self) or original(self))
-    save_file({f"{key}": torch.ones(1) for key in range(60)}, tmp_path / "a.safetensors", {"network": name, "config": json.dumps(config)})
+    monkeypatch.setattr(
+        torch.nn.Conv2d, "reset_parameters", lambda self: made.append(self) or original(self)
+    )
+    save_file(
+        {f"{key}": torch.ones(1) for key in range(60)},
+        tmp_path / "a.safetensors",
+        {"network": name, "config": json.dumps(config)},
+    )
     with refused("checkpoint-damaged"):
         weights.load(tmp_path / "a.safetensors")
     assert len(made) < 1000
@@ -134,13 +168,22 @@ def test_files_of_too_many_tensors_are_refused(networks, tmp_path, monkeypatch):
 def test_deep_configurations_are_refused(tmp_path):
     for depth in range(700, 1001, 2):
         config = '{"unet": {"dims": ' + "[" * depth + "]" * depth + "}}"
-        save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors", {"network": "promptmr", "config": config})
+        save_file(
+            {"a": torch.ones(1)},
+            tmp_path / "a.safetensors",
+            {"network": "promptmr", "config": config},
+        )
         with refused("checkpoint-damaged"):
             weights.load(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(
-    ("shape", "code"), [([2**62, 0, 2**62], "checkpoint-mismatch"), ([2**63, 0], "checkpoint-damaged"), ([1] * 1000, "checkpoint-mismatch")]
+    ("shape", "code"),
+    [
+        ([2**62, 0, 2**62], "checkpoint-mismatch"),
+        ([2**63, 0], "checkpoint-damaged"),
+        ([1] * 1000, "checkpoint-mismatch"),
+    ],
 )
 def test_odd_shapes_in_safetensors_are_refused(tmp_path, shape, code):
     path = tmp_path / "a.safetensors"
@@ -174,5 +217,10 @@ def test_what_is_shipped_is_small_and_says_what_it_is():
     assert path.stat().st_size < 5e6
     assert (path.parent / metadata["card"]).read_text().startswith("# kt-unrolled")
     assert "not for diagnosis" in metadata["use"]
-    assert set(json.loads(metadata["envelope"])) == {"frames", "effective_acceleration", "snr_db", "independent_coils"}
+    assert set(json.loads(metadata["envelope"])) == {
+        "frames",
+        "effective_acceleration",
+        "snr_db",
+        "independent_coils",
+    }
     assert weights.load(path).metadata["network"] == "kt-unrolled"

@@ -52,9 +52,20 @@ class Drawn(NamedTuple):
 def draw(seed, dtype):
     """Odd and even sizes, lines or samples, one mask or one a frame, with empty ones among them, all columns or some of them."""
     dice = random.Random(seed)
-    frames, coils, ny, nx = dice.randint(1, 5), dice.randint(1, 12), dice.randint(1, 16), dice.randint(1, 16)
+    frames, coils, ny, nx = (
+        dice.randint(1, 5),
+        dice.randint(1, 12),
+        dice.randint(1, 16),
+        dice.randint(1, 16),
+    )
     lines, moving = KINDS[seed % len(KINDS)]
-    mask = torch.rand((frames if moving else 1, ny, 1 if lines else nx), generator=torch.Generator().manual_seed(seed)) < dice.random()
+    mask = (
+        torch.rand(
+            (frames if moving else 1, ny, 1 if lines else nx),
+            generator=torch.Generator().manual_seed(seed),
+        )
+        < dice.random()
+    )
     if moving:
         mask[dice.randrange(frames)] = False
     first = dice.randrange(nx)
@@ -116,14 +127,22 @@ def test_random_shapes_are_of_every_kind():
     assert {len(d.maps) for d in drawn} == set(range(1, 13))
     assert {len(d.images) for d in drawn} == set(range(1, 6))
     assert {d.images.shape[2] < d.maps.shape[2] for d in drawn} == {True, False}
-    assert {(len(d.mask) == 1, bool(d.mask.any((1, 2)).all())) for d in drawn} >= {(True, True), (False, False)}
+    assert {(len(d.mask) == 1, bool(d.mask.any((1, 2)).all())) for d in drawn} >= {
+        (True, True),
+        (False, False),
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("columns", [slice(None), slice(1, 3)])
 def test_gradients_are_those_of_finite_differences(kind, columns):
     lines, moving = kind
-    mask = torch.rand((2 if moving else 1, 3, 1 if lines else 4), generator=torch.Generator().manual_seed(5)) < 0.6
+    mask = (
+        torch.rand(
+            (2 if moving else 1, 3, 1 if lines else 4), generator=torch.Generator().manual_seed(5)
+        )
+        < 0.6
+    )
     A = encoding(cnormal(2, 3, 4, seed=1), mask_of(mask), columns)
     x = cnormal(2, 3, 4, seed=2)[..., columns].clone().requires_grad_()
     k = cnormal(2, 2, 3, 4, seed=3).requires_grad_()
@@ -135,7 +154,10 @@ def test_gradients_are_those_of_finite_differences(kind, columns):
 
 @pytest.mark.parametrize("mask_shape", [(1, 5, 1), (3, 5, 6)])
 def test_maps_of_zero_give_zero(mask_shape):
-    A = encoding(torch.zeros((3, 5, 6), dtype=torch.complex64), mask_of(torch.ones(mask_shape, dtype=torch.bool)))
+    A = encoding(
+        torch.zeros((3, 5, 6), dtype=torch.complex64),
+        mask_of(torch.ones(mask_shape, dtype=torch.bool)),
+    )
     x, k = (cnormal(*shape).to(torch.complex64) for shape in [(3, 5, 6), (3, 3, 5, 6)])
     for result in (A(x), A.H(k), A.N(x)):
         assert torch.equal(result, torch.zeros_like(result))
@@ -152,11 +174,19 @@ def test_inputs_are_not_changed(mask_shape):
 
 @pytest.mark.parametrize("mask_shape", [(3, 9, 1), (3, 9, 8)])
 def test_frames_worked_on_together_give_what_they_give_alone(mask_shape, monkeypatch):
-    A = encoding(cnormal(3, 9, 8, seed=1), mask_of(torch.rand(mask_shape, generator=torch.Generator().manual_seed(2)) < 0.5), slice(2, 7))
+    A = encoding(
+        cnormal(3, 9, 8, seed=1),
+        mask_of(torch.rand(mask_shape, generator=torch.Generator().manual_seed(2)) < 0.5),
+        slice(2, 7),
+    )
     x = cnormal(3, 9, 5, seed=3)
     alone = A.N(x)
     # As on a GPU: two frames, then the last.
-    monkeypatch.setattr(A, "_batches", lambda frames: ((part, A.weights[part]) for part in (slice(0, 2), slice(2, 3))))
+    monkeypatch.setattr(
+        A,
+        "_batches",
+        lambda frames: ((part, A.weights[part]) for part in (slice(0, 2), slice(2, 3))),
+    )
     torch.testing.assert_close(A.N(x), alone)
 
 
@@ -164,7 +194,11 @@ def test_frames_worked_on_together_give_what_they_give_alone(mask_shape, monkeyp
 @pytest.mark.parametrize("columns", [slice(None), slice(2, 5)])
 def test_each_kind_is_a_linear_operator_with_its_adjoint(kind, columns):
     shape = (3, 5, 1 if kind is LineEncoding else 6)
-    A = encoding(cnormal(4, 5, 6), mask_of(torch.rand(shape, generator=torch.Generator().manual_seed(3)) < 0.5), columns)
+    A = encoding(
+        cnormal(4, 5, 6),
+        mask_of(torch.rand(shape, generator=torch.Generator().manual_seed(3)) < 0.5),
+        columns,
+    )
     assert type(A) is kind
     assert isinstance(A, LinearOperator)
     x, k = cnormal(3, 5, 6, seed=1)[..., columns], cnormal(3, 4, 5, 6, seed=2)
@@ -210,7 +244,10 @@ def test_other_number_of_frames_is_refused():
 @pytest.mark.parametrize("one_mask", [False, True])
 @pytest.mark.parametrize("x_mask", [1, 10])
 def test_frames_worked_on_together_give_what_single_ones_give(monkeypatch, one_mask, x_mask):
-    mask = torch.rand((1 if one_mask else 5, 9, x_mask), generator=torch.Generator().manual_seed(1)) < 0.5
+    mask = (
+        torch.rand((1 if one_mask else 5, 9, x_mask), generator=torch.Generator().manual_seed(1))
+        < 0.5
+    )
     A, x = encoding(cnormal(3, 9, 10, seed=2), mask_of(mask), slice(2, 7)), cnormal(5, 9, 5, seed=3)
     single = A.N(x)
 

@@ -25,7 +25,9 @@ def noisy_scan():
     """An object 30 times brighter than the noise, seen by four coils of different noise, every second line measured."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, 97), torch.linspace(-1, 1, 128), indexing="ij")
     disc = ((y**2 + 2 * x**2) < 0.5).float() + 0.5 * ((y - 0.2) ** 2 + (x + 0.1) ** 2 < 0.1)
-    maps = torch.stack([torch.exp(-((y - a) ** 2) - (x - b) ** 2) for a, b in [(-1, 0), (1, 0), (0, -1), (0, 1)]])
+    maps = torch.stack(
+        [torch.exp(-((y - a) ** 2) - (x - b) ** 2) for a, b in [(-1, 0), (1, 0), (0, -1), (0, 1)]]
+    )
     sigma = torch.tensor([0.02, 0.03, 0.04, 0.05])
     noise = cnormal(3, 4, 97, 128) * sigma[:, None, None]
     mask = torch.zeros((1, 97, 1), dtype=torch.bool)
@@ -47,8 +49,12 @@ def test_virtual_coils_are_the_leading_singular_vectors_of_all_samples(count):
     samples[1] = samples[1].reshape(7, 5, 8)
     matrix = virtual_coils(iter(samples), count)
     assert matrix.dtype == torch.complex64
-    torch.testing.assert_close(matrix @ matrix.mH, torch.eye(count, dtype=torch.complex64), atol=1e-5, rtol=0)
-    expected = torch.linalg.svd(torch.cat([part.flatten(1) for part in samples], 1), full_matrices=False)[0][:, :count]
+    torch.testing.assert_close(
+        matrix @ matrix.mH, torch.eye(count, dtype=torch.complex64), atol=1e-5, rtol=0
+    )
+    expected = torch.linalg.svd(
+        torch.cat([part.flatten(1) for part in samples], 1), full_matrices=False
+    )[0][:, :count]
     # Each up to its phase.
     torch.testing.assert_close((matrix @ expected).abs(), torch.eye(count), atol=1e-3, rtol=0)
 
@@ -57,7 +63,9 @@ def test_virtual_coils_of_silent_coils_leave_these_out():
     samples = cnormal(6, 50)
     samples[[1, 4]] = 0
     matrix = virtual_coils([samples], 5)
-    torch.testing.assert_close(matrix @ matrix.mH, torch.eye(5, dtype=torch.complex64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        matrix @ matrix.mH, torch.eye(5, dtype=torch.complex64), atol=1e-5, rtol=0
+    )
     assert matrix[:4, [1, 4]].abs().max() < 1e-5
     assert (matrix[4] @ samples).abs().max() < 1e-5
 
@@ -67,17 +75,23 @@ def test_compression_keeps_energy_and_orders_it(scale):
     kspace = cnormal(2, 6, 8, 9) * torch.arange(1, 7)[:, None, None] * scale
     compressed, matrix = compress(kspace, 6)
     torch.testing.assert_close(rss(compressed / scale), rss(kspace / scale))
-    torch.testing.assert_close(matrix @ matrix.mH, torch.eye(6, dtype=torch.complex64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        matrix @ matrix.mH, torch.eye(6, dtype=torch.complex64), atol=1e-5, rtol=0
+    )
     energy = (compressed / scale).abs().square().sum((0, 2, 3))
     assert (energy.diff() < 0).all()
-    torch.testing.assert_close((matrix @ compress(kspace / scale, 6)[1].mH).abs(), torch.eye(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        (matrix @ compress(kspace / scale, 6)[1].mH).abs(), torch.eye(6), atol=1e-4, rtol=0
+    )
 
 
 def test_compression_of_three_sources_to_three_coils_is_lossless():
     kspace = torch.einsum("cs,fsyx->fcyx", cnormal(8, 3), cnormal(2, 3, 8, 9, seed=1))
     compressed, matrix = compress(kspace, 3)
     assert matrix.shape == (3, 8)
-    torch.testing.assert_close(torch.einsum("vc,fvyx->fcyx", matrix.conj(), compressed), kspace, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.einsum("vc,fvyx->fcyx", matrix.conj(), compressed), kspace, atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("coils", [0, 7])
@@ -131,12 +145,16 @@ def test_noise_level_does_not_mind_a_zero_filled_readout(noisy_scan):
 def test_noise_level_of_a_mask_that_changes_along_the_readout():
     noise = cnormal(4, 3, 65, 64)
     mask = torch.rand((4, 65, 64), generator=torch.Generator().manual_seed(1)) < 0.3
-    torch.testing.assert_close(noise_level(noise * mask[:, None], mask_of(mask)), torch.ones(3), rtol=0.1, atol=0)
+    torch.testing.assert_close(
+        noise_level(noise * mask[:, None], mask_of(mask)), torch.ones(3), rtol=0.1, atol=0
+    )
 
 
 def test_noise_level_scales_and_is_zero_for_a_dead_coil(noisy_scan):
     kspace, mask, _ = noisy_scan
-    torch.testing.assert_close(noise_level(kspace * 1e-9, mask_of(mask)), noise_level(kspace, mask_of(mask)) * 1e-9)
+    torch.testing.assert_close(
+        noise_level(kspace * 1e-9, mask_of(mask)), noise_level(kspace, mask_of(mask)) * 1e-9
+    )
     kspace[:, 2] = 0
     assert noise_level(kspace, mask_of(mask))[2] == 0
     with refused("noise-covariance"):
@@ -157,7 +175,11 @@ def test_prewhitened_noise_has_unit_covariance(scale):
     noise = torch.einsum("cd,fdyx->fcyx", mixing, cnormal(4, 4, 64, 128)) * scale
     mask = torch.ones((1, 64, 1), dtype=torch.bool)
     white = prewhiten(noise, noise_covariance(noise, mask_of(mask))).transpose(0, 1).flatten(1)
-    torch.testing.assert_close(white @ white.mH / white.shape[1], torch.eye(4, dtype=torch.complex64), atol=0.1, rtol=0)
+    torch.testing.assert_close(
+        white @ white.mH / white.shape[1], torch.eye(4, dtype=torch.complex64), atol=0.1, rtol=0
+    )
     true_covariance = mixing @ mixing.mH * scale**2
     white = prewhiten(noise, true_covariance).transpose(0, 1).flatten(1)
-    torch.testing.assert_close(white @ white.mH / white.shape[1], torch.eye(4, dtype=torch.complex64), atol=0.03, rtol=0)
+    torch.testing.assert_close(
+        white @ white.mH / white.shape[1], torch.eye(4, dtype=torch.complex64), atol=0.03, rtol=0
+    )

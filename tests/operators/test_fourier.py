@@ -15,7 +15,11 @@ def noise(*shape, seed=0):
 def test_transform_is_unitary_and_inverted(shape):
     a, b = noise(2, *shape), noise(2, *shape, seed=1)
     assert torch.allclose(ifft2c(fft2c(a)), a, atol=1e-12)
-    assert torch.allclose(torch.vdot(fft2c(a).flatten(), b.flatten()), torch.vdot(a.flatten(), ifft2c(b).flatten()), atol=1e-12)
+    assert torch.allclose(
+        torch.vdot(fft2c(a).flatten(), b.flatten()),
+        torch.vdot(a.flatten(), ifft2c(b).flatten()),
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -19,7 +19,9 @@ from cmrrecon.operators.noncartesian import (
 )
 from cmrrecon.operators.sensitivity import espirit
 
-pytestmark = pytest.mark.skipif(find_spec("finufft") is None, reason="needs finufft, the extra nufft")
+pytestmark = pytest.mark.skipif(
+    find_spec("finufft") is None, reason="needs finufft, the extra nufft"
+)
 
 # (frames, coils, y, x, spokes, samples), frames of trajectory, mask and weights
 CASES = {
@@ -42,12 +44,16 @@ def cnormal(*shape, dtype=torch.complex128, seed=0):
 
 def anywhere(frames, spokes, samples, y, x, seed=0):
     """Random positions between -n/2 and n/2."""
-    return (torch.rand((frames, spokes, samples, 2), generator=generator(seed)) - 0.5) * torch.tensor([float(y), float(x)])
+    return (
+        torch.rand((frames, spokes, samples, 2), generator=generator(seed)) - 0.5
+    ) * torch.tensor([float(y), float(x)])
 
 
 def every_sample(y, x):
     """The positions of Cartesian k-space as a trajectory of one frame."""
-    return torch.stack(torch.meshgrid(torch.arange(y) - y // 2, torch.arange(x) - x // 2, indexing="ij"), -1)[None].float()
+    return torch.stack(
+        torch.meshgrid(torch.arange(y) - y // 2, torch.arange(x) - x // 2, indexing="ij"), -1
+    )[None].float()
 
 
 def radial(spokes, samples, n, frames=1):
@@ -64,7 +70,9 @@ def smooth_image(n, seed=0):
     """An object with soft edges in the middle of the field of view, complex."""
     r = torch.linspace(-1, 1, n)
     y, x = r[:, None], r[None, :]
-    shape = torch.sigmoid((0.55 - (y**2 + 1.5 * x**2).sqrt()) * 20) + 0.5 * torch.sigmoid((0.2 - ((y - 0.1) ** 2 + x**2).sqrt()) * 25)
+    shape = torch.sigmoid((0.55 - (y**2 + 1.5 * x**2).sqrt()) * 20) + 0.5 * torch.sigmoid(
+        (0.2 - ((y - 0.1) ** 2 + x**2).sqrt()) * 25
+    )
     return torch.polar(shape, x + 0.5 * y)
 
 
@@ -72,7 +80,10 @@ def smooth_maps(n):
     r = torch.linspace(-1, 1, n)
     y, x = r[:, None], r[None, :]
     maps = torch.stack(
-        [torch.polar(torch.exp(-((y - a) ** 2 + (x - b) ** 2)), a * x + b * y) for a, b in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+        [
+            torch.polar(torch.exp(-((y - a) ** 2 + (x - b) ** 2)), a * x + b * y)
+            for a, b in ((1, 0), (-1, 0), (0, 1), (0, -1))
+        ]
     )
     return maps / rss(maps)
 
@@ -103,13 +114,24 @@ def problem(request, dtype):
     mask = torch.rand((of_mask, spokes, 1), generator=generator(1)) < 0.7
     mask[:, 0] = True
     weights = torch.rand((of_weights, spokes, samples), generator=generator(2))
-    A = NonCartesianEncoding(cnormal(coils, y, x, dtype=dtype), anywhere(of_trajectory, spokes, samples, y, x), mask, weights)
-    return A, cnormal(frames, y, x, dtype=dtype, seed=3), cnormal(frames, coils, spokes, samples, dtype=dtype, seed=4)
+    A = NonCartesianEncoding(
+        cnormal(coils, y, x, dtype=dtype),
+        anywhere(of_trajectory, spokes, samples, y, x),
+        mask,
+        weights,
+    )
+    return (
+        A,
+        cnormal(frames, y, x, dtype=dtype, seed=3),
+        cnormal(frames, coils, spokes, samples, dtype=dtype, seed=4),
+    )
 
 
 def test_forward_is_the_sum_it_says_it_is(problem, dtype):
     A, x, k = problem
-    expected = torch.stack([dense(A, t) @ image.flatten().to(torch.complex128) for t, image in enumerate(x)])
+    expected = torch.stack(
+        [dense(A, t) @ image.flatten().to(torch.complex128) for t, image in enumerate(x)]
+    )
     assert A(x).dtype == dtype
     assert relative(A(x), expected.reshape(k.shape)) < TOLERANCE[dtype]
 
@@ -117,7 +139,10 @@ def test_forward_is_the_sum_it_says_it_is(problem, dtype):
 def test_adjoint_is_the_adjoint_with_weights(problem, dtype):
     A, x, k = problem
     expected = [
-        (dense(A, t).mH @ (samples * A.weights[t % len(A.weights)]).flatten(1)[..., None].to(torch.complex128)).sum(0)
+        (
+            dense(A, t).mH
+            @ (samples * A.weights[t % len(A.weights)]).flatten(1)[..., None].to(torch.complex128)
+        ).sum(0)
         for t, samples in enumerate(k)
     ]
     assert relative(A.H(k), torch.stack(expected).reshape(x.shape)) < TOLERANCE[dtype]
@@ -133,23 +158,49 @@ def test_normal_is_hermitian_and_not_negative(problem, dtype):
     A, x, _ = problem
     other = cnormal(*x.shape, dtype=dtype, seed=9)
     scale = float(x.norm() * A.N(other).norm())
-    assert abs(complex(torch.vdot(x.flatten(), A.N(other).flatten()) - torch.vdot(A.N(x).flatten(), other.flatten()))) < 1e-5 * scale
+    assert (
+        abs(
+            complex(
+                torch.vdot(x.flatten(), A.N(other).flatten())
+                - torch.vdot(A.N(x).flatten(), other.flatten())
+            )
+        )
+        < 1e-5 * scale
+    )
     assert float(torch.vdot(x.flatten(), A.N(x).flatten()).real) > 0
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.complex64, 1e-5), (torch.complex128, 1e-12)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.complex64, 1e-5), (torch.complex128, 1e-12)]
+)
 def test_adjointness_over_random_shapes(dtype, tolerance):
     for seed in range(200):
-        frames, coils, spokes, samples, y, x = (int(n) for n in torch.randint(1, 14, (6,), generator=generator(seed)))
+        frames, coils, spokes, samples, y, x = (
+            int(n) for n in torch.randint(1, 14, (6,), generator=generator(seed))
+        )
         mask = torch.rand((1, spokes, 1), generator=generator(seed)) < 0.8
-        A = NonCartesianEncoding(cnormal(coils, y, x, dtype=dtype, seed=seed), anywhere(frames, spokes, samples, y, x, seed), mask)
-        image, k = cnormal(frames, y, x, dtype=dtype, seed=seed), cnormal(frames, coils, spokes, samples, dtype=dtype, seed=seed + 1)
-        there, back = torch.vdot(A(image).flatten(), k.flatten()), torch.vdot(image.flatten(), A.H(k).flatten())
-        assert abs(complex(there - back)) <= tolerance * float(image.norm() * k.norm() * A.maps.abs().max() * coils), seed
+        A = NonCartesianEncoding(
+            cnormal(coils, y, x, dtype=dtype, seed=seed),
+            anywhere(frames, spokes, samples, y, x, seed),
+            mask,
+        )
+        image, k = (
+            cnormal(frames, y, x, dtype=dtype, seed=seed),
+            cnormal(frames, coils, spokes, samples, dtype=dtype, seed=seed + 1),
+        )
+        there, back = (
+            torch.vdot(A(image).flatten(), k.flatten()),
+            torch.vdot(image.flatten(), A.H(k).flatten()),
+        )
+        assert abs(complex(there - back)) <= tolerance * float(
+            image.norm() * k.norm() * A.maps.abs().max() * coils
+        ), seed
 
 
 @pytest.mark.parametrize(("y", "x"), [(20, 24), (21, 17), (64, 33)])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.complex64, 4e-5), (torch.complex128, 1e-11)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.complex64, 4e-5), (torch.complex128, 1e-11)]
+)
 def test_on_the_positions_of_cartesian_kspace_it_is_the_centred_transform(y, x, dtype, tolerance):
     maps, images = cnormal(3, y, x, dtype=dtype), cnormal(2, y, x, dtype=dtype, seed=1)
     A = NonCartesianEncoding(maps, every_sample(y, x), everything(y))
@@ -174,7 +225,10 @@ def test_hidden_spokes_are_as_if_they_were_not_there():
     mask = everything(6)
     mask[:, [1, 4]] = False
     kept = mask[0, :, 0]
-    A, fewer = NonCartesianEncoding(maps, trajectory, mask), NonCartesianEncoding(maps, trajectory[:, kept], mask[:, kept])
+    A, fewer = (
+        NonCartesianEncoding(maps, trajectory, mask),
+        NonCartesianEncoding(maps, trajectory[:, kept], mask[:, kept]),
+    )
     x, k = cnormal(2, 12, 12), cnormal(2, 2, 6, 9)
     assert not A(x)[:, :, ~kept].any()
     torch.testing.assert_close(A(x)[:, :, kept], fewer(x))
@@ -219,7 +273,10 @@ def test_density_of_cartesian_positions_is_one_and_positions_measured_twice_shar
 
 def test_density_of_a_radial_trajectory_is_the_ramp_where_spokes_lie_close():
     n, spokes, samples = 64, 120, 128
-    angle, k = torch.arange(spokes)[:, None] * math.pi / spokes, (torch.arange(samples) - samples // 2) * (n / samples)
+    angle, k = (
+        torch.arange(spokes)[:, None] * math.pi / spokes,
+        (torch.arange(samples) - samples // 2) * (n / samples),
+    )
     trajectory = torch.stack([angle.sin() * k, angle.cos() * k], -1)[None]
     weights = density(trajectory, everything(spokes), (n, n))
     radius = torch.linalg.vector_norm(trajectory, dim=-1)
@@ -236,13 +293,18 @@ def test_density_is_zero_where_nothing_was_measured():
     assert weights.shape == (2, 6, 20)
     assert not weights[0, 2].any()
     assert bool((weights[1] > 0).all())
-    torch.testing.assert_close(weights[0, [0, 1, 3, 4, 5]], density(radial(6, 20, 16)[:, [0, 1, 3, 4, 5]], everything(5), (16, 16))[0])
+    torch.testing.assert_close(
+        weights[0, [0, 1, 3, 4, 5]],
+        density(radial(6, 20, 16)[:, [0, 1, 3, 4, 5]], everything(5), (16, 16))[0],
+    )
 
 
 def test_with_density_weights_the_normal_operator_has_norm_one():
     n = 32
     trajectory = radial(12, 64, n)
-    A = NonCartesianEncoding(smooth_maps(n), trajectory, everything(12), density(trajectory, everything(12), (n, n)))
+    A = NonCartesianEncoding(
+        smooth_maps(n), trajectory, everything(12), density(trajectory, everything(12), (n, n))
+    )
     x = cnormal(1, n, n, dtype=torch.complex64)
     for _ in range(30):
         x = A.N(x / x.norm())
@@ -261,7 +323,10 @@ def test_gridding_many_spokes_gives_the_coil_images():
 
 def test_gridding_cartesian_positions_is_the_inverse_transform():
     kspace = cnormal(2, 3, 16, 20, dtype=torch.complex64)
-    assert relative(grid(kspace, every_sample(16, 20), everything(16), (16, 20)), ifft2c(kspace)) < 0.01
+    assert (
+        relative(grid(kspace, every_sample(16, 20), everything(16), (16, 20)), ifft2c(kspace))
+        < 0.01
+    )
 
 
 @pytest.mark.parametrize("turning", [True, False])
@@ -270,7 +335,9 @@ def test_the_average_counts_the_spokes_of_all_frames_together(turning):
     coils = smooth_maps(n) * smooth_image(n)
     trajectory = radial(16, 96, n, frames) if turning else radial(160, 96, n)
     spokes = trajectory.shape[1]
-    kspace = torch.stack([forward(coils, part.flatten(0, 1)).reshape(4, spokes, 96) for part in trajectory])
+    kspace = torch.stack(
+        [forward(coils, part.flatten(0, 1)).reshape(4, spokes, 96) for part in trajectory]
+    )
     mask = everything(spokes)
     if not turning:
         kspace = kspace.repeat(frames, 1, 1, 1)
@@ -281,7 +348,9 @@ def test_calibration_is_the_centre_of_cartesian_kspace_and_gives_the_maps():
     n = 48
     maps, image = smooth_maps(n), smooth_image(n)
     trajectory = radial(16, 96, n, 10)
-    kspace = torch.stack([forward(maps * image, part.flatten(0, 1)).reshape(4, 16, 96) for part in trajectory])
+    kspace = torch.stack(
+        [forward(maps * image, part.flatten(0, 1)).reshape(4, 16, 96) for part in trajectory]
+    )
     found = calibration(kspace, trajectory, everything(16), (n, n), 24)
     centre = centred(n, 24)
     assert found.shape == (4, 24, 24)
@@ -306,13 +375,20 @@ def test_calibration_is_the_centre_of_cartesian_kspace_and_gives_the_maps():
 def test_parts_that_do_not_belong_together_are_refused(trajectory, mask, weights):
     with refused("shape-mismatch"):
         NonCartesianEncoding(
-            cnormal(2, 8, 8), torch.zeros(trajectory), torch.ones(mask, dtype=torch.bool), None if weights is None else torch.ones(weights)
+            cnormal(2, 8, 8),
+            torch.zeros(trajectory),
+            torch.ones(mask, dtype=torch.bool),
+            None if weights is None else torch.ones(weights),
         )
 
 
 def test_other_number_of_frames_is_refused():
     A = NonCartesianEncoding(cnormal(2, 8, 8), anywhere(3, 4, 9, 8, 8), everything(4))
-    for call in (lambda: A(cnormal(2, 8, 8)), lambda: A.N(cnormal(2, 8, 8)), lambda: A.H(cnormal(2, 2, 4, 9))):
+    for call in (
+        lambda: A(cnormal(2, 8, 8)),
+        lambda: A.N(cnormal(2, 8, 8)),
+        lambda: A.H(cnormal(2, 2, 4, 9)),
+    ):
         with refused("shape-mismatch"):
             call()
 
@@ -322,6 +398,10 @@ def test_positions_outside_kspace_are_refused(position):
     trajectory = anywhere(1, 4, 9, 8, 8)
     trajectory[0, 1, 2, 0] = position
     A = NonCartesianEncoding(cnormal(2, 8, 8), trajectory, everything(4))
-    for call in (lambda: A(cnormal(1, 8, 8)), lambda: A.N(cnormal(1, 8, 8)), lambda: A.H(cnormal(1, 2, 4, 9))):
+    for call in (
+        lambda: A(cnormal(1, 8, 8)),
+        lambda: A.N(cnormal(1, 8, 8)),
+        lambda: A.H(cnormal(1, 2, 4, 9)),
+    ):
         with refused("trajectory-units"):
             call()

@@ -36,10 +36,18 @@ def make_phantom(coils=5, ny=49, nx=64):
     texture = 1 + 0.5 * torch.cos(9 * x) * torch.sin(7 * y)
     angles = 2 * torch.pi * torch.arange(coils) / coils
     maps = torch.stack(
-        [torch.exp(-((y - 1.2 * a.sin()) ** 2 + (x - 1.2 * a.cos()) ** 2) / 2 + 1j * (a + x * a.cos() + y * a.sin())) for a in angles]
+        [
+            torch.exp(
+                -((y - 1.2 * a.sin()) ** 2 + (x - 1.2 * a.cos()) ** 2) / 2
+                + 1j * (a + x * a.cos() + y * a.sin())
+            )
+            for a in angles
+        ]
     )
     maps = maps / torch.linalg.vector_norm(maps, dim=0)
-    noise = torch.randn((2, coils, ny, nx), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(
+        (2, coils, ny, nx), dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+    )
     kspace = fft2c((maps * inside * texture).to(torch.complex64)) + 1e-3 * noise
     return kspace, maps.to(torch.complex64), inside
 
@@ -116,10 +124,15 @@ def test_calibration_takes_the_middle_of_the_readout_of_line_masks_only(phantom)
     for mask in (lines(49, 12), lines(49, 12).repeat(1, 1, wide.shape[-1])):
         assert torch.equal(estimate_maps(wide, mask_of(mask)), estimate_maps(other, mask_of(mask)))
     other[..., middle.start] = 100
-    assert not torch.equal(estimate_maps(wide, mask_of(lines(49, 12))), estimate_maps(other, mask_of(lines(49, 12))))
+    assert not torch.equal(
+        estimate_maps(wide, mask_of(lines(49, 12))), estimate_maps(other, mask_of(lines(49, 12)))
+    )
 
 
-@pytest.mark.parametrize(("shape", "kernel"), [((3, 9, 11), (4, 3)), ((1, 6, 6), (6, 6)), ((2, 7, 30), (5, 5)), ((4, 5, 8), (1, 2))])
+@pytest.mark.parametrize(
+    ("shape", "kernel"),
+    [((3, 9, 11), (4, 3)), ((1, 6, 6), (6, 6)), ((2, 7, 30), (5, 5)), ((4, 5, 8), (1, 2))],
+)
 def test_patch_gram_is_the_sum_over_all_patches(shape, kernel):
     calibration = random_complex(*shape)
     expected = 0
@@ -162,7 +175,10 @@ def test_leading_eigenvectors_of_equal_eigenvalues_and_of_zero_matrices():
     assert (vectors[[0, 1, 2, 4]].abs().sum(-1) > 0.01).all()
 
 
-@pytest.mark.parametrize(("coils", "shape", "crop"), [(5, (49, 64), 0.8), (5, (33, 21), 0.8), (2, (20, 51), 0.5), (5, (21, 30), 0.0)])
+@pytest.mark.parametrize(
+    ("coils", "shape", "crop"),
+    [(5, (49, 64), 0.8), (5, (33, 21), 0.8), (2, (20, 51), 0.5), (5, (21, 30), 0.0)],
+)
 def test_maps_are_the_eigenvectors_of_every_pixel(coils, shape, crop):
     calibration = make_phantom(coils)[0][0, :, 14:34, 20:44]
     values, vectors = torch.linalg.eigh(pixel_matrices(calibration, shape))
@@ -172,7 +188,9 @@ def test_maps_are_the_eigenvectors_of_every_pixel(coils, shape, crop):
     assert torch.equal(support[sure], (values[..., -1] >= crop)[sure])
     clear = support & (values[..., -2] < 0.98 * values[..., -1])
     assert clear.sum() > 0.9 * support.sum()
-    assert (1 - agreement(maps, vectors[..., -1].movedim(-1, 0).to(torch.complex64)))[clear].max() < 1e-5
+    assert (1 - agreement(maps, vectors[..., -1].movedim(-1, 0).to(torch.complex64)))[
+        clear
+    ].max() < 1e-5
 
 
 @pytest.mark.parametrize("silent", [[0], [1, 4]])
@@ -184,7 +202,9 @@ def test_silent_coils_have_zero_maps_and_change_no_others(phantom, silent):
     maps = estimate_maps(quiet, mask_of(mask))
     assert torch.isfinite(maps).all()
     assert maps[silent].abs().max() < 1e-6
-    torch.testing.assert_close(maps[heard], estimate_maps(kspace[:, heard], mask_of(mask)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        maps[heard], estimate_maps(kspace[:, heard], mask_of(mask)), atol=1e-3, rtol=0
+    )
 
 
 @pytest.mark.parametrize(("coils", "ny", "nx"), [(1, 41, 36), (32, 45, 30)])
@@ -226,13 +246,21 @@ def test_square_region_of_a_radial_mask_gives_maps(phantom):
 def test_maps_do_not_depend_on_the_scale(phantom, scale):
     kspace, _, _ = phantom
     mask = lines(49, 16)
-    torch.testing.assert_close(estimate_maps(kspace * scale, mask_of(mask)), estimate_maps(kspace, mask_of(mask)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        estimate_maps(kspace * scale, mask_of(mask)),
+        estimate_maps(kspace, mask_of(mask)),
+        atol=1e-3,
+        rtol=0,
+    )
 
 
 def test_phase_does_not_depend_on_the_order_of_coils(phantom):
     kspace, _, _ = phantom
     mask, order = lines(49, 16), [3, 1, 4, 0, 2]
-    maps, permuted = estimate_maps(kspace, mask_of(mask)), estimate_maps(kspace[:, order], mask_of(mask))
+    maps, permuted = (
+        estimate_maps(kspace, mask_of(mask)),
+        estimate_maps(kspace[:, order], mask_of(mask)),
+    )
     turn = (permuted.conj() * maps[order]).sum(0)[maps.abs().sum(0) > 0]
     assert (turn / turn.mean() - 1).abs().quantile(0.95) < 1e-2
 
@@ -262,9 +290,14 @@ def test_too_few_lines_is_an_input_error_that_counts_them(phantom):
 
 def test_maps_and_signal_space_agree_with_the_official_program(golden):
     expected = scipy.io.loadmat(golden / "metrics/recon/recon_uniform4.mat")
-    kus, official = (torch.from_numpy(expected[name].transpose(2, 1, 0).copy()) for name in ("kus", "espirit_maps"))
+    kus, official = (
+        torch.from_numpy(expected[name].transpose(2, 1, 0).copy())
+        for name in ("kus", "espirit_maps")
+    )
     calibration = kus[:, 12:28]
-    assert signal_space(calibration, (6, 6), 0.02).shape[1] == int(expected["espirit_nkernels"].item())
+    assert signal_space(calibration, (6, 6), 0.02).shape[1] == int(
+        expected["espirit_nkernels"].item()
+    )
     maps = espirit(calibration, (40, 48), crop=0.0)
     assert agreement(maps, official).min() > 0.99999
     # The official program gives singular values of the kernels, the square roots of the eigenvalues.
@@ -277,7 +310,9 @@ def test_maps_and_signal_space_agree_with_the_official_program(golden):
 def test_maps_agree_with_sigpy(phantom):
     app = pytest.importorskip("sigpy.mri.app")
     kspace, _, _ = phantom
-    theirs = torch.from_numpy(app.EspiritCalib(kspace[0].numpy(), calib_width=20, crop=0.9, show_pbar=False).run())
+    theirs = torch.from_numpy(
+        app.EspiritCalib(kspace[0].numpy(), calib_width=20, crop=0.9, show_pbar=False).run()
+    )
     ours = espirit(kspace[0, :, 14:34, 22:42], (49, 64), crop=0.9)
     both = (theirs.abs().sum(0) > 0) & (ours.abs().sum(0) > 0)
     assert both.sum() > 0.9 * (theirs.abs().sum(0) > 0).sum()

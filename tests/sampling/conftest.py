@@ -13,7 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-PATTERN_NAMES = {"": "uniform", "Uniform": "uniform", "ktUniform": "kt-uniform", "ktGaussian": "kt-gaussian", "ktRadial": "kt-radial"}
+PATTERN_NAMES = {
+    "": "uniform",
+    "Uniform": "uniform",
+    "ktUniform": "kt-uniform",
+    "ktGaussian": "kt-gaussian",
+    "ktRadial": "kt-radial",
+}
 KEY = re.compile(
     r"cmr(?P<year>\d\d)_(?P<x>\d+)x(?P<y>\d+)(?:x(?P<frames>\d+))?_mask_?(?P<pattern>[A-Za-z]*)(?P<R>\d+)(?:_seed(?P<seed>\d+))?"
 )
@@ -38,10 +44,17 @@ class OfficialMask:
     @property
     def has_ties(self) -> bool:
         """kt-radial with a spoke at an odd multiple of 45 degrees on an even grid, where rounding noise decides."""
-        if self.arguments["pattern"] != "kt-radial" or max(self.arguments["x"], self.arguments["y"]) % 2 == 1:
+        if (
+            self.arguments["pattern"] != "kt-radial"
+            or max(self.arguments["x"], self.arguments["y"]) % 2 == 1
+        ):
             return False
         beams = math.floor(1 / (0.6 * self.arguments["acceleration"]) * 180)
-        angles = (Fraction(275, 2) * t + Fraction(180 * k, beams) for t in range(self.arguments["frames"]) for k in range(beams))
+        angles = (
+            Fraction(275, 2) * t + Fraction(180 * k, beams)
+            for t in range(self.arguments["frames"])
+            for k in range(beams)
+        )
         return any(angle % 90 == 45 for angle in angles)
 
 
@@ -68,7 +81,9 @@ def load(path: Path) -> list[OfficialMask]:
             arguments = arguments_of(key)
             array = torch.from_numpy(arrays[key].astype(bool))
             x = arguments["x"] if array.shape[0] == arguments["x"] else 1
-            masks.append(OfficialMask(key, arguments, array.reshape(x, arguments["y"], -1).permute(2, 1, 0)))
+            masks.append(
+                OfficialMask(key, arguments, array.reshape(x, arguments["y"], -1).permute(2, 1, 0))
+            )
     return masks
 
 
@@ -92,6 +107,11 @@ def official_counts(golden: Path) -> list[OfficialMask]:
     """All masks, also those of which only the number of samples is kept."""
     listed = json.loads((golden / "masks" / "masks_index.json").read_text())["masks"]
     return [
-        OfficialMask(key, arguments_of(key), samples=entry["sampled"], stored_frames=([*entry["shape"], 1])[2])
+        OfficialMask(
+            key,
+            arguments_of(key),
+            samples=entry["sampled"],
+            stored_frames=([*entry["shape"], 1])[2],
+        )
         for key, entry in listed.items()
     ]

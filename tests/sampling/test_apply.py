@@ -48,8 +48,18 @@ def test_slices_are_read_only_when_asked_for():
 
 
 def test_the_acquisition_tells_how_it_was_sampled_and_keeps_the_rest():
-    acquisition = undersample(full_scan(subject="P001", year=2024), "kt-gaussian", 4, seed=9).acquisition
-    assert acquisition == Acquisition(base="cine_sax", subject="P001", year=2024, pattern="kt-gaussian", acceleration=4.0, acs=16, seed=9)
+    acquisition = undersample(
+        full_scan(subject="P001", year=2024), "kt-gaussian", 4, seed=9
+    ).acquisition
+    assert acquisition == Acquisition(
+        base="cine_sax",
+        subject="P001",
+        year=2024,
+        pattern="kt-gaussian",
+        acceleration=4.0,
+        acs=16,
+        seed=9,
+    )
 
 
 def test_a_seed_that_has_no_effect_is_not_recorded():
@@ -57,18 +67,25 @@ def test_a_seed_that_has_no_effect_is_not_recorded():
 
 
 @pytest.mark.parametrize(
-    ("of_scan", "given", "acs"), [(None, None, 20), (2023, None, 24), (2024, None, 16), (2023, 2024, 16), (None, 2023, 24)]
+    ("of_scan", "given", "acs"),
+    [(None, None, 20), (2023, None, 24), (2024, None, 16), (2023, 2024, 16), (None, 2023, 24)],
 )
 def test_the_year_is_the_given_one_then_the_scans_then_2025(of_scan, given, acs):
     scan = undersample(full_scan(year=of_scan), "uniform", 4, year=given)
     assert scan.acquisition.acs == acs
-    assert torch.equal(scan.mask.samples, make_mask("uniform", frames=3, y=60, x=40, acceleration=4, acs=acs))
+    assert torch.equal(
+        scan.mask.samples, make_mask("uniform", frames=3, y=60, x=40, acceleration=4, acs=acs)
+    )
 
 
 def test_odd_series_of_2024_get_the_official_masks_of_2024():
     mask = undersample(full_scan(year=2024), "kt-uniform", 4).mask.samples
-    assert torch.equal(mask, make_mask("kt-uniform", frames=3, y=60, x=40, acceleration=4, year=2024))
-    assert not torch.equal(mask, undersample(full_scan(year=2025), "kt-uniform", 4, acs=16).mask.samples)
+    assert torch.equal(
+        mask, make_mask("kt-uniform", frames=3, y=60, x=40, acceleration=4, year=2024)
+    )
+    assert not torch.equal(
+        mask, undersample(full_scan(year=2025), "kt-uniform", 4, acs=16).mask.samples
+    )
 
 
 def test_the_given_scan_is_left_as_it_was():
@@ -101,7 +118,9 @@ def test_undersampled_scans_are_found_out_without_a_mask_too():
 def test_faulty_samples_do_not_hide_outside_the_mask():
     data = kspace()
     data[0, 0, 0, 1, 0] = float("nan")
-    scan = undersample(Scan.from_kspace(data, torch.ones((1, SHAPE[3], 1), dtype=torch.bool)), "uniform", 4, acs=0)
+    scan = undersample(
+        Scan.from_kspace(data, torch.ones((1, SHAPE[3], 1), dtype=torch.bool)), "uniform", 4, acs=0
+    )
     assert not scan.mask.samples[0, 1, 0]
     with refused("kspace-not-finite"):
         scan.series(0)
@@ -126,7 +145,11 @@ def test_apply_mask_changes_the_named_fields_of_the_acquisition():
     mask = torch.ones(1, 60, 40, dtype=torch.bool)
     mask[0, 0, 5] = False
     scan = apply_mask(full_scan(year=2023), mask_of(mask), pattern="own")
-    assert (scan.acquisition.pattern, scan.acquisition.year, scan.acquisition.base) == ("own", 2023, "cine_sax")
+    assert (scan.acquisition.pattern, scan.acquisition.year, scan.acquisition.base) == (
+        "own",
+        2023,
+        "cine_sax",
+    )
     assert (scan.series(0).kspace[..., 0, 5] == 0).all()
 
 

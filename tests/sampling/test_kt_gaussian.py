@@ -18,7 +18,9 @@ def gaussian(seed=7, acceleration=8, acs=16, **size):
 
 @pytest.mark.parametrize(("y", "acceleration"), [(204, 8), (25, 2.5), (49, 1), (10, 1.5), (20, 20)])
 def test_every_frame_has_round_y_over_r_lines(y, acceleration):
-    mask = kt_gaussian(Plan(frames=5, y=y, x=8, acceleration=acceleration, acs=0, seed=11, year=2025))
+    mask = kt_gaussian(
+        Plan(frames=5, y=y, x=8, acceleration=acceleration, acs=0, seed=11, year=2025)
+    )
     assert mask.shape == (5, y, 1)
     assert (mask.sum((1, 2)) == int(y / acceleration + 0.5)).all()
 
@@ -60,7 +62,9 @@ def test_a_seed_found_for_a_tiny_mask_draws_the_same_mask(official_lines):
 @pytest.mark.parametrize("given", [False, True])
 def test_the_seed_is_found_for_any_calibration(acs, given):
     mask = gaussian(seed=1000, acs=acs)
-    assert identify_seed(mask, acceleration=8 if given else None, acs=acs if given else None) == 1000
+    assert (
+        identify_seed(mask, acceleration=8 if given else None, acs=acs if given else None) == 1000
+    )
 
 
 def test_the_seed_is_found_for_an_acceleration_that_is_given_only():

@@ -31,7 +31,13 @@ def test_a_fractional_acceleration_follows_the_decimal_number(y, decimal):
 
 @pytest.mark.parametrize(
     ("acceleration", "lines"),
-    [(1, list(range(10))), (1.5, [0, 2, 3, 5, 6, 8, 9]), (2.5, [0, 3, 5, 8]), (3, [0, 3, 6, 9]), (10, [0])],
+    [
+        (1, list(range(10))),
+        (1.5, [0, 2, 3, 5, 6, 8, 9]),
+        (2.5, [0, 3, 5, 8]),
+        (3, [0, 3, 6, 9]),
+        (10, [0]),
+    ],
 )
 def test_uniform_takes_these_of_ten_lines(acceleration, lines):
     mask = uniform(plan(y=10, acceleration=acceleration))
@@ -40,7 +46,9 @@ def test_uniform_takes_these_of_ten_lines(acceleration, lines):
 
 
 def test_a_third_is_read_as_a_third():
-    assert torch.equal(comb(torch.arange(3000), 10 / 3), torch.tensor([y * 3 % 10 < 3 for y in range(3000)]))
+    assert torch.equal(
+        comb(torch.arange(3000), 10 / 3), torch.tensor([y * 3 % 10 < 3 for y in range(3000)])
+    )
 
 
 @pytest.mark.parametrize("acceleration", [4, 2.5])
@@ -57,21 +65,32 @@ def test_kt_uniform_covers_every_line_within_r_frames():
 
 def test_an_odd_number_of_frames_is_peculiar_in_2024_only():
     arguments = {"frames": 9, "y": 144, "acceleration": 4}
-    official, plain = kt_uniform(plan(year=2024, **arguments)), kt_uniform(plan(year=2025, **arguments))
+    official, plain = (
+        kt_uniform(plan(year=2024, **arguments)),
+        kt_uniform(plan(year=2025, **arguments)),
+    )
     assert not official[-1, 72:].any()
     assert plain[-1, 72:].any()
     assert torch.equal(official[1:-1, 72:], plain[2:, :72])
     assert torch.equal(official[:, :72].flatten()[1:], plain[:, 72:].flatten()[1:])
 
 
-@pytest.mark.parametrize(("frames", "y", "acceleration"), [(12, 144, 4), (9, 145, 4), (9, 144, 2.5), (1, 144, 4)])
-def test_2024_is_the_plain_comb_for_even_frames_odd_y_fractions_and_single_frames(frames, y, acceleration):
+@pytest.mark.parametrize(
+    ("frames", "y", "acceleration"), [(12, 144, 4), (9, 145, 4), (9, 144, 2.5), (1, 144, 4)]
+)
+def test_2024_is_the_plain_comb_for_even_frames_odd_y_fractions_and_single_frames(
+    frames, y, acceleration
+):
     arguments = {"frames": frames, "y": y, "acceleration": acceleration}
-    assert torch.equal(kt_uniform(plan(year=2024, **arguments)), kt_uniform(plan(year=2025, **arguments)))
+    assert torch.equal(
+        kt_uniform(plan(year=2024, **arguments)), kt_uniform(plan(year=2025, **arguments))
+    )
 
 
 @pytest.mark.parametrize("draw", [random, gaussian])
-@pytest.mark.parametrize(("y", "acceleration", "count"), [(204, 8, 26), (10, 4, 3), (25, 2.5, 10), (7, 1, 7), (5, 5, 1)])
+@pytest.mark.parametrize(
+    ("y", "acceleration", "count"), [(204, 8, 26), (10, 4, 3), (25, 2.5, 10), (7, 1, 7), (5, 5, 1)]
+)
 def test_random_patterns_take_round_y_over_r_different_lines(draw, y, acceleration, count):
     mask = draw(plan(y=y, acceleration=acceleration, seed=3))
     assert mask.shape == (1, y, 1)
@@ -81,7 +100,9 @@ def test_random_patterns_take_round_y_over_r_different_lines(draw, y, accelerati
 def test_random_lines_are_equally_likely_and_gaussian_ones_follow_the_density():
     y, draws = 60, 400
     share = {
-        draw: torch.stack([draw(plan(y=y, acceleration=6, seed=s))[0, :, 0] for s in range(draws)]).double().mean(0)
+        draw: torch.stack([draw(plan(y=y, acceleration=6, seed=s))[0, :, 0] for s in range(draws)])
+        .double()
+        .mean(0)
         for draw in (random, gaussian)
     }
     # Standard error of a share of 1/6 over 400 draws: 0.019. Blocks of ten lines lower it to about 0.006.

@@ -44,7 +44,9 @@ def test_kt_uniform_with_odd_y_and_odd_frames_is_the_plain_comb(official_lines):
 def test_official_full_arrays_are_matched_once_repeated_along_x(official_full):
     assert len(official_full) == 6
     for official in official_full:
-        assert torch.equal(make_mask(**official.arguments).expand_as(official.mask), official.mask), official.key
+        assert torch.equal(
+            make_mask(**official.arguments).expand_as(official.mask), official.mask
+        ), official.key
 
 
 def test_all_official_masks_have_the_listed_number_of_samples(official_counts):
@@ -54,7 +56,10 @@ def test_all_official_masks_have_the_listed_number_of_samples(official_counts):
             continue
         tried += 1
         mask = make_mask(**official.arguments)
-        if int(mask.expand(official.stored_frames, -1, official.arguments["x"]).sum()) != official.samples:
+        if (
+            int(mask.expand(official.stored_frames, -1, official.arguments["x"]).sum())
+            != official.samples
+        ):
             wrong.append(official.key)
     assert len(official_counts) == 400
     assert tried == 382
@@ -68,9 +73,30 @@ def test_all_official_masks_have_the_listed_number_of_samples(official_counts):
         (2023, 448, 204, 1, "uniform", {4: 2.96, 8: 4.34, 10: 4.86}),
         (2024, 512, 246, 1, "uniform", {4: 3.32, 8: 5.47, 10: 6.31}),
         (2024, 448, 204, 1, "uniform", {4: 3.24, 8: 5.10, 10: 5.67}),
-        (2024, 448, 204, 12, "kt-uniform", {4: 3.24, 8: 5.14, 12: 6.44, 16: 7.29, 20: 8.00, 24: 8.50}),
-        (2024, 448, 204, 12, "kt-gaussian", {4: 3.40, 8: 5.37, 12: 6.71, 16: 7.49, 20: 8.33, 24: 8.59}),
-        (2024, 448, 204, 12, "kt-radial", {4: 4.07, 8: 7.83, 12: 11.29, 16: 15.16, 20: 17.94, 24: 21.67}),
+        (
+            2024,
+            448,
+            204,
+            12,
+            "kt-uniform",
+            {4: 3.24, 8: 5.14, 12: 6.44, 16: 7.29, 20: 8.00, 24: 8.50},
+        ),
+        (
+            2024,
+            448,
+            204,
+            12,
+            "kt-gaussian",
+            {4: 3.40, 8: 5.37, 12: 6.71, 16: 7.49, 20: 8.33, 24: 8.59},
+        ),
+        (
+            2024,
+            448,
+            204,
+            12,
+            "kt-radial",
+            {4: 4.07, 8: 7.83, 12: 11.29, 16: 15.16, 20: 17.94, 24: 21.67},
+        ),
         (2025, 448, 162, 12, "uniform", {8: 4.26, 16: 5.40, 24: 6.23}),
         (2025, 448, 162, 12, "kt-gaussian", {8: 4.55, 16: 5.72, 24: 6.25}),
         (2025, 384, 149, 3, "kt-radial", {8: 6.37, 16: 12.25, 24: 17.39}),
@@ -78,10 +104,15 @@ def test_all_official_masks_have_the_listed_number_of_samples(official_counts):
 )
 def test_effective_accelerations_are_the_published_ones(year, x, y, frames, pattern, expected):
     for acceleration, effective in expected.items():
-        mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, seed=10, year=year)
+        mask = make_mask(
+            pattern, frames=frames, y=y, x=x, acceleration=acceleration, seed=10, year=year
+        )
         # Two decimals are listed; ties of radial spokes blur theirs.
         tolerance = {"rel": 0.013} if pattern == "kt-radial" else {"abs": 0.0051}
-        assert mask_of(mask).effective_acceleration() == pytest.approx(effective, **tolerance), (pattern, acceleration)
+        assert mask_of(mask).effective_acceleration() == pytest.approx(effective, **tolerance), (
+            pattern,
+            acceleration,
+        )
 
 
 @pytest.mark.parametrize(("year", "acs"), [(2023, 24), (2024, 16), (2025, 20)])
@@ -92,31 +123,64 @@ def test_the_default_calibration_is_the_official_one_of_the_year(year, acs):
 
 
 @settings(deadline=None, max_examples=80)
-@given(data=st.data(), pattern=st.sampled_from(FAST), frames=st.integers(1, 5), y=st.integers(1, 70), x=st.integers(1, 40))
+@given(
+    data=st.data(),
+    pattern=st.sampled_from(FAST),
+    frames=st.integers(1, 5),
+    y=st.integers(1, 70),
+    x=st.integers(1, 40),
+)
 def test_masks_have_the_promised_shape_and_the_calibration_and_repeat(data, pattern, frames, y, x):
     known = PATTERNS[pattern]
     acs = data.draw(st.integers(0, y if known.lines else min(y, x)))
-    acceleration = data.draw(st.one_of(st.integers(1, y), st.sampled_from([r for r in (1.0, 1.5, 2.5, 3.0, 7.3) if r <= y])))
-    arguments = {"frames": frames, "y": y, "x": x, "acceleration": acceleration, "acs": acs, "seed": data.draw(st.integers(0, 2**32 - 1))}
+    acceleration = data.draw(
+        st.one_of(
+            st.integers(1, y), st.sampled_from([r for r in (1.0, 1.5, 2.5, 3.0, 7.3) if r <= y])
+        )
+    )
+    arguments = {
+        "frames": frames,
+        "y": y,
+        "x": x,
+        "acceleration": acceleration,
+        "acs": acs,
+        "seed": data.draw(st.integers(0, 2**32 - 1)),
+    }
     mask = make_mask(pattern, **arguments)
     assert mask.dtype == torch.bool
-    assert mask.shape == (1 if pattern in IN_EVERY_FRAME_THE_SAME else frames, y, 1 if known.lines else x)
+    assert mask.shape == (
+        1 if pattern in IN_EVERY_FRAME_THE_SAME else frames,
+        y,
+        1 if known.lines else x,
+    )
     assert mask[:, centred(y, acs), slice(None) if known.lines else centred(x, acs)].all()
     assert mask.any((1, 2)).all()
     assert torch.equal(mask, make_mask(pattern, **arguments))
 
 
 @settings(deadline=None, max_examples=60)
-@given(data=st.data(), pattern=st.sampled_from(LINES), frames=st.integers(1, 6), y=st.integers(4, 250))
+@given(
+    data=st.data(), pattern=st.sampled_from(LINES), frames=st.integers(1, 6), y=st.integers(4, 250)
+)
 def test_lines_are_at_least_those_of_r_so_the_effective_r_is_not_above_it(data, pattern, frames, y):
     acceleration = data.draw(st.integers(2, y))
     acs = data.draw(st.integers(2, y))
-    mask = make_mask(pattern, frames=frames, y=y, x=8, acceleration=acceleration, acs=acs, seed=data.draw(st.integers(1, 1000)))
+    mask = make_mask(
+        pattern,
+        frames=frames,
+        y=y,
+        x=8,
+        acceleration=acceleration,
+        acs=acs,
+        seed=data.draw(st.integers(1, 1000)),
+    )
     lines = mask.sum((1, 2))
     if pattern in ("uniform", "kt-uniform"):
         # The comb takes at least floor(y / R) lines and at least one calibration line lies between them.
         assert mask_of(mask).effective_acceleration() <= acceleration
-    assert (lines >= max(acs, int(y / acceleration + (0.5 if PATTERNS[pattern].random else 0)))).all()
+    assert (
+        lines >= max(acs, int(y / acceleration + (0.5 if PATTERNS[pattern].random else 0)))
+    ).all()
 
 
 @pytest.mark.parametrize("pattern", LINES)
@@ -126,13 +190,19 @@ def test_r_1_samples_every_line(pattern):
 
 @pytest.mark.parametrize("pattern", [name for name in RANDOM if name != "poisson"])
 def test_other_seeds_give_other_masks(pattern):
-    masks = {tuple(make_mask(pattern, **SIZE, acceleration=8, seed=seed).flatten().tolist()) for seed in range(1, 21)}
+    masks = {
+        tuple(make_mask(pattern, **SIZE, acceleration=8, seed=seed).flatten().tolist())
+        for seed in range(1, 21)
+    }
     assert len(masks) == 20
 
 
 @pytest.mark.parametrize("pattern", [name for name in FAST if not PATTERNS[name].random])
 def test_patterns_that_are_not_random_ignore_the_seed(pattern):
-    assert torch.equal(make_mask(pattern, **SIZE, acceleration=8, seed=1), make_mask(pattern, **SIZE, acceleration=8))
+    assert torch.equal(
+        make_mask(pattern, **SIZE, acceleration=8, seed=1),
+        make_mask(pattern, **SIZE, acceleration=8),
+    )
 
 
 @pytest.mark.parametrize("pattern", RANDOM)
@@ -142,7 +212,8 @@ def test_random_patterns_need_a_seed(pattern):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "nearest"), [("uniforn", "uniform"), ("ktGaussian", "kt-gaussian"), ("KT-RADIAL", "kt-radial"), ("", "")]
+    ("wrong", "nearest"),
+    [("uniforn", "uniform"), ("ktGaussian", "kt-gaussian"), ("KT-RADIAL", "kt-radial"), ("", "")],
 )
 def test_an_unknown_pattern_names_the_nearest(wrong, nearest):
     with refused("unknown-pattern") as error:

@@ -21,7 +21,9 @@ def test_a_centred_block_holds_the_centre_and_smaller_ones(length, data):
     assert smaller.stop <= block.stop
 
 
-@pytest.mark.parametrize(("value", "rounded"), [(0.0, 0), (0.5, 1), (1.5, 2), (2.5, 3), (2.4999, 2), (6.375, 6)])
+@pytest.mark.parametrize(
+    ("value", "rounded"), [(0.0, 0), (0.5, 1), (1.5, 2), (2.5, 3), (2.4999, 2), (6.375, 6)]
+)
 def test_halves_are_rounded_up(value, rounded):
     assert round_half_up(value) == rounded
 

@@ -14,7 +14,10 @@ def poisson(y=64, x=80, acceleration=4.0, acs=12, seed=1):
     return make_mask("poisson", frames=5, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed)
 
 
-@pytest.mark.parametrize(("y", "x", "acceleration", "acs"), [(64, 80, 4, 12), (49, 65, 2.5, 15), (48, 90, 6, 0), (100, 200, 16, 8)])
+@pytest.mark.parametrize(
+    ("y", "x", "acceleration", "acs"),
+    [(64, 80, 4, 12), (49, 65, 2.5, 15), (48, 90, 6, 0), (100, 200, 16, 8)],
+)
 def test_r_counts_all_samples_and_is_met_within_a_tenth(y, x, acceleration, acs):
     mask = poisson(y, x, acceleration, acs)
     assert mask.shape == (1, y, x)

@@ -7,7 +7,9 @@ from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 
 
-@pytest.mark.parametrize(("coils", "y", "x"), [(10, 64, 96), (1, 33, 65), (4, 51, 40), (32, 32, 32)])
+@pytest.mark.parametrize(
+    ("coils", "y", "x"), [(10, 64, 96), (1, 33, 65), (4, 51, 40), (32, 32, 32)]
+)
 def test_maps_have_unit_rss_everywhere(coils, y, x):
     maps = coil_maps(coils, y, x, seed=3)
     assert maps.shape == (coils, y, x)

@@ -15,7 +15,10 @@ SQUARE_MM = FIELD_OF_VIEW[0] / Y * FIELD_OF_VIEW[1] / X
 def area(seed, position, phase, *tissues):
     """Area in mm^2 of these tissues of the heart, per phase."""
     rows, columns = grid(Y, X)
-    layers = [Layer(layer.tissue, layer.cover, torch.zeros(1)) for layer in heart_layers(Heart.draw(seed), position, phase, rows, columns)]
+    layers = [
+        Layer(layer.tissue, layer.cover, torch.zeros(1))
+        for layer in heart_layers(Heart.draw(seed), position, phase, rows, columns)
+    ]
     signals = {name: torch.tensor([float(name in tissues)]) for name in TISSUES}
     return paint(layers, signals).sum((1, 2)) * SQUARE_MM
 
@@ -36,7 +39,10 @@ def test_contraction_is_periodic_smooth_and_greatest_at_end_systole():
 def test_volumes_are_those_of_a_healthy_adult(seed):
     phase = torch.tensor([0.0, 0.36])
     positions = [(i + 0.5) / 8 for i in range(8)]
-    left, right = (sum(area(seed, p, phase, name) for p in positions) * 10 / 1000 for name in ("left blood", "right blood"))
+    left, right = (
+        sum(area(seed, p, phase, name) for p in positions) * 10 / 1000
+        for name in ("left blood", "right blood")
+    )
     assert 80 < left[0] < 160
     assert 0.40 < 1 - left[1] / left[0] < 0.70
     assert 0.40 < 1 - right[1] / right[0] < 0.65
@@ -50,13 +56,19 @@ def test_wall_thickens_as_the_cavity_contracts():
         cavity = area(0, position, phase, "left blood")
         rows, columns = grid(Y, X)
         layers = heart_layers(Heart.draw(0), position, phase, rows, columns)
-        whole = next(a for a, b in pairwise(layers) if b.tissue == "left blood").cover.sum((1, 2)) * SQUARE_MM
+        whole = (
+            next(a for a, b in pairwise(layers) if b.tissue == "left blood").cover.sum((1, 2))
+            * SQUARE_MM
+        )
         thickness = (whole / torch.pi).sqrt() - (cavity / torch.pi).sqrt()
         assert 1.25 < thickness[1] / thickness[0] < 1.8
 
 
 def test_cavity_shrinks_from_base_to_apex():
-    areas = [float(area(1, position, torch.tensor([0.0]), "left blood")) for position in (0.1, 0.4, 0.7, 0.95)]
+    areas = [
+        float(area(1, position, torch.tensor([0.0]), "left blood"))
+        for position in (0.1, 0.4, 0.7, 0.95)
+    ]
     assert areas == sorted(areas, reverse=True)
     assert areas[-1] < 0.45 * areas[0]
 
@@ -71,7 +83,10 @@ def test_heart_stays_within_its_surroundings():
         outside = torch.ones(Y, X, dtype=torch.bool)
         outside[near] = False
         for position in (0.05, 0.5):
-            assert all(layer.cover[:, outside].max() == 0 for layer in heart_layers(heart, position, phase, rows, columns, moved))
+            assert all(
+                layer.cover[:, outside].max() == 0
+                for layer in heart_layers(heart, position, phase, rows, columns, moved)
+            )
 
 
 def test_textures_move_with_the_wall():
@@ -84,9 +99,13 @@ def test_textures_move_with_the_wall():
     middle = int((columns - heart.centre[1] - 3).abs().argmin())
     seen = []
     for frame in (0, 1):
-        inner, outer = (middle + int((layer.cover[frame, row, middle:] > 0.5).sum()) for layer in (blood, wall))
+        inner, outer = (
+            middle + int((layer.cover[frame, row, middle:] > 0.5).sum()) for layer in (blood, wall)
+        )
         assert outer > inner + 10
-        at = torch.linspace((inner + outer) / 2, outer - 1, 5).round().long()  # trabeculae blur the inner border
+        at = (
+            torch.linspace((inner + outer) / 2, outer - 1, 5).round().long()
+        )  # trabeculae blur the inner border
         seen.append(wall.texture[frame, row, at])
     assert seen[0].std() > 0.3
     torch.testing.assert_close(seen[1], seen[0], atol=0.35, rtol=0)

@@ -7,11 +7,16 @@ from cmrrecon.simulation.kinetics import bolus, gamma_variate, left_ventricle, t
 def test_bolus_passes_right_heart_then_lung_then_left_heart_then_myocardium():
     times = torch.arange(0, 40, 0.25)
     found = bolus(times)
-    peaks = [float(times[found[name].argmax()]) for name in ("right blood", "pulmonary", "left blood", "systemic", "myocardium")]
+    peaks = [
+        float(times[found[name].argmax()])
+        for name in ("right blood", "pulmonary", "left blood", "systemic", "myocardium")
+    ]
     assert peaks == sorted(set(peaks))
     assert found["ischaemia"].max() < 0.5 * found["myocardium"].max()
     assert found["myocardium"].max() < 0.5 * found["left blood"].max()
-    assert all(concentration.min() >= 0 and concentration[0] == 0 for concentration in found.values())
+    assert all(
+        concentration.min() >= 0 and concentration[0] == 0 for concentration in found.values()
+    )
 
 
 def test_first_pass_peaks_when_and_where_it_says():

@@ -22,7 +22,9 @@ PLACE = "MultiCoil/Cine/TrainingSet/FullSample/Center000/Simulated_30T_phantom"
 
 def changed(kind, **settings):
     """What lesions change in the images, (frame, slice, y, x) bool, and their boxes."""
-    made, without = (simulate(kind, **{**SMALL, **settings}, lesions=lesions) for lesions in (True, False))
+    made, without = (
+        simulate(kind, **{**SMALL, **settings}, lesions=lesions) for lesions in (True, False)
+    )
     assert without.lesions is None
     return (made.image - without.image).abs() > 1e-6, made.lesions
 
@@ -55,7 +57,9 @@ def test_boxes_of_radial_scans_are_of_their_square_images():
 
 
 def test_every_second_slice_has_a_lesion_and_people_differ():
-    assert all((Lesion.draw(seed, 0) is None) != (Lesion.draw(seed, 1) is None) for seed in range(40))
+    assert all(
+        (Lesion.draw(seed, 0) is None) != (Lesion.draw(seed, 1) is None) for seed in range(40)
+    )
     assert Lesion.draw(7, 4) == Lesion.draw(7, 4)
     assert 10 <= sum(Lesion.draw(seed, 0) is None for seed in range(40)) <= 30
     drawn = [lesion for seed in range(40) for lesion in [Lesion.draw(seed, 0)] if lesion]
@@ -63,14 +67,17 @@ def test_every_second_slice_has_a_lesion_and_people_differ():
     assert len({lesion.angle for lesion in drawn}) == len(drawn)
 
 
-@pytest.mark.parametrize("lesion", [Lesion("oedema", 0.5, 0.5, 0.8), Lesion("haemorrhage", math.pi, 0.5, 1.0)])
+@pytest.mark.parametrize(
+    "lesion", [Lesion("oedema", 0.5, 0.5, 0.8), Lesion("haemorrhage", math.pi, 0.5, 1.0)]
+)
 def test_a_lesion_lies_in_the_wall_and_moves_with_it(lesion):
     rows, columns = grid(160, 360)
     phase = torch.tensor([0.0, 0.36])
 
     def shares(lesion, *tissues):
         layers = [
-            Layer(layer.tissue, layer.cover, torch.zeros(1)) for layer in heart_layers(heart, 0.5, phase, rows, columns, None, lesion)
+            Layer(layer.tissue, layer.cover, torch.zeros(1))
+            for layer in heart_layers(heart, 0.5, phase, rows, columns, None, lesion)
         ]
         return paint(layers, {name: torch.tensor([float(name in tissues)]) for name in TISSUES})
 
@@ -83,7 +90,10 @@ def test_a_lesion_lies_in_the_wall_and_moves_with_it(lesion):
     # Its middle comes closer to that of the ventricle, which moves by less.
     y, x = ((patch * axis).sum((1, 2)) / area for axis in (rows, columns))
     squeeze = torch.tensor([0.0, 1.0])
-    centre = [c + 4 * 0.5 * k + s * squeeze for c, k, s in zip(heart.centre, (1, 1.5), heart.shift, strict=True)]
+    centre = [
+        c + 4 * 0.5 * k + s * squeeze
+        for c, k, s in zip(heart.centre, (1, 1.5), heart.shift, strict=True)
+    ]
     distance = torch.hypot(y - centre[0], x - centre[1])
     assert distance[0] - distance[1] > 3
 
@@ -95,7 +105,21 @@ def test_the_box_goes_around_what_is_half_covered_in_any_frame():
 
 
 def command(*words):
-    return CliRunner().invoke(app, ["simulate", "--frames", "1", "--slices", "2", "--coils", "1", "--size", "48x80", *map(str, words)])
+    return CliRunner().invoke(
+        app,
+        [
+            "simulate",
+            "--frames",
+            "1",
+            "--slices",
+            "2",
+            "--coils",
+            "1",
+            "--size",
+            "48x80",
+            *map(str, words),
+        ],
+    )
 
 
 def test_runs_into_one_folder_keep_each_others_rows(tmp_path):
@@ -104,14 +128,19 @@ def test_runs_into_one_folder_keep_each_others_rows(tmp_path):
     boxes = json.loads(done.stdout)["lesions"]
     assert command("--lesions", "--out-dir", tmp_path, "--seed", 0).exit_code == 0
     rows = read_labels(tmp_path / "labels.csv")
-    assert [(row.file, row.slice) for row in rows] == [(f"{PLACE}/P00{n}/cine_sax.mat", index) for n in (1, 2) for index in (0, 1)]
+    assert [(row.file, row.slice) for row in rows] == [
+        (f"{PLACE}/P00{n}/cine_sax.mat", index) for n in (1, 2) for index in (0, 1)
+    ]
     assert all((tmp_path / row.file).is_file() for row in rows)
     assert [row.label == "normal" for row in rows] == [row.box is None for row in rows]
     assert [row.box and list(row.box) for row in rows[2:]] == boxes
     # A finished scan whose rows were lost gets them again; one made without lesions has none.
     write_labels(tmp_path / "labels.csv", [LabelRow("other.mat", None, "lesion", None)])
     assert command("--lesions", "--out-dir", tmp_path, "--seed", 1).exit_code == 0
-    assert read_labels(tmp_path / "labels.csv") == [*rows[2:], LabelRow("other.mat", None, "lesion", None)]
+    assert read_labels(tmp_path / "labels.csv") == [
+        *rows[2:],
+        LabelRow("other.mat", None, "lesion", None),
+    ]
     assert command("--out-dir", tmp_path, "--seed", 1).exit_code == 1  # another recipe
     assert command("--out-dir", tmp_path, "--seed", 1, "--overwrite").exit_code == 0
     assert read_labels(tmp_path / "labels.csv") == [LabelRow("other.mat", None, "lesion", None)]

@@ -3,7 +3,17 @@ import torch
 from refusals import refused
 
 from cmrrecon.simulation.heart import Heart, heart_layers, surroundings
-from cmrrecon.simulation.phantoms import DIASTASIS, INVERSION_TIMES, cine, perfusion, positions, receive_field, scene, t1map, t2map
+from cmrrecon.simulation.phantoms import (
+    DIASTASIS,
+    INVERSION_TIMES,
+    cine,
+    perfusion,
+    positions,
+    receive_field,
+    scene,
+    t1map,
+    t2map,
+)
 from cmrrecon.simulation.shapes import grid
 from cmrrecon.simulation.tissues import TISSUES, Layer, cine_signals, paint
 
@@ -16,7 +26,10 @@ def pure(tissue, position, y=Y, x=X):
     layers = heart_layers(Heart.draw(0), position, torch.tensor([DIASTASIS]), rows, columns)
     names = (tissue, "ischaemia") if tissue == "myocardium" else (tissue,)
     signals = {name: torch.tensor([float(name in names)]) for name in TISSUES}
-    return paint([Layer(layer.tissue, layer.cover, torch.zeros(1)) for layer in layers], signals)[0] > 0.9999
+    return (
+        paint([Layer(layer.tissue, layer.cover, torch.zeros(1)) for layer in layers], signals)[0]
+        > 0.9999
+    )
 
 
 @pytest.mark.parametrize("kind", [cine, perfusion, t1map, t2map])
@@ -53,7 +66,9 @@ def test_heart_moves_and_the_rest_does_not():
 
 def test_scan_looks_as_cine_should():
     image = cine(1, 1, Y, X, 0).image[0, 0].abs()
-    blood, muscle = (float(image[pure(tissue, 0.5)].mean()) for tissue in ("left blood", "myocardium"))
+    blood, muscle = (
+        float(image[pure(tissue, 0.5)].mean()) for tissue in ("left blood", "myocardium")
+    )
     assert 2.4 < blood / muscle < 4
     assert image[:, : X // 4].max() == 0
     assert image[:, -X // 4 :].max() == 0
@@ -96,7 +111,12 @@ def test_t2_decay_gives_the_t2_of_each_tissue():
     assert times[:, 1].tolist() == [0, 35, 55]
     for tissue, t2 in (("left blood", 150), ("myocardium", 46)):
         signal = image[:, 1, pure(tissue, positions(2)[1])].abs()
-        torch.testing.assert_close(-55 / (signal[2] / signal[0]).log(), torch.full(signal.shape[1:], float(t2)), rtol=1e-3, atol=0)
+        torch.testing.assert_close(
+            -55 / (signal[2] / signal[0]).log(),
+            torch.full(signal.shape[1:], float(t2)),
+            rtol=1e-3,
+            atol=0,
+        )
 
 
 def test_perfusion_lights_up_the_right_heart_before_the_left():

@@ -11,7 +11,9 @@ from cmrrecon.operators.fourier import fft2c
 from cmrrecon.simulation import simulate
 from cmrrecon.simulation.radial import GOLDEN_ANGLE, acquire_along, golden_angle
 
-pytestmark = pytest.mark.skipif(find_spec("finufft") is None, reason="needs finufft, the extra nufft")
+pytestmark = pytest.mark.skipif(
+    find_spec("finufft") is None, reason="needs finufft, the extra nufft"
+)
 SMALL = {"slices": 2, "coils": 3, "frames": 2, "y": 48, "x": 80}
 
 
@@ -41,7 +43,9 @@ def test_samples_at_cartesian_positions_are_those_of_cartesian_kspace():
     maps = torch.randn(3, 9, 9, dtype=torch.complex64, generator=generator)
     lines = golden_angle(1, 1, 9, 9)  # the first spoke lies along x
     kspace = acquire_along(lines, images, maps, 0.0)
-    torch.testing.assert_close(kspace[:, :, 0], fft2c(maps * images[:, None])[:, :, 4], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        kspace[:, :, 0], fft2c(maps * images[:, None])[:, :, 4], atol=1e-4, rtol=1e-4
+    )
 
 
 def test_a_radial_scan_knows_its_trajectory_and_has_a_square_truth():

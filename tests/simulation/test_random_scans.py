@@ -47,7 +47,9 @@ def test_a_scan_does_not_depend_on_those_before_it_or_on_the_global_generator(ma
 def test_numbers_and_seeds_give_other_scans(small):
     first, second, other = random_scan(0, 0), random_scan(0, 1), random_scan(1, 0)
     for made in (second, other):
-        assert made.truth.shape != first.truth.shape or not torch.allclose(made.truth, first.truth, atol=0.1)
+        assert made.truth.shape != first.truth.shape or not torch.allclose(
+            made.truth, first.truth, atol=0.1
+        )
 
 
 def test_shapes_and_values(many):
@@ -65,7 +67,11 @@ def test_shapes_and_values(many):
         assert made.series.mask.samples.shape[1:] == (y, x if radial else 1)
         width = len(range(x)[made.columns])
         assert width == x if radial else random_scans.FEWEST_COLUMNS <= width <= x
-        assert radial or width <= random_scans.FEWEST_COLUMNS or width * frames * y <= random_scans.PIXELS
+        assert (
+            radial
+            or width <= random_scans.FEWEST_COLUMNS
+            or width * frames * y <= random_scans.PIXELS
+        )
         assert normalisation(made.series) > 0
 
 
@@ -79,7 +85,11 @@ def test_what_was_not_measured_is_zero_and_some_was(many):
 
 @pytest.mark.parametrize("asymmetric", [0.0, 1.0])
 def test_truth_is_the_root_sum_of_squares_of_the_noise_free_coils(small, monkeypatch, asymmetric):
-    monkeypatch.setattr(random_scans, "make_mask", lambda pattern, *, y, **plan: torch.ones((1, y, 1), dtype=torch.bool))
+    monkeypatch.setattr(
+        random_scans,
+        "make_mask",
+        lambda pattern, *, y, **plan: torch.ones((1, y, 1), dtype=torch.bool),
+    )
     monkeypatch.setattr(random_scans, "PARTIAL", 0.0)
     monkeypatch.setattr(random_scans, "NOISELESS", 1.0)
     monkeypatch.setattr(random_scans, "ASYMMETRIC", asymmetric)
@@ -98,21 +108,31 @@ def test_noise_is_as_strong_as_drawn(small, monkeypatch):
         monkeypatch.setattr(random_scans, "NOISE_DB", (200.0, 200.0))
         clean = random_scan(0, number)
         assert torch.equal(noisy.truth, clean.truth)
-        noise = (noisy.series.kspace - clean.series.kspace)[noisy.series.mask.samples[:, None].expand(noisy.series.kspace.shape)]
-        assert float(noise.abs().square().mean().sqrt()) == pytest.approx(0.1 * float(noisy.truth.square().mean().sqrt()), rel=0.05)
+        noise = (noisy.series.kspace - clean.series.kspace)[
+            noisy.series.mask.samples[:, None].expand(noisy.series.kspace.shape)
+        ]
+        assert float(noise.abs().square().mean().sqrt()) == pytest.approx(
+            0.1 * float(noisy.truth.square().mean().sqrt()), rel=0.05
+        )
 
 
 def test_every_pattern_acceleration_and_kind_of_scan_occurs(small, monkeypatch):
     """They follow from the draws alone, so a scene of one brightness will do."""
     monkeypatch.setattr(
-        random_scans, "random_scene", lambda seed, number, frames, y, x: Scene(torch.ones((frames, y, x), dtype=torch.complex64), ())
+        random_scans,
+        "random_scene",
+        lambda seed, number, frames, y, x: Scene(
+            torch.ones((frames, y, x), dtype=torch.complex64), ()
+        ),
     )
     made = [random_scan(0, number) for number in range(300)]
     sampling = [one.kinds[-1].split() for one in made]
     patterns = [pattern for pattern, _ in sampling]
     for pattern, share in random_scans.PATTERNS.items():
         # Within four standard deviations.
-        assert patterns.count(pattern) == pytest.approx(300 * share, abs=4 * math.sqrt(300 * share * (1 - share)))
+        assert patterns.count(pattern) == pytest.approx(
+            300 * share, abs=4 * math.sqrt(300 * share * (1 - share))
+        )
     assert {int(acceleration) for _, acceleration in sampling} == set(random_scans.ACCELERATIONS)
     single = sum(len(one.truth) == 1 for one in made)
     assert single == pytest.approx(300 * random_scans.SINGLE_FRAMES, abs=20)
@@ -125,7 +145,10 @@ def test_maps_have_unit_rss_and_differ():
         assert maps.shape == (coils, 33, 46)
         assert maps.dtype == torch.complex64
         torch.testing.assert_close(rss(maps), torch.ones(33, 46), atol=1e-5, rtol=0)
-    again, other = random_maps(12, 33, 46, generator(0, 12)), random_maps(12, 33, 46, generator(1, 12))
+    again, other = (
+        random_maps(12, 33, 46, generator(0, 12)),
+        random_maps(12, 33, 46, generator(1, 12)),
+    )
     assert torch.equal(again, drawn[-1])
     assert not torch.allclose(other, again, atol=0.1)
 
@@ -146,7 +169,9 @@ def test_a_simulated_scan_of_random_scenes_has_one_in_each_slice():
 
 def test_its_truth_is_that_of_its_noise_free_kspace():
     made = simulate(random=True, frames=2, slices=2, coils=4, y=36, x=40, snr_db=math.inf)
-    torch.testing.assert_close(rss(ifft2c(made.scan.read_slice(1))), made.image[:, 1].abs(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        rss(ifft2c(made.scan.read_slice(1))), made.image[:, 1].abs(), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("other", [{"kind": "cine"}, {"spokes": 12}, {"lesions": True}])
@@ -160,7 +185,9 @@ def test_coils_of_an_array_see_more_of_their_own_than_broad_ones(monkeypatch):
         monkeypatch.setattr(random_scans, "ARRAY", share)
         found = []
         for seed in range(8):
-            energies = torch.linalg.svdvals(random_maps(10, 48, 48, generator(seed, "coils")).flatten(1)).square()
+            energies = torch.linalg.svdvals(
+                random_maps(10, 48, 48, generator(seed, "coils")).flatten(1)
+            ).square()
             found.append(float(energies.sum() ** 2 / energies.square().sum()))
         return sum(found) / len(found)
 

@@ -16,7 +16,19 @@ def only(monkeypatch):
     """Makes all scenes have what is named, and none of the other kinds."""
 
     def choose(*shares):
-        for share in ("STATIC", "APERIODIC", "CONTRAST", "TAGGED", "FLOW", "BLACK_BLOOD", "SOFT", "HAZY", "THROUGH", "CLIPPED", "FOLDED"):
+        for share in (
+            "STATIC",
+            "APERIODIC",
+            "CONTRAST",
+            "TAGGED",
+            "FLOW",
+            "BLACK_BLOOD",
+            "SOFT",
+            "HAZY",
+            "THROUGH",
+            "CLIPPED",
+            "FOLDED",
+        ):
             monkeypatch.setattr(random_scenes, share, float(share in shares))
 
     return choose
@@ -42,7 +54,9 @@ def test_a_scene_does_not_depend_on_those_before_it_or_on_the_global_generator()
 
 
 def test_numbers_and_seeds_give_other_scenes():
-    first, second, other = (random_scene(seed, number, 2, 40, 48).images for seed, number in ((0, 0), (0, 1), (1, 0)))
+    first, second, other = (
+        random_scene(seed, number, 2, 40, 48).images for seed, number in ((0, 0), (0, 1), (1, 0))
+    )
     assert not torch.allclose(first, second, atol=0.1)
     assert not torch.allclose(first, other, atol=0.1)
 
@@ -82,7 +96,10 @@ def test_static_scenes_change_in_phase_only(only):
 
 def test_a_haze_leaves_no_pixel_dark(only):
     def dark():
-        return sum(float((random_scene(0, number, 4, 40, 48).images.abs() < 3e-3).float().mean()) for number in range(6))
+        return sum(
+            float((random_scene(0, number, 4, 40, 48).images.abs() < 3e-3).float().mean())
+            for number in range(6)
+        )
 
     only()
     clear = dark()
@@ -91,7 +108,9 @@ def test_a_haze_leaves_no_pixel_dark(only):
     assert dark() < 0.1 * clear
 
 
-@pytest.mark.parametrize("shares", [(), ("APERIODIC",), ("STATIC", "TAGGED"), ("STATIC", "CONTRAST")])
+@pytest.mark.parametrize(
+    "shares", [(), ("APERIODIC",), ("STATIC", "TAGGED"), ("STATIC", "CONTRAST")]
+)
 def test_all_others_change_in_magnitude(only, shares):
     only(*shares)
     assert min(changing(random_scene(0, number, 6, 40, 48).images) for number in range(5)) > 0.005
@@ -101,7 +120,11 @@ def inverted(images):
     """The part of the pixels, bright in the first frame and the last, whose sign changed in between."""
     product = images[0] * images[-1].conj()
     bright = torch.minimum(images[0].abs(), images[-1].abs()) > 0.1
-    return float((product.real[bright] < -0.8 * product.abs()[bright]).float().mean()) if bright.any() else 0.0
+    return (
+        float((product.real[bright] < -0.8 * product.abs()[bright]).float().mean())
+        if bright.any()
+        else 0.0
+    )
 
 
 def test_signs_change_in_some_contrast_scenes_and_in_no_others(only):
@@ -134,7 +157,9 @@ def test_flow_is_a_phase_that_follows_the_beat(only):
 
 def test_tags_darken_and_fade(only):
     only("STATIC", "TAGGED")
-    tags = random_scenes._tags(torch.rand((6, 64, 64, 2), generator=generator(0)) * 64, generator(1))
+    tags = random_scenes._tags(
+        torch.rand((6, 64, 64, 2), generator=generator(0)) * 64, generator(1)
+    )
     assert tags.min() >= 0
     assert tags.max() <= 1 + 1e-6
     assert (tags.flatten(1).mean(1).diff() > 0).all()
@@ -155,7 +180,9 @@ def test_a_beating_wall_keeps_its_area_and_the_cavity_shrinks(stroke):
     determinant = slopes[0][0] * slopes[1][1] - slopes[0][1] * slopes[1][0]
     distance = (places[0] - torch.tensor(ventricle.centre)).norm(dim=-1)
     around = (distance > 20 * (1 - stroke) + 2) & (distance < 40)
-    torch.testing.assert_close(determinant[around], torch.ones(int(around.sum())), atol=0.04, rtol=0)
+    torch.testing.assert_close(
+        determinant[around], torch.ones(int(around.sum())), atol=0.04, rtol=0
+    )
 
 
 def test_a_heart_at_rest_does_not_move_and_far_away_nothing_does():
@@ -188,9 +215,14 @@ def test_periodic_beats_go_on_where_they_began_and_others_are_of_many_lengths():
 
 
 def test_a_smooth_field_is_smoother_with_fewer_cells():
-    rough = [float(smooth_field((60, 60), cells, generator(0)).diff(dim=0).abs().mean()) for cells in (2, 8, 24)]
+    rough = [
+        float(smooth_field((60, 60), cells, generator(0)).diff(dim=0).abs().mean())
+        for cells in (2, 8, 24)
+    ]
     assert rough[0] < rough[1] < rough[2]
-    assert float(torch.stack([smooth_field((20, 30), 6, generator(i)) for i in range(30)]).std()) == pytest.approx(1, abs=0.3)
+    assert float(
+        torch.stack([smooth_field((20, 30), 6, generator(i)) for i in range(30)]).std()
+    ) == pytest.approx(1, abs=0.3)
 
 
 def test_amplitudes_of_a_texture_fall_as_a_power_of_the_frequency():
@@ -243,9 +275,14 @@ def test_through_plane_motion_changes_the_heart_and_not_what_is_far_from_it(only
     monkeypatch.setattr(random_scenes, "BREATHING", 0.0)
     only("THROUGH")
     changes = [random_scene(0, number, 6, 60, 60).images.abs() for number in range(6)]
-    near, far = (sum(changing(images[:, :, place]) for images in changes) for place in (slice(10, 30), slice(50, 60)))
+    near, far = (
+        sum(changing(images[:, :, place]) for images in changes)
+        for place in (slice(10, 30), slice(50, 60))
+    )
     assert near > 0.2
     assert far < 1e-3
     only()
-    assert changing(random_scene(0, 1, 6, 60, 60).images) < 1e-4, "a heart without a stroke stands still"
+    assert changing(random_scene(0, 1, 6, 60, 60).images) < 1e-4, (
+        "a heart without a stroke stands still"
+    )
     assert float(random_scenes._near(heart, 60, 60)[20, 20]) == 1

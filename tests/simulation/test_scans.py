@@ -27,8 +27,14 @@ def test_every_kind_is_a_scan_of_the_2025_layout(kind, base, modality, frames):
     assert made.maps.shape == (3, 48, 80)
     acquisition = made.scan.acquisition
     assert (acquisition.base, acquisition.modality, acquisition.year) == (base, modality, 2025)
-    assert (acquisition.centre, acquisition.vendor, acquisition.subject) == ("Center000", "Simulated_30T_phantom", "P007")
-    assert (None if made.times is None else made.times.shape) == ((frames, 2) if modality == "Mapping" else None)
+    assert (acquisition.centre, acquisition.vendor, acquisition.subject) == (
+        "Center000",
+        "Simulated_30T_phantom",
+        "P007",
+    )
+    assert (None if made.times is None else made.times.shape) == (
+        (frames, 2) if modality == "Mapping" else None
+    )
     series = made.scan.series(1)
     assert series.kspace.shape == (frames, 3, 48, 80)
     assert series.kspace.dtype == torch.complex64
@@ -85,11 +91,21 @@ def test_noise_is_as_strong_as_stated(snr_db):
 
 def test_noise_differs_between_slices():
     made = simulate(**SMALL, frames=1, snr_db=0.0)
-    noise = [made.scan.read_slice(i) - scans.acquire(made.image[:, i], made.maps, 0.0) for i in (0, 1)]
+    noise = [
+        made.scan.read_slice(i) - scans.acquire(made.image[:, i], made.maps, 0.0) for i in (0, 1)
+    ]
     assert float((noise[0] * noise[1].conj()).mean().abs()) < 0.05 * made.sigma**2
 
 
-@pytest.mark.parametrize("sizes", [{"y": 33, "x": 65}, {"y": 32, "x": 32}, {"coils": 1}, {"frames": 1, "slices": 1, "coils": 1, "y": 57}])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"y": 33, "x": 65},
+        {"y": 32, "x": 32},
+        {"coils": 1},
+        {"frames": 1, "slices": 1, "coils": 1, "y": 57},
+    ],
+)
 def test_odd_and_small_sizes(sizes):
     made = simulate(**{**SMALL, "frames": 2, **sizes})
     series = made.scan.series(0)

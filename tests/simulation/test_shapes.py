@@ -3,7 +3,16 @@ import math
 import pytest
 import torch
 
-from cmrrecon.simulation.shapes import FIELD_OF_VIEW, cover, ellipse, generator, grid, harmonics, strip, texture
+from cmrrecon.simulation.shapes import (
+    FIELD_OF_VIEW,
+    cover,
+    ellipse,
+    generator,
+    grid,
+    harmonics,
+    strip,
+    texture,
+)
 
 
 def test_generators_repeat_for_the_same_keys_and_differ_for_others():
@@ -11,7 +20,15 @@ def test_generators_repeat_for_the_same_keys_and_differ_for_others():
         return torch.randn(4, generator=generator(*keys))
 
     assert torch.equal(numbers(3, "noise", 1), numbers(3, "noise", 1))
-    assert len({float(numbers(*keys)[0]) for keys in ((0,), (0, 0), (0, 1), (1, 0), (0, "a"), (0, "b"))}) == 6
+    assert (
+        len(
+            {
+                float(numbers(*keys)[0])
+                for keys in ((0,), (0, 0), (0, 1), (1, 0), (0, "a"), (0, "b"))
+            }
+        )
+        == 6
+    )
 
 
 @pytest.mark.parametrize(("y", "x"), [(204, 448), (33, 65)])

@@ -21,12 +21,22 @@ def test_covers_are_shares_and_all_tissues_are_known():
     for layer in layers:
         assert layer.cover.shape == (1, 101, 203)
         assert 0 <= layer.cover.min() <= layer.cover.max() <= 1
-    assert {layer.tissue for layer in layers} >= {"fat", "lung", "liver", "marrow", "muscle", "systemic"}
+    assert {layer.tissue for layer in layers} >= {
+        "fat",
+        "lung",
+        "liver",
+        "marrow",
+        "muscle",
+        "systemic",
+    }
     assert {layer.tissue for layer in layers} <= set(TISSUES)
 
 
 def test_liver_grows_towards_the_apex():
     rows, columns = grid(96, 192)
     signals = {name: torch.tensor([float(name == "liver")]) for name in TISSUES}
-    areas = [float(paint(thorax_layers(Thorax.draw(0), p, rows, columns), signals).sum()) for p in (0.1, 0.9)]
+    areas = [
+        float(paint(thorax_layers(Thorax.draw(0), p, rows, columns), signals).sum())
+        for p in (0.1, 0.9)
+    ]
     assert areas[1] > 1.05 * areas[0] > 0

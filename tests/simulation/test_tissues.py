@@ -30,7 +30,10 @@ def test_balanced_ssfp_matches_its_steady_state_by_iteration():
     e1, e2 = math.exp(-tr / tissue.t1), math.exp(-tr / tissue.t2)
     y, z, sign = 0.0, 1.0, 1
     for _ in range(200_000):
-        y, z = y * math.cos(sign * flip) + z * math.sin(sign * flip), z * math.cos(sign * flip) - y * math.sin(sign * flip)
+        y, z = (
+            y * math.cos(sign * flip) + z * math.sin(sign * flip),
+            z * math.cos(sign * flip) - y * math.sin(sign * flip),
+        )
         after = abs(y)
         y, z, sign = y * e2, 1 + (z - 1) * e1, -sign
     assert tissue.density * after == pytest.approx(balanced_ssfp(tissue), rel=0.01)
@@ -49,7 +52,10 @@ def test_t2_preparation_decays_by_e_in_one_t2():
 
 
 def test_saturation_recovery_grows_with_contrast_agent_only_where_it_is():
-    plain, enhanced = (saturation_recovery(100.0, {"left blood": torch.tensor([0.0, rate])}) for rate in (0.0, 0.02))
+    plain, enhanced = (
+        saturation_recovery(100.0, {"left blood": torch.tensor([0.0, rate])})
+        for rate in (0.0, 0.02)
+    )
     assert enhanced["left blood"][1] > 5 * plain["left blood"][1]
     assert float(plain["left blood"][1]) == pytest.approx(1 - math.exp(-100 / 1800), rel=1e-4)
     assert torch.equal(plain["liver"], enhanced["liver"])
@@ -63,4 +69,6 @@ def test_paint_shares_a_pixel_between_a_layer_and_what_lies_below():
     assert torch.equal(paint([full("fat", 0.5)], signals), torch.full((1, 2, 2), 2.0))
     both = paint([full("fat", 1.0), full("liver", 0.25)], signals)
     assert both[:, 0, 0].tolist() == [2.5, 3.0]
-    assert paint([full("liver", 0.0)], signals, torch.full((1, 2, 2), 7.0)).unique().tolist() == [7.0]
+    assert paint([full("liver", 0.0)], signals, torch.full((1, 2, 2), 7.0)).unique().tolist() == [
+        7.0
+    ]

@@ -18,7 +18,9 @@ from cmrrecon.solvers.shrinkage import (
 
 
 def cnormal(*shape, seed=0, dtype=torch.complex128):
-    return torch.randn(shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return torch.randn(
+        shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed)
+    ).to(dtype)
 
 
 def assert_proximal(shrunk, given, penalty):
@@ -33,7 +35,9 @@ def assert_proximal(shrunk, given, penalty):
         step = cnormal(*given.shape, seed=seed) * 10.0 ** -(seed % 6)
         # Also of single pixels, and towards and away from what was given and zero.
         if seed % 3 == 1:
-            step = step * (torch.rand(step.shape, generator=torch.Generator().manual_seed(seed)) < 0.05)
+            step = step * (
+                torch.rand(step.shape, generator=torch.Generator().manual_seed(seed)) < 0.05
+            )
         if seed % 3 == 2:
             step = (given - shrunk if seed % 2 else shrunk) * step.flatten()[0].real
         assert objective(shrunk + step) >= best - 1e-12 * abs(best)
@@ -94,19 +98,27 @@ def explicit_haar(x, dims, threshold, levels, dice):
         return x
     coefficients = x[tuple(region)]
     for dim, size in sizes.items():
-        coefficients = torch.tensordot(haar_matrix(size), coefficients.movedim(dim, 0), 1).movedim(0, dim)
+        coefficients = torch.tensordot(haar_matrix(size), coefficients.movedim(dim, 0), 1).movedim(
+            0, dim
+        )
     sums = tuple(slice(sizes[dim] // 2) if dim in sizes else slice(None) for dim in range(x.ndim))
     low = coefficients[sums].clone()
     soft_threshold(coefficients, threshold)
-    coefficients[sums] = explicit_haar(low, dims, threshold, levels - 1, dice) if levels > 1 else low
+    coefficients[sums] = (
+        explicit_haar(low, dims, threshold, levels - 1, dice) if levels > 1 else low
+    )
     for dim, size in sizes.items():
-        coefficients = torch.tensordot(haar_matrix(size).T, coefficients.movedim(dim, 0), 1).movedim(0, dim)
+        coefficients = torch.tensordot(
+            haar_matrix(size).T, coefficients.movedim(dim, 0), 1
+        ).movedim(0, dim)
     x[tuple(region)] = coefficients
     return x
 
 
 @pytest.mark.parametrize("dims", [(0,), (1,), (1, 2), (0, 1, 2)])
-@pytest.mark.parametrize("shape", [(8, 16, 16), (7, 13, 9), (2, 31, 3), (5, 2, 24), (3, 5, 1), (1, 1, 1)])
+@pytest.mark.parametrize(
+    "shape", [(8, 16, 16), (7, 13, 9), (2, 31, 3), (5, 2, 24), (3, 5, 1), (1, 1, 1)]
+)
 @pytest.mark.parametrize("levels", [1, 2, 4])
 def test_haar_shrinkage_is_that_of_orthonormal_matrices(dims, shape, levels):
     dice, shrink = random.Random(0), HaarShrinkage(dims, 0.5, levels)
@@ -139,7 +151,9 @@ def test_huge_threshold_leaves_the_means_of_blocks_of_all_levels():
     x = cnormal(2, 16, 8)
     shrink = HaarShrinkage((1, 2), 1e6, 3)
     shrink.random = Loaded(*[0] * 6)
-    blocks = x.reshape(2, 2, 8, 1, 8).mean((2, 4), keepdim=True).expand(2, 2, 8, 1, 8).reshape(2, 16, 8)
+    blocks = (
+        x.reshape(2, 2, 8, 1, 8).mean((2, 4), keepdim=True).expand(2, 2, 8, 1, 8).reshape(2, 16, 8)
+    )
     torch.testing.assert_close(shrink(x.clone()), blocks)
 
 
@@ -179,7 +193,9 @@ def test_temporal_variation_of_two_frames_draws_them_together():
     given = cnormal(2, 5, 6)
     gap = (given[1] - given[0]) / 2
     step = shorten(gap.clone(), 0.8)
-    torch.testing.assert_close(converged(given, 0.8, 200), torch.stack([given[0] + step, given[1] - step]))
+    torch.testing.assert_close(
+        converged(given, 0.8, 200), torch.stack([given[0] + step, given[1] - step])
+    )
 
 
 @pytest.mark.parametrize("frames", [3, 9])
@@ -211,7 +227,10 @@ def test_temporal_variation_of_one_frame_is_nothing():
 def test_subtract_divergence_is_the_adjoint_of_differences():
     x, dual = cnormal(5, 2, 3), cnormal(4, 2, 3, seed=1)
     adjoint = -subtract_divergence(torch.zeros_like(x), dual)
-    torch.testing.assert_close(torch.vdot((x[1:] - x[:-1]).flatten(), dual.flatten()), torch.vdot(x.flatten(), adjoint.flatten()))
+    torch.testing.assert_close(
+        torch.vdot((x[1:] - x[:-1]).flatten(), dual.flatten()),
+        torch.vdot(x.flatten(), adjoint.flatten()),
+    )
 
 
 # Low rank
@@ -223,7 +242,9 @@ def svd_threshold(matrices, threshold):
 
 
 @pytest.mark.parametrize("shape", [(6, 4, 16), (12, 40), (2, 3, 9, 7), (1, 5)])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.complex64, 1e-4), (torch.complex128, 1e-10)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.complex64, 1e-4), (torch.complex128, 1e-10)]
+)
 def test_singular_value_threshold_equals_that_by_svd(shape, dtype, tolerance):
     matrices = cnormal(*shape, dtype=dtype)
     shrunk = singular_value_threshold(matrices, 2.0)
@@ -234,7 +255,9 @@ def test_singular_value_threshold_equals_that_by_svd(shape, dtype, tolerance):
 def test_singular_value_threshold_of_matrices_of_low_rank_and_of_zeros():
     matrices = cnormal(3, 8, 2) @ cnormal(3, 2, 30, seed=1)
     matrices[1] = 0
-    torch.testing.assert_close(singular_value_threshold(matrices, 0.5), svd_threshold(matrices, 0.5), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        singular_value_threshold(matrices, 0.5), svd_threshold(matrices, 0.5), atol=1e-6, rtol=0
+    )
     assert torch.equal(singular_value_threshold(matrices, 1e6), torch.zeros_like(matrices))
 
 
@@ -255,10 +278,16 @@ def test_block_shrinkage_is_that_of_every_block_alone(shape, size):
         expected = torch.empty_like(x)
         for y0 in range(-top, ny, size):
             for x0 in range(-left, nx, size):
-                block = (slice(None), slice(max(0, y0), max(0, y0 + size)), slice(max(0, x0), max(0, x0 + size)))
+                block = (
+                    slice(None),
+                    slice(max(0, y0), max(0, y0 + size)),
+                    slice(max(0, x0), max(0, x0 + size)),
+                )
                 # Zeros that complete a block at the edge change no singular value.
                 if x[block].numel():
-                    expected[block] = svd_threshold(x[block].flatten(1), 1.5).reshape(x[block].shape)
+                    expected[block] = svd_threshold(x[block].flatten(1), 1.5).reshape(
+                        x[block].shape
+                    )
         torch.testing.assert_close(shrink(x.clone()), expected, atol=1e-9, rtol=0)
 
 
@@ -269,8 +298,12 @@ def test_temporal_fourier_shrinkage_is_the_proximal_map_of_all_frequencies_but_z
     given = cnormal(6, 3, 4)
     shrunk = temporal_fourier_shrinkage(given, 0.8)
     torch.testing.assert_close(shrunk.mean(0), given.mean(0))
-    assert_proximal(shrunk, given, lambda x: 0.8 * torch.fft.fft(x, dim=0, norm="ortho")[1:].abs().sum())
-    torch.testing.assert_close(temporal_fourier_shrinkage(given, 1e6), given.mean(0).expand_as(given))
+    assert_proximal(
+        shrunk, given, lambda x: 0.8 * torch.fft.fft(x, dim=0, norm="ortho")[1:].abs().sum()
+    )
+    torch.testing.assert_close(
+        temporal_fourier_shrinkage(given, 1e6), given.mean(0).expand_as(given)
+    )
 
 
 def test_temporal_fourier_shrinkage_leaves_one_frame_as_it_is():
@@ -312,7 +345,9 @@ def test_leaves_its_input_alone(make):
 
 
 @pytest.mark.parametrize("make", {**IN_PLACE, **FRESH}.values(), ids={**IN_PLACE, **FRESH})
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.complex64, 1e-5), (torch.complex128, 1e-12)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.complex64, 1e-5), (torch.complex128, 1e-12)]
+)
 def test_precision_and_order_in_memory_do_not_matter(make, dtype, tolerance):
     x = cnormal(6, 9, 7)
     expected, given = make()(x.clone()), y_fastest(x.to(dtype))

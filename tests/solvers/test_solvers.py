@@ -30,7 +30,9 @@ class LeastSquares:
         return (self.matrices.mH @ (self.matrices @ x.reshape(len(x), SIZE, 1))).reshape(x.shape)
 
     def __call__(self, x):
-        return float(0.5 * (self.matrices @ x.reshape(len(x), SIZE, 1) - self.data).abs().square().sum())
+        return float(
+            0.5 * (self.matrices @ x.reshape(len(x), SIZE, 1) - self.data).abs().square().sum()
+        )
 
 
 def over_frames(x):
@@ -42,7 +44,14 @@ def over_frames_adjoint(d):
 
 
 def l1_by_fista(problem, weight, iterations, **options):
-    return fista(problem.normal, problem.rhs, lambda v: soft_threshold(v, weight), problem.start, iterations, **options)
+    return fista(
+        problem.normal,
+        problem.rhs,
+        lambda v: soft_threshold(v, weight),
+        problem.start,
+        iterations,
+        **options,
+    )
 
 
 def l1_by_primal_dual(problem, weight, iterations, **options):
@@ -52,21 +61,38 @@ def l1_by_primal_dual(problem, weight, iterations, **options):
     def project(dual):
         return shorten(dual, weight)
 
-    return primal_dual(problem.normal, problem.rhs, same, same, project, 1.0, problem.start, iterations, **options)
+    return primal_dual(
+        problem.normal, problem.rhs, same, same, project, 1.0, problem.start, iterations, **options
+    )
 
 
 def variation_by_primal_dual(problem, weight, iterations, **options):
     def project(dual):
         return shorten(dual, weight)
 
-    return primal_dual(problem.normal, problem.rhs, over_frames, over_frames_adjoint, project, 4.0, problem.start, iterations, **options)
+    return primal_dual(
+        problem.normal,
+        problem.rhs,
+        over_frames,
+        over_frames_adjoint,
+        project,
+        4.0,
+        problem.start,
+        iterations,
+        **options,
+    )
 
 
 def least_squares_by_cg(problem, weight, iterations, **options):
-    return conjugate_gradient(lambda x: problem.normal(x).add_(x, alpha=weight), problem.rhs, iterations, **options)
+    return conjugate_gradient(
+        lambda x: problem.normal(x).add_(x, alpha=weight), problem.rhs, iterations, **options
+    )
 
 
-SOLVERS = {solver.__name__: solver for solver in (least_squares_by_cg, l1_by_fista, l1_by_primal_dual, variation_by_primal_dual)}
+SOLVERS = {
+    solver.__name__: solver
+    for solver in (least_squares_by_cg, l1_by_fista, l1_by_primal_dual, variation_by_primal_dual)
+}
 
 
 @pytest.fixture(params=SOLVERS.values(), ids=SOLVERS)
@@ -93,7 +119,10 @@ def test_conjugate_gradient_tells_the_true_residual_of_the_worst_frame():
     problem = LeastSquares(rows=20)
     found = conjugate_gradient(problem.normal, problem.rhs, iterations=5)
     residual = (problem.normal(found.x) - problem.rhs).flatten(1)
-    worst = (torch.linalg.vector_norm(residual, dim=1) / torch.linalg.vector_norm(problem.rhs.flatten(1), dim=1)).max()
+    worst = (
+        torch.linalg.vector_norm(residual, dim=1)
+        / torch.linalg.vector_norm(problem.rhs.flatten(1), dim=1)
+    ).max()
     assert found.residuals[-1] == pytest.approx(float(worst))
 
 
@@ -101,7 +130,9 @@ def test_a_frame_of_zeros_does_not_disturb_the_others():
     matrix = hermitian(0)
     rhs = torch.zeros((2, 3, 4), dtype=torch.complex128)
     rhs[1] = 1
-    x = conjugate_gradient(lambda v: (matrix @ v.reshape(2, SIZE, 1)).reshape(2, 3, 4), rhs, iterations=60).x
+    x = conjugate_gradient(
+        lambda v: (matrix @ v.reshape(2, SIZE, 1)).reshape(2, 3, 4), rhs, iterations=60
+    ).x
     assert torch.equal(x[0], rhs[0])
     torch.testing.assert_close(matrix @ x[1].flatten(), rhs[1].flatten())
 
@@ -109,12 +140,16 @@ def test_a_frame_of_zeros_does_not_disturb_the_others():
 def test_conjugate_gradient_stops_at_the_tolerance():
     calls = []
     rhs = torch.ones((1, 2, 2), dtype=torch.complex64)
-    found = conjugate_gradient(lambda v: calls.append(1) or 2 * v, rhs, iterations=50, tolerance=1e-5)
+    found = conjugate_gradient(
+        lambda v: calls.append(1) or 2 * v, rhs, iterations=50, tolerance=1e-5
+    )
     assert len(calls) == len(found.residuals) == 1
 
 
 def test_a_solved_problem_takes_no_steps():
-    found = conjugate_gradient(LeastSquares(rows=20).normal, torch.zeros((3, 3, 4), dtype=torch.complex128), 10)
+    found = conjugate_gradient(
+        LeastSquares(rows=20).normal, torch.zeros((3, 3, 4), dtype=torch.complex128), 10
+    )
     assert not found.x.any()
     assert found.residuals == ()
 
@@ -155,7 +190,9 @@ def test_a_preconditioner_needs_fewer_steps_to_the_same_solution_and_true_residu
         return diagonal * x + (coupling @ x.reshape(2, SIZE, 1)).reshape(x.shape)
 
     plain = conjugate_gradient(normal, rhs, 500, tolerance=1e-10)
-    quick = conjugate_gradient(normal, rhs, 500, tolerance=1e-10, precondition=lambda r: r / diagonal)
+    quick = conjugate_gradient(
+        normal, rhs, 500, tolerance=1e-10, precondition=lambda r: r / diagonal
+    )
     torch.testing.assert_close(quick.x, plain.x, atol=1e-9, rtol=1e-7)
     assert len(quick.residuals) < len(plain.residuals) / 2
     early = conjugate_gradient(normal, rhs, 2, precondition=lambda r: r / diagonal)
@@ -169,7 +206,11 @@ def test_a_preconditioner_needs_fewer_steps_to_the_same_solution_and_true_residu
 def test_gradients_reach_rhs_and_the_operator(steps, preconditioned):
     factors, rhs = cnormal(2, 4, 4, seed=1), cnormal(2, 2, 2, seed=2)
     weight = torch.tensor([[[0.5]], [[2.0]]], dtype=torch.float64)
-    options = {"precondition": lambda r: r / torch.arange(1.0, 5.0).reshape(2, 2)} if preconditioned else {}
+    options = (
+        {"precondition": lambda r: r / torch.arange(1.0, 5.0).reshape(2, 2)}
+        if preconditioned
+        else {}
+    )
 
     def solve(factors, weight, rhs):
         def normal(x):
@@ -209,7 +250,9 @@ def test_l1_of_an_identity_is_soft_thresholding(solver):
     problem = LeastSquares(rows=SIZE)
     problem.matrices = torch.eye(SIZE, dtype=torch.complex128).expand(3, SIZE, SIZE)
     problem.rhs = cnormal(3, 3, 4)
-    torch.testing.assert_close(solver(problem, 0.6, 200).x, soft_threshold(problem.rhs.clone(), 0.6))
+    torch.testing.assert_close(
+        solver(problem, 0.6, 200).x, soft_threshold(problem.rhs.clone(), 0.6)
+    )
 
 
 @pytest.mark.parametrize("solver", [l1_by_fista, l1_by_primal_dual])
@@ -257,7 +300,9 @@ def test_fista_and_primal_dual_agree_on_total_variation():
 
 def test_residuals_are_one_a_step_and_fall(solve):
     steps = []
-    residuals = solve(LeastSquares(rows=20), 0.05, 60, monitor=lambda step, x: bool(steps.append(step))).residuals
+    residuals = solve(
+        LeastSquares(rows=20), 0.05, 60, monitor=lambda step, x: bool(steps.append(step))
+    ).residuals
     assert len(residuals) == len(steps)
     assert len(residuals) == 60 or solve is least_squares_by_cg
     assert residuals[-1] < 0.02 * residuals[0]
@@ -296,7 +341,9 @@ def test_rhs_and_start_are_not_changed(solve):
 
 
 def test_single_precision_gives_the_same(solve):
-    single, double = (solve(LeastSquares(dtype=dtype), 0.05, 50) for dtype in (torch.complex64, torch.complex128))
+    single, double = (
+        solve(LeastSquares(dtype=dtype), 0.05, 50) for dtype in (torch.complex64, torch.complex128)
+    )
     assert single.x.dtype == torch.complex64
     assert double.x.dtype == torch.complex128
     torch.testing.assert_close(single.x.to(torch.complex128), double.x, atol=1e-4, rtol=0)

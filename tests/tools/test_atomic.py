@@ -59,7 +59,9 @@ def test_system_errors_become_output_errors(tmp_path, monkeypatch, number, word,
 
 def test_the_error_number_hidden_in_the_text_of_hdf5_is_found(tmp_path):
     with refused("output-unwritable") as error, atomic(tmp_path / "a.h5"):
-        raise OSError("Can't write data (file write failed: time = now, errno = 28, error message = 'x')")
+        raise OSError(
+            "Can't write data (file write failed: time = now, errno = 28, error message = 'x')"
+        )
     assert "full" in error.value.found
 
 

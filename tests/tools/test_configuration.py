@@ -104,7 +104,10 @@ def test_other_values_are_refused_with_field_value_and_what_it_must_be(values, w
     assert wanted in error.value.expected
 
 
-@pytest.mark.parametrize(("values", "nearest"), [({"iteration": 1}, "iterations"), ({"inner": {"rat": 1}}, "rate"), ({"zzz": 1}, "")])
+@pytest.mark.parametrize(
+    ("values", "nearest"),
+    [({"iteration": 1}, "iterations"), ({"inner": {"rat": 1}}, "rate"), ({"zzz": 1}, "")],
+)
 def test_unknown_names_give_the_nearest(values, nearest):
     with refused("unknown-option") as error:
         made(**values)
@@ -113,7 +116,10 @@ def test_unknown_names_give_the_nearest(values, nearest):
 
 def test_bounds_hold_for_plain_mappings_too():
     kinds = {"frames": Annotated[int, AtLeast(1)], "weight": float | None}
-    assert checked_mapping("The network a", {"frames": 3, "weight": None}, kinds) == {"frames": 3, "weight": None}
+    assert checked_mapping("The network a", {"frames": 3, "weight": None}, kinds) == {
+        "frames": 3,
+        "weight": None,
+    }
     with refused("option-value") as error:
         checked_mapping("The network a", {"frames": 0}, kinds)
     assert "frames of the network a" in error.value.found

@@ -13,7 +13,10 @@ def test_gives_at_most_what_is_asked_for(tmp_path):
     assert first_bytes(tmp_path / "a", 10) == b"abcdef"
 
 
-@pytest.mark.parametrize(("name", "code"), [("none", "file-missing"), ("folder", "file-is-folder"), ("empty", "file-empty")])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("none", "file-missing"), ("folder", "file-is-folder"), ("empty", "file-empty")],
+)
 def test_what_cannot_be_read_is_told(tmp_path, name, code):
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty").touch()

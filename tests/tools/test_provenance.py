@@ -28,7 +28,9 @@ def test_holds_all_that_is_promised(source):
     stamp = make(source, device="cpu", effective_acceleration=3.2)
     assert stamp["cmrrecon"] == __version__
     assert stamp["command"] == "reconstruct"
-    assert stamp["inputs"] == [{"name": "cine_sax.mat", "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}]
+    assert stamp["inputs"] == [
+        {"name": "cine_sax.mat", "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+    ]
     assert stamp["seed"] == 3
     assert stamp["device"] == "cpu"
     assert stamp["effective_acceleration"] == 3.2
@@ -56,13 +58,19 @@ def test_names_no_folder_no_user_and_no_host(source):
 
 def test_words_that_are_no_paths_stay_and_relative_folders_go():
     words = ["undersample", "-R", "8", "--shard", "1/4", "patients/Smith/a b.mat", "-o", "-"]
-    assert provenance.make(words, config={}, inputs=[])["command"] == "undersample -R 8 --shard 1/4 'a b.mat' -o -"
+    assert (
+        provenance.make(words, config={}, inputs=[])["command"]
+        == "undersample -R 8 --shard 1/4 'a b.mat' -o -"
+    )
 
 
 def test_infinity_becomes_text(source):
     stamp = provenance.make(["simulate"], config={"snr_db": float("inf")}, inputs=[])
     assert stamp["config"]["snr_db"] == "inf"
-    assert json.loads(provenance.to_json(stamp), parse_constant=lambda name: pytest.fail(name)) == stamp
+    assert (
+        json.loads(provenance.to_json(stamp), parse_constant=lambda name: pytest.fail(name))
+        == stamp
+    )
 
 
 def test_json_is_stable_and_comes_back(source):
@@ -81,9 +89,14 @@ def test_what_is_not_a_json_object_is_refused(text):
 
 def test_recipe_hash_ignores_time_device_command_and_order_of_keys(source):
     first = make(source, device="cpu")
-    later = make(source, device="cuda", config={"weight": 0.01, "method": "sense"}) | {"created": "2000-01-01", "command": "other"}
+    later = make(source, device="cuda", config={"weight": 0.01, "method": "sense"}) | {
+        "created": "2000-01-01",
+        "command": "other",
+    }
     assert provenance.recipe_hash(first) == provenance.recipe_hash(later)
-    assert provenance.recipe_hash(json.loads(provenance.to_json(first))) == provenance.recipe_hash(first)
+    assert provenance.recipe_hash(json.loads(provenance.to_json(first))) == provenance.recipe_hash(
+        first
+    )
 
 
 def test_recipe_hash_changes_with_what_determines_the_result(source, tmp_path):

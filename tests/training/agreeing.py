@@ -18,13 +18,17 @@ with group_of_processes("cpu") as (group, _):
         features = torch.randn((1, 4, 5, 5), generator=draw)
         alignment((features,), f"domain {group.rank}", group.gather)
         loss = torch.rand((), generator=draw) if step != 3 else torch.tensor(math.nan)
-        weighting({"a": loss, "b": torch.rand((), generator=draw) if group.rank else None}, group.mean)
+        weighting(
+            {"a": loss, "b": torch.rand((), generator=draw) if group.rank else None}, group.mean
+        )
     states = group.gather((alignment.state_dict(), weighting.state_dict()))
     (banks, statistics), (other_banks, other_statistics) = states
     assert statistics == other_statistics
     assert all(math.isfinite(value) for values in statistics.values() for value in values.values())
     assert len(banks["banks"][0]) == alignment.window
-    for (domain, *moments), (other, *others) in zip(banks["banks"][0], other_banks["banks"][0], strict=True):
+    for (domain, *moments), (other, *others) in zip(
+        banks["banks"][0], other_banks["banks"][0], strict=True
+    ):
         assert domain == other
         assert all(torch.equal(a, b) for a, b in zip(moments, others, strict=True))
 

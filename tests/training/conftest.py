@@ -15,7 +15,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for number, (centre, y) in enumerate([("Center001", 36), ("Center002", 36), ("Center002", 40)]):
         made = simulate("cine", frames=3, slices=1, coils=3, y=y, x=48, seed=number)
-        path = folder / "raw" / "Cine" / "TrainingSet" / "FullSample" / centre / "Sim_30T_one" / f"P00{number + 1}" / "cine_sax.mat"
+        path = (
+            folder
+            / "raw"
+            / "Cine"
+            / "TrainingSet"
+            / "FullSample"
+            / centre
+            / "Sim_30T_one"
+            / f"P00{number + 1}"
+            / "cine_sax.mat"
+        )
         path.parent.mkdir(parents=True)
         formats.write_scan(path, made.scan, {})
         store.add_scan(path, folder / "store" / centre / f"P00{number + 1}" / "cine_sax.h5")

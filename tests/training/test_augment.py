@@ -30,7 +30,11 @@ def test_without_settings_nothing_changes(kspace):
     assert torch.equal(augmented(kspace)[0], kspace)
 
 
-@pytest.mark.parametrize("settings", [{"gamma": 0.3}, {"noise": 0.1}, {"fov": 0.3}, {"coil_dropout": 0.5}, {"flip": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{"gamma": 0.3}, {"noise": 0.1}, {"fov": 0.3}, {"coil_dropout": 0.5}, {"flip": 1.0}],
+    ids=str,
+)
 def test_each_changes_the_scan_in_the_same_way_for_the_same_draw(kspace, settings):
     once, again, other = (augmented(kspace, seed, **settings)[0] for seed in (1, 1, 5))
     assert once.shape == kspace.shape
@@ -40,7 +44,9 @@ def test_each_changes_the_scan_in_the_same_way_for_the_same_draw(kspace, setting
 
 
 def test_two_flips_are_none(kspace):
-    torch.testing.assert_close(augmented(augmented(kspace, flip=1.0)[0], flip=1.0)[0], kspace, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        augmented(augmented(kspace, flip=1.0)[0], flip=1.0)[0], kspace, atol=1e-5, rtol=0
+    )
 
 
 def test_lost_coils_hold_nothing_and_one_is_left(kspace):
@@ -54,7 +60,12 @@ def test_lost_coils_hold_nothing_and_one_is_left(kspace):
 def test_gamma_keeps_the_ratios_of_the_coils(kspace):
     before, after = ifft2c(kspace), ifft2c(augmented(kspace, gamma=0.5)[0])
     bright = (rss(before) > 0.2 * rss(before).max())[:, None].expand_as(before)
-    torch.testing.assert_close((after / rss(after)[:, None])[bright], (before / rss(before)[:, None])[bright], atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        (after / rss(after)[:, None])[bright],
+        (before / rss(before)[:, None])[bright],
+        atol=1e-3,
+        rtol=0,
+    )
 
 
 @pytest.mark.parametrize(("shape", "factor"), [((36, 48), 1.25), ((35, 47), 1.3), ((36, 48), 1.0)])
@@ -65,7 +76,9 @@ def test_a_wider_field_of_view_shows_a_smaller_body_as_bright_as_before(shape, f
     kspace, moved = widen(body, lesion, factor)
     image = ifft2c(kspace).abs()
     stretched = [round(factor * n) / n for n in shape]
-    expected = torch.exp(-(((y * stretched[0] / 6.0) ** 2 + ((x * stretched[1] - 4) / 8.0) ** 2) ** 2))
+    expected = torch.exp(
+        -(((y * stretched[0] / 6.0) ** 2 + ((x * stretched[1] - 4) / 8.0) ** 2) ** 2)
+    )
     torch.testing.assert_close(image, expected, atol=0.03, rtol=0)
     assert (moved ^ (expected > 0.5)).sum() <= 0.25 * (expected > 0.5).sum()
     if factor == 1:

@@ -34,7 +34,21 @@ def raw(tmp_path_factory):
     """Three simulated subjects with lesions, the third without its rows: unlabelled."""
     folder = tmp_path_factory.mktemp("raw")
     for seed in range(3):
-        words = ("--frames", 2, "--slices", 2, "--coils", 3, "--size", "48x64", "--seed", seed, "--out-dir", folder, "--lesions")
+        words = (
+            "--frames",
+            2,
+            "--slices",
+            2,
+            "--coils",
+            3,
+            "--size",
+            "48x64",
+            "--seed",
+            seed,
+            "--out-dir",
+            folder,
+            "--lesions",
+        )
         assert command("simulate", *words).exit_code == 0
     rows = [row for row in read_labels(folder / "labels.csv") if "P003" not in row.file]
     write_labels(folder / "labels.csv", rows)
@@ -50,16 +64,20 @@ def store(raw, tmp_path_factory):
 
 
 def entries(folder):
-    return {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.rglob("cine_sax.json"))}
+    return {
+        path.parent.name: json.loads(path.read_text())
+        for path in sorted(folder.rglob("cine_sax.json"))
+    }
 
 
 def test_every_entry_carries_its_labels(raw, store):
     found, rows = entries(store), read_labels(raw / "labels.csv")
     for subject in ("P001", "P002"):
         expected = [row for row in rows if subject in row.file]
-        assert [(row["slice"], row["label"], row["box"] and tuple(row["box"])) for row in found[subject]["labels"]] == [
-            (row.slice, row.label, row.box) for row in expected
-        ]
+        assert [
+            (row["slice"], row["label"], row["box"] and tuple(row["box"]))
+            for row in found[subject]["labels"]
+        ] == [(row.slice, row.label, row.box) for row in expected]
         assert {row["label"] for row in found[subject]["labels"]} == {"lesion", "normal"}
     assert found["P003"]["labels"] is None
     known = json.loads((store / "fingerprint.json").read_text())
@@ -110,9 +128,20 @@ def test_rows_that_fit_no_file_or_several_are_told(raw, tmp_path):
     table = tmp_path / "labels.csv"
 
     def plan(*words):
-        return command("preprocess", raw, "--out-dir", tmp_path / "store", "--labels", table, "--dry-run", *words)
+        return command(
+            "preprocess",
+            raw,
+            "--out-dir",
+            tmp_path / "store",
+            "--labels",
+            table,
+            "--dry-run",
+            *words,
+        )
 
-    write_labels(table, [LabelRow(f"P{n:03d}/cine_sax.mat", None, "normal", None) for n in (9, 1, 8)])
+    write_labels(
+        table, [LabelRow(f"P{n:03d}/cine_sax.mat", None, "normal", None) for n in (9, 1, 8)]
+    )
     for words in ((), ("--shard", "2/3")):
         done = plan(*words)
         assert done.exit_code == 0
@@ -141,7 +170,10 @@ def test_a_slice_has_what_it_is_labelled_with():
     assert presence({**ENTRY, "labels": None}, 0, ["lesion"]).isnan().all()
     assert presence(ENTRY, 0, []).shape == (0,)
     everywhere = {**ENTRY, "labels": [{"slice": None, "label": "scar", "box": None}]}
-    assert [presence(everywhere, index, ["lesion", "scar"]).tolist() for index in (0, 2)] == [[0, 1], [0, 1]]
+    assert [presence(everywhere, index, ["lesion", "scar"]).tolist() for index in (0, 2)] == [
+        [0, 1],
+        [0, 1],
+    ]
 
 
 def test_boxes_of_the_classes_are_painted():
@@ -160,8 +192,14 @@ def test_what_cannot_be_learnt_from_labels_is_told():
     without = notes(both, ["lesion"], [{"labels": None}, {}])
     assert ["left out" in note for note in without] == [True, True]
     assert notes(both, ["lesion", "artefact"], [ENTRY]) == []
-    assert notes(both, ["lesion"], [ENTRY]) == ["these labels are none of data.classes, and slices with no other have no lesion: artefact"]
-    boxless = notes(both, ["scar", "lesion", "artefact"], [{"labels": [{"slice": 0, "label": "scar", "box": None}]}])
+    assert notes(both, ["lesion"], [ENTRY]) == [
+        "these labels are none of data.classes, and slices with no other have no lesion: artefact"
+    ]
+    boxless = notes(
+        both,
+        ["scar", "lesion", "artefact"],
+        [{"labels": [{"slice": 0, "label": "scar", "box": None}]}],
+    )
     assert len(boxless) == 1
     assert "the lesion loss is left out" in boxless[0]
 
@@ -169,7 +207,10 @@ def test_what_cannot_be_learnt_from_labels_is_told():
 def test_the_classifier_has_as_many_classes_as_are_named():
     assert recipe.load("lf-mri").network["classes"] == 1
     assert recipe.load("lf-mri", ["data.classes=['scar', 'oedema']"]).network["classes"] == 2
-    assert recipe.load("promptmr", ["data.classes=['scar']"]).network == recipe.load("promptmr").network
+    assert (
+        recipe.load("promptmr", ["data.classes=['scar']"]).network
+        == recipe.load("promptmr").network
+    )
     assert "classes" not in recipe.load("promptmr").network
 
 
@@ -205,7 +246,10 @@ def windows(store, chosen, **more):
 def test_samples_carry_the_labels_of_their_slice(store):
     seen = windows(store, recipe.load("lf-mri", SMALL))
     for place in seen.places:
-        sample, rows = seen.sample(place, 0), [row for row in seen.entries[place.scan]["labels"] if row["slice"] == place.index]
+        sample, rows = (
+            seen.sample(place, 0),
+            [row for row in seen.entries[place.scan]["labels"] if row["slice"] == place.index],
+        )
         assert sample.classes.tolist() == [float(rows[0]["label"] == "lesion")]
         assert sample.lesion.shape == sample.target.shape
         y0, y1, x0, x1 = rows[0]["box"] or (0, 0, 0, 0)
@@ -234,12 +278,25 @@ def test_boxes_move_with_what_is_in_them(number):
 
 def test_the_classifier_learns_a_batch_by_heart(store):
     chosen = recipe.load(
-        "lf-mri", [*SMALL, "losses.classification.weight=1", "losses.l1.weight=0", "losses.ssim.weight=0", "optimiser.lr=1e-2"]
+        "lf-mri",
+        [
+            *SMALL,
+            "losses.classification.weight=1",
+            "losses.l1.weight=0",
+            "losses.ssim.weight=0",
+            "optimiser.lr=1e-2",
+        ],
     )
-    seen, run = windows(store, chosen, fixed=True), loop.Run(chosen, torch.device("cpu"), loop.ALONE, Plan())
+    seen, run = (
+        windows(store, chosen, fixed=True),
+        loop.Run(chosen, torch.device("cpu"), loop.ALONE, Plan()),
+    )
     batch = [seen.sample(place, 0) for place in seen.places if place.scan == place.frame == 0]
     assert sorted(float(sample.classes) for sample in batch) == [0, 1]
-    losses = [loop.take_step(run, batch, last=True, device=torch.device("cpu"))["classification"] for _ in range(30)]
+    losses = [
+        loop.take_step(run, batch, last=True, device=torch.device("cpu"))["classification"]
+        for _ in range(30)
+    ]
     assert losses[0] == pytest.approx(math.log(2), abs=0.4)
     assert losses[-1] < 0.5 * losses[0]
 
@@ -266,23 +323,51 @@ def test_unlabelled_scans_teach_the_classifier_nothing(store):
 
 
 def test_the_lesion_loss_counts_batches_with_boxes(store):
-    chosen = recipe.load("lf-mri", [*SMALL, "losses.lesion.weight=2", "losses.classification.weight=0"])
+    chosen = recipe.load(
+        "lf-mri", [*SMALL, "losses.lesion.weight=2", "losses.classification.weight=0"]
+    )
     seen = windows(store, chosen, fixed=True)
     for sample in (seen.sample(place, 0) for place in seen.places if place.frame == 0):
-        record = loop.take_step(loop.Run(chosen, torch.device("cpu"), loop.ALONE, Plan()), [sample], last=True, device=torch.device("cpu"))
+        record = loop.take_step(
+            loop.Run(chosen, torch.device("cpu"), loop.ALONE, Plan()),
+            [sample],
+            last=True,
+            device=torch.device("cpu"),
+        )
         assert ("lesion" in record) == bool(sample.lesion.any())
         assert "classification" not in record
-        assert record["loss"] == pytest.approx(record["l1"] + record["ssim"] + 2 * record.get("lesion", 0.0), rel=1e-5)
+        assert record["loss"] == pytest.approx(
+            record["l1"] + record["ssim"] + 2 * record.get("lesion", 0.0), rel=1e-5
+        )
 
 
 def train(store, out, *words):
-    done = command("train", "--recipe", "lf-mri", "--data", store, "--out", out, *words, *(w for text in SMALL for w in ("--set", text)))
+    done = command(
+        "train",
+        "--recipe",
+        "lf-mri",
+        "--data",
+        store,
+        "--out",
+        out,
+        *words,
+        *(w for text in SMALL for w in ("--set", text)),
+    )
     assert done.exit_code == 0, done.output
     return done.stderr, [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 def test_lf_mri_trains_with_the_labels_of_a_store(store, tmp_path):
-    told, lines = train(store, tmp_path / "run", "--hold-out", "subject=P002", "--set", "schedule.epochs=1", "--set", "data.validation=0")
+    told, lines = train(
+        store,
+        tmp_path / "run",
+        "--hold-out",
+        "subject=P002",
+        "--set",
+        "schedule.epochs=1",
+        "--set",
+        "data.validation=0",
+    )
     assert "left out" not in told
     steps = [line for line in lines if "loss" in line]
     # P001 is labelled, P003 is not: two slices of two frames each.
@@ -293,7 +378,13 @@ def test_lf_mri_trains_with_the_labels_of_a_store(store, tmp_path):
 
 
 def test_lf_mri_trains_without_labels_and_says_so(store, tmp_path):
-    told, lines = train(store, tmp_path / "run", "--only", "subject=P003", "--set", "schedule.epochs=1")
+    told, lines = train(
+        store, tmp_path / "run", "--only", "subject=P003", "--set", "schedule.epochs=1"
+    )
     assert told.count("the classification loss is left out") == 1
     assert all("classification" not in line for line in lines)
-    assert all(set(line["validation"]) <= {"psnr", "ssim", "nmse"} for line in lines if "validation" in line)
+    assert all(
+        set(line["validation"]) <= {"psnr", "ssim", "nmse"}
+        for line in lines
+        if "validation" in line
+    )

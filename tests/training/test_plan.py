@@ -42,7 +42,11 @@ def test_the_estimate_is_what_training_takes(tmp_path):
     network = build("promptmr", {"cascades": 2}).train()
     weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = network(torch.randn(1, 5, 3, 40, 56, dtype=torch.complex64), torch.ones(1, 5, 40, 1, dtype=torch.bool), 16)
+        output = network(
+            torch.randn(1, 5, 3, 40, 56, dtype=torch.complex64),
+            torch.ones(1, 5, 40, 1, dtype=torch.bool),
+            16,
+        )
     measured = sum(size for pointer, size in kept.items() if pointer not in weights)
     estimated = window_bytes(chosen, (3, 40, 56), checkpointing=False)
     assert output.image.requires_grad
@@ -50,17 +54,23 @@ def test_the_estimate_is_what_training_takes(tmp_path):
     assert estimated < 1.6 * measured
 
 
-@pytest.mark.parametrize(("name", "coils"), [("promptmr", 4), ("promptmr-plus", 10), ("genre-cmr", 4)])
+@pytest.mark.parametrize(
+    ("name", "coils"), [("promptmr", 4), ("promptmr-plus", 10), ("genre-cmr", 4)]
+)
 def test_checkpointing_takes_much_less(name, coils):
     blocks = [f"network.{unet}={{{BLOCKS}}}" for unet in ("unet", "sensitivity_unet")]
     more = ["network.history=2"] if name == "promptmr-plus" else []
     chosen = recipe.load(name, ["network.cascades=4", *blocks, *more])
     shape = (coils, 160, 192)
-    assert window_bytes(chosen, shape, checkpointing=True) < 0.4 * window_bytes(chosen, shape, checkpointing=False)
+    assert window_bytes(chosen, shape, checkpointing=True) < 0.4 * window_bytes(
+        chosen, shape, checkpointing=False
+    )
 
 
 def test_much_memory_gives_large_batches_and_little_gives_small_ones(monkeypatch):
-    rich, poor = (planned(monkeypatch, memory, entries=[entry(), entry(coils=12)]) for memory in (500, 6))
+    rich, poor = (
+        planned(monkeypatch, memory, entries=[entry(), entry(coils=12)]) for memory in (500, 6)
+    )
     assert set(rich.batches) == {"4x64x96", "12x64x96"}
     assert set(rich.batches.values()) == {plan.MOST_WINDOWS}
     assert rich.checkpointing is poor.checkpointing is False
@@ -70,14 +80,18 @@ def test_much_memory_gives_large_batches_and_little_gives_small_ones(monkeypatch
 
 def test_the_recipe_limits_the_batch_and_rare_scans_do_too(monkeypatch):
     assert planned(monkeypatch, 500, "schedule.batch=3").batches == {"4x64x96": 3}
-    assert planned(monkeypatch, 500, entries=[entry(frames=5, slices=2, empty=(0,))]).batches == {"4x64x96": 5}
+    assert planned(monkeypatch, 500, entries=[entry(frames=5, slices=2, empty=(0,))]).batches == {
+        "4x64x96": 5
+    }
 
 
 def test_little_memory_turns_checkpointing_on_unless_it_is_refused(monkeypatch):
     assert planned(monkeypatch, 1.8).checkpointing
     assert not planned(monkeypatch, 1.8, checkpointing=False).checkpointing
     assert planned(monkeypatch, 500, checkpointing=True).checkpointing
-    assert planned(monkeypatch, 1.8).step_mb < planned(monkeypatch, 1.8, checkpointing=False).step_mb
+    assert (
+        planned(monkeypatch, 1.8).step_mb < planned(monkeypatch, 1.8, checkpointing=False).step_mb
+    )
 
 
 def test_precision_is_full_on_a_cpu_unless_given(monkeypatch):
@@ -94,5 +108,7 @@ def test_whole_series_are_taken_one_at_a_time_and_not_estimated(monkeypatch):
 @pytest.mark.parametrize("name", [name for name in recipe.names() if name != "kt-unrolled"])
 def test_every_recipe_can_be_planned(monkeypatch, name):
     chosen = recipe.load(name)
-    short = recipe.load(name, [f"network.{key}=2" for key in ("cascades", "stages") if key in chosen.network])
+    short = recipe.load(
+        name, [f"network.{key}=2" for key in ("cascades", "stages") if key in chosen.network]
+    )
     assert window_bytes(short, (2, 48, 48), checkpointing=False) > 2 * 48 * 48 * 8

@@ -21,9 +21,19 @@ from cmrrecon.cli.app import app
 from cmrrecon.training import checkpoint, log, loop, validation
 
 UNET = "{features=4, dims=[4,4,4], prompt_dims=[2,2,2], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
-VARNET = ["network.channels=2", "network.pools=1", "network.sensitivity_channels=2", "network.sensitivity_pools=1"]
+VARNET = [
+    "network.channels=2",
+    "network.pools=1",
+    "network.sensitivity_channels=2",
+    "network.sensitivity_pools=1",
+]
 # Everything that has a state at once: discriminator, banks of distribution alignment, weights by variation, running average.
-FULL = [f"network.unet={UNET}", f"network.sensitivity_unet={UNET}", "schedule.average=0.9", "discriminator.channels=4"]
+FULL = [
+    f"network.unet={UNET}",
+    f"network.sensitivity_unet={UNET}",
+    "schedule.average=0.9",
+    "discriminator.channels=4",
+]
 RUNS = {
     "genre-cmr": [*FULL, "network.cascades=1", "schedule.epochs=2"],
     "e2e-varnet": [*VARNET, "network.cascades=1", "optimiser.accumulate=2", "schedule.epochs=4"],
@@ -65,7 +75,18 @@ STOPS = {"genre-cmr": (1, 2, 5, 6, 7, 11), "e2e-varnet": tuple(range(1, 13))}
 
 def words(name: str, data: Path, out: Path, *more: str) -> list[str]:
     settings = [*RUNS[name], "sampling.acs=12", "schedule.batch=1", *more]
-    return ["train", "--recipe", name, "--data", str(data), "--device", "cpu", "--out", str(out), *(f"--set={text}" for text in settings)]
+    return [
+        "train",
+        "--recipe",
+        name,
+        "--data",
+        str(data),
+        "--device",
+        "cpu",
+        "--out",
+        str(out),
+        *(f"--set={text}" for text in settings),
+    ]
 
 
 def run(*words: str) -> None:
@@ -98,7 +119,14 @@ def check_same(a: object, b: object) -> None:
 
 def log_of(folder: Path) -> list[dict[str, object]]:
     lines = [json.loads(line) for line in (folder / loop.LOG).read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in ("seconds", "waiting", "memory_mb")} for line in lines]
+    return [
+        {
+            key: value
+            for key, value in line.items()
+            if key not in ("seconds", "waiting", "memory_mb")
+        }
+        for line in lines
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +151,22 @@ def test_an_undisturbed_run_has_everything_in_its_state_and_log(straight, name):
     assert places == sorted(set(places))
     assert len(places) == 12 * (2 if name == "e2e-varnet" else 1) + state["epoch"]
     if name == "genre-cmr":
-        assert set(state["parts"]) == {"network", "average", "discriminator", "objective", "optimiser 0", "optimiser 1"}
+        assert set(state["parts"]) == {
+            "network",
+            "average",
+            "discriminator",
+            "objective",
+            "optimiser 0",
+            "optimiser 1",
+        }
         assert all(len(bank) == 4 for bank in state["parts"]["objective"]["alignment"]["banks"])
         assert all(line["sda"] > 0 for line in lines[1:] if "loss" in line)
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_that_is_stopped_after_any_step_goes_on_to_the_same_bits(data, tmp_path, straight, name):
+def test_a_run_that_is_stopped_after_any_step_goes_on_to_the_same_bits(
+    data, tmp_path, straight, name
+):
     for steps in STOPS[name]:
         run(*words(name, data, tmp_path / "run"), f"--max-steps={steps}")
         assert checkpoint.load(tmp_path / "run" / loop.LAST)["step"] == steps
@@ -138,7 +175,9 @@ def test_a_run_that_is_stopped_after_any_step_goes_on_to_the_same_bits(data, tmp
 
 
 @pytest.fixture(scope="module")
-def killed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, list[str]]]:
+def killed(
+    data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Path, list[str]]]:
     """The folder and the command of runs whose processes killed themselves at all their points."""
     folder = tmp_path_factory.mktemp("killed")
     commands = {name: words(name, data, folder / name, "schedule.save_every=0") for name in KILLS}
@@ -146,7 +185,13 @@ def killed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tu
     points = {**KILLS, "seldom": SELDOM}
     jobs = json.dumps([(points[name], command) for name, command in commands.items()])
     program = [sys.executable, str(Path(__file__).with_name("dying.py")), jobs]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        program,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     for (name, told), line in zip(points.items(), done.stdout.splitlines(), strict=True):
         assert json.loads(line) == [-signal.SIGKILL] * len(told), (name, done.stderr)
     return {name: (folder / name, command) for name, command in commands.items()}
@@ -176,7 +221,9 @@ def test_a_run_that_saves_seldom_takes_again_what_was_not_saved(killed, straight
         (signal.SIGTERM, validation, "score", 6),
     ],
 )
-def test_a_run_that_is_asked_to_stop_saves_its_state(data, tmp_path, straight, monkeypatch, number, room, where, position):
+def test_a_run_that_is_asked_to_stop_saves_its_state(
+    data, tmp_path, straight, monkeypatch, number, room, where, position
+):
     calls, function = itertools.count(1), getattr(room, where)
 
     def asked(*arguments: Any, **named: Any) -> Any:
@@ -197,8 +244,16 @@ def test_a_run_that_is_asked_to_stop_saves_its_state(data, tmp_path, straight, m
 
 
 def test_a_process_that_gets_sigterm_ends_by_itself(data, tmp_path):
-    program = [sys.executable, "-m", "cmrrecon", *words("e2e-varnet", data, tmp_path / "run", "schedule.epochs=5000"), "--json"]
-    running = subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    program = [
+        sys.executable,
+        "-m",
+        "cmrrecon",
+        *words("e2e-varnet", data, tmp_path / "run", "schedule.epochs=5000"),
+        "--json",
+    ]
+    running = subprocess.Popen(
+        program, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     while running.poll() is None and not (tmp_path / "run" / loop.LOG).exists():
         time.sleep(0.05)
     running.terminate()
@@ -208,7 +263,10 @@ def test_a_process_that_gets_sigterm_ends_by_itself(data, tmp_path):
 
 
 def test_a_run_without_better_validation_is_done_and_stays_so(data, tmp_path):
-    command = [*words("e2e-varnet", data, tmp_path / "run", "schedule.patience=1", "optimiser.lr=1e-12"), "--json"]
+    command = [
+        *words("e2e-varnet", data, tmp_path / "run", "schedule.patience=1", "optimiser.lr=1e-12"),
+        "--json",
+    ]
     for _ in range(2):
         done = CliRunner().invoke(app, command)
         record = json.loads(done.stdout)
@@ -217,7 +275,12 @@ def test_a_run_without_better_validation_is_done_and_stays_so(data, tmp_path):
 
 def test_half_a_line_of_a_killed_run_is_forgotten(tmp_path):
     path = tmp_path / "log.jsonl"
-    lines = ['{"epoch": 0, "position": 1}', '{"epoch": 0, "position": 2}', '{"validation": {}, "epoch": 1}', '{"epoch": 1, "position": 1}']
+    lines = [
+        '{"epoch": 0, "position": 1}',
+        '{"epoch": 0, "position": 2}',
+        '{"validation": {}, "epoch": 1}',
+        '{"epoch": 1, "position": 1}',
+    ]
     path.write_text("\n".join([*lines, '{"epoch": 1, "pos']))
     for place, kept in [((1, 1), 4), ((1, 0), 3), ((0, 2), 2), ((0, 1), 1)]:
         log.forget_later(path, *place)

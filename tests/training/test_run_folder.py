@@ -20,7 +20,9 @@ SETTINGS = [
 
 
 def command(*words):
-    return CliRunner().invoke(app, [str(word) for word in ("train", "--recipe", "e2e-varnet", *words)])
+    return CliRunner().invoke(
+        app, [str(word) for word in ("train", "--recipe", "e2e-varnet", *words)]
+    )
 
 
 def small(*more):
@@ -44,7 +46,10 @@ def test_a_run_goes_on_with_its_own_scans_and_recipe_alone(data, tmp_path):
     assert "optimiser.lr" in done.stderr
     done = command(*words, "--workers", 2, "--json")
     assert done.exit_code == 0, done.output
-    assert (json.loads(done.stdout)["status"], run_json(tmp_path / "run")["plan"]["workers"]) == ("done", 2)
+    assert (json.loads(done.stdout)["status"], run_json(tmp_path / "run")["plan"]["workers"]) == (
+        "done",
+        2,
+    )
     again = command(*words)
     assert "nothing is left to do" in again.stderr
 
@@ -71,12 +76,20 @@ def test_the_same_windows_are_pictured_after_every_epoch(data, tmp_path):
 
 
 def test_scans_that_are_held_out_are_scored_and_choose_nothing(data, tmp_path):
-    words = ["--data", data, "--out", tmp_path / "run", *small("schedule.epochs=2", "data.validation=0")]
+    words = [
+        "--data",
+        data,
+        "--out",
+        tmp_path / "run",
+        *small("schedule.epochs=2", "data.validation=0"),
+    ]
     done = command(*words, "--hold-out", "centre=Center001")
     assert "2 scans to train on, 0 to validate with, 1 held out" in done.stderr
     assert "epoch 2, unseen: PSNR" in done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert [(line["validation"], set(line["unseen"])) for line in lines if "unseen" in line] == [({}, {"psnr", "ssim", "nmse"})] * 2
+    assert [(line["validation"], set(line["unseen"])) for line in lines if "unseen" in line] == [
+        ({}, {"psnr", "ssim", "nmse"})
+    ] * 2
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(data, tmp_path):
@@ -125,9 +138,14 @@ def test_files_as_they_were_measured_train_like_a_store(data, tmp_path):
         done = command(*words, "--data", folder, "--out", tmp_path / name)
         assert done.exit_code == 0, done.output
     assert "looked through once" in command(*words, "--data", raw, "--out", tmp_path / "raw").stderr
-    entries = [found["entry"] for found in json.loads((tmp_path / "raw" / "index.json").read_text()).values()]
+    entries = [
+        found["entry"]
+        for found in json.loads((tmp_path / "raw" / "index.json").read_text()).values()
+    ]
     assert len(entries) == 3
-    assert all(len(entry["limits"]) == 1 and entry["path"].endswith("cine_sax.mat") for entry in entries)
+    assert all(
+        len(entry["limits"]) == 1 and entry["path"].endswith("cine_sax.mat") for entry in entries
+    )
     (raw / "damaged.mat").write_bytes((raw / entries[0]["path"]).read_bytes()[:5000])
     again = command(*words, "--data", raw, "--out", tmp_path / "raw")
     (raw / "damaged.mat").unlink()
@@ -159,10 +177,24 @@ def test_tensorboard_gets_every_number(data, tmp_path, monkeypatch):
     module = types.ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = Writer
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    words = ["--data", data, "--tensorboard", *small("losses.weighting=variation", "losses.ear.weight=1"), "--out"]
+    words = [
+        "--data",
+        data,
+        "--tensorboard",
+        *small("losses.weighting=variation", "losses.ear.weight=1"),
+        "--out",
+    ]
     assert command(*words, tmp_path / "run").exit_code == 0
     names = {name for name, _, _ in scalars}
-    assert names >= {"train/loss", "train/weight_ear", "train/rate", "train/seconds", "train/memory_mb", "validation/ssim", "closed"}
+    assert names >= {
+        "train/loss",
+        "train/weight_ear",
+        "train/rate",
+        "train/seconds",
+        "train/memory_mb",
+        "validation/ssim",
+        "closed",
+    }
     assert scalars[0][1] == str(tmp_path / "run" / "tensorboard")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     done = command(*words, tmp_path / "other")

@@ -18,7 +18,16 @@ from cmrrecon.training.recipe import Data
 from cmrrecon.training.scenes import Scenes
 
 CPU = torch.device("cpu")
-SMALL = ["--set", "network.channels=8", "--set", "network.blocks=1", "--set", "network.cascades=1", "--set", "schedule.precision=fp32"]
+SMALL = [
+    "--set",
+    "network.channels=8",
+    "--set",
+    "network.blocks=1",
+    "--set",
+    "network.cascades=1",
+    "--set",
+    "schedule.precision=fp32",
+]
 
 
 @pytest.fixture
@@ -45,11 +54,17 @@ def lines(folder):
 
 def test_every_epoch_sees_other_scans_and_validation_the_same(tiny):
     seen, held = Scenes(Data(scenes=3), 1), Scenes(Data(scenes=3), 1, fixed=True)
-    names = {seen.sample(place, epoch).name.split(":")[0] for place in seen.places for epoch in (0, 1)}
+    names = {
+        seen.sample(place, epoch).name.split(":")[0] for place in seen.places for epoch in (0, 1)
+    }
     assert len(names) == 6
     first, again = (held.sample(held.places[1], epoch) for epoch in (0, 5))
     assert torch.equal(first.kspace, again.kspace)
-    assert not any(torch.equal(held.sample(place, 0).kspace, seen.sample(place, 0).kspace) for place in held.places if place in seen.places)
+    assert not any(
+        torch.equal(held.sample(place, 0).kspace, seen.sample(place, 0).kspace)
+        for place in held.places
+        if place in seen.places
+    )
 
 
 def test_a_sample_is_a_normalised_series_with_the_truth_in_its_columns(tiny):
@@ -70,13 +85,29 @@ def test_a_sample_is_a_normalised_series_with_the_truth_in_its_columns(tiny):
 
 def test_a_run_needs_no_data_and_goes_on_exactly(tiny, tmp_path):
     """Stopped in the middle and gone on with, or not: the same weights."""
-    whole = train("--out", tmp_path / "whole", "--set", "data.scenes=2", "--set", "schedule.epochs=2")
+    whole = train(
+        "--out", tmp_path / "whole", "--set", "data.scenes=2", "--set", "schedule.epochs=2"
+    )
     assert whole.exit_code == 0, whole.stderr
     assert "2 random scans an epoch" in whole.stderr
-    train("--out", tmp_path / "parts", "--set", "data.scenes=2", "--set", "schedule.epochs=2", "--max-steps", 1)
-    done = train("--out", tmp_path / "parts", "--set", "data.scenes=2", "--set", "schedule.epochs=2")
+    train(
+        "--out",
+        tmp_path / "parts",
+        "--set",
+        "data.scenes=2",
+        "--set",
+        "schedule.epochs=2",
+        "--max-steps",
+        1,
+    )
+    done = train(
+        "--out", tmp_path / "parts", "--set", "data.scenes=2", "--set", "schedule.epochs=2"
+    )
     assert done.exit_code == 0, done.stderr
-    states = [torch.load(tmp_path / name / "last.pt", weights_only=True)["parts"]["network"] for name in ("whole", "parts")]
+    states = [
+        torch.load(tmp_path / name / "last.pt", weights_only=True)["parts"]["network"]
+        for name in ("whole", "parts")
+    ]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     loaded = weights.load(tmp_path / "whole" / "best.safetensors")
     assert loaded.metadata["network"] == "kt-unrolled"
@@ -90,7 +121,9 @@ def test_whole_series_of_a_store(data, tmp_path):
     assert len(windows) == 3
     sample = windows.sample(windows.places[0], 0)
     assert sample.target.shape == (3, *sample.kspace.shape[-2:])
-    done = train("--data", data, "--out", tmp_path, "--set", "data.scenes=0", "--set", "schedule.epochs=1")
+    done = train(
+        "--data", data, "--out", tmp_path, "--set", "data.scenes=0", "--set", "schedule.epochs=1"
+    )
     assert done.exit_code == 0, done.stderr
     assert (tmp_path / "best.safetensors").exists()
 
@@ -111,6 +144,10 @@ def test_psnr_loss_counts_decibels():
     """A tenth of the error is 20 dB: two less, at any scale; the perfect image is finite."""
     target, error = torch.rand(2, 5, 6), torch.randn(2, 5, 6)
     loss = psnr_loss(target + 0.1 * error, target)
-    torch.testing.assert_close(psnr_loss(target + 0.01 * error, target), loss - 2, rtol=0, atol=1e-3)
-    torch.testing.assert_close(psnr_loss(1e3 * (target + 0.1 * error), 1e3 * target), loss, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        psnr_loss(target + 0.01 * error, target), loss - 2, rtol=0, atol=1e-3
+    )
+    torch.testing.assert_close(
+        psnr_loss(1e3 * (target + 0.1 * error), 1e3 * target), loss, rtol=1e-4, atol=1e-4
+    )
     assert bool(torch.isfinite(psnr_loss(target, target)))

@@ -25,15 +25,28 @@ pytestmark = pytest.mark.xdist_group("slurm")
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "examples" / "slurm"
-TOOL = Path(os.environ.get("CMRRECON_TEST_DATA", ROOT / ".." / "shared" / "data")).resolve().parent / "tools" / "local-slurm"
+TOOL = (
+    Path(os.environ.get("CMRRECON_TEST_DATA", ROOT / ".." / "shared" / "data")).resolve().parent
+    / "tools"
+    / "local-slurm"
+)
 CONTROLLER_PORT = 6817
 # Generous: a machine may be busy with other things.
 START_SECONDS, JOB_SECONDS = 150, 300
 
 ONE_NODE = ["--mem=1G", "--time=5"]
 TWO_TASKS = [*ONE_NODE, "--gpus-per-node=0", "--cpus-per-task=1"]
-SMALL = ["network.cascades=1", "network.channels=2", "network.pools=1", "network.sensitivity_channels=2", "network.sensitivity_pools=1"]
-SETTINGS = [f"--set={text}" for text in (*SMALL, "sampling.acs=12", "schedule.batch=1", "schedule.epochs=12")]
+SMALL = [
+    "network.cascades=1",
+    "network.channels=2",
+    "network.pools=1",
+    "network.sensitivity_channels=2",
+    "network.sensitivity_pools=1",
+]
+SETTINGS = [
+    f"--set={text}"
+    for text in (*SMALL, "sampling.acs=12", "schedule.batch=1", "schedule.epochs=12")
+]
 
 
 class Slurm:
@@ -41,11 +54,22 @@ class Slurm:
 
     def __init__(self, conf: Path, folder: Path) -> None:
         self.folder = folder
-        own = {"SLURM_CONF": str(conf), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+        own = {
+            "SLURM_CONF": str(conf),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+        }
         self.environment = {**os.environ, **own, "OMP_WAIT_POLICY": "PASSIVE"}
 
     def __call__(self, *words: str) -> str:
-        done = subprocess.run(words, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=JOB_SECONDS)
+        done = subprocess.run(
+            words,
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=JOB_SECONDS,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -68,14 +92,21 @@ class Slurm:
 
     def wait_until_done(self, job: str) -> dict[str, str]:
         """Until a job has ended in whatever way."""
-        return self.wait(job, lambda facts: facts["JobState"] not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"))
+        return self.wait(
+            job,
+            lambda facts: (
+                facts["JobState"] not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
+            ),
+        )
 
     def wait_until_training(self, job: str, log: Path, lines: int) -> None:
         """Until a job has logged so many lines."""
         self.wait(job, lambda facts: facts["JobState"] == "RUNNING" and lines_of(log) >= lines)
 
     def logs(self) -> str:
-        return "\n".join(f"{path.name}:\n{path.read_text()}" for path in sorted(self.folder.glob("*.log")))
+        return "\n".join(
+            f"{path.name}:\n{path.read_text()}" for path in sorted(self.folder.glob("*.log"))
+        )
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +128,27 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         try:
             with open(folder / "start.txt", "w") as talk:
                 started = subprocess.run(
-                    ["timeout", "--kill-after=5", str(START_SECONDS), str(TOOL), "start", str(folder)], stdout=talk, stderr=talk, env=plain
+                    [
+                        "timeout",
+                        "--kill-after=5",
+                        str(START_SECONDS),
+                        str(TOOL),
+                        "start",
+                        str(folder),
+                    ],
+                    stdout=talk,
+                    stderr=talk,
+                    env=plain,
                 )
             told = (folder / "start.txt").read_text()
             if started.returncode != 0 or "idle" not in told:
-                pytest.skip(f"no Slurm: {TOOL.name} ended with {started.returncode}: {told.strip()[-300:]}")
+                pytest.skip(
+                    f"no Slurm: {TOOL.name} ended with {started.returncode}: {told.strip()[-300:]}"
+                )
             yield running
-            subprocess.run(["scancel", "--signal=KILL", "--full", "--user=root"], env=running.environment)
+            subprocess.run(
+                ["scancel", "--signal=KILL", "--full", "--user=root"], env=running.environment
+            )
         finally:
             subprocess.run([str(TOOL), "stop", str(folder)], capture_output=True)
             for name in ("slurmd.pid", "slurmctld.pid"):
@@ -128,7 +173,9 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
         with h5py.File(path) as file:
             file.visititems(
                 lambda name, thing, path=path: (
-                    found.update({f"{path.relative_to(folder)}:{name}": thing[()]}) if isinstance(thing, h5py.Dataset) else None
+                    found.update({f"{path.relative_to(folder)}:{name}": thing[()]})
+                    if isinstance(thing, h5py.Dataset)
+                    else None
                 )
             )
     return found
@@ -138,11 +185,27 @@ def test_job_arrays_make_what_one_process_makes(slurm, data, tmp_path):
     raw, under, images = data.parent / "raw", tmp_path / "under", tmp_path / "images"
     array = [*ONE_NODE, "--array=1-2", "--cpus-per-task=1"]
     first = slurm.sbatch("undersample.sbatch", raw, under, "-R", 4, "--acs", 12, options=array)
-    second = slurm.sbatch("reconstruct.sbatch", under, images, "--method", "zero-filled", options=[*array, f"--dependency=afterok:{first}"])
+    second = slurm.sbatch(
+        "reconstruct.sbatch",
+        under,
+        images,
+        "--method",
+        "zero-filled",
+        options=[*array, f"--dependency=afterok:{first}"],
+    )
     run("undersample", raw, "--out-dir", tmp_path / "plain" / "under", "-R", 4, "--acs", 12)
-    run("reconstruct", tmp_path / "plain" / "under", "--out-dir", tmp_path / "plain" / "images", "--method", "zero-filled")
+    run(
+        "reconstruct",
+        tmp_path / "plain" / "under",
+        "--out-dir",
+        tmp_path / "plain" / "images",
+        "--method",
+        "zero-filled",
+    )
     slurm.wait_until_done(second)
-    assert {facts["JobState"] for job in (first, second) for facts in slurm.facts(job)} == {"COMPLETED"}, slurm.logs()
+    assert {facts["JobState"] for job in (first, second) for facts in slurm.facts(job)} == {
+        "COMPLETED"
+    }, slurm.logs()
     for made in (under, images):
         expected, found = arrays(tmp_path / "plain" / made.name), arrays(made)
         assert len(found) >= 3
@@ -162,12 +225,28 @@ def together(slurm: Slurm, data: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def train(slurm: Slurm, data: Path, folder: Path, *options: str) -> str:
-    return slurm.sbatch("train.sbatch", "e2e-varnet", data, folder, "--device=cpu", *SETTINGS, options=[*TWO_TASKS, *options])
+    return slurm.sbatch(
+        "train.sbatch",
+        "e2e-varnet",
+        data,
+        folder,
+        "--device=cpu",
+        *SETTINGS,
+        options=[*TWO_TASKS, *options],
+    )
 
 
 def test_two_tasks_step_as_one_process_that_accumulates(together, data, tmp_path):
     run(
-        "train", "--recipe=e2e-varnet", "--data", data, "--out", tmp_path / "one", "--device=cpu", *SETTINGS, "--set=optimiser.accumulate=2"
+        "train",
+        "--recipe=e2e-varnet",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "one",
+        "--device=cpu",
+        *SETTINGS,
+        "--set=optimiser.accumulate=2",
     )
     two, one = checkpoint.load(together / "last.pt"), checkpoint.load(tmp_path / "one" / "last.pt")
     assert two["step"] == one["step"] == 36
@@ -175,17 +254,27 @@ def test_two_tasks_step_as_one_process_that_accumulates(together, data, tmp_path
         torch.testing.assert_close(value, one["parts"]["network"][key], rtol=1e-2, atol=1e-4)
 
 
-def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on_to_the_same_bits(slurm, together, data, tmp_path):
+def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on_to_the_same_bits(
+    slurm, together, data, tmp_path
+):
     job, log = train(slurm, data, tmp_path / "run"), tmp_path / "run" / "log.jsonl"
     # As before the end of its time, and as on a preemption.
     for restarts, name in enumerate(["USR1", "TERM"], start=1):
         slurm.wait_until_training(job, log, 2 + lines_of(log))
         slurm("scancel", f"--signal={name}", job)
-        slurm.wait(job, lambda facts, restarts=restarts: (facts["JobState"], facts["Restarts"]) == ("PENDING", str(restarts)))
+        slurm.wait(
+            job,
+            lambda facts, restarts=restarts: (
+                (facts["JobState"], facts["Restarts"]) == ("PENDING", str(restarts))
+            ),
+        )
         # Slurm lets a job wait for two minutes before it begins again.
         slurm("scontrol", "update", f"jobid={job}", "StartTime=now")
     assert slurm.wait_until_done(job)["JobState"] == "COMPLETED", slurm.logs()
-    found, expected = checkpoint.load(tmp_path / "run" / "last.pt"), checkpoint.load(together / "last.pt")
+    found, expected = (
+        checkpoint.load(tmp_path / "run" / "last.pt"),
+        checkpoint.load(together / "last.pt"),
+    )
     assert found["step"] == expected["step"] == 36
     for key, value in expected["parts"]["network"].items():
         assert torch.equal(found["parts"]["network"][key], value), key

@@ -101,11 +101,19 @@ def test_a_batch_that_breaks_down_spoils_nothing_that_is_remembered():
         value = float("nan") if number == 2 else 1.0
         features = (value * torch.rand(1, 3, 4, 4),)
         run.objective.alignment(features, f"domain {number}")
-        run.objective.weighting({"fidelity": torch.tensor(value), "ear": torch.tensor(0.5), "sda": None})
+        run.objective.weighting(
+            {"fidelity": torch.tensor(value), "ear": torch.tensor(0.5), "sda": None}
+        )
     state = run.objective.state_dict()
     assert len(state["alignment"]["banks"][0]) == 3
-    assert all(bool(torch.isfinite(part).all()) for _, *moments in state["alignment"]["banks"][0] for part in moments)
-    assert all(math.isfinite(value) for values in state["weighting"].values() for value in values.values())
+    assert all(
+        bool(torch.isfinite(part).all())
+        for _, *moments in state["alignment"]["banks"][0]
+        for part in moments
+    )
+    assert all(
+        math.isfinite(value) for values in state["weighting"].values() for value in values.values()
+    )
 
 
 def test_remembered_features_meet_those_of_another_device():

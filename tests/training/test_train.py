@@ -45,8 +45,18 @@ SMALL = {
         "network.sensitivity_pools=2",
     ],
     "fidelity-unet": ["network.channels=4", "network.pools=2", "network.fidelity_channels=4"],
-    "lf-mri": ["network.stages=2", "network.channels=[4,8]", "network.classifier_channels=[4,8]", f"network.sensitivity_unet={UNET}"],
-    "kt-unrolled": ["network.cascades=1", "network.channels=8", "network.blocks=1", "data.scenes=0"],
+    "lf-mri": [
+        "network.stages=2",
+        "network.channels=[4,8]",
+        "network.classifier_channels=[4,8]",
+        f"network.sensitivity_unet={UNET}",
+    ],
+    "kt-unrolled": [
+        "network.cascades=1",
+        "network.channels=8",
+        "network.blocks=1",
+        "data.scenes=0",
+    ],
 }
 SHORT = ["sampling.acs=12", "schedule.epochs=1", "schedule.batch=1"]
 
@@ -66,7 +76,18 @@ def trained(data, tmp_path_factory):
     @functools.cache
     def folder_of(name):
         folder = tmp_path_factory.mktemp("trained") / name
-        done = command("--recipe", name, "--data", data, "--out", folder, "--max-steps", 3, *small(name), "--json")
+        done = command(
+            "--recipe",
+            name,
+            "--data",
+            data,
+            "--out",
+            folder,
+            "--max-steps",
+            3,
+            *small(name),
+            "--json",
+        )
         assert done.exit_code == 0, done.output
         assert json.loads(done.stdout)["steps"] >= 1
         return folder
@@ -90,7 +111,13 @@ def test_all_recipes_of_the_package_are_tested():
 
 
 def test_training_learns_and_leaves_weights_that_reconstruct(data, tmp_path):
-    words = ["--data", data, "--out", tmp_path / "run", *small("promptmr", "schedule.epochs=4", "optimiser.lr=2e-3", "optimiser.clip=1.0")]
+    words = [
+        "--data",
+        data,
+        "--out",
+        tmp_path / "run",
+        *small("promptmr", "schedule.epochs=4", "optimiser.lr=2e-3", "optimiser.clip=1.0"),
+    ]
     done = command("--recipe", "promptmr", *words, "--json")
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
@@ -104,14 +131,34 @@ def test_training_learns_and_leaves_weights_that_reconstruct(data, tmp_path):
     assert loaded.metadata["network"] == "promptmr"
     scan = next(data.rglob("*.h5"))
     made = CliRunner().invoke(
-        app, ["reconstruct", str(scan), "--checkpoint", str(tmp_path / "run" / "best.safetensors"), "-o", str(tmp_path / "out.h5")]
+        app,
+        [
+            "reconstruct",
+            str(scan),
+            "--checkpoint",
+            str(tmp_path / "run" / "best.safetensors"),
+            "-o",
+            str(tmp_path / "out.h5"),
+        ],
     )
     assert made.exit_code == 0, made.output
 
 
-@pytest.mark.parametrize("name", ["genre-cmr", "promptmr-plus", "lf-mri", "e2e-varnet", "fidelity-unet"])
-def test_half_precision_of_convolutions_trains_weights_of_full_precision(data, tmp_path, trained, name):
-    words = ["--recipe", name, "--data", data, "--max-steps", 3, *small(name, "schedule.precision=bf16")]
+@pytest.mark.parametrize(
+    "name", ["genre-cmr", "promptmr-plus", "lf-mri", "e2e-varnet", "fidelity-unet"]
+)
+def test_half_precision_of_convolutions_trains_weights_of_full_precision(
+    data, tmp_path, trained, name
+):
+    words = [
+        "--recipe",
+        name,
+        "--data",
+        data,
+        "--max-steps",
+        3,
+        *small(name, "schedule.precision=bf16"),
+    ]
     done = command(*words, "--out", tmp_path / "bf16")
     assert done.exit_code == 0, done.output
     # On a CPU the precision of a recipe is full.
@@ -129,11 +176,26 @@ def together(data, tmp_path_factory):
     """The folder of runs of two processes: `two` at once; `run` with a stop after two steps. And what they told."""
     folder = tmp_path_factory.mktemp("together")
     varnet = ["--recipe", "e2e-varnet", *small("e2e-varnet"), "--out", folder / "two"]
-    genre = ["--recipe", "genre-cmr", *small("genre-cmr", "schedule.epochs=2"), "--out", folder / "run"]
-    commands = [["train", "--data", data, "--device", "cpu", *words] for words in (varnet, [*genre, "--max-steps", 2], genre)]
+    genre = [
+        "--recipe",
+        "genre-cmr",
+        *small("genre-cmr", "schedule.epochs=2"),
+        "--out",
+        folder / "run",
+    ]
+    commands = [
+        ["train", "--data", data, "--device", "cpu", *words]
+        for words in (varnet, [*genre, "--max-steps", 2], genre)
+    ]
     words = json.dumps([[str(word) for word in command] for command in commands])
     program = [sys.executable, str(Path(__file__).with_name("together.py")), words]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        program,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["codes"] for one in told] == [[0, 0]] * 3, told
@@ -144,7 +206,15 @@ def test_two_processes_step_as_one_that_accumulates(together, data, tmp_path):
     folder, told = together
     assert len(told[0]["out"].splitlines()) == 1
     assert "2 windows make a step (batches accumulated: 1, processes: 2)" in told[0]["err"]
-    words = ["--recipe", "e2e-varnet", "--data", data, "--device", "cpu", *small("e2e-varnet", "optimiser.accumulate=2")]
+    words = [
+        "--recipe",
+        "e2e-varnet",
+        "--data",
+        data,
+        "--device",
+        "cpu",
+        *small("e2e-varnet", "optimiser.accumulate=2"),
+    ]
     assert command(*words, "--out", tmp_path / "one").exit_code == 0
     two, one = (checkpoint.load(path / "last.pt") for path in (folder / "two", tmp_path / "one"))
     assert two["step"] == one["step"] > 1
@@ -161,34 +231,72 @@ def test_processes_agree_on_banks_and_statistics_and_go_on(together, data):
     assert len(banks) == 2
     assert len({entry[0] for entry in banks[0]}) == 2
     assert state["epoch"] == 2
-    assert [line["step"] for line in log_of(folder / "run") if "loss" in line] == list(range(1, state["step"] + 1))
-    words = ["--recipe", "genre-cmr", "--data", data, "--device", "cpu", *small("genre-cmr", "schedule.epochs=2")]
+    assert [line["step"] for line in log_of(folder / "run") if "loss" in line] == list(
+        range(1, state["step"] + 1)
+    )
+    words = [
+        "--recipe",
+        "genre-cmr",
+        "--data",
+        data,
+        "--device",
+        "cpu",
+        *small("genre-cmr", "schedule.epochs=2"),
+    ]
     alone = command(*words, "--out", folder / "run")
     assert alone.exit_code == 2
     assert "[processes-mismatch]" in alone.stderr
 
 
 def test_what_processes_remember_is_the_same_in_all():
-    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(31000 + os.getpid() % 1000)]
+    words = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(31000 + os.getpid() % 1000),
+    ]
     script = Path(__file__).with_name("agreeing.py")
-    done = subprocess.run([*words, str(script)], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
+    done = subprocess.run(
+        [*words, str(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.parametrize(
-    ("nodes", "first"), [("gpu[03-05,9],cpu1", "gpu03"), ("node7", "node7"), ("a1,a2", "a1"), ("n[1,4-6]", "n1"), ("", "")]
+    ("nodes", "first"),
+    [
+        ("gpu[03-05,9],cpu1", "gpu03"),
+        ("node7", "node7"),
+        ("a1,a2", "a1"),
+        ("n[1,4-6]", "n1"),
+        ("", ""),
+    ],
 )
 def test_the_first_node_of_slurms_list(nodes, first):
     assert first_host(nodes) == first
 
 
-@pytest.mark.parametrize(("counts", "tasks"), [("4", [4]), ("4(x2),1", [4, 4, 1]), ("2,8(x2)", [2, 8, 8])])
+@pytest.mark.parametrize(
+    ("counts", "tasks"), [("4", [4]), ("4(x2),1", [4, 4, 1]), ("2,8(x2)", [2, 8, 8])]
+)
 def test_the_tasks_of_every_node_of_slurms_list(counts, tasks):
     assert [tasks_of_node(counts, node) for node in range(len(tasks))] == tasks
 
 
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
-SRUN = {f"SLURM_{name}": value for name, value in zip(("STEP_ID", "PROCID", "NTASKS", "LOCALID", "NODEID"), "01200", strict=True)}
+SRUN = {
+    f"SLURM_{name}": value
+    for name, value in zip(
+        ("STEP_ID", "PROCID", "NTASKS", "LOCALID", "NODEID"), "01200", strict=True
+    )
+}
 
 
 @pytest.mark.parametrize("place", [TORCHRUN, {**SRUN, "SLURM_STEP_TASKS_PER_NODE": "2"}])
@@ -204,7 +312,12 @@ def test_processes_and_gpus_that_do_not_match_are_refused(monkeypatch, place, gp
 
 @pytest.mark.parametrize(("device", "given"), [("cuda:3", "cuda:3"), ("cpu", "cpu")])
 def test_one_process_of_srun_has_the_device_that_it_is_told(monkeypatch, device, given):
-    for name, value in {**SRUN, "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_STEP_TASKS_PER_NODE": "1"}.items():
+    for name, value in {
+        **SRUN,
+        "SLURM_PROCID": "0",
+        "SLURM_NTASKS": "1",
+        "SLURM_STEP_TASKS_PER_NODE": "1",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     with group_of_processes(device) as (group, own):
@@ -229,7 +342,11 @@ def test_another_recipe_does_not_go_on_with_a_run(data, tmp_path):
         (["--recipe", "promptmr", "--set", "network.cascade=3"], "remedy", "cascades"),
         (["--recipe", "promptmr", "--set", "lr"], "code", "option-value"),
         (["--recipe", "promptmr", "--set", "losses.weighting=max"], "expected", "sum, variation"),
-        (["--recipe", "e2e-varnet", *small("e2e-varnet", "data.domain=['planet']")], "code", "unknown-fact"),
+        (
+            ["--recipe", "e2e-varnet", *small("e2e-varnet", "data.domain=['planet']")],
+            "code",
+            "unknown-fact",
+        ),
         (["--recipe", "promptmr", "--only", "modality=none"], "remedy", "--only"),
         (["--recipe", "promptmr", "--only", "mood=good"], "found", "mood=good"),
         (["--recipe", "promptmr", "--hold-out", "vendor=none"], "found", "vendor=none"),
@@ -255,7 +372,13 @@ def test_the_recipe_is_printed_with_every_value():
 
 def test_facts_that_follow_from_the_name_of_a_scanner_choose_scans():
     entry = {"centre": "Center005", "vendor": "Siemens_30T_Vida", "modality": "Cine"}
-    chosen = ("scanner=Center005/Siemens_30T_Vida", "vendor=Siemens", "vendor=Siemens_30T_Vida", "field=3.0T", "manufacturer=Siemens")
+    chosen = (
+        "scanner=Center005/Siemens_30T_Vida",
+        "vendor=Siemens",
+        "vendor=Siemens_30T_Vida",
+        "field=3.0T",
+        "manufacturer=Siemens",
+    )
     for text in chosen:
         assert fits(entry, text, "--only")
     for text in ("scanner=Center001/Siemens_30T_Vida", "vendor=UIH", "field=1.5T"):
@@ -272,14 +395,23 @@ def test_a_folder_that_is_no_store_is_told(tmp_path):
 
 
 def windows(folder, **more):
-    settings = {"sampling": Sampling(accelerations=(4.0,), acs=12), "data": Data(), "seed": 1, **more}
+    settings = {
+        "sampling": Sampling(accelerations=(4.0,), acs=12),
+        "data": Data(),
+        "seed": 1,
+        **more,
+    }
     return Windows(folder, read_entries(folder), 3, **settings)
 
 
 def test_masks_change_from_epoch_to_epoch_and_not_with_the_order(data):
     seen = windows(data, sampling=Sampling(patterns=("kt-gaussian",), accelerations=(4.0,), acs=12))
     place = seen.places[4]
-    first, again, later = seen.sample(place, 0), windows(data, sampling=seen.sampling).sample(place, 0), seen.sample(place, 1)
+    first, again, later = (
+        seen.sample(place, 0),
+        windows(data, sampling=seen.sampling).sample(place, 0),
+        seen.sample(place, 1),
+    )
     assert torch.equal(first.kspace, again.kspace)
     assert not torch.equal(first.mask, later.mask)
     assert torch.equal(first.target, later.target)
@@ -302,24 +434,36 @@ def test_a_sample_is_what_it_says(data):
     assert sample.mask[:, 36 // 2 - 6 : 36 // 2 + 6].all()
     drawn = make_mask("kt-uniform", frames=3, y=36, x=48, acceleration=4, acs=12)
     assert any(torch.equal(sample.mask, drawn.roll(offset, 0)[rows]) for offset in range(3))
-    offsets = {tuple(seen.sample(seen.places[0], epoch).mask.flatten().tolist()) for epoch in range(12)}
+    offsets = {
+        tuple(seen.sample(seen.places[0], epoch).mask.flatten().tolist()) for epoch in range(12)
+    }
     assert len(offsets) == 3
     held = windows(data, sampling=seen.sampling, fixed=True)
     assert torch.equal(held.sample(held.places[0], 0).mask, drawn[rows])
 
 
 def test_a_window_that_comes_again_in_an_epoch_has_another_mask(data):
-    seen = windows(data, sampling=Sampling(patterns=("kt-gaussian",), accelerations=(4.0,), acs=12), data=Data(balance={"cine_sax": 2}))
+    seen = windows(
+        data,
+        sampling=Sampling(patterns=("kt-gaussian",), accelerations=(4.0,), acs=12),
+        data=Data(balance={"cine_sax": 2}),
+    )
     places = [place for batch in batches(seen, 0, lambda shape: 1) for place in batch]
-    first, again = (next(p for p in places if (p.scan, p.frame, p.turn) == (0, 0, turn)) for turn in (0, 1))
+    first, again = (
+        next(p for p in places if (p.scan, p.frame, p.turn) == (0, 0, turn)) for turn in (0, 1)
+    )
     assert not torch.equal(seen.sample(first, 0).mask, seen.sample(again, 0).mask)
     assert max(place.turn for batch in batches(seen, 0, lambda shape: 1, 40) for place in batch) > 2
 
 
 def test_noise_is_added_to_what_is_measured_and_not_to_the_target(data):
     plain, loud = (windows(data, data=Data(noise=noise)) for noise in (0.0, 0.5))
-    assert torch.equal(plain.sample(plain.places[0], 0).target, loud.sample(loud.places[0], 0).target)
-    assert not torch.equal(plain.sample(plain.places[0], 0).kspace, loud.sample(loud.places[0], 0).kspace)
+    assert torch.equal(
+        plain.sample(plain.places[0], 0).target, loud.sample(loud.places[0], 0).target
+    )
+    assert not torch.equal(
+        plain.sample(plain.places[0], 0).kspace, loud.sample(loud.places[0], 0).kspace
+    )
 
 
 def test_the_curriculum_goes_from_low_to_high_acceleration(data):
@@ -339,7 +483,9 @@ def test_the_curriculum_goes_from_low_to_high_acceleration(data):
 def test_batches_hold_windows_of_one_size_and_an_epoch_every_window(data):
     seen = windows(data)
     order = batches(seen, 0, lambda shape: 2)
-    assert sorted((p.scan, p.frame) for batch in order for p in batch) == sorted((p.scan, p.frame) for p in seen.places)
+    assert sorted((p.scan, p.frame) for batch in order for p in batch) == sorted(
+        (p.scan, p.frame) for p in seen.places
+    )
     assert all(len({seen.shape(place) for place in batch}) == 1 for batch in order)
     assert order == batches(windows(data), 0, lambda shape: 2)
     assert order != batches(seen, 1, lambda shape: 2)
@@ -355,13 +501,21 @@ def test_domains_come_in_turn_and_rare_modalities_more_often(data):
 
 
 def test_the_split_is_by_subject_and_does_not_move():
-    entries = [{"centre": "A", "vendor": None, "subject": f"P{n:03d}", "path": f"{n}{kind}"} for n in range(200) for kind in ("sax", "lax")]
+    entries = [
+        {"centre": "A", "vendor": None, "subject": f"P{n:03d}", "path": f"{n}{kind}"}
+        for n in range(200)
+        for kind in ("sax", "lax")
+    ]
     train, held = split(entries, 0.15, 1)
     assert 0.08 < len(held) / len(entries) < 0.22
     assert not {entry["subject"] for entry in train} & {entry["subject"] for entry in held}
     assert list(split(entries[:100], 0.15, 1)[1]) == [e for e in held if e in entries[:100]]
     assert split(entries, 0.0, 1)[1] == []
-    few = [{"centre": "C", "vendor": "V", "subject": f"P{n}", "path": f"{n}/{view}"} for n in range(2) for view in ("sax", "lax")]
+    few = [
+        {"centre": "C", "vendor": "V", "subject": f"P{n}", "path": f"{n}/{view}"}
+        for n in range(2)
+        for view in ("sax", "lax")
+    ]
     for seed in range(20):
         train, held = split(few, 0.15, seed)
         assert {entry["subject"] for entry in train}.isdisjoint(entry["subject"] for entry in held)

@@ -31,8 +31,16 @@ def free_port() -> int:
 
 def live(rank: int, port: int, words: list[str], folder: Path) -> None:
     """Run the program as one of the processes, as torchrun would start it."""
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "LOCAL_WORLD_SIZE": PROCESSES}
-    os.environ |= {name: str(value) for name, value in {**place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items()}
+    place = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": PROCESSES,
+        "LOCAL_WORLD_SIZE": PROCESSES,
+    }
+    os.environ |= {
+        name: str(value)
+        for name, value in {**place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items()
+    }
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"{name}{rank}", os.O_WRONLY | os.O_CREAT), descriptor)
     sys.argv[1:] = words
@@ -60,5 +68,8 @@ if __name__ == "__main__":
                 if children[-1] == 0:
                     live(rank, port, words, folder)
             codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-            told = {what: "".join((folder / f"{what}{rank}").read_text() for rank in range(PROCESSES)) for what in ("out", "err")}
+            told = {
+                what: "".join((folder / f"{what}{rank}").read_text() for rank in range(PROCESSES))
+                for what in ("out", "err")
+            }
         print(json.dumps({"codes": codes, **told}), flush=True)

@@ -23,17 +23,25 @@ NAMED_KEYS = 3
 SHOWN = 200
 
 
-def without_memory(name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> nn.Module:
+def without_memory(
+    name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
+) -> nn.Module:
     """The network without memory for its parameters, if it can have as many as the file."""
     try:
         for key in COUNTS:
             if not 0 <= config.get(key, 0) <= len(tensors):
                 raise InputError(
-                    "checkpoint-damaged", f"It has {len(tensors)} tensors for {config[key]} {key}", "Every one has some", "Use another file"
+                    "checkpoint-damaged",
+                    f"It has {len(tensors)} tensors for {config[key]} {key}",
+                    "Every one has some",
+                    "Use another file",
                 )
         if len(tensors) > MOST_TENSORS:
             raise InputError(
-                "checkpoint-damaged", f"It has {len(tensors)} tensors", f"No network has more than {MOST_TENSORS}", "Use another file"
+                "checkpoint-damaged",
+                f"It has {len(tensors)} tensors",
+                f"No network has more than {MOST_TENSORS}",
+                "Use another file",
             )
         with torch.device("meta"), _Effort(len(tensors)):
             return build(name, config)
@@ -42,7 +50,10 @@ def without_memory(name: str, config: Mapping[str, Any], tensors: Mapping[str, T
         if isinstance(error, CmrreconError):
             found, expected = error.found, error.expected
         raise InputError(
-            "checkpoint-damaged", f"{source} describes no network ({found:.{SHOWN}})", expected, "Fetch or make the file again"
+            "checkpoint-damaged",
+            f"{source} describes no network ({found:.{SHOWN}})",
+            expected,
+            "Fetch or make the file again",
         ) from error
 
 
@@ -89,7 +100,11 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
             for key, value in state.items()
             if key in tensors and tensors[key].shape != value.shape
         ],
-        "has numbers of wrong types": [f"{key} {_plain(value.dtype)}" for key, value in tensors.items() if value.dtype not in DTYPES],
+        "has numbers of wrong types": [
+            f"{key} {_plain(value.dtype)}"
+            for key, value in tensors.items()
+            if value.dtype not in DTYPES
+        ],
     }
     if any(faults.values()):
         told = "; ".join(f"{fault}: {_first(keys)}" for fault, keys in faults.items() if keys)

@@ -81,7 +81,9 @@ class _Layout:
         expression = re.compile(re.escape(pattern).replace(r"\*", r"(\d+)"))
         found = {match[1] for match in map(expression.match, self.shapes) if match}
         if not found:
-            raise InputError("checkpoint-mismatch", f"{self.source} lacks all blocks {pattern}", *WHOLE)
+            raise InputError(
+                "checkpoint-mismatch", f"{self.source} lacks all blocks {pattern}", *WHOLE
+            )
         missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
         if missing is not None:
             block = pattern.replace("*", missing)
@@ -101,9 +103,13 @@ class _Layout:
             "prompt_dims": [self.size(prompt, 2) for prompt in prompts],
             "prompt_lengths": [self.size(prompt, 1) for prompt in prompts],
             "prompt_sizes": [self.size(prompt, 3) for prompt in prompts],
-            "encoder_blocks": [self.count(f"{prefix}enc_level{level}.encoder.*.") for level in LEVELS],
+            "encoder_blocks": [
+                self.count(f"{prefix}enc_level{level}.encoder.*.") for level in LEVELS
+            ],
             "decoder_blocks": [self.count(f"{prefix}dec_level{level}.fuse.*.") for level in LEVELS],
-            "skip_blocks": [self.count(f"{prefix}skip_attn{level}.skip_attn.*.") for level in LEVELS],
+            "skip_blocks": [
+                self.count(f"{prefix}skip_attn{level}.skip_attn.*.") for level in LEVELS
+            ],
             "bottleneck_blocks": self.count(f"{prefix}bottleneck.*."),
             "attention": any(name.startswith(prefix) and ".CA." in name for name in self.shapes),
         }
@@ -117,12 +123,18 @@ class _Layout:
 
     def window(self) -> tuple[int, bool, bool]:
         """How many frames there are, whether the maps come from all of them together, and whether the input is adaptive."""
-        channels, of_maps = (self.size(f"{prefix}feat_extract.weight", 1) for prefix in (CASCADE, MAPS))
+        channels, of_maps = (
+            self.size(f"{prefix}feat_extract.weight", 1) for prefix in (CASCADE, MAPS)
+        )
         joint = of_maps != 2
         if joint:
             frames, adaptive = of_maps // 2, channels != of_maps
         else:
-            adaptive = channels % (2 * SLOTS) == 0 and channels // (2 * SLOTS) % 2 == 1 and channels > 2 * SLOTS
+            adaptive = (
+                channels % (2 * SLOTS) == 0
+                and channels // (2 * SLOTS) % 2 == 1
+                and channels > 2 * SLOTS
+            )
             frames = channels // (2 * SLOTS if adaptive else 2)
         if channels != frames * 2 * (SLOTS if adaptive else 1):
             raise InputError(

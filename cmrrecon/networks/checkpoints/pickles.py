@@ -98,7 +98,12 @@ class _Reader(pickle._Unpickler):
     def persistent_load(self, identity: Any) -> Any:
         """("storage", type, key, device, length), whatever else it may be."""
         kind, dtype, key, _, length = identity
-        fits = kind == "storage" and isinstance(dtype, torch.dtype) and _is_name(key) and _is_count(length)
+        fits = (
+            kind == "storage"
+            and isinstance(dtype, torch.dtype)
+            and _is_name(key)
+            and _is_count(length)
+        )
         return Storage(dtype, key, length) if fits else Foreign()
 
     def load_reduce(self) -> None:

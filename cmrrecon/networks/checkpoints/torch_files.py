@@ -38,7 +38,9 @@ DAMAGES = (
 )
 
 
-def read(path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read(
+    path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state dict in a checkpoint, and what stands beside it.
 
     Parameters
@@ -78,10 +80,14 @@ def read(path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]) -> 
             "A checkpoint of a network is a mapping of names to tensors",
             "Give the file of the trained weights",
         )
-    return tensors, {key: value for key, value in top.items() if key != "state_dict"} if state is not top else {}
+    return tensors, {
+        key: value for key, value in top.items() if key != "state_dict"
+    } if state is not top else {}
 
 
-def _read(path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]) -> tuple[dict[str, Tensor], Any, Any]:
+def _read(
+    path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]
+) -> tuple[dict[str, Tensor], Any, Any]:
     """The tensors, what the pickle describes, and the mapping in it that they stand in."""
     with zipfile.ZipFile(path) as archive:
         archive_bytes = path.stat().st_size
@@ -92,10 +98,20 @@ def _read(path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]) ->
         if members.get("byteorder") and archive.read(members["byteorder"]) != b"little":
             raise ValueError("its numbers are big-endian")
         state = top.get("state_dict", top) if isinstance(top, Mapping) else {}
-        records = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, TensorRecord)}
+        records = {
+            key: value
+            for key, value in state.items()
+            if isinstance(key, str) and isinstance(value, TensorRecord)
+        }
         if records:
             accept({key: record.shape for key, record in records.items()})
-        if sum(math.prod(record.shape) * record.storage.dtype.itemsize for record in records.values()) > archive_bytes:
+        if (
+            sum(
+                math.prod(record.shape) * record.storage.dtype.itemsize
+                for record in records.values()
+            )
+            > archive_bytes
+        ):
             raise ValueError("its tensors are larger than the file")
         return _tensors(archive, members, records), top, state
 
@@ -103,7 +119,10 @@ def _read(path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]) ->
 def _members(archive: zipfile.ZipFile, archive_bytes: int) -> dict[str, zipfile.ZipInfo]:
     """The members of the archive by their name within its one folder; torch never compresses, so they cannot be larger than the file."""
     entries = archive.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries):
+    if any(
+        entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size
+        for entry in entries
+    ):
         raise ValueError("its members are compressed")
     if sum(entry.file_size for entry in entries) > archive_bytes:
         raise ValueError("its members are larger than the file")
@@ -122,7 +141,10 @@ def _tensors(
     tensors: dict[str, Tensor] = {}
     for storage, keys in storages.items():
         data = bytearray(archive.read(members[f"data/{storage}"]))
-        tensors.update((key, _view(data, records[key]).clone(memory_format=torch.contiguous_format)) for key in keys)
+        tensors.update(
+            (key, _view(data, records[key]).clone(memory_format=torch.contiguous_format))
+            for key in keys
+        )
     return tensors
 
 
@@ -131,7 +153,9 @@ def _view(data: bytearray, record: TensorRecord) -> Tensor:
     storage = record.storage
     if storage.length * storage.dtype.itemsize > len(data):
         raise ValueError("a tensor is larger than its bytes")
-    reach = record.offset + sum((n - 1) * step for n, step in zip(record.shape, record.stride, strict=True))
+    reach = record.offset + sum(
+        (n - 1) * step for n, step in zip(record.shape, record.stride, strict=True)
+    )
     if math.prod(record.shape) == 0:
         return torch.empty(record.shape, dtype=storage.dtype)
     # Repeated elements (steps of zero) could ask for any amount of memory.

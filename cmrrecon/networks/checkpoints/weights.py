@@ -63,7 +63,11 @@ def from_state_dict(state_dict: Mapping[str, Tensor], variant: str | None = None
     UsageError : there is no such variant
     """
     check_variant(variant)
-    return _official({key: value.detach().clone() for key, value in state_dict.items()}, variant, "The state dict")
+    return _official(
+        {key: value.detach().clone() for key, value in state_dict.items()},
+        variant,
+        "The state dict",
+    )
 
 
 def load(path: str | Path, variant: str | None = None) -> Loaded:
@@ -124,7 +128,10 @@ def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | Non
     UsageError : the network is not in the catalogue
     OutputError : the file cannot be written
     """
-    more = {key: value if isinstance(value, str) else json.dumps(plain(value)) for key, value in (metadata or {}).items()}
+    more = {
+        key: value if isinstance(value, str) else json.dumps(plain(value))
+        for key, value in (metadata or {}).items()
+    }
     header = {**more, **_identity(network), "cmrrecon": __version__}
     state = network.state_dict(keep_vars=True)
     tensors = {keys[0]: state[keys[0]].detach().cpu().contiguous() for keys in shared_keys(state)}
@@ -154,7 +161,10 @@ def check_variant(variant: str | None) -> None:
     """
     if variant not in (None, *VARIANTS):
         raise UsageError(
-            "unknown-variant", f"There is no variant {variant!r}", f"The variants are: {', '.join(VARIANTS)}", "Choose one, or leave it out"
+            "unknown-variant",
+            f"There is no variant {variant!r}",
+            f"The variants are: {', '.join(VARIANTS)}",
+            "Choose one, or leave it out",
         )
 
 
@@ -174,7 +184,11 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
             "All that its hyper-parameters count are needed",
             "Fetch the checkpoint again",
         )
-    counts = {key: _shown(beside[key]) for key in ("epoch", "global_step") if isinstance(beside.get(key), int)}
+    counts = {
+        key: _shown(beside[key])
+        for key in ("epoch", "global_step")
+        if isinstance(beside.get(key), int)
+    }
     return Loaded(network, {**_identity(network), "variant_from": reason, **counts})
 
 
@@ -182,7 +196,11 @@ def _bare(entries: dict[str, Value]) -> dict[str, Value]:
     """The entries of the network among those of a Lightning file, by their own names."""
     if not any(key.startswith(LIGHTNING_PREFIX) for key in entries):
         return entries
-    return {key.removeprefix(LIGHTNING_PREFIX): value for key, value in entries.items() if key != LOSS_WINDOW}
+    return {
+        key.removeprefix(LIGHTNING_PREFIX): value
+        for key, value in entries.items()
+        if key != LOSS_WINDOW
+    }
 
 
 def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
@@ -197,14 +215,20 @@ def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
             f"The known ones are: {', '.join(VERSIONS)}",
             "Say with the variant which iteration it is: kspace or image",
         )
-    return VERSIONS[version], f"model_version {version}" + ("" if "model_version" in parameters else " (the default of PromptMR-plus)")
+    return VERSIONS[version], f"model_version {version}" + (
+        "" if "model_version" in parameters else " (the default of PromptMR-plus)"
+    )
 
 
 def _shown(value: Any) -> str:
     """A value of a file, for messages. The text of nested tuples can be of any length, that of large numbers an error."""
     if isinstance(value, str):
         return repr(value[:SHOWN])
-    return str(value) if isinstance(value, int) and value.bit_length() <= 64 else f"of type {type(value).__name__}"
+    return (
+        str(value)
+        if isinstance(value, int) and value.bit_length() <= 64
+        else f"of type {type(value).__name__}"
+    )
 
 
 def _load_safetensors(path: Path, variant: str | None) -> Loaded:
@@ -212,7 +236,15 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
+    except (
+        safetensors.SafetensorError,
+        OSError,
+        ValueError,
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ) as error:
         raise _damaged(path, error) from error
     if "network" not in header:
         network = _official(tensors, variant, str(path))
@@ -251,21 +283,30 @@ def _header(path: Path) -> dict[str, str]:
 
 def _damaged(path: Path, error: object) -> InputError:
     return InputError(
-        "checkpoint-damaged", f"{path} is damaged ({error!s:.100})", "A whole safetensors file is needed", "Fetch or make the file again"
+        "checkpoint-damaged",
+        f"{path} is damaged ({error!s:.100})",
+        "A whole safetensors file is needed",
+        "Fetch or make the file again",
     )
 
 
 def _in_order(header: bytes) -> bytes:
     """The beginning of a safetensors file, in order: equal weights should be equal files."""
-    text = json.dumps(json.loads(header), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(
+        json.loads(header), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    ).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 
 
 def _official(tensors: dict[str, Tensor], variant: str | None, source: str) -> nn.Module:
     """The network of an official state dict, which takes over the tensors."""
-    name, config = layouts.infer({key: tuple(value.shape) for key, value in tensors.items()}, source)
-    network = without_memory(name, config if variant is None else {**config, "variant": variant}, tensors, source)
+    name, config = layouts.infer(
+        {key: tuple(value.shape) for key, value in tensors.items()}, source
+    )
+    network = without_memory(
+        name, config if variant is None else {**config, "variant": variant}, tensors, source
+    )
     fill(network, tensors, source)
     return network
 
