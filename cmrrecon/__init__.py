@@ -11,7 +11,6 @@ The names below are the public interface; they are imported when they are first 
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -65,6 +64,8 @@ __all__ = [
     "write",
 ]
 
+# Type checkers read the imports below; they take any constant of this name for true.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cmrrecon.data.acquisition import Acquisition
     from cmrrecon.data.geometry import Geometry
@@ -85,11 +86,11 @@ if TYPE_CHECKING:
     from cmrrecon.tools.errors import CmrreconError
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """A public name, imported when it is first used."""
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_PUBLIC[name]), name)
+    value: object = getattr(import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
 
