@@ -61,11 +61,11 @@ def test_compression_keeps_the_number_of_virtual_coils_asked_for(source, tmp_pat
 def test_undersampled_scans_keep_their_mask_and_get_no_reference(source, tmp_path):
     kus = undersample(scan(), "kt-gaussian", 4, acs=8, seed=3)
     formats.write_scan(tmp_path / "cine_sax_kus_ktGaussian4.mat", kus)
-    formats.write_mask(tmp_path / "cine_sax_mask_ktGaussian4.mat", kus.mask, x=24)
+    formats.write_mask(tmp_path / "cine_sax_mask_ktGaussian4.mat", kus.mask.samples, x=24)
     entry = add_scan(tmp_path / "cine_sax_kus_ktGaussian4.mat", tmp_path / "store/a.h5")
     assert not entry["fully_sampled"]
     assert entry["pattern"] == "kt-gaussian"
-    assert torch.equal(formats.read(tmp_path / "store/a.h5").mask, kus.mask)
+    assert torch.equal(formats.read(tmp_path / "store/a.h5").mask.samples, kus.mask.samples)
     with pytest.raises(InputError):
         formats.read_images(tmp_path / "store/a.h5")
 
