@@ -23,7 +23,7 @@ from cmrrecon.data import (
     Trajectory,
     simplest,
 )
-from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files, pictures, toy
+from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files, pictures
 from cmrrecon.formats.arrays import (
     AXES,
     SliceReader,
@@ -38,7 +38,7 @@ from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import first_bytes
 from cmrrecon.tools.provenance import from_json
 
-SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".toy")  # of files that hold arrays
+SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
 ALWAYS_FULL = (
     "kspace_full",
     "kspace_single_full",
@@ -53,7 +53,6 @@ FORMATS: tuple[tuple[Callable[[bytes], bool], Variables, Text], ...] = (
     (hdf5_access.sniff, hdf5.variables, hdf5_access.text),
     (matlab5.sniff, matlab5.variables, matlab5.text),
     (numpy_files.sniff_npy, numpy_files.npy_variables, numpy_files.npy_text),
-    (toy.sniff, toy.variables, toy.text),
     (numpy_files.sniff_npz, numpy_files.npz_variables, numpy_files.npz_text),
 )
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from cmrrecon.data import Scan, SpokeMask
-from cmrrecon.formats import hdf5, matlab, matlab5, numpy_files, pictures, toy
+from cmrrecon.formats import hdf5, matlab, matlab5, numpy_files, pictures
 from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
 
@@ -17,7 +17,6 @@ SCAN_WRITERS: dict[str, Callable[..., None]] = {
     ".h5": hdf5.write_scan,
     ".npz": numpy_files.write_scan,
     ".npy": numpy_files.write_scan,
-    ".toy": toy.write_scan,
 }
 IMAGE_WRITERS: dict[str, Callable[..., None]] = {
     ".h5": hdf5.write_images,
