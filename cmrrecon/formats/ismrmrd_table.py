@@ -109,11 +109,13 @@ def image_data(table: Table, path: Path) -> tuple[Table, tuple[str, ...]]:
     return table | numbered, tuple(notes)
 
 
-def _is_image(table: Table) -> NDArray[Any]:
+def _is_image(table: Table) -> NDArray[np.bool]:
     """Which readouts are image data of the first measurement."""
     flags = table["flags"]
     calibration = ((flags & CALIBRATION) != 0) & ((flags & CALIBRATION_AND_IMAGE) == 0)
-    return ((flags & NO_IMAGE) == 0) & ~calibration & (table["encoding_space_ref"] == 0)
+    first = table["encoding_space_ref"] == 0
+    image: NDArray[np.bool] = ((flags & NO_IMAGE) == 0) & ~calibration & first
+    return image
 
 
 def _first_values(table: Table, moving: str, path: Path) -> tuple[Table, list[str]]:
