@@ -166,7 +166,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_done(run, undersa
     for words, exit_code, code in (
         (("--edges", "-o", figure), 2, "option-needs"),
         (("--checkpoint", tmp_path / "absent.safetensors", "-o", figure), 3, "file-missing"),
-        (("--checkpoint", critic, "-o", figure), 2, "checkpoint-mismatch"),
+        (("--checkpoint", critic, "-o", figure), 2, "network-kind"),
         (("-m", "zero-filled", "--frame", 3, "-o", figure), 2, "frame-missing"),
         (("-m", "zero-filled", "-o", tmp_path / "f.txt"), 2, "output-format"),
     ):
