@@ -1,9 +1,9 @@
 """`cmrrecon evaluate`: scores of reconstructions by a named protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
@@ -13,9 +13,26 @@ from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import parse_numbers
 from cmrrecon.tools.errors import InputError, UsageError
 
+if TYPE_CHECKING:
+    from cmrrecon.data import Acquisition
+    from cmrrecon.evaluation.references import Reference
+
 EXAMPLE = (
     "Examples: cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json >> scores.jsonl; "
     "lesions: cmrrecon evaluate rec/ --truth data/ --roi labels.csv"
+)
+# Of what is known of a scan, what its record tells.
+FACTS = (
+    "modality",
+    "base",
+    "subject",
+    "centre",
+    "vendor",
+    "coil",
+    "pattern",
+    "acceleration",
+    "acs",
+    "seed",
 )
 
 
@@ -155,7 +172,6 @@ def evaluate(
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
         from cmrrecon import formats
-        from cmrrecon.evaluation.generalisation import table
         from cmrrecon.evaluation.protocols import canonical_protocol, year_of
         from cmrrecon.evaluation.references import candidates_in
 
@@ -166,11 +182,7 @@ def evaluate(
                 "A file or a folder was expected",
                 "Check --truth",
             )
-        box = (
-            None
-            if heart is None
-            else parse_numbers(heart, 4, ",", "--heart", "--heart 40,125,150,280")
-        )
+        box = _heart_box(heart)
         name = canonical_protocol(protocol)
         plan = Plan(
             truth=truth,
@@ -179,42 +191,64 @@ def evaluate(
             year=year_of(name),
             order=order,
             crop=crop,
-            heart=None if box is None else (box[0], box[1], box[2], box[3]),
+            heart=box,
             exclude_saturated=exclude_saturated,
             by=tuple(axis.strip() for axis in by.split(",")) if by else (),
             unseen=tuple(unseen or ()),
             against=against,
             regions=plan_regions(roi, background, times),
         )
-        table([], plan.by)
-        if plan.year is not None and (heart is not None or exclude_saturated):
-            raise UsageError(
-                "options-conflict",
-                f"--heart or --exclude-saturated was given with {name}",
-                "Only fullfov knows them",
-                "Leave them out, or use --protocol fullfov",
-            )
+        _check(plan)
         jobs = inputs.find_jobs(files, formats.is_images, shard)
         if len(jobs) > 1:
             jobs = [job for job in jobs if job.is_stream or not _is_uncertainty(job.path)]
-        records: list[dict[str, Any]] = []
-        try:
-            running.run_jobs(
-                jobs,
-                lambda job: records.append(_evaluate_job(job, plan, talk)),
-                talk,
-                fail_fast=fail_fast,
-            )
-        finally:
-            if records:
-                summary(records, plan, talk, whole=len(records) == len(jobs) and shard is None)
-        if plan.regions is not None and all(record["roi"] is None for record in records):
-            raise InputError(
-                "labels-missing",
-                f"No reconstruction has a lesion box in {roi}",
-                "Its rows name a scan by the end of its path, and a box by y0, y1, x0 and x1",
-                "Check the column file, and whether the slices of the boxes were reconstructed",
-            )
+        _evaluate_jobs(jobs, plan, talk, whole=shard is None, fail_fast=fail_fast)
+
+
+def _heart_box(heart: str | None) -> tuple[int, int, int, int] | None:
+    """The box of --heart."""
+    if heart is None:
+        return None
+    y0, y1, x0, x1 = parse_numbers(heart, 4, ",", "--heart", "--heart 40,125,150,280")
+    return y0, y1, x0, x1
+
+
+def _check(plan: Plan) -> None:
+    """Refuse axes of tables that are not known, and options that the protocol does not know."""
+    from cmrrecon.evaluation.generalisation import table
+
+    table([], plan.by)
+    if plan.year is not None and (plan.heart is not None or plan.exclude_saturated):
+        raise UsageError(
+            "options-conflict",
+            f"--heart or --exclude-saturated was given with {plan.protocol}",
+            "Only fullfov knows them",
+            "Leave them out, or use --protocol fullfov",
+        )
+
+
+def _evaluate_jobs(
+    jobs: Sequence[Job], plan: Plan, talk: Talk, *, whole: bool, fail_fast: bool
+) -> None:
+    """Score the jobs and sum up what was scored; `whole` is false if they are a shard."""
+    records: list[dict[str, Any]] = []
+    try:
+        running.run_jobs(
+            jobs,
+            lambda job: records.append(_evaluate_job(job, plan, talk)),
+            talk,
+            fail_fast=fail_fast,
+        )
+    finally:
+        if records:
+            summary(records, plan, talk, whole=whole and len(records) == len(jobs))
+    if plan.regions is not None and all(record["roi"] is None for record in records):
+        raise InputError(
+            "labels-missing",
+            f"No reconstruction has a lesion box in {plan.regions.roi}",
+            "Its rows name a scan by the end of its path, and a box by y0, y1, x0 and x1",
+            "Check the column file, and whether the slices of the boxes were reconstructed",
+        )
 
 
 def _is_uncertainty(path: Path) -> bool:
@@ -228,34 +262,28 @@ def _is_uncertainty(path: Path) -> bool:
 
 
 def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
-    from cmrrecon import formats
+    """Score one reconstruction, and give its record."""
     from cmrrecon.evaluation.protocols import score
-    from cmrrecon.evaluation.references import acquisition_of, cropped, reference_for, slices_of
-    from cmrrecon.evaluation.runs import weights_of
+    from cmrrecon.evaluation.references import acquisition_of, cropped, slices_of
     from cmrrecon.evaluation.scoring import read_reconstruction
 
     with inputs.local_input(job) as path:
         images, stamp = read_reconstruction(path, job.name)
         facts = acquisition_of(path, stamp)
-        reference = reference_for(facts, plan.truth, plan.candidates, truth_first=plan.year is None)
-        if facts.subject is None and formats.parse_name(reference.path).subject is not None:
-            talk.warn(
-                f"the subject of {job.name} is not known: that {reference.path} is of the same scan was not checked"
-            )
+        reference = _reference_of(facts, plan, job.name, talk)
         numbers = slices_of(stamp, images.shape[1])
-        cropping = plan.year is not None and plan.crop
-        regional = {}
-        if plan.regions is not None or not cropping:
+        year = plan.year if plan.crop else None  # of the crop
+        regional: dict[str, Any] = {}
+        if plan.regions is not None or year is None:
             expected = reference.images(numbers)
         if plan.regions is not None:
-            regional = {
-                "roi": score_regions(images, expected, numbers, reference, facts, plan.regions)
-            }
-            if regional["roi"] is None:
+            roi = score_regions(images, expected, numbers, reference, facts, plan.regions)
+            regional = {"roi": roi}
+            if roi is None:
                 talk.say(f"{job.name}: {plan.regions.roi} has no box on its slices")
-        if plan.year is not None and plan.crop:
+        if year is not None:
             images, expected = cropped(
-                images, numbers, reference, base=facts.base, year=plan.year, name=job.name
+                images, numbers, reference, base=facts.base, year=year, name=job.name
             )
         scores = score(
             images,
@@ -266,33 +294,37 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
             heart=plan.heart,
             exclude_saturated=plan.exclude_saturated,
         )
-        origin = {
-            key: getattr(facts, key)
-            for key in (
-                "modality",
-                "base",
-                "subject",
-                "centre",
-                "vendor",
-                "coil",
-                "pattern",
-                "acceleration",
-                "acs",
-                "seed",
-            )
-        }
-        record = {
-            "status": "done",
-            "input": job.name,
-            "reference": str(reference.path),
-            "reference_is": reference.source,
-            **origin,
-        }
-        record |= {
-            "method": (stamp or {}).get("config", {}).get("method"),
-            **weights_of(stamp),
-            "slices": images.shape[1],
-        }
-        record |= {"cropped": cropping, **scores.as_dict(), **regional}
+        record = _known(job.name, facts, reference, stamp) | {"slices": images.shape[1]}
+        record |= {"cropped": year is not None, **scores.as_dict(), **regional}
         talk.result(record, job.name)
         return record
+
+
+def _reference_of(facts: "Acquisition", plan: Plan, name: str, talk: Talk) -> "Reference":
+    """The reference of a reconstruction; warns if it cannot be known whether it is of the same subject."""
+    from cmrrecon import formats
+    from cmrrecon.evaluation.references import reference_for
+
+    reference = reference_for(facts, plan.truth, plan.candidates, truth_first=plan.year is None)
+    if facts.subject is None and formats.parse_name(reference.path).subject is not None:
+        talk.warn(
+            f"the subject of {name} is not known: that {reference.path} is of the same scan was not checked"
+        )
+    return reference
+
+
+def _known(
+    name: str, facts: "Acquisition", reference: "Reference", stamp: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What the record of a reconstruction says beside its scores."""
+    from cmrrecon.evaluation.runs import weights_of
+
+    return {
+        "status": "done",
+        "input": name,
+        "reference": str(reference.path),
+        "reference_is": reference.source,
+        **{key: getattr(facts, key) for key in FACTS},
+        "method": (stamp or {}).get("config", {}).get("method"),
+        **weights_of(stamp),
+    }

@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmrrecon.cli import console, inputs, options, outputs, running
-from cmrrecon.cli.console import Progress, Talk
+from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import (
-    decision_text,
     parse_settings,
     parse_slices,
     residual_text,
     sampling_text,
 )
-from cmrrecon.reconstruction.listener import Listener
+from cmrrecon.cli.spoken import Spoken
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.methods.base import Method
-    from cmrrecon.methods.decision import Decision
     from cmrrecon.reconstruction.scan import Task
 
 RESUMABLE = "what is finished is kept: the same command goes on from there"
@@ -152,19 +150,11 @@ def reconstruct(
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):
         from cmrrecon import formats
-        from cmrrecon.methods.base import described
         from cmrrecon.reconstruction.scan import check_adaptable, find
         from cmrrecon.tools.devices import choose_device
 
         chosen = find(method, checkpoint)
-        if uncertainty == 1 or (uncertainty and output == inputs.STREAM):
-            raise UsageError(
-                "option-value",
-                f"--uncertainty was given {uncertainty}"
-                + (" with -o -" if uncertainty > 1 else ""),
-                "It takes two replicates or more, and writes a file beside the output",
-                "Give for example --uncertainty 8 -o FILE",
-            )
+        _check_uncertainty(uncertainty, output)
         given = {**parse_settings(set_ or []), **({"compile": True} if compile_ else {})}
         checked = chosen.options(given)
         if adapt:
@@ -188,17 +178,36 @@ def reconstruct(
         )
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
-        place = str(where) if chosen.on_gpu else "cpu, the only one it works on"
-        default = " (the default)" if plan.by_default else ""
-        talk.say(f"method {chosen.name}{default}: {chosen.summary}; device {place}")
-        record = {
-            "method": chosen.name,
-            "default_method": plan.by_default,
-            "options": described(checked),
-        }
+        known = _told_method(plan, checked, str(where), talk)
         running.run_jobs(
-            jobs, lambda job: _reconstruct_job(job, plan, record, talk), talk, fail_fast=fail_fast
+            jobs, lambda job: _reconstruct_job(job, plan, known, talk), talk, fail_fast=fail_fast
         )
+
+
+def _check_uncertainty(replicates: int, output: str | None) -> None:
+    """Refuse a single replicate, and a second file beside standard output."""
+    if replicates == 1 or (replicates and output == inputs.STREAM):
+        raise UsageError(
+            "option-value",
+            f"--uncertainty was given {replicates}" + (" with -o -" if replicates > 1 else ""),
+            "It takes two replicates or more, and writes a file beside the output",
+            "Give for example --uncertainty 8 -o FILE",
+        )
+
+
+def _told_method(plan: Plan, checked: Any, where: str, talk: Talk) -> dict[str, Any]:
+    """Say which method is used; returns what every record tells of it."""
+    from cmrrecon.methods.base import described
+
+    method = plan.method
+    place = where if method.on_gpu else "cpu, the only one it works on"
+    default = " (the default)" if plan.by_default else ""
+    talk.say(f"method {method.name}{default}: {method.summary}; device {place}")
+    return {
+        "method": method.name,
+        "default_method": plan.by_default,
+        "options": described(checked),
+    }
 
 
 def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], talk: Talk) -> None:
@@ -304,63 +313,3 @@ def _tell_plan(task: "Task", beside: list[Path], name: str, talk: Talk) -> dict[
             "seconds": round(seconds, 1),
         }
     }
-
-
-class Spoken(Listener):
-    """Tells of a reconstruction on the console; a context manager, which ends the progress bar."""
-
-    def __init__(self, talk: Talk, name: str) -> None:
-        self.talk, self.name = talk, name
-        self.bar: Progress | None = None
-        self.total = self.done = 0
-
-    def __enter__(self) -> "Spoken":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        if self.bar is not None:
-            self.bar.__exit__()
-        self.bar = None
-
-    def _advance(self, label: str, total: int, unit: str, note: str = "") -> None:
-        if self.bar is None:
-            self.bar = self.talk.progress(label, total, unit).__enter__()
-        self.bar.advance(note)
-
-    def started(self, slices: int, done: int) -> None:
-        """Say what was finished before."""
-        self.total = slices - done
-        if done:
-            self.talk.say(f"{self.name}: {done} of {slices} slices were finished before")
-
-    def adapting(self, step: int, steps: int, loss: float) -> None:
-        """Advance the bar of the adaptation."""
-        self._advance(f"{self.name}, adapting", steps, "step", f"loss {loss:.4f}")
-
-    def adapted(self, record: dict[str, float]) -> None:
-        """Say what the adaptation gave."""
-        self._end()
-        kept = "" if record["steps"] else ", so the weights stay as they were"
-        self.talk.say(
-            f"{self.name}: adapted on slice {record['slice']}; the error in predicting the samples "
-            f"that say when to stop went from {record['before']:.4g} to {record['after']:.4g}{kept}"
-        )
-
-    def decided(self, index: int, decision: "Decision") -> None:
-        """Say what was decided."""
-        self.talk.say(f"{self.name}: {decision_text(index, decision)}")
-
-    def solving(self) -> None:
-        """Show the bar of the slices."""
-        self.bar = self.talk.progress(self.name, self.total, "slice").__enter__()
-
-    def finished(self, index: int) -> None:
-        """Advance the bar of the slices."""
-        self._advance(self.name, self.total, "slice")
-
-    def warned(self, text: str) -> None:
-        """Pass a warning on."""
-        self.talk.warn(f"{self.name}: {text}")

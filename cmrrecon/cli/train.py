@@ -2,23 +2,22 @@
 
 import json as json_text
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from cmrrecon.cli import inputs, options, running
-from cmrrecon.cli.console import Progress, Talk
+from cmrrecon.cli.console import Talk
+from cmrrecon.cli.train_talk import Pace, report, tell_plan
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.training.distributed import Group
     from cmrrecon.training.entries import Entry
-    from cmrrecon.training.plan import Plan
     from cmrrecon.training.recipe import Recipe
-    from cmrrecon.training.state import Run
 
 EXAMPLE = (
     "Examples: cmrrecon train --recipe genre-cmr --data store --out runs/genre; "
@@ -134,13 +133,7 @@ def train(
         from cmrrecon.training.identity import agreed_plan, only_run
         from cmrrecon.training.loop import Hooks, train
 
-        if recipe is None:
-            raise UsageError(
-                "option-missing",
-                "No recipe was named",
-                f"The recipes are: {', '.join(recipes.names())}",
-                "Give one with --recipe",
-            )
+        recipe = _named(recipe)
         chosen = check(recipes.load(recipe, set_ or []))
         if print_config:
             print(json_text.dumps(provenance.plain(chosen.as_dict()), indent=1))
@@ -151,42 +144,40 @@ def train(
         talk = talk if group.rank == 0 else Talk(quiet=True, as_json=False, stdout_is_data=True)
         if group.rank == 0:
             processes.enter_context(only_run(out))
-        training: list[Entry] = []
-        validation: list[Entry] = []
-        unseen: list[Entry] = []
-        if data is not None:
-            training, validation, unseen = _shared_out(
-                _entries(data, out, talk, group), chosen, hold_out or [], only or []
-            )
+        scans = _scans(data, out, chosen, hold_out or [], only or [], talk, group)
         plan = agreed_plan(
-            out,
-            chosen,
-            training,
-            validation,
-            unseen,
-            where,
-            group,
-            checkpointing=checkpointing,
-            workers=workers,
+            out, chosen, *scans, where, group, checkpointing=checkpointing, workers=workers
         )
-        shares = f"{len(training)} scans to train on, {len(validation)} to validate with, {len(unseen)} held out"
-        shares = shares if data is not None else f"{chosen.data.scenes} random scans an epoch"
-        talk.say(f"{recipe}: {chosen.network['name']} on {where}; {shares}")
-        if data is not None and not validation:
+        talk.say(f"{recipe}: {chosen.network['name']} on {where}; {_shares(chosen, scans)}")
+        if data is not None and not scans.validation:
             talk.warn(
                 "no scan to validate with: best.safetensors will hold the weights of the last epoch"
             )
-        _tell(plan, chosen, group, talk)
+        tell_plan(plan, chosen, group, talk)
         with _asked_to_stop() as stopped, talk.progress(str(out), 0, "step") as bar:
-            pace = _Pace(bar, group.size)
+            pace = Pace(bar, group.size)
+            hooks = Hooks(talk.say, bar.expect, pace.on_step, lambda: bool(stopped))
             run = train(
-                chosen, data, training, validation, unseen, out, where, plan,
-                Hooks(talk.say, bar.expect, pace.on_step, lambda: bool(stopped)), group,
+                chosen, data, *scans, out, where, plan, hooks, group,
                 most_steps=max_steps, tensorboard=tensorboard,
             )  # fmt: skip
         if group.rank == 0:
             pace.tell(talk)
-            _report(recipe, run, out, max_steps, talk)
+            report(recipe, run, out, max_steps, talk)
+
+
+def _named(recipe: str | None) -> str:
+    """The recipe that was named; UsageError if none was."""
+    from cmrrecon.training import recipe as recipes
+
+    if recipe is None:
+        raise UsageError(
+            "option-missing",
+            "No recipe was named",
+            f"The recipes are: {', '.join(recipes.names())}",
+            "Give one with --recipe",
+        )
+    return recipe
 
 
 def _checked_options(
@@ -230,48 +221,34 @@ def _checked_options(
     return out
 
 
-class _Pace:
-    """How fast a run goes: advances its bar, and adds up what `train` logs of every step."""
+class Scans(NamedTuple):
+    """Entries of the scans that are trained on, validated with, and held out."""
 
-    def __init__(self, bar: Progress, processes: int) -> None:
-        self.bar, self.processes = bar, processes
-        self.seconds = self.waited = self.windows = 0.0
-
-    def on_step(self, record: Mapping[str, Any]) -> None:
-        """Count a step; records of validations have no seconds and are passed over."""
-        if "seconds" in record:
-            self.seconds += record["seconds"]
-            self.waited += record["seconds"] * record["waiting"]
-            self.windows += record["windows"] * self.processes
-            self.bar.advance(f"epoch {record['epoch'] + 1}, loss {record['loss']:.4f}")
-
-    def tell(self, talk: Talk) -> None:
-        """Say how fast it went, if a step was taken."""
-        if self.windows:
-            waited = self.waited / self.seconds
-            talk.say(
-                f"{self.windows / self.seconds:.2f} windows a second, {waited:.0%} of the time spent waiting for data"
-            )
+    training: "Sequence[Entry]" = ()
+    validation: "Sequence[Entry]" = ()
+    unseen: "Sequence[Entry]" = ()
 
 
-def _report(recipe: str, run: "Run", out: Path, max_steps: int | None, talk: Talk) -> None:
-    """Tell how far the run came, and where its weights are."""
-    from cmrrecon.training.loop import BEST, LAST
+def _shares(recipe: "Recipe", scans: Scans) -> str:
+    """How many scans there are for what."""
+    if recipe.data.scenes:
+        return f"{recipe.data.scenes} random scans an epoch"
+    return f"{len(scans.training)} scans to train on, {len(scans.validation)} to validate with, {len(scans.unseen)} held out"
 
-    finished = run.is_over(max_steps)
-    record: dict[str, Any] = {
-        "status": "done" if finished else "stopped",
-        "recipe": recipe,
-        "steps": run.step,
-        "epochs": run.epoch,
-    }
-    record |= {
-        "last": str(out / LAST),
-        "weights": str(out / BEST) if (out / BEST).exists() else None,
-    }
-    if not finished:
-        talk.say(f"stopped after step {run.step}: the same command goes on from there")
-    talk.result(record, str(record["weights"] or record["last"]))
+
+def _scans(
+    data: Path | None,
+    out: Path,
+    recipe: "Recipe",
+    hold_out: Sequence[str],
+    only: Sequence[str],
+    talk: Talk,
+    group: "Group",
+) -> Scans:
+    """The scans of the data; none for a recipe that learns from random scans."""
+    if data is None:
+        return Scans()
+    return _shared_out(_entries(data, out, talk, group), recipe, hold_out, only)
 
 
 def _entries(data: Path, out: Path, talk: Talk, group: "Group") -> "list[dict[str, Any]]":
@@ -296,7 +273,7 @@ def _entries(data: Path, out: Path, talk: Talk, group: "Group") -> "list[dict[st
 
 def _shared_out(
     entries: "Sequence[Entry]", recipe: "Recipe", hold_out: Sequence[str], only: Sequence[str]
-) -> "tuple[list[Entry], list[Entry], list[Entry]]":
+) -> Scans:
     """What is trained on, what is validated with, and what is held out."""
     from cmrrecon.formats.names import fits, values_of
     from cmrrecon.training.entries import split
@@ -323,36 +300,7 @@ def _shared_out(
             "At least one is needed",
             "Change --only, --hold-out or the store",
         )
-    return training, validation, unseen
-
-
-def _tell(plan: "Plan", recipe: "Recipe", group: "Group", talk: Talk) -> None:
-    """The plan, and how many windows make a step."""
-    if not plan.batches:
-        talk.say(
-            f"plan: one series at a time, {plan.precision}, {plan.workers} threads that read; its memory is not estimated"
-        )
-        return
-    sizes = sorted({*plan.batches.values()})
-    matrices = f"{len(plan.batches)} {'kinds' if len(plan.batches) > 1 else 'kind'} of scans (coils x y x x)"
-    saving = "activations computed again" if plan.checkpointing else "activations kept"
-    talk.say(
-        f"plan: batches of {' to '.join(map(str, {sizes[0]: 0, sizes[-1]: 0}))} for {matrices}, {plan.precision}, {saving}, {plan.workers} "
-        f"threads that read; about {plan.step_mb / 1024:.1f} GB of {plan.device_mb / 1024:.1f} GB"
-    )
-    if len(sizes) > 1:
-        talk.table(
-            "windows that make a batch",
-            ["coils x y x x", "windows"],
-            [[name, str(size)] for name, size in plan.batches.items()],
-        )
-    accumulated = recipe.optimiser.accumulate
-    windows = " to ".join(
-        str(size * accumulated * group.size) for size in {sizes[0]: 0, sizes[-1]: 0}
-    )
-    talk.say(
-        f"{windows} windows make a step (batches accumulated: {accumulated}, processes: {group.size})"
-    )
+    return Scans(training, validation, unseen)
 
 
 @contextmanager

@@ -66,8 +66,6 @@ def comparison_figure(
     ------
     UsageError : no images, different shapes, a frame outside them, or edges without a reference
     """
-    from matplotlib.figure import Figure
-
     columns = ({REFERENCE: reference} if reference is not None else {}) | dict(images)
     _check(columns, frame)
     if edges and reference is None:
@@ -79,52 +77,23 @@ def comparison_figure(
         )
     shown = _scaled({name: _magnitude(image) for name, image in columns.items()})
     target = next(iter(shown.values()))
-    frames, ny, nx = target.shape
     top = float(torch.quantile(target[frame].flatten(), WINDOW_TOP)) or 1.0
-
-    rows = (
-        ["image"]
-        + ["error"] * (reference is not None)
-        + ["edges"] * edges
-        + ["profile"] * (frames > 1)
+    factor = _error_factor(shown, frame, top) if reference is not None else 1
+    region = edge_region(target[frame][None])[0] if edges else None
+    labels = _row_labels(
+        frame, factor, error=reference is not None, edges=edges, profile=target.shape[0] > 1
     )
-    width = min(max(IMAGE_HEIGHT * nx / ny, COLUMN_WIDTHS[0]), COLUMN_WIDTHS[1])
-    height = width * ny / nx
     named = {name: _wrapped((titles or {}).get(name, name)) for name in shown}
     lines = max(title.count("\n") + 1 for title in named.values()) + (2 if heading else 0) + edges
-    figure = Figure(
-        figsize=(
-            max(width * len(shown) + 0.5, LEAST_WIDTH),
-            height * len(rows) + MARGIN + LINE_HEIGHT * lines,
-        ),
-        layout="constrained",
-    )
-    axes = figure.subplots(len(rows), len(shown), squeeze=False)
-    region = edge_region(target[frame][None])[0] if edges else None
-    factor = _error_factor(shown, frame, top) if reference is not None else 1
+    figure = _empty_figure(target, len(labels), len(shown), lines)
+    axes = figure.subplots(len(labels), len(shown), squeeze=False)
     for j, (name, image) in enumerate(shown.items()):
-        column = dict(zip(rows, axes[:, j], strict=True))
+        column = dict(zip(labels, axes[:, j], strict=True))
         column["image"].set_title(named[name], fontsize=9)
-        _show(column["image"], image[frame], top)
-        if "error" in column:
-            _show_error(
-                column["error"], image[frame] - target[frame], top, factor, is_reference=j == 0
-            )
-        if region is not None:
-            _show(column["edges"], image[frame], top, region)
-        if "profile" in column:
-            column["image"].axvline(
-                nx // 2, color=LINE_COLOUR, linewidth=0.8, linestyle=(0, (4, 3))
-            )
-            _show_profile(column["profile"], image[:, :, nx // 2].T, top, frame)
-    labels = {
-        "image": f"frame {frame}",
-        "error": f"error × {factor}",
-        "edges": "edge region",
-        "profile": "y–t profile",
-    }
-    for row, axis in zip(rows, axes[:, 0], strict=True):
-        axis.set_ylabel(labels[row], fontsize=9)
+        error = None if j == 0 else image[frame] - target[frame]
+        _show_column(column, image, frame, top, error, factor, region)
+    for label, axis in zip(labels.values(), axes[:, 0], strict=True):
+        axis.set_ylabel(label, fontsize=9)
     if heading is not None:
         figure.suptitle(heading, fontsize=10)
     figure.supxlabel(_footnote(reference is not None, edges), fontsize=7, color="0.35")
@@ -200,6 +169,53 @@ def _error_factor(images: Mapping[str, Tensor], frame: int, top: float) -> int:
     )
 
 
+def _row_labels(
+    frame: int, factor: int, *, error: bool, edges: bool, profile: bool
+) -> dict[str, str]:
+    """The rows of a figure from top to bottom, by name, each with its label."""
+    rows = {
+        "image": (f"frame {frame}", True),
+        "error": (f"error × {factor}", error),
+        "edges": ("edge region", edges),
+        "profile": ("y–t profile", profile),
+    }
+    return {name: label for name, (label, wanted) in rows.items() if wanted}
+
+
+def _empty_figure(target: Tensor, rows: int, columns: int, lines: int) -> "Figure":
+    """A figure that holds so many pictures like the target (frame, y, x), and so many lines of titles."""
+    from matplotlib.figure import Figure
+
+    ny, nx = target.shape[1:]
+    width = min(max(IMAGE_HEIGHT * nx / ny, COLUMN_WIDTHS[0]), COLUMN_WIDTHS[1])
+    size = (
+        max(width * columns + 0.5, LEAST_WIDTH),
+        width * ny / nx * rows + MARGIN + LINE_HEIGHT * lines,
+    )
+    return Figure(figsize=size, layout="constrained")
+
+
+def _show_column(
+    column: Mapping[str, "Axes"],
+    image: Tensor,
+    frame: int,
+    top: float,
+    error: Tensor | None,
+    factor: int,
+    region: Tensor | None,
+) -> None:
+    """All pictures of one series (frame, y, x); without an error (y, x) it is the reference."""
+    _show(column["image"], image[frame], top)
+    if "error" in column:
+        _show_error(column["error"], image.shape[1:], error, top, factor)
+    if region is not None:
+        _show(column["edges"], image[frame], top, region)
+    if "profile" in column:
+        middle = image.shape[2] // 2
+        column["image"].axvline(middle, color=LINE_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
+        _show_profile(column["profile"], image[:, :, middle].T, top, frame)
+
+
 def _show(axis: "Axes", picture: Tensor, top: float, region: Tensor | None = None) -> None:
     """One picture (y, x), or what of it lies in a region; pixels drawn square."""
     pixels = picture.numpy()
@@ -211,12 +227,12 @@ def _show(axis: "Axes", picture: Tensor, top: float, region: Tensor | None = Non
 
 
 def _show_error(
-    axis: "Axes", error: Tensor, top: float, factor: int, *, is_reference: bool
+    axis: "Axes", shape: tuple[int, ...], error: Tensor | None, top: float, factor: int
 ) -> None:
-    """The error of one method; the reference's place holds no picture."""
+    """The error of one method, of this shape (y, x); the reference has none, and its place holds no picture."""
     _bare(axis)
-    if is_reference:
-        axis.set_box_aspect(error.shape[0] / error.shape[1])
+    if error is None:
+        axis.set_box_aspect(shape[0] / shape[1])
         axis.text(
             0.5,
             0.5,

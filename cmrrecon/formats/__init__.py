@@ -1,16 +1,8 @@
 """Files in, files out: one format a file; `reading` picks by content, `writing` by suffix."""
 
+from cmrrecon.formats.kinds import SUFFIXES, is_images, is_scan, kind
 from cmrrecon.formats.names import kus_name, mask_name, mask_path_for, parse_name
-from cmrrecon.formats.reading import (
-    SUFFIXES,
-    is_images,
-    is_scan,
-    kind,
-    read,
-    read_images,
-    read_mask,
-    read_provenance,
-)
+from cmrrecon.formats.reading import read, read_images, read_mask, read_provenance
 from cmrrecon.formats.times import read_times, write_times
 from cmrrecon.formats.writing import check_suffix, write_images, write_mask, write_scan, write_truth
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from cmrrecon.data import Acquisition
 from cmrrecon.formats import pictures
 from cmrrecon.formats.arrays import check_size
+from cmrrecon.formats.kinds import FORMATS, HEAD
 from cmrrecon.formats.names import parse_name
-from cmrrecon.formats.reading import FORMATS, HEAD
 from cmrrecon.formats.variables import choose
 from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import first_bytes

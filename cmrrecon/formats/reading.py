@@ -1,12 +1,11 @@
-"""Files in: they are known by their content."""
+"""Files in: scans, masks, images and their provenance."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from cmrrecon.data import (
     Trajectory,
     simplest,
 )
-from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files, pictures
+from cmrrecon.formats import ismrmrd, pictures
 from cmrrecon.formats.arrays import (
     AXES,
     SliceReader,
@@ -32,29 +31,18 @@ from cmrrecon.formats.arrays import (
     default_axes,
     named_axes,
 )
+from cmrrecon.formats.kinds import HEAD, contents, is_raw
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
-from cmrrecon.formats.variables import choose, matching
+from cmrrecon.formats.variables import choose
 from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import first_bytes
 from cmrrecon.tools.provenance import from_json
 
-SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
 ALWAYS_FULL = (
     "kspace_full",
     "kspace_single_full",
 )  # `kspace`, the name of 2025, is also what users call any k-space
 LARGEST_MATRIX = 16384  # pixels a side
-HEAD = 8192  # enough for the HDF5 signature after the largest user block
-
-Variables = Callable[[Path], dict[str, StoredArray]]
-Text = Callable[[Path, str], str | None]
-# Formats by content: sniff, variables, text.
-FORMATS: tuple[tuple[Callable[[bytes], bool], Variables, Text], ...] = (
-    (hdf5_access.sniff, hdf5.variables, hdf5_access.text),
-    (matlab5.sniff, matlab5.variables, matlab5.text),
-    (numpy_files.sniff_npy, numpy_files.npy_variables, numpy_files.npy_text),
-    (numpy_files.sniff_npz, numpy_files.npz_variables, numpy_files.npz_text),
-)
 
 
 def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None = None) -> Scan:
@@ -78,8 +66,8 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     UsageError : the axes are not understood
     """
     path = Path(path)
-    stored, text = _opened(path)
-    if _is_raw(path, stored):
+    stored, text = contents(path)
+    if is_raw(path, stored):
         return _raw(path, axes, mask)
     array, notes = choose(stored, "kspace", path)
     if not array.is_complex:
@@ -192,11 +180,6 @@ def _matrix(stored: dict[str, StoredArray], path: Path) -> tuple[int, int]:
     return int(values[0]), int(values[1])
 
 
-def _is_raw(path: Path, stored: dict[str, StoredArray]) -> bool:
-    """Whether a file with these arrays at its top is ISMRMRD raw data, which has none there."""
-    return not stored and hdf5_access.sniff(first_bytes(path, HEAD)) and ismrmrd.sniff(path)
-
-
 def _raw(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     """The scan in ISMRMRD raw data."""
     if axes is not None:
@@ -233,48 +216,6 @@ def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -
     return replace(named, **known)
 
 
-def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
-    """What a file holds, from the names of its variables; a `.csv` holds times.
-
-    A single array without a known name is a scan if it is complex with five axes or in a MATLAB file, else images.
-
-    Raises
-    ------
-    InputError : the file cannot be read, or nothing in it is known
-    """
-    path = Path(path)
-    if path.suffix.lower() == ".csv":
-        return "times"
-    stored, _ = _opened(path)
-    if matching(stored, "kspace") or _is_raw(path, stored):
-        return "scan"
-    if matching(stored, "image"):
-        return "images"
-    if matching(stored, "mask"):
-        return "mask"
-    array, _ = choose(stored, "kspace", path)
-    return "scan" if array.is_complex and (array.name or len(array.shape) == 5) else "images"
-
-
-def is_scan(path: str | Path) -> bool:
-    """Whether a file met in a folder is to be read as a scan; damaged ones are, so that they are reported."""
-    return _is(path, "scan")
-
-
-def is_images(path: str | Path) -> bool:
-    """Whether a file met in a folder is to be read as images; damaged ones are, so that they are reported."""
-    return _is(path, "images")
-
-
-def _is(path: str | Path, wanted: str) -> bool:
-    if Path(path).suffix.lower() not in SUFFIXES:
-        return False
-    try:
-        return kind(path) == wanted
-    except InputError:
-        return True
-
-
 def read_mask(path: str | Path) -> CartesianMask:
     """A sampling mask; axes along which it does not change are 1 long.
 
@@ -283,7 +224,7 @@ def read_mask(path: str | Path) -> CartesianMask:
     InputError : the file cannot be read, or holds anything but zeros and ones
     """
     path = Path(path)
-    array, _ = choose(_opened(path)[0], "mask", path)
+    array, _ = choose(contents(path)[0], "mask", path)
     return _mask(array, path)
 
 
@@ -298,7 +239,7 @@ def read_images(path: str | Path) -> Tensor:
     InputError : the file cannot be read as images
     """
     path = Path(path)
-    array, _ = choose(_opened(path)[0], "image", path)
+    array, _ = choose(contents(path)[0], "image", path)
     if not 2 <= len(array.shape) <= 4:
         raise InputError(
             "images-axes",
@@ -324,23 +265,9 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     text = (
         pictures.text(path)
         if pictures.sniff(first_bytes(path, HEAD))
-        else _opened(path)[1]("provenance")
+        else contents(path)[1]("provenance")
     )
     return from_json(text) if text is not None else None
-
-
-def _opened(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:
-    """The arrays of a file, and what gives its texts by name."""
-    head = first_bytes(path, HEAD)
-    for sniff, variables, text in FORMATS:
-        if sniff(head):
-            return variables(path), partial(text, path)
-    raise InputError(
-        "file-format",
-        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside",
-        "A complete file in one of these formats is needed",
-        "Copy or export the file again, in MATLAB with save -v7.3",
-    )
 
 
 def _mask(array: StoredArray, path: Path) -> CartesianMask:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cmrrecon.evaluation.regions import MARGIN, Region, average, focused
 from cmrrecon.formats.labels import is_normal
-from cmrrecon.training.recipe import Losses
+from cmrrecon.training.loss_terms import Losses
 
 LESION_SCORES = ("lesion_psnr", "lesion_ssim")
 

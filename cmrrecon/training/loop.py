@@ -92,7 +92,6 @@ def train(
     tensorboard : write events for it too
     """
     run = Run(recipe, device, group, plan)
-    last = out / LAST
     resume(run, out, hooks)
     for note in [*run.objective.notes, *notes(recipe.losses, recipe.data.classes, training)]:
         hooks.say(note)
@@ -102,55 +101,77 @@ def train(
     seen, held = sources(run, store, training, {VALIDATION: validation, UNSEEN: unseen})
     every = len(share(batches(seen, 0, plan.batch, recipe.schedule.windows), group))
     hooks.on_begin(every * recipe.schedule.epochs, every * run.epoch + run.position)
-    saved = time.monotonic()
-    writes = group.rank == 0
+
+    saves, clock, writes = Saves(run, out), Clock(), group.rank == 0
     with Log(out / LOG if writes else None, out / EVENTS if tensorboard else None, run.step) as log:
         while not run.is_over(most_steps):
             order = share(batches(seen, run.epoch, plan.batch, recipe.schedule.windows), group)
-            started, waited = time.perf_counter(), 0.0
-            for batch in ahead(
-                partial(samples, seen, run.epoch), order[run.position :], plan.workers
-            ):
-                waited += time.perf_counter() - started
-                record = take_step(
-                    run,
-                    batch,
-                    last=run.position + 1 == len(order),
-                    device=device,
-                    epoch_end=out / EPOCH,
-                )
-                spent = time.perf_counter() - started
-                record |= {
-                    "seconds": round(spent, 4),
-                    "waiting": round(waited / spent, 3),
-                    "memory_mb": memory_mb(device),
-                }
+            making = partial(samples, seen, run.epoch)
+            clock.restart()
+            for batch in ahead(making, order[run.position :], plan.workers):
+                clock.batch_came()
+                last = run.position + 1 == len(order)
+                record = take_step(run, batch, last=last, device=device, epoch_end=out / EPOCH)
+                record |= clock.read() | {"memory_mb": memory_mb(device)}
                 log.write(record)
                 hooks.on_step(record)
                 # Between the batches of an accumulation there are gradients that the state does not hold.
                 if "gradient" in record:
                     # All processes stop together, at the same step.
-                    stop = any(group.gather(hooks.should_stop())) or (
-                        most_steps is not None and run.step >= most_steps
-                    )
-                    if writes and (stop or time.monotonic() - saved >= recipe.schedule.save_every):
-                        checkpoint.save(last, run.state())
-                        saved = time.monotonic()
+                    asked = any(group.gather(hooks.should_stop()))
+                    stop = asked or (most_steps is not None and run.step >= most_steps)
+                    if stop or saves.are_due():
+                        saves.save()
                     if stop:
                         return run
-                started, waited = time.perf_counter(), 0.0
+                clock.restart()
+
             validated = finish_epoch(run, held, out, device, log, hooks)
-            if writes:
-                checkpoint.save(last, run.state())
-                saved = time.monotonic()
-                if validated:
-                    keep_epoch(last, out / EPOCH)
+            saves.save(keep=validated)
             group.gather(None)
             if not validated:
                 return run
             if recipe.schedule.patience and run.stale >= recipe.schedule.patience:
                 hooks.say(f"no better validation for {run.stale} epochs: training ends")
     return run
+
+
+class Clock:
+    """How long a step takes, and how much of that is spent waiting for its batch."""
+
+    def restart(self) -> None:
+        """Begin a step, which first waits for its batch."""
+        self.started = time.perf_counter()
+
+    def batch_came(self) -> None:
+        """The wait is over."""
+        self.waited = time.perf_counter() - self.started
+
+    def read(self) -> dict[str, float]:
+        """Seconds since the step began, and the part of them spent waiting."""
+        spent = time.perf_counter() - self.started
+        return {"seconds": round(spent, 4), "waiting": round(self.waited / spent, 3)}
+
+
+class Saves:
+    """The state of a run in its folder, which the first process saves."""
+
+    def __init__(self, run: Run, out: Path) -> None:
+        self.run, self.out = run, out
+        self.saved = time.monotonic()
+
+    def are_due(self) -> bool:
+        """Whether a killed run would lose more than the recipe allows."""
+        return time.monotonic() - self.saved >= self.run.recipe.schedule.save_every
+
+    def save(self, *, keep: bool = False) -> None:
+        """Save the state; `keep` it too as that of an epoch's end."""
+        if self.run.group.rank > 0:
+            return
+        checkpoint.save(self.out / LAST, self.run.state())
+        self.saved = time.monotonic()
+        if keep:
+            keep_epoch(self.out / LAST, self.out / EPOCH)
 
 
 def resume(run: Run, out: Path, hooks: Hooks) -> None:

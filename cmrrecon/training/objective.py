@@ -19,7 +19,7 @@ from cmrrecon.networks.base import Output
 from cmrrecon.networks.lf_mri import LesionOutput
 from cmrrecon.training.dataset import Batch
 from cmrrecon.training.distributed import Group
-from cmrrecon.training.recipe import Losses
+from cmrrecon.training.loss_terms import Losses
 
 KSPACE_FORMS = {
     "complex": fidelity.kspace_loss,

@@ -8,102 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cmrrecon.formats.labels import is_normal
-from cmrrecon.losses.distribution_alignment import Covariance
-from cmrrecon.losses.eagle import Variant as EagleVariant
-from cmrrecon.losses.edge_aware import Reduce
-from cmrrecon.losses.perceptual import Variant as PerceptualVariant
 from cmrrecon.networks.catalog import get_network
 from cmrrecon.tools.configuration import from_mapping
 from cmrrecon.tools.devices import Precision
 from cmrrecon.tools.errors import InputError, UsageError, perhaps
 from cmrrecon.tools.files import input_error
+from cmrrecon.training.loss_terms import Losses
 
 RECIPES = files("cmrrecon") / "recipes"
-KspaceForm = Literal["complex", "physical", "literal", "coilwise"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Term:
-    """A loss and its weight; with weight zero it is not computed."""
-
-    weight: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class KspaceTerm(Term):
-    """`losses.fidelity`: the complex difference, magnitude and phase (safe, or to the letter), or magnitudes coil by coil."""
-
-    form: KspaceForm = "complex"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EdgeTerm(Term):
-    """`losses.edge_aware`."""
-
-    threshold: float = 0.1
-    inclusive: bool = True
-    reduce: Reduce = "region"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignmentTerm(Term):
-    """`losses.distribution_alignment`."""
-
-    window: int = 4
-    covariance: Covariance = "diagonal"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EagleTerm(Term):
-    """`losses.eagle`."""
-
-    patch: int = 5
-    cutoff: float = 0.35
-    variant: EagleVariant = "high-pass"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PerceptualTerm(Term):
-    """`losses.perceptual`; without a file of VGG19's weights the term is left out, which is told."""
-
-    file: str = ""
-    variant: PerceptualVariant = "standard"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RegularisationTerm(Term):
-    """`losses.fidelity.regularisation`."""
-
-    share: float = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class Losses:
-    """What is minimised.
-
-    Attributes
-    ----------
-    weighting : "sum" of the terms, or of three groups, fidelity (kspace + ssim + l1 + eagle + perceptual), ear and sda, weighed by
-        their coefficients of "variation"
-    stages : which images the terms look at: the "last", or the "mean" or "sum" over all cascades
-    kspace, ssim, l1, psnr, ear, sda, eagle, perceptual, adversarial, regularisation : the terms
-    classification, lesion : `losses.lesion`, by labels and by boxes, of the last image; they are of no group
-    """
-
-    weighting: Literal["sum", "variation"] = "sum"
-    stages: Literal["last", "mean", "sum"] = "last"
-    kspace: KspaceTerm = KspaceTerm()
-    ssim: Term = Term()
-    l1: Term = Term()
-    psnr: Term = Term()
-    ear: EdgeTerm = EdgeTerm()
-    sda: AlignmentTerm = AlignmentTerm()
-    eagle: EagleTerm = EagleTerm()
-    perceptual: PerceptualTerm = PerceptualTerm()
-    adversarial: Term = Term()
-    regularisation: RegularisationTerm = RegularisationTerm()
-    classification: Term = Term()
-    lesion: Term = Term()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +134,7 @@ class Recipe:
     paper: str = ""
     network: Mapping[str, Any]
     discriminator: Mapping[str, Any] = field(default_factory=dict)
-    losses: Losses = Losses()
+    losses: Losses = field(default_factory=Losses)
     optimiser: Optimiser = Optimiser()
     sampling: Sampling = Sampling()
     data: Data = Data()

@@ -18,8 +18,9 @@ from cmrrecon.training.augment import augment
 from cmrrecon.training.dataset import Windows
 from cmrrecon.training.entries import read_entries
 from cmrrecon.training.labels import notes, painted, presence
+from cmrrecon.training.loss_terms import Losses, Term
 from cmrrecon.training.plan import Plan
-from cmrrecon.training.recipe import Data, Losses, Term
+from cmrrecon.training.recipe import Data
 from cmrrecon.training.store import add_scan
 
 PLACE = "MultiCoil/Cine/TrainingSet/FullSample/Center000/Simulated_30T_phantom"

@@ -1,0 +1,91 @@
+"""What a file holds, known by its content: its format, its arrays, and whether they are a scan, a mask or images."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files
+from cmrrecon.formats.arrays import StoredArray
+from cmrrecon.formats.variables import choose, matching
+from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.files import first_bytes
+
+SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
+HEAD = 8192  # enough for the HDF5 signature after the largest user block
+
+Variables = Callable[[Path], dict[str, StoredArray]]
+Text = Callable[[Path, str], str | None]
+# Formats by content: sniff, variables, text.
+FORMATS: tuple[tuple[Callable[[bytes], bool], Variables, Text], ...] = (
+    (hdf5_access.sniff, hdf5.variables, hdf5_access.text),
+    (matlab5.sniff, matlab5.variables, matlab5.text),
+    (numpy_files.sniff_npy, numpy_files.npy_variables, numpy_files.npy_text),
+    (numpy_files.sniff_npz, numpy_files.npz_variables, numpy_files.npz_text),
+)
+
+
+def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
+    """What a file holds, from the names of its variables; a `.csv` holds times.
+
+    A single array without a known name is a scan if it is complex with five axes or in a MATLAB file, else images.
+
+    Raises
+    ------
+    InputError : the file cannot be read, or nothing in it is known
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".csv":
+        return "times"
+    stored, _ = contents(path)
+    if matching(stored, "kspace") or is_raw(path, stored):
+        return "scan"
+    if matching(stored, "image"):
+        return "images"
+    if matching(stored, "mask"):
+        return "mask"
+    array, _ = choose(stored, "kspace", path)
+    return "scan" if array.is_complex and (array.name or len(array.shape) == 5) else "images"
+
+
+def is_scan(path: str | Path) -> bool:
+    """Whether a file met in a folder is to be read as a scan; damaged ones are, so that they are reported."""
+    return _is(path, "scan")
+
+
+def is_images(path: str | Path) -> bool:
+    """Whether a file met in a folder is to be read as images; damaged ones are, so that they are reported."""
+    return _is(path, "images")
+
+
+def _is(path: str | Path, wanted: str) -> bool:
+    if Path(path).suffix.lower() not in SUFFIXES:
+        return False
+    try:
+        return kind(path) == wanted
+    except InputError:
+        return True
+
+
+def contents(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:
+    """The arrays of a file, and what gives its texts by name.
+
+    Raises
+    ------
+    InputError : the file cannot be read
+    """
+    head = first_bytes(path, HEAD)
+    for sniff, variables, text in FORMATS:
+        if sniff(head):
+            return variables(path), partial(text, path)
+    raise InputError(
+        "file-format",
+        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside",
+        "A complete file in one of these formats is needed",
+        "Copy or export the file again, in MATLAB with save -v7.3",
+    )
+
+
+def is_raw(path: Path, stored: dict[str, StoredArray]) -> bool:
+    """Whether a file with these arrays at its top is ISMRMRD raw data, which has none there."""
+    return not stored and hdf5_access.sniff(first_bytes(path, HEAD)) and ismrmrd.sniff(path)
