@@ -150,3 +150,79 @@ def test_a_result_is_not_saved_where_nobody_may_write(scan, tmp_path):
         result.save(tmp_path / "file" / "cine.h5")
     with refused("output-format"):
         result.save(tmp_path / "cine.docx")
+
+
+def test_equal_masks_of_other_shapes_give_equal_images(made):
+    full = made.scan
+    kspace = torch.stack([full.read_slice(z) for z in range(2)], 1)
+    lines = np.zeros(48, bool)
+    lines[::3] = lines[18:30] = True
+    masked = kspace.numpy() * lines[:, None]
+    shapes = (lines, np.repeat(lines[None], 4, 0), np.broadcast_to(lines[:, None], (4, 48, 64)))
+    first, *others = (cmrrecon.reconstruct(masked, "llr", mask=mask).images for mask in shapes)
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_numbers_and_arrays_of_numpy_are_numbers_and_arrays(scan):
+    kspace = np.stack([scan.read_slice(z).numpy() for z in range(2)], 1)
+    wanted = cmrrecon.reconstruct(scan, "sense", iterations=3, weight=0.5, slices=[1]).images
+    stored = (kspace.astype(">c16"), kspace.astype(np.clongdouble), np.asfortranarray(kspace))
+    for array in (*stored, torch.from_numpy(kspace).requires_grad_()):
+        given = {
+            "iterations": np.int64(3),
+            "weight": np.float32(0.5),
+            "slices": np.array([1]).tolist(),
+        }
+        found = cmrrecon.reconstruct(array, "sense", mask=scan.mask.samples, **given).images
+        assert torch.equal(found, wanted)
+
+
+def test_a_simulated_scan_and_a_mask_in_an_array_for_a_file(made, tmp_path):
+    assert cmrrecon.reconstruct(made, "zero-filled").images.shape == (4, 2, 48, 64)
+    cmrrecon.write(tmp_path / "cine_sax.h5", cmrrecon.undersample(made.scan, "uniform", 4))
+    lines = cmrrecon.read(tmp_path / "cine_sax.h5").mask.samples[0, :, 0]
+    by_file = cmrrecon.reconstruct(tmp_path / "cine_sax.h5", "sense", iterations=3).images
+    by_array = cmrrecon.reconstruct(tmp_path / "cine_sax.h5", "sense", mask=lines, iterations=3)
+    assert torch.equal(by_array.images, by_file)
+
+
+def test_a_result_is_shown_in_a_line(scan):
+    result = cmrrecon.reconstruct(scan, "zero-filled")
+    assert repr(result) == "Result(method='zero-filled', images=(4, 2, 48, 64))"
+
+
+@pytest.mark.parametrize(
+    ("code", "call"),
+    [
+        ("array-empty", lambda scan: cmrrecon.reconstruct(np.zeros((0, 1, 4, 8, 8), complex))),
+        ("array-empty", lambda scan: cmrrecon.write("a.h5", np.zeros((0, 1, 8, 8)))),
+        ("array-type", lambda scan: cmrrecon.reconstruct(None)),
+        ("array-type", lambda scan: cmrrecon.reconstruct(np.array(["a"]))),
+        ("path-type", lambda scan: cmrrecon.read(None)),
+        ("path-type", lambda scan: cmrrecon.reconstruct("a\0b")),
+        ("path-type", lambda scan: cmrrecon.write(5, scan)),
+        ("option-value", lambda scan: cmrrecon.reconstruct(scan, slices=0)),
+        ("option-value", lambda scan: cmrrecon.reconstruct(scan, slices=[0.5])),
+        ("option-value", lambda scan: cmrrecon.reconstruct(scan, slices=[True])),
+        ("option-value", lambda scan: cmrrecon.reconstruct(scan, adapt=-1)),
+        ("option-value", lambda scan: cmrrecon.reconstruct(scan, uncertainty=2.5)),
+        ("unknown-device", lambda scan: cmrrecon.reconstruct(scan, device=3)),
+        ("unknown-method", lambda scan: cmrrecon.reconstruct(scan, "")),
+        ("unknown-method", lambda scan: cmrrecon.reconstruct(scan, 3)),
+        ("option-value", lambda scan: cmrrecon.undersample(scan, "uniform", "4")),
+        ("option-value", lambda scan: cmrrecon.simulate(frames=2.5)),
+        ("option-value", lambda scan: cmrrecon.simulate(seed="a")),
+        (
+            "mask-values",
+            lambda scan: cmrrecon.reconstruct(np.ones((1, 1, 2, 8, 8), complex), mask=np.zeros(8)),
+        ),
+    ],
+)
+def test_arguments_of_the_wrong_type_have_a_code(code, call, scan):
+    with refused(code):
+        call(scan)
+
+
+def test_trajectories_are_not_undersampled():
+    with refused("needs-cartesian"):
+        cmrrecon.undersample(cmrrecon.simulate(slices=1, y=32, x=64, spokes=8).scan, "uniform", 2)

@@ -9,7 +9,6 @@ from cmrrecon.data.mask import (
     SampleMask,
     SamplingMask,
     SpokeMask,
-    simplest,
 )
 from cmrrecon.data.noise import Noise
 from cmrrecon.data.scan import Scan
@@ -31,6 +30,5 @@ __all__ = [
     "SpokeMask",
     "Trajectory",
     "require_cartesian",
-    "simplest",
     "window",
 ]

@@ -55,7 +55,9 @@ class SamplingMask(ABC):
 
     @staticmethod
     def of(samples: Tensor, source: MaskSource = MaskSource.GIVEN) -> "CartesianMask":
-        """The Cartesian mask in a tensor (frame|1, y, x|1): whole lines if it is the same along x.
+        """The Cartesian mask in a tensor (frame|1, y, x|1), in its simplest form.
+
+        It has one frame if all are alike, and is a mask of whole lines if it is the same along x.
 
         Raises
         ------
@@ -68,9 +70,11 @@ class SamplingMask(ABC):
                 "A bool mask (frame or 1, y, x or 1) is needed",
                 "Add the missing axes of length 1, and compare with zero",
             )
+        if bool((samples == samples[:1]).all()):
+            samples = samples[:1]
         if bool((samples == samples[..., :1]).all()):
-            return LineMask(samples[..., :1], source)
-        return SampleMask(samples, source)
+            return LineMask(samples[..., :1].clone(), source)
+        return SampleMask(samples.clone(), source)
 
     def frame(self, t: int) -> Tensor:
         """What frame `t` measured: (y, x|1) bool."""
@@ -232,10 +236,3 @@ class SpokeMask(SamplingMask):
     def image_shape(self, y: int, x: int) -> tuple[int, int]:
         """The matrix of the trajectory."""
         return self.trajectory.matrix
-
-
-def simplest(samples: Tensor, source: MaskSource) -> CartesianMask:
-    """The mask in a tensor (frame, y, x) bool, with one frame if all are alike."""
-    alike = bool((samples == samples[:1]).all())
-    mask = SamplingMask.of(samples[:1] if alike else samples, source)
-    return mask.chosen(mask.samples.clone())

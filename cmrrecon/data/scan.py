@@ -9,7 +9,7 @@ from torch import Tensor
 from cmrrecon.data.acquisition import Acquisition
 from cmrrecon.data.checks import check_kspace, check_mask
 from cmrrecon.data.geometry import Geometry
-from cmrrecon.data.mask import MaskSource, SamplingMask, SpokeMask, simplest
+from cmrrecon.data.mask import MaskSource, SamplingMask, SpokeMask
 from cmrrecon.data.noise import Noise
 from cmrrecon.data.series import Series
 from cmrrecon.tools.errors import UsageError
@@ -96,7 +96,8 @@ class Scan:
                 "Give complex numbers (frame, slice, coil, y, x)",
             )
         if mask is not None:
-            check_fit(mask if isinstance(mask, Tensor) else mask.samples, kspace)
+            samples = mask if isinstance(mask, Tensor) else mask.samples
+            check_fit(tuple(samples.shape), tuple(kspace.shape))
         if isinstance(mask, Tensor):
             mask = SamplingMask.of(mask)
         f, z, c, y, x = kspace.shape
@@ -133,7 +134,7 @@ class Scan:
             # A spoke was measured as a whole, whatever its samples are.
             touched = touched.any(-1, keepdim=True)
         if self.mask is None:
-            mask: SamplingMask = simplest(measured, MaskSource.NON_ZERO)
+            mask: SamplingMask = SamplingMask.of(measured, MaskSource.NON_ZERO)
         elif isinstance(self.mask, SpokeMask) and self.mask.source is MaskSource.NON_ZERO:
             mask = self.mask.chosen(touched)
         else:
@@ -143,19 +144,19 @@ class Scan:
         return Series(kspace, mask, self.acquisition, self.noise, calibration)
 
 
-def check_fit(samples: Tensor, kspace: Tensor) -> None:
-    """Refuse the samples of a mask of another size than k-space (frame, slice, coil, y, x).
+def check_fit(samples: tuple[int, ...], kspace: tuple[int, ...]) -> None:
+    """Refuse a mask whose samples have another shape than k-space of a shape (frame, slice, coil, y, x).
 
     Raises
     ------
     UsageError : `mask-shape`
     """
-    frames, _, _, y, x = kspace.shape
+    frames, _, _, y, x = kspace
     fitting = {(f, y, width) for f in (1, frames) for width in (1, x)}
-    if tuple(samples.shape) not in fitting:
+    if samples not in fitting:
         raise UsageError(
             "mask-shape",
-            f"The mask has shape {tuple(samples.shape)}, the k-space {tuple(kspace.shape)}",
+            f"The mask has shape {samples}, the k-space {kspace}",
             f"A mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
             "Give the mask that belongs to this k-space",
         )

@@ -62,7 +62,10 @@ class Series:
 
 
 def require_cartesian(
-    mask: SamplingMask | None, what: str, task: str, remedy: str = "Reconstruct the file as it is"
+    mask: SamplingMask | None,
+    what: str,
+    task: str,
+    remedy: str = "Use auto, sense or another method of this program's own for such scans",
 ) -> None:
     """Refuse k-space along a trajectory for a task that only Cartesian k-space allows.
 

@@ -15,7 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrrecon.data import CartesianMask, MaskSource, Scan, SpokeMask, Trajectory, simplest
+from cmrrecon.data import (
+    CartesianMask,
+    MaskSource,
+    SamplingMask,
+    Scan,
+    SpokeMask,
+    Trajectory,
+)
 from cmrrecon.data.trajectory import EXCESS as TRAJECTORY_EXCESS
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.hdf5_access import opened
@@ -89,7 +96,7 @@ class Readouts:
         mask[..., self.first : self.first + len(range(self.stored)[self.kept])] = torch.from_numpy(
             lines
         ).reshape(frames, y, 1)
-        return simplest(mask, MaskSource.HEADER)
+        return SamplingMask.of(mask, MaskSource.HEADER)
 
 
 def sniff(path: Path) -> bool:

@@ -20,7 +20,6 @@ from cmrrecon.data import (
     Scan,
     SpokeMask,
     Trajectory,
-    simplest,
 )
 from cmrrecon.formats import ismrmrd, pictures
 from cmrrecon.formats.arrays import (
@@ -35,7 +34,7 @@ from cmrrecon.formats.kinds import HEAD, contents, is_raw
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
 from cmrrecon.formats.variables import choose
 from cmrrecon.tools.errors import InputError, UsageError
-from cmrrecon.tools.files import first_bytes
+from cmrrecon.tools.files import as_path, first_bytes
 from cmrrecon.tools.provenance import from_json
 
 ALWAYS_FULL = (
@@ -65,7 +64,7 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     InputError : the file cannot be read as k-space
     UsageError : the axes are not understood
     """
-    path = Path(path)
+    path = as_path(path, "file")
     stored, text = contents(path)
     if is_raw(path, stored):
         return _raw(path, axes, mask)
@@ -223,7 +222,7 @@ def read_mask(path: str | Path) -> CartesianMask:
     ------
     InputError : the file cannot be read, or holds anything but zeros and ones
     """
-    path = Path(path)
+    path = as_path(path, "file")
     array, _ = choose(contents(path)[0], "mask", path)
     return _mask(array, path)
 
@@ -238,7 +237,7 @@ def read_images(path: str | Path) -> Tensor:
     ------
     InputError : the file cannot be read as images
     """
-    path = Path(path)
+    path = as_path(path, "file")
     array, _ = choose(contents(path)[0], "image", path)
     if not 2 <= len(array.shape) <= 4:
         raise InputError(
@@ -261,7 +260,7 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     ------
     InputError : the file or its provenance cannot be read
     """
-    path = Path(path)
+    path = as_path(path, "file")
     text = (
         pictures.text(path)
         if pictures.sniff(first_bytes(path, HEAD))
@@ -288,4 +287,4 @@ def _mask(array: StoredArray, path: Path) -> CartesianMask:
             "A mask holds zeros and at least one 1, nothing else",
             "Give the mask file",
         )
-    return simplest(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])), MaskSource.FILE)
+    return SamplingMask.of(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])), MaskSource.FILE)

@@ -11,6 +11,7 @@ from cmrrecon.data import Scan, SpokeMask
 from cmrrecon.formats import hdf5, matlab, matlab5, numpy_files, pictures
 from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
+from cmrrecon.tools.files import as_path
 
 SCAN_WRITERS: dict[str, Callable[..., None]] = {
     ".mat": matlab.write_scan,
@@ -44,8 +45,9 @@ def write(
     UsageError : `output-format`, `images-axes`, `array-type`
     OutputError : the file cannot be written
     """
+    target = as_path(path, "output")
     if isinstance(content, Scan):
-        write_scan(path, content, provenance)
+        write_scan(target, content, provenance)
         return
     images = as_tensor(content, "content", "of images (frame, slice, y, x), or a Scan,")
     if images.ndim != 4:
@@ -55,7 +57,7 @@ def write(
             "Four axes (frame, slice, y, x) are needed",
             "Add the missing axes of length 1, in that order",
         )
-    write_images(path, images.unbind(1), provenance)
+    write_images(target, images.unbind(1), provenance)
 
 
 def write_scan(

@@ -1,4 +1,4 @@
-"""The methods by name. A new one is a line in `METHODS`."""
+"""The methods by name. A new one is an entry in `CLASSICAL`."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,12 +1,15 @@
 """What `reconstruct` accepts as a scan: a path, a `Scan`, or an array with its mask."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data import MaskSource, SamplingMask, Scan
+from cmrrecon.data import MaskSource, SamplingMask, Scan, require_cartesian
+from cmrrecon.data.scan import check_fit
+from cmrrecon.simulation import Simulated
 from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
 
@@ -18,19 +21,24 @@ def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
 
     Parameters
     ----------
-    source : path of a k-space file; Scan; or array (NumPy or torch) (frame, slice, coil, y, x),
+    source : path of a k-space file; Scan, or what `simulate` gives; or array (NumPy or torch) (frame, slice, coil, y, x),
         complex, zero where not measured, k-space centred at (y // 2, x // 2)
-    mask : for a path that of a mask file; for an array one of zeros and ones, (y), (frame, y), or
-        (frame or 1, y, x or 1); None: the file's own, or what is non-zero in all coils
+    mask : an array of zeros and ones, (y), (frame, y), or (frame or 1, y, x or 1); for a path also
+        that of a mask file; None: the file's own, or what is non-zero in all coils
     axes : names of the stored axes, for unusual files only
 
     Raises
     ------
-    UsageError : `kspace-axes`, `kspace-real`, `mask-shape`, `mask-values`, `options-conflict`
+    UsageError : `array-type`, `array-empty`, `kspace-axes`, `kspace-real`, `mask-shape`,
+        `mask-values`, `options-conflict`
     InputError : `file-missing` and others, see `read`
     """
     if isinstance(source, str | Path):
-        return formats.read(source, axes=axes, mask=mask)
+        if mask is None or isinstance(mask, str | Path):
+            return formats.read(source, axes=axes, mask=mask)
+        return with_mask(formats.read(source, axes=axes), as_mask(mask))
+    if isinstance(source, Simulated):
+        source = source.scan
     if axes is not None:
         raise _conflict("axes", "They name the axes of a file")
     if isinstance(source, Scan):
@@ -43,23 +51,40 @@ def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
     return Scan.from_kspace(kspace, None if mask is None else as_mask(mask))
 
 
-def as_mask(mask: Any) -> SamplingMask:
-    """The mask in an array of zeros and ones: (y), (frame, y) or (frame|1, y, x|1)."""
+def as_mask(mask: Any) -> SamplingMask | Tensor:
+    """An array of zeros and ones, (y), (frame, y) or (frame|1, y, x|1), as (frame|1, y, x|1) bool.
+
+    A SamplingMask stays as it is.
+    """
     if isinstance(mask, SamplingMask):
         return mask
-    values = as_tensor(mask, "mask", "(frame or 1, y, x or 1)")
-    if values.dtype != torch.bool:
-        if values.is_complex() or not bool(((values == 0) | (values == 1)).all()):
-            raise UsageError(
-                "mask-values",
-                f"The mask holds other numbers than 0 and 1, type {values.dtype}",
-                "A mask is 1 or True where a sample was measured",
-                "Give mask != 0",
-            )
-        values = values != 0
-    if values.ndim in (1, 2):
+    values = as_tensor(mask, "mask", "(y), (frame, y) or (frame or 1, y, x or 1)")
+    if values.is_complex() or not bool(((values == 0) | (values == 1)).all()) or not values.any():
+        raise UsageError(
+            "mask-values",
+            f"The mask, of type {values.dtype}, holds other numbers than 0 and 1, or no 1",
+            "A mask is 1 or True where a sample was measured",
+            "Give mask != 0",
+        )
+    if values.ndim not in (1, 2, 3):
+        raise UsageError(
+            "mask-shape",
+            f"The mask has shape {tuple(values.shape)}",
+            "Axes (y), (frame, y) or (frame or 1, y, x or 1) are needed",
+            "Add or remove axes of length 1",
+        )
+    if values.ndim < 3:
         values = values.reshape(-1, values.shape[-1], 1)
-    return SamplingMask.of(values, MaskSource.GIVEN)
+    return values != 0
+
+
+def with_mask(scan: Scan, mask: SamplingMask | Tensor) -> Scan:
+    """The scan of a file with another mask."""
+    require_cartesian(scan.mask, scan.path, "A mask in an array", "Give a mask file")
+    given = mask.samples if isinstance(mask, SamplingMask) else mask
+    check_fit(tuple(given.shape), scan.shape)
+    kept = mask if isinstance(mask, SamplingMask) else SamplingMask.of(mask, MaskSource.GIVEN)
+    return replace(scan, mask=kept)
 
 
 def _conflict(what: str, why: str) -> UsageError:

@@ -11,9 +11,10 @@ from torch import Tensor
 from cmrrecon import formats
 from cmrrecon.methods.decision import Decision
 from cmrrecon.tools.errors import UsageError
+from cmrrecon.tools.files import as_path
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """The images of a scan, and what tells how far to trust them.
 
@@ -29,7 +30,7 @@ class Result:
     residuals : one number a slice, root mean square of A x - y over the noise; None where not known
     warnings : what the user should know, in sentences
     provenance : where the result comes from, JSON values; it travels inside every file
-    source : the scan's file ("" if there is none)
+    sources : the files that it was made from
     """
 
     slices: Sequence[Tensor]
@@ -40,7 +41,13 @@ class Result:
     residuals: tuple[float | None, ...] = ()
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    source: str = ""
+    sources: tuple[Path, ...] = ()
+
+    def __repr__(self) -> str:
+        """A line, whatever the size of the images."""
+        frames, y, x = self.slices[0].shape
+        method = self.provenance.get("config", {}).get("method")
+        return f"Result(method={method!r}, images=({frames}, {len(self.slices)}, {y}, {x}))"
 
     @property
     def images(self) -> Tensor:
@@ -64,12 +71,12 @@ class Result:
         UsageError : `output-format`, `output-is-input`
         OutputError : `output-unwritable`
         """
-        target = Path(path)
+        target = as_path(path, "output")
         formats.check_suffix(target, "images")
-        if self.source and target.resolve() == Path(self.source).resolve():
+        if target.resolve() in {source.resolve() for source in self.sources}:
             raise UsageError(
                 "output-is-input",
-                f"{target} is the scan that was reconstructed",
+                f"{target} is one of the files that were reconstructed",
                 "An output must not replace what it is made from",
                 "Name another file",
             )

@@ -16,6 +16,7 @@ from cmrrecon.reconstruction.result import Result
 from cmrrecon.reconstruction.slices import Run
 from cmrrecon.reconstruction.store import InMemory, Store
 from cmrrecon.tools import provenance
+from cmrrecon.tools.configuration import checked_mapping
 from cmrrecon.tools.devices import choose_device
 from cmrrecon.tools.errors import UsageError
 
@@ -28,7 +29,7 @@ def reconstruct(
     mask: Any = None,
     axes: str | None = None,
     slices: Sequence[int] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     adapt: int = 0,
     uncertainty: int = 0,
     listener: Listener | None = None,
@@ -38,20 +39,21 @@ def reconstruct(
 
     Parameters
     ----------
-    scan : path of a k-space file, `Scan`, or NumPy array or tensor (frame, slice, coil, y, x),
+    scan : path of a k-space file, `Scan`, what `simulate` gives, or NumPy array or tensor (frame, slice, coil, y, x),
         complex, zero where not measured, k-space centred at (y // 2, x // 2)
     method : a name (see `cmrrecon reconstruct --list-methods`), or a `Method`; None: `auto`
     checkpoint : file with the weights of a network, which then is the method
-    mask : for a path that of a mask file; for an array one of zeros and ones: (y), (frame, y) or
-        (frame or 1, y, x or 1). None: the file's own, or what is non-zero in all coils
+    mask : an array of zeros and ones: (y), (frame, y) or (frame or 1, y, x or 1); for a path also
+        that of a mask file. None: the file's own, or what is non-zero in all coils
     axes : names of the stored axes, for unusual files, such as "x,y,coil"
     slices : the slices wanted, from 0; None: all
-    device : `auto`, `cpu`, `cuda` or `cuda:N`
+    device : `auto`, `cpu`, `cuda` or `cuda:N`, or a torch.device
     adapt : train the network on the scan itself first, for at most so many steps
     uncertainty : also reconstruct so many random parts of the samples (0, or 2 and more), for the
         standard deviation of the images
     listener : told of the progress
-    **options : of the method, such as `weight` or `iterations`; what is left out or None is automatic
+    **options : of the method, such as `weight` or `iterations`; what is left out or None is
+        automatic. `cmrrecon reconstruct --list-methods` shows the options of each
 
     Returns
     -------
@@ -100,7 +102,9 @@ def find(method: str | Method | None, checkpoint: str | Path | None = None) -> M
         )
     if checkpoint is not None:
         return from_checkpoint(Path(checkpoint))
-    return method if isinstance(method, Method) else find_method(method or DEFAULT_METHOD)
+    if isinstance(method, Method):
+        return method
+    return find_method(DEFAULT_METHOD if method is None else str(method))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +139,7 @@ class Task:
         options: dict[str, Any],
         *,
         slices: Sequence[int] | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         adapt: int = 0,
         uncertainty: int = 0,
         axes: str | None = None,
@@ -143,10 +147,13 @@ class Task:
     ) -> "Task":
         """The task, its parts checked; parameters and errors as of `reconstruct`."""
         chosen = method.options(options)
+        counts = {"adapt": adapt, "uncertainty": uncertainty}
+        counts = checked_mapping("The reconstruction", counts, dict.fromkeys(counts, int))
+        adapt, uncertainty = counts["adapt"], counts["uncertainty"]
         _check_replicates(uncertainty)
         if adapt:
             check_adaptable(method, chosen)
-        where = choose_device(device)
+        where = choose_device(str(device))
         return Task(
             scan,
             method,
@@ -219,11 +226,15 @@ class Task:
 def _checked_slices(scan: Scan, slices: Sequence[int] | None) -> tuple[int, ...]:
     """The slice numbers, sorted; refuses those that the scan has not got."""
     count = scan.shape[1]
-    wanted = tuple(range(count)) if slices is None else tuple(sorted(set(slices)))
-    if not wanted or wanted[0] < 0 or wanted[-1] >= count:
+    given = {"slices": tuple(range(count)) if slices is None else slices}
+    checked = checked_mapping("The reconstruction", given, {"slices": Sequence[int]})
+    wanted = tuple(sorted(set(checked["slices"])))
+    if not wanted or wanted[-1] >= count:
         raise UsageError(
             "slice-missing",
-            f"The slices {', '.join(map(str, wanted)) or 'none'} were asked for",
+            f"Slices {', '.join(map(str, wanted))} were asked for"
+            if wanted
+            else "No slice was asked for",
             f"The scan has {count} slices, 0 to {count - 1}",
             "Choose among these",
         )
@@ -231,7 +242,7 @@ def _checked_slices(scan: Scan, slices: Sequence[int] | None) -> tuple[int, ...]
 
 
 def _check_replicates(uncertainty: int) -> None:
-    if uncertainty < 0 or uncertainty == 1:
+    if uncertainty == 1:
         raise UsageError(
             "option-value",
             f"The uncertainty was to come from {uncertainty} replicates",

@@ -72,7 +72,7 @@ class Run:
             tuple(residuals),
             tuple(self.warnings),
             {**stamp, **self.sampling(), **self.found},
-            task.scan.path,
+            tuple(task.inputs),
         )
 
     @cached_property

@@ -12,9 +12,11 @@ from cmrrecon import formats
 from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Scan, Series, require_cartesian
 from cmrrecon.data.checks import require_finite
 from cmrrecon.sampling.make import find_pattern, make_mask, official_acs
+from cmrrecon.tools.configuration import checked_mapping
 from cmrrecon.tools.errors import InputError, UsageError
 
 DEFAULT_YEAR = 2025
+KINDS = {"acceleration": float, "acs": int | None, "seed": int | None, "year": int | None}
 
 
 def undersample(
@@ -48,6 +50,9 @@ def undersample(
     InputError : `kspace-undersampled`, the scan is undersampled already; `file-missing` and others
     """
     scan = scan if isinstance(scan, Scan) else formats.read(scan)
+    require_cartesian(scan.mask, scan.path or "The scan", "Undersampling")
+    given = {"acceleration": acceleration, "acs": acs, "seed": seed, "year": year}
+    checked_mapping("The undersampling", given, KINDS)
     year = rules_year(scan, year)
     acs = official_acs(year) if acs is None else acs
     if not find_pattern(pattern).random:

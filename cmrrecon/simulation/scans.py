@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +18,18 @@ from cmrrecon.simulation.radial import acquire_along, golden_angle
 from cmrrecon.simulation.random_scans import random_maps
 from cmrrecon.simulation.random_scenes import random_scene
 from cmrrecon.simulation.shapes import generator
+from cmrrecon.tools.configuration import checked_mapping
 from cmrrecon.tools.errors import UsageError, perhaps
 
 SMALLEST_SIDE = 32  # pixels; below this the heart's wall is thinner than one
+
+
+# Infinity, for no noise, is no number that a configuration may hold, so `snr_db` is not among these.
+TYPES: dict[str, Any] = {
+    "kind": str | None,
+    **dict.fromkeys(("frames", "spokes"), int | None),
+    **dict.fromkeys(("slices", "coils", "y", "x", "seed"), int),
+}
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,9 @@ def simulate(
     ------
     UsageError : an unknown kind, what random scenes cannot have, or a size, ratio or seed that makes no scan
     """
+    given = {"kind": kind, "frames": frames, "spokes": spokes, "seed": seed}
+    given |= {"slices": slices, "coils": coils, "y": y, "x": x}
+    checked_mapping("The simulation", given, TYPES)
     name, chosen = _kind(kind, random=random, spokes=spokes is not None, lesions=lesions)
     frames = chosen.frames if frames is None else frames
     _check_numbers(

@@ -8,6 +8,7 @@ import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from numbers import Integral, Real
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cmrrecon.tools.errors import UsageError, perhaps
@@ -81,12 +82,15 @@ def _checked(owner: str, value: Any, kind: Any, least: float | None = None) -> A
     fits, wanted = _compared(value, kind, least)
     if not fits:
         raise _wrong(owner, value, wanted)
-    return float(value) if kind is float else value
+    return kind(value) if kind in (int, float) else value
 
 
 def _compared(value: Any, kind: Any, least: float | None) -> tuple[bool, str]:
     """Whether a single value is of its kind, and what the kind asks for."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if number and not isinstance(value, int | float):
+        # NumPy's numbers count too.
+        value = int(value) if isinstance(value, Integral) else float(value)
     if get_origin(kind) is Literal:
         return value in get_args(kind), f"one of {', '.join(map(str, get_args(kind)))}"
     if kind is bool:

@@ -1,8 +1,10 @@
-"""Reading the beginning of a file, with an error that says why it cannot be read."""
+"""Paths, and the beginning of files, with errors that say why they cannot be read."""
 
+import os
 from pathlib import Path
+from typing import Any
 
-from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.errors import InputError, UsageError
 
 
 def first_bytes(path: str | Path, most: int) -> bytes:
@@ -25,6 +27,28 @@ def first_bytes(path: str | Path, most: int) -> bytes:
             "Copy or export the file again",
         )
     return found
+
+
+def as_path(path: Any, what: str) -> Path:
+    """A path from text or a path-like object.
+
+    Parameters
+    ----------
+    what : for the message, as in "scan"
+
+    Raises
+    ------
+    UsageError : `path-type`, for anything else and for text that no path can have
+    """
+    if isinstance(path, str | os.PathLike) and "\0" not in (text := os.fsdecode(path)):
+        return Path(text)
+    kind = "text with a zero byte" if isinstance(path, str) else f"of type {type(path).__name__}"
+    raise UsageError(
+        "path-type",
+        f"The path of the {what} is {kind}",
+        "A path is text",
+        "Give the name of a file",
+    )
 
 
 def input_error(path: str | Path, error: OSError) -> InputError:

@@ -14,7 +14,6 @@ from cmrrecon.data import (
     SamplingMask,
     SpokeMask,
     Trajectory,
-    simplest,
 )
 
 
@@ -36,7 +35,9 @@ def test_what_is_the_same_along_x_is_lines(lines):
         mask = SamplingMask.of(samples)
         assert isinstance(mask, LineMask)
         assert mask.KIND == "lines"
-        assert mask.samples.shape == (len(samples), 8, 1)
+        assert mask.samples.shape == (1, 8, 1)
+    moving = torch.stack([lines(1, 3)[0], lines(1, 4)[0]])
+    assert SamplingMask.of(moving.expand(2, 8, 10)).samples.shape == (2, 8, 1)
 
 
 def test_anything_else_is_samples():
@@ -56,11 +57,11 @@ def test_what_is_no_mask_is_refused(samples):
 def test_masks_are_simplified_only_where_they_do_not_change():
     samples = torch.zeros((3, 4, 5), dtype=torch.bool)
     samples[:, 1] = True
-    assert simplest(samples, MaskSource.NON_ZERO).samples.shape == (1, 4, 1)
+    assert SamplingMask.of(samples, MaskSource.NON_ZERO).samples.shape == (1, 4, 1)
     samples[0, 2] = True
-    assert simplest(samples, MaskSource.NON_ZERO).samples.shape == (3, 4, 1)
+    assert SamplingMask.of(samples, MaskSource.NON_ZERO).samples.shape == (3, 4, 1)
     samples[0, 0, 0] = True
-    mask = simplest(samples, MaskSource.NON_ZERO)
+    mask = SamplingMask.of(samples, MaskSource.NON_ZERO)
     assert torch.equal(mask.samples, samples)
     assert mask.source is MaskSource.NON_ZERO
 

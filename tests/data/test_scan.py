@@ -125,7 +125,7 @@ def test_a_mask_that_claims_empty_lines_is_refused_but_few_are_let_pass(kspace, 
 
 @pytest.mark.parametrize("shape", [(1, 9, 1), (2, 8, 1)])
 def test_a_mask_of_another_shape_is_refused_with_the_data_at_the_latest(kspace, shape):
-    mask = SamplingMask.of(torch.ones(shape, dtype=torch.bool))
+    mask = LineMask(torch.ones(shape, dtype=torch.bool))
     with refused("mask-shape"):
         replace(Scan.from_kspace(kspace()), mask=mask).series(0)
 

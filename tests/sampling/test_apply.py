@@ -130,7 +130,7 @@ def test_faulty_samples_do_not_hide_outside_the_mask():
     "mask",
     [
         torch.ones(1, 59, 1, dtype=torch.bool),
-        torch.ones(2, 60, 1, dtype=torch.bool),
+        torch.eye(2, 60, dtype=torch.bool)[..., None],
         torch.eye(60, 39).bool()[None],
         torch.ones(60, 1, dtype=torch.bool),
         torch.ones(1, 60, 1),

@@ -129,7 +129,7 @@ def test_scan_can_be_sent_to_a_worker_process():
         ({"coils": 0}, "option-value", "coils"),
         ({"y": 31}, "option-value", "32"),
         ({"x": 8}, "option-value", "32"),
-        ({"seed": -1}, "option-value", "seed"),
+        ({"seed": -1}, "option-value", "from 0"),
         ({"snr_db": math.nan}, "option-value", "30"),
         ({"snr_db": -math.inf}, "option-value", "30"),
         ({"kind": "t2map", "frames": 4}, "option-value", "3"),
@@ -138,4 +138,4 @@ def test_scan_can_be_sent_to_a_worker_process():
 def test_wrong_arguments_are_refused_with_a_remedy(wrong, code, word):
     with refused(code) as error:
         simulate(**{**SMALL, **wrong})
-    assert word in error.value.remedy
+    assert word in str(error.value)
