@@ -6,7 +6,7 @@ from functools import cached_property
 from torch import Tensor
 
 from cmrrecon.classical.coils import Coils, estimate_coils
-from cmrrecon.data import CartesianMask, SamplingMask, Series
+from cmrrecon.data import CartesianMask, SamplingMask, Series, SpokeMask
 from cmrrecon.operators.coil_images import average_coil_images
 from cmrrecon.operators.coils import noise_level, rss
 from cmrrecon.tools.errors import InputError, NumericalError
@@ -40,13 +40,21 @@ class PreparedSeries:
 
     @property
     def mask(self) -> SamplingMask:
-        """The mask of the series."""
-        return self.series.mask
+        """The samples that are image data."""
+        mask = self.series.mask
+        return mask if mask.calibration_only is None else mask.chosen(mask.image_data)
 
     @property
     def kspace(self) -> Tensor:
         """K-space (frame, coil, y, x) as measured, not normalised."""
         return self.series.kspace
+
+    def tensors(self) -> list[Tensor]:
+        """What the series holds on its device."""
+        mask, calibration = self.series.mask, self.series.calibration
+        found = [self.kspace, mask.samples]
+        found += [mask.trajectory.positions] if isinstance(mask, SpokeMask) else []
+        return found if calibration is None else [*found, calibration]
 
     def normalised(self) -> Series:
         """The series with its k-space divided by the scale."""

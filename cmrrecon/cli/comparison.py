@@ -142,18 +142,14 @@ class Comparison:
 
     def _one(self, name: str, method: "Method", talk: Talk) -> "Tensor":
         """Magnitudes (frame, y, x) of one method with its default options."""
-        from cmrrecon.classical.prepared import PreparedSeries
+        from cmrrecon import reconstruct
 
-        series = self.series.to(self.device if method.on_gpu else "cpu")
-        options, prepared = method.options(), PreparedSeries(series)
-        with method.guarded(series):
-            decision = method.decide(prepared, options)
-        image = method.reconstruct(prepared, options, decision).images.abs().cpu()
-        if decision is not None:
-            talk.say(f"{name}: {decision_text(self.index, decision)}")
-            if warning := decision.warning():
-                talk.warn(f"{name}: {warning}")
-        return image
+        result = reconstruct(self.scan, method, slices=[self.index], device=self.device)
+        if result.decision is not None:
+            talk.say(f"{name}: {decision_text(self.index, result.decision)}")
+        for warning in result.warnings:
+            talk.warn(f"{name}: {warning}")
+        return result.slices[0].abs()
 
     def _report(self, known: dict[str, Any], image: "Tensor", talk: Talk) -> str:
         """Score one method, give the record with what is known already, and return the title of its pictures."""

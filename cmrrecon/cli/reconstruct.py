@@ -21,7 +21,7 @@ from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.methods.base import Method
-    from cmrrecon.reconstruction.scan import Task
+    from cmrrecon.reconstruction.task import Task
 
 RESUMABLE = "what is finished is kept: the same command goes on from there"
 EXAMPLE = (
@@ -150,15 +150,14 @@ def reconstruct(
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):
         from cmrrecon import formats
-        from cmrrecon.reconstruction.scan import check_adaptable, find
+        from cmrrecon.reconstruction.scan import find
+        from cmrrecon.reconstruction.task import checked_options
         from cmrrecon.tools.devices import choose_device
 
         chosen = find(method, checkpoint)
-        _check_uncertainty(uncertainty, output)
         given = {**parse_settings(set_ or []), **({"compile": True} if compile_ else {})}
-        checked = chosen.options(given)
-        if adapt:
-            check_adaptable(chosen, checked)
+        checked = checked_options(chosen, given, adapt, uncertainty)
+        _check_beside(uncertainty, output)
         where = choose_device(device)
         plan = Plan(
             method=chosen,
@@ -184,14 +183,14 @@ def reconstruct(
         )
 
 
-def _check_uncertainty(replicates: int, output: str | None) -> None:
-    """Refuse a single replicate, and a second file beside standard output."""
-    if replicates == 1 or (replicates and output == inputs.STREAM):
+def _check_beside(replicates: int, output: str | None) -> None:
+    """Refuse a second file beside standard output."""
+    if replicates and output == inputs.STREAM:
         raise UsageError(
-            "option-value",
-            f"--uncertainty was given {replicates}" + (" with -o -" if replicates > 1 else ""),
-            "It takes two replicates or more, and writes a file beside the output",
-            "Give for example --uncertainty 8 -o FILE",
+            "options-conflict",
+            "--uncertainty was given with -o -",
+            "It writes a file beside the output",
+            "Name the output with -o FILE",
         )
 
 
@@ -246,7 +245,7 @@ def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], talk: Talk)
 def _task(path: Path, plan: Plan) -> "Task":
     """The reconstruction of a file."""
     from cmrrecon.reconstruction.inputs import as_scan
-    from cmrrecon.reconstruction.scan import Task
+    from cmrrecon.reconstruction.task import Task
 
     scan = as_scan(path, plan.mask, plan.axes)
     return Task.of(
@@ -268,6 +267,7 @@ def _make(
     """Reconstruct into a file, and say how it went."""
     from cmrrecon.reconstruction.result import uncertainty_path
     from cmrrecon.reconstruction.resume import OnDisk
+    from cmrrecon.reconstruction.slices import run
     from cmrrecon.tools.provenance import recipe_hash
 
     layers = {"images": file}
@@ -275,13 +275,13 @@ def _make(
         layers["uncertainty"] = uncertainty_path(file)
     store = OnDisk(layers, recipe_hash(stamp), task.slices)
     with store.kept_if_resumable(lasting, lambda: talk.warn(RESUMABLE)), Spoken(talk, name) as told:
-        result = task.run(store, told, stamp)
+        result = run(task, store, told, stamp)
         written = result.save(file)
     made = {key: value for key, value in result.provenance.items() if key not in stamp}
     sampling = {key: made[key] for key in ("pattern", "acceleration", "effective_acceleration")}
     talk.say(f"{name}: {sampling_text(**sampling)}{residual_text(result.residuals)}")
     if len(written) > 1:
-        talk.say(f"{name}: how uncertain the images are is in {written[1]}")
+        talk.say(f"{name}: uncertainties of the images are in {written[1]}")
         made["uncertainty"] = str(written[1])
     return made
 

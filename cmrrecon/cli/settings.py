@@ -127,7 +127,9 @@ def _errors_text(decision: "Decision") -> str:
     best = [
         min((t for t in decision.trials if t.method == m), key=lambda t: t.error) for m in methods
     ]
-    errors += [f"{t.method} {t.error / each:.4g}" for t in sorted(best, key=lambda t: t.error)]
+    errors += [
+        f"{t.method} {t.error / each:.4g}" for t in sorted(best, key=lambda t: (t.error, t.method))
+    ]
     return (
         f"; squared errors over the energy of {unit}, each at its best weight: {', '.join(errors)}"
     )

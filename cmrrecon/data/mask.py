@@ -43,10 +43,12 @@ class SamplingMask(ABC):
     calibration_only : Tensor bool of the shape of `samples`: measured, but for calibration alone,
         not part of the image data; None if there are none
     centre : (y, x), the sample with the centre of k-space; None for (y // 2, x // 2)
-    KIND : `lines`, `samples` or `trajectory`, for people and JSON
+    KIND : `lines`, `samples` or `trajectory`, shown to users and in JSON
+    UNIT : what is measured at once, in words
     """
 
     KIND: ClassVar[str]
+    UNIT: ClassVar[str]
 
     samples: Tensor
     source: MaskSource = MaskSource.GIVEN
@@ -184,7 +186,7 @@ class CartesianMask(SamplingMask):
 class LineMask(CartesianMask):
     """Whole readout lines: `samples` are (frame|1, y, 1)."""
 
-    KIND = "lines"
+    KIND = UNIT = "lines"
 
     def __post_init__(self) -> None:
         if self.samples.shape[2:] != (1,):
@@ -194,7 +196,7 @@ class LineMask(CartesianMask):
 class SampleMask(CartesianMask):
     """Single samples of a Cartesian grid, such as pseudo-radial ones: (frame|1, y, x)."""
 
-    KIND = "samples"
+    KIND = UNIT = "samples"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -206,7 +208,7 @@ class SpokeMask(SamplingMask):
     trajectory : where the samples of every spoke lie
     """
 
-    KIND = "trajectory"
+    KIND, UNIT = "trajectory", "spokes"
     trajectory: Trajectory
 
     def to(self, device: torch.device | str) -> Self:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from cmrrecon.data.geometry import Geometry
 from cmrrecon.data.mask import MaskSource, SamplingMask, SpokeMask
 from cmrrecon.data.noise import Noise
 from cmrrecon.data.series import Series
+from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
 
 Shape = tuple[int, int, int, int, int]
@@ -65,22 +67,23 @@ class Scan:
 
     @staticmethod
     def from_kspace(
-        kspace: Tensor,
-        mask: Tensor | SamplingMask | None = None,
+        kspace: Any,
+        mask: Any = None,
         acquisition: Acquisition | None = None,
     ) -> "Scan":
         """A scan from k-space in memory.
 
         Parameters
         ----------
-        kspace : Tensor (frame, slice, coil, y, x), complex; zero where not measured
-        mask : SamplingMask, or Tensor (frame|1, y, x|1) bool; None: what is non-zero
+        kspace : Tensor or NumPy array (frame, slice, coil, y, x), complex; zero where not measured
+        mask : SamplingMask, or Tensor or NumPy array (frame|1, y, x|1) bool; None: what is non-zero
         acquisition : what is known of the scan
 
         Raises
         ------
-        UsageError : `kspace-axes`, `kspace-real`, `mask-shape`
+        UsageError : `array-type`, `array-empty`, `kspace-axes`, `kspace-real`, `mask-shape`
         """
+        kspace = as_tensor(kspace, "k-space", "(frame, slice, coil, y, x)")
         if kspace.ndim != 5:
             raise UsageError(
                 "kspace-axes",
@@ -95,11 +98,12 @@ class Scan:
                 "K-space is complex",
                 "Give complex numbers (frame, slice, coil, y, x)",
             )
-        if mask is not None:
-            samples = mask if isinstance(mask, Tensor) else mask.samples
+        if mask is not None and not isinstance(mask, SamplingMask):
+            samples = as_tensor(mask, "mask", "(frame or 1, y, x or 1)")
             check_fit(tuple(samples.shape), tuple(kspace.shape))
-        if isinstance(mask, Tensor):
-            mask = SamplingMask.of(mask)
+            mask = SamplingMask.of(samples)
+        elif mask is not None:
+            check_fit(tuple(mask.samples.shape), tuple(kspace.shape))
         f, z, c, y, x = kspace.shape
         known = acquisition or Acquisition()
         return Scan((f, z, c, y, x), lambda i: kspace[:, i].to(torch.complex64), mask, known)
@@ -136,7 +140,9 @@ class Scan:
         if self.mask is None:
             mask: SamplingMask = SamplingMask.of(measured, MaskSource.NON_ZERO)
         elif isinstance(self.mask, SpokeMask) and self.mask.source is MaskSource.NON_ZERO:
-            mask = self.mask.chosen(touched)
+            spokes = measured.any(-1, keepdim=True)
+            alike = bool((spokes == spokes[:1]).all())
+            mask = self.mask.chosen(spokes[:1] if alike else spokes)
         else:
             mask = self.mask
             check_mask(mask, touched, where)

@@ -193,7 +193,11 @@ def _raw(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
         return scan
     given = read_mask(mask)
     if isinstance(scan.mask, SpokeMask):
-        return replace(scan, mask=scan.mask.chosen(given.samples), mask_path=str(mask))
+        return replace(
+            scan,
+            mask=replace(scan.mask.chosen(given.samples), source=MaskSource.FILE),
+            mask_path=str(mask),
+        )
     return replace(scan, mask=given, mask_path=str(mask))
 
 

@@ -74,6 +74,8 @@ class Method(ABC):
     summary : one line for lists
     Options : the dataclass of the method's options
     on_gpu : whether it works on a GPU
+    predicts : whether it knows what a series will cost, see `predict`
+    advice : what to try when images are not finite
     decides : whether there is anything to decide for a scan
     """
 
@@ -81,6 +83,8 @@ class Method(ABC):
     summary: str
     Options: type[Any]
     on_gpu: bool = True
+    predicts: bool = False
+    advice: str = "Try its default options, or another method"
     decides: bool = False
 
     def options(self, given: Mapping[str, Any] | None = None) -> Any:
@@ -124,7 +128,7 @@ class Method(ABC):
                 "result-not-finite",
                 f"The method {self.name} gave NaN or infinity",
                 "All pixels must be finite numbers",
-                "Try its default options, or another method; check the weights of a network",
+                self.advice,
             )
         return outcome
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from cmrrecon.classical.coils import Coils
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import LeastSquares
-from cmrrecon.data import CartesianMask, LineMask, SampleMask, SamplingMask, Series, SpokeMask
+from cmrrecon.data import CartesianMask, LineMask, SampleMask, SamplingMask, Series
 from cmrrecon.operators.fourier import ifftc
 from cmrrecon.operators.noncartesian import NonCartesianEncoding
 from cmrrecon.operators.sensitivity import calibration_region
@@ -93,8 +93,8 @@ def count_hidden(hidden: SamplingMask, frames: int) -> int:
 
 def describe_hidden(hidden: SamplingMask, frames: int) -> str:
     """What was hidden, in words."""
-    words = {SampleMask: "patches of samples", LineMask: "lines", SpokeMask: "spokes"}
-    return f"{count_hidden(hidden, frames)} {words[type(hidden)]}"
+    patches = isinstance(hidden, SampleMask)
+    return f"{count_hidden(hidden, frames)} {'patches of samples' if patches else hidden.UNIT}"
 
 
 class HeldOut:

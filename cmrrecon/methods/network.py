@@ -47,7 +47,7 @@ class NetworkOptions:
 
 @dataclass(eq=False)
 class NetworkMethod(Method):
-    """A trained network as a method; final are its subclasses, one for each kind of network.
+    """A trained network as a method; the base of two final classes.
 
     Attributes
     ----------
@@ -61,6 +61,8 @@ class NetworkMethod(Method):
     trained: Any
     of: Weights
     Options = NetworkOptions
+    predicts = True
+    advice = "Check the weights, and with precision=bf16 try fp32"
     _ready: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def weights(self) -> Weights:

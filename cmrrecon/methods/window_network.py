@@ -1,6 +1,6 @@
 """Networks for windows of adjacent frames as methods."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -52,6 +52,10 @@ class WindowNetworkMethod(NetworkMethod):
     If memory runs out, it is tried again with smaller batches.
     """
 
+    _costs: dict[tuple[Any, ...], tuple[Footprint, Footprint]] = field(
+        default_factory=dict, repr=False
+    )
+
     def _images(
         self, prepared: PreparedSeries, options: NetworkOptions, decision: Decision | None
     ) -> Outcome:
@@ -91,10 +95,13 @@ class WindowNetworkMethod(NetworkMethod):
         """Of a window with its maps given, and of the maps that one more frame needs."""
         _, coils, y, x = series.kspace.shape
         size = (coils, y, x // options.oversampling)
-        lines, acs = isinstance(series.mask, LineMask), acs_of(series, options)
-        network = self.trained
-        one = network.window_cost(*size, lines=lines, acs=acs)
-        return one, network.maps_cost(*size, lines=lines, acs=acs)
+        known = {"lines": isinstance(series.mask, LineMask), "acs": acs_of(series, options)}
+        key = (*size, *known.values())
+        if key not in self._costs:
+            network = self.trained
+            costs = network.window_cost(*size, **known), network.maps_cost(*size, **known)
+            self._costs[key] = costs
+        return self._costs[key]
 
     def predict(self, series: Series, options: NetworkOptions) -> Prediction:
         """The cost of a series, with one window and one coil at a time.

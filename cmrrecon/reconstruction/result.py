@@ -73,21 +73,28 @@ class Result:
         """
         target = as_path(path, "output")
         formats.check_suffix(target, "images")
-        if target.resolve() in {source.resolve() for source in self.sources}:
-            raise UsageError(
-                "output-is-input",
-                f"{target} is one of the files that were reconstructed",
-                "An output must not replace what it is made from",
-                "Name another file",
-            )
+        beside = uncertainty_path(target)
+        written = [target, beside] if self.uncertainty else [target]
+        self._refuse_sources(written)
         formats.write_images(target, self.slices, self.provenance)
         if not self.uncertainty:
-            return [target]
+            return written
         # Last: where it alone is missing, the whole output is made again.
-        beside = uncertainty_path(target)
         stamp = {**self.provenance, "quantity": "standard deviation"}
         formats.write_images(beside, self.uncertainty, stamp)
-        return [target, beside]
+        return written
+
+    def _refuse_sources(self, targets: Sequence[Path]) -> None:
+        """Refuse to write over what the images are made from."""
+        sources = {source.resolve() for source in self.sources}
+        for target in targets:
+            if target.resolve() in sources:
+                raise UsageError(
+                    "output-is-input",
+                    f"{target} is one of the files that were reconstructed",
+                    "An output must not replace what it is made from",
+                    "Name another file",
+                )
 
 
 def uncertainty_path(path: Path) -> Path:

@@ -1,20 +1,21 @@
 """One run over the slices of a scan: prepare once, decide, solve, measure trust."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cmrrecon.classical.prepared import PreparedSeries
-from cmrrecon.data import SamplingMask, Series
+from cmrrecon.data import MaskSource, SamplingMask, Series
 from cmrrecon.methods.base import Method
 from cmrrecon.methods.decision import Decision
 from cmrrecon.networks.base import SeriesNetwork, WindowNetwork
 from cmrrecon.reconstruction.adapt import adapt
 from cmrrecon.reconstruction.listener import Listener
 from cmrrecon.reconstruction.result import Result
-from cmrrecon.reconstruction.store import Store
+from cmrrecon.reconstruction.store import InMemory, Store
+from cmrrecon.reconstruction.task import Task
 from cmrrecon.reconstruction.trust import (
     data_residual,
     envelope_of,
@@ -25,8 +26,23 @@ from cmrrecon.reconstruction.trust import (
 from cmrrecon.tools import provenance
 from cmrrecon.tools.prefetch import ahead, behind
 
-if TYPE_CHECKING:
-    from cmrrecon.reconstruction.scan import Task
+
+def run(
+    task: Task,
+    store: Store | None = None,
+    listener: Listener | None = None,
+    stamp: dict[str, Any] | None = None,
+) -> Result:
+    """Reconstruct the slices of a task that a store misses, and put all together.
+
+    Parameters
+    ----------
+    store : where finished slices are, and go; None: memory
+    listener : told of the progress
+    stamp : `task.provenance()`, if it was made before
+    """
+    kept = InMemory(task.slices) if store is None else store
+    return Run(task, kept, listener or Listener()).result(stamp or task.provenance())
 
 
 class Run:
@@ -39,7 +55,7 @@ class Run:
     listener : told of the progress
     """
 
-    def __init__(self, task: "Task", store: Store, listener: Listener) -> None:
+    def __init__(self, task: Task, store: Store, listener: Listener) -> None:
         self.task, self.store, self.listener = task, store, listener
         self.method: Method = task.method
         self.middle = task.slices[len(task.slices) // 2]
@@ -60,6 +76,9 @@ class Run:
             self._adapt()
         decision = self._decision()
         self._check_range(decision)
+        if self.middle not in missing:
+            # A resumed run needs it no longer, and holds one series at a time.
+            self.__dict__.pop("prepared", None)
         self._solve(missing, decision)
         residuals = [facts["data_residual"] for facts in store.facts()]
         self.found["data_residual"] = residuals
@@ -84,13 +103,17 @@ class Run:
         series = self.task.scan.series(index)
         if index == self.task.slices[0]:
             self.first_mask = series.mask
-        return PreparedSeries(series.to(self.task.device))
+        with self.method.guarded(series):
+            return PreparedSeries(series.to(self.task.device))
 
     def sampling(self) -> dict[str, Any]:
         """How the scan was sampled."""
         scan = self.task.scan
         known = scan.acquisition
-        mask = scan.mask or self.first_mask or scan.series(self.task.slices[0]).mask
+        mask = scan.mask
+        if mask is None or mask.source is MaskSource.NON_ZERO:
+            # Found slice by slice.
+            mask = self.first_mask or scan.series(self.task.slices[0]).mask
         return {
             "pattern": known.pattern,
             "acceleration": known.acceleration,
@@ -158,14 +181,28 @@ class Run:
         self.listener.solving()
         order = sorted(missing, key=lambda index: index != self.middle)
         if self.task.device.type == "cuda":
-            # A GPU works while threads read and write; on a CPU that would take cores and memory
-            # from the work.
-            with behind(self._keep) as keep:
-                for index, prepared in zip(order, ahead(self._load, order), strict=True):
-                    keep(index, *self._work(prepared, decision))
+            self._solve_on_gpu(order, decision)
             return
         for index in order:
             self._keep(index, *self._work(self._next(index), decision))
+
+    def _solve_on_gpu(self, order: list[int], decision: Decision | None) -> None:
+        """While a GPU works threads read and write; on a CPU that would take cores and memory."""
+        device = self.task.device
+        # A stream of its own, so that the copy does not wait for the work on another slice.
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+        def load(index: int) -> PreparedSeries:
+            with torch.cuda.stream(stream):
+                prepared = self._next(index)
+                for tensor in prepared.tensors():
+                    tensor.record_stream(torch.cuda.default_stream(device))
+                stream.synchronize()
+            return prepared
+
+        with behind(self._keep) as keep:
+            for index, prepared in zip(order, ahead(load, order), strict=True):
+                keep(index, *self._work(prepared, decision))
 
     def _work(
         self, prepared: PreparedSeries, decision: Decision | None
@@ -173,16 +210,19 @@ class Run:
         """The layers of a slice, and what is known of it."""
         options = self.task.options
         outcome = self.method.reconstruct(prepared, options, decision)
+        facts = {"data_residual": data_residual(prepared, outcome)}
         layers = {"images": outcome.images}
+        if outcome.coils is not None and self.store.keeps_maps:
+            layers["maps"] = outcome.coils.measured
+        # Its problem is not held while the replicates are reconstructed.
+        del outcome
         if self.task.uncertainty:
 
             def again(part: Series) -> Tensor:
                 return self.method.reconstruct(PreparedSeries(part), options, decision).images
 
             layers["uncertainty"] = uncertainty(prepared.series, again, self.task.uncertainty)
-        if outcome.coils is not None:
-            layers["maps"] = outcome.coils.measured
-        return layers, {"data_residual": data_residual(prepared, outcome)}
+        return layers, facts
 
     def _keep(self, index: int, layers: dict[str, Tensor], facts: dict[str, Any]) -> None:
         self.store.save(index, layers, facts)
@@ -193,14 +233,3 @@ class Run:
         if index == self.middle and "prepared" in vars(self):
             return vars(self).pop("prepared")  # type: ignore[no-any-return]
         return self._read(index)
-
-    def _load(self, index: int) -> PreparedSeries:
-        """A slice for a GPU, on a stream of its own: the copy does not wait for other work."""
-        device = self.task.device
-        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(stream):
-            prepared = self._next(index)
-            for tensor in (prepared.kspace, prepared.mask.samples):
-                tensor.record_stream(torch.cuda.default_stream(device))
-            stream.synchronize()
-        return prepared

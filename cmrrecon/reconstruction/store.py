@@ -10,7 +10,14 @@ Facts = dict[str, Any]
 
 
 class Store(ABC):
-    """The finished slices of one result, what is known of each, and what they are made with."""
+    """The finished slices of one result, what is known of each, and what they are made with.
+
+    Attributes
+    ----------
+    keeps_maps : whether coil maps are kept
+    """
+
+    keeps_maps: bool = False
 
     @abstractmethod
     def missing(self) -> list[int]:
@@ -42,12 +49,14 @@ class Store(ABC):
 
 
 class InMemory(Store):
-    """A store that lives as long as its object.
+    """A store that lives as long as its object, and keeps coil maps.
 
     Parameters
     ----------
     slices : the scan's slice numbers that are wanted
     """
+
+    keeps_maps = True
 
     def __init__(self, slices: Sequence[int]) -> None:
         self.slices = tuple(slices)

@@ -158,7 +158,7 @@ def test_a_dry_run_tells_of_adaptation_and_uncertainties(run, installed, undersa
     ("words", "codes"),
     [
         (("--uncertainty", 1), ["option-value"]),
-        (("--uncertainty", 4, "-o", "-"), ["option-value"]),
+        (("--uncertainty", 4, "-o", "-"), ["options-conflict"]),
         (("--uncertainty", -1), []),
         (("--adapt", -1), []),
         (("--method", "sense", "--adapt", 5), ["not-adaptable"]),

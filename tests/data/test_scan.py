@@ -5,6 +5,7 @@ import torch
 from refusals import refused
 
 from cmrrecon.data import LineMask, MaskSource, SampleMask, SamplingMask, Scan, SpokeMask
+from cmrrecon.simulation import simulate
 from cmrrecon.tools.errors import InputError, UsageError
 
 
@@ -174,3 +175,19 @@ def test_a_trajectory_that_does_not_fit_is_refused_with_the_slice(along):
     with refused("trajectory-shape") as error:
         along(positions=torch.full((3, 6, 9, 2), 4.0)).series(1)
     assert "Slice 1" in str(error.value)
+
+
+def test_spokes_that_differ_between_slices_are_found_by_what_is_non_zero():
+    made = simulate(slices=1, frames=2, coils=2, y=32, x=64, spokes=6).scan
+    kspace = made.read_slice(0)
+    kspace[:, :, 4:] = 0
+    kspace[1, 0, 2] = 0  # one coil alone dropped out
+    mask = replace(made.mask, source=MaskSource.NON_ZERO)
+    found = replace(made, read_slice=lambda index: kspace, mask=mask).series(0).mask
+    assert isinstance(found, SpokeMask)
+    assert found.samples[0, :, 0].tolist() == [True, True, True, True, False, False]
+    assert found.samples[1, :, 0].tolist() == [True, True, False, True, False, False]
+    kspace[:, :, 2] = 0
+    assert replace(made, read_slice=lambda index: kspace, mask=mask).series(
+        0
+    ).mask.samples.shape == (1, 6, 1)

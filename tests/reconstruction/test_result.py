@@ -104,3 +104,17 @@ def test_a_result_is_read_back(scan, tmp_path):
     kept = formats.read_provenance(tmp_path / "cine.h5")
     assert kept["config"] == result.provenance["config"]
     assert kept["data_residual"] == [None] * 3
+
+
+def test_neither_images_nor_uncertainties_replace_what_they_are_made_from(tmp_path):
+    made = cmrrecon.simulate(slices=1, coils=2, frames=2, y=32, x=32)
+    for name in ("cine_uncertainty.h5", "cine.h5"):
+        source = tmp_path / name
+        cmrrecon.write(source, made.scan)
+        before = source.read_bytes()
+        result = cmrrecon.reconstruct(source, "zero-filled", uncertainty=2)
+        with refused("output-is-input"):
+            result.save(tmp_path / "cine.h5")
+        assert source.read_bytes() == before
+        source.unlink()
+        assert not (tmp_path / "cine.h5").exists()

@@ -12,9 +12,11 @@ from refusals import refused
 from cmrrecon.methods.decision import Decision, Trial
 from cmrrecon.methods.registry import find_method
 from cmrrecon.networks.kt_unrolled import KtUnrolled
+from cmrrecon.reconstruction import slices
 from cmrrecon.reconstruction.listener import Listener
 from cmrrecon.reconstruction.resume import OnDisk, Parts
-from cmrrecon.reconstruction.scan import Task
+from cmrrecon.reconstruction.slices import run
+from cmrrecon.reconstruction.task import Task
 from cmrrecon.tools.errors import InputError, MemoryShortage, OutputError
 
 RECIPE = "0123456789abcdef" * 4
@@ -116,10 +118,10 @@ def test_an_interrupted_run_resumes_to_the_same_result(scan, tmp_path, method, o
     task = task_of(scan, method, options, **more)
     beside = {"uncertainty": tmp_path / "out_uncertainty.h5"} if more else {}
     with pytest.raises(KeyboardInterrupt):
-        task.run(on_disk(tmp_path, **beside), Stopped(1))
+        run(task, on_disk(tmp_path, **beside), Stopped(1))
     store = on_disk(tmp_path, **beside)
     assert store.missing() == [0, 2]
-    found, whole = task.run(store, Stopped()), task.run()
+    found, whole = run(task, store, Stopped()), run(task)
     assert torch.equal(found.images, whole.images)
     assert found.residuals == whole.residuals
     assert found.decision == whole.decision
@@ -131,7 +133,7 @@ def test_only_missing_slices_are_read(counted, tmp_path):
     counting, read, _ = counted
     store = on_disk(tmp_path)
     store.save(1, {"images": torch.zeros(3, 48, 48)}, {"data_residual": None})
-    result = task_of(counting, "zero-filled").run(store, Stopped())
+    result = run(task_of(counting, "zero-filled"), store, Stopped())
     assert read == [0, 2]
     assert not result.slices[1].any()
     assert result.slices[2].any()
@@ -141,11 +143,11 @@ def test_only_missing_slices_are_read(counted, tmp_path):
 def test_nothing_is_read_if_all_is_finished(counted, tmp_path, method):
     counting, read, calibrated = counted
     task = task_of(counting, method)
-    first = task.run(on_disk(tmp_path))
+    first = run(task, on_disk(tmp_path))
     images = first.images
     read.clear()
     calibrated.clear()
-    again = task.run(on_disk(tmp_path))
+    again = run(task, on_disk(tmp_path))
     assert (read, calibrated) == ([], [])
     assert torch.equal(again.images, images)
 
@@ -154,11 +156,11 @@ def test_the_decision_is_kept_for_the_run_that_resumes(scan, tmp_path):
     task = task_of(scan, "llr", {"iterations": 5})
     first, second = Stopped(1), Stopped()
     with pytest.raises(KeyboardInterrupt):
-        task.run(on_disk(tmp_path), first)
+        run(task, on_disk(tmp_path), first)
     note = next(tmp_path.glob(".out*/note.json"))
     kept = json.loads(note.read_text())
     note.write_text(json.dumps({**kept, "weight": 0.5}))
-    result = task.run(on_disk(tmp_path), second)
+    result = run(task, on_disk(tmp_path), second)
     ((slice_of_first, decided),), ((slice_of_second, resumed),) = first.decisions, second.decisions
     assert slice_of_first == slice_of_second == 1
     assert decided.weight == kept["weight"]
@@ -169,10 +171,10 @@ def test_what_was_decided_is_not_decided_again(counted, tmp_path):
     counting, read, calibrated = counted
     task = task_of(counting, "llr", {"iterations": 5})
     with pytest.raises(KeyboardInterrupt):
-        task.run(on_disk(tmp_path), Stopped(1))
+        run(task, on_disk(tmp_path), Stopped(1))
     read.clear()
     calibrated.clear()
-    task.run(on_disk(tmp_path))
+    run(task, on_disk(tmp_path))
     assert (read, len(calibrated)) == ([0, 2], 2)
 
 
@@ -183,7 +185,7 @@ def test_adapted_slices_are_made_again(scan, tmp_path):
     auto = find_method("auto")
     network = KtUnrolled(cascades=1, channels=4, blocks=1, solver_steps=1)
     small = replace(auto, trained=replace(auto.trained, network=network))
-    result = Task.of(scan, small, {}, device="cpu", adapt=1).run(store)
+    result = run(Task.of(scan, small, {}, device="cpu", adapt=1), store)
     assert all(image.any() for image in result.slices)
 
 
@@ -223,7 +225,7 @@ def test_folders_of_the_build_before_are_resumed(counted, tmp_path):
     folder = old_folder(tmp_path, OLD_NOTE, [1, 2])
     store = on_disk(tmp_path)
     assert store.missing() == [0]
-    result = task_of(counting, "auto").run(store)
+    result = run(task_of(counting, "auto"), store)
     first, second = (Trial(**trial) for trial in TRIALS)
     assert result.decision == Decision(
         "llr",
@@ -259,7 +261,7 @@ def test_notes_of_still_earlier_builds_are_read(missing):
 def test_old_folders_of_methods_that_decide_nothing_are_resumed(counted, tmp_path):
     counting, read, _ = counted
     old_folder(tmp_path, None, [0, 1])
-    result = task_of(counting, "zero-filled").run(on_disk(tmp_path))
+    result = run(task_of(counting, "zero-filled"), on_disk(tmp_path))
     assert read == [2]
     assert result.residuals == (0.5, 1.5, None)
 
@@ -271,7 +273,7 @@ def test_old_uncertainties_are_resumed(scan, tmp_path):
     for index in (0, 1):
         np.save(beside / f"slice-{index:04d}.npy", np.full((3, 48, 48), index + 3, np.float32))
     store = on_disk(tmp_path, uncertainty=tmp_path / "out_uncertainty.h5")
-    result = task_of(scan, "zero-filled", uncertainty=2).run(store)
+    result = run(task_of(scan, "zero-filled", uncertainty=2), store)
     assert [float(part.max()) for part in result.uncertainty[:2]] == [3.0, 4.0]
     assert float(result.uncertainty[2].max()) > 0
 
@@ -313,3 +315,19 @@ def test_an_empty_store_is_not_kept(tmp_path):
     ):
         raise KeyboardInterrupt
     assert kept == []
+
+
+def test_a_resumed_run_holds_one_series_at_a_time(scan, tmp_path, monkeypatch):
+    """The middle slice, looked at for the training range, is let go before the others are solved."""
+    folder = old_folder(tmp_path, OLD_NOTE, [1, 2])
+    held = []
+    work = slices.Run._work
+    monkeypatch.setattr(slices, "envelope_of", lambda metadata: {"frames": (1.0, 99.0)})
+    monkeypatch.setattr(
+        slices.Run,
+        "_work",
+        lambda self, *given: held.append("prepared" in vars(self)) or work(self, *given),
+    )
+    run(task_of(scan, "auto"), on_disk(tmp_path))
+    assert folder.name
+    assert held == [False]
