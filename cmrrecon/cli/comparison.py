@@ -33,7 +33,7 @@ class Comparison:
     ----------
     name, path : what the scan is called, and its file
     scan, series, index : the scan, its slice, and the number of that
-    methods : by what tells them apart
+    methods : by unique label
     reference, truth : what is compared with, if anything, and its magnitudes (frame, y, x) of the slice
     frame : which one is pictured
     edges : whether edges are compared too
@@ -171,7 +171,7 @@ class Comparison:
 
 
 def columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Method]":
-    """The methods of these names and the networks of these weights, by what tells them apart."""
+    """The methods of these names and the networks of these weights, by unique label."""
     from cmrrecon.evaluation.runs import told_apart
     from cmrrecon.methods.registry import find_method, from_checkpoint
 

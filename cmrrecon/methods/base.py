@@ -28,7 +28,7 @@ class Outcome:
 
     Attributes
     ----------
-    images : Tensor (frame, y, x): complex64, or float32 magnitudes from methods that lose the phase
+    images : Tensor (frame, y, x): complex64, or float32 from methods that return magnitudes only
     coils : whose maps the images were made with; None from methods that do not use any of ours
     term : the least-squares term of the normalised series that the images, divided by the scale,
         answer; None where there is none

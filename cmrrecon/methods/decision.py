@@ -117,7 +117,7 @@ class Decision:
 
 
 class Selection(NamedTuple):
-    """A trial, a second one whose images are blended in with a share, and the error of the whole."""
+    """A trial, a second one whose images are blended in with a share, and the error of the blend."""
 
     trial: Trial
     partner: Trial | None

@@ -14,7 +14,7 @@ from cmrrecon.methods.decision import Decision
 
 @dataclass(frozen=True)
 class NoOptions:
-    """Of a method that has none."""
+    """For methods without options."""
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def noise_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
 def measured_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
     """Sum of squared magnitudes of the measured, normalised samples, weighted as in the term.
 
-    Of whole lines only what comes from the columns of the term counts. At least a trifle, so that it
+    Of whole lines only what comes from the columns of the term counts. Never zero, so that it
     can be divided by.
     """
     mask = prepared.mask

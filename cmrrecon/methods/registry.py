@@ -99,7 +99,7 @@ CLASSICAL: tuple[Method, ...] = (
         on_gpu=False,
     ),
 )
-# A method that holds a network is made anew whenever it is asked for, and belongs to who asked.
+# Methods that hold a network are built on each request and owned by the caller.
 METHODS: Mapping[str, Callable[[], Method]] = MappingProxyType(
     {DEFAULT_METHOD: auto, **{method.name: partial(_same, method) for method in CLASSICAL}}
 )

@@ -53,7 +53,7 @@ class SeriesNetworkMethod(NetworkMethod):
         return Outcome(placed)
 
     def predict(self, series: Series, options: NetworkOptions) -> Prediction:
-        """The cost of a series, without data consistency and what the network sets out from."""
+        """The cost of a series, excluding data consistency and the starting images."""
         self.check(series, options)
         frames, _, y, x = series.kspace.shape
         cost = self.trained.cost(frames, y, x // options.oversampling)

@@ -171,7 +171,7 @@ class SeriesNetwork(ReconstructionNetwork):
 
     @abstractmethod
     def cost(self, frames: int, y: int, x: int) -> Footprint:
-        """Cost of a series, without data consistency and what the network sets out from."""
+        """Cost of a series, excluding data consistency and the starting images."""
 
     def solve(
         self,

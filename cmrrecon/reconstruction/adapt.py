@@ -1,10 +1,10 @@
 """A network is adapted to a single scan, without any truth: it learns to predict hidden lines.
 
-The measured samples outside the calibration region are parted (Yaman et al., ZS-SSL, ICLR 2022,
-arXiv 2102.07737): a few, the same all the time, judge (`holdout.hide`); of the others every step
-draws anew which ones the network is given and which ones its images must predict. What judges says
-when to stop, and which weights are kept, the first ones among them. The samples by which `auto`
-compares methods take no part in any of this, so that it judges an adapted network fairly.
+The measured samples outside the calibration region are split (Yaman et al., ZS-SSL, ICLR 2022,
+arXiv 2102.07737). A small fixed set validates (`holdout.hide`): it decides when to stop and which
+weights are kept, the original ones among them. Of the others, every step draws at random which are
+given to the network and which its images must predict. The samples by which `auto` compares methods
+take no part, so that it compares an adapted network fairly.
 """
 
 import copy
@@ -43,9 +43,9 @@ class Adapted:
     Attributes
     ----------
     network : with the weights that predicted best
-    before, after : error of the prediction of what says when to stop (`HeldOut`; of networks for
-        windows, of k-space), at first and with those weights
-    steps : after how many these were found; 0: no better ones were
+    before, after : validation error before and after (`HeldOut`; of networks for windows, of
+        k-space)
+    steps : steps after which the best weights were found; 0 if none were better
     """
 
     network: Reconstructor
@@ -130,7 +130,7 @@ def _drawn(mask: CartesianMask, generator: torch.Generator) -> Tensor:
 
 
 class _Task(ABC):
-    """A series to learn on: `rest` is what steps draw from, `judges` what says when to stop."""
+    """A series to learn on: `rest` is for training, `judges` for validation and early stopping."""
 
     def __init__(self, learnt: PreparedSeries, judges: Tensor) -> None:
         assert isinstance(learnt.mask, CartesianMask)

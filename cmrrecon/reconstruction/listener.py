@@ -1,4 +1,4 @@
-"""Who is told how a reconstruction goes on."""
+"""Callbacks for the progress of a reconstruction."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Hears of the progress of `reconstruct`; every method here does nothing."""
+    """Receives progress events; the default ignores them."""
 
     def started(self, slices: int, done: int) -> None:
         """So many slices are wanted, of which so many were finished earlier."""

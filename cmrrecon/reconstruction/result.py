@@ -21,7 +21,7 @@ class Result:
     Attributes
     ----------
     slices : a sequence over slices of Tensors (frame, y, x): complex64, or float32 magnitudes from
-        methods that lose the phase; on the scale of the k-space
+        methods that return magnitudes only; on the scale of the k-space
     indices : the scan's numbers of these slices
     maps : a sequence over slices of coil maps (coil, y, x) complex64; empty from methods that use
         none of ours, and where finished slices are kept on disk

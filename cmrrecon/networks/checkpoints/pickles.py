@@ -7,10 +7,9 @@ replaced: no name is ever imported, and only the three functions of this module 
 inert `Foreign`.
 
 The libraries guard less. `torch.load(weights_only=True)` refuses a whole file for one class that it
-does not know, such as those of Lightning's hyper-parameters. A few bytes make it, like
-`pickle.Unpickler`, work for ever or fill the memory: nested tuples as keys (hashing n levels takes
-2^n steps), places in the memo far apart, attributes given to many objects. Here time and memory
-stay in proportion to the size of the pickle. The unpickler is the one written in Python: the one in
+does not know, such as those of Lightning's hyper-parameters. A short file can make it, like
+`pickle.Unpickler`, run forever or exhaust memory. Here time and memory stay in proportion to the
+size of the pickle. The unpickler is the one written in Python: the one in
 C makes mappings and sets by itself.
 """
 
