@@ -12,6 +12,8 @@ from cmrrecon.cli.inputs import Job
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cmrrecon.data import Scan
     from cmrrecon.evaluation.references import Reference
 
@@ -95,13 +97,7 @@ def compare(
         from cmrrecon.methods.registry import DEFAULT_METHOD
         from cmrrecon.tools.devices import choose_device
 
-        if edges and truth is None:
-            raise UsageError(
-                "option-needs",
-                "--edges was given without a reference",
-                "The edges that count are those of the reference",
-                "Give it with --truth",
-            )
+        _check_edges(edges, truth)
         asked = [name.strip() for name in methods.split(",") if name.strip()]
         chosen = columns(asked or ["zero-filled", "sense", DEFAULT_METHOD], checkpoint or [])
         where = choose_device(device)
@@ -112,24 +108,24 @@ def compare(
             index = scan.shape[1] // 2 if slice_ is None else slice_
             series = scan.series(index)
             _check_frame(frame, scan.shape[0])
-            reference = None if truth is None else _reference(scan, truth)
+            reference, expected = _reference(scan, truth, index, talk)
             compared = Comparison(
-                name=job.name,
-                path=path,
-                scan=scan,
-                series=series,
-                index=index,
-                methods=chosen,
-                reference=reference,
-                truth=None if reference is None else reference.images([index])[:, 0],
-                frame=frame,
-                edges=edges,
-                device=where,
-                axes=axes,
-            )
-            if reference is not None:
-                talk.say(f"scores are against {reference.source}, {reference.path.name}")
+                name=job.name, path=path, scan=scan, series=series, index=index, methods=chosen,
+                reference=reference, truth=expected, frame=frame, edges=edges,
+                device=where, axes=axes,
+            )  # fmt: skip
             _deliver(compared, target, talk, overwrite=overwrite, dry_run=dry_run)
+
+
+def _check_edges(edges: bool, truth: Path | None) -> None:
+    """Refuse --edges without a reference."""
+    if edges and truth is None:
+        raise UsageError(
+            "option-needs",
+            "--edges was given without a reference",
+            "The edges that count are those of the reference",
+            "Give it with --truth",
+        )
 
 
 def _target(job: Job, output: str | None) -> Path:
@@ -156,11 +152,18 @@ def _check_frame(frame: int, frames: int) -> None:
         )
 
 
-def _reference(scan: "Scan", truth: Path) -> "Reference":
-    """What a scan is compared with."""
+def _reference(
+    scan: "Scan", truth: Path | None, index: int, talk: Talk
+) -> "tuple[Reference | None, Tensor | None]":
+    """What a scan is compared with, if anything, and its magnitudes (frame, y, x) of a slice."""
     from cmrrecon.evaluation.references import candidates_in, reference_for
 
-    return reference_for(scan.acquisition, truth, candidates_in(truth), truth_first=True)
+    if truth is None:
+        return None, None
+    reference = reference_for(scan.acquisition, truth, candidates_in(truth), truth_first=True)
+    images = reference.images([index])[:, 0]
+    talk.say(f"scores are against {reference.source}, {reference.path.name}")
+    return reference, images
 
 
 def _deliver(

@@ -175,13 +175,7 @@ def evaluate(
         from cmrrecon.evaluation.protocols import canonical_protocol, year_of
         from cmrrecon.evaluation.references import candidates_in
 
-        if not truth.exists():
-            raise InputError(
-                "file-missing",
-                f"The reference {truth} does not exist",
-                "A file or a folder was expected",
-                "Check --truth",
-            )
+        _check_truth(truth)
         box = _heart_box(heart)
         name = canonical_protocol(protocol)
         plan = Plan(
@@ -189,20 +183,27 @@ def evaluate(
             candidates=candidates_in(truth),
             protocol=name,
             year=year_of(name),
-            order=order,
-            crop=crop,
-            heart=box,
-            exclude_saturated=exclude_saturated,
             by=tuple(axis.strip() for axis in by.split(",")) if by else (),
             unseen=tuple(unseen or ()),
-            against=against,
             regions=plan_regions(roi, background, times),
-        )
+            order=order, crop=crop, heart=box, exclude_saturated=exclude_saturated, against=against,
+        )  # fmt: skip
         _check(plan)
         jobs = inputs.find_jobs(files, formats.is_images, shard)
         if len(jobs) > 1:
             jobs = [job for job in jobs if job.is_stream or not _is_uncertainty(job.path)]
         _evaluate_jobs(jobs, plan, talk, whole=shard is None, fail_fast=fail_fast)
+
+
+def _check_truth(truth: Path) -> None:
+    """Refuse a reference that does not exist."""
+    if not truth.exists():
+        raise InputError(
+            "file-missing",
+            f"The reference {truth} does not exist",
+            "A file or a folder was expected",
+            "Check --truth",
+        )
 
 
 def _heart_box(heart: str | None) -> tuple[int, int, int, int] | None:

@@ -221,24 +221,10 @@ def _scores(
     lesions: bool,
 ) -> dict[str, Any]:
     """LF-PSNR and LF-SSIM of every region, and with a background SNR and CNR, for the record."""
-    from cmrrecon.evaluation.regions import (
-        NOISE_RULE,
-        RULE,
-        average,
-        focused,
-        merged,
-        signal_to_noise,
-    )
+    from cmrrecon.evaluation.regions import RULE, average, focused, merged
 
     named = {region.name: region.mask for region in merged(regions)}
-    noise = plan.background or (BACKGROUND if BACKGROUND in named else None)
-    if noise is not None and noise not in named:
-        raise UsageError(
-            "unknown-region",
-            f"There is no region {noise!r}",
-            f"The regions of {path} are {', '.join(named)}",
-            perhaps(noise, named, "Name one of them with --background"),
-        )
+    noise = _noise_region(plan, named, path)
     scored = [region for region in regions if region.name != noise]
     if not scored:
         raise InputError(
@@ -256,19 +242,42 @@ def _scores(
     if lesions:
         psnr, ssim = average(table, range(len(scored)))
         result["lesions"] = {"boxes": len(scored), "lf_psnr": psnr, "lf_ssim": ssim}
-    if noise is None:
-        return result
-    both = {"": images, "reference_": expected}
+    if noise is not None:
+        result |= _over_noise({"": images, "reference_": expected}, found, named, noise)
+    return result
+
+
+def _noise_region(plan: RegionPlan, named: "Mapping[str, Tensor]", path: Path) -> str | None:
+    """The region that noise is measured in, if there is one."""
+    noise = plan.background or (BACKGROUND if BACKGROUND in named else None)
+    if noise is not None and noise not in named:
+        raise UsageError(
+            "unknown-region",
+            f"There is no region {noise!r}",
+            f"The regions of {path} are {', '.join(named)}",
+            perhaps(noise, named, "Name one of them with --background"),
+        )
+    return noise
+
+
+def _over_noise(
+    both: "Mapping[str, Tensor]",
+    found: dict[str, dict[str, float | None]],
+    masks: "Mapping[str, Tensor]",
+    noise: str,
+) -> dict[str, Any]:
+    """Add the SNR of every region to its scores in `found`; returns CNR and rule for the record."""
+    from cmrrecon.evaluation.regions import NOISE_RULE, signal_to_noise
+
     for name, scores in found.items():
         scores |= {
-            f"{of}snr": signal_to_noise(series, named[name], named[noise])
+            f"{of}snr": signal_to_noise(series, masks[name], masks[noise])
             for of, series in both.items()
         }
     return {
-        **result,
         "noise_rule": NOISE_RULE,
         "background": noise,
-        "contrasts": _contrasts(both, found, named, noise),
+        "contrasts": _contrasts(both, found, masks, noise),
     }
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # A record, the name of one of its regions, and the scores there.
 Entry = tuple[Mapping[str, Any], str, Mapping[str, Any]]
+INTERVAL = "mean [95 % bootstrap interval over files]"
 MAP_COLUMNS = {
     "mean": "mean ms",
     "reference_mean": "of reference ms",
@@ -60,17 +61,22 @@ def summary(records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: b
 
 def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> dict[str, Any]:
     """The table by domains or other axes with its uncertainty, and paired differences, if they were asked for."""
-    from cmrrecon.evaluation.generalisation import (
-        cells,
-        differences,
-        domain,
-        is_part,
-        placed,
-        table,
-    )
+    from cmrrecon.evaluation.generalisation import placed
+
+    _warn_of_unseen(records, plan, talk)
+    found: dict[str, Any] = {}
+    if plan.by:
+        found["by"] = _by_axes(placed(records, plan.unseen), plan, talk)
+    if plan.against is not None:
+        found["against"] = _against(placed(records, plan.unseen), plan, plan.against, talk)
+    return found
+
+
+def _warn_of_unseen(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> None:
+    """Warn where --unseen, or its absence, leaves all files seen."""
+    from cmrrecon.evaluation.generalisation import domain, is_part
     from cmrrecon.formats.names import values_of
 
-    found: dict[str, Any] = {}
     domains = sorted({domain(record) for record in records})
     for name in plan.unseen:
         known = (
@@ -80,39 +86,57 @@ def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> 
             talk.warn(f"--unseen {name} fits no scored file, so all count as seen; {known}")
     if "seen" in plan.by and not plan.unseen:
         talk.warn("--by seen without --unseen: all domains count as seen")
-    if plan.by:
-        rows = table(placed(records, plan.unseen), plan.by)
-        axes = [*plan.by, *(["method"] if "method" not in plan.by else [])]
-        title = f"by {', '.join(plan.by)}; protocol {plan.rule()}; mean [95 % bootstrap interval over files]"
-        talk.table(
-            title,
-            [*axes, "files", "PSNR dB", "SSIM", "NMSE"],
-            [cells(row, plan.by) for row in rows],
+
+
+def _by_axes(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> list[dict[str, Any]]:
+    """The table of --by; returns its rows."""
+    from cmrrecon.evaluation.generalisation import cells, table
+
+    rows = table(records, plan.by)
+    axes = [*plan.by, *(["method"] if "method" not in plan.by else [])]
+    talk.table(
+        f"by {', '.join(plan.by)}; protocol {plan.rule()}; {INTERVAL}",
+        [*axes, "files", "PSNR dB", "SSIM", "NMSE"],
+        [cells(row, plan.by) for row in rows],
+    )
+    return rows
+
+
+def _against(
+    records: list[dict[str, Any]], plan: "Plan", one: str, talk: Talk
+) -> list[dict[str, Any]]:
+    """The table of paired differences of the other methods to one; returns its rows."""
+    from cmrrecon.evaluation.generalisation import differences
+
+    methods = {str(record["method"]) for record in records}
+    if one not in methods:
+        raise UsageError(
+            "unknown-method",
+            f"No scored file is of the method {one!r}",
+            f"The methods are {', '.join(sorted(methods))}",
+            perhaps(one, methods, "Name one of them with --against"),
         )
-        found["by"] = rows
-    if plan.against is not None:
-        methods = {str(record["method"]) for record in records}
-        if plan.against not in methods:
-            raise UsageError(
-                "unknown-method",
-                f"No scored file is of the method {plan.against!r}",
-                f"The methods are {', '.join(sorted(methods))}",
-                perhaps(plan.against, methods, "Name one of them with --against"),
-            )
-        others = sorted(methods - {plan.against})
-        found["against"] = differences(placed(records, plan.unseen), plan.by, plan.against, others)
-        axes = [axis for axis in plan.by if axis != "method"]
-        lines = [
-            [*(str(row[axis]) for axis in axes), row["method"], str(row["n"])]
-            + [
-                f"{row[key]['mean']:+.4g} [{row[key]['low']:+.4g}, {row[key]['high']:+.4g}]"
-                for key in ("psnr", "ssim", "nmse")
+    rows = differences(records, plan.by, one, sorted(methods - {one}))
+    axes = [axis for axis in plan.by if axis != "method"]
+    talk.table(
+        f"differences to {one}; protocol {plan.rule()}; {INTERVAL}",
+        [*axes, "method", "files", "PSNR dB", "SSIM", "NMSE"],
+        [
+            [
+                *(str(row[axis]) for axis in axes),
+                row["method"],
+                str(row["n"]),
+                *(_difference(row[key]) for key in ("psnr", "ssim", "nmse")),
             ]
-            for row in found["against"]
-        ]
-        title = f"differences to {plan.against}; protocol {plan.rule()}; mean [95 % bootstrap interval over files]"
-        talk.table(title, [*axes, "method", "files", "PSNR dB", "SSIM", "NMSE"], lines)
-    return found
+            for row in rows
+        ],
+    )
+    return rows
+
+
+def _difference(found: Mapping[str, float]) -> str:
+    """A mean difference with its interval."""
+    return f"{found['mean']:+.4g} [{found['low']:+.4g}, {found['high']:+.4g}]"
 
 
 def _final(

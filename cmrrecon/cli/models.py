@@ -52,49 +52,57 @@ def models(
         return
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
-        import torch
+        _list_networks(talk)
+        _list_recipes(talk)
+        _list_weights(talk)
 
-        from cmrrecon.networks.catalog import NETWORKS, build
-        from cmrrecon.networks.checkpoints import weights
-        from cmrrecon.training import recipe as recipes
 
-        talk.say(
-            "networks in their default configuration: cascades, parameters, memory of the weights, source"
+def _list_networks(talk: Talk) -> None:
+    import torch
+
+    from cmrrecon.networks.catalog import NETWORKS, build
+
+    talk.say(
+        "networks in their default configuration: cascades, parameters, memory of the weights, source"
+    )
+    for entry in NETWORKS.values():
+        with torch.device("meta"):
+            facts = _facts(build(entry.name))
+        record = {
+            "kind": "discriminator" if entry.discriminator else "network",
+            "network": entry.name,
+            "summary": entry.summary,
+            "source": entry.source,
+            **facts,
+        }
+        words = f"{_size(facts)}  {entry.summary} ({entry.source})"
+        kind = "; a discriminator" if entry.discriminator else ""
+        talk.result(record, f"{entry.name:<14}{words}{kind}")
+
+
+def _list_recipes(talk: Talk) -> None:
+    from cmrrecon.training import recipe as recipes
+
+    for name in recipes.names():
+        recipe = recipes.load(name)
+        network = recipe.network["name"]
+        record = {"kind": "recipe", "recipe": name, "network": network, "source": recipe.paper}
+        talk.result(record, f"{name}: a recipe for {network} ({recipe.paper})")
+
+
+def _list_weights(talk: Talk) -> None:
+    from cmrrecon.networks.checkpoints import weights
+
+    installed = weights.installed()
+    for path, metadata in installed.items():
+        talk.result(
+            {"kind": "weights", "input": str(path), "metadata": metadata},
+            f"{path}: weights of {metadata.get('network', '?')}",
         )
-        for entry in NETWORKS.values():
-            with torch.device("meta"):
-                facts = _facts(build(entry.name))
-            kind = "discriminator" if entry.discriminator else "network"
-            record = {
-                "kind": kind,
-                "network": entry.name,
-                "summary": entry.summary,
-                "source": entry.source,
-                **facts,
-            }
-            words = f"{_size(facts)}  {entry.summary} ({entry.source})" + (
-                "; a discriminator" if entry.discriminator else ""
-            )
-            talk.result(record, f"{entry.name:<14}{words}")
-        for name in recipes.names():
-            recipe = recipes.load(name)
-            record = {
-                "kind": "recipe",
-                "recipe": name,
-                "network": recipe.network["name"],
-                "source": recipe.paper,
-            }
-            talk.result(record, f"{name}: a recipe for {recipe.network['name']} ({recipe.paper})")
-        installed = weights.installed()
-        for path, metadata in installed.items():
-            talk.result(
-                {"kind": "weights", "input": str(path), "metadata": metadata},
-                f"{path}: weights of {metadata.get('network', '?')}",
-            )
-        if not installed:
-            talk.say(
-                "no weights are installed; `cmrrecon models convert` makes some of an official checkpoint"
-            )
+    if not installed:
+        talk.say(
+            "no weights are installed; `cmrrecon models convert` makes some of an official checkpoint"
+        )
 
 
 @app.command(
@@ -143,32 +151,14 @@ def convert(
     """Make a safetensors file of a checkpoint: smaller, quicker to load, and it says itself what network it is."""
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
-        from cmrrecon.cli import outputs
         from cmrrecon.networks.checkpoints import weights
         from cmrrecon.tools import provenance
 
-        if output.suffix.lower() != SUFFIX:
-            raise UsageError(
-                "output-format",
-                f"{output} does not end in {SUFFIX}",
-                "Weights are written as safetensors",
-                f"Name the output *{SUFFIX}",
-            )
-        outputs.refuse_inputs([output], [file])
-        if output.exists() and not overwrite:
-            raise OutputError(
-                "output-exists",
-                f"{output} exists",
-                "Outputs are replaced only on request",
-                "Add --overwrite, or name another output",
-            )
+        _check_converted(file, output, overwrite)
         loaded = weights.load(file, variant)
         name, rest = _told(loaded.metadata)
-        weights.save(
-            output,
-            loaded.network,
-            {**rest, "converted_from": {"name": file.name, "sha256": provenance.file_digest(file)}},
-        )
+        origin = {"name": file.name, "sha256": provenance.file_digest(file)}
+        weights.save(output, loaded.network, {**rest, "converted_from": origin})
         facts = _facts(loaded.network)
         chosen = facts["config"].get("variant")
         why = f", variant {chosen} ({rest['variant_from']})" if "variant_from" in rest else ""
@@ -182,6 +172,27 @@ def convert(
             "metadata": rest,
         }
         talk.result(record, str(output))
+
+
+def _check_converted(file: Path, output: Path, overwrite: bool) -> None:
+    """Refuse an output that is no safetensors file, is the checkpoint itself, or exists."""
+    from cmrrecon.cli import outputs
+
+    if output.suffix.lower() != SUFFIX:
+        raise UsageError(
+            "output-format",
+            f"{output} does not end in {SUFFIX}",
+            "Weights are written as safetensors",
+            f"Name the output *{SUFFIX}",
+        )
+    outputs.refuse_inputs([output], [file])
+    if output.exists() and not overwrite:
+        raise OutputError(
+            "output-exists",
+            f"{output} exists",
+            "Outputs are replaced only on request",
+            "Add --overwrite, or name another output",
+        )
 
 
 def _facts(network: "nn.Module") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`cmrrecon preprocess`: a tree of CMRxRecon files to a training store."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,40 +65,46 @@ def preprocess(
         from cmrrecon.training.store import add_scan, write_fingerprint
 
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
-        if any(job.is_stream for job in jobs):
-            raise UsageError(
-                "input-stream",
-                "Standard input was given",
-                "A store is made of files",
-                "Give files or folders",
-            )
-        targets = {job: out_dir / job.folder / f"{job.stem}.h5" for job in jobs}
-        outputs.refuse_shared_targets(targets)
-        outputs.refuse_inputs(list(targets.values()), [job.path for job in jobs])
-        rows = None
-        if labels is not None:
-            # Which labels belong to the files of other shards is known too, so that they are not told to fit none.
-            everything = inputs.find_jobs(files, formats.is_scan) if shard else jobs
-            rows = _rows(labels, [job.path for job in everything], talk)
+        targets = _targets(jobs, out_dir)
+        # Files of other shards count too: rows that name one of them do fit a file.
+        everything = inputs.find_jobs(files, formats.is_scan) if shard and labels else jobs
+        rows = None if labels is None else _rows(labels, [job.path for job in everything], talk)
         if dry_run:
-            for job, target in targets.items():
-                talk.result(
-                    {"status": "planned", "input": job.name, "output": str(target)}, str(target)
-                )
+            _tell_plan(targets, talk)
             return
         command = console.command_line()
+        pack = partial(add_scan, coils=coils, axes=axes, overwrite=overwrite, command=command)
         work = {
-            job: partial(
-                add_scan, job.path, target, coils, axes,
-                labels=None if rows is None else rows[job.path], overwrite=overwrite, command=command,
-            )
+            job: partial(pack, job.path, target, labels=None if rows is None else rows[job.path])
             for job, target in targets.items()
-        }  # fmt: skip
+        }
         try:
             _pack(work, targets, str(out_dir), workers, talk, fail_fast=fail_fast)
         finally:
             if any(target.exists() for target in targets.values()):
                 talk.say(f"fingerprint: {write_fingerprint(out_dir)}")
+
+
+def _targets(jobs: Sequence[Job], out_dir: Path) -> dict[Job, Path]:
+    """The file in the store for each input; UsageError for standard input and for shared files."""
+    if any(job.is_stream for job in jobs):
+        raise UsageError(
+            "input-stream",
+            "Standard input was given",
+            "A store is made of files",
+            "Give files or folders",
+        )
+    targets = {job: out_dir / job.folder / f"{job.stem}.h5" for job in jobs}
+    outputs.refuse_shared_targets(targets)
+    outputs.refuse_inputs(list(targets.values()), [job.path for job in jobs])
+    return targets
+
+
+def _tell_plan(targets: Mapping[Job, Path], talk: Talk) -> None:
+    """What would be packed, and where."""
+    for job, target in targets.items():
+        record = {"status": "planned", "input": job.name, "output": str(target)}
+        talk.result(record, str(target))
 
 
 def _pack(

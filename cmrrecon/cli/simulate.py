@@ -92,43 +92,41 @@ def simulate(
         from cmrrecon import simulation
 
         outputs.check_output(output, None, 1, "a scan", as_json=json)
-        if lesions and output is not None:
-            raise UsageError(
-                "options-conflict",
-                "Both -o and --lesions were given",
-                "Lesions are told in labels.csv in --out-dir",
-                "Leave one out",
-            )
+        _check_lesions(lesions, output)
         y, x = parse_numbers(size, 2, "x", "--size", "--size 204x448")
         made = simulation.simulate(
-            kind,
-            frames=frames,
-            slices=slices,
-            coils=coils,
-            y=y,
-            x=x,
-            snr_db=snr,
-            seed=seed,
-            spokes=spokes,
-            lesions=lesions,
-            random=random,
-        )
-        target = (
-            Path(output)
-            if output is not None
-            else out_dir / _official_path(made, radial=spokes is not None)
-        )
-        config = {
-            "kind": made.kind,
-            "shape": list(made.scan.shape),
-            "matrix": made.scan.matrix,
-            "snr_db": snr,
-        }
-        config |= {"lesions": True} if lesions else {}
-        product = _product(made, target, config, seed, talk, alone=output is not None)
+            kind, frames=frames, slices=slices, coils=coils, y=y, x=x, snr_db=snr, seed=seed,
+            spokes=spokes, lesions=lesions, random=random,
+        )  # fmt: skip
+        alone = output is not None
+        official = out_dir / _official_path(made, radial=spokes is not None)
+        target = official if output is None else Path(output)
+        product = _product(made, target, _config(made, snr, lesions), seed, talk, alone=alone)
         outputs.deliver(product, _record(made, seed), talk, overwrite=overwrite, dry_run=dry_run)
-        if output is None and not dry_run:
+        if not alone and not dry_run:
             _tell_lesions(out_dir, target, made.lesions)
+
+
+def _check_lesions(lesions: bool, output: str | None) -> None:
+    """Refuse lesions where there is no folder for their table."""
+    if lesions and output is not None:
+        raise UsageError(
+            "options-conflict",
+            "Both -o and --lesions were given",
+            "Lesions are told in labels.csv in --out-dir",
+            "Leave one out",
+        )
+
+
+def _config(made: "Simulated", snr: float, lesions: bool) -> dict[str, Any]:
+    """What was asked for, for the provenance."""
+    config = {
+        "kind": made.kind,
+        "shape": list(made.scan.shape),
+        "matrix": made.scan.matrix,
+        "snr_db": snr,
+    }
+    return {**config, "lesions": True} if lesions else config
 
 
 def _official_path(made: "Simulated", *, radial: bool) -> Path:

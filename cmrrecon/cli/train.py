@@ -1,6 +1,5 @@
 """`cmrrecon train`: a network by a recipe, on a store of `preprocess`."""
 
-import json as json_text
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,13 +10,17 @@ import typer
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
-from cmrrecon.cli.train_talk import Pace, report, tell_plan
+from cmrrecon.cli.train_talk import Pace, print_recipe, report, tell_plan, tell_start
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from cmrrecon.training.distributed import Group
     from cmrrecon.training.entries import Entry
+    from cmrrecon.training.plan import Plan
     from cmrrecon.training.recipe import Recipe
+    from cmrrecon.training.state import Run
 
 EXAMPLE = (
     "Examples: cmrrecon train --recipe genre-cmr --data store --out runs/genre; "
@@ -125,18 +128,16 @@ def train(
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk), ExitStack() as processes:
-        from cmrrecon.tools import provenance
         from cmrrecon.tools.devices import choose_device
         from cmrrecon.training import recipe as recipes
         from cmrrecon.training.checks import check
         from cmrrecon.training.distributed import group_of_processes
         from cmrrecon.training.identity import agreed_plan, only_run
-        from cmrrecon.training.loop import Hooks, train
 
         recipe = _named(recipe)
         chosen = check(recipes.load(recipe, set_ or []))
         if print_config:
-            print(json_text.dumps(provenance.plain(chosen.as_dict()), indent=1))
+            print_recipe(chosen)
             return
         out = _checked_options(recipe, chosen, data, out, max_steps, named=bool(hold_out or only))
         group, own_device = processes.enter_context(group_of_processes(device))
@@ -148,22 +149,38 @@ def train(
         plan = agreed_plan(
             out, chosen, *scans, where, group, checkpointing=checkpointing, workers=workers
         )
-        talk.say(f"{recipe}: {chosen.network['name']} on {where}; {_shares(chosen, scans)}")
-        if data is not None and not scans.validation:
-            talk.warn(
-                "no scan to validate with: best.safetensors will hold the weights of the last epoch"
-            )
+        tell_start(recipe, chosen, scans, where, talk)
         tell_plan(plan, chosen, group, talk)
-        with _asked_to_stop() as stopped, talk.progress(str(out), 0, "step") as bar:
-            pace = Pace(bar, group.size)
-            hooks = Hooks(talk.say, bar.expect, pace.on_step, lambda: bool(stopped))
-            run = train(
-                chosen, data, *scans, out, where, plan, hooks, group,
-                most_steps=max_steps, tensorboard=tensorboard,
-            )  # fmt: skip
+        run = _run(chosen, data, scans, out, where, plan, group, talk, max_steps, tensorboard)
         if group.rank == 0:
-            pace.tell(talk)
             report(recipe, run, out, max_steps, talk)
+
+
+def _run(
+    recipe: "Recipe",
+    data: Path | None,
+    scans: "Scans",
+    out: Path,
+    device: "torch.device",
+    plan: "Plan",
+    group: "Group",
+    talk: Talk,
+    max_steps: int | None,
+    tensorboard: bool,
+) -> "Run":
+    """Train to the end or until asked to stop, with a progress bar, and tell the pace."""
+    from cmrrecon.training.loop import Hooks, train
+
+    with _asked_to_stop() as stopped, talk.progress(str(out), 0, "step") as bar:
+        pace = Pace(bar, group.size)
+        hooks = Hooks(talk.say, bar.expect, pace.on_step, lambda: bool(stopped))
+        run = train(
+            recipe, data, *scans, out, device, plan, hooks, group,
+            most_steps=max_steps, tensorboard=tensorboard,
+        )  # fmt: skip
+    if group.rank == 0:
+        pace.tell(talk)
+    return run
 
 
 def _named(recipe: str | None) -> str:
@@ -227,13 +244,6 @@ class Scans(NamedTuple):
     training: "Sequence[Entry]" = ()
     validation: "Sequence[Entry]" = ()
     unseen: "Sequence[Entry]" = ()
-
-
-def _shares(recipe: "Recipe", scans: Scans) -> str:
-    """How many scans there are for what."""
-    if recipe.data.scenes:
-        return f"{recipe.data.scenes} random scans an epoch"
-    return f"{len(scans.training)} scans to train on, {len(scans.validation)} to validate with, {len(scans.unseen)} held out"
 
 
 def _scans(

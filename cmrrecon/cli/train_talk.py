@@ -1,5 +1,6 @@
 """What `cmrrecon train` tells: its plan, how fast it goes, and how far it came."""
 
+import json as json_text
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,10 +8,37 @@ from typing import TYPE_CHECKING, Any
 from cmrrecon.cli.console import Progress, Talk
 
 if TYPE_CHECKING:
+    import torch
+
+    from cmrrecon.cli.train import Scans
     from cmrrecon.training.distributed import Group
     from cmrrecon.training.plan import Plan
     from cmrrecon.training.recipe import Recipe
     from cmrrecon.training.state import Run
+
+
+def print_recipe(recipe: "Recipe") -> None:
+    """The recipe as JSON, on standard output."""
+    from cmrrecon.tools import provenance
+
+    print(json_text.dumps(provenance.plain(recipe.as_dict()), indent=1))
+
+
+def tell_start(
+    name: str, recipe: "Recipe", scans: "Scans", device: "torch.device", talk: Talk
+) -> None:
+    """What is trained by which recipe, where, and on how many scans."""
+    shares = (
+        f"{recipe.data.scenes} random scans an epoch"
+        if recipe.data.scenes
+        else f"{len(scans.training)} scans to train on, {len(scans.validation)} to validate with, "
+        f"{len(scans.unseen)} held out"
+    )
+    talk.say(f"{name}: {recipe.network['name']} on {device}; {shares}")
+    if not recipe.data.scenes and not scans.validation:
+        talk.warn(
+            "no scan to validate with: best.safetensors will hold the weights of the last epoch"
+        )
 
 
 def tell_plan(plan: "Plan", recipe: "Recipe", group: "Group", talk: Talk) -> None:

@@ -12,7 +12,7 @@ from cmrrecon.cli.settings import sampling_text
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from cmrrecon.data import Scan
+    from cmrrecon.data import CartesianMask, Scan
 
 EXAMPLE = (
     "Examples: cmrrecon undersample cine_sax.mat --pattern kt-gaussian -R 8; "
@@ -108,28 +108,14 @@ def undersample(
     with running.command(talk):
         from cmrrecon import formats
 
-        if mask is not None and any(
-            value is not None for value in (pattern, acceleration, acs, seed, year)
-        ):
-            raise UsageError(
-                "options-conflict",
-                "--mask was given together with what a pattern is drawn from",
-                "The samples come from a mask file or from a pattern",
-                "Leave out --mask, or --pattern, -R, --acs, --seed and --year",
-            )
+        drawn_from = (pattern, acceleration, acs, seed, year)
+        _check_source(mask, any(value is not None for value in drawn_from))
         plan = Plan(
             pattern=pattern or DEFAULT_PATTERN,
             acceleration=DEFAULT_ACCELERATION if acceleration is None else acceleration,
-            acs=acs,
-            seed=seed,
-            year=year,
-            mask=mask,
-            output=output,
-            out_dir=out_dir,
-            axes=axes,
-            overwrite=overwrite,
-            dry_run=dry_run,
-        )
+            acs=acs, seed=seed, year=year, mask=mask, output=output, out_dir=out_dir, axes=axes,
+            overwrite=overwrite, dry_run=dry_run,
+        )  # fmt: skip
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         outputs.check_output(output, out_dir, len(jobs), "a scan", as_json=json)
         running.run_jobs(
@@ -137,33 +123,37 @@ def undersample(
         )
 
 
+def _check_source(mask: Path | None, drawn: bool) -> None:
+    """Refuse a mask file together with options of a pattern."""
+    if mask is not None and drawn:
+        raise UsageError(
+            "options-conflict",
+            "--mask was given together with what a pattern is drawn from",
+            "The samples come from a mask file or from a pattern",
+            "Leave out --mask, or --pattern, -R, --acs, --seed and --year",
+        )
+
+
 def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
-    from cmrrecon import formats
-    from cmrrecon.data import CartesianMask, require_cartesian
+    from cmrrecon.data import CartesianMask
     from cmrrecon.formats.names import kus_name, mask_name
     from cmrrecon.sampling import rules_year
 
     with inputs.local_input(job) as path:
-        full = formats.read(path, axes=plan.axes)
-        require_cartesian(full.mask, job.name, "Undersampling")
-        for note in full.notes:
-            talk.say(note.replace(str(path), job.name))
+        full = _read(path, job, plan, talk)
         year = rules_year(full, plan.year)
         sampled = _sample(full, job, plan, year)
-        facts, mask = sampled.acquisition, sampled.mask
-        assert isinstance(mask, CartesianMask)
         if plan.mask is None and plan.year is None and full.acquisition.year is None:
             talk.say(
                 f"{job.name}: the year is not known, the rules of {year} are taken (--year changes it)"
             )
-        effective = round(mask.effective_acceleration(), 2)
+        facts, applied = sampled.acquisition, sampled.mask
+        assert isinstance(applied, CartesianMask)
         sampling: dict[str, Any] = {
             "pattern": facts.pattern,
             "acceleration": facts.acceleration,
-            "effective_acceleration": effective,
+            "effective_acceleration": round(applied.effective_acceleration(), 2),
         }
-        named = (job.stem if job.is_stream else facts.base, facts.pattern, facts.acceleration)
-        target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
         record: dict[str, Any] = {
             "input": job.name,
             "shape": list(full.shape),
@@ -171,32 +161,43 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
             "acs": facts.acs,
             "seed": facts.seed,
         }
-        beside = target.with_name(
-            mask_name(*named) if plan.output is None else f"{target.stem}_mask.mat"
-        )
+        named = (job.stem if job.is_stream else facts.base, facts.pattern, facts.acceleration)
+        target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
+        sources = [path, *([plan.mask] if plan.mask else [])]
+        product = _product(job.name, target, sampled, sampling, year, sources, plan, talk)
         if target.suffix.lower() == ".mat":
+            alone = f"{target.stem}_mask.mat"
+            beside = target.with_name(mask_name(*named) if plan.output is None else alone)
             record["mask"] = str(beside)
-        product = _product(
-            job.name,
-            target,
-            sampled,
-            sampling,
-            year,
-            [path, *([plan.mask] if plan.mask else [])],
-            plan,
-            talk,
-        )
-        if target.suffix.lower() == ".mat" and not (
-            plan.mask and beside.exists() and beside.samefile(plan.mask)
-        ):
-            product = replace(
-                product,
-                beside=[beside],
-                finish=lambda made: formats.write_mask(
-                    beside, mask.samples, x=full.shape[4], provenance=made
-                ),
-            )
+            product = _with_mask(product, beside, applied, full.shape[4], plan)
         outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
+
+
+def _read(path: Path, job: Job, plan: Plan, talk: Talk) -> "Scan":
+    """The scan, which must be Cartesian, with what was noted of it told."""
+    from cmrrecon import formats
+    from cmrrecon.data import require_cartesian
+
+    scan = formats.read(path, axes=plan.axes)
+    require_cartesian(scan.mask, job.name, "Undersampling")
+    for note in scan.notes:
+        talk.say(note.replace(str(path), job.name))
+    return scan
+
+
+def _with_mask(
+    product: outputs.Product, beside: Path, mask: "CartesianMask", x: int, plan: Plan
+) -> outputs.Product:
+    """The product with the mask's file beside it, unless that is the mask that was given."""
+    from cmrrecon import formats
+
+    if plan.mask and beside.exists() and beside.samefile(plan.mask):
+        return product
+    return replace(
+        product,
+        beside=[beside],
+        finish=lambda made: formats.write_mask(beside, mask.samples, x=x, provenance=made),
+    )
 
 
 def _product(

@@ -76,33 +76,8 @@ def compare_maps(
 
     Source: CmrxRecon/CMRxRecon, Mapping/CalEvalMap.py.
     """
-    if times.shape != reference.shape[:2]:
-        raise InputError(
-            "times-shape",
-            f"There are times for {tuple(times.shape)} and images {tuple(reference.shape[:2])} (frame, slice)",
-            "Every weighting of every slice needs its time",
-            "Give the file of this scan's times",
-        )
-    if not bool(myocardium.any()):
-        raise InputError(
-            "labels-empty",
-            f"No pixel is labelled {MYOCARDIUM} in these slices",
-            "That is the label of the myocardium",
-            "Give the label map of these slices",
-        )
-    fit: Callable[[Tensor, Tensor], Tensor] = fit_t1 if parameter == "T1" else fit_t2
-    pairs = []
-    for z, inside in enumerate(myocardium.to(reference.device).unbind(0)):
-        if bool(inside.any()):
-            pairs.append(
-                torch.stack(
-                    [
-                        fit(full_scale(series[:, z])[:, inside], times[:, z])
-                        for series in (images, reference)
-                    ]
-                )
-            )
-    ours, truth = torch.cat(pairs, 1)
+    _check_comparable(reference, myocardium, times)
+    ours, truth = _fitted(images, reference, myocardium, times, parameter)
     known = truth > 0
     if not bool(known.any()):
         raise NumericalError(
@@ -121,6 +96,37 @@ def compare_maps(
         int((mine == 0).sum()),
         int((~known).sum()),
     )
+
+
+def _check_comparable(reference: Tensor, myocardium: Tensor, times: Tensor) -> None:
+    """Refuse times of other weightings or slices, and label maps without a myocardium."""
+    if times.shape != reference.shape[:2]:
+        raise InputError(
+            "times-shape",
+            f"There are times for {tuple(times.shape)} and images {tuple(reference.shape[:2])} (frame, slice)",
+            "Every weighting of every slice needs its time",
+            "Give the file of this scan's times",
+        )
+    if not bool(myocardium.any()):
+        raise InputError(
+            "labels-empty",
+            f"No pixel is labelled {MYOCARDIUM} in these slices",
+            "That is the label of the myocardium",
+            "Give the label map of these slices",
+        )
+
+
+def _fitted(
+    images: Tensor, reference: Tensor, myocardium: Tensor, times: Tensor, parameter: str
+) -> Tensor:
+    """The parameter of images and reference in the myocardium of all slices: (2, pixel), ms."""
+    fit: Callable[[Tensor, Tensor], Tensor] = fit_t1 if parameter == "T1" else fit_t2
+    pairs = []
+    for z, inside in enumerate(myocardium.to(reference.device).unbind(0)):
+        if bool(inside.any()):
+            both = [full_scale(series[:, z])[:, inside] for series in (images, reference)]
+            pairs.append(torch.stack([fit(signal, times[:, z]) for signal in both]))
+    return torch.cat(pairs, 1)
 
 
 def fit_t1(magnitude: Tensor, times: Tensor) -> Tensor:

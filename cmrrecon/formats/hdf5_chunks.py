@@ -5,7 +5,10 @@ imagecodecs, faster than isal, MIT-licensed, maintained, and 70 kB instead of 26
 """
 
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from math import prod
 from typing import Any
@@ -74,50 +77,84 @@ def read_parallel(dataset: Any, selection: Selection) -> NDArray[Any] | None:
     spans = [_span(each, length) for each, length in zip(selection, dataset.shape, strict=True)]
     if any(not span or span.step != 1 for span in spans):
         return None
-    number, chunk, shuffled = _number(dataset), dataset.chunks, dataset.shuffle
-    size = prod(chunk) * number.itemsize
-    result = np.empty(
-        [len(span) for span in spans],
-        np.complex64 if number.kind == "c" else number.newbyteorder("="),
-    )
+    layout = _Layout(_number(dataset), dataset.chunks, dataset.shuffle)
+    result = np.empty([len(span) for span in spans], layout.result)
     # One iterator for all threads: a thread that has the processor for longer takes more chunks.
     corners = product(
         *(
             range(span.start - span.start % extent, span.stop, extent)
-            for span, extent in zip(spans, chunk, strict=True)
+            for span, extent in zip(spans, layout.chunk, strict=True)
         )
     )
-
-    def take_chunks(_: int) -> bool:
-        """One thread's work: the next chunk that none has taken, until there are no more. False if h5py has to read them."""
-        buffer = bytearray(size + size // 1000 + 13)  # the most that HDF5 lets gzip make of a chunk
-        for corner in corners:
-            # By HDF5 itself, not from the offsets it reports: it checks them, and its releases disagree on what they count from.
-            try:
-                skipped_filters, packed = dataset.id.read_direct_chunk(corner, out=buffer)
-            except Exception:  # not there, or an index so damaged that h5py shall say so
-                return False
-            if skipped_filters:
-                return False
-            data = np.frombuffer(_inflated(packed, size), np.uint8)
-            if shuffled:
-                data = np.ascontiguousarray(data.reshape(number.itemsize, -1).T).reshape(-1)
-            inside, wanted = [], []
-            for span, first, extent in zip(spans, corner, chunk, strict=True):
-                start, stop = max(span.start, first), min(span.stop, first + extent)
-                inside.append(slice(start - first, stop - first))
-                wanted.append(slice(start - span.start, stop - span.start))
-            with np.errstate(over="ignore"):
-                result[tuple(wanted)] = data.view(number).reshape(chunk)[tuple(inside)]
-        return True
-
     threads = min(MAX_THREADS, available_cores())
     with ThreadPoolExecutor(threads) as pool:
-        if not all(pool.map(take_chunks, range(threads))):
+        take = partial(_take_chunks, dataset.id, layout, corners, spans, result)
+        if not all(pool.map(lambda _: take(), range(threads))):
             return None
     return result.reshape(
         [len(span) for each, span in zip(selection, spans, strict=True) if isinstance(each, slice)]
     )
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How numbers lie in chunks: their type, the shape of a chunk, and whether it is shuffled."""
+
+    number: np.dtype[Any]
+    chunk: tuple[int, ...]
+    shuffled: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of an inflated chunk."""
+        return prod(self.chunk) * self.number.itemsize
+
+    @property
+    def result(self) -> np.dtype[Any]:
+        """The type that is read."""
+        return np.dtype(np.complex64) if self.number.kind == "c" else self.number.newbyteorder("=")
+
+
+def _take_chunks(
+    stored: Any,
+    layout: _Layout,
+    corners: Iterator[tuple[int, ...]],
+    spans: list[range],
+    result: NDArray[Any],
+) -> bool:
+    """One thread's work: chunks that none has taken yet. False if h5py has to read them."""
+    size = layout.size
+    buffer = bytearray(size + size // 1000 + 13)  # the most that HDF5 lets gzip make of a chunk
+    for corner in corners:
+        # By HDF5 itself, not from the offsets it reports: it checks them, and its releases disagree on what they count from.
+        try:
+            skipped_filters, packed = stored.read_direct_chunk(corner, out=buffer)
+        except Exception:  # not there, or an index so damaged that h5py shall say so
+            return False
+        if skipped_filters:
+            return False
+        _place(_inflated(packed, size), corner, layout, spans, result)
+    return True
+
+
+def _place(
+    inflated: bytes | bytearray,
+    corner: tuple[int, ...],
+    layout: _Layout,
+    spans: list[range],
+    result: NDArray[Any],
+) -> None:
+    """Copy what the selection has of the chunk at this corner."""
+    data = np.frombuffer(inflated, np.uint8)
+    if layout.shuffled:
+        data = np.ascontiguousarray(data.reshape(layout.number.itemsize, -1).T).reshape(-1)
+    inside, wanted = [], []
+    for span, first, extent in zip(spans, corner, layout.chunk, strict=True):
+        start, stop = max(span.start, first), min(span.stop, first + extent)
+        inside.append(slice(start - first, stop - first))
+        wanted.append(slice(start - span.start, stop - span.start))
+    with np.errstate(over="ignore"):
+        result[tuple(wanted)] = data.view(layout.number).reshape(layout.chunk)[tuple(inside)]
 
 
 def _number(dataset: Any) -> np.dtype[Any]:

@@ -45,12 +45,32 @@ def choose(
     """
     found = matching(stored, kind)
     if found:
-        others = (
-            ""
-            if len(found) == 1
-            else f"{path} also holds {say(found[1:])}; {say(found[:1])} was taken."
+        return stored[found[0]], _passed_over(found, path)
+    _refuse_other_kinds(stored, kind, path)
+    if len(stored) == 1 and (kind != "image" or "" in stored):
+        name, array = next(iter(stored.items()))
+        taken = (
+            f"{path}: variable {say([name])} was taken as {WORDS[kind]}, the only one in the file."
         )
-        return stored[found[0]], (others,) if others else ()
+        return array, (taken,) if name else ()
+    raise InputError(
+        "variable-missing",
+        f"{path} holds no variable known as {WORDS[kind]}"
+        + (f" (it holds {say(stored)})" if stored else " and no numeric array"),
+        f"One named {' or '.join(re.sub(r'.d.', '##', name) for name in NAMES[kind])} is needed",
+        "Rename the variable, or give another file",
+    )
+
+
+def _passed_over(found: list[str], path: Path) -> tuple[str, ...]:
+    """What is told where the first of several variables is taken."""
+    if len(found) == 1:
+        return ()
+    return (f"{path} also holds {say(found[1:])}; {say(found[:1])} was taken.",)
+
+
+def _refuse_other_kinds(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> None:
+    """Refuse 4-D flow, and variables with the name of another kind."""
     flow = [name for name in stored if FLOW_4D.fullmatch(name)]
     if flow:
         raise InputError(
@@ -59,31 +79,15 @@ def choose(
             "4-D flow with two phase-encode axes is not supported yet",
             "Use files of CMRxRecon 2023, 2024 or 2025",
         )
-    wanted = WORDS[kind]
     for other in NAMES:
-        if matching(stored, other):
+        named = matching(stored, other)
+        if named:
             raise InputError(
                 "variable-kind",
-                f"{path} holds {WORDS[other]} (variable {say(matching(stored, other))})",
-                f"A file with {wanted} is needed",
-                f"Give the file that holds {wanted}",
+                f"{path} holds {WORDS[other]} (variable {say(named)})",
+                f"A file with {WORDS[kind]} is needed",
+                f"Give the file that holds {WORDS[kind]}",
             )
-    if len(stored) == 1 and kind != "image":
-        name, array = next(iter(stored.items()))
-        return array, (
-            (f"{path}: variable {say([name])} was taken as {wanted}, the only one in the file.",)
-            if name
-            else ()
-        )
-    if len(stored) == 1 and "" in stored:
-        return stored[""], ()
-    raise InputError(
-        "variable-missing",
-        f"{path} holds no variable known as {wanted}"
-        + (f" (it holds {say(stored)})" if stored else " and no numeric array"),
-        f"One named {' or '.join(re.sub(r'.d.', '##', name) for name in NAMES[kind])} is needed",
-        "Rename the variable, or give another file",
-    )
 
 
 def say(names: object) -> str:

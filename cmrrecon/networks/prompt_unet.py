@@ -62,6 +62,11 @@ class UnetConfig:
         if any(len(values) != 3 for values in lists):
             raise ValueError("three numbers, one a level, in every list")
 
+    @property
+    def all_dims(self) -> tuple[int, ...]:
+        """Channels of the full resolution, then after each halving."""
+        return (self.features, *self.dims)
+
 
 # Of PromptMR's cascades and of its sensitivity network.
 CASCADE_UNET = UnetConfig()
@@ -233,49 +238,21 @@ class PromptUnet(ConvolutionalBody):
         trainable_prompts: bool = False,
     ) -> None:
         super().__init__()
-        attention = config.attention
-        dims = (config.features, *config.dims)
+        dims = config.all_dims
         self.feat_extract = nn.Conv2d(channels_in, dims[0], 3, padding=1, bias=False)
         for level in (1, 2, 3):
-            down = DownBlock(
-                dims[level - 1],
-                dims[level],
-                config.encoder_blocks[level - 1],
-                shared,
-                attention,
-                own_prelu=level == 1,
-            )
-            self.add_module(f"enc_level{level}", down)
+            self.add_module(f"enc_level{level}", _encoder(config, level, shared))
         for level in (1, 2, 3):
-            self.add_module(
-                f"skip_attn{level}",
-                SkipBlock(dims[level - 1], config.skip_blocks[level - 1], shared, attention),
-            )
+            self.add_module(f"skip_attn{level}", _skip(config, level, shared))
         self.bottleneck = nn.Sequential(
             *(
-                ChannelAttentionBlock(dims[3], shared, attention)
+                ChannelAttentionBlock(dims[3], shared, config.attention)
                 for _ in range(config.bottleneck_blocks)
             )
         )
         for level in (3, 2, 1):
-            prompt_dim, length, size = (
-                values[level - 1]
-                for values in (config.prompt_dims, config.prompt_lengths, config.prompt_sizes)
-            )
-            self.add_module(
-                f"prompt_level{level}",
-                PromptBlock(dims[level], prompt_dim, length, size, trainable_prompts),
-            )
-            up = UpBlock(
-                dims[level],
-                dims[level - 1],
-                prompt_dim,
-                config.decoder_blocks[level - 1],
-                shared,
-                attention,
-                history,
-            )
-            self.add_module(f"dec_level{level}", up)
+            self.add_module(f"prompt_level{level}", _prompt(config, level, trainable_prompts))
+            self.add_module(f"dec_level{level}", _decoder(config, level, shared, history))
         self.conv_last = nn.Conv2d(dims[0], channels_out, 5, padding=2, bias=False)
 
     def forward(
@@ -342,3 +319,26 @@ class NormPromptUnet(nn.Module):
         out, history, features = self.unet(padded, history, carried)
         real, imaginary = (crop(out, h, w) * std + mean).chunk(2, 1)
         return torch.complex(real.contiguous(), imaginary.contiguous()), history, features
+
+
+def _encoder(config: UnetConfig, level: int, shared: nn.PReLU) -> DownBlock:
+    dim, out = config.all_dims[level - 1 : level + 1]
+    blocks = config.encoder_blocks[level - 1]
+    return DownBlock(dim, out, blocks, shared, config.attention, own_prelu=level == 1)
+
+
+def _skip(config: UnetConfig, level: int, shared: nn.PReLU) -> SkipBlock:
+    dim, blocks = config.all_dims[level - 1], config.skip_blocks[level - 1]
+    return SkipBlock(dim, blocks, shared, config.attention)
+
+
+def _prompt(config: UnetConfig, level: int, trainable: bool) -> PromptBlock:
+    sizes = (config.prompt_dims, config.prompt_lengths, config.prompt_sizes)
+    prompt_dim, length, size = (values[level - 1] for values in sizes)
+    return PromptBlock(config.all_dims[level], prompt_dim, length, size, trainable)
+
+
+def _decoder(config: UnetConfig, level: int, shared: nn.PReLU, history: int) -> UpBlock:
+    out, dim = config.all_dims[level - 1 : level + 1]
+    prompt_dim, blocks = config.prompt_dims[level - 1], config.decoder_blocks[level - 1]
+    return UpBlock(dim, out, prompt_dim, blocks, shared, config.attention, history)

@@ -1,6 +1,7 @@
 """Undersampled scans of random scenes: sizes, coils, noise and masks as varied as they come, without any data."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -66,59 +67,79 @@ class RandomScan:
 def random_scan(seed: int, number: int) -> RandomScan:
     """Scan `number` of a seed; all of it follows from these two."""
     draw = generator(seed, "scan", number)
-    pattern, acceleration = (
-        _chosen(PATTERNS, draw),
-        _chosen(dict.fromkeys(ACCELERATIONS, 1.0), draw),
-    )
+    pattern = _chosen(PATTERNS, draw)
+    acceleration = _any_of(ACCELERATIONS, draw)
     small = pattern in SAMPLE_PATTERNS
-    frames = (
-        1 if happens(SINGLE_FRAMES, draw) else _between(*(SMALL_FRAMES if small else FRAMES), draw)
-    )
-    y, x = (
-        _chosen(dict.fromkeys(SMALL if small else sizes, 1.0), draw) for sizes in (ROWS, COLUMNS)
-    )
+
+    frames, y, x = _random_size(small, draw)
     scene = random_scene(seed, number, frames, y, x)
     images = scene.images
     if not small and happens(OVERSAMPLED, draw):
         images = pad(images, (x // 4, x // 4))
-        x += 2 * (x // 4)
-    acs = min(_chosen(dict.fromkeys(CALIBRATION, 1.0), draw), y // 4)
-    mask = make_mask(
-        pattern,
-        frames=frames,
-        y=y,
-        x=x,
-        acceleration=acceleration,
-        acs=acs,
-        seed=int(torch.randint(2**31, (), generator=draw)),
-    )
-    signal = float(images.abs().square().mean().sqrt())
-    sigma = 0.0 if happens(NOISELESS, draw) else signal * 10 ** (-uniform(*NOISE_DB, draw) / 20)
+
+    mask = _random_mask(pattern, acceleration, images.shape, draw)
+    sigma = _noise_level(images, draw)
     if happens(PARTIAL, draw):
         mask[:, : int(uniform(0.05, 0.2, draw) * y)] = False
-    kspace, truth = (
-        fft2c(images[:, None] * random_maps(_between(*COILS, draw), y, x, draw)),
-        images.abs(),
+
+    kspace, truth = _measured(images, sigma, draw)
+    return RandomScan(
+        Series(kspace * mask[:, None], SamplingMask.of(mask)),
+        truth,
+        slice(None) if small else _columns_of_interest(truth, draw),
+        (*scene.kinds, f"{pattern} {acceleration}"),
     )
+
+
+def _random_size(small: bool, draw: torch.Generator) -> tuple[int, int, int]:
+    """Frames, rows and columns; `small` for scans with sample masks."""
+    single = happens(SINGLE_FRAMES, draw)
+    frames = 1 if single else _between(*(SMALL_FRAMES if small else FRAMES), draw)
+    y, x = (_any_of(SMALL if small else sizes, draw) for sizes in (ROWS, COLUMNS))
+    return frames, y, x
+
+
+def _random_mask(
+    pattern: str, acceleration: int, shape: Sequence[int], draw: torch.Generator
+) -> Tensor:
+    """A mask for images (frame, y, x), with a random number of calibration lines."""
+    frames, y, x = shape
+    acs = min(_any_of(CALIBRATION, draw), y // 4)
+    seed = int(torch.randint(2**31, (), generator=draw))
+    return make_mask(
+        pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed
+    )
+
+
+def _noise_level(images: Tensor, draw: torch.Generator) -> float:
+    """Standard deviation of the noise; zero for some scans."""
+    if happens(NOISELESS, draw):
+        return 0.0
+    signal = float(images.abs().square().mean().sqrt())
+    return signal * 10 ** (-uniform(*NOISE_DB, draw) / 20)
+
+
+def _measured(images: Tensor, sigma: float, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Noisy k-space (frame, coil, y, x) of random coils, and the noise-free truth (frame, y, x)."""
+    _, y, x = images.shape
+    kspace = fft2c(images[:, None] * random_maps(_between(*COILS, draw), y, x, draw))
+    truth = images.abs()
     if happens(ASYMMETRIC, draw):
         # What scanners fill with zeros is zero in fully sampled scans too, and counts as measured.
         kspace[..., : int(uniform(0.05, 0.3, draw) * x / 2)] = 0
         truth = rss(ifft2c(kspace))
-    kspace = kspace + sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=draw) * (
-        kspace != 0
-    )
+    noise = sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=draw)
+    return kspace + noise * (kspace != 0), truth
+
+
+def _columns_of_interest(truth: Tensor, draw: torch.Generator) -> slice:
+    """Columns around one that is not empty: nothing can be learnt beside the body."""
+    frames, y, x = truth.shape
     width = min(x, max(FEWEST_COLUMNS, PIXELS // (frames * y)))
-    # Around a column that is not empty: nothing can be learnt beside the body.
     lit = (truth.amax((0, 1)) > BRIGHT * truth.amax()).nonzero().flatten()
     middle = int(lit[_between(0, len(lit) - 1, draw)])
     first = min(max(0, middle - width // 2), x - width)
-    columns = slice(None) if small else slice(first, first + width)
-    return RandomScan(
-        Series(kspace * mask[:, None], SamplingMask.of(mask)),
-        truth,
-        columns,
-        (*scene.kinds, f"{pattern} {acceleration}"),
-    )
+    return slice(first, first + width)
 
 
 def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
@@ -203,3 +224,7 @@ def _chosen(shares: dict[Choice, float], draw: torch.Generator) -> Choice:
     return list(shares)[
         int(torch.multinomial(torch.tensor(list(shares.values())), 1, generator=draw))
     ]
+
+
+def _any_of(choices: Sequence[Choice], draw: torch.Generator) -> Choice:
+    return _chosen(dict.fromkeys(choices, 1.0), draw)

@@ -63,62 +63,55 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     frames, y, x : how many frames, and pixels
     """
     draw = generator(seed, "scene", number)
-    still, irregular = happens(STATIC, draw), happens(APERIODIC, draw)
-    kinds = ["static"] if still else ["aperiodic"] if irregular else []
-    kinds += [
-        name
-        for name, share in (
-            ("contrast", CONTRAST),
-            ("tagged", TAGGED),
-            ("flow", FLOW),
-            ("black blood", BLACK_BLOOD),
-        )
-        if happens(share, draw)
-    ]
+    kinds = _random_kinds(draw)
+    still, periodic = "static" in kinds, "aperiodic" not in kinds
     rows, y = y, int(y * uniform(1, TALL, draw)) if happens(FOLDED, draw) else y
+
     ventricles = random_ventricles(y, x, draw)
     materials = random_materials(
         y, x, ventricles, "contrast" in kinds, "black blood" in kinds, draw
     )
-    beat = (
-        torch.zeros(frames)
-        if "static" in kinds
-        else heart_beat(frames, draw, periodic="aperiodic" not in kinds)
-    )
-    places = _motion(
-        frames,
-        y,
-        x,
-        ventricles,
-        beat,
-        draw,
-        still="static" in kinds,
-        periodic="aperiodic" not in kinds,
-    )
+    beat = torch.zeros(frames) if still else heart_beat(frames, draw, periodic=periodic)
+    places = _motion(frames, y, x, ventricles, beat, draw, still=still, periodic=periodic)
     layers = _carried(materials, places + _bend(y, x, draw))
+
     weights = _contrast(frames, len(materials) - 1, draw)
     magnetisation = torch.einsum("tk,tkyx->tyx", weights, layers[:, :-1])
-    if happens(THROUGH, draw) and "static" not in kinds:
-        magnetisation = magnetisation * torch.exp(
-            _near(ventricles, y, x) * _changes(beat, y, x, draw)
-        )
+    if happens(THROUGH, draw) and not still:
+        changes = _near(ventricles, y, x) * _changes(beat, y, x, draw)
+        magnetisation = magnetisation * torch.exp(changes)
     if "tagged" in kinds:
         magnetisation = magnetisation * _tags(places, draw)
+
     phase = _phase(frames, y, x, draw) + layers[:, -1]
     if "flow" in kinds:
-        blood = magnetisation.abs() > 0.5 * magnetisation.abs().amax()
-        phase = (
-            phase
-            + uniform(1, 3, draw) * beat[:, None, None] * smooth_field((y, x), 6, draw) * blood
-        )
+        phase = phase + _flow(magnetisation, beat, draw)
     magnetisation = _as_shown(magnetisation, draw)
     images = _folded(magnetisation * torch.polar(torch.ones_like(phase), phase), rows)
     if happens(SOFT, draw):
         images = _softened(images, uniform(0.75, 1.0, draw), uniform(0.75, 1.0, draw))
-    bright = torch.quantile(
-        images.abs().flatten()[:: max(1, images.numel() // 100_000)], 0.99
-    ).clamp(min=1e-3)
-    return Scene(images / bright, tuple(kinds))
+    return Scene(images / _brightness(images), tuple(kinds))
+
+
+def _random_kinds(draw: torch.Generator) -> list[str]:
+    """What is special about a scene."""
+    still, irregular = happens(STATIC, draw), happens(APERIODIC, draw)
+    kinds = ["static"] if still else ["aperiodic"] if irregular else []
+    shares = {"contrast": CONTRAST, "tagged": TAGGED, "flow": FLOW, "black blood": BLACK_BLOOD}
+    return kinds + [kind for kind, share in shares.items() if happens(share, draw)]
+
+
+def _flow(magnetisation: Tensor, beat: Tensor, draw: torch.Generator) -> Tensor:
+    """The phase (frame, y, x) that moving blood, the brightest tissue, adds with the beat."""
+    blood = magnetisation.abs() > 0.5 * magnetisation.abs().amax()
+    strength = uniform(1, 3, draw) * beat[:, None, None]
+    return strength * smooth_field((blood.shape[1], blood.shape[2]), 6, draw) * blood
+
+
+def _brightness(images: Tensor) -> Tensor:
+    """The magnitude that nearly all pixels stay below, from a part of them where there are many."""
+    magnitudes = images.abs().flatten()[:: max(1, images.numel() // 100_000)]
+    return torch.quantile(magnitudes, 0.99).clamp(min=1e-3)
 
 
 def _as_shown(magnetisation: Tensor, draw: torch.Generator) -> Tensor:

@@ -1,6 +1,7 @@
 """Whether a recipe can be trained at all, before any scan is read."""
 
 from dataclasses import replace
+from itertools import chain, product
 
 import torch
 
@@ -8,7 +9,7 @@ from cmrrecon.networks.base import WindowNetwork, build_network
 from cmrrecon.networks.catalog import build
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.tools.errors import UsageError
-from cmrrecon.training.recipe import Recipe
+from cmrrecon.training.recipe import Recipe, Sampling
 
 # Side of a matrix on which patterns are tried.
 PROBE = 192
@@ -44,26 +45,27 @@ def check(recipe: Recipe) -> Recipe:
             "Random scans are whole series, and this network takes windows of them",
             "Set data.scenes=0 and give --data, or train kt-unrolled",
         )
-    for pattern in recipe.sampling.patterns:
-        for accelerations in (
-            recipe.sampling.accelerations,
-            *(period.accelerations for period in recipe.sampling.curriculum),
-        ):
-            for acceleration in accelerations:
-                make_mask(
-                    pattern,
-                    frames=1,
-                    y=PROBE,
-                    x=PROBE,
-                    acceleration=acceleration,
-                    acs=min(recipe.sampling.acs, PROBE),
-                    seed=0,
-                )
+    _check_patterns(recipe.sampling)
     return replace(
         recipe,
         network={"name": name, **network.config},
         discriminator=vars(discriminator)["config"],
     )
+
+
+def _check_patterns(sampling: Sampling) -> None:
+    """Make a mask of every pattern with every acceleration, which refuses what does not exist."""
+    periods = [sampling.accelerations, *(each.accelerations for each in sampling.curriculum)]
+    for pattern, acceleration in product(sampling.patterns, chain.from_iterable(periods)):
+        make_mask(
+            pattern,
+            frames=1,
+            y=PROBE,
+            x=PROBE,
+            acceleration=acceleration,
+            acs=min(sampling.acs, PROBE),
+            seed=0,
+        )
 
 
 def _check_numbers(recipe: Recipe) -> None:

@@ -82,31 +82,7 @@ def agreed_plan(
         "unseen": digest(unseen),
     }
     if known is not None:
-        longer = {
-            **asked,
-            "schedule": {**asked["schedule"], "epochs": known["recipe"]["schedule"]["epochs"]},
-        }
-        if longer != known["recipe"]:
-            raise UsageError(
-                "recipe-mismatch",
-                f"{out} holds a run of another recipe: {', '.join(_changed(known['recipe'], longer))} differ",
-                "A run goes on with its own recipe; only schedule.epochs may change",
-                "Give another --out",
-            )
-        if scans != known["scans"]:
-            raise UsageError(
-                "scans-mismatch",
-                f"{out} holds a run on other scans",
-                "A run goes on with its own store, --only and --hold-out",
-                "Give another --out",
-            )
-        if group.size != known["processes"]:
-            raise UsageError(
-                "processes-mismatch",
-                f"{out} holds a run of {known['processes']} processes, and these are {group.size}",
-                "Each has its share of an epoch's batches, so a run goes on with as many",
-                "Start as many, or give another --out",
-            )
+        _check_same(out, known, asked, scans, group.size)
     plan = group.gather(
         _plan(recipe, training, device, known, checkpointing, workers) if group.rank == 0 else None
     )[0]
@@ -122,6 +98,41 @@ def agreed_plan(
             temporary.write_text(json.dumps(run, indent=1) + "\n")
     made: Plan = plan
     return made
+
+
+def _check_same(
+    out: Path,
+    known: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    scans: Mapping[str, str],
+    processes: int,
+) -> None:
+    """Refuse to go on with another recipe, other scans or another number of processes."""
+    longer = {
+        **asked,
+        "schedule": {**asked["schedule"], "epochs": known["recipe"]["schedule"]["epochs"]},
+    }
+    if longer != known["recipe"]:
+        raise UsageError(
+            "recipe-mismatch",
+            f"{out} holds a run of another recipe: {', '.join(_changed(known['recipe'], longer))} differ",
+            "A run goes on with its own recipe; only schedule.epochs may change",
+            "Give another --out",
+        )
+    if scans != known["scans"]:
+        raise UsageError(
+            "scans-mismatch",
+            f"{out} holds a run on other scans",
+            "A run goes on with its own store, --only and --hold-out",
+            "Give another --out",
+        )
+    if processes != known["processes"]:
+        raise UsageError(
+            "processes-mismatch",
+            f"{out} holds a run of {known['processes']} processes, and these are {processes}",
+            "Each has its share of an epoch's batches, so a run goes on with as many",
+            "Start as many, or give another --out",
+        )
 
 
 def _changed(known: Mapping[str, Any], asked: Mapping[str, Any], where: str = "") -> list[str]:

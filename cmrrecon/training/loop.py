@@ -64,6 +64,7 @@ class Hooks:
     should_stop: Callable[[], bool]
 
 
+# Long on purpose: the order of the steps, and where a run may stop, is what a reader comes for.
 def train(
     recipe: Recipe,
     store: Path | None,

@@ -87,30 +87,27 @@ class Objective:
             if self.losses.weighting == "variation"
             else torch.stack([nothing, *parts.values()]).sum()
         )
-        if discriminator is not None and self.losses.adversarial.weight:
-            adversarial = generator_loss(discriminator, output.image, batch.zero_filled())
-            total, log["adversarial"] = (
-                total + self.losses.adversarial.weight * adversarial,
-                float(adversarial.detach()),
-            )
-        # Not every batch has labels or boxes, so the statistics of the groups know nothing of these two.
-        if self.losses.lesion.weight and bool(batch.lesion.any()):
-            focused = lesion_loss(output.image, batch.target, batch.lesion)
-            total, log["lesion"] = (
-                total + self.losses.lesion.weight * focused,
-                float(focused.detach()),
-            )
+        for name, value in self._occasional(output, batch, discriminator).items():
+            total = total + getattr(self.losses, name).weight * value
+            log[name] = float(value.detach())
+        return total, {**log, "loss": float(total.detach())}
+
+    def _occasional(
+        self, output: Output, batch: Batch, discriminator: nn.Module | None
+    ) -> dict[str, Tensor]:
+        """Terms that not every batch has; the weighting by groups leaves them out."""
+        losses, found = self.losses, {}
+        if discriminator is not None and losses.adversarial.weight:
+            found["adversarial"] = generator_loss(discriminator, output.image, batch.zero_filled())
+        if losses.lesion.weight and bool(batch.lesion.any()):
+            found["lesion"] = lesion_loss(output.image, batch.target, batch.lesion)
         if (
-            self.losses.classification.weight
+            losses.classification.weight
             and isinstance(output, LesionOutput)
             and not bool(batch.classes.isnan().all())
         ):
-            classified = classification_loss(output.logits, batch.classes)
-            total, log["classification"] = (
-                total + self.losses.classification.weight * classified,
-                float(classified.detach()),
-            )
-        return total, {**log, "loss": float(total.detach())}
+            found["classification"] = classification_loss(output.logits, batch.classes)
+        return found
 
     def _terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         chosen, target, limit = self.losses, batch.target, batch.limit

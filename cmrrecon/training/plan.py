@@ -82,34 +82,14 @@ def make_plan(
     """
     memory = device_memory(device)
     threads = max(1, min(MOST_WORKERS, available_cores() - 1)) if workers is None else workers
-    if isinstance(_ghost(recipe, False), SeriesNetwork):
-        return Plan(
-            {},
-            bool(checkpointing),
-            "bf16" if recipe.schedule.precision == "bf16" else "fp32",
-            threads,
-            0,
-            memory >> 20,
-        )
-    parameters = sum(parameter.numel() for parameter in _ghost(recipe, False).parameters())
-    free = MEMORY_SHARE * memory - parameters * (
-        BYTES_A_PARAMETER + BYTES_OF_AVERAGE * bool(recipe.schedule.average)
-    )
-    free -= KEPT_BYTES if device.type == "cpu" else 0
-    scans = Counter({tuple(entry["shape"][2:]): 0 for entry in entries})
-    for entry in entries:
-        scans[tuple(entry["shape"][2:])] += entry["shape"][0] * (
-            entry["shape"][1] - len(entry["empty_slices"])
-        )
+    network = _ghost(recipe, False)
+    if isinstance(network, SeriesNetwork):
+        half = recipe.schedule.precision == "bf16"
+        return Plan({}, bool(checkpointing), "bf16" if half else "fp32", threads, 0, memory >> 20)
+    free = MEMORY_SHARE * memory - _kept_bytes(recipe, network, device)
+    scans = _windows_by_shape(entries)
     largest = max(scans, key=_samples)
-    plain = window_bytes(recipe, largest, checkpointing=False)
-    again = (
-        window_bytes(recipe, largest, checkpointing=True)
-        if plain > free or checkpointing
-        else plain
-    )
-    saved = plain > free and again < plain if checkpointing is None else checkpointing
-    needed = again if saved else plain
+    saved, needed = _checkpointed(recipe, largest, free, checkpointing)
     precision = recipe.schedule.precision
     if precision == "auto":
         precision = "bf16" if needed > free and device.type == "cuda" else "fp32"
@@ -128,6 +108,34 @@ def make_plan(
         int(step) >> 20,
         memory >> 20,
     )
+
+
+def _kept_bytes(recipe: Recipe, network: WindowNetwork, device: torch.device) -> int:
+    """Memory taken throughout: weights, moments, average and, on a CPU, the scans kept."""
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    each = BYTES_A_PARAMETER + BYTES_OF_AVERAGE * bool(recipe.schedule.average)
+    return parameters * each + (KEPT_BYTES if device.type == "cpu" else 0)
+
+
+def _windows_by_shape(entries: Sequence[Entry]) -> Counter[tuple[int, ...]]:
+    """(coil, y, x) -> windows of all scans of this shape: a frame of a slice that is not empty."""
+    scans: Counter[tuple[int, ...]] = Counter()
+    for entry in entries:
+        frames, slices, *shape = entry["shape"]
+        scans[tuple(shape)] += frames * (slices - len(entry["empty_slices"]))
+    return scans
+
+
+def _checkpointed(
+    recipe: Recipe, largest: Sequence[int], free: float, asked: bool | None
+) -> tuple[bool, int]:
+    """Whether activations are computed again, and what a window of the largest scan takes then."""
+    plain = window_bytes(recipe, largest, checkpointing=False)
+    if plain <= free and not asked:
+        return False, plain
+    again = window_bytes(recipe, largest, checkpointing=True)
+    saved = plain > free and again < plain if asked is None else asked
+    return saved, again if saved else plain
 
 
 def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -> int:

@@ -92,6 +92,18 @@ def shared_keys(state: Mapping[str, Tensor]) -> list[list[str]]:
 def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     """Give a network without memory these tensors as float32, if they are all it has, of its shapes, finite, and equal where shared."""
     state = network.state_dict(keep_vars=True)
+    _check_layout(state, tensors, name_of(network), source)
+    # Of float64 there are numbers that float32 has not.
+    single = {key: value.float() for key, value in tensors.items()}
+    for keys in shared_keys(state):
+        _check_values(single, keys, source)
+    network.load_state_dict(single, assign=True)
+
+
+def _check_layout(
+    state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], name: str, source: str
+) -> None:
+    """Refuse tensors that are not exactly those of the network, by name, shape and type."""
     faults = {
         "lacks": [key for key in state if key not in tensors],
         "has too many": [key for key in tensors if key not in state],
@@ -110,29 +122,30 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
         told = "; ".join(f"{fault}: {_first(keys)}" for fault, keys in faults.items() if keys)
         raise InputError(
             "checkpoint-mismatch",
-            f"{source} does not fit its network {name_of(network)}: it {told}",
+            f"{source} does not fit its network {name}: it {told}",
             f"Exactly the {len(state)} tensors of that network are needed, of the types {', '.join(map(_plain, DTYPES))}",
             "Use the checkpoint of that network, whole",
         )
-    # Of float64 there are numbers that float32 has not.
-    single = {key: value.float() for key, value in tensors.items()}
-    for keys in shared_keys(state):
-        if not bool(torch.isfinite(single[keys[0]]).all()):
+
+
+def _check_values(tensors: Mapping[str, Tensor], keys: list[str], source: str) -> None:
+    """Refuse a parameter that is not finite, or that differs between the keys that share it."""
+    first = tensors[keys[0]]
+    if not bool(torch.isfinite(first).all()):
+        raise InputError(
+            "weights-not-finite",
+            f"{source} has NaN or infinity in {keys[0]}, as float32",
+            "All weights must be finite numbers",
+            "Use an earlier checkpoint",
+        )
+    for key in keys[1:]:
+        if not torch.equal(tensors[key], first):
             raise InputError(
-                "weights-not-finite",
-                f"{source} has NaN or infinity in {keys[0]}, as float32",
-                "All weights must be finite numbers",
-                "Use an earlier checkpoint",
+                "checkpoint-mismatch",
+                f"{source} has different values in {keys[0]} and {key}",
+                "They are one parameter, shared by the whole network",
+                "Use weights that were trained with the official layout",
             )
-        for key in keys[1:]:
-            if not torch.equal(single[key], single[keys[0]]):
-                raise InputError(
-                    "checkpoint-mismatch",
-                    f"{source} has different values in {keys[0]} and {key}",
-                    "They are one parameter, shared by the whole network",
-                    "Use weights that were trained with the official layout",
-                )
-    network.load_state_dict(single, assign=True)
 
 
 def _plain(dtype: torch.dtype) -> str:
