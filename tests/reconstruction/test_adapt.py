@@ -49,7 +49,7 @@ def run(kind, prepared, steps=10, seed=0):
 
 @pytest.mark.parametrize("kind", ["kt", "varnet"])
 def test_adaptation_helps_a_network_that_knows_nothing(prepared, kind):
-    found = run(kind, prepared, 20)
+    found = run(kind, prepared, 10)
     assert found.after < 0.999 * found.before
     assert found.steps > 0
     assert not found.network.training
@@ -75,8 +75,9 @@ def test_the_given_network_stays_as_it_was(prepared):
 def test_no_gain_keeps_the_weights_and_ends_early(prepared, monkeypatch):
     """Steps that make everything worse: the first weights are kept, and it stops soon."""
     monkeypatch.setattr(module, "RATE", 10.0)
+    monkeypatch.setattr(module, "PATIENCE", 2)
     steps = []
-    found = adapt(network(), prepared, 200, lambda step, loss: steps.append(step))
+    found = adapt(network(), prepared, 50, lambda step, loss: steps.append(step))
     assert found.steps == 0
     assert found.after == found.before
     assert len(steps) == module.LOOK_EVERY * module.PATIENCE

@@ -268,6 +268,8 @@ AUTOMATIC = {"method": "kt-wavelet", "weight": None, "iterations": None}
 )
 def test_every_slice_is_read_once_and_has_its_maps_estimated_once(counted, more):
     counting, read, calibrated = counted
+    if more["method"] == "auto":
+        more = {**more, "method": small("series")}
     reconstruct(counting, **more)
     assert read == [1, 0, 2]
     assert calibrated == [more.get("coils")] * 3

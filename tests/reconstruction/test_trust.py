@@ -29,13 +29,13 @@ from cmrrecon.simulation import simulate
 
 @cache
 def full(snr_db, coils):
-    made = simulate("cine", frames=4, slices=1, coils=coils, y=64, x=160, seed=3, snr_db=snr_db)
+    made = simulate("cine", frames=4, slices=1, coils=coils, y=64, x=96, seed=3, snr_db=snr_db)
     return made.scan.series(0).kspace
 
 
 def cine(acceleration=4, snr_db=30.0, coils=6):
     mask = make_mask(
-        "kt-gaussian", frames=4, y=64, x=160, acceleration=acceleration, acs=16, seed=1
+        "kt-gaussian", frames=4, y=64, x=96, acceleration=acceleration, acs=16, seed=1
     )
     return Series(full(snr_db, coils) * mask[:, None], mask_of(mask))
 
@@ -154,7 +154,7 @@ def quick(part):
 
 def test_uncertainty_is_reproducible_and_lies_where_lines_matter(prepared):
     found = uncertainty(prepared.series, quick, 3)
-    assert found.shape == (4, 64, 160)
+    assert found.shape == (4, 64, 96)
     assert torch.equal(found, uncertainty(prepared.series, quick, 3))
     assert not torch.equal(found, uncertainty(prepared.series, quick, 3, seed=1))
     few = uncertainty(cine(acceleration=12), quick, 3)
@@ -184,5 +184,5 @@ def test_uncertainty_is_the_standard_deviation_of_the_replicates(prepared):
 
 
 def test_what_does_not_change_is_certain(prepared):
-    found = uncertainty(prepared.series, lambda part: torch.ones(4, 64, 160), 4)
+    found = uncertainty(prepared.series, lambda part: torch.ones(4, 64, 96), 4)
     assert float(found.max()) < 1e-6

@@ -201,7 +201,7 @@ def test_a_preconditioner_needs_fewer_steps_to_the_same_solution_and_true_residu
     assert early.residuals[-1] == pytest.approx(float(worst))
 
 
-@pytest.mark.parametrize("steps", [1, 3, 12])
+@pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("preconditioned", [False, True])
 def test_gradients_reach_rhs_and_the_operator(steps, preconditioned):
     factors, rhs = cnormal(2, 4, 4, seed=1), cnormal(2, 2, 2, seed=2)

@@ -1,12 +1,15 @@
 """A small store to train on."""
 
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from cmrrecon import formats
 from cmrrecon.simulation import simulate
-from cmrrecon.training import store
+from cmrrecon.training import plan, store
+from cmrrecon.training.recipe import Recipe
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.add_scan(path, folder / "store" / centre / f"P00{number + 1}" / "cine_sax.h5")
     store.write_fingerprint(folder / "store")
     return folder / "store"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def estimates() -> Iterator[None]:
+    """Runs of the same network share an estimate of its memory, which takes longer than their steps."""
+    known: dict[str, int] = {}
+    estimate = plan.window_bytes
+
+    def shared(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -> int:
+        key = json.dumps([recipe.network, recipe.sampling.acs, shape, checkpointing])
+        if key not in known:
+            known[key] = estimate(recipe, shape, checkpointing=checkpointing)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "window_bytes", shared)
+        yield

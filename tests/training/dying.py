@@ -22,9 +22,10 @@ import torch
 import torch._dynamo  # an optimiser loads it, which takes seconds
 
 from cmrrecon.cli.app import main
+from cmrrecon.networks import e2e_varnet, genre_cmr, patch_gan  # noqa: F401 - as above
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.tools import atomic
-from cmrrecon.training import loop, objective, state
+from cmrrecon.training import checks, identity, loop, objective, state  # noqa: F401 - as above
 
 PLACES: dict[str, tuple[Any, str]] = {
     "take_step": (loop, "take_step"),

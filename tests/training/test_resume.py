@@ -20,6 +20,9 @@ from typer.testing import CliRunner
 from cmrrecon.cli.app import app
 from cmrrecon.training import checkpoint, log, loop, validation
 
+# The runs that all these tests share are made once, and not by every worker.
+pytestmark = pytest.mark.xdist_group("resume")
+
 UNET = "{features=4, dims=[4,4,4], prompt_dims=[2,2,2], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
 VARNET = [
     "network.channels=2",

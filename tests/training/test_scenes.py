@@ -33,8 +33,10 @@ SMALL = [
 @pytest.fixture
 def tiny(monkeypatch):
     """Scans that are quickly made, and few to validate with."""
-    from cmrrecon.simulation import random_scans
+    from cmrrecon.simulation import random_materials, random_scans
 
+    monkeypatch.setattr(random_materials, "LEAVES", (15, 60))
+    monkeypatch.setattr(random_materials, "LINES", (2, 8))
     monkeypatch.setattr(random_scans, "ROWS", (48, 50))
     monkeypatch.setattr(random_scans, "COLUMNS", (48, 54))
     monkeypatch.setattr(random_scans, "SMALL", (40, 45))

@@ -17,7 +17,8 @@ import torch
 import torch._dynamo  # an optimiser loads it, which takes seconds
 
 from cmrrecon.cli.app import main
-from cmrrecon.training import loop  # noqa: F401 - which loads all that trains
+from cmrrecon.networks import e2e_varnet, genre_cmr, patch_gan  # noqa: F401 - as above
+from cmrrecon.training import checks, identity, loop  # noqa: F401 - which load all that trains
 
 PROCESSES = 2
 
