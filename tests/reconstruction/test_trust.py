@@ -34,9 +34,7 @@ def full(snr_db, coils):
 
 
 def cine(acceleration=4, snr_db=30.0, coils=6):
-    mask = make_mask(
-        "kt-gaussian", frames=4, y=64, x=96, acceleration=acceleration, acs=16, seed=1
-    )
+    mask = make_mask("kt-gaussian", frames=4, y=64, x=96, acceleration=acceleration, acs=16, seed=1)
     return Series(full(snr_db, coils) * mask[:, None], mask_of(mask))
 
 
