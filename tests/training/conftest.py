@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def estimates() -> Iterator[None]:
-    """Runs of the same network share an estimate of its memory, which takes longer than their steps."""
+    """Runs of the same network share an estimate of its memory, slower to make than a step."""
     known: dict[str, int] = {}
     estimate = plan.window_bytes
 
