@@ -40,6 +40,10 @@ def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def imported(node: ast.ImportFrom) -> list[str]:
+    return [alias.name for alias in node.names]
+
+
 def imported_rooms(path: Path) -> set[str]:
     rooms = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -49,7 +53,7 @@ def imported_rooms(path: Path) -> set[str]:
             names = (
                 [node.module]
                 if node.module != "cmrrecon"
-                else [f"cmrrecon.{alias.name}" for alias in node.names]
+                else [cmrrecon._PUBLIC.get(name, f"cmrrecon.{name}") for name in imported(node)]
             )
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names if alias.name.startswith("cmrrecon.")]

@@ -233,7 +233,7 @@ def test_maps_of_other_axes_are_refused():
 
 
 def test_other_number_of_frames_is_refused():
-    A = encoding(cnormal(2, 6, 7), mask_of(torch.ones((3, 6, 1), dtype=torch.bool)))
+    A = encoding(cnormal(2, 6, 7), mask_of(torch.eye(3, 6, dtype=torch.bool)[..., None]))
     for call in (A, A.N):
         with refused("shape-mismatch"):
             call(cnormal(2, 6, 7))
