@@ -62,8 +62,8 @@ class Task:
             chosen,
             _checked_slices(scan, slices),
             where if method.on_gpu else torch.device("cpu"),
-            adapt,
-            uncertainty,
+            int(adapt),
+            int(uncertainty),
             axes,
             folder,
         )
