@@ -10,6 +10,7 @@ import pytest
 import cmrrecon
 
 PACKAGE = Path(cmrrecon.__file__).parent
+EXAMPLES = Path(__file__).parents[1] / "examples"
 ROOMS = [
     {"cli"},
     {"training"},
@@ -98,3 +99,20 @@ def test_help_is_light(words):
     assert done.returncode == 0, done.stderr
     assert "HEAVY []" in done.stderr
     assert "cmrrecon" in done.stdout.lower()
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
+def test_examples_use_the_public_interface_alone(path):
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {
+        node.attr for node in nodes if isinstance(node, ast.Attribute) and is_package(node.value)
+    }
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert not [module for module in modules if module.startswith("cmrrecon.")]
+    assert names
+    assert names <= set(cmrrecon.__all__)
+
+
+def is_package(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "cmrrecon"
