@@ -110,10 +110,19 @@ def compare(
             _check_frame(frame, scan.shape[0])
             reference, expected = _reference(scan, truth, index, talk)
             compared = Comparison(
-                name=job.name, path=path, scan=scan, series=series, index=index, methods=chosen,
-                reference=reference, truth=expected, frame=frame, edges=edges,
-                device=where, axes=axes,
-            )  # fmt: skip
+                name=job.name,
+                path=path,
+                scan=scan,
+                series=series,
+                index=index,
+                methods=chosen,
+                reference=reference,
+                truth=expected,
+                frame=frame,
+                edges=edges,
+                device=where,
+                axes=axes,
+            )
             _deliver(compared, target, talk, overwrite=overwrite, dry_run=dry_run)
 
 

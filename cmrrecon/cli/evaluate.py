@@ -186,8 +186,12 @@ def evaluate(
             by=tuple(axis.strip() for axis in by.split(",")) if by else (),
             unseen=tuple(unseen or ()),
             regions=plan_regions(roi, background, times),
-            order=order, crop=crop, heart=box, exclude_saturated=exclude_saturated, against=against,
-        )  # fmt: skip
+            order=order,
+            crop=crop,
+            heart=box,
+            exclude_saturated=exclude_saturated,
+            against=against,
+        )
         _check(plan)
         jobs = inputs.find_jobs(files, formats.is_images, shard)
         if len(jobs) > 1:

@@ -164,9 +164,17 @@ def reconstruct(
             settings=given,
             folder=checkpoint.absolute().parent.name if checkpoint else None,
             by_default=method is None and checkpoint is None,
-            device=device, adapt=adapt, uncertainty=uncertainty, slices=slices, output=output,
-            out_dir=out_dir, mask=mask, axes=axes, overwrite=overwrite, dry_run=dry_run,
-        )  # fmt: skip
+            device=device,
+            adapt=adapt,
+            uncertainty=uncertainty,
+            slices=slices,
+            output=output,
+            out_dir=out_dir,
+            mask=mask,
+            axes=axes,
+            overwrite=overwrite,
+            dry_run=dry_run,
+        )
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
         known = _told_method(plan, checked, str(where), talk)

@@ -95,9 +95,18 @@ def simulate(
         _check_lesions(lesions, output)
         y, x = parse_numbers(size, 2, "x", "--size", "--size 204x448")
         made = simulation.simulate(
-            kind, frames=frames, slices=slices, coils=coils, y=y, x=x, snr_db=snr, seed=seed,
-            spokes=spokes, lesions=lesions, random=random,
-        )  # fmt: skip
+            kind,
+            frames=frames,
+            slices=slices,
+            coils=coils,
+            y=y,
+            x=x,
+            snr_db=snr,
+            seed=seed,
+            spokes=spokes,
+            lesions=lesions,
+            random=random,
+        )
         alone = output is not None
         official = out_dir / _official_path(made, radial=spokes is not None)
         target = official if output is None else Path(output)

@@ -113,9 +113,16 @@ def undersample(
         plan = Plan(
             pattern=pattern or DEFAULT_PATTERN,
             acceleration=DEFAULT_ACCELERATION if acceleration is None else acceleration,
-            acs=acs, seed=seed, year=year, mask=mask, output=output, out_dir=out_dir, axes=axes,
-            overwrite=overwrite, dry_run=dry_run,
-        )  # fmt: skip
+            acs=acs,
+            seed=seed,
+            year=year,
+            mask=mask,
+            output=output,
+            out_dir=out_dir,
+            axes=axes,
+            overwrite=overwrite,
+            dry_run=dry_run,
+        )
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         outputs.check_output(output, out_dir, len(jobs), "a scan", as_json=json)
         running.run_jobs(

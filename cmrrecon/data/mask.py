@@ -72,8 +72,7 @@ class SamplingMask(ABC):
                 "A bool mask (frame or 1, y, x or 1) is needed",
                 "Add the missing axes of length 1, and compare with zero",
             )
-        if bool((samples == samples[:1]).all()):
-            samples = samples[:1]
+        samples = once_if_alike(samples)
         if bool((samples == samples[..., :1]).all()):
             return LineMask(samples[..., :1].clone(), source)
         return SampleMask(samples.clone(), source)
@@ -135,6 +134,11 @@ class SamplingMask(ABC):
     def image_shape(self, y: int, x: int) -> tuple[int, int]:
         """(y, x) of the images of k-space with so many lines and samples."""
         return y, x
+
+
+def once_if_alike(samples: Tensor) -> Tensor:
+    """Samples (frame|1, y, x|1), with a single frame if all frames are alike."""
+    return samples[:1] if bool((samples == samples[:1]).all()) else samples
 
 
 class CartesianMask(SamplingMask):

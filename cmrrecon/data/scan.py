@@ -10,7 +10,7 @@ from torch import Tensor
 from cmrrecon.data.acquisition import Acquisition
 from cmrrecon.data.checks import check_kspace, check_mask
 from cmrrecon.data.geometry import Geometry
-from cmrrecon.data.mask import MaskSource, SamplingMask, SpokeMask
+from cmrrecon.data.mask import MaskSource, SamplingMask, SpokeMask, once_if_alike
 from cmrrecon.data.noise import Noise
 from cmrrecon.data.series import Series
 from cmrrecon.tools.arrays import as_tensor
@@ -98,15 +98,10 @@ class Scan:
                 "K-space is complex",
                 "Give complex numbers (frame, slice, coil, y, x)",
             )
-        if mask is not None and not isinstance(mask, SamplingMask):
-            samples = as_tensor(mask, "mask", "(frame or 1, y, x or 1)")
-            check_fit(tuple(samples.shape), tuple(kspace.shape))
-            mask = SamplingMask.of(samples)
-        elif mask is not None:
-            check_fit(tuple(mask.samples.shape), tuple(kspace.shape))
-        f, z, c, y, x = kspace.shape
+        f, z, c, y, x = shape = kspace.shape
+        fitting = None if mask is None else fitted(mask, shape)
         known = acquisition or Acquisition()
-        return Scan((f, z, c, y, x), lambda i: kspace[:, i].to(torch.complex64), mask, known)
+        return Scan((f, z, c, y, x), lambda i: kspace[:, i].to(torch.complex64), fitting, known)
 
     def series(self, index: int) -> Series:
         """Slice `index` (0-based), read, checked and with its mask.
@@ -140,9 +135,7 @@ class Scan:
         if self.mask is None:
             mask: SamplingMask = SamplingMask.of(measured, MaskSource.NON_ZERO)
         elif isinstance(self.mask, SpokeMask) and self.mask.source is MaskSource.NON_ZERO:
-            spokes = measured.any(-1, keepdim=True)
-            alike = bool((spokes == spokes[:1]).all())
-            mask = self.mask.chosen(spokes[:1] if alike else spokes)
+            mask = self.mask.chosen(once_if_alike(measured.any(-1, keepdim=True)))
         else:
             mask = self.mask
             check_mask(mask, touched, where)
@@ -150,19 +143,22 @@ class Scan:
         return Series(kspace, mask, self.acquisition, self.noise, calibration)
 
 
-def check_fit(samples: tuple[int, ...], kspace: tuple[int, ...]) -> None:
-    """Refuse a mask whose samples have another shape than k-space of a shape (frame, slice, coil, y, x).
+def fitted(mask: Any, kspace: tuple[int, ...]) -> SamplingMask:
+    """A mask, or a bool array (frame|1, y, x|1), for k-space of a shape (frame, slice, coil, y, x).
 
     Raises
     ------
-    UsageError : `mask-shape`
+    UsageError : `array-type`; `mask-shape` if it is of another k-space
     """
+    known = isinstance(mask, SamplingMask)
+    samples = mask.samples if known else as_tensor(mask, "mask", "(frame or 1, y, x or 1)")
     frames, _, _, y, x = kspace
-    fitting = {(f, y, width) for f in (1, frames) for width in (1, x)}
-    if samples not in fitting:
+    shapes = {(f, y, width) for f in (1, frames) for width in (1, x)}
+    if samples.shape not in shapes:
         raise UsageError(
             "mask-shape",
-            f"The mask has shape {samples}, the k-space {kspace}",
+            f"The mask has shape {tuple(samples.shape)}, the k-space {tuple(kspace)}",
             f"A mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
             "Give the mask that belongs to this k-space",
         )
+    return mask if known else SamplingMask.of(samples)

@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from torch import nn
-
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import CartesianMask
-from cmrrecon.methods.base import Method, Outcome, Weights, finite
+from cmrrecon.methods.base import Adaptable, Method, Outcome, Weights, finite
 from cmrrecon.methods.decision import Decision
 from cmrrecon.methods.iterative import IterativeMethod, solved
-from cmrrecon.methods.solver import Solver
-from cmrrecon.methods.trials import IterativeOptions, decide
+from cmrrecon.methods.solver import IterativeOptions, Solver
+from cmrrecon.methods.trials import decide
 from cmrrecon.networks.base import SeriesNetwork
 
 
@@ -103,15 +101,16 @@ class Auto(Method):
             return {}
         return self.trained.weights.metadata
 
-    def network(self, options: IterativeOptions) -> nn.Module | None:
+    def adaptable(self, options: IterativeOptions) -> Adaptable | None:
         """The network, unless settings of the classical methods leave it out."""
-        return None if self.trained is None or not _automatic(options) else self.trained.network
+        trained = self.trained
+        if trained is None or not _automatic(options):
+            return None
 
-    def with_network(self, network: nn.Module) -> "Auto":
-        """With another network under the same name."""
-        assert self.trained is not None
-        assert isinstance(network, SeriesNetwork)
-        return replace(self, trained=replace(self.trained, network=network))
+        def adopt(network: SeriesNetwork) -> Auto:
+            return replace(self, trained=replace(trained, network=network))
+
+        return Adaptable(trained.network, adopt)
 
 
 def _automatic(options: IterativeOptions) -> bool:

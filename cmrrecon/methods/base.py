@@ -5,19 +5,20 @@ decided is then given back with every series (`reconstruct`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cmrrecon.classical.coils import Coils
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import LeastSquares
 from cmrrecon.data import Series
 from cmrrecon.methods.decision import Decision
+from cmrrecon.networks.base import AnyNetwork
 from cmrrecon.tools.configuration import from_mapping
 from cmrrecon.tools.errors import MemoryShortage, NumericalError, is_memory_shortage
 
@@ -60,6 +61,20 @@ class Prediction:
     flops: int
     nbytes: int
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptable:
+    """A network in a method that can be adapted to a scan.
+
+    Attributes
+    ----------
+    network : as it is
+    adopt : gives the method with another network of the same class in its place
+    """
+
+    network: AnyNetwork
+    adopt: Callable[[Any], "Method"]
 
 
 class Method(ABC):
@@ -164,13 +179,9 @@ class Method(ABC):
         """Metadata of the weights that images of this decision come from; empty without a network."""
         return {}
 
-    def network(self, options: Any) -> nn.Module | None:
-        """The network that would be adapted to a scan under these options; None without one."""
+    def adaptable(self, options: Any) -> Adaptable | None:
+        """The network that can be adapted to a scan under these options; None without one."""
         return None
-
-    def with_network(self, network: nn.Module) -> "Method":
-        """The method with another network of the same class in place of `network`."""
-        raise NotImplementedError(f"{self.name} has no network")
 
     def predict(self, series: Series, options: Any) -> Prediction | None:
         """What a series will cost; None where it is not known."""

@@ -8,8 +8,8 @@ from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.methods.base import Method, Outcome
 from cmrrecon.methods.decision import Decision
-from cmrrecon.methods.solver import Solver
-from cmrrecon.methods.trials import IterativeOptions, decide
+from cmrrecon.methods.solver import IterativeOptions, Solver
+from cmrrecon.methods.trials import decide
 from cmrrecon.solvers import Solution
 
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import LineMask, Series, require_cartesian
-from cmrrecon.methods.base import Method, Weights
+from cmrrecon.methods.base import Adaptable, Method, Weights
 from cmrrecon.methods.decision import Decision
-from cmrrecon.networks.base import SeriesNetwork, WindowNetwork
+from cmrrecon.networks.base import AnyNetwork, SeriesNetwork, WindowNetwork
 from cmrrecon.networks.cost import speed
 from cmrrecon.networks.layers import channels_last
 from cmrrecon.operators.fourier import centred, fftc, ifftc
@@ -73,12 +74,11 @@ class NetworkMethod(Method):
         """Metadata of its weights."""
         return self.of.metadata
 
-    def network(self, options: NetworkOptions) -> nn.Module:
+    def adaptable(self, options: NetworkOptions) -> Adaptable:
         """The network itself."""
-        module: nn.Module = self.trained
-        return module
+        return Adaptable(self.trained, self.with_network)
 
-    def with_network(self, network: nn.Module) -> "NetworkMethod":
+    def with_network(self, network: AnyNetwork) -> "NetworkMethod":
         """The method with other weights of the same network."""
         return replace(self, trained=network, _ready={})
 
@@ -145,11 +145,21 @@ def prepare(
     return ready
 
 
-def cut(series: Series, options: NetworkOptions) -> Series:
-    """The series with the readout's oversampling cut off."""
+def cut(prepared: PreparedSeries, options: NetworkOptions) -> PreparedSeries:
+    """The series with the readout's oversampling cut off; itself if there is none."""
     if options.oversampling == 1:
-        return series
-    return replace(series, kspace=without_oversampling(series.kspace, options.oversampling))
+        return prepared
+    kspace = without_oversampling(prepared.series.kspace, options.oversampling)
+    return PreparedSeries(replace(prepared.series, kspace=kspace))
+
+
+def on_middle_columns(images: Tensor, width: int) -> Tensor:
+    """Images (frame, y, x) on the middle columns of a field of view of this width, else zero."""
+    if images.shape[-1] == width:
+        return images
+    placed = images.new_zeros((*images.shape[:2], width))
+    placed[..., centred(width, images.shape[-1])] = images
+    return placed
 
 
 def without_oversampling(kspace: Tensor, factor: int) -> Tensor:

@@ -13,9 +13,9 @@ from cmrrecon.methods.network import (
     NetworkOptions,
     cut,
     exact_convolutions,
+    on_middle_columns,
     seconds,
 )
-from cmrrecon.operators.fourier import centred
 from cmrrecon.tools.errors import UsageError
 
 
@@ -39,18 +39,14 @@ class SeriesNetworkMethod(NetworkMethod):
     ) -> Outcome:
         self.check(prepared.series, options)
         network = self.ready(options, prepared.kspace.device)
-        width = prepared.kspace.shape[-1]
-        narrow = options.oversampling > 1
-        inner = PreparedSeries(cut(prepared.series, options)) if narrow else prepared
+        inner = cut(prepared, options)
         with exact_convolutions():
             coils = refined(inner, inner.coils())
             problem = Problem.of(inner, coils)
             whole = problem.whole(network.solve(problem).x) * inner.scale
-        if not narrow:
+        if inner is prepared:
             return Outcome(whole, coils, problem)
-        placed = whole.new_zeros((*whole.shape[:2], width))
-        placed[..., centred(width, whole.shape[-1])] = whole
-        return Outcome(placed)
+        return Outcome(on_middle_columns(whole, prepared.kspace.shape[-1]))
 
     def predict(self, series: Series, options: NetworkOptions) -> Prediction:
         """The cost of a series, excluding data consistency and the starting images."""

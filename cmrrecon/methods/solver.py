@@ -1,25 +1,30 @@
-"""A solver by name: a function of a problem, with its usual weight and number of steps."""
+"""A solver by name: a function of a problem, its defaults and its options."""
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated
 
 from cmrrecon.classical.problem import Problem
 from cmrrecon.methods.decision import Decision, Maps
 from cmrrecon.solvers import Monitor, Solution, never
+from cmrrecon.tools.configuration import AtLeast
 
 
-class Settings(Protocol):
-    """What is given or automatic (None) of a solver."""
+@dataclass(frozen=True)
+class IterativeOptions:
+    """Options of iterative methods, each chosen per scan if it is None.
 
-    @property
-    def weight(self) -> float | None:
-        """Of the regularisation."""
+    Attributes
+    ----------
+    weight : of the regularisation
+    iterations : steps of the solver
+    coils : virtual coils at most
+    """
 
-    @property
-    def iterations(self) -> int | None:
-        """Steps of the solver."""
+    weight: Annotated[float, AtLeast(0)] | None = None
+    iterations: Annotated[int, AtLeast(1)] | None = None
+    coils: Annotated[int, AtLeast(1)] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ class Solver:
         """Solve a problem."""
         return self.function(problem, weight=weight, iterations=iterations, monitor=monitor)
 
-    def decision(self, settings: Settings, why: str, maps: Maps = "espirit") -> Decision:
-        """The decision for this solver without trials: settings as given, else its defaults."""
-        weight = self.weight if settings.weight is None else settings.weight
-        iterations = self.iterations if settings.iterations is None else settings.iterations
+    def decision(self, options: IterativeOptions, why: str, maps: Maps = "espirit") -> Decision:
+        """The decision for this solver without trials: options as given, else its defaults."""
+        weight = self.weight if options.weight is None else options.weight
+        iterations = self.iterations if options.iterations is None else options.iterations
         return Decision(self.name, weight, iterations, (), why, maps=maps)

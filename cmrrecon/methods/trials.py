@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Annotated
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -14,9 +13,8 @@ from cmrrecon.classical.refined_maps import refined
 from cmrrecon.data import LineMask, SamplingMask
 from cmrrecon.methods.decision import Decision, Evidence, Maps, Trial, select
 from cmrrecon.methods.holdout import HeldOut, count_hidden, describe_hidden, hide
-from cmrrecon.methods.solver import Solver
+from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.solvers import Solution
-from cmrrecon.tools.configuration import AtLeast
 
 # Steps between two looks at the prediction, the most steps that are tried, and looks without
 # improvement after which a trial ends.
@@ -34,22 +32,6 @@ FINALISTS = 2
 # Whole lines: the part of the columns that trials reconstruct. Columns are independent in the data,
 # so a trial is the same problem, smaller.
 COLUMNS_SHARE = 1 / 3
-
-
-@dataclass(frozen=True)
-class IterativeOptions:
-    """Options of iterative methods, each chosen per scan if it is None.
-
-    Attributes
-    ----------
-    weight : of the regularisation
-    iterations : steps of the solver
-    coils : virtual coils at most
-    """
-
-    weight: Annotated[float, AtLeast(0)] | None = None
-    iterations: Annotated[int, AtLeast(1)] | None = None
-    coils: Annotated[int, AtLeast(1)] | None = None
 
 
 def decide(

@@ -15,11 +15,11 @@ from cmrrecon.methods.network import (
     NetworkOptions,
     cut,
     exact_convolutions,
+    on_middle_columns,
     seconds,
 )
 from cmrrecon.networks.cost import Footprint
 from cmrrecon.networks.sensitivity import calibration_size
-from cmrrecon.operators.fourier import centred
 from cmrrecon.tools.devices import device_memory
 from cmrrecon.tools.errors import is_memory_shortage
 
@@ -62,14 +62,13 @@ class WindowNetworkMethod(NetworkMethod):
         series = prepared.series
         self.check(series, options)
         network = self.ready(options, series.kspace.device)
-        narrow = options.oversampling > 1
-        inner = PreparedSeries(cut(series, options)) if narrow else prepared
+        inner = cut(prepared, options)
         batch: Batch | None = self.batch(series, options)
         while batch is not None:
             try:
                 with exact_convolutions():
                     images = windowed(network, inner, acs_of(series, options), batch)
-                return Outcome(_placed(images.mul_(inner.scale), series.kspace.shape[-1]))
+                return Outcome(on_middle_columns(images.mul_(inner.scale), series.kspace.shape[-1]))
             except Exception as error:
                 if not is_memory_shortage(error):
                     raise
@@ -155,15 +154,6 @@ def _shared_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch)
             0, 0
         ]
     return shared
-
-
-def _placed(images: Tensor, width: int) -> Tensor:
-    """Images on the middle columns of a field of view of this width."""
-    if images.shape[-1] == width:
-        return images
-    placed = images.new_zeros((*images.shape[:2], width))
-    placed[..., centred(width, images.shape[-1])] = images
-    return placed
 
 
 def acs_of(series: Series, options: NetworkOptions) -> int:

@@ -256,3 +256,6 @@ def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> Non
             f"This network was made for windows of {frames} adjacent frames",
             "Make windows with `cmrrecon.data.window`",
         )
+
+
+AnyNetwork = WindowNetwork | SeriesNetwork

@@ -22,7 +22,7 @@ from cmrrecon.classical.refined_maps import refined
 from cmrrecon.data import CartesianMask, require_cartesian, window
 from cmrrecon.methods.holdout import HeldOut, hide
 from cmrrecon.methods.trials import narrowed
-from cmrrecon.networks.base import SeriesNetwork, WindowNetwork
+from cmrrecon.networks.base import AnyNetwork, SeriesNetwork, WindowNetwork
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.operators.sensitivity import calibration_region
 from cmrrecon.tools.errors import UsageError
@@ -33,7 +33,6 @@ PREDICTED, RATE, LOOK_EVERY, PATIENCE = 0.4, 2e-4, 5, 5
 CLIP = 1.0
 # Of networks for windows: frames by which is judged.
 FRAMES_LOOKED_AT = 4
-Reconstructor = WindowNetwork | SeriesNetwork
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,14 @@ class Adapted:
     steps : steps after which the best weights were found; 0 if none were better
     """
 
-    network: Reconstructor
+    network: AnyNetwork
     before: float
     after: float
     steps: int
 
 
 def adapt(
-    network: Reconstructor,
+    network: AnyNetwork,
     prepared: PreparedSeries,
     steps: int,
     on_step: Callable[[int, float], None],
@@ -103,7 +102,7 @@ def adapt(
     return Adapted(learner.eval().requires_grad_(False), before, least, found)
 
 
-def _task(learner: Reconstructor, prepared: PreparedSeries) -> "_Task":
+def _task(learner: AnyNetwork, prepared: PreparedSeries) -> "_Task":
     """What the network learns on this series; refuses what cannot be parted."""
     compared = hide(prepared.series)
     learnt = prepared if compared is None else prepared.part(prepared.mask.without(compared))

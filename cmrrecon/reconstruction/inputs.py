@@ -7,13 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data import MaskSource, SamplingMask, Scan, require_cartesian
-from cmrrecon.data.scan import check_fit
+from cmrrecon.data import SamplingMask, Scan, require_cartesian
+from cmrrecon.data.scan import fitted
 from cmrrecon.simulation import Simulated
 from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
-
-AXES = "(frame, slice, coil, y, x)"
 
 
 def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
@@ -21,8 +19,8 @@ def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
 
     Parameters
     ----------
-    source : path of a k-space file; Scan, or what `simulate` gives; or array (NumPy or torch) (frame, slice, coil, y, x),
-        complex, zero where not measured, k-space centred at (y // 2, x // 2)
+    source : path of a k-space file; Scan, or what `simulate` gives; or array (NumPy or torch)
+        (frame, slice, coil, y, x), complex, zero where not measured, k-space centred at (y // 2, x // 2)
     mask : an array of zeros and ones, (y), (frame, y), or (frame or 1, y, x or 1); for a path also
         that of a mask file; None: the file's own, or what is non-zero in all coils
     axes : names of the stored axes, for unusual files only
@@ -45,10 +43,7 @@ def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
         if mask is not None:
             raise _conflict("a mask", "A Scan has its own")
         return source
-    kspace = as_tensor(source, "k-space", AXES)
-    if kspace.ndim != 5 or not kspace.is_complex():
-        return Scan.from_kspace(kspace)  # refuses it
-    return Scan.from_kspace(kspace, None if mask is None else as_mask(mask))
+    return Scan.from_kspace(source, None if mask is None else as_mask(mask))
 
 
 def as_mask(mask: Any) -> SamplingMask | Tensor:
@@ -81,10 +76,7 @@ def as_mask(mask: Any) -> SamplingMask | Tensor:
 def with_mask(scan: Scan, mask: SamplingMask | Tensor) -> Scan:
     """The scan of a file with another mask."""
     require_cartesian(scan.mask, scan.path, "A mask in an array", "Give a mask file")
-    given = mask.samples if isinstance(mask, SamplingMask) else mask
-    check_fit(tuple(given.shape), scan.shape)
-    kept = mask if isinstance(mask, SamplingMask) else SamplingMask.of(mask, MaskSource.GIVEN)
-    return replace(scan, mask=kept)
+    return replace(scan, mask=fitted(mask, scan.shape))
 
 
 def _conflict(what: str, why: str) -> UsageError:

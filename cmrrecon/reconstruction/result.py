@@ -40,7 +40,7 @@ class Result:
     decision: Decision | None = None
     residuals: tuple[float | None, ...] = ()
     warnings: tuple[str, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[Path, ...] = ()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""`reconstruct`: a scan in, a `Result` out. The command line makes this very call."""
+"""`reconstruct`: a scan in, a `Result` out. The command gives the same `Task` to the same `run`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,8 +34,8 @@ def reconstruct(
 
     Parameters
     ----------
-    scan : path of a k-space file, `Scan`, what `simulate` gives, or NumPy array or tensor (frame, slice, coil, y, x),
-        complex, zero where not measured, k-space centred at (y // 2, x // 2)
+    scan : path of a k-space file, `Scan`, what `simulate` gives, or NumPy array or tensor
+        (frame, slice, coil, y, x), complex, zero where not measured, k-space centred at (y // 2, x // 2)
     method : a name (see `cmrrecon reconstruct --list-methods`), or a `Method`; None: `auto`
     checkpoint : file with the weights of a network, which then is the method
     mask : an array of zeros and ones: (y), (frame, y) or (frame or 1, y, x or 1); for a path also

@@ -10,7 +10,6 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import MaskSource, SamplingMask, Series
 from cmrrecon.methods.base import Method
 from cmrrecon.methods.decision import Decision
-from cmrrecon.networks.base import SeriesNetwork, WindowNetwork
 from cmrrecon.reconstruction.adapt import adapt
 from cmrrecon.reconstruction.listener import Listener
 from cmrrecon.reconstruction.result import Result
@@ -132,15 +131,16 @@ class Run:
             self.found["adapted"] = record
             return
         steps = self.task.adapt
-        network = self.method.network(self.task.options)
-        assert isinstance(network, WindowNetwork | SeriesNetwork)
+        adaptable = self.method.adaptable(self.task.options)
+        # `Task` refused to adapt other methods.
+        assert adaptable is not None
         done = adapt(
-            network,
+            adaptable.network,
             self.prepared,
             steps,
             lambda step, loss: self.listener.adapting(step, steps, loss),
         )
-        self.method = self.method.with_network(done.network)
+        self.method = adaptable.adopt(done.network)
         errors = {"before": round(done.before, 6), "after": round(done.after, 6)}
         self.found["adapted"] = {**record, "steps": done.steps, **errors}
         self.listener.adapted(self.found["adapted"])

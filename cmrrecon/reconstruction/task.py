@@ -147,7 +147,7 @@ def checked_options(
             "A standard deviation takes two or more, or 0 for none",
             "Give for example 8",
         )
-    if adapt and method.network(chosen) is None:
+    if adapt and method.adaptable(chosen) is None:
         raise UsageError(
             "not-adaptable",
             f"The method {method.name} has no network to adapt under these options",

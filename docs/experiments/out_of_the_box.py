@@ -237,7 +237,9 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
     network = from_checkpoint(asked.checkpoint or shipped_file())
-    default = auto().with_network(network.trained) if asked.checkpoint else auto()
+    default = auto()
+    if asked.checkpoint:
+        default = default.adaptable(default.options()).adopt(network.trained)
     digest = network.weights().digest
     if asked.table:
         table(measurements(asked.work, digest))

@@ -19,8 +19,8 @@ from cmrrecon.methods.base import Weights, finite
 from cmrrecon.methods.decision import Decision, Trial
 from cmrrecon.methods.iterative import solved
 from cmrrecon.methods.registry import find_method
-from cmrrecon.methods.solver import Solver
-from cmrrecon.methods.trials import MARGIN, IterativeOptions, decide
+from cmrrecon.methods.solver import IterativeOptions, Solver
+from cmrrecon.methods.trials import MARGIN, decide
 from cmrrecon.solvers import Solution
 
 NETWORK = "kt-unrolled"
@@ -208,7 +208,7 @@ def test_without_weights_auto_is_classical(monkeypatch, prepared):
     assert of_network(decision) is None
     assert {trial.method for trial in decision.trials} == set(CANDIDATES)
     assert method.weights() is None
-    assert method.network(AUTOMATIC) is None
+    assert method.adaptable(AUTOMATIC) is None
     assert method.training_facts(decision) == {}
 
 
@@ -217,8 +217,8 @@ def test_settings_of_the_classical_methods_leave_the_network_out(prepared, small
     method = auto(small_network())
     chosen = method.options(options)
     assert of_network(method.decide(prepared(**SMALL), chosen)) is None
-    assert method.network(chosen) is None
-    assert method.network(method.options({"coils": 3})) is method.trained.network
+    assert method.adaptable(chosen) is None
+    assert method.adaptable(method.options({"coils": 3})).network is method.trained.network
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_the_training_range_counts_only_if_the_network_is_used(small_network):
 def test_another_network_takes_the_place_of_the_first(small_network):
     first, second = small_network(), small_network(0.1)
     method = auto(first)
-    other = method.with_network(second)
+    other = method.adaptable(AUTOMATIC).adopt(second)
     assert (method.trained.network, other.trained.network) == (first, second)
     assert other.trained.name == NETWORK
 

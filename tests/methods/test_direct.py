@@ -118,7 +118,7 @@ def test_nothing_is_decided(series):
     outcome = CHECKED.reconstruct(whole, CHECKED.options())
     assert (outcome.coils, outcome.term) == (None, None)
     assert (CHECKED.weights(), CHECKED.training_facts(None)) == (None, {})
-    assert CHECKED.network(CHECKED.options()) is None
+    assert CHECKED.adaptable(CHECKED.options()) is None
     assert CHECKED.predict(series, CHECKED.options()) is None
 
 

@@ -8,7 +8,7 @@ from cmrrecon.classical.problem import Problem
 from cmrrecon.methods.decision import Decision, Trial
 from cmrrecon.methods.iterative import solved
 from cmrrecon.methods.registry import find_method
-from cmrrecon.methods.trials import IterativeOptions
+from cmrrecon.methods.solver import IterativeOptions
 
 SMALL = {"frames": 4, "y": 48, "x": 48}
 NAMES = ("sense", "llr", "temporal-fourier", "tv", "low-rank-sparse")

@@ -10,8 +10,8 @@ from cmrrecon.classical.sense import sense
 from cmrrecon.data import LineMask, Series
 from cmrrecon.methods.holdout import hide
 from cmrrecon.methods.iterative import solved
-from cmrrecon.methods.solver import Solver
-from cmrrecon.methods.trials import MARGIN, IterativeOptions, Trials, decide, narrowed
+from cmrrecon.methods.solver import IterativeOptions, Solver
+from cmrrecon.methods.trials import MARGIN, Trials, decide, narrowed
 from cmrrecon.solvers import Solution
 
 FIXED = IterativeOptions(weight=0.01, iterations=20)

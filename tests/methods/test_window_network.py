@@ -263,14 +263,14 @@ def test_a_method_says_what_it_holds(moving):
     assert not tiny.decides
     assert tiny.weights().digest == "digest"
     assert tiny.training_facts(None) == {"envelope": "{}"}
-    assert tiny.network(NetworkOptions()) is tiny.trained
+    assert tiny.adaptable(NetworkOptions()).network is tiny.trained
 
 
 def test_another_network_takes_the_place_of_the_first(moving):
     tiny = method()
     before = tiny(moving, {"precision": "bf16"})
     torch.manual_seed(1)
-    other = tiny.with_network(PromptMR(**SIZES))
+    other = tiny.adaptable(NetworkOptions()).adopt(PromptMR(**SIZES))
     assert (other.name, other.weights()) == (tiny.name, tiny.weights())
     assert not torch.equal(other(moving, {"precision": "bf16"}), before)
     assert torch.equal(tiny(moving, {"precision": "bf16"}), before)
