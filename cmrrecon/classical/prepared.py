@@ -1,6 +1,7 @@
 """A series ready to be reconstructed: normalised once, with its coils and its noise found once."""
 
 import math
+from dataclasses import replace
 from functools import cached_property
 
 from torch import Tensor
@@ -54,7 +55,8 @@ class PreparedSeries:
         mask, calibration = self.series.mask, self.series.calibration
         found = [self.kspace, mask.samples]
         found += [mask.trajectory.positions] if isinstance(mask, SpokeMask) else []
-        return found if calibration is None else [*found, calibration]
+        optional = (mask.averages, calibration, self.series.maps)
+        return found + [tensor for tensor in optional if tensor is not None]
 
     def normalised(self) -> Series:
         """The series with its k-space divided by the scale."""
@@ -92,7 +94,7 @@ class _Part(PreparedSeries):
         series = whole.series
         self.whole = whole
         super().__init__(
-            Series(series.kspace, mask, series.acquisition, series.noise, series.calibration),
+            replace(series, mask=mask),
             whole.scale,
         )
 

@@ -14,6 +14,10 @@ class Acquisition:
     pattern, acceleration, acs, seed : the sampling: its name, nominal R, calibration lines, seed
     coil : `multi` or `single`, in the official folders
     split : `TrainingSet`, `ValidationSet` or `TestSet`, in the official folders
+    field_strength : of the magnet in tesla
+    sequence : name of the pulse sequence or protocol, never of the patient
+    venc : velocity encoding of each set of frames in cm/s, 0 for the reference; frames of one set
+        follow one another
     """
 
     base: str = "scan"
@@ -28,3 +32,6 @@ class Acquisition:
     seed: int | None = None
     coil: str | None = None
     split: str | None = None
+    field_strength: float | None = None
+    sequence: str | None = None
+    venc: tuple[float, ...] | None = None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 Vector = tuple[float, float, float]
+Directions = tuple[Vector, Vector, Vector]
 
 
 @dataclass(frozen=True)
@@ -11,15 +12,20 @@ class Geometry:
 
     Attributes
     ----------
-    voxel_mm : size of a voxel (y, x, slice) in mm; the slice's includes the gap
-    position_mm : centre of the first slice in patient coordinates (LPS), mm
-    directions : unit vectors of the axes y, x and slice in patient coordinates (LPS)
+    voxel_mm : size of a voxel (y, x, slice) of the whole encoded images in mm; the slice's includes
+        the gap
+    positions_mm : centre of each slice in patient coordinates (LPS), mm
+    directions : of each slice the unit vectors of increasing y, x and slice in patient coordinates
+        (LPS)
     frame_times_ms : time of each frame in ms after the first, or after the trigger
-    readout_oversampling : factor by which the readout exceeds the field of view of the images
+    field_of_view : (y, x), the central pixels of the encoded images that lie in the field of view
+        of the scanner's images; the rest is oversampling
+    recon_matrix : (y, x), the pixels to which the scanner interpolates these
     """
 
     voxel_mm: Vector | None = None
-    position_mm: Vector | None = None
-    directions: tuple[Vector, Vector, Vector] | None = None
+    positions_mm: tuple[Vector, ...] | None = None
+    directions: tuple[Directions, ...] | None = None
     frame_times_ms: tuple[float, ...] | None = None
-    readout_oversampling: float | None = None
+    field_of_view: tuple[int, int] | None = None
+    recon_matrix: tuple[int, int] | None = None

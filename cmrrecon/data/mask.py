@@ -43,6 +43,8 @@ class SamplingMask(ABC):
     calibration_only : Tensor bool of the shape of `samples`: measured, but for calibration alone,
         not part of the image data; None if there are none
     centre : (y, x), the sample with the centre of k-space; None for (y // 2, x // 2)
+    averages : Tensor, how often each sample was measured, its value being the mean, of a shape that
+        broadcasts with `samples`; None for once
     KIND : `lines`, `samples` or `trajectory`, shown to users and in JSON
     UNIT : what is measured at once, in words
     """
@@ -54,6 +56,7 @@ class SamplingMask(ABC):
     source: MaskSource = MaskSource.GIVEN
     calibration_only: Tensor | None = None
     centre: tuple[int, int] | None = None
+    averages: Tensor | None = None
 
     @staticmethod
     def of(samples: Tensor, source: MaskSource = MaskSource.GIVEN) -> "CartesianMask":
@@ -100,9 +103,13 @@ class SamplingMask(ABC):
 
     def to(self, device: torch.device | str) -> Self:
         """The same mask on another device."""
-        only = self.calibration_only
-        moved = None if only is None else only.to(device)
-        return replace(self, samples=self.samples.to(device), calibration_only=moved)
+        only, averages = self.calibration_only, self.averages
+        return replace(
+            self,
+            samples=self.samples.to(device),
+            calibration_only=None if only is None else only.to(device),
+            averages=None if averages is None else averages.to(device),
+        )
 
     @property
     def image_data(self) -> Tensor:

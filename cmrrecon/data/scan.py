@@ -35,6 +35,7 @@ class Scan:
     noise : Noise, or None where no noise was measured
     calibration : slice index -> separate reference lines (coil, y', x') complex64; None without
     geometry : Geometry, or None where the file does not say
+    maps : slice index -> coil maps (coil, y, x) complex64 that the file supplies; None without
     """
 
     shape: Shape
@@ -47,6 +48,7 @@ class Scan:
     noise: Noise | None = None
     calibration: Callable[[int], Tensor] | None = None
     geometry: Geometry | None = None
+    maps: Callable[[int], Tensor] | None = None
 
     @property
     def axes(self) -> tuple[str, str, str, str, str]:
@@ -140,7 +142,8 @@ class Scan:
             mask = self.mask
             check_mask(mask, touched, where)
         calibration = None if self.calibration is None else self.calibration(index)
-        return Series(kspace, mask, self.acquisition, self.noise, calibration)
+        maps = None if self.maps is None else self.maps(index)
+        return Series(kspace, mask, self.acquisition, self.noise, calibration, maps)
 
 
 def fitted(mask: Any, kspace: tuple[int, ...]) -> SamplingMask:

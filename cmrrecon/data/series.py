@@ -23,6 +23,7 @@ class Series:
     acquisition : Acquisition
     noise : Noise, or None where it was not measured
     calibration : Tensor (coil, y', x') complex64, separate reference lines; None if there are none
+    maps : Tensor (coil, y, x) complex64, supplied coil maps; None: they are estimated
     """
 
     kspace: Tensor
@@ -30,15 +31,17 @@ class Series:
     acquisition: Acquisition = field(default_factory=Acquisition)
     noise: Noise | None = None
     calibration: Tensor | None = None
+    maps: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Series":
         """The same series on another device."""
-        calibration = self.calibration
+        calibration, maps = self.calibration, self.maps
         return replace(
             self,
             kspace=self.kspace.to(device),
             mask=self.mask.to(device),
             calibration=None if calibration is None else calibration.to(device),
+            maps=None if maps is None else maps.to(device),
         )
 
     @property

@@ -26,6 +26,7 @@ from cmrrecon.data import (
 from cmrrecon.data.trajectory import EXCESS as TRAJECTORY_EXCESS
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.hdf5_access import opened
+from cmrrecon.formats.hdf5_access import sniff as is_hdf5
 from cmrrecon.formats.hdf5_heap import Heap, stored_rows
 from cmrrecon.formats.ismrmrd_header import REMEDY, Header, read_header
 from cmrrecon.formats.ismrmrd_table import (
@@ -99,13 +100,17 @@ class Readouts:
         return SamplingMask.of(mask, MaskSource.HEADER)
 
 
-def sniff(path: Path) -> bool:
-    """Whether an HDF5 file holds raw data of this kind."""
+def sniff(path: Path, head: bytes) -> bool:
+    """Whether a file that begins with `head` holds raw data of this kind, and no array at its top."""
+    if not is_hdf5(head):
+        return False
     with opened(path) as file:
-        return _group(file) is not None
+        return _group(file) is not None and not any(
+            file.get(name, getclass=True) is h5py.Dataset for name in file
+        )
 
 
-def read(path: Path) -> Scan:
+def read(path: Path, dataset: str | None = None) -> Scan:
     """The image data of the first measurement: along its trajectory if there is one, else Cartesian with readout oversampling.
 
     Frames are cardiac phases, or repetitions where there is a single phase; of all other counters but the slice the first value

@@ -1,10 +1,12 @@
 """What a file holds, known by its content: its format, its arrays, and whether they are a scan, a mask or images."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from cmrrecon.data import Scan
 from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files
 from cmrrecon.formats.arrays import StoredArray
 from cmrrecon.formats.variables import choose, matching
@@ -25,6 +27,25 @@ FORMATS: tuple[tuple[Callable[[bytes], bool], Variables, Text], ...] = (
 )
 
 
+@dataclass(frozen=True)
+class RawFormat:
+    """A format that holds a whole scan in its own way, not as named arrays.
+
+    Attributes
+    ----------
+    name : for messages
+    sniff : path and its first `HEAD` bytes -> whether the file is of this format
+    read : path and the data set in it that is wanted (None: the only or first one) -> Scan
+    """
+
+    name: str
+    sniff: Callable[[Path, bytes], bool]
+    read: Callable[[Path, str | None], Scan]
+
+
+RAW_FORMATS = (RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read),)
+
+
 def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
     """What a file holds, from the names of its variables; a `.csv` holds times.
 
@@ -37,8 +58,10 @@ def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
     path = Path(path)
     if path.suffix.lower() == ".csv":
         return "times"
+    if raw_format(path) is not None:
+        return "scan"
     stored, _ = contents(path)
-    if matching(stored, "kspace") or is_raw(path, stored):
+    if matching(stored, "kspace"):
         return "scan"
     if matching(stored, "image"):
         return "images"
@@ -86,6 +109,12 @@ def contents(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | 
     )
 
 
-def is_raw(path: Path, stored: dict[str, StoredArray]) -> bool:
-    """Whether a file with these arrays at its top is ISMRMRD raw data, which has none there."""
-    return not stored and hdf5_access.sniff(first_bytes(path, HEAD)) and ismrmrd.sniff(path)
+def raw_format(path: Path) -> RawFormat | None:
+    """The raw format of a file; None if it is of none.
+
+    Raises
+    ------
+    InputError : the file cannot be read
+    """
+    head = first_bytes(path, HEAD)
+    return next((format for format in RAW_FORMATS if format.sniff(path, head)), None)

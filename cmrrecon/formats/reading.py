@@ -21,7 +21,7 @@ from cmrrecon.data import (
     SpokeMask,
     Trajectory,
 )
-from cmrrecon.formats import ismrmrd, pictures
+from cmrrecon.formats import pictures
 from cmrrecon.formats.arrays import (
     AXES,
     SliceReader,
@@ -30,7 +30,7 @@ from cmrrecon.formats.arrays import (
     default_axes,
     named_axes,
 )
-from cmrrecon.formats.kinds import HEAD, contents, is_raw
+from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
 from cmrrecon.formats.variables import choose
 from cmrrecon.tools.errors import InputError, UsageError
@@ -44,7 +44,13 @@ ALWAYS_FULL = (
 LARGEST_MATRIX = 16384  # pixels a side
 
 
-def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None = None) -> Scan:
+def read(
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    mask: str | Path | None = None,
+    dataset: str | None = None,
+) -> Scan:
     """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`, or ISMRMRD raw data.
 
     Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`). The mask is the
@@ -58,16 +64,25 @@ def read(path: str | Path, *, axes: str | None = None, mask: str | Path | None =
     axes : names of the stored axes where they are not the usual ones, such as "x,y,coil", in the order that h5py
         (v7.3, .h5), scipy (v5) or numpy shows the array
     mask : a mask file
+    dataset : name of the data set, in files of raw data that hold several
 
     Raises
     ------
     InputError : the file cannot be read as k-space
-    UsageError : the axes are not understood
+    UsageError : `axes-unknown`, `axes-fixed`; `dataset-fixed`, a data set of a file that has none
     """
     path = as_path(path, "file")
+    raw = raw_format(path)
+    if raw is not None:
+        return _raw(path, raw, axes, mask, dataset)
+    if dataset is not None:
+        raise UsageError(
+            "dataset-fixed",
+            f"The data set {dataset!r} was named for {path}",
+            "Only ISMRMRD files hold data sets with names",
+            "Leave out --dataset",
+        )
     stored, text = contents(path)
-    if is_raw(path, stored):
-        return _raw(path, axes, mask)
     array, notes = choose(stored, "kspace", path)
     if not array.is_complex:
         found = f"{path} holds real numbers of shape {array.shown_shape}"
@@ -179,16 +194,18 @@ def _matrix(stored: dict[str, StoredArray], path: Path) -> tuple[int, int]:
     return int(values[0]), int(values[1])
 
 
-def _raw(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
-    """The scan in ISMRMRD raw data."""
+def _raw(
+    path: Path, raw: RawFormat, axes: str | None, mask: str | Path | None, dataset: str | None
+) -> Scan:
+    """The scan in a file of raw data."""
     if axes is not None:
         raise UsageError(
             "axes-fixed",
             f"The axes {axes!r} were named for {path}",
-            "ISMRMRD raw data name their axes themselves",
+            f"{raw.name} raw data name their axes themselves",
             "Leave out --axes",
         )
-    scan = ismrmrd.read(path)
+    scan = raw.read(path, dataset)
     if mask is None:
         return scan
     given = read_mask(mask)
