@@ -23,11 +23,24 @@ class Coils:
     measured : Tensor (coil, y, x): what combines the measured coils as `maps` combine the virtual
         ones, so that k-space need not be compressed itself
     columns : the columns of x where any coil sees anything
+    sets : 2 if the body folds over: both maps are then (coil, 2 y, x), the second set below the
+        first (see `operators.espirit`)
     """
 
     maps: Tensor
     measured: Tensor
     columns: slice
+    sets: int = 1
+
+    @property
+    def first(self) -> "Coils":
+        """The first set alone."""
+        if self.sets == 1:
+            return self
+        maps, measured = (
+            stacked[:, : stacked.shape[1] // self.sets] for stacked in (self.maps, self.measured)
+        )
+        return Coils(maps, measured, self.columns)
 
 
 def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
@@ -48,7 +61,9 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
     # two round nothing.
     block = block * 2.0 ** -math.frexp(float(block.abs().sum() / max(1, block.numel())))[1]
     matrix = virtual_coils([block], virtual and min(virtual, len(block)))
-    maps = maps_from(torch.einsum("vc,cyx->vyx", matrix, block), series.image_shape)
+    cartesian = isinstance(series.mask, CartesianMask)
+    compressed = torch.einsum("vc,cyx->vyx", matrix, block)
+    maps = maps_from(compressed, series.image_shape, sets=2 if cartesian else 1)
     seen = maps.abs().amax((0, 1)).nonzero().flatten()
     if not len(seen):
         raise NumericalError(
@@ -57,9 +72,9 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
             "The calibration lines must hold signal that the coils tell from noise",
             "Check the scan, or use the method zero-filled, which needs no maps",
         )
-    lit = slice(int(seen[0]), int(seen[-1]) + 1)
-    columns = lit if isinstance(series.mask, CartesianMask) else slice(None)
-    return Coils(maps, torch.einsum("vc,vyx->cyx", matrix.conj(), maps), columns)
+    columns = slice(int(seen[0]), int(seen[-1]) + 1) if cartesian else slice(None)
+    measured = torch.einsum("vc,vyx->cyx", matrix.conj(), maps)
+    return Coils(maps, measured, columns, maps.shape[1] // series.image_shape[0])
 
 
 def calibration_samples(series: Series) -> Tensor:

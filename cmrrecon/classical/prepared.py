@@ -7,6 +7,7 @@ from functools import cached_property
 from torch import Tensor
 
 from cmrrecon.classical.coils import Coils, estimate_coils
+from cmrrecon.classical.whitening import Whitening
 from cmrrecon.data import CartesianMask, SamplingMask, Series, SpokeMask
 from cmrrecon.operators.coil_images import average_coil_images
 from cmrrecon.operators.coils import noise_level, rss
@@ -23,6 +24,7 @@ class PreparedSeries:
     ----------
     series : k-space of any scale
     scale : what the k-space is divided by; None: `normalisation` of the series
+    whiten : whether `white` mixes the coils, see `Whitening.of`; or how
 
     Attributes
     ----------
@@ -34,9 +36,15 @@ class PreparedSeries:
     UsageError : `package-missing`, k-space along a trajectory without finufft
     """
 
-    def __init__(self, series: Series, scale: float | None = None) -> None:
+    def __init__(
+        self,
+        series: Series,
+        scale: float | None = None,
+        whiten: bool | Whitening | None = None,
+    ) -> None:
         self.series = series
         self.scale = normalisation(series) if scale is None else scale
+        self.whiten = whiten
         self._coils: dict[int | None, Coils] = {}
 
     @property
@@ -49,6 +57,29 @@ class PreparedSeries:
     def kspace(self) -> Tensor:
         """K-space (frame, coil, y, x) as measured, not normalised."""
         return self.series.kspace
+
+    @property
+    def weights(self) -> Tensor | None:
+        """What the samples weigh (frame|1, y, x|1); None if all weigh the same."""
+        return self.mask.weights if isinstance(self.mask, CartesianMask) else None
+
+    @property
+    def weighted(self) -> Tensor:
+        """K-space (frame, coil, y, x), each sample times the square root of its weight."""
+        weights = self.weights
+        return self.kspace if weights is None else self.kspace * weights.sqrt()[:, None]
+
+    @cached_property
+    def whitening(self) -> Whitening | None:
+        """How `white` mixes the coils; None if it does not."""
+        if isinstance(self.whiten, Whitening):
+            return self.whiten
+        return Whitening.of(self.series, self.whiten)
+
+    @cached_property
+    def white(self) -> "PreparedSeries":
+        """The series with whitened coils; itself where there is no reason to whiten."""
+        return self if self.whitening is None else _White(self.series, self.whitening)
 
     def tensors(self) -> list[Tensor]:
         """What the series holds on its device."""
@@ -70,10 +101,11 @@ class PreparedSeries:
 
     @cached_property
     def noise_power(self) -> Tensor | None:
-        """E|n|^2 of one normalised sample of each coil, (coil,) float64; None where it is not known."""
-        noise = self.series.noise
+        """E|n|^2 of one normalised, weighted sample of each coil, (coil,) float64; None if unknown."""
+        noise, averages = self.series.noise, self.series.mask.averages
         if noise is not None:
-            return noise.covariance.diagonal().real.double().to(self.kspace.device) / self.scale**2
+            once = noise.covariance.diagonal().real.double().to(self.kspace.device) / self.scale**2
+            return once if averages is None else once / float(averages.max())
         if not isinstance(self.mask, CartesianMask):
             return None
         try:
@@ -87,16 +119,31 @@ class PreparedSeries:
         return _Part(self, mask)
 
 
+class _White(PreparedSeries):
+    """A series whose coils are whitened."""
+
+    def __init__(self, series: Series, whitening: Whitening) -> None:
+        super().__init__(whitening.series(series), whiten=whitening)
+
+    @property
+    def white(self) -> PreparedSeries:
+        return self
+
+
 class _Part(PreparedSeries):
     """Fewer samples of a series; what is known of the whole holds for it."""
 
     def __init__(self, whole: PreparedSeries, mask: SamplingMask) -> None:
-        series = whole.series
         self.whole = whole
-        super().__init__(
-            replace(series, mask=mask),
-            whole.scale,
-        )
+        super().__init__(replace(whole.series, mask=mask), whole.scale)
+
+    @property
+    def whitening(self) -> Whitening | None:
+        return self.whole.whitening
+
+    @property
+    def white(self) -> PreparedSeries:
+        return self if self.whole.white is self.whole else self.whole.white.part(self.series.mask)
 
     def coils(self, virtual: int | None = None) -> Coils:
         return self.whole.coils(virtual)

@@ -23,7 +23,10 @@ POWER_STEPS = 30
 
 @dataclass(frozen=True, eq=False)
 class LeastSquares:
-    """1/2 ||A x - y||^2 of a normalised series; samples along a trajectory are weighted by density.
+    """1/2 ||A x - y||^2 of a normalised series.
+
+    Samples along a trajectory are weighted by density, Cartesian ones by how often they were
+    averaged. With two sets of maps an image is two, one below the other (`operators.Encoding`).
 
     Attributes
     ----------
@@ -50,7 +53,7 @@ class LeastSquares:
         maps, measured = coils.maps, coils.measured
         if isinstance(mask, LineMask):
             maps, measured = column_virtual_coils(measured)
-        rhs = encoding(measured, mask, coils.columns).H(prepared.kspace)
+        rhs = encoding(measured, mask, coils.columns).H(prepared.weighted)
         A = encoding(maps, mask, coils.columns)
         return LeastSquares(A, rhs.div_(prepared.scale), measured, coils.columns)
 
@@ -67,7 +70,7 @@ class Problem(LeastSquares):
     ----------
     start : Tensor (frame, y, x'), in every frame, and in memory once, the coil-combined image of the
         time-averaged k-space
-    shape : (frame, y, x) of the whole images
+    shape : (frame, y, x) of the whole images, of all sets of maps
     """
 
     start: Tensor
@@ -84,6 +87,7 @@ class Problem(LeastSquares):
         term = LeastSquares.of(prepared, coils)
         if start is None:
             average = average_coil_images(prepared.kspace, prepared.mask)
+            average = torch.cat([average] * coils.sets, 1)
             combined = (term.combine.conj() * average).sum(0)[:, coils.columns] / prepared.scale
             start = y_fastest(combined).expand_as(term.rhs)
         shape = (len(term.rhs), *coils.maps.shape[1:])

@@ -6,7 +6,8 @@ turns, as in JSENSE (Ying and Sheng, Magn Reson Med 2007;57:1196):
     x = kt-wavelet with the present maps, from the last x
     S = argmin sum_t ||M_t F S x_t - y_t||^2 + ||W (S - S_0)||^2,   S_0 the maps of ESPIRiT
 
-S - S_0 is made of few cosines, which unlike complex exponentials need not agree at opposite ends of
+Samples weigh by how often they were averaged. S - S_0 is made of few cosines, which unlike complex
+exponentials need not agree at opposite ends of
 the field of view: there, where the body reaches the edge, ESPIRiT errs most. W rises with their
 frequencies.
 """
@@ -34,7 +35,11 @@ COSINES, WEIGHT, RISE = 32, 0.001, 0.25
 
 
 def refined(prepared: PreparedSeries, coils: Coils) -> Coils:
-    """Better maps than `coils` for a Cartesian series, in their columns; the same for a single coil."""
+    """Better maps than the first set of `coils` for a Cartesian series, in their columns.
+
+    The same for a single coil.
+    """
+    coils = coils.first
     if len(coils.measured) == 1:
         return coils
     problem = Problem.of(prepared, coils)
@@ -78,6 +83,7 @@ class MapFit(ABC):
 
     def __init__(self, prepared: PreparedSeries, coils: Coils) -> None:
         self.mask, self.start, self.columns = prepared.mask, coils, coils.columns
+        self.weights = prepared.weights
         self.maps = coils.measured[..., coils.columns]
         self.samples = self._samples(prepared.kspace / prepared.scale)
         y, x = self.maps.shape[1:]
@@ -122,12 +128,15 @@ class MapFit(ABC):
         return self.along_y @ coefficients @ self.along_x.mT
 
     def _projected(self, maps: Tensor, x: Tensor, samples: Tensor | None) -> Tensor:
-        """sum_t conj(x_t) F^H M_t (y_t - F S x_t); without samples for y = 0."""
+        """sum_t conj(x_t) F^H W_t M_t (y_t - F S x_t); without samples for y = 0."""
         total = torch.zeros_like(maps)
         for t, image in enumerate(x):
             predicted = self._transformed(maps * image)
             left = -predicted if samples is None else samples[t] - predicted
-            total += self._back(left * self.mask.frame(t)) * image.conj()
+            left = left * self.mask.frame(t)
+            if self.weights is not None:
+                left *= self.weights[t % len(self.weights)]
+            total += self._back(left) * image.conj()
         return total
 
     @abstractmethod

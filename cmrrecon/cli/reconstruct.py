@@ -41,6 +41,7 @@ class Plan:
     by_default: bool
     adapt: int
     uncertainty: int
+    whiten: bool | None
     slices: str | None
     output: str | None
     out_dir: Path | None
@@ -123,6 +124,14 @@ def reconstruct(
             min=0,
         ),
     ] = 0,
+    whiten: Annotated[
+        bool | None,
+        options.option(
+            "--whiten/--no-whiten",
+            help="Mix the coils first so that their noise is alike.",
+            show_default="auto and our iterative methods: with a noise scan, or if clearly unequal",
+        ),
+    ] = None,
     compile_: Annotated[
         bool,
         options.option("--compile", help="Compile the network first: minutes once, then faster."),
@@ -167,6 +176,7 @@ def reconstruct(
             device=device,
             adapt=adapt,
             uncertainty=uncertainty,
+            whiten=whiten,
             slices=slices,
             output=output,
             out_dir=out_dir,
@@ -258,6 +268,7 @@ def _task(path: Path, plan: Plan) -> "Task":
         uncertainty=plan.uncertainty,
         axes=plan.axes,
         folder=plan.folder,
+        whiten=plan.whiten,
     )
 
 

@@ -65,6 +65,10 @@ class Spoken(Listener):
         """Advance the bar of the slices."""
         self._advance(self.name, self.total, "slice")
 
+    def noted(self, text: str) -> None:
+        """Say it."""
+        self.talk.say(f"{self.name}: {text}")
+
     def warned(self, text: str) -> None:
         """Pass a warning on."""
         self.talk.warn(f"{self.name}: {text}")

@@ -166,6 +166,17 @@ class CartesianMask(SamplingMask):
         """Whether at most a quarter is missing, as with partial Fourier."""
         return bool(self.samples.float().mean() >= 1 - EMPTY_ALLOWED)
 
+    @property
+    def weights(self) -> Tensor | None:
+        """What samples weigh in a least-squares term: how often they were measured, over the most.
+
+        A sample averaged n times has a variance of sigma^2 / n. None if all weigh the same.
+        """
+        counts = self.averages
+        if counts is None or bool((counts == counts.flatten()[0]).all()):
+            return None
+        return counts.to(torch.float32) / counts.max()
+
     def extent(self) -> Region:
         """The smallest block (y, x) of the grid that holds all measured samples of all frames."""
         any_frame = self.samples.any(0)

@@ -48,9 +48,11 @@ class Auto(Method):
     trained: TrainedNetwork | None = None
     Options = IterativeOptions
     decides = True
+    whitens = True
 
     def decide(self, prepared: PreparedSeries, options: IterativeOptions) -> Decision:
         """Method, weight, iterations and coil maps, by hidden samples."""
+        prepared = prepared.white
         cartesian = isinstance(prepared.mask, CartesianMask)
         name = None if self.trained is None else self.trained.name
         solvers = self._solvers(prepared, options)
@@ -88,7 +90,7 @@ class Auto(Method):
         cartesian = isinstance(prepared.mask, CartesianMask)
         if self.trained is not None and cartesian and _automatic(options):
             network = self.trained.network.to(prepared.kspace.device)
-            solvers[self.trained.name] = Solver.of(self.trained.name, network.solve)
+            solvers[self.trained.name] = Solver.of(self.trained.name, network.solve, one_set=True)
         return solvers
 
     def weights(self) -> Weights | None:

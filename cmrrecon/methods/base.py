@@ -24,20 +24,37 @@ from cmrrecon.tools.errors import MemoryShortage, NumericalError, is_memory_shor
 
 
 @dataclass(frozen=True, eq=False)
+class Fit:
+    """A least-squares term and the images that answer it.
+
+    Attributes
+    ----------
+    prepared : the series that was fitted, whitened if the method whitens
+    coils : with whose maps
+    term : of the normalised series
+    x : Tensor (frame, n y, x'), normalised images of all sets of maps, on the columns of the term
+    """
+
+    prepared: PreparedSeries
+    coils: Coils
+    term: LeastSquares
+    x: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """What a method made of a series.
 
     Attributes
     ----------
     images : Tensor (frame, y, x): complex64, or float32 from methods that return magnitudes only
-    coils : whose maps the images were made with; None from methods that do not use any of ours
-    term : the least-squares term of the normalised series that the images, divided by the scale,
-        answer; None where there is none
+    maps : Tensor (coil, y, x), those of the measured coils; None from methods that use none of ours
+    fit : what the images answer; None from methods without a least-squares term
     """
 
     images: Tensor
-    coils: Coils | None = None
-    term: LeastSquares | None = None
+    maps: Tensor | None = None
+    fit: Fit | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,7 @@ class Method(ABC):
     predicts : whether it knows what a series will cost, see `predict`
     advice : what to try when images are not finite
     decides : whether there is anything to decide for a scan
+    whitens : whether it works on whitened coils where these help, see `classical.whitening`
     """
 
     name: str
@@ -101,6 +119,7 @@ class Method(ABC):
     predicts: bool = False
     advice: str = "Try its default options, or another method"
     decides: bool = False
+    whitens: bool = False
 
     def options(self, given: Mapping[str, Any] | None = None) -> Any:
         """All options of the method: those given, checked, and the defaults of the others.

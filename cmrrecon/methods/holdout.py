@@ -149,10 +149,12 @@ def measured_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
     """
     mask = prepared.mask
     total = torch.finfo(torch.float32).tiny
+    averaged = prepared.weights
     for t, frame in enumerate(prepared.kspace):
         measured = mask.frame(t)
         if not bool(measured.any()):
             continue
+        frame = frame if averaged is None else frame * averaged[t % len(averaged)].sqrt()
         if isinstance(mask, LineMask):
             samples = ifftc(frame[:, measured[:, 0]], -1)[..., term.columns]
         elif isinstance(term.A, NonCartesianEncoding):

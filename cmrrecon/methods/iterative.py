@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from cmrrecon.classical.measured_coils import measured_images, measured_maps
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
-from cmrrecon.methods.base import Method, Outcome
+from cmrrecon.methods.base import Fit, Method, Outcome
 from cmrrecon.methods.decision import Decision
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.methods.trials import decide
@@ -28,6 +29,7 @@ class IterativeMethod(Method):
     function: Callable[..., Solution]
     Options = IterativeOptions
     decides = True
+    whitens = True
 
     @property
     def solver(self) -> Solver:
@@ -36,7 +38,7 @@ class IterativeMethod(Method):
 
     def decide(self, prepared: PreparedSeries, options: IterativeOptions) -> Decision:
         """Weight and iterations, by hidden samples where they are not given."""
-        return decide(prepared, {self.name: self.solver}, options)
+        return decide(prepared.white, {self.name: self.solver}, options)
 
     def _images(
         self, prepared: PreparedSeries, options: IterativeOptions, decision: Decision | None
@@ -51,13 +53,20 @@ def solved(
     decision: Decision,
     options: IterativeOptions,
 ) -> Outcome:
-    """Images of a series with what was decided."""
+    """Images of a series with what was decided, found on whitened coils."""
+    prepared = prepared.white
+    first, partner = solvers[decision.method], decision.partner
+    second = None if partner is None else solvers[partner.method]
     coils = prepared.coils(options.coils)
+    if first.one_set or (second is not None and second.one_set):
+        coils = coils.first
     if decision.maps == "refined":
         coils = refined(prepared, coils)
     problem = Problem.of(prepared, coils)
-    x = solvers[decision.method](problem, decision.weight, decision.iterations).x
-    if (partner := decision.partner) is not None:
-        other = solvers[partner.method](problem, partner.weight, partner.iterations).x
+    x = first(problem, decision.weight, decision.iterations).x
+    if partner is not None and second is not None:
+        other = second(problem, partner.weight, partner.iterations).x
         x = x.lerp(other, decision.share)
-    return Outcome(problem.whole(x) * prepared.scale, coils, problem)
+    whitening = prepared.whitening
+    images = measured_images(problem.whole(x) * prepared.scale, coils, whitening)
+    return Outcome(images, measured_maps(coils, whitening), Fit(prepared, coils, problem, x))

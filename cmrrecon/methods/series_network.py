@@ -6,7 +6,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.data import Series
-from cmrrecon.methods.base import Outcome, Prediction
+from cmrrecon.methods.base import Fit, Outcome, Prediction
 from cmrrecon.methods.decision import Decision
 from cmrrecon.methods.network import (
     NetworkMethod,
@@ -41,11 +41,12 @@ class SeriesNetworkMethod(NetworkMethod):
         network = self.ready(options, prepared.kspace.device)
         inner = cut(prepared, options)
         with exact_convolutions():
-            coils = refined(inner, inner.coils())
+            coils = refined(inner, inner.coils().first)
             problem = Problem.of(inner, coils)
-            whole = problem.whole(network.solve(problem).x) * inner.scale
+            x = network.solve(problem).x
+        whole = problem.whole(x) * inner.scale
         if inner is prepared:
-            return Outcome(whole, coils, problem)
+            return Outcome(whole, coils.measured, Fit(prepared, coils, problem, x))
         return Outcome(on_middle_columns(whole, prepared.kspace.shape[-1]))
 
     def predict(self, series: Series, options: NetworkOptions) -> Prediction:

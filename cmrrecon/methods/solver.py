@@ -36,18 +36,21 @@ class Solver:
     name : of the method
     function : the solver
     weight, iterations : its defaults
+    one_set : whether it takes problems with one set of maps only, as networks do
     """
 
     name: str
     function: Callable[..., Solution]
     weight: float
     iterations: int
+    one_set: bool = False
 
     @staticmethod
-    def of(name: str, function: Callable[..., Solution]) -> "Solver":
+    def of(name: str, function: Callable[..., Solution], one_set: bool = False) -> "Solver":
         """A solver whose defaults are those of the function."""
-        defaults = inspect.signature(function).parameters
-        return Solver(name, function, defaults["weight"].default, defaults["iterations"].default)
+        given = inspect.signature(function).parameters
+        weight, iterations = (given[option].default for option in ("weight", "iterations"))
+        return Solver(name, function, weight, iterations, one_set)
 
     def __call__(
         self, problem: Problem, weight: float, iterations: int, monitor: Monitor = never

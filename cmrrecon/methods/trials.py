@@ -55,7 +55,8 @@ def decide(
     solvers : by name; the first is taken if nothing can be hidden, and wins ties
     refine : whether refined maps are tried too, with the first solver, and taken if it predicts
         better with them; not if a number of virtual coils is given, since they are of all measured
-        coils
+        coils. Refined maps are one set. Where the body folds over they compete with two sets of
+        ESPIRiT, with which solvers for one set are not tried
     network : the name of the solver that is a network
 
     Raises
@@ -70,7 +71,8 @@ def decide(
     if prepared.mask.complete:
         unregularised = options if options.weight is not None else replace(options, weight=0.0)
         why = "fully sampled, no regularisation is needed"
-        return first.decision(unregularised, why, "refined" if refine else "espirit")
+        one_set = refine and prepared.coils().sets == 1
+        return first.decision(unregularised, why, "refined" if one_set else "espirit")
     hidden = hide(prepared.series)
     if hidden is None:
         why = "too little was measured outside the calibration region, so these are defaults"
@@ -97,7 +99,8 @@ def _decide_by_trials(
         errors = plain.made[0].error, trials.attempt(first, options).error
         trials, maps = (trials, "refined") if errors[1] < errors[0] else (plain, maps)
     for solver in others:
-        trials.attempt(solver, options)
+        if trials.coils.sets == 1 or not solver.one_set:
+            trials.attempt(solver, options)
     if options.weight is None and select(trials.evidence()).trial.method != network:
         classical = [trial for trial in trials.made if trial.method != network]
         for trial in sorted(classical, key=lambda trial: trial.error)[:FINALISTS]:

@@ -89,7 +89,7 @@ def _magnitude(kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
     scale = normalisation(Series(kspace, sampled))
     normal = (kspace / scale).to(torch.complex64)
     calibrating = sampled if acs is None else central(sampled, acs)
-    coils = estimate_coils(Series(normal, calibrating))
+    coils = estimate_coils(Series(normal, calibrating)).first
     middle = len(kspace) // 2
     one = Series(normal[middle : middle + 1], sampled.chosen(sampled.frame(middle)[None]))
     problem = Problem.of(PreparedSeries(one, 1.0), coils)

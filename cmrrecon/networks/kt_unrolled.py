@@ -145,7 +145,7 @@ class KtUnrolled(SeriesNetwork):
             raise ValueError("one series at a time")
         prepared = PreparedSeries(Series(kspace[0], SamplingMask.of(mask[0])))
         with torch.no_grad():
-            coils = prepared.coils()
+            coils = prepared.coils().first
             coils = refined(prepared, coils if columns is None else replace(coils, columns=columns))
             problem = Problem.of(prepared, coils)
         images = tuple(

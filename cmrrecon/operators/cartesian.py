@@ -25,11 +25,16 @@ class Encoding(LinearOperator, ABC):
 
     All three can be differentiated by what they are applied to; gradients do not reach the maps.
 
-    A(x)[t, c] = mask[t] * fft2c(maps[c] * x[t])   (Pruessmann et al., Magn Reson Med 1999;42:952)
+    A(x)[t, c] = w mask[t] * fft2c(maps[c] * x[t])   (Pruessmann et al., Magn Reson Med 1999;42:952)
+
+    w is one, or, where lines were averaged unequally often, the square root of how often, over the
+    most (`CartesianMask.weights`). With n sets of maps, one below the other, x holds as many images
+    one below the other, and what a coil sees is the sum (soft-SENSE, Uecker et al., Magn Reson Med
+    2014;71:990).
 
     Parameters
     ----------
-    maps : Tensor (coil, y, x), complex
+    maps : Tensor (coil, n y, x), complex
     mask : CartesianMask
     columns : the images hold only these columns of x and are zero in the others; all by default
 
@@ -40,7 +45,7 @@ class Encoding(LinearOperator, ABC):
 
     def __init__(self, maps: Tensor, mask: CartesianMask, columns: slice = slice(None)) -> None:
         shape = mask.samples.shape
-        if maps.ndim != 3 or shape[1] != maps.shape[1] or shape[2] not in (1, maps.shape[2]):
+        if maps.ndim != 3 or maps.shape[1] % shape[1] or shape[2] not in (1, maps.shape[2]):
             raise UsageError(
                 "shape-mismatch",
                 f"The maps have shape {tuple(maps.shape)} and the mask {tuple(shape)}",
@@ -48,11 +53,13 @@ class Encoding(LinearOperator, ABC):
                 "Give maps and mask of the same series",
             )
         self.mask, self.columns, self.width = mask, columns, maps.shape[2]
+        self.height, self.sets = shape[1], maps.shape[1] // shape[1]
         self.maps = y_fastest(maps[..., columns])
         self.maps_conj = self.maps.conj().resolve_conj()
         # F^H m F does not change when both transforms start elsewhere, so the normal operator needs no centring, for odd sizes
         # either: plain transforms, the mask in their order, and both scale factors in the mask.
-        weights = torch.fft.ifftshift(mask.samples, (-2, -1)).to(maps.real.dtype)[:, None]
+        weights = mask.samples if mask.weights is None else mask.samples * mask.weights
+        weights = torch.fft.ifftshift(weights, (-2, -1)).to(maps.real.dtype)[:, None]
         self.weights = weights / self._transformed_samples()
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -90,28 +97,53 @@ class Encoding(LinearOperator, ABC):
         return data.shape[0]
 
     def _forward(self, images: Tensor, frames: int) -> Tensor:
-        coils, ny = self.maps.shape[:2]
-        kspace = images.new_empty((frames, coils, ny, self.width))
-        for t, mask in self._each(frames):
-            full = images.new_zeros((coils, ny, self.width))
-            full[..., self.columns] = self.maps * images[t]
+        coils = len(self.maps)
+        kspace = images.new_empty((frames, coils, self.height, self.width))
+        for t, mask, root in self._each(frames):
+            full = images.new_zeros((coils, self.height, self.width))
+            self._spread(self.maps, images[t], full[..., self.columns])
             kspace[t] = fft2c(full) * mask
+            if root is not None:
+                kspace[t] *= root
         return kspace
 
     def _adjoint(self, kspace: Tensor, frames: int) -> Tensor:
         images = self._like_images(kspace, frames)
-        for t, mask in self._each(frames):
-            combined = self._combined(kspace[t], mask)
-            torch.sum(combined.mul_(self.maps_conj), 0, out=images[t])
+        for t, mask, root in self._each(frames):
+            frame = kspace[t] if root is None else kspace[t] * root
+            self._gather(self._combined(frame, mask), self.maps_conj, images[t])
         return images
 
-    def _each(self, frames: int) -> Iterator[tuple[int, Tensor]]:
-        return ((t, self.mask.frame(t)) for t in range(frames))
+    def _each(self, frames: int) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+        """Number, measured samples and roots of the weights of every frame."""
+        weights = self.mask.weights
+        roots = None if weights is None else weights.sqrt()
+        for t in range(frames):
+            yield t, self.mask.frame(t), None if roots is None else roots[t % len(roots)]
+
+    def _spread(self, maps: Tensor, x: Tensor, out: Tensor) -> None:
+        """What the coils see of images (..., n y, x'): (..., coil, y, x')."""
+        if self.sets == 1:
+            torch.mul(maps, x, out=out)
+        else:
+            torch.sum(self._apart(maps * x), -3, out=out)
+
+    def _gather(self, seen: Tensor, maps_conj: Tensor, out: Tensor) -> None:
+        """The adjoint of `_spread`; what `seen` holds is lost."""
+        if self.sets == 1:
+            torch.sum(seen.mul_(maps_conj), -3, out=out)
+        else:
+            combined = self._apart(maps_conj).mul(seen[..., None, :, :])
+            out.copy_(combined.sum(-4).flatten(-3, -2))
+
+    def _apart(self, stacked: Tensor) -> Tensor:
+        """(..., n y, x) as (..., n, y, x)."""
+        return apart(stacked, self.sets)
 
     def _batches(self, frames: int) -> Iterator[tuple[slice, Tensor]]:
         """Frames that are worked on together, and their weights; on a CPU one by one."""
-        ny, nx = self.maps.shape[1], max(self.maps.shape[2], self.weights.shape[-1])
-        frame_bytes = len(self.maps) * ny * nx * self.maps.element_size()
+        nx = max(self.maps.shape[2], self.weights.shape[-1])
+        frame_bytes = len(self.maps) * self.height * nx * self.maps.element_size()
         step = 1 if self.maps.device.type == "cpu" else max(1, GPU_BYTES // frame_bytes)
         for first in range(0, frames, step):
             part = slice(first, min(first + step, frames))
@@ -123,8 +155,7 @@ class Encoding(LinearOperator, ABC):
 
     def _buffers(self, frames: int, coils: int) -> tuple[Tensor, Tensor]:
         """Memory for coil images before and after a transform; on a CPU it is the same, to stay in the cache."""
-        _, ny, nx = self.maps.shape
-        first = self.maps.new_empty((frames, coils, nx, ny)).mT
+        first = self.maps.new_empty((frames, coils, self.maps.shape[2], self.height)).mT
         return first, first if first.device.type == "cpu" else torch.empty_like(first)
 
 
@@ -132,11 +163,11 @@ class LineEncoding(Encoding):
     """For whole readout lines. Along the readout the transform and its inverse cancel: transforms along y are enough."""
 
     def _transformed_samples(self) -> int:
-        return self.maps.shape[1]
+        return self.height
 
     def _combined(self, frame: Tensor, mask: Tensor) -> Tensor:
         lines = mask[:, 0]
-        along_x = torch.zeros_like(self.maps)
+        along_x = self._buffers(1, len(self.maps))[0][0].zero_()
         if bool(lines.any()):  # no transform takes an empty batch
             along_x[:, lines] = ifftc(frame[:, lines], -1)[..., self.columns]
         return ifftc(along_x, -2)
@@ -149,11 +180,11 @@ class LineEncoding(Encoding):
             x = images[part, None]
             if len(a) != len(x):
                 a, b = self._buffers(len(x), len(self.maps))
-            torch.mul(self.maps, x, out=a)
+            self._spread(self.maps, x, a)
             torch.fft.fft(a, dim=-2, out=b)
             b.mul_(weights)
             torch.fft.ifft(b, dim=-2, norm="forward", out=a)
-            torch.sum(a.mul_(self.maps_conj), 1, out=out[part])
+            self._gather(a, self.maps_conj, out[part])
         return out
 
 
@@ -161,7 +192,7 @@ class SampleEncoding(Encoding):
     """For single samples: transforms along both axes."""
 
     def _transformed_samples(self) -> int:
-        return self.maps.shape[1] * self.width
+        return self.height * self.width
 
     def _combined(self, frame: Tensor, mask: Tensor) -> Tensor:
         return ifft2c(frame * mask)[..., self.columns]
@@ -182,7 +213,7 @@ class SampleEncoding(Encoding):
                     wide, wide_k = (
                         self.maps.new_empty((*a.shape[:-1], self.width)) for _ in range(2)
                     )
-                torch.mul(maps, x, out=a)
+                self._spread(maps, x, a)
                 torch.fft.fft(a, dim=-2, out=b)
                 wide.zero_()[..., self.columns] = b
                 torch.fft.fft(wide, dim=-1, out=wide_k)
@@ -190,7 +221,8 @@ class SampleEncoding(Encoding):
                 torch.fft.ifft(wide_k, dim=-1, norm="forward", out=wide)
                 b.copy_(wide[..., self.columns])
                 torch.fft.ifft(b, dim=-2, norm="forward", out=a)
-                out[part] += torch.sum(a.mul_(maps_conj), 1)
+                self._gather(a, maps_conj, gathered := torch.empty_like(out[part]))
+                out[part] += gathered
         return out
 
 
@@ -198,6 +230,12 @@ def encoding(maps: Tensor, mask: CartesianMask, columns: slice = slice(None)) ->
     """The encoding of Cartesian k-space for the kind of its mask; parameters as `Encoding`."""
     kind = LineEncoding if isinstance(mask, LineMask) else SampleEncoding
     return kind(maps, mask, columns)
+
+
+def apart(stacked: Tensor, sets: int) -> Tensor:
+    """Sets that lie one below the other (..., n y, x) as (..., n, y, x), the same memory."""
+    *before, height, width = stacked.shape
+    return stacked.view(*before, sets, height // sets, width)
 
 
 def y_fastest(x: Tensor) -> Tensor:

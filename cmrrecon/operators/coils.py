@@ -17,6 +17,8 @@ CENTRE_LINES = 1 / 2
 # with every second line, 8 virtual coils (96 % of the energy) lose 16 dB, 14 (99.9 %) less than 1 dB.
 FEWEST_VIRTUAL = 8
 ENERGY_KEPT = 0.999
+# The part of a coil's noise, as a standard deviation, that no other coil holds: with less the coils are one and the same.
+LEAST_INDEPENDENT = 1e-3
 # What maps may lose when every column has virtual coils of its own: SENSE images then change by less than 0.3 %, PSNR by less than 0.01 dB.
 COLUMN_ENERGY_LOST = 1e-4
 
@@ -187,15 +189,23 @@ def noise_covariance(kspace: Tensor, mask: CartesianMask) -> Tensor:
 def prewhiten(kspace: Tensor, covariance: Tensor) -> Tensor:
     """K-space (frame, coil, y, x) with its coils mixed so that their noise is uncorrelated with unit variance.
 
-    The mixing matrix is the inverse of the Cholesky factor of the covariance (coil, coil).
+    Errors as `whitening_matrix`.
+    """
+    return apply_matrix(whitening_matrix(covariance)[0], kspace)
+
+
+def whitening_matrix(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """The inverse of the Cholesky factor of a noise covariance (coil, coil), and the factor itself.
 
     Raises
     ------
-    InputError : the covariance is not positive definite, for instance because a coil holds no data
+    InputError : `noise-covariance`, not positive definite, for instance because a coil holds no data
     """
     scale = covariance.diagonal().real.sqrt()
-    factor, failed = torch.linalg.cholesky_ex(covariance / (scale[:, None] * scale))
-    if bool(failed) or not bool(torch.isfinite(scale).all() and (scale > 0).all()):
+    unit = (covariance / (scale[:, None] * scale)).to(torch.complex128)
+    factor, failed = torch.linalg.cholesky_ex(unit)
+    singular = bool(failed) or not bool((factor.diagonal().real > LEAST_INDEPENDENT).all())
+    if singular or not bool(torch.isfinite(scale).all() and (scale > 0).all()):
         raise InputError(
             "noise-covariance",
             "The noise covariance of the coils is not positive definite",
@@ -203,5 +213,6 @@ def prewhiten(kspace: Tensor, covariance: Tensor) -> Tensor:
             "Remove empty or repeated coils, for instance by coil compression",
         )
     identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-    matrix = torch.linalg.solve_triangular(factor, identity, upper=False) / scale
-    return apply_matrix(matrix, kspace)
+    inverse = torch.linalg.solve_triangular(factor, identity, upper=False) / scale
+    kind = covariance.dtype
+    return inverse.to(kind), (factor * scale[:, None]).to(kind)

@@ -83,11 +83,12 @@ def calibration_block(
     return calibration_data(kspace[..., columns], narrowed, source)
 
 
-def maps_from(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
+def maps_from(calibration: Tensor, shape: tuple[int, int], sets: int = 1) -> Tensor:
     """Coil maps (coil, y, x) complex64 from calibration data (coil, cy, cx); ones for a single coil.
 
     With fewer than ten calibration lines the kernel shrinks from 6 to half the lines plus one, so that enough patches remain
     to tell signal from noise: of the kernels 3 to 8 the one with the smallest map error on simulated cine, or close.
+    With `sets` 2 the maps are (coil, 2 y, x) where the body folds over, see `espirit`.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def maps_from(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
     lines = min(calibration.shape[1:])
     if lines < FEWEST_LINES:
         raise too_few_lines(lines, FEWEST_LINES)
-    return espirit(calibration, shape, kernel=min(KERNEL, lines // 2 + 1))
+    return espirit(calibration, shape, kernel=min(KERNEL, lines // 2 + 1), sets=sets)
 
 
 def estimate_maps(

@@ -27,5 +27,8 @@ class Listener:
     def finished(self, index: int) -> None:
         """Slice `index` is done."""
 
+    def noted(self, text: str) -> None:
+        """Something that was done, in one line."""
+
     def warned(self, text: str) -> None:
         """Something the user should know."""

@@ -27,6 +27,7 @@ def reconstruct(
     device: str | torch.device = "auto",
     adapt: int = 0,
     uncertainty: int = 0,
+    whiten: bool | None = None,
     listener: Listener | None = None,
     **options: Any,
 ) -> Result:
@@ -46,6 +47,9 @@ def reconstruct(
     adapt : train the network on the scan itself first, for at most so many steps
     uncertainty : also reconstruct so many random parts of the samples (0, or 2 and more), for the
         standard deviation of the images
+    whiten : whether coils are mixed so that their noise is alike, see `classical.whitening`; None:
+        in `auto` and this program's iterative methods with a noise scan, and without one where the
+        noise is clearly unequal or correlated
     listener : told of the progress
     **options : of the method, such as `weight` or `iterations`; what is left out or None is
         automatic. `cmrrecon reconstruct --list-methods` shows the options of each
@@ -77,6 +81,7 @@ def reconstruct(
         uncertainty=uncertainty,
         axes=axes,
         folder=None if checkpoint is None else Path(checkpoint).absolute().parent.name,
+        whiten=whiten,
     )
     return run(task, listener=listener)
 

@@ -79,8 +79,10 @@ class Run:
             # A resumed run needs it no longer, and holds one series at a time.
             self.__dict__.pop("prepared", None)
         self._solve(missing, decision)
-        residuals = [facts["data_residual"] for facts in store.facts()]
+        facts = store.facts()
+        residuals = [one["data_residual"] for one in facts]
         self.found["data_residual"] = residuals
+        self._tell_whitening([one.get("whitened") for one in facts])
         return Result(
             store.layer("images"),
             task.slices,
@@ -103,7 +105,15 @@ class Run:
         if index == self.task.slices[0]:
             self.first_mask = series.mask
         with self.method.guarded(series):
-            return PreparedSeries(series.to(self.task.device))
+            return PreparedSeries(series.to(self.task.device), whiten=self.task.whiten)
+
+    def _view(self, prepared: PreparedSeries) -> PreparedSeries:
+        """What the method is given: whitened coils if that was asked for, else it decides itself."""
+        return prepared.white if self.task.whiten else prepared
+
+    def _working(self, prepared: PreparedSeries) -> PreparedSeries:
+        """What the method works on."""
+        return prepared.white if self.method.whitens else self._view(prepared)
 
     def sampling(self) -> dict[str, Any]:
         """How the scan was sampled."""
@@ -136,7 +146,7 @@ class Run:
         assert adaptable is not None
         done = adapt(
             adaptable.network,
-            self.prepared,
+            self._working(self.prepared),
             steps,
             lambda step, loss: self.listener.adapting(step, steps, loss),
         )
@@ -154,7 +164,7 @@ class Run:
             decision: Decision | None = Decision.from_dict(note)
         else:
             with self.method.guarded(self.prepared.series):
-                decision = self.method.decide(self.prepared, self.task.options)
+                decision = self.method.decide(self._view(self.prepared), self.task.options)
         if decision is None:
             return None
         if note is None:
@@ -168,7 +178,7 @@ class Run:
     def _check_range(self, decision: Decision | None) -> None:
         """Warn of properties outside the training range of the network that makes the images."""
         envelope = envelope_of(self.method.training_facts(decision))
-        found = outside(facts_of(self.prepared), envelope) if envelope else []
+        found = outside(facts_of(self._working(self.prepared)), envelope) if envelope else []
         if found:
             self.found["outside"] = found
             self._warn(
@@ -204,22 +214,32 @@ class Run:
             for index, prepared in zip(order, ahead(load, order), strict=True):
                 keep(index, *self._work(prepared, decision))
 
+    def _tell_whitening(self, words: list[str | None]) -> None:
+        """Say how the coils of the slices were whitened, if any was."""
+        known = next((one for one in words if one), None)
+        if known is not None:
+            self.found["whitened"] = known
+            self.listener.noted(f"coils were mixed so that their noise is alike ({known})")
+
     def _work(
         self, prepared: PreparedSeries, decision: Decision | None
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The layers of a slice, and what is known of it."""
         options = self.task.options
-        outcome = self.method.reconstruct(prepared, options, decision)
-        facts = {"data_residual": data_residual(prepared, outcome)}
+        outcome = self.method.reconstruct(self._view(prepared), options, decision)
+        facts: dict[str, Any] = {"data_residual": data_residual(outcome.fit)}
+        if (self.method.whitens or self.task.whiten) and prepared.whitening is not None:
+            facts["whitened"] = prepared.whitening.words
         layers = {"images": outcome.images}
-        if outcome.coils is not None and self.store.keeps_maps:
-            layers["maps"] = outcome.coils.measured
+        if outcome.maps is not None and self.store.keeps_maps:
+            layers["maps"] = outcome.maps
         # Its problem is not held while the replicates are reconstructed.
         del outcome
         if self.task.uncertainty:
 
             def again(part: Series) -> Tensor:
-                return self.method.reconstruct(PreparedSeries(part), options, decision).images
+                replicate = PreparedSeries(part, whiten=prepared.whitening or False)
+                return self.method.reconstruct(self._view(replicate), options, decision).images
 
             layers["uncertainty"] = uncertainty(prepared.series, again, self.task.uncertainty)
         return layers, facts

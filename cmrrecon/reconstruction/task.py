@@ -28,6 +28,7 @@ class Task:
     adapt, uncertainty : see `reconstruct`
     axes : names of stored axes that were given
     folder : the folder that the weights of a network lie in
+    whiten : see `reconstruct`
     """
 
     scan: Scan
@@ -39,6 +40,7 @@ class Task:
     uncertainty: int = 0
     axes: str | None = None
     folder: str | None = None
+    whiten: bool | None = None
 
     @staticmethod
     def of(
@@ -52,6 +54,7 @@ class Task:
         uncertainty: int = 0,
         axes: str | None = None,
         folder: str | None = None,
+        whiten: bool | None = None,
     ) -> "Task":
         """The task, its parts checked; parameters and errors as of `reconstruct`."""
         chosen = checked_options(method, options, adapt, uncertainty)
@@ -66,6 +69,7 @@ class Task:
             int(uncertainty),
             axes,
             folder,
+            whiten,
         )
 
     def provenance(self, command: Sequence[str] = ()) -> dict[str, Any]:
@@ -81,6 +85,8 @@ class Task:
             "adapt": self.adapt,
             "uncertainty": self.uncertainty,
         }
+        # False is asked for too.
+        whiten = {} if self.whiten is None else {"whiten": self.whiten}
         folder: dict[str, Any] = {"run": self.folder} if self.folder else {}
         return provenance.make(
             command or ("cmrrecon.reconstruct",),
@@ -90,6 +96,7 @@ class Task:
                 "slices": list(self.slices),
                 "axes": self.axes,
                 **{key: value for key, value in asked.items() if value},
+                **whiten,
             },
             inputs=self.inputs,
             device=str(self.device),

@@ -10,7 +10,7 @@ from torch import Tensor
 from cmrrecon.classical.coils import calibration_samples
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import CartesianMask, Series
-from cmrrecon.methods.base import Outcome
+from cmrrecon.methods.base import Fit
 from cmrrecon.methods.holdout import measured_energy, noise_energy
 from cmrrecon.operators.sensitivity import calibration_region
 
@@ -44,22 +44,20 @@ def envelope_of(metadata: Mapping[str, str]) -> Envelope:
         return {}
 
 
-def data_residual(prepared: PreparedSeries, outcome: Outcome) -> float | None:
+def data_residual(fit: Fit | None) -> float | None:
     """Root mean square of A x - y over the noise of y.
 
     About one if images explain all but noise, less if they explain noise too. None where it is not
     known: images without a least-squares term, trajectories, or too few samples to estimate the
     noise from.
     """
-    term = outcome.term
-    if term is None or not isinstance(prepared.mask, CartesianMask):
+    if fit is None or not isinstance(fit.prepared.mask, CartesianMask):
         return None
-    noise = noise_energy(prepared, term)
+    noise = noise_energy(fit.prepared, fit.term)
     if not noise > 0:
         return None
-    x = outcome.images[..., term.columns] / prepared.scale
-    explained = float(term.explained(x).double().sum())
-    return math.sqrt(max(0.0, measured_energy(prepared, term) - explained) / noise)
+    explained = float(fit.term.explained(fit.x).double().sum())
+    return math.sqrt(max(0.0, measured_energy(fit.prepared, fit.term) - explained) / noise)
 
 
 def facts_of(prepared: PreparedSeries) -> dict[str, float]:

@@ -116,7 +116,7 @@ def test_nothing_is_decided(series):
     assert not CHECKED.decides
     assert CHECKED.decide(whole, CHECKED.options()) is None
     outcome = CHECKED.reconstruct(whole, CHECKED.options())
-    assert (outcome.coils, outcome.term) == (None, None)
+    assert (outcome.maps, outcome.fit) == (None, None)
     assert (CHECKED.weights(), CHECKED.training_facts(None)) == (None, {})
     assert CHECKED.adaptable(CHECKED.options()) is None
     assert CHECKED.predict(series, CHECKED.options()) is None

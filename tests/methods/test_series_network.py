@@ -27,9 +27,9 @@ def test_images_are_those_of_the_network_with_refined_maps(prepared, method):
     problem = Problem.of(series, coils)
     expected = problem.whole(method.trained.solve(problem).x) * series.scale
     torch.testing.assert_close(outcome.images, expected)
-    torch.testing.assert_close(outcome.coils.measured, coils.measured)
+    torch.testing.assert_close(outcome.maps, coils.measured)
     assert outcome.images.dtype == torch.complex64
-    assert outcome.term is not None
+    assert outcome.fit is not None
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1e7])
@@ -59,7 +59,7 @@ def test_cutting_the_oversampling_leaves_the_middle(prepared, method):
     assert not images[..., 36:].any()
     assert images[..., 12:36].any()
     # Its maps and its term are of another width than the series.
-    assert (outcome.coils, outcome.term) == (None, None)
+    assert (outcome.maps, outcome.fit) == (None, None)
 
 
 def test_cutting_the_oversampling_of_sample_masks_is_refused(prepared, method):

@@ -128,7 +128,7 @@ def test_a_number_of_coils_is_kept_and_refines_no_maps(prepared, biased):
     solvers = {"a": biased("a", 1.0), "b": biased("b", 1.2)}
     decision = decide(prepared(), solvers, options, refine=True)
     assert (decision.maps, decision.maps_errors) == ("espirit", None)
-    assert len(solved(prepared(), solvers, decision, options).coils.maps) == 3
+    assert len(solved(prepared(), solvers, decision, options).fit.coils.maps) == 3
 
 
 def test_the_maps_that_predict_better_are_taken(prepared, biased):
