@@ -16,7 +16,7 @@ from cmrrecon.data import Scan
 from cmrrecon.formats.hdf5_access import opened
 from cmrrecon.formats.hdf5_access import sniff as is_hdf5
 from cmrrecon.formats.hdf5_heap import Heap, stored_rows
-from cmrrecon.formats.ismrmrd_header import REMEDY, read_header
+from cmrrecon.formats.ismrmrd_header import read_header
 from cmrrecon.formats.ismrmrd_table import read_table
 from cmrrecon.formats.names import parse_name
 from cmrrecon.formats.readouts import Raw, Rows, Table
@@ -144,5 +144,4 @@ def _raw(path: Path, name: str) -> Raw:
         stored.positions,
         known,
         header.noise_bandwidth,
-        remedy=REMEDY,
     )

@@ -9,7 +9,6 @@ from cmrrecon.formats.readouts import Encoding
 from cmrrecon.tools.errors import InputError
 
 LONGEST = 2**22  # bytes
-REMEDY = "Check how the file was converted from the scanner's"
 GYROMAGNETIC = 42.577478e6  # of the proton, Hz / T
 FIELDS = (0.001, 30.0)  # T, of magnets that exist
 LONGEST_NAME = 64  # characters

@@ -108,13 +108,15 @@ def _embedded(table: Table, space: int, encoding: Encoding) -> NDArray[np.bool]:
     """Which calibration readouts belong to the image although they are not marked so.
 
     The header says so. Where it is silent, they do if they fill gaps only: none repeats an image line
-    of its frame, as a scan of separate references would, and none stands in a frame of its own.
+    of its frame, as a scan of separate references would, none stands in a frame of its own, and all
+    have as many samples.
     """
     alone: NDArray[np.bool] = table["calibration"] & ~table["image"] & (table["space"] == space)
     image = table["image"] & (table["space"] == space)
     alike = alone & np.isin(table["coils"], table["coils"][image])
     if encoding.calibration in WITHIN:
         return alike
+    alike &= np.isin(table["samples"], table["samples"][image])
     if encoding.calibration or not alike.any():
         return np.zeros_like(alone)
 

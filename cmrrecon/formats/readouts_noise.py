@@ -34,10 +34,16 @@ def noise_of(raw: Raw, image: Table, source: Raw) -> tuple[Noise | None, tuple[s
     if not len(table["index"]):
         return None, _other_coils(raw, bool(present.any()))
 
+    count = int((table["samples"] - table["before"] - table["after"]).sum())
+    if count < coils:
+        return None, (
+            f"{raw.path}: the noise readouts were not used, since their {count} samples are fewer "
+            f"than the {coils} coils.",
+        )
     dwell = float(np.median(image["dwell_us"]))
     known = dwell > 0 and bool((table["dwell_us"] > 0).all())
-    covariance, count = _covariance(source, table, coils, dwell if known else None)
-    reason = _unusable(covariance, count)
+    covariance = _covariance(source, table, coils, dwell if known else None) / count
+    reason = _unusable(covariance)
     if reason:
         return None, (f"{raw.path}: the noise readouts were not used, since {reason}.",)
     notes = () if known else (f"{raw.path}: noise was not scaled, since dwell times are missing.",)
@@ -51,24 +57,22 @@ def _other_coils(raw: Raw, any_noise: bool) -> tuple[str, ...]:
 
 def _covariance(
     source: Raw, table: Table, coils: int, dwell: float | None
-) -> tuple[NDArray[np.complex128], int]:
-    """The mean of n n^H over all noise samples in the middle of the image's band, and their number."""
-    total, count = np.zeros((coils, coils), np.complex128), 0
+) -> NDArray[np.complex128]:
+    """The sum of n n^H over all noise samples, each as in the middle of the image's band."""
+    total = np.zeros((coils, coils), np.complex128)
     for rows in alike(table, ("samples", "before", "after", "dwell_us", "reverse")):
-        n = kept(source, table, rows).transpose(1, 0, 2).reshape(coils, -1).astype(np.complex128)
         ratio = 1.0 if dwell is None else float(table["dwell_us"][rows[0]]) / dwell
-        total += ratio * (n @ n.conj().T)
-        count += n.shape[1]
-    return total / count / source.noise_bandwidth, count
+        with np.errstate(all="ignore"):  # what is not finite is found in the sum
+            n = kept(source, table, rows).transpose(1, 0, 2).reshape(coils, -1)
+            n = n.astype(np.complex128)
+            total += ratio * (n @ n.conj().T)
+    return total / source.noise_bandwidth
 
 
-def _unusable(covariance: NDArray[np.complex128], count: int) -> str:
+def _unusable(covariance: NDArray[np.complex128]) -> str:
     """Why a covariance cannot be used; "" if it can."""
-    coils = len(covariance)
     if not np.abs(covariance).max() < LARGEST:
         return "they hold NaN or infinity"
-    if count < coils:
-        return f"{count} samples are fewer than the {coils} coils"
     level = np.sqrt(np.diagonal(covariance).real)
     if not (level > 0).all():
         return f"{int((level <= 0).sum())} coils have no noise"

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cmrrecon.data.checks import require_finite
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.readouts import Encoding, Raw, Table, part
 from cmrrecon.formats.readouts_lines import alike, kept, line_centre
@@ -32,16 +33,23 @@ class References:
     sides: tuple[int, int]
 
     def __call__(self, index: int) -> Tensor:
-        """The references of slice `index` (0-based), complex64."""
-        total = np.zeros(self.shape, np.complex64)
+        """The references of slice `index` (0-based), complex64.
+
+        Raises
+        ------
+        InputError : `kspace-not-finite`
+        """
         table = part(self.table, self.table["slice"] == index)
-        for rows in alike(table, ("row", "reverse")):
-            total[:, table["row"][rows[0]]] += kept(self.raw, table, rows).sum(0)
         times = np.bincount(table["row"], minlength=self.shape[1])
-        block = total / np.maximum(times, 1).astype(np.float32)[:, None]
+        block = np.zeros(self.shape, np.complex64)
+        for rows in alike(table, ("row", "reverse")):
+            row = table["row"][rows[0]]
+            with np.errstate(all="ignore"):
+                block[:, row] += kept(self.raw, table, rows).sum(0) / np.float32(times[row])
+        require_finite(torch.from_numpy(block), f"A reference line of {self.raw.path}")
         for axis, side in zip((1, 2), self.sides, strict=True):
             block = _resized(block, axis, side)
-        return torch.from_numpy(block.astype(np.complex64))
+        return torch.from_numpy(block)
 
 
 def references(

@@ -241,6 +241,21 @@ def test_references_that_do_not_fit_are_left_out(change, words):
     assert words is None or words in scan.notes[0]
 
 
+def test_references_that_run_backwards_are_turned():
+    rows = with_references(REFERENCE[..., ::-1], [2, 3, 4, 5], reverse=True)
+    found = assemble(raw(rows, encoding(calibration="separate"))).series(0).calibration
+    np.testing.assert_array_equal(found.numpy(), REFERENCE[:, 2:6])
+
+
+def test_references_that_are_no_numbers_are_refused():
+    broken = REFERENCE.copy()
+    broken[1, 3, 2] = np.nan
+    rows = with_references(broken, [2, 3, 4, 5])
+    scan = assemble(raw(rows, encoding(calibration="separate")))
+    with refused("kspace-not-finite"):
+        scan.series(0)
+
+
 def test_references_that_a_slice_lacks_are_left_out():
     rows = with_references(rows=[2, 3, 4, 5]) + lines(KSPACE, GRID, slice=1)
     scan = assemble(raw(rows, encoding(calibration="separate")))
