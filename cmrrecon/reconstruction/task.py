@@ -26,7 +26,7 @@ class Task:
     slices : the scan's slice numbers
     device : where it is computed
     adapt, uncertainty : see `reconstruct`
-    axes : names of stored axes that were given
+    axes, dataset : names of stored axes, and of a data set, that were given
     folder : the folder that the weights of a network lie in
     whiten : see `reconstruct`
     """
@@ -39,6 +39,7 @@ class Task:
     adapt: int = 0
     uncertainty: int = 0
     axes: str | None = None
+    dataset: str | None = None
     folder: str | None = None
     whiten: bool | None = None
 
@@ -53,6 +54,7 @@ class Task:
         adapt: int = 0,
         uncertainty: int = 0,
         axes: str | None = None,
+        dataset: str | None = None,
         folder: str | None = None,
         whiten: bool | None = None,
     ) -> "Task":
@@ -68,6 +70,7 @@ class Task:
             int(adapt),
             int(uncertainty),
             axes,
+            dataset,
             folder,
             whiten,
         )
@@ -84,6 +87,7 @@ class Task:
             "weights": weights and weights.digest,
             "adapt": self.adapt,
             "uncertainty": self.uncertainty,
+            "dataset": self.dataset,
         }
         # False is asked for too.
         whiten = {} if self.whiten is None else {"whiten": self.whiten}

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from ismrmrd_files import (
     ACQUISITION,
+    CALIBRATION,
     COILS,
     KSPACE,
+    NOISE,
     X,
     cartesian,
     cnormal,
@@ -102,11 +104,15 @@ def data_too_short(path):
 
 
 def some_without_trajectory(path):
-    write(path, cartesian() + spokes()[0])
+    write(path, cartesian() + spokes()[0], header(trajectory="radial"))
 
 
 def one_axis(path):
-    write(path, [readout(cnormal(2, 16), np.linspace(-0.5, 0.5, 16)[:, None]) for _ in range(4)])
+    write(
+        path,
+        [readout(cnormal(2, 16), np.linspace(-0.5, 0.5, 16)[:, None]) for _ in range(4)],
+        header(trajectory="radial"),
+    )
 
 
 def no_rows(path):
@@ -232,10 +238,24 @@ def test_a_heap_that_points_at_itself_is_searched_once(tmp_path):
         assert sum(map(len, heap._found.values())) <= 1000
 
 
-@pytest.mark.parametrize("radial", [False, True])
-def test_damaged_files_end_in_an_input_error_or_are_read(tmp_path, radial):
+def calibrated():
+    """Readouts of every kind: noise, separate references, averages."""
+    noise = [readout(cnormal(COILS, 30, seed=seed), flags=NOISE) for seed in range(3)]
+    references = cartesian([2, 3, 4, 5], flags=CALIBRATION)
+    return [*noise, *references, *cartesian(), *cartesian([3], average=1)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "xml"),
+    [
+        (cartesian, header()),
+        (lambda: spokes()[0], header(y=8, x=16, trajectory="radial")),
+        (calibrated, header(calibration="separate")),
+    ],
+)
+def test_damaged_files_end_in_an_input_error_or_are_read(tmp_path, rows, xml):
     path = tmp_path / "raw.h5"
-    write(path, spokes()[0], header(y=8, x=16)) if radial else write(path, cartesian())
+    write(path, rows(), xml)
     whole = path.read_bytes()
     heaps = [start for start in range(len(whole)) if whole.startswith(b"GCOL", start)]
     for seed in range(80):
