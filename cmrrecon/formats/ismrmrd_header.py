@@ -22,12 +22,14 @@ class Header:
     image : (y, x) of images without the oversampling, with the pixels of the encoded space
     centre : the kspace_encode_step_1 at the centre of k-space
     trajectory : `cartesian`, `radial`, `goldenangle`, `spiral`, ...
+    lines : the first and last kspace_encode_step_1; None where it does not say
     """
 
     encoded: tuple[int, int]
     image: tuple[int, int]
     centre: int
     trajectory: str
+    lines: tuple[int, int] | None = None
 
 
 def read_header(document: bytes, path: Path) -> Header:
@@ -48,6 +50,11 @@ def read_header(document: bytes, path: Path) -> Header:
         image = tuple(_side(root, axis, n) for axis, n in (("y", encoded_y), ("x", encoded_x)))
         centre = _number(root, "encodingLimits/kspace_encoding_step_1/center")
         centre = encoded_y // 2 if np.isnan(centre) else int(centre)
+        limits = [
+            _number(root, f"encodingLimits/kspace_encoding_step_1/{end}")
+            for end in ("minimum", "maximum")
+        ]
+        lines = None if np.isnan(limits).any() else (int(limits[0]), int(limits[1]))
     # ParseError is a SyntaxError; numbers that are missing, infinite or no numbers raise the others.
     except (SyntaxError, ValueError, OverflowError) as error:
         raise InputError(
@@ -64,7 +71,7 @@ def read_header(document: bytes, path: Path) -> Header:
             REMEDY,
         )
     kind = root.findtext("{*}encoding/{*}trajectory") or ""
-    return Header((encoded_y, encoded_x), (image[0], image[1]), centre, kind.strip())
+    return Header((encoded_y, encoded_x), (image[0], image[1]), centre, kind.strip(), lines)
 
 
 def _number(root: ElementTree.Element, place: str) -> float:

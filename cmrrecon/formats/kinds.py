@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from cmrrecon.data import Scan
-from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files
+from cmrrecon.formats import fastmri, hdf5, hdf5_access, ismrmrd, matlab5, numpy_files
 from cmrrecon.formats.arrays import StoredArray
 from cmrrecon.formats.variables import choose, matching
 from cmrrecon.tools.errors import InputError
@@ -36,14 +36,19 @@ class RawFormat:
     name : for messages
     sniff : path and its first `HEAD` bytes -> whether the file is of this format
     read : path and the data set in it that is wanted (None: the only or first one) -> Scan
+    has_datasets : whether a file may hold several data sets, told by name
     """
 
     name: str
     sniff: Callable[[Path, bytes], bool]
     read: Callable[[Path, str | None], Scan]
+    has_datasets: bool = False
 
 
-RAW_FORMATS = (RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read),)
+RAW_FORMATS = (
+    RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read, has_datasets=True),
+    RawFormat("fastMRI", fastmri.sniff, fastmri.read),
+)
 
 
 def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:

@@ -73,15 +73,15 @@ def read(
     """
     path = as_path(path, "file")
     raw = raw_format(path)
-    if raw is not None:
-        return _raw(path, raw, axes, mask, dataset)
-    if dataset is not None:
+    if dataset is not None and (raw is None or not raw.has_datasets):
         raise UsageError(
             "dataset-fixed",
             f"The data set {dataset!r} was named for {path}",
             "Only ISMRMRD files hold data sets with names",
             "Leave out --dataset",
         )
+    if raw is not None:
+        return _raw(path, raw, axes, mask, dataset)
     stored, text = contents(path)
     array, notes = choose(stored, "kspace", path)
     if not array.is_complex:
