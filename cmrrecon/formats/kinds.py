@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from cmrrecon.data import Scan
-from cmrrecon.formats import fastmri, hdf5, hdf5_access, ismrmrd, matlab5, numpy_files
+from cmrrecon.formats import fastmri, hdf5, hdf5_access, ismrmrd, matlab5, numpy_files, twix
 from cmrrecon.formats.arrays import StoredArray
 from cmrrecon.formats.variables import choose, matching
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
+RAW_SUFFIXES = (".dat",)  # of raw data, and of much else: what is in a folder is looked into
 HEAD = 8192  # enough for the HDF5 signature after the largest user block
 
 Variables = Callable[[Path], dict[str, StoredArray]]
@@ -48,6 +49,7 @@ class RawFormat:
 RAW_FORMATS = (
     RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read, has_datasets=True),
     RawFormat("fastMRI", fastmri.sniff, fastmri.read),
+    RawFormat("Siemens twix", twix.sniff, twix.read),
 )
 
 
@@ -87,12 +89,22 @@ def is_images(path: str | Path) -> bool:
 
 
 def _is(path: str | Path, wanted: str) -> bool:
-    if Path(path).suffix.lower() not in SUFFIXES:
+    suffix = Path(path).suffix.lower()
+    if suffix in RAW_SUFFIXES:
+        return wanted == "scan" and _is_raw(Path(path))
+    if suffix not in SUFFIXES:
         return False
     try:
         return kind(path) == wanted
     except InputError:
         return True
+
+
+def _is_raw(path: Path) -> bool:
+    try:
+        return raw_format(path) is not None
+    except InputError:
+        return False
 
 
 def contents(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:

@@ -1,0 +1,200 @@
+"""The protocol in a Siemens twix file: the few numbers that say how k-space was encoded.
+
+The text holds the patient's name and much else. Only the values named here are taken from it, and all of them are numbers but
+the name of the sequence.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmrrecon.data import Acquisition
+from cmrrecon.formats.names import parse_name
+from cmrrecon.formats.readouts import Encoding
+from cmrrecon.tools.errors import InputError
+
+REMEDY = "Export the raw data from the scanner again"
+LARGEST = 2**16  # lines or samples
+# `name = value` lines of the measurement protocol, and parameters `<ParamLong."name"> { values }` elsewhere.
+LINE = re.compile(rb"^([\w.\[\]]{1,80})[ \t]*=[ \t]*(\S{1,120})", re.MULTILINE)
+PARAMETER = re.compile(rb"[^{]{0,40}\{([^{}]{0,4000})\}")
+PRECISION = re.compile(rb"<\w+>\s*\d+")
+LINES = (
+    "sSliceArray.asSlice[0].dThickness",
+    "sSliceArray.asSlice[0].dPhaseFOV",
+    "sSliceArray.asSlice[0].dReadoutFOV",
+    "sKSpace.lBaseResolution",
+    "sKSpace.lPhaseEncodingLines",
+    "sKSpace.dPhaseOversamplingForDialog",
+    "sKSpace.uc2DInterpolation",
+    "sKSpace.ucTrajectory",
+    "sPat.ucRefScanMode",
+    "sPhysioImaging.lSignal1",
+    "sProtConsistencyInfo.flNominalB0",
+)
+PARAMETERS = (
+    "flReadoutOSFactor",
+    "iNoOfFourierLines",
+    "iNoOfFourierColumns",
+    "iPEFTLength",
+    "NImageLins",
+    "NImageCols",
+    "alRegridMode",
+    "alRegridRampupTime",
+    "alRegridFlattopTime",
+    "alRegridRampdownTime",
+    "alRegridDelaySamplesTime",
+    "aflRegridADCDuration",
+)
+DWELL, SEQUENCE = "sRXSPEC.alDwellTime", "tSequenceFileName"
+TRAJECTORIES = {1: "cartesian", 2: "radial", 4: "spiral"}
+CALIBRATIONS = {1: "other", 2: "embedded", 4: "separate", 16: "interleaved", 32: "interleaved"}
+CALIBRATIONS |= {64: "interleaved"}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is used of the protocol.
+
+    Attributes
+    ----------
+    values : name -> the numbers of it, as in `LINES` and `PARAMETERS`; what is absent or zero is not there
+    dwell_us : time between samples of each contrast
+    sequence : file name of the pulse sequence
+    """
+
+    values: dict[str, tuple[float, ...]]
+    dwell_us: dict[int, float]
+    sequence: str | None
+
+    def number(self, name: str, otherwise: float = 0.0) -> float:
+        """The first number of a name."""
+        return self.values.get(name, (otherwise,))[0]
+
+    @property
+    def gated(self) -> bool:
+        """Whether a physiological signal triggered the scan or was recorded with it."""
+        return self.number("sPhysioImaging.lSignal1", 1) > 1
+
+
+def read_protocol(document: bytes) -> Protocol:
+    """The protocol in the text of a measurement; what is missing or no number is left out."""
+    values: dict[str, tuple[float, ...]] = {}
+    dwell: dict[int, float] = {}
+    sequence = None
+    for found in LINE.finditer(document, max(0, document.find(b"MeasYaps\0"))):
+        name, text = found[1].decode(), found[2].decode("latin1").strip('"')
+        if name == SEQUENCE:
+            sequence = sequence or re.split(r"[\\/]", text)[-1] or None
+        elif name.startswith(DWELL) and (index := re.fullmatch(r"\[(\d{1,3})\]", name[len(DWELL) :])):
+            dwell.setdefault(int(index[1]), _number(text) / 1000)
+        elif name in LINES and name not in values and _number(text):
+            values[name] = (_number(text),)
+    for name in PARAMETERS:
+        numbers = _parameter(document, name)
+        if numbers:
+            values[name] = numbers
+    return Protocol(values, dwell, sequence)
+
+
+def _number(text: str) -> float:
+    """A decimal or hexadecimal number; 0 for anything else and for what is not finite."""
+    try:
+        value = float(int(text, 16)) if text.lower().startswith("0x") else float(text)
+    except (ValueError, OverflowError):
+        return 0.0
+    return value if math.isfinite(value) else 0.0
+
+
+def _parameter(document: bytes, name: str) -> tuple[float, ...]:
+    """The numbers of a parameter, where it first has any."""
+    wanted, place = f'."{name}">'.encode(), 0
+    while (place := document.find(wanted, place)) >= 0:
+        place += len(wanted)
+        found = PARAMETER.match(document, place)
+        words = PRECISION.sub(b"", found[1]).split() if found else []
+        if words and any(numbers := tuple(_number(word.decode("latin1")) for word in words)):
+            return numbers
+    return ()
+
+
+def acquisition(protocol: Protocol, path: Path) -> Acquisition:
+    """What the protocol and the name of the file tell of the scan."""
+    facts = vars(parse_name(path)) | {
+        "field_strength": protocol.number("sProtConsistencyInfo.flNominalB0") or None,
+        "sequence": protocol.sequence,
+    }
+    return Acquisition(**facts)
+
+
+def encoding(
+    protocol: Protocol, needed: tuple[int, int], centre: int | None, echo_planar: bool, path: Path
+) -> Encoding:
+    """How k-space was encoded.
+
+    Parameters
+    ----------
+    protocol : what the text says
+    needed : (y, x), the smallest matrix that holds the readouts, which counts where the protocol says less
+    centre : the line counter at the centre of k-space
+    echo_planar : whether lines were read back and forth
+    path : for messages
+
+    Raises
+    ------
+    InputError : `header-damaged`, a matrix out of all proportion; `trajectory-missing`, k-space is not Cartesian
+    """
+    matrix, over_y, over_x = _matrix(protocol, needed), *_oversampling(protocol)
+    if max(matrix) >= LARGEST:
+        raise InputError(
+            "header-damaged",
+            f"{path} has an encoded matrix of {matrix[0]} x {matrix[1]} (y, x)",
+            f"Both must be less than {LARGEST}",
+            REMEDY,
+        )
+    kind = TRAJECTORIES.get(int(protocol.number("sKSpace.ucTrajectory", 1)), "other")
+    if kind != "cartesian":
+        raise InputError(
+            "trajectory-missing",
+            f"{path} holds {kind} k-space",
+            "Twix files do not say where such samples lie, only Cartesian ones are read",
+            "Convert it to ISMRMRD with its trajectory, by siemens_to_ismrmrd",
+        )
+    recon = (int(protocol.number("NImageLins")), int(protocol.number("NImageCols")))
+    return Encoding(
+        matrix,
+        (round(matrix[0] / over_y), round(matrix[1] / over_x)),
+        recon if all(0 < n < LARGEST for n in recon) else None,
+        _field_of_view(protocol, over_y, over_x),
+        centre,
+        None,
+        "epi" if echo_planar else kind,
+        CALIBRATIONS.get(int(protocol.number("sPat.ucRefScanMode")), ""),
+    )
+
+
+def _oversampling(protocol: Protocol) -> tuple[float, float]:
+    """How much wider than the field of view is encoded, (y, x); 1 is not at all."""
+    return (
+        max(1.0, 1 + protocol.number("sKSpace.dPhaseOversamplingForDialog")),
+        max(1.0, protocol.number("flReadoutOSFactor", 1)),
+    )
+
+
+def _matrix(protocol: Protocol, needed: tuple[int, int]) -> tuple[int, int]:
+    """The encoded matrix (y, x): that of the protocol where it holds all readouts."""
+    lines = protocol.number("iPEFTLength") or protocol.number("sKSpace.lPhaseEncodingLines")
+    if protocol.number("sKSpace.uc2DInterpolation"):
+        lines /= 2
+    columns = protocol.number("sKSpace.lBaseResolution") * _oversampling(protocol)[1]
+    return max(round(lines), needed[0]), max(round(columns), needed[1])
+
+
+def _field_of_view(
+    protocol: Protocol, over_y: float, over_x: float
+) -> tuple[float, float, float] | None:
+    """The field of view (y, x, slice) of the encoded images in mm; None where the protocol does not say."""
+    slab = "sSliceArray.asSlice[0]"
+    y, x, z = (protocol.number(f"{slab}.{name}") for name in ("dPhaseFOV", "dReadoutFOV", "dThickness"))
+    return (y * over_y, x * over_x, z) if min(y, x, z) > 0 else None
