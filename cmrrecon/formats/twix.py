@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrrecon.data import Scan
+from cmrrecon.formats.epi import Aligned, aligned
 from cmrrecon.formats.readouts import Encoding, Raw, Rows, Table, part
 from cmrrecon.formats.readouts_scan import assemble
 from cmrrecon.formats.twix_directory import (
@@ -130,18 +131,28 @@ def _raw(file: Any, directory: Directory, index: int, path: Path, *, noise_only:
     offsets = np.asarray(lines.offset, np.int64)
     load = Samples(path, offsets, table["samples"], table["coils"], prefix, CHANNEL[before_vd])
     require_end(path, directory, place, load.end if len(offsets) else place.data)
-    navigators = table.pop("navigator")
+    navigator = table.pop("navigator")
     centres = headers["CenterLin"].astype(np.int64)
-    encodings = (_encoding(table, centres, protocol, bool(navigators.any()), path),)
+    encodings = (_encoding(table, centres, protocol, bool(navigator.any()), path),)
+    loader = load if not navigator.any() else _echo_planar(load, table, navigator, protocol)
     return Raw(
         path,
         table,
         encodings,
-        load,
+        loader,
         acquisition=acquisition(protocol, path),
         noise_bandwidth=NOISE_BANDWIDTH,
         remedy=REMEDY,
     )
+
+
+def _echo_planar(
+    load: Samples, table: Table, navigator: NDArray[np.bool], protocol: Protocol
+) -> Aligned:
+    """What loads readouts measured back and forth; in the table they all run forwards from then on."""
+    loader = aligned(load, table, navigator, protocol.ramp)
+    table["reverse"] = table["reverse"] & ~loader.lines
+    return loader
 
 
 def _encoding(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmrrecon.data import Acquisition
+from cmrrecon.formats.epi import Ramp
 from cmrrecon.formats.names import parse_name
 from cmrrecon.formats.readouts import Encoding
 from cmrrecon.tools.errors import InputError
@@ -33,6 +34,14 @@ LINES = (
     "sPhysioImaging.lSignal1",
     "sProtConsistencyInfo.flNominalB0",
 )
+RAMP = (
+    "alRegridRampupTime",
+    "alRegridFlattopTime",
+    "alRegridRampdownTime",
+    "alRegridDelaySamplesTime",
+    "aflRegridADCDuration",
+)
+TRAPEZOID, LONGEST_READOUT = 2, 1e5  # shape of a gradient, and us
 PARAMETERS = (
     "flReadoutOSFactor",
     "iNoOfFourierLines",
@@ -41,11 +50,7 @@ PARAMETERS = (
     "NImageLins",
     "NImageCols",
     "alRegridMode",
-    "alRegridRampupTime",
-    "alRegridFlattopTime",
-    "alRegridRampdownTime",
-    "alRegridDelaySamplesTime",
-    "aflRegridADCDuration",
+    *RAMP,
 )
 DWELL, SEQUENCE = "sRXSPEC.alDwellTime", "tSequenceFileName"
 TRAJECTORIES = {1: "cartesian", 2: "radial", 4: "spiral"}
@@ -76,6 +81,22 @@ class Protocol:
     def gated(self) -> bool:
         """Whether a physiological signal triggered the scan or was recorded with it."""
         return self.number("sPhysioImaging.lSignal1", 1) > 1
+
+    @property
+    def ramp(self) -> Ramp | None:
+        """How the readout gradient was sampled; None if it was constant.
+
+        Raises
+        ------
+        ValueError : it was neither, or its times make no sense
+        """
+        mode = self.number("alRegridMode", 1)
+        if mode == 1:
+            return None
+        times = [self.number(name) for name in RAMP]
+        if mode != TRAPEZOID or min(times) < 0 or not 0 < times[-1] < LONGEST_READOUT:
+            raise ValueError("the readout gradient is of an unknown shape")
+        return Ramp(*times)
 
 
 def read_protocol(document: bytes) -> Protocol:
