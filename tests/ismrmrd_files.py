@@ -73,6 +73,8 @@ def readout(samples, trajectory=None, flags=0, centre=None, before=0, after=0, s
     head["flags"], head["number_of_samples"], head["active_channels"] = flags, n, coils
     head["discard_pre"], head["discard_post"], head["encoding_space_ref"] = before, after, space
     head["center_sample"] = n // 2 if centre is None else centre
+    head["read_dir"], head["phase_dir"], head["slice_dir"] = np.eye(3)
+    head["position"] = (0, 0, 10 * counters.get("slice", 0))
     for name, value in counters.items():
         head["idx"][name] = value
     head["trajectory_dimensions"] = 0 if trajectory is None else trajectory.shape[1]

@@ -107,6 +107,17 @@ class Heap:
         ValueError : the reference or the heap is damaged
         """
         length, address, index = (int(reference[name]) for name in ("length", "address", "index"))
+        return self._piece(length, address, index, itemsize)
+
+    def read_all(self, references: NDArray[Any], itemsize: int) -> bytes:
+        """The bytes of several pieces, one after the other; errors as in `read`."""
+        lengths, addresses, indices = (
+            references[name].tolist() for name in ("length", "address", "index")
+        )
+        places = zip(lengths, addresses, indices, strict=True)
+        return b"".join(self._piece(*place, itemsize) for place in places)
+
+    def _piece(self, length: int, address: int, index: int, itemsize: int) -> bytes:
         if not length:
             return b""
         if address not in self._found:

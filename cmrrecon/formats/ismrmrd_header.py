@@ -1,35 +1,39 @@
-"""The XML header of ISMRMRD raw data: how k-space was encoded."""
+"""The XML header of ISMRMRD raw data: how k-space was encoded, with what scanner and sequence."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
-
+from cmrrecon.formats.readouts import Encoding
 from cmrrecon.tools.errors import InputError
 
 LONGEST = 2**22  # bytes
 REMEDY = "Check how the file was converted from the scanner's"
+GYROMAGNETIC = 42.577478e6  # of the proton, Hz / T
+FIELDS = (0.001, 30.0)  # T, of magnets that exist
+LONGEST_NAME = 64  # characters
+LINES = "encodingLimits/kspace_encoding_step_1"
+
+Element = ElementTree.Element
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is used of the XML header.
+    """What is used of the XML header. What it tells of the patient and the study is not looked at.
 
     Attributes
     ----------
-    encoded : (y, x) of the encoded k-space
-    image : (y, x) of images without the oversampling, with the pixels of the encoded space
-    centre : the kspace_encode_step_1 at the centre of k-space
-    trajectory : `cartesian`, `radial`, `goldenangle`, `spiral`, ...
-    lines : the first and last kspace_encode_step_1; None where it does not say
+    encodings : of k-space, in the header's order
+    field_strength : of the magnet in tesla; None if not known
+    sequence : kind or name of the pulse sequence; None if not known
+    noise_bandwidth : the receiver's noise bandwidth over the sampled bandwidth; 1 if not known
     """
 
-    encoded: tuple[int, int]
-    image: tuple[int, int]
-    centre: int
-    trajectory: str
-    lines: tuple[int, int] | None = None
+    encodings: tuple[Encoding, ...]
+    field_strength: float | None
+    sequence: str | None
+    noise_bandwidth: float
 
 
 def read_header(document: bytes, path: Path) -> Header:
@@ -37,55 +41,106 @@ def read_header(document: bytes, path: Path) -> Header:
 
     Raises
     ------
-    InputError : it gives no sizes that can be used
+    InputError : `header-damaged`, it gives no sizes that can be used
     """
     text = document[:LONGEST].decode("utf-8", errors="replace").rstrip("\0")
     try:
         if len(document) > LONGEST or "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise ValueError("it is too long, or has a document type of its own")
         root = ElementTree.fromstring(text)
-        encoded_y, encoded_x = (
-            int(_number(root, f"encodedSpace/matrixSize/{axis}")) for axis in "yx"
+        encodings = tuple(_encoding(each) for each in root.findall("{*}encoding"))
+        if not encodings:
+            raise ValueError("it has no encoding")
+        bandwidth = _number(root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth")
+        return Header(
+            encodings,
+            _field_strength(root),
+            _sequence(root),
+            bandwidth if 0.1 <= bandwidth <= 1 else 1.0,
         )
-        image = tuple(_side(root, axis, n) for axis, n in (("y", encoded_y), ("x", encoded_x)))
-        centre = _number(root, "encodingLimits/kspace_encoding_step_1/center")
-        centre = encoded_y // 2 if np.isnan(centre) else int(centre)
-        limits = [
-            _number(root, f"encodingLimits/kspace_encoding_step_1/{end}")
-            for end in ("minimum", "maximum")
-        ]
-        lines = None if np.isnan(limits).any() else (int(limits[0]), int(limits[1]))
     # ParseError is a SyntaxError; numbers that are missing, infinite or no numbers raise the others.
     except (SyntaxError, ValueError, OverflowError) as error:
         raise InputError(
             "header-damaged",
             f"The XML header of {path} cannot be used",
-            "An ISMRMRD header gives the matrix of the encoded space",
+            "An ISMRMRD header gives the matrix of the encoded space, from 1 to 65535",
             "Convert the scanner's file again",
         ) from error
-    if not all(1 <= n < 2**16 for n in (encoded_y, encoded_x)):
-        raise InputError(
-            "header-damaged",
-            f"{path} has an encoded matrix of {encoded_y} x {encoded_x} (y, x)",
-            "Both must be from 1 to 65535",
-            REMEDY,
-        )
-    kind = root.findtext("{*}encoding/{*}trajectory") or ""
-    return Header((encoded_y, encoded_x), (image[0], image[1]), centre, kind.strip(), lines)
 
 
-def _number(root: ElementTree.Element, place: str) -> float:
-    """A number in the first encoding; NaN where there is none."""
-    return float(
-        root.findtext("/".join(f"{{*}}{part}" for part in ("encoding", *place.split("/")))) or "nan"
+def _encoding(element: Element) -> Encoding:
+    """One encoding; ValueError or OverflowError without a matrix that can be used."""
+    y, x = (int(_number(element, f"encodedSpace/matrixSize/{axis}")) for axis in "yx")
+    if not all(1 <= n < 2**16 for n in (y, x)):
+        raise ValueError("the matrix is of no size that is possible")
+    recon = _pair(element, "reconSpace/matrixSize/y", "reconSpace/matrixSize/x")
+    return Encoding(
+        matrix=(y, x),
+        image=(_shown(element, "y", y), _shown(element, "x", x)),
+        recon_matrix=recon if recon is not None and min(recon) > 0 else None,
+        field_of_view_mm=_field_of_view(element),
+        centre=_whole(element, f"{LINES}/center"),
+        limits=_pair(element, f"{LINES}/minimum", f"{LINES}/maximum"),
+        trajectory=_text(element, "trajectory").lower(),
+        calibration=_text(element, "parallelImaging/calibrationMode").lower(),
     )
 
 
-def _side(root: ElementTree.Element, axis: str, encoded: int) -> int:
-    """Pixels of the image: those of the encoded space, as many as the reconstructed field of view holds, if it is known."""
+def _text(element: Element, place: str) -> str:
+    """The text at a place below an element; "" where there is none."""
+    found = element.findtext("/".join(f"{{*}}{name}" for name in place.split("/")))
+    return (found or "").strip()
+
+
+def _number(element: Element, place: str) -> float:
+    """A number at a place below an element; NaN where there is none."""
+    return float(_text(element, place) or "nan")
+
+
+def _whole(element: Element, place: str) -> int | None:
+    """A whole number at a place below an element; None where there is none."""
+    number = _number(element, place)
+    return None if math.isnan(number) else int(number)
+
+
+def _pair(element: Element, *places: str) -> tuple[int, int] | None:
+    """Two whole numbers at places below an element; None if one is missing."""
+    first, second = (_whole(element, place) for place in places)
+    return None if first is None or second is None else (first, second)
+
+
+def _shown(element: Element, axis: str, encoded: int) -> int:
+    """Pixels of the encoded space that the reconstructed field of view holds; all, if that is not known."""
     whole, part = (
-        _number(root, f"{space}/fieldOfView_mm/{axis}") for space in ("encodedSpace", "reconSpace")
+        _number(element, f"{space}/fieldOfView_mm/{axis}")
+        for space in ("encodedSpace", "reconSpace")
     )
-    return (
-        max(1, min(round(encoded * part / whole), encoded)) if whole > 0 and part > 0 else encoded
-    )
+    if not (0 < whole < math.inf and part > 0):
+        return encoded
+    return max(1, min(round(encoded * part / whole), encoded))
+
+
+def _field_of_view(element: Element) -> tuple[float, float, float] | None:
+    """(y, x, z) of the encoded space in mm; None if one of them is missing."""
+    y, x, z = (_number(element, f"encodedSpace/fieldOfView_mm/{axis}") for axis in "yxz")
+    return (y, x, z) if all(0 < side < math.inf for side in (y, x, z)) else None
+
+
+def _field_strength(root: Element) -> float | None:
+    """In tesla: what the header says, else from the frequency of the proton."""
+    given = _number(root, "acquisitionSystemInformation/systemFieldStrength_T")
+    hertz = _number(root, "experimentalConditions/H1resonanceFrequency_Hz")
+    low, high = FIELDS
+    for tesla in (given, hertz / GYROMAGNETIC):
+        if low <= tesla <= high:
+            return round(tesla, 4)
+    return None
+
+
+def _sequence(root: Element) -> str | None:
+    """The sequence's kind, else its name. The protocol's name is free text of people, and not read."""
+    for place in ("sequenceParameters/sequence_type", "measurementInformation/sequenceName"):
+        name = "".join(character for character in _text(root, place) if character.isprintable())
+        if name:
+            return name[:LONGEST_NAME]
+    return None

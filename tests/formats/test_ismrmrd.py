@@ -210,14 +210,16 @@ def test_a_trajectory_that_frames_share_is_kept_once_and_a_third_axis_is_ignored
             positions = np.concatenate([row["traj"].reshape(-1, 2), np.full((16, 1), 7)], 1)
             samples = row["data"].view("c8").reshape(COILS, 16)
             both.append(readout(samples, positions, slice=row["head"]["idx"]["slice"], phase=t))
-    scan = formats.read(write(tmp_path / "raw.h5", both, header(y=8, x=16)))
+    scan = formats.read(write(tmp_path / "raw.h5", both, header(y=8, x=16, trajectory="radial")))
     assert scan.shape[0] == 2
     np.testing.assert_allclose(scan.mask.trajectory.positions.numpy(), trajectory, atol=1e-6)
 
 
 def test_a_frame_with_fewer_spokes_has_them_masked(tmp_path):
     rows, kspace, _ = spokes(slices=1)
-    scan = formats.read(write(tmp_path / "raw.h5", rows[:-2], header(y=8, x=16)))
+    scan = formats.read(
+        write(tmp_path / "raw.h5", rows[:-2], header(y=8, x=16, trajectory="radial"))
+    )
     assert scan.shape == (FRAMES, 1, COILS, 5, 16)
     assert scan.mask.samples.sum(1).flatten().tolist() == [5, 5, 3]
     np.testing.assert_array_equal(loaded(scan), kspace * scan.mask.samples.numpy()[:, None, None])
@@ -227,7 +229,7 @@ def test_slices_with_trajectories_of_their_own_are_refused(tmp_path):
     rows, *_ = spokes()
     rows[-1]["traj"] = rows[0]["traj"]
     with refused("trajectory-differs"):
-        formats.read(write(tmp_path / "raw.h5", rows, header(y=8, x=16)))
+        formats.read(write(tmp_path / "raw.h5", rows, header(y=8, x=16, trajectory="radial")))
 
 
 @pytest.mark.parametrize("reach", [100.0, float("nan"), float("inf")])
@@ -237,7 +239,7 @@ def test_a_trajectory_in_another_unit_is_refused(tmp_path, reach):
         for row in rows:
             row["traj"] = row["traj"] * np.float32(reach)
     with refused("trajectory-units"):
-        formats.read(write(tmp_path / "raw.h5", rows, header(y=8, x=16)))
+        formats.read(write(tmp_path / "raw.h5", rows, header(y=8, x=16, trajectory="radial")))
 
 
 def test_the_mask_may_be_given_and_axes_not(tmp_path):

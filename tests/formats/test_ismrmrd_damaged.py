@@ -102,11 +102,15 @@ def data_too_short(path):
 
 
 def some_without_trajectory(path):
-    write(path, cartesian() + spokes()[0])
+    write(path, cartesian() + spokes()[0], header(trajectory="radial"))
 
 
 def one_axis(path):
-    write(path, [readout(cnormal(2, 16), np.linspace(-0.5, 0.5, 16)[:, None]) for _ in range(4)])
+    write(
+        path,
+        [readout(cnormal(2, 16), np.linspace(-0.5, 0.5, 16)[:, None]) for _ in range(4)],
+        header(trajectory="radial"),
+    )
 
 
 def no_rows(path):
@@ -235,7 +239,9 @@ def test_a_heap_that_points_at_itself_is_searched_once(tmp_path):
 @pytest.mark.parametrize("radial", [False, True])
 def test_damaged_files_end_in_an_input_error_or_are_read(tmp_path, radial):
     path = tmp_path / "raw.h5"
-    write(path, spokes()[0], header(y=8, x=16)) if radial else write(path, cartesian())
+    write(path, spokes()[0], header(y=8, x=16, trajectory="radial")) if radial else write(
+        path, cartesian()
+    )
     whole = path.read_bytes()
     heaps = [start for start in range(len(whole)) if whole.startswith(b"GCOL", start)]
     for seed in range(80):

@@ -1,0 +1,114 @@
+"""Where the slices of readouts lie, and when their frames were measured."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrrecon.data import Geometry
+from cmrrecon.data.geometry import Directions, Vector
+from cmrrecon.formats.readouts import Encoding, Raw, Table
+
+SKEW = 0.01  # cosine up to which directions count as perpendicular, and error of unit lengths
+NEAREST = 0.01  # mm between neighbouring slices
+
+
+def geometry_of(
+    raw: Raw, image: Table, encoding: Encoding, moving: str
+) -> tuple[Geometry, tuple[str, ...]]:
+    """The geometry of the image's readouts, and what to say of it.
+
+    Slices keep the order of their counter; their positions tell how they lie.
+    """
+    first = np.unique(image["slice"], return_index=True)[1]
+    axes = np.stack([image[name][first] for name in ("along_y", "along_x", "across")], 1)
+    notes: tuple[str, ...] = ()
+    if not _perpendicular(axes):
+        notes = (f"{raw.path} gives no directions of its slices that can be used.",)
+        axes = axes[:0]
+    positions = image["position"][first]
+    if not _placed(positions, len(axes) > 0):
+        positions = positions[:0]
+
+    geometry = Geometry(
+        voxel_mm=_voxel(encoding, positions, axes),
+        positions_mm=tuple(_vector(row) for row in positions) or None,
+        directions=tuple(_directions(row) for row in axes) or None,
+        frame_times_ms=_frame_times(image, moving),
+        field_of_view=encoding.image,
+        recon_matrix=encoding.recon_matrix,
+    )
+    return geometry, notes
+
+
+def _perpendicular(axes: NDArray[np.float64]) -> bool:
+    """Whether all slices have three unit vectors (slice, 3, 3) at right angles."""
+    if not np.isfinite(axes).all():
+        return False
+    products = axes @ axes.transpose(0, 2, 1)
+    return bool((np.abs(products - np.eye(3)) <= SKEW).all())
+
+
+def _placed(positions: NDArray[np.float64], directed: bool) -> bool:
+    """Whether positions (slice, 3) are known: finite, different, and not zero beside missing directions."""
+    if not np.isfinite(positions).all() or not (directed or positions.any()):
+        return False
+    return len(np.unique(positions, axis=0)) == len(positions)
+
+
+def _voxel(
+    encoding: Encoding, positions: NDArray[np.float64], axes: NDArray[np.float64]
+) -> Vector | None:
+    """(y, x, slice) in mm; the slice's is the distance to the next slice where that is known."""
+    if encoding.field_of_view_mm is None:
+        return None
+    y, x, thickness = encoding.field_of_view_mm
+    spacing = _spacing(positions, axes)
+    return (
+        y / encoding.matrix[0],
+        x / encoding.matrix[1],
+        thickness if spacing is None else spacing,
+    )
+
+
+def _spacing(positions: NDArray[np.float64], axes: NDArray[np.float64]) -> float | None:
+    """The distance of neighbouring parallel slices in mm; None if they are not parallel or alone."""
+    if len(positions) < 2 or not len(axes):
+        return None
+    normal = axes[0, 2]
+    if (axes[:, 2] @ normal < 1 - SKEW).any():
+        return None
+    steps = np.diff(np.sort(positions @ normal))
+    return float(np.median(steps)) if steps.min() > NEAREST else None
+
+
+def _frame_times(image: Table, moving: str) -> tuple[float, ...] | None:
+    """The time of each frame in ms: of phases after the trigger, else after the first frame.
+
+    Of the first slice, the mean of the first and the last readout, so that the order of lines does
+    not matter; None where the file does not tell, or frames are not in the order of time.
+    """
+    chosen = image["slice"] == 0
+    frame, frames = image["frame"][chosen], int(image["frame"].max()) + 1
+    names = ("trigger_ms", "time_ms") if moving == "phase" else ("time_ms",)
+    for name in names:
+        times = image[name][chosen]
+        if not np.isfinite(times).all():
+            continue
+        low, high = np.full(frames, np.inf), np.full(frames, -np.inf)
+        np.minimum.at(low, frame, times)
+        np.maximum.at(high, frame, times)
+        middle = (low + high) / 2
+        if frames > 1 and (np.diff(middle) > 0).all():
+            start = 0.0 if name == "trigger_ms" else float(middle[0])
+            return tuple(float(time - start) for time in middle)
+    return None
+
+
+def _vector(row: NDArray[np.float64]) -> Vector:
+    x, y, z = (float(number) for number in row)
+    return x, y, z
+
+
+def _directions(axes: NDArray[np.float64]) -> Directions:
+    """Unit vectors of increasing y, x and slice."""
+    y, x, z = (_vector(row / np.linalg.norm(row)) for row in axes)
+    return y, x, z

@@ -1,0 +1,78 @@
+"""The noise of the coils, from readouts that were measured without excitation.
+
+A sample's variance grows with the bandwidth of its readout, thus with 1 / dwell time. The receiver's
+filter cuts the edges of the band, so that the mean over a noise readout lies below the level in the
+middle, where the image is: it is divided by the relative noise bandwidth (Kellman and McVeigh, Magn
+Reson Med 2005;54:1439).
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cmrrecon.data import Noise
+from cmrrecon.formats.readouts import Raw, Table, part
+from cmrrecon.formats.readouts_lines import alike, kept
+
+LARGEST = float(np.finfo(np.float32).max)
+SINGULAR = 1e-6  # smallest eigenvalue of a usable correlation of the coils
+
+
+def noise_of(raw: Raw, image: Table, source: Raw) -> tuple[Noise | None, tuple[str, ...]]:
+    """The noise of the image's samples, and what to say of it; None where there is none to be used.
+
+    Parameters
+    ----------
+    raw : the measurement of the image
+    image : the readouts of the image
+    source : the measurement with the noise readouts
+    """
+    coils = int(image["coils"][0])
+    table = source.table | {"index": np.arange(len(source.table["noise"]))}
+    present = table["noise"] & (table["samples"] - table["before"] - table["after"] > 0)
+    table = part(table, present & (table["coils"] == coils))
+    if not len(table["index"]):
+        return None, _other_coils(raw, bool(present.any()))
+
+    dwell = float(np.median(image["dwell_us"]))
+    known = dwell > 0 and bool((table["dwell_us"] > 0).all())
+    covariance, count = _covariance(source, table, coils, dwell if known else None)
+    reason = _unusable(covariance, count)
+    if reason:
+        return None, (f"{raw.path}: the noise readouts were not used, since {reason}.",)
+    notes = () if known else (f"{raw.path}: noise was not scaled, since dwell times are missing.",)
+    return Noise(torch.from_numpy(covariance.astype(np.complex64)), count), notes
+
+
+def _other_coils(raw: Raw, any_noise: bool) -> tuple[str, ...]:
+    """A note, if there is noise but none of these coils."""
+    return (f"{raw.path}: the noise readouts are of other coils.",) if any_noise else ()
+
+
+def _covariance(
+    source: Raw, table: Table, coils: int, dwell: float | None
+) -> tuple[NDArray[np.complex128], int]:
+    """The mean of n n^H over all noise samples in the middle of the image's band, and their number."""
+    total, count = np.zeros((coils, coils), np.complex128), 0
+    for rows in alike(table, ("samples", "before", "after", "dwell_us", "reverse")):
+        n = kept(source, table, rows).transpose(1, 0, 2).reshape(coils, -1).astype(np.complex128)
+        ratio = 1.0 if dwell is None else float(table["dwell_us"][rows[0]]) / dwell
+        total += ratio * (n @ n.conj().T)
+        count += n.shape[1]
+    return total / count / source.noise_bandwidth, count
+
+
+def _unusable(covariance: NDArray[np.complex128], count: int) -> str:
+    """Why a covariance cannot be used; "" if it can."""
+    coils = len(covariance)
+    if not np.abs(covariance).max() < LARGEST:
+        return "they hold NaN or infinity"
+    if count < coils:
+        return f"{count} samples are fewer than the {coils} coils"
+    level = np.sqrt(np.diagonal(covariance).real)
+    if not (level > 0).all():
+        return f"{int((level <= 0).sum())} coils have no noise"
+    correlation = covariance / np.outer(level, level)
+    if np.linalg.eigvalsh(correlation)[0] < SINGULAR:
+        return "their covariance is singular"
+    return ""

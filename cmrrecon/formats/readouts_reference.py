@@ -1,0 +1,158 @@
+"""Separate reference readouts: the calibration data of each slice, sampled like the image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cmrrecon.formats.arrays import check_size
+from cmrrecon.formats.readouts import Encoding, Raw, Table, part
+from cmrrecon.formats.readouts_lines import alike, kept, line_centre
+
+TOLERANCE = 0.01  # of a field of view, before samples count as spaced differently
+
+
+@dataclass(frozen=True, eq=False)
+class References:
+    """The reference lines of one slice at a time (coil, y', x'), their mean where they are repeated.
+
+    Attributes
+    ----------
+    raw : the file
+    table : the readouts, all alike, with their `slice` and `row` in the block
+    shape : (coil, line, sample) of the block
+    sides : (y, x) that gives the samples the spacing of the image's
+    """
+
+    raw: Raw
+    table: Table
+    shape: tuple[int, int, int]
+    sides: tuple[int, int]
+
+    def __call__(self, index: int) -> Tensor:
+        """The references of slice `index` (0-based), complex64."""
+        total = np.zeros(self.shape, np.complex64)
+        table = part(self.table, self.table["slice"] == index)
+        for rows in alike(table, ("row", "reverse")):
+            total[:, table["row"][rows[0]]] += kept(self.raw, table, rows).sum(0)
+        times = np.bincount(table["row"], minlength=self.shape[1])
+        block = total / np.maximum(times, 1).astype(np.float32)[:, None]
+        for axis, side in zip((1, 2), self.sides, strict=True):
+            block = _resized(block, axis, side)
+        return torch.from_numpy(block.astype(np.complex64))
+
+
+def references(
+    raw: Raw, table: Table, encoding: Encoding, coils: int, slices: int, whole: bool
+) -> tuple[References | None, tuple[str, ...]]:
+    """What gives the references of each slice, and what to say of it; None where there are none to be used.
+
+    Parameters
+    ----------
+    table : the separate reference readouts
+    encoding : of the image
+    coils, slices : of the image
+    whole : whether the images have the whole encoded field of view; else the shown part
+    """
+    if not len(table["index"]):
+        return None, ()
+    table, own = _usable(raw, table, coils)
+    reason = _unusable(table, slices)
+    if reason:
+        return None, (f"{raw.path}: the separate reference lines were not used, since {reason}.",)
+
+    row = table["line"] - line_centre(own)[0]
+    row, table = _common(row, table, slices)
+    length = int((table["samples"] - table["before"] - table["after"])[0])
+    lines = int(np.ptp(row)) + 1 if len(row) else 0
+    sides = _sides((lines, length), own, encoding, whole)
+    if sides is None or not lines:
+        why = "slices share none of them" if not lines else "their field of view does not fit"
+        return None, (f"{raw.path}: the separate reference lines were not used, since {why}.",)
+
+    shape = (coils, lines, length)
+    check_size(shape, 8, f"The reference lines of {raw.path}")
+    check_size((coils, *sides), 8, f"The reference lines of {raw.path}")
+    found = References(raw, table | {"row": row - row.min()}, shape, sides)
+    return found, (f"{raw.path}: {lines} separate reference lines calibrate.",)
+
+
+def _usable(raw: Raw, table: Table, coils: int) -> tuple[Table, Encoding]:
+    """The readouts of the image's coils in the first encoding with references, of the commonest length."""
+    known = (table["space"] < len(raw.encodings)) & (table["coils"] == coils)
+    table = part(table, known & (table["axes"] == 0))
+    if not len(table["space"]):
+        return table, raw.encodings[0]
+    table = part(table, table["space"] == table["space"].min())
+    sizes = np.stack([table[name] for name in ("samples", "before", "after")], 1)
+    kinds, inverse, times = np.unique(sizes, axis=0, return_inverse=True, return_counts=True)
+    chosen = int(times.argmax())
+    table = part(table, inverse.reshape(-1) == chosen)
+    samples, before, after = kinds[chosen]
+    own = raw.encodings[int(table["space"][0])]
+    return (table if samples - before - after > 0 else part(table, np.array([], np.int64))), own
+
+
+def _unusable(table: Table, slices: int) -> str:
+    """Why references cannot be used; "" if they can."""
+    if not len(table["index"]):
+        return "their coils or samples are not the image's"
+    if len(np.unique(table["slice"])) < slices:
+        return "some slices have none"
+    return ""
+
+
+def _common(row: NDArray[np.int64], table: Table, slices: int) -> tuple[NDArray[np.int64], Table]:
+    """The readouts of the block of neighbouring lines around the centre (0) that all slices have."""
+    places = np.unique(np.stack([table["slice"], row], 1), axis=0)[:, 1]
+    shared, times = np.unique(places, return_counts=True)
+    shared = shared[times == slices]
+    if not len(shared):
+        return row[:0], part(table, np.array([], np.int64))
+    runs = np.split(shared, np.flatnonzero(np.diff(shared) != 1) + 1)
+    block = min(runs, key=lambda run: (np.abs(run).min(), -len(run)))
+    inside = (row >= block[0]) & (row <= block[-1])
+    return row[inside], part(table, inside)
+
+
+def _sides(
+    sides: tuple[int, int], own: Encoding, encoding: Encoding, whole: bool
+) -> tuple[int, int] | None:
+    """(y, x) of the block whose samples are spaced like the image's; None if no whole number comes near."""
+    target = encoding.field_of_view_mm
+    if target is not None and not whole:
+        target = (
+            target[0] * encoding.image[0] / encoding.matrix[0],
+            target[1] * encoding.image[1] / encoding.matrix[1],
+            target[2],
+        )
+    if own.field_of_view_mm is None or target is None:
+        return sides
+    found = []
+    for n, has, wanted in zip(sides, own.field_of_view_mm[:2], target[:2], strict=True):
+        exact = n * wanted / has
+        side = n if abs(exact / n - 1) <= TOLERANCE else round(exact)
+        if side < 1 or abs(side / exact - 1) > TOLERANCE:
+            return None
+        found.append(side)
+    return found[0], found[1]
+
+
+def _resized(block: NDArray[np.complex64], axis: int, side: int) -> NDArray[np.complex64]:
+    """K-space of an image that is cropped or padded with zeros to `side` pixels along an axis, about its middle."""
+    n = block.shape[axis]
+    if n == side:
+        return block
+    image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(block, axis), axis=axis), axis)
+    shape = list(block.shape)
+    shape[axis] = side
+    other = np.zeros(shape, image.dtype)
+    start, first = max(0, n // 2 - side // 2), max(0, side // 2 - n // 2)
+    length = min(n, side)
+    source, target = [slice(None)] * 3, [slice(None)] * 3
+    source[axis], target[axis] = slice(start, start + length), slice(first, first + length)
+    other[tuple(target)] = image[tuple(source)]
+    spectrum = np.fft.fft(np.fft.ifftshift(other, axis), axis=axis)
+    return np.fft.fftshift(spectrum, axis).astype(np.complex64)
