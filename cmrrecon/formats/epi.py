@@ -1,12 +1,15 @@
 """Echo-planar readouts, measured back and forth: put on an even grid, and their phases made to agree.
 
 Samples taken while the gradient ramps are not evenly spaced. What they say of the image is solved for within the field of view
-that the widest spacing allows (least squares), and sampled evenly. Lines of the two directions differ by a phase that is linear
-along x; three navigator lines without phase encoding tell it (Ahn and Cho, IEEE Trans Med Imaging 1987;6:32).
+that the widest spacing allows (least squares), and sampled evenly. Where the field of view lies off the magnet's centre, the
+receiver's frequency was that of the full gradient on the ramps too: its phase is taken back.
+
+Lines of the two directions differ by a phase that is linear along x; navigators, lines without phase encoding, tell it
+(Ahn and Cho, IEEE Trans Med Imaging 1987;6:32).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,18 +48,11 @@ class Ramp:
 
 
 def evenly(positions: NDArray[np.float64]) -> NDArray[np.complex64]:
-    """What makes evenly spaced samples of samples at `positions` (n,): a matrix (n, n).
-
-    Raises
-    ------
-    ValueError : the positions do not increase
-    """
+    """What makes evenly spaced samples of samples at increasing `positions` (n,): a matrix (n, n)."""
     n = len(positions)
-    widest = np.diff(positions).max()
-    if not np.isfinite(positions).all() or np.diff(positions).min() <= 0:
-        raise ValueError("samples of a ramp do not follow one another")
+    widest = np.diff(positions).max(initial=1.0)
     pixels = np.arange(n) - n // 2
-    inside = pixels[np.abs(pixels) <= n / 2 / max(widest, 1.0)] / n
+    inside = pixels[np.abs(pixels) <= n / 2 / widest] / n
     measured, even = (
         np.exp(-2j * np.pi * np.outer(k, inside)) for k in (positions, np.arange(n) - n / 2)
     )
@@ -73,14 +69,21 @@ class Aligned:
     lines : which readouts are echo-planar; the others stay as stored
     reverse : which of these run backwards
     phase : (row, 2), offset and slope per column in radians by which a readout is turned
-    even : what makes evenly spaced samples, (n, n); None if they are
+    offcentre : (row,), how far off the magnet's centre a readout is, in encoded fields of view
+    positions : (n,) of the samples in k-space; None if they are evenly spaced
     """
 
     load: Load
     lines: NDArray[np.bool]
     reverse: NDArray[np.bool]
     phase: NDArray[np.float64]
-    even: NDArray[np.complex64] | None
+    offcentre: NDArray[np.float64]
+    positions: NDArray[np.float64] | None
+    _even: NDArray[np.complex64] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        even = None if self.positions is None else evenly(self.positions)
+        object.__setattr__(self, "_even", even)
 
     def __call__(self, rows: Rows) -> NDArray[np.complex64]:
         """Rows of equal size -> (row, coil, sample)."""
@@ -89,16 +92,35 @@ class Aligned:
         lines = samples[chosen]
         turned = self.reverse[rows][chosen]
         lines[turned] = lines[turned][..., ::-1]
-        if self.even is not None and lines.shape[-1] == len(self.even):
-            lines = lines @ self.even.T
+        if self.positions is not None and lines.shape[-1] == len(self.positions):
+            lines = self._evenly(lines, self.offcentre[rows][chosen])
         n = lines.shape[-1]
         offset, slope = self.phase[rows][chosen].T[..., None, None]
         turn = np.exp(-1j * (offset + slope * (np.arange(n) - n // 2)))
         samples[chosen] = _forward(_inverse(lines) * turn)
         return samples
 
+    def _evenly(
+        self, lines: NDArray[np.complex64], offcentre: NDArray[np.float64]
+    ) -> NDArray[np.complex64]:
+        """Lines (row, coil, sample) on an even grid, without the phase of the receiver's frequency."""
+        assert self.positions is not None
+        assert self._even is not None
+        n = len(self.positions)
+        excess = (
+            np.diff(self.positions).max(initial=1.0) * (np.arange(n) - (n - 1) / 2) - self.positions
+        )
+        phase = np.exp(2j * np.pi * offcentre[:, None, None] * excess).astype(np.complex64)
+        return np.asarray((lines * phase) @ self._even.T, np.complex64)
 
-def aligned(load: Load, table: Table, navigator: NDArray[np.bool], ramp: Ramp | None) -> Aligned:
+
+def aligned(
+    load: Load,
+    table: Table,
+    navigator: NDArray[np.bool],
+    ramp: Ramp | None,
+    offcentre: NDArray[np.float64],
+) -> Aligned:
     """The loader of echo-planar readouts, with phases from their navigators.
 
     Parameters
@@ -107,14 +129,14 @@ def aligned(load: Load, table: Table, navigator: NDArray[np.bool], ramp: Ramp | 
     table : the readouts, see `readouts.Raw`
     navigator : which are for phase correction
     ramp : how the gradient was sampled; None if it was constant
+    offcentre : as in `Aligned`
     """
     lines = navigator | table["image"] | table["calibration"]
     reverse = table["reverse"] & lines
     count = int(table["samples"][lines][0])
-    even = None if ramp is None else evenly(ramp.positions(count))
-    none = np.zeros((len(lines), 2))
-    plain = Aligned(load, lines, reverse, none, even)
-    return Aligned(load, lines, reverse, _phases(plain, table, navigator), even)
+    positions = None if ramp is None else ramp.positions(count)
+    plain = Aligned(load, lines, reverse, np.zeros((len(lines), 2)), offcentre, positions)
+    return replace(plain, phase=_phases(plain, table, navigator))
 
 
 def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray[np.float64]:

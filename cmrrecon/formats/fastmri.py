@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Scan
+from cmrrecon.data import CartesianMask, Geometry, MaskSource, SamplingMask, Scan
 from cmrrecon.formats import hdf5_access
 from cmrrecon.formats.arrays import SliceReader, StoredArray, check_size
 from cmrrecon.formats.hdf5_access import opened
 from cmrrecon.formats.hdf5_heap import Heap, stored_rows
-from cmrrecon.formats.ismrmrd_header import LONGEST, Header, read_header
+from cmrrecon.formats.ismrmrd_header import LONGEST, read_header
 from cmrrecon.formats.names import parse_name
+from cmrrecon.formats.readouts import Encoding
 from cmrrecon.tools.errors import InputError
 
 HEADER = "ismrmrd_header"
@@ -51,18 +52,33 @@ def read(path: Path, dataset: str | None = None) -> Scan:
     """
     stored = hdf5_access.variables(path)
     header = read_header(_document(path), path)
+    encoding = header.encodings[0]
     kspace = _kspace(stored, path)
     reader = SliceReader(kspace, AXES[len(kspace.shape)])
     check_size(reader.shape, 0, str(path))
     check_size((1, *reader.shape[2:]), 8, f"A slice of {path}")
-    _check_matrix(reader.shape[3:], header, path)
-    mask, notes = _mask(stored, header, path)
+    _check_matrix(reader.shape[3:], encoding, path)
+    mask, notes = _mask(stored, encoding, path)
     facts = replace(
         parse_name(path),
         acceleration=_first(hdf5_access.numbers(path, "acceleration")),
         acs=_first(hdf5_access.numbers(path, "num_low_frequency")),
+        field_strength=header.field_strength,
+        sequence=header.sequence,
     )
-    return Scan(reader.shape, reader, mask, facts, str(path), notes=notes)
+    geometry = _geometry(encoding) if encoding.matrix == reader.shape[3:] else None
+    return Scan(reader.shape, reader, mask, facts, str(path), notes=notes, geometry=geometry)
+
+
+def _geometry(encoding: Encoding) -> Geometry:
+    """What the header says of sizes; it gives no positions."""
+    sides = encoding.field_of_view_mm
+    matrix = encoding.matrix
+    return Geometry(
+        voxel_mm=None if sides is None else (sides[0] / matrix[0], sides[1] / matrix[1], sides[2]),
+        field_of_view=encoding.image,
+        recon_matrix=encoding.recon_matrix,
+    )
 
 
 def _first(values: tuple[int, ...]) -> int | None:
@@ -106,9 +122,9 @@ def _kspace(stored: dict[str, StoredArray], path: Path) -> StoredArray:
     return array
 
 
-def _check_matrix(found: tuple[int, ...], header: Header, path: Path) -> None:
+def _check_matrix(found: tuple[int, ...], encoding: Encoding, path: Path) -> None:
     """Refuse k-space (y, x) whose axes are in the other order than the header says."""
-    y, x = header.encoded
+    y, x = encoding.matrix
     if y != x and tuple(found) == (x, y):
         raise InputError(
             "shape-mismatch",
@@ -119,10 +135,10 @@ def _check_matrix(found: tuple[int, ...], header: Header, path: Path) -> None:
 
 
 def _mask(
-    stored: dict[str, StoredArray], header: Header, path: Path
+    stored: dict[str, StoredArray], encoding: Encoding, path: Path
 ) -> tuple[CartesianMask, tuple[str, ...]]:
     """The lines that were measured: those of `mask`, without the zero padding."""
-    lines, notes = _measured(stored["kspace"], header, path)
+    lines, notes = _measured(stored["kspace"], encoding, path)
     source = MaskSource.HEADER
     if "mask" in stored:
         lines, source = lines & _stored_mask(stored["mask"], len(lines), path), MaskSource.FILE
@@ -130,7 +146,7 @@ def _mask(
 
 
 def _measured(
-    kspace: StoredArray, header: Header, path: Path
+    kspace: StoredArray, encoding: Encoding, path: Path
 ) -> tuple[NDArray[np.bool], tuple[str, ...]]:
     """Which lines (y,) the header's limits and the data allow.
 
@@ -142,10 +158,12 @@ def _measured(
     filled = np.flatnonzero((middle != 0).reshape(-1, y).any(0))
     first, last = (filled[0], filled[-1]) if len(filled) else (0, y - 1)
     by_data = _between(first, last, y)
-    if header.lines is None or header.encoded[0] != y:
+    if encoding.limits is None or encoding.matrix[0] != y:
         return by_data, ()
 
-    by_header = _between(*(line - header.centre + y // 2 for line in header.lines), y)
+    centre = y // 2 if encoding.centre is None else encoding.centre
+    start, end = (line - centre + y // 2 for line in encoding.limits)
+    by_header = _between(start, end, y)
     if not by_header[filled].all():
         return by_data, (f"{path}: data lie outside the limits of the header, which are not used.",)
     return by_header, ()

@@ -10,7 +10,7 @@ file, and afterwards that the measurement ended as it should; samples and protoc
 
 import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrrecon.data import Scan
-from cmrrecon.formats.epi import Aligned, aligned
+from cmrrecon.formats.epi import Aligned, Load, aligned
 from cmrrecon.formats.readouts import Encoding, Raw, Rows, Table, part
 from cmrrecon.formats.readouts_scan import assemble
 from cmrrecon.formats.twix_directory import (
@@ -36,6 +36,7 @@ from cmrrecon.formats.twix_protocol import (
     Protocol,
     acquisition,
     encoding,
+    ramp,
     read_protocol,
 )
 from cmrrecon.formats.twix_table import readouts
@@ -102,7 +103,7 @@ def read(path: Path, dataset: str | None = None) -> Scan:
     """
     directory = read_directory(path)
     last = len(directory.places) - 1
-    with _opened(path) as file:
+    with closing(_opened(path)) as file:
         scan = _raw(file, directory, last, path, noise_only=False)
         noise = None if scan.table["noise"].any() else _noise(file, directory, scan)
     return assemble(scan, noise)
@@ -121,20 +122,21 @@ def _noise(file: Any, directory: Directory, scan: Raw) -> Raw | None:
 def _raw(file: Any, directory: Directory, index: int, path: Path, *, noise_only: bool) -> Raw:
     """The readouts of a measurement."""
     place, before_vd = directory.places[index], directory.before_vd
-    lines = file[index].lines
+    headers, offsets = _listed(file, index, path)
     with open(path, "rb") as handle:
         handle.seek(place.start)
         protocol = read_protocol(handle.read(place.data - place.start))
-    headers = lines.headers()
     table = readouts(headers, protocol, before_vd=before_vd, noise_only=noise_only)
     prefix = 0 if before_vd else HEADERS[False]
-    offsets = np.asarray(lines.offset, np.int64)
     load = Samples(path, offsets, table["samples"], table["coils"], prefix, CHANNEL[before_vd])
     require_end(path, directory, place, load.end if len(offsets) else place.data)
     navigator = table.pop("navigator")
     centres = headers["CenterLin"].astype(np.int64)
     encodings = (_encoding(table, centres, protocol, bool(navigator.any()), path),)
-    loader = load if not navigator.any() else _echo_planar(load, table, navigator, protocol)
+    loader: Load = load
+    if navigator.any():
+        offcentre = headers["ReadOutOffcentre"].astype(np.float64)
+        loader = _echo_planar(load, table, navigator, protocol, offcentre)
     return Raw(
         path,
         table,
@@ -142,15 +144,33 @@ def _raw(file: Any, directory: Directory, index: int, path: Path, *, noise_only:
         loader,
         acquisition=acquisition(protocol, path),
         noise_bandwidth=NOISE_BANDWIDTH,
+        notes=_notes(table, path),
         remedy=REMEDY,
     )
 
 
+def _notes(table: Table, path: Path) -> tuple[str, ...]:
+    """That lines of one image run both ways, if nothing tells their phases; bipolar echoes are images of their own."""
+    image = part(table, table["image"])
+    echoes = [image["reverse"][image["contrast"] == echo] for echo in np.unique(image["contrast"])]
+    if not any(backwards.any() and not backwards.all() for backwards in echoes):
+        return ()
+    return (
+        f"{path}: lines run both ways without navigators; ghosts by half the matrix are likely.",
+    )
+
+
 def _echo_planar(
-    load: Samples, table: Table, navigator: NDArray[np.bool], protocol: Protocol
+    load: Samples,
+    table: Table,
+    navigator: NDArray[np.bool],
+    protocol: Protocol,
+    offcentre_mm: NDArray[np.float64],
 ) -> Aligned:
     """What loads readouts measured back and forth; in the table they all run forwards from then on."""
-    loader = aligned(load, table, navigator, protocol.ramp)
+    side = protocol.encoded_mm
+    offcentre = offcentre_mm / side[1] if side else np.zeros(len(navigator))
+    loader = aligned(load, table, navigator, ramp(protocol, load.path), offcentre)
     table["reverse"] = table["reverse"] & ~loader.lines
     return loader
 
@@ -167,14 +187,11 @@ def _encoding(
     centre_given = below >= 0 and above >= 0
     lines = 2 * max(below, above + 1) if centre_given else int(image["line"].max()) + 1
     columns = int((image["samples"] - image["before"] - image["after"]).max())
-    return encoding(
-        protocol, (lines, columns), centre if centre_given else None, echo_planar, path
-    )
+    return encoding(protocol, (lines, columns), centre if centre_given else None, echo_planar, path)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The file, opened by turbotwix; whatever that finds wrong in it becomes an InputError."""
+def _opened(path: Path) -> Any:
+    """The file, opened by turbotwix."""
     try:
         turbotwix = importlib.import_module("turbotwix")
     except ImportError as error:
@@ -184,17 +201,23 @@ def _opened(path: Path) -> Iterator[Any]:
             "It brings the package turbotwix, which is not installed",
             "Use pip install 'cmrrecon[twix]'",
         ) from error
+    with _guarded(path):
+        return turbotwix.open_twix(str(path))
+
+
+def _listed(file: Any, index: int, path: Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The headers of the readouts of a measurement, and where each begins, in bytes."""
+    with _guarded(path):
+        lines = file[index].lines
+        return lines.headers(), np.asarray(lines.offset, np.int64)
+
+
+@contextmanager
+def _guarded(path: Path) -> Iterator[None]:
+    """Around calls of turbotwix: whatever it finds wrong in a file becomes an InputError."""
+    own = importlib.import_module("turbotwix").TwixParseError
     try:
-        with turbotwix.open_twix(str(path)) as file:
-            yield file
+        yield
     # Depending on which byte is wrong, nearly anything is raised.
-    except (
-        turbotwix.TwixParseError,
-        OSError,
-        ValueError,
-        IndexError,
-        KeyError,
-        OverflowError,
-        TypeError,
-    ) as error:
+    except (own, OSError, ValueError, IndexError, KeyError, OverflowError, TypeError) as error:
         raise damaged(path, "its readouts do not agree with themselves") from error

@@ -15,7 +15,10 @@ from typing import IO
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
-HEADERS = {True: 128, False: 192}  # bytes before a readout: before VD (the first coil's), and from VD on
+HEADERS = {
+    True: 128,
+    False: 192,
+}  # bytes before a readout: before VD (the first coil's), and from VD on
 CHANNEL = {True: 128, False: 32}  # bytes before the samples of a coil
 MASKS = {True: 20, False: 40}  # where in a header the bits lie that say what it is
 END, SYNCHRONOUS = 1 << 0, 1 << 5

@@ -21,10 +21,11 @@ LARGEST = 2**16  # lines or samples
 LINE = re.compile(rb"^([\w.\[\]]{1,80})[ \t]*=[ \t]*(\S{1,120})", re.MULTILINE)
 PARAMETER = re.compile(rb"[^{]{0,40}\{([^{}]{0,4000})\}")
 PRECISION = re.compile(rb"<\w+>\s*\d+")
+SLICE = "sSliceArray.asSlice[0]"
 LINES = (
-    "sSliceArray.asSlice[0].dThickness",
-    "sSliceArray.asSlice[0].dPhaseFOV",
-    "sSliceArray.asSlice[0].dReadoutFOV",
+    f"{SLICE}.dThickness",
+    f"{SLICE}.dPhaseFOV",
+    f"{SLICE}.dReadoutFOV",
     "sKSpace.lBaseResolution",
     "sKSpace.lPhaseEncodingLines",
     "sKSpace.dPhaseOversamplingForDialog",
@@ -41,7 +42,8 @@ RAMP = (
     "alRegridDelaySamplesTime",
     "aflRegridADCDuration",
 )
-TRAPEZOID, LONGEST_READOUT = 2, 1e5  # shape of a gradient, and us
+CONSTANT, TRAPEZOID = 1, 2  # shapes of a gradient
+LONGEST_READOUT, CLOCK = 1e5, 10.0  # us: of a line, and what times are rounded to
 PARAMETERS = (
     "flReadoutOSFactor",
     "iNoOfFourierLines",
@@ -83,20 +85,21 @@ class Protocol:
         return self.number("sPhysioImaging.lSignal1", 1) > 1
 
     @property
-    def ramp(self) -> Ramp | None:
-        """How the readout gradient was sampled; None if it was constant.
+    def oversampling(self) -> tuple[float, float]:
+        """How much wider than the field of view is encoded, (y, x); 1 is not at all."""
+        return (
+            max(1.0, 1 + self.number("sKSpace.dPhaseOversamplingForDialog")),
+            max(1.0, self.number("flReadoutOSFactor", 1)),
+        )
 
-        Raises
-        ------
-        ValueError : it was neither, or its times make no sense
-        """
-        mode = self.number("alRegridMode", 1)
-        if mode == 1:
-            return None
-        times = [self.number(name) for name in RAMP]
-        if mode != TRAPEZOID or min(times) < 0 or not 0 < times[-1] < LONGEST_READOUT:
-            raise ValueError("the readout gradient is of an unknown shape")
-        return Ramp(*times)
+    @property
+    def encoded_mm(self) -> tuple[float, float, float] | None:
+        """The field of view (y, x, slice) of the encoded images; None where the protocol does not say."""
+        y, x, z = (
+            self.number(f"{SLICE}.{name}") for name in ("dPhaseFOV", "dReadoutFOV", "dThickness")
+        )
+        over_y, over_x = self.oversampling
+        return (y * over_y, x * over_x, z) if min(y, x, z) > 0 else None
 
 
 def read_protocol(document: bytes) -> Protocol:
@@ -108,7 +111,9 @@ def read_protocol(document: bytes) -> Protocol:
         name, text = found[1].decode(), found[2].decode("latin1").strip('"')
         if name == SEQUENCE:
             sequence = sequence or re.split(r"[\\/]", text)[-1] or None
-        elif name.startswith(DWELL) and (index := re.fullmatch(r"\[(\d{1,3})\]", name[len(DWELL) :])):
+        elif name.startswith(DWELL) and (
+            index := re.fullmatch(r"\[(\d{1,3})\]", name[len(DWELL) :])
+        ):
             dwell.setdefault(int(index[1]), _number(text) / 1000)
         elif name in LINES and name not in values and _number(text):
             values[name] = (_number(text),)
@@ -149,6 +154,28 @@ def acquisition(protocol: Protocol, path: Path) -> Acquisition:
     return Acquisition(**facts)
 
 
+def ramp(protocol: Protocol, path: Path) -> Ramp | None:
+    """How the readout gradient of echo-planar lines was sampled; None if it was constant.
+
+    Raises
+    ------
+    InputError : `gradient-unknown`, it was neither constant nor a trapezoid, or its times make no sense
+    """
+    shape = protocol.number("alRegridMode", CONSTANT)
+    if shape == CONSTANT:
+        return None
+    up, flat, down, delay, duration = (protocol.values.get(name, (0.0,))[0] for name in RAMP)
+    inside = min(up, flat, down, delay) >= 0 < duration < LONGEST_READOUT
+    if shape != TRAPEZOID or not inside or delay + duration > up + flat + down + CLOCK:
+        raise InputError(
+            "gradient-unknown",
+            f"{path} was read with a gradient of shape {shape:g} over {duration:g} us",
+            "Lines read back and forth need a constant or a trapezoidal gradient that lasts as long",
+            "Convert the file to ISMRMRD with siemens_to_ismrmrd, or reconstruct it on the scanner",
+        )
+    return Ramp(up, flat, down, delay, duration)
+
+
 def encoding(
     protocol: Protocol, needed: tuple[int, int], centre: int | None, echo_planar: bool, path: Path
 ) -> Encoding:
@@ -166,7 +193,7 @@ def encoding(
     ------
     InputError : `header-damaged`, a matrix out of all proportion; `trajectory-missing`, k-space is not Cartesian
     """
-    matrix, over_y, over_x = _matrix(protocol, needed), *_oversampling(protocol)
+    matrix, (over_y, over_x) = _matrix(protocol, needed), protocol.oversampling
     if max(matrix) >= LARGEST:
         raise InputError(
             "header-damaged",
@@ -187,19 +214,11 @@ def encoding(
         matrix,
         (round(matrix[0] / over_y), round(matrix[1] / over_x)),
         recon if all(0 < n < LARGEST for n in recon) else None,
-        _field_of_view(protocol, over_y, over_x),
+        protocol.encoded_mm,
         centre,
         None,
         "epi" if echo_planar else kind,
         CALIBRATIONS.get(int(protocol.number("sPat.ucRefScanMode")), ""),
-    )
-
-
-def _oversampling(protocol: Protocol) -> tuple[float, float]:
-    """How much wider than the field of view is encoded, (y, x); 1 is not at all."""
-    return (
-        max(1.0, 1 + protocol.number("sKSpace.dPhaseOversamplingForDialog")),
-        max(1.0, protocol.number("flReadoutOSFactor", 1)),
     )
 
 
@@ -208,14 +227,5 @@ def _matrix(protocol: Protocol, needed: tuple[int, int]) -> tuple[int, int]:
     lines = protocol.number("iPEFTLength") or protocol.number("sKSpace.lPhaseEncodingLines")
     if protocol.number("sKSpace.uc2DInterpolation"):
         lines /= 2
-    columns = protocol.number("sKSpace.lBaseResolution") * _oversampling(protocol)[1]
+    columns = protocol.number("sKSpace.lBaseResolution") * protocol.oversampling[1]
     return max(round(lines), needed[0]), max(round(columns), needed[1])
-
-
-def _field_of_view(
-    protocol: Protocol, over_y: float, over_x: float
-) -> tuple[float, float, float] | None:
-    """The field of view (y, x, slice) of the encoded images in mm; None where the protocol does not say."""
-    slab = "sSliceArray.asSlice[0]"
-    y, x, z = (protocol.number(f"{slab}.{name}") for name in ("dPhaseFOV", "dReadoutFOV", "dThickness"))
-    return (y * over_y, x * over_x, z) if min(y, x, z) > 0 else None

@@ -9,11 +9,16 @@ from cmrrecon.formats.readouts import Table
 from cmrrecon.formats.twix_protocol import Protocol
 
 # Bits of a readout's mask, from 0.
-PHASE_CORRECTION, REFERENCE, REFERENCE_AND_IMAGE, REVERSE, NOISE = (1 << bit for bit in range(21, 26))
+PHASE_CORRECTION, REFERENCE, REFERENCE_AND_IMAGE, REVERSE, NOISE = (
+    1 << bit for bit in range(21, 26)
+)
 # Feedback, phase stabilisation, references and navigators of slices excited together, dummies, feedback of the transmit coil.
 OTHER = sum(1 << bit for bit in (1, 2, 14, 15, 38, 39, 51, 53))
 TICK_MS = 2.5  # of the scanner's clock
-DWELL = {True: 1e6 / 130, False: 7680.0}  # us x samples of noise readouts: before VD, and from VD on
+DWELL = {
+    True: 1e6 / 130,
+    False: 7680.0,
+}  # us x samples of noise readouts: before VD, and from VD on
 SAME = 0.999  # cosine of the angle between normals of parallel slices
 COUNTERS = {
     "line": "Lin",
@@ -26,7 +31,9 @@ COUNTERS = {
 }
 
 
-def readouts(headers: NDArray[Any], protocol: Protocol, *, before_vd: bool, noise_only: bool) -> Table:
+def readouts(
+    headers: NDArray[Any], protocol: Protocol, *, before_vd: bool, noise_only: bool
+) -> Table:
     """The table of `readouts.Raw`, and a column `navigator` of the lines for phase correction.
 
     Parameters
@@ -65,7 +72,7 @@ def _purposes(flags: NDArray[np.uint64]) -> Table:
     """What each readout is for, from its bits."""
 
     def has(bits: int) -> NDArray[np.bool]:
-        return (flags & np.uint64(bits)) != 0
+        return np.asarray((flags & np.uint64(bits)) != 0)
 
     noise, both = has(NOISE), has(REFERENCE_AND_IMAGE)
     navigator = has(PHASE_CORRECTION) & ~noise
