@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Literal
 
 from cmrrecon.data import Scan
-from cmrrecon.formats import fastmri, hdf5, hdf5_access, ismrmrd, matlab5, numpy_files, twix
+from cmrrecon.formats import (
+    fastmri,
+    hdf5,
+    hdf5_access,
+    ismrmrd,
+    matlab5,
+    numpy_files,
+    twix,
+    vendors,
+)
 from cmrrecon.formats.arrays import StoredArray
 from cmrrecon.formats.variables import choose, matching
 from cmrrecon.tools.errors import InputError
@@ -131,7 +140,10 @@ def raw_format(path: Path) -> RawFormat | None:
 
     Raises
     ------
-    InputError : the file cannot be read
+    InputError : the file cannot be read; `vendor-format`, it is raw data of a vendor whose files are not read
     """
     head = first_bytes(path, HEAD)
-    return next((format for format in RAW_FORMATS if format.sniff(path, head)), None)
+    found = next((format for format in RAW_FORMATS if format.sniff(path, head)), None)
+    if found is None:
+        vendors.refuse(path, head)
+    return found
