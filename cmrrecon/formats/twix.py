@@ -1,17 +1,8 @@
-"""Siemens raw data ("twix", `.dat`), of software VB and from VD on, through the optional package turbotwix (extra `twix`).
+"""Siemens raw data ("twix", `.dat`), of software VB and from VD on: its last measurement, and the noise of an earlier one."""
 
-Of three packages turbotwix was taken. On two files of 1.6 and 1.0 MB (VE11) all gave the same samples; with version 0.2.1
-reading took 3 ms, with twixtools 0.24 77 ms, with pymapvbvd 0.7.0 53 ms, and importing 0.08, 0.76 and 0.46 s. It needs NumPy
-alone, the others SciPy and matplotlib as well; all are MIT-licensed. It gives a table of readouts, which is what is needed
-here. None of them guards against damage: twixtools and pymapvbvd end in any exception or fill up with what was left of a file,
-turbotwix reads beyond the end of a file that was cut and crashes the process. So the directory is checked before it sees the
-file, and afterwards that the measurement ended as it should; samples and protocol are read here.
-"""
-
-import importlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +11,10 @@ from numpy.typing import NDArray
 
 from cmrrecon.data import Scan
 from cmrrecon.formats.epi import Aligned, Load, aligned
-from cmrrecon.formats.readouts import Encoding, Raw, Rows, Table, part
+from cmrrecon.formats.readouts import Encoding, Raw, Table, part
 from cmrrecon.formats.readouts_scan import assemble
-from cmrrecon.formats.twix_directory import (
-    CHANNEL,
-    HEADERS,
-    Directory,
-    damaged,
-    read_directory,
-    require_end,
-    sniff,
-)
+from cmrrecon.formats.twix_directory import Directory, read_directory, require_end, sniff
+from cmrrecon.formats.twix_lines import Samples, listed, opened
 from cmrrecon.formats.twix_protocol import (
     REMEDY,
     Protocol,
@@ -39,53 +23,35 @@ from cmrrecon.formats.twix_protocol import (
     ramp,
     read_protocol,
 )
-from cmrrecon.formats.twix_table import readouts
-from cmrrecon.tools.errors import UsageError
+from cmrrecon.formats.twix_table import NOISE, readouts
 
 NOISE_BANDWIDTH = 0.793  # of Siemens receivers, relative to the sampled bandwidth
 
 __all__ = ["read", "sniff"]
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Reads the samples of chosen readouts.
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A measurement as it lies in the file.
 
     Attributes
     ----------
     path : the file
-    offsets : where each readout begins, in bytes
-    samples, coils : of each readout
-    prefix, between : bytes of the header before a readout, and before each of its coils
+    before_vd : whether it is of software before VD
+    protocol : what is used of its text
+    headers : of its readouts, as turbotwix gives them
+    offsets : where these begin, in bytes
     """
 
     path: Path
+    before_vd: bool
+    protocol: Protocol
+    headers: NDArray[Any]
     offsets: NDArray[np.int64]
-    samples: NDArray[np.int64]
-    coils: NDArray[np.int64]
-    prefix: int
-    between: int
 
-    @property
-    def end(self) -> int:
-        """Where the last readout ends, in bytes."""
-        size = int(self.coils[-1]) * (self.between + 8 * int(self.samples[-1]))
-        return int(self.offsets[-1]) + self.prefix + size
-
-    def __call__(self, rows: Rows) -> NDArray[np.complex64]:
-        """Rows of equal size -> (row, coil, sample), as stored."""
-        count, coils = int(self.samples[rows[0]]), int(self.coils[rows[0]])
-        size = self.between + 8 * count
-        found = np.empty((len(rows), coils, count), np.complex64)
-        with open(self.path, "rb") as handle:
-            for place, offset in zip(found, self.offsets[rows] + self.prefix, strict=True):
-                handle.seek(offset)
-                raw = handle.read(coils * size)
-                if len(raw) != coils * size:
-                    raise damaged(self.path, "the file ends within a readout")
-                block = np.frombuffer(raw, np.uint8).reshape(coils, size)[:, self.between :]
-                place[:] = np.ascontiguousarray(block).view("<c8")
-        return found
+    def samples(self, table: Table) -> Samples:
+        """Loads the samples of its readouts."""
+        return Samples(self.path, self.offsets, table["samples"], table["coils"], self.before_vd)
 
 
 def read(path: Path, dataset: str | None = None) -> Scan:
@@ -99,49 +65,69 @@ def read(path: Path, dataset: str | None = None) -> Scan:
     Raises
     ------
     UsageError : `package-missing`
-    InputError : `file-damaged`; `trajectory-missing`; `readouts-missing` and others if the readouts make no scan
+    InputError : `file-damaged`, `trajectory-missing`, `gradient-unknown`; `readouts-missing` and others if the readouts
+        make no scan
     """
     directory = read_directory(path)
-    last = len(directory.places) - 1
-    with closing(_opened(path)) as file:
-        scan = _raw(file, directory, last, path, noise_only=False)
-        noise = None if scan.table["noise"].any() else _noise(file, directory, scan)
+    with closing(opened(path)) as file:
+        *earlier, last = range(len(directory.places))
+        measurement = _measurement(file, directory, last, path)
+        scan = _scan(measurement, directory)
+        others = (_measurement(file, directory, index, path) for index in reversed(earlier))
+        noise = None if scan.table["noise"].any() else _noise(others, measurement, scan)
     return assemble(scan, noise)
 
 
-def _noise(file: Any, directory: Directory, scan: Raw) -> Raw | None:
-    """The last measurement before the scan that holds noise of as many coils."""
-    coils = np.unique(scan.table["coils"][scan.table["image"]])
-    for index in reversed(range(len(directory.places) - 1)):
-        raw = _raw(file, directory, index, scan.path, noise_only=True)
-        if (raw.table["noise"] & np.isin(raw.table["coils"], coils)).any():
-            return raw
-    return None
-
-
-def _raw(file: Any, directory: Directory, index: int, path: Path, *, noise_only: bool) -> Raw:
-    """The readouts of a measurement."""
-    place, before_vd = directory.places[index], directory.before_vd
-    headers, offsets = _listed(file, index, path)
+def _measurement(file: Any, directory: Directory, index: int, path: Path) -> Measurement:
+    place = directory.places[index]
+    headers, offsets = listed(file, index, path)
     with open(path, "rb") as handle:
         handle.seek(place.start)
         protocol = read_protocol(handle.read(place.data - place.start))
-    table = readouts(headers, protocol, before_vd=before_vd, noise_only=noise_only)
-    prefix = 0 if before_vd else HEADERS[False]
-    load = Samples(path, offsets, table["samples"], table["coils"], prefix, CHANNEL[before_vd])
-    require_end(path, directory, place, load.end if len(offsets) else place.data)
+    return Measurement(path, directory.before_vd, protocol, headers, offsets)
+
+
+def _noise(others: Iterator[Measurement], own: Measurement, scan: Raw) -> Raw | None:
+    """The noise readouts of the first of other measurements that has some of the scan's coils."""
+    coils = np.unique(scan.table["coils"][scan.table["image"]])
+    for other in others:
+        names = other.protocol.coils
+        noise = (other.headers["EvalInfoMask"].astype(np.uint64) & np.uint64(NOISE)) != 0
+        noise &= np.isin(other.headers["UsedChannels"], coils)
+        if noise.any() and (names == own.protocol.coils or not names or not own.protocol.coils):
+            found = replace(other, headers=other.headers[noise], offsets=other.offsets[noise])
+            table = _table(found, noise_only=True)
+            return Raw(scan.path, table, (), found.samples(table), noise_bandwidth=NOISE_BANDWIDTH)
+    return None
+
+
+def _table(measurement: Measurement, *, noise_only: bool) -> Table:
+    return readouts(
+        measurement.headers,
+        measurement.protocol,
+        before_vd=measurement.before_vd,
+        noise_only=noise_only,
+    )
+
+
+def _scan(measurement: Measurement, directory: Directory) -> Raw:
+    """The readouts of the scan."""
+    path, protocol = measurement.path, measurement.protocol
+    table = _table(measurement, noise_only=False)
+    samples = measurement.samples(table)
+    place = directory.places[-1]
+    require_end(path, directory, place, samples.end if len(samples.offsets) else place.data)
+
     navigator = table.pop("navigator")
-    centres = headers["CenterLin"].astype(np.int64)
-    encodings = (_encoding(table, centres, protocol, bool(navigator.any()), path),)
-    loader: Load = load
+    encodings = (_encoding(table, measurement, bool(navigator.any())),)
+    load: Load = samples
     if navigator.any():
-        offcentre = headers["ReadOutOffcentre"].astype(np.float64)
-        loader = _echo_planar(load, table, navigator, protocol, offcentre)
+        load = _echo_planar(samples, table, navigator, measurement)
     return Raw(
         path,
         table,
         encodings,
-        loader,
+        load,
         acquisition=acquisition(protocol, path),
         noise_bandwidth=NOISE_BANDWIDTH,
         notes=_notes(table, path),
@@ -161,63 +147,26 @@ def _notes(table: Table, path: Path) -> tuple[str, ...]:
 
 
 def _echo_planar(
-    load: Samples,
-    table: Table,
-    navigator: NDArray[np.bool],
-    protocol: Protocol,
-    offcentre_mm: NDArray[np.float64],
+    samples: Samples, table: Table, navigator: NDArray[np.bool], measurement: Measurement
 ) -> Aligned:
     """What loads readouts measured back and forth; in the table they all run forwards from then on."""
-    side = protocol.encoded_mm
-    offcentre = offcentre_mm / side[1] if side else np.zeros(len(navigator))
-    loader = aligned(load, table, navigator, ramp(protocol, load.path), offcentre)
-    table["reverse"] = table["reverse"] & ~loader.lines
-    return loader
+    side = measurement.protocol.encoded_mm
+    offcentre = measurement.headers["ReadOutOffcentre"] / (side[1] if side else np.inf)
+    gradient = ramp(measurement.protocol, measurement.path)
+    load = aligned(samples, table, navigator, gradient, offcentre.astype(np.float64))
+    table["reverse"] = table["reverse"] & ~load.lines
+    return load
 
 
-def _encoding(
-    table: Table, centres: NDArray[np.int64], protocol: Protocol, echo_planar: bool, path: Path
-) -> Encoding:
+def _encoding(table: Table, measurement: Measurement, echo_planar: bool) -> Encoding:
     """The encoding of the image's readouts, in a matrix that holds them all."""
+    protocol, path = measurement.protocol, measurement.path
     image = part(table, table["image"])
     if not len(image["line"]):
         return encoding(protocol, (1, 1), None, echo_planar, path)
-    centre = int(centres[table["image"]][0])
+    centre = int(measurement.headers["CenterLin"][table["image"]][0])
     below, above = centre - int(image["line"].min()), int(image["line"].max()) - centre
-    centre_given = below >= 0 and above >= 0
-    lines = 2 * max(below, above + 1) if centre_given else int(image["line"].max()) + 1
+    inside = below >= 0 and above >= 0
+    lines = 2 * max(below, above + 1) if inside else int(image["line"].max()) + 1
     columns = int((image["samples"] - image["before"] - image["after"]).max())
-    return encoding(protocol, (lines, columns), centre if centre_given else None, echo_planar, path)
-
-
-def _opened(path: Path) -> Any:
-    """The file, opened by turbotwix."""
-    try:
-        turbotwix = importlib.import_module("turbotwix")
-    except ImportError as error:
-        raise UsageError(
-            "package-missing",
-            f"{path} is Siemens raw data, which need the extra twix",
-            "It brings the package turbotwix, which is not installed",
-            "Use pip install 'cmrrecon[twix]'",
-        ) from error
-    with _guarded(path):
-        return turbotwix.open_twix(str(path))
-
-
-def _listed(file: Any, index: int, path: Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """The headers of the readouts of a measurement, and where each begins, in bytes."""
-    with _guarded(path):
-        lines = file[index].lines
-        return lines.headers(), np.asarray(lines.offset, np.int64)
-
-
-@contextmanager
-def _guarded(path: Path) -> Iterator[None]:
-    """Around calls of turbotwix: whatever it finds wrong in a file becomes an InputError."""
-    own = importlib.import_module("turbotwix").TwixParseError
-    try:
-        yield
-    # Depending on which byte is wrong, nearly anything is raised.
-    except (own, OSError, ValueError, IndexError, KeyError, OverflowError, TypeError) as error:
-        raise damaged(path, "its readouts do not agree with themselves") from error
+    return encoding(protocol, (lines, columns), centre if inside else None, echo_planar, path)

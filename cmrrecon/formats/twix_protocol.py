@@ -1,11 +1,12 @@
 """The protocol in a Siemens twix file: the few numbers that say how k-space was encoded.
 
 The text holds the patient's name and much else. Only the values named here are taken from it, and all of them are numbers but
-the name of the sequence.
+the names of the sequence and of coil elements.
 """
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,11 @@ PARAMETERS = (
     "alRegridMode",
     *RAMP,
 )
+RECEIVER, ELEMENT_NAME = "lADCChannelConnected", "sCoilElementID.tElement"
+ELEMENT = re.compile(
+    r"\w*CoilSelectMeas(?:\[0\])?(?:\.aRxCoilSelectData\[0\])?\.asList\[(\d{1,3})\]\."
+    rf"({RECEIVER}|{re.escape(ELEMENT_NAME)})"
+)
 DWELL, SEQUENCE = "sRXSPEC.alDwellTime", "tSequenceFileName"
 TRAJECTORIES = {1: "cartesian", 2: "radial", 4: "spiral"}
 CALIBRATIONS = {1: "other", 2: "embedded", 4: "separate", 16: "interleaved", 32: "interleaved"}
@@ -69,11 +75,13 @@ class Protocol:
     values : name -> the numbers of it, as in `LINES` and `PARAMETERS`; what is absent or zero is not there
     dwell_us : time between samples of each contrast
     sequence : file name of the pulse sequence
+    coils : names of the coil elements, in the order in which their samples are stored; empty if not known
     """
 
     values: dict[str, tuple[float, ...]]
     dwell_us: dict[int, float]
     sequence: str | None
+    coils: tuple[str, ...]
 
     def number(self, name: str, otherwise: float = 0.0) -> float:
         """The first number of a name."""
@@ -106,6 +114,7 @@ def read_protocol(document: bytes) -> Protocol:
     """The protocol in the text of a measurement; what is missing or no number is left out."""
     values: dict[str, tuple[float, ...]] = {}
     dwell: dict[int, float] = {}
+    elements: dict[int, dict[str, str]] = {}
     sequence = None
     for found in LINE.finditer(document, max(0, document.find(b"MeasYaps\0"))):
         name, text = found[1].decode(), found[2].decode("latin1").strip('"')
@@ -115,13 +124,21 @@ def read_protocol(document: bytes) -> Protocol:
             index := re.fullmatch(r"\[(\d{1,3})\]", name[len(DWELL) :])
         ):
             dwell.setdefault(int(index[1]), _number(text) / 1000)
+        elif element := ELEMENT.fullmatch(name):
+            elements.setdefault(int(element[1]), {}).setdefault(element[2], text)
         elif name in LINES and name not in values and _number(text):
             values[name] = (_number(text),)
     for name in PARAMETERS:
         numbers = _parameter(document, name)
         if numbers:
             values[name] = numbers
-    return Protocol(values, dwell, sequence)
+    return Protocol(values, dwell, sequence, _coils(elements.values()))
+
+
+def _coils(elements: Iterable[dict[str, str]]) -> tuple[str, ...]:
+    """Names of coil elements, by the number of the receiver that each is connected to."""
+    connected = [(_number(each.get(RECEIVER, "")), each.get(ELEMENT_NAME, "")) for each in elements]
+    return tuple(name for _, name in sorted(connected) if name)
 
 
 def _number(text: str) -> float:

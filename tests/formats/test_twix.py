@@ -56,7 +56,9 @@ def test_lines_are_put_in_place(tmp_path, vb):
     np.testing.assert_array_equal(loaded(scan), KSPACE)
 
 
-def test_the_order_of_lines_does_not_matter_and_blocks_of_other_data_are_stepped_over(tmp_path):
+def test_the_order_of_lines_does_not_matter_and_blocks_of_other_data_are_stepped_over(
+    tmp_path, capfd
+):
     shuffled = rows()
     np.random.default_rng(0).shuffle(shuffled)
     pulse = bytearray(row(np.zeros((1, 4)), mask=1 << 5))
@@ -65,6 +67,7 @@ def test_the_order_of_lines_does_not_matter_and_blocks_of_other_data_are_stepped
     shuffled.append(row(KSPACE[0, 0, :, 0] * 9, mask=FEEDBACK))
     scan = formats.read(write(tmp_path / "a.dat", measurement(shuffled)))
     np.testing.assert_array_equal(loaded(scan), KSPACE)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_last_measurement_is_read(tmp_path):
@@ -235,6 +238,29 @@ def test_noise_of_an_earlier_measurement_is_scaled_by_the_dwell_times(tmp_path):
     np.testing.assert_allclose(
         scan.noise.covariance.numpy(), expected_covariance(mixing, 4), atol=0.1 * 4 * 10
     )
+
+
+def test_noise_of_other_coils_is_not_used(tmp_path):
+    names = {
+        f"sCoilSelectMeas.aRxCoilSelectData[0].asList[{n}].{key}": value
+        for n, element in enumerate(("A", "B"))
+        for key, value in (
+            ("sCoilElementID.tElement", f'"{element}"'),
+            ("lADCChannelConnected", n + 1),
+        )
+    }
+    other = {key: value if "tElement" in key else 3 - value for key, value in names.items()}
+    noise, _ = noise_readouts()
+    for coils, used in ((names, True), (other, False)):
+        earlier = measurement(noise, protocol(coils))
+        scan = write(tmp_path / "a.dat", earlier, measurement(rows(), protocol(names)))
+        assert (formats.read(scan).noise is not None) == used
+
+
+def test_an_earlier_measurement_need_not_be_one_that_is_read(tmp_path):
+    noise, _ = noise_readouts()
+    spiral = measurement([*noise, row(cnormal(3, 99))], protocol({"sKSpace.ucTrajectory": 4}))
+    assert formats.read(write(tmp_path / "a.dat", spiral, measurement(rows()))).noise is not None
 
 
 def test_noise_within_the_scan_was_sampled_at_the_rate_of_noise(tmp_path):
