@@ -46,23 +46,39 @@ HEAD = np.dtype(
 ACQUISITION = np.dtype([("head", HEAD), ("traj", FLOATS), ("data", FLOATS)])
 SIZE = "<matrixSize><x>{}</x><y>{}</y><z>1</z></matrixSize><fieldOfView_mm><x>{}</x><y>{}</y><z>8</z></fieldOfView_mm>"
 HEADER = """<?xml version="1.0" encoding="UTF-8"?>
-<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>
+<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">{more}<encoding>
 <encodedSpace>{encoded}</encodedSpace><reconSpace>{recon}</reconSpace>
-<encodingLimits>{limits}</encodingLimits><trajectory>{trajectory}</trajectory></encoding></ismrmrdHeader>"""
+<encodingLimits>{limits}</encodingLimits><trajectory>{trajectory}</trajectory>{parallel}</encoding></ismrmrdHeader>"""
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGE, REVERSE, NAVIGATOR = (
     1 << flag - 1 for flag in (19, 20, 21, 22, 23)
 )
 
 
-def header(y=8, x=12, centre=4, trajectory="cartesian", fields=(720, 320, 360, 320)):
-    """The encoded matrix (y, x), and the fields of view: encoded x and y, reconstructed x and y."""
+def header(
+    y=8,
+    x=12,
+    centre=4,
+    trajectory="cartesian",
+    fields=(720, 320, 360, 320),
+    calibration=None,
+    more="",
+):
+    """The encoded matrix (y, x), and the fields of view: encoded x and y, reconstructed x and y; `more` stands before the encoding."""
     limits = (
         ""
         if centre is None
         else f"<kspace_encoding_step_1><minimum>0</minimum><center>{centre}</center></kspace_encoding_step_1>"
     )
+    mode = f"<calibrationMode>{calibration}</calibrationMode>"
     encoded, recon = SIZE.format(x, y, *fields[:2]), SIZE.format(x // 2, y, *fields[2:])
-    return HEADER.format(encoded=encoded, recon=recon, limits=limits, trajectory=trajectory)
+    return HEADER.format(
+        encoded=encoded,
+        recon=recon,
+        limits=limits,
+        trajectory=trajectory,
+        parallel=f"<parallelImaging>{mode}</parallelImaging>" if calibration else "",
+        more=more,
+    )
 
 
 def readout(samples, trajectory=None, flags=0, centre=None, before=0, after=0, space=0, **counters):
@@ -87,8 +103,8 @@ def readout(samples, trajectory=None, flags=0, centre=None, before=0, after=0, s
     return row
 
 
-def write(path, rows, xml=None, chunks=(1,), group="dataset"):
-    with h5py.File(path, "w") as file:
+def write(path, rows, xml=None, chunks=(1,), group="dataset", mode="w"):
+    with h5py.File(path, mode) as file:
         parent = file.create_group(group)
         parent.create_dataset(
             "xml", data=np.array([xml or header()], object), dtype=h5py.string_dtype()

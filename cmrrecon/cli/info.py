@@ -20,6 +20,7 @@ EXAMPLE = (
 def info(
     files: options.Inputs,
     axes: options.Axes = None,
+    dataset: options.Dataset = None,
     shard: options.Shard = None,
     fail_fast: options.FailFast = False,
     quiet: options.Quiet = False,
@@ -40,16 +41,18 @@ def info(
             ),
             shard,
         )
-        running.run_jobs(jobs, lambda job: _info_job(job, axes, talk), talk, fail_fast=fail_fast)
+        running.run_jobs(
+            jobs, lambda job: _info_job(job, axes, dataset, talk), talk, fail_fast=fail_fast
+        )
 
 
-def _info_job(job: Job, axes: str | None, talk: Talk) -> None:
+def _info_job(job: Job, axes: str | None, dataset: str | None, talk: Talk) -> None:
     from cmrrecon import formats
 
     with inputs.local_input(job) as path:
-        kind = "scan" if axes else formats.kind(path)
-        describe = {"scan": _scan, "mask": _mask, "images": _images, "times": _times}[kind]
-        record, words = describe(path, axes)
+        kind = "scan" if axes or dataset else formats.kind(path)
+        describe = {"mask": _mask, "images": _images, "times": _times}
+        record, words = _scan(path, axes, dataset) if kind == "scan" else describe[kind](path)
         notes = record.pop("notes", ())
         talk.result(
             {"status": "done", "input": job.name, "kind": kind, **record, "notes": list(notes)},
@@ -62,12 +65,12 @@ def _info_job(job: Job, axes: str | None, talk: Talk) -> None:
 Description = tuple[dict[str, Any], list[str]]
 
 
-def _scan(path: Path, axes: str | None) -> Description:
+def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
     from cmrrecon import formats
     from cmrrecon.data import CartesianMask
     from cmrrecon.operators.sensitivity import calibration_region
 
-    scan = formats.read(path, axes=axes)
+    scan = formats.read(path, axes=axes, dataset=dataset)
     series = scan.series(scan.shape[1] // 2)
     mask, full = series.mask, series.mask.complete
     found = None
@@ -108,7 +111,7 @@ def _known_mask(mask: "SamplingMask") -> dict[str, Any]:
     return facts
 
 
-def _mask(path: Path, axes: str | None) -> Description:
+def _mask(path: Path) -> Description:
     from cmrrecon import formats
     from cmrrecon.evaluation.references import acquisition_of
     from cmrrecon.sampling import identify_seed
@@ -134,7 +137,7 @@ def _mask(path: Path, axes: str | None) -> Description:
     return record, words + ([f"seed {seed}"] if seed is not None else [])
 
 
-def _images(path: Path, axes: str | None) -> Description:
+def _images(path: Path) -> Description:
     from cmrrecon import formats
 
     images = formats.read_images(path)
@@ -160,7 +163,7 @@ def _images(path: Path, axes: str | None) -> Description:
     return record, words
 
 
-def _times(path: Path, axes: str | None) -> Description:
+def _times(path: Path) -> Description:
     from cmrrecon import formats
 
     times = formats.read_times(path)

@@ -43,6 +43,14 @@ Axes = Annotated[
         show_default=False,
     ),
 ]
+Dataset = Annotated[
+    str | None,
+    option(
+        "--dataset",
+        help="Data set of raw data files that hold several, the group's name.",
+        show_default="the first with image data",
+    ),
+]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
 Shard = Annotated[
     str | None,

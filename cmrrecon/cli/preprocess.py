@@ -47,6 +47,7 @@ def preprocess(
         int, options.option("--workers", help="Processes that work side by side.", min=1)
     ] = 1,
     axes: options.Axes = None,
+    dataset: options.Dataset = None,
     shard: options.Shard = None,
     overwrite: options.Overwrite = False,
     fail_fast: options.FailFast = False,
@@ -73,7 +74,9 @@ def preprocess(
             _tell_plan(targets, talk)
             return
         command = console.command_line()
-        pack = partial(add_scan, coils=coils, axes=axes, overwrite=overwrite, command=command)
+        pack = partial(
+            add_scan, coils=coils, axes=axes, dataset=dataset, overwrite=overwrite, command=command
+        )
         work = {
             job: partial(pack, job.path, target, labels=None if rows is None else rows[job.path])
             for job, target in targets.items()

@@ -46,6 +46,7 @@ class Plan:
     out_dir: Path | None
     mask: Path | None
     axes: str | None
+    dataset: str | None
     overwrite: bool
     dry_run: bool
 
@@ -134,6 +135,7 @@ def reconstruct(
         ),
     ] = None,
     axes: options.Axes = None,
+    dataset: options.Dataset = None,
     device: options.Device = "auto",
     shard: options.Shard = None,
     overwrite: options.Overwrite = False,
@@ -172,6 +174,7 @@ def reconstruct(
             out_dir=out_dir,
             mask=mask,
             axes=axes,
+            dataset=dataset,
             overwrite=overwrite,
             dry_run=dry_run,
         )
@@ -247,7 +250,7 @@ def _task(path: Path, plan: Plan) -> "Task":
     from cmrrecon.reconstruction.inputs import as_scan
     from cmrrecon.reconstruction.task import Task
 
-    scan = as_scan(path, plan.mask, plan.axes)
+    scan = as_scan(path, plan.mask, plan.axes, plan.dataset)
     return Task.of(
         scan,
         plan.method,
@@ -257,6 +260,7 @@ def _task(path: Path, plan: Plan) -> "Task":
         adapt=plan.adapt,
         uncertainty=plan.uncertainty,
         axes=plan.axes,
+        dataset=plan.dataset,
         folder=plan.folder,
     )
 

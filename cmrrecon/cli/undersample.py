@@ -37,6 +37,7 @@ class Plan:
     output: str | None
     out_dir: Path | None
     axes: str | None
+    dataset: str | None
     overwrite: bool
     dry_run: bool
 
@@ -92,6 +93,7 @@ def undersample(
     output: options.Output = None,
     out_dir: options.OutDir = None,
     axes: options.Axes = None,
+    dataset: options.Dataset = None,
     shard: options.Shard = None,
     overwrite: options.Overwrite = False,
     fail_fast: options.FailFast = False,
@@ -120,6 +122,7 @@ def undersample(
             output=output,
             out_dir=out_dir,
             axes=axes,
+            dataset=dataset,
             overwrite=overwrite,
             dry_run=dry_run,
         )
@@ -185,7 +188,7 @@ def _read(path: Path, job: Job, plan: Plan, talk: Talk) -> "Scan":
     from cmrrecon import formats
     from cmrrecon.data import require_cartesian
 
-    scan = formats.read(path, axes=plan.axes)
+    scan = formats.read(path, axes=plan.axes, dataset=plan.dataset)
     require_cartesian(scan.mask, job.name, "Undersampling")
     for note in scan.notes:
         talk.say(note.replace(str(path), job.name))
@@ -230,6 +233,7 @@ def _product(
             "acs": facts.acs,
             "year": year,
             "axes": plan.axes,
+            **({"dataset": plan.dataset} if plan.dataset else {}),
         }
         made = provenance.make(
             console.command_line(),

@@ -21,6 +21,7 @@ from cmrrecon.data import (
     SpokeMask,
     Trajectory,
 )
+from cmrrecon.data.units import in_cycles
 from cmrrecon.formats import pictures
 from cmrrecon.formats.arrays import (
     AXES,
@@ -103,17 +104,23 @@ def read(
         assumed += (
             f"No mask file found for {path}: samples that are non-zero in all coils count as measured",
         )
-    kept = _spokes(measured, stored, path) if along else measured
+    kept: SamplingMask | None = measured
+    if along:
+        kept, of_unit = _spokes(measured, stored, path)
+        assumed += of_unit
     return Scan(reader.shape, reader, kept, acquisition, str(path), beside, notes + assumed)
 
 
 def _spokes(
     measured: CartesianMask | None, stored: dict[str, StoredArray], path: Path
-) -> SamplingMask:
-    """The mask of k-space along a trajectory, which has one from the file, beside it, or of all spokes."""
+) -> tuple[SamplingMask, tuple[str, ...]]:
+    """The mask of k-space along a trajectory, from the file, beside it, or of all spokes; a note on the unit if it is not cycles."""
     assert measured is not None
-    trajectory = Trajectory(_trajectory(stored, path), _matrix(stored, path))
-    return SpokeMask(measured.samples, measured.source, trajectory=trajectory)
+    matrix = _matrix(stored, path)
+    positions = _trajectory(stored, path)
+    scaled, note = in_cycles(positions, matrix, str(path))
+    mask = SpokeMask(measured.samples, measured.source, trajectory=Trajectory(scaled, matrix))
+    return mask, (() if scaled is positions else (note,))
 
 
 def _axes(
@@ -167,7 +174,7 @@ def _mask_for(
 def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
     """(frame|1, spoke, sample, 2) float32; the axis of frames may be left out. Scans check whether it fits."""
     array = stored["trajectory"]
-    if array.is_complex or not 3 <= len(array.shape) <= 4:
+    if array.is_complex or not 3 <= len(array.shape) <= 4 or array.shape[-1] != 2:
         raise InputError(
             "trajectory-shape",
             f"{path} has a trajectory of shape {array.shown_shape}",

@@ -14,7 +14,9 @@ from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
 
 
-def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
+def as_scan(
+    source: Any, mask: Any = None, axes: str | None = None, dataset: str | None = None
+) -> Scan:
     """The scan in a source.
 
     Parameters
@@ -24,6 +26,7 @@ def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
     mask : an array of zeros and ones, (y), (frame, y), or (frame or 1, y, x or 1); for a path also
         that of a mask file; None: the file's own, or what is non-zero in all coils
     axes : names of the stored axes, for unusual files only
+    dataset : name of the data set, in files of raw data that hold several
 
     Raises
     ------
@@ -33,12 +36,14 @@ def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
     """
     if isinstance(source, str | Path):
         if mask is None or isinstance(mask, str | Path):
-            return formats.read(source, axes=axes, mask=mask)
-        return with_mask(formats.read(source, axes=axes), as_mask(mask))
+            return formats.read(source, axes=axes, mask=mask, dataset=dataset)
+        return with_mask(formats.read(source, axes=axes, dataset=dataset), as_mask(mask))
     if isinstance(source, Simulated):
         source = source.scan
     if axes is not None:
         raise _conflict("axes", "They name the axes of a file")
+    if dataset is not None:
+        raise _conflict("a data set", "It names a part of a file")
     if isinstance(source, Scan):
         if mask is not None:
             raise _conflict("a mask", "A Scan has its own")

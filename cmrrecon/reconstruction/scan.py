@@ -23,6 +23,7 @@ def reconstruct(
     checkpoint: str | Path | None = None,
     mask: Any = None,
     axes: str | None = None,
+    dataset: str | None = None,
     slices: Sequence[int] | None = None,
     device: str | torch.device = "auto",
     adapt: int = 0,
@@ -41,6 +42,7 @@ def reconstruct(
     mask : an array of zeros and ones: (y), (frame, y) or (frame or 1, y, x or 1); for a path also
         that of a mask file. None: the file's own, or what is non-zero in all coils
     axes : names of the stored axes, for unusual files, such as "x,y,coil"
+    dataset : name of the data set, in files of raw data that hold several
     slices : the slices wanted, from 0; None: all
     device : `auto`, `cpu`, `cuda` or `cuda:N`, or a torch.device
     adapt : train the network on the scan itself first, for at most so many steps
@@ -68,7 +70,7 @@ def reconstruct(
     >>> result.save("cine.h5")                                      # doctest: +SKIP
     """
     task = Task.of(
-        as_scan(scan, mask, axes),
+        as_scan(scan, mask, axes, dataset),
         find(method, checkpoint),
         options,
         slices=slices,
@@ -76,6 +78,7 @@ def reconstruct(
         adapt=adapt,
         uncertainty=uncertainty,
         axes=axes,
+        dataset=dataset,
         folder=None if checkpoint is None else Path(checkpoint).absolute().parent.name,
     )
     return run(task, listener=listener)

@@ -26,7 +26,7 @@ class Task:
     slices : the scan's slice numbers
     device : where it is computed
     adapt, uncertainty : see `reconstruct`
-    axes : names of stored axes that were given
+    axes, dataset : names of stored axes, and of a data set, that were given
     folder : the folder that the weights of a network lie in
     """
 
@@ -38,6 +38,7 @@ class Task:
     adapt: int = 0
     uncertainty: int = 0
     axes: str | None = None
+    dataset: str | None = None
     folder: str | None = None
 
     @staticmethod
@@ -51,6 +52,7 @@ class Task:
         adapt: int = 0,
         uncertainty: int = 0,
         axes: str | None = None,
+        dataset: str | None = None,
         folder: str | None = None,
     ) -> "Task":
         """The task, its parts checked; parameters and errors as of `reconstruct`."""
@@ -65,6 +67,7 @@ class Task:
             int(adapt),
             int(uncertainty),
             axes,
+            dataset,
             folder,
         )
 
@@ -80,6 +83,7 @@ class Task:
             "weights": weights and weights.digest,
             "adapt": self.adapt,
             "uncertainty": self.uncertainty,
+            "dataset": self.dataset,
         }
         folder: dict[str, Any] = {"run": self.folder} if self.folder else {}
         return provenance.make(

@@ -35,6 +35,7 @@ def add_scan(
     coils: int | None = None,
     axes: str | None = None,
     *,
+    dataset: str | None = None,
     labels: Sequence[LabelRow] | None = None,
     overwrite: bool = False,
     command: Sequence[str] = ("add_scan",),
@@ -43,7 +44,8 @@ def add_scan(
 
     A file that was stored earlier by the same recipe is not read again. Slices without any signal are kept,
     listed as `empty_slices` and left out of the statistics. With `coils` every slice is compressed to that many virtual coils.
-    `labels` are the rows of this file: none of them makes an unlabelled scan; None keeps the labels that its entry has.
+    `dataset` names one of those in a file of raw data. `labels` are the rows of this file: none of them makes an unlabelled scan; None
+    keeps the labels that its entry has.
 
     Raises
     ------
@@ -51,10 +53,11 @@ def add_scan(
         outside the scan
     OutputError : the target was made by another recipe and is not to be overwritten
     """
-    scan = formats.read(source, axes=axes)
+    scan = formats.read(source, axes=axes, dataset=dataset)
     require_cartesian(scan.mask, scan.path or "The scan", "A training store")
     used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
-    stamp = provenance.make(command, config={"coils": coils, "axes": axes}, inputs=used)
+    config = {"coils": coils, "axes": axes, **({"dataset": dataset} if dataset else {})}
+    stamp = provenance.make(command, config=config, inputs=used)
     recipe = provenance.recipe_hash(stamp)
     note = target.with_suffix(".json")
     known: dict[str, Any] = json.loads(note.read_text()) if note.exists() else {}

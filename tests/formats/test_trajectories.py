@@ -136,8 +136,9 @@ def test_arrays_that_cannot_be_what_their_name_says_are_refused(
     ("changes", "code"),
     [
         ({"matrix": np.array([8, 12])}, "trajectory-units"),
-        ({"trajectory": np.zeros((3, 4, 19, 2), np.float32)}, "trajectory-shape"),
-        ({"trajectory": np.full((1, 4, 20, 2), 0.5, np.float32)}, "trajectory-units"),
+        ({"trajectory": np.full((3, 4, 19, 2), 6, np.float32)}, "trajectory-shape"),
+        ({"trajectory": np.full((3, 4, 20, 3), 6, np.float32)}, "trajectory-shape"),
+        ({"trajectory": np.full((1, 4, 20, 2), 40, np.float32)}, "trajectory-units"),
         ({"trajectory": np.full((1, 4, 20, 2), np.nan, np.float32)}, "trajectory-units"),
         ({"mask": np.ones((1, 5, 1), np.uint8)}, "mask-shape"),
         ({"mask": np.ones((3, 4, 20), np.uint8) * (np.arange(20) > 3)}, "mask-shape"),
@@ -153,6 +154,16 @@ def test_parts_that_do_not_fit_each_other_are_refused(tmp_path, radial, name, ch
 def test_the_matrix_may_be_larger_than_the_trajectory_reaches(tmp_path, radial, name):
     path = plain(tmp_path / name, radial, matrix=np.array([160, 12]))
     assert formats.read(path).series(0).image_shape == (160, 12)
+
+
+@pytest.mark.parametrize("name", ["radial.h5", "radial.npz"])
+@pytest.mark.parametrize("edge", [0.5, np.pi])
+def test_parts_of_kspace_and_radians_become_cycles(tmp_path, radial, name, edge):
+    stored = np.full((1, 4, 20, 2), edge, np.float32)
+    found = formats.read(plain(tmp_path / name, radial, trajectory=stored))
+    positions = found.series(0).mask.trajectory.positions
+    np.testing.assert_allclose(positions[0, 0, 0].numpy(), [8, 6], rtol=1e-6)
+    assert "was taken as" in found.notes[-1]
 
 
 def test_damage_never_escapes(tmp_path, radial):
