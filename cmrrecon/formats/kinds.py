@@ -129,7 +129,7 @@ def contents(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | 
             return variables(path), partial(text, path)
     raise InputError(
         "file-format",
-        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside",
+        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy, .npz nor twix (.dat) inside",
         "A complete file in one of these formats is needed",
         "Copy or export the file again, in MATLAB with save -v7.3",
     )

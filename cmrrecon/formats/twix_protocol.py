@@ -33,6 +33,7 @@ LINES = (
     "sKSpace.uc2DInterpolation",
     "sKSpace.ucTrajectory",
     "sPat.ucRefScanMode",
+    "sSliceAcceleration.lMultiBandFactor",
     "sPhysioImaging.lSignal1",
     "sProtConsistencyInfo.flNominalB0",
 )
@@ -61,7 +62,8 @@ ELEMENT = re.compile(
     rf"({RECEIVER}|{re.escape(ELEMENT_NAME)})"
 )
 DWELL, SEQUENCE = "sRXSPEC.alDwellTime", "tSequenceFileName"
-TRAJECTORIES = {1: "cartesian", 2: "radial", 4: "spiral"}
+CARTESIAN = 1
+TRAJECTORIES = {CARTESIAN: "Cartesian", 2: "radial", 4: "spiral", 8: "PROPELLER"}
 CALIBRATIONS = {1: "other", 2: "embedded", 4: "separate", 16: "interleaved", 32: "interleaved"}
 CALIBRATIONS |= {64: "interleaved"}
 
@@ -208,8 +210,10 @@ def encoding(
 
     Raises
     ------
-    InputError : `header-damaged`, a matrix out of all proportion; `trajectory-missing`, k-space is not Cartesian
+    InputError : `header-damaged`, a matrix out of all proportion; `trajectory-missing`, k-space is not Cartesian;
+        `slices-simultaneous`, slices were excited together
     """
+    _require_cartesian_slices(protocol, path)
     matrix, (over_y, over_x) = _matrix(protocol, needed), protocol.oversampling
     if max(matrix) >= LARGEST:
         raise InputError(
@@ -217,14 +221,6 @@ def encoding(
             f"{path} has an encoded matrix of {matrix[0]} x {matrix[1]} (y, x)",
             f"Both must be less than {LARGEST}",
             REMEDY,
-        )
-    kind = TRAJECTORIES.get(int(protocol.number("sKSpace.ucTrajectory", 1)), "other")
-    if kind != "cartesian":
-        raise InputError(
-            "trajectory-missing",
-            f"{path} holds {kind} k-space",
-            "Twix files do not say where such samples lie, only Cartesian ones are read",
-            "Convert it to ISMRMRD with its trajectory, by siemens_to_ismrmrd",
         )
     recon = (int(protocol.number("NImageLins")), int(protocol.number("NImageCols")))
     return Encoding(
@@ -234,9 +230,30 @@ def encoding(
         protocol.encoded_mm,
         centre,
         None,
-        "epi" if echo_planar else kind,
+        "epi" if echo_planar else "cartesian",
         CALIBRATIONS.get(int(protocol.number("sPat.ucRefScanMode")), ""),
     )
+
+
+def _require_cartesian_slices(protocol: Protocol, path: Path) -> None:
+    kind = TRAJECTORIES.get(
+        int(protocol.number("sKSpace.ucTrajectory", CARTESIAN)), "another kind of"
+    )
+    if kind != TRAJECTORIES[CARTESIAN]:
+        raise InputError(
+            "trajectory-missing",
+            f"{path} holds {kind} k-space",
+            "Twix files do not say where such samples lie, only Cartesian ones are read",
+            "Convert it to ISMRMRD with its trajectory, by siemens_to_ismrmrd",
+        )
+    together = protocol.number("sSliceAcceleration.lMultiBandFactor", 1)
+    if together > 1:
+        raise InputError(
+            "slices-simultaneous",
+            f"{path} was measured with {together:g} slices at a time",
+            "Slices must be excited one by one",
+            "Reconstruct it on the scanner",
+        )
 
 
 def _matrix(protocol: Protocol, needed: tuple[int, int]) -> tuple[int, int]:

@@ -92,6 +92,11 @@ DAMAGED = {
     ),
     "spiral": (lambda path: changed(path, {"sKSpace.ucTrajectory": 4}), "trajectory-missing"),
     "radial": (lambda path: changed(path, {"sKSpace.ucTrajectory": "0x2"}), "trajectory-missing"),
+    "PROPELLER": (lambda path: changed(path, {"sKSpace.ucTrajectory": 8}), "trajectory-missing"),
+    "slices excited together": (
+        lambda path: changed(path, {"sSliceAcceleration.lMultiBandFactor": 2}),
+        "slices-simultaneous",
+    ),
     "a matrix out of proportion": (
         lambda path: changed(path, {"sKSpace.lBaseResolution": "1e9"}),
         "header-damaged",
