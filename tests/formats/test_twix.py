@@ -309,6 +309,8 @@ def test_gre_of_a_scanner(real_data):
     scan = formats.read(real_data / "scanner-files" / "gre.dat")
     assert scan.geometry.field_of_view == (160, 160)
     assert scan.geometry.voxel_mm == pytest.approx((1.25, 1.25, 4))
+    y, x, _ = scan.geometry.directions[0]
+    np.testing.assert_allclose([y, x], [(0, -0.9993, 0.0384), (1, 0, 0)], atol=1e-3)
     assert scan.acquisition.sequence == "gre"
     assert scan.acquisition.field_strength == pytest.approx(2.894, abs=1e-3)
     image = rss(scan.series(0).kspace.numpy())[0, :, 80:240]
