@@ -35,7 +35,11 @@ def info(
         from cmrrecon import formats
 
         jobs = inputs.find_jobs(
-            files, lambda path: path.suffix.lower() in (*formats.SUFFIXES, ".csv"), shard
+            files,
+            lambda path: (
+                path.suffix.lower() in (*formats.SUFFIXES, ".csv") or formats.is_scan(path)
+            ),
+            shard,
         )
         running.run_jobs(
             jobs, lambda job: _info_job(job, axes, dataset, talk), talk, fail_fast=fail_fast

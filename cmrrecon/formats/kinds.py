@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import Literal
 
 from cmrrecon.data import Scan
-from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files
+from cmrrecon.formats import (
+    fastmri,
+    hdf5,
+    hdf5_access,
+    ismrmrd,
+    matlab5,
+    numpy_files,
+    twix,
+    vendors,
+)
 from cmrrecon.formats.arrays import StoredArray
 from cmrrecon.formats.variables import choose, matching
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
+RAW_SUFFIXES = (".dat",)  # of raw data, and of much else: what is in a folder is looked into
 HEAD = 8192  # enough for the HDF5 signature after the largest user block
 
 Variables = Callable[[Path], dict[str, StoredArray]]
@@ -36,14 +46,20 @@ class RawFormat:
     name : for messages
     sniff : path and its first `HEAD` bytes -> whether the file is of this format
     read : path and the data set in it that is wanted (None: the only or first one) -> Scan
+    has_datasets : whether a file may hold several data sets, told by name
     """
 
     name: str
     sniff: Callable[[Path, bytes], bool]
     read: Callable[[Path, str | None], Scan]
+    has_datasets: bool = False
 
 
-RAW_FORMATS = (RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read),)
+RAW_FORMATS = (
+    RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read, has_datasets=True),
+    RawFormat("fastMRI", fastmri.sniff, fastmri.read),
+    RawFormat("Siemens twix", twix.sniff, twix.read),
+)
 
 
 def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
@@ -82,12 +98,22 @@ def is_images(path: str | Path) -> bool:
 
 
 def _is(path: str | Path, wanted: str) -> bool:
-    if Path(path).suffix.lower() not in SUFFIXES:
+    suffix = Path(path).suffix.lower()
+    if suffix in RAW_SUFFIXES:
+        return wanted == "scan" and _is_raw(Path(path))
+    if suffix not in SUFFIXES:
         return False
     try:
         return kind(path) == wanted
     except InputError:
         return True
+
+
+def _is_raw(path: Path) -> bool:
+    try:
+        return raw_format(path) is not None
+    except InputError:
+        return False
 
 
 def contents(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:
@@ -103,7 +129,7 @@ def contents(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | 
             return variables(path), partial(text, path)
     raise InputError(
         "file-format",
-        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside",
+        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy, .npz nor twix (.dat) inside",
         "A complete file in one of these formats is needed",
         "Copy or export the file again, in MATLAB with save -v7.3",
     )
@@ -114,7 +140,10 @@ def raw_format(path: Path) -> RawFormat | None:
 
     Raises
     ------
-    InputError : the file cannot be read
+    InputError : the file cannot be read; `vendor-format`, it is raw data of a vendor whose files are not read
     """
     head = first_bytes(path, HEAD)
-    return next((format for format in RAW_FORMATS if format.sniff(path, head)), None)
+    found = next((format for format in RAW_FORMATS if format.sniff(path, head)), None)
+    if found is None:
+        vendors.refuse(path, head)
+    return found

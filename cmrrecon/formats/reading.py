@@ -52,7 +52,8 @@ def read(
     mask: str | Path | None = None,
     dataset: str | None = None,
 ) -> Scan:
-    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`, or ISMRMRD raw data.
+    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`, fastMRI's `.h5`,
+    ISMRMRD or Siemens twix raw data.
 
     Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`). The mask is the
     one given, else all True for files that are fully sampled by their variable or folder, else the one in the file, else the
@@ -74,15 +75,15 @@ def read(
     """
     path = as_path(path, "file")
     raw = raw_format(path)
-    if raw is not None:
-        return _raw(path, raw, axes, mask, dataset)
-    if dataset is not None:
+    if dataset is not None and (raw is None or not raw.has_datasets):
         raise UsageError(
             "dataset-fixed",
             f"The data set {dataset!r} was named for {path}",
             "Only ISMRMRD files hold data sets with names",
             "Leave out --dataset",
         )
+    if raw is not None:
+        return _raw(path, raw, axes, mask, dataset)
     stored, text = contents(path)
     array, notes = choose(stored, "kspace", path)
     if not array.is_complex:

@@ -1,0 +1,182 @@
+"""Echo-planar readouts, measured back and forth: put on an even grid, and their phases made to agree.
+
+Samples taken while the gradient ramps are not evenly spaced. What they say of the image is solved for within the field of view
+that the widest spacing allows (least squares), and sampled evenly. Where the field of view lies off the magnet's centre, the
+receiver's frequency was that of the full gradient on the ramps too: its phase is taken back.
+
+Lines of the two directions differ by a phase that is linear along x; navigators, lines without phase encoding, tell it
+(Ahn and Cho, IEEE Trans Med Imaging 1987;6:32).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrrecon.formats.readouts import Rows, Table
+
+Load = Callable[[Rows], NDArray[np.complex64]]
+GROUPS = ("slice", "samples", "coils")  # navigators serve lines that agree in these
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """The readout gradient and when it was sampled, in us: it rises, stays and falls; samples begin after `delay`."""
+
+    up: float
+    flat: float
+    down: float
+    delay: float
+    duration: float
+
+    def positions(self, count: int) -> NDArray[np.float64]:
+        """Where `count` samples lie in k-space: from -count / 2 to count / 2, as if evenly spaced on average."""
+        edges = self._moment(self.delay + np.array([0.0, self.duration]))
+        middles = self._moment(self.delay + self.duration * (np.arange(count) + 0.5) / count)
+        positions: NDArray[np.float64] = count * ((middles - edges[0]) / np.diff(edges) - 0.5)
+        return positions
+
+    def _moment(self, time: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The integral of the gradient from its beginning."""
+        rising = np.clip(time, 0, self.up)
+        falling = np.clip(time - self.up - self.flat, 0, self.down)
+        constant = np.clip(time - self.up, 0, self.flat)
+        rise = rising**2 / (2 * self.up) if self.up else 0.0
+        fall = falling - falling**2 / (2 * self.down) if self.down else 0.0
+        return np.asarray(rise + constant + fall)
+
+
+def evenly(positions: NDArray[np.float64]) -> NDArray[np.complex64]:
+    """What makes evenly spaced samples of samples at increasing `positions` (n,): a matrix (n, n)."""
+    n = len(positions)
+    widest = np.diff(positions).max(initial=1.0)
+    pixels = np.arange(n) - n // 2
+    inside = pixels[np.abs(pixels) <= n / 2 / widest] / n
+    measured, even = (
+        np.exp(-2j * np.pi * np.outer(k, inside)) for k in (positions, np.arange(n) - n / 2)
+    )
+    return np.asarray(even @ np.linalg.pinv(measured), np.complex64)
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """Loads readouts so that all run forwards and agree in phase.
+
+    Attributes
+    ----------
+    load : gives them as stored
+    lines : which readouts are echo-planar; the others stay as stored
+    reverse : which of these run backwards
+    phase : (row, 2), offset and slope per column in radians by which a readout is turned
+    offcentre : (row,), how far off the magnet's centre a readout is, in encoded fields of view
+    positions : (n,) of the samples in k-space; None if they are evenly spaced
+    """
+
+    load: Load
+    lines: NDArray[np.bool]
+    reverse: NDArray[np.bool]
+    phase: NDArray[np.float64]
+    offcentre: NDArray[np.float64]
+    positions: NDArray[np.float64] | None
+    _even: NDArray[np.complex64] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        even = None if self.positions is None else evenly(self.positions)
+        object.__setattr__(self, "_even", even)
+
+    def __call__(self, rows: Rows) -> NDArray[np.complex64]:
+        """Rows of equal size -> (row, coil, sample)."""
+        samples = self.load(rows)
+        chosen = self.lines[rows]
+        lines = samples[chosen]
+        turned = self.reverse[rows][chosen]
+        lines[turned] = lines[turned][..., ::-1]
+        if self.positions is not None and lines.shape[-1] == len(self.positions):
+            lines = self._evenly(lines, self.offcentre[rows][chosen])
+        n = lines.shape[-1]
+        offset, slope = self.phase[rows][chosen].T[..., None, None]
+        turn = np.exp(-1j * (offset + slope * (np.arange(n) - n // 2)))
+        samples[chosen] = _forward(_inverse(lines) * turn)
+        return samples
+
+    def _evenly(
+        self, lines: NDArray[np.complex64], offcentre: NDArray[np.float64]
+    ) -> NDArray[np.complex64]:
+        """Lines (row, coil, sample) on an even grid, without the phase of the receiver's frequency."""
+        assert self.positions is not None
+        assert self._even is not None
+        n = len(self.positions)
+        excess = (
+            np.diff(self.positions).max(initial=1.0) * (np.arange(n) - (n - 1) / 2) - self.positions
+        )
+        phase = np.exp(2j * np.pi * offcentre[:, None, None] * excess).astype(np.complex64)
+        return np.asarray((lines * phase) @ self._even.T, np.complex64)
+
+
+def aligned(
+    load: Load,
+    table: Table,
+    navigator: NDArray[np.bool],
+    ramp: Ramp | None,
+    offcentre: NDArray[np.float64],
+) -> Aligned:
+    """The loader of echo-planar readouts, with phases from their navigators.
+
+    Parameters
+    ----------
+    load : gives samples as stored
+    table : the readouts, see `readouts.Raw`
+    navigator : which are for phase correction
+    ramp : how the gradient was sampled; None if it was constant
+    offcentre : as in `Aligned`
+    """
+    lines = navigator | table["image"] | table["calibration"]
+    reverse = table["reverse"] & lines
+    count = int(table["samples"][lines][0])
+    positions = None if ramp is None else ramp.positions(count)
+    plain = Aligned(load, lines, reverse, np.zeros((len(lines), 2)), offcentre, positions)
+    return replace(plain, phase=_phases(plain, table, navigator))
+
+
+def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray[np.float64]:
+    """The phase of each readout (row, 2): of those that run backwards, from the navigators last measured before them."""
+    phases = np.zeros((len(navigator), 2))
+    groups = np.stack([table[name] for name in GROUPS], 1)
+    for group in np.unique(groups[navigator], axis=0):
+        here = (groups == group).all(1)
+        rows = np.flatnonzero(here & navigator)
+        blocks = np.split(rows, np.flatnonzero(np.diff(np.cumsum(here & ~navigator)[rows])) + 1)
+        found = [(block[0], _difference(load, block)) for block in blocks]
+        known = [(start, phase) for start, phase in found if phase is not None]
+        if not known:
+            continue
+        starts = np.array([start for start, _ in known])
+        backwards = np.flatnonzero(here & load.reverse)
+        latest = np.maximum(np.searchsorted(starts, backwards, side="right") - 1, 0)
+        phases[backwards] = np.array([phase for _, phase in known])[latest]
+    return phases
+
+
+def _difference(load: Aligned, rows: Rows) -> tuple[float, float] | None:
+    """The phase of navigators that run backwards against those that run forwards; None if one kind is missing."""
+    backwards = load.reverse[rows]
+    if backwards.all() or not backwards.any():
+        return None
+    profiles = _inverse(load(rows))
+    product = profiles[backwards].mean(0) * profiles[~backwards].mean(0).conj()
+    along = product.sum(0)
+    slope = float(np.angle((along[1:] * along[:-1].conj()).sum()))
+    n = len(along)
+    offset = float(np.angle((along * np.exp(-1j * slope * (np.arange(n) - n // 2))).sum()))
+    return offset, slope
+
+
+def _inverse(samples: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    shifted = np.fft.ifft(np.fft.ifftshift(samples, -1), axis=-1)
+    return np.asarray(np.fft.fftshift(shifted, -1), np.complex64)
+
+
+def _forward(profiles: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    shifted = np.fft.fft(np.fft.ifftshift(profiles, -1), axis=-1)
+    return np.asarray(np.fft.fftshift(shifted, -1), np.complex64)

@@ -1,0 +1,196 @@
+"""fastMRI k-space (Zbontar et al., arXiv:1811.08839): HDF5 with `kspace` and the XML header of the ISMRMRD file it came from.
+
+`kspace` is (slice, coil, x, y) or, from a single coil, (slice, x, y): the readout comes before the phase encode. `mask` (y,),
+in files of the test sets, says which lines are kept. K-space is zero-padded along y to the encoded matrix; the limits in
+the header say which lines were measured. `reconstruction_rss` and `reconstruction_esc` are not read.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cmrrecon.data import CartesianMask, Geometry, MaskSource, SamplingMask, Scan
+from cmrrecon.formats import hdf5_access
+from cmrrecon.formats.arrays import SliceReader, StoredArray, check_size
+from cmrrecon.formats.hdf5_access import opened
+from cmrrecon.formats.hdf5_heap import Heap, stored_rows
+from cmrrecon.formats.ismrmrd_header import LONGEST, read_header
+from cmrrecon.formats.names import parse_name
+from cmrrecon.formats.readouts import Encoding
+from cmrrecon.tools.errors import InputError
+
+HEADER = "ismrmrd_header"
+OWN = (HEADER, "reconstruction_rss", "reconstruction_esc")
+AXES = {4: ("slice", "coil", "x", "y"), 3: ("slice", "x", "y")}
+REMEDY = "Take the file as fastMRI publishes it"
+
+
+def sniff(path: Path, head: bytes) -> bool:
+    """Whether a file that begins with `head` is laid out like one of fastMRI, with or without its header."""
+    if not hdf5_access.sniff(head):
+        return False
+    with opened(path) as file:
+        return "kspace" in file and any(name in file for name in OWN)
+
+
+def read(path: Path, dataset: str | None = None) -> Scan:
+    """The scan in a file: one frame, its slices in the order of the file.
+
+    Parameters
+    ----------
+    path : the file
+    dataset : not used, the format has no named data sets
+
+    Raises
+    ------
+    InputError : `header-missing`, `header-damaged`, `shape-mismatch`; `mask-shape`, `mask-values`; the file is damaged
+    """
+    stored = hdf5_access.variables(path)
+    header = read_header(_document(path), path)
+    encoding = header.encodings[0]
+    kspace = _kspace(stored, path)
+    reader = SliceReader(kspace, AXES[len(kspace.shape)])
+    check_size(reader.shape, 0, str(path))
+    check_size((1, *reader.shape[2:]), 8, f"A slice of {path}")
+    _check_matrix(reader.shape[3:], encoding, path)
+    mask, notes = _mask(stored, encoding, path)
+    facts = replace(
+        parse_name(path),
+        acceleration=_first(hdf5_access.numbers(path, "acceleration")),
+        acs=_first(hdf5_access.numbers(path, "num_low_frequency")),
+        field_strength=header.field_strength,
+        sequence=header.sequence,
+    )
+    geometry = _geometry(encoding) if encoding.matrix == reader.shape[3:] else None
+    return Scan(reader.shape, reader, mask, facts, str(path), notes=notes, geometry=geometry)
+
+
+def _geometry(encoding: Encoding) -> Geometry:
+    """What the header says of sizes; it gives no positions."""
+    sides = encoding.field_of_view_mm
+    matrix = encoding.matrix
+    return Geometry(
+        voxel_mm=None if sides is None else (sides[0] / matrix[0], sides[1] / matrix[1], sides[2]),
+        field_of_view=encoding.image,
+        recon_matrix=encoding.recon_matrix,
+    )
+
+
+def _first(values: tuple[int, ...]) -> int | None:
+    return values[0] if values else None
+
+
+def _document(path: Path) -> bytes:
+    """The XML header, a text of variable or fixed length."""
+    with opened(path) as file, open(path, "rb") as handle:
+        item = file.get(HEADER) if _is_own(file) else None
+        if not isinstance(item, h5py.Dataset) or item.size != 1:
+            raise InputError(
+                "header-missing",
+                f"{path} is laid out like a fastMRI file and has no `{HEADER}`",
+                "The header gives the encoded matrix and which lines were measured",
+                REMEDY,
+            )
+        row: Any = stored_rows(item, handle)[0]
+        if item.dtype.kind == "S":
+            return bytes(row)
+        if not 0 < int(row["length"]) <= LONGEST:
+            raise ValueError("the header is empty or too long")
+        return Heap(handle, file.userblock_size).read(row, 1)
+
+
+def _is_own(file: Any) -> bool:
+    return isinstance(file.get(HEADER, getlink=True), h5py.HardLink)
+
+
+def _kspace(stored: dict[str, StoredArray], path: Path) -> StoredArray:
+    """K-space, if it is complex and has axes that are understood."""
+    array = stored.get("kspace")
+    if array is None or not array.is_complex or len(array.shape) not in AXES:
+        shape = "that is no array" if array is None else f"of shape {array.shape}"
+        raise InputError(
+            "kspace-axes",
+            f"{path} is a fastMRI file with k-space {shape}",
+            "Complex k-space (slice, coil, readout, phase encode) or (slice, readout, phase encode) is read",
+            "Give a file of the brain or knee data",
+        )
+    return array
+
+
+def _check_matrix(found: tuple[int, ...], encoding: Encoding, path: Path) -> None:
+    """Refuse k-space (y, x) whose axes are in the other order than the header says."""
+    y, x = encoding.matrix
+    if y != x and tuple(found) == (x, y):
+        raise InputError(
+            "shape-mismatch",
+            f"{path} stores k-space of {found[1]} x {found[0]} (readout, phase encode)",
+            f"The header says {x} x {y}: the two axes are swapped",
+            REMEDY,
+        )
+
+
+def _mask(
+    stored: dict[str, StoredArray], encoding: Encoding, path: Path
+) -> tuple[CartesianMask, tuple[str, ...]]:
+    """The lines that were measured: those of `mask`, without the zero padding."""
+    lines, notes = _measured(stored["kspace"], encoding, path)
+    source = MaskSource.HEADER
+    if "mask" in stored:
+        lines, source = lines & _stored_mask(stored["mask"], len(lines), path), MaskSource.FILE
+    return SamplingMask.of(torch.from_numpy(lines)[None, :, None], source), notes
+
+
+def _measured(
+    kspace: StoredArray, encoding: Encoding, path: Path
+) -> tuple[NDArray[np.bool], tuple[str, ...]]:
+    """Which lines (y,) the header's limits and the data allow.
+
+    The padding is all zero. Where the limits contradict the data, or there are none, the data count: the lines from the first
+    to the last that is not zero in the middle slice.
+    """
+    y = kspace.shape[-1]
+    middle = kspace.read((kspace.shape[0] // 2,))
+    filled = np.flatnonzero((middle != 0).reshape(-1, y).any(0))
+    first, last = (filled[0], filled[-1]) if len(filled) else (0, y - 1)
+    by_data = _between(first, last, y)
+    if encoding.limits is None or encoding.matrix[0] != y:
+        return by_data, ()
+
+    centre = y // 2 if encoding.centre is None else encoding.centre
+    start, end = (line - centre + y // 2 for line in encoding.limits)
+    by_header = _between(start, end, y)
+    if not by_header[filled].all():
+        return by_data, (f"{path}: data lie outside the limits of the header, which are not used.",)
+    return by_header, ()
+
+
+def _between(first: int, last: int, y: int) -> NDArray[np.bool]:
+    """The lines (y,) from the first to the last, both included."""
+    lines = np.arange(y)
+    return (first <= lines) & (lines <= last)
+
+
+def _stored_mask(array: StoredArray, y: int, path: Path) -> NDArray[np.bool]:
+    """The mask (y,) in the file."""
+    if array.is_complex or array.shape != (y,):
+        raise InputError(
+            "mask-shape",
+            f"{path} has k-space with {y} phase encodes and a mask of shape {array.shape}",
+            f"A mask of {y} real numbers is needed",
+            REMEDY,
+        )
+    values = array.load(str(path))
+    mask: NDArray[np.bool] = values != 0
+    if not np.array_equal(mask, values) or not mask.any():
+        raise InputError(
+            "mask-values",
+            f"The mask of {path} is not a mask",
+            "A mask holds zeros and at least one 1, nothing else",
+            REMEDY,
+        )
+    return mask
