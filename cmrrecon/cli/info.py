@@ -31,12 +31,16 @@ def info(
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
-        from cmrrecon import formats
-
-        jobs = inputs.find_jobs(
-            files, lambda path: path.suffix.lower() in (*formats.SUFFIXES, ".csv"), shard
-        )
+        jobs = inputs.find_jobs(files, _is_told, shard)
         running.run_jobs(jobs, lambda job: _info_job(job, axes, talk), talk, fail_fast=fail_fast)
+
+
+def _is_told(path: Path) -> bool:
+    """Whether a file met in a folder is told of; tables of settings are with their scans."""
+    from cmrrecon import formats
+    from cmrrecon.formats.names import is_info_name
+
+    return path.suffix.lower() in (*formats.SUFFIXES, ".csv") and not is_info_name(path)
 
 
 def _info_job(job: Job, axes: str | None, talk: Talk) -> None:

@@ -128,6 +128,17 @@ def mask_path_for(path: str | Path) -> Path | None:
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
+def info_path_for(path: str | Path, base: str) -> Path | None:
+    """The table of settings of a scan beside its file, `<base>_info.csv`, if there is one on the disk."""
+    beside = Path(path).with_name(f"{base}_info.csv")
+    return beside if path and beside.is_file() else None
+
+
+def is_info_name(path: str | Path) -> bool:
+    """Whether a file name is that of such a table."""
+    return Path(path).name.lower().endswith("_info.csv")
+
+
 def acquisition_to_json(acquisition: Acquisition) -> str:
     """An acquisition as one line of JSON, for our own files."""
     return json.dumps(asdict(acquisition), sort_keys=True)
@@ -141,15 +152,22 @@ def acquisition_from_json(text: str) -> Acquisition:
         stored = None
     if not isinstance(stored, dict):
         return Acquisition()
-    kinds: dict[str, Any] = {"year": int, "acs": int, "seed": int, "acceleration": int | float}
-    known = [f.name for f in fields(Acquisition)]
-    return Acquisition(
-        **{
-            k: v
-            for k, v in stored.items()
-            if k in known and isinstance(v, kinds.get(k, str)) and not isinstance(v, bool)
-        }
-    )
+    kinds: dict[str, Any] = {"year": int, "acs": int, "seed": int}
+    kinds |= dict.fromkeys(("acceleration", "field_strength"), int | float)
+    known = {
+        field.name: stored[field.name]
+        for field in fields(Acquisition)
+        if isinstance(value := stored.get(field.name), kinds.get(field.name, str))
+        and not isinstance(value, bool)
+    }
+    return Acquisition(**known, venc=_numbers(stored.get("venc")))
+
+
+def _numbers(value: Any) -> tuple[float, ...] | None:
+    """A list of numbers; None if it is anything else."""
+    if not isinstance(value, list) or not all(type(one) in (int, float) for one in value):
+        return None
+    return tuple(map(float, value))
 
 
 def _stem(path: Path) -> str:
