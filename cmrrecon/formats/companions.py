@@ -40,6 +40,19 @@ def companions_of(scan: Scan) -> dict[str, NDArray[Any]]:
     return arrays | ({} if scan.mask is None else _of_mask(scan.mask))
 
 
+def named(scan: Scan) -> list[str]:
+    """In words, what of these a scan has."""
+    mask = scan.mask
+    words = {
+        "noise": scan.noise is not None,
+        "separate calibration": scan.calibration is not None,
+        "coil maps": scan.maps is not None,
+        "averages": mask is not None and mask.averages is not None,
+        "lines for calibration alone": mask is not None and mask.calibration_only is not None,
+    }
+    return [word for word, there in words.items() if there]
+
+
 def _of_mask(mask: SamplingMask) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     if mask.calibration_only is not None:
@@ -99,7 +112,7 @@ def _completed(mask: SamplingMask, find: "_Finder", size: tuple[int, int]) -> Sa
     centre = find("centre", False, lambda shape: shape == (2,))
     if only is not None:
         # Samples that are alike in all frames, or along x, are read in one of them.
-        shape = torch.broadcast_shapes(mask.samples.shape, only.shape)
+        shape = np.broadcast_shapes(mask.samples.shape, only.shape)
         samples, only = mask.samples.expand(shape), (only != 0).expand(shape)
         if not isinstance(mask, SpokeMask):
             kind = LineMask if samples.shape[-1] == 1 else SampleMask
