@@ -68,5 +68,7 @@ class View:
         if voxel is not None:
             y, x, thickness = voxel
             voxel = y * part[0] / size[0], x * part[1] / size[1], thickness
-        inside = geometry.field_of_view if self.keep_oversampling else size
+        inside = geometry.field_of_view
+        if self.recon_matrix or (inside is not None and not self.keep_oversampling):
+            inside = size
         return replace(geometry.of_slices(slices), voxel_mm=voxel, field_of_view=inside)

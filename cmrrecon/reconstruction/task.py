@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from cmrrecon.data import Geometry, Scan, View
+from cmrrecon.formats.arrays import check_size
 from cmrrecon.methods.base import Method, Prediction, described
 from cmrrecon.tools import provenance
 from cmrrecon.tools.configuration import checked_mapping
@@ -62,6 +63,8 @@ class Task:
         asked = {"keep_oversampling": keep_oversampling, "recon_matrix": recon_matrix}
         view = View(**checked_mapping("The reconstruction", asked, dict.fromkeys(asked, bool)))
         view.check(scan.geometry, scan.path or "The scan")
+        size = view.size(scan.geometry, scan.image_shape)
+        check_size((scan.shape[0], *size), 8, f"An image series of {scan.path or 'the scan'}")
         where = choose_device(str(device))
         return Task(
             scan,

@@ -52,6 +52,12 @@ def test_without_a_geometry_all_is_shown():
     assert SHOWN.size(Geometry(), (48, 120)) == (48, 120)
 
 
+def test_a_field_of_view_that_is_not_known_stays_so():
+    unknown = replace(GEOMETRY, field_of_view=None)
+    assert SHOWN.geometry(unknown, (48, 120), range(3)).field_of_view is None
+    assert SCANNER.geometry(unknown, (48, 120), range(3)).field_of_view == (80, 90)
+
+
 def test_the_geometry_is_that_of_the_slices_given():
     found = SHOWN.geometry(GEOMETRY, (48, 120), [0, 2])
     assert found.positions_mm == (GEOMETRY.positions_mm[0], GEOMETRY.positions_mm[2])

@@ -113,6 +113,9 @@ def test_what_a_file_does_not_say_is_not_interpolated_to(scan, raw):
         made(scan, recon_matrix=True)
     with refused("options-conflict"):
         made(raw, recon_matrix=True, keep_oversampling=True)
+    huge = replace(GEOMETRY, recon_matrix=(2**16, 2**16))
+    with refused("array-too-large"):
+        made(replace(raw, geometry=huge), recon_matrix=True)
     with refused("option-value"):
         made(raw, recon_matrix="yes")
 
