@@ -1,7 +1,8 @@
 """A small file of every format that is read, with all that the format can tell of a scan.
 
 Each function writes a file into a folder and returns its path. `tests/formats/test_catalog.py`
-asserts that reading it gives exactly what the row of the format in the catalog says.
+asserts that reading it gives exactly what the row of the format in the catalog says. A format that
+needs a package which is not installed skips there (`pytest.importorskip`).
 """
 
 from dataclasses import replace

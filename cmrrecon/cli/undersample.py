@@ -195,9 +195,10 @@ def _read(path: Path, job: Job, plan: Plan, talk: Talk) -> "Scan":
 
 def _tell_lost(scan: "Scan", target: Path, name: str, talk: Talk) -> None:
     """Warn of what is known of a scan but not kept in the format of the output."""
-    from cmrrecon.formats.companions import named
+    from cmrrecon.formats.companions import SUFFIXES, named
 
-    lost = named(scan) if target.suffix.lower() in (".mat", ".npy") else []
+    keeps = str(target) == inputs.STREAM or target.suffix.lower() in SUFFIXES
+    lost = [] if keeps else named(scan)
     if lost:
         kept = "-o FILE.h5 keeps all"
         talk.warn(f"{name}: {', '.join(lost)} cannot be kept in {target.suffix}; {kept}")

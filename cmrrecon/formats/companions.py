@@ -22,6 +22,7 @@ from cmrrecon.formats.arrays import StoredArray
 from cmrrecon.tools.errors import InputError
 
 Stored = Mapping[str, StoredArray]
+SUFFIXES = (".h5", ".npz")  # of the files that keep all of this
 
 
 def companions_of(scan: Scan) -> dict[str, NDArray[Any]]:

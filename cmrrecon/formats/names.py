@@ -152,22 +152,22 @@ def acquisition_from_json(text: str) -> Acquisition:
         stored = None
     if not isinstance(stored, dict):
         return Acquisition()
-    kinds: dict[str, Any] = {"year": int, "acs": int, "seed": int}
-    kinds |= dict.fromkeys(("acceleration", "field_strength"), int | float)
-    known = {
-        field.name: stored[field.name]
-        for field in fields(Acquisition)
-        if isinstance(value := stored.get(field.name), kinds.get(field.name, str))
-        and not isinstance(value, bool)
+    kinds: dict[str, Any] = {
+        **dict.fromkeys(("year", "acs", "seed"), int),
+        **dict.fromkeys(("acceleration", "field_strength"), int | float),
     }
-    return Acquisition(**known, venc=_numbers(stored.get("venc")))
-
-
-def _numbers(value: Any) -> tuple[float, ...] | None:
-    """A list of numbers; None if it is anything else."""
-    if not isinstance(value, list) or not all(type(one) in (int, float) for one in value):
-        return None
-    return tuple(map(float, value))
+    venc = stored.pop("venc", None)
+    if isinstance(venc, list) and all(type(value) in (int, float) for value in venc):
+        stored["venc"] = tuple(float(value) for value in venc)
+        kinds["venc"] = tuple
+    known = [f.name for f in fields(Acquisition)]
+    return Acquisition(
+        **{
+            k: v
+            for k, v in stored.items()
+            if k in known and isinstance(v, kinds.get(k, str)) and not isinstance(v, bool)
+        }
+    )
 
 
 def _stem(path: Path) -> str:

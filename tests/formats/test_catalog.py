@@ -35,13 +35,12 @@ def test_every_writer_has_a_row_and_every_row_a_writer():
 
 
 def test_every_raw_format_has_a_row_and_every_row_a_format():
-    assert [format.name for format in CATALOG if format.raw] == [
-        format.name for format in kinds.RAW_FORMATS
-    ]
+    raw = sorted(format.name for format in CATALOG if format.raw)
+    assert raw == sorted(format.name for format in kinds.RAW_FORMATS)
 
 
 def test_every_format_that_is_read_has_a_sample():
-    assert [format.name for format in READ] == list(SAMPLES)
+    assert sorted(map(name, READ)) == sorted(SAMPLES)
 
 
 @pytest.mark.parametrize("format", READ, ids=name)
