@@ -3,9 +3,10 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from format_samples import GEOMETRY, SAMPLES
+from format_samples import GEOMETRY, SAMPLES, scan
 
 from cmrrecon import formats
 from cmrrecon.formats import kinds
@@ -65,18 +66,32 @@ def test_samples_reach_every_format_of_arrays(tmp_path):
 
 @pytest.mark.parametrize("format", READ, ids=name)
 def test_reading_gives_what_the_row_says(format, tmp_path):
-    scan = formats.read(SAMPLES[format.name](tmp_path))
-    only = None if scan.mask is None else scan.mask.calibration_only
+    made = formats.read(SAMPLES[format.name](tmp_path))
+    only = None if made.mask is None else made.mask.calibration_only
     found = {
-        "geometry": scan.geometry is not None and scan.geometry.voxel_mm is not None,
-        "noise": scan.noise is not None,
-        "calibration": scan.calibration is not None or (only is not None and bool(only.any())),
+        "geometry": made.geometry is not None and made.geometry.voxel_mm is not None,
+        "noise": made.noise is not None,
+        "calibration": made.calibration is not None or (only is not None and bool(only.any())),
     }
     assert found == {
         "geometry": "scans" in format.geometry,
         "noise": format.noise,
         "calibration": format.calibration,
     }
+
+
+@pytest.mark.parametrize("format", [f for f in CATALOG if "scans" in f.writes], ids=name)
+def test_scans_keep_the_geometry_where_the_row_says_so(format, tmp_path):
+    for suffix in format.suffixes:
+        path = tmp_path / f"scan{suffix}"
+        formats.write_scan(path, scan())
+        kept = formats.read(path).geometry
+        if "scans" in format.geometry:
+            assert kept.voxel_mm == pytest.approx(GEOMETRY.voxel_mm)
+            assert np.allclose(kept.positions_mm, GEOMETRY.positions_mm)
+            assert np.allclose(kept.directions, GEOMETRY.directions)
+        else:
+            assert kept is None
 
 
 @pytest.mark.parametrize("format", IMAGES, ids=name)
