@@ -14,6 +14,7 @@ from torch import Tensor
 from cmrrecon.data import (
     Acquisition,
     CartesianMask,
+    Geometry,
     LineMask,
     MaskSource,
     SamplingMask,
@@ -31,6 +32,9 @@ from cmrrecon.formats.arrays import (
     default_axes,
     named_axes,
 )
+from cmrrecon.formats.companions import with_companions
+from cmrrecon.formats.geometry import geometry_from_json, geometry_of
+from cmrrecon.formats.info_table import with_table
 from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
 from cmrrecon.formats.variables import choose
@@ -108,7 +112,11 @@ def read(
     if along:
         kept, of_unit = _spokes(measured, stored, path)
         assumed += of_unit
-    return Scan(reader.shape, reader, kept, acquisition, str(path), beside, notes + assumed)
+    scan = Scan(reader.shape, reader, kept, acquisition, str(path), beside, notes + assumed)
+    if text("acquisition") is not None:
+        scan = with_companions(scan, stored, path, own_mask=not beside)
+    geometry = geometry_from_json(text("geometry") or "")
+    return with_table(scan) if geometry is None else replace(scan, geometry=geometry)
 
 
 def _spokes(
@@ -280,6 +288,16 @@ def read_images(path: str | Path) -> Tensor:
     if values.ndim == 3 and path.suffix.lower() in (".npy", ".npz"):
         return values[:, None]
     return values.reshape((1,) * (4 - values.ndim) + tuple(values.shape))
+
+
+def read_geometry(path: str | Path) -> Geometry | None:
+    """The geometry in a file of images that cmrrecon wrote; None if there is none.
+
+    Raises
+    ------
+    InputError : the file or its provenance cannot be read
+    """
+    return geometry_of((read_provenance(path) or {}).get("geometry"))
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:

@@ -29,6 +29,8 @@ def reconstruct(
     adapt: int = 0,
     uncertainty: int = 0,
     whiten: bool | None = None,
+    keep_oversampling: bool = False,
+    recon_matrix: bool = False,
     listener: Listener | None = None,
     **options: Any,
 ) -> Result:
@@ -52,6 +54,8 @@ def reconstruct(
     whiten : whether coils are mixed so that their noise is alike, see `classical.whitening`; None:
         in `auto` and this program's iterative methods with a noise scan, and without one where the
         noise is clearly unequal or correlated
+    keep_oversampling : give the whole encoded images of raw data, not their field of view alone
+    recon_matrix : interpolate the images to the matrix of the scanner's, where the file says it
     listener : told of the progress
     **options : of the method, such as `weight` or `iterations`; what is left out or None is
         automatic. `cmrrecon reconstruct --list-methods` shows the options of each
@@ -62,7 +66,8 @@ def reconstruct(
 
     Raises
     ------
-    UsageError : `unknown-method`, `unknown-option`, `option-value`, `kspace-axes`, `kspace-real`,
+    UsageError : `unknown-method`, `unknown-option`, `option-value`, `options-conflict`,
+        `recon-matrix-missing`, `kspace-axes`, `kspace-real`,
         `mask-shape`, `slice-missing`, `device-missing`, and what the method refuses
     InputError : `file-missing` and others: the file cannot be read as k-space
     NumericalError, MemoryShortage : see `Method.reconstruct`
@@ -81,6 +86,8 @@ def reconstruct(
         device=device,
         adapt=adapt,
         uncertainty=uncertainty,
+        keep_oversampling=keep_oversampling,
+        recon_matrix=recon_matrix,
         axes=axes,
         dataset=dataset,
         folder=None if checkpoint is None else Path(checkpoint).absolute().parent.name,
