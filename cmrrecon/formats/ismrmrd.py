@@ -132,6 +132,8 @@ def _raw(path: Path, name: str) -> Raw:
         document = Heap(handle, base).read(stored_rows(group["xml"], handle)[0], 1)
         table, references, itemsize = read_table(group, handle)
     header = read_header(document, path)
+    if header.against_gradients:
+        table |= {axis: -table[axis] for axis in ("along_x", "along_y")}
     stored = Stored(path, base, table, references, itemsize)
     known = replace(
         parse_name(path), field_strength=header.field_strength, sequence=header.sequence

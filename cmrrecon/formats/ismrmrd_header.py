@@ -27,12 +27,14 @@ class Header:
     field_strength : of the magnet in tesla; None if not known
     sequence : kind or name of the pulse sequence; None if not known
     noise_bandwidth : the receiver's noise bandwidth over the sampled bandwidth; 1 if not known
+    against_gradients : whether pixels of images run against the directions of the readouts
     """
 
     encodings: tuple[Encoding, ...]
     field_strength: float | None
     sequence: str | None
     noise_bandwidth: float
+    against_gradients: bool
 
 
 def read_header(document: bytes, path: Path) -> Header:
@@ -56,6 +58,7 @@ def read_header(document: bytes, path: Path) -> Header:
             _field_strength(root),
             _sequence(root),
             bandwidth if 0.1 <= bandwidth <= 1 else 1.0,
+            _is_against_gradients(root),
         )
     # ParseError is a SyntaxError; numbers that are missing, infinite or no numbers raise the others.
     except (SyntaxError, ValueError, OverflowError) as error:
@@ -65,6 +68,15 @@ def read_header(document: bytes, path: Path) -> Header:
             "An ISMRMRD header gives the matrix of the encoded space, from 1 to 65535",
             "Convert the scanner's file again",
         ) from error
+
+
+def _is_against_gradients(root: Element) -> bool:
+    """Whether inverse transforms run against the directions that the readouts name.
+
+    Siemens' signals have the other sign in their phase, and converters keep both them and the
+    directions of the gradients: see `formats.twix_table`.
+    """
+    return "siemens" in _text(root, "acquisitionSystemInformation/systemVendor").lower()
 
 
 def _encoding(element: Element) -> Encoding:

@@ -90,7 +90,8 @@ def _times(head: NDArray[Any]) -> Table:
     for name, stamps in clocks.items():
         ticks = _whole(stamps if stamps.ndim == 1 else stamps[:, 0])
         times[name] = ticks * TICK if ticks.any() else np.full(len(head), np.nan)
-    dwell = np.asarray(head["sample_time_us"], np.float64)
+    with np.errstate(invalid="ignore"):
+        dwell = np.asarray(head["sample_time_us"], np.float64)
     return times | {"dwell_us": np.where(np.isfinite(dwell) & (dwell > 0), dwell, 0.0)}
 
 
@@ -103,7 +104,8 @@ def _whole(values: NDArray[Any]) -> NDArray[np.int64]:
 def _vectors(values: NDArray[Any]) -> NDArray[np.float64]:
     if values.ndim != 2 or values.shape[1] != 3 or values.dtype.kind != "f":
         raise ValueError("a position or direction is no vector")
-    return values.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.float64)
 
 
 def _float_size(dtype: np.dtype[Any]) -> int:

@@ -106,3 +106,13 @@ def test_several_encodings_keep_their_order():
     both = text.replace("</ismrmrdHeader>", second.replace("<y>8<", "<y>20<") + "</ismrmrdHeader>")
     found = read_header(both.encode(), Path("raw.h5")).encodings
     assert [each.matrix for each in found] == [(8, 12), (20, 12)]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "against"), [("SIEMENS", True), ("Siemens Healthineers", True), ("GE", False)]
+)
+def test_images_of_one_vendor_run_against_the_gradients(vendor, against):
+    assert parsed().against_gradients is False
+    system_of = system(f"<systemVendor>{vendor}</systemVendor>")
+    text = header().replace("<encoding>", system_of + "<encoding>", 1)
+    assert read_header(text.encode(), Path("raw.h5")).against_gradients is against

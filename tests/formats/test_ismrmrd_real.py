@@ -72,7 +72,7 @@ def test_the_skyra_file_has_its_embedded_lines_noise_and_geometry(skyra):
     assert skyra.geometry.field_of_view == (144, 192)
     assert skyra.geometry.recon_matrix == (144, 192)
     y, x, across = skyra.geometry.directions[0]
-    np.testing.assert_allclose((y, x, across), [(0, 1, 0), (-1, 0, 0), (0, 0, 1)], atol=1e-6)
+    np.testing.assert_allclose((y, x, across), [(0, -1, 0), (1, 0, 0), (0, 0, 1)], atol=1e-6)
     assert skyra.acquisition.field_strength == pytest.approx(2.8936, abs=1e-4)
     assert skyra.acquisition.sequence == "SSFP"
 

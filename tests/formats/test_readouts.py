@@ -96,7 +96,8 @@ def test_lines_outside_of_the_matrix_are_refused():
 
 def test_a_centre_that_is_not_in_the_middle_of_whole_readouts_is_told():
     assert assemble(raw(lines(KSPACE, centre=4))).mask.centre == (Y // 2, 4)
-    assert assemble(raw(lines(KSPACE, centre=0))).mask.centre is None
+    for usual in (0, X // 2 - 1, X // 2, X // 2 + 1):
+        assert assemble(raw(lines(KSPACE, centre=usual))).mask.centre is None
 
 
 def test_short_readouts_without_a_centre_lie_in_the_middle():
@@ -179,6 +180,14 @@ def test_references_that_repeat_lines_of_the_image_are_separate_without_a_word_o
     scan = assemble(raw(with_references(rows=[2, 3, 4, 5]), encoding()))
     assert measured(scan) == GRID
     assert scan.calibration is not None
+
+
+def test_references_of_another_length_are_separate_without_a_word_of_the_header():
+    rows = with_references(REFERENCE[..., 2:10])
+    assert measured(assemble(raw(rows, encoding()))) == GRID
+    scan = assemble(raw(rows, encoding(calibration="embedded")))
+    assert scan.mask.samples[0, 4].tolist() == [False] * 2 + [True] * 8 + [False] * 2
+    assert scan.mask.samples[0, 3].all()
 
 
 def test_references_in_a_frame_of_their_own_are_separate():
