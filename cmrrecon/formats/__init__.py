@@ -2,9 +2,16 @@
 
 from cmrrecon.formats.kinds import SUFFIXES, is_images, is_scan, kind
 from cmrrecon.formats.names import kus_name, mask_name, mask_path_for, parse_name
-from cmrrecon.formats.reading import read, read_images, read_mask, read_provenance
+from cmrrecon.formats.reading import read, read_images, read_maps, read_mask, read_provenance
 from cmrrecon.formats.times import read_times, write_times
-from cmrrecon.formats.writing import check_suffix, write_images, write_mask, write_scan, write_truth
+from cmrrecon.formats.writing import (
+    check_suffix,
+    write_images,
+    write_maps,
+    write_mask,
+    write_scan,
+    write_truth,
+)
 
 __all__ = [
     "SUFFIXES",
@@ -18,10 +25,12 @@ __all__ = [
     "parse_name",
     "read",
     "read_images",
+    "read_maps",
     "read_mask",
     "read_provenance",
     "read_times",
     "write_images",
+    "write_maps",
     "write_mask",
     "write_scan",
     "write_times",

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from cmrrecon.data import Scan
-from cmrrecon.formats import hdf5, hdf5_access, ismrmrd, matlab5, numpy_files
+from cmrrecon.formats import cfl, hdf5, hdf5_access, ismrmrd, matlab5, numpy_files
 from cmrrecon.formats.arrays import StoredArray
-from cmrrecon.formats.variables import choose, matching
+from cmrrecon.formats.variables import Kind, choose, matching
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
-SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
+SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".cfl")  # of files that hold arrays
 HEAD = 8192  # enough for the HDF5 signature after the largest user block
 
 Variables = Callable[[Path], dict[str, StoredArray]]
@@ -90,20 +90,28 @@ def _is(path: str | Path, wanted: str) -> bool:
         return True
 
 
-def contents(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:
+def contents(
+    path: Path, wanted: Kind | None = None
+) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:
     """The arrays of a file, and what gives its texts by name.
+
+    Parameters
+    ----------
+    wanted : what a cfl file, which names nothing, is taken as; None: by its dimensions
 
     Raises
     ------
     InputError : the file cannot be read
     """
+    if cfl.sniff(path):
+        return cfl.variables(path, wanted), partial(cfl.text, path)
     head = first_bytes(path, HEAD)
     for sniff, variables, text in FORMATS:
         if sniff(head):
             return variables(path), partial(text, path)
     raise InputError(
         "file-format",
-        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside",
+        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside, nor .cfl",
         "A complete file in one of these formats is needed",
         "Copy or export the file again, in MATLAB with save -v7.3",
     )

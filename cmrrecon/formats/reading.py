@@ -51,7 +51,7 @@ def read(
     mask: str | Path | None = None,
     dataset: str | None = None,
 ) -> Scan:
-    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`, or ISMRMRD raw data.
+    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`, BART's `.cfl`, or ISMRMRD raw data.
 
     Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`). The mask is the
     one given, else all True for files that are fully sampled by their variable or folder, else the one in the file, else the
@@ -82,7 +82,7 @@ def read(
             "Only ISMRMRD files hold data sets with names",
             "Leave out --dataset",
         )
-    stored, text = contents(path)
+    stored, text = contents(path, "kspace")
     array, notes = choose(stored, "kspace", path)
     if not array.is_complex:
         found = f"{path} holds real numbers of shape {array.shown_shape}"
@@ -244,7 +244,7 @@ def read_mask(path: str | Path) -> CartesianMask:
     InputError : the file cannot be read, or holds anything but zeros and ones
     """
     path = as_path(path, "file")
-    array, _ = choose(contents(path)[0], "mask", path)
+    array, _ = choose(contents(path, "mask")[0], "mask", path)
     return _mask(array, path)
 
 
@@ -259,7 +259,7 @@ def read_images(path: str | Path) -> Tensor:
     InputError : the file cannot be read as images
     """
     path = as_path(path, "file")
-    array, _ = choose(contents(path)[0], "image", path)
+    array, _ = choose(contents(path, "image")[0], "image", path)
     if not 2 <= len(array.shape) <= 4:
         raise InputError(
             "images-axes",
@@ -272,6 +272,29 @@ def read_images(path: str | Path) -> Tensor:
     if values.ndim == 3 and path.suffix.lower() in (".npy", ".npz"):
         return values[:, None]
     return values.reshape((1,) * (4 - values.ndim) + tuple(values.shape))
+
+
+def read_maps(path: str | Path) -> Tensor:
+    """Coil maps (slice, coil, y, x) complex64 as stored: `.cfl`, or a variable `maps`, `coilmap` or `sensitivities`.
+
+    An array of three axes is one slice, (coil, y, x).
+
+    Raises
+    ------
+    InputError : the file cannot be read as coil maps
+    """
+    path = as_path(path, "file")
+    array, _ = choose(contents(path, "maps")[0], "maps", path)
+    if not 3 <= len(array.shape) <= 4 or not array.is_complex:
+        numbers = "complex" if array.is_complex else "real"
+        raise InputError(
+            "maps-axes",
+            f"{path} has {numbers} numbers of shape {array.shown_shape} as coil maps",
+            "Coil maps are complex and have the axes (slice, coil, y, x) or (coil, y, x)",
+            "Store them like that",
+        )
+    values = torch.from_numpy(array.load(str(path)))
+    return values.reshape((-1, *values.shape[-3:]))
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:

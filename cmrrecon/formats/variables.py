@@ -8,7 +8,7 @@ from typing import Literal
 from cmrrecon.formats.arrays import StoredArray
 from cmrrecon.tools.errors import InputError
 
-Kind = Literal["kspace", "mask", "image", "label"]
+Kind = Literal["kspace", "mask", "image", "maps", "label"]
 
 # In order of preference where a file holds several.
 NAMES: dict[Kind, tuple[str, ...]] = {
@@ -23,12 +23,14 @@ NAMES: dict[Kind, tuple[str, ...]] = {
     ),
     "mask": ("mask", r"mask\d+"),
     "image": ("img4ranking", "image"),
+    "maps": ("maps", "coilmap", "sensitivities"),
     "label": ("label", "labels", "segmentation", "seg", "roi", "mask"),
 }
 WORDS: dict[Kind, str] = {
     "kspace": "k-space",
     "mask": "a sampling mask",
     "image": "images",
+    "maps": "coil maps",
     "label": "a label map",
 }
 FLOW_4D = re.compile(r"kdata_full|kdata_kt\w+|coilmap|segmask|usmask\w*")
