@@ -142,7 +142,14 @@ def acquisition_from_json(text: str) -> Acquisition:
         stored = None
     if not isinstance(stored, dict):
         return Acquisition()
-    kinds: dict[str, Any] = {"year": int, "acs": int, "seed": int, "acceleration": int | float}
+    kinds: dict[str, Any] = {
+        **dict.fromkeys(("year", "acs", "seed"), int),
+        **dict.fromkeys(("acceleration", "field_strength"), int | float),
+    }
+    venc = stored.pop("venc", None)
+    if isinstance(venc, list) and all(type(value) in (int, float) for value in venc):
+        stored["venc"] = tuple(float(value) for value in venc)
+        kinds["venc"] = tuple
     known = [f.name for f in fields(Acquisition)]
     return Acquisition(
         **{
