@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from cmrrecon.data import Scan
-from cmrrecon.formats import cfl, hdf5, hdf5_access, ismrmrd, matlab5, numpy_files
+from cmrrecon.data import CartesianMask, Scan
+from cmrrecon.formats import cfl, flow4d, hdf5, hdf5_access, ismrmrd, matlab5, numpy_files
 from cmrrecon.formats.arrays import StoredArray
 from cmrrecon.formats.variables import Kind, choose, matching
 from cmrrecon.tools.errors import InputError
@@ -36,14 +36,19 @@ class RawFormat:
     name : for messages
     sniff : path and its first `HEAD` bytes -> whether the file is of this format
     read : path and the data set in it that is wanted (None: the only or first one) -> Scan
+    fit : a mask from a file, and the number of frames -> the mask of all frames
     """
 
     name: str
     sniff: Callable[[Path, bytes], bool]
     read: Callable[[Path, str | None], Scan]
+    fit: Callable[[CartesianMask, int], CartesianMask] = lambda mask, frames: mask
 
 
-RAW_FORMATS = (RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read),)
+RAW_FORMATS = (
+    RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read),
+    RawFormat("4-D flow", flow4d.sniff, flow4d.read, flow4d.of_every_set),
+)
 
 
 def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:

@@ -31,6 +31,7 @@ from cmrrecon.formats.arrays import (
     named_axes,
 )
 from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
+from cmrrecon.formats.masks import mask_of
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
 from cmrrecon.formats.variables import choose
 from cmrrecon.tools.errors import InputError, UsageError
@@ -160,7 +161,7 @@ def _mask_for(
         return read_mask(beside), str(beside)
     if full:
         return LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER), ""
-    return (_mask(stored["mask"], path) if "mask" in stored else None), ""
+    return (mask_of(stored["mask"], path) if "mask" in stored else None), ""
 
 
 def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
@@ -215,7 +216,7 @@ def _raw(
             mask=replace(scan.mask.chosen(given.samples), source=MaskSource.FILE),
             mask_path=str(mask),
         )
-    return replace(scan, mask=given, mask_path=str(mask))
+    return replace(scan, mask=raw.fit(given, scan.shape[0]), mask_path=str(mask))
 
 
 def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:
@@ -245,7 +246,7 @@ def read_mask(path: str | Path) -> CartesianMask:
     """
     path = as_path(path, "file")
     array, _ = choose(contents(path, "mask")[0], "mask", path)
-    return _mask(array, path)
+    return mask_of(array, path)
 
 
 def read_images(path: str | Path) -> Tensor:
@@ -311,24 +312,3 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
         else contents(path)[1]("provenance")
     )
     return from_json(text) if text is not None else None
-
-
-def _mask(array: StoredArray, path: Path) -> CartesianMask:
-    if len(array.shape) not in (2, 3) or array.is_complex:
-        numbers = "complex" if array.is_complex else "real"
-        raise InputError(
-            "mask-shape",
-            f"{path} holds {numbers} numbers of shape {array.shown_shape}",
-            "A mask has real numbers and two axes (y, x) or three (frame, y, x)",
-            "Give the mask file",
-        )
-    values = array.load(str(path))
-    mask = values != 0
-    if not np.array_equal(mask, values) or not mask.any():
-        raise InputError(
-            "mask-values",
-            f"{path} is not a mask",
-            "A mask holds zeros and at least one 1, nothing else",
-            "Give the mask file",
-        )
-    return SamplingMask.of(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])), MaskSource.FILE)
