@@ -23,7 +23,10 @@ MAX_BYTES = 8 * 2**30
 # How MATLAB, Octave and our own files store complex numbers in HDF5. They lie there as NumPy's own do.
 COMPLEX_SINGLE = np.dtype([("real", "<f4"), ("imag", "<f4")])
 COMPLEX_DOUBLE = np.dtype([("real", "<f8"), ("imag", "<f8")])
-COMPLEX = {COMPLEX_SINGLE: np.dtype("<c8"), COMPLEX_DOUBLE: np.dtype("<c16")}
+COMPLEX: dict[np.dtype[Any], np.dtype[Any]] = {
+    COMPLEX_SINGLE: np.dtype("<c8"),
+    COMPLEX_DOUBLE: np.dtype("<c16"),
+}
 
 Selection = tuple[int | slice, ...]
 

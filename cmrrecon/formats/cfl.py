@@ -258,9 +258,7 @@ def _kind(path: Path, dims: tuple[int, ...]) -> Literal["kspace", "image", "mask
     return "mask" if all(bool(((p == 0) | (p == 1)).all()) for p in pieces) else "image"
 
 
-def _axes(
-    dims: tuple[int, ...], taken: str, path: Path
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _axes(dims: tuple[int, ...], taken: str, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shape in the file, slowest axis first, without axes that play no part, and how its axes are to be ordered."""
     frames = next((dim for dim in FRAMES if dims[dim] > 1), TIME)
     ours = {

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from cmrrecon.data import Acquisition, CartesianMask, Geometry, MaskSource, SamplingMask, Scan
 from cmrrecon.formats import hdf5, hdf5_access
-from cmrrecon.formats.arrays import StoredArray, check_size
+from cmrrecon.formats.arrays import Selection, StoredArray, check_size
 from cmrrecon.formats.masks import mask_of
 from cmrrecon.formats.names import parse_name
 from cmrrecon.formats.variables import choose
@@ -36,7 +36,9 @@ KSPACE = re.compile(r"kdata_(?:full|kt\w+)")
 SAMPLED_NAME = re.compile(r"kdata_(kt)([A-Z][a-z]+)(\d+)")
 AXES = ("velocity", "time", "coil", "SPE", "PE", "FE")
 MODALITY = "Flow4d"
-BLOCK = 2**31  # bytes of neighbouring slices that are kept, so that the file is gone through a few times only
+BLOCK = (
+    2**31
+)  # bytes of neighbouring slices that are kept, so that the file is gone through a few times only
 LONGEST_TABLE = 2**20  # bytes of params.csv
 
 
@@ -128,7 +130,11 @@ class FlowReader:
         step = max(1, min(times, t, BLOCK // (math.prod(rest) * 8)))
         for velocity in range(v):
             for first in range(0, t, step):
-                chosen = (velocity, slice(first, first + step), *(slice(None),) * len(rest))
+                chosen: Selection = (
+                    velocity,
+                    slice(first, first + step),
+                    *(slice(None),) * len(rest),
+                )
                 piece = torch.from_numpy(self.stored.read(chosen[missing:]))
                 yield velocity * t + first, piece.reshape((-1, *rest))
 

@@ -13,7 +13,7 @@ from cmrrecon.formats.variables import Kind, choose, matching
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
-SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".cfl")  # of files that hold arrays
+SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".cfl", ".mrd")  # of files that hold arrays
 HEAD = 8192  # enough for the HDF5 signature after the largest user block
 
 Variables = Callable[[Path], dict[str, StoredArray]]

@@ -10,7 +10,7 @@ from typing import Any
 from cmrrecon.data import Acquisition
 from cmrrecon.tools.errors import UsageError
 
-SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".cfl", ".hdr", ".png", ".gif", ".csv")
+SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".cfl", ".hdr", ".mrd", ".png", ".gif", ".csv")
 
 # First word of the base name, in lower case -> modality folder. Whole words: T1map is a prefix of T1mappost.
 MODALITIES = {

@@ -7,7 +7,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,7 +51,8 @@ def read(
     mask: str | Path | None = None,
     dataset: str | None = None,
 ) -> Scan:
-    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`, BART's `.cfl`, or ISMRMRD raw data.
+    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2026, our `.h5`, `.npz` or `.npy`, BART's `.cfl`, or raw data
+    in a format of `kinds.RAW_FORMATS`, such as ISMRMRD.
 
     Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`). The mask is the
     one given, else all True for files that are fully sampled by their variable or folder, else the one in the file, else the

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from cmrrecon.data import Scan, SpokeMask
-from cmrrecon.formats import cfl, hdf5, matlab, matlab5, numpy_files, pictures
+from cmrrecon.formats import cfl, hdf5, ismrmrd_output, matlab, matlab5, numpy_files, pictures
 from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.tools.files import as_path
@@ -19,6 +19,7 @@ SCAN_WRITERS: dict[str, Callable[..., None]] = {
     ".npz": numpy_files.write_scan,
     ".npy": numpy_files.write_scan,
     ".cfl": cfl.write_scan,
+    ".mrd": ismrmrd_output.write_scan,
 }
 IMAGE_WRITERS: dict[str, Callable[..., None]] = {
     ".h5": hdf5.write_images,
@@ -38,7 +39,7 @@ def write(
 
     Parameters
     ----------
-    path : `.mat`, `.h5`, `.npz`, `.npy` or `.cfl`; for images also `.png` and `.gif`
+    path : `.mat`, `.h5`, `.npz`, `.npy` or `.cfl`; for a scan also `.mrd` (ISMRMRD); for images also `.png` and `.gif`
     content : Scan; or Tensor or NumPy array of images (frame, slice, y, x), real or complex
     provenance : JSON values that travel inside the file
 
@@ -70,7 +71,8 @@ def write_scan(
     variable: str | None = None,
     images: Sequence[Tensor] | None = None,
 ) -> None:
-    """A scan as `.mat` (v7.3, official layout, without the mask), `.h5`, `.npz`, `.npy` or `.cfl`, slice by slice where possible.
+    """A scan, slice by slice where possible: `.mat` (v7.3, official layout, without the mask), `.h5`, `.npz`, `.npy`, `.cfl` (without the
+    mask) or `.mrd` (ISMRMRD).
 
     Parameters
     ----------

@@ -60,7 +60,8 @@ def test_images_masks_and_maps(tmp_path, images, stamp):
     samples = torch.rand(3, 10, 12) > 0.5
     formats.write_mask(tmp_path / "m.cfl", samples, 12)
     mask = formats.read_mask(tmp_path / "m.cfl")
-    assert isinstance(mask, SampleMask) and mask.source is MaskSource.FILE
+    assert isinstance(mask, SampleMask)
+    assert mask.source is MaskSource.FILE
     assert torch.equal(mask.samples, samples)
     formats.write_maps(tmp_path / "s.cfl", images)  # (slice, coil, y, x)
     assert torch.equal(formats.read_maps(tmp_path / "s.cfl"), images)

@@ -45,15 +45,13 @@ def kdata(truth):
     return fourier.fftc(images[:, :, None] * coils, (-3, -2, -1)).numpy()
 
 
-def test_slices_across_the_frequency_encode_are_images_of_two_phase_encodes(
-    tmp_path, truth, kdata
-):
+def test_slices_across_the_frequency_encode_are_images_of_two_phase_encodes(tmp_path, truth, kdata):
     path = store(tmp_path / "kdata_full.mat", "kdata_full", kdata)
     scan = formats.read(path)
     assert formats.kind(path) == "scan"
     assert scan.shape == (V * T, F, C, S, P)
     assert scan.mask.fully_sampled
-    images, coils = truth
+    images, _ = truth
     for index in (4, 0, 7):
         combined = fourier.ifft2c(scan.series(index).kspace).abs().square().sum(1).sqrt()
         expected = images.abs()[..., index].reshape(V * T, S, P)
