@@ -9,6 +9,7 @@ from typing import Literal
 from cmrrecon.data import CartesianMask, Scan
 from cmrrecon.formats import cfl, flow4d, hdf5, hdf5_access, ismrmrd, matlab5, numpy_files
 from cmrrecon.formats.arrays import StoredArray
+from cmrrecon.formats.complex_parts import joined
 from cmrrecon.formats.variables import Kind, choose, matching
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
@@ -113,7 +114,7 @@ def contents(
     head = first_bytes(path, HEAD)
     for sniff, variables, text in FORMATS:
         if sniff(head):
-            return variables(path), partial(text, path)
+            return joined(variables(path)), partial(text, path)
     raise InputError(
         "file-format",
         f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy nor .npz inside, nor .cfl",

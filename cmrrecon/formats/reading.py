@@ -29,6 +29,7 @@ from cmrrecon.formats.arrays import (
     default_axes,
     named_axes,
 )
+from cmrrecon.formats.corner import CentredReader
 from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
 from cmrrecon.formats.masks import mask_of
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
@@ -104,7 +105,8 @@ def read(
             f"No mask file found for {path}: samples that are non-zero in all coils count as measured",
         )
     kept = _spokes(measured, stored, path) if along else measured
-    return Scan(reader.shape, reader, kept, acquisition, str(path), beside, notes + assumed)
+    centred = reader if along else CentredReader(reader, str(path))
+    return Scan(reader.shape, centred, kept, acquisition, str(path), beside, notes + assumed)
 
 
 def _spokes(
