@@ -45,6 +45,7 @@ class Plan:
     output: str | None
     out_dir: Path | None
     mask: Path | None
+    maps: Path | None
     axes: str | None
     overwrite: bool
     dry_run: bool
@@ -133,6 +134,14 @@ def reconstruct(
             "--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False
         ),
     ] = None,
+    maps: Annotated[
+        Path | None,
+        options.option(
+            "--maps",
+            help="Coil maps in place of estimated ones: .cfl of BART, or a variable maps.",
+            show_default=False,
+        ),
+    ] = None,
     axes: options.Axes = None,
     device: options.Device = "auto",
     shard: options.Shard = None,
@@ -171,6 +180,7 @@ def reconstruct(
             output=output,
             out_dir=out_dir,
             mask=mask,
+            maps=maps,
             axes=axes,
             overwrite=overwrite,
             dry_run=dry_run,
@@ -247,7 +257,7 @@ def _task(path: Path, plan: Plan) -> "Task":
     from cmrrecon.reconstruction.inputs import as_scan
     from cmrrecon.reconstruction.task import Task
 
-    scan = as_scan(path, plan.mask, plan.axes)
+    scan = as_scan(path, plan.mask, plan.axes, plan.maps)
     return Task.of(
         scan,
         plan.method,

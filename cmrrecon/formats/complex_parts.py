@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from cmrrecon.formats.arrays import Selection, StoredArray
 
-REAL = re.compile(r"(?P<name>.*?)(?:(?P<full>[._]?real)|(?P<short>[._]re|^re)|(?P<letter>_r))", re.I)
+REAL = re.compile(
+    r"(?P<name>.*?)(?:(?P<full>[._]?real)|(?P<short>[._]re|^re)|(?P<letter>_r))", re.I
+)
 IMAGINARY = {"full": "imag", "short": "im", "letter": "i"}
 ALONE = "real_imag"  # the name of a pair that has none
 

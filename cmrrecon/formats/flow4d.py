@@ -69,8 +69,8 @@ def read(path: Path, dataset: str | None = None) -> Scan:
     facts, geometry = _facts(path, reader.velocities)
     scan = Scan(reader.shape, reader, None, facts, str(path), geometry=geometry)
     scan = replace(scan, notes=(_told(path, reader),))
-    if (path.parent / "coilmap.mat").is_file():
-        scan = replace(scan, maps=MapReader(path.parent / "coilmap.mat", reader.shape))
+    if (beside := path.parent / "coilmap.mat").is_file():
+        scan = replace(scan, maps=MapReader(beside, reader.shape), maps_path=str(beside))
     return _with_mask(scan, path, reader)
 
 

@@ -81,7 +81,7 @@ def variables(path: Path) -> dict[str, StoredArray]:
     ------
     InputError : the file is damaged, or its data lie elsewhere (links, external storage, virtual datasets) or need a foreign filter
     """
-    stored = {}
+    stored: dict[str, StoredArray] = {}
     with opened(path) as file:
         for name in file:
             if name.startswith("#"):  # MATLAB's own

@@ -51,6 +51,7 @@ def read(
     axes: str | None = None,
     mask: str | Path | None = None,
     dataset: str | None = None,
+    maps: str | Path | None = None,
 ) -> Scan:
     """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2026, our `.h5`, `.npz` or `.npy`, BART's `.cfl`, or raw data
     in a format of `kinds.RAW_FORMATS`, such as ISMRMRD.
@@ -67,16 +68,23 @@ def read(
         (v7.3, .h5), scipy (v5) or numpy shows the array
     mask : a mask file
     dataset : name of the data set, in files of raw data that hold several
+    maps : a file of coil maps, for `Scan.maps`
 
     Raises
     ------
-    InputError : the file cannot be read as k-space
+    InputError : the file cannot be read as k-space; `maps-axes`, the coil maps are not of this k-space
     UsageError : `axes-unknown`, `axes-fixed`; `dataset-fixed`, a data set of a file that has none
     """
     path = as_path(path, "file")
     raw = raw_format(path)
-    if raw is not None:
-        return _raw(path, raw, axes, mask, dataset)
+    scan = (
+        _arrays(path, axes, mask, dataset) if raw is None else _raw(path, raw, axes, mask, dataset)
+    )
+    return scan if maps is None else _with_maps(scan, maps)
+
+
+def _arrays(path: Path, axes: str | None, mask: str | Path | None, dataset: str | None) -> Scan:
+    """The scan in a file of named arrays."""
     if dataset is not None:
         raise UsageError(
             "dataset-fixed",
@@ -219,6 +227,20 @@ def _raw(
             mask_path=str(mask),
         )
     return replace(scan, mask=raw.fit(given, scan.shape[0]), mask_path=str(mask))
+
+
+def _with_maps(scan: Scan, path: str | Path) -> Scan:
+    """The scan with the coil maps of a file."""
+    maps = read_maps(path)
+    slices, coils = scan.shape[1:3]
+    if maps.shape[0] not in (1, slices) or maps.shape[1:] != (coils, *scan.image_shape):
+        raise InputError(
+            "maps-axes",
+            f"{path} holds coil maps of shape {tuple(maps.shape)}",
+            f"For {scan.path} they are (slice 1 or {slices}, coil {coils}, y, x) = images {scan.image_shape}",
+            "Give the coil maps that belong to this k-space",
+        )
+    return replace(scan, maps=maps.expand(slices, -1, -1, -1).__getitem__, maps_path=str(path))
 
 
 def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:

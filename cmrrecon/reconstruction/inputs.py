@@ -14,7 +14,9 @@ from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
 
 
-def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
+def as_scan(
+    source: Any, mask: Any = None, axes: str | None = None, maps: str | Path | None = None
+) -> Scan:
     """The scan in a source.
 
     Parameters
@@ -24,6 +26,7 @@ def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
     mask : an array of zeros and ones, (y), (frame, y), or (frame or 1, y, x or 1); for a path also
         that of a mask file; None: the file's own, or what is non-zero in all coils
     axes : names of the stored axes, for unusual files only
+    maps : file of coil maps, for the path of a k-space file; None: the file's own, or estimated ones
 
     Raises
     ------
@@ -33,12 +36,14 @@ def as_scan(source: Any, mask: Any = None, axes: str | None = None) -> Scan:
     """
     if isinstance(source, str | Path):
         if mask is None or isinstance(mask, str | Path):
-            return formats.read(source, axes=axes, mask=mask)
-        return with_mask(formats.read(source, axes=axes), as_mask(mask))
+            return formats.read(source, axes=axes, mask=mask, maps=maps)
+        return with_mask(formats.read(source, axes=axes, maps=maps), as_mask(mask))
     if isinstance(source, Simulated):
         source = source.scan
     if axes is not None:
         raise _conflict("axes", "They name the axes of a file")
+    if maps is not None:
+        raise _conflict("a file of coil maps", "A Scan has its own")
     if isinstance(source, Scan):
         if mask is not None:
             raise _conflict("a mask", "A Scan has its own")

@@ -201,3 +201,16 @@ def test_kspace_and_pattern_of_bart(tmp_path):
     assert formats.read_mask(tmp_path / "full.cfl").complete
     given = formats.read(tmp_path / "k.cfl", mask=tmp_path / "p.cfl")
     assert 16 <= given.mask.samples.sum() < 32
+
+
+def test_supplied_maps_travel_with_the_scan(tmp_path, scan):
+    formats.write_scan(tmp_path / "k.h5", scan)
+    maps = torch.randn(2, 4, 10, 12, dtype=torch.complex64)
+    for given in (maps, maps[:1]):
+        formats.write_maps(tmp_path / "maps.cfl", given)
+        read = formats.read(tmp_path / "k.h5", maps=tmp_path / "maps.cfl")
+        assert torch.equal(read.series(1).maps, given[-1])
+        assert read.maps_path == str(tmp_path / "maps.cfl")
+    formats.write_maps(tmp_path / "maps.cfl", maps[:, :3])
+    with refused("maps-axes"):
+        formats.read(tmp_path / "k.h5", maps=tmp_path / "maps.cfl")

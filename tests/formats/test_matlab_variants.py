@@ -1,5 +1,7 @@
 """Complex k-space as laboratories save it: whole numbers, two real arrays, structs, the centre at the corner."""
 
+from contextlib import suppress
+
 import h5py
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from cmrrecon.data import Scan
 from cmrrecon.formats import corner
 from cmrrecon.formats.complex_parts import pairs
 from cmrrecon.operators import fourier
+from cmrrecon.tools.errors import InputError
 
 SHAPE = (3, 2, 4, 10, 12)  # (frame, slice, coil, y, x)
 
@@ -50,7 +53,10 @@ def test_compounds_of_any_number_in_v73(tmp_path, whole, kind):
 @pytest.mark.parametrize("kind", ["complex64", "complex128", "i2"])
 def test_numbers_of_any_type_in_v5(tmp_path, whole, kind):
     if kind == "i2":
-        content = {"kspace_real": whole.real.T.astype("i2"), "kspace_imag": whole.imag.T.astype("i2")}
+        content = {
+            "kspace_real": whole.real.T.astype("i2"),
+            "kspace_imag": whole.imag.T.astype("i2"),
+        }
     else:
         content = {"kspace": whole.T.astype(kind)}
     scipy.io.savemat(tmp_path / "a.mat", content)
@@ -121,10 +127,8 @@ def test_damaged_structs_are_refused(tmp_path, whole):
     for offset in range(128, 420, 4):
         for value in (b"\xff\xff\xff\x7f", b"\x00\x00\x00\x00"):
             path.write_bytes(good[:offset] + value + good[offset + 4 :])
-            try:
+            with suppress(InputError):  # nothing else, and no crash
                 formats.read(path).series(0)
-            except formats.reading.InputError:
-                pass
     path.write_bytes(good[:-4000])
     with refused("file-damaged"):
         formats.read(path).series(0)
@@ -141,7 +145,9 @@ def body():
     return kspace + 0.05 * noise
 
 
-@pytest.mark.parametrize(("axes", "named"), [((-2, -1), "y and x"), ((-1,), "of x"), ((-2,), "of y")])
+@pytest.mark.parametrize(
+    ("axes", "named"), [((-2, -1), "y and x"), ((-1,), "of x"), ((-2,), "of y")]
+)
 def test_the_centre_at_the_corner_is_named(tmp_path, body, axes, named):
     for lines in (slice(None), slice(None, None, 2)):
         shifted = torch.zeros_like(body)
