@@ -14,7 +14,7 @@ from cmrrecon.cli.settings import parse_numbers
 from cmrrecon.tools.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from cmrrecon.data import Acquisition
+    from cmrrecon.data import Acquisition, View
     from cmrrecon.evaluation.references import Reference
 
 EXAMPLE = (
@@ -269,13 +269,13 @@ def _is_uncertainty(path: Path) -> bool:
 def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
     """Score one reconstruction, and give its record."""
     from cmrrecon.evaluation.protocols import score
-    from cmrrecon.evaluation.references import acquisition_of, cropped, slices_of
+    from cmrrecon.evaluation.references import acquisition_of, cropped, slices_of, view_of
     from cmrrecon.evaluation.scoring import read_reconstruction
 
     with inputs.local_input(job) as path:
         images, stamp = read_reconstruction(path, job.name)
         facts = acquisition_of(path, stamp)
-        reference = _reference_of(facts, plan, job.name, talk)
+        reference = _reference_of(facts, view_of(stamp), plan, job.name, talk)
         numbers = slices_of(stamp, images.shape[1])
         year = plan.year if plan.crop else None  # of the crop
         regional: dict[str, Any] = {}
@@ -305,12 +305,16 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
         return record
 
 
-def _reference_of(facts: "Acquisition", plan: Plan, name: str, talk: Talk) -> "Reference":
+def _reference_of(
+    facts: "Acquisition", view: "View", plan: Plan, name: str, talk: Talk
+) -> "Reference":
     """The reference of a reconstruction; warns if it cannot be known whether it is of the same subject."""
     from cmrrecon import formats
     from cmrrecon.evaluation.references import reference_for
 
-    reference = reference_for(facts, plan.truth, plan.candidates, truth_first=plan.year is None)
+    reference = reference_for(
+        facts, plan.truth, plan.candidates, truth_first=plan.year is None, view=view
+    )
     if facts.subject is None and formats.parse_name(reference.path).subject is not None:
         talk.warn(
             f"the subject of {name} is not known: that {reference.path} is of the same scan was not checked"

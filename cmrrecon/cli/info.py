@@ -31,12 +31,16 @@ def info(
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
-        from cmrrecon import formats
-
-        jobs = inputs.find_jobs(
-            files, lambda path: path.suffix.lower() in (*formats.SUFFIXES, ".csv"), shard
-        )
+        jobs = inputs.find_jobs(files, _is_told, shard)
         running.run_jobs(jobs, lambda job: _info_job(job, axes, talk), talk, fail_fast=fail_fast)
+
+
+def _is_told(path: Path) -> bool:
+    """Whether a file met in a folder is told of; tables of settings are with their scans."""
+    from cmrrecon import formats
+    from cmrrecon.formats.names import is_info_name
+
+    return path.suffix.lower() in (*formats.SUFFIXES, ".csv") and not is_info_name(path)
 
 
 def _info_job(job: Job, axes: str | None, talk: Talk) -> None:
@@ -60,7 +64,9 @@ Description = tuple[dict[str, Any], list[str]]
 
 def _scan(path: Path, axes: str | None) -> Description:
     from cmrrecon import formats
+    from cmrrecon.cli.settings import geometry_words
     from cmrrecon.data import CartesianMask
+    from cmrrecon.formats.companions import named
     from cmrrecon.operators.sensitivity import calibration_region
 
     scan = formats.read(path, axes=axes)
@@ -70,7 +76,7 @@ def _scan(path: Path, axes: str | None) -> Description:
     if isinstance(mask, CartesianMask) and not full:
         block, _ = calibration_region(mask, most=scan.shape[3])
         found = block.stop - block.start
-    facts = asdict(scan.acquisition)
+    facts, where = asdict(scan.acquisition), scan.geometry
     sampling: dict[str, Any] = {"pattern": facts["pattern"], "acceleration": facts["acceleration"]}
     sampling["effective_acceleration"] = round(mask.effective_acceleration(), 2)
     record = {
@@ -81,6 +87,8 @@ def _scan(path: Path, axes: str | None) -> Description:
         **sampling,
         "calibration_lines_found": found,
         **_known_mask(mask),
+        "geometry": None if where is None else asdict(where),
+        "beside": named(scan),
     }
     words = [f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True)]
     words += [] if scan.matrix is None else [f"matrix {scan.matrix[0]} x {scan.matrix[1]}"]
@@ -91,6 +99,10 @@ def _scan(path: Path, axes: str | None) -> Description:
         for key in ("modality", "year", "centre", "vendor", "subject")
         if facts[key] is not None
     ]
+    field, sequence = facts["field_strength"], facts["sequence"]
+    words += ([] if field is None else [f"{field:.3g} T"]) + ([sequence] if sequence else [])
+    words += [] if where is None else geometry_words(where, scan.image_shape)
+    words += [f"with {', '.join(record['beside'])}"] if record["beside"] else []
     return {**record, "notes": scan.notes}, words
 
 
@@ -132,9 +144,12 @@ def _mask(path: Path, axes: str | None) -> Description:
 
 def _images(path: Path, axes: str | None) -> Description:
     from cmrrecon import formats
+    from cmrrecon.cli.settings import geometry_words
+    from cmrrecon.formats.geometry import geometry_of
 
     images = formats.read_images(path)
     stamp = formats.read_provenance(path)
+    where = geometry_of((stamp or {}).get("geometry"))
     kind = str(images.dtype).removeprefix("torch.")
     record = {
         "shape": list(images.shape),
@@ -149,6 +164,7 @@ def _images(path: Path, axes: str | None) -> Description:
         words.append(f"made by cmrrecon {stamp.get('cmrrecon')}")
         words += [f"method {stamp['config']['method']}"] if "method" in stamp["config"] else []
         words += [f"{stamp['quantity']} of the magnitudes"] if "quantity" in stamp else []
+        words += [] if where is None else geometry_words(where, (images.shape[2], images.shape[3]))
     elif path.suffix.lower() == ".npy":
         record["notes"] = [
             f"{path} is taken as images; if it is k-space, name its axes with --axes, for example --axes coil,y,x"

@@ -41,6 +41,8 @@ class Plan:
     by_default: bool
     adapt: int
     uncertainty: int
+    keep_oversampling: bool
+    recon_matrix: bool
     slices: str | None
     output: str | None
     out_dir: Path | None
@@ -124,6 +126,19 @@ def reconstruct(
             min=0,
         ),
     ] = 0,
+    keep_oversampling: Annotated[
+        bool,
+        options.option(
+            "--keep-oversampling",
+            help="Keep all of raw data's images, not their field of view alone.",
+        ),
+    ] = False,
+    recon_matrix: Annotated[
+        bool,
+        options.option(
+            "--recon-matrix", help="Interpolate raw data's images to the scanner's matrix."
+        ),
+    ] = False,
     compile_: Annotated[
         bool,
         options.option("--compile", help="Compile the network first: minutes once, then faster."),
@@ -176,6 +191,8 @@ def reconstruct(
             device=device,
             adapt=adapt,
             uncertainty=uncertainty,
+            keep_oversampling=keep_oversampling,
+            recon_matrix=recon_matrix,
             slices=slices,
             output=output,
             out_dir=out_dir,
@@ -233,7 +250,7 @@ def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], talk: Talk)
         name = f"{job.stem}_{plan.method.name}.h5"
         target = outputs.destination(job, plan.output, plan.out_dir, name)
         beside = [uncertainty_path(target)] if plan.uncertainty else []
-        shape = [scan.shape[0], len(task.slices), *scan.image_shape]
+        shape = [scan.shape[0], len(task.slices), *task.image_shape]
         record = {"input": job.name, **known, "shape": shape, "device": str(task.device)}
         if plan.dry_run:
             record |= _tell_plan(task, beside, job.name, talk)
@@ -266,6 +283,8 @@ def _task(path: Path, plan: Plan) -> "Task":
         device=plan.device,
         adapt=plan.adapt,
         uncertainty=plan.uncertainty,
+        keep_oversampling=plan.keep_oversampling,
+        recon_matrix=plan.recon_matrix,
         axes=plan.axes,
         folder=plan.folder,
     )

@@ -1,5 +1,6 @@
 """Small texts of the command line turned into values: key=value settings and lists of numbers."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
+    from cmrrecon.data import Geometry
     from cmrrecon.methods.decision import Decision
 
 Value = bool | int | float | str | None
@@ -85,6 +87,34 @@ def sampling_text(
     """`kt-gaussian, nominal R 8, effective R 4.48`, the way sampling is always told."""
     nominal = "not known" if acceleration is None else f"{acceleration:g}"
     return f"{pattern or 'pattern not known'}, nominal R {nominal}, effective R {effective_acceleration:g}"
+
+
+def geometry_words(geometry: "Geometry", encoded: tuple[int, int]) -> list[str]:
+    """Voxel size, field of view, positions and times of images of so many pixels (y, x), as far as known."""
+    words = []
+    y, x = geometry.field_of_view or encoded
+    if geometry.voxel_mm is not None:
+        height, width, thickness = geometry.voxel_mm
+        words.append(f"voxel {height:.3g} x {width:.3g} x {thickness:.3g} mm (y, x, slice)")
+        words.append(f"field of view {y * height:.4g} x {x * width:.4g} mm (y, x)")
+    if (y, x) != encoded:
+        words.append(f"{y} x {x} of {encoded[0]} x {encoded[1]} pixels inside it")
+    matrix = geometry.recon_matrix
+    if matrix is not None and matrix != (y, x):
+        words.append(f"scanner's matrix {matrix[0]} x {matrix[1]}")
+    span = _span(geometry)
+    words += [] if span is None else [f"slices span {span:.4g} mm"]
+    if geometry.frame_times_ms:
+        first, last = geometry.frame_times_ms[0], geometry.frame_times_ms[-1]
+        words.append(f"frames {first:.4g} to {last:.4g} ms")
+    return words
+
+
+def _span(geometry: "Geometry") -> float | None:
+    """The distance of the centres of the slices that lie farthest apart, in mm; None for one slice."""
+    places = geometry.positions_mm or ()
+    pairs = ((one, other) for index, one in enumerate(places) for other in places[:index])
+    return max((math.dist(one, other) for one, other in pairs), default=None)
 
 
 def residual_text(residuals: Sequence[float | None]) -> str:

@@ -177,6 +177,7 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
             beside = target.with_name(mask_name(*named) if plan.output is None else alone)
             record["mask"] = str(beside)
             product = _with_mask(product, beside, applied, full.shape[4], plan)
+        _tell_lost(sampled, target, job.name, talk)
         outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
 
 
@@ -190,6 +191,17 @@ def _read(path: Path, job: Job, plan: Plan, talk: Talk) -> "Scan":
     for note in scan.notes:
         talk.say(note.replace(str(path), job.name))
     return scan
+
+
+def _tell_lost(scan: "Scan", target: Path, name: str, talk: Talk) -> None:
+    """Warn of what is known of a scan but not kept in the format of the output."""
+    from cmrrecon.formats.companions import SUFFIXES, named
+
+    keeps = str(target) == inputs.STREAM or target.suffix.lower() in SUFFIXES
+    lost = [] if keeps else named(scan)
+    if lost:
+        kept = "-o FILE.h5 keeps all"
+        talk.warn(f"{name}: {', '.join(lost)} cannot be kept in {target.suffix}; {kept}")
 
 
 def _with_mask(

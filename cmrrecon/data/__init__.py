@@ -14,6 +14,7 @@ from cmrrecon.data.noise import Noise
 from cmrrecon.data.scan import Scan
 from cmrrecon.data.series import Series, require_cartesian
 from cmrrecon.data.trajectory import Trajectory
+from cmrrecon.data.view import View
 from cmrrecon.data.windows import window
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Series",
     "SpokeMask",
     "Trajectory",
+    "View",
     "require_cartesian",
     "window",
 ]

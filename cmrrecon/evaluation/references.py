@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data import Acquisition, Scan
+from cmrrecon.data import Acquisition, Scan, View
 from cmrrecon.evaluation.protocols import ranking_crop, ranking_slices
 from cmrrecon.formats.names import acquisition_from_json, is_sampled_name, modality_of
 from cmrrecon.operators.coils import rss_images
+from cmrrecon.operators.field_of_view import shown
 from cmrrecon.tools.errors import InputError
 
 TRUTH = "_truth"
@@ -118,6 +119,14 @@ def slices_of(stamp: Mapping[str, Any] | None, count: int) -> list[int]:
     return list(stored) if numbered else list(range(count))
 
 
+def view_of(stamp: Mapping[str, Any] | None) -> View:
+    """What of the encoded images a reconstruction shows, so that its reference shows the same."""
+    config = (stamp or {}).get("config", {})
+    return View(
+        **{name: config.get(name) is True for name in ("keep_oversampling", "recon_matrix")}
+    )
+
+
 def candidates_in(truth: Path) -> list[Path]:
     """The files of a folder that may be references; none for a file."""
     return sorted(
@@ -128,17 +137,25 @@ def candidates_in(truth: Path) -> list[Path]:
 
 
 def reference_for(
-    acquisition: Acquisition, truth: Path, candidates: Sequence[Path], *, truth_first: bool
+    acquisition: Acquisition,
+    truth: Path,
+    candidates: Sequence[Path],
+    *,
+    truth_first: bool,
+    view: View | None = None,
 ) -> Reference:
     """The reference of a scan: the file `truth`, or what fits among the `candidates_in` the folder `truth`.
+
+    `view` as for `open_reference`.
 
     Raises
     ------
     InputError : it is of another scan, or none or several fit
     """
     if truth.is_dir():
-        return open_reference(find_reference(acquisition, candidates, truth_first=truth_first))
-    reference = open_reference(truth)
+        found = find_reference(acquisition, candidates, truth_first=truth_first)
+        return open_reference(found, view)
+    reference = open_reference(truth, view)
     other = contradiction(acquisition, truth)
     if other:
         raise InputError(
@@ -196,8 +213,10 @@ def _fits(acquisition: Acquisition, path: Path) -> bool:
     return full and facts.base == acquisition.base and not contradiction(acquisition, path)
 
 
-def open_reference(path: Path) -> Reference:
+def open_reference(path: Path, view: View | None = None) -> Reference:
     """The reference in a file: stored images, or the RSS of fully sampled k-space, made when asked for.
+
+    Of k-space a view says what is shown; None: as reconstructions show it by default.
 
     Raises
     ------
@@ -213,7 +232,7 @@ def open_reference(path: Path) -> Reference:
         path,
         "RSS of fully sampled k-space",
         tuple(range(scan.shape[1])),
-        lambda index: _rss(scan, index),
+        lambda index: shown(_rss(scan, index), view or View(), scan.geometry),
     )
 
 

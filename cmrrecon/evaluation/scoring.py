@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data import Acquisition
+from cmrrecon.data import Acquisition, View
 from cmrrecon.evaluation.protocols import AXES, Scores, canonical_protocol, score, year_of
 from cmrrecon.evaluation.references import (
     Reference,
@@ -21,6 +21,7 @@ from cmrrecon.evaluation.references import (
     open_reference,
     reference_for,
     slices_of,
+    view_of,
 )
 from cmrrecon.tools.errors import InputError, UsageError
 
@@ -62,12 +63,14 @@ class Reconstruction:
     facts : of the scan; None where nothing is known
     slices : the scan's slice numbers that these are; None: all of them
     name : in messages
+    view : what of the encoded images is shown; None: not known, as by default
     """
 
     images: Tensor
     facts: Acquisition | None = None
     slices: tuple[int, ...] | None = None
     name: str = "The reconstruction"
+    view: View | None = None
 
 
 def evaluate(
@@ -152,7 +155,7 @@ def evaluate(
             "Leave them out, or use the protocol fullfov",
         )
     made = _reconstruction(reconstruction, base, slices)
-    truth = _reference(reference, made.facts, truth_first=year is None)
+    truth = _reference(reference, made, truth_first=year is None)
     name_of_scan = _base_of(made, truth)
     images, expected = _pair(made, truth, name_of_scan, year if crop else None)
     return score(
@@ -214,7 +217,8 @@ def _reconstruction(
         path = _existing(given, "reconstruction")
         images, stamp = read_reconstruction(path, str(path))
         numbers = tuple(slices_of(stamp, images.shape[1]))
-        made = Reconstruction(images, acquisition_of(path, stamp), numbers, str(path))
+        facts = acquisition_of(path, stamp)
+        made = Reconstruction(images, facts, numbers, str(path), view_of(stamp))
     elif isinstance(given, Reconstructed):
         made = _of_result(_checked(given.images, "reconstruction"), given.provenance)
     else:
@@ -228,12 +232,13 @@ def _of_result(images: Tensor, stamp: Mapping[str, Any] | None) -> Reconstructio
     if stamp is None:
         return Reconstruction(images)
     facts = acquisition_of(Path(), stamp) if "acquisition" in stamp else None
-    return Reconstruction(images, facts, tuple(slices_of(stamp, images.shape[1])))
+    numbers = tuple(slices_of(stamp, images.shape[1]))
+    return Reconstruction(images, facts, numbers, view=view_of(stamp))
 
 
 def _reference(
     given: Tensor | Array | str | Path | Truth,
-    facts: Acquisition | None,
+    made: Reconstruction,
     *,
     truth_first: bool,
 ) -> Reference:
@@ -243,11 +248,12 @@ def _reference(
         numbers = tuple(range(images.shape[1]))
         return Reference(IN_MEMORY, "images in memory", numbers, lambda z: images[:, z])
     path = _existing(given, "reference")
-    if facts is not None:
-        return reference_for(facts, path, candidates_in(path), truth_first=truth_first)
+    if made.facts is not None:
+        others = candidates_in(path)
+        return reference_for(made.facts, path, others, truth_first=truth_first, view=made.view)
     if path.is_dir():
         raise _needs_base(f"{path} is a folder, which is searched by the scan's base name")
-    return open_reference(path)
+    return open_reference(path, made.view)
 
 
 def _base_of(made: Reconstruction, reference: Reference) -> str | None:

@@ -2,7 +2,14 @@
 
 from cmrrecon.formats.kinds import SUFFIXES, is_images, is_scan, kind
 from cmrrecon.formats.names import kus_name, mask_name, mask_path_for, parse_name
-from cmrrecon.formats.reading import read, read_images, read_maps, read_mask, read_provenance
+from cmrrecon.formats.reading import (
+    read,
+    read_geometry,
+    read_images,
+    read_maps,
+    read_mask,
+    read_provenance,
+)
 from cmrrecon.formats.times import read_times, write_times
 from cmrrecon.formats.writing import (
     check_suffix,
@@ -24,6 +31,7 @@ __all__ = [
     "mask_path_for",
     "parse_name",
     "read",
+    "read_geometry",
     "read_images",
     "read_maps",
     "read_mask",

@@ -22,7 +22,8 @@ BART's `fft -u` is the centred, orthonormal transform used here: no numbers chan
 A cfl file does not say what it holds. It is what the caller asks for (k-space for `read`, a mask for `--mask`); where nobody asks,
 more than one coil is k-space, nothing but zeros and ones is a mask, and all else is images.
 
-Behind BART's own lines of the header stand `# Acquisition` and `# Provenance`, each with a line of JSON, which BART passes over.
+Behind BART's own lines of the header stand `# Acquisition`, `# Geometry` and `# Provenance`, each with a line of JSON, which BART
+passes over.
 """
 
 import re
@@ -39,6 +40,7 @@ from torch import Tensor
 
 from cmrrecon.data import Scan
 from cmrrecon.formats.arrays import Selection, StoredArray
+from cmrrecon.formats.geometry import geometry_to_json
 from cmrrecon.formats.names import acquisition_to_json
 from cmrrecon.formats.tensors import image_array
 from cmrrecon.tools.atomic import atomic
@@ -81,7 +83,7 @@ def variables(path: Path, wanted: str | None = None) -> dict[str, StoredArray]:
 
 
 def text(path: Path, name: str) -> str | None:
-    """The JSON text behind `# Acquisition` or `# Provenance` in the header; None if there is none."""
+    """The JSON text behind a line such as `# Provenance` in the header; None if there is none."""
     found = re.search(rf"^# {name.capitalize()}\n(.*)$", _header(path), re.MULTILINE)
     return found[1] if found else None
 
@@ -122,6 +124,8 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
     """
     frames, slices, coils, y, x = scan.shape
     texts = {"acquisition": acquisition_to_json(scan.acquisition)}
+    if scan.geometry is not None:
+        texts["geometry"] = geometry_to_json(scan.geometry)
     with _created(path, texts, provenance) as output:
         output.dims |= {X: x, Y: y, COIL: coils, TIME: frames, SLICE: slices}
         output.write(scan.read_slice(index).cpu().numpy() for index in range(slices))

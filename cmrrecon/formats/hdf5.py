@@ -1,11 +1,12 @@
 """Our own .h5: scans (`kspace`, optional `mask` and reference `image`) and images (`image`), written slice by slice.
 
-Layout: root attributes `cmrrecon_format` (1), `acquisition` and `provenance` (JSON); datasets `kspace`
+Layout: root attributes `cmrrecon_format` (1), `acquisition`, `geometry` and `provenance` (JSON); datasets `kspace`
 (frame, slice, coil, y, x) complex64, `mask` (frame|1, y, x|1) uint8, `image` (frame, slice, y, x) complex64 or
 float32. Non-Cartesian k-space (frame, slice, coil, spoke, sample) has a dataset `trajectory` (frame|1, spoke, sample, 2) float32,
-positions (y, x) in cycles per field of view, and a root attribute `matrix` (y, x). One chunk holds one frame of one slice,
-uncompressed for speed; all of the file carries checksums. Complex numbers are compounds with the fields `real` and `imag`, which
-MATLAB and Octave know; files with h5py's fields `r` and `i`, which cmrrecon wrote at first, are read as well.
+positions (y, x) in cycles per field of view, and a root attribute `matrix` (y, x). Noise, separate calibration, coil maps and
+averages are described in `companions`. One chunk holds one frame of one slice, uncompressed for speed; all of the file carries
+checksums. Complex numbers are compounds with the fields `real` and `imag`, which MATLAB and Octave know; files with h5py's fields `r`
+and `i`, which cmrrecon wrote at first, are read as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from torch import Tensor
 from cmrrecon.data import Scan, SpokeMask
 from cmrrecon.formats import hdf5_access
 from cmrrecon.formats.arrays import COMPLEX_SINGLE, StoredArray
+from cmrrecon.formats.companions import companions_of
+from cmrrecon.formats.geometry import geometry_to_json
 from cmrrecon.formats.hdf5_output import Hdf5Output, created
 from cmrrecon.formats.names import acquisition_to_json
 from cmrrecon.formats.tensors import image_array
@@ -72,6 +75,8 @@ def write_scan(
         with output.storing():
             _write_head(output, provenance)
             output.set_text("acquisition", acquisition_to_json(scan.acquisition))
+            if scan.geometry is not None:
+                output.set_text("geometry", geometry_to_json(scan.geometry))
             coils, y, x = scan.shape[2:]
             kspace = output.file.create_dataset(
                 "kspace", scan.shape, COMPLEX_SINGLE, chunks=(1, 1, coils, y, x), fletcher32=True
@@ -88,6 +93,10 @@ def write_scan(
                     fletcher32=True,
                 )
                 output.file.attrs["matrix"] = scan.mask.trajectory.matrix
+            for name, values in companions_of(scan).items():
+                output.file.create_dataset(
+                    name, data=_as_stored(values), chunks=(1, *values.shape[1:]), fletcher32=True
+                )
         for index in range(scan.shape[1]):
             series = _as_stored(scan.read_slice(index).cpu().numpy())
             with output.storing():

@@ -32,7 +32,7 @@ def mask_of(array: StoredArray, where: object) -> CartesianMask:
             "A mask has real numbers and two axes (y, x) or three (frame, y, x)",
             "Give the mask file",
         )
-    values = array.load(str(where)).reshape(shape)
+    values = array.load(str(where))
     mask = values != 0
     if not np.array_equal(mask, values) or not mask.any():
         raise InputError(
@@ -41,7 +41,9 @@ def mask_of(array: StoredArray, where: object) -> CartesianMask:
             "A mask holds zeros and at least one 1, nothing else",
             "Give the mask file",
         )
-    return SamplingMask.of(torch.from_numpy(mask).reshape((-1, *shape[-2:])), MaskSource.FILE)
+    flow = shape is not array.shape
+    frames = mask.reshape(shape if flow else (-1, *mask.shape[-2:]))
+    return SamplingMask.of(torch.from_numpy(frames), MaskSource.FILE)
 
 
 def _flow_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from cmrrecon import __version__
 from cmrrecon.data import Scan
 from cmrrecon.formats.arrays import COMPLEX_SINGLE
+from cmrrecon.formats.geometry import geometry_to_json
 from cmrrecon.formats.hdf5_output import Hdf5Output, created
 from cmrrecon.formats.names import is_timeless
 from cmrrecon.tools.atomic import atomic
@@ -28,7 +29,7 @@ def write_scan(
     """K-space as complex single, (nx, ny, nc, nz, nt) in MATLAB, without nt for blackblood, T1w and T2w.
 
     `variable` is by default `kus` for an undersampled scan, else `kspace` for 2025 and `kspace_full` before.
-    The mask goes to a file of its own (`write_mask`).
+    The mask goes to a file of its own (`write_mask`). The geometry is an attribute of the file.
 
     Raises
     ------
@@ -45,6 +46,8 @@ def write_scan(
                 name, shape, COMPLEX_SINGLE, chunks=chunks, compression="gzip", compression_opts=3
             )
             dataset.attrs["MATLAB_class"] = np.bytes_("single")
+            if scan.geometry is not None:
+                output.set_text("geometry", geometry_to_json(scan.geometry))
         for index in range(slices):
             series = np.ascontiguousarray(scan.read_slice(index).cpu().numpy()).view(COMPLEX_SINGLE)
             with output.storing():

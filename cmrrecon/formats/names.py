@@ -129,6 +129,17 @@ def mask_path_for(path: str | Path) -> Path | None:
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
+def info_path_for(path: str | Path, base: str) -> Path | None:
+    """The table of settings of a scan beside its file, `<base>_info.csv`, if there is one on the disk."""
+    beside = Path(path).with_name(f"{base}_info.csv")
+    return beside if path and beside.is_file() else None
+
+
+def is_info_name(path: str | Path) -> bool:
+    """Whether a file name is that of such a table."""
+    return Path(path).name.lower().endswith("_info.csv")
+
+
 def acquisition_to_json(acquisition: Acquisition) -> str:
     """An acquisition as one line of JSON, for our own files."""
     return json.dumps(asdict(acquisition), sort_keys=True)

@@ -1,6 +1,7 @@
-"""NumPy files: `.npy` holds one array, `.npz` named ones (`kspace`, `mask`, `trajectory`, `matrix`, `image`, `maps`).
+"""NumPy files: `.npy` holds one array, `.npz` named ones (`kspace`, `mask`, `trajectory`, `matrix`, `image`, `maps`, and
+those of `companions`).
 
-Arrays have our order of axes, (frame, slice, coil, y, x). In `.npz`, `acquisition` and `provenance` are JSON text;
+Arrays have our order of axes, (frame, slice, coil, y, x). In `.npz`, `acquisition`, `geometry` and `provenance` are JSON text;
 the provenance of a `.npy` lies beside it in `<file>.json`.
 
 NumPy and zipfile read the data; pickled objects are never loaded. The checks here refuse what these two let pass:
@@ -28,6 +29,8 @@ from torch import Tensor
 
 from cmrrecon.data import Scan, SpokeMask
 from cmrrecon.formats.arrays import Selection, StoredArray, check_size, single_precision
+from cmrrecon.formats.companions import companions_of
+from cmrrecon.formats.geometry import geometry_to_json
 from cmrrecon.formats.names import acquisition_to_json
 from cmrrecon.formats.tensors import image_array, stack_images
 from cmrrecon.tools.atomic import atomic, output_error
@@ -134,11 +137,11 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
                 "trajectory": trajectory.positions.cpu().numpy(),
                 "matrix": np.array(trajectory.matrix),
             }
-        _write_npz(
-            path,
-            arrays | {"acquisition": np.array(acquisition_to_json(scan.acquisition))},
-            provenance,
-        )
+        arrays |= companions_of(scan)
+        arrays["acquisition"] = np.array(acquisition_to_json(scan.acquisition))
+        if scan.geometry is not None:
+            arrays["geometry"] = np.array(geometry_to_json(scan.geometry))
+        _write_npz(path, arrays, provenance)
     else:
         slices = (scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1]))
         _write_npy(path, slices, scan.shape[1], provenance)

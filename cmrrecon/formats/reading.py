@@ -13,6 +13,7 @@ from torch import Tensor
 from cmrrecon.data import (
     Acquisition,
     CartesianMask,
+    Geometry,
     LineMask,
     MaskSource,
     SamplingMask,
@@ -29,7 +30,10 @@ from cmrrecon.formats.arrays import (
     default_axes,
     named_axes,
 )
+from cmrrecon.formats.companions import with_companions
 from cmrrecon.formats.corner import CentredReader
+from cmrrecon.formats.geometry import geometry_from_json, geometry_of
+from cmrrecon.formats.info_table import with_table
 from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
 from cmrrecon.formats.masks import mask_of
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
@@ -114,7 +118,11 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None, dataset: str 
         )
     kept = _spokes(measured, stored, path) if along else measured
     centred = reader if along else CentredReader(reader, str(path))
-    return Scan(reader.shape, centred, kept, acquisition, str(path), beside, notes + assumed)
+    scan = Scan(reader.shape, centred, kept, acquisition, str(path), beside, notes + assumed)
+    if text("acquisition") is not None:
+        scan = with_companions(scan, stored, path, own_mask=not beside)
+    geometry = geometry_from_json(text("geometry") or "")
+    return with_table(scan) if geometry is None else replace(scan, geometry=geometry)
 
 
 def _spokes(
@@ -320,6 +328,16 @@ def read_maps(path: str | Path) -> Tensor:
         )
     values = torch.from_numpy(array.load(str(path)))
     return values.reshape((-1, *values.shape[-3:]))
+
+
+def read_geometry(path: str | Path) -> Geometry | None:
+    """The geometry in a file of images that cmrrecon wrote; None if there is none.
+
+    Raises
+    ------
+    InputError : the file or its provenance cannot be read
+    """
+    return geometry_of((read_provenance(path) or {}).get("geometry"))
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:

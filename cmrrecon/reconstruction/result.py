@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
+from cmrrecon.data import Geometry
 from cmrrecon.methods.decision import Decision
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.tools.files import as_path
@@ -31,6 +32,7 @@ class Result:
     warnings : what the user should know, in sentences
     provenance : where the result comes from, JSON values; it travels inside every file
     sources : the files that it was made from
+    geometry : Geometry of these images, or None where it is not known; it travels in the provenance
     """
 
     slices: Sequence[Tensor]
@@ -42,6 +44,7 @@ class Result:
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[Path, ...] = ()
+    geometry: Geometry | None = None
 
     def __repr__(self) -> str:
         """A line, whatever the size of the images."""

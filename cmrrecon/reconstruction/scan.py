@@ -27,6 +27,8 @@ def reconstruct(
     device: str | torch.device = "auto",
     adapt: int = 0,
     uncertainty: int = 0,
+    keep_oversampling: bool = False,
+    recon_matrix: bool = False,
     listener: Listener | None = None,
     **options: Any,
 ) -> Result:
@@ -46,6 +48,8 @@ def reconstruct(
     adapt : train the network on the scan itself first, for at most so many steps
     uncertainty : also reconstruct so many random parts of the samples (0, or 2 and more), for the
         standard deviation of the images
+    keep_oversampling : give the whole encoded images of raw data, not their field of view alone
+    recon_matrix : interpolate the images to the matrix of the scanner's, where the file says it
     listener : told of the progress
     **options : of the method, such as `weight` or `iterations`; what is left out or None is
         automatic. `cmrrecon reconstruct --list-methods` shows the options of each
@@ -56,7 +60,8 @@ def reconstruct(
 
     Raises
     ------
-    UsageError : `unknown-method`, `unknown-option`, `option-value`, `kspace-axes`, `kspace-real`,
+    UsageError : `unknown-method`, `unknown-option`, `option-value`, `options-conflict`,
+        `recon-matrix-missing`, `kspace-axes`, `kspace-real`,
         `mask-shape`, `slice-missing`, `device-missing`, and what the method refuses
     InputError : `file-missing` and others: the file cannot be read as k-space
     NumericalError, MemoryShortage : see `Method.reconstruct`
@@ -75,6 +80,8 @@ def reconstruct(
         device=device,
         adapt=adapt,
         uncertainty=uncertainty,
+        keep_oversampling=keep_oversampling,
+        recon_matrix=recon_matrix,
         axes=axes,
         folder=None if checkpoint is None else Path(checkpoint).absolute().parent.name,
     )

@@ -10,6 +10,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import MaskSource, SamplingMask, Series
 from cmrrecon.methods.base import Method
 from cmrrecon.methods.decision import Decision
+from cmrrecon.operators.field_of_view import shown
 from cmrrecon.reconstruction.adapt import adapt
 from cmrrecon.reconstruction.listener import Listener
 from cmrrecon.reconstruction.result import Result
@@ -91,6 +92,7 @@ class Run:
             tuple(self.warnings),
             {**stamp, **self.sampling(), **self.found},
             tuple(task.inputs),
+            task.geometry,
         )
 
     @cached_property
@@ -211,18 +213,23 @@ class Run:
         options = self.task.options
         outcome = self.method.reconstruct(prepared, options, decision)
         facts = {"data_residual": data_residual(prepared, outcome)}
-        layers = {"images": outcome.images}
+        layers = {"images": self._shown(outcome.images)}
         if outcome.coils is not None and self.store.keeps_maps:
-            layers["maps"] = outcome.coils.measured
+            layers["maps"] = self._shown(outcome.coils.measured)
         # Its problem is not held while the replicates are reconstructed.
         del outcome
         if self.task.uncertainty:
 
-            def again(part: Series) -> Tensor:
-                return self.method.reconstruct(PreparedSeries(part), options, decision).images
+            def images_of(part: Series) -> Tensor:
+                again = self.method.reconstruct(PreparedSeries(part), options, decision)
+                return self._shown(again.images)
 
-            layers["uncertainty"] = uncertainty(prepared.series, again, self.task.uncertainty)
+            layers["uncertainty"] = uncertainty(prepared.series, images_of, self.task.uncertainty)
         return layers, facts
+
+    def _shown(self, images: Tensor) -> Tensor:
+        """What is given of encoded images or maps; decisions and residuals see all of them."""
+        return shown(images, self.task.view, self.task.scan.geometry)
 
     def _keep(self, index: int, layers: dict[str, Tensor], facts: dict[str, Any]) -> None:
         self.store.save(index, layers, facts)

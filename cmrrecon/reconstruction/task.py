@@ -1,13 +1,14 @@
 """One scan to reconstruct, with everything that was asked for checked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cmrrecon.data import Scan
+from cmrrecon.data import Geometry, Scan, View
+from cmrrecon.formats.arrays import check_size
 from cmrrecon.methods.base import Method, Prediction, described
 from cmrrecon.tools import provenance
 from cmrrecon.tools.configuration import checked_mapping
@@ -28,6 +29,7 @@ class Task:
     adapt, uncertainty : see `reconstruct`
     axes : names of stored axes that were given
     folder : the folder that the weights of a network lie in
+    view : what of the encoded images is given
     """
 
     scan: Scan
@@ -39,6 +41,7 @@ class Task:
     uncertainty: int = 0
     axes: str | None = None
     folder: str | None = None
+    view: View = field(default_factory=View)
 
     @staticmethod
     def of(
@@ -52,9 +55,16 @@ class Task:
         uncertainty: int = 0,
         axes: str | None = None,
         folder: str | None = None,
+        keep_oversampling: bool = False,
+        recon_matrix: bool = False,
     ) -> "Task":
         """The task, its parts checked; parameters and errors as of `reconstruct`."""
         chosen = checked_options(method, options, adapt, uncertainty)
+        asked = {"keep_oversampling": keep_oversampling, "recon_matrix": recon_matrix}
+        view = View(**checked_mapping("The reconstruction", asked, dict.fromkeys(asked, bool)))
+        view.check(scan.geometry, scan.path or "The scan")
+        size = view.size(scan.geometry, scan.image_shape)
+        check_size((scan.shape[0], *size), 8, f"An image series of {scan.path or 'the scan'}")
         where = choose_device(str(device))
         return Task(
             scan,
@@ -66,6 +76,7 @@ class Task:
             int(uncertainty),
             axes,
             folder,
+            view,
         )
 
     def provenance(self, command: Sequence[str] = ()) -> dict[str, Any]:
@@ -80,6 +91,7 @@ class Task:
             "weights": weights and weights.digest,
             "adapt": self.adapt,
             "uncertainty": self.uncertainty,
+            **asdict(self.view),
         }
         folder: dict[str, Any] = {"run": self.folder} if self.folder else {}
         return provenance.make(
@@ -94,8 +106,19 @@ class Task:
             inputs=self.inputs,
             device=str(self.device),
             acquisition=asdict(self.scan.acquisition),
+            geometry=None if self.geometry is None else asdict(self.geometry),
             **folder,
         )
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """(y, x) of the images that are given."""
+        return self.view.size(self.scan.geometry, self.scan.image_shape)
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """That of the images that are given."""
+        return self.view.geometry(self.scan.geometry, self.scan.image_shape, self.slices)
 
     @property
     def inputs(self) -> list[Path]:

@@ -102,11 +102,13 @@ class Survey:
         self.scan = _with_mask(replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice)))
         assert self.scan.mask is not None
         frames, slices, stored, y, x = scan.shape
+        virtual = min(coils or stored, stored)
         self.packed = replace(
-            self.scan,
-            shape=(frames, slices, min(coils or stored, stored), y, x),
-            read_slice=self._slice,
+            self.scan, shape=(frames, slices, virtual, y, x), read_slice=self._slice
         )
+        if virtual < stored:
+            # Each slice has virtual coils of its own.
+            self.packed = replace(self.packed, noise=None, calibration=None, maps=None)
         self.complete = (
             scan.acquisition.pattern is None
             and isinstance(self.scan.mask, CartesianMask)
