@@ -6,11 +6,12 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from cmrrecon.data import LineMask, Series, require_cartesian
+from cmrrecon.classical.coils import reference_block
+from cmrrecon.data import CartesianMask, Series, require_cartesian
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.espirit import patch_gram, require_calibration
 from cmrrecon.operators.fourier import ifft2c
-from cmrrecon.operators.sensitivity import CalibrationSource, calibration_data
+from cmrrecon.operators.sensitivity import CalibrationSource, calibration_data, echo
 from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.errors import NumericalError, UsageError
 
@@ -37,11 +38,13 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     A missing line is a linear combination of all measured samples within kernel x kernel, over all
     coils. Its weights minimise the squared error over all places of the kernel in the calibration
     data, plus `weight` ||G||_F / n ||w||^2 (G: normal matrix of the n neighbours). Lines with no
-    measured line that near stay zero, as in the official baseline.
+    measured line that near stay zero in the official baseline; here they are filled in turns, from
+    lines filled before, but for those of `beyond`. Readouts that are cut on one side are filled as
+    far as they were measured.
 
     Parameters
     ----------
-    series : normalised series
+    series : normalised series; separate reference lines calibrate where there are any
 
     Returns
     -------
@@ -57,7 +60,7 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     Source: Griswold et al., Magn Reson Med 2002;47:1202.
     """
     options = options or GrappaOptions()
-    block = calibration_data(series.kspace, _lines(series), options.calibration)
+    mask, columns = _lines(series)
     if options.kernel % 2 == 0:
         raise UsageError(
             "option-value",
@@ -65,25 +68,72 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
             "It must be odd, with the missing sample in its middle",
             "Take kernel=5",
         )
+    block = _calibration(series, mask, options.calibration)
     require_calibration(block, options.kernel)
     fill = Interpolator(block, options.kernel, options.weight)
-    frames = enumerate(series.kspace)
-    return torch.stack([rss(ifft2c(fill(k, series.mask.frame(t)[:, 0]))) for t, k in frames])
+    image_data = mask.chosen(mask.image_data)
+    images = []
+    for t, frame in enumerate(series.kspace):
+        samples = image_data.frame(t)
+        whole = torch.zeros_like(frame)
+        held = frame if mask.calibration_only is None else frame * samples
+        whole[..., columns] = filled(fill, held[..., columns], samples.any(1))
+        images.append(rss(ifft2c(whole)))
+    return torch.stack(images)
 
 
-def _lines(series: Series) -> LineMask:
-    """The mask of a series of whole lines; refuses others."""
-    require_cartesian(
-        series.mask, "The series", "The method grappa", "Use the method auto or sense"
-    )
-    if not isinstance(series.mask, LineMask):
+def filled(fill: "Interpolator", frame: Tensor, measured: Tensor) -> Tensor:
+    """A frame (coil, y, x) with its missing lines filled, those out of reach from lines filled before.
+
+    Parameters
+    ----------
+    measured : Tensor (y,) bool
+    """
+    wanted = ~beyond(measured)
+    frame, there = fill(frame, measured), measured | fill.reached(measured)
+    while bool((wanted & ~there).any()):
+        frame = fill(frame, there, wanted)
+        there = there | (fill.reached(there) & wanted)
+    return frame
+
+
+def beyond(measured: Tensor) -> Tensor:
+    """The lines (y,) at either end of k-space that are not GRAPPA's to fill: partial Fourier, or low resolution.
+
+    An end belongs to the pattern if it is no longer than the longest gap between measured lines.
+    """
+    places = measured.nonzero().flatten()
+    outside = torch.zeros_like(measured)
+    if not len(places):
+        return ~outside
+    first, last = int(places[0]), int(places[-1])
+    gap = int((places.diff() - 1).max()) if len(places) > 1 else 0
+    outside[:first] = first > gap
+    outside[last + 1 :] = len(measured) - 1 - last > gap
+    return outside
+
+
+def _calibration(series: Series, mask: CartesianMask, source: CalibrationSource) -> Tensor:
+    """What calibrates the weights, (coil, y', x')."""
+    if series.calibration is not None:
+        return reference_block(series.calibration)
+    return calibration_data(series.kspace, mask, source)
+
+
+def _lines(series: Series) -> tuple[CartesianMask, slice]:
+    """The mask of a series of lines, and the columns of x that these hold; refuses other masks."""
+    mask = series.mask
+    require_cartesian(mask, "The series", "The method grappa", "Use the method auto or sense")
+    assert isinstance(mask, CartesianMask)
+    columns = echo(mask)
+    if columns is None:
         raise UsageError(
             "needs-lines",
             "The sampling mask changes along the readout (pseudo-radial)",
             "GRAPPA needs k-space lines that are measured whole or not at all",
             "Use the method sense or auto",
         )
-    return series.mask
+    return mask, columns
 
 
 class Interpolator:
@@ -124,13 +174,27 @@ class Interpolator:
             self.solved[key] = solved.reshape(len(columns), len(rows) * self.coils, self.coils)
         return self.solved[key]
 
-    def __call__(self, frame: Tensor, measured: Tensor) -> Tensor:
-        """One frame (coil, y, x) with its missing lines filled; `measured` (y,) bool says which are there."""
+    def reached(self, measured: Tensor) -> Tensor:
+        """The lines (y,) that have a measured line within the kernel."""
+        near = torch.nn.functional.max_pool1d(
+            measured[None].float(), self.kernel, stride=1, padding=self.kernel // 2
+        )
+        return near[0] > 0
+
+    def __call__(self, frame: Tensor, measured: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """One frame (coil, y, x) with its missing lines filled as far as the kernel reaches.
+
+        Parameters
+        ----------
+        measured : Tensor (y,) bool, which lines are there
+        wanted : Tensor (y,) bool, which to fill; None: all
+        """
         reach = self.kernel // 2
         nx = frame.shape[-1]
         lines = set(measured.nonzero().flatten().tolist())
         geometries: dict[tuple[int, ...], list[int]] = {}
-        for y in sorted(set(range(len(measured))) - lines):
+        missing = ~measured if wanted is None else wanted & ~measured
+        for y in missing.nonzero().flatten().tolist():
             rows = tuple(r for r in range(self.kernel) if y + r - reach in lines)
             if rows:
                 geometries.setdefault(rows, []).append(y)

@@ -10,6 +10,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import MaskSource, SamplingMask, Series
 from cmrrecon.methods.base import Method
 from cmrrecon.methods.decision import Decision
+from cmrrecon.operators.centre import restored
 from cmrrecon.reconstruction.adapt import adapt
 from cmrrecon.reconstruction.listener import Listener
 from cmrrecon.reconstruction.result import Result
@@ -211,7 +212,7 @@ class Run:
         options = self.task.options
         outcome = self.method.reconstruct(prepared, options, decision)
         facts = {"data_residual": data_residual(prepared, outcome)}
-        layers = {"images": outcome.images}
+        layers = {"images": restored(outcome.images, prepared.series)}
         if outcome.coils is not None and self.store.keeps_maps:
             layers["maps"] = outcome.coils.measured
         # Its problem is not held while the replicates are reconstructed.

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import scipy.io
 import torch
 from kinds import mask_of
 from refusals import refused
 
-from cmrrecon.classical.grappa import GrappaOptions, Interpolator, grappa
+from cmrrecon.classical.grappa import GrappaOptions, Interpolator, beyond, filled, grappa
 from cmrrecon.classical.prepared import normalisation
 from cmrrecon.classical.zero_filled import zero_filled
 from cmrrecon.data import Series
@@ -184,3 +186,71 @@ def test_is_ten_decibels_above_zero_filled_on_a_measured_head(measured_head, ste
     series = Series(measured_head * mask / scale, mask_of(mask))
     reference = rss(ifft2c(measured_head / scale))
     assert psnr(grappa(series), reference) > psnr(zero_filled(series), reference) + 10
+
+
+@pytest.mark.parametrize(
+    ("measured", "outside"),
+    [
+        (range(0, 20, 4), []),
+        (range(3, 20, 4), []),
+        ([*range(0, 12, 3)], range(10, 20)),
+        ([*range(8, 12)], [*range(8), *range(12, 20)]),
+        ([1, 9, 10, 11, 18], []),
+        ([], range(20)),
+    ],
+    ids=["comb", "comb with an offset", "partial Fourier", "low resolution", "any", "nothing"],
+)
+def test_what_lies_beyond_the_pattern_is_not_filled(measured, outside):
+    lines = torch.zeros(20, dtype=torch.bool)
+    lines[list(measured)] = True
+    assert beyond(lines).nonzero().flatten().tolist() == list(outside)
+
+
+@pytest.mark.parametrize("step", [6, 8, 11])
+def test_no_line_of_the_pattern_stays_empty_and_those_in_reach_follow_the_official_rule(cine, step):
+    series, truth = cine(step=step, acs=12, coils=6, frames=1)
+    frame, measured = series.kspace[0], series.mask.samples[0, :, 0]
+    fill = Interpolator(frame[:, 16:28], kernel=5, weight=0.01)
+    official, all_lines = fill(frame, measured), filled(fill, frame, measured)
+    reached = fill.reached(measured)
+    assert not reached.all()
+    assert torch.equal(all_lines[:, reached], official[:, reached])
+    assert (all_lines.abs().sum((0, 2)) > 0).all()
+    assert psnr(grappa(series), truth.abs()) > psnr(zero_filled(series), truth.abs())
+
+
+def test_an_asymmetric_echo_is_filled_where_it_was_measured(cine):
+    series, _ = cine(step=1, frames=2, coils=6)
+    lines = torch.zeros((1, 45, 56), dtype=torch.bool)
+    lines[:, ::2] = lines[:, 16:28] = True
+    lines[..., :14] = False
+    cut = Series(series.kspace * lines[:, None], mask_of(lines))
+    echo = torch.arange(56) >= 14
+    best = rss(ifft2c(series.kspace * echo))
+    assert psnr(grappa(cut), best) > psnr(zero_filled(cut), best) + 10
+
+
+def test_separate_reference_lines_calibrate(cine):
+    series, truth = cine(step=3, acs=0, frames=2, coils=6)
+    with refused("calibration-too-small"):
+        grappa(series)
+    low = cine(step=1, coils=6)[0].kspace[0][:, 11:35, 8:48]
+    images = grappa(Series(series.kspace, series.mask, calibration=1e5 * low))
+    assert psnr(images, truth.abs()) > psnr(zero_filled(series), truth.abs()) + 5
+
+
+def test_frames_with_other_lines_calibrate_on_their_average(cine):
+    series, truth = cine(step=3, acs=0, frames=6, coils=6, moving=True)
+    assert psnr(grappa(series), truth.abs()) > psnr(zero_filled(series), truth.abs()) + 5
+
+
+def test_samples_that_calibrate_only_are_no_image_data(cine):
+    series, _ = cine(step=3, frames=2, coils=6)
+    only = torch.zeros_like(series.mask.samples)
+    only[:, 17:19] = True
+    spoiled = series.kspace.clone()
+    mask = replace(series.mask, calibration_only=only)
+    images = grappa(Series(spoiled, mask))
+    left = Series(spoiled * mask.image_data[:, None], mask_of(mask.image_data))
+    scaled = grappa(replace(left, calibration=series.kspace.mean(0)[:, 16:28]))
+    torch.testing.assert_close(images, scaled, atol=1e-5, rtol=1e-4)
