@@ -117,6 +117,10 @@ class Method(ABC):
         """What holds for all series of a scan, found on this one; None if there is nothing to decide."""
         return None
 
+    def cautions(self, prepared: PreparedSeries, options: Any) -> tuple[str, ...]:
+        """What the user should know before such a series is reconstructed; nothing as a rule."""
+        return ()
+
     @abstractmethod
     def _images(self, prepared: PreparedSeries, options: Any, decision: Decision | None) -> Outcome:
         """Images of a series on the scale of its k-space."""

@@ -210,6 +210,9 @@ class Run:
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The layers of a slice, and what is known of it."""
         options = self.task.options
+        for caution in self.method.cautions(prepared, options):
+            if caution not in self.warnings:
+                self._warn(caution)
         outcome = self.method.reconstruct(prepared, options, decision)
         facts = {"data_residual": data_residual(prepared, outcome)}
         layers = {"images": restored(outcome.images, prepared.series)}

@@ -159,7 +159,8 @@ def test_single_samples_are_averaged_too(phantom):
     mask[1] |= ~mask[0]
     still = kspace[:1].repeat(2, 1, 1, 1)
     found = Calibration.of(mask_of(mask))
-    assert found.averaged and found.lines == MOST_LINES
+    assert found.averaged
+    assert found.lines == MOST_LINES
     block = calibration_data(still * mask[:, None], mask_of(mask))
     torch.testing.assert_close(block, still[0][:, found.y, found.x])
 
