@@ -310,7 +310,7 @@ def read_images(path: str | Path) -> Tensor:
 def read_maps(path: str | Path) -> Tensor:
     """Coil maps (slice, coil, y, x) complex64 as stored: `.cfl`, or a variable `maps`, `coilmap` or `sensitivities`.
 
-    An array of three axes is one slice, (coil, y, x).
+    An array of three axes is one slice, (coil, y, x). `coilmap` is that of 4-D flow, (coil, SPE, PE, FE), with slices along FE.
 
     Raises
     ------
@@ -327,6 +327,8 @@ def read_maps(path: str | Path) -> Tensor:
             "Store them like that",
         )
     values = torch.from_numpy(array.load(str(path)))
+    if array.name == "coilmap":
+        return values.reshape((-1, *values.shape)[-4:]).movedim(-1, 0).contiguous()
     return values.reshape((-1, *values.shape[-3:]))
 
 

@@ -10,6 +10,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import MaskSource, SamplingMask, Series
 from cmrrecon.methods.base import Method
 from cmrrecon.methods.decision import Decision
+from cmrrecon.operators.centre import restored
 from cmrrecon.operators.field_of_view import shown
 from cmrrecon.reconstruction.adapt import adapt
 from cmrrecon.reconstruction.listener import Listener
@@ -211,9 +212,12 @@ class Run:
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The layers of a slice, and what is known of it."""
         options = self.task.options
+        for caution in self.method.cautions(prepared, options):
+            if caution not in self.warnings:
+                self._warn(caution)
         outcome = self.method.reconstruct(prepared, options, decision)
         facts = {"data_residual": data_residual(prepared, outcome)}
-        layers = {"images": self._shown(outcome.images)}
+        layers = {"images": self._shown(restored(outcome.images, prepared.series))}
         if outcome.coils is not None and self.store.keeps_maps:
             layers["maps"] = self._shown(outcome.coils.measured)
         # Its problem is not held while the replicates are reconstructed.

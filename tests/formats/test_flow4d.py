@@ -82,7 +82,8 @@ def test_mask_maps_and_table_beside_it(tmp_path, truth, kdata):
     given = formats.read(path, mask=tmp_path / "usmask_ktGaussian10.mat")
     assert torch.equal(given.mask.samples, series.mask.samples)
     assert formats.kind(tmp_path / "usmask_ktGaussian10.mat") == "mask"
-    assert formats.read_maps(tmp_path / "coilmap.mat").shape == (C, S, P, F)
+    given = formats.read(path, maps=tmp_path / "coilmap.mat")
+    torch.testing.assert_close(given.series(5).maps, 3 * truth[1][..., 5])
 
 
 def test_the_file_is_gone_through_once_for_neighbouring_slices(tmp_path, kdata, monkeypatch):
@@ -150,3 +151,41 @@ def test_patterns_of_lines_are_refused(tmp_path, kdata):
     path = store(tmp_path / "kdata_full.mat", "kdata_full", kdata)
     with refused("kspace-4d-flow"):
         cmrrecon.undersample(path, "kt-gaussian", 4)
+
+
+@pytest.mark.parametrize("method", ["zero-filled", "sense", "llr"])
+def test_full_data_give_the_combined_inverse_transform(tmp_path, truth, kdata, method):
+    path = store(tmp_path / "kdata_full.mat", "kdata_full", kdata)
+    store(tmp_path / "coilmap.mat", "coilmap", truth[1].numpy())
+    images = cmrrecon.reconstruct(path, method, slices=[3, 4]).images.abs()
+    expected = truth[0].abs()[..., 3:5].reshape(V * T, S, P, 2).movedim(-1, 1)
+    assert torch.linalg.norm(images - expected) < 0.02 * torch.linalg.norm(expected)
+
+
+def test_supplied_maps_stand_in_for_calibration(tmp_path, truth, kdata):
+    mask = torch.rand(1, T, 1, S, P, 1, generator=torch.Generator().manual_seed(3)) < 0.6
+    mask[:, :, :, S // 2, P // 2] = True
+    name = "kdata_ktGaussian2.mat"
+    path = store(tmp_path / name, "kdata_ktGaussian", kdata * mask.numpy())
+    store(tmp_path / "usmask_ktGaussian2.mat", "usmask_ktGaussian", mask.numpy().astype("f4"))
+    store(tmp_path / "coilmap.mat", "coilmap", truth[1].numpy())
+    expected = truth[0].abs()[..., 4].reshape(V * T, S, P)
+    error = {}
+    for method in ("zero-filled", "sense"):
+        images = cmrrecon.reconstruct(path, method, slices=[4]).images[:, 0].abs()
+        error[method] = torch.linalg.norm(images - expected) / torch.linalg.norm(expected)
+    assert error["sense"] < 0.1 < error["zero-filled"]
+
+
+def test_golden_file_of_the_challenge(all_golden):
+    folder = all_golden / "matfiles/CMRx4DFlow2026/ChallengeData/TaskR1R2/TrainSet/Aorta/Center012"
+    folder = folder / "Philips_30T_Ingenia/P005"
+    scan = formats.read(folder / "kdata_full.mat")
+    with h5py.File(folder / "kdata_full.mat") as file:
+        stored = file["kdata_full"][()].view("c8")
+    coils = fourier.ifftc(torch.from_numpy(stored), (-3, -2, -1)).abs().square()
+    expected = coils.sum(2).sqrt().flatten(0, 1)
+    for index in (0, 6, 11):
+        image = fourier.ifft2c(scan.read_slice(index)).abs().square().sum(1).sqrt()
+        torch.testing.assert_close(image, expected[..., index], atol=1e-6, rtol=1e-5)
+    assert scan.maps(6).abs().square().sum(0).max() < 1.0001
