@@ -2,7 +2,8 @@
 
 One group `dataset` holds the header `xml` and the table `data`, a row a readout: the measured lines alone, in the order slice, frame,
 line. `phase` counts frames. What ISMRMRD demands and a scan does not know gets a neutral value: pixels of 1 mm, slices 1 mm apart
-along z, the directions x, y, z, and 0 Hz. Not written are noise, separate reference lines, averages and coil maps.
+along z, the directions x, y, z, and 0 Hz. A centre of k-space that is known to lie off the middle stands in the header, where the
+lines then fit the matrix. Not written are noise, separate reference lines, averages and coil maps.
 """
 
 from collections.abc import Iterator, Mapping
@@ -121,10 +122,10 @@ def _spaces_and_limits(encoding: ElementTree.Element, scan: Scan) -> None:
     voxel, seen = geometry.voxel_mm or (1.0, 1.0, 1.0), geometry.field_of_view or (y, x)
     _space(encoding, "encodedSpace", (y, x), (y, x), voxel)
     _space(encoding, "reconSpace", geometry.recon_matrix or seen, seen, voxel)
-    centre = _centre(scan.mask, y, x)
+    middle_y, middle_x = _centre(scan)
     ends = {
-        "kspace_encoding_step_0": (x, centre[1]),
-        "kspace_encoding_step_1": (y, centre[0]),
+        "kspace_encoding_step_0": (x, middle_x),
+        "kspace_encoding_step_1": (y, middle_y),
         "kspace_encoding_step_2": (1, 0),
         "average": (1, 0),
         "slice": (slices, 0),
@@ -153,9 +154,26 @@ def _parallel_imaging(
     )
 
 
-def _centre(mask: SamplingMask | None, y: int, x: int) -> tuple[int, int]:
-    """The sample (y, x) with the centre of k-space."""
-    return (y // 2, x // 2) if mask is None or mask.centre is None else mask.centre
+def _centre(scan: Scan) -> tuple[int, int]:
+    """The sample (y, x) that readers are to put in the middle of the matrix.
+
+    It is the centre of k-space, but for axes where what was measured would then leave the matrix.
+    """
+    middle = scan.shape[3] // 2, scan.shape[4] // 2
+    if not isinstance(scan.mask, CartesianMask) or scan.mask.centre is None:
+        return middle
+    along_y, along_x = scan.mask.extent()
+    if scan.mask.samples.shape[-1] == 1:
+        along_x = slice(0, scan.shape[4])
+    y, x = (
+        centre
+        if span.start >= centre - count // 2 and span.stop <= centre - count // 2 + count
+        else usual
+        for span, count, centre, usual in zip(
+            (along_y, along_x), scan.shape[3:], scan.mask.centre, middle, strict=True
+        )
+    )
+    return y, x
 
 
 def _fill(parent: ElementTree.Element, values: Mapping[str, object]) -> None:
@@ -188,9 +206,8 @@ def _space(
 def _readouts(scan: Scan, index: int) -> NDArray[Any]:
     """The rows of the table for one slice."""
     series = scan.series(index)
-    frames, slices, _, y, x = scan.shape
+    frames, slices, x = scan.shape[0], scan.shape[1], scan.shape[4]
     columns = _columns(series.mask, x)
-    centre = _centre(series.mask, y, x)
     lines = series.mask.over(frames).any(-1).cpu().numpy()
     only = series.mask.calibration_only
     calibrates = np.zeros_like(lines) if only is None else only.any(-1).expand(lines.shape).numpy()
@@ -198,7 +215,7 @@ def _readouts(scan: Scan, index: int) -> NDArray[Any]:
     rows = np.zeros(int(lines.sum()), ROW)
     head = rows["head"]
     frame, line = np.nonzero(lines)
-    _describe(head, scan, index, columns, centre[1])
+    _describe(head, scan, index, columns)
     head["idx"]["kspace_encode_step_1"], head["idx"]["phase"] = line, frame
     head["flags"] = _ends(frame)
     head["flags"][calibrates[frame, line]] |= CALIBRATION
@@ -217,7 +234,7 @@ def _samples(
         yield np.ascontiguousarray(kspace[t, y], "<c8").reshape(-1).view("<f4")
 
 
-def _describe(head: NDArray[Any], scan: Scan, index: int, columns: slice, centre: int) -> None:
+def _describe(head: NDArray[Any], scan: Scan, index: int, columns: slice) -> None:
     """What all readouts of a slice share."""
     slices, coils = scan.shape[1:3]
     geometry = scan.geometry or Geometry()
@@ -225,7 +242,7 @@ def _describe(head: NDArray[Any], scan: Scan, index: int, columns: slice, centre
     place = [(0, 0, number) for number in range(slices)]
     head["version"] = VERSION
     head["number_of_samples"] = columns.stop - columns.start
-    head["center_sample"] = centre - columns.start
+    head["center_sample"] = _centre(scan)[1] - columns.start
     head["available_channels"] = head["active_channels"] = coils
     for word in range(16):
         head["channel_mask"][:, word] = (1 << min(max(coils - 64 * word, 0), 64)) - 1

@@ -21,7 +21,7 @@ from cmrrecon.data import (
     SpokeMask,
     Trajectory,
 )
-from cmrrecon.formats import pictures
+from cmrrecon.formats import hdf5_access, pictures
 from cmrrecon.formats.arrays import (
     AXES,
     SliceReader,
@@ -225,6 +225,9 @@ def _raw(
             "Leave out --axes",
         )
     scan = raw.read(path, dataset)
+    if hdf5_access.sniff(first_bytes(path, HEAD)):  # ours may be among them
+        own = hdf5_access.text(path, "acquisition")
+        scan = replace(scan, acquisition=_completed(scan.acquisition, own))
     if mask is None:
         return scan
     given = read_mask(mask)
@@ -260,6 +263,11 @@ def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -
             own = json.dumps(from_json(stamp).get("acquisition"))
         except InputError:  # of another program
             own = None
+    return _completed(named, own)
+
+
+def _completed(named: Acquisition, own: str | None) -> Acquisition:
+    """What names tell, replaced by what a file of ours says in JSON."""
     stored = asdict(acquisition_from_json(own)) if own else {}
     known = {
         key: value

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -57,6 +58,7 @@ def test_kspace_and_mask_come_back(tmp_path, scan, stamp):
         assert torch.equal(ours.kspace, theirs.kspace)
         assert isinstance(theirs.mask, LineMask)
         assert torch.equal(ours.mask.samples, theirs.mask.samples)
+    assert back.acquisition == scan.acquisition
     assert formats.read_provenance(tmp_path / "a.mrd") == stamp
 
 
@@ -71,6 +73,21 @@ def test_a_cut_readout_has_its_centre(tmp_path, scan):
     back = formats.read(tmp_path / "a.mrd")
     assert torch.equal(back.read_slice(1), kspace[:, 1])
     assert torch.equal(back.mask.over(3).expand(-1, -1, 12), samples)
+
+
+def test_a_centre_off_the_middle_is_told_where_the_lines_fit(tmp_path):
+    lines = torch.zeros(1, 20, 1, dtype=torch.bool)
+    lines[:, 1:16] = True
+    kspace = torch.randn(1, 1, 2, 20, 24, dtype=torch.complex64) * lines
+    for centre, told in ((8, 8), (6, 6), (4, 10)):  # with 4 the last line would leave the matrix
+        mask = replace(LineMask(lines), centre=(centre, 12))
+        formats.write_scan(tmp_path / "a.mrd", Scan.from_kspace(kspace, mask))
+        with h5py.File(tmp_path / "a.mrd") as file:
+            text = file["dataset/xml"][0].decode()
+        limits = text.split("kspace_encoding_step_1>")[1]
+        assert f"<center>{told}</center>" in limits
+        back = formats.read(tmp_path / "a.mrd")
+        assert torch.equal(back.read_slice(0), kspace[:, 0].roll(10 - told, -2))
 
 
 def test_the_mask_of_a_scan_without_one_is_found_slice_by_slice(tmp_path, scan):
