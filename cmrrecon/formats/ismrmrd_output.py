@@ -56,6 +56,7 @@ HEAD = np.dtype(
         ("user_float", "<f4", 8),
     ]
 )
+TEXT = h5py.string_dtype("ascii")  # the C++ library reads no other
 ITEMS = h5py.vlen_dtype(np.dtype("<f4"))
 ROW = np.dtype([("head", HEAD), ("traj", ITEMS), ("data", ITEMS)])
 
@@ -82,9 +83,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
             output.set_provenance(provenance)
             output.set_text("acquisition", acquisition_to_json(scan.acquisition))
             group = output.file.create_group("dataset")
-            group.create_dataset(
-                "xml", data=[header(scan)], dtype=h5py.string_dtype(), maxshape=(None,)
-            )
+            group.create_dataset("xml", data=[header(scan)], dtype=TEXT, maxshape=(None,))
             table = group.create_dataset("data", (0,), ROW, maxshape=(None,), chunks=(ROWS,))
         for index in range(scan.shape[1]):
             rows = _readouts(scan, index)
@@ -112,7 +111,7 @@ def header(scan: Scan) -> str:
     _fill(encoding, {"trajectory": "cartesian"})
     if scan.mask is not None and not scan.mask.complete:
         _parallel_imaging(encoding, scan.mask, facts.acceleration)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
+    return ElementTree.tostring(root, encoding="us-ascii", xml_declaration=True).decode("ascii")
 
 
 def _spaces_and_limits(encoding: ElementTree.Element, scan: Scan) -> None:

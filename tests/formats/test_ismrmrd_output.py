@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from refusals import refused
 from cmrrecon import formats
 from cmrrecon.data import Acquisition, Geometry, LineMask, SampleMask, Scan
 from cmrrecon.operators import fourier
+
+DEBIAN = shutil.which("ismrmrd_recon_cartesian_2d")
 
 
 def program(name):
@@ -206,3 +209,19 @@ def test_mrpro_reads_it_and_sees_our_image(tmp_path):
 
 
 PLACES = ((-16, -20), (-16, 20), (16, -20), (16, 20))
+
+
+@pytest.mark.skipif(DEBIAN is None, reason="ismrmrd_recon_cartesian_2d is not installed")
+def test_the_library_of_ismrmrd_reconstructs_it(tmp_path):
+    """The C++ library is stricter than Python about the types in the file."""
+    y, x = torch.meshgrid(torch.arange(32) - 16, torch.arange(48) - 24, indexing="ij")
+    body = ((y / 11) ** 2 + ((x - 4) / 17) ** 2 < 1).float() + ((y - 3) ** 2 + x**2 < 20).float()
+    coils = torch.stack([torch.exp(-((y - a) ** 2 + (x - b) ** 2) / 900) for a, b in PLACES])
+    kspace = fourier.fft2c((body * coils).to(torch.complex64))[None, None]
+    facts = Acquisition("Zoë")
+    formats.write_scan(tmp_path / "a.mrd", Scan.from_kspace(kspace, acquisition=facts))
+    subprocess.run([DEBIAN, "a.mrd"], cwd=tmp_path, check=True, capture_output=True)
+    with h5py.File(tmp_path / "a.mrd") as file:
+        theirs = torch.from_numpy(file["dataset/cpp/data"][()].squeeze())
+    ours = (body * coils).square().sum(0).sqrt()
+    assert torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1] > 0.999
