@@ -28,9 +28,9 @@ from cmrrecon.formats import hdf5, hdf5_access
 from cmrrecon.formats.arrays import Selection, StoredArray, check_size
 from cmrrecon.formats.masks import mask_of
 from cmrrecon.formats.names import parse_name
-from cmrrecon.formats.variables import choose
+from cmrrecon.formats.variables import choose, refuse_dataset
 from cmrrecon.operators.fourier import ifftc
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.errors import InputError
 
 KSPACE = re.compile(r"kdata_(?:full|kt\w+)")
 SAMPLED_NAME = re.compile(r"kdata_(kt)([A-Z][a-z]+)(\d+)")
@@ -58,13 +58,7 @@ def read(path: Path, dataset: str | None = None) -> Scan:
     InputError : `file-damaged` and others of HDF5; `kspace-axes`, `kspace-real`; the mask beside it is none
     UsageError : `dataset-fixed`
     """
-    if dataset is not None:
-        raise UsageError(
-            "dataset-fixed",
-            f"The data set {dataset!r} was named for {path}",
-            "Files of 4-D flow hold one",
-            "Leave out --dataset",
-        )
+    refuse_dataset(dataset, path)
     reader = FlowReader(_kspace(path))
     facts, geometry = _facts(path, reader.velocities)
     scan = Scan(reader.shape, reader, None, facts, str(path), geometry=geometry)

@@ -111,7 +111,8 @@ def header(scan: Scan) -> str:
     _fill(encoding, {"trajectory": "cartesian"})
     if scan.mask is not None and not scan.mask.complete:
         _parallel_imaging(encoding, scan.mask, facts.acceleration)
-    return ElementTree.tostring(root, encoding="us-ascii", xml_declaration=True).decode("ascii")
+    document: bytes = ElementTree.tostring(root, encoding="us-ascii", xml_declaration=True)
+    return document.decode("ascii")
 
 
 def _spaces_and_limits(encoding: ElementTree.Element, scan: Scan) -> None:

@@ -37,7 +37,7 @@ from cmrrecon.formats.info_table import with_table
 from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
 from cmrrecon.formats.masks import mask_of
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
-from cmrrecon.formats.variables import choose
+from cmrrecon.formats.variables import choose, refuse_dataset
 from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import as_path, first_bytes
 from cmrrecon.tools.provenance import from_json
@@ -89,13 +89,7 @@ def read(
 
 def _arrays(path: Path, axes: str | None, mask: str | Path | None, dataset: str | None) -> Scan:
     """The scan in a file of named arrays."""
-    if dataset is not None:
-        raise UsageError(
-            "dataset-fixed",
-            f"The data set {dataset!r} was named for {path}",
-            "Only ISMRMRD files hold data sets with names",
-            "Leave out --dataset",
-        )
+    refuse_dataset(dataset, path)
     stored, text = contents(path, "kspace")
     array, notes = choose(stored, "kspace", path)
     if not array.is_complex:
@@ -117,9 +111,11 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None, dataset: str 
             f"No mask file found for {path}: samples that are non-zero in all coils count as measured",
         )
     kept = _spokes(measured, stored, path) if along else measured
-    centred = reader if along else CentredReader(reader, str(path))
+    # Ours was looked at when it was made.
+    ours = text("acquisition") is not None
+    centred = reader if along or ours else CentredReader(reader, str(path))
     scan = Scan(reader.shape, centred, kept, acquisition, str(path), beside, notes + assumed)
-    if text("acquisition") is not None:
+    if ours:
         scan = with_companions(scan, stored, path, own_mask=not beside)
     geometry = geometry_from_json(text("geometry") or "")
     return with_table(scan) if geometry is None else replace(scan, geometry=geometry)

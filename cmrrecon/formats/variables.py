@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from cmrrecon.formats.arrays import StoredArray
-from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.errors import InputError, UsageError
 
 Kind = Literal["kspace", "mask", "image", "maps", "label"]
 
@@ -91,6 +91,17 @@ def _refuse_other_kinds(stored: Mapping[str, StoredArray], kind: Kind, path: Pat
                 f"A file with {WORDS[kind]} is needed",
                 f"Give the file that holds {WORDS[kind]}",
             )
+
+
+def refuse_dataset(dataset: str | None, path: Path) -> None:
+    """Refuse the name of a data set for a file that has none."""
+    if dataset is not None:
+        raise UsageError(
+            "dataset-fixed",
+            f"The data set {dataset!r} was named for {path}",
+            "Only ISMRMRD files hold data sets with names",
+            "Leave out --dataset",
+        )
 
 
 def say(names: object) -> str:

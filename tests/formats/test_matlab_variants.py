@@ -10,7 +10,6 @@ import torch
 from refusals import refused
 
 from cmrrecon import formats
-from cmrrecon.data import Scan
 from cmrrecon.formats import corner
 from cmrrecon.formats.complex_parts import pairs
 from cmrrecon.operators import fourier
@@ -152,9 +151,9 @@ def test_the_centre_at_the_corner_is_named(tmp_path, body, axes, named):
     for lines in (slice(None), slice(None, None, 2)):
         shifted = torch.zeros_like(body)
         shifted[..., lines, :] = torch.fft.ifftshift(body, axes)[..., lines, :]
-        formats.write_scan(tmp_path / "a.h5", Scan.from_kspace(shifted))
+        np.save(tmp_path / "a.npy", shifted.numpy())
         with refused("kspace-corner") as caught:
-            formats.read(tmp_path / "a.h5").series(0)
+            formats.read(tmp_path / "a.npy").series(0)
         assert named in caught.value.found
         assert "fftshift" in caught.value.remedy
 
