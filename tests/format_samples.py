@@ -7,6 +7,7 @@ needs a package which is not installed skips there (`pytest.importorskip`).
 
 from dataclasses import replace
 
+import h5py
 import ismrmrd_files
 import numpy as np
 import scipy.io
@@ -77,6 +78,15 @@ def ismrmrd(folder):
     return ismrmrd_files.write(folder / "raw.h5", rows, xml)
 
 
+def flow4d(folder):
+    """Two velocity encodings of one time, with the table beside them."""
+    with h5py.File(folder / "kdata_full.mat", "w") as file:
+        file["kdata_full"] = KSPACE.numpy()[:, None]  # (velocity, time, coil, SPE, PE, FE)
+    table = "resolution,spatial_order,VENC\n8;2;1.5,FE;PE;SPE,150\n"
+    (folder / "params.csv").write_text(table)
+    return folder / "kdata_full.mat"
+
+
 SAMPLES = {
     "ISMRMRD": ismrmrd,
     "CMRxRecon .mat (v7.3)": written("cine_sax.mat"),
@@ -84,4 +94,6 @@ SAMPLES = {
     "cmrrecon .h5": written("scan.h5"),
     "NumPy .npz": written("scan.npz"),
     "NumPy .npy": written("scan.npy"),
+    "BART .cfl": written("scan.cfl"),
+    "4-D flow": flow4d,
 }

@@ -1,4 +1,4 @@
-"""The coil maps of a series, by ESPIRiT from its own calibration data."""
+"""The coil maps of a series: by ESPIRiT from its own calibration data, or as they were supplied."""
 
 import math
 from dataclasses import dataclass
@@ -7,10 +7,20 @@ import torch
 from torch import Tensor
 
 from cmrrecon.data import CartesianMask, Series, SpokeMask
-from cmrrecon.operators.coils import virtual_coils
+from cmrrecon.operators.coil_images import time_average
+from cmrrecon.operators.coils import rss, virtual_coils
+from cmrrecon.operators.fourier import centred
 from cmrrecon.operators.noncartesian import calibration
-from cmrrecon.operators.sensitivity import calibration_block, maps_from
-from cmrrecon.tools.errors import NumericalError
+from cmrrecon.operators.sensitivity import (
+    MOST_COLUMNS,
+    MOST_LINES,
+    calibration_block,
+    maps_from,
+)
+from cmrrecon.tools.errors import InputError, NumericalError
+
+# Supplied maps see nothing where they are smaller than this part of their largest value.
+SUPPORT = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,26 +54,29 @@ class Coils:
 
 
 def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
-    """Maps by ESPIRiT from the calibration data of a series.
+    """The maps that a series supplies, else those by ESPIRiT from its calibration data.
 
     Parameters
     ----------
-    series : of any scale
+    series : of any scale, the centre of k-space in the middle
     virtual : at most so many virtual coils; None: see `operators.coils.virtual_coils`
 
     Raises
     ------
-    InputError : `calibration-too-small`, `calibration-empty`
+    InputError : `calibration-too-small`, `calibration-empty`, `maps-shape`
     NumericalError : `maps-empty`, the maps are zero everywhere
     """
-    block = calibration_samples(series)
+    block = _heard(series) if series.maps is not None else calibration_samples(series)
     # The maps do not depend on the scale, but its square must fit in single precision; powers of
     # two round nothing.
     block = block * 2.0 ** -math.frexp(float(block.abs().sum() / max(1, block.numel())))[1]
     matrix = virtual_coils([block], virtual and min(virtual, len(block)))
     cartesian = isinstance(series.mask, CartesianMask)
-    compressed = torch.einsum("vc,cyx->vyx", matrix, block)
-    maps = maps_from(compressed, series.image_shape, sets=2 if cartesian else 1)
+    if series.maps is not None:
+        maps = unit(torch.einsum("vc,cyx->vyx", matrix, supplied_maps(series, series.maps)))
+    else:
+        compressed = torch.einsum("vc,cyx->vyx", matrix, block)
+        maps = maps_from(compressed, series.image_shape, sets=2 if cartesian else 1)
     seen = maps.abs().amax((0, 1)).nonzero().flatten()
     if not len(seen):
         raise NumericalError(
@@ -77,13 +90,68 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
     return Coils(maps, measured, columns, maps.shape[1] // series.image_shape[0])
 
 
+def coil_maps(series: Series) -> Tensor:
+    """Maps (coil, y, x) of all measured coils: supplied, else by ESPIRiT; errors as `estimate_coils`."""
+    if series.maps is not None:
+        return supplied_maps(series, series.maps)
+    return maps_from(calibration_samples(series), series.image_shape)
+
+
 def calibration_samples(series: Series) -> Tensor:
     """What calibrates the coils, (coil, y', x'): separate reference lines, else the centre of k-space."""
     if series.calibration is not None:
-        return series.calibration
+        return reference_block(series.calibration)
     mask = series.mask
     if isinstance(mask, SpokeMask):
         trajectory = mask.trajectory
         return calibration(series.kspace, trajectory.positions, mask.samples, trajectory.matrix)
     assert isinstance(mask, CartesianMask)
     return calibration_block(series.kspace, mask)
+
+
+def reference_block(lines: Tensor) -> Tensor:
+    """The middle of separate reference lines (coil, y', x'), without empty lines and columns at the ends.
+
+    They are of the same field of view as the image, so their samples are as far apart, however few
+    there are.
+    """
+    held = lines.abs().amax(0) > 0
+    for axis in (0, 1):
+        places = held.any(1 - axis).nonzero().flatten()
+        if len(places):
+            first, last = int(places[0]), int(places[-1])
+            lines = lines.narrow(1 + axis, first, last + 1 - first)
+    y, x = lines.shape[1:]
+    return lines[:, centred(y, min(y, MOST_LINES)), centred(x, min(x, MOST_COLUMNS))]
+
+
+def supplied_maps(series: Series, maps: Tensor) -> Tensor:
+    """Supplied maps (coil, y, x) with unit root-sum-of-squares where they see anything.
+
+    Raises
+    ------
+    InputError : `maps-shape`, maps of other coils or of another matrix
+    """
+    expected = (series.kspace.shape[1], *series.image_shape)
+    if maps.shape != expected:
+        raise InputError(
+            "maps-shape",
+            f"The supplied coil maps have shape {tuple(maps.shape)}",
+            f"This scan needs maps (coil, y, x) of shape {expected}",
+            "Give the maps of this scan, or leave them out: they are then estimated",
+        )
+    return unit(torch.nan_to_num(maps))
+
+
+def unit(maps: Tensor) -> Tensor:
+    """Maps (coil, y, x) over their root-sum-of-squares; zero where that is hardly anything."""
+    size = rss(maps)
+    seen = size > SUPPORT * size.max()
+    return torch.where(seen, maps / torch.where(seen, size, 1), 0)
+
+
+def _heard(series: Series) -> Tensor:
+    """What tells how much each coil hears, (coil, y', x'), of a series that need not calibrate."""
+    if series.calibration is not None or isinstance(series.mask, SpokeMask):
+        return calibration_samples(series)
+    return time_average(series.kspace, series.mask.samples)

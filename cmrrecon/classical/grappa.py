@@ -6,13 +6,17 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from cmrrecon.data import LineMask, Series, require_cartesian
+from cmrrecon.classical.coils import reference_block
+from cmrrecon.data import CartesianMask, Series, require_cartesian
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.espirit import patch_gram, require_calibration
 from cmrrecon.operators.fourier import ifft2c
-from cmrrecon.operators.sensitivity import CalibrationSource, calibration_data
+from cmrrecon.operators.sensitivity import CalibrationSource, calibration_data, echo
 from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.errors import NumericalError, UsageError
+
+# The kernel of the official baseline. For lines that it does not reach it grows along y only.
+KERNEL = 5
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,13 @@ class GrappaOptions:
 
     Attributes
     ----------
-    kernel : odd size of the neighbourhood along y and x
+    kernel : odd size of the neighbourhood along y and x; None: 5, and for lines that it does not
+        reach as high as need be, up to half of the calibration lines
     weight : Tikhonov weight, relative to the norm of the normal matrix over its size
     calibration : weights from the time `average` or the `first` frame
     """
 
-    kernel: Annotated[int, AtLeast(1)] = 5
+    kernel: Annotated[int, AtLeast(1)] | None = None
     weight: Annotated[float, AtLeast(0)] = 0.01
     calibration: CalibrationSource = "average"
 
@@ -34,14 +39,15 @@ class GrappaOptions:
 def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     """GRAPPA by the rule of the official CMRxRecon baseline, for line masks of any spacing.
 
-    A missing line is a linear combination of all measured samples within kernel x kernel, over all
-    coils. Its weights minimise the squared error over all places of the kernel in the calibration
-    data, plus `weight` ||G||_F / n ||w||^2 (G: normal matrix of the n neighbours). Lines with no
-    measured line that near stay zero, as in the official baseline.
+    A missing line is a linear combination of all measured samples within the kernel, over all coils.
+    Its weights minimise the squared error over all places of the kernel in the calibration data,
+    plus `weight` ||G||_F / n ||w||^2 (G: normal matrix of the n neighbours). Lines with no measured
+    line within the kernel stay zero in the official baseline; here a taller one fills them, see
+    `heights`. Readouts that are cut on one side are filled as far as they were measured.
 
     Parameters
     ----------
-    series : normalised series
+    series : normalised series; separate reference lines calibrate where there are any
 
     Returns
     -------
@@ -49,7 +55,8 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
 
     Raises
     ------
-    UsageError : `needs-cartesian`, `needs-lines`, `option-value` (an even kernel)
+    UsageError : `needs-cartesian`, `needs-lines`, `option-value` (an even kernel), `kernel-too-small`
+        (a kernel that was given leaves lines empty)
     InputError : fewer calibration lines than the kernel, or calibration lines of zeros or with NaN
         or infinity
     NumericalError : `weight-too-small` for the calibration lines to determine the weights
@@ -57,33 +64,133 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     Source: Griswold et al., Magn Reson Med 2002;47:1202.
     """
     options = options or GrappaOptions()
-    block = calibration_data(series.kspace, _lines(series), options.calibration)
-    if options.kernel % 2 == 0:
+    mask, columns = _lines(series)
+    _check_kernel(options.kernel, mask)
+    block = _calibration(series, mask, options.calibration)
+    require_calibration(block, options.kernel or KERNEL)
+    fill = _Fill(block, options)
+    images = []
+    for t, frame in enumerate(series.kspace):
+        samples = mask.image_data[t % len(mask.samples)]
+        held = frame if mask.calibration_only is None else frame * samples
+        whole = torch.zeros_like(frame)
+        whole[..., columns] = fill(held[..., columns], samples.any(1))
+        images.append(rss(ifft2c(whole)))
+    return torch.stack(images)
+
+
+def cautions(series: Series, options: GrappaOptions) -> tuple[str, ...]:
+    """What to warn of: lines that stay empty; errors as `grappa`."""
+    mask, _ = _lines(series)
+    block = _calibration(series, mask, options.calibration)
+    most = tallest(block.shape[1], options.kernel)
+    lines = mask.image_data.any(2)
+    empty = sum(
+        int((~measured & (heights(measured, options.kernel or KERNEL, most) == 0)).sum())
+        for measured in lines
+    )
+    if not empty:
+        return ()
+    return (
+        f"GRAPPA leaves {empty} of {lines.numel()} lines of k-space empty: they lie outside of what "
+        "was measured, or farther from measured lines than the calibration lines can tell; the "
+        "methods auto and sense use what was measured better",
+    )
+
+
+def heights(measured: Tensor, kernel: int, most: int) -> Tensor:
+    """How high the kernel must be that fills each line: int Tensor (y,), 0 where none does.
+
+    Zero are measured lines, lines that no kernel up to `most` reaches, and those before the first
+    and after the last measured line (partial Fourier, low resolution) that `kernel` does not reach.
+
+    Parameters
+    ----------
+    measured : Tensor (y,) bool
+    kernel : the least height
+    """
+    places = measured.nonzero().flatten()
+    if not len(places):
+        return torch.zeros_like(measured, dtype=torch.int64)
+    lines = torch.arange(len(measured), device=measured.device)
+    distance = (lines[:, None] - places).abs().amin(1)
+    needed = (2 * distance + 1).clamp(min=kernel)
+    inside = (lines > places[0]) & (lines < places[-1])
+    reached = (needed <= most) & (inside | (needed == kernel)) & ~measured
+    return torch.where(reached, needed, 0)
+
+
+def tallest(lines: int, kernel: int | None) -> int:
+    """The highest kernel that so many calibration lines allow: half of them, so that patches remain; a given one as it is."""
+    return max(KERNEL, (lines // 2) // 2 * 2 + 1) if kernel is None else kernel
+
+
+def _check_kernel(kernel: int | None, mask: CartesianMask) -> None:
+    """Refuse a given kernel that is even, or leaves lines between measured ones empty."""
+    if kernel is None:
+        return
+    if kernel % 2 == 0:
         raise UsageError(
             "option-value",
-            f"The GRAPPA kernel is {options.kernel}",
+            f"The GRAPPA kernel is {kernel}",
             "It must be odd, with the missing sample in its middle",
             "Take kernel=5",
         )
-    require_calibration(block, options.kernel)
-    fill = Interpolator(block, options.kernel, options.weight)
-    frames = enumerate(series.kspace)
-    return torch.stack([rss(ifft2c(fill(k, series.mask.frame(t)[:, 0]))) for t, k in frames])
+    lines = mask.image_data.any(2)
+    needed = max(int(heights(measured, kernel, 2 * len(measured) + 1).amax()) for measured in lines)
+    if needed > kernel:
+        raise UsageError(
+            "kernel-too-small",
+            f"A GRAPPA kernel of {kernel} does not reach all lines between the measured ones",
+            f"One of {needed} does, if there are as many calibration lines",
+            f"Give kernel={needed}, or leave it out: it then grows where it must",
+        )
 
 
-def _lines(series: Series) -> LineMask:
-    """The mask of a series of whole lines; refuses others."""
-    require_cartesian(
-        series.mask, "The series", "The method grappa", "Use the method auto or sense"
-    )
-    if not isinstance(series.mask, LineMask):
+def _calibration(series: Series, mask: CartesianMask, source: CalibrationSource) -> Tensor:
+    """What calibrates the weights, (coil, y', x')."""
+    if series.calibration is not None:
+        return reference_block(series.calibration)
+    return calibration_data(series.kspace, mask, source)
+
+
+def _lines(series: Series) -> tuple[CartesianMask, slice]:
+    """The mask of a series of lines, and the columns of x that these hold; refuses other masks."""
+    mask = series.mask
+    require_cartesian(mask, "The series", "The method grappa", "Use the method auto or sense")
+    assert isinstance(mask, CartesianMask)
+    columns = echo(mask)
+    if columns is None:
         raise UsageError(
             "needs-lines",
             "The sampling mask changes along the readout (pseudo-radial)",
             "GRAPPA needs k-space lines that are measured whole or not at all",
             "Use the method sense or auto",
         )
-    return series.mask
+    return mask, columns
+
+
+class _Fill:
+    """Fills the missing lines of frames (coil, y, x), each with the lowest kernel that reaches it."""
+
+    def __init__(self, block: Tensor, options: GrappaOptions) -> None:
+        self.block, self.weight = block, options.weight
+        self.kernel = options.kernel or KERNEL
+        self.most = tallest(block.shape[1], options.kernel)
+        self.interpolators: dict[int, Interpolator] = {}
+
+    def __call__(self, frame: Tensor, measured: Tensor) -> Tensor:
+        needed = heights(measured, self.kernel, self.most)
+        for height in {self.kernel, *needed[needed > 0].tolist()}:
+            filled = self._interpolator(height)(frame, measured, needed == height)
+            frame = torch.where((needed == height)[:, None], filled, frame)
+        return frame
+
+    def _interpolator(self, height: int) -> "Interpolator":
+        if height not in self.interpolators:
+            kernel = height, self.kernel
+            self.interpolators[height] = Interpolator(self.block, kernel, self.weight)
+        return self.interpolators[height]
 
 
 class Interpolator:
@@ -92,12 +199,13 @@ class Interpolator:
     Parameters
     ----------
     calibration : Tensor (coil, y, x), complex, fully sampled
-    kernel, weight : as `grappa`
+    kernel : odd size (y, x) of the neighbourhood
+    weight : as `grappa`
     """
 
-    def __init__(self, calibration: Tensor, kernel: int, weight: float) -> None:
+    def __init__(self, calibration: Tensor, kernel: tuple[int, int], weight: float) -> None:
         self.coils, self.kernel, self.weight = len(calibration), kernel, weight
-        self.gram = patch_gram(calibration, (kernel, kernel))
+        self.gram = patch_gram(calibration, kernel)
         self.solved: dict[tuple[tuple[int, ...], range], Tensor] = {}
 
     def weights(self, rows: tuple[int, ...], columns: range) -> Tensor:
@@ -107,9 +215,9 @@ class Interpolator:
         """
         key = (rows, columns)
         if key not in self.solved:
-            places = torch.arange(len(self.gram)).reshape(self.coils, self.kernel, self.kernel)
+            places = torch.arange(len(self.gram)).reshape(self.coils, *self.kernel)
             sources = places[:, rows][..., columns].permute(2, 1, 0).flatten().to(self.gram.device)
-            targets = places[:, self.kernel // 2, self.kernel // 2].to(self.gram.device)
+            targets = places[:, self.kernel[0] // 2, self.kernel[1] // 2].to(self.gram.device)
             normal = self.gram[sources][:, sources].T
             normal.diagonal().add_(self.weight * torch.linalg.matrix_norm(normal) / len(sources))
             factor, failed = torch.linalg.cholesky_ex(normal)
@@ -124,31 +232,38 @@ class Interpolator:
             self.solved[key] = solved.reshape(len(columns), len(rows) * self.coils, self.coils)
         return self.solved[key]
 
-    def __call__(self, frame: Tensor, measured: Tensor) -> Tensor:
-        """One frame (coil, y, x) with its missing lines filled; `measured` (y,) bool says which are there."""
-        reach = self.kernel // 2
-        nx = frame.shape[-1]
+    def __call__(self, frame: Tensor, measured: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """One frame (coil, y, x) with its missing lines filled as far as the kernel reaches.
+
+        Parameters
+        ----------
+        measured : Tensor (y,) bool, which lines are there
+        wanted : Tensor (y,) bool, which to fill; None: all
+        """
+        height, width = self.kernel
+        above, reach, nx = height // 2, width // 2, frame.shape[-1]
         lines = set(measured.nonzero().flatten().tolist())
         geometries: dict[tuple[int, ...], list[int]] = {}
-        for y in sorted(set(range(len(measured))) - lines):
-            rows = tuple(r for r in range(self.kernel) if y + r - reach in lines)
+        missing = ~measured if wanted is None else wanted & ~measured
+        for y in missing.nonzero().flatten().tolist():
+            rows = tuple(r for r in range(height) if y + r - above in lines)
             if rows:
                 geometries.setdefault(rows, []).append(y)
         # Only measured lines are neighbours, so the missing ones are written in between.
         padded = torch.nn.functional.pad(frame.transpose(0, 1), (reach, reach))
         filled = padded[..., reach : reach + nx]
         for rows, targets in geometries.items():
-            near = torch.tensor(targets)[:, None] + torch.tensor(rows) - reach
+            near = torch.tensor(targets)[:, None] + torch.tensor(rows) - above
             neighbours = padded[near.to(frame.device)].flatten(1, 2)  # (target, row * coil, x)
             made = frame.new_zeros((len(targets), self.coils, nx))
             # A shift along the readout is another view of the same samples: no patches are copied.
-            for column, w in enumerate(self.weights(rows, range(self.kernel)).to(frame.dtype)):
+            for column, w in enumerate(self.weights(rows, range(width)).to(frame.dtype)):
                 made.baddbmm_(
                     w.T.expand(len(targets), -1, -1), neighbours[..., column : column + nx]
                 )
             # At the ends of the readout part of the neighbourhood does not exist: geometries of their own.
             for x in {*range(min(reach, nx)), *range(max(0, nx - reach), nx)}:
-                columns = range(max(0, reach - x), min(self.kernel, nx + reach - x))
+                columns = range(max(0, reach - x), min(width, nx + reach - x))
                 patches = neighbours[..., x + columns.start : x + columns.stop].mT.flatten(1)
                 made[..., x] = patches @ self.weights(rows, columns).to(frame.dtype).flatten(0, 1)
             filled[targets] = made

@@ -9,6 +9,7 @@ from torch import Tensor
 from cmrrecon.classical.coils import Coils, estimate_coils
 from cmrrecon.classical.whitening import Whitening
 from cmrrecon.data import CartesianMask, SamplingMask, Series, SpokeMask
+from cmrrecon.operators.centre import recentred
 from cmrrecon.operators.coil_images import average_coil_images
 from cmrrecon.operators.coils import noise_level, rss
 from cmrrecon.tools.errors import InputError, NumericalError
@@ -28,7 +29,8 @@ class PreparedSeries:
 
     Attributes
     ----------
-    series, scale : as given or found
+    series : with the centre of k-space in the middle, see `operators.centre`
+    scale : as given or found
 
     Raises
     ------
@@ -42,7 +44,7 @@ class PreparedSeries:
         scale: float | None = None,
         whiten: bool | Whitening | None = None,
     ) -> None:
-        self.series = series
+        self.series = series = recentred(series)
         self.scale = normalisation(series) if scale is None else scale
         self.whiten = whiten
         self._coils: dict[int | None, Coils] = {}

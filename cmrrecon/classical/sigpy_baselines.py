@@ -14,13 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cmrrecon.classical.coils import coil_maps, reference_block
 from cmrrecon.data import CartesianMask, Series, require_cartesian
-from cmrrecon.operators.sensitivity import (
-    FEWEST_LINES,
-    calibration_data,
-    estimate_maps,
-    too_few_lines,
-)
+from cmrrecon.operators.sensitivity import FEWEST_LINES, calibration_data, too_few_lines
 from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.errors import NumericalError, UsageError
 
@@ -122,8 +118,8 @@ def sigpy_tv(series: Series, options: VariationOptions | None = None) -> Tensor:
 def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
     """SENSE with the coil maps of SigPy's JSENSE (maps and image estimated together).
 
-    The maps come from the time average of the calibration block of a normalised series; images are
-    (frame, y, x) complex64.
+    The maps come from separate reference lines, else from the time average of the calibration block
+    of a normalised series; images are (frame, y, x) complex64.
 
     Raises
     ------
@@ -145,7 +141,11 @@ def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
             "JSENSE estimates the maps of several coils",
             "Use the method sigpy-sense",
         )
-    block = calibration_data(series.kspace, mask)
+    block = (
+        calibration_data(series.kspace, mask)
+        if series.calibration is None
+        else reference_block(series.calibration)
+    )
     width = min(block.shape[1:])
     if width < FEWEST_LINES:
         raise too_few_lines(width, FEWEST_LINES)
@@ -171,7 +171,8 @@ def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
 
 
 def _maps(series: Series) -> Tensor:
-    return estimate_maps(series.kspace, _cartesian(series, "A method of SigPy"))
+    _cartesian(series, "A method of SigPy")
+    return coil_maps(series)
 
 
 def _cartesian(series: Series, task: str) -> CartesianMask:
@@ -202,7 +203,7 @@ def _sense_with(series: Series, maps: Tensor, options: SenseOptions) -> Tensor:
 
 def _frame_by_frame(series: Series, solve: Callable[[Array, Array], Array]) -> Tensor:
     """Give `solve` the k-space (coil, y, x) and mask (y, x|1) of each frame; its images (frame, y, x) on the series' device."""
-    masks = _numpy(series.mask.samples.float())
+    masks = _numpy(series.mask.image_data.float())
     images = [
         torch.from_numpy(solve(_numpy(k), masks[t % len(masks)]))
         for t, k in enumerate(series.kspace)

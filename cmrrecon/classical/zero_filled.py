@@ -9,6 +9,10 @@ from cmrrecon.operators.coil_images import magnitudes
 def zero_filled(series: Series) -> Tensor:
     """Root-sum-of-squares of the inverse Fourier transform: magnitudes (frame, y, x) float32.
 
-    Samples along a trajectory are density-compensated and gridded.
+    Samples along a trajectory are density-compensated and gridded. Those that calibrate only are
+    left out.
     """
+    mask = series.mask
+    if mask.calibration_only is not None:
+        series = series.kept(mask.image_data)
     return magnitudes(series.kspace, series.mask)

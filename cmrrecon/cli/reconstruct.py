@@ -48,6 +48,7 @@ class Plan:
     output: str | None
     out_dir: Path | None
     mask: Path | None
+    maps: Path | None
     axes: str | None
     dataset: str | None
     overwrite: bool
@@ -158,6 +159,14 @@ def reconstruct(
             "--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False
         ),
     ] = None,
+    maps: Annotated[
+        Path | None,
+        options.option(
+            "--maps",
+            help="Coil maps in place of estimated ones: .cfl of BART, or a variable maps.",
+            show_default=False,
+        ),
+    ] = None,
     axes: options.Axes = None,
     dataset: options.Dataset = None,
     device: options.Device = "auto",
@@ -200,6 +209,7 @@ def reconstruct(
             output=output,
             out_dir=out_dir,
             mask=mask,
+            maps=maps,
             axes=axes,
             dataset=dataset,
             overwrite=overwrite,
@@ -277,7 +287,7 @@ def _task(path: Path, plan: Plan) -> "Task":
     from cmrrecon.reconstruction.inputs import as_scan
     from cmrrecon.reconstruction.task import Task
 
-    scan = as_scan(path, plan.mask, plan.axes, plan.dataset)
+    scan = as_scan(path, plan.mask, plan.axes, dataset=plan.dataset, maps=plan.maps)
     return Task.of(
         scan,
         plan.method,

@@ -175,8 +175,8 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
         target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
         sources = [path, *([plan.mask] if plan.mask else [])]
         product = _product(job.name, target, sampled, sampling, year, sources, plan, talk)
-        if target.suffix.lower() == ".mat":
-            alone = f"{target.stem}_mask.mat"
+        if target.suffix.lower() in (".mat", ".cfl"):
+            alone = f"{target.stem}_mask{target.suffix}"
             beside = target.with_name(mask_name(*named) if plan.output is None else alone)
             record["mask"] = str(beside)
             product = _with_mask(product, beside, applied, full.shape[4], plan)

@@ -42,7 +42,8 @@ class SamplingMask(ABC):
     source : how this is known
     calibration_only : Tensor bool of the shape of `samples`: measured, but for calibration alone,
         not part of the image data; None if there are none
-    centre : (y, x), the sample with the centre of k-space; None for (y // 2, x // 2)
+    centre : (y, x), the sample with the centre of k-space; None: found by energy, see
+        `operators.centre`
     averages : Tensor, how often each sample was measured, its value being the mean, of a shape that
         broadcasts with `samples`; None for once
     KIND : `lines`, `samples` or `trajectory`, shown to users and in JSON

@@ -35,7 +35,8 @@ class Scan:
     noise : Noise, or None where no noise was measured
     calibration : slice index -> separate reference lines (coil, y', x') complex64; None without
     geometry : Geometry, or None where the file does not say
-    maps : slice index -> coil maps (coil, y, x) complex64 that the file supplies; None without
+    maps : slice index -> coil maps (coil, y, x) complex64 that are supplied; None without
+    maps_path : the file that the coil maps are read from, if it is another one
     """
 
     shape: Shape
@@ -49,6 +50,7 @@ class Scan:
     calibration: Callable[[int], Tensor] | None = None
     geometry: Geometry | None = None
     maps: Callable[[int], Tensor] | None = None
+    maps_path: str = ""
 
     @property
     def axes(self) -> tuple[str, str, str, str, str]:

@@ -24,6 +24,7 @@ class Series:
     noise : Noise, or None where it was not measured
     calibration : Tensor (coil, y', x') complex64, separate reference lines; None if there are none
     maps : Tensor (coil, y, x) complex64, supplied coil maps; None: they are estimated
+    rolled : by how many samples (y, x) the k-space was rolled to bring its centre into the middle
     """
 
     kspace: Tensor
@@ -32,6 +33,7 @@ class Series:
     noise: Noise | None = None
     calibration: Tensor | None = None
     maps: Tensor | None = None
+    rolled: tuple[int, int] = (0, 0)
 
     def to(self, device: torch.device | str) -> "Series":
         """The same series on another device."""

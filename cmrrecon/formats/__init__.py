@@ -6,11 +6,19 @@ from cmrrecon.formats.reading import (
     read,
     read_geometry,
     read_images,
+    read_maps,
     read_mask,
     read_provenance,
 )
 from cmrrecon.formats.times import read_times, write_times
-from cmrrecon.formats.writing import check_suffix, write_images, write_mask, write_scan, write_truth
+from cmrrecon.formats.writing import (
+    check_suffix,
+    write_images,
+    write_maps,
+    write_mask,
+    write_scan,
+    write_truth,
+)
 
 __all__ = [
     "SUFFIXES",
@@ -25,10 +33,12 @@ __all__ = [
     "read",
     "read_geometry",
     "read_images",
+    "read_maps",
     "read_mask",
     "read_provenance",
     "read_times",
     "write_images",
+    "write_maps",
     "write_mask",
     "write_scan",
     "write_times",

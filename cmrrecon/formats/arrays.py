@@ -20,6 +20,14 @@ AXES = ("frame", "slice", "coil", "y", "x")
 # No file may ask for more memory than this in one piece, whatever its header says (largest real slice: 0.3 GB).
 MAX_BYTES = 8 * 2**30
 
+# How MATLAB, Octave and our own files store complex numbers in HDF5. They lie there as NumPy's own do.
+COMPLEX_SINGLE = np.dtype([("real", "<f4"), ("imag", "<f4")])
+COMPLEX_DOUBLE = np.dtype([("real", "<f8"), ("imag", "<f8")])
+COMPLEX: dict[np.dtype[Any], np.dtype[Any]] = {
+    COMPLEX_SINGLE: np.dtype("<c8"),
+    COMPLEX_DOUBLE: np.dtype("<c16"),
+}
+
 Selection = tuple[int | slice, ...]
 
 
@@ -129,6 +137,8 @@ def single_precision(values: NDArray[Any]) -> NDArray[Any]:
 
     Doubles beyond the single range become infinite; `scan.check_kspace` refuses them.
     """
+    if values.dtype == COMPLEX_SINGLE and values.flags.writeable and values.ndim:
+        return values.view(np.complex64)  # as it lies there, without a copy
     with np.errstate(over="ignore"):
         if values.dtype.names:
             result = np.empty(values.shape, np.complex64)

@@ -85,6 +85,15 @@ CATALOG = (
         writes=("scans", "images"),
         geometry=("images",),
     ),
+    Format(
+        "BART .cfl",
+        (".cfl",),
+        reads=("scans", "masks", "images"),
+        writes=("scans", "masks", "images"),
+        geometry=("scans", "images"),
+    ),
+    Format("4-D flow", (".mat",), reads=("scans",), geometry=("scans",), raw=True),
+    Format("ISMRMRD for other programs", (".mrd",), writes=("scans",)),
     Format("PNG picture", (".png",), writes=("images",), geometry=("images",)),
     Format("GIF movie", (".gif",), writes=("images",), geometry=("images",)),
 )

@@ -4,8 +4,9 @@ Layout: root attributes `cmrrecon_format` (1), `acquisition`, `geometry` and `pr
 (frame, slice, coil, y, x) complex64, `mask` (frame|1, y, x|1) uint8, `image` (frame, slice, y, x) complex64 or
 float32. Non-Cartesian k-space (frame, slice, coil, spoke, sample) has a dataset `trajectory` (frame|1, spoke, sample, 2) float32,
 positions (y, x) in cycles per field of view, and a root attribute `matrix` (y, x). Noise, separate calibration, coil maps and
-averages are described in `companions`. One chunk holds one frame of one slice,
-uncompressed for speed; all of the file carries checksums.
+averages are described in `companions`. One chunk holds one frame of one slice, uncompressed for speed; all of the file carries
+checksums. Complex numbers are compounds with the fields `real` and `imag`, which MATLAB and Octave know; files with h5py's fields `r`
+and `i`, which cmrrecon wrote at first, are read as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cmrrecon.data import Scan, SpokeMask
 from cmrrecon.formats import hdf5_access
-from cmrrecon.formats.arrays import StoredArray
+from cmrrecon.formats.arrays import COMPLEX_SINGLE, StoredArray
 from cmrrecon.formats.companions import companions_of
 from cmrrecon.formats.geometry import geometry_to_json
 from cmrrecon.formats.hdf5_output import Hdf5Output, created
@@ -77,7 +79,7 @@ def write_scan(
                 output.set_text("geometry", geometry_to_json(scan.geometry))
             coils, y, x = scan.shape[2:]
             kspace = output.file.create_dataset(
-                "kspace", scan.shape, "c8", chunks=(1, 1, coils, y, x), fletcher32=True
+                "kspace", scan.shape, COMPLEX_SINGLE, chunks=(1, 1, coils, y, x), fletcher32=True
             )
             if scan.mask is not None:
                 mask = scan.mask.samples.cpu().numpy().astype("u1")
@@ -93,10 +95,10 @@ def write_scan(
                 output.file.attrs["matrix"] = scan.mask.trajectory.matrix
             for name, values in companions_of(scan).items():
                 output.file.create_dataset(
-                    name, data=values, chunks=(1, *values.shape[1:]), fletcher32=True
+                    name, data=_as_stored(values), chunks=(1, *values.shape[1:]), fletcher32=True
                 )
         for index in range(scan.shape[1]):
-            series = scan.read_slice(index).cpu().numpy()
+            series = _as_stored(scan.read_slice(index).cpu().numpy())
             with output.storing():
                 kspace[:, index] = series
         if images is not None:
@@ -118,6 +120,13 @@ def write_images(
         _write_images(output, images)
 
 
+def _as_stored(values: NDArray[Any]) -> NDArray[Any]:
+    """Complex numbers as compounds, others as they are."""
+    if values.dtype.kind != "c":
+        return values
+    return np.ascontiguousarray(values, np.complex64).view(COMPLEX_SINGLE)
+
+
 def _write_head(output: Hdf5Output, provenance: Mapping[str, Any] | None) -> None:
     output.file.attrs["cmrrecon_format"] = FORMAT
     output.set_provenance(provenance)
@@ -126,7 +135,7 @@ def _write_head(output: Hdf5Output, provenance: Mapping[str, Any] | None) -> Non
 def _write_images(output: Hdf5Output, images: Sequence[Tensor]) -> None:
     dataset = None
     for index in range(len(images)):
-        image = image_array(images[index])
+        image = _as_stored(image_array(images[index]))
         frames, y, x = image.shape
         with output.storing():
             if dataset is None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrrecon.formats.arrays import Selection, StoredArray, single_precision
+from cmrrecon.formats.complex_parts import pairs
 from cmrrecon.formats.hdf5_chunks import is_parallel, read_parallel
 from cmrrecon.tools.errors import InputError
 
@@ -25,6 +26,7 @@ FILTERS = (
     h5py.h5z.FILTER_LZF,
 )
 MOST_NUMBERS = 16  # in an attribute
+MOST_FIELDS = 64  # of a struct that is looked into
 
 
 def sniff(head: bytes) -> bool:
@@ -73,13 +75,13 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 
 def variables(path: Path) -> dict[str, StoredArray]:
-    """The numeric arrays at the top of the file; nothing of their content is read.
+    """The numeric arrays at the top of the file, and real and imaginary parts in a struct; nothing of their content is read.
 
     Raises
     ------
     InputError : the file is damaged, or its data lie elsewhere (links, external storage, virtual datasets) or need a foreign filter
     """
-    stored = {}
+    stored: dict[str, StoredArray] = {}
     with opened(path) as file:
         for name in file:
             if name.startswith("#"):  # MATLAB's own
@@ -87,14 +89,36 @@ def variables(path: Path) -> dict[str, StoredArray]:
             if not isinstance(file.get(name, getlink=True), h5py.HardLink):
                 raise _refused(path, "a link in place of data")
             item = file[name]
-            if isinstance(item, h5py.Dataset) and item.ndim and _is_numeric(item.dtype):
-                _check_storage(item, path)
-                is_complex = bool(item.dtype.names) or item.dtype.kind == "c"
-                reader = Hdf5Reader(path, name, item.shape)
-                stored[name] = StoredArray(
-                    name, item.shape, is_complex, reader, item.chunks, lean=is_parallel(item)
-                )
+            if isinstance(item, h5py.Group):
+                stored |= _parts(path, name, item)
+            elif _holds_numbers(item):
+                stored[name] = _stored(path, name, item)
     return stored
+
+
+def _stored(path: Path, name: str, item: Any) -> StoredArray:
+    """A dataset of numbers; `name` is its place, with dots for slashes."""
+    _check_storage(item, path)
+    is_complex = bool(item.dtype.names) or item.dtype.kind == "c"
+    reader = Hdf5Reader(path, item.name, item.shape)
+    return StoredArray(name, item.shape, is_complex, reader, item.chunks, lean=is_parallel(item))
+
+
+def _parts(path: Path, name: str, group: Any) -> dict[str, StoredArray]:
+    """The real and imaginary parts in a struct of MATLAB, named `struct.field`; nothing of other groups."""
+    if len(group) > MOST_FIELDS:
+        return {}
+    wanted = [
+        field
+        for pair in pairs(group).values()
+        for field in pair
+        if isinstance(group.get(field, getlink=True), h5py.HardLink)
+    ]
+    return {
+        f"{name}.{field}": _stored(path, f"{name}.{field}", group[field])
+        for field in wanted
+        if _holds_numbers(group[field])
+    }
 
 
 def text(path: Path, name: str) -> str | None:
@@ -138,10 +162,14 @@ class Hdf5Reader:
             return single_precision(dataset[selection]) if values is None else values
 
 
+def _holds_numbers(item: Any) -> bool:
+    return isinstance(item, h5py.Dataset) and bool(item.ndim) and _is_numeric(item.dtype)
+
+
 def _is_numeric(dtype: np.dtype[Any]) -> bool:
     if dtype.names:
         return set(dtype.names) == {"real", "imag"} and all(
-            dtype[name].kind == "f" and not dtype[name].shape for name in dtype.names
+            dtype[name].kind in "fiu" and not dtype[name].shape for name in dtype.names
         )
     return dtype.kind in "fiubc"
 

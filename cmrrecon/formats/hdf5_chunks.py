@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrrecon.formats.arrays import Selection
+from cmrrecon.formats.arrays import COMPLEX, Selection
 from cmrrecon.tools.machine import available_cores
 
 try:
@@ -28,11 +28,6 @@ except ImportError:
     deflate = None
     FAILURES = (zlib.error,)
 
-# Compound {real, imag} lies in a file as NumPy's own complex numbers do.
-COMPLEX = {
-    np.dtype([("real", f"<f{size}"), ("imag", f"<f{size}")]): np.dtype(f"<c{2 * size}")
-    for size in (4, 8)
-}
 MAX_THREADS = 8
 # Bytes in a chunk: smaller ones cost more to handle than to inflate, larger ones too much memory.
 MIN_CHUNK, MAX_CHUNK = 2**13, 2**28

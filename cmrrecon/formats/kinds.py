@@ -6,9 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from cmrrecon.data import Scan
+from cmrrecon.data import CartesianMask, Scan
 from cmrrecon.formats import (
+    cfl,
     fastmri,
+    flow4d,
     hdf5,
     hdf5_access,
     ismrmrd,
@@ -18,11 +20,12 @@ from cmrrecon.formats import (
     vendors,
 )
 from cmrrecon.formats.arrays import StoredArray
-from cmrrecon.formats.variables import choose, matching
+from cmrrecon.formats.complex_parts import joined
+from cmrrecon.formats.variables import Kind, choose, matching
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
-SUFFIXES = (".mat", ".h5", ".npz", ".npy")  # of files that hold arrays
+SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".cfl", ".mrd")  # of files that hold arrays
 RAW_SUFFIXES = (".dat",)  # of raw data, and of much else: what is in a folder is looked into
 HEAD = 8192  # enough for the HDF5 signature after the largest user block
 
@@ -47,18 +50,21 @@ class RawFormat:
     sniff : path and its first `HEAD` bytes -> whether the file is of this format
     read : path and the data set in it that is wanted (None: the only or first one) -> Scan
     has_datasets : whether a file may hold several data sets, told by name
+    fit : a mask from a file, and the number of frames -> the mask of all frames
     """
 
     name: str
     sniff: Callable[[Path, bytes], bool]
     read: Callable[[Path, str | None], Scan]
     has_datasets: bool = False
+    fit: Callable[[CartesianMask, int], CartesianMask] = lambda mask, frames: mask
 
 
 RAW_FORMATS = (
     RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read, has_datasets=True),
     RawFormat("fastMRI", fastmri.sniff, fastmri.read),
     RawFormat("Siemens twix", twix.sniff, twix.read),
+    RawFormat("4-D flow", flow4d.sniff, flow4d.read, fit=flow4d.of_every_set),
 )
 
 
@@ -105,8 +111,8 @@ def _is(path: str | Path, wanted: str) -> bool:
         return False
     try:
         return kind(path) == wanted
-    except InputError:
-        return True
+    except InputError as error:
+        return error.code != "variable-kind"  # labels and coil maps are no damage
 
 
 def _is_raw(path: Path) -> bool:
@@ -116,20 +122,28 @@ def _is_raw(path: Path) -> bool:
         return False
 
 
-def contents(path: Path) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:
+def contents(
+    path: Path, wanted: Kind | None = None
+) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:
     """The arrays of a file, and what gives its texts by name.
+
+    Parameters
+    ----------
+    wanted : what a cfl file, which names nothing, is taken as; None: by its dimensions
 
     Raises
     ------
     InputError : the file cannot be read
     """
+    if cfl.sniff(path):
+        return cfl.variables(path, wanted), partial(cfl.text, path)
     head = first_bytes(path, HEAD)
     for sniff, variables, text in FORMATS:
         if sniff(head):
-            return variables(path), partial(text, path)
+            return joined(variables(path)), partial(text, path)
     raise InputError(
         "file-format",
-        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy, .npz nor twix (.dat) inside",
+        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy, .npz, .cfl nor twix (.dat) inside",
         "A complete file in one of these formats is needed",
         "Copy or export the file again, in MATLAB with save -v7.3",
     )

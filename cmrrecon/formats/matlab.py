@@ -14,13 +14,13 @@ from torch import Tensor
 
 from cmrrecon import __version__
 from cmrrecon.data import Scan
+from cmrrecon.formats.arrays import COMPLEX_SINGLE
 from cmrrecon.formats.geometry import geometry_to_json
 from cmrrecon.formats.hdf5_output import Hdf5Output, created
 from cmrrecon.formats.names import is_timeless
 from cmrrecon.tools.atomic import atomic
 
 USER_BLOCK = 512
-COMPLEX_SINGLE = np.dtype([("real", "<f4"), ("imag", "<f4")])
 
 
 def write_scan(

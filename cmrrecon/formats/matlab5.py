@@ -15,7 +15,7 @@ Layout: "MAT-File Format", The MathWorks, chapter 1.
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmrrecon.formats.arrays import Selection, StoredArray, check_size, single_precision
+from cmrrecon.formats.complex_parts import pairs
 from cmrrecon.formats.names import is_timeless, parse_name
 from cmrrecon.formats.tensors import stack_magnitudes
 from cmrrecon.tools.atomic import atomic
@@ -34,6 +35,7 @@ from cmrrecon.tools.provenance import to_json
 
 HEADER = 128
 MATRIX, COMPRESSED = 14, 15
+STRUCT_CLASS, LONGEST_NAMES = 2, 2**16
 # Data type number -> numpy type; class number of a numeric array -> bytes per number; the class of text.
 TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 CLASSES = {6: 8, 7: 4, 8: 1, 9: 1, 10: 2, 11: 2, 12: 4, 13: 4, 14: 8, 15: 8}
@@ -224,20 +226,22 @@ def _arrays(path: Path) -> Iterator[tuple[_Array, _Source]]:
                         raise _damaged(path, "a compressed part holds no variable")
                     source.left = declared
                 array = _header(source, path)
-                if array is not None:
+                if array is not None and array.matlab_class == STRUCT_CLASS:
+                    yield from _parts(array, source, path)
+                elif array is not None:
                     yield array, source
     except OSError as error:
         raise _damaged(path, error.strerror or "an input error") from error
 
 
 def _header(source: _Source, path: Path) -> _Array | None:
-    """Flags, dimensions and name; None for a kind of variable that holds neither numbers nor text."""
+    """Flags, dimensions and name; None for a kind of variable that is not looked into."""
     kind, flags = source.element(8)
     if kind != 6 or len(flags) != 8:
         raise _damaged(path, "a variable has no flags")
     bits = struct.unpack(source.order + "I", flags[:4])[0]
     matlab_class = bits & 0xFF
-    if matlab_class not in CLASSES and matlab_class != TEXT_CLASS:
+    if matlab_class not in CLASSES and matlab_class not in (TEXT_CLASS, STRUCT_CLASS):
         return None
     kind, sizes = source.element(4 * 32)
     if kind != 5 or len(sizes) % 4 or not 2 <= len(sizes) // 4 <= 32:
@@ -251,6 +255,34 @@ def _header(source: _Source, path: Path) -> _Array | None:
     return _Array(
         name.decode("ascii", errors="replace"), dims, matlab_class, bool(bits & COMPLEX_FLAG)
     )
+
+
+def _parts(struct_: _Array, source: _Source, path: Path) -> Iterator[tuple[_Array, _Source]]:
+    """The real and imaginary parts in a struct, named `struct.field`; nothing of other structs."""
+    fields = _fields(source, path)
+    if prod(struct_.dims) != 1 or not pairs(fields):
+        return
+    for field in fields:
+        kind, nbytes = struct.unpack(source.order + "II", source.read(8))
+        after = source.left - nbytes
+        if kind != MATRIX or after < 0:
+            raise _damaged(path, "a field of a struct is longer than the struct")
+        inner = _header(source, path) if nbytes else None
+        if inner is not None and inner.matlab_class in CLASSES:
+            yield replace(inner, name=f"{struct_.name}.{field}"), source
+        while source.left > after:
+            source.read(min(PIECE, source.left - after))
+
+
+def _fields(source: _Source, path: Path) -> list[str]:
+    """The names of the fields of a struct."""
+    kind, content = source.element(4)
+    length = struct.unpack(source.order + "i", content)[0] if (kind, len(content)) == (5, 4) else 0
+    kind, names = source.element(LONGEST_NAMES)
+    if kind != 1 or length < 1 or len(names) % length:
+        raise _damaged(path, "a struct has no proper names of fields")
+    pieces = (names[start : start + length] for start in range(0, len(names), length))
+    return [piece.split(b"\0")[0].decode("ascii", errors="replace") for piece in pieces]
 
 
 def _numbers(array: _Array, source: _Source) -> NDArray[Any]:

@@ -10,7 +10,10 @@ from typing import Any
 from cmrrecon.data import Acquisition
 from cmrrecon.tools.errors import UsageError
 
-SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".dat", ".png", ".gif", ".csv")
+SUFFIXES = (
+    *(".mat", ".h5", ".npz", ".npy", ".cfl", ".hdr", ".mrd", ".dat"),
+    *(".png", ".gif", ".csv"),
+)
 
 # First word of the base name, in lower case -> modality folder. Whole words: T1map is a prefix of T1mappost.
 MODALITIES = {
@@ -121,7 +124,8 @@ def mask_path_for(path: str | Path) -> Path | None:
     else:
         name, folders = f"{stem}_mask", [path.parent]
     names = dict.fromkeys((name, f"{stem}_mask"))
-    suffixes = dict.fromkeys((".mat", path.suffix))
+    own = ".cfl" if path.suffix.lower() == ".hdr" else path.suffix
+    suffixes = dict.fromkeys((".mat", own))
     candidates = (
         folder / (name + suffix) for name in names for folder in folders for suffix in suffixes
     )

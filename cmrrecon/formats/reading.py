@@ -7,7 +7,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from cmrrecon.data import (
     Trajectory,
 )
 from cmrrecon.data.units import in_cycles
-from cmrrecon.formats import pictures
+from cmrrecon.formats import hdf5_access, pictures
 from cmrrecon.formats.arrays import (
     AXES,
     SliceReader,
@@ -33,11 +32,13 @@ from cmrrecon.formats.arrays import (
     named_axes,
 )
 from cmrrecon.formats.companions import with_companions
+from cmrrecon.formats.corner import CentredReader
 from cmrrecon.formats.geometry import geometry_from_json, geometry_of
 from cmrrecon.formats.info_table import with_table
 from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
+from cmrrecon.formats.masks import mask_of
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
-from cmrrecon.formats.variables import choose
+from cmrrecon.formats.variables import choose, refuse_dataset
 from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import as_path, first_bytes
 from cmrrecon.tools.provenance import from_json
@@ -55,9 +56,10 @@ def read(
     axes: str | None = None,
     mask: str | Path | None = None,
     dataset: str | None = None,
+    maps: str | Path | None = None,
 ) -> Scan:
-    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`, fastMRI's `.h5`,
-    ISMRMRD or Siemens twix raw data.
+    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2026, our `.h5`, `.npz` or `.npy`, BART's `.cfl`, or raw data
+    in a format of `kinds.RAW_FORMATS`: ISMRMRD, Siemens twix, fastMRI.
 
     Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`). The mask is the
     one given, else all True for files that are fully sampled by their variable or folder, else the one in the file, else the
@@ -71,24 +73,24 @@ def read(
         (v7.3, .h5), scipy (v5) or numpy shows the array
     mask : a mask file
     dataset : name of the data set, in files of raw data that hold several
+    maps : a file of coil maps, for `Scan.maps`
 
     Raises
     ------
-    InputError : the file cannot be read as k-space
+    InputError : the file cannot be read as k-space; `maps-axes`, the coil maps are not of this k-space
     UsageError : `axes-unknown`, `axes-fixed`; `dataset-fixed`, a data set of a file that has none
     """
     path = as_path(path, "file")
     raw = raw_format(path)
-    if dataset is not None and (raw is None or not raw.has_datasets):
-        raise UsageError(
-            "dataset-fixed",
-            f"The data set {dataset!r} was named for {path}",
-            "Only ISMRMRD files hold data sets with names",
-            "Leave out --dataset",
-        )
-    if raw is not None:
-        return _raw(path, raw, axes, mask, dataset)
-    stored, text = contents(path)
+    if raw is None or not raw.has_datasets:
+        refuse_dataset(dataset, path)
+    scan = _arrays(path, axes, mask) if raw is None else _raw(path, raw, axes, mask, dataset)
+    return scan if maps is None else _with_maps(scan, maps)
+
+
+def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
+    """The scan in a file of named arrays."""
+    stored, text = contents(path, "kspace")
     array, notes = choose(stored, "kspace", path)
     if not array.is_complex:
         found = f"{path} holds real numbers of shape {array.shown_shape}"
@@ -112,8 +114,11 @@ def read(
     if along:
         kept, of_unit = _spokes(measured, stored, path)
         assumed += of_unit
-    scan = Scan(reader.shape, reader, kept, acquisition, str(path), beside, notes + assumed)
-    if text("acquisition") is not None:
+    # Ours was looked at when it was made.
+    ours = text("acquisition") is not None
+    centred = reader if along or ours else CentredReader(reader, str(path))
+    scan = Scan(reader.shape, centred, kept, acquisition, str(path), beside, notes + assumed)
+    if ours:
         scan = with_companions(scan, stored, path, own_mask=not beside)
     geometry = geometry_from_json(text("geometry") or "")
     return with_table(scan) if geometry is None else replace(scan, geometry=geometry)
@@ -176,7 +181,7 @@ def _mask_for(
         return read_mask(beside), str(beside)
     if full:
         return LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER), ""
-    return (_mask(stored["mask"], path) if "mask" in stored else None), ""
+    return (mask_of(stored["mask"], path) if "mask" in stored else None), ""
 
 
 def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
@@ -222,6 +227,9 @@ def _raw(
             "Leave out --axes",
         )
     scan = raw.read(path, dataset)
+    if hdf5_access.sniff(first_bytes(path, HEAD)):  # ours may be among them
+        own = hdf5_access.text(path, "acquisition")
+        scan = replace(scan, acquisition=_completed(scan.acquisition, own))
     if mask is None:
         return scan
     given = read_mask(mask)
@@ -231,7 +239,21 @@ def _raw(
             mask=replace(scan.mask.chosen(given.samples), source=MaskSource.FILE),
             mask_path=str(mask),
         )
-    return replace(scan, mask=given, mask_path=str(mask))
+    return replace(scan, mask=raw.fit(given, scan.shape[0]), mask_path=str(mask))
+
+
+def _with_maps(scan: Scan, path: str | Path) -> Scan:
+    """The scan with the coil maps of a file."""
+    maps = read_maps(path)
+    slices, coils = scan.shape[1:3]
+    if maps.shape[0] not in (1, slices) or maps.shape[1:] != (coils, *scan.image_shape):
+        raise InputError(
+            "maps-axes",
+            f"{path} holds coil maps of shape {tuple(maps.shape)}",
+            f"For {scan.path} they are (slice 1 or {slices}, coil {coils}, y, x) = images {scan.image_shape}",
+            "Give the coil maps that belong to this k-space",
+        )
+    return replace(scan, maps=maps.expand(slices, -1, -1, -1).__getitem__, maps_path=str(path))
 
 
 def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:
@@ -243,6 +265,11 @@ def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -
             own = json.dumps(from_json(stamp).get("acquisition"))
         except InputError:  # of another program
             own = None
+    return _completed(named, own)
+
+
+def _completed(named: Acquisition, own: str | None) -> Acquisition:
+    """What names tell, replaced by what a file of ours says in JSON."""
     stored = asdict(acquisition_from_json(own)) if own else {}
     known = {
         key: value
@@ -260,8 +287,8 @@ def read_mask(path: str | Path) -> CartesianMask:
     InputError : the file cannot be read, or holds anything but zeros and ones
     """
     path = as_path(path, "file")
-    array, _ = choose(contents(path)[0], "mask", path)
-    return _mask(array, path)
+    array, _ = choose(contents(path, "mask")[0], "mask", path)
+    return mask_of(array, path)
 
 
 def read_images(path: str | Path) -> Tensor:
@@ -275,7 +302,7 @@ def read_images(path: str | Path) -> Tensor:
     InputError : the file cannot be read as images
     """
     path = as_path(path, "file")
-    array, _ = choose(contents(path)[0], "image", path)
+    array, _ = choose(contents(path, "image")[0], "image", path)
     if not 2 <= len(array.shape) <= 4:
         raise InputError(
             "images-axes",
@@ -288,6 +315,31 @@ def read_images(path: str | Path) -> Tensor:
     if values.ndim == 3 and path.suffix.lower() in (".npy", ".npz"):
         return values[:, None]
     return values.reshape((1,) * (4 - values.ndim) + tuple(values.shape))
+
+
+def read_maps(path: str | Path) -> Tensor:
+    """Coil maps (slice, coil, y, x) complex64 as stored: `.cfl`, or a variable `maps`, `coilmap` or `sensitivities`.
+
+    An array of three axes is one slice, (coil, y, x). `coilmap` is that of 4-D flow, (coil, SPE, PE, FE), with slices along FE.
+
+    Raises
+    ------
+    InputError : the file cannot be read as coil maps
+    """
+    path = as_path(path, "file")
+    array, _ = choose(contents(path, "maps")[0], "maps", path)
+    if not 3 <= len(array.shape) <= 4 or not array.is_complex:
+        numbers = "complex" if array.is_complex else "real"
+        raise InputError(
+            "maps-axes",
+            f"{path} has {numbers} numbers of shape {array.shown_shape} as coil maps",
+            "Coil maps are complex and have the axes (slice, coil, y, x) or (coil, y, x)",
+            "Store them like that",
+        )
+    values = torch.from_numpy(array.load(str(path)))
+    if array.name == "coilmap":
+        return values.reshape((-1, *values.shape)[-4:]).movedim(-1, 0).contiguous()
+    return values.reshape((-1, *values.shape[-3:]))
 
 
 def read_geometry(path: str | Path) -> Geometry | None:
@@ -314,24 +366,3 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
         else contents(path)[1]("provenance")
     )
     return from_json(text) if text is not None else None
-
-
-def _mask(array: StoredArray, path: Path) -> CartesianMask:
-    if len(array.shape) not in (2, 3) or array.is_complex:
-        numbers = "complex" if array.is_complex else "real"
-        raise InputError(
-            "mask-shape",
-            f"{path} holds {numbers} numbers of shape {array.shown_shape}",
-            "A mask has real numbers and two axes (y, x) or three (frame, y, x)",
-            "Give the mask file",
-        )
-    values = array.load(str(path))
-    mask = values != 0
-    if not np.array_equal(mask, values) or not mask.any():
-        raise InputError(
-            "mask-values",
-            f"{path} is not a mask",
-            "A mask holds zeros and at least one 1, nothing else",
-            "Give the mask file",
-        )
-    return SamplingMask.of(torch.from_numpy(mask).reshape((-1, *mask.shape[-2:])), MaskSource.FILE)

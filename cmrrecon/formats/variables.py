@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from cmrrecon.formats.arrays import StoredArray
-from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.errors import InputError, UsageError
 
-Kind = Literal["kspace", "mask", "image", "label"]
+Kind = Literal["kspace", "mask", "image", "maps", "label"]
 
 # In order of preference where a file holds several.
 NAMES: dict[Kind, tuple[str, ...]] = {
@@ -20,18 +20,22 @@ NAMES: dict[Kind, tuple[str, ...]] = {
         "kspace_single_full",
         r"kspace_single_sub\d+",
         "Recon_ks",
+        "kdata_full",
+        r"kdata_kt\w+",
     ),
-    "mask": ("mask", r"mask\d+"),
+    "mask": ("mask", r"mask\d+", r"usmask\w*"),
     "image": ("img4ranking", "image"),
+    "maps": ("maps", "coilmap", "sensitivities"),
     "label": ("label", "labels", "segmentation", "seg", "roi", "mask"),
 }
 WORDS: dict[Kind, str] = {
     "kspace": "k-space",
     "mask": "a sampling mask",
     "image": "images",
+    "maps": "coil maps",
     "label": "a label map",
 }
-FLOW_4D = re.compile(r"kdata_full|kdata_kt\w+|coilmap|segmask|usmask\w*")
+FLOW_4D = "segmask"
 
 
 def choose(
@@ -70,14 +74,13 @@ def _passed_over(found: list[str], path: Path) -> tuple[str, ...]:
 
 
 def _refuse_other_kinds(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> None:
-    """Refuse 4-D flow, and variables with the name of another kind."""
-    flow = [name for name in stored if FLOW_4D.fullmatch(name)]
-    if flow:
+    """Refuse the region of 4-D flow, and variables with the name of another kind."""
+    if FLOW_4D in stored:
         raise InputError(
-            "kspace-4d-flow",
-            f"{path} is a 4-D flow file of CMRx4DFlow2026 (variable {say(flow)})",
-            "4-D flow with two phase-encode axes is not supported yet",
-            "Use files of CMRxRecon 2023, 2024 or 2025",
+            "variable-kind",
+            f"{path} holds the region that 4-D flow of CMRx4DFlow2026 is scored in",
+            f"A file with {WORDS[kind]} is needed",
+            f"Give the file that holds {WORDS[kind]}",
         )
     for other in NAMES:
         named = matching(stored, other)
@@ -88,6 +91,17 @@ def _refuse_other_kinds(stored: Mapping[str, StoredArray], kind: Kind, path: Pat
                 f"A file with {WORDS[kind]} is needed",
                 f"Give the file that holds {WORDS[kind]}",
             )
+
+
+def refuse_dataset(dataset: str | None, path: Path) -> None:
+    """Refuse the name of a data set for a file that has none."""
+    if dataset is not None:
+        raise UsageError(
+            "dataset-fixed",
+            f"The data set {dataset!r} was named for {path}",
+            "Only ISMRMRD files hold data sets with names",
+            "Leave out --dataset",
+        )
 
 
 def say(names: object) -> str:

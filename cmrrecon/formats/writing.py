@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from cmrrecon.data import Scan, SpokeMask
-from cmrrecon.formats import hdf5, matlab, matlab5, numpy_files, pictures
+from cmrrecon.formats import cfl, hdf5, ismrmrd_output, matlab, matlab5, numpy_files, pictures
 from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.tools.files import as_path
@@ -18,12 +18,15 @@ SCAN_WRITERS: dict[str, Callable[..., None]] = {
     ".h5": hdf5.write_scan,
     ".npz": numpy_files.write_scan,
     ".npy": numpy_files.write_scan,
+    ".cfl": cfl.write_scan,
+    ".mrd": ismrmrd_output.write_scan,
 }
 IMAGE_WRITERS: dict[str, Callable[..., None]] = {
     ".h5": hdf5.write_images,
     ".mat": matlab5.write_images,
     ".npz": numpy_files.write_images,
     ".npy": numpy_files.write_images,
+    ".cfl": cfl.write_images,
     ".png": pictures.write_png,
     ".gif": pictures.write_gif,
 }
@@ -36,7 +39,7 @@ def write(
 
     Parameters
     ----------
-    path : `.mat`, `.h5`, `.npz` or `.npy`; for images also `.png` and `.gif`
+    path : `.mat`, `.h5`, `.npz`, `.npy` or `.cfl`; for a scan also `.mrd` (ISMRMRD); for images also `.png` and `.gif`
     content : Scan; or Tensor or NumPy array of images (frame, slice, y, x), real or complex
     provenance : JSON values that travel inside the file
 
@@ -68,7 +71,8 @@ def write_scan(
     variable: str | None = None,
     images: Sequence[Tensor] | None = None,
 ) -> None:
-    """A scan as `.mat` (v7.3, official layout, without the mask), `.h5`, `.npz` or `.npy`, slice by slice where possible.
+    """A scan, slice by slice where possible: `.mat` (v7.3, official layout, without the mask), `.h5`, `.npz`, `.npy`, `.cfl` (without the
+    mask) or `.mrd` (ISMRMRD).
 
     Parameters
     ----------
@@ -101,7 +105,7 @@ def write_scan(
 def write_mask(
     path: str | Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """A mask (frame|1, y, x|1) bool as official `.mat` (v7.3) file; `x` is the number of readout samples.
+    """A mask (frame|1, y, x|1) bool as official `.mat` (v7.3) file or as `.cfl`; `x` is the number of readout samples.
 
     Raises
     ------
@@ -109,7 +113,22 @@ def write_mask(
     UsageError : the suffix is unknown
     """
     path = Path(path)
-    _by_suffix(path, {".mat": matlab.write_mask}, "a mask")(path, mask, x, provenance)
+    writers = {".mat": matlab.write_mask, ".cfl": cfl.write_mask}
+    _by_suffix(path, writers, "a mask")(path, mask, x, provenance)
+
+
+def write_maps(
+    path: str | Path, maps: Sequence[Tensor] | Tensor, provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Coil maps, a sequence over slices of (coil, y, x) complex such as `Result.maps`, as `.cfl`.
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    UsageError : the suffix is unknown
+    """
+    path = Path(path)
+    _by_suffix(path, {".cfl": cfl.write_maps}, "coil maps")(path, maps, provenance)
 
 
 def write_truth(
@@ -139,7 +158,7 @@ def check_suffix(path: str | Path, what: Literal["a scan", "images"]) -> None:
 def write_images(
     path: str | Path, images: Sequence[Tensor] | Tensor, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Images as `.h5`, `.mat` (`img4ranking`), `.npz`, `.npy`, `.png` or `.gif`.
+    """Images as `.h5`, `.mat` (`img4ranking`), `.npz`, `.npy`, `.cfl`, `.png` or `.gif`.
 
     Parameters
     ----------

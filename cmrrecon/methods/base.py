@@ -19,6 +19,7 @@ from cmrrecon.classical.problem import LeastSquares
 from cmrrecon.data import Series
 from cmrrecon.methods.decision import Decision
 from cmrrecon.networks.base import AnyNetwork
+from cmrrecon.operators.centre import restored
 from cmrrecon.tools.configuration import from_mapping
 from cmrrecon.tools.errors import MemoryShortage, NumericalError, is_memory_shortage
 
@@ -47,7 +48,8 @@ class Outcome:
 
     Attributes
     ----------
-    images : Tensor (frame, y, x): complex64, or float32 from methods that return magnitudes only
+    images : Tensor (frame, y, x): complex64, or float32 from methods that return magnitudes only;
+        of the prepared series, the centre of whose k-space lies in the middle
     maps : Tensor (coil, y, x), those of the measured coils; None from methods that use none of ours
     fit : what the images answer; None from methods without a least-squares term
     """
@@ -134,6 +136,10 @@ class Method(ABC):
         """What holds for all series of a scan, found on this one; None if there is nothing to decide."""
         return None
 
+    def cautions(self, prepared: PreparedSeries, options: Any) -> tuple[str, ...]:
+        """What the user should know before such a series is reconstructed; nothing as a rule."""
+        return ()
+
     @abstractmethod
     def _images(self, prepared: PreparedSeries, options: Any, decision: Decision | None) -> Outcome:
         """Images of a series on the scale of its k-space."""
@@ -188,7 +194,7 @@ class Method(ABC):
         if decision is None:
             with self.guarded(series):
                 decision = self.decide(prepared, chosen)
-        return self.reconstruct(prepared, chosen, decision).images
+        return restored(self.reconstruct(prepared, chosen, decision).images, prepared.series)
 
     def weights(self) -> Weights | None:
         """The trained weights that the method may use; None without a network."""

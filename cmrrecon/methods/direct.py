@@ -26,6 +26,7 @@ class DirectMethod(Method):
     name, summary, on_gpu : see `Method`
     function : `(series, options) -> Tensor (frame, y, x)`; without options only `(series)`
     Options : the dataclass of its options
+    warns : `(series, options) -> sentences`, see `Method.cautions`; None: nothing to warn of
     """
 
     name: str
@@ -33,6 +34,11 @@ class DirectMethod(Method):
     function: Callable[..., Tensor]
     Options: type[Any] = NoOptions
     on_gpu: bool = True
+    warns: Callable[[Series, Any], tuple[str, ...]] | None = None
+
+    def cautions(self, prepared: PreparedSeries, options: Any) -> tuple[str, ...]:
+        """What to warn of on a series."""
+        return () if self.warns is None else self.warns(prepared.series, options)
 
     def _images(self, prepared: PreparedSeries, options: Any, decision: Decision | None) -> Outcome:
         return Outcome(self._call(prepared.normalised(), options) * prepared.scale)

@@ -12,7 +12,7 @@ from cmrrecon.classical.problem import LeastSquares
 from cmrrecon.data import CartesianMask, LineMask, SampleMask, SamplingMask, Series
 from cmrrecon.operators.fourier import ifftc
 from cmrrecon.operators.noncartesian import NonCartesianEncoding
-from cmrrecon.operators.sensitivity import calibration_region
+from cmrrecon.operators.sensitivity import Calibration
 
 # The part that is hidden of what was measured outside the calibration region, and the fewest lines
 # of a series.
@@ -35,10 +35,10 @@ def hide(series: Series) -> Tensor | None:
     Tensor (frame|1, y, x|1) bool
     """
     mask = series.mask
-    samples = mask.over(series.frames) if mask.varies else mask.samples
-    free = samples.clone()
+    image_data = mask.chosen(mask.image_data)
+    free = (image_data.over(series.frames) if mask.varies else image_data.samples).clone()
     if isinstance(mask, CartesianMask):
-        y, x = calibration_region(mask)
+        y, x = Calibration.of(mask).always
         free[:, y, x] = False
     if isinstance(mask, SampleMask):
         return _hidden_patches(free)

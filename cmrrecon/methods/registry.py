@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cmrrecon.classical import sigpy_baselines
-from cmrrecon.classical.grappa import GrappaOptions, grappa
+from cmrrecon.classical.grappa import GrappaOptions, cautions, grappa
 from cmrrecon.classical.low_rank import llr, low_rank_sparse
 from cmrrecon.classical.sense import sense
 from cmrrecon.classical.temporal_fourier import temporal_fourier
@@ -60,7 +60,11 @@ def auto() -> Auto:
 CLASSICAL: tuple[Method, ...] = (
     DirectMethod("zero-filled", "inverse Fourier transform and root-sum-of-squares", zero_filled),
     DirectMethod(
-        "grappa", "GRAPPA by the official rule, root-sum-of-squares", grappa, GrappaOptions
+        "grappa",
+        "GRAPPA by the official rule, root-sum-of-squares",
+        grappa,
+        GrappaOptions,
+        warns=cautions,
     ),
     IterativeMethod("sense", "conjugate-gradient SENSE with ESPIRiT maps", sense),
     _L1_WAVELET,

@@ -1,6 +1,7 @@
 """The magnitude image of the middle frame that image-to-image networks start from: ESPIRiT maps and CG-SENSE, without gradient."""
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -85,7 +86,8 @@ def _magnitude(kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
     """(y, x) of one window."""
     if not bool((kspace != 0).any()):
         return torch.zeros_like(kspace[0, 0].real)
-    sampled = SamplingMask.of(mask)
+    y, x = kspace.shape[2:]
+    sampled = replace(SamplingMask.of(mask), centre=(y // 2, x // 2))
     scale = normalisation(Series(kspace, sampled))
     normal = (kspace / scale).to(torch.complex64)
     calibrating = sampled if acs is None else central(sampled, acs)

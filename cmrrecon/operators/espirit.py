@@ -213,7 +213,7 @@ def too_few_lines(lines: int, needed: int) -> InputError:
     """The error for a calibration region that is too small."""
     return InputError(
         "calibration-too-small",
-        f"Only {lines} calibration lines at the centre of k-space were measured in every frame",
+        f"Only {lines} adjacent lines at the centre of k-space were measured",
         f"At least {needed} adjacent lines are needed to calibrate the coils",
         "Give a scan with more calibration lines, or use the method zero-filled, which needs none",
     )

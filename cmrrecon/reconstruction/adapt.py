@@ -24,7 +24,7 @@ from cmrrecon.methods.holdout import HeldOut, hide
 from cmrrecon.methods.trials import narrowed
 from cmrrecon.networks.base import AnyNetwork, SeriesNetwork, WindowNetwork
 from cmrrecon.networks.sensitivity import calibration_size
-from cmrrecon.operators.sensitivity import calibration_region
+from cmrrecon.operators.sensitivity import Calibration
 from cmrrecon.tools.errors import UsageError
 
 # The part of the lines that a step predicts, the rate, steps between two looks at what judges, and
@@ -121,7 +121,7 @@ def _task(learner: AnyNetwork, prepared: PreparedSeries) -> "_Task":
 
 def _drawn(mask: CartesianMask, generator: torch.Generator) -> Tensor:
     """What a step predicts of a mask: whole lines, or single samples, outside its calibration region."""
-    y, x = calibration_region(mask)
+    y, x = Calibration.of(mask).always
     free = mask.samples.clone()
     free[:, y, x] = False
     drawn = torch.rand(mask.samples.shape, generator=generator) < PREDICTED

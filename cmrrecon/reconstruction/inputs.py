@@ -15,7 +15,12 @@ from cmrrecon.tools.errors import UsageError
 
 
 def as_scan(
-    source: Any, mask: Any = None, axes: str | None = None, dataset: str | None = None
+    source: Any,
+    mask: Any = None,
+    axes: str | None = None,
+    *,
+    dataset: str | None = None,
+    maps: str | Path | None = None,
 ) -> Scan:
     """The scan in a source.
 
@@ -27,6 +32,7 @@ def as_scan(
         that of a mask file; None: the file's own, or what is non-zero in all coils
     axes : names of the stored axes, for unusual files only
     dataset : name of the data set, in files of raw data that hold several
+    maps : file of coil maps, for the path of a k-space file; None: the file's own, or estimated ones
 
     Raises
     ------
@@ -36,14 +42,17 @@ def as_scan(
     """
     if isinstance(source, str | Path):
         if mask is None or isinstance(mask, str | Path):
-            return formats.read(source, axes=axes, mask=mask, dataset=dataset)
-        return with_mask(formats.read(source, axes=axes, dataset=dataset), as_mask(mask))
+            return formats.read(source, axes=axes, mask=mask, dataset=dataset, maps=maps)
+        scan = formats.read(source, axes=axes, dataset=dataset, maps=maps)
+        return with_mask(scan, as_mask(mask))
     if isinstance(source, Simulated):
         source = source.scan
     if axes is not None:
         raise _conflict("axes", "They name the axes of a file")
     if dataset is not None:
         raise _conflict("a data set", "It names a part of a file")
+    if maps is not None:
+        raise _conflict("a file of coil maps", "A Scan has its own")
     if isinstance(source, Scan):
         if mask is not None:
             raise _conflict("a mask", "A Scan has its own")

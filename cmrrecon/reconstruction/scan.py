@@ -24,6 +24,7 @@ def reconstruct(
     mask: Any = None,
     axes: str | None = None,
     dataset: str | None = None,
+    maps: str | Path | None = None,
     slices: Sequence[int] | None = None,
     device: str | torch.device = "auto",
     adapt: int = 0,
@@ -46,6 +47,7 @@ def reconstruct(
         that of a mask file. None: the file's own, or what is non-zero in all coils
     axes : names of the stored axes, for unusual files, such as "x,y,coil"
     dataset : name of the data set, in files of raw data that hold several
+    maps : file of coil maps, in place of the file's own or estimated ones
     slices : the slices wanted, from 0; None: all
     device : `auto`, `cpu`, `cuda` or `cuda:N`, or a torch.device
     adapt : train the network on the scan itself first, for at most so many steps
@@ -79,7 +81,7 @@ def reconstruct(
     >>> result.save("cine.h5")                                      # doctest: +SKIP
     """
     task = Task.of(
-        as_scan(scan, mask, axes, dataset),
+        as_scan(scan, mask, axes, dataset=dataset, maps=maps),
         find(method, checkpoint),
         options,
         slices=slices,

@@ -10,6 +10,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import MaskSource, SamplingMask, Series
 from cmrrecon.methods.base import Method
 from cmrrecon.methods.decision import Decision
+from cmrrecon.operators.centre import restored
 from cmrrecon.operators.field_of_view import shown
 from cmrrecon.reconstruction.adapt import adapt
 from cmrrecon.reconstruction.listener import Listener
@@ -228,11 +229,14 @@ class Run:
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The layers of a slice, and what is known of it."""
         options = self.task.options
+        for caution in self.method.cautions(prepared, options):
+            if caution not in self.warnings:
+                self._warn(caution)
         outcome = self.method.reconstruct(self._view(prepared), options, decision)
         facts: dict[str, Any] = {"data_residual": data_residual(outcome.fit)}
         if (self.method.whitens or self.task.whiten) and prepared.whitening is not None:
             facts["whitened"] = prepared.whitening.words
-        layers = {"images": self._shown(outcome.images)}
+        layers = {"images": self._shown(restored(outcome.images, prepared.series))}
         if outcome.maps is not None and self.store.keeps_maps:
             layers["maps"] = self._shown(outcome.maps)
         # Its problem is not held while the replicates are reconstructed.

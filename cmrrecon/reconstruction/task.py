@@ -134,7 +134,8 @@ class Task:
     @property
     def inputs(self) -> list[Path]:
         """The files that the result is made from; none for a scan in memory."""
-        return [Path(path) for path in (self.scan.path, self.scan.mask_path) if path]
+        scan = self.scan
+        return [Path(path) for path in (scan.path, scan.mask_path, scan.maps_path) if path]
 
     def predict(self) -> Prediction | None:
         """What a slice will cost; None where it is not known."""

@@ -12,7 +12,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import CartesianMask, Series
 from cmrrecon.methods.base import Fit
 from cmrrecon.methods.holdout import measured_energy, noise_energy
-from cmrrecon.operators.sensitivity import calibration_region
+from cmrrecon.operators.sensitivity import Calibration
 
 # Of the lines outside the calibration region each replicate keeps this part; the standard deviation
 # grows as it shrinks.
@@ -114,7 +114,7 @@ def uncertainty(
     samples = series.mask.samples
     always = torch.zeros_like(samples)
     if isinstance(series.mask, CartesianMask):
-        y, x = calibration_region(series.mask)
+        y, x = Calibration.of(series.mask).always
         always[:, y, x] = True
     total = squares = torch.zeros((), dtype=torch.float64)
     for _ in range(replicates):

@@ -51,6 +51,7 @@ def undersample(
     """
     scan = scan if isinstance(scan, Scan) else formats.read(scan)
     require_cartesian(scan.mask, scan.path or "The scan", "Undersampling")
+    _refuse_flow(scan)
     given = {"acceleration": acceleration, "acs": acs, "seed": seed, "year": year}
     checked_mapping("The undersampling", given, KINDS)
     year = rules_year(scan, year)
@@ -65,6 +66,17 @@ def undersample(
     )
     known = {"pattern": pattern, "acceleration": float(acceleration), "acs": acs, "seed": seed}
     return apply_mask(scan, SamplingMask.of(mask), **known)
+
+
+def _refuse_flow(scan: Scan) -> None:
+    """Refuse 4-D flow: patterns leave out lines along y, and its x is a phase encode too."""
+    if scan.acquisition.modality == "Flow4d":
+        raise InputError(
+            "kspace-4d-flow",
+            f"{scan.path or 'The scan'} is 4-D flow, with two phase encodes",
+            "Patterns leave out lines of one phase encode",
+            "Give a mask file of the samples, such as the challenge's usmask",
+        )
 
 
 def _seed_name(scan: Scan) -> str:

@@ -1,15 +1,25 @@
+from dataclasses import replace
+
 import pytest
 import scipy.io
 import torch
 from kinds import mask_of
 from refusals import refused
 
-from cmrrecon.classical.grappa import GrappaOptions, Interpolator, grappa
+from cmrrecon.classical.grappa import (
+    GrappaOptions,
+    Interpolator,
+    cautions,
+    grappa,
+    heights,
+    tallest,
+)
 from cmrrecon.classical.prepared import normalisation
 from cmrrecon.classical.zero_filled import zero_filled
 from cmrrecon.data import Series
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.operators.sensitivity import calibration_data
 
 
 def psnr(image, reference):
@@ -23,7 +33,7 @@ def test_equals_the_official_program(golden):
         for name in ("kus", "grappa_kspace")
     )
     measured = (kus != 0).all(0).all(-1)
-    filled = Interpolator(kus[:, 12:28], kernel=5, weight=0.01)(kus, measured)
+    filled = Interpolator(kus[:, 12:28], kernel=(5, 5), weight=0.01)(kus, measured)
     torch.testing.assert_close(filled, official, atol=1e-10, rtol=1e-9)
     images = torch.from_numpy(expected["grappa_sos"].T.copy())
     torch.testing.assert_close(rss(ifft2c(filled)), images, atol=1e-10, rtol=1e-9)
@@ -47,9 +57,9 @@ def test_measured_lines_are_kept_and_lines_out_of_reach_stay_zero():
     measured = torch.zeros(20, dtype=torch.bool)
     measured[[0, 1, 4, 13]] = True
     frame[:, ~measured] = 0
-    filled = Interpolator(torch.randn((2, 8, 9), dtype=torch.complex64), kernel=5, weight=0.01)(
-        frame, measured
-    )
+    filled = Interpolator(
+        torch.randn((2, 8, 9), dtype=torch.complex64), kernel=(5, 5), weight=0.01
+    )(frame, measured)
     assert torch.equal(filled[:, measured], frame[:, measured])
     reached = (filled != 0).all(-1).all(0)
     assert reached.nonzero().flatten().tolist() == [0, 1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15]
@@ -125,7 +135,7 @@ def test_calibration_lines_alone_are_extended_by_the_kernel_only(cine):
     mask = series.mask.samples.clone()
     mask[:, 0] = False
     frame = series.kspace[0] * mask[0]
-    filled = Interpolator(frame[:, 16:28], kernel=5, weight=0.01)(frame, mask[0, :, 0])
+    filled = Interpolator(frame[:, 16:28], kernel=(5, 5), weight=0.01)(frame, mask[0, :, 0])
     assert filled.abs().sum((0, 2)).nonzero().flatten().tolist() == list(range(14, 30))
     assert torch.isfinite(grappa(Series(series.kspace * mask[:, None], mask_of(mask)))).all()
 
@@ -161,7 +171,7 @@ def test_weights_minimise_the_documented_functional():
         (2, 9, 12), dtype=torch.complex128, generator=torch.Generator().manual_seed(0)
     )
     rows, columns = (1, 4), range(1, 5)
-    found = Interpolator(block, kernel=5, weight=0.01).weights(rows, columns)
+    found = Interpolator(block, kernel=(5, 5), weight=0.01).weights(rows, columns)
     patches = (
         block.unfold(1, 5, 1).unfold(2, 5, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
     )  # (place, coil, row, column)
@@ -184,3 +194,100 @@ def test_is_ten_decibels_above_zero_filled_on_a_measured_head(measured_head, ste
     series = Series(measured_head * mask / scale, mask_of(mask))
     reference = rss(ifft2c(measured_head / scale))
     assert psnr(grappa(series), reference) > psnr(zero_filled(series), reference) + 10
+
+
+@pytest.mark.parametrize(
+    ("measured", "most", "expected"),
+    [
+        ([0, 4, 8, 11], 11, [0, 5, 5, 5, 0, 5, 5, 5, 0, 5, 5, 0]),
+        ([0, 8, 9, 10, 11], 11, [0, 5, 5, 7, 9, 7, 5, 5, 0, 0, 0, 0]),
+        ([0, 8, 9, 10, 11], 7, [0, 5, 5, 7, 0, 7, 5, 5, 0, 0, 0, 0]),
+        ([3, 4, 5], 11, [0, 5, 5, 0, 0, 0, 5, 5, 0, 0, 0, 0]),
+        ([], 11, [0] * 12),
+    ],
+    ids=["comb", "taller between", "not too tall", "outside of what was measured", "nothing"],
+)
+def test_the_kernel_is_as_high_as_it_must_be(measured, most, expected):
+    lines = torch.zeros(12, dtype=torch.bool)
+    lines[measured] = True
+    assert heights(lines, 5, most).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "kernel", "most"), [(24, None, 13), (20, None, 11), (8, None, 5), (24, 9, 9)]
+)
+def test_it_is_half_of_the_calibration_lines_at_most(lines, kernel, most):
+    assert tallest(lines, kernel) == most
+
+
+@pytest.mark.parametrize("step", [6, 8])
+def test_no_line_between_measured_ones_stays_empty(cine, monkeypatch, step):
+    series, truth = cine(step=step, acs=20, coils=6, frames=1)
+    frame, measured = series.kspace[0], series.mask.samples[0, :, 0]
+    made = []
+    monkeypatch.setattr("cmrrecon.classical.grappa.ifft2c", lambda k: made.append(k) or ifft2c(k))
+    images = grappa(series)
+    kspace = made[0]
+    block = calibration_data(series.kspace, series.mask)
+    official = Interpolator(block, kernel=(5, 5), weight=0.01)(frame, measured)
+    reached = (official != 0).any(-1).any(0)
+    assert not reached.all()
+    assert torch.equal(kspace[:, reached], official[:, reached])
+    inside = range(int(measured.nonzero()[0]), int(measured.nonzero()[-1]))
+    assert (kspace[:, inside].abs().sum((0, 2)) > 0).all()
+    assert psnr(images, truth.abs()) > psnr(zero_filled(series), truth.abs())
+
+
+def test_a_given_kernel_that_leaves_lines_empty_is_refused_with_one_that_does_not(cine):
+    series, _ = cine(step=8, acs=20, coils=6)
+    with refused("kernel-too-small") as error:
+        grappa(series, GrappaOptions(kernel=5))
+    assert "kernel=9" in str(error.value)
+    assert torch.isfinite(grappa(series, GrappaOptions(kernel=9))).all()
+
+
+def test_lines_that_stay_empty_are_told(cine):
+    assert cautions(cine(step=3)[0], GrappaOptions()) == ()
+    series, _ = cine(step=3)
+    partial = series.kept(series.mask.samples & (torch.arange(45) < 30)[None, :, None])
+    (told,) = cautions(partial, GrappaOptions())
+    # Fifteen lines but two in reach, less one that was measured at the end.
+    last = int(partial.mask.samples[0, :, 0].nonzero()[-1])
+    assert f"{45 - 1 - last - 2} of 45 " in told
+
+
+def test_an_asymmetric_echo_is_filled_where_it_was_measured(cine):
+    series, _ = cine(step=1, frames=2, coils=6)
+    lines = torch.zeros((1, 45, 56), dtype=torch.bool)
+    lines[:, ::2] = lines[:, 16:28] = True
+    lines[..., :14] = False
+    cut = Series(series.kspace * lines[:, None], mask_of(lines))
+    echo = torch.arange(56) >= 14
+    best = rss(ifft2c(series.kspace * echo))
+    assert psnr(grappa(cut), best) > psnr(zero_filled(cut), best) + 10
+
+
+def test_separate_reference_lines_calibrate(cine):
+    series, truth = cine(step=3, acs=0, frames=2, coils=6)
+    with refused("calibration-too-small"):
+        grappa(series)
+    low = cine(step=1, coils=6)[0].kspace[0][:, 11:35, 8:48]
+    images = grappa(Series(series.kspace, series.mask, calibration=1e5 * low))
+    assert psnr(images, truth.abs()) > psnr(zero_filled(series), truth.abs()) + 5
+
+
+def test_frames_with_other_lines_calibrate_on_their_average(cine):
+    series, truth = cine(step=3, acs=0, frames=6, coils=6, moving=True)
+    assert psnr(grappa(series), truth.abs()) > psnr(zero_filled(series), truth.abs()) + 5
+
+
+def test_samples_that_calibrate_only_are_no_image_data(cine):
+    series, _ = cine(step=3, frames=2, coils=6)
+    only = torch.zeros_like(series.mask.samples)
+    only[:, 17:19] = True
+    spoiled = series.kspace.clone()
+    mask = replace(series.mask, calibration_only=only)
+    images = grappa(Series(spoiled, mask))
+    left = Series(spoiled * mask.image_data[:, None], mask_of(mask.image_data))
+    scaled = grappa(replace(left, calibration=series.kspace.mean(0)[:, 16:28]))
+    torch.testing.assert_close(images, scaled, atol=1e-5, rtol=1e-4)

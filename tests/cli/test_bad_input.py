@@ -76,7 +76,7 @@ def images(path, full):
 
 
 def four_d_flow(path, full):
-    write(path, sample((2, 2, 2, 2, 8, 8)), "kdata_full")
+    write(path, sample((4, 4, 4)), "kdata_full")
 
 
 def a_folder(path, full):
@@ -95,7 +95,7 @@ CASES = {
     zero_frame: ("kspace-empty", "frame 1"),
     a_mask: ("variable-kind", "mask"),
     images: ("variable-kind", "img4ranking"),
-    four_d_flow: ("kspace-4d-flow", "kdata_full"),
+    four_d_flow: ("kspace-axes", "(4, 4, 4)"),
     a_folder: ("file-missing", "bad.mat"),
 }
 

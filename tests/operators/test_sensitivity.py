@@ -18,6 +18,8 @@ from cmrrecon.operators.sensitivity import (
     FEWEST_LINES,
     MOST_COLUMNS,
     MOST_LINES,
+    Calibration,
+    average_is_better,
     calibration_data,
     calibration_region,
     estimate_maps,
@@ -102,6 +104,71 @@ def test_region_takes_only_what_every_frame_has_and_is_limited():
     assert calibration_region(mask_of(mask))[0] == slice(45, 55)
     mask[1] = False
     assert calibration_region(mask_of(mask))[0] == slice(50, 50)
+
+
+@pytest.mark.parametrize(
+    ("common", "union", "better"),
+    [
+        (0, 0, False),
+        (0, 1, True),
+        (0, 32, True),
+        (3, 3, False),
+        (3, 4, True),
+        (4, 6, False),
+        (4, 60, True),
+        (5, 10, True),
+        (6, 60, False),
+        (16, 32, False),
+        (24, 32, False),
+    ],
+)
+def test_the_time_average_calibrates_where_it_is_the_better_block(common, union, better):
+    assert average_is_better(common, union) is better
+
+
+def moving_lines(ny, step, acs=0):
+    """Each frame has other lines; all frames together have all."""
+    mask = torch.zeros((step, ny, 1), dtype=torch.bool)
+    for t in range(step):
+        mask[t, t::step] = True
+    mask[:, ny // 2 - acs // 2 : ny // 2 - acs // 2 + acs] = True
+    return mask
+
+
+@pytest.mark.parametrize(("acs", "averaged"), [(0, True), (4, True), (16, False)])
+def test_calibration_of_frames_with_other_lines(acs, averaged):
+    found = Calibration.of(mask_of(moving_lines(48, 4, acs)))
+    assert found.averaged is averaged
+    assert found.lines == (MOST_LINES if averaged else acs)
+    assert found.always[0] == (slice(0) if averaged else found.y)
+
+
+def test_the_average_counts_only_frames_that_measured_a_position(phantom):
+    kspace, truth, inside = phantom
+    mask = moving_lines(49, 3)
+    still = kspace[:1].repeat(3, 1, 1, 1)
+    block = calibration_data(still * mask[:, None], mask_of(mask))
+    torch.testing.assert_close(block, still[0][:, centred(49, MOST_LINES)])
+    maps = estimate_maps(still * mask[:, None], mask_of(mask))
+    assert agreement(maps, truth)[inside].median() > 0.9999
+
+
+def test_single_samples_are_averaged_too(phantom):
+    kspace, _, _ = phantom
+    mask = torch.rand((2, 49, 64), generator=torch.Generator().manual_seed(0)) < 0.5
+    mask[1] |= ~mask[0]
+    still = kspace[:1].repeat(2, 1, 1, 1)
+    found = Calibration.of(mask_of(mask))
+    assert found.averaged
+    assert found.lines == MOST_LINES
+    block = calibration_data(still * mask[:, None], mask_of(mask))
+    torch.testing.assert_close(block, still[0][:, found.y, found.x])
+
+
+def test_lines_with_an_asymmetric_echo_calibrate_on_all_their_columns():
+    mask = lines(49, 12).expand(-1, -1, 64).clone()
+    mask[..., :20] = False
+    assert calibration_region(mask_of(mask)) == (slice(18, 30), slice(20, 64))
 
 
 def test_calibration_data_averages_or_takes_the_first_frame(phantom):

@@ -1,0 +1,283 @@
+"""BART's cfl files: a header `NAME.hdr` in text, and `NAME.cfl` with little-endian complex64 numbers, the first dimension fastest.
+
+BART numbers its dimensions; these are used here, all others are 1 long:
+
+====  ========  =====================================================
+dim   BART      here
+====  ========  =====================================================
+0     READ      x
+1     PHS1      y
+2     PHS2      1 long: slices of 3-D k-space are not Fourier-encoded
+3     COIL      coil; 1 in images and masks
+4     MAPS      1 long: of several sets of coil maps take one (`bart slice 4 0`)
+5     TE        frames of a scan without TIME, such as mapping weights
+10    TIME      frame
+11    TIME2     frames of a scan without TIME and TE
+13    SLICE     slice
+====  ========  =====================================================
+
+So k-space is `[x, y, 1, coil, 1, 1, 1, 1, 1, 1, frame, 1, 1, slice]`, images have 1 coil, masks 1 coil and 1 or x samples.
+BART's `fft -u` is the centred, orthonormal transform used here: no numbers change.
+
+A cfl file does not say what it holds. It is what the caller asks for (k-space for `read`, a mask for `--mask`); where nobody asks,
+more than one coil is k-space, nothing but zeros and ones is a mask, and all else is images.
+
+Behind BART's own lines of the header stand `# Acquisition`, `# Geometry` and `# Provenance`, each with a line of JSON, which BART
+passes over.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cmrrecon.data import Scan
+from cmrrecon.formats.arrays import Selection, StoredArray
+from cmrrecon.formats.geometry import geometry_to_json
+from cmrrecon.formats.names import acquisition_to_json
+from cmrrecon.formats.tensors import image_array
+from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.files import first_bytes
+from cmrrecon.tools.provenance import to_json
+
+SUFFIXES = (".cfl", ".hdr")
+DIMS = 16
+X, Y, COIL, TE, TIME, TIME2, SLICE = 0, 1, 3, 5, 10, 11, 13
+FRAMES = (TIME, TE, TIME2)  # what counts frames, in order of preference
+LONGEST = 2**22  # bytes of a header
+ITEM = 8  # bytes of a number
+PIECE = 2**17  # numbers looked at in one go
+
+
+def sniff(path: Path) -> bool:
+    """Whether a file is one of a pair of BART's, by its suffix: the data have no mark of their own."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def variables(path: Path, wanted: str | None = None) -> dict[str, StoredArray]:
+    """The one array of a pair of files, named by what it is taken as. Only the header is read where that is known.
+
+    Parameters
+    ----------
+    path : either file of the pair
+    wanted : `kspace`, `image`, `mask` or `maps`; None: by the rule above
+
+    Raises
+    ------
+    InputError : `file-missing`, `cfl-header`, `cfl-size`; `cfl-dims`, it cannot be what is wanted
+    """
+    dims = _dims(path)
+    taken = wanted or _kind(path, dims)
+    shape, axes = _axes(dims, taken, path)
+    reader = CflReader(_data(path), shape, axes, real=taken == "mask")
+    order = tuple(shape[axis] for axis in axes)
+    return {taken: StoredArray(taken, order, not reader.real, reader, lean=True)}
+
+
+def text(path: Path, name: str) -> str | None:
+    """The JSON text behind a line such as `# Provenance` in the header; None if there is none."""
+    found = re.search(rf"^# {name.capitalize()}\n(.*)$", _header(path), re.MULTILINE)
+    return found[1] if found else None
+
+
+@dataclass(frozen=True)
+class CflReader:
+    """Reads a piece of the data through a memory map, opened each time: worker processes can share it.
+
+    Attributes
+    ----------
+    path : the `.cfl`
+    shape : of the numbers as they lie in the file, slowest axis first
+    axes : the axes of `shape` in the order that is given out
+    real : give magnitudes
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    real: bool = False
+
+    def __call__(self, selection: Selection) -> NDArray[Any]:
+        """The selected piece, in memory."""
+        try:
+            stored = np.memmap(self.path, "<c8", "r", shape=self.shape)
+        except (OSError, ValueError) as error:
+            raise _wrong_size(self.path, self.shape) from error
+        piece = stored.transpose(self.axes)[selection]
+        return np.abs(piece) if self.real else np.array(piece, np.complex64)
+
+
+def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None) -> None:
+    """K-space slice by slice; the mask goes to a file of its own (`write_mask`).
+
+    Raises
+    ------
+    OutputError : a file cannot be written
+    """
+    frames, slices, coils, y, x = scan.shape
+    texts = {"acquisition": acquisition_to_json(scan.acquisition)}
+    if scan.geometry is not None:
+        texts["geometry"] = geometry_to_json(scan.geometry)
+    with _created(path, texts, provenance) as output:
+        output.dims |= {X: x, Y: y, COIL: coils, TIME: frames, SLICE: slices}
+        output.write(scan.read_slice(index).cpu().numpy() for index in range(slices))
+
+
+def write_images(
+    path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Images, a sequence over slices of (frame, y, x); real ones have no imaginary part.
+
+    Raises
+    ------
+    OutputError : a file cannot be written
+    """
+    with _created(path, {}, provenance) as output:
+        for index in range(len(images)):
+            image = image_array(images[index])
+            frames, y, x = image.shape
+            output.dims |= {X: x, Y: y, TIME: frames, SLICE: len(images)}
+            output.write([image])
+
+
+def write_mask(
+    path: Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None
+) -> None:
+    """A mask (frame|1, y, x|1) bool as zeros and ones; masks of lines have one sample.
+
+    Raises
+    ------
+    OutputError : a file cannot be written
+    """
+    frames, y, samples = mask.shape
+    with _created(path, {}, provenance) as output:
+        output.dims |= {X: samples, Y: y, TIME: frames}
+        output.write([mask.cpu().numpy()])
+
+
+def write_maps(
+    path: Path, maps: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Coil maps, a sequence over slices of (coil, y, x) complex.
+
+    Raises
+    ------
+    OutputError : a file cannot be written
+    """
+    with _created(path, {}, provenance) as output:
+        for index in range(len(maps)):
+            coils, y, x = maps[index].shape
+            output.dims |= {X: x, Y: y, COIL: coils, SLICE: len(maps)}
+            output.write([maps[index].cpu().resolve_conj().numpy()])
+
+
+class _Output:
+    """The open `.cfl`, and the dimensions that its header is going to declare."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.dims: dict[int, int] = {}
+
+    def write(self, arrays: Iterable[NDArray[Any]]) -> None:
+        for array in arrays:
+            self.file.write(np.ascontiguousarray(array, "<c8").tobytes())
+
+
+@contextmanager
+def _created(
+    path: Path, texts: Mapping[str, str], provenance: Mapping[str, Any] | None
+) -> Iterator["_Output"]:
+    """A new pair of files. The header takes its name last, so that it never speaks of data that are not there."""
+    known = dict(texts) | ({} if provenance is None else {"provenance": to_json(provenance)})
+    with atomic(path.with_suffix(".hdr")) as header, atomic(_data(path)) as data:
+        with open(data, "wb") as file:
+            output = _Output(file)
+            yield output
+        dims = " ".join(str(output.dims.get(dim, 1)) for dim in range(DIMS))
+        lines = [f"# Dimensions\n{dims} "]
+        lines += [f"# {name.capitalize()}\n{content}" for name, content in known.items()]
+        header.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _data(path: Path) -> Path:
+    return path if path.suffix.lower() == ".cfl" else path.with_suffix(".cfl")
+
+
+def _header(path: Path) -> str:
+    """The text of the header."""
+    header = path if path.suffix.lower() == ".hdr" else path.with_suffix(".hdr")
+    for part in (header, _data(path)):
+        if not part.is_file():
+            raise InputError(
+                "file-missing",
+                f"{part} does not exist",
+                "A cfl file is a pair of the same name, .hdr and .cfl",
+                "Copy both",
+            )
+    return first_bytes(header, LONGEST).decode("utf-8", errors="replace").replace("\r\n", "\n")
+
+
+def _dims(path: Path) -> tuple[int, ...]:
+    """The dimensions that the header declares, which the data have."""
+    found = re.search(r"^# Dimensions\n(.*)$", _header(path), re.MULTILINE)
+    words = found[1].split() if found else []
+    numbers = all(re.fullmatch(r"[1-9]\d{0,17}", word, re.ASCII) for word in words)
+    if not 1 <= len(words) <= DIMS or not numbers:
+        raise InputError(
+            "cfl-header",
+            f"The header of {path} declares no dimensions that can be used",
+            f"Behind '# Dimensions' stand 1 to {DIMS} whole numbers from 1 on",
+            "Write the file again, for example with BART",
+        )
+    dims = tuple(int(word) for word in words) + (1,) * (DIMS - len(words))
+    if _data(path).stat().st_size != prod(dims) * ITEM:
+        raise _wrong_size(_data(path), dims)
+    return dims
+
+
+def _wrong_size(data: Path, dims: tuple[int, ...]) -> InputError:
+    size = data.stat().st_size if data.is_file() else 0
+    return InputError(
+        "cfl-size",
+        f"{data} has {size} bytes",
+        f"Its header declares {prod(dims)} complex numbers of {ITEM} bytes",
+        "Copy both files again, or write them again",
+    )
+
+
+def _kind(path: Path, dims: tuple[int, ...]) -> Literal["kspace", "image", "mask"]:
+    """What a file is taken as where nobody says it."""
+    if dims[COIL] > 1:
+        return "kspace"
+    data = np.memmap(_data(path), "<c8", "r")
+    pieces = (data[first : first + PIECE] for first in range(0, len(data), PIECE))
+    return "mask" if all(bool(((p == 0) | (p == 1)).all()) for p in pieces) else "image"
+
+
+def _axes(dims: tuple[int, ...], taken: str, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shape in the file, slowest axis first, without axes that play no part, and how its axes are to be ordered."""
+    frames = next((dim for dim in FRAMES if dims[dim] > 1), TIME)
+    ours = {
+        "kspace": (frames, SLICE, COIL, Y, X),
+        "image": (frames, SLICE, Y, X),
+        "mask": (frames, Y, X),
+        "maps": (SLICE, COIL, Y, X),
+    }[taken]
+    other = [dim for dim in range(DIMS) if dims[dim] > 1 and dim not in ours]
+    if other:
+        raise InputError(
+            "cfl-dims",
+            f"{path} is {dims[other[0]]} long along BART's dimension {other[0]}",
+            f"As {taken} only the dimensions {', '.join(str(dim) for dim in sorted(ours))} are used",
+            "Pick one part with bart slice, or combine them first",
+        )
+    stored = sorted(ours, reverse=True)
+    return tuple(dims[dim] for dim in stored), tuple(stored.index(dim) for dim in ours)

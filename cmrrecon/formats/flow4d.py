@@ -1,0 +1,265 @@
+"""4-D flow of CMRx4DFlow2026: Cartesian k-space with two phase encodes, read as slices across the frequency encode.
+
+`kdata_full.mat` and `kdata_ktGaussian{R}.mat` (v7.3) hold (velocity, time, coil, SPE, PE, FE), as h5py shows them. The frequency
+encode is always measured whole, so its inverse transform leaves independent slices, each a (SPE, PE)-t problem. A scan is
+
+- frame: all times of the first velocity encoding, then those of the next;
+- slice: the positions along FE; y: SPE, the slab; x: PE. Both are phase encodes, so the mask is one of samples.
+
+Beside the file may lie `usmask_ktGaussian{R}.mat` (velocity|1, time, 1, SPE, PE, 1), `coilmap.mat` (coil, SPE, PE, FE), and `params.csv`,
+a row of names and a row of values, lists separated by semicolons. Used of it are VENC (taken as cm/s; 0, the reference, is put first
+where it is left out), field_strength, and resolution (mm, in the order of spatial_order). MATLAB drops axes of length 1 at the front.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cmrrecon.data import Acquisition, CartesianMask, Geometry, MaskSource, SamplingMask, Scan
+from cmrrecon.formats import hdf5, hdf5_access
+from cmrrecon.formats.arrays import Selection, StoredArray, check_size
+from cmrrecon.formats.masks import mask_of
+from cmrrecon.formats.names import parse_name
+from cmrrecon.formats.variables import choose
+from cmrrecon.operators.fourier import ifftc
+from cmrrecon.tools.errors import InputError
+
+KSPACE = re.compile(r"kdata_(?:full|kt\w+)")
+SAMPLED_NAME = re.compile(r"kdata_(kt)([A-Z][a-z]+)(\d+)")
+AXES = ("velocity", "time", "coil", "SPE", "PE", "FE")
+MODALITY = "Flow4d"
+BLOCK = (
+    2**31
+)  # bytes of neighbouring slices that are kept, so that the file is gone through a few times only
+LONGEST_TABLE = 2**20  # bytes of params.csv
+
+
+def sniff(path: Path, head: bytes) -> bool:
+    """Whether a file that begins with `head` holds 4-D flow, by the name of its variable."""
+    if not hdf5_access.sniff(head):
+        return False
+    with hdf5_access.opened(path) as file:
+        return any(KSPACE.fullmatch(name) for name in file)
+
+
+def read(path: Path, dataset: str | None = None) -> Scan:
+    """The scan in a file of 4-D flow, with what lies beside it.
+
+    Raises
+    ------
+    InputError : `file-damaged` and others of HDF5; `kspace-axes`, `kspace-real`; the mask beside it is none
+    """
+    reader = FlowReader(_kspace(path))
+    facts, geometry = _facts(path, reader.velocities)
+    scan = Scan(reader.shape, reader, None, facts, str(path), geometry=geometry)
+    scan = replace(scan, notes=(_told(path, reader),))
+    if (beside := path.parent / "coilmap.mat").is_file():
+        scan = replace(scan, maps=MapReader(beside, reader.shape), maps_path=str(beside))
+    return _with_mask(scan, path, reader)
+
+
+@dataclass(frozen=True)
+class FlowReader:
+    """Reads one slice across the frequency encode as (frame, coil, SPE, PE) complex64.
+
+    Every slice needs the whole file. So neighbouring slices are made at once and kept until one of others is asked for, as many
+    as `BLOCK` bytes hold.
+
+    Attributes
+    ----------
+    stored : (velocity, time, coil, SPE, PE, FE); axes at the front may be missing
+    """
+
+    stored: StoredArray
+    _block: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def velocities(self) -> int:
+        """Number of velocity encodings."""
+        return self._full[0]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """(frame, slice, coil, y, x)."""
+        v, t, coils, spe, pe, fe = self._full
+        return v * t, fe, coils, spe, pe
+
+    @property
+    def _full(self) -> tuple[int, ...]:
+        return (1,) * (len(AXES) - len(self.stored.shape)) + self.stored.shape
+
+    def __call__(self, index: int) -> Tensor:
+        """K-space of the slice at position `index` (0-based)."""
+        frames, slices, coils, spe, pe = self.shape
+        width = max(1, min(slices, BLOCK // (frames * coils * spe * pe * 8)))
+        first = index - index % width
+        if first not in self._block:
+            self._block.clear()
+            self._block[first] = self._slices(first, min(first + width, slices))
+        return self._block[first][index - first].clone()
+
+    def _slices(self, first: int, last: int) -> Tensor:
+        """Some neighbouring slices, (slice, frame, coil, SPE, PE)."""
+        frames, _, *rest = self.shape
+        block = torch.empty((last - first, frames, *rest), dtype=torch.complex64)
+        for start, piece in self._pieces():
+            block[:, start : start + len(piece)] = ifftc(piece, -1)[..., first:last].movedim(-1, 0)
+        return block
+
+    def _pieces(self) -> Iterator[tuple[int, Tensor]]:
+        """The first frame and k-space (frame, coil, SPE, PE, FE) of pieces: what the file compresses together, if that fits."""
+        v, t, *rest = self._full
+        missing = len(AXES) - len(self.stored.shape)
+        times = ((1,) * missing + (self.stored.chunks or self.stored.shape))[1]
+        step = max(1, min(times, t, BLOCK // (math.prod(rest) * 8)))
+        for velocity in range(v):
+            for first in range(0, t, step):
+                chosen: Selection = (
+                    velocity,
+                    slice(first, first + step),
+                    *(slice(None),) * len(rest),
+                )
+                piece = torch.from_numpy(self.stored.read(chosen[missing:]))
+                yield velocity * t + first, piece.reshape((-1, *rest))
+
+
+@dataclass(frozen=True)
+class MapReader:
+    """Coil maps (coil, SPE, PE) of a slice across the frequency encode, of unit root-sum-of-squares or zero.
+
+    Attributes
+    ----------
+    path : `coilmap.mat`
+    scan : shape of the scan (frame, slice, coil, y, x)
+    """
+
+    path: Path
+    scan: tuple[int, int, int, int, int]
+
+    @cached_property
+    def maps(self) -> Tensor:
+        """(coil, SPE, PE, FE) complex64, read at first use."""
+        _, fe, coils, spe, pe = self.scan
+        stored = hdf5.variables(self.path).get("coilmap")
+        if stored is None or not stored.is_complex or stored.shape[-4:] != (coils, spe, pe, fe):
+            raise InputError(
+                "maps-axes",
+                f"{self.path} holds no coil maps of the shape of the k-space beside it",
+                f"`coilmap` is complex, (coil, SPE, PE, FE) = {(coils, spe, pe, fe)}",
+                "Give the coil maps of this scan, or take the file away: maps are then estimated",
+            )
+        maps = torch.from_numpy(stored.load(str(self.path))).reshape(coils, spe, pe, fe)
+        size = torch.linalg.vector_norm(maps, dim=0)
+        return torch.where(size > 0, maps / size, 0)
+
+    def __call__(self, index: int) -> Tensor:
+        """The maps of the slice at position `index` (0-based)."""
+        return self.maps[..., index].contiguous()
+
+
+def of_every_set(mask: CartesianMask, frames: int) -> CartesianMask:
+    """A mask of the times of one velocity encoding, for all frames of a scan; others as they are."""
+    times = len(mask.samples)
+    if times == 1 or frames % times:
+        return mask
+    return replace(mask, samples=mask.samples.repeat(frames // times, 1, 1))
+
+
+def _kspace(path: Path) -> StoredArray:
+    """The k-space in the file, of a shape and a size that can be read."""
+    name, stored = next(
+        (name, array) for name, array in hdf5.variables(path).items() if KSPACE.fullmatch(name)
+    )
+    if not stored.is_complex:
+        raise InputError(
+            "kspace-real",
+            f"{path} holds real numbers of shape {stored.shape}",
+            "K-space is complex",
+            "Give the k-space file",
+        )
+    if not 4 <= len(stored.shape) <= len(AXES):
+        raise InputError(
+            "kspace-axes",
+            f"{path} has {len(stored.shape)} axes, shape {stored.shape}",
+            f"4-D flow has the axes ({', '.join(AXES)})",
+            f"Check the variable {name}",
+        )
+    frames, slices, coils, y, x = FlowReader(stored).shape
+    check_size((frames, slices, coils, y, x), 0, str(path))
+    check_size((frames, coils, y, x), 8, f"A slice of {path}")
+    check_size((coils, y, x, slices), 8, f"A frame of {path}")
+    return stored
+
+
+def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
+    """The scan with its mask: all of `kdata_full`, else the file beside it, else what is non-zero."""
+    frames, _, _, y, x = scan.shape
+    if reader.stored.name == "kdata_full":
+        every = torch.ones((1, y, x), dtype=torch.bool)
+        return replace(scan, mask=SamplingMask.of(every, MaskSource.HEADER))
+    beside = path.with_name(path.name.replace("kdata_", "usmask_", 1))
+    if beside == path or not beside.is_file():
+        told = f"No mask file found for {path}: samples that are non-zero in all coils count as measured"
+        return replace(scan, notes=(*scan.notes, told))
+    stored, _ = choose(hdf5.variables(beside), "mask", beside)
+    mask = of_every_set(mask_of(stored, beside), frames)
+    return replace(scan, mask=mask, mask_path=str(beside))
+
+
+def _told(path: Path, reader: FlowReader) -> str:
+    frames, slices, _, y, x = reader.shape
+    sets, times = reader.velocities, frames // reader.velocities
+    return (
+        f"{path} is 4-D flow: {sets} velocity encodings of {times} times follow one another as frames; "
+        f"{slices} slices across the frequency encode, y is SPE ({y}), x is PE ({x})."
+    )
+
+
+def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
+    """What names and `params.csv` tell."""
+    facts = replace(parse_name(path), base="flow4d", modality=MODALITY)
+    if found := SAMPLED_NAME.fullmatch(path.stem):
+        pattern = f"{found[1]}-{found[2].lower()}"
+        facts = replace(facts, pattern=pattern, acceleration=float(found[3]))
+    table = _table(path.parent / "params.csv")
+    venc = _numbers(table.get("venc", ""))
+    if venc and len(venc) == velocities - 1:
+        venc = (0.0, *venc)
+    strength = _numbers(table.get("field_strength", ""))
+    facts = replace(
+        facts,
+        venc=venc if len(venc) == velocities else None,
+        field_strength=strength[0] if len(strength) == 1 else None,
+    )
+    order = [word.strip().upper() for word in table.get("spatial_order", "").split(";")]
+    size = dict(zip(order, _numbers(table.get("resolution", "")), strict=False))
+    if set(size) != {"SPE", "PE", "FE"} or min(size.values()) <= 0:
+        return facts, None
+    return facts, Geometry(voxel_mm=(size["SPE"], size["PE"], size["FE"]))
+
+
+def _table(path: Path) -> dict[str, str]:
+    """The first row of values by name in small letters; empty where there is none that can be read."""
+    with suppress(OSError, csv.Error, ValueError):
+        if path.stat().st_size <= LONGEST_TABLE:
+            with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+                row = next(csv.DictReader(file), {})
+            return {str(name).strip().lower(): str(value) for name, value in row.items()}
+    return {}
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """The finite numbers of a list with semicolons; none if one of its members is no number."""
+    try:
+        values = tuple(float(word) for word in text.strip(" []").split(";"))
+    except ValueError:
+        return ()
+    return values if all(math.isfinite(value) for value in values) else ()

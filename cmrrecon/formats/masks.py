@@ -1,0 +1,53 @@
+"""Sampling masks from stored arrays."""
+
+import re
+
+import numpy as np
+import torch
+
+from cmrrecon.data import CartesianMask, MaskSource, SamplingMask
+from cmrrecon.formats.arrays import StoredArray
+from cmrrecon.tools.errors import InputError
+
+FLOW_4D = re.compile(r"usmask\w*")
+FLOW_4D_AXES = 6
+
+
+def mask_of(array: StoredArray, where: object) -> CartesianMask:
+    """The mask in an array of zeros and ones: (y, x), (frame, y, x), or that of 4-D flow.
+
+    Masks of 4-D flow, by their name, are (velocity|1, time, 1, SPE, PE, 1), where axes at the front may be missing. They become
+    (velocity times time, SPE, PE).
+
+    Raises
+    ------
+    InputError : `mask-shape`, `mask-values`
+    """
+    shape = _flow_shape(array.shape) if FLOW_4D.fullmatch(array.name) else array.shape
+    if len(shape) not in (2, 3) or array.is_complex:
+        numbers = "complex" if array.is_complex else "real"
+        raise InputError(
+            "mask-shape",
+            f"{where} holds {numbers} numbers of shape {array.shown_shape}",
+            "A mask has real numbers and two axes (y, x) or three (frame, y, x)",
+            "Give the mask file",
+        )
+    values = array.load(str(where))
+    mask = values != 0
+    if not np.array_equal(mask, values) or not mask.any():
+        raise InputError(
+            "mask-values",
+            f"{where} is not a mask",
+            "A mask holds zeros and at least one 1, nothing else",
+            "Give the mask file",
+        )
+    flow = shape is not array.shape
+    frames = mask.reshape(shape if flow else (-1, *mask.shape[-2:]))
+    return SamplingMask.of(torch.from_numpy(frames), MaskSource.FILE)
+
+
+def _flow_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(frame, SPE, PE) of a mask of 4-D flow; the shape itself if it is of another form."""
+    full = (1,) * (FLOW_4D_AXES - len(shape)) + shape
+    fits = len(full) == FLOW_4D_AXES and full[2] == full[5] == 1
+    return (full[0] * full[1], full[3], full[4]) if fits else shape
