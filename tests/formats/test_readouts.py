@@ -116,6 +116,14 @@ def test_readouts_of_other_lengths_lie_around_the_same_centre():
     assert torch.equal(scan.mask.samples[0], torch.from_numpy(expected[0] != 0))
 
 
+def test_short_readouts_that_run_backwards_have_their_centre_at_the_other_end():
+    rows = [readout(KSPACE[:, y, 3:], line=y, centre=3) for y in range(4)]
+    rows += [readout(KSPACE[:, y, :2:-1], line=y, centre=6, reverse=True) for y in range(4, 8)]
+    expected = KSPACE.copy()
+    expected[..., :3] = 0
+    np.testing.assert_array_equal(assemble(raw(rows)).series(0).kspace[0].numpy(), expected)
+
+
 def test_coils_must_be_the_same():
     with refused("readouts-differ"):
         assemble(raw([*lines(KSPACE), readout(KSPACE[:2, 0])]))
@@ -212,6 +220,12 @@ def test_separate_references_of_an_encoding_of_their_own_are_averaged():
     np.testing.assert_allclose(
         scan.series(0).calibration.numpy(), (first + second) / 2, rtol=1e-5, atol=1e-6
     )
+
+
+def test_of_references_with_gaps_the_block_at_their_own_centre_calibrates():
+    rows = lines(REFERENCE, [0, 1, 3, 4, 5], kind="calibration", space=1) + lines(KSPACE, GRID)
+    scan = assemble(raw(rows, encoding(calibration="separate"), encoding(centre=1)))
+    np.testing.assert_array_equal(scan.series(0).calibration.numpy(), REFERENCE[:, :2])
 
 
 def test_references_over_a_larger_field_of_view_are_cropped_to_that_of_the_image():
