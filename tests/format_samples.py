@@ -10,8 +10,10 @@ from dataclasses import replace
 import h5py
 import ismrmrd_files
 import numpy as np
+import pytest
 import scipy.io
 import torch
+import twix_files
 
 from cmrrecon import formats
 from cmrrecon.data import Geometry, LineMask, Noise, Scan
@@ -78,6 +80,28 @@ def ismrmrd(folder):
     return ismrmrd_files.write(folder / "raw.h5", rows, xml)
 
 
+def twix(folder):
+    """Two measurements: noise, then lines with separate reference lines."""
+    pytest.importorskip("turbotwix")
+    noise = ismrmrd_files.cnormal(COILS, 64, seed=3)
+    first = twix_files.measurement([twix_files.row(noise, twix_files.NOISE)])
+    samples = ismrmrd_files.cnormal(8, COILS, X)
+    rows = [twix_files.row(samples[line], Lin=line) for line in range(8)]
+    rows += [twix_files.row(samples[line], twix_files.REFERENCE, Lin=line) for line in range(2, 6)]
+    return twix_files.write(folder / "meas.dat", first, twix_files.measurement(rows))
+
+
+def fastmri(folder):
+    """(slice, coil, readout, phase encode)."""
+    sides = "<minimum>0</minimum><maximum>15</maximum>"
+    xml = ismrmrd_files.header(Y, X, Y // 2).replace("<minimum>0</minimum>", sides)
+    with h5py.File(folder / "file1.h5", "w") as file:
+        file["kspace"] = KSPACE[0].numpy().swapaxes(-1, -2)
+        file["ismrmrd_header"] = xml
+        file.attrs.update({"acquisition": "AXT2", "max": 1.0})
+    return folder / "file1.h5"
+
+
 def flow4d(folder):
     """Two velocity encodings of one time, with the table beside them."""
     with h5py.File(folder / "kdata_full.mat", "w") as file:
@@ -89,6 +113,8 @@ def flow4d(folder):
 
 SAMPLES = {
     "ISMRMRD": ismrmrd,
+    "Siemens twix": twix,
+    "fastMRI": fastmri,
     "CMRxRecon .mat (v7.3)": written("cine_sax.mat"),
     "MATLAB 5 .mat": matlab5,
     "cmrrecon .h5": written("scan.h5"),
