@@ -46,6 +46,7 @@ def preprocess(
     workers: Annotated[
         int, options.option("--workers", help="Processes that work side by side.", min=1)
     ] = 1,
+    allow_partial: options.AllowPartial = False,
     axes: options.Axes = None,
     shard: options.Shard = None,
     overwrite: options.Overwrite = False,
@@ -73,7 +74,14 @@ def preprocess(
             _tell_plan(targets, talk)
             return
         command = console.command_line()
-        pack = partial(add_scan, coils=coils, axes=axes, overwrite=overwrite, command=command)
+        pack = partial(
+            add_scan,
+            coils=coils,
+            axes=axes,
+            allow_partial=allow_partial,
+            overwrite=overwrite,
+            command=command,
+        )
         work = {
             job: partial(pack, job.path, target, labels=None if rows is None else rows[job.path])
             for job, target in targets.items()
@@ -137,6 +145,8 @@ def _pack(
             talk.result(
                 {"input": job.name, "output": str(targets[job]), **entry}, str(targets[job])
             )
+            for remark in entry.get("remarks", ()):
+                talk.warn(f"{job.name}: {remark}")
             if entry["empty_slices"]:
                 talk.say(
                     f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty"

@@ -24,6 +24,7 @@ class Series:
     noise : Noise, or None where it was not measured
     calibration : Tensor (coil, y', x') complex64, separate reference lines; None if there are none
     maps : Tensor (coil, y, x) complex64, supplied coil maps; None: they are estimated
+    warnings : what was wrong with the data and what was done about it, in sentences for the user
     """
 
     kspace: Tensor
@@ -32,6 +33,7 @@ class Series:
     noise: Noise | None = None
     calibration: Tensor | None = None
     maps: Tensor | None = None
+    warnings: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> "Series":
         """The same series on another device."""

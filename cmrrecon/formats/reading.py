@@ -14,7 +14,6 @@ from torch import Tensor
 from cmrrecon.data import (
     Acquisition,
     CartesianMask,
-    LineMask,
     MaskSource,
     SamplingMask,
     Scan,
@@ -54,9 +53,9 @@ def read(
     """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2025, our `.h5`, `.npz` or `.npy`, or ISMRMRD raw data.
 
     Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`). The mask is the
-    one given, else all True for files that are fully sampled by their variable or folder, else the one in the file, else the
-    official mask file beside it, else None. Arrays `trajectory` and `matrix` beside `kspace` make it non-Cartesian, see `Scan`; all
-    its spokes were measured if no mask says otherwise.
+    one given, else None for files that the challenge calls fully sampled by their variable or folder (`full_by_rule`),
+    else the one in the file, else the official mask file beside it, else None. Arrays `trajectory` and `matrix` beside
+    `kspace` make it non-Cartesian, see `Scan`; all its spokes were measured if no mask says otherwise.
 
     Parameters
     ----------
@@ -95,23 +94,28 @@ def read(
     frames, _, coils, y, x = reader.shape
     check_size(reader.shape, 0, str(path))
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
-    measured, beside = _mask_for(
-        stored, path, y, _is_full(array, stored, path, acquisition.pattern), mask
-    )
-    if measured is None:
+    full = _is_full(array, stored, path, acquisition.pattern)
+    measured, beside = _mask_for(stored, path, full, mask)
+    if along:
+        kept: SamplingMask | None = _spokes(measured, y, stored, path)
+    else:
+        kept = measured
+    if kept is None and not full:
         assumed += (
-            f"No mask file found for {path}: samples that are non-zero in all coils count as measured",
+            f"No mask file found for {path}: samples that are non-zero in any coil count as measured",
         )
-    kept = _spokes(measured, stored, path) if along else measured
-    return Scan(reader.shape, reader, kept, acquisition, str(path), beside, notes + assumed)
+    scan = Scan(reader.shape, reader, kept, acquisition, str(path), beside, notes + assumed)
+    return replace(scan, full_by_rule=full and mask is None and not along)
 
 
 def _spokes(
-    measured: CartesianMask | None, stored: dict[str, StoredArray], path: Path
-) -> SamplingMask:
+    measured: CartesianMask | None, spokes: int, stored: dict[str, StoredArray], path: Path
+) -> SpokeMask:
     """The mask of k-space along a trajectory, which has one from the file, beside it, or of all spokes."""
-    assert measured is not None
     trajectory = Trajectory(_trajectory(stored, path), _matrix(stored, path))
+    if measured is None:
+        every = torch.ones((1, spokes, 1), dtype=torch.bool)
+        return SpokeMask(every, MaskSource.HEADER, trajectory=trajectory)
     return SpokeMask(measured.samples, measured.source, trajectory=trajectory)
 
 
@@ -146,9 +150,9 @@ def _is_full(
 
 
 def _mask_for(
-    stored: dict[str, StoredArray], path: Path, y: int, full: bool, given: str | Path | None
+    stored: dict[str, StoredArray], path: Path, full: bool, given: str | Path | None
 ) -> tuple[CartesianMask | None, str]:
-    """The mask of a scan, None where none is known, and the file it lies in if that is another one."""
+    """The mask of a scan, None where the k-space must say it, and the file it lies in if that is another one."""
     beside = (
         Path(given)
         if given is not None
@@ -159,7 +163,7 @@ def _mask_for(
     if beside is not None:
         return read_mask(beside), str(beside)
     if full:
-        return LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER), ""
+        return None, ""
     return (_mask(stored["mask"], path) if "mask" in stored else None), ""
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Scan, Series, require_cartesian
-from cmrrecon.data.checks import require_finite
+from cmrrecon.data.references import undersampled
 from cmrrecon.sampling.make import find_pattern, make_mask, official_acs
 from cmrrecon.tools.configuration import checked_mapping
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.errors import UsageError
 
 DEFAULT_YEAR = 2025
 KINDS = {"acceleration": float, "acs": int | None, "seed": int | None, "year": int | None}
@@ -32,7 +32,8 @@ def undersample(
 
     Parameters
     ----------
-    scan : a fully sampled Scan, or the path of its file
+    scan : a fully sampled Scan, or the path of its file; its edges may be missing, as with partial
+        Fourier, and then are missing in the result too
     pattern : a name of `PATTERNS`
     acceleration : nominal R, not counting the calibration; may be fractional
     acs : calibration lines, of kt-radial and poisson the side of the square; None: the year's
@@ -82,9 +83,11 @@ def rules_year(scan: Scan, year: int | None) -> int:
 def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> Scan:
     """The scan with its k-space set to zero outside `mask`; slices are read and masked only when asked for.
 
+    What was not measured, at the edges of k-space, is not measured in the result either.
+
     Parameters
     ----------
-    scan : a fully sampled scan
+    scan : a scan without gaps
     mask : CartesianMask
     acquisition_changes : fields of the acquisition that the mask determines, such as pattern and acceleration
 
@@ -104,23 +107,46 @@ def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> S
             f"For {where} a mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
             "Make a mask for this scan",
         )
-    known = _first_series(scan).mask if scan.mask is None else scan.mask
-    if scan.acquisition.pattern is not None or not known.fully_sampled:
-        raise InputError(
-            "kspace-undersampled",
-            f"{scan.path or 'The scan'} is undersampled already",
-            "Undersampling starts from fully sampled k-space",
-            "Give the fully sampled file, or reconstruct this one as it is",
-        )
+    known = _measured(scan)
+    if scan.acquisition.pattern is not None:
+        raise undersampled(known, where)
 
     def read_slice(index: int) -> Tensor:
         kspace = scan.read_slice(index)
-        require_finite(kspace, f"Slice {index} of {where}")
-        return kspace * mask.samples.to(kspace.device)[:, None]
+        if not (kspace != 0).any():
+            return kspace
+        _require_no_gaps(scan.checked(index, kspace).mask, f"Slice {index} of {where}")
+        return kspace * both.samples.to(kspace.device)[:, None]
 
-    given_mask = replace(mask, source=MaskSource.GIVEN)
+    both = replace(
+        SamplingMask.of(mask.samples & known.samples, MaskSource.GIVEN),
+        centre=known.centre,
+        averages=known.averages,
+    )
     acquisition = replace(scan.acquisition, **acquisition_changes)
-    return replace(scan, read_slice=read_slice, mask=given_mask, acquisition=acquisition)
+    return replace(
+        scan, read_slice=read_slice, mask=both, acquisition=acquisition, full_by_rule=False
+    )
+
+
+def _measured(scan: Scan) -> CartesianMask:
+    """What a scan measured, by its first slice with data; a mask given in memory is believed.
+
+    Raises
+    ------
+    InputError : `kspace-undersampled`
+    """
+    known = scan.mask
+    if known is None or known.source is not MaskSource.GIVEN:
+        known = _first_series(scan).mask
+    return _require_no_gaps(known, scan.path or "The scan")
+
+
+def _require_no_gaps(mask: SamplingMask, where: str) -> CartesianMask:
+    """Refuse aliased k-space."""
+    if not isinstance(mask, CartesianMask) or mask.coverage.gaps:
+        raise undersampled(mask, where)
+    return mask
 
 
 def _first_series(scan: Scan) -> Series:
