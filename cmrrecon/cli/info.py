@@ -2,15 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
-
-if TYPE_CHECKING:
-    from cmrrecon.data import SamplingMask
 
 EXAMPLE = (
     "Examples: cmrrecon info cine_sax.mat; cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'"
@@ -72,7 +69,7 @@ def _scan(path: Path, axes: str | None) -> Description:
         found = block.stop - block.start
     facts = asdict(scan.acquisition)
     sampling: dict[str, Any] = {"pattern": facts["pattern"], "acceleration": facts["acceleration"]}
-    sampling["effective_acceleration"] = round(mask.effective_acceleration(), 2)
+    sampling |= mask.described()
     record = {
         "shape": list(scan.shape),
         "axes": list(scan.axes),
@@ -80,28 +77,21 @@ def _scan(path: Path, axes: str | None) -> Description:
         **facts,
         **sampling,
         "calibration_lines_found": found,
-        **_known_mask(mask),
+        "mask_kind": mask.KIND,
+        "mask_source": mask.source.value,
+        "full_by_rule": scan.full_by_rule,
     }
     words = [f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True)]
     words += [] if scan.matrix is None else [f"matrix {scan.matrix[0]} x {scan.matrix[1]}"]
     words += ["fully sampled"] if full else [sampling_text(**sampling)]
+    words += ["called fully sampled by its challenge"] if scan.full_by_rule and not full else []
     words += [] if found is None else [f"{found} calibration lines found"]
     words += [
         str(facts[key])
         for key in ("modality", "year", "centre", "vendor", "subject")
         if facts[key] is not None
     ]
-    return {**record, "notes": scan.notes}, words
-
-
-def _known_mask(mask: "SamplingMask") -> dict[str, Any]:
-    """The kind of a mask, how it is known, and what of k-space it reaches."""
-    from cmrrecon.data import CartesianMask
-
-    facts: dict[str, Any] = {"mask_kind": mask.KIND, "mask_source": mask.source.value}
-    if isinstance(mask, CartesianMask):
-        facts["effective_acceleration_extent"] = round(mask.effective_acceleration("extent"), 2)
-    return facts
+    return {**record, "notes": (*scan.notes, *series.warnings)}, words
 
 
 def _mask(path: Path, axes: str | None) -> Description:
@@ -117,7 +107,7 @@ def _mask(path: Path, axes: str | None) -> Description:
         else None
     )
     sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration}
-    sampling["effective_acceleration"] = round(mask.effective_acceleration(), 2)
+    sampling |= mask.described()
     words = [
         f"{axis} {n}" for axis, n in zip(("frame", "y", "x"), mask.samples.shape, strict=True)
     ] + [sampling_text(**sampling)]

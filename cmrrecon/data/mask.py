@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -135,6 +135,10 @@ class SamplingMask(ABC):
             partial Fourier and low resolution do not count as acceleration
         """
 
+    def described(self) -> dict[str, Any]:
+        """How much was measured, for records and provenance."""
+        return {"effective_acceleration": round(self.effective_acceleration(), 2)}
+
     def image_shape(self, y: int, x: int) -> tuple[int, int]:
         """(y, x) of the images of k-space with so many lines and samples."""
         return y, x
@@ -166,6 +170,14 @@ class CartesianMask(SamplingMask):
     def extent(self) -> Region:
         """The smallest block (y, x) of the grid that holds all measured samples of all frames."""
         return extent_of(self.samples)
+
+    def described(self) -> dict[str, Any]:
+        """How much was measured: effective R over matrix and extent, and the coverage in words."""
+        return {
+            **super().described(),
+            "effective_acceleration_extent": round(self.effective_acceleration("extent"), 2),
+            "coverage": self.coverage.label,
+        }
 
     def trimmed(self, empty: Tensor) -> "CartesianMask":
         """The mask without lines (frame|1, y) bool that turned out to hold nothing."""

@@ -25,7 +25,8 @@ def as_reference(
     InputError : `kspace-undersampled`, `kspace-partial`
     """
     if not isinstance(mask, CartesianMask) or mask.coverage.gaps:
-        raise undersampled(mask, where)
+        effective = f"effective R {mask.effective_acceleration():.3g}"
+        raise undersampled(f"{where} is undersampled, {effective}")
     label = mask.coverage.label
     if mask.complete:
         return None
@@ -41,11 +42,11 @@ def as_reference(
     return f"{where} is {label}; it is taken as a reference as it was asked for"
 
 
-def undersampled(mask: SamplingMask, where: str) -> InputError:
+def undersampled(found: str) -> InputError:
     """What to raise for aliased k-space where fully sampled k-space is needed."""
     return InputError(
         "kspace-undersampled",
-        f"{where} is undersampled, effective R {mask.effective_acceleration():.3g}",
+        found,
         "Fully sampled k-space is needed here",
         "Give the fully sampled file or truth images, or reconstruct this one as it is",
     )

@@ -7,7 +7,7 @@ decided is then given back with every series (`reconstruct`).
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import LeastSquares
 from cmrrecon.data import Series
 from cmrrecon.methods.decision import Decision
+from cmrrecon.methods.edges import is_one_sided
 from cmrrecon.networks.base import AnyNetwork
 from cmrrecon.tools.configuration import from_mapping
 from cmrrecon.tools.errors import MemoryShortage, NumericalError, is_memory_shortage
@@ -33,11 +34,13 @@ class Outcome:
     coils : whose maps the images were made with; None from methods that do not use any of ours
     term : the least-squares term of the normalised series that the images, divided by the scale,
         answer; None where there is none
+    edges : what was done about a missing side of k-space, in words; "" without one
     """
 
     images: Tensor
     coils: Coils | None = None
     term: LeastSquares | None = None
+    edges: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Method(ABC):
     predicts : whether it knows what a series will cost, see `predict`
     advice : what to try when images are not finite
     decides : whether there is anything to decide for a scan
+    edges : what it does about a missing side of k-space, in words
     """
 
     name: str
@@ -101,6 +105,7 @@ class Method(ABC):
     predicts: bool = False
     advice: str = "Try its default options, or another method"
     decides: bool = False
+    edges: str = "the missing part is left to the method's own model"
 
     def options(self, given: Mapping[str, Any] | None = None) -> Any:
         """All options of the method: those given, checked, and the defaults of the others.
@@ -145,6 +150,8 @@ class Method(ABC):
                 "All pixels must be finite numbers",
                 self.advice,
             )
+        if is_one_sided(prepared.mask) and not outcome.edges:
+            return replace(outcome, edges=self.edges)
         return outcome
 
     @contextmanager

@@ -23,7 +23,7 @@ class DirectMethod(Method):
 
     Attributes
     ----------
-    name, summary, on_gpu : see `Method`
+    name, summary, on_gpu, edges : see `Method`
     function : `(series, options) -> Tensor (frame, y, x)`; without options only `(series)`
     Options : the dataclass of its options
     """
@@ -33,6 +33,7 @@ class DirectMethod(Method):
     function: Callable[..., Tensor]
     Options: type[Any] = NoOptions
     on_gpu: bool = True
+    edges: str = Method.edges
 
     def _images(self, prepared: PreparedSeries, options: Any, decision: Decision | None) -> Outcome:
         return Outcome(self._call(prepared.normalised(), options) * prepared.scale)

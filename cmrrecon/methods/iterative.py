@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.methods.base import Method, Outcome
 from cmrrecon.methods.decision import Decision
+from cmrrecon.methods.edges import filled
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.methods.trials import decide
 from cmrrecon.solvers import Solution
@@ -56,8 +59,14 @@ def solved(
     if decision.maps == "refined":
         coils = refined(prepared, coils)
     problem = Problem.of(prepared, coils)
-    x = solvers[decision.method](problem, decision.weight, decision.iterations).x
-    if (partner := decision.partner) is not None:
-        other = solvers[partner.method](problem, partner.weight, partner.iterations).x
-        x = x.lerp(other, decision.share)
-    return Outcome(problem.whole(x) * prepared.scale, coils, problem)
+
+    def solve(problem: Problem, factor: float) -> Tensor:
+        x = solvers[decision.method](problem, factor * decision.weight, decision.iterations).x
+        if (partner := decision.partner) is None:
+            return x
+        weight = factor * partner.weight
+        other = solvers[partner.method](problem, weight, partner.iterations).x
+        return x.lerp(other, decision.share)
+
+    x, remark = filled(prepared, coils, problem, solve)
+    return Outcome(problem.whole(x) * prepared.scale, coils, problem, remark)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.classical.prepared import PreparedSeries
-from cmrrecon.data import MaskSource, SamplingMask, Series
+from cmrrecon.data import CartesianMask, SamplingMask, Series
 from cmrrecon.methods.base import Method
 from cmrrecon.methods.decision import Decision
 from cmrrecon.reconstruction.adapt import adapt
@@ -109,19 +109,15 @@ class Run:
         """How the scan was sampled."""
         scan = self.task.scan
         known = scan.acquisition
-        mask = scan.mask
-        if mask is None or mask.source is MaskSource.NON_ZERO:
-            # Found slice by slice.
-            mask = self.first_mask or scan.series(self.task.slices[0]).mask
-        return {
-            "pattern": known.pattern,
-            "acceleration": known.acceleration,
-            "effective_acceleration": round(mask.effective_acceleration(), 2),
-        }
+        # What a slice holds counts, not what the file says of all.
+        mask = self.first_mask or scan.series(self.task.slices[0]).mask
+        return {"pattern": known.pattern, "acceleration": known.acceleration, **mask.described()}
 
     def _warn(self, text: str) -> None:
-        self.warnings.append(text)
-        self.listener.warned(text)
+        """Tell the user something, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self.listener.warned(text)
 
     def _adapt(self) -> None:
         """Adapt the network to the middle slice."""
@@ -209,7 +205,11 @@ class Run:
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The layers of a slice, and what is known of it."""
         options = self.task.options
+        for warning in prepared.series.warnings:
+            self._warn(warning)
         outcome = self.method.reconstruct(prepared, options, decision)
+        if outcome.edges and isinstance(prepared.mask, CartesianMask):
+            self._warn(f"{', '.join(prepared.mask.coverage.edges)}: {outcome.edges}")
         facts = {"data_residual": data_residual(prepared, outcome)}
         layers = {"images": outcome.images}
         if outcome.coils is not None and self.store.keeps_maps:
