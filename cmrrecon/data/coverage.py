@@ -6,6 +6,8 @@ from enum import Enum
 from torch import Tensor
 
 Region = tuple[slice, slice]
+# In words: the whole matrix was measured.
+COMPLETE = "fully sampled"
 # Partial Fourier and asymmetric echoes reach down to this part of an axis: less leaves too little of
 # the centre of k-space to know the phase from.
 LEAST_PART = 5 / 8
@@ -120,7 +122,7 @@ class Coverage:
     def label(self) -> str:
         """In words, such as `partial Fourier` or `undersampled, asymmetric echo`."""
         words = (["undersampled"] if self.gaps else []) + list(self.edges)
-        return ", ".join(words) or "fully sampled"
+        return ", ".join(words) or COMPLETE
 
 
 def extent_of(samples: Tensor) -> Region:

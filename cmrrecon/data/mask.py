@@ -189,6 +189,19 @@ class CartesianMask(SamplingMask):
             calibration_only=None if only is None else only.expand(len(samples), -1, -1) & samples,
         )
 
+    def narrowed(self, columns: slice, x: int) -> "CartesianMask":
+        """The mask of a readout of x samples without what lies outside some columns."""
+        inside = torch.zeros(x, dtype=torch.bool, device=self.samples.device)
+        inside[columns] = True
+        only = self.calibration_only
+        return SampleMask(
+            self.samples & inside,
+            self.source,
+            None if only is None else only & inside,
+            self.centre,
+            self.averages,
+        )
+
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
         """All samples of the matrix, or of the extent, over measured samples."""
         whole = self.samples

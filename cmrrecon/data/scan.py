@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cmrrecon.data.acquisition import Acquisition
 from cmrrecon.data.checks import check_mask
+from cmrrecon.data.coverage import extent_of
 from cmrrecon.data.dropouts import dropout_texts, filled
 from cmrrecon.data.geometry import Geometry
 from cmrrecon.data.mask import CartesianMask, MaskSource, SamplingMask, SpokeMask, once_if_alike
@@ -155,13 +156,22 @@ class Scan:
             return self._spokes_of(self.mask, found, where), ()
         assert isinstance(self.mask, CartesianMask)
         empty = check_mask(self.mask, found.touched, where)
-        if not bool(empty.any()):
-            return self.mask, ()
-        text = (
-            f"{where}: {int(empty.sum())} lines that the mask says were measured hold only zeros; "
-            "they count as not measured"
+        mask: CartesianMask = self.mask
+        texts = []
+        if bool(empty.any()):
+            mask = mask.trimmed(empty)
+            texts.append(f"{int(empty.sum())} lines")
+        _, columns = extent_of(found.touched)
+        # A mask of lines says nothing of the readout, one of everything does.
+        if self.mask.complete and columns.stop - columns.start < self.shape[4]:
+            mask = mask.narrowed(columns, self.shape[4])
+            texts.append(f"{self.shape[4] - (columns.stop - columns.start)} columns")
+        if not texts:
+            return mask, ()
+        return mask, (
+            f"{where}: {' and '.join(texts)} that the mask says were measured hold only zeros; "
+            "they count as not measured",
         )
-        return self.mask.trimmed(empty), (text,)
 
     def _spokes_of(self, mask: SpokeMask, found: Found, where: str) -> SpokeMask:
         """The spokes of a slice; each was measured as a whole, whatever its samples are."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cmrrecon import formats
 from cmrrecon.data import window
+from cmrrecon.data.coverage import COMPLETE
 from cmrrecon.networks.base import Output
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
@@ -222,6 +223,8 @@ class Windows:
             kspace, lesion, limit = augment(kspace, lesion, limit, self.data, draw)
         mask = self._mask(draw, epoch, frames, y, x)
         mask = mask[rows] if len(mask) > 1 else mask
+        if entry.get("coverage", COMPLETE) != COMPLETE:
+            mask = mask & held(kspace)
         middle = kspace[self.width // 2]
         target = rss(ifft2c(middle if self.width else kspace))
         if not self.fixed:
@@ -252,6 +255,13 @@ class Windows:
     def _read(self, number: int, index: int) -> Tensor:
         """K-space (frame, coil, y, x) of a slice."""
         return formats.read(self.store / self.entries[number]["path"]).read_slice(index)
+
+
+def held(kspace: Tensor) -> Tensor:
+    """The lines and columns (y, x|1) bool of k-space (frame, coil, y, x) that hold anything: not its edges, if these were not measured."""
+    samples = (kspace != 0).flatten(0, 1).any(0)
+    columns = samples.any(0)
+    return samples.any(1, keepdim=True) & (columns[:1] if bool(columns.all()) else columns)
 
 
 def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:

@@ -143,6 +143,16 @@ def test_empty_lines_of_a_mask_at_the_edges_or_few_were_not_measured(kspace, lin
     assert len(series.warnings) == 1
 
 
+def test_a_readout_that_is_cut_is_no_complete_mask(kspace, lines):
+    data = kspace(x=20)
+    data[..., :5] = 0
+    series = Scan.from_kspace(data, torch.ones((1, 8, 1), dtype=torch.bool)).series(0)
+    assert series.mask.coverage.label == "asymmetric echo"
+    assert len(series.warnings) == 1
+    sampled = data * lines(1, 2)[:, None, None]
+    assert isinstance(Scan.from_kspace(sampled, lines(1, 2)).series(0).mask, LineMask)
+
+
 @pytest.mark.parametrize("shape", [(1, 9, 1), (2, 8, 1)])
 def test_a_mask_of_another_shape_is_refused_with_the_data_at_the_latest(kspace, shape):
     mask = LineMask(torch.ones(shape, dtype=torch.bool))
