@@ -39,7 +39,7 @@ def reconstruct(
     method : a name (see `cmrrecon reconstruct --list-methods`), or a `Method`; None: `auto`
     checkpoint : file with the weights of a network, which then is the method
     mask : an array of zeros and ones: (y), (frame, y) or (frame or 1, y, x or 1); for a path also
-        that of a mask file. None: the file's own, or what is non-zero in all coils
+        that of a mask file. None: the file's own, or what is non-zero in any coil
     axes : names of the stored axes, for unusual files, such as "x,y,coil"
     slices : the slices wanted, from 0; None: all
     device : `auto`, `cpu`, `cuda` or `cuda:N`, or a torch.device
