@@ -418,11 +418,15 @@ def test_masks_stay_within_what_was_measured(tmp_path):
     formats.write_scan(tmp_path / "cine_sax.mat", Scan.from_kspace(kspace), variable="kspace")
     add_scan(tmp_path / "cine_sax.mat", tmp_path / "store/cine_sax.h5", allow_partial=True)
     write_fingerprint(tmp_path / "store")
-    seen = windows(tmp_path / "store")
-    sample = seen.sample(seen.places[0], 0)
-    assert not sample.mask[:, :8].any()
-    assert sample.mask[:, 8:].any()
-    assert sample.mask.shape[-1] == 1
+    flipped = [*range(25, 32), 0]
+    for flip, empty in ((0.0, slice(0, 8)), (1.0, flipped)):
+        lines = Sampling(patterns=("uniform",), accelerations=(2.0,), acs=4)
+        data = Data(flip=flip, gamma=0.0, fov=0.0)
+        seen = windows(tmp_path / "store", data=data, sampling=lines)
+        sample = seen.sample(seen.places[0], 0)
+        assert not sample.mask[:, empty].any()
+        assert sample.mask[:, 9:25].any()
+        assert sample.mask.shape[-1] == 1
 
 
 def test_masks_change_from_epoch_to_epoch_and_not_with_the_order(data):
