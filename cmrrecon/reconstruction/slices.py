@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.classical.prepared import PreparedSeries
-from cmrrecon.data import CartesianMask, SamplingMask, Series
+from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Series
 from cmrrecon.methods.base import Method
 from cmrrecon.methods.decision import Decision
 from cmrrecon.reconstruction.adapt import adapt
@@ -109,8 +109,10 @@ class Run:
         """How the scan was sampled."""
         scan = self.task.scan
         known = scan.acquisition
-        # What a slice holds counts, not what the file says of all.
-        mask = self.first_mask or scan.series(self.task.slices[0]).mask
+        # What the first slice holds, if it was read; else what the file says of all.
+        mask = self.first_mask or scan.mask
+        if mask is None or mask.source is MaskSource.NON_ZERO:
+            mask = self.first_mask or scan.series(self.task.slices[0]).mask
         return {"pattern": known.pattern, "acceleration": known.acceleration, **mask.described()}
 
     def _warn(self, text: str) -> None:
