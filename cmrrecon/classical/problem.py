@@ -11,9 +11,10 @@ from torch import Tensor
 from cmrrecon.classical.coils import Coils
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import CartesianMask, LineMask, SpokeMask
-from cmrrecon.operators.cartesian import Encoding, encoding, y_fastest
+from cmrrecon.operators.cartesian import encoding, y_fastest
 from cmrrecon.operators.coil_images import average_coil_images
 from cmrrecon.operators.coils import column_virtual_coils
+from cmrrecon.operators.linear import NormalOperator
 from cmrrecon.operators.noncartesian import NonCartesianEncoding, density
 from cmrrecon.solvers import frame_dot, frame_energy
 
@@ -38,7 +39,7 @@ class LeastSquares:
     columns : where x' lies in x
     """
 
-    A: Encoding | NonCartesianEncoding
+    A: NormalOperator
     rhs: Tensor
     combine: Tensor
     columns: slice

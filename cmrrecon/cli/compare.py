@@ -80,6 +80,7 @@ def compare(
             "--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False
         ),
     ] = None,
+    allow_partial: options.AllowPartial = False,
     axes: options.Axes = None,
     device: options.Device = "auto",
     overwrite: options.Overwrite = False,
@@ -108,7 +109,7 @@ def compare(
             index = scan.shape[1] // 2 if slice_ is None else slice_
             series = scan.series(index)
             _check_frame(frame, scan.shape[0])
-            reference, expected = _reference(scan, truth, index, talk)
+            reference, expected = _reference(scan, truth, index, talk, allow_partial=allow_partial)
             compared = Comparison(
                 name=job.name,
                 path=path,
@@ -162,15 +163,20 @@ def _check_frame(frame: int, frames: int) -> None:
 
 
 def _reference(
-    scan: "Scan", truth: Path | None, index: int, talk: Talk
+    scan: "Scan", truth: Path | None, index: int, talk: Talk, *, allow_partial: bool
 ) -> "tuple[Reference | None, Tensor | None]":
     """What a scan is compared with, if anything, and its magnitudes (frame, y, x) of a slice."""
     from cmrrecon.evaluation.references import candidates_in, reference_for
 
     if truth is None:
         return None, None
-    reference = reference_for(scan.acquisition, truth, candidates_in(truth), truth_first=True)
+    candidates = candidates_in(truth)
+    reference = reference_for(
+        scan.acquisition, truth, candidates, truth_first=True, allow_partial=allow_partial
+    )
     images = reference.images([index])[:, 0]
+    for remark in reference.remarks:
+        talk.warn(remark)
     talk.say(f"scores are against {reference.source}, {reference.path.name}")
     return reference, images
 

@@ -112,7 +112,7 @@ class Comparison:
         return sampling_text(
             pattern=facts.pattern,
             acceleration=facts.acceleration,
-            effective_acceleration=round(self.series.mask.effective_acceleration(), 2),
+            **self.series.mask.described(),
         )
 
     def _reconstructed(self, talk: Talk) -> "tuple[dict[str, Tensor], dict[str, str]]":

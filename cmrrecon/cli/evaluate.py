@@ -52,6 +52,7 @@ class Plan:
     unseen: tuple[str, ...]
     against: str | None
     regions: RegionPlan | None
+    allow_partial: bool
 
     def rule(self) -> str:
         """The whole scoring rule in words, for titles."""
@@ -155,6 +156,7 @@ def evaluate(
             show_default="<base>.csv beside the reference",
         ),
     ] = None,
+    allow_partial: options.AllowPartial = False,
     shard: options.Shard = None,
     fail_fast: options.FailFast = False,
     quiet: options.Quiet = False,
@@ -191,6 +193,7 @@ def evaluate(
             heart=box,
             exclude_saturated=exclude_saturated,
             against=against,
+            allow_partial=allow_partial,
         )
         _check(plan)
         jobs = inputs.find_jobs(files, formats.is_images, shard)
@@ -299,6 +302,8 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
             heart=plan.heart,
             exclude_saturated=plan.exclude_saturated,
         )
+        for remark in reference.remarks:
+            talk.warn(remark)
         record = _known(job.name, facts, reference, stamp) | {"slices": images.shape[1]}
         record |= {"cropped": year is not None, **scores.as_dict(), **regional}
         talk.result(record, job.name)
@@ -313,7 +318,12 @@ def _reference_of(
     from cmrrecon.evaluation.references import reference_for
 
     reference = reference_for(
-        facts, plan.truth, plan.candidates, truth_first=plan.year is None, view=view
+        facts,
+        plan.truth,
+        plan.candidates,
+        truth_first=plan.year is None,
+        view=view,
+        allow_partial=plan.allow_partial,
     )
     if facts.subject is None and formats.parse_name(reference.path).subject is not None:
         talk.warn(
@@ -333,6 +343,7 @@ def _known(
         "input": name,
         "reference": str(reference.path),
         "reference_is": reference.source,
+        "reference_remarks": reference.remarks,
         **{key: getattr(facts, key) for key in FACTS},
         "method": (stamp or {}).get("config", {}).get("method"),
         **weights_of(stamp),

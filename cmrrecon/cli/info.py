@@ -2,15 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
-
-if TYPE_CHECKING:
-    from cmrrecon.data import SamplingMask
 
 EXAMPLE = (
     "Examples: cmrrecon info cine_sax.mat; cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'"
@@ -83,7 +80,7 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
         found = block.stop - block.start
     facts, where = asdict(scan.acquisition), scan.geometry
     sampling: dict[str, Any] = {"pattern": facts["pattern"], "acceleration": facts["acceleration"]}
-    sampling["effective_acceleration"] = round(mask.effective_acceleration(), 2)
+    sampling |= mask.described()
     record = {
         "shape": list(scan.shape),
         "axes": list(scan.axes),
@@ -91,13 +88,16 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
         **facts,
         **sampling,
         "calibration_lines_found": found,
-        **_known_mask(mask),
+        "mask_kind": mask.KIND,
+        "mask_source": mask.source.value,
+        "full_by_rule": scan.full_by_rule,
         "geometry": None if where is None else asdict(where),
         "beside": named(scan),
     }
     words = [f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True)]
     words += [] if scan.matrix is None else [f"matrix {scan.matrix[0]} x {scan.matrix[1]}"]
     words += ["fully sampled"] if full else [sampling_text(**sampling)]
+    words += ["called fully sampled by its challenge"] if scan.full_by_rule and not full else []
     words += [] if found is None else [f"{found} calibration lines found"]
     words += [
         str(facts[key])
@@ -108,17 +108,7 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
     words += ([] if field is None else [f"{field:.3g} T"]) + ([sequence] if sequence else [])
     words += [] if where is None else geometry_words(where, scan.image_shape)
     words += [f"with {', '.join(record['beside'])}"] if record["beside"] else []
-    return {**record, "notes": scan.notes}, words
-
-
-def _known_mask(mask: "SamplingMask") -> dict[str, Any]:
-    """The kind of a mask, how it is known, and what of k-space it reaches."""
-    from cmrrecon.data import CartesianMask
-
-    facts: dict[str, Any] = {"mask_kind": mask.KIND, "mask_source": mask.source.value}
-    if isinstance(mask, CartesianMask):
-        facts["effective_acceleration_extent"] = round(mask.effective_acceleration("extent"), 2)
-    return facts
+    return {**record, "notes": (*scan.notes, *series.warnings)}, words
 
 
 def _mask(path: Path) -> Description:
@@ -134,7 +124,7 @@ def _mask(path: Path) -> Description:
         else None
     )
     sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration}
-    sampling["effective_acceleration"] = round(mask.effective_acceleration(), 2)
+    sampling |= mask.described()
     words = [
         f"{axis} {n}" for axis, n in zip(("frame", "y", "x"), mask.samples.shape, strict=True)
     ] + [sampling_text(**sampling)]

@@ -61,5 +61,12 @@ Shard = Annotated[
 Overwrite = Annotated[bool, option("--overwrite", help="Make outputs again that exist.")]
 FailFast = Annotated[bool, option("--fail-fast", help="Stop at the first input that fails.")]
 DryRun = Annotated[bool, option("--dry-run", help="Say what would be done, and do nothing.")]
+AllowPartial = Annotated[
+    bool,
+    option(
+        "--allow-partial",
+        help="Take references without the edges of k-space too (partial Fourier, low resolution, asymmetric echo).",
+    ),
+]
 Quiet = Annotated[bool, option("--quiet", "-q", help="Say nothing but warnings and errors.")]
 Json = Annotated[bool, option("--json", help="One JSON line for each result on standard output.")]

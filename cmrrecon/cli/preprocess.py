@@ -46,6 +46,7 @@ def preprocess(
     workers: Annotated[
         int, options.option("--workers", help="Processes that work side by side.", min=1)
     ] = 1,
+    allow_partial: options.AllowPartial = False,
     axes: options.Axes = None,
     dataset: options.Dataset = None,
     shard: options.Shard = None,
@@ -75,7 +76,13 @@ def preprocess(
             return
         command = console.command_line()
         pack = partial(
-            add_scan, coils=coils, axes=axes, dataset=dataset, overwrite=overwrite, command=command
+            add_scan,
+            coils=coils,
+            axes=axes,
+            dataset=dataset,
+            allow_partial=allow_partial,
+            overwrite=overwrite,
+            command=command,
         )
         work = {
             job: partial(pack, job.path, target, labels=None if rows is None else rows[job.path])
@@ -140,6 +147,8 @@ def _pack(
             talk.result(
                 {"input": job.name, "output": str(targets[job]), **entry}, str(targets[job])
             )
+            for remark in entry.get("remarks", ()):
+                talk.warn(f"{job.name}: {remark}")
             if entry["empty_slices"]:
                 talk.say(
                     f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty"

@@ -11,6 +11,7 @@ from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import (
+    SAMPLING,
     parse_settings,
     parse_slices,
     residual_text,
@@ -322,7 +323,7 @@ def _make(
         result = run(task, store, told, stamp)
         written = result.save(file)
     made = {key: value for key, value in result.provenance.items() if key not in stamp}
-    sampling = {key: made[key] for key in ("pattern", "acceleration", "effective_acceleration")}
+    sampling = {key: made[key] for key in SAMPLING if key in made}
     talk.say(f"{name}: {sampling_text(**sampling)}{residual_text(result.residuals)}")
     if len(written) > 1:
         talk.say(f"{name}: uncertainties of the images are in {written[1]}")

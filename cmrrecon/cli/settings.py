@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from cmrrecon.methods.decision import Decision
 
 Value = bool | int | float | str | None
+# What `sampling_text` says of how a scan was sampled.
+SAMPLING = (
+    "pattern",
+    "acceleration",
+    "effective_acceleration",
+    "effective_acceleration_extent",
+    "coverage",
+)
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Value]:
@@ -82,11 +90,27 @@ def parse_numbers(text: str, count: int, separator: str, option: str, example: s
 
 
 def sampling_text(
-    *, pattern: str | None, acceleration: float | None, effective_acceleration: float
+    *,
+    pattern: str | None,
+    acceleration: float | None,
+    effective_acceleration: float,
+    effective_acceleration_extent: float | None = None,
+    coverage: str = "",
 ) -> str:
-    """`kt-gaussian, nominal R 8, effective R 4.48`, the way sampling is always told."""
-    nominal = "not known" if acceleration is None else f"{acceleration:g}"
-    return f"{pattern or 'pattern not known'}, nominal R {nominal}, effective R {effective_acceleration:g}"
+    """`kt-gaussian, nominal R 8, effective R 4.48`, the way sampling is always told.
+
+    Where the edges of k-space are missing that is named, and R is given over what was reached too.
+    """
+    if coverage == "fully sampled" and pattern is None:
+        return coverage
+    words = [coverage.removeprefix("undersampled").removeprefix(", ")]
+    if pattern is not None or coverage.startswith("undersampled") or not coverage:
+        nominal = "not known" if acceleration is None else f"{acceleration:g}"
+        words += [pattern or "pattern not known", f"nominal R {nominal}"]
+    effective = f"effective R {effective_acceleration:g}"
+    if words[0]:
+        effective += f" ({effective_acceleration_extent:g} over the measured extent)"
+    return ", ".join(word for word in (*words, effective) if word)
 
 
 def geometry_words(geometry: "Geometry", encoded: tuple[int, int]) -> list[str]:

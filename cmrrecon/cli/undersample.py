@@ -153,6 +153,8 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
         full = _read(path, job, plan, talk)
         year = rules_year(full, plan.year)
         sampled = _sample(full, job, plan, year)
+        for note in sampled.notes[len(full.notes) :]:
+            talk.warn(note.replace(str(path), job.name))
         if plan.mask is None and plan.year is None and full.acquisition.year is None:
             talk.say(
                 f"{job.name}: the year is not known, the rules of {year} are taken (--year changes it)"
@@ -162,7 +164,7 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
         sampling: dict[str, Any] = {
             "pattern": facts.pattern,
             "acceleration": facts.acceleration,
-            "effective_acceleration": round(applied.effective_acceleration(), 2),
+            **applied.described(),
         }
         record: dict[str, Any] = {
             "input": job.name,

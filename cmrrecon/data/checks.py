@@ -3,44 +3,12 @@
 import torch
 from torch import Tensor
 
-from cmrrecon.data.mask import EMPTY_ALLOWED, SamplingMask
+from cmrrecon.data.mask import SamplingMask
+from cmrrecon.data.measured import not_finite
 from cmrrecon.tools.errors import InputError
 
-
-def check_kspace(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
-    """Refuse NaN, infinity and all-zero frames; find where data are non-zero.
-
-    A coil that is zero in the whole series (switched off, or removed by compression) is not
-    counted.
-
-    Parameters
-    ----------
-    kspace : Tensor (frame, coil, y, x), complex
-
-    Returns
-    -------
-    Two Tensors (frame, y, x) bool: non-zero in all coils, and in any coil
-
-    Raises
-    ------
-    InputError : `kspace-not-finite`, `kspace-empty`
-    """
-    frames, _, y, x = kspace.shape
-    measured = torch.empty((frames, y, x), dtype=torch.bool, device=kspace.device)
-    touched = torch.empty_like(measured)
-    live = torch.stack([(k != 0).flatten(1).any(1) for k in kspace]).any(0)
-    for t, frame in enumerate(kspace):
-        require_finite(frame, f"{where}, frame {t},")
-        if not (frame != 0).any():
-            raise InputError(
-                "kspace-empty",
-                f"{where} holds only zeros in frame {t}",
-                "Every frame must hold measured samples",
-                "Check the export, or leave this slice out",
-            )
-        present = frame[live] != 0
-        measured[t], touched[t] = present.all(0), present.any(0)
-    return measured, touched
+# The part of the lines of a mask, within what was reached, that may hold only zeros.
+EMPTY_ALLOWED = 0.25
 
 
 def require_finite(kspace: Tensor, where: str) -> None:
@@ -51,16 +19,16 @@ def require_finite(kspace: Tensor, where: str) -> None:
     InputError : `kspace-not-finite`
     """
     if not torch.isfinite(torch.view_as_real(kspace)).all():
-        raise InputError(
-            "kspace-not-finite",
-            f"{where} holds NaN or infinity",
-            "All k-space samples must be finite numbers",
-            "Export the file again, or leave this slice out",
-        )
+        raise not_finite(where)
 
 
-def check_mask(mask: SamplingMask, touched: Tensor, where: str) -> None:
+def check_mask(mask: SamplingMask, touched: Tensor, where: str) -> Tensor:
     """Refuse a mask that disagrees with where any coil holds data, (frame, y, x) bool.
+
+    Returns
+    -------
+    Tensor (frame, y) bool, the lines that the mask says were measured and that hold only zeros: they
+    are few, or at the edges of k-space
 
     Raises
     ------
@@ -85,12 +53,16 @@ def check_mask(mask: SamplingMask, touched: Tensor, where: str) -> None:
             "Give the mask that belongs to this file, or remove it to take the non-zero samples",
         )
     claimed = samples.any(-1).expand(touched.shape[:2])
-    empty = int((claimed & ~touched.any(-1)).sum())
-    if empty > EMPTY_ALLOWED * int(claimed.sum()):
+    held = touched.any(-1)
+    empty = claimed & ~held
+    lines = held.any(0).nonzero().flatten()
+    inside = slice(int(lines[0]), int(lines[-1]) + 1)
+    count, total = int(empty[:, inside].sum()), int(claimed[:, inside].sum())
+    if count > EMPTY_ALLOWED * total:
         raise InputError(
             "mask-disagrees",
-            f"{where}: {empty} of {int(claimed.sum())} lines that the mask says were measured "
-            "hold only zeros",
+            f"{where}: {count} of {total} lines that the mask says were measured hold only zeros",
             "Measured lines must hold data",
             "Give the mask that belongs to this file, or remove it to take the non-zero samples",
         )
+    return empty

@@ -10,17 +10,14 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
+from cmrrecon.data.coverage import Coverage, Region, extent_of
 from cmrrecon.data.trajectory import Trajectory
 from cmrrecon.tools.errors import UsageError
-
-# Partial Fourier of 6/8 leaves a quarter of the lines of a fully sampled file empty.
-EMPTY_ALLOWED = 0.25
-Region = tuple[slice, slice]
 
 
 class MaskSource(Enum):
@@ -139,6 +136,10 @@ class SamplingMask(ABC):
             partial Fourier and low resolution do not count as acceleration
         """
 
+    def described(self) -> dict[str, Any]:
+        """How much was measured, for records and provenance."""
+        return {"effective_acceleration": round(self.effective_acceleration(), 2)}
+
     def image_shape(self, y: int, x: int) -> tuple[int, int]:
         """(y, x) of the images of k-space with so many lines and samples."""
         return y, x
@@ -159,13 +160,13 @@ class CartesianMask(SamplingMask):
 
     @property
     def fully_sampled(self) -> bool:
-        """Complete; if known from non-zero samples only, up to a quarter may be missing."""
-        return self.nearly_complete if self.source is MaskSource.NON_ZERO else self.complete
+        """Whether the whole matrix was measured; isolated zeros count as measured, see `measured`."""
+        return self.complete
 
     @property
-    def nearly_complete(self) -> bool:
-        """Whether at most a quarter is missing, as with partial Fourier."""
-        return bool(self.samples.float().mean() >= 1 - EMPTY_ALLOWED)
+    def coverage(self) -> Coverage:
+        """What of the matrix was measured: all, a contiguous part of it, or with gaps."""
+        return Coverage.of(self.samples, self.centre)
 
     @property
     def weights(self) -> Tensor | None:
@@ -180,22 +181,38 @@ class CartesianMask(SamplingMask):
 
     def extent(self) -> Region:
         """The smallest block (y, x) of the grid that holds all measured samples of all frames."""
-        any_frame = self.samples.any(0)
-        lines, columns = (any_frame.any(axis).nonzero().flatten() for axis in (1, 0))
-        if not len(lines):
-            return slice(0), slice(0)
-        along_y = slice(int(lines[0]), int(lines[-1]) + 1)
-        return along_y, slice(int(columns[0]), int(columns[-1]) + 1)
+        return extent_of(self.samples)
 
-    def partial_fourier(self) -> float:
-        """The measured part of the phase encodes, extent over matrix: 1 without partial Fourier.
+    def described(self) -> dict[str, Any]:
+        """How much was measured: effective R over matrix and extent, and the coverage in words."""
+        return {
+            **super().described(),
+            "effective_acceleration_extent": round(self.effective_acceleration("extent"), 2),
+            "coverage": self.coverage.label,
+        }
 
-        Only one-sided gaps count; lines missing on both sides alike are low resolution.
-        """
-        lines = self.samples.shape[1]
-        along_y, _ = self.extent()
-        before, after = int(along_y.start or 0), lines - int(along_y.stop)
-        return 1 - abs(before - after) / lines
+    def trimmed(self, empty: Tensor) -> "CartesianMask":
+        """The mask without lines (frame|1, y) bool that turned out to hold nothing."""
+        samples = once_if_alike(self.samples & ~empty[..., None])
+        only = self.calibration_only
+        return replace(
+            self,
+            samples=samples,
+            calibration_only=None if only is None else only.expand(len(samples), -1, -1) & samples,
+        )
+
+    def narrowed(self, columns: slice, x: int) -> "CartesianMask":
+        """The mask of a readout of x samples without what lies outside some columns."""
+        inside = torch.zeros(x, dtype=torch.bool, device=self.samples.device)
+        inside[columns] = True
+        only = self.calibration_only
+        return SampleMask(
+            self.samples & inside,
+            self.source,
+            None if only is None else only & inside,
+            self.centre,
+            self.averages,
+        )
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
         """All samples of the matrix, or of the extent, over measured samples."""

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from cmrrecon.data.acquisition import Acquisition
-from cmrrecon.data.checks import check_kspace, check_mask
+from cmrrecon.data.checks import check_mask
+from cmrrecon.data.coverage import extent_of
+from cmrrecon.data.dropouts import dropout_texts, filled
 from cmrrecon.data.geometry import Geometry
-from cmrrecon.data.mask import MaskSource, SamplingMask, SpokeMask, once_if_alike
+from cmrrecon.data.mask import CartesianMask, MaskSource, SamplingMask, SpokeMask, once_if_alike
+from cmrrecon.data.measured import Found, look
 from cmrrecon.data.noise import Noise
 from cmrrecon.data.series import Series
 from cmrrecon.tools.arrays import as_tensor
@@ -27,7 +30,7 @@ class Scan:
     ----------
     shape : (frame, slice, coil, y, x); along a trajectory (frame, slice, coil, spoke, sample)
     read_slice : slice index (0-based) -> k-space Tensor (frame, coil, y, x) complex64, as stored
-    mask : SamplingMask, or None: found slice by slice, from what is non-zero in all coils
+    mask : SamplingMask, or None: found slice by slice, from the k-space, see `measured`
     acquisition : Acquisition
     path : the file, for messages ("" if there is none)
     mask_path : the file that the mask was read from, if it is another one
@@ -37,6 +40,8 @@ class Scan:
     geometry : Geometry, or None where the file does not say
     maps : slice index -> coil maps (coil, y, x) complex64 that are supplied; None without
     maps_path : the file that the coil maps are read from, if it is another one
+    full_by_rule : whether the challenge that published the file calls it fully sampled, whatever is
+        missing at the edges of k-space
     """
 
     shape: Shape
@@ -51,6 +56,7 @@ class Scan:
     geometry: Geometry | None = None
     maps: Callable[[int], Tensor] | None = None
     maps_path: str = ""
+    full_by_rule: bool = False
 
     @property
     def axes(self) -> tuple[str, str, str, str, str]:
@@ -131,21 +137,54 @@ class Scan:
         Errors as in `series`.
         """
         where = f"Slice {index} of {self.path or 'the scan'}"
-        measured, touched = check_kspace(kspace, where)
-        if isinstance(self.mask, SpokeMask):
-            self.mask.trajectory.check(self.shape, where)
-            # A spoke was measured as a whole, whatever its samples are.
-            touched = touched.any(-1, keepdim=True)
-        if self.mask is None:
-            mask: SamplingMask = SamplingMask.of(measured, MaskSource.NON_ZERO)
-        elif isinstance(self.mask, SpokeMask) and self.mask.source is MaskSource.NON_ZERO:
-            mask = self.mask.chosen(once_if_alike(measured.any(-1, keepdim=True)))
-        else:
-            mask = self.mask
-            check_mask(mask, touched, where)
+        found = look(kspace, where)
+        mask, warnings = self._mask_of(found, where)
+        if found.tiny:
+            kspace = kspace * found.touched[:, None]
+        if bool(found.dropped.any()):
+            kspace = filled(
+                kspace, mask.samples, found.dropped, alike=not isinstance(mask, SpokeMask)
+            )
+            warnings += tuple(dropout_texts(found.dropped, index))
         calibration = None if self.calibration is None else self.calibration(index)
         maps = None if self.maps is None else self.maps(index)
-        return Series(kspace, mask, self.acquisition, self.noise, calibration, maps)
+        return Series(
+            kspace, mask, self.acquisition, self.noise, calibration, maps, warnings=warnings
+        )
+
+    def _mask_of(self, found: Found, where: str) -> tuple[SamplingMask, tuple[str, ...]]:
+        """What a slice measured, and what to warn of."""
+        if self.mask is None:
+            return SamplingMask.of(found.samples(), MaskSource.NON_ZERO), ()
+        if isinstance(self.mask, SpokeMask):
+            return self._spokes_of(self.mask, found, where), ()
+        assert isinstance(self.mask, CartesianMask)
+        empty = check_mask(self.mask, found.touched, where)
+        mask: CartesianMask = self.mask
+        texts = []
+        if bool(empty.any()):
+            mask = mask.trimmed(empty)
+            texts.append(f"{int(empty.sum())} lines")
+        _, columns = extent_of(found.touched)
+        # A mask of lines says nothing of the readout, one of everything does.
+        if self.mask.complete and columns.stop - columns.start < self.shape[4]:
+            mask = mask.narrowed(columns, self.shape[4])
+            texts.append(f"{self.shape[4] - (columns.stop - columns.start)} columns")
+        if not texts:
+            return mask, ()
+        return mask, (
+            f"{where}: {' and '.join(texts)} that the mask says were measured hold only zeros; "
+            "they count as not measured",
+        )
+
+    def _spokes_of(self, mask: SpokeMask, found: Found, where: str) -> SpokeMask:
+        """The spokes of a slice; each was measured as a whole, whatever its samples are."""
+        mask.trajectory.check(self.shape, where)
+        touched = found.touched.any(-1, keepdim=True)
+        if mask.source is MaskSource.NON_ZERO:
+            return mask.chosen(once_if_alike(touched))
+        check_mask(mask, touched, where)
+        return mask
 
 
 def fitted(mask: Any, kspace: tuple[int, ...]) -> SamplingMask:

@@ -25,6 +25,7 @@ class Series:
     calibration : Tensor (coil, y', x') complex64, separate reference lines; None if there are none
     maps : Tensor (coil, y, x) complex64, supplied coil maps; None: they are estimated
     rolled : by how many samples (y, x) the k-space was rolled to bring its centre into the middle
+    warnings : what was wrong with the data and what was done about it, in sentences for the user
     """
 
     kspace: Tensor
@@ -34,6 +35,7 @@ class Series:
     calibration: Tensor | None = None
     maps: Tensor | None = None
     rolled: tuple[int, int] = (0, 0)
+    warnings: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> "Series":
         """The same series on another device."""

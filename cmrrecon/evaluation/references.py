@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data import Acquisition, Scan, View
+from cmrrecon.data import Acquisition, View
+from cmrrecon.data.references import as_reference
 from cmrrecon.evaluation.protocols import ranking_crop, ranking_slices
 from cmrrecon.formats.names import acquisition_from_json, is_sampled_name, modality_of
 from cmrrecon.operators.coils import rss_images
@@ -30,12 +31,14 @@ class Reference:
     source : what they are, in words
     slices : the scan's slice numbers that the file has, in order
     load : position in `slices` -> Tensor (frame, y, x) float32
+    remarks : what to tell of the slices loaded so far, in sentences
     """
 
     path: Path
     source: str
     slices: tuple[int, ...]
     load: Callable[[int], Tensor]
+    remarks: list[str] = field(default_factory=list)
 
     def images(self, wanted: Sequence[int]) -> Tensor:
         """Magnitudes (frame, slice, y, x) float32 of these slice numbers.
@@ -142,11 +145,12 @@ def reference_for(
     candidates: Sequence[Path],
     *,
     truth_first: bool,
+    allow_partial: bool = False,
     view: View | None = None,
 ) -> Reference:
     """The reference of a scan: the file `truth`, or what fits among the `candidates_in` the folder `truth`.
 
-    `view` as for `open_reference`.
+    `allow_partial` and `view` as for `open_reference`.
 
     Raises
     ------
@@ -154,8 +158,8 @@ def reference_for(
     """
     if truth.is_dir():
         found = find_reference(acquisition, candidates, truth_first=truth_first)
-        return open_reference(found, view)
-    reference = open_reference(truth, view)
+        return open_reference(found, view, allow_partial=allow_partial)
+    reference = open_reference(truth, view, allow_partial=allow_partial)
     other = contradiction(acquisition, truth)
     if other:
         raise InputError(
@@ -200,10 +204,10 @@ def disagreement(acquisition: Acquisition, facts: Acquisition) -> str:
     fields = ["subject", "centre", "vendor", "coil", "split", "year"]
     if modality_of(facts.base) and modality_of(acquisition.base):
         fields.insert(0, "base")
-    for field in fields:
-        ours, theirs = getattr(acquisition, field), getattr(facts, field)
+    for fact in fields:
+        ours, theirs = getattr(acquisition, fact), getattr(facts, fact)
         if ours is not None and theirs is not None and ours != theirs:
-            return f"{field} {theirs}"
+            return f"{fact} {theirs}"
     return ""
 
 
@@ -213,14 +217,19 @@ def _fits(acquisition: Acquisition, path: Path) -> bool:
     return full and facts.base == acquisition.base and not contradiction(acquisition, path)
 
 
-def open_reference(path: Path, view: View | None = None) -> Reference:
+def open_reference(
+    path: Path, view: View | None = None, *, allow_partial: bool = False
+) -> Reference:
     """The reference in a file: stored images, or the RSS of fully sampled k-space, made when asked for.
 
-    Of k-space a view says what is shown; None: as reconstructions show it by default.
+    Parameters
+    ----------
+    view : what is shown of k-space's images; None: what reconstructions show by default
+    allow_partial : whether k-space without its edges is taken (partial Fourier, low resolution, asymmetric echo)
 
     Raises
     ------
-    InputError : the file holds neither; and when slices are loaded, that the k-space is undersampled
+    InputError : the file holds neither; and when slices are loaded, that the k-space is undersampled or partial
     """
     if formats.kind(path) == "images":
         images = formats.read_images(path).abs().float()
@@ -228,21 +237,16 @@ def open_reference(path: Path, view: View | None = None) -> Reference:
         numbers = slices_of(formats.read_provenance(path), images.shape[1])
         return Reference(path, source, tuple(numbers), lambda position: images[:, position])
     scan = formats.read(path)
-    return Reference(
-        path,
-        "RSS of fully sampled k-space",
-        tuple(range(scan.shape[1])),
-        lambda index: shown(_rss(scan, index), view or View(), scan.geometry),
-    )
+    remarks: list[str] = []
 
-
-def _rss(scan: Scan, index: int) -> Tensor:
-    series = scan.series(index)
-    if not series.mask.fully_sampled:
-        raise InputError(
-            "kspace-undersampled",
-            f"{scan.path} is undersampled",
-            "A reference must be fully sampled",
-            "Give the fully sampled file or truth images with --truth",
+    def load(index: int) -> Tensor:
+        series = scan.series(index)
+        remark = as_reference(
+            series.mask, scan.path, by_rule=scan.full_by_rule, allow_partial=allow_partial
         )
-    return rss_images(series.kspace)
+        told = [*series.warnings, *([] if remark is None else [remark])]
+        remarks.extend(text for text in told if text not in remarks)
+        return shown(rss_images(series.kspace), view or View(), scan.geometry)
+
+    source = "RSS of fully sampled k-space"
+    return Reference(path, source, tuple(range(scan.shape[1])), load, remarks)

@@ -84,6 +84,7 @@ def evaluate(
     exclude_saturated: bool = False,
     base: str | None = None,
     slices: Sequence[int] | None = None,
+    allow_partial: bool = False,
 ) -> Scores:
     """Score one reconstruction against its reference, as `cmrrecon evaluate` scores a file.
 
@@ -115,6 +116,9 @@ def evaluate(
     slices : sequence of int, optional
         The scan's slice numbers that the reconstruction holds. None: as the reconstruction says;
         an array holds those of the reference.
+    allow_partial : bool
+        Take reference k-space without its edges too: partial Fourier, low resolution, asymmetric
+        echoes. Aliased k-space is never taken.
 
     Returns
     -------
@@ -128,7 +132,7 @@ def evaluate(
         float nor complex; `images-axes`, not four axes; `array-empty`; `shape-mismatch`, different
         images; `images-not-finite` and `images-flat`, no meaningful score; `reference-missing`,
         `reference-ambiguous` and `reference-mismatch`, no file, several, or one of another scan;
-        `kspace-undersampled`, of the reference; `slice-missing`, in the reference or for the crop.
+        `kspace-undersampled` and `kspace-partial`, of the reference; `slice-missing`, in the reference or for the crop.
     UsageError
         `unknown-protocol`; `option-value`, the order; `box-outside`, the heart box;
         `options-conflict`, an option of `fullfov` with a challenge; `option-needs`, an array needs
@@ -155,7 +159,7 @@ def evaluate(
             "Leave them out, or use the protocol fullfov",
         )
     made = _reconstruction(reconstruction, base, slices)
-    truth = _reference(reference, made, truth_first=year is None)
+    truth = _reference(reference, made, truth_first=year is None, allow_partial=allow_partial)
     name_of_scan = _base_of(made, truth)
     images, expected = _pair(made, truth, name_of_scan, year if crop else None)
     return score(
@@ -241,6 +245,7 @@ def _reference(
     made: Reconstruction,
     *,
     truth_first: bool,
+    allow_partial: bool,
 ) -> Reference:
     """The reference that was given, or that of the scan in a folder."""
     if not isinstance(given, str | Path):
@@ -250,10 +255,17 @@ def _reference(
     path = _existing(given, "reference")
     if made.facts is not None:
         others = candidates_in(path)
-        return reference_for(made.facts, path, others, truth_first=truth_first, view=made.view)
+        return reference_for(
+            made.facts,
+            path,
+            others,
+            truth_first=truth_first,
+            view=made.view,
+            allow_partial=allow_partial,
+        )
     if path.is_dir():
         raise _needs_base(f"{path} is a folder, which is searched by the scan's base name")
-    return open_reference(path, made.view)
+    return open_reference(path, made.view, allow_partial=allow_partial)
 
 
 def _base_of(made: Reconstruction, reference: Reference) -> str | None:

@@ -14,7 +14,6 @@ from cmrrecon.data import (
     Acquisition,
     CartesianMask,
     Geometry,
-    LineMask,
     MaskSource,
     SamplingMask,
     Scan,
@@ -62,9 +61,9 @@ def read(
     in a format of `kinds.RAW_FORMATS`: ISMRMRD, Siemens twix, fastMRI.
 
     Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`). The mask is the
-    one given, else all True for files that are fully sampled by their variable or folder, else the one in the file, else the
-    official mask file beside it, else None. Arrays `trajectory` and `matrix` beside `kspace` make it non-Cartesian, see `Scan`; all
-    its spokes were measured if no mask says otherwise.
+    one given, else None for files that the challenge calls fully sampled by their variable or folder (`full_by_rule`),
+    else the one in the file, else the official mask file beside it, else None. Arrays `trajectory` and `matrix` beside
+    `kspace` make it non-Cartesian, see `Scan`; all its spokes were measured if no mask says otherwise.
 
     Parameters
     ----------
@@ -103,21 +102,21 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     frames, _, coils, y, x = reader.shape
     check_size(reader.shape, 0, str(path))
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
-    measured, beside = _mask_for(
-        stored, path, y, _is_full(array, stored, path, acquisition.pattern), mask
-    )
-    if measured is None:
-        assumed += (
-            f"No mask file found for {path}: samples that are non-zero in all coils count as measured",
-        )
+    full = _is_full(array, stored, path, acquisition.pattern)
+    measured, beside = _mask_for(stored, path, full, mask)
     kept: SamplingMask | None = measured
     if along:
-        kept, of_unit = _spokes(measured, stored, path)
+        kept, of_unit = _spokes(measured, y, stored, path)
         assumed += of_unit
+    if kept is None and not full:
+        assumed += (
+            f"No mask file found for {path}: samples that are non-zero in any coil count as measured",
+        )
     # Ours was looked at when it was made.
     ours = text("acquisition") is not None
     centred = reader if along or ours else CentredReader(reader, str(path))
     scan = Scan(reader.shape, centred, kept, acquisition, str(path), beside, notes + assumed)
+    scan = replace(scan, full_by_rule=full and mask is None and not along)
     if ours:
         scan = with_companions(scan, stored, path, own_mask=not beside)
     geometry = geometry_from_json(text("geometry") or "")
@@ -125,15 +124,18 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
 
 
 def _spokes(
-    measured: CartesianMask | None, stored: dict[str, StoredArray], path: Path
-) -> tuple[SamplingMask, tuple[str, ...]]:
+    measured: CartesianMask | None, spokes: int, stored: dict[str, StoredArray], path: Path
+) -> tuple[SpokeMask, tuple[str, ...]]:
     """The mask of k-space along a trajectory, from the file, beside it, or of all spokes; a note on the unit if it is not cycles."""
-    assert measured is not None
     matrix = _matrix(stored, path)
     positions = _trajectory(stored, path)
     scaled, note = in_cycles(positions, matrix, str(path))
-    mask = SpokeMask(measured.samples, measured.source, trajectory=Trajectory(scaled, matrix))
-    return mask, (() if scaled is positions else (note,))
+    trajectory = Trajectory(scaled, matrix)
+    told = () if scaled is positions else (note,)
+    if measured is None:
+        every = torch.ones((1, spokes, 1), dtype=torch.bool)
+        return SpokeMask(every, MaskSource.HEADER, trajectory=trajectory), told
+    return SpokeMask(measured.samples, measured.source, trajectory=trajectory), told
 
 
 def _axes(
@@ -167,9 +169,9 @@ def _is_full(
 
 
 def _mask_for(
-    stored: dict[str, StoredArray], path: Path, y: int, full: bool, given: str | Path | None
+    stored: dict[str, StoredArray], path: Path, full: bool, given: str | Path | None
 ) -> tuple[CartesianMask | None, str]:
-    """The mask of a scan, None where none is known, and the file it lies in if that is another one."""
+    """The mask of a scan, None where the k-space must say it, and the file it lies in if that is another one."""
     beside = (
         Path(given)
         if given is not None
@@ -180,7 +182,7 @@ def _mask_for(
     if beside is not None:
         return read_mask(beside), str(beside)
     if full:
-        return LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER), ""
+        return None, ""
     return (mask_of(stored["mask"], path) if "mask" in stored else None), ""
 
 

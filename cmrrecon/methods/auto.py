@@ -7,6 +7,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import CartesianMask
 from cmrrecon.methods.base import Adaptable, Method, Outcome, Weights, finite
 from cmrrecon.methods.decision import Decision
+from cmrrecon.methods.edges import is_one_sided
 from cmrrecon.methods.iterative import IterativeMethod, solved
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.methods.trials import decide
@@ -84,11 +85,14 @@ class Auto(Method):
         )
 
     def _solvers(self, prepared: PreparedSeries, options: IterativeOptions) -> dict[str, Solver]:
-        """The candidates for a series; the network among them where it can be used."""
+        """The candidates for a series; the network among them where it can be used.
+
+        It has not learned to fill a missing side of k-space, which the others do by symmetry.
+        """
         methods = self.candidates if prepared.series.frames > 1 else self.single_frame
         solvers = {method.name: method.solver for method in methods}
-        cartesian = isinstance(prepared.mask, CartesianMask)
-        if self.trained is not None and cartesian and _automatic(options):
+        usable = isinstance(prepared.mask, CartesianMask) and not is_one_sided(prepared.mask)
+        if self.trained is not None and usable and _automatic(options):
             network = self.trained.network.to(prepared.kspace.device)
             solvers[self.trained.name] = Solver.of(self.trained.name, network.solve, one_set=True)
         return solvers

@@ -7,7 +7,7 @@ decided is then given back with every series (`reconstruct`).
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import LeastSquares
 from cmrrecon.data import Series
 from cmrrecon.methods.decision import Decision
+from cmrrecon.methods.edges import is_one_sided
 from cmrrecon.networks.base import AnyNetwork
 from cmrrecon.operators.centre import restored
 from cmrrecon.tools.configuration import from_mapping
@@ -52,11 +53,13 @@ class Outcome:
         of the prepared series, the centre of whose k-space lies in the middle
     maps : Tensor (coil, y, x), those of the measured coils; None from methods that use none of ours
     fit : what the images answer; None from methods without a least-squares term
+    edges : what was done about a missing side of k-space, in words; "" without one
     """
 
     images: Tensor
     maps: Tensor | None = None
     fit: Fit | None = None
+    edges: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class Method(ABC):
     advice : what to try when images are not finite
     decides : whether there is anything to decide for a scan
     whitens : whether it works on whitened coils where these help, see `classical.whitening`
+    edges : what it does about a missing side of k-space, in words
     """
 
     name: str
@@ -122,6 +126,7 @@ class Method(ABC):
     advice: str = "Try its default options, or another method"
     decides: bool = False
     whitens: bool = False
+    edges: str = "the missing part is left to the method's own model"
 
     def options(self, given: Mapping[str, Any] | None = None) -> Any:
         """All options of the method: those given, checked, and the defaults of the others.
@@ -170,6 +175,8 @@ class Method(ABC):
                 "All pixels must be finite numbers",
                 self.advice,
             )
+        if is_one_sided(prepared.mask) and not outcome.edges:
+            return replace(outcome, edges=self.edges)
         return outcome
 
     @contextmanager

@@ -23,7 +23,7 @@ class DirectMethod(Method):
 
     Attributes
     ----------
-    name, summary, on_gpu : see `Method`
+    name, summary, on_gpu, edges : see `Method`
     function : `(series, options) -> Tensor (frame, y, x)`; without options only `(series)`
     Options : the dataclass of its options
     warns : `(series, options) -> sentences`, see `Method.cautions`; None: nothing to warn of
@@ -34,6 +34,7 @@ class DirectMethod(Method):
     function: Callable[..., Tensor]
     Options: type[Any] = NoOptions
     on_gpu: bool = True
+    edges: str = Method.edges
     warns: Callable[[Series, Any], tuple[str, ...]] | None = None
 
     def cautions(self, prepared: PreparedSeries, options: Any) -> tuple[str, ...]:

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from cmrrecon.classical.measured_coils import measured_images, measured_maps
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.methods.base import Fit, Method, Outcome
 from cmrrecon.methods.decision import Decision
+from cmrrecon.methods.edges import filled
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.methods.trials import decide
 from cmrrecon.solvers import Solution
@@ -63,10 +66,16 @@ def solved(
     if decision.maps == "refined":
         coils = refined(prepared, coils)
     problem = Problem.of(prepared, coils)
-    x = first(problem, decision.weight, decision.iterations).x
-    if partner is not None and second is not None:
-        other = second(problem, partner.weight, partner.iterations).x
-        x = x.lerp(other, decision.share)
+
+    def solve(problem: Problem, factor: float) -> Tensor:
+        x = first(problem, factor * decision.weight, decision.iterations).x
+        if partner is None or second is None:
+            return x
+        other = second(problem, factor * partner.weight, partner.iterations).x
+        return x.lerp(other, decision.share)
+
+    x, remark = filled(prepared, coils, problem, solve)
     whitening = prepared.whitening
     images = measured_images(problem.whole(x) * prepared.scale, coils, whitening)
-    return Outcome(images, measured_maps(coils, whitening), Fit(prepared, coils, problem, x))
+    fit = Fit(prepared, coils, problem, x)
+    return Outcome(images, measured_maps(coils, whitening), fit, remark)

@@ -58,13 +58,19 @@ def auto() -> Auto:
 
 # Methods that hold nothing between series.
 CLASSICAL: tuple[Method, ...] = (
-    DirectMethod("zero-filled", "inverse Fourier transform and root-sum-of-squares", zero_filled),
+    DirectMethod(
+        "zero-filled",
+        "inverse Fourier transform and root-sum-of-squares",
+        zero_filled,
+        edges="the missing part stays zero, as the name of the method says",
+    ),
     DirectMethod(
         "grappa",
         "GRAPPA by the official rule, root-sum-of-squares",
         grappa,
         GrappaOptions,
         warns=cautions,
+        edges="only lines within the measured extent are filled, the missing part stays zero",
     ),
     IterativeMethod("sense", "conjugate-gradient SENSE with ESPIRiT maps", sense),
     _L1_WAVELET,

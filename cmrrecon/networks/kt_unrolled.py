@@ -193,6 +193,7 @@ class KtUnrolled(SeriesNetwork):
         ).to(x.real.dtype)
         update = update.permute(0, 2, 3, 1).contiguous()
         # Where no coil sees anything there are no data to set a change right.
+        assert isinstance(problem.A, Encoding)
         seen_by_coils = problem.A.maps.abs().amax(0) > 0
         z = x + error * torch.view_as_complex(update) * (phase * seen_by_coils)
         return closer(problem, z, weight * self.weight(told).exp(), self.solver_steps)

@@ -1,6 +1,7 @@
 """What every linear operator between images and k-space offers."""
 
 from abc import ABC, abstractmethod
+from typing import Protocol
 
 from torch import Tensor
 
@@ -22,3 +23,10 @@ class LinearOperator(ABC):
     def N(self, images: Tensor) -> Tensor:
         """The normal operator A.H(A(x)); subclasses may know a faster way."""
         return self.H(self(images))
+
+
+class NormalOperator(Protocol):
+    """What solvers need of an operator: a self-adjoint, positive semidefinite `N` on images."""
+
+    def N(self, images: Tensor) -> Tensor:
+        """The normal operator on images (frame, y, x)."""

@@ -29,7 +29,7 @@ def as_scan(
     source : path of a k-space file; Scan, or what `simulate` gives; or array (NumPy or torch)
         (frame, slice, coil, y, x), complex, zero where not measured, k-space centred at (y // 2, x // 2)
     mask : an array of zeros and ones, (y), (frame, y), or (frame or 1, y, x or 1); for a path also
-        that of a mask file; None: the file's own, or what is non-zero in all coils
+        that of a mask file; None: the file's own, or what is non-zero in any coil
     axes : names of the stored axes, for unusual files only
     dataset : name of the data set, in files of raw data that hold several
     maps : file of coil maps, for the path of a k-space file; None: the file's own, or estimated ones

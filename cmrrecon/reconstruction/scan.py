@@ -44,7 +44,7 @@ def reconstruct(
     method : a name (see `cmrrecon reconstruct --list-methods`), or a `Method`; None: `auto`
     checkpoint : file with the weights of a network, which then is the method
     mask : an array of zeros and ones: (y), (frame, y) or (frame or 1, y, x or 1); for a path also
-        that of a mask file. None: the file's own, or what is non-zero in all coils
+        that of a mask file. None: the file's own, or what is non-zero in any coil
     axes : names of the stored axes, for unusual files, such as "x,y,coil"
     dataset : name of the data set, in files of raw data that hold several
     maps : file of coil maps, in place of the file's own or estimated ones

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.classical.prepared import PreparedSeries
-from cmrrecon.data import MaskSource, SamplingMask, Series
+from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Series
 from cmrrecon.methods.base import Method
 from cmrrecon.methods.decision import Decision
 from cmrrecon.operators.centre import restored
@@ -122,19 +122,17 @@ class Run:
         """How the scan was sampled."""
         scan = self.task.scan
         known = scan.acquisition
-        mask = scan.mask
+        # What the first slice holds, if it was read; else what the file says of all.
+        mask = self.first_mask or scan.mask
         if mask is None or mask.source is MaskSource.NON_ZERO:
-            # Found slice by slice.
             mask = self.first_mask or scan.series(self.task.slices[0]).mask
-        return {
-            "pattern": known.pattern,
-            "acceleration": known.acceleration,
-            "effective_acceleration": round(mask.effective_acceleration(), 2),
-        }
+        return {"pattern": known.pattern, "acceleration": known.acceleration, **mask.described()}
 
     def _warn(self, text: str) -> None:
-        self.warnings.append(text)
-        self.listener.warned(text)
+        """Tell the user something, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self.listener.warned(text)
 
     def _adapt(self) -> None:
         """Adapt the network to the middle slice."""
@@ -229,10 +227,11 @@ class Run:
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The layers of a slice, and what is known of it."""
         options = self.task.options
-        for caution in self.method.cautions(prepared, options):
-            if caution not in self.warnings:
-                self._warn(caution)
+        for warning in (*prepared.series.warnings, *self.method.cautions(prepared, options)):
+            self._warn(warning)
         outcome = self.method.reconstruct(self._view(prepared), options, decision)
+        if outcome.edges and isinstance(prepared.mask, CartesianMask):
+            self._warn(f"{', '.join(prepared.mask.coverage.edges)}: {outcome.edges}")
         facts: dict[str, Any] = {"data_residual": data_residual(outcome.fit)}
         if (self.method.whitens or self.task.whiten) and prepared.whitening is not None:
             facts["whitened"] = prepared.whitening.words

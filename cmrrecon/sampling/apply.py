@@ -10,12 +10,14 @@ from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Scan, Series, require_cartesian
-from cmrrecon.data.checks import require_finite
+from cmrrecon.data.references import undersampled
 from cmrrecon.sampling.make import find_pattern, make_mask, official_acs
 from cmrrecon.tools.configuration import checked_mapping
 from cmrrecon.tools.errors import InputError, UsageError
 
 DEFAULT_YEAR = 2025
+# The part of the samples within the measured extent that may be missing.
+GAPS_ALLOWED = 0.25
 KINDS = {"acceleration": float, "acs": int | None, "seed": int | None, "year": int | None}
 
 
@@ -32,7 +34,8 @@ def undersample(
 
     Parameters
     ----------
-    scan : a fully sampled Scan, or the path of its file
+    scan : a fully sampled Scan, or the path of its file; its edges may be missing, as with partial
+        Fourier, or a few of its samples, and then are missing in the result too
     pattern : a name of `PATTERNS`
     acceleration : nominal R, not counting the calibration; may be fractional
     acs : calibration lines, of kt-radial and poisson the side of the square; None: the year's
@@ -94,9 +97,11 @@ def rules_year(scan: Scan, year: int | None) -> int:
 def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> Scan:
     """The scan with its k-space set to zero outside `mask`; slices are read and masked only when asked for.
 
+    What was not measured is not measured in the result either.
+
     Parameters
     ----------
-    scan : a fully sampled scan
+    scan : a scan that misses at most a quarter of the samples within its extent
     mask : CartesianMask
     acquisition_changes : fields of the acquisition that the mask determines, such as pattern and acceleration
 
@@ -116,23 +121,59 @@ def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> S
             f"For {where} a mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
             "Make a mask for this scan",
         )
-    known = _first_series(scan).mask if scan.mask is None else scan.mask
-    if scan.acquisition.pattern is not None or not known.fully_sampled:
-        raise InputError(
-            "kspace-undersampled",
-            f"{scan.path or 'The scan'} is undersampled already",
-            "Undersampling starts from fully sampled k-space",
-            "Give the fully sampled file, or reconstruct this one as it is",
-        )
+    if scan.acquisition.pattern is not None:
+        raise undersampled(f"{where} is undersampled ({scan.acquisition.pattern})")
+    known = _measured(scan, where)
 
     def read_slice(index: int) -> Tensor:
         kspace = scan.read_slice(index)
-        require_finite(kspace, f"Slice {index} of {where}")
-        return kspace * mask.samples.to(kspace.device)[:, None]
+        if not (kspace != 0).any():
+            return kspace
+        _require_few_gaps(scan.checked(index, kspace).mask, f"slice {index} of {where}")
+        return kspace * both.samples.to(kspace.device)[:, None]
 
-    given_mask = replace(mask, source=MaskSource.GIVEN)
-    acquisition = replace(scan.acquisition, **acquisition_changes)
-    return replace(scan, read_slice=read_slice, mask=given_mask, acquisition=acquisition)
+    both = replace(
+        SamplingMask.of(mask.samples & known.samples, MaskSource.GIVEN),
+        centre=known.centre,
+        averages=known.averages,
+    )
+    return replace(
+        scan,
+        read_slice=read_slice,
+        mask=both,
+        acquisition=replace(scan.acquisition, **acquisition_changes),
+        notes=(*scan.notes, *_remarks(known, where)),
+        full_by_rule=False,
+    )
+
+
+def _measured(scan: Scan, where: str) -> CartesianMask:
+    """What a scan measured, by its first slice with data; a mask given in memory is believed.
+
+    Raises
+    ------
+    InputError : `kspace-undersampled`
+    """
+    known = scan.mask
+    if known is None or known.source is not MaskSource.GIVEN:
+        known = _first_series(scan).mask
+    return _require_few_gaps(known, where)
+
+
+def _require_few_gaps(mask: SamplingMask, where: str) -> CartesianMask:
+    """Refuse k-space that was undersampled before a pattern is put on it."""
+    assert isinstance(mask, CartesianMask)
+    measured = 1 / mask.effective_acceleration("extent")
+    if measured < 1 - GAPS_ALLOWED:
+        raise undersampled(f"{where} holds {measured:.0%} of the samples that it reaches")
+    return mask
+
+
+def _remarks(mask: CartesianMask, where: str) -> list[str]:
+    """What to tell the user of a scan that is not complete."""
+    if mask.complete:
+        return []
+    return [f"{where} is {mask.coverage.label}: of the pattern only what was measured is kept"]
 
 
 def _first_series(scan: Scan) -> Series:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.classical.prepared import normalisation
-from cmrrecon.data import CartesianMask, Scan, require_cartesian
+from cmrrecon.data import CartesianMask, SamplingMask, Scan, Series, require_cartesian
+from cmrrecon.data.references import as_reference
 from cmrrecon.formats.labels import LabelRow
 from cmrrecon.operators.coils import compress, rss_images
 from cmrrecon.tools import provenance
@@ -36,6 +37,7 @@ def add_scan(
     axes: str | None = None,
     *,
     dataset: str | None = None,
+    allow_partial: bool = False,
     labels: Sequence[LabelRow] | None = None,
     overwrite: bool = False,
     command: Sequence[str] = ("add_scan",),
@@ -44,6 +46,8 @@ def add_scan(
 
     A file that was stored earlier by the same recipe is not read again. Slices without any signal are kept,
     listed as `empty_slices` and left out of the statistics. With `coils` every slice is compressed to that many virtual coils.
+    Scans with gaps in k-space are kept without references; so are those without its edges (partial Fourier, low resolution,
+    asymmetric echo), unless `allow_partial`, or the challenge that published them calls them fully sampled.
     `dataset` names one of those in a file of raw data. `labels` are the rows of this file: none of them makes an unlabelled scan; None
     keeps the labels that its entry has.
 
@@ -56,7 +60,9 @@ def add_scan(
     scan = formats.read(source, axes=axes, dataset=dataset)
     require_cartesian(scan.mask, scan.path or "The scan", "A training store")
     used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
-    config = {"coils": coils, "axes": axes, **({"dataset": dataset} if dataset else {})}
+    config: dict[str, Any] = {"coils": coils, "axes": axes}
+    config |= {"allow_partial": True} if allow_partial else {}
+    config |= {"dataset": dataset} if dataset else {}
     stamp = provenance.make(command, config=config, inputs=used)
     recipe = provenance.recipe_hash(stamp)
     note = target.with_suffix(".json")
@@ -76,7 +82,7 @@ def add_scan(
                 "Outputs are replaced only on request",
                 "Add --overwrite, or make another store",
             )
-    survey = Survey(scan, coils)
+    survey = Survey(scan, coils, allow_partial=allow_partial)
     formats.write_scan(
         target, survey.packed, stamp, images=survey.references if survey.complete else None
     )
@@ -92,34 +98,69 @@ class Survey:
     ----------
     scan : with or without a mask
     coils : virtual coils that every slice is compressed to; None: as they are
+    allow_partial : whether k-space without its edges makes references, see `data.references`
 
     Attributes
     ----------
     packed : the scan with its mask and these coils; reading its slices in order, each once, gathers what `entry` tells
-    complete : whether it is fully sampled
+    complete : whether it can serve as a reference
+    coverage : what of the matrix was measured, in words
+    remarks : what to tell the user of it
     references : Tensors (frame, y, x), RSS images of the slices read; only of complete scans
     """
 
-    def __init__(self, scan: Scan, coils: int | None = None) -> None:
+    def __init__(
+        self, scan: Scan, coils: int | None = None, *, allow_partial: bool = False
+    ) -> None:
         # The slice that the mask is found in comes first again.
-        self.scan = _with_mask(replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice)))
-        assert self.scan.mask is not None
+        self.scan = replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice))
+        self.mask = _mask_of(self.scan)
+        self.by_rule, self.allow_partial = scan.full_by_rule, allow_partial
         frames, slices, stored, y, x = scan.shape
         virtual = min(coils or stored, stored)
         self.packed = replace(
-            self.scan, shape=(frames, slices, virtual, y, x), read_slice=self._slice
+            self.scan,
+            mask=self.mask,
+            shape=(frames, slices, virtual, y, x),
+            read_slice=self._slice,
         )
         if virtual < stored:
             # Each slice has virtual coils of its own.
             self.packed = replace(self.packed, noise=None, calibration=None, maps=None)
-        self.complete = (
-            scan.acquisition.pattern is None
-            and isinstance(self.scan.mask, CartesianMask)
-            and self.scan.mask.nearly_complete
-        )
+        self.coverage = self.mask.coverage.label
+        self.remarks: list[str] = []
+        # Of files that say themselves that they are undersampled nobody expects a reference.
+        self.complete = scan.acquisition.pattern is None and self._is_reference()
         self.references: list[Tensor] = []
         self._empty: list[int] = []
         self._scales: list[float] = []
+
+    def _is_reference(self) -> bool:
+        """Whether the scan can serve as one; if not, why."""
+        try:
+            self._tell(self._remark(self.mask, self.scan.path or "The scan"))
+        except InputError as error:
+            self._tell(f"{error.found}; it is no reference to train with")
+            return False
+        return True
+
+    def _remark(self, mask: SamplingMask, where: str) -> str | None:
+        return as_reference(mask, where, by_rule=self.by_rule, allow_partial=self.allow_partial)
+
+    def _tell(self, text: str | None) -> None:
+        if text is not None and text not in self.remarks:
+            self.remarks.append(text)
+
+    def _checked(self, index: int, kspace: Tensor) -> Series:
+        """The series of a slice; what the mask of the scan does not say was measured is left out."""
+        series = self.scan.checked(index, kspace)
+        for warning in series.warnings:
+            self._tell(warning)
+        if self.complete:
+            self._tell(self._remark(series.mask, self.scan.path or "The scan"))
+        if torch.equal(series.mask.samples, self.mask.samples):
+            return series
+        return series.kept(series.mask.samples & self.mask.samples)
 
     def _slice(self, index: int) -> Tensor:
         """K-space (frame, coil, y, x)."""
@@ -137,20 +178,21 @@ class Survey:
                 )
             self.references.append(torch.zeros(frames, y, x))
             return kspace[:, :virtual]
-        series = self.scan.checked(index, kspace)
+        series = self._checked(index, kspace)
         self._scales.append(normalisation(series))
         if self.complete:
-            self.references.append(rss_images(kspace))
-        return kspace if virtual == stored else compress(kspace, virtual)[0]
+            self.references.append(rss_images(series.kspace))
+        return series.kspace if virtual == stored else compress(series.kspace, virtual)[0]
 
     def entry(self) -> dict[str, Any]:
         """What a store notes of the scan, after all its slices were read; `limits` are the largest pixels of the slices' references."""
-        assert self.scan.mask is not None
         return {
             **asdict(self.scan.acquisition),
             "shape": list(self.packed.shape),
             "fully_sampled": self.complete,
-            "effective_acceleration": round(self.scan.mask.effective_acceleration(), 3),
+            "coverage": self.coverage,
+            "remarks": self.remarks,
+            "effective_acceleration": round(self.mask.effective_acceleration(), 3),
             "empty_slices": self._empty,
             "scale": sorted(self._scales)[len(self._scales) // 2],
             "limits": [float(reference.amax()) for reference in self.references]
@@ -188,14 +230,14 @@ def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str,
     ] or None
 
 
-def _with_mask(scan: Scan) -> Scan:
-    """The scan with its mask known: the file's, or that of the first slice with data."""
-    if scan.mask is not None:
-        return scan
+def _mask_of(scan: Scan) -> CartesianMask:
+    """The mask of the first slice with data."""
     for index in range(scan.shape[1]):
         kspace = scan.read_slice(index)
         if (kspace != 0).any():
-            return replace(scan, mask=scan.checked(index, kspace).mask)
+            mask = scan.checked(index, kspace).mask
+            assert isinstance(mask, CartesianMask)
+            return mask
     raise InputError(
         "kspace-empty",
         f"{scan.path} holds only zeros",

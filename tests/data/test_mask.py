@@ -135,17 +135,11 @@ def test_masks_move_to_another_device_as_a_whole(lines):
 # How much was measured
 
 
-@pytest.mark.parametrize(
-    ("measured", "complete", "nearly", "of_zeros"),
-    [(8, True, True, True), (6, False, True, True), (5, False, False, False)],
-)
-def test_up_to_a_quarter_may_be_missing_where_only_zeros_tell(
-    lines, measured, complete, nearly, of_zeros
-):
+@pytest.mark.parametrize(("measured", "complete"), [(8, True), (7, False), (6, False)])
+def test_fully_sampled_is_all_of_the_matrix_however_it_is_known(lines, measured, complete):
     for source in MaskSource:
         mask = SamplingMask.of(lines(*range(measured)), source)
-        assert (mask.complete, mask.nearly_complete) == (complete, nearly)
-        assert mask.fully_sampled == (of_zeros if source is MaskSource.NON_ZERO else complete)
+        assert (mask.complete, mask.fully_sampled) == (complete, complete)
 
 
 def test_one_frame_that_misses_a_line_is_enough(lines):
@@ -179,19 +173,23 @@ def test_extent_is_the_block_that_holds_all_samples_of_all_frames(lines):
     assert SamplingMask.of(lines()).extent() == (slice(0), slice(0))
 
 
-@pytest.mark.parametrize(
-    ("first", "last", "measured"),
-    [(0, 7, 1), (2, 7, 0.75), (0, 5, 0.75), (1, 6, 1), (1, 4, 0.75), (3, 6, 0.75)],
-)
-def test_partial_fourier_counts_what_one_side_misses_more(lines, first, last, measured):
-    assert SamplingMask.of(lines(first, last)).partial_fourier() == measured
-
-
 def test_a_mask_of_nothing_has_numbers_too(lines):
     nothing = SamplingMask.of(lines())
-    assert nothing.partial_fourier() == 0
+    assert nothing.coverage.label == "undersampled"
     assert nothing.effective_acceleration() == 8
     assert not nothing.fully_sampled
+
+
+def test_lines_that_hold_nothing_are_trimmed_with_what_goes_along(lines):
+    only = replace(SamplingMask.of(lines(1, 2, 3)), calibration_only=lines(1, 2))
+    empty = torch.zeros((2, 8), dtype=torch.bool)
+    empty[1, 2] = True
+    trimmed = only.trimmed(empty)
+    assert isinstance(trimmed, LineMask)
+    assert trimmed.samples[..., 0].sum(1).tolist() == [3, 2]
+    assert trimmed.calibration_only[..., 0].sum(1).tolist() == [2, 1]
+    empty[0, 2] = True
+    assert torch.equal(only.trimmed(empty).samples, lines(1, 3))
 
 
 # Along a trajectory

@@ -4,7 +4,7 @@ import pytest
 import torch
 from refusals import refused
 
-from cmrrecon.data import LineMask, MaskSource, SampleMask, SamplingMask, Scan, SpokeMask
+from cmrrecon.data import LineMask, MaskSource, SamplingMask, Scan, SpokeMask
 from cmrrecon.simulation import simulate
 from cmrrecon.tools.errors import InputError, UsageError
 
@@ -52,22 +52,34 @@ def test_slices_that_are_not_there_are_refused(kspace):
 # What was measured, without a mask
 
 
-def test_without_a_mask_what_is_nonzero_in_all_coils_was_measured(kspace, lines):
+def test_without_a_mask_what_is_nonzero_in_any_coil_was_measured(kspace, lines):
     data = kspace() * lines(0, 3, 4)[:, None, None]
+    data[:, :, 0, :, ::3] = 0
     mask = Scan.from_kspace(data).series(1).mask
     assert isinstance(mask, LineMask)
     assert mask.source is MaskSource.NON_ZERO
     assert torch.equal(mask.samples, lines(0, 3, 4))
 
 
-def test_a_sample_that_is_zero_in_one_coil_was_not_measured(kspace):
-    data = kspace()
-    data[1, 0, 1, 2, 5] = 0
-    mask = Scan.from_kspace(data).series(0).mask
-    assert isinstance(mask, SampleMask)
-    assert mask.samples.shape == (3, 8, 10)
-    assert not mask.samples[1, 2, 5]
-    assert mask.samples.sum() == mask.samples.numel() - 1
+def test_tiny_values_in_unmeasured_lines_become_zeros(kspace, lines):
+    data = kspace() * torch.where(lines(0, 3, 4), 1, 1e-9)[:, None, None]
+    for mask in (None, lines(0, 3, 4)):
+        series = Scan.from_kspace(data, mask).series(0)
+        assert torch.equal(series.mask.samples, lines(0, 3, 4))
+        assert (series.kspace[:, :, 1] == 0).all()
+
+
+def test_a_coil_that_drops_out_of_a_frame_is_predicted_and_warned_of(kspace, lines):
+    data = kspace() * lines(1, 4)[:, None, None]
+    data[1, :, 0] = 0
+    series = Scan.from_kspace(data).series(1)
+    assert torch.equal(series.mask.samples, lines(1, 4))
+    assert len(series.warnings) == 1
+    assert "coil 0" in series.warnings[0]
+    assert (series.kspace[1, 0, 4] != 0).all()
+    assert (series.kspace[1, 0, 0] == 0).all()
+    assert torch.equal(series.kspace[0], data[0, 1])
+    assert Scan.from_kspace(kspace()).series(0).warnings == ()
 
 
 def test_a_coil_that_is_switched_off_does_not_hide_the_mask(kspace, lines):
@@ -114,14 +126,31 @@ def test_a_single_coil_with_data_outside_the_mask_is_enough(kspace, lines):
         Scan.from_kspace(data, lines(1)).series(0)
 
 
-def test_a_mask_that_claims_empty_lines_is_refused_but_few_are_let_pass(kspace, lines):
-    scan = Scan.from_kspace(kspace() * lines(1, 2)[:, None, None], lines(1, 2, 5, 6))
+def test_a_mask_that_claims_many_empty_lines_between_others_is_refused(kspace, lines):
+    scan = Scan.from_kspace(kspace() * lines(1, 6)[:, None, None], lines(1, 2, 5, 6))
     with refused("mask-disagrees") as error:
         scan.series(0)
     assert "6 of 12 lines" in str(error.value)
-    data = kspace(y=40) * lines(*range(1, 40), y=40)[:, None, None]
-    mask = torch.ones((1, 40, 1), dtype=torch.bool)
-    assert torch.equal(Scan.from_kspace(data, mask).series(0).mask.samples, mask)
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 40), (0, 25)])
+def test_empty_lines_of_a_mask_at_the_edges_or_few_were_not_measured(kspace, lines, first, last):
+    held = lines(*range(first, 10), *range(12, last), y=40)
+    series = Scan.from_kspace(
+        kspace(y=40) * held[:, None, None], torch.ones((1, 40, 1), dtype=torch.bool)
+    ).series(0)
+    assert torch.equal(series.mask.samples, held)
+    assert len(series.warnings) == 1
+
+
+def test_a_readout_that_is_cut_is_no_complete_mask(kspace, lines):
+    data = kspace(x=20)
+    data[..., :5] = 0
+    series = Scan.from_kspace(data, torch.ones((1, 8, 1), dtype=torch.bool)).series(0)
+    assert series.mask.coverage.label == "asymmetric echo"
+    assert len(series.warnings) == 1
+    sampled = data * lines(1, 2)[:, None, None]
+    assert isinstance(Scan.from_kspace(sampled, lines(1, 2)).series(0).mask, LineMask)
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 1), (2, 8, 1)])
@@ -181,7 +210,8 @@ def test_spokes_that_differ_between_slices_are_found_by_what_is_non_zero():
     made = simulate(slices=1, frames=2, coils=2, y=32, x=64, spokes=6).scan
     kspace = made.read_slice(0)
     kspace[:, :, 4:] = 0
-    kspace[1, 0, 2] = 0  # one coil alone dropped out
+    kspace[1, 0, 3] = 0  # in one coil alone
+    kspace[1, :, 2] = 0
     mask = replace(made.mask, source=MaskSource.NON_ZERO)
     found = replace(made, read_slice=lambda index: kspace, mask=mask).series(0).mask
     assert isinstance(found, SpokeMask)

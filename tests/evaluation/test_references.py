@@ -131,13 +131,48 @@ def test_undersampled_kspace_is_no_reference(full, tmp_path):
         open_reference(tmp_path / "a.h5").images([0])
 
 
-def test_zero_filled_edges_do_not_make_full_kspace_undersampled(full, tmp_path):
-    edged = full.read_slice(0).clone()
-    edged[:, :, :6] = 0  # partial Fourier
-    formats.write_scan(
-        tmp_path / "cine_sax.mat", Scan.from_kspace(edged[:, None]), variable="kspace"
-    )
-    assert open_reference(tmp_path / "cine_sax.mat").images([0]).any()
+def without_lines(full, lines):
+    """The first slice of a scan with some lines not measured."""
+    kspace = full.read_slice(0).clone()
+    kspace[:, :, lines] = 0
+    return Scan.from_kspace(kspace[:, None])
+
+
+def test_partial_fourier_is_a_reference_only_if_allowed(full, tmp_path):
+    path = tmp_path / "cine_sax.mat"
+    formats.write_scan(path, without_lines(full, slice(0, 6)), variable="kspace")
+    with refused("kspace-partial"):
+        open_reference(path).images([0])
+    reference = open_reference(path, allow_partial=True)
+    assert reference.images([0]).any()
+    assert ["partial Fourier" in text for text in reference.remarks] == [True]
+
+
+@pytest.mark.parametrize(
+    ("folder", "variable"), [(".", "kspace_full"), ("FullSample", "kspace"), ("FullSample", "kus")]
+)
+def test_files_that_the_challenge_calls_full_are_references_by_its_rule(
+    full, tmp_path, folder, variable
+):
+    path = tmp_path / folder / "cine_sax.mat"
+    path.parent.mkdir(exist_ok=True)
+    formats.write_scan(path, without_lines(full, slice(0, 6)), variable=variable)
+    reference = open_reference(path)
+    if variable == "kus":
+        with refused("kspace-partial"):
+            reference.images([0])
+        return
+    assert reference.images([0]).any()
+    assert "rule of its challenge" in reference.remarks[0]
+
+
+@pytest.mark.parametrize("variable", ["kspace", "kspace_full"])
+def test_aliased_kspace_is_never_a_reference(full, tmp_path, variable):
+    path = tmp_path / "FullSample" / "cine_sax.mat"
+    path.parent.mkdir()
+    formats.write_scan(path, without_lines(full, slice(3, None, 5)), variable=variable)
+    with refused("kspace-undersampled"):
+        open_reference(path, allow_partial=True).images([0])
 
 
 def test_acquisition_comes_from_the_provenance_else_from_the_name(tmp_path):

@@ -42,7 +42,7 @@ def test_a_scan_without_mask_says_that_non_zero_samples_count(tmp_path, scan):
     formats.write_scan(tmp_path / "a.h5", Scan(scan.shape, scan.read_slice, None, scan.acquisition))
     back = formats.read(tmp_path / "a.h5")
     assert back.mask is None
-    assert any("non-zero in all coils" in note for note in back.notes)
+    assert any("non-zero in any coil" in note for note in back.notes)
     assert torch.equal(back.series(0).mask.samples, scan.mask.samples)
     assert formats.read_provenance(tmp_path / "a.h5") is None
 

@@ -31,7 +31,7 @@ def test_scan_comes_back(tmp_path, scan, stamp, suffix):
         assert back.notes == ()
     else:
         assert back.acquisition.base == "cine_sax"
-        assert any("non-zero in all coils" in note for note in back.notes)
+        assert any("non-zero in any coil" in note for note in back.notes)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])

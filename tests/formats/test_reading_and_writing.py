@@ -75,10 +75,10 @@ def check_kspace(path, variable, entry, name):
     assert scan.shape == five_axes(entry["matlab_shape"], variable, scan.acquisition.base)
     assert scan.acquisition.year == int(name.removeprefix("CMRxRecon")[:4])
     known = "FullSample" in name or "full" in variable
-    assert known == (scan.mask is not None and scan.mask.complete)
-    assert (
-        (scan.mask is None) == bool(scan.notes) == (name == "CMRxRecon2025/mat_v5_variant/T1w.mat")
-    )
+    assert known == scan.full_by_rule
+    assert scan.mask is None or not known
+    unknown = scan.mask is None and not known
+    assert unknown == bool(scan.notes) == (name == "CMRxRecon2025/mat_v5_variant/T1w.mat")
     last = scan.shape[1] - 1
     series = scan.series(last)
     assert series.kspace.dtype == torch.complex64
@@ -146,7 +146,7 @@ def test_real_demo_file_of_2024_and_its_mask(real_data):
     assert scan.shape == (1, 1, 1, 246, 512)
     expected = scipy.io.loadmat(folder / "cine_sax.mat")["kspace_full"].T
     np.testing.assert_array_equal(scan.series(0).kspace[0, 0].numpy(), expected)
-    assert scan.mask.complete
+    assert scan.full_by_rule
     mask = formats.read_mask(folder / "cine_sax_mask_Uniform8.mat")
     assert mask.samples.shape == (1, 246, 1)
     assert mask.samples.sum() == 45
@@ -187,7 +187,7 @@ def test_a_mask_in_the_same_file_is_used_unless_the_data_are_full(tmp_path, scan
         tmp_path / "c.mat",
         {"kspace_full": kspace.transpose() + 1, "mask": mask.repeat(12, 2).transpose()},
     )
-    assert formats.read(tmp_path / "c.mat").mask.complete
+    assert formats.read(tmp_path / "c.mat").full_by_rule
     assert formats.read(tmp_path / "c.mat").series(0).mask.complete
 
 

@@ -115,6 +115,38 @@ def test_undersampled_scans_are_found_out_without_a_mask_too():
         undersample(named, "uniform", 4)
 
 
+def test_a_pattern_is_intersected_with_what_was_measured():
+    data = kspace()
+    data[..., :15, :] = 0
+    scan = undersample(Scan.from_kspace(data), "uniform", 4, acs=8)
+    pattern = make_mask("uniform", frames=3, y=60, x=40, acceleration=4, acs=8)
+    pattern[:, :15] = False
+    assert torch.equal(scan.mask.samples, pattern)
+    assert scan.mask.effective_acceleration() == 60 / pattern.sum()
+    assert torch.equal(scan.series(2).mask.samples, pattern)
+    assert "partial Fourier" in scan.notes[-1]
+
+
+def test_a_scan_with_few_gaps_keeps_them():
+    data = kspace()
+    data[..., 3::5, :] = 0
+    scan = undersample(Scan.from_kspace(data), "kt-uniform", 2, acs=8)
+    assert not scan.mask.samples[:, 3::5].any()
+    assert torch.equal(scan.series(1).mask.samples, scan.mask.samples)
+
+
+def test_slices_that_measured_less_are_masked_by_what_they_measured():
+    data = kspace()
+    data[:, 2, :, :15] = 0
+    scan = undersample(Scan.from_kspace(data), "uniform", 4, acs=8)
+    assert scan.series(0).mask.samples[0, 0]
+    assert not scan.series(2).mask.samples[:, :15].any()
+    data[:, 3, :, ::2] = 0
+    undersampled = undersample(Scan.from_kspace(data), "uniform", 4, acs=8)
+    with refused("kspace-undersampled"):
+        undersampled.series(3)
+
+
 def test_faulty_samples_do_not_hide_outside_the_mask():
     data = kspace()
     data[0, 0, 0, 1, 0] = float("nan")

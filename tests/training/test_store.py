@@ -42,6 +42,70 @@ def test_stored_scan_equals_its_source_and_has_rss_references(source, tmp_path):
     assert torch.allclose(references[:, 1], rss(ifft2c(original.read_slice(1))), atol=1e-6)
 
 
+def without_lines(lines, slices=slice(None)):
+    """The scan with some lines not measured, in some slices."""
+    kspace = torch.stack([scan().read_slice(z) for z in range(3)], 1)
+    kspace[:, slices, :, lines] = 0
+    return Scan.from_kspace(kspace)
+
+
+@pytest.mark.parametrize("allow_partial", [False, True])
+def test_aliased_kspace_makes_no_references(source, tmp_path, allow_partial):
+    made = without_lines(slice(3, None, 6))
+    entry = add_scan(source(made), tmp_path / "a.h5", allow_partial=allow_partial)
+    assert not entry["fully_sampled"]
+    assert entry["coverage"] == "undersampled"
+    assert "no reference" in entry["remarks"][0]
+    with pytest.raises(InputError):
+        formats.read_images(tmp_path / "a.h5")
+
+
+def test_partial_fourier_makes_references_if_allowed(source, tmp_path):
+    path = source(without_lines(slice(0, 8)))
+    refusing = add_scan(path, tmp_path / "a.h5")
+    assert not refusing["fully_sampled"]
+    entry = add_scan(path, tmp_path / "b.h5", allow_partial=True)
+    assert entry["fully_sampled"]
+    assert entry["coverage"] == "partial Fourier"
+    assert entry["effective_acceleration"] == round(32 / 24, 3)
+    assert formats.read(tmp_path / "b.h5").mask.samples.sum() == 24
+
+
+def test_partial_fourier_of_the_challenge_makes_references(source, tmp_path):
+    (tmp_path / "FullSample").mkdir()
+    entry = add_scan(
+        source(without_lines(slice(0, 8)), "FullSample/cine_sax.mat"), tmp_path / "a.h5"
+    )
+    assert entry["fully_sampled"]
+    assert "rule of its challenge" in entry["remarks"][0]
+
+
+def test_slices_that_measured_less_do_not_slip_in(source, tmp_path):
+    for lines, code in (
+        (slice(0, 8), "kspace-partial"),
+        (slice(3, None, 6), "kspace-undersampled"),
+    ):
+        with refused(code):
+            add_scan(source(without_lines(lines, 1)), tmp_path / "a.h5")
+        assert not (tmp_path / "a.h5").exists()
+
+
+def test_slices_that_measured_more_are_cut_to_the_first(source, tmp_path):
+    path = source(without_lines(slice(0, 8), 0))
+    add_scan(path, tmp_path / "a.h5", allow_partial=True)
+    stored = formats.read(tmp_path / "a.h5")
+    assert (stored.read_slice(1)[..., :8, :] == 0).all()
+    assert torch.equal(stored.series(1).mask.samples, stored.series(0).mask.samples)
+
+
+def test_whole_numbers_are_a_full_scan(source, tmp_path):
+    kspace = torch.view_as_complex(torch.view_as_real(scan().read_slice(0) * 40).round())
+    assert (kspace == 0).any()
+    entry = add_scan(source(Scan.from_kspace(kspace[:, None])), tmp_path / "a.h5")
+    assert entry["fully_sampled"]
+    assert entry["remarks"] == []
+
+
 def test_empty_slices_are_listed_and_not_fatal(source, tmp_path):
     entry = add_scan(source(scan(empty=[0, 2])), tmp_path / "store/a.h5")
     assert entry["empty_slices"] == [0, 2]

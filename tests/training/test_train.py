@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from cmrrecon import formats
 from cmrrecon.cli.app import app
+from cmrrecon.data import Scan
 from cmrrecon.formats.names import fits
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.sampling import make_mask
@@ -25,6 +26,7 @@ from cmrrecon.training.dataset import Windows, batches
 from cmrrecon.training.distributed import first_host, group_of_processes, tasks_of_node
 from cmrrecon.training.entries import domain_of, read_entries, split
 from cmrrecon.training.recipe import Data, Period, Sampling
+from cmrrecon.training.store import add_scan, write_fingerprint
 
 UNET = "{features=4, dims=[4,4,4], prompt_dims=[2,2,2], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
 PROMPTED = ["network.cascades=2", f"network.unet={UNET}", f"network.sensitivity_unet={UNET}"]
@@ -408,6 +410,23 @@ def windows(folder, **more):
         **more,
     }
     return Windows(folder, read_entries(folder), 3, **settings)
+
+
+def test_masks_stay_within_what_was_measured(tmp_path):
+    kspace = torch.randn((3, 1, 2, 32, 24), dtype=torch.complex64)
+    kspace[..., :8, :] = 0
+    formats.write_scan(tmp_path / "cine_sax.mat", Scan.from_kspace(kspace), variable="kspace")
+    add_scan(tmp_path / "cine_sax.mat", tmp_path / "store/cine_sax.h5", allow_partial=True)
+    write_fingerprint(tmp_path / "store")
+    flipped = [*range(25, 32), 0]
+    for flip, empty in ((0.0, slice(0, 8)), (1.0, flipped)):
+        lines = Sampling(patterns=("uniform",), accelerations=(2.0,), acs=4)
+        data = Data(flip=flip, gamma=0.0, fov=0.0)
+        seen = windows(tmp_path / "store", data=data, sampling=lines)
+        sample = seen.sample(seen.places[0], 0)
+        assert not sample.mask[:, empty].any()
+        assert sample.mask[:, 9:25].any()
+        assert sample.mask.shape[-1] == 1
 
 
 def test_masks_change_from_epoch_to_epoch_and_not_with_the_order(data):

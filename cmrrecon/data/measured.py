@@ -1,0 +1,169 @@
+"""What was measured, found from the k-space itself.
+
+A sample was measured if any coil holds data there. Three things are told apart from that:
+
+- *Tiny values* that filters and conversions leave in unmeasured lines lie far below all data, with
+  nothing between. The weakest noise reaches up to the data without such a gap.
+- *Isolated zeros* in a line that is filled otherwise are data, as whole numbers have them. Holes in
+  the same columns, or long ones, were not measured.
+- *A coil that drops out* of a frame says nothing of the samples of that frame.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cmrrecon.tools.errors import InputError
+
+# Tiny values: below this part of the maximum, and so much smaller than whatever is larger, which is
+# at least this part of all: a single bright sample is no reason to take noise for nothing.
+TINY = 1e-7
+GAP = 100.0
+LEAST_DATA = 0.01
+# Isolated zeros: the largest part of a line, the longest run, and the part of the filled lines that
+# may miss a column.
+HOLES = 0.1
+LONGEST_RUN = 8
+COLUMN_HOLES = 0.5
+# Whole numbers: the smallest value over the largest is below this, and values up to so many times
+# the smallest are its next neighbours on the grid of whole numbers.
+QUANTUM = 1 / 64
+NEXT_TO_ZERO = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a k-space says of its own sampling.
+
+    Attributes
+    ----------
+    touched : Tensor (frame, y, x) bool, where any coil holds data
+    amplitude : Tensor (frame, y, x), the largest real or imaginary part of any coil
+    dropped : Tensor (frame, coil) bool, coils without data in a frame that have some in others
+    tiny : whether samples outside `touched` hold tiny values instead of zeros
+    """
+
+    touched: Tensor
+    amplitude: Tensor
+    dropped: Tensor
+    tiny: bool
+
+    def samples(self) -> Tensor:
+        """What was measured, (frame, y, x) bool: `touched`, with its isolated zeros."""
+        return with_isolated_zeros(self.touched, self.amplitude)
+
+
+def look(kspace: Tensor, where: str) -> Found:
+    """Find where k-space (frame, coil, y, x) holds data.
+
+    Raises
+    ------
+    InputError : `kspace-not-finite`; `kspace-empty`, a frame of zeros
+    """
+    amplitude, coils = _amplitudes(kspace, where)
+    floor = floor_of(amplitude)
+    touched = amplitude > floor
+    in_coil = coils > floor
+    empty = (~touched.flatten(1).any(1)).nonzero().flatten().tolist()
+    if empty:
+        raise InputError(
+            "kspace-empty",
+            f"{where} holds only zeros in frame {empty[0]}",
+            "Every frame must hold measured samples",
+            "Check the export, or leave this slice out",
+        )
+    return Found(touched, amplitude, in_coil.any(0) & ~in_coil, floor > 0)
+
+
+def _amplitudes(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
+    """The largest parts of each sample (frame, y, x) and of each coil (frame, coil); all are finite."""
+    frames, coils, y, x = kspace.shape
+    samples = torch.empty((frames, y, x), dtype=kspace.real.dtype, device=kspace.device)
+    in_coil = torch.empty((frames, coils), dtype=kspace.real.dtype, device=kspace.device)
+    for t, frame in enumerate(kspace):
+        parts = torch.view_as_real(frame.resolve_conj()).abs()
+        in_coil[t] = parts.flatten(1).amax(1)
+        largest = parts.amax(0)
+        torch.maximum(largest[..., 0], largest[..., 1], out=samples[t])
+        # The maximum of anything with NaN is NaN.
+        if not bool(torch.isfinite(in_coil[t]).all()):
+            raise not_finite(f"{where}, frame {t},")
+    return samples, in_coil
+
+
+def not_finite(where: str) -> InputError:
+    """What to raise for NaN and infinity."""
+    return InputError(
+        "kspace-not-finite",
+        f"{where} holds NaN or infinity",
+        "All k-space samples must be finite numbers",
+        "Export the file again, or leave this slice out",
+    )
+
+
+def floor_of(amplitude: Tensor) -> float:
+    """The amplitude up to which values are tiny; 0 where there are none.
+
+    Parameters
+    ----------
+    amplitude : Tensor (frame, y, x), not negative
+    """
+    ceiling = TINY * float(amplitude.max())
+    views = (amplitude.amax(2), amplitude.amax(1), amplitude)
+    return max(_floor(values.flatten(), ceiling) for values in views)
+
+
+def _floor(values: Tensor, ceiling: float) -> float:
+    """The largest of the values below the ceiling that has a gap above it; 0 if there is none."""
+    low = values[(values > 0) & (values < ceiling)]
+    if not len(low) or int((values >= ceiling).sum()) < LEAST_DATA * len(values):
+        return 0.0
+    ordered = torch.cat([low.sort().values, values[values >= ceiling].min()[None]]).double()
+    gaps = (ordered[1:] >= GAP * ordered[:-1]).nonzero().flatten()
+    return float(ordered[gaps[-1]]) if len(gaps) else 0.0
+
+
+def with_isolated_zeros(touched: Tensor, amplitude: Tensor) -> Tensor:
+    """Where any coil holds data (frame, y, x) bool, with the isolated zeros of whole lines filled in.
+
+    Parameters
+    ----------
+    touched : Tensor (frame, y, x) bool
+    amplitude : Tensor (frame, y, x), of the coil with the largest
+    """
+    columns = touched.any(0).any(0).nonzero().flatten()
+    extent = slice(int(columns[0]), int(columns[-1]) + 1)
+    inside = touched[..., extent]
+    lines = inside.any(-1)
+    if bool((inside == lines[..., None]).all()):
+        return touched
+    holes = ~inside[lines]
+    if not _are_isolated(holes) and not _are_whole_numbers(holes, amplitude[touched]):
+        return touched
+    whole = torch.zeros_like(touched)
+    whole[..., extent] = lines[..., None]
+    return whole
+
+
+def _are_isolated(holes: Tensor) -> bool:
+    """Whether the holes (line, x) are few in every line, short, and not in the same columns."""
+    lines, width = holes.shape
+    if int(holes.sum(1).max()) > max(1, int(HOLES * width)):
+        return False
+    in_column = holes.sum(0)
+    if bool((in_column > max(2, COLUMN_HOLES * lines)).any()):
+        return False
+    if width <= LONGEST_RUN:
+        return True
+    counted = torch.nn.functional.pad(holes.cumsum(1), (1, 0))
+    run = LONGEST_RUN + 1
+    return not bool((counted[:, run:] - counted[:, :-run] == run).any())
+
+
+def _are_whole_numbers(holes: Tensor, values: Tensor) -> bool:
+    """Whether zeros are no more than the values (sample,) next to zero, as rounding makes them."""
+    smallest = values.min()
+    if bool(smallest > QUANTUM * values.max()):
+        return False
+    return int(holes.sum()) <= int((values < NEXT_TO_ZERO * smallest).sum())

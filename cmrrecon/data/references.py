@@ -1,0 +1,52 @@
+"""Which k-space can serve as a reference or a training target."""
+
+from cmrrecon.data.mask import CartesianMask, SamplingMask
+from cmrrecon.tools.errors import InputError
+
+
+def as_reference(
+    mask: SamplingMask, where: str, *, by_rule: bool = False, allow_partial: bool = False
+) -> str | None:
+    """Refuse what is no reference: aliased k-space always, k-space without its edges unless allowed.
+
+    Parameters
+    ----------
+    mask : what was measured
+    where : the file, in messages
+    by_rule : whether the challenge that published the file calls it fully sampled, see `Scan`
+    allow_partial : whether partial Fourier, low resolution and asymmetric echoes are taken
+
+    Returns
+    -------
+    a sentence for the user where edges are missing, None for complete k-space
+
+    Raises
+    ------
+    InputError : `kspace-undersampled`, `kspace-partial`
+    """
+    if not isinstance(mask, CartesianMask) or mask.coverage.gaps:
+        effective = f"effective R {mask.effective_acceleration():.3g}"
+        raise undersampled(f"{where} is undersampled, {effective}")
+    label = mask.coverage.label
+    if mask.complete:
+        return None
+    if by_rule:
+        return f"{where} is {label}; it is a reference by the rule of its challenge"
+    if not allow_partial:
+        raise InputError(
+            "kspace-partial",
+            f"{where} is {label}: the edges of k-space were not measured",
+            "A reference must be fully sampled",
+            "Give a fully sampled file or truth images, or take it with --allow-partial",
+        )
+    return f"{where} is {label}; it is taken as a reference as it was asked for"
+
+
+def undersampled(found: str) -> InputError:
+    """What to raise for aliased k-space where fully sampled k-space is needed."""
+    return InputError(
+        "kspace-undersampled",
+        found,
+        "Fully sampled k-space is needed here",
+        "Give the fully sampled file or truth images, or reconstruct this one as it is",
+    )
