@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.classical.coils import reference_block
+from cmrrecon.classical.completion import completed
 from cmrrecon.data import CartesianMask, Series, require_cartesian
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.espirit import patch_gram, require_calibration
@@ -151,7 +152,8 @@ def _calibration(series: Series, mask: CartesianMask, source: CalibrationSource)
     """What calibrates the weights, (coil, y', x')."""
     if series.calibration is not None:
         return reference_block(series.calibration)
-    return calibration_data(series.kspace, mask, source)
+    filled = completed(series.kspace, mask)
+    return calibration_data(series.kspace, mask, source) if filled is None else filled
 
 
 def _lines(series: Series) -> tuple[CartesianMask, slice]:
