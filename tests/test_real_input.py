@@ -202,7 +202,7 @@ GIVEN = {"weight": 0.003, "iterations": 30}
 )
 def test_vista_is_as_good_as_so_many_lines_with_a_common_block(real_data, lines, method, options):
     """No line was measured in every frame of a VISTA pattern; the time average calibrates."""
-    frames, y, x = 12, 126, 24
+    frames, y, x = 12, 126, 32
     with h5py.File(real_data / "scanner-files/vista_cache.h5") as stored:
         (name,) = [key for key in stored if key.startswith(f"VISTA_PE_{y}_FR_32_n_{lines}_")]
         vista = torch.from_numpy(stored[name][:, :frames].T[..., None])
@@ -218,4 +218,4 @@ def test_vista_is_as_good_as_so_many_lines_with_a_common_block(real_data, lines,
         images = find_method(method)(series, options)[:, None].abs()
         found.append(score(images, made.image.abs(), protocol="fullfov").psnr)
     assert found[0] > found[1] - 1
-    assert found[0] > 35
+    assert found[0] > 33
