@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cmrrecon.classical.completion import completed
 from cmrrecon.data import CartesianMask, Series, SpokeMask
 from cmrrecon.operators.coil_images import time_average
 from cmrrecon.operators.coils import rss, virtual_coils
@@ -106,7 +107,11 @@ def calibration_samples(series: Series) -> Tensor:
         trajectory = mask.trajectory
         return calibration(series.kspace, trajectory.positions, mask.samples, trajectory.matrix)
     assert isinstance(mask, CartesianMask)
-    return calibration_block(series.kspace, mask)
+    filled = completed(series.kspace, mask)
+    if filled is None:
+        return calibration_block(series.kspace, mask)
+    x = filled.shape[2]
+    return filled[..., centred(x, min(x, MOST_COLUMNS))]
 
 
 def reference_block(lines: Tensor) -> Tensor:

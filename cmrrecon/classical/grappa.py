@@ -1,13 +1,15 @@
 """GRAPPA: missing k-space lines from their measured neighbours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from cmrrecon.classical.coils import reference_block
+from cmrrecon.classical.completion import completed
 from cmrrecon.data import CartesianMask, Series, require_cartesian
+from cmrrecon.operators.centre import rolled_mask
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.espirit import patch_gram, require_calibration
 from cmrrecon.operators.fourier import ifft2c
@@ -64,6 +66,7 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     Source: Griswold et al., Magn Reson Med 2002;47:1202.
     """
     options = options or GrappaOptions()
+    series = _as_read_out(series)
     mask, columns = _lines(series)
     _check_kernel(options.kernel, mask)
     block = _calibration(series, mask, options.calibration)
@@ -81,6 +84,7 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
 
 def cautions(series: Series, options: GrappaOptions) -> tuple[str, ...]:
     """What to warn of: lines that stay empty; errors as `grappa`."""
+    series = _as_read_out(series)
     mask, _ = _lines(series)
     block = _calibration(series, mask, options.calibration)
     most = tallest(block.shape[1], options.kernel)
@@ -147,11 +151,21 @@ def _check_kernel(kernel: int | None, mask: CartesianMask) -> None:
         )
 
 
+def _as_read_out(series: Series) -> Series:
+    """The series with readouts as stored, which ends and asymmetric echoes must not wrap around."""
+    off, mask = series.rolled[1], series.mask
+    if not off or not isinstance(mask, CartesianMask):
+        return series
+    kspace, rolled = series.kspace.roll(-off, 3), rolled_mask(mask, (0, -off))
+    return replace(series, kspace=kspace, mask=rolled, rolled=(series.rolled[0], 0))
+
+
 def _calibration(series: Series, mask: CartesianMask, source: CalibrationSource) -> Tensor:
     """What calibrates the weights, (coil, y', x')."""
     if series.calibration is not None:
         return reference_block(series.calibration)
-    return calibration_data(series.kspace, mask, source)
+    filled = completed(series.kspace, mask)
+    return calibration_data(series.kspace, mask, source) if filled is None else filled
 
 
 def _lines(series: Series) -> tuple[CartesianMask, slice]:

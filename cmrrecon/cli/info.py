@@ -2,12 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
+
+if TYPE_CHECKING:
+    from cmrrecon.data import Series
 
 EXAMPLE = (
     "Examples: cmrrecon info cine_sax.mat; cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'"
@@ -67,17 +70,11 @@ Description = tuple[dict[str, Any], list[str]]
 def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
     from cmrrecon import formats
     from cmrrecon.cli.settings import geometry_words
-    from cmrrecon.data import CartesianMask
     from cmrrecon.formats.companions import named
-    from cmrrecon.operators.sensitivity import calibration_region
 
     scan = formats.read(path, axes=axes, dataset=dataset)
     series = scan.series(scan.shape[1] // 2)
     mask, full = series.mask, series.mask.complete
-    found = None
-    if isinstance(mask, CartesianMask) and not full:
-        block, _ = calibration_region(mask, most=scan.shape[3])
-        found = block.stop - block.start
     facts, where = asdict(scan.acquisition), scan.geometry
     sampling: dict[str, Any] = {"pattern": facts["pattern"], "acceleration": facts["acceleration"]}
     sampling |= mask.described()
@@ -87,7 +84,7 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
         "matrix": scan.matrix,
         **facts,
         **sampling,
-        "calibration_lines_found": found,
+        **_calibration(series),
         "mask_kind": mask.KIND,
         "mask_source": mask.source.value,
         "full_by_rule": scan.full_by_rule,
@@ -98,7 +95,7 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
     words += [] if scan.matrix is None else [f"matrix {scan.matrix[0]} x {scan.matrix[1]}"]
     words += ["fully sampled"] if full else [sampling_text(**sampling)]
     words += ["called fully sampled by its challenge"] if scan.full_by_rule and not full else []
-    words += [] if found is None else [f"{found} calibration lines found"]
+    words += _calibration_words(record)
     words += [
         str(facts[key])
         for key in ("modality", "year", "centre", "vendor", "subject")
@@ -109,6 +106,37 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
     words += [] if where is None else geometry_words(where, scan.image_shape)
     words += [f"with {', '.join(record['beside'])}"] if record["beside"] else []
     return {**record, "notes": (*scan.notes, *series.warnings)}, words
+
+
+def _calibration(series: "Series") -> dict[str, Any]:
+    """What calibrates the coils, how many lines of it there are, and where k-space's centre lies."""
+    from cmrrecon.data import CartesianMask
+    from cmrrecon.operators.centre import recentred
+    from cmrrecon.operators.sensitivity import Calibration
+
+    series = recentred(series)
+    mask = series.mask
+    facts: dict[str, Any] = {"calibration_lines_found": None, "calibration_source": None}
+    if isinstance(mask, CartesianMask) and not mask.complete:
+        found = Calibration.of(mask, most=series.kspace.shape[2])
+        facts["calibration_lines_found"] = found.lines
+        facts["calibration_source"] = "time average" if found.averaged else "every frame"
+    if series.calibration is not None:
+        facts["calibration_lines_found"] = series.calibration.shape[1]
+        facts["calibration_source"] = "separate lines"
+    y, x = series.kspace.shape[2:]
+    off = series.rolled
+    return {**facts, "centre_of_kspace": [y // 2 - off[0], x // 2 - off[1]] if any(off) else None}
+
+
+def _calibration_words(record: dict[str, Any]) -> list[str]:
+    found, source = record["calibration_lines_found"], record["calibration_source"]
+    where = {"time average": " in the time average", "separate lines": " apart from the image"}
+    words = [] if found is None else [f"{found} calibration lines found{where.get(source, '')}"]
+    centre = record["centre_of_kspace"]
+    return (
+        words if centre is None else [*words, f"centre of k-space at y {centre[0]}, x {centre[1]}"]
+    )
 
 
 def _mask(path: Path) -> Description:

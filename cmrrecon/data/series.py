@@ -65,7 +65,10 @@ class Series:
 
     def kept(self, samples: Tensor) -> "Series":
         """The series as if only these of its samples had been measured, (frame|1, y, x|1) bool."""
-        return replace(self, kspace=self.kspace * samples[:, None], mask=self.mask.chosen(samples))
+        only = self.mask.calibration_only
+        only = None if only is None else only & samples
+        mask = replace(self.mask, samples=samples, calibration_only=only)
+        return replace(self, kspace=self.kspace * samples[:, None], mask=mask)
 
 
 def require_cartesian(

@@ -20,6 +20,8 @@ from cmrrecon.methods.network import (
 )
 from cmrrecon.networks.cost import Footprint
 from cmrrecon.networks.sensitivity import calibration_size
+from cmrrecon.operators.coil_images import time_average
+from cmrrecon.operators.sensitivity import Calibration
 from cmrrecon.tools.devices import device_memory
 from cmrrecon.tools.errors import is_memory_shortage
 
@@ -126,7 +128,9 @@ def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> 
     frames = len(kspace)
     images = kspace.real.new_empty((frames, *kspace.shape[2:]))
     with torch.inference_mode():
-        shared = _shared_maps(network, prepared, acs, batch) if network.shares_maps else None
+        average = _average_maps(network, prepared, acs, batch)
+        sharing = network.shares_maps and average is None
+        shared = _shared_maps(network, prepared, acs, batch) if sharing else None
         for first in range(0, frames, batch.windows):
             middles = range(first, min(first + batch.windows, frames))
             rows = torch.tensor([window(t, frames, network.frames) for t in middles]).to(
@@ -138,11 +142,28 @@ def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> 
                 else samples[None].expand(len(rows), -1, -1, -1)
             )
             windows, maps = kspace[rows] / scale, None
-            if network.sensitivity is not None:
+            if average is not None:
+                maps = average.expand(len(rows), network.frames, -1, -1, -1)
+            elif network.sensitivity is not None:
                 made = network.sensitivity
                 maps = made(windows, masks, acs, batch.coils) if shared is None else shared[rows]
             images[middles.start : middles.stop] = network(windows, masks, acs, maps=maps).image
     return images
+
+
+def _average_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor | None:
+    """The maps (1, frame|1, coil, y, x) of all windows where only the time average calibrates.
+
+    None where every frame measured its calibration lines, and of networks without coil maps.
+    """
+    mask, made = prepared.mask, network.sensitivity
+    assert isinstance(mask, CartesianMask)
+    if made is None or not Calibration.of(mask).averaged:
+        return None
+    average = time_average(prepared.kspace, mask.samples) / prepared.scale
+    union = mask.samples.any(0)[None, None]
+    maps: Tensor = made(average.expand(1, made.frames, -1, -1, -1), union, acs, batch.coils)
+    return maps
 
 
 def _shared_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor:
@@ -159,9 +180,12 @@ def _shared_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch)
 def acs_of(series: Series, options: NetworkOptions) -> int:
     """The calibration lines, the same for all windows.
 
-    As given, as the file says, or as many as all frames of the series measured.
+    As given, as the file says, or as many as all frames of the series measured; where these are too
+    few, as many as the time average has.
     """
     if options.acs is not None:
         return options.acs
     assert isinstance(series.mask, CartesianMask)
-    return series.acquisition.acs or calibration_size(series.mask)
+    found = Calibration.of(series.mask)
+    known = series.acquisition.acs
+    return known or (found.lines if found.averaged else calibration_size(series.mask))

@@ -37,7 +37,7 @@ def recentred(series: Series) -> Series:
     off = middle[0] - centre[0], middle[1] - centre[1]
     if off == (0, 0):
         return replace(series, mask=replace(mask, centre=middle))
-    rolled = replace(_rolled(mask, off), centre=middle)
+    rolled = replace(rolled_mask(mask, off), centre=middle)
     return replace(series, kspace=series.kspace.roll(off, (2, 3)), mask=rolled, rolled=off)
 
 
@@ -120,10 +120,10 @@ def _worth_about(mask: CartesianMask, centre: int, axis: int) -> tuple[bool, int
     n = mask.samples.shape[1 + axis]
     off = [0, 0]
     off[axis] = n // 2 - centre if n > 1 else 0
-    return Calibration.of(_rolled(mask, (off[0], off[1]))).worth
+    return Calibration.of(rolled_mask(mask, (off[0], off[1]))).worth
 
 
-def _rolled(mask: CartesianMask, off: tuple[int, int]) -> CartesianMask:
+def rolled_mask(mask: CartesianMask, off: tuple[int, int]) -> CartesianMask:
     """The mask of k-space that is rolled by so many samples (y, x)."""
     along_y_only = isinstance(mask, LineMask)
 

@@ -184,6 +184,13 @@ class _Windows(_Task):
             )
         self.kspace = learnt.kspace / learnt.scale
         assert isinstance(learnt.mask, CartesianMask)
+        if Calibration.of(learnt.mask).averaged:
+            raise UsageError(
+                "not-adaptable",
+                "Too few lines of this scan were measured in every frame to calibrate on",
+                "Networks for windows of frames are adapted with calibration lines in every frame",
+                "Adapt kt-unrolled, or leave out --adapt",
+            )
         self.acs = calibration_size(learnt.mask)
         # Frames where something judges; a few of them tell enough.
         frames = range(len(self.kspace))

@@ -40,7 +40,8 @@ def reconstruct(
     Parameters
     ----------
     scan : path of a k-space file, `Scan`, what `simulate` gives, or NumPy array or tensor
-        (frame, slice, coil, y, x), complex, zero where not measured, k-space centred at (y // 2, x // 2)
+        (frame, slice, coil, y, x), complex, zero where not measured; the centre of k-space near
+        (y // 2, x // 2), or else clear from its energy
     method : a name (see `cmrrecon reconstruct --list-methods`), or a `Method`; None: `auto`
     checkpoint : file with the weights of a network, which then is the method
     mask : an array of zeros and ones: (y), (frame, y) or (frame or 1, y, x or 1); for a path also

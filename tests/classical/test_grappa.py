@@ -17,6 +17,7 @@ from cmrrecon.classical.grappa import (
 from cmrrecon.classical.prepared import normalisation
 from cmrrecon.classical.zero_filled import zero_filled
 from cmrrecon.data import Series
+from cmrrecon.operators.centre import recentred
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.operators.sensitivity import calibration_data
@@ -265,6 +266,20 @@ def test_an_asymmetric_echo_is_filled_where_it_was_measured(cine):
     echo = torch.arange(56) >= 14
     best = rss(ifft2c(series.kspace * echo))
     assert psnr(grappa(cut), best) > psnr(zero_filled(cut), best) + 10
+
+
+def test_an_asymmetric_echo_with_its_centre_off_the_middle_does_not_wrap_around(cine):
+    series, _ = cine(step=1, frames=2, coils=6)
+    lines = torch.zeros((1, 45, 56), dtype=torch.bool)
+    lines[:, ::2] = lines[:, 16:28] = True
+    lines[..., :20] = False
+    expected = grappa(Series(series.kspace * lines[:, None], mask_of(lines)))
+    # The echo comes early: its columns begin where the readout does.
+    stored = Series((series.kspace * lines[:, None]).roll(-20, 3), mask_of(lines.roll(-20, 2)))
+    centred_again = recentred(stored)
+    assert centred_again.rolled[1] in range(18, 23)
+    torch.testing.assert_close(grappa(centred_again), expected, atol=1e-4, rtol=0)
+    assert cautions(centred_again, GrappaOptions()) == ()
 
 
 def test_separate_reference_lines_calibrate(cine):

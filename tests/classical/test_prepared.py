@@ -9,13 +9,18 @@ from kinds import mask_of
 from refusals import refused
 
 from cmrrecon.classical import prepared as module
-from cmrrecon.classical.coils import calibration_samples, estimate_coils
+from cmrrecon.classical.coils import (
+    calibration_samples,
+    coil_maps,
+    estimate_coils,
+    reference_block,
+)
 from cmrrecon.classical.prepared import PreparedSeries, normalisation
 from cmrrecon.classical.problem import Problem
 from cmrrecon.data import Noise, Series, SpokeMask, Trajectory
-from cmrrecon.operators.coils import noise_level
+from cmrrecon.operators.coils import noise_level, rss
 from cmrrecon.operators.fourier import fft2c
-from cmrrecon.operators.sensitivity import calibration_block
+from cmrrecon.operators.sensitivity import MOST_COLUMNS, MOST_LINES, calibration_block
 
 LINES = torch.ones((1, 32, 1), dtype=torch.bool)
 
@@ -129,6 +134,41 @@ def test_separate_calibration_lines_make_the_maps(cine):
     assert torch.equal(calibration_samples(separate), 1e6 * block)
     maps = PreparedSeries(separate).coils(4).measured
     torch.testing.assert_close(maps, PreparedSeries(full).coils(4).measured, atol=1e-3, rtol=0)
+
+
+def test_reference_lines_lose_empty_ends_and_are_the_middle_of_many():
+    lines = torch.ones((2, 60, 300), dtype=torch.complex64)
+    lines[:, :10] = lines[..., 250:] = 0
+    assert reference_block(lines).shape == (2, MOST_LINES, MOST_COLUMNS)
+    assert bool((reference_block(lines) != 0).all())
+    assert reference_block(lines[:, :20]).shape == (2, 10, MOST_COLUMNS)
+
+
+def test_supplied_maps_are_used_instead_of_calibration_lines(cine):
+    full = cine(step=1, coils=12)[0]
+    maps = estimate_coils(full, virtual=12).measured
+    series = replace(cine(step=3, acs=0, coils=12)[0], maps=7 * maps)
+    coils = PreparedSeries(series).coils(12)
+    torch.testing.assert_close(coils.measured, maps, atol=1e-4, rtol=0)
+    few = PreparedSeries(series).coils(4)
+    assert few.maps.shape[0] == 4
+    size = rss(few.maps)
+    torch.testing.assert_close(size[size > 0], torch.ones(int((size > 0).sum())))
+    torch.testing.assert_close(coil_maps(series), maps, atol=1e-4, rtol=0)
+
+
+def test_supplied_maps_are_zero_where_they_see_nothing_and_must_fit(cine):
+    series = cine(step=3, acs=0)[0]
+    maps = torch.ones((4, 45, 56), dtype=torch.complex64)
+    maps[:, :, :20] = 1e-7
+    maps[0, 0, 50] = complex("nan")
+    coils = PreparedSeries(replace(series, maps=maps)).coils()
+    assert coils.columns == slice(20, 56)
+    assert torch.isfinite(torch.view_as_real(coils.maps)).all()
+    with refused("maps-shape"):
+        PreparedSeries(replace(series, maps=maps[:3])).coils()
+    with refused("maps-empty"):
+        PreparedSeries(replace(series, maps=0 * maps[:, :, :20].repeat(1, 1, 3)[..., :56])).coils()
 
 
 # Noise

@@ -29,6 +29,28 @@ def test_info_says_axes_and_sampling(run, full, undersampled):
     assert "coil 4" in run("info", full).out
 
 
+def test_info_says_what_calibrates(run, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    middle = torch.exp(-(((torch.arange(48) - 24) / 4.0) ** 2))[:, None]
+    kspace = torch.randn((4, 1, 3, 48, 32), dtype=torch.complex64, generator=generator) * middle
+    moving = torch.zeros((4, 48, 1), dtype=torch.bool)
+    for t in range(4):
+        moving[t, t::4] = True
+    block = moving.clone()
+    block[:, 16:32] = True
+    files = []
+    for name, mask, off in (("moving", moving, 0), ("block", block, 0), ("off", block, 9)):
+        files.append(tmp_path / f"{name}.npz")
+        stored = (kspace * mask[:, None, None]).roll(off, 3).numpy()
+        np.savez(files[-1], kspace=stored, mask=mask.roll(off, 1).expand(-1, -1, 32).numpy())
+    records = run("info", *files, "--json").records
+    assert [record["calibration_lines_found"] for record in records] == [48, 16, 16]
+    sources = [record["calibration_source"] for record in records]
+    assert sources == ["time average", "every frame", "every frame"]
+    assert [record["centre_of_kspace"] for record in records] == [None, None, [33, 16]]
+    assert "48 calibration lines found in the time average" in run("info", files[0]).out
+
+
 def test_info_finds_the_seed_of_a_mask(run, undersampled):
     mask = undersampled.with_name("cine_sax_mask_ktGaussian4.mat")
     (record,) = run("info", mask, "--json").records

@@ -126,7 +126,13 @@ def test_a_single_frame_is_reconstructed_by_spatial_regularisation(full, prepare
 
 def test_too_few_calibration_lines_are_told(sampled):
     with refused("calibration-too-small"):
-        find_method("auto")(sampled(acs=2, **SMALL))
+        find_method("auto")(sampled("uniform", acs=2, **SMALL))
+
+
+def test_the_time_average_calibrates_where_no_frame_has_enough_lines(sampled, full, psnr):
+    series, (_, truth) = sampled("kt-uniform", 4, acs=0, **SMALL), full(**SMALL)
+    zero_filled = psnr(find_method("zero-filled")(series), truth)
+    assert psnr(find_method("auto")(series), truth) > zero_filled + 10
 
 
 def test_the_network_is_tried_and_both_errors_are_told(prepared, small_network):

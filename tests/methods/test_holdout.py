@@ -56,6 +56,21 @@ def test_hidden_lines_are_measured_lines_outside_the_calibration_region(
     assert torch.equal(hide(series), hidden)
 
 
+def test_where_the_time_average_calibrates_any_line_may_be_hidden(sampled):
+    series = sampled("kt-uniform", 4, acs=0, **SIZE)
+    hidden = hide(series)
+    assert not (hidden & ~series.mask.samples).any()
+    assert hidden[:, 16:32].any()
+
+
+def test_samples_that_calibrate_only_are_not_hidden(measured):
+    series = measured("kt-gaussian", 4)
+    only = torch.zeros_like(series.mask.samples)
+    only[:, ::2] = True
+    mask = replace(series.mask, calibration_only=only & series.mask.samples)
+    assert not (hide(replace(series, mask=mask)) & only).any()
+
+
 def test_lines_that_all_frames_share_are_hidden_in_all(measured):
     assert len(hide(measured("uniform", 4))) == 1
 

@@ -17,6 +17,7 @@ from cmrrecon.networks.prompt_unet import UnetConfig
 from cmrrecon.networks.promptmr import PromptMR
 from cmrrecon.networks.promptmr_plus import PromptMRPlus
 from cmrrecon.networks.unet import UNet
+from cmrrecon.operators.coil_images import time_average
 from cmrrecon.sampling import undersample
 from cmrrecon.simulation import simulate
 
@@ -274,3 +275,32 @@ def test_another_network_takes_the_place_of_the_first(moving):
     assert (other.name, other.weights()) == (tiny.name, tiny.weights())
     assert not torch.equal(other(moving, {"precision": "bf16"}), before)
     assert torch.equal(tiny(moving, {"precision": "bf16"}), before)
+
+
+def test_frames_without_a_common_block_share_the_maps_of_their_average(scan):
+    """The lines of one frame have no centre of their own; those of all frames have."""
+    made = network(PromptMR)
+    series = undersample(scan, "kt-uniform", 3, acs=0, seed=1).series(0)
+    assert acs_of(series, NetworkOptions()) > 16
+    images = method_of(made)(series)
+    maps = made.sensitivity(
+        time_average(series.kspace, series.mask.samples)[None, None],
+        series.mask.samples.any(0)[None, None],
+        acs_of(series, NetworkOptions()),
+    )
+    rows = window(2, series.frames, made.frames)
+    with torch.no_grad():
+        expected = made(
+            series.kspace[None, rows],
+            series.mask.samples[rows][None],
+            acs_of(series, NetworkOptions()),
+            maps=maps.expand(1, made.frames, -1, -1, -1),
+        ).image[0]
+    assert_near(images[2], expected)
+
+
+def test_windows_that_share_no_maps_take_the_average_too(scan):
+    series = undersample(scan, "kt-uniform", 3, acs=0, seed=1).series(0)
+    images = method(PromptMRPlus)(series)
+    assert images.shape == (6, 37, 48)
+    assert torch.isfinite(images).all()

@@ -13,7 +13,7 @@ from cmrrecon.networks.kt_unrolled import KtUnrolled
 from cmrrecon.networks.unet import UNet
 from cmrrecon.reconstruction import adapt as module
 from cmrrecon.reconstruction.adapt import adapt
-from cmrrecon.sampling import make_mask
+from cmrrecon.sampling import make_mask, undersample
 from cmrrecon.simulation import simulate
 
 
@@ -113,6 +113,13 @@ def test_what_compares_methods_takes_no_part(prepared, kind):
 def test_a_network_without_kspace_is_refused(prepared):
     with refused("not-adaptable"):
         adapt(UNet(channels=4, pools=1).eval(), prepared, 1, lambda step, loss: None)
+
+
+def test_windows_without_calibration_lines_in_every_frame_are_refused():
+    made = simulate("cine", frames=6, slices=1, coils=3, y=48, x=48, seed=0).scan
+    series = undersample(made, "kt-uniform", 3, acs=0, seed=1).series(0)
+    with refused("not-adaptable"):
+        adapt(network("windows"), PreparedSeries(series), 1, lambda step, loss: None)
 
 
 def test_too_few_lines_are_told(series):
