@@ -65,12 +65,6 @@ class PreparedSeries:
         """What the samples weigh (frame|1, y, x|1); None if all weigh the same."""
         return self.mask.weights if isinstance(self.mask, CartesianMask) else None
 
-    @property
-    def weighted(self) -> Tensor:
-        """K-space (frame, coil, y, x), each sample times the square root of its weight."""
-        weights = self.weights
-        return self.kspace if weights is None else self.kspace * weights.sqrt()[:, None]
-
     @cached_property
     def whitening(self) -> Whitening | None:
         """How `white` mixes the coils; None if it does not."""

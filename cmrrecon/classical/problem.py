@@ -54,7 +54,7 @@ class LeastSquares:
         maps, measured = coils.maps, coils.measured
         if isinstance(mask, LineMask):
             maps, measured = column_virtual_coils(measured)
-        rhs = encoding(measured, mask, coils.columns).H(prepared.weighted)
+        rhs = encoding(measured, mask, coils.columns).back(prepared.kspace)
         A = encoding(maps, mask, coils.columns)
         return LeastSquares(A, rhs.div_(prepared.scale), measured, coils.columns)
 

@@ -154,14 +154,16 @@ def measured_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
         measured = mask.frame(t)
         if not bool(measured.any()):
             continue
-        frame = frame if averaged is None else frame * averaged[t % len(averaged)].sqrt()
+        root = None if averaged is None else averaged[t % len(averaged)].sqrt()
         if isinstance(mask, LineMask):
-            samples = ifftc(frame[:, measured[:, 0]], -1)[..., term.columns]
+            lines = measured[:, 0]
+            samples = ifftc(frame[:, lines], -1)[..., term.columns]
+            samples = samples if root is None else samples * root[lines]
         elif isinstance(term.A, NonCartesianEncoding):
             samples = frame[:, measured[:, 0]]
             if (weights := term.A.weights) is not None:
                 samples = samples * weights[t % len(weights)][measured[:, 0]].sqrt()
         else:
-            samples = frame * measured
+            samples = frame * (measured if root is None else measured * root)
         total += float((samples / prepared.scale).abs().square().double().sum())
     return total

@@ -64,11 +64,15 @@ class Encoding(LinearOperator, ABC):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images (frame, y, x) to k-space (frame, coil, y, x), zero where not measured."""
-        return linear(self._forward, self._adjoint, images, self._frames(images))
+        return linear(self._forward, self._rooted, images, self._frames(images))
 
     def H(self, kspace: Tensor) -> Tensor:
         """Adjoint: k-space (frame, coil, y, x) to images (frame, y, x); samples outside the mask are ignored."""
-        return linear(self._adjoint, self._forward, kspace, self._frames(kspace))
+        return linear(self._rooted, self._forward, kspace, self._frames(kspace))
+
+    def back(self, kspace: Tensor) -> Tensor:
+        """The right-hand side A.H(w k) of least squares, for k-space (frame, coil, y, x) as measured."""
+        return self._adjoint(kspace, self._frames(kspace), self.mask.weights)
 
     def N(self, images: Tensor) -> Tensor:
         """Normal operator A.H(A(x)) on images (frame, y, x), without ever holding the k-space of a series."""
@@ -83,8 +87,8 @@ class Encoding(LinearOperator, ABC):
         """The normal operator on images (frame, y, x)."""
 
     @abstractmethod
-    def _combined(self, frame: Tensor, mask: Tensor) -> Tensor:
-        """Coil images (coil, y, x') of the measured samples of a frame (coil, y, x)."""
+    def _combined(self, frame: Tensor, mask: Tensor, factor: Tensor | None) -> Tensor:
+        """Coil images (coil, y, x') of the measured samples of a frame (coil, y, x), times a factor."""
 
     def _frames(self, data: Tensor) -> int:
         if len(self.mask.samples) not in (1, data.shape[0]):
@@ -99,7 +103,7 @@ class Encoding(LinearOperator, ABC):
     def _forward(self, images: Tensor, frames: int) -> Tensor:
         coils = len(self.maps)
         kspace = images.new_empty((frames, coils, self.height, self.width))
-        for t, mask, root in self._each(frames):
+        for t, mask, root in self._each(frames, self._roots()):
             full = images.new_zeros((coils, self.height, self.width))
             self._spread(self.maps, images[t], full[..., self.columns])
             kspace[t] = fft2c(full) * mask
@@ -107,19 +111,26 @@ class Encoding(LinearOperator, ABC):
                 kspace[t] *= root
         return kspace
 
-    def _adjoint(self, kspace: Tensor, frames: int) -> Tensor:
+    def _rooted(self, kspace: Tensor, frames: int) -> Tensor:
+        return self._adjoint(kspace, frames, self._roots())
+
+    def _adjoint(self, kspace: Tensor, frames: int, factors: Tensor | None) -> Tensor:
         images = self._like_images(kspace, frames)
-        for t, mask, root in self._each(frames):
-            frame = kspace[t] if root is None else kspace[t] * root
-            self._gather(self._combined(frame, mask), self.maps_conj, images[t])
+        for t, mask, factor in self._each(frames, factors):
+            self._gather(self._combined(kspace[t], mask, factor), self.maps_conj, images[t])
         return images
 
-    def _each(self, frames: int) -> Iterator[tuple[int, Tensor, Tensor | None]]:
-        """Number, measured samples and roots of the weights of every frame."""
+    def _roots(self) -> Tensor | None:
+        """Square roots of the weights of the samples."""
         weights = self.mask.weights
-        roots = None if weights is None else weights.sqrt()
+        return None if weights is None else weights.sqrt()
+
+    def _each(
+        self, frames: int, factors: Tensor | None
+    ) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+        """Number, measured samples and factors of every frame."""
         for t in range(frames):
-            yield t, self.mask.frame(t), None if roots is None else roots[t % len(roots)]
+            yield t, self.mask.frame(t), None if factors is None else factors[t % len(factors)]
 
     def _spread(self, maps: Tensor, x: Tensor, out: Tensor) -> None:
         """What the coils see of images (..., n y, x'): (..., coil, y, x')."""
@@ -165,11 +176,12 @@ class LineEncoding(Encoding):
     def _transformed_samples(self) -> int:
         return self.height
 
-    def _combined(self, frame: Tensor, mask: Tensor) -> Tensor:
+    def _combined(self, frame: Tensor, mask: Tensor, factor: Tensor | None) -> Tensor:
         lines = mask[:, 0]
         along_x = self._buffers(1, len(self.maps))[0][0].zero_()
         if bool(lines.any()):  # no transform takes an empty batch
-            along_x[:, lines] = ifftc(frame[:, lines], -1)[..., self.columns]
+            measured = ifftc(frame[:, lines], -1)[..., self.columns]
+            along_x[:, lines] = measured if factor is None else measured * factor[lines]
         return ifftc(along_x, -2)
 
     def _normal(self, images: Tensor, frames: int) -> Tensor:
@@ -194,8 +206,8 @@ class SampleEncoding(Encoding):
     def _transformed_samples(self) -> int:
         return self.height * self.width
 
-    def _combined(self, frame: Tensor, mask: Tensor) -> Tensor:
-        return ifft2c(frame * mask)[..., self.columns]
+    def _combined(self, frame: Tensor, mask: Tensor, factor: Tensor | None) -> Tensor:
+        return ifft2c(frame * (mask if factor is None else mask * factor))[..., self.columns]
 
     def _normal(self, images: Tensor, frames: int) -> Tensor:
         """Transforms along x between those along y, which are done only where there are image columns."""
