@@ -83,12 +83,17 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
 
 
 def cautions(series: Series, options: GrappaOptions) -> tuple[str, ...]:
-    """What to warn of: lines that stay empty; errors as `grappa`."""
+    """What to warn of: lines that stay empty; errors as `grappa`.
+
+    A missing side of k-space is told of by whoever runs the method.
+    """
     series = _as_read_out(series)
     mask, _ = _lines(series)
     block = _calibration(series, mask, options.calibration)
     most = tallest(block.shape[1], options.kernel)
     lines = mask.image_data.any(2)
+    if mask.coverage.one_sided:
+        lines = lines[:, mask.extent()[0]]
     empty = sum(
         int((~measured & (heights(measured, options.kernel or KERNEL, most) == 0)).sum())
         for measured in lines

@@ -175,9 +175,12 @@ class CartesianMask(SamplingMask):
         A sample averaged n times has a variance of sigma^2 / n. None if all weigh the same.
         """
         counts = self.averages
-        if counts is None or bool((counts == counts.flatten()[0]).all()):
+        if counts is None:
             return None
-        return counts.to(torch.float32) / counts.max()
+        most = counts.max()
+        if bool(((counts == most) | ~self.samples).all()):
+            return None
+        return counts.to(torch.float32) / most
 
     def extent(self) -> Region:
         """The smallest block (y, x) of the grid that holds all measured samples of all frames."""
@@ -229,8 +232,9 @@ class LineMask(CartesianMask):
     KIND = UNIT = "lines"
 
     def __post_init__(self) -> None:
-        if self.samples.shape[2:] != (1,):
-            raise ValueError(f"lines are (frame or 1, y, 1), not {tuple(self.samples.shape)}")
+        for part in (self.samples, self.averages):
+            if part is not None and part.shape[2:] != (1,):
+                raise ValueError(f"lines are (frame or 1, y, 1), not {tuple(part.shape)}")
 
 
 class SampleMask(CartesianMask):

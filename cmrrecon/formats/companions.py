@@ -120,6 +120,8 @@ def _completed(mask: SamplingMask, find: "_Finder", size: tuple[int, int]) -> Sa
             mask = kind(samples.clone(), mask.source)
         mask = replace(mask, samples=samples.clone(), calibration_only=only.clone())
     if averages is not None:
+        if not (bool(torch.isfinite(averages).all()) and bool((averages >= mask.samples).all())):
+            raise find.refused("averages", tuple(averages.shape))
         mask = replace(mask, averages=averages.float())
     if centre is not None:
         y, x = (int(one) for one in centre)

@@ -250,11 +250,20 @@ def test_a_given_kernel_that_leaves_lines_empty_is_refused_with_one_that_does_no
 def test_lines_that_stay_empty_are_told(cine):
     assert cautions(cine(step=3)[0], GrappaOptions()) == ()
     series, _ = cine(step=3)
-    partial = series.kept(series.mask.samples & (torch.arange(45) < 30)[None, :, None])
-    (told,) = cautions(partial, GrappaOptions())
-    # Fifteen lines but two in reach, less one that was measured at the end.
-    last = int(partial.mask.samples[0, :, 0].nonzero()[-1])
-    assert f"{45 - 1 - last - 2} of 45 " in told
+    y = torch.arange(45)[None, :, None]
+    narrow = series.kept(series.mask.samples & (y >= 10) & (y < 35))
+    (told,) = cautions(narrow, GrappaOptions())
+    lines = narrow.mask.samples[0, :, 0].nonzero()
+    # Two lines on either side are in reach.
+    empty = int(lines[0]) - 2 + 45 - 1 - int(lines[-1]) - 2
+    assert f"{empty} of 45 " in told
+
+
+def test_a_missing_side_is_not_told_twice(cine):
+    series, _ = cine(step=3)
+    partial = series.kept(series.mask.samples & (torch.arange(45) < 33)[None, :, None])
+    assert partial.mask.coverage.one_sided
+    assert cautions(partial, GrappaOptions()) == ()
 
 
 def test_an_asymmetric_echo_is_filled_where_it_was_measured(cine):

@@ -46,7 +46,7 @@ def test_it_writes_the_official_layout_and_the_truth(scan):
     )
     read = formats.read(scan)
     assert read.shape == (3, 2, 4, 48, 64)
-    assert read.mask.complete
+    assert read.series(0).mask.complete
     assert read.acquisition.modality == "Cine"
     truth = formats.read_images(scan.with_name("cine_random_truth.npz"))
     for index in range(2):

@@ -45,14 +45,13 @@ def test_repeated_lines_are_averages_too():
     assert scan.mask.averages.flatten().tolist() == [1, 1, 2, 1, 1, 1, 1, 1]
 
 
-def test_averages_of_shorter_readouts_are_counted_sample_by_sample():
+def test_whole_lines_of_several_lengths_count_as_often_as_their_ends():
     short = readout(3 * KSPACE[:, 5, 4:], line=5, centre=2)
     scan = assemble(raw([*lines(KSPACE), short]))
     expected = KSPACE[:, 5].copy()
     expected[:, 4:] *= 2
     np.testing.assert_allclose(scan.series(0).kspace[0, :, 5].numpy(), expected, rtol=1e-6)
-    assert scan.mask.averages[0, 5].tolist() == [1] * 4 + [2] * 8
-    assert scan.mask.averages[0, 4].tolist() == [1] * 12
+    assert (scan.mask.averages == 1).all()
 
 
 def test_averages_that_differ_between_slices_are_used_but_not_told():
