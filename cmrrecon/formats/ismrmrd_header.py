@@ -85,10 +85,9 @@ def _encoding(element: Element) -> Encoding:
     if not all(1 <= n < 2**16 for n in (y, x)):
         raise ValueError("the matrix is of no size that is possible")
     recon = _pair(element, "reconSpace/matrixSize/y", "reconSpace/matrixSize/x")
-    along_x = x if _contradicts_itself(element, (y, x), recon) else _shown(element, "x", x)
     return Encoding(
         matrix=(y, x),
-        image=(_shown(element, "y", y), along_x),
+        image=(_shown(element, "y", y), _shown(element, "x", x)),
         recon_matrix=recon if recon is not None and min(recon) > 0 else None,
         field_of_view_mm=_field_of_view(element),
         centre=_whole(element, f"{LINES}/center"),
@@ -119,24 +118,6 @@ def _pair(element: Element, *places: str) -> tuple[int, int] | None:
     """Two whole numbers at places below an element; None if one is missing."""
     first, second = (_whole(element, place) for place in places)
     return None if first is None or second is None else (first, second)
-
-
-def _contradicts_itself(
-    element: Element, encoded: tuple[int, int], recon: tuple[int, int] | None
-) -> bool:
-    """Whether images would be interpolated along the readout, but not along y.
-
-    No scanner does so: lines are seldom finer than readouts. The encoded field of view is then said
-    to be larger than it is, as by `ismrmrd_generate_cartesian_shepp_logan -O 1`.
-    """
-    if recon is None or min(recon) < 1:
-        return False
-    finer = []
-    for axis, before, after in zip("yx", encoded, recon, strict=True):
-        whole = _number(element, f"encodedSpace/fieldOfView_mm/{axis}")
-        part = _number(element, f"reconSpace/fieldOfView_mm/{axis}")
-        finer.append((whole / before) / (part / after) if part > 0 else math.nan)
-    return finer[1] > 1.5 * finer[0]
 
 
 def _shown(element: Element, axis: str, encoded: int) -> int:

@@ -39,17 +39,6 @@ def test_the_encoding_has_matrix_centre_fields_of_view_and_calibration():
     assert found.calibration == "embedded"
 
 
-def test_a_field_of_view_that_would_interpolate_the_readout_alone_is_not_believed():
-    (found,) = parsed(y=64, x=64, fields=(600, 300, 300, 300)).encodings
-    sizes = "<x>32</x>", "<x>64</x>"
-    text = header(y=64, x=64, fields=(600, 300, 300, 300))
-    before, after = text.split("<reconSpace>")
-    assert found.image == (64, 32)
-    claims = (before + "<reconSpace>" + after.replace(*sizes)).encode()
-    (found,) = read_header(claims, Path("raw.h5")).encodings
-    assert found.image == (64, 64)
-
-
 def test_the_field_of_view_may_be_smaller_along_both_axes():
     (found,) = parsed(fields=(720, 320, 360, 160)).encodings
     assert found.image == (4, 6)
