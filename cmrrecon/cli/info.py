@@ -60,11 +60,13 @@ Description = tuple[dict[str, Any], list[str]]
 
 def _scan(path: Path, axes: str | None) -> Description:
     from cmrrecon import formats
+    from cmrrecon.classical.faults import faults_of_scan
     from cmrrecon.data import CartesianMask
     from cmrrecon.operators.sensitivity import calibration_region
 
     scan = formats.read(path, axes=axes)
-    series = scan.series(scan.shape[1] // 2)
+    middle = scan.shape[1] // 2
+    series = scan.series(middle)
     mask, full = series.mask, series.mask.complete
     found = None
     if isinstance(mask, CartesianMask) and not full:
@@ -91,7 +93,8 @@ def _scan(path: Path, axes: str | None) -> Description:
         for key in ("modality", "year", "centre", "vendor", "subject")
         if facts[key] is not None
     ]
-    return {**record, "notes": scan.notes}, words
+    faults = [fault.words for fault in faults_of_scan(scan, series, middle)]
+    return {**record, "notes": [*scan.notes, *faults]}, words
 
 
 def _known_mask(mask: "SamplingMask") -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""Lines, frames or coils that were stored as complex conjugates of the others.
+
+The conjugate of a line is the line of an object mirrored along the readout, and the conjugate of a
+coil's k-space the k-space of a mirrored image. Where all are conjugated alike, the whole image is
+mirrored, which cannot be seen.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from cmrrecon.classical.faults.readings import Readings
+
+KERNEL = 3
+# Places along the readout that are taken together.
+BINS = 2
+# A correlation from which a line or frame leans against the others.
+AGAINST = 0.6
+# Coils that are compared, the strongest.
+MOST_COILS = 16
+
+
+def leanings(readings: Readings) -> Tensor:
+    """How much each line's profile leans to one side of the readout, (frame, y', feature).
+
+    The profile is the energy of the line in hybrid space in each coil and place along x; less its
+    mirror image, so that conjugating the line changes the sign. Divided by the line's energy.
+    """
+    block = readings.block
+    width = block.shape[-1]
+    # The block is symmetric about the centre of the readout; a shift of the echo does not matter.
+    profile = torch.fft.ifft(block, dim=-1).abs().square()
+    order = torch.arange(width, device=block.device)
+    lean = profile - profile[..., -order % width]
+    half = lean[..., 1 : 1 + (width - 1) // 2 // BINS * BINS]
+    half = half.unflatten(-1, (-1, BINS)).sum(-1)
+    total = profile.sum((1, 3)).clamp(min=torch.finfo(torch.float32).tiny)
+    leaning: Tensor = half.movedim(1, 2).flatten(2) / total[..., None]
+    return leaning
+
+
+def agreement(vectors: Tensor) -> Tensor:
+    """The correlation of each row of (unit, feature) with what most of them share, up to its sign.
+
+    Conjugated units have the other sign than most.
+    """
+    unit = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-20)
+    common = unit[int(vectors.norm(dim=-1).argmax())]
+    for _ in range(20):
+        common = unit.T @ (unit @ common)
+        common = common / common.norm().clamp(min=1e-20)
+    found: Tensor = unit @ common
+    return found if (found > 0).sum() >= (found < 0).sum() else -found
+
+
+def lines_apart(readings: Readings) -> tuple[float, int]:
+    """The part of the central lines that lean against the others, and their number.
+
+    Counted one by one, and in the mean over frames. A single coil tells too little.
+    """
+    if readings.coils < 2:
+        return 0.0, 0
+    lean, held = leanings(readings), readings.held.any(-1)
+    single = agreement(lean[held]) < -AGAINST
+    counts = held.sum(0)
+    mean = (lean * held[..., None]).sum(0)[counts > 0] / counts[counts > 0][:, None]
+    together = agreement(mean) < -AGAINST
+    share = max(float(single.double().mean()), float(together.double().mean()))
+    found = int(single.sum()) if len(readings.kspace) > 1 else int(together.sum())
+    return (share, found) if found >= 2 else (0.0, found)
+
+
+def frames_apart(readings: Readings) -> tuple[float, list[int]]:
+    """How strongly a frame leans against the others, from -1 to 1, and which do."""
+    if readings.frames < 2:
+        return -1.0, []
+    held = readings.held.any(-1)
+    lean = (leanings(readings) * held[..., None]).sum(1)
+    found = -agreement(lean)
+    return float(found.max()), (found > AGAINST).nonzero().flatten().tolist()
+
+
+class Predictions:
+    """How well coils predict each other, as GRAPPA does, from patches of KERNEL x KERNEL samples.
+
+    Parameters
+    ----------
+    block : Tensor (coil, y, x), k-space without gaps
+    """
+
+    def __init__(self, block: Tensor) -> None:
+        patches = block.unfold(1, KERNEL, 1).unfold(2, KERNEL, 1).flatten(3).flatten(1, 2)
+        self.patches = patches
+        self.middle = patches[..., KERNEL**2 // 2]
+
+    def better_conjugated(self, group: Tensor) -> float:
+        """How many times less is left of a group of coils once conjugated: the logarithm.
+
+        Parameters
+        ----------
+        group : Tensor (coil,) bool; the others predict it
+        """
+        others = self.patches[~group].movedim(0, 1).flatten(1)
+        wanted = self.middle[group]
+        gram = others.mH @ others
+        weight = 1e-3 * gram.diagonal().real.mean()
+        gram = gram + weight * torch.eye(len(gram), device=gram.device)
+        both = torch.cat([wanted, wanted.conj()])
+        right = others.mH @ both.mT
+        explained = (right.conj() * torch.linalg.solve(gram, right)).sum(0).real
+        energy = both.abs().square().sum(1)
+        left = (energy - explained).unflatten(0, (2, -1)).sum(1) / energy[: len(wanted)].sum()
+        stored, conjugated = left.clamp(min=1e-4).tolist()
+        return math.log(stored / conjugated)
+
+    def two_groups(self) -> Tensor:
+        """The coils parted into those that predict each other as stored; True for the fewer, (coil,) bool.
+
+        Each pair is tried alone, which gives a symmetric matrix: positive where two coils fit as they
+        are, negative where one should be conjugated. Its first eigenvector parts them.
+        """
+        patches, middle = self.patches, self.middle
+        gram = patches.mH @ patches
+        weight = 1e-3 * gram.diagonal(dim1=1, dim2=2).real.mean(1).clamp(min=1e-20)
+        eye = torch.eye(KERNEL**2, device=gram.device)
+        inverse = torch.linalg.inv(gram + weight[:, None, None] * eye)
+        energy = middle.abs().square().sum(1).clamp(min=1e-20)
+
+        def residual(wanted: Tensor) -> Tensor:
+            right = torch.einsum("dnk,cn->dck", patches.conj(), wanted)
+            explained = torch.einsum("dck,dkl,dcl->dc", right.conj(), inverse, right).real
+            return (1 - explained / energy).clamp(min=1e-4)
+
+        better = (residual(middle.conj()) / residual(middle)).log()
+        better = (better + better.T).fill_diagonal_(0)
+        first: Tensor = torch.linalg.eigh(better).eigenvectors[:, -1] > 0
+        return first if 2 * int(first.sum()) <= len(first) else ~first
+
+
+def coils_apart(readings: Readings) -> tuple[float, list[int]]:
+    """How much better a coil, or a group of them, fits the others once conjugated, and which: a log ratio."""
+    block = readings.average
+    if readings.coils < 2 or min(block.shape[1:]) < 2 * KERNEL:
+        return 0.0, []
+    strongest = block.abs().square().sum((1, 2)).topk(min(MOST_COILS, readings.coils)).indices
+    predictions = Predictions(block[strongest])
+    alone = torch.eye(len(strongest), dtype=torch.bool, device=block.device)
+    groups = [*alone, predictions.two_groups()]
+    found = [
+        (predictions.better_conjugated(group), strongest[group].tolist())
+        for group in groups
+        if bool(group.any())
+    ]
+    return max(found)

@@ -1,0 +1,36 @@
+"""Sampling that contradicts the axes, a centre of k-space far off, half a readout that is missing."""
+
+from cmrrecon.classical.faults.readings import Readings
+from cmrrecon.data import LineMask, SampleMask
+
+
+def swapped(readings: Readings) -> float:
+    """The part of the readout that no line measured, where all lines have the same gaps inside; else 0."""
+    mask = readings.mask
+    if not isinstance(mask, SampleMask):
+        return 0.0
+    share = mask.samples.double().mean(1)
+    whole, empty = share > 0.99, share < 0.01
+    if not bool((whole | empty).all()):
+        return 0.0
+    gaps = []
+    for frame in whole:
+        seen = frame.nonzero().flatten()
+        inside = frame[int(seen[0]) : int(seen[-1]) + 1] if len(seen) else frame[:0]
+        gaps.append(float((~inside).double().mean()) if len(inside) else 0.0)
+    return max(gaps)
+
+
+def off_centre(readings: Readings) -> tuple[float, tuple[int, int]]:
+    """Distance of the energy's centre from that of k-space, as a part of the matrix, and its place."""
+    y, x = readings.mask.centre or (readings.y // 2, readings.x // 2)
+    far = max(abs(readings.row - y) / readings.y, abs(readings.column - x) / readings.x)
+    return far, (readings.row, readings.column)
+
+
+def missing_readout(readings: Readings) -> float:
+    """The part of lines of which one half of the readout holds nothing."""
+    if not isinstance(readings.mask, LineMask):
+        return 0.0
+    ends = readings.parts[..., ::2].sum(1)[readings.measured]
+    return float((ends.amin(-1) <= 1e-12 * ends.amax(-1)).double().mean())
