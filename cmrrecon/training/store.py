@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
+from cmrrecon.classical.faults import faults_of_scan
 from cmrrecon.classical.prepared import normalisation
 from cmrrecon.data import CartesianMask, Scan, require_cartesian
 from cmrrecon.formats.labels import LabelRow
@@ -115,6 +116,7 @@ class Survey:
         self.references: list[Tensor] = []
         self._empty: list[int] = []
         self._scales: list[float] = []
+        self._warnings: list[str] = []
 
     def _slice(self, index: int) -> Tensor:
         """K-space (frame, coil, y, x)."""
@@ -134,6 +136,8 @@ class Survey:
             return kspace[:, :virtual]
         series = self.scan.checked(index, kspace)
         self._scales.append(normalisation(series))
+        if index == slices // 2:
+            self._warnings = [fault.words for fault in faults_of_scan(self.scan, series, index)]
         if self.complete:
             self.references.append(rss_images(kspace))
         return kspace if virtual == stored else compress(kspace, virtual)[0]
@@ -147,6 +151,7 @@ class Survey:
             "fully_sampled": self.complete,
             "effective_acceleration": round(self.scan.mask.effective_acceleration(), 3),
             "empty_slices": self._empty,
+            "warnings": self._warnings,
             "scale": sorted(self._scales)[len(self._scales) // 2],
             "limits": [float(reference.amax()) for reference in self.references]
             if self.complete

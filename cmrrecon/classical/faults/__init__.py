@@ -20,9 +20,9 @@ LIMITS = {
     "centre-off": 0.125,
     "coil-loud": 4.0,
     "coils-as-slices": 2.2,
-    "coils-conjugated": 0.7,
+    "coils-conjugated": 1.1,
     "frames-conjugated": 0.6,
-    "frames-disordered": 1.25,
+    "frames-disordered": 1.3,
     "lines-conjugated": 0.015,
     "line-outlying": 3.5,
     "readout-half": 0.05,
@@ -140,9 +140,10 @@ def _outlying(readings: Readings) -> list[Finding]:
 
 def _conjugates(readings: Readings) -> list[Finding]:
     """Lines are looked at only where whole frames agree."""
-    strength, which = conjugates.frames_apart(readings)
+    lean = conjugates.leanings(readings)
+    strength, which = conjugates.frames_apart(readings, lean)
     found: list[Finding] = [("frames-conjugated", strength, (listed(which), f"{-strength:.2f}"))]
-    share, _ = conjugates.lines_apart(readings) if not which else (0.0, 0)
+    share, _ = conjugates.lines_apart(readings, lean) if not which else (0.0, 0)
     gain, coils = conjugates.coils_apart(readings)
     return [
         *found,

@@ -5,8 +5,6 @@ coil's k-space the k-space of a mirrored image. Where all are conjugated alike, 
 mirrored, which cannot be seen.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -29,7 +27,7 @@ def leanings(readings: Readings) -> Tensor:
     """
     block = readings.block
     width = block.shape[-1]
-    # The block is symmetric about the centre of the readout; a shift of the echo does not matter.
+    # Only magnitudes count, so the block need not lie exactly about the echo.
     profile = torch.fft.ifft(block, dim=-1).abs().square()
     order = torch.arange(width, device=block.device)
     lean = profile - profile[..., -order % width]
@@ -54,14 +52,14 @@ def agreement(vectors: Tensor) -> Tensor:
     return found if (found > 0).sum() >= (found < 0).sum() else -found
 
 
-def lines_apart(readings: Readings) -> tuple[float, int]:
+def lines_apart(readings: Readings, lean: Tensor) -> tuple[float, int]:
     """The part of the central lines that lean against the others, and their number.
 
     Counted one by one, and in the mean over frames. A single coil tells too little.
     """
     if readings.coils < 2:
         return 0.0, 0
-    lean, held = leanings(readings), readings.held.any(-1)
+    held = readings.held.any(-1)
     single = agreement(lean[held]) < -AGAINST
     counts = held.sum(0)
     mean = (lean * held[..., None]).sum(0)[counts > 0] / counts[counts > 0][:, None]
@@ -71,13 +69,20 @@ def lines_apart(readings: Readings) -> tuple[float, int]:
     return (share, found) if found >= 2 else (0.0, found)
 
 
-def frames_apart(readings: Readings) -> tuple[float, list[int]]:
-    """How strongly a frame leans against the others, from -1 to 1, and which do."""
-    if readings.frames < 2:
-        return -1.0, []
+def frames_apart(readings: Readings, lean: Tensor) -> tuple[float, list[int]]:
+    """How far the lines of a frame lean against the others, -1 (none) to 1 (all), and of which frames.
+
+    Where lines of a frame lean to either side, they are not conjugated with the frame. Of a single
+    coil, whose lines differ more, only those are compared that all frames measured.
+    """
     held = readings.held.any(-1)
-    lean = (leanings(readings) * held[..., None]).sum(1)
-    found = -agreement(lean)
+    if readings.coils < 2:
+        held = held & held.all(0)
+    if readings.frames < 2 or not bool(held.any()):
+        return -1.0, []
+    leaning = torch.zeros(held.shape, device=held.device)
+    leaning[held] = agreement(lean[held])
+    found = -leaning.sum(1) / leaning.abs().sum(1).clamp(min=1e-20)
     return float(found.max()), (found > AGAINST).nonzero().flatten().tolist()
 
 
@@ -91,8 +96,13 @@ class Predictions:
 
     def __init__(self, block: Tensor) -> None:
         patches = block.unfold(1, KERNEL, 1).unfold(2, KERNEL, 1).flatten(3).flatten(1, 2)
-        self.patches = patches
+        self.patches = patches.movedim(0, 1).flatten(1)
         self.middle = patches[..., KERNEL**2 // 2]
+        # Of all patches, (coil x sample of the patch, the same), and of them with the middles.
+        self.gram = self.patches.mH @ self.patches
+        self.stored = self.patches.mH @ self.middle.mT
+        self.conjugated = self.patches.mH @ self.middle.mT.conj()
+        self.energy = self.middle.abs().square().sum(1).clamp(min=1e-20)
 
     def better_conjugated(self, group: Tensor) -> float:
         """How many times less is left of a group of coils once conjugated: the logarithm.
@@ -101,18 +111,14 @@ class Predictions:
         ----------
         group : Tensor (coil,) bool; the others predict it
         """
-        others = self.patches[~group].movedim(0, 1).flatten(1)
-        wanted = self.middle[group]
-        gram = others.mH @ others
+        others = (~group).repeat_interleave(KERNEL**2)
+        gram = self.gram[others][:, others]
         weight = 1e-3 * gram.diagonal().real.mean()
         gram = gram + weight * torch.eye(len(gram), device=gram.device)
-        both = torch.cat([wanted, wanted.conj()])
-        right = others.mH @ both.mT
-        explained = (right.conj() * torch.linalg.solve(gram, right)).sum(0).real
-        energy = both.abs().square().sum(1)
-        left = (energy - explained).unflatten(0, (2, -1)).sum(1) / energy[: len(wanted)].sum()
-        stored, conjugated = left.clamp(min=1e-4).tolist()
-        return math.log(stored / conjugated)
+        right = torch.stack([self.stored[others][:, group], self.conjugated[others][:, group]])
+        explained = (right.conj() * torch.linalg.solve(gram, right)).sum((1, 2)).real
+        left = (1 - explained / self.energy[group].sum()).clamp(min=1e-4)
+        return float((left[0] / left[1]).log())
 
     def two_groups(self) -> Tensor:
         """The coils parted into those that predict each other as stored; True for the fewer, (coil,) bool.
@@ -120,19 +126,18 @@ class Predictions:
         Each pair is tried alone, which gives a symmetric matrix: positive where two coils fit as they
         are, negative where one should be conjugated. Its first eigenvector parts them.
         """
-        patches, middle = self.patches, self.middle
-        gram = patches.mH @ patches
-        weight = 1e-3 * gram.diagonal(dim1=1, dim2=2).real.mean(1).clamp(min=1e-20)
-        eye = torch.eye(KERNEL**2, device=gram.device)
-        inverse = torch.linalg.inv(gram + weight[:, None, None] * eye)
-        energy = middle.abs().square().sum(1).clamp(min=1e-20)
+        coils, size = len(self.middle), KERNEL**2
+        blocks = self.gram.view(coils, size, coils, size)
+        own = blocks.diagonal(dim1=0, dim2=2).movedim(-1, 0)
+        weight = 1e-3 * own.diagonal(dim1=1, dim2=2).real.mean(1).clamp(min=1e-20)
+        own = own + weight[:, None, None] * torch.eye(size, device=own.device)
 
-        def residual(wanted: Tensor) -> Tensor:
-            right = torch.einsum("dnk,cn->dck", patches.conj(), wanted)
-            explained = torch.einsum("dck,dkl,dcl->dc", right.conj(), inverse, right).real
-            return (1 - explained / energy).clamp(min=1e-4)
+        def residual(right: Tensor) -> Tensor:
+            right = right.view(coils, size, coils)
+            explained = (right.conj() * torch.linalg.solve(own, right)).sum(1).real
+            return torch.clamp(1 - explained / self.energy, min=1e-4)
 
-        better = (residual(middle.conj()) / residual(middle)).log()
+        better = (residual(self.conjugated) / residual(self.stored)).log()
         better = (better + better.T).fill_diagonal_(0)
         first: Tensor = torch.linalg.eigh(better).eigenvectors[:, -1] > 0
         return first if 2 * int(first.sum()) <= len(first) else ~first

@@ -41,15 +41,25 @@ def standing_out(readings: Readings) -> Tensor:
     measured, tiny = outer > 0, float(outer.max()) * 1e-20
     places = torch.arange(readings.y, device=outer.device)
     near = (places - readings.row).abs() < readings.y / 16
+    others = largest_of_others(outer)
     found = torch.zeros_like(outer)
     for t in range(readings.frames):
         held = measured[t].nonzero().flatten()
         energy = outer[t, held]
         around = torch.stack([_shifted(energy, step) for step in (-2, -1, 1, 2)]).amax(0)
-        others = torch.cat([outer[:t, held], outer[t + 1 :, held], 0 * energy[None]]).amax(0)
-        ratio = (energy / torch.maximum(around, others).clamp(min=tiny)).sqrt()
-        found[t, held] = torch.where(near[held] & (others == 0), 0.0, ratio)
+        known = torch.maximum(around, others[t, held]).clamp(min=tiny)
+        ratio = (energy / known).sqrt()
+        found[t, held] = torch.where(near[held] & (others[t, held] == 0), 0.0, ratio)
     return found
+
+
+def largest_of_others(energy: Tensor) -> Tensor:
+    """At each place of each frame (frame, ...) the largest of the other frames; zero of a single frame."""
+    if len(energy) == 1:
+        return torch.zeros_like(energy)
+    top = energy.topk(2, 0)
+    frame = torch.arange(len(energy), device=energy.device).view(-1, *[1] * (energy.ndim - 1))
+    return torch.where(frame == top.indices[:1], top.values[1:], top.values[:1])
 
 
 def _shifted(energy: Tensor, step: int) -> Tensor:
@@ -74,10 +84,7 @@ def spikes(readings: Readings, lines: Tensor) -> tuple[float, tuple[int, int, in
     energy = torch.cat([readings.central, energy_of(readings.kspace[:, :, candidates])], 1)
     rows = torch.cat([torch.arange(readings.y, device=lines.device)[readings.rows], candidates])
     near = torch.stack([energy.roll(step, -1) for step in (-4, -3, -2, 2, 3, 4)]).amax(0)
-    if len(energy) > 1:
-        top = energy.topk(2, 0)
-        first = torch.arange(len(energy), device=energy.device)[:, None, None] == top.indices[:1]
-        near = torch.maximum(near, torch.where(first, top.values[1], top.values[0]))
+    near = torch.maximum(near, largest_of_others(energy))
     strongest = float(readings.central.max())
     places = torch.arange(readings.x, device=energy.device)
     seen = ((places - readings.column).abs() > readings.x / 16) & (energy > WEAK * strongest)

@@ -8,47 +8,75 @@ from cmrrecon.classical.faults.readings import Readings
 # What all pairs of frames share of their distance is noise; a little less is taken off.
 NOISE = 0.8
 FEWEST, FEWEST_SAMPLES = 6, 256
+# Motion is seen best in the middle of the readout.
+COLUMNS = 16
+# Sets of frames in turn are as short as the best way, less the ways from one set to the next.
+APART = 1.5
+# The first frames tell enough.
+MOST = 32
+# Neighbours in order are this much closer than frames are on average.
+ALIKE = 0.6
 # The largest ratio of the brightness of frames in a cine.
 BRIGHTNESS = 1.3
-
-
-def distances(readings: Readings) -> Tensor | None:
-    """Squared distance between frames (frame, frame) over the samples of the block that both have.
-
-    A part of their energy, free of a factor of phase. None where all frames share too few samples,
-    or differ in brightness.
-    """
-    held, block = readings.held, readings.block
-    frames = len(block)
-    always = held.all(0)
-    if int(always.sum()) < FEWEST_SAMPLES:
-        return None
-    values = (block * always).flatten(1)
-    gram = values @ values.mH
-    energy = gram.diagonal().real
-    if float(energy.max()) > BRIGHTNESS**2 * float(energy.min()):
-        return None
-    found = (energy[:, None] + energy[None] - 2 * gram.abs()).clamp(min=0) / energy.mean()
-    apart = ~torch.eye(frames, dtype=torch.bool, device=found.device)
-    return (found - NOISE * found[apart].min()).clamp(min=0) * apart
 
 
 def disorder(readings: Readings) -> float:
     """How many times longer the way through the frames is in the stored order than in a better one.
 
-    1 where it is not known: few frames, too few common samples, or frames that differ in brightness
-    or are known to be no cine, whose order may be any.
+    1 where neighbours are more alike than other frames, where sets of frames are interleaved, and
+    where it is not known: few frames, too few common samples, or no cine.
     """
-    known = readings.series.acquisition
-    cine = known.modality in (None, "Cine") and known.venc is None
-    found = distances(readings) if cine and readings.frames >= FEWEST else None
-    if found is None:
+    common = _common(readings)
+    if common is None or not _a_cine(readings, common):
         return 1.0
-    order = list(range(len(found)))
-    ways = [tour(found, order[start::step]) for step in (2, 3) for start in range(step)]
+    found = distances(common)
+    count = len(found)
+    order = list(range(count))
     stored, best = tour(found, order), tour(found, shorter(found, order))
-    interleaved = sum(ways[:2]) < stored / 2 or sum(ways[2:]) < stored / 2
-    return 1.0 if interleaved else stored / max(best, 1e-12)
+    everything = float(found.sum()) / (count - 1)
+    interleaved = any(
+        sum(tour(found, order[start::step]) for start in range(step))
+        < min(APART * best, stored / 2)
+        for step in (2, 3)
+    )
+    if interleaved or stored < ALIKE * everything:
+        return 1.0
+    return stored / max(best, 1e-12)
+
+
+def _common(readings: Readings) -> Tensor | None:
+    """The samples of the block that all of the first frames have, (frame, sample); None if too few."""
+    middle = readings.block.shape[-1] // 2
+    columns = slice(max(0, middle - COLUMNS // 2), middle + COLUMNS // 2)
+    block, held = readings.block[:MOST, ..., columns], readings.held[:MOST, :, columns].all(0)
+    if len(block) < FEWEST or int(held.sum()) * readings.coils < FEWEST_SAMPLES:
+        return None
+    return block[..., held].flatten(1)
+
+
+def _a_cine(readings: Readings, common: Tensor) -> bool:
+    """Whether frames follow one another: as the file says, else if all are about equally bright."""
+    known = readings.series.acquisition
+    if known.venc is not None:
+        return False
+    if known.modality is not None:
+        return known.modality == "Cine"
+    brightness = common.norm(dim=1)
+    return float(brightness.max()) < BRIGHTNESS * float(brightness.min())
+
+
+def distances(common: Tensor) -> Tensor:
+    """Squared distances between frames (frame, frame) less their noise, free of a phase.
+
+    Parameters
+    ----------
+    common : Tensor (frame, sample)
+    """
+    gram = common @ common.mH
+    energy = gram.diagonal().real
+    found = (energy[:, None] + energy[None] - 2 * gram.abs()) / energy.mean()
+    apart = ~torch.eye(len(gram), dtype=torch.bool, device=gram.device)
+    return (found - NOISE * found[apart].min()).clamp(min=0) * apart
 
 
 def tour(found: Tensor, order: list[int]) -> float:

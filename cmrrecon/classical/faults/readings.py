@@ -61,8 +61,11 @@ class Readings:
     def outer(self) -> Tensor:
         """Mean energy of the measured samples of each line outside its middle, (frame, y) float64."""
         first, last = self.middle
-        samples = self.mask.samples.expand(-1, -1, self.x).double()
-        counts = samples[..., :first].sum(-1) + samples[..., last:].sum(-1)
+        samples = self.mask.samples
+        if samples.shape[-1] == 1:
+            counts = samples[..., 0].double() * (first + self.x - last)
+        else:
+            counts = samples[..., :first].sum(-1) + samples[..., last:].sum(-1)
         return self.parts[..., ::2].sum((1, 3)) / counts.expand(self.frames, -1).clamp(min=1)
 
     @cached_property
@@ -78,8 +81,13 @@ class Readings:
 
     @cached_property
     def row(self) -> int:
-        """The line where the energy is centred: the mean over the frames that measured each line."""
-        return _centre(self.lines.sum(0) / self.measured.sum(0).clamp(min=1))
+        """The line where the energy is centred."""
+        return int(concentration(self.row_energy).argmax())
+
+    @cached_property
+    def row_energy(self) -> Tensor:
+        """The energy of each line, the mean over the frames that measured it, (y,) float64."""
+        return self.lines.sum(0) / self.measured.sum(0).clamp(min=1)
 
     @cached_property
     def rows(self) -> slice:
@@ -94,7 +102,12 @@ class Readings:
     @cached_property
     def column(self) -> int:
         """The sample of the readout where the energy of the central lines is centred."""
-        return _centre(self.central.sum((0, 1)).double())
+        return int(concentration(self.column_energy).argmax())
+
+    @cached_property
+    def column_energy(self) -> Tensor:
+        """The energy of each sample of the readout in the central lines, (x,) float64."""
+        return self.central.sum((0, 1)).double()
 
     @cached_property
     def columns(self) -> slice:
@@ -132,24 +145,25 @@ class Readings:
 
 def energy_of(kspace: Tensor) -> Tensor:
     """Energy over the coils of k-space (frame, coil, ...), float32, coil by coil to save memory."""
-    parts = torch.view_as_real(kspace)
-    energy = parts[:, 0].square().sum(-1)
-    for coil in range(1, parts.shape[1]):
-        energy += parts[:, coil].square().sum(-1)
+    energy = kspace.real[:, 0].square()
+    for coil in range(kspace.shape[1]):
+        real, imaginary = kspace.real[:, coil], kspace.imag[:, coil]
+        if coil:
+            energy.addcmul_(real, real)
+        energy.addcmul_(imaginary, imaginary)
     return energy
 
 
 def _around(middle: int, length: int, part: int) -> slice:
-    """`part` positions of `length` around `middle`, as symmetric as the edges allow."""
-    half = min(part // 2, middle, length - middle)
-    return slice(middle - half, middle + half) if half > 1 else slice(0, min(part, length))
+    """`part` positions of `length`, or all, as much around `middle` as the edges allow."""
+    start = min(max(0, middle - part // 2), max(0, length - part))
+    return slice(start, min(length, start + part))
 
 
-def _centre(energy: Tensor) -> int:
-    """Where the logarithms of the energies nearby sum up to most; single spikes hardly move it."""
+def concentration(energy: Tensor) -> Tensor:
+    """The mean logarithm of the energies near each place; single spikes hardly change it."""
     held = energy > 0
     least = energy[held].amin() if bool(held.any()) else energy.new_tensor(1.0)
     logs = (energy / least).clamp(min=1).log()
     reach = max(2, len(energy) // 16)
-    near = torch.stack([logs.roll(step) for step in range(-reach, reach + 1)]).sum(0)
-    return int(near.argmax())
+    return torch.stack([logs.roll(step) for step in range(-reach, reach + 1)]).mean(0)

@@ -1,7 +1,10 @@
 """Sampling that contradicts the axes, a centre of k-space far off, half a readout that is missing."""
 
-from cmrrecon.classical.faults.readings import Readings
+from cmrrecon.classical.faults.readings import Readings, concentration
 from cmrrecon.data import LineMask, SampleMask
+
+# How much more energy there is where it is centred: a logarithm of the mean.
+CLEARLY = 0.7
 
 
 def swapped(readings: Readings) -> float:
@@ -22,10 +25,21 @@ def swapped(readings: Readings) -> float:
 
 
 def off_centre(readings: Readings) -> tuple[float, tuple[int, int]]:
-    """Distance of the energy's centre from that of k-space, as a part of the matrix, and its place."""
+    """Distance of the energy's centre from that of k-space, as a part of the matrix, and its place.
+
+    0 along an axis where there is hardly more energy than at the centre of k-space, as with noise.
+    """
     y, x = readings.mask.centre or (readings.y // 2, readings.x // 2)
-    far = max(abs(readings.row - y) / readings.y, abs(readings.column - x) / readings.x)
-    return far, (readings.row, readings.column)
+    found = (readings.row, readings.column)
+    far = 0.0
+    for energy, here, there in (
+        (readings.row_energy, found[0], y),
+        (readings.column_energy, found[1], x),
+    ):
+        near = concentration(energy)
+        if float(near[here] - near[there % len(near)]) > CLEARLY:
+            far = max(far, abs(here - there) / len(near))
+    return far, found
 
 
 def missing_readout(readings: Readings) -> float:
