@@ -14,7 +14,7 @@ import cmrrecon
 from cmrrecon.classical.faults import LIMITS, SENTENCES, faults_of_scan, faults_of_series, findings
 from cmrrecon.classical.faults.conjugates import agreement
 from cmrrecon.classical.faults.order import shorter, tour
-from cmrrecon.data import Acquisition, Scan, SpokeMask
+from cmrrecon.data import Acquisition, Geometry, Scan, SpokeMask
 from cmrrecon.sampling import undersample
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "faults.py"
@@ -173,3 +173,10 @@ def test_noise_has_no_centre_that_is_off():
         generator.manual_seed(seed)
         noise = torch.randn((2, 4, 64, 96), dtype=torch.complex64, generator=generator)
         assert not faults_of_series(Scan.from_kspace(noise[:, None]).series(0))
+
+
+@pytest.mark.parametrize(("field", "expected"), [((64, 64), set()), ((100, 64), {"axes-swapped"})])
+def test_a_field_of_view_that_fits_the_other_way_round(field, expected):
+    found = good()
+    scan = replace(found.scan, geometry=Geometry(field_of_view=field))
+    assert kinds(replace(found, scan=scan)) == expected

@@ -5,6 +5,7 @@ is larger the worse it looks; the limits lie between the populations of good and
 `benchmarks/faults.py` makes.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,8 +32,7 @@ LIMITS = {
 }
 
 SENTENCES = {
-    "axes-swapped": "y and x look swapped: {} of the samples along x are missing alike in every "
-    "line, but none along y. Check the order of the axes",
+    "axes-swapped": "y and x look swapped: {}. Check the order of the axes",
     "centre-off": "The centre of k-space looks far off: most energy lies at (y, x) = {}. "
     "Check for a missing shift of the Fourier transform, and the centre in the header",
     "coil-loud": "Coil {} is {} times louder than any other. Check its scale in the export",
@@ -89,7 +89,11 @@ def faults_of_scan(scan: Scan, series: Series, index: int) -> list[Fault]:
     Other slices are read only where there is a single coil.
     """
     severity = slices.as_coils(scan, series, index)
-    return faults_of_series(series) + _beyond([("coils-as-slices", severity, (f"{severity:.1f}",))])
+    found: list[Finding] = [("coils-as-slices", severity, (f"{severity:.1f}",))]
+    if (fields := sampling.field_too_large(scan)) is not None:
+        words = f"the field of view is {fields} pixels (y, x), the k-space {scan.shape[3:]}"
+        found.append(("axes-swapped", 1.0, (words,)))
+    return faults_of_series(series) + _beyond(found)
 
 
 def findings(series: Series) -> dict[str, float]:
@@ -109,7 +113,10 @@ def _beyond(found: list[Finding]) -> list[Fault]:
 
 def _axes(readings: Readings) -> list[Finding]:
     severity = sampling.swapped(readings)
-    return [("axes-swapped", severity, (f"{severity:.0%}",))]
+    words = (
+        f"{severity:.0%} of the samples along x are missing alike in every line, but none along y"
+    )
+    return [("axes-swapped", severity, (words,))]
 
 
 def _centre(readings: Readings) -> list[Finding]:
@@ -148,7 +155,7 @@ def _conjugates(readings: Readings) -> list[Finding]:
     return [
         *found,
         ("lines-conjugated", share, (f"{share:.0%}",)),
-        ("coils-conjugated", gain, (listed(coils), f"{2.718**gain:.1f}")),
+        ("coils-conjugated", gain, (listed(coils), f"{math.exp(gain):.1f}")),
     ]
 
 

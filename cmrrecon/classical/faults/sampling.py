@@ -1,7 +1,7 @@
 """Sampling that contradicts the axes, a centre of k-space far off, half a readout that is missing."""
 
 from cmrrecon.classical.faults.readings import Readings, concentration
-from cmrrecon.data import LineMask, SampleMask
+from cmrrecon.data import LineMask, SampleMask, Scan
 
 # How much more energy there is where it is centred: a logarithm of the mean.
 CLEARLY = 0.7
@@ -22,6 +22,15 @@ def swapped(readings: Readings) -> float:
         inside = frame[int(seen[0]) : int(seen[-1]) + 1] if len(seen) else frame[:0]
         gaps.append(float((~inside).double().mean()) if len(inside) else 0.0)
     return max(gaps)
+
+
+def field_too_large(scan: Scan) -> tuple[int, int] | None:
+    """The field of view (y, x) of the header, if it fits the k-space only with y and x swapped."""
+    field = None if scan.geometry is None else scan.geometry.field_of_view
+    y, x = scan.image_shape
+    if field is None or (field[0] <= y and field[1] <= x):
+        return None
+    return field if field[1] <= y and field[0] <= x else None
 
 
 def off_centre(readings: Readings) -> tuple[float, tuple[int, int]]:
