@@ -35,7 +35,7 @@ SIMULATED = [
     ("t1map", 9, 10, 96, 192, 25),
     ("cine", 1, 12, 128, 256, 20),
     ("t2map", 3, 6, 128, 192, 25),
-    ("cine", 12, 16, 96, 192, 15),
+    ("cine", 12, 16, 96, 192, 20),
 ]
 PATTERNS = [None, ("uniform", 4, 20), ("kt-gaussian", 8, 20), ("kt-uniform", 6, 16)]
 
@@ -324,9 +324,10 @@ def good(data: Path | None) -> Iterator[Case]:
                 name = f"{kind} x{frames_}, {coils_} coils, {snr} dB, {pattern}"
                 yield case(name, put_on(made, *pattern), 1)
             yield partial_fourier(made)
-    for seed in range(3):
+    for seed in range(10):
         made = cmrrecon.simulate(random=True, slices=1, coils=8, y=128, x=192, seed=seed).scan
         yield case("random scenes", made)
+    for seed in range(3):
         radial = cmrrecon.simulate(
             "cine", slices=1, coils=4, y=64, x=128, spokes=13, seed=seed, snr_db=10 * (seed + 1)
         )

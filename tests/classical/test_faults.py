@@ -109,7 +109,7 @@ def test_all_conjugated_alike_cannot_be_seen():
 
 
 def test_frames_of_mapping_may_stand_in_any_order():
-    found = bench().disordered(good(), random.Random(3))
+    found = bench().disordered(good(), random.Random(5))
     mapping = replace(found.series, acquisition=Acquisition(modality="Mapping"))
     assert kinds(found) == {"frames-disordered"}
     assert not faults_of_series(mapping)
@@ -121,6 +121,15 @@ def test_interleaved_sets_of_frames_are_no_disorder():
     ramp = torch.polar(torch.ones(64, 1), torch.linspace(-1, 1, 64)[:, None])
     both = torch.stack([kspace, kspace * ramp], 1).flatten(0, 1)
     assert not faults_of_series(replace(good("uniform").series, kspace=both))
+
+
+def test_several_heart_beats_are_no_disorder():
+    series = good("uniform").series
+    generator = torch.Generator().manual_seed(0)
+    beats = series.kspace[::2].repeat(3, 1, 1, 1)
+    noise = torch.randn(beats.shape, dtype=torch.complex64, generator=generator)
+    kspace = beats + 0.1 * beats.abs().mean() * noise * series.mask.samples
+    assert not faults_of_series(replace(series, kspace=kspace))
 
 
 def test_slices_of_a_single_coil_are_no_coils():

@@ -8,14 +8,13 @@ from cmrrecon.classical.faults.readings import Readings
 # What all pairs of frames share of their distance is noise; a little less is taken off.
 NOISE = 0.8
 FEWEST, FEWEST_SAMPLES = 6, 256
-# Motion is seen best in the middle of the readout.
-COLUMNS = 16
-# Sets of frames in turn are as short as the best way, less the ways from one set to the next.
-APART = 1.5
 # The first frames tell enough.
 MOST = 32
-# Neighbours in order are this much closer than frames are on average.
-ALIKE = 0.6
+# Motion is seen best in the middle of the readout.
+COLUMNS = 16
+# Distances below which an order shows, parts of the mean distance: of neighbours, and of frames any
+# number apart.
+NEIGHBOURS, APART = 0.6, 0.44
 # The largest ratio of the brightness of frames in a cine.
 BRIGHTNESS = 1.3
 
@@ -23,25 +22,30 @@ BRIGHTNESS = 1.3
 def disorder(readings: Readings) -> float:
     """How many times longer the way through the frames is in the stored order than in a better one.
 
-    1 where neighbours are more alike than other frames, where sets of frames are interleaved, and
-    where it is not known: few frames, too few common samples, or no cine.
+    1 where the stored order shows: neighbours are more alike than other frames, or frames a fixed
+    number apart, as in several heart beats or in sets of frames in turn. 1 too where it is not known:
+    few frames, too few common samples, or no cine.
     """
     common = _common(readings)
     if common is None or not _a_cine(readings, common):
         return 1.0
     found = distances(common)
     count = len(found)
+    everything = float(found.sum()) / (count * (count - 1))
     order = list(range(count))
     stored, best = tour(found, order), tour(found, shorter(found, order))
-    everything = float(found.sum()) / (count - 1)
-    interleaved = any(
-        sum(tour(found, order[start::step]) for start in range(step))
-        < min(APART * best, stored / 2)
-        for step in (2, 3)
-    )
-    if interleaved or stored < ALIKE * everything:
+    neighbours = stored / count / max(everything, 1e-30)
+    apart = min(_apart(found, lag) for lag in range(1, count // 2 + 1)) / max(everything, 1e-30)
+    if neighbours < NEIGHBOURS or apart < APART or not best > 0:
         return 1.0
-    return stored / max(best, 1e-12)
+    return stored / best
+
+
+def _apart(found: Tensor, lag: int) -> float:
+    """The mean distance of frames so far apart, with time as a circle or as a line: the smaller."""
+    line, rest = found.diagonal(lag), found.diagonal(len(found) - lag)
+    circle = (line.sum() + rest.sum()) / (len(line) + len(rest))
+    return min(float(line.mean()), float(circle))
 
 
 def _common(readings: Readings) -> Tensor | None:

@@ -6,7 +6,8 @@ from torch import Tensor
 from cmrrecon.classical.faults.readings import Readings
 from cmrrecon.data import SpokeMask
 
-REACH = 12
+# Samples on either side of the centre that are looked at, and the fewest spokes that tell enough.
+REACH, FEWEST = 12, 8
 
 
 def delay(readings: Readings) -> float:
@@ -42,11 +43,15 @@ def delay(readings: Readings) -> float:
     held = mask.samples[..., 0].expand(readings.frames, -1) & (energy.sum(-1) > 0)
     shift = (energy * where).sum(-1) / energy.sum(-1).clamp(min=1e-300)
     unit = direction.expand(readings.frames, -1, -1)
-    return _isotropic(shift[held], unit[held])
+    return _isotropic(shift[held], unit[held]) if int(held.sum()) >= FEWEST else 0.0
 
 
 def _isotropic(shift: Tensor, unit: Tensor) -> float:
+    """The larger of the delays of y and x, fitted to the shifts of spokes in directions (spoke, 2).
+
+    A spoke in direction u is shifted by u^T D u for delays D, and by s^T u for a ramp s of phase.
+    """
     y, x = unit.unbind(-1)
     parts = torch.stack([y * y, x * x, x * y, y, x], -1)
-    solution = torch.linalg.lstsq(parts, shift[:, None], driver="gelsd").solution[:, 0]
+    solution = torch.linalg.lstsq(parts.cpu(), shift[:, None].cpu(), driver="gelsd").solution[:, 0]
     return float(solution[:2].abs().amax())
