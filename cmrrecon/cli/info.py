@@ -69,11 +69,13 @@ Description = tuple[dict[str, Any], list[str]]
 
 def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
     from cmrrecon import formats
+    from cmrrecon.classical.faults import faults_of_scan
     from cmrrecon.cli.settings import geometry_words
     from cmrrecon.formats.companions import named
 
     scan = formats.read(path, axes=axes, dataset=dataset)
-    series = scan.series(scan.shape[1] // 2)
+    middle = scan.shape[1] // 2
+    series = scan.series(middle)
     mask, full = series.mask, series.mask.complete
     facts, where = asdict(scan.acquisition), scan.geometry
     sampling: dict[str, Any] = {"pattern": facts["pattern"], "acceleration": facts["acceleration"]}
@@ -105,7 +107,8 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
     words += ([] if field is None else [f"{field:.3g} T"]) + ([sequence] if sequence else [])
     words += [] if where is None else geometry_words(where, scan.image_shape)
     words += [f"with {', '.join(record['beside'])}"] if record["beside"] else []
-    return {**record, "notes": (*scan.notes, *series.warnings)}, words
+    faults = [fault.words for fault in faults_of_scan(scan, series, middle)]
+    return {**record, "notes": (*scan.notes, *series.warnings, *faults)}, words
 
 
 def _calibration(series: "Series") -> dict[str, Any]:

@@ -153,6 +153,8 @@ def _pack(
                 talk.say(
                     f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty"
                 )
+            for words in entry.get("warnings", ()):
+                talk.warn(f"{job.name}: {words}")
 
         try:
             running.run_jobs(list(work), collect, talk, fail_fast=fail_fast)

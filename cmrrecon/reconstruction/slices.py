@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cmrrecon.classical.faults import faults_of_scan
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Series
 from cmrrecon.methods.base import Method
@@ -107,6 +108,8 @@ class Run:
         series = self.task.scan.series(index)
         if index == self.task.slices[0]:
             self.first_mask = series.mask
+        if index == self.middle:
+            self._warn_of_faults(series)
         with self.method.guarded(series):
             return PreparedSeries(series.to(self.task.device), whiten=self.task.whiten)
 
@@ -133,6 +136,11 @@ class Run:
         if text not in self.warnings:
             self.warnings.append(text)
             self.listener.warned(text)
+
+    def _warn_of_faults(self, series: Series) -> None:
+        """Say what looks broken in the middle slice."""
+        for fault in faults_of_scan(self.task.scan, series, self.middle):
+            self._warn(fault.words)
 
     def _adapt(self) -> None:
         """Adapt the network to the middle slice."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
+from cmrrecon.classical.faults import faults_of_scan
 from cmrrecon.classical.prepared import normalisation
 from cmrrecon.data import CartesianMask, SamplingMask, Scan, Series, require_cartesian
 from cmrrecon.data.references import as_reference
@@ -134,6 +135,7 @@ class Survey:
         self.references: list[Tensor] = []
         self._empty: list[int] = []
         self._scales: list[float] = []
+        self._warnings: list[str] = []
 
     def _is_reference(self) -> bool:
         """Whether the scan can serve as one; if not, why."""
@@ -180,6 +182,8 @@ class Survey:
             return kspace[:, :virtual]
         series = self._checked(index, kspace)
         self._scales.append(normalisation(series))
+        if index == slices // 2:
+            self._warnings = [fault.words for fault in faults_of_scan(self.scan, series, index)]
         if self.complete:
             self.references.append(rss_images(series.kspace))
         return series.kspace if virtual == stored else compress(series.kspace, virtual)[0]
@@ -194,6 +198,7 @@ class Survey:
             "remarks": self.remarks,
             "effective_acceleration": round(self.mask.effective_acceleration(), 3),
             "empty_slices": self._empty,
+            "warnings": self._warnings,
             "scale": sorted(self._scales)[len(self._scales) // 2],
             "limits": [float(reference.amax()) for reference in self.references]
             if self.complete

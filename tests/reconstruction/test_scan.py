@@ -369,8 +369,7 @@ def test_predictions_no_better_than_an_empty_image_are_warned_of(scan):
         return torch.where(outer[:, None], noise, scan.read_slice(index))
 
     found = reconstruct(replace(scan, read_slice=read_slice), weight=None, slices=[0])
-    assert len(found.warnings) == 1
-    assert found.decision.warning() == found.warnings[0]
+    assert found.decision.warning() in found.warnings
 
 
 def test_a_fault_of_one_slice_is_told_with_its_number(scan):

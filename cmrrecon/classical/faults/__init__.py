@@ -1,0 +1,180 @@
+"""Faults that can be seen in the data: what looks broken, with evidence, for the user to check.
+
+They are warnings. No method and no decision depends on them. One function a kind gives a number that
+is larger the worse it looks; the limits lie between the populations of good and broken scans that
+`benchmarks/faults.py` makes.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cmrrecon.classical.faults import conjugates, intensities, order, sampling, slices, spokes
+from cmrrecon.classical.faults.readings import Readings
+from cmrrecon.data import Scan, Series
+
+__all__ = ["LIMITS", "Fault", "faults_of_scan", "faults_of_series"]
+
+# What is warned of: more than this; see each function for its unit.
+LIMITS = {
+    "axes-swapped": 0.1,
+    "centre-off": 0.125,
+    "coil-loud": 4.0,
+    "coils-as-slices": 2.2,
+    "coils-conjugated": 1.1,
+    "frames-conjugated": 0.6,
+    "frames-disordered": 1.3,
+    "lines-conjugated": 0.015,
+    "line-outlying": 3.5,
+    "readout-half": 0.05,
+    "spike": 6.0,
+    "trajectory-delay": 0.4,
+}
+
+SENTENCES = {
+    "axes-swapped": "y and x look swapped: {}. Check the order of the axes",
+    "centre-off": "The centre of k-space looks far off: most energy lies at (y, x) = {}. "
+    "Check for a missing shift of the Fourier transform, and the centre in the header",
+    "coil-loud": "Coil {} is {} times louder than any other. Check its scale in the export",
+    "coils-as-slices": "Coils look read as slices: neighbouring slices explain each other as only "
+    "coils do, {} times better than by likeness. Check the order of the axes",
+    "coils-conjugated": "Coils {} look like complex conjugates of the others, which then explain "
+    "them {} times better. Check the sign of the imaginary part in the export",
+    "frames-conjugated": "Frames {} look like complex conjugates of the others: their profiles along "
+    "x are mirrored (correlation {}). Check the sign of the imaginary part in the export",
+    "frames-disordered": "Frames look out of order: the stored order is {} times longer than the "
+    "best one found. Check how they were sorted",
+    "lines-conjugated": "{} of the central lines look like complex conjugates of the others: their "
+    "profiles along x are mirrored. Check the sign of alternate lines in the export",
+    "line-outlying": "Line {} of frame {} is {} times larger than its neighbours. "
+    "Check for a spike, or for its gain",
+    "readout-half": "Half of the readout holds nothing in {} of the lines. Check the export for "
+    "a readout that was cut",
+    "spike": "A spike at (frame, y, x) = {} is {} times larger than its neighbours. Remove the "
+    "sample from the mask and the data, or expect stripes",
+    "trajectory-delay": "Spokes look shifted by {} cycles per field of view along their readout. "
+    "Correct the trajectory for the delay of the gradients",
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What looks broken.
+
+    Attributes
+    ----------
+    kind : a key of `LIMITS`
+    severity : the number that was compared with the limit
+    words : what looks wrong, the evidence, and what to check
+    """
+
+    kind: str
+    severity: float
+    words: str
+
+
+Finding = tuple[str, float, tuple[object, ...]]
+
+
+def faults_of_series(series: Series) -> list[Fault]:
+    """What looks broken in one slice over time; empty if nothing does."""
+    readings = Readings(series)
+    checks = CARTESIAN if readings.cartesian is not None else ALONG_SPOKES
+    return _beyond([finding for check in checks for finding in check(readings)])
+
+
+def faults_of_scan(scan: Scan, series: Series, index: int) -> list[Fault]:
+    """What looks broken in a scan, judged by slice `index` of it, which is read already.
+
+    Other slices are read only where there is a single coil.
+    """
+    severity = slices.as_coils(scan, series, index)
+    found: list[Finding] = [("coils-as-slices", severity, (f"{severity:.1f}",))]
+    if (fields := sampling.field_too_large(scan)) is not None:
+        words = f"the field of view is {fields} pixels (y, x), the k-space {scan.shape[3:]}"
+        found.append(("axes-swapped", 1.0, (words,)))
+    return faults_of_series(series) + _beyond(found)
+
+
+def findings(series: Series) -> dict[str, float]:
+    """The severity of each kind in one slice, whether beyond its limit or not."""
+    readings = Readings(series)
+    checks = CARTESIAN if readings.cartesian is not None else ALONG_SPOKES
+    return {kind: severity for check in checks for kind, severity, _ in check(readings)}
+
+
+def _beyond(found: list[Finding]) -> list[Fault]:
+    return [
+        Fault(kind, severity, SENTENCES[kind].format(*evidence))
+        for kind, severity, evidence in found
+        if severity > LIMITS[kind]
+    ]
+
+
+def _axes(readings: Readings) -> list[Finding]:
+    severity = sampling.swapped(readings)
+    words = (
+        f"{severity:.0%} of the samples along x are missing alike in every line, but none along y"
+    )
+    return [("axes-swapped", severity, (words,))]
+
+
+def _centre(readings: Readings) -> list[Finding]:
+    severity, place = sampling.off_centre(readings)
+    return [("centre-off", severity, (place,))]
+
+
+def _readout(readings: Readings) -> list[Finding]:
+    severity = sampling.missing_readout(readings)
+    return [("readout-half", severity, (f"{severity:.0%}",))]
+
+
+def _loud(readings: Readings) -> list[Finding]:
+    severity, coil = intensities.loudness(readings)
+    return [("coil-loud", severity, (coil, f"{severity:.0f}"))]
+
+
+def _outlying(readings: Readings) -> list[Finding]:
+    """A spike also makes its line stand out, and is named as what it is."""
+    lines = intensities.standing_out(readings)
+    spike, where = intensities.spikes(readings, lines)
+    found: list[Finding] = [("spike", spike, (where, f"{spike:.0f}"))]
+    ratio, place = float(lines.max()), divmod(int(lines.argmax()), readings.y)
+    named = spike > LIMITS["spike"] and place == where[:2]
+    severity = 1.0 if named else ratio
+    return [*found, ("line-outlying", severity, (place[1], place[0], f"{ratio:.0f}"))]
+
+
+def _conjugates(readings: Readings) -> list[Finding]:
+    """Lines are looked at only where whole frames agree."""
+    lean = conjugates.leanings(readings)
+    strength, which = conjugates.frames_apart(readings, lean)
+    found: list[Finding] = [("frames-conjugated", strength, (listed(which), f"{-strength:.2f}"))]
+    share, _ = conjugates.lines_apart(readings, lean) if not which else (0.0, 0)
+    gain, coils = conjugates.coils_apart(readings)
+    return [
+        *found,
+        ("lines-conjugated", share, (f"{share:.0%}",)),
+        ("coils-conjugated", gain, (listed(coils), f"{math.exp(gain):.1f}")),
+    ]
+
+
+def _order(readings: Readings) -> list[Finding]:
+    severity = order.disorder(readings)
+    return [("frames-disordered", severity, (f"{severity:.1f}",))]
+
+
+def _delay(readings: Readings) -> list[Finding]:
+    severity = spokes.delay(readings)
+    return [("trajectory-delay", severity, (f"{severity:.1f}",))]
+
+
+def listed(numbers: list[int]) -> str:
+    """The first few of them."""
+    shown = ", ".join(map(str, numbers[:5]))
+    return shown if len(numbers) <= 5 else f"{shown} and {len(numbers) - 5} more"
+
+
+Check = Callable[[Readings], list[Finding]]
+CARTESIAN: tuple[Check, ...] = (_axes, _centre, _readout, _loud, _outlying, _conjugates, _order)
+ALONG_SPOKES: tuple[Check, ...] = (_loud, _delay)

@@ -1,0 +1,169 @@
+"""What the checks for faults look at: energies of lines, the centre of k-space, and the block around it.
+
+Each is computed once a series, and is small: only the energies of the lines touch all samples.
+"""
+
+from functools import cached_property
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from cmrrecon.data import CartesianMask, Series, SpokeMask
+
+# The block around the centre of k-space that most checks look at.
+LINES, COLUMNS = 24, 64
+
+
+class Readings:
+    """What is read off a series, each once.
+
+    Parameters
+    ----------
+    series : as measured, of any scale
+    """
+
+    def __init__(self, series: Series) -> None:
+        self.series = series
+        self.kspace, self.mask = series.kspace, series.mask
+        self.frames, self.coils, self.y, self.x = series.kspace.shape
+
+    @property
+    def cartesian(self) -> CartesianMask | None:
+        """The mask of Cartesian k-space; None along a trajectory."""
+        return self.mask if isinstance(self.mask, CartesianMask) else None
+
+    @property
+    def spokes(self) -> SpokeMask | None:
+        """The mask of k-space along a trajectory; None for Cartesian k-space."""
+        return self.mask if isinstance(self.mask, SpokeMask) else None
+
+    @cached_property
+    def parts(self) -> Tensor:
+        """Energy of each line's beginning, middle and end, (frame, coil, y, 3) float64; the middle is an eighth."""
+        cuts = (0, *self.middle, self.x)
+        pieces = [self.kspace[..., a:b] for a, b in pairwise(cuts)]
+        norms = [torch.linalg.vector_norm(torch.view_as_real(p), dim=(-2, -1)) for p in pieces]
+        return torch.stack(norms, -1).double().square()
+
+    @property
+    def middle(self) -> tuple[int, int]:
+        """Where the middle of the readout begins and ends."""
+        half = max(1, self.x // 16)
+        return self.x // 2 - half, self.x // 2 + half
+
+    @cached_property
+    def coil_lines(self) -> Tensor:
+        """Energy of each line in each coil, (frame, coil, y) float64."""
+        return self.parts.sum(-1)
+
+    @cached_property
+    def outer(self) -> Tensor:
+        """Mean energy of the measured samples of each line outside its middle, (frame, y) float64."""
+        first, last = self.middle
+        samples = self.mask.samples
+        if samples.shape[-1] == 1:
+            counts = samples[..., 0].double() * (first + self.x - last)
+        else:
+            counts = samples[..., :first].sum(-1) + samples[..., last:].sum(-1)
+        return self.parts[..., ::2].sum((1, 3)) / counts.expand(self.frames, -1).clamp(min=1)
+
+    @cached_property
+    def lines(self) -> Tensor:
+        """Mean energy of the measured samples of each line, (frame, y) float64; zero where none."""
+        counts = self.mask.samples.double().mean(-1).expand(self.frames, -1)
+        return self.coil_lines.sum(1) / counts.clamp(min=1 / self.x)
+
+    @cached_property
+    def measured(self) -> Tensor:
+        """The lines that hold data, (frame, y) bool."""
+        return self.lines > 0
+
+    @cached_property
+    def row(self) -> int:
+        """The line where the energy is centred."""
+        return int(concentration(self.row_energy).argmax())
+
+    @cached_property
+    def row_energy(self) -> Tensor:
+        """The energy of each line, the mean over the frames that measured it, (y,) float64."""
+        return self.lines.sum(0) / self.measured.sum(0).clamp(min=1)
+
+    @cached_property
+    def rows(self) -> slice:
+        """The lines around `row`."""
+        return _around(self.row, self.y, LINES)
+
+    @cached_property
+    def central(self) -> Tensor:
+        """Energy over the coils of the samples of the central lines, (frame, y', x) float32."""
+        return energy_of(self.kspace[:, :, self.rows])
+
+    @cached_property
+    def column(self) -> int:
+        """The sample of the readout where the energy of the central lines is centred."""
+        return int(concentration(self.column_energy).argmax())
+
+    @cached_property
+    def column_energy(self) -> Tensor:
+        """The energy of each sample of the readout in the central lines, (x,) float64."""
+        return self.central.sum((0, 1)).double()
+
+    @cached_property
+    def columns(self) -> slice:
+        """The samples of the readout around `column`."""
+        return _around(self.column, self.x, COLUMNS)
+
+    @cached_property
+    def block(self) -> Tensor:
+        """K-space around its centre, (frame, coil, y', x'), divided by its largest magnitude."""
+        block = self.kspace[:, :, self.rows, self.columns]
+        return block / block.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+
+    @cached_property
+    def held(self) -> Tensor:
+        """The samples of the block that were measured, (frame, y', x') bool."""
+        return self.central[..., self.columns] > 0
+
+    @cached_property
+    def average(self) -> Tensor:
+        """The time average (coil, y', x') of the block over the frames that measured each sample.
+
+        It is cut to the adjoining lines around the middle that hold data.
+        """
+        counts = self.held.sum(0)
+        average = self.block.sum(0) / counts.clamp(min=1)
+        filled = counts.amin(-1) > 0
+        middle = self.row - self.rows.start
+        first, last = middle, middle
+        while first > 0 and filled[first - 1]:
+            first -= 1
+        while last < len(filled) - 1 and filled[last + 1]:
+            last += 1
+        return average[:, first : last + 1]
+
+
+def energy_of(kspace: Tensor) -> Tensor:
+    """Energy over the coils of k-space (frame, coil, ...), float32, coil by coil to save memory."""
+    energy = kspace.real[:, 0].square()
+    for coil in range(kspace.shape[1]):
+        real, imaginary = kspace.real[:, coil], kspace.imag[:, coil]
+        if coil:
+            energy.addcmul_(real, real)
+        energy.addcmul_(imaginary, imaginary)
+    return energy
+
+
+def _around(middle: int, length: int, part: int) -> slice:
+    """`part` positions of `length`, or all, as much around `middle` as the edges allow."""
+    start = min(max(0, middle - part // 2), max(0, length - part))
+    return slice(start, min(length, start + part))
+
+
+def concentration(energy: Tensor) -> Tensor:
+    """The mean logarithm of the energies near each place; single spikes hardly change it."""
+    held = energy > 0
+    least = energy[held].amin() if bool(held.any()) else energy.new_tensor(1.0)
+    logs = (energy / least).clamp(min=1).log()
+    reach = max(2, len(energy) // 16)
+    return torch.stack([logs.roll(step) for step in range(-reach, reach + 1)]).mean(0)

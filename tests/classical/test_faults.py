@@ -1,0 +1,191 @@
+"""What looks broken is warned of, what is good is not. The scans are those of `benchmarks/faults.py`, a few of each kind."""
+
+import importlib.util
+import random
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+import cmrrecon
+from cmrrecon.classical.faults import LIMITS, SENTENCES, faults_of_scan, faults_of_series, findings
+from cmrrecon.classical.faults.conjugates import agreement
+from cmrrecon.classical.faults.order import shorter, tour
+from cmrrecon.data import Acquisition, Geometry, Scan, SpokeMask
+from cmrrecon.sampling import undersample
+
+PATH = Path(__file__).parents[2] / "benchmarks" / "faults.py"
+
+
+@cache
+def bench():
+    spec = importlib.util.spec_from_file_location("benchmark_of_faults", PATH)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def good(pattern="kt-gaussian", kind="cine", frames=8, coils=6):
+    made = cmrrecon.simulate(kind, frames=frames, slices=1, coils=coils, y=64, x=128, seed=4).scan
+    chosen = made if pattern is None else undersample(made, pattern, 4, acs=20, seed=1)
+    return bench().case("good", chosen)
+
+
+def kinds(found):
+    return {fault.kind for fault in faults_of_scan(found.scan, found.series, found.index)}
+
+
+ROWS = [
+    pytest.param(row, id=f"{kind}: {severity}")
+    for row, (kind, severity, _) in enumerate(bench().BROKEN)
+]
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("pattern", ["uniform", "kt-gaussian"])
+def test_what_is_broken_is_warned_of(row, pattern):
+    kind, _, breaker = bench().BROKEN[row]
+    found = breaker(good(pattern), random.Random(row))
+    assert kind in kinds(found)
+
+
+@pytest.mark.parametrize("pattern", [None, "uniform", "kt-gaussian", "kt-radial", "poisson"])
+@pytest.mark.parametrize(
+    ("kind", "frames", "coils"), [("cine", 8, 6), ("cine", 1, 1), ("t1map", 9, 4)]
+)
+def test_what_is_good_is_not(pattern, kind, frames, coils):
+    assert not kinds(good(pattern, kind, frames, coils))
+
+
+def test_good_spokes_are_not_warned_of():
+    made = cmrrecon.simulate("cine", frames=3, slices=1, coils=4, y=48, x=96, spokes=13, seed=2)
+    series = made.scan.series(0)
+    assert isinstance(series.mask, SpokeMask)
+    assert not faults_of_series(series)
+
+
+def test_real_scans_are_not_warned_of(real_data):
+    for found in bench().real(real_data):
+        assert not kinds(found), found.name
+        if found.name.startswith("T1"):
+            break
+
+
+def test_the_words_name_the_evidence():
+    kspace = good().series.kspace.clone()
+    kspace[:, 2] = 100 * kspace[:, 2].conj()
+    found = {f.kind: f.words for f in faults_of_series(replace(good().series, kspace=kspace))}
+    assert "Coil 2 " in found["coil-loud"]
+    assert "Coils 2 " in found["coils-conjugated"]
+    assert set(SENTENCES) == set(LIMITS)
+
+
+def test_severity_grows_with_the_fault():
+    series = good("uniform").series
+    found = []
+    for factor in (1, 10, 100):
+        kspace = series.kspace.clone()
+        kspace[:, 0] *= factor
+        found.append(findings(replace(series, kspace=kspace))["coil-loud"])
+    assert found == sorted(found)
+    assert found[0] < 2 < 20 < found[2]
+
+
+def test_the_scale_of_the_data_does_not_matter():
+    kspace = good().series.kspace
+    for factor in (1e-11, 1e11):
+        scaled = replace(good().series, kspace=kspace * factor)
+        assert findings(scaled) == pytest.approx(findings(good().series), rel=1e-3, abs=1e-3)
+
+
+def test_all_conjugated_alike_cannot_be_seen():
+    series = good().series
+    assert not faults_of_series(replace(series, kspace=series.kspace.conj().resolve_conj()))
+
+
+def test_frames_of_mapping_may_stand_in_any_order():
+    found = bench().disordered(good(), random.Random(5))
+    mapping = replace(found.series, acquisition=Acquisition(modality="Mapping"))
+    assert kinds(found) == {"frames-disordered"}
+    assert not faults_of_series(mapping)
+
+
+def test_interleaved_sets_of_frames_are_no_disorder():
+    """Two velocity encodings in turn, of a file that does not say so."""
+    kspace = good("uniform").series.kspace
+    ramp = torch.polar(torch.ones(64, 1), torch.linspace(-1, 1, 64)[:, None])
+    both = torch.stack([kspace, kspace * ramp], 1).flatten(0, 1)
+    assert not faults_of_series(replace(good("uniform").series, kspace=both))
+
+
+def test_several_heart_beats_are_no_disorder():
+    series = good("uniform").series
+    generator = torch.Generator().manual_seed(0)
+    beats = series.kspace[::2].repeat(3, 1, 1, 1)
+    noise = torch.randn(beats.shape, dtype=torch.complex64, generator=generator)
+    kspace = beats + 0.1 * beats.abs().mean() * noise * series.mask.samples
+    assert not faults_of_series(replace(series, kspace=kspace))
+
+
+def test_slices_of_a_single_coil_are_no_coils():
+    made = cmrrecon.simulate("cine", frames=2, slices=6, coils=1, y=64, x=128, seed=3).scan
+    assert not faults_of_scan(made, made.series(3), 3)
+
+
+def test_empty_slices_do_not_hinder():
+    made = cmrrecon.simulate("cine", frames=2, slices=6, coils=1, y=64, x=128, seed=3).scan
+    kspace = torch.stack([made.read_slice(i) for i in range(6)], 1)
+    kspace[:, 1] = 0
+    scan = Scan.from_kspace(kspace)
+    assert not faults_of_scan(scan, scan.series(3), 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 2, 4, 4), (7, 1, 9, 3), (2, 3, 5, 64)])
+def test_tiny_series_are_looked_at_too(shape):
+    generator = torch.Generator().manual_seed(0)
+    kspace = torch.randn(shape, dtype=torch.complex64, generator=generator)
+    found = findings(Scan.from_kspace(kspace[:, None]).series(0))
+    assert all(value == value for value in found.values())
+
+
+def test_agreement_finds_the_fewer():
+    generator = torch.Generator().manual_seed(0)
+    common = torch.randn(40, generator=generator)
+    signs = torch.tensor([1.0, 1, -1, 1, 1, -1, 1])
+    vectors = signs[:, None] * common + 0.2 * torch.randn(7, 40, generator=generator)
+    assert torch.equal(agreement(vectors).sign(), signs)
+
+
+def test_a_shorter_way_is_found():
+    angle = torch.arange(8) * torch.pi / 4
+    places = torch.polar(torch.ones(8), angle)[torch.tensor([0, 5, 2, 7, 4, 1, 6, 3])]
+    distances = (places[:, None] - places).abs().square()
+    best = tour(distances, shorter(distances, list(range(8))))
+    assert best == pytest.approx(8 * (2 - 2**0.5), rel=1e-5)
+
+
+def test_reconstruct_says_it():
+    found = bench().loud(good(), random.Random(0), 100.0)
+    result = cmrrecon.reconstruct(found.scan, "zero-filled", device="cpu")
+    assert any("times louder" in words for words in result.warnings)
+    assert not cmrrecon.reconstruct(good().scan, "zero-filled", device="cpu").warnings
+
+
+def test_noise_has_no_centre_that_is_off():
+    generator = torch.Generator().manual_seed(0)
+    for seed in range(5):
+        generator.manual_seed(seed)
+        noise = torch.randn((2, 4, 64, 96), dtype=torch.complex64, generator=generator)
+        assert not faults_of_series(Scan.from_kspace(noise[:, None]).series(0))
+
+
+@pytest.mark.parametrize(("field", "expected"), [((64, 64), set()), ((100, 64), {"axes-swapped"})])
+def test_a_field_of_view_that_fits_the_other_way_round(field, expected):
+    found = good()
+    scan = replace(found.scan, geometry=Geometry(field_of_view=field))
+    assert kinds(replace(found, scan=scan)) == expected
