@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# ISMRMRD's generator of test data, asked for no oversampling, declares a field of view twice as wide,
+# so that every reader that goes by the header cuts the phantom on both sides.
+#
+# Versions: ismrmrd-tools and libismrmrd1.8 1.8.0-2+b1 (Debian 12, amd64); ismrmrd 1.15.0, h5py 3.16.0,
+#   numpy 2.4.6 (PyPI).
+# What is done: `ismrmrd_generate_cartesian_shepp_logan -m 64` with -O 1 and with -O 2; the headers are
+#   read, and the part of the image's energy that lies in the reconstructed field of view is computed
+#   from k-space.
+# Seen: with -O 2 the encoded matrix is 128 wide, the field of view 600 mm, the reconstructed one 64 and
+#   300 mm, which holds all of the phantom. With -O 1 the encoded matrix is 64 wide, the field of view
+#   still 600 mm and the reconstructed matrix 32: a third of the energy is cut off.
+# What follows: test files made with -O 1 say nothing about how a program crops.
+#
+# Needs: bash, apt-get with Debian's packages, python3 with venv. Everything goes to a temporary folder.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+packages="ismrmrd-tools=1.8.0-2+b1 libismrmrd1.8=1.8.0-2+b1"
+libraries="libhdf5-103-1 libfftw3-single3 libpugixml1v5 libboost-program-options1.74.0 libsz2 libaec0
+  libcurl4 libnghttp2-14 librtmp1 libssh2-1 libpsl5 libldap-2.5-0 libsasl2-2 libbrotli1"
+# shellcheck disable=SC2086
+apt-get download $packages $libraries > apt.log 2>&1
+for package in *.deb; do dpkg-deb -x "$package" root; done
+LD_LIBRARY_PATH=$(find "$PWD/root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
+export LD_LIBRARY_PATH
+python3 -m venv env
+env/bin/pip install --quiet ismrmrd==1.15.0 h5py==3.16.0 numpy==2.4.6
+
+for factor in 1 2; do
+  root/usr/bin/ismrmrd_generate_cartesian_shepp_logan -m 64 -c 4 -n 0 -O $factor -o "$factor.h5" > log
+done
+cat > compare.py <<'PY'
+import sys
+
+import ismrmrd
+import numpy as np
+
+found = {}
+for factor in (1, 2):
+    data = ismrmrd.Dataset(f"{factor}.h5", create_if_needed=False)
+    encoding = ismrmrd.xsd.CreateFromDocument(data.read_xml_header()).encoding[0]
+    encoded, recon = encoding.encodedSpace, encoding.reconSpace
+    width, shown = encoded.matrixSize.x, recon.matrixSize.x
+    lines = [data.read_acquisition(n) for n in range(data.number_of_acquisitions())]
+    k = np.zeros((4, encoded.matrixSize.y, width), complex)
+    for line in lines:
+        if not line.isFlagSet(ismrmrd.ACQ_IS_NOISE_MEASUREMENT):
+            k[:, line.idx.kspace_encode_step_1] = line.data
+    image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(k, axes=(1, 2))), axes=(1, 2))
+    energy = (np.abs(image) ** 2).sum((0, 1))
+    first = (width - shown) // 2
+    lost = 1 - energy[first : first + shown].sum() / energy.sum()
+    sizes = width, encoded.fieldOfView_mm.x, shown, recon.fieldOfView_mm.x
+    found[factor] = (*sizes, lost)
+    print(f"-O {factor}: encoded {sizes[0]} ({sizes[1]:g} mm), shown {sizes[2]} ({sizes[3]:g} mm), lost {lost:.3f}")
+if found[1][:4] != (64, 600.0, 32, 300.0) or found[2][:4] != (128, 600.0, 64, 300.0):
+    sys.exit("changed: other sizes in the header")
+if not (0.3 < found[1][4] < 0.36 and found[2][4] < 0.01):
+    sys.exit("changed: another part of the phantom is cut off")
+PY
+env/bin/python compare.py

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Octave loads complex numbers that h5py wrote as zeros, without a word.
+#
+# Versions: GNU Octave 7.3.0 (Debian 12); h5py 3.16.0, numpy 2.4.6 (PyPI).
+# What is done: the same complex numbers are stored in an HDF5 file twice: as h5py stores complex arrays
+#   by default, a compound with the fields r and i, and as a compound with the fields real and imag, as
+#   MATLAB does. Octave loads the file.
+# Seen: load succeeds without a warning; the first variable is complex and all zero, the second right.
+# What follows: complex data for Octave need the fields real and imag, which h5py then shows as a
+#   structured array instead of a complex one. No file pleases both.
+#
+# Needs: octave-cli 7.3.0 (Debian's octave), python3 with venv. Everything else goes to a temporary folder.
+set -euo pipefail
+octave-cli --version | head -1 | grep -q "version 7.3.0" || { echo "needs octave-cli 7.3.0"; exit 1; }
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+python3 -m venv env
+env/bin/pip install --quiet h5py==3.16.0 numpy==2.4.6
+env/bin/python - <<'PY'
+import h5py
+import numpy as np
+
+values = np.array([1 + 2j, 3 - 4j, -5 + 6j], np.complex64)
+fields = values.view([("real", "<f4"), ("imag", "<f4")])
+with h5py.File("complex.h5", "w") as file:
+    file["by_default"] = values
+    file["with_names"] = fields
+PY
+# Octave 7.3 grumbles on standard error while it exits, whatever it was asked to do.
+if ! octave-cli --quiet 2> octave.log --eval '
+  lastwarn("");
+  load("complex.h5");
+  if (! isempty(lastwarn())) error("changed: load warns now"); end
+  expected = [1 + 2i; 3 - 4i; -5 + 6i];
+  printf("by default: class %s, complex %d, largest magnitude %g\n", class(by_default), iscomplex(by_default), max(abs(by_default(:))));
+  printf("fields real, imag: largest difference %g\n", max(abs(with_names(:) - expected)));
+  if (any(by_default(:) != 0)) error("changed: h5py'"'"'s complex numbers are no longer loaded as zeros"); end
+  if (max(abs(with_names(:) - expected)) > 0) error("changed: the fields real and imag are loaded differently"); end
+'; then
+  cat octave.log
+  exit 1
+fi
