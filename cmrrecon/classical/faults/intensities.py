@@ -89,5 +89,7 @@ def spikes(readings: Readings, lines: Tensor) -> tuple[float, tuple[int, int, in
     places = torch.arange(readings.x, device=energy.device)
     seen = ((places - readings.column).abs() > readings.x / 16) & (energy > WEAK * strongest)
     ratio = torch.where(seen, energy / near.clamp(min=1e-9 * strongest), 0.0)
-    t, line, column = torch.unravel_index(ratio.argmax(), ratio.shape)
-    return float(ratio.max()) ** 0.5, (int(t), int(rows[line]), int(column))
+    # Not torch.unravel_index, which loads SymPy: a second of time and 40 MB.
+    place, column = divmod(int(ratio.argmax()), readings.x)
+    t, line = divmod(place, len(rows))
+    return float(ratio.max()) ** 0.5, (t, int(rows[line]), column)
