@@ -189,3 +189,10 @@ def test_a_field_of_view_that_fits_the_other_way_round(field, expected):
     found = good()
     scan = replace(found.scan, geometry=Geometry(field_of_view=field))
     assert kinds(replace(found, scan=scan)) == expected
+
+
+def test_lines_of_a_symmetric_phantom_in_two_coils_say_nothing(real_data):
+    for name in ("gre", "epi"):
+        pytest.importorskip("turbotwix")
+        scan = cmrrecon.read(real_data / f"scanner-files/{name}.dat")
+        assert faults_of_scan(scan, scan.series(0), 0) == []
