@@ -11,7 +11,8 @@ from cmrrecon.classical.whitening import Whitening
 from cmrrecon.data import CartesianMask, SamplingMask, Series, SpokeMask
 from cmrrecon.operators.centre import recentred
 from cmrrecon.operators.coil_images import average_coil_images
-from cmrrecon.operators.coils import noise_level, rss
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.noise import noise_level, noise_samples
 from cmrrecon.tools.errors import InputError, NumericalError
 
 
@@ -105,7 +106,7 @@ class PreparedSeries:
         if not isinstance(self.mask, CartesianMask):
             return None
         try:
-            level = noise_level(self.kspace, self.mask)
+            level = noise_level(noise_samples(self.kspace, self.mask))
         except InputError:
             return None
         return level.double().square() / self.scale**2
