@@ -50,7 +50,7 @@ class PreparedSeries:
         self.whiten = whiten
         self._coils: dict[int | None, Coils] = {}
 
-    @property
+    @cached_property
     def mask(self) -> SamplingMask:
         """The samples that are image data."""
         mask = self.series.mask
@@ -61,7 +61,7 @@ class PreparedSeries:
         """K-space (frame, coil, y, x) as measured, not normalised."""
         return self.series.kspace
 
-    @property
+    @cached_property
     def weights(self) -> Tensor | None:
         """What the samples weigh (frame|1, y, x|1); None if all weigh the same."""
         return self.mask.weights if isinstance(self.mask, CartesianMask) else None
