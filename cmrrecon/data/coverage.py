@@ -96,11 +96,6 @@ class Coverage:
         return Coverage(gaps or too_little, *axes)
 
     @property
-    def complete(self) -> bool:
-        """Whether the whole matrix was measured."""
-        return not self.gaps and not self.edges
-
-    @property
     def edges(self) -> tuple[str, ...]:
         """What is missing at the edges of k-space, in words; nothing if all was reached."""
         words = []

@@ -119,12 +119,11 @@ class SamplingMask(ABC):
     @property
     @abstractmethod
     def complete(self) -> bool:
-        """Whether every sample of a Cartesian grid was measured in every frame."""
+        """Whether every sample of a Cartesian grid was measured in every frame.
 
-    @property
-    @abstractmethod
-    def fully_sampled(self) -> bool:
-        """Whether the series can serve as a reference: its inverse transform is an image."""
+        The inverse transform of such a series is its image. Isolated zeros count as measured, see
+        `measured`.
+        """
 
     @abstractmethod
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
@@ -157,11 +156,6 @@ class CartesianMask(SamplingMask):
     def complete(self) -> bool:
         """Whether every sample was measured in every frame."""
         return bool(self.samples.all())
-
-    @property
-    def fully_sampled(self) -> bool:
-        """Whether the whole matrix was measured; isolated zeros count as measured, see `measured`."""
-        return self.complete
 
     @property
     def coverage(self) -> Coverage:
@@ -266,12 +260,7 @@ class SpokeMask(SamplingMask):
 
     @property
     def complete(self) -> bool:
-        """Never: a trajectory does not fill a Cartesian grid."""
-        return False
-
-    @property
-    def fully_sampled(self) -> bool:
-        """Never, however many spokes: their inverse transform is no reference."""
+        """Never, however many spokes: a trajectory does not fill a Cartesian grid."""
         return False
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:

@@ -17,7 +17,7 @@ from cmrrecon.data.measured import Found, look
 from cmrrecon.data.noise import Noise
 from cmrrecon.data.series import Series
 from cmrrecon.tools.arrays import as_tensor
-from cmrrecon.tools.errors import UsageError
+from cmrrecon.tools.errors import InputError, UsageError
 
 Shape = tuple[int, int, int, int, int]
 
@@ -130,6 +130,24 @@ class Scan:
                 f"Ask for slices 0 to {self.shape[1] - 1}",
             )
         return self.checked(index, self.read_slice(index))
+
+    def first_series(self) -> Series:
+        """The first slice that holds data; errors as in `series`.
+
+        Raises
+        ------
+        InputError : `kspace-empty`, all slices are zero
+        """
+        for index in range(self.shape[1]):
+            kspace = self.read_slice(index)
+            if bool((kspace != 0).any()):
+                return self.checked(index, kspace)
+        raise InputError(
+            "kspace-empty",
+            f"{self.path or 'The scan'} holds only zeros",
+            "At least one slice must hold data",
+            "Check the export of this file",
+        )
 
     def checked(self, index: int, kspace: Tensor) -> Series:
         """The series of slice `index` from its k-space (frame, coil, y, x) as `read_slice` gave it.

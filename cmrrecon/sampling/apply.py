@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Scan, Series, require_cartesian
+from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Scan, require_cartesian
 from cmrrecon.data.references import undersampled
 from cmrrecon.sampling.make import find_pattern, make_mask, official_acs
 from cmrrecon.tools.configuration import checked_mapping
@@ -156,7 +156,7 @@ def _measured(scan: Scan, where: str) -> CartesianMask:
     """
     known = scan.mask
     if known is None or known.source is not MaskSource.GIVEN:
-        known = _first_series(scan).mask
+        known = scan.first_series().mask
     return _require_few_gaps(known, where)
 
 
@@ -174,15 +174,6 @@ def _remarks(mask: CartesianMask, where: str) -> list[str]:
     if mask.complete:
         return []
     return [f"{where} is {mask.coverage.label}: of the pattern only what was measured is kept"]
-
-
-def _first_series(scan: Scan) -> Series:
-    """The first slice that holds data; of a scan of zeros the first, which is refused when checked."""
-    for index in range(scan.shape[1]):
-        kspace = scan.read_slice(index)
-        if (kspace != 0).any():
-            return scan.checked(index, kspace)
-    return scan.series(0)
 
 
 def default_seed(name: str) -> int:

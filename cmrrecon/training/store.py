@@ -115,7 +115,10 @@ class Survey:
     ) -> None:
         # The slice that the mask is found in comes first again.
         self.scan = replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice))
-        self.mask = _mask_of(self.scan)
+        mask = self.scan.first_series().mask
+        # Spokes were refused before.
+        assert isinstance(mask, CartesianMask)
+        self.mask = mask
         self.by_rule, self.allow_partial = scan.full_by_rule, allow_partial
         frames, slices, stored, y, x = scan.shape
         virtual = min(coils or stored, stored)
@@ -171,13 +174,6 @@ class Survey:
         virtual = self.packed.shape[2]
         if not (kspace != 0).any():
             self._empty.append(index)
-            if len(self._empty) == slices:
-                raise InputError(
-                    "kspace-empty",
-                    f"{self.scan.path} holds only zeros",
-                    "At least one slice must hold data",
-                    "Check the export of this file",
-                )
             self.references.append(torch.zeros(frames, y, x))
             return kspace[:, :virtual]
         series = self._checked(index, kspace)
@@ -233,22 +229,6 @@ def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str,
     return [
         {"slice": row.slice, "label": row.label, "box": row.box and list(row.box)} for row in labels
     ] or None
-
-
-def _mask_of(scan: Scan) -> CartesianMask:
-    """The mask of the first slice with data."""
-    for index in range(scan.shape[1]):
-        kspace = scan.read_slice(index)
-        if (kspace != 0).any():
-            mask = scan.checked(index, kspace).mask
-            assert isinstance(mask, CartesianMask)
-            return mask
-    raise InputError(
-        "kspace-empty",
-        f"{scan.path} holds only zeros",
-        "At least one slice must hold data",
-        "Check the export of this file",
-    )
 
 
 def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
