@@ -206,9 +206,9 @@ class CartesianMask(SamplingMask):
         return SampleMask(
             self.samples & inside,
             self.source,
-            None if only is None else only & inside,
-            self.centre,
-            self.averages,
+            calibration_only=None if only is None else only & inside,
+            centre=self.centre,
+            averages=self.averages,
         )
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:

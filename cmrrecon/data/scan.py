@@ -164,10 +164,14 @@ class Scan:
                 kspace, mask.samples, found.dropped, alike=not isinstance(mask, SpokeMask)
             )
             warnings += tuple(dropout_texts(found.dropped, index))
-        calibration = None if self.calibration is None else self.calibration(index)
-        maps = None if self.maps is None else self.maps(index)
         return Series(
-            kspace, mask, self.acquisition, self.noise, calibration, maps, warnings=warnings
+            kspace,
+            mask,
+            acquisition=self.acquisition,
+            noise=self.noise,
+            calibration=None if self.calibration is None else self.calibration(index),
+            maps=None if self.maps is None else self.maps(index),
+            warnings=warnings,
         )
 
     def _mask_of(self, found: Found, where: str) -> tuple[SamplingMask, tuple[str, ...]]:

@@ -67,7 +67,15 @@ def read(path: Path, dataset: str | None = None) -> Scan:
         sequence=header.sequence,
     )
     geometry = _geometry(encoding) if encoding.matrix == reader.shape[3:] else None
-    return Scan(reader.shape, reader, mask, facts, str(path), notes=notes, geometry=geometry)
+    return Scan(
+        reader.shape,
+        reader,
+        mask,
+        acquisition=facts,
+        path=str(path),
+        notes=notes,
+        geometry=geometry,
+    )
 
 
 def _geometry(encoding: Encoding) -> Geometry:

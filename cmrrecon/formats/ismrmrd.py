@@ -142,8 +142,8 @@ def _raw(path: Path, name: str) -> Raw:
         path,
         table,
         header.encodings,
-        stored.samples,
-        stored.positions,
-        known,
-        header.noise_bandwidth,
+        load=stored.samples,
+        positions=stored.positions,
+        acquisition=known,
+        noise_bandwidth=header.noise_bandwidth,
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmrrecon.data import Scan
 from cmrrecon.formats.epi import Aligned, Load, aligned
-from cmrrecon.formats.readouts import Encoding, Raw, Table, part
+from cmrrecon.formats.readouts import Encoding, Raw, Table, length_of, part
 from cmrrecon.formats.readouts_scan import assemble
 from cmrrecon.formats.twix_directory import Directory, read_directory, require_end, sniff
 from cmrrecon.formats.twix_lines import Samples, listed, opened
@@ -127,7 +127,7 @@ def _scan(measurement: Measurement, directory: Directory) -> Raw:
         path,
         table,
         encodings,
-        load,
+        load=load,
         acquisition=acquisition(protocol, path),
         noise_bandwidth=NOISE_BANDWIDTH,
         notes=_notes(table, path),
@@ -168,5 +168,5 @@ def _encoding(table: Table, measurement: Measurement, echo_planar: bool) -> Enco
     below, above = centre - int(image["line"].min()), int(image["line"].max()) - centre
     inside = below >= 0 and above >= 0
     lines = 2 * max(below, above + 1) if inside else int(image["line"].max()) + 1
-    columns = int((image["samples"] - image["before"] - image["after"]).max())
+    columns = int(length_of(image).max())
     return encoding(protocol, (lines, columns), centre if inside else None, echo_planar, path)

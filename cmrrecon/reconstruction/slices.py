@@ -89,14 +89,14 @@ class Run:
         return Result(
             store.layer("images"),
             task.slices,
-            store.layer("maps"),
-            store.layer("uncertainty"),
-            decision,
-            tuple(residuals),
-            tuple(self.warnings),
-            {**stamp, **self.sampling(), **self.found},
-            tuple(task.inputs),
-            task.geometry,
+            maps=store.layer("maps"),
+            uncertainty=store.layer("uncertainty"),
+            decision=decision,
+            residuals=tuple(residuals),
+            warnings=tuple(self.warnings),
+            provenance={**stamp, **self.sampling(), **self.found},
+            sources=tuple(task.inputs),
+            geometry=task.geometry,
         )
 
     @cached_property
