@@ -31,6 +31,9 @@ COLUMN_HOLES = 0.5
 QUANTUM = 1 / 64
 NEXT_TO_ZERO = 1.5
 
+# Of the largest value of k-space: what transforms in single precision leave of zeros.
+ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -167,3 +170,14 @@ def _are_whole_numbers(holes: Tensor, values: Tensor) -> bool:
     if bool(smallest > QUANTUM * values.max()):
         return False
     return int(holes.sum()) <= int((values < NEXT_TO_ZERO * smallest).sum())
+
+
+def reached(kspace: Tensor) -> Tensor:
+    """The lines and columns (y, x|1) bool that k-space (frame, coil, y, x) reaches: not its empty edges.
+
+    Rounding, such as augmentation leaves where nothing was measured, is no data.
+    """
+    amplitude = kspace.abs().flatten(0, 1).amax(0)
+    samples = amplitude > ROUNDING * amplitude.max()
+    columns = samples.any(0)
+    return samples.any(1, keepdim=True) & (columns[:1] if bool(columns.all()) else columns)
