@@ -26,7 +26,7 @@ class PreparedSeries:
     ----------
     series : k-space of any scale
     scale : what the k-space is divided by; None: `normalisation` of the series
-    whiten : whether `white` mixes the coils, see `Whitening.of`; or how
+    whiten : as `wanted` of `Whitening.of`; or a whitening that was found before
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """What was measured, found from the k-space itself.
 
-A sample was measured if any coil holds data there. Three things are told apart from that:
+A sample was measured if any coil holds data there. Three cases are kept apart:
 
 - *Tiny values* that filters and conversions leave in unmeasured lines lie far below all data, with
   nothing between. The weakest noise reaches up to the data without such a gap.

@@ -40,8 +40,8 @@ class Scan:
     geometry : Geometry, or None where the file does not say
     maps : slice index -> coil maps (coil, y, x) complex64 that are supplied; None without
     maps_path : the file that the coil maps are read from, if it is another one
-    full_by_rule : whether the challenge that published the file calls it fully sampled, whatever is
-        missing at the edges of k-space
+    full_by_rule : whether the challenge that published the file calls it fully sampled, even if the
+        edges of k-space are missing
     """
 
     shape: Shape

@@ -64,7 +64,7 @@ def read(path: Path, dataset: str | None = None) -> Scan:
         reader,
         acquisition=facts,
         path=str(path),
-        notes=(_told(path, reader),),
+        notes=(_note(path, reader),),
         geometry=geometry,
     )
     if (beside := path.parent / "coilmap.mat").is_file():
@@ -213,14 +213,14 @@ def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
         return replace(scan, mask=SamplingMask.of(every, MaskSource.HEADER))
     beside = path.with_name(path.name.replace("kdata_", "usmask_", 1))
     if beside == path or not beside.is_file():
-        told = f"No mask file found for {path}: samples that are non-zero in any coil count as measured"
-        return replace(scan, notes=(*scan.notes, told))
+        note = f"No mask file found for {path}: samples that are non-zero in any coil count as measured"
+        return replace(scan, notes=(*scan.notes, note))
     stored, _ = choose(hdf5.variables(beside), "mask", beside)
     mask = of_every_set(mask_of(stored, beside), frames)
     return replace(scan, mask=mask, mask_path=str(beside))
 
 
-def _told(path: Path, reader: FlowReader) -> str:
+def _note(path: Path, reader: FlowReader) -> str:
     frames, slices, _, y, x = reader.shape
     sets, times = reader.velocities, frames // reader.velocities
     return (
@@ -230,7 +230,7 @@ def _told(path: Path, reader: FlowReader) -> str:
 
 
 def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
-    """What names and `params.csv` tell."""
+    """The acquisition and geometry from file names and `params.csv`."""
     facts = replace(parse_name(path), base="flow4d", modality=MODALITY)
     if found := SAMPLED_NAME.fullmatch(path.stem):
         pattern = f"{found[1]}-{found[2].lower()}"

@@ -88,11 +88,7 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     """The scan in a file of named arrays."""
     stored, text = contents(path, "kspace")
     array, notes = choose(stored, "kspace", path)
-    if not array.is_complex:
-        found = f"{path} holds real numbers of shape {array.shown_shape}"
-        raise InputError(
-            "kspace-real", found, "K-space is complex", "Give the k-space file, not images or masks"
-        )
+    _require_complex(array, path)
     acquisition, along = _acquisition(path, array.name, text), "trajectory" in stored
     names, assumed = _axes(array, axes, acquisition.base, along, str(path))
     reader = SliceReader(array, names)
@@ -126,6 +122,16 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
         scan = with_companions(scan, stored, path, own_mask=not beside)
     geometry = geometry_from_json(text("geometry") or "")
     return with_table(scan) if geometry is None else replace(scan, geometry=geometry)
+
+
+def _require_complex(array: StoredArray, path: Path) -> None:
+    if not array.is_complex:
+        raise InputError(
+            "kspace-real",
+            f"{path} holds real numbers of shape {array.shown_shape}",
+            "K-space is complex",
+            "Give the k-space file, not images or masks",
+        )
 
 
 def _axes(

@@ -136,7 +136,10 @@ def _scan(measurement: Measurement, directory: Directory) -> Raw:
 
 
 def _notes(table: Table, path: Path) -> tuple[str, ...]:
-    """That lines of one image run both ways, if nothing tells their phases; bipolar echoes are images of their own."""
+    """A note if lines of one image run both ways and no navigator gives their phases.
+
+    Bipolar echoes are images of their own.
+    """
     image = part(table, table["image"])
     echoes = [image["reverse"][image["contrast"] == echo] for echo in np.unique(image["contrast"])]
     if not any(backwards.any() and not backwards.all() for backwards in echoes):

@@ -60,10 +60,10 @@ def add_scan(
     """
     scan = formats.read(source, axes=axes, dataset=dataset)
     require_cartesian(scan.mask, scan.path or "The scan", "A training store")
-    used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
     config: dict[str, Any] = {"coils": coils, "axes": axes}
     config |= {"allow_partial": True} if allow_partial else {}
     config |= {"dataset": dataset} if dataset else {}
+    used = [source, *([scan.mask_path] if scan.mask_path else [])]
     stamp = provenance.make(command, config=config, inputs=used)
     recipe = provenance.recipe_hash(stamp)
     note = target.with_suffix(".json")
@@ -77,18 +77,23 @@ def add_scan(
             return _note(note, {**known, "labels": checked}, "relabelled")
         # Without its entry beside it a file of this recipe was interrupted, and is made again.
         if known or provenance.recipe_hash(formats.read_provenance(target) or {}) != recipe:
-            raise OutputError(
-                "output-exists",
-                f"{target} exists and was made from another input or with other settings",
-                "Outputs are replaced only on request",
-                "Add --overwrite, or make another store",
-            )
+            raise _exists(target)
     survey = Survey(scan, coils, allow_partial=allow_partial)
     formats.write_scan(
         target, survey.packed, stamp, images=survey.references if survey.complete else None
     )
     return _note(
         note, {**survey.entry(), "path": str(target), "recipe": recipe, "labels": checked}, "done"
+    )
+
+
+def _exists(target: Path) -> OutputError:
+    """What to raise for a stored file of another recipe."""
+    return OutputError(
+        "output-exists",
+        f"{target} exists and was made from another input or with other settings",
+        "Outputs are replaced only on request",
+        "Add --overwrite, or make another store",
     )
 
 
@@ -106,7 +111,7 @@ class Survey:
     packed : the scan with its mask and these coils; reading its slices in order, each once, gathers what `entry` tells
     complete : whether it can serve as a reference
     coverage : what of the matrix was measured, in words
-    remarks : what to tell the user of it
+    remarks : sentences for the user about it
     references : Tensors (frame, y, x), RSS images of the slices read; only of complete scans
     """
 
