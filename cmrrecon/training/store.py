@@ -63,7 +63,7 @@ def add_scan(
     config: dict[str, Any] = {"coils": coils, "axes": axes}
     config |= {"allow_partial": True} if allow_partial else {}
     config |= {"dataset": dataset} if dataset else {}
-    used = [source, *([scan.mask_path] if scan.mask_path else [])]
+    used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
     stamp = provenance.make(command, config=config, inputs=used)
     recipe = provenance.recipe_hash(stamp)
     note = target.with_suffix(".json")
