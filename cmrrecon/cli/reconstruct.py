@@ -126,7 +126,7 @@ def reconstruct(
         bool,
         options.option(
             "--keep-oversampling",
-            help="Keep all of raw data's images, not their field of view alone.",
+            help="Keep the oversampling of raw data in the images; by default it is cut off.",
         ),
     ] = False,
     recon_matrix: Annotated[
