@@ -105,8 +105,10 @@ class PreparedSeries:
             return once if averages is None else once / float(averages.max())
         if not isinstance(self.mask, CartesianMask):
             return None
+        weights = self.weights
+        weighted = self.kspace if weights is None else self.kspace * weights.sqrt()[:, None]
         try:
-            level = noise_level(noise_samples(self.kspace, self.mask))
+            level = noise_level(noise_samples(weighted, self.mask))
         except InputError:
             return None
         return level.double().square() / self.scale**2

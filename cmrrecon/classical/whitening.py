@@ -62,7 +62,7 @@ class Whitening:
         if series.noise is not None:
             return _measured(series, series.noise, bool(wanted))
         if wanted:
-            samples = noise_samples(series.kspace, _lines(series))
+            samples = _single_samples(series, _lines(series))
             return _from(noise_covariance(samples), "estimated from the data")
         return _clearly_needed(series)
 
@@ -125,12 +125,22 @@ def _lines(series: Series) -> LineMask:
     return series.mask
 
 
+def _single_samples(series: Series, mask: LineMask) -> Tensor:
+    """Noise (coil, n) of single measurements: means of n of them have 1/n of its power.
+
+    Errors as `noise_samples`.
+    """
+    averages = mask.averages
+    kspace = series.kspace if averages is None else series.kspace * averages.sqrt()[:, None]
+    return noise_samples(kspace, mask)
+
+
 def _clearly_needed(series: Series) -> Whitening | None:
     """By what the ends of the readout say, if that is noise and clearly unequal or correlated."""
     if not isinstance(series.mask, LineMask):
         return None
     try:
-        samples = noise_samples(series.kspace, series.mask)
+        samples = _single_samples(series, series.mask)
     except InputError:
         return None
     level = noise_level(samples)
