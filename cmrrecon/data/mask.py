@@ -99,6 +99,10 @@ class SamplingMask(ABC):
         """The mask without the samples in `hidden` (frame|1, y, x|1) bool."""
         return self.chosen(self.samples & ~hidden)
 
+    def averaged(self, counts: Tensor | None) -> Self:
+        """The mask with how often its samples were measured, (frame|1, y, x|1); None for once."""
+        return replace(self, averages=counts)
+
     def to(self, device: torch.device | str) -> Self:
         """The same mask on another device."""
         only, averages = self.calibration_only, self.averages
@@ -220,6 +224,7 @@ class CartesianMask(SamplingMask):
         return float(whole.numel() / max(1, int(self.samples.sum())))
 
 
+@dataclass(frozen=True, eq=False)
 class LineMask(CartesianMask):
     """Whole readout lines: `samples` are (frame|1, y, 1)."""
 
@@ -229,6 +234,10 @@ class LineMask(CartesianMask):
         for part in (self.samples, self.averages):
             if part is not None and part.shape[2:] != (1,):
                 raise ValueError(f"lines are (frame or 1, y, 1), not {tuple(part.shape)}")
+
+    def averaged(self, counts: Tensor | None) -> Self:
+        """The mask with how often its lines were measured; along x the fewest count."""
+        return super().averaged(None if counts is None else counts.amin(-1, keepdim=True))
 
 
 class SampleMask(CartesianMask):

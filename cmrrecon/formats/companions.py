@@ -121,7 +121,7 @@ def _completed(mask: SamplingMask, find: "_Finder", size: tuple[int, int]) -> Sa
     if averages is not None:
         if not (bool(torch.isfinite(averages).all()) and bool((averages >= mask.samples).all())):
             raise find.refused("averages", tuple(averages.shape))
-        mask = replace(mask, averages=averages.float())
+        mask = mask.averaged(averages.float())
     if centre is not None:
         y, x = (int(one) for one in centre)
         if not (0 <= y < size[0] and 0 <= x < size[1]):

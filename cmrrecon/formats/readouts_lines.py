@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrrecon.data import CartesianMask, LineMask, MaskSource, SamplingMask
+from cmrrecon.data import CartesianMask, MaskSource, SamplingMask
 from cmrrecon.data.mask import once_if_alike
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.readouts import Encoding, Raw, Rows, Table, length_of, part
@@ -81,10 +81,7 @@ class Lines:
             return mask, notes
         if any(not np.array_equal(each, counts) for each in others):
             return mask, (*notes, f"{where}: how often differs between slices, and was not used.")
-        if isinstance(mask, LineMask):
-            # Of readouts of several lengths the ends count.
-            counts = counts.min(-1, keepdims=True)
-        return replace(mask, averages=once_if_alike(torch.from_numpy(counts))), notes
+        return mask.averaged(once_if_alike(torch.from_numpy(counts))), notes
 
     def _centre(self) -> tuple[int, int] | None:
         """(y, x) of k-space's centre where whole readouts have it elsewhere than in the middle; None else."""

@@ -132,11 +132,8 @@ def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> S
         _require_few_gaps(scan.checked(index, kspace).mask, f"slice {index} of {where}")
         return kspace * both.samples.to(kspace.device)[:, None]
 
-    both = replace(
-        SamplingMask.of(mask.samples & known.samples, MaskSource.GIVEN),
-        centre=known.centre,
-        averages=known.averages,
-    )
+    both = SamplingMask.of(mask.samples & known.samples, MaskSource.GIVEN)
+    both = replace(both.averaged(known.averages), centre=known.centre)
     return replace(
         scan,
         read_slice=read_slice,

@@ -213,3 +213,14 @@ def test_spokes_never_count_as_fully_sampled():
 def test_images_are_as_large_as_kspace_or_the_matrix(lines):
     assert SamplingMask.of(lines(1)).image_shape(8, 10) == (8, 10)
     assert spokes(torch.ones((1, 6, 1), dtype=torch.bool)).image_shape(6, 9) == (64, 60)
+
+
+def test_lines_are_one_number_along_the_readout():
+    lines = torch.ones((1, 4, 1), dtype=torch.bool)
+    counts = torch.ones(1, 4, 6)
+    counts[0, 1, 2:] = 3
+    assert LineMask(lines).averaged(counts).averages.flatten().tolist() == [1, 1, 1, 1]
+    assert SampleMask(lines.expand(1, 4, 6)).averaged(counts).averages is counts
+    for wrong in ({"samples": lines.expand(1, 4, 6)}, {"samples": lines, "averages": counts}):
+        with pytest.raises(ValueError, match="lines are"):
+            LineMask(**wrong)
