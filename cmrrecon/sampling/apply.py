@@ -97,7 +97,7 @@ def rules_year(scan: Scan, year: int | None) -> int:
 def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> Scan:
     """The scan with its k-space set to zero outside `mask`; slices are read and masked only when asked for.
 
-    What was not measured is not measured in the result either.
+    What was not measured, or calibrates only, is not measured in the result either.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> S
         _require_few_gaps(scan.checked(index, kspace).mask, f"slice {index} of {where}")
         return kspace * both.samples.to(kspace.device)[:, None]
 
-    both = SamplingMask.of(mask.samples & known.samples, MaskSource.GIVEN)
+    both = SamplingMask.of(mask.samples & known.image_data, MaskSource.GIVEN)
     both = replace(both.averaged(known.averages), centre=known.centre)
     return replace(
         scan,

@@ -203,3 +203,15 @@ def test_lines_left_of_samples_that_were_averaged_weigh_as_lines():
     found = undersample(replace(full, mask=full.mask.averaged(counts)), "uniform", 2, acs=4).mask
     assert isinstance(found, LineMask)
     torch.testing.assert_close(found.averages, counts[..., :1])
+
+
+def test_lines_that_only_calibrate_do_not_become_image_data():
+    lines = torch.ones((1, 32, 1), dtype=torch.bool)
+    only = torch.zeros_like(lines)
+    only[0, 4:6] = True
+    kspace = torch.ones((2, 1, 3, 32, 24), dtype=torch.complex64)
+    full = Scan.from_kspace(kspace, lines)
+    full = replace(full, mask=replace(full.mask, calibration_only=only))
+    found = apply_mask(full, LineMask(lines))
+    assert torch.equal(found.mask.samples, ~only)
+    assert not found.read_slice(0)[:, :, 4:6].any()
