@@ -22,6 +22,7 @@ from torch import Tensor
 
 import cmrrecon
 from cmrrecon.classical.faults import LIMITS, faults_of_scan, findings
+from cmrrecon.classical.faults.readings import Readings
 from cmrrecon.classical.faults.slices import as_coils
 from cmrrecon.data import Acquisition, Scan, Series, SpokeMask
 from cmrrecon.sampling import undersample
@@ -373,7 +374,7 @@ def official(folder: Path) -> Iterator[Case]:
 def severities(found: Case) -> dict[str, float]:
     return {
         **findings(found.series),
-        "coils-as-slices": as_coils(found.scan, found.series, found.index),
+        "coils-as-slices": as_coils(found.scan, Readings(found.series), found.index),
     }
 
 

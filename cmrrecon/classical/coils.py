@@ -67,7 +67,7 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
     InputError : `calibration-too-small`, `calibration-empty`, `maps-shape`
     NumericalError : `maps-empty`, the maps are zero everywhere
     """
-    block = _heard(series) if series.maps is not None else calibration_samples(series)
+    block = _coil_signal(series) if series.maps is not None else calibration_samples(series)
     # The maps do not depend on the scale, but its square must fit in single precision; powers of
     # two round nothing.
     block = block * 2.0 ** -math.frexp(float(block.abs().sum() / max(1, block.numel())))[1]
@@ -155,8 +155,8 @@ def unit(maps: Tensor) -> Tensor:
     return torch.where(seen, maps / torch.where(seen, size, 1), 0)
 
 
-def _heard(series: Series) -> Tensor:
-    """What tells how much each coil hears, (coil, y', x'), of a series that need not calibrate."""
+def _coil_signal(series: Series) -> Tensor:
+    """Samples that show how strong each coil is, (coil, y', x'), where maps are supplied."""
     if series.calibration is not None or isinstance(series.mask, SpokeMask):
         return calibration_samples(series)
     return time_average(series.kspace, series.mask.samples)

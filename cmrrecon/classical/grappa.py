@@ -85,7 +85,7 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
 def cautions(series: Series, options: GrappaOptions) -> tuple[str, ...]:
     """What to warn of: lines that stay empty; errors as `grappa`.
 
-    A missing side of k-space is told of by whoever runs the method.
+    `Method.reconstruct` warns of a missing side of k-space.
     """
     series = _as_read_out(series)
     mask, _ = _lines(series)

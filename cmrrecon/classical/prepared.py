@@ -11,7 +11,8 @@ from cmrrecon.classical.whitening import Whitening
 from cmrrecon.data import CartesianMask, SamplingMask, Series, SpokeMask
 from cmrrecon.operators.centre import recentred
 from cmrrecon.operators.coil_images import average_coil_images
-from cmrrecon.operators.coils import noise_level, rss
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.noise import noise_level, noise_samples
 from cmrrecon.tools.errors import InputError, NumericalError
 
 
@@ -25,7 +26,7 @@ class PreparedSeries:
     ----------
     series : k-space of any scale
     scale : what the k-space is divided by; None: `normalisation` of the series
-    whiten : whether `white` mixes the coils, see `Whitening.of`; or how
+    whiten : as `wanted` of `Whitening.of`; or a whitening that was found before
 
     Attributes
     ----------
@@ -49,7 +50,7 @@ class PreparedSeries:
         self.whiten = whiten
         self._coils: dict[int | None, Coils] = {}
 
-    @property
+    @cached_property
     def mask(self) -> SamplingMask:
         """The samples that are image data."""
         mask = self.series.mask
@@ -60,7 +61,7 @@ class PreparedSeries:
         """K-space (frame, coil, y, x) as measured, not normalised."""
         return self.series.kspace
 
-    @property
+    @cached_property
     def weights(self) -> Tensor | None:
         """What the samples weigh (frame|1, y, x|1); None if all weigh the same."""
         return self.mask.weights if isinstance(self.mask, CartesianMask) else None
@@ -104,8 +105,10 @@ class PreparedSeries:
             return once if averages is None else once / float(averages.max())
         if not isinstance(self.mask, CartesianMask):
             return None
+        weights = self.weights
+        weighted = self.kspace if weights is None else self.kspace * weights.sqrt()[:, None]
         try:
-            level = noise_level(self.kspace, self.mask)
+            level = noise_level(noise_samples(weighted, self.mask))
         except InputError:
             return None
         return level.double().square() / self.scale**2

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from cmrrecon.data import LineMask, Noise, Series
-from cmrrecon.operators.coils import (
-    apply_matrix,
+from cmrrecon.operators.coils import apply_matrix
+from cmrrecon.operators.noise import (
     noise_covariance,
     noise_level,
     noise_samples,
@@ -62,7 +62,8 @@ class Whitening:
         if series.noise is not None:
             return _measured(series, series.noise, bool(wanted))
         if wanted:
-            return _from(noise_covariance(series.kspace, _lines(series)), "estimated from the data")
+            samples = _single_samples(series, _lines(series))
+            return _from(noise_covariance(samples), "estimated from the data")
         return _clearly_needed(series)
 
     def series(self, series: Series) -> Series:
@@ -124,22 +125,32 @@ def _lines(series: Series) -> LineMask:
     return series.mask
 
 
+def _single_samples(series: Series, mask: LineMask) -> Tensor:
+    """Noise (coil, n) of single measurements: means of n of them have 1/n of its power.
+
+    Errors as `noise_samples`.
+    """
+    averages = mask.averages
+    kspace = series.kspace if averages is None else series.kspace * averages.sqrt()[:, None]
+    return noise_samples(kspace, mask)
+
+
 def _clearly_needed(series: Series) -> Whitening | None:
     """By what the ends of the readout say, if that is noise and clearly unequal or correlated."""
     if not isinstance(series.mask, LineMask):
         return None
     try:
-        samples = noise_samples(series.kspace, series.mask)
-        level = noise_level(series.kspace, series.mask)
+        samples = _single_samples(series, series.mask)
     except InputError:
         return None
+    level = noise_level(samples)
     live = level > 0
     if samples.shape[1] < FEWEST_SAMPLES * len(samples) or int(live.sum()) < 2:
         return None
     spread = samples[live].abs().square().mean(1).sqrt() / level[live]
     if float(spread.max()) > NOISE_LIKE:
         return None
-    covariance = noise_covariance(series.kspace, series.mask)
+    covariance = noise_covariance(samples)
     unit = covariance[live][:, live] / (level[live, None] * level[live])
     correlation = float((unit - torch.diag(unit.diagonal())).abs().max())
     if float(level[live].max() / level[live].min()) < UNEQUAL and correlation < CORRELATED:

@@ -82,6 +82,7 @@ def compare(
     ] = None,
     allow_partial: options.AllowPartial = False,
     axes: options.Axes = None,
+    dataset: options.Dataset = None,
     device: options.Device = "auto",
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -105,7 +106,7 @@ def compare(
         job = inputs.find_jobs([file], formats.is_scan)[0]
         target = _target(job, output)
         with inputs.local_input(job) as path:
-            scan = formats.read(path, axes=axes, mask=mask)
+            scan = formats.read(path, axes=axes, mask=mask, dataset=dataset)
             index = scan.shape[1] // 2 if slice_ is None else slice_
             series = scan.series(index)
             _check_frame(frame, scan.shape[0])
@@ -123,6 +124,7 @@ def compare(
                 edges=edges,
                 device=where,
                 axes=axes,
+                dataset=dataset,
             )
             _deliver(compared, target, talk, overwrite=overwrite, dry_run=dry_run)
 

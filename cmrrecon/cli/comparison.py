@@ -38,7 +38,7 @@ class Comparison:
     frame : which one is pictured
     edges : whether edges are compared too
     device : of the methods that can use a GPU
-    axes : names of stored axes that were given
+    axes, dataset : names of stored axes, and of a data set, that were given
     """
 
     name: str
@@ -53,6 +53,7 @@ class Comparison:
     edges: bool
     device: "torch.device"
     axes: str | None
+    dataset: str | None
 
     def sources(self) -> list[Path]:
         """The files that it is made from."""
@@ -80,6 +81,7 @@ class Comparison:
             "frame": self.frame,
             "axes": self.axes,
         }
+        config |= {"dataset": self.dataset} if self.dataset else {}
         config |= ({"weights": weights} if weights else {}) | (
             {"edges": True} if self.edges else {}
         )

@@ -1,12 +1,13 @@
 """`cmrrecon evaluate`: scores of reconstructions by a named protocol."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Talk
+from cmrrecon.cli.evaluate_record import facts_for_record
 from cmrrecon.cli.evaluate_regions import RegionPlan, plan_regions, score_regions
 from cmrrecon.cli.evaluate_tables import summary
 from cmrrecon.cli.inputs import Job
@@ -20,19 +21,6 @@ if TYPE_CHECKING:
 EXAMPLE = (
     "Examples: cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json >> scores.jsonl; "
     "lesions: cmrrecon evaluate rec/ --truth data/ --roi labels.csv"
-)
-# Of what is known of a scan, what its record tells.
-FACTS = (
-    "modality",
-    "base",
-    "subject",
-    "centre",
-    "vendor",
-    "coil",
-    "pattern",
-    "acceleration",
-    "acs",
-    "seed",
 )
 
 
@@ -304,7 +292,7 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
         )
         for remark in reference.remarks:
             talk.warn(remark)
-        record = _known(job.name, facts, reference, stamp) | {"slices": images.shape[1]}
+        record = facts_for_record(job.name, facts, reference, stamp) | {"slices": images.shape[1]}
         record |= {"cropped": year is not None, **scores.as_dict(), **regional}
         talk.result(record, job.name)
         return record
@@ -330,21 +318,3 @@ def _reference_of(
             f"the subject of {name} is not known: that {reference.path} is of the same scan was not checked"
         )
     return reference
-
-
-def _known(
-    name: str, facts: "Acquisition", reference: "Reference", stamp: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """What the record of a reconstruction says beside its scores."""
-    from cmrrecon.evaluation.runs import weights_of
-
-    return {
-        "status": "done",
-        "input": name,
-        "reference": str(reference.path),
-        "reference_is": reference.source,
-        "reference_remarks": reference.remarks,
-        **{key: getattr(facts, key) for key in FACTS},
-        "method": (stamp or {}).get("config", {}).get("method"),
-        **weights_of(stamp),
-    }

@@ -10,7 +10,7 @@ from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
 
 if TYPE_CHECKING:
-    from cmrrecon.data import Series
+    from cmrrecon.data import Scan, Series
 
 EXAMPLE = (
     "Examples: cmrrecon info cine_sax.mat; cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'"
@@ -32,14 +32,14 @@ def info(
     """
     talk = Talk(quiet=quiet, as_json=json)
     with running.command(talk):
-        jobs = inputs.find_jobs(files, _is_told, shard)
+        jobs = inputs.find_jobs(files, _is_listed, shard)
         running.run_jobs(
             jobs, lambda job: _info_job(job, axes, dataset, talk), talk, fail_fast=fail_fast
         )
 
 
-def _is_told(path: Path) -> bool:
-    """Whether a file met in a folder is told of; tables of settings are with their scans."""
+def _is_listed(path: Path) -> bool:
+    """Whether a file found in a folder is listed; tables of settings belong to their scans."""
     from cmrrecon import formats
     from cmrrecon.formats.names import is_info_name
 
@@ -70,13 +70,12 @@ Description = tuple[dict[str, Any], list[str]]
 def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
     from cmrrecon import formats
     from cmrrecon.classical.faults import faults_of_scan
-    from cmrrecon.cli.settings import geometry_words
     from cmrrecon.formats.companions import named
 
     scan = formats.read(path, axes=axes, dataset=dataset)
     middle = scan.shape[1] // 2
     series = scan.series(middle)
-    mask, full = series.mask, series.mask.complete
+    mask = series.mask
     facts, where = asdict(scan.acquisition), scan.geometry
     sampling: dict[str, Any] = {"pattern": facts["pattern"], "acceleration": facts["acceleration"]}
     sampling |= mask.described()
@@ -93,22 +92,33 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
         "geometry": None if where is None else asdict(where),
         "beside": named(scan),
     }
+    faults = [fault.words for fault in faults_of_scan(scan, series, middle)]
+    words = _scan_words(scan, record, sampling, complete=mask.complete)
+    return {**record, "notes": (*scan.notes, *series.warnings, *faults)}, words
+
+
+def _scan_words(
+    scan: "Scan", record: dict[str, Any], sampling: dict[str, Any], *, complete: bool
+) -> list[str]:
+    """What the line of a scan says."""
+    from cmrrecon.cli.settings import geometry_words
+
     words = [f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True)]
     words += [] if scan.matrix is None else [f"matrix {scan.matrix[0]} x {scan.matrix[1]}"]
-    words += ["fully sampled"] if full else [sampling_text(**sampling)]
-    words += ["called fully sampled by its challenge"] if scan.full_by_rule and not full else []
+    words += ["fully sampled"] if complete else [sampling_text(**sampling)]
+    if scan.full_by_rule and not complete:
+        words.append("called fully sampled by its challenge")
     words += _calibration_words(record)
     words += [
-        str(facts[key])
+        str(record[key])
         for key in ("modality", "year", "centre", "vendor", "subject")
-        if facts[key] is not None
+        if record[key] is not None
     ]
-    field, sequence = facts["field_strength"], facts["sequence"]
+    field, sequence = record["field_strength"], record["sequence"]
     words += ([] if field is None else [f"{field:.3g} T"]) + ([sequence] if sequence else [])
-    words += [] if where is None else geometry_words(where, scan.image_shape)
+    words += [] if scan.geometry is None else geometry_words(scan.geometry, scan.image_shape)
     words += [f"with {', '.join(record['beside'])}"] if record["beside"] else []
-    faults = [fault.words for fault in faults_of_scan(scan, series, middle)]
-    return {**record, "notes": (*scan.notes, *series.warnings, *faults)}, words
+    return words
 
 
 def _calibration(series: "Series") -> dict[str, Any]:

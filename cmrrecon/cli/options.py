@@ -47,7 +47,7 @@ Dataset = Annotated[
     str | None,
     option(
         "--dataset",
-        help="Data set of raw data files that hold several, the group's name.",
+        help="Which data set (HDF5 group) to read, where a raw data file holds several.",
         show_default="the first with image data",
     ),
 ]

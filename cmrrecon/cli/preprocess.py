@@ -147,14 +147,12 @@ def _pack(
             talk.result(
                 {"input": job.name, "output": str(targets[job]), **entry}, str(targets[job])
             )
-            for remark in entry.get("remarks", ()):
-                talk.warn(f"{job.name}: {remark}")
+            for words in (*entry.get("remarks", ()), *entry.get("warnings", ())):
+                talk.warn(f"{job.name}: {words}")
             if entry["empty_slices"]:
                 talk.say(
                     f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty"
                 )
-            for words in entry.get("warnings", ()):
-                talk.warn(f"{job.name}: {words}")
 
         try:
             running.run_jobs(list(work), collect, talk, fail_fast=fail_fast)

@@ -10,6 +10,7 @@ import typer
 from cmrrecon.cli import console, inputs, options, outputs, running
 from cmrrecon.cli.console import Talk
 from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.reconstruct_talk import list_of_methods, tell_method, tell_plan
 from cmrrecon.cli.settings import (
     SAMPLING,
     parse_settings,
@@ -56,22 +57,6 @@ class Plan:
     dry_run: bool
 
 
-def _list_methods(asked: bool) -> None:
-    if asked:
-        from cmrrecon.methods.base import described
-        from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS, find_method
-        from cmrrecon.networks.checkpoints import weights
-
-        for name in (*METHODS, *(path.stem for path in weights.installed())):
-            method = find_method(name)
-            defaults = " ".join(
-                f"{key}={value}" for key, value in described(method.options()).items()
-            )
-            default = " (default)" if name == DEFAULT_METHOD else ""
-            print(f"{name}{default}\t{method.summary}\t{defaults}")
-        raise typer.Exit
-
-
 def reconstruct(
     files: options.Inputs,
     method: Annotated[
@@ -100,7 +85,7 @@ def reconstruct(
         bool,
         typer.Option(
             "--list-methods",
-            callback=_list_methods,
+            callback=list_of_methods,
             is_eager=True,
             help="List the methods and their options, and stop.",
         ),
@@ -141,7 +126,7 @@ def reconstruct(
         bool,
         options.option(
             "--keep-oversampling",
-            help="Keep all of raw data's images, not their field of view alone.",
+            help="Keep the oversampling of raw data in the images; by default it is cut off.",
         ),
     ] = False,
     recon_matrix: Annotated[
@@ -218,7 +203,7 @@ def reconstruct(
         )
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
-        known = _told_method(plan, checked, str(where), talk)
+        known = tell_method(plan.method, checked, str(where), talk, by_default=plan.by_default)
         running.run_jobs(
             jobs, lambda job: _reconstruct_job(job, plan, known, talk), talk, fail_fast=fail_fast
         )
@@ -233,21 +218,6 @@ def _check_beside(replicates: int, output: str | None) -> None:
             "It writes a file beside the output",
             "Name the output with -o FILE",
         )
-
-
-def _told_method(plan: Plan, checked: Any, where: str, talk: Talk) -> dict[str, Any]:
-    """Say which method is used; returns what every record tells of it."""
-    from cmrrecon.methods.base import described
-
-    method = plan.method
-    place = where if method.on_gpu else "cpu, the only one it works on"
-    default = " (the default)" if plan.by_default else ""
-    talk.say(f"method {method.name}{default}: {method.summary}; device {place}")
-    return {
-        "method": method.name,
-        "default_method": plan.by_default,
-        "options": described(checked),
-    }
 
 
 def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], talk: Talk) -> None:
@@ -267,7 +237,7 @@ def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], talk: Talk)
         shape = [scan.shape[0], len(task.slices), *task.image_shape]
         record = {"input": job.name, **known, "shape": shape, "device": str(task.device)}
         if plan.dry_run:
-            record |= _tell_plan(task, beside, job.name, talk)
+            record |= tell_plan(task, beside, job.name, talk)
 
         def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
             return _make(task, file, stamp, job.name, plan.output != inputs.STREAM, talk)
@@ -329,32 +299,3 @@ def _make(
         talk.say(f"{name}: uncertainties of the images are in {written[1]}")
         made["uncertainty"] = str(written[1])
     return made
-
-
-def _tell_plan(task: "Task", beside: list[Path], name: str, talk: Talk) -> dict[str, Any]:
-    """What would be done and what it would cost, told and for the record."""
-    if task.adapt:
-        talk.say(
-            f"{name}: the network would learn on the scan first, for at most {task.adapt} steps"
-        )
-    if beside:
-        talk.say(
-            f"{name}: uncertainties would go to {beside[0]}, for {task.uncertainty} more "
-            "reconstructions a slice"
-        )
-    cost = task.predict()
-    if cost is None:
-        return {}
-    seconds, gigabytes = cost.seconds * len(task.slices), cost.nbytes / 1e9
-    teraflops = cost.flops / 1e12
-    talk.say(
-        f"{name}: about {gigabytes:.2g} GB beside libraries and weights, {teraflops:.3g} TFLOP a "
-        f"slice, {seconds:.0f} s in all"
-    )
-    return {
-        "predicted": {
-            "gigabytes": round(gigabytes, 3),
-            "tflop_per_slice": round(teraflops, 4),
-            "seconds": round(seconds, 1),
-        }
-    }

@@ -97,9 +97,9 @@ def sampling_text(
     effective_acceleration_extent: float | None = None,
     coverage: str = "",
 ) -> str:
-    """`kt-gaussian, nominal R 8, effective R 4.48`, the way sampling is always told.
+    """`kt-gaussian, nominal R 8, effective R 4.48`, the way sampling is always described.
 
-    Where the edges of k-space are missing that is named, and R is given over what was reached too.
+    Missing edges of k-space are named, and R over the measured extent is given too.
     """
     if coverage == "fully sampled" and pattern is None:
         return coverage

@@ -27,13 +27,13 @@ class Reach(Enum):
 
 @dataclass(frozen=True)
 class Axis:
-    """What of one axis was measured, without looking at gaps.
+    """How far along one axis was measured, whatever the gaps.
 
     Attributes
     ----------
     reach : whether all, all but one side, or less on both sides
-    part : of what was measured on the longer side of the centre, how much there is in all; 1 unless
-        one-sided
+    part : the measured length over that of the whole axis, or over what would be symmetric about the
+        centre where the longer side is cut too; 1 unless one-sided
     """
 
     reach: Reach
@@ -96,11 +96,6 @@ class Coverage:
         return Coverage(gaps or too_little, *axes)
 
     @property
-    def complete(self) -> bool:
-        """Whether the whole matrix was measured."""
-        return not self.gaps and not self.edges
-
-    @property
     def edges(self) -> tuple[str, ...]:
         """What is missing at the edges of k-space, in words; nothing if all was reached."""
         words = []
@@ -114,8 +109,8 @@ class Coverage:
 
     @property
     def one_sided(self) -> bool:
-        """Whether a side is cut that the other side says something of: k-space of real images is
-        conjugate symmetric."""
+        """Whether one side is cut whose mirror was measured: k-space of real images is conjugate
+        symmetric."""
         return Reach.ONE_SIDED in (self.y.reach, self.x.reach)
 
     @property
@@ -144,7 +139,7 @@ def symmetric_part(samples: Tensor, centre: tuple[int, int] | None = None) -> Re
 
 
 def _even(part: slice, centre: int, n: int) -> slice:
-    """What of a part of n samples lies evenly around the centre; all of it if it is all."""
+    """The part of a range that is symmetric about the centre; the whole range if it is all n samples."""
     reach = max(0, min(centre - part.start, part.stop - 1 - centre))
     if part.start == 0 and part.stop == n:
         return part

@@ -42,7 +42,7 @@ def dropout_texts(dropped: Tensor, index: int) -> list[str]:
         named = ", ".join(map(str, frames[:SHOWN])) + (", ..." if len(frames) > SHOWN else "")
         texts.append(
             f"slice {index}: coil {coil} holds only zeros in {len(frames)} of {len(dropped)} frames "
-            f"({named}); it is left out there, and predicted from the other coils and frames"
+            f"({named}); its samples there are predicted from the other coils and frames"
         )
     return texts
 

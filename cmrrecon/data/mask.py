@@ -99,6 +99,10 @@ class SamplingMask(ABC):
         """The mask without the samples in `hidden` (frame|1, y, x|1) bool."""
         return self.chosen(self.samples & ~hidden)
 
+    def averaged(self, counts: Tensor | None) -> Self:
+        """The mask with how often its samples were measured, (frame|1, y, x|1); None for once."""
+        return replace(self, averages=counts)
+
     def to(self, device: torch.device | str) -> Self:
         """The same mask on another device."""
         only, averages = self.calibration_only, self.averages
@@ -119,12 +123,11 @@ class SamplingMask(ABC):
     @property
     @abstractmethod
     def complete(self) -> bool:
-        """Whether every sample of a Cartesian grid was measured in every frame."""
+        """Whether every sample of a Cartesian grid was measured in every frame.
 
-    @property
-    @abstractmethod
-    def fully_sampled(self) -> bool:
-        """Whether the series can serve as a reference: its inverse transform is an image."""
+        The inverse transform of such a series is its image. Isolated zeros count as measured, see
+        `measured`.
+        """
 
     @abstractmethod
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
@@ -157,11 +160,6 @@ class CartesianMask(SamplingMask):
     def complete(self) -> bool:
         """Whether every sample was measured in every frame."""
         return bool(self.samples.all())
-
-    @property
-    def fully_sampled(self) -> bool:
-        """Whether the whole matrix was measured; isolated zeros count as measured, see `measured`."""
-        return self.complete
 
     @property
     def coverage(self) -> Coverage:
@@ -212,9 +210,9 @@ class CartesianMask(SamplingMask):
         return SampleMask(
             self.samples & inside,
             self.source,
-            None if only is None else only & inside,
-            self.centre,
-            self.averages,
+            calibration_only=None if only is None else only & inside,
+            centre=self.centre,
+            averages=self.averages,
         )
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
@@ -226,6 +224,7 @@ class CartesianMask(SamplingMask):
         return float(whole.numel() / max(1, int(self.samples.sum())))
 
 
+@dataclass(frozen=True, eq=False)
 class LineMask(CartesianMask):
     """Whole readout lines: `samples` are (frame|1, y, 1)."""
 
@@ -235,6 +234,10 @@ class LineMask(CartesianMask):
         for part in (self.samples, self.averages):
             if part is not None and part.shape[2:] != (1,):
                 raise ValueError(f"lines are (frame or 1, y, 1), not {tuple(part.shape)}")
+
+    def averaged(self, counts: Tensor | None) -> Self:
+        """The mask with how often its lines were measured; along x the fewest count."""
+        return super().averaged(None if counts is None else counts.amin(-1, keepdim=True))
 
 
 class SampleMask(CartesianMask):
@@ -266,12 +269,7 @@ class SpokeMask(SamplingMask):
 
     @property
     def complete(self) -> bool:
-        """Never: a trajectory does not fill a Cartesian grid."""
-        return False
-
-    @property
-    def fully_sampled(self) -> bool:
-        """Never, however many spokes: their inverse transform is no reference."""
+        """Never, however many spokes: a trajectory does not fill a Cartesian grid."""
         return False
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:

@@ -1,6 +1,6 @@
 """What was measured, found from the k-space itself.
 
-A sample was measured if any coil holds data there. Three things are told apart from that:
+A sample was measured if any coil holds data there. Three cases are kept apart:
 
 - *Tiny values* that filters and conversions leave in unmeasured lines lie far below all data, with
   nothing between. The weakest noise reaches up to the data without such a gap.
@@ -30,6 +30,9 @@ COLUMN_HOLES = 0.5
 # the smallest are its next neighbours on the grid of whole numbers.
 QUANTUM = 1 / 64
 NEXT_TO_ZERO = 1.5
+
+# Of the largest value of k-space: what transforms in single precision leave of zeros.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,3 +170,14 @@ def _are_whole_numbers(holes: Tensor, values: Tensor) -> bool:
     if bool(smallest > QUANTUM * values.max()):
         return False
     return int(holes.sum()) <= int((values < NEXT_TO_ZERO * smallest).sum())
+
+
+def reached(kspace: Tensor) -> Tensor:
+    """The lines and columns (y, x|1) bool that k-space (frame, coil, y, x) reaches: not its empty edges.
+
+    Rounding, such as augmentation leaves where nothing was measured, is no data.
+    """
+    amplitude = kspace.abs().flatten(0, 1).amax(0)
+    samples = amplitude > ROUNDING * amplitude.max()
+    columns = samples.any(0)
+    return samples.any(1, keepdim=True) & (columns[:1] if bool(columns.all()) else columns)

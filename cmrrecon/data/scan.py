@@ -17,7 +17,7 @@ from cmrrecon.data.measured import Found, look
 from cmrrecon.data.noise import Noise
 from cmrrecon.data.series import Series
 from cmrrecon.tools.arrays import as_tensor
-from cmrrecon.tools.errors import UsageError
+from cmrrecon.tools.errors import InputError, UsageError
 
 Shape = tuple[int, int, int, int, int]
 
@@ -40,8 +40,8 @@ class Scan:
     geometry : Geometry, or None where the file does not say
     maps : slice index -> coil maps (coil, y, x) complex64 that are supplied; None without
     maps_path : the file that the coil maps are read from, if it is another one
-    full_by_rule : whether the challenge that published the file calls it fully sampled, whatever is
-        missing at the edges of k-space
+    full_by_rule : whether the challenge that published the file calls it fully sampled, even if the
+        edges of k-space are missing
     """
 
     shape: Shape
@@ -131,6 +131,24 @@ class Scan:
             )
         return self.checked(index, self.read_slice(index))
 
+    def first_series(self) -> Series:
+        """The first slice that holds data; errors as in `series`.
+
+        Raises
+        ------
+        InputError : `kspace-empty`, all slices are zero
+        """
+        for index in range(self.shape[1]):
+            kspace = self.read_slice(index)
+            if bool((kspace != 0).any()):
+                return self.checked(index, kspace)
+        raise InputError(
+            "kspace-empty",
+            f"{self.path or 'The scan'} holds only zeros",
+            "At least one slice must hold data",
+            "Check the export of this file",
+        )
+
     def checked(self, index: int, kspace: Tensor) -> Series:
         """The series of slice `index` from its k-space (frame, coil, y, x) as `read_slice` gave it.
 
@@ -146,10 +164,14 @@ class Scan:
                 kspace, mask.samples, found.dropped, alike=not isinstance(mask, SpokeMask)
             )
             warnings += tuple(dropout_texts(found.dropped, index))
-        calibration = None if self.calibration is None else self.calibration(index)
-        maps = None if self.maps is None else self.maps(index)
         return Series(
-            kspace, mask, self.acquisition, self.noise, calibration, maps, warnings=warnings
+            kspace,
+            mask,
+            acquisition=self.acquisition,
+            noise=self.noise,
+            calibration=None if self.calibration is None else self.calibration(index),
+            maps=None if self.maps is None else self.maps(index),
+            warnings=warnings,
         )
 
     def _mask_of(self, found: Found, where: str) -> tuple[SamplingMask, tuple[str, ...]]:

@@ -29,8 +29,8 @@ PI: Sides = (math.pi, math.pi)
 def unit_of(reach: Sides, matrix: tuple[int, int], voxel_mm: Sides | None = None) -> str | None:
     """The unit of a trajectory; None if it is none that is known, or two are as likely.
 
-    Units of length are named only where no other explains the reach as well; they cannot be told
-    from parts or radians for pixels of 1 mm, where the numbers are the same.
+    Units of length are named only where no other explains the reach as well; they look the same
+    as parts or radians for pixels of 1 mm, where the numbers are the same.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ class Reference:
     source : what they are, in words
     slices : the scan's slice numbers that the file has, in order
     load : position in `slices` -> Tensor (frame, y, x) float32
-    remarks : what to tell of the slices loaded so far, in sentences
+    remarks : sentences for the user about the slices loaded so far
     """
 
     path: Path

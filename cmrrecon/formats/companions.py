@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cmrrecon.data import LineMask, Noise, SampleMask, SamplingMask, Scan, SpokeMask
 from cmrrecon.formats.arrays import StoredArray
+from cmrrecon.operators.fourier import resized
 from cmrrecon.tools.errors import InputError
 
 Stored = Mapping[str, StoredArray]
@@ -70,12 +71,10 @@ def _numpy(values: Tensor, kind: Any) -> NDArray[Any]:
 
 
 def _stacked(slices: list[Tensor]) -> NDArray[Any]:
-    size = [min(values.shape[axis] for values in slices) for axis in (-2, -1)]
-    parts = []
-    for values in slices:
-        y, x = (n // 2 - m // 2 for n, m in zip(values.shape[-2:], size, strict=True))
-        parts.append(_numpy(values[..., y : y + size[0], x : x + size[1]], np.complex64))
-    return np.stack(parts)
+    for axis in (-2, -1):
+        least = min(values.shape[axis] for values in slices)
+        slices = [resized(values, axis, least) for values in slices]
+    return np.stack([_numpy(values, np.complex64) for values in slices])
 
 
 def with_companions(scan: Scan, stored: Stored, path: Path, own_mask: bool) -> Scan:
@@ -122,7 +121,7 @@ def _completed(mask: SamplingMask, find: "_Finder", size: tuple[int, int]) -> Sa
     if averages is not None:
         if not (bool(torch.isfinite(averages).all()) and bool((averages >= mask.samples).all())):
             raise find.refused("averages", tuple(averages.shape))
-        mask = replace(mask, averages=averages.float())
+        mask = mask.averaged(averages.float())
     if centre is not None:
         y, x = (int(one) for one in centre)
         if not (0 <= y < size[0] and 0 <= x < size[1]):

@@ -20,6 +20,7 @@ from cmrrecon.formats.arrays import SliceReader, StoredArray, check_size
 from cmrrecon.formats.hdf5_access import opened
 from cmrrecon.formats.hdf5_heap import Heap, stored_rows
 from cmrrecon.formats.ismrmrd_header import LONGEST, read_header
+from cmrrecon.formats.masks import zeros_and_ones
 from cmrrecon.formats.names import parse_name
 from cmrrecon.formats.readouts import Encoding
 from cmrrecon.tools.errors import InputError
@@ -67,7 +68,15 @@ def read(path: Path, dataset: str | None = None) -> Scan:
         sequence=header.sequence,
     )
     geometry = _geometry(encoding) if encoding.matrix == reader.shape[3:] else None
-    return Scan(reader.shape, reader, mask, facts, str(path), notes=notes, geometry=geometry)
+    return Scan(
+        reader.shape,
+        reader,
+        mask,
+        acquisition=facts,
+        path=str(path),
+        notes=notes,
+        geometry=geometry,
+    )
 
 
 def _geometry(encoding: Encoding) -> Geometry:
@@ -184,13 +193,4 @@ def _stored_mask(array: StoredArray, y: int, path: Path) -> NDArray[np.bool]:
             f"A mask of {y} real numbers is needed",
             REMEDY,
         )
-    values = array.load(str(path))
-    mask: NDArray[np.bool] = values != 0
-    if not np.array_equal(mask, values) or not mask.any():
-        raise InputError(
-            "mask-values",
-            f"The mask of {path} is not a mask",
-            "A mask holds zeros and at least one 1, nothing else",
-            REMEDY,
-        )
-    return mask
+    return zeros_and_ones(array, f"The mask of {path}", REMEDY)

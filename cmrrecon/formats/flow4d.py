@@ -59,14 +59,20 @@ def read(path: Path, dataset: str | None = None) -> Scan:
     """
     reader = FlowReader(_kspace(path))
     facts, geometry = _facts(path, reader.velocities)
-    scan = Scan(reader.shape, reader, None, facts, str(path), geometry=geometry)
-    scan = replace(scan, notes=(_told(path, reader),))
+    scan = Scan(
+        reader.shape,
+        reader,
+        acquisition=facts,
+        path=str(path),
+        notes=(_note(path, reader),),
+        geometry=geometry,
+    )
     if (beside := path.parent / "coilmap.mat").is_file():
         scan = replace(scan, maps=MapReader(beside, reader.shape), maps_path=str(beside))
     return _with_mask(scan, path, reader)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class FlowReader:
     """Reads one slice across the frequency encode as (frame, coil, SPE, PE) complex64.
 
@@ -79,7 +85,7 @@ class FlowReader:
     """
 
     stored: StoredArray
-    _block: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _block: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def velocities(self) -> int:
@@ -131,7 +137,7 @@ class FlowReader:
                 yield velocity * t + first, piece.reshape((-1, *rest))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class MapReader:
     """Coil maps (coil, SPE, PE) of a slice across the frequency encode, of unit root-sum-of-squares or zero.
 
@@ -207,14 +213,14 @@ def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
         return replace(scan, mask=SamplingMask.of(every, MaskSource.HEADER))
     beside = path.with_name(path.name.replace("kdata_", "usmask_", 1))
     if beside == path or not beside.is_file():
-        told = f"No mask file found for {path}: samples that are non-zero in all coils count as measured"
-        return replace(scan, notes=(*scan.notes, told))
+        note = f"No mask file found for {path}: samples that are non-zero in any coil count as measured"
+        return replace(scan, notes=(*scan.notes, note))
     stored, _ = choose(hdf5.variables(beside), "mask", beside)
     mask = of_every_set(mask_of(stored, beside), frames)
     return replace(scan, mask=mask, mask_path=str(beside))
 
 
-def _told(path: Path, reader: FlowReader) -> str:
+def _note(path: Path, reader: FlowReader) -> str:
     frames, slices, _, y, x = reader.shape
     sets, times = reader.velocities, frames // reader.velocities
     return (
@@ -224,7 +230,7 @@ def _told(path: Path, reader: FlowReader) -> str:
 
 
 def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
-    """What names and `params.csv` tell."""
+    """The acquisition and geometry from file names and `params.csv`."""
     facts = replace(parse_name(path), base="flow4d", modality=MODALITY)
     if found := SAMPLED_NAME.fullmatch(path.stem):
         pattern = f"{found[1]}-{found[2].lower()}"

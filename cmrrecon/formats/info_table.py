@@ -35,7 +35,7 @@ Facts = Mapping[str, tuple[float, ...]]
 
 
 def with_table(scan: Scan) -> Scan:
-    """A scan with what the table beside its file tells; the same scan where there is none."""
+    """A scan with what the table beside its file says; the same scan where there is none."""
     beside = info_path_for(scan.path, scan.acquisition.base)
     if beside is None:
         return scan

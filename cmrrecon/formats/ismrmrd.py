@@ -73,8 +73,8 @@ def sniff(path: Path, head: bytes) -> bool:
 def read(path: Path, dataset: str | None = None) -> Scan:
     """The image data of one group: along its trajectory if it is not Cartesian, else on the grid with readout oversampling.
 
-    See `formats.readouts_scan.assemble` for what counts frames. Noise readouts may lie in another group. What the header tells of
-    the patient is not looked at.
+    See `formats.readouts_scan.assemble` for what counts frames. Noise readouts may lie in another group. Patient data
+    in the header are ignored.
 
     Parameters
     ----------
@@ -142,8 +142,8 @@ def _raw(path: Path, name: str) -> Raw:
         path,
         table,
         header.encodings,
-        stored.samples,
-        stored.positions,
-        known,
-        header.noise_bandwidth,
+        load=stored.samples,
+        positions=stored.positions,
+        acquisition=known,
+        noise_bandwidth=header.noise_bandwidth,
     )

@@ -19,7 +19,7 @@ Element = ElementTree.Element
 
 @dataclass(frozen=True)
 class Header:
-    """What is used of the XML header. What it tells of the patient and the study is not looked at.
+    """What is used of the XML header. Data of patient and study are ignored.
 
     Attributes
     ----------

@@ -49,7 +49,7 @@ class RawFormat:
     name : for messages
     sniff : path and its first `HEAD` bytes -> whether the file is of this format
     read : path and the data set in it that is wanted (None: the only or first one) -> Scan
-    has_datasets : whether a file may hold several data sets, told by name
+    has_datasets : whether a file may hold several data sets, chosen by name
     fit : a mask from a file, and the number of frames -> the mask of all frames
     """
 

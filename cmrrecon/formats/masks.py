@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cmrrecon.data import CartesianMask, MaskSource, SamplingMask
 from cmrrecon.formats.arrays import StoredArray
@@ -32,18 +33,31 @@ def mask_of(array: StoredArray, where: object) -> CartesianMask:
             "A mask has real numbers and two axes (y, x) or three (frame, y, x)",
             "Give the mask file",
         )
+    mask = zeros_and_ones(array, where)
+    flow = shape is not array.shape
+    frames = mask.reshape(shape if flow else (-1, *mask.shape[-2:]))
+    return SamplingMask.of(torch.from_numpy(frames), MaskSource.FILE)
+
+
+def zeros_and_ones(
+    array: StoredArray, where: object, remedy: str = "Give the mask file"
+) -> NDArray[np.bool]:
+    """The values of an array of real numbers that is a mask.
+
+    Raises
+    ------
+    InputError : `mask-values`
+    """
     values = array.load(str(where))
-    mask = values != 0
+    mask: NDArray[np.bool] = values != 0
     if not np.array_equal(mask, values) or not mask.any():
         raise InputError(
             "mask-values",
             f"{where} is not a mask",
             "A mask holds zeros and at least one 1, nothing else",
-            "Give the mask file",
+            remedy,
         )
-    flow = shape is not array.shape
-    frames = mask.reshape(shape if flow else (-1, *mask.shape[-2:]))
-    return SamplingMask.of(torch.from_numpy(frames), MaskSource.FILE)
+    return mask
 
 
 def _flow_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

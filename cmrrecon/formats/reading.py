@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ from cmrrecon.data import (
     SamplingMask,
     Scan,
     SpokeMask,
-    Trajectory,
 )
-from cmrrecon.data.units import in_cycles
 from cmrrecon.formats import hdf5_access, pictures
 from cmrrecon.formats.arrays import (
     AXES,
@@ -37,6 +34,7 @@ from cmrrecon.formats.info_table import with_table
 from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
 from cmrrecon.formats.masks import mask_of
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
+from cmrrecon.formats.trajectories import spokes_of
 from cmrrecon.formats.variables import choose, refuse_dataset
 from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import as_path, first_bytes
@@ -46,7 +44,6 @@ ALWAYS_FULL = (
     "kspace_full",
     "kspace_single_full",
 )  # `kspace`, the name of 2025, is also what users call any k-space
-LARGEST_MATRIX = 16384  # pixels a side
 
 
 def read(
@@ -91,11 +88,7 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     """The scan in a file of named arrays."""
     stored, text = contents(path, "kspace")
     array, notes = choose(stored, "kspace", path)
-    if not array.is_complex:
-        found = f"{path} holds real numbers of shape {array.shown_shape}"
-        raise InputError(
-            "kspace-real", found, "K-space is complex", "Give the k-space file, not images or masks"
-        )
+    _require_complex(array, path)
     acquisition, along = _acquisition(path, array.name, text), "trajectory" in stored
     names, assumed = _axes(array, axes, acquisition.base, along, str(path))
     reader = SliceReader(array, names)
@@ -106,7 +99,7 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     measured, beside = _mask_for(stored, path, full, mask)
     kept: SamplingMask | None = measured
     if along:
-        kept, of_unit = _spokes(measured, y, stored, path)
+        kept, of_unit = spokes_of(measured, y, stored, path)
         assumed += of_unit
     if kept is None and not full:
         assumed += (
@@ -115,27 +108,30 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     # Ours was looked at when it was made.
     ours = text("acquisition") is not None
     centred = reader if along or ours else CentredReader(reader, str(path))
-    scan = Scan(reader.shape, centred, kept, acquisition, str(path), beside, notes + assumed)
-    scan = replace(scan, full_by_rule=full and mask is None and not along)
+    scan = Scan(
+        reader.shape,
+        centred,
+        kept,
+        acquisition=acquisition,
+        path=str(path),
+        mask_path=beside,
+        notes=notes + assumed,
+        full_by_rule=full and mask is None and not along,
+    )
     if ours:
         scan = with_companions(scan, stored, path, own_mask=not beside)
     geometry = geometry_from_json(text("geometry") or "")
     return with_table(scan) if geometry is None else replace(scan, geometry=geometry)
 
 
-def _spokes(
-    measured: CartesianMask | None, spokes: int, stored: dict[str, StoredArray], path: Path
-) -> tuple[SpokeMask, tuple[str, ...]]:
-    """The mask of k-space along a trajectory, from the file, beside it, or of all spokes; a note on the unit if it is not cycles."""
-    matrix = _matrix(stored, path)
-    positions = _trajectory(stored, path)
-    scaled, note = in_cycles(positions, matrix, str(path))
-    trajectory = Trajectory(scaled, matrix)
-    told = () if scaled is positions else (note,)
-    if measured is None:
-        every = torch.ones((1, spokes, 1), dtype=torch.bool)
-        return SpokeMask(every, MaskSource.HEADER, trajectory=trajectory), told
-    return SpokeMask(measured.samples, measured.source, trajectory=trajectory), told
+def _require_complex(array: StoredArray, path: Path) -> None:
+    if not array.is_complex:
+        raise InputError(
+            "kspace-real",
+            f"{path} holds real numbers of shape {array.shown_shape}",
+            "K-space is complex",
+            "Give the k-space file, not images or masks",
+        )
 
 
 def _axes(
@@ -184,37 +180,6 @@ def _mask_for(
     if full:
         return None, ""
     return (mask_of(stored["mask"], path) if "mask" in stored else None), ""
-
-
-def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
-    """(frame|1, spoke, sample, 2) float32; the axis of frames may be left out. Scans check whether it fits."""
-    array = stored["trajectory"]
-    if array.is_complex or not 3 <= len(array.shape) <= 4 or array.shape[-1] != 2:
-        raise InputError(
-            "trajectory-shape",
-            f"{path} has a trajectory of shape {array.shown_shape}",
-            "It has real numbers and the axes (frame, spoke, sample, 2) or (spoke, sample, 2)",
-            "Store it like that",
-        )
-    return torch.from_numpy(array.load(str(path))).float().reshape(-1, *array.shape[-3:])
-
-
-def _matrix(stored: dict[str, StoredArray], path: Path) -> tuple[int, int]:
-    """The size (y, x) of the images of non-Cartesian k-space."""
-    array = stored.get("matrix")
-    values = (
-        []
-        if array is None or array.is_complex or prod(array.shape) != 2
-        else array.load(str(path)).reshape(2).tolist()
-    )
-    if not values or any(not 1 <= n <= LARGEST_MATRIX or n != int(n) for n in values):
-        raise InputError(
-            "matrix-missing",
-            f"{path} has a trajectory but no matrix that fits it",
-            f"`matrix` holds two whole numbers, the pixels (y, x) of the images, from 1 to {LARGEST_MATRIX}",
-            "Store it: in .npz as an array, in .h5 as an attribute of the file",
-        )
-    return int(values[0]), int(values[1])
 
 
 def _raw(

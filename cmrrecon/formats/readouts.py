@@ -102,6 +102,12 @@ class Raw:
     remedy: str = "Check how the file was converted from the scanner's"
 
 
+def length_of(table: Table) -> Rows:
+    """How many samples of each readout are kept."""
+    length: Rows = table["samples"] - table["before"] - table["after"]
+    return length
+
+
 def part(table: Table, chosen: NDArray[Any]) -> Table:
     """The chosen rows, by their numbers or true where chosen."""
     return {name: values[chosen] for name, values in table.items()}

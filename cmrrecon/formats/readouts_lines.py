@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrrecon.data import CartesianMask, LineMask, MaskSource, SamplingMask
+from cmrrecon.data import CartesianMask, MaskSource, SamplingMask
 from cmrrecon.data.mask import once_if_alike
 from cmrrecon.formats.arrays import check_size
-from cmrrecon.formats.readouts import Encoding, Raw, Rows, Table, part
+from cmrrecon.formats.readouts import Encoding, Raw, Rows, Table, length_of, part
 from cmrrecon.tools.errors import InputError
 
 BLOCK = 2**24  # bytes of samples loaded at once
@@ -55,7 +55,7 @@ class Lines:
         frames, _, _, y, x = self.shape
         table = part(self.table, self.table["slice"] == index)
         first = table["column"]
-        end = first + table["samples"] - table["before"] - table["after"]
+        end = first + length_of(table)
         if (first == 0).all() and (end == x).all():
             whole = np.bincount(table["frame"] * y + table["row"], minlength=frames * y)
             return whole.astype(np.int32).reshape(frames, y, 1)
@@ -81,17 +81,14 @@ class Lines:
             return mask, notes
         if any(not np.array_equal(each, counts) for each in others):
             return mask, (*notes, f"{where}: how often differs between slices, and was not used.")
-        if isinstance(mask, LineMask):
-            # Of readouts of several lengths the ends count.
-            counts = counts.min(-1, keepdims=True)
-        return replace(mask, averages=once_if_alike(torch.from_numpy(counts))), notes
+        return mask.averaged(once_if_alike(torch.from_numpy(counts))), notes
 
     def _centre(self) -> tuple[int, int] | None:
         """(y, x) of k-space's centre where whole readouts have it elsewhere than in the middle; None else."""
         y, x = self.shape[3:]
         table = self.table
         found = np.unique(table["centre"] - table["before"])
-        whole = (table["samples"] - table["before"] - table["after"] == x).all()
+        whole = (length_of(table) == x).all()
         if not whole or len(found) > 1 or table["reverse"].any() or not (table["centre"] > 0).all():
             return None
         column = int(found[0])
@@ -101,7 +98,7 @@ class Lines:
 
 def columns(table: Table, row: int) -> slice:
     """The columns of the kept samples of a readout."""
-    first, length = (int(number) for number in (table["column"][row], _length(table)[row]))
+    first, length = (int(number) for number in (table["column"][row], length_of(table)[row]))
     return slice(first, first + length)
 
 
@@ -157,7 +154,7 @@ def require_coils(raw: Raw, table: Table) -> int:
     ------
     InputError : `readouts-differ`, `readouts-empty`
     """
-    coils, count = np.unique(table["coils"]), int(_length(table).min())
+    coils, count = np.unique(table["coils"]), int(length_of(table).min())
     if len(coils) > 1:
         raise InputError(
             "readouts-differ",
@@ -205,12 +202,6 @@ def line_centre(encoding: Encoding) -> tuple[int, bool]:
     return (centre, True) if low <= centre <= max(low, high) else (middle, False)
 
 
-def _length(table: Table) -> NDArray[np.int64]:
-    """The number of samples of each readout that are kept."""
-    length: NDArray[np.int64] = table["samples"] - table["before"] - table["after"]
-    return length
-
-
 def _rows(raw: Raw, table: Table, encoding: Encoding) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The line of each readout in the matrix, whose middle is the centre of k-space."""
     centre, believed = line_centre(encoding)
@@ -237,7 +228,7 @@ def _columns(
 
     Shorter readouts lie with their own centre at the centre of k-space; turned ones the other way.
     """
-    x, length = encoding.matrix[1], _length(table)
+    x, length = encoding.matrix[1], length_of(table)
     centre = np.where(table["centre"] > 0, table["centre"] - table["before"], length // 2)
     centre = np.where(table["reverse"], length - centre, centre)
     column = np.where(length == x, 0, x // 2 - centre)
@@ -254,7 +245,7 @@ def _require_inside(
     encoding: Encoding,
 ) -> None:
     y, x = encoding.matrix
-    end = column + _length(table)
+    end = column + length_of(table)
     if row.min() < 0 or row.max() >= y or column.min() < 0 or end.max() > x:
         raise InputError(
             "shape-mismatch",

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cmrrecon.data import Noise
-from cmrrecon.formats.readouts import Raw, Table, part
+from cmrrecon.formats.readouts import Raw, Table, length_of, part
 from cmrrecon.formats.readouts_lines import alike, kept
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -29,12 +29,12 @@ def noise_of(raw: Raw, image: Table, source: Raw) -> tuple[Noise | None, tuple[s
     """
     coils = int(image["coils"][0])
     table = source.table | {"index": np.arange(len(source.table["noise"]))}
-    present = table["noise"] & (table["samples"] - table["before"] - table["after"] > 0)
+    present = table["noise"] & (length_of(table) > 0)
     table = part(table, present & (table["coils"] == coils))
     if not len(table["index"]):
         return None, _other_coils(raw, bool(present.any()))
 
-    count = int((table["samples"] - table["before"] - table["after"]).sum())
+    count = int(length_of(table).sum())
     if count < coils:
         return None, (
             f"{raw.path}: the noise readouts were not used, since their {count} samples are fewer "

@@ -1,5 +1,6 @@
 """Separate reference readouts: the calibration data of each slice, sampled like the image."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from cmrrecon.data.checks import require_finite
 from cmrrecon.formats.arrays import check_size
-from cmrrecon.formats.readouts import Encoding, Raw, Table, part
+from cmrrecon.formats.readouts import Encoding, Raw, Table, length_of, part
 from cmrrecon.formats.readouts_lines import alike, kept, line_centre
+from cmrrecon.operators.fourier import fftc, ifftc, resized
 
 TOLERANCE = 0.01  # of a field of view, before samples count as spaced differently
 
@@ -46,10 +48,11 @@ class References:
             row = table["row"][rows[0]]
             with np.errstate(all="ignore"):
                 block[:, row] += kept(self.raw, table, rows).sum(0) / np.float32(times[row])
-        require_finite(torch.from_numpy(block), f"A reference line of {self.raw.path}")
+        lines = torch.from_numpy(block)
+        require_finite(lines, f"A reference line of {self.raw.path}")
         for axis, side in zip((1, 2), self.sides, strict=True):
-            block = _resized(block, axis, side)
-        return torch.from_numpy(block)
+            lines = _in_field_of_view(lines, axis, side)
+        return lines
 
 
 def references(
@@ -73,7 +76,7 @@ def references(
 
     row = table["line"] - line_centre(own)[0]
     row, table = _common(row, table, slices)
-    length = int((table["samples"] - table["before"] - table["after"])[0])
+    length = int(length_of(table)[0])
     lines = int(np.ptp(row)) + 1 if len(row) else 0
     sides = _sides((lines, length), own, encoding, whole)
     if sides is None or not lines:
@@ -148,19 +151,9 @@ def _sides(
     return found[0], found[1]
 
 
-def _resized(block: NDArray[np.complex64], axis: int, side: int) -> NDArray[np.complex64]:
-    """K-space of an image that is cropped or padded with zeros to `side` pixels along an axis, about its middle."""
+def _in_field_of_view(block: Tensor, axis: int, side: int) -> Tensor:
+    """K-space of an image that is cut or padded with zeros to `side` pixels along an axis."""
     n = block.shape[axis]
     if n == side:
         return block
-    image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(block, axis), axis=axis), axis)
-    shape = list(block.shape)
-    shape[axis] = side
-    other = np.zeros(shape, image.dtype)
-    start, first = max(0, n // 2 - side // 2), max(0, side // 2 - n // 2)
-    length = min(n, side)
-    source, target = [slice(None)] * 3, [slice(None)] * 3
-    source[axis], target[axis] = slice(start, start + length), slice(first, first + length)
-    other[tuple(target)] = image[tuple(source)]
-    spectrum = np.fft.fft(np.fft.ifftshift(other, axis), axis=axis)
-    return np.fft.fftshift(spectrum, axis).astype(np.complex64)
+    return fftc(resized(ifftc(block, axis), axis, side), axis) * math.sqrt(side / n)

@@ -11,7 +11,7 @@ from cmrrecon.data import SpokeMask, Trajectory
 from cmrrecon.data.mask import MaskSource, once_if_alike
 from cmrrecon.data.units import in_cycles
 from cmrrecon.formats.arrays import check_size
-from cmrrecon.formats.readouts import Encoding, Raw, Table, part
+from cmrrecon.formats.readouts import Encoding, Raw, Table, length_of, part
 from cmrrecon.formats.readouts_lines import alike, kept, require_coils, require_frames
 from cmrrecon.tools.errors import InputError
 
@@ -106,7 +106,7 @@ def spokes_of(raw: Raw, image: Table) -> Spokes:
     image = part(image, np.lexsort((image["slice"], image["frame"])))
     lengths = np.bincount(image["frame"] * slices + image["slice"])
     row = np.arange(len(image["frame"])) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    samples = int((image["samples"] - image["before"] - image["after"])[0])
+    samples = int(length_of(image)[0])
     shape = (frames, slices, coils, int(lengths.max()), samples)
     check_size(shape, 0, str(raw.path))
     check_size((frames, *shape[2:]), 8, f"A slice of {raw.path}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmrrecon.data import Scan
 from cmrrecon.formats.epi import Aligned, Load, aligned
-from cmrrecon.formats.readouts import Encoding, Raw, Table, part
+from cmrrecon.formats.readouts import Encoding, Raw, Table, length_of, part
 from cmrrecon.formats.readouts_scan import assemble
 from cmrrecon.formats.twix_directory import Directory, read_directory, require_end, sniff
 from cmrrecon.formats.twix_lines import Samples, listed, opened
@@ -127,7 +127,7 @@ def _scan(measurement: Measurement, directory: Directory) -> Raw:
         path,
         table,
         encodings,
-        load,
+        load=load,
         acquisition=acquisition(protocol, path),
         noise_bandwidth=NOISE_BANDWIDTH,
         notes=_notes(table, path),
@@ -136,7 +136,10 @@ def _scan(measurement: Measurement, directory: Directory) -> Raw:
 
 
 def _notes(table: Table, path: Path) -> tuple[str, ...]:
-    """That lines of one image run both ways, if nothing tells their phases; bipolar echoes are images of their own."""
+    """A note if lines of one image run both ways and no navigator gives their phases.
+
+    Bipolar echoes are images of their own.
+    """
     image = part(table, table["image"])
     echoes = [image["reverse"][image["contrast"] == echo] for echo in np.unique(image["contrast"])]
     if not any(backwards.any() and not backwards.all() for backwards in echoes):
@@ -168,5 +171,5 @@ def _encoding(table: Table, measurement: Measurement, echo_planar: bool) -> Enco
     below, above = centre - int(image["line"].min()), int(image["line"].max()) - centre
     inside = below >= 0 and above >= 0
     lines = 2 * max(below, above + 1) if inside else int(image["line"].max()) + 1
-    columns = int((image["samples"] - image["before"] - image["after"]).max())
+    columns = int(length_of(image).max())
     return encoding(protocol, (lines, columns), centre if inside else None, echo_planar, path)

@@ -8,8 +8,8 @@ of echo-planar lines, which are made here.
 
 None of them guards against damage: twixtools ends in any exception, pymapvbvd fills up what was left of a file, turbotwix reads
 beyond the end of a file that was cut and crashes the process. So the directory is checked before it sees the file, and
-afterwards that the measurement ended as it should; samples and protocol are read here. In 1,200 damaged files nothing else came
-of it than errors or scans.
+afterwards that the measurement ended as it should; samples and protocol are read here. 1,200 damaged files
+gave errors or scans, nothing else.
 """
 
 import importlib

@@ -74,7 +74,7 @@ class Protocol:
 
     Attributes
     ----------
-    values : name -> the numbers of it, as in `LINES` and `PARAMETERS`; what is absent or zero is not there
+    values : name -> its numbers, as in `LINES` and `PARAMETERS`; what is absent or zero is not there
     dwell_us : time between samples of each contrast
     sequence : file name of the pulse sequence
     coils : names of the coil elements, in the order in which their samples are stored; empty if not known

@@ -58,7 +58,8 @@ class Encoding(LinearOperator, ABC):
         self.maps_conj = self.maps.conj().resolve_conj()
         # F^H m F does not change when both transforms start elsewhere, so the normal operator needs no centring, for odd sizes
         # either: plain transforms, the mask in their order, and both scale factors in the mask.
-        weights = mask.samples if mask.weights is None else mask.samples * mask.weights
+        self.averaging = mask.weights
+        weights = mask.samples if self.averaging is None else mask.samples * self.averaging
         weights = torch.fft.ifftshift(weights, (-2, -1)).to(maps.real.dtype)[:, None]
         self.weights = weights / self._transformed_samples()
 
@@ -72,7 +73,7 @@ class Encoding(LinearOperator, ABC):
 
     def back(self, kspace: Tensor) -> Tensor:
         """The right-hand side A.H(w k) of least squares, for k-space (frame, coil, y, x) as measured."""
-        return self._adjoint(kspace, self._frames(kspace), self.mask.weights)
+        return self._adjoint(kspace, self._frames(kspace), self.averaging)
 
     def N(self, images: Tensor) -> Tensor:
         """Normal operator A.H(A(x)) on images (frame, y, x), without ever holding the k-space of a series."""
@@ -122,8 +123,7 @@ class Encoding(LinearOperator, ABC):
 
     def _roots(self) -> Tensor | None:
         """Square roots of the weights of the samples."""
-        weights = self.mask.weights
-        return None if weights is None else weights.sqrt()
+        return None if self.averaging is None else self.averaging.sqrt()
 
     def _each(
         self, frames: int, factors: Tensor | None

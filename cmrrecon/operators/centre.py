@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from cmrrecon.data import CartesianMask, LineMask, Series
+from cmrrecon.data import CartesianMask, Series
 from cmrrecon.operators.sensitivity import Calibration
 
 # By how many samples, at least, energy must lie off the middle, and how many times that of the
@@ -125,14 +125,11 @@ def _worth_about(mask: CartesianMask, centre: int, axis: int) -> tuple[bool, int
 
 def rolled_mask(mask: CartesianMask, off: tuple[int, int]) -> CartesianMask:
     """The mask of k-space that is rolled by so many samples (y, x)."""
-    along_y_only = isinstance(mask, LineMask)
-
-    def roll(samples: Tensor | None) -> Tensor | None:
-        if samples is None:
-            return None
-        shifts = (0 if samples.shape[-2] == 1 else off[0], 0 if samples.shape[-1] == 1 else off[1])
-        return samples.roll(shifts, (-2, -1))
-
-    samples = mask.samples.roll((off[0], 0 if along_y_only else off[1]), (1, 2))
-    only, averages = roll(mask.calibration_only), roll(mask.averages)
-    return replace(mask, samples=samples, calibration_only=only, averages=averages)
+    only, averages = mask.calibration_only, mask.averages
+    # Axes of length one, such as x of whole lines, stay as they are.
+    return replace(
+        mask,
+        samples=mask.samples.roll(off, (-2, -1)),
+        calibration_only=None if only is None else only.roll(off, (-2, -1)),
+        averages=None if averages is None else averages.roll(off, (-2, -1)),
+    )

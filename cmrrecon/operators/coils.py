@@ -1,24 +1,17 @@
-"""Coil arrays: combination, compression, noise."""
+"""Coil arrays: combination and compression."""
 
-import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from cmrrecon.data import CartesianMask, LineMask
-from cmrrecon.operators.fourier import ifft2c, ifftc
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.tools.errors import UsageError
 
-# Parts of the readout (at each end: mostly noise) and of the lines (around the centre: mostly signal).
-READOUT_EDGE = 1 / 16
-CENTRE_LINES = 1 / 2
 # Fewer virtual coils than these, or than hold this part of the energy, cost more in SENSE than they save: on a measured 16-coil head
 # with every second line, 8 virtual coils (96 % of the energy) lose 16 dB, 14 (99.9 %) less than 1 dB.
 FEWEST_VIRTUAL = 8
 ENERGY_KEPT = 0.999
-# The part of a coil's noise, as a standard deviation, that no other coil holds: with less the coils are one and the same.
-LEAST_INDEPENDENT = 1e-3
 # What maps may lose when every column has virtual coils of its own: SENSE images then change by less than 0.3 %, PSNR by less than 0.01 dB.
 COLUMN_ENERGY_LOST = 1e-4
 
@@ -104,115 +97,3 @@ def apply_matrix(matrix: Tensor, kspace: Tensor) -> Tensor:
     for t, frame in enumerate(kspace):
         out[t] = torch.einsum("vc,cyx->vyx", matrix, frame)
     return out
-
-
-def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
-    """Samples (coil, n) with the noise of one k-space sample and hardly any signal.
-
-    Of whole lines: the outer ends of the readout's field of view (the body seldom reaches them, least of all with readout
-    oversampling) on lines away from the centre of k-space. Of single samples: measured ones at the outer ends of k-space,
-    which hold more signal.
-
-    Raises
-    ------
-    InputError : `noise-not-measurable`, no line away from the centre, or no sample at the ends of the readout
-    """
-    frames, _, ny, nx = kspace.shape
-    centre = round(CENTRE_LINES * ny)
-    away = torch.ones((1, ny, 1), dtype=torch.bool, device=kspace.device)
-    away[:, (ny - centre) // 2 : (ny + centre) // 2] = False
-    chosen = (mask.samples & away).expand(frames, ny, -1)
-    if not bool(chosen.any()):
-        raise _noise_not_measurable("line away from the centre of k-space")
-    edge = max(1, round(READOUT_EDGE * nx))
-    ends = torch.arange(-edge, edge, device=kspace.device) % nx
-    if isinstance(mask, LineMask):
-        return _beside_the_body(kspace, chosen[..., 0], ends)
-    if not bool(chosen[..., ends].any()):
-        raise _noise_not_measurable("sample at the ends of the readout")
-    return kspace[..., ends].transpose(0, 1)[:, chosen[..., ends]]
-
-
-def _beside_the_body(kspace: Tensor, lines: Tensor, ends: Tensor) -> Tensor:
-    """The chosen lines (frame, y) at the ends of the readout's field of view, (coil, n)."""
-    chosen = kspace.transpose(1, 2)[lines].transpose(0, 1)
-    # Zero-filled parts of the readout bring no noise: make up for them.
-    filled = (chosen != 0).float().mean((1, 2), keepdim=True).clamp(min=1 / chosen[0].numel())
-    return (ifftc(chosen, -1)[..., ends] / filled.sqrt()).flatten(1)
-
-
-def _noise_not_measurable(missing: str) -> InputError:
-    return InputError(
-        "noise-not-measurable",
-        f"No {missing} was measured",
-        "The noise is estimated from samples far from the centre of k-space",
-        "Give a scan that also measured outer ones, or a noise covariance of your own",
-    )
-
-
-def noise_level(kspace: Tensor, mask: CartesianMask) -> Tensor:
-    """Standard deviation of the complex noise of each coil: sigma with E|n|^2 = sigma^2.
-
-    From the median magnitude of `noise_samples` (median = sigma sqrt(ln 2) for complex Gaussian noise), so the few
-    samples that still hold signal do not matter. Within 4 % on line-sampled simulated cine.
-
-    Parameters
-    ----------
-    kspace : Tensor (frame, coil, y, x), complex
-    mask : CartesianMask
-
-    Returns
-    -------
-    Tensor (coil,), real; zero for a coil that holds no data
-
-    Raises
-    ------
-    InputError : no measured line away from the centre, or of single samples none at the ends of the readout
-    """
-    level: Tensor = noise_samples(kspace, mask).abs().median(1).values / math.sqrt(math.log(2))
-    return level
-
-
-def noise_covariance(kspace: Tensor, mask: CartesianMask) -> Tensor:
-    """Noise covariance (coil, coil): robust levels on the diagonal, correlations from the same samples.
-
-    Parameters and errors as `noise_level`.
-    """
-    level = noise_level(kspace, mask)
-    samples = noise_samples(kspace, mask)
-    norm = torch.linalg.vector_norm(samples, dim=1, keepdim=True)
-    unit = samples / norm.clamp(min=torch.finfo(norm.dtype).tiny)
-    covariance: Tensor = (unit @ unit.mH) * (level[:, None] * level)
-    return covariance
-
-
-def prewhiten(kspace: Tensor, covariance: Tensor) -> Tensor:
-    """K-space (frame, coil, y, x) with its coils mixed so that their noise is uncorrelated with unit variance.
-
-    Errors as `whitening_matrix`.
-    """
-    return apply_matrix(whitening_matrix(covariance)[0], kspace)
-
-
-def whitening_matrix(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse of the Cholesky factor of a noise covariance (coil, coil), and the factor itself.
-
-    Raises
-    ------
-    InputError : `noise-covariance`, not positive definite, for instance because a coil holds no data
-    """
-    scale = covariance.diagonal().real.sqrt()
-    unit = (covariance / (scale[:, None] * scale)).to(torch.complex128)
-    factor, failed = torch.linalg.cholesky_ex(unit)
-    singular = bool(failed) or not bool((factor.diagonal().real > LEAST_INDEPENDENT).all())
-    if singular or not bool(torch.isfinite(scale).all() and (scale > 0).all()):
-        raise InputError(
-            "noise-covariance",
-            "The noise covariance of the coils is not positive definite",
-            "Every coil must hold noise of its own",
-            "Remove empty or repeated coils, for instance by coil compression",
-        )
-    identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-    inverse = torch.linalg.solve_triangular(factor, identity, upper=False) / scale
-    kind = covariance.dtype
-    return inverse.to(kind), (factor * scale[:, None]).to(kind)

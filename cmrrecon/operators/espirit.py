@@ -21,10 +21,10 @@ TILE_BYTES = 2**21
 # to the leading eigenvector, and each of so many multiplications with B leaves 0.06 of the rest: 1e-5 in the end.
 PURE, MULTIPLICATIONS = 0.9, 3
 # A body larger than the field of view: in at least this part of the support the second eigenvalue is at least the second number and
-# the third below the last. Phantoms that fold over by a tenth have 0.021 of it, simulated scans within the field of view none, a
-# measured heart whose body touches the edge 0.011.
+# the third below the last. In phantoms that fold over by a tenth this part
+# is 0.021, in simulated scans within the field of view zero, in a measured heart whose body touches the edge 0.011.
 FOLDED_AREA, FOLDED, FOLDED_REST = 0.015, 0.95, 0.9
-# Tells eigenvalues apart that differ by 1e-5; any mixture of closer ones is as good.
+# Separates eigenvalues that differ by 1e-5; any mixture of closer ones is as good.
 MOST_SQUARINGS = 18
 
 
@@ -137,7 +137,7 @@ def _leading_set(operator: PatchOperator, chosen: Tensor, crop: float) -> _Set:
 def _folded_set(operator: PatchOperator, first: _Set, crop: float) -> Tensor | None:
     """The second maps (coil, y, x); None where the body lies in the field of view.
 
-    With trace(M^4) known, what the larger eigenvalues leave of it bounds the next one.
+    trace(M^4) is known; what remains of it beside the larger eigenvalues bounds the next one.
     """
     support = (first.maps != 0).any(0)
     fourth = operator.bound**4

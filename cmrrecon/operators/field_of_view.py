@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cmrrecon.data import View
 from cmrrecon.data.geometry import Geometry
-from cmrrecon.operators.fourier import centred, fftc, ifftc
+from cmrrecon.operators.fourier import centred, fftc, ifftc, resized
 
 
 def shown(images: Tensor, view: View, geometry: Geometry | None) -> Tensor:
@@ -45,8 +45,4 @@ def _along(images: Tensor, axis: int, wanted: int) -> Tensor:
     length = images.shape[axis]
     if length == wanted:
         return images
-    kspace = fftc(images, axis).movedim(axis, -1)
-    filled = kspace.new_zeros((*kspace.shape[:-1], wanted))
-    common = min(length, wanted)
-    filled[..., centred(wanted, common)] = kspace[..., centred(length, common)]
-    return ifftc(filled.movedim(-1, axis), axis) * math.sqrt(wanted / length)
+    return ifftc(resized(fftc(images, axis), axis, wanted), axis) * math.sqrt(wanted / length)

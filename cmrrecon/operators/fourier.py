@@ -10,6 +10,22 @@ def centred(length: int, part: int) -> slice:
     return slice(start, start + part)
 
 
+def resized(values: Tensor, axis: int, length: int) -> Tensor:
+    """Values of another length along an axis: cut, or padded with zeros, about its middle n // 2."""
+    n = values.shape[axis]
+    if n == length:
+        return values
+    common = min(n, length)
+    inside = values.narrow(axis, centred(n, common).start, common)
+    if length < n:
+        return inside
+    shape = list(values.shape)
+    shape[axis] = length
+    padded = values.new_zeros(shape)
+    padded.narrow(axis, centred(length, common).start, common).copy_(inside)
+    return padded
+
+
 def fftc(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """Centred orthonormal FFT along `dim`: fftshift(fft(ifftshift(x))) / sqrt(n). Unitary; exact for odd sizes too.
 

@@ -85,18 +85,18 @@ class Run:
         facts = store.facts()
         residuals = [one["data_residual"] for one in facts]
         self.found["data_residual"] = residuals
-        self._tell_whitening([one.get("whitened") for one in facts])
+        self._note_whitening([one.get("whitened") for one in facts])
         return Result(
             store.layer("images"),
             task.slices,
-            store.layer("maps"),
-            store.layer("uncertainty"),
-            decision,
-            tuple(residuals),
-            tuple(self.warnings),
-            {**stamp, **self.sampling(), **self.found},
-            tuple(task.inputs),
-            task.geometry,
+            maps=store.layer("maps"),
+            uncertainty=store.layer("uncertainty"),
+            decision=decision,
+            residuals=tuple(residuals),
+            warnings=tuple(self.warnings),
+            provenance={**stamp, **self.sampling(), **self.found},
+            sources=tuple(task.inputs),
+            geometry=task.geometry,
         )
 
     @cached_property
@@ -223,7 +223,7 @@ class Run:
             for index, prepared in zip(order, ahead(load, order), strict=True):
                 keep(index, *self._work(prepared, decision))
 
-    def _tell_whitening(self, words: list[str | None]) -> None:
+    def _note_whitening(self, words: list[str | None]) -> None:
         """Say how the coils of the slices were whitened, if any was."""
         known = next((one for one in words if one), None)
         if known is not None:

@@ -65,8 +65,11 @@ class Task:
     ) -> "Task":
         """The task, its parts checked; parameters and errors as of `reconstruct`."""
         chosen = checked_options(method, options, adapt, uncertainty)
-        asked = {"keep_oversampling": keep_oversampling, "recon_matrix": recon_matrix}
-        view = View(**checked_mapping("The reconstruction", asked, dict.fromkeys(asked, bool)))
+        kinds = {"keep_oversampling": bool, "recon_matrix": bool, "whiten": bool | None}
+        asked = dict(zip(kinds, (keep_oversampling, recon_matrix, whiten), strict=True))
+        checked = checked_mapping("The reconstruction", asked, kinds)
+        whiten = checked.pop("whiten")
+        view = View(**checked)
         view.check(scan.geometry, scan.path or "The scan")
         size = view.size(scan.geometry, scan.image_shape)
         check_size((scan.shape[0], *size), 8, f"An image series of {scan.path or 'the scan'}")
@@ -74,16 +77,16 @@ class Task:
         return Task(
             scan,
             method,
-            chosen,
-            _checked_slices(scan, slices),
-            where if method.on_gpu else torch.device("cpu"),
-            int(adapt),
-            int(uncertainty),
-            axes,
-            dataset,
-            folder,
-            whiten,
-            view,
+            options=chosen,
+            slices=_checked_slices(scan, slices),
+            device=where if method.on_gpu else torch.device("cpu"),
+            adapt=int(adapt),
+            uncertainty=int(uncertainty),
+            axes=axes,
+            dataset=dataset,
+            folder=folder,
+            whiten=whiten,
+            view=view,
         )
 
     def provenance(self, command: Sequence[str] = ()) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Scan, Series, require_cartesian
+from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Scan, require_cartesian
 from cmrrecon.data.references import undersampled
 from cmrrecon.sampling.make import find_pattern, make_mask, official_acs
 from cmrrecon.tools.configuration import checked_mapping
@@ -97,7 +97,7 @@ def rules_year(scan: Scan, year: int | None) -> int:
 def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> Scan:
     """The scan with its k-space set to zero outside `mask`; slices are read and masked only when asked for.
 
-    What was not measured is not measured in the result either.
+    What was not measured, or calibrates only, is not measured in the result either.
 
     Parameters
     ----------
@@ -132,11 +132,8 @@ def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> S
         _require_few_gaps(scan.checked(index, kspace).mask, f"slice {index} of {where}")
         return kspace * both.samples.to(kspace.device)[:, None]
 
-    both = replace(
-        SamplingMask.of(mask.samples & known.samples, MaskSource.GIVEN),
-        centre=known.centre,
-        averages=known.averages,
-    )
+    both = SamplingMask.of(mask.samples & known.image_data, MaskSource.GIVEN)
+    both = replace(both.averaged(known.averages), centre=known.centre)
     return replace(
         scan,
         read_slice=read_slice,
@@ -156,7 +153,7 @@ def _measured(scan: Scan, where: str) -> CartesianMask:
     """
     known = scan.mask
     if known is None or known.source is not MaskSource.GIVEN:
-        known = _first_series(scan).mask
+        known = scan.first_series().mask
     return _require_few_gaps(known, where)
 
 
@@ -174,15 +171,6 @@ def _remarks(mask: CartesianMask, where: str) -> list[str]:
     if mask.complete:
         return []
     return [f"{where} is {mask.coverage.label}: of the pattern only what was measured is kept"]
-
-
-def _first_series(scan: Scan) -> Series:
-    """The first slice that holds data; of a scan of zeros the first, which is refused when checked."""
-    for index in range(scan.shape[1]):
-        kspace = scan.read_slice(index)
-        if (kspace != 0).any():
-            return scan.checked(index, kspace)
-    return scan.series(0)
 
 
 def default_seed(name: str) -> int:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from cmrrecon import formats
 from cmrrecon.data import window
 from cmrrecon.data.coverage import COMPLETE
+from cmrrecon.data.measured import reached
 from cmrrecon.networks.base import Output
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
@@ -31,8 +32,6 @@ from cmrrecon.training.recipe import Data, Sampling
 # Slices are kept in memory up to so many bytes; a few of them in any case, as the next batch is made ready while this one is worked on.
 KEPT_BYTES, LEAST_KEPT = 2**30, 4
 COMPLEX_BYTES = 8
-# Of the largest value of k-space: what transforms in single precision leave of zeros.
-ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -226,7 +225,7 @@ class Windows:
         mask = self._mask(draw, epoch, frames, y, x)
         mask = mask[rows] if len(mask) > 1 else mask
         if entry.get("coverage", COMPLETE) != COMPLETE:
-            mask = mask & held(kspace)
+            mask = mask & reached(kspace)
         middle = kspace[self.width // 2]
         target = rss(ifft2c(middle if self.width else kspace))
         if not self.fixed:
@@ -257,15 +256,6 @@ class Windows:
     def _read(self, number: int, index: int) -> Tensor:
         """K-space (frame, coil, y, x) of a slice."""
         return formats.read(self.store / self.entries[number]["path"]).read_slice(index)
-
-
-def held(kspace: Tensor) -> Tensor:
-    """The lines and columns (y, x|1) bool of k-space (frame, coil, y, x) that hold anything: not its edges, if these were not measured."""
-    amplitude = kspace.abs().flatten(0, 1).amax(0)
-    # Augmentation leaves rounding where nothing was measured.
-    samples = amplitude > ROUNDING * amplitude.max()
-    columns = samples.any(0)
-    return samples.any(1, keepdim=True) & (columns[:1] if bool(columns.all()) else columns)
 
 
 def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:

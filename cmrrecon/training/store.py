@@ -60,10 +60,10 @@ def add_scan(
     """
     scan = formats.read(source, axes=axes, dataset=dataset)
     require_cartesian(scan.mask, scan.path or "The scan", "A training store")
-    used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
     config: dict[str, Any] = {"coils": coils, "axes": axes}
     config |= {"allow_partial": True} if allow_partial else {}
     config |= {"dataset": dataset} if dataset else {}
+    used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
     stamp = provenance.make(command, config=config, inputs=used)
     recipe = provenance.recipe_hash(stamp)
     note = target.with_suffix(".json")
@@ -77,18 +77,23 @@ def add_scan(
             return _note(note, {**known, "labels": checked}, "relabelled")
         # Without its entry beside it a file of this recipe was interrupted, and is made again.
         if known or provenance.recipe_hash(formats.read_provenance(target) or {}) != recipe:
-            raise OutputError(
-                "output-exists",
-                f"{target} exists and was made from another input or with other settings",
-                "Outputs are replaced only on request",
-                "Add --overwrite, or make another store",
-            )
+            raise _exists(target)
     survey = Survey(scan, coils, allow_partial=allow_partial)
     formats.write_scan(
         target, survey.packed, stamp, images=survey.references if survey.complete else None
     )
     return _note(
         note, {**survey.entry(), "path": str(target), "recipe": recipe, "labels": checked}, "done"
+    )
+
+
+def _exists(target: Path) -> OutputError:
+    """What to raise for a stored file of another recipe."""
+    return OutputError(
+        "output-exists",
+        f"{target} exists and was made from another input or with other settings",
+        "Outputs are replaced only on request",
+        "Add --overwrite, or make another store",
     )
 
 
@@ -106,7 +111,7 @@ class Survey:
     packed : the scan with its mask and these coils; reading its slices in order, each once, gathers what `entry` tells
     complete : whether it can serve as a reference
     coverage : what of the matrix was measured, in words
-    remarks : what to tell the user of it
+    remarks : sentences for the user about it
     references : Tensors (frame, y, x), RSS images of the slices read; only of complete scans
     """
 
@@ -115,7 +120,10 @@ class Survey:
     ) -> None:
         # The slice that the mask is found in comes first again.
         self.scan = replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice))
-        self.mask = _mask_of(self.scan)
+        mask = self.scan.first_series().mask
+        # Spokes were refused before.
+        assert isinstance(mask, CartesianMask)
+        self.mask = mask
         self.by_rule, self.allow_partial = scan.full_by_rule, allow_partial
         frames, slices, stored, y, x = scan.shape
         virtual = min(coils or stored, stored)
@@ -171,13 +179,6 @@ class Survey:
         virtual = self.packed.shape[2]
         if not (kspace != 0).any():
             self._empty.append(index)
-            if len(self._empty) == slices:
-                raise InputError(
-                    "kspace-empty",
-                    f"{self.scan.path} holds only zeros",
-                    "At least one slice must hold data",
-                    "Check the export of this file",
-                )
             self.references.append(torch.zeros(frames, y, x))
             return kspace[:, :virtual]
         series = self._checked(index, kspace)
@@ -233,22 +234,6 @@ def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str,
     return [
         {"slice": row.slice, "label": row.label, "box": row.box and list(row.box)} for row in labels
     ] or None
-
-
-def _mask_of(scan: Scan) -> CartesianMask:
-    """The mask of the first slice with data."""
-    for index in range(scan.shape[1]):
-        kspace = scan.read_slice(index)
-        if (kspace != 0).any():
-            mask = scan.checked(index, kspace).mask
-            assert isinstance(mask, CartesianMask)
-            return mask
-    raise InputError(
-        "kspace-empty",
-        f"{scan.path} holds only zeros",
-        "At least one slice must hold data",
-        "Check the export of this file",
-    )
 
 
 def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -114,3 +114,20 @@ def test_scale_of_images_does_not_depend_on_averages():
     inside = truth.abs() > 0.1 * truth.abs().max()
     ratio = (rss(images[:, None])[inside] / truth.abs()[inside]).median()
     assert float(ratio) == pytest.approx(1, abs=0.02)
+
+
+def test_noise_that_is_estimated_from_lines_measured_once_is_that_of_weighted_samples():
+    counts = torch.ones(Y)
+    counts[16:48] = 4
+    scan, _ = averaged(counts)
+    noise = PreparedSeries(scan.series(0), whiten=False).noise_power
+    estimated = PreparedSeries(replace(scan, noise=None).series(0)).noise_power
+    torch.testing.assert_close(estimated, noise, rtol=0.25, atol=0)
+
+
+@pytest.mark.parametrize("counts", [torch.full((Y,), 4.0), uneven()])
+def test_whitening_by_estimated_noise_knows_of_averages(counts):
+    scan, _ = averaged(counts)
+    white = PreparedSeries(replace(scan, noise=None).series(0), whiten=True).white
+    expected = scan.noise.covariance.diagonal().real.double() / float(counts.max())
+    torch.testing.assert_close(white.noise_power * white.scale**2, expected, rtol=0.25, atol=0)

@@ -139,14 +139,14 @@ def test_masks_move_to_another_device_as_a_whole(lines):
 def test_fully_sampled_is_all_of_the_matrix_however_it_is_known(lines, measured, complete):
     for source in MaskSource:
         mask = SamplingMask.of(lines(*range(measured)), source)
-        assert (mask.complete, mask.fully_sampled) == (complete, complete)
+        assert mask.complete == complete
 
 
 def test_one_frame_that_misses_a_line_is_enough(lines):
     samples = lines(*range(8), frames=3)
     samples[1, 4] = False
     assert not SamplingMask.of(samples).complete
-    assert not SamplingMask.of(samples).fully_sampled
+    assert not SamplingMask.of(samples).complete
 
 
 def test_effective_acceleration_counts_all_samples(lines):
@@ -177,7 +177,7 @@ def test_a_mask_of_nothing_has_numbers_too(lines):
     nothing = SamplingMask.of(lines())
     assert nothing.coverage.label == "undersampled"
     assert nothing.effective_acceleration() == 8
-    assert not nothing.fully_sampled
+    assert not nothing.complete
 
 
 def test_lines_that_hold_nothing_are_trimmed_with_what_goes_along(lines):
@@ -207,9 +207,20 @@ def test_effective_acceleration_of_spokes_counts_those_that_full_sampling_takes(
 def test_spokes_never_count_as_fully_sampled():
     mask = spokes(torch.ones((1, 500, 1), dtype=torch.bool))
     assert not mask.complete
-    assert not mask.fully_sampled
+    assert not mask.complete
 
 
 def test_images_are_as_large_as_kspace_or_the_matrix(lines):
     assert SamplingMask.of(lines(1)).image_shape(8, 10) == (8, 10)
     assert spokes(torch.ones((1, 6, 1), dtype=torch.bool)).image_shape(6, 9) == (64, 60)
+
+
+def test_lines_are_one_number_along_the_readout():
+    lines = torch.ones((1, 4, 1), dtype=torch.bool)
+    counts = torch.ones(1, 4, 6)
+    counts[0, 1, 2:] = 3
+    assert LineMask(lines).averaged(counts).averages.flatten().tolist() == [1, 1, 1, 1]
+    assert SampleMask(lines.expand(1, 4, 6)).averaged(counts).averages is counts
+    for wrong in ({"samples": lines.expand(1, 4, 6)}, {"samples": lines, "averages": counts}):
+        with pytest.raises(ValueError, match="lines are"):
+            LineMask(**wrong)

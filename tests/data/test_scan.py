@@ -221,3 +221,12 @@ def test_spokes_that_differ_between_slices_are_found_by_what_is_non_zero():
     assert replace(made, read_slice=lambda index: kspace, mask=mask).series(
         0
     ).mask.samples.shape == (1, 6, 1)
+
+
+def test_the_first_series_is_the_first_slice_with_data(kspace):
+    data = kspace()
+    data[:, 0] = 0
+    scan = Scan.from_kspace(data)
+    torch.testing.assert_close(scan.first_series().kspace, data[:, 1])
+    with refused("kspace-empty"):
+        Scan.from_kspace(torch.zeros_like(data)).first_series()

@@ -50,7 +50,7 @@ def test_slices_across_the_frequency_encode_are_images_of_two_phase_encodes(tmp_
     scan = formats.read(path)
     assert formats.kind(path) == "scan"
     assert scan.shape == (V * T, F, C, S, P)
-    assert scan.mask.fully_sampled
+    assert scan.mask.complete
     images, _ = truth
     for index in (4, 0, 7):
         combined = fourier.ifft2c(scan.series(index).kspace).abs().square().sum(1).sqrt()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from cmrrecon.operators.fourier import centred, fft2c, fftc, ifft2c, ifftc
+from cmrrecon.operators.fourier import centred, fft2c, fftc, ifft2c, ifftc, resized
 
 SHAPES = [(8, 6), (7, 6), (8, 5), (7, 5), (1, 4)]
 
@@ -47,3 +47,14 @@ def test_centred_block_is_where_the_official_masks_have_it():
     assert centred(49, 16) == slice(16, 32)
     assert centred(162, 20) == slice(71, 91)
     assert centred(5, 5) == slice(0, 5)
+
+
+@pytest.mark.parametrize("n", [6, 7])
+@pytest.mark.parametrize("length", [3, 4, 9, 10])
+def test_what_is_resized_keeps_its_middle(n, length):
+    values = torch.arange(1.0, n + 1).expand(2, -1)
+    made = resized(values, 1, length)
+    assert made.shape == (2, length)
+    assert bool((made[:, length // 2] == values[:, n // 2]).all())
+    torch.testing.assert_close(resized(resized(values, 1, 12), 1, n), values)
+    assert float(resized(values, 1, 12).sum()) == float(values.sum())

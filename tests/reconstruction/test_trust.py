@@ -13,8 +13,8 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import LineMask, Series
 from cmrrecon.methods.registry import find_method
 from cmrrecon.operators.cartesian import encoding
-from cmrrecon.operators.coils import noise_level
 from cmrrecon.operators.fourier import ifftc
+from cmrrecon.operators.noise import noise_level, noise_samples
 from cmrrecon.reconstruction.trust import (
     LABELS,
     data_residual,
@@ -77,7 +77,9 @@ def test_the_residual_is_the_norm_of_what_is_not_explained(prepared):
     found, series = outcome_of(prepared, "temporal-tv", 0.05), prepared.series
     images, coils, mask = found.images, found.fit.coils, series.mask
     seen = coils.columns.stop - coils.columns.start
-    noise = noise_level(series.kspace, mask).square().sum() * mask.samples.sum() * seen
+    noise = (
+        noise_level(noise_samples(series.kspace, mask)).square().sum() * mask.samples.sum() * seen
+    )
     for factor in (1.0, 0.5):
         missed = encoding(coils.measured, mask)(factor * images) - series.kspace
         left = ifftc(missed, -1)[..., coils.columns]

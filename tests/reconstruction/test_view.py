@@ -118,6 +118,8 @@ def test_what_a_file_does_not_say_is_not_interpolated_to(scan, raw):
         made(replace(raw, geometry=huge), recon_matrix=True)
     with refused("option-value"):
         made(raw, recon_matrix="yes")
+    with refused("option-value"):
+        made(raw, whiten="yes")
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -5,7 +5,7 @@ import torch
 from kinds import mask_of
 from refusals import refused
 
-from cmrrecon.data import Acquisition, Scan
+from cmrrecon.data import Acquisition, LineMask, Scan
 from cmrrecon.sampling import PATTERNS, apply_mask, default_seed, make_mask, undersample
 
 SHAPE = (3, 4, 2, 60, 40)
@@ -191,3 +191,27 @@ def test_default_seeds_are_official_ones_fixed_by_the_name_and_spread():
     assert max(seeds) <= 1000
     assert len(seeds) > 200
     assert default_seed("cine_sax.mat") == 563
+
+
+def test_lines_left_of_samples_that_were_averaged_weigh_as_lines():
+    samples = torch.ones((1, 32, 24), dtype=torch.bool)
+    samples[0, 3, :6] = False
+    kspace = torch.ones((2, 1, 3, 32, 24), dtype=torch.complex64) * samples
+    counts = torch.ones(1, 32, 24)
+    counts[:, 10:20] = 2
+    full = Scan.from_kspace(kspace, samples)
+    found = undersample(replace(full, mask=full.mask.averaged(counts)), "uniform", 2, acs=4).mask
+    assert isinstance(found, LineMask)
+    torch.testing.assert_close(found.averages, counts[..., :1])
+
+
+def test_lines_that_only_calibrate_do_not_become_image_data():
+    lines = torch.ones((1, 32, 1), dtype=torch.bool)
+    only = torch.zeros_like(lines)
+    only[0, 4:6] = True
+    kspace = torch.ones((2, 1, 3, 32, 24), dtype=torch.complex64)
+    full = Scan.from_kspace(kspace, lines)
+    full = replace(full, mask=replace(full.mask, calibration_only=only))
+    found = apply_mask(full, LineMask(lines))
+    assert torch.equal(found.mask.samples, ~only)
+    assert not found.read_slice(0)[:, :, 4:6].any()

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from cmrrecon.classical.faults import conjugates, intensities, order, sampling, slices, spokes
 from cmrrecon.classical.faults.readings import Readings
-from cmrrecon.data import Scan, Series
+from cmrrecon.data import Scan, Series, SpokeMask
 
-__all__ = ["LIMITS", "Fault", "faults_of_scan", "faults_of_series"]
+__all__ = ["LIMITS", "Fault", "faults_of_scan", "faults_of_series", "findings"]
 
 # What is warned of: more than this; see each function for its unit.
 LIMITS = {
@@ -78,9 +78,7 @@ Finding = tuple[str, float, tuple[object, ...]]
 
 def faults_of_series(series: Series) -> list[Fault]:
     """What looks broken in one slice over time; empty if nothing does."""
-    readings = Readings(series)
-    checks = CARTESIAN if readings.cartesian is not None else ALONG_SPOKES
-    return _beyond([finding for check in checks for finding in check(readings)])
+    return _beyond(_found(Readings(series)))
 
 
 def faults_of_scan(scan: Scan, series: Series, index: int) -> list[Fault]:
@@ -88,19 +86,23 @@ def faults_of_scan(scan: Scan, series: Series, index: int) -> list[Fault]:
 
     Other slices are read only where there is a single coil.
     """
-    severity = slices.as_coils(scan, series, index)
+    readings = Readings(series)
+    severity = slices.as_coils(scan, readings, index)
     found: list[Finding] = [("coils-as-slices", severity, (f"{severity:.1f}",))]
     if (fields := sampling.field_too_large(scan)) is not None:
         words = f"the field of view is {fields} pixels (y, x), the k-space {scan.shape[3:]}"
         found.append(("axes-swapped", 1.0, (words,)))
-    return faults_of_series(series) + _beyond(found)
+    return _beyond(_found(readings) + found)
 
 
 def findings(series: Series) -> dict[str, float]:
     """The severity of each kind in one slice, whether beyond its limit or not."""
-    readings = Readings(series)
-    checks = CARTESIAN if readings.cartesian is not None else ALONG_SPOKES
-    return {kind: severity for check in checks for kind, severity, _ in check(readings)}
+    return {kind: severity for kind, severity, _ in _found(Readings(series))}
+
+
+def _found(readings: Readings) -> list[Finding]:
+    checks = ALONG_SPOKES if isinstance(readings.mask, SpokeMask) else CARTESIAN
+    return [finding for check in checks for finding in check(readings)]
 
 
 def _beyond(found: list[Finding]) -> list[Fault]:

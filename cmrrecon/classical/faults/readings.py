@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from cmrrecon.data import CartesianMask, Series, SpokeMask
+from cmrrecon.data import Series
 
 # The block around the centre of k-space that most checks look at.
 LINES, COLUMNS = 24, 64
@@ -27,16 +27,6 @@ class Readings:
         self.series = series
         self.kspace, self.mask = series.kspace, series.mask
         self.frames, self.coils, self.y, self.x = series.kspace.shape
-
-    @property
-    def cartesian(self) -> CartesianMask | None:
-        """The mask of Cartesian k-space; None along a trajectory."""
-        return self.mask if isinstance(self.mask, CartesianMask) else None
-
-    @property
-    def spokes(self) -> SpokeMask | None:
-        """The mask of k-space along a trajectory; None for Cartesian k-space."""
-        return self.mask if isinstance(self.mask, SpokeMask) else None
 
     @cached_property
     def parts(self) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.classical.faults.readings import Readings
-from cmrrecon.data import Scan, Series
+from cmrrecon.data import Scan, SpokeMask
 
 KERNEL = 3
 # Fewer slices explain each other too little; more cost time.
@@ -46,16 +46,15 @@ def _residual(given: Tensor, wanted: Tensor) -> float:
     return max(1e-3, 1 - explained)
 
 
-def as_coils(scan: Scan, series: Series, index: int) -> float:
+def as_coils(scan: Scan, readings: Readings, index: int) -> float:
     """`kinship` of neighbouring slices; 0 where the scan has several coils or few slices.
 
     Parameters
     ----------
-    series : slice `index` of the scan, the only one that is not read here
+    readings : of slice `index` of the scan, the only one that is not read here
     """
     count, coils = scan.shape[1:3]
-    readings = Readings(series)
-    if coils != 1 or count < FEWEST or readings.cartesian is None:
+    if coils != 1 or count < FEWEST or isinstance(readings.mask, SpokeMask):
         return 0.0
     first = max(0, min(index - MOST // 2, count - MOST))
     blocks = []
