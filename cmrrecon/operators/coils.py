@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from cmrrecon.data import CartesianMask, LineMask
+from cmrrecon.data import CartesianMask
 from cmrrecon.operators.fourier import ifft2c, ifftc
 from cmrrecon.tools.errors import InputError, UsageError
 
@@ -109,9 +109,9 @@ def apply_matrix(matrix: Tensor, kspace: Tensor) -> Tensor:
 def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
     """Samples (coil, n) with the noise of one k-space sample and hardly any signal.
 
-    Of whole lines: the outer ends of the readout's field of view (the body seldom reaches them, least of all with readout
-    oversampling) on lines away from the centre of k-space. Of single samples: measured ones at the outer ends of k-space,
-    which hold more signal.
+    Of lines, whole or with an asymmetric echo: the outer ends of the readout's field of view (the body seldom reaches them,
+    least of all with readout oversampling) on lines away from the centre of k-space. Of single samples: measured ones at the
+    outer ends of k-space, which hold more signal.
 
     Raises
     ------
@@ -126,8 +126,8 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
         raise _noise_not_measurable("line away from the centre of k-space")
     edge = max(1, round(READOUT_EDGE * nx))
     ends = torch.arange(-edge, edge, device=kspace.device) % nx
-    if isinstance(mask, LineMask):
-        return _beside_the_body(kspace, chosen[..., 0], ends)
+    if mask.echo is not None:
+        return _beside_the_body(kspace, chosen.any(-1), ends)
     if not bool(chosen[..., ends].any()):
         raise _noise_not_measurable("sample at the ends of the readout")
     return kspace[..., ends].transpose(0, 1)[:, chosen[..., ends]]
