@@ -8,6 +8,7 @@ import torch
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.whitening import Whitening, without_chance
 from cmrrecon.data import LineMask, Noise, SampleMask, Scan
+from cmrrecon.methods.decision import Decision
 from cmrrecon.methods.registry import find_method
 from cmrrecon.operators.coils import rss
 from cmrrecon.reconstruction.scan import reconstruct
@@ -49,6 +50,21 @@ def test_a_noisy_coil_does_not_spoil_the_images(method):
     assert error(reconstruct(known, method).slices[0], truth) < 2 * best
     assert error(reconstruct(scan, method).slices[0], truth) < 2 * best
     assert error(reconstruct(known, method, whiten=False).slices[0], truth) > 4 * best
+
+
+@pytest.mark.parametrize("level", [20, 100])
+def test_refined_maps_do_not_bring_the_noise_of_a_coil_back(level):
+    scan, truth, noise = noisy(levels=(1, 1, level, 1, 1, 1))
+    prepared = PreparedSeries(replace(scan, noise=noise).series(0))
+    method = find_method("kt-wavelet")
+    made = Decision(method.name, 0.01, 20, (), "given")
+    errors = [
+        error(
+            method.reconstruct(prepared, method.options(), replace(made, maps=maps)).images, truth
+        )
+        for maps in ("espirit", "refined")
+    ]
+    assert errors[1] < 1.05 * errors[0]
 
 
 def test_magnitudes_are_the_root_sum_of_squares_of_the_measured_coils():
