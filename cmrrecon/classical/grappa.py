@@ -13,7 +13,7 @@ from cmrrecon.operators.centre import rolled_mask
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.espirit import patch_gram, require_calibration
 from cmrrecon.operators.fourier import ifft2c
-from cmrrecon.operators.sensitivity import CalibrationSource, calibration_data, echo
+from cmrrecon.operators.sensitivity import CalibrationSource, calibration_data
 from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.errors import NumericalError, UsageError
 
@@ -178,7 +178,7 @@ def _lines(series: Series) -> tuple[CartesianMask, slice]:
     mask = series.mask
     require_cartesian(mask, "The series", "The method grappa", "Use the method auto or sense")
     assert isinstance(mask, CartesianMask)
-    columns = echo(mask)
+    columns = mask.echo
     if columns is None:
         raise UsageError(
             "needs-lines",

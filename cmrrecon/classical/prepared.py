@@ -101,17 +101,16 @@ class PreparedSeries:
         """E|n|^2 of one normalised, weighted sample of each coil, (coil,) float64; None if unknown."""
         noise, averages = self.series.noise, self.series.mask.averages
         if noise is not None:
-            once = noise.covariance.diagonal().real.double().to(self.kspace.device) / self.scale**2
-            return once if averages is None else once / float(averages.max())
-        if not isinstance(self.mask, CartesianMask):
+            once = noise.covariance.diagonal().real.double().to(self.kspace.device)
+        elif not isinstance(self.mask, CartesianMask):
             return None
-        weights = self.weights
-        weighted = self.kspace if weights is None else self.kspace * weights.sqrt()[:, None]
-        try:
-            level = noise_level(noise_samples(weighted, self.mask))
-        except InputError:
-            return None
-        return level.double().square() / self.scale**2
+        else:
+            try:
+                samples = noise_samples(self.kspace, self.mask)
+            except InputError:
+                return None
+            once = noise_level(samples).double().square()
+        return once / self.scale**2 / (1.0 if averages is None else float(averages.max()))
 
     def part(self, mask: SamplingMask) -> "PreparedSeries":
         """The same series as if only the samples of `mask` had been measured."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cmrrecon.data import LineMask, Noise, Series
+from cmrrecon.data import CartesianMask, Noise, Series
 from cmrrecon.operators.coils import apply_matrix
 from cmrrecon.operators.noise import (
     noise_covariance,
@@ -62,7 +62,7 @@ class Whitening:
         if series.noise is not None:
             return _measured(series, series.noise, bool(wanted))
         if wanted:
-            samples = _single_samples(series, _lines(series))
+            samples = noise_samples(series.kspace, _lines(series))
             return _from(noise_covariance(samples), "estimated from the data")
         return _clearly_needed(series)
 
@@ -88,14 +88,48 @@ def mixed(matrix: Tensor, coils: Tensor) -> Tensor:
 
 
 def _measured(series: Series, noise: Noise, wanted: bool) -> Whitening | None:
-    """By a noise scan; one whose covariance is singular is left out, unless whitening is wanted."""
+    """By a noise scan. A singular covariance is refused if whitening is wanted; else the levels of the
+    coils are used alone."""
+    words = f"measured with {noise.samples} noise samples"
     covariance = noise.covariance.to(series.kspace.device)
+    return _steady(covariance, noise.samples, words, strict=wanted)
+
+
+def _steady(
+    covariance: Tensor, samples: int, words: str, *, strict: bool = False
+) -> Whitening | None:
+    """By a covariance less what is chance in it; of a singular one, unless `strict`, by its diagonal."""
     try:
-        return _from(covariance, f"measured with {noise.samples} noise samples")
+        _from(covariance, words)
     except InputError:
-        if wanted:
+        if strict:
             raise
+        covariance = torch.diag(covariance.diagonal())
+        words = f"{words}, levels alone as the coils are not independent"
+    try:
+        return _from(without_chance(covariance, samples), words)
+    except InputError:
         return None
+
+
+def without_chance(covariance: Tensor, samples: int) -> Tensor:
+    """A noise covariance (coil, coil) with its correlations less what few samples give by chance.
+
+    All shrink by the part of their energy that independent coils would have: 1 / samples for each
+    (Schaefer and Strimmer, Stat Appl Genet Mol Biol 2005;4:32).
+
+    Parameters
+    ----------
+    samples : number of noise samples that the covariance was estimated from
+    """
+    level = covariance.diagonal().real.clamp(min=0).sqrt()
+    live = level > 0
+    unit = covariance[live][:, live] / level[live, None] / level[live]
+    coils = len(unit)
+    energy = float(unit.abs().square().sum()) - coils
+    chance = coils * (coils - 1) / max(1, samples)
+    kept = 1 - chance / energy if energy > chance else 0.0
+    return covariance * kept + torch.diag(covariance.diagonal()) * (1 - kept)
 
 
 def _from(covariance: Tensor, words: str) -> Whitening:
@@ -114,8 +148,9 @@ def _from(covariance: Tensor, words: str) -> Whitening:
     )
 
 
-def _lines(series: Series) -> LineMask:
-    if not isinstance(series.mask, LineMask):
+def _lines(series: Series) -> CartesianMask:
+    """The mask of a series of lines, which may have asymmetric echoes."""
+    if not isinstance(series.mask, CartesianMask) or series.mask.echo is None:
         raise InputError(
             "noise-not-measurable",
             "The noise of single samples and trajectories cannot be estimated",
@@ -125,22 +160,10 @@ def _lines(series: Series) -> LineMask:
     return series.mask
 
 
-def _single_samples(series: Series, mask: LineMask) -> Tensor:
-    """Noise (coil, n) of single measurements: means of n of them have 1/n of its power.
-
-    Errors as `noise_samples`.
-    """
-    averages = mask.averages
-    kspace = series.kspace if averages is None else series.kspace * averages.sqrt()[:, None]
-    return noise_samples(kspace, mask)
-
-
 def _clearly_needed(series: Series) -> Whitening | None:
     """By what the ends of the readout say, if that is noise and clearly unequal or correlated."""
-    if not isinstance(series.mask, LineMask):
-        return None
     try:
-        samples = _single_samples(series, series.mask)
+        samples = noise_samples(series.kspace, _lines(series))
     except InputError:
         return None
     level = noise_level(samples)
@@ -155,7 +178,4 @@ def _clearly_needed(series: Series) -> Whitening | None:
     correlation = float((unit - torch.diag(unit.diagonal())).abs().max())
     if float(level[live].max() / level[live].min()) < UNEQUAL and correlation < CORRELATED:
         return None
-    try:
-        return _from(covariance, "estimated from the data")
-    except InputError:
-        return None
+    return _steady(covariance, samples.shape[1], "estimated from the data")

@@ -13,8 +13,10 @@ COMPLETE = "fully sampled"
 LEAST_PART = 5 / 8
 # Sides that differ by up to this part of the axis count as even.
 UNEVEN = 0.01
-# With gaps, an end that lacks up to so many times the largest gap lacks it by the pattern.
+# With gaps, an end that lacks up to so many times the largest gap lacks it by the pattern; where of so
+# many gaps this part are as large as the largest, the pattern leaves nothing to chance.
 BY_CHANCE = 4
+MANY, REGULAR = 6, 0.6
 
 
 class Reach(Enum):
@@ -47,7 +49,7 @@ class Axis:
         """
         n, places = len(measured), measured.nonzero().flatten()
         first, last = int(places[0]), int(places[-1])
-        slack = BY_CHANCE * (int(places.diff().max()) - 1) if len(places) > 1 else 0
+        slack = _slack(places.diff() - 1)
         if first <= slack and n - 1 - last <= slack:
             return Axis(Reach.WHOLE)
         before, after = centre - first, last - centre
@@ -56,6 +58,16 @@ class Axis:
         to_the_end = first == 0 if before > after else last == n - 1
         full = n if to_the_end else 2 * max(before, after) + 1
         return Axis(Reach.ONE_SIDED, (last - first + 1) / full)
+
+
+def _slack(between: Tensor) -> int:
+    """How much an end may lack by the pattern, from what is missing between measured samples."""
+    gaps = between[between > 0]
+    if not len(gaps):
+        return 0
+    alike = float((gaps == gaps.max()).double().mean())
+    regular = len(gaps) >= MANY and alike >= REGULAR
+    return (1 if regular else BY_CHANCE) * int(gaps.max())
 
 
 @dataclass(frozen=True)

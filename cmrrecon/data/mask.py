@@ -180,6 +180,14 @@ class CartesianMask(SamplingMask):
             return None
         return counts.to(torch.float32) / most
 
+    @property
+    def echo(self) -> slice | None:
+        """The columns of x that the measured lines hold, one stretch alike for all; None of other samples."""
+        lines, columns = self.samples.any(2, keepdim=True), self.samples.any(1).any(0)
+        _, stretch = extent_of(self.samples)
+        alike = bool(columns[stretch].all()) and bool((self.samples == lines & columns).all())
+        return stretch if alike and bool(columns.any()) else None
+
     def extent(self) -> Region:
         """The smallest block (y, x) of the grid that holds all measured samples of all frames."""
         return extent_of(self.samples)
@@ -229,6 +237,11 @@ class LineMask(CartesianMask):
     """Whole readout lines: `samples` are (frame|1, y, 1)."""
 
     KIND = UNIT = "lines"
+
+    @property
+    def echo(self) -> slice:
+        """All columns."""
+        return slice(None)
 
     def __post_init__(self) -> None:
         for part in (self.samples, self.averages):

@@ -43,7 +43,8 @@ class Found:
     ----------
     touched : Tensor (frame, y, x) bool, where any coil holds data
     amplitude : Tensor (frame, y, x), the largest real or imaginary part of any coil
-    dropped : Tensor (frame, coil) bool, coils without data in a frame that have some in others
+    dropped : Tensor (frame, coil) bool, coils without data in a frame, or with tiny values only, that
+        have some in others
     tiny : whether samples outside `touched` hold tiny values instead of zeros
     """
 
@@ -67,7 +68,7 @@ def look(kspace: Tensor, where: str) -> Found:
     amplitude, coils = _amplitudes(kspace, where)
     floor = floor_of(amplitude)
     touched = amplitude > floor
-    in_coil = coils > floor
+    in_coil = coils > max(floor, TINY * float(coils.max()))
     empty = (~touched.flatten(1).any(1)).nonzero().flatten().tolist()
     if empty:
         raise InputError(

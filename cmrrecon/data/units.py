@@ -20,6 +20,7 @@ PARTS, RADIANS, CYCLES = (
 )
 EDGE = EXCESS - 1  # so near to the edge of a unit, it is this one
 CLOSE = 0.97  # reaching less of it, a unit of length at whose edge it ends is likelier
+LEAST = 0.4  # reaching less of parts or radians, it is more likely a unit that is not known
 NEARLY = 0.7  # reaching less of a second unit than this, it is not this one
 Sides = tuple[float, float]
 HALF: Sides = (0.5, 0.5)
@@ -45,6 +46,8 @@ def unit_of(reach: Sides, matrix: tuple[int, int], voxel_mm: Sides | None = None
     if (part < CLOSE and of_length >= 1 - EDGE) or (not part and of_length >= NEARLY):
         return length
 
+    if part < LEAST and best != CYCLES:
+        return None
     others = [other for unit, other in usual.items() if unit != best]
     alone = all(other < NEARLY for other in others)
     at_edge = part >= 1 - EDGE and all(other < 1 - EDGE for other in others)

@@ -54,7 +54,7 @@ def choose(raw: Raw) -> Chosen:
     embedded = _embedded(table, space, encoding)
     first = (table["space"] == space) & (table["image"] | embedded)
     image = part(table, first)
-    reference = part(table, table["calibration"] & ~table["image"] & ~embedded)
+    reference = part(table, _separate(table, embedded, space))
 
     _require_two_dimensions(image, raw)
     moving = next((name for name in MOVING if np.ptp(image[name])), "phase")
@@ -125,6 +125,24 @@ def _embedded(table: Table, space: int, encoding: Encoding) -> NDArray[np.bool]:
     apart = np.isin(places[alike], places[image]).any()
     strange = not np.isin(frames[alike], frames[image]).all()
     return np.zeros_like(alone) if apart or strange else alike
+
+
+def _separate(table: Table, embedded: NDArray[np.bool], space: int) -> NDArray[np.bool]:
+    """Which readouts are separate references.
+
+    Those that are no image lines; and of the image lines that calibrate too, those that fill the gaps
+    which the first leave on the same grid.
+    """
+    alone: NDArray[np.bool] = table["calibration"] & ~table["image"] & ~embedded
+    alike = (
+        alone & (table["space"] == space) & np.isin(table["coils"], table["coils"][table["image"]])
+    )
+    both: NDArray[np.bool] = table["calibration"] & table["image"] & (table["space"] == space)
+    for name in ("slice", "samples"):
+        both &= np.isin(table[name], table[name][alike])
+    places = _numbered(table, ("slice", "line"))
+    both &= ~np.isin(places, places[alike])
+    return alone | both
 
 
 def _numbered(table: Table, names: tuple[str, ...]) -> NDArray[np.int64]:

@@ -31,7 +31,8 @@ def filled(
     """The solution of a problem, with the missing side of k-space filled where that can be trusted.
 
     The phase of the image must vary slowly for that. Whether it does is tried on samples that were
-    measured on both sides.
+    measured on both sides. Where the body folds over, the phase has a seam, which these samples do
+    not show: on phantoms the symmetry then makes errors 1.6 to 4 times as large.
 
     Returns
     -------
@@ -46,6 +47,11 @@ def filled(
         return (
             x,
             "the phase holds velocities, so the missing part is left to the method's own model",
+        )
+    if coils.sets > 1:
+        return x, (
+            "the body folds over, so that one phase does not hold for the image, and the missing "
+            "part is left to the method's own model"
         )
     if not symmetry_predicts(prepared, mask, coils, solve):
         return x, (

@@ -60,11 +60,10 @@ def solved(
     prepared = prepared.white
     first, partner = solvers[decision.method], decision.partner
     second = None if partner is None else solvers[partner.method]
-    coils = prepared.coils(options.coils)
+    espirit = prepared.coils(options.coils)
     if first.one_set or (second is not None and second.one_set):
-        coils = coils.first
-    if decision.maps == "refined":
-        coils = refined(prepared, coils)
+        espirit = espirit.first
+    coils = refined(prepared, espirit) if decision.maps == "refined" else espirit
     problem = Problem.of(prepared, coils)
 
     def solve(problem: Problem, factor: float) -> Tensor:
@@ -76,6 +75,7 @@ def solved(
 
     x, remark = filled(prepared, coils, problem, solve)
     whitening = prepared.whitening
-    images = measured_images(problem.whole(x) * prepared.scale, coils, whitening)
+    # What a noisy coil sees is read off the maps times its noise: ESPIRiT's hold less of it.
+    images = measured_images(problem.whole(x) * prepared.scale, espirit, whitening)
     fit = Fit(prepared, coils, problem, x)
     return Outcome(images, measured_maps(coils, whitening), fit, remark)

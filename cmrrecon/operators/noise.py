@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from cmrrecon.data import CartesianMask, LineMask
+from cmrrecon.data import CartesianMask
 from cmrrecon.operators.fourier import ifftc
 from cmrrecon.tools.errors import InputError
 
@@ -19,11 +19,12 @@ LEAST_INDEPENDENT = 1e-3
 
 
 def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
-    """Samples (coil, n) with the noise of one k-space sample and hardly any signal.
+    """Samples (coil, n) with the noise of one k-space sample, measured once, and hardly any signal.
 
-    Of whole lines: the outer ends of the readout's field of view (the body seldom reaches them,
-    least of all with readout oversampling) on lines away from the centre of k-space. Of single
-    samples: measured ones at the outer ends of k-space, which hold more signal.
+    Of lines, whole or with an asymmetric echo: the outer ends of the readout's field of view (the
+    body seldom reaches them, least of all with readout oversampling) on lines away from the centre
+    of k-space. Of single samples: measured ones at the outer ends of k-space, which hold more
+    signal.
 
     Parameters
     ----------
@@ -35,6 +36,9 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
     InputError : `noise-not-measurable`, no line away from the centre, or no sample at the ends of the readout
     """
     frames, _, ny, nx = kspace.shape
+    if mask.averages is not None:
+        # The mean of n has a variance of sigma^2 / n.
+        kspace = kspace * mask.averages.to(kspace.real.dtype).sqrt()[:, None]
     centre = round(CENTRE_LINES * ny)
     away = torch.ones((1, ny, 1), dtype=torch.bool, device=kspace.device)
     away[:, (ny - centre) // 2 : (ny + centre) // 2] = False
@@ -43,8 +47,8 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
         raise _noise_not_measurable("line away from the centre of k-space")
     edge = max(1, round(READOUT_EDGE * nx))
     ends = torch.arange(-edge, edge, device=kspace.device) % nx
-    if isinstance(mask, LineMask):
-        return _beside_the_body(kspace, chosen[..., 0], ends)
+    if mask.echo is not None:
+        return _beside_the_body(kspace, chosen.any(-1), ends)
     if not bool(chosen[..., ends].any()):
         raise _noise_not_measurable("sample at the ends of the readout")
     return kspace[..., ends].transpose(0, 1)[:, chosen[..., ends]]

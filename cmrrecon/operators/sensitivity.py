@@ -95,25 +95,9 @@ def calibration_region(mask: CartesianMask, most: int = MOST_LINES) -> tuple[sli
     """
     always = mask.samples.all(0)
     nx = always.shape[1]
-    if (columns := echo(mask)) is not None:
+    if (columns := mask.echo) is not None:
         return _largest_block(always[:, columns.start or 0, None], most)[0], columns
     return _largest_block(always, min(most, nx))
-
-
-def echo(mask: CartesianMask) -> slice | None:
-    """The columns of x that the lines of a mask hold, one stretch alike for all; None of other samples.
-
-    Of whole lines these are all.
-    """
-    if isinstance(mask, LineMask):
-        return slice(None)
-    lines, columns = mask.samples.any(2, keepdim=True), mask.samples.any(1).any(0)
-    held = columns.nonzero().flatten()
-    if not len(held):
-        return None
-    stretch = slice(int(held[0]), int(held[-1]) + 1)
-    alike = bool(columns[stretch].all()) and bool((mask.samples == lines & columns).all())
-    return stretch if alike else None
 
 
 def _largest_block(measured: Tensor, most: int) -> tuple[slice, slice]:

@@ -131,3 +131,20 @@ def test_whitening_by_estimated_noise_knows_of_averages(counts):
     white = PreparedSeries(replace(scan, noise=None).series(0), whiten=True).white
     expected = scan.noise.covariance.diagonal().real.double() / float(counts.max())
     torch.testing.assert_close(white.noise_power * white.scale**2, expected, rtol=0.25, atol=0)
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("loud", [1, 25])
+def test_the_noise_that_data_show_is_that_of_one_measurement(every, loud):
+    """Without a noise scan, as with one: residuals are near one, and a noisy coil is whitened."""
+    counts = torch.full((Y,), 4.0) if every else torch.ones(Y)
+    counts[::4] = 4
+    made, image = averaged(counts, sigma=0.02)
+    kspace = made.read_slice(0).clone()
+    noise = torch.randn(kspace[:, 2].shape, dtype=torch.complex64, generator=generator(2, "noise"))
+    level = loud * 0.02 * float(image.abs().max())
+    measured = made.mask.samples.expand(FRAMES, Y, X)
+    kspace[:, 2] += (level * noise / counts.sqrt()[:, None]) * measured
+    result = reconstruct(replace(made, read_slice=lambda _: kspace, noise=None), "sense")
+    assert ("whitened" in result.provenance) == (loud > 1)
+    assert 0.75 < result.residuals[0] < 1.25

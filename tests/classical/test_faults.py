@@ -14,7 +14,7 @@ import cmrrecon
 from cmrrecon.classical.faults import LIMITS, SENTENCES, faults_of_scan, faults_of_series, findings
 from cmrrecon.classical.faults.conjugates import agreement
 from cmrrecon.classical.faults.order import shorter, tour
-from cmrrecon.data import Acquisition, Geometry, Scan, SpokeMask
+from cmrrecon.data import Acquisition, Geometry, Noise, Scan, SpokeMask
 from cmrrecon.sampling import undersample
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "faults.py"
@@ -52,6 +52,20 @@ def test_what_is_broken_is_warned_of(row, pattern):
     kind, _, breaker = bench().BROKEN[row]
     found = breaker(good(pattern), random.Random(row))
     assert kind in kinds(found)
+
+
+@pytest.mark.parametrize("pattern", [None, "uniform", "kt-gaussian"])
+@pytest.mark.parametrize("measured", [True, False])
+def test_the_noise_of_one_coil_does_not_make_lines_look_conjugated(pattern, measured):
+    series = good(pattern).series
+    level = torch.full((6,), 2e-3 * float(series.kspace.abs().max()))
+    level[2] *= 400
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(series.kspace.shape, dtype=torch.complex64, generator=generator)
+    kspace = (series.kspace + level[:, None, None] * noise) * series.mask.samples[:, None]
+    known = Noise(torch.diag(level.square()).to(torch.complex64), 4096) if measured else None
+    found = {f.kind for f in faults_of_series(replace(series, kspace=kspace, noise=known))}
+    assert found <= {"coil-loud"}
 
 
 @pytest.mark.parametrize("pattern", [None, "uniform", "kt-gaussian", "kt-radial", "poisson"])

@@ -55,6 +55,19 @@ def test_every_method_unfolds_as_well_as_grappa(method, reach):
     assert error(reconstruct(folded, method).slices[0], truth) < 1.15 * grappa
 
 
+def test_a_missing_side_of_a_folded_body_is_left_to_the_method():
+    folded, truth = scan()
+    kspace = folded.read_slice(0).clone()
+    kspace[:, :, : Y // 5] = 0
+    cut = Scan.from_kspace(kspace[:, None])
+    result = reconstruct(cut, "sense")
+    (text,) = (text for text in result.warnings if "partial Fourier" in text)
+    assert "folds over" in text
+    assert error(result.slices[0], truth) < 0.9 * error(
+        reconstruct(cut, "zero-filled").slices[0], truth
+    )
+
+
 def test_of_single_samples_and_of_a_single_frame_too():
     folded, truth = scan(pattern="kt-radial", acceleration=3)
     one, still = scan(frames=1)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from cmrrecon.classical.prepared import PreparedSeries
-from cmrrecon.classical.whitening import Whitening
+from cmrrecon.classical.whitening import Whitening, without_chance
 from cmrrecon.data import LineMask, Noise, SampleMask, Scan
+from cmrrecon.methods.decision import Decision
 from cmrrecon.methods.registry import find_method
 from cmrrecon.operators.coils import rss
 from cmrrecon.reconstruction.scan import reconstruct
@@ -51,6 +52,21 @@ def test_a_noisy_coil_does_not_spoil_the_images(method):
     assert error(reconstruct(known, method, whiten=False).slices[0], truth) > 4 * best
 
 
+@pytest.mark.parametrize("level", [20, 100])
+def test_refined_maps_do_not_bring_the_noise_of_a_coil_back(level):
+    scan, truth, noise = noisy(levels=(1, 1, level, 1, 1, 1))
+    prepared = PreparedSeries(replace(scan, noise=noise).series(0))
+    method = find_method("kt-wavelet")
+    made = Decision(method.name, 0.01, 20, (), "given")
+    errors = [
+        error(
+            method.reconstruct(prepared, method.options(), replace(made, maps=maps)).images, truth
+        )
+        for maps in ("espirit", "refined")
+    ]
+    assert errors[1] < 1.05 * errors[0]
+
+
 def test_magnitudes_are_the_root_sum_of_squares_of_the_measured_coils():
     scan, truth, noise = noisy(levels=(3, 1, 1, 1, 1, 1), correlation=0.4, acceleration=1)
     result = reconstruct(replace(scan, noise=noise), "sense", weight=0.0, iterations=30)
@@ -67,7 +83,8 @@ def test_white_noise_is_uncorrelated_and_of_one_power():
     scan, _, noise = noisy(levels=(5, 1, 2, 1, 1, 1), correlation=0.5)
     series = replace(scan, noise=noise).series(0)
     whitening = Whitening.of(series)
-    mixed = whitening.matrix @ noise.covariance @ whitening.matrix.mH
+    covariance = without_chance(noise.covariance, noise.samples)
+    mixed = whitening.matrix @ covariance @ whitening.matrix.mH
     expected = whitening.power * torch.eye(6, dtype=torch.complex64)
     torch.testing.assert_close(mixed, expected, atol=1e-4 * whitening.power, rtol=0)
     torch.testing.assert_close(
@@ -140,16 +157,56 @@ def test_a_coil_without_noise_and_data_is_left_out():
     assert error(result.slices[0], truth) < 0.4
 
 
-def test_a_singular_covariance_is_used_only_on_request():
-    scan, _, noise = noisy()
+def test_of_a_singular_covariance_the_levels_are_used_and_on_request_it_is_refused():
+    scan, truth, noise = noisy()
     covariance = noise.covariance.clone()
     covariance[1] = covariance[0]
     covariance[:, 1] = covariance[:, 0]
     singular = replace(scan, noise=replace(noise, covariance=covariance))
-    assert PreparedSeries(singular.series(0)).whitening is None
+    result = reconstruct(singular, "sense")
+    assert error(result.slices[0], truth) < 0.2
+    assert "levels alone" in result.provenance["whitened"]
     with pytest.raises(InputError) as caught:
         reconstruct(singular, "sense", whiten=True)
     assert caught.value.code == "noise-covariance"
+
+
+@pytest.mark.parametrize("samples", [4, 8, 16])
+def test_few_noise_samples_whiten_nearly_as_well_as_many(samples):
+    scan, truth, noise = noisy()
+    level = noise.covariance.diagonal().sqrt()
+    generator = torch.Generator().manual_seed(2)
+    n = level[:, None] * torch.randn((6, samples), dtype=torch.complex64, generator=generator)
+    few = replace(scan, noise=Noise(n @ n.mH / samples, samples))
+    many = error(reconstruct(replace(scan, noise=noise), "sense").slices[0], truth)
+    assert error(reconstruct(few, "sense").slices[0], truth) < 1.15 * many
+
+
+def test_correlations_by_chance_are_taken_out_and_real_ones_kept():
+    _, _, noise = noisy(levels=(1, 1, 20, 1, 1, 1))
+    assert torch.equal(without_chance(noise.covariance, 4096), noise.covariance)
+    _, _, noise = noisy(levels=(1, 1, 20, 1, 1, 1), correlation=0.5)
+    kept = without_chance(noise.covariance, 4096)
+    torch.testing.assert_close(kept, noise.covariance, rtol=0.02, atol=0)
+
+
+def test_a_repeated_coil_does_not_keep_a_noisy_one_from_being_found():
+    scan, _, _ = noisy(acceleration=1)
+    kspace = scan.read_slice(0).clone()
+    kspace[:, 5] = kspace[:, 4]
+    repeated = replace(scan, read_slice=lambda _: kspace)
+    assert reconstruct(repeated, "sense").provenance["whitened"]
+
+
+def test_noise_beside_an_asymmetric_echo_is_estimated():
+    scan, _, _ = noisy()
+    kspace = scan.read_slice(0).clone()
+    kspace[..., :20] = 0
+    series = replace(scan, read_slice=lambda _: kspace, mask=None).series(0)
+    assert isinstance(series.mask, SampleMask)
+    found = Whitening.of(series)
+    assert found is not None
+    assert "factor of 2" in found.words
 
 
 def test_noise_of_single_samples_is_not_estimated():

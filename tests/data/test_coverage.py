@@ -66,6 +66,15 @@ def test_patterns_are_not_cut_by_their_grid(pattern):
         assert Coverage.of(mask).label == "undersampled"
 
 
+@pytest.mark.parametrize("acceleration", [3, 4, 6])
+@pytest.mark.parametrize("cut", [slice(0, 12), slice(84, 96)])
+def test_an_eighth_cut_from_a_regular_pattern_is_partial_fourier(acceleration, cut):
+    mask = make_mask("uniform", frames=1, y=96, x=1, acceleration=acceleration, acs=16).clone()
+    assert Coverage.of(mask).edges == ()
+    mask[:, cut] = False
+    assert Coverage.of(mask).label == "undersampled, partial Fourier"
+
+
 def test_every_pattern_has_gaps():
     for pattern in PATTERNS:
         mask = make_mask(pattern, frames=3, y=92, x=60, acceleration=4, acs=16, seed=1)

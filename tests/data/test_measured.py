@@ -126,3 +126,11 @@ def test_slices_without_a_mask_may_differ():
     scan = Scan.from_kspace(data)
     assert scan.series(0).mask.complete
     assert scan.series(1).mask.coverage.gaps
+
+
+def test_a_coil_with_tiny_values_in_a_frame_has_dropped_out_there():
+    generator = torch.Generator().manual_seed(3)
+    kspace = torch.randn((3, 4, 16, 16), dtype=torch.complex64, generator=generator)
+    kspace[1, 2] *= 1e-9
+    dropped = look(kspace, "it").dropped
+    assert dropped.nonzero().tolist() == [[1, 2]]

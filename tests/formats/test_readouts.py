@@ -183,6 +183,15 @@ def test_separate_references_calibrate_and_are_not_in_the_image(mode):
     assert "4 separate reference lines" in scan.notes[0]
 
 
+@pytest.mark.parametrize("mode", ["separate", "external", "other"])
+def test_gaps_in_separate_references_are_filled_by_image_lines_that_calibrate_too(mode):
+    scan = assemble(raw(with_references(), encoding(calibration=mode)))
+    assert measured(scan) == GRID
+    expected = REFERENCE[:, 2:6].copy()
+    expected[:, 1] = KSPACE[:, 3]
+    np.testing.assert_array_equal(scan.series(0).calibration.numpy(), expected)
+
+
 def test_references_that_repeat_lines_of_the_image_are_separate_without_a_word_of_the_header():
     scan = assemble(raw(with_references(rows=[2, 3, 4, 5]), encoding()))
     assert measured(scan) == GRID

@@ -51,6 +51,14 @@ def test_noise_level_does_not_mind_a_zero_filled_readout(noisy_scan):
     torch.testing.assert_close(level_of(kspace, mask_of(mask)), sigma, rtol=0.05, atol=0)
 
 
+def test_noise_level_of_an_asymmetric_echo_is_that_beside_the_object(noisy_scan):
+    kspace, mask, sigma = noisy_scan
+    kspace[..., :20] = 0
+    samples = mask_of(mask).samples.expand(-1, -1, kspace.shape[3]).clone()
+    samples[..., :20] = False
+    torch.testing.assert_close(level_of(kspace, mask_of(samples)), sigma, rtol=0.1, atol=0)
+
+
 def test_noise_level_of_a_mask_that_changes_along_the_readout():
     noise = cnormal(4, 3, 65, 64)
     mask = torch.rand((4, 65, 64), generator=torch.Generator().manual_seed(1)) < 0.3

@@ -149,10 +149,11 @@ def _outlying(readings: Readings) -> list[Finding]:
 
 def _conjugates(readings: Readings) -> list[Finding]:
     """Lines are looked at only where whole frames agree."""
-    lean = conjugates.leanings(readings)
-    strength, which = conjugates.frames_apart(readings, lean)
+    white = readings.white
+    lean = conjugates.leanings(white)
+    strength, which = conjugates.frames_apart(white, lean)
     found: list[Finding] = [("frames-conjugated", strength, (listed(which), f"{-strength:.2f}"))]
-    share, _ = conjugates.lines_apart(readings, lean) if not which else (0.0, 0)
+    share, _ = conjugates.lines_apart(white, lean) if not which else (0.0, 0)
     gain, coils = conjugates.coils_apart(readings)
     return [
         *found,

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from cmrrecon.classical.whitening import Whitening
 from cmrrecon.data import Series
 
 # The block around the centre of k-space that most checks look at.
@@ -27,6 +28,15 @@ class Readings:
         self.series = series
         self.kspace, self.mask = series.kspace, series.mask
         self.frames, self.coils, self.y, self.x = series.kspace.shape
+
+    @cached_property
+    def white(self) -> "Readings":
+        """Those of whitened coils, where noise differs enough to be whitened; else these.
+
+        The profile of a line along x says little where most of it is the noise of one coil.
+        """
+        whitening = Whitening.of(self.series)
+        return self if whitening is None else Readings(whitening.series(self.series))
 
     @cached_property
     def parts(self) -> Tensor:
