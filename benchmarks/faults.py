@@ -39,6 +39,13 @@ SIMULATED = [
 ]
 PATTERNS = [None, ("uniform", 4, 20), ("kt-gaussian", 8, 20), ("kt-uniform", 6, 16)]
 
+SCANNER_FILES = [
+    "meas_MID00349_FID09273_SNR_R3.h5",
+    "acqDataBrainSim100.h5",
+    "gre.dat",
+    "epi.dat",
+]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -96,7 +103,7 @@ def real(data: Path) -> Iterator[Case]:
     yield case("cine of one frame, 1 coil", scan)
     poisson = np.load(data / "sigpy-mri-tutorial" / "cartesian_ksp.npy")
     yield case("brain, 8 coils, poisson", Scan.from_kspace(poisson[None, None].copy()))
-    for name in ("meas_MID00349_FID09273_SNR_R3.h5", "acqDataBrainSim100.h5"):
+    for name in SCANNER_FILES:
         yield case(name, cmrrecon.read(data / "scanner-files" / name))
     yield from semi_real(data)
 
