@@ -14,7 +14,7 @@ import cmrrecon
 from cmrrecon.classical.faults import LIMITS, SENTENCES, faults_of_scan, faults_of_series, findings
 from cmrrecon.classical.faults.conjugates import agreement
 from cmrrecon.classical.faults.order import shorter, tour
-from cmrrecon.data import Acquisition, Geometry, Scan, SpokeMask
+from cmrrecon.data import Acquisition, Geometry, LineMask, Scan, SpokeMask
 from cmrrecon.operators import fourier
 from cmrrecon.sampling import undersample
 
@@ -101,6 +101,16 @@ def test_a_matrix_far_larger_than_what_was_measured():
     generator = torch.Generator().manual_seed(0)
     kspace[..., 2976:3024, :] = torch.randn(48, 16, dtype=torch.complex64, generator=generator)
     faults_of_series(Scan.from_kspace(kspace).series(0))
+
+
+def test_a_line_with_none_around_it_is_not_compared():
+    series = good("uniform").series
+    samples = series.mask.samples.expand(series.frames, -1, -1).clone()
+    samples[1] = False
+    samples[1, 45] = True
+    samples[torch.arange(series.frames) != 1, 45] = False
+    sparse = replace(series, kspace=series.kspace * samples[:, None], mask=LineMask(samples))
+    assert findings(sparse)["line-outlying"] < LIMITS["line-outlying"]
 
 
 def test_noise_is_not_taken_for_conjugated_frames():
