@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cmrrecon.reconstruction.task import Task
 
 RESUMABLE = "what is finished is kept: the same command goes on from there"
+RAW_DATA = "Options for raw data"
 EXAMPLE = (
     "Examples: cmrrecon reconstruct cine_sax_kus_ktGaussian8.mat -o cine.h5; "
     "in a Slurm job array: cmrrecon reconstruct data/ --out-dir rec --shard auto"
@@ -135,6 +136,7 @@ def reconstruct(
             "--whiten/--no-whiten",
             help="Mix the coils first so that their noise is alike.",
             show_default="auto and our iterative methods: with a noise scan, or if clearly unequal",
+            rich_help_panel=RAW_DATA,
         ),
     ] = None,
     keep_oversampling: Annotated[
@@ -142,12 +144,15 @@ def reconstruct(
         options.option(
             "--keep-oversampling",
             help="Keep all of raw data's images, not their field of view alone.",
+            rich_help_panel=RAW_DATA,
         ),
     ] = False,
     recon_matrix: Annotated[
         bool,
         options.option(
-            "--recon-matrix", help="Interpolate raw data's images to the scanner's matrix."
+            "--recon-matrix",
+            help="Interpolate raw data's images to the scanner's matrix.",
+            rich_help_panel=RAW_DATA,
         ),
     ] = False,
     compile_: Annotated[
