@@ -40,6 +40,10 @@ SIMULATED = [
 ]
 PATTERNS = [None, ("uniform", 4, 20), ("kt-gaussian", 8, 20), ("kt-uniform", 6, 16)]
 
+SCANNER_FILES = ["meas_MID00349_FID09273_SNR_R3.h5", "acqDataBrainSim100.h5"]
+# Two coils around a bottle: good scans, but conjugated lines cannot be seen in them.
+BOTTLES = ["gre.dat", "epi.dat"]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -97,7 +101,7 @@ def real(data: Path) -> Iterator[Case]:
     yield case("cine of one frame, 1 coil", scan)
     poisson = np.load(data / "sigpy-mri-tutorial" / "cartesian_ksp.npy")
     yield case("brain, 8 coils, poisson", Scan.from_kspace(poisson[None, None].copy()))
-    for name in ("meas_MID00349_FID09273_SNR_R3.h5", "acqDataBrainSim100.h5", "gre.dat", "epi.dat"):
+    for name in SCANNER_FILES:
         yield case(name, cmrrecon.read(data / "scanner-files" / name))
     yield from semi_real(data)
 
@@ -335,6 +339,7 @@ def good(data: Path | None) -> Iterator[Case]:
         yield case("radial", radial.scan)
     if data is not None:
         yield from real(data)
+        yield from (case(name, cmrrecon.read(data / "scanner-files" / name)) for name in BOTTLES)
         yield from official(data.parent / "golden" / "matfiles")
 
 

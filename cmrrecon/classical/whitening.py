@@ -134,6 +134,13 @@ def without_chance(covariance: Tensor, samples: int) -> Tensor:
 
 def _from(covariance: Tensor, words: str) -> Whitening:
     live = covariance.diagonal().real > 0
+    if not bool(live.any()):
+        raise InputError(
+            "noise-covariance",
+            "The noise of all coils is zero",
+            "Whitening needs noise in at least one of them",
+            "Leave out --whiten, or give a file with noise readouts",
+        )
     power = covariance.diagonal().real[live].double().log().mean().exp()
     matrix, inverse = whitening_matrix(covariance[live][:, live])
     scale = float(power.sqrt())

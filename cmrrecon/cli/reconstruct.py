@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cmrrecon.reconstruction.task import Task
 
 RESUMABLE = "what is finished is kept: the same command goes on from there"
+RAW_DATA = "Options for raw data"
 EXAMPLE = (
     "Examples: cmrrecon reconstruct cine_sax_kus_ktGaussian8.mat -o cine.h5; "
     "in a Slurm job array: cmrrecon reconstruct data/ --out-dir rec --shard auto"
@@ -120,6 +121,7 @@ def reconstruct(
             "--whiten/--no-whiten",
             help="Mix the coils first so that their noise is alike.",
             show_default="auto and our iterative methods: with a noise scan, or if clearly unequal",
+            rich_help_panel=RAW_DATA,
         ),
     ] = None,
     keep_oversampling: Annotated[
@@ -127,12 +129,15 @@ def reconstruct(
         options.option(
             "--keep-oversampling",
             help="Keep the oversampling of raw data in the images; by default it is cut off.",
+            rich_help_panel=RAW_DATA,
         ),
     ] = False,
     recon_matrix: Annotated[
         bool,
         options.option(
-            "--recon-matrix", help="Interpolate raw data's images to the scanner's matrix."
+            "--recon-matrix",
+            help="Interpolate raw data's images to the scanner's matrix.",
+            rich_help_panel=RAW_DATA,
         ),
     ] = False,
     compile_: Annotated[
@@ -166,7 +171,7 @@ def reconstruct(
     """Reconstruct k-space files to images (frame, slice, y, x).
 
     Without -o or --out-dir the images go beside the input as <name>_<method>.h5. The suffix of -o sets the format:
-    .h5 keeps the phase; .mat is MAT v5 with img4ranking; .npy and .npz for Python; .png and .gif to look at.
+    .h5 keeps the phase; .mat is MAT v5 with img4ranking; .npy and .npz for Python; .cfl for BART; .png and .gif to look at.
     """
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):

@@ -163,7 +163,7 @@ def _difference(load: Aligned, rows: Rows) -> tuple[float, float] | None:
     backwards = load.reverse[rows]
     if backwards.all() or not backwards.any():
         return None
-    profiles = _inverse(load(rows))
+    profiles = _inverse(load(rows)).astype(np.complex128)  # products of damaged numbers must fit
     product = profiles[backwards].mean(0) * profiles[~backwards].mean(0).conj()
     along = product.sum(0)
     slope = float(np.angle((along[1:] * along[:-1].conj()).sum()))

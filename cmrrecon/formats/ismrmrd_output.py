@@ -3,7 +3,8 @@
 One group `dataset` holds the header `xml` and the table `data`, a row a readout: the measured lines alone, in the order slice, frame,
 line. `phase` counts frames. What ISMRMRD demands and a scan does not know gets a neutral value: pixels of 1 mm, slices 1 mm apart
 along z, the directions x, y, z, and 0 Hz. A centre of k-space that is known to lie off the middle stands in the header, where the
-lines then fit the matrix. Not written are noise, separate reference lines, averages and coil maps.
+lines then fit the matrix. A text `geometry` beside the group says what was known, so that our own reader takes no neutral value for
+a fact. Not written are noise, separate reference lines, averages and coil maps.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrrecon.data import CartesianMask, Geometry, SamplingMask, Scan
+from cmrrecon.formats.geometry import geometry_to_json
 from cmrrecon.formats.hdf5_output import created
 from cmrrecon.formats.names import acquisition_to_json
 from cmrrecon.tools.atomic import atomic
@@ -82,6 +84,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
         with output.storing():
             output.set_provenance(provenance)
             output.set_text("acquisition", acquisition_to_json(scan.acquisition))
+            output.set_text("geometry", geometry_to_json(scan.geometry or Geometry()))
             group = output.file.create_group("dataset")
             group.create_dataset("xml", data=[header(scan)], dtype=TEXT, maxshape=(None,))
             table = group.create_dataset("data", (0,), ROW, maxshape=(None,), chunks=(ROWS,))

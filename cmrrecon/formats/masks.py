@@ -15,7 +15,7 @@ FLOW_4D_AXES = 6
 
 
 def mask_of(array: StoredArray, where: object) -> CartesianMask:
-    """The mask in an array of zeros and ones: (y, x), (frame, y, x), or that of 4-D flow.
+    """The mask in an array of zeros and ones: (y,), (y, x), (frame, y, x), or that of 4-D flow.
 
     Masks of 4-D flow, by their name, are (velocity|1, time, 1, SPE, PE, 1), where axes at the front may be missing. They become
     (velocity times time, SPE, PE).
@@ -25,17 +25,17 @@ def mask_of(array: StoredArray, where: object) -> CartesianMask:
     InputError : `mask-shape`, `mask-values`
     """
     shape = _flow_shape(array.shape) if FLOW_4D.fullmatch(array.name) else array.shape
-    if len(shape) not in (2, 3) or array.is_complex:
+    if len(shape) not in (1, 2, 3) or array.is_complex:
         numbers = "complex" if array.is_complex else "real"
         raise InputError(
             "mask-shape",
             f"{where} holds {numbers} numbers of shape {array.shown_shape}",
-            "A mask has real numbers and two axes (y, x) or three (frame, y, x)",
+            "A mask has real numbers and the axes (y), (y, x) or (frame, y, x)",
             "Give the mask file",
         )
     mask = zeros_and_ones(array, where)
-    flow = shape is not array.shape
-    frames = mask.reshape(shape if flow else (-1, *mask.shape[-2:]))
+    lines = (*shape, 1) if len(shape) == 1 else shape
+    frames = mask.reshape((1, *lines)[-3:])
     return SamplingMask.of(torch.from_numpy(frames), MaskSource.FILE)
 
 

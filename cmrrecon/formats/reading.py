@@ -195,8 +195,7 @@ def _raw(
         )
     scan = raw.read(path, dataset)
     if hdf5_access.sniff(first_bytes(path, HEAD)):  # ours may be among them
-        own = hdf5_access.text(path, "acquisition")
-        scan = replace(scan, acquisition=_completed(scan.acquisition, own))
+        scan = _with_own_texts(scan, path)
     if mask is None:
         return scan
     given = read_mask(mask)
@@ -207,6 +206,16 @@ def _raw(
             mask_path=str(mask),
         )
     return replace(scan, mask=raw.fit(given, scan.shape[0]), mask_path=str(mask))
+
+
+def _with_own_texts(scan: Scan, path: Path) -> Scan:
+    """The scan of a raw file with what it says if it is ours, where the format demands more than is known."""
+    known, where = (hdf5_access.text(path, name) for name in ("acquisition", "geometry"))
+    return replace(
+        scan,
+        acquisition=_completed(scan.acquisition, known),
+        geometry=scan.geometry if where is None else geometry_from_json(where),
+    )
 
 
 def _with_maps(scan: Scan, path: str | Path) -> Scan:
@@ -304,6 +313,13 @@ def read_maps(path: str | Path) -> Tensor:
             "Store them like that",
         )
     values = torch.from_numpy(array.load(str(path)))
+    if not bool(values.isfinite().all()) or not bool(values.any()):
+        raise InputError(
+            "maps-values",
+            f"{path} holds NaN, infinity, or nothing but zeros as coil maps",
+            "Coil maps are finite, and not zero everywhere",
+            "Make them again, or leave them out: maps are then estimated",
+        )
     if array.name == "coilmap":
         return values.reshape((-1, *values.shape)[-4:]).movedim(-1, 0).contiguous()
     return values.reshape((-1, *values.shape[-3:]))

@@ -15,6 +15,7 @@ from cmrrecon.formats.readouts import Encoding, Raw, Rows, Table, length_of, par
 from cmrrecon.tools.errors import InputError
 
 BLOCK = 2**24  # bytes of samples loaded at once
+EMPTIEST = 32  # times that a matrix may be longer than what was measured of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,6 +253,19 @@ def _require_inside(
             f"{raw.path} has lines {row.min()} to {row.max()} and samples {column.min()} to "
             f"{end.max() - 1}",
             f"The encoded matrix is {y} x {x} (y, x)",
+            raw.remedy,
+        )
+    _require_proportion(raw, (int(np.ptp(row)) + 1, int(end.max() - column.min())), (y, x))
+
+
+def _require_proportion(raw: Raw, measured: tuple[int, int], matrix: tuple[int, int]) -> None:
+    """Refuse a matrix (y, x) far longer than what was measured of it: a damaged header, not low resolution."""
+    (lines, samples), (y, x) = measured, matrix
+    if y > EMPTIEST * lines or x > EMPTIEST * samples:
+        raise InputError(
+            "shape-mismatch",
+            f"{raw.path} has {lines} lines and {samples} samples, and a matrix of {y} x {x} (y, x)",
+            f"The matrix must not be more than {EMPTIEST} times longer than what was measured",
             raw.remedy,
         )
 

@@ -14,7 +14,7 @@ from cmrrecon.data import Noise
 from cmrrecon.formats.readouts import Raw, Table, length_of, part
 from cmrrecon.formats.readouts_lines import alike, kept
 
-LARGEST = float(np.finfo(np.float32).max)
+LARGEST, SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 SINGULAR = 1e-6  # smallest eigenvalue of a usable correlation of the coils
 
 
@@ -73,9 +73,10 @@ def _unusable(covariance: NDArray[np.complex128]) -> str:
     """Why a covariance cannot be used; "" if it can."""
     if not np.abs(covariance).max() < LARGEST:
         return "they hold NaN or infinity"
-    level = np.sqrt(np.diagonal(covariance).real)
-    if not (level > 0).all():
-        return f"{int((level <= 0).sum())} coils have no noise"
+    power = np.diagonal(covariance).real
+    if (power < SMALLEST).any():
+        return f"{int((power < SMALLEST).sum())} coils have no noise"
+    level = np.sqrt(power)
     correlation = covariance / np.outer(level, level)
     if np.linalg.eigvalsh(correlation)[0] < SINGULAR:
         return "their covariance is singular"

@@ -23,8 +23,8 @@ class Vendor:
     converter: str
 
 
-GE_P_FILE = Vendor("GE", "P-file", "ge_to_ismrmrd")
-GE_ARCHIVE = Vendor("GE", "ScanArchive", "ge_to_ismrmrd")
+GE_P_FILE = Vendor("GE", "a P-file", "ge_to_ismrmrd")
+GE_ARCHIVE = Vendor("GE", "a ScanArchive", "ge_to_ismrmrd")
 PHILIPS_RAW = Vendor("Philips", "raw data", "philips_to_ismrmrd")
 BRUKER_RAW = Vendor("Bruker", "raw data", "bruker_to_ismrmrd")
 
@@ -40,7 +40,7 @@ def refuse(path: Path, head: bytes) -> None:
     if vendor is not None:
         raise InputError(
             "vendor-format",
-            f"{path} looks like a {vendor.files} of {vendor.name}",
+            f"{path} looks like {vendor.files} of {vendor.name}",
             "Of raw data, ISMRMRD, Siemens twix and fastMRI are read",
             f"Convert it to ISMRMRD with {vendor.converter}",
         )

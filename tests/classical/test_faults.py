@@ -14,7 +14,8 @@ import cmrrecon
 from cmrrecon.classical.faults import LIMITS, SENTENCES, faults_of_scan, faults_of_series, findings
 from cmrrecon.classical.faults.conjugates import agreement
 from cmrrecon.classical.faults.order import shorter, tour
-from cmrrecon.data import Acquisition, Geometry, Noise, Scan, SpokeMask
+from cmrrecon.data import Acquisition, Geometry, LineMask, Noise, Scan, SpokeMask
+from cmrrecon.operators import fourier
 from cmrrecon.sampling import undersample
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "faults.py"
@@ -88,6 +89,48 @@ def test_real_scans_are_not_warned_of(real_data):
         assert not kinds(found), found.name
         if found.name.startswith("T1"):
             break
+
+
+@pytest.mark.parametrize("name", ["gre.dat", "epi.dat"])
+def test_raw_data_of_a_bottle_are_not_warned_of(real_data, name):
+    pytest.importorskip("turbotwix")
+    assert not kinds(bench().case(name, cmrrecon.read(real_data / "scanner-files" / name)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_coils_that_lean_to_neither_side_are_not_warned_of(seed):
+    """A bottle in the middle, with bubbles: its lines lean each its own way."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 96), indexing="ij")
+    bottle = ((x / 0.6) ** 2 + (y / 0.7) ** 2 < 1).float()
+    image = bottle * (1 + 0.2 * torch.randn(64, 96, generator=generator))
+    coils = torch.stack([1 + 0.3 * y, 1 - 0.3 * y])
+    kspace = fourier.fft2c((image * coils).to(torch.complex64))
+    assert findings(Scan.from_kspace(kspace[None, None]).series(0))["lines-conjugated"] == 0
+
+
+def test_a_matrix_far_larger_than_what_was_measured():
+    """As a header may say it: the block around the centre of energy then holds no line."""
+    kspace = torch.zeros(1, 1, 2, 6000, 16, dtype=torch.complex64)
+    generator = torch.Generator().manual_seed(0)
+    kspace[..., 2976:3024, :] = torch.randn(48, 16, dtype=torch.complex64, generator=generator)
+    faults_of_series(Scan.from_kspace(kspace).series(0))
+
+
+def test_a_line_with_none_around_it_is_not_compared():
+    series = good("uniform").series
+    samples = series.mask.samples.expand(series.frames, -1, -1).clone()
+    samples[1] = False
+    samples[1, 45] = True
+    samples[torch.arange(series.frames) != 1, 45] = False
+    sparse = replace(series, kspace=series.kspace * samples[:, None], mask=LineMask(samples))
+    assert findings(sparse)["line-outlying"] < LIMITS["line-outlying"]
+
+
+def test_noise_is_not_taken_for_conjugated_frames():
+    generator = torch.Generator().manual_seed(1)
+    kspace = torch.randn(12, 2, 6, 16, dtype=torch.complex64, generator=generator)
+    assert not kinds(bench().case("noise", Scan.from_kspace(kspace[:, None])))
 
 
 def test_the_words_name_the_evidence():

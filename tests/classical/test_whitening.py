@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from refusals import refused
 
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.whitening import Whitening, without_chance
@@ -231,3 +232,13 @@ def test_parts_of_a_series_share_its_whitening():
     assert part.white.scale == prepared.white.scale
     assert isinstance(part.white.mask, LineMask)
     assert not part.white.mask.samples[:, 3].any()
+
+
+def test_no_noise_at_all_cannot_be_whitened():
+    scan, _, noise = noisy()
+    silent = replace(
+        scan, noise=replace(noise, covariance=torch.zeros(6, 6, dtype=torch.complex64))
+    )
+    assert Whitening.of(silent.series(0)) is None
+    with refused("noise-covariance"):
+        Whitening.of(silent.series(0), wanted=True)

@@ -294,3 +294,8 @@ def test_unreadable_input_is_told(run, full, tmp_path, monkeypatch):
     done = run("reconstruct", secret, "-m", "zero-filled")
     monkeypatch.setattr(h5py, "File", real_open)
     assert (done.code, done.codes) == (3, ["file-unreadable"])
+
+
+@pytest.mark.parametrize("option", ["--keep-oversampling", "--recon-matrix", "--no-whiten"])
+def test_options_are_named_whole_in_a_narrow_terminal(run, option):
+    assert option in run("reconstruct", "-h", env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).out

@@ -187,6 +187,22 @@ def test_bart_reconstructs_our_kspace_and_we_read_its_maps(tmp_path, phantom):
 
 
 @needs_bart
+def test_bart_takes_several_frames_and_slices_as_they_are(tmp_path, phantom):
+    lines = torch.zeros(1, 32, 1, dtype=torch.bool)
+    lines[:, ::2] = lines[:, 10:22] = True
+    kspace = torch.stack([phantom.read_slice(0)] * 3, 1) * lines
+    formats.write_scan(tmp_path / "low.cfl", Scan.from_kspace(kspace, lines))
+    bart(tmp_path, "ecalib", "-m", "1", "low", "maps")
+    bart(tmp_path, "pics", "-S", "low", "maps", "image")
+    image = formats.read_images(tmp_path / "image.cfl")
+    assert image.shape == (2, 3, 32, 48)
+    truth = fourier.ifft2c(phantom.read_slice(0)).abs().square().sum(1).sqrt()
+    assert (
+        torch.corrcoef(torch.stack([image[1, 2].abs().flatten(), truth[1].flatten()]))[0, 1] > 0.95
+    )
+
+
+@needs_bart
 def test_kspace_and_pattern_of_bart(tmp_path):
     bart(tmp_path, "phantom", "-k", "-s", "4", "-x", "32", "k")
     scan = formats.read(tmp_path / "k.hdr")
@@ -211,6 +227,10 @@ def test_supplied_maps_travel_with_the_scan(tmp_path, scan):
         read = formats.read(tmp_path / "k.h5", maps=tmp_path / "maps.cfl")
         assert torch.equal(read.series(1).maps, given[-1])
         assert read.maps_path == str(tmp_path / "maps.cfl")
+    for wrong in (torch.nan, torch.inf, 0):
+        formats.write_maps(tmp_path / "maps.cfl", maps * wrong)
+        with refused("maps-values"):
+            formats.read(tmp_path / "k.h5", maps=tmp_path / "maps.cfl")
     formats.write_maps(tmp_path / "maps.cfl", maps[:, :3])
     with refused("maps-axes"):
         formats.read(tmp_path / "k.h5", maps=tmp_path / "maps.cfl")

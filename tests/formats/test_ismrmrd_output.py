@@ -65,6 +65,18 @@ def test_kspace_and_mask_come_back(tmp_path, scan, stamp):
     assert formats.read_provenance(tmp_path / "a.mrd") == stamp
 
 
+@pytest.mark.parametrize("known", [None, Geometry(voxel_mm=(1.3, 2.1, 8.0), field_of_view=(8, 6))])
+def test_what_the_format_demands_is_not_taken_for_known(tmp_path, scan, known):
+    formats.write_scan(tmp_path / "a.mrd", replace(scan, geometry=known))
+    assert formats.read(tmp_path / "a.mrd").geometry == known
+
+
+def test_times_of_frames_come_back(tmp_path, located):
+    placed = replace(located.geometry, frame_times_ms=(0.0, 30.5, 71.0), recon_matrix=(20, 12))
+    formats.write_scan(tmp_path / "a.mrd", replace(located, geometry=placed))
+    assert formats.read(tmp_path / "a.mrd").geometry == placed
+
+
 def test_a_cut_readout_has_its_centre(tmp_path, scan):
     samples = scan.mask.samples.expand(-1, -1, 12).clone()
     samples[..., :3] = False

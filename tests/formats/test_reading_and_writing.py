@@ -263,7 +263,7 @@ def test_files_of_the_wrong_kind_are_told_apart(kinds, read, name, held, wanted)
         (np.full((4, 5), np.nan), "mask-values"),
         (np.ones((4, 5), complex), "mask-shape"),
         (np.ones((2, 2, 4, 5)), "mask-shape"),
-        (np.ones(7), "mask-shape"),
+        (np.ones((1, 1, 1, 4, 5)), "mask-shape"),
     ],
 )
 def test_what_is_no_mask_is_refused(tmp_path, values, code):
@@ -388,3 +388,11 @@ def test_importing_the_room_loads_neither_sigpy_nor_matplotlib():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
         == "[]"
     )
+
+
+def test_a_mask_file_may_name_the_lines_alone(tmp_path):
+    lines = np.arange(12) % 3 == 0
+    np.save(tmp_path / "mask.npy", lines.astype(np.uint8))
+    mask = formats.read_mask(tmp_path / "mask.npy")
+    assert isinstance(mask, LineMask)
+    assert mask.samples.tolist() == [[[bool(line)] for line in lines]]

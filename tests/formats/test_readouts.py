@@ -24,6 +24,12 @@ def test_lines_are_put_in_place():
     assert scan.notes == ()
 
 
+@pytest.mark.parametrize("matrix", [(60000, X), (Y, 60000), (33 * Y, X)])
+def test_a_matrix_out_of_all_proportion_is_refused(matrix):
+    with refused("shape-mismatch"):
+        assemble(raw(lines(KSPACE), encoding(*matrix)))
+
+
 # Averages
 
 

@@ -99,3 +99,9 @@ def test_what_cannot_be_used_is_left_out_and_said(readouts, words):
 
 def test_very_unequal_coils_are_not_singular():
     assert found(noise(mix=np.diag([1e-4, 1, 1e3]))).noise is not None
+
+
+def test_noise_too_small_for_single_precision_is_not_used():
+    scan = found(noise(mix=MIX * np.float32(1e-25)))
+    assert scan.noise is None
+    assert "3 coils have no noise" in scan.notes[0]

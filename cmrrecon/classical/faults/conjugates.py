@@ -15,9 +15,9 @@ KERNEL = 3
 BINS = 2
 # A correlation from which a line or frame leans against the others.
 AGAINST = 0.6
-# The part of the lines that must lean clearly to either side, so that those on the other count: 0.78
-# and more in scans of bodies, 0.4 to 0.5 in two coils of a symmetric phantom, whose lines say nothing.
-CLEAR = 2 / 3
+# The part of the lines that must lean clearly to one side or the other, before anything counts as
+# conjugated: 0.78 and more in scans of bodies, 0.4 to 0.5 in two coils around a bottle.
+DECIDED = 0.75
 # Coils that are compared, the strongest.
 MOST_COILS = 16
 
@@ -55,21 +55,15 @@ def agreement(vectors: Tensor) -> Tensor:
     return found if (found > 0).sum() >= (found < 0).sum() else -found
 
 
-def _against(lean: Tensor) -> Tensor:
-    """Which lines (line, feature) clearly lean against the others; none where lines say too little."""
-    found = agreement(lean)
-    clear = (found.abs() > AGAINST).double().mean() >= CLEAR
-    return (found < -AGAINST) & clear
-
-
 def lines_apart(readings: Readings, lean: Tensor) -> tuple[float, int]:
     """The part of the central lines that lean against the others, and their number.
 
-    Counted one by one, and in the mean over frames. A single coil tells too little.
+    Counted one by one, and in the mean over frames. A single coil tells too little, and so does an
+    object as large on both sides, whose lines lean each its own way.
     """
-    if readings.coils < 2:
-        return 0.0, 0
     held = readings.held.any(-1)
+    if readings.coils < 2 or not bool(held.any()):
+        return 0.0, 0
     single = _against(lean[held])
     counts = held.sum(0)
     mean = (lean * held[..., None]).sum(0)[counts > 0] / counts[counts > 0][:, None]
@@ -77,6 +71,17 @@ def lines_apart(readings: Readings, lean: Tensor) -> tuple[float, int]:
     share = max(float(single.double().mean()), float(together.double().mean()))
     found = int(single.sum()) if len(readings.kspace) > 1 else int(together.sum())
     return (share, found) if found >= 2 else (0.0, found)
+
+
+def _against(lean: Tensor) -> Tensor:
+    """Which lines (unit, feature) lean against the others; none where too few lean clearly at all."""
+    found = agreement(lean)
+    return (found < -AGAINST) & _decided(found)
+
+
+def _decided(agreements: Tensor) -> bool:
+    """Whether enough lines lean clearly to one side or the other."""
+    return bool((agreements.abs() > AGAINST).double().mean() >= DECIDED)
 
 
 def frames_apart(readings: Readings, lean: Tensor) -> tuple[float, list[int]]:
@@ -90,8 +95,11 @@ def frames_apart(readings: Readings, lean: Tensor) -> tuple[float, list[int]]:
         held = held & held.all(0)
     if readings.frames < 2 or not bool(held.any()):
         return -1.0, []
+    agreements = agreement(lean[held])
+    if not _decided(agreements):
+        return -1.0, []
     leaning = torch.zeros(held.shape, device=held.device)
-    leaning[held] = agreement(lean[held])
+    leaning[held] = agreements
     found = -leaning.sum(1) / leaning.abs().sum(1).clamp(min=1e-20)
     return float(found.max()), (found > AGAINST).nonzero().flatten().tolist()
 

@@ -35,7 +35,7 @@ def standing_out(readings: Readings) -> Tensor:
 
     The magnitude outside the middle of the readout is compared with the largest of the two measured
     lines on either side, and of the same line in other frames. Near the centre of k-space, where
-    neighbours differ, lines that no other frame measured are left out.
+    neighbours differ, lines that no other frame measured are left out, as are lines with none around.
     """
     outer = readings.outer
     measured, tiny = outer > 0, float(outer.max()) * 1e-20
@@ -47,8 +47,8 @@ def standing_out(readings: Readings) -> Tensor:
         held = measured[t].nonzero().flatten()
         energy = outer[t, held]
         around = torch.stack([_shifted(energy, step) for step in (-2, -1, 1, 2)]).amax(0)
-        known = torch.maximum(around, others[t, held]).clamp(min=tiny)
-        ratio = (energy / known).sqrt()
+        known = torch.maximum(around, others[t, held])
+        ratio = torch.where(known > 0, energy / known.clamp(min=tiny), 0.0).sqrt()
         found[t, held] = torch.where(near[held] & (others[t, held] == 0), 0.0, ratio)
     return found
 
