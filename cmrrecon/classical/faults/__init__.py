@@ -1,8 +1,8 @@
 """Faults that can be seen in the data: what looks broken, with evidence, for the user to check.
 
-They are warnings. No method and no decision depends on them. One function a kind gives a number that
-is larger the worse it looks; the limits lie between the populations of good and broken scans that
-`benchmarks/faults.py` makes.
+They are warnings. No method and no decision depends on them. One function a kind gives a number
+that is larger the worse it looks; the limits lie between the populations of good and broken scans
+that `benchmarks/faults.py` makes.
 """
 
 import math
