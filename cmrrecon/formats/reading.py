@@ -1,10 +1,9 @@
-"""Files in: scans, masks, images and their provenance."""
+"""Files in: scans, masks, images and coil maps."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +11,12 @@ from torch import Tensor
 from cmrrecon.data import (
     Acquisition,
     CartesianMask,
-    Geometry,
     MaskSource,
     SamplingMask,
     Scan,
     SpokeMask,
 )
-from cmrrecon.formats import hdf5_access, pictures
+from cmrrecon.formats import hdf5_access
 from cmrrecon.formats.arrays import (
     AXES,
     SliceReader,
@@ -29,7 +27,7 @@ from cmrrecon.formats.arrays import (
 )
 from cmrrecon.formats.companions import with_companions
 from cmrrecon.formats.corner import CentredReader
-from cmrrecon.formats.geometry import geometry_from_json, geometry_of
+from cmrrecon.formats.geometry import geometry_from_json
 from cmrrecon.formats.info_table import with_table
 from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
 from cmrrecon.formats.masks import mask_of
@@ -330,29 +328,3 @@ def read_maps(path: str | Path) -> Tensor:
     if array.name == "coilmap":
         return values.reshape((-1, *values.shape)[-4:]).movedim(-1, 0).contiguous()
     return values.reshape((-1, *values.shape[-3:]))
-
-
-def read_geometry(path: str | Path) -> Geometry | None:
-    """The geometry in a file of images that cmrrecon wrote; None if there is none.
-
-    Raises
-    ------
-    InputError : the file or its provenance cannot be read
-    """
-    return geometry_of((read_provenance(path) or {}).get("geometry"))
-
-
-def read_provenance(path: str | Path) -> dict[str, Any] | None:
-    """The provenance in a file that cmrrecon wrote (or beside it, for .npy); None if there is none.
-
-    Raises
-    ------
-    InputError : the file or its provenance cannot be read
-    """
-    path = as_path(path, "file")
-    text = (
-        pictures.text(path)
-        if pictures.sniff(first_bytes(path, HEAD))
-        else contents(path)[1]("provenance")
-    )
-    return from_json(text) if text is not None else None
