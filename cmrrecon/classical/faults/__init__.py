@@ -35,7 +35,7 @@ SENTENCES = {
     "axes-swapped": "y and x look swapped: {}. Check the order of the axes",
     "centre-off": "The centre of k-space looks far off: most energy lies at (y, x) = {}. "
     "Check for a missing shift of the Fourier transform, and the centre in the header",
-    "coil-loud": "Coil {} is {} times louder than any other. Check its scale in the export",
+    "coil-loud": "Coil {} is {} times louder than any other. Check its scale in the export, and its noise",
     "coils-as-slices": "Coils look read as slices: neighbouring slices explain each other as only "
     "coils do, {} times better than by likeness. Check the order of the axes",
     "coils-conjugated": "Coils {} look like complex conjugates of the others, which then explain "
