@@ -1,10 +1,11 @@
-"""Hits and false alarms of the warnings about broken data: scans that are broken on purpose, and good ones.
+"""Hits and false alarms of the warnings about broken data: scans that are broken on purpose, and
+good ones.
 
 Usage: python benchmarks/faults.py [--bases 12] [--data DIR] [--populations]
 
-The broken scans are made of simulated ones and, with --data or CMRRECON_TEST_DATA, of real ones, each
-kind at the severities in the table. `--populations` prints where good and broken scans lie about the limit of each
-kind. About three minutes on one core.
+The broken scans are made of simulated ones and, with --data or CMRRECON_TEST_DATA, of real ones,
+each kind at the severities in the table. `--populations` prints where good and broken scans lie
+about the limit of each kind. About three minutes on one core.
 """
 
 import argparse

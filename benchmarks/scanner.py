@@ -1,11 +1,12 @@
-"""What real scans cost beyond plain ones: `sense` with a noise scan, with unequal averages, and looking for a folded body.
+"""What real scans cost beyond plain ones: `sense` with a noise scan, with unequal averages, and
+looking for a folded body.
 
 Usage: python benchmarks/scanner.py [RUNS]
 
-One simulated series of 12 frames is reconstructed in turn as it is, with a noise scan (coils are whitened), with the
-middle lines averaged twice (lines weigh), and with both; maps of ESPIRiT are made with and without looking for a second
-set. Weight and iterations are given, so that all do the same steps. Prints a JSON record: medians of CPU seconds with
-one thread, and the ratios.
+One simulated series of 12 frames is reconstructed in turn as it is, with a noise scan (coils are
+whitened), with the middle lines averaged twice (lines weigh), and with both; maps of ESPIRiT are
+made with and without looking for a second set. Weight and iterations are given, so that all do the
+same steps. Prints a JSON record: medians of CPU seconds with one thread, and the ratios.
 """
 
 import json

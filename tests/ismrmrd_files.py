@@ -63,7 +63,8 @@ def header(
     calibration=None,
     more="",
 ):
-    """The encoded matrix (y, x), and the fields of view: encoded x and y, reconstructed x and y; `more` stands before the encoding."""
+    """The encoded matrix (y, x), and the fields of view: encoded x and y, reconstructed x and y;
+    `more` stands before the encoding."""
     limits = (
         ""
         if centre is None

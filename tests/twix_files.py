@@ -1,4 +1,5 @@
-"""Siemens twix files for tests: measurements of single readouts, as software VB or VD writes them."""
+"""Siemens twix files for tests: measurements of single readouts, as software VB or VD writes
+them."""
 
 import struct
 
@@ -29,7 +30,8 @@ END, FEEDBACK, NAVIGATOR, REFERENCE, REFERENCE_AND_IMAGE, REVERSE, NOISE = (
     1 << bit for bit in (0, 1, 21, 22, 23, 24, 25)
 )
 PATIENT = "Doe^Jane"
-# Transversal, phase encoding to the back, readout to the right: the quaternion of a file of a scanner.
+# Transversal, phase encoding to the back, readout to the right: the quaternion of a file of a
+# scanner.
 QUATERNION = (0.70710678, 0.0, 0.0, 0.70710678)
 LINES = {
     "tSequenceFileName": '"%SiemensSeq%\\trufi"',

@@ -92,7 +92,8 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
 
 
 def coil_maps(series: Series) -> Tensor:
-    """Maps (coil, y, x) of all measured coils: supplied, else by ESPIRiT; errors as `estimate_coils`."""
+    """Maps (coil, y, x) of all measured coils: supplied, else by ESPIRiT; errors as
+    `estimate_coils`."""
     if series.maps is not None:
         return supplied_maps(series, series.maps)
     return maps_from(calibration_samples(series), series.image_shape)
@@ -115,7 +116,8 @@ def calibration_samples(series: Series) -> Tensor:
 
 
 def reference_block(lines: Tensor) -> Tensor:
-    """The middle of separate reference lines (coil, y', x'), without empty lines and columns at the ends.
+    """The middle of separate reference lines (coil, y', x'), without empty lines and columns at the
+    ends.
 
     They are of the same field of view as the image, so their samples are as far apart, however few
     there are.

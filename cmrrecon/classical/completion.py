@@ -21,11 +21,13 @@ TURNS, STEPS, WEIGHT = 3, 12, 0.003
 
 
 def completed(kspace: Tensor, mask: CartesianMask) -> Tensor | None:
-    """The central lines (coil, y', x) of the time average, their gaps filled; None where it is not needed or not possible.
+    """The central lines (coil, y', x) of the time average, their gaps filled; None where it is not
+    needed or not possible.
 
-    It is needed where too few adjacent lines calibrate, and possible where two thirds of the central
-    lines were measured in some frame, `FIRST` of them side by side. On simulated cine maps of lines
-    with six gaps in 24 lose less than 1 dB against those of all lines; with nine they lose 10 dB.
+    It is needed where too few adjacent lines calibrate, and possible where two thirds of the
+    central lines were measured in some frame, `FIRST` of them side by side. On simulated cine maps
+    of lines with six gaps in 24 lose less than 1 dB against those of all lines; with nine they lose
+    10 dB.
 
     Parameters
     ----------
@@ -63,7 +65,8 @@ def runs(measured: Tensor) -> list[slice]:
 
 
 def _predicted(average: Tensor, union: Tensor, block: Tensor) -> Tensor:
-    """The k-space (coil, y, x) of the image that fits the time average, with the maps of a block."""
+    """The k-space (coil, y, x) of the image that fits the time average, with the maps of a
+    block."""
     maps = maps_from(block, (average.shape[1], average.shape[2]))
     A = encoding(maps, LineMask(union[None]))
     x = conjugate_gradient(lambda x: A.N(x) + WEIGHT * x, A.H(average[None]), STEPS).x

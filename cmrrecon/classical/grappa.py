@@ -41,11 +41,11 @@ class GrappaOptions:
 def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     """GRAPPA by the rule of the official CMRxRecon baseline, for line masks of any spacing.
 
-    A missing line is a linear combination of all measured samples within the kernel, over all coils.
-    Its weights minimise the squared error over all places of the kernel in the calibration data,
-    plus `weight` ||G||_F / n ||w||^2 (G: normal matrix of the n neighbours). Lines with no measured
-    line within the kernel stay zero in the official baseline; here a taller one fills them, see
-    `heights`. Readouts that are cut on one side are filled as far as they were measured.
+    A missing line is a linear combination of all measured samples within the kernel, over all
+    coils. Its weights minimise the squared error over all places of the kernel in the calibration
+    data, plus `weight` ||G||_F / n ||w||^2 (G: normal matrix of the n neighbours). Lines with no
+    measured line within the kernel stay zero in the official baseline; here a taller one fills
+    them, see `heights`. Readouts that are cut on one side are filled as far as they were measured.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
 
     Raises
     ------
-    UsageError : `needs-cartesian`, `needs-lines`, `option-value` (an even kernel), `kernel-too-small`
-        (a kernel that was given leaves lines empty)
+    UsageError : `needs-cartesian`, `needs-lines`, `option-value` (an even kernel),
+        `kernel-too-small` (a kernel that was given leaves lines empty)
     InputError : fewer calibration lines than the kernel, or calibration lines of zeros or with NaN
         or infinity
     NumericalError : `weight-too-small` for the calibration lines to determine the weights
@@ -130,7 +130,8 @@ def heights(measured: Tensor, kernel: int, most: int) -> Tensor:
 
 
 def tallest(lines: int, kernel: int | None) -> int:
-    """The highest kernel that so many calibration lines allow: half of them, so that patches remain; a given one as it is."""
+    """The highest kernel that so many calibration lines allow: half of them, so that patches
+    remain; a given one as it is."""
     return max(KERNEL, (lines // 2) // 2 * 2 + 1) if kernel is None else kernel
 
 
@@ -190,7 +191,8 @@ def _lines(series: Series) -> tuple[CartesianMask, slice]:
 
 
 class _Fill:
-    """Fills the missing lines of frames (coil, y, x), each with the lowest kernel that reaches it."""
+    """Fills the missing lines of frames (coil, y, x), each with the lowest kernel that reaches
+    it."""
 
     def __init__(self, block: Tensor, options: GrappaOptions) -> None:
         self.block, self.weight = block, options.weight

@@ -10,7 +10,8 @@ from cmrrecon.operators.coils import rss
 
 
 def measured_images(x: Tensor, coils: Coils, whitening: Whitening | None) -> Tensor:
-    """Images (frame, y, x) whose magnitude is the root-sum-of-squares of what the measured coils see.
+    """Images (frame, y, x) whose magnitude is the root-sum-of-squares of what the measured coils
+    see.
 
     With one set of maps and no whitening these are the images themselves. Else the coils see U x,
     with U = W^-1 S of white maps S: |U x| with the phase of the first image.
@@ -33,7 +34,8 @@ def measured_images(x: Tensor, coils: Coils, whitening: Whitening | None) -> Ten
 
 
 def measured_maps(coils: Coils, whitening: Whitening | None) -> Tensor:
-    """The first set of maps (coil, y, x) of the measured coils, with unit root-sum-of-squares in their support."""
+    """The first set of maps (coil, y, x) of the measured coils, with unit root-sum-of-squares in
+    their support."""
     first = _maps(coils, whitening)[0]
     if whitening is None:
         return first

@@ -53,7 +53,8 @@ def constrained(problem: Problem, x: Tensor, mask: CartesianMask) -> Problem:
 
 
 def smooth_phase(images: Tensor, mask: CartesianMask) -> Tensor:
-    """The phase factors of images (frame, n y, x) at the resolution of the symmetric centre of k-space."""
+    """The phase factors of images (frame, n y, x) at the resolution of the symmetric centre of
+    k-space."""
     y, x = mask.samples.shape[1], images.shape[-1]
     every = apart(images, images.shape[-2] // y)
     centre = mask.centre or (y // 2, x // 2)

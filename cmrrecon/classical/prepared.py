@@ -98,7 +98,8 @@ class PreparedSeries:
 
     @cached_property
     def noise_power(self) -> Tensor | None:
-        """E|n|^2 of one normalised, weighted sample of each coil, (coil,) float64; None if unknown."""
+        """E|n|^2 of one normalised, weighted sample of each coil, (coil,) float64; None if
+        unknown."""
         noise, averages = self.series.noise, self.series.mask.averages
         if noise is not None:
             once = noise.covariance.diagonal().real.double().to(self.kspace.device)

@@ -33,7 +33,8 @@ class Whitening:
 
     Attributes
     ----------
-    matrix : Tensor (white coil, coil) complex64; coils without noise, which hold no data, are left out
+    matrix : Tensor (white coil, coil) complex64; coils without noise, which hold no data, are left
+        out
     inverse : Tensor (coil, white coil) complex64
     power : E|n|^2 of a sample of every white coil
     words : how the noise is known, for the user
@@ -50,8 +51,8 @@ class Whitening:
 
         Parameters
         ----------
-        wanted : True: always, False: never; None: with a noise scan, and without one where the noise
-            of the coils is clearly unequal or correlated
+        wanted : True: always, False: never; None: with a noise scan, and without one where the
+            noise of the coils is clearly unequal or correlated
 
         Raises
         ------
@@ -88,8 +89,8 @@ def mixed(matrix: Tensor, coils: Tensor) -> Tensor:
 
 
 def _measured(series: Series, noise: Noise, wanted: bool) -> Whitening | None:
-    """By a noise scan. A singular covariance is refused if whitening is wanted; else the levels of the
-    coils are used alone."""
+    """By a noise scan. A singular covariance is refused if whitening is wanted; else the levels of
+    the coils are used alone."""
     words = f"measured with {noise.samples} noise samples"
     covariance = noise.covariance.to(series.kspace.device)
     return _steady(covariance, noise.samples, words, strict=wanted)
@@ -98,7 +99,8 @@ def _measured(series: Series, noise: Noise, wanted: bool) -> Whitening | None:
 def _steady(
     covariance: Tensor, samples: int, words: str, *, strict: bool = False
 ) -> Whitening | None:
-    """By a covariance less what is chance in it; of a singular one, unless `strict`, by its diagonal."""
+    """By a covariance less what is chance in it; of a singular one, unless `strict`, by its
+    diagonal."""
     try:
         _from(covariance, words)
     except InputError:

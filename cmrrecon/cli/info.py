@@ -122,7 +122,8 @@ def _scan_words(
 
 
 def _calibration(series: "Series") -> dict[str, Any]:
-    """What calibrates the coils, how many lines of it there are, and where k-space's centre lies."""
+    """What calibrates the coils, how many lines of it there are, and where k-space's centre
+    lies."""
     from cmrrecon.data import CartesianMask
     from cmrrecon.operators.centre import recentred
     from cmrrecon.operators.sensitivity import Calibration

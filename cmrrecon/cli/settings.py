@@ -114,7 +114,8 @@ def sampling_text(
 
 
 def geometry_words(geometry: "Geometry", encoded: tuple[int, int]) -> list[str]:
-    """Voxel size, field of view, positions and times of images of so many pixels (y, x), as far as known."""
+    """Voxel size, field of view, positions and times of images of so many pixels (y, x), as far as
+    known."""
     words = []
     y, x = geometry.field_of_view or encoded
     if geometry.voxel_mm is not None:
@@ -135,7 +136,8 @@ def geometry_words(geometry: "Geometry", encoded: tuple[int, int]) -> list[str]:
 
 
 def _span(geometry: "Geometry") -> float | None:
-    """The distance of the centres of the slices that lie farthest apart, in mm; None for one slice."""
+    """The distance of the centres of the slices that lie farthest apart, in mm; None for one
+    slice."""
     places = geometry.positions_mm or ()
     pairs = ((one, other) for index, one in enumerate(places) for other in places[:index])
     return max((math.dist(one, other) for one, other in pairs), default=None)

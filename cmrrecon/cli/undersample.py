@@ -103,8 +103,9 @@ def undersample(
 ) -> None:
     """Undersample fully sampled k-space, writing kus and mask files under the official names.
 
-    Without -o or --out-dir they go beside the input, e.g. cine_sax_kus_ktGaussian8.mat and cine_sax_mask_ktGaussian8.mat.
-    With -o FILE.h5, .npz or .mrd (ISMRMRD), or -o -, k-space and mask are in one file; .cfl of BART has its mask beside it.
+    Without -o or --out-dir they go beside the input, e.g. cine_sax_kus_ktGaussian8.mat and
+    cine_sax_mask_ktGaussian8.mat. With -o FILE.h5, .npz or .mrd (ISMRMRD), or -o -, k-space and
+    mask are in one file; .cfl of BART has its mask beside it.
     """
     talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(talk):

@@ -8,13 +8,13 @@ from torch import Tensor
 Region = tuple[slice, slice]
 # In words: the whole matrix was measured.
 COMPLETE = "fully sampled"
-# Partial Fourier and asymmetric echoes reach down to this part of an axis: less leaves too little of
-# the centre of k-space to know the phase from.
+# Partial Fourier and asymmetric echoes reach down to this part of an axis: less leaves too little
+# of the centre of k-space to know the phase from.
 LEAST_PART = 5 / 8
 # Sides that differ by up to this part of the axis count as even.
 UNEVEN = 0.01
-# With gaps, an end that lacks up to so many times the largest gap lacks it by the pattern; where of so
-# many gaps this part are as large as the largest, the pattern leaves nothing to chance.
+# With gaps, an end that lacks up to so many times the largest gap lacks it by the pattern; where of
+# so many gaps this part are as large as the largest, the pattern leaves nothing to chance.
 BY_CHANCE = 4
 MANY, REGULAR = 6, 0.6
 
@@ -34,8 +34,8 @@ class Axis:
     Attributes
     ----------
     reach : whether all, all but one side, or less on both sides
-    part : the measured length over that of the whole axis, or over what would be symmetric about the
-        centre where the longer side is cut too; 1 unless one-sided
+    part : the measured length over that of the whole axis, or over what would be symmetric about
+        the centre where the longer side is cut too; 1 unless one-sided
     """
 
     reach: Reach
@@ -151,7 +151,8 @@ def symmetric_part(samples: Tensor, centre: tuple[int, int] | None = None) -> Re
 
 
 def _even(part: slice, centre: int, n: int) -> slice:
-    """The part of a range that is symmetric about the centre; the whole range if it is all n samples."""
+    """The part of a range that is symmetric about the centre; the whole range if it is all n
+    samples."""
     reach = max(0, min(centre - part.start, part.stop - 1 - centre))
     if part.start == 0 and part.stop == n:
         return part

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-# Neighbours along the readout that predict a sample, on both sides, and the Tikhonov weight relative
-# to the mean energy of the predictors.
+# Neighbours along the readout that predict a sample, on both sides, and the Tikhonov weight
+# relative to the mean energy of the predictors.
 REACH = 1
 WEIGHT = 1e-4
 # Frames that a message lists.

@@ -182,7 +182,8 @@ class CartesianMask(SamplingMask):
 
     @property
     def echo(self) -> slice | None:
-        """The columns of x that the measured lines hold, one stretch alike for all; None of other samples."""
+        """The columns of x that the measured lines hold, one stretch alike for all; None of other
+        samples."""
         lines, columns = self.samples.any(2, keepdim=True), self.samples.any(1).any(0)
         _, stretch = extent_of(self.samples)
         alike = bool(columns[stretch].all()) and bool((self.samples == lines & columns).all())

@@ -43,8 +43,8 @@ class Found:
     ----------
     touched : Tensor (frame, y, x) bool, where any coil holds data
     amplitude : Tensor (frame, y, x), the largest real or imaginary part of any coil
-    dropped : Tensor (frame, coil) bool, coils without data in a frame, or with tiny values only, that
-        have some in others
+    dropped : Tensor (frame, coil) bool, coils without data in a frame, or with tiny values only,
+        that have some in others
     tiny : whether samples outside `touched` hold tiny values instead of zeros
     """
 
@@ -81,7 +81,8 @@ def look(kspace: Tensor, where: str) -> Found:
 
 
 def _amplitudes(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
-    """The largest parts of each sample (frame, y, x) and of each coil (frame, coil); all are finite."""
+    """The largest parts of each sample (frame, y, x) and of each coil (frame, coil); all are
+    finite."""
     frames, coils, y, x = kspace.shape
     samples = torch.empty((frames, y, x), dtype=kspace.real.dtype, device=kspace.device)
     in_coil = torch.empty((frames, coils), dtype=kspace.real.dtype, device=kspace.device)
@@ -129,7 +130,8 @@ def _floor(values: Tensor, ceiling: float) -> float:
 
 
 def with_isolated_zeros(touched: Tensor, amplitude: Tensor) -> Tensor:
-    """Where any coil holds data (frame, y, x) bool, with the isolated zeros of whole lines filled in.
+    """Where any coil holds data (frame, y, x) bool, with the isolated zeros of whole lines filled
+    in.
 
     Parameters
     ----------
@@ -174,7 +176,8 @@ def _are_whole_numbers(holes: Tensor, values: Tensor) -> bool:
 
 
 def reached(kspace: Tensor) -> Tensor:
-    """The lines and columns (y, x|1) bool that k-space (frame, coil, y, x) reaches: not its empty edges.
+    """The lines and columns (y, x|1) bool that k-space (frame, coil, y, x) reaches: not its empty
+    edges.
 
     Rounding, such as augmentation leaves where nothing was measured, is no data.
     """

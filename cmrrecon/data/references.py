@@ -7,7 +7,8 @@ from cmrrecon.tools.errors import InputError
 def as_reference(
     mask: SamplingMask, where: str, *, by_rule: bool = False, allow_partial: bool = False
 ) -> str | None:
-    """Refuse what is no reference: aliased k-space always, k-space without its edges unless allowed.
+    """Refuse what is no reference: aliased k-space always, k-space without its edges unless
+    allowed.
 
     Parameters
     ----------

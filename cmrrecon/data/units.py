@@ -1,8 +1,8 @@
 """The unit of a trajectory, decided from how far it reaches.
 
 A trajectory reaches the edge of k-space, or nearly: 0.5 in parts of k-space, pi in radians for each
-pixel, n / 2 in cycles per field of view for n pixels, 1 / (2 voxel) in cycles per length. The unit is
-the one whose edge lies nearest, but not inside.
+pixel, n / 2 in cycles per field of view for n pixels, 1 / (2 voxel) in cycles per length. The unit
+is the one whose edge lies nearest, but not inside.
 """
 
 import math
@@ -107,7 +107,8 @@ def in_cycles(
 
 
 def _edges_of_lengths(voxel_mm: Sides | None) -> dict[str, Sides]:
-    """The edge of k-space (y, x) in cycles and radians per length; none without the size of a pixel."""
+    """The edge of k-space (y, x) in cycles and radians per length; none without the size of a
+    pixel."""
     if voxel_mm is None or not all(side > 0 for side in voxel_mm):
         return {}
     edges: dict[str, Sides] = {}

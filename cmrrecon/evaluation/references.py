@@ -225,11 +225,13 @@ def open_reference(
     Parameters
     ----------
     view : what is shown of k-space's images; None: what reconstructions show by default
-    allow_partial : whether k-space without its edges is taken (partial Fourier, low resolution, asymmetric echo)
+    allow_partial : whether k-space without its edges is taken (partial Fourier, low resolution,
+        asymmetric echo)
 
     Raises
     ------
-    InputError : the file holds neither; and when slices are loaded, that the k-space is undersampled or partial
+    InputError : the file holds neither; and when slices are loaded, that the k-space is
+        undersampled or partial
     """
     if formats.kind(path) == "images":
         images = formats.read_images(path).abs().float()

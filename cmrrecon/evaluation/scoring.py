@@ -132,7 +132,8 @@ def evaluate(
         float nor complex; `images-axes`, not four axes; `array-empty`; `shape-mismatch`, different
         images; `images-not-finite` and `images-flat`, no meaningful score; `reference-missing`,
         `reference-ambiguous` and `reference-mismatch`, no file, several, or one of another scan;
-        `kspace-undersampled` and `kspace-partial`, of the reference; `slice-missing`, in the reference or for the crop.
+        `kspace-undersampled` and `kspace-partial`, of the reference; `slice-missing`, in the
+        reference or for the crop.
     UsageError
         `unknown-protocol`; `option-value`, the order; `box-outside`, the heart box;
         `options-conflict`, an option of `fullfov` with a challenge; `option-needs`, an array needs

@@ -20,7 +20,8 @@ AXES = ("frame", "slice", "coil", "y", "x")
 # No file may ask for more memory than this in one piece, whatever its header says (largest real slice: 0.3 GB).
 MAX_BYTES = 8 * 2**30
 
-# How MATLAB, Octave and our own files store complex numbers in HDF5. They lie there as NumPy's own do.
+# How MATLAB, Octave and our own files store complex numbers in HDF5. They lie there as NumPy's own
+# do.
 COMPLEX_SINGLE = np.dtype([("real", "<f4"), ("imag", "<f4")])
 COMPLEX_DOUBLE = np.dtype([("real", "<f8"), ("imag", "<f8")])
 COMPLEX: dict[np.dtype[Any], np.dtype[Any]] = {

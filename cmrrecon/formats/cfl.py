@@ -1,4 +1,5 @@
-"""BART's cfl files: a header `NAME.hdr` in text, and `NAME.cfl` with little-endian complex64 numbers, the first dimension fastest.
+"""BART's cfl files: a header `NAME.hdr` in text, and `NAME.cfl` with little-endian complex64
+numbers, the first dimension fastest.
 
 BART numbers its dimensions; these are used here, all others are 1 long:
 
@@ -16,14 +17,16 @@ dim   BART      here
 13    SLICE     slice
 ====  ========  =====================================================
 
-So k-space is `[x, y, 1, coil, 1, 1, 1, 1, 1, 1, frame, 1, 1, slice]`, images have 1 coil, masks 1 coil and 1 or x samples.
-BART's `fft -u` is the centred, orthonormal transform used here: no numbers change.
+So k-space is `[x, y, 1, coil, 1, 1, 1, 1, 1, 1, frame, 1, 1, slice]`, images have 1 coil, masks 1
+coil and 1 or x samples. BART's `fft -u` is the centred, orthonormal transform used here: no numbers
+change.
 
-A cfl file does not say what it holds. It is what the caller asks for (k-space for `read`, a mask for `--mask`); where nobody asks,
-more than one coil is k-space, nothing but zeros and ones is a mask, and all else is images.
+A cfl file does not say what it holds. It is what the caller asks for (k-space for `read`, a mask
+for `--mask`); where nobody asks, more than one coil is k-space, nothing but zeros and ones is a
+mask, and all else is images.
 
-Behind BART's own lines of the header stand `# Acquisition`, `# Geometry` and `# Provenance`, each with a line of JSON, which BART
-passes over.
+Behind BART's own lines of the header stand `# Acquisition`, `# Geometry` and `# Provenance`, each
+with a line of JSON, which BART passes over.
 """
 
 import re
@@ -58,12 +61,14 @@ PIECE = 2**17  # numbers looked at in one go
 
 
 def sniff(path: Path) -> bool:
-    """Whether a file is one of a pair of BART's, by its suffix: the data have no mark of their own."""
+    """Whether a file is one of a pair of BART's, by its suffix: the data have no mark of their
+    own."""
     return path.suffix.lower() in SUFFIXES
 
 
 def variables(path: Path, wanted: str | None = None) -> dict[str, StoredArray]:
-    """The one array of a pair of files, named by what it is taken as. Only the header is read where that is known.
+    """The one array of a pair of files, named by what it is taken as. Only the header is read where
+    that is known.
 
     Parameters
     ----------
@@ -90,7 +95,8 @@ def text(path: Path, name: str) -> str | None:
 
 @dataclass(frozen=True)
 class CflReader:
-    """Reads a piece of the data through a memory map, opened each time: worker processes can share it.
+    """Reads a piece of the data through a memory map, opened each time: worker processes can share
+    it.
 
     Attributes
     ----------
@@ -195,7 +201,8 @@ class _Output:
 def _created(
     path: Path, texts: Mapping[str, str], provenance: Mapping[str, Any] | None
 ) -> Iterator["_Output"]:
-    """A new pair of files. The header takes its name last, so that it never speaks of data that are not there."""
+    """A new pair of files. The header takes its name last, so that it never speaks of data that are
+    not there."""
     known = dict(texts) | ({} if provenance is None else {"provenance": to_json(provenance)})
     with atomic(path.with_suffix(".hdr")) as header, atomic(_data(path)) as data:
         with open(data, "wb") as file:
@@ -263,7 +270,8 @@ def _kind(path: Path, dims: tuple[int, ...]) -> Literal["kspace", "image", "mask
 
 
 def _axes(dims: tuple[int, ...], taken: str, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shape in the file, slowest axis first, without axes that play no part, and how its axes are to be ordered."""
+    """The shape in the file, slowest axis first, without axes that play no part, and how its axes
+    are to be ordered."""
     frames = next((dim for dim in FRAMES if dims[dim] > 1), TIME)
     ours = {
         "kspace": (frames, SLICE, COIL, Y, X),

@@ -1,4 +1,5 @@
-"""What our own scans hold beside k-space and mask: noise, separate calibration, coil maps, averages.
+"""What our own scans hold beside k-space and mask: noise, separate calibration, coil maps,
+averages.
 
 Arrays by name, the same in `.h5` and `.npz`: `noise` (coil, coil) complex64, the covariance, with
 `noise_samples` (1); `calibration` (slice, coil, y', x') and `maps` (slice, coil, y, x) complex64;

@@ -1,8 +1,9 @@
 """Complex arrays that a file stores as two real ones.
 
-Known are pairs of variables `NAME_real` and `NAME_imag`, `NAME_re` and `NAME_im`, `NAME_r` and `NAME_i`, `NAMEreal` and `NAMEimag`, or
-`real` and `imag` (`re` and `im`) alone, in small or capital letters; and a MATLAB struct `NAME` with the fields `real` and `imag` (`re`
-and `im`), which readers give as `NAME.real` and `NAME.imag`. Both must have one shape. The pair becomes a variable `NAME`.
+Known are pairs of variables `NAME_real` and `NAME_imag`, `NAME_re` and `NAME_im`, `NAME_r` and
+`NAME_i`, `NAMEreal` and `NAMEimag`, or `real` and `imag` (`re` and `im`) alone, in small or capital
+letters; and a MATLAB struct `NAME` with the fields `real` and `imag` (`re` and `im`), which readers
+give as `NAME.real` and `NAME.imag`. Both must have one shape. The pair becomes a variable `NAME`.
 """
 
 import re

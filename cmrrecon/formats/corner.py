@@ -11,7 +11,8 @@ from cmrrecon.tools.errors import InputError
 BAND = 8  # the part of an axis, one over this, that counts as near to its ends or its middle
 FRAMES = 4  # looked at, spread over the series
 SHORTEST = 16  # samples along an axis that can be judged
-# Of the energy the ends must hold this part; together they are so many times the middle, and each one so many times.
+# Of the energy the ends must hold this part; together they are so many times the middle, and each
+# one so many times.
 PART, BOTH, EACH = 0.5, 10, 2
 
 
@@ -61,7 +62,8 @@ def refuse_corner(kspace: Tensor, where: str) -> None:
 
 
 def at_the_ends(energy: Tensor) -> bool:
-    """Whether the energy (n,) along an axis peaks at its ends, on both sides, and not in the middle."""
+    """Whether the energy (n,) along an axis peaks at its ends, on both sides, and not in the
+    middle."""
     count = len(energy)
     width = count // BAND
     total = float(energy.sum())

@@ -1,11 +1,13 @@
-"""Echo-planar readouts, measured back and forth: put on an even grid, and their phases made to agree.
+"""Echo-planar readouts, measured back and forth: put on an even grid, and their phases made to
+agree.
 
-Samples taken while the gradient ramps are not evenly spaced. What they say of the image is solved for within the field of view
-that the widest spacing allows (least squares), and sampled evenly. Where the field of view lies off the magnet's centre, the
-receiver's frequency was that of the full gradient on the ramps too: its phase is taken back.
+Samples taken while the gradient ramps are not evenly spaced. What they say of the image is solved
+for within the field of view that the widest spacing allows (least squares), and sampled evenly.
+Where the field of view lies off the magnet's centre, the receiver's frequency was that of the full
+gradient on the ramps too: its phase is taken back.
 
-Lines of the two directions differ by a phase that is linear along x; navigators, lines without phase encoding, tell it
-(Ahn and Cho, IEEE Trans Med Imaging 1987;6:32).
+Lines of the two directions differ by a phase that is linear along x; navigators, lines without
+phase encoding, tell it (Ahn and Cho, IEEE Trans Med Imaging 1987;6:32).
 """
 
 from collections.abc import Callable
@@ -22,7 +24,8 @@ GROUPS = ("slice", "samples", "coils")  # navigators serve lines that agree in t
 
 @dataclass(frozen=True)
 class Ramp:
-    """The readout gradient and when it was sampled, in us: it rises, stays and falls; samples begin after `delay`."""
+    """The readout gradient and when it was sampled, in us: it rises, stays and falls; samples begin
+    after `delay`."""
 
     up: float
     flat: float
@@ -31,7 +34,8 @@ class Ramp:
     duration: float
 
     def positions(self, count: int) -> NDArray[np.float64]:
-        """Where `count` samples lie in k-space: from -count / 2 to count / 2, as if evenly spaced on average."""
+        """Where `count` samples lie in k-space: from -count / 2 to count / 2, as if evenly spaced
+        on average."""
         edges = self._moment(self.delay + np.array([0.0, self.duration]))
         middles = self._moment(self.delay + self.duration * (np.arange(count) + 0.5) / count)
         positions: NDArray[np.float64] = count * ((middles - edges[0]) / np.diff(edges) - 0.5)
@@ -48,7 +52,8 @@ class Ramp:
 
 
 def evenly(positions: NDArray[np.float64]) -> NDArray[np.complex64]:
-    """What makes evenly spaced samples of samples at increasing `positions` (n,): a matrix (n, n)."""
+    """What makes evenly spaced samples of samples at increasing `positions` (n,): a matrix (n,
+    n)."""
     n = len(positions)
     widest = np.diff(positions).max(initial=1.0)
     pixels = np.arange(n) - n // 2
@@ -103,7 +108,8 @@ class Aligned:
     def _evenly(
         self, lines: NDArray[np.complex64], offcentre: NDArray[np.float64]
     ) -> NDArray[np.complex64]:
-        """Lines (row, coil, sample) on an even grid, without the phase of the receiver's frequency."""
+        """Lines (row, coil, sample) on an even grid, without the phase of the receiver's
+        frequency."""
         assert self.positions is not None
         assert self._even is not None
         n = len(self.positions)
@@ -140,7 +146,8 @@ def aligned(
 
 
 def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray[np.float64]:
-    """The phase of each readout (row, 2): of those that run backwards, from the navigators last measured before them."""
+    """The phase of each readout (row, 2): of those that run backwards, from the navigators last
+    measured before them."""
     phases = np.zeros((len(navigator), 2))
     groups = np.stack([table[name] for name in GROUPS], 1)
     for group in np.unique(groups[navigator], axis=0):
@@ -159,7 +166,8 @@ def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray
 
 
 def _difference(load: Aligned, rows: Rows) -> tuple[float, float] | None:
-    """The phase of navigators that run backwards against those that run forwards; None if one kind is missing."""
+    """The phase of navigators that run backwards against those that run forwards; None if one kind
+    is missing."""
     backwards = load.reverse[rows]
     if backwards.all() or not backwards.any():
         return None

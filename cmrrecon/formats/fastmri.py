@@ -1,8 +1,10 @@
-"""fastMRI k-space (Zbontar et al., arXiv:1811.08839): HDF5 with `kspace` and the XML header of the ISMRMRD file it came from.
+"""fastMRI k-space (Zbontar et al., arXiv:1811.08839): HDF5 with `kspace` and the XML header of the
+ISMRMRD file it came from.
 
-`kspace` is (slice, coil, x, y) or, from a single coil, (slice, x, y): the readout comes before the phase encode. `mask` (y,),
-in files of the test sets, says which lines are kept. K-space is zero-padded along y to the encoded matrix; the limits in
-the header say which lines were measured. `reconstruction_rss` and `reconstruction_esc` are not read.
+`kspace` is (slice, coil, x, y) or, from a single coil, (slice, x, y): the readout comes before the
+phase encode. `mask` (y,), in files of the test sets, says which lines are kept. K-space is
+zero-padded along y to the encoded matrix; the limits in the header say which lines were measured.
+`reconstruction_rss` and `reconstruction_esc` are not read.
 """
 
 from dataclasses import replace
@@ -32,7 +34,8 @@ REMEDY = "Take the file as fastMRI publishes it"
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` is laid out like one of fastMRI, with or without its header."""
+    """Whether a file that begins with `head` is laid out like one of fastMRI, with or without its
+    header."""
     if not hdf5_access.sniff(head):
         return False
     with opened(path) as file:
@@ -49,7 +52,8 @@ def read(path: Path, dataset: str | None = None) -> Scan:
 
     Raises
     ------
-    InputError : `header-missing`, `header-damaged`, `shape-mismatch`; `mask-shape`, `mask-values`; the file is damaged
+    InputError : `header-missing`, `header-damaged`, `shape-mismatch`; `mask-shape`, `mask-values`;
+        the file is damaged
     """
     stored = hdf5_access.variables(path)
     header = read_header(_document(path), path)
@@ -159,8 +163,8 @@ def _measured(
 ) -> tuple[NDArray[np.bool], tuple[str, ...]]:
     """Which lines (y,) the header's limits and the data allow.
 
-    The padding is all zero. Where the limits contradict the data, or there are none, the data count: the lines from the first
-    to the last that is not zero in the middle slice.
+    The padding is all zero. Where the limits contradict the data, or there are none, the data
+    count: the lines from the first to the last that is not zero in the middle slice.
     """
     y = kspace.shape[-1]
     middle = kspace.read((kspace.shape[0] // 2,))

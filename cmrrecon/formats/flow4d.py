@@ -1,14 +1,19 @@
-"""4-D flow of CMRx4DFlow2026: Cartesian k-space with two phase encodes, read as slices across the frequency encode.
+"""4-D flow of CMRx4DFlow2026: Cartesian k-space with two phase encodes, read as slices across the
+frequency encode.
 
-`kdata_full.mat` and `kdata_ktGaussian{R}.mat` (v7.3) hold (velocity, time, coil, SPE, PE, FE), as h5py shows them. The frequency
-encode is always measured whole, so its inverse transform leaves independent slices, each a (SPE, PE)-t problem. A scan is
+`kdata_full.mat` and `kdata_ktGaussian{R}.mat` (v7.3) hold (velocity, time, coil, SPE, PE, FE), as
+h5py shows them. The frequency encode is always measured whole, so its inverse transform leaves
+independent slices, each a (SPE, PE)-t problem. A scan is
 
 - frame: all times of the first velocity encoding, then those of the next;
-- slice: the positions along FE; y: SPE, the slab; x: PE. Both are phase encodes, so the mask is one of samples.
+- slice: the positions along FE; y: SPE, the slab; x: PE. Both are phase encodes, so the mask is one
+  of samples.
 
-Beside the file may lie `usmask_ktGaussian{R}.mat` (velocity|1, time, 1, SPE, PE, 1), `coilmap.mat` (coil, SPE, PE, FE), and `params.csv`,
-a row of names and a row of values, lists separated by semicolons. Used of it are VENC (taken as cm/s; 0, the reference, is put first
-where it is left out), field_strength, and resolution (mm, in the order of spatial_order). MATLAB drops axes of length 1 at the front.
+Beside the file may lie `usmask_ktGaussian{R}.mat` (velocity|1, time, 1, SPE, PE, 1), `coilmap.mat`
+(coil, SPE, PE, FE), and `params.csv`, a row of names and a row of values, lists separated by
+semicolons. Used of it are VENC (taken as cm/s; 0, the reference, is put first where it is left
+out), field_strength, and resolution (mm, in the order of spatial_order). MATLAB drops axes of
+length 1 at the front.
 """
 
 import csv
@@ -55,7 +60,8 @@ def read(path: Path, dataset: str | None = None) -> Scan:
 
     Raises
     ------
-    InputError : `file-damaged` and others of HDF5; `kspace-axes`, `kspace-real`; the mask beside it is none
+    InputError : `file-damaged` and others of HDF5; `kspace-axes`, `kspace-real`; the mask beside it
+        is none
     """
     reader = FlowReader(_kspace(path))
     facts, geometry = _facts(path, reader.velocities)
@@ -76,8 +82,8 @@ def read(path: Path, dataset: str | None = None) -> Scan:
 class FlowReader:
     """Reads one slice across the frequency encode as (frame, coil, SPE, PE) complex64.
 
-    Every slice needs the whole file. So neighbouring slices are made at once and kept until one of others is asked for, as many
-    as `BLOCK` bytes hold.
+    Every slice needs the whole file. So neighbouring slices are made at once and kept until one of
+    others is asked for, as many as `BLOCK` bytes hold.
 
     Attributes
     ----------
@@ -121,7 +127,8 @@ class FlowReader:
         return block
 
     def _pieces(self) -> Iterator[tuple[int, Tensor]]:
-        """The first frame and k-space (frame, coil, SPE, PE, FE) of pieces: what the file compresses together, if that fits."""
+        """The first frame and k-space (frame, coil, SPE, PE, FE) of pieces: what the file
+        compresses together, if that fits."""
         v, t, *rest = self._full
         missing = len(AXES) - len(self.stored.shape)
         times = ((1,) * missing + (self.stored.chunks or self.stored.shape))[1]
@@ -139,7 +146,8 @@ class FlowReader:
 
 @dataclass(eq=False)
 class MapReader:
-    """Coil maps (coil, SPE, PE) of a slice across the frequency encode, of unit root-sum-of-squares or zero.
+    """Coil maps (coil, SPE, PE) of a slice across the frequency encode, of unit root-sum-of-squares
+    or zero.
 
     Attributes
     ----------
@@ -172,7 +180,8 @@ class MapReader:
 
 
 def of_every_set(mask: CartesianMask, frames: int) -> CartesianMask:
-    """A mask of the times of one velocity encoding, for all frames of a scan; others as they are."""
+    """A mask of the times of one velocity encoding, for all frames of a scan; others as they
+    are."""
     times = len(mask.samples)
     if times == 1 or frames % times:
         return mask
@@ -206,7 +215,8 @@ def _kspace(path: Path) -> StoredArray:
 
 
 def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
-    """The scan with its mask: all of `kdata_full`, else the file beside it, else what is non-zero."""
+    """The scan with its mask: all of `kdata_full`, else the file beside it, else what is
+    non-zero."""
     frames, _, _, y, x = scan.shape
     if reader.stored.name == "kdata_full":
         every = torch.ones((1, y, x), dtype=torch.bool)
@@ -253,7 +263,8 @@ def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
 
 
 def _table(path: Path) -> dict[str, str]:
-    """The first row of values by name in small letters; empty where there is none that can be read."""
+    """The first row of values by name in small letters; empty where there is none that can be
+    read."""
     with suppress(OSError, csv.Error, ValueError):
         if path.stat().st_size <= LONGEST_TABLE:
             with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:

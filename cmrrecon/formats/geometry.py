@@ -1,4 +1,5 @@
-"""A `Geometry` as JSON: in our own scans a text `geometry`, in images a part of their provenance."""
+"""A `Geometry` as JSON: in our own scans a text `geometry`, in images a part of their
+provenance."""
 
 import json
 import math

@@ -1,12 +1,14 @@
 """Our own .h5: scans (`kspace`, optional `mask` and reference `image`) and images (`image`), written slice by slice.
 
-Layout: root attributes `cmrrecon_format` (1), `acquisition`, `geometry` and `provenance` (JSON); datasets `kspace`
-(frame, slice, coil, y, x) complex64, `mask` (frame|1, y, x|1) uint8, `image` (frame, slice, y, x) complex64 or
-float32. Non-Cartesian k-space (frame, slice, coil, spoke, sample) has a dataset `trajectory` (frame|1, spoke, sample, 2) float32,
-positions (y, x) in cycles per field of view, and a root attribute `matrix` (y, x). Noise, separate calibration, coil maps and
-averages are described in `companions`. One chunk holds one frame of one slice, uncompressed for speed; all of the file carries
-checksums. Complex numbers are compounds with the fields `real` and `imag`, which MATLAB and Octave know; files with h5py's fields `r`
-and `i`, which cmrrecon wrote at first, are read as well.
+Layout: root attributes `cmrrecon_format` (1), `acquisition`, `geometry` and `provenance` (JSON);
+datasets `kspace` (frame, slice, coil, y, x) complex64, `mask` (frame|1, y, x|1) uint8, `image`
+(frame, slice, y, x) complex64 or float32. Non-Cartesian k-space (frame, slice, coil, spoke, sample)
+has a dataset `trajectory` (frame|1, spoke, sample, 2) float32, positions (y, x) in cycles per field
+of view, and a root attribute `matrix` (y, x). Noise, separate calibration, coil maps and averages
+are described in `companions`. One chunk holds one frame of one slice, uncompressed for speed; all
+of the file carries checksums. Complex numbers are compounds with the fields `real` and `imag`,
+which MATLAB and Octave know; files with h5py's fields `r` and `i`, which cmrrecon wrote at first,
+are read as well.
 """
 
 from collections.abc import Mapping, Sequence

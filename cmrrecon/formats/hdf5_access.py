@@ -75,7 +75,8 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 
 def variables(path: Path) -> dict[str, StoredArray]:
-    """The numeric arrays at the top of the file, and real and imaginary parts in a struct; nothing of their content is read.
+    """The numeric arrays at the top of the file, and real and imaginary parts in a struct; nothing
+    of their content is read.
 
     Raises
     ------
@@ -105,7 +106,8 @@ def _stored(path: Path, name: str, item: Any) -> StoredArray:
 
 
 def _parts(path: Path, name: str, group: Any) -> dict[str, StoredArray]:
-    """The real and imaginary parts in a struct of MATLAB, named `struct.field`; nothing of other groups."""
+    """The real and imaginary parts in a struct of MATLAB, named `struct.field`; nothing of other
+    groups."""
     if len(group) > MOST_FIELDS:
         return {}
     wanted = [

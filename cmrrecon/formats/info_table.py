@@ -1,4 +1,5 @@
-"""`<base>_info.csv`, which lies beside the data of CMRxRecon 2025: voxel size, field strength, frame times.
+"""`<base>_info.csv`, which lies beside the data of CMRxRecon 2025: voxel size, field strength,
+frame times.
 
 The challenge does not say what its columns are called. So names are compared without case, blanks
 and units, either as the heads of columns above one row, or as the first cells of rows. What is not

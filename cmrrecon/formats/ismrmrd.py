@@ -1,7 +1,8 @@
 """ISMRMRD raw data (Inati et al., Magn Reson Med 2017;77:411), what the vendors' converters write: HDF5 files of single readouts.
 
-A group, usually `dataset`, holds `data`, a table of readouts (`head`, trajectory `traj`, samples `data`), and the header `xml`. A file
-may hold several groups, as when a scan of the noise is stored before the images.
+A group, usually `dataset`, holds `data`, a table of readouts (`head`, trajectory `traj`, samples
+`data`), and the header `xml`. A file may hold several groups, as when a scan of the noise is stored
+before the images.
 """
 
 from dataclasses import dataclass, replace
@@ -53,7 +54,8 @@ class Stored:
         return self._pieces("traj", "<f4", rows, (samples, axes))
 
     def _pieces(self, name: str, dtype: str, rows: Rows, shape: tuple[int, int]) -> NDArray[Any]:
-        """The pieces of these rows, each an array of this shape; what is wrong becomes an InputError."""
+        """The pieces of these rows, each an array of this shape; what is wrong becomes an
+        InputError."""
         with opened(self.path), open(self.path, "rb") as handle:
             heap = Heap(handle, self.base)
             pieces = heap.read_all(self.references[name][rows], self.itemsize[name])
@@ -61,7 +63,8 @@ class Stored:
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` holds raw data of this kind, and no array at its top."""
+    """Whether a file that begins with `head` holds raw data of this kind, and no array at its
+    top."""
     if not is_hdf5(head):
         return False
     with opened(path) as file:
@@ -71,10 +74,11 @@ def sniff(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path, dataset: str | None = None) -> Scan:
-    """The image data of one group: along its trajectory if it is not Cartesian, else on the grid with readout oversampling.
+    """The image data of one group: along its trajectory if it is not Cartesian, else on the grid
+    with readout oversampling.
 
-    See `formats.readouts_scan.assemble` for what counts frames. Noise readouts may lie in another group. Patient data
-    in the header are ignored.
+    See `formats.readouts_scan.assemble` for what counts frames. Noise readouts may lie in another
+    group. Patient data in the header are ignored.
 
     Parameters
     ----------

@@ -121,7 +121,8 @@ def _pair(element: Element, *places: str) -> tuple[int, int] | None:
 
 
 def _shown(element: Element, axis: str, encoded: int) -> int:
-    """Pixels of the encoded space that the reconstructed field of view holds; all, if that is not known."""
+    """Pixels of the encoded space that the reconstructed field of view holds; all, if that is not
+    known."""
     whole, part = (
         _number(element, f"{space}/fieldOfView_mm/{axis}")
         for space in ("encodedSpace", "reconSpace")
@@ -149,7 +150,8 @@ def _field_strength(root: Element) -> float | None:
 
 
 def _sequence(root: Element) -> str | None:
-    """The sequence's kind, else its name. The protocol's name is free text of people, and not read."""
+    """The sequence's kind, else its name. The protocol's name is free text of people, and not
+    read."""
     for place in ("sequenceParameters/sequence_type", "measurementInformation/sequenceName"):
         name = "".join(character for character in _text(root, place) if character.isprintable())
         if name:

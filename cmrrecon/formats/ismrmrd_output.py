@@ -1,10 +1,13 @@
-"""K-space as ISMRMRD raw data (`.mrd`), for programs that read nothing else. Written with h5py alone; reading is in `ismrmrd`.
+"""K-space as ISMRMRD raw data (`.mrd`), for programs that read nothing else. Written with h5py
+alone; reading is in `ismrmrd`.
 
-One group `dataset` holds the header `xml` and the table `data`, a row a readout: the measured lines alone, in the order slice, frame,
-line. `phase` counts frames. What ISMRMRD demands and a scan does not know gets a neutral value: pixels of 1 mm, slices 1 mm apart
-along z, the directions x, y, z, and 0 Hz. A centre of k-space that is known to lie off the middle stands in the header, where the
-lines then fit the matrix. A text `geometry` beside the group says what was known, so that our own reader takes no neutral value for
-a fact. Not written are noise, separate reference lines, averages and coil maps.
+One group `dataset` holds the header `xml` and the table `data`, a row a readout: the measured lines
+alone, in the order slice, frame, line. `phase` counts frames. What ISMRMRD demands and a scan does
+not know gets a neutral value: pixels of 1 mm, slices 1 mm apart along z, the directions x, y, z,
+and 0 Hz. A centre of k-space that is known to lie off the middle stands in the header, where the
+lines then fit the matrix. A text `geometry` beside the group says what was known, so that our own
+reader takes no neutral value for a fact. Not written are noise, separate reference lines, averages
+and coil maps.
 """
 
 from collections.abc import Iterator, Mapping
@@ -69,7 +72,8 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
     Raises
     ------
     OutputError : the file cannot be written
-    UsageError : `mrd-samples`, the mask is none of whole lines; `mrd-size`, the scan is larger than the format allows
+    UsageError : `mrd-samples`, the mask is none of whole lines; `mrd-size`, the scan is larger than
+        the format allows
     """
     if max(scan.shape) >= LARGEST:
         raise UsageError(
@@ -144,7 +148,8 @@ def _spaces_and_limits(encoding: ElementTree.Element, scan: Scan) -> None:
 def _parallel_imaging(
     encoding: ElementTree.Element, mask: SamplingMask, nominal: float | None
 ) -> None:
-    """The acceleration, a whole number, and whether the calibration lines are image data as well."""
+    """The acceleration, a whole number, and whether the calibration lines are image data as
+    well."""
     factor = max(1, round(nominal or mask.effective_acceleration()))
     separate = mask.calibration_only is not None and bool(mask.calibration_only.any())
     _fill(
@@ -199,7 +204,8 @@ def _space(
     pixels: tuple[int, int],
     voxel: tuple[float, float, float],
 ) -> None:
-    """A space of `matrix` (y, x) that is as large as so many `pixels` (y, x) of the encoded images."""
+    """A space of `matrix` (y, x) that is as large as so many `pixels` (y, x) of the encoded
+    images."""
     size = {"x": pixels[1] * voxel[1], "y": pixels[0] * voxel[0], "z": voxel[2]}
     counts = {"x": matrix[1], "y": matrix[0], "z": 1}
     _fill(encoding, {f"{name}/matrixSize/{axis}": counts[axis] for axis in "xyz"})
@@ -232,7 +238,8 @@ def _readouts(scan: Scan, index: int) -> NDArray[Any]:
 def _samples(
     kspace: NDArray[Any], frame: NDArray[Any], line: NDArray[Any]
 ) -> Iterator[NDArray[Any]]:
-    """The lines of k-space (frame, line, coil, x), each as float32, real and imaginary parts by turns."""
+    """The lines of k-space (frame, line, coil, x), each as float32, real and imaginary parts by
+    turns."""
     for t, y in zip(frame, line, strict=True):
         yield np.ascontiguousarray(kspace[t, y], "<c8").reshape(-1).view("<f4")
 

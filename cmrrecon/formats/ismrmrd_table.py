@@ -42,7 +42,8 @@ VECTORS = {
 
 
 def read_table(group: Any, handle: IO[bytes]) -> tuple[Table, Table, dict[str, int]]:
-    """The shared columns of all readouts; the references to their `traj` and `data`; and the bytes of an item of these two.
+    """The shared columns of all readouts; the references to their `traj` and `data`; and the bytes
+    of an item of these two.
 
     Parameters
     ----------
@@ -81,7 +82,8 @@ def _kinds(flags: NDArray[np.int64]) -> Table:
 
 
 def _times(head: NDArray[Any]) -> Table:
-    """Clocks in ms, NaN where they stand still; time between samples in us, 0 where it is not known."""
+    """Clocks in ms, NaN where they stand still; time between samples in us, 0 where it is not
+    known."""
     clocks = {
         "time_ms": head["acquisition_time_stamp"],
         "trigger_ms": head["physiology_time_stamp"],

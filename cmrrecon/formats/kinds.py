@@ -154,7 +154,8 @@ def raw_format(path: Path) -> RawFormat | None:
 
     Raises
     ------
-    InputError : the file cannot be read; `vendor-format`, it is raw data of a vendor whose files are not read
+    InputError : the file cannot be read; `vendor-format`, it is raw data of a vendor whose files
+        are not read
     """
     head = first_bytes(path, HEAD)
     found = next((format for format in RAW_FORMATS if format.sniff(path, head)), None)

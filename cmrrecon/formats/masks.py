@@ -17,8 +17,8 @@ FLOW_4D_AXES = 6
 def mask_of(array: StoredArray, where: object) -> CartesianMask:
     """The mask in an array of zeros and ones: (y,), (y, x), (frame, y, x), or that of 4-D flow.
 
-    Masks of 4-D flow, by their name, are (velocity|1, time, 1, SPE, PE, 1), where axes at the front may be missing. They become
-    (velocity times time, SPE, PE).
+    Masks of 4-D flow, by their name, are (velocity|1, time, 1, SPE, PE, 1), where axes at the front
+    may be missing. They become (velocity times time, SPE, PE).
 
     Raises
     ------

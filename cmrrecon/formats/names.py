@@ -133,7 +133,8 @@ def mask_path_for(path: str | Path) -> Path | None:
 
 
 def info_path_for(path: str | Path, base: str) -> Path | None:
-    """The table of settings of a scan beside its file, `<base>_info.csv`, if there is one on the disk."""
+    """The table of settings of a scan beside its file, `<base>_info.csv`, if there is one on the
+    disk."""
     beside = Path(path).with_name(f"{base}_info.csv")
     return beside if path and beside.is_file() else None
 

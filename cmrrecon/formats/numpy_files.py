@@ -1,8 +1,8 @@
-"""NumPy files: `.npy` holds one array, `.npz` named ones (`kspace`, `mask`, `trajectory`, `matrix`, `image`, `maps`, and
-those of `companions`).
+"""NumPy files: `.npy` holds one array, `.npz` named ones (`kspace`, `mask`, `trajectory`, `matrix`,
+`image`, `maps`, and those of `companions`).
 
-Arrays have our order of axes, (frame, slice, coil, y, x). In `.npz`, `acquisition`, `geometry` and `provenance` are JSON text;
-the provenance of a `.npy` lies beside it in `<file>.json`.
+Arrays have our order of axes, (frame, slice, coil, y, x). In `.npz`, `acquisition`, `geometry` and
+`provenance` are JSON text; the provenance of a `.npy` lies beside it in `<file>.json`.
 
 NumPy and zipfile read the data; pickled objects are never loaded. The checks here refuse what these two let pass:
 

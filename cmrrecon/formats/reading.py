@@ -1,10 +1,9 @@
-"""Files in: scans, masks, images and their provenance."""
+"""Files in: scans, masks, images and coil maps."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +11,12 @@ from torch import Tensor
 from cmrrecon.data import (
     Acquisition,
     CartesianMask,
-    Geometry,
     MaskSource,
     SamplingMask,
     Scan,
     SpokeMask,
 )
-from cmrrecon.formats import hdf5_access, pictures
+from cmrrecon.formats import hdf5_access
 from cmrrecon.formats.arrays import (
     AXES,
     SliceReader,
@@ -29,7 +27,7 @@ from cmrrecon.formats.arrays import (
 )
 from cmrrecon.formats.companions import with_companions
 from cmrrecon.formats.corner import CentredReader
-from cmrrecon.formats.geometry import geometry_from_json, geometry_of
+from cmrrecon.formats.geometry import geometry_from_json
 from cmrrecon.formats.info_table import with_table
 from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
 from cmrrecon.formats.masks import mask_of
@@ -54,13 +52,15 @@ def read(
     dataset: str | None = None,
     maps: str | Path | None = None,
 ) -> Scan:
-    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2026, our `.h5`, `.npz` or `.npy`, BART's `.cfl`, or raw data
-    in a format of `kinds.RAW_FORMATS`: ISMRMRD, Siemens twix, fastMRI.
+    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2026, our `.h5`, `.npz`
+    or `.npy`, BART's `.cfl`, or raw data in a format of `kinds.RAW_FORMATS`: ISMRMRD, Siemens twix,
+    fastMRI.
 
-    Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`). The mask is the
-    one given, else None for files that the challenge calls fully sampled by their variable or folder (`full_by_rule`),
-    else the one in the file, else the official mask file beside it, else None. Arrays `trajectory` and `matrix` beside
-    `kspace` make it non-Cartesian, see `Scan`; all its spokes were measured if no mask says otherwise.
+    Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`).
+    The mask is the one given, else None for files that the challenge calls fully sampled by their
+    variable or folder (`full_by_rule`), else the one in the file, else the official mask file
+    beside it, else None. Arrays `trajectory` and `matrix` beside `kspace` make it non-Cartesian,
+    see `Scan`; all its spokes were measured if no mask says otherwise.
 
     Parameters
     ----------
@@ -73,7 +73,8 @@ def read(
 
     Raises
     ------
-    InputError : the file cannot be read as k-space; `maps-axes`, the coil maps are not of this k-space
+    InputError : the file cannot be read as k-space; `maps-axes`, the coil maps are not of this
+        k-space
     UsageError : `axes-unknown`, `axes-fixed`; `dataset-fixed`, a data set of a file that has none
     """
     path = as_path(path, "file")
@@ -167,7 +168,8 @@ def _is_full(
 def _mask_for(
     stored: dict[str, StoredArray], path: Path, full: bool, given: str | Path | None
 ) -> tuple[CartesianMask | None, str]:
-    """The mask of a scan, None where the k-space must say it, and the file it lies in if that is another one."""
+    """The mask of a scan, None where the k-space must say it, and the file it lies in if that is
+    another one."""
     beside = (
         Path(given)
         if given is not None
@@ -209,7 +211,8 @@ def _raw(
 
 
 def _with_own_texts(scan: Scan, path: Path) -> Scan:
-    """The scan of a raw file with what it says if it is ours, where the format demands more than is known."""
+    """The scan of a raw file with what it says if it is ours, where the format demands more than is
+    known."""
     known, where = (hdf5_access.text(path, name) for name in ("acquisition", "geometry"))
     return replace(
         scan,
@@ -294,9 +297,11 @@ def read_images(path: str | Path) -> Tensor:
 
 
 def read_maps(path: str | Path) -> Tensor:
-    """Coil maps (slice, coil, y, x) complex64 as stored: `.cfl`, or a variable `maps`, `coilmap` or `sensitivities`.
+    """Coil maps (slice, coil, y, x) complex64 as stored: `.cfl`, or a variable `maps`, `coilmap` or
+    `sensitivities`.
 
-    An array of three axes is one slice, (coil, y, x). `coilmap` is that of 4-D flow, (coil, SPE, PE, FE), with slices along FE.
+    An array of three axes is one slice, (coil, y, x). `coilmap` is that of 4-D flow, (coil, SPE,
+    PE, FE), with slices along FE.
 
     Raises
     ------
@@ -323,29 +328,3 @@ def read_maps(path: str | Path) -> Tensor:
     if array.name == "coilmap":
         return values.reshape((-1, *values.shape)[-4:]).movedim(-1, 0).contiguous()
     return values.reshape((-1, *values.shape[-3:]))
-
-
-def read_geometry(path: str | Path) -> Geometry | None:
-    """The geometry in a file of images that cmrrecon wrote; None if there is none.
-
-    Raises
-    ------
-    InputError : the file or its provenance cannot be read
-    """
-    return geometry_of((read_provenance(path) or {}).get("geometry"))
-
-
-def read_provenance(path: str | Path) -> dict[str, Any] | None:
-    """The provenance in a file that cmrrecon wrote (or beside it, for .npy); None if there is none.
-
-    Raises
-    ------
-    InputError : the file or its provenance cannot be read
-    """
-    path = as_path(path, "file")
-    text = (
-        pictures.text(path)
-        if pictures.sniff(first_bytes(path, HEAD))
-        else contents(path)[1]("provenance")
-    )
-    return from_json(text) if text is not None else None

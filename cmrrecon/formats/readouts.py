@@ -1,6 +1,8 @@
-"""What files of single readouts hold, whatever their format: a table of readouts, the encodings, and what loads the samples.
+"""What files of single readouts hold, whatever their format: a table of readouts, the encodings,
+and what loads the samples.
 
-A format fills a `Raw`; `formats.readouts_scan.assemble` makes the `Scan`. Nothing here knows how a file is stored.
+A format fills a `Raw`; `formats.readouts_scan.assemble` makes the `Scan`. Nothing here knows how a
+file is stored.
 """
 
 from collections.abc import Callable
@@ -73,18 +75,18 @@ class Raw:
         - `image`, `calibration`, `noise`: bool, what it is for. Image and calibration: a reference
           line of the image itself. None of the three: it is not used. `reverse`: bool, its samples
           run backwards
-        - `line`, `partition`, `slice`, `phase`, `repetition`, `contrast`, `set`, `average`: counters,
-          int64; `space`: the number of its encoding
-        - `samples`, `coils`, int64; `before`, `after`: samples to discard at the ends; `centre`: the
-          stored sample at the centre of k-space, 0 if not known; `axes` of its trajectory, or 0
+        - `line`, `partition`, `slice`, `phase`, `repetition`, `contrast`, `set`, `average`:
+          counters, int64; `space`: the number of its encoding
+        - `samples`, `coils`, int64; `before`, `after`: samples to discard at the ends; `centre`:
+          the stored sample at the centre of k-space, 0 if not known; `axes` of its trajectory, or 0
         - `dwell_us`: time between samples, 0 if not known; `time_ms`, `trigger_ms`: when it was
           measured, on the scanner's clock and after the trigger, NaN if not known; float64
         - `position` of the slice's centre in mm, and unit vectors `along_x`, `along_y` and `across`
           the slice, (n, 3) float64 in patient coordinates (LPS); zeros if not known
     encodings : by number, as `space` counts them
     load : rows with equal `samples` and `coils` -> (row, coil, sample) complex64, as stored
-    positions : rows with equal `samples` and `axes` -> (row, sample, axis) float32, axes (x, y, ...);
-        None for files without trajectories
+    positions : rows with equal `samples` and `axes` -> (row, sample, axis) float32, axes (x, y,
+        ...); None for files without trajectories
     acquisition : what is known of the scan
     noise_bandwidth : the receiver's noise bandwidth over the sampled bandwidth
     notes : what the format had to assume

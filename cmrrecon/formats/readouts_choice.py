@@ -25,8 +25,8 @@ class Chosen:
 
     Attributes
     ----------
-    image : the readouts of the image, with their `frame` and `slice` from 0 and their `index` in the
-        file's table
+    image : the readouts of the image, with their `frame` and `slice` from 0 and their `index` in
+        the file's table
     reference : separate calibration readouts, with the same columns; their `frame` is 0
     encoding : of the image
     moving : the counter that counts frames
@@ -107,9 +107,9 @@ def _encoding(raw: Raw) -> tuple[int, Encoding, list[str]]:
 def _embedded(table: Table, space: int, encoding: Encoding) -> NDArray[np.bool]:
     """Which calibration readouts belong to the image although they are not marked so.
 
-    The header says so. Where it is silent, they do if they fill gaps only: none repeats an image line
-    of its frame, as a scan of separate references would, none stands in a frame of its own, and all
-    have as many samples.
+    The header says so. Where it is silent, they do if they fill gaps only: none repeats an image
+    line of its frame, as a scan of separate references would, none stands in a frame of its own,
+    and all have as many samples.
     """
     alone: NDArray[np.bool] = table["calibration"] & ~table["image"] & (table["space"] == space)
     image = table["image"] & (table["space"] == space)
@@ -130,8 +130,8 @@ def _embedded(table: Table, space: int, encoding: Encoding) -> NDArray[np.bool]:
 def _separate(table: Table, embedded: NDArray[np.bool], space: int) -> NDArray[np.bool]:
     """Which readouts are separate references.
 
-    Those that are no image lines; and of the image lines that calibrate too, those that fill the gaps
-    which the first leave on the same grid.
+    Those that are no image lines; and of the image lines that calibrate too, those that fill the
+    gaps which the first leave on the same grid.
     """
     alone: NDArray[np.bool] = table["calibration"] & ~table["image"] & ~embedded
     alike = (

@@ -48,7 +48,8 @@ def _perpendicular(axes: NDArray[np.float64]) -> bool:
 
 
 def _placed(positions: NDArray[np.float64], directed: bool) -> bool:
-    """Whether positions (slice, 3) are known: finite, different, and not zero beside missing directions."""
+    """Whether positions (slice, 3) are known: finite, different, and not zero beside missing
+    directions."""
     if not np.isfinite(positions).all() or not (directed or positions.any()):
         return False
     return len(np.unique(positions, axis=0)) == len(positions)
@@ -70,7 +71,8 @@ def _voxel(
 
 
 def _spacing(positions: NDArray[np.float64], axes: NDArray[np.float64]) -> float | None:
-    """The distance of neighbouring parallel slices in mm; None if they are not parallel or alone."""
+    """The distance of neighbouring parallel slices in mm; None if they are not parallel or
+    alone."""
     if len(positions) < 2 or not len(axes):
         return None
     normal = axes[0, 2]

@@ -1,4 +1,5 @@
-"""Cartesian readouts put in place: k-space slice by slice, its mask, and how often each sample was averaged."""
+"""Cartesian readouts put in place: k-space slice by slice, its mask, and how often each sample was
+averaged."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +21,8 @@ EMPTIEST = 32  # times that a matrix may be longer than what was measured of it
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Puts the readouts of one slice at a time in place: (frame, coil, y, x), zero where there is none.
+    """Puts the readouts of one slice at a time in place: (frame, coil, y, x), zero where there is
+    none.
 
     Repeated samples become their mean.
 
@@ -28,8 +30,8 @@ class Lines:
     ----------
     raw : the file
     shape : (frame, slice, coil, y, x)
-    table : of each readout `frame`, `slice`, `row`, the `column` of its first kept sample, and `turn`:
-        how many readouts of the same place come before it
+    table : of each readout `frame`, `slice`, `row`, the `column` of its first kept sample, and
+        `turn`: how many readouts of the same place come before it
     """
 
     raw: Raw
@@ -52,7 +54,8 @@ class Lines:
         return torch.from_numpy(kspace)
 
     def counts(self, index: int) -> NDArray[np.int32]:
-        """How often each sample of a slice was measured: (frame, y, x), or (frame, y, 1) of whole lines."""
+        """How often each sample of a slice was measured: (frame, y, x), or (frame, y, 1) of whole
+        lines."""
         frames, _, _, y, x = self.shape
         table = part(self.table, self.table["slice"] == index)
         first = table["column"]
@@ -85,7 +88,8 @@ class Lines:
         return mask.averaged(once_if_alike(torch.from_numpy(counts))), notes
 
     def _centre(self) -> tuple[int, int] | None:
-        """(y, x) of k-space's centre where whole readouts have it elsewhere than in the middle; None else."""
+        """(y, x) of k-space's centre where whole readouts have it elsewhere than in the middle;
+        None else."""
         y, x = self.shape[3:]
         table = self.table
         found = np.unique(table["centre"] - table["before"])
@@ -104,7 +108,8 @@ def columns(table: Table, row: int) -> slice:
 
 
 def kept(raw: Raw, table: Table, rows: Rows) -> NDArray[np.complex64]:
-    """The kept samples (row, coil, sample) of readouts that are alike, turned where they run backwards."""
+    """The kept samples (row, coil, sample) of readouts that are alike, turned where they run
+    backwards."""
     before, end = (
         int(number[rows[0]]) for number in (table["before"], table["samples"] - table["after"])
     )
@@ -113,7 +118,8 @@ def kept(raw: Raw, table: Table, rows: Rows) -> NDArray[np.complex64]:
 
 
 def alike(table: Table, names: tuple[str, ...]) -> Iterator[Rows]:
-    """The rows of a table in groups that agree in these columns, sorted by them, not too many at once."""
+    """The rows of a table in groups that agree in these columns, sorted by them, not too many at
+    once."""
     order = np.lexsort([table[name] for name in reversed(names)])
     changed = np.zeros(len(order), bool)
     for name in names:
@@ -259,7 +265,8 @@ def _require_inside(
 
 
 def _require_proportion(raw: Raw, measured: tuple[int, int], matrix: tuple[int, int]) -> None:
-    """Refuse a matrix (y, x) far longer than what was measured of it: a damaged header, not low resolution."""
+    """Refuse a matrix (y, x) far longer than what was measured of it: a damaged header, not low
+    resolution."""
     (lines, samples), (y, x) = measured, matrix
     if y > EMPTIEST * lines or x > EMPTIEST * samples:
         raise InputError(

@@ -1,9 +1,9 @@
 """The noise of the coils, from readouts that were measured without excitation.
 
-A sample's variance grows with the bandwidth of its readout, thus with 1 / dwell time. The receiver's
-filter cuts the edges of the band, so that the mean over a noise readout lies below the level in the
-middle, where the image is: it is divided by the relative noise bandwidth (Kellman and McVeigh, Magn
-Reson Med 2005;54:1439).
+A sample's variance grows with the bandwidth of its readout, thus with 1 / dwell time. The
+receiver's filter cuts the edges of the band, so that the mean over a noise readout lies below the
+level in the middle, where the image is: it is divided by the relative noise bandwidth (Kellman and
+McVeigh, Magn Reson Med 2005;54:1439).
 """
 
 import numpy as np

@@ -19,7 +19,8 @@ TOLERANCE = 0.01  # of a field of view, before samples count as spaced different
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """The reference lines of one slice at a time (coil, y', x'), their mean where they are repeated.
+    """The reference lines of one slice at a time (coil, y', x'), their mean where they are
+    repeated.
 
     Attributes
     ----------
@@ -58,7 +59,8 @@ class References:
 def references(
     raw: Raw, table: Table, encoding: Encoding, coils: int, slices: int, whole: bool
 ) -> tuple[References | None, tuple[str, ...]]:
-    """What gives the references of each slice, and what to say of it; None where there are none to be used.
+    """What gives the references of each slice, and what to say of it; None where there are none to
+    be used.
 
     Parameters
     ----------
@@ -91,7 +93,8 @@ def references(
 
 
 def _usable(raw: Raw, table: Table, coils: int) -> tuple[Table, Encoding]:
-    """The readouts of the image's coils in the first encoding with references, of the commonest length."""
+    """The readouts of the image's coils in the first encoding with references, of the commonest
+    length."""
     known = (table["space"] < len(raw.encodings)) & (table["coils"] == coils)
     table = part(table, known & (table["axes"] == 0))
     if not len(table["space"]):
@@ -116,7 +119,8 @@ def _unusable(table: Table, slices: int) -> str:
 
 
 def _common(row: NDArray[np.int64], table: Table, slices: int) -> tuple[NDArray[np.int64], Table]:
-    """The readouts of the block of neighbouring lines around the centre (0) that all slices have."""
+    """The readouts of the block of neighbouring lines around the centre (0) that all slices
+    have."""
     places = np.unique(np.stack([table["slice"], row], 1), axis=0)[:, 1]
     shared, times = np.unique(places, return_counts=True)
     shared = shared[times == slices]
@@ -131,7 +135,8 @@ def _common(row: NDArray[np.int64], table: Table, slices: int) -> tuple[NDArray[
 def _sides(
     sides: tuple[int, int], own: Encoding, encoding: Encoding, whole: bool
 ) -> tuple[int, int] | None:
-    """(y, x) of the block whose samples are spaced like the image's; None if no whole number comes near."""
+    """(y, x) of the block whose samples are spaced like the image's; None if no whole number comes
+    near."""
     target = encoding.field_of_view_mm
     if target is not None and not whole:
         target = (

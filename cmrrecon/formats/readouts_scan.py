@@ -1,4 +1,5 @@
-"""From single readouts to a scan: which are image data, where each lies, what calibrates, what is noise."""
+"""From single readouts to a scan: which are image data, where each lies, what calibrates, what is
+noise."""
 
 from dataclasses import replace
 
@@ -17,8 +18,8 @@ PATTERNS = {"radial": "radial", "goldenangle": "radial", "spiral": "spiral"}
 def assemble(raw: Raw, noise: Raw | None = None) -> Scan:
     """The scan that readouts make.
 
-    Frames are cardiac phases, else repetitions, contrasts or sets, whichever is the first to vary; of
-    the others the first value is read. Averages and repeated lines become their mean.
+    Frames are cardiac phases, else repetitions, contrasts or sets, whichever is the first to vary;
+    of the others the first value is read. Averages and repeated lines become their mean.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
-"""Readouts along a trajectory: spokes in the order they were measured in, and where their samples lie."""
+"""Readouts along a trajectory: spokes in the order they were measured in, and where their samples
+lie."""
 
 from dataclasses import dataclass
 
@@ -45,7 +46,8 @@ class Spokes:
         return torch.from_numpy(kspace)
 
     def mask(self, trajectory: Trajectory) -> SpokeMask:
-        """Which spokes were measured; where that differs between slices, what is non-zero in them."""
+        """Which spokes were measured; where that differs between slices, what is non-zero in
+        them."""
         frames, slices, _, spokes, _ = self.shape
         present = np.zeros((slices, frames, spokes), bool)
         present[self.table["slice"], self.table["frame"], self.table["row"]] = True
@@ -129,7 +131,8 @@ def trajectory_of(spokes: Spokes, encoding: Encoding) -> tuple[Trajectory, str]:
 
 
 def _positions(spokes: Spokes) -> NDArray[np.float32]:
-    """The trajectory of all slices (frame|1, spoke, sample, 2) in the file's unit, last axis (y, x)."""
+    """The trajectory of all slices (frame|1, spoke, sample, 2) in the file's unit, last axis (y,
+    x)."""
     frames, slices, _, count, samples = spokes.shape
     raw, table = spokes.raw, spokes.table
     assert raw.positions is not None

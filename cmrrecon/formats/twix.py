@@ -1,4 +1,5 @@
-"""Siemens raw data ("twix", `.dat`), of software VB and from VD on: its last measurement, and the noise of an earlier one."""
+"""Siemens raw data ("twix", `.dat`), of software VB and from VD on: its last measurement, and the
+noise of an earlier one."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -55,7 +56,8 @@ class Measurement:
 
 
 def read(path: Path, dataset: str | None = None) -> Scan:
-    """The scan in a file: its last measurement, with the noise of an earlier one if it holds none itself.
+    """The scan in a file: its last measurement, with the noise of an earlier one if it holds none
+    itself.
 
     Parameters
     ----------
@@ -65,8 +67,8 @@ def read(path: Path, dataset: str | None = None) -> Scan:
     Raises
     ------
     UsageError : `package-missing`
-    InputError : `file-damaged`, `trajectory-missing`, `gradient-unknown`; `readouts-missing` and others if the readouts
-        make no scan
+    InputError : `file-damaged`, `trajectory-missing`, `gradient-unknown`; `readouts-missing` and
+        others if the readouts make no scan
     """
     directory = read_directory(path)
     with closing(opened(path)) as file:
@@ -152,7 +154,8 @@ def _notes(table: Table, path: Path) -> tuple[str, ...]:
 def _echo_planar(
     samples: Samples, table: Table, navigator: NDArray[np.bool], measurement: Measurement
 ) -> Aligned:
-    """What loads readouts measured back and forth; in the table they all run forwards from then on."""
+    """What loads readouts measured back and forth; in the table they all run forwards from then
+    on."""
     side = measurement.protocol.encoded_mm
     offcentre = measurement.headers["ReadOutOffcentre"] / (side[1] if side else np.inf)
     gradient = ramp(measurement.protocol, measurement.path)

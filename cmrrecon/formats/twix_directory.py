@@ -1,9 +1,10 @@
 """Where the measurements of a Siemens twix file lie: checked before anything else reads the file.
 
-From software VD on a file begins with a directory: two numbers, the second the count of measurements, then for each of them
-152 bytes with its offset and length (and the patient's name, which is skipped). Files of VB begin with their one measurement.
-A measurement is a protocol, which begins with its length and the number of its parts, then readouts, each with a header, and
-an end mark.
+From software VD on a file begins with a directory: two numbers, the second the count of
+measurements, then for each of them 152 bytes with its offset and length (and the patient's name,
+which is skipped). Files of VB begin with their one measurement. A measurement is a protocol, which
+begins with its length and the number of its parts, then readouts, each with a header, and an end
+mark.
 """
 
 import re

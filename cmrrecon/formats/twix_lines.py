@@ -1,15 +1,17 @@
-"""The readouts of a Siemens twix file, listed by the optional package turbotwix (extra `twix`), and their samples.
+"""The readouts of a Siemens twix file, listed by the optional package turbotwix (extra `twix`), and
+their samples.
 
-Of three packages turbotwix was taken. On two files of 1.6 and 1.0 MB (VE11) all gave the same samples (pymapvbvd 0.7.0 with
-its regridding switched off). Reading took turbotwix 0.2.1 3 ms, pymapvbvd 53 ms and twixtools 0.24 77 ms, importing 0.08, 0.46
-and 0.76 s. All are MIT-licensed, pure Python, and had releases in 2025 or 2026. turbotwix needs NumPy alone, the others SciPy
-and matplotlib as well; it gives a table of readouts, which is what is needed here, but no geometry, no noise and no correction
-of echo-planar lines, which are made here.
+Of three packages turbotwix was taken. On two files of 1.6 and 1.0 MB (VE11) all gave the same
+samples (pymapvbvd 0.7.0 with its regridding switched off). Reading took turbotwix 0.2.1 3 ms,
+pymapvbvd 53 ms and twixtools 0.24 77 ms, importing 0.08, 0.46 and 0.76 s. All are MIT-licensed,
+pure Python, and had releases in 2025 or 2026. turbotwix needs NumPy alone, the others SciPy and
+matplotlib as well; it gives a table of readouts, which is what is needed here, but no geometry, no
+noise and no correction of echo-planar lines, which are made here.
 
-None of them guards against damage: twixtools ends in any exception, pymapvbvd fills up what was left of a file, turbotwix reads
-beyond the end of a file that was cut and crashes the process. So the directory is checked before it sees the file, and
-afterwards that the measurement ended as it should; samples and protocol are read here. 1,200 damaged files
-gave errors or scans, nothing else.
+None of them guards against damage: twixtools ends in any exception, pymapvbvd fills up what was
+left of a file, turbotwix reads beyond the end of a file that was cut and crashes the process. So
+the directory is checked before it sees the file, and afterwards that the measurement ended as it
+should; samples and protocol are read here. 1,200 damaged files gave errors or scans, nothing else.
 """
 
 import importlib
@@ -50,7 +52,8 @@ class Samples:
 
     @property
     def prefix(self) -> int:
-        """Bytes of the header before a readout, which software before VD had before its coils only."""
+        """Bytes of the header before a readout, which software before VD had before its coils
+        only."""
         return 0 if self.before_vd else HEADERS[False]
 
     @property
@@ -101,7 +104,8 @@ def listed(file: Any, index: int, path: Path) -> tuple[NDArray[Any], NDArray[np.
 
 @contextmanager
 def _guarded(path: Path) -> Iterator[None]:
-    """Around calls of turbotwix: whatever it finds wrong in a file becomes an InputError, and it prints nothing."""
+    """Around calls of turbotwix: whatever it finds wrong in a file becomes an InputError, and it
+    prints nothing."""
     own = importlib.import_module("turbotwix").TwixParseError
     try:
         with redirect_stderr(io.StringIO()):

@@ -1,7 +1,7 @@
 """The protocol in a Siemens twix file: the few numbers that say how k-space was encoded.
 
-The text holds the patient's name and much else. Only the values named here are taken from it, and all of them are numbers but
-the names of the sequence and of coil elements.
+The text holds the patient's name and much else. Only the values named here are taken from it, and
+all of them are numbers but the names of the sequence and of coil elements.
 """
 
 import math
@@ -18,7 +18,8 @@ from cmrrecon.tools.errors import InputError
 
 REMEDY = "Export the raw data from the scanner again"
 LARGEST = 2**16  # lines or samples
-# `name = value` lines of the measurement protocol, and parameters `<ParamLong."name"> { values }` elsewhere.
+# `name = value` lines of the measurement protocol, and parameters `<ParamLong."name"> { values }`
+# elsewhere.
 LINE = re.compile(rb"^([\w.\[\]]{1,80})[ \t]*=[ \t]*(\S{1,120})", re.MULTILINE)
 PARAMETER = re.compile(rb"[^{]{0,40}\{([^{}]{0,4000})\}")
 PRECISION = re.compile(rb"<\w+>\s*\d+")
@@ -74,10 +75,12 @@ class Protocol:
 
     Attributes
     ----------
-    values : name -> its numbers, as in `LINES` and `PARAMETERS`; what is absent or zero is not there
+    values : name -> its numbers, as in `LINES` and `PARAMETERS`; what is absent or zero is not
+        there
     dwell_us : time between samples of each contrast
     sequence : file name of the pulse sequence
-    coils : names of the coil elements, in the order in which their samples are stored; empty if not known
+    coils : names of the coil elements, in the order in which their samples are stored; empty if not
+        known
     """
 
     values: dict[str, tuple[float, ...]]
@@ -104,7 +107,8 @@ class Protocol:
 
     @property
     def encoded_mm(self) -> tuple[float, float, float] | None:
-        """The field of view (y, x, slice) of the encoded images; None where the protocol does not say."""
+        """The field of view (y, x, slice) of the encoded images; None where the protocol does not
+        say."""
         y, x, z = (
             self.number(f"{SLICE}.{name}") for name in ("dPhaseFOV", "dReadoutFOV", "dThickness")
         )
@@ -178,7 +182,8 @@ def ramp(protocol: Protocol, path: Path) -> Ramp | None:
 
     Raises
     ------
-    InputError : `gradient-unknown`, it was neither constant nor a trapezoid, or its times make no sense
+    InputError : `gradient-unknown`, it was neither constant nor a trapezoid, or its times make no
+        sense
     """
     shape = protocol.number("alRegridMode", CONSTANT)
     if shape == CONSTANT:
@@ -203,15 +208,16 @@ def encoding(
     Parameters
     ----------
     protocol : what the text says
-    needed : (y, x), the smallest matrix that holds the readouts, which counts where the protocol says less
+    needed : (y, x), the smallest matrix that holds the readouts, which counts where the protocol
+        says less
     centre : the line counter at the centre of k-space
     echo_planar : whether lines were read back and forth
     path : for messages
 
     Raises
     ------
-    InputError : `header-damaged`, a matrix out of all proportion; `trajectory-missing`, k-space is not Cartesian;
-        `slices-simultaneous`, slices were excited together
+    InputError : `header-damaged`, a matrix out of all proportion; `trajectory-missing`, k-space is
+        not Cartesian; `slices-simultaneous`, slices were excited together
     """
     _require_cartesian_slices(protocol, path)
     matrix, (over_y, over_x) = _matrix(protocol, needed), protocol.oversampling

@@ -1,4 +1,5 @@
-"""The readouts of a Siemens twix file as a table: what each is for, where it belongs, and where it lies in the patient."""
+"""The readouts of a Siemens twix file as a table: what each is for, where it belongs, and where it
+lies in the patient."""
 
 from typing import Any
 
@@ -12,7 +13,8 @@ from cmrrecon.formats.twix_protocol import Protocol
 PHASE_CORRECTION, REFERENCE, REFERENCE_AND_IMAGE, REVERSE, NOISE = (
     1 << bit for bit in range(21, 26)
 )
-# Feedback, phase stabilisation, references and navigators of slices excited together, dummies, feedback of the transmit coil.
+# Feedback, phase stabilisation, references and navigators of slices excited together, dummies,
+# feedback of the transmit coil.
 OTHER = sum(1 << bit for bit in (1, 2, 14, 15, 38, 39, 51, 53))
 TICK_MS = 2.5  # of the scanner's clock
 DWELL = {
@@ -41,7 +43,8 @@ def readouts(
     headers : the headers of the readouts, as turbotwix gives them
     protocol : of the same measurement
     before_vd : whether the file is of software before VD
-    noise_only : whether the measurement is one for noise, which was sampled as its own protocol says
+    noise_only : whether the measurement is one for noise, which was sampled as its own protocol
+        says
     """
     flags = headers["EvalInfoMask"].astype(np.uint64)
     table: Table = {
@@ -89,9 +92,10 @@ def _purposes(flags: NDArray[np.uint64]) -> Table:
 def _vectors(places: NDArray[Any]) -> Table:
     """Position and directions of each readout in the patient (LPS).
 
-    The quaternion turns the gradients' axes (phase, read, slice) into the patient's. Images of an inverse transform run against
-    the first two: in gre.dat of twixtools, an ACR phantom, the air bubbles lie at high y and the phase gradient points to the
-    back; its resolution insert, which is made to be read from the right of the patient, runs along x.
+    The quaternion turns the gradients' axes (phase, read, slice) into the patient's. Images of an
+    inverse transform run against the first two: in gre.dat of twixtools, an ACR phantom, the air
+    bubbles lie at high y and the phase gradient points to the back; its resolution insert, which is
+    made to be read from the right of the patient, runs along x.
     """
     position = np.stack([places["SlicePos"][axis] for axis in ("Sag", "Cor", "Tra")], 1)
     r, i, j, k = places["Quaternion"].T.astype(np.float64)
@@ -107,7 +111,8 @@ def _vectors(places: NDArray[Any]) -> Table:
 def _anatomical(
     measured: NDArray[np.int64], position: NDArray[np.float64], across: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """The slice counters in the order in which slices lie along their normal, from 0; as measured if they are not parallel."""
+    """The slice counters in the order in which slices lie along their normal, from 0; as measured
+    if they are not parallel."""
     values, first, back = np.unique(measured, return_index=True, return_inverse=True)
     normals = across[first]
     if len(values) < 2 or not (normals @ normals[0] > SAME).all():

@@ -1,4 +1,5 @@
-"""Raw data of other vendors, which are not read: recognised by name and neighbours, so that the error names the converter."""
+"""Raw data of other vendors, which are not read: recognised by name and neighbours, so that the
+error names the converter."""
 
 import re
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ def _has_kspace(path: Path) -> bool:
 
 
 def _beside(path: Path, suffixes: tuple[str, ...]) -> bool:
-    """Whether a file of the same name and one of these suffixes, in either case, lies beside; True without suffixes."""
+    """Whether a file of the same name and one of these suffixes, in either case, lies beside; True
+    without suffixes."""
     names = [suffix for lower in suffixes for suffix in (lower, lower.upper())]
     return not names or any(path.with_suffix(suffix).is_file() for suffix in names)

@@ -39,7 +39,8 @@ def write(
 
     Parameters
     ----------
-    path : `.mat`, `.h5`, `.npz`, `.npy` or `.cfl`; for a scan also `.mrd` (ISMRMRD); for images also `.png` and `.gif`
+    path : `.mat`, `.h5`, `.npz`, `.npy` or `.cfl`; for a scan also `.mrd` (ISMRMRD); for images
+        also `.png` and `.gif`
     content : Scan; or Tensor or NumPy array of images (frame, slice, y, x), real or complex
     provenance : JSON values that travel inside the file
 
@@ -71,8 +72,8 @@ def write_scan(
     variable: str | None = None,
     images: Sequence[Tensor] | None = None,
 ) -> None:
-    """A scan, slice by slice where possible: `.mat` (v7.3, official layout, without the mask), `.h5`, `.npz`, `.npy`, `.cfl` (without the
-    mask) or `.mrd` (ISMRMRD).
+    """A scan, slice by slice where possible: `.mat` (v7.3, official layout, without the mask),
+    `.h5`, `.npz`, `.npy`, `.cfl` (without the mask) or `.mrd` (ISMRMRD).
 
     Parameters
     ----------
@@ -105,7 +106,8 @@ def write_scan(
 def write_mask(
     path: str | Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """A mask (frame|1, y, x|1) bool as official `.mat` (v7.3) file or as `.cfl`; `x` is the number of readout samples.
+    """A mask (frame|1, y, x|1) bool as official `.mat` (v7.3) file or as `.cfl`; `x` is the number
+    of readout samples.
 
     Raises
     ------

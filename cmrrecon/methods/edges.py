@@ -65,7 +65,8 @@ def filled(
 def symmetry_predicts(
     prepared: PreparedSeries, mask: CartesianMask, coils: Coils, solve: Solve
 ) -> bool:
-    """Whether hidden samples of the cut side are predicted better with the symmetry than without."""
+    """Whether hidden samples of the cut side are predicted better with the symmetry than
+    without."""
     hidden = next_to_cut(mask)
     if not bool(hidden.any()):
         return False
@@ -79,8 +80,8 @@ def symmetry_predicts(
 
 
 def next_to_cut(mask: CartesianMask) -> Tensor:
-    """The outer measured samples (frame|1, y, x|1) bool of the symmetric centre, on the side that is
-    cut: the other side has their mirrors."""
+    """The outer measured samples (frame|1, y, x|1) bool of the symmetric centre, on the side that
+    is cut: the other side has their mirrors."""
     hidden = torch.zeros_like(mask.samples)
     for axis, (even, whole) in enumerate(
         zip(symmetric_part(mask.samples, mask.centre), mask.extent(), strict=True), start=1

@@ -18,7 +18,8 @@ KEPT_TOGETHER = 4
 class SensitivityNetwork(nn.Module):
     """Each coil image of the calibration lines goes through a U-Net; maps are the results over their RSS over the coils.
 
-    The lines are those of the frames themselves; separate reference lines and supplied maps are not used.
+    The lines are those of the frames themselves; separate reference lines and supplied maps are not
+    used.
 
     Parameters
     ----------

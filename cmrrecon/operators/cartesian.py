@@ -72,7 +72,8 @@ class Encoding(LinearOperator, ABC):
         return linear(self._rooted, self._forward, kspace, self._frames(kspace))
 
     def back(self, kspace: Tensor) -> Tensor:
-        """The right-hand side A.H(w k) of least squares, for k-space (frame, coil, y, x) as measured."""
+        """The right-hand side A.H(w k) of least squares, for k-space (frame, coil, y, x) as
+        measured."""
         return self._adjoint(kspace, self._frames(kspace), self.averaging)
 
     def N(self, images: Tensor) -> Tensor:
@@ -89,7 +90,8 @@ class Encoding(LinearOperator, ABC):
 
     @abstractmethod
     def _combined(self, frame: Tensor, mask: Tensor, factor: Tensor | None) -> Tensor:
-        """Coil images (coil, y, x') of the measured samples of a frame (coil, y, x), times a factor."""
+        """Coil images (coil, y, x') of the measured samples of a frame (coil, y, x), times a
+        factor."""
 
     def _frames(self, data: Tensor) -> int:
         if len(self.mask.samples) not in (1, data.shape[0]):

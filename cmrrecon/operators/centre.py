@@ -16,8 +16,8 @@ from cmrrecon.operators.sensitivity import Calibration
 # By how many samples, at least, energy must lie off the middle, and how many times that of the
 # middle it must be.
 NEAREST, CLEARLY = 3, 2.0
-# The part of an axis from which on a displacement counts that gains no calibration lines: the peaks of
-# real scans lie up to 3 of 96 lines and 4 of 512 samples off.
+# The part of an axis from which on a displacement counts that gains no calibration lines: the peaks
+# of real scans lie up to 3 of 96 lines and 4 of 512 samples off.
 LARGE = 1 / 16
 # Neighbours on either side whose energy is averaged; places about the peak that are compared.
 SMOOTH, ABOUT = 1, 2
@@ -42,7 +42,8 @@ def recentred(series: Series) -> Series:
 
 
 def restored(images: Tensor, series: Series) -> Tensor:
-    """Images (frame, y, x) of a series of `recentred`, with the phase that its k-space had as stored.
+    """Images (frame, y, x) of a series of `recentred`, with the phase that its k-space had as
+    stored.
 
     Magnitudes stay as they are.
     """
@@ -57,7 +58,8 @@ def restored(images: Tensor, series: Series) -> Tensor:
 
 
 def found_centre(series: Series) -> tuple[int, int]:
-    """The centre (y, x) of Cartesian k-space by its energy; the middle unless it clearly lies elsewhere.
+    """The centre (y, x) of Cartesian k-space by its energy; the middle unless it clearly lies
+    elsewhere.
 
     Energy is averaged over the frames and coils that hold it, so that the pattern does not matter.
     A displacement counts if the energy there is `CLEARLY` larger than that about the middle, no
@@ -86,7 +88,8 @@ def found_centre(series: Series) -> tuple[int, int]:
 
 
 def mean_energy(series: Series) -> Tensor:
-    """Energy (y, x) of all coils, a mean over the frames that measured a sample; zero where none did."""
+    """Energy (y, x) of all coils, a mean over the frames that measured a sample; zero where none
+    did."""
     total = torch.zeros(series.kspace.shape[2:], dtype=torch.float64, device=series.kspace.device)
     counts = torch.zeros_like(series.mask.frame(0), dtype=torch.float64)
     for t, frame in enumerate(series.kspace):

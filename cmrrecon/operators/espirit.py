@@ -20,9 +20,10 @@ TILE_BYTES = 2**21
 # A matrix B of unit trace with trace(B^2) above this has its second eigenvalue below 0.06 of the first. Its largest column is then close
 # to the leading eigenvector, and each of so many multiplications with B leaves 0.06 of the rest: 1e-5 in the end.
 PURE, MULTIPLICATIONS = 0.9, 3
-# A body larger than the field of view: in at least this part of the support the second eigenvalue is at least the second number and
-# the third below the last. In phantoms that fold over by a tenth this part
-# is 0.021, in simulated scans within the field of view zero, in a measured heart whose body touches the edge 0.011.
+# A body larger than the field of view: in at least this part of the support the second eigenvalue
+# is at least the second number and the third below the last. In phantoms that fold over by a tenth
+# this part is 0.021, in simulated scans within the field of view zero, in a measured heart whose
+# body touches the edge 0.011.
 FOLDED_AREA, FOLDED, FOLDED_REST = 0.015, 0.95, 0.9
 # Separates eigenvalues that differ by 1e-5; any mixture of closer ones is as good.
 MOST_SQUARINGS = 18
@@ -181,7 +182,8 @@ def _eigenpairs(matrices: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _phased(vectors: Tensor, kept: Tensor, reference: Tensor) -> Tensor:
-    """Vectors (n, coil) of unit length, real and positive in the virtual coil `reference`; zero where not kept (n,)."""
+    """Vectors (n, coil) of unit length, real and positive in the virtual coil `reference`; zero
+    where not kept (n,)."""
     norm = _norm(vectors)
     virtual = vectors @ reference.conj()
     factor = torch.where(virtual == 0, 1, torch.sgn(virtual).conj()) * kept

@@ -11,7 +11,8 @@ def centred(length: int, part: int) -> slice:
 
 
 def resized(values: Tensor, axis: int, length: int) -> Tensor:
-    """Values of another length along an axis: cut, or padded with zeros, about its middle n // 2."""
+    """Values of another length along an axis: cut, or padded with zeros, about its middle n //
+    2."""
     n = values.shape[axis]
     if n == length:
         return values

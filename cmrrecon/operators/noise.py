@@ -33,7 +33,8 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
 
     Raises
     ------
-    InputError : `noise-not-measurable`, no line away from the centre, or no sample at the ends of the readout
+    InputError : `noise-not-measurable`, no line away from the centre, or no sample at the ends of
+        the readout
     """
     frames, _, ny, nx = kspace.shape
     if mask.averages is not None:
@@ -90,7 +91,8 @@ def noise_level(samples: Tensor) -> Tensor:
 
 
 def noise_covariance(samples: Tensor) -> Tensor:
-    """Noise covariance E[n n^H] (coil, coil): robust levels on the diagonal, correlations as sampled.
+    """Noise covariance E[n n^H] (coil, coil): robust levels on the diagonal, correlations as
+    sampled.
 
     Parameters as `noise_level`.
     """
@@ -106,7 +108,8 @@ def whitening_matrix(covariance: Tensor) -> tuple[Tensor, Tensor]:
 
     Raises
     ------
-    InputError : `noise-covariance`, not positive definite, for instance because a coil holds no data
+    InputError : `noise-covariance`, not positive definite, for instance because a coil holds no
+        data
     """
     scale = covariance.diagonal().real.sqrt()
     unit = (covariance / (scale[:, None] * scale)).to(torch.complex128)

@@ -25,8 +25,9 @@ __all__ = [
 MOST_LINES = 32
 # With fewer there are hardly any patches to learn from.
 FEWEST_LINES = 4
-# From here on lines that every frame measured calibrate better than a time average of more lines, whose frames disagree where
-# things move. With 4 lines the average is better by up to 4 dB on simulated cine, with 6 by up to 0.4 dB, with 8 neither.
+# From here on lines that every frame measured calibrate better than a time average of more lines,
+# whose frames disagree where things move. With 4 lines the average is better by up to 4 dB on
+# simulated cine, with 6 by up to 0.4 dB, with 8 neither.
 ENOUGH_LINES = 6
 # Coils vary slowly, so the middle of the readout says nearly as much as the whole. With 64 of 448 samples the median map error on simulated
 # cine is up to a fifth larger and the crop loses faint tissue.
@@ -75,7 +76,8 @@ class Calibration:
 
 
 def average_is_better(common: int, union: int) -> bool:
-    """Whether to calibrate on the time average of `union` lines instead of `common` lines of every frame."""
+    """Whether to calibrate on the time average of `union` lines instead of `common` lines of every
+    frame."""
     if common < FEWEST_LINES:
         return union > common
     return common < ENOUGH_LINES and union >= 2 * common

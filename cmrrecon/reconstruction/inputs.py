@@ -32,7 +32,8 @@ def as_scan(
         that of a mask file; None: the file's own, or what is non-zero in any coil
     axes : names of the stored axes, for unusual files only
     dataset : name of the data set, in files of raw data that hold several
-    maps : file of coil maps, for the path of a k-space file; None: the file's own, or estimated ones
+    maps : file of coil maps, for the path of a k-space file; None: the file's own, or estimated
+        ones
 
     Raises
     ------

@@ -114,7 +114,8 @@ class Run:
             return PreparedSeries(series.to(self.task.device), whiten=self.task.whiten)
 
     def _view(self, prepared: PreparedSeries) -> PreparedSeries:
-        """What the method is given: whitened coils if that was asked for, else it decides itself."""
+        """What the method is given: whitened coils if that was asked for, else it decides
+        itself."""
         return prepared.white if self.task.whiten else prepared
 
     def _working(self, prepared: PreparedSeries) -> PreparedSeries:

@@ -45,12 +45,13 @@ def add_scan(
 ) -> dict[str, Any]:
     """Read, check and store one file, each slice read once; returns its entry of the fingerprint.
 
-    A file that was stored earlier by the same recipe is not read again. Slices without any signal are kept,
-    listed as `empty_slices` and left out of the statistics. With `coils` every slice is compressed to that many virtual coils.
-    Scans with gaps in k-space are kept without references; so are those without its edges (partial Fourier, low resolution,
-    asymmetric echo), unless `allow_partial`, or the challenge that published them calls them fully sampled.
-    `dataset` names one of those in a file of raw data. `labels` are the rows of this file: none of them makes an unlabelled scan; None
-    keeps the labels that its entry has.
+    A file that was stored earlier by the same recipe is not read again. Slices without any signal
+    are kept, listed as `empty_slices` and left out of the statistics. With `coils` every slice is
+    compressed to that many virtual coils. Scans with gaps in k-space are kept without references;
+    so are those without its edges (partial Fourier, low resolution, asymmetric echo), unless
+    `allow_partial`, or the challenge that published them calls them fully sampled. `dataset` names
+    one of those in a file of raw data. `labels` are the rows of this file: none of them makes an
+    unlabelled scan; None keeps the labels that its entry has.
 
     Raises
     ------
@@ -162,7 +163,8 @@ class Survey:
             self.remarks.append(text)
 
     def _checked(self, index: int, kspace: Tensor) -> Series:
-        """The series of a slice; what the mask of the scan does not say was measured is left out."""
+        """The series of a slice; what the mask of the scan does not say was measured is left
+        out."""
         series = self.scan.checked(index, kspace)
         for warning in series.warnings:
             self._tell(warning)

@@ -21,7 +21,8 @@ FRAMES, Y, X, COILS = 3, 64, 48, 6
 
 
 def averaged(counts, sigma=0.03, pattern="kt-uniform", acceleration=2):
-    """A scan whose lines y are the means of counts[y] measurements, its truth, and the noise of one."""
+    """A scan whose lines y are the means of counts[y] measurements, its truth, and the noise of
+    one."""
     made = simulate("cine", frames=FRAMES, slices=1, coils=COILS, y=Y, x=X, snr_db=90)
     kspace, image = made.scan.series(0).kspace, made.image[:, 0]
     mask = make_mask(pattern, frames=FRAMES, y=Y, x=X, acceleration=acceleration, acs=16, seed=1)

@@ -17,7 +17,8 @@ NY = 45
 
 
 def gappy(cine, gaps, frames=3):
-    """Each frame of a heart that stands still measured a third of the lines; none those in the gaps."""
+    """Each frame of a heart that stands still measured a third of the lines; none those in the
+    gaps."""
     series, truth = cine(coils=6, step=1, frames=frames)
     series, truth = replace(series, kspace=series.kspace[:1].repeat(frames, 1, 1, 1)), truth[:1]
     mask = torch.zeros((frames, NY, 1), dtype=torch.bool)

@@ -1,4 +1,5 @@
-"""What looks broken is warned of, what is good is not. The scans are those of `benchmarks/faults.py`, a few of each kind."""
+"""What looks broken is warned of, what is good is not. The scans are those of
+`benchmarks/faults.py`, a few of each kind."""
 
 import importlib.util
 import random

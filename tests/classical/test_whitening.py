@@ -21,7 +21,8 @@ SIGMA = 0.02
 
 
 def noisy(levels=(1, 1, 20, 1, 1, 1), correlation=0.0, acceleration=2, frames=4):
-    """A scan whose coils have noise of these levels, neighbours correlated; its truth; its noise."""
+    """A scan whose coils have noise of these levels, neighbours correlated; its truth; its
+    noise."""
     made = simulate("cine", frames=frames, slices=1, coils=len(levels), y=64, x=80, snr_db=80)
     kspace, image = made.scan.series(0).kspace, made.image[:, 0]
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,5 @@
-"""The command line and raw data: images are cut to the field of view, and it is told where they lie."""
+"""The command line and raw data: images are cut to the field of view, and it is told where they
+lie."""
 
 from dataclasses import replace
 

@@ -35,7 +35,8 @@ PI = math.pi
         # One at the edge: no unit that is known, nor a third of the radians.
         (1.0, (32, 32), None, None),
         (1.0, (256, 256), None, None),
-        # Half of a matrix of 6 is 3, near pi: at the edge of one of them it is this one, between them unknown.
+        # Half of a matrix of 6 is 3, near pi: at the edge of one of them it is this one, between
+        # them unknown.
         (3.0, (6, 6), None, CYCLES),
         (PI, (6, 6), None, RADIANS),
         (2.9, (6, 6), None, None),

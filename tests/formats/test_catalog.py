@@ -1,4 +1,5 @@
-"""The table of formats: every claim is held against the readers and writers, and the page has it."""
+"""The table of formats: every claim is held against the readers and writers, and the page has
+it."""
 
 from dataclasses import asdict
 from pathlib import Path

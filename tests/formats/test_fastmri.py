@@ -1,4 +1,5 @@
-"""fastMRI files, in the published layout: (slice, coil, readout, phase encode), zero-padded along the phase encode."""
+"""fastMRI files, in the published layout: (slice, coil, readout, phase encode), zero-padded along
+the phase encode."""
 
 import h5py
 import numpy as np

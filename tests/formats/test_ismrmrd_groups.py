@@ -1,4 +1,5 @@
-"""ISMRMRD files with several groups, noise and reference readouts, and how the flags are understood."""
+"""ISMRMRD files with several groups, noise and reference readouts, and how the flags are
+understood."""
 
 import numpy as np
 import pytest

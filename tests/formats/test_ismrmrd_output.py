@@ -21,7 +21,8 @@ DEBIAN = shutil.which("ismrmrd_recon_cartesian_2d")
 
 
 def program(name):
-    """The Python of another environment, below the folder CMRRECON_PEERS; skips the test where it is absent."""
+    """The Python of another environment, below the folder CMRRECON_PEERS; skips the test where it
+    is absent."""
     path = Path(os.environ.get("CMRRECON_PEERS", "no-folder")) / name / "bin" / "python"
     if not path.is_file():
         pytest.skip(f"no environment {name} (CMRRECON_PEERS)")

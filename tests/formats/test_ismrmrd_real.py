@@ -78,7 +78,8 @@ def test_the_skyra_file_has_its_embedded_lines_noise_and_geometry(skyra):
 
 
 def test_the_skyra_noise_is_that_of_its_image_beside_the_object(skyra):
-    """In the columns just outside of the object, where the receiver's filter is still nearly flat, in the outer lines."""
+    """In the columns just outside of the object, where the receiver's filter is still nearly flat,
+    in the outer lines."""
     columns = ifftc(skyra.series(0).kspace[0], -1)
     measured = skyra.mask.samples[0, :, 0].nonzero().flatten()
     outer = columns[:, measured[(measured - 72).abs() > 40]]

@@ -1,4 +1,5 @@
-"""Complex k-space as laboratories save it: whole numbers, two real arrays, structs, the centre at the corner."""
+"""Complex k-space as laboratories save it: whole numbers, two real arrays, structs, the centre at
+the corner."""
 
 from contextlib import suppress
 

@@ -35,7 +35,8 @@ def test_directions_are_those_of_increasing_y_x_and_slice():
 
 
 def test_slices_keep_the_order_of_their_counter_and_tell_where_they_lie():
-    """Five slices, measured and counted with the odd ones last; 6 mm thick with 2 mm between them."""
+    """Five slices, measured and counted with the odd ones last; 6 mm thick with 2 mm between
+    them."""
     places = [0, 2, 4, 1, 3]
     rows = [
         row

@@ -1,4 +1,5 @@
-"""Siemens twix files: what each readout is for, where it belongs, and that it comes out as it went in."""
+"""Siemens twix files: what each readout is for, where it belongs, and that it comes out as it went
+in."""
 
 import numpy as np
 import pytest
@@ -171,7 +172,8 @@ def test_averages_become_their_mean_and_are_counted(tmp_path):
 
 
 def test_partial_fourier_and_asymmetric_echoes(tmp_path):
-    # Lines from 3 on, of which counter 1 is the centre; the first three samples are missing, one more is discarded.
+    # Lines from 3 on, of which counter 1 is the centre; the first three samples are missing, one
+    # more is discarded.
     part = KSPACE[0, 0, :, :, 3:]
     lines = [row(part[:, y], Lin=y - 3, line=1, column=3, cut=(1, 0)) for y in range(3, Y)]
     scan = formats.read(write(tmp_path / "a.dat", measurement(lines)))

@@ -1,4 +1,5 @@
-"""Twix files that are damaged, hostile or no twix: each ends in one clear error, and none crashes the process."""
+"""Twix files that are damaged, hostile or no twix: each ends in one clear error, and none crashes
+the process."""
 
 import random
 import struct

@@ -1,4 +1,5 @@
-"""Raw data of vendors that are not read: one error that names the converter, and no false alarms."""
+"""Raw data of vendors that are not read: one error that names the converter, and no false
+alarms."""
 
 import h5py
 import numpy as np

@@ -1,4 +1,5 @@
-"""The centre of k-space off the middle of the matrix: found, rolled there, and put back as a phase."""
+"""The centre of k-space off the middle of the matrix: found, rolled there, and put back as a
+phase."""
 
 from dataclasses import replace
 

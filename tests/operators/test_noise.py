@@ -27,7 +27,8 @@ def whitened(noise, covariance):
 
 @pytest.fixture
 def noisy_scan():
-    """An object 30 times brighter than the noise, seen by four coils of different noise, every second line measured."""
+    """An object 30 times brighter than the noise, seen by four coils of different noise, every
+    second line measured."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, 97), torch.linspace(-1, 1, 128), indexing="ij")
     disc = ((y**2 + 2 * x**2) < 0.5).float() + 0.5 * ((y - 0.2) ** 2 + (x + 0.1) ** 2 < 0.1)
     maps = torch.stack(

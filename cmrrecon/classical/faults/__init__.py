@@ -1,8 +1,8 @@
 """Faults that can be seen in the data: what looks broken, with evidence, for the user to check.
 
-They are warnings. No method and no decision depends on them. One function a kind gives a number that
-is larger the worse it looks; the limits lie between the populations of good and broken scans that
-`benchmarks/faults.py` makes.
+They are warnings. No method and no decision depends on them. One function a kind gives a number
+that is larger the worse it looks; the limits lie between the populations of good and broken scans
+that `benchmarks/faults.py` makes.
 """
 
 import math
@@ -35,7 +35,7 @@ SENTENCES = {
     "axes-swapped": "y and x look swapped: {}. Check the order of the axes",
     "centre-off": "The centre of k-space looks far off: most energy lies at (y, x) = {}. "
     "Check for a missing shift of the Fourier transform, and the centre in the header",
-    "coil-loud": "Coil {} is {} times louder than any other. Check its scale in the export",
+    "coil-loud": "Coil {} is {} times louder than any other. Check its scale in the export, and its noise",
     "coils-as-slices": "Coils look read as slices: neighbouring slices explain each other as only "
     "coils do, {} times better than by likeness. Check the order of the axes",
     "coils-conjugated": "Coils {} look like complex conjugates of the others, which then explain "

@@ -74,7 +74,8 @@ def lines_apart(readings: Readings, lean: Tensor) -> tuple[float, int]:
 
 
 def _against(lean: Tensor) -> Tensor:
-    """Which lines (unit, feature) lean against the others; none where too few lean clearly at all."""
+    """Which lines (unit, feature) lean against the others; none where too few lean clearly at
+    all."""
     found = agreement(lean)
     return (found < -AGAINST) & _decided(found)
 
@@ -85,7 +86,8 @@ def _decided(agreements: Tensor) -> bool:
 
 
 def frames_apart(readings: Readings, lean: Tensor) -> tuple[float, list[int]]:
-    """How far the lines of a frame lean against the others, -1 (none) to 1 (all), and of which frames.
+    """How far the lines of a frame lean against the others, -1 (none) to 1 (all), and of which
+    frames.
 
     Where lines of a frame lean to either side, they are not conjugated with the frame. Of a single
     coil, whose lines differ more, only those are compared that all frames measured.
@@ -139,10 +141,11 @@ class Predictions:
         return float((left[0] / left[1]).log())
 
     def two_groups(self) -> Tensor:
-        """The coils parted into those that predict each other as stored; True for the fewer, (coil,) bool.
+        """The coils parted into those that predict each other as stored; True for the fewer,
+        (coil,) bool.
 
-        Each pair is tried alone, which gives a symmetric matrix: positive where two coils fit as they
-        are, negative where one should be conjugated. Its first eigenvector parts them.
+        Each pair is tried alone, which gives a symmetric matrix: positive where two coils fit as
+        they are, negative where one should be conjugated. Its first eigenvector parts them.
         """
         coils, size = len(self.middle), KERNEL**2
         blocks = self.gram.view(coils, size, coils, size)
@@ -162,7 +165,8 @@ class Predictions:
 
 
 def coils_apart(readings: Readings) -> tuple[float, list[int]]:
-    """How much better a coil, or a group of them, fits the others once conjugated, and which: a log ratio."""
+    """How much better a coil, or a group of them, fits the others once conjugated, and which: a log
+    ratio."""
     block = readings.average
     if readings.coils < 2 or min(block.shape[1:]) < 2 * KERNEL:
         return 0.0, []

@@ -15,8 +15,8 @@ WEAK = 1e-3
 def loudness(readings: Readings) -> tuple[float, int]:
     """How many times louder one coil is than the next, and which.
 
-    The smaller of two ratios, of the whole energy and of that of weak lines, which are mostly noise:
-    a coil that only lies nearer, or is only noisier, stays small in one of them.
+    The smaller of two ratios, of the whole energy and of that of weak lines, which are mostly
+    noise: a coil that only lies nearer, or is only noisier, stays small in one of them.
     """
     if readings.coils < 2:
         return 1.0, 0
@@ -35,7 +35,8 @@ def standing_out(readings: Readings) -> Tensor:
 
     The magnitude outside the middle of the readout is compared with the largest of the two measured
     lines on either side, and of the same line in other frames. Near the centre of k-space, where
-    neighbours differ, lines that no other frame measured are left out, as are lines with none around.
+    neighbours differ, lines that no other frame measured are left out, as are lines with none
+    around.
     """
     outer = readings.outer
     measured, tiny = outer > 0, float(outer.max()) * 1e-20
@@ -54,7 +55,8 @@ def standing_out(readings: Readings) -> Tensor:
 
 
 def largest_of_others(energy: Tensor) -> Tensor:
-    """At each place of each frame (frame, ...) the largest of the other frames; zero of a single frame."""
+    """At each place of each frame (frame, ...) the largest of the other frames; zero of a single
+    frame."""
     if len(energy) == 1:
         return torch.zeros_like(energy)
     top = energy.topk(2, 0)

@@ -23,8 +23,8 @@ def disorder(readings: Readings) -> float:
     """How many times longer the way through the frames is in the stored order than in a better one.
 
     1 where the stored order shows: neighbours are more alike than other frames, or frames a fixed
-    number apart, as in several heart beats or in sets of frames in turn. 1 too where it is not known:
-    few frames, too few common samples, or no cine.
+    number apart, as in several heart beats or in sets of frames in turn. 1 too where it is not
+    known: few frames, too few common samples, or no cine.
     """
     common = _common(readings)
     if common is None or not _a_cine(readings, common):
@@ -49,7 +49,8 @@ def _apart(found: Tensor, lag: int) -> float:
 
 
 def _common(readings: Readings) -> Tensor | None:
-    """The samples of the block that all of the first frames have, (frame, sample); None if too few."""
+    """The samples of the block that all of the first frames have, (frame, sample); None if too
+    few."""
     middle = readings.block.shape[-1] // 2
     columns = slice(max(0, middle - COLUMNS // 2), middle + COLUMNS // 2)
     block, held = readings.block[:MOST, ..., columns], readings.held[:MOST, :, columns].all(0)

@@ -1,4 +1,5 @@
-"""What the checks for faults look at: energies of lines, the centre of k-space, and the block around it.
+"""What the checks for faults look at: energies of lines, the centre of k-space, and the block
+around it.
 
 Each is computed once a series, and is small: only the energies of the lines touch all samples.
 """
@@ -40,7 +41,8 @@ class Readings:
 
     @cached_property
     def parts(self) -> Tensor:
-        """Energy of each line's beginning, middle and end, (frame, coil, y, 3) float64; the middle is an eighth."""
+        """Energy of each line's beginning, middle and end, (frame, coil, y, 3) float64; the middle
+        is an eighth."""
         cuts = (0, *self.middle, self.x)
         pieces = [self.kspace[..., a:b] for a, b in pairwise(cuts)]
         norms = [torch.linalg.vector_norm(torch.view_as_real(p), dim=(-2, -1)) for p in pieces]
@@ -59,7 +61,8 @@ class Readings:
 
     @cached_property
     def outer(self) -> Tensor:
-        """Mean energy of the measured samples of each line outside its middle, (frame, y) float64."""
+        """Mean energy of the measured samples of each line outside its middle, (frame, y)
+        float64."""
         first, last = self.middle
         samples = self.mask.samples
         if samples.shape[-1] == 1:

@@ -1,4 +1,5 @@
-"""Sampling that contradicts the axes, a centre of k-space far off, half a readout that is missing."""
+"""Sampling that contradicts the axes, a centre of k-space far off, half a readout that is
+missing."""
 
 from cmrrecon.classical.faults.readings import Readings, concentration
 from cmrrecon.data import LineMask, SampleMask, Scan
@@ -8,7 +9,8 @@ CLEARLY = 0.7
 
 
 def swapped(readings: Readings) -> float:
-    """The part of the readout that no line measured, where all lines have the same gaps inside; else 0."""
+    """The part of the readout that no line measured, where all lines have the same gaps inside;
+    else 0."""
     mask = readings.mask
     if not isinstance(mask, SampleMask):
         return 0.0

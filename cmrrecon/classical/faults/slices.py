@@ -14,7 +14,8 @@ FEWEST, MOST = 4, 8
 
 
 def kinship(blocks: Tensor) -> float:
-    """How many times less of a slice is left when others explain it as coils do, in the median slice.
+    """How many times less of a slice is left when others explain it as coils do, in the median
+    slice.
 
     Slices of a body look alike, and a patch of k-space says little more than the sample itself.
     Coils look different, but their patches explain each other.
@@ -71,7 +72,8 @@ def as_coils(scan: Scan, readings: Readings, index: int) -> float:
 
 
 def _block(kspace: Tensor) -> Tensor:
-    """The time average (y', x') of (frame, y, x) over the frames that measured each sample, without gaps."""
+    """The time average (y', x') of (frame, y, x) over the frames that measured each sample, without
+    gaps."""
     counts = (kspace != 0).sum(0)
     filled = counts.amin(-1) > 0
     middle = len(filled) // 2

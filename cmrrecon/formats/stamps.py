@@ -1,0 +1,37 @@
+"""What cmrrecon writes beside the numbers: where a file comes from, and where its images lie."""
+
+from pathlib import Path
+from typing import Any
+
+from cmrrecon.data import Geometry
+from cmrrecon.formats import pictures
+from cmrrecon.formats.geometry import geometry_of
+from cmrrecon.formats.kinds import HEAD, contents
+from cmrrecon.tools.files import as_path, first_bytes
+from cmrrecon.tools.provenance import from_json
+
+
+def read_geometry(path: str | Path) -> Geometry | None:
+    """The geometry in a file of images that cmrrecon wrote; None if there is none.
+
+    Raises
+    ------
+    InputError : the file or its provenance cannot be read
+    """
+    return geometry_of((read_provenance(path) or {}).get("geometry"))
+
+
+def read_provenance(path: str | Path) -> dict[str, Any] | None:
+    """The provenance in a file that cmrrecon wrote (or beside it, for .npy); None if there is none.
+
+    Raises
+    ------
+    InputError : the file or its provenance cannot be read
+    """
+    path = as_path(path, "file")
+    text = (
+        pictures.text(path)
+        if pictures.sniff(first_bytes(path, HEAD))
+        else contents(path)[1]("provenance")
+    )
+    return from_json(text) if text is not None else None
