@@ -46,15 +46,22 @@ class PreparedSeries:
         whiten: bool | Whitening | None = None,
     ) -> None:
         self.series = series = recentred(series)
-        self.scale = normalisation(series) if scale is None else scale
         self.whiten = whiten
         self._coils: dict[int | None, Coils] = {}
+        # With a noise scan most methods need the scale of the white series alone.
+        later = series.noise is not None and whiten is not False
+        self._given_scale = normalisation(series) if scale is None and not later else scale
 
     @cached_property
     def mask(self) -> SamplingMask:
         """The samples that are image data."""
         mask = self.series.mask
         return mask if mask.calibration_only is None else mask.chosen(mask.image_data)
+
+    @cached_property
+    def scale(self) -> float:
+        """What the k-space is divided by; errors as `normalisation`."""
+        return normalisation(self.series) if self._given_scale is None else self._given_scale
 
     @property
     def kspace(self) -> Tensor:
@@ -122,7 +129,8 @@ class _White(PreparedSeries):
     """A series whose coils are whitened."""
 
     def __init__(self, series: Series, whitening: Whitening) -> None:
-        super().__init__(whitening.series(series), whiten=whitening)
+        white = whitening.series(series)
+        super().__init__(white, normalisation(white), whitening)
 
     @property
     def white(self) -> PreparedSeries:

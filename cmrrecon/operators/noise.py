@@ -37,9 +37,6 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
         the readout
     """
     frames, _, ny, nx = kspace.shape
-    if mask.averages is not None:
-        # The mean of n has a variance of sigma^2 / n.
-        kspace = kspace * mask.averages.to(kspace.real.dtype).sqrt()[:, None]
     centre = round(CENTRE_LINES * ny)
     away = torch.ones((1, ny, 1), dtype=torch.bool, device=kspace.device)
     away[:, (ny - centre) // 2 : (ny + centre) // 2] = False
@@ -48,16 +45,21 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
         raise _noise_not_measurable("line away from the centre of k-space")
     edge = max(1, round(READOUT_EDGE * nx))
     ends = torch.arange(-edge, edge, device=kspace.device) % nx
+    # The mean of n has a variance of sigma^2 / n.
+    counts = torch.ones_like(chosen) if mask.averages is None else mask.averages
+    root = counts.to(kspace.real.dtype).sqrt().expand(frames, ny, -1)
     if mask.echo is not None:
-        return _beside_the_body(kspace, chosen.any(-1), ends)
-    if not bool(chosen[..., ends].any()):
+        return _beside_the_body(kspace, chosen.any(-1), ends, root)
+    there = chosen[..., ends]
+    if not bool(there.any()):
         raise _noise_not_measurable("sample at the ends of the readout")
-    return kspace[..., ends].transpose(0, 1)[:, chosen[..., ends]]
+    root = root.expand(-1, -1, nx)[..., ends]
+    return kspace[..., ends].transpose(0, 1)[:, there] * root[there]
 
 
-def _beside_the_body(kspace: Tensor, lines: Tensor, ends: Tensor) -> Tensor:
+def _beside_the_body(kspace: Tensor, lines: Tensor, ends: Tensor, root: Tensor) -> Tensor:
     """The chosen lines (frame, y) at the ends of the readout's field of view, (coil, n)."""
-    chosen = kspace.transpose(1, 2)[lines].transpose(0, 1)
+    chosen = kspace.transpose(1, 2)[lines].transpose(0, 1) * root[lines]
     # Zero-filled parts of the readout bring no noise: make up for them.
     filled = (chosen != 0).float().mean((1, 2), keepdim=True).clamp(min=1 / chosen[0].numel())
     return (ifftc(chosen, -1)[..., ends] / filled.sqrt()).flatten(1)
