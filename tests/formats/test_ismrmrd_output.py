@@ -1,4 +1,8 @@
-"""Our ISMRMRD comes back bit for bit, and other programs read it."""
+"""Our ISMRMRD comes back bit for bit, and other programs read it.
+
+Some tests need environments of their own, below the folder CMRRECON_PEERS. They pass with
+`peers` (pip install ismrmrd==1.15.0) and `mrproenv` (pip install mrpro==0.261015 torch==2.13.0).
+"""
 
 import json
 import os
