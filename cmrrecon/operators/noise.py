@@ -13,6 +13,8 @@ from cmrrecon.tools.errors import InputError
 # signal).
 READOUT_EDGE = 1 / 16
 CENTRE_LINES = 1 / 2
+# What single precision leaves of a signal's energy where there is nothing.
+ROUNDING = 1e-12
 # The part of a coil's noise, as a standard deviation, that no other coil holds: with less the coils
 # are one and the same.
 LEAST_INDEPENDENT = 1e-3
@@ -33,8 +35,8 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
 
     Raises
     ------
-    InputError : `noise-not-measurable`, no line away from the centre, or no sample at the ends of
-        the readout
+    InputError : `noise-not-measurable`, no line away from the centre, no sample at the ends of the
+        readout, or nothing there but rounding, as after a filter or a regridding of ramps
     """
     frames, _, ny, nx = kspace.shape
     centre = round(CENTRE_LINES * ny)
@@ -62,7 +64,10 @@ def _beside_the_body(kspace: Tensor, lines: Tensor, ends: Tensor, root: Tensor) 
     chosen = kspace.transpose(1, 2)[lines].transpose(0, 1) * root[lines]
     # Zero-filled parts of the readout bring no noise: make up for them.
     filled = (chosen != 0).float().mean((1, 2), keepdim=True).clamp(min=1 / chosen[0].numel())
-    return (ifftc(chosen, -1)[..., ends] / filled.sqrt()).flatten(1)
+    beside = (ifftc(chosen, -1)[..., ends] / filled.sqrt()).flatten(1)
+    if float(beside.abs().square().mean()) <= ROUNDING * float(chosen.abs().square().mean()):
+        raise _noise_not_measurable("noise at the ends of the readout's field of view")
+    return beside
 
 
 def _noise_not_measurable(missing: str) -> InputError:

@@ -3,7 +3,7 @@ import torch
 from kinds import mask_of
 from refusals import refused
 
-from cmrrecon.operators.fourier import fft2c
+from cmrrecon.operators.fourier import fft2c, fftc, ifftc
 from cmrrecon.operators.noise import (
     noise_covariance,
     noise_level,
@@ -101,3 +101,12 @@ def test_prewhitened_noise_has_unit_covariance(scale):
     torch.testing.assert_close(
         white @ white.mH / white.shape[1], torch.eye(4, dtype=torch.complex64), atol=0.03, rtol=0
     )
+
+
+def test_readouts_that_were_filtered_hold_no_noise_to_measure(noisy_scan):
+    """The ends of the field of view are empty but for rounding."""
+    kspace, mask, _ = noisy_scan
+    image = ifftc(kspace, -1)
+    image[..., :12] = image[..., -12:] = 0
+    with refused("noise-not-measurable"):
+        noise_samples(fftc(image, -1) * mask, mask_of(mask))
