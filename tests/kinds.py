@@ -1,5 +1,7 @@
 """Shorter ways for tests to make what the library wants in its own types."""
 
+import torch
+
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import SamplingMask
 
@@ -12,3 +14,8 @@ def mask_of(mask):
 def normal(series, scale=1.0):
     """A series that is normalised already, prepared."""
     return PreparedSeries(series, scale)
+
+
+def cnormal(*shape, seed=0):
+    """Complex Gaussian numbers of unit variance, complex64."""
+    return torch.randn(shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))

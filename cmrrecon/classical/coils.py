@@ -9,7 +9,7 @@ from torch import Tensor
 from cmrrecon.classical.completion import completed
 from cmrrecon.data import CartesianMask, Series, SpokeMask
 from cmrrecon.operators.coil_images import time_average
-from cmrrecon.operators.coils import rss, virtual_coils
+from cmrrecon.operators.coils import unit, virtual_coils
 from cmrrecon.operators.fourier import centred
 from cmrrecon.operators.noncartesian import calibration
 from cmrrecon.operators.sensitivity import (
@@ -74,7 +74,8 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
     matrix = virtual_coils([block], virtual and min(virtual, len(block)))
     cartesian = isinstance(series.mask, CartesianMask)
     if series.maps is not None:
-        maps = unit(torch.einsum("vc,cyx->vyx", matrix, supplied_maps(series, series.maps)))
+        supplied = supplied_maps(series, series.maps)
+        maps = unit(torch.einsum("vc,cyx->vyx", matrix, supplied), SUPPORT)
     else:
         compressed = torch.einsum("vc,cyx->vyx", matrix, block)
         maps = maps_from(compressed, series.image_shape, sets=2 if cartesian else 1)
@@ -147,14 +148,7 @@ def supplied_maps(series: Series, maps: Tensor) -> Tensor:
             f"This scan needs maps (coil, y, x) of shape {expected}",
             "Give the maps of this scan, or leave them out: they are then estimated",
         )
-    return unit(torch.nan_to_num(maps))
-
-
-def unit(maps: Tensor) -> Tensor:
-    """Maps (coil, y, x) over their root-sum-of-squares; zero where that is hardly anything."""
-    size = rss(maps)
-    seen = size > SUPPORT * size.max()
-    return torch.where(seen, maps / torch.where(seen, size, 1), 0)
+    return unit(torch.nan_to_num(maps), SUPPORT)
 
 
 def _coil_signal(series: Series) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 from cmrrecon.classical.coils import Coils
 from cmrrecon.classical.whitening import Whitening, mixed
 from cmrrecon.operators.cartesian import apart
-from cmrrecon.operators.coils import rss
+from cmrrecon.operators.coils import rss, unit
 
 
 def measured_images(x: Tensor, coils: Coils, whitening: Whitening | None) -> Tensor:
@@ -37,10 +37,7 @@ def measured_maps(coils: Coils, whitening: Whitening | None) -> Tensor:
     """The first set of maps (coil, y, x) of the measured coils, with unit root-sum-of-squares in
     their support."""
     first = _maps(coils, whitening)[0]
-    if whitening is None:
-        return first
-    size = rss(first)
-    return first / torch.where(size > 0, size, 1)
+    return first if whitening is None else unit(first)
 
 
 def _maps(coils: Coils, whitening: Whitening | None) -> tuple[Tensor, ...]:

@@ -23,7 +23,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.data import LineMask
-from cmrrecon.operators.coils import rss
+from cmrrecon.operators.coils import rss, unit
 from cmrrecon.operators.fourier import fft2c, fftc, ifft2c, ifftc
 from cmrrecon.solvers import conjugate_gradient
 
@@ -115,10 +115,9 @@ class MapFit(ABC):
             precondition=lambda residual: residual / (energy + weight),
         ).x
         maps = self.maps + self._maps(change)
-        size = rss(maps)
         seen = rss(self.maps) > 0
         whole = torch.zeros_like(self.start.measured)
-        whole[..., self.columns] = torch.where(seen, maps / torch.where(size > 0, size, 1), 0)
+        whole[..., self.columns] = torch.where(seen, unit(maps), 0)
         return Coils(whole, whole, self.columns)
 
     def _coefficients(self, maps: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class Whitening:
             return _measured(series, series.noise, bool(wanted))
         if wanted:
             samples = noise_samples(series.kspace, _lines(series))
-            return _from(noise_covariance(samples), "estimated from the data")
+            return _estimated(samples, strict=True)
         return _clearly_needed(series)
 
     def series(self, series: Series) -> Series:
@@ -86,6 +86,12 @@ def mixed(matrix: Tensor, coils: Tensor) -> Tensor:
     """Mix the coils (coil, ...) with a matrix (new coil, coil)."""
     out: Tensor = torch.tensordot(matrix, coils, 1)
     return out
+
+
+def _estimated(samples: Tensor, *, strict: bool = False) -> Whitening | None:
+    """By noise samples (coil, n) of the data; see `_steady`."""
+    words = "estimated from the data"
+    return _steady(noise_covariance(samples), samples.shape[1], words, strict=strict)
 
 
 def _measured(series: Series, noise: Noise, wanted: bool) -> Whitening | None:
@@ -187,4 +193,4 @@ def _clearly_needed(series: Series) -> Whitening | None:
     correlation = float((unit - torch.diag(unit.diagonal())).abs().max())
     if float(level[live].max() / level[live].min()) < UNEQUAL and correlation < CORRELATED:
         return None
-    return _steady(covariance, samples.shape[1], "estimated from the data")
+    return _estimated(samples)

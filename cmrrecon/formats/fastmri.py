@@ -42,13 +42,12 @@ def sniff(path: Path, head: bytes) -> bool:
         return "kspace" in file and any(name in file for name in OWN)
 
 
-def read(path: Path, dataset: str | None = None) -> Scan:
+def read(path: Path) -> Scan:
     """The scan in a file: one frame, its slices in the order of the file.
 
     Parameters
     ----------
     path : the file
-    dataset : not used, the format has no named data sets
 
     Raises
     ------

@@ -55,7 +55,7 @@ def sniff(path: Path, head: bytes) -> bool:
         return any(KSPACE.fullmatch(name) for name in file)
 
 
-def read(path: Path, dataset: str | None = None) -> Scan:
+def read(path: Path) -> Scan:
     """The scan in a file of 4-D flow, with what lies beside it.
 
     Raises

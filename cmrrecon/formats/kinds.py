@@ -48,20 +48,20 @@ class RawFormat:
     ----------
     name : for messages
     sniff : path and its first `HEAD` bytes -> whether the file is of this format
-    read : path and the data set in it that is wanted (None: the only or first one) -> Scan
-    has_datasets : whether a file may hold several data sets, chosen by name
+    read : path -> Scan
+    read_dataset : path and the name of the data set wanted -> Scan; None: the format has no names
     fit : a mask from a file, and the number of frames -> the mask of all frames
     """
 
     name: str
     sniff: Callable[[Path, bytes], bool]
-    read: Callable[[Path, str | None], Scan]
-    has_datasets: bool = False
+    read: Callable[[Path], Scan]
+    read_dataset: Callable[[Path, str], Scan] | None = None
     fit: Callable[[CartesianMask, int], CartesianMask] = lambda mask, frames: mask
 
 
 RAW_FORMATS = (
-    RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read, has_datasets=True),
+    RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read, ismrmrd.read),
     RawFormat("fastMRI", fastmri.sniff, fastmri.read),
     RawFormat("Siemens twix", twix.sniff, twix.read),
     RawFormat("4-D flow", flow4d.sniff, flow4d.read, fit=flow4d.of_every_set),

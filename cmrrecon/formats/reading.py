@@ -79,7 +79,7 @@ def read(
     """
     path = as_path(path, "file")
     raw = raw_format(path)
-    if raw is None or not raw.has_datasets:
+    if raw is None or raw.read_dataset is None:
         refuse_dataset(dataset, path)
     scan = _arrays(path, axes, mask) if raw is None else _raw(path, raw, axes, mask, dataset)
     return scan if maps is None else _with_maps(scan, maps)
@@ -195,7 +195,8 @@ def _raw(
             f"{raw.name} raw data name their axes themselves",
             "Leave out --axes",
         )
-    scan = raw.read(path, dataset)
+    by_name = raw.read_dataset
+    scan = raw.read(path) if dataset is None or by_name is None else by_name(path, dataset)
     if hdf5_access.sniff(first_bytes(path, HEAD)):  # ours may be among them
         scan = _with_own_texts(scan, path)
     if mask is None:

@@ -55,14 +55,13 @@ class Measurement:
         return Samples(self.path, self.offsets, table["samples"], table["coils"], self.before_vd)
 
 
-def read(path: Path, dataset: str | None = None) -> Scan:
+def read(path: Path) -> Scan:
     """The scan in a file: its last measurement, with the noise of an earlier one if it holds none
     itself.
 
     Parameters
     ----------
     path : the file
-    dataset : not used, the format has no named data sets
 
     Raises
     ------

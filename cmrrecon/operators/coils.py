@@ -23,6 +23,16 @@ def rss(images: Tensor, dim: int = -3) -> Tensor:
     return combined
 
 
+def unit(maps: Tensor, least: float = 0.0) -> Tensor:
+    """Maps (coil, y, x) over their root-sum-of-squares.
+
+    Zero where that is no more than the part `least` of its maximum.
+    """
+    size = rss(maps)
+    seen = size > least * size.max()
+    return torch.where(seen, maps / torch.where(seen, size, 1), 0)
+
+
 def rss_images(kspace: Tensor) -> Tensor:
     """Reference magnitudes (frame, y, x) of k-space (frame, coil, y, x): RSS of its inverse Fourier transform, frame by frame."""
     return torch.stack([rss(ifft2c(frame)) for frame in kspace])

@@ -126,10 +126,10 @@ class Run:
         """How the scan was sampled."""
         scan = self.task.scan
         known = scan.acquisition
-        # What the first slice holds, if it was read; else what the file says of all.
+        # A resumed run may not have read the first slice, and goes by what the file says of all.
         mask = self.first_mask or scan.mask
-        if mask is None or mask.source is MaskSource.NON_ZERO:
-            mask = self.first_mask or scan.series(self.task.slices[0]).mask
+        if mask is None or (self.first_mask is None and mask.source is MaskSource.NON_ZERO):
+            mask = scan.series(self.task.slices[0]).mask
         return {"pattern": known.pattern, "acceleration": known.acceleration, **mask.described()}
 
     def _warn(self, text: str) -> None:

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from kinds import mask_of
+from kinds import cnormal, mask_of
 from refusals import refused
 
 from cmrrecon.data import SpokeMask, Trajectory
@@ -17,10 +17,6 @@ from cmrrecon.operators.noncartesian import average_images, grid
 with_finufft = pytest.mark.skipif(
     find_spec("finufft") is None, reason="needs finufft, the extra nufft"
 )
-
-
-def cnormal(*shape):
-    return torch.randn(shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
 
 
 def spokes():

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from kinds import cnormal
 from refusals import refused
 
 from cmrrecon.operators.coils import (
@@ -9,10 +10,6 @@ from cmrrecon.operators.coils import (
     rss,
     virtual_coils,
 )
-
-
-def cnormal(*shape, seed=0):
-    return torch.randn(shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
 
 
 def test_rss_is_the_root_of_the_sum_of_squares():

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from kinds import mask_of
+from kinds import cnormal, mask_of
 from refusals import refused
 
 from cmrrecon.operators.fourier import fft2c, fftc, ifftc
@@ -10,10 +10,6 @@ from cmrrecon.operators.noise import (
     noise_samples,
     whitening_matrix,
 )
-
-
-def cnormal(*shape, seed=0):
-    return torch.randn(shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
 
 
 def level_of(kspace, mask):
