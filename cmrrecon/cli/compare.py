@@ -7,7 +7,7 @@ import typer
 
 from cmrrecon.cli import inputs, options, outputs, running
 from cmrrecon.cli.comparison import FIGURES, Comparison, columns
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import Job
 from cmrrecon.tools.errors import UsageError
 
@@ -93,8 +93,8 @@ def compare(
 
     Networks follow the methods, each under its name; several of one network are told apart by the folders of their weights.
     """
-    talk = Talk(quiet=quiet, as_json=json)
-    with running.command(talk):
+    console = Console(quiet=quiet, as_json=json)
+    with running.command(console):
         from cmrrecon import formats
         from cmrrecon.methods.registry import DEFAULT_METHOD
         from cmrrecon.tools.devices import choose_device
@@ -110,7 +110,9 @@ def compare(
             index = scan.shape[1] // 2 if slice_ is None else slice_
             series = scan.series(index)
             _check_frame(frame, scan.shape[0])
-            reference, expected = _reference(scan, truth, index, talk, allow_partial=allow_partial)
+            reference, expected = _reference(
+                scan, truth, index, console, allow_partial=allow_partial
+            )
             compared = Comparison(
                 name=job.name,
                 path=path,
@@ -126,7 +128,7 @@ def compare(
                 axes=axes,
                 dataset=dataset,
             )
-            _deliver(compared, target, talk, overwrite=overwrite, dry_run=dry_run)
+            _deliver(compared, target, console, overwrite=overwrite, dry_run=dry_run)
 
 
 def _check_edges(edges: bool, truth: Path | None) -> None:
@@ -165,7 +167,7 @@ def _check_frame(frame: int, frames: int) -> None:
 
 
 def _reference(
-    scan: "Scan", truth: Path | None, index: int, talk: Talk, *, allow_partial: bool
+    scan: "Scan", truth: Path | None, index: int, console: Console, *, allow_partial: bool
 ) -> "tuple[Reference | None, Tensor | None]":
     """What a scan is compared with, if anything, and its magnitudes (frame, y, x) of a slice."""
     from cmrrecon.evaluation.references import candidates_in, reference_for
@@ -178,19 +180,19 @@ def _reference(
     )
     images = reference.images([index])[:, 0]
     for remark in reference.remarks:
-        talk.warn(remark)
-    talk.say(f"scores are against {reference.source}, {reference.path.name}")
+        console.warn(remark)
+    console.say(f"scores are against {reference.source}, {reference.path.name}")
     return reference, images
 
 
 def _deliver(
-    compared: Comparison, target: Path, talk: Talk, *, overwrite: bool, dry_run: bool
+    compared: Comparison, target: Path, console: Console, *, overwrite: bool, dry_run: bool
 ) -> None:
     """Make the figure, unless it is finished or only a plan is wanted."""
 
     def make(place: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-        compared.draw(place, stamp, talk)
+        compared.draw(place, stamp, console)
         return {}
 
     product = outputs.Product(target, compared.sources(), compared.stamp, make)
-    outputs.deliver(product, compared.record(), talk, overwrite=overwrite, dry_run=dry_run)
+    outputs.deliver(product, compared.record(), console, overwrite=overwrite, dry_run=dry_run)

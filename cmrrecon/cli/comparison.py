@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cmrrecon.cli import console
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli import environment
+from cmrrecon.cli.console import Console
 from cmrrecon.cli.settings import decision_text, sampling_text
 from cmrrecon.tools.errors import CmrreconError
 
@@ -86,18 +86,18 @@ class Comparison:
             {"edges": True} if self.edges else {}
         )
         return provenance.make(
-            console.command_line(),
+            environment.command_line(),
             config=config,
             inputs=self.sources(),
             device=str(self.device),
             acquisition=asdict(self.scan.acquisition),
         )
 
-    def draw(self, place: Path, stamp: dict[str, Any], talk: Talk) -> None:
+    def draw(self, place: Path, stamp: dict[str, Any], console: Console) -> None:
         """Reconstruct, tell the scores, and write the figure."""
         from cmrrecon.evaluation.figures import comparison_figure
 
-        images, titles = self._reconstructed(talk)
+        images, titles = self._reconstructed(console)
         figure = comparison_figure(
             images,
             self.truth,
@@ -117,19 +117,19 @@ class Comparison:
             **self.series.mask.described(),
         )
 
-    def _reconstructed(self, talk: Talk) -> "tuple[dict[str, Tensor], dict[str, str]]":
+    def _reconstructed(self, console: Console) -> "tuple[dict[str, Tensor], dict[str, str]]":
         """Magnitudes and picture titles by name; a method that refuses the series is told and left out, unless all do."""
         images: dict[str, Tensor] = {}
         titles: dict[str, str] = {}
         refusal: CmrreconError | None = None
-        with talk.progress(self.name, len(self.methods), "method") as bar:
+        with console.progress(self.name, len(self.methods), "method") as bar:
             for name, method in self.methods.items():
                 start = time.monotonic()
                 try:
-                    image = self._one(name, method, talk)
+                    image = self._one(name, method, console)
                 except CmrreconError as error:
                     refusal = error
-                    talk.error(error, name)
+                    console.error(error, name)
                     continue
                 finally:
                     bar.advance()
@@ -137,23 +137,25 @@ class Comparison:
                 seconds = round(time.monotonic() - start, 2)
                 known = {"input": self.name, "method": name, "slice": self.index}
                 weights = {"weights": digest} if (digest := _digest(method)) else {}
-                titles[name] = self._report({**known, "seconds": seconds, **weights}, image, talk)
+                titles[name] = self._report(
+                    {**known, "seconds": seconds, **weights}, image, console
+                )
         if refusal is not None and not images:
             raise refusal
         return images, titles
 
-    def _one(self, name: str, method: "Method", talk: Talk) -> "Tensor":
+    def _one(self, name: str, method: "Method", console: Console) -> "Tensor":
         """Magnitudes (frame, y, x) of one method with its default options."""
         from cmrrecon import reconstruct
 
         result = reconstruct(self.scan, method, slices=[self.index], device=self.device)
         if result.decision is not None:
-            talk.say(f"{name}: {decision_text(self.index, result.decision)}")
+            console.say(f"{name}: {decision_text(self.index, result.decision)}")
         for warning in result.warnings:
-            talk.warn(f"{name}: {warning}")
+            console.warn(f"{name}: {warning}")
         return result.slices[0].abs()
 
-    def _report(self, known: dict[str, Any], image: "Tensor", talk: Talk) -> str:
+    def _report(self, known: dict[str, Any], image: "Tensor", console: Console) -> str:
         """Score one method, give the record with what is known already, and return the title of its pictures."""
         from cmrrecon.evaluation.figures import edge_similarity
         from cmrrecon.evaluation.protocols import score
@@ -167,14 +169,14 @@ class Comparison:
             if self.edges:
                 record["edge_similarity"] = edge_similarity(image, self.truth)
                 title += f"\nedge similarity {record['edge_similarity']:.3f} (1 − EAR loss)"
-        talk.say(title.replace("\n", ", "))
-        talk.result(record, None)
+        console.say(title.replace("\n", ", "))
+        console.result(record, None)
         return title
 
 
 def columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Method]":
     """The methods of these names and the networks of these weights, by unique label."""
-    from cmrrecon.evaluation.runs import told_apart
+    from cmrrecon.evaluation.runs import distinguish_runs
     from cmrrecon.methods.registry import find_method, from_checkpoint
 
     methods: list[Method] = [*map(find_method, names), *map(from_checkpoint, checkpoints)]
@@ -183,7 +185,9 @@ def columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Met
         {"method": method.name, "weights": _digest(method), "run": run}
         for method, run in zip(methods, runs, strict=True)
     ]
-    return {record["method"]: m for record, m in zip(told_apart(records), methods, strict=True)}
+    return {
+        record["method"]: m for record, m in zip(distinguish_runs(records), methods, strict=True)
+    }
 
 
 def _digest(method: "Method") -> str | None:

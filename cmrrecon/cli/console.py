@@ -1,4 +1,4 @@
-"""What the user sees: talk and progress on stderr, data (paths or JSON Lines) on stdout."""
+"""What the user sees: messages and progress on stderr, data (paths or JSON Lines) on stdout."""
 
 import json
 import os
@@ -15,18 +15,18 @@ HEARTBEAT_SECONDS = 30.0
 JSON_SCHEMA = 1
 
 
-class Talk:
+class Console:
     """Everything a command says. Results go to stdout, all else to stderr; `quiet` keeps only warnings and errors."""
 
     def __init__(
         self, *, quiet: bool = False, as_json: bool = False, stdout_is_data: bool = False
     ) -> None:
-        from rich.console import Console
+        from rich.console import Console as RichConsole
 
         self.quiet = quiet
         self.as_json = as_json
         self.stdout_is_data = stdout_is_data
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, message: str) -> None:
         """A line of information."""
@@ -89,9 +89,9 @@ class Progress:
     """Counts `total` steps of work, as a context manager; call `advance` after each."""
 
     def __init__(
-        self, talk: Talk, label: str, total: int, unit: str, heartbeat: float | None = None
+        self, console: Console, label: str, total: int, unit: str, heartbeat: float | None = None
     ) -> None:
-        self.talk, self.label, self.total, self.unit = talk, label, total, unit
+        self.console, self.label, self.total, self.unit = console, label, total, unit
         self.done = self._before = 0
         self._note = ""
         self._heartbeat = HEARTBEAT_SECONDS if heartbeat is None else heartbeat
@@ -100,9 +100,9 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._start = time.monotonic()
-        if self.talk.quiet:
+        if self.console.quiet:
             return self
-        if self.talk._console.is_terminal:
+        if self.console._console.is_terminal:
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
@@ -119,7 +119,7 @@ class Progress:
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
             )
-            self._bar = Bar(*columns, console=self.talk._console, transient=True)
+            self._bar = Bar(*columns, console=self.console._console, transient=True)
             self._bar.start()
             self._task = self._bar.add_task(self.label, total=self.total)
         else:
@@ -161,18 +161,4 @@ class Progress:
                 left,
                 f"peak memory {peak_memory_mb()} MB",
             ]
-            self.talk.say(", ".join(filter(None, told)))
-
-
-def command_line() -> list[str]:
-    """What the user typed, for the provenance of outputs."""
-    return ["cmrrecon", *sys.argv[1:]]
-
-
-def use_allotted_threads() -> None:
-    """On a cluster node use the processors of this task, not all that the machine has."""
-    allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if allotted.isdigit() and "OMP_NUM_THREADS" not in os.environ:
-        import torch
-
-        torch.set_num_threads(max(1, int(allotted)))
+            self.console.say(", ".join(filter(None, told)))

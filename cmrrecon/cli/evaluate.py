@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cmrrecon.cli import inputs, options, running
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli.console import Console
 from cmrrecon.cli.evaluate_record import facts_for_record
 from cmrrecon.cli.evaluate_regions import RegionPlan, plan_regions, score_regions
 from cmrrecon.cli.evaluate_tables import summary
@@ -159,8 +159,8 @@ def evaluate(
     --roi adds the scores of regions: LF-PSNR and LF-SSIM, with a background SNR and CNR, and for T1map and T2map the fitted values
     inside the myocardium (label 2).
     """
-    talk = Talk(quiet=quiet, as_json=json)
-    with running.command(talk):
+    console = Console(quiet=quiet, as_json=json)
+    with running.command(console):
         from cmrrecon import formats
         from cmrrecon.evaluation.protocols import canonical_protocol, year_of
         from cmrrecon.evaluation.references import candidates_in
@@ -187,7 +187,7 @@ def evaluate(
         jobs = inputs.find_jobs(files, formats.is_images, shard)
         if len(jobs) > 1:
             jobs = [job for job in jobs if job.is_stream or not _is_uncertainty(job.path)]
-        _evaluate_jobs(jobs, plan, talk, whole=shard is None, fail_fast=fail_fast)
+        _evaluate_jobs(jobs, plan, console, whole=shard is None, fail_fast=fail_fast)
 
 
 def _check_truth(truth: Path) -> None:
@@ -224,20 +224,20 @@ def _check(plan: Plan) -> None:
 
 
 def _evaluate_jobs(
-    jobs: Sequence[Job], plan: Plan, talk: Talk, *, whole: bool, fail_fast: bool
+    jobs: Sequence[Job], plan: Plan, console: Console, *, whole: bool, fail_fast: bool
 ) -> None:
     """Score the jobs and sum up what was scored; `whole` is false if they are a shard."""
     records: list[dict[str, Any]] = []
     try:
         running.run_jobs(
             jobs,
-            lambda job: records.append(_evaluate_job(job, plan, talk)),
-            talk,
+            lambda job: records.append(_evaluate_job(job, plan, console)),
+            console,
             fail_fast=fail_fast,
         )
     finally:
         if records:
-            summary(records, plan, talk, whole=whole and len(records) == len(jobs))
+            summary(records, plan, console, whole=whole and len(records) == len(jobs))
     if plan.regions is not None and all(record["roi"] is None for record in records):
         raise InputError(
             "labels-missing",
@@ -257,7 +257,7 @@ def _is_uncertainty(path: Path) -> bool:
         return False
 
 
-def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
+def _evaluate_job(job: Job, plan: Plan, console: Console) -> dict[str, Any]:
     """Score one reconstruction, and give its record."""
     from cmrrecon.evaluation.protocols import score
     from cmrrecon.evaluation.references import acquisition_of, cropped, slices_of, view_of
@@ -266,7 +266,7 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
     with inputs.local_input(job) as path:
         images, stamp = read_reconstruction(path, job.name)
         facts = acquisition_of(path, stamp)
-        reference = _reference_of(facts, view_of(stamp), plan, job.name, talk)
+        reference = _reference_of(facts, view_of(stamp), plan, job.name, console)
         numbers = slices_of(stamp, images.shape[1])
         year = plan.year if plan.crop else None  # of the crop
         regional: dict[str, Any] = {}
@@ -276,7 +276,7 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
             roi = score_regions(images, expected, numbers, reference, facts, plan.regions)
             regional = {"roi": roi}
             if roi is None:
-                talk.say(f"{job.name}: {plan.regions.roi} has no box on its slices")
+                console.say(f"{job.name}: {plan.regions.roi} has no box on its slices")
         if year is not None:
             images, expected = cropped(
                 images, numbers, reference, base=facts.base, year=year, name=job.name
@@ -291,15 +291,15 @@ def _evaluate_job(job: Job, plan: Plan, talk: Talk) -> dict[str, Any]:
             exclude_saturated=plan.exclude_saturated,
         )
         for remark in reference.remarks:
-            talk.warn(remark)
+            console.warn(remark)
         record = facts_for_record(job.name, facts, reference, stamp) | {"slices": images.shape[1]}
         record |= {"cropped": year is not None, **scores.as_dict(), **regional}
-        talk.result(record, job.name)
+        console.result(record, job.name)
         return record
 
 
 def _reference_of(
-    facts: "Acquisition", view: "View", plan: Plan, name: str, talk: Talk
+    facts: "Acquisition", view: "View", plan: Plan, name: str, console: Console
 ) -> "Reference":
     """The reference of a reconstruction; warns if it cannot be known whether it is of the same subject."""
     from cmrrecon import formats
@@ -314,7 +314,7 @@ def _reference_of(
         allow_partial=plan.allow_partial,
     )
     if facts.subject is None and formats.parse_name(reference.path).subject is not None:
-        talk.warn(
+        console.warn(
             f"the subject of {name} is not known: that {reference.path} is of the same scan was not checked"
         )
     return reference

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cmrrecon.tools.errors import InputError, UsageError, perhaps
+from cmrrecon.tools.errors import InputError, UsageError, suggestion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -255,7 +255,7 @@ def _noise_region(plan: RegionPlan, named: "Mapping[str, Tensor]", path: Path) -
             "unknown-region",
             f"There is no region {noise!r}",
             f"The regions of {path} are {', '.join(named)}",
-            perhaps(noise, named, "Name one of them with --background"),
+            suggestion(noise, named, "Name one of them with --background"),
         )
     return noise
 

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cmrrecon.cli.console import Talk
-from cmrrecon.tools.errors import UsageError, perhaps
+from cmrrecon.cli.console import Console
+from cmrrecon.tools.errors import UsageError, suggestion
 
 if TYPE_CHECKING:
     from cmrrecon.cli.evaluate import Plan
@@ -23,17 +23,17 @@ MAP_COLUMNS = {
 }
 
 
-def summary(records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: bool) -> None:
+def summary(records: list[dict[str, Any]], plan: "Plan", console: Console, *, whole: bool) -> None:
     """Tables of all that was scored, and the challenge's final values if the run is what the challenge would score."""
-    from cmrrecon.evaluation.runs import told_apart
+    from cmrrecon.evaluation.runs import distinguish_runs
     from cmrrecon.evaluation.tables import grouped
 
-    records = told_apart(records)
+    records = distinguish_runs(records)
     keys = ["psnr", "ssim", "nmse"] + (["heart_psnr", "hfen"] if plan.year is None else [])
     columns = ["PSNR dB", "SSIM", "NMSE", "heart PSNR dB", "HFEN"][: len(keys)]
     references = ", ".join(sorted({r["reference_is"] for r in records}))
     rows = ([r["input"], r["method"] or "-", *(_figure(r[k]) for k in keys)] for r in records)
-    talk.table(
+    console.table(
         f"protocol {plan.rule()}; reference: {references}", ["file", "method", *columns], rows
     )
     groups: dict[str, Any] = {}
@@ -44,35 +44,39 @@ def summary(records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: b
                 [label, str(mean["n"]), *(_figure(mean[k]) for k in keys[:3])]
                 for label, mean in groups[axis].items()
             )
-            talk.table(f"by {axis}; protocol {plan.rule()}", [axis, "files", *columns[:3]], lines)
+            console.table(
+                f"by {axis}; protocol {plan.rule()}", [axis, "files", *columns[:3]], lines
+            )
     more = {
-        **_generalisation(records, plan, talk),
-        **({} if plan.regions is None else _regional(records, talk)),
+        **_generalisation(records, plan, console),
+        **({} if plan.regions is None else _regional(records, console)),
     }
-    final = _final(records, plan, talk, whole=whole)
+    final = _final(records, plan, console, whole=whole)
     summary = {
         "protocol": plan.protocol,
         "order": records[0]["order"],
         "cropped": records[0]["cropped"],
         "files": len(records),
     }
-    talk.result({"status": "summary", **summary, "groups": groups, **more, "final": final}, None)
+    console.result({"status": "summary", **summary, "groups": groups, **more, "final": final}, None)
 
 
-def _generalisation(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> dict[str, Any]:
+def _generalisation(
+    records: list[dict[str, Any]], plan: "Plan", console: Console
+) -> dict[str, Any]:
     """The table by domains or other axes with its uncertainty, and paired differences, if they were asked for."""
     from cmrrecon.evaluation.generalisation import placed
 
-    _warn_of_unseen(records, plan, talk)
+    _warn_of_unseen(records, plan, console)
     found: dict[str, Any] = {}
     if plan.by:
-        found["by"] = _by_axes(placed(records, plan.unseen), plan, talk)
+        found["by"] = _by_axes(placed(records, plan.unseen), plan, console)
     if plan.against is not None:
-        found["against"] = _against(placed(records, plan.unseen), plan, plan.against, talk)
+        found["against"] = _against(placed(records, plan.unseen), plan, plan.against, console)
     return found
 
 
-def _warn_of_unseen(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> None:
+def _warn_of_unseen(records: list[dict[str, Any]], plan: "Plan", console: Console) -> None:
     """Warn where --unseen, or its absence, leaves all files seen."""
     from cmrrecon.evaluation.generalisation import domain, is_part
     from cmrrecon.formats.names import values_of
@@ -83,18 +87,18 @@ def _warn_of_unseen(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> 
             values_of(records, [name]) if "=" in name else f"the domains are {', '.join(domains)}"
         )
         if not any(is_part(record, name) for record in records):
-            talk.warn(f"--unseen {name} fits no scored file, so all count as seen; {known}")
+            console.warn(f"--unseen {name} fits no scored file, so all count as seen; {known}")
     if "seen" in plan.by and not plan.unseen:
-        talk.warn("--by seen without --unseen: all domains count as seen")
+        console.warn("--by seen without --unseen: all domains count as seen")
 
 
-def _by_axes(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> list[dict[str, Any]]:
+def _by_axes(records: list[dict[str, Any]], plan: "Plan", console: Console) -> list[dict[str, Any]]:
     """The table of --by; returns its rows."""
     from cmrrecon.evaluation.generalisation import cells, table
 
     rows = table(records, plan.by)
     axes = [*plan.by, *(["method"] if "method" not in plan.by else [])]
-    talk.table(
+    console.table(
         f"by {', '.join(plan.by)}; protocol {plan.rule()}; {INTERVAL}",
         [*axes, "files", "PSNR dB", "SSIM", "NMSE"],
         [cells(row, plan.by) for row in rows],
@@ -103,7 +107,7 @@ def _by_axes(records: list[dict[str, Any]], plan: "Plan", talk: Talk) -> list[di
 
 
 def _against(
-    records: list[dict[str, Any]], plan: "Plan", one: str, talk: Talk
+    records: list[dict[str, Any]], plan: "Plan", one: str, console: Console
 ) -> list[dict[str, Any]]:
     """The table of paired differences of the other methods to one; returns its rows."""
     from cmrrecon.evaluation.generalisation import differences
@@ -114,11 +118,11 @@ def _against(
             "unknown-method",
             f"No scored file is of the method {one!r}",
             f"The methods are {', '.join(sorted(methods))}",
-            perhaps(one, methods, "Name one of them with --against"),
+            suggestion(one, methods, "Name one of them with --against"),
         )
     rows = differences(records, plan.by, one, sorted(methods - {one}))
     axes = [axis for axis in plan.by if axis != "method"]
-    talk.table(
+    console.table(
         f"differences to {one}; protocol {plan.rule()}; {INTERVAL}",
         [*axes, "method", "files", "PSNR dB", "SSIM", "NMSE"],
         [
@@ -140,7 +144,7 @@ def _difference(found: Mapping[str, float]) -> str:
 
 
 def _final(
-    records: list[dict[str, Any]], plan: "Plan", talk: Talk, *, whole: bool
+    records: list[dict[str, Any]], plan: "Plan", console: Console, *, whole: bool
 ) -> dict[str, dict[str, float]]:
     """Method -> the challenge's final values. They are those of the validation phase, so only of official order and crop."""
     from cmrrecon.evaluation.tables import final_aggregate
@@ -148,7 +152,7 @@ def _final(
     if plan.year is None:
         return {}
     if not whole or plan.order != "official" or not plan.crop:
-        talk.say(
+        console.say(
             f"no final aggregate: {plan.protocol} forms it from all files, in official order, with the ranking crop"
         )
         return {}
@@ -159,7 +163,7 @@ def _final(
     for method, final in finals.items():
         if final:
             lines = ([name, _figure(value)] for name, value in final.items())
-            talk.table(
+            console.table(
                 f"final aggregate of {method}, as {plan.protocol} forms it from these files",
                 ["score", "value"],
                 lines,
@@ -167,14 +171,14 @@ def _final(
     return finals
 
 
-def _regional(records: Sequence[Mapping[str, Any]], talk: Talk) -> dict[str, Any]:
+def _regional(records: Sequence[Mapping[str, Any]], console: Console) -> dict[str, Any]:
     """Tables of the scores over regions, and their means over the files of each method for the summary."""
     from cmrrecon.evaluation import mapping, regions
 
     scored = [(record, record["roi"]) for record in records if record["roi"] is not None]
     for record, roi in scored:
         if any(scores.get("snr", 0) is None for scores in roi["regions"].values()):
-            talk.warn(
+            console.warn(
                 f"{record['input']}: the background, region {roi['background']}, is constant: there is no noise to compare with"
             )
     focused: list[Entry] = []
@@ -200,11 +204,11 @@ def _regional(records: Sequence[Mapping[str, Any]], talk: Talk) -> dict[str, Any
         "contrasts": (noise_rule, contrasts, {"cnr": "CNR", "reference_cnr": "of reference"}),
         "maps": (mapping.RULE, maps, MAP_COLUMNS),
     }
-    return {name: _regional_table(*contents, talk) for name, contents in tables.items()}
+    return {name: _regional_table(*contents, console) for name, contents in tables.items()}
 
 
 def _regional_table(
-    title: str, entries: Sequence[Entry], columns: Mapping[str, str], talk: Talk
+    title: str, entries: Sequence[Entry], columns: Mapping[str, str], console: Console
 ) -> list[dict[str, Any]]:
     """Tables of scores over regions, by file and by method; returns the latter."""
     if not entries:
@@ -213,7 +217,7 @@ def _regional_table(
         [record["input"], str(record["method"]), name, *(_figure(scores[key]) for key in columns)]
         for record, name, scores in entries
     )
-    talk.table(title, ["file", "method", "region", *columns.values()], lines)
+    console.table(title, ["file", "method", "region", *columns.values()], lines)
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for record, name, scores in entries:
         groups[str(record["method"]), name].append(scores)
@@ -229,7 +233,7 @@ def _regional_table(
             [row["method"], row["region"], str(row["n"]), *(_figure(row[key]) for key in columns)]
             for row in means
         )
-        talk.table(
+        console.table(
             f"means over files; {title}", ["method", "region", "files", *columns.values()], rows
         )
     return means

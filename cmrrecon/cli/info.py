@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli import inputs, options, running
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
 
@@ -30,11 +30,11 @@ def info(
 
     Scans, masks, images and mapping times are recognised. Of a scan one slice is read, to look at its sampling.
     """
-    talk = Talk(quiet=quiet, as_json=json)
-    with running.command(talk):
+    console = Console(quiet=quiet, as_json=json)
+    with running.command(console):
         jobs = inputs.find_jobs(files, _is_listed, shard)
         running.run_jobs(
-            jobs, lambda job: _info_job(job, axes, dataset, talk), talk, fail_fast=fail_fast
+            jobs, lambda job: _info_job(job, axes, dataset, console), console, fail_fast=fail_fast
         )
 
 
@@ -48,7 +48,7 @@ def _is_listed(path: Path) -> bool:
     return path.suffix.lower() in (*formats.SUFFIXES, ".csv") or formats.is_scan(path)
 
 
-def _info_job(job: Job, axes: str | None, dataset: str | None, talk: Talk) -> None:
+def _info_job(job: Job, axes: str | None, dataset: str | None, console: Console) -> None:
     from cmrrecon import formats
 
     with inputs.local_input(job) as path:
@@ -56,12 +56,12 @@ def _info_job(job: Job, axes: str | None, dataset: str | None, talk: Talk) -> No
         describe = {"mask": _mask, "images": _images, "times": _times}
         record, words = _scan(path, axes, dataset) if kind == "scan" else describe[kind](path)
         notes = record.pop("notes", ())
-        talk.result(
+        console.result(
             {"status": "done", "input": job.name, "kind": kind, **record, "notes": list(notes)},
             f"{job.name}: {kind}, {', '.join(words)}",
         )
         for note in notes:
-            talk.say(note.replace(str(path), job.name))
+            console.say(note.replace(str(path), job.name))
 
 
 Description = tuple[dict[str, Any], list[str]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmrrecon.cli import options, running
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli.console import Console
 from cmrrecon.tools.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -50,19 +50,19 @@ def models(
     if context.invoked_subcommand is not None:
         context.default_map = {name: {"quiet": quiet, "json": json} for name in ("show", "convert")}
         return
-    talk = Talk(quiet=quiet, as_json=json)
-    with running.command(talk):
-        _list_networks(talk)
-        _list_recipes(talk)
-        _list_weights(talk)
+    console = Console(quiet=quiet, as_json=json)
+    with running.command(console):
+        _list_networks(console)
+        _list_recipes(console)
+        _list_weights(console)
 
 
-def _list_networks(talk: Talk) -> None:
+def _list_networks(console: Console) -> None:
     import torch
 
     from cmrrecon.networks.catalog import NETWORKS, build
 
-    talk.say(
+    console.say(
         "networks in their default configuration: cascades, parameters, memory of the weights, source"
     )
     for entry in NETWORKS.values():
@@ -77,30 +77,30 @@ def _list_networks(talk: Talk) -> None:
         }
         words = f"{_size(facts)}  {entry.summary} ({entry.source})"
         kind = "; a discriminator" if entry.discriminator else ""
-        talk.result(record, f"{entry.name:<14}{words}{kind}")
+        console.result(record, f"{entry.name:<14}{words}{kind}")
 
 
-def _list_recipes(talk: Talk) -> None:
+def _list_recipes(console: Console) -> None:
     from cmrrecon.training import recipe as recipes
 
     for name in recipes.names():
         recipe = recipes.load(name)
         network = recipe.network["name"]
         record = {"kind": "recipe", "recipe": name, "network": network, "source": recipe.paper}
-        talk.result(record, f"{name}: a recipe for {network} ({recipe.paper})")
+        console.result(record, f"{name}: a recipe for {network} ({recipe.paper})")
 
 
-def _list_weights(talk: Talk) -> None:
+def _list_weights(console: Console) -> None:
     from cmrrecon.networks.checkpoints import weights
 
     installed = weights.installed()
     for path, metadata in installed.items():
-        talk.result(
+        console.result(
             {"kind": "weights", "input": str(path), "metadata": metadata},
             f"{path}: weights of {metadata.get('network', '?')}",
         )
     if not installed:
-        talk.say(
+        console.say(
             "no weights are installed; `cmrrecon models convert` makes some of an official checkpoint"
         )
 
@@ -113,8 +113,8 @@ def show(
     file: Shown, variant: Variant = None, quiet: options.Quiet = False, json: options.Json = False
 ) -> None:
     """Say what network a checkpoint holds, how it is configured, and what is known of it."""
-    talk = Talk(quiet=quiet, as_json=json)
-    with running.command(talk):
+    console = Console(quiet=quiet, as_json=json)
+    with running.command(console):
         from cmrrecon.networks.checkpoints import weights
 
         # The name of installed weights will do.
@@ -128,7 +128,7 @@ def show(
             line,
             *(f"  {key}: {value}" for key, value in {**_flat(facts["config"]), **rest}.items()),
         ]
-        talk.result(
+        console.result(
             {"kind": "weights", "input": str(file), "network": name, **facts, "metadata": rest},
             "\n".join(lines),
         )
@@ -149,8 +149,8 @@ def convert(
     json: options.Json = False,
 ) -> None:
     """Make a safetensors file of a checkpoint: smaller, quicker to load, and it says itself what network it is."""
-    talk = Talk(quiet=quiet, as_json=json)
-    with running.command(talk):
+    console = Console(quiet=quiet, as_json=json)
+    with running.command(console):
         from cmrrecon.networks.checkpoints import weights
         from cmrrecon.tools import provenance
 
@@ -162,7 +162,7 @@ def convert(
         facts = _facts(loaded.network)
         chosen = facts["config"].get("variant")
         why = f", variant {chosen} ({rest['variant_from']})" if "variant_from" in rest else ""
-        talk.say(f"{file}: {name}, {' '.join(_size(facts).split())}{why}")
+        console.say(f"{file}: {name}, {' '.join(_size(facts).split())}{why}")
         record = {
             "status": "done",
             "input": str(file),
@@ -171,7 +171,7 @@ def convert(
             **facts,
             "metadata": rest,
         }
-        talk.result(record, str(output))
+        console.result(record, str(output))
 
 
 def _check_converted(file: Path, output: Path, overwrite: bool) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import STREAM, Job
 from cmrrecon.tools.errors import CmrreconError, InputError, OutputError, UsageError
 from cmrrecon.tools.machine import peak_memory_mb
@@ -40,7 +40,7 @@ class Product:
 
 
 def deliver(
-    product: Product, record: Mapping[str, Any], talk: Talk, *, overwrite: bool, dry_run: bool
+    product: Product, record: Mapping[str, Any], console: Console, *, overwrite: bool, dry_run: bool
 ) -> Mapping[str, Any]:
     """Make a product, unless it is finished or only a plan is wanted, and report it; returns the record with its `status`.
 
@@ -63,7 +63,7 @@ def deliver(
                 "Add --overwrite, or name another output",
             )
         if len(existing) == 1 + len(product.beside):
-            return _skipped(record, talk)
+            return _skipped(record, console)
     if not dry_run:
         start, stamp = time.monotonic(), product.stamp()
         try:
@@ -73,7 +73,7 @@ def deliver(
         except CmrreconError:
             # Another process may have finished the same output in the meantime.
             if _same_recipe(target, stamp) and not overwrite:
-                return _skipped(record, talk)
+                return _skipped(record, console)
             raise
         record = {
             **record,
@@ -82,7 +82,7 @@ def deliver(
             "seconds": round(time.monotonic() - start, 2),
             "peak_memory_mb": peak_memory_mb(),
         }
-    talk.result(record, str(target))
+    console.result(record, str(target))
     return record
 
 
@@ -112,10 +112,10 @@ def _check_folders(targets: Sequence[Path]) -> None:
             )
 
 
-def _skipped(record: Mapping[str, Any], talk: Talk) -> Mapping[str, Any]:
-    talk.say(f"{record['output']} is finished: skipped, --overwrite makes it again")
+def _skipped(record: Mapping[str, Any], console: Console) -> Mapping[str, Any]:
+    console.say(f"{record['output']} is finished: skipped, --overwrite makes it again")
     record = {**record, "status": "skipped"}
-    talk.result(record, str(record["output"]))
+    console.result(record, str(record["output"]))
     return record
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmrrecon.cli import console, inputs, options, outputs, running
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli import environment, inputs, options, outputs, running
+from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import Job
 from cmrrecon.tools.errors import UsageError
 
@@ -61,8 +61,8 @@ def preprocess(
     A store that was interrupted goes on where it stopped. Empty slices are found and listed. Labels may be given later, or others:
     the files named are then labelled anew without being packed again.
     """
-    talk = Talk(quiet=quiet, as_json=json)
-    with running.command(talk):
+    console = Console(quiet=quiet, as_json=json)
+    with running.command(console):
         from cmrrecon import formats
         from cmrrecon.training.store import add_scan, write_fingerprint
 
@@ -70,11 +70,11 @@ def preprocess(
         targets = _targets(jobs, out_dir)
         # Files of other shards count too: rows that name one of them do fit a file.
         everything = inputs.find_jobs(files, formats.is_scan) if shard and labels else jobs
-        rows = None if labels is None else _rows(labels, [job.path for job in everything], talk)
+        rows = None if labels is None else _rows(labels, [job.path for job in everything], console)
         if dry_run:
-            _tell_plan(targets, talk)
+            _tell_plan(targets, console)
             return
-        command = console.command_line()
+        command = environment.command_line()
         pack = partial(
             add_scan,
             coils=coils,
@@ -89,10 +89,10 @@ def preprocess(
             for job, target in targets.items()
         }
         try:
-            _pack(work, targets, str(out_dir), workers, talk, fail_fast=fail_fast)
+            _pack(work, targets, str(out_dir), workers, console, fail_fast=fail_fast)
         finally:
             if any(target.exists() for target in targets.values()):
-                talk.say(f"fingerprint: {write_fingerprint(out_dir)}")
+                console.say(f"fingerprint: {write_fingerprint(out_dir)}")
 
 
 def _targets(jobs: Sequence[Job], out_dir: Path) -> dict[Job, Path]:
@@ -110,11 +110,11 @@ def _targets(jobs: Sequence[Job], out_dir: Path) -> dict[Job, Path]:
     return targets
 
 
-def _tell_plan(targets: Mapping[Job, Path], talk: Talk) -> None:
+def _tell_plan(targets: Mapping[Job, Path], console: Console) -> None:
     """What would be packed, and where."""
     for job, target in targets.items():
         record = {"status": "planned", "input": job.name, "output": str(target)}
-        talk.result(record, str(target))
+        console.result(record, str(target))
 
 
 def _pack(
@@ -122,7 +122,7 @@ def _pack(
     targets: Mapping[Job, Path],
     name: str,
     workers: int,
-    talk: Talk,
+    console: Console,
     *,
     fail_fast: bool,
 ) -> None:
@@ -136,7 +136,7 @@ def _pack(
     pool = ProcessPoolExecutor(
         max(1, min(workers, len(work))), get_context("spawn"), torch.set_num_threads, (1,)
     )
-    with talk.progress(name, len(work), "file") as bar:
+    with console.progress(name, len(work), "file") as bar:
         futures = {job: pool.submit(do) for job, do in work.items()}
 
         def collect(job: Job) -> None:
@@ -144,23 +144,23 @@ def _pack(
                 entry = futures[job].result()
             finally:
                 bar.advance()
-            talk.result(
+            console.result(
                 {"input": job.name, "output": str(targets[job]), **entry}, str(targets[job])
             )
             for words in (*entry.get("remarks", ()), *entry.get("warnings", ())):
-                talk.warn(f"{job.name}: {words}")
+                console.warn(f"{job.name}: {words}")
             if entry["empty_slices"]:
-                talk.say(
+                console.say(
                     f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty"
                 )
 
         try:
-            running.run_jobs(list(work), collect, talk, fail_fast=fail_fast)
+            running.run_jobs(list(work), collect, console, fail_fast=fail_fast)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _rows(labels: Path, paths: list[Path], talk: Talk) -> "dict[Path, list[LabelRow]]":
+def _rows(labels: Path, paths: list[Path], console: Console) -> "dict[Path, list[LabelRow]]":
     """The rows of each file; what fits no file is told."""
     from cmrrecon.formats.labels import labels_of_files, read_labels
 
@@ -169,8 +169,8 @@ def _rows(labels: Path, paths: list[Path], talk: Talk) -> "dict[Path, list[Label
     used = {row.file for found in shared.values() for row in found}
     lost = [row for row in rows if row.file not in used]
     if lost:
-        talk.warn(
+        console.warn(
             f"{len(lost)} of {len(rows)} rows of {labels} fit no file, first that of {lost[0].file}"
         )
-    talk.say(f"{sum(map(bool, shared.values()))} of {len(paths)} files have labels")
+    console.say(f"{sum(map(bool, shared.values()))} of {len(paths)} files have labels")
     return shared

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmrrecon.cli import console, inputs, options, outputs, running
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli import environment, inputs, options, outputs, running
+from cmrrecon.cli.console import Console
+from cmrrecon.cli.console_listener import ConsoleListener
 from cmrrecon.cli.inputs import Job
-from cmrrecon.cli.reconstruct_talk import list_of_methods, tell_method, tell_plan
+from cmrrecon.cli.reconstruct_messages import list_of_methods, tell_method, tell_plan
 from cmrrecon.cli.settings import (
     SAMPLING,
     parse_settings,
@@ -18,7 +19,6 @@ from cmrrecon.cli.settings import (
     residual_text,
     sampling_text,
 )
-from cmrrecon.cli.spoken import Spoken
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -174,8 +174,8 @@ def reconstruct(
     sets the format: .h5 keeps the phase; .mat is MAT v5 with img4ranking; .npy and .npz for Python;
     .cfl for BART; .png and .gif to look at.
     """
-    talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
-    with running.command(talk):
+    console = Console(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
+    with running.command(console):
         from cmrrecon import formats
         from cmrrecon.reconstruction.scan import find
         from cmrrecon.reconstruction.task import checked_options
@@ -209,9 +209,12 @@ def reconstruct(
         )
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
-        known = tell_method(plan.method, checked, str(where), talk, by_default=plan.by_default)
+        known = tell_method(plan.method, checked, str(where), console, by_default=plan.by_default)
         running.run_jobs(
-            jobs, lambda job: _reconstruct_job(job, plan, known, talk), talk, fail_fast=fail_fast
+            jobs,
+            lambda job: _reconstruct_job(job, plan, known, console),
+            console,
+            fail_fast=fail_fast,
         )
 
 
@@ -226,7 +229,7 @@ def _check_beside(replicates: int, output: str | None) -> None:
         )
 
 
-def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], talk: Talk) -> None:
+def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], console: Console) -> None:
     from cmrrecon.reconstruction.result import uncertainty_path
     from cmrrecon.reconstruction.resume import Parts
 
@@ -234,25 +237,25 @@ def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], talk: Talk)
         task = _task(path, plan)
         scan = task.scan
         axes = zip(scan.axes, scan.shape, strict=True)
-        talk.say(f"{job.name}: " + ", ".join(f"{axis} {n}" for axis, n in axes))
+        console.say(f"{job.name}: " + ", ".join(f"{axis} {n}" for axis, n in axes))
         for note in scan.notes:
-            talk.say(note.replace(str(path), job.name))
+            console.say(note.replace(str(path), job.name))
         name = f"{job.stem}_{plan.method.name}.h5"
         target = outputs.destination(job, plan.output, plan.out_dir, name)
         beside = [uncertainty_path(target)] if plan.uncertainty else []
         shape = [scan.shape[0], len(task.slices), *task.image_shape]
         record = {"input": job.name, **known, "shape": shape, "device": str(task.device)}
         if plan.dry_run:
-            record |= tell_plan(task, beside, job.name, talk)
+            record |= tell_plan(task, beside, job.name, console)
 
         def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-            return _make(task, file, stamp, job.name, plan.output != inputs.STREAM, talk)
+            return _make(task, file, stamp, job.name, plan.output != inputs.STREAM, console)
 
         product = outputs.Product(
-            target, task.inputs, lambda: task.provenance(console.command_line()), make, beside
+            target, task.inputs, lambda: task.provenance(environment.command_line()), make, beside
         )
         done = outputs.deliver(
-            product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run
+            product, record, console, overwrite=plan.overwrite, dry_run=plan.dry_run
         )
         if done["status"] in ("done", "skipped"):
             for finished in (target, *beside):
@@ -283,7 +286,7 @@ def _task(path: Path, plan: Plan) -> "Task":
 
 
 def _make(
-    task: "Task", file: Path, stamp: dict[str, Any], name: str, lasting: bool, talk: Talk
+    task: "Task", file: Path, stamp: dict[str, Any], name: str, lasting: bool, console: Console
 ) -> dict[str, Any]:
     """Reconstruct into a file, and say how it went."""
     from cmrrecon.reconstruction.result import uncertainty_path
@@ -295,13 +298,16 @@ def _make(
     if task.uncertainty:
         layers["uncertainty"] = uncertainty_path(file)
     store = OnDisk(layers, recipe_hash(stamp), task.slices)
-    with store.kept_if_resumable(lasting, lambda: talk.warn(RESUMABLE)), Spoken(talk, name) as told:
+    with (
+        store.kept_if_resumable(lasting, lambda: console.warn(RESUMABLE)),
+        ConsoleListener(console, name) as told,
+    ):
         result = run(task, store, told, stamp)
         written = result.save(file)
     made = {key: value for key, value in result.provenance.items() if key not in stamp}
     sampling = {key: made[key] for key in SAMPLING if key in made}
-    talk.say(f"{name}: {sampling_text(**sampling)}{residual_text(result.residuals)}")
+    console.say(f"{name}: {sampling_text(**sampling)}{residual_text(result.residuals)}")
     if len(written) > 1:
-        talk.say(f"{name}: uncertainties of the images are in {written[1]}")
+        console.say(f"{name}: uncertainties of the images are in {written[1]}")
         made["uncertainty"] = str(written[1])
     return made

@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from cmrrecon.cli.console import Talk, use_allotted_threads
+from cmrrecon.cli.console import Console
+from cmrrecon.cli.environment import use_allotted_threads
 from cmrrecon.cli.inputs import Job
 from cmrrecon.tools.errors import CmrreconError, MemoryShortage, is_memory_shortage
 
@@ -15,41 +16,41 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def command(talk: Talk) -> Iterator[None]:
+def command(console: Console) -> Iterator[None]:
     """The frame of every command: errors are told and give their exit code, Ctrl-C and SIGTERM give 130."""
     try:
-        with faults_told(talk):
+        with faults_told(console):
             use_allotted_threads()
             yield
     except KeyboardInterrupt:
-        talk.warn("interrupted")
+        console.warn("interrupted")
         raise typer.Exit(INTERRUPTED) from None
     except CmrreconError as error:
-        talk.error(error)
-        talk.result(failure_record("", error), None)
+        console.error(error)
+        console.result(failure_record("", error), None)
         raise typer.Exit(error.exit_code) from None
 
 
 def run_jobs(
-    jobs: Sequence[Job], work: Callable[[Job], None], talk: Talk, *, fail_fast: bool = False
+    jobs: Sequence[Job], work: Callable[[Job], None], console: Console, *, fail_fast: bool = False
 ) -> None:
     """Do `work` on every job, then end with the exit code: the failure's own for one job, 1 for several.
 
-    `work` reports its own results through `talk`.
+    `work` reports its own results through `console`.
     """
     failures: list[tuple[str, CmrreconError]] = []
     for job in jobs:
         try:
-            with faults_told(talk):
+            with faults_told(console):
                 work(job)
         except CmrreconError as error:
             failures.append((job.name, error))
-            talk.error(error, job.name)
-            talk.result(failure_record(job.name, error), None)
+            console.error(error, job.name)
+            console.result(failure_record(job.name, error), None)
             if fail_fast:
                 break
     if len(jobs) > 1 and failures:
-        talk.warn(
+        console.warn(
             f"{len(failures)} of {len(jobs)} inputs failed: "
             + ", ".join(name for name, _ in failures)
         )
@@ -70,7 +71,7 @@ def failure_record(name: str, error: CmrreconError) -> dict[str, Any]:
 
 
 @contextmanager
-def faults_told(talk: Talk) -> Iterator[None]:
+def faults_told(console: Console) -> Iterator[None]:
     """Turn what went wrong into a CmrreconError; a fault of ours keeps its traceback, without local variables."""
     try:
         yield
@@ -84,7 +85,7 @@ def faults_told(talk: Talk) -> Iterator[None]:
                 "More memory is needed for this file",
                 "Use a larger machine, fewer workers, or --device cpu",
             ) from error
-        talk.traceback(traceback.format_exc())
+        console.traceback(traceback.format_exc())
         raise CmrreconError(
             "fault",
             f"A fault of this program: {type(error).__name__}",

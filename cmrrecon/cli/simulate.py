@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cmrrecon.cli import console, inputs, options, outputs, running
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli import environment, inputs, options, outputs, running
+from cmrrecon.cli.console import Console
 from cmrrecon.cli.settings import parse_numbers
 from cmrrecon.tools.errors import UsageError
 
@@ -87,8 +87,8 @@ def simulate(
     <base>.h5 in a folder Radial in place of FullSample, or to -o FILE.h5 or .npz. With --lesions, labels.csv in --out-dir gets the
     rows of this scan, for preprocess --labels; those of other scans stay. --random takes no --kind, --spokes or --lesions.
     """
-    talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
-    with running.command(talk):
+    console = Console(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
+    with running.command(console):
         from cmrrecon import simulation
 
         outputs.check_output(output, None, 1, "a scan", as_json=json)
@@ -110,8 +110,8 @@ def simulate(
         alone = output is not None
         official = out_dir / _official_path(made, radial=spokes is not None)
         target = official if output is None else Path(output)
-        product = _product(made, target, _config(made, snr, lesions), seed, talk, alone=alone)
-        outputs.deliver(product, _record(made, seed), talk, overwrite=overwrite, dry_run=dry_run)
+        product = _product(made, target, _config(made, snr, lesions), seed, console, alone=alone)
+        outputs.deliver(product, _record(made, seed), console, overwrite=overwrite, dry_run=dry_run)
         if not alone and not dry_run:
             _tell_lesions(out_dir, target, made.lesions)
 
@@ -171,7 +171,7 @@ def _product(
     target: Path,
     config: Mapping[str, Any],
     seed: int,
-    talk: Talk,
+    console: Console,
     *,
     alone: bool,
 ) -> outputs.Product:
@@ -185,7 +185,7 @@ def _product(
 
     def stamp() -> dict[str, Any]:
         return provenance.make(
-            console.command_line(),
+            environment.command_line(),
             config=config,
             inputs=[],
             seed=seed,
@@ -196,7 +196,7 @@ def _product(
     def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
         formats.write_scan(file, scan, stamp)
         axes = ", ".join(f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True))
-        talk.say(f"{target.name}: {made.kind}, {axes}; noise sigma {made.sigma:.3g}")
+        console.say(f"{target.name}: {made.kind}, {axes}; noise sigma {made.sigma:.3g}")
         return {}
 
     def finish(stamp: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from cmrrecon.cli import inputs, options, running
-from cmrrecon.cli.console import Talk
-from cmrrecon.cli.train_talk import Pace, print_recipe, report, tell_plan, tell_start
+from cmrrecon.cli.console import Console
+from cmrrecon.cli.train_messages import Pace, print_recipe, report, tell_plan, tell_start
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,8 +126,8 @@ def train(
     windows make a batch, and whether memory must be saved, is planned from the scans and the device. On Ctrl-C, SIGTERM and SIGUSR1 the
     state is saved and the run ends.
     """
-    talk = Talk(quiet=quiet, as_json=json)
-    with running.command(talk), ExitStack() as processes:
+    console = Console(quiet=quiet, as_json=json)
+    with running.command(console), ExitStack() as processes:
         from cmrrecon.tools.devices import choose_device
         from cmrrecon.training import recipe as recipes
         from cmrrecon.training.checks import check
@@ -142,18 +142,20 @@ def train(
         out = _checked_options(recipe, chosen, data, out, max_steps, named=bool(hold_out or only))
         group, own_device = processes.enter_context(group_of_processes(device))
         where = choose_device(own_device)
-        talk = talk if group.rank == 0 else Talk(quiet=True, as_json=False, stdout_is_data=True)
+        console = (
+            console if group.rank == 0 else Console(quiet=True, as_json=False, stdout_is_data=True)
+        )
         if group.rank == 0:
             processes.enter_context(only_run(out))
-        scans = _scans(data, out, chosen, hold_out or [], only or [], talk, group)
+        scans = _scans(data, out, chosen, hold_out or [], only or [], console, group)
         plan = agreed_plan(
             out, chosen, *scans, where, group, checkpointing=checkpointing, workers=workers
         )
-        tell_start(recipe, chosen, scans, where, talk)
-        tell_plan(plan, chosen, group, talk)
-        run = _run(chosen, data, scans, out, where, plan, group, talk, max_steps, tensorboard)
+        tell_start(recipe, chosen, scans, where, console)
+        tell_plan(plan, chosen, group, console)
+        run = _run(chosen, data, scans, out, where, plan, group, console, max_steps, tensorboard)
         if group.rank == 0:
-            report(recipe, run, out, max_steps, talk)
+            report(recipe, run, out, max_steps, console)
 
 
 def _run(
@@ -164,22 +166,22 @@ def _run(
     device: "torch.device",
     plan: "Plan",
     group: "Group",
-    talk: Talk,
+    console: Console,
     max_steps: int | None,
     tensorboard: bool,
 ) -> "Run":
     """Train to the end or until asked to stop, with a progress bar, and tell the pace."""
     from cmrrecon.training.loop import Hooks, train
 
-    with _asked_to_stop() as stopped, talk.progress(str(out), 0, "step") as bar:
+    with _asked_to_stop() as stopped, console.progress(str(out), 0, "step") as bar:
         pace = Pace(bar, group.size)
-        hooks = Hooks(talk.say, bar.expect, pace.on_step, lambda: bool(stopped))
+        hooks = Hooks(console.say, bar.expect, pace.on_step, lambda: bool(stopped))
         run = train(
             recipe, data, *scans, out, device, plan, hooks, group,
             most_steps=max_steps, tensorboard=tensorboard,
         )  # fmt: skip
     if group.rank == 0:
-        pace.tell(talk)
+        pace.tell(console)
     return run
 
 
@@ -252,16 +254,16 @@ def _scans(
     recipe: "Recipe",
     hold_out: Sequence[str],
     only: Sequence[str],
-    talk: Talk,
+    console: Console,
     group: "Group",
 ) -> Scans:
     """The scans of the data; none for a recipe that learns from random scans."""
     if data is None:
         return Scans()
-    return _shared_out(_entries(data, out, talk, group), recipe, hold_out, only)
+    return _shared_out(_entries(data, out, console, group), recipe, hold_out, only)
 
 
-def _entries(data: Path, out: Path, talk: Talk, group: "Group") -> "list[dict[str, Any]]":
+def _entries(data: Path, out: Path, console: Console, group: "Group") -> "list[dict[str, Any]]":
     """Of the scans of a store, or of files as they were measured, which the first process looks through once."""
     from cmrrecon import formats
     from cmrrecon.training.entries import index_scans, read_entries
@@ -272,11 +274,11 @@ def _entries(data: Path, out: Path, talk: Talk, group: "Group") -> "list[dict[st
     files = [job.path for job in inputs.find_jobs([str(data)], formats.is_scan)]
     cache = out / "index.json"
     if group.rank == 0:
-        talk.say(
+        console.say(
             f"{data} is no store of `cmrrecon preprocess`: its {len(files)} files are looked through once, and read as they are"
         )
-        with talk.progress(str(data), len(files), "file") as bar:
-            index_scans(data, files, cache, bar.advance, talk.warn)
+        with console.progress(str(data), len(files), "file") as bar:
+            index_scans(data, files, cache, bar.advance, console.warn)
     group.gather(None)
     return index_scans(data, files, cache, lambda: None, lambda text: None)
 

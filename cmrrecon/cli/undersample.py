@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cmrrecon.cli import console, inputs, options, outputs, running
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli import environment, inputs, options, outputs, running
+from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
 from cmrrecon.tools.errors import UsageError
@@ -107,8 +107,8 @@ def undersample(
     cine_sax_mask_ktGaussian8.mat. With -o FILE.h5, .npz or .mrd (ISMRMRD), or -o -, k-space and
     mask are in one file; .cfl of BART has its mask beside it.
     """
-    talk = Talk(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
-    with running.command(talk):
+    console = Console(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
+    with running.command(console):
         from cmrrecon import formats
 
         drawn_from = (pattern, acceleration, acs, seed, year)
@@ -130,7 +130,7 @@ def undersample(
         jobs = inputs.find_jobs(files, formats.is_scan, shard)
         outputs.check_output(output, out_dir, len(jobs), "a scan", as_json=json)
         running.run_jobs(
-            jobs, lambda job: _undersample_job(job, plan, talk), talk, fail_fast=fail_fast
+            jobs, lambda job: _undersample_job(job, plan, console), console, fail_fast=fail_fast
         )
 
 
@@ -145,19 +145,19 @@ def _check_source(mask: Path | None, drawn: bool) -> None:
         )
 
 
-def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
+def _undersample_job(job: Job, plan: Plan, console: Console) -> None:
     from cmrrecon.data import CartesianMask
     from cmrrecon.formats.names import kus_name, mask_name
     from cmrrecon.sampling import rules_year
 
     with inputs.local_input(job) as path:
-        full = _read(path, job, plan, talk)
+        full = _read(path, job, plan, console)
         year = rules_year(full, plan.year)
         sampled = _sample(full, job, plan, year)
         for note in sampled.notes[len(full.notes) :]:
-            talk.warn(note.replace(str(path), job.name))
+            console.warn(note.replace(str(path), job.name))
         if plan.mask is None and plan.year is None and full.acquisition.year is None:
-            talk.say(
+            console.say(
                 f"{job.name}: the year is not known, the rules of {year} are taken (--year changes it)"
             )
         facts, applied = sampled.acquisition, sampled.mask
@@ -177,17 +177,17 @@ def _undersample_job(job: Job, plan: Plan, talk: Talk) -> None:
         named = (job.stem if job.is_stream else facts.base, facts.pattern, facts.acceleration)
         target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
         sources = [path, *([plan.mask] if plan.mask else [])]
-        product = _product(job.name, target, sampled, sampling, year, sources, plan, talk)
+        product = _product(job.name, target, sampled, sampling, year, sources, plan, console)
         if target.suffix.lower() in (".mat", ".cfl"):
             alone = f"{target.stem}_mask{target.suffix}"
             beside = target.with_name(mask_name(*named) if plan.output is None else alone)
             record["mask"] = str(beside)
             product = _with_mask(product, beside, applied, full.shape[4], plan)
-        _tell_lost(sampled, target, job.name, talk)
-        outputs.deliver(product, record, talk, overwrite=plan.overwrite, dry_run=plan.dry_run)
+        _tell_lost(sampled, target, job.name, console)
+        outputs.deliver(product, record, console, overwrite=plan.overwrite, dry_run=plan.dry_run)
 
 
-def _read(path: Path, job: Job, plan: Plan, talk: Talk) -> "Scan":
+def _read(path: Path, job: Job, plan: Plan, console: Console) -> "Scan":
     """The scan, which must be Cartesian, with what was noted of it told."""
     from cmrrecon import formats
     from cmrrecon.data import require_cartesian
@@ -195,11 +195,11 @@ def _read(path: Path, job: Job, plan: Plan, talk: Talk) -> "Scan":
     scan = formats.read(path, axes=plan.axes, dataset=plan.dataset)
     require_cartesian(scan.mask, job.name, "Undersampling")
     for note in scan.notes:
-        talk.say(note.replace(str(path), job.name))
+        console.say(note.replace(str(path), job.name))
     return scan
 
 
-def _tell_lost(scan: "Scan", target: Path, name: str, talk: Talk) -> None:
+def _tell_lost(scan: "Scan", target: Path, name: str, console: Console) -> None:
     """Warn of what is known of a scan but not kept in the format of the output."""
     from cmrrecon.formats.companions import SUFFIXES, named
 
@@ -207,7 +207,7 @@ def _tell_lost(scan: "Scan", target: Path, name: str, talk: Talk) -> None:
     lost = [] if keeps else named(scan)
     if lost:
         kept = "-o FILE.h5 keeps all"
-        talk.warn(f"{name}: {', '.join(lost)} cannot be kept in {target.suffix}; {kept}")
+        console.warn(f"{name}: {', '.join(lost)} cannot be kept in {target.suffix}; {kept}")
 
 
 def _with_mask(
@@ -233,7 +233,7 @@ def _product(
     year: int,
     sources: Sequence[Path],
     plan: Plan,
-    talk: Talk,
+    console: Console,
 ) -> outputs.Product:
     """The undersampled scan alone."""
     from cmrrecon import formats
@@ -251,7 +251,7 @@ def _product(
             **({"dataset": plan.dataset} if plan.dataset else {}),
         }
         made = provenance.make(
-            console.command_line(),
+            environment.command_line(),
             config=config,
             inputs=sources,
             seed=facts.seed,
@@ -262,7 +262,7 @@ def _product(
     def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
         formats.write_scan(file, sampled, stamp)
         details = f", ACS {facts.acs}" if facts.acs is not None else ""
-        talk.say(
+        console.say(
             f"{name}: {sampling_text(**sampling)}{details}{f', seed {facts.seed}' if facts.seed is not None else ''}"
         )
         return {}

@@ -13,7 +13,7 @@ def weights_of(stamp: Mapping[str, Any] | None) -> dict[str, str | None]:
     return {"weights": known.get("config", {}).get("weights"), "run": known.get("run")}
 
 
-def told_apart(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def distinguish_runs(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The records, each method with several weights named `network (run)`, by the folder of the weights.
 
     Where folders are not known or have the same name, the first 8 digits of the digest stand for them. A network with one file of

@@ -22,7 +22,7 @@ from cmrrecon.formats.ismrmrd_table import read_table
 from cmrrecon.formats.names import parse_name
 from cmrrecon.formats.readouts import Raw, Rows, Table
 from cmrrecon.formats.readouts_scan import assemble
-from cmrrecon.tools.errors import UsageError, perhaps
+from cmrrecon.tools.errors import UsageError, suggestion
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def read(path: Path, dataset: str | None = None) -> Scan:
             "dataset-unknown",
             f"{path} holds no data set {dataset!r}",
             f"It holds {', '.join(names)}",
-            perhaps(dataset, names, "Name one of these with --dataset"),
+            suggestion(dataset, names, "Name one of these with --dataset"),
         )
     groups = {name: _raw(path, name) for name in names}
     with_images = [name for name, raw in groups.items() if raw.table["image"].any()]

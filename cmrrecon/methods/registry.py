@@ -25,7 +25,7 @@ from cmrrecon.methods.window_network import WindowNetworkMethod
 from cmrrecon.networks.base import SeriesNetwork, WindowNetwork
 from cmrrecon.networks.catalog import NETWORKS, name_of
 from cmrrecon.networks.checkpoints import weights
-from cmrrecon.tools.errors import UsageError, perhaps
+from cmrrecon.tools.errors import UsageError, suggestion
 from cmrrecon.tools.provenance import file_digest
 
 DEFAULT_METHOD = "auto"
@@ -130,7 +130,7 @@ def find_method(name: str) -> Method:
             "unknown-method",
             f"There is no method {name!r}",
             f"The methods are: {', '.join(known)}",
-            perhaps(name, known, "Choose one of them"),
+            suggestion(name, known, "Choose one of them"),
         )
     path = weights.installed_file(name)
     if not path.is_file():

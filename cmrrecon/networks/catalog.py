@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from cmrrecon.tools.configuration import checked_mapping
-from cmrrecon.tools.errors import UsageError, perhaps
+from cmrrecon.tools.errors import UsageError, suggestion
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,7 +69,7 @@ def get_network(name: str) -> Network:
             "unknown-network",
             f"There is no network {name!r}",
             f"The networks are: {', '.join(NETWORKS)}",
-            perhaps(name, NETWORKS, "Choose one of them"),
+            suggestion(name, NETWORKS, "Choose one of them"),
         )
     return NETWORKS[name]
 

@@ -144,12 +144,12 @@ def _folded_set(operator: PatchOperator, first: _Set, crop: float) -> Tensor | N
     fourth = operator.bound**4
     left = (fourth - first.eigenvalues**4).clamp(min=0) ** 0.25
     least = max(1.0, FOLDED_AREA * int(support.sum()))
-    perhaps = support & (left >= FOLDED)
-    if int(perhaps.sum()) < least:
+    candidates = support & (left >= FOLDED)
+    if int(candidates.sum()) < least:
         return None
-    values = _second_set(operator, first, perhaps, crop).eigenvalues
+    values = _second_set(operator, first, candidates, crop).eigenvalues
     rest = (fourth - first.eigenvalues**4 - values**4).clamp(min=0) ** 0.25
-    if int((perhaps & (values >= FOLDED) & (rest < FOLDED_REST)).sum()) < least:
+    if int((candidates & (values >= FOLDED) & (rest < FOLDED_REST)).sum()) < least:
         return None
     return _second_set(operator, first, support & (left >= crop), crop).maps
 

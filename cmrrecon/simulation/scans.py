@@ -19,7 +19,7 @@ from cmrrecon.simulation.random_scans import random_maps
 from cmrrecon.simulation.random_scenes import random_scene
 from cmrrecon.simulation.shapes import generator
 from cmrrecon.tools.configuration import checked_mapping
-from cmrrecon.tools.errors import UsageError, perhaps
+from cmrrecon.tools.errors import UsageError, suggestion
 
 SMALLEST_SIDE = 32  # pixels; below this the heart's wall is thinner than one
 
@@ -156,7 +156,7 @@ def _kind(asked: str | None, *, random: bool, spokes: bool, lesions: bool) -> tu
             )
         return "random", RANDOM
     if asked is not None and asked not in KINDS:
-        remedy = perhaps(asked, KINDS, "Choose one of them")
+        remedy = suggestion(asked, KINDS, "Choose one of them")
         raise UsageError(
             "unknown-kind",
             f"There is no kind of scan {asked!r}",

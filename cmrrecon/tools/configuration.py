@@ -11,7 +11,7 @@ from dataclasses import dataclass, is_dataclass
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from cmrrecon.tools.errors import UsageError, perhaps
+from cmrrecon.tools.errors import UsageError, suggestion
 
 # The largest whole number: a wrong one must not use up the machine.
 LARGEST = 2**32 - 1
@@ -54,7 +54,7 @@ def checked_mapping(
                 "unknown-option",
                 f"{owner} has no parameter {key!r}",
                 f"Its parameters are: {', '.join(kinds) or 'none'}",
-                perhaps(key, kinds, "Leave it out"),
+                suggestion(key, kinds, "Leave it out"),
             )
     name = f"{owner[0].lower()}{owner[1:]}"
     return {key: _checked(f"{key} of {name}", value, kinds[key]) for key, value in values.items()}

@@ -16,7 +16,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return similar[0] if similar else ""
 
 
-def perhaps(name: str, known: Iterable[str], otherwise: str) -> str:
+def suggestion(name: str, known: Iterable[str], otherwise: str) -> str:
     """What to do next about an unknown name: take the nearest one, or something else if none is near."""
     near = nearest(name, known)
     return f"Perhaps {near} was meant" if near else otherwise

@@ -11,7 +11,7 @@ from cmrrecon.formats.labels import is_normal
 from cmrrecon.networks.catalog import get_network
 from cmrrecon.tools.configuration import from_mapping
 from cmrrecon.tools.devices import Precision
-from cmrrecon.tools.errors import InputError, UsageError, perhaps
+from cmrrecon.tools.errors import InputError, UsageError, suggestion
 from cmrrecon.tools.files import input_error
 from cmrrecon.training.loss_terms import Losses
 
@@ -227,7 +227,7 @@ def _read(name: str) -> dict[str, Any]:
             "unknown-recipe",
             f"There is no recipe {name!r}",
             f"The recipes are: {', '.join(names())}",
-            perhaps(name, names(), "Choose one, or give a .toml file"),
+            suggestion(name, names(), "Choose one, or give a .toml file"),
         )
     try:
         return tomllib.loads(text)

@@ -43,13 +43,13 @@ PROBE = """
 import sys, time
 from cmrrecon.cli import running
 from cmrrecon.cli.app import app, main
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli.console import Console
 from cmrrecon.tools.atomic import atomic
 
 @app.command()
 def probe(text: str):
-    talk = Talk(as_json={as_json})
-    with running.command(talk):
+    console = Console(as_json={as_json})
+    with running.command(console):
         {body}
 
 main()

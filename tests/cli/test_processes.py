@@ -53,7 +53,7 @@ def test_sigterm_ends_with_130_and_leaves_no_half_output(probe, tmp_path):
 
 
 def test_broken_pipe_is_quiet(probe):
-    body = "for number in range(10_000): talk.result({'number': number}, None)"
+    body = "for number in range(10_000): console.result({'number': number}, None)"
     command = f"{shlex.join(probe(body, '', as_json=True))} | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert done.stdout == "{"
@@ -61,7 +61,7 @@ def test_broken_pipe_is_quiet(probe):
 
 
 def test_standard_output_that_is_full_is_told(probe):
-    words = probe("talk.result({'status': 'done'}, None)", "", as_json=True)
+    words = probe("console.result({'status': 'done'}, None)", "", as_json=True)
     with open("/dev/full", "w") as full_disk:
         done = subprocess.run(
             words, stdout=full_disk, stderr=subprocess.PIPE, text=True, timeout=60
@@ -76,7 +76,7 @@ def test_names_beyond_the_terminals_encoding_are_shown_with_escapes(run, probe, 
     folder.mkdir()
     shutil.copy(full, folder)
     assert run("info", folder, "--json").records[0]["input"] == str(folder / full.name)
-    words = probe("talk.say(text); talk.result({}, text)", folder)
+    words = probe("console.say(text); console.result({}, text)", folder)
     done = subprocess.run(
         words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, timeout=60
     )

@@ -66,7 +66,7 @@ def test_no_reference_and_several_are_told(tmp_path):
         find_reference(Acquisition(base="cine_sax"), paths, truth_first=True)
 
 
-def test_scanners_with_the_same_subject_number_are_told_apart(tmp_path):
+def test_scanners_with_the_same_subject_number_are_distinguish_runs(tmp_path):
     layout = "TrainingSet/FullSample/{}/P001/cine_sax.mat"
     paths = tree(
         tmp_path,
@@ -79,7 +79,7 @@ def test_scanners_with_the_same_subject_number_are_told_apart(tmp_path):
     assert find_reference(wanted, paths, truth_first=True) == paths[1]
 
 
-def test_coil_types_are_told_apart(tmp_path):
+def test_coil_types_are_distinguish_runs(tmp_path):
     paths = tree(tmp_path, "MultiCoil/P001/cine_sax.mat", "SingleCoil/P001/cine_sax.mat")
     wanted = Acquisition(base="cine_sax", subject="P001", coil="single")
     assert find_reference(wanted, paths, truth_first=True) == paths[1]

@@ -1,4 +1,4 @@
-from cmrrecon.evaluation.runs import told_apart, weights_of
+from cmrrecon.evaluation.runs import distinguish_runs, weights_of
 
 
 def record(method="genre-cmr", weights=None, run=None):
@@ -6,7 +6,7 @@ def record(method="genre-cmr", weights=None, run=None):
 
 
 def labels(*records):
-    return [told["method"] for told in told_apart(records)]
+    return [told["method"] for told in distinguish_runs(records)]
 
 
 def test_one_file_of_weights_keeps_the_name_of_its_network():
@@ -20,7 +20,7 @@ def test_one_file_of_weights_keeps_the_name_of_its_network():
     ]
 
 
-def test_several_are_told_apart_by_their_folders():
+def test_several_are_distinguish_runs_by_their_folders():
     assert labels(record(weights="a" * 64, run="first"), record(weights="b" * 64, run="second")) == [
         "genre-cmr (first)", "genre-cmr (second)",
     ]  # fmt: skip
@@ -36,7 +36,7 @@ def test_folders_that_say_nothing_are_replaced_by_the_digest():
 
 def test_records_are_not_changed():
     one = record(weights="a" * 64, run="x")
-    told_apart([one, record(weights="b" * 64, run="y")])
+    distinguish_runs([one, record(weights="b" * 64, run="y")])
     assert one["method"] == "genre-cmr"
 
 

@@ -187,7 +187,7 @@ def test_an_honest_file_of_zeros_is_read_although_it_shrinks_a_thousandfold(tmp_
     assert formats.read(tmp_path / "cine_sax.mat").read_slice(1).real.sum() == 10
 
 
-def test_matlab_4_files_are_told_apart(tmp_path):
+def test_matlab_4_files_are_distinguish_runs(tmp_path):
     scipy.io.savemat(tmp_path / "a.mat", {"kspace": KSPACE[..., 0, 0, 0]}, format="4")
     with refused("file-format"):
         formats.read(tmp_path / "a.mat")

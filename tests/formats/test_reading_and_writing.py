@@ -248,7 +248,7 @@ def kinds(tmp_path, scan, images):
         (formats.read_images, "mask.mat", "mask", "images"),
     ],
 )
-def test_files_of_the_wrong_kind_are_told_apart(kinds, read, name, held, wanted):
+def test_files_of_the_wrong_kind_are_distinguish_runs(kinds, read, name, held, wanted):
     with refused("variable-kind") as error:
         read(kinds / name)
     assert held in error.value.found

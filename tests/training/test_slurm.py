@@ -126,7 +126,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         # The tool asks nproc, which believes OpenMP's variables.
         plain = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
         try:
-            with open(folder / "start.txt", "w") as talk:
+            with open(folder / "start.txt", "w") as console:
                 started = subprocess.run(
                     [
                         "timeout",
@@ -136,8 +136,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
                         "start",
                         str(folder),
                     ],
-                    stdout=talk,
-                    stderr=talk,
+                    stdout=console,
+                    stderr=console,
                     env=plain,
                 )
             told = (folder / "start.txt").read_text()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cmrrecon.cli.console import Progress, Talk
+from cmrrecon.cli.console import Console, Progress
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ def print_recipe(recipe: "Recipe") -> None:
 
 
 def tell_start(
-    name: str, recipe: "Recipe", scans: "Scans", device: "torch.device", talk: Talk
+    name: str, recipe: "Recipe", scans: "Scans", device: "torch.device", console: Console
 ) -> None:
     """What is trained by which recipe, where, and on how many scans."""
     shares = (
@@ -34,29 +34,29 @@ def tell_start(
         else f"{len(scans.training)} scans to train on, {len(scans.validation)} to validate with, "
         f"{len(scans.unseen)} held out"
     )
-    talk.say(f"{name}: {recipe.network['name']} on {device}; {shares}")
+    console.say(f"{name}: {recipe.network['name']} on {device}; {shares}")
     if not recipe.data.scenes and not scans.validation:
-        talk.warn(
+        console.warn(
             "no scan to validate with: best.safetensors will hold the weights of the last epoch"
         )
 
 
-def tell_plan(plan: "Plan", recipe: "Recipe", group: "Group", talk: Talk) -> None:
+def tell_plan(plan: "Plan", recipe: "Recipe", group: "Group", console: Console) -> None:
     """The plan, and how many windows make a step."""
     if not plan.batches:
-        talk.say(
+        console.say(
             f"plan: one series at a time, {plan.precision}, {plan.workers} threads that read; its memory is not estimated"
         )
         return
     sizes = sorted({*plan.batches.values()})
     matrices = f"{len(plan.batches)} {'kinds' if len(plan.batches) > 1 else 'kind'} of scans (coils x y x x)"
     saving = "activations computed again" if plan.checkpointing else "activations kept"
-    talk.say(
+    console.say(
         f"plan: batches of {' to '.join(map(str, {sizes[0]: 0, sizes[-1]: 0}))} for {matrices}, {plan.precision}, {saving}, {plan.workers} "
         f"threads that read; about {plan.step_mb / 1024:.1f} GB of {plan.device_mb / 1024:.1f} GB"
     )
     if len(sizes) > 1:
-        talk.table(
+        console.table(
             "windows that make a batch",
             ["coils x y x x", "windows"],
             [[name, str(size)] for name, size in plan.batches.items()],
@@ -65,7 +65,7 @@ def tell_plan(plan: "Plan", recipe: "Recipe", group: "Group", talk: Talk) -> Non
     windows = " to ".join(
         str(size * accumulated * group.size) for size in {sizes[0]: 0, sizes[-1]: 0}
     )
-    talk.say(
+    console.say(
         f"{windows} windows make a step (batches accumulated: {accumulated}, processes: {group.size})"
     )
 
@@ -85,16 +85,16 @@ class Pace:
             self.windows += record["windows"] * self.processes
             self.bar.advance(f"epoch {record['epoch'] + 1}, loss {record['loss']:.4f}")
 
-    def tell(self, talk: Talk) -> None:
+    def tell(self, console: Console) -> None:
         """Say how fast it went, if a step was taken."""
         if self.windows:
             waited = self.waited / self.seconds
-            talk.say(
+            console.say(
                 f"{self.windows / self.seconds:.2f} windows a second, {waited:.0%} of the time spent waiting for data"
             )
 
 
-def report(recipe: str, run: "Run", out: Path, max_steps: int | None, talk: Talk) -> None:
+def report(recipe: str, run: "Run", out: Path, max_steps: int | None, console: Console) -> None:
     """Tell how far the run came, and where its weights are."""
     from cmrrecon.training.loop import BEST, LAST
 
@@ -110,5 +110,5 @@ def report(recipe: str, run: "Run", out: Path, max_steps: int | None, talk: Talk
         "weights": str(out / BEST) if (out / BEST).exists() else None,
     }
     if not finished:
-        talk.say(f"stopped after step {run.step}: the same command goes on from there")
-    talk.result(record, str(record["weights"] or record["last"]))
+        console.say(f"stopped after step {run.step}: the same command goes on from there")
+    console.result(record, str(record["weights"] or record["last"]))

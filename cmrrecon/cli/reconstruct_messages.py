@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cmrrecon.cli.console import Talk
+from cmrrecon.cli.console import Console
 
 if TYPE_CHECKING:
     from cmrrecon.methods.base import Method
@@ -30,7 +30,7 @@ def list_of_methods(asked: bool) -> None:
 
 
 def tell_method(
-    method: "Method", options: Any, where: str, talk: Talk, *, by_default: bool
+    method: "Method", options: Any, where: str, console: Console, *, by_default: bool
 ) -> dict[str, Any]:
     """Say which method is used; returns what every record says of it.
 
@@ -44,7 +44,7 @@ def tell_method(
 
     place = where if method.on_gpu else "cpu, the only one it works on"
     default = " (the default)" if by_default else ""
-    talk.say(f"method {method.name}{default}: {method.summary}; device {place}")
+    console.say(f"method {method.name}{default}: {method.summary}; device {place}")
     return {
         "method": method.name,
         "default_method": by_default,
@@ -52,14 +52,14 @@ def tell_method(
     }
 
 
-def tell_plan(task: "Task", beside: list[Path], name: str, talk: Talk) -> dict[str, Any]:
+def tell_plan(task: "Task", beside: list[Path], name: str, console: Console) -> dict[str, Any]:
     """Say what would be done and what it would cost; returns the costs for the record."""
     if task.adapt:
-        talk.say(
+        console.say(
             f"{name}: the network would learn on the scan first, for at most {task.adapt} steps"
         )
     if beside:
-        talk.say(
+        console.say(
             f"{name}: uncertainties would go to {beside[0]}, for {task.uncertainty} more "
             "reconstructions a slice"
         )
@@ -68,7 +68,7 @@ def tell_plan(task: "Task", beside: list[Path], name: str, talk: Talk) -> dict[s
         return {}
     seconds, gigabytes = cost.seconds * len(task.slices), cost.nbytes / 1e9
     teraflops = cost.flops / 1e12
-    talk.say(
+    console.say(
         f"{name}: about {gigabytes:.2g} GB beside libraries and weights, {teraflops:.3g} TFLOP a "
         f"slice, {seconds:.0f} s in all"
     )
