@@ -1,9 +1,10 @@
-"""Every benchmark, and docs/benchmarks.md made of what they measured.
+"""Run every benchmark and write docs/benchmarks.md from the results.
 
 Usage: python benchmarks/all.py [TOOL] [--work FOLDER] [--data FOLDER] [--other CHECKOUT]
 (see reconstruction.py, and builds.py for --other; about an hour on two cores)
 
-Peers that are not installed (BART, pygrappa, mat73) are left out, and their targets stand as not measured.
+Peers that are not installed (BART, pygrappa, mat73) are left out, and their targets are listed as
+not measured.
 """
 
 import argparse
@@ -77,7 +78,7 @@ TARGET_COMMANDS = """`python benchmarks/reconstruction.py make_semireal.py --tar
 
 @dataclass(frozen=True)
 class Section:
-    """A benchmark: its title, its script with its words, and whether it prints Markdown."""
+    """A benchmark: its title, its script with arguments, and whether it prints Markdown."""
 
     title: str
     words: tuple[str, ...]
@@ -111,7 +112,7 @@ def sections(places: list[str], cases: list[str]) -> list[Section]:
 
 
 def against(other: Path, tool: Path | None, places: list[str]) -> Section:
-    """The comparison with another build; `places` begins with the tool if there is one."""
+    """Compare with another build; `places` begins with the tool if there is one."""
     marked = ["--tool", *places] if tool else places
     return Section("Against another build", ("builds.py", str(other), *marked))
 
@@ -181,7 +182,7 @@ def main() -> None:
 
 
 def kept(section: Section, folder: Path, resume: bool) -> str:
-    """The output of a benchmark, that of the interrupted run if there is one."""
+    """Return the output of a benchmark, reusing that of an interrupted run."""
     file = folder / f"{re.sub(r'[^a-z]+', '-', section.title.lower())}.txt"
     if not (resume and file.exists()):
         folder.mkdir(parents=True, exist_ok=True)
@@ -206,7 +207,7 @@ def run(section: Section) -> str:
 
 
 def shown(section: Section, output: str) -> str:
-    """The section of the page; the command names no folder of this machine."""
+    """Format the section of the page; the command names no folder of this machine."""
     body = output if section.markdown else f"```\n{output}\n```"
     script, *words = section.words
     if script == "reconstruction.py":
@@ -215,7 +216,7 @@ def shown(section: Section, output: str) -> str:
 
 
 def machine() -> str:
-    """Processor, cores and versions."""
+    """Describe processor, cores and versions."""
     names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     found = [f"Python {platform.python_version()}"]
     for package in PEER_PACKAGES:
@@ -231,7 +232,10 @@ def machine() -> str:
 
 
 def calibration_targets(outputs: dict[str, str]) -> list[Target]:
-    """ESPIRiT against SigPy and GRAPPA against pygrappa: the ratios that calibration.py prints in the rows of the peers."""
+    """Check ESPIRiT against SigPy and GRAPPA against pygrappa.
+
+    The ratios are those that calibration.py prints in the rows of the peers.
+    """
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in outputs["Calibration: ESPIRiT and GRAPPA"].splitlines()
@@ -250,7 +254,7 @@ def calibration_targets(outputs: dict[str, str]) -> list[Target]:
 
 
 def reading_targets(outputs: dict[str, str]) -> list[Target]:
-    """The whole file, first layout: wall times that reading.py prints in the second column."""
+    """Check the wall times that reading.py prints for the whole file in the first layout."""
     block = outputs["Reading"].partition("whole file")[2].partition("\n\n")[0]
     wall = {
         name.strip(): float(seconds)

@@ -1,15 +1,15 @@
-"""This build against another checkout: cost of the command line, and whether the images agree.
+"""Compare this build with another checkout: cost of the command line, and agreement of images.
 
 The other checkout is any folder that holds the package, such as a git worktree of an earlier
 commit. Only its command line is used, so its modules may have other names. Both builds read the
-same scans, with one thread and a process of their own for each run, and take turns: A B, B A, A B.
-Costs are medians over the turns, ratios are this build's over the other's. Two figures show how
-much other work disturbed the runs: `fastest`, the CPU ratio of the fastest run of each, and
-`turns`, the range of the ratio over single turns. A checkout compared with itself shows the noise.
+same scans. Each run is a separate process with one thread, and the builds take turns: A B, B A, A B.
+Costs are medians over the turns; ratios are this build's over the other's. Two figures show how
+much other work disturbed the runs: `fastest`, the CPU ratio of the fastest runs, and `turns`, the
+range of the ratio over single turns. Comparing a checkout with itself shows the noise.
 
-CPU time is user and system time of a process and of all processes it waited for. Memory is the
-largest resident set, libraries included. Images differ by max |a - b| / max |b|. `missed` names
-what exceeds its limit.
+CPU time is user and system time of a process and all its children. Memory is the largest resident
+set, libraries included. The difference of images is max |a - b| / max |b|. `missed` names what
+exceeds its limit.
 
 Usage: python benchmarks/builds.py OTHER_CHECKOUT [--methods NAME ...] [--scans NAME ...]
 [--repeats N] [--suite] [--json] [--other-python FILE] [--work FOLDER] [--tool FILE] [--data FOLDER]
@@ -69,7 +69,8 @@ class Build:
 
     Attributes
     ----------
-    log : file that takes what the last process printed
+    log : Path
+        File that receives the output of the last process.
     """
 
     checkout: Path
@@ -77,9 +78,9 @@ class Build:
     log: Path
 
     def run(self, *words: str, tolerated: int = 0) -> Usage:
-        """Run Python with these words in the checkout; give up on exit codes not tolerated.
+        """Run Python with these arguments in the checkout; stop on exit codes not tolerated.
 
-        Our own process stays small: Linux counts the memory of a parent in the peak of its child.
+        This process stays small: Linux counts the memory of a parent in the peak of its child.
         """
         environment = {
             **ENVIRONMENT,
@@ -114,7 +115,7 @@ class Build:
             raise SystemExit(f"{self.checkout} holds no package: Python finds {found}.")
 
     def commit(self) -> str:
-        """The commit, with `-dirty` if files differ from it; nothing outside git."""
+        """Return the commit, with `-dirty` if files differ from it; empty outside git."""
         words = ["git", "-C", str(self.checkout), "describe", "--always", "--dirty"]
         return subprocess.run(words, capture_output=True, text=True).stdout.strip()
 
@@ -125,8 +126,10 @@ class Comparison:
 
     Attributes
     ----------
-    turns : what this build and the other used, turn by turn
-    difference : of the images, relative to the largest magnitude; None if the work makes none
+    turns : list of pairs of Usage
+        What this build and the other used, turn by turn.
+    difference : float or None
+        Of the images, relative to the largest magnitude; None if the work makes none.
     """
 
     what: str
@@ -151,7 +154,7 @@ class Comparison:
         return [this.cpu / other.cpu for this, other in self.turns]
 
     def missed(self) -> list[str]:
-        """The limits that are exceeded; those of memory and images hold for reconstructions."""
+        """List the exceeded limits; those of memory and images apply to reconstructions."""
         found = ["CPU"] * (self.cpu()[2] > COST_LIMIT)
         if self.difference is not None:
             found += ["memory"] * (self.peak()[2] > COST_LIMIT)
@@ -197,7 +200,7 @@ class Pair:
     folder: Path
 
     def reconstruct(self, scan: str, path: Path, method: str, repeats: int) -> Comparison:
-        """Compare the costs and the images of a method."""
+        """Compare cost and images of a method."""
         outputs = [self.folder / f"{name}.npy" for name in ("this", "other")]
         words = ("-m", "cmrrecon", "reconstruct", str(path), "-m", method, "--quiet", "--overwrite")
         ours, theirs = ((*words, "-o", str(output)) for output in outputs)
@@ -211,7 +214,7 @@ class Pair:
         return Comparison(what, "", turns)
 
     def suite(self) -> Comparison:
-        """Compare the time of the tests, each build with its own and once; some of them may fail."""
+        """Compare the time of each build's own tests, run once; failing tests are allowed."""
         used = []
         for build in (self.this, self.other):
             build.run(*SUITE, "--collect-only")  # compiles the tests
@@ -220,7 +223,7 @@ class Pair:
         return Comparison("test suite", "", [(used[0], used[1])])
 
     def _turn(self, ours: Words, theirs: Words, repeat: int) -> tuple[Usage, Usage]:
-        """Run both; the other build comes first in every second turn."""
+        """Run both builds; the other build comes first in every second turn."""
         if repeat % 2 == 0:
             this = self.this.run(*ours)
             return this, self.other.run(*theirs)
@@ -257,7 +260,7 @@ def make_scan(name: str, build: Build, folder: Path, words: argparse.Namespace) 
 
 
 def case_scan(name: str, build: Build, folder: Path, words: argparse.Namespace) -> Path:
-    """A case of cases.py as a file that the command line reads; made first if it is not there."""
+    """Write a case of cases.py as a file for the command line; make the case first if needed."""
     place = cases.folder_of(words.work, name)
     if not (place / "case.json").exists():
         build.run(str(HERE / "cases.py"), name, *place_words(words))
@@ -268,13 +271,13 @@ def case_scan(name: str, build: Build, folder: Path, words: argparse.Namespace) 
 
 
 def place_words(words: argparse.Namespace) -> list[str]:
-    """The folders and the tool that cases.py needs, as its words."""
+    """List the folders and the tool that cases.py needs, as its arguments."""
     places = {"--work": words.work, "--tool": words.tool, "--data": words.data}
     return [word for key, path in places.items() if path for word in (key, str(path.resolve()))]
 
 
 def compare(pair: Pair, words: argparse.Namespace) -> Iterator[Comparison]:
-    """Compare all that was asked for, the longest last."""
+    """Compare everything requested, the longest last."""
     for what in STARTS:
         yield pair.start(what)
     for name in words.scans:

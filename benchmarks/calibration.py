@@ -1,13 +1,17 @@
-"""ESPIRiT against SigPy and BART, and GRAPPA against pygrappa: time, CPU time and agreement, in alternating runs on one simulated cine.
+"""Compare ESPIRiT with SigPy and BART, and GRAPPA with pygrappa: time, CPU time and agreement.
 
-Usage: python benchmarks/calibration.py [--rounds 5] [--seed 0]; BART and pygrappa are left out where they are not installed.
+Usage: python benchmarks/calibration.py [--rounds 5] [--seed 0]
+BART and pygrappa are left out where they are not installed. The engines take turns.
 
-The input is a simulated cine of 12 frames, 10 coils, 204 x 448. ESPIRiT takes its time average (kernel 6, the central 24 x 24 samples,
-eigenvalues cropped at 0.8; SigPy with 100 iterations, BART with the other defaults of `ecalib -m1 -r24`); "series to maps" starts from the
-series with kt-uniform 8 and 24 calibration lines and is what every method of the package does. GRAPPA takes one frame with uniform 4
-and 24 calibration lines, kernel 5 x 5. CPU time is user and system time with one thread; wall time is with two. BART is measured as a
-whole process with its reading and writing in memory. NumPy's linear algebra has one thread throughout: its threads spin, which made
-pygrappa five times slower on a busy machine.
+The input is a simulated cine of 12 frames, 10 coils, 204 x 448. ESPIRiT runs on its time average
+(kernel 6, the central 24 x 24 samples, eigenvalues cropped at 0.8; SigPy with 100 iterations, BART
+with the other defaults of `ecalib -m1 -r24`). "Series to maps" starts from the series with
+kt-uniform 8 and 24 calibration lines, as every method of the package does. GRAPPA reconstructs one
+frame with uniform 4 and 24 calibration lines, kernel 5 x 5.
+
+CPU time is user and system time with one thread; wall time is with two. BART is measured as a whole
+process, including its reading and writing in memory. NumPy's linear algebra uses one thread
+throughout: its threads spin, which made pygrappa five times slower on a busy machine.
 """
 
 import argparse
@@ -42,7 +46,7 @@ ACS, CROP, KERNEL, WEIGHT = 24, 0.8, 5, 0.01
 
 @dataclass
 class Engine:
-    """What is measured: a function without arguments, its times so far, and its last result."""
+    """A function without arguments to be measured, its times so far, and its last result."""
 
     name: str
     work: Callable[[], Tensor]
@@ -52,13 +56,16 @@ class Engine:
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process and of the children that ended."""
+    """Return user and system time of this process and its finished children."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def measure(engines: list[Engine], rounds: int) -> None:
-    """Run all engines in turn, as often as asked, after one round that does not count; each with two threads and with one."""
+    """Run all engines in turn for the given number of rounds, each with two threads and with one.
+
+    One round before these warms up and does not count.
+    """
     for turn in range(rounds + 1):
         for engine in engines:
             for threads in (2, 1):
@@ -76,7 +83,7 @@ def measure(engines: list[Engine], rounds: int) -> None:
 def table(
     title: str, engines: list[Engine], columns: list[str], facts: Callable[[Tensor], list[str]]
 ) -> None:
-    """Print medians, ratios to the first engine (the median of the rounds' ratios) and facts about each result."""
+    """Print medians, ratios to the first engine (medians over rounds) and facts about results."""
     print(f"\n| {title} | wall ms | CPU ms | wall ratio | CPU ratio | {' | '.join(columns)} |")
     print("|---" * (5 + len(columns)) + "|")
     for engine in engines:

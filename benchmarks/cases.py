@@ -1,14 +1,16 @@
-"""The inputs of the benchmarks: undersampled cine with known truth, made once and kept in a work folder.
+"""The inputs of the benchmarks: undersampled cine with known truth, kept in a work folder.
 
-Every case is normalised by the shared rule (`normalisation`), so that a regularisation weight means the same to every program. A case is a
-folder: `kspace`, `maps` (ESPIRiT maps of the undersampled series) in BART's format, whose bytes are our axes (frame, coil, y, x) and
-(coil, y, x) in C order; `mask.npy`; `truth.npy` (frame, y, x), noise-free; `case.json`.
+Every case is normalised by the shared rule (`normalisation`), so that a regularisation weight means
+the same to every program. A case is a folder with `kspace` and `maps` (ESPIRiT maps of the
+undersampled series) in BART's format, whose bytes are our axes (frame, coil, y, x) and (coil, y, x)
+in C order; `mask.npy`; `truth.npy` (frame, y, x), noise-free; and `case.json`.
 
-Reported are a simulated cine, the semi-real cine of subject P003 and a semi-real cine of a rat. The sources of TUNING serve to choose
-weights and nothing else: other simulated seeds, and pictures of Center001 and Center002. All sizes are even: `pics` of BART 0.8 gives
-wrong images of odd ones.
+Reported are a simulated cine, the semi-real cine of subject P003 and a semi-real cine of a rat. The
+sources of TUNING are used only to choose weights: other simulated seeds, and pictures of Center001
+and Center002. All sizes are even, because `pics` of BART 0.8 gives wrong images for odd ones.
 
-Usage: python benchmarks/cases.py NAME ... --work FOLDER [--tool make_semireal.py] [--data FOLDER]   (NAME: SOURCE/PATTERN-R, or `tuning`)
+Usage: python benchmarks/cases.py NAME ... --work FOLDER [--tool make_semireal.py] [--data FOLDER]
+(NAME: SOURCE/PATTERN-R, or `tuning`)
 """
 
 import argparse
@@ -63,15 +65,22 @@ WORK = Path(tempfile.gettempdir()) / "cmrrecon-benchmarks"
 
 @dataclass(frozen=True)
 class Case:
-    """What `case.json` holds; `folder` is where.
+    """The content of `case.json`.
 
     Attributes
     ----------
-    shape : (frame, coil, y, x)
-    kind : simulated, or semi-real: real magnitudes, modelled k-space
-    effective : acceleration with the calibration counted
-    heart : y0, y1, x0, x1
-    maps : digest of the coil maps, on which the peers' results depend
+    folder : Path
+        Where the case is.
+    shape : tuple of int
+        (frame, coil, y, x).
+    kind : str
+        "simulated", or "semi-real": real magnitudes, modelled k-space.
+    effective : float
+        Acceleration with the calibration lines counted.
+    heart : tuple of int
+        y0, y1, x0, x1.
+    maps : str
+        Digest of the coil maps, on which the peers' results depend.
     """
 
     name: str
@@ -100,13 +109,16 @@ def load(folder: Path) -> Case:
 
 
 def available(name: str, tool: Path | None, data: Path | None) -> bool:
-    """Whether a case can be made: the semi-real ones need pictures, and the script unless they are of the rat."""
+    """Whether a case can be made.
+
+    Semi-real cases need pictures and, except those of the rat, the script.
+    """
     source = name.partition("/")[0]
     return source in SEEDS or (data is not None and (source == "rat" or tool is not None))
 
 
 def ensure(names: Sequence[str], work: Path, tool: Path | None, data: Path | None) -> None:
-    """Make the cases that are not there, in a process of its own: the caller stays small (see engines.py)."""
+    """Make missing cases in a separate process, so that the caller stays small (see engines.py)."""
     missing = [name for name in names if not (folder_of(work, name) / "case.json").exists()]
     if missing:
         places = [
@@ -160,7 +172,7 @@ def make(name: str, work: Path, tool: Path | None, data: Path | None) -> None:
 
 @lru_cache(maxsize=2)
 def full_scan(source: str, tool: Path | None, data: Path | None) -> tuple[Any, Any]:
-    """A fully sampled scan of one slice, and its noise-free truth (frame, y, x)."""
+    """Return a fully sampled scan of one slice and its noise-free truth (frame, y, x)."""
     if source.endswith(NARROW):
         return narrow(*full_scan(source.removesuffix(NARROW), tool, data))
     if source in SEEDS:
@@ -181,7 +193,7 @@ def full_scan(source: str, tool: Path | None, data: Path | None) -> tuple[Any, A
 
 
 def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
-    """Scan and truth with the central half of the readout's frequencies."""
+    """Keep the central half of the readout's frequencies of scan and truth."""
     from cmrrecon import Scan
     from cmrrecon.operators.fourier import centred, fftc, ifftc
 
@@ -193,7 +205,7 @@ def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
 
 
 def semi_real(tool: Path, words: list[str]) -> tuple[Any, Any]:
-    """What `make_semireal.py` makes."""
+    """Return what `make_semireal.py` makes."""
     from cmrrecon import Scan, formats, read
 
     with tempfile.TemporaryDirectory() as folder:
@@ -208,7 +220,7 @@ def semi_real(tool: Path, words: list[str]) -> tuple[Any, Any]:
 
 
 def rat(path: Path) -> tuple[Any, Any]:
-    """Real magnitude cine of a rat, seen by simulated coils with a smooth phase and noise."""
+    """Return the real magnitude cine of a rat with simulated coils, smooth phase and noise."""
     import torch
     from scipy.io import loadmat
 
@@ -231,7 +243,10 @@ def rat(path: Path) -> tuple[Any, Any]:
 
 
 def moving_box(truth: Any) -> tuple[int, int, int, int]:
-    """The box that holds the heart: the middle 80 % of the temporal variance of the magnitude, along y and along x."""
+    """Find the box that holds the heart.
+
+    It covers the middle 80 % of the temporal variance of the magnitude, along y and along x.
+    """
     variance = truth.abs().var(0)
     box = []
     for axis in (1, 0):
@@ -247,7 +262,11 @@ def digest(maps: Any) -> str:
 
 
 def write_cfl(path: Path, array: Any) -> None:
-    """BART's format: its first dimension is the fastest, so (frame, coil, y, x) in C order is x, y, 1, coil, ..., frame at place 10."""
+    """Write BART's format.
+
+    Its first dimension is the fastest, so (frame, coil, y, x) in C order is x, y, 1, coil, ..., with
+    frame as dimension 10.
+    """
     shape = array.shape
     frames = shape[0] if len(shape) == 4 else 1
     dims = [shape[-1], shape[-2], 1, shape[-3], 1, 1, 1, 1, 1, 1, frames, 1, 1, 1, 1, 1]

@@ -1,11 +1,16 @@
-"""One reconstruction of one case by one engine, in a process of its own: prints a JSON record of time, memory and scores.
+"""Run one engine on one case in its own process; print a JSON record of time, memory and scores.
 
-An engine is PROGRAM:METHOD: `cmrrecon:` and a method of the package, `cmrrecon-solver:` and one that is given the maps, `sigpy:` or
-`bart:` and a method of peers.py. Ours starts from the
-k-space alone, finds its own coil maps and, unless they are given, chooses its settings, which takes `choosing` s of the time; the
-peers are given the case's maps. Time is that of the reconstruction, of BART the whole process with its reading and writing; libraries
-are loaded by a small reconstruction before. Memory is the peak during the reconstruction minus what the process held before
-(libraries, input), of BART the peak of the process minus its input.
+An engine is PROGRAM:METHOD, where the program is
+
+- `cmrrecon:` a method of the package. It starts from the k-space alone, finds its own coil maps and,
+  unless they are given, chooses its settings, which takes `choosing` s of the time.
+- `cmrrecon-solver:` a method of the package that is given the maps of the case.
+- `sigpy:` or `bart:` a method of peers.py, which is given the maps of the case.
+
+Time is that of the reconstruction; libraries are loaded by a small reconstruction before. For BART
+it is the whole process, including its reading and writing. Memory is the peak during the
+reconstruction minus what the process held before (libraries, input); for BART the peak of the
+process minus its input.
 
 Usage: python benchmarks/engines.py CASE_FOLDER ENGINE OPTIONS_AS_JSON
 """
@@ -39,7 +44,7 @@ class Cost:
 
 
 def run(folder: Path, engine: str, options: dict[str, Any]) -> tuple[Any, Cost, dict[str, Any]]:
-    """Images (frame, y, x), what they cost, and what was chosen for them."""
+    """Return images (frame, y, x), their cost, and the settings chosen for them."""
     program, _, method = engine.partition(":")
     if program == "bart":
         return *run_bart(folder, method, options), {}
@@ -63,7 +68,7 @@ def run(folder: Path, engine: str, options: dict[str, Any]) -> tuple[Any, Cost, 
 
 
 def ours(name: str, given: dict[str, Any]) -> Engine:
-    """The method, loaded once: weights of networks are part of the libraries."""
+    """Load the method once: weights of networks count as libraries."""
     from cmrrecon.classical.prepared import PreparedSeries
     from cmrrecon.methods.registry import find_method
 
@@ -82,7 +87,7 @@ def ours(name: str, given: dict[str, Any]) -> Engine:
 
 
 def facts_of(decision: Any) -> dict[str, Any]:
-    """What was chosen, for the record."""
+    """List the chosen settings for the record."""
     name, partner = decision.method, decision.partner
     if partner is not None:
         name += f" + {decision.share:.0%} {partner.method}"
@@ -90,7 +95,7 @@ def facts_of(decision: Any) -> dict[str, Any]:
 
 
 def our_solver(name: str, options: dict[str, Any]) -> Engine:
-    """Solver against solver: with the case's maps, as the peers have them."""
+    """Compare solver with solver: use the case's maps, as the peers do."""
     import torch
 
     from cmrrecon.classical.coils import Coils
@@ -112,7 +117,7 @@ def our_solver(name: str, options: dict[str, Any]) -> Engine:
 
 
 def series_of(kspace: Any, mask: Any) -> Any:
-    """A series of NumPy arrays."""
+    """Make a series from NumPy arrays."""
     import torch
 
     from cmrrecon import SamplingMask, Series
@@ -130,7 +135,7 @@ def with_sigpy(method: str, options: dict[str, Any]) -> Engine:
 
 
 def centre(kspace: Any, mask: Any, maps: Any) -> tuple[Any, Any, Any]:
-    """The middle of k-space of a few frames: a small problem that loads all libraries."""
+    """Cut out the middle of k-space of a few frames: a small problem that loads all libraries."""
     y, x = (slice(n // 2 - WARM_SIDE // 2, n // 2 + WARM_SIDE // 2) for n in maps.shape[1:])
     few = slice(0, WARM_FRAMES)
     small = mask[few, y, x if mask.shape[2] > 1 else slice(None)]
@@ -138,7 +143,7 @@ def centre(kspace: Any, mask: Any, maps: Any) -> tuple[Any, Any, Any]:
 
 
 def restart_peak() -> float:
-    """Set the peak of the resident memory to what it is now, and return that in MB."""
+    """Reset the peak of the resident memory to its present value; return that in MB."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak_mb()
 
@@ -153,7 +158,10 @@ def peak_mb() -> float:
 
 
 def run_bart(folder: Path, method: str, options: dict[str, Any]) -> tuple[Any, Cost]:
-    """BART in a process of its own, started while this one is small: Linux counts a parent's memory in the peak of its child."""
+    """Run BART in its own process, started while this one is small.
+
+    Linux counts a parent's memory in the peak of its child.
+    """
     shape = cases.load(folder).shape
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
         words = [
@@ -183,7 +191,10 @@ def run_bart(folder: Path, method: str, options: dict[str, Any]) -> tuple[Any, C
 
 
 def scores(images: Any, folder: Path) -> dict[str, float]:
-    """Protocol `fullfov` against the noise-free truth; `..._unsaturated` without pixels where the truth is at least 0.99 of its maximum."""
+    """Score by protocol `fullfov` against the noise-free truth.
+
+    `..._unsaturated` leaves out pixels where the truth is at least 0.99 of its maximum.
+    """
     import numpy as np
     import torch
 

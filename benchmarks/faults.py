@@ -1,11 +1,10 @@
-"""Hits and false alarms of the warnings about broken data: scans that are broken on purpose, and
-good ones.
+"""Count hits and false alarms of the warnings about broken data.
 
 Usage: python benchmarks/faults.py [--bases 12] [--data DIR] [--populations]
 
-The broken scans are made of simulated ones and, with --data or CMRRECON_TEST_DATA, of real ones,
-each kind at the severities in the table. `--populations` prints where good and broken scans lie
-about the limit of each kind. About three minutes on one core.
+Broken scans are made from simulated ones and, with --data or CMRRECON_TEST_DATA, from real ones,
+each kind at the severities in the table. `--populations` prints the values of good and broken scans
+beside the limit of each kind. About three minutes on one core.
 """
 
 import argparse
@@ -48,7 +47,7 @@ BOTTLES = ["gre.dat", "epi.dat"]
 
 @dataclass(frozen=True)
 class Case:
-    """A series under its name, with the scan it is of."""
+    """A series, its name, and the scan it belongs to."""
 
     name: str
     series: Series
@@ -70,7 +69,7 @@ def of_series(name: str, series: Series) -> Case:
 
 
 def simulated() -> Iterator[Case]:
-    """Fully sampled and undersampled scans, in turn."""
+    """Yield fully sampled and undersampled scans in turn."""
     for number, (kind, frames, coils, y, x, snr) in enumerate(SIMULATED):
         size = {"frames": frames, "coils": coils, "y": y, "x": x}
         made = cmrrecon.simulate(kind, slices=1, snr_db=snr, seed=40 + number, **size).scan
@@ -84,7 +83,7 @@ def put_on(scan: Scan, pattern: str, acceleration: float, acs: int) -> Scan:
 
 
 def real(data: Path) -> Iterator[Case]:
-    """Measured k-space, as far as the formats of this program read it."""
+    """Yield measured k-space, as far as the formats of this program read it."""
     import h5py
     import numpy as np
     from scipy.io import loadmat
@@ -108,7 +107,7 @@ def real(data: Path) -> Iterator[Case]:
 
 
 def semi_real(data: Path) -> Iterator[Case]:
-    """Measured magnitudes with a smooth phase, seen by simulated coils."""
+    """Yield measured magnitudes with a smooth phase and simulated coils."""
     import numpy as np
     from scipy.io import loadmat
 
@@ -203,7 +202,7 @@ def off_centre(base: Case, draw: random.Random, share: float) -> Case | None:
 
 
 def outside(base: Case, draw: random.Random) -> tuple[int, int, int]:
-    """A frame, and a measured line and sample of it outside the middle of k-space."""
+    """Return a frame, and a measured line and sample of it outside the middle of k-space."""
     series = base.series
     y, x = series.kspace.shape[2:]
     frame = draw.randrange(series.frames)
@@ -269,7 +268,7 @@ def as_slices(base: Case, draw: random.Random) -> Case | None:
 
 
 def delayed(base: Case, draw: random.Random, cycles: float) -> Case | None:
-    """Another radial scan, whose spokes are further along than their trajectory says."""
+    """Return a radial scan whose spokes are further along than its trajectory states."""
     from cmrrecon.simulation.radial import acquire_along
 
     seed = draw.randrange(1000)
@@ -309,7 +308,10 @@ BROKEN: list[tuple[str, str, Breaker]] = [
 
 
 def broken(bases: list[Case], number: int) -> Iterator[tuple[int, Case]]:
-    """So many broken scans of each row of `BROKEN`, as (row, scan), as far as the bases allow."""
+    """Yield broken scans for each row of `BROKEN`, as (row, scan).
+
+    The number for each row is as given, as far as the bases allow.
+    """
     for row, (_, _, breaker) in enumerate(BROKEN):
         draw, made = random.Random(row), 0
         for base in draw.sample(bases, len(bases)):
@@ -320,7 +322,7 @@ def broken(bases: list[Case], number: int) -> Iterator[tuple[int, Case]]:
 
 
 def good(data: Path | None) -> Iterator[Case]:
-    """Good scans: many that are simulated, and all real ones."""
+    """Yield good scans: many simulated ones, and all real ones."""
     for kind, counts in (("cine", (1, 12)), ("perfusion", (10,)), ("t1map", (9,)), ("t2map", (3,))):
         for frames_, (coils_, y, x, snr) in [(f, s) for f in counts for s in SIZES]:
             size = {"frames": frames_, "coils": coils_, "y": y, "x": x}
@@ -359,7 +361,7 @@ SAMPLINGS = [
 
 
 def partial_fourier(scan: Scan) -> Case:
-    """Without the first quarter of the lines and the first 3/8 of the readout."""
+    """Remove the first quarter of the lines and the first 3/8 of the readout."""
     kspace = scan.series(0).kspace.clone()
     y, x = kspace.shape[2:]
     kspace[:, :, : y // 4] = 0
@@ -368,7 +370,7 @@ def partial_fourier(scan: Scan) -> Case:
 
 
 def official(folder: Path) -> Iterator[Case]:
-    """The small files in the official layout."""
+    """Yield the small files in the official layout."""
     for path in sorted(folder.rglob("*.mat")) if folder.is_dir() else ():
         if "mask" in path.name or "submission" in path.parts or "CMRx4DFlow2026" in path.parts:
             continue

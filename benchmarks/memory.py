@@ -1,9 +1,13 @@
-"""Peak memory of `cmrrecon reconstruct` for each method, beyond the interpreter with its libraries and beyond one input series.
+"""Measure the peak memory of `cmrrecon reconstruct` for each method.
 
-A simulated cine (12 frames, 10 coils, 204 x 448) with 1 and with 3 slices is reconstructed, each in a process of its own.
-The goal: less than the size of one series plus 300 MB, however many slices. Usage: python benchmarks/memory.py [METHOD ...]
+Memory is counted beyond the interpreter with its libraries and beyond one input series. A simulated
+cine (12 frames, 10 coils, 204 x 448) with 1 and with 3 slices is reconstructed, each in its own
+process. The goal: less than the size of one series plus 300 MB, for any number of slices.
 
-This process stays small on purpose: Linux counts the memory of a parent in the peak of the child it forks.
+This process stays small on purpose: Linux counts the memory of a parent in the peak of the child
+that it forks.
+
+Usage: python benchmarks/memory.py [METHOD ...]
 """
 
 import os

@@ -1,14 +1,17 @@
-"""Networks in inference: a series at a time, as `reconstruct --checkpoint` does, against one window after the other.
+"""Compare inference of a whole series, as `reconstruct --checkpoint` does it, with single windows.
 
 Usage: python benchmarks/networks.py [NETWORK ...] [--device cpu|cuda] [--cascades N] [--frames N]
 
-The networks have their official sizes and random weights; the input is a simulated cine of 12 frames, 10 coils, 204 x 448. `naive` calls
-the network on one window of adjacent frames after the other, as the official programs do; to save time on two frames only, after one
-that warms up. Every row has a process of its own. Memory is the peak of the process beyond libraries, weights and input (of a GPU:
-what PyTorch allocated). `difference` is the largest one to `naive` over the largest pixel, in every third pixel along y and x of those
-two frames; the PSNR is that to the fully sampled RSS image,
-protocol `fullfov`: with random weights it only serves to show what precision changes. TFLOP are those of convolutions and matrix
-products for the whole series, of `naive` with the maps of all frames of every window.
+The networks have their official sizes and random weights; the input is a simulated cine of 12
+frames, 10 coils, 204 x 448. `naive` calls the network on one window of adjacent frames after the
+other, as the official programs do; to save time it does so on two frames only, after one that warms
+up. Every row has its own process.
+
+Memory is the peak of the process beyond libraries, weights and input (on a GPU: what PyTorch
+allocated). `difference` is the largest deviation from `naive` over the largest pixel, in every third
+pixel along y and x of those two frames. The PSNR is against the fully sampled RSS image (protocol
+`fullfov`); with random weights it only shows what precision changes. TFLOP are those of convolutions
+and matrix products for the whole series; `naive` includes the maps of all frames of every window.
 """
 
 import argparse
@@ -75,7 +78,7 @@ def main() -> None:
 
 
 def verdicts(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """What was aimed at, and whether it was reached."""
+    """List the targets, and whether they were reached."""
     naive, fp32, bf16 = (rows[mode] for mode in MODES)
     aims = (
         (
@@ -108,7 +111,7 @@ def verdicts(rows: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def difference(expected: dict[str, Any], got: dict[str, Any]) -> float:
-    """The largest one over the largest pixel."""
+    """Return the largest deviation over the largest pixel."""
     a, b = np.array(expected["probe"]), np.array(got["probe"])
     return float(np.abs(a - b).max() / a.max())
 

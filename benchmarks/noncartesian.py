@@ -1,8 +1,11 @@
-"""Radial encoding against SigPy: forward, adjoint and normal operator with coil maps. Usage: python benchmarks/noncartesian.py [RUNS]
+"""Compare radial encoding with SigPy: forward, adjoint and normal operator with coil maps.
 
-64 golden-angle spokes of 448 samples, a matrix of 224 x 224, 10 coils, single precision, one thread. Ours and SigPy's take turns
-in this process; times are medians of CPU time, errors relative to double precision. SigPy's normal operator is its adjoint after
-its forward operator, ours is convolution (Toeplitz embedding), whose kernel is made once a frame.
+Usage: python benchmarks/noncartesian.py [RUNS]
+
+64 golden-angle spokes of 448 samples, a matrix of 224 x 224, 10 coils, single precision, one thread.
+The engines take turns in this process. Times are medians of CPU time, errors relative to double
+precision. SigPy's normal operator is its adjoint after its forward operator; ours is a convolution
+(Toeplitz embedding), whose kernel is computed once a frame.
 """
 
 import statistics

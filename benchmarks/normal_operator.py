@@ -1,7 +1,9 @@
-"""The normal operator of Cartesian encoding against SigPy's Sense.H * Sense, by turns in one process.
+"""Compare the Cartesian normal operator with SigPy's Sense.H * Sense, by turns in one process.
 
-Usage: python benchmarks/normal_operator.py CASE_FOLDER [RUNS]; the mask of the case changes along the readout. Prints a JSON record of
-medians: wall time with two threads, CPU time with one.
+Usage: python benchmarks/normal_operator.py CASE_FOLDER [RUNS]
+
+The mask of the case changes along the readout. Prints a JSON record of medians: wall time with two
+threads, CPU time with one.
 """
 
 import json

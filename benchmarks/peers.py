@@ -1,7 +1,7 @@
-"""SigPy's and BART's reconstructions of a case, and the parameters they run with.
+"""SigPy's and BART's reconstructions of a case, and their parameters.
 
-All take normalised k-space and the coil maps of the case, so solver stands against solver. BART counts its weights and SigPy theirs
-for 1/2 ||A x - y||^2 + weight * R(x), as ours.
+All get normalised k-space and the coil maps of the case, so that solvers are compared. BART and
+SigPy define their weights for 1/2 ||A x - y||^2 + weight * R(x), as we do.
 """
 
 from typing import Any
@@ -69,7 +69,7 @@ SPACE, TIME = 3, 1024
 
 
 def bart_words(method: str, options: Options) -> list[str]:
-    """The options of `bart pics` for a method."""
+    """Return the options of `bart pics` for a method."""
     weight = f"{options['weight']:g}"
     chosen = {
         "sense": ["-l2", "-r", weight],
@@ -83,7 +83,7 @@ def bart_words(method: str, options: Options) -> list[str]:
 
 
 def sigpy_images(method: str, kspace: Any, mask: Any, maps: Any, options: Options) -> Any:
-    """Images (frame, y, x) of k-space (frame, coil, y, x), all NumPy arrays."""
+    """Return images (frame, y, x) of k-space (frame, coil, y, x), all NumPy arrays."""
     import numpy as np
 
     if method == "temporal-tv":
@@ -117,7 +117,10 @@ def single_frame(method: str, kspace: Any, mask: Any, maps: Any, options: Option
 
 
 def temporal_tv(kspace: Any, mask: Any, maps: Any, options: Options) -> Any:
-    """Temporal total variation built of SigPy's linear operators, by its primal-dual solver from the time average."""
+    """Solve temporal total variation with SigPy's linear operators.
+
+    Its primal-dual solver starts from the time average.
+    """
     import numpy as np
     import sigpy as sp
     from sigpy.app import LinearLeastSquares

@@ -1,13 +1,11 @@
-"""Reading ISMRMRD readouts: ours, and the `ismrmrd` package's one by one, in turns on the same
-file.
+"""Compare reading ISMRMRD readouts with the `ismrmrd` package, in turns on the same file.
 
 Usage: python benchmarks/raw_reading.py [READOUTS]
 
-The file has 14 coils and 384 samples a readout, as a cardiac scan of a 3 T scanner: frames of 100
-lines, two slices. The peer needs a Python of its own with the package, named in
-CMRRECON_PEER_PYTHON; it writes the file too. Ours puts the readouts in place as k-space, with the
-mask; the peer only reads them. CPU time in processes of their own without their start, the median
-of the rounds.
+The file has 14 coils and 384 samples a readout, as a cardiac scan at 3 T: frames of 100 lines, two
+slices. The peer needs its own Python with the package, named in CMRRECON_PEER_PYTHON; it also writes
+the file. We sort the readouts into k-space with its mask; the peer only reads them one by one. CPU
+time of separate processes without their start, median of the rounds.
 """
 
 import os

@@ -1,17 +1,21 @@
-"""Our methods, SigPy's and BART's on the same undersampled cine: time, memory and scores by protocol `fullfov`, by turns in one run.
+"""Compare our methods with SigPy's and BART's on the same undersampled cine.
 
-Usage: python benchmarks/reconstruction.py [TOOL] [--work FOLDER] [--data FOLDER] [--cases NAME ...] [--engines NAME ...] [--repeats N]
-and one of
+Prints time, memory and scores by protocol `fullfov`.
+
+Usage: python benchmarks/reconstruction.py [TOOL] [--work FOLDER] [--data FOLDER] [--cases NAME ...]
+[--engines NAME ...] [--repeats N] and one of
+
   (nothing)   the table of all engines on the reported cases
-  --targets   the ratios that were aimed at
-  --methods   the methods of the package on the semi-real cine, for the README
-  --tune      the parameters of the peers, chosen on the tuning cases (peers.py holds what it found)
-  --oracle    the weights of BART chosen on each case itself, by PSNR and by SSIM (peers.py holds what it found)
+  --targets   the target ratios
+  --methods   the methods of the package on the semi-real cine
+  --tune      choose the parameters of the peers on the tuning cases (results are in peers.py)
+  --oracle    choose BART's weights on each case itself, by PSNR and by SSIM (results are in peers.py)
 
-TOOL is make_semireal.py, which makes the semi-real cine, and the data folder holds its pictures; without them only simulated cases run.
-What was measured is kept in the work folder: an interrupted run goes on where it stopped, with our methods measured anew if their
-code changed. Every reconstruction has a process of its own with two threads (engines.py says what is counted). The engines take turns,
-A B A B; those above 10 s run once. Figures are medians.
+TOOL is make_semireal.py, which makes the semi-real cine from the pictures in the data folder; without
+them only simulated cases run. Results are kept in the work folder: an interrupted run goes on where
+it stopped, and our methods are measured again if their code changed. Every reconstruction has its own
+process with two threads (engines.py describes what is counted). The engines take turns, A B A B;
+those above 10 s run once. Figures are medians.
 """
 
 import argparse
@@ -46,7 +50,7 @@ COLUMNS = (
 
 
 def options_of(engine: str) -> dict[str, Any]:
-    """Ours choose their settings per scan, the peers run with what tuning found."""
+    """Return the options: ours choose settings per scan, peers use the tuned ones."""
     return dict(peers.PEERS.get(engine, {}))
 
 
@@ -113,7 +117,10 @@ def arguments() -> argparse.Namespace:
 def runs_of(
     records: Records, name: str, engines: Iterable[str], repeats: int
 ) -> dict[str, list[Record]]:
-    """The records of every engine on a case, measured by turns; slow engines and failed ones have one."""
+    """Measure every engine on a case, by turns; return its records.
+
+    Slow engines and failed ones run once.
+    """
     runs: dict[str, list[Record]] = {engine: [] for engine in engines}
     for repeat in range(repeats):
         for engine, done in runs.items():

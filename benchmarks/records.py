@@ -1,4 +1,7 @@
-"""What was measured, as JSON lines: an interrupted run goes on where it stopped, and tables are made again without measuring."""
+"""Measurements as JSON lines.
+
+An interrupted run goes on where it stopped, and tables can be made again without measuring.
+"""
 
 import hashlib
 import json
@@ -19,11 +22,12 @@ Record = dict[str, Any]
 
 
 class Records:
-    """Runs engines, each in a process of its own, and remembers what they gave.
+    """Runs engines, each in its own process, and keeps their results.
 
     Attributes
     ----------
-    work : folder with the cases and `results.jsonl`
+    work : Path
+        Folder with the cases and `results.jsonl`.
     """
 
     def __init__(self, work: Path) -> None:
@@ -35,7 +39,10 @@ class Records:
         self.known: dict[str, Record] = {line["key"]: line for line in map(json.loads, lines)}
 
     def key(self, case: str, engine: str, options: dict[str, Any], repeat: int) -> str:
-        """Ours is measured anew when the package changes, the peers when the maps do that they are given."""
+        """Return the key of a measurement.
+
+        Our methods are measured again when the package changes, peers when the maps given to them do.
+        """
         version = (
             self.package
             if engine.startswith("cmrrecon")
@@ -44,7 +51,10 @@ class Records:
         return " ".join([case, engine, json.dumps(options, sort_keys=True), str(repeat), version])
 
     def measure(self, case: str, engine: str, options: dict[str, Any], repeat: int = 0) -> Record:
-        """What one run cost and scored, or `failed` with the reason; what is known is not run again."""
+        """Return cost and scores of one run, or `failed` with the reason.
+
+        Known measurements are not repeated.
+        """
         key = self.key(case, engine, options, repeat)
         if key not in self.known:
             asked = {
@@ -62,7 +72,7 @@ class Records:
         return self.known[key]
 
     def ours(self) -> list[Record]:
-        """What is known of our methods as they are now."""
+        """Return the records of our methods in their present state."""
         return [record for key, record in self.known.items() if key.endswith(self.package)]
 
     def _run(self, case: str, engine: str, options: dict[str, Any]) -> Record:
@@ -81,7 +91,7 @@ class Records:
 
 
 def source_digest() -> str:
-    """Of the package: what was measured with other code is another measurement."""
+    """Return the digest of the package: measurements with other code do not count."""
     digest = hashlib.sha256()
     for path in sorted((HERE.parent / "cmrrecon").rglob("*.py")):
         digest.update(path.read_bytes())

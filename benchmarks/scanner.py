@@ -1,12 +1,12 @@
-"""What real scans cost beyond plain ones: `sense` with a noise scan, with unequal averages, and
-looking for a folded body.
+"""Measure what real scans cost beyond plain ones.
 
 Usage: python benchmarks/scanner.py [RUNS]
 
-One simulated series of 12 frames is reconstructed in turn as it is, with a noise scan (coils are
-whitened), with the middle lines averaged twice (lines weigh), and with both; maps of ESPIRiT are
-made with and without looking for a second set. Weight and iterations are given, so that all do the
-same steps. Prints a JSON record: medians of CPU seconds with one thread, and the ratios.
+One simulated series of 12 frames is reconstructed with `sense` in turn: as it is, with a noise scan
+(coils are whitened), with the middle lines averaged twice (lines get weights), and with both. ESPIRiT
+maps are computed with and without a search for a second set (fold-over). Weight and iterations are
+given, so that all take the same steps. Prints a JSON record: medians of CPU seconds with one thread,
+and the ratios.
 """
 
 import json
@@ -31,7 +31,7 @@ OPTIONS = {"weight": 0.003, "iterations": 20}
 
 
 def scans() -> dict[str, Scan]:
-    """The same scan with and without noise scan and averages."""
+    """Return the same scan with and without noise scan and averages."""
     made = cmrrecon.simulate(slices=1)
     plain = cmrrecon.undersample(made.scan, "kt-uniform", 4)
     coils, y = plain.shape[2], plain.shape[3]

@@ -1,4 +1,7 @@
-"""CPU time of `cmrrecon --help`: median over runs, in seconds. Usage: python benchmarks/startup.py [RUNS]"""
+"""Measure the CPU time of `cmrrecon --help`: median over runs, in seconds.
+
+Usage: python benchmarks/startup.py [RUNS]
+"""
 
 import resource
 import statistics

@@ -1,4 +1,4 @@
-"""What was aimed at in one run on two cores, and what was measured beside it."""
+"""Targets of the benchmarks, measured in one run on two cores."""
 
 import json
 import statistics
@@ -36,8 +36,10 @@ class Target:
 
     Attributes
     ----------
-    figure : measured, in words
-    met : whether the goal is met; None if it was not measured
+    figure : str
+        The measured value, in words.
+    met : bool or None
+        Whether the target is met; None if it was not measured.
     """
 
     name: str
@@ -55,7 +57,7 @@ def table(targets: Sequence[Target]) -> list[str]:
 
 
 def reasons(targets: Sequence[Target]) -> list[str]:
-    """A line for each missed target whose reason was found."""
+    """Return a line for each missed target whose reason was found."""
     missed = [target.name for target in targets if target.met is False]
     return [
         f"- {name}: missed; {reason}."
@@ -66,7 +68,7 @@ def reasons(targets: Sequence[Target]) -> list[str]:
 
 
 def measure(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
-    """Measure what the named cases allow."""
+    """Measure the targets that the named cases allow."""
     series = [name for name in names if name in SERIES]
     found = [
         *sense(records, series, repeats),
@@ -82,7 +84,7 @@ def measure(records: Records, names: Sequence[str], repeats: int) -> list[Target
 def by_turns(
     records: Records, name: str, engines: dict[str, dict[str, Any]], repeats: int
 ) -> list[list[Record]]:
-    """Records of each engine; the slow ones of SigPy once only."""
+    """Return the records of each engine; the slow ones of SigPy run once."""
     runs: list[list[Record]] = [[] for _ in engines]
     for repeat in range(repeats):
         for done, (engine, options) in zip(runs, engines.items(), strict=True):
@@ -93,14 +95,14 @@ def by_turns(
 
 
 def ratio(slow: list[Record], fast: list[Record], key: str) -> float:
-    """Of medians."""
+    """Return the ratio of medians."""
     return float(
         statistics.median(run[key] for run in slow) / statistics.median(run[key] for run in fast)
     )
 
 
 def sense(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
-    """Time for the same least-squares problem; all are given the coil maps."""
+    """Compare the time for the same least-squares problem; all get the coil maps."""
     peer_goals = {
         "sigpy:sense": ("SENSE against SigPy", 10, 15),
         "bart:sense": ("SENSE against BART", 8, 12),
@@ -110,7 +112,10 @@ def sense(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
 
 
 def temporal_tv(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
-    """Time of each with its own fixed parameters: ours with the defaults of the method, the peers with what tuning found; maps given."""
+    """Compare the time of each engine with its own fixed parameters; all get the coil maps.
+
+    Ours use the defaults of the method, peers the tuned parameters.
+    """
     solver = find_method("temporal-tv").solver
     ours = {"weight": solver.weight, "iterations": solver.iterations}
     peer_goals = {
@@ -129,7 +134,10 @@ def against(
     peer_goals: dict[str, tuple[str, int, int]],
     repeats: int,
 ) -> list[Target]:
-    """Ratios of time of the first engine, ours, to its peers, and by how much its scores are better; the goal must be met in every case."""
+    """Return the ratios of time of the first engine to its peers, and the gain in scores.
+
+    The target must be met in every case.
+    """
     runs = [by_turns(records, name, engines, repeats) for name in names]
     found = []
     for place, (title, goal, aim) in enumerate(peer_goals.values(), 1):
@@ -157,7 +165,7 @@ def against(
 
 
 def memory(records: Records, names: Sequence[str]) -> Target:
-    """Of all our methods that were measured on these cases, the largest peak."""
+    """Return the largest peak of our methods that were measured on these cases."""
     sizes = {name: cases.load(cases.folder_of(records.work, name)).input_mb for name in names}
     ours = [r for r in records.ours() if r["case"] in names and "extra_mb" in r]
     worst = max(ours, key=lambda r: r["extra_mb"] / sizes[r["case"]])
@@ -182,7 +190,10 @@ def normal_operator(records: Records) -> Target:
 
 
 def default_against_oracle(records: Records, name: str) -> Target:
-    """Our default against the best of BART's methods with the weights that are best on this case, for each score its own."""
+    """Compare our default with the best of BART's methods.
+
+    BART uses the weights that are best on this case, a different one for each score.
+    """
     ours = records.measure(name, "cmrrecon:auto", {})
     best: dict[str, tuple[float, str]] = {}
     for score in ("psnr", "ssim"):
@@ -209,7 +220,7 @@ def both(values: Sequence[float]) -> str:
 
 
 def read_table(text: str) -> list[Target]:
-    """The targets of a printed table."""
+    """Read the targets of a printed table."""
     verdicts = {verdict: met for met, verdict in VERDICTS.items()}
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
     return [

@@ -1,9 +1,11 @@
-"""Training: windows a second, memory, and the share of the time that the loop waits for data; what saves time or memory, and how much.
+"""Measure training: windows per second, memory, and time spent waiting for data.
 
-Usage: python benchmarks/training.py   (about ten minutes of one processor; writes docs/experiments/training-speed.md)
+Usage: python benchmarks/training.py
+(about ten minutes of one processor; writes docs/experiments/training-speed.md)
 
-Everything is measured on stores that `cmrrecon simulate` and `cmrrecon preprocess` make, with the step that the loop takes. Sizes of
-the reduced networks, and losses, are those of docs/experiments/compare.py.
+Everything is measured on stores made by `cmrrecon simulate` and `cmrrecon preprocess`, with the step
+of the training loop. Sizes of the reduced networks, and losses, are those of
+docs/experiments/compare.py.
 """
 
 import argparse
@@ -43,14 +45,18 @@ LOOP_STEPS, LOOP_START = 20, 2
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained.
+    """A network to train.
 
     Attributes
     ----------
-    recipe, settings : as of `cmrrecon train`
-    matrix : y and x of the simulated scans
-    rounds : how many steps are measured of every mode, after one that warms up
-    thorough : whether compiling, and waiting in the real loop, are measured too
+    recipe, settings : str
+        As given to `cmrrecon train`.
+    matrix : tuple of int
+        y and x of the simulated scans.
+    rounds : int
+        Steps measured in every mode, after one that warms up.
+    thorough : bool
+        Whether to measure compiling, and waiting in the real loop, too.
     """
 
     recipe: str
@@ -120,7 +126,7 @@ def main() -> None:
 
 
 def measured(name: str, case: Case, work: Path) -> tuple[list[str], list[str]]:
-    """The rows of a network, and notes."""
+    """Return the rows of a network, and notes."""
     store = store_of(case.matrix, work)
     speeds = child("speed", name, store, work)
     memory = {mode: child("memory", name, store, work, mode) for mode in MODES}
@@ -174,7 +180,7 @@ def store_of(matrix: tuple[int, int], work: Path) -> Path:
 
 
 def waiting(case: Case, store: Path, work: Path, threads: int) -> float:
-    """The share of its time that the real loop waits."""
+    """Return the share of its time that the real loop waits for data."""
     out = work / f"run-{threads}"
     settings = [word for text in case.settings for word in ("--set", text)]
     run = [
@@ -205,7 +211,7 @@ def cmrrecon(*words: object) -> None:
 
 
 def child(measure: str, case: str, store: Path, work: Path, mode: str = BASE) -> dict[str, Any]:
-    """A measurement in a process of its own."""
+    """Measure in a separate process."""
     command = [
         sys.executable,
         __file__,
@@ -235,7 +241,7 @@ def one_thread() -> dict[str, str]:
 
 
 def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
-    """CPU seconds of every mode's steps, and of making the windows."""
+    """Return CPU seconds of the steps of every mode, and of making the windows."""
     from cmrrecon import SamplingMask
     from cmrrecon.training.dataset import Sample
 
@@ -279,7 +285,7 @@ def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
 
 
 def measure_memory(case: Case, store: Path, mode: str) -> dict[str, Any]:
-    """Peak memory in MB of the first steps, and what is planned for it."""
+    """Return the peak memory in MB of the first steps, and the prediction of the plan."""
     from cmrrecon.training.dataset import KEPT_BYTES
     from cmrrecon.training.plan import make_plan
 
@@ -298,7 +304,7 @@ MEASURES = {"speed": measure_speed, "memory": measure_memory}
 
 
 def prepared(case: Case, store: Path) -> tuple["Recipe", "Windows"]:
-    """The recipe, and its windows."""
+    """Return the recipe and its windows."""
     from cmrrecon.training import recipe as recipes
     from cmrrecon.training.dataset import Windows
     from cmrrecon.training.entries import read_entries
@@ -310,7 +316,7 @@ def prepared(case: Case, store: Path) -> tuple["Recipe", "Windows"]:
 
 
 def run_of(recipe: "Recipe", mode: str) -> "Run":
-    """What trains in this mode."""
+    """Return the run that trains in this mode."""
     import torch
 
     from cmrrecon.training.loop import ALONE
@@ -343,7 +349,7 @@ def cpu() -> Any:
 
 
 def cpu_seconds() -> float:
-    """Of this process, and of those that it has waited for."""
+    """Return CPU seconds of this process and of the children it has waited for."""
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in spent)
 

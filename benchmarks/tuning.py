@@ -1,4 +1,7 @@
-"""How the parameters of the peers are chosen: for all inputs on the tuning cases (`tune`), or on the reported case itself (`oracle`)."""
+"""Choose the parameters of the peers.
+
+`tune` chooses for all inputs on the tuning cases, `oracle` on the reported case itself.
+"""
 
 import math
 import statistics
@@ -14,7 +17,7 @@ AS_GOOD = 0.02
 
 
 def climb(value: Callable[[float], float], start: float, step: float) -> float:
-    """The weight, start * step**n, whose value is larger than at both its neighbours: uphill from the start."""
+    """Search uphill for the weight, start * step**n, that beats both its neighbours."""
     exponent, best = 0, value(start)
     for direction in (1, -1):
         while (found := value(start * step ** (exponent + direction))) > best:
@@ -27,7 +30,7 @@ def rounded(weight: float) -> float:
 
 
 def oracle(records: Records, case: str, engine: str, score: str) -> Record:
-    """The run with the weight that scores best on this very case."""
+    """Return the run with the weight that scores best on this case."""
 
     def run(weight: float) -> Record:
         return records.measure(
@@ -41,9 +44,10 @@ def oracle(records: Records, case: str, engine: str, score: str) -> Record:
 
 
 def tune(records: Records, names: Sequence[str], engine: str) -> tuple[peers.Options, float, int]:
-    """The options with the best mean PSNR over the cases, that PSNR, and how many settings were tried.
+    """Return the options with the best mean PSNR over the cases, that PSNR, and the number of trials.
 
-    The best weight is looked for with the first number of iterations (and penalty) of `peers.CHOICES`, and from there with the others.
+    The search over weights uses the first number of iterations (and penalty) of `peers.CHOICES`; the
+    others are tried from the best weight.
     """
     tried: dict[str, float] = {}
 

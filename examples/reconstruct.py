@@ -1,4 +1,7 @@
-"""From a CMRxRecon file to images in Python. Usage: reconstruct.py IN.mat OUT.h5"""
+"""From a CMRxRecon file to images in Python.
+
+Usage: reconstruct.py IN.mat OUT.h5
+"""
 
 import sys
 
@@ -6,7 +9,7 @@ import cmrrecon
 
 
 def main(source: str, target: str) -> None:
-    """Reconstruct one file with SENSE, and say how far to trust each slice."""
+    """Reconstruct one file with SENSE and print how far to trust each slice."""
     scan = cmrrecon.read(source)
     result = cmrrecon.reconstruct(scan, "sense", iterations=20)
     for index, residual in zip(result.indices, result.residuals, strict=True):

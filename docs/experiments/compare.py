@@ -1,9 +1,13 @@
-"""Recipes side by side on semi-real cine of five domains, and on a sixth that none has seen: equal sizes, equal budgets, several seeds.
+"""Compare recipes on semi-real cine of five seen domains and one unseen domain.
+
+All runs have equal sizes and budgets, with several seeds. Budgets are fixed here, before the first
+run.
 
     python docs/experiments/compare.py make_semireal.py --data DATA --work WORK
 
-DATA holds the pictures that make_semireal.py works on. Every step leaves its result in WORK and is not repeated, so that the
-same command goes on after a stop; `--only tables` writes recipes.md from what is there. Budgets are fixed here, before the first run.
+DATA holds the pictures for make_semireal.py. Every step leaves its result in WORK and is not
+repeated, so the same command goes on after a stop. `--only tables` writes recipes.md from the results
+so far.
 """
 
 import argparse
@@ -45,7 +49,7 @@ OPTIMISER = [
 
 
 def unet(features: int) -> str:
-    """A prompt U-Net of so many features, as TOML."""
+    """Return a prompt U-Net with the given number of features, as TOML."""
     half = features // 2
     dims, prompts = (
         [features + half, 2 * features, 2 * features + half],
@@ -86,7 +90,7 @@ CLASSICAL = {"zero-filled (the input)": "zero-filled", "temporal TV": "temporal-
 
 
 def main() -> None:
-    """What is asked for, run by run, and then the tables."""
+    """Make the requested runs, and then the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -114,7 +118,7 @@ def main() -> None:
 
 
 def call(*words: object, out: Path | None = None) -> None:
-    """A command, on one thread; what it prints goes into a file."""
+    """Run a command with one thread; its output goes into a file."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(
         [str(word) for word in words], env=environment, capture_output=True, text=True
@@ -128,12 +132,12 @@ def call(*words: object, out: Path | None = None) -> None:
 
 
 def cmrrecon(*words: object, out: Path | None = None) -> None:
-    """Our program."""
+    """Run our program."""
     call(sys.executable, "-m", "cmrrecon", *words, "--quiet", out=out)
 
 
 def make_data(tool: Path, data: Path, work: Path) -> None:
-    """Scans of every domain; the last subject of each is kept for the test, and all of the unseen domain."""
+    """Make scans of every domain; the last subject of each, and the unseen domain, are for tests."""
     if (work / "data.done").exists():
         return
     pictures = data / "CMRxRecon2025-cine-pictures"
@@ -196,7 +200,7 @@ def make_data(tool: Path, data: Path, work: Path) -> None:
 
 
 def one_run(name: str, seed: int, work: Path) -> None:
-    """Train, reconstruct the test scans, and score them; the log of the training is kept beside the scores."""
+    """Train, reconstruct the test scans and score them; keep the training log beside the scores."""
     label = f"{name}-{seed}".replace(" ", "-").replace("(", "").replace(")", "")
     scores = work / "scores" / f"{label}.jsonl"
     if scores.exists():

@@ -1,8 +1,10 @@
-"""The shipped network against classical methods whose weights were searched on the very case; see out-of-the-box.md.
+"""Compare the shipped network with classical methods whose weights were searched on each case.
 
-Cases are made once in a work folder; every measurement is a line of `results.jsonl` there, so that a stopped run goes on.
+See out-of-the-box.md. Cases are made once in a work folder; every measurement is a line of
+`results.jsonl` there, so an interrupted run goes on.
 
-python docs/experiments/out_of_the_box.py GROUP ... --tool make_semireal.py --data DATA --work WORK [--checkpoint FILE] [--shard I/N]
+python docs/experiments/out_of_the_box.py GROUP ... --tool make_semireal.py --data DATA --work WORK
+    [--checkpoint FILE] [--shard I/N]
 python docs/experiments/out_of_the_box.py --table --work WORK
 """
 
@@ -52,13 +54,13 @@ SEARCHED, COARSE, FINE = 2, 2.0, math.sqrt(2)
 
 
 def scores(images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-    """By protocol fullfov."""
+    """Score by protocol fullfov."""
     found = evaluate(images[:, None], truth[:, None]).as_dict()
     return {key: float(found[key]) for key in ("psnr", "ssim", "nmse", "hfen")}
 
 
 def measurements(work: Path, weights: str) -> list[dict[str, Any]]:
-    """All that was measured in a work folder, with these weights or without any."""
+    """Return all measurements in a work folder with these weights, or with none."""
     lines = [
         line
         for file in sorted(work.glob("results*.jsonl"))
@@ -73,12 +75,12 @@ def measurements(work: Path, weights: str) -> list[dict[str, Any]]:
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those it started and that ended."""
+    """Return CPU seconds of this process and its finished children."""
     return sum(os.times()[:4])
 
 
 class Measured:
-    """Measurements in a file, by case and engine; those of other weights of the network do not count."""
+    """Measurements in a file, by case and engine; those of other network weights do not count."""
 
     def __init__(self, path: Path, data: Path, weights: str) -> None:
         self.path, self.data, self.weights = path, data, weights
@@ -95,7 +97,10 @@ class Measured:
         work: Callable[[], tuple[torch.Tensor, dict[str, Any]]],
         truth: torch.Tensor,
     ) -> Any:
-        """The record of an engine on a case: kept, or of the images (and what else is to be kept) that `work` makes now."""
+        """Return the record of an engine on a case, from the file or by calling `work`.
+
+        `work` returns the images and further facts to record.
+        """
         key = (f"{case[1]} {case[3]}", engine)
         if key not in self.kept:
             started = cpu_seconds()
@@ -116,12 +121,15 @@ class Measured:
 
 
 def prepared(scan: Scan) -> PreparedSeries:
-    """The slice of a case, which is normalised already."""
+    """Return the slice of a case, which is normalised already."""
     return PreparedSeries(scan.series(0), scale=1.0)
 
 
 def classical(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -> None:
-    """Every method with its default weight, and the best of them with the best weight on this case."""
+    """Measure every method with its default weight, and the best ones with their best weight.
+
+    The best weight is searched on this case.
+    """
     series = prepared(scan)
     problem = Problem.of(series, series.coils())
     solvers = {name: find_method(name).solver for name in CLASSICAL}
@@ -140,7 +148,7 @@ def classical(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -
 
 
 def uphill(psnr: Callable[[float], float], weight: float) -> None:
-    """Measure at ever better weights, until none is."""
+    """Measure at better and better weights, until none is better."""
     for step in (COARSE, FINE):
         best = psnr(weight)
         for ratio in (step, 1 / step):
@@ -149,7 +157,7 @@ def uphill(psnr: Callable[[float], float], weight: float) -> None:
 
 
 def bart(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -> None:
-    """BART's best method on the cine, locally low rank, with our maps and the best weight on this case."""
+    """Measure BART's best method on the cine, locally low rank, with our maps and its best weight."""
     with tempfile.TemporaryDirectory() as folder:
         place, series = Path(folder), prepared(scan)
         write_cfl(place / "kspace", series.kspace)
@@ -177,7 +185,7 @@ def bart(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -> Non
 
 
 def refined_maps(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -> None:
-    """kt-wavelet with its default weight, with the maps of ESPIRiT and with refined ones."""
+    """Measure kt-wavelet with its default weight, with ESPIRiT maps and with refined ones."""
     series = prepared(scan)
 
     def images(coils: Coils) -> torch.Tensor:
@@ -192,31 +200,31 @@ def refined_maps(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured
 
 
 def run_on(scan: Scan, method: Method, **settings: Any) -> Result:
-    """What a method makes of a scan, on the CPU, whose time is measured."""
+    """Run a method on a scan on the CPU and measure its time."""
     return reconstruct(scan, method, device="cpu", **settings)
 
 
 def automatic(scan: Scan, method: Auto) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Images (frame, y, x) of a method that chooses, and what it chose."""
+    """Return images (frame, y, x) of a method that chooses, and its choice."""
     result = run_on(scan, method)
     assert result.decision is not None
     return result.slices[0], {"choice": result.decision.as_dict()}
 
 
 def without_network(scan: Scan) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Images of what `auto` would choose if there were no network."""
+    """Return images of what `auto` would choose without the network."""
     return automatic(scan, replace(auto(), trained=None))
 
 
 def adapted(scan: Scan, network: Method) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Images of the network after `--adapt`, and what that says of itself."""
+    """Return images of the network after `--adapt`, and the record of the adaptation."""
     result = run_on(scan, network, adapt=ADAPT_STEPS)
     facts = result.provenance["adapted"]
     return result.slices[0], {key: facts[key] for key in ("steps", "before", "after")}
 
 
 def main() -> None:
-    """See the module."""
+    """Measure the requested groups, or print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -258,7 +266,7 @@ def main() -> None:
 def one_case(
     case: Case, asked: argparse.Namespace, measured: Measured, network: Method, default: Auto
 ) -> None:
-    """The engines that were asked for on a case."""
+    """Run the requested engines on a case."""
     scan, truth = undersampled(case, asked.work)
     effective = scan.series(0).mask.effective_acceleration()
     if "classical" in asked.engines:
@@ -286,8 +294,11 @@ def one_case(
 
 
 def measured_frame(data: Path, network: Method, default: Auto) -> None:
-    """One measured frame: correlation of magnitudes with the picture of the same slice and frame, in the heart, without saturated pixels,
-    and with what error hidden lines are predicted."""
+    """Measure one real frame.
+
+    Reports the correlation of magnitudes with the picture of the same slice and frame, in the heart and
+    without saturated pixels, and the error on hold-out lines.
+    """
     folder = data / "CMRxRecon2025-P003-pair"
     scan = read(folder / "underkslice.mat", axes="x,y,coil")
     picture = imread(folder / "reference_png" / "cine_sax_slice6_time1_mag.png")
@@ -316,17 +327,20 @@ def measured_frame(data: Path, network: Method, default: Auto) -> None:
 
 
 def t1_text(record: dict[str, Any]) -> str:
-    """The T1 error of a record."""
+    """Format the T1 error of a record."""
     return f"{record['t1_rmse_ms']:.1f} ({record['t1_bias_ms']:+.1f})"
 
 
 def score_text(record: dict[str, Any]) -> str:
-    """The scores of a record."""
+    """Format the scores of a record."""
     return f"{record['psnr']:.2f}, {record['ssim']:.4f}, {record['hfen']:.4f}"
 
 
 def table(records: Sequence[dict[str, Any]]) -> None:
-    """Network and `auto`, also without the network, against the oracle; what adaptation and refined maps change; T1 in the myocardium."""
+    """Print the network and `auto`, also without the network, against the oracle.
+
+    Further tables show what adaptation and refined maps change, and T1 in the myocardium.
+    """
     by_case: dict[str, list[Any]] = {}
     for record in records:
         by_case.setdefault(record["case"], []).append(record)

@@ -32,7 +32,10 @@ Case = tuple[str, str, Callable[[], tuple[Scan, torch.Tensor]], str]
 
 
 def cases(tool: Path, data: Path) -> Iterator[Case]:
-    """Group, name, how the full scan and its truth (frame, y, x) are made, and the pattern with its acceleration."""
+    """List the cases: group, name, a function that makes scan and truth, pattern and R.
+
+    The truth is (frame, y, x).
+    """
     for number, index in enumerate(P003_SLICES):
         yield (
             "p003",
@@ -68,7 +71,7 @@ def cases(tool: Path, data: Path) -> Iterator[Case]:
 
 
 def semi_real(tool: Path, data: Path, *words: str) -> tuple[Scan, torch.Tensor]:
-    """What `make_semireal.py` makes."""
+    """Return what `make_semireal.py` makes."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [sys.executable, str(tool), folder, "--data", str(data), *words],
@@ -82,13 +85,13 @@ def semi_real(tool: Path, data: Path, *words: str) -> tuple[Scan, torch.Tensor]:
 
 
 def phantom(kind: str) -> tuple[Scan, torch.Tensor]:
-    """A kind of the phantom, which no network has seen."""
+    """Return a kind of the phantom, which no network was trained on."""
     made = simulate(kind, slices=1, seed=3)
     return made.scan, made.image[:, 0]
 
 
 def rat(data: Path) -> tuple[Scan, torch.Tensor]:
-    """Real magnitudes of a rat's heart."""
+    """Return real magnitudes of a rat heart."""
     return with_coils(
         torch.from_numpy(loadmat(data / "HGGM-LIM-rat-cine" / "dataCine8fr.mat")["image0"])
         .permute(2, 1, 0)
@@ -97,7 +100,7 @@ def rat(data: Path) -> tuple[Scan, torch.Tensor]:
 
 
 def with_coils(magnitude: torch.Tensor) -> tuple[Scan, torch.Tensor]:
-    """Magnitudes (frame, y, x) with a modelled phase, seen by modelled coils with noise."""
+    """Add modelled phase, coils and noise to magnitudes (frame, y, x)."""
     _, ny, nx = magnitude.shape
     y, x = torch.linspace(-1, 1, ny)[:, None], torch.linspace(-1, 1, nx)[None]
     phase = 1.2 * torch.sin(1.5 * y + 0.5) + 1.0 * torch.cos(2.0 * x - 0.7) + 0.6 * y * x
@@ -107,7 +110,10 @@ def with_coils(magnitude: torch.Tensor) -> tuple[Scan, torch.Tensor]:
 
 
 def t1_weighted(data: Path, when: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of T1NET's first subject the magnitudes (frame, y, x), the myocardium (y, x) and the times (frame,) in ms."""
+    """Return magnitudes (frame, y, x), myocardium (y, x) and times (frame,) in ms.
+
+    They are those of the first subject of T1NET.
+    """
     content = loadmat(data / f"gadluru-T1NET/{when}contrast_testsets.mat")["test"][0, 0]
     magnitude = torch.from_numpy(content["input"][0, 0].astype("float32")).permute(2, 0, 1)
     return (
@@ -120,7 +126,7 @@ def t1_weighted(data: Path, when: str) -> tuple[torch.Tensor, torch.Tensor, torc
 def t1_scores(
     case: Case, data: Path, images: torch.Tensor, truth: torch.Tensor
 ) -> dict[str, float]:
-    """T1 in the myocardium against that of the truth; nothing of other cases."""
+    """Score T1 in the myocardium against the truth; empty for other cases."""
     if case[0] != "t1":
         return {}
     _, wall, times = t1_weighted(data, case[1].split()[1].removesuffix("contrast"))
@@ -133,7 +139,7 @@ def t1_scores(
 
 
 def undersampled(case: Case, work: Path) -> tuple[Scan, torch.Tensor]:
-    """A case of one slice, normalised, and its truth (frame, y, x); made once."""
+    """Return a normalised case of one slice and its truth (frame, y, x); made once."""
     _, name, make, pattern = case
     path = work / "cases" / f"{name} {pattern}.pt"
     if not path.exists():

@@ -1,4 +1,7 @@
-"""The gallery of random scenes in the documentation. Usage: random_scenes.py FILE.png [SEED]"""
+"""Draw the gallery of random scenes in the documentation.
+
+Usage: random_scenes.py FILE.png [SEED]
+"""
 
 import math
 import sys
@@ -19,7 +22,11 @@ GAP, WIDTH = 3, 2
 
 
 def main(target: str, seed: str = "2") -> None:
-    """Scenes 0, 1, 2, .. of a seed: the middle frame, beside it the y-t profile of the middle column; below the last ones their phase."""
+    """Draw scenes 0, 1, 2, ... of a seed.
+
+    Each shows the middle frame and, beside it, the y-t profile of the middle column. The bottom row shows
+    the phase of the last ones.
+    """
     figure = Figure(figsize=(10, 5.3), layout="constrained")
     axes = figure.subplots(ROWS + 1, COLUMNS)
     for number in range(ROWS * COLUMNS):
@@ -41,7 +48,7 @@ def main(target: str, seed: str = "2") -> None:
 
 
 def with_profile(movie: Tensor) -> Tensor:
-    """The middle frame of (frame, y, x) and, to its right, what its middle column does over time: (y, x')."""
+    """Return the middle frame of (frame, y, x) with its middle column over time to the right."""
     frames, y, x = movie.shape
     profile = movie[:, :, x // 2].T.repeat_interleave(WIDTH, 1)
     return torch.cat((movie[frames // 2], torch.full((y, GAP), math.nan), profile), 1)
@@ -50,7 +57,7 @@ def with_profile(movie: Tensor) -> Tensor:
 def draw(
     axis: Axes, picture: Tensor, title: str, colours: str, window: tuple[float, float]
 ) -> None:
-    """One picture (y, x) with its title."""
+    """Draw one picture (y, x) with its title."""
     axis.imshow(picture.numpy(), cmap=colours, vmin=window[0], vmax=window[1])
     axis.set_title(title, fontsize=8)
     axis.axis("off")

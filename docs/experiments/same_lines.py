@@ -1,7 +1,8 @@
-"""Where all frames have the same lines: the network against what `auto` would take without it, and what hidden lines say of both; see
-out-of-the-box.md.
+"""Compare the network with `auto` without it where all frames have the same lines.
 
-Tuning cases alone: pictures of Center001 and Center002 at half their resolution, phantoms, and random scans that were not trained on.
+Also shows what hold-out lines reveal about both; see out-of-the-box.md. Uses tuning cases only:
+pictures of Center001 and Center002 at half their resolution, phantoms, and random scans that were not
+used in training.
 
 python docs/experiments/same_lines.py --tool make_semireal.py --data DATA
 """
@@ -25,7 +26,7 @@ RANDOM_SEED, RANDOM_SCANS = 777, range(41)
 
 
 def cases(tool: Path, data: Path) -> Iterator[tuple[str, Scan, torch.Tensor]]:
-    """A name, a scan of one slice all of whose frames have the same lines, and its truth (frame, y, x)."""
+    """Yield name, scan of one slice with the same lines in all frames, and truth (frame, y, x)."""
 
     def uniform(scan: Scan, acceleration: float) -> Scan:
         return undersample(scan, "uniform", acceleration, acs=ACS, seed=SEED)
@@ -59,7 +60,7 @@ def cases(tool: Path, data: Path) -> Iterator[tuple[str, Scan, torch.Tensor]]:
 
 
 def main() -> None:
-    """One row a case."""
+    """Print one row a case."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

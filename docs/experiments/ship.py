@@ -1,4 +1,6 @@
-"""Makes the weights that come with the package: half precision, with what is known of them and what they were trained on.
+"""Make the weights that come with the package.
+
+They are stored in half precision, with their facts and the range of the training data.
 
 python docs/experiments/ship.py RUN/best.safetensors cmrrecon/pretrained/kt-unrolled.safetensors
 """
@@ -19,7 +21,7 @@ USE = "research use, not for diagnosis"
 
 
 def main() -> None:
-    """See the module."""
+    """Write the shipped checkpoint."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

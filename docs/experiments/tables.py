@@ -1,4 +1,8 @@
-"""The tables of `compare.py`: means over seeds, differences with their uncertainty, weights of losses over time, and cost."""
+"""The tables of `compare.py`.
+
+They show means over seeds, differences with their uncertainty, weights of the losses over time, and
+cost.
+"""
 
 import json
 import random
@@ -35,7 +39,7 @@ confirmed nor refuted.
 
 
 def write_tables(scores: Path, page: Path, unseen: str) -> None:
-    """All tables, from `scores/RUN-SEED.jsonl` and the logs beside them."""
+    """Write all tables, from `scores/RUN-SEED.jsonl` and the logs beside them."""
     records = [
         record
         for path in sorted(scores.glob("*.jsonl"))
@@ -77,7 +81,7 @@ def _runs(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def _means(records: Sequence[Record]) -> str:
-    """A row a run: means over all files and seeds, and the spread of the seeds' means."""
+    """Return a row a run: means over all files and seeds, and the standard deviation over seeds."""
     rows = []
     for run, members in _runs(records).items():
         seeds = {record["seed"] for record in members}
@@ -103,7 +107,10 @@ def _means(records: Sequence[Record]) -> str:
 
 
 def _differences(records: Sequence[Record]) -> str:
-    """Paired differences: of the first run to the others of several seeds, and of every run to its input."""
+    """Return paired differences.
+
+    They are those of the first run to the others with several seeds, and of every run to its input.
+    """
     by_run, text = _runs(records), ""
     against = [
         run
@@ -133,7 +140,7 @@ NOTE = (
 
 
 def _intervals(one: Sequence[Record], other: Sequence[Record]) -> list[str]:
-    """Cells of one row of differences."""
+    """Return the cells of one row of differences."""
     cells = []
     for place in PLACES:
         for metric in ("psnr", "ssim"):
@@ -152,7 +159,10 @@ def _intervals(one: Sequence[Record], other: Sequence[Record]) -> list[str]:
 def _paired(
     one: Sequence[Record], other: Sequence[Record], metric: str, place: str
 ) -> dict[Any, dict[Any, list[float]]]:
-    """Differences by seed and unit: subjects where there are several, else masks. Where the other has one seed, it meets every seed."""
+    """Return differences by seed and unit: subjects where there are several, else masks.
+
+    A run with one seed is paired with every seed of the other.
+    """
 
     def key(record: Record) -> tuple[Any, ...]:
         return (record["reference"], record["pattern"], record["acceleration"])
@@ -169,7 +179,7 @@ def _paired(
 
 
 def _bootstrap(values: dict[Any, dict[Any, list[float]]]) -> tuple[float, float, float]:
-    """Mean, and the ends of its interval when seeds and units are drawn again."""
+    """Return the mean and its interval from resampling seeds and units."""
     seeds, units = sorted(values), sorted({unit for of_seed in values.values() for unit in of_seed})
     means = {(seed, unit): statistics.mean(values[seed][unit]) for seed in seeds for unit in units}
     draw = random.Random(0)
@@ -187,7 +197,7 @@ def _bootstrap(values: dict[Any, dict[Any, list[float]]]) -> tuple[float, float,
 
 
 def _cells(records: Sequence[Record]) -> str:
-    """PSNR by pattern, R and place for the runs of several seeds and the classical ones."""
+    """Return PSNR by pattern, R and place for classical methods and runs with several seeds."""
     several = {
         run
         for run, members in _runs(records).items()
@@ -213,7 +223,7 @@ def _cells(records: Sequence[Record]) -> str:
 
 
 def _weights(logs: dict[str, list[Record]]) -> str:
-    """The weights of the groups of losses by epoch, as in the paper's Fig. 3."""
+    """Return the weights of the groups of losses by epoch, as in the paper's Fig. 3."""
     rows = []
     for name, lines in logs.items():
         for epoch in (
@@ -254,7 +264,7 @@ def _mean_of(lines: Sequence[Record], key: str) -> str:
 
 
 def _cost(logs: dict[str, list[Record]]) -> str:
-    """What a window costs; machines are shared, so these are medians and no benchmark."""
+    """Return the cost of a window as medians; machines are shared, so this is no benchmark."""
     rows = []
     for name, lines in logs.items():
         steps = [line for line in lines if "seconds" in line]
