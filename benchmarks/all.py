@@ -28,25 +28,28 @@ INTRODUCTION = """# Benchmarks
 
 Made by `python benchmarks/all.py make_semireal.py`, {runs} on one machine. {machine}
 
-**How it is measured.** Every reconstruction has a process of its own with {threads} threads; engines take turns on the same input. For
-the targets they do so three times (the slowest once), and the figures are medians; the tables of reconstructions are of one run each.
-Times are of the reconstruction alone, libraries loaded; BART's are of the whole process with its reading and writing in memory. For
-the targets all are given the coil maps and run with fixed settings; in the tables ours find their maps and choose their settings, the
-peers are given maps. Memory is the peak beyond the libraries and the input, in sizes of the input. Where other work shares the cores,
-CPU time says more than wall time.
+**How it is measured.** Every reconstruction runs in its own process with {threads} threads; engines
+take turns on the same input. For the targets they do so three times (the slowest once), and the
+figures are medians; the tables of reconstructions show one run each. Times are of the
+reconstruction alone, with libraries loaded; BART's are of the whole process, with its reading and
+writing in memory. For the targets all engines get the coil maps and fixed settings. In the tables
+ours find their maps and choose their settings; peers are given maps. Memory is the peak beyond the
+libraries and the input, in multiples of the input. CPU time is more reliable than wall time on
+shared cores.
 
-**Inputs.** *Simulated*: `cmrrecon simulate`. *Semi-real*: real magnitude pictures with modelled phase, coils, k-space and noise
-(CMRxRecon2025 Center005 P003; a rat heart of HGGM-LIM). The pictures, and the script that makes k-space of them, are not part of this
-project.
+**Inputs.** *Simulated*: `cmrrecon simulate`. *Semi-real*: real magnitude pictures with modelled
+phase, coils, k-space and noise (CMRxRecon2025 Center005 P003; a rat heart of HGGM-LIM). The
+pictures, and the script that makes k-space from them, are not part of this project.
 
-**Scores** are those of protocol `fullfov` against the noise-free truth: one scale a series; PSNR and NMSE over the series, SSIM a frame;
-*heart*: PSNR in the box named. *unsat.*: without the pixels of at least 0.99 of the truth's maximum, which are left out of the scale too:
-saturated pictures are flat there, which favours temporal methods.
+**Scores** follow protocol `fullfov` against the noise-free truth: one scale a series; PSNR and NMSE
+over the series, SSIM per frame; *heart*: PSNR in the named box. *unsat.*: without the pixels of at
+least 0.99 of the truth's maximum, which are left out of the scale too: saturated pictures are flat
+there, which favours temporal methods.
 
-**Peers** run with weight, iterations and ADMM penalty as `peers.py` holds them: BART's as
-`python benchmarks/reconstruction.py make_semireal.py --tune` chose them (mean PSNR over another simulated subject and pictures of Center001
-and Center002), SigPy's by hand beside them. *Oracle*: the weight that is best on the reported case itself, which no user can know
-(`--oracle`).
+**Peers** use the weight, iterations and ADMM penalty in `peers.py`. BART's were chosen by
+`python benchmarks/reconstruction.py make_semireal.py --tune` (mean PSNR over another simulated
+subject and pictures of Center001 and Center002), SigPy's were set by hand with these as a guide.
+*Oracle*: the weight that is best on the reported case itself, which no user can know (`--oracle`).
 """
 
 
@@ -60,7 +63,7 @@ git worktree add ../before COMMIT
 python benchmarks/builds.py ../before --suite
 ```
 
-- The two builds take turns. Each run is a process of its own with one thread, both with the same
+- The two builds take turns. Each run is a separate process with one thread, both with the same
   Python and libraries, and both read the same scans.
 - `reconstruct` runs with `sense`, `llr`, `auto` and `kt-unrolled` on small simulated scans (lines,
   samples, uniform lines) and, with `--data` or `CMRRECON_TEST_DATA`, on the semi-real cases.
@@ -73,7 +76,10 @@ python benchmarks/builds.py ../before --suite
   scatter by more than the limit: then use more `--repeats`, and compare a checkout with itself to
   see what the machine can resolve.
 """
-TARGET_COMMANDS = """`python benchmarks/reconstruction.py make_semireal.py --targets`, and `calibration.py` and `reading.py` below"""
+TARGET_COMMANDS = (
+    "`python benchmarks/reconstruction.py make_semireal.py --targets`, and `calibration.py` and "
+    "`reading.py` below"
+)
 
 
 @dataclass(frozen=True)
@@ -225,10 +231,10 @@ def machine() -> str:
         except PackageNotFoundError:
             continue
     if shutil.which("bart"):
-        found.append(
-            f"BART {subprocess.run(['bart', 'version'], capture_output=True, text=True, check=True).stdout.strip()}"
-        )
-    return f"Machine: {names[0] if names else platform.machine()}, {os.cpu_count()} cores; {', '.join(found)}."
+        bart = subprocess.run(["bart", "version"], capture_output=True, text=True, check=True)
+        found.append(f"BART {bart.stdout.strip()}")
+    processor = names[0] if names else platform.machine()
+    return f"Machine: {processor}, {os.cpu_count()} cores; {', '.join(found)}."
 
 
 def calibration_targets(outputs: dict[str, str]) -> list[Target]:

@@ -2,8 +2,8 @@
 
 The other checkout is any folder that holds the package, such as a git worktree of an earlier
 commit. Only its command line is used, so its modules may have other names. Both builds read the
-same scans. Each run is a separate process with one thread, and the builds take turns: A B, B A, A B.
-Costs are medians over the turns; ratios are this build's over the other's. Two figures show how
+same scans. Each run is a separate process with one thread, and the builds take turns: A B, B A, A
+B. Costs are medians over the turns; ratios are this build's over the other's. Two figures show how
 much other work disturbed the runs: `fastest`, the CPU ratio of the fastest runs, and `turns`, the
 range of the ratio over single turns. Comparing a checkout with itself shows the noise.
 

@@ -264,8 +264,8 @@ def digest(maps: Any) -> str:
 def write_cfl(path: Path, array: Any) -> None:
     """Write BART's format.
 
-    Its first dimension is the fastest, so (frame, coil, y, x) in C order is x, y, 1, coil, ..., with
-    frame as dimension 10.
+    Its first dimension is the fastest, so (frame, coil, y, x) in C order is x, y, 1, coil, ...,
+    with frame as dimension 10.
     """
     shape = array.shape
     frames = shape[0] if len(shape) == 4 else 1

@@ -2,8 +2,8 @@
 
 An engine is PROGRAM:METHOD, where the program is
 
-- `cmrrecon:` a method of the package. It starts from the k-space alone, finds its own coil maps and,
-  unless they are given, chooses its settings, which takes `choosing` s of the time.
+- `cmrrecon:` a method of the package. It starts from the k-space alone, finds its own coil maps
+  and, unless they are given, chooses its settings, which takes `choosing` s of the time.
 - `cmrrecon-solver:` a method of the package that is given the maps of the case.
 - `sigpy:` or `bart:` a method of peers.py, which is given the maps of the case.
 

@@ -439,7 +439,8 @@ def main() -> None:
             ranked = sorted(beyond[kind])
             tenth, median = (ranked[int(part * len(ranked))] for part in (0.1, 0.5))
             print(
-                f"| {kind} | {limit} | {worst[kind][0]:.3g} ({worst[kind][1]}) | {tenth:.3g}, {median:.3g} |"
+                f"| {kind} | {limit} | {worst[kind][0]:.3g} ({worst[kind][1]}) "
+                f"| {tenth:.3g}, {median:.3g} |"
             )
     print(f"{time.process_time() - start:.0f} s CPU")
 

@@ -8,10 +8,11 @@ other, as the official programs do; to save time it does so on two frames only, 
 up. Every row has its own process.
 
 Memory is the peak of the process beyond libraries, weights and input (on a GPU: what PyTorch
-allocated). `difference` is the largest deviation from `naive` over the largest pixel, in every third
-pixel along y and x of those two frames. The PSNR is against the fully sampled RSS image (protocol
-`fullfov`); with random weights it only shows what precision changes. TFLOP are those of convolutions
-and matrix products for the whole series; `naive` includes the maps of all frames of every window.
+allocated). `difference` is the largest deviation from `naive` over the largest pixel, in every
+third pixel along y and x of those two frames. The PSNR is against the fully sampled RSS image
+(protocol `fullfov`); with random weights it only shows what precision changes. TFLOP are those of
+convolutions and matrix products for the whole series; `naive` includes the maps of all frames of
+every window.
 """
 
 import argparse
@@ -29,7 +30,10 @@ NAMES = ("promptmr", "promptmr-plus")
 MODES = ("naive", "fp32", "bf16")
 TARGET = "promptmr"
 NAIVE_FRAMES = 2
-FLOOR_NOTE = "{}, floor: {:.3g} s a series at the {:.0f} GFLOP/s that a single convolution of this kind reaches here in fp32"
+FLOOR_NOTE = (
+    "{}, floor: {:.3g} s a series at the {:.0f} GFLOP/s that a single convolution of this kind "
+    "reaches here in fp32"
+)
 
 
 def main() -> None:
@@ -40,7 +44,8 @@ def main() -> None:
     device = words.device
     modes = (*MODES, "bf16 compiled") if device == "cuda" else MODES
     print(
-        "| network | parameters | TFLOP | mode | s a frame | CPU s a frame | naive / this | memory MB | difference | PSNR dB |"
+        "| network | parameters | TFLOP | mode | s a frame | CPU s a frame | naive / this "
+        "| memory MB | difference | PSNR dB |"
     )
     print("|---" * 10 + "|")
     notes: list[str] = []
@@ -119,9 +124,17 @@ def difference(expected: dict[str, Any], got: dict[str, Any]) -> float:
 def row(name: str, mode: str, rows: dict[str, dict[str, Any]]) -> str:
     naive, this = rows["naive"], rows[mode]
     cells = [
-        name, f"{this['parameters']:,}", f"{this['flop'] / 1e12:.3g}", mode, f"{this['seconds']:.2f}", f"{this['cpu']:.2f}",
-        f"{naive['seconds'] / this['seconds']:.2f}x", f"{this['extra_mb']:.0f}", f"{difference(naive, this):.0e}", f"{this['psnr']:.3f}",
-    ]  # fmt: skip
+        name,
+        f"{this['parameters']:,}",
+        f"{this['flop'] / 1e12:.3g}",
+        mode,
+        f"{this['seconds']:.2f}",
+        f"{this['cpu']:.2f}",
+        f"{naive['seconds'] / this['seconds']:.2f}x",
+        f"{this['extra_mb']:.0f}",
+        f"{difference(naive, this):.0e}",
+        f"{this['psnr']:.3f}",
+    ]
     return f"| {' | '.join(cells)} |"
 
 

@@ -2,10 +2,10 @@
 
 Usage: python benchmarks/noncartesian.py [RUNS]
 
-64 golden-angle spokes of 448 samples, a matrix of 224 x 224, 10 coils, single precision, one thread.
-The engines take turns in this process. Times are medians of CPU time, errors relative to double
-precision. SigPy's normal operator is its adjoint after its forward operator; ours is a convolution
-(Toeplitz embedding), whose kernel is computed once a frame.
+64 golden-angle spokes of 448 samples, a matrix of 224 x 224, 10 coils, single precision, one
+thread. The engines take turns in this process. Times are medians of CPU time, errors relative to
+double precision. SigPy's normal operator is its adjoint after its forward operator; ours is a
+convolution (Toeplitz embedding), whose kernel is computed once a frame.
 """
 
 import statistics
@@ -57,7 +57,8 @@ def main() -> None:
     ]
     kernel = cpu_ms(lambda: NonCartesianEncoding(maps, trajectory, everywhere)._kernel(0))
     print(
-        f"{SPOKES} spokes x {SAMPLES} samples, {N} x {N}, {COILS} coils; SigPy {sigpy.__version__}; CPU ms, medians of {runs}"
+        f"{SPOKES} spokes x {SAMPLES} samples, {N} x {N}, {COILS} coils; "
+        f"SigPy {sigpy.__version__}; CPU ms, medians of {runs}"
     )
     print(f"{'operator':10} {'ours':>7} {'SigPy':>7} {'ratio':>6}  error ours, SigPy")
     for name, ours, theirs, truth in cases:
@@ -69,7 +70,8 @@ def main() -> None:
         times = [(cpu_ms(ours), cpu_ms(theirs)) for _ in range(runs)]
         mine, other = (statistics.median(column) for column in zip(*times, strict=True))
         print(
-            f"{name:10} {mine:7.1f} {other:7.1f} {other / mine:6.1f}  {errors[0]:.1e}, {errors[1]:.1e}"
+            f"{name:10} {mine:7.1f} {other:7.1f} {other / mine:6.1f}  "
+            f"{errors[0]:.1e}, {errors[1]:.1e}"
         )
     print(f"kernel of the normal operator, once: {kernel:.1f} ms")
 

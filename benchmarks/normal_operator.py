@@ -37,7 +37,7 @@ def main() -> None:
     case = cases.load(folder)
     maps = np.fromfile(folder / "maps.cfl", np.complex64).reshape(case.shape[1:])
     mask, image = np.load(folder / "mask.npy"), np.load(folder / "truth.npy")
-    # As our methods use it: on the columns where the coils see anything; in the others the result is zero.
+    # As our methods use it: on the columns where coil maps are non-zero; elsewhere the result is 0.
     seen = np.flatnonzero(np.abs(maps).max((0, 1)))
     columns = slice(int(seen[0]), int(seen[-1]) + 1)
     A = encoding(torch.from_numpy(maps), SamplingMask.of(torch.from_numpy(mask)), columns)

@@ -8,8 +8,8 @@ from typing import Any
 
 Options = dict[str, float]
 
-# BART's were found by `python benchmarks/reconstruction.py TOOL --tune`: the best mean PSNR over the tuning cases. SigPy's methods, which
-# take minutes a run, were set by hand, with BART's findings for the same functionals at hand.
+# BART's were chosen by `python benchmarks/reconstruction.py TOOL --tune`: the best mean PSNR over
+# the tuning cases. SigPy's methods take minutes a run, so they were set by hand, guided by BART's.
 PEERS: dict[str, Options] = {
     "sigpy:sense": {"weight": 0.00707, "iterations": 20},
     "sigpy:l1-wavelet": {"weight": 0.005, "iterations": 60},
@@ -21,7 +21,8 @@ PEERS: dict[str, Options] = {
     "bart:temporal-tv": {"weight": 0.005, "iterations": 20, "penalty": 0.1},
     "bart:llr": {"weight": 0.0025, "iterations": 80},
 }
-# What tuning tries beside the weight, the quickest first. The penalty is that of ADMM; BART's own is 0.5.
+# Settings that tuning tries beside the weight, fastest first. The penalty is that of ADMM; BART's
+# default is 0.5.
 CHOICES: dict[str, list[Options]] = {
     "sigpy:sense": [{"iterations": 10}, {"iterations": 20}, {"iterations": 30}],
     "sigpy:l1-wavelet": [{"iterations": 30}, {"iterations": 60}],
@@ -39,13 +40,15 @@ CHOICES: dict[str, list[Options]] = {
     ],
     "bart:llr": [{"iterations": 20}, {"iterations": 40}, {"iterations": 80}],
 }
-# What the oracle runs with beside the weight. LLR with 80 iterations, which tuning prefers, is not better on these cases.
+# Settings of the oracle beside the weight. LLR with 80 iterations, which tuning prefers, is no
+# better on these cases.
 ORACLE_CHOICE: dict[str, Options] = {
     "bart:l1-wavelet": {"iterations": 60},
     "bart:temporal-tv": {"iterations": 40},
     "bart:llr": {"iterations": 40},
 }
-# Weights that are best on the reported case itself, by each score; found by `python benchmarks/reconstruction.py TOOL --oracle`.
+# Weights that are best on the reported case itself, for each score; found by
+# `python benchmarks/reconstruction.py TOOL --oracle`.
 ORACLE: dict[str, dict[str, dict[str, float]]] = {
     "P003/kt-gaussian-8": {
         "bart:l1-wavelet": {"psnr": 0.00177, "ssim": 0.00707},
@@ -107,9 +110,11 @@ def single_frame(method: str, kspace: Any, mask: Any, maps: Any, options: Option
     if method == "sense":
         return app.SenseRecon(kspace, maps, lamda=weight, **shared).run()
     if method == "l1-wavelet":
-        # The step is one because the maps have unit RSS; SigPy would search it from a random start.
+        # The step is one because the maps have unit RSS; SigPy would estimate it from a random
+        # start.
         return app.L1WaveletRecon(kspace, maps, weight, alpha=1, **shared).run()
-    # SigPy's usual solver for total variation, primal-dual steps, is far from the minimum after 100 iterations.
+    # SigPy's usual primal-dual solver for total variation is far from the minimum after 100
+    # iterations.
     rho = options["penalty"]
     return app.TotalVariationRecon(
         kspace, maps, weight, solver="ADMM", rho=rho, max_cg_iter=5, **shared

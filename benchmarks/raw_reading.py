@@ -3,9 +3,9 @@
 Usage: python benchmarks/raw_reading.py [READOUTS]
 
 The file has 14 coils and 384 samples a readout, as a cardiac scan at 3 T: frames of 100 lines, two
-slices. The peer needs its own Python with the package, named in CMRRECON_PEER_PYTHON; it also writes
-the file. We sort the readouts into k-space with its mask; the peer only reads them one by one. CPU
-time of separate processes without their start, median of the rounds.
+slices. The peer needs its own Python with the package, named in CMRRECON_PEER_PYTHON; it also
+writes the file. We sort the readouts into k-space with its mask; the peer only reads them one by
+one. CPU time of separate processes without their start, median of the rounds.
 """
 
 import os

@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/reading.py [SLICES]
 
-We read with and without the extra `fast-io`. The file is a simulated cine (12 frames, 10 coils,
-204 x 448) with one compressed chunk a coil image, as we write it, and again with chunks that span two
+We read with and without the extra `fast-io`. The file is a simulated cine (12 frames, 10 coils, 204
+x 448) with one compressed chunk a coil image, as we write it, and again with chunks that span two
 of every axis, as other writers choose them. Each figure is a median; h5py is 1 in the ratios. mat73
 only reads whole files.
 """
@@ -52,7 +52,8 @@ def compared(title: str, readers: Readers) -> None:
     print(f"\n{title:22} {'wall s':>8} {'CPU s':>8} {'MB read':>8} {'faster':>8} {'CPU':>6}")
     for label, (wall, cpu, mb) in medians.items():
         print(
-            f"  {label:20} {wall:8.3f} {cpu:8.3f} {mb:8.0f} {medians['h5py'][0] / wall:7.2f}x {medians['h5py'][1] / cpu:5.2f}x"
+            f"  {label:20} {wall:8.3f} {cpu:8.3f} {mb:8.0f} "
+            f"{medians['h5py'][0] / wall:7.2f}x {medians['h5py'][1] / cpu:5.2f}x"
         )
 
 

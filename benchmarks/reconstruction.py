@@ -5,17 +5,16 @@ Prints time, memory and scores by protocol `fullfov`.
 Usage: python benchmarks/reconstruction.py [TOOL] [--work FOLDER] [--data FOLDER] [--cases NAME ...]
 [--engines NAME ...] [--repeats N] and one of
 
-  (nothing)   the table of all engines on the reported cases
-  --targets   the target ratios
-  --methods   the methods of the package on the semi-real cine
-  --tune      choose the parameters of the peers on the tuning cases (results are in peers.py)
-  --oracle    choose BART's weights on each case itself, by PSNR and by SSIM (results are in peers.py)
+  (nothing)   the table of all engines on the reported cases --targets   the target ratios --methods
+  the methods of the package on the semi-real cine --tune      choose the parameters of the peers on
+  the tuning cases (results are in peers.py) --oracle    choose BART's weights on each case itself,
+  by PSNR and by SSIM (results are in peers.py)
 
-TOOL is make_semireal.py, which makes the semi-real cine from the pictures in the data folder; without
-them only simulated cases run. Results are kept in the work folder: an interrupted run goes on where
-it stopped, and our methods are measured again if their code changed. Every reconstruction has its own
-process with two threads (engines.py describes what is counted). The engines take turns, A B A B;
-those above 10 s run once. Figures are medians.
+TOOL is make_semireal.py, which makes the semi-real cine from the pictures in the data folder;
+without them only simulated cases run. Results are kept in the work folder: an interrupted run goes
+on where it stopped, and our methods are measured again if their code changed. Every reconstruction
+has its own process with two threads (engines.py describes what is counted). The engines take turns,
+A B A B; those above 10 s run once. Figures are medians.
 """
 
 import argparse
@@ -35,12 +34,12 @@ from records import Record, Records
 
 from cmrrecon.methods.registry import METHODS
 
-# The default and the methods that have a peer; the others stand in the table of methods.
+# The default and the methods that have a peer; `--methods` measures the others.
 OURS = ("auto", "sense", "l1-wavelet", "temporal-tv", "llr")
 ENGINES = (*(f"cmrrecon:{method}" for method in OURS), *peers.PEERS)
 METHOD_CASES = ("P003/kt-gaussian-8", "P003/uniform-8", "P003/kt-radial-16")
 SLOW_SECONDS = 10
-# A minute or so each: on some of the cases only.
+# A minute or so each, so they run on some of the cases only.
 SLOWEST = ("sigpy:l1-wavelet", "sigpy:tv", "sigpy:temporal-tv")
 SLOWEST_ON = ("P003/kt-gaussian-8", "rat/kt-gaussian-8")
 COLUMNS = (
@@ -136,7 +135,8 @@ def print_case(records: Records, name: str, engines: list[str], repeats: int) ->
     case = cases.load(cases.folder_of(records.work, name))
     y0, y1, x0, x1 = case.heart
     print(
-        f"\n**{name}**: {case.kind}, (frame, coil, y, x) = {case.shape}, effective R {case.effective:.2f}, ",
+        f"\n**{name}**: {case.kind}, (frame, coil, y, x) = {case.shape}, "
+        f"effective R {case.effective:.2f}, ",
         end="",
     )
     print(
@@ -191,26 +191,28 @@ def row(label: str, options: dict[str, Any], runs: list[Record], input_mb: float
 def print_methods(records: Records, names: list[str]) -> None:
     engines = [f"cmrrecon:{method}" for method in METHODS]
     print(
-        "| pattern | nominal R | effective R | method | PSNR dB | heart PSNR dB | SSIM | NMSE | s |\n"
-        + "|---" * 9
-        + "|"
+        "| pattern | nominal R | effective R | method | PSNR dB | heart PSNR dB "
+        "| SSIM | NMSE | s |\n" + "|---" * 9 + "|"
     )
     for name in names:
         case = cases.load(cases.folder_of(records.work, name))
         pattern, _, acceleration = name.partition("/")[2].rpartition("-")
         for engine, (run, *_) in runs_of(records, name, engines, 1).items():
-            label = f"| {pattern} | {acceleration} | {case.effective:.2f} | {engine.partition(':')[2]} | "
+            method = engine.partition(":")[2]
+            label = f"| {pattern} | {acceleration} | {case.effective:.2f} | {method} | "
             if "failed" in run:
                 print(f"{label}refused | | | | |", flush=True)
             else:
                 print(
-                    f"{label}{run['psnr']:.2f} | {run['heart_psnr']:.2f} | {run['ssim']:.3f} | {run['nmse']:.4f} | {run['seconds']:.1f} |"
+                    f"{label}{run['psnr']:.2f} | {run['heart_psnr']:.2f} | {run['ssim']:.3f} "
+                    f"| {run['nmse']:.4f} | {run['seconds']:.1f} |"
                 )
 
 
 def print_tuning(records: Records, engines: list[str]) -> None:
     print(
-        f"Mean PSNR over {', '.join(cases.TUNING)}\n\n| engine | found | PSNR | tried |\n|---|---|---|---|"
+        f"Mean PSNR over {', '.join(cases.TUNING)}\n\n"
+        "| engine | found | PSNR | tried |\n|---|---|---|---|"
     )
     for engine in engines:
         options, psnr, tried = tuning.tune(records, cases.TUNING, engine)
@@ -227,7 +229,8 @@ def print_oracle(records: Records, names: Iterable[str]) -> None:
                 run = tuning.oracle(records, name, engine, score)
                 scores = f"{run['psnr']:.2f} | {run['heart_psnr']:.2f} | {run['ssim']:.4f}"
                 print(
-                    f"| {name} | {engine} | {score.upper()} | {run['options']['weight']:g} | {scores} |",
+                    f"| {name} | {engine} | {score.upper()} "
+                    f"| {run['options']['weight']:g} | {scores} |",
                     flush=True,
                 )
 

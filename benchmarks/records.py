@@ -41,7 +41,8 @@ class Records:
     def key(self, case: str, engine: str, options: dict[str, Any], repeat: int) -> str:
         """Return the key of a measurement.
 
-        Our methods are measured again when the package changes, peers when the maps given to them do.
+        Our methods are measured again when the package changes, peers when the maps given to them
+        do.
         """
         version = (
             self.package

@@ -3,10 +3,10 @@
 Usage: python benchmarks/scanner.py [RUNS]
 
 One simulated series of 12 frames is reconstructed with `sense` in turn: as it is, with a noise scan
-(coils are whitened), with the middle lines averaged twice (lines get weights), and with both. ESPIRiT
-maps are computed with and without a search for a second set (fold-over). Weight and iterations are
-given, so that all take the same steps. Prints a JSON record: medians of CPU seconds with one thread,
-and the ratios.
+(coils are whitened), with the middle lines averaged twice (lines get weights), and with both.
+ESPIRiT maps are computed with and without a search for a second set (fold-over). Weight and
+iterations are given, so that all take the same steps. Prints a JSON record: medians of CPU seconds
+with one thread, and the ratios.
 """
 
 import json

@@ -22,7 +22,8 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 11
     times = [cpu_seconds() for _ in range(runs)]
     print(
-        f"cmrrecon --help: {statistics.median(times):.3f} s CPU (median of {runs}, {min(times):.3f} to {max(times):.3f})"
+        f"cmrrecon --help: {statistics.median(times):.3f} s CPU "
+        f"(median of {runs}, {min(times):.3f} to {max(times):.3f})"
     )
 
 

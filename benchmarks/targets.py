@@ -22,10 +22,15 @@ CASES = (*SERIES, SAMPLES, *SEMI_REAL)
 SENSE = {"weight": 0.005, "iterations": 30}
 # dB that count as equal: coil compression and rounding change about as much.
 NO_WORSE = 0.02
-# Why a target was missed, as far as was found; shown only if it was.
+# Known reasons for missed targets; shown only if the target was missed.
 REASONS = {
-    "SENSE against": "four fifths of our time are 1-D FFTs of length 204 = 4 x 3 x 17, which MKL does at about 14 GF/s a core",
-    "default against BART's oracle": "the default does not know the truth; the oracle's weight was chosen by it",
+    "SENSE against": (
+        "four fifths of our time are 1-D FFTs of length 204 = 4 x 3 x 17, "
+        "which MKL does at about 14 GF/s a core"
+    ),
+    "default against BART's oracle": (
+        "the default does not know the truth; the oracle's weight was chosen by it"
+    ),
 }
 VERDICTS = {True: "met", False: "missed", None: "not measured"}
 
@@ -170,7 +175,8 @@ def memory(records: Records, names: Sequence[str]) -> Target:
     ours = [r for r in records.ours() if r["case"] in names and "extra_mb" in r]
     worst = max(ours, key=lambda r: r["extra_mb"] / sizes[r["case"]])
     share = worst["extra_mb"] / sizes[worst["case"]]
-    figure = f"{share:.2f}x the input ({worst['engine'].partition(':')[2]}, the largest of {len({r['engine'] for r in ours})} methods)"
+    method, methods = worst["engine"].partition(":")[2], len({r["engine"] for r in ours})
+    figure = f"{share:.2f}x the input ({method}, the largest of {methods} methods)"
     return Target(
         "peak memory beyond libraries and input", "at most 2x input", "1.5x", figure, share <= 2
     )
@@ -185,7 +191,10 @@ def normal_operator(records: Records) -> Target:
     done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     r = json.loads(done.stdout)
     wall, cpu = r["sigpy_wall"] / r["wall"], r["sigpy_cpu"] / r["cpu"]
-    figure = f"{wall:.1f}x wall ({1e3 * r['wall']:.0f} ms), {cpu:.1f}x CPU; results differ by {r['difference']:.0e}"
+    figure = (
+        f"{wall:.1f}x wall ({1e3 * r['wall']:.0f} ms), {cpu:.1f}x CPU; "
+        f"results differ by {r['difference']:.0e}"
+    )
     return Target("2-D normal operator against SigPy", "2.5x", "4x", figure, wall >= 2.5)
 
 

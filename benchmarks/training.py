@@ -3,8 +3,8 @@
 Usage: python benchmarks/training.py
 (about ten minutes of one processor; writes docs/experiments/training-speed.md)
 
-Everything is measured on stores made by `cmrrecon simulate` and `cmrrecon preprocess`, with the step
-of the training loop. Sizes of the reduced networks, and losses, are those of
+Everything is measured on stores made by `cmrrecon simulate` and `cmrrecon preprocess`, with the
+step of the training loop. Sizes of the reduced networks, and losses, are those of
 docs/experiments/compare.py.
 """
 
@@ -39,7 +39,7 @@ WINDOW = 5
 BASE, COMPILED = "fp32", "compiled"
 MODES = (BASE, "bf16", "checkpointing", "plain layout")
 THREADS_THAT_READ = (1, 2, 4)
-# Batches of the real loop, and how many at its start are not counted: the first ones wait for the first reading.
+# Batches of the real loop, and how many at its start do not count, since they wait for the disk.
 LOOP_STEPS, LOOP_START = 20, 2
 
 
@@ -78,7 +78,8 @@ CASES = {
     "promptmr, the paper's size": Case("promptmr", ("data.validation=0",), (64, 96), 3),
 }
 COLUMNS = (
-    "network", "coils x y x x", "mode", "windows a CPU second", "speed / fp32", "memory MB", "memory / fp32", "plan MB", "plan / memory",
+    "network", "coils x y x x", "mode", "windows per CPU second", "speed / fp32",
+    "memory MB", "memory / fp32", "plan MB", "plan / memory",
     f"waiting, {', '.join(map(str, THREADS_THAT_READ))} threads",
 )  # fmt: skip
 
@@ -86,22 +87,29 @@ HEAD = """# How fast training is, and what it needs
 
 Made by `python benchmarks/training.py`. {machine}
 
-**Time** is CPU time of one thread, in steps as the loop takes them: forward, losses, backward, discriminator, optimisers. A batch is one
-window of five frames, made beforehand. Modes take turns in one process, a step each on the same window; speeds are of the median step,
-ratios are medians over pairs of steps. Other work shared the cores while this was measured, so wall times are not told.
+**Time** is CPU time of one thread for the steps of the training loop: forward, losses, backward,
+discriminator, optimisers. A batch is one window of five frames, made beforehand. Modes take turns
+in one process, one step each on the same window. Speeds are of the median step, ratios are
+medians over pairs of steps. Other work shared the cores during the measurement, so wall times are
+not given.
 
-**Modes**, each alone against `fp32`. That is what `cmrrecon train` does by default on a CPU: activations are kept, convolutions are laid
-out with channels last. `bf16` is `--set schedule.precision=bf16`, `checkpointing` is `--checkpointing`; `plain layout` undoes channels
-last; `compiled` is `torch.compile` of the U-Nets, which `cmrrecon train` does not offer, of one network only, as it takes minutes.
+**Modes**, each alone against `fp32`. `fp32` is what `cmrrecon train` does by default on a CPU:
+activations are kept, and convolutions use the channels-last layout. `bf16` is `--set
+schedule.precision=bf16`, `checkpointing` is `--checkpointing`, and `plain layout` undoes channels
+last. `compiled` is `torch.compile` of the U-Nets; `cmrrecon train` does not offer it, and it was
+measured for one network only because it takes minutes.
 
-**Memory** is the peak of the resident memory of a process in its first steps, beyond what it held before the first one (libraries, weights,
-windows). *plan*: what `cmrrecon train` plans for that, its estimate without weights and without the slices that it keeps in memory.
+**Memory** is the peak of the resident memory of a process in its first steps, beyond what it held
+before the first one (libraries, weights, windows). *plan*: the prediction of `cmrrecon train`,
+without weights and without the slices that it keeps in memory.
 
-**Waiting** is the share of the wall time that `cmrrecon train` waited for windows, by its `log.jsonl`, in {counted} steps with so many
-threads that read. The store stays in memory after its slices were read once.
+**Waiting** is the share of the wall time that `cmrrecon train` waited for windows, from its
+`log.jsonl`, in {counted} steps with 1, 2 and 4 reading threads. The store stays in memory after its
+slices were read once.
 
-**Networks**: `reduced` is as in [compare.py](compare.py), four cascades of 8 features; the paper's size is that of `--recipe promptmr`, at
-a small matrix. Scans are simulated cine with {coils} virtual coils.
+**Networks**: `reduced` is as in [compare.py](compare.py), four cascades of 8 features; the
+paper's size is that of `--recipe promptmr`, on a small matrix. Scans are simulated cine with
+{coils} virtual coils.
 """
 
 
@@ -158,11 +166,13 @@ def measured(name: str, case: Case, work: Path) -> tuple[list[str], list[str]]:
             cells += ["-"] * 4
         rows.append(f"| {' | '.join([*cells, shares if mode == BASE else '-'])} |")
     notes = [
-        f"{name}: {speeds['parameters'] / 1e6:.2g} million parameters; a window is made in {speeds['making']}."
+        f"{name}: {speeds['parameters'] / 1e6:.2g} million parameters; "
+        f"a window is made in {speeds['making']}."
     ]
     if COMPILED in steps:
         notes.append(
-            f"{name}: the first compiled step took {speeds['compiling']:.0f} s of CPU time, compilers included."
+            f"{name}: the first compiled step took {speeds['compiling']:.0f} s of CPU time, "
+            "compilers included."
         )
     return rows, notes
 
@@ -224,7 +234,7 @@ def child(measure: str, case: str, store: Path, work: Path, mode: str = BASE) ->
         "--mode",
         mode,
     ]
-    # Nothing compiled earlier is taken, and the compilers work one after the other.
+    # Earlier compilations are ignored, and the compilers work one after the other.
     compiling = {
         "TORCHINDUCTOR_CACHE_DIR": str(work / "compiled"),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -271,9 +281,7 @@ def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
             step(compiled, samples[0])
             runs[COMPILED] = compiled
             facts["compiling"] = cpu_seconds() - start
-        except (
-            Exception
-        ) as error:  # no compiler, or one that does not work: the measurement says which
+        except Exception as error:  # no compiler, or one that does not work: the record says which
             facts["not compiled"] = str(error).splitlines()[0]
     seconds: dict[str, list[float]] = defaultdict(list)
     for sample in samples[: case.rounds + 1]:

@@ -12,7 +12,8 @@ import peers
 from records import Record, Records
 
 COARSE, FINE = 2.0, math.sqrt(2)
-# Fewer iterations are taken if they cost less than this in dB: the peers' time counts too.
+# Fewer iterations are preferred if they cost less than this in dB, because the peers' time counts
+# too.
 AS_GOOD = 0.02
 
 
@@ -44,10 +45,11 @@ def oracle(records: Records, case: str, engine: str, score: str) -> Record:
 
 
 def tune(records: Records, names: Sequence[str], engine: str) -> tuple[peers.Options, float, int]:
-    """Return the options with the best mean PSNR over the cases, that PSNR, and the number of trials.
+    """Return the options with the best mean PSNR over the cases, that PSNR, and the number of
+    trials.
 
-    The search over weights uses the first number of iterations (and penalty) of `peers.CHOICES`; the
-    others are tried from the best weight.
+    The search over weights uses the first number of iterations (and penalty) of `peers.CHOICES`;
+    the others are tried from the best weight.
     """
     tried: dict[str, float] = {}
 

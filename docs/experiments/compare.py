@@ -6,8 +6,8 @@ run.
     python docs/experiments/compare.py make_semireal.py --data DATA --work WORK
 
 DATA holds the pictures for make_semireal.py. Every step leaves its result in WORK and is not
-repeated, so the same command goes on after a stop. `--only tables` writes recipes.md from the results
-so far.
+repeated, so the same command goes on after a stop. `--only tables` writes recipes.md from the
+results so far.
 """
 
 import argparse
@@ -35,10 +35,18 @@ SEEDS = (0, 1, 2)
 
 # The budget of every run: 240 windows, each with a mask of its own; one thread.
 BUDGET = [
-    "schedule.windows=40", "schedule.epochs=6", "schedule.batch=1", "schedule.patience=0", "optimiser.accumulate=1",
-    "data.validation=0", "data.in_turn=true", "sampling.acs=16", "sampling.curriculum=[]", "sampling.accelerations=[8,16,24]",
+    "schedule.windows=40",
+    "schedule.epochs=6",
+    "schedule.batch=1",
+    "schedule.patience=0",
+    "optimiser.accumulate=1",
+    "data.validation=0",
+    "data.in_turn=true",
+    "sampling.acs=16",
+    "sampling.curriculum=[]",
+    "sampling.accelerations=[8,16,24]",
     "sampling.patterns=['kt-uniform','kt-gaussian','kt-radial']",
-]  # fmt: skip
+]
 OPTIMISER = [
     "optimiser.lr=1e-3",
     "optimiser.step=5",
@@ -56,14 +64,15 @@ def unet(features: int) -> str:
         [half, features, features + half],
     )
     return (
-        f"{{features={features}, dims={dims}, prompt_dims={prompts}, prompt_lengths=[5,5,5], prompt_sizes=[32,16,8], "
+        f"{{features={features}, dims={dims}, prompt_dims={prompts}, "
+        "prompt_lengths=[5,5,5], prompt_sizes=[32,16,8], "
         "encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"
     )
 
 
 PROMPTED = ["network.cascades=4", f"network.unet={unet(8)}", f"network.sensitivity_unet={unet(4)}"]
 GAN = [*PROMPTED, "discriminator.channels=16"]
-# Name of a run -> recipe, settings, and whether it is of the comparison with several seeds.
+# Name of a run -> recipe, settings, and whether the comparison runs it with several seeds.
 RUNS: dict[str, tuple[str, list[str], bool]] = {
     "genre-cmr": ("genre-cmr", [*GAN, *OPTIMISER], True),
     "sr-gan": ("sr-gan", [*GAN, *OPTIMISER], True),
@@ -75,17 +84,28 @@ RUNS: dict[str, tuple[str, list[str], bool]] = {
     "genre-cmr-paper": ("genre-cmr-paper", [*GAN, "optimiser.step=5"], False),
     "hypercmr": ("hypercmr", [*PROMPTED, *OPTIMISER], False),
     "hypercmr-code": ("hypercmr-code", [*PROMPTED, *OPTIMISER], False),
-    "e2e-varnet": ("e2e-varnet", ["network.cascades=4", "network.channels=8", "network.pools=3", *OPTIMISER], False),
-    "fidelity-unet": ("fidelity-unet", ["network.channels=16", "network.pools=3", "network.fidelity_channels=16", *OPTIMISER], False),
+    "e2e-varnet": (
+        "e2e-varnet",
+        ["network.cascades=4", "network.channels=8", "network.pools=3", *OPTIMISER],
+        False,
+    ),
+    "fidelity-unet": (
+        "fidelity-unet",
+        ["network.channels=16", "network.pools=3", "network.fidelity_channels=16", *OPTIMISER],
+        False,
+    ),
     "lf-mri": (
         "lf-mri",
         [
-            "network.stages=4", "network.channels=[16,32,64]", f"network.sensitivity_unet={unet(4)}", "losses.classification.weight=0",
+            "network.stages=4",
+            "network.channels=[16,32,64]",
+            f"network.sensitivity_unet={unet(4)}",
+            "losses.classification.weight=0",
             *OPTIMISER,
         ],
         False,
     ),
-}  # fmt: skip
+}
 CLASSICAL = {"zero-filled (the input)": "zero-filled", "temporal TV": "temporal-tv"}
 
 
@@ -137,7 +157,8 @@ def cmrrecon(*words: object, out: Path | None = None) -> None:
 
 
 def make_data(tool: Path, data: Path, work: Path) -> None:
-    """Make scans of every domain; the last subject of each, and the unseen domain, are for tests."""
+    """Make scans of every domain; the last subject of each, and the unseen domain, are for
+    tests."""
     if (work / "data.done").exists():
         return
     pictures = data / "CMRxRecon2025-cine-pictures"

@@ -43,13 +43,13 @@ from cmrrecon.methods.shipped import NAME as NETWORK
 from cmrrecon.methods.shipped import shipped_file
 
 DEFAULT, REFINED = "kt-wavelet 0.01", "kt-wavelet, refined maps"
-# `auto` as it would be without the network, and the network after so many steps on the scan itself.
+# `auto` without the network, and the network after this many steps on the scan itself.
 WITHOUT, ADAPTED, ADAPT_STEPS = "auto without network", "kt-unrolled adapted", 40
 OF_WEIGHTS = (NETWORK, "auto", ADAPTED)
-# Of the measured frame: the heart (y, x), and the grey value from which pictures are saturated.
+# The heart (y, x) of the measured frame, and the grey value from which pictures are saturated.
 HEART, SATURATED = (slice(40, 125), slice(150, 280)), 253
 CLASSICAL = ("temporal-tv", "kt-wavelet", "llr", "low-rank-sparse", "sense")
-# The weights of so many methods, those with the best defaults, are searched, in these steps.
+# For how many methods (those with the best defaults) the weight is searched, and in which steps.
 SEARCHED, COARSE, FINE = 2, 2.0, math.sqrt(2)
 
 
@@ -157,7 +157,8 @@ def uphill(psnr: Callable[[float], float], weight: float) -> None:
 
 
 def bart(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -> None:
-    """Measure BART's best method on the cine, locally low rank, with our maps and its best weight."""
+    """Measure BART's best method on the cine, locally low rank, with our maps and its best
+    weight."""
     with tempfile.TemporaryDirectory() as folder:
         place, series = Path(folder), prepared(scan)
         write_cfl(place / "kspace", series.kspace)
@@ -296,8 +297,8 @@ def one_case(
 def measured_frame(data: Path, network: Method, default: Auto) -> None:
     """Measure one real frame.
 
-    Reports the correlation of magnitudes with the picture of the same slice and frame, in the heart and
-    without saturated pixels, and the error on hold-out lines.
+    Reports the correlation of magnitudes with the picture of the same slice and frame, in the heart
+    and without saturated pixels, and the error on hold-out lines.
     """
     folder = data / "CMRxRecon2025-P003-pair"
     scan = read(folder / "underkslice.mat", axes="x,y,coil")
@@ -316,13 +317,15 @@ def measured_frame(data: Path, network: Method, default: Auto) -> None:
     for trial in decision.trials:
         errors[trial.method] = min(trial.error, errors.get(trial.method, math.inf))
     print(
-        f"auto chose {decision.method} at {decision.weight:g}, partner {decision.partner}; noise alone {decision.noise}"
+        f"auto chose {decision.method} at {decision.weight:g}, partner {decision.partner}; "
+        f"noise alone {decision.noise}"
     )
     print("| method | correlation | error of hidden lines |\n|---|---|---|")
     for name, result in results.items():
         image = result.slices[0][0].abs().numpy()[HEART]
         print(
-            f"| {name} | {corrcoef(image[inside], picture[inside])[0, 1]:.4f} | {errors.get(name, math.nan):.4f} |"
+            f"| {name} | {corrcoef(image[inside], picture[inside])[0, 1]:.4f} "
+            f"| {errors.get(name, math.nan):.4f} |"
         )
 
 
@@ -345,7 +348,8 @@ def table(records: Sequence[dict[str, Any]]) -> None:
     for record in records:
         by_case.setdefault(record["case"], []).append(record)
     print(
-        "| group | case | oracle | PSNR, SSIM, HFEN | network | auto without network | auto |\n|---|---|---|---|---|---|---|"
+        "| group | case | oracle | PSNR, SSIM, HFEN | network | auto without network | auto |\n"
+        "|---|---|---|---|---|---|---|"
     )
     gains: dict[tuple[str, str], list[dict[str, float]]] = {}
     for case, found in by_case.items():
@@ -366,10 +370,12 @@ def table(records: Sequence[dict[str, Any]]) -> None:
             gains.setdefault((found[0]["group"], engine), []).append(gain)
             cells.append(f"{gain['psnr']:+.2f}, {gain['ssim']:+.4f}, {gain['hfen']:+.4f}")
         print(
-            f"| {found[0]['group']} | {case} | {oracle['engine']} | {score_text(oracle)} | {' | '.join(cells)} |"
+            f"| {found[0]['group']} | {case} | {oracle['engine']} | {score_text(oracle)} "
+            f"| {' | '.join(cells)} |"
         )
     print(
-        "\n| group | engine | cases | median gain PSNR, SSIM, HFEN | improved | worst |\n|---|---|---|---|---|---|"
+        "\n| group | engine | cases | median gain PSNR, SSIM, HFEN | improved | worst |\n"
+        "|---|---|---|---|---|---|"
     )
     for (group, engine), each in gains.items():
         median = {key: statistics.median(gain[key] for gain in each) for key in each[0]}
@@ -378,7 +384,8 @@ def table(records: Sequence[dict[str, Any]]) -> None:
             min(gain["psnr"] for gain in each),
         )
         print(
-            f"| {group} | {engine} | {len(each)} | {median['psnr']:+.2f}, {median['ssim']:+.4f}, {median['hfen']:+.4f} "
+            f"| {group} | {engine} | {len(each)} "
+            f"| {median['psnr']:+.2f}, {median['ssim']:+.4f}, {median['hfen']:+.4f} "
             f"| {improved:.0%} | {worst:+.2f} |"
         )
     for title, engines in (

@@ -24,8 +24,8 @@ GAP, WIDTH = 3, 2
 def main(target: str, seed: str = "2") -> None:
     """Draw scenes 0, 1, 2, ... of a seed.
 
-    Each shows the middle frame and, beside it, the y-t profile of the middle column. The bottom row shows
-    the phase of the last ones.
+    Each shows the middle frame and, beside it, the y-t profile of the middle column. The bottom row
+    shows the phase of the last ones.
     """
     figure = Figure(figsize=(10, 5.3), layout="constrained")
     axes = figure.subplots(ROWS + 1, COLUMNS)

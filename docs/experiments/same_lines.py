@@ -1,8 +1,8 @@
 """Compare the network with `auto` without it where all frames have the same lines.
 
 Also shows what hold-out lines reveal about both; see out-of-the-box.md. Uses tuning cases only:
-pictures of Center001 and Center002 at half their resolution, phantoms, and random scans that were not
-used in training.
+pictures of Center001 and Center002 at half their resolution, phantoms, and random scans that were
+not used in training.
 
 python docs/experiments/same_lines.py --tool make_semireal.py --data DATA
 """
@@ -69,7 +69,8 @@ def main() -> None:
     asked = parser.parse_args()
     network, auto = find_method(NETWORK), find_method("auto")
     print(
-        f"| case | error of hidden lines without the network, with it, of noise | {WITHOUT}: PSNR dB (fullfov) "
+        "| case | error of hold-out lines: without the network, with it, noise alone "
+        f"| {WITHOUT}: PSNR dB (fullfov) "
         "| gain dB: network | halfway | auto |"
     )
     print("|---|---|---|---|---|---|")
@@ -89,7 +90,8 @@ def main() -> None:
         others = (learned, images.lerp(learned, 0.5), chosen.slices[0])
         noise = "unknown" if decision.noise is None else f"{decision.noise:.3f}"
         print(
-            f"| {name} | {more['choice']['error']:.3f}, {of_network.error:.3f}, {noise} | {without:.2f} "
+            f"| {name} | {more['choice']['error']:.3f}, {of_network.error:.3f}, {noise} "
+            f"| {without:.2f} "
             f"| {' | '.join(f'{psnr(other) - without:+.2f}' for other in others)} |",
             flush=True,
         )

@@ -14,7 +14,7 @@ from cmrrecon.networks.checkpoints import weights
 from cmrrecon.reconstruction.trust import ENVELOPE, facts_of
 from cmrrecon.simulation.random_scans import random_scan
 
-# So many of the scans of the training, and the part of them that lies inside of the envelope.
+# How many training scans to draw, and which share of them lies inside the envelope.
 SCANS, INSIDE = 200, 0.98
 DATA = "random scans of cmrrecon.simulation.random_scans alone: no measured data and no pictures"
 USE = "research use, not for diagnosis"

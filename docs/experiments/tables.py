@@ -22,19 +22,22 @@ Record = dict[str, Any]
 
 HEAD = """# Recipes compared on semi-real cine
 
-Made by `python docs/experiments/compare.py make_semireal.py --data DATA --work WORK`, which also holds sizes, budgets and seeds; they were
-fixed before the first run. Protocol of all scores: `fullfov` against the noise-free truth, whole images, {frames} frames a scan.
+Made by `python docs/experiments/compare.py make_semireal.py --data DATA --work WORK`, which also
+defines sizes, budgets and seeds; they were fixed before the first run. All scores follow protocol
+`fullfov` against the noise-free truth: whole images, {frames} frames a scan.
 
-**Semi-real** means: magnitudes are real pictures (CMRxRecon2025, matrix halved), k-space, coil maps, phase and noise are modelled; only the
-unseen domain has measured coil maps and phase. *Seen*: {seen} scans of {subjects} subjects that were held back, one of each of the five
-domains (scanners) that were trained on. *Unseen*: {slices} slices of a single subject of a sixth scanner. Every scan at three patterns and
-at R = 8 and 16.
+**Semi-real** means that magnitudes are real pictures (CMRxRecon2025, matrix halved), while
+k-space, coil maps, phase and noise are modelled; only the unseen domain has measured coil maps
+and phase. *Seen*: {seen} test scans of {subjects} held-out subjects, one from each of the five
+training domains (scanners). *Unseen*: {slices} slices of a single subject from a sixth scanner.
+Every scan is undersampled with three patterns at R = 8 and 16.
 
-**Budget**: 240 windows of five frames (one for networks that see one frame) for every run, drawn in turn from the domains, on one thread of
-a CPU, some minutes a run; learning rate 1e-3, divided by ten for the last 40. The prompt networks have four cascades of 8 features (about
-0.5 million parameters). That is far from convergence and from the papers' sizes, so these tables say whether everything trains, and how
-recipes compare *at this budget*, no more. The published differences (0.4 to 0.7 dB after 20 epochs of 108 million parameters) are neither
-confirmed nor refuted.
+**Budget**: 240 windows of five frames for every run (one frame for single-frame networks), drawn
+in turn from the domains, on one thread of a CPU, a few minutes a run; learning rate 1e-3, divided
+by ten for the last 40. The prompt networks have four cascades of 8 features (about 0.5 million
+parameters). That is far from convergence and from the papers' sizes. The tables show whether
+everything trains, and how recipes compare *at this budget*, no more. They neither confirm nor
+refute the published differences (0.4 to 0.7 dB after 20 epochs of 108 million parameters).
 """
 
 
@@ -102,7 +105,10 @@ def _means(records: Sequence[Record]) -> str:
         "seeds",
         *(f"{place} {name}" for place in PLACES for name, _ in METRICS.values()),
     ]
-    text = "\n## Seen and unseen domains\n\nMeans over files, of the seeds' means with their standard deviation where there are several.\n"
+    text = (
+        "\n## Seen and unseen domains\n\nMeans over files. Where there are several seeds: mean and "
+        "standard deviation of the seeds' means.\n"
+    )
     return text + _table(columns, [row for _, row in sorted(rows, reverse=True)])
 
 
@@ -134,8 +140,10 @@ def _differences(records: Sequence[Record]) -> str:
 
 
 NOTE = (
-    "Mean of paired differences [95 % bootstrap interval over seeds and, seen, over subjects; unseen, there is one subject, so that "
-    "the interval is over seeds and its masks and knows nothing of other subjects]. Intervals that hold zero: no difference found.\n"
+    "Mean of paired differences [95 % bootstrap interval]. For seen domains the interval is over "
+    "seeds and subjects. The unseen domain has one subject, so its interval is over seeds and "
+    "masks and says nothing about other subjects. Where an interval contains zero, no difference was "
+    "found.\n"
 )
 
 
@@ -254,7 +262,10 @@ def _weights(logs: dict[str, list[Record]]) -> str:
         "adversarial",
         "discriminator",
     ]
-    text = f"\n## Weights of the losses over time ({FIRST}, seed 0)\n\nMeans over the 40 windows of an epoch; losses unweighted.\n"
+    text = (
+        f"\n## Weights of the losses over time ({FIRST}, seed 0)\n\n"
+        "Means over the 40 windows of an epoch; losses unweighted.\n"
+    )
     return text + _table(columns, rows)
 
 
