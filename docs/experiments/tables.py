@@ -142,8 +142,8 @@ def _differences(records: Sequence[Record]) -> str:
 NOTE = (
     "Mean of paired differences [95 % bootstrap interval]. For seen domains the interval is over "
     "seeds and subjects. The unseen domain has one subject, so its interval is over seeds and "
-    "masks and says nothing about other subjects. Where an interval contains zero, no difference was "
-    "found.\n"
+    "masks and says nothing about other subjects. Where an interval contains zero, no difference "
+    "was found.\n"
 )
 
 
