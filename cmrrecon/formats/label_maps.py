@@ -31,6 +31,7 @@ SUFFIXES = (".npy", ".npz", ".mat", ".h5", ".png", *NIFTI)
 ENDING = "_label"
 GREY_MODES = ("1", "L", "P", "I", "I;16")
 LARGEST_LABEL = 65535
+ROUNDING = 1e-3
 
 
 def read_label_map(path: Path) -> Tensor:
@@ -190,7 +191,7 @@ def _nifti(path: Path) -> NDArray[Any]:
         first_bytes(path, HEAD)
         image = nibabel.load(path)
         check_size(image.shape, 8, str(path))
-        return np.asarray(image.dataobj).T
+        return _rounded(np.asarray(image.dataobj).T)
     # nibabel raises these for damaged files, and passes on those of gzip.
     except (
         nibabel.filebasedimages.ImageFileError,
@@ -200,6 +201,15 @@ def _nifti(path: Path) -> NDArray[Any]:
         EOFError,
     ) as error:
         raise _no_label_map("file-damaged", path) from error
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[Any]:
+    """Integers where all values are within `ROUNDING` of them: a header slope leaves 1.00000002."""
+    if not np.issubdtype(values.dtype, np.floating):
+        return values
+
+    nearest = np.rint(values)
+    return nearest if np.all(np.abs(values - nearest) <= ROUNDING) else values
 
 
 def _no_label_map(code: str, path: Path) -> InputError:

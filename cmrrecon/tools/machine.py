@@ -27,6 +27,5 @@ def machine_memory() -> int:
 
 def available_cores() -> int:
     """How many cores this process may use; all of the machine's where the system does not say."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -65,6 +65,27 @@ def test_nifti_gives_slice_y_x(tmp_path, name):
         read_label_map(tmp_path / name)
 
 
+def test_nifti_labels_behind_a_header_slope_are_rounded(tmp_path):
+    nibabel = pytest.importorskip("nibabel", reason="the extra nifti is not installed")
+    image = nibabel.Nifti1Image(LABELS.T.astype("f8"), np.eye(4))
+    image.set_data_dtype(np.int16)
+    nibabel.save(image, tmp_path / "a_label.nii.gz")
+    stored = np.asarray(nibabel.load(tmp_path / "a_label.nii.gz").dataobj)
+    assert not np.array_equal(stored, np.rint(stored))
+    labels = read_label_map(tmp_path / "a_label.nii.gz")
+    assert torch.equal(labels, torch.from_numpy(LABELS.astype("int64")))
+
+
+@pytest.mark.parametrize("wrong", [0.01, 0.5, np.nan, np.inf])
+def test_nifti_of_other_than_whole_numbers_is_refused(tmp_path, wrong):
+    nibabel = pytest.importorskip("nibabel", reason="the extra nifti is not installed")
+    values = LABELS.T.astype("f8")
+    values[0, 0, 0] += wrong
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a_label.nii")
+    with refused("labels-values"):
+        read_label_map(tmp_path / "a_label.nii")
+
+
 def test_nifti_without_nibabel_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with refused("package-missing") as error:
