@@ -65,6 +65,7 @@ def ssim_map(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Te
             f"SSIM needs at least {WINDOW} pixels in y and in x",
             "Score larger images",
         )
+
     mean_r, mean_i = _window_mean(reference), _window_mean(image)
     sample = WINDOW**2 / (WINDOW**2 - 1)
     variances = sample * (
@@ -80,6 +81,7 @@ def ssim_map(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Te
         * (2 * covariance + c2)
         / ((mean_r**2 + mean_i**2 + c1) * (variances + c2))
     )
+
     return similarity
 
 
@@ -141,6 +143,7 @@ def laplacian_of_gaussian(image: Tensor) -> Tensor:
     curved = (position**2 - LOG_SIGMA**2) / LOG_SIGMA**4 * gauss
     flat = torch.ones_like(gauss)
     mean = 2 * curved.sum() / LOG_SIZE**2
+
     # The kernel is a sum of three products, curved x gauss + gauss x curved - mean x flat: one matrix for y and one for x each.
     terms = ((curved, gauss), (gauss, curved), (-mean * flat, flat))
     return torch.stack(
@@ -167,6 +170,7 @@ def _pair(reference: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
             "Both must have the same axes (..., y, x)",
             "Bring them to one shape first",
         )
+
     if reference.is_complex() or image.is_complex():
         raise UsageError(
             "images-complex",
@@ -174,6 +178,7 @@ def _pair(reference: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
             "The metrics compare real images",
             "Give magnitudes",
         )
+
     return reference.to(torch.float64), image.to(torch.float64)
 
 

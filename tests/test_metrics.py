@@ -46,6 +46,7 @@ def test_leading_axes_are_a_batch_with_its_own_data_ranges():
                 assert values[i, j] == pytest.approx(
                     float(metric(reference[i, j], image[i, j], float(level[i, j]))), abs=1e-12
                 )
+
     per_row = ssim(reference, image, torch.tensor([[1.0], [2.0]]))
     assert torch.allclose(per_row[1], ssim(reference[1], image[1], 2.0))
     assert torch.allclose(nmse(reference, image)[1, 2], nmse(reference[1, 2], image[1, 2]))

@@ -78,6 +78,7 @@ class DistributionAlignment:
             self.banks.append(deque(maxlen=self.window))
         present = [moments(feature) for feature in features]
         losses = []
+
         for bank, own in zip(self.banks, present, strict=False):
             others = [
                 symmetric_divergence(own, known, self.covariance)
@@ -86,12 +87,14 @@ class DistributionAlignment:
             ]
             if others:
                 losses.append(torch.stack(others).mean())
+
         known = [(mean.detach().cpu(), variance.detach().cpu()) for mean, variance in present]
         for origin, every in gather((domain, known)):
             # A sample that broke down must not spoil those after it.
             if all(bool(torch.isfinite(part).all()) for moment in every for part in moment):
                 for bank, moment in zip(self.banks, every, strict=False):
                     bank.append((origin, moment))
+
         return torch.stack(losses).sum() if losses else None
 
     def state_dict(self) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def patch_variances(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
         *gradients.shape[:2], rows, patch, columns, patch
     )
     variances = cut.transpose(3, 4).flatten(-2).var(-1)
+
     return variances[:, :1], variances[:, 1:]
 
 
@@ -75,6 +76,7 @@ def _spectral_difference(a: Tensor, b: Tensor, cutoff: float, variant: Variant) 
             weight * _standardised(_magnitude(torch.fft.fft2(part), EPSILON), (1, 2, 3))
             for part in (a, b)
         )
+
     return (first - second).abs().mean()
 
 

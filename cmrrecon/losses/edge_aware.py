@@ -65,8 +65,10 @@ def edge_aware_loss(
     similarity = ssim_map(target * region, image * region, limit)
     if reduce == "image":
         return 1 - similarity.mean()
+
     margin = (region.shape[-1] - similarity.shape[-1]) // 2
     middles = region[:, margin : region.shape[1] - margin, margin : region.shape[2] - margin].to(
         similarity.dtype
     )
+
     return 1 - (similarity * middles).sum() / middles.sum().clamp(min=1)

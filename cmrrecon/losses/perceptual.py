@@ -86,12 +86,15 @@ class PerceptualLoss(nn.Module):
                 x = self.features[index](x)
                 taps.append(x)
             return taps
+
         mean, std = (
             images.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
         )
         x = (x - mean) / std
+
         for index in range(TAPS[-1] + 1):
             x = self.features[index](x)
             if index in TAPS:
                 taps.append(x)
+
         return taps

@@ -70,10 +70,12 @@ class CoefficientOfVariation:
         )
         weights = self.weights(present)
         parts = [weights[name] * loss for name in present if (loss := losses.get(name)) is not None]
+
         for name in present:
             # A loss that broke down must not spoil those after it.
             if math.isfinite(values[name]):
                 self._learn(self.statistics[name], values[name])
+
         return torch.stack(parts).sum() if parts else torch.zeros(()), weights
 
     @staticmethod

@@ -203,6 +203,7 @@ class SeriesNetwork(ReconstructionNetwork):
                 x = after
                 if monitor(step, x):
                     break
+
         return Solution(x, tuple(changes))
 
 
@@ -242,6 +243,7 @@ def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> Non
             and mask.shape[2] == y
             and mask.shape[3] in (1, x)
         )
+
     if not fits:
         raise UsageError(
             "shape-mismatch",
@@ -249,6 +251,7 @@ def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> Non
             "Complex k-space (batch, frame, coil, y, x) and a mask (batch, frame or 1, y, x or 1) with the same sizes are needed",
             "Give k-space and mask of the same series",
         )
+
     if frames is not None and kspace.shape[1] != frames:
         raise UsageError(
             "window-width",

@@ -85,6 +85,7 @@ def name_of(network: "nn.Module") -> str:
     for entry in NETWORKS.values():
         if entry.target == target:
             return entry.name
+
     raise UsageError(
         "unknown-network",
         f"{type(network).__name__} is no network of the catalogue",
@@ -114,6 +115,7 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
             "No network is that large",
             "Change the configuration, or leave it out for the default",
         )
+
     _check_counts(name, settings)
     try:
         return network.kind()(**settings)
@@ -136,6 +138,7 @@ def _check_counts(name: str, settings: Mapping[str, Any]) -> None:
                 "It needs at least one",
                 "Change the value, or leave it out",
             )
+
     if settings.get("frames", 1) % 2 == 0:
         raise UsageError(
             "option-value",

@@ -96,6 +96,7 @@ def _magnitude(kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
     one = Series(normal[middle : middle + 1], sampled.chosen(sampled.frame(middle)[None]))
     problem = Problem.of(PreparedSeries(one, 1.0), coils)
     image = problem.whole(sense(problem, iterations=ITERATIONS).x)[0]
+
     return image.abs().to(kspace.real.dtype) * scale
 
 

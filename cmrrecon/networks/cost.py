@@ -94,9 +94,11 @@ def speed(device: torch.device, dtype: torch.dtype) -> float:
         PROBE_CHANNELS, PROBE_CHANNELS, 3, padding=1, bias=False, dtype=dtype, device=device
     )
     times = []
+
     with torch.no_grad():
         for _ in range(1 + PROBE_REPEATS):
             start = time.perf_counter()
             layer(x).sum().item()
             times.append(time.perf_counter() - start)
+
     return 2 * layer.weight.numel() * PROBE_SIZE[0] * PROBE_SIZE[1] / min(times[1:])

@@ -92,8 +92,10 @@ class E2EVarNet(UnrolledNetwork):
             maps = self.sens_net(kspace, mask, acs)
         k = y = kspace.mT
         m, s = mask.mT[:, :, None], maps.mT
+
         for cascade in self.cascades:
             k = cascade(k, y, m, s)
         middle = self.frames // 2
         k = k[:, middle]
+
         return Output(safe_rss(ifft2c(k)).mT, k.mT, maps[:, middle])

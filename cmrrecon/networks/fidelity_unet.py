@@ -88,6 +88,7 @@ class FidelityUNet(MagnitudeNetwork):
                 "The networks must take part once or more",
                 "Ask for 1, 2 or 3 repeats",
             )
+
         self.config: dict[str, Any] = {
             "frames": frames, "channels": channels, "pools": pools, "repeats": repeats, "fidelity": fidelity,
             "fidelity_channels": fidelity_channels,

@@ -116,6 +116,7 @@ class GenreCMR(UnrolledNetwork):
         middle = self.frames // 2
         k, carried = y, None
         images, kspaces, features = [], [], []
+
         for cascade in self.cascades:
             k, carried, feature = recomputed(
                 self.checkpointing, self._step, cascade, k, carried, y, m, s
@@ -124,6 +125,7 @@ class GenreCMR(UnrolledNetwork):
                 kspaces.append(centre_first(k[:, middle]).mT)
                 images.append(safe_rss(ifft2c(kspaces[-1])))
                 features.append(crop(feature, *k.shape[-2:]))
+
         return Output(
             images[-1], kspaces[-1], maps[:, middle], tuple(images), tuple(kspaces), tuple(features)
         )
@@ -147,4 +149,5 @@ class GenreCMR(UnrolledNetwork):
         negative = corner_first(negative)
         update = -negative if self.residual != "image" or gated is None else gated - negative
         k = k - cascade.step * m * (k - y) + fft2(update[:, :, None] * s)
+
         return k, {"image": update, "feature": feature, "none": None}[self.residual], feature

@@ -148,10 +148,12 @@ class KtUnrolled(SeriesNetwork):
             coils = prepared.coils().first
             coils = refined(prepared, coils if columns is None else replace(coils, columns=columns))
             problem = Problem.of(prepared, coils)
+
         images = tuple(
             safe_root(torch.view_as_real(x).square().sum(-1)) * prepared.scale
             for x in self.steps(problem)
         )
+
         if columns is None:
             images = tuple(problem.whole(image) for image in images)
         return Output(images[-1], images=images if self.training else ())
@@ -162,6 +164,7 @@ class KtUnrolled(SeriesNetwork):
             solutions = starts(problem)
             x = solutions[0]
             phase, known, error = smooth_phase(x), facts(problem, x), disagreement(x, solutions[1])
+
         for step in range(self.cascades):
             told = torch.cat(
                 [known, functional.one_hot(torch.tensor(step), self.cascades).to(known)]
@@ -192,10 +195,12 @@ class KtUnrolled(SeriesNetwork):
             self.unet(channels, told) if torch.is_grad_enabled() else self._in_tiles(channels, told)
         ).to(x.real.dtype)
         update = update.permute(0, 2, 3, 1).contiguous()
+
         # Where no coil sees anything there are no data to set a change right.
         assert isinstance(problem.A, Encoding)
         seen_by_coils = problem.A.maps.abs().amax(0) > 0
         z = x + error * torch.view_as_complex(update) * (phase * seen_by_coils)
+
         return closer(problem, z, weight * self.weight(told).exp(), self.solver_steps)
 
     def _in_tiles(self, channels: Tensor, told: Tensor) -> Tensor:

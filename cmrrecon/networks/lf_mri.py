@@ -64,6 +64,7 @@ class DenoiserBody(ConvolutionalBody):
             _block(a + b, b) for a, b in zip(channels[:0:-1], channels[-2::-1], strict=True)
         )
         self.last = nn.Conv2d(channels[0], 2, 3, padding=1)
+
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.xavier_uniform_(layer.weight)
@@ -75,6 +76,7 @@ class DenoiserBody(ConvolutionalBody):
         for level, block in enumerate(self.encoder):
             x = block(functional.avg_pool2d(x, 2) if level else x)
             skips.append(x)
+
         skips.pop()
         for block in self.decoder:
             x = block(
@@ -82,6 +84,7 @@ class DenoiserBody(ConvolutionalBody):
                     [functional.interpolate(x, scale_factor=2, mode="nearest"), skips.pop()], 1
                 )
             )
+
         result: Tensor = self.last(x)[..., rows, columns]
         return result
 
@@ -218,6 +221,7 @@ class LFMRI(UnrolledNetwork):
                 "One or more are needed",
                 "Ask for 6 stages, the default",
             )
+
         self.config: dict[str, Any] = {
             "stages": stages, "frames": frames, "channels": list(channels), "classifier_channels": list(classifier_channels),
             "classes": classes, "sensitivity_unet": asdict(sensitivity_unet),
@@ -238,14 +242,17 @@ class LFMRI(UnrolledNetwork):
         maps = self.sens_net(kspace, mask, acs) if maps is None else maps[:, middle]
         m, s = mask.mT[:, :, None], maps.mT
         coil_images = ifft2c(kspace.mT * m)
+
         # Weights and norms mean the same for every scan only if its scale is one.
         scale = safe_rss(coil_images).amax((2, 3), keepdim=True)
         x = x0 = combine(coil_images, s) / torch.where(scale > 0, scale, 1)
         images = []
+
         for stage in self.stages:
             x, logits, attention = stage(x, x0, m, s, self.classifier)
             images.append((x.abs() * scale)[:, 0].mT)
         k = fft2c(x * scale * s[:, 0])
+
         return LesionOutput(
             images[-1], k.mT, maps[:, 0], tuple(images), logits=logits, attention=attention[:, 0].mT
         )

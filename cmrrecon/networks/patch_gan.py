@@ -30,11 +30,13 @@ class PatchGAN(nn.Module):
         self.config: dict[str, Any] = {"channels": channels}
         layers: list[nn.Module] = []
         widths = [2, *(channels * 2**level for level in range(len(STRIDES)))]
+
         for level, stride in enumerate(STRIDES):
             layers.append(nn.Conv2d(widths[level], widths[level + 1], 4, stride, padding=1))
             if level:
                 layers.append(nn.InstanceNorm2d(widths[level + 1]))
             layers.append(nn.LeakyReLU(SLOPE))
+
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, padding=1))
 
     def forward(self, candidate: Tensor, zero_filled: Tensor) -> Tensor:

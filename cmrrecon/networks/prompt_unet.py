@@ -196,10 +196,12 @@ class UpBlock(nn.Module):
             x = self.momentum(
                 torch.cat([x, x.repeat(1, self.history, 1, 1) if past is None else past], 1)
             )
+
         x = self.reduce(self.fuse(torch.cat([x, prompt], 1)))
         # A 1 x 1 convolution and bilinear upsampling commute; in this order the convolution has a quarter of the pixels.
         enlarge, convolve = self.up
         features: Tensor = self.ca(enlarge(convolve(x)) + skip)
+
         return features, remembered
 
 
@@ -242,6 +244,7 @@ class PromptUnet(ConvolutionalBody):
         self.feat_extract = nn.Conv2d(channels_in, dims[0], 3, padding=1, bias=False)
         for level in (1, 2, 3):
             self.add_module(f"enc_level{level}", _encoder(config, level, shared))
+
         for level in (1, 2, 3):
             self.add_module(f"skip_attn{level}", _skip(config, level, shared))
         self.bottleneck = nn.Sequential(
@@ -250,6 +253,7 @@ class PromptUnet(ConvolutionalBody):
                 for _ in range(config.bottleneck_blocks)
             )
         )
+
         for level in (3, 2, 1):
             self.add_module(f"prompt_level{level}", _prompt(config, level, trainable_prompts))
             self.add_module(f"dec_level{level}", _decoder(config, level, shared, history))
@@ -266,11 +270,13 @@ class PromptUnet(ConvolutionalBody):
         skip2, x = self.enc_level2(x)
         skip3, x = self.enc_level3(x)
         x = self.bottleneck(x)
+
         # Prompts are weighed by what comes in, before the history joins it.
         x, past3 = self.dec_level3(x, self.prompt_level3(x), self.skip_attn3(skip3), history[2])
         x, past2 = self.dec_level2(x, self.prompt_level2(x), self.skip_attn2(skip2), history[1])
         x, past1 = self.dec_level1(x, self.prompt_level1(x), self.skip_attn1(skip1), history[0])
         x = x if carried is None else x + carried
+
         return self.conv_last(x), (past1, past2, past3), x
 
 

@@ -82,6 +82,7 @@ class PromptMR(UnrolledNetwork):
             maps = self.sens_net(kspace, mask, acs, again=self.checkpointing)
         y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
         middle = self.frames // 2
+
         if self.variant == "kspace":
             k = y
             for cascade in self.cascades:
@@ -92,6 +93,7 @@ class PromptMR(UnrolledNetwork):
             for cascade in self.cascades:
                 x = recomputed(self.checkpointing, image_step, cascade, x, x0, m, s)
             k = fft2(x[:, middle, None] * s[:, middle])
+
         k = centre_first(k).mT
         return Output(safe_rss(ifft2c(k)), k, maps[:, middle])
 

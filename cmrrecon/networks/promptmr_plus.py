@@ -105,6 +105,7 @@ class PromptMRPlus(UnrolledNetwork):
         middle = self.frames // 2
         x0 = combine(ifft2(y * m), s)
         history, latent = NO_HISTORY, x0
+
         if self.variant == "image":
             x = x0
             for cascade in self.cascades:
@@ -129,7 +130,9 @@ class PromptMRPlus(UnrolledNetwork):
                     m,
                     s,
                 )
+
             k = k[:, middle]
+
         k = centre_first(k).mT
         return Output(safe_rss(ifft2c(k)), k, maps[:, middle])
 

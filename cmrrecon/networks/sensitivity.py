@@ -63,6 +63,7 @@ class SensitivityNetwork(nn.Module):
             else maps.view(batch, coils, frames, h, w).transpose(1, 2)
         )
         size = safe_rss(maps)[:, :, None]
+
         return (maps / torch.where(size > 0, size, 1)).mT
 
     def _through(self, samples: Tensor) -> Tensor:
@@ -123,12 +124,14 @@ def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:
         )
         inside = central(size, w, (w - size + 1) // 2)
         return inside[:, None, None, None, :]
+
     size = (
         central_square(mask.all(1))
         if acs is None
         else torch.full(mask.shape[:1], min(acs, h, w), device=mask.device)
     )
     rows, columns = (central(size, n, n // 2 - size // 2) for n in (h, w))
+
     return (rows[:, None, None, :, None] & columns[:, None, None, None, :]) & mask[:, :, None]
 
 

@@ -71,10 +71,12 @@ class UnetBody(ConvolutionalBody):
         for block in self.encoder:
             skips.append(block(x))
             x = functional.avg_pool2d(skips[-1], 2)
+
         x = self.bottleneck(x)
         for double, block in zip(self.doublings, self.decoder, strict=True):
             x = block(torch.cat([double(x), skips.pop()], 1))
         result: Tensor = self.last(x)[..., rows, columns]
+
         return result
 
 

@@ -59,15 +59,18 @@ def undersample(
     checked_mapping("The undersampling", given, KINDS)
     year = rules_year(scan, year)
     acs = official_acs(year) if acs is None else acs
+
     if not find_pattern(pattern).random:
         seed = None
     elif seed is None:
         seed = default_seed(_seed_name(scan))
+
     frames, _, _, y, x = scan.shape
     mask = make_mask(
         pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=seed, year=year
     )
     known = {"pattern": pattern, "acceleration": float(acceleration), "acs": acs, "seed": seed}
+
     return apply_mask(scan, SamplingMask.of(mask), **known)
 
 
@@ -114,6 +117,7 @@ def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> S
     where = scan.path or "the scan"
     require_cartesian(scan.mask, where[0].upper() + where[1:], "Undersampling")
     given = mask.samples.shape
+
     if not (given[0] in (1, frames) and given[1] == y and given[2] in (1, x)):
         raise UsageError(
             "mask-shape",
@@ -121,6 +125,7 @@ def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> S
             f"For {where} a mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
             "Make a mask for this scan",
         )
+
     if scan.acquisition.pattern is not None:
         raise undersampled(f"{where} is undersampled ({scan.acquisition.pattern})")
     known = _measured(scan, where)

@@ -57,19 +57,23 @@ def identify_seed(
         return None
     lines = mask[..., 0].cpu().numpy()
     y = lines.shape[1]
+
     # Lines beside the calibration that are drawn in all frames only enlarge the block, and the draws are compared outside of it.
     block = calibration_region(SamplingMask.of(mask), most=y)[0] if acs is None else centred(y, acs)
     outside = np.ones(y, dtype=bool)
     outside[block] = False
+
     if not lines[:, block].all() or not lines[:, outside].any():
         return None
     edges = _cumulative_density(y)
     uniforms = Uniforms()
+
     for candidate in OFFICIAL_ACCELERATIONS if acceleration is None else (acceleration,):
         count = round_half_up(y / candidate)
         for seed in OFFICIAL_SEEDS:
             if _is_drawn_with(seed, count, lines, outside, edges, uniforms):
                 return seed
+
     return None
 
 
@@ -81,6 +85,7 @@ def _check_identifiable(mask: Tensor, acceleration: float | None, acs: int | Non
             "A mask (frame, y, x or 1) is needed",
             "Give the mask of one file",
         )
+
     if not 0 <= (acs or 0) <= mask.shape[1] or (acceleration is not None and not acceleration >= 1):
         raise UsageError(
             "option-value",

@@ -27,12 +27,14 @@ def kt_radial(plan: Plan) -> Tensor:
     column_offset, row_offset = offset[centred(size, plan.y), None], offset[centred(size, plan.x)]
     beams = max(1, math.floor(1 / (0.6 * plan.acceleration) * 180))
     mask = torch.zeros((plan.frames, plan.y, plan.x), dtype=torch.bool)
+
     for frame in range(plan.frames):
         for beam in range(beams + 1):
             cos, sin = _cos_sin(FRAME_ANGLE * frame + beam * (180 / beams))
             along = cos * column_offset - sin * row_offset + centre
             across = sin * column_offset + cos * row_offset + centre
             mask[frame] |= (torch.floor(across + 0.5) == row) & (along >= 1) & (along <= size)
+
     return mask
 
 

@@ -46,6 +46,7 @@ def kt_uniform(plan: Plan) -> Tensor:
             [mask.flatten()[plan.y // 2 :], torch.zeros(plan.y // 2, dtype=torch.bool)]
         ).reshape(mask.shape)
         mask[0, 0] = True
+
     return mask[:, :, None]
 
 

@@ -54,6 +54,7 @@ def find_pattern(name: str) -> Pattern:
             f"The patterns are {', '.join(PATTERNS)}",
             remedy,
         )
+
     return PATTERNS[name]
 
 
@@ -107,10 +108,12 @@ def make_mask(
             "A seed makes the same mask again",
             "Give a seed, such as 1",
         )
+
     plan = Plan(
         frames, y, x, acceleration, official_acs(year) if acs is None else acs, seed or 0, year
     )
     _check(plan, pattern, chosen.lines)
+
     return chosen.draw(plan) | calibration(plan, chosen.lines)
 
 
@@ -123,6 +126,7 @@ def _check(plan: Plan, pattern: str, lines: bool) -> None:
             "All three must be at least 1",
             "Give the lengths of the k-space axes",
         )
+
     if not 1 <= plan.acceleration <= plan.y:
         raise UsageError(
             "option-value",
@@ -130,6 +134,7 @@ def _check(plan: Plan, pattern: str, lines: bool) -> None:
             f"It must lie between 1 and {plan.y}, the number of lines along y",
             "Choose one in between, such as 4 or 2.5",
         )
+
     room = plan.y if lines else min(plan.y, plan.x)
     if not 0 <= plan.acs <= room:
         raise UsageError(
@@ -138,6 +143,7 @@ def _check(plan: Plan, pattern: str, lines: bool) -> None:
             f"The pattern {pattern} can have 0 to {room} there",
             "Give a number of ACS lines in that range",
         )
+
     if not 0 <= plan.seed <= HIGHEST_SEED:
         raise UsageError(
             "option-value",

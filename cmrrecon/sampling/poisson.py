@@ -28,6 +28,7 @@ def poisson(plan: Plan) -> Tensor:
     fits = samples >= max(
         FEWEST_SAMPLES, plan.acs**2 / LARGEST_CALIBRATION_SHARE
     ) and plan.acs + 2 <= min(plan.y, plan.x)
+
     if plan.acceleration < LOWEST_ACCELERATION or not fits:
         raise _impossible(plan)
     from sigpy.mri import poisson as draw  # importing SigPy takes about a second
@@ -43,6 +44,7 @@ def poisson(plan: Plan) -> Tensor:
         )
     except ValueError as error:
         raise _impossible(plan) from error
+
     return torch.from_numpy(mask)[None]
 
 

@@ -48,12 +48,14 @@ def conjugate_gradient(
     energy = size = inner(rhs, rhs)
     limit = max(tolerance, torch.finfo(rhs.dtype).eps) ** 2 * size
     residuals = []
+
     for step in range(iterations):
         unsolved = energy > limit
         if not bool(unsolved.any()):
             break
         image = normal(direction)
         curvature = inner(direction, image)
+
         # A solved frame waits for the others: its direction is rounding, which a semidefinite
         # operator would blow up.
         moving = unsolved & (curvature > 0)
@@ -69,4 +71,5 @@ def conjugate_gradient(
         residuals.append(float(relative.detach().max().clamp(min=0).sqrt()))
         if monitor(step + 1, x):
             break
+
     return Solution(x, tuple(residuals))

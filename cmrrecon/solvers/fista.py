@@ -37,4 +37,5 @@ def fista(
         ahead = change.mul_((before - 1) / momentum).add_(x)
         if monitor(step + 1, x):
             break
+
     return Solution(x, tuple(residuals))

@@ -39,6 +39,7 @@ def primal_dual(
     step_length = 1 / (0.5 + DUAL_SHARE)
     x, dual = start, torch.zeros_like(analysis(start))
     residuals = []
+
     for step in range(iterations):
         gradient = normal(x).sub_(rhs).add_(synthesis(dual))
         change = gradient.mul_(-step_length)
@@ -47,4 +48,5 @@ def primal_dual(
         residuals.append(relative_size(change.sub_(x), x))
         if monitor(step + 1, x):
             break
+
     return Solution(x, tuple(residuals))

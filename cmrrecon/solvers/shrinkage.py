@@ -59,11 +59,13 @@ class HaarShrinkage:
                 torch.sub(first.add_(second), second, alpha=2, out=second)
             split.append(pairs)
             bands = [half for pair in pairs for half in pair]
+
         if not split:
             return
         threshold *= 2 ** (len(split) / 2)
         for detail in bands[1:]:
             soft_threshold(detail, threshold)
+
         if level < self.levels:
             self._shrink(bands[0], level + 1, threshold)
         for pairs in reversed(split):
@@ -154,6 +156,7 @@ class BlockShrinkage:
         tiles.copy_(
             shrunk.reshape(rows, columns, frames, self.size, self.size).permute(2, 0, 3, 1, 4)
         )
+
         return x.copy_(padded[:, top : top + ny, left : left + nx])
 
 
@@ -171,6 +174,7 @@ def singular_value_threshold(matrices: Tensor, threshold: float) -> Tensor:
         .clamp_(min=0)
     )
     shrunk: Tensor = ((vectors * factor[..., None, :]) @ vectors.mH) @ matrices
+
     return shrunk
 
 

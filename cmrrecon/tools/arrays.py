@@ -31,6 +31,7 @@ def as_tensor(array: Any, what: str, axes: str) -> Tensor:
             f"A NumPy array or a torch tensor {axes} of numbers is needed",
             "Convert it, or give the path of a file; what `simulate` gives holds a scan as `.scan`",
         )
+
     if not found.numel():
         raise UsageError(
             "array-empty",
@@ -38,6 +39,7 @@ def as_tensor(array: Any, what: str, axes: str) -> Tensor:
             "Every axis must be at least 1 long",
             "Check what was cut out of it",
         )
+
     return found
 
 
@@ -48,8 +50,10 @@ def _tensor(array: Any) -> Tensor | None:
         return array.detach().resolve_conj() if dense else None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufc":
         return None
+
     # torch has no long double.
     dtype = {"c": np.complex128, "f": np.float64}.get(array.dtype.kind, array.dtype)
     dtype = min(np.dtype(dtype), array.dtype.newbyteorder("="), key=lambda kind: kind.itemsize)
     native = np.array(array, dtype=dtype, order="C", copy=None)
+
     return torch.from_numpy(native if native.flags.writeable else native.copy())

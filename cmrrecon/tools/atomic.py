@@ -51,6 +51,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
     with suppress(
         OSError
     ):  # some network file systems cannot synchronise folders; the file itself is safe
@@ -65,6 +66,7 @@ def output_error(path: Path, error: OSError) -> OutputError:
         number,
         (os.strerror(number) if number else "an output error", "Check the disk and try again"),
     )
+
     return OutputError(
         "output-unwritable",
         f"{path} cannot be written: {reason}",

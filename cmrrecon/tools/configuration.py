@@ -56,6 +56,7 @@ def checked_mapping(
                 f"Its parameters are: {', '.join(kinds) or 'none'}",
                 suggestion(key, kinds, "Leave it out"),
             )
+
     name = f"{owner[0].lower()}{owner[1:]}"
     return {key: _checked(f"{key} of {name}", value, kinds[key]) for key, value in values.items()}
 
@@ -66,12 +67,14 @@ def _checked(owner: str, value: Any, kind: Any, least: float | None = None) -> A
     if origin is Annotated:
         bounds = [mark.least for mark in arguments[1:] if isinstance(mark, AtLeast)]
         return _checked(owner, value, arguments[0], *bounds)
+
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
         # Of a choice such as a dataclass or a mapping, the first says what it is.
         first = next(part for part in arguments if part is not type(None))
         return _checked(owner, value, first, least)
+
     if is_dataclass(kind) and isinstance(kind, type):
         return value if isinstance(value, kind) else _checked_nested(owner, value, kind)
     if origin in (tuple, Sequence) or (isinstance(origin, type) and issubclass(origin, Sequence)):
@@ -79,6 +82,7 @@ def _checked(owner: str, value: Any, kind: Any, least: float | None = None) -> A
             raise _wrong(owner, value, "a list")
         entries = enumerate(value, 1)
         return tuple(_checked(f"entry {n} of {owner}", entry, arguments[0]) for n, entry in entries)
+
     fits, wanted = _compared(value, kind, least)
     if not fits:
         raise _wrong(owner, value, wanted)
@@ -91,19 +95,23 @@ def _compared(value: Any, kind: Any, least: float | None) -> tuple[bool, str]:
     if number and not isinstance(value, int | float):
         # NumPy's numbers count too.
         value = int(value) if isinstance(value, Integral) else float(value)
+
     if get_origin(kind) is Literal:
         return value in get_args(kind), f"one of {', '.join(map(str, get_args(kind)))}"
     if kind is bool:
         return isinstance(value, bool), "true or false"
+
     if kind is int:
         lowest = least or 0
         fits = number and isinstance(value, int) and lowest <= value <= LARGEST
         return fits, f"a whole number from {lowest} to {LARGEST}"
+
     if kind is float:
         largest = sys.float_info.max
         lowest = -largest if least is None else least
         bound = "" if least is None else f" of at least {least:g}"
         return number and lowest <= value <= largest, f"a finite number{bound}"
+
     if kind is str:
         return isinstance(value, str), "a text"
     return True, ""

@@ -23,6 +23,7 @@ def choose_device(asked: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if asked == "cpu":
         return torch.device("cpu")
+
     kind, _, number = asked.partition(":")
     if kind != "cuda" or (number and not number.isdigit()):
         raise UsageError(
@@ -31,6 +32,7 @@ def choose_device(asked: str) -> torch.device:
             "Devices are auto, cpu, cuda and cuda:N",
             "Use --device auto",
         )
+
     count = torch.cuda.device_count()
     if int(number or 0) >= count:
         raise UsageError(
@@ -39,6 +41,7 @@ def choose_device(asked: str) -> torch.device:
             "The device must exist",
             "Use --device auto",
         )
+
     return torch.device(asked)
 
 

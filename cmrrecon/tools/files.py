@@ -19,6 +19,7 @@ def first_bytes(path: str | Path, most: int) -> bytes:
             found = handle.read(most)
     except OSError as error:
         raise input_error(path, error) from error
+
     if not found:
         raise InputError(
             "file-empty",
@@ -26,6 +27,7 @@ def first_bytes(path: str | Path, most: int) -> bytes:
             "A complete file is needed",
             "Copy or export the file again",
         )
+
     return found
 
 
@@ -57,9 +59,11 @@ def input_error(path: str | Path, error: OSError) -> InputError:
         return InputError(
             "file-missing", f"{path} does not exist", "A file is needed", "Check the path"
         )
+
     if isinstance(error, IsADirectoryError):
         remedy = "Give the files in it, for example with *.mat"
         return InputError("file-is-folder", f"{path} is a folder", "A file is needed", remedy)
     reason = error.strerror or "input error"
     found, expected = f"{path} cannot be read ({reason})", "A readable file is needed"
+
     return InputError("file-unreadable", found, expected, "Check the permissions and the disk")

@@ -97,6 +97,7 @@ def from_json(text: str) -> dict[str, Any]:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         value = error
+
     if not (isinstance(value, dict) and isinstance(value.get("config"), dict)):
         raise InputError(
             "provenance-damaged",
@@ -104,6 +105,7 @@ def from_json(text: str) -> dict[str, Any]:
             "A file written by cmrrecon holds one",
             "Make the file again",
         )
+
     return value
 
 

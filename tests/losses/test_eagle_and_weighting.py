@@ -101,11 +101,13 @@ def test_a_loss_that_comes_later_starts_its_own_statistics():
         )
         assert weights == {"early": 1.0}
         assert total.isfinite()
+
     _, weights = weigh({"early": torch.tensor(3.0), "late": torch.tensor(2.0)})
     assert weights == {"early": 0.5, "late": 0.5}
     for loss in (1.0, 0.0, 0.0, 0.0):
         total, weights = weigh({"early": torch.tensor(3.0), "late": torch.tensor(loss)})
         assert total.isfinite()
+
     assert sum(weights.values()) == pytest.approx(1)
 
 

@@ -47,6 +47,7 @@ def value_for(key, shape):
             if key.endswith("dc_weight")
             else weight
         )
+
     return torch.from_numpy(value.astype(np.float32))
 
 
@@ -84,6 +85,7 @@ def our_config(official):
         }
         shared = {"prompt_lengths": "len_prompt", "prompt_sizes": "prompt_size", **blocks}
         own = {ours: official[prefix + theirs] for ours, theirs in names.items()}
+
         return {**own, **{ours: official[theirs] for ours, theirs in shared.items()}}
 
     config = {
@@ -92,12 +94,14 @@ def our_config(official):
         "unet": unet(""),
         "sensitivity_unet": unet("sens_"),
     }
+
     if official.get("n_history"):
         config |= {
             "history": official["n_history"],
             "adaptive": official["adaptive_input"],
             "joint_maps": official["use_sens_adj"],
         }
+
     return config
 
 
@@ -114,6 +118,7 @@ def tiny(golden, file):
     )
     assert type(network) is type(made)
     assert json.dumps(network.config) == json.dumps(made.config)
+
     return (
         network,
         window(arrays["kspace"], network.frames),
@@ -132,6 +137,7 @@ def small(golden, file, case):
     kspace = np.load(golden / "promptmr" / "small.npz")["kspace"] * arrays[f"{case}__mask"]
     acs = facts["cases"][case]
     acs = None if acs in (None, -1) else acs
+
     return (
         network,
         window(kspace, network.frames),
@@ -187,6 +193,7 @@ def test_tiny_image_loss_and_every_gradient_are_the_official_ones(golden, file):
     assert {name for name, norm in norms.items() if norm is None} == set(facts["none_grad"])
     assert all(name.endswith("prompt_param") for name in facts["none_grad"])
     given = {name: norm for name, norm in norms.items() if norm is not None}
+
     # Float32 sums of the official code are themselves only so exact.
     assert given == pytest.approx(
         {name: norm for name, norm in facts["grad_norms"].items() if norm is not None},
@@ -210,6 +217,7 @@ def test_checkpointing_changes_no_gradient(golden, file):
         gradients.append(
             {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
         )
+
     plain, again = gradients
     assert plain.keys() == again.keys()
     assert max(float(value.abs().max()) for value in plain.values()) > 1e-4
@@ -256,6 +264,7 @@ def test_the_prelu_is_shared_within_a_network_and_not_between_networks(golden):
         if isinstance(m, torch.nn.PReLU) and m is not prelus[0]
     ]
     assert len(own) == 1 + len(network.cascades)
+
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()

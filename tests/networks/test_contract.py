@@ -60,6 +60,7 @@ def windows(frames=1, coils=3, y=37, x=45, batch=2, samples=False):
         mask = mask | (
             torch.rand((batch, frames, y, x), generator=torch.Generator().manual_seed(0)) < 0.3
         )
+
     columns = slice(x // 2 - 6, x // 2 + 6) if samples else slice(None)
     mask[:, :, y // 2 - 6 : y // 2 + 6, columns] = True
     return kspace * mask[:, :, None], mask, truth
@@ -85,6 +86,7 @@ def test_every_network_is_of_one_kind_and_declares_what_it_can(name):
     assert network.can_checkpoint == ("checkpointing" in NETWORKS[name].options())
     assert not network.checkpointing
     assert list(network.convolutions())
+
     if isinstance(network, WindowNetwork):
         assert network.gives_kspace == (network.sensitivity is not None)
         assert network.shares_maps == (name not in ("unet", "fidelity-unet", "promptmr-plus"))
@@ -125,10 +127,12 @@ def test_shapes(make, frames, coils, samples):
     assert output.image.shape == (2, 37, 45)
     assert output.image.dtype == torch.float32
     assert output.image.isfinite().all()
+
     for coil_wise in (output.kspace, output.maps):
         assert coil_wise is None or (
             coil_wise.shape == (2, coils, 37, 45) and coil_wise.dtype == torch.complex64
         )
+
     assert (output.kspace is None) == (not network.gives_kspace)
     assert all(image.shape == (2, 37, 45) for image in output.images)
     assert not output.images or output.images[-1] is output.image
@@ -250,12 +254,14 @@ def test_training_lowers_the_loss(make):
     network = make()
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     losses = []
+
     for _ in range(8):
         loss = loss_of(network, network(kspace, mask), truth)
         losses.append(float(loss.detach()))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -268,6 +274,7 @@ def test_maps_can_be_given(name):
             network.sens_net(kspace, mask),
             network.sens_net(kspace, mask, together=1),
         )
+
     torch.testing.assert_close(one_by_one, maps, rtol=0, atol=1e-5)
     assert (
         relative(run(network, kspace, mask, maps=maps).image, run(network, kspace, mask).image)

@@ -52,6 +52,7 @@ def test_measured_samples_are_pulled_back(weight):
     cascade = network.cascades[0]
     cascade.model.forward = torch.zeros_like
     nn.init.constant_(cascade.dc_weight, weight)
+
     with torch.no_grad():
         stepped = cascade(k, y, mask, s)
     torch.testing.assert_close(stepped, torch.where(mask, (1 - weight) * k + weight * y, k))
@@ -74,6 +75,7 @@ def test_maps_come_from_the_calibration_lines_alone():
     other = kspace.clone()
     other[..., :12, :] += 1
     other[..., 20:, :] -= 1
+
     with torch.no_grad():
         maps = network.sens_net(kspace, mask, acs=8)
         assert torch.equal(network.sens_net(other, mask, acs=8), maps)

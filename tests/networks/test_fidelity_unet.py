@@ -97,6 +97,7 @@ def test_every_repeat_is_held_to_the_measured_image():
         torch.rand(1, 33, 40),
     )
     nn.init.constant_(network.fidelity.raw, 0.5413248546)
+
     with torch.no_grad():
         r1, f1, r2, f2 = network.forward_image(x).images
     torch.testing.assert_close(f1, (r1 + x) / 2)

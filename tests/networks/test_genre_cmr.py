@@ -28,6 +28,7 @@ def window():
     )
     mask = torch.zeros(1, 3, 25, 1, dtype=torch.bool)
     mask[:, :, 8:17] = True
+
     for frame in range(3):
         mask[:, frame, frame::3] = True
     full = fft2c(coils * image[:, :, None])
@@ -79,6 +80,7 @@ def test_to_the_letter_the_residual_adds_up(window):
     u = torch.randn(1, 3, 31, 25, dtype=torch.complex64)
     for cascade in network.cascades:
         cascade.model = Always(u)
+
     out = network(kspace, mask)
     added = -fft2c(u.mT[:, 1, None] * out.maps)
     outside = ~mask[:, 1, None].expand_as(added)
@@ -86,6 +88,7 @@ def test_to_the_letter_the_residual_adds_up(window):
         (out.kspace - kspace[:, 1])[outside], 6 * added[outside], atol=1e-4, rtol=1e-4
     )
     none = made(residual="none")
+
     for cascade in none.cascades:
         cascade.model = Always(u)
     torch.testing.assert_close(
@@ -127,12 +130,14 @@ def test_the_loss_falls(window):
     network, target = made(), rss(ifft2c(full[:, 1]))
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
     losses = []
+
     for _ in range(8):
         loss = (network(kspace, mask).image - target).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
+
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -177,6 +182,7 @@ def test_checkpointing_changes_no_gradient(window, residual):
             out.image.sum() + out.images[0].sum() + sum(f.square().mean() for f in out.features)
         ).backward()
         gradients.append([p.grad for p in network.parameters() if p.grad is not None])
+
     assert len(gradients[0]) == len(gradients[1]) > 50
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)  # coil images are summed in groups

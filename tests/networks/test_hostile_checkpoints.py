@@ -50,6 +50,7 @@ def payloads(folder):
     script.write_text(f"open({marker!r}, 'w').close()\ndef entry(): pass\n")
     code = f"open({marker!r}, 'w').close()"
     loader = importlib.machinery.SourceFileLoader("made_up", str(script))
+
     return {
         "os.system": Payload(os.system, f"touch {marker}"),
         "posix.system": Payload(posix.system, f"touch {marker}"),
@@ -106,6 +107,7 @@ def test_no_code_in_a_checkpoint_is_executed(networks, tmp_path, monkeypatch, na
         tmp_path / "tensor.pth",
         pickle_protocol=protocol,
     )
+
     for file in ("bare", "whole", "state", "tensor"):
         with refused("checkpoint-format"):
             weights.load(tmp_path / f"{file}.pth")
@@ -192,6 +194,7 @@ def test_tensors_that_claim_too_much_are_refused(tmp_path, shape, stride, length
         tmp_path / "b.pth",
         lambda data: tensor_pickle(shape, stride, length, offset),
     )
+
     with refused(code):
         torch_files.read(changed, lambda shapes: None)
     honest = rebuilt(
@@ -222,11 +225,13 @@ def test_hyper_parameters_are_shown_in_short(networks, tmp_path, monkeypatch, va
     )
     with refused("unknown-variant") as error:
         weights.load(path)
+
     assert shown in error.value.found
     assert len(error.value.found) < 500
     path = lightning_file(
         tmp_path / "b.ckpt", networks["promptmr"], {"num_cascades": value}, monkeypatch
     )
+
     with refused("checkpoint-mismatch") as error:
         weights.load(path)
     assert shown in error.value.found
@@ -284,6 +289,7 @@ def test_bombs_of_repetition_in_pickles_are_refused():
     ]:
         with pytest.raises(torch_files.DAMAGES):
             pickles.interpret(pickle_)
+
     # Each comparison of long keys, and each hash of a long number, takes its time.
     long = b"X\x00\x10\x00\x00" + b"a" * 4096
     number = b"\x8b\x00\x10\x00\x00" + b"a" * 4096
@@ -302,6 +308,7 @@ def test_zip_bombs_and_bombs_of_pickles_are_refused(tmp_path):
     rebuilt(tmp_path / "a.pth", tmp_path / "bomb.pth", lambda data: data, zipfile.ZIP_DEFLATED)
     with refused("checkpoint-damaged"):
         torch_files.read(tmp_path / "bomb.pth", lambda shapes: None)
+
     for bomb in (
         b"\x80\x02r\xff\xff\xff\x7f.",
         b"\x80\x04\x96" + b"\xff" * 7 + b"\x00.",
@@ -313,6 +320,7 @@ def test_zip_bombs_and_bombs_of_pickles_are_refused(tmp_path):
         rebuilt(tmp_path / "a.pth", tmp_path / "bad.pth", lambda data, bomb=bomb: bomb)
         with refused("checkpoint-damaged"):
             torch_files.read(tmp_path / "bad.pth", lambda shapes: None)
+
     # Hashing this key in a mapping would take 2 ** 100 steps.
     deep = b"\x80\x02}(" + b")" + b"2\x86" * 100 + b"K\x01u."
     assert pickles.interpret(deep) == {}

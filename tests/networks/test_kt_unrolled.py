@@ -122,11 +122,13 @@ def test_every_frame_is_seen_by_its_neighbours_and_not_around_the_ends():
     with torch.no_grad():
         for layer in (regulariser.last, regulariser.blocks[0].time):
             layer.weight.normal_(std=0.1)
+
     x, known = torch.randn(5, 2 * SEEN, 8, 8), torch.zeros(FACTS + 1)
     other = x.clone()
     other[4] += 1
     with torch.no_grad():
         change = (regulariser(x, known) - regulariser(other, known)).abs().amax((1, 2, 3))
+
     assert bool((change[:3] == 0).all())
     assert bool((change[3:] > 0).all())
 
@@ -159,6 +161,7 @@ def test_tiles_change_nothing(monkeypatch, x):
         torch.randn(3, 2 * SEEN, 21, x),
         torch.randn(FACTS + 2),
     )
+
     with torch.no_grad():
         for block in network.unet.blocks:
             block.time.weight.normal_(std=0.1)

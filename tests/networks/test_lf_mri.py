@@ -37,6 +37,7 @@ def test_stage_of_identities_is_a_gradient_step(problem):
     stage, classifier = Stage((4, 8)).double(), Classifier((8, 8), 1).double()
     for denoiser in (stage.denoiser, stage.lesion):
         set_to_identity(denoiser)
+
     for parameter, value in ((stage.rho, 1.0), (stage.mu1, 0.0), (stage.mu2, 0.0)):
         nn.init.constant_(parameter, value)
     variable = x.clone().requires_grad_()
@@ -53,14 +54,17 @@ def test_stage_adds_both_regularisations(problem):
     nn.init.ones_(classifier.head.weight)
     for denoiser in (stage.denoiser, stage.lesion):
         set_to_identity(denoiser)
+
     with torch.no_grad():
         stepped, logits, attention = stage(x, x0, mask, maps, classifier)
         nn.init.zeros_(stage.mu2)
         without, _, _ = stage(x, x0, mask, maps, classifier)
+
     assert logits.shape == (1, 1)
     assert attention.shape == x.shape
     assert float(attention.max()) > 0.5
     torch.testing.assert_close(stepped - without, 0.1 * 0.1 * attention.square() * x)
+
     with torch.no_grad():
         nn.init.constant_(stage.denoiser.unet.last.bias, 0.5)
         shifted, _, _ = stage(x, x0, mask, maps, classifier)
@@ -126,6 +130,7 @@ def test_denoiser_has_two_convolutions_a_scale():
         norm.eps == 1e-6 for norm in denoiser.modules() if isinstance(norm, nn.InstanceNorm2d)
     )
     x = random(2, 1, 21, 30, dtype=torch.complex64)
+
     with torch.no_grad():
         assert not torch.equal(denoiser(x), x)
         set_to_identity(denoiser)
@@ -153,6 +158,7 @@ def test_output_has_logits_attention_and_every_stage():
         random(2, 1, 3, 33, 40, dtype=torch.complex64),
         torch.ones(2, 1, 33, 1, dtype=torch.bool),
     )
+
     with torch.no_grad():
         output = network(kspace, mask, acs=12)
     assert output.logits.shape == (2, 2)
@@ -212,15 +218,18 @@ def test_positions_find_the_lines_that_were_measured():
         LearnableSampling(length=20, lines=5),
         LearnableSampling(length=20, lines=5),
     )
+
     with torch.no_grad():
         measured.positions += 0.004
         target = measured(image)
     optimiser = torch.optim.Adam(sampling.parameters(), lr=5e-4)
     losses = []
+
     for _ in range(15):
         loss = (sampling(image) - target).abs().square().mean()
         losses.append(float(loss.detach()))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+
     assert losses[-1] < 0.1 * losses[0]

@@ -32,6 +32,7 @@ def test_official_layouts_are_recognised_and_are_the_defaults(golden, layout, ke
     found, config = layouts.infer(shapes, "The list")
     assert (found, len(shapes)) == (name, keys)
     assert config.items() >= expected.items()
+
     with torch.device("meta"):
         made, default = catalog.build(found, config), catalog.build(name)
     assert shapes_of(made.state_dict()) == shapes
@@ -41,6 +42,7 @@ def test_official_layouts_are_recognised_and_are_the_defaults(golden, layout, ke
     plain = layouts.infer(without, "The list")[1]
     assert not plain["unet"]["attention"]
     assert not plain["sensitivity_unet"]["attention"]
+
     with torch.device("meta"):
         knee = catalog.build(found, plain)
     assert shapes_of(knee.state_dict()) == without
@@ -58,10 +60,12 @@ def test_every_kind_of_promptmr_plus_is_recognised(adaptive, joint, history):
             "promptmr-plus",
             {**SIZES, "adaptive": adaptive, "joint_maps": joint, "history": history},
         )
+
     name, config = layouts.infer(shapes_of(made.state_dict()), "It")
     assert name == ("promptmr-plus" if adaptive or joint or history else "promptmr")
     with torch.device("meta"):
         again = catalog.build(name, config)
+
     assert shapes_of(again.state_dict()) == shapes_of(made.state_dict())
     assert again.frames == 3
 
@@ -261,6 +265,7 @@ def test_numbers_of_other_types_are_told(networks, tmp_path, kind):
     }
     state["cascades.1.dc_weight"] = state["cascades.1.dc_weight"].to(kind)
     save_file(state, tmp_path / "a.safetensors")
+
     for load in (
         lambda: weights.load(tmp_path / "a.safetensors"),
         lambda: weights.from_state_dict(state),
@@ -268,6 +273,7 @@ def test_numbers_of_other_types_are_told(networks, tmp_path, kind):
         with refused("checkpoint-mismatch") as error:
             load()
         assert f"cascades.1.dc_weight {str(kind).removeprefix('torch.')}" in str(error.value)
+
     own = {key: value.to(kind) for key, value in networks["unet"].state_dict().items()}
     save_file(
         own,
@@ -293,6 +299,7 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path):
     (tmp_path / "empty.ckpt").touch()
     torch.save({"a": torch.ones(1)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     torch.save([1, 2], tmp_path / "list.pth")
+
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("a.txt", "a")
     for name, code in [
@@ -315,6 +322,7 @@ def test_truncated_files_are_refused(networks, tmp_path, suffix):
         torch.save(networks["promptmr"].state_dict(), whole)
     else:
         weights.save(whole, networks["promptmr"])
+
     data = whole.read_bytes()
     for part in (4, 9, 100, len(data) // 3, len(data) - 1000, len(data) - 1):
         (tmp_path / f"part{suffix}").write_bytes(data[:part])

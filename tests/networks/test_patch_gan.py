@@ -51,6 +51,7 @@ def test_logits_do_not_depend_on_the_scale_but_on_both_images():
         torch.rand(2, 40, 48),
         torch.rand(2, 40, 48),
     )
+
     with torch.no_grad():
         logits = network(candidate, zero_filled)
         torch.testing.assert_close(
@@ -75,6 +76,7 @@ def test_it_learns_to_tell_and_gives_the_candidate_gradients():
     fake = functional.avg_pool2d(real, 3, stride=1, padding=1).requires_grad_()
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
     losses = []
+
     for _ in range(10):
         of_real, of_fake = network(real, zero_filled), network(fake, zero_filled)
         loss = functional.softplus(-of_fake).mean() + functional.softplus(of_real).mean()
@@ -82,6 +84,7 @@ def test_it_learns_to_tell_and_gives_the_candidate_gradients():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+
     assert losses[-1] < 0.5 * losses[0]
     assert fake.grad.any()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())

@@ -52,6 +52,7 @@ def test_training_lowers_the_loss(network):
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
+
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -73,12 +74,14 @@ def test_what_was_measured_is_held_on_to(name):
     kspace = simulate("cine", frames=3, slices=1, coils=3, y=37, x=44, seed=0).scan.read_slice(0)[
         None
     ]
+
     with torch.no_grad():
         for cascade in network.cascades:
             cascade.model.register_forward_hook(
                 lambda module, inputs, out: (torch.zeros_like(out[0]), *out[1:])
             )
         out = network(kspace, torch.ones(1, 1, 37, 1, dtype=torch.bool))
+
     torch.testing.assert_close(out.kspace, kspace[:, 1])
     torch.testing.assert_close(out.image, rss(ifft2c(kspace[:, 1])))
 

@@ -83,6 +83,7 @@ def test_maps_have_unit_rss_and_chunks_change_nothing(frames):
     network = SensitivityNetwork(NormPromptUnet(frames, frames, TINY, torch.nn.PReLU()), frames)
     kspace = torch.randn(2, 3, 4, 16, 20, dtype=torch.complex64)
     mask = torch.ones(2, 3, 16, 1, dtype=torch.bool)
+
     with torch.no_grad():
         maps = network(kspace, mask, 8)
         one_by_one = network(kspace, mask, 8, together=1)

@@ -124,6 +124,7 @@ def test_headers_that_lie_are_refused(networks, tmp_path, changes, code, told):
         tmp_path / "a.safetensors",
         {"network": "unet", "config": json.dumps(networks["unet"].config), **changes},
     )
+
     with refused(code) as error:
         weights.load(tmp_path / "a.safetensors")
     assert told in str(error.value)
@@ -153,6 +154,7 @@ def test_more_layers_than_a_file_has_tensors_are_not_made(tmp_path, monkeypatch,
         tmp_path / "a.safetensors",
         {"network": name, "config": json.dumps(config)},
     )
+
     with refused("checkpoint-damaged"):
         weights.load(tmp_path / "a.safetensors")
     assert len(made) < 1000

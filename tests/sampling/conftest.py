@@ -49,12 +49,14 @@ class OfficialMask:
             or max(self.arguments["x"], self.arguments["y"]) % 2 == 1
         ):
             return False
+
         beams = math.floor(1 / (0.6 * self.arguments["acceleration"]) * 180)
         angles = (
             Fraction(275, 2) * t + Fraction(180 * k, beams)
             for t in range(self.arguments["frames"])
             for k in range(beams)
         )
+
         return any(angle % 90 == 45 for angle in angles)
 
 
@@ -84,6 +86,7 @@ def load(path: Path) -> list[OfficialMask]:
             masks.append(
                 OfficialMask(key, arguments, array.reshape(x, arguments["y"], -1).permute(2, 1, 0))
             )
+
     return masks
 
 

@@ -37,12 +37,14 @@ def test_official_masks_give_away_their_seed(official_lines, monkeypatch):
     draw = cache(Uniforms().draw)
     monkeypatch.setattr(Uniforms, "draw", lambda self, seed, count: draw(seed, count))
     wrong, tried = [], 0
+
     for official in official_lines:
         # 25 lines leave too few outside the calibration to tell all seeds apart (next test).
         if official.arguments["pattern"] == "kt-gaussian" and official.arguments["y"] > 25:
             tried += 1
             if identify_seed(official.mask) != official.arguments["seed"]:
                 wrong.append(official.key)
+
     assert tried == 97
     assert not wrong
 
@@ -59,6 +61,7 @@ def test_a_seed_found_for_a_tiny_mask_draws_the_same_mask(official_lines):
             else:
                 found.append(seed)
                 assert torch.equal(make_mask(**arguments | {"seed": seed}), official.mask)
+
     assert len(found) >= 20
 
 

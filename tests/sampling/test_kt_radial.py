@@ -19,6 +19,7 @@ def test_official_masks_are_matched_exactly_or_but_for_ties(official_radial):
         else:
             exact += 1
             assert torch.equal(mask, official.mask), official.key
+
     assert (exact, len(official_radial)) == (17, 21)
 
 

@@ -105,12 +105,14 @@ def test_random_lines_are_equally_likely_and_gaussian_ones_follow_the_density():
         .mean(0)
         for draw in (random, gaussian)
     }
+
     # Standard error of a share of 1/6 over 400 draws: 0.019. Blocks of ten lines lower it to about 0.006.
     assert share[random].reshape(6, 10).mean(1).sub(1 / 6).abs().max() < 0.03
     block = share[gaussian].reshape(6, 10).mean(1)
     assert block[2:4].min() > 0.3
     assert block[1:5:3].max() < 0.17
     assert block[::5].max() < 0.03
+
     # exp(-1) of the centre's density at one sigma = y / 5 = 12 lines; drawing without replacement flattens the top
     ratio = share[gaussian][[17, 18, 19, 41, 42, 43]].mean() / share[gaussian][29:32].mean()
     assert 0.35 < ratio < 0.55

@@ -27,6 +27,7 @@ def test_every_official_line_mask_is_matched_bit_for_bit(official_lines):
         mask = make_mask(**official.arguments)
         if not torch.equal(mask.expand_as(official.mask), official.mask):
             wrong.append(official.key)
+
     assert tried == 176
     assert not wrong
 
@@ -61,6 +62,7 @@ def test_all_official_masks_have_the_listed_number_of_samples(official_counts):
             != official.samples
         ):
             wrong.append(official.key)
+
     assert len(official_counts) == 400
     assert tried == 382
     assert not wrong
@@ -175,6 +177,7 @@ def test_lines_are_at_least_those_of_r_so_the_effective_r_is_not_above_it(data, 
         seed=data.draw(st.integers(1, 1000)),
     )
     lines = mask.sum((1, 2))
+
     if pattern in ("uniform", "kt-uniform"):
         # The comb takes at least floor(y / R) lines and at least one calibration line lies between them.
         assert mask_of(mask).effective_acceleration() <= acceleration

@@ -94,6 +94,7 @@ def explicit_haar(x, dims, threshold, levels, dice):
         size = (x.shape[dim] - offset) // 2 * 2
         if size:
             region[dim], sizes[dim] = slice(offset, offset + size), size
+
     if not sizes:
         return x
     coefficients = x[tuple(region)]
@@ -101,16 +102,19 @@ def explicit_haar(x, dims, threshold, levels, dice):
         coefficients = torch.tensordot(haar_matrix(size), coefficients.movedim(dim, 0), 1).movedim(
             0, dim
         )
+
     sums = tuple(slice(sizes[dim] // 2) if dim in sizes else slice(None) for dim in range(x.ndim))
     low = coefficients[sums].clone()
     soft_threshold(coefficients, threshold)
     coefficients[sums] = (
         explicit_haar(low, dims, threshold, levels - 1, dice) if levels > 1 else low
     )
+
     for dim, size in sizes.items():
         coefficients = torch.tensordot(
             haar_matrix(size).T, coefficients.movedim(dim, 0), 1
         ).movedim(0, dim)
+
     x[tuple(region)] = coefficients
     return x
 
@@ -206,11 +210,13 @@ def test_repeated_calls_reach_the_proximal_map_of_temporal_variation(frames):
     # Independently: the accelerated dual (Beck and Teboulle, IEEE Trans Image Process 2009;18:2419).
     dual = ahead = torch.zeros_like(given[1:])
     momentum = 1.0
+
     for _ in range(3000):
         primal = subtract_divergence(given.clone(), ahead)
         previous, dual = dual, shorten(ahead + 0.25 * (primal[1:] - primal[:-1]), 0.5)
         before, momentum = momentum, (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         ahead = dual + (before - 1) / momentum * (dual - previous)
+
     torch.testing.assert_close(shrunk, subtract_divergence(given.clone(), dual), atol=1e-6, rtol=0)
 
 
@@ -288,6 +294,7 @@ def test_block_shrinkage_is_that_of_every_block_alone(shape, size):
                     expected[block] = svd_threshold(x[block].flatten(1), 1.5).reshape(
                         x[block].shape
                     )
+
         torch.testing.assert_close(shrink(x.clone()), expected, atol=1e-9, rtol=0)
 
 

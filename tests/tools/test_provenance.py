@@ -50,6 +50,7 @@ def test_names_no_folder_no_user_and_no_host(source):
     text = provenance.to_json(stamp)
     assert stamp["command"] == "reconstruct cine_sax.mat --out-dir=folder -o x.h5"
     assert stamp["config"] == {"weights": "weights.safetensors", "all": ["b.pt"]}
+
     for secret in (str(source.parent), "someone", socket.gethostname()):
         assert secret not in text
     assert "user" not in stamp

@@ -118,6 +118,7 @@ def _check_layout(
             if value.dtype not in DTYPES
         ],
     }
+
     if any(faults.values()):
         told = "; ".join(f"{fault}: {_first(keys)}" for fault, keys in faults.items() if keys)
         raise InputError(
@@ -138,6 +139,7 @@ def _check_values(tensors: Mapping[str, Tensor], keys: list[str], source: str) -
             "All weights must be finite numbers",
             "Use an earlier checkpoint",
         )
+
     for key in keys[1:]:
         if not torch.equal(tensors[key], first):
             raise InputError(

@@ -42,6 +42,7 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
         "unet": layout.unet(CASCADE),
         "sensitivity_unet": layout.unet(MAPS),
     }
+
     if not (adaptive or joint or history):
         return "promptmr", config
     return "promptmr-plus", {
@@ -84,6 +85,7 @@ class _Layout:
             raise InputError(
                 "checkpoint-mismatch", f"{self.source} lacks all blocks {pattern}", *WHOLE
             )
+
         missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
         if missing is not None:
             block = pattern.replace("*", missing)
@@ -92,6 +94,7 @@ class _Layout:
                 f"{self.source} lacks the block {block}, and has a later one",
                 *WHOLE,
             )
+
         return len(found)
 
     def unet(self, prefix: str) -> dict[str, Any]:
@@ -127,6 +130,7 @@ class _Layout:
             self.size(f"{prefix}feat_extract.weight", 1) for prefix in (CASCADE, MAPS)
         )
         joint = of_maps != 2
+
         if joint:
             frames, adaptive = of_maps // 2, channels != of_maps
         else:
@@ -136,6 +140,7 @@ class _Layout:
                 and channels > 2 * SLOTS
             )
             frames = channels // (2 * SLOTS if adaptive else 2)
+
         if channels != frames * 2 * (SLOTS if adaptive else 1):
             raise InputError(
                 "checkpoint-mismatch",
@@ -143,4 +148,5 @@ class _Layout:
                 f"PromptMR has 2 a frame, PromptMR+ {2 * SLOTS} (a buffer of 4)",
                 "Other buffers are not supported",
             )
+
         return frames, joint, adaptive

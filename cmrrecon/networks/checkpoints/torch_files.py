@@ -66,6 +66,7 @@ def read(
             "A whole file of torch.save is needed",
             "Fetch or make the file again",
         ) from error
+
     if not tensors and isinstance(top, dict) and "parts" in top:
         raise InputError(
             "checkpoint-format",
@@ -73,6 +74,7 @@ def read(
             "It is there to go on training",
             "Give the best.safetensors that lies beside it",
         )
+
     if not tensors:
         raise InputError(
             "checkpoint-format",
@@ -80,6 +82,7 @@ def read(
             "A checkpoint of a network is a mapping of names to tensors",
             "Give the file of the trained weights",
         )
+
     return tensors, {
         key: value for key, value in top.items() if key != "state_dict"
     } if state is not top else {}
@@ -94,6 +97,7 @@ def _read(
         members = _members(archive, archive_bytes)
         if members["data.pkl"].file_size > MOST_PICKLE_BYTES:
             raise ValueError("its description of tensors is too long")
+
         top = interpret(archive.read(members["data.pkl"]))
         if members.get("byteorder") and archive.read(members["byteorder"]) != b"little":
             raise ValueError("its numbers are big-endian")
@@ -103,6 +107,7 @@ def _read(
             for key, value in state.items()
             if isinstance(key, str) and isinstance(value, TensorRecord)
         }
+
         if records:
             accept({key: record.shape for key, record in records.items()})
         if (
@@ -113,6 +118,7 @@ def _read(
             > archive_bytes
         ):
             raise ValueError("its tensors are larger than the file")
+
         return _tensors(archive, members, records), top, state
 
 
@@ -139,12 +145,14 @@ def _tensors(
     for key, record in records.items():
         storages.setdefault(record.storage.key, []).append(key)
     tensors: dict[str, Tensor] = {}
+
     for storage, keys in storages.items():
         data = bytearray(archive.read(members[f"data/{storage}"]))
         tensors.update(
             (key, _view(data, records[key]).clone(memory_format=torch.contiguous_format))
             for key in keys
         )
+
     return tensors
 
 
@@ -156,10 +164,12 @@ def _view(data: bytearray, record: TensorRecord) -> Tensor:
     reach = record.offset + sum(
         (n - 1) * step for n, step in zip(record.shape, record.stride, strict=True)
     )
+
     if math.prod(record.shape) == 0:
         return torch.empty(record.shape, dtype=storage.dtype)
     # Repeated elements (steps of zero) could ask for any amount of memory.
     if reach >= storage.length or math.prod(record.shape) > storage.length:
         raise ValueError("a tensor reaches beyond its storage")
+
     numbers = torch.frombuffer(data, dtype=storage.dtype, count=storage.length)
     return numbers.as_strided(record.shape, record.stride, record.offset)

@@ -88,6 +88,7 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
     start = _beginning(path)
     if start.startswith(b"PK\x03\x04"):
         return _load_torch(path, variant)
+
     if start[8:] == b"{":
         return _load_safetensors(path, variant)
     if start.startswith(b"\x80"):
@@ -97,6 +98,7 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
             "Checkpoints are zip files of torch.save, or safetensors",
             "Save it again: torch.save(torch.load(FILE, weights_only=True), NEW)",
         )
+
     raise InputError(
         "checkpoint-format",
         f"{path} is no checkpoint",
@@ -136,6 +138,7 @@ def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | Non
     state = network.state_dict(keep_vars=True)
     tensors = {keys[0]: state[keys[0]].detach().cpu().contiguous() for keys in shared_keys(state)}
     data = memoryview(serialised(tensors, header))
+
     with atomic(path) as temporary, open(temporary, "wb") as file:
         start = 8 + int.from_bytes(data[:8], "little")
         file.write(_in_order(bytes(data[8:start])))
@@ -173,10 +176,12 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
     given = beside.get("hyper_parameters")
     parameters = given if isinstance(given, Mapping) else {}
     reason = "as asked for"
+
     if variant is None:
         variant, reason = _variant_of(parameters)
     network = _official(_bare(tensors), variant, str(path))
     cascades = _config(network)["cascades"]
+
     if parameters.get("num_cascades", cascades) != cascades:
         raise InputError(
             "checkpoint-mismatch",
@@ -184,11 +189,13 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
             "All that its hyper-parameters count are needed",
             "Fetch the checkpoint again",
         )
+
     counts = {
         key: _shown(beside[key])
         for key in ("epoch", "global_step")
         if isinstance(beside.get(key), int)
     }
+
     return Loaded(network, {**_identity(network), "variant_from": reason, **counts})
 
 
@@ -215,6 +222,7 @@ def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
             f"The known ones are: {', '.join(VERSIONS)}",
             "Say with the variant which iteration it is: kspace or image",
         )
+
     return VERSIONS[version], f"model_version {version}" + (
         "" if "model_version" in parameters else " (the default of PromptMR-plus)"
     )
@@ -246,6 +254,7 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
         OverflowError,
     ) as error:
         raise _damaged(path, error) from error
+
     if "network" not in header:
         network = _official(tensors, variant, str(path))
         return Loaded(network, {**header, **_identity(network)})
@@ -253,6 +262,7 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
         config = json.loads(header.get("config", ""))
     except (ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
+
     if not isinstance(config, dict):
         raise _damaged(path, "its configuration is no mapping")
     if variant is not None:
@@ -264,10 +274,12 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
                 "Leave it out",
             )
         config["variant"] = variant
+
     network = without_memory(header["network"], config, tensors, str(path))
     for keys in shared_keys(network.state_dict(keep_vars=True)):
         if keys[0] in tensors:
             tensors.update((key, tensors[keys[0]]) for key in keys[1:] if key not in tensors)
+
     fill(network, tensors, str(path))
     return Loaded(network, {**header, **_identity(network)})
 
