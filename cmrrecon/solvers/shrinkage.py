@@ -30,10 +30,10 @@ def soft_threshold(x: Tensor, threshold: float) -> Tensor:
 class HaarShrinkage:
     """Soft-threshold orthonormal Haar wavelet coefficients, with new pairs in every call.
 
-    At every level the pairs of neighbours start at a random offset of 0 or 1. A pixel without a partner stays
-    unchanged, so that no edges wrap around and images may have any size. Over the steps of a solver
-    the penalty becomes nearly shift-invariant, which avoids block artefacts. One level is close to
-    total variation; each further level reaches further.
+    At every level the pairs of neighbours start at a random offset of 0 or 1. A pixel without a
+    partner stays unchanged, so that no edges wrap around and images may have any size. Over the
+    steps of a solver the penalty becomes nearly shift-invariant, which avoids block artefacts. One
+    level is close to total variation; each further level covers a larger neighbourhood.
 
     Parameters
     ----------
