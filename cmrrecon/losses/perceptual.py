@@ -63,6 +63,7 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         self.variant = variant
         self.features = vgg19().requires_grad_(False).eval()
+
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
             own = {

@@ -121,7 +121,7 @@ def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> S
         A scan that lacks at most a quarter of the samples within its extent.
     mask : CartesianMask
         The samples to keep.
-    **acquisition_changes
+    **acquisition_changes : any
         The fields of the acquisition that the mask determines, such as pattern and acceleration.
 
     Returns
