@@ -43,7 +43,7 @@ def make(
         The device used.
     seed : int or None
         The seed used.
-    **extra
+    **extra : any
         Further JSON values, for information only; they do not enter the recipe.
 
     Returns
