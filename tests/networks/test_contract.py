@@ -1,4 +1,4 @@
-"""What `cmrrecon.networks.base` promises, of the networks that have no official implementation to be compared with."""
+"""The contract of `cmrrecon.networks.base`, for networks without an official implementation."""
 
 import functools
 import json
@@ -19,16 +19,30 @@ from cmrrecon.networks.unet import UNet
 from cmrrecon.simulation import simulate
 from cmrrecon.tools.errors import InputError
 
-SMALL_UNET = UnetConfig(features=8, dims=(8, 8, 8), prompt_dims=(2, 2, 2), prompt_lengths=(2, 2, 2), prompt_sizes=(4, 4, 4),
-              encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1), bottleneck_blocks=1)  # fmt: skip
+SMALL_UNET = UnetConfig(
+    features=8, dims=(8, 8, 8), prompt_dims=(2, 2, 2), prompt_lengths=(2, 2, 2),
+    prompt_sizes=(4, 4, 4), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1), bottleneck_blocks=1,
+)  # fmt: skip
 MAKERS = {
     "unet": lambda **more: UNet(**{"channels": 4, "pools": 2, **more}),
-    "fidelity_unet": lambda **more: FidelityUNet(**{"channels": 4, "pools": 2, "fidelity_channels": 4, **more}),
-    "fidelity_unet_closed": lambda **more: FidelityUNet(**{"channels": 4, "pools": 2, "fidelity": "closed-form", **more}),
-    "lf_mri": lambda **more: LFMRI(**{"stages": 2, "channels": (4, 8, 8), "classifier_channels": (8, 8), "classes": 2,
-                                      "sensitivity_unet": SMALL_UNET, **more}),
-    "e2e_varnet": lambda **more: E2EVarNet(**{"cascades": 2, "channels": 4, "pools": 2, "sensitivity_channels": 4,
-                                              "sensitivity_pools": 2, **more}),
+    "fidelity_unet": lambda **more: FidelityUNet(
+        **{"channels": 4, "pools": 2, "fidelity_channels": 4, **more}
+    ),
+    "fidelity_unet_closed": lambda **more: FidelityUNet(
+        **{"channels": 4, "pools": 2, "fidelity": "closed-form", **more}
+    ),
+    "lf_mri": lambda **more: LFMRI(
+        **{
+            "stages": 2, "channels": (4, 8, 8), "classifier_channels": (8, 8), "classes": 2,
+            "sensitivity_unet": SMALL_UNET, **more,
+        }
+    ),
+    "e2e_varnet": lambda **more: E2EVarNet(
+        **{
+            "cascades": 2, "channels": 4, "pools": 2, "sensitivity_channels": 4,
+            "sensitivity_pools": 2, **more,
+        }
+    ),
 }  # fmt: skip
 WITH_MAPS = ("lf_mri", "e2e_varnet")
 FROM_IMAGES = [name for name in MAKERS if name not in WITH_MAPS]
@@ -42,7 +56,7 @@ def make(request):
 
 @functools.cache
 def patients(frames, coils, y, x, batch):
-    """K-space (batch, frame, coil, y, x) and the true middle images of simulated patients."""
+    """Simulate k-space (batch, frame, coil, y, x) and the true middle images of patients."""
     simulated = [
         simulate("cine", frames=frames, slices=1, coils=coils, y=y, x=x, seed=seed)
         for seed in range(batch)
@@ -52,7 +66,10 @@ def patients(frames, coils, y, x, batch):
 
 
 def windows(frames=1, coils=3, y=37, x=45, batch=2, samples=False):
-    """K-space (batch, frame, coil, y, x), its mask and the true middle images; the patients differ, so do sample masks of frames."""
+    """Return undersampled k-space (batch, frame, coil, y, x), its mask and the true middle images.
+
+    The patients of a batch differ, and so do the sample masks of frames.
+    """
     kspace, truth = patients(frames, coils, y, x, batch)
     mask = torch.zeros((batch, 1, y, 1), dtype=torch.bool)
     mask[:, :, ::2] = True
@@ -78,7 +95,7 @@ def relative(a, b):
 @pytest.mark.parametrize(
     "name", [name for name, entry in NETWORKS.items() if not entry.discriminator]
 )
-def test_every_network_is_of_one_kind_and_declares_what_it_can(name):
+def test_every_network_has_one_kind_and_declares_its_abilities(name):
     with torch.device("meta"):
         network = build_network(name)
     assert isinstance(network, SeriesNetwork) == (name == "kt-unrolled")
@@ -98,7 +115,7 @@ def test_a_discriminator_reconstructs_nothing():
 
 
 @pytest.mark.parametrize("lines", [True, False])
-def test_maps_and_windows_cost_what_the_whole_does(lines):
+def test_the_costs_of_maps_and_windows_add_up(lines):
     network = MAKERS["e2e_varnet"](frames=3)
     size = {"coils": 2, "y": 32, "x": 40, "lines": lines, "acs": 8}
     window, maps = network.window_cost(**size), network.maps_cost(**size)
@@ -109,7 +126,7 @@ def test_maps_and_windows_cost_what_the_whole_does(lines):
 
 
 @pytest.mark.parametrize("name", FROM_IMAGES)
-def test_networks_of_magnitudes_take_no_maps(name):
+def test_networks_for_magnitudes_accept_no_maps(name):
     kspace, mask, _ = windows()
     network = MAKERS[name]()
     assert network.maps_cost(2, 32, 40, lines=True, acs=8) == Footprint(0, 0)
@@ -150,7 +167,7 @@ def test_the_output_scales_with_the_input(make, factor):
     )
 
 
-def test_no_signal_gives_zeros_also_beside_signal(make):
+def test_windows_without_signal_give_zeros_within_a_batch_too(make):
     kspace, mask, _ = windows()
     kspace[0] = 0
     network = make()
@@ -171,8 +188,8 @@ def test_double_precision_agrees_with_single(make):
     assert relative(single.double(), double) < 1e-3
 
 
-def test_unets_may_be_of_lower_precision(make):
-    """What goes in is lowered by who lowers them."""
+def test_unets_may_run_in_lower_precision(make):
+    """Hooks convert the inputs, as a caller would."""
     kspace, mask, _ = windows()
     network = make()
     full = run(network, kspace, mask).image
@@ -190,8 +207,8 @@ def test_unets_may_be_of_lower_precision(make):
 
 
 @pytest.mark.parametrize("name", [name for name in MAKERS if name != "e2e_varnet"])
-def test_other_frames_are_not_seen(name):
-    """A window of equal frames is the single frame again, with the same weights."""
+def test_only_the_middle_frame_is_used(name):
+    """With the same weights, a window of equal frames gives the image of a single frame."""
     kspace, mask, _ = windows()
     network, wide = MAKERS[name](), MAKERS[name](frames=3)
     wide.load_state_dict(network.state_dict())
@@ -207,13 +224,13 @@ def test_other_frames_are_not_seen(name):
 def test_the_number_of_calibration_lines_can_be_given(make):
     kspace, mask, _ = windows()
     network = make()
-    # The mask holds 13 central lines; the odd one has no partner.
+    # The mask has 13 central lines, of which 12 are symmetric about the centre.
     found, given, fewer = (run(network, kspace, mask, acs).image for acs in (None, 12, 6))
     assert relative(given, found) < 0.05
     assert relative(fewer, found) > 1e-6
 
 
-def test_config_and_state_make_the_same_network(make):
+def test_config_and_state_restore_the_same_network(make):
     kspace, mask, _ = windows(batch=1)
     network = make()
     kept = json.dumps(network.config)
@@ -242,7 +259,7 @@ def test_gradients_reach_every_parameter(make):
     network = make()
     loss_of(network, network(kspace, mask), truth).backward()
     for name, parameter in network.named_parameters():
-        # E2E-VarNet starts at the measured k-space, so the first step towards it is zero.
+        # E2E-VarNet starts from the measured k-space, so its first data consistency step is zero.
         if parameter.requires_grad and name != "cascades.0.dc_weight":
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
@@ -290,13 +307,13 @@ def test_maps_can_be_given(name):
 
 
 @pytest.mark.parametrize("name", FROM_IMAGES)
-def test_too_few_calibration_lines_are_told(name):
+def test_too_few_calibration_lines_are_refused(name):
     kspace, mask, _ = windows()
     with pytest.raises(InputError):
         run(MAKERS[name](), kspace, mask, acs=2)
 
 
-def test_another_window_is_refused(make):
+def test_a_wrong_window_is_refused(make):
     kspace, mask, _ = windows(frames=3)
     with refused("window-width"):
         run(make(), kspace, mask)
