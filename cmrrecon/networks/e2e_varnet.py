@@ -1,7 +1,7 @@
 """E2E-VarNet: the end-to-end variational network, a common baseline.
 
 With the measured k-space y, the mask M, the Fourier transform F and the coil maps S, which a U-Net
-computes from the calibration lines, each cascade is
+estimates from the calibration lines, each cascade computes::
 
     k <- k - eta M (k - y) - F S U(S^H F^-1 k),  starting from k = y
 

@@ -1,13 +1,13 @@
 """Fidelity U-Net: a residual U-Net that alternates with a fidelity network.
 
 It works on magnitude images. With the initial image x, and the same weights for k = 1, 2, ..., it
-computes
+computes::
 
     r_k = f_(k-1) + U(f_(k-1)),  f_0 = x            (learns noise and artefacts)
     f_k = fidelity(r_k, x)                          (brings the measured image back in)
 
 The loss compares every r_k and f_k with the target. The paper gives no sizes, and shows the
-fidelity network in a figure only; this is our interpretation (docs/models.md):
+fidelity network in a figure only; this is our interpretation (docs/models.md)::
 
     "convolutions"   fidelity(r, x) = r + convolutions([r, x])
     "closed-form"    fidelity(r, x) = (r + mu x) / (1 + mu) with a learnt mu > 0,

@@ -1,7 +1,7 @@
 """GENRE-CMR: unrolled reconstruction with residual connections between the cascades.
 
 The authors published no code; this is our interpretation (docs/models.md). In the notation of
-`promptmr`, for t = 0, 1, ...:
+`promptmr`, for t = 0, 1, ...::
 
     F_t = -R_t(S^H F^-1 k_t) + g_t F_(t-1)               (the residual, with F_(-1) = 0)
     k_(t+1) = k_t - eta_t M (k_t - y) + F S F_t,  k_0 = y

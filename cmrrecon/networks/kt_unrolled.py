@@ -1,5 +1,7 @@
 """kt-unrolled: a small unrolled network for a whole series, which refines compressed sensing.
 
+With the data y it computes::
+
     x_0     = s_1, a compressed-sensing solution (wavelets in time and space)
     z_k     = x_k + e p R(p* [x_k, 3 (x_k - mean over time of x_k),
                               (A^H (A x_k - y), s_1 - x_k, s_2 - x_k) / e]; c, k)

@@ -14,7 +14,7 @@ from cmrrecon.operators.fourier import fftc, ifftc
 class LearnableSampling(nn.Module):
     """Phase-encoding lines at learnt positions anywhere in k-space.
 
-    An explicit Fourier matrix along y lets gradients reach the positions p, one for each line:
+    An explicit Fourier matrix along y lets gradients reach the positions p, one for each line::
 
         E[line, n] = exp(-2 pi i (p[line] - 1/2) (n - N // 2)) / sqrt(N),  n = 0 .. N - 1
 

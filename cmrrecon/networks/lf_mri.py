@@ -3,12 +3,12 @@
 OUR INTERPRETATION: we know only the model and the names of the modules from the paper (Ju et al.,
 Med Image Anal 2026), and no code is public. The step, the layers and all sizes are our own
 (docs/models.md), so the paper's figures do not apply. With N(X) = X - D(X) and
-H(X) = C (X - G(X)) the model is
+H(X) = C (X - G(X)) the model is::
 
     min 1/2 ||A X - Y||^2 + mu1 ||N(X)||^2 + mu2 ||H(X)||^2,  A = M F S
 
 With the denoiser D, the class activation map C of the classifier and the lesion module G, a stage
-computes
+computes::
 
     Z = D(X),  C = classifier(|Z|),  Q = G(Z (1 + C))
     X <- X - rho [A^H (A X - Y) + mu1 (X - Z) + mu2 C (X - Q)],  starting from X = A^H Y

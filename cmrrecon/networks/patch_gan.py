@@ -1,5 +1,7 @@
 """PatchGAN: a discriminator of patches of 70 x 70 pixels.
 
+Its layers are::
+
     [candidate, zero-filled] -> C64 -> C128 -> C256 (stride 2) -> C512 -> 1 (stride 1)
 
 All convolutions are 4 x 4, with LeakyReLU of slope 0.2. Because batches have one image, instance

@@ -1,5 +1,7 @@
 """The prompted U-Net of PromptMR, also used by PromptMR+, HyperCMR and GENRE-CMR.
 
+Its levels are connected as follows::
+
     x -> features -> encoder 1 -> encoder 2 -> encoder 3 -> bottleneck
                          |            |            |           |
                        skip 1       skip 2       skip 3    + prompt 3

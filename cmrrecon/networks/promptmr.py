@@ -1,7 +1,7 @@
 """PromptMR: unrolled reconstruction of adjacent frames with prompted U-Nets.
 
 There are two variants with the same layers and state dict. With the measured k-space y, the mask M,
-the Fourier transform F and the coil maps S, they are
+the Fourier transform F and the coil maps S, they are::
 
     "kspace"  k <- k - lambda M (k - y) - F S U(S^H F^-1 k),  starting from k = y
     "image"   x <- x - lambda (A^H A x - A^H y) - U(x),  A = M F S,  starting from x = A^H y

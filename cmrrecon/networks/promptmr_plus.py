@@ -8,7 +8,7 @@ It differs from `promptmr` in four ways:
 - The coil maps come from all frames of a coil together.
 - By default the iterate is the image.
 
-The two variants are
+The two variants are::
 
     "image"   u = A^H A x,        o = U([x, u, z, x0, u - x0])
               x <- x - lambda (u - x0) - o_0,  z <- o_2

@@ -1,5 +1,7 @@
 """U-Net: the common image-to-image baseline.
 
+Its levels are connected as follows::
+
     magnitude -> block -> halve -> block -> halve -> ... -> block
                    |                 |                        |
     result <- 1 x 1 <- block <- double <- block <- double <- -+
