@@ -66,9 +66,9 @@ def coilwise_magnitude_loss(kspace: Tensor, target: Tensor) -> Tensor:
 def regularisation(kspace: Tensor, share: float = 0.05) -> Tensor:
     """Compute HyperCMR's regularisation of the reconstructed k-space.
 
-    This is `mean |k| + share * sqrt(mean |k|^2)`, where k is divided by its largest magnitude. The
-    paper uses norms, which grow with the size of the image; these are means. `share` is the paper's
-    beta.
+    This is `mean |k| + share * sqrt(mean |k|^2)`, where k is divided by its largest magnitude and
+    `share` is the paper's beta. Means replace the paper's norms, which grow with the size of the
+    image.
     """
     k, _ = scaled(kspace, kspace.detach())
     energy = _power(k)

@@ -1,4 +1,4 @@
-"""Base classes of all networks: what they take and what they return.
+"""Base classes of all networks: their inputs and outputs.
 
 There are two kinds. A `WindowNetwork` takes a window of adjacent frames and reconstructs the middle
 one. A `SeriesNetwork` solves the least-squares problem of a whole series, as the iterative methods

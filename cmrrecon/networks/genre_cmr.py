@@ -6,8 +6,9 @@ The authors published no code; this is our interpretation (docs/models.md). In t
     F_t = -R_t(S^H F^-1 k_t) + g_t F_(t-1)               (the residual, with F_(-1) = 0)
     k_(t+1) = k_t - eta_t M (k_t - y) + F S F_t,  k_0 = y
 
-R_t is PromptMR's U-Net, whose output is subtracted. The U-Net cannot see the mean of its input and
-adds it back to its output. If that were added to the image, its mean would grow with every cascade.
+R_t is PromptMR's U-Net, and its output is subtracted. The U-Net standardises its input and adds the
+mean back to its output. If the output were added to the image, the mean would grow with every
+cascade.
 
 With the paper's g_t = 1, the first update is added in every cascade and the iteration diverges at
 the start of training. By default the gates g_t are therefore learnt, starting from zero. The losses

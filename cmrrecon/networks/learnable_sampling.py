@@ -46,5 +46,5 @@ class LearnableSampling(nn.Module):
         return self.matrix() @ fftc(images, -1)
 
     def adjoint(self, kspace: Tensor) -> Tensor:
-        """Apply the adjoint: lines (coil, line, x) to images (coil, y, x). It is no inverse."""
+        """Apply the adjoint, which is no inverse, to lines (coil, line, x): images (coil, y, x)."""
         return ifftc(self.matrix().mH @ kspace, -1)

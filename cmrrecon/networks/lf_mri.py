@@ -284,7 +284,7 @@ class LFMRI(UnrolledNetwork):
         m, s = mask.mT[:, :, None], maps.mT
         coil_images = ifft2c(kspace.mT * m)
 
-        # Learnt weights and norms fit every scan only if all scans have the same scale.
+        # Scaled to one: learnt weights and norms need the same scale in every scan.
         scale = safe_rss(coil_images).amax((2, 3), keepdim=True)
         x = x0 = combine(coil_images, s) / torch.where(scale > 0, scale, 1)
         images = []

@@ -134,10 +134,10 @@ def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:
     mask : Tensor of shape (batch, frame|1, h|1, w), bool
         The measured samples: lines if h is 1, single samples otherwise.
     acs : int or None
-        The number of central lines; for sample masks the side of the central square, of which the
-        measured part is used. None uses what all frames measured: for line masks the central lines,
-        as many on either side, and for sample masks the largest central square. This is at least
-        one line or sample.
+        The number of central lines; for sample masks the side of the central square (only its
+        measured samples are used). None uses samples measured in all frames: for line masks the
+        central lines, equally many on either side, and for sample masks the largest central square.
+        This is at least one line or sample.
 
     Returns
     -------

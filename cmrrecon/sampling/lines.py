@@ -36,7 +36,7 @@ def comb(lines: Tensor, acceleration: float) -> Tensor:
 def uniform(plan: Plan) -> Tensor:
     """Sample every R-th line from line 0 on, the same in all frames: (1, y, 1).
 
-    These are the official programs mySubsampling and UniformSampling.
+    This reproduces the official programs mySubsampling and UniformSampling.
     """
     return comb(torch.arange(plan.y), plan.acceleration)[None, :, None]
 
@@ -44,7 +44,7 @@ def uniform(plan: Plan) -> Tensor:
 def kt_uniform(plan: Plan) -> Tensor:
     """Sample every R-th line, shifted by one line from frame to frame: (frame, y, 1).
 
-    This is the official program ktUniformSampling of 2024.
+    This reproduces the official program ktUniformSampling of 2024.
     """
     mask = comb(torch.arange(plan.y) - torch.arange(plan.frames)[:, None], plan.acceleration)
     odd_series = plan.year == 2024 and plan.frames % 2 == 1 and plan.frames > 1 and plan.y % 2 == 0

@@ -1,4 +1,4 @@
-"""Shared by all solvers: operators, monitors and solutions.
+"""Operators, monitors and solutions, shared by all solvers.
 
 The solvers work on all frames of (frame, y, x) at once, on the device of the data. `normal` is the
 normal operator `A^H A` and `rhs` is `A^H y`, so that `normal(x) - rhs` is the gradient of

@@ -1,6 +1,6 @@
 """Proximal maps of the regularisers, for images (frame, y, x).
 
-They overwrite their input to save memory.
+Most of them overwrite their input to save memory; their first line then says "in place".
 """
 
 import random
@@ -28,7 +28,7 @@ def soft_threshold(x: Tensor, threshold: float) -> Tensor:
 
 
 class HaarShrinkage:
-    """Soft-threshold orthonormal Haar wavelet coefficients, with new pairs in every call.
+    """Soft-threshold orthonormal Haar wavelet coefficients in place, with new pairs every call.
 
     At every level the pairs of neighbours start at a random offset of 0 or 1. A pixel without a
     partner stays unchanged, so that no edges wrap around and images may have any size. Over the
@@ -96,10 +96,11 @@ def pair_up(x: Tensor, dim: int, offset: int) -> tuple[Tensor, Tensor]:
 
 
 class TemporalVariationShrinkage:
-    """Proximal map of the total variation over time, by projected gradient steps on its dual.
+    """Proximal map, in place, of the total variation over time.
 
-    The penalty is `threshold * sum_t ||x[t + 1] - x[t]||_1`. The dual is kept between calls, so a
-    few steps suffice while a solver changes the images only a little.
+    The penalty is `threshold * sum_t ||x[t + 1] - x[t]||_1`. Each call takes projected gradient
+    steps on the dual problem. The dual is kept between calls, so a few steps suffice while a solver
+    changes the images only a little.
 
     Parameters
     ----------
@@ -144,10 +145,11 @@ def shorten(x: Tensor, length: float) -> Tensor:
 
 
 class BlockShrinkage:
-    """Soft-threshold the singular values of space-time blocks, on a grid shifted in every call.
+    """Soft-threshold the singular values of space-time blocks in place, on a shifting grid.
 
-    A block is a matrix (frame, pixel), and its singular values come from the small product over
-    frames. Blocks at the edges are filled up with zeros. For the source see `llr`.
+    The grid is shifted at random in every call, to avoid block artefacts. A block is a matrix
+    (frame, pixel), and its singular values come from the small product over frames. Blocks at the
+    edges are filled up with zeros. For the source see `llr`.
 
     Parameters
     ----------
@@ -172,11 +174,11 @@ class BlockShrinkage:
         rows, columns = padded.shape[1] // self.size, padded.shape[2] // self.size
         tiles = padded.view(frames, rows, self.size, columns, self.size)
         blocks = tiles.permute(1, 3, 0, 2, 4).reshape(rows * columns, frames, -1)
+
         shrunk = singular_value_threshold(blocks, self.threshold)
         tiles.copy_(
             shrunk.reshape(rows, columns, frames, self.size, self.size).permute(2, 0, 3, 1, 4)
         )
-
         return x.copy_(padded[:, top : top + ny, left : left + nx])
 
 
@@ -206,8 +208,8 @@ def singular_value_threshold(matrices: Tensor, threshold: float) -> Tensor:
         .add_(1)
         .clamp_(min=0)
     )
-    shrunk: Tensor = ((vectors * factor[..., None, :]) @ vectors.mH) @ matrices
 
+    shrunk: Tensor = ((vectors * factor[..., None, :]) @ vectors.mH) @ matrices
     return shrunk
 
 

@@ -63,7 +63,7 @@ def as_path(path: Any, what: str) -> Path:
     Raises
     ------
     UsageError
-        If the input is neither, or holds a zero byte (`path-type`).
+        If it is neither text nor path-like, or contains a zero byte (`path-type`).
     """
     if isinstance(path, str | os.PathLike) and "\0" not in (text := os.fsdecode(path)):
         return Path(text)

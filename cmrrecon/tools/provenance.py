@@ -97,7 +97,7 @@ def recipe_hash(provenance: Mapping[str, Any]) -> str:
 
 
 def to_json(provenance: Mapping[str, Any]) -> str:
-    """Return one line of ASCII JSON with sorted keys, so that equal dictionaries are equal text."""
+    """Return one line of ASCII JSON with sorted keys: equal dictionaries give equal text."""
     return json.dumps(provenance, sort_keys=True, ensure_ascii=True)
 
 
@@ -107,7 +107,7 @@ def from_json(text: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the text is no JSON object, or lacks what `make` puts there (`provenance-damaged`).
+        If the text is no JSON object with the entries of `make` (`provenance-damaged`).
     """
     try:
         value = json.loads(text)
@@ -119,7 +119,7 @@ def from_json(text: str) -> dict[str, Any]:
             "provenance-damaged",
             "The provenance stored in the file does not come from cmrrecon",
             "Every file that cmrrecon writes has its own provenance",
-            "Make the file again",
+            "Create the file again",
         )
 
     return value

@@ -146,7 +146,7 @@ def test_the_loss_falls(window):
 
 @pytest.mark.parametrize("kind", [GenreCMR, SRGAN])
 def test_the_mean_of_the_image_does_not_grow_with_the_cascades(window, kind):
-    """U-Nets cannot see the mean of their input and add it to their output.
+    """U-Nets standardise their input and add its mean back to their output.
 
     The output must therefore be subtracted, as in PromptMR.
     """

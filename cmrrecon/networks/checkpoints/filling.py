@@ -44,7 +44,7 @@ def without_memory(
     tensors : mapping of str to Tensor
         The tensors of the file.
     source : str
-        What is read, for messages.
+        The name of the file or state dict, for messages.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     tensors : dict of str to Tensor
         All its tensors, with its shapes.
     source : str
-        What is read, for messages.
+        The name of the file or state dict, for messages.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
     shapes : mapping of str to tuple of int
         The shape of every tensor by name.
     source : str
-        What is read, for messages.
+        The name of the file or state dict, for messages.
 
     Returns
     -------
