@@ -101,16 +101,17 @@ def ssim_map(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Te
         _window_mean(reference**2) - mean_r**2 + _window_mean(image**2) - mean_i**2
     )
     covariance = sample * (_window_mean(reference * image) - mean_r * mean_i)
+
     level = torch.as_tensor(data_range, dtype=reference.dtype, device=reference.device)[
         ..., None, None
     ]
     c1, c2 = (0.01 * level) ** 2, (0.03 * level) ** 2
+
     similarity: Tensor = (
         (2 * mean_r * mean_i + c1)
         * (2 * covariance + c2)
         / ((mean_r**2 + mean_i**2 + c1) * (variances + c2))
     )
-
     return similarity
 
 

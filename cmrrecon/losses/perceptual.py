@@ -72,6 +72,7 @@ class PerceptualLoss(nn.Module):
                 if name.startswith("features.")
             }
             self.features.load_state_dict(own)
+
         except Exception as error:
             raise InputError(
                 "checkpoint-format",

@@ -251,6 +251,7 @@ class SeriesNetwork(ReconstructionNetwork):
             The last images, and the relative change of every step.
         """
         changes = []
+
         with torch.no_grad():
             x = problem.start
             for step, after in enumerate(

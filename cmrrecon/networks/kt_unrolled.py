@@ -214,6 +214,7 @@ class KtUnrolled(SeriesNetwork):
             .permute(0, 3, 1, 2)
             .float()
         )
+
         update = (
             self.unet(channels, context)
             if torch.is_grad_enabled()

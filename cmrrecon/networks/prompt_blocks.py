@@ -113,6 +113,7 @@ class UpBlock(nn.Module):
         if history:
             joined = nn.Conv2d(dim * (history + 1), dim, 1, bias=False)
             self.momentum = nn.Sequential(joined, ChannelAttentionBlock(dim, shared, attention))
+
         wide = dim + prompt_dim
         self.fuse = nn.Sequential(
             *(ChannelAttentionBlock(wide, shared, attention) for _ in range(blocks))

@@ -141,18 +141,9 @@ class PromptMRPlus(UnrolledNetwork):
             for index, cascade in enumerate(self.cascades):
                 first = index == 0
                 k, latent, history = recomputed(
-                    self.checkpointing,
-                    self._kspace_step,
-                    first,
-                    cascade,
-                    k,
-                    latent,
-                    history,
-                    x0,
-                    y,
-                    m,
-                    s,
-                )
+                    self.checkpointing, self._kspace_step,
+                    first, cascade, k, latent, history, x0, y, m, s,
+                )  # fmt: skip
             k = k[:, middle]
 
         k = centre_first(k).mT

@@ -53,6 +53,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
