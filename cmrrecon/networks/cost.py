@@ -109,7 +109,8 @@ def training_bytes(function: Callable[..., tuple[Tensor, ...]], *tensors: Kind) 
     given, live = [_ghost(tensor) for tensor in tensors], _Live()
     with live:
         images = function(*given)
-        torch.stack([image.sum() for image in images]).sum().backward()  # type: ignore[no-untyped-call]
+        total = torch.stack([image.sum() for image in images]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
     return live.peak
 
 
