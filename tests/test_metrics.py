@@ -26,7 +26,7 @@ def test_ssim_equals_scikit_image(shape, data_range):
     assert float(ssim(reference, image, data_range)) == pytest.approx(expected, abs=1e-9)
 
 
-def test_ssim_of_float32_with_a_large_offset_is_that_of_the_exact_values():
+def test_ssim_of_float32_images_with_a_large_offset_is_exact():
     reference, image = pair(31, 24, offset=1000.0, dtype=torch.float32)
     expected = structural_similarity(
         reference.double().numpy(), image.double().numpy(), data_range=1.0
@@ -35,7 +35,7 @@ def test_ssim_of_float32_with_a_large_offset_is_that_of_the_exact_values():
     assert float(ssim(reference, image, 1.0)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_leading_axes_are_a_batch_with_its_own_data_ranges():
+def test_each_image_of_a_batch_can_have_its_own_data_range():
     reference, image = pair(2, 3, 17, 12)
     level = reference.amax((-2, -1))
     for metric in (psnr, ssim):
@@ -46,6 +46,7 @@ def test_leading_axes_are_a_batch_with_its_own_data_ranges():
                 assert values[i, j] == pytest.approx(
                     float(metric(reference[i, j], image[i, j], float(level[i, j]))), abs=1e-12
                 )
+
     per_row = ssim(reference, image, torch.tensor([[1.0], [2.0]]))
     assert torch.allclose(per_row[1], ssim(reference[1], image[1], 2.0))
     assert torch.allclose(nmse(reference, image)[1, 2], nmse(reference[1, 2], image[1, 2]))
@@ -79,7 +80,7 @@ def test_an_identical_image_has_perfect_scores():
     assert float(hfen(reference, reference)) == 0.0
 
 
-def test_metrics_do_not_depend_on_a_common_scale():
+def test_metrics_are_invariant_to_a_common_scale():
     reference, image = pair(20, 15)
     for factor in (1e-6, 1e6):
         scaled = factor * reference, factor * image
@@ -93,7 +94,7 @@ def test_metrics_do_not_depend_on_a_common_scale():
         assert float(hfen(*scaled)) == pytest.approx(float(hfen(reference, image)), rel=1e-9)
 
 
-def test_ssim_does_not_depend_on_orientation_and_order():
+def test_ssim_is_invariant_to_transposition_and_order():
     reference, image = pair(19, 26)
     assert float(ssim(reference.T, image.T, 1.0)) == pytest.approx(
         float(ssim(reference, image, 1.0)), abs=1e-12
@@ -115,7 +116,7 @@ def test_the_filter_is_the_laplacian_of_gaussian_kernel():
     assert np.count_nonzero(response) <= 15 * 15
 
 
-def test_the_filter_gives_zero_for_a_constant_and_curvature_for_a_parabola():
+def test_the_filter_gives_zero_for_a_constant_and_the_curvature_of_a_parabola():
     assert laplacian_of_gaussian(torch.full((9, 11), 5.0)).abs().max() < 1e-12
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
     response = laplacian_of_gaussian(y**2 + 2 * x**2)[8:-8, 8:-8]
@@ -123,7 +124,7 @@ def test_the_filter_gives_zero_for_a_constant_and_curvature_for_a_parabola():
     assert float(response[0, 0]) == pytest.approx(6.0, rel=0.02)
 
 
-def test_hfen_grows_with_blur_where_noise_free_smooth_images_agree():
+def test_hfen_of_blurred_and_of_empty_images():
     reference, _ = pair(30, 30)
     blurred = torch.nn.functional.avg_pool2d(reference[None], 3, stride=1, padding=1)[0]
     assert 0.5 < float(hfen(reference, blurred)) < 1.0

@@ -20,16 +20,10 @@ PENDING = (
         "data",
         "evaluation",
         "formats",
-        "losses",
         "methods",
-        "metrics.py",
-        "networks",
         "operators",
         "reconstruction",
-        "sampling",
         "simulation",
-        "solvers",
-        "tools",
         "training",
     }
 )

@@ -1,1 +1,1 @@
-"""Training losses: one idea a file. They take tensors of any scale and say what they normalise by."""
+"""Training losses, one idea per file. They accept any scale and document their normalisation."""

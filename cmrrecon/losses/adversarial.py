@@ -1,6 +1,8 @@
-"""The adversarial loss of SR-GAN and GENRE-CMR: cross-entropy of a discriminator that sees each candidate beside the zero-filled image.
+"""Adversarial loss of SR-GAN and GENRE-CMR.
 
-The papers call real images 0 and reconstructed ones 1, and the generator wants 0.
+It is the cross-entropy of a discriminator that sees each candidate together with the zero-filled
+image. As in the papers, the label of real images is 0 and that of reconstructed ones 1, and the
+generator aims for 0.
 """
 
 from collections.abc import Sequence
@@ -15,14 +17,34 @@ REAL, FAKE = 0.0, 1.0
 def discriminator_loss(
     discriminator: nn.Module, images: Sequence[Tensor], target: Tensor, zero_filled: Tensor
 ) -> Tensor:
-    """Mean over the images (batch, y, x), which get no gradient: half for the target as real, half for the image as fake."""
+    """Compute the discriminator's loss: half for the target as real, half for images as fake.
+
+    Parameters
+    ----------
+    discriminator : nn.Module
+        Maps a candidate and the zero-filled image to logits.
+    images : sequence of Tensor of shape (batch, y, x), real
+        Reconstructed images; the loss is their mean. They receive no gradient.
+    target : Tensor of shape (batch, y, x), real
+        The reference images.
+    zero_filled : Tensor of shape (batch, y, x), real
+        The images that the reconstruction starts from.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The loss.
+    """
     real = _entropy(discriminator(target, zero_filled), REAL)
     fakes = [_entropy(discriminator(image.detach(), zero_filled), FAKE) for image in images]
     return 0.5 * (real + torch.stack(fakes).mean())
 
 
 def generator_loss(discriminator: nn.Module, image: Tensor, zero_filled: Tensor) -> Tensor:
-    """How far the image is from being taken for real. The discriminator's parameters get no gradient."""
+    """Compute the generator's loss: the cross-entropy of the image against the label "real".
+
+    The discriminator's parameters receive no gradient. For the parameters see `discriminator_loss`.
+    """
     frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
     logits: Tensor = torch.func.functional_call(discriminator, frozen, (image, zero_filled))
     return _entropy(logits, REAL)

@@ -1,4 +1,7 @@
-"""SDA, GENRE-CMR's statistical distribution alignment: features of different domains should have the same Gaussian."""
+"""SDA, the statistical distribution alignment of GENRE-CMR.
+
+Features of different domains should follow the same Gaussian distribution.
+"""
 
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -7,13 +10,24 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-# Of the mean variance: added to every variance, so that none vanishes.
+# Fraction of the mean variance that is added to every variance, so that none vanishes.
 RELATIVE_EPSILON = 1e-3
 Covariance = Literal["diagonal", "identity"]
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (channel,), in single precision at least, of the pixels of features (1, channel, h, w)."""
+    """Return mean and variance of each channel, in at least single precision.
+
+    Parameters
+    ----------
+    features : Tensor of shape (1, channel, h, w)
+        The features of one sample.
+
+    Returns
+    -------
+    tuple of two Tensors of shape (channel,)
+        Mean and variance over the pixels.
+    """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     flat = features.flatten(2).transpose(0, 1).flatten(1)
     variance = flat.var(1)
@@ -25,9 +39,22 @@ def moments(features: Tensor) -> tuple[Tensor, Tensor]:
 def symmetric_divergence(
     a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], covariance: Covariance = "diagonal"
 ) -> Tensor:
-    """KL(a || b) + KL(b || a) of Gaussians with these means and variances (channel,).
+    """Compute `KL(a || b) + KL(b || a)` of two Gaussians.
 
-    Diagonal: 1/2 sum [(v_a + d^2) / v_b + (v_b + d^2) / v_a - 2] with d the difference of means; identity: ||d||^2.
+    Diagonal: `1/2 sum [(v_a + d^2) / v_b + (v_b + d^2) / v_a - 2]`, where d is the difference of
+    the means. Identity: `||d||^2`.
+
+    Parameters
+    ----------
+    a, b : tuple of two Tensors of shape (channel,)
+        Mean and variance.
+    covariance : str
+        "diagonal" or "identity".
+
+    Returns
+    -------
+    Tensor of shape ()
+        The divergence.
     """
     (mean_a, var_a), (mean_b, var_b) = a, (b[0].to(a[0].device), b[1].to(a[0].device))
     distance = (mean_a - mean_b).square()
@@ -36,7 +63,7 @@ def symmetric_divergence(
     return 0.5 * ((var_a + distance) / var_b + (var_b + distance) / var_a - 2).sum()
 
 
-# Of what each process has, a list.
+# Collects an object from every process in a list.
 Gather = Callable[[Any], list[Any]]
 
 
@@ -46,17 +73,23 @@ def alone(thing: Any) -> list[Any]:
 
 
 class DistributionAlignment:
-    """Compares the features of every cascade with those of the last few samples of other domains.
+    """Compares the features of every cascade with recent samples of other domains.
 
-    A cascade has a bank of the moments of the last samples, without gradient. The loss of a cascade is the mean divergence
-    from those of other domains, zero while there are none; the loss is the sum over the cascades.
+    Each cascade has a bank with the moments of the last samples, without gradient. The loss of a
+    cascade is the mean divergence from the samples of other domains, or zero if there are none. The
+    total loss is the sum over the cascades.
 
     Parameters
     ----------
-    window : how many earlier samples are remembered; the paper's sliding window is of five samples, four of them earlier
-    covariance : "diagonal"; the paper's full covariance cannot be estimated from one sample
+    window : int
+        How many earlier samples are kept. The paper's sliding window has five samples, four of them
+        earlier.
+    covariance : str
+        "diagonal" or "identity". The paper's full covariance cannot be estimated from one sample.
 
-    Anvari Hamedani et al., GENRE-CMR, 2025, SDA loss; our reading, see docs/losses.md.
+    References
+    ----------
+    Anvari Hamedani et al., GENRE-CMR, 2025, SDA loss; our interpretation, see docs/losses.md.
     """
 
     def __init__(self, window: int = 4, covariance: Covariance = "diagonal") -> None:
@@ -66,16 +99,25 @@ class DistributionAlignment:
     def __call__(
         self, features: tuple[Tensor, ...], domain: Hashable, gather: Gather = alone
     ) -> Tensor | None:
-        """The loss of one sample, a scalar; None while no other domain has been seen. The sample then enters the banks.
+        """Compute the loss of one sample, then add the sample to the banks.
 
         Parameters
         ----------
-        features : a Tensor (1, channel, h, w) a cascade
-        domain : where the sample comes from
-        gather : with several processes, gives what each of them has; the samples of all enter the banks
+        features : tuple of Tensor of shape (1, channel, h, w)
+            The features of each cascade.
+        domain : hashable
+            The domain of the sample.
+        gather : callable
+            Collects objects from all processes. The samples of all processes enter the banks.
+
+        Returns
+        -------
+        Tensor of shape () or None
+            The loss; None while there are no samples of another domain.
         """
         while len(self.banks) < len(features):
             self.banks.append(deque(maxlen=self.window))
+
         present = [moments(feature) for feature in features]
         losses = []
         for bank, own in zip(self.banks, present, strict=False):
@@ -86,20 +128,22 @@ class DistributionAlignment:
             ]
             if others:
                 losses.append(torch.stack(others).mean())
+
         known = [(mean.detach().cpu(), variance.detach().cpu()) for mean, variance in present]
         for origin, every in gather((domain, known)):
-            # A sample that broke down must not spoil those after it.
+            # A sample with NaN or infinity must not spoil later ones.
             if all(bool(torch.isfinite(part).all()) for moment in every for part in moment):
                 for bank, moment in zip(self.banks, every, strict=False):
                     bank.append((origin, moment))
+
         return torch.stack(losses).sum() if losses else None
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint: tensors, strings and numbers only."""
+        """Return the state for a checkpoint, as tensors, strings and numbers only."""
         return {"banks": [[(domain, *known) for domain, known in bank] for bank in self.banks]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         self.banks = [
             deque(
                 ((domain, (mean, variance)) for domain, mean, variance in bank), maxlen=self.window

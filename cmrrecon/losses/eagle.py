@@ -1,11 +1,20 @@
-"""Eagle: the spectra of local variances of image gradients (Sun et al., arXiv 2403.10695), as published, as HyperCMR runs it, and as meant.
+"""Eagle loss: compares the spectra of local variances of image gradients.
 
-For the Scharr gradients along x and y of both images: the variance of every patch makes a small map, and the loss is the mean
-difference of the maps' weighted magnitude spectra, summed over both gradients. The variants differ in the weight:
+For the Scharr gradients of both images along x and y, the variance of every patch gives a small
+map. The loss is the mean absolute difference of the maps' weighted magnitude spectra, summed over
+both gradients. With the cutoff c, the variants differ in the weight of the frequency f:
 
-    "original"    1 - exp(-(f - c)^2 / 2), largest at zero frequency and zero at f = c: not the high-pass it is called
-    "hypercmr"    HyperCMR's code: 1 / (1 + (f / c)^(2 n)), a low-pass by a sign; spectra standardised over the batch and cut after padding
-    "high-pass"   1 / (1 + (c / f)^(2 n)), what both papers describe; spectra standardised a sample; the default
+"original"
+    `1 - exp(-(f - c)^2 / 2)`. It is largest at zero frequency and zero at `f = c`, so it is not the
+    high-pass filter that the paper calls it.
+"hypercmr"
+    `1 / (1 + (f / c)^(2 n))`, as in HyperCMR's code: a low-pass filter because of a wrong sign. The
+    spectra are standardised over the batch and cropped after padding.
+"high-pass"
+    `1 / (1 + (c / f)^(2 n))`, which both papers describe. The spectra are standardised for each
+    sample. This is the default.
+
+References: Sun et al., arXiv 2403.10695.
 """
 
 from collections.abc import Sequence
@@ -28,21 +37,36 @@ def eagle_loss(
     cutoff: float = 0.35,
     variant: Variant = "high-pass",
 ) -> Tensor:
-    """The loss, a scalar.
+    """Compute the Eagle loss.
 
     Parameters
     ----------
-    image, target : Tensor (batch, y, x), real; normalised alike
-    patch : side of the patches in pixels; a remainder is dropped
-    cutoff : c, cycles a patch
-    variant : see the module
+    image, target : Tensor of shape (batch, y, x), real
+        The images to compare, with the same normalisation.
+    patch : int
+        The side of the patches in pixels. Pixels beyond the last whole patch are dropped.
+    cutoff : float
+        `c`, in cycles per patch.
+    variant : str
+        "original", "hypercmr" or "high-pass"; see the module.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The loss.
     """
     pairs = zip(patch_variances(image, patch), patch_variances(target, patch), strict=True)
     return torch.stack([_spectral_difference(a, b, cutoff, variant) for a, b in pairs]).sum()
 
 
 def patch_variances(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
-    """Maps (batch, 1, y // patch, x // patch) of the sample variances of the Scharr gradients along x and y; zeros beyond the border."""
+    """Map the sample variances of the Scharr gradients, with zeros beyond the border.
+
+    Returns
+    -------
+    tuple of two Tensors of shape (batch, 1, y // patch, x // patch)
+        The variances of the gradients along x and along y.
+    """
     scharr = images.new_tensor([[-3, 0, 3], [-10, 0, 10], [-3, 0, 3]])
     gradients = functional.conv2d(
         images[:, None], torch.stack([scharr, scharr.T])[:, None], padding=1
@@ -52,11 +76,12 @@ def patch_variances(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
         *gradients.shape[:2], rows, patch, columns, patch
     )
     variances = cut.transpose(3, 4).flatten(-2).var(-1)
+
     return variances[:, :1], variances[:, 1:]
 
 
 def frequency(shape: Sequence[int], like: Tensor) -> Tensor:
-    """|f| (h, w) of an unshifted spectrum of shape (.., h, w), in cycles a sample."""
+    """Return `|f|` of shape (h, w) of an unshifted spectrum (.., h, w), in cycles per sample."""
     along = [torch.fft.fftfreq(n, dtype=like.dtype, device=like.device) for n in shape[-2:]]
     return torch.sqrt(along[0][:, None] ** 2 + along[1] ** 2)
 
@@ -64,7 +89,7 @@ def frequency(shape: Sequence[int], like: Tensor) -> Tensor:
 def _spectral_difference(a: Tensor, b: Tensor, cutoff: float, variant: Variant) -> Tensor:
     if variant == "original":
         weight = 1 - torch.exp(-0.5 * (frequency(a.shape, a) - cutoff) ** 2)
-        # A magnitude of exactly zero has no gradient.
+        # At a magnitude of exactly zero the gradient is set to zero.
         first, second = (weight * _magnitude(torch.fft.fft2(part), 0.0) for part in (a, b))
     elif variant == "hypercmr":
         first, second = (_hypercmr_spectrum(part, cutoff) for part in (a, b))
@@ -75,6 +100,7 @@ def _spectral_difference(a: Tensor, b: Tensor, cutoff: float, variant: Variant) 
             weight * _standardised(_magnitude(torch.fft.fft2(part), EPSILON), (1, 2, 3))
             for part in (a, b)
         )
+
     return (first - second).abs().mean()
 
 
@@ -88,7 +114,11 @@ def _standardised(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 def _hypercmr_spectrum(variances: Tensor, cutoff: float) -> Tensor:
-    """To the letter: padded to powers of two, standardised over the whole batch, weighted, and cut to the size before padding."""
+    """Follow HyperCMR's code literally.
+
+    The map is padded to powers of two, its spectrum standardised over the whole batch, weighted,
+    and cropped to the size before padding.
+    """
     h, w = variances.shape[-2:]
     size = [1 << (n - 1).bit_length() for n in (h, w)]
     spectrum = torch.fft.fft2(functional.pad(variances + EPSILON, (0, size[1] - w, 0, size[0] - h)))

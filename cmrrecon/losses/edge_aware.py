@@ -9,30 +9,52 @@ from torch.nn import functional
 from cmrrecon.losses.ssim import largest
 from cmrrecon.metrics import ssim_map
 
-# Side of the averaging that widens the edges.
-SPREAD = 5
+# Side in pixels of the averaging window that widens the edges.
+WIDENING = 5
 Reduce = Literal["region", "image"]
 
 
 def edge_strength(target: Tensor) -> Tensor:
-    """M_s: the magnitude of the Sobel gradient of (batch, y, x), averaged over 5 x 5 pixels. Beyond the border the edge pixels repeat."""
+    """Compute `M_s`, the magnitude of the Sobel gradient averaged over 5 x 5 pixels.
+
+    Edge pixels are repeated beyond the border.
+
+    Parameters
+    ----------
+    target : Tensor of shape (batch, y, x), real
+        The reference images.
+
+    Returns
+    -------
+    Tensor of shape (batch, y, x)
+        The edge strength.
+    """
     images = functional.pad(target[:, None], (1, 1, 1, 1), mode="replicate")
     smooth, slope = target.new_tensor([1.0, 2.0, 1.0]), target.new_tensor([-1.0, 0.0, 1.0])
     kernels = torch.stack([torch.outer(smooth, slope), torch.outer(slope, smooth)])[:, None]
     magnitude = functional.conv2d(images, kernels).square().sum(1, keepdim=True).sqrt()
-    padded = functional.pad(magnitude, (SPREAD // 2,) * 4, mode="replicate")
-    return functional.avg_pool2d(padded, SPREAD, 1)[:, 0]
+
+    padded = functional.pad(magnitude, (WIDENING // 2,) * 4, mode="replicate")
+    return functional.avg_pool2d(padded, WIDENING, 1)[:, 0]
 
 
 def edge_region(target: Tensor, threshold: float = 0.1, inclusive: bool = True) -> Tensor:
-    """Where EAR looks: (batch, y, x), bool.
+    """Return the region where the loss is evaluated.
 
     Parameters
     ----------
-    target : Tensor (batch, y, x), real
-    threshold : part of the largest edge strength of each image. The paper says zero, but nothing is below that: then the
-        region is the whole image
-    inclusive : whether strengths equal to the threshold count, as the paper writes
+    target : Tensor of shape (batch, y, x), real
+        The reference images.
+    threshold : float
+        The threshold as a fraction of the largest edge strength of each image. The paper uses zero,
+        which makes the region the whole image because no strength is below zero.
+    inclusive : bool
+        Whether strengths equal to the threshold count, as in the paper.
+
+    Returns
+    -------
+    Tensor of shape (batch, y, x), bool
+        True inside the region.
     """
     strength = edge_strength(target)
     limit = threshold * strength.amax((1, 2), keepdim=True)
@@ -48,16 +70,29 @@ def edge_aware_loss(
     reduce: Reduce = "region",
     data_range: Tensor | None = None,
 ) -> Tensor:
-    """1 - SSIM of image and target, both zero outside the target's edge region.
+    """Compute 1 - SSIM of image and target, both set to zero outside the target's edge region.
 
     Parameters
     ----------
-    image, target : Tensor (batch, y, x), real
-    threshold, inclusive : see `edge_region`
-    reduce : mean over the windows whose middle lies in the "region" (by default, as windows of zeros are all alike), or over the
-        whole "image" (the paper's equation)
-    data_range : Tensor (batch,); the maximum of each target by default
+    image, target : Tensor of shape (batch, y, x), real
+        The images to compare.
+    threshold : float
+        See `edge_region`.
+    inclusive : bool
+        See `edge_region`.
+    reduce : str
+        "region" averages over the windows whose middle lies in the region, because windows of zeros
+        always agree. "image" averages over all windows, as in the paper's equation.
+    data_range : Tensor of shape (batch,) or None
+        The data range of the SSIM. None uses the maximum of each target.
 
+    Returns
+    -------
+    Tensor of shape ()
+        The loss.
+
+    References
+    ----------
     Anvari Hamedani et al., GENRE-CMR, 2025, EAR loss.
     """
     region = edge_region(target.detach(), threshold, inclusive)
@@ -65,6 +100,7 @@ def edge_aware_loss(
     similarity = ssim_map(target * region, image * region, limit)
     if reduce == "image":
         return 1 - similarity.mean()
+
     margin = (region.shape[-1] - similarity.shape[-1]) // 2
     middles = region[:, margin : region.shape[1] - margin, margin : region.shape[2] - margin].to(
         similarity.dtype

@@ -1,46 +1,62 @@
-"""Losses in k-space, on (batch, coil, y, x), complex. Every sample of a batch is divided by the largest magnitude of its target."""
+"""Losses in k-space, for complex tensors (batch, coil, y, x).
+
+Unless stated otherwise, each entry of a batch is divided by the largest magnitude of its target.
+"""
 
 import torch
 from torch import Tensor
 
-# Of the largest magnitude: phases of smaller samples have no direction to speak of.
+# Fraction of the largest magnitude; the phase of smaller samples is meaningless.
 SMALLEST = 1e-8
 
 
 def scaled(kspace: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Both over the largest magnitude of the target, sample by sample."""
+    """Divide both by the largest magnitude of the target, separately for each batch entry."""
     size = target.abs().amax((1, 2, 3), keepdim=True)
     size = torch.where(size > 0, size, 1)
     return kspace / size, target / size
 
 
 def kspace_loss(kspace: Tensor, target: Tensor) -> Tensor:
-    """Mean squared complex difference: |k - k_target|^2. HyperCMR's paper (arXiv 2410.03624, equation of the fidelity term)."""
+    """Compute the mean squared complex difference `|k - k_target|^2`.
+
+    References
+    ----------
+    HyperCMR, arXiv 2410.03624, equation of the fidelity term.
+    """
     k, t = scaled(kspace, target)
     return _power(k - t).mean()
 
 
 def physical_loss(kspace: Tensor, target: Tensor) -> Tensor:
-    """GENRE-CMR's fidelity of magnitude and phase, made safe: mean (|k| - |t|)^2 + mean |t| (1 - cos(angle k - angle t)).
+    """Compute GENRE-CMR's magnitude and phase fidelity in a numerically safe form.
 
-    The phase term is weighed by the target's magnitude, as noise has no phase to learn, and knows that angles wrap.
+    This is `mean (|k| - |t|)^2 + mean |t| (1 - cos(angle k - angle t))`. The phase term is weighted
+    by the target's magnitude, because noise has no phase to learn, and it respects that angles
+    wrap.
     """
     k, t = scaled(kspace, target)
-    magnitude, wanted = (torch.sqrt(_power(part) + SMALLEST**2) for part in (k, t))
-    cosine = (k * t.conj()).real / (magnitude * wanted)
-    return (magnitude - wanted).square().mean() + (wanted * (1 - cosine)).mean()
+    magnitude, expected = (torch.sqrt(_power(part) + SMALLEST**2) for part in (k, t))
+    cosine = (k * t.conj()).real / (magnitude * expected)
+    return (magnitude - expected).square().mean() + (expected * (1 - cosine)).mean()
 
 
 def literal_physical_loss(kspace: Tensor, target: Tensor) -> Tensor:
-    """GENRE-CMR's fidelity to the letter: MSE of magnitudes plus MSE of angles. Angles jump at +-pi, and those of noise count in full."""
+    """Compute GENRE-CMR's fidelity literally: MSE of magnitudes plus MSE of angles.
+
+    Angles jump at +-pi, and the angles of noise have full weight.
+    """
     k, t = scaled(kspace, target)
-    # The angle of zero has no gradient; it is given that of a trifle.
+    # The angle of zero has no gradient, so zeros are replaced by a tiny positive number.
     k = torch.where(k.abs() > SMALLEST, k, SMALLEST)
     return (k.abs() - t.abs()).square().mean() + (k.angle() - t.angle()).square().mean()
 
 
 def coilwise_magnitude_loss(kspace: Tensor, target: Tensor) -> Tensor:
-    """HyperCMR's code: MSE of magnitudes, each coil over its own largest one; phases are not looked at."""
+    """Compute the loss in HyperCMR's code: MSE of magnitudes, each coil divided by its maximum.
+
+    Phases are ignored.
+    """
     k, t = (
         part.abs() / (part.abs().amax((2, 3), keepdim=True) + SMALLEST) for part in (kspace, target)
     )
@@ -48,9 +64,11 @@ def coilwise_magnitude_loss(kspace: Tensor, target: Tensor) -> Tensor:
 
 
 def regularisation(kspace: Tensor, share: float = 0.05) -> Tensor:
-    """HyperCMR's regularisation of the reconstructed k-space: mean |k| + share * root mean |k|^2, k over its largest magnitude.
+    """Compute HyperCMR's regularisation of the reconstructed k-space.
 
-    The paper has norms, which grow with the size of the image; these are means. `share` is its beta.
+    This is `mean |k| + share * sqrt(mean |k|^2)`, where k is divided by its largest magnitude and
+    `share` is the paper's beta. Means replace the paper's norms, which grow with the size of the
+    image.
     """
     k, _ = scaled(kspace, kspace.detach())
     energy = _power(k)

@@ -1,7 +1,8 @@
-"""What LF-MRI adds to the loss: classification by image-level labels, and the error inside boxes around lesions.
+"""Losses for LF-MRI: classification with image-level labels, and the error inside lesion boxes.
 
-Ju et al., LF-MRI, Med Image Anal 2026. Its equations of the loss are not public. Labels of whole images train the classifier (introduction,
-section 3.2); binary cross-entropy is the usual choice, and the term of the boxes is ours: the paper needs none.
+The loss equations of the paper (Ju et al., LF-MRI, Med Image Anal 2026) are not public. Its
+classifier is trained with labels of whole images (introduction, section 3.2). Binary cross-entropy
+is the usual choice. The term for boxes is our own; the paper has none.
 """
 
 import torch
@@ -10,12 +11,19 @@ from torch.nn import functional
 
 
 def classification_loss(logits: Tensor, present: Tensor) -> Tensor:
-    """Binary cross-entropy, the mean over all that is known; zero if nothing is.
+    """Compute the binary cross-entropy, averaged over the known labels.
 
     Parameters
     ----------
-    logits : Tensor (batch, class)
-    present : Tensor (batch, class), 1 where a kind of lesion is present, 0 where it is absent, NaN where that is not known
+    logits : Tensor of shape (batch, class)
+        The classifier's output.
+    present : Tensor of shape (batch, class)
+        1 where a kind of lesion is present, 0 where it is absent, NaN where the label is unknown.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The loss; zero if no label is known.
     """
     known = ~present.isnan()
     each = functional.binary_cross_entropy_with_logits(
@@ -25,12 +33,21 @@ def classification_loss(logits: Tensor, present: Tensor) -> Tensor:
 
 
 def lesion_loss(image: Tensor, target: Tensor, lesion: Tensor) -> Tensor:
-    """Mean absolute difference inside the boxes over the mean of the whole target, so that it compares with `l1_loss`; zero without boxes.
+    """Compute the mean absolute difference inside the boxes, relative to the mean of the target.
+
+    The mean is that of the whole target, so that the loss is comparable to `l1_loss`.
 
     Parameters
     ----------
-    image, target : Tensor (batch, y, x), real
-    lesion : Tensor (batch, y, x) bool, true inside the boxes
+    image, target : Tensor of shape (batch, y, x), real
+        The images to compare.
+    lesion : Tensor of shape (batch, y, x), bool
+        True inside the boxes.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The loss; zero without boxes.
     """
     size = target.abs().mean()
     inside = ((image - target).abs() * lesion).sum() / lesion.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Losses of image similarity: structural similarity, absolute difference and peak signal-to-noise ratio."""
+"""Image losses: structural similarity, absolute difference and peak signal-to-noise ratio."""
 
 import torch
 from torch import Tensor
@@ -7,35 +7,51 @@ from cmrrecon.metrics import ssim_map
 
 
 def ssim_loss(image: Tensor, target: Tensor, data_range: Tensor | None = None) -> Tensor:
-    """1 - SSIM, a scalar: mean over all 7 x 7 windows inside the images, uniform window, sample covariance.
+    """Compute 1 - SSIM, the mean over all 7 x 7 windows inside the images.
+
+    Uniform window and sample covariance, as in the training of PromptMR.
 
     Parameters
     ----------
-    image, target : Tensor (batch, y, x), real
-    data_range : Tensor (batch,), L of the SSIM; the maximum of each target by default. PromptMR takes that of the target's whole volume
+    image, target : Tensor of shape (batch, y, x), real
+        The images to compare.
+    data_range : Tensor of shape (batch,) or None
+        `L` of the SSIM. None uses the maximum of each target. PromptMR uses the maximum of the
+        target's whole volume.
 
-    Wang et al., IEEE Trans Image Process 2004;13:600; as in the training of PromptMR.
+    Returns
+    -------
+    Tensor of shape ()
+        The loss.
+
+    References
+    ----------
+    Wang et al., IEEE Trans Image Process 2004;13:600.
     """
     limit = largest(target) if data_range is None else data_range
     return 1 - ssim_map(target, image, limit).mean()
 
 
 def largest(target: Tensor) -> Tensor:
-    """(batch,): the maximum of each image, one for empty images."""
+    """Return the maximum of each image (batch, y, x), or one for empty images; shape (batch,)."""
     size = target.amax((1, 2))
     return torch.where(size > 0, size, 1)
 
 
 def l1_loss(image: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference over the mean of the target, so that no file's scale counts; images (batch, y, x), real."""
+    """Compute the mean absolute difference of images (batch, y, x), relative to the target's mean.
+
+    The division makes the loss independent of the scale of a file.
+    """
     size = target.abs().mean()
     return (image - target).abs().mean() / torch.where(size > 0, size, 1)
 
 
 def psnr_loss(image: Tensor, target: Tensor) -> Tensor:
-    """Minus the PSNR of all images (batch, y, x) together, real, but for what depends on the target alone, over ten: log10 of the NMSE.
+    """Compute log10 of the NMSE of all images (batch, y, x) together.
 
-    The same gain in decibels counts the same in easy and in hard scans, which in a mean of errors the hard ones drown.
+    Up to a term of the target alone this is -PSNR / 10. A gain in decibels counts the same for easy
+    and hard scans, whereas hard scans dominate a mean of errors.
     """
     tiny = torch.finfo(target.dtype).tiny
     return (

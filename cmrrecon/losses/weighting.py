@@ -1,4 +1,7 @@
-"""Weights of several losses by their coefficient of variation (Groenendijk et al., WACV 2021, arXiv 2009.01717)."""
+"""Weight several losses by their coefficient of variation.
+
+References: Groenendijk et al., WACV 2021, arXiv 2009.01717.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Added to variances, as the authors do; and the least mean that a loss is divided by.
+# Added to variances, as the authors do, and the smallest mean that a loss is divided by.
 VARIANCE_EPSILON = 1e-8
 LEAST_MEAN = 1e-12
-
-
-# Means over processes of what each has: names to values, None where there is none.
+# Averages values by name over all processes; None marks a value that a process does not have.
 Mean = Callable[[Mapping[str, float | None]], dict[str, float]]
 
 
@@ -22,17 +23,21 @@ def own(values: Mapping[str, float | None]) -> dict[str, float]:
 
 
 class CoefficientOfVariation:
-    """Weighs losses by standard deviation over mean of their ratios to their own running mean: a loss that still changes weighs more.
+    """Gives larger weights to losses that still change.
 
-    l_t = L_t / mean_(t-1)(L);  alpha = (sigma / mu) / sum of these, of the statistics of l up to t - 1; equal weights in the first two
-    steps. Weights have no gradient and sum to one.
+    The ratio of a loss to its own running mean is `l_t = L_t / mean_(t-1)(L)`. The weight is the
+    coefficient of variation `sigma / mu` of l up to t - 1, divided by the sum over all losses. In
+    the first two steps the weights are equal. Weights have no gradient and sum to one.
 
-    A loss that has not appeared yet (None, or zero) is left out, and its statistics start when it does.
+    A loss that has not appeared yet (None or zero) has no weight, and its statistics start when it
+    appears.
 
     Parameters
     ----------
-    names : of the losses
-    decay : None for statistics of all steps; else their memory, in (0, 1)
+    names : tuple of str
+        The names of the losses.
+    decay : float or None
+        The decay of the running statistics, in (0, 1). None weights all steps equally.
     """
 
     def __init__(self, names: tuple[str, ...], decay: float | None = None) -> None:
@@ -42,7 +47,7 @@ class CoefficientOfVariation:
         }
 
     def weights(self, present: tuple[str, ...]) -> dict[str, float]:
-        """The weights of the losses that are present, from what was seen before."""
+        """Return the weights of the losses that are present, from the earlier steps."""
         counts = [self.statistics[name]["count"] for name in present]
         if not present or min(counts) <= 1:
             return {name: 1 / len(present) for name in present}
@@ -53,9 +58,22 @@ class CoefficientOfVariation:
     def __call__(
         self, losses: Mapping[str, Tensor | None], mean: Mean = own
     ) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum of the losses, and the weights; then the losses enter the statistics.
+        """Weight the losses, then add them to the statistics.
 
-        With several processes `mean` gives the means of the losses over those that have them, from which all learn alike.
+        Parameters
+        ----------
+        losses : mapping of str to Tensor of shape () or None
+            The losses of this step by name.
+        mean : callable
+            Averages the losses over the processes that have them, so that all processes keep the
+            same statistics.
+
+        Returns
+        -------
+        total : Tensor of shape ()
+            The weighted sum.
+        weights : dict of str to float
+            The weights.
         """
         values = mean(
             {
@@ -68,12 +86,15 @@ class CoefficientOfVariation:
             for name in self.names
             if name in values and (self.statistics[name]["count"] > 0 or values[name] != 0)
         )
+
         weights = self.weights(present)
         parts = [weights[name] * loss for name in present if (loss := losses.get(name)) is not None]
+
         for name in present:
-            # A loss that broke down must not spoil those after it.
+            # A loss of NaN or infinity must not spoil later ones.
             if math.isfinite(values[name]):
                 self._learn(self.statistics[name], values[name])
+
         return torch.stack(parts).sum() if parts else torch.zeros(()), weights
 
     @staticmethod
@@ -90,10 +111,10 @@ class CoefficientOfVariation:
         s["ratio"], s["mean"], s["count"] = mean, keep * s["mean"] + (1 - keep) * loss, count + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state for a checkpoint."""
         return {name: dict(values) for name, values in self.statistics.items()}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, float]]) -> None:
-        """What `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         for name in self.names:
             self.statistics[name] = dict(state[name])

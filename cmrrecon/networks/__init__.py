@@ -1,1 +1,1 @@
-"""Reconstruction networks: one a file, readable alone. `catalog` names them, `weights` loads them."""
+"""Reconstruction networks, one per file. `catalog` names them, `checkpoints` loads them."""

@@ -1,18 +1,11 @@
-"""What every network takes and what it gives.
+"""Base classes of all networks: their inputs and outputs.
 
-There are two kinds. A `WindowNetwork` is called with a window of adjacent frames and reconstructs
-the one in the middle:
+There are two kinds. A `WindowNetwork` takes a window of adjacent frames and reconstructs the middle
+one. A `SeriesNetwork` solves the least-squares problem of a whole series, as the iterative methods
+do.
 
-    network(kspace, mask, acs=None, maps=None) -> Output
-
-kspace : Tensor (batch, frame, coil, y, x), complex64, of any scale: the output scales along. Zero where not measured
-mask : Tensor (batch, frame|1, y, x|1), bool. Its shape says what kind it is: (.., y, 1) are whole lines, (.., y, x) single samples
-acs : how many central lines calibrate the coil maps, of sample masks the side of the central square; None: see `calibration_mask`
-maps : Tensor (batch, frame, coil, y, x), complex: the coil maps, if they are known already
-
-A `SeriesNetwork` solves the least-squares problem of a whole series, as the iterative methods do.
-
-Inside, published networks have the readout first and the phase encoding last, so networks swap y and x on entry and on exit.
+Published networks have the readout first and the phase encoding last, so networks swap y and x on
+entry and on exit.
 """
 
 import itertools
@@ -34,23 +27,29 @@ from cmrrecon.tools.errors import UsageError
 if TYPE_CHECKING:
     from cmrrecon.networks.sensitivity import SensitivityNetwork
 
-# More steps than any network has.
+# An upper limit; no network has as many steps.
 MOST_STEPS = 100
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a network makes of a window; all of its middle frame.
+    """The result of a network for the middle frame of a window.
 
     Attributes
     ----------
-    image : Tensor (batch, y, x), real: the magnitude, on the scale of root-sum-of-squares
-    kspace : Tensor (batch, coil, y, x), complex, or None from networks that never go back to k-space
-    maps : Tensor (batch, coil, y, x), complex: the coil maps, or None
-    images : the image after each cascade, the last is `image`; empty from networks whose losses need only the last
-        (GENRE-CMR: in training mode, otherwise the last one only)
-    kspaces : the k-space after each cascade, likewise
-    features : a Tensor (batch, channel, ..) a cascade: what losses compare between domains
+    image : Tensor of shape (batch, y, x), real
+        The magnitude, on the scale of a root-sum-of-squares.
+    kspace : Tensor of shape (batch, coil, y, x), complex, or None
+        The k-space; None for networks that never return to k-space.
+    maps : Tensor of shape (batch, coil, y, x), complex, or None
+        The coil sensitivity maps.
+    images : tuple of Tensor of shape (batch, y, x)
+        The image after each cascade, the last of which is `image`. Empty for networks whose losses
+        need only the last one. GENRE-CMR gives all of them in training mode only.
+    kspaces : tuple of Tensor of shape (batch, coil, y, x)
+        The k-space after each cascade, with the same rules.
+    features : tuple of Tensor of shape (batch, channel, ...)
+        The features of each cascade that losses compare between domains.
     """
 
     image: Tensor
@@ -62,18 +61,21 @@ class Output:
 
     @property
     def stages(self) -> tuple[Tensor, ...]:
-        """The image after each cascade, or the last alone from networks that give no others."""
+        """The image after each cascade, or only the last one if there are no others."""
         return self.images or (self.image,)
 
 
 class ReconstructionNetwork(nn.Module, ABC):
-    """What the two kinds have in common.
+    """Common base of both kinds.
 
     Attributes
     ----------
-    config : what `catalog.build` makes such a network of; JSON can hold it
-    can_checkpoint : whether activations can be computed again in the backward pass
-    checkpointing : whether they are
+    config : dict
+        The configuration from which `catalog.build` makes such a network, as JSON can hold it.
+    can_checkpoint : bool
+        Whether the network can recompute its activations in the backward pass.
+    checkpointing : bool
+        Whether it does.
     """
 
     config: dict[str, Any]
@@ -81,11 +83,11 @@ class ReconstructionNetwork(nn.Module, ABC):
     checkpointing: bool = False
 
     def convolutions(self) -> Iterator[nn.Module]:
-        """The parts that may run in lower precision and with channels last."""
+        """Yield the parts that may run in lower precision and with channels last."""
         return (module for module in self.modules() if isinstance(module, ConvolutionalBody))
 
     def ghost(self) -> Self:
-        """The same network without numbers, on PyTorch's meta device, to tell what it costs."""
+        """Return the same network on PyTorch's meta device, without values, to measure its cost."""
         with torch.device("meta"):
             made = build(name_of(self), self.config)
         assert isinstance(made, type(self))
@@ -98,8 +100,10 @@ class WindowNetwork(ReconstructionNetwork):
 
     Attributes
     ----------
-    frames : width of the window, odd
-    gives_kspace : whether its outputs have k-space, so that it can be adapted to a scan
+    frames : int
+        The width of the window, odd.
+    gives_kspace : bool
+        Whether its outputs include k-space, so that it can be adapted to a scan.
     """
 
     frames: int
@@ -108,70 +112,117 @@ class WindowNetwork(ReconstructionNetwork):
     @property
     @abstractmethod
     def sensitivity(self) -> "SensitivityNetwork | None":
-        """What makes the coil maps; None where they are no part of the network."""
+        """The part that computes the coil maps; None for networks without one."""
 
     @property
     def shares_maps(self) -> bool:
-        """Whether the maps of a frame are the same in all windows."""
+        """Whether a frame has the same maps in all windows."""
         return self.sensitivity is not None and self.sensitivity.frames == 1
 
     @abstractmethod
     def forward(
         self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
     ) -> Output:
-        """Reconstruct the middle frame; see the module.
+        """Reconstruct the middle frame of a window.
+
+        Parameters
+        ----------
+        kspace : Tensor of shape (batch, frame, coil, y, x), complex64
+            Zero where not measured. Its scale is arbitrary, and the output has the same scale.
+        mask : Tensor of shape (batch, frame|1, y, x|1), bool
+            (..., y, 1) means whole lines, (..., y, x) single samples.
+        acs : int or None
+            How many central lines calibrate the coil maps; for sample masks the side of the central
+            square. For None see `calibration_mask`.
+        maps : Tensor of shape (batch, frame, coil, y, x), complex, or None
+            The coil maps, if they are already known.
+
+        Returns
+        -------
+        Output
+            The result for the middle frame.
 
         Raises
         ------
-        UsageError : shapes that do not belong together, or another number of frames
+        UsageError
+            If the shapes do not match (`shape-mismatch`) or the number of frames is wrong
+            (`window-width`).
         """
 
     @abstractmethod
     def window_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
-        """Cost of one window whose maps are given.
+        """Return the cost of one window with known maps.
 
         Parameters
         ----------
-        coils, y, x : size of the k-space
-        lines : whether its mask has whole lines, or else single samples
-        acs : calibration lines
+        coils, y, x : int
+            The size of the k-space.
+        lines : bool
+            Whether the mask has whole lines instead of single samples.
+        acs : int
+            The number of calibration lines.
+
+        Returns
+        -------
+        Footprint
+            Operations and memory.
         """
 
     @abstractmethod
     def maps_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
-        """Cost of the maps that one more frame needs, made coil by coil; see `window_cost`."""
+        """Return the cost of the maps of one frame, computed coil by coil; see `window_cost`."""
 
     @abstractmethod
     def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
-        """Bytes for one window to go forward and backward, with a mask of whole lines."""
+        """Return the bytes for the forward and backward pass of one window with a line mask."""
 
 
 class SeriesNetwork(ReconstructionNetwork):
-    """A network for whole series: it goes on from a least-squares problem, step by step."""
+    """A network for whole series, which starts from a least-squares problem."""
 
     @abstractmethod
     def forward(
         self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None
     ) -> Output:
-        """Magnitudes of one series, kspace (1, frame, coil, y, x); `Output.image` is (frame, y, x).
+        """Reconstruct the magnitudes of one series.
 
         Parameters
         ----------
-        columns : of x that are reconstructed, and that `Output.image` has (line masks only)
+        kspace : Tensor of shape (1, frame, coil, y, x), complex
+            Zero where not measured.
+        mask : Tensor of shape (1, frame|1, y, x|1), bool
+            (..., y, 1) means whole lines, (..., y, x) single samples.
+        acs : int or None
+            Not used: series networks calibrate from the series itself.
+        columns : slice or None
+            The columns of x to reconstruct (line masks only). None reconstructs all.
+
+        Returns
+        -------
+        Output
+            `Output.image` has the shape (frame, y, x), restricted to these columns.
         """
 
     @abstractmethod
     def steps(self, problem: Problem, weight: float = 1.0) -> Iterator[Tensor]:
-        """The images (frame, y, x'), complex, of a normalised series after every step.
+        """Yield the images of a normalised series after every step.
 
         Parameters
         ----------
-        weight : the trust in the network against the data, in multiples of what it has learnt
+        problem : Problem
+            The least-squares problem of the series.
+        weight : float
+            The weight of the network against the data, in multiples of the learnt weight.
+
+        Yields
+        ------
+        Tensor of shape (frame, y, x'), complex
+            The images in the columns of the problem.
         """
 
     @abstractmethod
     def cost(self, frames: int, y: int, x: int) -> Footprint:
-        """Cost of a series, excluding data consistency and the starting images."""
+        """Return the cost of a series, excluding data consistency and the starting images."""
 
     def solve(
         self,
@@ -181,15 +232,26 @@ class SeriesNetwork(ReconstructionNetwork):
         iterations: int = MOST_STEPS,
         monitor: Monitor = never,
     ) -> Solution:
-        """As the solvers of the classical methods; without gradients.
+        """Solve a problem like the solvers of the classical methods, without gradients.
 
         Parameters
         ----------
-        problem, weight : see `steps`
-        iterations : at most so many of its steps
-        monitor : see `solvers.Monitor`
+        problem : Problem
+            See `steps`.
+        weight : float
+            See `steps`.
+        iterations : int
+            The maximum number of steps.
+        monitor : callable
+            Called after every step; see `solvers.Monitor`.
+
+        Returns
+        -------
+        Solution
+            The last images, and the relative change of every step.
         """
         changes = []
+
         with torch.no_grad():
             x = problem.start
             for step, after in enumerate(
@@ -203,35 +265,40 @@ class SeriesNetwork(ReconstructionNetwork):
                 x = after
                 if monitor(step, x):
                     break
+
         return Solution(x, tuple(changes))
 
 
 def build_network(
     name: str, config: Mapping[str, Any] | None = None
 ) -> WindowNetwork | SeriesNetwork:
-    """A network that reconstructs, with fresh parameters; errors as of `catalog.build`.
+    """Build a reconstruction network with new parameters; see `catalog.build`.
 
     Raises
     ------
-    UsageError : the name is of a discriminator
+    UsageError
+        If the name is that of a discriminator (`network-kind`), or for the reasons of
+        `catalog.build`.
     """
     network = build(name, config)
     if not isinstance(network, WindowNetwork | SeriesNetwork):
         raise UsageError(
             "network-kind",
-            f"{name} judges images and reconstructs none",
-            "A network that reconstructs is needed",
-            "Choose another one of `cmrrecon models`",
+            f"{name} is a discriminator, which reconstructs no images",
+            "A reconstruction network is needed",
+            "Choose another network from `cmrrecon models`",
         )
     return network
 
 
 def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> None:
-    """Refuse what no network can take.
+    """Refuse input that no network accepts.
 
     Raises
     ------
-    UsageError : shapes that do not belong together, or another number of frames than the network was made for
+    UsageError
+        If the shapes do not match (`shape-mismatch`) or the window does not have the number of
+        frames that the network expects (`window-width`).
     """
     fits = kspace.ndim == 5 and mask.ndim == 4 and kspace.is_complex()
     if fits:
@@ -242,18 +309,21 @@ def check_window(kspace: Tensor, mask: Tensor, frames: int | None = None) -> Non
             and mask.shape[2] == y
             and mask.shape[3] in (1, x)
         )
+
     if not fits:
         raise UsageError(
             "shape-mismatch",
             f"The k-space has shape {tuple(kspace.shape)} and the mask {tuple(mask.shape)}",
-            "Complex k-space (batch, frame, coil, y, x) and a mask (batch, frame or 1, y, x or 1) with the same sizes are needed",
+            "Complex k-space (batch, frame, coil, y, x) and a mask (batch, frame or 1, y, x or 1) "
+            "with the same sizes are needed",
             "Give k-space and mask of the same series",
         )
+
     if frames is not None and kspace.shape[1] != frames:
         raise UsageError(
             "window-width",
             f"The window has {kspace.shape[1]} frames",
-            f"This network was made for windows of {frames} adjacent frames",
+            f"This network needs windows of {frames} adjacent frames",
             "Make windows with `cmrrecon.data.window`",
         )
 

@@ -1,4 +1,4 @@
-"""The networks by name, and how one is made from a configuration that JSON can hold."""
+"""The networks by name, built from a configuration that JSON can hold."""
 
 import importlib
 import inspect
@@ -13,9 +13,10 @@ from cmrrecon.tools.errors import UsageError, suggestion
 if TYPE_CHECKING:
     from torch import nn
 
-# The largest whole number in a configuration: configurations come from files too, and a wrong one must not use up the machine.
+# The largest number in a configuration. Configurations also come from files, and a wrong one must
+# not exhaust the machine.
 LARGEST = 4096
-# Parameters of which there must be one at least.
+# Parameters that count modules and must be at least one.
 STEPS = ("cascades", "stages", "repeats")
 
 
@@ -25,11 +26,16 @@ class Network:
 
     Attributes
     ----------
-    name : as on the command line and in checkpoints
-    target : "module:Class", imported when first needed
-    summary : one line for lists
-    source : the paper
-    discriminator : whether it judges images in training, and reconstructs none
+    name : str
+        The name on the command line and in checkpoints.
+    target : str
+        "module:Class", imported when first needed.
+    summary : str
+        One line for lists.
+    source : str
+        The paper.
+    discriminator : bool
+        Whether it is a discriminator for training, which reconstructs no images.
     """
 
     name: str
@@ -39,13 +45,16 @@ class Network:
     discriminator: bool = False
 
     def kind(self) -> "type[nn.Module]":
-        """The class behind the name."""
+        """Import and return the class."""
         module, _, name = self.target.partition(":")
         loaded: type[nn.Module] = getattr(importlib.import_module(module), name)
         return loaded
 
     def options(self) -> dict[str, Any]:
-        """The names of the configuration and their types. A class that passes all parameters on has those of its base."""
+        """Return the parameters of the configuration and their types.
+
+        A class that passes all parameters on has those of its base class.
+        """
         for base in self.kind().__mro__:
             init: Any = vars(base).get("__init__")
             parameters = list(inspect.signature(init).parameters.values())[1:] if init else []
@@ -58,11 +67,12 @@ class Network:
 
 
 def get_network(name: str) -> Network:
-    """The network of that name.
+    """Return the entry of a network by its name.
 
     Raises
     ------
-    UsageError : there is none
+    UsageError
+        If there is none (`unknown-network`).
     """
     if name not in NETWORKS:
         raise UsageError(
@@ -75,35 +85,47 @@ def get_network(name: str) -> Network:
 
 
 def name_of(network: "nn.Module") -> str:
-    """The name under which `build` makes networks of this class.
+    """Return the name under which `build` makes networks of this class.
 
     Raises
     ------
-    UsageError : it is not in the catalogue
+    UsageError
+        If the class is not in the catalogue (`unknown-network`).
     """
     target = f"{type(network).__module__}:{type(network).__qualname__}"
     for entry in NETWORKS.values():
         if entry.target == target:
             return entry.name
+
     raise UsageError(
         "unknown-network",
-        f"{type(network).__name__} is no network of the catalogue",
-        f"It has: {', '.join(NETWORKS)}",
-        "Use one that `build` made",
+        f"{type(network).__name__} is not in the catalogue of networks",
+        f"The networks are: {', '.join(NETWORKS)}",
+        "Use a network from `build`",
     )
 
 
 def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
-    """A network with fresh parameters.
+    """Build a network with new parameters.
 
     Parameters
     ----------
-    name : see `NETWORKS`
-    config : its parameters; mappings stand for nested configurations, lists for sequences. What is left out has its default
+    name : str
+        A name in `NETWORKS`.
+    config : mapping of str to any, or None
+        The configuration. Mappings represent nested configurations, lists represent sequences.
+        Omitted parameters have their defaults.
+
+    Returns
+    -------
+    nn.Module
+        The network.
 
     Raises
     ------
-    UsageError : there is no such network or parameter, or a value of the wrong kind
+    UsageError
+        If the network (`unknown-network`) or a parameter (`unknown-option`) is unknown, or a value
+        is wrong (`option-value`).
     """
     network = get_network(name)
     settings = checked_mapping(f"The network {name}", config or {}, network.options())
@@ -111,23 +133,24 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
         raise UsageError(
             "option-value",
             f"A number in the configuration of the network {name} is larger than {LARGEST}",
-            "No network is that large",
+            f"Numbers up to {LARGEST} are allowed",
             "Change the configuration, or leave it out for the default",
         )
+
     _check_counts(name, settings)
     try:
         return network.kind()(**settings)
     except (ValueError, IndexError, ArithmeticError, RuntimeError, TypeError) as error:
         raise UsageError(
             "option-value",
-            f"The network {name} cannot be made with this configuration ({error})",
-            "Its parameters must fit each other",
+            f"The network {name} cannot be built from this configuration ({error})",
+            "Its parameters must fit together",
             "Change the configuration, or leave it out for the default",
         ) from error
 
 
 def _check_counts(name: str, settings: Mapping[str, Any]) -> None:
-    """Refuse a network without steps, and windows without a middle frame."""
+    """Refuse networks without steps, and windows without a middle frame."""
     for key in STEPS:
         if settings.get(key, 1) < 1:
             raise UsageError(
@@ -136,17 +159,18 @@ def _check_counts(name: str, settings: Mapping[str, Any]) -> None:
                 "It needs at least one",
                 "Change the value, or leave it out",
             )
+
     if settings.get("frames", 1) % 2 == 0:
         raise UsageError(
             "option-value",
             f"The network {name} was given frames = {settings['frames']}",
-            "A window has a middle frame, so their number is odd",
-            "Take one more or one less",
+            "A window has a middle frame, so the number must be odd",
+            "Add or remove one frame",
         )
 
 
 def _modest(value: Any) -> bool:
-    """Whether no number in a configuration would use up the machine."""
+    """Return whether all numbers in a configuration are at most `LARGEST`."""
     if isinstance(value, Mapping):
         return all(map(_modest, value.values()))
     if isinstance(value, list | tuple):
@@ -167,7 +191,7 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             _network(
                 "promptmr",
                 "promptmr:PromptMR",
-                "unrolled, U-Nets with prompts, adjacent frames",
+                "unrolled network for adjacent frames, with prompted U-Nets",
                 "Xin et al., STACOM 2023, arXiv 2309.13839",
             ),
             _network(
@@ -179,7 +203,7 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             _network(
                 "genre-cmr",
                 "genre_cmr:GenreCMR",
-                "unrolled with residual connections between cascades",
+                "unrolled network with residual connections between cascades",
                 "Anvari Hamedani et al., 2025",
             ),
             _network(
@@ -191,13 +215,13 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             _network(
                 "hypercmr",
                 "hypercmr:HyperCMR",
-                "PromptMR for losses in k-space and image",
+                "PromptMR with losses in k-space and in the image",
                 "Xu et al., STACOM 2024, arXiv 2410.03624",
             ),
             _network(
                 "e2e-varnet",
                 "e2e_varnet:E2EVarNet",
-                "unrolled with plain U-Nets, single frames: the common yardstick",
+                "unrolled network for single frames, with plain U-Nets: the common baseline",
                 "Sriram et al., MICCAI 2020, arXiv 2004.06688",
             ),
             _network(
@@ -209,25 +233,25 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             _network(
                 "fidelity-unet",
                 "fidelity_unet:FidelityUNet",
-                "residual U-Net and fidelity network in stages of shared weights",
+                "residual U-Net and fidelity network, alternating with shared weights",
                 "J. Clin. Med. Imaging 2024",
             ),
             _network(
                 "lf-mri",
                 "lf_mri:LFMRI",
-                "lesion-focused reconstruction guided by a classifier; our reconstruction",
+                "lesion-focused reconstruction guided by a classifier; our interpretation",
                 "Ju et al., Med. Image Anal. 2026",
             ),
             _network(
                 "kt-unrolled",
                 "kt_unrolled:KtUnrolled",
-                "goes on where compressed sensing ends, whole series; ours",
+                "refines compressed sensing, for whole series; our own",
                 "cmrrecon",
             ),
             _network(
                 "patch-gan",
                 "patch_gan:PatchGAN",
-                "judges patches of images, for sr-gan and genre-cmr",
+                "discriminator of image patches, for sr-gan and genre-cmr",
                 "Isola et al., CVPR 2017, arXiv 1611.07004",
                 discriminator=True,
             ),

@@ -1,4 +1,4 @@
-"""The magnitude image of the middle frame that image-to-image networks start from: ESPIRiT maps and CG-SENSE, without gradient."""
+"""The magnitude image that image-to-image networks start from: CG-SENSE with ESPIRiT maps."""
 
 from abc import abstractmethod
 from dataclasses import replace
@@ -16,12 +16,16 @@ from cmrrecon.networks.base import Output, WindowNetwork, check_window
 from cmrrecon.networks.cost import Footprint, footprint, training_bytes
 from cmrrecon.operators.fourier import centred
 
-# On simulated cine at R = 3 and R = 6 the error is smallest after 5 to 10 steps; later ones amplify noise.
+# On simulated cine at R = 3 and R = 6 the error is smallest after 5 to 10 iterations. Further
+# iterations amplify noise.
 ITERATIONS = 8
 
 
 class MagnitudeNetwork(WindowNetwork):
-    """A network from magnitude to magnitude; all frames of a window calibrate the coils, only the middle one is seen."""
+    """A network that maps magnitudes to magnitudes.
+
+    All frames of a window calibrate the coils, but only the middle one is reconstructed.
+    """
 
     gives_kspace: ClassVar[bool] = False
 
@@ -31,20 +35,21 @@ class MagnitudeNetwork(WindowNetwork):
 
     @abstractmethod
     def forward_image(self, x: Tensor) -> Output:
-        """Magnitudes (batch, y, x), real, of any scale, to better ones of the same scale."""
+        """Improve magnitudes (batch, y, x), real, of any scale; the result has the same scale."""
 
     def forward(
         self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
     ) -> Output:
-        """Reconstruct the middle frame, from ESPIRiT maps; errors as of `combined_magnitude`.
+        """Reconstruct the middle frame with ESPIRiT maps; see `combined_magnitude` for its errors.
 
         Raises
         ------
-        ValueError : maps were given
+        ValueError
+            If maps were given.
         """
         check_window(kspace, mask, self.frames)
         if maps is not None:
-            raise ValueError("networks of magnitudes make their own maps")
+            raise ValueError("networks for magnitudes compute their own maps")
         return self.forward_image(combined_magnitude(kspace, mask, acs))
 
     def window_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
@@ -61,37 +66,47 @@ class MagnitudeNetwork(WindowNetwork):
 
 
 def combined_magnitude(kspace: Tensor, mask: Tensor, acs: int | None = None) -> Tensor:
-    """CG-SENSE magnitudes of the middle frames of a batch of windows, on the scale of root-sum-of-squares.
+    """Compute CG-SENSE magnitudes of the middle frames of a batch of windows, without gradient.
 
-    The coil maps come from all frames of a window. Computed in single precision, whatever that of the k-space.
+    The coil maps come from all frames of a window. Computation is always in single precision.
 
     Parameters
     ----------
-    kspace, mask, acs : as of `base`; `acs` bounds what calibrates
+    kspace : Tensor of shape (batch, frame, coil, y, x), complex
+        Zero where not measured.
+    mask : Tensor of shape (batch, frame|1, y, x|1), bool
+        The measured samples.
+    acs : int or None
+        How many central lines calibrate at most; for sample masks the side of the central square.
 
     Returns
     -------
-    Tensor (batch, y, x), real; zero where a window has no signal
+    Tensor of shape (batch, y, x), real
+        On the scale of a root-sum-of-squares; zero for windows without signal.
 
     Raises
     ------
-    InputError : too little calibration data
-    NumericalError : k-space that cannot be normalised, or maps that are zero everywhere
+    InputError
+        If there is too little calibration data.
+    NumericalError
+        If the k-space cannot be normalised, or the maps are zero everywhere.
     """
     with torch.no_grad():
         return torch.stack([_magnitude(*window, acs) for window in zip(kspace, mask, strict=True)])
 
 
 def _magnitude(kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
-    """(y, x) of one window."""
+    """Compute the magnitude (y, x) of one window."""
     if not bool((kspace != 0).any()):
         return torch.zeros_like(kspace[0, 0].real)
+
     y, x = kspace.shape[2:]
     sampled = replace(SamplingMask.of(mask), centre=(y // 2, x // 2))
     scale = normalisation(Series(kspace, sampled))
     normal = (kspace / scale).to(torch.complex64)
     calibrating = sampled if acs is None else central(sampled, acs)
     coils = estimate_coils(Series(normal, calibrating)).first
+
     middle = len(kspace) // 2
     one = Series(normal[middle : middle + 1], sampled.chosen(sampled.frame(middle)[None]))
     problem = Problem.of(PreparedSeries(one, 1.0), coils)
@@ -100,7 +115,7 @@ def _magnitude(kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
 
 
 def central(mask: CartesianMask, acs: int) -> CartesianMask:
-    """The part of a mask on the central `acs` lines, of single samples on the central square."""
+    """Restrict a line mask to the central `acs` lines, a sample mask to the central square."""
     y, x = mask.samples.shape[1:]
     inside = torch.zeros_like(mask.samples)
     columns = slice(None) if isinstance(mask, LineMask) else centred(x, min(acs, x))

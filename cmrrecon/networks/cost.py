@@ -1,4 +1,4 @@
-"""What a network costs before it runs: operations and memory, from a run without numbers (on PyTorch's meta device)."""
+"""Operations and memory of a network, from a run without values on PyTorch's meta device."""
 
 import time
 import weakref
@@ -11,18 +11,21 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-# A convolution like those of the U-Nets, to see how fast the device is.
+# A convolution like those of the U-Nets, to measure the speed of the device.
 PROBE_CHANNELS, PROBE_SIZE, PROBE_REPEATS = 48, (200, 200), 3
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a call costs.
+    """The cost of a call.
 
     Attributes
     ----------
-    flops : floating-point operations of convolutions and matrix products, 2 a multiplication with addition; Fourier transforms not counted
-    nbytes : the most that all tensors made on the way take at once
+    flops : int
+        Floating-point operations of convolutions and matrix products, 2 for each multiply-add.
+        Fourier transforms are not counted.
+    nbytes : int
+        The peak memory of all intermediate tensors, in bytes.
     """
 
     flops: int
@@ -30,7 +33,7 @@ class Footprint:
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the memory of the tensors that operations make, as long as these live."""
+    """Adds up the memory of all tensors that operations create, while these are alive."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -61,7 +64,22 @@ Kind = tuple[tuple[int, ...], torch.dtype]
 
 
 def footprint(function: Callable[..., Any], *tensors: Kind, **options: Any) -> Footprint:
-    """The cost of a network (or one of its parts or methods) on the meta device, called with tensors of these shapes and types."""
+    """Measure the cost of a network, or of one of its parts or methods, on the meta device.
+
+    Parameters
+    ----------
+    function : callable
+        The network, part or method.
+    *tensors : tuple of shape and dtype
+        The tensors it is called with.
+    **options : any
+        Its keyword arguments.
+
+    Returns
+    -------
+    Footprint
+        The cost of this call.
+    """
     given, live, counter = (
         [_ghost(tensor) for tensor in tensors],
         _Live(),
@@ -73,12 +91,26 @@ def footprint(function: Callable[..., Any], *tensors: Kind, **options: Any) -> F
 
 
 def training_bytes(function: Callable[..., tuple[Tensor, ...]], *tensors: Kind) -> int:
-    """The most that all tensors take at once in the forward and backward pass of a function of images; on the meta device."""
-    # Counting operations would keep what checkpointing lets go.
+    """Measure the peak memory of the forward and backward pass on the meta device, in bytes.
+
+    Parameters
+    ----------
+    function : callable
+        Maps the tensors to a tuple of images.
+    *tensors : tuple of shape and dtype
+        The tensors it is called with.
+
+    Returns
+    -------
+    int
+        The peak memory of all tensors.
+    """
+    # Counting operations would keep tensors alive that checkpointing releases.
     given, live = [_ghost(tensor) for tensor in tensors], _Live()
     with live:
         images = function(*given)
-        torch.stack([image.sum() for image in images]).sum().backward()  # type: ignore[no-untyped-call]
+        total = torch.stack([image.sum() for image in images]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
     return live.peak
 
 
@@ -88,15 +120,17 @@ def _ghost(tensor: Kind) -> Tensor:
 
 
 def speed(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a convolution like those of the networks."""
+    """Measure the floating-point operations per second of a convolution like the networks'."""
     x = torch.ones((1, PROBE_CHANNELS, *PROBE_SIZE), dtype=dtype, device=device)
     layer = nn.Conv2d(
         PROBE_CHANNELS, PROBE_CHANNELS, 3, padding=1, bias=False, dtype=dtype, device=device
     )
     times = []
+
     with torch.no_grad():
         for _ in range(1 + PROBE_REPEATS):
             start = time.perf_counter()
             layer(x).sum().item()
             times.append(time.perf_counter() - start)
+
     return 2 * layer.weight.numel() * PROBE_SIZE[0] * PROBE_SIZE[1] / min(times[1:])

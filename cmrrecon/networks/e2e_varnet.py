@@ -1,10 +1,14 @@
-"""E2E-VarNet: the end-to-end variational network, the common yardstick (Sriram et al., MICCAI 2020, arXiv 2004.06688).
+"""E2E-VarNet: the end-to-end variational network, a common baseline.
 
-y being the measured k-space, M the mask, F the Fourier transform, S the maps that a U-Net makes of the calibration lines:
+With the measured k-space y, the mask M, the Fourier transform F and the coil maps S, which a U-Net
+estimates from the calibration lines, each cascade computes::
 
-    k <- k - eta M (k - y) - F S U(S^H F^-1 k),  k = y at first
+    k <- k - eta M (k - y) - F S U(S^H F^-1 k),  starting from k = y
 
-The original sees one frame; with more, adjacent frames are further channels of its U-Nets U.
+The original network uses single frames. Here adjacent frames can be further channels of the U-Nets
+U.
+
+References: Sriram et al., MICCAI 2020, arXiv 2004.06688.
 """
 
 from typing import Any
@@ -23,7 +27,8 @@ from cmrrecon.operators.fourier import fft2c, ifft2c
 class NormUnet(nn.Module):
     """A `UnetBody` on complex images (batch, image, h, w) of any size and scale.
 
-    Real and imaginary parts become channels, each standardised by its mean and standard deviation over a sample, and are scaled back.
+    Real and imaginary parts become channels. Each is standardised by its mean and standard
+    deviation over a sample, and the result is scaled back.
     """
 
     def __init__(self, images: int, channels: int, pools: int) -> None:
@@ -37,7 +42,7 @@ class NormUnet(nn.Module):
 
 
 class VarNetCascade(nn.Module):
-    """One step: its U-Net, and eta."""
+    """One cascade: its U-Net and eta."""
 
     def __init__(self, frames: int, channels: int, pools: int) -> None:
         super().__init__()
@@ -45,21 +50,25 @@ class VarNetCascade(nn.Module):
         self.dc_weight = nn.Parameter(torch.ones(1))
 
     def forward(self, k: Tensor, y: Tensor, m: Tensor, s: Tensor) -> Tensor:
-        """The next k-space (batch, frame, coil, h, w)."""
+        """Compute the next k-space (batch, frame, coil, h, w)."""
         update = self.model(combine(ifft2c(k), s))
         stepped: Tensor = k - self.dc_weight * m * (k - y) - fft2c(update[:, :, None] * s)
         return stepped
 
 
 class E2EVarNet(UnrolledNetwork):
-    """See the module; called as `base` says.
+    """The network described in the module; for calling it see `WindowNetwork`.
 
     Parameters
     ----------
-    cascades : number of steps
-    frames : adjacent frames of a window, an odd number
-    channels, pools : of the U-Net of every cascade, see `UnetBody`
-    sensitivity_channels, sensitivity_pools : of the U-Net that makes the maps
+    cascades : int
+        The number of unrolled steps.
+    frames : int
+        The number of adjacent frames in a window, odd.
+    channels, pools : int
+        The sizes of the U-Net in every cascade; see `UnetBody`.
+    sensitivity_channels, sensitivity_pools : int
+        The sizes of the U-Net that computes the maps.
     """
 
     def __init__(
@@ -86,14 +95,16 @@ class E2EVarNet(UnrolledNetwork):
     def forward(
         self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
     ) -> Output:
-        """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
+        """Reconstruct the middle frame; see `WindowNetwork.forward`."""
         check_window(kspace, mask, self.frames)
         if maps is None:
             maps = self.sens_net(kspace, mask, acs)
+
         k = y = kspace.mT
         m, s = mask.mT[:, :, None], maps.mT
         for cascade in self.cascades:
             k = cascade(k, y, m, s)
+
         middle = self.frames // 2
         k = k[:, middle]
         return Output(safe_rss(ifft2c(k)).mT, k.mT, maps[:, middle])

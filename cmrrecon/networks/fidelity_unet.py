@@ -1,15 +1,19 @@
-"""Fidelity U-Net: a residual U-Net and a fidelity network in turns (Yu et al., J Clin Med Imaging 2024, no. 1, p. 56, in Chinese).
+"""Fidelity U-Net: a residual U-Net that alternates with a fidelity network.
 
-On magnitude images, x being what the coils and lines gave, for k = 1, 2, .. with the same weights:
+It works on magnitude images. With the initial image x, and the same weights for k = 1, 2, ..., it
+computes::
 
-    r_k = f_(k-1) + U(f_(k-1)),  f_0 = x                 (learns the noise and the artefacts)
-    f_k = fidelity(r_k, x)                               (lets the measured image take part again)
+    r_k = f_(k-1) + U(f_(k-1)),  f_0 = x            (learns noise and artefacts)
+    f_k = fidelity(r_k, x)                          (brings the measured image back in)
 
-The loss looks at every r_k and f_k. The paper gives neither the sizes nor, but for a figure, the fidelity network; this is our
-reading (docs/models.md):
+The loss compares every r_k and f_k with the target. The paper gives no sizes, and shows the
+fidelity network in a figure only; this is our interpretation (docs/models.md)::
 
     "convolutions"   fidelity(r, x) = r + convolutions([r, x])
-    "closed-form"    fidelity(r, x) = (r + mu x) / (1 + mu), mu > 0 learnt: the minimum of |f - r|^2 + mu |f - x|^2
+    "closed-form"    fidelity(r, x) = (r + mu x) / (1 + mu) with a learnt mu > 0,
+                     the minimiser of |f - r|^2 + mu |f - x|^2
+
+References: Yu et al., J Clin Med Imaging 2024, no. 1, p. 56 (in Chinese).
 """
 
 from typing import Any, Literal
@@ -28,12 +32,13 @@ Fidelity = Literal["convolutions", "closed-form"]
 
 
 class ConvolutionFidelity(nn.Module):
-    """r + convolutions([r, x]) on (batch, 1, y, x)."""
+    """Computes `r + convolutions([r, x])` on (batch, 1, y, x)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(2, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(2, channels, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(),
             nn.Conv2d(channels, 1, 3, padding=1),
         )  # fmt: skip
 
@@ -43,7 +48,7 @@ class ConvolutionFidelity(nn.Module):
 
 
 class ClosedFormFidelity(nn.Module):
-    """(r + mu x) / (1 + mu); mu = softplus(raw) stays positive."""
+    """Computes `(r + mu x) / (1 + mu)`, where `mu = softplus(raw)` stays positive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,19 +60,28 @@ class ClosedFormFidelity(nn.Module):
 
 
 class FidelityUNet(MagnitudeNetwork):
-    """See the module; called as `base` says. `Output.images` are r_1, f_1, r_2, f_2, ..; the last is the image.
+    """The network described in the module; for calling it see `WindowNetwork`.
+
+    `Output.images` are r_1, f_1, r_2, f_2, ...; the last one is the result.
 
     Parameters
     ----------
-    frames : adjacent frames of a window, an odd number; all calibrate the coils, only the middle one is seen
-    channels, pools : of the U-Net, see `UnetBody`
-    repeats : how often both networks come in turn, once or more
-    fidelity : which fidelity network
-    fidelity_channels : of its convolutions
+    frames : int
+        The number of adjacent frames in a window, odd. All calibrate the coils; only the middle one
+        is reconstructed.
+    channels, pools : int
+        The sizes of the U-Net; see `UnetBody`.
+    repeats : int
+        How often the two networks alternate, at least once.
+    fidelity : str
+        "convolutions" or "closed-form".
+    fidelity_channels : int
+        The channels of the convolutions of the fidelity network.
 
     Raises
     ------
-    UsageError : no repeat
+    UsageError
+        If `repeats` is less than one (`option-value`).
     """
 
     def __init__(
@@ -84,13 +98,14 @@ class FidelityUNet(MagnitudeNetwork):
         if repeats < 1:
             raise UsageError(
                 "option-value",
-                f"{repeats} repeats were asked for",
-                "The networks must take part once or more",
-                "Ask for 1, 2 or 3 repeats",
+                f"{repeats} repeats were requested",
+                "At least one repeat is needed",
+                "Choose 1, 2 or 3 repeats",
             )
+
         self.config: dict[str, Any] = {
-            "frames": frames, "channels": channels, "pools": pools, "repeats": repeats, "fidelity": fidelity,
-            "fidelity_channels": fidelity_channels,
+            "frames": frames, "channels": channels, "pools": pools, "repeats": repeats,
+            "fidelity": fidelity, "fidelity_channels": fidelity_channels,
         }  # fmt: skip
         self.frames, self.repeats = frames, repeats
         self.unet = UnetBody(1, 1, channels, pools)
@@ -104,9 +119,11 @@ class FidelityUNet(MagnitudeNetwork):
         standard, mean, std = standardise(x, (1, 2))
         given = present = standard[:, None]
         stages = []
+
         for _ in range(self.repeats):
             residual = present + self.unet(present)
             present = self.fidelity(residual, given)
             stages += [residual, present]
+
         images = tuple(stage[:, 0] * std + mean for stage in stages)
         return Output(images[-1], images=images)

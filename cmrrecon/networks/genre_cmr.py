@@ -1,16 +1,21 @@
-"""GENRE-CMR: unrolled reconstruction with residual connections between the cascades (Anvari Hamedani et al., 2025, Algorithm 1).
+"""GENRE-CMR: unrolled reconstruction with residual connections between the cascades.
 
-The authors published no code; this is our reading (docs/models.md). In the notation of `promptmr`, for t = 0, 1, ..:
+The authors published no code; this is our interpretation (docs/models.md). In the notation of
+`promptmr`, for t = 0, 1, ...::
 
-    F_t = -R_t(S^H F^-1 k_t) + g_t F_(t-1)                      (the residual; F_(-1) = 0)
+    F_t = -R_t(S^H F^-1 k_t) + g_t F_(t-1)               (the residual, with F_(-1) = 0)
     k_(t+1) = k_t - eta_t M (k_t - y) + F S F_t,  k_0 = y
 
-R_t is PromptMR's U-Net, which gives what is to be subtracted: it puts the mean of its input, which it cannot see, back into its output, and
-adding that would make the mean of the image grow with every cascade.
+R_t is PromptMR's U-Net, and its output is subtracted. The U-Net standardises its input and adds the
+mean back to its output. If the output were added to the image, the mean would grow with every
+cascade.
 
-With the paper's g_t = 1 the first update is added in every cascade and the iteration diverges at its start; by default the gates
-g_t are learnt and start at zero. Every cascade's image and k-space go into the losses, and the features before its last
-convolution into the alignment of distributions.
+With the paper's g_t = 1, the first update is added in every cascade and the iteration diverges at
+the start of training. By default the gates g_t are therefore learnt, starting from zero. The losses
+use the image and the k-space of every cascade. The distribution alignment uses the features before
+the last convolution of every cascade.
+
+References: Anvari Hamedani et al., 2025, Algorithm 1.
 """
 
 from dataclasses import asdict
@@ -38,7 +43,7 @@ Gate = Literal["learnt", "one"]
 
 
 class Reconstructor(nn.Module):
-    """A cascade: its U-Net R_t, step eta_t and gate g_t, which is learnt if it is used."""
+    """One cascade: its U-Net R_t, step size eta_t and gate g_t, which is learnt if it is used."""
 
     def __init__(
         self,
@@ -60,17 +65,26 @@ class Reconstructor(nn.Module):
 
 
 class GenreCMR(UnrolledNetwork):
-    """See the module; called as `base` says.
+    """The network described in the module; for calling it see `WindowNetwork`.
 
     Parameters
     ----------
-    cascades : number of reconstructors
-    frames : adjacent frames of a window, an odd number
-    residual : what is carried from cascade to cascade: the "image" F (Algorithm 1), the decoder's "feature" maps (the paper's text), "none"
-    gate : "learnt" from zero, or "one" (the paper to the letter)
-    trainable_prompts : whether prompts are learnt, as the paper says; PromptMR draws them once
-    unet, sensitivity_unet : sizes of the U-Nets
-    checkpointing : keep only the inputs of every cascade for the backward pass and compute the rest again; gradients are the same
+    cascades : int
+        The number of unrolled steps.
+    frames : int
+        The number of adjacent frames in a window, odd.
+    residual : str
+        What is passed from cascade to cascade: the "image" F (Algorithm 1), the decoder's "feature"
+        maps (the paper's text), or "none".
+    gate : str
+        "learnt", starting from zero, or "one", as in the paper.
+    trainable_prompts : bool
+        Whether the prompts are learnt, as in the paper. PromptMR draws them once at random.
+    unet, sensitivity_unet : UnetConfig
+        The sizes of the U-Nets in the cascades and for the maps.
+    checkpointing : bool
+        Keep only the inputs of every cascade for the backward pass and recompute the rest. The
+        gradients are the same.
     """
 
     can_checkpoint: ClassVar[bool] = True
@@ -89,10 +103,12 @@ class GenreCMR(UnrolledNetwork):
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
-            "cascades": cascades, "frames": frames, "residual": residual, "gate": gate, "trainable_prompts": trainable_prompts,
+            "cascades": cascades, "frames": frames, "residual": residual, "gate": gate,
+            "trainable_prompts": trainable_prompts,
             "unet": asdict(unet), "sensitivity_unet": asdict(sensitivity_unet),
         }  # fmt: skip
         self.frames, self.residual, self.checkpointing = frames, residual, checkpointing
+
         shared = nn.PReLU()
         self.sens_net = SensitivityNetwork(
             NormPromptUnet(1, 1, sensitivity_unet, shared, trainable_prompts=trainable_prompts)
@@ -105,9 +121,10 @@ class GenreCMR(UnrolledNetwork):
     def forward(
         self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
     ) -> Output:
-        """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already.
+        """Reconstruct the middle frame; see `WindowNetwork.forward`.
 
-        In training mode every cascade's image, k-space and features are given out, otherwise the last one's only.
+        In training mode the output has image, k-space and features of every cascade, otherwise only
+        those of the last one.
         """
         check_window(kspace, mask, self.frames)
         if maps is None:
@@ -116,6 +133,7 @@ class GenreCMR(UnrolledNetwork):
         middle = self.frames // 2
         k, carried = y, None
         images, kspaces, features = [], [], []
+
         for cascade in self.cascades:
             k, carried, feature = recomputed(
                 self.checkpointing, self._step, cascade, k, carried, y, m, s
@@ -124,6 +142,7 @@ class GenreCMR(UnrolledNetwork):
                 kspaces.append(centre_first(k[:, middle]).mT)
                 images.append(safe_rss(ifft2c(kspaces[-1])))
                 features.append(crop(feature, *k.shape[-2:]))
+
         return Output(
             images[-1], kspaces[-1], maps[:, middle], tuple(images), tuple(kspaces), tuple(features)
         )
@@ -137,7 +156,7 @@ class GenreCMR(UnrolledNetwork):
         m: Tensor,
         s: Tensor,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """The next k-space, what is carried on, and the features."""
+        """Return the next k-space, what is passed to the next cascade, and the features."""
         gated = None if carried is None else cascade.gate * carried
         negative, _, feature = cascade.model(
             centre_first(combine(ifft2(k), s)),
@@ -147,4 +166,5 @@ class GenreCMR(UnrolledNetwork):
         negative = corner_first(negative)
         update = -negative if self.residual != "image" or gated is None else gated - negative
         k = k - cascade.step * m * (k - y) + fft2(update[:, :, None] * s)
+
         return k, {"image": update, "feature": feature, "none": None}[self.residual], feature

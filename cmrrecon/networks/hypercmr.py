@@ -1,11 +1,11 @@
 """HyperCMR: the network of PromptMR with other losses (Xu et al., arXiv 2410.03624).
 
-The architecture is that of `promptmr` in its variant "kspace"; the losses need the reconstructed k-space of the middle frame,
-which `Output.kspace` holds.
+The architecture is that of `promptmr` in its variant "kspace". The losses also use the
+reconstructed k-space of the middle frame, `Output.kspace`.
 """
 
 from cmrrecon.networks.promptmr import PromptMR
 
 
 class HyperCMR(PromptMR):
-    """See the module."""
+    """The network of PromptMR under its own name; see the module."""

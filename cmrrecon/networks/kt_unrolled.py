@@ -1,16 +1,27 @@
-"""kt-unrolled: a small unrolled network for a whole series, that goes on where compressed sensing ends.
+"""kt-unrolled: a small unrolled network for a whole series, which refines compressed sensing.
 
-    x_0     = s_1, a solution of compressed sensing (wavelets in time and space)
-    z_k     = x_k + e p R(p* [x_k, 3 (x_k - mean over time of x_k), (A^H (A x_k - y), s_1 - x_k, s_2 - x_k) / e]; c, k)
-    x_(k+1) = argmin 1/2 ||A x - y||^2 + l_k(c) / 2 ||x - z_k||^2               (some steps of conjugate gradients from z_k)
+With the data y it computes::
 
-s_2 is the solution of another method (locally low rank). s_2 and s_1 differ by about as much as they err: behind e, the root mean square
-of their difference, errors are of the size of one in every scan. A is the encoding of the classical methods (`classical.problem`), with
-refined maps from the series itself. p is the phase of x_0, averaged over time and a small neighbourhood: behind it images are
-nearly real, whatever the phase of the scan. R, the same in every step, works on 2 x 2 pixels at a time (Zhang et al., FFDNet, IEEE TIP
-2018;27:4608), frame by frame; neighbours in time meet in 1 x 1 convolutions and repeat beyond the first and the last frame, so that any
-number of frames will do. What is known of the scan, c, and the number of the step scale and shift its features (Perez et al., FiLM, AAAI
-2018) and set the weight l_k. The iteration is that of MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
+    x_0     = s_1, a compressed-sensing solution (wavelets in time and space)
+    z_k     = x_k + e p R(p* [x_k, 3 (x_k - mean over time of x_k),
+                              (A^H (A x_k - y), s_1 - x_k, s_2 - x_k) / e]; c, k)
+    x_(k+1) = argmin 1/2 ||A x - y||^2 + l_k(c) / 2 ||x - z_k||^2
+              (a few steps of conjugate gradients from z_k)
+
+- A is the encoding of the classical methods (`classical.problem`), with refined maps from the
+  series itself.
+- s_2 is the solution of another method (locally low rank). The difference between s_1 and s_2 is
+  about as large as their errors. Divided by e, the root mean square of that difference, errors are
+  close to one in every scan.
+- p is the phase of x_0, averaged over time and a small neighbourhood. Without it images are nearly
+  real.
+- R is the same network in every step. It works on squares of 2 x 2 pixels (Zhang et al., FFDNet,
+  IEEE TIP 2018;27:4608), frame by frame. Neighbouring frames are combined in 1 x 1 convolutions,
+  and the first and last frame are repeated at the ends, so that any number of frames is possible.
+- c describes the scan. Together with the number of the step it scales and shifts the features of R
+  (Perez et al., FiLM, AAAI 2018) and determines the weight l_k.
+
+The iteration is that of MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
 """
 
 import math
@@ -35,22 +46,24 @@ from cmrrecon.networks.layers import ConvolutionalBody, recomputed, safe_root
 from cmrrecon.operators.cartesian import Encoding
 from cmrrecon.solvers import conjugate_gradient
 
-# Numbers that say what is known of a scan, see `facts`.
+# How many numbers describe a scan; see `facts`.
 FACTS = 6
-# Complex images that the regulariser sees, each as two channels, and the side of the squares of pixels it works on.
+# How many complex images the regulariser sees (each as two channels), and the side in pixels of the
+# squares it works on.
 SEEN, SIDE = 5, 2
-# The weight of the regulariser against the data at first; side of the neighbourhood whose phase is taken for smooth.
+# The initial weight of the regulariser against the data, and the side in pixels of the
+# neighbourhood over which the phase is averaged.
 FIRST_WEIGHT, SMOOTH = 3.0, 5
-# The smallest error that is thought of, bright tissue being one.
+# The smallest expected error, where bright tissue is one.
 SMALLEST = 1e-4
-# Columns count as empty below this part of the brightest pixel.
+# Columns whose brightest pixel is below this fraction of the overall maximum count as empty.
 LIT = 0.2
-# Columns that are worked on at once, without gradients; a multiple of SIDE.
+# How many columns are processed at once without gradients; a multiple of SIDE.
 TILE = 128
 
 
 class Block(nn.Module):
-    """Features (frame, channel, y, x) plus what they and their neighbours in space and time say."""
+    """Residual block: adds to features (frame, channel, y, x) an update from space and time."""
 
     def __init__(self, channels: int, known: int) -> None:
         super().__init__()
@@ -64,6 +77,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, known: Tensor) -> Tensor:
         scale, shift = self.film(known).view(2, 1, -1, 1, 1)
         inner = functional.silu(self.space(x) * (1 + scale) + shift)
+
         before, after = torch.cat([inner[:1], inner[:-1]]), torch.cat([inner[1:], inner[-1:]])
         result: Tensor = x + self.time(torch.cat([before, inner, after], 1).movedim(1, -1)).movedim(
             -1, 1
@@ -72,7 +86,7 @@ class Block(nn.Module):
 
 
 class Regulariser(ConvolutionalBody):
-    """R: (frame, 2 SEEN, y, x) to (frame, 2, y, x), of any size; zero before training."""
+    """R: maps (frame, 2 SEEN, y, x) of any size to (frame, 2, y, x); zero before training."""
 
     def __init__(self, channels: int, blocks: int, known: int) -> None:
         super().__init__()
@@ -92,14 +106,18 @@ class Regulariser(ConvolutionalBody):
 
 
 class KtUnrolled(SeriesNetwork):
-    """See the module. It takes a whole series and gives all its frames.
+    """The network described in the module; it reconstructs all frames of a series.
 
     Parameters
     ----------
-    cascades : number of steps
-    channels, blocks : of the regulariser
-    solver_steps : of conjugate gradients in every step
-    checkpointing : keep only what goes into every step for the backward pass and compute the rest again
+    cascades : int
+        The number of unrolled steps.
+    channels, blocks : int
+        The sizes of the regulariser.
+    solver_steps : int
+        The number of conjugate gradient steps in every unrolled step.
+    checkpointing : bool
+        Keep only the inputs of every step for the backward pass and recompute the rest.
     """
 
     can_checkpoint: ClassVar[bool] = True
@@ -121,6 +139,7 @@ class KtUnrolled(SeriesNetwork):
             "solver_steps": solver_steps,
         }
         self.cascades, self.solver_steps, self.checkpointing = cascades, solver_steps, checkpointing
+
         self.unet = Regulariser(channels, blocks, FACTS + cascades)
         self.weight = nn.Linear(FACTS + cascades, 1)
         nn.init.zeros_(self.weight.weight)
@@ -134,12 +153,16 @@ class KtUnrolled(SeriesNetwork):
     def forward(
         self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None
     ) -> Output:
-        """Magnitudes of all frames of one series, see `SeriesNetwork`.
+        """Reconstruct the magnitudes of one series; see `SeriesNetwork.forward`.
 
         Raises
         ------
-        ValueError : several series at once
-        InputError, NumericalError : no coil maps can be made, see `classical.problem`
+        ValueError
+            If there are several series.
+        InputError
+            If there is too little calibration data for coil maps; see `classical.problem`.
+        NumericalError
+            If no usable coil maps result.
         """
         if len(kspace) != 1:
             raise ValueError("one series at a time")
@@ -148,10 +171,12 @@ class KtUnrolled(SeriesNetwork):
             coils = prepared.coils().first
             coils = refined(prepared, coils if columns is None else replace(coils, columns=columns))
             problem = Problem.of(prepared, coils)
+
         images = tuple(
             safe_root(torch.view_as_real(x).square().sum(-1)) * prepared.scale
             for x in self.steps(problem)
         )
+
         if columns is None:
             images = tuple(problem.whole(image) for image in images)
         return Output(images[-1], images=images if self.training else ())
@@ -162,12 +187,13 @@ class KtUnrolled(SeriesNetwork):
             solutions = starts(problem)
             x = solutions[0]
             phase, known, error = smooth_phase(x), facts(problem, x), disagreement(x, solutions[1])
+
         for step in range(self.cascades):
-            told = torch.cat(
+            context = torch.cat(
                 [known, functional.one_hot(torch.tensor(step), self.cascades).to(known)]
             )
             x = recomputed(
-                self.checkpointing, self._step, x, solutions, phase, error, told, problem, weight
+                self.checkpointing, self._step, x, solutions, phase, error, context, problem, weight
             )
             yield x
 
@@ -177,7 +203,7 @@ class KtUnrolled(SeriesNetwork):
         solutions: tuple[Tensor, ...],
         phase: Tensor,
         error: Tensor,
-        told: Tensor,
+        context: Tensor,
         problem: Problem,
         weight: float,
     ) -> Tensor:
@@ -188,30 +214,36 @@ class KtUnrolled(SeriesNetwork):
             .permute(0, 3, 1, 2)
             .float()
         )
+
         update = (
-            self.unet(channels, told) if torch.is_grad_enabled() else self._in_tiles(channels, told)
+            self.unet(channels, context)
+            if torch.is_grad_enabled()
+            else self._in_tiles(channels, context)
         ).to(x.real.dtype)
         update = update.permute(0, 2, 3, 1).contiguous()
-        # Where no coil sees anything there are no data to set a change right.
+
+        # Where no coil is sensitive, no data could correct a change.
         assert isinstance(problem.A, Encoding)
         seen_by_coils = problem.A.maps.abs().amax(0) > 0
         z = x + error * torch.view_as_complex(update) * (phase * seen_by_coils)
-        return closer(problem, z, weight * self.weight(told).exp(), self.solver_steps)
 
-    def _in_tiles(self, channels: Tensor, told: Tensor) -> Tensor:
-        """The regulariser on some columns at a time, with as much around them as it looks at: the same numbers in less memory."""
+        return closer(problem, z, weight * self.weight(context).exp(), self.solver_steps)
+
+    def _in_tiles(self, channels: Tensor, context: Tensor) -> Tensor:
+        """Apply the regulariser to overlapping tiles of columns: same result, less memory."""
         width, parts = channels.shape[-1], []
-        # One convolution at either end and one in every block, each a pixel of SIDE columns; tiles begin at whole ones.
+        # Each convolution (the first, the last and one in every block) reaches one pixel of SIDE
+        # columns further. Tiles start at multiples of SIDE.
         around = SIDE * (2 + len(self.unet.blocks))
         for first in range(0, width, TILE):
             left, right = max(0, first - around), min(width, first + TILE + around)
-            tile = self.unet(channels[..., left:right].contiguous(), told)
+            tile = self.unet(channels[..., left:right].contiguous(), context)
             parts.append(tile[..., first - left : first - left + TILE])
         return torch.cat(parts, -1)
 
 
 def starts(problem: Problem) -> tuple[Tensor, Tensor]:
-    """s_1 and s_2, each (frame, y, x'): kt-wavelet and llr, or tv of a single frame."""
+    """Return s_1 and s_2 of shape (frame, y, x'): kt-wavelet and llr, or tv for a single frame."""
     first, second = (
         method(problem).x.resolve_conj().contiguous()
         for method in (kt_wavelet, llr if len(problem.rhs) > 1 else tv)
@@ -220,9 +252,19 @@ def starts(problem: Problem) -> tuple[Tensor, Tensor]:
 
 
 def disagreement(x: Tensor, other: Tensor) -> Tensor:
-    """e: the root mean square difference of two images (frame, y, x') in the columns where there is something to see.
+    """Return e, the root mean square difference of two images in the columns that are not empty.
 
-    So it is the same for a part of the columns as for all, with or without empty sides of the field of view.
+    This makes it independent of empty columns at the sides of the field of view.
+
+    Parameters
+    ----------
+    x, other : Tensor of shape (frame, y, x'), complex
+        The images; the columns of `x` decide which are empty.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The difference, at least `SMALLEST`.
     """
     bright = x.abs().amax((0, 1))
     lit = bright >= LIT * bright.amax()
@@ -230,7 +272,13 @@ def disagreement(x: Tensor, other: Tensor) -> Tensor:
 
 
 def smooth_phase(x: Tensor) -> Tensor:
-    """The phase (y, x), as numbers of size one, of images (frame, y, x) averaged over time and a small neighbourhood."""
+    """Return the phase of images (frame, y, x), averaged over time and a small neighbourhood.
+
+    Returns
+    -------
+    Tensor of shape (y, x), complex
+        Numbers of magnitude one.
+    """
     mean = torch.view_as_real(x.mean(0)).permute(2, 0, 1)[None]
     near = functional.avg_pool2d(mean, SMOOTH, 1, SMOOTH // 2, count_include_pad=False)[0].permute(
         1, 2, 0
@@ -240,9 +288,22 @@ def smooth_phase(x: Tensor) -> Tensor:
 
 
 def facts(problem: Problem, x: Tensor) -> Tensor:
-    """What is known of a problem and a first solution of it, (FACTS,), each about one in size.
+    """Describe a problem and its first solution by numbers of about unit size.
 
-    Effective acceleration, share of lines that all frames measured, frames, misfit of the solution, kind of mask, and whether it changes.
+    They are the effective acceleration, the fraction of lines measured in all frames, the number of
+    frames, the misfit of the solution, the kind of mask, and whether the mask varies over time.
+
+    Parameters
+    ----------
+    problem : Problem
+        The least-squares problem.
+    x : Tensor of shape (frame, y, x'), complex
+        Its first solution.
+
+    Returns
+    -------
+    Tensor of shape (FACTS,)
+        The numbers.
     """
     assert isinstance(problem.A, Encoding)
     mask, samples = problem.A.mask, problem.A.mask.samples
@@ -260,7 +321,7 @@ def facts(problem: Problem, x: Tensor) -> Tensor:
 
 
 def closer(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:
-    """argmin 1/2 ||A x - y||^2 + weight / 2 ||x - z||^2 by some steps of conjugate gradients from z.
+    """Minimise `1/2 ||A x - y||^2 + weight / 2 ||x - z||^2` by conjugate gradients from z.
 
     Gradients reach z and the weight.
     """
@@ -268,5 +329,5 @@ def closer(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:
     def normal(x: Tensor) -> Tensor:
         return problem.A.N(x) + weight * x
 
-    # Of the change: beside z its rounding would count.
+    # Solving for the change keeps its precision; added to z it would be rounded in every step.
     return z + conjugate_gradient(normal, problem.rhs - problem.A.N(z), steps).x

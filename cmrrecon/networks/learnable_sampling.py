@@ -1,4 +1,7 @@
-"""Phase-encoding lines whose positions are learnt, part of LF-MRI (Ju et al., Med Image Anal 2026); our reconstruction, as `lf_mri`."""
+"""Phase-encoding lines with learnt positions, part of LF-MRI (Ju et al., Med Image Anal 2026).
+
+Like `lf_mri` this is our interpretation, because no code is public.
+"""
 
 from typing import Any
 
@@ -9,19 +12,21 @@ from cmrrecon.operators.fourier import fftc, ifftc
 
 
 class LearnableSampling(nn.Module):
-    """Phase-encoding lines anywhere in k-space, whose positions are learnt; part of the same unpublished method.
+    """Phase-encoding lines at learnt positions anywhere in k-space.
 
-    With an explicit Fourier matrix along y, through which gradients reach the positions p, one a line:
+    An explicit Fourier matrix along y lets gradients reach the positions p, one for each line::
 
         E[line, n] = exp(-2 pi i (p[line] - 1/2) (n - N // 2)) / sqrt(N),  n = 0 .. N - 1
 
-    p = 1/2 is the centre of k-space, and p + 1 the same line as p. The lines start evenly spaced; as many as pixels are the
-    lines of the centred Fourier transform.
+    p = 1/2 is the centre of k-space, and p + 1 is the same line as p. The lines start evenly
+    spaced. With as many lines as pixels they are those of the centred Fourier transform.
 
     Parameters
     ----------
-    length : N, pixels along y
-    lines : how many lines are measured
+    length : int
+        N, the number of pixels along y.
+    lines : int
+        The number of measured lines.
     """
 
     def __init__(self, *, length: int, lines: int) -> None:
@@ -31,15 +36,15 @@ class LearnableSampling(nn.Module):
         self.positions = nn.Parameter(0.5 + (torch.arange(lines) - lines // 2) / lines)
 
     def matrix(self) -> Tensor:
-        """E, (line, y), complex."""
+        """Return E of shape (line, y), complex."""
         pixels = torch.arange(self.length, device=self.positions.device) - self.length // 2
         phase = -2 * torch.pi * (self.positions[:, None] - 0.5) * pixels
         return torch.polar(torch.full_like(phase, self.length**-0.5), phase)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (coil, y, x), complex, to the lines (coil, line, x) of their k-space."""
+        """Transform images (coil, y, x), complex, to the lines (coil, line, x) of their k-space."""
         return self.matrix() @ fftc(images, -1)
 
     def adjoint(self, kspace: Tensor) -> Tensor:
-        """Lines (coil, line, x) to images (coil, y, x): not an inverse."""
+        """Apply the adjoint, which is no inverse, to lines (coil, line, x): images (coil, y, x)."""
         return ifftc(self.matrix().mH @ kspace, -1)

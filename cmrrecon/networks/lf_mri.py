@@ -1,18 +1,21 @@
-"""LF-MRI: unrolled reconstruction that attends to lesions, learnt from image-level labels (Ju et al., Med Image Anal 2026).
+"""LF-MRI: unrolled reconstruction that attends to lesions, trained with image-level labels.
 
-OUR RECONSTRUCTION: of the paper we had the model and the names of its modules only, and no code is public; the step, the layers and all
-sizes are ours (docs/models.md), so none of the paper's figures can be claimed. The model, with N(X) = X - D(X) and
-H(X) = C (X - G(X)):
+OUR INTERPRETATION: we know only the model and the names of the modules from the paper (Ju et al.,
+Med Image Anal 2026), and no code is public. The step, the layers and all sizes are our own
+(docs/models.md), so the paper's figures do not apply. With N(X) = X - D(X) and
+H(X) = C (X - G(X)) the model is::
 
     min 1/2 ||A X - Y||^2 + mu1 ||N(X)||^2 + mu2 ||H(X)||^2,  A = M F S
 
-A stage, with the denoiser D, the classifier whose class activation map is C, and the lesion module G. It follows that energy only loosely:
-Z, C and Q are held fixed, the lesion term has C and not C^2, and G sees Z (1 + C), as in the same group's A2MC-MRI:
+With the denoiser D, the class activation map C of the classifier and the lesion module G, a stage
+computes::
 
     Z = D(X),  C = classifier(|Z|),  Q = G(Z (1 + C))
-    X <- X - rho [A^H (A X - Y) + mu1 (X - Z) + mu2 C (X - Q)],  X = A^H Y at first
+    X <- X - rho [A^H (A X - Y) + mu1 (X - Z) + mu2 C (X - Q)],  starting from X = A^H Y
 
-The classifier is the same in every stage: it is one task with one set of labels.
+This follows the model only loosely: Z, C and Q are kept fixed, the lesion term has C instead of
+C^2, and G sees Z (1 + C), as in A2MC-MRI of the same group. All stages share one classifier,
+because there is one task with one set of labels.
 """
 
 from collections.abc import Sequence
@@ -32,21 +35,23 @@ from cmrrecon.networks.unet import pad
 from cmrrecon.operators.fourier import fft2c, ifft2c
 from cmrrecon.tools.errors import UsageError
 
-# All step sizes and weights at first.
+# The initial value of all step sizes and weights.
 FIRST_WEIGHT = 0.1
 NORM_EPSILON = 1e-6
-# Channels of the classifier are normalised in groups of these, so that batches of one will do.
+# Channels per group in the classifier's group normalisation, which works with batches of one.
 GROUP = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class LesionOutput(Output):
-    """An `Output` with what the classifier of the last stage says.
+    """An `Output` with the classifier's result in the last stage.
 
     Attributes
     ----------
-    logits : Tensor (batch, class): every class is a kind of lesion that may be present, for binary cross-entropy
-    attention : Tensor (batch, y, x), in [0, 1]: where the evidence for the likeliest class lies
+    logits : Tensor of shape (batch, class)
+        Each class is a kind of lesion that may be present; for binary cross-entropy.
+    attention : Tensor of shape (batch, y, x), real
+        The evidence for the likeliest class, from 0 to 1.
     """
 
     logits: Tensor
@@ -54,7 +59,11 @@ class LesionOutput(Output):
 
 
 class DenoiserBody(ConvolutionalBody):
-    """A U-Net on (batch, 2, h, w) of any size: twice convolution, instance norm and ReLU a scale; average pooling, nearest upsampling."""
+    """A U-Net on (batch, 2, h, w) of any size.
+
+    Each scale has two convolutions with instance norm and ReLU. Average pooling halves the
+    resolution, nearest-neighbour interpolation doubles it.
+    """
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
@@ -64,6 +73,7 @@ class DenoiserBody(ConvolutionalBody):
             _block(a + b, b) for a, b in zip(channels[:0:-1], channels[-2::-1], strict=True)
         )
         self.last = nn.Conv2d(channels[0], 2, 3, padding=1)
+
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.xavier_uniform_(layer.weight)
@@ -75,6 +85,7 @@ class DenoiserBody(ConvolutionalBody):
         for level, block in enumerate(self.encoder):
             x = block(functional.avg_pool2d(x, 2) if level else x)
             skips.append(x)
+
         skips.pop()
         for block in self.decoder:
             x = block(
@@ -82,6 +93,7 @@ class DenoiserBody(ConvolutionalBody):
                     [functional.interpolate(x, scale_factor=2, mode="nearest"), skips.pop()], 1
                 )
             )
+
         result: Tensor = self.last(x)[..., rows, columns]
         return result
 
@@ -89,33 +101,35 @@ class DenoiserBody(ConvolutionalBody):
 def _block(channels_in: int, channels_out: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (channels_in, channels_out):
-        # A bias before the norm would be without effect.
+        # A bias before the norm would have no effect.
         convolution = nn.Conv2d(channels, channels_out, 3, padding=1, bias=False)
         layers += [convolution, nn.InstanceNorm2d(channels_out, eps=NORM_EPSILON), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
 class Denoiser(nn.Module):
-    """x + U-Net(x) on complex images (batch, 1, h, w) of standard scale: D, and with other inputs G."""
+    """Computes `x + U-Net(x)` on complex images (batch, 1, h, w) of unit scale, for D and G."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         self.unet = DenoiserBody(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The U-Net may be of lower precision than the images around it.
+        # The U-Net may run in lower precision than the images.
         real, imaginary = self.unet(torch.cat([x.real, x.imag], 1)).to(x.real.dtype).chunk(2, 1)
         return x + torch.complex(real.contiguous(), imaginary.contiguous())
 
 
 class ResidualBlock(nn.Module):
-    """relu(shortcut(x) + norm(conv(relu(norm(conv(x))))))."""
+    """Computes `relu(shortcut(x) + norm(conv(relu(norm(conv(x))))))`."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False), _group_norm(channels_out), nn.ReLU(),
-            nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False), _group_norm(channels_out),
+            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False),
+            _group_norm(channels_out), nn.ReLU(),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False),
+            _group_norm(channels_out),
         )  # fmt: skip
         self.shortcut = nn.Sequential(
             nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), _group_norm(channels_out)
@@ -130,9 +144,11 @@ def _group_norm(channels: int) -> nn.GroupNorm:
 
 
 class Classifier(nn.Module):
-    """A residual network with global average pooling on magnitudes (batch, 1, h, w), and its class activation map.
+    """A residual network with global average pooling and a class activation map.
 
-    He et al., CVPR 2016; Zhou et al., CVPR 2016.
+    References
+    ----------
+    He et al., CVPR 2016. Zhou et al., CVPR 2016.
     """
 
     def __init__(self, channels: Sequence[int], classes: int) -> None:
@@ -144,7 +160,15 @@ class Classifier(nn.Module):
         self.head = nn.Linear(channels[-1], classes)
 
     def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (batch, class), and the map (batch, 1, h, w) of the likeliest class."""
+        """Classify magnitudes (batch, 1, h, w).
+
+        Returns
+        -------
+        logits : Tensor of shape (batch, class)
+            The classifier's output.
+        activation : Tensor of shape (batch, 1, h, w)
+            The activation map of the likeliest class.
+        """
         features = self.body(magnitude)
         logits: Tensor = self.head(features.mean((-2, -1)))
         activation = class_activation(features, self.head.weight[logits.argmax(1)])
@@ -152,9 +176,19 @@ class Classifier(nn.Module):
 
 
 def class_activation(features: Tensor, weights: Tensor) -> Tensor:
-    """The positive part of the features (batch, k, h, w) weighed by (batch, k), stretched to [0, 1]; (batch, 1, h, w).
+    """Return the positive part of the weighted sum of features, scaled to [0, 1].
 
-    Zero where there is no evidence at all.
+    Parameters
+    ----------
+    features : Tensor of shape (batch, k, h, w)
+        The features.
+    weights : Tensor of shape (batch, k)
+        Their weights for a class.
+
+    Returns
+    -------
+    Tensor of shape (batch, 1, h, w)
+        The class activation map; zero if there is no evidence at all.
     """
     evidence = torch.einsum("bkyx,bk->byx", features, weights).relu()[:, None]
     low, high = evidence.amin((2, 3), keepdim=True), evidence.amax((2, 3), keepdim=True)
@@ -162,7 +196,7 @@ def class_activation(features: Tensor, weights: Tensor) -> Tensor:
 
 
 class Stage(nn.Module):
-    """Denoiser, lesion module and data consistency; the classifier is given."""
+    """Denoiser, lesion module and data consistency; the shared classifier is an argument."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
@@ -174,7 +208,7 @@ class Stage(nn.Module):
     def forward(
         self, x: Tensor, x0: Tensor, m: Tensor, s: Tensor, classifier: Classifier
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The next image (batch, 1, h, w), the logits and the attention; x0 = A^H Y."""
+        """Compute the next image (batch, 1, h, w), the logits and the attention; `x0 = A^H Y`."""
         z = self.denoiser(x)
         logits, attention = classifier(z.abs())
         q = self.lesion(z * (1 + attention))
@@ -184,20 +218,29 @@ class Stage(nn.Module):
 
 
 class LFMRI(UnrolledNetwork):
-    """See the module; called as `base` says. `Output.images` are those after every stage.
+    """The network described in the module; for calling it see `WindowNetwork`.
+
+    `Output.images` holds the image after every stage.
 
     Parameters
     ----------
-    stages : number of steps, one or more
-    frames : adjacent frames of a window, an odd number; only the middle one is seen
-    channels : of the denoisers and lesion modules, one number a scale
-    classifier_channels : of the classifier, one number a halving
-    classes : kinds of lesions that images are labelled with
-    sensitivity_unet : sizes of the U-Net that makes the coil maps
+    stages : int
+        The number of unrolled steps, at least one.
+    frames : int
+        The number of adjacent frames in a window, odd. Only the middle one is used.
+    channels : sequence of int
+        The channels of denoisers and lesion modules at each scale.
+    classifier_channels : sequence of int
+        The channels of the classifier after each halving.
+    classes : int
+        The number of kinds of lesions in the labels.
+    sensitivity_unet : UnetConfig
+        The sizes of the U-Net that computes the coil maps.
 
     Raises
     ------
-    UsageError : no stage
+    UsageError
+        If `stages` is less than one (`option-value`).
     """
 
     def __init__(
@@ -214,13 +257,15 @@ class LFMRI(UnrolledNetwork):
         if stages < 1:
             raise UsageError(
                 "option-value",
-                f"{stages} stages were asked for",
-                "One or more are needed",
-                "Ask for 6 stages, the default",
+                f"{stages} stages were requested",
+                "At least one stage is needed",
+                "Choose 6 stages, the default",
             )
+
         self.config: dict[str, Any] = {
-            "stages": stages, "frames": frames, "channels": list(channels), "classifier_channels": list(classifier_channels),
-            "classes": classes, "sensitivity_unet": asdict(sensitivity_unet),
+            "stages": stages, "frames": frames, "channels": list(channels),
+            "classifier_channels": list(classifier_channels), "classes": classes,
+            "sensitivity_unet": asdict(sensitivity_unet),
         }  # fmt: skip
         self.frames = frames
         self.sens_net = SensitivityNetwork(NormPromptUnet(1, 1, sensitivity_unet, nn.PReLU()))
@@ -230,7 +275,7 @@ class LFMRI(UnrolledNetwork):
     def forward(
         self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
     ) -> LesionOutput:
-        """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
+        """Reconstruct the middle frame; see `WindowNetwork.forward`."""
         check_window(kspace, mask, self.frames)
         middle = slice(self.frames // 2, self.frames // 2 + 1)
         kspace = kspace[:, middle]
@@ -238,14 +283,17 @@ class LFMRI(UnrolledNetwork):
         maps = self.sens_net(kspace, mask, acs) if maps is None else maps[:, middle]
         m, s = mask.mT[:, :, None], maps.mT
         coil_images = ifft2c(kspace.mT * m)
-        # Weights and norms mean the same for every scan only if its scale is one.
+
+        # Scaled to one: learnt weights and norms need the same scale in every scan.
         scale = safe_rss(coil_images).amax((2, 3), keepdim=True)
         x = x0 = combine(coil_images, s) / torch.where(scale > 0, scale, 1)
         images = []
+
         for stage in self.stages:
             x, logits, attention = stage(x, x0, m, s, self.classifier)
             images.append((x.abs() * scale)[:, 0].mT)
         k = fft2c(x * scale * s[:, 0])
+
         return LesionOutput(
             images[-1], k.mT, maps[:, 0], tuple(images), logits=logits, attention=attention[:, 0].mT
         )

@@ -1,9 +1,14 @@
-"""PatchGAN: the discriminator that judges patches of 70 x 70 pixels (Isola et al., CVPR 2017, arXiv 1611.07004).
+"""PatchGAN: a discriminator of patches of 70 x 70 pixels.
 
-    [candidate, zero-filled] -> C64 -> C128 -> C256 (stride 2) -> C512 -> 1 (stride 1)     4 x 4 convolutions, LeakyReLU 0.2
+Its layers are::
 
-For SR-GAN and GENRE-CMR, whose papers do not describe theirs. Instance norm instead of batch norm, as batches are of one; none in
-the first layer.
+    [candidate, zero-filled] -> C64 -> C128 -> C256 (stride 2) -> C512 -> 1 (stride 1)
+
+All convolutions are 4 x 4, with LeakyReLU of slope 0.2. Because batches have one image, instance
+norm replaces batch norm; the first layer has none. The discriminator serves SR-GAN and GENRE-CMR,
+whose papers do not describe theirs.
+
+References: Isola et al., CVPR 2017, arXiv 1611.07004.
 """
 
 from typing import Any
@@ -16,13 +21,14 @@ STRIDES = (2, 2, 2, 1)
 
 
 class PatchGAN(nn.Module):
-    """Logits, one a patch, of a candidate beside the zero-filled image that it was made from. It reconstructs none.
+    """Gives a logit for each patch of a candidate, shown together with the zero-filled image.
 
-    Images should have 24 pixels or more along y and x.
+    Images should have at least 24 pixels along y and x.
 
     Parameters
     ----------
-    channels : of the first layer; each further one has twice as many
+    channels : int
+        The channels of the first layer. Each further layer has twice as many.
     """
 
     def __init__(self, *, channels: int = 64) -> None:
@@ -30,15 +36,32 @@ class PatchGAN(nn.Module):
         self.config: dict[str, Any] = {"channels": channels}
         layers: list[nn.Module] = []
         widths = [2, *(channels * 2**level for level in range(len(STRIDES)))]
+
         for level, stride in enumerate(STRIDES):
             layers.append(nn.Conv2d(widths[level], widths[level + 1], 4, stride, padding=1))
             if level:
                 layers.append(nn.InstanceNorm2d(widths[level + 1]))
             layers.append(nn.LeakyReLU(SLOPE))
+
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, padding=1))
 
     def forward(self, candidate: Tensor, zero_filled: Tensor) -> Tensor:
-        """Logits (batch, 1, h, w) of magnitudes (batch, y, x) of any scale: both are divided by the maximum of the zero-filled one."""
+        """Compute the logits of patches.
+
+        Both inputs are divided by the maximum of the zero-filled image.
+
+        Parameters
+        ----------
+        candidate : Tensor of shape (batch, y, x), real
+            Magnitudes of any scale, reconstructed or real.
+        zero_filled : Tensor of shape (batch, y, x), real
+            Magnitudes of the same scale.
+
+        Returns
+        -------
+        Tensor of shape (batch, 1, h, w)
+            The logits.
+        """
         size = zero_filled.amax((1, 2), keepdim=True)
         pair = torch.stack([candidate, zero_filled], 1) / torch.where(size > 0, size, 1)[:, None]
         logits: Tensor = self.layers(pair)

@@ -1,9 +1,15 @@
-"""PromptMR: unrolled reconstruction of adjacent frames with prompted U-Nets (Xin et al., STACOM 2023, arXiv 2309.13839).
+"""PromptMR: unrolled reconstruction of adjacent frames with prompted U-Nets.
 
-Two variants of the same layers and state dict, y being the measured k-space, M the mask, F the Fourier transform, S the maps:
+There are two variants with the same layers and state dict. With the measured k-space y, the mask M,
+the Fourier transform F and the coil maps S, they are::
 
-    "kspace"  k <- k - lambda M (k - y) - F S U(S^H F^-1 k),  k = y at first         (checkpoints of the PromptMR repository)
-    "image"   x <- x - lambda (A^H A x - A^H y) - U(x),  A = M F S,  x = A^H y at first  (plain ones of the PromptMR-plus repository)
+    "kspace"  k <- k - lambda M (k - y) - F S U(S^H F^-1 k),  starting from k = y
+    "image"   x <- x - lambda (A^H A x - A^H y) - U(x),  A = M F S,  starting from x = A^H y
+
+The checkpoints of the PromptMR repository belong to "kspace", the plain ones of the PromptMR-plus
+repository to "image".
+
+References: Xin et al., STACOM 2023, arXiv 2309.13839.
 """
 
 from dataclasses import asdict
@@ -22,7 +28,7 @@ Variant = Literal["kspace", "image"]
 
 
 class Cascade(nn.Module):
-    """One unrolled step: its U-Net, and lambda."""
+    """One unrolled step: its U-Net and lambda."""
 
     def __init__(
         self,
@@ -39,15 +45,21 @@ class Cascade(nn.Module):
 
 
 class PromptMR(UnrolledNetwork):
-    """See the module; called as `base` says.
+    """The network described in the module; for calling it see `WindowNetwork`.
 
     Parameters
     ----------
-    variant : which iteration
-    cascades : number of steps
-    frames : adjacent frames of a window, an odd number
-    unet, sensitivity_unet : sizes of the U-Nets
-    checkpointing : keep only the inputs of every cascade for the backward pass and compute the rest again; gradients are the same
+    variant : str
+        The iteration: "kspace" or "image".
+    cascades : int
+        The number of unrolled steps.
+    frames : int
+        The number of adjacent frames in a window, odd.
+    unet, sensitivity_unet : UnetConfig
+        The sizes of the U-Nets in the cascades and for the maps.
+    checkpointing : bool
+        Keep only the inputs of every cascade for the backward pass and recompute the rest. The
+        gradients are the same.
     """
 
     can_checkpoint: ClassVar[bool] = True
@@ -64,9 +76,11 @@ class PromptMR(UnrolledNetwork):
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
-            "variant": variant, "cascades": cascades, "frames": frames, "unet": asdict(unet), "sensitivity_unet": asdict(sensitivity_unet),
+            "variant": variant, "cascades": cascades, "frames": frames,
+            "unet": asdict(unet), "sensitivity_unet": asdict(sensitivity_unet),
         }  # fmt: skip
         self.variant, self.frames, self.checkpointing = variant, frames, checkpointing
+
         shared = nn.PReLU()
         self.sens_net = SensitivityNetwork(NormPromptUnet(1, 1, sensitivity_unet, shared))
         self.cascades = nn.ModuleList(
@@ -76,12 +90,13 @@ class PromptMR(UnrolledNetwork):
     def forward(
         self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
     ) -> Output:
-        """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
+        """Reconstruct the middle frame; see `WindowNetwork.forward`."""
         check_window(kspace, mask, self.frames)
         if maps is None:
             maps = self.sens_net(kspace, mask, acs, again=self.checkpointing)
         y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
         middle = self.frames // 2
+
         if self.variant == "kspace":
             k = y
             for cascade in self.cascades:
@@ -92,57 +107,59 @@ class PromptMR(UnrolledNetwork):
             for cascade in self.cascades:
                 x = recomputed(self.checkpointing, image_step, cascade, x, x0, m, s)
             k = fft2(x[:, middle, None] * s[:, middle])
+
         k = centre_first(k).mT
         return Output(safe_rss(ifft2c(k)), k, maps[:, middle])
 
 
 def kspace_step(cascade: Cascade, k: Tensor, y: Tensor, m: Tensor, s: Tensor) -> Tensor:
-    """One step of the variant "kspace" on (batch, frame, coil, h, w)."""
+    """Do one step of the variant "kspace" on (batch, frame, coil, h, w)."""
     update = corner_first(cascade.model(centre_first(combine(ifft2(k), s)))[0])
     stepped: Tensor = k - cascade.dc_weight * m * (k - y) - fft2(update[:, :, None] * s)
     return stepped
 
 
 def image_step(cascade: Cascade, x: Tensor, x0: Tensor, m: Tensor, s: Tensor) -> Tensor:
-    """One step of the variant "image" on (batch, frame, h, w)."""
+    """Do one step of the variant "image" on (batch, frame, h, w)."""
     update = corner_first(cascade.model(centre_first(x))[0])
     stepped: Tensor = x - cascade.dc_weight * (normal(x, m, s) - x0) - update
     return stepped
 
 
 def combine(coil_images: Tensor, s: Tensor) -> Tensor:
-    """S^H: (batch, frame, coil, h, w) to (batch, frame, h, w)."""
+    """Apply S^H: combine coil images (batch, frame, coil, h, w) to images (batch, frame, h, w)."""
     return (coil_images * s.conj()).sum(2)
 
 
 def normal(x: Tensor, m: Tensor, s: Tensor) -> Tensor:
-    """A^H A x on (batch, frame, h, w), A = M F S, by the Fourier transforms of the order that m and s are in."""
+    """Apply `A^H A` with A = M F S to images (batch, frame, h, w), all with corners first."""
     return combine(ifft2(fft2(x[:, :, None] * s) * m), s)
 
 
-# Between the cascades k-space, coil images and maps have their centres in the corner, as plain Fourier transforms want them: centring
-# the few combined images for the U-Nets is cheaper than centring every coil in every transform, and gives the same.
+# Between cascades k-space, coil images and maps have their centres in the corner, as plain Fourier
+# transforms expect. Centring the few combined images for the U-Nets gives the same result and costs
+# less than centring every coil in every transform.
 
 
 def corner_first(x: Tensor) -> Tensor:
-    """Centre to corner, over the last two axes."""
+    """Move the centre of the last two axes to the corner."""
     shifted: Tensor = torch.fft.ifftshift(x, (-2, -1))
     return shifted
 
 
 def centre_first(x: Tensor) -> Tensor:
-    """Corner to centre, over the last two axes."""
+    """Move the corner of the last two axes to the centre."""
     shifted: Tensor = torch.fft.fftshift(x, (-2, -1))
     return shifted
 
 
 def fft2(x: Tensor) -> Tensor:
-    """Plain orthonormal Fourier transform over the last two axes."""
+    """Apply the orthonormal Fourier transform over the last two axes, without centring."""
     k: Tensor = torch.fft.fft2(x, norm="ortho")
     return k
 
 
 def ifft2(k: Tensor) -> Tensor:
-    """Inverse and adjoint of `fft2`."""
+    """Apply the inverse of `fft2`, which is also its adjoint."""
     x: Tensor = torch.fft.ifft2(k, norm="ortho")
     return x

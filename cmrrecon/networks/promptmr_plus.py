@@ -1,12 +1,23 @@
-"""PromptMR+: PromptMR with a richer input and a memory of earlier cascades (Xin et al., ECCV 2024).
+"""PromptMR+: PromptMR with a richer input and a memory of earlier cascades.
 
-Four things differ from `promptmr`: the U-Net sees, beside the iterate, A^H A x, a latent z that it writes itself, x0 = A^H y and
-A^H A x - x0 (the adaptive input); its decoders see the features of all earlier cascades (the history); the coil maps come from
-all frames of a coil together; and by default the iterate is the image:
+It differs from `promptmr` in four ways:
 
-    "image"   o = U([x, u, z, x0, u - x0]),  u = A^H A x;   x <- x - lambda (u - x0) - o_0;  z <- o_2
-    "kspace"  o = U([S^H F^-1 k, u, z, x0, u - x0]),  u = S^H F^-1 M k;   k <- k - lambda M (k - y) - F S o_0;  z <- o_2,
-              where before the first cascade u, z and u - x0 are x0 as well
+- Adaptive input: besides the iterate x, the U-Net sees A^H A x, a latent z that it writes itself,
+  x0 = A^H y, and A^H A x - x0.
+- History: the decoders see the features of all earlier cascades.
+- The coil maps come from all frames of a coil together.
+- By default the iterate is the image.
+
+The two variants are::
+
+    "image"   u = A^H A x,        o = U([x, u, z, x0, u - x0])
+              x <- x - lambda (u - x0) - o_0,  z <- o_2
+    "kspace"  u = S^H F^-1 M k,   o = U([S^H F^-1 k, u, z, x0, u - x0])
+              k <- k - lambda M (k - y) - F S o_0,  z <- o_2
+
+In the first cascade of "kspace", u, z and u - x0 are replaced by x0.
+
+References: Xin et al., ECCV 2024.
 """
 
 from dataclasses import asdict
@@ -38,24 +49,33 @@ from cmrrecon.networks.promptmr import (
 from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
 from cmrrecon.operators.fourier import ifft2c
 
-# The iterate, u, z, x0, u - x0.
+# The images of the adaptive input: the iterate, u, z, x0 and u - x0. The latent z is number 2.
 SLOTS = 5
 LATENT = 2
 
 
 class PromptMRPlus(UnrolledNetwork):
-    """See the module; called as `base` says.
+    """The network described in the module; for calling it see `WindowNetwork`.
 
     Parameters
     ----------
-    variant : which iteration
-    cascades : number of steps
-    frames : adjacent frames of a window, an odd number
-    history : how many earlier cascades the decoders see; the paper's is cascades - 1
-    adaptive : whether the U-Net sees the adaptive input, or the iterate alone
-    joint_maps : whether the maps come from all frames together
-    unet, sensitivity_unet : sizes of the U-Nets
-    checkpointing : keep only the inputs of every cascade for the backward pass and compute the rest again; gradients are the same
+    variant : str
+        The iteration: "image" or "kspace".
+    cascades : int
+        The number of unrolled steps.
+    frames : int
+        The number of adjacent frames in a window, odd.
+    history : int
+        How many earlier cascades the decoders see. The paper uses `cascades - 1`.
+    adaptive : bool
+        Whether the U-Net sees the adaptive input instead of the iterate alone.
+    joint_maps : bool
+        Whether the maps come from all frames together.
+    unet, sensitivity_unet : UnetConfig
+        The sizes of the U-Nets in the cascades and for the maps.
+    checkpointing : bool
+        Keep only the inputs of every cascade for the backward pass and recompute the rest. The
+        gradients are the same.
     """
 
     can_checkpoint: ClassVar[bool] = True
@@ -75,8 +95,9 @@ class PromptMRPlus(UnrolledNetwork):
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
-            "variant": variant, "cascades": cascades, "frames": frames, "history": history, "adaptive": adaptive,
-            "joint_maps": joint_maps, "unet": asdict(unet), "sensitivity_unet": asdict(sensitivity_unet),
+            "variant": variant, "cascades": cascades, "frames": frames, "history": history,
+            "adaptive": adaptive, "joint_maps": joint_maps,
+            "unet": asdict(unet), "sensitivity_unet": asdict(sensitivity_unet),
         }  # fmt: skip
         self.variant, self.frames, self.adaptive, self.checkpointing = (
             variant,
@@ -84,6 +105,7 @@ class PromptMRPlus(UnrolledNetwork):
             adaptive,
             checkpointing,
         )
+
         shared = nn.PReLU()
         joint = frames if joint_maps else 1
         self.sens_net = SensitivityNetwork(
@@ -97,14 +119,16 @@ class PromptMRPlus(UnrolledNetwork):
     def forward(
         self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
     ) -> Output:
-        """Reconstruct the middle frame; `maps` (batch, frame, coil, y, x) if they are known already."""
+        """Reconstruct the middle frame; see `WindowNetwork.forward`."""
         check_window(kspace, mask, self.frames)
         if maps is None:
             maps = self.sens_net(kspace, mask, acs, again=self.checkpointing)
+
         y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
         middle = self.frames // 2
         x0 = combine(ifft2(y * m), s)
         history, latent = NO_HISTORY, x0
+
         if self.variant == "image":
             x = x0
             for cascade in self.cascades:
@@ -117,19 +141,11 @@ class PromptMRPlus(UnrolledNetwork):
             for index, cascade in enumerate(self.cascades):
                 first = index == 0
                 k, latent, history = recomputed(
-                    self.checkpointing,
-                    self._kspace_step,
-                    first,
-                    cascade,
-                    k,
-                    latent,
-                    history,
-                    x0,
-                    y,
-                    m,
-                    s,
-                )
+                    self.checkpointing, self._kspace_step,
+                    first, cascade, k, latent, history, x0, y, m, s,
+                )  # fmt: skip
             k = k[:, middle]
+
         k = centre_first(k).mT
         return Output(safe_rss(ifft2c(k)), k, maps[:, middle])
 
@@ -167,7 +183,7 @@ class PromptMRPlus(UnrolledNetwork):
     def _update(
         self, cascade: Cascade, slots: list[Tensor], history: History
     ) -> tuple[Tensor, Tensor, History]:
-        """The update, the new latent and the new history."""
+        """Return the update, the new latent and the new history."""
         out, history, _ = cascade.model(
             centre_first(torch.cat(slots, 1) if self.adaptive else slots[0]), history
         )

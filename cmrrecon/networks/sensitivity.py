@@ -1,4 +1,4 @@
-"""Coil maps by a network from the calibration lines, which lines these are, and the networks that have such maps."""
+"""Coil maps that a network computes from calibration lines, and the networks with such maps."""
 
 from typing import ClassVar
 
@@ -11,21 +11,23 @@ from cmrrecon.networks.cost import Footprint, Kind, footprint, training_bytes
 from cmrrecon.networks.layers import recomputed, safe_rss
 from cmrrecon.operators.fourier import ifft2c
 
-# Images whose activations are kept at once where they are computed again in the backward pass.
+# How many images are recomputed together in the backward pass.
 KEPT_TOGETHER = 4
 
 
 class SensitivityNetwork(nn.Module):
-    """Each coil image of the calibration lines goes through a U-Net; maps are the results over their RSS over the coils.
+    """Passes each coil image of the calibration lines through a U-Net, then normalises the coils.
 
-    The lines are those of the frames themselves; separate reference lines and supplied maps are not
-    used.
+    The maps have unit root-sum-of-squares. The calibration lines are those of the frames
+    themselves; separate reference lines and supplied maps are not used.
 
     Parameters
     ----------
-    norm_unet : maps complex images (sample, frame, h, w) of any scale to as many
-    frames : frames of one coil that the U-Net sees together (PromptMR+), or 1: every frame for itself, so that neighbouring
-        windows can share the maps
+    norm_unet : nn.Module
+        Maps complex images (sample, frame, h, w) of any scale to images of the same shape.
+    frames : int
+        How many frames of a coil the U-Net sees together (PromptMR+). With 1 every frame is
+        processed separately, so that neighbouring windows can share their maps.
     """
 
     def __init__(self, norm_unet: nn.Module, frames: int = 1) -> None:
@@ -40,21 +42,37 @@ class SensitivityNetwork(nn.Module):
         together: int | None = None,
         again: bool = False,
     ) -> Tensor:
-        """Maps (batch, frame, coil, y, x) of k-space of that shape, with any number of frames if each is for itself; see `base`.
+        """Compute the coil maps.
 
         Parameters
         ----------
-        together : coil images that go through the U-Net at once: fewer need less memory, and give the same. None: all
-        again : compute the U-Net's activations again in the backward pass, a few images at once
+        kspace : Tensor of shape (batch, frame, coil, y, x), complex
+            Zero where not measured. If frames are processed separately, any number is allowed.
+        mask : Tensor of shape (batch, frame|1, y, x|1), bool
+            The measured samples.
+        acs : int or None
+            See `calibration_mask`.
+        together : int or None
+            How many coil images pass through the U-Net at once. Fewer need less memory and give the
+            same result. None processes all at once.
+        again : bool
+            Recompute the U-Net's activations in the backward pass, a few images at a time.
+
+        Returns
+        -------
+        Tensor of shape (batch, frame, coil, y, x), complex
+            The maps.
         """
         images = ifft2c((kspace * calibration_mask(mask.mT, acs).mT).mT)
-        # One sample of the U-Net a coil, with one frame or all frames as channels.
+
+        # Each coil is a sample of the U-Net, with one frame or all frames as channels.
         batch, frames, coils, h, w = images.shape
         samples = (
             images.reshape(-1, 1, h, w)
             if self.frames == 1
             else images.transpose(1, 2).reshape(-1, frames, h, w)
         )
+
         parts = torch.split(samples, together or (KEPT_TOGETHER if again else len(samples)))
         maps = torch.cat([recomputed(again, self._through, part) for part in parts])
         maps = (
@@ -62,17 +80,18 @@ class SensitivityNetwork(nn.Module):
             if self.frames == 1
             else maps.view(batch, coils, frames, h, w).transpose(1, 2)
         )
+
         size = safe_rss(maps)[:, :, None]
         return (maps / torch.where(size > 0, size, 1)).mT
 
     def _through(self, samples: Tensor) -> Tensor:
-        """The images alone, of U-Nets that give more."""
+        """Return only the images of U-Nets with several outputs."""
         out: Tensor | tuple[Tensor, ...] = self.norm_unet(samples)
         return out if isinstance(out, Tensor) else out[0]
 
 
 class UnrolledNetwork(WindowNetwork):
-    """A network that goes back and forth between k-space and images, with coil maps of its own making."""
+    """A network that alternates between k-space and images, and computes its own coil maps."""
 
     gives_kspace: ClassVar[bool] = True
     sens_net: SensitivityNetwork
@@ -103,16 +122,27 @@ class UnrolledNetwork(WindowNetwork):
 
 
 def _window(frames: int, coils: int, y: int, x: int, lines: bool) -> tuple[Kind, Kind]:
-    """Shapes and types of k-space and mask."""
+    """Return shapes and types of k-space and mask."""
     return ((1, frames, coils, y, x), torch.complex64), ((1, 1, y, 1 if lines else x), torch.bool)
 
 
 def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:
-    """Which samples calibrate the maps: (batch, frame|1, 1, h|1, w), bool, of a mask (batch, frame|1, h|1, w).
+    """Select the samples that calibrate the coil maps.
 
-    With `acs` given the central lines, or of sample masks the measured part of the central square. Without, of line masks the
-    central lines that all frames measured, as many on either side; of sample masks the largest central square that all
-    frames measured; at least one line or sample.
+    Parameters
+    ----------
+    mask : Tensor of shape (batch, frame|1, h|1, w), bool
+        The measured samples: lines if h is 1, single samples otherwise.
+    acs : int or None
+        The number of central lines; for sample masks the side of the central square (only its
+        measured samples are used). None uses samples measured in all frames: for line masks the
+        central lines, equally many on either side, and for sample masks the largest central square.
+        This is at least one line or sample.
+
+    Returns
+    -------
+    Tensor of shape (batch, frame|1, 1, h|1, w), bool
+        True for calibration samples.
     """
     h, w = mask.shape[-2:]
     if h == 1:
@@ -123,17 +153,19 @@ def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:
         )
         inside = central(size, w, (w - size + 1) // 2)
         return inside[:, None, None, None, :]
+
     size = (
         central_square(mask.all(1))
         if acs is None
         else torch.full(mask.shape[:1], min(acs, h, w), device=mask.device)
     )
     rows, columns = (central(size, n, n // 2 - size // 2) for n in (h, w))
+
     return (rows[:, None, None, :, None] & columns[:, None, None, None, :]) & mask[:, :, None]
 
 
 def calibration_size(mask: CartesianMask) -> int:
-    """The `acs` of a series with this mask, for all its windows alike: what all its frames measured."""
+    """Return `acs` for all windows of a series: the central lines or square in all its frames."""
     measured = mask.samples.all(0, keepdim=True)
     if isinstance(mask, LineMask):
         return int(central_lines(measured[..., 0]))
@@ -141,13 +173,16 @@ def calibration_size(mask: CartesianMask) -> int:
 
 
 def central(size: Tensor, length: int, start: Tensor) -> Tensor:
-    """(batch, length), true on `size` places from `start`."""
-    places = torch.arange(length, device=size.device)
-    return (places >= start[:, None]) & (places < (start + size)[:, None])
+    """Return (batch, length), bool, true at `size` positions from `start` on."""
+    positions = torch.arange(length, device=size.device)
+    return (positions >= start[:, None]) & (positions < (start + size)[:, None])
 
 
 def central_lines(measured: Tensor) -> Tensor:
-    """(batch,): twice the shorter of the runs of measured lines to the left and to the right of the middle of (batch, w), at least 1."""
+    """Return the number of central lines of masks (batch, w), as many on either side, at least 1.
+
+    This is twice the shorter of the two runs of measured lines next to the middle.
+    """
     middle = measured.shape[1] // 2
     runs = [
         side.int().cumprod(1).sum(1)
@@ -157,7 +192,7 @@ def central_lines(measured: Tensor) -> Tensor:
 
 
 def central_square(measured: Tensor) -> Tensor:
-    """(batch,): the side of the largest central square within (batch, h, w) that was measured, at least 1."""
+    """Return the side of the largest fully measured central square of (batch, h, w), at least 1."""
     h, w = measured.shape[1:]
     side = torch.ones(len(measured), dtype=torch.long, device=measured.device)
     whole = torch.ones(len(measured), dtype=torch.bool, device=measured.device)

@@ -1,8 +1,11 @@
-"""SR-GAN: stepwise reconstruction with a Patch-GAN, the ancestor of GENRE-CMR (Anvari Hamedani et al., STACOM 2024, arXiv 2411.10787).
+"""SR-GAN: stepwise reconstruction with a Patch-GAN, the predecessor of GENRE-CMR.
 
-We had only its abstract. The GENRE-CMR paper extends it by the residual connections and scores its own baseline as SR-GAN to the
-last digit, so SR-GAN is taken to be GENRE-CMR without residual connections; its numbers of cascades and frames, and whether it had
-prompts, are not known.
+Only the abstract was available to us. The GENRE-CMR paper adds residual connections, and its
+baseline without them has exactly the scores of SR-GAN. We therefore assume that SR-GAN is GENRE-CMR
+without residual connections. Its numbers of cascades and frames are unknown, and so is whether it
+had prompts.
+
+References: Anvari Hamedani et al., STACOM 2024, arXiv 2411.10787.
 """
 
 from cmrrecon.networks.genre_cmr import GenreCMR
@@ -10,7 +13,7 @@ from cmrrecon.networks.prompt_unet import CASCADE_UNET, SENSITIVITY_UNET, UnetCo
 
 
 class SRGAN(GenreCMR):
-    """GENRE-CMR with `residual` "none"; the other parameters are the same."""
+    """GENRE-CMR with `residual` set to "none"; the other parameters are the same."""
 
     def __init__(
         self,

@@ -1,11 +1,17 @@
-"""U-Net: the common image-to-image baseline (Ronneberger et al., MICCAI 2015, arXiv 1505.04597).
+"""U-Net: the common image-to-image baseline.
 
-    magnitude -> block -> halve -> block -> halve -> .. -> block              block: twice convolution, instance norm, LeakyReLU
-                   |                 |                       |
-    result <- 1 x 1 <- block <- double <- block <- double <- +               channels double with every halving
+Its levels are connected as follows::
 
-Sizes and blocks are those of the fastMRI baseline (Zbontar et al., arXiv 1811.08839); it starts from a CG-SENSE magnitude, not
-from the zero-filled one, so that the coils are made use of.
+    magnitude -> block -> halve -> block -> halve -> ... -> block
+                   |                 |                        |
+    result <- 1 x 1 <- block <- double <- block <- double <- -+
+
+A block has two convolutions with instance norm and LeakyReLU. The number of channels doubles with
+every halving of the resolution. Sizes and blocks are those of the fastMRI baseline (Zbontar et al.,
+arXiv 1811.08839). The network starts from a CG-SENSE magnitude instead of the zero-filled one, to
+make use of the coils.
+
+References: Ronneberger et al., MICCAI 2015, arXiv 1505.04597.
 """
 
 from typing import Any
@@ -22,10 +28,10 @@ SLOPE = 0.2
 
 
 class UnetBlock(nn.Sequential):
-    """Twice convolution, instance norm and LeakyReLU on (batch, channel, h, w)."""
+    """Two convolutions with instance norm and LeakyReLU on (batch, channel, h, w)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
-        # A bias before the norm would be without effect.
+        # A bias before the norm would have no effect.
         layers = [
             (
                 nn.Conv2d(channels, channels_out, 3, padding=1, bias=False),
@@ -38,13 +44,16 @@ class UnetBlock(nn.Sequential):
 
 
 class UnetBody(ConvolutionalBody):
-    """The U-Net itself: (batch, channels in, h, w) of any size and of standard scale to (batch, channels out, h, w).
+    """The U-Net itself, on standardised images (batch, channel, h, w) of any size.
 
     Parameters
     ----------
-    channels_in, channels_out : of what goes in and comes out
-    channels : of the first block
-    pools : how often the resolution is halved
+    channels_in, channels_out : int
+        The channels of input and output.
+    channels : int
+        The channels of the first block.
+    pools : int
+        How often the resolution is halved.
     """
 
     def __init__(self, channels_in: int, channels_out: int, channels: int, pools: int) -> None:
@@ -54,6 +63,7 @@ class UnetBody(ConvolutionalBody):
             UnetBlock(a, b) for a, b in zip([channels_in, *widths], widths, strict=False)
         )
         self.encoder = nn.ModuleList(blocks)
+
         self.doublings = nn.ModuleList(
             nn.Sequential(
                 nn.ConvTranspose2d(2 * width, width, 2, stride=2, bias=False),
@@ -68,24 +78,31 @@ class UnetBody(ConvolutionalBody):
     def forward(self, x: Tensor) -> Tensor:
         x, (rows, columns) = pad(x, 2 ** len(self.encoder))
         skips = []
+
         for block in self.encoder:
             skips.append(block(x))
             x = functional.avg_pool2d(skips[-1], 2)
+
         x = self.bottleneck(x)
         for double, block in zip(self.doublings, self.decoder, strict=True):
             x = block(torch.cat([double(x), skips.pop()], 1))
+
         result: Tensor = self.last(x)[..., rows, columns]
         return result
 
 
 class UNet(MagnitudeNetwork):
-    """See the module; called as `base` says.
+    """The network described in the module; for calling it see `WindowNetwork`.
 
     Parameters
     ----------
-    frames : adjacent frames of a window, an odd number; all calibrate the coils, only the middle one is seen
-    channels : of the first block
-    pools : how often the resolution is halved
+    frames : int
+        The number of adjacent frames in a window, odd. All calibrate the coils; only the middle one
+        is reconstructed.
+    channels : int
+        The channels of the first block.
+    pools : int
+        How often the resolution is halved.
     """
 
     def __init__(self, *, frames: int = 1, channels: int = 32, pools: int = 4) -> None:
@@ -96,12 +113,15 @@ class UNet(MagnitudeNetwork):
 
     def forward_image(self, x: Tensor) -> Output:
         standard, mean, std = standardise(x, (1, 2))
-        better: Tensor = self.unet(standard[:, None])[:, 0]
-        return Output(better * std + mean)
+        improved: Tensor = self.unet(standard[:, None])[:, 0]
+        return Output(improved * std + mean)
 
 
 def pad(x: Tensor, multiple: int) -> tuple[Tensor, tuple[slice, slice]]:
-    """Zeros around (.., h, w) up to multiples, and where h and w lie then. At least two multiples: a norm needs more than one pixel."""
+    """Pad (..., h, w) with zeros to multiples, and return the slices of the original image.
+
+    The result has at least two multiples on each axis, because a norm needs more than one pixel.
+    """
     sides, places = [], []
     for length in x.shape[-2:]:
         added = max(-length % multiple, 2 * multiple - length)

@@ -1,4 +1,4 @@
-"""The sampling patterns, official and common, and putting one on a scan."""
+"""Sampling patterns, official and common, and their application to a scan."""
 
 from cmrrecon.sampling.apply import apply_mask, default_seed, rules_year, undersample
 from cmrrecon.sampling.kt_gaussian import identify_seed

@@ -1,4 +1,4 @@
-"""The patterns by name, and `make_mask`, which draws one."""
+"""The patterns by name, and `make_mask`, which draws a mask."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from cmrrecon.sampling.kt_radial import kt_radial
 from cmrrecon.sampling.lines import gaussian, kt_uniform, random, uniform
 from cmrrecon.sampling.plan import Plan, calibration
 from cmrrecon.sampling.poisson import poisson
-from cmrrecon.tools.errors import UsageError, nearest
+from cmrrecon.tools.errors import UsageError, suggestion
 
 OFFICIAL_ACS = {2023: 24, 2024: 16, 2025: 20}
 HIGHEST_SEED = 2**32 - 1
@@ -18,13 +18,17 @@ HIGHEST_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class Pattern:
-    """One way to undersample.
+    """A sampling pattern.
 
     Attributes
     ----------
-    draw : Plan -> mask Tensor (frame|1, y, x|1) bool, the calibration not yet added
-    random : whether it needs a seed
-    lines : whether it samples whole readout lines: the mask's x is 1 long and the calibration is lines, not a square
+    draw : callable
+        Maps a `Plan` to a mask of shape (frame|1, y, x|1), bool, without the calibration.
+    random : bool
+        Whether the pattern needs a seed.
+    lines : bool
+        Whether the pattern samples whole readout lines. The mask then has length 1 along x, and the
+        calibration consists of lines instead of a square.
     """
 
     draw: Callable[[Plan], Tensor]
@@ -44,21 +48,32 @@ PATTERNS = {
 
 
 def find_pattern(name: str) -> Pattern:
-    """The pattern of this name. Raises UsageError, naming the nearest one, if there is none."""
+    """Return the pattern of this name.
+
+    Raises
+    ------
+    UsageError
+        If there is none (`unknown-pattern`).
+    """
     if name not in PATTERNS:
-        near = nearest(name, PATTERNS)
-        remedy = f"Perhaps {near} was meant" if near else "Choose one of them"
         raise UsageError(
             "unknown-pattern",
             f"There is no pattern {name!r}",
             f"The patterns are {', '.join(PATTERNS)}",
-            remedy,
+            suggestion(name, PATTERNS, "Choose one of them"),
         )
+
     return PATTERNS[name]
 
 
 def official_acs(year: int) -> int:
-    """Calibration lines (for kt-radial: side of the square) of a challenge year. Raises UsageError for a year that has none."""
+    """Return the number of calibration lines (kt-radial: side of the square) of a challenge year.
+
+    Raises
+    ------
+    UsageError
+        If the year has no official number (`option-value`).
+    """
     if year not in OFFICIAL_ACS:
         raise UsageError(
             "option-value",
@@ -80,49 +95,64 @@ def make_mask(
     seed: int | None = None,
     year: int = 2025,
 ) -> Tensor:
-    """Draw a sampling mask, calibration included.
+    """Draw a sampling mask, including the calibration.
 
     Parameters
     ----------
-    pattern : a name of PATTERNS
-    frames, y, x : lengths of the axes; y is the phase encode that line patterns undersample
-    acceleration : nominal R from 1 to y, not counting the calibration; may be fractional
-    acs : central lines, for kt-radial and poisson the side of the central square; None: the official number of the year
-    seed : 0 to 2^32 - 1, needed by the random patterns and not used by the others
-    year : 2023, 2024 or 2025: whose ACS, and for 2024 whose way to draw kt-uniform with an odd number of frames
+    pattern : str
+        A name in `PATTERNS`.
+    frames, y, x : int
+        The lengths of the axes. Line patterns undersample y, the phase encode.
+    acceleration : float
+        The nominal R, from 1 to y, not counting the calibration. It may be fractional.
+    acs : int or None
+        The number of central lines; for kt-radial and poisson the side of the central square. None
+        uses the official number of the year.
+    seed : int or None
+        From 0 to 2^32 - 1. Random patterns need it; the others ignore it.
+    year : int
+        2023, 2024 or 2025. It determines the official ACS and, for 2024, how kt-uniform treats an
+        odd number of frames.
 
     Returns
     -------
-    Tensor (frame|1, y, x|1) bool: x is 1 long for patterns of whole lines, frame for those that are the same in all frames
+    Tensor of shape (frame|1, y, x|1), bool
+        The mask. Its x has length 1 for patterns of whole lines; its frame axis has length 1 for
+        patterns that are the same in all frames.
 
     Raises
     ------
-    UsageError : an unknown pattern, a missing seed, or numbers that do not fit
+    UsageError
+        If the pattern is unknown (`unknown-pattern`), a seed is missing (`seed-missing`), a number
+        is out of range (`option-value`) or the pattern cannot be drawn (`mask-impossible`).
     """
     chosen = find_pattern(pattern)
     if chosen.random and seed is None:
         raise UsageError(
             "seed-missing",
-            f"The pattern {pattern} is random and has no seed",
-            "A seed makes the same mask again",
+            f"The pattern {pattern} is random, but no seed was given",
+            "With a seed the mask can be drawn again",
             "Give a seed, such as 1",
         )
+
     plan = Plan(
         frames, y, x, acceleration, official_acs(year) if acs is None else acs, seed or 0, year
     )
     _check(plan, pattern, chosen.lines)
+
     return chosen.draw(plan) | calibration(plan, chosen.lines)
 
 
 def _check(plan: Plan, pattern: str, lines: bool) -> None:
-    """Refuse what no mask can be drawn for."""
+    """Refuse numbers for which no mask can be drawn."""
     if min(plan.frames, plan.y, plan.x) < 1:
         raise UsageError(
             "option-value",
-            f"A mask of {plan.frames} frames, y {plan.y} and x {plan.x} was asked for",
+            f"A mask of {plan.frames} frames, y {plan.y} and x {plan.x} was requested",
             "All three must be at least 1",
             "Give the lengths of the k-space axes",
         )
+
     if not 1 <= plan.acceleration <= plan.y:
         raise UsageError(
             "option-value",
@@ -130,14 +160,16 @@ def _check(plan: Plan, pattern: str, lines: bool) -> None:
             f"It must lie between 1 and {plan.y}, the number of lines along y",
             "Choose one in between, such as 4 or 2.5",
         )
+
     room = plan.y if lines else min(plan.y, plan.x)
     if not 0 <= plan.acs <= room:
         raise UsageError(
             "option-value",
-            f"{plan.acs} ACS lines were asked for on a grid of y {plan.y} and x {plan.x}",
+            f"{plan.acs} ACS lines were requested on a grid of y {plan.y} and x {plan.x}",
             f"The pattern {pattern} can have 0 to {room} there",
             "Give a number of ACS lines in that range",
         )
+
     if not 0 <= plan.seed <= HIGHEST_SEED:
         raise UsageError(
             "option-value",

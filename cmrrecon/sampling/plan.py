@@ -1,4 +1,4 @@
-"""What a sampling pattern is drawn for, and the rules that all patterns share."""
+"""The input of all sampling patterns, and the rules that they share."""
 
 import math
 from dataclasses import dataclass
@@ -11,15 +11,20 @@ from cmrrecon.operators.fourier import centred
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pattern is drawn for.
+    """The input of a sampling pattern.
 
     Attributes
     ----------
-    frames, y, x : lengths of the mask's axes
-    acceleration : nominal R, not counting the calibration; may be fractional
-    acs : calibration lines (line patterns) or side of the calibration square (the others)
-    seed : for the random patterns, 0 for the others
-    year : challenge year whose peculiarities hold
+    frames, y, x : int
+        The lengths of the mask's axes.
+    acceleration : float
+        The nominal R, not counting the calibration. It may be fractional.
+    acs : int
+        The number of calibration lines (line patterns), or the side of the calibration square.
+    seed : int
+        The seed of random patterns, 0 for the others.
+    year : int
+        The challenge year whose peculiarities apply.
     """
 
     frames: int
@@ -32,12 +37,12 @@ class Plan:
 
 
 def calibration(plan: Plan, lines: bool) -> Tensor:
-    """The fully sampled centre: `acs` lines (1, y, 1) or an acs x acs square (1, y, x), bool."""
+    """Return the fully sampled centre: `acs` lines (1, y, 1) or a square (1, y, x), bool."""
     mask = torch.zeros((1, plan.y, 1 if lines else plan.x), dtype=torch.bool)
     mask[:, centred(plan.y, plan.acs), slice(None) if lines else centred(plan.x, plan.acs)] = True
     return mask
 
 
 def round_half_up(value: float) -> int:
-    """MATLAB's round for values >= 0: halves go up (Python's round takes them to the even neighbour)."""
+    """Round halves up as MATLAB does, for values >= 0; Python rounds them to the even neighbour."""
     return math.floor(value + 0.5)

@@ -6,7 +6,8 @@ from torch import Tensor
 from cmrrecon.sampling.plan import Plan
 from cmrrecon.tools.errors import UsageError
 
-# SigPy's search for the density may never end where the density cannot be met; within these limits it ended in every trial.
+# SigPy's search for the density may never end if the density cannot be reached. Within these limits
+# it ended in every trial.
 LOWEST_ACCELERATION = 2
 FEWEST_SAMPLES = 200
 LARGEST_CALIBRATION_SHARE = 0.25
@@ -14,23 +15,43 @@ TOLERANCE = 0.1
 
 
 def poisson(plan: Plan) -> Tensor:
-    """Single samples, denser towards the centre and never close to each other, in an ellipse: (1, y, x), the same in all frames.
+    """Draw single samples within an ellipse, denser towards the centre, with a minimum distance.
 
-    Here R counts all samples, the calibration square included, and is met within 10 %. Slow on large grids: up to several seconds.
-    Needs R >= 2, 200 samples, and a calibration square that holds at most a quarter of them.
-    Source: sigpy.mri.poisson, after Bridson, Fast Poisson disk sampling in arbitrary dimensions, SIGGRAPH 2007.
+    Here R counts all samples including the calibration square, and is met within 10 %. The pattern
+    needs R >= 2, at least 200 samples, and a calibration square with at most a quarter of them. On
+    large grids it takes up to several seconds.
+
+    Parameters
+    ----------
+    plan : Plan
+        Sizes, acceleration, calibration and seed.
+
+    Returns
+    -------
+    Tensor of shape (1, y, x), bool
+        The mask, the same in all frames.
 
     Raises
     ------
-    UsageError : the grid is too small for this R and calibration, or SigPy does not find the density (rare; another seed helps)
+    UsageError
+        If the grid is too small for this R and calibration, or SigPy does not find the density,
+        which is rare and which another seed avoids (`mask-impossible`).
+
+    References
+    ----------
+    Bridson, Fast Poisson disk sampling in arbitrary dimensions, SIGGRAPH 2007, as implemented in
+    `sigpy.mri.poisson`.
     """
     samples = plan.y * plan.x / plan.acceleration
     fits = samples >= max(
         FEWEST_SAMPLES, plan.acs**2 / LARGEST_CALIBRATION_SHARE
     ) and plan.acs + 2 <= min(plan.y, plan.x)
+
     if plan.acceleration < LOWEST_ACCELERATION or not fits:
         raise _impossible(plan)
-    from sigpy.mri import poisson as draw  # importing SigPy takes about a second
+
+    # Imported here because importing SigPy takes about a second.
+    from sigpy.mri import poisson as draw
 
     try:
         mask = draw(
@@ -43,13 +64,16 @@ def poisson(plan: Plan) -> Tensor:
         )
     except ValueError as error:
         raise _impossible(plan) from error
+
     return torch.from_numpy(mask)[None]
 
 
 def _impossible(plan: Plan) -> UsageError:
     return UsageError(
         "mask-impossible",
-        f"Poisson-disc sampling of y {plan.y}, x {plan.x} at R = {plan.acceleration:g} with {plan.acs} x {plan.acs} calibration fails",
-        f"It needs R >= {LOWEST_ACCELERATION}, {FEWEST_SAMPLES} samples, and a calibration of at most a quarter of them",
+        f"Poisson-disc sampling of y {plan.y}, x {plan.x} at R = {plan.acceleration:g} fails "
+        f"with {plan.acs} x {plan.acs} calibration",
+        f"It needs R >= {LOWEST_ACCELERATION}, {FEWEST_SAMPLES} samples, and a calibration of at "
+        "most a quarter of them",
         "Try another acceleration, ACS or seed, or another pattern",
     )

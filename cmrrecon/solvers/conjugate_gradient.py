@@ -1,4 +1,4 @@
-"""Conjugate gradients: the one loop for images, coil maps and unrolled networks."""
+"""Conjugate gradients: one loop for images, coil maps and unrolled networks."""
 
 from collections.abc import Callable
 
@@ -20,27 +20,37 @@ def conjugate_gradient(
     tolerance: float = 0.0,
     monitor: Monitor = never,
 ) -> Solution:
-    """Solve normal(x) = rhs from x = 0 for a Hermitian positive (semi)definite operator.
+    """Solve `normal(x) = rhs` from x = 0 for a Hermitian positive (semi)definite operator.
 
-    Every entry of the first axis (a frame, say, or a coil) is a problem of its own. Gradients reach
-    `rhs` and whatever `normal` depends on.
+    Each entry of the first axis (such as a frame or a coil) is a separate problem. The loop is
+    differentiable: gradients reach `rhs` and everything that `normal` depends on.
 
     Parameters
     ----------
-    normal : maps (frame, y, x) to (frame, y, x), each frame for itself; of any norm
-    rhs : Tensor (frame, y, x), complex
-    iterations : at most this many
-    precondition : maps a residual to an approximate error; None for the residual itself
-    inner : real inner product of each problem, of two arguments to (frame, 1, 1)
-    tolerance : a frame is solved when its residual is at most this part of its right-hand side, and
-        in any case when only rounding is left
-    monitor : called after every step
+    normal : callable
+        Maps (frame, y, x) to (frame, y, x), each frame separately. Its norm may have any size.
+    rhs : Tensor of shape (frame, y, x), complex
+        The right-hand side.
+    iterations : int
+        The maximum number of steps.
+    precondition : callable or None
+        Maps a residual to an approximate error. None uses the residual itself.
+    inner : callable
+        The real inner product of each problem: maps two tensors to (frame, 1, 1).
+    tolerance : float
+        A frame is solved when its residual is at most this fraction of its right-hand side, or
+        when only rounding errors are left.
+    monitor : callable
+        Called after every step; see `Monitor`.
 
     Returns
     -------
-    Solution; its residuals are relative to the right-hand side, of the worst frame
+    Solution
+        Its residuals are those of the worst frame, relative to the right-hand side.
 
-    Source: Hestenes and Stiefel, J Res Natl Bur Stand 1952;49:409.
+    References
+    ----------
+    Hestenes and Stiefel, J Res Natl Bur Stand 1952;49:409.
     """
     x, residual = torch.zeros_like(rhs), rhs
     direction = residual if precondition is None else precondition(residual)
@@ -48,18 +58,21 @@ def conjugate_gradient(
     energy = size = inner(rhs, rhs)
     limit = max(tolerance, torch.finfo(rhs.dtype).eps) ** 2 * size
     residuals = []
+
     for step in range(iterations):
         unsolved = energy > limit
         if not bool(unsolved.any()):
             break
         image = normal(direction)
         curvature = inner(direction, image)
-        # A solved frame waits for the others: its direction is rounding, which a semidefinite
-        # operator would blow up.
+
+        # A solved frame stays as it is: its direction is only rounding errors, which a
+        # semidefinite operator would amplify.
         moving = unsolved & (curvature > 0)
         length = torch.where(moving, power / torch.where(moving, curvature, 1), 0).to(rhs.dtype)
         x = torch.addcmul(x, length, direction)
         residual = torch.addcmul(residual, length, image, value=-1)
+
         scaled = residual if precondition is None else precondition(residual)
         before, power = power, inner(residual, scaled)
         energy = power if precondition is None else inner(residual, residual)
@@ -69,4 +82,5 @@ def conjugate_gradient(
         residuals.append(float(relative.detach().max().clamp(min=0).sqrt()))
         if monitor(step + 1, x):
             break
+
     return Solution(x, tuple(residuals))

@@ -1,17 +1,21 @@
-"""Proximal maps: how regularisers shrink images (frame, y, x). They overwrite what they are given, to spare memory."""
+"""Proximal maps of the regularisers, for images (frame, y, x).
+
+Most of them overwrite their input to save memory; their first line then says "in place".
+"""
 
 import random
 
 import torch
 from torch import Tensor
 
-# Steps on the dual of the temporal variation at every call. More give the same images within the tens of steps that solvers do; after
-# hundreds, with a large weight, this few let the solver wander about the minimum.
+# Dual steps in every call of `TemporalVariationShrinkage`. Within the tens of steps of a solver,
+# more dual steps give the same images. After hundreds of steps with a large weight, two are too few
+# and the solver drifts around the minimum.
 DUAL_STEPS = 2
 
 
 def soft_threshold(x: Tensor, threshold: float) -> Tensor:
-    """Shorten every complex number by `threshold`, down to zero: the proximal map of threshold x the l1-norm. In place."""
+    """Shorten every complex number by `threshold`, in place; the proximal map of the l1-norm."""
     if threshold == 0:
         return x
     real, imaginary = x.real, x.imag
@@ -24,18 +28,26 @@ def soft_threshold(x: Tensor, threshold: float) -> Tensor:
 
 
 class HaarShrinkage:
-    """Soft-thresholds orthonormal Haar wavelet coefficients, with neighbours paired anew at every call. In place.
+    """Soft-threshold orthonormal Haar wavelet coefficients in place, with new pairs every call.
 
-    At every level neighbours are paired from an offset of 0 or 1 that changes from call to call, and what has no partner stays as
-    it is: no ends are wrapped and any size will do. Over the steps of a solver the penalty becomes nearly invariant to shifts,
-    which rids the image of blocks (Coifman and Donoho, Lect Notes Stat 1995;103:125; Figueiredo and Nowak, IEEE Trans Image
-    Process 2003;12:906). One level is close to total variation; the others reach further with each step.
+    At every level the pairs of neighbours start at a random offset of 0 or 1. A pixel without a
+    partner stays unchanged, so that no edges wrap around and images may have any size. Over the
+    steps of a solver the penalty becomes nearly shift-invariant, which avoids block artefacts. One
+    level is close to total variation; each further level covers a larger neighbourhood.
 
     Parameters
     ----------
-    dims : axes, counted from 0; two give the separable two-dimensional transform
-    threshold : for the detail coefficients of all levels
-    levels : how often the sums of pairs are paired again
+    dims : tuple of int
+        The axes, counted from 0. Two axes give the separable two-dimensional transform.
+    threshold : float
+        The threshold of the detail coefficients at all levels.
+    levels : int
+        The number of levels of the transform.
+
+    References
+    ----------
+    Coifman and Donoho, Lect Notes Stat 1995;103:125. Figueiredo and Nowak, IEEE Trans Image Process
+    2003;12:906.
     """
 
     def __init__(self, dims: tuple[int, ...], threshold: float, levels: int) -> None:
@@ -43,7 +55,7 @@ class HaarShrinkage:
         self.random = random.Random(0)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """X with its details shrunk."""
+        """Shrink the details of x in place."""
         if self.threshold > 0:
             self._shrink(x, 1, self.threshold)
         return x
@@ -55,15 +67,18 @@ class HaarShrinkage:
             if x.shape[dim] - offset < 2:
                 continue
             pairs = [pair_up(band, dim, offset) for band in bands]
-            for first, second in pairs:  # sum and difference, not yet scaled to be orthonormal
+            # Sums and differences. The threshold below makes up for their missing scale.
+            for first, second in pairs:
                 torch.sub(first.add_(second), second, alpha=2, out=second)
             split.append(pairs)
             bands = [half for pair in pairs for half in pair]
+
         if not split:
             return
         threshold *= 2 ** (len(split) / 2)
         for detail in bands[1:]:
             soft_threshold(detail, threshold)
+
         if level < self.levels:
             self._shrink(bands[0], level + 1, threshold)
         for pairs in reversed(split):
@@ -72,7 +87,7 @@ class HaarShrinkage:
 
 
 def pair_up(x: Tensor, dim: int, offset: int) -> tuple[Tensor, Tensor]:
-    """Views of the first and the second of each pair of neighbours along `dim`, from `offset` on."""
+    """Return views of the first and second members of all pairs along `dim`, from `offset` on."""
     pairs = (x.shape[dim] - offset) // 2
     both = x.narrow(dim, offset, 2 * pairs)
     return both[(slice(None),) * dim + (slice(0, None, 2),)], both[
@@ -81,15 +96,20 @@ def pair_up(x: Tensor, dim: int, offset: int) -> tuple[Tensor, Tensor]:
 
 
 class TemporalVariationShrinkage:
-    """Proximal map of the total variation over time, threshold x sum_t ||x[t + 1] - x[t]||_1, by projected gradient steps on its dual.
+    """Proximal map, in place, of the total variation over time.
 
-    The dual is kept from call to call, so a few steps are enough while a solver changes the images little.
+    The penalty is `threshold * sum_t ||x[t + 1] - x[t]||_1`. Each call takes projected gradient
+    steps on the dual problem. The dual is kept between calls, so a few steps suffice while a solver
+    changes the images only a little.
 
     Parameters
     ----------
-    threshold : weight of the total variation
+    threshold : float
+        The weight of the total variation.
 
-    Beck and Teboulle, IEEE Trans Image Process 2009;18:2419 (there without keeping the dual).
+    References
+    ----------
+    Beck and Teboulle, IEEE Trans Image Process 2009;18:2419, who do not keep the dual.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -97,7 +117,7 @@ class TemporalVariationShrinkage:
         self.dual: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Images (frame, y, x) with their temporal variation shrunk; in place."""
+        """Shrink the temporal variation of images (frame, y, x) in place."""
         if self.dual is None:
             self.dual = torch.zeros_like(x[1:])
         for _ in range(DUAL_STEPS):
@@ -108,14 +128,14 @@ class TemporalVariationShrinkage:
 
 
 def subtract_divergence(x: Tensor, dual: Tensor) -> Tensor:
-    """X minus the adjoint of the differences of neighbouring frames, of `dual` (frame - 1, y, x); in place."""
+    """Subtract `D^H dual` from x in place, with D the differences between neighbouring frames."""
     x[1:].sub_(dual)
     x[:-1].add_(dual)
     return x
 
 
 def shorten(x: Tensor, length: float) -> Tensor:
-    """Complex numbers longer than `length` cut to it, what `soft_threshold` takes away. In place."""
+    """Limit magnitudes to `length` in place; this is the part that `soft_threshold` removes."""
     real, imaginary = x.real, x.imag
     size = real.square().addcmul_(imaginary, imaginary).sqrt_()
     factor = torch.where(size > length, length / size, 1)
@@ -125,15 +145,18 @@ def shorten(x: Tensor, length: float) -> Tensor:
 
 
 class BlockShrinkage:
-    """Soft-thresholds the singular values of space-time blocks, with the grid of blocks shifted anew at every call.
+    """Soft-threshold the singular values of space-time blocks in place, on a shifting grid.
 
-    A block is a matrix (frame, pixels); its singular values come from the small matrix of its frames. Blocks at the edges are
-    completed by zeros. Source as `llr`.
+    The grid is shifted at random in every call, to avoid block artefacts. A block is a matrix
+    (frame, pixel), and its singular values come from the small product over frames. Blocks at the
+    edges are filled up with zeros. For the source see `llr`.
 
     Parameters
     ----------
-    threshold : for the singular values
-    size : side of a block in pixels
+    threshold : float
+        The threshold of the singular values.
+    size : int
+        The side of a block in pixels.
     """
 
     def __init__(self, threshold: float, size: int) -> None:
@@ -141,15 +164,17 @@ class BlockShrinkage:
         self.random = random.Random(0)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Images (frame, y, x) with their blocks shrunk."""
+        """Shrink the blocks of images (frame, y, x) in place."""
         frames, ny, nx = x.shape
         top, left = (self.random.randrange(self.size) for _ in range(2))
         padded = torch.nn.functional.pad(
             x.mT, (top, -(top + ny) % self.size, left, -(left + nx) % self.size)
         ).mT
+
         rows, columns = padded.shape[1] // self.size, padded.shape[2] // self.size
         tiles = padded.view(frames, rows, self.size, columns, self.size)
         blocks = tiles.permute(1, 3, 0, 2, 4).reshape(rows * columns, frames, -1)
+
         shrunk = singular_value_threshold(blocks, self.threshold)
         tiles.copy_(
             shrunk.reshape(rows, columns, frames, self.size, self.size).permute(2, 0, 3, 1, 4)
@@ -158,9 +183,22 @@ class BlockShrinkage:
 
 
 def singular_value_threshold(matrices: Tensor, threshold: float) -> Tensor:
-    """Shorten the singular values of matrices (..., n, m), n <= m or not much larger: the proximal map of the nuclear norm.
+    """Soft-threshold the singular values of matrices; the proximal map of the nuclear norm.
 
-    From the eigenvectors of the (n, n) products M M^H, which costs far less than a singular value decomposition.
+    It uses the eigenvectors of the (n, n) products `M M^H`, which costs far less than a singular
+    value decomposition.
+
+    Parameters
+    ----------
+    matrices : Tensor of shape (..., n, m), complex
+        The matrices; n should be smaller than m, or not much larger.
+    threshold : float
+        The threshold.
+
+    Returns
+    -------
+    Tensor of shape (..., n, m), complex
+        The shrunk matrices.
     """
     values, vectors = torch.linalg.eigh(matrices @ matrices.mH)
     factor = (
@@ -170,12 +208,16 @@ def singular_value_threshold(matrices: Tensor, threshold: float) -> Tensor:
         .add_(1)
         .clamp_(min=0)
     )
+
     shrunk: Tensor = ((vectors * factor[..., None, :]) @ vectors.mH) @ matrices
     return shrunk
 
 
 def temporal_fourier_shrinkage(x: Tensor, threshold: float) -> Tensor:
-    """Soft-threshold the orthonormal Fourier transform over time of images (frame, y, x); the mean over time is not shrunk."""
+    """Soft-threshold the orthonormal temporal Fourier transform of images (frame, y, x).
+
+    The mean over time is not shrunk.
+    """
     spectrum = torch.fft.fft(x, dim=0, norm="ortho")
     soft_threshold(spectrum[1:], threshold)
     shrunk: Tensor = torch.fft.ifft(spectrum, dim=0, norm="ortho")

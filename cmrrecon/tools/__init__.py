@@ -1,1 +1,1 @@
-"""What every room may use: errors, atomic files, prefetching, devices and memory, configuration, provenance."""
+"""Shared helpers: errors, files, prefetching, devices, memory, configuration, provenance."""

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write a file completely or not at all."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cmrrecon.tools.errors import OutputError
 
-# errno -> (what was found, what to do next); all else gets the system's own words.
+# errno -> (what was found, what to do next). Other errors keep the system's own text.
 REASONS = {
     errno.ENOSPC: ("the disk is full", "Free some space or choose another folder"),
     errno.EDQUOT: ("the disk quota is used up", "Free some space or choose another folder"),
@@ -21,26 +21,39 @@ REASONS = {
     errno.EACCES: ("there is no permission to write there", "Choose a folder you may write to"),
     errno.EPERM: ("there is no permission to write there", "Choose a folder you may write to"),
     errno.EROFS: ("the disk is read-only", "Choose a folder you may write to"),
-    errno.EISDIR: ("a folder of this name is in the way", "Choose another file name"),
-    errno.ENOTDIR: ("a file stands where a folder is needed", "Choose another folder"),
-    errno.EEXIST: ("a file stands where a folder is needed", "Choose another folder"),
+    errno.EISDIR: ("a folder of that name already exists", "Choose another file name"),
+    errno.ENOTDIR: ("part of the path is a file, not a folder", "Choose another folder"),
+    errno.EEXIST: ("part of the path is a file, not a folder", "Choose another folder"),
     errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter file name"),
 }
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the place of `path` when the block ends without an error.
+    """Yield a temporary path that replaces `path` when the block ends without an error.
 
-    The folder is made if it is missing. The data are on the disk before the name changes, so that a crash
-    leaves the old file or the new one. After an error neither the file nor the temporary file remains.
+    The temporary file is in the same folder, which is created if it is missing. The data reach
+    the disk before the rename, so a crash leaves either the old file or the new one. After an
+    error the temporary file is deleted.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write.
+
+    Yields
+    ------
+    Path
+        The path to write to inside the block.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written (`output-unwritable`).
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -51,20 +64,22 @@ def atomic(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
-    with suppress(
-        OSError
-    ):  # some network file systems cannot synchronise folders; the file itself is safe
+
+    # Some network file systems cannot synchronise folders. The file itself is safe.
+    with suppress(OSError):
         _synchronise(target.parent)
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
-    """The three sentences for a failed write. HDF5 hides the system's error number in its text."""
+    """Return the error for a failed write."""
+    # HDF5 hides the system's error number in its text.
     hidden = re.search(r"errno = (\d+)", str(error))
     number = error.errno or (int(hidden[1]) if hidden else 0)
     reason, remedy = REASONS.get(
         number,
         (os.strerror(number) if number else "an output error", "Check the disk and try again"),
     )
+
     return OutputError(
         "output-unwritable",
         f"{path} cannot be written: {reason}",

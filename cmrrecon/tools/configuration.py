@@ -1,7 +1,8 @@
-"""Options and configurations: mappings checked against the type hints of dataclasses and functions.
+"""Check options and configurations against the type hints of dataclasses and functions.
 
-They come from the command line, TOML, JSON and checkpoints, so nothing in them is trusted. For an unknown name the error
-gives the nearest known one, for a wrong value what it must be.
+They come from the command line, TOML, JSON and checkpoints, so nothing in them is trusted. The
+error for an unknown name suggests the nearest known one. The error for a wrong value says what the
+value must be.
 """
 
 import sys
@@ -13,24 +14,39 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from cmrrecon.tools.errors import UsageError, suggestion
 
-# The largest whole number: a wrong one must not use up the machine.
+# Upper limit of whole numbers, so that a wrong one cannot exhaust the machine.
 LARGEST = 2**32 - 1
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class AtLeast:
-    """The least value of a number, as in `Annotated[int, AtLeast(1)]` or `Annotated[float, AtLeast(0)] | None`."""
+    """Lower bound of a number, as in `Annotated[int, AtLeast(1)]`."""
 
     least: float
 
 
 def from_mapping(kind: type[Made], values: Mapping[str, Any], owner: str) -> Made:
-    """A dataclass from a mapping of its fields; `owner` is what messages call it.
+    """Make a dataclass from a mapping of its fields.
+
+    Parameters
+    ----------
+    kind : type
+        The dataclass.
+    values : mapping of str to any
+        The fields by name.
+    owner : str
+        What messages call the dataclass.
+
+    Returns
+    -------
+    kind
+        An instance with these values.
 
     Raises
     ------
-    UsageError : an unknown field, or a value of the wrong kind
+    UsageError
+        If a field is unknown (`unknown-option`) or has a wrong value (`option-value`).
     """
     made: Made = _checked_nested(owner, values, kind)
     return made
@@ -39,14 +55,28 @@ def from_mapping(kind: type[Made], values: Mapping[str, Any], owner: str) -> Mad
 def checked_mapping(
     owner: str, values: Mapping[str, Any], kinds: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The values as the kinds declared for their names; errors as `from_mapping`.
+    """Check values against the type hints declared for their names.
 
     Parameters
     ----------
-    owner : what messages call the whole, such as "The network unet"
-    values : the values by name
-    kinds : type hints by name. A whole number is from 0, or its `AtLeast`, to `LARGEST`; other numbers are finite.
-        None, which means automatic, is a value where the hint has it. Kinds not known here are not looked at.
+    owner : str
+        What messages call the mapping, such as "The network unet".
+    values : mapping of str to any
+        The values by name.
+    kinds : mapping of str to type hint
+        Whole numbers run from 0, or from their `AtLeast`, to `LARGEST`. Other numbers are finite.
+        None (automatic) is allowed where the hint includes it. Hints of unknown kinds accept any
+        value.
+
+    Returns
+    -------
+    dict of str to any
+        The values, converted where needed (lists to tuples, NumPy's numbers to Python's).
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown (`unknown-option`) or a value is wrong (`option-value`).
     """
     for key in values:
         if key not in kinds:
@@ -56,22 +86,25 @@ def checked_mapping(
                 f"Its parameters are: {', '.join(kinds) or 'none'}",
                 suggestion(key, kinds, "Leave it out"),
             )
+
     name = f"{owner[0].lower()}{owner[1:]}"
     return {key: _checked(f"{key} of {name}", value, kinds[key]) for key, value in values.items()}
 
 
 def _checked(owner: str, value: Any, kind: Any, least: float | None = None) -> Any:
-    """The value as the declared kind, a number of at least `least`."""
+    """Return the value as the declared kind, or raise; a number must be at least `least`."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         bounds = [mark.least for mark in arguments[1:] if isinstance(mark, AtLeast)]
         return _checked(owner, value, arguments[0], *bounds)
+
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        # Of a choice such as a dataclass or a mapping, the first says what it is.
+        # In a choice such as a dataclass or a mapping, the first entry decides.
         first = next(part for part in arguments if part is not type(None))
         return _checked(owner, value, first, least)
+
     if is_dataclass(kind) and isinstance(kind, type):
         return value if isinstance(value, kind) else _checked_nested(owner, value, kind)
     if origin in (tuple, Sequence) or (isinstance(origin, type) and issubclass(origin, Sequence)):
@@ -79,6 +112,7 @@ def _checked(owner: str, value: Any, kind: Any, least: float | None = None) -> A
             raise _wrong(owner, value, "a list")
         entries = enumerate(value, 1)
         return tuple(_checked(f"entry {n} of {owner}", entry, arguments[0]) for n, entry in entries)
+
     fits, wanted = _compared(value, kind, least)
     if not fits:
         raise _wrong(owner, value, wanted)
@@ -86,31 +120,35 @@ def _checked(owner: str, value: Any, kind: Any, least: float | None = None) -> A
 
 
 def _compared(value: Any, kind: Any, least: float | None) -> tuple[bool, str]:
-    """Whether a single value is of its kind, and what the kind asks for."""
+    """Return whether a single value fits its kind, and a description of that kind."""
     number = isinstance(value, Real) and not isinstance(value, bool)
     if number and not isinstance(value, int | float):
-        # NumPy's numbers count too.
+        # NumPy's numbers are allowed as well.
         value = int(value) if isinstance(value, Integral) else float(value)
+
     if get_origin(kind) is Literal:
         return value in get_args(kind), f"one of {', '.join(map(str, get_args(kind)))}"
     if kind is bool:
         return isinstance(value, bool), "true or false"
+
     if kind is int:
         lowest = least or 0
         fits = number and isinstance(value, int) and lowest <= value <= LARGEST
         return fits, f"a whole number from {lowest} to {LARGEST}"
+
     if kind is float:
         largest = sys.float_info.max
         lowest = -largest if least is None else least
         bound = "" if least is None else f" of at least {least:g}"
         return number and lowest <= value <= largest, f"a finite number{bound}"
+
     if kind is str:
-        return isinstance(value, str), "a text"
+        return isinstance(value, str), "text"
     return True, ""
 
 
 def _checked_nested(owner: str, values: Any, kind: Any) -> Any:
-    """A dataclass from a mapping. What the dataclass itself refuses by a ValueError is told likewise."""
+    """Make a dataclass from a mapping; a ValueError of the dataclass becomes a UsageError."""
     if not isinstance(values, Mapping):
         raise _wrong(owner, values, "a mapping")
     hints = get_type_hints(kind, include_extras=True)

@@ -1,4 +1,4 @@
-"""The device to compute on, and the precision to compute in."""
+"""The device and the precision to compute with."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -13,16 +13,29 @@ DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.
 
 
 def choose_device(asked: str) -> torch.device:
-    """`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`. Asking for the CPU never touches CUDA.
+    """Return the device of this name. Choosing the CPU never initialises CUDA.
+
+    Parameters
+    ----------
+    asked : str
+        `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+
+    Returns
+    -------
+    torch.device
+        The device.
 
     Raises
     ------
-    UsageError : no such device, or none on this machine
+    UsageError
+        If the name is unknown (`unknown-device`) or the machine has no such device
+        (`device-missing`).
     """
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if asked == "cpu":
         return torch.device("cpu")
+
     kind, _, number = asked.partition(":")
     if kind != "cuda" or (number and not number.isdigit()):
         raise UsageError(
@@ -31,19 +44,21 @@ def choose_device(asked: str) -> torch.device:
             "Devices are auto, cpu, cuda and cuda:N",
             "Use --device auto",
         )
+
     count = torch.cuda.device_count()
     if int(number or 0) >= count:
         raise UsageError(
             "device-missing",
-            f"The device is {asked!r}, but PyTorch sees {count} CUDA devices",
+            f"The device is {asked!r}, but PyTorch finds {count} CUDA devices",
             "The device must exist",
             "Use --device auto",
         )
+
     return torch.device(asked)
 
 
 def device_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU, the cache of PyTorch among them, or that the machine has."""
+    """Return the free bytes of a GPU, including PyTorch's cache, or the memory of the machine."""
     if device.type != "cuda":
         return machine_memory()
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,7 +1,7 @@
-"""The errors a user can cause, each with its exit code.
+"""Errors that a user can cause, each with its exit code.
 
-Every message is three short sentences: what was found, what was expected, what to do next.
-They may name files, shapes and axes, never the content of a file.
+Every message has three short sentences: what was found, what was expected, what to do next.
+They may name files, shapes and axes, but never quote the content of a file.
 """
 
 import difflib
@@ -9,23 +9,27 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that the user may have meant: one that begins so, else the most similar one; "" if none is."""
+    """Return the known name that the user may have meant, or "" if none is similar.
+
+    A name that starts with `name` wins over names that are merely similar.
+    """
     names = list(known)
-    begun = [other for other in names if name and other.startswith(name)]
-    similar = begun or difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    completions = [other for other in names if name and other.startswith(name)]
+    similar = completions or difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     return similar[0] if similar else ""
 
 
 def suggestion(name: str, known: Iterable[str], otherwise: str) -> str:
-    """What to do next about an unknown name: take the nearest one, or something else if none is near."""
+    """Return the remedy for an unknown name: the nearest known one, else `otherwise`."""
     near = nearest(name, known)
-    return f"Perhaps {near} was meant" if near else otherwise
+    return f"You may have meant {near}" if near else otherwise
 
 
 def is_memory_shortage(error: BaseException) -> bool:
-    """Whether an error means too little memory: Python's, PyTorch's on a GPU or the CPU, or a worker process that was killed.
+    """Return whether an error means too little memory.
 
-    They are told by name, so that no library need be loaded.
+    This covers Python, PyTorch on a GPU or the CPU, and a worker process that was killed. Errors
+    are recognised by name, so that no library has to be loaded.
     """
     names = ("OutOfMemoryError", "BrokenProcessPool")
     return (
@@ -36,12 +40,13 @@ def is_memory_shortage(error: BaseException) -> bool:
 
 
 class CmrreconError(Exception):
-    """Base of all errors that are shown to the user without a traceback.
+    """Base class of all errors that are shown to the user without a traceback.
 
     Parameters
     ----------
     code : str
-        Stable identifier in kebab-case, such as `mask-shape`: programs and tests rely on it, while the sentences may improve.
+        Stable identifier in kebab-case, such as `mask-shape`. Programs and tests rely on it; the
+        sentences may improve.
     found, expected, remedy : str
         One short sentence each, without the final full stop.
     """
@@ -58,7 +63,7 @@ class CmrreconError(Exception):
 
 
 class OutputError(CmrreconError):
-    """A result cannot be written: disk full, no permission, another program's file in the way."""
+    """A result cannot be written, for example because the disk is full."""
 
     exit_code = 1
     kind = "output"
@@ -72,7 +77,7 @@ class UsageError(CmrreconError):
 
 
 class InputError(CmrreconError):
-    """A file cannot be read as what it was given for, or what it holds cannot be used."""
+    """A file cannot be read, or its content cannot be used."""
 
     exit_code = 3
     kind = "input"
@@ -86,7 +91,7 @@ class MemoryShortage(CmrreconError):
 
 
 class NumericalError(CmrreconError):
-    """A computation gave NaN or infinity."""
+    """A computation produced NaN or infinity."""
 
     exit_code = 5
     kind = "numerical"

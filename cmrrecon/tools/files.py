@@ -1,4 +1,4 @@
-"""Paths, and the beginning of files, with errors that say why they cannot be read."""
+"""Check paths and read the first bytes of files, with errors that say what went wrong."""
 
 import os
 from pathlib import Path
@@ -8,17 +8,32 @@ from cmrrecon.tools.errors import InputError, UsageError
 
 
 def first_bytes(path: str | Path, most: int) -> bytes:
-    """The first `most` bytes of a file, fewer of a shorter one.
+    """Read the first bytes of a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    most : int
+        How many bytes to read; a shorter file gives fewer.
+
+    Returns
+    -------
+    bytes
+        At least one byte.
 
     Raises
     ------
-    InputError : the file is missing, empty, a folder, or cannot be read
+    InputError
+        If the file is missing (`file-missing`), a folder (`file-is-folder`), empty (`file-empty`)
+        or unreadable (`file-unreadable`).
     """
     try:
         with open(path, "rb") as handle:
             found = handle.read(most)
     except OSError as error:
         raise input_error(path, error) from error
+
     if not found:
         raise InputError(
             "file-empty",
@@ -26,19 +41,29 @@ def first_bytes(path: str | Path, most: int) -> bytes:
             "A complete file is needed",
             "Copy or export the file again",
         )
+
     return found
 
 
 def as_path(path: Any, what: str) -> Path:
-    """A path from text or a path-like object.
+    """Make a path from text or a path-like object.
 
     Parameters
     ----------
-    what : for the message, as in "scan"
+    path : str or os.PathLike
+        The path.
+    what : str
+        What the path leads to, for the message, such as "scan".
+
+    Returns
+    -------
+    Path
+        The path; nothing is looked up on the disk.
 
     Raises
     ------
-    UsageError : `path-type`, for anything else and for text that no path can have
+    UsageError
+        If it is neither text nor path-like, or contains a zero byte (`path-type`).
     """
     if isinstance(path, str | os.PathLike) and "\0" not in (text := os.fsdecode(path)):
         return Path(text)
@@ -46,13 +71,13 @@ def as_path(path: Any, what: str) -> Path:
     raise UsageError(
         "path-type",
         f"The path of the {what} is {kind}",
-        "A path is text",
+        "A path must be text",
         "Give the name of a file",
     )
 
 
 def input_error(path: str | Path, error: OSError) -> InputError:
-    """The error for a file that the system does not let us read."""
+    """Return the error for a file that the system could not read."""
     if isinstance(error, FileNotFoundError):
         return InputError(
             "file-missing", f"{path} does not exist", "A file is needed", "Check the path"
@@ -60,6 +85,7 @@ def input_error(path: str | Path, error: OSError) -> InputError:
     if isinstance(error, IsADirectoryError):
         remedy = "Give the files in it, for example with *.mat"
         return InputError("file-is-folder", f"{path} is a folder", "A file is needed", remedy)
+
     reason = error.strerror or "input error"
     found, expected = f"{path} cannot be read ({reason})", "A readable file is needed"
     return InputError("file-unreadable", found, expected, "Check the permissions and the disk")

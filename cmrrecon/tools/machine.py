@@ -1,23 +1,23 @@
-"""The machine that a process runs on: its memory and its cores."""
+"""Memory and cores of the machine that the process runs on."""
 
 import os
 import resource
 import sys
 from pathlib import Path
 
-# Where the limit of a container or of a cluster's job stands.
+# Files that hold the memory limit of a container or of a cluster job.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def peak_memory_mb() -> int:
-    """Peak resident memory of this process in MB."""
+    """Return the peak resident memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (
         1024 if sys.platform != "darwin" else 1024 * 1024
     )
 
 
 def machine_memory() -> int:
-    """Bytes of main memory that this process may use: the machine's, or the limit of its container."""
+    """Return the bytes of main memory that this process may use, container limits included."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in map(Path, LIMITS):
         text = path.read_text().strip() if path.is_file() else ""
@@ -26,6 +26,6 @@ def machine_memory() -> int:
 
 
 def available_cores() -> int:
-    """How many cores this process may use; all of the machine's where the system does not say."""
+    """Return how many cores this process may use; all of them where the system sets no limit."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

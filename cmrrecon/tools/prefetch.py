@@ -1,4 +1,4 @@
-"""Work of two kinds at once: the next item is made ready, and the last result written, while this one is worked on."""
+"""Prepare the next item and write the last result in threads while the current one is computed."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,22 @@ Made = TypeVar("Made")
 
 
 def ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int = 1) -> Iterator[Made]:
-    """make(item) for each item, in order; so many threads make the next ones before they are asked for. An error is raised at its item."""
+    """Yield `make(item)` for each item in order, computing the next ones ahead in threads.
+
+    Parameters
+    ----------
+    make : callable
+        Called with each item in a thread. Its error is raised when that item's turn comes.
+    items : iterable
+        The items.
+    workers : int
+        Number of threads, and of items computed ahead.
+
+    Yields
+    ------
+    Made
+        The results, in the order of the items.
+    """
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Made]] = deque()
         try:
@@ -22,14 +37,26 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int = 1)
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            # Who stops asking does not wait for more than what is being made.
+            # If the caller stops early, wait only for the items already being computed.
             for future in waiting:
                 future.cancel()
 
 
 @contextmanager
 def behind(write: Callable[..., Any]) -> Iterator[Callable[..., None]]:
-    """A function that calls `write` in a thread, one call after the other; errors are raised at the next call or at the end."""
+    """Yield a function that calls `write` in a thread, one call after another.
+
+    Parameters
+    ----------
+    write : callable
+        Called with the arguments of the yielded function.
+
+    Yields
+    ------
+    callable
+        Returns once the previous call has finished. Errors are raised at the next call, or at the
+        end of the block.
+    """
     with ThreadPoolExecutor(1) as pool:
         waiting: list[Future[Any]] = []
 

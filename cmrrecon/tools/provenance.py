@@ -1,4 +1,4 @@
-"""Where a result comes from: the small dictionary that travels inside every file the toolkit writes."""
+"""Provenance: the small dictionary stored in every file that cmrrecon writes."""
 
 import hashlib
 import json
@@ -28,19 +28,33 @@ def make(
     seed: int | None = None,
     **extra: Any,
 ) -> dict[str, Any]:
-    """Provenance of one result. Says nothing of the machine, its users or its folders.
+    """Describe the origin of one result, without naming the machine, its users or folders.
 
     Parameters
     ----------
-    command : the words of the command line; paths among them are cut to their last part
-    config : all that determines the result besides the inputs (options, weights digest); absolute paths are cut as above
-    inputs : the files the result was made from; their names and SHA-256 are kept
-    device, seed : as used
-    extra : further JSON values, for the reader of the file only
+    command : sequence of str
+        The words of the command line. Only the last part of each path is kept.
+    config : mapping of str to any
+        Everything besides the inputs that determines the result (options, digest of the weights).
+        Only the last part of absolute paths is kept.
+    inputs : sequence of str or Path
+        The files that the result was computed from. Their names and SHA-256 digests are kept.
+    device : str or None
+        The device used.
+    seed : int or None
+        The seed used.
+    **extra : any
+        Further JSON values, for information only; they do not enter the recipe.
+
+    Returns
+    -------
+    dict of str to any
+        Plain values that JSON can hold.
 
     Raises
     ------
-    InputError : an input cannot be read
+    InputError
+        If an input cannot be read.
     """
     settings = _without_folders(plain(config))
     return {
@@ -60,11 +74,12 @@ def make(
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 of a whole file, in hexadecimal.
+    """Return the SHA-256 digest of a whole file, in hexadecimal.
 
     Raises
     ------
-    InputError : the file cannot be read
+    InputError
+        If the file cannot be read.
     """
     try:
         with open(path, "rb") as handle:
@@ -74,7 +89,7 @@ def file_digest(path: str | Path) -> str:
 
 
 def recipe_hash(provenance: Mapping[str, Any]) -> str:
-    """Digest of what determines a result: version, config, digests of the inputs in order, seed. Equal hash, equal recipe."""
+    """Return the digest of the recipe: version, config, digests of the inputs in order, seed."""
     inputs = [entry.get("sha256") for entry in provenance.get("inputs", [])]
     return _digest(
         [provenance.get("cmrrecon"), provenance.get("config_hash"), inputs, provenance.get("seed")]
@@ -82,28 +97,31 @@ def recipe_hash(provenance: Mapping[str, Any]) -> str:
 
 
 def to_json(provenance: Mapping[str, Any]) -> str:
-    """One line of ASCII JSON with sorted keys: equal dictionaries give equal text."""
+    """Return one line of ASCII JSON with sorted keys: equal dictionaries give equal text."""
     return json.dumps(provenance, sort_keys=True, ensure_ascii=True)
 
 
 def from_json(text: str) -> dict[str, Any]:
-    """The dictionary that `to_json` wrote.
+    """Read the dictionary that `to_json` wrote.
 
     Raises
     ------
-    InputError : the text is not a JSON object with what `make` puts there
+    InputError
+        If the text is no JSON object with the entries of `make` (`provenance-damaged`).
     """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         value = error
+
     if not (isinstance(value, dict) and isinstance(value.get("config"), dict)):
         raise InputError(
             "provenance-damaged",
-            "The provenance stored with the file is not that of cmrrecon",
-            "A file written by cmrrecon holds one",
-            "Make the file again",
+            "The provenance stored in the file does not come from cmrrecon",
+            "Every file that cmrrecon writes has its own provenance",
+            "Create the file again",
         )
+
     return value
 
 
@@ -112,7 +130,7 @@ def _digest(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON can hold it. JSON has no infinity: it becomes the text "inf", which float() reads back."""
+    """Convert a value to what JSON can hold; infinity becomes "inf", which float() reads back."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -123,7 +141,7 @@ def plain(value: Any) -> Any:
 
 
 def _without_folders(value: Any) -> Any:
-    """Absolute paths without their folders, which often name a user or a patient."""
+    """Strip the folders of absolute paths, which often name a user or a patient."""
     if isinstance(value, dict):
         return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -135,7 +153,7 @@ def _without_folders(value: Any) -> Any:
 
 
 def _last_part(word: str) -> str:
-    """A word of the command line without the folders of a path, also in --option=path; 1/4 is no path."""
+    """Strip the folders from a path on the command line, also in --option=path; 1/4 is no path."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
     if re.fullmatch(r"\d+/\d+|-?", value):
         return word

@@ -1,4 +1,4 @@
-"""Eagle and CoV against values of the official programs, and what the variants of Eagle look at."""
+"""Eagle and CoV compared with the official programs, and the variants of Eagle."""
 
 import json
 
@@ -17,7 +17,7 @@ ENTRIES = [
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_eagle_equals_the_official_programs(golden, entry):
+def test_eagle_agrees_with_the_official_programs(golden, entry):
     values, expected = (
         np.load(golden / "eagle" / "eagle.npz"),
         json.loads((golden / "eagle" / "eagle.json").read_text())["entries"],
@@ -38,8 +38,8 @@ def test_eagle_equals_the_official_programs(golden, entry):
     )
 
 
-def test_the_intended_high_pass_does_not_see_what_is_smooth():
-    """A slow change of the local variance over the image is low frequency of Eagle's maps."""
+def test_the_intended_high_pass_ignores_slow_changes():
+    """A slow change of the local variance is a low frequency in Eagle's maps."""
     y, x = torch.meshgrid(torch.arange(80.0), torch.arange(80.0), indexing="ij")
     generator = torch.Generator().manual_seed(0)
     texture = torch.rand(1, 80, 80, generator=generator)
@@ -62,7 +62,7 @@ def test_eagle_is_zero_for_equal_images_with_finite_gradients(variant):
     assert image.grad.isfinite().all()
 
 
-def test_samples_of_a_batch_do_not_influence_each_other_in_the_high_pass():
+def test_samples_of_a_batch_are_independent_in_the_high_pass():
     images = torch.rand(2, 30, 40, generator=torch.Generator().manual_seed(0))
     targets = torch.rand(2, 30, 40, generator=torch.Generator().manual_seed(1))
     alone = [eagle_loss(images[i : i + 1], targets[i : i + 1]) for i in range(2)]
@@ -70,7 +70,7 @@ def test_samples_of_a_batch_do_not_influence_each_other_in_the_high_pass():
 
 
 @pytest.mark.parametrize(("mode", "decay"), [("full", None), ("decay", 0.9)])
-def test_weights_equal_the_official_program(golden, mode, decay):
+def test_weights_agree_with_the_official_program(golden, mode, decay):
     values = np.load(golden / "cov" / "cov.npz")
     weigh = CoefficientOfVariation(("a", "b", "c"), decay)
     for losses, alphas, total in zip(
@@ -83,7 +83,7 @@ def test_weights_equal_the_official_program(golden, mode, decay):
         assert float(found) == pytest.approx(float(total), rel=1e-5)
 
 
-def test_weights_go_on_from_a_checkpoint():
+def test_weights_continue_from_a_checkpoint():
     losses = torch.rand(20, 2, generator=torch.Generator().manual_seed(0)) + 0.1
     straight, first, second = (CoefficientOfVariation(("a", "b")) for _ in range(3))
     expected = [straight({"a": a, "b": b})[1] for a, b in losses]
@@ -93,7 +93,7 @@ def test_weights_go_on_from_a_checkpoint():
     assert found == expected
 
 
-def test_a_loss_that_comes_later_starts_its_own_statistics():
+def test_a_loss_that_appears_later_starts_its_own_statistics():
     weigh = CoefficientOfVariation(("early", "late"))
     for step in range(5):
         total, weights = weigh(
@@ -101,20 +101,22 @@ def test_a_loss_that_comes_later_starts_its_own_statistics():
         )
         assert weights == {"early": 1.0}
         assert total.isfinite()
+
     _, weights = weigh({"early": torch.tensor(3.0), "late": torch.tensor(2.0)})
     assert weights == {"early": 0.5, "late": 0.5}
     for loss in (1.0, 0.0, 0.0, 0.0):
         total, weights = weigh({"early": torch.tensor(3.0), "late": torch.tensor(loss)})
         assert total.isfinite()
+
     assert sum(weights.values()) == pytest.approx(1)
 
 
-def test_no_loss_at_all_is_zero():
+def test_without_losses_the_sum_is_zero():
     total, weights = CoefficientOfVariation(("a",))({"a": None})
     assert (float(total), weights) == (0.0, {})
 
 
-def test_the_weights_carry_no_gradient():
+def test_the_weights_have_no_gradient():
     weigh = CoefficientOfVariation(("a", "b"))
     a = torch.tensor(2.0, requires_grad=True)
     for _ in range(4):

@@ -23,7 +23,7 @@ def kspace(seed=0):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_losses_are_zero_for_equals_and_free_of_scale(loss):
+def test_losses_are_zero_for_equal_kspace_and_invariant_to_scale(loss):
     k, target = kspace(), kspace(1)
     assert loss(target, target).item() == pytest.approx(0, abs=1e-6)
     value = loss(k, target).item()
@@ -41,7 +41,7 @@ def test_gradients_are_finite_where_kspace_is_empty(loss):
     assert torch.view_as_real(k.grad).isfinite().all()
 
 
-def test_values_by_hand():
+def test_values_agree_with_manual_computation():
     target = torch.tensor([1.0, 1j, 0.5, 0], dtype=torch.complex64).reshape(1, 1, 2, 2)
     turned = target * torch.tensor(1j)
     assert kspace_loss(turned, target).item() == pytest.approx((2 + 2 + 0.5 + 0) / 4)
@@ -50,7 +50,7 @@ def test_values_by_hand():
     assert coilwise_magnitude_loss(2 * target, target).item() == pytest.approx(0, abs=1e-9)
 
 
-def test_the_safe_phase_knows_that_angles_wrap_and_the_literal_one_does_not():
+def test_only_the_safe_phase_term_respects_that_angles_wrap():
     near, target = (
         torch.full((1, 1, 2, 2), 1.0) * torch.exp(1j * torch.tensor(angle))
         for angle in (math.pi - 0.01, -math.pi + 0.01)
@@ -59,7 +59,7 @@ def test_the_safe_phase_knows_that_angles_wrap_and_the_literal_one_does_not():
     assert literal_physical_loss(near, target).item() > 30
 
 
-def test_regularisation_by_hand():
+def test_regularisation_agrees_with_manual_computation():
     k = torch.tensor([1.0, 0.5, 0.5j, 0], dtype=torch.complex64).reshape(1, 1, 2, 2)
     expected = (1 + 0.5 + 0.5) / 4 + 0.05 * math.sqrt((1 + 0.25 + 0.25) / 4)
     assert regularisation(k).item() == pytest.approx(expected, rel=1e-4)

@@ -39,7 +39,7 @@ def test_ssim_loss_is_one_minus_the_metric():
 
 
 @pytest.mark.parametrize("loss", [ssim_loss, l1_loss, edge_aware_loss])
-def test_losses_do_not_depend_on_the_scale(loss):
+def test_losses_are_invariant_to_scale(loss):
     image, target = rand(2, 30, 24), rand(2, 30, 24, seed=1)
     for scale in (1e-8, 1e5):
         assert loss(scale * image, scale * target).item() == pytest.approx(
@@ -54,16 +54,17 @@ def test_empty_images_give_finite_gradients(loss):
     assert image.grad.isfinite().all()
 
 
-def test_edges_are_where_the_image_steps():
+def test_edges_are_found_at_steps_of_the_image():
     region = edge_region(square())[0]
     assert region[12, 20]
     assert region[20, 27]
     assert not region[20, 20]
     assert not region[2, 2]
-    assert edge_strength(torch.full((1, 20, 20), 3.0)).max() < 1e-5  # the border is no edge
+    # The border is no edge.
+    assert edge_strength(torch.full((1, 20, 20), 3.0)).max() < 1e-5
 
 
-def test_the_papers_threshold_of_zero_takes_the_whole_image():
+def test_the_papers_threshold_of_zero_selects_the_whole_image():
     assert edge_region(rand(1, 20, 20), threshold=0.0).all()
     assert not edge_region(square(), threshold=0.0, inclusive=False).all()
     image, target = rand(1, 20, 20), rand(1, 20, 20, seed=1)
@@ -71,7 +72,7 @@ def test_the_papers_threshold_of_zero_takes_the_whole_image():
     torch.testing.assert_close(literal, ssim_loss(image, target))
 
 
-def test_errors_away_from_edges_do_not_count_and_those_at_edges_do():
+def test_only_errors_at_edges_count():
     target = square()
     inside, at_edge = target.clone(), target.clone()
     inside[:, 19:21, 19:21] += 0.5
@@ -90,7 +91,7 @@ def test_divergence_of_gaussians():
     assert symmetric_divergence(a, b, "identity").item() == 1
 
 
-def test_moments_are_over_pixels_and_never_vanish():
+def test_moments_are_over_pixels_and_variances_never_vanish():
     features = rand(1, 4, 6, 7)
     mean, variance = moments(features)
     torch.testing.assert_close(mean, features.mean((0, 2, 3)))
@@ -98,7 +99,7 @@ def test_moments_are_over_pixels_and_never_vanish():
     assert (moments(torch.zeros(1, 4, 6, 7))[1] > 0).all()
 
 
-def test_alignment_compares_with_other_domains_of_the_last_samples():
+def test_alignment_compares_with_recent_samples_of_other_domains():
     align = DistributionAlignment(window=2)
     a, b, c = (rand(1, 3, 8, 8, seed=seed) for seed in range(3))
     assert align((a, b), "one") is None
@@ -109,10 +110,11 @@ def test_alignment_compares_with_other_domains_of_the_last_samples():
     )
     torch.testing.assert_close(loss, expected)
     align((c, c), "two")
-    assert align((a, a), "two") is None  # both of "one" have left the window
+    # Both samples of "one" have left the window.
+    assert align((a, a), "two") is None
 
 
-def test_alignment_has_gradients_of_the_present_sample_only_and_goes_on_from_a_checkpoint(tmp_path):
+def test_alignment_has_gradients_of_the_current_sample_and_continues_from_a_checkpoint(tmp_path):
     align = DistributionAlignment()
     old = rand(1, 3, 8, 8).requires_grad_()
     align((old,), "one")
@@ -136,7 +138,7 @@ class Judge(nn.Module):
         return self.weight * (candidate - zero_filled)[:, None]
 
 
-def test_the_discriminator_learns_from_detached_images_and_the_generator_from_a_frozen_discriminator():
+def test_images_are_detached_for_the_discriminator_which_is_frozen_for_the_generator():
     judge, image, target, zero = (
         Judge(),
         rand(1, 8, 8).requires_grad_(),
@@ -153,8 +155,8 @@ def test_the_discriminator_learns_from_detached_images_and_the_generator_from_a_
     assert judge.weight.requires_grad
 
 
-def test_labels_are_those_of_the_papers():
-    """Real is 0, reconstructed is 1; the generator wants 0: a logit far below zero pleases it."""
+def test_labels_are_as_in_the_papers():
+    """Real is 0 and reconstructed is 1; the generator aims for 0, a logit far below zero."""
     judge, zero = Judge(), torch.zeros(1, 4, 4)
     real, fake = torch.full((1, 4, 4), -20.0), torch.full((1, 4, 4), 20.0)
     assert discriminator_loss(judge, [fake], real, zero).item() == pytest.approx(0, abs=1e-6)
@@ -197,7 +199,7 @@ def test_perceptual_loss(vgg_file, variant):
     assert not any(p.requires_grad for p in loss.parameters())
 
 
-def test_other_files_are_no_vgg19(tmp_path):
+def test_other_files_are_refused(tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("no weights")
     for name in ("other.pth", "text.pth", "absent.pth"):

@@ -1,4 +1,4 @@
-"""Classification by labels that are partly unknown, and the error inside boxes."""
+"""Classification with partly unknown labels, and the error inside boxes."""
 
 import math
 
@@ -15,7 +15,7 @@ def rand(*shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_classification_is_cross_entropy_of_what_is_known():
+def test_classification_is_the_cross_entropy_of_known_labels():
     logits = torch.tensor([[0.0, 2.0], [math.log(3), 5.0]])
     present = torch.tensor([[1.0, UNKNOWN], [0.0, UNKNOWN]])
     # -log(1/2) and -log(1 - 3/4)
@@ -30,7 +30,7 @@ def test_classification_is_cross_entropy_of_what_is_known():
     ).item() == pytest.approx(50)
 
 
-def test_what_is_not_known_has_no_say():
+def test_unknown_labels_have_no_influence():
     logits = torch.tensor([[0.3], [-0.7], [40.0]], requires_grad=True)
     labelled = classification_loss(logits[:2], torch.tensor([[1.0], [1.0]]))
     together = classification_loss(logits, torch.tensor([[1.0], [1.0], [UNKNOWN]]))
@@ -40,7 +40,7 @@ def test_what_is_not_known_has_no_say():
     assert (logits.grad[:2] < 0).all()
 
 
-def test_nothing_known_is_no_loss_and_no_gradient():
+def test_without_known_labels_loss_and_gradient_are_zero():
     logits = torch.ones(2, 3, requires_grad=True)
     loss = classification_loss(logits, torch.full((2, 3), UNKNOWN))
     loss.backward()
@@ -48,7 +48,7 @@ def test_nothing_known_is_no_loss_and_no_gradient():
     assert torch.equal(logits.grad, torch.zeros(2, 3))
 
 
-def test_the_error_counts_inside_boxes_alone():
+def test_only_errors_inside_boxes_count():
     target, lesion = torch.full((2, 6, 8), 2.0), torch.zeros(2, 6, 8, dtype=torch.bool)
     lesion[0, 1:3, 2:6] = True
     image = (target + torch.where(lesion, 0.5, 100.0)).requires_grad_()
@@ -59,7 +59,7 @@ def test_the_error_counts_inside_boxes_alone():
     assert torch.isfinite(image.grad).all()
 
 
-def test_a_box_of_everything_is_l1():
+def test_with_a_box_around_everything_the_loss_is_l1():
     image, target = rand(2, 6, 8), rand(2, 6, 8, seed=1)
     everything = torch.ones(2, 6, 8, dtype=torch.bool)
     assert lesion_loss(image, target, everything).item() == pytest.approx(
@@ -70,7 +70,7 @@ def test_a_box_of_everything_is_l1():
     )
 
 
-def test_no_box_or_an_empty_image_is_no_loss():
+def test_without_a_box_the_loss_is_zero_and_empty_images_are_finite():
     image = rand(1, 6, 8).requires_grad_()
     loss = lesion_loss(image, rand(1, 6, 8, seed=1), torch.zeros(1, 6, 8, dtype=torch.bool))
     loss.backward()

@@ -1,4 +1,7 @@
-"""PromptMR and PromptMR+ against their official implementations: images, training loss and every gradient; and what these got wrong."""
+"""PromptMR and PromptMR+ compared with their official implementations.
+
+Images, training loss and every gradient must agree. Mistakes of the official code are tested too.
+"""
 
 import copy
 import gzip
@@ -14,7 +17,7 @@ from cmrrecon.metrics import ssim
 from cmrrecon.networks.catalog import build
 from cmrrecon.networks.checkpoints.weights import from_state_dict
 
-# Golden file: network, variant, and for small ones the official state dict.
+# For each golden file the network or the official state dict, and the variant.
 TINY = {
     "promptmr/tiny": ("promptmr", "kspace"),
     "promptmrplus/v1_plain_tiny": ("promptmr", "kspace"),
@@ -31,7 +34,7 @@ SMALL_CASES += [("promptmrplus/v2_small", case) for case in ("kt_uniform", "kt_r
 
 
 def value_for(key, shape):
-    """The rule by which the golden parameters follow from their names."""
+    """Return a golden parameter, which is derived from its name."""
     prelu = key.endswith("body.1.weight") and shape == (1,)
     shared = prelu and ".enc_level1.encoder.0." not in f".{key}"
     rng = np.random.RandomState(zlib.crc32(("prelu.shared" if shared else key).encode()))
@@ -47,10 +50,11 @@ def value_for(key, shape):
             if key.endswith("dc_weight")
             else weight
         )
+
     return torch.from_numpy(value.astype(np.float32))
 
 
-def by_the_rule(shapes):
+def parameters_for(shapes):
     return {key: value_for(key, tuple(shape)) for key, shape in shapes.items()}
 
 
@@ -60,13 +64,13 @@ def facts_of(path):
 
 
 def window(kspace, frames):
-    """Official k-space (1, frame * coil, H, W, 2) as ours (1, frame, coil, y, x)."""
+    """Convert official k-space (1, frame * coil, H, W, 2) to ours (1, frame, coil, y, x)."""
     k = torch.view_as_complex(torch.from_numpy(kspace))
     return k.reshape(1, frames, -1, *k.shape[2:]).mT
 
 
 def mask_of(mask, frames):
-    """Official mask (1, 1|frame * coil, 1|H, W, 1) as ours (1, 1|frame, y, 1|x)."""
+    """Convert an official mask (1, 1|frame * coil, 1|H, W, 1) to ours (1, 1|frame, y, 1|x)."""
     mask = torch.from_numpy(mask[..., 0]).bool()
     return (
         mask if mask.shape[1] == 1 else mask.reshape(1, frames, -1, *mask.shape[2:])[:, :, 0]
@@ -84,6 +88,7 @@ def our_config(official):
         }
         shared = {"prompt_lengths": "len_prompt", "prompt_sizes": "prompt_size", **blocks}
         own = {ours: official[prefix + theirs] for ours, theirs in names.items()}
+
         return {**own, **{ours: official[theirs] for ours, theirs in shared.items()}}
 
     config = {
@@ -92,17 +97,19 @@ def our_config(official):
         "unet": unet(""),
         "sensitivity_unet": unet("sens_"),
     }
+
     if official.get("n_history"):
         config |= {
             "history": official["n_history"],
             "adaptive": official["adaptive_input"],
             "joint_maps": official["use_sens_adj"],
         }
+
     return config
 
 
 def tiny(golden, file):
-    """A tiny case: network, k-space, mask, acs, the arrays and the facts."""
+    """Return a tiny case: network, k-space, mask, ACS, arrays and facts."""
     name, variant = TINY[file]
     facts, arrays = (
         facts_of(golden / file),
@@ -110,10 +117,11 @@ def tiny(golden, file):
     )
     made = build(name, {**our_config(facts["config"]), "variant": variant})
     network = from_state_dict(
-        by_the_rule({key: value.shape for key, value in made.state_dict().items()}), variant
+        parameters_for({key: value.shape for key, value in made.state_dict().items()}), variant
     )
     assert type(network) is type(made)
     assert json.dumps(network.config) == json.dumps(made.config)
+
     return (
         network,
         window(arrays["kspace"], network.frames),
@@ -125,13 +133,14 @@ def tiny(golden, file):
 
 
 def small(golden, file, case):
-    """A small case: network, k-space, mask, acs and the arrays."""
+    """Return a small case: network, k-space, mask, ACS and arrays."""
     layout, variant = SMALL[file]
     arrays, facts = np.load(golden / f"{file}.npz"), facts_of(golden / file)
-    network = from_state_dict(by_the_rule(facts_of(golden / "statedict" / layout)), variant)
+    network = from_state_dict(parameters_for(facts_of(golden / "statedict" / layout)), variant)
     kspace = np.load(golden / "promptmr" / "small.npz")["kspace"] * arrays[f"{case}__mask"]
     acs = facts["cases"][case]
     acs = None if acs in (None, -1) else acs
+
     return (
         network,
         window(kspace, network.frames),
@@ -153,7 +162,7 @@ def loss_of(image, target):
     return 1 - ssim(target, image, target.amax()).mean()
 
 
-def test_the_rule_gives_the_golden_parameters(golden):
+def test_the_golden_parameters_are_reproduced(golden):
     for file, (layout, _) in SMALL.items():
         shapes = facts_of(golden / "statedict" / layout)
         for key, values in facts_of(golden / file)["param_probe"].items():
@@ -163,7 +172,7 @@ def test_the_rule_gives_the_golden_parameters(golden):
 
 
 @pytest.mark.parametrize(("file", "case"), SMALL_CASES)
-def test_small_images_are_the_official_ones(golden, file, case):
+def test_small_images_agree_with_the_official_ones(golden, file, case):
     network, kspace, mask, acs, arrays = small(golden, file, case)
     with torch.no_grad():
         output = network(kspace, mask, acs)
@@ -173,7 +182,7 @@ def test_small_images_are_the_official_ones(golden, file, case):
 
 
 @pytest.mark.parametrize("file", TINY)
-def test_tiny_image_loss_and_every_gradient_are_the_official_ones(golden, file):
+def test_tiny_image_loss_and_all_gradients_agree_with_the_official_ones(golden, file):
     network, kspace, mask, acs, arrays, facts = tiny(golden, file)
     image = network(kspace, mask, acs).image
     assert_image(image.detach(), arrays["img_pred"], 1e-5)
@@ -187,7 +196,8 @@ def test_tiny_image_loss_and_every_gradient_are_the_official_ones(golden, file):
     assert {name for name, norm in norms.items() if norm is None} == set(facts["none_grad"])
     assert all(name.endswith("prompt_param") for name in facts["none_grad"])
     given = {name: norm for name, norm in norms.items() if norm is not None}
-    # Float32 sums of the official code are themselves only so exact.
+
+    # The float32 sums of the official code are not more accurate than this.
     assert given == pytest.approx(
         {name: norm for name, norm in facts["grad_norms"].items() if norm is not None},
         rel=1e-4,
@@ -199,7 +209,7 @@ def test_tiny_image_loss_and_every_gradient_are_the_official_ones(golden, file):
     "file",
     ["promptmr/tiny", "promptmrplus/v2_plain_tiny", "promptmrplus/v1_tiny", "promptmrplus/v2_tiny"],
 )
-def test_checkpointing_changes_no_gradient(golden, file):
+def test_checkpointing_does_not_change_gradients(golden, file):
     network, kspace, mask, acs, arrays, _ = tiny(golden, file)
     network = network.double()
     gradients = []
@@ -210,6 +220,7 @@ def test_checkpointing_changes_no_gradient(golden, file):
         gradients.append(
             {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
         )
+
     plain, again = gradients
     assert plain.keys() == again.keys()
     assert max(float(value.abs().max()) for value in plain.values()) > 1e-4
@@ -218,7 +229,7 @@ def test_checkpointing_changes_no_gradient(golden, file):
 
 
 @pytest.mark.parametrize("file", TINY)
-def test_nothing_in_gives_nothing_out(golden, file):
+def test_zero_kspace_gives_a_zero_image(golden, file):
     network, kspace, mask, acs, *_ = tiny(golden, file)
     with torch.no_grad():
         output = network(torch.zeros_like(kspace), mask, acs)
@@ -235,7 +246,7 @@ def test_the_image_scales_with_kspace(golden, file, scale):
 
 
 def shared_prelu(network):
-    """The PReLU that nearly all blocks share; the first block of every U-Net has its own."""
+    """Return the PReLU that all blocks share except the first block of every U-Net."""
     prelus = {}
     for name, module in network.named_modules(remove_duplicate=False):
         if isinstance(module, torch.nn.PReLU) and "enc_level1.encoder.0." not in name:
@@ -256,6 +267,7 @@ def test_the_prelu_is_shared_within_a_network_and_not_between_networks(golden):
         if isinstance(m, torch.nn.PReLU) and m is not prelus[0]
     ]
     assert len(own) == 1 + len(network.cascades)
+
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()

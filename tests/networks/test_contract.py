@@ -1,4 +1,4 @@
-"""What `cmrrecon.networks.base` promises, of the networks that have no official implementation to be compared with."""
+"""The contract of `cmrrecon.networks.base`, for networks without an official implementation."""
 
 import functools
 import json
@@ -19,16 +19,30 @@ from cmrrecon.networks.unet import UNet
 from cmrrecon.simulation import simulate
 from cmrrecon.tools.errors import InputError
 
-SMALL_UNET = UnetConfig(features=8, dims=(8, 8, 8), prompt_dims=(2, 2, 2), prompt_lengths=(2, 2, 2), prompt_sizes=(4, 4, 4),
-              encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1), bottleneck_blocks=1)  # fmt: skip
+SMALL_UNET = UnetConfig(
+    features=8, dims=(8, 8, 8), prompt_dims=(2, 2, 2), prompt_lengths=(2, 2, 2),
+    prompt_sizes=(4, 4, 4), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1), bottleneck_blocks=1,
+)  # fmt: skip
 MAKERS = {
     "unet": lambda **more: UNet(**{"channels": 4, "pools": 2, **more}),
-    "fidelity_unet": lambda **more: FidelityUNet(**{"channels": 4, "pools": 2, "fidelity_channels": 4, **more}),
-    "fidelity_unet_closed": lambda **more: FidelityUNet(**{"channels": 4, "pools": 2, "fidelity": "closed-form", **more}),
-    "lf_mri": lambda **more: LFMRI(**{"stages": 2, "channels": (4, 8, 8), "classifier_channels": (8, 8), "classes": 2,
-                                      "sensitivity_unet": SMALL_UNET, **more}),
-    "e2e_varnet": lambda **more: E2EVarNet(**{"cascades": 2, "channels": 4, "pools": 2, "sensitivity_channels": 4,
-                                              "sensitivity_pools": 2, **more}),
+    "fidelity_unet": lambda **more: FidelityUNet(
+        **{"channels": 4, "pools": 2, "fidelity_channels": 4, **more}
+    ),
+    "fidelity_unet_closed": lambda **more: FidelityUNet(
+        **{"channels": 4, "pools": 2, "fidelity": "closed-form", **more}
+    ),
+    "lf_mri": lambda **more: LFMRI(
+        **{
+            "stages": 2, "channels": (4, 8, 8), "classifier_channels": (8, 8), "classes": 2,
+            "sensitivity_unet": SMALL_UNET, **more,
+        }
+    ),
+    "e2e_varnet": lambda **more: E2EVarNet(
+        **{
+            "cascades": 2, "channels": 4, "pools": 2, "sensitivity_channels": 4,
+            "sensitivity_pools": 2, **more,
+        }
+    ),
 }  # fmt: skip
 WITH_MAPS = ("lf_mri", "e2e_varnet")
 FROM_IMAGES = [name for name in MAKERS if name not in WITH_MAPS]
@@ -42,7 +56,7 @@ def make(request):
 
 @functools.cache
 def patients(frames, coils, y, x, batch):
-    """K-space (batch, frame, coil, y, x) and the true middle images of simulated patients."""
+    """Simulate k-space (batch, frame, coil, y, x) and the true middle images of patients."""
     simulated = [
         simulate("cine", frames=frames, slices=1, coils=coils, y=y, x=x, seed=seed)
         for seed in range(batch)
@@ -52,7 +66,10 @@ def patients(frames, coils, y, x, batch):
 
 
 def windows(frames=1, coils=3, y=37, x=45, batch=2, samples=False):
-    """K-space (batch, frame, coil, y, x), its mask and the true middle images; the patients differ, so do sample masks of frames."""
+    """Return undersampled k-space (batch, frame, coil, y, x), its mask and the true middle images.
+
+    The patients of a batch differ, and so do the sample masks of frames.
+    """
     kspace, truth = patients(frames, coils, y, x, batch)
     mask = torch.zeros((batch, 1, y, 1), dtype=torch.bool)
     mask[:, :, ::2] = True
@@ -60,6 +77,7 @@ def windows(frames=1, coils=3, y=37, x=45, batch=2, samples=False):
         mask = mask | (
             torch.rand((batch, frames, y, x), generator=torch.Generator().manual_seed(0)) < 0.3
         )
+
     columns = slice(x // 2 - 6, x // 2 + 6) if samples else slice(None)
     mask[:, :, y // 2 - 6 : y // 2 + 6, columns] = True
     return kspace * mask[:, :, None], mask, truth
@@ -77,7 +95,7 @@ def relative(a, b):
 @pytest.mark.parametrize(
     "name", [name for name, entry in NETWORKS.items() if not entry.discriminator]
 )
-def test_every_network_is_of_one_kind_and_declares_what_it_can(name):
+def test_every_network_has_one_kind_and_declares_its_abilities(name):
     with torch.device("meta"):
         network = build_network(name)
     assert isinstance(network, SeriesNetwork) == (name == "kt-unrolled")
@@ -85,6 +103,7 @@ def test_every_network_is_of_one_kind_and_declares_what_it_can(name):
     assert network.can_checkpoint == ("checkpointing" in NETWORKS[name].options())
     assert not network.checkpointing
     assert list(network.convolutions())
+
     if isinstance(network, WindowNetwork):
         assert network.gives_kspace == (network.sensitivity is not None)
         assert network.shares_maps == (name not in ("unet", "fidelity-unet", "promptmr-plus"))
@@ -96,7 +115,7 @@ def test_a_discriminator_reconstructs_nothing():
 
 
 @pytest.mark.parametrize("lines", [True, False])
-def test_maps_and_windows_cost_what_the_whole_does(lines):
+def test_the_costs_of_maps_and_windows_add_up(lines):
     network = MAKERS["e2e_varnet"](frames=3)
     size = {"coils": 2, "y": 32, "x": 40, "lines": lines, "acs": 8}
     window, maps = network.window_cost(**size), network.maps_cost(**size)
@@ -107,7 +126,7 @@ def test_maps_and_windows_cost_what_the_whole_does(lines):
 
 
 @pytest.mark.parametrize("name", FROM_IMAGES)
-def test_networks_of_magnitudes_take_no_maps(name):
+def test_networks_for_magnitudes_accept_no_maps(name):
     kspace, mask, _ = windows()
     network = MAKERS[name]()
     assert network.maps_cost(2, 32, 40, lines=True, acs=8) == Footprint(0, 0)
@@ -125,10 +144,12 @@ def test_shapes(make, frames, coils, samples):
     assert output.image.shape == (2, 37, 45)
     assert output.image.dtype == torch.float32
     assert output.image.isfinite().all()
+
     for coil_wise in (output.kspace, output.maps):
         assert coil_wise is None or (
             coil_wise.shape == (2, coils, 37, 45) and coil_wise.dtype == torch.complex64
         )
+
     assert (output.kspace is None) == (not network.gives_kspace)
     assert all(image.shape == (2, 37, 45) for image in output.images)
     assert not output.images or output.images[-1] is output.image
@@ -146,7 +167,7 @@ def test_the_output_scales_with_the_input(make, factor):
     )
 
 
-def test_no_signal_gives_zeros_also_beside_signal(make):
+def test_windows_without_signal_give_zeros_within_a_batch_too(make):
     kspace, mask, _ = windows()
     kspace[0] = 0
     network = make()
@@ -167,8 +188,8 @@ def test_double_precision_agrees_with_single(make):
     assert relative(single.double(), double) < 1e-3
 
 
-def test_unets_may_be_of_lower_precision(make):
-    """What goes in is lowered by who lowers them."""
+def test_unets_may_run_in_lower_precision(make):
+    """Hooks convert the inputs, as a caller would."""
     kspace, mask, _ = windows()
     network = make()
     full = run(network, kspace, mask).image
@@ -186,8 +207,8 @@ def test_unets_may_be_of_lower_precision(make):
 
 
 @pytest.mark.parametrize("name", [name for name in MAKERS if name != "e2e_varnet"])
-def test_other_frames_are_not_seen(name):
-    """A window of equal frames is the single frame again, with the same weights."""
+def test_only_the_middle_frame_is_used(name):
+    """With the same weights, a window of equal frames gives the image of a single frame."""
     kspace, mask, _ = windows()
     network, wide = MAKERS[name](), MAKERS[name](frames=3)
     wide.load_state_dict(network.state_dict())
@@ -203,13 +224,13 @@ def test_other_frames_are_not_seen(name):
 def test_the_number_of_calibration_lines_can_be_given(make):
     kspace, mask, _ = windows()
     network = make()
-    # The mask holds 13 central lines; the odd one has no partner.
+    # The mask has 13 central lines, of which 12 are symmetric about the centre.
     found, given, fewer = (run(network, kspace, mask, acs).image for acs in (None, 12, 6))
     assert relative(given, found) < 0.05
     assert relative(fewer, found) > 1e-6
 
 
-def test_config_and_state_make_the_same_network(make):
+def test_config_and_state_restore_the_same_network(make):
     kspace, mask, _ = windows(batch=1)
     network = make()
     kept = json.dumps(network.config)
@@ -238,7 +259,7 @@ def test_gradients_reach_every_parameter(make):
     network = make()
     loss_of(network, network(kspace, mask), truth).backward()
     for name, parameter in network.named_parameters():
-        # E2E-VarNet starts at the measured k-space, so the first step towards it is zero.
+        # E2E-VarNet starts from the measured k-space, so its first data consistency step is zero.
         if parameter.requires_grad and name != "cascades.0.dc_weight":
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
@@ -250,12 +271,14 @@ def test_training_lowers_the_loss(make):
     network = make()
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     losses = []
+
     for _ in range(8):
         loss = loss_of(network, network(kspace, mask), truth)
         losses.append(float(loss.detach()))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -268,6 +291,7 @@ def test_maps_can_be_given(name):
             network.sens_net(kspace, mask),
             network.sens_net(kspace, mask, together=1),
         )
+
     torch.testing.assert_close(one_by_one, maps, rtol=0, atol=1e-5)
     assert (
         relative(run(network, kspace, mask, maps=maps).image, run(network, kspace, mask).image)
@@ -283,13 +307,13 @@ def test_maps_can_be_given(name):
 
 
 @pytest.mark.parametrize("name", FROM_IMAGES)
-def test_too_few_calibration_lines_are_told(name):
+def test_too_few_calibration_lines_are_refused(name):
     kspace, mask, _ = windows()
     with pytest.raises(InputError):
         run(MAKERS[name](), kspace, mask, acs=2)
 
 
-def test_another_window_is_refused(make):
+def test_a_wrong_window_is_refused(make):
     kspace, mask, _ = windows(frames=3)
     with refused("window-width"):
         run(make(), kspace, mask)

@@ -11,7 +11,7 @@ def test_operations_and_memory_of_a_convolution():
     assert cost.nbytes == 4 * 2 * 5 * 80
 
 
-def test_memory_that_is_given_back_does_not_count_twice():
+def test_released_memory_is_not_counted_twice():
     class Chain(nn.Module):
         def forward(self, x):
             for _ in range(5):
@@ -27,7 +27,7 @@ def test_memory_that_is_given_back_does_not_count_twice():
     assert footprint(Kept(), shape).nbytes == 10 * 400
 
 
-def test_views_take_no_memory():
+def test_views_need_no_memory():
     class View(nn.Module):
         def forward(self, x):
             return x.reshape(10, 10).mT[2:]
@@ -35,5 +35,5 @@ def test_views_take_no_memory():
     assert footprint(View(), ((100,), torch.float32)).nbytes <= 400
 
 
-def test_speed_is_a_speed():
+def test_the_measured_speed_is_plausible():
     assert 1e7 < speed(torch.device("cpu"), torch.float32) < 1e14

@@ -13,8 +13,8 @@ def random(*shape, seed=0):
     return torch.randn(shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
 
 
-def test_parameters_are_those_of_the_paper():
-    """Each part as counted layer by layer, 30 million in all, as the paper's model on the fastMRI board."""
+def test_the_number_of_parameters_is_that_of_the_paper():
+    """Counted layer by layer it is 30 million, as on the fastMRI leaderboard."""
 
     def body(c, images=1):
         widths = [c * 2**level for level in range(5)]
@@ -28,7 +28,7 @@ def test_parameters_are_those_of_the_paper():
     assert sum(p.numel() for p in E2EVarNet(frames=5).cascades[0].parameters()) == body(18, 5) + 1
 
 
-def test_unets_that_do_nothing_keep_the_measured_k_space():
+def test_with_unets_of_zero_output_the_measured_kspace_stays():
     network = E2EVarNet(cascades=2, **SMALL)
     kspace, mask = random(1, 1, 3, 32, 40), torch.ones(1, 1, 32, 1, dtype=torch.bool)
     for cascade in network.cascades:
@@ -40,7 +40,7 @@ def test_unets_that_do_nothing_keep_the_measured_k_space():
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_measured_samples_are_pulled_back(weight):
+def test_measured_samples_are_pulled_towards_the_data(weight):
     network = E2EVarNet(cascades=1, **SMALL)
     mask = torch.zeros(1, 1, 1, 1, 40, dtype=torch.bool)
     mask[..., ::2] = True
@@ -52,13 +52,14 @@ def test_measured_samples_are_pulled_back(weight):
     cascade = network.cascades[0]
     cascade.model.forward = torch.zeros_like
     nn.init.constant_(cascade.dc_weight, weight)
+
     with torch.no_grad():
         stepped = cascade(k, y, mask, s)
     torch.testing.assert_close(stepped, torch.where(mask, (1 - weight) * k + weight * y, k))
 
 
-def test_norm_unet_treats_real_and_imaginary_parts_apart():
-    """Another scale and offset of the imaginary part come back alone."""
+def test_norm_unet_standardises_real_and_imaginary_parts_separately():
+    """A scale and offset of the imaginary part do not affect the real part."""
     torch.manual_seed(0)
     unet, x = NormUnet(2, 4, 2).double(), random(1, 2, 33, 40).to(torch.complex128)
     with torch.no_grad():
@@ -67,20 +68,21 @@ def test_norm_unet_treats_real_and_imaginary_parts_apart():
     torch.testing.assert_close(after.imag, 1e3 * before.imag + 5)
 
 
-def test_maps_come_from_the_calibration_lines_alone():
+def test_maps_depend_on_the_calibration_lines_only():
     torch.manual_seed(0)
     network = E2EVarNet(cascades=1, **SMALL)
     kspace, mask = random(1, 1, 3, 32, 40), torch.ones(1, 1, 32, 1, dtype=torch.bool)
     other = kspace.clone()
     other[..., :12, :] += 1
     other[..., 20:, :] -= 1
+
     with torch.no_grad():
         maps = network.sens_net(kspace, mask, acs=8)
         assert torch.equal(network.sens_net(other, mask, acs=8), maps)
         assert not torch.allclose(network.sens_net(other, mask, acs=20), maps, atol=1e-2)
 
 
-def test_adjacent_frames_are_seen():
+def test_adjacent_frames_are_used():
     torch.manual_seed(0)
     network = E2EVarNet(cascades=1, frames=3, **SMALL)
     kspace, mask = random(1, 3, 3, 32, 40), torch.ones(1, 1, 32, 1, dtype=torch.bool)
@@ -92,8 +94,8 @@ def test_adjacent_frames_are_seen():
         )
 
 
-def test_the_unet_gives_what_is_taken_away():
-    """A U-Net that gives back its whole image, with maps of unit RSS on all coils alike, leaves nothing."""
+def test_the_output_of_the_unet_is_subtracted():
+    """If the U-Net returns its input and all coils have the same map, nothing is left."""
     cascade, k = (
         E2EVarNet(cascades=1, **SMALL).cascades[0],
         random(1, 1, 1, 32, 40).expand(-1, -1, 4, -1, -1),

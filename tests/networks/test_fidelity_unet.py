@@ -14,15 +14,15 @@ def zero(module):
 
 
 @pytest.mark.parametrize(("raw", "expected"), [(100.0, 0.0), (-100.0, 1.0), (0.5413248546, 0.5)])
-def test_closed_form_weighs_between_both(raw, expected):
-    """mu = softplus(raw): huge gives x, none gives r, 1 the mean."""
+def test_the_closed_form_is_a_weighted_mean(raw, expected):
+    """With mu = softplus(raw), a huge mu gives x, zero gives r and one gives the mean."""
     fidelity = ClosedFormFidelity()
     nn.init.constant_(fidelity.raw, raw)
     mixed = fidelity(torch.ones(1, 1, 4, 5), torch.zeros(1, 1, 4, 5))
     torch.testing.assert_close(mixed, torch.full((1, 1, 4, 5), expected), rtol=0, atol=0.011)
 
 
-def test_closed_form_is_the_minimum():
+def test_the_closed_form_is_the_minimiser():
     fidelity, r, x = (
         ClosedFormFidelity().double(),
         torch.randn(1, 1, 4, 5).double(),
@@ -34,7 +34,7 @@ def test_closed_form_is_the_minimum():
     assert f.grad.abs().max() < 1e-12
 
 
-def test_convolutions_change_the_residual():
+def test_convolutions_add_to_the_residual_image():
     fidelity, r, x = ConvolutionFidelity(4), torch.randn(1, 1, 9, 8), torch.randn(1, 1, 9, 8)
     assert not torch.equal(fidelity(r, x), fidelity(r, 0 * x))
     zero(fidelity.layers[-1])
@@ -42,7 +42,7 @@ def test_convolutions_change_the_residual():
 
 
 @pytest.mark.parametrize("repeats", [1, 2, 3])
-def test_every_network_has_an_output(repeats):
+def test_both_networks_have_outputs_in_every_repeat(repeats):
     torch.manual_seed(0)
     network = FidelityUNet(channels=4, pools=2, repeats=repeats, fidelity_channels=4)
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_every_network_has_an_output(repeats):
     assert all(not torch.equal(a, b) for a, b in pairwise(stages))
 
 
-def test_no_repeat_is_refused():
+def test_zero_repeats_are_refused():
     with refused("option-value"):
         FidelityUNet(repeats=0)
 
@@ -65,7 +65,7 @@ def test_weights_are_shared_between_repeats():
 
 
 @pytest.mark.parametrize("fidelity", ["convolutions", "closed-form"])
-def test_networks_that_do_nothing_keep_the_image(fidelity):
+def test_networks_with_zero_output_keep_the_image(fidelity):
     network = FidelityUNet(channels=4, pools=2, fidelity=fidelity, fidelity_channels=4)
     zero(network.unet.last)
     if fidelity == "convolutions":
@@ -75,7 +75,7 @@ def test_networks_that_do_nothing_keep_the_image(fidelity):
         torch.testing.assert_close(stage, x)
 
 
-def test_closed_form_with_huge_mu_goes_back_to_the_measured_image_in_every_repeat():
+def test_a_huge_mu_restores_the_measured_image_in_every_repeat():
     torch.manual_seed(0)
     network, x = (
         FidelityUNet(channels=4, pools=2, repeats=2, fidelity="closed-form"),
@@ -89,14 +89,15 @@ def test_closed_form_with_huge_mu_goes_back_to_the_measured_image_in_every_repea
     torch.testing.assert_close(again, residual, rtol=0, atol=1e-3)
 
 
-def test_every_repeat_is_held_to_the_measured_image():
-    """mu = 1: the mean of the residual network's output and the input of the whole, not of the repeat."""
+def test_every_repeat_uses_the_measured_image():
+    """With mu = 1 each output is the mean of the residual image and the network's first input."""
     torch.manual_seed(0)
     network, x = (
         FidelityUNet(channels=4, pools=2, repeats=2, fidelity="closed-form"),
         torch.rand(1, 33, 40),
     )
     nn.init.constant_(network.fidelity.raw, 0.5413248546)
+
     with torch.no_grad():
         r1, f1, r2, f2 = network.forward_image(x).images
     torch.testing.assert_close(f1, (r1 + x) / 2)

@@ -1,4 +1,4 @@
-"""GENRE-CMR and its ancestor SR-GAN, and HyperCMR."""
+"""GENRE-CMR, its predecessor SR-GAN, and HyperCMR."""
 
 import pytest
 import torch
@@ -28,6 +28,7 @@ def window():
     )
     mask = torch.zeros(1, 3, 25, 1, dtype=torch.bool)
     mask[:, :, 8:17] = True
+
     for frame in range(3):
         mask[:, frame, frame::3] = True
     full = fft2c(coils * image[:, :, None])
@@ -39,8 +40,8 @@ def made(kind=GenreCMR, **parameters):
     return kind(**{**SIZES, **parameters})
 
 
-class Always(torch.nn.Module):
-    """Gives the same images whatever it sees."""
+class ConstantImages(torch.nn.Module):
+    """Returns the same images for any input."""
 
     def __init__(self, images):
         super().__init__()
@@ -50,7 +51,7 @@ class Always(torch.nn.Module):
         return self.images, history, x
 
 
-def test_every_cascade_is_given_out(window):
+def test_all_cascades_are_returned_in_training(window):
     kspace, mask, _ = window
     out = made()(kspace, mask)
     assert len(out.images) == len(out.kspaces) == len(out.features) == 3
@@ -63,7 +64,7 @@ def test_every_cascade_is_given_out(window):
         torch.testing.assert_close(image, rss(ifft2c(k)))
 
 
-def test_gates_start_closed_so_that_it_starts_as_its_ancestor(window):
+def test_gates_start_closed_so_that_the_network_starts_as_sr_gan(window):
     kspace, mask, _ = window
     with torch.no_grad():
         torch.testing.assert_close(made()(kspace, mask).image, made(SRGAN)(kspace, mask).image)
@@ -72,13 +73,17 @@ def test_gates_start_closed_so_that_it_starts_as_its_ancestor(window):
         )
 
 
-def test_to_the_letter_the_residual_adds_up(window):
-    """With U-Nets that always give the same image u, F_t = -(t + 1) u and k_3 = y - (1 + 2 + 3) F S u where nothing was measured."""
+def test_with_gates_of_one_the_residual_accumulates(window):
+    """With U-Nets that always return u, F_t = -(t + 1) u.
+
+    Where nothing was measured, k_3 is then y - (1 + 2 + 3) F S u.
+    """
     kspace, mask, _ = window
     network = made(gate="one")
     u = torch.randn(1, 3, 31, 25, dtype=torch.complex64)
     for cascade in network.cascades:
-        cascade.model = Always(u)
+        cascade.model = ConstantImages(u)
+
     out = network(kspace, mask)
     added = -fft2c(u.mT[:, 1, None] * out.maps)
     outside = ~mask[:, 1, None].expand_as(added)
@@ -86,8 +91,9 @@ def test_to_the_letter_the_residual_adds_up(window):
         (out.kspace - kspace[:, 1])[outside], 6 * added[outside], atol=1e-4, rtol=1e-4
     )
     none = made(residual="none")
+
     for cascade in none.cascades:
-        cascade.model = Always(u)
+        cascade.model = ConstantImages(u)
     torch.testing.assert_close(
         (none(kspace, mask).kspace - kspace[:, 1])[outside],
         3 * added[outside],
@@ -96,13 +102,13 @@ def test_to_the_letter_the_residual_adds_up(window):
     )
 
 
-def test_measured_samples_are_pulled_to_what_was_measured(window):
-    """With steps of one and U-Nets that give nothing, measured samples are the measured ones whatever came before."""
+def test_measured_samples_are_restored(window):
+    """With steps of one and U-Nets of zero output, measured samples equal the data."""
     kspace, mask, _ = window
     network = made()
     zero = torch.zeros(1, 3, 31, 25, dtype=torch.complex64)
     for cascade in network.cascades:
-        cascade.model = Always(zero)
+        cascade.model = ConstantImages(zero)
     torch.testing.assert_close(network(kspace, mask).kspace, kspace[:, 1])
 
 
@@ -127,18 +133,23 @@ def test_the_loss_falls(window):
     network, target = made(), rss(ifft2c(full[:, 1]))
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
     losses = []
+
     for _ in range(8):
         loss = (network(kspace, mask).image - target).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
+
     assert losses[-1] < 0.9 * losses[0]
 
 
 @pytest.mark.parametrize("kind", [GenreCMR, SRGAN])
 def test_the_mean_of_the_image_does_not_grow_with_the_cascades(window, kind):
-    """U-Nets cannot see the mean of their input and put it back into their output: it must be subtracted, as PromptMR does."""
+    """U-Nets standardise their input and add its mean back to their output.
+
+    The output must therefore be subtracted, as in PromptMR.
+    """
     kspace, mask, full = window
     network = made(kind, cascades=8).eval()
     for cascade in network.cascades:
@@ -147,7 +158,7 @@ def test_the_mean_of_the_image_does_not_grow_with_the_cascades(window, kind):
         assert network(kspace, mask).image.mean() < 3 * rss(ifft2c(full[:, 1])).mean()
 
 
-def test_only_the_last_cascade_is_given_out_outside_training(window):
+def test_only_the_last_cascade_is_returned_outside_training(window):
     kspace, mask, _ = window
     network = made()
     with torch.no_grad():
@@ -167,7 +178,7 @@ def test_prompts_can_be_frozen():
 
 
 @pytest.mark.parametrize("residual", ["image", "feature"])
-def test_checkpointing_changes_no_gradient(window, residual):
+def test_checkpointing_does_not_change_gradients(window, residual):
     kspace, mask, _ = (part.to(torch.complex128) if part.is_complex() else part for part in window)
     gradients = []
     for checkpointing in (False, True):
@@ -177,9 +188,11 @@ def test_checkpointing_changes_no_gradient(window, residual):
             out.image.sum() + out.images[0].sum() + sum(f.square().mean() for f in out.features)
         ).backward()
         gradients.append([p.grad for p in network.parameters() if p.grad is not None])
+
     assert len(gradients[0]) == len(gradients[1]) > 50
     for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)  # coil images are summed in groups
+        # Not exactly equal, because coil images are summed in groups.
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e3])
@@ -195,14 +208,14 @@ def test_the_output_scales_with_the_input(window, factor):
         )
 
 
-def test_nothing_in_nothing_out(window):
+def test_zero_kspace_gives_zeros(window):
     kspace, mask, _ = window
     out = made()(torch.zeros_like(kspace), mask)
     assert not out.image.any()
     assert not out.kspace.any()
 
 
-def test_hypercmr_is_promptmr_and_gives_its_kspace(window):
+def test_hypercmr_is_promptmr_and_returns_kspace(window):
     kspace, mask, _ = window
     torch.manual_seed(1)
     hyper = HyperCMR(**SIZES)

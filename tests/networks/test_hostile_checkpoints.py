@@ -1,4 +1,4 @@
-"""Files that were made to do harm."""
+"""Malicious checkpoint files."""
 
 import argparse
 import collections
@@ -23,7 +23,7 @@ from cmrrecon.networks.checkpoints import layouts, pickles, torch_files, weights
 
 
 def rebuilt(path, target, change, compression=zipfile.ZIP_STORED):
-    """A copy of a torch file whose pickle was changed."""
+    """Copy a torch file with a changed pickle."""
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w", compression) as archive:
         for entry in source.infolist():
             data = source.read(entry)
@@ -34,7 +34,7 @@ def rebuilt(path, target, change, compression=zipfile.ZIP_STORED):
 
 
 class Payload:
-    """Pickles as a call."""
+    """An object whose pickle is a function call."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -44,12 +44,13 @@ class Payload:
 
 
 def payloads(folder):
-    """Calls that would each leave `folder`/marker behind; `script` and `hubconf` make it too."""
+    """Return calls that would each create the file `marker` in this folder."""
     marker = str(folder / "marker")
     script = folder / "hubconf.py"
     script.write_text(f"open({marker!r}, 'w').close()\ndef entry(): pass\n")
     code = f"open({marker!r}, 'w').close()"
     loader = importlib.machinery.SourceFileLoader("made_up", str(script))
+
     return {
         "os.system": Payload(os.system, f"touch {marker}"),
         "posix.system": Payload(posix.system, f"touch {marker}"),
@@ -92,7 +93,7 @@ def test_no_code_in_a_checkpoint_is_executed(networks, tmp_path, monkeypatch, na
     marker = tmp_path / "marker"
     hostile = pickle.dumps(payloads(tmp_path)[name], protocol)
     pickle.loads(hostile)
-    assert marker.exists(), "the payload works where pickles are executed"
+    assert marker.exists(), "the payload must work where pickles are executed"
     marker.unlink()
     plain = tmp_path / "plain.pth"
     torch.save(networks["promptmr"].state_dict(), plain)
@@ -106,10 +107,12 @@ def test_no_code_in_a_checkpoint_is_executed(networks, tmp_path, monkeypatch, na
         tmp_path / "tensor.pth",
         pickle_protocol=protocol,
     )
+
     for file in ("bare", "whole", "state", "tensor"):
         with refused("checkpoint-format"):
             weights.load(tmp_path / f"{file}.pth")
-    # Beside good weights it is passed over.
+
+    # Next to valid weights the payload is ignored.
     more = {"callbacks": payloads(tmp_path)[name]}
     beside = lightning_file(
         tmp_path / "beside.ckpt",
@@ -122,8 +125,8 @@ def test_no_code_in_a_checkpoint_is_executed(networks, tmp_path, monkeypatch, na
     assert not marker.exists()
 
 
-def test_code_stays_unknown_to_the_interpreter():
-    """Assigning to what a pickle names, the way around lists of allowed functions, meets only our own inert objects."""
+def test_assignments_to_named_objects_have_no_effect():
+    """Assigning to named functions, which evades lists of allowed ones, has no effect."""
     before = dict(vars(pickles.Foreign))
     for name in (
         b"collections\nOrderedDict",
@@ -134,17 +137,17 @@ def test_code_stays_unknown_to_the_interpreter():
     assert dict(vars(pickles.Foreign)) == before
 
 
-def test_what_stands_for_a_tensor_cannot_be_changed():
+def test_tensor_records_cannot_be_changed():
     described = tensor_pickle((4,), (1,), 4)
     (record,) = pickles.interpret(described).values()
-    # The same with `BUILD` on the tensor: its attributes stay.
+    # The same pickle with `BUILD` on the tensor must not change its attributes.
     changed = described.replace(b"R", b"R}X\x06\x00\x00\x00offsetK\x07sb")
     assert changed != described
     assert pickles.interpret(changed) == {layouts.CASCADE + "feat_extract.weight": record}
 
 
 def tensor_pickle(shape, stride, length, offset=0):
-    """The pickle of {"a": tensor} with a storage of `length` numbers."""
+    """Return the pickle of a mapping with one tensor and a storage of `length` numbers."""
 
     class Storage:
         pass
@@ -185,13 +188,14 @@ def tensor_pickle(shape, stride, length, offset=0):
         ((2**61, 2**61), (1, 1), 4, 0, "checkpoint-damaged"),
     ],
 )
-def test_tensors_that_claim_too_much_are_refused(tmp_path, shape, stride, length, offset, code):
+def test_tensors_beyond_their_storage_are_refused(tmp_path, shape, stride, length, offset, code):
     torch.save({"a": torch.arange(4.0)}, tmp_path / "a.pth")
     changed = rebuilt(
         tmp_path / "a.pth",
         tmp_path / "b.pth",
         lambda data: tensor_pickle(shape, stride, length, offset),
     )
+
     with refused(code):
         torch_files.read(changed, lambda shapes: None)
     honest = rebuilt(
@@ -202,7 +206,7 @@ def test_tensors_that_claim_too_much_are_refused(tmp_path, shape, stride, length
 
 
 def nested(depth):
-    """A tuple whose text has 2 ** depth brackets, and whose pickle is short."""
+    """Return a tuple with 2 ** depth brackets as text, but a short pickle."""
     return functools.reduce(lambda value, _: (value, value), range(depth), ())
 
 
@@ -216,17 +220,21 @@ def nested(depth):
     ],
     ids=["tuples", "number", "text", "float"],
 )
-def test_hyper_parameters_are_shown_in_short(networks, tmp_path, monkeypatch, value, shown):
+def test_hyper_parameters_are_abbreviated_in_messages(
+    networks, tmp_path, monkeypatch, value, shown
+):
     path = lightning_file(
         tmp_path / "a.ckpt", networks["promptmr"], {"model_version": value}, monkeypatch
     )
     with refused("unknown-variant") as error:
         weights.load(path)
+
     assert shown in error.value.found
     assert len(error.value.found) < 500
     path = lightning_file(
         tmp_path / "b.ckpt", networks["promptmr"], {"num_cascades": value}, monkeypatch
     )
+
     with refused("checkpoint-mismatch") as error:
         weights.load(path)
     assert shown in error.value.found
@@ -234,7 +242,7 @@ def test_hyper_parameters_are_shown_in_short(networks, tmp_path, monkeypatch, va
     assert weights.load(path).metadata.get("epoch", "of type int") == "of type int"
 
 
-def test_tensors_of_one_storage_do_not_keep_it_and_read_it_once(tmp_path, monkeypatch):
+def test_a_shared_storage_is_read_once_and_not_kept(tmp_path, monkeypatch):
     whole = torch.arange(10**6)
     torch.save(
         {f"{index}": whole[index : index + 2] for index in range(300)}
@@ -261,30 +269,31 @@ def test_tensors_of_one_storage_do_not_keep_it_and_read_it_once(tmp_path, monkey
     assert tensors["again"].tolist() == [1, 2]
 
 
-def test_tensors_larger_than_the_file_together_are_refused(tmp_path):
+def test_tensors_that_are_together_larger_than_the_file_are_refused(tmp_path):
     whole = torch.zeros(10**6)
     torch.save({f"{index}": whole for index in range(300)}, tmp_path / "a.pth")
     with refused("checkpoint-damaged"):
         torch_files.read(tmp_path / "a.pth", lambda shapes: None)
 
 
-def test_bombs_of_repetition_in_pickles_are_refused():
+def test_pickles_that_expand_by_repetition_are_refused():
     deep = b")" + b"2\x86" * 18
     attributes = b"}(" + b"".join(b"\x8c\x02%02dN" % index for index in range(100)) + b"uq\x00"
     for pickle_ in [
-        # A class named by nested tuples, and by a long text.
+        # Classes whose names are nested tuples or a long text.
         b"\x80\x04" + deep + b"\x8c\x01a\x93.",
         b"\x80\x04\x8c\x01a" + deep + b"\x93.",
         b"\x80\x04X\x00\x10\x00\x00" + b"a" * 4096 + b"q\x00h\x00\x93.",
-        # Many objects with all the attributes of one.
+        # Many objects that repeat all attributes of one.
         b"\x80\x04" + attributes + b"\x8fh\x00b" * 1000 + b".",
-        # Numbers of any length as places, all of the same hash.
+        # Numbers of any length as memo positions, all with the same hash.
         b"\x80\x02Np%d\n." % (2**61 - 1),
         b"\x80\x02I%d\n." % 10**4000,
     ]:
         with pytest.raises(torch_files.DAMAGES):
             pickles.interpret(pickle_)
-    # Each comparison of long keys, and each hash of a long number, takes its time.
+
+    # Comparing long keys and hashing long numbers is slow.
     long = b"X\x00\x10\x00\x00" + b"a" * 4096
     number = b"\x8b\x00\x10\x00\x00" + b"a" * 4096
     assert pickles.interpret(b"\x80\x02}(" + long + b"N" + number + b"N\x8c\x01aNu.") == {"a": None}
@@ -297,11 +306,12 @@ def test_objects_keep_their_attributes():
     )
 
 
-def test_zip_bombs_and_bombs_of_pickles_are_refused(tmp_path):
+def test_zip_bombs_and_pickle_bombs_are_refused(tmp_path):
     torch.save({"a": torch.zeros(10**6)}, tmp_path / "a.pth")
     rebuilt(tmp_path / "a.pth", tmp_path / "bomb.pth", lambda data: data, zipfile.ZIP_DEFLATED)
     with refused("checkpoint-damaged"):
         torch_files.read(tmp_path / "bomb.pth", lambda shapes: None)
+
     for bomb in (
         b"\x80\x02r\xff\xff\xff\x7f.",
         b"\x80\x04\x96" + b"\xff" * 7 + b"\x00.",
@@ -313,6 +323,7 @@ def test_zip_bombs_and_bombs_of_pickles_are_refused(tmp_path):
         rebuilt(tmp_path / "a.pth", tmp_path / "bad.pth", lambda data, bomb=bomb: bomb)
         with refused("checkpoint-damaged"):
             torch_files.read(tmp_path / "bad.pth", lambda shapes: None)
+
     # Hashing this key in a mapping would take 2 ** 100 steps.
     deep = b"\x80\x02}(" + b")" + b"2\x86" * 100 + b"K\x01u."
     assert pickles.interpret(deep) == {}

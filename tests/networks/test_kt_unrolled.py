@@ -1,4 +1,4 @@
-"""kt-unrolled: any number of frames, sizes and coils, any scale and phase; and what it is made of."""
+"""kt-unrolled: any size, scale and phase, any number of frames and coils, and its parts."""
 
 import math
 
@@ -30,7 +30,7 @@ from cmrrecon.simulation import simulate
 
 
 def small(seed=0, **more):
-    """A small network whose regulariser does something."""
+    """Return a small network whose regulariser has an effect."""
     torch.manual_seed(seed)
     network = KtUnrolled(**{"cascades": 2, "channels": 8, "blocks": 2, "solver_steps": 2, **more})
     with torch.no_grad():
@@ -48,7 +48,7 @@ def series(frames=3, coils=4, y=40, x=48, pattern="kt-gaussian", acceleration=4,
 
 
 def images_of(network, one):
-    """Complex images, with the maps refined as the method does."""
+    """Reconstruct complex images, with refined maps as in the method."""
     return SeriesNetworkMethod("kt-unrolled", "", network, Weights(""))(one)
 
 
@@ -89,8 +89,8 @@ def test_images_scale_with_kspace():
         assert relative(images_of(network, one.scaled(factor)), images * factor) < 1e-3
 
 
-def test_images_turn_with_the_phase_of_kspace():
-    """Behind the phase of the first solution the network sees the same, whatever the phase of the scan."""
+def test_magnitudes_are_independent_of_the_phase_of_kspace():
+    """The phase of the first solution is removed before the network sees the images."""
     one, network = series(), small()
     turned = images_of(
         network, Series(one.kspace * torch.polar(torch.tensor(1.0), torch.tensor(1.1)), one.mask)
@@ -98,40 +98,42 @@ def test_images_turn_with_the_phase_of_kspace():
     assert relative(turned.abs(), images_of(network, one).abs()) < 1e-3
 
 
-def test_same_network_same_images():
+def test_images_are_reproducible():
     one = series()
     assert torch.equal(images_of(small(), one), images_of(small(), one))
 
 
-def test_before_training_the_network_hardly_leaves_compressed_sensing():
+def test_before_training_the_images_are_nearly_those_of_compressed_sensing():
     problem = problem_of(series())
     network = KtUnrolled(cascades=2, channels=8, blocks=1).eval()
     first = starts(problem)[0]
     assert relative(network.solve(problem).x, first) < 0.02
 
 
-def test_the_regulariser_matters():
+def test_the_regulariser_has_an_effect():
     problem = problem_of(series())
     assert relative(small(0).solve(problem).x, small(1).solve(problem).x) > 1e-4
 
 
-def test_every_frame_is_seen_by_its_neighbours_and_not_around_the_ends():
-    """Frames beyond the ends repeat: the last frame says nothing to the first."""
+def test_only_neighbouring_frames_are_combined():
+    """Frames repeat beyond the ends, so the last frame does not affect the first."""
     torch.manual_seed(0)
     regulariser = Regulariser(8, 1, FACTS + 1)
     with torch.no_grad():
         for layer in (regulariser.last, regulariser.blocks[0].time):
             layer.weight.normal_(std=0.1)
+
     x, known = torch.randn(5, 2 * SEEN, 8, 8), torch.zeros(FACTS + 1)
     other = x.clone()
     other[4] += 1
     with torch.no_grad():
         change = (regulariser(x, known) - regulariser(other, known)).abs().amax((1, 2, 3))
+
     assert bool((change[:3] == 0).all())
     assert bool((change[3:] > 0).all())
 
 
-def test_forward_gives_magnitudes_of_all_frames():
+def test_forward_returns_magnitudes_of_all_frames():
     one, network = series(), small()
     with torch.no_grad():
         output = network(one.kspace[None], one.mask.samples[None])
@@ -142,8 +144,11 @@ def test_forward_gives_magnitudes_of_all_frames():
         )
 
 
-def test_columns_alone_are_those_of_the_whole_where_the_network_does_not_look_far():
-    """Columns are independent in the data; the regulariser and the wavelets look a few pixels aside, so the inner columns agree best."""
+def test_inner_columns_hardly_depend_on_the_others():
+    """Columns are independent in the data, but the regulariser and wavelets use a few neighbours.
+
+    The inner columns therefore agree best.
+    """
     one, network = series(x=96), small(blocks=1)
     with torch.no_grad():
         whole = network(one.kspace[None], one.mask.samples[None]).image
@@ -153,22 +158,25 @@ def test_columns_alone_are_those_of_the_whole_where_the_network_does_not_look_fa
 
 
 @pytest.mark.parametrize("x", [41, 64, 70])
-def test_tiles_change_nothing(monkeypatch, x):
-    network, channels, told = (
+def test_tiles_do_not_change_the_result(monkeypatch, x):
+    network, channels, context = (
         small(blocks=2),
         torch.randn(3, 2 * SEEN, 21, x),
         torch.randn(FACTS + 2),
     )
+
     with torch.no_grad():
         for block in network.unet.blocks:
             block.time.weight.normal_(std=0.1)
-        whole = network.unet(channels, told)
+        whole = network.unet(channels, context)
         monkeypatch.setattr(kt_unrolled, "TILE", 16)
-        torch.testing.assert_close(network._in_tiles(channels, told), whole, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            network._in_tiles(channels, context), whole, rtol=1e-4, atol=1e-5
+        )
 
 
-def test_weight_says_how_much_the_network_is_trusted():
-    """Without trust the data alone count: the residual falls."""
+def test_a_larger_weight_trusts_the_network_more():
+    """With less weight on the network the data residual is smaller."""
     problem, network = problem_of(series()), small()
 
     def residual(weight):
@@ -178,7 +186,7 @@ def test_weight_says_how_much_the_network_is_trusted():
     assert residual(0.01) < residual(1.0) < residual(100.0)
 
 
-def test_the_monitor_may_end_it_early():
+def test_the_monitor_can_stop_early():
     problem, network, seen = problem_of(series()), small(cascades=3), []
     solution = network.solve(problem, monitor=lambda step, x: seen.append(step) or step == 2)
     assert seen == [1, 2]
@@ -187,14 +195,14 @@ def test_the_monitor_may_end_it_early():
 
 
 def test_closer_solves_its_equation():
-    """(A^H A + l) x = A^H y + l z."""
+    """The equation is (A^H A + l) x = A^H y + l z."""
     problem = problem_of(series())
     z, weight = torch.randn_like(problem.rhs), torch.tensor(0.3)
     x = closer(problem, z, weight, 60)
     assert relative(problem.A.N(x) + weight * x, problem.rhs + weight * z) < 1e-4
 
 
-def test_smooth_phase_has_size_one_and_follows_the_image():
+def test_smooth_phase_has_magnitude_one_and_follows_the_image():
     x = torch.polar(1 + torch.rand(3, 9, 11), torch.full((3, 9, 11), 0.7))
     torch.testing.assert_close(
         smooth_phase(x), torch.polar(torch.ones(9, 11), torch.full((9, 11), 0.7))
@@ -202,7 +210,7 @@ def test_smooth_phase_has_size_one_and_follows_the_image():
     assert bool(torch.isfinite(torch.view_as_real(smooth_phase(torch.zeros_like(x)))).all())
 
 
-def test_facts_tell_scans_apart():
+def test_facts_distinguish_scans():
     known = {
         name: facts(problem, starts(problem)[0])
         for name, problem in {
@@ -220,7 +228,7 @@ def test_facts_tell_scans_apart():
     assert float(known["fixed"][5]) == 0 < float(known["slow"][5])
 
 
-def test_checkpointing_changes_no_gradient():
+def test_checkpointing_does_not_change_gradients():
     one, found = series(), []
     for again in (False, True):
         network = small(checkpointing=again).train()
@@ -240,7 +248,7 @@ def test_gradients_reach_every_parameter():
     assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in network.parameters())
 
 
-def test_weights_go_to_a_file_and_back(tmp_path):
+def test_weights_can_be_saved_and_loaded(tmp_path):
     network = small()
     weights.save(tmp_path / "w.safetensors", network)
     again = weights.load(tmp_path / "w.safetensors").network.eval()
@@ -249,7 +257,7 @@ def test_weights_go_to_a_file_and_back(tmp_path):
     assert torch.equal(images_of(again, one), images_of(network, one))
 
 
-def test_no_calibration_is_told():
+def test_missing_calibration_is_refused():
     one = series()
     mask = torch.zeros_like(one.mask.samples)
     mask[:, ::5] = True
@@ -257,6 +265,6 @@ def test_no_calibration_is_told():
         images_of(small(), Series(one.kspace * mask[:, None], mask_of(mask)))
 
 
-def test_it_is_small():
-    """Two bytes a weight must stay below 5 MB."""
+def test_the_network_is_small():
+    """With two bytes per weight the file must stay below 5 MB."""
     assert sum(p.numel() for p in build("kt-unrolled").parameters()) * 2 < 5e6

@@ -1,4 +1,4 @@
-"""Checkpoints of the official repositories, whole and not."""
+"""Checkpoints of the official repositories, complete and incomplete."""
 
 import gzip
 import json
@@ -32,6 +32,7 @@ def test_official_layouts_are_recognised_and_are_the_defaults(golden, layout, ke
     found, config = layouts.infer(shapes, "The list")
     assert (found, len(shapes)) == (name, keys)
     assert config.items() >= expected.items()
+
     with torch.device("meta"):
         made, default = catalog.build(found, config), catalog.build(name)
     assert shapes_of(made.state_dict()) == shapes
@@ -41,6 +42,7 @@ def test_official_layouts_are_recognised_and_are_the_defaults(golden, layout, ke
     plain = layouts.infer(without, "The list")[1]
     assert not plain["unet"]["attention"]
     assert not plain["sensitivity_unet"]["attention"]
+
     with torch.device("meta"):
         knee = catalog.build(found, plain)
     assert shapes_of(knee.state_dict()) == without
@@ -52,16 +54,18 @@ def test_official_layouts_are_recognised_and_are_the_defaults(golden, layout, ke
 @pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("history", [0, 1])
-def test_every_kind_of_promptmr_plus_is_recognised(adaptive, joint, history):
+def test_all_kinds_of_promptmr_plus_are_recognised(adaptive, joint, history):
     with torch.device("meta"):
         made = catalog.build(
             "promptmr-plus",
             {**SIZES, "adaptive": adaptive, "joint_maps": joint, "history": history},
         )
+
     name, config = layouts.infer(shapes_of(made.state_dict()), "It")
     assert name == ("promptmr-plus" if adaptive or joint or history else "promptmr")
     with torch.device("meta"):
         again = catalog.build(name, config)
+
     assert shapes_of(again.state_dict()) == shapes_of(made.state_dict())
     assert again.frames == 3
 
@@ -70,12 +74,12 @@ def test_every_kind_of_promptmr_plus_is_recognised(adaptive, joint, history):
     ("name", "parameters", "asked", "variant", "why"),
     [
         ("promptmr", {"num_cascades": 2}, None, "kspace", "repository"),
-        ("promptmr", {"num_cascades": 2}, "image", "image", "asked"),
+        ("promptmr", {"num_cascades": 2}, "image", "image", "requested"),
         ("promptmr", {"n_history": 0, "n_buffer": 0}, None, "image", "default of PromptMR-plus"),
         ("promptmr-plus", {"num_cascades": 2}, None, "image", "repository"),
         ("promptmr-plus", {"model_version": "promptmr_v2"}, None, "image", "promptmr_v2"),
         ("promptmr-plus", {"model_version": "promptmr"}, None, "kspace", "promptmr"),
-        ("promptmr-plus", {"model_version": "promptmr_v9"}, "kspace", "kspace", "asked"),
+        ("promptmr-plus", {"model_version": "promptmr_v9"}, "kspace", "kspace", "requested"),
     ],
 )
 def test_official_lightning_files_load(
@@ -101,7 +105,7 @@ def test_a_checkpoint_without_its_last_cascade_is_refused(networks, tmp_path, mo
         weights.load(path)
 
 
-def test_an_unknown_model_version_is_asked_about(networks, tmp_path, monkeypatch):
+def test_an_unknown_model_version_needs_a_variant(networks, tmp_path, monkeypatch):
     path = lightning_file(
         tmp_path / "a.ckpt", networks["promptmr"], {"model_version": "promptmr_v9"}, monkeypatch
     )
@@ -139,7 +143,7 @@ def test_views_parameters_and_foreign_safetensors_load(networks, tmp_path):
     assert same(weights.load(tmp_path / "a.safetensors", "kspace").network, network)
 
 
-def test_a_network_shares_nothing_with_the_state_dict_it_was_made_of(networks):
+def test_a_network_shares_no_memory_with_its_state_dict(networks):
     state = networks["promptmr"].state_dict()
     network = weights.from_state_dict(state)
     with torch.no_grad():
@@ -149,7 +153,7 @@ def test_a_network_shares_nothing_with_the_state_dict_it_was_made_of(networks):
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "told"),
+    ("change", "code", "named"),
     [
         (lambda s: s.pop("cascades.1.dc_weight"), "checkpoint-mismatch", "cascades.1.dc_weight"),
         (
@@ -228,23 +232,23 @@ def test_a_network_shares_nothing_with_the_state_dict_it_was_made_of(networks):
         ),
     ],
 )
-def test_what_does_not_fit_is_named(networks, change, code, told):
+def test_tensors_that_do_not_fit_are_named(networks, change, code, named):
     state = dict(networks["promptmr"].state_dict())
     change(state)
     with refused(code) as error:
         weights.from_state_dict(state)
-    assert told in str(error.value)
+    assert named in str(error.value)
 
 
-def test_blocks_that_are_missing_are_told_before_anything_is_built(networks, monkeypatch):
+def test_missing_blocks_are_reported_before_anything_is_built(networks, monkeypatch):
     monkeypatch.setattr(filling, "build", lambda *_: pytest.fail("a network was built"))
     state = dict(networks["promptmr"].state_dict())
     with refused("checkpoint-mismatch"):
         weights.from_state_dict({**state, "cascades.4000.dc_weight": torch.ones(1)})
 
 
-def test_more_blocks_than_tensors_are_not_made(networks):
-    """A name for each cascade, and one for each block of the first cascade, ask for all blocks in all cascades."""
+def test_networks_with_more_blocks_than_tensors_are_not_built(networks):
+    """A name per cascade and a name per block of the first cascade imply all blocks in all."""
     state = dict(networks["promptmr"].state_dict())
     state |= {f"cascades.{index}.dc_weight": torch.ones(1) for index in range(300)}
     state |= {f"{layouts.CASCADE}bottleneck.{index}.a": torch.ones(1) for index in range(300)}
@@ -255,12 +259,13 @@ def test_more_blocks_than_tensors_are_not_made(networks):
 @pytest.mark.parametrize(
     "kind", [torch.float8_e4m3fn, torch.int32, torch.uint8, torch.bool, torch.complex64]
 )
-def test_numbers_of_other_types_are_told(networks, tmp_path, kind):
+def test_wrong_types_are_reported(networks, tmp_path, kind):
     state = {
         key: value.detach().clone() for key, value in networks["promptmr"].state_dict().items()
     }
     state["cascades.1.dc_weight"] = state["cascades.1.dc_weight"].to(kind)
     save_file(state, tmp_path / "a.safetensors")
+
     for load in (
         lambda: weights.load(tmp_path / "a.safetensors"),
         lambda: weights.from_state_dict(state),
@@ -268,6 +273,7 @@ def test_numbers_of_other_types_are_told(networks, tmp_path, kind):
         with refused("checkpoint-mismatch") as error:
             load()
         assert f"cascades.1.dc_weight {str(kind).removeprefix('torch.')}" in str(error.value)
+
     own = {key: value.to(kind) for key, value in networks["unet"].state_dict().items()}
     save_file(
         own,
@@ -278,7 +284,7 @@ def test_numbers_of_other_types_are_told(networks, tmp_path, kind):
         weights.load(tmp_path / "b.safetensors")
 
 
-def test_another_buffer_and_another_network_are_refused(networks, tmp_path):
+def test_other_buffers_and_other_networks_are_refused(networks, tmp_path):
     shapes = shapes_of(networks["promptmr-plus"].state_dict())
     shapes["cascades.0.model.unet.feat_extract.weight"] = (4, 36, 3, 3)
     with refused("checkpoint-mismatch"):
@@ -288,11 +294,12 @@ def test_another_buffer_and_another_network_are_refused(networks, tmp_path):
         weights.load(tmp_path / "a.pth")
 
 
-def test_files_that_are_no_checkpoints_are_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.ckpt").write_text("these are not the weights you are looking for")
     (tmp_path / "empty.ckpt").touch()
     torch.save({"a": torch.ones(1)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     torch.save([1, 2], tmp_path / "list.pth")
+
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("a.txt", "a")
     for name, code in [
@@ -315,6 +322,7 @@ def test_truncated_files_are_refused(networks, tmp_path, suffix):
         torch.save(networks["promptmr"].state_dict(), whole)
     else:
         weights.save(whole, networks["promptmr"])
+
     data = whole.read_bytes()
     for part in (4, 9, 100, len(data) // 3, len(data) - 1000, len(data) - 1):
         (tmp_path / f"part{suffix}").write_bytes(data[:part])

@@ -6,7 +6,7 @@ from torch.nn import functional
 from cmrrecon.networks.patch_gan import PatchGAN
 
 
-def test_parameters():
+def test_number_of_parameters():
     assert sum(p.numel() for p in PatchGAN().parameters()) == 2_763_713
 
 
@@ -20,10 +20,10 @@ def test_layers():
     )
 
 
-def test_one_logit_sees_70_pixels():
+def test_a_logit_depends_on_70_pixels():
     torch.manual_seed(0)
     network = PatchGAN(channels=4)
-    # Norms look at the whole image; without them a logit depends on its patch alone.
+    # Norms use the whole image. Without them a logit depends on its patch only.
     network.layers = nn.Sequential(
         *(layer for layer in network.layers if not isinstance(layer, nn.InstanceNorm2d))
     )
@@ -35,7 +35,7 @@ def test_one_logit_sees_70_pixels():
 
 
 @pytest.mark.parametrize(("y", "x"), [(24, 24), (51, 112), (204, 448)])
-def test_logits_of_any_size(y, x):
+def test_images_may_have_any_size(y, x):
     torch.manual_seed(0)
     network = PatchGAN(channels=4)
     with torch.no_grad():
@@ -44,13 +44,14 @@ def test_logits_of_any_size(y, x):
     assert logits.isfinite().all()
 
 
-def test_logits_do_not_depend_on_the_scale_but_on_both_images():
+def test_logits_depend_on_both_images_but_not_on_their_scale():
     torch.manual_seed(0)
     network, candidate, zero_filled = (
         PatchGAN(channels=4),
         torch.rand(2, 40, 48),
         torch.rand(2, 40, 48),
     )
+
     with torch.no_grad():
         logits = network(candidate, zero_filled)
         torch.testing.assert_close(
@@ -61,20 +62,21 @@ def test_logits_do_not_depend_on_the_scale_but_on_both_images():
         assert network(0 * candidate, 0 * zero_filled).isfinite().all()
 
 
-def test_config_makes_the_same_network():
+def test_the_config_restores_the_same_network():
     network = PatchGAN(channels=8)
     again = PatchGAN(**network.config)
     again.load_state_dict(network.state_dict())
     assert again.config == network.config
 
 
-def test_it_learns_to_tell_and_gives_the_candidate_gradients():
+def test_the_discriminator_learns_and_the_candidate_receives_gradients():
     torch.manual_seed(0)
     network = PatchGAN(channels=4)
     real, zero_filled = torch.rand(1, 40, 48), torch.rand(1, 40, 48)
     fake = functional.avg_pool2d(real, 3, stride=1, padding=1).requires_grad_()
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
     losses = []
+
     for _ in range(10):
         of_real, of_fake = network(real, zero_filled), network(fake, zero_filled)
         loss = functional.softplus(-of_fake).mean() + functional.softplus(of_real).mean()
@@ -82,6 +84,7 @@ def test_it_learns_to_tell_and_gives_the_candidate_gradients():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+
     assert losses[-1] < 0.5 * losses[0]
     assert fake.grad.any()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""PromptMR and PromptMR+ beyond the goldens: training, shapes, windows without signal; and the small helpers of the interface."""
+"""PromptMR and PromptMR+: training, shapes, windows without signal, and small helpers."""
 
 import pytest
 import torch
@@ -52,6 +52,7 @@ def test_training_lowers_the_loss(network):
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
+
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -67,23 +68,25 @@ def test_shapes(network, coils, samples):
 
 
 @pytest.mark.parametrize("name", [name for name in MAKERS if "kspace" in name])
-def test_what_was_measured_is_held_on_to(name):
-    """With U-Nets that give nothing, k-space stays the measured one: a fully sampled window comes out as it went in."""
+def test_measured_kspace_is_kept(name):
+    """With U-Nets of zero output a fully sampled window does not change."""
     network = MAKERS[name]()
     kspace = simulate("cine", frames=3, slices=1, coils=3, y=37, x=44, seed=0).scan.read_slice(0)[
         None
     ]
+
     with torch.no_grad():
         for cascade in network.cascades:
             cascade.model.register_forward_hook(
                 lambda module, inputs, out: (torch.zeros_like(out[0]), *out[1:])
             )
         out = network(kspace, torch.ones(1, 1, 37, 1, dtype=torch.bool))
+
     torch.testing.assert_close(out.kspace, kspace[:, 1])
     torch.testing.assert_close(out.image, rss(ifft2c(kspace[:, 1])))
 
 
-def test_a_batch_is_its_samples(network):
+def test_the_samples_of_a_batch_are_independent(network):
     one, mask, _ = window()
     other = one.flip(-1).contiguous()
     with torch.no_grad():
@@ -104,7 +107,7 @@ def test_given_maps_are_used(network):
         )
 
 
-def test_a_window_without_signal_leaves_the_gradients_finite(network):
+def test_gradients_are_finite_for_a_window_without_signal(network):
     kspace, mask, truth = window()
     both = torch.cat([kspace, torch.zeros_like(kspace)])
     (network(both, torch.cat([mask, mask])).image - truth).square().mean().backward()
@@ -127,7 +130,7 @@ def test_windows_that_do_not_fit_are_refused(kspace, mask, code):
         )
 
 
-def test_safe_root_is_the_root_with_a_finite_gradient():
+def test_safe_root_is_the_square_root_with_a_finite_gradient():
     x = torch.tensor([0.0, 4.0, 9.0], requires_grad=True)
     root = safe_root(x)
     root.sum().backward()

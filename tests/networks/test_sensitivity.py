@@ -30,7 +30,7 @@ def test_central_lines_of_a_mask(measured, first, size):
     assert inside == list(range(first, first + size))
 
 
-def test_given_lines_are_centred_as_the_official_programs_do():
+def test_given_lines_are_centred_as_in_the_official_programs():
     assert calibration_mask(lines(), 6).flatten().nonzero().flatten().tolist() == list(range(7, 13))
     assert calibration_mask(lines(count=21), 6).flatten().nonzero().flatten().tolist() == list(
         range(8, 14)
@@ -38,7 +38,7 @@ def test_given_lines_are_centred_as_the_official_programs_do():
     assert calibration_mask(lines(), 99).all()
 
 
-def test_only_lines_of_all_frames_calibrate():
+def test_only_lines_measured_in_all_frames_calibrate():
     two = torch.cat([lines(*range(6, 14)), lines(*range(8, 12), 0)], 1)
     assert calibration_mask(two, None).flatten().nonzero().flatten().tolist() == [8, 9, 10, 11]
 
@@ -48,11 +48,11 @@ def test_every_sample_of_a_batch_has_its_own_lines():
     assert calibration_mask(two, None).flatten(1).sum(1).tolist() == [8, 4]
 
 
-def test_a_fully_sampled_sample_mask_calibrates_with_all_of_the_largest_square():
+def test_a_full_sample_mask_calibrates_with_the_largest_square():
     assert calibration_mask(torch.ones(1, 2, 12, 20, dtype=torch.bool), None).sum() == 2 * 144
 
 
-def test_the_square_of_sample_masks_holds_only_measured_samples():
+def test_the_square_of_sample_masks_has_only_measured_samples():
     mask = torch.zeros(1, 1, 12, 20, dtype=torch.bool)
     mask[..., 4:8, 8:12] = True
     mask[..., 0, 0] = True
@@ -68,7 +68,7 @@ def test_the_square_of_sample_masks_holds_only_measured_samples():
     ]
 
 
-def test_the_size_for_a_whole_series_is_what_all_its_frames_measured():
+def test_the_size_for_a_series_is_that_measured_in_all_its_frames():
     mask = torch.zeros(3, 20, 1, dtype=torch.bool)
     mask[0, 5:15] = mask[1, 7:13] = mask[2, 6:14] = True
     assert calibration_size(SamplingMask.of(mask)) == 6
@@ -78,11 +78,12 @@ def test_the_size_for_a_whole_series_is_what_all_its_frames_measured():
 
 
 @pytest.mark.parametrize("frames", [1, 3])
-def test_maps_have_unit_rss_and_chunks_change_nothing(frames):
+def test_maps_have_unit_rss_and_do_not_depend_on_chunks(frames):
     torch.manual_seed(0)
     network = SensitivityNetwork(NormPromptUnet(frames, frames, TINY, torch.nn.PReLU()), frames)
     kspace = torch.randn(2, 3, 4, 16, 20, dtype=torch.complex64)
     mask = torch.ones(2, 3, 16, 1, dtype=torch.bool)
+
     with torch.no_grad():
         maps = network(kspace, mask, 8)
         one_by_one = network(kspace, mask, 8, together=1)

@@ -21,7 +21,7 @@ def window(frames=1, coils=4, y=40, x=48, step=2, moving=False):
     return simulated.scan.read_slice(0) * mask[:, None], mask, simulated.image[:, 0].abs()
 
 
-def test_combined_magnitude_is_cg_sense_of_the_middle_frame():
+def test_combined_magnitude_is_the_cg_sense_image_of_the_middle_frame():
     kspace, mask, truth = window(frames=3, moving=True)
     image = combined_magnitude(kspace[None], mask[None])
     prepared = PreparedSeries(Series(kspace, mask_of(mask)))
@@ -36,7 +36,7 @@ def test_combined_magnitude_is_cg_sense_of_the_middle_frame():
     assert not image.requires_grad
 
 
-def test_combined_magnitude_takes_windows_one_by_one():
+def test_combined_magnitude_treats_windows_separately():
     kspace, mask, _ = window(frames=2)
     both = combined_magnitude(
         torch.stack([kspace[:1], kspace[1:] * 1e5]), torch.stack([mask, mask])
@@ -71,13 +71,13 @@ def test_standardise():
     assert not standard[1].any()
 
 
-def test_parameters_are_those_of_the_fastmri_baseline():
+def test_the_number_of_parameters_is_that_of_the_fastmri_baseline():
     """7,756,097: 32 channels, 4 poolings (arXiv 1811.08839 rounds to 7.8 million)."""
     assert sum(p.numel() for p in UNet().parameters()) == 7_756_097
 
 
 @pytest.mark.parametrize("pools", [1, 3])
-def test_body_keeps_sizes_and_doubles_channels(pools):
+def test_the_body_keeps_sizes_and_doubles_channels(pools):
     torch.manual_seed(0)
     body = UnetBody(2, 3, 4, pools)
     assert body(torch.randn(1, 2, 35, 50)).shape == (1, 3, 35, 50)
@@ -87,7 +87,7 @@ def test_body_keeps_sizes_and_doubles_channels(pools):
     assert widths == [4 * 2**pools] * 2
 
 
-def test_images_of_any_scale_with_offset():
+def test_images_may_have_any_scale_and_offset():
     torch.manual_seed(0)
     network, x = UNet(channels=4, pools=2), torch.rand(2, 33, 40)
     with torch.no_grad():

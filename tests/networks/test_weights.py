@@ -1,4 +1,4 @@
-"""Checkpoints in and out: own files."""
+"""Saving and loading our own checkpoints."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ from cmrrecon.networks.checkpoints import filling, weights
 from cmrrecon.tools.errors import OutputError
 
 
-def test_the_catalogue_is_whole():
+def test_the_catalogue_is_complete():
     assert set(SMALL) == set(catalog.NETWORKS)
     assert [entry.name for entry in catalog.NETWORKS.values() if entry.discriminator] == [
         "patch-gan"
@@ -24,7 +24,7 @@ def test_the_catalogue_is_whole():
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_own_files_give_the_same_network_back(networks, tmp_path, name):
+def test_own_files_restore_the_same_network(networks, tmp_path, name):
     network = networks[name]
     weights.save(
         tmp_path / "a.safetensors",
@@ -38,20 +38,20 @@ def test_own_files_give_the_same_network_back(networks, tmp_path, name):
     assert [p.requires_grad for p in loaded.network.parameters()] == [
         p.requires_grad for p in network.parameters()
     ]
-    said = loaded.metadata
-    assert (said["network"], said["recipe"], said["anything"]) == (name, "mine", "é")
-    assert json.loads(said["metrics"]) == {"psnr": 40.5}
-    assert said["cmrrecon"]
+    metadata = loaded.metadata
+    assert (metadata["network"], metadata["recipe"], metadata["anything"]) == (name, "mine", "é")
+    assert json.loads(metadata["metrics"]) == {"psnr": 40.5}
+    assert metadata["cmrrecon"]
     weights.save(
         tmp_path / "b.safetensors",
         loaded.network,
-        {key: said[key] for key in ("recipe", "metrics", "anything")},
+        {key: metadata[key] for key in ("recipe", "metrics", "anything")},
     )
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_files_have_the_permissions_of_any_new_file(networks, tmp_path):
+def test_files_have_the_default_permissions(networks, tmp_path):
     weights.save(tmp_path / "a.safetensors", networks["unet"])
     (tmp_path / "plain").touch()
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -65,7 +65,7 @@ def test_shared_parameters_are_stored_once_and_shared_again(networks, tmp_path):
         assert len(file.keys()) == len(list(network.parameters()))
 
 
-def test_a_variant_can_be_asked_of_own_files(networks, tmp_path):
+def test_a_variant_can_be_chosen_for_own_files(networks, tmp_path):
     weights.save(tmp_path / "a.safetensors", networks["promptmr"])
     assert weights.load(tmp_path / "a.safetensors", "image").network.variant == "image"
     weights.save(tmp_path / "b.safetensors", networks["unet"])
@@ -75,7 +75,7 @@ def test_a_variant_can_be_asked_of_own_files(networks, tmp_path):
         weights.load(tmp_path / "a.safetensors", "images")
 
 
-def test_what_cannot_be_saved_leaves_nothing_behind(networks, tmp_path):
+def test_failed_saving_leaves_no_files(networks, tmp_path):
     with refused("unknown-network"):
         weights.save(tmp_path / "a.safetensors", torch.nn.Linear(1, 1))
     (tmp_path / "file").touch()
@@ -89,7 +89,7 @@ def test_what_cannot_be_saved_leaves_nothing_behind(networks, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 @pytest.mark.parametrize(
-    ("changes", "code", "told"),
+    ("changes", "code", "named"),
     [
         ({"network": "promptmrr"}, "checkpoint-damaged", "promptmr"),
         ({"config": "{"}, "checkpoint-damaged", ""),
@@ -117,16 +117,17 @@ def test_what_cannot_be_saved_leaves_nothing_behind(networks, tmp_path):
         ),
     ],
 )
-def test_headers_that_lie_are_refused(networks, tmp_path, changes, code, told):
+def test_false_headers_are_refused(networks, tmp_path, changes, code, named):
     state = {key: value.contiguous() for key, value in networks["unet"].state_dict().items()}
     save_file(
         state,
         tmp_path / "a.safetensors",
         {"network": "unet", "config": json.dumps(networks["unet"].config), **changes},
     )
+
     with refused(code) as error:
         weights.load(tmp_path / "a.safetensors")
-    assert told in str(error.value)
+    assert named in str(error.value)
     assert len(error.value.found) < 1000
 
 
@@ -142,7 +143,7 @@ def test_headers_that_lie_are_refused(networks, tmp_path, changes, code, told):
         ("lf-mri", {"stages": 1, "channels": [1] * 500}),
     ],
 )
-def test_more_layers_than_a_file_has_tensors_are_not_made(tmp_path, monkeypatch, name, config):
+def test_networks_with_more_layers_than_tensors_are_not_built(tmp_path, monkeypatch, name, config):
     made = []
     original = torch.nn.Conv2d.reset_parameters
     monkeypatch.setattr(
@@ -153,19 +154,20 @@ def test_more_layers_than_a_file_has_tensors_are_not_made(tmp_path, monkeypatch,
         tmp_path / "a.safetensors",
         {"network": name, "config": json.dumps(config)},
     )
+
     with refused("checkpoint-damaged"):
         weights.load(tmp_path / "a.safetensors")
     assert len(made) < 1000
 
 
-def test_files_of_too_many_tensors_are_refused(networks, tmp_path, monkeypatch):
+def test_files_with_too_many_tensors_are_refused(networks, tmp_path, monkeypatch):
     weights.save(tmp_path / "a.safetensors", networks["unet"])
     monkeypatch.setattr(filling, "MOST_TENSORS", 23)
     with refused("checkpoint-damaged"):
         weights.load(tmp_path / "a.safetensors")
 
 
-def test_deep_configurations_are_refused(tmp_path):
+def test_deeply_nested_configurations_are_refused(tmp_path):
     for depth in range(700, 1001, 2):
         config = '{"unet": {"dims": ' + "[" * depth + "]" * depth + "}}"
         save_file(
@@ -203,15 +205,15 @@ def test_bad_safetensors_headers_are_refused(tmp_path, declared):
         weights.load(path)
 
 
-def test_own_files_of_any_precision_become_single(networks, tmp_path):
+def test_own_files_of_any_precision_load_in_single_precision(networks, tmp_path):
     for kind in (torch.float64, torch.bfloat16, torch.float16):
         weights.save(tmp_path / "a.safetensors", copy.deepcopy(networks["lf-mri"]).to(kind))
         loaded = weights.load(tmp_path / "a.safetensors").network
         assert {value.dtype for value in loaded.state_dict().values()} == {torch.float32}
 
 
-def test_what_is_shipped_is_small_and_says_what_it_is():
-    """The weights and their card lie in the package, at most 5 MB, and are told to be for research."""
+def test_the_shipped_weights_are_small_and_documented():
+    """The package contains the weights, at most 5 MB, and their card, marked for research use."""
     ((path, metadata),) = weights.installed().items()
     assert path.name == "kt-unrolled.safetensors"
     assert path.stat().st_size < 5e6

@@ -1,4 +1,4 @@
-"""The official masks, with the arguments of `make_mask` that should give them."""
+"""The official masks, with the arguments of `make_mask` that should reproduce them."""
 
 import json
 import math
@@ -21,13 +21,17 @@ PATTERN_NAMES = {
     "ktRadial": "kt-radial",
 }
 KEY = re.compile(
-    r"cmr(?P<year>\d\d)_(?P<x>\d+)x(?P<y>\d+)(?:x(?P<frames>\d+))?_mask_?(?P<pattern>[A-Za-z]*)(?P<R>\d+)(?:_seed(?P<seed>\d+))?"
+    r"cmr(?P<year>\d\d)_(?P<x>\d+)x(?P<y>\d+)(?:x(?P<frames>\d+))?_mask_?"
+    r"(?P<pattern>[A-Za-z]*)(?P<R>\d+)(?:_seed(?P<seed>\d+))?"
 )
 
 
 @dataclass(frozen=True)
 class OfficialMask:
-    """`cmr24_448x204x12_mask_ktGaussian8_seed10`: what the name says, and the mask or its number of samples in the stored shape."""
+    """An official mask, or only its number of samples in the stored shape.
+
+    Its name is like `cmr24_448x204x12_mask_ktGaussian8_seed10`.
+    """
 
     key: str
     arguments: dict[str, Any]
@@ -37,29 +41,31 @@ class OfficialMask:
 
     @property
     def falls_between_lines(self) -> bool:
-        """kt-uniform with odd y and an odd number of frames, where the official program has fractional indices."""
+        """Whether the official program uses fractional indices: kt-uniform, odd y, odd frames."""
         odd = self.arguments["y"] % 2 == 1 and self.arguments["frames"] % 2 == 1
         return self.arguments["pattern"] == "kt-uniform" and odd
 
     @property
     def has_ties(self) -> bool:
-        """kt-radial with a spoke at an odd multiple of 45 degrees on an even grid, where rounding noise decides."""
+        """Whether rounding errors decide: kt-radial, even grid, a spoke at odd multiples of 45."""
         if (
             self.arguments["pattern"] != "kt-radial"
             or max(self.arguments["x"], self.arguments["y"]) % 2 == 1
         ):
             return False
+
         beams = math.floor(1 / (0.6 * self.arguments["acceleration"]) * 180)
         angles = (
             Fraction(275, 2) * t + Fraction(180 * k, beams)
             for t in range(self.arguments["frames"])
             for k in range(beams)
         )
+
         return any(angle % 90 == 45 for angle in angles)
 
 
 def arguments_of(key: str) -> dict[str, Any]:
-    """The arguments of `make_mask` that a name tells."""
+    """Return the arguments of `make_mask` that a name contains."""
     found = KEY.fullmatch(key)
     assert found, key
     return {
@@ -74,7 +80,7 @@ def arguments_of(key: str) -> dict[str, Any]:
 
 
 def load(path: Path) -> list[OfficialMask]:
-    """All masks of one file as (frame, y, x|1) bool; they are stored (y[, frame]) or (x, y[, frame])."""
+    """Load all masks of a file, stored as (y[, frame]) or (x, y[, frame]), as (frame, y, x|1)."""
     masks = []
     with np.load(path) as arrays:
         for key in arrays.files:
@@ -84,6 +90,7 @@ def load(path: Path) -> list[OfficialMask]:
             masks.append(
                 OfficialMask(key, arguments, array.reshape(x, arguments["y"], -1).permute(2, 1, 0))
             )
+
     return masks
 
 
@@ -104,7 +111,7 @@ def official_full(golden: Path) -> list[OfficialMask]:
 
 @pytest.fixture
 def official_counts(golden: Path) -> list[OfficialMask]:
-    """All masks, also those of which only the number of samples is kept."""
+    """All masks, including those for which only the number of samples is stored."""
     listed = json.loads((golden / "masks" / "masks_index.json").read_text())["masks"]
     return [
         OfficialMask(

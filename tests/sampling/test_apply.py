@@ -33,7 +33,7 @@ def test_samples_are_kept_inside_the_mask_and_zero_outside(pattern):
         assert torch.equal(series.mask.samples, expected)
 
 
-def test_slices_are_read_only_when_asked_for():
+def test_slices_are_read_only_when_requested():
     calls = []
 
     def read_slice(index):
@@ -47,7 +47,7 @@ def test_slices_are_read_only_when_asked_for():
     assert calls == [1]
 
 
-def test_the_acquisition_tells_how_it_was_sampled_and_keeps_the_rest():
+def test_the_acquisition_records_the_sampling_and_keeps_everything_else():
     acquisition = undersample(
         full_scan(subject="P001", year=2024), "kt-gaussian", 4, seed=9
     ).acquisition
@@ -70,7 +70,7 @@ def test_a_seed_that_has_no_effect_is_not_recorded():
     ("of_scan", "given", "acs"),
     [(None, None, 20), (2023, None, 24), (2024, None, 16), (2023, 2024, 16), (None, 2023, 24)],
 )
-def test_the_year_is_the_given_one_then_the_scans_then_2025(of_scan, given, acs):
+def test_the_year_is_the_given_one_or_the_scans_or_2025(of_scan, given, acs):
     scan = undersample(full_scan(year=of_scan), "uniform", 4, year=given)
     assert scan.acquisition.acs == acs
     assert torch.equal(
@@ -78,7 +78,7 @@ def test_the_year_is_the_given_one_then_the_scans_then_2025(of_scan, given, acs)
     )
 
 
-def test_odd_series_of_2024_get_the_official_masks_of_2024():
+def test_series_of_2024_with_odd_frames_get_the_official_masks_of_2024():
     mask = undersample(full_scan(year=2024), "kt-uniform", 4).mask.samples
     assert torch.equal(
         mask, make_mask("kt-uniform", frames=3, y=60, x=40, acceleration=4, year=2024)
@@ -88,7 +88,7 @@ def test_odd_series_of_2024_get_the_official_masks_of_2024():
     )
 
 
-def test_the_given_scan_is_left_as_it_was():
+def test_the_given_scan_is_not_changed():
     scan = full_scan()
     undersample(scan, "uniform", 4)
     assert scan.mask is None
@@ -105,7 +105,7 @@ def test_an_undersampled_scan_is_refused():
         undersample(undersample(full_scan(), "uniform", 4), "uniform", 8)
 
 
-def test_undersampled_scans_are_found_out_without_a_mask_too():
+def test_undersampled_scans_are_recognised_without_a_mask():
     data = kspace()
     data[..., ::2, :] = 0
     with refused("kspace-undersampled"):
@@ -115,7 +115,7 @@ def test_undersampled_scans_are_found_out_without_a_mask_too():
         undersample(named, "uniform", 4)
 
 
-def test_a_pattern_is_intersected_with_what_was_measured():
+def test_only_measured_samples_of_a_pattern_are_kept():
     data = kspace()
     data[..., :15, :] = 0
     scan = undersample(Scan.from_kspace(data), "uniform", 4, acs=8)
@@ -135,7 +135,7 @@ def test_a_scan_with_few_gaps_keeps_them():
     assert torch.equal(scan.series(1).mask.samples, scan.mask.samples)
 
 
-def test_slices_that_measured_less_are_masked_by_what_they_measured():
+def test_slices_with_fewer_samples_keep_their_own_gaps():
     data = kspace()
     data[:, 2, :, :15] = 0
     scan = undersample(Scan.from_kspace(data), "uniform", 4, acs=8)
@@ -147,7 +147,7 @@ def test_slices_that_measured_less_are_masked_by_what_they_measured():
         undersampled.series(3)
 
 
-def test_faulty_samples_do_not_hide_outside_the_mask():
+def test_faulty_samples_outside_the_mask_are_found():
     data = kspace()
     data[0, 0, 0, 1, 0] = float("nan")
     scan = undersample(
@@ -185,7 +185,7 @@ def test_apply_mask_changes_the_named_fields_of_the_acquisition():
     assert (scan.series(0).kspace[..., 0, 5] == 0).all()
 
 
-def test_default_seeds_are_official_ones_fixed_by_the_name_and_spread():
+def test_default_seeds_are_official_deterministic_and_varied():
     seeds = {default_seed(f"P{i:03d}_cine_sax.mat") for i in range(300)}
     assert min(seeds) >= 1
     assert max(seeds) <= 1000
@@ -193,7 +193,7 @@ def test_default_seeds_are_official_ones_fixed_by_the_name_and_spread():
     assert default_seed("cine_sax.mat") == 563
 
 
-def test_lines_left_of_samples_that_were_averaged_weigh_as_lines():
+def test_a_line_pattern_on_averaged_samples_keeps_the_averages_of_its_lines():
     samples = torch.ones((1, 32, 24), dtype=torch.bool)
     samples[0, 3, :6] = False
     kspace = torch.ones((2, 1, 3, 32, 24), dtype=torch.complex64) * samples
@@ -205,7 +205,7 @@ def test_lines_left_of_samples_that_were_averaged_weigh_as_lines():
     torch.testing.assert_close(found.averages, counts[..., :1])
 
 
-def test_lines_that_only_calibrate_do_not_become_image_data():
+def test_calibration_only_lines_do_not_become_image_data():
     lines = torch.ones((1, 32, 1), dtype=torch.bool)
     only = torch.zeros_like(lines)
     only[0, 4:6] = True

@@ -18,7 +18,7 @@ def gaussian(seed=7, acceleration=8, acs=16, **size):
 
 
 @pytest.mark.parametrize(("y", "acceleration"), [(204, 8), (25, 2.5), (49, 1), (10, 1.5), (20, 20)])
-def test_every_frame_has_round_y_over_r_lines(y, acceleration):
+def test_every_frame_has_y_over_r_lines_rounded(y, acceleration):
     mask = kt_gaussian(
         Plan(frames=5, y=y, x=8, acceleration=acceleration, acs=0, seed=11, year=2025)
     )
@@ -32,17 +32,19 @@ def test_seed_0_means_5489_as_in_matlab():
     assert np.array_equal(uniforms.draw(3, 4), np.random.RandomState(3).random_sample(4))
 
 
-def test_official_masks_give_away_their_seed(official_lines, monkeypatch):
+def test_the_seed_of_official_masks_is_found(official_lines, monkeypatch):
     # The search for each of the masks draws the same numbers.
     draw = cache(Uniforms().draw)
     monkeypatch.setattr(Uniforms, "draw", lambda self, seed, count: draw(seed, count))
     wrong, tried = [], 0
+
     for official in official_lines:
-        # 25 lines leave too few outside the calibration to tell all seeds apart (next test).
+        # With 25 lines too few lie outside the calibration to distinguish all seeds (next test).
         if official.arguments["pattern"] == "kt-gaussian" and official.arguments["y"] > 25:
             tried += 1
             if identify_seed(official.mask) != official.arguments["seed"]:
                 wrong.append(official.key)
+
     assert tried == 97
     assert not wrong
 
@@ -59,25 +61,26 @@ def test_a_seed_found_for_a_tiny_mask_draws_the_same_mask(official_lines):
             else:
                 found.append(seed)
                 assert torch.equal(make_mask(**arguments | {"seed": seed}), official.mask)
+
     assert len(found) >= 20
 
 
 @pytest.mark.parametrize("acs", [0, 1, 10, 16, 20, 24, 33])
 @pytest.mark.parametrize("given", [False, True])
-def test_the_seed_is_found_for_any_calibration(acs, given):
+def test_the_seed_is_found_with_any_calibration(acs, given):
     mask = gaussian(seed=1000, acs=acs)
     assert (
         identify_seed(mask, acceleration=8 if given else None, acs=acs if given else None) == 1000
     )
 
 
-def test_the_seed_is_found_for_an_acceleration_that_is_given_only():
+def test_unofficial_accelerations_must_be_given_to_find_the_seed():
     mask = gaussian(seed=5, acceleration=2.5)
     assert identify_seed(mask, acceleration=2.5) == 5
     assert identify_seed(mask) is None
 
 
-def test_the_seed_is_found_in_a_mask_repeated_along_x_and_in_a_single_frame():
+def test_the_seed_of_masks_repeated_along_x_and_of_single_frames_is_found():
     assert identify_seed(gaussian(seed=42).expand(-1, -1, 6)) == 42
     assert identify_seed(gaussian(seed=42, frames=1)) == 42
 
@@ -94,7 +97,7 @@ def test_other_patterns_have_no_official_seed(pattern):
     assert identify_seed(make_mask(pattern, **SIZE, acceleration=8, seed=3)) is None
 
 
-def test_a_changed_mask_a_seed_beyond_1000_and_masks_without_information_have_none():
+def test_changed_masks_large_seeds_and_full_masks_have_no_official_seed():
     mask = gaussian(seed=42)
     changed = mask.clone()
     changed[5, 3] ^= True
@@ -107,7 +110,7 @@ def test_a_changed_mask_a_seed_beyond_1000_and_masks_without_information_have_no
     assert identify_seed(gaussian(seed=1, acceleration=204, acs=204)) is None
 
 
-def test_a_search_in_vain_takes_less_than_3_seconds():
+def test_an_unsuccessful_search_finishes_within_3_seconds():
     start = time.perf_counter()
     assert identify_seed(gaussian(seed=1001, acceleration=24)) is None
     assert time.perf_counter() - start < 3
@@ -122,6 +125,6 @@ def test_a_search_in_vain_takes_less_than_3_seconds():
         ((12, 204, 1), {"acceleration": 0}, "option-value"),
     ],
 )
-def test_what_is_no_mask_acceleration_or_acs_is_refused(shape, wrong, code):
+def test_wrong_masks_accelerations_and_acs_are_refused(shape, wrong, code):
     with refused(code):
         identify_seed(torch.ones(shape, dtype=torch.bool), **wrong)

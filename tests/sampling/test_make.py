@@ -15,10 +15,10 @@ SIZE = {"frames": 12, "y": 204, "x": 64}
 FAST = [name for name in PATTERNS if name != "poisson"]
 LINES = [name for name, pattern in PATTERNS.items() if pattern.lines]
 RANDOM = [name for name, pattern in PATTERNS.items() if pattern.random]
-IN_EVERY_FRAME_THE_SAME = ["uniform", "random", "gaussian", "poisson"]
+SAME_IN_ALL_FRAMES = ["uniform", "random", "gaussian", "poisson"]
 
 
-def test_every_official_line_mask_is_matched_bit_for_bit(official_lines):
+def test_official_line_masks_are_reproduced_bit_for_bit(official_lines):
     wrong, tried = [], 0
     for official in official_lines:
         if official.falls_between_lines:
@@ -27,6 +27,7 @@ def test_every_official_line_mask_is_matched_bit_for_bit(official_lines):
         mask = make_mask(**official.arguments)
         if not torch.equal(mask.expand_as(official.mask), official.mask):
             wrong.append(official.key)
+
     assert tried == 176
     assert not wrong
 
@@ -41,7 +42,7 @@ def test_kt_uniform_with_odd_y_and_odd_frames_is_the_plain_comb(official_lines):
         assert torch.equal(make_mask(**official.arguments)[..., 0], comb), official.key
 
 
-def test_official_full_arrays_are_matched_once_repeated_along_x(official_full):
+def test_official_full_masks_are_reproduced_when_repeated_along_x(official_full):
     assert len(official_full) == 6
     for official in official_full:
         assert torch.equal(
@@ -61,6 +62,7 @@ def test_all_official_masks_have_the_listed_number_of_samples(official_counts):
             != official.samples
         ):
             wrong.append(official.key)
+
     assert len(official_counts) == 400
     assert tried == 382
     assert not wrong
@@ -102,12 +104,12 @@ def test_all_official_masks_have_the_listed_number_of_samples(official_counts):
         (2025, 384, 149, 3, "kt-radial", {8: 6.37, 16: 12.25, 24: 17.39}),
     ],
 )
-def test_effective_accelerations_are_the_published_ones(year, x, y, frames, pattern, expected):
+def test_effective_accelerations_are_as_published(year, x, y, frames, pattern, expected):
     for acceleration, effective in expected.items():
         mask = make_mask(
             pattern, frames=frames, y=y, x=x, acceleration=acceleration, seed=10, year=year
         )
-        # Two decimals are listed; ties of radial spokes blur theirs.
+        # The published values have two decimals; ties make those of radial spokes less exact.
         tolerance = {"rel": 0.013} if pattern == "kt-radial" else {"abs": 0.0051}
         assert mask_of(mask).effective_acceleration() == pytest.approx(effective, **tolerance), (
             pattern,
@@ -116,7 +118,7 @@ def test_effective_accelerations_are_the_published_ones(year, x, y, frames, patt
 
 
 @pytest.mark.parametrize(("year", "acs"), [(2023, 24), (2024, 16), (2025, 20)])
-def test_the_default_calibration_is_the_official_one_of_the_year(year, acs):
+def test_the_default_calibration_is_that_of_the_year(year, acs):
     arguments = SIZE | {"pattern": "uniform", "acceleration": 10, "year": year}
     assert torch.equal(make_mask(**arguments), make_mask(**arguments, acs=acs))
     assert not torch.equal(make_mask(**arguments), make_mask(**arguments, acs=acs - 2))
@@ -130,7 +132,9 @@ def test_the_default_calibration_is_the_official_one_of_the_year(year, acs):
     y=st.integers(1, 70),
     x=st.integers(1, 40),
 )
-def test_masks_have_the_promised_shape_and_the_calibration_and_repeat(data, pattern, frames, y, x):
+def test_masks_have_the_documented_shape_and_calibration_and_are_reproducible(
+    data, pattern, frames, y, x
+):
     known = PATTERNS[pattern]
     acs = data.draw(st.integers(0, y if known.lines else min(y, x)))
     acceleration = data.draw(
@@ -149,7 +153,7 @@ def test_masks_have_the_promised_shape_and_the_calibration_and_repeat(data, patt
     mask = make_mask(pattern, **arguments)
     assert mask.dtype == torch.bool
     assert mask.shape == (
-        1 if pattern in IN_EVERY_FRAME_THE_SAME else frames,
+        1 if pattern in SAME_IN_ALL_FRAMES else frames,
         y,
         1 if known.lines else x,
     )
@@ -162,7 +166,7 @@ def test_masks_have_the_promised_shape_and_the_calibration_and_repeat(data, patt
 @given(
     data=st.data(), pattern=st.sampled_from(LINES), frames=st.integers(1, 6), y=st.integers(4, 250)
 )
-def test_lines_are_at_least_those_of_r_so_the_effective_r_is_not_above_it(data, pattern, frames, y):
+def test_the_effective_r_is_not_above_the_nominal_one(data, pattern, frames, y):
     acceleration = data.draw(st.integers(2, y))
     acs = data.draw(st.integers(2, y))
     mask = make_mask(
@@ -175,8 +179,10 @@ def test_lines_are_at_least_those_of_r_so_the_effective_r_is_not_above_it(data, 
         seed=data.draw(st.integers(1, 1000)),
     )
     lines = mask.sum((1, 2))
+
     if pattern in ("uniform", "kt-uniform"):
-        # The comb takes at least floor(y / R) lines and at least one calibration line lies between them.
+        # The comb has at least floor(y / R) lines, and at least one calibration line is between
+        # them.
         assert mask_of(mask).effective_acceleration() <= acceleration
     assert (
         lines >= max(acs, int(y / acceleration + (0.5 if PATTERNS[pattern].random else 0)))
@@ -189,7 +195,7 @@ def test_r_1_samples_every_line(pattern):
 
 
 @pytest.mark.parametrize("pattern", [name for name in RANDOM if name != "poisson"])
-def test_other_seeds_give_other_masks(pattern):
+def test_different_seeds_give_different_masks(pattern):
     masks = {
         tuple(make_mask(pattern, **SIZE, acceleration=8, seed=seed).flatten().tolist())
         for seed in range(1, 21)
@@ -215,7 +221,7 @@ def test_random_patterns_need_a_seed(pattern):
     ("wrong", "nearest"),
     [("uniforn", "uniform"), ("ktGaussian", "kt-gaussian"), ("KT-RADIAL", "kt-radial"), ("", "")],
 )
-def test_an_unknown_pattern_names_the_nearest(wrong, nearest):
+def test_an_unknown_pattern_suggests_the_nearest(wrong, nearest):
     with refused("unknown-pattern") as error:
         make_mask(wrong, **SIZE, acceleration=8)
     assert nearest in error.value.remedy
@@ -241,20 +247,20 @@ def test_an_unknown_pattern_names_the_nearest(wrong, nearest):
         ({"year": 2022}, "2022"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused_in_three_sentences(changes, value):
+def test_numbers_out_of_range_are_refused_in_three_sentences(changes, value):
     with refused("option-value") as caught:
         make_mask(**{"pattern": "kt-gaussian", "acceleration": 8, "seed": 1} | SIZE | changes)
     assert all((caught.value.found, caught.value.expected, caught.value.remedy))
     assert value in str(caught.value)
 
 
-def test_a_year_without_official_numbers_is_fine_if_the_calibration_is_given():
+def test_years_without_official_acs_work_if_the_acs_is_given():
     assert torch.equal(
         make_mask("kt-uniform", **SIZE, acceleration=8, acs=16, year=2026),
         make_mask("kt-uniform", **SIZE, acceleration=8, acs=16, year=2025),
     )
 
 
-def test_importing_the_room_does_not_import_sigpy():
+def test_importing_the_package_does_not_import_sigpy():
     program = "import sys, cmrrecon.sampling; sys.exit('sigpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

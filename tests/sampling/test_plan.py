@@ -12,7 +12,7 @@ def test_the_centred_block_of_16_in_49_is_the_official_one():
 
 @settings(deadline=None)
 @given(st.integers(1, 400), st.data())
-def test_a_centred_block_holds_the_centre_and_smaller_ones(length, data):
+def test_a_centred_block_contains_the_centre_and_smaller_blocks(length, data):
     part = data.draw(st.integers(1, length))
     block, smaller = centred(length, part), centred(length, part - 1)
     assert block.stop - block.start == part

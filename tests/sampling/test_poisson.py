@@ -18,7 +18,7 @@ def poisson(y=64, x=80, acceleration=4.0, acs=12, seed=1):
     ("y", "x", "acceleration", "acs"),
     [(64, 80, 4, 12), (49, 65, 2.5, 15), (48, 90, 6, 0), (100, 200, 16, 8)],
 )
-def test_r_counts_all_samples_and_is_met_within_a_tenth(y, x, acceleration, acs):
+def test_r_counts_all_samples_and_is_met_within_10_percent(y, x, acceleration, acs):
     mask = poisson(y, x, acceleration, acs)
     assert mask.shape == (1, y, x)
     assert abs(mask_of(mask).effective_acceleration() / acceleration - 1) < 0.11
@@ -29,7 +29,7 @@ def test_samples_are_denser_at_the_centre():
     assert mask[24:40, 30:50].mean() > 2 * mask.mean()
 
 
-def test_the_seed_decides_and_the_global_generator_stays_untouched():
+def test_the_seed_determines_the_mask_and_the_global_generator_is_untouched():
     np.random.seed(5)  # noqa: NPY002
     expected = np.random.random_sample(3)  # noqa: NPY002
     np.random.seed(5)  # noqa: NPY002
@@ -39,11 +39,12 @@ def test_the_seed_decides_and_the_global_generator_stays_untouched():
     assert not torch.equal(first, other)
 
 
-def test_small_grids_at_high_r_do_not_hang():
-    # SigPy's own tolerance (0.1) is finer than one sample here, and its search then never ends.
+def test_small_grids_with_high_r_do_not_hang():
+    # SigPy's default tolerance (0.1) is finer than one sample here, so its search never ends.
     program = (
         "from cmrrecon.sampling import make_mask\n"
-        "for seed in (2, 6): make_mask('poisson', frames=1, y=33, x=130, acceleration=20, acs=6, seed=seed)"
+        "for seed in (2, 6):\n"
+        "    make_mask('poisson', frames=1, y=33, x=130, acceleration=20, acs=6, seed=seed)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
 
@@ -60,11 +61,11 @@ def test_small_grids_at_high_r_do_not_hang():
         {"y": 1, "x": 4000, "acceleration": 1, "acs": 0},
     ],
 )
-def test_what_sigpy_would_search_for_without_end_is_refused_at_once(arguments):
+def test_masks_that_sigpy_would_search_forever_are_refused_immediately(arguments):
     with refused("mask-impossible"):
         poisson(**arguments)
 
 
-def test_a_density_that_sigpy_does_not_find_is_a_usage_error():
+def test_a_density_that_sigpy_cannot_find_is_a_usage_error():
     with refused("mask-impossible"):
         poisson(y=28, x=31, acceleration=3.0417963850454495, acs=8, seed=8161)

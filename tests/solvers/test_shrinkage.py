@@ -24,7 +24,7 @@ def cnormal(*shape, seed=0, dtype=torch.complex128):
 
 
 def assert_proximal(shrunk, given, penalty):
-    """No x anywhere near has a smaller 1/2 ||x - given||^2 + penalty(x) than the shrunk one."""
+    """Assert that no nearby x has a smaller 1/2 ||x - given||^2 + penalty(x) than `shrunk`."""
 
     def objective(x):
         return float(0.5 * (x - given).abs().square().sum() + penalty(x))
@@ -33,7 +33,7 @@ def assert_proximal(shrunk, given, penalty):
     assert best < objective(given)
     for seed in range(60):
         step = cnormal(*given.shape, seed=seed) * 10.0 ** -(seed % 6)
-        # Also of single pixels, and towards and away from what was given and zero.
+        # Also try steps of single pixels, and steps towards the input and towards zero.
         if seed % 3 == 1:
             step = step * (
                 torch.rand(step.shape, generator=torch.Generator().manual_seed(seed)) < 0.05
@@ -57,7 +57,7 @@ def test_soft_threshold_is_the_proximal_map_of_the_l1_norm():
     assert_proximal(soft_threshold(given.clone(), 0.7), given, lambda x: 0.7 * x.abs().sum())
 
 
-def test_threshold_of_zero_changes_nothing_not_even_zeros():
+def test_a_threshold_of_zero_changes_nothing_and_keeps_zeros():
     x = cnormal(4, 5, 6, dtype=torch.complex64)
     x[:, 2] = 0
     assert torch.equal(soft_threshold(x.clone(), 0.0), x)
@@ -69,7 +69,7 @@ def test_threshold_of_zero_changes_nothing_not_even_zeros():
         assert torch.equal(HaarShrinkage(dims, 0.0, 3)(x.clone()), x)
 
 
-def test_shorten_takes_what_soft_threshold_leaves():
+def test_shorten_keeps_what_soft_threshold_removes():
     x = cnormal(4, 5, 6)
     x[0, 0, 0] = 0
     torch.testing.assert_close(shorten(x.clone(), 0.7) + soft_threshold(x.clone(), 0.7), x)
@@ -80,13 +80,13 @@ def test_shorten_takes_what_soft_threshold_leaves():
 
 
 def haar_matrix(size):
-    """Orthonormal, of an even size: first all sums of pairs, then all differences."""
+    """Return the orthonormal matrix of even size: first the sums of all pairs, then differences."""
     first, second = torch.eye(size, dtype=torch.complex128).reshape(-1, 2, size).unbind(1)
     return torch.cat([first + second, first - second]) / math.sqrt(2)
 
 
 def explicit_haar(x, dims, threshold, levels, dice):
-    """By orthonormal matrices, with the offsets that `dice` gives."""
+    """Apply the shrinkage by explicit orthonormal matrices, with offsets from `dice`."""
     x, sizes = x.clone(), {}
     region = [slice(None)] * x.ndim
     for dim in dims:
@@ -94,6 +94,7 @@ def explicit_haar(x, dims, threshold, levels, dice):
         size = (x.shape[dim] - offset) // 2 * 2
         if size:
             region[dim], sizes[dim] = slice(offset, offset + size), size
+
     if not sizes:
         return x
     coefficients = x[tuple(region)]
@@ -101,16 +102,19 @@ def explicit_haar(x, dims, threshold, levels, dice):
         coefficients = torch.tensordot(haar_matrix(size), coefficients.movedim(dim, 0), 1).movedim(
             0, dim
         )
+
     sums = tuple(slice(sizes[dim] // 2) if dim in sizes else slice(None) for dim in range(x.ndim))
     low = coefficients[sums].clone()
     soft_threshold(coefficients, threshold)
     coefficients[sums] = (
         explicit_haar(low, dims, threshold, levels - 1, dice) if levels > 1 else low
     )
+
     for dim, size in sizes.items():
         coefficients = torch.tensordot(
             haar_matrix(size).T, coefficients.movedim(dim, 0), 1
         ).movedim(0, dim)
+
     x[tuple(region)] = coefficients
     return x
 
@@ -120,15 +124,15 @@ def explicit_haar(x, dims, threshold, levels, dice):
     "shape", [(8, 16, 16), (7, 13, 9), (2, 31, 3), (5, 2, 24), (3, 5, 1), (1, 1, 1)]
 )
 @pytest.mark.parametrize("levels", [1, 2, 4])
-def test_haar_shrinkage_is_that_of_orthonormal_matrices(dims, shape, levels):
+def test_haar_shrinkage_agrees_with_orthonormal_matrices(dims, shape, levels):
     dice, shrink = random.Random(0), HaarShrinkage(dims, 0.5, levels)
     for seed in range(4):
         x = cnormal(*shape, seed=seed)
         torch.testing.assert_close(shrink(x.clone()), explicit_haar(x, dims, 0.5, levels, dice))
 
 
-class Loaded:
-    """Dice that show what they are told."""
+class LoadedDice:
+    """A random generator that returns the given numbers."""
 
     def __init__(self, *numbers):
         self.numbers = list(numbers)
@@ -138,19 +142,19 @@ class Loaded:
 
 
 @pytest.mark.parametrize("offset", [0, 1])
-def test_huge_threshold_leaves_the_means_of_pairs(offset):
+def test_a_huge_threshold_leaves_the_means_of_pairs(offset):
     x = cnormal(9, 3, 2)
     shrink = HaarShrinkage((0,), 1e6, 1)
-    shrink.random = Loaded(offset)
+    shrink.random = LoadedDice(offset)
     pairs = x[offset : offset + 8].reshape(4, 2, 3, 2).mean(1).repeat_interleave(2, 0)
     expected = torch.cat([pairs, x[8:]] if offset == 0 else [x[:1], pairs])
     torch.testing.assert_close(shrink(x.clone()), expected)
 
 
-def test_huge_threshold_leaves_the_means_of_blocks_of_all_levels():
+def test_a_huge_threshold_leaves_the_means_of_blocks():
     x = cnormal(2, 16, 8)
     shrink = HaarShrinkage((1, 2), 1e6, 3)
-    shrink.random = Loaded(*[0] * 6)
+    shrink.random = LoadedDice(*[0] * 6)
     blocks = (
         x.reshape(2, 2, 8, 1, 8).mean((2, 4), keepdim=True).expand(2, 2, 8, 1, 8).reshape(2, 16, 8)
     )
@@ -166,7 +170,7 @@ def test_haar_shrinkage_does_not_wrap_around():
             assert torch.equal(shrink(x.clone())[20:, 20:, 20:], x[20:, 20:, 20:])
 
 
-def test_every_new_object_shifts_alike_and_every_call_anew():
+def test_shifts_change_between_calls_but_not_between_objects():
     x = cnormal(8, 12, 10)
     for make in (lambda: HaarShrinkage((1, 2), 0.5, 2), lambda: BlockShrinkage(1.0, 4)):
         first, again = make(), make()
@@ -189,7 +193,7 @@ def converged(given, threshold, calls=4000):
     return shrunk
 
 
-def test_temporal_variation_of_two_frames_draws_them_together():
+def test_temporal_variation_moves_two_frames_towards_each_other():
     given = cnormal(2, 5, 6)
     gap = (given[1] - given[0]) / 2
     step = shorten(gap.clone(), 0.8)
@@ -203,23 +207,27 @@ def test_repeated_calls_reach_the_proximal_map_of_temporal_variation(frames):
     given = cnormal(frames, 3, 4)
     shrunk = converged(given, 0.5)
     assert_proximal(shrunk, given, lambda x: 0.5 * temporal_variation(x))
-    # Independently: the accelerated dual (Beck and Teboulle, IEEE Trans Image Process 2009;18:2419).
+
+    # Independent check: the accelerated dual method (Beck and Teboulle, IEEE Trans Image Process
+    # 2009;18:2419).
     dual = ahead = torch.zeros_like(given[1:])
     momentum = 1.0
+
     for _ in range(3000):
         primal = subtract_divergence(given.clone(), ahead)
         previous, dual = dual, shorten(ahead + 0.25 * (primal[1:] - primal[:-1]), 0.5)
         before, momentum = momentum, (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         ahead = dual + (before - 1) / momentum * (dual - previous)
+
     torch.testing.assert_close(shrunk, subtract_divergence(given.clone(), dual), atol=1e-6, rtol=0)
 
 
-def test_huge_weight_of_temporal_variation_leaves_the_mean():
+def test_a_huge_weight_of_temporal_variation_leaves_the_mean():
     given = cnormal(4, 3, 3)
     torch.testing.assert_close(converged(given, 100.0, 1000), given.mean(0).expand_as(given))
 
 
-def test_temporal_variation_of_one_frame_is_nothing():
+def test_temporal_variation_leaves_a_single_frame_unchanged():
     given = cnormal(1, 3, 4)
     assert torch.equal(TemporalVariationShrinkage(0.5)(given.clone()), given)
 
@@ -245,14 +253,14 @@ def svd_threshold(matrices, threshold):
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.complex64, 1e-4), (torch.complex128, 1e-10)]
 )
-def test_singular_value_threshold_equals_that_by_svd(shape, dtype, tolerance):
+def test_singular_value_threshold_agrees_with_the_svd(shape, dtype, tolerance):
     matrices = cnormal(*shape, dtype=dtype)
     shrunk = singular_value_threshold(matrices, 2.0)
     assert shrunk.dtype == dtype
     torch.testing.assert_close(shrunk, svd_threshold(matrices, 2.0), atol=tolerance, rtol=0)
 
 
-def test_singular_value_threshold_of_matrices_of_low_rank_and_of_zeros():
+def test_singular_value_threshold_of_low_rank_and_zero_matrices():
     matrices = cnormal(3, 8, 2) @ cnormal(3, 2, 30, seed=1)
     matrices[1] = 0
     torch.testing.assert_close(
@@ -269,7 +277,7 @@ def test_singular_value_threshold_is_the_proximal_map_of_the_nuclear_norm():
 
 @pytest.mark.parametrize("shape", [(4, 16, 24), (5, 13, 9), (2, 3, 4), (1, 8, 8), (9, 1, 17)])
 @pytest.mark.parametrize("size", [4, 8])
-def test_block_shrinkage_is_that_of_every_block_alone(shape, size):
+def test_block_shrinkage_treats_every_block_separately(shape, size):
     dice, shrink = random.Random(0), BlockShrinkage(1.5, size)
     _, ny, nx = shape
     for seed in range(3):
@@ -283,18 +291,19 @@ def test_block_shrinkage_is_that_of_every_block_alone(shape, size):
                     slice(max(0, y0), max(0, y0 + size)),
                     slice(max(0, x0), max(0, x0 + size)),
                 )
-                # Zeros that complete a block at the edge change no singular value.
+                # Zeros that fill up a block at the edge do not change its singular values.
                 if x[block].numel():
                     expected[block] = svd_threshold(x[block].flatten(1), 1.5).reshape(
                         x[block].shape
                     )
+
         torch.testing.assert_close(shrink(x.clone()), expected, atol=1e-9, rtol=0)
 
 
 # Fourier over time
 
 
-def test_temporal_fourier_shrinkage_is_the_proximal_map_of_all_frequencies_but_zero():
+def test_temporal_fourier_shrinkage_is_the_proximal_map_of_all_nonzero_frequencies():
     given = cnormal(6, 3, 4)
     shrunk = temporal_fourier_shrinkage(given, 0.8)
     torch.testing.assert_close(shrunk.mean(0), given.mean(0))
@@ -306,12 +315,12 @@ def test_temporal_fourier_shrinkage_is_the_proximal_map_of_all_frequencies_but_z
     )
 
 
-def test_temporal_fourier_shrinkage_leaves_one_frame_as_it_is():
+def test_temporal_fourier_shrinkage_leaves_a_single_frame_unchanged():
     given = cnormal(1, 3, 4)
     torch.testing.assert_close(temporal_fourier_shrinkage(given, 1e6), given)
 
 
-# What all promise
+# Properties of all proximal maps
 
 IN_PLACE = {
     "soft_threshold": lambda: lambda x: soft_threshold(x, 0.5),
@@ -338,7 +347,7 @@ def test_shrinks_in_place(make):
 
 
 @pytest.mark.parametrize("make", FRESH.values(), ids=FRESH)
-def test_leaves_its_input_alone(make):
+def test_the_input_is_not_changed(make):
     x = cnormal(6, 9, 7)
     make()(x)
     assert torch.equal(x, cnormal(6, 9, 7))

@@ -17,7 +17,10 @@ def hermitian(seed, size=SIZE):
 
 
 class LeastSquares:
-    """1/2 ||A x - y||^2 with a matrix of norm one for each of the frames (frame, 3, 4), ill-posed if it has few rows."""
+    """The problem 1/2 ||A x - y||^2 with one matrix of norm one for each frame (frame, 3, 4).
+
+    With few rows it is ill-posed.
+    """
 
     def __init__(self, frames=3, rows=10, dtype=torch.complex128):
         matrices = cnormal(frames, rows, SIZE, seed=1)
@@ -115,7 +118,7 @@ def test_conjugate_gradient_equals_the_direct_solution_of_every_frame():
     torch.testing.assert_close(found.x, expected)
 
 
-def test_conjugate_gradient_tells_the_true_residual_of_the_worst_frame():
+def test_conjugate_gradient_reports_the_true_residual_of_the_worst_frame():
     problem = LeastSquares(rows=20)
     found = conjugate_gradient(problem.normal, problem.rhs, iterations=5)
     residual = (problem.normal(found.x) - problem.rhs).flatten(1)
@@ -126,7 +129,7 @@ def test_conjugate_gradient_tells_the_true_residual_of_the_worst_frame():
     assert found.residuals[-1] == pytest.approx(float(worst))
 
 
-def test_a_frame_of_zeros_does_not_disturb_the_others():
+def test_a_zero_frame_does_not_affect_the_others():
     matrix = hermitian(0)
     rhs = torch.zeros((2, 3, 4), dtype=torch.complex128)
     rhs[1] = 1
@@ -146,7 +149,7 @@ def test_conjugate_gradient_stops_at_the_tolerance():
     assert len(calls) == len(found.residuals) == 1
 
 
-def test_a_solved_problem_takes_no_steps():
+def test_a_solved_problem_needs_no_steps():
     found = conjugate_gradient(
         LeastSquares(rows=20).normal, torch.zeros((3, 3, 4), dtype=torch.complex128), 10
     )
@@ -154,7 +157,7 @@ def test_a_solved_problem_takes_no_steps():
     assert found.residuals == ()
 
 
-def test_another_inner_product_is_used_throughout():
+def test_a_custom_inner_product_is_used_everywhere():
     problem, calls = LeastSquares(rows=20), []
 
     def inner(a, b):
@@ -181,7 +184,7 @@ def test_the_exact_inverse_as_preconditioner_solves_in_one_step():
     assert found.residuals[0] < 1e-10
 
 
-def test_a_preconditioner_needs_fewer_steps_to_the_same_solution_and_true_residuals():
+def test_a_preconditioner_reaches_the_same_solution_in_fewer_steps_with_true_residuals():
     diagonal = torch.logspace(0, 6, SIZE, dtype=torch.float64).reshape(3, 4)
     coupling = 1e-2 * hermitian(1)
     rhs = cnormal(2, 3, 4, seed=3)
@@ -190,11 +193,11 @@ def test_a_preconditioner_needs_fewer_steps_to_the_same_solution_and_true_residu
         return diagonal * x + (coupling @ x.reshape(2, SIZE, 1)).reshape(x.shape)
 
     plain = conjugate_gradient(normal, rhs, 500, tolerance=1e-10)
-    quick = conjugate_gradient(
+    preconditioned_result = conjugate_gradient(
         normal, rhs, 500, tolerance=1e-10, precondition=lambda r: r / diagonal
     )
-    torch.testing.assert_close(quick.x, plain.x, atol=1e-9, rtol=1e-7)
-    assert len(quick.residuals) < len(plain.residuals) / 2
+    torch.testing.assert_close(preconditioned_result.x, plain.x, atol=1e-9, rtol=1e-7)
+    assert len(preconditioned_result.residuals) < len(plain.residuals) / 2
     early = conjugate_gradient(normal, rhs, 2, precondition=lambda r: r / diagonal)
     left = torch.linalg.vector_norm((normal(early.x) - rhs).flatten(1), dim=1)
     worst = (left / torch.linalg.vector_norm(rhs.flatten(1), dim=1)).max()
@@ -232,9 +235,9 @@ def test_gradients_of_a_solved_problem_are_finite():
     assert (rhs.grad[0] == 0).all()
 
 
-def test_steps_after_the_solution_do_no_harm_where_the_operator_is_singular():
+def test_steps_after_the_solution_do_no_harm_with_a_singular_operator():
     problem = LeastSquares(rows=5)
-    # This frame is solved in two steps and waits for the others.
+    # This frame is solved after two steps and must then stay unchanged.
     problem.matrices[0, 2:] = 0
     problem.rhs = (problem.matrices.mH @ problem.data).reshape(3, 3, 4)
     x = conjugate_gradient(problem.normal, problem.rhs, iterations=300).x
@@ -256,7 +259,7 @@ def test_l1_of_an_identity_is_soft_thresholding(solver):
 
 
 @pytest.mark.parametrize("solver", [l1_by_fista, l1_by_primal_dual])
-def test_l1_minimum_fulfils_its_optimality_conditions(solver):
+def test_l1_minimum_satisfies_its_optimality_conditions(solver):
     problem, weight = LeastSquares(rows=16), 0.1
     x = solver(problem, weight, 4000).x
     gradient = problem.normal(x) - problem.rhs
@@ -266,7 +269,7 @@ def test_l1_minimum_fulfils_its_optimality_conditions(solver):
     assert gradient[~active].abs().max() <= weight + 1e-6
 
 
-def test_variation_of_two_frames_of_an_identity_draws_them_together():
+def test_variation_moves_two_frames_towards_each_other():
     problem = LeastSquares(frames=2)
     problem.matrices = torch.eye(SIZE, dtype=torch.complex128).expand(2, SIZE, SIZE)
     problem.rhs = cnormal(2, 3, 4)
@@ -279,7 +282,7 @@ def test_fista_and_primal_dual_agree_on_total_variation():
     problem, weight = LeastSquares(frames=4, rows=24), 0.05
 
     def prox(v):
-        """The proximal map of the variation, by many projected gradient steps on its dual from zero."""
+        """Compute the proximal map of the variation by projected gradient steps on its dual."""
         dual = torch.zeros_like(v[1:])
         for _ in range(100):
             dual = shorten(dual + 0.25 * over_frames(v - over_frames_adjoint(dual)), weight)
@@ -295,10 +298,10 @@ def test_fista_and_primal_dual_agree_on_total_variation():
     torch.testing.assert_close(by_primal_dual, by_fista, atol=1e-3, rtol=0)
 
 
-# What all promise
+# Properties of all solvers
 
 
-def test_residuals_are_one_a_step_and_fall(solve):
+def test_every_step_has_a_residual_and_residuals_fall(solve):
     steps = []
     residuals = solve(
         LeastSquares(rows=20), 0.05, 60, monitor=lambda step, x: bool(steps.append(step))
@@ -324,7 +327,7 @@ def test_monitor_sees_every_step_and_stops(solve):
         assert torch.equal(solve(problem, 0.05, step).x, x)
 
 
-def test_without_steps_the_start_is_the_result(solve):
+def test_without_steps_the_result_is_the_start(solve):
     problem = LeastSquares()
     found = solve(problem, 0.05, 0)
     assert torch.equal(found.x, problem.start)
@@ -340,7 +343,7 @@ def test_rhs_and_start_are_not_changed(solve):
     assert torch.equal(problem.start, kept[1])
 
 
-def test_single_precision_gives_the_same(solve):
+def test_single_precision_gives_the_same_result(solve):
     single, double = (
         solve(LeastSquares(dtype=dtype), 0.05, 50) for dtype in (torch.complex64, torch.complex128)
     )
@@ -358,7 +361,7 @@ def test_a_frame_of_zeros_stays_zero(solve):
 
 
 @pytest.mark.parametrize("solve", [least_squares_by_cg, l1_by_fista, l1_by_primal_dual])
-def test_frames_do_not_disturb_each_other(solve):
+def test_frames_are_independent(solve):
     problem = LeastSquares()
     together = solve(problem, 0.05, 8).x
     problem.rhs = problem.rhs.clone()

@@ -8,7 +8,7 @@ from cmrrecon.tools import atomic as module
 from cmrrecon.tools.atomic import atomic
 
 
-def test_puts_the_whole_file_in_place_and_makes_the_folder(tmp_path):
+def test_the_complete_file_replaces_the_target_and_folders_are_created(tmp_path):
     target = tmp_path / "new" / "folder" / "a.txt"
     with atomic(target) as temporary:
         assert temporary.parent == target.parent
@@ -20,7 +20,7 @@ def test_puts_the_whole_file_in_place_and_makes_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_after_an_error_the_old_file_stays_and_nothing_is_left(tmp_path, error):
+def test_an_error_leaves_the_old_file_and_no_temporary_file(tmp_path, error):
     target = tmp_path / "a.txt"
     target.write_text("old")
 
@@ -57,7 +57,7 @@ def test_system_errors_become_output_errors(tmp_path, monkeypatch, number, word,
     assert os.listdir(tmp_path) == []
 
 
-def test_the_error_number_hidden_in_the_text_of_hdf5_is_found(tmp_path):
+def test_the_error_number_in_the_text_of_an_hdf5_error_is_found(tmp_path):
     with refused("output-unwritable") as error, atomic(tmp_path / "a.h5"):
         raise OSError(
             "Can't write data (file write failed: time = now, errno = 28, error message = 'x')"
@@ -65,17 +65,18 @@ def test_the_error_number_hidden_in_the_text_of_hdf5_is_found(tmp_path):
     assert "full" in error.value.found
 
 
-def test_a_folder_of_that_name_or_a_file_as_folder_is_told(tmp_path):
-    (tmp_path / "taken").mkdir()
-    with refused("output-unwritable"), atomic(tmp_path / "taken") as temporary:
+def test_folders_in_place_of_files_and_files_in_place_of_folders_are_refused(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with refused("output-unwritable"), atomic(tmp_path / "folder") as temporary:
         temporary.write_text("x")
+
     (tmp_path / "file").write_text("x")
     with refused("output-unwritable"), atomic(tmp_path / "file" / "a.txt") as temporary:
         temporary.write_text("x")
-    assert sorted(os.listdir(tmp_path)) == ["file", "taken"]
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 
-def test_too_long_a_name_is_told(tmp_path):
+def test_a_name_that_is_too_long_is_refused(tmp_path):
     with refused("output-unwritable"), atomic(tmp_path / ("a" * 300)) as temporary:
         temporary.write_text("x")
 

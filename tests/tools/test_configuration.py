@@ -59,7 +59,7 @@ def made(**values):
         ({"free": {"a": [1]}}, {"a": [1]}),
     ],
 )
-def test_values_of_their_kind_are_taken(values, expected):
+def test_values_of_the_right_kind_are_accepted(values, expected):
     (name,) = values
     found = getattr(made(**values), name)
     assert found == expected
@@ -95,7 +95,7 @@ def test_values_of_their_kind_are_taken(values, expected):
         ({"inner": {"rate": 13}}, "another number"),
     ],
 )
-def test_other_values_are_refused_with_field_value_and_what_it_must_be(values, wanted):
+def test_wrong_values_are_refused_with_field_value_and_expectation(values, wanted):
     ((name, value),) = values.items()
     with refused("option-value") as error:
         made(**values)
@@ -108,13 +108,13 @@ def test_other_values_are_refused_with_field_value_and_what_it_must_be(values, w
     ("values", "nearest"),
     [({"iteration": 1}, "iterations"), ({"inner": {"rat": 1}}, "rate"), ({"zzz": 1}, "")],
 )
-def test_unknown_names_give_the_nearest(values, nearest):
+def test_unknown_names_suggest_the_nearest(values, nearest):
     with refused("unknown-option") as error:
         made(**values)
     assert nearest in error.value.remedy
 
 
-def test_bounds_hold_for_plain_mappings_too():
+def test_bounds_apply_to_plain_mappings_too():
     kinds = {"frames": Annotated[int, AtLeast(1)], "weight": float | None}
     assert checked_mapping("The network a", {"frames": 3, "weight": None}, kinds) == {
         "frames": 3,

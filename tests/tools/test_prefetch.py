@@ -5,7 +5,7 @@ import pytest
 from cmrrecon.tools.prefetch import ahead, behind
 
 
-def test_items_come_in_order_and_the_next_is_made_meanwhile():
+def test_results_keep_their_order_and_the_next_is_computed_ahead():
     made, second = [], threading.Event()
 
     def make(item):
@@ -22,7 +22,7 @@ def test_items_come_in_order_and_the_next_is_made_meanwhile():
     assert list(ahead(make, [])) == []
 
 
-def test_an_error_is_raised_at_its_item():
+def test_an_error_is_raised_when_its_item_is_due():
     def make(item):
         if item == 2:
             raise ValueError("two")
@@ -43,7 +43,7 @@ def test_results_are_written_in_order_in_another_thread():
     assert {thread for _, thread in written} != {threading.get_ident()}
 
 
-def test_an_error_of_writing_is_not_lost():
+def test_a_write_error_is_not_lost():
     def fail(number):
         raise OSError(number)
 

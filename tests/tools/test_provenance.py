@@ -24,7 +24,7 @@ def make(source, **changes):
     return provenance.make(["reconstruct"], **given)
 
 
-def test_holds_all_that_is_promised(source):
+def test_provenance_has_all_documented_entries(source):
     stamp = make(source, device="cpu", effective_acceleration=3.2)
     assert stamp["cmrrecon"] == __version__
     assert stamp["command"] == "reconstruct"
@@ -40,7 +40,7 @@ def test_holds_all_that_is_promised(source):
     assert stamp["torch"][0].isdigit()
 
 
-def test_names_no_folder_no_user_and_no_host(source):
+def test_provenance_names_no_folder_user_or_host(source):
     weights = Path("/home/someone/weights.safetensors")
     stamp = provenance.make(
         ["reconstruct", str(source), f"--out-dir={source.parent}", "-o", "~/Jane Doe/x.h5"],
@@ -50,13 +50,14 @@ def test_names_no_folder_no_user_and_no_host(source):
     text = provenance.to_json(stamp)
     assert stamp["command"] == "reconstruct cine_sax.mat --out-dir=folder -o x.h5"
     assert stamp["config"] == {"weights": "weights.safetensors", "all": ["b.pt"]}
+
     for secret in (str(source.parent), "someone", socket.gethostname()):
         assert secret not in text
     assert "user" not in stamp
     assert getpass.getuser() not in stamp["command"]
 
 
-def test_words_that_are_no_paths_stay_and_relative_folders_go():
+def test_plain_words_stay_and_relative_folders_are_removed():
     words = ["undersample", "-R", "8", "--shard", "1/4", "patients/Smith/a b.mat", "-o", "-"]
     assert (
         provenance.make(words, config={}, inputs=[])["command"]
@@ -73,7 +74,7 @@ def test_infinity_becomes_text(source):
     )
 
 
-def test_json_is_stable_and_comes_back(source):
+def test_json_is_stable_and_can_be_read_back(source):
     stamp = make(source)
     text = provenance.to_json(stamp)
     assert provenance.from_json(text) == stamp
@@ -82,12 +83,12 @@ def test_json_is_stable_and_comes_back(source):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000, "{}", '{"a": 1}'])
-def test_what_is_not_a_json_object_is_refused(text):
+def test_anything_but_a_provenance_object_is_refused(text):
     with refused("provenance-damaged"):
         provenance.from_json(text)
 
 
-def test_recipe_hash_ignores_time_device_command_and_order_of_keys(source):
+def test_recipe_hash_ignores_time_device_command_and_key_order(source):
     first = make(source, device="cpu")
     later = make(source, device="cuda", config={"weight": 0.01, "method": "sense"}) | {
         "created": "2000-01-01",
@@ -99,7 +100,7 @@ def test_recipe_hash_ignores_time_device_command_and_order_of_keys(source):
     )
 
 
-def test_recipe_hash_changes_with_what_determines_the_result(source, tmp_path):
+def test_recipe_hash_depends_on_everything_that_determines_the_result(source, tmp_path):
     other = tmp_path / "other.mat"
     other.write_bytes(b"other")
     stamps = [
@@ -113,12 +114,12 @@ def test_recipe_hash_changes_with_what_determines_the_result(source, tmp_path):
     assert len({provenance.recipe_hash(stamp) for stamp in stamps}) == len(stamps)
 
 
-def test_a_moved_input_is_the_same_recipe(source, tmp_path):
+def test_a_moved_input_has_the_same_recipe(source, tmp_path):
     moved = tmp_path / "elsewhere.mat"
     moved.write_bytes(source.read_bytes())
     assert provenance.recipe_hash(make(source)) == provenance.recipe_hash(make(moved))
 
 
-def test_missing_input_is_told(tmp_path):
+def test_a_missing_input_is_refused(tmp_path):
     with refused("file-missing"):
         provenance.file_digest(tmp_path / "none.mat")

@@ -1,1 +1,1 @@
-"""Networks and their weights, to and from files."""
+"""Save and load networks and their weights."""

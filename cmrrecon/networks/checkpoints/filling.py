@@ -1,4 +1,8 @@
-"""A network made of tensors that are not trusted: never larger than what is there, filled only with what fits it exactly."""
+"""Build a network from untrusted tensors.
+
+The network is never larger than the tensors in the file, and is filled only with tensors that fit
+exactly.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,15 +14,18 @@ from torch.overrides import TorchFunctionMode
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.tools.errors import CmrreconError, InputError
 
-# Weights become float32: complex numbers in half precision, which the data consistency needs, hardly exist.
+# Types that are converted to float32. Data consistency needs complex numbers, which are hardly
+# supported in half precision.
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# What a configuration counts that a network has tensors for, at least one each; of what is repeated, more would only take for ever.
+# Parameters that count modules, each with at least one tensor. Larger counts of repeats would only
+# run forever.
 COUNTS = ("cascades", "stages", "repeats")
-# The official networks have 2000. A layer in memory takes a hundred times as many bytes as its names in a file.
+# The official networks have 2000 tensors. A layer in memory needs a hundred times as many bytes as
+# its names in a file.
 MOST_TENSORS = 2**14
-# Calls of torch for each tensor of a network: about 8 are made.
+# The most calls of torch for each tensor of a network. About 8 are needed.
 CALLS = 16
-# Messages show so much of what a file says.
+# How many keys and characters of a file messages show.
 NAMED_KEYS = 3
 SHOWN = 200
 
@@ -26,16 +33,40 @@ SHOWN = 200
 def without_memory(
     name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
 ) -> nn.Module:
-    """The network without memory for its parameters, if it can have as many as the file."""
+    """Build the network without memory for its parameters, if the file has tensors for all of it.
+
+    Parameters
+    ----------
+    name : str
+        The network in the catalogue.
+    config : mapping of str to any
+        Its configuration.
+    tensors : mapping of str to Tensor
+        The tensors of the file.
+    source : str
+        The name of the file or state dict, for messages.
+
+    Returns
+    -------
+    nn.Module
+        The network on PyTorch's meta device.
+
+    Raises
+    ------
+    InputError
+        If the file describes no network, or a larger one than it has tensors for
+        (`checkpoint-damaged`).
+    """
     try:
         for key in COUNTS:
             if not 0 <= config.get(key, 0) <= len(tensors):
                 raise InputError(
                     "checkpoint-damaged",
                     f"It has {len(tensors)} tensors for {config[key]} {key}",
-                    "Every one has some",
+                    "Each of them has at least one tensor",
                     "Use another file",
                 )
+
         if len(tensors) > MOST_TENSORS:
             raise InputError(
                 "checkpoint-damaged",
@@ -43,8 +74,10 @@ def without_memory(
                 f"No network has more than {MOST_TENSORS}",
                 "Use another file",
             )
+
         with torch.device("meta"), _Effort(len(tensors)):
             return build(name, config)
+
     except (CmrreconError, TypeError, RecursionError) as error:
         found, expected = str(error), "Its parameters must be known"
         if isinstance(error, CmrreconError):
@@ -53,12 +86,15 @@ def without_memory(
             "checkpoint-damaged",
             f"{source} describes no network ({found:.{SHOWN}})",
             expected,
-            "Fetch or make the file again",
+            "Download or create the file again",
         ) from error
 
 
 class _Effort(TorchFunctionMode):
-    """Where it is entered, and in that thread only, torch may be called no more often than a network of so many tensors needs."""
+    """Limits how often torch may be called inside the block, in proportion to the tensors.
+
+    The limit applies to the current thread only.
+    """
 
     def __init__(self, tensors: int) -> None:
         super().__init__()
@@ -66,7 +102,7 @@ class _Effort(TorchFunctionMode):
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]
-        # An error may have been raised where layers switch gradients off and on.
+        # An error may have occurred while a layer had gradients switched off.
         torch.set_grad_enabled(self.gradients)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -74,15 +110,15 @@ class _Effort(TorchFunctionMode):
         if self.calls > CALLS * self.tensors:
             raise InputError(
                 "checkpoint-damaged",
-                f"It has {self.tensors} tensors for a network of many more",
-                "Every layer has some",
+                f"It has {self.tensors} tensors, but the network needs many more",
+                "Every layer has at least one tensor",
                 "Use another file",
             )
         return func(*args, **(kwargs or {}))
 
 
 def shared_keys(state: Mapping[str, Tensor]) -> list[list[str]]:
-    """The keys of every parameter or buffer; several where modules share it, the first being the one it is stored under."""
+    """Group the keys that share a parameter or buffer; it is stored under the first of them."""
     groups: dict[int, list[str]] = {}
     for key, value in state.items():
         groups.setdefault(id(value), []).append(key)
@@ -90,10 +126,27 @@ def shared_keys(state: Mapping[str, Tensor]) -> list[list[str]]:
 
 
 def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Give a network without memory these tensors as float32, if they are all it has, of its shapes, finite, and equal where shared."""
+    """Fill a network without memory with these tensors as float32.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network on PyTorch's meta device.
+    tensors : dict of str to Tensor
+        All its tensors, with its shapes.
+    source : str
+        The name of the file or state dict, for messages.
+
+    Raises
+    ------
+    InputError
+        If the tensors are not exactly those of the network, or differ where they are shared
+        (`checkpoint-mismatch`), or are not finite (`weights-not-finite`).
+    """
     state = network.state_dict(keep_vars=True)
     _check_layout(state, tensors, name_of(network), source)
-    # Of float64 there are numbers that float32 has not.
+
+    # Checked after conversion: large float64 numbers are infinite as float32.
     single = {key: value.float() for key, value in tensors.items()}
     for keys in shared_keys(state):
         _check_values(single, keys, source)
@@ -106,25 +159,27 @@ def _check_layout(
     """Refuse tensors that are not exactly those of the network, by name, shape and type."""
     faults = {
         "lacks": [key for key in state if key not in tensors],
-        "has too many": [key for key in tensors if key not in state],
+        "has unknown tensors": [key for key in tensors if key not in state],
         "has wrong shapes": [
             f"{key} {tuple(tensors[key].shape)}, not {tuple(value.shape)}"
             for key, value in state.items()
             if key in tensors and tensors[key].shape != value.shape
         ],
-        "has numbers of wrong types": [
+        "has wrong types": [
             f"{key} {_plain(value.dtype)}"
             for key, value in tensors.items()
             if value.dtype not in DTYPES
         ],
     }
+
     if any(faults.values()):
-        told = "; ".join(f"{fault}: {_first(keys)}" for fault, keys in faults.items() if keys)
+        listed = "; ".join(f"{fault}: {_first(keys)}" for fault, keys in faults.items() if keys)
         raise InputError(
             "checkpoint-mismatch",
-            f"{source} does not fit its network {name}: it {told}",
-            f"Exactly the {len(state)} tensors of that network are needed, of the types {', '.join(map(_plain, DTYPES))}",
-            "Use the checkpoint of that network, whole",
+            f"{source} does not fit its network {name}: it {listed}",
+            f"Exactly the {len(state)} tensors of that network are needed, "
+            f"of the types {', '.join(map(_plain, DTYPES))}",
+            "Use a complete checkpoint of that network",
         )
 
 
@@ -134,17 +189,18 @@ def _check_values(tensors: Mapping[str, Tensor], keys: list[str], source: str) -
     if not bool(torch.isfinite(first).all()):
         raise InputError(
             "weights-not-finite",
-            f"{source} has NaN or infinity in {keys[0]}, as float32",
+            f"{source} has NaN or infinity in {keys[0]} as float32",
             "All weights must be finite numbers",
             "Use an earlier checkpoint",
         )
+
     for key in keys[1:]:
         if not torch.equal(tensors[key], first):
             raise InputError(
                 "checkpoint-mismatch",
                 f"{source} has different values in {keys[0]} and {key}",
-                "They are one parameter, shared by the whole network",
-                "Use weights that were trained with the official layout",
+                "They are one parameter that the whole network shares",
+                "Use weights trained with the official layout",
             )
 
 

@@ -1,4 +1,4 @@
-"""Which PromptMR or PromptMR+ a state dict belongs to, read from its names and shapes alone."""
+"""Find the PromptMR or PromptMR+ of a state dict from its names and shapes alone."""
 
 import re
 from collections.abc import Mapping
@@ -11,29 +11,43 @@ Shapes = Mapping[str, tuple[int, ...]]
 CASCADE = "cascades.0.model.unet."
 MAPS = "sens_net.norm_unet.unet."
 LEVELS = (1, 2, 3)
-WHOLE = "Every tensor of the network is needed", "Fetch the checkpoint again"
-# The U-Nets of PromptMR+ see this many images a frame, real and imaginary parts as channels.
+WHOLE = "Every tensor of the network is needed", "Download the checkpoint again"
+# The U-Nets of PromptMR+ see this many images for each frame, with real and imaginary parts as
+# channels.
 SLOTS = 5
 
 
 def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
-    """The name of the network in the catalogue, and its configuration except for the variant, which shapes do not tell.
+    """Infer the network and its configuration, except for the variant, from names and shapes.
 
-    Joint maps show the number of frames. Without them, a U-Net that sees a multiple of ten channels for an odd number of frames,
-    three or more, is taken to have the adaptive input: the other reading is a plain window of 15 frames or more.
+    Joint maps reveal the number of frames. Without them, a U-Net whose channels are a multiple of
+    ten, for an odd number of at least three frames, is assumed to have the adaptive input: the
+    alternative would be a plain window of 15 or more frames.
 
     Parameters
     ----------
-    shapes : name to shape of every tensor
-    source : what is read, for messages
+    shapes : mapping of str to tuple of int
+        The shape of every tensor by name.
+    source : str
+        The name of the file or state dict, for messages.
+
+    Returns
+    -------
+    name : str
+        The name of the network in the catalogue.
+    config : dict of str to any
+        Its configuration.
 
     Raises
     ------
-    InputError : this is neither network, or a tensor is missing that tells a size or number
+    InputError
+        If it is neither network, or a tensor is missing that determines a size or number
+        (`checkpoint-mismatch`).
     """
     layout = _Layout(shapes, source)
     for prefix in (CASCADE, MAPS):
         layout.require(f"{prefix}feat_extract.weight")
+
     frames, joint, adaptive = layout.window()
     history = layout.history()
     config: dict[str, Any] = {
@@ -42,6 +56,7 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
         "unet": layout.unet(CASCADE),
         "sensitivity_unet": layout.unet(MAPS),
     }
+
     if not (adaptive or joint or history):
         return "promptmr", config
     return "promptmr-plus", {
@@ -63,13 +78,13 @@ class _Layout:
         if name not in self.shapes:
             raise InputError(
                 "checkpoint-mismatch",
-                f"{self.source} is of another network: it has no {name}",
+                f"{self.source} belongs to another network: it has no {name}",
                 "The state dict of a PromptMR or PromptMR+ is needed",
-                "Networks of other kinds are loaded from the files that cmrrecon writes",
+                "Load other networks from files that cmrrecon wrote",
             )
 
     def size(self, name: str, axis: int) -> int:
-        """The length of an axis of a tensor."""
+        """Return the length of an axis of a tensor."""
         shape = self.shapes.get(name, ())
         if axis >= len(shape):
             found = f"{self.source} lacks {name}, or its shape {shape} has too few axes"
@@ -77,26 +92,29 @@ class _Layout:
         return shape[axis]
 
     def count(self, pattern: str) -> int:
-        """How many numbers, 0, 1, .. without a gap, stand where the pattern, plain text otherwise, has a star."""
+        """Count the numbers 0, 1, ... that replace the star of a pattern; gaps are refused."""
         expression = re.compile(re.escape(pattern).replace(r"\*", r"(\d+)"))
         found = {match[1] for match in map(expression.match, self.shapes) if match}
         if not found:
             raise InputError(
-                "checkpoint-mismatch", f"{self.source} lacks all blocks {pattern}", *WHOLE
+                "checkpoint-mismatch", f"{self.source} has no blocks {pattern}", *WHOLE
             )
+
         missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
         if missing is not None:
             block = pattern.replace("*", missing)
             raise InputError(
                 "checkpoint-mismatch",
-                f"{self.source} lacks the block {block}, and has a later one",
+                f"{self.source} lacks the block {block} but has a later one",
                 *WHOLE,
             )
+
         return len(found)
 
     def unet(self, prefix: str) -> dict[str, Any]:
-        """The configuration of the U-Net whose names begin so."""
+        """Return the configuration of the U-Net whose names have this prefix."""
         prompts = [f"{prefix}prompt_level{level}.prompt_param" for level in LEVELS]
+
         return {
             "features": self.size(f"{prefix}feat_extract.weight", 0),
             "dims": [self.size(f"{prefix}enc_level{level}.down.weight", 0) for level in LEVELS],
@@ -115,17 +133,18 @@ class _Layout:
         }
 
     def history(self) -> int:
-        """How many earlier cascades the decoders see."""
+        """Return how many earlier cascades the decoders see."""
         momentum = f"{CASCADE}dec_level3.momentum.0.weight"
         if momentum not in self.shapes:
             return 0
         return self.size(momentum, 1) // max(self.size(momentum, 0), 1) - 1
 
     def window(self) -> tuple[int, bool, bool]:
-        """How many frames there are, whether the maps come from all of them together, and whether the input is adaptive."""
+        """Return the number of frames, whether the maps are joint and the input is adaptive."""
         channels, of_maps = (
             self.size(f"{prefix}feat_extract.weight", 1) for prefix in (CASCADE, MAPS)
         )
+
         joint = of_maps != 2
         if joint:
             frames, adaptive = of_maps // 2, channels != of_maps
@@ -136,11 +155,13 @@ class _Layout:
                 and channels > 2 * SLOTS
             )
             frames = channels // (2 * SLOTS if adaptive else 2)
+
         if channels != frames * 2 * (SLOTS if adaptive else 1):
             raise InputError(
                 "checkpoint-mismatch",
-                f"{self.source} has U-Nets that see {channels} channels for {frames} frames",
-                f"PromptMR has 2 a frame, PromptMR+ {2 * SLOTS} (a buffer of 4)",
+                f"{self.source} has U-Nets with {channels} channels for {frames} frames",
+                f"PromptMR has 2 for each frame, PromptMR+ {2 * SLOTS} (a buffer of 4)",
                 "Other buffers are not supported",
             )
+
         return frames, joint, adaptive

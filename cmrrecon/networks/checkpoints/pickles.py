@@ -1,16 +1,16 @@
-"""What a pickle of torch describes, without executing anything in it.
+"""Read what a pickle of torch describes, without executing anything in it.
 
-A pickle is a program for a small stack machine that may call any function of any module. Python's
-own unpickler reads it here, with every operation that looks up, calls, builds or hashes something
-replaced: no name is ever imported, and only the three functions of this module can be called. Data
-(numbers, text, lists, mappings) and descriptions of tensors are kept; every other object becomes an
-inert `Foreign`.
+A pickle is a program for a small stack machine that may call any function of any module. Here
+Python's own unpickler reads it, but every operation that looks up, calls, builds or hashes
+something is replaced. No name is ever imported, and only the three functions of this module can be
+called. Data (numbers, text, lists, mappings) and descriptions of tensors are kept; every other
+object becomes an inert `Foreign`.
 
-The libraries guard less. `torch.load(weights_only=True)` refuses a whole file for one class that it
-does not know, such as those of Lightning's hyper-parameters. A short file can make it, like
-`pickle.Unpickler`, run forever or exhaust memory. Here time and memory stay in proportion to the
-size of the pickle. The unpickler is the one written in Python: the one in
-C makes mappings and sets by itself.
+The libraries guard less. `torch.load(weights_only=True)` refuses a whole file because of a single
+unknown class, such as one in Lightning's hyper-parameters. Like `pickle.Unpickler`, it can run
+forever or exhaust the memory on a short file. Here time and memory stay proportional to the size of
+the pickle. The base class is the unpickler written in Python, because the one in C builds mappings
+and sets itself.
 """
 
 import io
@@ -29,9 +29,11 @@ DTYPES = {
     "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128,
 }  # fmt: skip
 MOST_AXES = 16
-# Of tensors, parameters, classes. To join or compare longer ones again and again takes for ever.
+# The longest name of tensors, parameters and classes. Joining or comparing longer ones repeatedly
+# could run forever.
 LONGEST_NAME = 256
-# Those of protocol 0, with numbers of any length as text, cannot describe tensors.
+# The allowed operations. Those of protocol 0, which writes numbers of any length as text, cannot
+# describe tensors.
 OPERATIONS = """
     PROTO FRAME STOP MARK POP POP_MARK DUP MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET
     NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT
@@ -42,15 +44,15 @@ OPERATIONS = """
 
 
 class Foreign(dict[Any, Any]):
-    """What an object of the file became.
+    """An inert stand-in for an object in the file.
 
-    Mappings of other libraries keep their items, other objects their attributes.
+    Mappings of other libraries keep their items; other objects keep their attributes.
     """
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Where the numbers of a tensor are: a member of the archive."""
+    """The member of the archive that holds the numbers of a tensor."""
 
     dtype: torch.dtype
     key: str
@@ -59,7 +61,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class TensorRecord:
-    """A tensor that was not read yet: a view of a storage."""
+    """A tensor that has not been read yet: a view of a storage."""
 
     storage: Storage
     offset: int
@@ -68,17 +70,15 @@ class TensorRecord:
 
 
 def interpret(data: bytes) -> Any:
-    """What a pickle describes, made of plain data, `TensorRecord` and `Foreign`.
+    """Return what a pickle describes, as plain data, `TensorRecord` and `Foreign`.
 
-    Raises
-    ------
-    ValueError, LookupError, TypeError, AttributeError, EOFError, UnpicklingError : it is no whole pickle
+    An incomplete or hostile pickle raises one of the errors in `torch_files.DAMAGES`.
     """
     return _Reader(data).load()
 
 
 class _Reader(pickle._Unpickler):
-    """Python's unpickler, which never imports, calls or hashes what the file says."""
+    """Python's unpickler, changed so that it never imports, calls or hashes what the file names."""
 
     stack: list[Any]
     append: Callable[[Any], None]
@@ -89,13 +89,13 @@ class _Reader(pickle._Unpickler):
         self.attributes_left = len(data)
 
     def find_class(self, module: str, name: str) -> Any:
-        """A stand-in of a class or function that we know, or None."""
+        """Return the stand-in for a known class or function, or None."""
         if not _is_name(module) or not _is_name(name):
-            raise ValueError("the pickle names a class by what is no name")
+            raise ValueError("the pickle has a class with an invalid name")
         return KNOWN.get((module, name))
 
     def persistent_load(self, identity: Any) -> Any:
-        """("storage", type, key, device, length), whatever else it may be."""
+        """Return the storage of ("storage", type, key, device, length), else a `Foreign`."""
         kind, dtype, key, _, length = identity
         fits = (
             kind == "storage"
@@ -139,7 +139,7 @@ class _Reader(pickle._Unpickler):
         self._set_items(self.pop_mark())
 
     def load_build(self) -> None:
-        """Give an object its attributes. Beside items they are of no use."""
+        """Give an object its attributes, unless it already has items."""
         attributes, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Foreign) and not target and isinstance(attributes, dict):
             self.attributes_left -= len(attributes)
@@ -154,7 +154,7 @@ class _Reader(pickle._Unpickler):
     def _set_items(self, values: list[Any]) -> None:
         """Put keys and values into a mapping.
 
-        Keys are names: hashing nested tuples or long numbers can take for ever.
+        Only names are kept as keys, because hashing nested tuples or long numbers can run forever.
         """
         if isinstance(self.stack[-1], dict):
             pairs = zip(values[::2], values[1::2], strict=True)
@@ -162,7 +162,7 @@ class _Reader(pickle._Unpickler):
 
 
 def _allowed(operation: str) -> tuple[int, Any]:
-    """The code of an operation, and the method that does it."""
+    """Return the code of an operation and the method that performs it."""
     (code,) = getattr(pickle, operation)
     return code, getattr(_Reader, pickle._Unpickler.dispatch[code].__name__)
 

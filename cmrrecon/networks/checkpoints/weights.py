@@ -1,6 +1,6 @@
-"""Networks and their weights, to and from files: our own (safetensors) and the official checkpoints of PromptMR and PromptMR+.
+"""Save and load networks: our own files (safetensors), and official PromptMR(+) checkpoints.
 
-No file is trusted: nothing in one is executed, and everything it declares is checked against what is there.
+No file is trusted. Nothing in it is executed, and all its claims are checked against its content.
 """
 
 import json
@@ -24,9 +24,10 @@ from cmrrecon.tools.provenance import plain
 
 VARIANTS = ("kspace", "image")
 LIGHTNING_PREFIX = "promptmr."
-# Of the training, not of the network.
+# This tensor belongs to the training, not to the network.
 LOSS_WINDOW = "loss.w"
-# The hyper-parameters that only the PromptMR-plus repository has, and what its two implementations are called.
+# Hyper-parameters that only the PromptMR-plus repository has, and the names of its two
+# implementations.
 PLUS_PARAMETERS = ("model_version", "n_history", "n_buffer", "use_sens_adj", "adaptive_input")
 VERSIONS = {"promptmr_v2": "image", "promptmr": "kspace", "promptmr_v1": "kspace"}
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
@@ -39,9 +40,12 @@ class Loaded:
 
     Attributes
     ----------
-    network : on the CPU
-    metadata : what the file says of it, all text: "network" (its name in the catalogue), "config" (JSON); of own files also "cmrrecon"
-        (the version) and what was given to `save`; of official ones "variant_from" (how the variant was chosen)
+    network : nn.Module
+        The network on the CPU.
+    metadata : mapping of str to str
+        "network" (its name in the catalogue) and "config" (JSON). Our own files add "cmrrecon" (the
+        version) and the metadata given to `save`; official ones add "variant_from" (how the variant
+        was chosen).
     """
 
     network: nn.Module
@@ -49,18 +53,23 @@ class Loaded:
 
 
 def from_state_dict(state_dict: Mapping[str, Tensor], variant: str | None = None) -> nn.Module:
-    """PromptMR or PromptMR+ with the weights of an official state dict as float32, configured by its names and shapes.
+    """Build PromptMR or PromptMR+ from an official state dict, with weights in float32.
 
     Parameters
     ----------
-    state_dict : every key of the network and no other; the tensors are copied
-    variant : "kspace" or "image" (see `promptmr`), which the state dict does not tell; by default "kspace" for the layout of PromptMR
-        and "image" for that of PromptMR+, as their repositories have them
+    state_dict : mapping of str to Tensor
+        Exactly the tensors of the network, which are copied. Names and shapes give the
+        configuration.
+    variant : str or None
+        "kspace" or "image" (see `promptmr`), which a state dict does not show. None uses that of
+        the official repository: "kspace" for PromptMR and "image" for PromptMR+.
 
     Raises
     ------
-    InputError : it is of another network, or keys are missing, left over, of wrong shapes or types, or differ where they are shared
-    UsageError : there is no such variant
+    InputError
+        If the tensors do not fit (`checkpoint-mismatch`) or are not finite (`weights-not-finite`).
+    UsageError
+        If the variant is unknown (`unknown-variant`).
     """
     check_variant(variant)
     return _official(
@@ -71,17 +80,27 @@ def from_state_dict(state_dict: Mapping[str, Tensor], variant: str | None = None
 
 
 def load(path: str | Path, variant: str | None = None) -> Loaded:
-    """The network in a checkpoint, its weights as float32.
+    """Load the network in a checkpoint, with weights in float32.
 
     Parameters
     ----------
-    path : a file of `save`; an official Lightning file; or a bare state dict of PromptMR or PromptMR+, of torch or safetensors
-    variant : as of `from_state_dict`; by default as the file says
+    path : str or Path
+        A file written by `save`, an official Lightning file, or a bare state dict of PromptMR or
+        PromptMR+ (torch or safetensors).
+    variant : str or None
+        See `from_state_dict`. None follows the file.
+
+    Returns
+    -------
+    Loaded
+        The network and the metadata of the file.
 
     Raises
     ------
-    InputError : the file cannot be read, is damaged, or holds another network
-    UsageError : there is no such variant
+    InputError
+        If the file cannot be read, is damaged, or holds another network.
+    UsageError
+        If the variant is unknown (`unknown-variant`).
     """
     path = Path(path)
     check_variant(variant)
@@ -90,23 +109,25 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
         return _load_torch(path, variant)
     if start[8:] == b"{":
         return _load_safetensors(path, variant)
+
     if start.startswith(b"\x80"):
         raise InputError(
             "checkpoint-format",
-            f"{path} is a bare pickle, as PyTorch wrote before version 1.6",
+            f"{path} is a bare pickle, the format of PyTorch before version 1.6",
             "Checkpoints are zip files of torch.save, or safetensors",
             "Save it again: torch.save(torch.load(FILE, weights_only=True), NEW)",
         )
+
     raise InputError(
         "checkpoint-format",
         f"{path} is no checkpoint",
-        "A file of cmrrecon, or a .ckpt or .pth of PromptMR is needed",
-        "Give the file of the weights",
+        "A file of cmrrecon, or a .ckpt or .pth file of PromptMR is needed",
+        "Give the file with the weights",
     )
 
 
 def _beginning(path: Path) -> bytes:
-    """The first bytes of a file, which tell what it is."""
+    """Return the first bytes of a file, which identify its format."""
     try:
         with open(path, "rb") as file:
             return file.read(9)
@@ -115,18 +136,24 @@ def _beginning(path: Path) -> bytes:
 
 
 def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write a network of the catalogue as safetensors, whole or not at all; shared parameters once.
+    """Write a network as safetensors, completely or not at all.
 
     Parameters
     ----------
-    path : replaced if it exists
-    network : its name, configuration and weights are written
-    metadata : what else the file should say (normalisation, recipe, training data, metrics, ..); text stays, other values become JSON
+    path : str or Path
+        The file; an existing one is replaced.
+    network : nn.Module
+        Its name, configuration and weights are written, shared parameters only once.
+    metadata : mapping of str to any, or None
+        Further information (normalisation, recipe, training data, metrics, ...). Text is kept;
+        other values become JSON.
 
     Raises
     ------
-    UsageError : the network is not in the catalogue
-    OutputError : the file cannot be written
+    UsageError
+        If the network is not in the catalogue (`unknown-network`).
+    OutputError
+        If the file cannot be written (`output-unwritable`).
     """
     more = {
         key: value if isinstance(value, str) else json.dumps(plain(value))
@@ -136,6 +163,7 @@ def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | Non
     state = network.state_dict(keep_vars=True)
     tensors = {keys[0]: state[keys[0]].detach().cpu().contiguous() for keys in shared_keys(state)}
     data = memoryview(serialised(tensors, header))
+
     with atomic(path) as temporary, open(temporary, "wb") as file:
         start = 8 + int.from_bytes(data[:8], "little")
         file.write(_in_order(bytes(data[8:start])))
@@ -143,22 +171,17 @@ def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | Non
 
 
 def installed_file(name: str) -> Path:
-    """Where the weights of a network would be that came with the package."""
+    """Return the path of the shipped weights of a network, whether they exist or not."""
     return PRETRAINED / f"{name}.safetensors"
 
 
 def installed() -> dict[Path, dict[str, str]]:
-    """The weights that came with the package, and what they say of themselves."""
+    """Return the files of all shipped weights and their metadata."""
     return {path: _header(path) for path in sorted(PRETRAINED.glob("*.safetensors"))}
 
 
 def check_variant(variant: str | None) -> None:
-    """Refuse what is no variant of PromptMR.
-
-    Raises
-    ------
-    UsageError : it is none
-    """
+    """Refuse an unknown variant of PromptMR (UsageError with `unknown-variant`)."""
     if variant not in (None, *VARIANTS):
         raise UsageError(
             "unknown-variant",
@@ -169,31 +192,36 @@ def check_variant(variant: str | None) -> None:
 
 
 def _load_torch(path: Path, variant: str | None) -> Loaded:
-    tensors, beside = torch_files.read(path, lambda shapes: layouts.infer(_bare(shapes), str(path)))
-    given = beside.get("hyper_parameters")
+    tensors, others = torch_files.read(path, lambda shapes: layouts.infer(_bare(shapes), str(path)))
+    given = others.get("hyper_parameters")
     parameters = given if isinstance(given, Mapping) else {}
-    reason = "as asked for"
+
+    reason = "as requested"
+
     if variant is None:
         variant, reason = _variant_of(parameters)
     network = _official(_bare(tensors), variant, str(path))
     cascades = _config(network)["cascades"]
+
     if parameters.get("num_cascades", cascades) != cascades:
         raise InputError(
             "checkpoint-mismatch",
-            f"{path} has the weights of {cascades} cascades of {_shown(parameters['num_cascades'])}",
-            "All that its hyper-parameters count are needed",
-            "Fetch the checkpoint again",
+            f"{path} has weights for {cascades} cascades, not {_shown(parameters['num_cascades'])}",
+            "All cascades in its hyper-parameters are needed",
+            "Download the checkpoint again",
         )
+
     counts = {
-        key: _shown(beside[key])
+        key: _shown(others[key])
         for key in ("epoch", "global_step")
-        if isinstance(beside.get(key), int)
+        if isinstance(others.get(key), int)
     }
+
     return Loaded(network, {**_identity(network), "variant_from": reason, **counts})
 
 
 def _bare(entries: dict[str, Value]) -> dict[str, Value]:
-    """The entries of the network among those of a Lightning file, by their own names."""
+    """Keep only the network's entries of a Lightning file, without their prefix."""
     if not any(key.startswith(LIGHTNING_PREFIX) for key in entries):
         return entries
     return {
@@ -204,24 +232,25 @@ def _bare(entries: dict[str, Value]) -> dict[str, Value]:
 
 
 def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
-    """The variant that the hyper-parameters of a Lightning file mean, and why."""
+    """Return the variant given by the hyper-parameters of a Lightning file, and the reason."""
     if not any(key in parameters for key in PLUS_PARAMETERS):
-        return None, "the repository of this layout"
+        return None, "the official repository"
     version = parameters.get("model_version", "promptmr_v2")
     if not isinstance(version, str) or version not in VERSIONS:
         raise InputError(
             "unknown-variant",
-            f"The hyper-parameters name the model version {_shown(version)}",
-            f"The known ones are: {', '.join(VERSIONS)}",
-            "Say with the variant which iteration it is: kspace or image",
+            f"The hyper-parameters have the model version {_shown(version)}",
+            f"The known versions are: {', '.join(VERSIONS)}",
+            "Give the variant of the iteration: kspace or image",
         )
+
     return VERSIONS[version], f"model_version {version}" + (
         "" if "model_version" in parameters else " (the default of PromptMR-plus)"
     )
 
 
 def _shown(value: Any) -> str:
-    """A value of a file, for messages. The text of nested tuples can be of any length, that of large numbers an error."""
+    """Format a value of a file for messages, safely for huge numbers and nested tuples."""
     if isinstance(value, str):
         return repr(value[:SHOWN])
     return (
@@ -237,15 +266,11 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (
-        safetensors.SafetensorError,
-        OSError,
-        ValueError,
-        RuntimeError,
-        TypeError,
-        AttributeError,
+        safetensors.SafetensorError, OSError, ValueError, RuntimeError, TypeError, AttributeError,
         OverflowError,
-    ) as error:
+    ) as error:  # fmt: skip
         raise _damaged(path, error) from error
+
     if "network" not in header:
         network = _official(tensors, variant, str(path))
         return Loaded(network, {**header, **_identity(network)})
@@ -253,27 +278,31 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
         config = json.loads(header.get("config", ""))
     except (ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
+
     if not isinstance(config, dict):
         raise _damaged(path, "its configuration is no mapping")
+
     if variant is not None:
         if "variant" not in config:
             raise UsageError(
                 "unknown-variant",
-                f"{path} holds a network {header['network']}, which has no variants",
-                "Variants are of PromptMR and PromptMR+",
-                "Leave it out",
+                f"{path} holds the network {header['network']}, which has no variants",
+                "Only PromptMR and PromptMR+ have variants",
+                "Leave the variant out",
             )
         config["variant"] = variant
+
     network = without_memory(header["network"], config, tensors, str(path))
     for keys in shared_keys(network.state_dict(keep_vars=True)):
         if keys[0] in tensors:
             tensors.update((key, tensors[keys[0]]) for key in keys[1:] if key not in tensors)
+
     fill(network, tensors, str(path))
     return Loaded(network, {**header, **_identity(network)})
 
 
 def _header(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file."""
+    """Read the metadata of a safetensors file."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -285,13 +314,13 @@ def _damaged(path: Path, error: object) -> InputError:
     return InputError(
         "checkpoint-damaged",
         f"{path} is damaged ({error!s:.100})",
-        "A whole safetensors file is needed",
-        "Fetch or make the file again",
+        "A complete safetensors file is needed",
+        "Download or create the file again",
     )
 
 
 def _in_order(header: bytes) -> bytes:
-    """The beginning of a safetensors file, in order: equal weights should be equal files."""
+    """Sort the header of a safetensors file, so that equal weights give equal files."""
     text = json.dumps(
         json.loads(header), sort_keys=True, separators=(",", ":"), ensure_ascii=False
     ).encode()
@@ -300,7 +329,7 @@ def _in_order(header: bytes) -> bytes:
 
 
 def _official(tensors: dict[str, Tensor], variant: str | None, source: str) -> nn.Module:
-    """The network of an official state dict, which takes over the tensors."""
+    """Build the network of an official state dict, reusing its tensors."""
     name, config = layouts.infer(
         {key: tuple(value.shape) for key, value in tensors.items()}, source
     )
@@ -312,7 +341,7 @@ def _official(tensors: dict[str, Tensor], variant: str | None, source: str) -> n
 
 
 def _config(network: nn.Module) -> dict[str, Any]:
-    """What `build` makes such a network of."""
+    """Return the configuration from which `build` makes such a network."""
     config: dict[str, Any] = vars(network)["config"]
     return config
 
