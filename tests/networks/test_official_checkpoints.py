@@ -126,6 +126,17 @@ def test_bare_state_dicts_load_in_every_pickle_protocol(networks, tmp_path, prot
     )
 
 
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "model.", "promptmr.module.", "promptmr._orig_mod.module."]
+)
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model"])
+def test_state_dicts_of_wrapped_networks_load(networks, tmp_path, prefix, key):
+    network = networks["promptmr"]
+    wrapped = {prefix + name: value for name, value in network.state_dict().items()}
+    torch.save(wrapped if key is None else {key: wrapped, "epoch": 3}, tmp_path / "a.ckpt")
+    assert same(weights.load(tmp_path / "a.ckpt").network, network)
+
+
 def test_views_parameters_and_foreign_safetensors_load(networks, tmp_path):
     network = networks["promptmr-plus"]
     state = {

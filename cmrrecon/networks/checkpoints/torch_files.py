@@ -23,6 +23,8 @@ from cmrrecon.tools.errors import InputError
 # A description of fifty thousand tensors is shorter. The objects it describes can need a hundred
 # times as many bytes.
 MOST_PICKLE_BYTES = 16 * 2**20
+# Where trainers keep the state dict in a checkpoint.
+STATE_KEYS = ("state_dict", "model_state_dict", "model")
 # Errors that broken or hostile archives and pickles cause.
 DAMAGES = (
     zipfile.BadZipFile,
@@ -47,8 +49,8 @@ def read(
     Parameters
     ----------
     path : Path
-        A file of `torch.save` with a state dict, or with a mapping that has one as "state_dict"
-        (PyTorch Lightning).
+        A file of `torch.save` with a state dict, or with a mapping that has one under one of
+        `STATE_KEYS` (PyTorch Lightning, common training scripts).
     accept : callable
         Receives the shapes of the tensors before any is read, and raises to refuse them.
 
@@ -90,9 +92,9 @@ def read(
             "Give the file with the trained weights",
         )
 
-    return tensors, {
-        key: value for key, value in top.items() if key != "state_dict"
-    } if state is not top else {}
+    if state is top:
+        return tensors, {}
+    return tensors, {key: value for key, value in top.items() if value is not state}
 
 
 def _read(
@@ -108,7 +110,7 @@ def _read(
         top = interpret(archive.read(members["data.pkl"]))
         if members.get("byteorder") and archive.read(members["byteorder"]) != b"little":
             raise ValueError("its numbers are big-endian")
-        state = top.get("state_dict", top) if isinstance(top, Mapping) else {}
+        state = _state_dict(top)
         records = {
             key: value
             for key, value in state.items()
@@ -127,6 +129,14 @@ def _read(
             raise ValueError("its tensors are larger than the file")
 
         return _tensors(archive, members, records), top, state
+
+
+def _state_dict(top: Any) -> Mapping[Any, Any]:
+    """Return the mapping of names to tensors: an entry of a checkpoint, or the whole of it."""
+    if not isinstance(top, Mapping):
+        return {}
+    nested = (top[key] for key in STATE_KEYS if isinstance(top.get(key), Mapping))
+    return next(nested, top)
 
 
 def _members(archive: zipfile.ZipFile, archive_bytes: int) -> dict[str, zipfile.ZipInfo]:

@@ -23,7 +23,8 @@ from cmrrecon.tools.files import input_error
 from cmrrecon.tools.provenance import plain
 
 VARIANTS = ("kspace", "image")
-LIGHTNING_PREFIX = "promptmr."
+# What Lightning modules, DistributedDataParallel, torch.compile and trainers put before the names.
+WRAPPERS = ("promptmr.", "module.", "_orig_mod.", "model.")
 # This tensor belongs to the training, not to the network.
 LOSS_WINDOW = "loss.w"
 # Hyper-parameters that only the PromptMR-plus repository has, and the names of its two
@@ -221,14 +222,17 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
 
 
 def _bare(entries: dict[str, Value]) -> dict[str, Value]:
-    """Keep only the network's entries of a Lightning file, without their prefix."""
-    if not any(key.startswith(LIGHTNING_PREFIX) for key in entries):
-        return entries
-    return {
-        key.removeprefix(LIGHTNING_PREFIX): value
-        for key, value in entries.items()
-        if key != LOSS_WINDOW
-    }
+    """Keep only the network's entries of a file, without the prefixes of wrappers."""
+    for wrapper in WRAPPERS:
+        if any(key.startswith(wrapper) for key in entries):
+            unwrapped = {
+                key.removeprefix(wrapper): value
+                for key, value in entries.items()
+                if key != LOSS_WINDOW
+            }
+            return _bare(unwrapped)
+
+    return entries
 
 
 def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
