@@ -18,6 +18,7 @@ def require_finite(kspace: Tensor, where: str) -> None:
     ------
     InputError : `kspace-not-finite`
     """
+
     if not torch.isfinite(torch.view_as_real(kspace)).all():
         raise not_finite(where)
 
@@ -35,6 +36,7 @@ def check_mask(mask: SamplingMask, touched: Tensor, where: str) -> Tensor:
     InputError : `mask-shape`, `mask-disagrees`
     """
     samples = mask.samples
+
     pairs = zip(samples.shape, touched.shape, strict=True)
     if not all(m in (1, n) for m, n in pairs) or samples.shape[1] != touched.shape[1]:
         raise InputError(
@@ -44,6 +46,7 @@ def check_mask(mask: SamplingMask, touched: Tensor, where: str) -> Tensor:
             "A mask must have the data's y, and its frame and x or length 1 there",
             "Give the mask that belongs to this file",
         )
+
     outside = int((touched & ~samples).sum())
     if outside:
         raise InputError(
@@ -52,12 +55,15 @@ def check_mask(mask: SamplingMask, touched: Tensor, where: str) -> Tensor:
             "The mask must cover all measured samples",
             "Give the mask that belongs to this file, or remove it to take the non-zero samples",
         )
+
     claimed = samples.any(-1).expand(touched.shape[:2])
     held = touched.any(-1)
     empty = claimed & ~held
+
     lines = held.any(0).nonzero().flatten()
     inside = slice(int(lines[0]), int(lines[-1]) + 1)
     count, total = int(empty[:, inside].sum()), int(claimed[:, inside].sum())
+
     if count > EMPTY_ALLOWED * total:
         raise InputError(
             "mask-disagrees",
@@ -65,4 +71,5 @@ def check_mask(mask: SamplingMask, touched: Tensor, where: str) -> Tensor:
             "Measured lines must hold data",
             "Give the mask that belongs to this file, or remove it to take the non-zero samples",
         )
+
     return empty

@@ -50,11 +50,14 @@ class Axis:
         n, places = len(measured), measured.nonzero().flatten()
         first, last = int(places[0]), int(places[-1])
         slack = _slack(places.diff() - 1)
+
         if first <= slack and n - 1 - last <= slack:
             return Axis(Reach.WHOLE)
+
         before, after = centre - first, last - centre
         if abs(before - after) <= max(1.0, slack, UNEVEN * n):
             return Axis(Reach.WHOLE if gaps else Reach.SHORT)
+
         to_the_end = first == 0 if before > after else last == n - 1
         full = n if to_the_end else 2 * max(before, after) + 1
         return Axis(Reach.ONE_SIDED, (last - first + 1) / full)
@@ -95,14 +98,17 @@ class Coverage:
         _, ny, nx = samples.shape
         cy, cx = (ny // 2, nx // 2) if centre is None else (centre[0], centre[1] if nx > 1 else 0)
         y, x = extent_of(samples)
+
         if y.stop == 0:
             return Coverage(True, Axis(Reach.WHOLE), Axis(Reach.WHOLE))
+
         any_frame = samples.any(0)
         gaps = not bool(samples[:, y, x].all())
         axes = (
             Axis.of(any_frame.any(1), cy, gaps=gaps),
             Axis.of(any_frame.any(0), cx, gaps=gaps),
         )
+
         least = (LEAST_PART - 1 / n for n in (ny, nx))
         too_little = any(axis.part < part for axis, part in zip(axes, least, strict=True))
         return Coverage(gaps or too_little, *axes)
@@ -153,6 +159,7 @@ def symmetric_part(samples: Tensor, centre: tuple[int, int] | None = None) -> Re
 def _even(part: slice, centre: int, n: int) -> slice:
     """The part of a range that is symmetric about the centre; the whole range if it is all n
     samples."""
+
     reach = max(0, min(centre - part.start, part.stop - 1 - centre))
     if part.start == 0 and part.stop == n:
         return part

@@ -27,6 +27,7 @@ def filled(kspace: Tensor, samples: Tensor, dropped: Tensor, *, alike: bool = Tr
     measured = samples.expand(len(kspace), *kspace.shape[2:])
     kspace = kspace.clone()
     steady = (~dropped.any(0)).nonzero().flatten()
+
     for coil in dropped.any(0).nonzero().flatten().tolist():
         series = kspace[:, torch.cat([steady, steady.new_tensor([coil])])]
         _predict(series, measured, dropped[:, coil], alike=alike)
@@ -53,6 +54,7 @@ def _predict(series: Tensor, measured: Tensor, lost: Tensor, *, alike: bool) -> 
     if alike:
         count = measured[~lost].sum(0).clamp(min=1)
         average = (series[~lost] * measured[~lost][:, None]).sum(0) / count
+
     scale = series.abs().amax()
 
     def changes(t: int) -> tuple[Tensor, Tensor]:
@@ -62,6 +64,7 @@ def _predict(series: Tensor, measured: Tensor, lost: Tensor, *, alike: bool) -> 
         return torch.cat(shifts)[:, measured[t]], change[-1][measured[t]]
 
     weights = _fit([changes(t) for t in (~lost).nonzero().flatten().tolist()])
+
     for t in lost.nonzero().flatten().tolist():
         predicted = scale * (weights @ changes(t)[0])
         series[t, -1][measured[t]] = average[-1][measured[t]] + predicted
@@ -71,7 +74,9 @@ def _fit(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Weights w (predictor,) that minimise sum ||w P - c||^2 + a small multiple of ||w||^2."""
     normal = torch.stack([P.conj() @ P.T for P, _ in pairs]).sum(0)
     right = torch.stack([P.conj() @ change for P, change in pairs]).sum(0)
+
     energy = normal.diagonal().real.sum() / max(1, len(normal))
     normal.diagonal().add_(WEIGHT * energy + torch.finfo(energy.dtype).tiny)
+
     weights: Tensor = torch.linalg.solve(normal, right)
     return weights

@@ -42,10 +42,12 @@ class Geometry:
         """The geometry of some slices, by their numbers; those without a known place give None."""
         wanted = max(indices, default=0)
         positions, directions = self.positions_mm, self.directions
+
         if positions is not None:
             fit = wanted < len(positions)
             positions = tuple(positions[index] for index in indices) if fit else None
         if directions is not None:
             fit = wanted < len(directions)
             directions = tuple(directions[index] for index in indices) if fit else None
+
         return replace(self, positions_mm=positions, directions=directions)

@@ -73,6 +73,7 @@ class SamplingMask(ABC):
                 "A bool mask (frame or 1, y, x or 1) is needed",
                 "Add the missing axes of length 1, and compare with zero",
             )
+
         samples = once_if_alike(samples)
         if bool((samples == samples[..., :1]).all()):
             return LineMask(samples[..., :1].clone(), source)
@@ -175,6 +176,7 @@ class CartesianMask(SamplingMask):
         counts = self.averages
         if counts is None:
             return None
+
         most = counts.max()
         if bool(((counts == most) | ~self.samples).all()):
             return None
@@ -186,6 +188,7 @@ class CartesianMask(SamplingMask):
         samples."""
         lines, columns = self.samples.any(2, keepdim=True), self.samples.any(1).any(0)
         _, stretch = extent_of(self.samples)
+
         alike = bool(columns[stretch].all()) and bool((self.samples == lines & columns).all())
         return stretch if alike and bool(columns.any()) else None
 
@@ -215,6 +218,7 @@ class CartesianMask(SamplingMask):
         """The mask of a readout of x samples without what lies outside some columns."""
         inside = torch.zeros(x, dtype=torch.bool, device=self.samples.device)
         inside[columns] = True
+
         only = self.calibration_only
         return SampleMask(
             self.samples & inside,
@@ -229,6 +233,7 @@ class CartesianMask(SamplingMask):
         whole = self.samples
         if over == "extent":
             y, x = self.extent()
+
             whole = whole[:, y, x]
         return float(whole.numel() / max(1, int(self.samples.sum())))
 
@@ -288,6 +293,7 @@ class SpokeMask(SamplingMask):
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
         """The spokes of full sampling, pi/2 n for n pixels, over measured spokes."""
+
         full = math.ceil(math.pi / 2 * max(self.trajectory.matrix))
         return len(self.samples) * full / max(1, int(self.samples.sum()))
 

@@ -67,8 +67,10 @@ def look(kspace: Tensor, where: str) -> Found:
     """
     amplitude, coils = _amplitudes(kspace, where)
     floor = floor_of(amplitude)
+
     touched = amplitude > floor
     in_coil = coils > max(floor, TINY * float(coils.max()))
+
     empty = (~touched.flatten(1).any(1)).nonzero().flatten().tolist()
     if empty:
         raise InputError(
@@ -77,6 +79,7 @@ def look(kspace: Tensor, where: str) -> Found:
             "Every frame must hold measured samples",
             "Check the export, or leave this slice out",
         )
+
     return Found(touched, amplitude, in_coil.any(0) & ~in_coil, floor > 0)
 
 
@@ -86,6 +89,7 @@ def _amplitudes(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
     frames, coils, y, x = kspace.shape
     samples = torch.empty((frames, y, x), dtype=kspace.real.dtype, device=kspace.device)
     in_coil = torch.empty((frames, coils), dtype=kspace.real.dtype, device=kspace.device)
+
     for t, frame in enumerate(kspace):
         parts = torch.view_as_real(frame.resolve_conj()).abs()
         in_coil[t] = parts.flatten(1).amax(1)
@@ -94,6 +98,7 @@ def _amplitudes(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
         # The maximum of anything with NaN is NaN.
         if not bool(torch.isfinite(in_coil[t]).all()):
             raise not_finite(f"{where}, frame {t},")
+
     return samples, in_coil
 
 
@@ -124,6 +129,7 @@ def _floor(values: Tensor, ceiling: float) -> float:
     low = values[(values > 0) & (values < ceiling)]
     if not len(low) or int((values >= ceiling).sum()) < LEAST_DATA * len(values):
         return 0.0
+
     ordered = torch.cat([low.sort().values, values[values >= ceiling].min()[None]]).double()
     gaps = (ordered[1:] >= GAP * ordered[:-1]).nonzero().flatten()
     return float(ordered[gaps[-1]]) if len(gaps) else 0.0
@@ -142,11 +148,14 @@ def with_isolated_zeros(touched: Tensor, amplitude: Tensor) -> Tensor:
     extent = slice(int(columns[0]), int(columns[-1]) + 1)
     inside = touched[..., extent]
     lines = inside.any(-1)
+
     if bool((inside == lines[..., None]).all()):
         return touched
+
     holes = ~inside[lines]
     if not _are_isolated(holes) and not _are_whole_numbers(holes, amplitude[touched]):
         return touched
+
     whole = torch.zeros_like(touched)
     whole[..., extent] = lines[..., None]
     return whole
@@ -160,6 +169,7 @@ def _are_isolated(holes: Tensor) -> bool:
     in_column = holes.sum(0)
     if bool((in_column > max(2, COLUMN_HOLES * lines)).any()):
         return False
+
     if width <= LONGEST_RUN:
         return True
     counted = torch.nn.functional.pad(holes.cumsum(1), (1, 0))

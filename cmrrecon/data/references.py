@@ -28,11 +28,14 @@ def as_reference(
     if not isinstance(mask, CartesianMask) or mask.coverage.gaps:
         effective = f"effective R {mask.effective_acceleration():.3g}"
         raise undersampled(f"{where} is undersampled, {effective}")
+
     label = mask.coverage.label
     if mask.complete:
         return None
+
     if by_rule:
         return f"{where} is {label}; it is a reference by the rule of its challenge"
+
     if not allow_partial:
         raise InputError(
             "kspace-partial",

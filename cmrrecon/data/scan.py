@@ -108,8 +108,10 @@ class Scan:
                 "K-space is complex",
                 "Give complex numbers (frame, slice, coil, y, x)",
             )
+
         f, z, c, y, x = shape = kspace.shape
         fitting = None if mask is None else fitted(mask, shape)
+
         known = acquisition or Acquisition()
         return Scan((f, z, c, y, x), lambda i: kspace[:, i].to(torch.complex64), fitting, known)
 
@@ -164,6 +166,7 @@ class Scan:
                 kspace, mask.samples, found.dropped, alike=not isinstance(mask, SpokeMask)
             )
             warnings += tuple(dropout_texts(found.dropped, index))
+
         return Series(
             kspace,
             mask,
@@ -181,17 +184,20 @@ class Scan:
         if isinstance(self.mask, SpokeMask):
             return self._spokes_of(self.mask, found, where), ()
         assert isinstance(self.mask, CartesianMask)
+
         empty = check_mask(self.mask, found.touched, where)
         mask: CartesianMask = self.mask
         texts = []
         if bool(empty.any()):
             mask = mask.trimmed(empty)
             texts.append(f"{int(empty.sum())} lines")
+
         _, columns = extent_of(found.touched)
         # A mask of lines says nothing of the readout, one of everything does.
         if self.mask.complete and columns.stop - columns.start < self.shape[4]:
             mask = mask.narrowed(columns, self.shape[4])
             texts.append(f"{self.shape[4] - (columns.stop - columns.start)} columns")
+
         if not texts:
             return mask, ()
         return mask, (
@@ -203,6 +209,7 @@ class Scan:
         """The spokes of a slice; each was measured as a whole, whatever its samples are."""
         mask.trajectory.check(self.shape, where)
         touched = found.touched.any(-1, keepdim=True)
+
         if mask.source is MaskSource.NON_ZERO:
             return mask.chosen(once_if_alike(touched))
         check_mask(mask, touched, where)
@@ -218,8 +225,10 @@ def fitted(mask: Any, kspace: tuple[int, ...]) -> SamplingMask:
     """
     known = isinstance(mask, SamplingMask)
     samples = mask.samples if known else as_tensor(mask, "mask", "(frame or 1, y, x or 1)")
+
     frames, _, _, y, x = kspace
     shapes = {(f, y, width) for f in (1, frames) for width in (1, x)}
+
     if samples.shape not in shapes:
         raise UsageError(
             "mask-shape",
@@ -227,4 +236,5 @@ def fitted(mask: Any, kspace: tuple[int, ...]) -> SamplingMask:
             f"A mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
             "Give the mask that belongs to this k-space",
         )
+
     return mask if known else SamplingMask.of(samples)

@@ -40,6 +40,7 @@ class Trajectory:
         frames, spokes, samples = shape[0], shape[-2], shape[-1]
         positions, matrix = self.positions, self.matrix
         fits = positions.shape[1:] == (spokes, samples, 2) and positions.shape[0] in (1, frames)
+
         if not fits or min(matrix) < 1:
             raise InputError(
                 "trajectory-shape",
@@ -48,10 +49,13 @@ class Trajectory:
                 "and a matrix (y, x) are needed",
                 "Store the positions of all samples, and the size of the images",
             )
+
         # Written so that NaN is refused too.
         reach = positions.abs().amax((0, 1, 2)) / torch.tensor(matrix, device=positions.device)
+
         inside = bool((reach <= EXCESS / 2).all())
         relative = min(matrix) > 2 and bool((positions.abs() <= 0.5).all())
+
         if not inside or relative:
             reached = ", ".join(f"{float(r):.4g}" for r in reach)
             raise InputError(

@@ -41,8 +41,10 @@ def unit_of(reach: Sides, matrix: tuple[int, int], voxel_mm: Sides | None = None
     """
     usual = _filled(reach, {PARTS: HALF, RADIANS: PI, CYCLES: (matrix[0] / 2, matrix[1] / 2)})
     lengths = _filled(reach, _edges_of_lengths(voxel_mm))
+
     best, part = _nearest(usual)
     length, of_length = _nearest(lengths)
+
     if (part < CLOSE and of_length >= 1 - EDGE) or (not part and of_length >= NEARLY):
         return length
 
@@ -89,6 +91,7 @@ def in_cycles(
     y, x = (float(r) for r in positions.abs().flatten(0, -2).amax(0))
     unit = unit_of((y, x), matrix, voxel_mm)
     scale = {PARTS: 1.0, RADIANS: 1 / (2 * math.pi)}.get(unit or "")
+
     if unit not in (PARTS, RADIANS, CYCLES):
         raise InputError(
             "trajectory-units",
@@ -97,10 +100,12 @@ def in_cycles(
             f"It must reach 0.5 in parts of k-space, pi in radians, or half of the matrix {matrix}",
             "Store positions in cycles per field of view, or correct the matrix",
         )
+
     note = (
         f"{where}: the trajectory reaches {max(y, x):.4g} and was taken as {unit}, "
         f"for images of {matrix} (y, x)."
     )
+
     if scale is None:
         return positions, note
     return positions * (scale * torch.tensor(matrix, dtype=positions.dtype)), note
@@ -111,6 +116,7 @@ def _edges_of_lengths(voxel_mm: Sides | None) -> dict[str, Sides]:
     pixel."""
     if voxel_mm is None or not all(side > 0 for side in voxel_mm):
         return {}
+
     edges: dict[str, Sides] = {}
     for name, mm in {"mm": 1.0, "cm": 10.0, "m": 1000.0}.items():
         y, x = (mm / (2 * side) for side in voxel_mm)

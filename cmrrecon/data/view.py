@@ -65,8 +65,10 @@ class View:
             return None
         part, size = self.part(geometry, encoded), self.size(geometry, encoded)
         voxel = geometry.voxel_mm
+
         if voxel is not None:
             y, x, thickness = voxel
+
             voxel = y * part[0] / size[0], x * part[1] / size[1], thickness
         inside = geometry.field_of_view
         if self.recon_matrix or (inside is not None and not self.keep_oversampling):
