@@ -31,16 +31,20 @@ def coil_maps(coils: int, y: int, x: int, seed: int) -> Tensor:
     random = generator(seed, "coils")
     rows, columns = grid(y, x)
     maps = []
+
     for i in range(coils):
         place = 2 * math.pi * (i + uniform(-0.2, 0.2, random)) / coils
         centre = (ARRAY[0] * math.sin(place), ARRAY[1] * math.cos(place))
         # Neighbours lie alternately on either side of the slice, as the rows of an array do.
         height, radius = 35.0 * (-1) ** i + uniform(-10, 10, random), uniform(60, 90, random)
+
         squared = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 + height**2
         v, u = rows / 160, columns / 160
+
         c = torch.randn(5, generator=random) * torch.tensor([0.7, 0.7, 0.3, 0.2, 0.2])
         phase = place + c[0] * u + c[1] * v + c[2] * u * v + c[3] * u**2 + c[4] * v**2
         maps.append(torch.polar((squared + radius**2) ** -1.5, phase))
+
     stacked = torch.stack(maps)
     return stacked / rss(stacked)
 

@@ -115,11 +115,14 @@ def heart_layers(
     right = _right(view, left, random)
     fat = _fat(view, left, right, random)
     grain = _grain(view, left, random)
+
     # The pericardium is a dark line outside.
     parts = [("bone", cover(fat + 1.4 - view.radius)), ("fat", cover(fat - view.radius))]
     parts += _right_parts(view, left, right) + _left_parts(view, left)
+
     if lesion is not None:
         parts.append((lesion.tissue, _lesion(view, left, lesion)))
+
     return [Layer(tissue, covered, grain) for tissue, covered in parts]
 
 
@@ -158,9 +161,11 @@ def _view(
     moved: tuple[Tensor, Tensor] | None,
 ) -> _View:
     squeeze = contraction(phase - 0.03 * position, heart.end_systole)[:, None, None]
+
     drift_y, drift_x = (d[:, None, None] for d in moved) if moved else (0.0, 0.0)
     dy = rows - (heart.centre[0] + 4 * position + heart.shift[0] * squeeze + drift_y)
     dx = columns - (heart.centre[1] + 6 * position + heart.shift[1] * squeeze + drift_x)
+
     # The base and the apex turn in opposite directions when the heart wrings itself out.
     angle = torch.atan2(dy, dx) - heart.axis - heart.twist * (1 - 2 * position) * squeeze
     return _View(heart, position, squeeze, torch.hypot(dy, dx), angle)
@@ -187,11 +192,13 @@ def _left(view: _View, random: torch.Generator) -> _Left:
         * (1 - 0.12 * torch.cos(angle))
         * (1 + 0.05 * harmonics(angle, range(2, 6), random))
     )
+
     trabeculae = harmonics(angle, range(7, 17), random)
     # The free wall (opposite the right ventricle) moves more than the septum.
     inner = inner_rest * (
         1 - heart.shortening * (1 + 0.15 * position - 0.12 * torch.cos(angle)) * squeeze
     )
+
     area = (inner_rest + wall_rest) ** 2 - inner_rest**2
     outer = torch.sqrt(inner**2 + area * (1 + heart.lengthening * squeeze))
     return _Left(
@@ -218,6 +225,7 @@ def _right(view: _View, left: _Left, random: torch.Generator) -> _Right:
         * (1 - 0.36 * view.squeeze)
         * crescent
     )
+
     rough = 1.1 * harmonics(view.angle, range(8, 24), random) * crescent
     return _Right(
         crescent,
@@ -229,6 +237,7 @@ def _right(view: _View, left: _Left, random: torch.Generator) -> _Right:
 def _fat(view: _View, left: _Left, right: _Right, random: torch.Generator) -> Tensor:
     """Outer border of the fat, which fills the grooves where the ventricles meet and lies on the right one."""
     grooves = torch.exp(-(((view.off_axis.abs() - view.span) / 0.22) ** 2))
+
     outline = torch.maximum(left.outer, right.outer)
     rough = 0.6 * harmonics(view.angle, range(2, 9), random)
     return (
@@ -246,6 +255,7 @@ def _grain(view: _View, left: _Left, random: torch.Generator) -> Tensor:
     in_wall = left.inner_rest + (radius - inner) / (outer - inner) * left.wall_rest
     rest = torch.where(radius < inner, radius / inner * left.inner_rest, in_wall)
     rest = torch.where(radius < outer, rest, left.inner_rest + left.wall_rest + radius - outer)
+
     rows, columns = rest * torch.sin(view.angle), rest * torch.cos(view.angle)
     return 0.8 * texture(rows, columns, 5.0, random) + 0.6 * texture(rows, columns, 2.5, random)
 
@@ -254,6 +264,7 @@ def _right_parts(view: _View, left: _Left, right: _Right) -> list[tuple[str, Ten
     """Wall and blood of the right ventricle, and the moderator band that crosses its middle."""
     cavity = cover(right.inner - view.radius)
     band = strip(view.radius * torch.sin(view.off_axis - 0.3) + 1.5 * left.trabeculae, 2.4)
+
     band = band * cavity * math.exp(-(((view.position - 0.55) / 0.2) ** 2))
     return [
         ("myocardium", cover(right.outer - view.radius)),
@@ -275,6 +286,7 @@ def _left_parts(view: _View, left: _Left) -> list[tuple[str, Tensor]]:
 def _papillary_muscles(view: _View, left: _Left) -> Iterator[Tensor]:
     """They keep their volume: they get thicker as they shorten, and come closer to each other."""
     position, squeeze, radius = view.position, view.squeeze, view.radius
+
     along, beside = radius * torch.cos(view.angle), radius * torch.sin(view.angle)
     reach = (
         view.heart.radius
@@ -282,6 +294,7 @@ def _papillary_muscles(view: _View, left: _Left) -> Iterator[Tensor]:
         * (1 - view.heart.shortening * squeeze)
         * (0.63 + 0.2 * position - 0.04 * squeeze)
     )
+
     presence = max(0.0, 1.15 * math.exp(-(((position - 0.58) / 0.27) ** 2)) - 0.15)
     for side, thickness in ((math.pi - 0.9, 5.0), (math.pi + 1.1, 4.4)):
         distance = torch.hypot(along - reach * math.cos(side), beside - reach * math.sin(side))
@@ -296,6 +309,7 @@ def _poor_supply(view: _View, left: _Left) -> Tensor:
     inner_half = cover(left.inner + 0.5 * (left.outer - left.inner) - view.radius) * cover(
         view.radius - left.border
     )
+
     from_front = (view.angle - 1.5 + math.pi) % (2 * math.pi) - math.pi
     return inner_half * torch.exp(-((from_front / 0.65) ** 4))
 

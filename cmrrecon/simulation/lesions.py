@@ -34,6 +34,7 @@ class Lesion:
         first = int(torch.randint(2, (), generator=generator(seed, "lesions")))
         if index % 2 != first:
             return None
+
         random = generator(seed, "lesion in slice", index)
         return Lesion(
             tissue=KINDS[int(torch.randint(len(KINDS), (), generator=random))],

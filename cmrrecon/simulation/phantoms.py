@@ -63,10 +63,12 @@ def receive_field(rows: Tensor, columns: Tensor, seed: int) -> Tensor:
     random = generator(seed, "receive field")
     v, u = rows / 160, columns / 160
     c = torch.randn(6, generator=random) * torch.tensor([1.5, 0.8, 0.8, 0.4, 0.4, 0.4])
+
     blob = torch.exp(
         -((rows - uniform(5, 35, random)) ** 2 + (columns - uniform(-20, 40, random)) ** 2)
         / (2 * 35.0**2)
     )
+
     phase = (
         c[0]
         + c[1] * u
@@ -76,6 +78,7 @@ def receive_field(rows: Tensor, columns: Tensor, seed: int) -> Tensor:
         + c[5] * v**2
         + uniform(0.5, 1.1, random) * blob
     )
+
     shade = 0.9 * torch.exp(-0.35 * v - 0.15 * u + 0.12 * (u**2 + v**2))
     return torch.polar(shade.expand_as(phase), phase)
 
@@ -102,11 +105,13 @@ def scene(
     moved : displacement (y, x) of the whole heart, each Tensor (frame,) in mm
     lesions : whether every second slice gets a lesion, see `Lesion.draw`
     """
+
     rows, columns = grid(y, x)
     thorax, heart = Thorax.draw(seed), Heart.draw(seed)
     field = receive_field(rows, columns, seed)
     frames = max(len(phase), *(len(signal) for signal in signals.values()))
     near = surroundings(heart, rows, columns)
+
     images, boxes = [], []
     for index, position in enumerate(positions(slices)):
         image = (
@@ -114,13 +119,16 @@ def scene(
             .expand(frames, y, x)
             .clone()
         )
+
         lesion = Lesion.draw(seed, index) if lesions else None
         layers = heart_layers(
             heart, position, phase, rows[near[0]], columns[:, near[1]], moved, lesion
         )
+
         image[:, *near] = paint(layers, signals, image[:, *near])
         images.append(image * field)
         boxes.append(_moved(box_of(layers[-1].cover), near) if lesion else None)
+
     return Phantom(torch.stack(images, 1), lesions=tuple(boxes) if lesions else None)
 
 
@@ -148,10 +156,12 @@ def perfusion(
     added_rate = {
         tissue: RELAXIVITY * concentration for tissue, concentration in bolus(times).items()
     }
+
     phase = DIASTASIS + 0.01 * torch.randn(frames, generator=random)
     breath = torch.sin(
         2 * math.pi * times / uniform(6, 9, random)
     ) * times / PASSAGE + 0.2 * torch.randn(frames, generator=random)
+
     moved = (2.0 * breath, 0.6 * breath)
     return scene(
         slices,

@@ -61,12 +61,14 @@ def random_materials(
     pixels = torch.zeros(((3 if changing else 1) + 1, FINE * y, FINE * x))
     rows, columns = torch.arange(FINE * y)[:, None] / FINE, torch.arange(FINE * x)[None] / FINE
     canvas = _Canvas(pixels, rows, columns, uniform(*POWER, draw), draw)
+
     _add_body(canvas)
     _add_organs(canvas)
     _add_leaves(canvas)
     _add_lines(canvas)
     for ventricle in ventricles:
         _add_ventricle(canvas, ventricle, black_blood)
+
     pixels[:-1] *= torch.exp(
         uniform(*TEXTURE, draw) * fractal(FINE * y, FINE * x, uniform(*FALL, draw), draw)
     )
@@ -109,12 +111,14 @@ class _Canvas:
         box = [
             slice(max(0, int(FINE * (c - reach))), max(1, int(FINE * (c + reach)))) for c in centre
         ]
+
         dy, dx = self.rows[box[0]] - centre[0], self.columns[:, box[1]] - centre[1]
         turn = uniform(0, math.pi, draw)
         along, across = (
             dx * math.cos(turn) + dy * math.sin(turn),
             dy * math.cos(turn) - dx * math.sin(turn),
         )
+
         angle = torch.atan2(across / half[0], along / half[1])
         order, shift = int(torch.randint(2, 7, (), generator=draw)), uniform(0, 2 * math.pi, draw)
         outline = 1 + wobble * torch.cos(order * angle + shift)
@@ -137,6 +141,7 @@ def _add_body(canvas: _Canvas) -> None:
         if body
         else (2.0 * y, 2.0 * x)
     )
+
     if body and happens(FAT, draw):
         rim = uniform(2, 0.1 * min(y, x) + 2, draw)
         canvas.blob((y / 2, x / 2), half, canvas.bright(0.7), 0.03)
@@ -177,6 +182,7 @@ def _add_ventricle(canvas: _Canvas, ventricle: Ventricle, black_blood: bool) -> 
     canvas.blob(
         (y, x), (ventricle.inner, ventricle.inner), 0.1 * blood if black_blood else blood, 0.04
     )
+
     for _ in range(int(torch.randint(0, 5, (), generator=draw))):
         angle, size = uniform(0, 2 * math.pi, draw), uniform(0.5, 0.2 * ventricle.inner + 0.6, draw)
         reach = 0.75 * ventricle.inner

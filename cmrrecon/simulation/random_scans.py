@@ -123,11 +123,13 @@ def _measured(images: Tensor, sigma: float, draw: torch.Generator) -> tuple[Tens
     """Noisy k-space (frame, coil, y, x) of random coils, and the noise-free truth (frame, y, x)."""
     _, y, x = images.shape
     kspace = fft2c(images[:, None] * random_maps(_between(*COILS, draw), y, x, draw))
+
     truth = images.abs()
     if happens(ASYMMETRIC, draw):
         # What scanners fill with zeros is zero in fully sampled scans too, and counts as measured.
         kspace[..., : int(uniform(0.05, 0.3, draw) * x / 2)] = 0
         truth = rss(ifft2c(kspace))
+
     noise = sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=draw)
     return kspace + noise * (kspace != 0), truth
 
@@ -136,6 +138,7 @@ def _columns_of_interest(truth: Tensor, draw: torch.Generator) -> slice:
     """Columns around one that is not empty: nothing can be learnt beside the body."""
     frames, y, x = truth.shape
     width = min(x, max(FEWEST_COLUMNS, PIXELS // (frames * y)))
+
     lit = (truth.amax((0, 1)) > BRIGHT * truth.amax()).nonzero().flatten()
     middle = int(lit[_between(0, len(lit) - 1, draw)])
     first = min(max(0, middle - width // 2), x - width)
@@ -149,6 +152,7 @@ def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
         if happens(ARRAY, draw) and coils > 1
         else _broad_coils(coils, y, x, draw)
     )
+
     if coils > 1 and happens(WEAK_COIL, draw):
         stacked[_between(0, coils - 1, draw)] *= 1e-2
     return stacked / rss(stacked)
@@ -162,15 +166,18 @@ def _array(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
     rows, columns = torch.linspace(-1, 1, y)[:, None], torch.linspace(-1, 1, x)[None]
     half, depth = (uniform(0.7, 1.3, draw), uniform(0.7, 1.3, draw)), uniform(0.1, 0.4, draw)
     number, loops = _between(coils, max(coils, min(MOST_LOOPS, LOOPS_A_COIL * coils)), draw), []
+
     for place in range(number):
         angle = 2 * math.pi * (place + uniform(-0.4, 0.4, draw)) / number
         dy, dx = rows - half[0] * math.sin(angle), columns - half[1] * math.cos(angle)
         squares = dy**2 + dx**2 + uniform(0, 0.3, draw) ** 2 + depth**2
+
         tilted = angle + uniform(-0.3, 0.3, draw)
         ny, nx = math.sin(tilted), math.cos(tilted)
         along = 3 * (dy * ny + dx * nx)
         field = torch.complex(along * dx - nx * squares, ny * squares - along * dy) / squares**2.5
         loops.append(field * torch.exp(torch.tensor(uniform(-math.pi, math.pi, draw) * 1j)))
+
     stacked = torch.stack(loops)
     stacked = stacked / rss(stacked)
     _, combinations = torch.linalg.eigh(torch.einsum("ayx,byx->ab", stacked.conj(), stacked))
@@ -179,9 +186,11 @@ def _array(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
 
 def _broad_coils(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
     """Gaussian spots or large loops around the body, half of them mixed as when correlated noise was whitened."""
+
     rows, columns = torch.linspace(-1, 1, y)[:, None], torch.linspace(-1, 1, x)[None]
     spots = happens(0.5, draw)
     maps = []
+
     for number in range(coils):
         angle = 2 * math.pi * (number + uniform(-0.3, 0.3, draw)) / coils
         if spots:
@@ -201,12 +210,14 @@ def _broad_coils(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
             size = (
                 (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 + uniform(0.15, 0.5, draw)
             ) ** -1.5
+
         phase = (
             angle
             + uniform(-math.pi, math.pi, draw)
             + uniform(0, 1.0, draw) * smooth_field((y, x), 2, draw)
         )
         maps.append(torch.polar(size * uniform(0.3, 1, draw) + 1e-3, phase))
+
     stacked = torch.stack(maps)
     if happens(COLOURED, draw):
         mixing = torch.randn((coils, coils), dtype=torch.complex64, generator=draw)

@@ -131,8 +131,10 @@ def heart_beat(frames: int, draw: torch.Generator, *, periodic: bool) -> Tensor:
     """Contraction (frame,) from 0 to 1: fast systole, slow diastole; one beat over the frames, or beats of changing length and strength."""
     if periodic:
         return pulse((torch.arange(frames) / frames + uniform(0, 1, draw)) % 1)
+
     place, phases, strengths = uniform(0, 1, draw), [], []
     length, strength = uniform(4, 24, draw), uniform(0.6, 1, draw)
+
     for _ in range(frames):
         phases.append(place % 1)
         strengths.append(strength)
@@ -142,6 +144,7 @@ def heart_beat(frames: int, draw: torch.Generator, *, periodic: bool) -> Tensor:
             # The next beat may come early and be weak.
             length, strength = length * uniform(0.7, 1.3, draw), uniform(0.5, 1, draw)
             length = min(max(length, 4.0), 30.0)
+
     return pulse(torch.tensor(phases)) * torch.tensor(strengths)
 
 
@@ -171,22 +174,27 @@ def _motion(
     places = torch.stack((rows, columns), -1).expand(frames, y, x, 2).clone()
     if still:
         return places
+
     time = torch.arange(frames) / max(1, frames)
     if happens(BREATHING, draw):
         cycles = 1.0 if periodic else uniform(0.2, 2.0, draw)
         size = uniform(0, 1.0, draw) if periodic else uniform(1, 8, draw)
         breath = size * torch.sin(2 * math.pi * (cycles * time + uniform(0, 1, draw)))
+
         # The inside of the chest moves, its wall stays.
         inside = (1 - ((rows / y - 0.5) / 0.45) ** 4).clamp(min=0) * (
             1 - ((columns / x - 0.5) / 0.45) ** 4
         ).clamp(min=0)
+
         way = uniform(0, 2 * math.pi, draw)
         shift = torch.tensor([math.sin(way), math.cos(way)])
         places = places + breath[:, None, None, None] * inside[None, ..., None] * shift
+
     if not periodic and happens(DRIFTING, draw):
         places = places + time[:, None, None, None] * torch.tensor(
             [uniform(-4, 4, draw), uniform(-4, 4, draw)]
         )
+
     reach = uniform(*REACH, draw)
     for ventricle in ventricles:
         places = places + beat_displacement(places, ventricle, beat, reach)
@@ -203,6 +211,7 @@ def beat_displacement(places: Tensor, ventricle: Ventricle, beat: Tensor, reach:
     r = offset.norm(dim=-1).clamp(min=1e-3)
     now = (ventricle.inner * (1 - ventricle.stroke * beat))[:, None, None]
     outside = (r.square() + ventricle.inner**2 - now.square()).clamp(min=0).sqrt()
+
     rest = torch.where(r < now, r * ventricle.inner / now, outside)
     fade = torch.exp(-(((r - ventricle.outer).clamp(min=0) / (reach * ventricle.outer)) ** 2))
     displacement: Tensor = offset * ((rest / r - 1) * fade)[..., None]
@@ -237,6 +246,7 @@ def _contrast(frames: int, components: int, draw: torch.Generator) -> Tensor:
         return torch.stack(
             [0.3 * torch.ones(frames), *(b / b.max().clamp(min=1e-6) for b in bolus)], 1
         )
+
     rates = [uniform(0.15, 1.5, draw) for _ in range(2)]
     depth = uniform(1, 2, draw)
     recovery = [1 - depth * torch.exp(-time / rate) for rate in rates]
@@ -250,6 +260,7 @@ def _tags(places: Tensor, draw: torch.Generator) -> Tensor:
     fading = torch.exp(-time / uniform(0.5, 3, draw))[:, None, None]
     along = places[..., 0] * math.sin(way) + places[..., 1] * math.cos(way)
     across = places[..., 0] * math.cos(way) - places[..., 1] * math.sin(way)
+
     pattern = (0.5 + 0.5 * torch.cos(2 * math.pi / period * along)) * (
         0.5 + 0.5 * torch.cos(2 * math.pi / period * across)
     ).sqrt()
@@ -272,6 +283,7 @@ def _changes(beat: Tensor, y: int, x: int, draw: torch.Generator) -> Tensor:
         beat,
         *(torch.sin(order * time + uniform(0, 2 * math.pi, draw)) for order in range(1, CHANGES)),
     ]
+
     textures = [
         uniform(0, CHANGE, draw) / order * fractal(y, x, uniform(*FALL, draw), draw)
         for order in range(1, CHANGES + 1)
@@ -284,6 +296,7 @@ def _changes(beat: Tensor, y: int, x: int, draw: torch.Generator) -> Tensor:
 def _near(ventricles: list[Ventricle], y: int, x: int) -> Tensor:
     """(y, x): one in the middle of ventricles, fading to zero around them."""
     rows, columns = torch.arange(y)[:, None], torch.arange(x)
+
     squares = torch.stack(
         [
             ((rows - v.centre[0]) ** 2 + (columns - v.centre[1]) ** 2) / v.outer**2

@@ -124,11 +124,13 @@ def simulate(
     given = {"kind": kind, "frames": frames, "spokes": spokes, "seed": seed}
     given |= {"slices": slices, "coils": coils, "y": y, "x": x}
     checked_mapping("The simulation", given, TYPES)
+
     name, chosen = _kind(kind, random=random, spokes=spokes is not None, lesions=lesions)
     frames = chosen.frames if frames is None else frames
     _check_numbers(
         frames=frames, slices=slices, coils=coils, y=y, x=x, spokes=spokes, seed=seed, snr_db=snr_db
     )
+
     columns = x if spokes is None else 2 * y
     image, times, boxes = chosen.scene(frames, slices, y, columns, seed, lesions)
     maps = chosen.maps(coils, y, columns, seed)
@@ -136,6 +138,7 @@ def simulate(
     made = Simulated(
         name, _scan(chosen, image, maps, sigma, seed), image, maps, times, sigma, boxes
     )
+
     return made if spokes is None else along_spokes(made, spokes, x, seed)
 
 
@@ -147,6 +150,7 @@ def _kind(asked: str | None, *, random: bool, spokes: bool, lesions: bool) -> tu
             for name, there in (("a kind", asked), ("spokes", spokes), ("lesions", lesions))
             if there
         ]
+
         if others:
             raise UsageError(
                 "options-conflict",
@@ -154,6 +158,7 @@ def _kind(asked: str | None, *, random: bool, spokes: bool, lesions: bool) -> tu
                 "They are of no kind, are measured line by line, and have no heart for lesions",
                 "Leave one or the other out",
             )
+
         return "random", RANDOM
     if asked is not None and asked not in KINDS:
         remedy = suggestion(asked, KINDS, "Choose one of them")
@@ -163,6 +168,7 @@ def _kind(asked: str | None, *, random: bool, spokes: bool, lesions: bool) -> tu
             f"The kinds are {', '.join(KINDS)}",
             remedy,
         )
+
     name = asked or "cine"
     return name, KINDS[name]
 
@@ -195,6 +201,7 @@ def _check_numbers(
                 f"It must be at least {least}",
                 f"Give {name} a value of {least} or more",
             )
+
     if math.isnan(snr_db) or snr_db == -math.inf:
         found = f"The signal-to-noise ratio is {snr_db} dB"
         raise UsageError(
@@ -213,6 +220,7 @@ def _scan(kind: Kind, image: Tensor, maps: Tensor, sigma: float, seed: int) -> S
         vendor="Simulated_30T_phantom",
         subject=f"P{seed + 1:03d}",
     )
+
     read_slice = partial(slice_kspace, image, maps, sigma, seed)
     everything = LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER)
     return Scan((frames, slices, len(maps), y, x), read_slice, everything, acquisition)
@@ -225,11 +233,13 @@ def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simul
     square matrix y x y. Each sample has the noise of a Cartesian one.
     """
     frames, slices, coils, n, columns = made.scan.shape
+
     kept = centred(columns, n)
     image, maps = (whole[..., kept].contiguous() for whole in (made.image, made.maps))
     lesions = made.lesions and tuple(
         box and (*box[:2], box[2] - kept.start, box[3] - kept.start) for box in made.lesions
     )
+
     trajectory = golden_angle(frames, spokes, samples, n)
     scan = Scan(
         shape=(frames, slices, coils, spokes, samples),

@@ -19,6 +19,7 @@ def generator(*keys: int | str) -> torch.Generator:
     """A CPU random generator for these keys, such as (seed, "noise", slice); different keys give unrelated numbers."""
     numbers = [int.from_bytes(key.encode(), "big") if isinstance(key, str) else key for key in keys]
     # The count goes first because a seed sequence takes trailing zeros for nothing.
+
     return torch.Generator().manual_seed(
         int(np.random.SeedSequence([len(keys), *numbers]).generate_state(1, np.uint64)[0])
     )
@@ -109,10 +110,12 @@ def texture(rows: Tensor, columns: Tensor, length: float, random: torch.Generato
     random : the source of the lattice values
     """
     lattice = torch.randn((1, 1, LATTICE, LATTICE), generator=random)
+
     shape = np.broadcast_shapes(rows.shape, columns.shape)
     rows, columns = rows.expand(shape), columns.expand(shape)
     points = torch.stack((columns, rows), -1) / (length * (LATTICE // 2))
     points = points.reshape(1, -1, points.shape[-2], 2)
+
     values = grid_sample(
         lattice, points, mode="bicubic", padding_mode="reflection", align_corners=True
     )

@@ -40,6 +40,7 @@ class Thorax:
 
     def point(self, share: float, angle: float) -> tuple[tuple[float, float], float]:
         """The point (y, x) at this share of the way from the middle to the skin, and the direction of the skin there."""
+
         (half_y, half_x), c, s = self.half, math.cos(angle), math.sin(angle)
         y, x = share * half_y * s, share * half_x * c
         turned = (
@@ -57,6 +58,7 @@ def vessels(
         texture(rows, columns, spacing, random),
         texture(rows, columns, 0.7 * spacing, random),
     )
+
     spots = texture(rows, columns, 1.6 * thickness, random)
     # A field of unit variance changes by about 1 over its length, which makes it a distance.
     along = strip(line * spacing, thickness * (tone - 0.8).clamp(max=1))
@@ -76,6 +78,7 @@ def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor
     -------
     list of Layer with cover (1, y, x)
     """
+
     random = generator(thorax.seed, "contours")  # what all slices share
     local = generator(thorax.seed, "thorax in slice", round(position * 1000))
     view = _View(
@@ -86,15 +89,18 @@ def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor
         texture(rows, columns, 14.0, local),
         texture(rows, columns, 4.0, local),
     )
+
     inside, wall = _wall(view, random, local)
     parts = wall + _ribs(view, random, local)
     cavity, lungs = _lungs(view, inside, local)
+
     parts += (
         lungs
         + _front_fat(view, cavity, local)
         + _below_the_diaphragm(view, cavity, local)
         + _spine_and_aorta(view)
     )
+
     grain = (0.7 * view.coarse + 0.7 * view.fine)[None]
     return [Layer(tissue, covered[None], grain) for tissue, covered in parts]
 
@@ -123,21 +129,25 @@ class _View:
 
 def _wall(view: _View, random: torch.Generator, local: torch.Generator) -> tuple[Tensor, Parts]:
     """Skin, fat and muscles of the chest wall: nested contours around the middle of the body. The first is the level inside."""
+
     thorax, angle = view.thorax, torch.atan2(view.rows, view.columns)
     body = view.ellipse((0, 0), thorax.half, thorax.turn) + 2.0 * harmonics(
         angle, range(2, 6), random
     )
+
     wall = (
         body
         - 1.8
         - thorax.fat * (1 + 0.25 * harmonics(angle, range(1, 5), random).clamp(-1.5, 1.5))
     )
     inside = wall - thorax.muscle * (1 + 0.15 * harmonics(angle, range(1, 6), random).clamp(-2, 2))
+
     fat = cover(body - 1.8)
     threads = strip(11 * view.texture(11.0, local), 0.6 + 0.6 * view.coarse)
     between = strip(
         wall - 0.4 * thorax.muscle - 1.5 * view.coarse, 0.8 + 1.2 * view.texture(20.0, local)
     )
+
     skin, muscle = cover(body), cover(wall)
     return inside, [
         ("muscle", skin),
@@ -157,6 +167,7 @@ def _ribs(view: _View, random: torch.Generator, local: torch.Generator) -> Parts
         centre, tangent = thorax.point(
             1 - depth, start + i * math.pi / 7 + uniform(-0.07, 0.07, local)
         )
+
         half = (uniform(3.8, 5, local), uniform(7, 12, local))
         rib = view.ellipse(centre, half, tangent + uniform(-0.15, 0.15, local)) + 0.5 * view.fine
         parts += [("bone", cover(rib)), ("marrow", cover(rib - 1.3))]
@@ -168,6 +179,7 @@ def _lungs(view: _View, inside: Tensor, local: torch.Generator) -> tuple[Tensor,
     muscles = view.ellipse(
         view.thorax.point(0.8, BACK)[0], (24, 50), view.thorax.point(0.54, BACK)[1]
     )
+
     cavity = cover(inside) * (1 - cover(muscles))
     # Pulmonary vessels are fewer and fainter near the chest wall, where they are too thin to fill a pixel.
     pulmonary = (
@@ -181,6 +193,7 @@ def _lungs(view: _View, inside: Tensor, local: torch.Generator) -> tuple[Tensor,
 
 def _front_fat(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
     """Fat between the heart and the front of the chest, which the heart uncovers as it contracts."""
+
     middle, along = view.thorax.point(0.41, math.pi + 0.38)
     front = (
         cover(
@@ -188,6 +201,7 @@ def _front_fat(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
         )
         * cavity
     )
+
     threads = strip(14 * view.texture(14.0, local), 0.8 + 0.6 * view.fine)
     return [("fat", front), ("muscle", 0.5 * front * threads)]
 
@@ -199,9 +213,11 @@ def _below_the_diaphragm(view: _View, cavity: Tensor, local: torch.Generator) ->
         view.thorax.dome - 12 * view.position,
         view.thorax.point(0.54, BACK)[0],
     )
+
     liver = view.ellipse((dome + 74, -52), (74, 112), 0.12) + 2.5 * coarse
     stomach = view.ellipse((dome + 46, 38), (36, 34), 0.5) + 1.5 * coarse
     spleen = view.ellipse((spine[0] - 12, spine[1] + 42), (15, 28), 1.9) + 0.8 * coarse
+
     return [
         ("muscle", cover(torch.maximum(liver, stomach) + 2.5) * cavity),
         ("fat", cover(stomach + 0.5) * cavity),
