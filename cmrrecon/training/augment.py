@@ -33,17 +33,21 @@ def augment(
     exponent = (1 + data.gamma) ** draw.uniform(-1, 1)
     wider = 1 + draw.uniform(0, data.fov)
     lost = [draw.random() < data.coil_dropout for _ in range(kspace.shape[1])]
+
     if flips or data.gamma or data.fov:
         images = ifft2c(kspace).flip(flips)
         lesion = lesion.flip(flips)
         if data.gamma:
             # The same factor in all coils, so that the coil maps stay what they are.
             images = images * rss(images)[:, None].clamp(min=DIMMEST) ** (exponent - 1)
+
         kspace = fft2c(images)
         if data.fov:
             kspace, lesion = widen(images, lesion, wider)
+
     if any(lost) and not all(lost):
         kspace = kspace * ~torch.tensor(lost, device=kspace.device)[:, None, None]
+
     return kspace, lesion, limit**exponent
 
 
@@ -67,10 +71,13 @@ def widen(images: Tensor, lesion: Tensor, factor: float) -> tuple[Tensor, Tensor
     shape = images.shape[-2:]
     larger = [round(factor * n) for n in shape]
     rows, columns = (centred(m, n) for m, n in zip(larger, shape, strict=True))
+
     padded = images.new_zeros((*images.shape[:-2], *larger))
     padded[..., rows, columns] = images
+
     # Orthonormal transforms of the two sizes differ by the root of their ratio.
     kspace = fft2c(padded)[..., rows, columns] * (shape.numel() / (larger[0] * larger[1])) ** 0.5
+
     boxes = lesion.new_zeros(larger)
     boxes[rows, columns] = lesion
     y, x = (nearest(n, m) for n, m in zip(shape, larger, strict=True))

@@ -31,6 +31,7 @@ def load(path: Path) -> dict[str, Any]:
             "A run goes on from the file last.pt that it wrote itself",
             "Copy epoch.pt over it to go on from the last epoch's end, or remove it to begin anew",
         ) from error
+
     if not isinstance(state, dict) or "step" not in state:
         raise InputError(
             "checkpoint-format",
@@ -38,4 +39,5 @@ def load(path: Path) -> dict[str, Any]:
             "A run goes on from its own last.pt",
             "Give another --out",
         )
+
     return state

@@ -26,6 +26,7 @@ def check(recipe: Recipe) -> Recipe:
     """
     name = recipe.network["name"]
     _check_numbers(recipe)
+
     if recipe.losses.sda.weight and recipe.schedule.batch != 1:
         raise UsageError(
             "options-conflict",
@@ -33,11 +34,13 @@ def check(recipe: Recipe) -> Recipe:
             "It compares one sample at a time with earlier ones",
             "Leave schedule.batch at 1, or set losses.sda.weight=0",
         )
+
     with torch.device("meta"):
         network = build_network(
             name, {key: value for key, value in recipe.network.items() if key != "name"}
         )
         discriminator = build("patch-gan", dict(recipe.discriminator))
+
     if isinstance(network, WindowNetwork) and recipe.data.scenes:
         raise UsageError(
             "options-conflict",
@@ -45,6 +48,7 @@ def check(recipe: Recipe) -> Recipe:
             "Random scans are whole series, and this network takes windows of them",
             "Set data.scenes=0 and give --data, or train kt-unrolled",
         )
+
     _check_patterns(recipe.sampling)
     return replace(
         recipe,
@@ -89,6 +93,7 @@ def _check_numbers(recipe: Recipe) -> None:
         "schedule.epochs": (schedule.epochs >= 1, "one epoch or more"),
         "schedule.average": (0 <= schedule.average < 1, "a memory from 0 to below 1"),
     }
+
     for key, (fits, wanted) in needed.items():
         if not fits:
             section, _, name = key.partition(".")

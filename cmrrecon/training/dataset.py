@@ -165,6 +165,7 @@ class Windows:
             sampling,
             data,
         )
+
         self.seed, self.fixed = seed, fixed
         self.places = [
             Place(number, index, frame)
@@ -173,6 +174,7 @@ class Windows:
             if index not in entry["empty_slices"]
             for frame in range(entry["shape"][0] if width else 1)
         ]
+
         largest = (
             max(
                 (math.prod(entry["shape"]) // entry["shape"][1] for entry in self.entries),
@@ -180,6 +182,7 @@ class Windows:
             )
             * COMPLEX_BYTES
         )
+
         self._slice = lru_cache(max(LEAST_KEPT, KEPT_BYTES // largest))(self._read)
 
     def __len__(self) -> int:
@@ -215,21 +218,27 @@ class Windows:
         draw = random.Random(
             digest(self.seed, "validation" if self.fixed else epoch, name, place.turn)
         )
+
         full = self._slice(place.scan, place.index)
         frames, _, y, x = full.shape
         rows = window(place.frame, frames, self.width) if self.width else list(range(frames))
         kspace, limit = full[rows] / entry["scale"], max(entry["limits"]) / entry["scale"]
+
         lesion = painted(entry, place.index, self.data.classes)
         if not self.fixed:
             kspace, lesion, limit = augment(kspace, lesion, limit, self.data, draw)
+
         mask = self._mask(draw, epoch, frames, y, x)
         mask = mask[rows] if len(mask) > 1 else mask
         if entry.get("coverage", COMPLETE) != COMPLETE:
             mask = mask & reached(kspace)
+
         middle = kspace[self.width // 2]
         target = rss(ifft2c(middle if self.width else kspace))
+
         if not self.fixed:
             kspace = noisy(kspace, self.data, draw)
+
         return Sample(
             kspace * mask[:, None], mask, self.sampling.acs, target, middle, max(limit, float(target.amax())),
             domain_of(entry, self.data.domain), name, presence(entry, place.index, self.data.classes), lesion,
@@ -241,6 +250,7 @@ class Windows:
         accelerations = (
             self.sampling.accelerations if self.fixed else accelerations_of(self.sampling, epoch)
         )
+
         pattern, acceleration = draw.choice(self.sampling.patterns), draw.choice(accelerations)
         mask = make_mask(
             pattern,
@@ -279,16 +289,19 @@ def batches(
     count : of windows, the first of them, or all of them again and again; 0: all once
     """
     draw = random.Random(digest(windows.seed, "order", epoch))
+
     places = [place for place in windows.places for _ in range(windows.times(place))]
     draw.shuffle(places)
     if windows.data.in_turn:
         places = in_turn(places, [windows.domain(place) for place in places])
     if count:
         places = [places[number % len(places)] for number in range(count)]
+
     seen: Counter[Place] = Counter()
     for number, place in enumerate(places):
         places[number] = replace(place, turn=seen[place])
         seen[place] += 1
+
     open_batches: dict[tuple[int, ...], list[Place]] = defaultdict(list)
     finished = []
     for place in places:

@@ -48,8 +48,10 @@ class Group:
                     for p in trained
                 ]
             )
+
             with _all_alive():
                 dist.all_reduce(flat)
+
             flat /= self.size
             for parameter, part in zip(
                 trained, torch.split(flat, [p.numel() for p in trained]), strict=True
@@ -91,6 +93,7 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
     if place is None or (place.size == 1 and device not in ("auto", "cuda")):
         yield Group(), device
         return
+
     rank, size, local, here = place
     gpus = 0 if device == "cpu" else torch.cuda.device_count()
     if gpus:
@@ -106,21 +109,25 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
             )
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
+
     if size == 1:
         yield Group(), device
         return
+
     os.environ.setdefault(
         "MASTER_ADDR", first_host(os.environ.get("SLURM_STEP_NODELIST", "")) or "127.0.0.1"
     )
     os.environ.setdefault(
         "MASTER_PORT", str(FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")) % PORTS)
     )
+
     # Its functions take the group of the time of their import as a default: imported later, by an optimiser, they would keep it, and its
     # threads, beyond the end of the run, where they abort the process now and then.
     importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group(
         "nccl" if gpus else "gloo", rank=rank, world_size=size, timeout=PATIENCE
     )
+
     try:
         yield Group(rank, size), device
     finally:
@@ -158,6 +165,7 @@ def _place() -> _Place | None:
         os.environ.get(name, "")
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     ]
+
     # An sbatch script has numbers of tasks too, but only srun starts as many processes and numbers their steps.
     if "RANK" not in os.environ and "SLURM_STEP_ID" in os.environ:
         values = [
@@ -165,6 +173,7 @@ def _place() -> _Place | None:
             for name in ("PROCID", "NTASKS", "LOCALID", "NODEID", "STEP_TASKS_PER_NODE")
         ]
         values[3:] = [str(tasks_of_node(values[4], int(values[3] or 0)))]
+
     return _Place(*map(int, values)) if all(value.isdigit() for value in values) else None
 
 

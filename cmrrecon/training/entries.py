@@ -61,6 +61,7 @@ def index_scans(
     """
     known: dict[str, Any] = json.loads(cache.read_text()) if cache.exists() else {}
     found: dict[str, Any] = {}
+
     for path in files:
         name, stamp = str(path.relative_to(folder)), [path.stat().st_size, path.stat().st_mtime_ns]
         if name in known and known[name]["stamp"] == stamp:
@@ -71,6 +72,7 @@ def index_scans(
             except CmrreconError as error:
                 warn(f"{error} It is left out.")
                 continue
+
             with atomic(cache) as temporary:
                 temporary.write_text(json.dumps({**known, **found}) + "\n")
         advance()
@@ -81,6 +83,7 @@ def _looked_through(path: Path, name: str) -> dict[str, Any] | None:
     """The entry of a file; None if it is not fully sampled."""
     scan = formats.read(path)
     require_cartesian(scan.mask, scan.path or "The scan", "Training")
+
     survey = Survey(scan)
     if not survey.complete:
         return None
@@ -103,6 +106,7 @@ def _some(entries: list[dict[str, Any]], where: Path) -> list[dict[str, Any]]:
 def domain_of(entry: Entry, names: Sequence[str]) -> str:
     """The facts of a scan that name its domain, joined; "unknown" for what is not known."""
     facts = facts_of(entry)
+
     for name in names:
         if name not in facts:
             raise UsageError(
@@ -127,6 +131,7 @@ def split(entries: Sequence[Entry], share: float, seed: int) -> tuple[list[Entry
     draws = sorted({drawn(entry) for entry in entries})
     if share <= 0 or len(draws) < 2:
         return list(entries), []
+
     # Above the first, who validates in any case, and not above the last, who trains.
     limit = min(max(share, draws[1]), draws[-1]) if share <= draws[0] else min(share, draws[-1])
     return [entry for entry in entries if drawn(entry) >= limit], [

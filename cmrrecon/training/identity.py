@@ -73,19 +73,24 @@ def agreed_plan(
     ------
     UsageError : the folder holds a run of another recipe, of other scans or of another number of processes
     """
+
     path = out / RUN
     known = json.loads(path.read_text()) if (out / LAST).exists() and path.exists() else None
+
     asked = json.loads(json.dumps(provenance.plain(recipe.as_dict())))
     scans = {
         "training": digest(training),
         "validation": digest(validation),
         "unseen": digest(unseen),
     }
+
     if known is not None:
         _check_same(out, known, asked, scans, group.size)
+
     plan = group.gather(
         _plan(recipe, training, device, known, checkpointing, workers) if group.rank == 0 else None
     )[0]
+
     if group.rank == 0:
         with atomic(path) as temporary:
             run = {
@@ -96,6 +101,7 @@ def agreed_plan(
                 "plan": plan.as_dict(),
             }
             temporary.write_text(json.dumps(run, indent=1) + "\n")
+
     made: Plan = plan
     return made
 
@@ -112,6 +118,7 @@ def _check_same(
         **asked,
         "schedule": {**asked["schedule"], "epochs": known["recipe"]["schedule"]["epochs"]},
     }
+
     if longer != known["recipe"]:
         raise UsageError(
             "recipe-mismatch",
@@ -119,6 +126,7 @@ def _check_same(
             "A run goes on with its own recipe; only schedule.epochs may change",
             "Give another --out",
         )
+
     if scans != known["scans"]:
         raise UsageError(
             "scans-mismatch",
@@ -126,6 +134,7 @@ def _check_same(
             "A run goes on with its own store, --only and --hold-out",
             "Give another --out",
         )
+
     if processes != known["processes"]:
         raise UsageError(
             "processes-mismatch",
@@ -158,6 +167,7 @@ def _plan(
     """A new one, or that of the run with what is asked for now."""
     if known is None:
         return make_plan(recipe, training, device, checkpointing=checkpointing, workers=workers)
+
     plan = known["plan"]
     plan["checkpointing"] = plan["checkpointing"] if checkpointing is None else checkpointing
     plan["workers"] = workers or plan["workers"]

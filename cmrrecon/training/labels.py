@@ -40,6 +40,7 @@ def notes(
     """What the user should know of the labels of the scans that are trained on, in sentences."""
     rows = [row for entry in entries for row in entry.get("labels") or ()]
     told = []
+
     if losses.classification.weight and not rows:
         told.append(
             "the classification loss is left out: no scan has labels, which `cmrrecon preprocess --labels` gives"
@@ -50,15 +51,18 @@ def notes(
         told.append(
             "the lesion loss is left out: no scan has boxes of lesions, which `cmrrecon preprocess --labels` gives"
         )
+
     others = {
         row["label"]
         for row in rows
         if not is_normal(row["label"]) and not _is_class(row["label"], classes)
     }
+
     if losses.classification.weight and others:
         told.append(
             f"these labels are none of data.classes, and slices with no other have no lesion: {', '.join(sorted(others))}"
         )
+
     return told
 
 
@@ -69,6 +73,7 @@ def lesion_scores(image: Tensor, target: Tensor, lesion: Tensor) -> dict[str, fl
     """
     if not bool(lesion[MARGIN:-MARGIN, MARGIN:-MARGIN].any()):
         return {}
+
     table = focused(image[:, None], target[:, None], [Region("lesion", lesion[None, None])])
     return dict(zip(LESION_SCORES, average(table, [0]), strict=True))
 

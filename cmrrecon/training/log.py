@@ -41,6 +41,7 @@ class Log:
                     "Do: pip install 'cmrrecon[tensorboard]'",
                 ) from error
             self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
+
         place = os.devnull if path is None else path
         self._lines = open(place, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
@@ -64,12 +65,14 @@ class Log:
             numbers = {
                 f"train/{key}": value for key, value in record.items() if key not in COUNTERS
             }
+
             scores = {name: value for name, value in record.items() if isinstance(value, Mapping)}
             numbers |= {
                 f"{name}/{key}": value
                 for name, found in scores.items()
                 for key, value in found.items()
             }
+
             for name, value in numbers.items():
                 if isinstance(value, int | float):
                     self._events.add_scalar(name, value, record["step"])
@@ -87,5 +90,6 @@ def forget_later(log: Path, epoch: int, position: int) -> None:
             if ((record := json.loads(line))["epoch"], record.get("position", 0))
             <= (epoch, position)
         ]
+
         with atomic(log) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept))

@@ -94,11 +94,14 @@ def train(
     """
     run = Run(recipe, device, group, plan)
     resume(run, out, hooks)
+
     for note in [*run.objective.notes, *notes(recipe.losses, recipe.data.classes, training)]:
         hooks.say(note)
+
     if run.is_over(most_steps):
         hooks.say(f"nothing is left to do: {run.step} steps and {run.epoch} epochs were taken")
         return run
+
     seen, held = sources(run, store, training, {VALIDATION: validation, UNSEEN: unseen})
     every = len(share(batches(seen, 0, plan.batch, recipe.schedule.windows), group))
     hooks.on_begin(every * recipe.schedule.epochs, every * run.epoch + run.position)
@@ -187,6 +190,7 @@ def resume(run: Run, out: Path, hooks: Hooks) -> None:
     elif first:
         for name in (EPOCH, LOG):
             (out / name).unlink(missing_ok=True)
+
     if first:
         forget_later(out / LOG, run.epoch, run.position)
 
@@ -201,6 +205,7 @@ def sources(
     recipe, seed = run.recipe, run.recipe.schedule.seed
     if store is None:
         return Scenes(recipe.data, seed), {VALIDATION: Scenes(recipe.data, seed, fixed=True)}
+
     width = run.network.frames if isinstance(run.network, WindowNetwork) else 0
     seen = Windows(store, training, width, recipe.sampling, recipe.data, seed)
     return seen, {
@@ -222,15 +227,18 @@ def take_step(
     recipe = run.recipe
     batch = collate(found, device)
     rate = run.set_rate()
+
     # Convolutions alone are lowered: Fourier transforms and data consistency are complex, which is never cast, and losses stand outside.
     with torch.autocast(device.type, torch.bfloat16, enabled=run.plan.precision == "bf16"):
         output = batch.given_to(run.network)
+
     loss, record = run.objective(output, batch, run.discriminator)
     (loss / recipe.optimiser.accumulate).backward()  # type: ignore[no-untyped-call]
     if run.discriminator is not None:
         judged = run.objective.judge(run.discriminator, output, batch)
         (judged / recipe.optimiser.accumulate).backward()  # type: ignore[no-untyped-call]
         record["discriminator"] = float(judged.detach())
+
     run.position += 1
     if run.position % recipe.optimiser.accumulate == 0 or last:
         record["gradient"] = run.update(epoch_end)
@@ -250,15 +258,18 @@ def finish_epoch(
         if scores is None:
             return False
         results[name] = scores
+
     run.epoch, run.position = run.epoch + 1, 0
     record = {**results, "protocol": PROTOCOL, "step": run.step, "epoch": run.epoch}
     log.write(record)
     hooks.on_step(record)
+
     result = results[VALIDATION]
     better = not result or result["ssim"] > run.best
     run.stale = 0 if better else run.stale + 1
     if better:
         run.best = result.get("ssim", run.best)
+
     if better and run.group.rank == 0:
         metrics = {**results, "protocol": PROTOCOL}
         facts = {
@@ -275,6 +286,7 @@ def finish_epoch(
                 "normalisation": "scale of the scan, networks are equivariant",
             },
         )
+
     for name, windows in held.items():
         hooks.say(
             f"epoch {run.epoch}, {name}: PSNR {results[name]['psnr']:.2f} dB, SSIM {results[name]['ssim']:.4f} "

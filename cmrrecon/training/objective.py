@@ -50,6 +50,7 @@ class Objective:
         self.weighting = CoefficientOfVariation(GROUPS)
         self.notes: list[str] = []
         self.perceptual: nn.Module | None = None
+
         if losses.perceptual.weight and losses.perceptual.file:
             self.perceptual = PerceptualLoss(
                 Path(losses.perceptual.file), losses.perceptual.variant
@@ -73,13 +74,16 @@ class Objective:
         weights = {name: getattr(self.losses, name).weight for name in terms}
         parts = {name: weights[name] * value for name, value in terms.items()}
         log = {name: float(value.detach()) for name, value in terms.items()}
+
         sda = (
             self.alignment(output.features, batch.domain, self.group.gather)
             if self.losses.sda.weight and output.features
             else None
         )
+
         if sda is not None:
             parts["sda"], log["sda"] = self.losses.sda.weight * sda, float(sda.detach())
+
         # A batch without any other term than those of lesions may have no term at all.
         nothing = 0 * output.image.sum()
         total = (
@@ -87,6 +91,7 @@ class Objective:
             if self.losses.weighting == "variation"
             else torch.stack([nothing, *parts.values()]).sum()
         )
+
         for name, value in self._occasional(output, batch, discriminator).items():
             total = total + getattr(self.losses, name).weight * value
             log[name] = float(value.detach())
@@ -99,6 +104,7 @@ class Objective:
         losses, found = self.losses, {}
         if discriminator is not None and losses.adversarial.weight:
             found["adversarial"] = generator_loss(discriminator, output.image, batch.zero_filled())
+
         if losses.lesion.weight and bool(batch.lesion.any()):
             found["lesion"] = lesion_loss(output.image, batch.target, batch.lesion)
         if (
@@ -115,6 +121,7 @@ class Objective:
         kspaces = (
             (output.kspace,) if chosen.stages == "last" or not output.kspaces else output.kspaces
         )
+
         image_terms = {
             "ssim": lambda image: ssim_loss(image, target, limit),
             "l1": lambda image: l1_loss(image, target),
@@ -128,12 +135,14 @@ class Objective:
             ),
             "perceptual": lambda image: self.perceptual(image, target) if self.perceptual is not None else image.new_zeros(()),
         }  # fmt: skip
+
         kspace_terms = {
             "kspace": lambda kspace: KSPACE_FORMS[chosen.kspace.form](kspace, batch.target_kspace),
             "regularisation": lambda kspace: fidelity.regularisation(
                 kspace, chosen.regularisation.share
             ),
         }
+
         found = {}
         for terms, stages in ((image_terms, images), (kspace_terms, kspaces)):
             for name, term in terms.items():
@@ -150,6 +159,7 @@ class Objective:
             "ear": parts.get("ear"),
             "sda": parts.get("sda"),
         }
+
         total, weights = self.weighting(groups, self.group.mean)
         log.update({f"weight_{name}": value for name, value in weights.items()})
         return total

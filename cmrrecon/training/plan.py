@@ -82,24 +82,30 @@ def make_plan(
     """
     memory = device_memory(device)
     threads = max(1, min(MOST_WORKERS, available_cores() - 1)) if workers is None else workers
+
     network = _ghost(recipe, False)
     if isinstance(network, SeriesNetwork):
         half = recipe.schedule.precision == "bf16"
         return Plan({}, bool(checkpointing), "bf16" if half else "fp32", threads, 0, memory >> 20)
+
     free = MEMORY_SHARE * memory - _kept_bytes(recipe, network, device)
     scans = _windows_by_shape(entries)
     largest = max(scans, key=_samples)
     saved, needed = _checkpointed(recipe, largest, free, checkpointing)
     precision = recipe.schedule.precision
+
     if precision == "auto":
         precision = "bf16" if needed > free and device.type == "cuda" else "fp32"
+
     sizes = {}
     for shape, windows in sorted(scans.items()):
         fitting = max(1, int(free / (needed * _samples(shape) / _samples(largest))))
         wanted = recipe.schedule.batch or min(MOST_WINDOWS, windows)
         sizes[shape] = min(wanted, fitting)
+
     most = max(size * _samples(shape) for shape, size in sizes.items()) / _samples(largest)
     step = needed * most + MEMORY_SHARE * memory - free
+
     return Plan(
         {named(shape): size for shape, size in sizes.items()},
         saved,

@@ -164,6 +164,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     for text in overrides:
         _override(values, text)
     recipe = from_mapping(Recipe, values, f"recipe {name}")
+
     if "name" not in recipe.network:
         raise UsageError(
             "network-missing",
@@ -171,6 +172,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
             "It needs network.name",
             "Take the name from `cmrrecon models`",
         )
+
     if get_network(recipe.network["name"]).discriminator:
         raise UsageError(
             "network-kind",
@@ -178,6 +180,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
             "It needs a network that reconstructs",
             "Change network.name",
         )
+
     return _with_classes(recipe)
 
 
@@ -186,6 +189,7 @@ def _with_classes(recipe: Recipe) -> Recipe:
     wanted, name = recipe.data.classes, recipe.network["name"]
     if not (wanted or recipe.losses.classification.weight):
         return recipe
+
     if "classes" not in get_network(name).options():
         if recipe.losses.classification.weight:
             raise UsageError(
@@ -195,6 +199,7 @@ def _with_classes(recipe: Recipe) -> Recipe:
                 "Set its weight to 0",
             )
         return recipe
+
     given = recipe.network.get("classes", len(wanted))
     if not wanted or given != len(wanted) or any(map(is_normal, wanted)):
         raise UsageError(
@@ -229,6 +234,7 @@ def _read(name: str) -> dict[str, Any]:
             f"The recipes are: {', '.join(names())}",
             suggestion(name, names(), "Choose one, or give a .toml file"),
         )
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -243,6 +249,7 @@ def _read(name: str) -> dict[str, Any]:
 def _override(values: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
+
     if not (equals and all(parts) and value.strip()):
         raise UsageError(
             "option-value",
@@ -250,6 +257,7 @@ def _override(values: dict[str, Any], text: str) -> None:
             "It wants section.key=value",
             "Write for example --set losses.sda.weight=0",
         )
+
     for part in parts[:-1]:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
@@ -259,6 +267,7 @@ def _override(values: dict[str, Any], text: str) -> None:
                 f"{part} is a value, not a section",
                 "Check the key with --print-config",
             )
+
     try:
         values[parts[-1]] = tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError as error:

@@ -44,24 +44,29 @@ class Run:
     def __init__(self, recipe: Recipe, device: torch.device, group: Group, plan: Plan) -> None:
         self.recipe, self.group, self.plan = recipe, group, plan
         torch.manual_seed(recipe.schedule.seed)
+
         config = {key: value for key, value in recipe.network.items() if key != "name"}
         self.network = channels_last(
             build_network(recipe.network["name"], config).to(device)
         ).train()
         self.network.checkpointing = plan.checkpointing and self.network.can_checkpoint
+
         self.average = (
             copy.deepcopy(self.network).eval().requires_grad_(False)
             if recipe.schedule.average
             else None
         )
+
         adversarial = recipe.losses.adversarial.weight > 0
         self.discriminator = (
             channels_last(build("patch-gan", dict(recipe.discriminator)).to(device)).train()
             if adversarial
             else None
         )
+
         self.objective = Objective(recipe.losses, device, group)
         self.optimisers = [adamw(part, recipe) for part in self.trained()]
+
         self.step = self.bad_steps = self.returns = 0
         self.epoch = self.position = 0
         self.best = -math.inf
@@ -134,10 +139,12 @@ class Run:
         NumericalError : that did not help a few times
         """
         limit = self.recipe.optimiser.clip or math.inf
+
         self.group.average_gradients(self.trained())
         norms = [
             float(nn.utils.clip_grad_norm_(part.parameters(), limit)) for part in self.trained()
         ]
+
         if all(map(math.isfinite, norms)):
             for optimiser in self.optimisers:
                 optimiser.step()
@@ -153,6 +160,7 @@ class Run:
             self.bad_steps += 1
             if self.bad_steps >= MOST_BAD_STEPS:
                 self._go_back(epoch_end)
+
         for optimiser in self.optimisers:
             optimiser.zero_grad()
         self.step += 1

@@ -65,12 +65,15 @@ def add_scan(
     config |= {"allow_partial": True} if allow_partial else {}
     config |= {"dataset": dataset} if dataset else {}
     used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
+
     stamp = provenance.make(command, config=config, inputs=used)
     recipe = provenance.recipe_hash(stamp)
+
     note = target.with_suffix(".json")
     known: dict[str, Any] = json.loads(note.read_text()) if note.exists() else {}
     kept = [LabelRow(str(source), **row) for row in known.get("labels") or ()]
     checked = _checked(kept if labels is None else labels, scan.shape)
+
     if target.exists() and not overwrite:
         if known.get("recipe") == recipe:
             if checked == known.get("labels"):
@@ -79,6 +82,7 @@ def add_scan(
         # Without its entry beside it a file of this recipe was interrupted, and is made again.
         if known or provenance.recipe_hash(formats.read_provenance(target) or {}) != recipe:
             raise _exists(target)
+
     survey = Survey(scan, coils, allow_partial=allow_partial)
     formats.write_scan(
         target, survey.packed, stamp, images=survey.references if survey.complete else None
@@ -126,6 +130,7 @@ class Survey:
         assert isinstance(mask, CartesianMask)
         self.mask = mask
         self.by_rule, self.allow_partial = scan.full_by_rule, allow_partial
+
         frames, slices, stored, y, x = scan.shape
         virtual = min(coils or stored, stored)
         self.packed = replace(
@@ -134,9 +139,11 @@ class Survey:
             shape=(frames, slices, virtual, y, x),
             read_slice=self._slice,
         )
+
         if virtual < stored:
             # Each slice has virtual coils of its own.
             self.packed = replace(self.packed, noise=None, calibration=None, maps=None)
+
         self.coverage = self.mask.coverage.label
         self.remarks: list[str] = []
         # Of files that say themselves that they are undersampled nobody expects a reference.
@@ -168,8 +175,10 @@ class Survey:
         series = self.scan.checked(index, kspace)
         for warning in series.warnings:
             self._tell(warning)
+
         if self.complete:
             self._tell(self._remark(series.mask, self.scan.path or "The scan"))
+
         if torch.equal(series.mask.samples, self.mask.samples):
             return series
         return series.kept(series.mask.samples & self.mask.samples)
@@ -178,13 +187,17 @@ class Survey:
         """K-space (frame, coil, y, x)."""
         kspace = self.scan.read_slice(index)
         frames, slices, stored, y, x = self.scan.shape
+
         virtual = self.packed.shape[2]
+
         if not (kspace != 0).any():
             self._empty.append(index)
             self.references.append(torch.zeros(frames, y, x))
             return kspace[:, :virtual]
+
         series = self._checked(index, kspace)
         self._scales.append(normalisation(series))
+
         if index == slices // 2:
             self._warnings = [fault.words for fault in faults_of_scan(self.scan, series, index)]
         if self.complete:
@@ -218,6 +231,7 @@ def _note(note: Path, entry: dict[str, Any], status: str) -> dict[str, Any]:
 def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str, Any]] | None:
     """Labels as an entry holds them: slice, label and box; None if there are none."""
     _, slices, _, y, x = shape
+
     for row in labels:
         if row.slice is not None and row.slice >= slices:
             raise InputError(

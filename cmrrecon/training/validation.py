@@ -39,8 +39,10 @@ def validate(
     network.eval()
     scores: list[dict[str, float]] = []
     shown: dict[Place, tuple[Tensor, Tensor, Tensor]] = {}
+
     chosen, stopped = held.middles()[:MOST_PICTURES], False
     mine = held.places[group.rank :: group.size]
+
     with torch.inference_mode():
         for place, window in zip(
             mine, ahead(partial(samples, held, 0), [[place] for place in mine]), strict=True
@@ -48,20 +50,25 @@ def validate(
             stopped = stopped or should_stop()
             if stopped:
                 break
+
             batch = collate(window, device)
             image = batch.given_to(network).image.cpu()
             target = batch.target.cpu()
             whole = score(image[:, None], target[:, None], protocol=PROTOCOL)
+
             scores.append(
                 {key: getattr(whole, key) for key in SCORES}
                 | lesion_scores(image, target, window[0].lesion)
             )
+
             if place in chosen:
                 shown[place] = (batch.zero_filled().cpu(), image, target)
+
     network.train()
     shares = group.gather((stopped, scores))
     if any(stopped for stopped, _ in shares):
         return None
+
     if picture is not None and group.rank == 0:
         _draw(held, shown, picture)
     # In the order of the windows, so that the number of processes changes no digit of the means.
@@ -71,6 +78,7 @@ def validate(
         for one in turn
         if one is not None
     ]
+
     found = {key: [one[key] for one in every if key in one] for key in (*SCORES, *LESION_SCORES)}
     return {key: sum(values) / len(values) for key, values in found.items() if values}
 
