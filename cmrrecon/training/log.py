@@ -1,4 +1,4 @@
-"""What is written down while training: a line of JSON a batch and a validation, and the same for TensorBoard if that is wanted."""
+"""The log of training: one JSON line per batch and per validation, and TensorBoard events."""
 
 import json
 import os
@@ -15,17 +15,21 @@ COUNTERS = ("step", "epoch", "position")
 
 
 class Log:
-    """A context manager; records are written line by line as they come.
+    """A context manager that writes records as they come, one line each.
 
     Parameters
     ----------
-    path : of the JSON lines, which are added to; None: nothing is written
-    tensorboard : folder for TensorBoard's events, or None
-    step : where a run goes on: later events are taken back
+    path : Path or None
+        File of JSON lines, which are appended; None to write nothing.
+    tensorboard : Path or None
+        Folder for TensorBoard's events.
+    step : int
+        The step from which a run continues; TensorBoard drops events of later steps.
 
     Raises
     ------
-    UsageError : TensorBoard is wanted and not installed
+    UsageError
+        If TensorBoard is requested but not installed (`package-missing`).
     """
 
     def __init__(self, path: Path | None, tensorboard: Path | None = None, step: int = 0) -> None:
@@ -37,7 +41,7 @@ class Log:
                 raise UsageError(
                     "package-missing",
                     "TensorBoard is not installed",
-                    "--tensorboard writes its events",
+                    "--tensorboard needs it to write events",
                     "Do: pip install 'cmrrecon[tensorboard]'",
                 ) from error
             self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
@@ -59,7 +63,7 @@ class Log:
             self._events.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Add a record; numbers of a validation stand in a mapping of their own."""
+        """Add a record; the scores of a validation are in a mapping of their own."""
         self._lines.write(json.dumps(provenance.plain(record)) + "\n")
         if self._events is not None:
             numbers = {
@@ -79,11 +83,11 @@ class Log:
 
 
 def forget_later(log: Path, epoch: int, position: int) -> None:
-    """Leave out what a killed run logged after its last state: these batches and validations are done again."""
+    """Remove what a killed run logged after its last saved state, since that is done again."""
     if log.exists():
-        # The last line of a killed run may be half a line, without its end.
+        # The last line of a killed run may be incomplete.
         whole = log.read_text().rpartition("\n")[0].splitlines()
-        # A validation has no position: it ends one epoch and begins the next.
+        # A validation has no position: it lies between two epochs.
         kept = [
             line
             for line in whole

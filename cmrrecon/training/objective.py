@@ -1,4 +1,4 @@
-"""The loss of a recipe: its terms, added or weighed, and the discriminator's part."""
+"""The loss of a recipe: its terms, summed or weighted, and the loss of the discriminator."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from cmrrecon.losses.ssim import l1_loss, psnr_loss, ssim_loss
 from cmrrecon.losses.weighting import CoefficientOfVariation
 from cmrrecon.networks.base import Output
 from cmrrecon.networks.lf_mri import LesionOutput
-from cmrrecon.training.dataset import Batch
+from cmrrecon.training.batch import Batch
 from cmrrecon.training.distributed import Group
 from cmrrecon.training.loss_terms import Losses
 
@@ -31,17 +31,21 @@ GROUPS = ("fidelity", "ear", "sda")
 
 
 class Objective:
-    """The loss of a batch, with what it remembers: banks of distribution alignment and statistics of the weighting.
+    """The loss of a batch, with the state of distribution alignment and of the weighting.
 
     Parameters
     ----------
-    losses : of the recipe
-    device : of the network
-    group : the processes that learn together
+    losses : Losses
+        The `losses` section of the recipe.
+    device : torch.device
+        Device of the network.
+    group : Group
+        Processes that learn together.
 
     Attributes
     ----------
-    notes : terms that are left out, and why, in sentences for the user
+    notes : list of str
+        Terms that are left out and why, in sentences for the user.
     """
 
     def __init__(self, losses: Losses, device: torch.device, group: Group) -> None:
@@ -63,12 +67,23 @@ class Objective:
     def __call__(
         self, output: Output, batch: Batch, discriminator: nn.Module | None
     ) -> tuple[Tensor, dict[str, float]]:
-        """The loss, and its terms (unweighted, and the weights of the groups) for the log.
+        """Compute the loss, and its terms for the log.
 
         Parameters
         ----------
-        output : of the network for this batch
-        discriminator : if there is one
+        output : Output
+            Output of the network for this batch.
+        batch : Batch
+            The batch.
+        discriminator : nn.Module or None
+            The discriminator of an adversarial loss.
+
+        Returns
+        -------
+        loss : Tensor
+            The loss, a scalar.
+        log : dict of float
+            Unweighted terms, and the weights of the groups.
         """
         terms = self._terms(output, batch)
         weights = {name: getattr(self.losses, name).weight for name in terms}
@@ -84,7 +99,7 @@ class Objective:
         if sda is not None:
             parts["sda"], log["sda"] = self.losses.sda.weight * sda, float(sda.detach())
 
-        # A batch without any other term than those of lesions may have no term at all.
+        # A batch with lesion terms alone may have no term at all.
         nothing = 0 * output.image.sum()
         total = (
             self._weighed(parts, log)
@@ -100,7 +115,7 @@ class Objective:
     def _occasional(
         self, output: Output, batch: Batch, discriminator: nn.Module | None
     ) -> dict[str, Tensor]:
-        """Terms that not every batch has; the weighting by groups leaves them out."""
+        """Terms that only some batches have; the weighting by groups leaves them out."""
         losses, found = self.losses, {}
         if discriminator is not None and losses.adversarial.weight:
             found["adversarial"] = generator_loss(discriminator, output.image, batch.zero_filled())
@@ -127,14 +142,26 @@ class Objective:
             "l1": lambda image: l1_loss(image, target),
             "psnr": lambda image: psnr_loss(image, target),
             "ear": lambda image: edge_aware_loss(
-                image, target, threshold=chosen.ear.threshold, inclusive=chosen.ear.inclusive, reduce=chosen.ear.reduce, data_range=limit
+                image,
+                target,
+                threshold=chosen.ear.threshold,
+                inclusive=chosen.ear.inclusive,
+                reduce=chosen.ear.reduce,
+                data_range=limit,
             ),
             "eagle": lambda image: eagle_loss(
-                image / limit[:, None, None], target / limit[:, None, None],
-                patch=chosen.eagle.patch, cutoff=chosen.eagle.cutoff, variant=chosen.eagle.variant,
+                image / limit[:, None, None],
+                target / limit[:, None, None],
+                patch=chosen.eagle.patch,
+                cutoff=chosen.eagle.cutoff,
+                variant=chosen.eagle.variant,
             ),
-            "perceptual": lambda image: self.perceptual(image, target) if self.perceptual is not None else image.new_zeros(()),
-        }  # fmt: skip
+            "perceptual": lambda image: (
+                self.perceptual(image, target)
+                if self.perceptual is not None
+                else image.new_zeros(())
+            ),
+        }
 
         kspace_terms = {
             "kspace": lambda kspace: KSPACE_FORMS[chosen.kspace.form](kspace, batch.target_kspace),
@@ -152,7 +179,7 @@ class Objective:
         return found
 
     def _weighed(self, parts: dict[str, Tensor], log: dict[str, float]) -> Tensor:
-        """The groups by their coefficients of variation."""
+        """The groups, weighted by their coefficients of variation."""
         together = [value for name, value in parts.items() if name not in ("ear", "sda")]
         groups = {
             "fidelity": torch.stack(together).sum() if together else None,
@@ -169,10 +196,10 @@ class Objective:
         return discriminator_loss(discriminator, output.stages, batch.target, batch.zero_filled())
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The state for a checkpoint."""
         return {"alignment": self.alignment.state_dict(), "weighting": self.weighting.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.alignment.load_state_dict(state["alignment"])
         self.weighting.load_state_dict(state["weighting"])
