@@ -26,7 +26,6 @@ def require_finite(kspace: Tensor, where: str) -> None:
     InputError
         If any value is not finite (`kspace-not-finite`).
     """
-
     if not torch.isfinite(torch.view_as_real(kspace)).all():
         raise not_finite(where)
 

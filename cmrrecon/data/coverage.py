@@ -175,7 +175,6 @@ def symmetric_part(samples: Tensor, centre: tuple[int, int] | None = None) -> Re
 
 def _even(part: slice, centre: int, n: int) -> slice:
     """The part of a range that is symmetric about the centre, or the range if it holds all n."""
-
     reach = max(0, min(centre - part.start, part.stop - 1 - centre))
     if part.start == 0 and part.stop == n:
         return part

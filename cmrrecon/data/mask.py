@@ -309,7 +309,6 @@ class SpokeMask(SamplingMask):
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
         """Spokes of full sampling, pi / 2 * n for n pixels, divided by measured spokes."""
-
         full = math.ceil(math.pi / 2 * max(self.trajectory.matrix))
         return len(self.samples) * full / max(1, int(self.samples.sum()))
 

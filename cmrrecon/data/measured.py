@@ -27,8 +27,8 @@ LEAST_DATA = 0.01
 HOLES = 0.1
 LONGEST_RUN = 8
 COLUMN_HOLES = 0.5
-# Integer data: the smallest value divided by the largest is below the first number, and values up
-# to the second times the smallest are next to zero on the integer grid.
+# Integer data: the smallest value divided by the largest is below QUANTUM, and values up to
+# NEXT_TO_ZERO times the smallest are next to zero on the integer grid.
 QUANTUM = 1 / 64
 NEXT_TO_ZERO = 1.5
 
@@ -38,7 +38,7 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a k-space shows of its own sampling.
+    """What a k-space reveals about its own sampling.
 
     Attributes
     ----------
@@ -197,7 +197,7 @@ def _are_isolated(holes: Tensor) -> bool:
 
 
 def _are_whole_numbers(holes: Tensor, values: Tensor) -> bool:
-    """Whether zeros are no more frequent than the values (sample,) next to zero, as in integers."""
+    """Whether zeros are as rare as the values (sample,) next to zero, as rounding makes them."""
     smallest = values.min()
     if bool(smallest > QUANTUM * values.max()):
         return False

@@ -233,7 +233,7 @@ class Scan:
         )
 
     def _spokes_of(self, mask: SpokeMask, found: Found, where: str) -> SpokeMask:
-        """The spokes of a slice; a spoke is measured as a whole, whatever its samples hold."""
+        """The spokes of a slice; a spoke with any data counts as measured as a whole."""
         mask.trajectory.check(self.shape, where)
         touched = found.touched.any(-1, keepdim=True)
 

@@ -47,8 +47,8 @@ def coil_maps(coils: int, y: int, x: int, seed: int) -> Tensor:
         height, radius = 35.0 * (-1) ** i + uniform(-10, 10, random), uniform(60, 90, random)
 
         squared = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 + height**2
-        v, u = rows / 160, columns / 160
 
+        v, u = rows / 160, columns / 160
         c = torch.randn(5, generator=random) * torch.tensor([0.7, 0.7, 0.3, 0.2, 0.2])
         phase = place + c[0] * u + c[1] * v + c[2] * u * v + c[3] * u**2 + c[4] * v**2
         maps.append(torch.polar((squared + radius**2) ** -1.5, phase))

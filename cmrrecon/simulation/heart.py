@@ -279,7 +279,6 @@ def _right_parts(view: _View, left: _Left, right: _Right) -> list[tuple[str, Ten
     """Wall and blood of the right ventricle, and the moderator band that crosses its middle."""
     cavity = cover(right.inner - view.radius)
     band = strip(view.radius * torch.sin(view.off_axis - 0.3) + 1.5 * left.trabeculae, 2.4)
-
     band = band * cavity * math.exp(-(((view.position - 0.55) / 0.2) ** 2))
     return [
         ("myocardium", cover(right.outer - view.radius)),

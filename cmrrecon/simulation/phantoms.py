@@ -118,7 +118,6 @@ def scene(
     lesions : bool
         Whether every second slice has a lesion, see `Lesion.draw`.
     """
-
     rows, columns = grid(y, x)
     thorax, heart = Thorax.draw(seed), Heart.draw(seed)
     field = receive_field(rows, columns, seed)

@@ -26,8 +26,9 @@ ROWS, COLUMNS = (
     (96, 108, 120, 128, 144, 160, 180),
 )
 SMALL = (72, 75, 80, 84, 90, 96, 100, 105, 108, 120, 128, 135, 144)
-# Number of pixels of the columns used of a line scan (its columns are independent in the data),
-# smallest number of columns, and the fraction of the maximum above which a column is not empty.
+# Of a line scan, whose columns are independent in the data, only some are used: target number of
+# their pixels, smallest number of columns, and the fraction of the maximum that a column which is
+# not empty exceeds.
 PIXELS, FEWEST_COLUMNS, BRIGHT = 50_000, 24, 0.2
 # Patterns with their probabilities; accelerations and numbers of calibration lines are drawn
 # uniformly.
@@ -72,7 +73,7 @@ class RandomScan:
 
 
 def random_scan(seed: int, number: int) -> RandomScan:
-    """Draw scan `number` of a seed; the two fix everything."""
+    """Draw scan `number` of a seed; these two numbers fix everything."""
     draw = generator(seed, "scan", number)
     pattern = _chosen(PATTERNS, draw)
     acceleration = _any_of(ACCELERATIONS, draw)
@@ -142,7 +143,7 @@ def _measured(images: Tensor, sigma: float, draw: torch.Generator) -> tuple[Tens
 
 
 def _columns_of_interest(truth: Tensor, draw: torch.Generator) -> slice:
-    """Columns around a column that is not empty: there is nothing to learn beside the body."""
+    """Columns around one that is not empty, since there is nothing to learn outside the body."""
     frames, y, x = truth.shape
     width = min(x, max(FEWEST_COLUMNS, PIXELS // (frames * y)))
 
@@ -166,9 +167,9 @@ def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
 
 
 def _array(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Maps of small loops around the body, each of which sees what is near.
+    """Maps of small loops around the body, which see nearby tissue.
 
-    They are compressed to their strongest `coils` combinations, as scanners do. Each loop receives
+    They are compressed to their strongest `coils` combinations, as in scanners. Each loop receives
     like a magnetic dipole that points roughly to the middle (Jackson, Classical Electrodynamics,
     section 5.6).
     """
@@ -198,7 +199,6 @@ def _broad_coils(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
 
     Half of them are mixed, as after whitening of correlated noise.
     """
-
     rows, columns = torch.linspace(-1, 1, y)[:, None], torch.linspace(-1, 1, x)[None]
     spots = happens(0.5, draw)
     maps = []

@@ -43,7 +43,6 @@ class Thorax:
 
         The second value is the direction of the skin there, in radians.
         """
-
         (half_y, half_x), c, s = self.half, math.cos(angle), math.sin(angle)
         y, x = share * half_y * s, share * half_x * c
         turned = (
@@ -96,7 +95,6 @@ def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor
     list of Layer
         The layers; their cover has the shape (1, y, x).
     """
-
     random = generator(thorax.seed, "contours")  # shared by all slices
     local = generator(thorax.seed, "thorax in slice", round(position * 1000))
     view = _View(
@@ -150,7 +148,6 @@ def _wall(view: _View, random: torch.Generator, local: torch.Generator) -> tuple
 
     The first value is the level (y, x) of the contour inside the wall.
     """
-
     thorax, angle = view.thorax, torch.atan2(view.rows, view.columns)
     body = view.ellipse((0, 0), thorax.half, thorax.turn) + 2.0 * harmonics(
         angle, range(2, 6), random
@@ -214,7 +211,6 @@ def _lungs(view: _View, inside: Tensor, local: torch.Generator) -> tuple[Tensor,
 
 def _front_fat(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
     """Fat between the heart and the front of the chest, uncovered as the heart contracts."""
-
     middle, along = view.thorax.point(0.41, math.pi + 0.38)
     front = (
         cover(

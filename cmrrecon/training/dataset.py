@@ -1,4 +1,4 @@
-"""What training sees: windows of adjacent frames, with a new mask at every access.
+"""Training data: windows of adjacent frames, with a new mask at every access.
 
 Nothing here depends on earlier draws. The mask, the augmentation and the order of an epoch follow
 from the seed, the epoch and the place, so a run stopped anywhere continues as if it had not been.
@@ -28,15 +28,15 @@ from cmrrecon.training.entries import Entry, digest, domain_of
 from cmrrecon.training.labels import painted, presence
 from cmrrecon.training.recipe import Data, Sampling
 
-# Memory for slices, and the number that is kept in any case, since the next batch is prepared while
-# the present one is in use.
+# Memory for slices, and the number of slices kept in any case, since the next batch is prepared
+# while the present one is in use.
 KEPT_BYTES, LEAST_KEPT = 2**30, 4
 COMPLEX_BYTES = 8
 
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a sample: scan, slice and frame, and how often it was seen in this epoch."""
+    """The place of a sample: scan, slice, frame, and how often the epoch has seen it before."""
 
     scan: int
     index: int
@@ -107,8 +107,8 @@ class Windows:
             sampling,
             data,
         )
-
         self.seed, self.fixed = seed, fixed
+
         self.places = [
             Place(number, index, frame)
             for number, entry in enumerate(self.entries)
@@ -124,7 +124,6 @@ class Windows:
             )
             * COMPLEX_BYTES
         )
-
         self._slice = lru_cache(max(LEAST_KEPT, KEPT_BYTES // largest))(self._read)
 
     def __len__(self) -> int:
@@ -203,7 +202,6 @@ class Windows:
         accelerations = (
             self.sampling.accelerations if self.fixed else accelerations_of(self.sampling, epoch)
         )
-
         pattern, acceleration = draw.choice(self.sampling.patterns), draw.choice(accelerations)
         mask = make_mask(
             pattern,
@@ -214,6 +212,7 @@ class Windows:
             acs=min(self.sampling.acs, y, x),
             seed=draw.getrandbits(31),
         )
+
         return mask if self.fixed else mask.roll(draw.randrange(frames), 0)
 
     def _read(self, number: int, index: int) -> Tensor:
@@ -234,7 +233,7 @@ def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:
 def batches(
     windows: Source, epoch: int, size: Callable[[tuple[int, ...]], int], count: int = 0
 ) -> list[list[Place]]:
-    """The batches of an epoch in order; a batch has windows of one matrix and number of coils.
+    """The batches of an epoch in order, each with one matrix size and one number of coils.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ class Group:
     Attributes
     ----------
     rank, size : int
-        Number of this process, and number of all processes.
+        Number of this process, counted from 0, and number of all processes.
     """
 
     rank: int = 0
@@ -122,7 +122,7 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
             raise UsageError(
                 "gpus-mismatch",
                 f"{on_node} processes on this node see {gpus} GPUs",
-                "Every process trains on a GPU of its own, and none is left over",
+                "Each process needs a GPU of its own, and each GPU a process",
                 f"Use #SBATCH --ntasks-per-node={both} --gpus-per-node={both} "
                 f"(torchrun --nproc-per-node {both}); fewer GPUs: CUDA_VISIBLE_DEVICES",
             )

@@ -79,7 +79,6 @@ def agreed_plan(
         If the folder holds a run of another recipe (`recipe-mismatch`), of other scans
         (`scans-mismatch`) or of another number of processes (`processes-mismatch`).
     """
-
     path = out / RUN
     known = json.loads(path.read_text()) if (out / LAST).exists() and path.exists() else None
 

@@ -96,7 +96,7 @@ def train(
     training, validation : sequence of Entry
         The scans; empty to learn from random scans.
     unseen : sequence of Entry
-        Scans of held-out domains. They are reported beside the validation but select nothing.
+        Scans of held-out domains, whose scores are reported but select nothing.
     plan : Plan
         The plan for these scans and this device.
     group : Group

@@ -102,7 +102,7 @@ class Objective:
         # A batch with lesion terms alone may have no term at all.
         nothing = 0 * output.image.sum()
         total = (
-            self._weighed(parts, log)
+            self._weighted(parts, log)
             if self.losses.weighting == "variation"
             else torch.stack([nothing, *parts.values()]).sum()
         )
@@ -178,7 +178,7 @@ class Objective:
                     found[name] = values.sum() if chosen.stages == "sum" else values.mean()
         return found
 
-    def _weighed(self, parts: dict[str, Tensor], log: dict[str, float]) -> Tensor:
+    def _weighted(self, parts: dict[str, Tensor], log: dict[str, float]) -> Tensor:
         """The groups, weighted by their coefficients of variation."""
         together = [value for name, value in parts.items() if name not in ("ear", "sda")]
         groups = {

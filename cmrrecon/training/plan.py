@@ -1,7 +1,7 @@
-"""The plan of training: what follows from the sizes of the scans and the memory of the device.
+"""The plan of training, derived from the sizes of the scans and the memory of the device.
 
-As in nnU-Net (Isensee et al., Nat Methods 2021;18:203) the user need not choose these settings.
-The plan is printed, and each setting can be given instead.
+As in nnU-Net (Isensee et al., Nat Methods 2021;18:203), users need not choose these settings. The
+plan is printed, and users can set each value themselves.
 """
 
 from collections import Counter
@@ -43,8 +43,7 @@ class Plan:
     workers : int
         Number of threads that prepare the next batches.
     step_mb, device_mb : int
-        Estimated peak memory of a step, and memory of the device, in MiB; a step of 0 is not
-        estimated.
+        Estimated peak memory of a step (0 if not estimated) and memory of the device, in MiB.
     """
 
     batches: Mapping[str, int] = field(default_factory=dict)
@@ -80,9 +79,10 @@ def make_plan(
 
     A batch has the size that the recipe gives, or as many windows as fit into memory if that is 0,
     but never more than fit. Activations are computed again if a single window of the largest scan
-    does not fit otherwise. If that is not enough and the recipe leaves it open, convolutions use
-    half precision. Scans that still do not fit are tried, since the estimates are on the safe side.
-    Networks for whole series train on one at a time, without an estimate of their memory.
+    does not fit otherwise. If that is not enough and the recipe does not fix the precision,
+    convolutions use half precision. Scans that still do not fit are tried, since the estimates are
+    on the safe side. Networks for whole series train on one at a time, without an estimate of their
+    memory.
 
     Parameters
     ----------
@@ -109,8 +109,8 @@ def make_plan(
     scans = _windows_by_shape(entries)
     largest = max(scans, key=_samples)
     saved, needed = _checkpointed(recipe, largest, free, checkpointing)
-    precision = recipe.schedule.precision
 
+    precision = recipe.schedule.precision
     if precision == "auto":
         precision = "bf16" if needed > free and device.type == "cuda" else "fp32"
 
@@ -164,7 +164,7 @@ def _checkpointed(
 def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -> int:
     """Memory in bytes to train on one window of a scan (coil, y, x) with whole-line masks.
 
-    It includes forward and backward pass and the gradients of the weights.
+    This covers the forward and backward pass and the gradients of the weights.
     """
     network, (coils, y, x) = _ghost(recipe, checkpointing), shape
     assert isinstance(network, WindowNetwork)

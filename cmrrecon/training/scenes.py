@@ -74,7 +74,6 @@ class Scenes:
         number = place.scan if self.fixed else epoch * len(self) + place.scan
         made = usable_scan(self.seed, number)
         scale, mask = normalisation(made.series), made.series.mask
-
         assert isinstance(mask, CartesianMask)
 
         target = made.truth[..., made.columns] / scale

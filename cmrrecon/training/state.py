@@ -42,9 +42,9 @@ class Run:
     Attributes
     ----------
     step : int
-        Number of steps of the optimisers, including those left out.
+        Number of steps, including those left out.
     bad_steps : int
-        Number of consecutive last steps whose gradients were not finite.
+        Number of most recent steps in a row with non-finite gradients.
     returns : int
         Number of returns to an earlier state, each of which halved the rate.
     epoch, position : int
@@ -166,7 +166,7 @@ class Run:
                 optimiser.step()
             self.bad_steps = 0
             if self.average is not None:
-                # Shorter memory at first, or the average would keep the initial weights.
+                # With the full memory from the start, the average would keep the initial weights.
                 follow(
                     self.average,
                     self.network,

@@ -215,7 +215,6 @@ class Survey:
         """K-space (frame, coil, y, x) of a slice, after which the slice is part of the survey."""
         kspace = self.scan.read_slice(index)
         frames, slices, stored, y, x = self.scan.shape
-
         virtual = self.packed.shape[2]
 
         if not (kspace != 0).any():
