@@ -16,13 +16,13 @@ from cmrrecon.simulation.shapes import happens, uniform
 
 # Material pixels per image pixel: edges and thin lines lie between pixels, as in a real body.
 FINE = 2
-# Probability that a scene has a body, that a body has fat around it, that an organ is dark as lung.
+# Probabilities that a scene has a body, a body has fat around it, an organ is as dark as a lung.
 BODY, FAT, DARK = 0.7, 0.6, 0.4
 # Smallest number of small shapes and of thin lines, and one more than the largest.
 LEAVES, LINES = (150, 600), (10, 80)
-# Range of the exponent with which the texture's amplitude falls, of the standard deviation of its
-# logarithm, and of the power of uniform numbers that gives intensities: most tissue is dark next to
-# fat and blood.
+# Ranges of the exponent with which the texture's amplitude falls, of the standard deviation of its
+# logarithm, and of the power to which uniform numbers are raised to give intensities, since most
+# tissue is dark next to fat and blood.
 FALL, TEXTURE, POWER = (0.35, 1.1), (0.05, 0.5), (1.0, 3.0)
 # Standard deviation in radians of the phase difference between tissues (chemical shift,
 # off-resonance).

@@ -48,7 +48,7 @@ def index_scans(
     advance: Callable[[], None],
     warn: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """The entries of raw files, each of which is read once.
+    """The entries of raw files; each file is read once.
 
     Entries are then read from `cache` unless the file has changed.
 
