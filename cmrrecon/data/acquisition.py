@@ -1,23 +1,31 @@
-"""What is known of how a scan was made."""
+"""How a scan was acquired, as far as its file and folder names say."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What is known of how a scan was made; None where it is not known.
+    """How a scan was acquired; None for what is not known.
 
     Attributes
     ----------
-    base : official base name (`cine_sax`, `T1map`)
-    modality, year, centre, vendor, subject : the domain, from folder names
-    pattern, acceleration, acs, seed : the sampling: its name, nominal R, calibration lines, seed
-    coil : `multi` or `single`, in the official folders
-    split : `TrainingSet`, `ValidationSet` or `TestSet`, in the official folders
-    field_strength : of the magnet in tesla
-    sequence : name of the pulse sequence or protocol, never of the patient
-    venc : velocity encoding of each set of frames in cm/s, 0 for the reference; frames of one set
-        follow one another
+    base : str
+        Official base name (`cine_sax`, `T1map`).
+    modality, year, centre, vendor, subject : str (year: int) or None
+        The domain, from folder names.
+    pattern, acceleration, acs, seed : str, float, int, int or None
+        Sampling: name of the pattern, nominal acceleration R, number of calibration lines, seed.
+    coil : str or None
+        `multi` or `single`, in the official folders.
+    split : str or None
+        `TrainingSet`, `ValidationSet` or `TestSet`, in the official folders.
+    field_strength : float or None
+        Field strength of the magnet in tesla.
+    sequence : str or None
+        Name of the pulse sequence or protocol, never of the patient.
+    venc : tuple of float or None
+        Velocity encoding of each set of frames in cm/s, 0 for the reference. The frames of a set
+        are consecutive.
     """
 
     base: str = "scan"

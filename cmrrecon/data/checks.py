@@ -1,4 +1,4 @@
-"""What k-space and mask must be like before anything is computed from them."""
+"""Checks of k-space and mask before anything is computed from them."""
 
 import torch
 from torch import Tensor
@@ -7,62 +7,88 @@ from cmrrecon.data.mask import SamplingMask
 from cmrrecon.data.measured import not_finite
 from cmrrecon.tools.errors import InputError
 
-# The part of the lines of a mask, within what was reached, that may hold only zeros.
+# Largest fraction of a mask's lines, within the extent of the data, that may hold only zeros.
 EMPTY_ALLOWED = 0.25
 
 
 def require_finite(kspace: Tensor, where: str) -> None:
-    """Refuse NaN and infinity in complex k-space of any shape.
+    """Refuse NaN and infinity.
+
+    Parameters
+    ----------
+    kspace : Tensor of any shape, complex
+        The samples to check.
+    where : str
+        What holds them, for the message.
 
     Raises
     ------
-    InputError : `kspace-not-finite`
+    InputError
+        If any value is not finite (`kspace-not-finite`).
     """
     if not torch.isfinite(torch.view_as_real(kspace)).all():
         raise not_finite(where)
 
 
 def check_mask(mask: SamplingMask, touched: Tensor, where: str) -> Tensor:
-    """Refuse a mask that disagrees with where any coil holds data, (frame, y, x) bool.
+    """Refuse a mask that disagrees with the data.
+
+    Parameters
+    ----------
+    mask : SamplingMask
+        The mask to check.
+    touched : Tensor of shape (frame, y, x), bool
+        Where any coil holds data.
+    where : str
+        What holds the data, for the message.
 
     Returns
     -------
-    Tensor (frame, y) bool, the lines that the mask says were measured and that hold only zeros: they
-    are few, or at the edges of k-space
+    Tensor of shape (frame, y), bool
+        Lines that the mask declares measured but that hold only zeros. There are few of them, or
+        they lie at the edges of k-space.
 
     Raises
     ------
-    InputError : `mask-shape`, `mask-disagrees`
+    InputError
+        If the shapes do not match (`mask-shape`), if data lie outside the mask, or if too many
+        measured lines hold only zeros (`mask-disagrees`).
     """
     samples = mask.samples
+
     pairs = zip(samples.shape, touched.shape, strict=True)
     if not all(m in (1, n) for m, n in pairs) or samples.shape[1] != touched.shape[1]:
         raise InputError(
             "mask-shape",
             f"{where}: the mask has shape {tuple(samples.shape)}, "
             f"the data {tuple(touched.shape)} (frame, y, x)",
-            "A mask must have the data's y, and its frame and x or length 1 there",
+            "The mask must have the same y as the data, and the same frame and x or length 1",
             "Give the mask that belongs to this file",
         )
+
     outside = int((touched & ~samples).sum())
     if outside:
         raise InputError(
             "mask-disagrees",
             f"{where}: {outside} samples hold data where the mask says nothing was measured",
             "The mask must cover all measured samples",
-            "Give the mask that belongs to this file, or remove it to take the non-zero samples",
+            "Give the mask that belongs to this file, or remove it to use the non-zero samples",
         )
+
     claimed = samples.any(-1).expand(touched.shape[:2])
     held = touched.any(-1)
     empty = claimed & ~held
+
     lines = held.any(0).nonzero().flatten()
     inside = slice(int(lines[0]), int(lines[-1]) + 1)
     count, total = int(empty[:, inside].sum()), int(claimed[:, inside].sum())
+
     if count > EMPTY_ALLOWED * total:
         raise InputError(
             "mask-disagrees",
             f"{where}: {count} of {total} lines that the mask says were measured hold only zeros",
             "Measured lines must hold data",
-            "Give the mask that belongs to this file, or remove it to take the non-zero samples",
+            "Give the mask that belongs to this file, or remove it to use the non-zero samples",
         )
+
     return empty

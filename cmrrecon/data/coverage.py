@@ -1,4 +1,4 @@
-"""How much of the matrix a Cartesian scan covers: all of it, a contiguous part, or with gaps."""
+"""How much of the matrix a Cartesian scan covers: all, a contiguous part, or a part with gaps."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -6,21 +6,22 @@ from enum import Enum
 from torch import Tensor
 
 Region = tuple[slice, slice]
-# In words: the whole matrix was measured.
+# Label of a scan that covers the whole matrix.
 COMPLETE = "fully sampled"
-# Partial Fourier and asymmetric echoes reach down to this part of an axis: less leaves too little
-# of the centre of k-space to know the phase from.
+# Partial Fourier and asymmetric echoes cover at least this fraction of an axis. Below it, too
+# little of the centre of k-space is left to estimate the phase.
 LEAST_PART = 5 / 8
-# Sides that differ by up to this part of the axis count as even.
+# Sides whose lengths differ by up to this fraction of the axis count as equal.
 UNEVEN = 0.01
-# With gaps, an end that lacks up to so many times the largest gap lacks it by the pattern; where of
-# so many gaps this part are as large as the largest, the pattern leaves nothing to chance.
+# With gaps, an end may lack up to BY_CHANCE times the largest gap by the pattern alone. A pattern
+# is regular if it has MANY gaps and at least the fraction REGULAR of them is as large as the
+# largest; its ends lack at most one gap.
 BY_CHANCE = 4
 MANY, REGULAR = 6, 0.6
 
 
 class Reach(Enum):
-    """What of an axis was measured."""
+    """How much of an axis was measured."""
 
     WHOLE = "whole"
     ONE_SIDED = "cut on one side"
@@ -29,13 +30,15 @@ class Reach(Enum):
 
 @dataclass(frozen=True)
 class Axis:
-    """How far along one axis was measured, whatever the gaps.
+    """How far the measured samples extend along one axis, ignoring gaps.
 
     Attributes
     ----------
-    reach : whether all, all but one side, or less on both sides
-    part : the measured length over that of the whole axis, or over what would be symmetric about
-        the centre where the longer side is cut too; 1 unless one-sided
+    reach : Reach
+        The whole axis, all but one side, or less on both sides.
+    part : float
+        Measured length divided by the length of the whole axis. If the longer side is cut too, it
+        is divided by the length that would be symmetric about the centre. 1 unless one-sided.
     """
 
     reach: Reach
@@ -43,25 +46,35 @@ class Axis:
 
     @staticmethod
     def of(measured: Tensor, centre: int, *, gaps: bool = False) -> "Axis":
-        """The axis of which some of n samples were measured in any frame, (n,) bool.
+        """Classify an axis from its measured samples.
 
-        With gaps, what is missing on both sides belongs to the pattern.
+        Parameters
+        ----------
+        measured : Tensor of shape (n,), bool
+            Samples of the axis that were measured in any frame.
+        centre : int
+            Index of the centre of k-space.
+        gaps : bool
+            Whether the pattern has gaps; what is missing on both sides then belongs to it.
         """
         n, places = len(measured), measured.nonzero().flatten()
         first, last = int(places[0]), int(places[-1])
         slack = _slack(places.diff() - 1)
+
         if first <= slack and n - 1 - last <= slack:
             return Axis(Reach.WHOLE)
+
         before, after = centre - first, last - centre
         if abs(before - after) <= max(1.0, slack, UNEVEN * n):
             return Axis(Reach.WHOLE if gaps else Reach.SHORT)
+
         to_the_end = first == 0 if before > after else last == n - 1
         full = n if to_the_end else 2 * max(before, after) + 1
         return Axis(Reach.ONE_SIDED, (last - first + 1) / full)
 
 
 def _slack(between: Tensor) -> int:
-    """How much an end may lack by the pattern, from what is missing between measured samples."""
+    """Number of samples an end may lack by the pattern, from the gaps between measured samples."""
     gaps = between[between > 0]
     if not len(gaps):
         return 0
@@ -72,12 +85,14 @@ def _slack(between: Tensor) -> int:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What of the matrix was measured.
+    """How much of the matrix was measured.
 
     Attributes
     ----------
-    gaps : whether samples are missing between measured ones: k-space is aliased
-    y, x : how far along phase encode and readout
+    gaps : bool
+        Whether samples are missing between measured ones, so that k-space is aliased.
+    y, x : Axis
+        Extent along phase encode and readout.
     """
 
     gaps: bool
@@ -86,30 +101,36 @@ class Coverage:
 
     @staticmethod
     def of(samples: Tensor, centre: tuple[int, int] | None = None) -> "Coverage":
-        """The coverage of samples (frame|1, y, x|1) bool.
+        """Find the coverage of a mask.
 
         Parameters
         ----------
-        centre : (y, x) of k-space's centre; None for (y // 2, x // 2)
+        samples : Tensor of shape (frame|1, y, x|1), bool
+            Measured samples.
+        centre : (int, int) or None
+            Index (y, x) of the centre of k-space; None for (y // 2, x // 2).
         """
         _, ny, nx = samples.shape
         cy, cx = (ny // 2, nx // 2) if centre is None else (centre[0], centre[1] if nx > 1 else 0)
         y, x = extent_of(samples)
+
         if y.stop == 0:
             return Coverage(True, Axis(Reach.WHOLE), Axis(Reach.WHOLE))
+
         any_frame = samples.any(0)
         gaps = not bool(samples[:, y, x].all())
         axes = (
             Axis.of(any_frame.any(1), cy, gaps=gaps),
             Axis.of(any_frame.any(0), cx, gaps=gaps),
         )
+
         least = (LEAST_PART - 1 / n for n in (ny, nx))
         too_little = any(axis.part < part for axis, part in zip(axes, least, strict=True))
         return Coverage(gaps or too_little, *axes)
 
     @property
     def edges(self) -> tuple[str, ...]:
-        """What is missing at the edges of k-space, in words; nothing if all was reached."""
+        """What is missing at the edges of k-space, in words; empty if nothing is."""
         words = []
         if self.y.reach is Reach.ONE_SIDED:
             words.append("partial Fourier")
@@ -121,19 +142,21 @@ class Coverage:
 
     @property
     def one_sided(self) -> bool:
-        """Whether one side is cut whose mirror was measured: k-space of real images is conjugate
-        symmetric."""
+        """Whether one side is cut but its mirror image was measured.
+
+        Conjugate symmetry (k-space of real images) can then fill it.
+        """
         return Reach.ONE_SIDED in (self.y.reach, self.x.reach)
 
     @property
     def label(self) -> str:
-        """In words, such as `partial Fourier` or `undersampled, asymmetric echo`."""
+        """The coverage in words, such as `partial Fourier` or `undersampled, asymmetric echo`."""
         words = (["undersampled"] if self.gaps else []) + list(self.edges)
         return ", ".join(words) or COMPLETE
 
 
 def extent_of(samples: Tensor) -> Region:
-    """The smallest block (y, x) that holds all True samples of all frames (frame, y, x)."""
+    """The smallest block (y, x) that holds all measured samples (frame, y, x) of all frames."""
     any_frame = samples.any(0)
     lines, columns = (any_frame.any(axis).nonzero().flatten() for axis in (1, 0))
     if not len(lines):
@@ -143,7 +166,7 @@ def extent_of(samples: Tensor) -> Region:
 
 
 def symmetric_part(samples: Tensor, centre: tuple[int, int] | None = None) -> Region:
-    """The part of the extent of samples (frame|1, y, x|1) that lies evenly around the centre."""
+    """The part of the extent of samples (frame|1, y, x|1) that is symmetric about the centre."""
     _, ny, nx = samples.shape
     cy, cx = (ny // 2, nx // 2) if centre is None else centre
     y, x = extent_of(samples)
@@ -151,8 +174,7 @@ def symmetric_part(samples: Tensor, centre: tuple[int, int] | None = None) -> Re
 
 
 def _even(part: slice, centre: int, n: int) -> slice:
-    """The part of a range that is symmetric about the centre; the whole range if it is all n
-    samples."""
+    """The part of a range that is symmetric about the centre, or the range if it holds all n."""
     reach = max(0, min(centre - part.start, part.stop - 1 - centre))
     if part.start == 0 and part.stop == n:
         return part

@@ -1,6 +1,6 @@
-"""What was measured: the one description of which k-space samples a scan holds, and how that is known.
+"""Which k-space samples a scan holds, and how that is known.
 
-A mask is of one of three kinds, each a class: whole readout lines (`LineMask`), single Cartesian
+A mask is one of three kinds, each a class: whole readout lines (`LineMask`), single Cartesian
 samples (`SampleMask`), or spokes of a trajectory (`SpokeMask`). Code that differs by kind asks for
 the class, never for the length of an axis. `SamplingMask.of` is the one place where stored numbers
 become a kind.
@@ -21,7 +21,7 @@ from cmrrecon.tools.errors import UsageError
 
 
 class MaskSource(Enum):
-    """How it is known which samples were measured."""
+    """How the measured samples are known."""
 
     HEADER = "header"
     FILE = "mask file"
@@ -35,16 +35,21 @@ class SamplingMask(ABC):
 
     Attributes
     ----------
-    samples : Tensor bool, True where measured, broadcastable to (frame, y, x): see the kinds
-    source : how this is known
-    calibration_only : Tensor bool of the shape of `samples`: measured, but for calibration alone,
-        not part of the image data; None if there are none
-    centre : (y, x), the sample with the centre of k-space; None: found by energy, see
-        `operators.centre`
-    averages : Tensor, how often each sample was measured, its value being the mean, of a shape that
-        broadcasts with `samples`; None for once
-    KIND : `lines`, `samples` or `trajectory`, shown to users and in JSON
-    UNIT : what is measured at once, in words
+    samples : Tensor, bool, broadcastable to (frame, y, x)
+        True where measured; the classes of the kinds give the shape.
+    source : MaskSource
+        How the measured samples are known.
+    calibration_only : Tensor of the shape of `samples`, bool, or None
+        Samples measured for calibration alone, not part of the image data; None if there are none.
+    centre : (int, int) or None
+        Index (y, x) of the centre of k-space; None if it is to be found by energy, see
+        `operators.centre`.
+    averages : Tensor that broadcasts with `samples`, or None
+        Number of times each sample was measured; its value is their mean. None for once.
+    KIND : str
+        `lines`, `samples` or `trajectory`, shown to users and in JSON.
+    UNIT : str
+        What is measured at a time, in words.
     """
 
     KIND: ClassVar[str]
@@ -58,13 +63,22 @@ class SamplingMask(ABC):
 
     @staticmethod
     def of(samples: Tensor, source: MaskSource = MaskSource.GIVEN) -> "CartesianMask":
-        """The Cartesian mask in a tensor (frame|1, y, x|1), in its simplest form.
+        """Make the Cartesian mask of a tensor, in its simplest form.
 
-        It has one frame if all are alike, and is a mask of whole lines if it is the same along x.
+        The mask has one frame if all frames are alike, and is a mask of whole lines if it does not
+        change along x.
+
+        Parameters
+        ----------
+        samples : Tensor of shape (frame|1, y, x|1), bool
+            True where measured.
+        source : MaskSource
+            How the measured samples are known.
 
         Raises
         ------
-        UsageError : `mask-shape`, if there are not three axes or the numbers are not bool
+        UsageError
+            If there are not three axes or the type is not bool (`mask-shape`).
         """
         if samples.ndim != 3 or samples.dtype != torch.bool:
             raise UsageError(
@@ -73,13 +87,14 @@ class SamplingMask(ABC):
                 "A bool mask (frame or 1, y, x or 1) is needed",
                 "Add the missing axes of length 1, and compare with zero",
             )
+
         samples = once_if_alike(samples)
         if bool((samples == samples[..., :1]).all()):
             return LineMask(samples[..., :1].clone(), source)
         return SampleMask(samples.clone(), source)
 
     def frame(self, t: int) -> Tensor:
-        """What frame `t` measured: (y, x|1) bool."""
+        """The samples of frame `t`, (y, x|1) bool."""
         return self.samples[t % len(self.samples)]
 
     @property
@@ -88,19 +103,19 @@ class SamplingMask(ABC):
         return len(self.samples) > 1
 
     def over(self, frames: int) -> Tensor:
-        """The samples (frame, y, x|1) of a series of so many frames."""
+        """The samples (frame, y, x|1) expanded to the given number of frames."""
         return self.samples.expand(frames, -1, -1)
 
     def chosen(self, samples: Tensor) -> Self:
-        """A mask of the same kind and origin that holds other samples."""
+        """A mask of the same kind and source with other samples."""
         return replace(self, samples=samples, calibration_only=None)
 
     def without(self, hidden: Tensor) -> Self:
-        """The mask without the samples in `hidden` (frame|1, y, x|1) bool."""
+        """The mask without the samples `hidden`, (frame|1, y, x|1) bool."""
         return self.chosen(self.samples & ~hidden)
 
     def averaged(self, counts: Tensor | None) -> Self:
-        """The mask with how often its samples were measured, (frame|1, y, x|1); None for once."""
+        """The mask with the number of times each sample was measured; None for once."""
         return replace(self, averages=counts)
 
     def to(self, device: torch.device | str) -> Self:
@@ -115,7 +130,7 @@ class SamplingMask(ABC):
 
     @property
     def image_data(self) -> Tensor:
-        """The measured samples without those that calibrate only, (frame|1, y, x|1) bool."""
+        """The measured samples (frame|1, y, x|1) bool, without those for calibration alone."""
         if self.calibration_only is None:
             return self.samples
         return self.samples & ~self.calibration_only
@@ -131,12 +146,13 @@ class SamplingMask(ABC):
 
     @abstractmethod
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
-        """All samples over measured samples, calibration included.
+        """Number of all samples divided by the number of measured samples, calibration included.
 
         Parameters
         ----------
-        over : count the samples of the whole `matrix`, or of the measured `extent` only, so that
-            partial Fourier and low resolution do not count as acceleration
+        over : "matrix" or "extent"
+            Whether to count all samples of the matrix or only those of the measured extent, so
+            that partial Fourier and low resolution do not count as acceleration.
         """
 
     def described(self) -> dict[str, Any]:
@@ -144,12 +160,12 @@ class SamplingMask(ABC):
         return {"effective_acceleration": round(self.effective_acceleration(), 2)}
 
     def image_shape(self, y: int, x: int) -> tuple[int, int]:
-        """(y, x) of the images of k-space with so many lines and samples."""
+        """Size (y, x) of the images of k-space with the given numbers of lines and samples."""
         return y, x
 
 
 def once_if_alike(samples: Tensor) -> Tensor:
-    """Samples (frame|1, y, x|1), with a single frame if all frames are alike."""
+    """Samples (frame|1, y, x|1), reduced to a single frame if all frames are alike."""
     return samples[:1] if bool((samples == samples[:1]).all()) else samples
 
 
@@ -163,18 +179,20 @@ class CartesianMask(SamplingMask):
 
     @property
     def coverage(self) -> Coverage:
-        """What of the matrix was measured: all, a contiguous part of it, or with gaps."""
+        """How much of the matrix was measured: all, a contiguous part, or a part with gaps."""
         return Coverage.of(self.samples, self.centre)
 
     @property
     def weights(self) -> Tensor | None:
-        """What samples weigh in a least-squares term: how often they were measured, over the most.
+        """Weights of the samples in a least-squares term; None if all are equal.
 
-        A sample averaged n times has a variance of sigma^2 / n. None if all weigh the same.
+        A sample averaged n times has a variance of `sigma^2 / n`, so its weight is the number of
+        times it was measured, divided by the largest such number.
         """
         counts = self.averages
         if counts is None:
             return None
+
         most = counts.max()
         if bool(((counts == most) | ~self.samples).all()):
             return None
@@ -182,10 +200,10 @@ class CartesianMask(SamplingMask):
 
     @property
     def echo(self) -> slice | None:
-        """The columns of x that the measured lines hold, one stretch alike for all; None of other
-        samples."""
+        """The columns of x in every measured line; None unless one stretch, the same in all."""
         lines, columns = self.samples.any(2, keepdim=True), self.samples.any(1).any(0)
         _, stretch = extent_of(self.samples)
+
         alike = bool(columns[stretch].all()) and bool((self.samples == lines & columns).all())
         return stretch if alike and bool(columns.any()) else None
 
@@ -202,7 +220,7 @@ class CartesianMask(SamplingMask):
         }
 
     def trimmed(self, empty: Tensor) -> "CartesianMask":
-        """The mask without lines (frame|1, y) bool that turned out to hold nothing."""
+        """The mask without lines (frame|1, y) bool that turned out to be empty."""
         samples = once_if_alike(self.samples & ~empty[..., None])
         only = self.calibration_only
         return replace(
@@ -212,9 +230,10 @@ class CartesianMask(SamplingMask):
         )
 
     def narrowed(self, columns: slice, x: int) -> "CartesianMask":
-        """The mask of a readout of x samples without what lies outside some columns."""
+        """The mask restricted to `columns` of a readout of x samples."""
         inside = torch.zeros(x, dtype=torch.bool, device=self.samples.device)
         inside[columns] = True
+
         only = self.calibration_only
         return SampleMask(
             self.samples & inside,
@@ -225,10 +244,11 @@ class CartesianMask(SamplingMask):
         )
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
-        """All samples of the matrix, or of the extent, over measured samples."""
+        """Number of samples of the matrix, or of the extent, divided by that of measured ones."""
         whole = self.samples
         if over == "extent":
             y, x = self.extent()
+
             whole = whole[:, y, x]
         return float(whole.numel() / max(1, int(self.samples.sum())))
 
@@ -250,23 +270,24 @@ class LineMask(CartesianMask):
                 raise ValueError(f"lines are (frame or 1, y, 1), not {tuple(part.shape)}")
 
     def averaged(self, counts: Tensor | None) -> Self:
-        """The mask with how often its lines were measured; along x the fewest count."""
+        """The mask with the number of times each line was measured: the minimum along x."""
         return super().averaged(None if counts is None else counts.amin(-1, keepdim=True))
 
 
 class SampleMask(CartesianMask):
-    """Single samples of a Cartesian grid, such as pseudo-radial ones: (frame|1, y, x)."""
+    """Single samples of a Cartesian grid, such as a pseudo-radial pattern: (frame|1, y, x)."""
 
     KIND = UNIT = "samples"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SpokeMask(SamplingMask):
-    """Spokes along a trajectory: `samples` are (frame|1, spoke, 1).
+    """Spokes along a trajectory: `samples` has the shape (frame|1, spoke, 1).
 
     Attributes
     ----------
-    trajectory : where the samples of every spoke lie
+    trajectory : Trajectory
+        Positions of the samples of every spoke.
     """
 
     KIND, UNIT = "trajectory", "spokes"
@@ -283,14 +304,14 @@ class SpokeMask(SamplingMask):
 
     @property
     def complete(self) -> bool:
-        """Never, however many spokes: a trajectory does not fill a Cartesian grid."""
+        """Always False: no number of spokes fills a Cartesian grid."""
         return False
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
-        """The spokes of full sampling, pi/2 n for n pixels, over measured spokes."""
+        """Spokes of full sampling, pi / 2 * n for n pixels, divided by measured spokes."""
         full = math.ceil(math.pi / 2 * max(self.trajectory.matrix))
         return len(self.samples) * full / max(1, int(self.samples.sum()))
 
     def image_shape(self, y: int, x: int) -> tuple[int, int]:
-        """The matrix of the trajectory."""
+        """Size (y, x) of the images, which is the matrix of the trajectory."""
         return self.trajectory.matrix

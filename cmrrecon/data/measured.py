@@ -1,12 +1,12 @@
-"""What was measured, found from the k-space itself.
+"""Finding what was measured from the k-space itself.
 
-A sample was measured if any coil holds data there. Three cases are kept apart:
+A sample was measured if any coil holds data there. Three cases need care:
 
-- *Tiny values* that filters and conversions leave in unmeasured lines lie far below all data, with
-  nothing between. The weakest noise reaches up to the data without such a gap.
-- *Isolated zeros* in a line that is filled otherwise are data, as whole numbers have them. Holes in
-  the same columns, or long ones, were not measured.
-- *A coil that drops out* of a frame says nothing of the samples of that frame.
+- *Tiny values* that filters and conversions leave in unmeasured lines are far smaller than all
+  data, with nothing in between. The weakest noise has no such gap to the data.
+- *Isolated zeros* in an otherwise filled line are data; integer samples contain them. Holes in the
+  same columns, and long holes, were not measured.
+- *A coil that drops out* of a frame says nothing about the samples of that frame.
 """
 
 from dataclasses import dataclass
@@ -16,36 +16,40 @@ from torch import Tensor
 
 from cmrrecon.tools.errors import InputError
 
-# Tiny values: below this part of the maximum, and so much smaller than whatever is larger, which is
-# at least this part of all: a single bright sample is no reason to take noise for nothing.
+# Tiny values: at most this fraction of the maximum, and smaller by the factor GAP than the next
+# larger value. At least the fraction LEAST_DATA of all values must be larger, so that a single
+# bright sample does not make noise count as tiny values.
 TINY = 1e-7
 GAP = 100.0
 LEAST_DATA = 0.01
-# Isolated zeros: the largest part of a line, the longest run, and the part of the filled lines that
-# may miss a column.
+# Isolated zeros: the largest fraction of a line, the longest run, and the largest fraction of the
+# filled lines in which the same column may be zero.
 HOLES = 0.1
 LONGEST_RUN = 8
 COLUMN_HOLES = 0.5
-# Whole numbers: the smallest value over the largest is below this, and values up to so many times
-# the smallest are its next neighbours on the grid of whole numbers.
+# Integer data: the smallest value divided by the largest is below QUANTUM, and values up to
+# NEXT_TO_ZERO times the smallest are next to zero on the integer grid.
 QUANTUM = 1 / 64
 NEXT_TO_ZERO = 1.5
 
-# Of the largest value of k-space: what transforms in single precision leave of zeros.
+# Relative to the largest value of k-space: what single-precision transforms leave of zeros.
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a k-space says of its own sampling.
+    """What a k-space reveals about its own sampling.
 
     Attributes
     ----------
-    touched : Tensor (frame, y, x) bool, where any coil holds data
-    amplitude : Tensor (frame, y, x), the largest real or imaginary part of any coil
-    dropped : Tensor (frame, coil) bool, coils without data in a frame, or with tiny values only,
-        that have some in others
-    tiny : whether samples outside `touched` hold tiny values instead of zeros
+    touched : Tensor of shape (frame, y, x), bool
+        Where any coil holds data.
+    amplitude : Tensor of shape (frame, y, x)
+        Largest absolute real or imaginary part of any coil.
+    dropped : Tensor of shape (frame, coil), bool
+        Coils without data, or with tiny values only, in a frame that have data in other frames.
+    tiny : bool
+        Whether samples outside `touched` hold tiny values instead of zeros.
     """
 
     touched: Tensor
@@ -54,21 +58,32 @@ class Found:
     tiny: bool
 
     def samples(self) -> Tensor:
-        """What was measured, (frame, y, x) bool: `touched`, with its isolated zeros."""
+        """The measured samples (frame, y, x) bool: `touched` with isolated zeros filled in."""
         return with_isolated_zeros(self.touched, self.amplitude)
 
 
 def look(kspace: Tensor, where: str) -> Found:
-    """Find where k-space (frame, coil, y, x) holds data.
+    """Find where k-space holds data.
+
+    Parameters
+    ----------
+    kspace : Tensor of shape (frame, coil, y, x), complex
+        One slice.
+    where : str
+        What holds it, for messages.
 
     Raises
     ------
-    InputError : `kspace-not-finite`; `kspace-empty`, a frame of zeros
+    InputError
+        If a value is NaN or infinite (`kspace-not-finite`), or a frame holds only zeros
+        (`kspace-empty`).
     """
     amplitude, coils = _amplitudes(kspace, where)
     floor = floor_of(amplitude)
+
     touched = amplitude > floor
     in_coil = coils > max(floor, TINY * float(coils.max()))
+
     empty = (~touched.flatten(1).any(1)).nonzero().flatten().tolist()
     if empty:
         raise InputError(
@@ -77,28 +92,30 @@ def look(kspace: Tensor, where: str) -> Found:
             "Every frame must hold measured samples",
             "Check the export, or leave this slice out",
         )
+
     return Found(touched, amplitude, in_coil.any(0) & ~in_coil, floor > 0)
 
 
 def _amplitudes(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
-    """The largest parts of each sample (frame, y, x) and of each coil (frame, coil); all are
-    finite."""
+    """The largest real or imaginary part of each sample (frame, y, x) and coil (frame, coil)."""
     frames, coils, y, x = kspace.shape
     samples = torch.empty((frames, y, x), dtype=kspace.real.dtype, device=kspace.device)
     in_coil = torch.empty((frames, coils), dtype=kspace.real.dtype, device=kspace.device)
+
     for t, frame in enumerate(kspace):
         parts = torch.view_as_real(frame.resolve_conj()).abs()
         in_coil[t] = parts.flatten(1).amax(1)
         largest = parts.amax(0)
         torch.maximum(largest[..., 0], largest[..., 1], out=samples[t])
-        # The maximum of anything with NaN is NaN.
+        # The maximum of values that include NaN is NaN.
         if not bool(torch.isfinite(in_coil[t]).all()):
             raise not_finite(f"{where}, frame {t},")
+
     return samples, in_coil
 
 
 def not_finite(where: str) -> InputError:
-    """What to raise for NaN and infinity."""
+    """The error for NaN and infinity."""
     return InputError(
         "kspace-not-finite",
         f"{where} holds NaN or infinity",
@@ -108,11 +125,12 @@ def not_finite(where: str) -> InputError:
 
 
 def floor_of(amplitude: Tensor) -> float:
-    """The amplitude up to which values are tiny; 0 where there are none.
+    """The amplitude up to which values count as tiny; 0 if there are none.
 
     Parameters
     ----------
-    amplitude : Tensor (frame, y, x), not negative
+    amplitude : Tensor of shape (frame, y, x)
+        Non-negative.
     """
     ceiling = TINY * float(amplitude.max())
     views = (amplitude.amax(2), amplitude.amax(1), amplitude)
@@ -120,33 +138,43 @@ def floor_of(amplitude: Tensor) -> float:
 
 
 def _floor(values: Tensor, ceiling: float) -> float:
-    """The largest of the values below the ceiling that has a gap above it; 0 if there is none."""
+    """The largest value below the ceiling with a gap above it; 0 if there is none."""
     low = values[(values > 0) & (values < ceiling)]
     if not len(low) or int((values >= ceiling).sum()) < LEAST_DATA * len(values):
         return 0.0
+
     ordered = torch.cat([low.sort().values, values[values >= ceiling].min()[None]]).double()
     gaps = (ordered[1:] >= GAP * ordered[:-1]).nonzero().flatten()
     return float(ordered[gaps[-1]]) if len(gaps) else 0.0
 
 
 def with_isolated_zeros(touched: Tensor, amplitude: Tensor) -> Tensor:
-    """Where any coil holds data (frame, y, x) bool, with the isolated zeros of whole lines filled
-    in.
+    """Fill in the isolated zeros of whole lines.
 
     Parameters
     ----------
-    touched : Tensor (frame, y, x) bool
-    amplitude : Tensor (frame, y, x), of the coil with the largest
+    touched : Tensor of shape (frame, y, x), bool
+        Where any coil holds data.
+    amplitude : Tensor of shape (frame, y, x)
+        Largest absolute real or imaginary part of any coil.
+
+    Returns
+    -------
+    Tensor of shape (frame, y, x), bool
+        Measured samples.
     """
     columns = touched.any(0).any(0).nonzero().flatten()
     extent = slice(int(columns[0]), int(columns[-1]) + 1)
     inside = touched[..., extent]
     lines = inside.any(-1)
+
     if bool((inside == lines[..., None]).all()):
         return touched
+
     holes = ~inside[lines]
     if not _are_isolated(holes) and not _are_whole_numbers(holes, amplitude[touched]):
         return touched
+
     whole = torch.zeros_like(touched)
     whole[..., extent] = lines[..., None]
     return whole
@@ -160,6 +188,7 @@ def _are_isolated(holes: Tensor) -> bool:
     in_column = holes.sum(0)
     if bool((in_column > max(2, COLUMN_HOLES * lines)).any()):
         return False
+
     if width <= LONGEST_RUN:
         return True
     counted = torch.nn.functional.pad(holes.cumsum(1), (1, 0))
@@ -168,7 +197,7 @@ def _are_isolated(holes: Tensor) -> bool:
 
 
 def _are_whole_numbers(holes: Tensor, values: Tensor) -> bool:
-    """Whether zeros are no more than the values (sample,) next to zero, as rounding makes them."""
+    """Whether zeros are as rare as the values (sample,) next to zero, as rounding makes them."""
     smallest = values.min()
     if bool(smallest > QUANTUM * values.max()):
         return False
@@ -176,10 +205,9 @@ def _are_whole_numbers(holes: Tensor, values: Tensor) -> bool:
 
 
 def reached(kspace: Tensor) -> Tensor:
-    """The lines and columns (y, x|1) bool that k-space (frame, coil, y, x) reaches: not its empty
-    edges.
+    """The lines and columns (y, x|1) bool of k-space (frame, coil, y, x) without its empty edges.
 
-    Rounding, such as augmentation leaves where nothing was measured, is no data.
+    Rounding errors, such as augmentation leaves where nothing was measured, do not count as data.
     """
     amplitude = kspace.abs().flatten(0, 1).amax(0)
     samples = amplitude > ROUNDING * amplitude.max()

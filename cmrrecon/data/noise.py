@@ -7,17 +7,19 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """The noise of k-space samples.
+    """Noise of k-space samples.
 
     Attributes
     ----------
-    covariance : Tensor (coil, coil) complex64, E[n n^H] of one k-space sample on the scale of the k-space
-    samples : number of noise samples that it was estimated from
+    covariance : Tensor of shape (coil, coil), complex64
+        `E[n n^H]` of one k-space sample, in the units of the k-space.
+    samples : int
+        Number of noise samples that it was estimated from.
     """
 
     covariance: Tensor
     samples: int
 
     def scaled(self, factor: float) -> "Noise":
-        """The noise of k-space that is multiplied by `factor`."""
+        """The noise of k-space multiplied by `factor`."""
         return replace(self, covariance=self.covariance * factor**2)

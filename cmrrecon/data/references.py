@@ -7,44 +7,55 @@ from cmrrecon.tools.errors import InputError
 def as_reference(
     mask: SamplingMask, where: str, *, by_rule: bool = False, allow_partial: bool = False
 ) -> str | None:
-    """Refuse what is no reference: aliased k-space always, k-space without its edges unless
-    allowed.
+    """Refuse k-space that cannot serve as a reference.
+
+    Aliased k-space is always refused, k-space without its edges unless it is allowed.
 
     Parameters
     ----------
-    mask : what was measured
-    where : the file, in messages
-    by_rule : whether the challenge that published the file calls it fully sampled, see `Scan`
-    allow_partial : whether partial Fourier, low resolution and asymmetric echoes are taken
+    mask : SamplingMask
+        Measured samples.
+    where : str
+        The file, for messages.
+    by_rule : bool
+        Whether the challenge that published the file calls it fully sampled, see `Scan`.
+    allow_partial : bool
+        Whether to accept partial Fourier, low resolution and asymmetric echoes.
 
     Returns
     -------
-    a sentence for the user where edges are missing, None for complete k-space
+    str or None
+        A note for the user if edges are missing, None for complete k-space.
 
     Raises
     ------
-    InputError : `kspace-undersampled`, `kspace-partial`
+    InputError
+        If the k-space is aliased (`kspace-undersampled`), or lacks its edges and this is not
+        allowed (`kspace-partial`).
     """
     if not isinstance(mask, CartesianMask) or mask.coverage.gaps:
         effective = f"effective R {mask.effective_acceleration():.3g}"
         raise undersampled(f"{where} is undersampled, {effective}")
+
     label = mask.coverage.label
     if mask.complete:
         return None
+
     if by_rule:
         return f"{where} is {label}; it is a reference by the rule of its challenge"
+
     if not allow_partial:
         raise InputError(
             "kspace-partial",
             f"{where} is {label}: the edges of k-space were not measured",
             "A reference must be fully sampled",
-            "Give a fully sampled file or truth images, or take it with --allow-partial",
+            "Give a fully sampled file or truth images, or accept it with --allow-partial",
         )
-    return f"{where} is {label}; it is taken as a reference as it was asked for"
+    return f"{where} is {label}; it is used as a reference on request"
 
 
 def undersampled(found: str) -> InputError:
-    """What to raise for aliased k-space where fully sampled k-space is needed."""
+    """The error for aliased k-space where fully sampled k-space is needed."""
     return InputError(
         "kspace-undersampled",
         found,

@@ -1,4 +1,4 @@
-"""What one file holds: k-space read slice by slice, and what is known of it."""
+"""The contents of one file: k-space, read slice by slice, and what is known about it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,24 +24,41 @@ Shape = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """K-space, its sampling mask, and what is known of the acquisition. Slices are read on demand.
+    """K-space, its sampling mask and what is known about the acquisition, read slice by slice.
 
     Attributes
     ----------
-    shape : (frame, slice, coil, y, x); along a trajectory (frame, slice, coil, spoke, sample)
-    read_slice : slice index (0-based) -> k-space Tensor (frame, coil, y, x) complex64, as stored
-    mask : SamplingMask, or None: found slice by slice, from the k-space, see `measured`
+    shape : (int, int, int, int, int)
+        (frame, slice, coil, y, x); along a trajectory (frame, slice, coil, spoke, sample).
+    read_slice : callable
+        From the slice index, counted from 0, to its k-space as stored, a Tensor of shape
+        (frame, coil, y, x), complex64.
+    mask : SamplingMask or None
+        Measured samples; None if they are to be found in the k-space of each slice, see
+        `measured`.
     acquisition : Acquisition
-    path : the file, for messages ("" if there is none)
-    mask_path : the file that the mask was read from, if it is another one
-    notes : what the reader had to assume, in sentences for the user
-    noise : Noise, or None where no noise was measured
-    calibration : slice index -> separate reference lines (coil, y', x') complex64; None without
-    geometry : Geometry, or None where the file does not say
-    maps : slice index -> coil maps (coil, y, x) complex64 that are supplied; None without
-    maps_path : the file that the coil maps are read from, if it is another one
-    full_by_rule : whether the challenge that published the file calls it fully sampled, even if the
-        edges of k-space are missing
+        How the scan was acquired.
+    path : str
+        The file, for messages; "" if there is none.
+    mask_path : str
+        The file of the mask, if it is another one.
+    notes : tuple of str
+        Assumptions made by the reader, in sentences for the user.
+    noise : Noise or None
+        Noise of the coils; None if it was not measured.
+    calibration : callable or None
+        From the slice index to separate reference lines, a Tensor of shape (coil, y', x'),
+        complex64; None if there are none.
+    geometry : Geometry or None
+        Position and size in the patient; None if the file does not say.
+    maps : callable or None
+        From the slice index to supplied coil sensitivity maps, a Tensor of shape (coil, y, x),
+        complex64; None if there are none.
+    maps_path : str
+        The file of the coil sensitivity maps, if it is another one.
+    full_by_rule : bool
+        Whether the challenge that published the file calls it fully sampled, even if the edges of
+        k-space are missing.
     """
 
     shape: Shape
@@ -60,19 +77,19 @@ class Scan:
 
     @property
     def axes(self) -> tuple[str, str, str, str, str]:
-        """What the axes of `shape` are called."""
+        """Names of the axes of `shape`."""
         along = isinstance(self.mask, SpokeMask)
         return ("frame", "slice", "coil", *(("spoke", "sample") if along else ("y", "x")))
 
     @property
     def image_shape(self) -> tuple[int, int]:
-        """(y, x) of the images."""
+        """Size (y, x) of the images."""
         y, x = self.shape[3:]
         return (y, x) if self.mask is None else self.mask.image_shape(y, x)
 
     @property
     def matrix(self) -> tuple[int, int] | None:
-        """(y, x) of the images of k-space along a trajectory; None for Cartesian k-space."""
+        """Size (y, x) of the images of k-space along a trajectory; None for Cartesian k-space."""
         return self.mask.trajectory.matrix if isinstance(self.mask, SpokeMask) else None
 
     @staticmethod
@@ -81,17 +98,22 @@ class Scan:
         mask: Any = None,
         acquisition: Acquisition | None = None,
     ) -> "Scan":
-        """A scan from k-space in memory.
+        """Make a scan of k-space in memory.
 
         Parameters
         ----------
-        kspace : Tensor or NumPy array (frame, slice, coil, y, x), complex; zero where not measured
-        mask : SamplingMask, or Tensor or NumPy array (frame|1, y, x|1) bool; None: what is non-zero
-        acquisition : what is known of the scan
+        kspace : Tensor or array of shape (frame, slice, coil, y, x), complex
+            K-space, zero where not measured.
+        mask : SamplingMask, or Tensor or array of shape (frame|1, y, x|1), bool, or None
+            Measured samples; None for the non-zero ones.
+        acquisition : Acquisition or None
+            What is known about the acquisition.
 
         Raises
         ------
-        UsageError : `array-type`, `array-empty`, `kspace-axes`, `kspace-real`, `mask-shape`
+        UsageError
+            If the k-space is no array (`array-type`), is empty (`array-empty`), has other axes
+            (`kspace-axes`) or is real (`kspace-real`), or the mask does not fit (`mask-shape`).
         """
         kspace = as_tensor(kspace, "k-space", "(frame, slice, coil, y, x)")
         if kspace.ndim != 5:
@@ -108,19 +130,28 @@ class Scan:
                 "K-space is complex",
                 "Give complex numbers (frame, slice, coil, y, x)",
             )
+
         f, z, c, y, x = shape = kspace.shape
         fitting = None if mask is None else fitted(mask, shape)
+
         known = acquisition or Acquisition()
         return Scan((f, z, c, y, x), lambda i: kspace[:, i].to(torch.complex64), fitting, known)
 
     def series(self, index: int) -> Series:
-        """Slice `index` (0-based), read, checked and with its mask.
+        """Read and check one slice, and find its mask.
+
+        Parameters
+        ----------
+        index : int
+            The slice, counted from 0.
 
         Raises
         ------
-        UsageError : `slice-missing`
-        InputError : NaN or infinity, an all-zero frame, or a mask or trajectory that disagrees
-            with the data
+        UsageError
+            If there is no such slice (`slice-missing`).
+        InputError
+            If there is NaN or infinity, a frame holds only zeros, or a mask or trajectory disagrees
+            with the data.
         """
         if not 0 <= index < self.shape[1]:
             raise UsageError(
@@ -132,11 +163,12 @@ class Scan:
         return self.checked(index, self.read_slice(index))
 
     def first_series(self) -> Series:
-        """The first slice that holds data; errors as in `series`.
+        """Read and check the first slice that holds data.
 
         Raises
         ------
-        InputError : `kspace-empty`, all slices are zero
+        InputError
+            If all slices hold only zeros (`kspace-empty`), or as in `series`.
         """
         for index in range(self.shape[1]):
             kspace = self.read_slice(index)
@@ -150,10 +182,7 @@ class Scan:
         )
 
     def checked(self, index: int, kspace: Tensor) -> Series:
-        """The series of slice `index` from its k-space (frame, coil, y, x) as `read_slice` gave it.
-
-        Errors as in `series`.
-        """
+        """Check k-space that `read_slice` returned for slice `index`; errors as in `series`."""
         where = f"Slice {index} of {self.path or 'the scan'}"
         found = look(kspace, where)
         mask, warnings = self._mask_of(found, where)
@@ -164,6 +193,7 @@ class Scan:
                 kspace, mask.samples, found.dropped, alike=not isinstance(mask, SpokeMask)
             )
             warnings += tuple(dropout_texts(found.dropped, index))
+
         return Series(
             kspace,
             mask,
@@ -175,23 +205,26 @@ class Scan:
         )
 
     def _mask_of(self, found: Found, where: str) -> tuple[SamplingMask, tuple[str, ...]]:
-        """What a slice measured, and what to warn of."""
+        """The mask of a slice, and warnings."""
         if self.mask is None:
             return SamplingMask.of(found.samples(), MaskSource.NON_ZERO), ()
         if isinstance(self.mask, SpokeMask):
             return self._spokes_of(self.mask, found, where), ()
         assert isinstance(self.mask, CartesianMask)
+
         empty = check_mask(self.mask, found.touched, where)
         mask: CartesianMask = self.mask
         texts = []
         if bool(empty.any()):
             mask = mask.trimmed(empty)
             texts.append(f"{int(empty.sum())} lines")
+
         _, columns = extent_of(found.touched)
-        # A mask of lines says nothing of the readout, one of everything does.
+        # A line mask says nothing about the readout; a mask of the whole matrix does.
         if self.mask.complete and columns.stop - columns.start < self.shape[4]:
             mask = mask.narrowed(columns, self.shape[4])
             texts.append(f"{self.shape[4] - (columns.stop - columns.start)} columns")
+
         if not texts:
             return mask, ()
         return mask, (
@@ -200,9 +233,10 @@ class Scan:
         )
 
     def _spokes_of(self, mask: SpokeMask, found: Found, where: str) -> SpokeMask:
-        """The spokes of a slice; each was measured as a whole, whatever its samples are."""
+        """The spokes of a slice; a spoke with any data counts as measured as a whole."""
         mask.trajectory.check(self.shape, where)
         touched = found.touched.any(-1, keepdim=True)
+
         if mask.source is MaskSource.NON_ZERO:
             return mask.chosen(once_if_alike(touched))
         check_mask(mask, touched, where)
@@ -210,16 +244,27 @@ class Scan:
 
 
 def fitted(mask: Any, kspace: tuple[int, ...]) -> SamplingMask:
-    """A mask, or a bool array (frame|1, y, x|1), for k-space of a shape (frame, slice, coil, y, x).
+    """Fit a mask or a bool array (frame|1, y, x|1) to k-space of a shape.
+
+    Parameters
+    ----------
+    mask : SamplingMask, or Tensor or array of shape (frame|1, y, x|1), bool
+        Measured samples.
+    kspace : tuple of int
+        Shape (frame, slice, coil, y, x) of the k-space.
 
     Raises
     ------
-    UsageError : `array-type`; `mask-shape` if it is of another k-space
+    UsageError
+        If the mask is no array (`array-type`), or belongs to k-space of another shape
+        (`mask-shape`).
     """
     known = isinstance(mask, SamplingMask)
     samples = mask.samples if known else as_tensor(mask, "mask", "(frame or 1, y, x or 1)")
+
     frames, _, _, y, x = kspace
     shapes = {(f, y, width) for f in (1, frames) for width in (1, x)}
+
     if samples.shape not in shapes:
         raise UsageError(
             "mask-shape",
@@ -227,4 +272,5 @@ def fitted(mask: Any, kspace: tuple[int, ...]) -> SamplingMask:
             f"A mask (frame 1 or {frames}, y {y}, x 1 or {x}) is needed",
             "Give the mask that belongs to this k-space",
         )
+
     return mask if known else SamplingMask.of(samples)

@@ -17,15 +17,22 @@ class Series:
 
     Attributes
     ----------
-    kspace : Tensor (frame, coil, y, x) complex64, zero where not measured; along a trajectory y
-        are spokes and x their samples
+    kspace : Tensor of shape (frame, coil, y, x), complex64
+        K-space, zero where not measured. Along a trajectory, y counts spokes and x their samples.
     mask : SamplingMask
+        Measured samples.
     acquisition : Acquisition
-    noise : Noise, or None where it was not measured
-    calibration : Tensor (coil, y', x') complex64, separate reference lines; None if there are none
-    maps : Tensor (coil, y, x) complex64, supplied coil maps; None: they are estimated
-    rolled : by how many samples (y, x) the k-space was rolled to bring its centre into the middle
-    warnings : what was wrong with the data and what was done about it, in sentences for the user
+        How the scan was acquired.
+    noise : Noise or None
+        Noise of the coils; None if it was not measured.
+    calibration : Tensor of shape (coil, y', x'), complex64, or None
+        Separate reference lines; None if there are none.
+    maps : Tensor of shape (coil, y, x), complex64, or None
+        Supplied coil sensitivity maps; None if they are to be estimated.
+    rolled : (int, int)
+        Number of samples (y, x) by which the k-space was rolled to move its centre to the middle.
+    warnings : tuple of str
+        Faults of the data and what was done about them, in sentences for the user.
     """
 
     kspace: Tensor
@@ -55,16 +62,16 @@ class Series:
 
     @property
     def image_shape(self) -> tuple[int, int]:
-        """(y, x) of the images."""
+        """Size (y, x) of the images."""
         return self.mask.image_shape(self.kspace.shape[2], self.kspace.shape[3])
 
     def scaled(self, factor: float) -> "Series":
-        """The series with its k-space multiplied by `factor`, its noise with it."""
+        """The series with its k-space and noise multiplied by `factor`."""
         noise = None if self.noise is None else self.noise.scaled(factor)
         return replace(self, kspace=self.kspace * factor, noise=noise)
 
     def kept(self, samples: Tensor) -> "Series":
-        """The series as if only these of its samples had been measured, (frame|1, y, x|1) bool."""
+        """The series as if only the given samples (frame|1, y, x|1) bool had been measured."""
         only = self.mask.calibration_only
         only = None if only is None else only & samples
         mask = replace(self.mask, samples=samples, calibration_only=only)
@@ -77,15 +84,19 @@ def require_cartesian(
     task: str,
     remedy: str = "Use auto, sense or another method of this program's own for such scans",
 ) -> None:
-    """Refuse k-space along a trajectory for a task that only Cartesian k-space allows.
+    """Refuse k-space along a trajectory for a task that needs Cartesian k-space.
 
     Parameters
     ----------
-    what, task : for the message, as in "The scan" and "A pattern"
+    mask : SamplingMask or None
+        The mask to check.
+    what, task, remedy : str
+        For the message, such as "The scan", "A pattern" and what to do instead.
 
     Raises
     ------
-    UsageError : `needs-cartesian`
+    UsageError
+        If the mask is that of a trajectory (`needs-cartesian`).
     """
     if isinstance(mask, SpokeMask):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Where the samples of non-Cartesian k-space lie."""
+"""Positions of the samples of non-Cartesian k-space."""
 
 from dataclasses import dataclass, replace
 
@@ -7,19 +7,21 @@ from torch import Tensor
 
 from cmrrecon.tools.errors import InputError
 
-# The ends of spokes are rounded, and some scanners count them from the edges of the samples.
+# Spoke ends are rounded, and some scanners measure positions from the edges of the samples.
 EXCESS = 1.01
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Positions of all samples, and the size of the images they are measured for.
+    """Positions of all samples, and the size of the images they encode.
 
     Attributes
     ----------
-    positions : Tensor (frame|1, spoke, sample, 2) float32, (y, x) of every sample in cycles per
-        field of view: between -n/2 and n/2 for a matrix of n pixels
-    matrix : (y, x) of the images in pixels
+    positions : Tensor of shape (frame|1, spoke, sample, 2), float32
+        Position (y, x) of every sample in cycles per field of view: between -n/2 and n/2 for a
+        matrix of n pixels.
+    matrix : (int, int)
+        Size (y, x) of the images in pixels.
     """
 
     positions: Tensor
@@ -30,28 +32,41 @@ class Trajectory:
         return replace(self, positions=self.positions.to(device))
 
     def check(self, shape: tuple[int, ...], where: str) -> None:
-        """Refuse a trajectory that does not fit k-space of a shape (frame, ..., spoke, sample).
+        """Refuse a trajectory that does not fit the k-space.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape (frame, ..., spoke, sample) of the k-space.
+        where : str
+            What holds it, for the message.
 
         Raises
         ------
-        InputError : `trajectory-shape`, or `trajectory-units` if positions are not in cycles per
-            field of view
+        InputError
+            If the shapes do not match (`trajectory-shape`), or the positions are not in cycles per
+            field of view (`trajectory-units`).
         """
         frames, spokes, samples = shape[0], shape[-2], shape[-1]
         positions, matrix = self.positions, self.matrix
         fits = positions.shape[1:] == (spokes, samples, 2) and positions.shape[0] in (1, frames)
+
         if not fits or min(matrix) < 1:
             raise InputError(
                 "trajectory-shape",
-                f"{where}: the trajectory has shape {tuple(positions.shape)}, the matrix is {matrix}",
+                f"{where}: the trajectory has shape {tuple(positions.shape)}, "
+                f"the matrix is {matrix}",
                 f"A trajectory (frame 1 or {frames}, spoke {spokes}, sample {samples}, 2) "
                 "and a matrix (y, x) are needed",
                 "Store the positions of all samples, and the size of the images",
             )
-        # Written so that NaN is refused too.
+
+        # This form of the comparison refuses NaN too.
         reach = positions.abs().amax((0, 1, 2)) / torch.tensor(matrix, device=positions.device)
+
         inside = bool((reach <= EXCESS / 2).all())
         relative = min(matrix) > 2 and bool((positions.abs() <= 0.5).all())
+
         if not inside or relative:
             reached = ", ".join(f"{float(r):.4g}" for r in reach)
             raise InputError(

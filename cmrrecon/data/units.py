@@ -1,8 +1,8 @@
-"""The unit of a trajectory, decided from how far it reaches.
+"""Finding the unit of a trajectory from its extent.
 
-A trajectory reaches the edge of k-space, or nearly: 0.5 in parts of k-space, pi in radians for each
-pixel, n / 2 in cycles per field of view for n pixels, 1 / (2 voxel) in cycles per length. The unit
-is the one whose edge lies nearest, but not inside.
+A trajectory extends to the edge of k-space, or nearly: to 0.5 in fractions of k-space, to pi in
+radians per pixel, to n / 2 in cycles per field of view of n pixels, to 1 / (2 voxel) in cycles per
+length. The unit is the one whose edge is nearest, but not inside the trajectory.
 """
 
 import math
@@ -18,31 +18,36 @@ PARTS, RADIANS, CYCLES = (
     "radians from -pi to pi",
     "cycles per field of view",
 )
-EDGE = EXCESS - 1  # so near to the edge of a unit, it is this one
-CLOSE = 0.97  # reaching less of it, a unit of length at whose edge it ends is likelier
-LEAST = 0.4  # reaching less of parts or radians, it is more likely a unit that is not known
-NEARLY = 0.7  # reaching less of a second unit than this, it is not this one
+EDGE = EXCESS - 1  # this close to the edge of a unit, the trajectory is in that unit
+CLOSE = 0.97  # below this fraction of it, a unit of length whose edge is reached is more likely
+LEAST = 0.4  # below this fraction of parts or radians, the unit is more likely an unknown one
+NEARLY = 0.7  # below this fraction, a second unit is ruled out
 Sides = tuple[float, float]
 HALF: Sides = (0.5, 0.5)
 PI: Sides = (math.pi, math.pi)
 
 
 def unit_of(reach: Sides, matrix: tuple[int, int], voxel_mm: Sides | None = None) -> str | None:
-    """The unit of a trajectory; None if it is none that is known, or two are as likely.
+    """Find the unit of a trajectory; None if it is unknown or two units are equally likely.
 
-    Units of length are named only where no other explains the reach as well; they look the same
-    as parts or radians for pixels of 1 mm, where the numbers are the same.
+    A unit of length is returned only if no other unit explains the extent as well. For pixels of
+    1 mm, cycles and radians per mm have the same numbers as parts and radians.
 
     Parameters
     ----------
-    reach : (y, x), the largest distances from the centre of k-space along the axes
-    matrix : (y, x) of the images
-    voxel_mm : (y, x), size of a pixel, if it is known
+    reach : (float, float)
+        Largest distances (y, x) from the centre of k-space along the axes.
+    matrix : (int, int)
+        Size (y, x) of the images in pixels.
+    voxel_mm : (float, float) or None
+        Size (y, x) of a pixel in mm; None if unknown.
     """
     usual = _filled(reach, {PARTS: HALF, RADIANS: PI, CYCLES: (matrix[0] / 2, matrix[1] / 2)})
     lengths = _filled(reach, _edges_of_lengths(voxel_mm))
+
     best, part = _nearest(usual)
     length, of_length = _nearest(lengths)
+
     if (part < CLOSE and of_length >= 1 - EDGE) or (not part and of_length >= NEARLY):
         return length
 
@@ -55,7 +60,7 @@ def unit_of(reach: Sides, matrix: tuple[int, int], voxel_mm: Sides | None = None
 
 
 def _filled(reach: Sides, edges: dict[str, Sides]) -> dict[str, float]:
-    """How much of k-space is reached in each unit, of those in which it is not left."""
+    """The fraction of k-space reached, for each unit in which the trajectory stays inside."""
     filled = {
         unit: max(r / e for r, e in zip(reach, edge, strict=True)) for unit, edge in edges.items()
     }
@@ -63,7 +68,7 @@ def _filled(reach: Sides, edges: dict[str, Sides]) -> dict[str, float]:
 
 
 def _nearest(filled: dict[str, float]) -> tuple[str | None, float]:
-    """The unit whose edge is nearest to the reach, and the part of k-space that is reached."""
+    """The unit whose edge is nearest, and the fraction of k-space reached in it."""
     if not filled:
         return None, 0.0
     unit = min(filled, key=lambda name: abs(filled[name] - 1))
@@ -73,44 +78,59 @@ def _nearest(filled: dict[str, float]) -> tuple[str | None, float]:
 def in_cycles(
     positions: Tensor, matrix: tuple[int, int], where: str, voxel_mm: Sides | None = None
 ) -> tuple[Tensor, str]:
-    """Positions in cycles per field of view, and a note on the unit that they were taken to be in.
+    """Convert positions to cycles per field of view, and describe the unit found.
 
     Parameters
     ----------
-    positions : Tensor (..., 2) float32, (y, x)
-    matrix : (y, x) of the images
-    where : for messages
-    voxel_mm : (y, x), size of a pixel, if it is known
+    positions : Tensor of shape (..., 2), float32
+        Positions (y, x) in an unknown unit.
+    matrix : (int, int)
+        Size (y, x) of the images in pixels.
+    where : str
+        What holds the trajectory, for messages.
+    voxel_mm : (float, float) or None
+        Size (y, x) of a pixel in mm; None if unknown.
+
+    Returns
+    -------
+    Tensor of shape (..., 2), float32
+        Positions in cycles per field of view.
+    str
+        A note for the user on the unit that was assumed.
 
     Raises
     ------
-    InputError : `trajectory-units`
+    InputError
+        If the unit is unclear, or is one of length (`trajectory-units`).
     """
     y, x = (float(r) for r in positions.abs().flatten(0, -2).amax(0))
     unit = unit_of((y, x), matrix, voxel_mm)
     scale = {PARTS: 1.0, RADIANS: 1 / (2 * math.pi)}.get(unit or "")
+
     if unit not in (PARTS, RADIANS, CYCLES):
         raise InputError(
             "trajectory-units",
             f"{where} has a trajectory that reaches {y:.4g}, {x:.4g} (y, x), "
-            + (f"which are {unit}" if unit else "in a unit that is not clear"),
+            + (f"which are {unit}" if unit else "in an unclear unit"),
             f"It must reach 0.5 in parts of k-space, pi in radians, or half of the matrix {matrix}",
             "Store positions in cycles per field of view, or correct the matrix",
         )
+
     note = (
-        f"{where}: the trajectory reaches {max(y, x):.4g} and was taken as {unit}, "
+        f"{where}: the trajectory reaches {max(y, x):.4g} and is read as {unit}, "
         f"for images of {matrix} (y, x)."
     )
+
     if scale is None:
         return positions, note
     return positions * (scale * torch.tensor(matrix, dtype=positions.dtype)), note
 
 
 def _edges_of_lengths(voxel_mm: Sides | None) -> dict[str, Sides]:
-    """The edge of k-space (y, x) in cycles and radians per length; none without the size of a
-    pixel."""
+    """The edge of k-space (y, x) in cycles and radians per length; empty without a pixel size."""
     if voxel_mm is None or not all(side > 0 for side in voxel_mm):
         return {}
+
     edges: dict[str, Sides] = {}
     for name, mm in {"mm": 1.0, "cm": 10.0, "m": 1000.0}.items():
         y, x = (mm / (2 * side) for side in voxel_mm)

@@ -1,18 +1,21 @@
-"""Windows of adjacent frames, as networks take them in training and reconstruction alike."""
+"""Windows of adjacent frames, the same for training and reconstruction."""
 
 
 def window(frame: int, frames: int, width: int = 5) -> list[int]:
-    """The `width` adjacent frames around a frame of a series of `frames`, as PromptMR takes them.
+    """Indices of the `width` adjacent frames around a frame, as in PromptMR.
 
-    Time is a circle: frame 0 of 12 has [10, 11, 0, 1, 2], of 4 [2, 3, 0, 1, 2]. Where half the
-    series is shorter than half the window, the outermost neighbours fill up: frame 0 of 3 has
-    [2, 2, 0, 1, 1], of 2 [1, 1, 0, 1, 1], of 1 [0, 0, 0, 0, 0].
+    Time is cyclic: the window of frame 0 of 12 is [10, 11, 0, 1, 2], that of frame 0 of 4 is
+    [2, 3, 0, 1, 2]. If half the series is shorter than half the window, the outermost neighbours
+    are repeated: frame 0 of 3 has [2, 2, 0, 1, 1], of 2 [1, 1, 0, 1, 1], of 1 [0, 0, 0, 0, 0].
 
     Parameters
     ----------
-    frame : the middle frame, from 0
-    frames : frames of the series
-    width : odd
+    frame : int
+        The middle frame, counted from 0.
+    frames : int
+        Number of frames of the series.
+    width : int
+        Number of frames of the window; odd.
     """
     half = width // 2
     reach = min(half, frames // 2)

@@ -1,4 +1,4 @@
-"""Phantoms and acquisition: what makes k-space when there is no scanner."""
+"""Simulated acquisition: phantoms, coils and noise make k-space without a scanner."""
 
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 from cmrrecon.simulation.scans import KINDS, Simulated, simulate

@@ -1,4 +1,4 @@
-"""A beating heart in short axis, as layers that move with the phase of the cycle."""
+"""A beating heart in short-axis view, as layers that move with the phase of the cycle."""
 
 import math
 from collections.abc import Iterator
@@ -11,20 +11,24 @@ from cmrrecon.simulation.lesions import Lesion
 from cmrrecon.simulation.shapes import cover, generator, harmonics, strip, texture, uniform
 from cmrrecon.simulation.tissues import Layer
 
-REACH = 100.0  # mm; no part of the heart is farther from the centre of its left ventricle
+REACH = 100.0  # mm; no part of the heart is farther from the centre of the left ventricle
 
 
 @dataclass(frozen=True)
 class Heart:
-    """One person's heart at end-diastole and how it beats. Lengths in mm, angles in radians from x towards y."""
+    """One person's heart at end-diastole, and its motion.
+
+    Lengths are in mm, angles in radians from x towards y.
+    """
 
     centre: tuple[float, float]  # of the left ventricle, (y, x)
     radius: float  # of the left ventricular cavity near the base
     wall: float  # mean thickness of the left ventricular wall
     shortening: float  # systolic decrease of the cavity radius, as a fraction
-    lengthening: float  # systolic growth of the wall's area in a slice, from long-axis shortening at constant volume
+    # Systolic growth of the wall's area in a slice, from long-axis shortening at constant volume.
+    lengthening: float
     right: float  # width of the right ventricle near the base
-    axis: float  # direction of the right ventricle, seen from the left
+    axis: float  # direction of the right ventricle as seen from the left one
     end_systole: float  # as a fraction of the cycle
     twist: float  # systolic rotation at the base
     shift: tuple[float, float]  # systolic displacement of the centre, (y, x)
@@ -32,7 +36,7 @@ class Heart:
 
     @staticmethod
     def draw(seed: int) -> "Heart":
-        """A healthy adult heart: values spread about textbook means."""
+        """Draw a healthy adult heart with values around textbook means."""
         random = generator(seed, "heart")
         return Heart(
             centre=(uniform(-20, -13, random), uniform(-6, 6, random)),
@@ -50,14 +54,17 @@ class Heart:
 
 
 def contraction(phase: Tensor, end_systole: float = 0.34) -> Tensor:
-    """How far the ventricle has contracted, 0 at end-diastole and 1 at end-systole, smooth and periodic in the cycle.
+    """Contraction of the ventricle: 0 at end-diastole, 1 at end-systole, smooth and periodic.
 
-    Ejection, fast early filling (three quarters of the volume change), a pause, and the atrial kick just before the next beat.
+    The cycle consists of ejection, fast early filling (three quarters of the volume change), a
+    pause, and the atrial kick just before the next beat.
 
     Parameters
     ----------
-    phase : Tensor (frame,), fraction of the cycle since the R wave
-    end_systole : when contraction is greatest, as a fraction of the cycle
+    phase : Tensor of shape (frame,)
+        Fraction of the cycle since the R wave.
+    end_systole : float
+        Time of greatest contraction as a fraction of the cycle.
     """
 
     def rise(start: float, stop: float) -> Tensor:
@@ -71,7 +78,7 @@ def contraction(phase: Tensor, end_systole: float = 0.34) -> Tensor:
 
 
 def surroundings(heart: Heart, rows: Tensor, columns: Tensor) -> tuple[slice, slice]:
-    """The part of the picture, as slices along y and x, that holds all the heart ever covers."""
+    """The part of the image, as slices along y and x, that contains the heart at all times."""
     near = [
         ((axis - middle).abs() < REACH).flatten().nonzero().flatten()
         for axis, middle in zip((rows, columns), heart.centre, strict=True)
@@ -90,24 +97,32 @@ def heart_layers(
     moved: tuple[Tensor, Tensor] | None = None,
     lesion: Lesion | None = None,
 ) -> list[Layer]:
-    """The heart in one slice at the given phases, from the outside in.
+    """Layers of the heart in one slice at the given phases, from the outside in.
 
-    All borders are star-shaped about the centre of the left ventricle: distance as a function of angle and time. The wall
-    keeps its volume, epi^2 = endo^2 + area * (1 + lengthening * contraction), so it thickens as the cavity contracts, and
-    textures are read at the radius a point has at end-diastole, so they move with it.
+    All borders are star-shaped about the centre of the left ventricle: their distance is a function
+    of angle and time. The wall keeps its volume, `epi^2 = endo^2 + area * (1 + lengthening *
+    contraction)`, so it thickens as the cavity contracts. Textures are read at the radius that a
+    point has at end-diastole, so they move with the tissue.
 
     Parameters
     ----------
     heart : Heart
-    position : of the slice, 0 at the base to 1 at the apex
-    phase : Tensor (frame,), fraction of the cycle
-    rows, columns : Tensor (y, 1) and (1, x), positions in mm
-    moved : extra displacement (y, x) of the whole heart, each Tensor (frame,) in mm
-    lesion : of the left ventricular wall, which becomes the last layer
+        The heart.
+    position : float
+        Position of the slice, from 0 at the base to 1 at the apex.
+    phase : Tensor of shape (frame,)
+        Fraction of the cycle.
+    rows, columns : Tensor of shape (y, 1) and (1, x)
+        Positions of the pixels in mm.
+    moved : (Tensor, Tensor) of shape (frame,), or None
+        Additional displacement (y, x) of the whole heart in mm.
+    lesion : Lesion or None
+        Lesion of the left ventricular wall; it becomes the last layer.
 
     Returns
     -------
-    list of Layer with cover (frame, y, x)
+    list of Layer
+        The layers; their cover has the shape (frame, y, x).
     """
     random = generator(heart.seed, "heart in slice", round(position * 1000))
     view = _view(heart, position, phase, rows, columns, moved)
@@ -115,17 +130,20 @@ def heart_layers(
     right = _right(view, left, random)
     fat = _fat(view, left, right, random)
     grain = _grain(view, left, random)
-    # The pericardium is a dark line outside.
+
+    # The pericardium is the dark line around the fat.
     parts = [("bone", cover(fat + 1.4 - view.radius)), ("fat", cover(fat - view.radius))]
     parts += _right_parts(view, left, right) + _left_parts(view, left)
+
     if lesion is not None:
         parts.append((lesion.tissue, _lesion(view, left, lesion)))
+
     return [Layer(tissue, covered, grain) for tissue, covered in parts]
 
 
 @dataclass(frozen=True)
 class _View:
-    """One slice of a heart as it beats, in polar coordinates about the centre of the left ventricle."""
+    """One slice of a beating heart, in polar coordinates about the left ventricle's centre."""
 
     heart: Heart
     position: float
@@ -135,17 +153,17 @@ class _View:
 
     @property
     def off_axis(self) -> Tensor:
-        """The angle from -pi to pi."""
+        """The angle, mapped to -pi to pi."""
         return (self.angle + math.pi) % (2 * math.pi) - math.pi
 
     @property
     def size(self) -> float:
-        """Width of the left ventricle relative to its base."""
+        """Width of the left ventricle relative to its width at the base."""
         return math.sqrt(1 - (0.88 * self.position) ** 2)
 
     @property
     def span(self) -> float:
-        """Half the angle that the right ventricle takes."""
+        """Half the angle that the right ventricle spans."""
         return 1.42 - 0.55 * self.position**2
 
 
@@ -158,9 +176,11 @@ def _view(
     moved: tuple[Tensor, Tensor] | None,
 ) -> _View:
     squeeze = contraction(phase - 0.03 * position, heart.end_systole)[:, None, None]
+
     drift_y, drift_x = (d[:, None, None] for d in moved) if moved else (0.0, 0.0)
     dy = rows - (heart.centre[0] + 4 * position + heart.shift[0] * squeeze + drift_y)
     dx = columns - (heart.centre[1] + 6 * position + heart.shift[1] * squeeze + drift_x)
+
     # The base and the apex turn in opposite directions when the heart wrings itself out.
     angle = torch.atan2(dy, dx) - heart.axis - heart.twist * (1 - 2 * position) * squeeze
     return _View(heart, position, squeeze, torch.hypot(dy, dx), angle)
@@ -168,9 +188,9 @@ def _view(
 
 @dataclass(frozen=True)
 class _Left:
-    """Borders of the left ventricle at each angle (frame, y, x), in mm from its centre."""
+    """Borders of the left ventricle (frame, y, x) in each direction, in mm from its centre."""
 
-    inner_rest: Tensor  # of the wall at end-diastole
+    inner_rest: Tensor  # inner border of the wall at end-diastole
     wall_rest: Tensor  # thickness at end-diastole
     inner: Tensor
     outer: Tensor
@@ -187,11 +207,13 @@ def _left(view: _View, random: torch.Generator) -> _Left:
         * (1 - 0.12 * torch.cos(angle))
         * (1 + 0.05 * harmonics(angle, range(2, 6), random))
     )
+
     trabeculae = harmonics(angle, range(7, 17), random)
     # The free wall (opposite the right ventricle) moves more than the septum.
     inner = inner_rest * (
         1 - heart.shortening * (1 + 0.15 * position - 0.12 * torch.cos(angle)) * squeeze
     )
+
     area = (inner_rest + wall_rest) ** 2 - inner_rest**2
     outer = torch.sqrt(inner**2 + area * (1 + heart.lengthening * squeeze))
     return _Left(
@@ -201,7 +223,7 @@ def _left(view: _View, random: torch.Generator) -> _Left:
 
 @dataclass(frozen=True)
 class _Right:
-    """Borders of the right ventricle at each angle (frame, y, x), in mm from the centre of the left one."""
+    """Borders of the right ventricle (frame, y, x), in mm from the centre of the left one."""
 
     crescent: Tensor  # relative width
     inner: Tensor
@@ -209,7 +231,7 @@ class _Right:
 
 
 def _right(view: _View, left: _Left, random: torch.Generator) -> _Right:
-    """A crescent on the septum, wider below, that ends 2 mm inside the wall where its width falls to zero."""
+    """A crescent on the septum, wider below; it ends 2 mm inside the wall, with zero width."""
     across = view.off_axis / view.span
     crescent = (1 - across**2).clamp(min=0) ** 0.7 * (1 - 0.4 * across)
     width = (
@@ -218,6 +240,7 @@ def _right(view: _View, left: _Left, random: torch.Generator) -> _Right:
         * (1 - 0.36 * view.squeeze)
         * crescent
     )
+
     rough = 1.1 * harmonics(view.angle, range(8, 24), random) * crescent
     return _Right(
         crescent,
@@ -227,8 +250,9 @@ def _right(view: _View, left: _Left, random: torch.Generator) -> _Right:
 
 
 def _fat(view: _View, left: _Left, right: _Right, random: torch.Generator) -> Tensor:
-    """Outer border of the fat, which fills the grooves where the ventricles meet and lies on the right one."""
+    """Outer border of the fat in the grooves between the ventricles and on the right one."""
     grooves = torch.exp(-(((view.off_axis.abs() - view.span) / 0.22) ** 2))
+
     outline = torch.maximum(left.outer, right.outer)
     rough = 0.6 * harmonics(view.angle, range(2, 9), random)
     return (
@@ -241,11 +265,12 @@ def _fat(view: _View, left: _Left, right: _Right, random: torch.Generator) -> Te
 
 
 def _grain(view: _View, left: _Left, random: torch.Generator) -> Tensor:
-    """Texture that moves with the tissue: read where each point lies at end-diastole."""
+    """Texture that moves with the tissue: read where each point is at end-diastole."""
     radius, inner, outer = view.radius, left.inner, left.outer
     in_wall = left.inner_rest + (radius - inner) / (outer - inner) * left.wall_rest
     rest = torch.where(radius < inner, radius / inner * left.inner_rest, in_wall)
     rest = torch.where(radius < outer, rest, left.inner_rest + left.wall_rest + radius - outer)
+
     rows, columns = rest * torch.sin(view.angle), rest * torch.cos(view.angle)
     return 0.8 * texture(rows, columns, 5.0, random) + 0.6 * texture(rows, columns, 2.5, random)
 
@@ -263,7 +288,7 @@ def _right_parts(view: _View, left: _Left, right: _Right) -> list[tuple[str, Ten
 
 
 def _left_parts(view: _View, left: _Left) -> list[tuple[str, Tensor]]:
-    """Wall and blood of the left ventricle, the muscles in it, and the part of the wall that is poorly supplied."""
+    """Wall and blood of the left ventricle, papillary muscles, and the poorly perfused wall."""
     parts = [
         ("myocardium", cover(left.outer - view.radius)),
         ("left blood", cover(left.border - view.radius)),
@@ -273,8 +298,9 @@ def _left_parts(view: _View, left: _Left) -> list[tuple[str, Tensor]]:
 
 
 def _papillary_muscles(view: _View, left: _Left) -> Iterator[Tensor]:
-    """They keep their volume: they get thicker as they shorten, and come closer to each other."""
+    """Papillary muscles, which thicken and approach each other as they shorten."""
     position, squeeze, radius = view.position, view.squeeze, view.radius
+
     along, beside = radius * torch.cos(view.angle), radius * torch.sin(view.angle)
     reach = (
         view.heart.radius
@@ -282,6 +308,7 @@ def _papillary_muscles(view: _View, left: _Left) -> Iterator[Tensor]:
         * (1 - view.heart.shortening * squeeze)
         * (0.63 + 0.2 * position - 0.04 * squeeze)
     )
+
     presence = max(0.0, 1.15 * math.exp(-(((position - 0.58) / 0.27) ** 2)) - 0.15)
     for side, thickness in ((math.pi - 0.9, 5.0), (math.pi + 1.1, 4.4)):
         distance = torch.hypot(along - reach * math.cos(side), beside - reach * math.sin(side))
@@ -292,15 +319,16 @@ def _papillary_muscles(view: _View, left: _Left) -> Iterator[Tensor]:
 
 
 def _poor_supply(view: _View, left: _Left) -> Tensor:
-    """Where the supply of blood is poor: the inner half of the front wall."""
+    """The poorly perfused region: the inner half of the anterior wall."""
     inner_half = cover(left.inner + 0.5 * (left.outer - left.inner) - view.radius) * cover(
         view.radius - left.border
     )
+
     from_front = (view.angle - 1.5 + math.pi) % (2 * math.pi) - math.pi
     return inner_half * torch.exp(-((from_front / 0.65) ** 4))
 
 
 def _lesion(view: _View, left: _Left, lesion: Lesion) -> Tensor:
-    """The lesion as far as it lies in the wall."""
+    """The part of the lesion that lies in the wall."""
     in_wall = cover(left.outer - view.radius) * cover(view.radius - left.border)
     return lesion.covered(view.angle, view.radius, left.inner, left.outer) * in_wall

@@ -1,7 +1,8 @@
-"""Lesions of the left ventricular wall, in every second slice, with the boxes they fill.
+"""Lesions of the left ventricular wall, in every second slice, and their bounding boxes.
 
-They span about what one coronary artery supplies, and their contrast is stronger than in patients: of lesions half as long, with half the
-contrast, a classifier learnt nothing from a thousand slices.
+A lesion spans about the territory of one coronary artery, and its contrast is stronger than in
+patients: from a thousand slices with lesions half as long and half the contrast, a classifier
+learnt nothing.
 """
 
 import math
@@ -13,27 +14,29 @@ from torch import Tensor
 from cmrrecon.simulation.shapes import cover, generator, uniform
 
 Box = tuple[int, int, int, int]  # (y0, y1, x0, x1) in pixels, half-open
-KINDS = (
-    "haemorrhage",
-    "oedema",
-)  # of `tissues.TISSUES`: darker and brighter than healthy myocardium in cine and T2 maps
+# Names in `tissues.TISSUES`, darker and brighter than healthy myocardium in cine and T2 maps.
+KINDS = ("haemorrhage", "oedema")
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """A patch of the wall that begins at the cavity, in coordinates that move with the wall."""
+    """A patch of the wall that starts at the cavity, in coordinates that move with the wall."""
 
     tissue: str
-    angle: float  # of its middle, in radians from the right ventricle
+    angle: float  # of its centre, in radians from the right ventricle
     half: float  # half the angle that it spans
-    depth: float  # how far it reaches through the wall, as a fraction of the wall
+    depth: float  # depth in the wall, as a fraction of the wall's thickness
 
     @staticmethod
     def draw(seed: int, index: int) -> "Lesion | None":
-        """The lesion of a person's slice, or None. Every second slice has one; whether the first does is drawn."""
+        """Draw the lesion of a slice; every second slice has one, the others give None.
+
+        The seed decides whether the first slice has one.
+        """
         first = int(torch.randint(2, (), generator=generator(seed, "lesions")))
         if index % 2 != first:
             return None
+
         random = generator(seed, "lesion in slice", index)
         return Lesion(
             tissue=KINDS[int(torch.randint(len(KINDS), (), generator=random))],
@@ -43,12 +46,19 @@ class Lesion:
         )
 
     def covered(self, angle: Tensor, radius: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
-        """How much of each pixel it covers, Tensor (frame, y, x); what lies outside the wall is not taken away.
+        """Cover of each pixel by the lesion, which may reach beyond the wall.
 
         Parameters
         ----------
-        angle : Tensor (frame, y, x), in radians, turning with the heart
-        radius, inner, outer : Tensor (frame, y, x), distance in mm from the ventricle's centre: of the pixel, and of the wall's borders
+        angle : Tensor of shape (frame, y, x)
+            Direction of the pixel in radians, turning with the heart.
+        radius, inner, outer : Tensor of shape (frame, y, x)
+            Distance in mm from the ventricle's centre to the pixel and to the wall's borders.
+
+        Returns
+        -------
+        Tensor of shape (frame, y, x)
+            Cover from 0 to 1.
         """
         away = ((angle - self.angle + math.pi) % (2 * math.pi) - math.pi).abs()
         along, through = (self.half - away) * radius, inner + self.depth * (outer - inner) - radius
@@ -56,7 +66,13 @@ class Lesion:
 
 
 def box_of(covered: Tensor) -> Box:
-    """The box around all that is covered by half or more of the most, in any frame; of covers (frame, y, x) that are not all zero."""
+    """The box around all pixels covered at least half as much as the most covered one.
+
+    Parameters
+    ----------
+    covered : Tensor of shape (frame, y, x)
+        Cover from 0 to 1, not zero everywhere. A pixel counts if it is covered in any frame.
+    """
     most = covered.amax(0)
     shown = most >= most.max() / 2
     (y0, y1), (x0, x1) = (

@@ -1,7 +1,8 @@
-"""The scenes: what a chest with a beating heart looks like to each kind of scan, before any coil or noise.
+"""The scenes: a chest with a beating heart as each kind of scan shows it, without coils or noise.
 
-Everything is drawn from the seed: the same seed gives the same numbers, and seeds differ as people do. Shapes are defined in
-millimetres of `shapes.FIELD_OF_VIEW`, so any matrix size shows the same chest.
+Everything is drawn from the seed. The same seed gives the same numbers; different seeds differ as
+people do. Shapes are defined in millimetres of `shapes.FIELD_OF_VIEW`, so every matrix size shows
+the same chest.
 """
 
 import math
@@ -24,25 +25,28 @@ from cmrrecon.simulation.tissues import (
 )
 from cmrrecon.tools.errors import UsageError
 
-# MOLLI 4-(1)-3-(1)-2 at 900 ms between beats, three inversions 80 ms apart, sorted; and the T2 preparations of CMRxRecon.
+# Sorted inversion times in ms of MOLLI 4-(1)-3-(1)-2 with 900 ms between beats and three inversions
+# 80 ms apart, and the T2 preparation times in ms of CMRxRecon.
 INVERSION_TIMES = (100.0, 180.0, 260.0, 1000.0, 1080.0, 1160.0, 1900.0, 1980.0, 2800.0)
 PREPARATION_TIMES = (0.0, 35.0, 55.0)
-DIASTASIS = (
-    0.72  # phase of the cycle in which the heart is nearly still and single images are taken
-)
-PASSAGE = 40.0  # s that a perfusion scan watches
+DIASTASIS = 0.72  # phase of the cycle when the heart is nearly still and single images are acquired
+PASSAGE = 40.0  # s, duration of a perfusion scan
 SATURATION_DELAY = 100.0  # ms
 RELAXIVITY = 4.5e-3  # 1/ms per mmol/l, of a gadolinium agent in blood at 3 T
 
 
 class Phantom(NamedTuple):
-    """What a scene shows.
+    """The image of a scene, and the ground truth about it.
 
     Attributes
     ----------
-    image : Tensor (frame, slice, y, x) complex64
-    times : Tensor (frame, slice), for mapping: the weighting times in ms
-    lesions : the box of each slice's lesion in all frames, None for a slice without; None if none were asked for
+    image : Tensor of shape (frame, slice, y, x), complex64
+        Noise-free image.
+    times : Tensor of shape (frame, slice), or None
+        Weighting times in ms, for mapping.
+    lesions : tuple of (Box or None), or None
+        Bounding box over all frames of each slice's lesion, None for a slice without a lesion; None
+        if lesions were not requested.
     """
 
     image: Tensor
@@ -51,22 +55,25 @@ class Phantom(NamedTuple):
 
 
 def positions(slices: int) -> list[float]:
-    """Where the slices lie between the base (0) and the apex (1) of the heart: the middles of equal parts."""
+    """Positions of the slices between base (0) and apex (1): the centres of equal parts."""
     return [(i + 0.5) / slices for i in range(slices)]
 
 
 def receive_field(rows: Tensor, columns: Tensor, seed: int) -> Tensor:
-    """Smooth complex field (y, x) that multiplies the image: surface coils brighten the front, and phase varies slowly.
+    """Smooth complex field (y, x) that multiplies the image.
 
-    The phase is a polynomial of second order and a blob under the heart, where lung and liver disturb the main field.
+    Surface coils brighten the front. The phase is a polynomial of second order plus a blob below
+    the heart, where lung and liver disturb the main field.
     """
     random = generator(seed, "receive field")
     v, u = rows / 160, columns / 160
     c = torch.randn(6, generator=random) * torch.tensor([1.5, 0.8, 0.8, 0.4, 0.4, 0.4])
+
     blob = torch.exp(
         -((rows - uniform(5, 35, random)) ** 2 + (columns - uniform(-20, 40, random)) ** 2)
         / (2 * 35.0**2)
     )
+
     phase = (
         c[0]
         + c[1] * u
@@ -76,6 +83,7 @@ def receive_field(rows: Tensor, columns: Tensor, seed: int) -> Tensor:
         + c[5] * v**2
         + uniform(0.5, 1.1, random) * blob
     )
+
     shade = 0.9 * torch.exp(-0.35 * v - 0.15 * u + 0.12 * (u**2 + v**2))
     return torch.polar(shade.expand_as(phase), phase)
 
@@ -91,22 +99,31 @@ def scene(
     *,
     lesions: bool = False,
 ) -> Phantom:
-    """Images of one person, without times; phase and signals may each change from frame to frame or stay.
+    """Images of one person, without weighting times.
+
+    Phase and signals may each change from frame to frame or stay constant.
 
     Parameters
     ----------
-    slices, y, x : sizes
-    seed : who it is
-    phase : Tensor (frame|1,), fraction of the heart cycle
-    signals : signal of each tissue, (frame|1,), as the functions of `tissues` give
-    moved : displacement (y, x) of the whole heart, each Tensor (frame,) in mm
-    lesions : whether every second slice gets a lesion, see `Lesion.draw`
+    slices, y, x : int
+        Number of slices, and size in pixels.
+    seed : int
+        Identifies the person.
+    phase : Tensor of shape (frame|1,)
+        Fraction of the heart cycle.
+    signals : dict of Tensor of shape (frame|1,)
+        Signal of each tissue, from the functions in `tissues`.
+    moved : (Tensor, Tensor) of shape (frame,), or None
+        Displacement (y, x) of the whole heart in mm.
+    lesions : bool
+        Whether every second slice has a lesion, see `Lesion.draw`.
     """
     rows, columns = grid(y, x)
     thorax, heart = Thorax.draw(seed), Heart.draw(seed)
     field = receive_field(rows, columns, seed)
     frames = max(len(phase), *(len(signal) for signal in signals.values()))
     near = surroundings(heart, rows, columns)
+
     images, boxes = [], []
     for index, position in enumerate(positions(slices)):
         image = (
@@ -114,44 +131,50 @@ def scene(
             .expand(frames, y, x)
             .clone()
         )
+
         lesion = Lesion.draw(seed, index) if lesions else None
         layers = heart_layers(
             heart, position, phase, rows[near[0]], columns[:, near[1]], moved, lesion
         )
+
         image[:, *near] = paint(layers, signals, image[:, *near])
         images.append(image * field)
         boxes.append(_moved(box_of(layers[-1].cover), near) if lesion else None)
+
     return Phantom(torch.stack(images, 1), lesions=tuple(boxes) if lesions else None)
 
 
 def _moved(box: Box, near: tuple[slice, slice]) -> Box:
-    """A box of a part of the picture, in the whole."""
+    """A box in a part of the image, in coordinates of the whole image."""
     y0, y1, x0, x1 = box
     return y0 + near[0].start, y1 + near[0].start, x0 + near[1].start, x1 + near[1].start
 
 
 def cine(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False) -> Phantom:
-    """Balanced SSFP cine of one heart cycle from the R wave on; frame `frames` would be frame 0 again."""
+    """Balanced SSFP cine of one heart cycle from the R wave; frame `frames` would equal frame 0."""
     return scene(slices, y, x, seed, torch.arange(frames) / frames, cine_signals(), lesions=lesions)
 
 
 def perfusion(
     frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False
 ) -> Phantom:
-    """First pass of a contrast bolus by saturation recovery; flow is poor in the inner half of a part of the wall.
+    """First pass of a contrast bolus by saturation recovery.
 
-    The frames are spread over 40 s. Each is taken at nearly the same phase of the heart, which moves by a few millimetres
-    as the breath-hold gives way.
+    Part of the wall has poor flow in its inner half. The frames are equally spaced over 40 s. Each
+    is acquired at nearly the same phase of the heart, which moves by a few millimetres as the
+    breath-hold relaxes.
     """
     random = generator(seed, "perfusion")
     times = PASSAGE * (torch.arange(frames) + 0.5) / frames
     added_rate = {
         tissue: RELAXIVITY * concentration for tissue, concentration in bolus(times).items()
     }
+
     phase = DIASTASIS + 0.01 * torch.randn(frames, generator=random)
     breath = torch.sin(
         2 * math.pi * times / uniform(6, 9, random)
     ) * times / PASSAGE + 0.2 * torch.randn(frames, generator=random)
+
     moved = (2.0 * breath, 0.6 * breath)
     return scene(
         slices,
@@ -166,11 +189,14 @@ def perfusion(
 
 
 def t1map(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False) -> Phantom:
-    """Inversion recovery at the first `frames` of the MOLLI times, signed: tissue that is still inverted has the opposite phase.
+    """Inversion recovery at the first `frames` of the MOLLI times.
+
+    The signal is signed: tissue that is still inverted has the opposite phase.
 
     Raises
     ------
-    UsageError : more frames than there are inversion times
+    UsageError
+        If there are more frames than inversion times (`option-value`).
     """
     times = weighting_times("t1map", INVERSION_TIMES, frames)
     made = scene(
@@ -184,7 +210,8 @@ def t2map(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = F
 
     Raises
     ------
-    UsageError : more frames than there are preparation times
+    UsageError
+        If there are more frames than preparation times (`option-value`).
     """
     times = weighting_times("t2map", PREPARATION_TIMES, frames)
     made = scene(
@@ -198,8 +225,8 @@ def weighting_times(kind: str, times: tuple[float, ...], frames: int) -> Tensor:
     if frames > len(times):
         raise UsageError(
             "option-value",
-            f"{frames} frames of {kind} were asked for",
-            f"There are {len(times)} weightings, one a frame",
-            f"Ask for at most {len(times)} frames",
+            f"{frames} frames of {kind} were requested",
+            f"There are {len(times)} weightings, one per frame",
+            f"Request at most {len(times)} frames",
         )
     return torch.tensor(times[:frames])

@@ -1,4 +1,4 @@
-"""Radial acquisition: spokes through the centre of k-space at the golden angle, and what coils measure along them."""
+"""Radial acquisition: golden-angle spokes through the centre of k-space, and their samples."""
 
 import math
 
@@ -8,23 +8,31 @@ from torch import Tensor
 from cmrrecon.operators.noncartesian import NonCartesianEncoding
 from cmrrecon.simulation.acquisition import with_noise
 
-GOLDEN_ANGLE = (
-    math.pi * (math.sqrt(5) - 1) / 2
-)  # 111.246 degrees: any number of successive spokes covers the circle evenly
+# 111.246 degrees: any number of successive spokes covers the circle evenly.
+GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2
 
 
 def golden_angle(frames: int, spokes: int, samples: int, n: int) -> Tensor:
-    """Positions on spokes that go on turning from frame to frame (Winkelmann et al., IEEE Trans Med Imaging 2007;26:68).
+    """Positions on spokes that keep turning by the golden angle from frame to frame.
 
     Parameters
     ----------
-    frames, spokes : number of frames, and of spokes in each
-    samples : number of samples a spoke, from one end of k-space to the other; sample `samples` // 2 is at its centre
-    n : matrix of the images
+    frames, spokes : int
+        Number of frames, and of spokes per frame.
+    samples : int
+        Number of samples per spoke, from one end of k-space to the other; sample `samples // 2` is
+        at the centre.
+    n : int
+        Matrix size of the images.
 
     Returns
     -------
-    Tensor (frame, spoke, sample, 2) float32, cycles per field of view, last axis (y, x)
+    Tensor of shape (frame, spoke, sample, 2), float32
+        Positions (y, x) in cycles per field of view.
+
+    References
+    ----------
+    Winkelmann et al., IEEE Trans Med Imaging 2007;26:68.
     """
     angle = (
         torch.arange(frames * spokes, dtype=torch.float64).reshape(frames, spokes, 1) * GOLDEN_ANGLE
@@ -36,21 +44,26 @@ def golden_angle(frames: int, spokes: int, samples: int, n: int) -> Tensor:
 def acquire_along(
     trajectory: Tensor, images: Tensor, maps: Tensor, sigma: float, *seed: int
 ) -> Tensor:
-    """K-space of images seen through coils at the positions of a trajectory, with complex white Gaussian noise.
+    """K-space along a trajectory of images seen through coils, with complex white Gaussian noise.
 
     Parameters
     ----------
-    trajectory : Tensor (frame, spoke, sample, 2), cycles per field of view
-    images : Tensor (frame, y, x) complex64
-    maps, sigma, seed : see `acquire`
+    trajectory : Tensor of shape (frame, spoke, sample, 2)
+        Positions (y, x) in cycles per field of view.
+    images : Tensor of shape (frame, y, x), complex64
+        Noise-free images.
+    maps, sigma, *seed : Tensor, float, int
+        As in `acquire`.
 
     Returns
     -------
-    Tensor (frame, coil, spoke, sample) complex64
+    Tensor of shape (frame, coil, spoke, sample), complex64
+        K-space.
 
     Raises
     ------
-    UsageError : finufft is not installed
+    UsageError
+        If finufft is not installed.
     """
     everywhere = torch.ones((1, trajectory.shape[1], 1), dtype=torch.bool)
     return with_noise(NonCartesianEncoding(maps, trajectory, everywhere)(images), sigma, *seed)

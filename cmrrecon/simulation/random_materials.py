@@ -1,7 +1,8 @@
-"""What random scenes are made of: overlapping textured shapes with large organs, a body, fat, vessels and ventricles in it.
+"""Materials of random scenes: overlapping textured shapes.
 
-Shapes cover each other as dead leaves do (Lee, Mumford and Huang, Int J Comput Vis 2001;41:35); all tissue has a texture whose spectrum
-falls as a power of the frequency, as that of images of bodies does.
+There are large organs, a body with fat, vessels and ventricles. Shapes cover each other like dead
+leaves (Lee, Mumford and Huang, Int J Comput Vis 2001;41:35). All tissue has a texture whose
+spectrum falls as a power of the frequency, as it does in images of bodies.
 """
 
 import math
@@ -13,22 +14,27 @@ from torch.nn.functional import interpolate
 
 from cmrrecon.simulation.shapes import happens, uniform
 
-# Material pixels per image pixel: edges and thin lines fall between pixels, as they do in a body.
+# Material pixels per image pixel: edges and thin lines lie between pixels, as in a real body.
 FINE = 2
-# How often scenes have a body, and a body fat around it; how often an organ is as dark as a lung.
+# Probabilities that a scene has a body, a body has fat around it, an organ is as dark as a lung.
 BODY, FAT, DARK = 0.7, 0.6, 0.4
-# Fewest small shapes and thin lines, and one more than the most.
+# Smallest number of small shapes and of thin lines, and one more than the largest.
 LEAVES, LINES = (150, 600), (10, 80)
-# Power by which the amplitude of the texture falls, the standard deviation of its logarithm, and the power of evenly drawn numbers that
-# intensities are: most tissue is dark beside fat and blood.
+# Ranges of the exponent with which the texture's amplitude falls, of the standard deviation of its
+# logarithm, and of the power to which uniform numbers are raised to give intensities, since most
+# tissue is dark next to fat and blood.
 FALL, TEXTURE, POWER = (0.35, 1.1), (0.05, 0.5), (1.0, 3.0)
-# Standard deviation in radians of the phase by which tissues differ (chemical shift, off-resonance).
+# Standard deviation in radians of the phase difference between tissues (chemical shift,
+# off-resonance).
 LOCAL_PHASE = 0.15
 
 
 @dataclass(frozen=True)
 class Ventricle:
-    """A cavity of radius `inner` in a wall up to `outer`, in pixels; it shortens by `stroke` of its radius when the heart contracts."""
+    """A cavity of radius `inner` in a wall up to `outer`, in pixels.
+
+    When the heart contracts, the radius of the cavity shortens by the fraction `stroke`.
+    """
 
     centre: tuple[float, float]
     inner: float
@@ -37,7 +43,7 @@ class Ventricle:
 
 
 def random_ventricles(y: int, x: int, draw: torch.Generator) -> list[Ventricle]:
-    """One to three of them near the middle, which may touch."""
+    """One to three ventricles near the middle; they may touch."""
     side = min(y, x)
     found = []
     for _ in range(int(torch.randint(1, 4, (), generator=draw))):
@@ -57,16 +63,34 @@ def random_materials(
     black_blood: bool,
     draw: torch.Generator,
 ) -> Tensor:
-    """Material images (component, fine y, fine x): one, or three of the same shapes whose intensities change apart; the last is a phase."""
+    """Material images (component, fine y, fine x), of which the last is a phase.
+
+    There is one component, or three with the same shapes whose intensities change independently.
+
+    Parameters
+    ----------
+    y, x : int
+        Size of the image in pixels; the materials are finer by the factor `FINE`.
+    ventricles : list of Ventricle
+        Ventricles to draw on top.
+    changing : bool
+        Whether the contrast changes, which needs three components.
+    black_blood : bool
+        Whether blood is dark.
+    draw : torch.Generator
+        Source of randomness.
+    """
     pixels = torch.zeros(((3 if changing else 1) + 1, FINE * y, FINE * x))
     rows, columns = torch.arange(FINE * y)[:, None] / FINE, torch.arange(FINE * x)[None] / FINE
     canvas = _Canvas(pixels, rows, columns, uniform(*POWER, draw), draw)
+
     _add_body(canvas)
     _add_organs(canvas)
     _add_leaves(canvas)
     _add_lines(canvas)
     for ventricle in ventricles:
         _add_ventricle(canvas, ventricle, black_blood)
+
     pixels[:-1] *= torch.exp(
         uniform(*TEXTURE, draw) * fractal(FINE * y, FINE * x, uniform(*FALL, draw), draw)
     )
@@ -75,46 +99,48 @@ def random_materials(
 
 @dataclass(frozen=True)
 class _Canvas:
-    """What shapes are painted on, the later ones over the earlier ones. Lengths in pixels of the image."""
+    """Canvas on which later shapes cover earlier ones. Lengths are in pixels of the image."""
 
     pixels: Tensor  # (component + 1, fine y, fine x), the last a phase
-    rows: Tensor  # (fine y, 1), where its rows lie in the image
+    rows: Tensor  # (fine y, 1), positions in the image
     columns: Tensor  # (1, fine x)
-    power: float  # of intensities
+    power: float  # exponent of intensities
     draw: torch.Generator
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Pixels (y, x) of the image."""
+        """Size (y, x) of the image in pixels."""
         return self.pixels.shape[1] // FINE, self.pixels.shape[2] // FINE
 
     def intensity(self, top: float = 1.0) -> Tensor:
-        """A random value for every component, up to `top`."""
+        """A random value for each component, up to `top`."""
         return top * torch.rand(len(self.pixels) - 1, generator=self.draw) ** self.power
 
     def bright(self, least: float) -> Tensor:
-        """A random value for every component, from `least` to 1."""
+        """A random value for each component, from `least` to 1."""
         return least + (1 - least) * torch.rand(len(self.pixels) - 1, generator=self.draw)
 
     def place(self, low: float = 0.0, high: float = 1.0) -> tuple[float, float]:
-        """A random point, its coordinates in this part of the image."""
+        """A random point (y, x) between the fractions `low` and `high` of the image."""
         y, x = self.shape
         return y * uniform(low, high, self.draw), x * uniform(low, high, self.draw)
 
     def blob(
         self, centre: tuple[float, float], half: tuple[float, float], value: Tensor, wobble: float
     ) -> None:
-        """A turned ellipse whose outline wobbles."""
+        """Paint a turned ellipse with a wavy outline."""
         draw, reach = self.draw, 1.3 * max(half) + 3
         box = [
             slice(max(0, int(FINE * (c - reach))), max(1, int(FINE * (c + reach)))) for c in centre
         ]
+
         dy, dx = self.rows[box[0]] - centre[0], self.columns[:, box[1]] - centre[1]
         turn = uniform(0, math.pi, draw)
         along, across = (
             dx * math.cos(turn) + dy * math.sin(turn),
             dy * math.cos(turn) - dx * math.sin(turn),
         )
+
         angle = torch.atan2(across / half[0], along / half[1])
         order, shift = int(torch.randint(2, 7, (), generator=draw)), uniform(0, 2 * math.pi, draw)
         outline = 1 + wobble * torch.cos(order * angle + shift)
@@ -122,14 +148,14 @@ class _Canvas:
         self._cover(box, torch.sigmoid(level * (4 / uniform(0.3, 1.2, draw))), value)
 
     def _cover(self, box: list[slice], cover: Tensor, value: Tensor) -> None:
-        """Cover a part with a value for every component and a random phase."""
+        """Cover a box with a value for each component and a random phase."""
         patch = self.pixels[:, box[0], box[1]]
         everything = torch.cat([value, LOCAL_PHASE * torch.randn(1, generator=self.draw)])
         patch.lerp_(everything[:, None, None].expand_as(patch), cover)
 
 
 def _add_body(canvas: _Canvas) -> None:
-    """A body, some with fat around, or tissue that fills the image."""
+    """Paint a body, sometimes with fat around it, or tissue that fills the image."""
     (y, x), draw = canvas.shape, canvas.draw
     body = happens(BODY, draw)
     half = (
@@ -137,6 +163,7 @@ def _add_body(canvas: _Canvas) -> None:
         if body
         else (2.0 * y, 2.0 * x)
     )
+
     if body and happens(FAT, draw):
         rim = uniform(2, 0.1 * min(y, x) + 2, draw)
         canvas.blob((y / 2, x / 2), half, canvas.bright(0.7), 0.03)
@@ -154,7 +181,7 @@ def _add_organs(canvas: _Canvas) -> None:
 
 
 def _add_leaves(canvas: _Canvas) -> None:
-    """Shapes with radii by a power law with exponent -2.6 or so: many small ones."""
+    """Paint shapes whose radii follow a power law with exponent -2.6: many are small."""
     draw, smallest, largest = canvas.draw, 1.2, 0.2 * min(canvas.shape)
     for _ in range(int(torch.randint(*LEAVES, (), generator=draw))):
         size = (uniform(largest**-1.6, smallest**-1.6, draw)) ** (-1 / 1.6)
@@ -170,13 +197,14 @@ def _add_lines(canvas: _Canvas) -> None:
 
 
 def _add_ventricle(canvas: _Canvas, ventricle: Ventricle, black_blood: bool) -> None:
-    """A wall, the blood in it, and up to four muscles near the wall."""
+    """Paint a wall, the blood in it, and up to four muscles near the wall."""
     draw, (y, x) = canvas.draw, ventricle.centre
     wall, blood = canvas.intensity(0.5), canvas.bright(0.6)
     canvas.blob((y, x), (ventricle.outer, ventricle.outer), wall, 0.04)
     canvas.blob(
         (y, x), (ventricle.inner, ventricle.inner), 0.1 * blood if black_blood else blood, 0.04
     )
+
     for _ in range(int(torch.randint(0, 5, (), generator=draw))):
         angle, size = uniform(0, 2 * math.pi, draw), uniform(0.5, 0.2 * ventricle.inner + 0.6, draw)
         reach = 0.75 * ventricle.inner
@@ -185,7 +213,10 @@ def _add_ventricle(canvas: _Canvas, ventricle: Ventricle, black_blood: bool) -> 
 
 
 def fractal(y: int, x: int, fall: float, draw: torch.Generator) -> Tensor:
-    """Random (y, x) of zero mean and unit size, whose amplitudes fall as the frequency to the power of -`fall`."""
+    """Random texture (y, x) with zero mean and unit variance.
+
+    Its amplitudes fall as the frequency to the power of `-fall`.
+    """
     frequency = torch.hypot(torch.fft.fftfreq(y)[:, None], torch.fft.rfftfreq(x)[None])
     frequency[0, 0] = math.inf
     noise = torch.fft.irfft2(
@@ -196,6 +227,9 @@ def fractal(y: int, x: int, fall: float, draw: torch.Generator) -> Tensor:
 
 
 def smooth_field(shape: tuple[int, int], cells: int, draw: torch.Generator) -> Tensor:
-    """Random (y, x) of zero mean and about unit size, that changes over a `cells`-th of the image; one cell: a constant."""
+    """Random field (y, x) with zero mean and about unit variance.
+
+    It changes over the size of the image divided by `cells`, about linearly if `cells` is 1.
+    """
     lattice = torch.randn((1, 1, cells + 1, cells + 1), generator=draw)
     return interpolate(lattice, shape, mode="bicubic", align_corners=True)[0, 0]

@@ -1,4 +1,4 @@
-"""Undersampled scans of random scenes: sizes, coils, noise and masks as varied as they come, without any data."""
+"""Undersampled scans of random scenes, with varied sizes, coils, noise and masks."""
 
 import math
 from collections.abc import Sequence
@@ -18,17 +18,20 @@ from cmrrecon.simulation.random_scenes import random_scene
 from cmrrecon.simulation.shapes import generator, happens, uniform
 
 Choice = TypeVar("Choice")
-# Sizes of scans with line masks, and smaller ones of scans with sample masks, whose columns cannot be had one by one. Fourier transforms
-# of these sizes are fast.
+# Sizes of scans with line masks, and smaller ones of scans with sample masks, whose columns cannot
+# be reconstructed one by one. Fourier transforms of these sizes are fast.
 FRAMES, SMALL_FRAMES, COILS = (3, 14), (3, 10), (4, 12)
 ROWS, COLUMNS = (
     (112, 120, 128, 135, 144, 160, 168, 175, 180, 192, 200, 208),
     (96, 108, 120, 128, 144, 160, 180),
 )
 SMALL = (72, 75, 80, 84, 90, 96, 100, 105, 108, 120, 128, 135, 144)
-# Of a line scan so many columns are looked at that they hold about so many pixels: its columns are independent in the data.
+# Of a line scan, whose columns are independent in the data, only some are used: target number of
+# their pixels, smallest number of columns, and the fraction of the maximum that a column which is
+# not empty exceeds.
 PIXELS, FEWEST_COLUMNS, BRIGHT = 50_000, 24, 0.2
-# Patterns and how often each is drawn; of accelerations and numbers of calibration lines each as often.
+# Patterns with their probabilities; accelerations and numbers of calibration lines are drawn
+# uniformly.
 PATTERNS = {
     "uniform": 0.15,
     "kt-uniform": 0.15,
@@ -38,24 +41,29 @@ PATTERNS = {
 }
 SAMPLE_PATTERNS = ("kt-radial",)
 ACCELERATIONS, CALIBRATION = (2, 3, 4, 6, 8, 10, 12, 16, 20, 24), (8, 12, 16, 20, 24)
-# Signal to noise in dB, from and to; and how often there is what.
+# Range of the signal-to-noise ratio in dB, and the probability of no noise. Probabilities of a
+# single frame, of partial Fourier, of an asymmetric echo and of an oversampled readout.
 NOISE_DB, NOISELESS = (18.0, 42.0), 0.05
 SINGLE_FRAMES, PARTIAL, ASYMMETRIC, OVERSAMPLED = 0.08, 0.1, 0.2, 0.2
-# How often coils are an array, of how many loops at most and at most for one coil of the scan; how often other coils are mixed, and one of
-# any is weak.
+# Probability of a coil array, its largest number of loops, in total and per coil of the scan; the
+# probability that other coils are mixed, and that one coil is weak.
 ARRAY, MOST_LOOPS, LOOPS_A_COIL, COLOURED, WEAK_COIL = 0.6, 32, 4, 0.5, 0.05
 
 
 @dataclass(frozen=True)
 class RandomScan:
-    """A series and its truth.
+    """A series and its ground truth.
 
     Attributes
     ----------
-    series : undersampled, with noise
-    truth : Tensor (frame, y, x) float32, noise-free root-sum-of-squares
-    columns : of x that are to be looked at
-    kinds : of the scene, then pattern and acceleration
+    series : Series
+        Undersampled and noisy.
+    truth : Tensor of shape (frame, y, x), float32
+        Noise-free root sum of squares.
+    columns : slice
+        Columns of x to be reconstructed.
+    kinds : tuple of str
+        Special properties of the scene, then pattern and acceleration.
     """
 
     series: Series
@@ -65,7 +73,7 @@ class RandomScan:
 
 
 def random_scan(seed: int, number: int) -> RandomScan:
-    """Scan `number` of a seed; all of it follows from these two."""
+    """Draw scan `number` of a seed; these two numbers fix everything."""
     draw = generator(seed, "scan", number)
     pattern = _chosen(PATTERNS, draw)
     acceleration = _any_of(ACCELERATIONS, draw)
@@ -92,7 +100,7 @@ def random_scan(seed: int, number: int) -> RandomScan:
 
 
 def _random_size(small: bool, draw: torch.Generator) -> tuple[int, int, int]:
-    """Frames, rows and columns; `small` for scans with sample masks."""
+    """Numbers of frames, rows and columns; `small` for scans with sample masks."""
     single = happens(SINGLE_FRAMES, draw)
     frames = 1 if single else _between(*(SMALL_FRAMES if small else FRAMES), draw)
     y, x = (_any_of(SMALL if small else sizes, draw) for sizes in (ROWS, COLUMNS))
@@ -102,7 +110,7 @@ def _random_size(small: bool, draw: torch.Generator) -> tuple[int, int, int]:
 def _random_mask(
     pattern: str, acceleration: int, shape: Sequence[int], draw: torch.Generator
 ) -> Tensor:
-    """A mask for images (frame, y, x), with a random number of calibration lines."""
+    """A mask for images (frame, y, x) with a random number of calibration lines."""
     frames, y, x = shape
     acs = min(_any_of(CALIBRATION, draw), y // 4)
     seed = int(torch.randint(2**31, (), generator=draw))
@@ -123,19 +131,22 @@ def _measured(images: Tensor, sigma: float, draw: torch.Generator) -> tuple[Tens
     """Noisy k-space (frame, coil, y, x) of random coils, and the noise-free truth (frame, y, x)."""
     _, y, x = images.shape
     kspace = fft2c(images[:, None] * random_maps(_between(*COILS, draw), y, x, draw))
+
     truth = images.abs()
     if happens(ASYMMETRIC, draw):
-        # What scanners fill with zeros is zero in fully sampled scans too, and counts as measured.
+        # What scanners zero-fill is zero in fully sampled scans too, and counts as measured.
         kspace[..., : int(uniform(0.05, 0.3, draw) * x / 2)] = 0
         truth = rss(ifft2c(kspace))
+
     noise = sigma * torch.randn(kspace.shape, dtype=kspace.dtype, generator=draw)
     return kspace + noise * (kspace != 0), truth
 
 
 def _columns_of_interest(truth: Tensor, draw: torch.Generator) -> slice:
-    """Columns around one that is not empty: nothing can be learnt beside the body."""
+    """Columns around one that is not empty, since there is nothing to learn outside the body."""
     frames, y, x = truth.shape
     width = min(x, max(FEWEST_COLUMNS, PIXELS // (frames * y)))
+
     lit = (truth.amax((0, 1)) > BRIGHT * truth.amax()).nonzero().flatten()
     middle = int(lit[_between(0, len(lit) - 1, draw)])
     first = min(max(0, middle - width // 2), x - width)
@@ -143,34 +154,40 @@ def _columns_of_interest(truth: Tensor, draw: torch.Generator) -> slice:
 
 
 def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Maps (coil, y, x) of unit RSS, of an array of small loops or of broad coils; rarely one coil hardly sees anything."""
+    """Maps (coil, y, x) of unit RSS, of a coil array or of broad coils; rarely one coil is weak."""
     stacked = (
         _array(coils, y, x, draw)
         if happens(ARRAY, draw) and coils > 1
         else _broad_coils(coils, y, x, draw)
     )
+
     if coils > 1 and happens(WEAK_COIL, draw):
         stacked[_between(0, coils - 1, draw)] *= 1e-2
     return stacked / rss(stacked)
 
 
 def _array(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Small loops around the body, that see what is near, compressed to the strongest `coils` combinations of them, as scanners do.
+    """Maps of small loops around the body, which see nearby tissue.
 
-    Each loop receives as a magnetic dipole does that looks at about the middle (Jackson, Classical Electrodynamics, section 5.6).
+    They are compressed to their strongest `coils` combinations, as in scanners. Each loop receives
+    like a magnetic dipole that points roughly to the middle (Jackson, Classical Electrodynamics,
+    section 5.6).
     """
     rows, columns = torch.linspace(-1, 1, y)[:, None], torch.linspace(-1, 1, x)[None]
     half, depth = (uniform(0.7, 1.3, draw), uniform(0.7, 1.3, draw)), uniform(0.1, 0.4, draw)
     number, loops = _between(coils, max(coils, min(MOST_LOOPS, LOOPS_A_COIL * coils)), draw), []
+
     for place in range(number):
         angle = 2 * math.pi * (place + uniform(-0.4, 0.4, draw)) / number
         dy, dx = rows - half[0] * math.sin(angle), columns - half[1] * math.cos(angle)
         squares = dy**2 + dx**2 + uniform(0, 0.3, draw) ** 2 + depth**2
+
         tilted = angle + uniform(-0.3, 0.3, draw)
         ny, nx = math.sin(tilted), math.cos(tilted)
         along = 3 * (dy * ny + dx * nx)
         field = torch.complex(along * dx - nx * squares, ny * squares - along * dy) / squares**2.5
         loops.append(field * torch.exp(torch.tensor(uniform(-math.pi, math.pi, draw) * 1j)))
+
     stacked = torch.stack(loops)
     stacked = stacked / rss(stacked)
     _, combinations = torch.linalg.eigh(torch.einsum("ayx,byx->ab", stacked.conj(), stacked))
@@ -178,10 +195,14 @@ def _array(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
 
 
 def _broad_coils(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Gaussian spots or large loops around the body, half of them mixed as when correlated noise was whitened."""
+    """Maps of Gaussian spots or large loops around the body.
+
+    Half of them are mixed, as after whitening of correlated noise.
+    """
     rows, columns = torch.linspace(-1, 1, y)[:, None], torch.linspace(-1, 1, x)[None]
     spots = happens(0.5, draw)
     maps = []
+
     for number in range(coils):
         angle = 2 * math.pi * (number + uniform(-0.3, 0.3, draw)) / coils
         if spots:
@@ -201,18 +222,20 @@ def _broad_coils(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
             size = (
                 (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 + uniform(0.15, 0.5, draw)
             ) ** -1.5
+
         phase = (
             angle
             + uniform(-math.pi, math.pi, draw)
             + uniform(0, 1.0, draw) * smooth_field((y, x), 2, draw)
         )
         maps.append(torch.polar(size * uniform(0.3, 1, draw) + 1e-3, phase))
+
     stacked = torch.stack(maps)
     if happens(COLOURED, draw):
         mixing = torch.randn((coils, coils), dtype=torch.complex64, generator=draw)
         left, _, right = torch.linalg.svd(mixing)
-        spread = torch.logspace(0, -uniform(0, 1, draw), coils).to(torch.complex64)
-        stacked = torch.einsum("vc,cyx->vyx", left @ torch.diag(spread) @ right, stacked)
+        gains = torch.logspace(0, -uniform(0, 1, draw), coils).to(torch.complex64)
+        stacked = torch.einsum("vc,cyx->vyx", left @ torch.diag(gains) @ right, stacked)
     return stacked
 
 

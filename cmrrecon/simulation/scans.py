@@ -1,4 +1,4 @@
-"""A simulated scan with its truth: a scene, coils and noise behind the same `Scan` that files give."""
+"""A simulated scan with its ground truth: a scene, coils and noise, as a `Scan`."""
 
 import math
 from collections.abc import Callable
@@ -21,10 +21,10 @@ from cmrrecon.simulation.shapes import generator
 from cmrrecon.tools.configuration import checked_mapping
 from cmrrecon.tools.errors import UsageError, suggestion
 
-SMALLEST_SIDE = 32  # pixels; below this the heart's wall is thinner than one
+SMALLEST_SIDE = 32  # pixels; with fewer, the wall of the heart is thinner than one pixel
 
 
-# Infinity, for no noise, is no number that a configuration may hold, so `snr_db` is not among these.
+# `snr_db` is missing: infinity (no noise) is not a number that a configuration may hold.
 TYPES: dict[str, Any] = {
     "kind": str | None,
     **dict.fromkeys(("frames", "spokes"), int | None),
@@ -34,7 +34,7 @@ TYPES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of scan: its scene, its official base name and modality, its usual number of frames, and its coils."""
+    """A kind of scan: scene, official base name, modality, default number of frames, and coils."""
 
     scene: Callable[[int, int, int, int, int, bool], Phantom]
     base: str
@@ -46,14 +46,14 @@ class Kind:
 def random_scenes(
     frames: int, slices: int, y: int, x: int, seed: int, _lesions: bool = False
 ) -> Phantom:
-    """Random scenes in place of a heart: slice i shows scene i of the seed."""
+    """Random scenes instead of a heart: slice i shows scene i of the seed."""
     return Phantom(
         torch.stack([random_scene(seed, index, frames, y, x).images for index in range(slices)], 1)
     )
 
 
 def random_coils(coils: int, y: int, x: int, seed: int) -> Tensor:
-    """Maps (coil, y, x) as `random_maps` draws them, of a seed."""
+    """Random coil sensitivity maps (coil, y, x) of a seed, see `random_maps`."""
     return random_maps(coils, y, x, generator(seed, "coils"))
 
 
@@ -68,17 +68,26 @@ RANDOM = Kind(random_scenes, "cine_random", "Cine", 12, random_coils)
 
 @dataclass(frozen=True)
 class Simulated:
-    """A scan and what is true of it.
+    """A scan and its ground truth.
 
     Attributes
     ----------
-    kind : a name in `KINDS`, or "random"
-    scan : Scan, fully sampled or radial; the k-space of a slice is made when it is read, with the same noise each time
-    image : Tensor (frame, slice, y, x) complex64, noise-free; the maps have unit RSS, so its magnitude is the RSS image's
-    maps : Tensor (coil, y, x) complex64
-    times : Tensor (frame, slice) float32, weighting times in ms, or None
-    sigma : standard deviation of the complex noise in every k-space sample
-    lesions : the box of each slice's lesion, None for a slice without; None if none were asked for
+    kind : str
+        A name in `KINDS`, or "random".
+    scan : Scan
+        Fully sampled or radial. The k-space of a slice is made when it is read, always with the
+        same noise.
+    image : Tensor of shape (frame, slice, y, x), complex64
+        Noise-free image. The maps have unit RSS, so its magnitude is the RSS image.
+    maps : Tensor of shape (coil, y, x), complex64
+        Coil sensitivity maps.
+    times : Tensor of shape (frame, slice), float32, or None
+        Weighting times in ms.
+    sigma : float
+        Standard deviation of the complex noise in each k-space sample.
+    lesions : tuple of (Box or None), or None
+        Bounding box of each slice's lesion, None for a slice without a lesion; None if lesions were
+        not requested.
     """
 
     kind: str
@@ -104,31 +113,55 @@ def simulate(
     lesions: bool = False,
     random: bool = False,
 ) -> Simulated:
-    """A fully sampled or radial multi-coil scan of a phantom with a beating heart, or of random scenes, and its truth.
+    """Simulate a multi-coil scan of a phantom with a beating heart, or of random scenes.
 
     Parameters
     ----------
-    kind : a name in `KINDS`; None for cine
-    frames : number of frames or weightings; None for the kind's usual number
-    slices, coils, y, x : sizes; x is the readout, which holds 2x oversampling around the phantom; random scenes fill it
-    snr_db : signal-to-noise ratio of the fully sampled, coil-combined image in dB (see `noise_sigma`); infinity for no noise
-    seed : who is scanned, how the coils lie, and the noise
-    spokes : golden-angle spokes a frame, of x samples (at least y), for images of y x y pixels; None for Cartesian k-space
-    lesions : whether every second slice gets a lesion in the wall of the left ventricle; all else of the person stays as it is
-    random : a random scene in each slice, see `random_scene`, and random coils; Cartesian, of no kind, without lesions
+    kind : str or None
+        A name in `KINDS`; None for cine.
+    frames : int or None
+        Number of frames or weightings; None for the default of the kind.
+    slices, coils : int
+        Number of slices and coils.
+    y, x : int
+        Size of the matrix. x is the readout, with twofold oversampling around the phantom; random
+        scenes fill it.
+    snr_db : float
+        Signal-to-noise ratio in dB of the fully sampled, coil-combined image (see `noise_sigma`);
+        infinity for no noise.
+    seed : int
+        Fixes the person, the positions of the coils and the noise.
+    spokes : int or None
+        Golden-angle spokes per frame, each of x samples (at least y), for images of y x y pixels;
+        None for Cartesian k-space.
+    lesions : bool
+        Whether every second slice has a lesion in the wall of the left ventricle; nothing else
+        about the person changes.
+    random : bool
+        Whether to use a random scene in each slice (see `random_scene`) and random coils. Such
+        scans are Cartesian, have no kind and no lesions.
+
+    Returns
+    -------
+    Simulated
+        The scan, fully sampled or radial, and its ground truth.
 
     Raises
     ------
-    UsageError : an unknown kind, what random scenes cannot have, or a size, ratio or seed that makes no scan
+    UsageError
+        If the kind is unknown (`unknown-kind`), random scenes are combined with other options
+        (`options-conflict`), or a size, ratio or seed is out of range (`option-value`).
     """
     given = {"kind": kind, "frames": frames, "spokes": spokes, "seed": seed}
     given |= {"slices": slices, "coils": coils, "y": y, "x": x}
     checked_mapping("The simulation", given, TYPES)
+
     name, chosen = _kind(kind, random=random, spokes=spokes is not None, lesions=lesions)
     frames = chosen.frames if frames is None else frames
     _check_numbers(
         frames=frames, slices=slices, coils=coils, y=y, x=x, spokes=spokes, seed=seed, snr_db=snr_db
     )
+
     columns = x if spokes is None else 2 * y
     image, times, boxes = chosen.scene(frames, slices, y, columns, seed, lesions)
     maps = chosen.maps(coils, y, columns, seed)
@@ -136,24 +169,27 @@ def simulate(
     made = Simulated(
         name, _scan(chosen, image, maps, sigma, seed), image, maps, times, sigma, boxes
     )
+
     return made if spokes is None else along_spokes(made, spokes, x, seed)
 
 
 def _kind(asked: str | None, *, random: bool, spokes: bool, lesions: bool) -> tuple[str, Kind]:
-    """The kind of scan and its name, "random" for random scenes."""
+    """The name and the kind of scan; the name is "random" for random scenes."""
     if random:
         others = [
             name
             for name, there in (("a kind", asked), ("spokes", spokes), ("lesions", lesions))
             if there
         ]
+
         if others:
             raise UsageError(
                 "options-conflict",
-                f"Random scenes were asked for together with {' and '.join(others)}",
-                "They are of no kind, are measured line by line, and have no heart for lesions",
-                "Leave one or the other out",
+                f"Random scenes were requested together with {' and '.join(others)}",
+                "They have no kind, are measured line by line, and show no heart for lesions",
+                "Leave out one or the other",
             )
+
         return "random", RANDOM
     if asked is not None and asked not in KINDS:
         remedy = suggestion(asked, KINDS, "Choose one of them")
@@ -163,6 +199,7 @@ def _kind(asked: str | None, *, random: bool, spokes: bool, lesions: bool) -> tu
             f"The kinds are {', '.join(KINDS)}",
             remedy,
         )
+
     name = asked or "cine"
     return name, KINDS[name]
 
@@ -178,7 +215,7 @@ def _check_numbers(
     seed: int,
     snr_db: float,
 ) -> None:
-    """Refuse numbers that make no scan."""
+    """Refuse numbers that allow no scan."""
     for name, size, least in (
         ("frames", frames, 1),
         ("slices", slices, 1),
@@ -195,15 +232,19 @@ def _check_numbers(
                 f"It must be at least {least}",
                 f"Give {name} a value of {least} or more",
             )
+
     if math.isnan(snr_db) or snr_db == -math.inf:
         found = f"The signal-to-noise ratio is {snr_db} dB"
         raise UsageError(
-            "option-value", found, "It must be a number, or inf for no noise", "Give for example 30"
+            "option-value",
+            found,
+            "It must be a number, or inf for no noise",
+            "Give 30, for example",
         )
 
 
 def _scan(kind: Kind, image: Tensor, maps: Tensor, sigma: float, seed: int) -> Scan:
-    """The fully sampled scan of an image (frame, slice, y, x), named as the official folders and files would."""
+    """The fully sampled scan of an image (frame, slice, y, x), with names as in official files."""
     frames, slices, y, x = image.shape
     acquisition = Acquisition(
         base=kind.base,
@@ -213,23 +254,36 @@ def _scan(kind: Kind, image: Tensor, maps: Tensor, sigma: float, seed: int) -> S
         vendor="Simulated_30T_phantom",
         subject=f"P{seed + 1:03d}",
     )
+
     read_slice = partial(slice_kspace, image, maps, sigma, seed)
     everything = LineMask(torch.ones((1, y, 1), dtype=torch.bool), MaskSource.HEADER)
     return Scan((frames, slices, len(maps), y, x), read_slice, everything, acquisition)
 
 
 def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simulated:
-    """The same heart measured along golden-angle spokes, as many in each frame, of so many samples.
+    """Measure the same heart along golden-angle spokes.
 
-    Spokes are oversampled, not the images: these lose the sides of the field of view that the body does not reach, and have the
-    square matrix y x y. Each sample has the noise of a Cartesian one.
+    The spokes are oversampled, the images are not: they have the square matrix y x y, without the
+    sides of the field of view that the body does not reach. Each sample has the noise of a
+    Cartesian one.
+
+    Parameters
+    ----------
+    made : Simulated
+        The fully sampled scan.
+    spokes, samples : int
+        Number of spokes per frame, and of samples per spoke.
+    seed : int
+        Fixes the noise.
     """
     frames, slices, coils, n, columns = made.scan.shape
+
     kept = centred(columns, n)
     image, maps = (whole[..., kept].contiguous() for whole in (made.image, made.maps))
     lesions = made.lesions and tuple(
         box and (*box[:2], box[2] - kept.start, box[3] - kept.start) for box in made.lesions
     )
+
     trajectory = golden_angle(frames, spokes, samples, n)
     scan = Scan(
         shape=(frames, slices, coils, spokes, samples),
@@ -245,12 +299,12 @@ def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simul
 
 
 def slice_kspace(image: Tensor, maps: Tensor, sigma: float, seed: int, index: int) -> Tensor:
-    """K-space (frame, coil, y, x) of one slice of the image (frame, slice, y, x), with the noise of this seed and slice."""
+    """K-space (frame, coil, y, x) of one slice, with the noise of this seed and slice."""
     return acquire(image[:, index], maps, sigma, seed, index)
 
 
 def slice_along(
     trajectory: Tensor, image: Tensor, maps: Tensor, sigma: float, seed: int, index: int
 ) -> Tensor:
-    """K-space (frame, coil, spoke, sample) of one slice of the image, with the noise of this seed and slice."""
+    """K-space (frame, coil, spoke, sample) of one slice, with the noise of this seed and slice."""
     return acquire_along(trajectory, image[:, index], maps, sigma, seed, index)

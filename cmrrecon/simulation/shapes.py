@@ -1,4 +1,4 @@
-"""What scenes are drawn with: a grid in millimetres, soft-edged shapes, smooth random textures, seeded generators."""
+"""Drawing tools: a grid in mm, soft-edged shapes, smooth random textures, seeded generators."""
 
 import math
 
@@ -7,35 +7,43 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-# Field of view (y, x) in mm. The readout holds 2x oversampling as CMRxRecon files do, so the body fits in its central 360 mm;
-# 204 x 448 samples then make nearly square pixels of 1.6 mm. Other sizes cover the same field with other pixels.
+# Field of view (y, x) in mm. The readout has twofold oversampling, as in CMRxRecon files, so the
+# body fits in its central 360 mm; 204 x 448 samples then give nearly square pixels of 1.6 mm. Other
+# matrix sizes cover the same field with other pixels.
 FIELD_OF_VIEW = (320.0, 720.0)
-EDGE_WIDTH = 1.6  # pixels over which an edge rises; its steep middle half takes about one pixel
-LATTICE = 129  # random values per side of a texture
-SPREAD = 1.18  # interpolation averages neighbours, which lowers the variance; this restores about 1
+EDGE_WIDTH = 1.6  # width of an edge in pixels; its steep middle half spans about one pixel
+LATTICE = 129  # random values along each side of a texture
+UNIT_VARIANCE = 1.18  # interpolation averages neighbours; this restores a variance of about 1
 
 
 def generator(*keys: int | str) -> torch.Generator:
-    """A CPU random generator for these keys, such as (seed, "noise", slice); different keys give unrelated numbers."""
+    """A CPU random generator for the given keys, such as (seed, "noise", slice).
+
+    Different keys give unrelated numbers.
+    """
     numbers = [int.from_bytes(key.encode(), "big") if isinstance(key, str) else key for key in keys]
-    # The count goes first because a seed sequence takes trailing zeros for nothing.
+    # The count comes first because a seed sequence ignores trailing zeros.
+
     return torch.Generator().manual_seed(
         int(np.random.SeedSequence([len(keys), *numbers]).generate_state(1, np.uint64)[0])
     )
 
 
 def uniform(low: float, high: float, random: torch.Generator) -> float:
-    """One number drawn evenly between `low` and `high`."""
+    """A number drawn uniformly between `low` and `high`."""
     return low + (high - low) * float(torch.rand((), generator=random))
 
 
 def happens(share: float, random: torch.Generator) -> bool:
-    """True as often as `share`, from 0 to 1, says."""
+    """True with probability `share`."""
     return bool(torch.rand((), generator=random) < share)
 
 
 def grid(y: int, x: int) -> tuple[Tensor, Tensor]:
-    """Pixel positions in mm, as (y, 1) and (1, x) float32; the pixel at n // 2, the centre of the centred FFT, is at zero."""
+    """Pixel positions in mm, (y, 1) and (1, x) float32.
+
+    The pixel at n // 2, the centre of the centred FFT, is at zero.
+    """
     rows, columns = (
         (torch.arange(n) - n // 2) * (extent / n)
         for n, extent in zip((y, x), FIELD_OF_VIEW, strict=True)
@@ -44,16 +52,22 @@ def grid(y: int, x: int) -> tuple[Tensor, Tensor]:
 
 
 def cover(level: Tensor) -> Tensor:
-    """How much of each pixel a shape covers, 0 to 1, with a smooth edge about one pixel wide.
+    """The fraction of each pixel that a shape covers, with a smooth edge about one pixel wide.
 
     Parameters
     ----------
-    level : Tensor (..., y, x) float, any smooth function that is positive inside the shape and negative outside
+    level : Tensor of shape (..., y, x), float
+        Any smooth function that is positive inside the shape and negative outside.
 
     Returns
     -------
-    Tensor (..., y, x) float. The distance to the edge is level / |gradient of level| in pixels, to first order, so that
-    edges are equally sharp whatever the shape and the pixel.
+    Tensor of shape (..., y, x), float
+        Cover from 0 to 1.
+
+    Notes
+    -----
+    To first order, the distance to the edge in pixels is `level / |gradient of level|`. Edges are
+    therefore equally sharp for every shape and pixel size.
     """
     slopes = torch.gradient(level, dim=(-2, -1))
     distance = level / torch.hypot(*slopes).clamp(min=1e-6)
@@ -62,12 +76,14 @@ def cover(level: Tensor) -> Tensor:
 
 
 def strip(level: Tensor, width: Tensor | float) -> Tensor:
-    """How much of each pixel a line covers that runs where `level` is zero; right for lines thinner than a pixel too.
+    """The fraction of each pixel that a line along `level = 0` covers, even if it is very thin.
 
     Parameters
     ----------
-    level : Tensor (..., y, x) float, distance from the line in mm, signed
-    width : of the line in mm, broadcastable; none where it is negative
+    level : Tensor of shape (..., y, x), float
+        Signed distance from the line in mm.
+    width : Tensor or float, broadcastable to `level`
+        Width of the line in mm; there is no line where it is negative.
     """
     half = torch.as_tensor(width).clamp(min=0) / 2
     return (cover(level + half) - cover(level - half)).clamp(min=0)
@@ -84,10 +100,14 @@ def ellipse(
 
     Parameters
     ----------
-    rows, columns : Tensor, positions in mm, broadcast against each other
-    centre : (y, x) in mm
-    half : (y, x) half axes in mm, before turning
-    turn : angle in radians from x towards y
+    rows, columns : Tensor
+        Positions in mm, broadcast against each other.
+    centre : (float, float)
+        Centre (y, x) in mm.
+    half : (float, float)
+        Half axes (y, x) in mm, before turning.
+    turn : float
+        Angle in radians from x towards y.
     """
     dy, dx = rows - centre[0], columns - centre[1]
     along, across = (
@@ -98,29 +118,38 @@ def ellipse(
 
 
 def texture(rows: Tensor, columns: Tensor, length: float, random: torch.Generator) -> Tensor:
-    """A smooth random field, zero mean and about unit variance, read at positions that may move with the tissue.
+    """A smooth random field with zero mean and about unit variance, read at given positions.
 
-    Random values on a lattice `length` mm apart, interpolated bicubically; beyond the lattice they are mirrored.
+    Random values on a lattice are interpolated bicubically, and mirrored beyond the lattice. The
+    positions may move with the tissue.
 
     Parameters
     ----------
-    rows, columns : Tensor ((frame,) y, x), positions in mm
-    length : distance in mm over which the field changes
-    random : the source of the lattice values
+    rows, columns : Tensor of shape ((frame,) y, x)
+        Positions in mm.
+    length : float
+        Spacing of the lattice in mm, over which the field changes.
+    random : torch.Generator
+        Source of the lattice values.
     """
     lattice = torch.randn((1, 1, LATTICE, LATTICE), generator=random)
+
     shape = np.broadcast_shapes(rows.shape, columns.shape)
     rows, columns = rows.expand(shape), columns.expand(shape)
     points = torch.stack((columns, rows), -1) / (length * (LATTICE // 2))
     points = points.reshape(1, -1, points.shape[-2], 2)
+
     values = grid_sample(
         lattice, points, mode="bicubic", padding_mode="reflection", align_corners=True
     )
-    return values.reshape(shape) * SPREAD
+    return values.reshape(shape) * UNIT_VARIANCE
 
 
 def harmonics(angle: Tensor, orders: range, random: torch.Generator) -> Tensor:
-    """A random periodic function of the angle with about unit variance: cosines of these orders with random weight and phase."""
+    """A random periodic function of the angle with about unit variance.
+
+    It is a sum of cosines of the given orders with random weights and phases.
+    """
     weights = torch.randn(len(orders), generator=random) * math.sqrt(2 / len(orders))
     phases = torch.rand(len(orders), generator=random) * (2 * math.pi)
     total = torch.zeros_like(angle)

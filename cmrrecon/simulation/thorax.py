@@ -9,25 +9,25 @@ from torch import Tensor
 from cmrrecon.simulation.shapes import cover, ellipse, generator, harmonics, strip, texture, uniform
 from cmrrecon.simulation.tissues import Layer
 
-BACK = 0.85  # direction of the spine from the middle of the body, in radians from x towards y
+BACK = 0.85  # direction of the spine from the centre of the body, in radians from x towards y
 
 Parts = list[tuple[str, Tensor]]  # tissue and cover (y, x), from below
 
 
 @dataclass(frozen=True)
 class Thorax:
-    """One person's chest. Lengths in mm, angle in radians from x towards y."""
+    """One person's chest. Lengths are in mm, the angle in radians from x towards y."""
 
     half: tuple[float, float]  # half axes (y, x) of the body
     turn: float
     fat: float  # mean thickness under the skin
-    muscle: float  # mean thickness of the chest wall inside it
-    dome: float  # y of the top of the liver at the base of the heart
+    muscle: float  # mean thickness of the chest wall below the fat
+    dome: float  # y of the top of the liver, at the base of the heart
     seed: int
 
     @staticmethod
     def draw(seed: int) -> "Thorax":
-        """An adult chest that fits into the field of view."""
+        """Draw an adult chest that fits into the field of view."""
         random = generator(seed, "thorax")
         return Thorax(
             half=(uniform(112, 130, random), uniform(146, 162, random)),
@@ -39,7 +39,10 @@ class Thorax:
         )
 
     def point(self, share: float, angle: float) -> tuple[tuple[float, float], float]:
-        """The point (y, x) at this share of the way from the middle to the skin, and the direction of the skin there."""
+        """The point (y, x) at a fraction of the way from the centre to the skin.
+
+        The second value is the direction of the skin there, in radians.
+        """
         (half_y, half_x), c, s = self.half, math.cos(angle), math.sin(angle)
         y, x = share * half_y * s, share * half_x * c
         turned = (
@@ -52,13 +55,24 @@ class Thorax:
 def vessels(
     rows: Tensor, columns: Tensor, spacing: float, thickness: float, random: torch.Generator
 ) -> Tensor:
-    """Cover (y, x) of vessels cut by the slice: round spots, and short branches where a vessel runs in it. Lengths in mm."""
+    """Cover (y, x) of vessels in the slice: round spots, and short branches within the plane.
+
+    Parameters
+    ----------
+    rows, columns : Tensor of shape (y, 1) and (1, x)
+        Positions of the pixels in mm.
+    spacing, thickness : float
+        Distance between vessels, and their thickness, in mm.
+    random : torch.Generator
+        Source of randomness.
+    """
     line, tone = (
         texture(rows, columns, spacing, random),
         texture(rows, columns, 0.7 * spacing, random),
     )
+
     spots = texture(rows, columns, 1.6 * thickness, random)
-    # A field of unit variance changes by about 1 over its length, which makes it a distance.
+    # A field of unit variance changes by about 1 over its length, so scaling makes it a distance.
     along = strip(line * spacing, thickness * (tone - 0.8).clamp(max=1))
     return torch.maximum(along, cover((spots - 1.7) * thickness))
 
@@ -69,14 +83,19 @@ def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor
     Parameters
     ----------
     thorax : Thorax
-    position : of the slice, 0 at the heart's base to 1 at its apex; the liver's dome is higher towards the apex
-    rows, columns : Tensor (y, 1) and (1, x), positions in mm
+        The chest.
+    position : float
+        Position of the slice, 0 at the base of the heart to 1 at its apex. The dome of the liver
+        is higher towards the apex.
+    rows, columns : Tensor of shape (y, 1) and (1, x)
+        Positions of the pixels in mm.
 
     Returns
     -------
-    list of Layer with cover (1, y, x)
+    list of Layer
+        The layers; their cover has the shape (1, y, x).
     """
-    random = generator(thorax.seed, "contours")  # what all slices share
+    random = generator(thorax.seed, "contours")  # shared by all slices
     local = generator(thorax.seed, "thorax in slice", round(position * 1000))
     view = _View(
         thorax,
@@ -86,22 +105,25 @@ def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor
         texture(rows, columns, 14.0, local),
         texture(rows, columns, 4.0, local),
     )
+
     inside, wall = _wall(view, random, local)
     parts = wall + _ribs(view, random, local)
     cavity, lungs = _lungs(view, inside, local)
+
     parts += (
         lungs
         + _front_fat(view, cavity, local)
         + _below_the_diaphragm(view, cavity, local)
         + _spine_and_aorta(view)
     )
+
     grain = (0.7 * view.coarse + 0.7 * view.fine)[None]
     return [Layer(tissue, covered[None], grain) for tissue, covered in parts]
 
 
 @dataclass(frozen=True)
 class _View:
-    """One slice of a chest, with the textures (y, x) that roughen its contours."""
+    """One slice of a chest, with textures (y, x) that roughen its contours."""
 
     thorax: Thorax
     position: float
@@ -117,27 +139,33 @@ class _View:
         return ellipse(self.rows, self.columns, centre, half, turn)
 
     def texture(self, length: float, random: torch.Generator) -> Tensor:
-        """Another texture (y, x) that changes over this length in mm."""
+        """Another texture (y, x) with this length in mm."""
         return texture(self.rows, self.columns, length, random)
 
 
 def _wall(view: _View, random: torch.Generator, local: torch.Generator) -> tuple[Tensor, Parts]:
-    """Skin, fat and muscles of the chest wall: nested contours around the middle of the body. The first is the level inside."""
+    """Skin, fat and muscles of the chest wall, as nested contours around the centre of the body.
+
+    The first value is the level (y, x) of the contour inside the wall.
+    """
     thorax, angle = view.thorax, torch.atan2(view.rows, view.columns)
     body = view.ellipse((0, 0), thorax.half, thorax.turn) + 2.0 * harmonics(
         angle, range(2, 6), random
     )
+
     wall = (
         body
         - 1.8
         - thorax.fat * (1 + 0.25 * harmonics(angle, range(1, 5), random).clamp(-1.5, 1.5))
     )
     inside = wall - thorax.muscle * (1 + 0.15 * harmonics(angle, range(1, 6), random).clamp(-2, 2))
+
     fat = cover(body - 1.8)
     threads = strip(11 * view.texture(11.0, local), 0.6 + 0.6 * view.coarse)
     between = strip(
         wall - 0.4 * thorax.muscle - 1.5 * view.coarse, 0.8 + 1.2 * view.texture(20.0, local)
     )
+
     skin, muscle = cover(body), cover(wall)
     return inside, [
         ("muscle", skin),
@@ -157,6 +185,7 @@ def _ribs(view: _View, random: torch.Generator, local: torch.Generator) -> Parts
         centre, tangent = thorax.point(
             1 - depth, start + i * math.pi / 7 + uniform(-0.07, 0.07, local)
         )
+
         half = (uniform(3.8, 5, local), uniform(7, 12, local))
         rib = view.ellipse(centre, half, tangent + uniform(-0.15, 0.15, local)) + 0.5 * view.fine
         parts += [("bone", cover(rib)), ("marrow", cover(rib - 1.3))]
@@ -164,12 +193,13 @@ def _ribs(view: _View, random: torch.Generator, local: torch.Generator) -> Parts
 
 
 def _lungs(view: _View, inside: Tensor, local: torch.Generator) -> tuple[Tensor, Parts]:
-    """The cavity of the chest, which the long muscles of the back narrow behind, and the lungs in it."""
+    """The chest cavity, narrowed behind by the long back muscles, and the lungs in it."""
     muscles = view.ellipse(
         view.thorax.point(0.8, BACK)[0], (24, 50), view.thorax.point(0.54, BACK)[1]
     )
+
     cavity = cover(inside) * (1 - cover(muscles))
-    # Pulmonary vessels are fewer and fainter near the chest wall, where they are too thin to fill a pixel.
+    # Pulmonary vessels are fewer and fainter near the chest wall, being thinner than a pixel there.
     pulmonary = (
         0.75
         * (inside / 70).clamp(0, 1)
@@ -180,7 +210,7 @@ def _lungs(view: _View, inside: Tensor, local: torch.Generator) -> tuple[Tensor,
 
 
 def _front_fat(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
-    """Fat between the heart and the front of the chest, which the heart uncovers as it contracts."""
+    """Fat between the heart and the front of the chest, uncovered as the heart contracts."""
     middle, along = view.thorax.point(0.41, math.pi + 0.38)
     front = (
         cover(
@@ -188,20 +218,23 @@ def _front_fat(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
         )
         * cavity
     )
+
     threads = strip(14 * view.texture(14.0, local), 0.8 + 0.6 * view.fine)
     return [("fat", front), ("muscle", 0.5 * front * threads)]
 
 
 def _below_the_diaphragm(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
-    """Liver on the left of the picture, stomach and spleen on the right."""
+    """Liver on the left of the image, stomach and spleen on the right."""
     coarse, dome, spine = (
         view.coarse,
         view.thorax.dome - 12 * view.position,
         view.thorax.point(0.54, BACK)[0],
     )
+
     liver = view.ellipse((dome + 74, -52), (74, 112), 0.12) + 2.5 * coarse
     stomach = view.ellipse((dome + 46, 38), (36, 34), 0.5) + 1.5 * coarse
     spleen = view.ellipse((spine[0] - 12, spine[1] + 42), (15, 28), 1.9) + 0.8 * coarse
+
     return [
         ("muscle", cover(torch.maximum(liver, stomach) + 2.5) * cavity),
         ("fat", cover(stomach + 0.5) * cavity),

@@ -1,4 +1,7 @@
-"""Tissues of the chest, the signal each gives, and painting with them. Typical values at 3 T, not measurements of anyone."""
+"""Tissues of the chest, their signals, and painting with them.
+
+The values are typical for 3 T, not measurements of a person.
+"""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Tissue:
-    """Relative proton density, T1 and T2 in ms, and the relative strength of its texture."""
+    """Relative proton density, T1 and T2 in ms, and relative strength of the texture."""
 
     density: float
     t1: float
@@ -23,9 +26,12 @@ class Layer:
 
     Attributes
     ----------
-    tissue : a name in `TISSUES`
-    cover : Tensor (frame|1, y, x) float, 0 to 1, how much of each pixel it covers
-    texture : Tensor (frame|1, y, x) float, zero mean, about unit variance; the tissue says how strong it is
+    tissue : str
+        A name in `TISSUES`.
+    cover : Tensor of shape (frame|1, y, x), float
+        Fraction of each pixel that it covers, 0 to 1.
+    texture : Tensor of shape (frame|1, y, x), float
+        Texture with zero mean and about unit variance; the tissue gives its strength.
     """
 
     tissue: str
@@ -52,24 +58,31 @@ TISSUES = {
     "left blood": BLOOD,
     "myocardium": MYOCARDIUM,
     "ischaemia": MYOCARDIUM,
-    # Of lesions, with T2 farther from that of the myocardium than in patients, so that they can be found.
+    # Lesions. Their T2 is farther from the myocardium's than in patients, so that a network can
+    # find them.
     "haemorrhage": Tissue(0.6, 1000, 15, 0.07),
     "oedema": Tissue(0.95, 1450, 110, 0.07),
 }
 BLOODS = ("pulmonary", "systemic", "venous", "right blood", "left blood")
-# Fresh spins flow into the slice between two excitations; 1.6 gives the blood-to-myocardium ratio of about 3 seen in cine.
+# Fresh spins flow into the slice between two excitations. 1.6 gives the ratio of blood to
+# myocardium of about 3 that cine shows.
 INFLOW = 1.6
 FLIP_ANGLE = math.radians(45)
 
 
 def balanced_ssfp(tissue: Tissue) -> float:
-    """Steady-state signal of balanced SSFP for TR much shorter than T2 (Carr, Phys. Rev. 1958;112:1693)."""
+    """Steady-state signal of balanced SSFP for TR much shorter than T2.
+
+    References
+    ----------
+    Carr, Phys. Rev. 1958;112:1693.
+    """
     ratio = tissue.t1 / tissue.t2
     return tissue.density * math.sin(FLIP_ANGLE) / (ratio + 1 - math.cos(FLIP_ANGLE) * (ratio - 1))
 
 
 def cine_signals() -> dict[str, Tensor]:
-    """Balanced SSFP signal of each tissue, (1,), with blood at 1."""
+    """Balanced SSFP signal (1,) of each tissue, relative to blood."""
     blood = balanced_ssfp(BLOOD) * INFLOW
     return {
         name: torch.tensor([balanced_ssfp(t) * (INFLOW if name in BLOODS else 1) / blood])
@@ -78,22 +91,37 @@ def cine_signals() -> dict[str, Tensor]:
 
 
 def inversion_recovery(times: Tensor) -> dict[str, Tensor]:
-    """Signed signal of each tissue, (frame,), after an inversion: density * (1 - 2 exp(-TI / T1)). Times (frame,) in ms."""
+    """Signed signal (frame,) of each tissue after an inversion: `density * (1 - 2 exp(-TI / T1))`.
+
+    Parameters
+    ----------
+    times : Tensor of shape (frame,)
+        Inversion times TI in ms.
+    """
     return {name: t.density * (1 - 2 * torch.exp(-times / t.t1)) for name, t in TISSUES.items()}
 
 
 def t2_preparation(times: Tensor) -> dict[str, Tensor]:
-    """Signal of each tissue, (frame,), after a T2 preparation: density * exp(-TE / T2). Times (frame,) in ms."""
+    """Signal (frame,) of each tissue after a T2 preparation: `density * exp(-TE / T2)`.
+
+    Parameters
+    ----------
+    times : Tensor of shape (frame,)
+        Preparation times TE in ms.
+    """
     return {name: t.density * torch.exp(-times / t.t2) for name, t in TISSUES.items()}
 
 
 def saturation_recovery(delay: float, added_rate: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Signal of each tissue, (frame,) or (1,), `delay` ms after a saturation: density * (1 - exp(-delay * R1)).
+    """Signal (frame|1,) of each tissue after a saturation: `density * (1 - exp(-delay * R1))`.
 
     Parameters
     ----------
-    delay : saturation time in ms
-    added_rate : what contrast agent adds to R1 = 1 / T1, per tissue, (frame,) in 1/ms; a tissue that is absent gets none
+    delay : float
+        Saturation time in ms.
+    added_rate : dict of Tensor of shape (frame,)
+        What the contrast agent adds to R1 = 1 / T1 of each tissue, in 1/ms; nothing for tissues
+        that are missing.
     """
     none = torch.zeros(1)
     return {
@@ -103,17 +131,23 @@ def saturation_recovery(delay: float, added_rate: dict[str, Tensor]) -> dict[str
 
 
 def paint(layers: list[Layer], signals: dict[str, Tensor], ground: Tensor | None = None) -> Tensor:
-    """The image of a scene: each layer covers what lies below it, and a pixel on an edge holds a share of both.
+    """Paint the image of a scene.
+
+    Each layer covers what lies below it; a pixel on an edge holds a share of both.
 
     Parameters
     ----------
-    layers : from the bottom to the top
-    signals : signal of each tissue, (frame|1,), real and possibly negative
-    ground : Tensor (frame|1, y, x) float32, what lies below all layers; zero if there is none
+    layers : list of Layer
+        From the bottom to the top.
+    signals : dict of Tensor of shape (frame|1,)
+        Signal of each tissue, real and possibly negative.
+    ground : Tensor of shape (frame|1, y, x), float32, or None
+        Image below all layers; None for zero.
 
     Returns
     -------
-    Tensor (frame|1, y, x) float32; one frame if neither ground, layers nor signals change
+    Tensor of shape (frame|1, y, x), float32
+        The image, with one frame if neither ground, layers nor signals change.
     """
     image = torch.zeros(1) if ground is None else ground
     for layer in layers:

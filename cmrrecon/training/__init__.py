@@ -1,1 +1,1 @@
-"""Training: the store of preprocessed scans."""
+"""Training: the store of preprocessed scans, recipes and the training loop."""

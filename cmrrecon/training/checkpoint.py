@@ -1,4 +1,4 @@
-"""Everything a training run needs to go on, in one file that is old or new, never half."""
+"""The complete state of a training run in one file, which is old or new but never half-written."""
 
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,31 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What `save` wrote, on the CPU. Executes nothing.
+    """Read what `save` wrote, onto the CPU, without executing anything.
 
     Raises
     ------
-    InputError : it is no such file
+    InputError
+        If the file is damaged (`checkpoint-damaged`) or is no training state
+        (`checkpoint-format`).
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
             "checkpoint-damaged",
-            f"{path} cannot be read as a state of training",
-            "A run goes on from the file last.pt that it wrote itself",
-            "Copy epoch.pt over it to go on from the last epoch's end, or remove it to begin anew",
+            f"{path} cannot be read as a training state",
+            "A run continues from the file last.pt that it wrote itself",
+            "Copy epoch.pt over it to continue from the end of the last epoch, or remove it to "
+            "start anew",
         ) from error
+
     if not isinstance(state, dict) or "step" not in state:
         raise InputError(
             "checkpoint-format",
-            f"{path} is no state of training",
-            "A run goes on from its own last.pt",
+            f"{path} is not a training state",
+            "A run continues from its own last.pt",
             "Give another --out",
         )
+
     return state

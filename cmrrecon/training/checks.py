@@ -1,4 +1,4 @@
-"""Whether a recipe can be trained at all, before any scan is read."""
+"""Checks whether a recipe can be trained, before any scan is read."""
 
 from dataclasses import replace
 from itertools import chain, product
@@ -11,21 +11,25 @@ from cmrrecon.sampling.make import make_mask
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.training.recipe import Recipe, Sampling
 
-# Side of a matrix on which patterns are tried.
+# Side of the matrix on which patterns are tried.
 PROBE = 192
 
 
 def check(recipe: Recipe) -> Recipe:
-    """The recipe with every parameter of its network, which was built without numbers; all its patterns were asked for, too.
+    """Complete a recipe with all parameters of its networks, and refuse what cannot work.
 
-    So what cannot work is told before scans are read.
+    The networks are built without values and all patterns are tried, so that errors are reported
+    before scans are read.
 
     Raises
     ------
-    UsageError : parameters of the network or the discriminator, a pattern or a number that does not exist, or batches with SDA
+    UsageError
+        If a parameter of the network or the discriminator, a pattern or a number is invalid, or
+        options conflict (`options-conflict`), such as a batch size with the SDA loss.
     """
     name = recipe.network["name"]
     _check_numbers(recipe)
+
     if recipe.losses.sda.weight and recipe.schedule.batch != 1:
         raise UsageError(
             "options-conflict",
@@ -33,18 +37,21 @@ def check(recipe: Recipe) -> Recipe:
             "It compares one sample at a time with earlier ones",
             "Leave schedule.batch at 1, or set losses.sda.weight=0",
         )
+
     with torch.device("meta"):
         network = build_network(
             name, {key: value for key, value in recipe.network.items() if key != "name"}
         )
         discriminator = build("patch-gan", dict(recipe.discriminator))
+
     if isinstance(network, WindowNetwork) and recipe.data.scenes:
         raise UsageError(
             "options-conflict",
             f"data.scenes is {recipe.data.scenes} with the network {name}",
-            "Random scans are whole series, and this network takes windows of them",
+            "Random scans are whole series, but this network uses windows",
             "Set data.scenes=0 and give --data, or train kt-unrolled",
         )
+
     _check_patterns(recipe.sampling)
     return replace(
         recipe,
@@ -54,7 +61,7 @@ def check(recipe: Recipe) -> Recipe:
 
 
 def _check_patterns(sampling: Sampling) -> None:
-    """Make a mask of every pattern with every acceleration, which refuses what does not exist."""
+    """Make a mask of every pattern with every acceleration, which refuses unknown ones."""
     periods = [sampling.accelerations, *(each.accelerations for each in sampling.curriculum)]
     for pattern, acceleration in product(sampling.patterns, chain.from_iterable(periods)):
         make_mask(
@@ -69,7 +76,7 @@ def _check_patterns(sampling: Sampling) -> None:
 
 
 def _check_numbers(recipe: Recipe) -> None:
-    """Refuse numbers that no training can have."""
+    """Refuse numbers out of range."""
     sampling, optimiser, schedule = recipe.sampling, recipe.optimiser, recipe.schedule
     needed = {
         "sampling.patterns": (bool(sampling.patterns), "at least one pattern"),
@@ -79,23 +86,24 @@ def _check_numbers(recipe: Recipe) -> None:
             "accelerations in every period",
         ),
         "optimiser.lr": (optimiser.lr > 0, "a positive rate"),
-        "optimiser.weight_decay": (optimiser.weight_decay >= 0, "a number that is not negative"),
+        "optimiser.weight_decay": (optimiser.weight_decay >= 0, "a non-negative number"),
         "optimiser.step": (optimiser.step >= 1, "one epoch or more"),
         "optimiser.accumulate": (optimiser.accumulate >= 1, "one batch or more"),
         "data.validation": (
             0 <= recipe.data.validation < 1,
-            "a part of the subjects, from 0 to below 1",
+            "a fraction of the subjects, from 0 to below 1",
         ),
         "schedule.epochs": (schedule.epochs >= 1, "one epoch or more"),
-        "schedule.average": (0 <= schedule.average < 1, "a memory from 0 to below 1"),
+        "schedule.average": (0 <= schedule.average < 1, "a decay from 0 to below 1"),
     }
+
     for key, (fits, wanted) in needed.items():
         if not fits:
             section, _, name = key.partition(".")
             value = getattr(getattr(recipe, section), name)
             raise UsageError(
                 "option-value",
-                f"{key} was given {value}",
+                f"{key} is {value}",
                 f"It must be {wanted}",
                 "Change it in the recipe or with --set",
             )

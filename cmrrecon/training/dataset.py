@@ -1,106 +1,42 @@
-"""What training sees: windows of adjacent frames of a store, with a mask drawn anew at every access.
+"""Training data: windows of adjacent frames, with a new mask at every access.
 
-Nothing here depends on what was drawn before: the mask, the augmentation and the order of an epoch follow from the seed, the epoch and
-the place, so that a run that was stopped anywhere goes on as if it had not been.
+Nothing here depends on earlier draws. The mask, the augmentation and the order of an epoch follow
+from the seed, the epoch and the place, so a run stopped anywhere continues as if it had not been.
 """
 
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.data import window
 from cmrrecon.data.coverage import COMPLETE
 from cmrrecon.data.measured import reached
-from cmrrecon.networks.base import Output
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.training.augment import augment, noisy
+from cmrrecon.training.batch import Sample
 from cmrrecon.training.entries import Entry, digest, domain_of
 from cmrrecon.training.labels import painted, presence
 from cmrrecon.training.recipe import Data, Sampling
 
-# Slices are kept in memory up to so many bytes; a few of them in any case, as the next batch is made ready while this one is worked on.
+# Memory for slices, and the number of slices kept in any case, since the next batch is prepared
+# while the present one is in use.
 KEPT_BYTES, LEAST_KEPT = 2**30, 4
 COMPLEX_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One window, its k-space divided by the scan's scale.
-
-    Attributes
-    ----------
-    kspace : Tensor (frame, coil, y, x), zero where not measured
-    mask : Tensor (frame|1, y, x|1), bool
-    acs : calibration lines
-    target : Tensor (y, x): RSS of the fully sampled middle frame
-    target_kspace : Tensor (coil, y, x) of the middle frame
-    limit : the largest pixel of the target's scan: the data range of the SSIM
-    domain, name : where it comes from
-    classes : Tensor (class,), of the recipe's kinds of lesions 1 for those present and 0 for others; NaN in a slice without labels
-    lesion : Tensor (y, x), bool, inside the boxes of lesions
-    columns : of a whole series, the columns of x that `target` has; else None
-
-    Networks for whole series see all frames: `kspace` has them all, and `target` is (frame, y, x').
-    """
-
-    kspace: Tensor
-    mask: Tensor
-    acs: int
-    target: Tensor
-    target_kspace: Tensor
-    limit: float
-    domain: str
-    name: str
-    classes: Tensor
-    lesion: Tensor
-    columns: slice | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples of one matrix, stacked along a first axis, on the device of the network; attributes as in `Sample`.
-
-    Of several domains the first is told. A whole series is a batch of its own, `target` and `limit` have its frames along the first axis.
-    """
-
-    kspace: Tensor
-    mask: Tensor
-    acs: int
-    target: Tensor
-    target_kspace: Tensor
-    limit: Tensor
-    domain: str
-    classes: Tensor
-    lesion: Tensor
-    columns: slice | None = None
-
-    def zero_filled(self) -> Tensor:
-        """RSS (batch, y, x) of the middle frame as it was measured; of a whole series of all its frames."""
-        if self.columns is None:
-            return rss(ifft2c(self.kspace[:, self.kspace.shape[1] // 2]))
-        return rss(ifft2c(self.kspace[0]))[..., self.columns]
-
-    def given_to(self, network: nn.Module) -> Output:
-        """What a network makes of it."""
-        columns = {} if self.columns is None else {"columns": self.columns}
-        output: Output = network(self.kspace, self.mask, self.acs, **columns)
-        return output
-
-
-@dataclass(frozen=True)
 class Place:
-    """Where a sample lies: the scan, the slice and the frame; and how often it was there before in this epoch."""
+    """The place of a sample: scan, slice, frame, and how often the epoch has seen it before."""
 
     scan: int
     index: int
@@ -109,29 +45,29 @@ class Place:
 
 
 class Source(Protocol):
-    """What samples are drawn from: `Windows` of scans that are there, or `scenes.Scenes` that are made."""
+    """Source of samples: `Windows` of stored scans, or `scenes.Scenes` of random ones."""
 
     data: Data
     seed: int
     places: list[Place]
 
     def __len__(self) -> int:
-        """How many places there are."""
+        """Number of places."""
 
     def times(self, place: Place) -> int:
         """How often a place is seen in an epoch."""
 
     def domain(self, place: Place) -> str:
-        """The domain of a place."""
+        """Domain of a place."""
 
     def shape(self, place: Place) -> tuple[int, ...]:
-        """What must agree in a batch."""
+        """Properties that must be equal in a batch."""
 
     def middles(self) -> list[Place]:
-        """Examples for pictures."""
+        """Example places for pictures."""
 
     def sample(self, place: Place, epoch: int) -> Sample:
-        """What is at a place in an epoch."""
+        """The sample at a place in an epoch."""
 
 
 class Windows:
@@ -139,12 +75,18 @@ class Windows:
 
     Parameters
     ----------
-    store : folder made by `preprocess`
-    entries : of the scans, see `read_entries`
-    width : frames of a window; 0: all, for networks of whole series
-    sampling, data : of the recipe
-    seed : of everything that is drawn
-    fixed : whether masks are those of validation: always the same for a place, and no augmentation
+    store : Path
+        Folder made by `preprocess`.
+    entries : sequence of Entry
+        Entries of the scans, see `read_entries`.
+    width : int
+        Number of frames in a window; 0 for all, for networks of whole series.
+    sampling, data : Sampling, Data
+        Sections of the recipe.
+    seed : int
+        Fixes everything that is drawn.
+    fixed : bool
+        Whether the windows are for validation: always the same mask at a place, no augmentation.
     """
 
     def __init__(
@@ -166,6 +108,7 @@ class Windows:
             data,
         )
         self.seed, self.fixed = seed, fixed
+
         self.places = [
             Place(number, index, frame)
             for number, entry in enumerate(self.entries)
@@ -173,6 +116,7 @@ class Windows:
             if index not in entry["empty_slices"]
             for frame in range(entry["shape"][0] if width else 1)
         ]
+
         largest = (
             max(
                 (math.prod(entry["shape"]) // entry["shape"][1] for entry in self.entries),
@@ -186,19 +130,19 @@ class Windows:
         return len(self.places)
 
     def times(self, place: Place) -> int:
-        """How often a place is seen in an epoch: rare modalities as often as the recipe says."""
+        """How often a place is seen in an epoch; the recipe's `balance` repeats rare modalities."""
         return self.data.balance.get(str(self.entries[place.scan]["base"]), 1)
 
     def domain(self, place: Place) -> str:
-        """The domain of a place, by the facts that the recipe names."""
+        """Domain of a place, from the properties that the recipe names."""
         return domain_of(self.entries[place.scan], self.data.domain)
 
     def shape(self, place: Place) -> tuple[int, ...]:
-        """(coil, y, x): what must agree in a batch."""
+        """Shape (coil, y, x), which must be equal in a batch."""
         return tuple(self.entries[place.scan]["shape"][2:])
 
     def middles(self) -> list[Place]:
-        """Examples for pictures: the middle frame of the middle slice of the first scan of each domain."""
+        """The middle frame of the middle slice of the first scan of each domain."""
         first: dict[str, Place] = {}
         for number, entry in enumerate(self.entries):
             place = Place(
@@ -209,35 +153,52 @@ class Windows:
         return list(first.values())
 
     def sample(self, place: Place, epoch: int) -> Sample:
-        """The window at a place, as this epoch sees it."""
+        """The window at a place in an epoch."""
         entry = self.entries[place.scan]
         name = f"{entry['path']}:{place.index}:{place.frame}"
         draw = random.Random(
             digest(self.seed, "validation" if self.fixed else epoch, name, place.turn)
         )
+
         full = self._slice(place.scan, place.index)
         frames, _, y, x = full.shape
         rows = window(place.frame, frames, self.width) if self.width else list(range(frames))
         kspace, limit = full[rows] / entry["scale"], max(entry["limits"]) / entry["scale"]
+
         lesion = painted(entry, place.index, self.data.classes)
         if not self.fixed:
             kspace, lesion, limit = augment(kspace, lesion, limit, self.data, draw)
+
         mask = self._mask(draw, epoch, frames, y, x)
         mask = mask[rows] if len(mask) > 1 else mask
         if entry.get("coverage", COMPLETE) != COMPLETE:
             mask = mask & reached(kspace)
+
         middle = kspace[self.width // 2]
         target = rss(ifft2c(middle if self.width else kspace))
+
         if not self.fixed:
             kspace = noisy(kspace, self.data, draw)
+
         return Sample(
-            kspace * mask[:, None], mask, self.sampling.acs, target, middle, max(limit, float(target.amax())),
-            domain_of(entry, self.data.domain), name, presence(entry, place.index, self.data.classes), lesion,
+            kspace * mask[:, None],
+            mask,
+            self.sampling.acs,
+            target,
+            middle,
+            max(limit, float(target.amax())),
+            domain_of(entry, self.data.domain),
+            name,
+            presence(entry, place.index, self.data.classes),
+            lesion,
             None if self.width else slice(None),
-        )  # fmt: skip
+        )
 
     def _mask(self, draw: random.Random, epoch: int, frames: int, y: int, x: int) -> Tensor:
-        """A mask (frame|1, y, x|1); patterns that are the same for every seed begin at another frame of theirs each time in training."""
+        """Draw a mask (frame|1, y, x|1).
+
+        In training, patterns that are the same for every seed start at a random frame.
+        """
         accelerations = (
             self.sampling.accelerations if self.fixed else accelerations_of(self.sampling, epoch)
         )
@@ -251,6 +212,7 @@ class Windows:
             acs=min(self.sampling.acs, y, x),
             seed=draw.getrandbits(31),
         )
+
         return mask if self.fixed else mask.roll(draw.randrange(frames), 0)
 
     def _read(self, number: int, index: int) -> Tensor:
@@ -259,7 +221,7 @@ class Windows:
 
 
 def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:
-    """What the curriculum draws from in an epoch."""
+    """Accelerations that the curriculum allows in an epoch."""
     begun = [period for period in sampling.curriculum if period.epoch <= epoch]
     return (
         max(begun, key=lambda period: period.epoch).accelerations
@@ -271,24 +233,33 @@ def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:
 def batches(
     windows: Source, epoch: int, size: Callable[[tuple[int, ...]], int], count: int = 0
 ) -> list[list[Place]]:
-    """The batches of an epoch, in order: windows of one matrix and number of coils, rare modalities as often as the recipe says.
+    """The batches of an epoch in order, each with one matrix size and one number of coils.
 
     Parameters
     ----------
-    size : (coil, y, x) -> how many windows make a batch
-    count : of windows, the first of them, or all of them again and again; 0: all once
+    windows : Source
+        Source of the windows.
+    epoch : int
+        The epoch.
+    size : callable
+        From a shape (coil, y, x) to the number of windows in a batch.
+    count : int
+        Number of windows: the first ones, or all of them repeatedly; 0 for all of them once.
     """
     draw = random.Random(digest(windows.seed, "order", epoch))
+
     places = [place for place in windows.places for _ in range(windows.times(place))]
     draw.shuffle(places)
     if windows.data.in_turn:
         places = in_turn(places, [windows.domain(place) for place in places])
     if count:
         places = [places[number % len(places)] for number in range(count)]
+
     seen: Counter[Place] = Counter()
     for number, place in enumerate(places):
         places[number] = replace(place, turn=seen[place])
         seen[place] += 1
+
     open_batches: dict[tuple[int, ...], list[Place]] = defaultdict(list)
     finished = []
     for place in places:
@@ -300,7 +271,10 @@ def batches(
 
 
 def in_turn(places: Sequence[Place], domains: Sequence[str]) -> list[Place]:
-    """One of each domain after the other; domains with fewer begin again, so that the longest is seen once."""
+    """Places with their domains taking turns.
+
+    Domains with fewer places start over, so that the largest domain is seen once.
+    """
     by_domain: dict[str, list[Place]] = defaultdict(list)
     for place, domain in zip(places, domains, strict=True):
         by_domain[domain].append(place)
@@ -313,30 +287,5 @@ def in_turn(places: Sequence[Place], domains: Sequence[str]) -> list[Place]:
 
 
 def samples(windows: Source, epoch: int, places: Sequence[Place]) -> list[Sample]:
-    """The windows at some places."""
+    """The samples at some places."""
     return [windows.sample(place, epoch) for place in places]
-
-
-def collate(found: Sequence[Sample], device: torch.device) -> Batch:
-    """A batch of samples; masks of several kinds become the most general of them."""
-    frames, width = max(len(s.mask) for s in found), max(s.mask.shape[-1] for s in found)
-
-    def stacked(parts: Iterable[Tensor]) -> Tensor:
-        return torch.stack(list(parts)).to(device)
-
-    targets = [s.target if s.target.ndim == 3 else s.target[None] for s in found]
-    return Batch(
-        kspace=stacked(s.kspace for s in found),
-        mask=stacked(s.mask.expand(frames, -1, width) for s in found),
-        acs=found[0].acs,
-        target=torch.cat(targets).to(device),
-        target_kspace=stacked(s.target_kspace for s in found),
-        limit=torch.tensor(
-            [s.limit for s, target in zip(found, targets, strict=True) for _ in target],
-            device=device,
-        ),
-        domain=found[0].domain,
-        classes=stacked(s.classes for s in found),
-        lesion=stacked(s.lesion for s in found),
-        columns=found[0].columns,
-    )

@@ -1,4 +1,4 @@
-"""Which scans there are to train on, what is known of them, and how they are shared between training and validation."""
+"""Entries of the scans to train on, and their split into training and validation."""
 
 import hashlib
 import json
@@ -18,11 +18,13 @@ Entry = Mapping[str, Any]
 
 
 def read_entries(store: Path) -> list[dict[str, Any]]:
-    """The fully sampled scans of a store, see `store.Survey`; paths relative to it.
+    """The entries of the fully sampled scans of a store; paths are relative to it.
 
     Raises
     ------
-    InputError : none of its scans is fully sampled, or an older version has made it
+    InputError
+        If none of its scans is fully sampled (`reference-missing`), or an older version made the
+        store (`store-outdated`).
     """
     entries = []
     for name in json.loads((store / FINGERPRINT).read_text())["files"]:
@@ -32,11 +34,11 @@ def read_entries(store: Path) -> list[dict[str, Any]]:
                 raise InputError(
                     "store-outdated",
                     f"{store} was made by an older version",
-                    "Entries of scans tell more now",
+                    "The entries of its scans lack information",
                     "Make the store again",
                 )
             entries.append({**entry, "path": name})
-    return _some(entries, store)
+    return _not_empty(entries, store)
 
 
 def index_scans(
@@ -46,41 +48,55 @@ def index_scans(
     advance: Callable[[], None],
     warn: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """The same of files as they were measured, each read once; the next time they are taken from `cache`, unless a file has changed.
+    """The entries of raw files; each file is read once.
+
+    Entries are then read from `cache` unless the file has changed.
 
     Parameters
     ----------
-    folder, files : the entries' paths are relative to the folder
-    cache : a JSON file, written after every file
-    advance : is called after each file
-    warn : is told of files that cannot be read, which are left out
+    folder : Path
+        Folder that the paths of the entries are relative to.
+    files : sequence of Path
+        The files.
+    cache : Path
+        JSON file of the entries, written after every file.
+    advance : callable
+        Called after each file.
+    warn : callable
+        Receives a message for each file that cannot be read and is left out.
 
     Raises
     ------
-    InputError : none of them is fully sampled
+    InputError
+        If none of the scans is fully sampled (`reference-missing`).
     """
     known: dict[str, Any] = json.loads(cache.read_text()) if cache.exists() else {}
     found: dict[str, Any] = {}
+
     for path in files:
         name, stamp = str(path.relative_to(folder)), [path.stat().st_size, path.stat().st_mtime_ns]
         if name in known and known[name]["stamp"] == stamp:
             found[name] = known[name]
         else:
             try:
-                found[name] = {"stamp": stamp, "entry": _looked_through(path, name)}
+                found[name] = {"stamp": stamp, "entry": _surveyed(path, name)}
             except CmrreconError as error:
                 warn(f"{error} It is left out.")
                 continue
+
             with atomic(cache) as temporary:
                 temporary.write_text(json.dumps({**known, **found}) + "\n")
         advance()
-    return _some([made["entry"] for made in found.values() if made["entry"] is not None], folder)
+    return _not_empty(
+        [made["entry"] for made in found.values() if made["entry"] is not None], folder
+    )
 
 
-def _looked_through(path: Path, name: str) -> dict[str, Any] | None:
+def _surveyed(path: Path, name: str) -> dict[str, Any] | None:
     """The entry of a file; None if it is not fully sampled."""
     scan = formats.read(path)
     require_cartesian(scan.mask, scan.path or "The scan", "Training")
+
     survey = Survey(scan)
     if not survey.complete:
         return None
@@ -89,35 +105,53 @@ def _looked_through(path: Path, name: str) -> dict[str, Any] | None:
     return {**survey.entry(), "path": name, "labels": None}
 
 
-def _some(entries: list[dict[str, Any]], where: Path) -> list[dict[str, Any]]:
+def _not_empty(entries: list[dict[str, Any]], where: Path) -> list[dict[str, Any]]:
     if not entries:
         raise InputError(
             "reference-missing",
-            f"No scan of {where} is fully sampled",
-            "Training needs references",
+            f"No scan in {where} is fully sampled",
+            "Training needs fully sampled scans as references",
             "Add fully sampled scans",
         )
     return entries
 
 
 def domain_of(entry: Entry, names: Sequence[str]) -> str:
-    """The facts of a scan that name its domain, joined; "unknown" for what is not known."""
+    """The properties of a scan that name its domain, joined; "unknown" for missing ones.
+
+    Raises
+    ------
+    UsageError
+        If there is no property of such a name (`unknown-fact`).
+    """
     facts = facts_of(entry)
+
     for name in names:
         if name not in facts:
             raise UsageError(
                 "unknown-fact",
-                f"Scans have no fact {name!r}",
-                f"They have: {', '.join(sorted(facts))}",
+                f"Scans have no property {name!r}",
+                f"Their properties are: {', '.join(sorted(facts))}",
                 "Change data.domain",
             )
     return "/".join(str(facts[name] or "unknown") for name in names)
 
 
 def split(entries: Sequence[Entry], share: float, seed: int) -> tuple[list[Entry], list[Entry]]:
-    """Scans to train on and to validate with: about this share of the subjects, the same whatever else is in the store.
+    """Split scans into those to train on and those to validate with.
 
-    All scans of a subject go together. If chance leaves nobody of few subjects to validate with, it is the one nearest to it.
+    All scans of a subject stay together. The draw of a subject does not depend on what else is in
+    the store.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        The scans.
+    share : float
+        Approximate fraction of the subjects to validate with. If chance selects none of few
+        subjects, the one closest to selection is used.
+    seed : int
+        Fixes the draws.
     """
 
     def drawn(entry: Entry) -> float:
@@ -127,7 +161,8 @@ def split(entries: Sequence[Entry], share: float, seed: int) -> tuple[list[Entry
     draws = sorted({drawn(entry) for entry in entries})
     if share <= 0 or len(draws) < 2:
         return list(entries), []
-    # Above the first, who validates in any case, and not above the last, who trains.
+
+    # Above the first draw, which always validates, and not above the last, which always trains.
     limit = min(max(share, draws[1]), draws[-1]) if share <= draws[0] else min(share, draws[-1])
     return [entry for entry in entries if drawn(entry) >= limit], [
         entry for entry in entries if drawn(entry) < limit

@@ -1,4 +1,4 @@
-"""What a run is: its recipe, plan and scans, kept in its folder; a run goes on with these alone."""
+"""The identity of a run: its recipe, plan and scans. A run continues only with the same ones."""
 
 import fcntl
 import hashlib
@@ -26,27 +26,30 @@ RUN, LOCK = "run.json", ".lock"
 
 @contextmanager
 def only_run(out: Path) -> Iterator[None]:
-    """No other process trains in this folder meanwhile.
+    """Lock a folder, so that no other process trains in it.
 
     Raises
     ------
-    UsageError : one does
-    OutputError : the folder cannot be made
+    UsageError
+        If another process does (`folder-busy`).
+    OutputError
+        If the folder cannot be made.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise output_error(out, error) from error
+
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
                 "folder-busy",
-                f"Another run works in {out}",
-                "A run has its folder for itself",
-                "Wait for it, or give another --out",
+                f"Another run is using {out}",
+                "Each run needs a folder of its own",
+                "Wait for it to end, or give another --out",
             ) from error
         yield
     finally:
@@ -65,27 +68,34 @@ def agreed_plan(
     checkpointing: bool | None = None,
     workers: int | None = None,
 ) -> Plan:
-    """The plan of the run in this folder, which is new or as it was; all processes have the first one's.
+    """The plan of the run in this folder, new or from its start, the same for all processes.
 
-    Whether activations are computed again, and the number of threads, may change: the results differ by rounding at most.
+    Checkpointing of activations and the number of threads may change, since results then differ by
+    rounding at most.
 
     Raises
     ------
-    UsageError : the folder holds a run of another recipe, of other scans or of another number of processes
+    UsageError
+        If the folder holds a run of another recipe (`recipe-mismatch`), of other scans
+        (`scans-mismatch`) or of another number of processes (`processes-mismatch`).
     """
     path = out / RUN
     known = json.loads(path.read_text()) if (out / LAST).exists() and path.exists() else None
+
     asked = json.loads(json.dumps(provenance.plain(recipe.as_dict())))
     scans = {
         "training": digest(training),
         "validation": digest(validation),
         "unseen": digest(unseen),
     }
+
     if known is not None:
         _check_same(out, known, asked, scans, group.size)
+
     plan = group.gather(
         _plan(recipe, training, device, known, checkpointing, workers) if group.rank == 0 else None
     )[0]
+
     if group.rank == 0:
         with atomic(path) as temporary:
             run = {
@@ -96,6 +106,7 @@ def agreed_plan(
                 "plan": plan.as_dict(),
             }
             temporary.write_text(json.dumps(run, indent=1) + "\n")
+
     made: Plan = plan
     return made
 
@@ -107,43 +118,47 @@ def _check_same(
     scans: Mapping[str, str],
     processes: int,
 ) -> None:
-    """Refuse to go on with another recipe, other scans or another number of processes."""
+    """Refuse to continue with another recipe, other scans or another number of processes."""
     longer = {
         **asked,
         "schedule": {**asked["schedule"], "epochs": known["recipe"]["schedule"]["epochs"]},
     }
+
     if longer != known["recipe"]:
         raise UsageError(
             "recipe-mismatch",
-            f"{out} holds a run of another recipe: {', '.join(_changed(known['recipe'], longer))} differ",
-            "A run goes on with its own recipe; only schedule.epochs may change",
+            f"{out} holds a run of another recipe, which differs in "
+            f"{', '.join(_changed(known['recipe'], longer))}",
+            "A run continues with its own recipe; only schedule.epochs may change",
             "Give another --out",
         )
+
     if scans != known["scans"]:
         raise UsageError(
             "scans-mismatch",
             f"{out} holds a run on other scans",
-            "A run goes on with its own store, --only and --hold-out",
+            "A run continues with its own store, --only and --hold-out",
             "Give another --out",
         )
+
     if processes != known["processes"]:
         raise UsageError(
             "processes-mismatch",
-            f"{out} holds a run of {known['processes']} processes, and these are {processes}",
-            "Each has its share of an epoch's batches, so a run goes on with as many",
-            "Start as many, or give another --out",
+            f"{out} holds a run of {known['processes']} processes, and this one has {processes}",
+            "Each process has its share of an epoch's batches, so their number cannot change",
+            f"Start {known['processes']} processes, or give another --out",
         )
 
 
-def _changed(known: Mapping[str, Any], asked: Mapping[str, Any], where: str = "") -> list[str]:
-    """The keys by which two recipes differ."""
+def _changed(known: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The keys in which two recipes differ."""
     found = []
     for key in sorted({*known, *asked}):
         a, b = known.get(key), asked.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += _changed(a, b, f"{where}{key}.")
+            found += _changed(a, b, f"{prefix}{key}.")
         elif a != b:
-            found.append(f"{where}{key}")
+            found.append(f"{prefix}{key}")
     return found
 
 
@@ -155,9 +170,10 @@ def _plan(
     checkpointing: bool | None,
     workers: int | None,
 ) -> Plan:
-    """A new one, or that of the run with what is asked for now."""
+    """A new plan, or the run's own plan with the options given now."""
     if known is None:
         return make_plan(recipe, training, device, checkpointing=checkpointing, workers=workers)
+
     plan = known["plan"]
     plan["checkpointing"] = plan["checkpointing"] if checkpointing is None else checkpointing
     plan["workers"] = workers or plan["workers"]
@@ -165,7 +181,7 @@ def _plan(
 
 
 def digest(entries: Sequence[Entry]) -> str:
-    """Tells whether scans are the same, and what was noted of them."""
+    """A digest of the entries, to recognise the same scans with the same properties."""
     return hashlib.sha256(
         json.dumps([dict(entry) for entry in entries], sort_keys=True).encode()
     ).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What the labels of a store's entry mean for a slice: which kinds of lesions are present, and where; and how well these are shown."""
+"""The labels of a slice: which kinds of lesions are present, where, and how well they are shown."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,9 +14,14 @@ LESION_SCORES = ("lesion_psnr", "lesion_ssim")
 
 
 def presence(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Tensor:
-    """Tensor (class,) float: 1 for the kinds that a slice is labelled with, 0 for the others; NaN for all of a slice without labels.
+    """Which classes of lesions a slice is labelled with.
 
-    A label that is no class, such as `normal`, makes a labelled slice all the same.
+    A label that is no class, such as `normal`, still makes the slice a labelled one.
+
+    Returns
+    -------
+    Tensor of shape (class,), float
+        1 for classes that are present and 0 for others; all NaN if the slice has no labels.
     """
     names = {row["label"].casefold() for row in _rows(entry, index)}
     return torch.tensor(
@@ -25,7 +30,22 @@ def presence(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Te
 
 
 def painted(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Tensor:
-    """Tensor (y, x) bool: true inside the boxes of a slice, those of these classes, or all boxes if no class is named."""
+    """The inside of the boxes of a slice's lesions.
+
+    Parameters
+    ----------
+    entry : Entry
+        The scan.
+    index : int
+        The slice.
+    classes : sequence of str
+        Labels whose boxes count; all boxes count if it is empty.
+
+    Returns
+    -------
+    Tensor of shape (y, x), bool
+        True inside the boxes.
+    """
     lesion = torch.zeros(entry["shape"][-2:], dtype=torch.bool)
     for row in _rows(entry, index):
         if row["box"] and (not classes or _is_class(row["label"], classes)):
@@ -37,38 +57,56 @@ def painted(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Ten
 def notes(
     losses: Losses, classes: Sequence[str], entries: Iterable[Mapping[str, Any]]
 ) -> list[str]:
-    """What the user should know of the labels of the scans that are trained on, in sentences."""
+    """Notes for the user on the labels of the training scans."""
     rows = [row for entry in entries for row in entry.get("labels") or ()]
-    told = []
+    found = []
+
     if losses.classification.weight and not rows:
-        told.append(
-            "the classification loss is left out: no scan has labels, which `cmrrecon preprocess --labels` gives"
+        found.append(
+            "the classification loss is left out: no scan has labels, "
+            "which `cmrrecon preprocess --labels` adds"
         )
     if losses.lesion.weight and not any(
         row["box"] and (not classes or _is_class(row["label"], classes)) for row in rows
     ):
-        told.append(
-            "the lesion loss is left out: no scan has boxes of lesions, which `cmrrecon preprocess --labels` gives"
+        found.append(
+            "the lesion loss is left out: no scan has boxes of lesions, "
+            "which `cmrrecon preprocess --labels` adds"
         )
+
     others = {
         row["label"]
         for row in rows
         if not is_normal(row["label"]) and not _is_class(row["label"], classes)
     }
+
     if losses.classification.weight and others:
-        told.append(
-            f"these labels are none of data.classes, and slices with no other have no lesion: {', '.join(sorted(others))}"
+        found.append(
+            "these labels are not in data.classes, and slices with no other label count as "
+            f"without lesions: {', '.join(sorted(others))}"
         )
-    return told
+
+    return found
 
 
 def lesion_scores(image: Tensor, target: Tensor, lesion: Tensor) -> dict[str, float]:
-    """LF-PSNR in dB and LF-SSIM of an image (1, y, x) inside boxes (y, x), see `evaluation.regions.focused`; all boxes are one region.
+    """LF-PSNR in dB and LF-SSIM inside the boxes of lesions, see `evaluation.regions.focused`.
 
-    Empty if there is no box, or none in which a window of the SSIM is centred.
+    Parameters
+    ----------
+    image, target : Tensor of shape (1, y, x)
+        Reconstruction and reference.
+    lesion : Tensor of shape (y, x), bool
+        True inside boxes; all boxes are one region.
+
+    Returns
+    -------
+    dict of float
+        Scores by name; empty if there is no box, or none contains the centre of an SSIM window.
     """
     if not bool(lesion[MARGIN:-MARGIN, MARGIN:-MARGIN].any()):
         return {}
+
     table = focused(image[:, None], target[:, None], [Region("lesion", lesion[None, None])])
     return dict(zip(LESION_SCORES, average(table, [0]), strict=True))
 

@@ -1,4 +1,4 @@
-"""What is written down while training: a line of JSON a batch and a validation, and the same for TensorBoard if that is wanted."""
+"""The log of training: one JSON line per batch and per validation, and TensorBoard events."""
 
 import json
 import os
@@ -15,17 +15,21 @@ COUNTERS = ("step", "epoch", "position")
 
 
 class Log:
-    """A context manager; records are written line by line as they come.
+    """A context manager that writes records as they come, one line each.
 
     Parameters
     ----------
-    path : of the JSON lines, which are added to; None: nothing is written
-    tensorboard : folder for TensorBoard's events, or None
-    step : where a run goes on: later events are taken back
+    path : Path or None
+        File of JSON lines, which are appended; None to write nothing.
+    tensorboard : Path or None
+        Folder for TensorBoard's events.
+    step : int
+        The step from which a run continues; TensorBoard drops events of later steps.
 
     Raises
     ------
-    UsageError : TensorBoard is wanted and not installed
+    UsageError
+        If TensorBoard is requested but not installed (`package-missing`).
     """
 
     def __init__(self, path: Path | None, tensorboard: Path | None = None, step: int = 0) -> None:
@@ -37,10 +41,11 @@ class Log:
                 raise UsageError(
                     "package-missing",
                     "TensorBoard is not installed",
-                    "--tensorboard writes its events",
+                    "--tensorboard needs it to write events",
                     "Do: pip install 'cmrrecon[tensorboard]'",
                 ) from error
             self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
+
         place = os.devnull if path is None else path
         self._lines = open(place, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
@@ -58,34 +63,37 @@ class Log:
             self._events.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Add a record; numbers of a validation stand in a mapping of their own."""
+        """Add a record; the scores of a validation are in a mapping of their own."""
         self._lines.write(json.dumps(provenance.plain(record)) + "\n")
         if self._events is not None:
             numbers = {
                 f"train/{key}": value for key, value in record.items() if key not in COUNTERS
             }
+
             scores = {name: value for name, value in record.items() if isinstance(value, Mapping)}
             numbers |= {
                 f"{name}/{key}": value
                 for name, found in scores.items()
                 for key, value in found.items()
             }
+
             for name, value in numbers.items():
                 if isinstance(value, int | float):
                     self._events.add_scalar(name, value, record["step"])
 
 
 def forget_later(log: Path, epoch: int, position: int) -> None:
-    """Leave out what a killed run logged after its last state: these batches and validations are done again."""
+    """Remove what a killed run logged after its last saved state, since that is done again."""
     if log.exists():
-        # The last line of a killed run may be half a line, without its end.
+        # The last line of a killed run may be incomplete.
         whole = log.read_text().rpartition("\n")[0].splitlines()
-        # A validation has no position: it ends one epoch and begins the next.
+        # A validation has no position: it lies between two epochs.
         kept = [
             line
             for line in whole
             if ((record := json.loads(line))["epoch"], record.get("position", 0))
             <= (epoch, position)
         ]
+
         with atomic(log) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept))

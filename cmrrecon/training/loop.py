@@ -1,9 +1,10 @@
-"""The training loop: read top to bottom.
+"""The training loop, to be read from top to bottom.
 
-A run is a folder: `last.pt` (all it needs to go on), `epoch.pt` (the same at the end of the last epoch), `best.safetensors` (the weights
-with the best validation), `log.jsonl` (a line a batch, and one a validation), `pictures` of the same few validation windows after every
-epoch, and `run.json` (recipe, plan and data). What is drawn follows from the seed and the step alone (see `dataset`), so a run that is
-stopped and started again takes the same steps as one that is not.
+A run is a folder with `last.pt` (all it needs to continue), `epoch.pt` (the same at the end of the
+last epoch), `best.safetensors` (the weights with the best validation), `log.jsonl` (one line per
+batch and per validation), `pictures` of the same few validation windows after every epoch, and
+`run.json` (recipe, plan and data). Draws depend on the seed and the step alone (see `dataset`), so
+a run that is stopped and continued takes the same steps as one that is not.
 """
 
 import shutil
@@ -23,7 +24,8 @@ from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.machine import peak_memory_mb
 from cmrrecon.tools.prefetch import ahead
 from cmrrecon.training import checkpoint
-from cmrrecon.training.dataset import Place, Sample, Source, Windows, batches, collate, samples
+from cmrrecon.training.batch import Sample, collate
+from cmrrecon.training.dataset import Place, Source, Windows, batches, samples
 from cmrrecon.training.distributed import ALONE, Group
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.labels import notes
@@ -42,20 +44,25 @@ LAST, EPOCH, BEST, LOG, PICTURES, EVENTS = (
     "pictures",
     "tensorboard",
 )
-# What is chosen by, and what is only told, in records and in names of pictures.
+# Names, in records and pictures, of the scans that select the best weights, and of those that are
+# only reported.
 VALIDATION, UNSEEN = "validation", "unseen"
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """How a run talks with whoever started it.
+    """Callbacks of a run.
 
     Attributes
     ----------
-    say : is told sentences
-    on_begin : is told how many batches there are in all, and how many of them are done
-    on_step : is called after every batch and validation with what was logged
-    should_stop : asked after every batch; then the state is saved and the run ends
+    say : callable
+        Receives messages for the user.
+    on_begin : callable
+        Receives the number of all batches and of those already done.
+    on_step : callable
+        Receives what was logged, after every batch and validation.
+    should_stop : callable
+        Called after every batch; if it returns True, the state is saved and the run ends.
     """
 
     say: Callable[[str], None]
@@ -64,7 +71,7 @@ class Hooks:
     should_stop: Callable[[], bool]
 
 
-# Long on purpose: the order of the steps, and where a run may stop, is what a reader comes for.
+# Long on purpose: readers look here for the order of the steps and for where a run may stop.
 def train(
     recipe: Recipe,
     store: Path | None,
@@ -80,25 +87,35 @@ def train(
     most_steps: int | None = None,
     tensorboard: bool = False,
 ) -> Run:
-    """Train, or go on training, in the folder `out`.
+    """Train, or continue training, in the folder `out`.
 
     Parameters
     ----------
-    store : folder that the paths of the entries are relative to; None if the recipe learns from random scans
-    training, validation : entries of its scans; none where the recipe learns from random scans
-    unseen : of scans of domains that are held out: told beside the validation, by which nothing is chosen
-    plan : of these scans on this device
-    group : the processes that train together, each called alike with its own device
-    most_steps : stop when so many steps were taken in all, as if asked to
-    tensorboard : write events for it too
+    store : Path or None
+        Folder that the paths of the entries are relative to; None to learn from random scans.
+    training, validation : sequence of Entry
+        The scans; empty to learn from random scans.
+    unseen : sequence of Entry
+        Scans of held-out domains, whose scores are reported but select nothing.
+    plan : Plan
+        The plan for these scans and this device.
+    group : Group
+        Processes that train together; each makes this call with its own device.
+    most_steps : int or None
+        Number of steps, in all, after which the run stops as if on request.
+    tensorboard : bool
+        Whether to write events for TensorBoard too.
     """
     run = Run(recipe, device, group, plan)
     resume(run, out, hooks)
+
     for note in [*run.objective.notes, *notes(recipe.losses, recipe.data.classes, training)]:
         hooks.say(note)
+
     if run.is_over(most_steps):
-        hooks.say(f"nothing is left to do: {run.step} steps and {run.epoch} epochs were taken")
+        hooks.say(f"nothing is left to do: {run.step} steps and {run.epoch} epochs are done")
         return run
+
     seen, held = sources(run, store, training, {VALIDATION: validation, UNSEEN: unseen})
     every = len(share(batches(seen, 0, plan.batch, recipe.schedule.windows), group))
     hooks.on_begin(every * recipe.schedule.epochs, every * run.epoch + run.position)
@@ -116,7 +133,7 @@ def train(
                 record |= clock.read() | {"memory_mb": memory_mb(device)}
                 log.write(record)
                 hooks.on_step(record)
-                # Between the batches of an accumulation there are gradients that the state does not hold.
+                # Within an accumulation there are gradients that the state does not hold.
                 if "gradient" in record:
                     # All processes stop together, at the same step.
                     asked = any(group.gather(hooks.should_stop()))
@@ -138,24 +155,24 @@ def train(
 
 
 class Clock:
-    """How long a step takes, and how much of that is spent waiting for its batch."""
+    """Time of a step, and the part of it spent waiting for its batch."""
 
     def restart(self) -> None:
         """Begin a step, which first waits for its batch."""
         self.started = time.perf_counter()
 
     def batch_came(self) -> None:
-        """The wait is over."""
+        """Record that the batch has arrived."""
         self.waited = time.perf_counter() - self.started
 
     def read(self) -> dict[str, float]:
-        """Seconds since the step began, and the part of them spent waiting."""
+        """Seconds since the step began, and the fraction of them spent waiting."""
         spent = time.perf_counter() - self.started
         return {"seconds": round(spent, 4), "waiting": round(self.waited / spent, 3)}
 
 
 class Saves:
-    """The state of a run in its folder, which the first process saves."""
+    """Saves the state of a run in its folder, in the first process only."""
 
     def __init__(self, run: Run, out: Path) -> None:
         self.run, self.out = run, out
@@ -166,7 +183,7 @@ class Saves:
         return time.monotonic() - self.saved >= self.run.recipe.schedule.save_every
 
     def save(self, *, keep: bool = False) -> None:
-        """Save the state; `keep` it too as that of an epoch's end."""
+        """Save the state, and `keep` it as the state at the end of an epoch."""
         if self.run.group.rank > 0:
             return
         checkpoint.save(self.out / LAST, self.run.state())
@@ -176,17 +193,18 @@ class Saves:
 
 
 def resume(run: Run, out: Path, hooks: Hooks) -> None:
-    """Go on where the run in a folder has stopped; a new run clears away what an earlier one has left."""
+    """Continue the run of a folder; a new run removes what an earlier one left."""
     last, first = out / LAST, run.group.rank == 0
     if last.exists():
         run.restore(checkpoint.load(last))
         if first and run.position == 0:
             keep_epoch(last, out / EPOCH)
         run.group.gather(None)
-        hooks.say(f"going on after step {run.step}, in epoch {run.epoch}")
+        hooks.say(f"continuing after step {run.step}, in epoch {run.epoch}")
     elif first:
         for name in (EPOCH, LOG):
             (out / name).unlink(missing_ok=True)
+
     if first:
         forget_later(out / LOG, run.epoch, run.position)
 
@@ -197,10 +215,11 @@ def sources(
     training: Sequence[Entry],
     held: Mapping[str, Sequence[Entry]],
 ) -> tuple[Source, dict[str, Source]]:
-    """What is trained on and, by name, what is held out: windows of a store, or random scans without one."""
+    """Sources of training and, by name, of held-out samples: windows of a store or random scans."""
     recipe, seed = run.recipe, run.recipe.schedule.seed
     if store is None:
         return Scenes(recipe.data, seed), {VALIDATION: Scenes(recipe.data, seed, fixed=True)}
+
     width = run.network.frames if isinstance(run.network, WindowNetwork) else 0
     seen = Windows(store, training, width, recipe.sampling, recipe.data, seed)
     return seen, {
@@ -218,19 +237,23 @@ def take_step(
     device: torch.device,
     epoch_end: Path | None = None,
 ) -> dict[str, Any]:
-    """One batch: gradients, and with the last batch of an accumulation the steps of all optimisers; what is to be logged."""
+    """Train on one batch, and step after the last of an accumulation; return what is logged."""
     recipe = run.recipe
     batch = collate(found, device)
     rate = run.set_rate()
-    # Convolutions alone are lowered: Fourier transforms and data consistency are complex, which is never cast, and losses stand outside.
+
+    # Only convolutions use lower precision. Fourier transforms and data consistency are complex,
+    # which autocast leaves alone, and the losses are computed outside.
     with torch.autocast(device.type, torch.bfloat16, enabled=run.plan.precision == "bf16"):
         output = batch.given_to(run.network)
+
     loss, record = run.objective(output, batch, run.discriminator)
     (loss / recipe.optimiser.accumulate).backward()  # type: ignore[no-untyped-call]
     if run.discriminator is not None:
         judged = run.objective.judge(run.discriminator, output, batch)
         (judged / recipe.optimiser.accumulate).backward()  # type: ignore[no-untyped-call]
         record["discriminator"] = float(judged.detach())
+
     run.position += 1
     if run.position % recipe.optimiser.accumulate == 0 or last:
         record["gradient"] = run.update(epoch_end)
@@ -241,7 +264,7 @@ def take_step(
 def finish_epoch(
     run: Run, held: Mapping[str, Source], out: Path, device: torch.device, log: Log, hooks: Hooks
 ) -> bool:
-    """Validate, keep the best weights, and turn to the next epoch; false if asked to stop before the end of the validation."""
+    """Validate, keep the best weights, go to the next epoch; False if stopped while validating."""
     network = run.shipped()
     results: dict[str, dict[str, float]] = {VALIDATION: {}}
     for name, windows in held.items():
@@ -250,15 +273,18 @@ def finish_epoch(
         if scores is None:
             return False
         results[name] = scores
+
     run.epoch, run.position = run.epoch + 1, 0
     record = {**results, "protocol": PROTOCOL, "step": run.step, "epoch": run.epoch}
     log.write(record)
     hooks.on_step(record)
+
     result = results[VALIDATION]
     better = not result or result["ssim"] > run.best
     run.stale = 0 if better else run.stale + 1
     if better:
         run.best = result.get("ssim", run.best)
+
     if better and run.group.rank == 0:
         metrics = {**results, "protocol": PROTOCOL}
         facts = {
@@ -275,29 +301,31 @@ def finish_epoch(
                 "normalisation": "scale of the scan, networks are equivariant",
             },
         )
+
     for name, windows in held.items():
         hooks.say(
-            f"epoch {run.epoch}, {name}: PSNR {results[name]['psnr']:.2f} dB, SSIM {results[name]['ssim']:.4f} "
+            f"epoch {run.epoch}, {name}: PSNR {results[name]['psnr']:.2f} dB, "
+            f"SSIM {results[name]['ssim']:.4f} "
             f"({PROTOCOL} against fully sampled RSS, {len(windows)} windows)"
         )
     return True
 
 
 def keep_epoch(last: Path, kept: Path) -> None:
-    """Keep the state of an epoch's end where the saves of the next epoch do not replace it."""
+    """Copy the state at the end of an epoch to where the next epoch does not replace it."""
     with atomic(kept) as temporary:
         shutil.copyfile(last, temporary)
 
 
 def share(order: list[list[Place]], group: Group) -> list[list[Place]]:
-    """Every process's batches, as many for each: the last turn is filled up with the first batches."""
+    """The batches of this process; the first ones are repeated so that all have equally many."""
     turns = -(-len(order) // group.size)
     filled = [order[number % len(order)] for number in range(turns * group.size)]
     return filled[group.rank :: group.size]
 
 
 def memory_mb(device: torch.device) -> int:
-    """Peak memory of this process, of the GPU if it trains on one."""
+    """Peak memory in MiB of this process, or of the GPU that it trains on."""
     return (
         torch.cuda.max_memory_allocated(device) >> 20 if device.type == "cuda" else peak_memory_mb()
     )

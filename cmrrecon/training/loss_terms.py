@@ -1,4 +1,4 @@
-"""The losses that a recipe names: which terms are minimised, their weights and their parameters."""
+"""The losses of a recipe: which terms are minimised, with their weights and parameters."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +20,11 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class KspaceTerm(Term):
-    """`losses.fidelity`: the complex difference, magnitude and phase (safe, or to the letter), or magnitudes coil by coil."""
+    """`losses.fidelity`.
+
+    The forms are the complex difference, magnitude and phase (safe or as published), and
+    magnitudes coil by coil.
+    """
 
     form: KspaceForm = "complex"
 
@@ -53,7 +57,7 @@ class EagleTerm(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptualTerm(Term):
-    """`losses.perceptual`; without a file of VGG19's weights the term is left out, which is told."""
+    """`losses.perceptual`; left out, with a note, without a file of VGG19 weights."""
 
     file: str = ""
     variant: PerceptualVariant = "standard"
@@ -68,15 +72,19 @@ class RegularisationTerm(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """What is minimised.
+    """The loss to be minimised.
 
     Attributes
     ----------
-    weighting : "sum" of the terms, or of three groups, fidelity (kspace + ssim + l1 + eagle + perceptual), ear and sda, weighed by
-        their coefficients of "variation"
-    stages : which images the terms look at: the "last", or the "mean" or "sum" over all cascades
-    kspace, ssim, l1, psnr, ear, sda, eagle, perceptual, adversarial, regularisation : the terms
-    classification, lesion : `losses.lesion`, by labels and by boxes, of the last image; they are of no group
+    weighting : str
+        "sum" of all terms; or "variation", three groups weighted by their coefficients of
+        variation: fidelity (kspace + ssim + l1 + eagle + perceptual), ear, and sda.
+    stages : str
+        Images that enter the terms: the "last" one, or the "mean" or "sum" over all cascades.
+    kspace, ssim, l1, psnr, ear, sda, eagle, perceptual, adversarial, regularisation : Term
+        The terms.
+    classification, lesion : Term
+        `losses.lesion`, by labels and by boxes, of the last image; they belong to no group.
     """
 
     weighting: Literal["sum", "variation"] = "sum"

@@ -1,4 +1,4 @@
-"""The loss of a recipe: its terms, added or weighed, and the discriminator's part."""
+"""The loss of a recipe: its terms, summed or weighted, and the loss of the discriminator."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from cmrrecon.losses.ssim import l1_loss, psnr_loss, ssim_loss
 from cmrrecon.losses.weighting import CoefficientOfVariation
 from cmrrecon.networks.base import Output
 from cmrrecon.networks.lf_mri import LesionOutput
-from cmrrecon.training.dataset import Batch
+from cmrrecon.training.batch import Batch
 from cmrrecon.training.distributed import Group
 from cmrrecon.training.loss_terms import Losses
 
@@ -31,17 +31,21 @@ GROUPS = ("fidelity", "ear", "sda")
 
 
 class Objective:
-    """The loss of a batch, with what it remembers: banks of distribution alignment and statistics of the weighting.
+    """The loss of a batch, with the state of distribution alignment and of the weighting.
 
     Parameters
     ----------
-    losses : of the recipe
-    device : of the network
-    group : the processes that learn together
+    losses : Losses
+        The `losses` section of the recipe.
+    device : torch.device
+        Device of the network.
+    group : Group
+        Processes that learn together.
 
     Attributes
     ----------
-    notes : terms that are left out, and why, in sentences for the user
+    notes : list of str
+        Terms that are left out and why, in sentences for the user.
     """
 
     def __init__(self, losses: Losses, device: torch.device, group: Group) -> None:
@@ -50,6 +54,7 @@ class Objective:
         self.weighting = CoefficientOfVariation(GROUPS)
         self.notes: list[str] = []
         self.perceptual: nn.Module | None = None
+
         if losses.perceptual.weight and losses.perceptual.file:
             self.perceptual = PerceptualLoss(
                 Path(losses.perceptual.file), losses.perceptual.variant
@@ -62,31 +67,46 @@ class Objective:
     def __call__(
         self, output: Output, batch: Batch, discriminator: nn.Module | None
     ) -> tuple[Tensor, dict[str, float]]:
-        """The loss, and its terms (unweighted, and the weights of the groups) for the log.
+        """Compute the loss, and its terms for the log.
 
         Parameters
         ----------
-        output : of the network for this batch
-        discriminator : if there is one
+        output : Output
+            Output of the network for this batch.
+        batch : Batch
+            The batch.
+        discriminator : nn.Module or None
+            The discriminator of an adversarial loss.
+
+        Returns
+        -------
+        loss : Tensor
+            The loss, a scalar.
+        log : dict of float
+            Unweighted terms, and the weights of the groups.
         """
         terms = self._terms(output, batch)
         weights = {name: getattr(self.losses, name).weight for name in terms}
         parts = {name: weights[name] * value for name, value in terms.items()}
         log = {name: float(value.detach()) for name, value in terms.items()}
+
         sda = (
             self.alignment(output.features, batch.domain, self.group.gather)
             if self.losses.sda.weight and output.features
             else None
         )
+
         if sda is not None:
             parts["sda"], log["sda"] = self.losses.sda.weight * sda, float(sda.detach())
-        # A batch without any other term than those of lesions may have no term at all.
+
+        # A batch with lesion terms alone may have no term at all.
         nothing = 0 * output.image.sum()
         total = (
-            self._weighed(parts, log)
+            self._weighted(parts, log)
             if self.losses.weighting == "variation"
             else torch.stack([nothing, *parts.values()]).sum()
         )
+
         for name, value in self._occasional(output, batch, discriminator).items():
             total = total + getattr(self.losses, name).weight * value
             log[name] = float(value.detach())
@@ -95,10 +115,11 @@ class Objective:
     def _occasional(
         self, output: Output, batch: Batch, discriminator: nn.Module | None
     ) -> dict[str, Tensor]:
-        """Terms that not every batch has; the weighting by groups leaves them out."""
+        """Terms that only some batches have; the weighting by groups leaves them out."""
         losses, found = self.losses, {}
         if discriminator is not None and losses.adversarial.weight:
             found["adversarial"] = generator_loss(discriminator, output.image, batch.zero_filled())
+
         if losses.lesion.weight and bool(batch.lesion.any()):
             found["lesion"] = lesion_loss(output.image, batch.target, batch.lesion)
         if (
@@ -115,25 +136,40 @@ class Objective:
         kspaces = (
             (output.kspace,) if chosen.stages == "last" or not output.kspaces else output.kspaces
         )
+
         image_terms = {
             "ssim": lambda image: ssim_loss(image, target, limit),
             "l1": lambda image: l1_loss(image, target),
             "psnr": lambda image: psnr_loss(image, target),
             "ear": lambda image: edge_aware_loss(
-                image, target, threshold=chosen.ear.threshold, inclusive=chosen.ear.inclusive, reduce=chosen.ear.reduce, data_range=limit
+                image,
+                target,
+                threshold=chosen.ear.threshold,
+                inclusive=chosen.ear.inclusive,
+                reduce=chosen.ear.reduce,
+                data_range=limit,
             ),
             "eagle": lambda image: eagle_loss(
-                image / limit[:, None, None], target / limit[:, None, None],
-                patch=chosen.eagle.patch, cutoff=chosen.eagle.cutoff, variant=chosen.eagle.variant,
+                image / limit[:, None, None],
+                target / limit[:, None, None],
+                patch=chosen.eagle.patch,
+                cutoff=chosen.eagle.cutoff,
+                variant=chosen.eagle.variant,
             ),
-            "perceptual": lambda image: self.perceptual(image, target) if self.perceptual is not None else image.new_zeros(()),
-        }  # fmt: skip
+            "perceptual": lambda image: (
+                self.perceptual(image, target)
+                if self.perceptual is not None
+                else image.new_zeros(())
+            ),
+        }
+
         kspace_terms = {
             "kspace": lambda kspace: KSPACE_FORMS[chosen.kspace.form](kspace, batch.target_kspace),
             "regularisation": lambda kspace: fidelity.regularisation(
                 kspace, chosen.regularisation.share
             ),
         }
+
         found = {}
         for terms, stages in ((image_terms, images), (kspace_terms, kspaces)):
             for name, term in terms.items():
@@ -142,14 +178,15 @@ class Objective:
                     found[name] = values.sum() if chosen.stages == "sum" else values.mean()
         return found
 
-    def _weighed(self, parts: dict[str, Tensor], log: dict[str, float]) -> Tensor:
-        """The groups by their coefficients of variation."""
+    def _weighted(self, parts: dict[str, Tensor], log: dict[str, float]) -> Tensor:
+        """The groups, weighted by their coefficients of variation."""
         together = [value for name, value in parts.items() if name not in ("ear", "sda")]
         groups = {
             "fidelity": torch.stack(together).sum() if together else None,
             "ear": parts.get("ear"),
             "sda": parts.get("sda"),
         }
+
         total, weights = self.weighting(groups, self.group.mean)
         log.update({f"weight_{name}": value for name, value in weights.items()})
         return total
@@ -159,10 +196,10 @@ class Objective:
         return discriminator_loss(discriminator, output.stages, batch.target, batch.zero_filled())
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The state for a checkpoint."""
         return {"alignment": self.alignment.state_dict(), "weighting": self.weighting.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.alignment.load_state_dict(state["alignment"])
         self.weighting.load_state_dict(state["weighting"])

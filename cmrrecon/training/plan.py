@@ -1,6 +1,7 @@
-"""How a recipe is trained on these scans with this device: what follows from the sizes of the scans and from memory.
+"""The plan of training, derived from the sizes of the scans and the memory of the device.
 
-As in nnU-Net (Isensee et al., Nat Methods 2021;18:203) this is not up to the user, but what was planned is told and can be given instead.
+As in nnU-Net (Isensee et al., Nat Methods 2021;18:203), users need not choose these settings. The
+plan is printed, and users can set each value themselves.
 """
 
 from collections import Counter
@@ -17,26 +18,32 @@ from cmrrecon.training.dataset import KEPT_BYTES
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.recipe import Recipe
 
-# The part of the memory that is planned for; the rest is for losses and discriminator, for libraries and for fragments.
+# Fraction of the memory that is planned for; the rest is for losses, discriminator, libraries and
+# fragmentation.
 MEMORY_SHARE = 0.7
-# The most windows of a batch whose size the recipe leaves open, and the most threads that read.
+# Largest batch if the recipe leaves its size open, and largest number of threads that read.
 MOST_WINDOWS, MOST_WORKERS = 16, 4
-# Weights and two moments of AdamW, in float32; gradients come up in the backward pass.
+# Weights and the two moments of AdamW in float32; the estimate of a step includes gradients.
 BYTES_A_PARAMETER = 3 * 4
 BYTES_OF_AVERAGE = 4
 
 
 @dataclass(frozen=True)
 class Plan:
-    """See the module.
+    """How a recipe is trained on a device.
 
     Attributes
     ----------
-    batches : "coils x y x x" -> windows of such scans that make a batch
-    checkpointing : whether activations are computed again in the backward pass
-    precision : of the convolutions
-    workers : threads that make the next batches
-    step_mb, device_mb : estimated peak memory of a step, and what the device has; 0: not estimated
+    batches : dict of int
+        Number of windows in a batch, by size of the scans, "{coils}x{y}x{x}".
+    checkpointing : bool
+        Whether activations are computed again in the backward pass.
+    precision : str
+        Precision of the convolutions.
+    workers : int
+        Number of threads that prepare the next batches.
+    step_mb, device_mb : int
+        Estimated peak memory of a step (0 if not estimated) and memory of the device, in MiB.
     """
 
     batches: Mapping[str, int] = field(default_factory=dict)
@@ -47,16 +54,16 @@ class Plan:
     device_mb: int = 0
 
     def batch(self, shape: Sequence[int]) -> int:
-        """Windows of a batch of scans with this (coil, y, x)."""
+        """Number of windows in a batch of scans of this shape (coil, y, x)."""
         return self.batches.get(named(shape), 1)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The plan for JSON."""
         return asdict(self)
 
 
 def named(shape: Sequence[int]) -> str:
-    """(coil, y, x) as a key of `Plan.batches`."""
+    """Key of `Plan.batches` for a shape (coil, y, x)."""
     return "x".join(map(str, shape))
 
 
@@ -68,38 +75,54 @@ def make_plan(
     checkpointing: bool | None = None,
     workers: int | None = None,
 ) -> Plan:
-    """The plan for scans on a device.
+    """Plan the training of scans on a device.
 
-    A batch has as many windows as the recipe says, or as fit into the memory if it says 0, but never more than fit. Activations are
-    computed again if a single window of the largest scan does not fit otherwise; convolutions are of half precision if that is not
-    enough, and the recipe leaves it open. What cannot fit is tried all the same: estimates are on the safe side. Networks for whole series
-    take one at a time, and what they need is not estimated.
+    A batch has the size that the recipe gives, or as many windows as fit into memory if that is 0,
+    but never more than fit. Activations are computed again if a single window of the largest scan
+    does not fit otherwise. If that is not enough and the recipe does not fix the precision,
+    convolutions use half precision. Scans that still do not fit are tried, since the estimates are
+    on the safe side. Networks for whole series train on one at a time, without an estimate of their
+    memory.
 
     Parameters
     ----------
-    entries : of the scans that are trained on
-    checkpointing, workers : as given by the user, or None
+    recipe : Recipe
+        The recipe.
+    entries : sequence of Entry
+        The scans to train on.
+    device : torch.device
+        The device to train on.
+    checkpointing : bool or None
+        The user's choice, or None.
+    workers : int or None
+        The user's choice, or None.
     """
     memory = device_memory(device)
     threads = max(1, min(MOST_WORKERS, available_cores() - 1)) if workers is None else workers
+
     network = _ghost(recipe, False)
     if isinstance(network, SeriesNetwork):
         half = recipe.schedule.precision == "bf16"
         return Plan({}, bool(checkpointing), "bf16" if half else "fp32", threads, 0, memory >> 20)
+
     free = MEMORY_SHARE * memory - _kept_bytes(recipe, network, device)
     scans = _windows_by_shape(entries)
     largest = max(scans, key=_samples)
     saved, needed = _checkpointed(recipe, largest, free, checkpointing)
+
     precision = recipe.schedule.precision
     if precision == "auto":
         precision = "bf16" if needed > free and device.type == "cuda" else "fp32"
+
     sizes = {}
     for shape, windows in sorted(scans.items()):
         fitting = max(1, int(free / (needed * _samples(shape) / _samples(largest))))
         wanted = recipe.schedule.batch or min(MOST_WINDOWS, windows)
         sizes[shape] = min(wanted, fitting)
+
     most = max(size * _samples(shape) for shape, size in sizes.items()) / _samples(largest)
     step = needed * most + MEMORY_SHARE * memory - free
+
     return Plan(
         {named(shape): size for shape, size in sizes.items()},
         saved,
@@ -111,14 +134,14 @@ def make_plan(
 
 
 def _kept_bytes(recipe: Recipe, network: WindowNetwork, device: torch.device) -> int:
-    """Memory taken throughout: weights, moments, average and, on a CPU, the scans kept."""
+    """Memory in use throughout: weights, moments, average and, on a CPU, the scans kept."""
     parameters = sum(parameter.numel() for parameter in network.parameters())
     each = BYTES_A_PARAMETER + BYTES_OF_AVERAGE * bool(recipe.schedule.average)
     return parameters * each + (KEPT_BYTES if device.type == "cpu" else 0)
 
 
 def _windows_by_shape(entries: Sequence[Entry]) -> Counter[tuple[int, ...]]:
-    """(coil, y, x) -> windows of all scans of this shape: a frame of a slice that is not empty."""
+    """Number of windows by shape (coil, y, x): one for each frame of a slice that is not empty."""
     scans: Counter[tuple[int, ...]] = Counter()
     for entry in entries:
         frames, slices, *shape = entry["shape"]
@@ -129,7 +152,7 @@ def _windows_by_shape(entries: Sequence[Entry]) -> Counter[tuple[int, ...]]:
 def _checkpointed(
     recipe: Recipe, largest: Sequence[int], free: float, asked: bool | None
 ) -> tuple[bool, int]:
-    """Whether activations are computed again, and what a window of the largest scan takes then."""
+    """Whether activations are computed again, and the memory of a window of the largest scan."""
     plain = window_bytes(recipe, largest, checkpointing=False)
     if plain <= free and not asked:
         return False, plain
@@ -139,14 +162,17 @@ def _checkpointed(
 
 
 def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -> int:
-    """Memory for forward and backward pass of one window of a scan (coil, y, x) with whole-line masks, with gradients of the weights."""
+    """Memory in bytes to train on one window of a scan (coil, y, x) with whole-line masks.
+
+    This covers the forward and backward pass and the gradients of the weights.
+    """
     network, (coils, y, x) = _ghost(recipe, checkpointing), shape
     assert isinstance(network, WindowNetwork)
     return network.training_memory(coils, y, x, recipe.sampling.acs)
 
 
 def _ghost(recipe: Recipe, checkpointing: bool) -> WindowNetwork | SeriesNetwork:
-    """The network without numbers."""
+    """The network without values, on the meta device."""
     with torch.device("meta"):
         network = build_network(
             recipe.network["name"],

@@ -1,4 +1,4 @@
-"""A recipe: one paper as one TOML file. Here is what it may say, with the values that hold where it is silent."""
+"""A recipe: one paper as a TOML file. This module defines its sections and their defaults."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,22 @@ RECIPES = files("cmrrecon") / "recipes"
 
 @dataclass(frozen=True, kw_only=True)
 class Optimiser:
-    """AdamW; the rate falls by `factor` every `step` epochs.
+    """AdamW with a learning rate that is multiplied by `factor` every `step` epochs.
 
     Attributes
     ----------
-    clip : the largest norm of the gradient; 0: not clipped
-    accumulate : batches whose gradients make one step
+    lr : float
+        Initial learning rate.
+    weight_decay : float
+        Weight decay.
+    clip : float
+        Largest norm of the gradient; 0 to leave it unclipped.
+    step : int
+        Epochs between changes of the rate.
+    factor : float
+        Factor of each change.
+    accumulate : int
+        Number of batches whose gradients make one step.
     """
 
     lr: float = 2e-4
@@ -38,7 +48,7 @@ class Optimiser:
 
 @dataclass(frozen=True, kw_only=True)
 class Period:
-    """From this epoch on, counted from 0, these accelerations."""
+    """Accelerations that hold from an epoch on, counted from 0."""
 
     epoch: int
     accelerations: tuple[float, ...]
@@ -50,9 +60,13 @@ class Sampling:
 
     Attributes
     ----------
-    patterns, accelerations : one of each is drawn
-    acs : calibration lines, of radial patterns the side of the square
-    curriculum : other accelerations by epoch, the last period that has begun holds; empty: `accelerations` all the time
+    patterns, accelerations : tuple
+        One of each is drawn.
+    acs : int
+        Number of calibration lines; for radial patterns, the side of the central square.
+    curriculum : tuple of Period
+        Other accelerations by epoch; the last period that has begun holds. If empty,
+        `accelerations` always hold.
     """
 
     patterns: tuple[str, ...] = ("kt-uniform", "kt-gaussian", "kt-radial")
@@ -63,22 +77,37 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What is seen, and in which order.
+    """The data seen in training, and their order.
 
     Attributes
     ----------
-    domain : facts of a scan that together name its domain
-    in_turn : one sample of each domain after the other, as distribution alignment needs it; else shuffled
-    balance : how often scans of a base name (cine_lax, T1map) are seen in an epoch; others once
-    flip : probability of each of both flips
-    gamma : images brightened by exponents from 1 / (1 + gamma) to 1 + gamma, phases kept
-    fov : the field of view grows by at most this part, the matrix stays
-    coil_dropout : probability of each coil to be lost, in all frames
-    noise : at most this standard deviation of noise is added to what is measured, not to the target, on the scale of bright tissue
-    validation : the part of the subjects that is not trained on
-    classes : the labels that a classifier tells, in this order; they also say whose boxes are lesions, all boxes if there are none
-    scenes : learn from so many random scans an epoch (`simulation.random_scans`), each seen once, and from no store. They have coils,
-        noise and masks of their own, so that nothing else of `data` and `sampling` counts
+    domain : tuple of str
+        Properties of a scan that together name its domain.
+    in_turn : bool
+        Whether one sample of each domain follows after the other, as distribution alignment needs
+        it; otherwise samples are shuffled.
+    balance : dict of int
+        How often scans of a base name (cine_lax, T1map) are seen in an epoch; others once.
+    flip : float
+        Probability of each of the two flips.
+    gamma : float
+        Magnitudes are raised to a power between 1 / (1 + gamma) and 1 + gamma; phases are kept.
+    fov : float
+        Largest fraction by which the field of view grows; the matrix stays the same.
+    coil_dropout : float
+        Probability that a coil is lost, in all frames.
+    noise : float
+        Largest standard deviation of noise added to the input, but not to the target, relative to
+        bright tissue.
+    validation : float
+        Fraction of the subjects that are kept for validation.
+    classes : tuple of str
+        Labels that a classifier distinguishes, in this order. Their boxes are the lesions; if there
+        are none, all boxes are.
+    scenes : int
+        If positive, train on this number of random scans per epoch (`simulation.random_scans`),
+        each seen once, and on no store. They have coils, noise and masks of their own, so all else
+        in `data` and `sampling` is ignored.
     """
 
     domain: tuple[str, ...] = ("centre", "vendor")
@@ -96,18 +125,29 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long and how.
+    """Length and manner of training.
 
     Attributes
     ----------
-    epochs : passes over the data
-    windows : how many windows make an epoch, each time others; 0: all of them once
-    batch : windows of the same matrix that make a batch, fewer where they do not fit into the memory; 0: as many as fit, at most 16
-    average : memory of the running average of the weights that is validated and shipped; 0: the weights themselves
-    patience : epochs without a better validation after which training ends; 0: never
-    save_every : seconds after which the state is saved anew: what a killed run loses at most
-    precision : of the convolutions; "auto" is "fp32", or on a GPU "bf16" if a window does not fit otherwise
-    seed : of everything that is drawn
+    epochs : int
+        Number of passes over the data.
+    windows : int
+        Number of windows in an epoch, different ones each time; 0 for all of them once.
+    batch : int
+        Number of windows of the same matrix in a batch, fewer if they do not fit into memory; 0 for
+        as many as fit, at most 16.
+    average : float
+        Decay of the running average of the weights, which is validated and saved; 0 for the weights
+        themselves.
+    patience : int
+        Number of epochs without a better validation after which training ends; 0 for never.
+    save_every : float
+        Seconds between saves of the state, which is the most that a killed run loses.
+    precision : str
+        Precision of the convolutions. "auto" means "fp32", or "bf16" on a GPU if a window does not
+        fit otherwise.
+    seed : int
+        Fixes everything that is drawn.
     """
 
     epochs: int = 12
@@ -122,13 +162,18 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """See the module.
+    """What is trained, and how.
 
     Attributes
     ----------
-    paper : the source
-    network : its `name`, and its parameters where they are not the default
-    discriminator : parameters of the PatchGAN of an adversarial loss, where they are not the default
+    paper : str
+        The source.
+    network : dict
+        Its `name`, and parameters that differ from the default.
+    discriminator : dict
+        Parameters of the PatchGAN of an adversarial loss that differ from the default.
+    losses, optimiser, sampling, data, schedule : Losses, Optimiser, Sampling, Data, Schedule
+        The sections.
     """
 
     paper: str = ""
@@ -141,51 +186,64 @@ class Recipe:
     schedule: Schedule = Schedule()
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, and for TOML."""
+        """The recipe for JSON and TOML."""
         return asdict(self)
 
 
 def names() -> list[str]:
-    """The recipes of the package."""
+    """Names of the recipes in the package."""
     return sorted(
         path.name.removesuffix(".toml") for path in RECIPES.iterdir() if path.name.endswith(".toml")
     )
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe of the package by name, or a TOML file, with `section.key=value` overrides, value as in TOML (or a bare word).
+    """Load a recipe of the package by name, or a TOML file.
+
+    Parameters
+    ----------
+    name : str
+        Name of a recipe, or path of a file that ends in `.toml`.
+    overrides : sequence of str
+        Changes of the form `section.key=value`, with a value as in TOML or a bare word.
 
     Raises
     ------
-    UsageError : no such recipe, an unknown key, or a value of the wrong kind
-    InputError : the file cannot be read as TOML
+    UsageError
+        If there is no such recipe (`unknown-recipe`), or a key or a value is invalid.
+    InputError
+        If the file cannot be read as TOML (`file-damaged`).
     """
     values = _read(name)
     for text in overrides:
         _override(values, text)
     recipe = from_mapping(Recipe, values, f"recipe {name}")
+
     if "name" not in recipe.network:
         raise UsageError(
             "network-missing",
             f"The recipe {name} names no network",
             "It needs network.name",
-            "Take the name from `cmrrecon models`",
+            "Choose a name from `cmrrecon models`",
         )
+
     if get_network(recipe.network["name"]).discriminator:
         raise UsageError(
             "network-kind",
-            f"The recipe {name} trains a discriminator alone",
+            f"The recipe {name} trains only a discriminator",
             "It needs a network that reconstructs",
             "Change network.name",
         )
+
     return _with_classes(recipe)
 
 
 def _with_classes(recipe: Recipe) -> Recipe:
-    """The recipe with a classifier of as many classes as its labels name."""
+    """The recipe with a classifier that has one class per label."""
     wanted, name = recipe.data.classes, recipe.network["name"]
     if not (wanted or recipe.losses.classification.weight):
         return recipe
+
     if "classes" not in get_network(name).options():
         if recipe.losses.classification.weight:
             raise UsageError(
@@ -195,13 +253,15 @@ def _with_classes(recipe: Recipe) -> Recipe:
                 "Set its weight to 0",
             )
         return recipe
+
     given = recipe.network.get("classes", len(wanted))
     if not wanted or given != len(wanted) or any(map(is_normal, wanted)):
         raise UsageError(
             "classes-mismatch",
-            f"data.classes names {len(wanted)} labels ({', '.join(wanted)}), and network.classes is {given}",
-            "They must be as many, none of them saying that there is nothing",
-            "Change data.classes, and leave network.classes out",
+            f"data.classes names {len(wanted)} labels ({', '.join(wanted)}), "
+            f"and network.classes is {given}",
+            "Their numbers must be equal, and no label may stand for no lesion",
+            "Change data.classes, and leave out network.classes",
         )
     return replace(recipe, network={**recipe.network, "classes": given})
 
@@ -229,6 +289,7 @@ def _read(name: str) -> dict[str, Any]:
             f"The recipes are: {', '.join(names())}",
             suggestion(name, names(), "Choose one, or give a .toml file"),
         )
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -236,20 +297,22 @@ def _read(name: str) -> dict[str, Any]:
             "file-damaged",
             f"{name} is not TOML ({error})",
             "A recipe is a TOML file",
-            "Mend the line that is named",
+            "Correct the line named above",
         ) from error
 
 
 def _override(values: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
+
     if not (equals and all(parts) and value.strip()):
         raise UsageError(
             "option-value",
             f"--set was given {text!r}",
-            "It wants section.key=value",
+            "It must have the form section.key=value",
             "Write for example --set losses.sda.weight=0",
         )
+
     for part in parts[:-1]:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
@@ -259,14 +322,15 @@ def _override(values: dict[str, Any], text: str) -> None:
                 f"{part} is a value, not a section",
                 "Check the key with --print-config",
             )
+
     try:
         values[parts[-1]] = tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError as error:
         if value.strip()[0] in "[{\"'":
             raise UsageError(
                 "option-value",
-                f"--set was given {text!r}, whose value is no TOML",
-                "Lists, tables and quoted words must be closed",
-                "Check the brackets",
+                f"--set was given {text!r}, whose value is not valid TOML",
+                "Lists, tables and quoted strings must be closed",
+                "Check brackets and quotes",
             ) from error
         values[parts[-1]] = value.strip()

@@ -1,4 +1,4 @@
-"""Random scans in place of a store: what a network learns from when there are no data. Used as `dataset.Windows` are."""
+"""Random scans in place of a store, to train without data; used like `dataset.Windows`."""
 
 import torch
 
@@ -8,18 +8,20 @@ from cmrrecon.data import CartesianMask
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.simulation.random_scans import RandomScan, random_scan
 from cmrrecon.tools.errors import NumericalError
-from cmrrecon.training.dataset import Place, Sample
+from cmrrecon.training.batch import Sample
+from cmrrecon.training.dataset import Place
 from cmrrecon.training.recipe import Data
 
-# Scans of validation, and a seed far from those of training, so that none is ever trained on.
+# Number of validation scans, and the distance of their seed from that of training, so that none of
+# them is ever trained on.
 VALIDATION, VALIDATION_SEED = 32, 2**31
 DOMAIN = "simulated"
-# Far beyond the numbers of any training.
+# Offset to a replacement scan, far beyond the numbers of any training.
 SPARE = 2**40
 
 
 def usable_scan(seed: int, number: int) -> RandomScan:
-    """A random scan, or another one in its place where the coil maps cannot be told from noise."""
+    """A random scan, replaced by another if its coil maps cannot be estimated for noise."""
     made = random_scan(seed, number)
     try:
         estimate_coils(made.series)
@@ -29,13 +31,16 @@ def usable_scan(seed: int, number: int) -> RandomScan:
 
 
 class Scenes:
-    """So many random scans an epoch, whole series, in training never the same twice.
+    """Random scans, as whole series; training never sees one twice.
 
     Parameters
     ----------
-    data : of the recipe
-    seed : of everything that is drawn
-    fixed : whether they are those of validation, the same in every epoch
+    data : Data
+        The `data` section of the recipe, which sets the number of scans per epoch.
+    seed : int
+        Fixes everything that is drawn.
+    fixed : bool
+        Whether the scans are for validation, the same in every epoch.
     """
 
     def __init__(self, data: Data, seed: int, *, fixed: bool = False) -> None:
@@ -49,35 +54,37 @@ class Scenes:
         return len(self.places)
 
     def times(self, place: Place) -> int:
-        """How often a place is seen in an epoch."""
+        """How often a place is seen in an epoch: once."""
         return 1
 
     def domain(self, place: Place) -> str:
-        """All are of one domain."""
+        """Domain of a place, the same for all."""
         return DOMAIN
 
     def shape(self, place: Place) -> tuple[int, ...]:
-        """Another one for every scan, so that each is a batch of its own."""
+        """A different value for every scan, so that each is a batch of its own."""
         return (place.scan,)
 
     def middles(self) -> list[Place]:
-        """Examples for pictures: the first one."""
+        """The first place, as an example for pictures."""
         return self.places[:1]
 
     def sample(self, place: Place, epoch: int) -> Sample:
-        """A whole series; `target` is (frame, y, x') in the columns that are looked at."""
+        """A whole series; `target` has the shape (frame, y, x') in the scan's columns."""
         number = place.scan if self.fixed else epoch * len(self) + place.scan
         made = usable_scan(self.seed, number)
         scale, mask = normalisation(made.series), made.series.mask
         assert isinstance(mask, CartesianMask)
+
         target = made.truth[..., made.columns] / scale
         kspace = made.series.kspace / scale
+
         return Sample(
             kspace=kspace,
             mask=mask.samples,
             acs=calibration_size(mask),
             target=target,
-            # No network for whole series gives k-space that would be compared with it.
+            # No network for whole series predicts k-space to compare with it.
             target_kspace=torch.zeros(()),
             limit=float(target.amax()),
             domain=DOMAIN,

@@ -1,4 +1,4 @@
-"""What training changes: network, discriminator, optimisers, averages, and what is remembered between steps."""
+"""The state of training: network, discriminator, optimisers, averages and statistics."""
 
 import copy
 import math
@@ -19,7 +19,8 @@ from cmrrecon.training.objective import Objective
 from cmrrecon.training.plan import Plan
 from cmrrecon.training.recipe import Recipe
 
-# Steps in a row without finite gradients after which training goes back to the last epoch's end, with half the rate; and how often.
+# Consecutive steps with non-finite gradients after which training returns to the end of the last
+# epoch at half the rate; and the largest number of such returns.
 MOST_BAD_STEPS, MOST_RETURNS = 5, 4
 COUNTERS = ("step", "bad_steps", "returns", "epoch", "position", "best", "stale")
 
@@ -29,39 +30,57 @@ class Run:
 
     Parameters
     ----------
-    recipe : what is trained
-    device, group : on what, and with which other processes
-    plan : how
+    recipe : Recipe
+        What is trained.
+    device : torch.device
+        The device to train on.
+    group : Group
+        Processes that train together.
+    plan : Plan
+        How the recipe is trained on this device.
 
     Attributes
     ----------
-    step : how often the optimisers were to step; `bad_steps` : of the last ones, how many had gradients that were not finite
-    returns : how often training went back to an earlier state, each time with half the rate
-    epoch, position : batches of this epoch that are done
-    best, stale : the best validation, and epochs since
+    step : int
+        Number of steps, including those left out.
+    bad_steps : int
+        Number of most recent steps in a row with non-finite gradients.
+    returns : int
+        Number of returns to an earlier state, each of which halved the rate.
+    epoch, position : int
+        The epoch, and the number of its batches that are done.
+    best : float
+        Best validation SSIM.
+    stale : int
+        Number of epochs since the best validation.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device, group: Group, plan: Plan) -> None:
         self.recipe, self.group, self.plan = recipe, group, plan
         torch.manual_seed(recipe.schedule.seed)
+
         config = {key: value for key, value in recipe.network.items() if key != "name"}
         self.network = channels_last(
             build_network(recipe.network["name"], config).to(device)
         ).train()
         self.network.checkpointing = plan.checkpointing and self.network.can_checkpoint
+
         self.average = (
             copy.deepcopy(self.network).eval().requires_grad_(False)
             if recipe.schedule.average
             else None
         )
+
         adversarial = recipe.losses.adversarial.weight > 0
         self.discriminator = (
             channels_last(build("patch-gan", dict(recipe.discriminator)).to(device)).train()
             if adversarial
             else None
         )
+
         self.objective = Objective(recipe.losses, device, group)
         self.optimisers = [adamw(part, recipe) for part in self.trained()]
+
         self.step = self.bad_steps = self.returns = 0
         self.epoch = self.position = 0
         self.best = -math.inf
@@ -72,11 +91,11 @@ class Run:
         return [part for part in (self.network, self.discriminator) if part is not None]
 
     def shipped(self) -> nn.Module:
-        """The network that is validated and kept: the running average of the weights, if there is one."""
+        """The network that is validated and saved: the averaged one, if there is an average."""
         return self.network if self.average is None else self.average
 
     def parts(self) -> dict[str, Any]:
-        """What has a state_dict, by name."""
+        """Everything with a `state_dict`, by name."""
         named: dict[str, Any] = {
             "network": self.network,
             "average": self.average,
@@ -89,14 +108,14 @@ class Run:
         return {name: part for name, part in named.items() if part is not None}
 
     def state(self) -> dict[str, Any]:
-        """For `checkpoint.save`."""
+        """The state for `checkpoint.save`."""
         return {
             **{key: getattr(self, key) for key in COUNTERS},
             "parts": {name: part.state_dict() for name, part in self.parts().items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """What `state` gave, of a run of the same recipe."""
+        """Restore what `state` returned for a run of the same recipe."""
         self._load(state["parts"])
         for key in COUNTERS:
             setattr(self, key, state[key])
@@ -106,7 +125,7 @@ class Run:
             part.load_state_dict(parts[name])
 
     def is_over(self, most_steps: int | None = None) -> bool:
-        """Whether nothing is left to do: all epochs or as many steps as were asked for, or no better validation for too long."""
+        """Whether the run has ended, by epochs, by steps, or for lack of better validations."""
         schedule = self.recipe.schedule
         given_up = bool(schedule.patience) and self.stale >= schedule.patience
         return (
@@ -116,7 +135,7 @@ class Run:
         )
 
     def set_rate(self) -> float:
-        """Give the optimisers the rate of this epoch, which it returns."""
+        """Set the learning rate of this epoch in the optimisers, and return it."""
         plan = self.recipe.optimiser
         rate: float = plan.lr * plan.factor ** (self.epoch // plan.step) / 2**self.returns
         for optimiser in self.optimisers:
@@ -124,26 +143,30 @@ class Run:
         return rate
 
     def update(self, epoch_end: Path | None = None) -> float:
-        """Clip and step every optimiser; returns the norm of the network's gradient.
+        """Clip the gradients and step every optimiser; return the norm of the network's gradient.
 
-        A step with gradients that are not finite is left out. After some of them in a row everything that is learnt goes back to the
-        state of `epoch_end`, where the last epoch ended, or to the start, and the rate is halved; training goes on with the next batch.
+        A step with non-finite gradients is left out. After several in a row, everything learnt
+        returns to `epoch_end`, the state at the end of the last epoch, or to the initial state, and
+        the rate is halved. Training continues with the next batch.
 
         Raises
         ------
-        NumericalError : that did not help a few times
+        NumericalError
+            If several returns did not help (`gradients-not-finite`).
         """
         limit = self.recipe.optimiser.clip or math.inf
+
         self.group.average_gradients(self.trained())
         norms = [
             float(nn.utils.clip_grad_norm_(part.parameters(), limit)) for part in self.trained()
         ]
+
         if all(map(math.isfinite, norms)):
             for optimiser in self.optimisers:
                 optimiser.step()
             self.bad_steps = 0
             if self.average is not None:
-                # At first it remembers less, or it would keep what the network began with.
+                # With the full memory from the start, the average would keep the initial weights.
                 follow(
                     self.average,
                     self.network,
@@ -153,6 +176,7 @@ class Run:
             self.bad_steps += 1
             if self.bad_steps >= MOST_BAD_STEPS:
                 self._go_back(epoch_end)
+
         for optimiser in self.optimisers:
             optimiser.zero_grad()
         self.step += 1
@@ -162,7 +186,8 @@ class Run:
         if self.returns >= MOST_RETURNS:
             raise NumericalError(
                 "gradients-not-finite",
-                f"{MOST_BAD_STEPS} steps in a row gave gradients that are not finite, after the rate was halved {self.returns} times",
+                f"{MOST_BAD_STEPS} consecutive steps gave non-finite gradients, "
+                f"after the rate was halved {self.returns} times",
                 "A training step needs finite gradients",
                 "Start again with a smaller optimiser.lr, or look for damaged scans",
             )
@@ -175,7 +200,7 @@ class Run:
 
 
 def adamw(part: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """The optimiser of the trained parameters of a network."""
+    """AdamW for the trained parameters of a network."""
     trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
         trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay
@@ -183,9 +208,9 @@ def adamw(part: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def follow(average: nn.Module, network: nn.Module, memory: float) -> None:
-    """Move the running average of the weights towards the weights."""
+    """Move the running average of the weights towards the present weights."""
     with torch.no_grad():
-        # Parameters that several modules share come once.
+        # Parameters shared by several modules occur once.
         for mean, value in zip(average.parameters(), network.parameters(), strict=True):
             mean.lerp_(value, 1 - memory)
         for kept, present in zip(average.buffers(), network.buffers(), strict=True):

@@ -1,9 +1,10 @@
-"""The training store: scans read once, checked, and written where each slice is one quick read.
+"""The training store: scans checked once, and stored so that each slice is one fast read.
 
-A store is a folder of own `.h5` scans (k-space, mask and, if fully sampled, the RSS reference) in the tree of
-their sources. Beside each lies its entry as JSON, written last; `fingerprint.json` sums up the entries.
+A store is a folder of `.h5` scans (k-space, mask and, if fully sampled, the RSS reference) in the
+folder tree of their sources. Next to each scan lies its entry as JSON, written last.
+`fingerprint.json` summarises the entries.
 
-Labels stand in the entries alone: other labels change an entry, and no k-space is packed anew.
+Labels are in the entries alone: new labels change an entry, but no k-space is written again.
 """
 
 import json
@@ -43,21 +44,40 @@ def add_scan(
     overwrite: bool = False,
     command: Sequence[str] = ("add_scan",),
 ) -> dict[str, Any]:
-    """Read, check and store one file, each slice read once; returns its entry of the fingerprint.
+    """Read, check and store one file, and return its entry of the fingerprint.
 
-    A file that was stored earlier by the same recipe is not read again. Slices without any signal
-    are kept, listed as `empty_slices` and left out of the statistics. With `coils` every slice is
-    compressed to that many virtual coils. Scans with gaps in k-space are kept without references;
-    so are those without its edges (partial Fourier, low resolution, asymmetric echo), unless
-    `allow_partial`, or the challenge that published them calls them fully sampled. `dataset` names
-    one of those in a file of raw data. `labels` are the rows of this file: none of them makes an
-    unlabelled scan; None keeps the labels that its entry has.
+    A file stored earlier by the same recipe is not read again; otherwise each slice is read once.
+    Slices without signal are kept, listed as `empty_slices` and left out of the statistics. Scans
+    with gaps in k-space are kept without references. So are scans without the edges of k-space
+    (partial Fourier, low resolution, asymmetric echo), unless `allow_partial` is set or their
+    challenge calls them fully sampled.
+
+    Parameters
+    ----------
+    source, target : Path
+        The file to read, and the `.h5` file to write.
+    coils : int or None
+        Number of virtual coils to which every slice is compressed; None to keep the coils.
+    axes : str or None
+        Names of the axes of the array, for formats that do not give them.
+    dataset : str or None
+        Name of a dataset in a file of raw data.
+    allow_partial : bool
+        Whether k-space without its edges makes references.
+    labels : sequence of LabelRow or None
+        The labels of this file; empty for a scan without labels, None to keep those of its entry.
+    overwrite : bool
+        Whether to replace a file of another recipe.
+    command : sequence of str
+        The command, for provenance.
 
     Raises
     ------
-    InputError : the file cannot be read, holds only zeros, or a slice holds NaN, infinity or single all-zero frames; or a label lies
-        outside the scan
-    OutputError : the target was made by another recipe and is not to be overwritten
+    InputError
+        If the file cannot be read or holds only zeros, a slice holds NaN, infinity or an all-zero
+        frame, or a label lies outside the scan (`slice-missing`, `box-outside`).
+    OutputError
+        If the target was made by another recipe and is not to be replaced (`output-exists`).
     """
     scan = formats.read(source, axes=axes, dataset=dataset)
     require_cartesian(scan.mask, scan.path or "The scan", "A training store")
@@ -65,20 +85,24 @@ def add_scan(
     config |= {"allow_partial": True} if allow_partial else {}
     config |= {"dataset": dataset} if dataset else {}
     used: list[str | Path] = [source, *([scan.mask_path] if scan.mask_path else [])]
+
     stamp = provenance.make(command, config=config, inputs=used)
     recipe = provenance.recipe_hash(stamp)
+
     note = target.with_suffix(".json")
     known: dict[str, Any] = json.loads(note.read_text()) if note.exists() else {}
     kept = [LabelRow(str(source), **row) for row in known.get("labels") or ()]
     checked = _checked(kept if labels is None else labels, scan.shape)
+
     if target.exists() and not overwrite:
         if known.get("recipe") == recipe:
             if checked == known.get("labels"):
                 return {**known, "status": "skipped"}
             return _note(note, {**known, "labels": checked}, "relabelled")
-        # Without its entry beside it a file of this recipe was interrupted, and is made again.
+        # Without an entry, a file of this recipe was interrupted and is made again.
         if known or provenance.recipe_hash(formats.read_provenance(target) or {}) != recipe:
             raise _exists(target)
+
     survey = Survey(scan, coils, allow_partial=allow_partial)
     formats.write_scan(
         target, survey.packed, stamp, images=survey.references if survey.complete else None
@@ -89,7 +113,7 @@ def add_scan(
 
 
 def _exists(target: Path) -> OutputError:
-    """What to raise for a stored file of another recipe."""
+    """The error for a stored file of another recipe."""
     return OutputError(
         "output-exists",
         f"{target} exists and was made from another input or with other settings",
@@ -99,33 +123,43 @@ def _exists(target: Path) -> OutputError:
 
 
 class Survey:
-    """What training must know of a scan, gathered while its slices pass by.
+    """What training must know about a scan, collected while its slices are read.
 
     Parameters
     ----------
-    scan : with or without a mask
-    coils : virtual coils that every slice is compressed to; None: as they are
-    allow_partial : whether k-space without its edges makes references, see `data.references`
+    scan : Scan
+        The scan, with or without a mask.
+    coils : int or None
+        Number of virtual coils to which every slice is compressed; None to keep the coils.
+    allow_partial : bool
+        Whether k-space without its edges makes references, see `data.references`.
 
     Attributes
     ----------
-    packed : the scan with its mask and these coils; reading its slices in order, each once, gathers what `entry` tells
-    complete : whether it can serve as a reference
-    coverage : what of the matrix was measured, in words
-    remarks : sentences for the user about it
-    references : Tensors (frame, y, x), RSS images of the slices read; only of complete scans
+    packed : Scan
+        The scan with its mask and these coils. Reading its slices once, in order, collects what
+        `entry` returns.
+    complete : bool
+        Whether the scan can serve as a reference.
+    coverage : str
+        How much of the matrix was measured, in words.
+    remarks : list of str
+        Remarks for the user.
+    references : list of Tensor of shape (frame, y, x)
+        RSS images of the slices read; of complete scans only.
     """
 
     def __init__(
         self, scan: Scan, coils: int | None = None, *, allow_partial: bool = False
     ) -> None:
-        # The slice that the mask is found in comes first again.
+        # The slice in which the mask is found is the first one to be read again.
         self.scan = replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice))
         mask = self.scan.first_series().mask
-        # Spokes were refused before.
+        # Spokes were refused earlier.
         assert isinstance(mask, CartesianMask)
         self.mask = mask
         self.by_rule, self.allow_partial = scan.full_by_rule, allow_partial
+
         frames, slices, stored, y, x = scan.shape
         virtual = min(coils or stored, stored)
         self.packed = replace(
@@ -134,12 +168,14 @@ class Survey:
             shape=(frames, slices, virtual, y, x),
             read_slice=self._slice,
         )
+
         if virtual < stored:
             # Each slice has virtual coils of its own.
             self.packed = replace(self.packed, noise=None, calibration=None, maps=None)
+
         self.coverage = self.mask.coverage.label
         self.remarks: list[str] = []
-        # Of files that say themselves that they are undersampled nobody expects a reference.
+        # Files declared as undersampled need no remark that they are no reference.
         self.complete = scan.acquisition.pattern is None and self._is_reference()
         self.references: list[Tensor] = []
         self._empty: list[int] = []
@@ -147,44 +183,48 @@ class Survey:
         self._warnings: list[str] = []
 
     def _is_reference(self) -> bool:
-        """Whether the scan can serve as one; if not, why."""
+        """Whether the scan can serve as a reference; a remark gives the reason if not."""
         try:
-            self._tell(self._remark(self.mask, self.scan.path or "The scan"))
+            self._add_remark(self._remark(self.mask, self.scan.path or "The scan"))
         except InputError as error:
-            self._tell(f"{error.found}; it is no reference to train with")
+            self._add_remark(f"{error.found}; it is no reference for training")
             return False
         return True
 
     def _remark(self, mask: SamplingMask, where: str) -> str | None:
         return as_reference(mask, where, by_rule=self.by_rule, allow_partial=self.allow_partial)
 
-    def _tell(self, text: str | None) -> None:
+    def _add_remark(self, text: str | None) -> None:
         if text is not None and text not in self.remarks:
             self.remarks.append(text)
 
     def _checked(self, index: int, kspace: Tensor) -> Series:
-        """The series of a slice; what the mask of the scan does not say was measured is left
-        out."""
+        """The series of a slice, without samples outside the mask of the scan."""
         series = self.scan.checked(index, kspace)
         for warning in series.warnings:
-            self._tell(warning)
+            self._add_remark(warning)
+
         if self.complete:
-            self._tell(self._remark(series.mask, self.scan.path or "The scan"))
+            self._add_remark(self._remark(series.mask, self.scan.path or "The scan"))
+
         if torch.equal(series.mask.samples, self.mask.samples):
             return series
         return series.kept(series.mask.samples & self.mask.samples)
 
     def _slice(self, index: int) -> Tensor:
-        """K-space (frame, coil, y, x)."""
+        """K-space (frame, coil, y, x) of a slice, after which the slice is part of the survey."""
         kspace = self.scan.read_slice(index)
         frames, slices, stored, y, x = self.scan.shape
         virtual = self.packed.shape[2]
+
         if not (kspace != 0).any():
             self._empty.append(index)
             self.references.append(torch.zeros(frames, y, x))
             return kspace[:, :virtual]
+
         series = self._checked(index, kspace)
         self._scales.append(normalisation(series))
+
         if index == slices // 2:
             self._warnings = [fault.words for fault in faults_of_scan(self.scan, series, index)]
         if self.complete:
@@ -192,7 +232,10 @@ class Survey:
         return series.kspace if virtual == stored else compress(series.kspace, virtual)[0]
 
     def entry(self) -> dict[str, Any]:
-        """What a store notes of the scan, after all its slices were read; `limits` are the largest pixels of the slices' references."""
+        """The entry of the scan in a store, once all slices were read.
+
+        Its `limits` are the largest pixels of the slices' references.
+        """
         return {
             **asdict(self.scan.acquisition),
             "shape": list(self.packed.shape),
@@ -216,20 +259,22 @@ def _note(note: Path, entry: dict[str, Any], status: str) -> dict[str, Any]:
 
 
 def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str, Any]] | None:
-    """Labels as an entry holds them: slice, label and box; None if there are none."""
+    """Labels in the form of an entry: slice, label and box; None if there are none."""
     _, slices, _, y, x = shape
+
     for row in labels:
         if row.slice is not None and row.slice >= slices:
             raise InputError(
                 "slice-missing",
-                f"A label of {row.file} is of slice {row.slice}",
+                f"A label of {row.file} is for slice {row.slice}",
                 f"The scan has slices 0 to {slices - 1}",
                 "Correct the table of labels",
             )
         if row.box is not None and (row.box[1] > y or row.box[3] > x):
             raise InputError(
                 "box-outside",
-                f"A label of {row.file} has the box y {row.box[0]} to {row.box[1]}, x {row.box[2]} to {row.box[3]}",
+                f"A label of {row.file} has the box y {row.box[0]} to {row.box[1]}, "
+                f"x {row.box[2]} to {row.box[3]}",
                 f"The matrix is {y} x {x} (y, x)",
                 "Correct the table of labels",
             )
@@ -239,7 +284,7 @@ def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str,
 
 
 def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What a store holds: counts by modality, centre, vendor, pattern and shape, and the spread of intensities."""
+    """Summary of a store: counts by modality, centre and other properties, and intensities."""
 
     def count(values: Sequence[Any]) -> dict[str, int]:
         return dict(sorted(Counter(str(value) for value in values if value is not None).items()))
@@ -266,7 +311,7 @@ def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def write_fingerprint(store: Path) -> Path:
-    """Sum up every entry of a store in its `fingerprint.json`; paths in it are relative to the store."""
+    """Write the `fingerprint.json` of a store; paths in it are relative to the store."""
     entries = []
     for note in sorted(store.rglob("*.json")):
         if note.name != FINGERPRINT and note.with_suffix(".h5").exists():

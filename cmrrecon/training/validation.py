@@ -1,6 +1,6 @@
-"""How good the network is on scans that it does not learn from: scores, and pictures of the same few windows every time.
+"""Validation: scores on scans that are not trained on, and pictures of the same few windows.
 
-With several processes each takes its share of the windows.
+With several processes, each computes its share of the windows.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,8 @@ from cmrrecon.evaluation.figures import comparison_figure
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.prefetch import ahead
-from cmrrecon.training.dataset import Place, Source, collate, samples
+from cmrrecon.training.batch import collate
+from cmrrecon.training.dataset import Place, Source, samples
 from cmrrecon.training.distributed import ALONE, Group
 from cmrrecon.training.labels import LESION_SCORES, lesion_scores
 
@@ -32,15 +33,37 @@ def validate(
     picture: Path | None = None,
     group: Group = ALONE,
 ) -> dict[str, float] | None:
-    """Mean scores of all windows of some scans, with masks that are the same every time; None if any process was asked to stop.
+    """Mean scores of all windows of some scans, with the same masks every time.
 
-    Scores inside boxes of lesions are means over the windows that have some. A few of `held.middles()` go into `picture`, a PNG file.
+    Scores inside the boxes of lesions are means over the windows that have boxes.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network.
+    held : Source
+        The windows.
+    device : torch.device
+        Device of the network.
+    should_stop : callable
+        Called for every window; if it returns True in any process, validation ends.
+    picture : Path or None
+        PNG file for pictures of a few of `held.middles()`; their numbers are added to its name.
+    group : Group
+        Processes that share the windows.
+
+    Returns
+    -------
+    dict of float or None
+        The scores by name; None if validation was stopped.
     """
     network.eval()
     scores: list[dict[str, float]] = []
     shown: dict[Place, tuple[Tensor, Tensor, Tensor]] = {}
+
     chosen, stopped = held.middles()[:MOST_PICTURES], False
     mine = held.places[group.rank :: group.size]
+
     with torch.inference_mode():
         for place, window in zip(
             mine, ahead(partial(samples, held, 0), [[place] for place in mine]), strict=True
@@ -48,35 +71,41 @@ def validate(
             stopped = stopped or should_stop()
             if stopped:
                 break
+
             batch = collate(window, device)
             image = batch.given_to(network).image.cpu()
             target = batch.target.cpu()
             whole = score(image[:, None], target[:, None], protocol=PROTOCOL)
+
             scores.append(
                 {key: getattr(whole, key) for key in SCORES}
                 | lesion_scores(image, target, window[0].lesion)
             )
+
             if place in chosen:
                 shown[place] = (batch.zero_filled().cpu(), image, target)
+
     network.train()
     shares = group.gather((stopped, scores))
     if any(stopped for stopped, _ in shares):
         return None
+
     if picture is not None and group.rank == 0:
         _draw(held, shown, picture)
-    # In the order of the windows, so that the number of processes changes no digit of the means.
+    # In the order of the windows, so that the means do not depend on the number of processes.
     every = [
         one
         for turn in zip_longest(*(scores for _, scores in shares))
         for one in turn
         if one is not None
     ]
+
     found = {key: [one[key] for one in every if key in one] for key in (*SCORES, *LESION_SCORES)}
     return {key: sum(values) / len(values) for key, values in found.items() if values}
 
 
 def _draw(held: Source, shown: dict[Place, tuple[Tensor, Tensor, Tensor]], path: Path) -> None:
-    """Zero-filled, reconstruction and error, one file a place: NAME-1.png, NAME-2.png, .."""
+    """Draw zero-filled image, reconstruction and error, one file per place: NAME-1.png, ..."""
     for number, (place, (zero_filled, image, target)) in enumerate(shown.items(), 1):
         figure = comparison_figure(
             {"zero-filled": zero_filled, held.domain(place): image}, target, frame=0

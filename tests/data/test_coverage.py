@@ -1,4 +1,4 @@
-"""What of the matrix a mask covers: a table of cases."""
+"""How much of the matrix a mask covers: a table of cases."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_one_missing_sample_is_a_gap():
 
 
 @pytest.mark.parametrize("part", [6 / 8, 5 / 8])
-def test_partial_fourier_is_seen_through_acceleration(part):
+def test_partial_fourier_is_recognised_despite_acceleration(part):
     samples = block((N - round(part * N), N))
     samples[:, 1::2] = False
     samples[:, 90:110] = True
@@ -60,7 +60,7 @@ def test_partial_fourier_is_seen_through_acceleration(part):
 
 
 @pytest.mark.parametrize("pattern", ["uniform", "kt-uniform", "kt-radial", "poisson"])
-def test_patterns_are_not_cut_by_their_grid(pattern):
+def test_patterns_do_not_count_as_cut(pattern):
     for acceleration in (3, 6):
         mask = make_mask(pattern, frames=3, y=92, x=60, acceleration=acceleration, acs=8, seed=1)
         assert Coverage.of(mask).label == "undersampled"
@@ -81,7 +81,7 @@ def test_every_pattern_has_gaps():
         assert Coverage.of(mask).gaps
 
 
-def test_the_part_of_an_axis():
+def test_the_measured_part_of_an_axis():
     assert Coverage.of(block((0, 150))).y.part == 0.75
     assert Coverage.of(block((20, 130))).y.part == pytest.approx(110 / 161)
     assert Coverage.of(block((20, 181))).y.part == 1
@@ -96,5 +96,5 @@ def test_the_centre_need_not_be_the_middle():
     ("measured", "even"),
     [((0, 150), (51, 150)), ((50, N), (50, 151)), ((0, N), (0, N)), ((20, 181), (20, 181))],
 )
-def test_the_symmetric_part_lies_evenly_around_the_centre(measured, even):
+def test_the_symmetric_part_is_centred(measured, even):
     assert symmetric_part(block(measured)) == (slice(*even), slice(0, 1))

@@ -40,14 +40,14 @@ def test_the_scale_does_not_matter():
     torch.testing.assert_close(filled(kspace * 2.0**-60, mask, dropped), large * 2.0**-60)
 
 
-def test_a_single_coil_takes_its_time_average():
+def test_a_single_coil_gets_its_time_average():
     kspace = torch.randn((3, 1, 8, 8), dtype=torch.complex64)
     dropped = torch.tensor([[False], [True], [False]])
     got = filled(kspace * ~dropped[..., None, None], torch.ones((1, 8, 1)).bool(), dropped)
     torch.testing.assert_close(got[1], (kspace[0] + kspace[2]) / 2)
 
 
-def test_places_that_move_have_no_time_average():
+def test_positions_that_change_have_no_time_average():
     kspace = torch.randn((3, 1, 8, 8), dtype=torch.complex64)
     dropped = torch.tensor([[False], [True], [False]])
     lost = kspace * ~dropped[..., None, None]

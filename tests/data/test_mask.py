@@ -1,4 +1,4 @@
-"""The kinds of masks: which one a tensor becomes, and what each says of its samples."""
+"""The kinds of masks: which one a tensor becomes, and the properties of each."""
 
 import math
 from dataclasses import replace
@@ -30,7 +30,7 @@ def spokes(samples, frames=1, matrix=(64, 60)):
 # Kinds
 
 
-def test_what_is_the_same_along_x_is_lines(lines):
+def test_samples_constant_along_x_become_lines(lines):
     for samples in (lines(1, 3), lines(1, 3).expand(1, 8, 10), lines(1, 3, frames=3)):
         mask = SamplingMask.of(samples)
         assert isinstance(mask, LineMask)
@@ -49,7 +49,7 @@ def test_anything_else_is_samples():
 
 
 @pytest.mark.parametrize("samples", [torch.ones((8, 1), dtype=torch.bool), torch.ones((1, 8, 1))])
-def test_what_is_no_mask_is_refused(samples):
+def test_tensors_that_are_no_mask_are_refused(samples):
     with refused("mask-shape"):
         SamplingMask.of(samples)
 
@@ -117,7 +117,7 @@ def test_chosen_spokes_keep_their_trajectory():
     assert mask.without(~mask.samples).trajectory is mask.trajectory
 
 
-def test_image_data_leaves_out_what_only_calibrates(lines):
+def test_image_data_excludes_calibration_only_samples(lines):
     mask = SamplingMask.of(lines(1, 2, 3))
     assert torch.equal(mask.image_data, lines(1, 2, 3))
     assert torch.equal(replace(mask, calibration_only=lines(2)).image_data, lines(1, 3))
@@ -136,13 +136,13 @@ def test_masks_move_to_another_device_as_a_whole(lines):
 
 
 @pytest.mark.parametrize(("measured", "complete"), [(8, True), (7, False), (6, False)])
-def test_fully_sampled_is_all_of_the_matrix_however_it_is_known(lines, measured, complete):
+def test_fully_sampled_means_the_whole_matrix_from_any_source(lines, measured, complete):
     for source in MaskSource:
         mask = SamplingMask.of(lines(*range(measured)), source)
         assert mask.complete == complete
 
 
-def test_one_frame_that_misses_a_line_is_enough(lines):
+def test_one_missing_line_in_one_frame_is_enough(lines):
     samples = lines(*range(8), frames=3)
     samples[1, 4] = False
     assert not SamplingMask.of(samples).complete
@@ -173,14 +173,14 @@ def test_extent_is_the_block_that_holds_all_samples_of_all_frames(lines):
     assert SamplingMask.of(lines()).extent() == (slice(0), slice(0))
 
 
-def test_a_mask_of_nothing_has_numbers_too(lines):
+def test_an_empty_mask_has_finite_numbers(lines):
     nothing = SamplingMask.of(lines())
     assert nothing.coverage.label == "undersampled"
     assert nothing.effective_acceleration() == 8
     assert not nothing.complete
 
 
-def test_lines_that_hold_nothing_are_trimmed_with_what_goes_along(lines):
+def test_empty_lines_are_trimmed_from_all_parts_of_a_mask(lines):
     only = replace(SamplingMask.of(lines(1, 2, 3)), calibration_only=lines(1, 2))
     empty = torch.zeros((2, 8), dtype=torch.bool)
     empty[1, 2] = True
@@ -195,7 +195,7 @@ def test_lines_that_hold_nothing_are_trimmed_with_what_goes_along(lines):
 # Along a trajectory
 
 
-def test_effective_acceleration_of_spokes_counts_those_that_full_sampling_takes():
+def test_effective_acceleration_of_spokes_counts_those_of_full_sampling():
     samples = torch.ones((3, 10, 1), dtype=torch.bool)
     samples[1, 4:9] = False
     mask = spokes(samples)
@@ -215,7 +215,7 @@ def test_images_are_as_large_as_kspace_or_the_matrix(lines):
     assert spokes(torch.ones((1, 6, 1), dtype=torch.bool)).image_shape(6, 9) == (64, 60)
 
 
-def test_lines_are_one_number_along_the_readout():
+def test_lines_have_length_one_along_the_readout():
     lines = torch.ones((1, 4, 1), dtype=torch.bool)
     counts = torch.ones(1, 4, 6)
     counts[0, 1, 2:] = 3

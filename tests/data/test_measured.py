@@ -1,4 +1,4 @@
-"""What k-space says of its own sampling, without a mask."""
+"""What k-space shows of its own sampling, without a mask."""
 
 import pytest
 import torch
@@ -16,8 +16,8 @@ def simulated(coils=4, seed=0):
     return simulate(slices=1, frames=FRAMES, coils=coils, y=Y, x=X, seed=seed).scan.read_slice(0)
 
 
-def whole_numbers(kspace, bits=12):
-    """The same as a converter of so many bits stores it."""
+def integers(kspace, bits=12):
+    """The same k-space as stored by a converter with this number of bits."""
     step = float(torch.view_as_real(kspace).abs().max()) / 2 ** (bits - 1)
     return torch.view_as_complex(torch.view_as_real(kspace / step).round())
 
@@ -41,8 +41,8 @@ def test_every_pattern_is_found_again(pattern, leftover, coils):
 
 
 @pytest.mark.parametrize(("coils", "bits"), [(8, 12), (4, 10), (1, 12), (1, 8)])
-def test_whole_numbers_are_whole_lines(coils, bits):
-    kspace = whole_numbers(simulated(coils), bits)
+def test_integers_fill_whole_lines(coils, bits):
+    kspace = integers(simulated(coils), bits)
     assert (kspace == 0).any()
     assert isinstance(found(kspace), LineMask)
     assert found(kspace).complete
@@ -50,9 +50,9 @@ def test_whole_numbers_are_whole_lines(coils, bits):
     assert torch.equal(found(kspace * mask[:, None]).samples, mask)
 
 
-def test_whole_numbers_of_single_samples_stay_samples():
+def test_integers_at_single_samples_stay_samples():
     mask = make_mask("kt-radial", frames=FRAMES, y=Y, x=X, acceleration=4, acs=8)
-    kspace = whole_numbers(simulated()) * mask[:, None]
+    kspace = integers(simulated()) * mask[:, None]
     assert isinstance(found(kspace), SampleMask)
     assert torch.equal(found(kspace).samples, (kspace != 0).any(1))
 
@@ -73,7 +73,7 @@ def test_scattered_zeros_of_all_coils_are_data():
     ],
     ids=["a column", "a run", "half a line", "a corner"],
 )
-def test_structured_holes_were_not_measured(holes):
+def test_structured_holes_count_as_not_measured(holes):
     kspace = simulated()
     measured = torch.ones((FRAMES, Y, X), dtype=torch.bool)
     measured[holes] = False
@@ -83,7 +83,7 @@ def test_structured_holes_were_not_measured(holes):
 
 
 def test_a_cut_readout_is_contiguous_in_spite_of_isolated_zeros():
-    kspace = whole_numbers(simulated(1))
+    kspace = integers(simulated(1))
     kspace[..., :16] = 0
     mask = found(kspace)
     assert mask.coverage.label == "asymmetric echo"
@@ -111,7 +111,7 @@ def test_the_scale_does_not_matter(scale):
     assert torch.equal(found(kspace).samples, mask)
 
 
-def test_coils_that_drop_out_are_told_from_dead_ones():
+def test_coils_that_drop_out_are_distinguished_from_dead_ones():
     kspace = simulated()
     kspace[:, 0] = 0
     kspace[2, 3] = 0

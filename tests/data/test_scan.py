@@ -21,14 +21,14 @@ def test_kspace_in_memory_becomes_a_scan(kspace):
     torch.testing.assert_close(scan.series(1).kspace, data[:, 1].to(torch.complex64))
 
 
-def test_a_mask_is_taken_as_a_tensor_or_as_it_is(kspace, lines):
+def test_a_mask_may_be_a_tensor_or_a_mask(kspace, lines):
     data = kspace() * lines(1, 2)[:, None, None]
     assert isinstance(Scan.from_kspace(data, lines(1, 2)).mask, LineMask)
     mask = SamplingMask.of(lines(1, 2), MaskSource.FILE)
     assert Scan.from_kspace(data, mask).series(0).mask is mask
 
 
-def test_kspace_that_is_none_is_refused(kspace):
+def test_invalid_kspace_is_refused(kspace):
     with refused("kspace-axes") as error:
         Scan.from_kspace(kspace()[0])
     assert isinstance(error.value, UsageError)
@@ -42,7 +42,7 @@ def test_a_mask_of_another_shape_is_refused(kspace, shape):
         Scan.from_kspace(kspace(), torch.ones(shape, dtype=torch.bool))
 
 
-def test_slices_that_are_not_there_are_refused(kspace):
+def test_missing_slices_are_refused(kspace):
     for index in (2, -1):
         with refused("slice-missing") as error:
             Scan.from_kspace(kspace()).series(index)
@@ -52,7 +52,7 @@ def test_slices_that_are_not_there_are_refused(kspace):
 # What was measured, without a mask
 
 
-def test_without_a_mask_what_is_nonzero_in_any_coil_was_measured(kspace, lines):
+def test_without_a_mask_samples_nonzero_in_any_coil_were_measured(kspace, lines):
     data = kspace() * lines(0, 3, 4)[:, None, None]
     data[:, :, 0, :, ::3] = 0
     mask = Scan.from_kspace(data).series(1).mask
@@ -69,7 +69,7 @@ def test_tiny_values_in_unmeasured_lines_become_zeros(kspace, lines):
         assert (series.kspace[:, :, 1] == 0).all()
 
 
-def test_a_coil_that_drops_out_of_a_frame_is_predicted_and_warned_of(kspace, lines):
+def test_a_coil_that_drops_out_of_a_frame_is_predicted_with_a_warning(kspace, lines):
     data = kspace() * lines(1, 4)[:, None, None]
     data[1, :, 0] = 0
     series = Scan.from_kspace(data).series(1)
@@ -134,7 +134,7 @@ def test_a_mask_that_claims_many_empty_lines_between_others_is_refused(kspace, l
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 40), (0, 25)])
-def test_empty_lines_of_a_mask_at_the_edges_or_few_were_not_measured(kspace, lines, first, last):
+def test_few_or_outer_empty_lines_of_a_mask_count_as_not_measured(kspace, lines, first, last):
     held = lines(*range(first, 10), *range(12, last), y=40)
     series = Scan.from_kspace(
         kspace(y=40) * held[:, None, None], torch.ones((1, 40, 1), dtype=torch.bool)
@@ -143,7 +143,7 @@ def test_empty_lines_of_a_mask_at_the_edges_or_few_were_not_measured(kspace, lin
     assert len(series.warnings) == 1
 
 
-def test_a_readout_that_is_cut_is_no_complete_mask(kspace, lines):
+def test_a_cut_readout_makes_the_mask_incomplete(kspace, lines):
     data = kspace(x=20)
     data[..., :5] = 0
     series = Scan.from_kspace(data, torch.ones((1, 8, 1), dtype=torch.bool)).series(0)
@@ -154,7 +154,7 @@ def test_a_readout_that_is_cut_is_no_complete_mask(kspace, lines):
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 1), (2, 8, 1)])
-def test_a_mask_of_another_shape_is_refused_with_the_data_at_the_latest(kspace, shape):
+def test_a_mask_of_another_shape_is_refused_when_data_are_read(kspace, shape):
     mask = LineMask(torch.ones(shape, dtype=torch.bool))
     with refused("mask-shape"):
         replace(Scan.from_kspace(kspace()), mask=mask).series(0)
@@ -170,7 +170,7 @@ def test_calibration_and_noise_go_along_with_a_series(kspace):
 # Along a trajectory
 
 
-def test_the_trajectory_says_how_large_images_are(along):
+def test_the_trajectory_gives_the_image_size(along):
     scan = along()
     assert scan.axes == ("frame", "slice", "coil", "spoke", "sample")
     assert scan.image_shape == scan.matrix == (8, 8)
@@ -200,7 +200,7 @@ def test_a_mask_of_spokes_is_checked_like_one_of_lines(along):
         along(torch.ones((1, 6, 10), dtype=torch.bool)).series(0)
 
 
-def test_a_trajectory_that_does_not_fit_is_refused_with_the_slice(along):
+def test_a_trajectory_that_does_not_fit_is_refused_when_a_slice_is_read(along):
     with refused("trajectory-shape") as error:
         along(positions=torch.full((3, 6, 9, 2), 4.0)).series(1)
     assert "Slice 1" in str(error.value)

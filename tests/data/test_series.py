@@ -39,7 +39,7 @@ def test_noise_stays_on_the_scale_of_the_kspace(kspace, lines):
     assert series.noise.samples == 1000
 
 
-def test_kept_samples_are_all_that_was_measured(kspace, lines):
+def test_only_kept_samples_count_as_measured(kspace, lines):
     acquisition = Acquisition("cine_lax", year=2025)
     data = kspace()[:, 0]
     series = Series(data, SamplingMask.of(lines(*range(8))), acquisition).kept(lines(2, 5))
@@ -50,7 +50,7 @@ def test_kept_samples_are_all_that_was_measured(kspace, lines):
     assert (series.kspace.abs().sum((0, 1, 3)) > 0).nonzero().flatten().tolist() == [2, 5]
 
 
-def test_what_needs_a_grid_refuses_trajectories(along, kspace):
+def test_tasks_that_need_a_grid_refuse_trajectories(along, kspace):
     scan = along()
     assert isinstance(scan.mask, SpokeMask)
     for mask in (scan.mask, scan.series(0).mask):

@@ -10,7 +10,7 @@ SHAPE = (3, 2, 4, 6, 10)
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_positions_up_to_the_edge_of_kspace_fit(frames):
-    # One percent more is rounding.
+    # Rounding may add one percent.
     for edge in (4.0, 4.04):
         Trajectory(torch.full((frames, 6, 10, 2), edge), (8, 8)).check(SHAPE, "A file")
 

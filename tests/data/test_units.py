@@ -1,4 +1,4 @@
-"""The unit of a trajectory from its reach: a table of cases, and what is done with it."""
+"""The unit of a trajectory from its extent (a table of cases), and the conversion to cycles."""
 
 import math
 
@@ -18,7 +18,7 @@ PI = math.pi
         (0.5, (128, 128), None, PARTS),
         (PI, (128, 128), None, RADIANS),
         (64.0, (128, 128), None, CYCLES),
-        # One percent more is rounding; the end of a spoke may be left out.
+        # Rounding may add one percent; the end of a spoke may be missing.
         (0.505, (32, 32), None, PARTS),
         (PI * 1.009, (32, 32), None, RADIANS),
         (16.1, (32, 32), None, CYCLES),
@@ -32,23 +32,23 @@ PI = math.pi
         (0.0, (32, 32), None, None),
         (math.nan, (32, 32), None, None),
         (math.inf, (32, 32), None, None),
-        # One at the edge: no unit that is known, nor a third of the radians.
+        # 1 at the edge is no known unit: a third of pi is too little for radians.
         (1.0, (32, 32), None, None),
         (1.0, (256, 256), None, None),
-        # Half of a matrix of 6 is 3, near pi: at the edge of one of them it is this one, between
-        # them unknown.
+        # Half of a matrix of 6 is 3, close to pi. At the edge of one unit it is that unit, between
+        # the two it is unknown.
         (3.0, (6, 6), None, CYCLES),
         (PI, (6, 6), None, RADIANS),
         (2.9, (6, 6), None, None),
         (4.0, (8, 8), None, CYCLES),
         (PI, (8, 8), None, RADIANS),
         (3.0, (8, 8), None, None),
-        # Units of length are named, where the size of a pixel gives them away.
+        # Units of length are named if the pixel size identifies them.
         (250.0, (128, 128), (2.0, 2.0), "cycles per m"),
         (2 * PI * 250, (128, 128), (2.0, 2.0), "radians per m"),
         (0.25, (128, 128), (2.0, 2.0), "cycles per mm"),
         (250.0, (128, 128), None, None),
-        # For pixels of 1 mm they are the same numbers as parts and radians.
+        # For pixels of 1 mm their numbers equal those of parts and radians.
         (0.5, (128, 128), (1.0, 1.0), PARTS),
         (PI, (128, 128), (1.0, 1.0), RADIANS),
         (PI, (128, 128), (1.6, 1.6), RADIANS),
@@ -74,7 +74,7 @@ def test_positions_become_cycles_per_field_of_view(edge):
     assert "A file" in note
 
 
-def test_other_units_are_refused_by_their_name():
+def test_units_of_length_are_refused_by_name():
     stored = torch.full((1, 2, 3, 2), 250.0)
     with refused("trajectory-units") as error:
         in_cycles(stored, (128, 128), "A file", (2.0, 2.0))

@@ -37,7 +37,7 @@ def test_sizes_and_voxels_of_every_view(view, part, size, voxel, inside):
     assert found.frame_times_ms == (0.0, 40.0)
 
 
-def test_a_view_of_what_is_shown_already_cuts_nothing():
+def test_a_second_view_cuts_nothing():
     once = SHOWN.geometry(GEOMETRY, (48, 120), range(3))
     assert SHOWN.part(once, (40, 60)) == (40, 60)
 
@@ -52,13 +52,13 @@ def test_without_a_geometry_all_is_shown():
     assert SHOWN.size(Geometry(), (48, 120)) == (48, 120)
 
 
-def test_a_field_of_view_that_is_not_known_stays_so():
+def test_an_unknown_field_of_view_stays_unknown():
     unknown = replace(GEOMETRY, field_of_view=None)
     assert SHOWN.geometry(unknown, (48, 120), range(3)).field_of_view is None
     assert SCANNER.geometry(unknown, (48, 120), range(3)).field_of_view == (80, 90)
 
 
-def test_the_geometry_is_that_of_the_slices_given():
+def test_the_geometry_is_that_of_the_given_slices():
     found = SHOWN.geometry(GEOMETRY, (48, 120), [0, 2])
     assert found.positions_mm == (GEOMETRY.positions_mm[0], GEOMETRY.positions_mm[2])
     assert len(found.directions) == 2
@@ -66,7 +66,7 @@ def test_the_geometry_is_that_of_the_slices_given():
     assert SHOWN.geometry(short, (48, 120), [0, 2]).positions_mm is None
 
 
-def test_what_contradicts_itself_or_is_not_known_is_refused():
+def test_contradictory_or_unknown_views_are_refused():
     with refused("options-conflict"):
         View(keep_oversampling=True, recon_matrix=True).check(GEOMETRY, "The scan")
     for geometry in (None, Geometry(field_of_view=(40, 60))):

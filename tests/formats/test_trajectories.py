@@ -9,7 +9,7 @@ import torch
 from refusals import refused
 
 from cmrrecon import formats
-from cmrrecon.data import Acquisition, CartesianMask, Scan, SpokeMask, Trajectory
+from cmrrecon.data import Acquisition, CartesianMask, Scan, SpokeMask, Trajectory, units
 from cmrrecon.tools.errors import InputError
 
 
@@ -163,7 +163,7 @@ def test_parts_of_kspace_and_radians_become_cycles(tmp_path, radial, name, edge)
     found = formats.read(plain(tmp_path / name, radial, trajectory=stored))
     positions = found.series(0).mask.trajectory.positions
     np.testing.assert_allclose(positions[0, 0, 0].numpy(), [8, 6], rtol=1e-6)
-    assert "was taken as" in found.notes[-1]
+    assert (units.PARTS if edge == 0.5 else units.RADIANS) in found.notes[-1]
 
 
 def test_damage_never_escapes(tmp_path, radial):

@@ -23,7 +23,7 @@ def test_maps_are_smooth_differ_between_coils_and_see_different_places():
     assert maps.diff(dim=2).abs().max() < 0.1
     places = {divmod(int(coil.abs().argmax()), 224) for coil in maps}
     assert len(places) == 8
-    # Encoding power: the coils' views are far from parallel.
+    # Encoding power: the maps are far from parallel.
     assert torch.linalg.cond(maps.flatten(1) @ maps.flatten(1).mH) < 1e4
 
 
@@ -40,7 +40,7 @@ def test_acquired_kspace_combines_to_the_image():
     torch.testing.assert_close((ifft2c(kspace) * maps.conj()).sum(-3), image)
 
 
-def test_noise_is_white_complex_and_as_strong_as_stated():
+def test_noise_is_white_and_complex_with_the_stated_strength():
     maps = coil_maps(6, 64, 64, 0)
     noise = acquire(torch.zeros(8, 64, 64, dtype=torch.complex64), maps, 0.3, 5, 1)
     for part in (noise.real, noise.imag):
@@ -60,7 +60,7 @@ def test_noise_depends_on_every_seed():
     assert not torch.equal(first, acquire(image, maps, 1.0, 1, 0))
 
 
-def test_sigma_is_relative_to_the_object_not_to_the_air():
+def test_sigma_is_relative_to_the_object_without_air():
     image = torch.zeros(2, 1, 40, 40, dtype=torch.complex64)
     image[:, :, 10:30, 10:30] = 2j
     assert noise_sigma(image, 20.0) == pytest.approx(0.2)

@@ -31,7 +31,7 @@ def test_contraction_is_periodic_smooth_and_greatest_at_end_systole():
     assert phase[squeeze.argmax()] == pytest.approx(0.36, abs=0.02)
     assert squeeze.max() == pytest.approx(1)
     assert squeeze.diff().diff().abs().max() < 2e-4
-    # Not a sine: the heart rests in diastasis, half-way relaxed and more.
+    # Unlike a sine, the heart rests in diastasis, more than half relaxed.
     assert squeeze[650:810].max() - squeeze[650:810].min() < 0.01
 
 
@@ -90,7 +90,8 @@ def test_heart_stays_within_its_surroundings():
 
 
 def test_textures_move_with_the_wall():
-    # Without twist and shift a point of the wall moves along its ray: here the row through the centre, finely sampled.
+    # Without twist and shift a point of the wall moves along its ray. The row through the centre
+    # is such a ray, finely sampled.
     heart = replace(Heart.draw(0), shift=(0.0, 0.0), twist=0.0)
     rows, columns = grid(101, 1801)
     layers = heart_layers(heart, 0.5, torch.tensor([0.0, 0.36]), rows, columns)
@@ -103,9 +104,8 @@ def test_textures_move_with_the_wall():
             middle + int((layer.cover[frame, row, middle:] > 0.5).sum()) for layer in (blood, wall)
         )
         assert outer > inner + 10
-        at = (
-            torch.linspace((inner + outer) / 2, outer - 1, 5).round().long()
-        )  # trabeculae blur the inner border
+        # Only the outer half: trabeculae blur the inner border.
+        at = torch.linspace((inner + outer) / 2, outer - 1, 5).round().long()
         seen.append(wall.texture[frame, row, at])
     assert seen[0].std() > 0.3
     torch.testing.assert_close(seen[1], seen[0], atol=0.35, rtol=0)

@@ -19,7 +19,7 @@ def test_bolus_passes_right_heart_then_lung_then_left_heart_then_myocardium():
     )
 
 
-def test_first_pass_peaks_when_and_where_it_says():
+def test_first_pass_peaks_at_the_given_time_and_height():
     times = torch.arange(0, 30, 0.01)
     curve = gamma_variate(times, arrival=5.0, rise=3.0, peak=6.0)
     assert float(times[curve.argmax()]) == pytest.approx(8.0, abs=0.2)

@@ -1,4 +1,4 @@
-"""Lesions of the phantom: where they are said to be, moving with the wall, and told in a table."""
+"""Lesions of the phantom lie in their boxes, move with the wall and are listed in a table."""
 
 import json
 import math
@@ -21,7 +21,7 @@ PLACE = "MultiCoil/Cine/TrainingSet/FullSample/Center000/Simulated_30T_phantom"
 
 
 def changed(kind, **settings):
-    """What lesions change in the images, (frame, slice, y, x) bool, and their boxes."""
+    """Pixels that lesions change, (frame, slice, y, x) bool, and the boxes of the lesions."""
     made, without = (
         simulate(kind, **{**SMALL, **settings}, lesions=lesions) for lesions in (True, False)
     )
@@ -45,7 +45,7 @@ def test_lesions_change_their_boxes_and_nothing_else(kind, seed):
         assert not found[:, index].any()
 
 
-def test_boxes_of_radial_scans_are_of_their_square_images():
+def test_boxes_of_radial_scans_refer_to_their_square_images():
     found, boxes = changed("cine", frames=2, spokes=8, x=120, seed=0)
     assert found.shape[-2:] == (96, 96)
     for index, box in enumerate(boxes):
@@ -84,10 +84,10 @@ def test_a_lesion_lies_in_the_wall_and_moves_with_it(lesion):
     heart = Heart.draw(1)
     healthy, patch = shares(None, "myocardium", "ischaemia"), shares(lesion, lesion.tissue)
     assert (patch <= healthy + 1e-4).all()
-    # As a part of the wall it keeps its volume, and grows in the slice as the wall does.
+    # Being part of the wall, it keeps its volume and grows in the slice as the wall does.
     area = patch.sum((1, 2))
     assert 1.0 < area[1] / area[0] < 1.35
-    # Its middle comes closer to that of the ventricle, which moves by less.
+    # Its centre approaches that of the ventricle, which moves less.
     y, x = ((patch * axis).sum((1, 2)) / area for axis in (rows, columns))
     squeeze = torch.tensor([0.0, 1.0])
     centre = [
@@ -98,7 +98,7 @@ def test_a_lesion_lies_in_the_wall_and_moves_with_it(lesion):
     assert distance[0] - distance[1] > 3
 
 
-def test_the_box_goes_around_what_is_half_covered_in_any_frame():
+def test_the_box_contains_all_pixels_half_covered_in_any_frame():
     covered = torch.zeros(2, 6, 8)
     covered[0, 2, 3], covered[1, 3, 5], covered[1, 0, 0] = 0.8, 0.4, 0.3
     assert box_of(covered) == (2, 4, 3, 6)
@@ -122,7 +122,7 @@ def command(*words):
     )
 
 
-def test_runs_into_one_folder_keep_each_others_rows(tmp_path):
+def test_runs_into_one_folder_keep_the_rows_of_earlier_ones(tmp_path):
     done = command("--lesions", "--out-dir", tmp_path, "--seed", 1, "--json")
     assert done.exit_code == 0, done.output
     boxes = json.loads(done.stdout)["lesions"]
@@ -134,7 +134,7 @@ def test_runs_into_one_folder_keep_each_others_rows(tmp_path):
     assert all((tmp_path / row.file).is_file() for row in rows)
     assert [row.label == "normal" for row in rows] == [row.box is None for row in rows]
     assert [row.box and list(row.box) for row in rows[2:]] == boxes
-    # A finished scan whose rows were lost gets them again; one made without lesions has none.
+    # The lost rows of a finished scan are restored; a scan made without lesions has none.
     write_labels(tmp_path / "labels.csv", [LabelRow("other.mat", None, "lesion", None)])
     assert command("--lesions", "--out-dir", tmp_path, "--seed", 1).exit_code == 0
     assert read_labels(tmp_path / "labels.csv") == [
@@ -146,13 +146,13 @@ def test_runs_into_one_folder_keep_each_others_rows(tmp_path):
     assert read_labels(tmp_path / "labels.csv") == [LabelRow("other.mat", None, "lesion", None)]
 
 
-def test_a_scan_without_lesions_makes_no_table(tmp_path):
+def test_a_scan_without_lesions_writes_no_table(tmp_path):
     assert command("--out-dir", tmp_path).exit_code == 0
     assert command("--lesions", "--out-dir", tmp_path, "--seed", 5, "--dry-run").exit_code == 0
     assert not (tmp_path / "labels.csv").exists()
 
 
-def test_a_single_file_takes_no_lesions(tmp_path):
+def test_lesions_are_refused_for_a_single_file(tmp_path):
     done = command("--lesions", "-o", tmp_path / "a.h5")
     assert done.exit_code == 2
     assert "labels.csv" in done.stderr

@@ -21,7 +21,7 @@ Y, X = 96, 224
 
 
 def pure(tissue, position, y=Y, x=X):
-    """Pixels that hold nothing but this tissue of the heart of seed 0 at rest."""
+    """Pixels filled by this tissue alone, in the heart of seed 0 at rest."""
     rows, columns = grid(y, x)
     layers = heart_layers(Heart.draw(0), position, torch.tensor([DIASTASIS]), rows, columns)
     names = (tissue, "ischaemia") if tissue == "myocardium" else (tissue,)
@@ -60,11 +60,11 @@ def test_heart_moves_and_the_rest_does_not():
     outside = change.clone()
     outside[near] = 0
     assert outside.max() == 0
-    # Within its surroundings too, most of the picture is still.
+    # Most of the image stays still, even around the heart.
     assert 0.05 < float((change[near] > 0.02).float().mean()) < 0.5
 
 
-def test_scan_looks_as_cine_should():
+def test_contrast_is_that_of_cine():
     image = cine(1, 1, Y, X, 0).image[0, 0].abs()
     blood, muscle = (
         float(image[pure(tissue, 0.5)].mean()) for tissue in ("left blood", "myocardium")

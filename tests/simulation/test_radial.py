@@ -48,7 +48,7 @@ def test_samples_at_cartesian_positions_are_those_of_cartesian_kspace():
     )
 
 
-def test_a_radial_scan_knows_its_trajectory_and_has_a_square_truth():
+def test_a_radial_scan_has_its_trajectory_and_a_square_truth():
     made = simulate(**SMALL, spokes=7)
     assert made.scan.shape == (2, 2, 3, 7, 80)
     assert made.scan.matrix == (48, 48)
@@ -72,11 +72,11 @@ def test_gridding_many_spokes_gives_the_truth():
     series = made.scan.series(0)
     found = magnitudes(series.kspace, series.mask)
     truth = made.image[:, 0].abs()
-    # Spokes leave the corners of k-space out.
+    # Spokes do not reach the corners of k-space.
     assert float((found - truth).norm() / truth.norm()) < 0.07
 
 
-def test_noise_is_as_strong_as_stated_and_the_same_each_time():
+def test_noise_has_the_stated_strength_and_is_the_same_each_time():
     made, silent = (simulate(**SMALL, spokes=20, seed=2, snr_db=snr) for snr in (20.0, math.inf))
     noise = made.scan.read_slice(1) - silent.scan.read_slice(1)
     assert float(noise.abs().square().mean().sqrt()) == pytest.approx(made.sigma, rel=0.03)
@@ -91,7 +91,7 @@ def test_scan_can_be_sent_to_a_worker_process():
 
 
 @pytest.mark.parametrize(("wrong", "least"), [({"spokes": 0}, 1), ({"spokes": 4, "x": 47}, 48)])
-def test_spokes_that_make_no_scan_are_refused(wrong, least):
+def test_impossible_spokes_are_refused(wrong, least):
     with refused("option-value") as error:
         simulate(**{**SMALL, **wrong})
     assert str(least) in error.value.expected

@@ -16,7 +16,7 @@ from cmrrecon.simulation.shapes import generator
 
 @pytest.fixture
 def small(monkeypatch):
-    """Small scans, of which every draw but the sizes is as ever."""
+    """Makes scans small and leaves all other draws unchanged."""
     for name, value in {
         "FRAMES": (2, 3),
         "SMALL_FRAMES": (2, 3),
@@ -44,7 +44,7 @@ def test_a_scan_does_not_depend_on_those_before_it_or_on_the_global_generator(ma
         assert (made.columns, made.kinds) == (many[7].columns, many[7].kinds)
 
 
-def test_numbers_and_seeds_give_other_scans(small):
+def test_other_numbers_and_seeds_give_other_scans(small):
     first, second, other = random_scan(0, 0), random_scan(0, 1), random_scan(1, 0)
     for made in (second, other):
         assert made.truth.shape != first.truth.shape or not torch.allclose(
@@ -75,7 +75,7 @@ def test_shapes_and_values(many):
         assert normalisation(made.series) > 0
 
 
-def test_what_was_not_measured_is_zero_and_some_was(many):
+def test_unmeasured_samples_are_zero_and_others_are_not(many):
     for made in many:
         measured = made.series.mask.samples[:, None].expand(made.series.kspace.shape)
         assert not made.series.kspace[~measured].any()
@@ -99,7 +99,7 @@ def test_truth_is_the_root_sum_of_squares_of_the_noise_free_coils(small, monkeyp
         assert bool((made.series.kspace[..., 0] == 0).all()) == bool(asymmetric)
 
 
-def test_noise_is_as_strong_as_drawn(small, monkeypatch):
+def test_noise_has_the_strength_drawn(small, monkeypatch):
     monkeypatch.setattr(random_scans, "NOISELESS", 0.0)
     monkeypatch.setattr(random_scans, "ASYMMETRIC", 0.0)
     for number in range(4):
@@ -117,7 +117,7 @@ def test_noise_is_as_strong_as_drawn(small, monkeypatch):
 
 
 def test_every_pattern_acceleration_and_kind_of_scan_occurs(small, monkeypatch):
-    """They follow from the draws alone, so a scene of one brightness will do."""
+    """They follow from the draws alone, so a scene of uniform brightness suffices."""
     monkeypatch.setattr(
         random_scans,
         "random_scene",
@@ -153,7 +153,7 @@ def test_maps_have_unit_rss_and_differ():
     assert not torch.allclose(other, again, atol=0.1)
 
 
-def test_a_simulated_scan_of_random_scenes_has_one_in_each_slice():
+def test_a_simulated_scan_has_one_random_scene_per_slice():
     made = simulate(random=True, frames=3, slices=2, coils=4, y=37, x=45, seed=5)
     assert made.kind == "random"
     assert made.scan.shape == (3, 2, 4, 37, 45)
@@ -167,7 +167,7 @@ def test_a_simulated_scan_of_random_scenes_has_one_in_each_slice():
     assert simulate(random=True, slices=1, coils=1, y=32, x=32).scan.shape[0] == 12
 
 
-def test_its_truth_is_that_of_its_noise_free_kspace():
+def test_the_truth_comes_from_noise_free_kspace():
     made = simulate(random=True, frames=2, slices=2, coils=4, y=36, x=40, snr_db=math.inf)
     torch.testing.assert_close(
         rss(ifft2c(made.scan.read_slice(1))), made.image[:, 1].abs(), atol=1e-5, rtol=0
@@ -175,12 +175,12 @@ def test_its_truth_is_that_of_its_noise_free_kspace():
 
 
 @pytest.mark.parametrize("other", [{"kind": "cine"}, {"spokes": 12}, {"lesions": True}])
-def test_what_random_scenes_cannot_have_is_refused(other):
+def test_options_that_random_scenes_cannot_have_are_refused(other):
     with refused("options-conflict"):
         simulate(random=True, frames=1, slices=1, coils=1, y=32, x=64, **other)
 
 
-def test_coils_of_an_array_see_more_of_their_own_than_broad_ones(monkeypatch):
+def test_array_coils_are_more_independent_than_broad_ones(monkeypatch):
     def independent(share):
         monkeypatch.setattr(random_scans, "ARRAY", share)
         found = []

@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
-from cmrrecon.simulation import random_materials, random_scenes
+from cmrrecon.simulation import random_materials, random_motion, random_scenes
 from cmrrecon.simulation.random_materials import Ventricle, fractal, smooth_field
-from cmrrecon.simulation.random_scenes import beat_displacement, heart_beat, pulse, random_scene
+from cmrrecon.simulation.random_motion import beat_displacement, heart_beat, pulse
+from cmrrecon.simulation.random_scenes import random_scene
 from cmrrecon.simulation.shapes import generator
 
 KINDS = {"static", "aperiodic", "contrast", "tagged", "flow", "black blood"}
@@ -13,14 +14,14 @@ KINDS = {"static", "aperiodic", "contrast", "tagged", "flow", "black blood"}
 
 @pytest.fixture
 def sparse(monkeypatch):
-    """Makes scenes have few of the small shapes, which take most of the time."""
+    """Leaves few of the small shapes, which take most of the time."""
     monkeypatch.setattr(random_materials, "LEAVES", (15, 60))
     monkeypatch.setattr(random_materials, "LINES", (2, 8))
 
 
 @pytest.fixture
 def only(sparse, monkeypatch):
-    """Makes all scenes have what is named, and none of the other kinds."""
+    """Gives all scenes the named properties and no others."""
 
     def choose(*shares):
         for share in (
@@ -42,7 +43,7 @@ def only(sparse, monkeypatch):
 
 
 def changing(images):
-    """How much magnitudes (frame, y, x) differ from those of the first frame at most."""
+    """Largest difference of magnitudes (frame, y, x) from those of the first frame."""
     return float((images.abs() - images[0].abs()).abs().max())
 
 
@@ -55,7 +56,7 @@ def test_a_scene_does_not_depend_on_those_before_it_or_on_the_global_generator()
     assert alone.kinds == after[2].kinds
 
 
-def test_numbers_and_seeds_give_other_scenes():
+def test_other_numbers_and_seeds_give_other_scenes():
     first, second, other = (
         random_scene(seed, number, 2, 40, 48).images for seed, number in ((0, 0), (0, 1), (1, 0))
     )
@@ -80,7 +81,7 @@ def test_brightness_is_about_one():
     assert min(float(scene.images.abs().std()) for scene in many) > 0.05
 
 
-def test_a_third_moves_aperiodically_and_every_kind_occurs(sparse):
+def test_a_third_of_scenes_moves_aperiodically_and_every_kind_occurs(sparse):
     many = [random_scene(42, number, 3, 32, 32) for number in range(100)]
     assert (1 - random_scenes.STATIC) * random_scenes.APERIODIC > 1 / 3
     aperiodic = [scene for scene in many if "aperiodic" in scene.kinds]
@@ -121,7 +122,7 @@ def test_all_others_change_in_magnitude(only, shares):
 
 
 def inverted(images):
-    """The part of the pixels, bright in the first frame and the last, whose sign changed in between."""
+    """Of the pixels bright in the first and last frame, the fraction whose sign changed."""
     product = images[0] * images[-1].conj()
     bright = torch.minimum(images[0].abs(), images[-1].abs()) > 0.1
     return (
@@ -139,7 +140,7 @@ def test_signs_change_in_some_contrast_scenes_and_in_no_others(only):
     assert not any(inverted(random_scene(0, number, 4, 32, 32).images) for number in range(20))
 
 
-def test_a_recovery_does_not_come_back():
+def test_recovery_is_monotonic():
     draws = [random_scenes._contrast(8, 3, generator(0, number)) for number in range(20)]
     recoveries = [weights for weights in draws if (weights < 0).any()]
     assert 3 <= len(recoveries) <= 17
@@ -179,7 +180,7 @@ def test_a_beating_wall_keeps_its_area_and_the_cavity_shrinks(stroke):
     cavity, wall = int((radius < 20).sum()), int(((radius > 20) & (radius < 27)).sum())
     assert cavity == pytest.approx(math.pi * (20 * (1 - stroke)) ** 2, rel=0.03)
     assert wall == pytest.approx(math.pi * (27**2 - 20**2), rel=0.03)
-    # Also locally, by the determinant of the Jacobian, up to the slow fading.
+    # Also locally (determinant of the Jacobian), apart from the slow fading.
     slopes = [torch.gradient(rest[..., axis]) for axis in (0, 1)]
     determinant = slopes[0][0] * slopes[1][1] - slopes[0][1] * slopes[1][0]
     distance = (places[0] - torch.tensor(ventricle.centre)).norm(dim=-1)
@@ -189,14 +190,14 @@ def test_a_beating_wall_keeps_its_area_and_the_cavity_shrinks(stroke):
     )
 
 
-def test_a_heart_at_rest_does_not_move_and_far_away_nothing_does():
+def test_nothing_moves_at_rest_or_far_from_the_heart():
     ventricle = Ventricle((20.0, 20.0), 6.0, 9.0, 0.3)
     places = torch.rand((2, 30, 40, 2), generator=generator(0)) * 40
     assert float(beat_displacement(places, ventricle, torch.zeros(2), 3.0).abs().max()) < 1e-4
     assert float(beat_displacement(places + 110, ventricle, torch.ones(2), 3.0).abs().max()) < 1e-3
 
 
-def test_pulse_rises_falls_and_comes_back_to_rest():
+def test_pulse_rises_and_falls_back_to_rest():
     beat = pulse(torch.linspace(0, 1, 1001))
     assert beat.min() >= 0
     assert float(beat.max()) == pytest.approx(1, abs=1e-5)
@@ -206,7 +207,7 @@ def test_pulse_rises_falls_and_comes_back_to_rest():
     assert float(beat[800:].abs().max()) < 1e-6
 
 
-def test_periodic_beats_go_on_where_they_began_and_others_are_of_many_lengths():
+def test_periodic_beats_end_where_they_began_and_others_vary_in_length():
     for number in range(5):
         beat = heart_beat(200, generator(0, number), periodic=True)
         assert float((beat - beat.roll(1)).abs().max()) < 0.03
@@ -240,12 +241,12 @@ def test_amplitudes_of_a_texture_fall_as_a_power_of_the_frequency():
         assert math.log(low / high) / math.log(6) == pytest.approx(2 * fall, abs=0.15)
 
 
-def test_what_lies_beyond_an_edge_comes_in_at_the_other():
+def test_rows_beyond_an_edge_wrap_around_to_the_other():
     tall = torch.arange(9.0)[None, :, None]
     # Rows 0 and 1 lie above the field of view of rows 2 to 6, rows 7 and 8 below it.
     assert random_scenes._folded(tall, 5).flatten().tolist() == [2 + 7, 3 + 8, 4, 5 + 0, 6 + 1]
     assert torch.equal(random_scenes._folded(tall, 9), tall)
-    # As a scanner that samples every second line of the larger field of view.
+    # The same as sampling every second line of the larger field of view.
     full = torch.randn((1, 8, 3), generator=generator(0))
     direct = torch.fft.ifft(torch.fft.fft(full, dim=1)[:, ::2], dim=1).real
     assert torch.allclose(random_scenes._folded(full, 4).roll(-2, 1), direct, atol=1e-6)
@@ -262,7 +263,7 @@ def test_folded_scenes_are_brighter_at_both_edges(only):
     assert edges() > 1.1 * whole
 
 
-def test_clipped_scenes_have_many_pixels_of_the_greatest_brightness(only):
+def test_clipped_scenes_have_many_pixels_of_maximum_brightness(only):
     def share():
         images = [random_scene(0, number, 1, 64, 64).images.abs() for number in range(20)]
         return sum(float((image > 0.999 * image.max()).float().mean()) for image in images) / 20
@@ -273,10 +274,10 @@ def test_clipped_scenes_have_many_pixels_of_the_greatest_brightness(only):
     assert share() > 5 * free
 
 
-def test_through_plane_motion_changes_the_heart_and_not_what_is_far_from_it(only, monkeypatch):
+def test_through_plane_motion_changes_only_the_neighbourhood_of_the_heart(only, monkeypatch):
     heart = [Ventricle((20.0, 20.0), 4.0, 6.0, 0.0)]
     monkeypatch.setattr(random_scenes, "random_ventricles", lambda y, x, draw: heart)
-    monkeypatch.setattr(random_scenes, "BREATHING", 0.0)
+    monkeypatch.setattr(random_motion, "BREATHING", 0.0)
     only("THROUGH")
     changes = [random_scene(0, number, 6, 60, 60).images.abs() for number in range(6)]
     near, far = (

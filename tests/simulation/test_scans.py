@@ -41,7 +41,7 @@ def test_every_kind_is_a_scan_of_the_2025_layout(kind, base, modality, frames):
     assert series.mask.complete
 
 
-def test_kinds_are_complete():
+def test_all_kinds_are_listed():
     assert list(KINDS) == ["cine", "perfusion", "t1map", "t2map"]
 
 
@@ -54,7 +54,7 @@ def test_same_seed_same_scan():
     assert not torch.equal(first.scan.read_slice(1), other.scan.read_slice(1))
 
 
-def test_a_slice_does_not_depend_on_which_were_read_before():
+def test_a_slice_does_not_depend_on_the_slices_read_before():
     first, again = (simulate(**SMALL, frames=2) for _ in range(2))
     first.scan.read_slice(0)
     assert torch.equal(first.scan.read_slice(1), again.scan.read_slice(1))
@@ -78,7 +78,7 @@ def test_truth_is_the_combined_noise_free_kspace():
 
 
 @pytest.mark.parametrize("snr_db", [10.0, 30.0])
-def test_noise_is_as_strong_as_stated(snr_db):
+def test_noise_has_the_stated_strength(snr_db):
     made = simulate(slices=1, coils=4, frames=3, y=96, x=192, snr_db=snr_db, seed=2)
     image = made.image[:, 0]
     noise = (ifft2c(made.scan.read_slice(0)) * made.maps.conj()).sum(1) - image

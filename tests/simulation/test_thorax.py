@@ -15,7 +15,7 @@ def test_body_fits_into_the_field_of_view_and_the_central_half_of_the_readout():
         assert extent.max() - extent.min() > 0.6 * FIELD_OF_VIEW[0]
 
 
-def test_covers_are_shares_and_all_tissues_are_known():
+def test_covers_are_fractions_and_all_tissues_are_known():
     rows, columns = grid(101, 203)
     layers = thorax_layers(Thorax.draw(1), 0.3, rows, columns)
     for layer in layers:

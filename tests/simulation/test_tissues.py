@@ -25,7 +25,8 @@ def test_cine_contrast_is_that_of_balanced_ssfp():
 
 
 def test_balanced_ssfp_matches_its_steady_state_by_iteration():
-    # Rotate by the flip angle with alternating sign and relax, with TR much shorter than T1 and T2, until nothing changes.
+    # Rotate by the flip angle with alternating sign and relax, with TR much shorter than T1 and T2,
+    # until the steady state is reached.
     tissue, tr, flip = TISSUES["liver"], 0.05, math.radians(45)
     e1, e2 = math.exp(-tr / tissue.t1), math.exp(-tr / tissue.t2)
     y, z, sign = 0.0, 1.0, 1
@@ -51,7 +52,7 @@ def test_t2_preparation_decays_by_e_in_one_t2():
     assert float(signal[1] / signal[0]) == pytest.approx(math.exp(-1))
 
 
-def test_saturation_recovery_grows_with_contrast_agent_only_where_it_is():
+def test_contrast_agent_raises_saturation_recovery_only_where_it_is():
     plain, enhanced = (
         saturation_recovery(100.0, {"left blood": torch.tensor([0.0, rate])})
         for rate in (0.0, 0.02)
@@ -61,7 +62,7 @@ def test_saturation_recovery_grows_with_contrast_agent_only_where_it_is():
     assert torch.equal(plain["liver"], enhanced["liver"])
 
 
-def test_paint_shares_a_pixel_between_a_layer_and_what_lies_below():
+def test_an_edge_pixel_mixes_a_layer_with_what_lies_below():
     def full(tissue, share):
         return Layer(tissue, torch.full((1, 2, 2), share), torch.zeros(1, 2, 2))
 

@@ -1,4 +1,7 @@
-"""Run by two processes: each gives other losses and features, and what both remember must be the same. No thread of theirs is left."""
+"""Run in two processes with different losses and features, whose statistics must be equal.
+
+No thread of the group may be left at the end.
+"""
 
 import math
 from pathlib import Path
@@ -10,7 +13,7 @@ from cmrrecon.losses.weighting import CoefficientOfVariation
 from cmrrecon.training.distributed import group_of_processes
 
 with group_of_processes("cpu") as (group, _):
-    # An optimiser loads modules that could keep the group.
+    # An optimiser loads modules that could hold on to the group.
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     alignment, weighting = DistributionAlignment(), CoefficientOfVariation(("a", "b"))
     draw = torch.Generator().manual_seed(group.rank)

@@ -14,7 +14,7 @@ from cmrrecon.training.recipe import Recipe
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of three subjects of two centres, of two sizes, 3 frames, one slice."""
+    """A store of three subjects from two centres, in two sizes, with three frames and one slice."""
     folder = tmp_path_factory.mktemp("data")
     for number, (centre, y) in enumerate([("Center001", 36), ("Center002", 36), ("Center002", 40)]):
         made = simulate("cine", frames=3, slices=1, coils=3, y=y, x=48, seed=number)
@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def estimates() -> Iterator[None]:
-    """Runs of the same network share an estimate of its memory, slower to make than a step."""
+    """Runs of the same network share the estimate of its memory, which is slower than a step."""
     known: dict[str, int] = {}
     estimate = plan.window_bytes
 

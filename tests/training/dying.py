@@ -1,8 +1,9 @@
 """Run the program in processes that kill themselves (SIGKILL): python dying.py JOBS.
 
-JOBS is a JSON list of [points, words]; the processes of a job follow each other. A point is `function:when:count[:file]`: at this call
-of the function (of those that concern the file), before it, after it, or during it, when a file is half written. Prints a line of JSON a
-job: for each of its processes the signal that ended it, negative, or its exit code.
+JOBS is a JSON list of [points, words]; the processes of a job run one after another. A point is
+`function:when:count[:file]`. The process dies at this call of the function (counting calls for
+this file), before it, after it, or during it, when the file is half-written. One line of JSON is
+printed per job: for each process, the negative signal that ended it, or its exit code.
 """
 
 import gc
@@ -44,14 +45,14 @@ def die() -> None:
 
 
 def write_half(thing: Any, path: Path) -> None:
-    """What `torch.save` leaves when it dies in the middle."""
+    """Write what `torch.save` leaves when it dies in the middle."""
     whole = io.BytesIO()
     torch.serialization.save(thing, whole)
     path.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
 
 
 def lethal(function: Callable[..., Any], when: str, count: int, file: str) -> Callable[..., Any]:
-    """A function that kills its process at one of its calls."""
+    """Make a function kill its process at one of its calls."""
     calls = itertools.count(1)
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
@@ -87,7 +88,8 @@ if __name__ == "__main__":
     for points, words in json.loads(sys.argv[1]):
         ends = []
         for point in points:
-            # A fork of a process that has loaded everything and computed nothing: a new process in all but the time that loading takes.
+            # A fork of a process that has loaded everything and computed nothing equals a new
+            # process, without the time to load.
             child = os.fork()
             if child == 0:
                 sys.argv[1:] = words

@@ -1,4 +1,4 @@
-"""Augmentation: what it changes, and what it must keep."""
+"""Augmentation: what it changes and what it keeps."""
 
 import random
 
@@ -35,7 +35,7 @@ def test_without_settings_nothing_changes(kspace):
     [{"gamma": 0.3}, {"noise": 0.1}, {"fov": 0.3}, {"coil_dropout": 0.5}, {"flip": 1.0}],
     ids=str,
 )
-def test_each_changes_the_scan_in_the_same_way_for_the_same_draw(kspace, settings):
+def test_the_same_draw_changes_the_scan_in_the_same_way(kspace, settings):
     once, again, other = (augmented(kspace, seed, **settings)[0] for seed in (1, 1, 5))
     assert once.shape == kspace.shape
     assert torch.equal(once, again)
@@ -43,13 +43,13 @@ def test_each_changes_the_scan_in_the_same_way_for_the_same_draw(kspace, setting
     assert settings == {"flip": 1.0} or not torch.equal(once, other)
 
 
-def test_two_flips_are_none(kspace):
+def test_two_flips_cancel(kspace):
     torch.testing.assert_close(
         augmented(augmented(kspace, flip=1.0)[0], flip=1.0)[0], kspace, atol=1e-5, rtol=0
     )
 
 
-def test_lost_coils_hold_nothing_and_one_is_left(kspace):
+def test_lost_coils_are_zero_and_one_is_left(kspace):
     for seed in range(20):
         power = augmented(kspace, seed, coil_dropout=0.9)[0].abs().sum((0, 2, 3))
         kept = power > 0

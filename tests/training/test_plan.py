@@ -1,4 +1,4 @@
-"""The plan: what follows from scans, network and memory."""
+"""The plan that follows from scans, network and memory."""
 
 import math
 
@@ -11,7 +11,7 @@ from cmrrecon.training.plan import make_plan, window_bytes
 
 CPU = torch.device("cpu")
 SMALL = ["network.cascades=2", "schedule.batch=0"]
-# Few blocks: operations are what an estimate costs.
+# Few blocks, since the cost of an estimate is its number of operations.
 BLOCKS = "encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1"
 
 
@@ -20,19 +20,19 @@ def entry(coils=4, y=64, x=96, frames=12, slices=2, empty=()):
 
 
 def window_of(recipe, shape, *, checkpointing):
-    """What a window takes, 0.25 GiB of 4 x 64 x 96, or a quarter of it with activations computed again."""
+    """Memory of a window: 0.25 GiB for 4 x 64 x 96, a quarter of it with checkpointing."""
     return int(0.25 * 2**30 * math.prod(shape) / (4 * 64 * 96) / (4 if checkpointing else 1))
 
 
 def planned(monkeypatch, gigabytes, *settings, name="promptmr", entries=None, **asked):
-    """The plan with so much memory, if windows take what `window_of` says."""
+    """The plan for a device with this memory, and windows as large as `window_of` gives."""
     monkeypatch.setattr(plan, "device_memory", lambda device: int(gigabytes * 2**30))
     monkeypatch.setattr(plan, "window_bytes", window_of)
     return make_plan(recipe.load(name, [*SMALL, *settings]), entries or [entry()], CPU, **asked)
 
 
-def test_the_estimate_is_what_training_takes(tmp_path):
-    """Activations that autograd keeps, counted in a real pass, are part of the estimate and most of it."""
+def test_the_estimate_matches_training(tmp_path):
+    """Activations that autograd keeps in a real pass make up most of the estimate."""
     chosen, kept = recipe.load("promptmr", ["network.cascades=2"]), {}
 
     def keep(tensor):
@@ -57,7 +57,7 @@ def test_the_estimate_is_what_training_takes(tmp_path):
 @pytest.mark.parametrize(
     ("name", "coils"), [("promptmr", 4), ("promptmr-plus", 10), ("genre-cmr", 4)]
 )
-def test_checkpointing_takes_much_less(name, coils):
+def test_checkpointing_needs_much_less_memory(name, coils):
     blocks = [f"network.{unet}={{{BLOCKS}}}" for unet in ("unet", "sensitivity_unet")]
     more = ["network.history=2"] if name == "promptmr-plus" else []
     chosen = recipe.load(name, ["network.cascades=3", *blocks, *more])
@@ -67,7 +67,7 @@ def test_checkpointing_takes_much_less(name, coils):
     )
 
 
-def test_much_memory_gives_large_batches_and_little_gives_small_ones(monkeypatch):
+def test_more_memory_gives_larger_batches(monkeypatch):
     rich, poor = (
         planned(monkeypatch, memory, entries=[entry(), entry(coils=12)]) for memory in (500, 6)
     )
@@ -78,7 +78,7 @@ def test_much_memory_gives_large_batches_and_little_gives_small_ones(monkeypatch
     assert poor.step_mb < poor.device_mb
 
 
-def test_the_recipe_limits_the_batch_and_rare_scans_do_too(monkeypatch):
+def test_the_recipe_and_rare_scans_limit_the_batch(monkeypatch):
     assert planned(monkeypatch, 500, "schedule.batch=3").batches == {"4x64x96": 3}
     assert planned(monkeypatch, 500, entries=[entry(frames=5, slices=2, empty=(0,))]).batches == {
         "4x64x96": 5
@@ -100,7 +100,7 @@ def test_precision_is_full_on_a_cpu_unless_given(monkeypatch):
     assert planned(monkeypatch, 500, workers=3).workers == 3
 
 
-def test_whole_series_are_taken_one_at_a_time_and_not_estimated(monkeypatch):
+def test_whole_series_are_planned_singly_without_an_estimate(monkeypatch):
     made = planned(monkeypatch, 500, name="kt-unrolled")
     assert (made.batch((4, 64, 96)), made.step_mb, made.precision) == (1, 0, "bf16")
 

@@ -1,4 +1,4 @@
-"""A run that is stopped or killed anywhere goes on to the same bits, and its log has every batch once."""
+"""A run stopped or killed anywhere continues to the same bits, with every batch logged once."""
 
 import functools
 import itertools
@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from cmrrecon.cli.app import app
 from cmrrecon.training import checkpoint, log, loop, validation
 
-# The runs that all these tests share are made once, and not by every worker.
+# All tests here share the same runs, made once instead of by every worker.
 pytestmark = pytest.mark.xdist_group("resume")
 
 UNET = "{features=4, dims=[4,4,4], prompt_dims=[2,2,2], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
@@ -30,7 +30,8 @@ VARNET = [
     "network.sensitivity_channels=2",
     "network.sensitivity_pools=1",
 ]
-# Everything that has a state at once: discriminator, banks of distribution alignment, weights by variation, running average.
+# All parts with a state: discriminator, banks of distribution alignment, weights by variation,
+# running average.
 FULL = [
     f"network.unet={UNET}",
     f"network.sensitivity_unet={UNET}",
@@ -41,10 +42,10 @@ RUNS = {
     "genre-cmr": [*FULL, "network.cascades=1", "schedule.epochs=2"],
     "e2e-varnet": [*VARNET, "network.cascades=1", "optimiser.accumulate=2", "schedule.epochs=4"],
 }
-# Where processes kill themselves (see dying.py), one after the other, each going on with the run of the last.
+# Points where successive processes, each continuing the run, kill themselves (see dying.py).
 KILLS = {
     "genre-cmr": [
-        "take_step:after:1",  # nothing has ever been saved
+        "take_step:after:1",  # nothing was ever saved
         "save:during:1",
         "synchronise:before:1:last.pt",
         "replace:before:1:last.pt",
@@ -58,8 +59,8 @@ KILLS = {
         "validate:after:1",
         "save_weights:before:1",  # the validation is in the log
         "save_weights:after:1",
-        "replace:before:2:last.pt",  # the first is that of the last step, the second that of the end of the epoch
-        "replace:before:1:epoch.pt",  # which is a copy of the last state
+        "replace:before:2:last.pt",  # the first follows the last step, the second ends the epoch
+        "replace:before:1:epoch.pt",  # a copy of the last state
         "take_step:after:1",
     ],
     "e2e-varnet": [
@@ -70,9 +71,10 @@ KILLS = {
         "replace:after:1:last.pt",
     ],
 }
-# In a run that saves seldom: in the first epoch, and in the second.
+# Points in a run that rarely saves, in the first epoch and in the second.
 SELDOM = ["take_step:before:5", "take_step:before:10"]
-# Steps to stop after: of the full state at the start, inside an epoch, around its end and before the last; else every one.
+# Steps to stop after. With the full state: at the start, inside an epoch, around its end, and
+# before the last step. Otherwise: every step.
 STOPS = {"genre-cmr": (1, 2, 5, 6, 7, 11), "e2e-varnet": tuple(range(1, 13))}
 
 
@@ -98,7 +100,7 @@ def run(*words: str) -> None:
 
 
 def check_same_run(found: Path, expected: Path) -> None:
-    """States and best weights are the same to the last bit, and the logs but for times."""
+    """States and best weights are equal to the last bit; so are the logs, except for times."""
     check_same(checkpoint.load(found / loop.LAST), checkpoint.load(expected / loop.LAST))
     check_same(load_file(found / loop.BEST), load_file(expected / loop.BEST))
     assert log_of(found) == log_of(expected)
@@ -134,7 +136,7 @@ def log_of(folder: Path) -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a run of a recipe that nobody disturbs."""
+    """The folder of an undisturbed run of a recipe."""
 
     @functools.cache
     def folder_of(name: str) -> Path:
@@ -146,7 +148,7 @@ def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_an_undisturbed_run_has_everything_in_its_state_and_log(straight, name):
+def test_an_undisturbed_run_has_a_complete_state_and_log(straight, name):
     state = checkpoint.load(straight(name) / loop.LAST)
     assert state["step"] == 12
     lines = log_of(straight(name))
@@ -167,9 +169,7 @@ def test_an_undisturbed_run_has_everything_in_its_state_and_log(straight, name):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_that_is_stopped_after_any_step_goes_on_to_the_same_bits(
-    data, tmp_path, straight, name
-):
+def test_a_run_stopped_after_any_step_continues_to_the_same_bits(data, tmp_path, straight, name):
     for steps in STOPS[name]:
         run(*words(name, data, tmp_path / "run"), f"--max-steps={steps}")
         assert checkpoint.load(tmp_path / "run" / loop.LAST)["step"] == steps
@@ -181,7 +181,7 @@ def test_a_run_that_is_stopped_after_any_step_goes_on_to_the_same_bits(
 def killed(
     data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Path, list[str]]]:
-    """The folder and the command of runs whose processes killed themselves at all their points."""
+    """Folder and command of runs whose processes killed themselves at all points."""
     folder = tmp_path_factory.mktemp("killed")
     commands = {name: words(name, data, folder / name, "schedule.save_every=0") for name in KILLS}
     commands["seldom"] = words("e2e-varnet", data, folder / "seldom", "schedule.save_every=1000")
@@ -195,19 +195,19 @@ def killed(
         timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    for (name, told), line in zip(points.items(), done.stdout.splitlines(), strict=True):
-        assert json.loads(line) == [-signal.SIGKILL] * len(told), (name, done.stderr)
+    for (name, ends), line in zip(points.items(), done.stdout.splitlines(), strict=True):
+        assert json.loads(line) == [-signal.SIGKILL] * len(ends), (name, done.stderr)
     return {name: (folder / name, command) for name, command in commands.items()}
 
 
 @pytest.mark.parametrize("name", KILLS)
-def test_a_run_that_is_killed_goes_on_to_the_same_bits(killed, straight, name):
+def test_a_killed_run_continues_to_the_same_bits(killed, straight, name):
     folder, command = killed[name]
     run(*command)
     check_same_run(folder, straight(name))
 
 
-def test_a_run_that_saves_seldom_takes_again_what_was_not_saved(killed, straight):
+def test_a_run_that_rarely_saves_repeats_unsaved_steps(killed, straight):
     folder, command = killed["seldom"]
     assert checkpoint.load(folder / loop.LAST)["step"] == 3
     assert len(log_of(folder)) == 6 + 1 + 3
@@ -224,7 +224,7 @@ def test_a_run_that_saves_seldom_takes_again_what_was_not_saved(killed, straight
         (signal.SIGTERM, validation, "score", 6),
     ],
 )
-def test_a_run_that_is_asked_to_stop_saves_its_state(
+def test_a_run_asked_to_stop_saves_its_state(
     data, tmp_path, straight, monkeypatch, number, room, where, position
 ):
     calls, function = itertools.count(1), getattr(room, where)
@@ -246,7 +246,7 @@ def test_a_run_that_is_asked_to_stop_saves_its_state(
     check_same_run(tmp_path / "run", straight("e2e-varnet"))
 
 
-def test_a_process_that_gets_sigterm_ends_by_itself(data, tmp_path):
+def test_a_process_ends_by_itself_on_sigterm(data, tmp_path):
     program = [
         sys.executable,
         "-m",
@@ -265,7 +265,7 @@ def test_a_process_that_gets_sigterm_ends_by_itself(data, tmp_path):
     assert json.loads(out)["status"] == "stopped"
 
 
-def test_a_run_without_better_validation_is_done_and_stays_so(data, tmp_path):
+def test_a_run_without_better_validation_ends_for_good(data, tmp_path):
     command = [
         *words("e2e-varnet", data, tmp_path / "run", "schedule.patience=1", "optimiser.lr=1e-12"),
         "--json",
@@ -276,7 +276,7 @@ def test_a_run_without_better_validation_is_done_and_stays_so(data, tmp_path):
         assert (record["status"], record["epochs"]) == ("done", 2)
 
 
-def test_half_a_line_of_a_killed_run_is_forgotten(tmp_path):
+def test_an_incomplete_line_of_a_killed_run_is_removed(tmp_path):
     path = tmp_path / "log.jsonl"
     lines = [
         '{"epoch": 0, "position": 1}',

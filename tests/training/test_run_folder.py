@@ -1,4 +1,4 @@
-"""The folder of a run: what belongs to it, what it goes on with, and what is kept in it."""
+"""The folder of a run: its scans and recipe, its exclusive use, and its files."""
 
 import json
 import sys
@@ -14,9 +14,15 @@ from cmrrecon.training import checkpoint
 from cmrrecon.training.identity import only_run
 
 SETTINGS = [
-    "network.cascades=1", "network.channels=2", "network.pools=1", "network.sensitivity_channels=2", "network.sensitivity_pools=1",
-    "sampling.acs=12", "schedule.epochs=1", "schedule.batch=1",
-]  # fmt: skip
+    "network.cascades=1",
+    "network.channels=2",
+    "network.pools=1",
+    "network.sensitivity_channels=2",
+    "network.sensitivity_pools=1",
+    "sampling.acs=12",
+    "schedule.epochs=1",
+    "schedule.batch=1",
+]
 
 
 def command(*words):
@@ -33,7 +39,7 @@ def run_json(folder):
     return json.loads((folder / "run.json").read_text())
 
 
-def test_a_run_goes_on_with_its_own_scans_and_recipe_alone(data, tmp_path):
+def test_a_run_continues_only_with_its_own_scans_and_recipe(data, tmp_path):
     words = ["--data", data, "--out", tmp_path / "run", *small("schedule.epochs=2")]
     assert command(*words, "--max-steps", 1).exit_code == 0
     for other, code in (
@@ -54,7 +60,7 @@ def test_a_run_goes_on_with_its_own_scans_and_recipe_alone(data, tmp_path):
     assert "nothing is left to do" in again.stderr
 
 
-def test_the_plan_and_the_waiting_are_told(data, tmp_path):
+def test_the_plan_and_the_waiting_are_printed(data, tmp_path):
     done = command("--data", data, "--out", tmp_path / "run", *small(), "--no-checkpointing")
     assert "plan: batches of 1" in done.stderr
     assert "activations kept" in done.stderr
@@ -64,7 +70,7 @@ def test_the_plan_and_the_waiting_are_told(data, tmp_path):
     assert all(line["memory_mb"] > 0 and line["windows"] == 1 for line in lines if "loss" in line)
 
 
-def test_the_same_windows_are_pictured_after_every_epoch(data, tmp_path):
+def test_pictures_show_the_same_windows_after_every_epoch(data, tmp_path):
     words = ["--data", data, "--out", tmp_path / "run", *small("schedule.epochs=2")]
     done = command(*words)
     assert done.exit_code == 0, done.output
@@ -75,7 +81,7 @@ def test_the_same_windows_are_pictured_after_every_epoch(data, tmp_path):
     assert (first != second).any()
 
 
-def test_scans_that_are_held_out_are_scored_and_choose_nothing(data, tmp_path):
+def test_held_out_scans_are_scored_and_select_nothing(data, tmp_path):
     words = [
         "--data",
         data,
@@ -99,14 +105,14 @@ def test_a_folder_belongs_to_one_run_at_a_time(data, tmp_path):
     assert "[folder-busy]" in done.stderr
 
 
-def test_a_file_where_the_folder_should_be_is_told(data, tmp_path):
+def test_a_file_in_place_of_the_folder_is_reported(data, tmp_path):
     (tmp_path / "file").write_text("x")
     done = command("--data", data, "--out", tmp_path / "file", *small())
     assert done.exit_code == 1
     assert str(tmp_path / "file") in done.stderr
 
 
-def test_what_an_earlier_run_left_is_not_gone_back_to(data, tmp_path):
+def test_a_new_run_never_returns_to_the_state_of_an_earlier_one(data, tmp_path):
     words = ["--data", data, "--out", tmp_path / "run", *small()]
     assert command(*words).exit_code == 0
     (tmp_path / "run" / "last.pt").unlink()
@@ -115,8 +121,8 @@ def test_what_an_earlier_run_left_is_not_gone_back_to(data, tmp_path):
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
 
 
-def test_settings_that_cannot_work_are_told_before_scans_are_read(tmp_path):
-    for setting, told in (
+def test_impossible_settings_are_refused_before_scans_are_read(tmp_path):
+    for setting, named in (
         ("network.cascades=0", "cascade"),
         ("sampling.patterns=['spiral']", "spiral"),
         ("discriminator.channel=8", "channels"),
@@ -128,10 +134,10 @@ def test_settings_that_cannot_work_are_told_before_scans_are_read(tmp_path):
     ):
         done = command("--data", tmp_path / "nothing", "--out", tmp_path / "run", "--set", setting)
         assert done.exit_code == 2, setting
-        assert told in done.stderr
+        assert named in done.stderr
 
 
-def test_files_as_they_were_measured_train_like_a_store(data, tmp_path):
+def test_raw_files_train_like_a_store(data, tmp_path):
     raw = data.parent / "raw"
     words = [*small()]
     for name, folder in (("raw", raw), ("store", data)):
@@ -151,7 +157,7 @@ def test_files_as_they_were_measured_train_like_a_store(data, tmp_path):
     (raw / "damaged.mat").unlink()
     assert "It is left out" in again.stderr
     assert "nothing is left to do" in again.stderr
-    # The order and the masks are drawn from the names of files, which differ: the losses are alike, not the same.
+    # Order and masks depend on the file names, which differ: the losses are similar, not equal.
     means = [torch.tensor(losses(tmp_path / name)).mean() for name in ("raw", "store")]
     torch.testing.assert_close(*means, rtol=0.2, atol=0)
 
@@ -203,7 +209,7 @@ def test_tensorboard_gets_every_number(data, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("count", [2, 7])
-def test_an_epoch_may_have_a_number_of_windows(data, tmp_path, count):
+def test_the_number_of_windows_in_an_epoch_can_be_set(data, tmp_path, count):
     words = ["--data", data, "--out", tmp_path / "run"]
     assert command(*words, *small(f"schedule.windows={count}", "schedule.epochs=2")).exit_code == 0
     assert checkpoint.load(tmp_path / "run" / "last.pt")["step"] == 2 * count

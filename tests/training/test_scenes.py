@@ -11,8 +11,9 @@ from cmrrecon.cli.app import app
 from cmrrecon.losses.ssim import psnr_loss
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.training import recipe, scenes
+from cmrrecon.training.batch import collate
 from cmrrecon.training.checks import check
-from cmrrecon.training.dataset import Windows, batches, collate
+from cmrrecon.training.dataset import Windows, batches
 from cmrrecon.training.entries import read_entries
 from cmrrecon.training.recipe import Data
 from cmrrecon.training.scenes import Scenes
@@ -32,7 +33,7 @@ SMALL = [
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Scans that are quickly made, and few to validate with."""
+    """Makes scans fast to simulate, and validates with few."""
     from cmrrecon.simulation import random_materials, random_scans
 
     monkeypatch.setattr(random_materials, "LEAVES", (15, 60))
@@ -54,7 +55,7 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_every_epoch_sees_other_scans_and_validation_the_same(tiny):
+def test_every_epoch_has_new_scans_and_validation_the_same(tiny):
     seen, held = Scenes(Data(scenes=3), 1), Scenes(Data(scenes=3), 1, fixed=True)
     names = {
         seen.sample(place, epoch).name.split(":")[0] for place in seen.places for epoch in (0, 1)
@@ -85,8 +86,8 @@ def test_a_sample_is_a_normalised_series_with_the_truth_in_its_columns(tiny):
     assert order != batches(source, 1, lambda shape: 1)
 
 
-def test_a_run_needs_no_data_and_goes_on_exactly(tiny, tmp_path):
-    """Stopped in the middle and gone on with, or not: the same weights."""
+def test_a_run_needs_no_data_and_continues_exactly(tiny, tmp_path):
+    """A run stopped in the middle and continued gives the same weights as one that is not."""
     whole = train(
         "--out", tmp_path / "whole", "--set", "data.scenes=2", "--set", "schedule.epochs=2"
     )
@@ -117,8 +118,8 @@ def test_a_run_needs_no_data_and_goes_on_exactly(tiny, tmp_path):
     assert (tmp_path / "whole" / "pictures" / "validation-001-1.png").exists()
 
 
-def test_whole_series_of_a_store(data, tmp_path):
-    """With a store the same network sees all frames of a slice at once."""
+def test_series_networks_train_on_a_store(data, tmp_path):
+    """With a store, the same network sees all frames of a slice at once."""
     windows = Windows(data, read_entries(data), 0, recipe.load("kt-unrolled").sampling, Data(), 1)
     assert len(windows) == 3
     sample = windows.sample(windows.places[0], 0)
@@ -143,7 +144,7 @@ def test_networks_for_windows_cannot_learn_from_scenes():
 
 
 def test_psnr_loss_counts_decibels():
-    """A tenth of the error is 20 dB: two less, at any scale; the perfect image is finite."""
+    """A tenth of the error, 20 dB, lowers the loss by two at any scale; zero error is finite."""
     target, error = torch.rand(2, 5, 6), torch.randn(2, 5, 6)
     loss = psnr_loss(target + 0.1 * error, target)
     torch.testing.assert_close(

@@ -1,4 +1,4 @@
-"""The scripts of examples/slurm on a real Slurm of one node; skipped, with the reason, where none can be had."""
+"""The scripts of examples/slurm on a real one-node Slurm; skipped, with the reason, without one."""
 
 import fcntl
 import json
@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from cmrrecon.cli.app import app
 from cmrrecon.training import checkpoint
 
-# Of two Slurms on a machine the second would find its ports taken.
+# A second Slurm on the same machine would find its ports in use.
 pytestmark = pytest.mark.xdist_group("slurm")
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ TOOL = (
     / "local-slurm"
 )
 CONTROLLER_PORT = 6817
-# Generous: a machine may be busy with other things.
+# Generous limits, since the machine may be busy.
 START_SECONDS, JOB_SECONDS = 150, 300
 
 ONE_NODE = ["--mem=1G", "--time=5"]
@@ -50,7 +50,7 @@ SETTINGS = [
 
 
 class Slurm:
-    """Commands to a running Slurm, from a folder where the logs of jobs go."""
+    """Commands to a running Slurm, from the folder of the jobs' logs."""
 
     def __init__(self, conf: Path, folder: Path) -> None:
         self.folder = folder
@@ -74,16 +74,16 @@ class Slurm:
         return done.stdout.strip()
 
     def sbatch(self, script: str, *words: object, options: list[str]) -> str:
-        """Submit a script of the examples; gives the number of the job."""
+        """Submit a script of the examples and return the job number."""
         return self("sbatch", "--parsable", *options, str(SCRIPTS / script), *map(str, words))
 
     def facts(self, job: str) -> list[dict[str, str]]:
-        """What Slurm knows of a job, or of every task of an array."""
+        """What Slurm reports about a job, or about every task of an array."""
         lines = self("scontrol", "--oneliner", "show", "job", job).splitlines()
         return [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
 
     def wait(self, job: str, reached: Callable[[dict[str, str]], bool]) -> dict[str, str]:
-        """Until all tasks of a job are so; gives the facts of the last."""
+        """Wait until all tasks of a job have reached a state; return the facts of the last one."""
         ends = time.monotonic() + JOB_SECONDS
         while not all(reached(facts) for facts in self.facts(job)):
             assert time.monotonic() < ends, (self.facts(job), self.logs())
@@ -91,7 +91,7 @@ class Slurm:
         return self.facts(job)[-1]
 
     def wait_until_done(self, job: str) -> dict[str, str]:
-        """Until a job has ended in whatever way."""
+        """Wait until a job has ended in any way."""
         return self.wait(
             job,
             lambda facts: (
@@ -100,7 +100,7 @@ class Slurm:
         )
 
     def wait_until_training(self, job: str, log: Path, lines: int) -> None:
-        """Until a job has logged so many lines."""
+        """Wait until a job has logged this number of lines."""
         self.wait(job, lambda facts: facts["JobState"] == "RUNNING" and lines_of(log) >= lines)
 
     def logs(self) -> str:
@@ -115,15 +115,15 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     if not TOOL.is_file():
         pytest.skip(f"no Slurm: {TOOL} is missing (CMRRECON_TEST_DATA)")
     if os.geteuid() != 0 or len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("no Slurm: starting one takes root, and two tasks take two cores")
+        pytest.skip("no Slurm: starting one needs root, and two tasks need two cores")
     folder, jobs = tmp_path_factory.mktemp("slurm"), tmp_path_factory.mktemp("jobs")
     with open(Path(tempfile.gettempdir()) / "cmrrecon-slurm.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with socket.socket() as port:
             if port.connect_ex(("127.0.0.1", CONTROLLER_PORT)) == 0:
-                pytest.skip(f"no Slurm: another one has port {CONTROLLER_PORT}")
+                pytest.skip(f"no Slurm: another one uses port {CONTROLLER_PORT}")
         running = Slurm(folder / "slurm.conf", jobs)
-        # The tool asks nproc, which believes OpenMP's variables.
+        # The tool calls nproc, which obeys OpenMP's variables.
         plain = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
         try:
             with open(folder / "start.txt", "w") as console:
@@ -140,10 +140,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
                     stderr=console,
                     env=plain,
                 )
-            told = (folder / "start.txt").read_text()
-            if started.returncode != 0 or "idle" not in told:
+            output = (folder / "start.txt").read_text()
+            if started.returncode != 0 or "idle" not in output:
                 pytest.skip(
-                    f"no Slurm: {TOOL.name} ended with {started.returncode}: {told.strip()[-300:]}"
+                    f"no Slurm: {TOOL.name} ended with {started.returncode}: "
+                    f"{output.strip()[-300:]}"
                 )
             yield running
             subprocess.run(
@@ -181,7 +182,7 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def test_job_arrays_make_what_one_process_makes(slurm, data, tmp_path):
+def test_job_arrays_make_the_same_files_as_one_process(slurm, data, tmp_path):
     raw, under, images = data.parent / "raw", tmp_path / "under", tmp_path / "images"
     array = [*ONE_NODE, "--array=1-2", "--cpus-per-task=1"]
     first = slurm.sbatch("undersample.sbatch", raw, under, "-R", 4, "--acs", 12, options=array)
@@ -216,7 +217,7 @@ def test_job_arrays_make_what_one_process_makes(slurm, data, tmp_path):
 
 @pytest.fixture(scope="module")
 def together(slurm: Slurm, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of two tasks that nobody disturbs."""
+    """The folder of an undisturbed run of two tasks."""
     folder = tmp_path_factory.mktemp("together") / "run"
     job = train(slurm, data, folder)
     facts = slurm.wait_until_done(job)
@@ -254,11 +255,11 @@ def test_two_tasks_step_as_one_process_that_accumulates(together, data, tmp_path
         torch.testing.assert_close(value, one["parts"]["network"][key], rtol=1e-2, atol=1e-4)
 
 
-def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on_to_the_same_bits(
+def test_a_job_asked_to_stop_is_queued_again_and_continues_to_the_same_bits(
     slurm, together, data, tmp_path
 ):
     job, log = train(slurm, data, tmp_path / "run"), tmp_path / "run" / "log.jsonl"
-    # As before the end of its time, and as on a preemption.
+    # The signals before the end of the job's time and on preemption.
     for restarts, name in enumerate(["USR1", "TERM"], start=1):
         slurm.wait_until_training(job, log, 2 + lines_of(log))
         slurm("scancel", f"--signal={name}", job)
@@ -268,7 +269,7 @@ def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on_to_the_same_bits
                 (facts["JobState"], facts["Restarts"]) == ("PENDING", str(restarts))
             ),
         )
-        # Slurm lets a job wait for two minutes before it begins again.
+        # Slurm delays the restart of a job by two minutes.
         slurm("scontrol", "update", f"jobid={job}", "StartTime=now")
     assert slurm.wait_until_done(job)["JobState"] == "COMPLETED", slurm.logs()
     found, expected = (
@@ -294,13 +295,20 @@ def test_jobs_that_fail_or_are_cancelled_are_not_queued_again(slurm, data, tmp_p
     assert (facts["JobState"], facts["ExitCode"], facts["Restarts"]) == ("FAILED", "3:0", "0")
 
 
-def test_more_tasks_than_gpus_are_refused_with_the_right_words(slurm, data, tmp_path):
-    program = "import torch; torch.cuda.device_count = lambda: 1; from cmrrecon.cli.app import main; main()"
+def test_more_tasks_than_gpus_are_refused_with_the_right_options(slurm, data, tmp_path):
+    program = (
+        "import torch; torch.cuda.device_count = lambda: 1; "
+        "from cmrrecon.cli.app import main; main()"
+    )
     words = ["train", "--recipe=e2e-varnet", "--data", str(data), "--out", str(tmp_path / "run")]
     done = subprocess.run(
         ["srun", "--ntasks=2", *ONE_NODE, sys.executable, "-c", program, *words],
-        env=slurm.environment, cwd=slurm.folder, capture_output=True, text=True, timeout=JOB_SECONDS,
-    )  # fmt: skip
+        env=slurm.environment,
+        cwd=slurm.folder,
+        capture_output=True,
+        text=True,
+        timeout=JOB_SECONDS,
+    )
     assert done.returncode == 2, done.stderr
     assert "[gpus-mismatch]" in done.stderr
     assert "#SBATCH --ntasks-per-node=2 --gpus-per-node=2" in done.stderr

@@ -1,4 +1,4 @@
-"""Steps that cannot be taken."""
+"""Steps with non-finite gradients, and what the state of a run remembers."""
 
 import copy
 import math
@@ -13,9 +13,13 @@ from cmrrecon.training.plan import Plan
 from cmrrecon.training.state import MOST_BAD_STEPS, MOST_RETURNS, Run, follow
 
 SETTINGS = [
-    "network.cascades=1", "network.channels=2", "network.pools=1", "network.sensitivity_channels=2", "network.sensitivity_pools=1",
+    "network.cascades=1",
+    "network.channels=2",
+    "network.pools=1",
+    "network.sensitivity_channels=2",
+    "network.sensitivity_pools=1",
     "schedule.average=0.9",
-]  # fmt: skip
+]
 
 
 UNET = "{features=4, dims=[4,4,4], prompt_dims=[2,2,2], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
@@ -54,7 +58,7 @@ def test_a_step_without_finite_gradients_is_left_out(value):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_after_several_of_them_weights_go_back_and_the_rate_is_halved(tmp_path, kept):
+def test_after_several_bad_steps_weights_return_and_the_rate_is_halved(tmp_path, kept):
     run = a_run()
     rate = run.set_rate()
     if kept:
@@ -75,7 +79,7 @@ def test_after_several_of_them_weights_go_back_and_the_rate_is_halved(tmp_path, 
     assert run.optimisers[0].param_groups[0]["lr"] == rate / 2
 
 
-def test_it_ends_when_going_back_does_not_help():
+def test_training_ends_if_returning_does_not_help():
     run = a_run()
     for _ in range(MOST_BAD_STEPS * (MOST_RETURNS + 1) - 1):
         spoil(run)
@@ -95,7 +99,7 @@ def test_a_running_average_counts_shared_parameters_once():
     assert average[0].weight.item() == pytest.approx(0.9 * 0.25 + 0.1 * 1.25)
 
 
-def test_a_batch_that_breaks_down_spoils_nothing_that_is_remembered():
+def test_a_failing_batch_leaves_the_statistics_alone():
     run = Run(recipe.load("genre-cmr", GENRE), torch.device("cpu"), loop.ALONE, Plan())
     for number in range(4):
         value = float("nan") if number == 2 else 1.0
@@ -116,6 +120,6 @@ def test_a_batch_that_breaks_down_spoils_nothing_that_is_remembered():
     )
 
 
-def test_remembered_features_meet_those_of_another_device():
+def test_stored_features_match_those_of_another_device():
     own, known = ((torch.rand(3), torch.rand(3)) for _ in range(2))
     assert symmetric_divergence(tuple(part.to("meta") for part in own), known).device.type == "meta"

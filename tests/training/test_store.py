@@ -43,7 +43,7 @@ def test_stored_scan_equals_its_source_and_has_rss_references(source, tmp_path):
 
 
 def without_lines(lines, slices=slice(None)):
-    """The scan with some lines not measured, in some slices."""
+    """The scan without some lines in some slices."""
     kspace = torch.stack([scan().read_slice(z) for z in range(3)], 1)
     kspace[:, slices, :, lines] = 0
     return Scan.from_kspace(kspace)
@@ -80,7 +80,7 @@ def test_partial_fourier_of_the_challenge_makes_references(source, tmp_path):
     assert "rule of its challenge" in entry["remarks"][0]
 
 
-def test_slices_that_measured_less_do_not_slip_in(source, tmp_path):
+def test_slices_with_fewer_samples_make_no_references(source, tmp_path):
     for lines, code in (
         (slice(0, 8), "kspace-partial"),
         (slice(3, None, 6), "kspace-undersampled"),
@@ -90,7 +90,7 @@ def test_slices_that_measured_less_do_not_slip_in(source, tmp_path):
         assert not (tmp_path / "a.h5").exists()
 
 
-def test_slices_that_measured_more_are_cut_to_the_first(source, tmp_path):
+def test_slices_with_more_samples_are_cut_to_the_first(source, tmp_path):
     path = source(without_lines(slice(0, 8), 0))
     add_scan(path, tmp_path / "a.h5", allow_partial=True)
     stored = formats.read(tmp_path / "a.h5")
@@ -98,7 +98,7 @@ def test_slices_that_measured_more_are_cut_to_the_first(source, tmp_path):
     assert torch.equal(stored.series(1).mask.samples, stored.series(0).mask.samples)
 
 
-def test_whole_numbers_are_a_full_scan(source, tmp_path):
+def test_an_integer_scan_is_fully_sampled(source, tmp_path):
     kspace = torch.view_as_complex(torch.view_as_real(scan().read_slice(0) * 40).round())
     assert (kspace == 0).any()
     entry = add_scan(source(Scan.from_kspace(kspace[:, None])), tmp_path / "a.h5")
@@ -106,7 +106,7 @@ def test_whole_numbers_are_a_full_scan(source, tmp_path):
     assert entry["remarks"] == []
 
 
-def test_empty_slices_are_listed_and_not_fatal(source, tmp_path):
+def test_empty_slices_are_listed_and_kept(source, tmp_path):
     entry = add_scan(source(scan(empty=[0, 2])), tmp_path / "store/a.h5")
     assert entry["empty_slices"] == [0, 2]
     assert not formats.read_images(tmp_path / "store/a.h5")[:, 0].any()
@@ -115,7 +115,7 @@ def test_empty_slices_are_listed_and_not_fatal(source, tmp_path):
     assert not list((tmp_path / "store").glob("b*"))
 
 
-def test_compression_keeps_the_number_of_virtual_coils_asked_for(source, tmp_path):
+def test_compression_gives_the_requested_number_of_virtual_coils(source, tmp_path):
     entry = add_scan(source(scan()), tmp_path / "a.h5", coils=2)
     assert formats.read(tmp_path / "a.h5").shape == tuple(entry["shape"]) == (2, 3, 2, 32, 24)
     many = add_scan(source(scan()), tmp_path / "b.h5", coils=99)
@@ -152,7 +152,7 @@ def test_an_interrupted_file_is_made_again(source, tmp_path):
     assert add_scan(path, target)["status"] == "done"
 
 
-def test_fingerprint_sums_up_what_is_there(source, tmp_path):
+def test_the_fingerprint_summarises_the_store(source, tmp_path):
     store = tmp_path / "store"
     add_scan(source(scan(empty=[1])), store / "P001/cine_sax.h5")
     add_scan(source(scan(), "T1map.mat"), store / "P002/T1map.h5")

@@ -1,4 +1,7 @@
-"""`cmrrecon train` and what it is made of: recipes, windows, steps, several processes. Stopping and going on: test_resume.py."""
+"""`cmrrecon train` and its parts: recipes, windows, steps, several processes.
+
+Stopping and continuing are tested in test_resume.py.
+"""
 
 import functools
 import json
@@ -60,7 +63,7 @@ SMALL = {
         "data.scenes=0",
     ],
 }
-# Of tests that share runs: every worker would make its own.
+# Marks of tests that share runs, so that not every worker makes its own.
 SHARED, TOGETHER = pytest.mark.xdist_group("trained"), pytest.mark.xdist_group("together")
 SHORT = ["sampling.acs=12", "schedule.epochs=1", "schedule.batch=1"]
 
@@ -179,7 +182,7 @@ def test_half_precision_of_convolutions_trains_weights_of_full_precision(
 
 @pytest.fixture(scope="module")
 def together(data, tmp_path_factory):
-    """The folder of runs of two processes: `two` at once; `run` with a stop after two steps. And what they told."""
+    """Folder and output of runs of two processes: `two`, and `run` with a stop after two steps."""
     folder = tmp_path_factory.mktemp("together")
     varnet = ["--recipe", "e2e-varnet", *small("e2e-varnet"), "--out", folder / "two"]
     genre = [
@@ -203,16 +206,16 @@ def together(data, tmp_path_factory):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [one["codes"] for one in told] == [[0, 0]] * 3, told
-    return folder, told
+    outputs = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [output["codes"] for output in outputs] == [[0, 0]] * 3, outputs
+    return folder, outputs
 
 
 @TOGETHER
 def test_two_processes_step_as_one_that_accumulates(together, data, tmp_path):
-    folder, told = together
-    assert len(told[0]["out"].splitlines()) == 1
-    assert "2 windows make a step (batches accumulated: 1, processes: 2)" in told[0]["err"]
+    folder, outputs = together
+    assert len(outputs[0]["out"].splitlines()) == 1
+    assert "2 windows make a step (batches accumulated: 1, processes: 2)" in outputs[0]["err"]
     words = [
         "--recipe",
         "e2e-varnet",
@@ -231,9 +234,9 @@ def test_two_processes_step_as_one_that_accumulates(together, data, tmp_path):
 
 
 @TOGETHER
-def test_processes_agree_on_banks_and_statistics_and_go_on(together, data):
-    folder, told = together
-    assert "going on after step 2" in told[2]["err"]
+def test_processes_agree_on_banks_and_statistics_and_continue(together, data):
+    folder, outputs = together
+    assert "continuing after step 2" in outputs[2]["err"]
     state = checkpoint.load(folder / "run" / "last.pt")
     banks = state["parts"]["objective"]["alignment"]["banks"]
     assert len(banks) == 2
@@ -256,7 +259,7 @@ def test_processes_agree_on_banks_and_statistics_and_go_on(together, data):
     assert "[processes-mismatch]" in alone.stderr
 
 
-def test_what_processes_remember_is_the_same_in_all():
+def test_statistics_are_equal_in_all_processes():
     words = [
         sys.executable,
         "-m",
@@ -319,7 +322,7 @@ def test_processes_and_gpus_that_do_not_match_are_refused(monkeypatch, place, gp
 
 
 @pytest.mark.parametrize(("device", "given"), [("cuda:3", "cuda:3"), ("cpu", "cpu")])
-def test_one_process_of_srun_has_the_device_that_it_is_told(monkeypatch, device, given):
+def test_a_single_process_of_srun_has_the_given_device(monkeypatch, device, given):
     for name, value in {
         **SRUN,
         "SLURM_PROCID": "0",
@@ -332,7 +335,7 @@ def test_one_process_of_srun_has_the_device_that_it_is_told(monkeypatch, device,
         assert (group.size, own) == (1, given)
 
 
-def test_another_recipe_does_not_go_on_with_a_run(data, tmp_path):
+def test_a_run_refuses_another_recipe(data, tmp_path):
     words = ["--recipe", "promptmr", "--data", data, "--out", tmp_path / "run", "--max-steps", 1]
     assert command(*words, *small("promptmr")).exit_code == 0
     other = command(*words, *small("promptmr", "optimiser.lr=1e-5"))
@@ -342,7 +345,7 @@ def test_another_recipe_does_not_go_on_with_a_run(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "field", "told"),
+    ("words", "field", "named"),
     [
         (["--recipe", "promptnr"], "remedy", "promptmr"),
         (["--recipe", "promptmr", "--set", "losses.sim.weight=1"], "remedy", "ssim"),
@@ -362,10 +365,10 @@ def test_another_recipe_does_not_go_on_with_a_run(data, tmp_path):
         ([], "remedy", "--recipe"),
     ],
 )
-def test_mistakes_are_told(data, tmp_path, words, field, told):
+def test_mistakes_are_reported(data, tmp_path, words, field, named):
     done = command(*words, "--data", data, "--out", tmp_path / "run", "--json")
     assert done.exit_code == 2, done.output
-    assert told in json.loads(done.stdout)["error"][field]
+    assert named in json.loads(done.stdout)["error"][field]
     assert "Traceback" not in done.stderr
 
 
@@ -378,7 +381,7 @@ def test_the_recipe_is_printed_with_every_value():
     assert printed["network"]["cascades"] == 16
 
 
-def test_facts_that_follow_from_the_name_of_a_scanner_choose_scans():
+def test_properties_from_the_scanner_name_select_scans():
     entry = {"centre": "Center005", "vendor": "Siemens_30T_Vida", "modality": "Cine"}
     chosen = (
         "scanner=Center005/Siemens_30T_Vida",
@@ -396,7 +399,7 @@ def test_facts_that_follow_from_the_name_of_a_scanner_choose_scans():
     assert domain_of(unknown, ("scanner", "field")) == "unknown/unknown"
 
 
-def test_a_folder_that_is_no_store_is_told(tmp_path):
+def test_a_folder_that_is_no_store_is_refused(tmp_path):
     done = command("--recipe", "promptmr", "--data", tmp_path, "--out", tmp_path / "run")
     assert done.exit_code == 3
     assert str(tmp_path) in done.stderr
@@ -429,7 +432,7 @@ def test_masks_stay_within_what_was_measured(tmp_path):
         assert sample.mask.shape[-1] == 1
 
 
-def test_masks_change_from_epoch_to_epoch_and_not_with_the_order(data):
+def test_masks_change_between_epochs_and_not_with_the_order(data):
     seen = windows(data, sampling=Sampling(patterns=("kt-gaussian",), accelerations=(4.0,), acs=12))
     place = seen.places[4]
     first, again, later = (
@@ -446,7 +449,7 @@ def test_masks_change_from_epoch_to_epoch_and_not_with_the_order(data):
     assert torch.equal(held.sample(place, 0).mask, held.sample(place, 5).mask)
 
 
-def test_a_sample_is_what_it_says(data):
+def test_a_sample_matches_its_scan(data):
     seen = windows(data, sampling=Sampling(patterns=("kt-uniform",), accelerations=(4.0,), acs=12))
     sample = seen.sample(seen.places[0], 0)
     entry = seen.entries[seen.places[0].scan]
@@ -467,7 +470,7 @@ def test_a_sample_is_what_it_says(data):
     assert torch.equal(held.sample(held.places[0], 0).mask, drawn[rows])
 
 
-def test_a_window_that_comes_again_in_an_epoch_has_another_mask(data):
+def test_a_window_repeated_in_an_epoch_has_another_mask(data):
     seen = windows(
         data,
         sampling=Sampling(patterns=("kt-gaussian",), accelerations=(4.0,), acs=12),
@@ -481,7 +484,7 @@ def test_a_window_that_comes_again_in_an_epoch_has_another_mask(data):
     assert max(place.turn for batch in batches(seen, 0, lambda shape: 1, 40) for place in batch) > 2
 
 
-def test_noise_is_added_to_what_is_measured_and_not_to_the_target(data):
+def test_noise_is_added_to_the_input_and_not_to_the_target(data):
     plain, loud = (windows(data, data=Data(noise=noise)) for noise in (0.0, 0.5))
     assert torch.equal(
         plain.sample(plain.places[0], 0).target, loud.sample(loud.places[0], 0).target
@@ -516,7 +519,7 @@ def test_batches_hold_windows_of_one_size_and_an_epoch_every_window(data):
     assert order != batches(seen, 1, lambda shape: 2)
 
 
-def test_domains_come_in_turn_and_rare_modalities_more_often(data):
+def test_domains_take_turns_and_rare_modalities_come_more_often(data):
     order = batches(windows(data, data=Data(domain=("centre",), in_turn=True)), 0, lambda shape: 1)
     domains = [windows(data, data=Data(domain=("centre",))).domain(batch[0]) for batch in order]
     assert domains[::2] == ["Center001"] * 6
@@ -525,7 +528,7 @@ def test_domains_come_in_turn_and_rare_modalities_more_often(data):
     assert len(twice) == 18
 
 
-def test_the_split_is_by_subject_and_does_not_move():
+def test_the_split_is_by_subject_and_stable():
     entries = [
         {"centre": "A", "vendor": None, "subject": f"P{n:03d}", "path": f"{n}{kind}"}
         for n in range(200)
@@ -549,7 +552,7 @@ def test_the_split_is_by_subject_and_does_not_move():
     assert split(few[:2], 0.15, 0) == (few[:2], [])
 
 
-def test_a_damaged_state_is_told(tmp_path):
+def test_a_damaged_state_is_refused(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"no state")
     with refused("checkpoint-damaged"):
         checkpoint.load(tmp_path / "last.pt")

@@ -1,6 +1,7 @@
-"""Run the program several times, each time as two processes that train one network: python together.py COMMANDS.
+"""Run the program as two processes that train one network: python together.py COMMANDS.
 
-COMMANDS is a JSON list of lists of words. Prints for each a line of JSON: the exit codes, and what both wrote to stdout and stderr.
+COMMANDS is a JSON list of lists of words, run one after another. One line of JSON is printed for
+each: the exit codes, and what both processes wrote to stdout and stderr.
 """
 
 import gc
@@ -18,7 +19,7 @@ import torch._dynamo  # an optimiser loads it, which takes seconds
 
 from cmrrecon.cli.app import main
 from cmrrecon.networks import e2e_varnet, genre_cmr, patch_gan  # noqa: F401 - as above
-from cmrrecon.training import checks, identity, loop  # noqa: F401 - which load all that trains
+from cmrrecon.training import checks, identity, loop  # noqa: F401 - these load all of training
 
 PROCESSES = 2
 
@@ -69,8 +70,8 @@ if __name__ == "__main__":
                 if children[-1] == 0:
                     live(rank, port, words, folder)
             codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-            told = {
+            output = {
                 what: "".join((folder / f"{what}{rank}").read_text() for rank in range(PROCESSES))
                 for what in ("out", "err")
             }
-        print(json.dumps({"codes": codes, **told}), flush=True)
+        print(json.dumps({"codes": codes, **output}), flush=True)

@@ -1,0 +1,112 @@
+"""Samples of training, and batches of them on the device of the network."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cmrrecon.networks.base import Output
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import ifft2c
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One window of adjacent frames, or a whole series, divided by the scale of its scan.
+
+    For a whole series, `kspace` holds all frames, and `target` has the shape (frame, y, x').
+
+    Attributes
+    ----------
+    kspace : Tensor of shape (frame, coil, y, x), complex
+        K-space, zero where not measured.
+    mask : Tensor of shape (frame|1, y, x|1), bool
+        Measured samples.
+    acs : int
+        Number of calibration lines.
+    target : Tensor of shape (y, x)
+        RSS image of the fully sampled middle frame.
+    target_kspace : Tensor of shape (coil, y, x), complex
+        Fully sampled k-space of the middle frame.
+    limit : float
+        Largest pixel of the target's scan, which is the data range of the SSIM.
+    domain, name : str
+        Domain and name of the scan.
+    classes : Tensor of shape (class,)
+        For each class of lesions in the recipe, 1 if it is present and 0 if not; NaN in a slice
+        without labels.
+    lesion : Tensor of shape (y, x), bool
+        True inside the boxes of lesions.
+    columns : slice or None
+        Columns of x in `target`, for a whole series; None for a window.
+    """
+
+    kspace: Tensor
+    mask: Tensor
+    acs: int
+    target: Tensor
+    target_kspace: Tensor
+    limit: float
+    domain: str
+    name: str
+    classes: Tensor
+    lesion: Tensor
+    columns: slice | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one matrix, stacked along a first axis, on the device of the network.
+
+    The attributes are those of `Sample`; the domain is that of the first sample. A whole series is
+    a batch of its own, whose frames are the first axis of `target` and `limit`.
+    """
+
+    kspace: Tensor
+    mask: Tensor
+    acs: int
+    target: Tensor
+    target_kspace: Tensor
+    limit: Tensor
+    domain: str
+    classes: Tensor
+    lesion: Tensor
+    columns: slice | None = None
+
+    def zero_filled(self) -> Tensor:
+        """Zero-filled RSS (batch, y, x) of the middle frame, or of all frames of a whole series."""
+        if self.columns is None:
+            return rss(ifft2c(self.kspace[:, self.kspace.shape[1] // 2]))
+        return rss(ifft2c(self.kspace[0]))[..., self.columns]
+
+    def given_to(self, network: nn.Module) -> Output:
+        """Apply a network to the batch."""
+        columns = {} if self.columns is None else {"columns": self.columns}
+        output: Output = network(self.kspace, self.mask, self.acs, **columns)
+        return output
+
+
+def collate(found: Sequence[Sample], device: torch.device) -> Batch:
+    """Stack samples to a batch; masks of different kinds become the most general one."""
+    frames, width = max(len(s.mask) for s in found), max(s.mask.shape[-1] for s in found)
+
+    def stacked(parts: Iterable[Tensor]) -> Tensor:
+        return torch.stack(list(parts)).to(device)
+
+    targets = [s.target if s.target.ndim == 3 else s.target[None] for s in found]
+    return Batch(
+        kspace=stacked(s.kspace for s in found),
+        mask=stacked(s.mask.expand(frames, -1, width) for s in found),
+        acs=found[0].acs,
+        target=torch.cat(targets).to(device),
+        target_kspace=stacked(s.target_kspace for s in found),
+        limit=torch.tensor(
+            [s.limit for s, target in zip(found, targets, strict=True) for _ in target],
+            device=device,
+        ),
+        domain=found[0].domain,
+        classes=stacked(s.classes for s in found),
+        lesion=stacked(s.lesion for s in found),
+        columns=found[0].columns,
+    )
