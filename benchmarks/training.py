@@ -253,7 +253,7 @@ def one_thread() -> dict[str, str]:
 def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
     """Return CPU seconds of the steps of every mode, and of making the windows."""
     from cmrrecon import SamplingMask
-    from cmrrecon.training.dataset import Sample
+    from cmrrecon.training.batch import Sample
 
     recipe, windows = prepared(case, store)
     places = [

@@ -17,14 +17,11 @@ PENDING = (
     else {
         "classical",
         "cli",
-        "data",
         "evaluation",
         "formats",
         "methods",
         "operators",
         "reconstruction",
-        "simulation",
-        "training",
     }
 )
 SOURCES = sorted(
