@@ -1,4 +1,4 @@
-"""Where tests find expected values and real data, and how many had to be skipped for lack of the latter."""
+"""Where tests find expected values and real data, and a count of tests that lacked data."""
 
 import os
 from pathlib import Path
@@ -12,13 +12,13 @@ DATA = Path(
 ).resolve()
 NO_DATA = "real data not found (CMRRECON_TEST_DATA)"
 
-# The tests share the machine with each other: spinning OpenMP threads would cost more than they give.
+# Tests run side by side, so spinning OpenMP threads would cost more than they gain.
 torch.set_num_threads(1)
 
 
 @pytest.fixture
 def golden() -> Path:
-    """The expected values that travel with the project."""
+    """The folder of expected values that belong to the project."""
     return GOLDEN
 
 
@@ -40,7 +40,10 @@ def all_golden() -> Path:
 
 @pytest.fixture
 def semireal_tool() -> Path:
-    """The script that makes semi-real cine k-space from real pictures; skips the test where it is absent."""
+    """The script that makes semi-real cine k-space from real pictures.
+
+    Skips the test where the script is absent.
+    """
     path = DATA.parent / "tools" / "make_semireal.py"
     if not path.is_file():
         pytest.skip(NO_DATA)
@@ -52,5 +55,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         NO_DATA in str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])
     )
     terminalreporter.write_line(
-        f"{skipped} tests skipped for lack of real data (searched {DATA.name}, set CMRRECON_TEST_DATA)"
+        f"{skipped} tests skipped for lack of real data "
+        f"(searched {DATA.name}, set CMRRECON_TEST_DATA)"
     )

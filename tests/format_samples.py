@@ -1,8 +1,8 @@
-"""A small file of every format that is read, with all that the format can tell of a scan.
+"""A small file of every format that is read, with everything that the format can store.
 
 Each function writes a file into a folder and returns its path. `tests/formats/test_catalog.py`
-asserts that reading it gives exactly what the row of the format in the catalog says. A format that
-needs a package which is not installed skips there (`pytest.importorskip`).
+asserts that reading it gives exactly what the format's row in the catalogue states. Formats whose
+package is not installed are skipped (`pytest.importorskip`).
 """
 
 from dataclasses import replace
@@ -37,7 +37,7 @@ def scan():
 
 
 def written(name):
-    """What makes a file with our own writer of the name's suffix."""
+    """Return a function that writes a file with our own writer for the suffix of the name."""
 
     def make(folder):
         formats.write_scan(folder / name, scan())
@@ -53,7 +53,7 @@ def matlab5(folder):
 
 
 def ismrmrd(folder):
-    """Noise readouts, calibration lines of their own, and slices that lie 10 mm apart."""
+    """Noise readouts, separate calibration lines, and slices that are 10 mm apart."""
     noise = ismrmrd_files.cnormal(COILS, 64, seed=3)
     rows = [ismrmrd_files.readout(noise, flags=ismrmrd_files.NOISE)]
     for slice_ in range(SLICES):

@@ -44,7 +44,10 @@ HEAD = np.dtype(
     + [("idx", IDX), ("user_int", "<i4", 8), ("user_float", "<f4", 8)]
 )
 ACQUISITION = np.dtype([("head", HEAD), ("traj", FLOATS), ("data", FLOATS)])
-SIZE = "<matrixSize><x>{}</x><y>{}</y><z>1</z></matrixSize><fieldOfView_mm><x>{}</x><y>{}</y><z>8</z></fieldOfView_mm>"
+SIZE = (
+    "<matrixSize><x>{}</x><y>{}</y><z>1</z></matrixSize>"
+    "<fieldOfView_mm><x>{}</x><y>{}</y><z>8</z></fieldOfView_mm>"
+)
 HEADER = """<?xml version="1.0" encoding="UTF-8"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">{more}<encoding>
 <encodedSpace>{encoded}</encodedSpace><reconSpace>{recon}</reconSpace>
@@ -63,12 +66,15 @@ def header(
     calibration=None,
     more="",
 ):
-    """The encoded matrix (y, x), and the fields of view: encoded x and y, reconstructed x and y;
-    `more` stands before the encoding."""
+    """The header with the encoded matrix (y, x) and the fields of view.
+
+    These are encoded x and y, reconstructed x and y; `more` is inserted before the encoding.
+    """
     limits = (
         ""
         if centre is None
-        else f"<kspace_encoding_step_1><minimum>0</minimum><center>{centre}</center></kspace_encoding_step_1>"
+        else "<kspace_encoding_step_1><minimum>0</minimum>"
+        f"<center>{centre}</center></kspace_encoding_step_1>"
     )
     mode = f"<calibrationMode>{calibration}</calibrationMode>"
     encoded, recon = SIZE.format(x, y, *fields[:2]), SIZE.format(x // 2, y, *fields[2:])
@@ -136,7 +142,11 @@ def cartesian(lines=range(Y), **how):
 
 
 def spokes(count=5, n=8, samples=16, scale=1.0, frames=FRAMES, slices=SLICES):
-    """Radial readouts with their k-space (frame, slice, coil, spoke, sample) and trajectory (frame, spoke, sample, 2), (y, x)."""
+    """Radial readouts with their k-space and trajectory.
+
+    The k-space is (frame, slice, coil, spoke, sample), the trajectory (frame, spoke, sample, 2) in
+    the order (y, x).
+    """
     kspace = cnormal(frames, slices, COILS, count, samples)
     angle = np.arange(frames * count).reshape(frames, count, 1) * 1.94
     radius = (np.arange(samples) - samples // 2) * (n / samples)

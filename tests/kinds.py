@@ -1,4 +1,4 @@
-"""Shorter ways for tests to make what the library wants in its own types."""
+"""Shortcuts for tests to make objects of the library's types."""
 
 import torch
 
@@ -7,12 +7,12 @@ from cmrrecon.data import SamplingMask
 
 
 def mask_of(mask):
-    """A SamplingMask from a tensor (frame|1, y, x|1) bool; a SamplingMask or None as it is."""
+    """A SamplingMask from a tensor (frame|1, y, x|1) bool; a SamplingMask or None unchanged."""
     return SamplingMask.of(mask) if hasattr(mask, "ndim") else mask
 
 
 def normal(series, scale=1.0):
-    """A series that is normalised already, prepared."""
+    """A prepared series that is already normalised."""
     return PreparedSeries(series, scale)
 
 

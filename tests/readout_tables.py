@@ -1,4 +1,4 @@
-"""Readouts in memory, in the columns that all raw formats share."""
+"""Readouts in memory, with the columns that all raw formats share."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def cnormal(*shape, seed=0, level=1.0):
 
 
 def readout(samples, kind="image", **columns):
-    """One readout: its samples (coil, n), and the columns that differ from the usual."""
+    """One readout: its samples (coil, n), and the columns that differ from the defaults."""
     coils, n = samples.shape
     row = dict.fromkeys(KINDS, False) | dict.fromkeys((*COUNTERS, *SIZES), 0)
     row |= dict.fromkeys(TIMES, np.nan) | {"dwell_us": 2.0}
@@ -36,7 +36,7 @@ def readout(samples, kind="image", **columns):
 
 
 def raw(readouts, *encodings, **more):
-    """The measurement of these readouts."""
+    """The measurement made of these readouts."""
     table = {
         name: np.array([row[name] for row in readouts], dtype)
         for names, dtype in (

@@ -1,4 +1,4 @@
-"""How tests say which error they expect: by its stable code, never by its sentences."""
+"""How tests state which error they expect: by its stable code, never by its sentences."""
 
 import pytest
 
@@ -6,5 +6,8 @@ from cmrrecon.tools.errors import CmrreconError
 
 
 def refused(code):
-    """`with refused("mask-shape"):` passes only if the block raises a `CmrreconError` of that code."""
+    """Pass only if the block raises a `CmrreconError` with this code.
+
+    Use it as `with refused("mask-shape"):`.
+    """
     return pytest.raises(CmrreconError, check=lambda error: error.code == code)

@@ -41,7 +41,10 @@ def shapes_of(state_dict):
 
 
 def lightning_file(path, network, parameters, monkeypatch, **more):
-    """A checkpoint as PyTorch Lightning writes it, with classes that are gone when it is read."""
+    """A checkpoint as PyTorch Lightning writes it.
+
+    Its pickle names classes that do not exist when it is read.
+    """
     module = types.ModuleType("lightning_fake")
     module.AttributeDict = type("AttributeDict", (dict,), {"__module__": module.__name__})
     module.Ordered = type("Ordered", (collections.OrderedDict,), {"__module__": module.__name__})

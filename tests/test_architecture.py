@@ -1,4 +1,7 @@
-"""The floor plan of docs/architecture.md, enforced: imports run one way, only the command line prints, help is light."""
+"""The floor plan of docs/architecture.md, enforced.
+
+Imports run one way, only the command line prints, and help loads nothing heavy.
+"""
 
 import ast
 import subprocess
@@ -92,7 +95,8 @@ def test_help_is_light(words):
         "try:\n"
         "    main()\n"
         "finally:\n"
-        "    heavy = {'torch', 'sigpy', 'matplotlib', 'h5py', 'numpy', 'scipy'} & set(sys.modules)\n"
+        "    heavy = {'torch', 'sigpy', 'matplotlib', 'h5py', 'numpy', 'scipy'}\n"
+        "    heavy &= set(sys.modules)\n"
         "    print('HEAVY', sorted(heavy), file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

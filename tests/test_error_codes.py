@@ -1,4 +1,4 @@
-"""The error codes: the sources and docs/error-codes.md name the same, with the same exit codes."""
+"""The error codes: sources and docs/error-codes.md list the same, with the same exit codes."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ CLASSES = {
 
 
 def calls_of(path):
-    """All calls in a file, each with the name and the parameters of the function around it."""
+    """All calls in a file, each with the name and parameters of the enclosing function."""
 
     def walk(node, function, parameters):
         if isinstance(node, ast.FunctionDef):
@@ -43,9 +43,9 @@ def choices(value):
 
 
 def codes_in(path):
-    """Code -> the exit codes and kinds that a file raises it with.
+    """Map each code to the exit codes and kinds that a file raises it with.
 
-    A code is the first argument of an error class, or of a function of the file that passes it on.
+    A code is the first argument of an error class, or of a function in the file that passes it on.
     """
     calls = calls_of(path)
     takers = {(name, 0, ending) for name, ending in CLASSES.items()}

@@ -1,5 +1,8 @@
-"""Measured data through the whole toolkit: files in, scores out. (The comparison of one measured frame with 168 pictures is in
-tests/classical/test_measured_heart.py, where the same data test every method.)"""
+"""Measured data through the whole toolkit: files in, scores out.
+
+The comparison of one measured frame with 168 pictures is in tests/classical/test_measured_heart.py,
+where the same data test every method.
+"""
 
 import runpy
 import sys
@@ -36,7 +39,7 @@ def demo(real_data):
 
 
 def narrow(scan: Scan, columns: int) -> Scan:
-    """The middle columns of the image, which are as good as all: every one is measured."""
+    """Cut out the middle columns of the image, which are as good as all: each is measured."""
     kspace = scan.series(0).kspace
     middle = ifftc(kspace, -1)[..., centred(kspace.shape[-1], columns)]
     return Scan.from_kspace(fftc(middle, -1)[:, None], scan.mask)
@@ -81,7 +84,7 @@ def test_every_method_takes_a_single_coil_or_refuses_clearly(demo, name):
             find_method(name)(series)
         return
     reference = rss(ifft2c(demo.series(0).kspace))
-    # Weight and iterations of single methods are tried elsewhere; here are the fewest steps that do.
+    # Weights and iterations of single methods are tested elsewhere; these are the fewest that work.
     options = (
         {"weight": 0.01, "iterations": 20} if isinstance(find_method(name), IterativeMethod) else {}
     )
@@ -94,7 +97,10 @@ def test_every_method_takes_a_single_coil_or_refuses_clearly(demo, name):
 
 
 def head_scores(head: torch.Tensor, acceleration: int) -> dict[str, float]:
-    """PSNR of methods on a retrospectively undersampled head with 24 ACS lines; each against its own fully sampled combination."""
+    """PSNR of methods on a retrospectively undersampled head with 24 ACS lines.
+
+    Each is scored against its own fully sampled combination.
+    """
     mask = make_mask("uniform", frames=1, y=96, x=96, acceleration=acceleration, acs=24)
     series = Series(head * mask[:, None], mask_of(mask))
     maps = estimate_maps(head, LineMask(torch.ones_like(mask)))
@@ -120,7 +126,7 @@ def test_sense_and_grappa_on_a_measured_head(real_data, acceleration, least):
 
 
 def hidden_line_error(scan: Scan, name: str, folds: int = 4) -> float:
-    """Relative error of a method's prediction of measured lines that were hidden from it: every second line outside the centre, once."""
+    """Relative error of a method on hold-out lines: every second line outside the centre."""
     measured = scan.series(0)
     outer = measured.mask.samples.clone()
     outer[:, scan.shape[3] // 2 - 10 : scan.shape[3] // 2 + 10] = False
@@ -152,7 +158,7 @@ def test_hidden_measured_lines_are_predicted(measured_frame):
 
 
 def images_of(name: str, prepared: PreparedSeries) -> torch.Tensor:
-    """Images of a method of a series whose coils are found once for all methods."""
+    """Images of a method for a series whose coils are found once for all methods."""
     method = find_method(name)
     decision = method.decide(prepared, method.options())
     return method.reconstruct(prepared, method.options(), decision).images
@@ -200,7 +206,7 @@ GIVEN = {"weight": 0.003, "iterations": 30}
     ("lines", "method", "options"),
     [(9, "kt-wavelet", GIVEN), (21, "kt-wavelet", GIVEN), (16, DEFAULT_METHOD, {})],
 )
-def test_vista_is_as_good_as_so_many_lines_with_a_common_block(real_data, lines, method, options):
+def test_vista_is_as_good_as_lines_with_a_common_block(real_data, lines, method, options):
     """No line was measured in every frame of a VISTA pattern; the time average calibrates."""
     frames, y, x = 12, 126, 32
     with h5py.File(real_data / "scanner-files/vista_cache.h5") as stored:

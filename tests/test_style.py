@@ -1,4 +1,4 @@
-"""How the sources are written: docstrings that tools parse, room between steps, plain words."""
+"""How the sources are written: docstrings that tools parse, blank lines, plain words."""
 
 import ast
 import os
@@ -72,7 +72,7 @@ def documented(tree: ast.Module) -> list[tuple[str, str]]:
 
 
 def faults_of(text: str) -> list[str]:
-    """What numpydoc would misread in a docstring."""
+    """List what numpydoc would misread in a docstring."""
     found, lines = [], text.split("\n")
     heads = [i for i, line in enumerate(lines[:-1]) if re.fullmatch(r"-{3,}", lines[i + 1].strip())]
     for number, i in enumerate(heads):
@@ -145,7 +145,10 @@ def test_sources_use_plain_words(path):
 
 
 def test_faults_are_found():
-    good = "Purpose.\n\nParameters\n----------\nx : Tensor\n    Images.\n\nRaises\n------\nInputError\n    Bad."
+    good = (
+        "Purpose.\n\nParameters\n----------\nx : Tensor\n    Images.\n\n"
+        "Raises\n------\nInputError\n    Bad."
+    )
     assert not faults_of(good)
     assert faults_of(good.replace("x : Tensor\n    Images.", "x : images"))
     assert faults_of(good.replace("InputError\n    Bad.", "InputError : bad"))

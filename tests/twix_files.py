@@ -1,5 +1,7 @@
-"""Siemens twix files for tests: measurements of single readouts, as software VB or VD writes
-them."""
+"""Siemens twix files for tests: measurements of single readouts.
+
+They are laid out as software VB or VD writes them.
+"""
 
 import struct
 
