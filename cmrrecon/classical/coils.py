@@ -71,7 +71,9 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
     # The maps do not depend on the scale, but its square must fit in single precision; powers of
     # two round nothing.
     block = block * 2.0 ** -math.frexp(float(block.abs().sum() / max(1, block.numel())))[1]
+
     matrix = virtual_coils([block], virtual and min(virtual, len(block)))
+
     cartesian = isinstance(series.mask, CartesianMask)
     if series.maps is not None:
         supplied = supplied_maps(series, series.maps)
@@ -79,6 +81,7 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
     else:
         compressed = torch.einsum("vc,cyx->vyx", matrix, block)
         maps = maps_from(compressed, series.image_shape, sets=2 if cartesian else 1)
+
     seen = maps.abs().amax((0, 1)).nonzero().flatten()
     if not len(seen):
         raise NumericalError(
@@ -87,6 +90,7 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
             "The calibration lines must hold signal that the coils tell from noise",
             "Check the scan, or use the method zero-filled, which needs no maps",
         )
+
     columns = slice(int(seen[0]), int(seen[-1]) + 1) if cartesian else slice(None)
     measured = torch.einsum("vc,vyx->cyx", matrix.conj(), maps)
     return Coils(maps, measured, columns, maps.shape[1] // series.image_shape[0])
@@ -108,6 +112,7 @@ def calibration_samples(series: Series) -> Tensor:
     if isinstance(mask, SpokeMask):
         trajectory = mask.trajectory
         return calibration(series.kspace, trajectory.positions, mask.samples, trajectory.matrix)
+
     assert isinstance(mask, CartesianMask)
     filled = completed(series.kspace, mask)
     if filled is None:
@@ -129,6 +134,7 @@ def reference_block(lines: Tensor) -> Tensor:
         if len(places):
             first, last = int(places[0]), int(places[-1])
             lines = lines.narrow(1 + axis, first, last + 1 - first)
+
     y, x = lines.shape[1:]
     return lines[:, centred(y, min(y, MOST_LINES)), centred(x, min(x, MOST_COLUMNS))]
 

@@ -39,16 +39,20 @@ def completed(kspace: Tensor, mask: CartesianMask) -> Tensor | None:
     enough = ENOUGH if found.averaged else FEWEST_LINES
     if not isinstance(mask, LineMask) or found.lines >= enough:
         return None
+
     rows = centred(len(union), min(MADE, len(union)))
     average = time_average(kspace, mask.samples)
     lines = average[:, rows]
+
     begun = [run for run in runs(union[rows, 0]) if run.stop - run.start >= FIRST]
     if float(union[rows].float().mean()) < MEASURED or not begun:
         return None
+
     # Those with the most signal tell most.
     block = lines[:, max(begun, key=lambda run: float(lines[:, run].abs().square().sum()))]
     for _ in range(TURNS):
         block = torch.where(union[rows], lines, _predicted(average, union, block)[:, rows])
+
     return block
 
 
@@ -61,6 +65,7 @@ def runs(measured: Tensor) -> list[slice]:
         if place > start:
             found.append(slice(start, place))
         start = place + 1
+
     return found
 
 

@@ -69,8 +69,10 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     series = _as_read_out(series)
     mask, columns = _lines(series)
     _check_kernel(options.kernel, mask)
+
     block = _calibration(series, mask, options.calibration)
     require_calibration(block, options.kernel or KERNEL)
+
     fill = _Fill(block, options)
     images = []
     for t, frame in enumerate(series.kspace):
@@ -79,6 +81,7 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
         whole = torch.zeros_like(frame)
         whole[..., columns] = fill(held[..., columns], samples.any(1))
         images.append(rss(ifft2c(whole)))
+
     return torch.stack(images)
 
 
@@ -90,10 +93,12 @@ def cautions(series: Series, options: GrappaOptions) -> tuple[str, ...]:
     series = _as_read_out(series)
     mask, _ = _lines(series)
     block = _calibration(series, mask, options.calibration)
+
     most = tallest(block.shape[1], options.kernel)
     lines = mask.image_data.any(2)
     if mask.coverage.one_sided:
         lines = lines[:, mask.extent()[0]]
+
     empty = sum(
         int((~measured & (heights(measured, options.kernel or KERNEL, most) == 0)).sum())
         for measured in lines
@@ -121,9 +126,11 @@ def heights(measured: Tensor, kernel: int, most: int) -> Tensor:
     places = measured.nonzero().flatten()
     if not len(places):
         return torch.zeros_like(measured, dtype=torch.int64)
+
     lines = torch.arange(len(measured), device=measured.device)
     distance = (lines[:, None] - places).abs().amin(1)
     needed = (2 * distance + 1).clamp(min=kernel)
+
     inside = (lines > places[0]) & (lines < places[-1])
     reached = (needed <= most) & (inside | (needed == kernel)) & ~measured
     return torch.where(reached, needed, 0)
@@ -146,6 +153,7 @@ def _check_kernel(kernel: int | None, mask: CartesianMask) -> None:
             "It must be odd, with the missing sample in its middle",
             "Take kernel=5",
         )
+
     lines = mask.image_data.any(2)
     needed = max(int(heights(measured, kernel, 2 * len(measured) + 1).amax()) for measured in lines)
     if needed > kernel:
@@ -187,6 +195,7 @@ def _lines(series: Series) -> tuple[CartesianMask, slice]:
             "GRAPPA needs k-space lines that are measured whole or not at all",
             "Use the method sense or auto",
         )
+
     return mask, columns
 
 
@@ -239,8 +248,10 @@ class Interpolator:
             places = torch.arange(len(self.gram)).reshape(self.coils, *self.kernel)
             sources = places[:, rows][..., columns].permute(2, 1, 0).flatten().to(self.gram.device)
             targets = places[:, self.kernel[0] // 2, self.kernel[1] // 2].to(self.gram.device)
+
             normal = self.gram[sources][:, sources].T
             normal.diagonal().add_(self.weight * torch.linalg.matrix_norm(normal) / len(sources))
+
             factor, failed = torch.linalg.cholesky_ex(normal)
             if bool(failed):
                 raise NumericalError(
@@ -249,8 +260,10 @@ class Interpolator:
                     "Some coils or samples follow from others, and only a positive weight chooses among them",
                     "Give a larger weight, such as 0.01",
                 )
+
             solved = torch.cholesky_solve(self.gram[targets][:, sources].T, factor)
             self.solved[key] = solved.reshape(len(columns), len(rows) * self.coils, self.coils)
+
         return self.solved[key]
 
     def __call__(self, frame: Tensor, measured: Tensor, wanted: Tensor | None = None) -> Tensor:
@@ -263,29 +276,36 @@ class Interpolator:
         """
         height, width = self.kernel
         above, reach, nx = height // 2, width // 2, frame.shape[-1]
+
         lines = set(measured.nonzero().flatten().tolist())
         geometries: dict[tuple[int, ...], list[int]] = {}
+
         missing = ~measured if wanted is None else wanted & ~measured
         for y in missing.nonzero().flatten().tolist():
             rows = tuple(r for r in range(height) if y + r - above in lines)
             if rows:
                 geometries.setdefault(rows, []).append(y)
+
         # Only measured lines are neighbours, so the missing ones are written in between.
         padded = torch.nn.functional.pad(frame.transpose(0, 1), (reach, reach))
         filled = padded[..., reach : reach + nx]
         for rows, targets in geometries.items():
             near = torch.tensor(targets)[:, None] + torch.tensor(rows) - above
             neighbours = padded[near.to(frame.device)].flatten(1, 2)  # (target, row * coil, x)
+
             made = frame.new_zeros((len(targets), self.coils, nx))
             # A shift along the readout is another view of the same samples: no patches are copied.
             for column, w in enumerate(self.weights(rows, range(width)).to(frame.dtype)):
                 made.baddbmm_(
                     w.T.expand(len(targets), -1, -1), neighbours[..., column : column + nx]
                 )
+
             # At the ends of the readout part of the neighbourhood does not exist: geometries of their own.
             for x in {*range(min(reach, nx)), *range(max(0, nx - reach), nx)}:
                 columns = range(max(0, reach - x), min(width, nx + reach - x))
                 patches = neighbours[..., x + columns.start : x + columns.stop].mT.flatten(1)
                 made[..., x] = patches @ self.weights(rows, columns).to(frame.dtype).flatten(0, 1)
+
             filled[targets] = made
+
         return filled.transpose(0, 1)

@@ -68,6 +68,7 @@ def low_rank_sparse(
     """
     if len(problem.rhs) == 1:
         return single_frame(problem, weight, iterations, monitor)
+
     rank_weight = LOW_RANK_SHARE * weight * math.sqrt(problem.rhs[0].numel())
     # Both parts over sqrt(2), so that the operator of the pair has norm one again.
     half = math.sqrt(0.5)
@@ -93,4 +94,5 @@ def low_rank_sparse(
         iterations,
         monitor=lambda step, parts: monitor(step, total(parts)),
     )
+
     return Solution(total(found.x), found.residuals)

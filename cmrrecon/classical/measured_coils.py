@@ -24,9 +24,11 @@ def measured_images(x: Tensor, coils: Coils, whitening: Whitening | None) -> Ten
     """
     if whitening is None and coils.sets == 1:
         return x
+
     parts = _maps(coils, whitening)
     if len(parts) == 1:
         return x * rss(parts[0])
+
     first, second = apart(x, coils.sets).unbind(-3)
     # Frame by frame: coil images of a series would take much memory.
     seen = [rss(parts[0] * a + parts[1] * b) for a, b in zip(first, second, strict=True)]

@@ -57,11 +57,14 @@ def smooth_phase(images: Tensor, mask: CartesianMask) -> Tensor:
     k-space."""
     y, x = mask.samples.shape[1], images.shape[-1]
     every = apart(images, images.shape[-2] // y)
+
     centre = mask.centre or (y // 2, x // 2)
     along_y, along_x = symmetric_part(mask.samples.expand(-1, y, x), centre)
     window = _hann(along_y, images)[:, None] * _hann(along_x, images)
+
     low = torch.zeros_like(every)
     low[..., along_y, along_x] = fft2c(every)[..., along_y, along_x] * window
+
     return torch.exp(1j * ifft2c(low).angle()).flatten(-3, -2)
 
 

@@ -48,6 +48,7 @@ class PreparedSeries:
         self.series = series = recentred(series)
         self.whiten = whiten
         self._coils: dict[int | None, Coils] = {}
+
         # With a noise scan most methods need the scale of the white series alone.
         later = series.noise is not None and whiten is not False
         self._given_scale = normalisation(series) if scale is None and not later else scale
@@ -118,6 +119,7 @@ class PreparedSeries:
             except InputError:
                 return None
             once = noise_level(samples).double().square()
+
         return once / self.scale**2 / (1.0 if averages is None else float(averages.max()))
 
     def part(self, mask: SamplingMask) -> "PreparedSeries":
@@ -175,6 +177,7 @@ def normalisation(series: Series) -> float:
     magnitude = rss(average_coil_images(series.kspace, series.mask)).flatten()
     rank = max(1, round(0.99 * magnitude.numel()))
     scale = float(magnitude.kthvalue(rank).values)
+
     if not (math.isfinite(scale) and scale > 0 and math.isfinite(1 / scale)):
         raise NumericalError(
             "kspace-no-signal",
@@ -182,4 +185,5 @@ def normalisation(series: Series) -> float:
             "K-space must hold signal of a scale that single precision can hold",
             "Check the export of the file",
         )
+
     return scale

@@ -50,10 +50,12 @@ class LeastSquares:
         mask = prepared.mask
         if isinstance(mask, SpokeMask):
             return _along_spokes(prepared, mask, coils)
+
         assert isinstance(mask, CartesianMask)
         maps, measured = coils.maps, coils.measured
         if isinstance(mask, LineMask):
             maps, measured = column_virtual_coils(measured)
+
         rhs = encoding(measured, mask, coils.columns).back(prepared.kspace)
         A = encoding(maps, mask, coils.columns)
         return LeastSquares(A, rhs.div_(prepared.scale), measured, coils.columns)
@@ -91,6 +93,7 @@ class Problem(LeastSquares):
             average = torch.cat([average] * coils.sets, 1)
             combined = (term.combine.conj() * average).sum(0)[:, coils.columns] / prepared.scale
             start = y_fastest(combined).expand_as(term.rhs)
+
         shape = (len(term.rhs), *coils.maps.shape[1:])
         return Problem(term.A, term.rhs, term.combine, term.columns, start, shape)
 
@@ -111,8 +114,10 @@ def _along_spokes(prepared: PreparedSeries, mask: SpokeMask, coils: Coils) -> Le
     weights = density(positions, samples, mask.trajectory.matrix)
     raw = NonCartesianEncoding(coils.maps, positions, samples, weights)
     weights = weights / max(1.0, norm(raw, prepared.series.frames))
+
     A = NonCartesianEncoding(coils.maps, positions, samples, weights)
     back = NonCartesianEncoding(coils.measured, positions, samples, weights)
+
     rhs = back.H(prepared.kspace).div_(prepared.scale)
     return LeastSquares(A, rhs, coils.measured, coils.columns)
 
@@ -122,8 +127,10 @@ def norm(A: NonCartesianEncoding, frames: int) -> float:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn((frames, *A.maps.shape[1:]), dtype=A.maps.dtype, generator=generator)
     x = x.to(A.maps.device)
+
     largest = torch.zeros((frames, 1, 1))
     for _ in range(POWER_STEPS):
         x = A.N(x / frame_energy(x).sqrt().clamp(min=torch.finfo(torch.float32).tiny))
         largest = frame_energy(x).sqrt()
+
     return 1.03 * float(largest.max())

@@ -42,15 +42,18 @@ def refined(prepared: PreparedSeries, coils: Coils) -> Coils:
     coils = coils.first
     if len(coils.measured) == 1:
         return coils
+
     problem = Problem.of(prepared, coils)
     kind = LineFit if isinstance(prepared.mask, LineMask) else SampleFit
     fit = kind(prepared, coils)
+
     x = problem.start
     for turn in range(TURNS):
         if turn:
             problem = Problem.of(prepared, coils, x)
         x = kt_wavelet(problem, iterations=IMAGE_STEPS).x
         coils = fit(x)
+
     return coils
 
 
@@ -86,6 +89,7 @@ class MapFit(ABC):
         self.weights = prepared.weights
         self.maps = coils.measured[..., coils.columns]
         self.samples = self._samples(prepared.kspace / prepared.scale)
+
         y, x = self.maps.shape[1:]
         self.along_y = cosines(y, COSINES, self.maps)
         self.along_x = cosines(x, max(2, round(COSINES * x / y)), self.maps)
@@ -93,6 +97,7 @@ class MapFit(ABC):
             torch.arange(basis.shape[1], device=basis.device)
             for basis in (self.along_y, self.along_x)
         )
+
         squares = along_y[:, None] ** 2 + (along_x * (y / x)) ** 2
         self.rise = 1 + RISE * squares.to(self.maps.real.dtype)
 
@@ -114,10 +119,12 @@ class MapFit(ABC):
             inner=coil_dot,
             precondition=lambda residual: residual / (energy + weight),
         ).x
+
         maps = self.maps + self._maps(change)
         seen = rss(self.maps) > 0
         whole = torch.zeros_like(self.start.measured)
         whole[..., self.columns] = torch.where(seen, unit(maps), 0)
+
         return Coils(whole, whole, self.columns)
 
     def _coefficients(self, maps: Tensor) -> Tensor:

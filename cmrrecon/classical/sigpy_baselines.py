@@ -141,15 +141,19 @@ def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
             "JSENSE estimates the maps of several coils",
             "Use the method sigpy-sense",
         )
+
     block = (
         calibration_data(series.kspace, mask)
         if series.calibration is None
         else reference_block(series.calibration)
     )
+
     width = min(block.shape[1:])
     if width < FEWEST_LINES:
         raise too_few_lines(width, FEWEST_LINES)
+
     padded = resize(_numpy(block), (coils, y, x))
+
     with np.errstate(all="ignore"):
         kernel = min(JSENSE_KERNEL, width)
         app = JsenseRecon(
@@ -160,6 +164,7 @@ def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
             show_pbar=False,
         )
         maps = app.run()
+
     if not np.isfinite(maps).all():
         raise NumericalError(
             "result-not-finite",
@@ -167,6 +172,7 @@ def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
             "Every pixel must have a finite coil sensitivity",
             "Use the method sigpy-sense, whose maps come from ESPIRiT",
         )
+
     return _sense_with(series, torch.from_numpy(maps), options or SenseOptions())
 
 

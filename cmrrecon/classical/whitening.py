@@ -73,6 +73,7 @@ class Whitening:
         unit = torch.eye(coils, dtype=torch.complex64)
         samples = 0 if series.noise is None else series.noise.samples
         maps, calibration = series.maps, series.calibration
+
         return replace(
             series,
             kspace=apply_matrix(self.matrix, series.kspace),
@@ -114,6 +115,7 @@ def _steady(
             raise
         covariance = torch.diag(covariance.diagonal())
         words = f"{words}, levels alone as the coils are not independent"
+
     try:
         return _from(without_chance(covariance, samples), words)
     except InputError:
@@ -133,9 +135,11 @@ def without_chance(covariance: Tensor, samples: int) -> Tensor:
     level = covariance.diagonal().real.clamp(min=0).sqrt()
     live = level > 0
     unit = covariance[live][:, live] / level[live, None] / level[live]
+
     coils = len(unit)
     energy = float(unit.abs().square().sum()) - coils
     chance = coils * (coils - 1) / max(1, samples)
+
     kept = 1 - chance / energy if energy > chance else 0.0
     return covariance * kept + torch.diag(covariance.diagonal()) * (1 - kept)
 
@@ -149,13 +153,16 @@ def _from(covariance: Tensor, words: str) -> Whitening:
             "Whitening needs noise in at least one of them",
             "Leave out --whiten, or give a file with noise readouts",
         )
+
     power = covariance.diagonal().real[live].double().log().mean().exp()
     matrix, inverse = whitening_matrix(covariance[live][:, live])
     scale = float(power.sqrt())
+
     whole = matrix.new_zeros((len(matrix), len(live)))
     whole[:, live] = matrix * scale
     back = matrix.new_zeros((len(live), len(matrix)))
     back[live] = inverse / scale
+
     level = covariance.diagonal().real[live].sqrt()
     factor = float(level.max() / level.min())
     return Whitening(
@@ -181,16 +188,22 @@ def _clearly_needed(series: Series) -> Whitening | None:
         samples = noise_samples(series.kspace, _lines(series))
     except InputError:
         return None
+
     level = noise_level(samples)
     live = level > 0
     if samples.shape[1] < FEWEST_SAMPLES * len(samples) or int(live.sum()) < 2:
         return None
+
     spread = samples[live].abs().square().mean(1).sqrt() / level[live]
     if float(spread.max()) > NOISE_LIKE:
         return None
+
     covariance = noise_covariance(samples)
     unit = covariance[live][:, live] / (level[live, None] * level[live])
+
     correlation = float((unit - torch.diag(unit.diagonal())).abs().max())
+
     if float(level[live].max() / level[live].min()) < UNEQUAL and correlation < CORRELATED:
         return None
+
     return _estimated(samples)

@@ -76,6 +76,7 @@ class Auto(Method):
         best = decision.best(lambda method: method != name)
         if best is None or decision.best(lambda method: method == name) is None:
             return None
+
         return replace(
             decision,
             method=best.method,

@@ -175,6 +175,7 @@ class Method(ABC):
                 "All pixels must be finite numbers",
                 self.advice,
             )
+
         if is_one_sided(prepared.mask) and not outcome.edges:
             return replace(outcome, edges=self.edges)
         return outcome

@@ -106,6 +106,7 @@ class Decision:
         partner = Trial(**kept["partner"]) if kept["partner"] else None
         errors = kept.get("maps_errors")
         trials = tuple(Trial(**trial) for trial in kept["trials"])
+
         return Decision(
             **{
                 **kept,
@@ -166,19 +167,23 @@ def select(evidence: Evidence) -> Selection:
     network = leaders.get(evidence.network or "")
     if network is None:
         return classical
+
     fixed = evidence.same_lines
     if network.error > (1 + (HEDGE_OF_FIXED if fixed else HEDGE)) * classical.error:
         return classical
+
     alone = Selection(network, None, 0.0, network.error)
     unsettled = fixed and classical.error > evidence.noise + UNSETTLED
     clearly_better = not fixed and network.error < (1 - HEDGE) * classical.error
     if unsettled or clearly_better:
         return alone
+
     # Of two that would be blended the better one, and of its trials the one whose images there are.
     first = min(classical.trial, classical.partner or classical.trial, key=lambda t: t.error)
     leader = leaders[first.method]
     if fixed:
         return Selection(leader, network, 0.5, evidence.midpoint(leader.method, network.method))
+
     share, error = blend(leader, network, evidence.midpoint)
     if 0 < share < 1:
         return Selection(leader, network, share, error)
@@ -191,6 +196,7 @@ def select_classical(evidence: Evidence) -> Selection:
     for trial in evidence.trials:
         if trial.method != evidence.network and evidence.better(trial, best):
             best = trial
+
     chosen = Selection(best, None, 0.0, best.error)
     least = (1 - BLEND_GAIN) * best.error
     leaders = [t for name, t in evidence.leaders().items() if name != evidence.network]
@@ -198,6 +204,7 @@ def select_classical(evidence: Evidence) -> Selection:
         share, error = blend(first, second, evidence.midpoint)
         if error < least and 0 < share < 1:
             chosen, least = Selection(first, second, share, error), error
+
     return chosen
 
 
@@ -209,6 +216,7 @@ def blend(first: Trial, second: Trial, midpoint: Midpoint) -> tuple[float, float
     """
     if not math.isfinite(first.error + second.error):
         return 0.0, math.inf
+
     middle = midpoint(first.method, second.method)
     bend = 2 * (first.error + second.error - 2 * middle)
     slope = second.error - first.error - bend

@@ -42,22 +42,26 @@ def filled(
     mask = prepared.mask
     if not isinstance(mask, CartesianMask) or not mask.coverage.one_sided:
         return x, ""
+
     known = prepared.series.acquisition
     if known.venc is not None or known.modality == "Flow2d":
         return (
             x,
             "the phase holds velocities, so the missing part is left to the method's own model",
         )
+
     if coils.sets > 1:
         return x, (
             "the body folds over, so that one phase does not hold for the image, and the missing "
             "part is left to the method's own model"
         )
+
     if not symmetry_predicts(prepared, mask, coils, solve):
         return x, (
             "the phase of the image varies too fast for conjugate symmetry, so the missing part is "
             "left to the method's own model"
         )
+
     x = solve(constrained(problem, x, mask), 1 / (1 + WEIGHT))
     return x, "the missing part was filled by conjugate symmetry"
 
@@ -70,10 +74,13 @@ def symmetry_predicts(
     hidden = next_to_cut(mask)
     if not bool(hidden.any()):
         return False
+
     rest = prepared.part(mask.without(hidden))
     held_out = HeldOut(prepared, hidden, coils)
+
     problem = Problem.of(rest, coils)
     plain = solve(problem, 1.0)
+
     assert isinstance(rest.mask, CartesianMask)
     with_phase = solve(constrained(problem, plain, rest.mask), 1 / (1 + WEIGHT))
     return held_out(with_phase) < held_out(plain)
@@ -88,7 +95,9 @@ def next_to_cut(mask: CartesianMask) -> Tensor:
     ):
         if (even.start, even.stop) == (whole.start, whole.stop):
             continue
+
         count = max(1, round(HIDDEN * (even.stop - even.start) / 2))
         first = even.start if even.start == whole.start else even.stop - count
         hidden.narrow(axis, first, count).fill_(True)
+
     return hidden & mask.samples

@@ -37,11 +37,14 @@ def hide(series: Series) -> Tensor | None:
     mask = series.mask
     image_data = mask.chosen(mask.image_data)
     free = (image_data.over(series.frames) if mask.varies else image_data.samples).clone()
+
     if isinstance(mask, CartesianMask):
         y, x = Calibration.of(mask).always
         free[:, y, x] = False
+
     if isinstance(mask, SampleMask):
         return _hidden_patches(free)
+
     chosen = draw_share(free[..., 0], -(-FEWEST_LINES // (1 if mask.varies else series.frames)))
     return None if chosen is None else chosen[..., None]
 
@@ -69,16 +72,19 @@ def draw_share(units: Tensor, fewest: int) -> Tensor | None:
     count = max(fewest, round(SHARE * len(places)))
     if len(places) < 2 * count:
         return None
+
     centre = torch.tensor([n // 2 for n in units.shape[1:]], device=units.device)
     generator = torch.Generator().manual_seed(0)
     shuffled = places[torch.randperm(len(places), generator=generator).to(units.device)]
     ranked = shuffled[(shuffled[:, 1:] - centre).square().sum(1).argsort(stable=True)]
+
     # One of each class of distance.
     edges = [round(i * len(places) / count) for i in range(count + 1)]
     picks = [
         int(torch.randint(first, end, (), generator=generator))
         for first, end in itertools.pairwise(edges)
     ]
+
     chosen = torch.zeros_like(units)
     chosen[tuple(ranked[picks].T)] = True
     return chosen
@@ -132,9 +138,11 @@ def noise_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
     mask, kspace, power = prepared.mask, prepared.kspace, prepared.noise_power
     if power is None:
         return math.nan
+
     samples = int(mask.samples.sum()) * (len(kspace) // len(mask.samples))
     if not isinstance(mask, LineMask):
         return float(power.sum()) * samples
+
     # Zero-filled parts of the readout bring no noise.
     lines = kspace.transpose(1, 2)[mask.over(len(kspace))[..., 0]]
     filled = (lines != 0).double().mean((0, 2))
@@ -150,11 +158,14 @@ def measured_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
     mask = prepared.mask
     total = torch.finfo(torch.float32).tiny
     averaged = prepared.weights
+
     for t, frame in enumerate(prepared.kspace):
         measured = mask.frame(t)
         if not bool(measured.any()):
             continue
+
         root = None if averaged is None else averaged[t % len(averaged)].sqrt()
+
         if isinstance(mask, LineMask):
             lines = measured[:, 0]
             samples = ifftc(frame[:, lines], -1)[..., term.columns]
@@ -165,5 +176,7 @@ def measured_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
                 samples = samples * weights[t % len(weights)][measured[:, 0]].sqrt()
         else:
             samples = frame * (measured if root is None else measured * root)
+
         total += float((samples / prepared.scale).abs().square().double().sum())
+
     return total

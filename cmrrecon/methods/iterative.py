@@ -63,6 +63,7 @@ def solved(
     espirit = prepared.coils(options.coils)
     if first.one_set or (second is not None and second.one_set):
         espirit = espirit.first
+
     coils = refined(prepared, espirit) if decision.maps == "refined" else espirit
     problem = Problem.of(prepared, coils)
 
@@ -77,5 +78,6 @@ def solved(
     whitening = prepared.whitening
     # What a noisy coil sees is read off the maps times its noise: ESPIRiT's hold less of it.
     images = measured_images(problem.whole(x) * prepared.scale, espirit, whitening)
+
     fit = Fit(prepared, coils, problem, x)
     return Outcome(images, measured_maps(coils, whitening), fit, remark)

@@ -93,6 +93,7 @@ class NetworkMethod(Method):
         factor, width = options.oversampling, series.kspace.shape[-1]
         if factor == 1:
             return
+
         if not isinstance(series.mask, LineMask):
             raise UsageError(
                 "needs-lines",
@@ -100,6 +101,7 @@ class NetworkMethod(Method):
                 "Only whole lines can be cut without loss",
                 "Leave out --set oversampling",
             )
+
         if width < SMALLEST_WIDTH * factor:
             raise UsageError(
                 "option-value",
@@ -142,6 +144,7 @@ def prepare(
         channels_last(module)
         if compiled:
             module.compile()
+
     return ready
 
 

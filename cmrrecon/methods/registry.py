@@ -132,6 +132,7 @@ def find_method(name: str) -> Method:
             f"The methods are: {', '.join(known)}",
             suggestion(name, known, "Choose one of them"),
         )
+
     path = weights.installed_file(name)
     if not path.is_file():
         raise UsageError(
@@ -140,6 +141,7 @@ def find_method(name: str) -> Method:
             "A network reconstructs only with trained weights",
             "Give a file with --checkpoint, or choose another method",
         )
+
     return from_checkpoint(path, name)
 
 
@@ -149,10 +151,12 @@ def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
     kind = name_of(loaded.network)
     summary = f"{kind} with the weights of {path.name}"
     known = Weights(file_digest(path), loaded.metadata)
+
     if isinstance(loaded.network, SeriesNetwork):
         return SeriesNetworkMethod(name or kind, summary, loaded.network, known)
     if isinstance(loaded.network, WindowNetwork):
         return WindowNetworkMethod(name or kind, summary, loaded.network, known)
+
     raise UsageError(
         "network-kind",
         f"{path.name} holds {kind}, a discriminator",

@@ -44,6 +44,7 @@ class SeriesNetworkMethod(NetworkMethod):
             coils = refined(inner, inner.coils().first)
             problem = Problem.of(inner, coils)
             x = network.solve(problem).x
+
         whole = problem.whole(x) * inner.scale
         if inner is prepared:
             return Outcome(whole, coils.measured, Fit(prepared, coils, problem, x))

@@ -67,16 +67,20 @@ def decide(
     given = options.weight is not None and options.iterations is not None
     if len(solvers) == 1 and given:
         return first.decision(options, "all settings were given")
+
     refine = refine and options.coils is None and prepared.kspace.shape[1] > 1
+
     if prepared.mask.complete:
         unregularised = options if options.weight is not None else replace(options, weight=0.0)
         why = "fully sampled, no regularisation is needed"
         one_set = refine and prepared.coils().sets == 1
         return first.decision(unregularised, why, "refined" if one_set else "espirit")
+
     hidden = hide(prepared.series)
     if hidden is None:
         why = "too little was measured outside the calibration region, so these are defaults"
         return first.decision(options, why)
+
     return _decide_by_trials(prepared, hidden, solvers, options, refine, network)
 
 
@@ -91,6 +95,7 @@ def _decide_by_trials(
     first, *others = solvers.values()
     coils = narrowed(prepared, prepared.coils(options.coils))
     trials = Trials(prepared, prepared.mask.chosen(hidden), coils, network)
+
     trials.attempt(first, options)
     maps: Maps = "espirit"
     errors = None
@@ -98,13 +103,16 @@ def _decide_by_trials(
         plain, trials = trials, trials.with_refined_maps()
         errors = plain.made[0].error, trials.attempt(first, options).error
         trials, maps = (trials, "refined") if errors[1] < errors[0] else (plain, maps)
+
     for solver in others:
         if trials.coils.sets == 1 or not solver.one_set:
             trials.attempt(solver, options)
+
     if options.weight is None and select(trials.evidence()).trial.method != network:
         classical = [trial for trial in trials.made if trial.method != network]
         for trial in sorted(classical, key=lambda trial: trial.error)[:FINALISTS]:
             trials.search(trial, solvers[trial.method], options)
+
     best, partner, share, error = select(trials.evidence())
     noise = trials.held_out.noise
     return Decision(
@@ -162,12 +170,15 @@ class Trials:
         watch = _Watch(self.held_out, self.problem.rhs, iterations is None)
         steps = MOST_STEPS if iterations is None else iterations
         solution = solver(self.problem, weight, steps, watch)
+
         error, step, x = watch.best(solution, iterations)
         trial = Trial(solver.name, weight, step, error if math.isfinite(error) else math.inf)
         self.made.append(trial)
+
         if self.evidence().leaders()[solver.name] is trial:
             self._images[solver.name] = x
             self._midpoints = {k: v for k, v in self._midpoints.items() if solver.name not in k}
+
         return trial
 
     def search(self, start: Trial, solver: Solver, options: IterativeOptions) -> None:

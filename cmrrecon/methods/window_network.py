@@ -64,8 +64,10 @@ class WindowNetworkMethod(NetworkMethod):
         series = prepared.series
         self.check(series, options)
         network = self.ready(options, series.kspace.device)
+
         inner = cut(prepared, options)
         batch: Batch | None = self.batch(series, options)
+
         while batch is not None:
             try:
                 with exact_convolutions():
@@ -75,10 +77,12 @@ class WindowNetworkMethod(NetworkMethod):
                 if not is_memory_shortage(error):
                     raise
                 shortage = type(error)
+
             # Outside the handler: the error's frames hold all that the failed attempt had made.
             batch = batch.halved()
             if series.kspace.device.type == "cuda":
                 torch.cuda.empty_cache()
+
         raise memory_shortage(self.name, series) from shortage()
 
     def batch(self, series: Series, options: NetworkOptions) -> Batch:
@@ -87,6 +91,7 @@ class WindowNetworkMethod(NetworkMethod):
         if device.type == "cpu":
             return Batch()
         free = GPU_SHARE * device_memory(device)
+
         frames, coils = series.kspace.shape[:2]
         one, maps = self.costs(series, options)
         windows = max(1, min(frames, int(free / one.nbytes)))
@@ -112,10 +117,12 @@ class WindowNetworkMethod(NetworkMethod):
         self.check(series, options)
         frames, _, y, x = series.kspace.shape
         one, maps = self.costs(series, options)
+
         network, kspace = self.trained, series.kspace.nbytes // options.oversampling
         flops = frames * (one.flops + maps.flops)
         whole = (options.oversampling > 1) + network.shares_maps
         makes_maps = network.sensitivity is not None
+
         kept = whole * kspace + 4 * frames * y * x
         kept += kspace * network.frames // frames * (2 if makes_maps else 1)
         time = seconds(flops, options, series.kspace.device)
@@ -127,27 +134,33 @@ def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> 
     kspace, scale, samples = prepared.kspace, prepared.scale, prepared.mask.samples
     frames = len(kspace)
     images = kspace.real.new_empty((frames, *kspace.shape[2:]))
+
     with torch.inference_mode():
         average = _average_maps(network, prepared, acs, batch)
         sharing = network.shares_maps and average is None
         shared = _shared_maps(network, prepared, acs, batch) if sharing else None
+
         for first in range(0, frames, batch.windows):
             middles = range(first, min(first + batch.windows, frames))
             rows = torch.tensor([window(t, frames, network.frames) for t in middles]).to(
                 kspace.device
             )
+
             masks = (
                 samples[rows]
                 if prepared.mask.varies
                 else samples[None].expand(len(rows), -1, -1, -1)
             )
+
             windows, maps = kspace[rows] / scale, None
             if average is not None:
                 maps = average.expand(len(rows), network.frames, -1, -1, -1)
             elif network.sensitivity is not None:
                 made = network.sensitivity
                 maps = made(windows, masks, acs, batch.coils) if shared is None else shared[rows]
+
             images[middles.start : middles.stop] = network(windows, masks, acs, maps=maps).image
+
     return images
 
 
@@ -160,6 +173,7 @@ def _average_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch
     assert isinstance(mask, CartesianMask)
     if made is None or not Calibration.of(mask).averaged:
         return None
+
     average = time_average(prepared.kspace, mask.samples) / prepared.scale
     union = mask.samples.any(0)[None, None]
     maps: Tensor = made(average.expand(1, made.frames, -1, -1, -1), union, acs, batch.coils)
@@ -186,6 +200,7 @@ def acs_of(series: Series, options: NetworkOptions) -> int:
     if options.acs is not None:
         return options.acs
     assert isinstance(series.mask, CartesianMask)
+
     found = Calibration.of(series.mask)
     known = series.acquisition.acs
     return known or (found.lines if found.averaged else calibration_size(series.mask))

@@ -52,10 +52,13 @@ class Encoding(LinearOperator, ABC):
                 "Maps (coil, y, x) and a mask (frame or 1, y, x or 1) with the same y and x are needed",
                 "Give maps and mask of the same series",
             )
+
         self.mask, self.columns, self.width = mask, columns, maps.shape[2]
         self.height, self.sets = shape[1], maps.shape[1] // shape[1]
+
         self.maps = y_fastest(maps[..., columns])
         self.maps_conj = self.maps.conj().resolve_conj()
+
         # F^H m F does not change when both transforms start elsewhere, so the normal operator needs no centring, for odd sizes
         # either: plain transforms, the mask in their order, and both scale factors in the mask.
         self.averaging = mask.weights
@@ -106,12 +109,14 @@ class Encoding(LinearOperator, ABC):
     def _forward(self, images: Tensor, frames: int) -> Tensor:
         coils = len(self.maps)
         kspace = images.new_empty((frames, coils, self.height, self.width))
+
         for t, mask, root in self._each(frames, self._roots()):
             full = images.new_zeros((coils, self.height, self.width))
             self._spread(self.maps, images[t], full[..., self.columns])
             kspace[t] = fft2c(full) * mask
             if root is not None:
                 kspace[t] *= root
+
         return kspace
 
     def _rooted(self, kspace: Tensor, frames: int) -> Tensor:
@@ -181,24 +186,29 @@ class LineEncoding(Encoding):
     def _combined(self, frame: Tensor, mask: Tensor, factor: Tensor | None) -> Tensor:
         lines = mask[:, 0]
         along_x = self._buffers(1, len(self.maps))[0][0].zero_()
+
         if bool(lines.any()):  # no transform takes an empty batch
             measured = ifftc(frame[:, lines], -1)[..., self.columns]
             along_x[:, lines] = measured if factor is None else measured * factor[lines]
+
         return ifftc(along_x, -2)
 
     def _normal(self, images: Tensor, frames: int) -> Tensor:
         out = self._like_images(images, frames)
         images = images.detach()
+
         a = b = self.maps.new_empty(0)
         for part, weights in self._batches(frames):
             x = images[part, None]
             if len(a) != len(x):
                 a, b = self._buffers(len(x), len(self.maps))
             self._spread(self.maps, x, a)
+
             torch.fft.fft(a, dim=-2, out=b)
             b.mul_(weights)
             torch.fft.ifft(b, dim=-2, norm="forward", out=a)
             self._gather(a, self.maps_conj, out[part])
+
         return out
 
 
@@ -215,7 +225,9 @@ class SampleEncoding(Encoding):
         """Transforms along x between those along y, which are done only where there are image columns."""
         out = self._like_images(images, frames).zero_()
         images = images.detach()
+
         together = CPU_COILS if self.maps.device.type == "cpu" else len(self.maps)
+
         for maps, maps_conj in zip(
             torch.split(self.maps, together), torch.split(self.maps_conj, together), strict=True
         ):
@@ -227,16 +239,19 @@ class SampleEncoding(Encoding):
                     wide, wide_k = (
                         self.maps.new_empty((*a.shape[:-1], self.width)) for _ in range(2)
                     )
+
                 self._spread(maps, x, a)
                 torch.fft.fft(a, dim=-2, out=b)
                 wide.zero_()[..., self.columns] = b
                 torch.fft.fft(wide, dim=-1, out=wide_k)
                 wide_k.mul_(weights)
                 torch.fft.ifft(wide_k, dim=-1, norm="forward", out=wide)
+
                 b.copy_(wide[..., self.columns])
                 torch.fft.ifft(b, dim=-2, norm="forward", out=a)
                 self._gather(a, maps_conj, gathered := torch.empty_like(out[part]))
                 out[part] += gathered
+
         return out
 
 

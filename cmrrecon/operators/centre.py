@@ -31,10 +31,12 @@ def recentred(series: Series) -> Series:
     mask = series.mask
     if not isinstance(mask, CartesianMask):
         return series
+
     y, x = series.kspace.shape[2:]
     middle = y // 2, x // 2
     centre = found_centre(series) if mask.centre is None else mask.centre
     off = middle[0] - centre[0], middle[1] - centre[1]
+
     if off == (0, 0):
         return replace(series, mask=replace(mask, centre=middle))
     rolled = replace(rolled_mask(mask, off), centre=middle)
@@ -68,11 +70,13 @@ def found_centre(series: Series) -> tuple[int, int]:
     """
     mask = series.mask
     assert isinstance(mask, CartesianMask)
+
     y, x = series.kspace.shape[2:]
     energy = mean_energy(series)
     peaks = tuple(displaced(energy, axis) for axis in (0, 1))
     if peaks == (None, None):
         return y // 2, x // 2
+
     worth = Calibration.of(mask).worth
     found = [y // 2, x // 2]
     for axis, peak in enumerate(peaks):
@@ -84,6 +88,7 @@ def found_centre(series: Series) -> tuple[int, int]:
         large = abs(peak - found[axis]) >= LARGE * energy.shape[axis]
         if worths[best] > worth or (large and worths[best] == worth):
             found[axis] = best
+
     return found[0], found[1]
 
 
@@ -112,6 +117,7 @@ def displaced(energy: Tensor, axis: int) -> int | None:
         return torch.nn.functional.conv1d(values[None, None], window, padding=SMOOTH)[0, 0]
 
     smooth = summed(profile) / summed(held).clamp(min=1)
+
     middle, peak = len(profile) // 2, int(profile.argmax())
     if abs(peak - middle) < NEAREST or not bool(smooth[peak] > CLEARLY * smooth[middle]):
         return None

@@ -55,6 +55,7 @@ def time_average(kspace: Tensor, samples: Tensor) -> Tensor:
     """
     total = torch.zeros_like(kspace[0])
     counts = torch.zeros_like(samples[0], dtype=kspace.real.dtype)
+
     for t, frame in enumerate(kspace):
         measured = samples[t % len(samples)]
         counts += measured

@@ -60,6 +60,7 @@ def virtual_coils(samples: Iterable[Tensor], count: int | None = None) -> Tensor
     if count is None:
         kept = energies.flip(0).cumsum(0)
         count = min(len(gram), max(FEWEST_VIRTUAL, 1 + int((kept < ENERGY_KEPT * kept[-1]).sum())))
+
     if not 1 <= count <= len(gram):
         raise UsageError(
             "option-value",
@@ -67,6 +68,7 @@ def virtual_coils(samples: Iterable[Tensor], count: int | None = None) -> Tensor
             f"The k-space has {len(gram)} coils",
             f"Ask for 1 to {len(gram)}",
         )
+
     matrix: Tensor = vectors.flip(1)[:, :count].mH
     largest = matrix.gather(1, matrix.abs().argmax(1, keepdim=True))
     return (matrix * largest.conj() / largest.abs()).to(parts[0][0])
@@ -90,6 +92,7 @@ def column_virtual_coils(maps: Tensor) -> tuple[Tensor, Tensor]:
     energies, vectors = torch.linalg.eigh(columns @ columns.mH)
     lost = energies.clamp(min=0).sum(0).double().cumsum(0)
     dropped = int((lost <= COLUMN_ENERGY_LOST * lost[-1]).sum()) if float(lost[-1]) > 0 else 0
+
     combinations = vectors[:, :, dropped:]
     virtual = combinations.mH @ columns
     return virtual.permute(1, 2, 0), (combinations @ virtual).permute(1, 2, 0)

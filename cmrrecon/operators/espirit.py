@@ -69,6 +69,7 @@ def espirit(
     first = _leading_set(operator, operator.bound >= 0.999 * crop, crop)
     if sets == 1 or len(calibration) == 1:
         return first.maps
+
     second = _folded_set(operator, first, crop)
     return first.maps if second is None else torch.cat([first.maps, second], 1)
 
@@ -94,6 +95,7 @@ class PatchOperator:
         covariance = lag_covariance(calibration, kernel, threshold)
         self.bound = eigenvalue_bound(covariance, shape)
         self.reference = leading_coil(calibration).to(torch.complex64)
+
         self._covariance = covariance.to(torch.complex64)
         self._phase_y, self._phase_x = (
             lag_phases(kernel, n, covariance.device).to(torch.complex64) for n in shape
@@ -110,6 +112,7 @@ class PatchOperator:
         along_x = torch.einsum(
             "nx,yxcd->yncd", self._phase_x[columns], self._covariance
         ).contiguous()
+
         rows_at_once = max(1, TILE_BYTES // max(1, along_x[0].nbytes))
         for start in range(0, len(chosen), rows_at_once):
             rows = slice(start, start + rows_at_once)
@@ -144,13 +147,17 @@ def _folded_set(operator: PatchOperator, first: _Set, crop: float) -> Tensor | N
     fourth = operator.bound**4
     left = (fourth - first.eigenvalues**4).clamp(min=0) ** 0.25
     least = max(1.0, FOLDED_AREA * int(support.sum()))
+
     candidates = support & (left >= FOLDED)
     if int(candidates.sum()) < least:
         return None
+
     values = _second_set(operator, first, candidates, crop).eigenvalues
+
     rest = (fourth - first.eigenvalues**4 - values**4).clamp(min=0) ** 0.25
     if int((candidates & (values >= FOLDED) & (rest < FOLDED_REST)).sum()) < least:
         return None
+
     return _second_set(operator, first, support & (left >= crop), crop).maps
 
 
@@ -160,11 +167,14 @@ def _second_set(operator: PatchOperator, first: _Set, chosen: Tensor, crop: floa
     for rows, inside, matrices in operator.tiles(chosen):
         leading = first.maps[:, rows][:, inside].T
         values = first.eigenvalues[rows][inside]
+
         # The leading map is known up to its phase, which the product does not see.
         deflated = matrices - values[:, None, None] * leading[:, :, None] * leading[:, None].conj()
         vectors, values = _eigenpairs(deflated)
+
         found.maps[:, rows][:, inside] = _phased(vectors, values >= crop, operator.reference).T
         found.eigenvalues[rows][inside] = values
+
     return found
 
 
@@ -195,6 +205,7 @@ def require_calibration(calibration: Tensor, kernel: int) -> None:
     lines = min(calibration.shape[1:])
     if lines < kernel:
         raise too_few_lines(lines, kernel)
+
     if not bool(torch.isfinite(torch.view_as_real(calibration)).all()):
         raise InputError(
             "kspace-not-finite",
@@ -202,6 +213,7 @@ def require_calibration(calibration: Tensor, kernel: int) -> None:
             "The coils are calibrated with finite samples",
             "Export the file again, or leave this slice out",
         )
+
     if not bool((calibration != 0).any()):
         raise InputError(
             "calibration-empty",
@@ -238,14 +250,17 @@ def patch_gram(calibration: Tensor, kernel: tuple[int, int]) -> Tensor:
     """
     coils, ny, _ = calibration.shape
     ky, kx = kernel
+
     # (line, coil and place in the patch, position of the patch)
     lines = calibration.unfold(2, kx, 1).permute(1, 0, 3, 2).flatten(1, 2)
+
     gram = calibration.new_zeros((ky, ky, coils * kx, coils * kx), dtype=torch.complex128)
     for lag in range(ky):
         products = lines[: ny - lag] @ lines[lag:].mH
         for row in range(ky - lag):
             block = products[row : row + ny - ky + 1].sum(0, dtype=torch.complex128)
             gram[row, row + lag], gram[row + lag, row] = block, block.mH
+
     return (
         gram.reshape(ky, ky, coils, kx, coils, kx)
         .permute(2, 0, 3, 4, 1, 5)
@@ -268,11 +283,13 @@ def lag_covariance(calibration: Tensor, kernel: int, threshold: float) -> Tensor
     coils = len(calibration)
     span = signal_space(calibration, (kernel, kernel), threshold)
     projector = (span @ span.mH).reshape(coils, kernel, kernel, coils, kernel, kernel)
+
     covariance = projector.new_zeros((2 * kernel - 1, 2 * kernel - 1, coils, coils))
     for py in range(kernel):
         for px in range(kernel):
             y, x = kernel - 1 - py, kernel - 1 - px
             covariance[y : y + kernel, x : x + kernel] += projector[:, py, px].permute(2, 3, 0, 1)
+
     return covariance / kernel**2
 
 
@@ -291,11 +308,14 @@ def eigenvalue_bound(covariance: Tensor, shape: tuple[int, int]) -> Tensor:
     extent = (len(covariance) + 1) // 2
     wide = 4 * (extent - 1) + 1
     points = 2 * wide - 1
+
     phases = lag_phases(extent, points, covariance.device)
     along_x = torch.einsum("xb,abcd->axcd", phases, covariance)
     matrices = torch.einsum("ya,axcd->yxcd", phases, along_x).to(torch.complex64)
+
     # The squared Frobenius norm of M^2 is the trace of M^4.
     trace = torch.view_as_real(matrices @ matrices).square().sum((-3, -2, -1)).to(torch.complex128)
+
     phases = lag_phases(wide, points, covariance.device)
     coefficients = phases.mH @ trace @ phases.conj() / points**2
     phase_y, phase_x = (lag_phases(wide, n, covariance.device) for n in shape)
@@ -311,6 +331,7 @@ def leading_eigenvectors(matrices: Tensor) -> Tensor:
     vectors = torch.empty_like(matrices[..., 0])
     unfinished = torch.arange(len(matrices), device=matrices.device)
     power = matrices
+
     for squarings in range(1, MOST_SQUARINGS + 1):
         power = power @ power
         trace = (
@@ -318,13 +339,16 @@ def leading_eigenvectors(matrices: Tensor) -> Tensor:
         )
         # Multiplied by the reciprocal: to divide complex numbers takes eight times as long.
         power *= trace.reciprocal()[:, None, None]
+
         finished = _norm(power.flatten(1)) >= PURE**0.5
         if squarings == MOST_SQUARINGS or bool(finished.all()):
             vectors[unfinished] = _multiplied_column(power)
             break
+
         if bool(finished.any()):
             vectors[unfinished[finished]] = _multiplied_column(power[finished])
             unfinished, power = unfinished[~finished], power[~finished]
+
     return vectors
 
 
@@ -332,8 +356,10 @@ def _multiplied_column(matrices: Tensor) -> Tensor:
     """The column (n, coil) with the largest diagonal element of each matrix (n, coil, coil), multiplied by the matrix."""
     largest = matrices.diagonal(dim1=-2, dim2=-1).real.argmax(-1)
     column = matrices[torch.arange(len(matrices), device=matrices.device), :, largest, None]
+
     for _ in range(MULTIPLICATIONS):
         column = matrices @ column
+
     return column[..., 0]
 
 

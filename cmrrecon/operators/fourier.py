@@ -16,10 +16,12 @@ def resized(values: Tensor, axis: int, length: int) -> Tensor:
     n = values.shape[axis]
     if n == length:
         return values
+
     common = min(n, length)
     inside = values.narrow(axis, centred(n, common).start, common)
     if length < n:
         return inside
+
     shape = list(values.shape)
     shape[axis] = length
     padded = values.new_zeros(shape)

@@ -45,13 +45,16 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
     chosen = (mask.samples & away).expand(frames, ny, -1)
     if not bool(chosen.any()):
         raise _noise_not_measurable("line away from the centre of k-space")
+
     edge = max(1, round(READOUT_EDGE * nx))
     ends = torch.arange(-edge, edge, device=kspace.device) % nx
+
     # The mean of n has a variance of sigma^2 / n.
     counts = torch.ones_like(chosen) if mask.averages is None else mask.averages
     root = counts.to(kspace.real.dtype).sqrt().expand(frames, ny, -1)
     if mask.echo is not None:
         return _beside_the_body(kspace, chosen.any(-1), ends, root)
+
     there = chosen[..., ends]
     if not bool(there.any()):
         raise _noise_not_measurable("sample at the ends of the readout")
@@ -121,6 +124,7 @@ def whitening_matrix(covariance: Tensor) -> tuple[Tensor, Tensor]:
     scale = covariance.diagonal().real.sqrt()
     unit = (covariance / (scale[:, None] * scale)).to(torch.complex128)
     factor, failed = torch.linalg.cholesky_ex(unit)
+
     singular = bool(failed) or not bool((factor.diagonal().real > LEAST_INDEPENDENT).all())
     if singular or not bool(torch.isfinite(scale).all() and (scale > 0).all()):
         raise InputError(
@@ -129,7 +133,9 @@ def whitening_matrix(covariance: Tensor) -> tuple[Tensor, Tensor]:
             "Every coil must hold noise of its own",
             "Remove empty or repeated coils, for instance by coil compression",
         )
+
     identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
     inverse = torch.linalg.solve_triangular(factor, identity, upper=False) / scale
+
     kind = covariance.dtype
     return inverse.to(kind), (factor * scale[:, None]).to(kind)

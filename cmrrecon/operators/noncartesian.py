@@ -58,6 +58,7 @@ class NonCartesianEncoding(LinearOperator):
             and mask.shape[1:] == (*spokes, 1)
             and (weights is None or weights.shape[1:] == trajectory.shape[1:3])
         )
+
         if not fits or len(frames) > 1:
             raise UsageError(
                 "shape-mismatch",
@@ -67,6 +68,7 @@ class NonCartesianEncoding(LinearOperator):
                 "and weights (frame or 1, spoke, sample) of the same spokes are needed",
                 "Give those of the same series",
             )
+
         self.maps, self.trajectory, self.mask, self.weights = maps, trajectory, mask, weights
         self._frames = max(frames, default=1)
         self._doubled = (fast_length(2 * maps.shape[1]), fast_length(2 * maps.shape[2]))
@@ -97,35 +99,44 @@ class NonCartesianEncoding(LinearOperator):
         self._check_frames(len(images))
         _, y, x = self.maps.shape
         doubled_y, doubled_x = self._doubled
+
         # One coil fits into the cache of a CPU; a GPU wants much to do at once.
         together = len(self.maps) if self.maps.is_cuda else 1
         out = []
+
         for t, image in enumerate(images):
             kernel = self._kernel(t)
             total = torch.zeros_like(image)
+
             for maps in torch.split(self.maps, together):
                 # Rows and columns that are only padding are not transformed.
                 padded = torch.fft.fft(
                     torch.fft.fft(maps * image, n=doubled_x, dim=-1), n=doubled_y, dim=-2
                 )
                 padded *= kernel
+
                 convolved = torch.fft.ifft(torch.fft.ifft(padded, dim=-2)[:, :y], dim=-1)[..., :x]
                 total = total + (maps.conj() * convolved).sum(0)
+
             out.append(total)
+
         return torch.stack(out)
 
     def _kernel(self, frame: int) -> Tensor:
         """Transform, real, of the convolution kernel of A^H W A: sum over j of w[j] exp(2 pi i k[j] . r / n) / (ny nx)."""
         frame = frame if self._frames > 1 else 0
+
         if frame not in self._kernels:
             y, x = self.maps.shape[1:]
             measured = _at(self.mask, frame)[:, 0]
             points = _at(self.trajectory, frame)[measured].flatten(0, 1)
+
             weights = (
                 torch.ones_like(points[:, 0])
                 if self.weights is None
                 else _at(self.weights, frame)[measured].flatten()
             )
+
             # A larger field of view has more cycles; in double precision, as the quotient is no whole number.
             wider = torch.tensor(
                 [m / n for m, n in zip(self._doubled, (y, x), strict=True)], dtype=torch.float64
@@ -133,10 +144,13 @@ class NonCartesianEncoding(LinearOperator):
             kernel = adjoint(
                 weights.to(self.maps), points.double() * wider.to(points.device), self._doubled
             )
+
             kernel *= math.sqrt(math.prod(self._doubled)) / (y * x)
+
             # The largest lag has no opposite one, and never meets two pixels. Without them the kernel is Hermitian and its transform real.
             kernel[0], kernel[:, 0] = 0, 0
             self._kernels[frame] = torch.fft.fft2(torch.fft.ifftshift(kernel)).real.clone()
+
         return self._kernels[frame]
 
     def _check_frames(self, frames: int) -> None:
@@ -161,10 +175,12 @@ def forward(images: Tensor, points: Tensor, accuracy: tuple[float, float] | None
     y, x = images.shape[-2:]
     if not len(points):
         return images.new_zeros((*images.shape[:-2], 0))
+
     angles, options = _angles(points, (y, x), images.dtype), _options(images.dtype, accuracy)
     samples = _finufft().nufft2d2(
         *angles, images.reshape(-1, y, x).cpu().contiguous().numpy(), isign=-1, **options
     )
+
     samples /= math.sqrt(y * x)
     return torch.from_numpy(samples).to(images.device).reshape(*images.shape[:-2], len(points))
 
@@ -178,6 +194,7 @@ def adjoint(
     """Type-1 NUFFT, the adjoint of `forward`: samples (..., m) complex at points (m, 2) to images (..., y, x) of this matrix."""
     if not len(points):
         return samples.new_zeros((*samples.shape[:-1], *matrix))
+
     angles, options = _angles(points, matrix, samples.dtype), _options(samples.dtype, accuracy)
     images = _finufft().nufft2d1(
         *angles,
@@ -186,6 +203,7 @@ def adjoint(
         isign=1,
         **options,
     )
+
     images /= math.sqrt(math.prod(matrix))
     return torch.from_numpy(images).to(samples.device).reshape(*samples.shape[:-1], *matrix)
 
@@ -209,12 +227,16 @@ def density(trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor
     """
     y, x = matrix
     window = (1 - torch.arange(-y, y).abs() / y)[:, None] * (1 - torch.arange(-x, x).abs() / x) * 4
+
     frames = max(len(trajectory), len(mask))
     weights = trajectory.new_zeros((frames, *trajectory.shape[1:3]), dtype=torch.float32)
+
     for t in range(frames):
         measured = _at(mask, t)[:, 0]
         points = _at(trajectory, t)[measured].flatten(0, 1).cpu()
+
         found = torch.ones(len(points))
+
         for _ in range(DENSITY_PASSES):
             blurred = window * adjoint(
                 found.to(torch.complex64), 2 * points, (2 * y, 2 * x), DENSITY_ACCURACY
@@ -222,7 +244,9 @@ def density(trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor
             around = forward(blurred, 2 * points, DENSITY_ACCURACY).real
             # The weight itself is part of the sum; below it is only rounding.
             found = found / torch.maximum(around, found)
+
         weights[t, measured] = found.to(weights.device).reshape(-1, weights.shape[2])
+
     return weights
 
 
@@ -249,15 +273,19 @@ def average_images(
     """Coil images (coil, y, x) of the samples of all frames together, as if they were one. Parameters as `grid`."""
     frames, _, spokes, samples = kspace.shape
     trajectory, mask = trajectory.expand(frames, -1, -1, -1), mask.expand(frames, -1, -1)
+
     together = density(
         trajectory.reshape(1, frames * spokes, samples, 2),
         mask.reshape(1, frames * spokes, 1),
         matrix,
     )
+
     weights = together.reshape(frames, spokes, samples)
+
     images = kspace.new_zeros((kspace.shape[1], *matrix))
     for part in _coil_images(kspace, trajectory, mask, weights, matrix):
         images += part
+
     return images
 
 
@@ -319,6 +347,7 @@ def _angles(points: Tensor, matrix: tuple[int, int], dtype: torch.dtype) -> list
             f"Positions for a matrix of {matrix[0]} x {matrix[1]} (y, x) are half of that at most",
             "Give them in cycles per field of view",
         )
+
     return [column.to(dtype.to_real()).contiguous().numpy() for column in angles.unbind(-1)]
 
 

@@ -107,11 +107,13 @@ def _largest_block(measured: Tensor, most: int) -> tuple[slice, slice]:
     ny, nx = measured.shape
     lines = nx == 1
     most, size = min(most, ny), 0
+
     while size < most:
         y, x = centred(ny, size + 1), slice(None) if lines else centred(nx, size + 1)
         if not bool(measured[y, x].all()):
             break
         size += 1
+
     return centred(ny, size), slice(None) if lines else centred(nx, size)
 
 
@@ -134,6 +136,7 @@ def calibration_data(
             "It is `average` or `first`",
             "Choose one of them",
         )
+
     block = Calibration.of(mask)
     within = kspace[..., block.y, block.x]
     if block.averaged:
@@ -169,6 +172,7 @@ def maps_from(calibration: Tensor, shape: tuple[int, int], sets: int = 1) -> Ten
     """
     if len(calibration) == 1:
         return torch.ones((1, *shape), dtype=torch.complex64, device=calibration.device)
+
     lines = min(calibration.shape[1:])
     if lines < FEWEST_LINES:
         raise too_few_lines(lines, FEWEST_LINES)

@@ -78,19 +78,24 @@ def adapt(
     require_cartesian(prepared.mask, "The series", "Adaptation")
     learner = copy.deepcopy(network).to(prepared.kspace.device).train().requires_grad_(True)
     learner.checkpointing = learner.can_checkpoint
+
     task = _task(learner, prepared)
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(learner.parameters(), lr=RATE)
+
     before = least = task.judge(learner)
     best, found, stale = copy.deepcopy(learner.state_dict()), 0, 0
+
     for step in range(1, steps + 1):
         predicted = _drawn(task.rest, generator)
         loss = task.loss(learner, task.rest.samples & ~predicted, predicted, step)
+
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(learner.parameters(), CLIP)
         optimiser.step()
         on_step(step, float(loss.detach()))
+
         if step % LOOK_EVERY == 0 or step == steps:
             error = task.judge(learner)
             stale = 0 if error < least else stale + 1
@@ -98,6 +103,7 @@ def adapt(
                 least, found, best = error, step, copy.deepcopy(learner.state_dict())
             if stale >= PATIENCE:
                 break
+
     learner.load_state_dict(best)
     return Adapted(learner.eval().requires_grad_(False), before, least, found)
 
@@ -106,6 +112,7 @@ def _task(learner: AnyNetwork, prepared: PreparedSeries) -> "_Task":
     """What the network learns on this series; refuses what cannot be parted."""
     compared = hide(prepared.series)
     learnt = prepared if compared is None else prepared.part(prepared.mask.without(compared))
+
     judges = hide(learnt.series)
     if compared is None or judges is None:
         raise UsageError(
@@ -114,6 +121,7 @@ def _task(learner: AnyNetwork, prepared: PreparedSeries) -> "_Task":
             "Some lines must judge and others be predicted",
             "Leave out --adapt",
         )
+
     if isinstance(learner, SeriesNetwork):
         return _Whole(learnt, judges)
     return _Windows(learner, learnt, judges)
@@ -124,6 +132,7 @@ def _drawn(mask: CartesianMask, generator: torch.Generator) -> Tensor:
     y, x = Calibration.of(mask).always
     free = mask.samples.clone()
     free[:, y, x] = False
+
     drawn = torch.rand(mask.samples.shape, generator=generator) < PREDICTED
     return free & drawn.to(free.device)
 
@@ -182,6 +191,7 @@ class _Windows(_Task):
                 "Adaptation compares k-space with what was measured",
                 "Adapt kt-unrolled or promptmr",
             )
+
         self.kspace = learnt.kspace / learnt.scale
         assert isinstance(learnt.mask, CartesianMask)
         if Calibration.of(learnt.mask).averaged:
@@ -191,6 +201,7 @@ class _Windows(_Task):
                 "Networks for windows of frames are adapted with calibration lines in every frame",
                 "Adapt kt-unrolled, or leave out --adapt",
             )
+
         self.acs = calibration_size(learnt.mask)
         # Frames where something judges; a few of them tell enough.
         frames = range(len(self.kspace))
@@ -204,6 +215,7 @@ class _Windows(_Task):
         rows = window(frame, len(self.kspace), network.frames)
         masks = given[rows] if len(given) > 1 else given
         output = network((self.kspace[rows] * masks[:, None])[None], masks[None], self.acs)
+
         wanted, where = self.kspace[frame], predicted[frame % len(predicted)]
         error = ((output.kspace[0] - wanted) * where).abs().square().sum()
         return error, (wanted * where).abs().square().sum()

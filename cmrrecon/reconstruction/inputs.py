@@ -46,6 +46,7 @@ def as_scan(
             return formats.read(source, axes=axes, mask=mask, dataset=dataset, maps=maps)
         scan = formats.read(source, axes=axes, dataset=dataset, maps=maps)
         return with_mask(scan, as_mask(mask))
+
     if isinstance(source, Simulated):
         source = source.scan
     if axes is not None:
@@ -54,10 +55,12 @@ def as_scan(
         raise _conflict("a data set", "It names a part of a file")
     if maps is not None:
         raise _conflict("a file of coil maps", "A Scan has its own")
+
     if isinstance(source, Scan):
         if mask is not None:
             raise _conflict("a mask", "A Scan has its own")
         return source
+
     return Scan.from_kspace(source, None if mask is None else as_mask(mask))
 
 
@@ -69,6 +72,7 @@ def as_mask(mask: Any) -> SamplingMask | Tensor:
     if isinstance(mask, SamplingMask):
         return mask
     values = as_tensor(mask, "mask", "(y), (frame, y) or (frame or 1, y, x or 1)")
+
     if values.is_complex() or not bool(((values == 0) | (values == 1)).all()) or not values.any():
         raise UsageError(
             "mask-values",
@@ -76,6 +80,7 @@ def as_mask(mask: Any) -> SamplingMask | Tensor:
             "A mask is 1 or True where a sample was measured",
             "Give mask != 0",
         )
+
     if values.ndim not in (1, 2, 3):
         raise UsageError(
             "mask-shape",
@@ -83,6 +88,7 @@ def as_mask(mask: Any) -> SamplingMask | Tensor:
             "Axes (y), (frame, y) or (frame or 1, y, x or 1) are needed",
             "Add or remove axes of length 1",
         )
+
     if values.ndim < 3:
         values = values.reshape(-1, values.shape[-1], 1)
     return values != 0

@@ -76,12 +76,14 @@ class Result:
         """
         target = as_path(path, "output")
         formats.check_suffix(target, "images")
+
         beside = uncertainty_path(target)
         written = [target, beside] if self.uncertainty else [target]
         self._refuse_sources(written)
         formats.write_images(target, self.slices, self.provenance)
         if not self.uncertainty:
             return written
+
         # Last: where it alone is missing, the whole output is made again.
         stamp = {**self.provenance, "quantity": "standard deviation"}
         formats.write_images(beside, self.uncertainty, stamp)

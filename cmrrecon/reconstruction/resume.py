@@ -159,4 +159,5 @@ class OnDisk(Store):
         except BaseException:
             self.clear()
             raise
+
         self.clear()

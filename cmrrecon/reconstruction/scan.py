@@ -113,6 +113,7 @@ def find(method: str | Method | None, checkpoint: str | Path | None = None) -> M
             "A checkpoint is a method of its own",
             "Leave one of them out",
         )
+
     if checkpoint is not None:
         return from_checkpoint(Path(checkpoint))
     if isinstance(method, Method):

@@ -61,6 +61,7 @@ class Run:
         self.task, self.store, self.listener = task, store, listener
         self.method: Method = task.method
         self.middle = task.slices[len(task.slices) // 2]
+
         # Of the first slice, once it was read.
         self.first_mask: SamplingMask | None = None
         self.warnings: list[str] = []
@@ -72,20 +73,25 @@ class Run:
         if task.adapt:
             # Weights are not kept, and those of another run need not be the same to the bit.
             store.clear()
+
         missing = store.missing()
         self.listener.started(len(task.slices), len(task.slices) - len(missing))
         if task.adapt:
             self._adapt()
+
         decision = self._decision()
         self._check_range(decision)
         if self.middle not in missing:
             # A resumed run needs it no longer, and holds one series at a time.
             self.__dict__.pop("prepared", None)
+
         self._solve(missing, decision)
+
         facts = store.facts()
         residuals = [one["data_residual"] for one in facts]
         self.found["data_residual"] = residuals
         self._note_whitening([one.get("whitened") for one in facts])
+
         return Result(
             store.layer("images"),
             task.slices,
@@ -130,6 +136,7 @@ class Run:
         mask = self.first_mask or scan.mask
         if mask is None or (self.first_mask is None and mask.source is MaskSource.NON_ZERO):
             mask = scan.series(self.task.slices[0]).mask
+
         return {"pattern": known.pattern, "acceleration": known.acceleration, **mask.described()}
 
     def _warn(self, text: str) -> None:
@@ -150,10 +157,12 @@ class Run:
             self._warn("fully sampled, so there is nothing to adapt to")
             self.found["adapted"] = record
             return
+
         steps = self.task.adapt
         adaptable = self.method.adaptable(self.task.options)
         # `Task` refused to adapt other methods.
         assert adaptable is not None
+
         done = adapt(
             adaptable.network,
             self._working(self.prepared),
@@ -161,6 +170,7 @@ class Run:
             lambda step, loss: self.listener.adapting(step, steps, loss),
         )
         self.method = adaptable.adopt(done.network)
+
         errors = {"before": round(done.before, 6), "after": round(done.after, 6)}
         self.found["adapted"] = {**record, "steps": done.steps, **errors}
         self.listener.adapted(self.found["adapted"])
@@ -169,16 +179,19 @@ class Run:
         """What holds for all slices: as an earlier run decided, else decided now."""
         if not self.method.decides:
             return None
+
         note = self.store.note()
         if note is not None:
             decision: Decision | None = Decision.from_dict(note)
         else:
             with self.method.guarded(self.prepared.series):
                 decision = self.method.decide(self._view(self.prepared), self.task.options)
+
         if decision is None:
             return None
         if note is None:
             self.store.keep_note(decision.as_dict())
+
         self.found["choice"] = provenance.plain({"slice": self.middle, **decision.as_dict()})
         self.listener.decided(self.middle, decision)
         if (warning := decision.warning()) is not None:
@@ -238,15 +251,19 @@ class Run:
         options = self.task.options
         for warning in (*prepared.series.warnings, *self.method.cautions(prepared, options)):
             self._warn(warning)
+
         outcome = self.method.reconstruct(self._view(prepared), options, decision)
         if outcome.edges and isinstance(prepared.mask, CartesianMask):
             self._warn(f"{', '.join(prepared.mask.coverage.edges)}: {outcome.edges}")
+
         facts: dict[str, Any] = {"data_residual": data_residual(outcome.fit)}
         if (self.method.whitens or self.task.whiten) and prepared.whitening is not None:
             facts["whitened"] = prepared.whitening.words
+
         layers = {"images": self._shown(restored(outcome.images, prepared.series))}
         if outcome.maps is not None and self.store.keeps_maps:
             layers["maps"] = self._shown(outcome.maps)
+
         # Its problem is not held while the replicates are reconstructed.
         del outcome
         if self.task.uncertainty:
@@ -257,6 +274,7 @@ class Run:
                 return self._shown(again.images)
 
             layers["uncertainty"] = uncertainty(prepared.series, images_of, self.task.uncertainty)
+
         return layers, facts
 
     def _shown(self, images: Tensor) -> Tensor:

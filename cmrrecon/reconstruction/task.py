@@ -65,14 +65,17 @@ class Task:
     ) -> "Task":
         """The task, its parts checked; parameters and errors as of `reconstruct`."""
         chosen = checked_options(method, options, adapt, uncertainty)
+
         kinds = {"keep_oversampling": bool, "recon_matrix": bool, "whiten": bool | None}
         asked = dict(zip(kinds, (keep_oversampling, recon_matrix, whiten), strict=True))
         checked = checked_mapping("The reconstruction", asked, kinds)
         whiten = checked.pop("whiten")
+
         view = View(**checked)
         view.check(scan.geometry, scan.path or "The scan")
         size = view.size(scan.geometry, scan.image_shape)
         check_size((scan.shape[0], *size), 8, f"An image series of {scan.path or 'the scan'}")
+
         where = choose_device(str(device))
         return Task(
             scan,
@@ -104,9 +107,11 @@ class Task:
             "dataset": self.dataset,
             **asdict(self.view),
         }
+
         # False is asked for too.
         whiten = {} if self.whiten is None else {"whiten": self.whiten}
         folder: dict[str, Any] = {"run": self.folder} if self.folder else {}
+
         return provenance.make(
             command or ("cmrrecon.reconstruct",),
             config={
@@ -154,6 +159,7 @@ def _checked_slices(scan: Scan, slices: Sequence[int] | None) -> tuple[int, ...]
     given = {"slices": tuple(range(count)) if slices is None else slices}
     checked = checked_mapping("The reconstruction", given, {"slices": Sequence[int]})
     wanted = tuple(sorted(set(checked["slices"])))
+
     if not wanted or wanted[-1] >= count:
         raise UsageError(
             "slice-missing",
@@ -163,6 +169,7 @@ def _checked_slices(scan: Scan, slices: Sequence[int] | None) -> tuple[int, ...]
             f"The scan has {count} slices, 0 to {count - 1}",
             "Choose among these",
         )
+
     return wanted
 
 
@@ -185,6 +192,7 @@ def checked_options(
             "A standard deviation takes two or more, or 0 for none",
             "Give for example 8",
         )
+
     if adapt and method.adaptable(chosen) is None:
         raise UsageError(
             "not-adaptable",
@@ -193,4 +201,5 @@ def checked_options(
             "number of iterations is given",
             "Leave out the adaptation, or the method and its settings, or give a checkpoint",
         )
+
     return chosen

@@ -56,6 +56,7 @@ def data_residual(fit: Fit | None) -> float | None:
     noise = noise_energy(fit.prepared, fit.term)
     if not noise > 0:
         return None
+
     explained = float(fit.term.explained(fit.x).double().sum())
     return math.sqrt(max(0.0, measured_energy(fit.prepared, fit.term) - explained) / noise)
 
@@ -69,9 +70,11 @@ def facts_of(prepared: PreparedSeries) -> dict[str, float]:
     }
     if not isinstance(mask, CartesianMask):
         return facts
+
     if prepared.noise_power is not None:
         power = float(prepared.noise_power.mean())
         facts["snr_db"] = -10 * math.log10(power) if power > 0 else math.inf
+
     block = calibration_samples(prepared.series).flatten(1)
     if block.numel():
         facts["independent_coils"] = _participation(block)
@@ -112,15 +115,18 @@ def uncertainty(
     """
     generator = torch.Generator().manual_seed(seed)
     samples = series.mask.samples
+
     always = torch.zeros_like(samples)
     if isinstance(series.mask, CartesianMask):
         y, x = Calibration.of(series.mask).always
         always[:, y, x] = True
+
     total = squares = torch.zeros((), dtype=torch.float64)
     for _ in range(replicates):
         kept = torch.rand(samples.shape, generator=generator).to(samples.device) < KEPT
         magnitude = reconstruct(series.kept(samples & (kept | always))).abs().double()
         total, squares = total + magnitude, squares + magnitude.square()
+
     mean = total / replicates
     variance = (squares / replicates - mean.square()).clamp(min=0)
     return (variance * (replicates / (replicates - 1))).sqrt().float()

@@ -92,6 +92,7 @@ def faults_of_scan(scan: Scan, series: Series, index: int) -> list[Fault]:
     if (fields := sampling.field_too_large(scan)) is not None:
         words = f"the field of view is {fields} pixels (y, x), the k-space {scan.shape[3:]}"
         found.append(("axes-swapped", 1.0, (words,)))
+
     return _beyond(_found(readings) + found)
 
 

@@ -32,10 +32,12 @@ def leanings(readings: Readings) -> Tensor:
     width = block.shape[-1]
     # Only magnitudes count, so the block need not lie exactly about the echo.
     profile = torch.fft.ifft(block, dim=-1).abs().square()
+
     order = torch.arange(width, device=block.device)
     lean = profile - profile[..., -order % width]
     half = lean[..., 1 : 1 + (width - 1) // 2 // BINS * BINS]
     half = half.unflatten(-1, (-1, BINS)).sum(-1)
+
     total = profile.sum((1, 3)).clamp(min=torch.finfo(torch.float32).tiny)
     leaning: Tensor = half.movedim(1, 2).flatten(2) / total[..., None]
     return leaning
@@ -48,9 +50,11 @@ def agreement(vectors: Tensor) -> Tensor:
     """
     unit = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-20)
     common = unit[int(vectors.norm(dim=-1).argmax())]
+
     for _ in range(20):
         common = unit.T @ (unit @ common)
         common = common / common.norm().clamp(min=1e-20)
+
     found: Tensor = unit @ common
     return found if (found > 0).sum() >= (found < 0).sum() else -found
 
@@ -64,10 +68,12 @@ def lines_apart(readings: Readings, lean: Tensor) -> tuple[float, int]:
     held = readings.held.any(-1)
     if readings.coils < 2 or not bool(held.any()):
         return 0.0, 0
+
     single = _against(lean[held])
     counts = held.sum(0)
     mean = (lean * held[..., None]).sum(0)[counts > 0] / counts[counts > 0][:, None]
     together = _against(mean)
+
     share = max(float(single.double().mean()), float(together.double().mean()))
     found = int(single.sum()) if len(readings.kspace) > 1 else int(together.sum())
     return (share, found) if found >= 2 else (0.0, found)
@@ -97,9 +103,11 @@ def frames_apart(readings: Readings, lean: Tensor) -> tuple[float, list[int]]:
         held = held & held.all(0)
     if readings.frames < 2 or not bool(held.any()):
         return -1.0, []
+
     agreements = agreement(lean[held])
     if not _decided(agreements):
         return -1.0, []
+
     leaning = torch.zeros(held.shape, device=held.device)
     leaning[held] = agreements
     found = -leaning.sum(1) / leaning.abs().sum(1).clamp(min=1e-20)
@@ -135,6 +143,7 @@ class Predictions:
         gram = self.gram[others][:, others]
         weight = 1e-3 * gram.diagonal().real.mean()
         gram = gram + weight * torch.eye(len(gram), device=gram.device)
+
         right = torch.stack([self.stored[others][:, group], self.conjugated[others][:, group]])
         explained = (right.conj() * torch.linalg.solve(gram, right)).sum((1, 2)).real
         left = (1 - explained / self.energy[group].sum()).clamp(min=1e-4)
@@ -170,13 +179,16 @@ def coils_apart(readings: Readings) -> tuple[float, list[int]]:
     block = readings.average
     if readings.coils < 2 or min(block.shape[1:]) < 2 * KERNEL:
         return 0.0, []
+
     strongest = block.abs().square().sum((1, 2)).topk(min(MOST_COILS, readings.coils)).indices
     predictions = Predictions(block[strongest])
     alone = torch.eye(len(strongest), dtype=torch.bool, device=block.device)
+
     groups = [*alone, predictions.two_groups()]
     found = [
         (predictions.better_conjugated(group), strongest[group].tolist())
         for group in groups
         if bool(group.any())
     ]
+
     return max(found)

@@ -20,10 +20,12 @@ def loudness(readings: Readings) -> tuple[float, int]:
     """
     if readings.coils < 2:
         return 1.0, 0
+
     lines, measured = readings.coil_lines, readings.measured
     total = lines.sum((0, 2))
     weak = lines.movedim(1, 2)[measured].quantile(0.25, dim=0)
     coil = int(total.argmax())
+
     others = [c for c in range(readings.coils) if c != coil]
     tiny = float(total[coil]) * 1e-30
     ratios = [float(e[coil] / e[others].amax().clamp(min=tiny)) ** 0.5 for e in (total, weak)]
@@ -40,9 +42,11 @@ def standing_out(readings: Readings) -> Tensor:
     """
     outer = readings.outer
     measured, tiny = outer > 0, float(outer.max()) * 1e-20
+
     places = torch.arange(readings.y, device=outer.device)
     near = (places - readings.row).abs() < readings.y / 16
     others = largest_of_others(outer)
+
     found = torch.zeros_like(outer)
     for t in range(readings.frames):
         held = measured[t].nonzero().flatten()
@@ -51,6 +55,7 @@ def standing_out(readings: Readings) -> Tensor:
         known = torch.maximum(around, others[t, held])
         ratio = torch.where(known > 0, energy / known.clamp(min=tiny), 0.0).sqrt()
         found[t, held] = torch.where(near[held] & (others[t, held] == 0), 0.0, ratio)
+
     return found
 
 
@@ -82,15 +87,19 @@ def spikes(readings: Readings, lines: Tensor) -> tuple[float, tuple[int, int, in
     """
     if not isinstance(readings.mask, LineMask):
         return 0.0, (0, 0, 0)
+
     candidates = lines.amax(0).topk(min(CANDIDATES, readings.y)).indices
     energy = torch.cat([readings.central, energy_of(readings.kspace[:, :, candidates])], 1)
     rows = torch.cat([torch.arange(readings.y, device=lines.device)[readings.rows], candidates])
+
     near = torch.stack([energy.roll(step, -1) for step in (-4, -3, -2, 2, 3, 4)]).amax(0)
     near = torch.maximum(near, largest_of_others(energy))
+
     strongest = float(readings.central.max())
     places = torch.arange(readings.x, device=energy.device)
     seen = ((places - readings.column).abs() > readings.x / 16) & (energy > WEAK * strongest)
     ratio = torch.where(seen, energy / near.clamp(min=1e-9 * strongest), 0.0)
+
     # Not torch.unravel_index, which loads SymPy: a second of time and 40 MB.
     place, column = divmod(int(ratio.argmax()), readings.x)
     t, line = divmod(place, len(rows))

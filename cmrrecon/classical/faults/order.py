@@ -29,11 +29,14 @@ def disorder(readings: Readings) -> float:
     common = _common(readings)
     if common is None or not _a_cine(readings, common):
         return 1.0
+
     found = distances(common)
     count = len(found)
     everything = float(found.sum()) / (count * (count - 1))
+
     order = list(range(count))
     stored, best = tour(found, order), tour(found, shorter(found, order))
+
     neighbours = stored / count / max(everything, 1e-30)
     apart = min(_apart(found, lag) for lag in range(1, count // 2 + 1)) / max(everything, 1e-30)
     if neighbours < NEIGHBOURS or apart < APART or not best > 0:
@@ -66,6 +69,7 @@ def _a_cine(readings: Readings, common: Tensor) -> bool:
         return False
     if known.modality is not None:
         return known.modality == "Cine"
+
     brightness = common.norm(dim=1)
     return float(brightness.max()) < BRIGHTNESS * float(brightness.min())
 
@@ -101,4 +105,5 @@ def shorter(found: Tensor, order: list[int]) -> list[int]:
                 if d[a][c] + d[b][e] < d[a][b] + d[c][e] - 1e-12:
                     order[i + 1 : j + 1] = order[i + 1 : j + 1][::-1]
                     improved = True
+
     return order

@@ -69,6 +69,7 @@ class Readings:
             counts = samples[..., 0].double() * (first + self.x - last)
         else:
             counts = samples[..., :first].sum(-1) + samples[..., last:].sum(-1)
+
         return self.parts[..., ::2].sum((1, 3)) / counts.expand(self.frames, -1).clamp(min=1)
 
     @cached_property
@@ -137,6 +138,7 @@ class Readings:
         counts = self.held.sum(0)
         average = self.block.sum(0) / counts.clamp(min=1)
         filled = counts.amin(-1) > 0
+
         middle = self.row - self.rows.start
         first, last = middle, middle
         while first > 0 and filled[first - 1]:

@@ -14,15 +14,18 @@ def swapped(readings: Readings) -> float:
     mask = readings.mask
     if not isinstance(mask, SampleMask):
         return 0.0
+
     share = mask.samples.double().mean(1)
     whole, empty = share > 0.99, share < 0.01
     if not bool((whole | empty).all()):
         return 0.0
+
     gaps = []
     for frame in whole:
         seen = frame.nonzero().flatten()
         inside = frame[int(seen[0]) : int(seen[-1]) + 1] if len(seen) else frame[:0]
         gaps.append(float((~inside).double().mean()) if len(inside) else 0.0)
+
     return max(gaps)
 
 
@@ -43,6 +46,7 @@ def off_centre(readings: Readings) -> tuple[float, tuple[int, int]]:
     y, x = readings.mask.centre or (readings.y // 2, readings.x // 2)
     found = (readings.row, readings.column)
     far = 0.0
+
     for energy, here, there in (
         (readings.row_energy, found[0], y),
         (readings.column_energy, found[1], x),
@@ -50,6 +54,7 @@ def off_centre(readings: Readings) -> tuple[float, tuple[int, int]]:
         near = concentration(energy)
         if float(near[here] - near[there % len(near)]) > CLEARLY:
             far = max(far, abs(here - there) / len(near))
+
     return far, found
 
 

@@ -26,6 +26,7 @@ def kinship(blocks: Tensor) -> float:
     """
     patches = blocks.unfold(1, KERNEL, 1).unfold(2, KERNEL, 1).flatten(3).flatten(1, 2)
     middle = patches[..., KERNEL**2 // 2 : KERNEL**2 // 2 + 1]
+
     gains = []
     for index in range(len(blocks)):
         others = [i for i in range(len(blocks)) if i != index]
@@ -34,6 +35,7 @@ def kinship(blocks: Tensor) -> float:
             for given in (middle, patches)
         )
         gains.append(alike / as_coils)
+
     return sorted(gains)[len(gains) // 2]
 
 
@@ -57,6 +59,7 @@ def as_coils(scan: Scan, readings: Readings, index: int) -> float:
     count, coils = scan.shape[1:3]
     if coils != 1 or count < FEWEST or isinstance(readings.mask, SpokeMask):
         return 0.0
+
     first = max(0, min(index - MOST // 2, count - MOST))
     blocks = []
     for i in range(first, min(count, first + MOST)):
@@ -65,6 +68,7 @@ def as_coils(scan: Scan, readings: Readings, index: int) -> float:
         largest = float(block.abs().max()) if block.numel() else 0.0
         if 0 < largest < math.inf:
             blocks.append(block / largest)
+
     lines = min((len(block) for block in blocks), default=0)
     if len(blocks) < FEWEST or lines < 2 * KERNEL + 1:
         return 0.0
@@ -77,8 +81,10 @@ def _block(kspace: Tensor) -> Tensor:
     counts = (kspace != 0).sum(0)
     filled = counts.amin(-1) > 0
     middle = len(filled) // 2
+
     after = (~filled[middle:]).nonzero().flatten()
     before = (~filled[:middle]).nonzero().flatten()
+
     first = int(before[-1]) + 1 if len(before) else 0
     last = middle + int(after[0]) if len(after) else len(filled)
     return (kspace.sum(0) / counts.clamp(min=1))[first:last]

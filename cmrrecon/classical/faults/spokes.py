@@ -19,16 +19,20 @@ def delay(readings: Readings) -> float:
     mask = readings.mask
     if not isinstance(mask, SpokeMask):
         return 0.0
+
     positions = mask.trajectory.positions.double()
     along = positions[..., -1, :] - positions[..., 0, :]
     length = along.norm(dim=-1, keepdim=True)
+
     direction = along / length.clamp(min=1e-12)
     radius = (positions * direction[..., None, :]).sum(-1)
     aside = (positions - radius[..., None] * direction[..., None, :]).norm(dim=-1)
+
     middle = radius.abs().argmin(-1)
     straight = (aside.amax(-1) < 0.5) & (middle >= REACH) & (middle < readings.x - REACH)
     if not bool(straight.all()):
         return 0.0
+
     offsets = torch.arange(-REACH, REACH + 1, device=middle.device)
     index = (middle[..., None] + offsets).expand(readings.frames, -1, -1)
     energy = (
@@ -39,8 +43,10 @@ def delay(readings: Readings) -> float:
         .double()
         .square()
     )
+
     where = radius.expand(readings.frames, -1, -1).gather(-1, index)
     held = mask.samples[..., 0].expand(readings.frames, -1) & (energy.sum(-1) > 0)
+
     shift = (energy * where).sum(-1) / energy.sum(-1).clamp(min=1e-300)
     unit = direction.expand(readings.frames, -1, -1)
     return _isotropic(shift[held], unit[held]) if int(held.sum()) >= FEWEST else 0.0
