@@ -11,8 +11,9 @@ from cmrrecon.classical.completion import completed
 from cmrrecon.data import CartesianMask, Series, require_cartesian
 from cmrrecon.operators.centre import rolled_mask
 from cmrrecon.operators.coils import rss
-from cmrrecon.operators.espirit import patch_gram, require_calibration
+from cmrrecon.operators.espirit import require_calibration
 from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.operators.patches import patch_gram
 from cmrrecon.operators.sensitivity import CalibrationSource, calibration_data
 from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.errors import NumericalError, UsageError

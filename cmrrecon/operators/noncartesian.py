@@ -6,20 +6,17 @@ mri-nufft: two of its functions are all that is needed. NUFFTs run on the CPU wh
 normal operator, which solvers call again and again, runs on their device.
 """
 
-import importlib
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cmrrecon.operators.fourier import centred, fft2c
 from cmrrecon.operators.linear import LinearOperator
+from cmrrecon.operators.nufft import adjoint, forward
 from cmrrecon.tools.errors import UsageError
 
-# Relative error of a NUFFT and oversampling of its grid. In single precision a smaller error is lost in the rounding of the positions.
-ACCURACY = {torch.complex64: (2e-5, 1.25), torch.complex128: (1e-12, 2.0)}
 # Density compensation: passes after which images hardly change any more, and the error that is small enough for weights.
 DENSITY_PASSES = 5
 DENSITY_ACCURACY = (1e-3, 1.25)
@@ -163,51 +160,6 @@ class NonCartesianEncoding(LinearOperator):
             )
 
 
-def forward(images: Tensor, points: Tensor, accuracy: tuple[float, float] | None = None) -> Tensor:
-    """Type-2 NUFFT: images (..., y, x) complex to samples (..., m) at points (m, 2) in cycles per field of view; scaled as `fft2c`.
-
-    Barnett, Magland, af Klinteberg, SIAM J Sci Comput 2019;41:C479.
-
-    Raises
-    ------
-    UsageError : finufft is not installed, or points lie outside k-space
-    """
-    y, x = images.shape[-2:]
-    if not len(points):
-        return images.new_zeros((*images.shape[:-2], 0))
-
-    angles, options = _angles(points, (y, x), images.dtype), _options(images.dtype, accuracy)
-    samples = _finufft().nufft2d2(
-        *angles, images.reshape(-1, y, x).cpu().contiguous().numpy(), isign=-1, **options
-    )
-
-    samples /= math.sqrt(y * x)
-    return torch.from_numpy(samples).to(images.device).reshape(*images.shape[:-2], len(points))
-
-
-def adjoint(
-    samples: Tensor,
-    points: Tensor,
-    matrix: tuple[int, int],
-    accuracy: tuple[float, float] | None = None,
-) -> Tensor:
-    """Type-1 NUFFT, the adjoint of `forward`: samples (..., m) complex at points (m, 2) to images (..., y, x) of this matrix."""
-    if not len(points):
-        return samples.new_zeros((*samples.shape[:-1], *matrix))
-
-    angles, options = _angles(points, matrix, samples.dtype), _options(samples.dtype, accuracy)
-    images = _finufft().nufft2d1(
-        *angles,
-        samples.reshape(-1, len(points)).cpu().contiguous().numpy(),
-        matrix,
-        isign=1,
-        **options,
-    )
-
-    images /= math.sqrt(math.prod(matrix))
-    return torch.from_numpy(images).to(samples.device).reshape(*samples.shape[:-1], *matrix)
-
-
 def density(trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor:
     """Density compensation: the area of k-space in (cycles per field of view)^2 that each sample stands for, at most about 1.
 
@@ -334,35 +286,3 @@ def fast_length(least: int) -> int:
 def _at(tensor: Tensor, frame: int) -> Tensor:
     """This frame, of a tensor that may have one for all."""
     return tensor[frame if len(tensor) > 1 else 0]
-
-
-def _angles(points: Tensor, matrix: tuple[int, int], dtype: torch.dtype) -> list[Any]:
-    """Points (m, 2) in cycles per field of view as the angles (y, x) between neighbouring pixels that finufft wants."""
-    angles = points.cpu().double() * (2 * math.pi / torch.tensor(matrix, dtype=torch.float64))
-    # finufft would write outside its arrays for points far away.
-    if not bool((angles.abs() <= 2 * math.pi).all()):
-        raise UsageError(
-            "trajectory-units",
-            "The trajectory leaves k-space, or holds NaN",
-            f"Positions for a matrix of {matrix[0]} x {matrix[1]} (y, x) are half of that at most",
-            "Give them in cycles per field of view",
-        )
-
-    return [column.to(dtype.to_real()).contiguous().numpy() for column in angles.unbind(-1)]
-
-
-def _options(dtype: torch.dtype, accuracy: tuple[float, float] | None) -> dict[str, Any]:
-    error, oversampling = accuracy or ACCURACY[dtype]
-    return {"eps": error, "upsampfac": oversampling, "nthreads": torch.get_num_threads()}
-
-
-def _finufft() -> Any:
-    try:
-        return importlib.import_module("finufft")
-    except ImportError as error:
-        raise UsageError(
-            "package-missing",
-            "Non-Cartesian k-space needs the extra nufft",
-            "It brings the package finufft, which is not installed",
-            "Use pip install cmrrecon[nufft]",
-        ) from error

@@ -9,14 +9,13 @@ from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import centred, fft2c, ifft2c
 from cmrrecon.operators.noncartesian import (
     NonCartesianEncoding,
-    adjoint,
     average_images,
     calibration,
     density,
     fast_length,
-    forward,
     grid,
 )
+from cmrrecon.operators.nufft import adjoint, forward
 from cmrrecon.operators.sensitivity import espirit
 
 pytestmark = pytest.mark.skipif(

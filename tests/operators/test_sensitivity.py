@@ -4,16 +4,15 @@ import torch
 from kinds import mask_of
 from refusals import refused
 
-from cmrrecon.operators.espirit import (
+from cmrrecon.operators.espirit import espirit, leading_eigenvectors
+from cmrrecon.operators.fourier import centred, fft2c
+from cmrrecon.operators.patches import (
     eigenvalue_bound,
-    espirit,
     lag_covariance,
     lag_phases,
-    leading_eigenvectors,
     patch_gram,
     signal_space,
 )
-from cmrrecon.operators.fourier import centred, fft2c
 from cmrrecon.operators.sensitivity import (
     FEWEST_LINES,
     MOST_COLUMNS,
