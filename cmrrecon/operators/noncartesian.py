@@ -1,9 +1,9 @@
-"""Non-Cartesian k-space: samples at any positions, through finufft (the optional extra `nufft`), and what is made of them.
+"""Non-Cartesian k-space: the encoding operator, density compensation and gridding.
 
-A trajectory (frame|1, spoke, sample, 2) gives positions (y, x) in cycles per field of view: between -n/2 and n/2 for a matrix of
-n pixels. K-space is (frame, coil, spoke, sample), its mask (frame|1, spoke, 1). finufft is used directly and not through
-mri-nufft: two of its functions are all that is needed. NUFFTs run on the CPU whatever the device of the tensors; the
-normal operator, which solvers call again and again, runs on their device.
+A trajectory (frame or 1, spoke, sample, 2) holds positions (y, x) in cycles per field of view,
+between -n/2 and n/2 for a matrix of n pixels. K-space is (frame, coil, spoke, sample), its mask
+(frame or 1, spoke, 1). NUFFTs run on the CPU (see `nufft`). The normal operator, which solvers call
+repeatedly, runs on the device of the tensors.
 """
 
 import math
@@ -17,31 +17,46 @@ from cmrrecon.operators.linear import LinearOperator
 from cmrrecon.operators.nufft import adjoint, forward
 from cmrrecon.tools.errors import UsageError
 
-# Density compensation: passes after which images hardly change any more, and the error that is small enough for weights.
+# Density compensation: images hardly change after this many passes, and weights need no smaller
+# error.
 DENSITY_PASSES = 5
 DENSITY_ACCURACY = (1e-3, 1.25)
 
 
 class NonCartesianEncoding(LinearOperator):
-    """Coil maps x Fourier transform at the positions of a trajectory: `A(x)`, its adjoint `A.H(k)` and `A.N(x)` = `A.H(A(x))`.
+    """Fourier transform at the positions of a trajectory x coil maps: `A(x)`, `A.H(k)`, `A.N(x)`.
 
-    A(x)[t, c, j] = mask[t, j] sum over r of maps[c, r] x[t, r] exp(-2 pi i k[t, j] . r / n) / sqrt(ny nx), with pixels r counted from
-    n // 2: the transform `fft2c`, at positions between its samples too. With weights, A.H and A.N are those of weighted least
-    squares, A^H W k and A^H W A x.
+    The forward operator is::
 
-    A.N needs no NUFFT: A^H W A is a convolution for each coil, done with FFTs of about twice the matrix and the transform of
-    its kernel, which is computed once a frame (Toeplitz embedding: Fessler et al., IEEE Trans Signal Process 2005;53:3393).
+        A(x)[t, c, j] = mask[t, j] / sqrt(ny nx)
+                        sum_r maps[c, r] x[t, r] exp(-2 pi i k[t, j] . r / n)
+
+    Pixels r count from n // 2: this is `fft2c`, evaluated between its samples too. With weights W,
+    A.H and A.N are those of weighted least squares, A^H W k and A^H W A x.
+
+    A.N needs no NUFFT. A^H W A is a convolution for each coil, computed with FFTs of about twice
+    the matrix. The transform of its kernel is computed once per frame (Toeplitz embedding).
 
     Parameters
     ----------
-    maps : Tensor (coil, y, x), complex
-    trajectory : Tensor (frame|1, spoke, sample, 2), cycles per field of view, last axis (y, x)
-    mask : Tensor (frame|1, spoke, 1), bool: which spokes were measured
-    weights : Tensor (frame|1, spoke, sample), not negative, such as those of `density`; None for ones
+    maps : Tensor of shape (coil, y, x), complex
+        Coil sensitivity maps.
+    trajectory : Tensor of shape (frame or 1, spoke, sample, 2), real
+        Positions (y, x) in cycles per field of view.
+    mask : Tensor of shape (frame or 1, spoke, 1), bool
+        The measured spokes.
+    weights : Tensor of shape (frame or 1, spoke, sample) or None
+        Non-negative weights, such as those of `density`; None for ones.
 
     Raises
     ------
-    UsageError : the parts do not belong together; when it is used, that finufft is not installed
+    UsageError
+        If the parts do not fit together (`shape-mismatch`). The methods also raise it if finufft is
+        not installed (`package-missing`).
+
+    References
+    ----------
+    Toeplitz embedding: Fessler et al., IEEE Trans Signal Process 2005;53:3393.
     """
 
     def __init__(
@@ -59,11 +74,12 @@ class NonCartesianEncoding(LinearOperator):
         if not fits or len(frames) > 1:
             raise UsageError(
                 "shape-mismatch",
-                f"The maps have shape {tuple(maps.shape)}, the trajectory {tuple(trajectory.shape)}, the mask {tuple(mask.shape)}"
+                f"The maps have shape {tuple(maps.shape)}, "
+                f"the trajectory {tuple(trajectory.shape)}, the mask {tuple(mask.shape)}"
                 + ("" if weights is None else f", the weights {tuple(weights.shape)}"),
-                "Maps (coil, y, x), a trajectory (frame or 1, spoke, sample, 2), a mask (frame or 1, spoke, 1) "
-                "and weights (frame or 1, spoke, sample) of the same spokes are needed",
-                "Give those of the same series",
+                "Maps (coil, y, x), a trajectory (frame or 1, spoke, sample, 2), a mask (frame or "
+                "1, spoke, 1) and weights (frame or 1, spoke, sample) must have the same spokes",
+                "Give all of them from the same series",
             )
 
         self.maps, self.trajectory, self.mask, self.weights = maps, trajectory, mask, weights
@@ -72,7 +88,10 @@ class NonCartesianEncoding(LinearOperator):
         self._kernels: dict[int, Tensor] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (frame, y, x) to k-space (frame, coil, spoke, sample), zero where not measured."""
+        """Map images (frame, y, x) to k-space (frame, coil, spoke, sample).
+
+        Samples that were not measured are zero.
+        """
         self._check_frames(len(images))
         kspace = self.maps.new_zeros((len(images), len(self.maps), *self.trajectory.shape[1:3]))
         for t, image in enumerate(images):
@@ -84,7 +103,10 @@ class NonCartesianEncoding(LinearOperator):
         return kspace
 
     def H(self, kspace: Tensor) -> Tensor:
-        """Adjoint, weighted: k-space (frame, coil, spoke, sample) to images (frame, y, x); spokes outside the mask are ignored."""
+        """Map k-space (frame, coil, spoke, sample) to images (frame, y, x) by the weighted adjoint.
+
+        Spokes outside the mask are ignored.
+        """
         self._check_frames(len(kspace))
         coils = _coil_images(
             kspace, self.trajectory, self.mask, self.weights, tuple(self.maps.shape[1:])
@@ -92,12 +114,15 @@ class NonCartesianEncoding(LinearOperator):
         return torch.stack([(self.maps.conj() * images).sum(0) for images in coils])
 
     def N(self, images: Tensor) -> Tensor:
-        """Normal operator A.H(A(x)) on images (frame, y, x), holding one coil of one frame at a time (on a GPU, one frame)."""
+        """Apply the normal operator A.H(A(x)) to images (frame, y, x).
+
+        It holds one coil of one frame at a time; on a GPU, one frame.
+        """
         self._check_frames(len(images))
         _, y, x = self.maps.shape
         doubled_y, doubled_x = self._doubled
 
-        # One coil fits into the cache of a CPU; a GPU wants much to do at once.
+        # One coil fits the cache of a CPU; a GPU needs large batches.
         together = len(self.maps) if self.maps.is_cuda else 1
         out = []
 
@@ -106,7 +131,7 @@ class NonCartesianEncoding(LinearOperator):
             total = torch.zeros_like(image)
 
             for maps in torch.split(self.maps, together):
-                # Rows and columns that are only padding are not transformed.
+                # Rows that hold only padding are not transformed.
                 padded = torch.fft.fft(
                     torch.fft.fft(maps * image, n=doubled_x, dim=-1), n=doubled_y, dim=-2
                 )
@@ -120,7 +145,10 @@ class NonCartesianEncoding(LinearOperator):
         return torch.stack(out)
 
     def _kernel(self, frame: int) -> Tensor:
-        """Transform, real, of the convolution kernel of A^H W A: sum over j of w[j] exp(2 pi i k[j] . r / n) / (ny nx)."""
+        """The real transform of the convolution kernel of A^H W A.
+
+        The kernel is sum over j of w[j] exp(2 pi i k[j] . r / n) / (ny nx).
+        """
         frame = frame if self._frames > 1 else 0
 
         if frame not in self._kernels:
@@ -134,7 +162,8 @@ class NonCartesianEncoding(LinearOperator):
                 else _at(self.weights, frame)[measured].flatten()
             )
 
-            # A larger field of view has more cycles; in double precision, as the quotient is no whole number.
+            # A larger field of view has more cycles. The quotient is not an integer, so it needs
+            # double precision.
             wider = torch.tensor(
                 [m / n for m, n in zip(self._doubled, (y, x), strict=True)], dtype=torch.float64
             )
@@ -144,7 +173,8 @@ class NonCartesianEncoding(LinearOperator):
 
             kernel *= math.sqrt(math.prod(self._doubled)) / (y * x)
 
-            # The largest lag has no opposite one, and never meets two pixels. Without them the kernel is Hermitian and its transform real.
+            # The largest lag has no opposite, and no two pixels are so far apart. Without it the
+            # kernel is Hermitian and its transform real.
             kernel[0], kernel[:, 0] = 0, 0
             self._kernels[frame] = torch.fft.fft2(torch.fft.ifftshift(kernel)).real.clone()
 
@@ -155,27 +185,36 @@ class NonCartesianEncoding(LinearOperator):
             raise UsageError(
                 "shape-mismatch",
                 f"The trajectory, mask or weights have {self._frames} frames and the data {frames}",
-                "They must have as many frames as the data, or one for all",
+                "They must have one frame for all, or as many frames as the data",
                 "Cut all to the same frames",
             )
 
 
 def density(trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor:
-    """Density compensation: the area of k-space in (cycles per field of view)^2 that each sample stands for, at most about 1.
+    """Density compensation: the area of k-space that each sample represents.
 
-    Divides the weights again and again by their own sum around each sample, weighed with a kernel as wide as the field of view
-    demands: the transform of a triangle of twice the field of view, which is never negative. So it works for any
-    trajectory, and positions on a Cartesian grid have weight 1 (Pipe, Menon, Magn Reson Med 1999;41:179).
+    The unit is (cycles per field of view)^2, and the area is at most about 1. The weights are
+    repeatedly divided by their own sum around each sample, convolved with a kernel as wide as the
+    field of view requires: the transform of a triangle of twice the field of view, which is never
+    negative. This works for any trajectory, and positions on a Cartesian grid get weight 1.
 
     Parameters
     ----------
-    trajectory : Tensor (frame|1, spoke, sample, 2)
-    mask : Tensor (frame|1, spoke, 1), bool
-    matrix : (y, x)
+    trajectory : Tensor of shape (frame or 1, spoke, sample, 2), real
+        Positions (y, x) in cycles per field of view.
+    mask : Tensor of shape (frame or 1, spoke, 1), bool
+        The measured spokes.
+    matrix : tuple of int
+        Size (y, x) of the image.
 
     Returns
     -------
-    Tensor (frame|1, spoke, sample) float32, on the device of the trajectory: zero for spokes that were not measured
+    Tensor of shape (frame or 1, spoke, sample), float32
+        Weights on the device of the trajectory; zero for spokes that were not measured.
+
+    References
+    ----------
+    Pipe, Menon, Magn Reson Med 1999;41:179.
     """
     y, x = matrix
     window = (1 - torch.arange(-y, y).abs() / y)[:, None] * (1 - torch.arange(-x, x).abs() / x) * 4
@@ -194,7 +233,7 @@ def density(trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor
                 found.to(torch.complex64), 2 * points, (2 * y, 2 * x), DENSITY_ACCURACY
             )
             around = forward(blurred, 2 * points, DENSITY_ACCURACY).real
-            # The weight itself is part of the sum; below it is only rounding.
+            # The sum includes the weight itself; a smaller sum is rounding.
             found = found / torch.maximum(around, found)
 
         weights[t, measured] = found.to(weights.device).reshape(-1, weights.shape[2])
@@ -203,16 +242,23 @@ def density(trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor
 
 
 def grid(kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor:
-    """Density-compensated adjoint, what a zero-filled inverse transform is for Cartesian k-space.
+    """Density-compensated adjoint, the counterpart of a zero-filled inverse transform.
 
     Parameters
     ----------
-    kspace : Tensor (frame, coil, spoke, sample), complex
-    trajectory, mask, matrix : see `density`
+    kspace : Tensor of shape (frame, coil, spoke, sample), complex
+        K-space.
+    trajectory : Tensor of shape (frame or 1, spoke, sample, 2), real
+        Positions (y, x) in cycles per field of view.
+    mask : Tensor of shape (frame or 1, spoke, 1), bool
+        The measured spokes.
+    matrix : tuple of int
+        Size (y, x) of the images.
 
     Returns
     -------
-    Tensor (frame, coil, y, x)
+    Tensor of shape (frame, coil, y, x), complex
+        Coil images.
     """
     return torch.stack(
         list(_coil_images(kspace, trajectory, mask, density(trajectory, mask, matrix), matrix))
@@ -222,7 +268,10 @@ def grid(kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, in
 def average_images(
     kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]
 ) -> Tensor:
-    """Coil images (coil, y, x) of the samples of all frames together, as if they were one. Parameters as `grid`."""
+    """Coil images (coil, y, x) of the samples of all frames together, as if from one frame.
+
+    Parameters are those of `grid`.
+    """
     frames, _, spokes, samples = kspace.shape
     trajectory, mask = trajectory.expand(frames, -1, -1, -1), mask.expand(frames, -1, -1)
 
@@ -244,12 +293,10 @@ def average_images(
 def calibration(
     kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int], size: int = 24
 ) -> Tensor:
-    """The centre of Cartesian k-space that all frames together have, for coil calibration: (coil, cy, cx).
+    """The centre (coil, cy, cx) of the Cartesian k-space of all frames together.
 
-    Parameters
-    ----------
-    kspace, trajectory, mask, matrix : see `grid`
-    size : cy and cx, at most as many as the matrix has
+    It calibrates the coils. Parameters are those of `grid`, and `size`: cy and cx, limited by the
+    matrix.
     """
     y, x = matrix
     full = fft2c(average_images(kspace, trajectory, mask, matrix))
@@ -263,7 +310,7 @@ def _coil_images(
     weights: Tensor | None,
     matrix: tuple[int, ...],
 ) -> Iterator[Tensor]:
-    """Weighted adjoint of each frame, (coil, y, x)."""
+    """Yield the weighted adjoint of each frame, (coil, y, x)."""
     y, x = matrix
     for t, frame in enumerate(kspace):
         measured = _at(mask, t)[:, 0]
@@ -276,7 +323,10 @@ def _coil_images(
 
 
 def fast_length(least: int) -> int:
-    """The smallest length from `least` on for which FFTs are fast: a multiple of 16 with no prime factor above 7."""
+    """The smallest length not below `least` for which FFTs are fast.
+
+    It is a multiple of 16 without prime factors above 7.
+    """
     sixteenths = math.ceil(least / 16)
     while (2 * 3 * 5 * 7) ** 16 % sixteenths:
         sixteenths += 1
@@ -284,5 +334,5 @@ def fast_length(least: int) -> int:
 
 
 def _at(tensor: Tensor, frame: int) -> Tensor:
-    """This frame, of a tensor that may have one for all."""
+    """The values of one frame, from a tensor that may have one frame for all."""
     return tensor[frame if len(tensor) > 1 else 0]

@@ -1,4 +1,8 @@
-"""Fourier transforms between images and samples at any positions, by finufft (the extra `nufft`)."""
+"""Fourier transforms between images and samples at any position, by finufft.
+
+finufft is the optional extra `nufft`. It is used directly rather than through mri-nufft, because
+two of its functions are enough. It runs on the CPU, whatever the device of the tensors.
+"""
 
 import importlib
 import math
@@ -9,18 +13,37 @@ from torch import Tensor
 
 from cmrrecon.tools.errors import UsageError
 
-# Relative error of a NUFFT and oversampling of its grid. In single precision a smaller error is lost in the rounding of the positions.
+# Relative error of a NUFFT and oversampling of its grid. In single precision, rounding of the
+# positions hides any smaller error.
 ACCURACY = {torch.complex64: (2e-5, 1.25), torch.complex128: (1e-12, 2.0)}
 
 
 def forward(images: Tensor, points: Tensor, accuracy: tuple[float, float] | None = None) -> Tensor:
-    """Type-2 NUFFT: images (..., y, x) complex to samples (..., m) at points (m, 2) in cycles per field of view; scaled as `fft2c`.
+    """Type-2 NUFFT: images (..., y, x) to samples (..., m) at given points, scaled as `fft2c`.
 
-    Barnett, Magland, af Klinteberg, SIAM J Sci Comput 2019;41:C479.
+    Parameters
+    ----------
+    images : Tensor of shape (..., y, x), complex
+        Images.
+    points : Tensor of shape (m, 2), real
+        Positions (y, x) in cycles per field of view.
+    accuracy : tuple of float or None
+        Relative error and grid oversampling; None chooses them by dtype.
+
+    Returns
+    -------
+    Tensor of shape (..., m), complex
+        Samples on the device of the images.
 
     Raises
     ------
-    UsageError : finufft is not installed, or points lie outside k-space
+    UsageError
+        If finufft is not installed (`package-missing`), or points lie outside k-space
+        (`trajectory-units`).
+
+    References
+    ----------
+    Barnett, Magland, af Klinteberg, SIAM J Sci Comput 2019;41:C479.
     """
     y, x = images.shape[-2:]
     if not len(points):
@@ -41,7 +64,24 @@ def adjoint(
     matrix: tuple[int, int],
     accuracy: tuple[float, float] | None = None,
 ) -> Tensor:
-    """Type-1 NUFFT, the adjoint of `forward`: samples (..., m) complex at points (m, 2) to images (..., y, x) of this matrix."""
+    """Type-1 NUFFT, the adjoint of `forward`: samples (..., m) at points (m, 2) to images.
+
+    Parameters
+    ----------
+    samples : Tensor of shape (..., m), complex
+        Samples.
+    points : Tensor of shape (m, 2), real
+        Positions (y, x) in cycles per field of view.
+    matrix : tuple of int
+        Size (y, x) of the images.
+    accuracy : tuple of float or None
+        As for `forward`.
+
+    Returns
+    -------
+    Tensor of shape (..., y, x), complex
+        Images on the device of the samples; errors are those of `forward`.
+    """
     if not len(points):
         return samples.new_zeros((*samples.shape[:-1], *matrix))
 
@@ -59,14 +99,14 @@ def adjoint(
 
 
 def _angles(points: Tensor, matrix: tuple[int, int], dtype: torch.dtype) -> list[Any]:
-    """Points (m, 2) in cycles per field of view as the angles (y, x) between neighbouring pixels that finufft wants."""
+    """Convert points (m, 2) to the phase increments (y, x) per pixel that finufft expects."""
     angles = points.cpu().double() * (2 * math.pi / torch.tensor(matrix, dtype=torch.float64))
     # finufft would write outside its arrays for points far away.
     if not bool((angles.abs() <= 2 * math.pi).all()):
         raise UsageError(
             "trajectory-units",
             "The trajectory leaves k-space, or holds NaN",
-            f"Positions for a matrix of {matrix[0]} x {matrix[1]} (y, x) are half of that at most",
+            f"Positions for a matrix of {matrix[0]} x {matrix[1]} (y, x) reach half of that",
             "Give them in cycles per field of view",
         )
 

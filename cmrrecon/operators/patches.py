@@ -1,4 +1,4 @@
-"""Patches of calibration data, and the operator of ESPIRiT that reproduces every patch of k-space."""
+"""Patches of calibration data, and the ESPIRiT operator that reproduces them."""
 
 import math
 
@@ -7,24 +7,27 @@ from torch import Tensor
 
 
 def patch_gram(calibration: Tensor, kernel: tuple[int, int]) -> Tensor:
-    """Sum over all patches of patch x patch^H, the normal matrix of ESPIRiT and GRAPPA.
+    """Sum patch x patch^H over all patches: the normal matrix of ESPIRiT and GRAPPA.
 
-    The products of two lines are shared by all patches that hold both: for n lines that is n x ky products of lines instead of
-    n x ky^2.
+    All patches that hold two lines share the products of these lines: n lines need n x ky products
+    of lines instead of n x ky^2.
 
     Parameters
     ----------
-    calibration : Tensor (coil, y, x), complex
-    kernel : (y, x) size of a patch, at most the size of the calibration data
+    calibration : Tensor of shape (coil, y, x), complex
+        Calibration data.
+    kernel : tuple of int
+        Size (y, x) of a patch, no larger than the calibration data.
 
     Returns
     -------
-    Tensor (coil * ky * kx, coil * ky * kx) complex128
+    Tensor of shape (coil * ky * kx, coil * ky * kx), complex128
+        The normal matrix.
     """
     coils, ny, _ = calibration.shape
     ky, kx = kernel
 
-    # (line, coil and place in the patch, position of the patch)
+    # (line, coil and column of the patch, position of the patch)
     lines = calibration.unfold(2, kx, 1).permute(1, 0, 3, 2).flatten(1, 2)
 
     gram = calibration.new_zeros((ky, ky, coils * kx, coils * kx), dtype=torch.complex128)
@@ -42,16 +45,26 @@ def patch_gram(calibration: Tensor, kernel: tuple[int, int]) -> Tensor:
 
 
 def signal_space(calibration: Tensor, kernel: tuple[int, int], threshold: float) -> Tensor:
-    """Orthonormal columns (coil * ky * kx, n) that span the patches: singular values of at least threshold x the largest."""
+    """Orthonormal columns (coil * ky * kx, n) that span the patches.
+
+    Singular values below `threshold` times the largest count as noise.
+    """
     values, vectors = torch.linalg.eigh(patch_gram(calibration, kernel))
     span: Tensor = vectors[:, values >= threshold**2 * values[-1]]
     return span
 
 
 def lag_covariance(calibration: Tensor, kernel: int, threshold: float) -> Tensor:
-    """Coefficients (2 kernel - 1, 2 kernel - 1, coil, coil) complex128 of M(r) = sum over lags of C[lag] exp(-2 pi i lag r / size).
+    """Coefficients C[lag] of the ESPIRiT operator M(r) as a trigonometric polynomial.
 
-    Sum of the projector on the signal space over all pairs of patch positions with the same lag (y, x), over the size of a patch.
+    M(r) is the sum over lags of C[lag] exp(-2 pi i lag r / size). The coefficients are the
+    projector on the signal space, summed over all pairs of patch positions with the same lag (y,
+    x), divided by the size of a patch.
+
+    Returns
+    -------
+    Tensor of shape (2 kernel - 1, 2 kernel - 1, coil, coil), complex128
+        The coefficients.
     """
     coils = len(calibration)
     span = signal_space(calibration, (kernel, kernel), threshold)
@@ -67,16 +80,20 @@ def lag_covariance(calibration: Tensor, kernel: int, threshold: float) -> Tensor
 
 
 def lag_phases(extent: int, size: int, device: torch.device) -> Tensor:
-    """exp(-2 pi i lag r / size) for every pixel r of a centred axis and the lags from 1 - extent to extent - 1: (size, lag) complex128."""
+    """Phases exp(-2 pi i lag r / size) of every pixel r of a centred axis: (size, lag) complex128.
+
+    The lags run from 1 - extent to extent - 1.
+    """
     lags = torch.arange(1 - extent, extent, device=device, dtype=torch.float64)
     r = torch.arange(size, device=device, dtype=torch.float64) - size // 2
     return torch.exp(-2j * math.pi / size * r[:, None] * lags)
 
 
 def eigenvalue_bound(covariance: Tensor, shape: tuple[int, int]) -> Tensor:
-    """An upper bound (y, x) float64 of the eigenvalues at each pixel: the fourth root of trace(M^4), close to the largest one.
+    """Upper bound (y, x) float64 of the eigenvalues at each pixel: the fourth root of trace(M^4).
 
-    The trace is a trigonometric polynomial of four times the degree of M, so it is exactly what its values on a small grid say.
+    The bound is close to the largest eigenvalue. The trace is a trigonometric polynomial of four
+    times the degree of M, so its values on a small grid determine it exactly.
     """
     extent = (len(covariance) + 1) // 2
     wide = 4 * (extent - 1) + 1

@@ -366,7 +366,8 @@ def test_maps_and_signal_space_agree_with_the_official_program(golden):
     )
     maps = espirit(calibration, (40, 48), crop=0.0)
     assert agreement(maps, official).min() > 0.99999
-    # The official program gives singular values of the kernels, the square roots of the eigenvalues.
+    # The official program gives singular values of the kernels, the square roots of the
+    # eigenvalues.
     eigenvalues = torch.from_numpy(expected["espirit_eigenvalues"][..., -1].T.copy()) ** 2
     support = espirit(calibration, (40, 48), crop=0.8).abs().sum(0) > 0
     sure = (eigenvalues - 0.8).abs() > 1e-3
