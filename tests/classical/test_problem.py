@@ -172,7 +172,8 @@ def test_calibration_lines_without_signal_are_refused(cine):
     assert "Only 3 " in str(error.value)
 
 
-# What eight of ten coils cost at most, in dB: with random lines little, with folded ones the most that coils can do is missed.
+# What eight of ten coils cost at most, in dB: with random lines little, with folded ones the most
+# that coils can do is missed.
 @pytest.mark.parametrize(
     ("pattern", "acceleration", "cost"), [("kt-gaussian", 8, 0.25), ("uniform", 4, 0.6)]
 )

@@ -167,7 +167,7 @@ def test_of_a_singular_covariance_the_levels_are_used_and_on_request_it_is_refus
     singular = replace(scan, noise=replace(noise, covariance=covariance))
     result = reconstruct(singular, "sense")
     assert error(result.slices[0], truth) < 0.2
-    assert "levels alone" in result.provenance["whitened"]
+    assert "levels only" in result.provenance["whitened"]
     with pytest.raises(InputError) as caught:
         reconstruct(singular, "sense", whiten=True)
     assert caught.value.code == "noise-covariance"

@@ -1,16 +1,17 @@
-"""Sampling that contradicts the axes, a centre of k-space far off, half a readout that is
-missing."""
+"""Detect swapped axes, a centre of k-space far off, and half a readout that is missing."""
 
 from cmrrecon.classical.faults.readings import Readings, concentration
 from cmrrecon.data import LineMask, SampleMask, Scan
 
-# How much more energy there is where it is centred: a logarithm of the mean.
+# How much more energy there must be where it is centred, as a difference of mean logarithms.
 CLEARLY = 0.7
 
 
 def swapped(readings: Readings) -> float:
-    """The part of the readout that no line measured, where all lines have the same gaps inside;
-    else 0."""
+    """The fraction of the readout that no line measured, if all lines have the same gaps inside.
+
+    It is 0 otherwise.
+    """
     mask = readings.mask
     if not isinstance(mask, SampleMask):
         return 0.0
@@ -39,9 +40,10 @@ def field_too_large(scan: Scan) -> tuple[int, int] | None:
 
 
 def off_centre(readings: Readings) -> tuple[float, tuple[int, int]]:
-    """Distance of the energy's centre from that of k-space, as a part of the matrix, and its place.
+    """How far the centre of the energy lies from that of k-space, and its position (y, x).
 
-    0 along an axis where there is hardly more energy than at the centre of k-space, as with noise.
+    The distance is a fraction of the matrix. It is 0 along an axis with hardly more energy there
+    than at the centre of k-space, as with noise.
     """
     y, x = readings.mask.centre or (readings.y // 2, readings.x // 2)
     found = (readings.row, readings.column)
@@ -59,7 +61,7 @@ def off_centre(readings: Readings) -> tuple[float, tuple[int, int]]:
 
 
 def missing_readout(readings: Readings) -> float:
-    """The part of lines of which one half of the readout holds nothing."""
+    """The fraction of lines with an empty half of the readout."""
     if not isinstance(readings.mask, LineMask):
         return 0.0
     ends = readings.parts[..., ::2].sum(1)[readings.measured]

@@ -1,4 +1,4 @@
-"""Coils that were read as slices of a single coil."""
+"""Detect coils that were read as slices of a single coil."""
 
 import math
 
@@ -9,20 +9,25 @@ from cmrrecon.classical.faults.readings import Readings
 from cmrrecon.data import Scan, SpokeMask
 
 KERNEL = 3
-# Fewer slices explain each other too little; more cost time.
+# Fewer slices predict each other too poorly; more slices cost time.
 FEWEST, MOST = 4, 8
 
 
 def kinship(blocks: Tensor) -> float:
-    """How many times less of a slice is left when others explain it as coils do, in the median
-    slice.
+    """How many times smaller the residual of the median slice is if others predict it as coils do.
 
     Slices of a body look alike, and a patch of k-space says little more than the sample itself.
-    Coils look different, but their patches explain each other.
+    Coils look different, but their patches predict each other.
 
     Parameters
     ----------
-    blocks : Tensor (slice, y, x), k-space around its centre
+    blocks : Tensor of shape (slice, y, x), complex
+        K-space around its centre.
+
+    Returns
+    -------
+    float
+        The ratio of the residuals.
     """
     patches = blocks.unfold(1, KERNEL, 1).unfold(2, KERNEL, 1).flatten(3).flatten(1, 2)
     middle = patches[..., KERNEL**2 // 2 : KERNEL**2 // 2 + 1]
@@ -40,7 +45,7 @@ def kinship(blocks: Tensor) -> float:
 
 
 def _residual(given: Tensor, wanted: Tensor) -> float:
-    """The part of `wanted` (sample) that no combination of `given` (sample, feature) explains."""
+    """The fraction of `wanted` (sample) that `given` (sample, feature) cannot predict."""
     gram = given.mH @ given
     weight = 1e-4 * gram.diagonal().real.mean()
     right = given.mH @ wanted
@@ -50,11 +55,21 @@ def _residual(given: Tensor, wanted: Tensor) -> float:
 
 
 def as_coils(scan: Scan, readings: Readings, index: int) -> float:
-    """`kinship` of neighbouring slices; 0 where the scan has several coils or few slices.
+    """The `kinship` of neighbouring slices; 0 if the scan has several coils or few slices.
 
     Parameters
     ----------
-    readings : of slice `index` of the scan, the only one that is not read here
+    scan : Scan
+        The scan.
+    readings : Readings
+        Those of slice `index`, the only slice that is not read here.
+    index : int
+        Number of the slice.
+
+    Returns
+    -------
+    float
+        The ratio.
     """
     count, coils = scan.shape[1:3]
     if coils != 1 or count < FEWEST or isinstance(readings.mask, SpokeMask):
@@ -76,8 +91,7 @@ def as_coils(scan: Scan, readings: Readings, index: int) -> float:
 
 
 def _block(kspace: Tensor) -> Tensor:
-    """The time average (y', x') of (frame, y, x) over the frames that measured each sample, without
-    gaps."""
+    """Average (y', x') of (frame, y, x) over the frames that measured each sample, without gaps."""
     counts = (kspace != 0).sum(0)
     filled = counts.amin(-1) > 0
     middle = len(filled) // 2
