@@ -36,7 +36,7 @@ class Whitening:
     matrix : Tensor of shape (white coil, coil), complex64
         The mixing. Coils without noise, which hold no data, are left out.
     inverse : Tensor of shape (coil, white coil), complex64
-        The mixing back.
+        The inverse mixing.
     power : float
         `E|n|^2` of a sample of each white coil.
     words : str
@@ -232,9 +232,7 @@ def _clearly_needed(series: Series) -> Whitening | None:
 
     covariance = noise_covariance(samples)
     unit = covariance[live][:, live] / (level[live, None] * level[live])
-
     correlation = float((unit - torch.diag(unit.diagonal())).abs().max())
-
     if float(level[live].max() / level[live].min()) < UNEQUAL and correlation < CORRELATED:
         return None
 

@@ -215,7 +215,7 @@ class Method(ABC):
         if not finite(outcome.images):
             raise NumericalError(
                 "result-not-finite",
-                f"The method {self.name} gave NaN or infinity",
+                f"The method {self.name} returned NaN or infinity",
                 "All pixels must be finite numbers",
                 self.advice,
             )

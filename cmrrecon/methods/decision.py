@@ -25,9 +25,9 @@ BLEND_GAIN = 0.01
 HEDGE = 0.1
 # If all frames have the same lines, no other frame fills the gaps, and hold-out lines hardly show
 # which of the two is better: on pictures the network won where it predicted worse, on phantoms it
-# lost where it predicted better. But they show how much is open. If the classical methods leave
-# more than UNSETTLED of the hold-out energy beyond noise, the network is used alone, otherwise in a
-# blend of equal parts, and never if its error is larger by HEDGE_OF_FIXED. Chosen by
+# lost where it predicted better. But they do show how much is unsettled. If the classical methods
+# leave more than UNSETTLED of the hold-out energy beyond noise, the network is used alone,
+# otherwise in a blend of equal parts, and never if its error is larger by HEDGE_OF_FIXED. Chosen by
 # docs/experiments/same_lines.py.
 UNSETTLED, HEDGE_OF_FIXED = 0.15, 0.25
 

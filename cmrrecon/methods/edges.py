@@ -55,8 +55,8 @@ def filled(
 
     if coils.sets > 1:
         return x, (
-            "the body folds over, so that one phase does not hold for the image, and the missing "
-            "part is left to the method's own model"
+            "the body folds over, so no single phase describes the image, and the missing part is "
+            "left to the method's own model"
         )
 
     if not symmetry_predicts(prepared, mask, coils, solve):

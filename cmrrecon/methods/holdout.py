@@ -108,8 +108,9 @@ def describe_hidden(hidden: SamplingMask, frames: int) -> str:
 class HeldOut:
     """Squared error with which images predict hold-out samples, relative to the samples' energy.
 
-    The hold-out k-space is needed only once, because `||A_h x - y_h||^2 = <x, A_h^H A_h x> - 2 Re
-    <x, A_h^H y_h> + ||y_h||^2`.
+    The hold-out k-space y_h is needed only once, because::
+
+        ||A_h x - y_h||^2 = <x, A_h^H A_h x> - 2 Re <x, A_h^H y_h> + ||y_h||^2
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ class NetworkMethod(Method):
     of: Weights
     Options = NetworkOptions
     predicts = True
-    advice = "Check the weights, and with precision=bf16 try fp32"
+    advice = "Check the weights; with precision=bf16, try fp32"
     _ready: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def weights(self) -> Weights:

@@ -70,7 +70,7 @@ CLASSICAL: tuple[Method, ...] = (
         grappa,
         GrappaOptions,
         warns=cautions,
-        edges="only lines within the measured extent are filled, the missing part stays zero",
+        edges="only lines within the measured extent are filled; the missing part stays zero",
     ),
     IterativeMethod("sense", "conjugate-gradient SENSE with ESPIRiT maps", sense),
     _L1_WAVELET,

@@ -24,10 +24,10 @@ SMOOTH, ABOUT = 1, 2
 
 
 def recentred(series: Series) -> Series:
-    """Roll the series so that the centre of k-space lies at (y // 2, x // 2), and mark the mask.
+    """Roll the series so that the centre of k-space lies at (y // 2, x // 2).
 
-    The centre comes from the mask where it states one, else from the energy. Spokes stay as they
-    are.
+    The centre comes from the mask where it states one, else from the energy. The mask of the result
+    states the new centre. Spokes stay as they are.
     """
     mask = series.mask
     if not isinstance(mask, CartesianMask):

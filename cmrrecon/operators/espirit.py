@@ -60,8 +60,8 @@ def espirit(
         Maps are zero where the eigenvalue is below this value; at 1 the maps explain the pixel
         completely. Cropping keeps noise from the air out of SENSE. The official baselines do not
         crop; their unused threshold is 0.9 of the square root.
-    sets : int
-        2 to add a second set of maps where the second eigenvalue asks for it.
+    sets : {1, 2}
+        2 adds a second set of maps if the second eigenvalue shows that the body folds over.
 
     Returns
     -------
@@ -295,9 +295,9 @@ def leading_eigenvectors(matrices: Tensor) -> Tensor:
 
 
 def _multiplied_column(matrices: Tensor) -> Tensor:
-    """The column (n, coil) with the largest diagonal element of each matrix, times the matrix.
+    """The column (n, coil) with the largest diagonal element of each matrix, refined.
 
-    The column is multiplied `MULTIPLICATIONS` times.
+    It is multiplied by the matrix `MULTIPLICATIONS` times.
     """
     largest = matrices.diagonal(dim1=-2, dim2=-1).real.argmax(-1)
     column = matrices[torch.arange(len(matrices), device=matrices.device), :, largest, None]

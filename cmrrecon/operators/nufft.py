@@ -106,7 +106,7 @@ def _angles(points: Tensor, matrix: tuple[int, int], dtype: torch.dtype) -> list
         raise UsageError(
             "trajectory-units",
             "The trajectory leaves k-space, or holds NaN",
-            f"Positions for a matrix of {matrix[0]} x {matrix[1]} (y, x) reach half of that",
+            f"Positions for a matrix of {matrix[0]} x {matrix[1]} (y, x) lie within half of it",
             "Give them in cycles per field of view",
         )
 
@@ -125,6 +125,6 @@ def _finufft() -> Any:
         raise UsageError(
             "package-missing",
             "Non-Cartesian k-space needs the extra nufft",
-            "It brings the package finufft, which is not installed",
+            "This extra brings the package finufft, which is not installed",
             "Use pip install cmrrecon[nufft]",
         ) from error

@@ -26,9 +26,9 @@ __all__ = [
 MOST_LINES = 32
 # Fewer lines give hardly any patches to learn from.
 FEWEST_LINES = 4
-# With this many lines in every frame, they calibrate better than a time average of more lines,
-# whose frames disagree where there is motion. On simulated cine the average is better by up to 4 dB
-# with 4 lines and by up to 0.4 dB with 6; with 8 the two are equal.
+# This many lines of every frame calibrate better than a time average of more lines, whose frames
+# disagree where there is motion. On simulated cine the average is better by up to 4 dB with 4 lines
+# and by up to 0.4 dB with 6; with 8 neither is better.
 ENOUGH_LINES = 6
 # Coils vary slowly, so the middle of the readout is nearly as good as all of it. With 64 of 448
 # samples the median map error on simulated cine grows by up to a fifth, and the crop loses faint

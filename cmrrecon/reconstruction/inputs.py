@@ -31,15 +31,15 @@ def as_scan(
         shape (frame, slice, coil, y, x), complex, zero where not measured, with k-space centred at
         (y // 2, x // 2).
     mask : array, SamplingMask, path or None
-        Zeros and ones of shape (y), (frame, y) or (frame or 1, y, x or 1). A path names a mask
-        file, for the path of a k-space file only. None uses the mask of the file, or the samples
-        that are non-zero in any coil.
+        Zeros and ones of shape (y), (frame, y) or (frame or 1, y, x or 1). The path of a mask file
+        is accepted only with the path of a k-space file. None uses the mask of the file, or the
+        samples that are non-zero in any coil.
     axes : str or None
         Names of the stored axes, for unusual files only.
     dataset : str or None
         Name of the data set, for raw data files that hold several.
     maps : path or None
-        File of coil maps, for the path of a k-space file only. None uses the maps of the file, or
+        File of coil maps, only with the path of a k-space file. None uses the maps of the file, or
         estimates them.
 
     Returns

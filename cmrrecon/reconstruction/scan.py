@@ -52,9 +52,9 @@ def reconstruct(
     checkpoint : path or None
         File with the weights of a network, which is then the method.
     mask : array, SamplingMask, path or None
-        Zeros and ones of shape (y), (frame, y) or (frame or 1, y, x or 1). A path names a mask
-        file, for the path of a k-space file only. None uses the mask of the file, or the samples
-        that are non-zero in any coil.
+        Zeros and ones of shape (y), (frame, y) or (frame or 1, y, x or 1). The path of a mask file
+        is accepted only with the path of a k-space file. None uses the mask of the file, or the
+        samples that are non-zero in any coil.
     axes : str or None
         Names of the stored axes, for unusual files, such as "x,y,coil".
     dataset : str or None
@@ -153,7 +153,7 @@ def find(method: str | Method | None, checkpoint: str | Path | None = None) -> M
         raise UsageError(
             "options-conflict",
             "Both a method and a checkpoint were given",
-            "A checkpoint is a method of its own",
+            "A checkpoint is itself a method",
             "Leave one of them out",
         )
 

@@ -256,7 +256,7 @@ class Run:
         known = next((one for one in words if one), None)
         if known is not None:
             self.found["whitened"] = known
-            self.listener.noted(f"coils were mixed so that their noise is alike ({known})")
+            self.listener.noted(f"coils were mixed to make their noise white ({known})")
 
     def _work(
         self, prepared: PreparedSeries, decision: Decision | None

@@ -25,7 +25,7 @@ KEPT = 0.8
 LABELS = {
     "frames": "frames",
     "effective_acceleration": "effective acceleration",
-    "snr_db": "signal to noise of bright tissue in dB",
+    "snr_db": "signal-to-noise ratio of bright tissue in dB",
     "independent_coils": "independent coils",
 }
 Envelope = Mapping[str, tuple[float, float]]

@@ -48,7 +48,7 @@ SENTENCES = {
     "lines-conjugated": "{} of the central lines look like complex conjugates of the others: their "
     "profiles along x are mirrored. Check the sign of alternate lines in the export",
     "line-outlying": "Line {} of frame {} is {} times larger than its neighbours. "
-    "Check for a spike, or for its gain",
+    "Check for a spike or a wrong gain",
     "readout-half": "Half of the readout is empty in {} of the lines. Check whether the export cut "
     "the readout",
     "spike": "A spike at (frame, y, x) = {} is {} times larger than its neighbours. Remove the "
@@ -134,9 +134,7 @@ def _beyond(found: list[Finding]) -> list[Fault]:
 
 def _axes(readings: Readings) -> list[Finding]:
     severity = sampling.swapped(readings)
-    words = (
-        f"{severity:.0%} of the samples along x are missing alike in every line, but none along y"
-    )
+    words = f"{severity:.0%} of the samples along x are missing in every line, but none along y"
     return [("axes-swapped", severity, (words,))]
 
 

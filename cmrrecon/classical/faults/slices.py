@@ -14,10 +14,10 @@ FEWEST, MOST = 4, 8
 
 
 def kinship(blocks: Tensor) -> float:
-    """How many times smaller the residual of the median slice is if others predict it as coils do.
+    """How much better other slices predict the median slice as coils do than by likeness.
 
-    Slices of a body look alike, and a patch of k-space says little more than the sample itself.
-    Coils look different, but their patches predict each other.
+    It is the ratio of the residuals. Slices of a body look alike, and a patch of k-space says
+    little more than the sample itself. Coils look different, but their patches predict each other.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def kinship(blocks: Tensor) -> float:
     Returns
     -------
     float
-        The ratio of the residuals.
+        The ratio.
     """
     patches = blocks.unfold(1, KERNEL, 1).unfold(2, KERNEL, 1).flatten(3).flatten(1, 2)
     middle = patches[..., KERNEL**2 // 2 : KERNEL**2 // 2 + 1]

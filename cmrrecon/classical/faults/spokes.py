@@ -54,10 +54,9 @@ def delay(readings: Readings) -> float:
 
 
 def _isotropic(shift: Tensor, unit: Tensor) -> float:
-    """The larger of the delays along y and x, fitted to the shifts of spokes.
+    """The larger of the delays along y and x, fitted to shifts (spoke,) in directions (spoke, 2).
 
-    The directions are (spoke, 2). A spoke in direction u is shifted by u^T D u for delays D, and by
-    s^T u for a ramp s of phase.
+    A spoke in direction u is shifted by u^T D u for delays D, and by s^T u for a ramp s of phase.
     """
     y, x = unit.unbind(-1)
     parts = torch.stack([y * y, x * x, x * y, y, x], -1)
