@@ -66,8 +66,8 @@ def completed(kspace: Tensor, mask: CartesianMask) -> Tensor | None:
 def runs(measured: Tensor) -> list[slice]:
     """The runs of adjacent True values in a tensor (n,)."""
     found, start = [], 0
-    for place, there in enumerate([*measured.tolist(), False]):
-        if there:
+    for place, held in enumerate([*measured.tolist(), False]):
+        if held:
             continue
         if place > start:
             found.append(slice(start, place))

@@ -121,10 +121,10 @@ class MapFit(ABC):
             return weight * change - self._coefficients(predicted)
 
         # The coils are independent problems.
-        left = self._coefficients(self._projected(self.maps, x, self.samples))
+        rhs = self._coefficients(self._projected(self.maps, x, self.samples))
         change = conjugate_gradient(
             normal,
-            left,
+            rhs,
             MAP_STEPS,
             inner=coil_dot,
             precondition=lambda residual: residual / (energy + weight),
@@ -148,11 +148,11 @@ class MapFit(ABC):
         total = torch.zeros_like(maps)
         for t, image in enumerate(x):
             predicted = self._transformed(maps * image)
-            left = -predicted if samples is None else samples[t] - predicted
-            left = left * self.mask.frame(t)
+            residual = -predicted if samples is None else samples[t] - predicted
+            residual = residual * self.mask.frame(t)
             if self.weights is not None:
-                left *= self.weights[t % len(self.weights)]
-            total += self._back(left) * image.conj()
+                residual *= self.weights[t % len(self.weights)]
+            total += self._back(residual) * image.conj()
         return total
 
     @abstractmethod

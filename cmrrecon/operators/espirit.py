@@ -173,10 +173,10 @@ def _folded_set(operator: PatchOperator, first: _Set, crop: float) -> Tensor | N
     """
     support = (first.maps != 0).any(0)
     fourth = operator.bound**4
-    left = (fourth - first.eigenvalues**4).clamp(min=0) ** 0.25
+    remainder = (fourth - first.eigenvalues**4).clamp(min=0) ** 0.25
     least = max(1.0, FOLDED_AREA * int(support.sum()))
 
-    candidates = support & (left >= FOLDED)
+    candidates = support & (remainder >= FOLDED)
     if int(candidates.sum()) < least:
         return None
 
@@ -186,7 +186,7 @@ def _folded_set(operator: PatchOperator, first: _Set, crop: float) -> Tensor | N
     if int((candidates & (values >= FOLDED) & (rest < FOLDED_REST)).sum()) < least:
         return None
 
-    return _second_set(operator, first, support & (left >= crop), crop).maps
+    return _second_set(operator, first, support & (remainder >= crop), crop).maps
 
 
 def _second_set(operator: PatchOperator, first: _Set, chosen: Tensor, crop: float) -> _Set:

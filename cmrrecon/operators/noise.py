@@ -63,11 +63,11 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
     if mask.echo is not None:
         return _beside_the_body(kspace, chosen.any(-1), ends, root)
 
-    there = chosen[..., ends]
-    if not bool(there.any()):
+    outer = chosen[..., ends]
+    if not bool(outer.any()):
         raise _noise_not_measurable("sample at the ends of the readout")
     root = root.expand(-1, -1, nx)[..., ends]
-    return kspace[..., ends].transpose(0, 1)[:, there] * root[there]
+    return kspace[..., ends].transpose(0, 1)[:, outer] * root[outer]
 
 
 def _beside_the_body(kspace: Tensor, lines: Tensor, ends: Tensor, root: Tensor) -> Tensor:

@@ -153,8 +153,8 @@ class Predictions:
 
         right = torch.stack([self.stored[others][:, group], self.conjugated[others][:, group]])
         explained = (right.conj() * torch.linalg.solve(gram, right)).sum((1, 2)).real
-        left = (1 - explained / self.energy[group].sum()).clamp(min=1e-4)
-        return float((left[0] / left[1]).log())
+        residual = (1 - explained / self.energy[group].sum()).clamp(min=1e-4)
+        return float((residual[0] / residual[1]).log())
 
     def two_groups(self) -> Tensor:
         """Split the coils into two groups that predict each other as stored, (coil,) bool.

@@ -49,13 +49,13 @@ def off_centre(readings: Readings) -> tuple[float, tuple[int, int]]:
     found = (readings.row, readings.column)
     far = 0.0
 
-    for energy, here, there in (
+    for energy, centre, expected in (
         (readings.row_energy, found[0], y),
         (readings.column_energy, found[1], x),
     ):
         near = concentration(energy)
-        if float(near[here] - near[there % len(near)]) > CLEARLY:
-            far = max(far, abs(here - there) / len(near))
+        if float(near[centre] - near[expected % len(near)]) > CLEARLY:
+            far = max(far, abs(centre - expected) / len(near))
 
     return far, found
 
