@@ -43,7 +43,7 @@ class GrappaOptions:
 
 
 def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
-    """Reconstruct lines of any spacing by GRAPPA, by the rule of the official CMRxRecon baseline.
+    """GRAPPA for lines of any spacing, by the rule of the official CMRxRecon baseline.
 
     A missing line is a linear combination of all measured samples within the kernel, over all
     coils. The weights w minimise the squared error over all positions of the kernel in the
@@ -55,7 +55,7 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     Parameters
     ----------
     series : Series
-        Normalised series. Separate reference lines calibrate where there are any.
+        Normalised series. Separate reference lines are used for calibration if there are any.
     options : GrappaOptions or None
         None for the defaults.
 

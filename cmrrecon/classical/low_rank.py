@@ -67,8 +67,8 @@ def low_rank_sparse(
 ) -> Solution:
     """Low rank plus sparse (L+S) by FISTA.
 
-    It minimises `1/2 ||A (L + S) - y||^2 + w_L ||L||_* + weight ||F_t S||_1`, with the image x = L
-    + S. L is a matrix (frame, pixel) of the whole image, and F_t S the temporal frequencies of S
+    It minimises `1/2 ||A (L + S) - y||^2 + w_L ||L||_* + weight ||F_t S||_1`. The image is the sum
+    of L, a matrix (frame, pixel) of the whole image, and S. F_t gives all temporal frequencies
     except zero. w_L is the weight times the square root of the number of pixels times a fixed
     share. A single frame has no rank to lower, see `single_frame`.
 

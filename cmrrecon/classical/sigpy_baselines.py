@@ -1,9 +1,9 @@
 """SigPy's reconstructions, frame by frame on the CPU, with our coil maps and normalisation.
 
-SigPy minimises `1/2 ||P F S x - y||^2` plus a regularisation. We give FISTA its step size instead
-of letting SigPy search it from a random start: with maps of unit root-sum-of-squares the encoding
-has norm up to one, and the same input then gives the same image. Source: Ong and Lustig, ISMRM
-2019;27:4819.
+SigPy minimises `1/2 ||P F S x - y||^2` plus a regularisation. The step size of FISTA is given, so
+that SigPy does not search for it from a random start: with maps of unit root-sum-of-squares the
+encoding has norm up to one, and the same input then gives the same image. Source: Ong and Lustig,
+ISMRM 2019;27:4819.
 """
 
 from collections.abc import Callable
@@ -236,7 +236,7 @@ def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
     if not np.isfinite(maps).all():
         raise NumericalError(
             "result-not-finite",
-            "JSENSE gave coil maps that are not finite",
+            "JSENSE returned coil maps that are not finite",
             "Every pixel must have a finite coil sensitivity",
             "Use the method sigpy-sense, whose maps come from ESPIRiT",
         )

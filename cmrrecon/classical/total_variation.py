@@ -83,7 +83,7 @@ def temporal_tv(
 
     References
     ----------
-    The regulariser, there for radial sampling: Feng et al., Magn Reson Med 2014;72:707.
+    Feng et al., Magn Reson Med 2014;72:707 (the regulariser, used there for radial sampling).
     """
     if len(problem.rhs) == 1:
         return tv(problem, weight=SPACE_SHARE * weight, iterations=iterations, monitor=monitor)
