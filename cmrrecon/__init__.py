@@ -1,4 +1,6 @@
-"""Cardiac MRI reconstruction: undersampled multi-coil k-space in, images and scores out. Research use only.
+"""Cardiac MRI reconstruction: undersampled multi-coil k-space in, images and scores out.
+
+Research use only::
 
     import cmrrecon
 
@@ -7,14 +9,14 @@
     result = cmrrecon.reconstruct(scan)
     result.save("cine.h5")
 
-The names below are the public interface; they are imported when they are first used.
+The names below are the public interface. They are imported on first use.
 """
 
 from importlib import import_module
 
 __version__ = "0.1.0"
 
-# Name -> the module it comes from.
+# Name -> its module.
 _PUBLIC = {
     "read": "cmrrecon.formats.reading",
     "write": "cmrrecon.formats.writing",
@@ -64,7 +66,7 @@ __all__ = [
     "write",
 ]
 
-# Type checkers read the imports below; they take any constant of this name for true.
+# Type checkers treat any constant of this name as true, and read the imports below.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cmrrecon.data.acquisition import Acquisition
@@ -87,7 +89,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """A public name, imported when it is first used."""
+    """Import a public name on first use."""
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(_PUBLIC[name]), name)

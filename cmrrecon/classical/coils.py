@@ -1,4 +1,4 @@
-"""The coil maps of a series: by ESPIRiT from its own calibration data, or as they were supplied."""
+"""The coil maps of a series: supplied, or estimated by ESPIRiT from its calibration data."""
 
 import math
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from cmrrecon.operators.sensitivity import (
 )
 from cmrrecon.tools.errors import InputError, NumericalError
 
-# Supplied maps see nothing where they are smaller than this part of their largest value.
+# Supplied maps count as zero where they are smaller than this fraction of their largest value.
 SUPPORT = 1e-4
 
 
@@ -30,12 +30,16 @@ class Coils:
 
     Attributes
     ----------
-    maps : Tensor (virtual coil, y, x), unit root-sum-of-squares or zero
-    measured : Tensor (coil, y, x): what combines the measured coils as `maps` combine the virtual
-        ones, so that k-space need not be compressed itself
-    columns : the columns of x where any coil sees anything
-    sets : 2 if the body folds over: both maps are then (coil, 2 y, x), the second set below the
-        first (see `operators.espirit`)
+    maps : Tensor of shape (virtual coil, y, x), complex64
+        Maps with unit root-sum-of-squares in the support, zero outside.
+    measured : Tensor of shape (coil, y, x), complex64
+        Maps that combine the measured coils as `maps` combines the virtual ones, so that k-space
+        itself need not be compressed.
+    columns : slice
+        The columns of x where any coil sees anything.
+    sets : int
+        2 if the body folds over. Both maps then have shape (coil, 2 y, x), the second set below the
+        first (see `operators.espirit`).
     """
 
     maps: Tensor
@@ -55,23 +59,35 @@ class Coils:
 
 
 def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
-    """The maps that a series supplies, else those by ESPIRiT from its calibration data.
+    """Use the maps supplied with a series, else estimate them by ESPIRiT from its calibration data.
 
     Parameters
     ----------
-    series : of any scale, the centre of k-space in the middle
-    virtual : at most so many virtual coils; None: see `operators.coils.virtual_coils`
+    series : Series
+        K-space of any scale, with its centre in the middle.
+    virtual : int or None
+        Largest number of virtual coils; None chooses it, see `operators.coils.virtual_coils`.
+
+    Returns
+    -------
+    Coils
+        The maps.
 
     Raises
     ------
-    InputError : `calibration-too-small`, `calibration-empty`, `maps-shape`
-    NumericalError : `maps-empty`, the maps are zero everywhere
+    InputError
+        If there is too little to calibrate on (`calibration-too-small`, `calibration-empty`), or
+        supplied maps do not fit (`maps-shape`).
+    NumericalError
+        If the maps are zero everywhere (`maps-empty`).
     """
     block = _coil_signal(series) if series.maps is not None else calibration_samples(series)
-    # The maps do not depend on the scale, but its square must fit in single precision; powers of
-    # two round nothing.
+    # The maps do not depend on the scale, but its square must fit in single precision. Scaling by a
+    # power of two causes no rounding.
     block = block * 2.0 ** -math.frexp(float(block.abs().sum() / max(1, block.numel())))[1]
+
     matrix = virtual_coils([block], virtual and min(virtual, len(block)))
+
     cartesian = isinstance(series.mask, CartesianMask)
     if series.maps is not None:
         supplied = supplied_maps(series, series.maps)
@@ -79,35 +95,43 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
     else:
         compressed = torch.einsum("vc,cyx->vyx", matrix, block)
         maps = maps_from(compressed, series.image_shape, sets=2 if cartesian else 1)
+
     seen = maps.abs().amax((0, 1)).nonzero().flatten()
     if not len(seen):
         raise NumericalError(
             "maps-empty",
             "The coil maps are zero everywhere",
-            "The calibration lines must hold signal that the coils tell from noise",
+            "The calibration lines must hold signal that stands out from the noise",
             "Check the scan, or use the method zero-filled, which needs no maps",
         )
+
     columns = slice(int(seen[0]), int(seen[-1]) + 1) if cartesian else slice(None)
     measured = torch.einsum("vc,vyx->cyx", matrix.conj(), maps)
     return Coils(maps, measured, columns, maps.shape[1] // series.image_shape[0])
 
 
 def coil_maps(series: Series) -> Tensor:
-    """Maps (coil, y, x) of all measured coils: supplied, else by ESPIRiT; errors as
-    `estimate_coils`."""
+    """Maps (coil, y, x) of all measured coils, supplied or estimated by ESPIRiT.
+
+    Errors are those of `estimate_coils`.
+    """
     if series.maps is not None:
         return supplied_maps(series, series.maps)
     return maps_from(calibration_samples(series), series.image_shape)
 
 
 def calibration_samples(series: Series) -> Tensor:
-    """What calibrates the coils, (coil, y', x'): separate reference lines, else the centre of k-space."""
+    """The samples (coil, y', x') that calibrate the coils.
+
+    These are separate reference lines if there are any, else the centre of k-space.
+    """
     if series.calibration is not None:
         return reference_block(series.calibration)
     mask = series.mask
     if isinstance(mask, SpokeMask):
         trajectory = mask.trajectory
         return calibration(series.kspace, trajectory.positions, mask.samples, trajectory.matrix)
+
     assert isinstance(mask, CartesianMask)
     filled = completed(series.kspace, mask)
     if filled is None:
@@ -117,11 +141,10 @@ def calibration_samples(series: Series) -> Tensor:
 
 
 def reference_block(lines: Tensor) -> Tensor:
-    """The middle of separate reference lines (coil, y', x'), without empty lines and columns at the
-    ends.
+    """The middle of separate reference lines (coil, y', x'), without empty ends.
 
-    They are of the same field of view as the image, so their samples are as far apart, however few
-    there are.
+    Empty lines and columns at the ends are cut off. Reference lines cover the field of view of the
+    image, so their samples have the same spacing, however few there are.
     """
     held = lines.abs().amax(0) > 0
     for axis in (0, 1):
@@ -129,16 +152,18 @@ def reference_block(lines: Tensor) -> Tensor:
         if len(places):
             first, last = int(places[0]), int(places[-1])
             lines = lines.narrow(1 + axis, first, last + 1 - first)
+
     y, x = lines.shape[1:]
     return lines[:, centred(y, min(y, MOST_LINES)), centred(x, min(x, MOST_COLUMNS))]
 
 
 def supplied_maps(series: Series, maps: Tensor) -> Tensor:
-    """Supplied maps (coil, y, x) with unit root-sum-of-squares where they see anything.
+    """Scale supplied maps (coil, y, x) to unit root-sum-of-squares in their support.
 
     Raises
     ------
-    InputError : `maps-shape`, maps of other coils or of another matrix
+    InputError
+        If the maps belong to other coils or another matrix (`maps-shape`).
     """
     expected = (series.kspace.shape[1], *series.image_shape)
     if maps.shape != expected:
@@ -146,13 +171,13 @@ def supplied_maps(series: Series, maps: Tensor) -> Tensor:
             "maps-shape",
             f"The supplied coil maps have shape {tuple(maps.shape)}",
             f"This scan needs maps (coil, y, x) of shape {expected}",
-            "Give the maps of this scan, or leave them out: they are then estimated",
+            "Give the maps of this scan, or leave them out to have them estimated",
         )
     return unit(torch.nan_to_num(maps), SUPPORT)
 
 
 def _coil_signal(series: Series) -> Tensor:
-    """Samples that show how strong each coil is, (coil, y', x'), where maps are supplied."""
+    """Samples (coil, y', x') that show how strong each coil is, for supplied maps."""
     if series.calibration is not None or isinstance(series.mask, SpokeMask):
         return calibration_samples(series)
     return time_average(series.kspace, series.mask.samples)

@@ -1,4 +1,4 @@
-"""GRAPPA: missing k-space lines from their measured neighbours."""
+"""GRAPPA: predict missing k-space lines from their measured neighbours."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -11,13 +11,14 @@ from cmrrecon.classical.completion import completed
 from cmrrecon.data import CartesianMask, Series, require_cartesian
 from cmrrecon.operators.centre import rolled_mask
 from cmrrecon.operators.coils import rss
-from cmrrecon.operators.espirit import patch_gram, require_calibration
+from cmrrecon.operators.espirit import require_calibration
 from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.operators.patches import patch_gram
 from cmrrecon.operators.sensitivity import CalibrationSource, calibration_data
 from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.errors import NumericalError, UsageError
 
-# The kernel of the official baseline. For lines that it does not reach it grows along y only.
+# The kernel of the official baseline. It grows along y only, for lines that it does not reach.
 KERNEL = 5
 
 
@@ -27,10 +28,13 @@ class GrappaOptions:
 
     Attributes
     ----------
-    kernel : odd size of the neighbourhood along y and x; None: 5, and for lines that it does not
-        reach as high as need be, up to half of the calibration lines
-    weight : Tikhonov weight, relative to the norm of the normal matrix over its size
-    calibration : weights from the time `average` or the `first` frame
+    kernel : int or None
+        Odd size of the neighbourhood along y and x. None uses 5, and a taller kernel for lines out
+        of its reach, up to half of the calibration lines.
+    weight : float
+        Tikhonov weight, relative to the norm of the normal matrix divided by its size.
+    calibration : {"average", "first"}
+        Whether the weights come from the time average or from the first frame.
     """
 
     kernel: Annotated[int, AtLeast(1)] | None = None
@@ -39,38 +43,50 @@ class GrappaOptions:
 
 
 def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
-    """GRAPPA by the rule of the official CMRxRecon baseline, for line masks of any spacing.
+    """GRAPPA for lines of any spacing, by the rule of the official CMRxRecon baseline.
 
     A missing line is a linear combination of all measured samples within the kernel, over all
-    coils. Its weights minimise the squared error over all places of the kernel in the calibration
-    data, plus `weight` ||G||_F / n ||w||^2 (G: normal matrix of the n neighbours). Lines with no
-    measured line within the kernel stay zero in the official baseline; here a taller one fills
-    them, see `heights`. Readouts that are cut on one side are filled as far as they were measured.
+    coils. The weights w minimise the squared error over all positions of the kernel in the
+    calibration data, plus `weight * ||G||_F / n * ||w||^2`, where G is the normal matrix of the n
+    neighbours. The official baseline leaves lines with no measured line within the kernel at zero;
+    here a taller kernel fills them, see `heights`. Readouts that are cut on one side are filled as
+    far as they were measured.
 
     Parameters
     ----------
-    series : normalised series; separate reference lines calibrate where there are any
+    series : Series
+        Normalised series. Separate reference lines are used for calibration if there are any.
+    options : GrappaOptions or None
+        None for the defaults.
 
     Returns
     -------
-    Tensor (frame, y, x) float32, root-sum-of-squares
+    Tensor of shape (frame, y, x), float32
+        Root-sum-of-squares images.
 
     Raises
     ------
-    UsageError : `needs-cartesian`, `needs-lines`, `option-value` (an even kernel),
-        `kernel-too-small` (a kernel that was given leaves lines empty)
-    InputError : fewer calibration lines than the kernel, or calibration lines of zeros or with NaN
-        or infinity
-    NumericalError : `weight-too-small` for the calibration lines to determine the weights
+    UsageError
+        If the mask is not made of lines (`needs-cartesian`, `needs-lines`), a given kernel is even
+        (`option-value`) or leaves lines empty (`kernel-too-small`).
+    InputError
+        If there are fewer calibration lines than the kernel needs (`calibration-too-small`), or
+        they are all zero (`calibration-empty`) or not finite (`kspace-not-finite`).
+    NumericalError
+        If the calibration lines do not determine the weights (`weight-too-small`).
 
-    Source: Griswold et al., Magn Reson Med 2002;47:1202.
+    References
+    ----------
+    Griswold et al., Magn Reson Med 2002;47:1202.
     """
     options = options or GrappaOptions()
     series = _as_read_out(series)
     mask, columns = _lines(series)
     _check_kernel(options.kernel, mask)
+
     block = _calibration(series, mask, options.calibration)
     require_calibration(block, options.kernel or KERNEL)
+
     fill = _Fill(block, options)
     images = []
     for t, frame in enumerate(series.kspace):
@@ -79,21 +95,24 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
         whole = torch.zeros_like(frame)
         whole[..., columns] = fill(held[..., columns], samples.any(1))
         images.append(rss(ifft2c(whole)))
+
     return torch.stack(images)
 
 
 def cautions(series: Series, options: GrappaOptions) -> tuple[str, ...]:
-    """What to warn of: lines that stay empty; errors as `grappa`.
+    """Warn of lines that stay empty; errors are those of `grappa`.
 
     `Method.reconstruct` warns of a missing side of k-space.
     """
     series = _as_read_out(series)
     mask, _ = _lines(series)
     block = _calibration(series, mask, options.calibration)
+
     most = tallest(block.shape[1], options.kernel)
     lines = mask.image_data.any(2)
     if mask.coverage.one_sided:
         lines = lines[:, mask.extent()[0]]
+
     empty = sum(
         int((~measured & (heights(measured, options.kernel or KERNEL, most) == 0)).sum())
         for measured in lines
@@ -101,42 +120,50 @@ def cautions(series: Series, options: GrappaOptions) -> tuple[str, ...]:
     if not empty:
         return ()
     return (
-        f"GRAPPA leaves {empty} of {lines.numel()} lines of k-space empty: they lie outside of what "
-        "was measured, or farther from measured lines than the calibration lines can tell; the "
-        "methods auto and sense use what was measured better",
+        f"GRAPPA leaves {empty} of {lines.numel()} lines of k-space empty: they lie outside the "
+        "measured part, or too far from measured lines for the number of calibration lines; the "
+        "methods auto and sense make better use of the measured lines",
     )
 
 
 def heights(measured: Tensor, kernel: int, most: int) -> Tensor:
-    """How high the kernel must be that fills each line: int Tensor (y,), 0 where none does.
+    """Height of the kernel that fills each line, an int tensor (y,); 0 where none does.
 
-    Zero are measured lines, lines that no kernel up to `most` reaches, and those before the first
+    Zero marks measured lines, lines that no kernel up to `most` reaches, and lines before the first
     and after the last measured line (partial Fourier, low resolution) that `kernel` does not reach.
 
     Parameters
     ----------
-    measured : Tensor (y,) bool
-    kernel : the least height
+    measured : Tensor of shape (y,), bool
+        The measured lines.
+    kernel : int
+        Smallest height.
+    most : int
+        Largest height.
     """
     places = measured.nonzero().flatten()
     if not len(places):
         return torch.zeros_like(measured, dtype=torch.int64)
+
     lines = torch.arange(len(measured), device=measured.device)
     distance = (lines[:, None] - places).abs().amin(1)
     needed = (2 * distance + 1).clamp(min=kernel)
+
     inside = (lines > places[0]) & (lines < places[-1])
     reached = (needed <= most) & (inside | (needed == kernel)) & ~measured
     return torch.where(reached, needed, 0)
 
 
 def tallest(lines: int, kernel: int | None) -> int:
-    """The highest kernel that so many calibration lines allow: half of them, so that patches
-    remain; a given one as it is."""
+    """The tallest kernel that the calibration lines allow: half of them.
+
+    Enough patches then remain. A given kernel is returned as it is.
+    """
     return max(KERNEL, (lines // 2) // 2 * 2 + 1) if kernel is None else kernel
 
 
 def _check_kernel(kernel: int | None, mask: CartesianMask) -> None:
-    """Refuse a given kernel that is even, or leaves lines between measured ones empty."""
+    """Refuse a given kernel that is even or leaves lines between measured ones empty."""
     if kernel is None:
         return
     if kernel % 2 == 0:
@@ -144,21 +171,22 @@ def _check_kernel(kernel: int | None, mask: CartesianMask) -> None:
             "option-value",
             f"The GRAPPA kernel is {kernel}",
             "It must be odd, with the missing sample in its middle",
-            "Take kernel=5",
+            "Use kernel=5",
         )
+
     lines = mask.image_data.any(2)
     needed = max(int(heights(measured, kernel, 2 * len(measured) + 1).amax()) for measured in lines)
     if needed > kernel:
         raise UsageError(
             "kernel-too-small",
             f"A GRAPPA kernel of {kernel} does not reach all lines between the measured ones",
-            f"One of {needed} does, if there are as many calibration lines",
-            f"Give kernel={needed}, or leave it out: it then grows where it must",
+            f"A kernel of {needed} does, if there are as many calibration lines",
+            f"Give kernel={needed}, or leave it out to let it grow where needed",
         )
 
 
 def _as_read_out(series: Series) -> Series:
-    """The series with readouts as stored, which ends and asymmetric echoes must not wrap around."""
+    """Roll readouts back to the stored order, so that partial echoes do not wrap around."""
     off, mask = series.rolled[1], series.mask
     if not off or not isinstance(mask, CartesianMask):
         return series
@@ -167,7 +195,7 @@ def _as_read_out(series: Series) -> Series:
 
 
 def _calibration(series: Series, mask: CartesianMask, source: CalibrationSource) -> Tensor:
-    """What calibrates the weights, (coil, y', x')."""
+    """The samples (coil, y', x') that calibrate the weights."""
     if series.calibration is not None:
         return reference_block(series.calibration)
     filled = completed(series.kspace, mask)
@@ -175,7 +203,7 @@ def _calibration(series: Series, mask: CartesianMask, source: CalibrationSource)
 
 
 def _lines(series: Series) -> tuple[CartesianMask, slice]:
-    """The mask of a series of lines, and the columns of x that these hold; refuses other masks."""
+    """The mask of a series of lines, and the columns of x they hold; refuses other masks."""
     mask = series.mask
     require_cartesian(mask, "The series", "The method grappa", "Use the method auto or sense")
     assert isinstance(mask, CartesianMask)
@@ -187,12 +215,12 @@ def _lines(series: Series) -> tuple[CartesianMask, slice]:
             "GRAPPA needs k-space lines that are measured whole or not at all",
             "Use the method sense or auto",
         )
+
     return mask, columns
 
 
 class _Fill:
-    """Fills the missing lines of frames (coil, y, x), each with the lowest kernel that reaches
-    it."""
+    """Fills the missing lines of frames (coil, y, x), each with the smallest kernel that fits."""
 
     def __init__(self, block: Tensor, options: GrappaOptions) -> None:
         self.block, self.weight = block, options.weight
@@ -215,13 +243,18 @@ class _Fill:
 
 
 class Interpolator:
-    """Fills missing lines; the weights of each geometry of neighbours are solved once, all from the same normal matrix.
+    """Fills missing lines; the weights of each geometry of neighbours are solved once.
+
+    All weights come from the same normal matrix.
 
     Parameters
     ----------
-    calibration : Tensor (coil, y, x), complex, fully sampled
-    kernel : odd size (y, x) of the neighbourhood
-    weight : as `grappa`
+    calibration : Tensor of shape (coil, y, x), complex
+        Fully sampled calibration data.
+    kernel : tuple of int
+        Odd size (y, x) of the neighbourhood.
+    weight : float
+        As for `grappa`.
     """
 
     def __init__(self, calibration: Tensor, kernel: tuple[int, int], weight: float) -> None:
@@ -230,62 +263,85 @@ class Interpolator:
         self.solved: dict[tuple[tuple[int, ...], range], Tensor] = {}
 
     def weights(self, rows: tuple[int, ...], columns: range) -> Tensor:
-        """Weights (column, row * coil, coil) complex128 of the neighbours in these rows and columns of the kernel.
+        """Weights (column, row * coil, coil) complex128 of neighbours in given rows and columns.
 
-        w = (G_SS + weight ||G_SS||_F / |S| I)^-1 G_Sc, where G is the normal matrix of the calibration patches.
+        The weights are w = (G_SS + weight ||G_SS||_F / n I)^-1 G_Sc, where G is the normal matrix
+        of the calibration patches and S the set of n neighbours.
         """
         key = (rows, columns)
         if key not in self.solved:
             places = torch.arange(len(self.gram)).reshape(self.coils, *self.kernel)
             sources = places[:, rows][..., columns].permute(2, 1, 0).flatten().to(self.gram.device)
             targets = places[:, self.kernel[0] // 2, self.kernel[1] // 2].to(self.gram.device)
+
             normal = self.gram[sources][:, sources].T
             normal.diagonal().add_(self.weight * torch.linalg.matrix_norm(normal) / len(sources))
+
             factor, failed = torch.linalg.cholesky_ex(normal)
             if bool(failed):
                 raise NumericalError(
                     "weight-too-small",
-                    f"The calibration lines do not determine the GRAPPA weights at weight {self.weight:g}",
-                    "Some coils or samples follow from others, and only a positive weight chooses among them",
+                    "The calibration lines do not determine the GRAPPA weights at weight "
+                    f"{self.weight:g}",
+                    "Some coils or samples depend on others, so the solution is not unique without "
+                    "a positive weight",
                     "Give a larger weight, such as 0.01",
                 )
+
             solved = torch.cholesky_solve(self.gram[targets][:, sources].T, factor)
             self.solved[key] = solved.reshape(len(columns), len(rows) * self.coils, self.coils)
+
         return self.solved[key]
 
     def __call__(self, frame: Tensor, measured: Tensor, wanted: Tensor | None = None) -> Tensor:
-        """One frame (coil, y, x) with its missing lines filled as far as the kernel reaches.
+        """Fill the missing lines of one frame (coil, y, x) as far as the kernel reaches.
 
         Parameters
         ----------
-        measured : Tensor (y,) bool, which lines are there
-        wanted : Tensor (y,) bool, which to fill; None: all
+        frame : Tensor of shape (coil, y, x), complex
+            K-space of the frame.
+        measured : Tensor of shape (y,), bool
+            The measured lines.
+        wanted : Tensor of shape (y,), bool, or None
+            The lines to fill; None for all.
+
+        Returns
+        -------
+        Tensor of shape (coil, y, x), complex
+            The filled k-space.
         """
         height, width = self.kernel
         above, reach, nx = height // 2, width // 2, frame.shape[-1]
+
         lines = set(measured.nonzero().flatten().tolist())
         geometries: dict[tuple[int, ...], list[int]] = {}
+
         missing = ~measured if wanted is None else wanted & ~measured
         for y in missing.nonzero().flatten().tolist():
             rows = tuple(r for r in range(height) if y + r - above in lines)
             if rows:
                 geometries.setdefault(rows, []).append(y)
-        # Only measured lines are neighbours, so the missing ones are written in between.
+
+        # Only measured lines are neighbours, so missing lines can be written in place.
         padded = torch.nn.functional.pad(frame.transpose(0, 1), (reach, reach))
         filled = padded[..., reach : reach + nx]
         for rows, targets in geometries.items():
             near = torch.tensor(targets)[:, None] + torch.tensor(rows) - above
             neighbours = padded[near.to(frame.device)].flatten(1, 2)  # (target, row * coil, x)
+
             made = frame.new_zeros((len(targets), self.coils, nx))
-            # A shift along the readout is another view of the same samples: no patches are copied.
+            # A shift along the readout is a view of the same samples, so no patches are copied.
             for column, w in enumerate(self.weights(rows, range(width)).to(frame.dtype)):
                 made.baddbmm_(
                     w.T.expand(len(targets), -1, -1), neighbours[..., column : column + nx]
                 )
-            # At the ends of the readout part of the neighbourhood does not exist: geometries of their own.
+
+            # At the ends of the readout part of the neighbourhood is missing: other geometries.
             for x in {*range(min(reach, nx)), *range(max(0, nx - reach), nx)}:
                 columns = range(max(0, reach - x), min(width, nx + reach - x))
                 patches = neighbours[..., x + columns.start : x + columns.stop].mT.flatten(1)
                 made[..., x] = patches @ self.weights(rows, columns).to(frame.dtype).flatten(0, 1)
+
             filled[targets] = made
+
         return filled.transpose(0, 1)

@@ -16,25 +16,38 @@ from cmrrecon.solvers.shrinkage import (
 
 # Side of a block in pixels.
 BLOCK = 8
-# Threshold of the singular values of all frames over that of one temporal frequency, for an image of one pixel.
+# Threshold of the singular values of all frames, relative to that of one temporal frequency, for an
+# image of one pixel.
 LOW_RANK_SHARE = 0.6
 
 
 def llr(
     problem: Problem, *, weight: float = 0.03, iterations: int = 40, monitor: Monitor = never
 ) -> Solution:
-    """Locally low rank: min 1/2 ||A x - y||^2 + weight sum_b ||x_b||_* by FISTA.
+    """Locally low-rank reconstruction by FISTA.
 
-    x_b are blocks of 8 x 8 pixels as matrices (frame, pixel), on a grid that is shifted at random in each step. A single frame has
-    no rank to lower: see `single_frame`.
+    It minimises `1/2 ||A x - y||^2 + weight sum_b ||x_b||_*`, where x_b are blocks of 8 x 8 pixels
+    as matrices (frame, pixel), on a grid that is shifted at random in each step. A single frame has
+    no rank to lower, see `single_frame`.
 
     Parameters
     ----------
-    problem : of a normalised series
-    weight : of the nuclear norms
-    iterations : FISTA steps
-    monitor : see `solvers.Monitor`
+    problem : Problem
+        Least-squares term of a normalised series.
+    weight : float
+        Weight of the nuclear norms.
+    iterations : int
+        FISTA steps.
+    monitor : Monitor
+        See `solvers.Monitor`.
 
+    Returns
+    -------
+    Solution
+        Images (frame, y, x').
+
+    References
+    ----------
     Trzasko and Manduca, Proc ISMRM 2011;19:4371; Zhang et al., Magn Reson Med 2015;73:655.
     """
     if len(problem.rhs) == 1:
@@ -52,24 +65,38 @@ def llr(
 def low_rank_sparse(
     problem: Problem, *, weight: float = 0.01, iterations: int = 40, monitor: Monitor = never
 ) -> Solution:
-    """Low rank plus sparse: x = L + S, min 1/2 ||A (L + S) - y||^2 + w_L ||L||_* + weight ||F_t S||_1 by FISTA.
+    """Low rank plus sparse (L+S) by FISTA.
 
-    L is a matrix (frame, pixel) of the whole image, F_t S its temporal frequencies except zero; w_L is the weight times the square
-    root of the number of pixels times a fixed share. A single frame has no rank to lower: see `single_frame`.
+    It minimises `1/2 ||A (L + S) - y||^2 + w_L ||L||_* + weight ||F_t S||_1`. The image is the sum
+    of L, a matrix (frame, pixel) of the whole image, and S. F_t gives all temporal frequencies
+    except zero. w_L is the weight times the square root of the number of pixels times a fixed
+    share. A single frame has no rank to lower, see `single_frame`.
 
     Parameters
     ----------
-    problem : of a normalised series
-    weight : of the sparse part
-    iterations : FISTA steps
-    monitor : see `solvers.Monitor`; sees the sum of both parts
+    problem : Problem
+        Least-squares term of a normalised series.
+    weight : float
+        Weight of the sparse part.
+    iterations : int
+        FISTA steps.
+    monitor : Monitor
+        See `solvers.Monitor`; it sees the sum of both parts.
 
+    Returns
+    -------
+    Solution
+        Images (frame, y, x').
+
+    References
+    ----------
     Otazo et al., Magn Reson Med 2015;73:1125.
     """
     if len(problem.rhs) == 1:
         return single_frame(problem, weight, iterations, monitor)
+
     rank_weight = LOW_RANK_SHARE * weight * math.sqrt(problem.rhs[0].numel())
-    # Both parts over sqrt(2), so that the operator of the pair has norm one again.
+    # Both parts are divided by sqrt(2), so that the operator of the pair has norm one again.
     half = math.sqrt(0.5)
 
     def total(parts: Tensor) -> Tensor:
@@ -93,4 +120,5 @@ def low_rank_sparse(
         iterations,
         monitor=lambda step, parts: monitor(step, total(parts)),
     )
+
     return Solution(total(found.x), found.residuals)

@@ -1,4 +1,4 @@
-"""From the coils that a problem was solved with back to those that measured."""
+"""Map solutions from whitened or virtual coils back to the measured coils."""
 
 import torch
 from torch import Tensor
@@ -10,32 +10,41 @@ from cmrrecon.operators.coils import rss, unit
 
 
 def measured_images(x: Tensor, coils: Coils, whitening: Whitening | None) -> Tensor:
-    """Images (frame, y, x) whose magnitude is the root-sum-of-squares of what the measured coils
-    see.
+    """Images (frame, y, x) whose magnitude is the root-sum-of-squares over the measured coils.
 
-    With one set of maps and no whitening these are the images themselves. Else the coils see U x,
-    with U = W^-1 S of white maps S: |U x| with the phase of the first image.
+    With one set of maps and no whitening, these are the images themselves. Otherwise the measured
+    coils see U x, with `U = W^-1 S` for white maps S. The magnitude is then `|U x|`, with the phase
+    of the first image.
 
     Parameters
     ----------
-    x : Tensor (frame, n y, x), the images of n sets of maps, one below the other
-    coils : the maps x was found with
-    whitening : what mixed the coils before; None if nothing did
+    x : Tensor of shape (frame, n y, x), complex
+        The images of n sets of maps, stacked along y.
+    coils : Coils
+        The maps that x was solved with.
+    whitening : Whitening or None
+        How the coils were mixed before; None if they were not.
+
+    Returns
+    -------
+    Tensor of shape (frame, y, x), complex
+        The images.
     """
     if whitening is None and coils.sets == 1:
         return x
+
     parts = _maps(coils, whitening)
     if len(parts) == 1:
         return x * rss(parts[0])
+
     first, second = apart(x, coils.sets).unbind(-3)
-    # Frame by frame: coil images of a series would take much memory.
+    # Frame by frame, because coil images of a series need much memory.
     seen = [rss(parts[0] * a + parts[1] * b) for a, b in zip(first, second, strict=True)]
     return torch.stack(seen) * torch.sgn(torch.where(first == 0, second, first))
 
 
 def measured_maps(coils: Coils, whitening: Whitening | None) -> Tensor:
-    """The first set of maps (coil, y, x) of the measured coils, with unit root-sum-of-squares in
-    their support."""
+    """The first set of maps (coil, y, x) of the measured coils, with unit RSS in their support."""
     first = _maps(coils, whitening)[0]
     return first if whitening is None else unit(first)
 

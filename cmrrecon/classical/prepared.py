@@ -1,4 +1,4 @@
-"""A series ready to be reconstructed: normalised once, with its coils and its noise found once."""
+"""A series prepared for reconstruction: normalised, with its coils and noise estimated once."""
 
 import math
 from dataclasses import replace
@@ -17,26 +17,33 @@ from cmrrecon.tools.errors import InputError, NumericalError
 
 
 class PreparedSeries:
-    """A series with what every method needs of it, each computed once and kept as long as this object.
+    """A series with everything that methods need of it, each part computed once and kept.
 
-    It belongs to the run that made it. `part` gives the same series with fewer samples, which shares
-    scale, coils and noise.
+    It belongs to the run that made it. `part` gives the same series with fewer samples, which
+    shares the scale, coils and noise.
 
     Parameters
     ----------
-    series : k-space of any scale
-    scale : what the k-space is divided by; None: `normalisation` of the series
-    whiten : as `wanted` of `Whitening.of`; or a whitening that was found before
+    series : Series
+        K-space of any scale.
+    scale : float or None
+        Divisor of the k-space; None for the `normalisation` of the series.
+    whiten : bool, Whitening or None
+        As `wanted` of `Whitening.of`, or a whitening found before.
 
     Attributes
     ----------
-    series : with the centre of k-space in the middle, see `operators.centre`
-    scale : as given or found
+    series : Series
+        The series with the centre of k-space in the middle, see `operators.centre`.
+    scale : float
+        The scale as given or found.
 
     Raises
     ------
-    NumericalError : `kspace-no-signal`
-    UsageError : `package-missing`, k-space along a trajectory without finufft
+    NumericalError
+        If there is no signal (`kspace-no-signal`).
+    UsageError
+        If the k-space lies along a trajectory and finufft is not installed (`package-missing`).
     """
 
     def __init__(
@@ -48,7 +55,8 @@ class PreparedSeries:
         self.series = series = recentred(series)
         self.whiten = whiten
         self._coils: dict[int | None, Coils] = {}
-        # With a noise scan most methods need the scale of the white series alone.
+
+        # With a noise scan most methods need only the scale of the white series.
         later = series.noise is not None and whiten is not False
         self._given_scale = normalisation(series) if scale is None and not later else scale
 
@@ -60,7 +68,7 @@ class PreparedSeries:
 
     @cached_property
     def scale(self) -> float:
-        """What the k-space is divided by; errors as `normalisation`."""
+        """The divisor of the k-space; errors are those of `normalisation`."""
         return normalisation(self.series) if self._given_scale is None else self._given_scale
 
     @property
@@ -70,7 +78,7 @@ class PreparedSeries:
 
     @cached_property
     def weights(self) -> Tensor | None:
-        """What the samples weigh (frame|1, y, x|1); None if all weigh the same."""
+        """Weights of the samples (frame or 1, y, x or 1); None if all are equal."""
         return self.mask.weights if isinstance(self.mask, CartesianMask) else None
 
     @cached_property
@@ -82,11 +90,11 @@ class PreparedSeries:
 
     @cached_property
     def white(self) -> "PreparedSeries":
-        """The series with whitened coils; itself where there is no reason to whiten."""
+        """The series with whitened coils; the series itself if there is no reason to whiten."""
         return self if self.whitening is None else _White(self.series, self.whitening)
 
     def tensors(self) -> list[Tensor]:
-        """What the series holds on its device."""
+        """The tensors that the series holds on its device."""
         mask, calibration = self.series.mask, self.series.calibration
         found = [self.kspace, mask.samples]
         found += [mask.trajectory.positions] if isinstance(mask, SpokeMask) else []
@@ -98,15 +106,17 @@ class PreparedSeries:
         return self.series.scaled(1 / self.scale)
 
     def coils(self, virtual: int | None = None) -> Coils:
-        """The coil maps, with so many virtual coils at most; errors as `estimate_coils`."""
+        """The coil maps, with up to `virtual` virtual coils; errors as for `estimate_coils`."""
         if virtual not in self._coils:
             self._coils[virtual] = estimate_coils(self.series, virtual)
         return self._coils[virtual]
 
     @cached_property
     def noise_power(self) -> Tensor | None:
-        """E|n|^2 of one normalised, weighted sample of each coil, (coil,) float64; None if
-        unknown."""
+        """`E|n|^2` of one normalised, weighted sample of each coil, (coil,) float64.
+
+        None if it is unknown.
+        """
         noise, averages = self.series.noise, self.series.mask.averages
         if noise is not None:
             once = noise.covariance.diagonal().real.double().to(self.kspace.device)
@@ -118,6 +128,7 @@ class PreparedSeries:
             except InputError:
                 return None
             once = noise_level(samples).double().square()
+
         return once / self.scale**2 / (1.0 if averages is None else float(averages.max()))
 
     def part(self, mask: SamplingMask) -> "PreparedSeries":
@@ -138,7 +149,7 @@ class _White(PreparedSeries):
 
 
 class _Part(PreparedSeries):
-    """Fewer samples of a series; what is known of the whole holds for it."""
+    """A series with fewer samples, which shares everything known about the whole."""
 
     def __init__(self, whole: PreparedSeries, mask: SamplingMask) -> None:
         self.whole = whole
@@ -168,18 +179,21 @@ def normalisation(series: Series) -> float:
 
     Raises
     ------
-    NumericalError : `kspace-no-signal`, there is no signal, or its scale does not fit in single
-        precision
-    UsageError : `package-missing`, k-space along a trajectory without finufft
+    NumericalError
+        If there is no signal, or its scale does not fit in single precision (`kspace-no-signal`).
+    UsageError
+        If the k-space lies along a trajectory and finufft is not installed (`package-missing`).
     """
     magnitude = rss(average_coil_images(series.kspace, series.mask)).flatten()
     rank = max(1, round(0.99 * magnitude.numel()))
     scale = float(magnitude.kthvalue(rank).values)
+
     if not (math.isfinite(scale) and scale > 0 and math.isfinite(1 / scale)):
         raise NumericalError(
             "kspace-no-signal",
             "The brightness of the zero-filled image is zero or not finite",
-            "K-space must hold signal of a scale that single precision can hold",
+            "K-space must hold signal whose scale fits in single precision",
             "Check the export of the file",
         )
+
     return scale

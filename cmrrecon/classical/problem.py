@@ -1,6 +1,6 @@
-"""What every iterative method minimises: the least-squares term of a series.
+"""The least-squares term of a series, which every iterative method minimises.
 
-It has few virtual coils, and images on the columns of x where the coils see anything.
+It uses few virtual coils, and images on the columns of x where the coils see anything.
 """
 
 from dataclasses import dataclass
@@ -18,25 +18,28 @@ from cmrrecon.operators.linear import NormalOperator
 from cmrrecon.operators.noncartesian import NonCartesianEncoding, density
 from cmrrecon.solvers import frame_dot, frame_energy
 
-# Enough for the largest eigenvalue within a few parts in a hundred.
+# Enough for the largest eigenvalue within a few per cent.
 POWER_STEPS = 30
 
 
 @dataclass(frozen=True, eq=False)
 class LeastSquares:
-    """1/2 ||A x - y||^2 of a normalised series.
+    """The term `1/2 ||A x - y||^2` of a normalised series.
 
-    Samples along a trajectory are weighted by density, Cartesian ones by how often they were
-    averaged. With two sets of maps an image is two, one below the other (`operators.Encoding`).
+    Samples along a trajectory are weighted by density, Cartesian samples by how often they were
+    averaged. With two sets of maps an image is two images, stacked along y (`operators.Encoding`).
 
     Attributes
     ----------
-    A : the encoding, of which solvers need A.N only; with few virtual coils, of whole lines other
-        ones in each column
-    rhs : Tensor (frame, y, x'), A.H of the measured k-space; x' are the columns of x where the coils
-        see anything
-    combine : Tensor (coil, y, x), the maps that combine the measured coils
-    columns : where x' lies in x
+    A : NormalOperator
+        The encoding, of which solvers need only A.N. It has few virtual coils, for whole lines
+        different ones in each column.
+    rhs : Tensor of shape (frame, y, x'), complex
+        A.H of the measured k-space; x' are the columns of x where the coils see anything.
+    combine : Tensor of shape (coil, y, x), complex
+        The maps that combine the measured coils.
+    columns : slice
+        The position of x' in x.
     """
 
     A: NormalOperator
@@ -46,32 +49,39 @@ class LeastSquares:
 
     @staticmethod
     def of(prepared: PreparedSeries, coils: Coils) -> "LeastSquares":
-        """The least-squares term with the maps of some coils; samples outside the mask are ignored."""
+        """The least-squares term with the maps of some coils.
+
+        Samples outside the mask are ignored.
+        """
         mask = prepared.mask
         if isinstance(mask, SpokeMask):
             return _along_spokes(prepared, mask, coils)
+
         assert isinstance(mask, CartesianMask)
         maps, measured = coils.maps, coils.measured
         if isinstance(mask, LineMask):
             maps, measured = column_virtual_coils(measured)
+
         rhs = encoding(measured, mask, coils.columns).back(prepared.kspace)
         A = encoding(maps, mask, coils.columns)
         return LeastSquares(A, rhs.div_(prepared.scale), measured, coils.columns)
 
     def explained(self, x: Tensor) -> Tensor:
-        """||y||^2 - ||A x - y||^2 of each frame of images (frame, y, x'): (frame, 1, 1)."""
+        """`||y||^2 - ||A x - y||^2` of each frame of images (frame, y, x'): (frame, 1, 1)."""
         return frame_dot(x, 2 * self.rhs - self.A.N(x))
 
 
 @dataclass(frozen=True, eq=False)
 class Problem(LeastSquares):
-    """A least-squares term, and where to start from.
+    """A least-squares term with a starting point.
 
     Attributes
     ----------
-    start : Tensor (frame, y, x'), in every frame, and in memory once, the coil-combined image of the
-        time-averaged k-space
-    shape : (frame, y, x) of the whole images, of all sets of maps
+    start : Tensor of shape (frame, y, x'), complex
+        The coil-combined image of the time-averaged k-space, the same in every frame and held in
+        memory once.
+    shape : tuple of int
+        Shape (frame, y, x) of the whole images, of all sets of maps.
     """
 
     start: Tensor
@@ -83,7 +93,17 @@ class Problem(LeastSquares):
 
         Parameters
         ----------
-        start : Tensor (frame, y, x'); None: the time average
+        prepared : PreparedSeries
+            The series.
+        coils : Coils
+            The maps.
+        start : Tensor of shape (frame, y, x'), complex, or None
+            Starting images; None for the time average.
+
+        Returns
+        -------
+        Problem
+            The problem.
         """
         term = LeastSquares.of(prepared, coils)
         if start is None:
@@ -91,14 +111,15 @@ class Problem(LeastSquares):
             average = torch.cat([average] * coils.sets, 1)
             combined = (term.combine.conj() * average).sum(0)[:, coils.columns] / prepared.scale
             start = y_fastest(combined).expand_as(term.rhs)
+
         shape = (len(term.rhs), *coils.maps.shape[1:])
         return Problem(term.A, term.rhs, term.combine, term.columns, start, shape)
 
     def whole(self, x: Tensor) -> Tensor:
-        """Images (frame, y, x) of a solution (frame, y, x'), zero in the other columns.
+        """Place a solution (frame, y, x') in whole images (frame, y, x), zero in the other columns.
 
-        Pixels in x' where no coil sees anything hold zero, or what a spatial regularisation
-        continues there from their neighbours.
+        Pixels of x' where no coil sees anything hold zero, or values that a spatial regularisation
+        continues from their neighbours.
         """
         images = x.new_zeros(self.shape)
         images[..., self.columns] = x
@@ -106,24 +127,28 @@ class Problem(LeastSquares):
 
 
 def _along_spokes(prepared: PreparedSeries, mask: SpokeMask, coils: Coils) -> LeastSquares:
-    """The term of a series along a trajectory, its weights such that A has norm one at most."""
+    """The term of a series along a trajectory, weighted so that A has norm up to one."""
     positions, samples = mask.trajectory.positions, mask.samples
     weights = density(positions, samples, mask.trajectory.matrix)
     raw = NonCartesianEncoding(coils.maps, positions, samples, weights)
     weights = weights / max(1.0, norm(raw, prepared.series.frames))
+
     A = NonCartesianEncoding(coils.maps, positions, samples, weights)
     back = NonCartesianEncoding(coils.measured, positions, samples, weights)
+
     rhs = back.H(prepared.kspace).div_(prepared.scale)
     return LeastSquares(A, rhs, coils.measured, coils.columns)
 
 
 def norm(A: NonCartesianEncoding, frames: int) -> float:
-    """The largest eigenvalue of A.N over all frames, by the power method, a little on the safe side."""
+    """The largest eigenvalue of A.N over all frames, by the power method, plus a safety margin."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn((frames, *A.maps.shape[1:]), dtype=A.maps.dtype, generator=generator)
     x = x.to(A.maps.device)
+
     largest = torch.zeros((frames, 1, 1))
     for _ in range(POWER_STEPS):
         x = A.N(x / frame_energy(x).sqrt().clamp(min=torch.finfo(torch.float32).tiny))
         largest = frame_energy(x).sqrt()
+
     return 1.03 * float(largest.max())

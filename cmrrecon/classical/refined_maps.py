@@ -1,15 +1,14 @@
-"""Coil maps from all that was measured, not from the calibration lines alone.
+"""Refine coil maps with all measured samples, not only the calibration lines.
 
-Given images x, the data are linear in the maps; given maps, in the images. So both are found in
-turns, as in JSENSE (Ying and Sheng, Magn Reson Med 2007;57:1196):
+Given images x, the data are linear in the maps S; given maps, they are linear in the images. Both
+are found in turns, as in JSENSE (Ying and Sheng, Magn Reson Med 2007;57:1196)::
 
     x = kt-wavelet with the present maps, from the last x
     S = argmin sum_t ||M_t F S x_t - y_t||^2 + ||W (S - S_0)||^2,   S_0 the maps of ESPIRiT
 
-Samples weigh by how often they were averaged. S - S_0 is made of few cosines, which unlike complex
-exponentials need not agree at opposite ends of
-the field of view: there, where the body reaches the edge, ESPIRiT errs most. W rises with their
-frequencies.
+Samples are weighted by how often they were averaged. S - S_0 is a sum of few cosines. Unlike
+complex exponentials, cosines need not agree at opposite ends of the field of view, and that is
+where ESPIRiT errs most if the body reaches the edge. W rises with their frequencies.
 """
 
 import math
@@ -27,39 +26,52 @@ from cmrrecon.operators.coils import rss, unit
 from cmrrecon.operators.fourier import fft2c, fftc, ifft2c, ifftc
 from cmrrecon.solvers import conjugate_gradient
 
-# Turns, and steps of both solvers in each.
+# Turns, and the steps of each solver in a turn.
 TURNS, IMAGE_STEPS, MAP_STEPS = 3, 15, 6
-# Cosines along y; along x as many a pixel. The weight of the deviation from ESPIRiT, and how fast it
-# rises with the frequency squared.
+# Cosines along y (along x as many per pixel), the weight of the deviation from ESPIRiT, and how
+# fast it rises with the squared frequency.
 COSINES, WEIGHT, RISE = 32, 0.001, 0.25
 
 
 def refined(prepared: PreparedSeries, coils: Coils) -> Coils:
-    """Better maps than the first set of `coils` for a Cartesian series, in their columns.
+    """Refine the first set of `coils` for a Cartesian series, in the columns of these coils.
 
-    The same for a single coil.
+    A single coil is returned as it is.
     """
     coils = coils.first
     if len(coils.measured) == 1:
         return coils
+
     problem = Problem.of(prepared, coils)
     kind = LineFit if isinstance(prepared.mask, LineMask) else SampleFit
     fit = kind(prepared, coils)
+
     x = problem.start
     for turn in range(TURNS):
         if turn:
             problem = Problem.of(prepared, coils, x)
         x = kt_wavelet(problem, iterations=IMAGE_STEPS).x
         coils = fit(x)
+
     return coils
 
 
 def cosines(n: int, count: int, like: Tensor) -> Tensor:
-    """(n, count): orthonormal cosines over an axis of n pixels, at most n of them.
+    """Orthonormal cosines (n, count) over an axis of n pixels; the count is limited to n.
 
     Parameters
     ----------
-    like : a Tensor of the device and type wanted
+    n : int
+        Number of pixels.
+    count : int
+        Number of cosines.
+    like : Tensor
+        Its device and dtype are used.
+
+    Returns
+    -------
+    Tensor of shape (n, count)
+        One cosine per column.
     """
     place = (torch.arange(n, device=like.device) + 0.5) / n
     waves = torch.cos(math.pi * torch.arange(min(count, n), device=like.device) * place[:, None])
@@ -70,15 +82,16 @@ def cosines(n: int, count: int, like: Tensor) -> Tensor:
 def coil_dot(a: Tensor, b: Tensor) -> Tensor:
     """Real part of the inner product of each coil, (coil, 1, 1).
 
-    Summed pairwise: what `torch.dot` loses, turns of images and maps and a network would amplify.
+    The sum is pairwise: the turns of images and maps, and a network, would amplify the rounding
+    errors of `torch.dot`.
     """
     return (torch.view_as_real(a) * torch.view_as_real(b)).sum((1, 2, 3))[:, None, None]
 
 
 class MapFit(ABC):
-    """The fit of maps to the measured samples of a series, on the columns of some coils.
+    """Fits maps to the measured samples of a series, on the columns of some coils.
 
-    Called with images (frame, y, x') it gives the coils whose maps fit them best.
+    Called with images (frame, y, x'), it returns the coils whose maps fit them best.
     """
 
     def __init__(self, prepared: PreparedSeries, coils: Coils) -> None:
@@ -86,6 +99,7 @@ class MapFit(ABC):
         self.weights = prepared.weights
         self.maps = coils.measured[..., coils.columns]
         self.samples = self._samples(prepared.kspace / prepared.scale)
+
         y, x = self.maps.shape[1:]
         self.along_y = cosines(y, COSINES, self.maps)
         self.along_x = cosines(x, max(2, round(COSINES * x / y)), self.maps)
@@ -93,11 +107,12 @@ class MapFit(ABC):
             torch.arange(basis.shape[1], device=basis.device)
             for basis in (self.along_y, self.along_x)
         )
+
         squares = along_y[:, None] ** 2 + (along_x * (y / x)) ** 2
         self.rise = 1 + RISE * squares.to(self.maps.real.dtype)
 
     def __call__(self, x: Tensor) -> Coils:
-        """Coils with the maps that fit images (frame, y, x') best."""
+        """Return coils with the maps that fit images (frame, y, x') best."""
         energy = x.abs().square().mean() * self.mask.samples.float().mean() * len(x)
         weight = WEIGHT * energy * self.rise
 
@@ -105,19 +120,21 @@ class MapFit(ABC):
             predicted = self._projected(self._maps(change), x, None)
             return weight * change - self._coefficients(predicted)
 
-        # Each coil is a problem of its own.
-        left = self._coefficients(self._projected(self.maps, x, self.samples))
+        # The coils are independent problems.
+        rhs = self._coefficients(self._projected(self.maps, x, self.samples))
         change = conjugate_gradient(
             normal,
-            left,
+            rhs,
             MAP_STEPS,
             inner=coil_dot,
             precondition=lambda residual: residual / (energy + weight),
         ).x
+
         maps = self.maps + self._maps(change)
         seen = rss(self.maps) > 0
         whole = torch.zeros_like(self.start.measured)
         whole[..., self.columns] = torch.where(seen, unit(maps), 0)
+
         return Coils(whole, whole, self.columns)
 
     def _coefficients(self, maps: Tensor) -> Tensor:
@@ -127,32 +144,35 @@ class MapFit(ABC):
         return self.along_y @ coefficients @ self.along_x.mT
 
     def _projected(self, maps: Tensor, x: Tensor, samples: Tensor | None) -> Tensor:
-        """sum_t conj(x_t) F^H W_t M_t (y_t - F S x_t); without samples for y = 0."""
+        """Compute sum_t conj(x_t) F^H W_t M_t (y_t - F S x_t), for y = 0 without samples."""
         total = torch.zeros_like(maps)
         for t, image in enumerate(x):
             predicted = self._transformed(maps * image)
-            left = -predicted if samples is None else samples[t] - predicted
-            left = left * self.mask.frame(t)
+            residual = -predicted if samples is None else samples[t] - predicted
+            residual = residual * self.mask.frame(t)
             if self.weights is not None:
-                left *= self.weights[t % len(self.weights)]
-            total += self._back(left) * image.conj()
+                residual *= self.weights[t % len(self.weights)]
+            total += self._back(residual) * image.conj()
         return total
 
     @abstractmethod
     def _samples(self, kspace: Tensor) -> Tensor:
-        """What the fit compares with, of normalised k-space (frame, coil, y, x)."""
+        """The samples to fit, from normalised k-space (frame, coil, y, x)."""
 
     @abstractmethod
     def _transformed(self, seen: Tensor) -> Tensor:
-        """Coil images (coil, y, x') to what was sampled of them."""
+        """Transform coil images (coil, y, x') to the sampled domain."""
 
     @abstractmethod
     def _back(self, samples: Tensor) -> Tensor:
-        """The adjoint of `_transformed`."""
+        """Apply the adjoint of `_transformed`."""
 
 
 class LineFit(MapFit):
-    """Of whole lines, columns of the image can be had one by one: transforms along y are enough."""
+    """Map fit to whole lines.
+
+    Whole lines give access to single columns of the image, so transforms along y are enough.
+    """
 
     def _samples(self, kspace: Tensor) -> Tensor:
         return ifftc(kspace, -1)[..., self.columns]
@@ -165,7 +185,7 @@ class LineFit(MapFit):
 
 
 class SampleFit(MapFit):
-    """Of single samples: transforms of whole images."""
+    """Map fit to single samples, with transforms of whole images."""
 
     def _samples(self, kspace: Tensor) -> Tensor:
         return kspace

@@ -9,15 +9,28 @@ from cmrrecon.solvers import Monitor, Solution, conjugate_gradient, never
 def sense(
     problem: Problem, *, weight: float = 0.003, iterations: int = 20, monitor: Monitor = never
 ) -> Solution:
-    """Conjugate-gradient SENSE: min 1/2 ||A x - y||^2 + weight / 2 ||x||^2, frame by frame.
+    """Conjugate-gradient SENSE, frame by frame.
+
+    It minimises `1/2 ||A x - y||^2 + weight/2 ||x||^2`, starting from zero.
 
     Parameters
     ----------
-    problem : of a normalised series
-    weight : Tikhonov weight
-    iterations : conjugate-gradient steps at most; the start is zero
-    monitor : see `solvers.Monitor`
+    problem : Problem
+        Least-squares term of a normalised series.
+    weight : float
+        Tikhonov weight.
+    iterations : int
+        Largest number of conjugate-gradient steps.
+    monitor : Monitor
+        See `solvers.Monitor`.
 
+    Returns
+    -------
+    Solution
+        Images (frame, y, x').
+
+    References
+    ----------
     Pruessmann et al., Magn Reson Med 2001;46:638.
     """
 

@@ -1,8 +1,9 @@
-"""SigPy's reconstructions, frame by frame on the CPU, with the coil maps and the normalisation of the other methods.
+"""SigPy's reconstructions, frame by frame on the CPU, with our coil maps and normalisation.
 
-SigPy minimises 1/2 ||P F S x - y||^2 + regularisation. The step size of FISTA is given, not searched by SigPy from a random
-start: with maps of unit root-sum-of-squares the encoding has norm one at most, and the same input gives the same image.
-Ong and Lustig, ISMRM 2019;27:4819.
+SigPy minimises `1/2 ||P F S x - y||^2` plus a regularisation. The step size of FISTA is given, so
+that SigPy does not search for it from a random start: with maps of unit root-sum-of-squares the
+encoding has norm up to one, and the same input then gives the same image. Source: Ong and Lustig,
+ISMRM 2019;27:4819.
 """
 
 from collections.abc import Callable
@@ -21,17 +22,25 @@ from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.errors import NumericalError, UsageError
 
 Array = npt.NDArray[Any]
-ALTERNATIVE = "Use the method auto, sense or another of this program's own"
-# Quickest of 0.02, 0.05 and 0.1 at normalised k-space.
+ALTERNATIVE = "Use the method auto, sense or another one that is not from SigPy"
+# The fastest of 0.02, 0.05 and 0.1 on normalised k-space.
 ADMM_PENALTY = 0.02
-# Chosen on simulated cine; SigPy's own are 16 and 10.
+# Chosen on simulated cine; SigPy's defaults are 16 and 10.
 JSENSE_KERNEL = 12
 JSENSE_ITERATIONS = 30
 
 
 @dataclass(frozen=True)
 class SenseOptions:
-    """Options of `sigpy_sense` and `sigpy_jsense`: Tikhonov weight and conjugate-gradient steps."""
+    """Options of `sigpy_sense` and `sigpy_jsense`.
+
+    Attributes
+    ----------
+    weight : float
+        Tikhonov weight.
+    iterations : int
+        Conjugate-gradient steps.
+    """
 
     weight: Annotated[float, AtLeast(0)] = 0.003
     iterations: Annotated[int, AtLeast(1)] = 20
@@ -39,7 +48,15 @@ class SenseOptions:
 
 @dataclass(frozen=True)
 class WaveletOptions:
-    """Options of `sigpy_l1_wavelet`: weight of the l1-norm and FISTA steps."""
+    """Options of `sigpy_l1_wavelet`.
+
+    Attributes
+    ----------
+    weight : float
+        Weight of the l1-norm.
+    iterations : int
+        FISTA steps.
+    """
 
     weight: Annotated[float, AtLeast(0)] = 0.002
     iterations: Annotated[int, AtLeast(1)] = 60
@@ -47,7 +64,15 @@ class WaveletOptions:
 
 @dataclass(frozen=True)
 class VariationOptions:
-    """Options of `sigpy_tv`: weight of the total variation and ADMM steps of five CG steps each."""
+    """Options of `sigpy_tv`.
+
+    Attributes
+    ----------
+    weight : float
+        Weight of the total variation.
+    iterations : int
+        ADMM steps of five conjugate-gradient steps each.
+    """
 
     weight: Annotated[float, AtLeast(0)] = 0.002
     iterations: Annotated[int, AtLeast(1)] = 15
@@ -61,9 +86,21 @@ def sigpy_sense(series: Series, options: SenseOptions | None = None) -> Tensor:
 def sigpy_l1_wavelet(series: Series, options: WaveletOptions | None = None) -> Tensor:
     """SigPy's compressed sensing with the l1-norm of Daubechies-4 wavelets, by FISTA.
 
-    Takes a normalised series and gives images (frame, y, x) complex64.
+    Parameters
+    ----------
+    series : Series
+        Normalised series.
+    options : WaveletOptions or None
+        None for the defaults.
 
-    Source: Lustig et al., Magn Reson Med 2007;58:1182.
+    Returns
+    -------
+    Tensor of shape (frame, y, x), complex64
+        Images.
+
+    References
+    ----------
+    Lustig et al., Magn Reson Med 2007;58:1182.
     """
     options = options or WaveletOptions()
     from sigpy.mri.app import L1WaveletRecon
@@ -88,10 +125,24 @@ def sigpy_l1_wavelet(series: Series, options: WaveletOptions | None = None) -> T
 def sigpy_tv(series: Series, options: VariationOptions | None = None) -> Tensor:
     """SigPy's compressed sensing with anisotropic spatial total variation, by ADMM.
 
-    Takes a normalised series and gives images (frame, y, x) complex64. SigPy's usual solver for it,
-    primal-dual steps, is far from the minimum after 100 iterations.
+    SigPy's default solver for this problem, primal-dual steps, is far from the minimum after 100
+    iterations.
 
-    Source: Block et al., Magn Reson Med 2007;57:1086; Boyd et al., Found Trends Mach Learn 2011;3:1.
+    Parameters
+    ----------
+    series : Series
+        Normalised series.
+    options : VariationOptions or None
+        None for the defaults.
+
+    Returns
+    -------
+    Tensor of shape (frame, y, x), complex64
+        Images.
+
+    References
+    ----------
+    Block et al., Magn Reson Med 2007;57:1086; Boyd et al., Found Trends Mach Learn 2011;3:1.
     """
     options = options or VariationOptions()
     from sigpy.mri.app import TotalVariationRecon
@@ -116,18 +167,35 @@ def sigpy_tv(series: Series, options: VariationOptions | None = None) -> Tensor:
 
 
 def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
-    """SENSE with the coil maps of SigPy's JSENSE (maps and image estimated together).
+    """SENSE with the coil maps of SigPy's JSENSE, which estimates maps and image together.
 
-    The maps come from separate reference lines, else from the time average of the calibration block
-    of a normalised series; images are (frame, y, x) complex64.
+    The maps come from separate reference lines, else from the time average of the calibration
+    block.
+
+    Parameters
+    ----------
+    series : Series
+        Normalised series.
+    options : SenseOptions or None
+        None for the defaults.
+
+    Returns
+    -------
+    Tensor of shape (frame, y, x), complex64
+        Images.
 
     Raises
     ------
-    UsageError : `coils-too-few`, a single coil
-    InputError : `calibration-too-small`
-    NumericalError : `result-not-finite`, JSENSE found no finite maps
+    UsageError
+        If there is a single coil (`coils-too-few`).
+    InputError
+        If there are too few calibration lines (`calibration-too-small`).
+    NumericalError
+        If JSENSE finds no finite maps (`result-not-finite`).
 
-    Source: Ying and Sheng, Magn Reson Med 2007;57:1196.
+    References
+    ----------
+    Ying and Sheng, Magn Reson Med 2007;57:1196.
     """
     from sigpy.mri.app import JsenseRecon
     from sigpy.util import resize
@@ -141,15 +209,19 @@ def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
             "JSENSE estimates the maps of several coils",
             "Use the method sigpy-sense",
         )
+
     block = (
         calibration_data(series.kspace, mask)
         if series.calibration is None
         else reference_block(series.calibration)
     )
+
     width = min(block.shape[1:])
     if width < FEWEST_LINES:
         raise too_few_lines(width, FEWEST_LINES)
+
     padded = resize(_numpy(block), (coils, y, x))
+
     with np.errstate(all="ignore"):
         kernel = min(JSENSE_KERNEL, width)
         app = JsenseRecon(
@@ -160,13 +232,15 @@ def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
             show_pbar=False,
         )
         maps = app.run()
+
     if not np.isfinite(maps).all():
         raise NumericalError(
             "result-not-finite",
-            "JSENSE gave coil maps that are not finite",
+            "JSENSE returned coil maps that are not finite",
             "Every pixel must have a finite coil sensitivity",
             "Use the method sigpy-sense, whose maps come from ESPIRiT",
         )
+
     return _sense_with(series, torch.from_numpy(maps), options or SenseOptions())
 
 
@@ -202,7 +276,10 @@ def _sense_with(series: Series, maps: Tensor, options: SenseOptions) -> Tensor:
 
 
 def _frame_by_frame(series: Series, solve: Callable[[Array, Array], Array]) -> Tensor:
-    """Give `solve` the k-space (coil, y, x) and mask (y, x|1) of each frame; its images (frame, y, x) on the series' device."""
+    """Solve each frame from its k-space (coil, y, x) and mask (y, x or 1).
+
+    Returns images (frame, y, x) on the device of the series.
+    """
     masks = _numpy(series.mask.image_data.float())
     images = [
         torch.from_numpy(solve(_numpy(k), masks[t % len(masks)]))

@@ -11,17 +11,29 @@ from cmrrecon.solvers.shrinkage import temporal_fourier_shrinkage
 def temporal_fourier(
     problem: Problem, *, weight: float = 0.01, iterations: int = 30, monitor: Monitor = never
 ) -> Solution:
-    """k-t sparse: min 1/2 ||A x - y||^2 + weight ||F_t x||_1 by FISTA, where F_t are all temporal frequencies but zero.
+    """k-t sparse reconstruction by FISTA.
 
-    A single frame has no time: see `single_frame`.
+    It minimises `1/2 ||A x - y||^2 + weight ||F_t x||_1`, where F_t gives all temporal frequencies
+    except zero. A single frame has no time axis, see `single_frame`.
 
     Parameters
     ----------
-    problem : of a normalised series
-    weight : of the l1-norm
-    iterations : FISTA steps
-    monitor : see `solvers.Monitor`
+    problem : Problem
+        Least-squares term of a normalised series.
+    weight : float
+        Weight of the l1-norm.
+    iterations : int
+        FISTA steps.
+    monitor : Monitor
+        See `solvers.Monitor`.
 
+    Returns
+    -------
+    Solution
+        Images (frame, y, x').
+
+    References
+    ----------
     Lustig et al., Proc ISMRM 2006;14:2420; Jung et al., Magn Reson Med 2009;61:103.
     """
     if len(problem.rhs) == 1:

@@ -7,22 +7,37 @@ from cmrrecon.classical.problem import Problem
 from cmrrecon.solvers import Monitor, Solution, fista, never, primal_dual
 from cmrrecon.solvers.shrinkage import TemporalVariationShrinkage, shorten
 
-# Weight of the spatial total variation that stands in for the temporal one of a single frame.
+# Weight of the spatial total variation that replaces the temporal one for a single frame, relative
+# to it.
 SPACE_SHARE = 0.2
 
 
 def tv(
     problem: Problem, *, weight: float = 0.002, iterations: int = 100, monitor: Monitor = never
 ) -> Solution:
-    """Spatial total variation: min 1/2 ||A x - y||^2 + weight (||D_y x||_1 + ||D_x x||_1), frame by frame, by primal-dual steps.
+    """Spatial total variation, frame by frame, by primal-dual steps.
+
+    It minimises `1/2 ||A x - y||^2 + weight (||D_y x||_1 + ||D_x x||_1)`, where D are the
+    differences of neighbouring pixels.
 
     Parameters
     ----------
-    problem : of a normalised series
-    weight : of the total variation
-    iterations : primal-dual steps
-    monitor : see `solvers.Monitor`
+    problem : Problem
+        Least-squares term of a normalised series.
+    weight : float
+        Weight of the total variation.
+    iterations : int
+        Primal-dual steps.
+    monitor : Monitor
+        See `solvers.Monitor`.
 
+    Returns
+    -------
+    Solution
+        Images (frame, y, x').
+
+    References
+    ----------
     Block et al., Magn Reson Med 2007;57:1086.
     """
 
@@ -44,19 +59,31 @@ def tv(
 def temporal_tv(
     problem: Problem, *, weight: float = 0.01, iterations: int = 25, monitor: Monitor = never
 ) -> Solution:
-    """Temporal total variation: min 1/2 ||A x - y||^2 + weight ||D_t x||_1 by FISTA from the time average.
+    """Temporal total variation by FISTA, from the time average.
 
-    D_t are the differences of neighbouring frames; the last is not joined to the first. A single frame has no time: `tv` with a fifth of
-    the weight is its reconstruction.
+    It minimises `1/2 ||A x - y||^2 + weight ||D_t x||_1`, where D_t are the differences of
+    neighbouring frames; the last frame is not joined to the first. A single frame has no time axis
+    and is reconstructed by `tv` with a fifth of the weight.
 
     Parameters
     ----------
-    problem : of a normalised series
-    weight : of the total variation
-    iterations : FISTA steps
-    monitor : see `solvers.Monitor`
+    problem : Problem
+        Least-squares term of a normalised series.
+    weight : float
+        Weight of the total variation.
+    iterations : int
+        FISTA steps.
+    monitor : Monitor
+        See `solvers.Monitor`.
 
-    Feng et al., Magn Reson Med 2014;72:707 (the regulariser, there for radial sampling).
+    Returns
+    -------
+    Solution
+        Images (frame, y, x').
+
+    References
+    ----------
+    Feng et al., Magn Reson Med 2014;72:707 (the regulariser, used there for radial sampling).
     """
     if len(problem.rhs) == 1:
         return tv(problem, weight=SPACE_SHARE * weight, iterations=iterations, monitor=monitor)
@@ -71,7 +98,7 @@ def temporal_tv(
 
 
 def differences(x: Tensor, dim: int) -> Tensor:
-    """x[i + 1] - x[i] along `dim`, zero in the last place."""
+    """Differences x[i + 1] - x[i] along `dim`, zero in the last place."""
     n = x.shape[dim] - 1
     out = torch.zeros_like(x)
     torch.sub(x.narrow(dim, 1, n), x.narrow(dim, 0, n), out=out.narrow(dim, 0, n))
@@ -79,7 +106,7 @@ def differences(x: Tensor, dim: int) -> Tensor:
 
 
 def differences_adjoint(d: Tensor, dim: int) -> Tensor:
-    """The adjoint of `differences`; what stands in the last place is ignored."""
+    """The adjoint of `differences`; it ignores the last place."""
     n = d.shape[dim] - 1
     out = torch.zeros_like(d)
     inner = d.narrow(dim, 0, n)

@@ -1,4 +1,4 @@
-"""Compressed sensing with wavelets: of each frame alone, and of space and time together."""
+"""Compressed sensing with wavelets: in space frame by frame, and in space and time together."""
 
 from torch import Tensor
 
@@ -8,24 +8,36 @@ from cmrrecon.solvers.shrinkage import HaarShrinkage
 
 SPACE_LEVELS = 4
 TIME_LEVELS = 3
-# Weight of spatial over that of temporal details.
+# Weight of spatial details relative to that of temporal ones.
 SPACE_SHARE = 0.1
 
 
 def l1_wavelet(
     problem: Problem, *, weight: float = 0.002, iterations: int = 40, monitor: Monitor = never
 ) -> Solution:
-    """Spatial wavelets: min 1/2 ||A x - y||^2 + weight ||W x||_1, frame by frame, by FISTA.
+    """Spatial wavelets, frame by frame, by FISTA.
 
-    W are the details of the two-dimensional Haar transform, averaged over its shifts (see `HaarShrinkage`).
+    It minimises `1/2 ||A x - y||^2 + weight ||W x||_1`, where W gives the details of the
+    two-dimensional Haar transform, averaged over its shifts (see `HaarShrinkage`).
 
     Parameters
     ----------
-    problem : of a normalised series
-    weight : of the l1-norm
-    iterations : FISTA steps
-    monitor : see `solvers.Monitor`
+    problem : Problem
+        Least-squares term of a normalised series.
+    weight : float
+        Weight of the l1-norm.
+    iterations : int
+        FISTA steps.
+    monitor : Monitor
+        See `solvers.Monitor`.
 
+    Returns
+    -------
+    Solution
+        Images (frame, y, x').
+
+    References
+    ----------
     Lustig et al., Magn Reson Med 2007;58:1182.
     """
     prox = HaarShrinkage((1, 2), weight, SPACE_LEVELS)
@@ -35,19 +47,33 @@ def l1_wavelet(
 def kt_wavelet(
     problem: Problem, *, weight: float = 0.01, iterations: int = 40, monitor: Monitor = never
 ) -> Solution:
-    """Wavelets in time and in space: min 1/2 ||A x - y||^2 + weight (||W_t x||_1 + 0.1 ||W_yx x||_1), by FISTA.
+    """Wavelets in time and space by FISTA.
 
-    W_t are the details of the Haar transform over time, W_yx those over space, both averaged over their shifts (see
-    `HaarShrinkage`) and shrunk one after the other. A single frame has no time: only W_yx is left.
+    It minimises `1/2 ||A x - y||^2 + weight (||W_t x||_1 + 0.1 ||W_yx x||_1)`. W_t gives the
+    details of the Haar transform over time, W_yx those over space. Both are averaged over their
+    shifts (see `HaarShrinkage`) and shrunk one after the other. A single frame has no time axis, so
+    only W_yx is left.
 
     Parameters
     ----------
-    problem : of a normalised series
-    weight : of the temporal l1-norm
-    iterations : FISTA steps
-    monitor : see `solvers.Monitor`
+    problem : Problem
+        Least-squares term of a normalised series.
+    weight : float
+        Weight of the temporal l1-norm.
+    iterations : int
+        FISTA steps.
+    monitor : Monitor
+        See `solvers.Monitor`.
 
-    Sparsity in time and space together: Lustig et al., Proc ISMRM 2006;14:2420 (k-t SPARSE, with Fourier in time).
+    Returns
+    -------
+    Solution
+        Images (frame, y, x').
+
+    References
+    ----------
+    Sparsity in time and space together, with Fourier in time (k-t SPARSE): Lustig et al., Proc
+    ISMRM 2006;14:2420.
     """
     if len(problem.rhs) == 1:
         return single_frame(problem, weight, iterations, monitor)
@@ -61,5 +87,8 @@ def kt_wavelet(
 
 
 def single_frame(problem: Problem, weight: float, iterations: int, monitor: Monitor) -> Solution:
-    """What dynamic methods do with a single frame: `l1_wavelet` with the weight that spatial wavelets have in `kt_wavelet`."""
+    """Reconstruct a single frame in place of a dynamic method.
+
+    It is `l1_wavelet` with the weight that spatial wavelets have in `kt_wavelet`.
+    """
     return l1_wavelet(problem, weight=SPACE_SHARE * weight, iterations=iterations, monitor=monitor)

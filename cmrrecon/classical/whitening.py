@@ -1,4 +1,4 @@
-"""Mixing the coils of a series so that their noise is alike, and what maps its images back."""
+"""Mix the coils of a series so that their noise is white, and map images back."""
 
 from dataclasses import dataclass, replace
 
@@ -15,13 +15,13 @@ from cmrrecon.operators.noise import (
 )
 from cmrrecon.tools.errors import InputError
 
-# Without a noise scan: coils whose noise differs by this factor, or is correlated by this much, are
-# whitened. Simulated scans of equal coils reach 1.1 and 0.1, a measured heart 1.8 and 0.5.
+# Without a noise scan, coils are whitened if their noise differs by this factor or is correlated by
+# this much. Simulated scans of equal coils reach 1.1 and 0.1, a measured heart 1.8 and 0.5.
 UNEQUAL, CORRELATED = 2.5, 0.6
-# What the noise is estimated from must look like noise: the root mean square of complex Gaussian
-# noise over what its median says is 1; where signal reaches the ends of the readout it is more.
+# Noise samples must look like noise. For complex Gaussian noise the ratio of the root mean square
+# to the level from the median is 1; where signal reaches the ends of the readout it is larger.
 NOISE_LIKE = 1.1
-# Samples a coil, fewer give correlations by chance.
+# Samples per coil; fewer give correlations by chance.
 FEWEST_SAMPLES = 20
 
 
@@ -33,11 +33,14 @@ class Whitening:
 
     Attributes
     ----------
-    matrix : Tensor (white coil, coil) complex64; coils without noise, which hold no data, are left
-        out
-    inverse : Tensor (coil, white coil) complex64
-    power : E|n|^2 of a sample of every white coil
-    words : how the noise is known, for the user
+    matrix : Tensor of shape (white coil, coil), complex64
+        The mixing. Coils without noise, which hold no data, are left out.
+    inverse : Tensor of shape (coil, white coil), complex64
+        The inverse mixing.
+    power : float
+        `E|n|^2` of a sample of each white coil.
+    words : str
+        How the noise is known, for the user.
     """
 
     matrix: Tensor
@@ -47,16 +50,25 @@ class Whitening:
 
     @staticmethod
     def of(series: Series, wanted: bool | None = None) -> "Whitening | None":
-        """The whitening of a series.
+        """The whitening of a series; None if there is no reason to whiten.
 
         Parameters
         ----------
-        wanted : True: always, False: never; None: with a noise scan, and without one where the
-            noise of the coils is clearly unequal or correlated
+        series : Series
+            The series.
+        wanted : bool or None
+            True for always, False for never. None whitens with a noise scan, and without one if the
+            noise of the coils is clearly unequal or correlated.
+
+        Returns
+        -------
+        Whitening or None
+            The mixing.
 
         Raises
         ------
-        InputError : `noise-not-measurable`, `noise-covariance`, if it is wanted and cannot be done
+        InputError
+            If whitening is wanted but not possible (`noise-not-measurable`, `noise-covariance`).
         """
         if wanted is False or series.kspace.shape[1] == 1:
             return None
@@ -68,11 +80,15 @@ class Whitening:
         return _clearly_needed(series)
 
     def series(self, series: Series) -> Series:
-        """The whitened series. Supplied maps are whitened too, with unit root-sum-of-squares."""
+        """The whitened series.
+
+        Supplied maps are whitened too, and scaled to unit root-sum-of-squares.
+        """
         coils = len(self.matrix)
         unit = torch.eye(coils, dtype=torch.complex64)
         samples = 0 if series.noise is None else series.noise.samples
         maps, calibration = series.maps, series.calibration
+
         return replace(
             series,
             kspace=apply_matrix(self.matrix, series.kspace),
@@ -89,14 +105,17 @@ def mixed(matrix: Tensor, coils: Tensor) -> Tensor:
 
 
 def _estimated(samples: Tensor, *, strict: bool = False) -> Whitening | None:
-    """By noise samples (coil, n) of the data; see `_steady`."""
+    """The whitening from noise samples (coil, n) of the data, see `_steady`."""
     words = "estimated from the data"
     return _steady(noise_covariance(samples), samples.shape[1], words, strict=strict)
 
 
 def _measured(series: Series, noise: Noise, wanted: bool) -> Whitening | None:
-    """By a noise scan. A singular covariance is refused if whitening is wanted; else the levels of
-    the coils are used alone."""
+    """The whitening from a noise scan.
+
+    A singular covariance is refused if whitening is wanted; otherwise only the levels of the coils
+    are used.
+    """
     words = f"measured with {noise.samples} noise samples"
     covariance = noise.covariance.to(series.kspace.device)
     return _steady(covariance, noise.samples, words, strict=wanted)
@@ -105,15 +124,18 @@ def _measured(series: Series, noise: Noise, wanted: bool) -> Whitening | None:
 def _steady(
     covariance: Tensor, samples: int, words: str, *, strict: bool = False
 ) -> Whitening | None:
-    """By a covariance less what is chance in it; of a singular one, unless `strict`, by its
-    diagonal."""
+    """The whitening from a covariance without its chance correlations.
+
+    A singular covariance is refused if `strict`; otherwise only its diagonal is used.
+    """
     try:
         _from(covariance, words)
     except InputError:
         if strict:
             raise
         covariance = torch.diag(covariance.diagonal())
-        words = f"{words}, levels alone as the coils are not independent"
+        words = f"{words}, levels only, because the coils are not independent"
+
     try:
         return _from(without_chance(covariance, samples), words)
     except InputError:
@@ -121,21 +143,35 @@ def _steady(
 
 
 def without_chance(covariance: Tensor, samples: int) -> Tensor:
-    """A noise covariance (coil, coil) with its correlations less what few samples give by chance.
+    """Remove from a noise covariance (coil, coil) the correlations that few samples give by chance.
 
-    All shrink by the part of their energy that independent coils would have: 1 / samples for each
-    (Schaefer and Strimmer, Stat Appl Genet Mol Biol 2005;4:32).
+    All correlations shrink by the fraction of their energy that independent coils would have: 1 /
+    samples for each.
 
     Parameters
     ----------
-    samples : number of noise samples that the covariance was estimated from
+    covariance : Tensor of shape (coil, coil), complex
+        Noise covariance.
+    samples : int
+        Number of noise samples it was estimated from.
+
+    Returns
+    -------
+    Tensor of shape (coil, coil), complex
+        The shrunk covariance.
+
+    References
+    ----------
+    Schaefer and Strimmer, Stat Appl Genet Mol Biol 2005;4:32.
     """
     level = covariance.diagonal().real.clamp(min=0).sqrt()
     live = level > 0
     unit = covariance[live][:, live] / level[live, None] / level[live]
+
     coils = len(unit)
     energy = float(unit.abs().square().sum()) - coils
     chance = coils * (coils - 1) / max(1, samples)
+
     kept = 1 - chance / energy if energy > chance else 0.0
     return covariance * kept + torch.diag(covariance.diagonal()) * (1 - kept)
 
@@ -146,16 +182,19 @@ def _from(covariance: Tensor, words: str) -> Whitening:
         raise InputError(
             "noise-covariance",
             "The noise of all coils is zero",
-            "Whitening needs noise in at least one of them",
+            "Whitening needs noise in at least one coil",
             "Leave out --whiten, or give a file with noise readouts",
         )
+
     power = covariance.diagonal().real[live].double().log().mean().exp()
     matrix, inverse = whitening_matrix(covariance[live][:, live])
     scale = float(power.sqrt())
+
     whole = matrix.new_zeros((len(matrix), len(live)))
     whole[:, live] = matrix * scale
     back = matrix.new_zeros((len(live), len(matrix)))
     back[live] = inverse / scale
+
     level = covariance.diagonal().real[live].sqrt()
     factor = float(level.max() / level.min())
     return Whitening(
@@ -164,7 +203,7 @@ def _from(covariance: Tensor, words: str) -> Whitening:
 
 
 def _lines(series: Series) -> CartesianMask:
-    """The mask of a series of lines, which may have asymmetric echoes."""
+    """The mask of a series of lines, which may have asymmetric echoes; refuses other masks."""
     if not isinstance(series.mask, CartesianMask) or series.mask.echo is None:
         raise InputError(
             "noise-not-measurable",
@@ -176,21 +215,25 @@ def _lines(series: Series) -> CartesianMask:
 
 
 def _clearly_needed(series: Series) -> Whitening | None:
-    """By what the ends of the readout say, if that is noise and clearly unequal or correlated."""
+    """The whitening from the ends of the readout, if their noise clearly calls for it."""
     try:
         samples = noise_samples(series.kspace, _lines(series))
     except InputError:
         return None
+
     level = noise_level(samples)
     live = level > 0
     if samples.shape[1] < FEWEST_SAMPLES * len(samples) or int(live.sum()) < 2:
         return None
-    spread = samples[live].abs().square().mean(1).sqrt() / level[live]
-    if float(spread.max()) > NOISE_LIKE:
+
+    excess = samples[live].abs().square().mean(1).sqrt() / level[live]
+    if float(excess.max()) > NOISE_LIKE:
         return None
+
     covariance = noise_covariance(samples)
     unit = covariance[live][:, live] / (level[live, None] * level[live])
     correlation = float((unit - torch.diag(unit.diagonal())).abs().max())
     if float(level[live].max() / level[live].min()) < UNEQUAL and correlation < CORRELATED:
         return None
+
     return _estimated(samples)

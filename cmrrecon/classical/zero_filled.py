@@ -9,7 +9,7 @@ from cmrrecon.operators.coil_images import magnitudes
 def zero_filled(series: Series) -> Tensor:
     """Root-sum-of-squares of the inverse Fourier transform: magnitudes (frame, y, x) float32.
 
-    Samples along a trajectory are density-compensated and gridded. Those that calibrate only are
+    Samples along a trajectory are density-compensated and gridded. Samples for calibration only are
     left out.
     """
     mask = series.mask

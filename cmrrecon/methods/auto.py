@@ -1,4 +1,4 @@
-"""No knobs: the method, its weight and its iterations are chosen per scan."""
+"""The default method: solver, weight and iterations are chosen per scan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,9 +20,12 @@ class TrainedNetwork:
 
     Attributes
     ----------
-    name : under which it is tried
-    network : on any device
-    weights : which these are
+    name : str
+        Its name among the methods tried.
+    network : SeriesNetwork
+        The network, on any device.
+    weights : Weights
+        Its trained weights.
     """
 
     name: str
@@ -36,10 +39,16 @@ class Auto(Method):
 
     Attributes
     ----------
-    name, summary : see `Method`
-    candidates : the classical methods it chooses from; the first is taken where nothing can be tried
-    single_frame : those for a single frame, which has no time
-    trained : the network; None if no weights are installed
+    name : str
+        See `Method`.
+    summary : str
+        See `Method`.
+    candidates : tuple of IterativeMethod
+        The classical methods to choose from. The first one is used if nothing can be tried.
+    single_frame : tuple of IterativeMethod
+        The classical methods for a single frame, which has no time axis.
+    trained : TrainedNetwork or None
+        The network; None if no weights are installed.
     """
 
     name: str
@@ -52,7 +61,7 @@ class Auto(Method):
     whitens = True
 
     def decide(self, prepared: PreparedSeries, options: IterativeOptions) -> Decision:
-        """Method, weight, iterations and coil maps, by hidden samples."""
+        """Choose method, weight, iterations and coil maps by trials on hold-out samples."""
         prepared = prepared.white
         cartesian = isinstance(prepared.mask, CartesianMask)
         name = None if self.trained is None else self.trained.name
@@ -62,7 +71,7 @@ class Auto(Method):
     def _images(
         self, prepared: PreparedSeries, options: IterativeOptions, decision: Decision | None
     ) -> Outcome:
-        """If the network breaks on this series, images of the best classical method instead."""
+        """Reconstruct; if the network fails, return images of the best classical method."""
         chosen = decision or self.decide(prepared, options)
         solvers = self._solvers(prepared, options)
         outcome = solved(prepared, solvers, chosen, options)
@@ -71,11 +80,12 @@ class Auto(Method):
         return outcome
 
     def _without_network(self, decision: Decision) -> Decision | None:
-        """The best classical method of the trials alone, if a network was tried too."""
+        """The decision for the best classical trial, if the network was tried too."""
         name = "" if self.trained is None else self.trained.name
         best = decision.best(lambda method: method != name)
         if best is None or decision.best(lambda method: method == name) is None:
             return None
+
         return replace(
             decision,
             method=best.method,
@@ -85,9 +95,10 @@ class Auto(Method):
         )
 
     def _solvers(self, prepared: PreparedSeries, options: IterativeOptions) -> dict[str, Solver]:
-        """The candidates for a series; the network among them where it can be used.
+        """The candidates for a series, including the network where it can be used.
 
-        It has not learned to fill a missing side of k-space, which the others do by symmetry.
+        The network has not learned to fill a missing side of k-space, which the others do by
+        symmetry.
         """
         methods = self.candidates if prepared.series.frames > 1 else self.single_frame
         solvers = {method.name: method.solver for method in methods}
@@ -98,17 +109,17 @@ class Auto(Method):
         return solvers
 
     def weights(self) -> Weights | None:
-        """The weights of the network."""
+        """Trained weights of the network."""
         return None if self.trained is None else self.trained.weights
 
     def training_facts(self, decision: Decision | None) -> Mapping[str, str]:
-        """Metadata of the network's weights, if the decision uses it."""
+        """Metadata of the network's weights, if the decision uses the network."""
         if self.trained is None or decision is None or not decision.uses(self.trained.name):
             return {}
         return self.trained.weights.metadata
 
     def adaptable(self, options: IterativeOptions) -> Adaptable | None:
-        """The network, unless settings of the classical methods leave it out."""
+        """The network, unless settings of the classical methods exclude it."""
         trained = self.trained
         if trained is None or not _automatic(options):
             return None
@@ -120,5 +131,5 @@ class Auto(Method):
 
 
 def _automatic(options: IterativeOptions) -> bool:
-    """Whether weight and iterations are chosen: given ones are meant for the classical methods."""
+    """Whether weight and iterations are automatic: given ones are meant for classical methods."""
     return options.weight is None and options.iterations is None

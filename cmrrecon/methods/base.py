@@ -1,7 +1,7 @@
-"""What every reconstruction method is: options and a prepared series in, images out.
+"""The interface of every reconstruction method: a prepared series and options in, images out.
 
-A method may first decide something for a whole scan, on one of its series (`decide`); what was
-decided is then given back with every series (`reconstruct`).
+A method may first decide settings for a whole scan, on one of its series (`decide`). The decision
+is then passed to `reconstruct` with every series.
 """
 
 from abc import ABC, abstractmethod
@@ -27,14 +27,18 @@ from cmrrecon.tools.errors import MemoryShortage, NumericalError, is_memory_shor
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A least-squares term and the images that answer it.
+    """A least-squares term and the images that solve it.
 
     Attributes
     ----------
-    prepared : the series that was fitted, whitened if the method whitens
-    coils : with whose maps
-    term : of the normalised series
-    x : Tensor (frame, n y, x'), normalised images of all sets of maps, on the columns of the term
+    prepared : PreparedSeries
+        The fitted series, whitened if the method whitens.
+    coils : Coils
+        The maps used.
+    term : LeastSquares
+        The term of the normalised series.
+    x : Tensor of shape (frame, n y, x'), complex64
+        Normalised images of all sets of maps, on the columns of the term.
     """
 
     prepared: PreparedSeries
@@ -45,15 +49,19 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a method made of a series.
+    """What a method makes of a series.
 
     Attributes
     ----------
-    images : Tensor (frame, y, x): complex64, or float32 from methods that return magnitudes only;
-        of the prepared series, the centre of whose k-space lies in the middle
-    maps : Tensor (coil, y, x), those of the measured coils; None from methods that use none of ours
-    fit : what the images answer; None from methods without a least-squares term
-    edges : what was done about a missing side of k-space, in words; "" without one
+    images : Tensor of shape (frame, y, x), complex64 or float32
+        Images of the prepared series, whose k-space has its centre in the middle; float32 from
+        methods that return only magnitudes.
+    maps : Tensor of shape (coil, y, x), complex64, or None
+        Maps of the measured coils; None from methods that do not use our maps.
+    fit : Fit or None
+        The term that the images solve; None from methods without a least-squares term.
+    edges : str
+        What was done about a missing side of k-space; empty if none is missing.
     """
 
     images: Tensor
@@ -64,12 +72,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Weights:
-    """Which trained weights are in a method.
+    """The trained weights of a method.
 
     Attributes
     ----------
-    digest : SHA-256 of their file
-    metadata : what the file says of them
+    digest : str
+        SHA-256 of their file.
+    metadata : Mapping
+        Metadata of the file.
     """
 
     digest: str
@@ -78,7 +88,17 @@ class Weights:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a series will cost: operations, bytes beyond the network and the libraries, seconds."""
+    """The predicted cost of a series.
+
+    Attributes
+    ----------
+    flops : int
+        Operations.
+    nbytes : int
+        Bytes of memory beyond the network and the libraries.
+    seconds : float
+        Time in seconds.
+    """
 
     flops: int
     nbytes: int
@@ -91,8 +111,10 @@ class Adaptable:
 
     Attributes
     ----------
-    network : as it is
-    adopt : gives the method with another network of the same class in its place
+    network : AnyNetwork
+        The network as it is.
+    adopt : callable
+        Returns the method with another network of the same class in its place.
     """
 
     network: AnyNetwork
@@ -102,20 +124,29 @@ class Adaptable:
 class Method(ABC):
     """A named way to turn a series into images.
 
-    Subclasses are final. They define `Options`, a frozen dataclass whose field None means
-    automatic, and `_images`; some also what else is declared here.
+    Subclasses are final. They define `_images` and `Options`, a frozen dataclass in which None
+    means automatic, and override other members where they differ.
 
     Attributes
     ----------
-    name : as on the command line
-    summary : one line for lists
-    Options : the dataclass of the method's options
-    on_gpu : whether it works on a GPU
-    predicts : whether it knows what a series will cost, see `predict`
-    advice : what to try when images are not finite
-    decides : whether there is anything to decide for a scan
-    whitens : whether it works on whitened coils where these help, see `classical.whitening`
-    edges : what it does about a missing side of k-space, in words
+    name : str
+        Name on the command line.
+    summary : str
+        One line for lists.
+    Options : type
+        Dataclass of the method's options.
+    on_gpu : bool
+        Whether it runs on a GPU.
+    predicts : bool
+        Whether it can predict the cost of a series, see `predict`.
+    advice : str
+        What to try if images are not finite.
+    decides : bool
+        Whether it decides settings for a scan.
+    whitens : bool
+        Whether it works on whitened coils where these help, see `classical.whitening`.
+    edges : str
+        What it does about a missing side of k-space.
     """
 
     name: str
@@ -129,20 +160,22 @@ class Method(ABC):
     edges: str = "the missing part is left to the method's own model"
 
     def options(self, given: Mapping[str, Any] | None = None) -> Any:
-        """All options of the method: those given, checked, and the defaults of the others.
+        """All options of the method: the given ones, checked, and defaults for the others.
 
         Raises
         ------
-        UsageError : `unknown-option` (with the nearest name), `option-value`
+        UsageError
+            If an option is unknown (`unknown-option`, with the nearest name) or its value is not
+            allowed (`option-value`).
         """
         return from_mapping(self.Options, given or {}, f"The method {self.name}")
 
     def decide(self, prepared: PreparedSeries, options: Any) -> Decision | None:
-        """What holds for all series of a scan, found on this one; None if there is nothing to decide."""
+        """Decide settings for all series of a scan on this one; None if there are none."""
         return None
 
     def cautions(self, prepared: PreparedSeries, options: Any) -> tuple[str, ...]:
-        """What the user should know before such a series is reconstructed; nothing as a rule."""
+        """Sentences the user should read before this series is reconstructed; usually none."""
         return ()
 
     @abstractmethod
@@ -152,36 +185,48 @@ class Method(ABC):
     def reconstruct(
         self, prepared: PreparedSeries, options: Any, decision: Decision | None = None
     ) -> Outcome:
-        """Images of a series, on the scale of its k-space.
+        """Reconstruct the images of a series, on the scale of its k-space.
 
         Parameters
         ----------
-        prepared : the series, of any scale
-        options : of `Options`
-        decision : what `decide` gave for the scan
+        prepared : PreparedSeries
+            The series, of any scale.
+        options : Any
+            An instance of `Options`.
+        decision : Decision or None
+            What `decide` returned for the scan.
+
+        Returns
+        -------
+        Outcome
+            Images, maps and what is known of them.
 
         Raises
         ------
-        UsageError : a series that the method cannot take
-        NumericalError : `result-not-finite`
-        MemoryShortage : `memory-shortage`
+        UsageError
+            If the method cannot reconstruct such a series.
+        NumericalError
+            If the images hold NaN or infinity (`result-not-finite`).
+        MemoryShortage
+            If memory runs out (`memory-shortage`).
         """
         with self.guarded(prepared.series):
             outcome = self._images(prepared, options, decision)
         if not finite(outcome.images):
             raise NumericalError(
                 "result-not-finite",
-                f"The method {self.name} gave NaN or infinity",
+                f"The method {self.name} returned NaN or infinity",
                 "All pixels must be finite numbers",
                 self.advice,
             )
+
         if is_one_sided(prepared.mask) and not outcome.edges:
             return replace(outcome, edges=self.edges)
         return outcome
 
     @contextmanager
     def guarded(self, series: Series) -> Iterator[None]:
-        """A `with` block in which running out of memory becomes a `MemoryShortage`."""
+        """A `with` block that turns running out of memory into a `MemoryShortage`."""
         try:
             yield
         except Exception as error:
@@ -195,7 +240,7 @@ class Method(ABC):
         options: Mapping[str, Any] | None = None,
         decision: Decision | None = None,
     ) -> Tensor:
-        """Images (frame, y, x) of a single series: prepares, decides if need be, and reconstructs."""
+        """Prepare a single series, decide if needed, and return its images (frame, y, x)."""
         chosen = self.options(options)
         prepared = PreparedSeries(series)
         if decision is None:
@@ -208,7 +253,7 @@ class Method(ABC):
         return None
 
     def training_facts(self, decision: Decision | None) -> Mapping[str, str]:
-        """Metadata of the weights that images of this decision come from; empty without a network."""
+        """Metadata of the weights that made the images of a decision; empty without a network."""
         return {}
 
     def adaptable(self, options: Any) -> Adaptable | None:
@@ -216,28 +261,28 @@ class Method(ABC):
         return None
 
     def predict(self, series: Series, options: Any) -> Prediction | None:
-        """What a series will cost; None where it is not known."""
+        """Predict the cost of a series; None if it is unknown."""
         return None
 
 
 def described(options: Any) -> dict[str, Any]:
-    """Options as JSON and provenance hold them: what is automatic is "auto"."""
+    """Options as stored in JSON and provenance, with "auto" for what is automatic."""
     return {name: "auto" if value is None else value for name, value in asdict(options).items()}
 
 
 def finite(images: Tensor) -> bool:
-    """Whether all pixels, complex or real, are finite numbers."""
+    """Whether all pixels, complex or real, are finite."""
     return bool(torch.isfinite(torch.view_as_real(images) if images.is_complex() else images).all())
 
 
 def memory_shortage(name: str, series: Series) -> MemoryShortage:
-    """What to raise when a method has run out of memory."""
+    """Make the error for a method that ran out of memory."""
     frames, coils, y, x = series.kspace.shape
     size = series.kspace.nbytes / 2**20
     return MemoryShortage(
         "memory-shortage",
         f"The method {name} ran out of memory on {series.kspace.device} "
         f"({frames} frames, {coils} coils, y {y}, x {x})",
-        f"The k-space alone takes {size:.0f} MiB, the method at least as much again",
+        f"The k-space alone needs {size:.0f} MiB, the method at least as much again",
         "Use a machine or a device with more memory, or --device cpu",
     )

@@ -1,7 +1,7 @@
-"""What to reconstruct a scan with, decided from what was tried: pure functions of the trials.
+"""Decide from trials how to reconstruct a scan: pure functions.
 
-No function here computes an image. A trial says how well a method predicted hidden samples of the
-scan; `select` picks a trial, or a blend of two.
+No function here computes an image. A trial records how well a method predicted hold-out samples of
+the scan. `select` picks a trial, or a blend of two.
 """
 
 import itertools
@@ -14,32 +14,38 @@ Maps = Literal["espirit", "refined"]
 # Two names of methods -> the error of the mean of their images.
 Midpoint = Callable[[str, str], float]
 
-# A blend of two methods must predict better than the best of them by this part; less is not worth a
-# second solution. It is less than the margin of trials, though the share is fitted to what judges
-# it: on the cine it was chosen on no blend that won by this lowered the PSNR.
+# A blend of two methods must reduce the best error by this fraction; less is not worth a second
+# solution. It is below the margin of trials, although the share is fitted to the samples that judge
+# it: on the cine used to choose it, no blend that won by this much lowered the PSNR.
 BLEND_GAIN = 0.01
-# The network or a classical method is taken alone if its error is smaller by this part; between, a
-# blend of the two. Hidden lines leave holes that no scan of the training had, so that the network,
-# which then predicts worse, may still reconstruct better: on simulated scans by decibels. On a
-# phantom unlike them it was the other way round. So what is not clear is hedged.
+# The network or a classical method is used alone if its error is smaller by this fraction;
+# otherwise the two are blended. Hold-out lines leave gaps that no training scan had. The network
+# then predicts worse, but may still reconstruct better, by decibels on simulated scans. On a
+# phantom unlike them it was the other way round. So unclear cases are hedged.
 HEDGE = 0.1
-# Where all frames have the same lines nothing else fills the holes, and hidden lines hardly tell
+# If all frames have the same lines, no other frame fills the gaps, and hold-out lines hardly show
 # which of the two is better: on pictures the network won where it predicted worse, on phantoms it
-# lost where it predicted better. But they tell how much is unsettled: where the classical methods
-# leave more than the first of the hidden lines' energy beyond noise the network is taken alone,
-# elsewhere in a blend of equal parts, and nowhere if its error is larger by the second. Chosen by
+# lost where it predicted better. But they do show how much is unsettled. If the classical methods
+# leave more than UNSETTLED of the hold-out energy beyond noise, the network is used alone,
+# otherwise in a blend of equal parts, and never if its error is larger by HEDGE_OF_FIXED. Chosen by
 # docs/experiments/same_lines.py.
 UNSETTLED, HEDGE_OF_FIXED = 0.15, 0.25
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One try of a method.
+    """One trial of a method.
 
     Attributes
     ----------
-    method, weight, iterations : what was tried
-    error : how well the hidden samples were predicted, 0 being perfect and 1 an empty image
+    method : str
+        Name of the method.
+    weight : float
+        Regularisation weight.
+    iterations : int
+        Solver steps.
+    error : float
+        Relative error of the predicted hold-out samples: 0 is perfect, 1 an empty image.
     """
 
     method: str
@@ -54,14 +60,39 @@ class Decision:
 
     Attributes
     ----------
-    method, weight, iterations : what to reconstruct with
-    trials : what was tried, in order; empty if nothing could be hidden or all was given
-    hidden : what the trials had to predict, or why there were none
-    partner, share : a trial whose images are blended in, and their share; None and 0 without
-    noise : the error that the noise of the hidden samples alone makes; None where it is not known
-    maps : coil maps of ESPIRiT, or refined (`classical.refined_maps`)
-    maps_errors : the errors with either maps, if both were tried
-    error : with which error the choice predicted the hidden samples; None if there were none
+    method : str
+        Name of the method to reconstruct with.
+    weight : float
+        Its regularisation weight.
+    iterations : int
+        Its solver steps.
+    trials : tuple of Trial
+        The trials in order; empty if nothing could be held out or all settings were given.
+    hidden : str
+        What the trials had to predict, or why there were none.
+    partner : Trial or None
+        A trial whose images are blended in; None without a blend.
+    share : float
+        Share of the partner's images, 0 without a partner.
+    noise : float or None
+        The error that the noise of the hold-out samples alone makes; None if it is unknown.
+    maps : {"espirit", "refined"}
+        Coil maps from ESPIRiT, or refined ones (`classical.refined_maps`).
+    maps_errors : tuple of float or None
+        Errors with ESPIRiT and refined maps, if both were tried.
+    error : float or None
+        Error with which the choice predicted the hold-out samples; None without trials.
+
+    Examples
+    --------
+    Decisions come with the result of a scan.
+
+    >>> import cmrrecon
+    >>> full = cmrrecon.simulate(frames=4, slices=1, coils=3, y=32, x=64).scan
+    >>> scan = cmrrecon.undersample(full, "uniform", 2)
+    >>> decision = cmrrecon.reconstruct(scan, "sense", device="cpu").decision
+    >>> decision.method, len(decision.trials) > 0
+    ('sense', True)
     """
 
     method: str
@@ -81,31 +112,32 @@ class Decision:
         return method in (self.method, self.partner.method if self.partner else None)
 
     def best(self, of: Callable[[str], bool] = lambda method: True) -> Trial | None:
-        """The trial with the smallest error, among the methods that `of` accepts."""
+        """The trial with the smallest error among the methods that `of` accepts."""
         among = [trial for trial in self.trials if of(trial.method)]
         return min(among, key=lambda trial: trial.error, default=None)
 
     def warning(self) -> str | None:
-        """What to warn of: a decision that predicts no better than an empty image."""
+        """A warning if no trial predicts better than an empty image; otherwise None."""
         least = self.best()
         if least is None or least.error < 1:
             return None
         return (
-            "hidden samples were predicted no better than by an empty image "
-            f"(error {least.error:.3g}): the coil maps or the sampling do not allow more; see what "
-            "zero-filled gives, or scan more calibration lines"
+            "hold-out samples were predicted no better than by an empty image "
+            f"(error {least.error:.3g}): the coil maps or the sampling do not allow more; try "
+            "zero-filled, or scan more calibration lines"
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The decision as values for JSON."""
         return asdict(self)
 
     @staticmethod
     def from_dict(kept: Mapping[str, Any]) -> "Decision":
-        """What `as_dict` gave."""
+        """The decision that `as_dict` stored."""
         partner = Trial(**kept["partner"]) if kept["partner"] else None
         errors = kept.get("maps_errors")
         trials = tuple(Trial(**trial) for trial in kept["trials"])
+
         return Decision(
             **{
                 **kept,
@@ -117,7 +149,7 @@ class Decision:
 
 
 class Selection(NamedTuple):
-    """A trial, a second one whose images are blended in with a share, and the error of the blend."""
+    """A trial, a partner whose images are blended in with a share, and the error of the blend."""
 
     trial: Trial
     partner: Trial | None
@@ -131,12 +163,18 @@ class Evidence:
 
     Attributes
     ----------
-    trials : in the order they were made; the first is of a classical method
-    midpoint : the error of the mean of the images of two methods, each at its `leaders` trial
-    margin : an error counts as smaller if it is so by this part
-    noise : the error that the noise of the hidden samples alone makes; NaN where it is not known
-    same_lines : whether all frames measured the same lines
-    network : the name of the method that is a network
+    trials : sequence of Trial
+        Trials in the order they were made. The first one is of a classical method.
+    midpoint : Midpoint
+        Returns the error of the mean of two methods' images, each at its `leaders` trial.
+    margin : float
+        An error counts as smaller only if it is smaller by this fraction.
+    noise : float
+        The error that the noise of the hold-out samples alone makes; NaN if it is unknown.
+    same_lines : bool
+        Whether all frames measured the same lines.
+    network : str or None
+        Name of the method that is a network.
     """
 
     trials: Sequence[Trial]
@@ -147,11 +185,11 @@ class Evidence:
     network: str | None = None
 
     def better(self, trial: Trial, other: Trial) -> bool:
-        """Whether the difference is more than chance in what was hidden."""
+        """Whether a trial is better by more than the choice of hold-out samples explains."""
         return trial.error < (1 - self.margin) * other.error
 
     def leaders(self) -> dict[str, Trial]:
-        """Of each method the first trial that no other of its trials clearly betters."""
+        """For each method, the first trial that no other of its trials clearly beats."""
         found: dict[str, Trial] = {}
         for trial in self.trials:
             if trial.method not in found or self.better(trial, found[trial.method]):
@@ -160,25 +198,29 @@ class Evidence:
 
 
 def select(evidence: Evidence) -> Selection:
-    """The network, what would be taken without it, or a blend: see `HEDGE` and `UNSETTLED`."""
+    """Choose the network, the best classical choice, or a blend, see `HEDGE` and `UNSETTLED`."""
     leaders = evidence.leaders()
     classical = select_classical(evidence)
     network = leaders.get(evidence.network or "")
     if network is None:
         return classical
+
     fixed = evidence.same_lines
     if network.error > (1 + (HEDGE_OF_FIXED if fixed else HEDGE)) * classical.error:
         return classical
+
     alone = Selection(network, None, 0.0, network.error)
     unsettled = fixed and classical.error > evidence.noise + UNSETTLED
     clearly_better = not fixed and network.error < (1 - HEDGE) * classical.error
     if unsettled or clearly_better:
         return alone
-    # Of two that would be blended the better one, and of its trials the one whose images there are.
+
+    # Of two methods to be blended the better one, at the trial whose images were kept.
     first = min(classical.trial, classical.partner or classical.trial, key=lambda t: t.error)
     leader = leaders[first.method]
     if fixed:
         return Selection(leader, network, 0.5, evidence.midpoint(leader.method, network.method))
+
     share, error = blend(leader, network, evidence.midpoint)
     if 0 < share < 1:
         return Selection(leader, network, share, error)
@@ -186,11 +228,12 @@ def select(evidence: Evidence) -> Selection:
 
 
 def select_classical(evidence: Evidence) -> Selection:
-    """The first trial that no other clearly betters, or a blend of two methods that is better still."""
+    """The first trial that no other clearly beats, or a blend of two methods that beats it."""
     best = evidence.trials[0]
     for trial in evidence.trials:
         if trial.method != evidence.network and evidence.better(trial, best):
             best = trial
+
     chosen = Selection(best, None, 0.0, best.error)
     least = (1 - BLEND_GAIN) * best.error
     leaders = [t for name, t in evidence.leaders().items() if name != evidence.network]
@@ -198,17 +241,19 @@ def select_classical(evidence: Evidence) -> Selection:
         share, error = blend(first, second, evidence.midpoint)
         if error < least and 0 < share < 1:
             chosen, least = Selection(first, second, share, error), error
+
     return chosen
 
 
 def blend(first: Trial, second: Trial, midpoint: Midpoint) -> tuple[float, float]:
-    """The share of the second method's images in the best blend with those of the first; its error.
+    """The best share of the second method's images in a blend of two, and its error.
 
-    Along the line from one to the other the error is a parabola, known from both ends and the
+    The error along the line between the two images is a parabola, known from both ends and the
     middle.
     """
     if not math.isfinite(first.error + second.error):
         return 0.0, math.inf
+
     middle = midpoint(first.method, second.method)
     bend = 2 * (first.error + second.error - 2 * middle)
     slope = second.error - first.error - bend

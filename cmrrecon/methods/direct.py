@@ -1,4 +1,4 @@
-"""Direct methods: a function of a normalised series, without anything to decide."""
+"""Direct methods: functions of a normalised series, with nothing to decide."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,19 +14,30 @@ from cmrrecon.methods.decision import Decision
 
 @dataclass(frozen=True)
 class NoOptions:
-    """For methods without options."""
+    """The options of methods without options."""
 
 
 @dataclass(frozen=True)
 class DirectMethod(Method):
-    """A function of a normalised series to images as a method.
+    """A function of a normalised series as a method.
 
     Attributes
     ----------
-    name, summary, on_gpu, edges : see `Method`
-    function : `(series, options) -> Tensor (frame, y, x)`; without options only `(series)`
-    Options : the dataclass of its options
-    warns : `(series, options) -> sentences`, see `Method.cautions`; None: nothing to warn of
+    name : str
+        See `Method`.
+    summary : str
+        See `Method`.
+    function : callable
+        `(series, options) -> Tensor (frame, y, x)`, or `(series)` without options.
+    Options : type
+        Dataclass of its options.
+    on_gpu : bool
+        See `Method`.
+    edges : str
+        See `Method`.
+    warns : callable or None
+        `(series, options) -> sentences`, see `Method.cautions`; None if there is nothing to warn
+        of.
     """
 
     name: str
@@ -38,7 +49,7 @@ class DirectMethod(Method):
     warns: Callable[[Series, Any], tuple[str, ...]] | None = None
 
     def cautions(self, prepared: PreparedSeries, options: Any) -> tuple[str, ...]:
-        """What to warn of on a series."""
+        """Warnings about a series."""
         return () if self.warns is None else self.warns(prepared.series, options)
 
     def _images(self, prepared: PreparedSeries, options: Any, decision: Decision | None) -> Outcome:

@@ -1,4 +1,4 @@
-"""Whether, and how, what is missing at one side of k-space is filled."""
+"""Decide whether to fill a missing side of k-space, and fill it."""
 
 from collections.abc import Callable
 
@@ -13,51 +13,58 @@ from cmrrecon.data import CartesianMask, SamplingMask
 from cmrrecon.data.coverage import symmetric_part
 from cmrrecon.methods.holdout import HeldOut
 
-# Of the symmetric centre of k-space on the side that is cut, the outer part that is hidden to see
-# whether the other side predicts it.
+# Fraction of the symmetric centre, on the cut side, that is held out to test whether the other side
+# predicts it.
 HIDDEN = 1 / 4
-# A problem, and what the solver's weights are multiplied by, to its solution.
+# Solves a problem with the solver's weights multiplied by a factor.
 Solve = Callable[[Problem, float], Tensor]
 
 
 def is_one_sided(mask: SamplingMask) -> bool:
-    """Whether a side of k-space is missing that the other side says something of."""
+    """Whether one side of k-space is missing and the other side carries information on it."""
     return isinstance(mask, CartesianMask) and mask.coverage.one_sided
 
 
 def filled(
     prepared: PreparedSeries, coils: Coils, problem: Problem, solve: Solve
 ) -> tuple[Tensor, str]:
-    """The solution of a problem, with the missing side of k-space filled where that can be trusted.
+    """Solve a problem, and fill the missing side of k-space where that can be trusted.
 
-    The phase of the image must vary slowly for that. Whether it does is tried on samples that were
-    measured on both sides. Where the body folds over, the phase has a seam, which these samples do
-    not show: on phantoms the symmetry then makes errors 1.6 to 4 times as large.
+    The phase of the image must vary slowly. This is tested on samples that were measured on both
+    sides. Where the body folds over, the phase has a seam, which these samples do not show: on
+    phantoms, symmetry then makes errors 1.6 to 4 times larger.
 
     Returns
     -------
-    the solution (frame, y, x'), and what was done about the missing side in words, "" without one
+    x : Tensor of shape (frame, y, x'), complex64
+        The solution.
+    remark : str
+        What was done about the missing side; empty if none is missing.
     """
     x = solve(problem, 1.0)
     mask = prepared.mask
     if not isinstance(mask, CartesianMask) or not mask.coverage.one_sided:
         return x, ""
+
     known = prepared.series.acquisition
     if known.venc is not None or known.modality == "Flow2d":
         return (
             x,
             "the phase holds velocities, so the missing part is left to the method's own model",
         )
+
     if coils.sets > 1:
         return x, (
-            "the body folds over, so that one phase does not hold for the image, and the missing "
-            "part is left to the method's own model"
+            "the body folds over, so no single phase describes the image, and the missing part is "
+            "left to the method's own model"
         )
+
     if not symmetry_predicts(prepared, mask, coils, solve):
         return x, (
             "the phase of the image varies too fast for conjugate symmetry, so the missing part is "
             "left to the method's own model"
         )
+
     x = solve(constrained(problem, x, mask), 1 / (1 + WEIGHT))
     return x, "the missing part was filled by conjugate symmetry"
 
@@ -65,30 +72,37 @@ def filled(
 def symmetry_predicts(
     prepared: PreparedSeries, mask: CartesianMask, coils: Coils, solve: Solve
 ) -> bool:
-    """Whether hidden samples of the cut side are predicted better with the symmetry than
-    without."""
+    """Whether hold-out samples of the cut side are predicted better with symmetry than without."""
     hidden = next_to_cut(mask)
     if not bool(hidden.any()):
         return False
+
     rest = prepared.part(mask.without(hidden))
     held_out = HeldOut(prepared, hidden, coils)
+
     problem = Problem.of(rest, coils)
     plain = solve(problem, 1.0)
+
     assert isinstance(rest.mask, CartesianMask)
     with_phase = solve(constrained(problem, plain, rest.mask), 1 / (1 + WEIGHT))
     return held_out(with_phase) < held_out(plain)
 
 
 def next_to_cut(mask: CartesianMask) -> Tensor:
-    """The outer measured samples (frame|1, y, x|1) bool of the symmetric centre, on the side that
-    is cut: the other side has their mirrors."""
+    """Outer measured samples of the symmetric centre on the cut side.
+
+    The result has shape (frame or 1, y, x or 1), bool. The other side holds the mirror images of
+    these samples.
+    """
     hidden = torch.zeros_like(mask.samples)
     for axis, (even, whole) in enumerate(
         zip(symmetric_part(mask.samples, mask.centre), mask.extent(), strict=True), start=1
     ):
         if (even.start, even.stop) == (whole.start, whole.stop):
             continue
+
         count = max(1, round(HIDDEN * (even.stop - even.start) / 2))
         first = even.start if even.start == whole.start else even.stop - count
         hidden.narrow(axis, first, count).fill_(True)
+
     return hidden & mask.samples

@@ -1,4 +1,4 @@
-"""Judging a reconstruction by measured samples that it was not given."""
+"""Judge a reconstruction by measured samples held out from it."""
 
 import itertools
 import math
@@ -14,40 +14,45 @@ from cmrrecon.operators.fourier import ifftc
 from cmrrecon.operators.noncartesian import NonCartesianEncoding
 from cmrrecon.operators.sensitivity import Calibration
 
-# The part that is hidden of what was measured outside the calibration region, and the fewest lines
-# of a series.
+# Fraction of the measured samples outside the calibration region to hold out, and the fewest lines
+# per series.
 SHARE = 0.1
 FEWEST_LINES = 4
-# Side of the patches that are hidden where no whole lines were measured.
+# Side of the patches to hold out where no whole lines were measured.
 PATCH = 3
 
 
 def hide(series: Series) -> Tensor | None:
-    """What of a series is hidden to be predicted; None if there is too little to hide.
+    """Choose hold-out samples of a series; None if too little was measured.
 
-    Of whole lines, and of spokes, some outside the calibration region: a tenth, and at least four in
-    the series; of single samples those in square patches outside it. Every distance from the centre
-    of k-space has its share (of spokes, which all pass the centre, every part of their order). What
-    all frames measured alike is hidden in all of them: other frames must not give it away.
+    A tenth of the lines or spokes outside the calibration region is held out, at least four in the
+    series. Masks of single samples hold out square patches instead. Every distance from the centre
+    of k-space has its share; for spokes, which all pass the centre, every part of their order does.
+    Samples that all frames measured alike are held out in all of them, so that other frames do not
+    give them away.
 
     Returns
     -------
-    Tensor (frame|1, y, x|1) bool
+    Tensor of shape (frame or 1, y, x or 1), bool, or None
+        The hold-out samples.
     """
     mask = series.mask
     image_data = mask.chosen(mask.image_data)
     free = (image_data.over(series.frames) if mask.varies else image_data.samples).clone()
+
     if isinstance(mask, CartesianMask):
         y, x = Calibration.of(mask).always
         free[:, y, x] = False
+
     if isinstance(mask, SampleMask):
         return _hidden_patches(free)
+
     chosen = draw_share(free[..., 0], -(-FEWEST_LINES // (1 if mask.varies else series.frames)))
     return None if chosen is None else chosen[..., None]
 
 
 def _hidden_patches(free: Tensor) -> Tensor | None:
-    """A share of the square patches that hold free samples (frame|1, y, x)."""
+    """A share of the square patches that hold free samples (frame or 1, y, x)."""
     chosen = draw_share(_patches(free), FEWEST_LINES)
     if chosen is None:
         return None
@@ -56,86 +61,99 @@ def _hidden_patches(free: Tensor) -> Tensor | None:
 
 
 def _patches(samples: Tensor) -> Tensor:
-    """Which square patches hold any of (frame|1, y, x)."""
+    """Which square patches hold any of the samples (frame or 1, y, x)."""
     return torch.nn.functional.max_pool2d(samples.float(), PATCH, ceil_mode=True) > 0
 
 
 def draw_share(units: Tensor, fewest: int) -> Tensor | None:
-    """A share of the True entries of (frame, ...), at least `fewest`, of all distances from the centre.
+    """Draw a share of the True entries of (frame, ...), at all distances from the centre.
 
-    None unless most stay.
+    At least `fewest` are drawn; None unless most entries remain.
     """
     places = units.nonzero()
     count = max(fewest, round(SHARE * len(places)))
     if len(places) < 2 * count:
         return None
+
     centre = torch.tensor([n // 2 for n in units.shape[1:]], device=units.device)
     generator = torch.Generator().manual_seed(0)
     shuffled = places[torch.randperm(len(places), generator=generator).to(units.device)]
     ranked = shuffled[(shuffled[:, 1:] - centre).square().sum(1).argsort(stable=True)]
-    # One of each class of distance.
+
+    # One from each class of distance.
     edges = [round(i * len(places) / count) for i in range(count + 1)]
     picks = [
         int(torch.randint(first, end, (), generator=generator))
         for first, end in itertools.pairwise(edges)
     ]
+
     chosen = torch.zeros_like(units)
     chosen[tuple(ranked[picks].T)] = True
     return chosen
 
 
 def count_hidden(hidden: SamplingMask, frames: int) -> int:
-    """Lines, spokes or patches that are hidden in a series of so many frames."""
+    """Number of lines, spokes or patches held out in a series of `frames` frames."""
     samples = hidden.samples
     units = _patches(samples) if isinstance(hidden, SampleMask) else samples
     return int(units.sum()) * (frames // len(samples))
 
 
 def describe_hidden(hidden: SamplingMask, frames: int) -> str:
-    """What was hidden, in words."""
+    """Describe the hold-out samples in words."""
     patches = isinstance(hidden, SampleMask)
     return f"{count_hidden(hidden, frames)} {'patches of samples' if patches else hidden.UNIT}"
 
 
 class HeldOut:
-    """The squared error with which images predict hidden samples, over the energy of those samples.
+    """Squared error with which images predict hold-out samples, relative to the samples' energy.
 
-    ||A_h x - y_h||^2 = <x, A_h^H A_h x> - 2 Re <x, A_h^H y_h> + ||y_h||^2: the hidden k-space is
-    needed only once.
+    The hold-out k-space y_h is needed only once, because::
+
+        ||A_h x - y_h||^2 = <x, A_h^H A_h x> - 2 Re <x, A_h^H y_h> + ||y_h||^2
 
     Parameters
     ----------
-    prepared : with the hidden samples
-    hidden : which these are, (frame|1, y, x|1) bool, see `hide`
-    coils : the maps and columns of the images
+    prepared : PreparedSeries
+        The series, including the hold-out samples.
+    hidden : Tensor of shape (frame or 1, y, x or 1), bool
+        The hold-out samples, see `hide`.
+    coils : Coils
+        The maps and columns of the images.
 
     Attributes
     ----------
-    term : the least-squares term of the hidden samples
-    noise : the error that true images would have, by the noise of the hidden samples; NaN where the
-        noise is not known
+    term : LeastSquares
+        Least-squares term of the hold-out samples.
+    energy : float
+        Their energy.
+    noise : float
+        The error that true images would have, from the noise of the hold-out samples; NaN if the
+        noise is unknown.
     """
 
     def __init__(self, prepared: PreparedSeries, hidden: Tensor, coils: Coils) -> None:
-        concealed = prepared.part(prepared.mask.chosen(hidden))
-        self.term = LeastSquares.of(concealed, coils)
-        self.energy = measured_energy(concealed, self.term)
-        self.noise = noise_energy(concealed, self.term) / self.energy
+        part = prepared.part(prepared.mask.chosen(hidden))
+        self.term = LeastSquares.of(part, coils)
+        self.energy = measured_energy(part, self.term)
+        self.noise = noise_energy(part, self.term) / self.energy
 
     def __call__(self, x: Tensor) -> float:
-        """The error of images (frame, y, x'): 0 predicts all, 1 as much as an empty image does."""
+        """Error of images (frame, y, x'): 0 if they predict all, 1 for an empty image."""
         return 1 - float(self.term.explained(x).double().sum()) / self.energy
 
 
 def noise_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
-    """What `measured_energy` would be if the samples held noise alone; NaN where it is not known."""
+    """The `measured_energy` of samples that hold only noise; NaN if the noise is unknown."""
     mask, kspace, power = prepared.mask, prepared.kspace, prepared.noise_power
     if power is None:
         return math.nan
+
     samples = int(mask.samples.sum()) * (len(kspace) // len(mask.samples))
     if not isinstance(mask, LineMask):
         return float(power.sum()) * samples
-    # Zero-filled parts of the readout bring no noise.
+
+    # Zero-filled parts of the readout add no noise.
     lines = kspace.transpose(1, 2)[mask.over(len(kspace))[..., 0]]
     filled = (lines != 0).double().mean((0, 2))
     return float((power * filled).sum()) * samples * term.rhs.shape[2]
@@ -144,17 +162,20 @@ def noise_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
 def measured_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
     """Sum of squared magnitudes of the measured, normalised samples, weighted as in the term.
 
-    Of whole lines only what comes from the columns of the term counts. Never zero, so that it
-    can be divided by.
+    For whole lines only the signal from the columns of the term counts. The result is never zero,
+    so it can be a divisor.
     """
     mask = prepared.mask
     total = torch.finfo(torch.float32).tiny
     averaged = prepared.weights
+
     for t, frame in enumerate(prepared.kspace):
         measured = mask.frame(t)
         if not bool(measured.any()):
             continue
+
         root = None if averaged is None else averaged[t % len(averaged)].sqrt()
+
         if isinstance(mask, LineMask):
             lines = measured[:, 0]
             samples = ifftc(frame[:, lines], -1)[..., term.columns]
@@ -165,5 +186,7 @@ def measured_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
                 samples = samples * weights[t % len(weights)][measured[:, 0]].sqrt()
         else:
             samples = frame * (measured if root is None else measured * root)
+
         total += float((samples / prepared.scale).abs().square().double().sum())
+
     return total

@@ -1,4 +1,4 @@
-"""Iterative methods: a classical solver whose weight and iterations are chosen per scan."""
+"""Iterative methods: classical solvers whose weight and iterations are chosen per scan."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,12 +19,16 @@ from cmrrecon.solvers import Solution
 
 @dataclass(frozen=True)
 class IterativeMethod(Method):
-    """A function of a `Problem` to a `Solution` as a method.
+    """A solver function as a method.
 
     Attributes
     ----------
-    name, summary : see `Method`
-    function : `(problem, *, weight, iterations, monitor) -> Solution`
+    name : str
+        See `Method`.
+    summary : str
+        See `Method`.
+    function : callable
+        `(problem, *, weight, iterations, monitor) -> Solution`.
     """
 
     name: str
@@ -40,7 +44,7 @@ class IterativeMethod(Method):
         return Solver.of(self.name, self.function)
 
     def decide(self, prepared: PreparedSeries, options: IterativeOptions) -> Decision:
-        """Weight and iterations, by hidden samples where they are not given."""
+        """Choose weight and iterations on hold-out samples, unless they are given."""
         return decide(prepared.white, {self.name: self.solver}, options)
 
     def _images(
@@ -56,13 +60,14 @@ def solved(
     decision: Decision,
     options: IterativeOptions,
 ) -> Outcome:
-    """Images of a series with what was decided, found on whitened coils."""
+    """Reconstruct a series as decided, on whitened coils."""
     prepared = prepared.white
     first, partner = solvers[decision.method], decision.partner
     second = None if partner is None else solvers[partner.method]
     espirit = prepared.coils(options.coils)
     if first.one_set or (second is not None and second.one_set):
         espirit = espirit.first
+
     coils = refined(prepared, espirit) if decision.maps == "refined" else espirit
     problem = Problem.of(prepared, coils)
 
@@ -75,7 +80,9 @@ def solved(
 
     x, remark = filled(prepared, coils, problem, solve)
     whitening = prepared.whitening
-    # What a noisy coil sees is read off the maps times its noise: ESPIRiT's hold less of it.
+    # Unwhitening multiplies the maps of a noisy coil by its noise, so it uses the ESPIRiT maps,
+    # which hold less noise than refined ones.
     images = measured_images(problem.whole(x) * prepared.scale, espirit, whitening)
+
     fit = Fit(prepared, coils, problem, x)
     return Outcome(images, measured_maps(coils, whitening), fit, remark)

@@ -1,4 +1,4 @@
-"""Trained networks as methods: what those for windows and those for whole series share."""
+"""Trained networks as methods: what networks for windows and for whole series share."""
 
 import copy
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.devices import DTYPES, Precision
 from cmrrecon.tools.errors import UsageError
 
-# Fewer columns are no image.
+# Fewer columns make no useful image.
 SMALLEST_WIDTH = 16
-# The part of the speed of single convolutions that whole networks reach, measured with PromptMR on
+# Whole networks reach this fraction of the speed of single convolutions, measured with PromptMR on
 # two cores.
 EFFICIENCY = 0.8
 Network = TypeVar("Network", WindowNetwork, SeriesNetwork)
@@ -34,10 +34,14 @@ class NetworkOptions:
 
     Attributes
     ----------
-    precision : of the convolutions
-    acs : calibration lines; None: as the file says, or as many as all frames measured
-    oversampling : of the readout, cut off before the network; whole lines only
-    compile : whether the convolutions are compiled first
+    precision : Precision
+        Number format of the convolutions.
+    acs : int or None
+        Calibration lines; None uses the number in the file, or the lines that all frames measured.
+    oversampling : int
+        Readout oversampling to cut off before the network; for whole lines only.
+    compile : bool
+        Whether to compile the convolutions first.
     """
 
     precision: Precision = "fp32"
@@ -52,9 +56,14 @@ class NetworkMethod(Method):
 
     Attributes
     ----------
-    name, summary : see `Method`
-    trained : the network, on any device
-    of : its weights
+    name : str
+        See `Method`.
+    summary : str
+        See `Method`.
+    trained : AnyNetwork
+        The network, on any device.
+    of : Weights
+        Its weights.
     """
 
     name: str
@@ -63,15 +72,15 @@ class NetworkMethod(Method):
     of: Weights
     Options = NetworkOptions
     predicts = True
-    advice = "Check the weights, and with precision=bf16 try fp32"
+    advice = "Check the weights; with precision=bf16, try fp32"
     _ready: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def weights(self) -> Weights:
-        """Its weights."""
+        """The weights of the network."""
         return self.of
 
     def training_facts(self, decision: Decision | None) -> Mapping[str, str]:
-        """Metadata of its weights."""
+        """Metadata of the weights."""
         return self.of.metadata
 
     def adaptable(self, options: NetworkOptions) -> Adaptable:
@@ -79,37 +88,41 @@ class NetworkMethod(Method):
         return Adaptable(self.trained, self.with_network)
 
     def with_network(self, network: AnyNetwork) -> "NetworkMethod":
-        """The method with other weights of the same network."""
+        """The method with another network of the same class, such as an adapted copy."""
         return replace(self, trained=network, _ready={})
 
     def check(self, series: Series, options: NetworkOptions) -> None:
-        """Refuse a series that the network cannot take.
+        """Refuse a series that the network cannot reconstruct.
 
         Raises
         ------
-        UsageError : `needs-cartesian`, `needs-lines`, `option-value`
+        UsageError
+            If the k-space is not Cartesian (`needs-cartesian`), or its oversampling cannot be cut
+            off (`needs-lines`, `option-value`).
         """
         require_cartesian(series.mask, "The series", f"The network {self.name}")
         factor, width = options.oversampling, series.kspace.shape[-1]
         if factor == 1:
             return
+
         if not isinstance(series.mask, LineMask):
             raise UsageError(
                 "needs-lines",
-                "The readout's oversampling was to be cut off, but the mask changes along the readout",
+                "The oversampling cannot be cut off, because the mask changes along the readout",
                 "Only whole lines can be cut without loss",
                 "Leave out --set oversampling",
             )
+
         if width < SMALLEST_WIDTH * factor:
             raise UsageError(
                 "option-value",
                 f"An oversampling of {factor} leaves {width // factor} of {width} columns",
-                f"At least {SMALLEST_WIDTH} must be left",
+                f"At least {SMALLEST_WIDTH} must remain",
                 "Scanners oversample the readout by 2: use --set oversampling=2",
             )
 
     def ready(self, options: NetworkOptions, device: torch.device) -> Any:
-        """The network on the device, in the precision asked for."""
+        """The network on the device, in the requested precision."""
         key = (options.precision, options.compile, device)
         if key not in self._ready:
             dtype = DTYPES[options.precision]
@@ -118,17 +131,17 @@ class NetworkMethod(Method):
 
 
 def seconds(flops: int, options: NetworkOptions, device: torch.device) -> float:
-    """How long a network takes for so many operations on a device."""
+    """Predicted time in seconds of `flops` network operations on a device."""
     return flops / (EFFICIENCY * speed(device, DTYPES[options.precision]))
 
 
 def prepare(
     network: Network, dtype: torch.dtype, device: torch.device, *, compiled: bool = False
 ) -> Network:
-    """A network made ready for inference on the device, weights channels last.
+    """Make a network ready for inference on the device, with channels-last weights.
 
-    In lower precision it is a copy of which the convolutions alone are lowered, not the physics
-    around them; else it is the network itself.
+    In lower precision it is a copy in which only the convolutions are lowered, not the physics
+    around them. In single precision it is the network itself.
     """
 
     def lowered(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -137,16 +150,17 @@ def prepare(
     ready = (network if dtype == torch.float32 else copy.deepcopy(network)).eval().to(device)
     for module in ready.convolutions():
         if dtype != torch.float32:
-            # What comes out is of that precision too, until it meets the images around it.
+            # The output keeps that precision until it is combined with the images around it.
             module.to(dtype).register_forward_pre_hook(lowered)
         channels_last(module)
         if compiled:
             module.compile()
+
     return ready
 
 
 def cut(prepared: PreparedSeries, options: NetworkOptions) -> PreparedSeries:
-    """The series with the readout's oversampling cut off; itself if there is none."""
+    """Cut off the readout oversampling of a series; the series itself if there is none."""
     if options.oversampling == 1:
         return prepared
     kspace = without_oversampling(prepared.series.kspace, options.oversampling)
@@ -154,7 +168,7 @@ def cut(prepared: PreparedSeries, options: NetworkOptions) -> PreparedSeries:
 
 
 def on_middle_columns(images: Tensor, width: int) -> Tensor:
-    """Images (frame, y, x) on the middle columns of a field of view of this width, else zero."""
+    """Place images (frame, y, x) on the middle columns of a wider field of view, zero elsewhere."""
     if images.shape[-1] == width:
         return images
     placed = images.new_zeros((*images.shape[:2], width))
@@ -165,7 +179,7 @@ def on_middle_columns(images: Tensor, width: int) -> Tensor:
 def without_oversampling(kspace: Tensor, factor: int) -> Tensor:
     """K-space of the middle 1 / factor of the field of view along x.
 
-    Loses nothing of whole lines, which never mix columns of the image.
+    Whole lines lose nothing, because they never mix columns of the image.
     """
     width = kspace.shape[-1]
     return fftc(ifftc(kspace, -1)[..., centred(width, width // factor)], -1)

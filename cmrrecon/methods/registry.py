@@ -1,4 +1,4 @@
-"""The methods by name. A new one is an entry in `CLASSICAL`."""
+"""The methods by name. To add one, add an entry to `CLASSICAL`."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -46,7 +46,7 @@ def _same(method: Method) -> Method:
 
 
 def auto() -> Auto:
-    """The default method, with the installed network loaded."""
+    """Build the default method, with the installed network loaded."""
     return Auto(
         DEFAULT_METHOD,
         "the best of a network, kt-wavelet, llr and temporal-tv for the scan, or a blend of two",
@@ -56,13 +56,13 @@ def auto() -> Auto:
     )
 
 
-# Methods that hold nothing between series.
+# Methods without state between series.
 CLASSICAL: tuple[Method, ...] = (
     DirectMethod(
         "zero-filled",
         "inverse Fourier transform and root-sum-of-squares",
         zero_filled,
-        edges="the missing part stays zero, as the name of the method says",
+        edges="the missing part stays zero",
     ),
     DirectMethod(
         "grappa",
@@ -70,7 +70,7 @@ CLASSICAL: tuple[Method, ...] = (
         grappa,
         GrappaOptions,
         warns=cautions,
-        edges="only lines within the measured extent are filled, the missing part stays zero",
+        edges="only lines within the measured extent are filled; the missing part stays zero",
     ),
     IterativeMethod("sense", "conjugate-gradient SENSE with ESPIRiT maps", sense),
     _L1_WAVELET,
@@ -109,18 +109,20 @@ CLASSICAL: tuple[Method, ...] = (
         on_gpu=False,
     ),
 )
-# Methods that hold a network are built on each request and owned by the caller.
+# Methods with a network are built on each request and owned by the caller.
 METHODS: Mapping[str, Callable[[], Method]] = MappingProxyType(
     {DEFAULT_METHOD: auto, **{method.name: partial(_same, method) for method in CLASSICAL}}
 )
 
 
 def find_method(name: str) -> Method:
-    """The method of that name, or the network of that name with the weights that are installed.
+    """Find a method by name, or a network by name with the installed weights.
 
     Raises
     ------
-    UsageError : `unknown-method` (with the nearest name), `weights-missing`
+    UsageError
+        If there is no such method (`unknown-method`, with the nearest name), or no weights are
+        installed for the network (`weights-missing`).
     """
     if name in METHODS:
         return METHODS[name]()
@@ -132,30 +134,37 @@ def find_method(name: str) -> Method:
             f"The methods are: {', '.join(known)}",
             suggestion(name, known, "Choose one of them"),
         )
+
     path = weights.installed_file(name)
     if not path.is_file():
         raise UsageError(
             "weights-missing",
             f"No weights are installed for the network {name}",
-            "A network reconstructs only with trained weights",
+            "A network needs trained weights to reconstruct",
             "Give a file with --checkpoint, or choose another method",
         )
+
     return from_checkpoint(path, name)
 
 
 def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
-    """The network of a checkpoint as a method, named by what it is; errors as `weights.load`."""
+    """Make a method of the network in a checkpoint, named by its kind unless a name is given.
+
+    Errors are those of `weights.load`.
+    """
     loaded = weights.load(path)
     kind = name_of(loaded.network)
     summary = f"{kind} with the weights of {path.name}"
     known = Weights(file_digest(path), loaded.metadata)
+
     if isinstance(loaded.network, SeriesNetwork):
         return SeriesNetworkMethod(name or kind, summary, loaded.network, known)
     if isinstance(loaded.network, WindowNetwork):
         return WindowNetworkMethod(name or kind, summary, loaded.network, known)
+
     raise UsageError(
         "network-kind",
         f"{path.name} holds {kind}, a discriminator",
-        "It judges images and reconstructs none",
+        "A discriminator judges images and does not reconstruct them",
         "Give a reconstruction network",
     )

@@ -24,13 +24,13 @@ class SeriesNetworkMethod(NetworkMethod):
     """A `SeriesNetwork` as a method: complex images, with refined coil maps."""
 
     def check(self, series: Series, options: NetworkOptions) -> None:
-        """Refuse what the network cannot take, calibration lines of the user among it."""
+        """Refuse a series that the network cannot reconstruct, or a number of calibration lines."""
         super().check(series, options)
         if options.acs is not None:
             raise UsageError(
                 "option-value",
-                f"The option acs of {self.name} was given {options.acs}",
-                "This network takes the calibration lines that all frames measured",
+                f"The option acs of {self.name} was set to {options.acs}",
+                "This network uses the calibration lines that all frames measured",
                 "Leave the option out",
             )
 
@@ -44,13 +44,14 @@ class SeriesNetworkMethod(NetworkMethod):
             coils = refined(inner, inner.coils().first)
             problem = Problem.of(inner, coils)
             x = network.solve(problem).x
+
         whole = problem.whole(x) * inner.scale
         if inner is prepared:
             return Outcome(whole, coils.measured, Fit(prepared, coils, problem, x))
         return Outcome(on_middle_columns(whole, prepared.kspace.shape[-1]))
 
     def predict(self, series: Series, options: NetworkOptions) -> Prediction:
-        """The cost of a series, excluding data consistency and the starting images."""
+        """Predict the cost of a series, excluding data consistency and the starting images."""
         self.check(series, options)
         frames, _, y, x = series.kspace.shape
         cost = self.trained.cost(frames, y, x // options.oversampling)

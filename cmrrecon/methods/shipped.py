@@ -13,12 +13,12 @@ NAME = "kt-unrolled"
 
 
 def shipped_file() -> Path:
-    """Where its weights are, if they are installed."""
+    """Path of its weights, whether or not they are installed."""
     return weights.installed_file(NAME)
 
 
 def load_shipped() -> TrainedNetwork | None:
-    """`kt-unrolled` with the installed weights, on the CPU; None if there are none."""
+    """Load `kt-unrolled` with the installed weights on the CPU; None if there are none."""
     path = shipped_file()
     if not path.is_file():
         return None

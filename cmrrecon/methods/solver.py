@@ -1,4 +1,4 @@
-"""A solver by name: a function of a problem, its defaults and its options."""
+"""A solver by name: a function of a problem, with its defaults."""
 
 import inspect
 from collections.abc import Callable
@@ -13,13 +13,16 @@ from cmrrecon.tools.configuration import AtLeast
 
 @dataclass(frozen=True)
 class IterativeOptions:
-    """Options of iterative methods, each chosen per scan if it is None.
+    """Options of iterative methods; each is chosen per scan if it is None.
 
     Attributes
     ----------
-    weight : of the regularisation
-    iterations : steps of the solver
-    coils : virtual coils at most
+    weight : float or None
+        Regularisation weight.
+    iterations : int or None
+        Solver steps.
+    coils : int or None
+        Largest number of virtual coils.
     """
 
     weight: Annotated[float, AtLeast(0)] | None = None
@@ -29,14 +32,20 @@ class IterativeOptions:
 
 @dataclass(frozen=True)
 class Solver:
-    """A function `(problem, *, weight, iterations, monitor) -> Solution` and its defaults.
+    """A function `(problem, *, weight, iterations, monitor) -> Solution` with its defaults.
 
     Attributes
     ----------
-    name : of the method
-    function : the solver
-    weight, iterations : its defaults
-    one_set : whether it takes problems with one set of maps only, as networks do
+    name : str
+        Name of the method.
+    function : callable
+        The solver.
+    weight : float
+        Its default weight.
+    iterations : int
+        Its default number of steps.
+    one_set : bool
+        Whether it solves only problems with one set of maps, as networks do.
     """
 
     name: str
@@ -47,7 +56,7 @@ class Solver:
 
     @staticmethod
     def of(name: str, function: Callable[..., Solution], one_set: bool = False) -> "Solver":
-        """A solver whose defaults are those of the function."""
+        """A solver with the defaults of the function's signature."""
         given = inspect.signature(function).parameters
         weight, iterations = (given[option].default for option in ("weight", "iterations"))
         return Solver(name, function, weight, iterations, one_set)
@@ -59,7 +68,7 @@ class Solver:
         return self.function(problem, weight=weight, iterations=iterations, monitor=monitor)
 
     def decision(self, options: IterativeOptions, why: str, maps: Maps = "espirit") -> Decision:
-        """The decision for this solver without trials: options as given, else its defaults."""
+        """The decision for this solver without trials: given options, else its defaults."""
         weight = self.weight if options.weight is None else options.weight
         iterations = self.iterations if options.iterations is None else options.iterations
         return Decision(self.name, weight, iterations, (), why, maps=maps)

@@ -25,23 +25,29 @@ from cmrrecon.operators.sensitivity import Calibration
 from cmrrecon.tools.devices import device_memory
 from cmrrecon.tools.errors import is_memory_shortage
 
-# The part of a GPU's free memory that is planned for; the rest is for what cuDNN needs and for
-# fragments.
+# Fraction of a GPU's free memory to plan for; the rest is for cuDNN and fragmentation.
 GPU_SHARE = 0.6
 
 
 @dataclass(frozen=True)
 class Batch:
-    """How much goes through a network at once: windows, and coil images through its sensitivity network.
+    """How many windows go through a network at once, and coil images through its map network.
 
-    One of each on a CPU, where larger batches leave the cache and are slower.
+    On a CPU both are one, because larger batches leave the cache and are slower.
+
+    Attributes
+    ----------
+    windows : int
+        Windows at once.
+    coils : int
+        Coil images at once.
     """
 
     windows: int = 1
     coils: int = 1
 
     def halved(self) -> "Batch | None":
-        """A smaller one, or None if there is none."""
+        """A batch of half the size; None if it is as small as possible."""
         if self.windows == self.coils == 1:
             return None
         return Batch(max(1, self.windows // 2), max(1, self.coils // 2))
@@ -51,7 +57,7 @@ class Batch:
 class WindowNetworkMethod(NetworkMethod):
     """A `WindowNetwork` as a method: magnitudes (frame, y, x) float32.
 
-    If memory runs out, it is tried again with smaller batches.
+    If memory runs out, it retries with smaller batches.
     """
 
     _costs: dict[tuple[Any, ...], tuple[Footprint, Footprint]] = field(
@@ -64,8 +70,10 @@ class WindowNetworkMethod(NetworkMethod):
         series = prepared.series
         self.check(series, options)
         network = self.ready(options, series.kspace.device)
+
         inner = cut(prepared, options)
         batch: Batch | None = self.batch(series, options)
+
         while batch is not None:
             try:
                 with exact_convolutions():
@@ -75,25 +83,28 @@ class WindowNetworkMethod(NetworkMethod):
                 if not is_memory_shortage(error):
                     raise
                 shortage = type(error)
-            # Outside the handler: the error's frames hold all that the failed attempt had made.
+
+            # Outside the handler, because the error's frames hold the memory of the failed attempt.
             batch = batch.halved()
             if series.kspace.device.type == "cuda":
                 torch.cuda.empty_cache()
+
         raise memory_shortage(self.name, series) from shortage()
 
     def batch(self, series: Series, options: NetworkOptions) -> Batch:
-        """What fits into the memory at hand."""
+        """The batch that fits into the available memory."""
         device = series.kspace.device
         if device.type == "cpu":
             return Batch()
         free = GPU_SHARE * device_memory(device)
+
         frames, coils = series.kspace.shape[:2]
         one, maps = self.costs(series, options)
         windows = max(1, min(frames, int(free / one.nbytes)))
         return Batch(windows, max(1, min(frames * coils, int(free / max(maps.nbytes, 1)))))
 
     def costs(self, series: Series, options: NetworkOptions) -> tuple[Footprint, Footprint]:
-        """Of a window with its maps given, and of the maps that one more frame needs."""
+        """Cost of a window with given maps, and of the maps that each further frame needs."""
         _, coils, y, x = series.kspace.shape
         size = (coils, y, x // options.oversampling)
         known = {"lines": isinstance(series.mask, LineMask), "acs": acs_of(series, options)}
@@ -105,17 +116,19 @@ class WindowNetworkMethod(NetworkMethod):
         return self._costs[key]
 
     def predict(self, series: Series, options: NetworkOptions) -> Prediction:
-        """The cost of a series, with one window and one coil at a time.
+        """Predict the cost of a series, with one window and one coil at a time.
 
-        Of networks that start from CG-SENSE images, without these.
+        For networks that start from CG-SENSE images, the cost excludes these images.
         """
         self.check(series, options)
         frames, _, y, x = series.kspace.shape
         one, maps = self.costs(series, options)
+
         network, kspace = self.trained, series.kspace.nbytes // options.oversampling
         flops = frames * (one.flops + maps.flops)
         whole = (options.oversampling > 1) + network.shares_maps
         makes_maps = network.sensitivity is not None
+
         kept = whole * kspace + 4 * frames * y * x
         kept += kspace * network.frames // frames * (2 if makes_maps else 1)
         time = seconds(flops, options, series.kspace.device)
@@ -127,39 +140,46 @@ def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> 
     kspace, scale, samples = prepared.kspace, prepared.scale, prepared.mask.samples
     frames = len(kspace)
     images = kspace.real.new_empty((frames, *kspace.shape[2:]))
+
     with torch.inference_mode():
         average = _average_maps(network, prepared, acs, batch)
         sharing = network.shares_maps and average is None
         shared = _shared_maps(network, prepared, acs, batch) if sharing else None
+
         for first in range(0, frames, batch.windows):
             middles = range(first, min(first + batch.windows, frames))
             rows = torch.tensor([window(t, frames, network.frames) for t in middles]).to(
                 kspace.device
             )
+
             masks = (
                 samples[rows]
                 if prepared.mask.varies
                 else samples[None].expand(len(rows), -1, -1, -1)
             )
+
             windows, maps = kspace[rows] / scale, None
             if average is not None:
                 maps = average.expand(len(rows), network.frames, -1, -1, -1)
             elif network.sensitivity is not None:
                 made = network.sensitivity
                 maps = made(windows, masks, acs, batch.coils) if shared is None else shared[rows]
+
             images[middles.start : middles.stop] = network(windows, masks, acs, maps=maps).image
+
     return images
 
 
 def _average_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor | None:
-    """The maps (1, frame|1, coil, y, x) of all windows where only the time average calibrates.
+    """Maps (1, frame or 1, coil, y, x) of all windows if only the time average calibrates.
 
-    None where every frame measured its calibration lines, and of networks without coil maps.
+    None if every frame measured its calibration lines, or the network has no coil maps.
     """
     mask, made = prepared.mask, network.sensitivity
     assert isinstance(mask, CartesianMask)
     if made is None or not Calibration.of(mask).averaged:
         return None
+
     average = time_average(prepared.kspace, mask.samples) / prepared.scale
     union = mask.samples.any(0)[None, None]
     maps: Tensor = made(average.expand(1, made.frames, -1, -1, -1), union, acs, batch.coils)
@@ -167,7 +187,7 @@ def _average_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch
 
 
 def _shared_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor:
-    """The maps (frame, coil, y, x) of every frame, the same in all windows."""
+    """Maps (frame, coil, y, x) of every frame, the same in all windows."""
     shared = torch.empty_like(prepared.kspace)
     for t, frame in enumerate(prepared.kspace):
         mask = prepared.mask.frame(t)[None, None]
@@ -178,14 +198,15 @@ def _shared_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch)
 
 
 def acs_of(series: Series, options: NetworkOptions) -> int:
-    """The calibration lines, the same for all windows.
+    """Number of calibration lines, the same for all windows.
 
-    As given, as the file says, or as many as all frames of the series measured; where these are too
-    few, as many as the time average has.
+    It is the given number, the number in the file, or the number of lines that all frames measured.
+    If these are too few, it is the number of lines in the time average.
     """
     if options.acs is not None:
         return options.acs
     assert isinstance(series.mask, CartesianMask)
+
     found = Calibration.of(series.mask)
     known = series.acquisition.acs
     return known or (found.lines if found.averaged else calibration_size(series.mask))

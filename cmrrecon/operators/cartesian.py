@@ -1,6 +1,7 @@
 """The linear operator between images and multi-coil Cartesian k-space.
 
-`Encoding` is abstract; whole lines (`LineEncoding`) and single samples (`SampleEncoding`) differ in how the normal operator is done.
+`Encoding` is abstract. `LineEncoding`, for whole lines, and `SampleEncoding`, for single samples,
+differ in how they compute the normal operator.
 """
 
 from abc import ABC, abstractmethod
@@ -15,32 +16,44 @@ from cmrrecon.operators.fourier import fft2c, ifft2c, ifftc
 from cmrrecon.operators.linear import LinearOperator
 from cmrrecon.tools.errors import UsageError
 
-# On a CPU one frame's coil images stay in the cache, with transforms along x as well those of a few coils; a GPU wants much work at once.
+# On a CPU the coil images of one frame fit the cache; with transforms along x as well, only those
+# of a few coils. A GPU needs large batches.
 CPU_COILS = 4
 GPU_BYTES = 2**28
 
 
 class Encoding(LinearOperator, ABC):
-    """Sampling x Fourier transform x coil maps: `A(x)`, its adjoint `A.H(k)` and `A.N(x)` = `A.H(A(x))`.
+    """Sampling x Fourier transform x coil maps: `A(x)`, its adjoint `A.H(k)` and `A.N(x)`.
 
-    All three can be differentiated by what they are applied to; gradients do not reach the maps.
+    The forward operator is::
 
-    A(x)[t, c] = w mask[t] * fft2c(maps[c] * x[t])   (Pruessmann et al., Magn Reson Med 1999;42:952)
+        A(x)[t, c] = w mask[t] * fft2c(maps[c] * x[t])
 
-    w is one, or, where lines were averaged unequally often, the square root of how often, over the
-    most (`CartesianMask.weights`). With n sets of maps, one below the other, x holds as many images
-    one below the other, and what a coil sees is the sum (soft-SENSE, Uecker et al., Magn Reson Med
-    2014;71:990).
+    w is one, or, where lines were averaged unequally often, the square root of the number of
+    averages divided by the largest one (`CartesianMask.weights`). With n sets of maps, stacked
+    along y, x holds n images stacked likewise, and each coil sees their sum (soft-SENSE).
+
+    All three operators are differentiable with respect to their argument. Gradients do not reach
+    the maps.
 
     Parameters
     ----------
-    maps : Tensor (coil, n y, x), complex
+    maps : Tensor of shape (coil, n y, x), complex
+        Coil sensitivity maps; n sets stacked along y.
     mask : CartesianMask
-    columns : the images hold only these columns of x and are zero in the others; all by default
+        The measured samples.
+    columns : slice
+        The columns of x that images hold; images are zero in the others. The default is all.
 
     Raises
     ------
-    UsageError : `shape-mismatch`, maps and mask do not belong together
+    UsageError
+        If maps and mask do not fit together (`shape-mismatch`).
+
+    References
+    ----------
+    Pruessmann et al., Magn Reson Med 1999;42:952. Soft-SENSE: Uecker et al., Magn Reson Med
+    2014;71:990.
     """
 
     def __init__(self, maps: Tensor, mask: CartesianMask, columns: slice = slice(None)) -> None:
@@ -49,56 +62,63 @@ class Encoding(LinearOperator, ABC):
             raise UsageError(
                 "shape-mismatch",
                 f"The maps have shape {tuple(maps.shape)} and the mask {tuple(shape)}",
-                "Maps (coil, y, x) and a mask (frame or 1, y, x or 1) with the same y and x are needed",
+                "Maps (coil, y, x) and a mask (frame or 1, y, x or 1) must agree in y and x",
                 "Give maps and mask of the same series",
             )
+
         self.mask, self.columns, self.width = mask, columns, maps.shape[2]
         self.height, self.sets = shape[1], maps.shape[1] // shape[1]
+
         self.maps = y_fastest(maps[..., columns])
         self.maps_conj = self.maps.conj().resolve_conj()
-        # F^H m F does not change when both transforms start elsewhere, so the normal operator needs no centring, for odd sizes
-        # either: plain transforms, the mask in their order, and both scale factors in the mask.
+
+        # Shifts before and after F^H m F cancel, for odd sizes too. The normal operator therefore
+        # uses plain transforms, with the mask in their order and scaled for both of them.
         self.averaging = mask.weights
         weights = mask.samples if self.averaging is None else mask.samples * self.averaging
         weights = torch.fft.ifftshift(weights, (-2, -1)).to(maps.real.dtype)[:, None]
         self.weights = weights / self._transformed_samples()
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (frame, y, x) to k-space (frame, coil, y, x), zero where not measured."""
+        """Map images (frame, y, x) to k-space (frame, coil, y, x), zero where not measured."""
         return linear(self._forward, self._rooted, images, self._frames(images))
 
     def H(self, kspace: Tensor) -> Tensor:
-        """Adjoint: k-space (frame, coil, y, x) to images (frame, y, x); samples outside the mask are ignored."""
+        """Map k-space (frame, coil, y, x) to images (frame, y, x) by the adjoint.
+
+        Samples outside the mask are ignored.
+        """
         return linear(self._rooted, self._forward, kspace, self._frames(kspace))
 
     def back(self, kspace: Tensor) -> Tensor:
-        """The right-hand side A.H(w k) of least squares, for k-space (frame, coil, y, x) as
-        measured."""
+        """Right-hand side A.H(w k) of least squares, for measured k-space (frame, coil, y, x)."""
         return self._adjoint(kspace, self._frames(kspace), self.averaging)
 
     def N(self, images: Tensor) -> Tensor:
-        """Normal operator A.H(A(x)) on images (frame, y, x), without ever holding the k-space of a series."""
+        """Apply the normal operator A.H(A(x)) to images (frame, y, x).
+
+        It never holds the k-space of a whole series.
+        """
         return linear(self._normal, self._normal, images, self._frames(images))
 
     @abstractmethod
     def _transformed_samples(self) -> int:
-        """Samples of the transforms in the normal operator."""
+        """Number of samples in each transform of the normal operator."""
 
     @abstractmethod
     def _normal(self, images: Tensor, frames: int) -> Tensor:
-        """The normal operator on images (frame, y, x)."""
+        """Apply the normal operator to images (frame, y, x)."""
 
     @abstractmethod
     def _combined(self, frame: Tensor, mask: Tensor, factor: Tensor | None) -> Tensor:
-        """Coil images (coil, y, x') of the measured samples of a frame (coil, y, x), times a
-        factor."""
+        """Coil images (coil, y, x') of the samples of a frame (coil, y, x), times `factor`."""
 
     def _frames(self, data: Tensor) -> int:
         if len(self.mask.samples) not in (1, data.shape[0]):
             raise UsageError(
                 "shape-mismatch",
                 f"The mask has {len(self.mask.samples)} frames and the data {data.shape[0]}",
-                "A mask must have as many frames as the data, or one for all",
+                "A mask must have one frame for all, or as many frames as the data",
                 "Cut both to the same frames",
             )
         return data.shape[0]
@@ -106,12 +126,14 @@ class Encoding(LinearOperator, ABC):
     def _forward(self, images: Tensor, frames: int) -> Tensor:
         coils = len(self.maps)
         kspace = images.new_empty((frames, coils, self.height, self.width))
+
         for t, mask, root in self._each(frames, self._roots()):
             full = images.new_zeros((coils, self.height, self.width))
-            self._spread(self.maps, images[t], full[..., self.columns])
+            self._apply_maps(self.maps, images[t], full[..., self.columns])
             kspace[t] = fft2c(full) * mask
             if root is not None:
                 kspace[t] *= root
+
         return kspace
 
     def _rooted(self, kspace: Tensor, frames: int) -> Tensor:
@@ -120,29 +142,29 @@ class Encoding(LinearOperator, ABC):
     def _adjoint(self, kspace: Tensor, frames: int, factors: Tensor | None) -> Tensor:
         images = self._like_images(kspace, frames)
         for t, mask, factor in self._each(frames, factors):
-            self._gather(self._combined(kspace[t], mask, factor), self.maps_conj, images[t])
+            self._combine_coils(self._combined(kspace[t], mask, factor), self.maps_conj, images[t])
         return images
 
     def _roots(self) -> Tensor | None:
-        """Square roots of the weights of the samples."""
+        """Square roots of the sample weights."""
         return None if self.averaging is None else self.averaging.sqrt()
 
     def _each(
         self, frames: int, factors: Tensor | None
     ) -> Iterator[tuple[int, Tensor, Tensor | None]]:
-        """Number, measured samples and factors of every frame."""
+        """Yield the number, measured samples and factors of every frame."""
         for t in range(frames):
             yield t, self.mask.frame(t), None if factors is None else factors[t % len(factors)]
 
-    def _spread(self, maps: Tensor, x: Tensor, out: Tensor) -> None:
-        """What the coils see of images (..., n y, x'): (..., coil, y, x')."""
+    def _apply_maps(self, maps: Tensor, x: Tensor, out: Tensor) -> None:
+        """Compute what the coils see of images (..., n y, x'): (..., coil, y, x')."""
         if self.sets == 1:
             torch.mul(maps, x, out=out)
         else:
             torch.sum(self._apart(maps * x), -3, out=out)
 
-    def _gather(self, seen: Tensor, maps_conj: Tensor, out: Tensor) -> None:
-        """The adjoint of `_spread`; what `seen` holds is lost."""
+    def _combine_coils(self, seen: Tensor, maps_conj: Tensor, out: Tensor) -> None:
+        """Apply the adjoint of `_apply_maps`, overwriting `seen`."""
         if self.sets == 1:
             torch.sum(seen.mul_(maps_conj), -3, out=out)
         else:
@@ -150,11 +172,11 @@ class Encoding(LinearOperator, ABC):
             out.copy_(combined.sum(-4).flatten(-3, -2))
 
     def _apart(self, stacked: Tensor) -> Tensor:
-        """(..., n y, x) as (..., n, y, x)."""
+        """View (..., n y, x) as (..., n, y, x)."""
         return apart(stacked, self.sets)
 
     def _batches(self, frames: int) -> Iterator[tuple[slice, Tensor]]:
-        """Frames that are worked on together, and their weights; on a CPU one by one."""
+        """Yield the frames to process together, with their weights; one by one on a CPU."""
         nx = max(self.maps.shape[2], self.weights.shape[-1])
         frame_bytes = len(self.maps) * self.height * nx * self.maps.element_size()
         step = 1 if self.maps.device.type == "cpu" else max(1, GPU_BYTES // frame_bytes)
@@ -167,13 +189,16 @@ class Encoding(LinearOperator, ABC):
         return data.new_empty((frames, nx, ny)).mT
 
     def _buffers(self, frames: int, coils: int) -> tuple[Tensor, Tensor]:
-        """Memory for coil images before and after a transform; on a CPU it is the same, to stay in the cache."""
+        """Memory for coil images before and after a transform; on a CPU both share it."""
         first = self.maps.new_empty((frames, coils, self.maps.shape[2], self.height)).mT
         return first, first if first.device.type == "cpu" else torch.empty_like(first)
 
 
 class LineEncoding(Encoding):
-    """For whole readout lines. Along the readout the transform and its inverse cancel: transforms along y are enough."""
+    """Encoding of whole readout lines.
+
+    The transform along the readout and its inverse cancel, so transforms along y are enough.
+    """
 
     def _transformed_samples(self) -> int:
         return self.height
@@ -181,29 +206,34 @@ class LineEncoding(Encoding):
     def _combined(self, frame: Tensor, mask: Tensor, factor: Tensor | None) -> Tensor:
         lines = mask[:, 0]
         along_x = self._buffers(1, len(self.maps))[0][0].zero_()
-        if bool(lines.any()):  # no transform takes an empty batch
+
+        if bool(lines.any()):  # transforms refuse an empty batch
             measured = ifftc(frame[:, lines], -1)[..., self.columns]
             along_x[:, lines] = measured if factor is None else measured * factor[lines]
+
         return ifftc(along_x, -2)
 
     def _normal(self, images: Tensor, frames: int) -> Tensor:
         out = self._like_images(images, frames)
         images = images.detach()
+
         a = b = self.maps.new_empty(0)
         for part, weights in self._batches(frames):
             x = images[part, None]
             if len(a) != len(x):
                 a, b = self._buffers(len(x), len(self.maps))
-            self._spread(self.maps, x, a)
+            self._apply_maps(self.maps, x, a)
+
             torch.fft.fft(a, dim=-2, out=b)
             b.mul_(weights)
             torch.fft.ifft(b, dim=-2, norm="forward", out=a)
-            self._gather(a, self.maps_conj, out[part])
+            self._combine_coils(a, self.maps_conj, out[part])
+
         return out
 
 
 class SampleEncoding(Encoding):
-    """For single samples: transforms along both axes."""
+    """Encoding of single samples, with transforms along both axes."""
 
     def _transformed_samples(self) -> int:
         return self.height * self.width
@@ -212,10 +242,12 @@ class SampleEncoding(Encoding):
         return ifft2c(frame * (mask if factor is None else mask * factor))[..., self.columns]
 
     def _normal(self, images: Tensor, frames: int) -> Tensor:
-        """Transforms along x between those along y, which are done only where there are image columns."""
+        """Transform along x between the transforms along y, which run only on image columns."""
         out = self._like_images(images, frames).zero_()
         images = images.detach()
+
         together = CPU_COILS if self.maps.device.type == "cpu" else len(self.maps)
+
         for maps, maps_conj in zip(
             torch.split(self.maps, together), torch.split(self.maps_conj, together), strict=True
         ):
@@ -227,33 +259,42 @@ class SampleEncoding(Encoding):
                     wide, wide_k = (
                         self.maps.new_empty((*a.shape[:-1], self.width)) for _ in range(2)
                     )
-                self._spread(maps, x, a)
+
+                self._apply_maps(maps, x, a)
                 torch.fft.fft(a, dim=-2, out=b)
                 wide.zero_()[..., self.columns] = b
                 torch.fft.fft(wide, dim=-1, out=wide_k)
                 wide_k.mul_(weights)
                 torch.fft.ifft(wide_k, dim=-1, norm="forward", out=wide)
+
                 b.copy_(wide[..., self.columns])
                 torch.fft.ifft(b, dim=-2, norm="forward", out=a)
-                self._gather(a, maps_conj, gathered := torch.empty_like(out[part]))
+                self._combine_coils(a, maps_conj, gathered := torch.empty_like(out[part]))
                 out[part] += gathered
+
         return out
 
 
 def encoding(maps: Tensor, mask: CartesianMask, columns: slice = slice(None)) -> Encoding:
-    """The encoding of Cartesian k-space for the kind of its mask; parameters as `Encoding`."""
+    """Build the encoding of Cartesian k-space for the kind of its mask.
+
+    Parameters are those of `Encoding`.
+    """
     kind = LineEncoding if isinstance(mask, LineMask) else SampleEncoding
     return kind(maps, mask, columns)
 
 
 def apart(stacked: Tensor, sets: int) -> Tensor:
-    """Sets that lie one below the other (..., n y, x) as (..., n, y, x), the same memory."""
+    """View sets stacked along y (..., n y, x) as (..., n, y, x), in the same memory."""
     *before, height, width = stacked.shape
     return stacked.view(*before, sets, height // sets, width)
 
 
 def y_fastest(x: Tensor) -> Tensor:
-    """The same values (..., y, x) with neighbours along y side by side in memory, where transforms along y run fastest."""
+    """Copy values (..., y, x) so that neighbours along y are adjacent in memory.
+
+    Transforms along y then run fastest.
+    """
     return x.mT.contiguous().mT
 
 
@@ -261,7 +302,7 @@ Operator = Callable[[Tensor, int], Tensor]
 
 
 class _Linear(torch.autograd.Function):
-    """A linear operator whose gradient is its adjoint: no intermediate needs to be kept."""
+    """A linear operator whose gradient is its adjoint, so no intermediate values are kept."""
 
     @staticmethod
     def forward(ctx: Any, forward: Operator, adjoint: Operator, x: Tensor, frames: int) -> Tensor:
@@ -275,6 +316,6 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(forward: Operator, adjoint: Operator, x: Tensor, frames: int) -> Tensor:
-    """forward(x, frames), differentiable by its adjoint."""
+    """Compute forward(x, frames), with the adjoint as its gradient."""
     result: Tensor = _Linear.apply(forward, adjoint, x, frames)  # type: ignore[no-untyped-call]
     return result

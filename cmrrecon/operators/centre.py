@@ -1,7 +1,7 @@
-"""Where the centre of k-space lies, and k-space rolled so that it lies in the middle of the matrix.
+"""Find the centre of k-space, and roll it to the middle of the matrix.
 
-A roll of k-space is a linear phase of the image, exactly. So series are computed with their centre
-in the middle, and complex images get the phase back.
+Rolling k-space multiplies the image by a linear phase, exactly. Series are therefore reconstructed
+with their centre in the middle, and complex images get the phase back afterwards.
 """
 
 import math
@@ -13,28 +13,31 @@ from torch import Tensor
 from cmrrecon.data import CartesianMask, Series
 from cmrrecon.operators.sensitivity import Calibration
 
-# By how many samples, at least, energy must lie off the middle, and how many times that of the
-# middle it must be.
+# The energy must peak at least this many samples off the middle, and be this many times the energy
+# at the middle.
 NEAREST, CLEARLY = 3, 2.0
-# The part of an axis from which on a displacement counts that gains no calibration lines: the peaks
-# of real scans lie up to 3 of 96 lines and 4 of 512 samples off.
+# A displacement that gains no calibration lines counts only from this fraction of the axis: the
+# peaks of real scans lie up to 3 of 96 lines and 4 of 512 samples off the middle.
 LARGE = 1 / 16
-# Neighbours on either side whose energy is averaged; places about the peak that are compared.
+# Neighbours averaged on either side, and positions compared on either side of the peak.
 SMOOTH, ABOUT = 1, 2
 
 
 def recentred(series: Series) -> Series:
-    """The series with the centre of k-space at (y // 2, x // 2), its mask saying so.
+    """Roll the series so that the centre of k-space lies at (y // 2, x // 2).
 
-    The centre is where the mask says, else where the energy is. Spokes stay as they are.
+    The centre comes from the mask where it states one, else from the energy. The mask of the result
+    states the new centre. Spokes stay as they are.
     """
     mask = series.mask
     if not isinstance(mask, CartesianMask):
         return series
+
     y, x = series.kspace.shape[2:]
     middle = y // 2, x // 2
     centre = found_centre(series) if mask.centre is None else mask.centre
     off = middle[0] - centre[0], middle[1] - centre[1]
+
     if off == (0, 0):
         return replace(series, mask=replace(mask, centre=middle))
     rolled = replace(rolled_mask(mask, off), centre=middle)
@@ -42,10 +45,9 @@ def recentred(series: Series) -> Series:
 
 
 def restored(images: Tensor, series: Series) -> Tensor:
-    """Images (frame, y, x) of a series of `recentred`, with the phase that its k-space had as
-    stored.
+    """Give images (frame, y, x) of a recentred series the phase of the k-space as stored.
 
-    Magnitudes stay as they are.
+    Magnitudes do not change.
     """
     if series.rolled == (0, 0) or not images.is_complex():
         return images
@@ -58,21 +60,22 @@ def restored(images: Tensor, series: Series) -> Tensor:
 
 
 def found_centre(series: Series) -> tuple[int, int]:
-    """The centre (y, x) of Cartesian k-space by its energy; the middle unless it clearly lies
-    elsewhere.
+    """Find the centre (y, x) of Cartesian k-space by its energy; the default is the middle.
 
-    Energy is averaged over the frames and coils that hold it, so that the pattern does not matter.
-    A displacement counts if the energy there is `CLEARLY` larger than that about the middle, no
-    calibration lines are lost by it, and it gains some or is large. Of the places about the peak
-    that with the most calibration lines is the centre.
+    The energy of each position is averaged over the frames that measured it, so the sampling
+    pattern does not matter. A displacement counts if the energy there is `CLEARLY` times larger
+    than around the middle, it loses no calibration lines, and it either gains some or is large. Of
+    the positions around the peak, the one with the most calibration lines becomes the centre.
     """
     mask = series.mask
     assert isinstance(mask, CartesianMask)
+
     y, x = series.kspace.shape[2:]
     energy = mean_energy(series)
     peaks = tuple(displaced(energy, axis) for axis in (0, 1))
     if peaks == (None, None):
         return y // 2, x // 2
+
     worth = Calibration.of(mask).worth
     found = [y // 2, x // 2]
     for axis, peak in enumerate(peaks):
@@ -84,12 +87,15 @@ def found_centre(series: Series) -> tuple[int, int]:
         large = abs(peak - found[axis]) >= LARGE * energy.shape[axis]
         if worths[best] > worth or (large and worths[best] == worth):
             found[axis] = best
+
     return found[0], found[1]
 
 
 def mean_energy(series: Series) -> Tensor:
-    """Energy (y, x) of all coils, a mean over the frames that measured a sample; zero where none
-    did."""
+    """Sum the energy (y, x) over coils, and average it over the frames that measured each sample.
+
+    Positions that no frame measured are zero.
+    """
     total = torch.zeros(series.kspace.shape[2:], dtype=torch.float64, device=series.kspace.device)
     counts = torch.zeros_like(series.mask.frame(0), dtype=torch.float64)
     for t, frame in enumerate(series.kspace):
@@ -100,9 +106,9 @@ def mean_energy(series: Series) -> Tensor:
 
 
 def displaced(energy: Tensor, axis: int) -> int | None:
-    """Where along an axis of (y, x) the energy clearly peaks off the middle; None if it does not.
+    """Return where the energy (y, x) clearly peaks off the middle of an axis; None if it does not.
 
-    Unmeasured lines count for nothing.
+    Unmeasured lines do not count.
     """
     profile = energy.sum(1 - axis)
     held = (profile > 0).to(profile)
@@ -112,6 +118,7 @@ def displaced(energy: Tensor, axis: int) -> int | None:
         return torch.nn.functional.conv1d(values[None, None], window, padding=SMOOTH)[0, 0]
 
     smooth = summed(profile) / summed(held).clamp(min=1)
+
     middle, peak = len(profile) // 2, int(profile.argmax())
     if abs(peak - middle) < NEAREST or not bool(smooth[peak] > CLEARLY * smooth[middle]):
         return None
@@ -119,7 +126,7 @@ def displaced(energy: Tensor, axis: int) -> int | None:
 
 
 def _worth_about(mask: CartesianMask, centre: int, axis: int) -> tuple[bool, int]:
-    """What the calibration is worth if the centre lies at this place of an axis."""
+    """Rate the calibration block that results if the centre lies at this position of an axis."""
     n = mask.samples.shape[1 + axis]
     off = [0, 0]
     off[axis] = n // 2 - centre if n > 1 else 0
@@ -127,7 +134,7 @@ def _worth_about(mask: CartesianMask, centre: int, axis: int) -> tuple[bool, int
 
 
 def rolled_mask(mask: CartesianMask, off: tuple[int, int]) -> CartesianMask:
-    """The mask of k-space that is rolled by so many samples (y, x)."""
+    """Roll the mask like its k-space, by `off` samples along (y, x)."""
     only, averages = mask.calibration_only, mask.averages
     # Axes of length one, such as x of whole lines, stay as they are.
     return replace(

@@ -12,17 +12,25 @@ from cmrrecon.operators.noncartesian import average_images, grid
 def average_coil_images(kspace: Tensor, mask: SamplingMask) -> Tensor:
     """Coil images (coil, y, x) of all frames together.
 
-    Cartesian positions are averaged over the frames that measured them; samples along a trajectory
-    are density-compensated and gridded, as if they were one frame.
+    Cartesian positions are averaged over the frames that measured them. Samples along a trajectory
+    are density-compensated and gridded as if they belonged to one frame.
 
     Parameters
     ----------
-    kspace : Tensor (frame, coil, y, x), complex
+    kspace : Tensor of shape (frame, coil, y, x), complex
+        K-space; (frame, coil, spoke, sample) along a trajectory.
     mask : SamplingMask
+        The measured samples.
+
+    Returns
+    -------
+    Tensor of shape (coil, y, x), complex
+        Images on the scale of the k-space.
 
     Raises
     ------
-    UsageError : `package-missing`, k-space along a trajectory without finufft
+    UsageError
+        If the k-space lies along a trajectory and finufft is not installed (`package-missing`).
     """
     if isinstance(mask, SpokeMask):
         trajectory = mask.trajectory
@@ -31,9 +39,9 @@ def average_coil_images(kspace: Tensor, mask: SamplingMask) -> Tensor:
 
 
 def magnitudes(kspace: Tensor, mask: SamplingMask) -> Tensor:
-    """Root-sum-of-squares (frame, y, x) of each frame, unmeasured samples being zero.
+    """Root-sum-of-squares images (frame, y, x), with unmeasured samples left at zero.
 
-    Parameters and errors as `average_coil_images`.
+    Parameters and errors are those of `average_coil_images`.
     """
     if isinstance(mask, SpokeMask):
         trajectory = mask.trajectory
@@ -42,19 +50,23 @@ def magnitudes(kspace: Tensor, mask: SamplingMask) -> Tensor:
 
 
 def time_average(kspace: Tensor, samples: Tensor) -> Tensor:
-    """Mean over the measured frames of each position; zero where never measured.
+    """Average each k-space position over the frames that measured it; zero where none did.
 
     Parameters
     ----------
-    kspace : Tensor (frame, coil, y, x), complex
-    samples : Tensor (frame|1, y, x|1) bool
+    kspace : Tensor of shape (frame, coil, y, x), complex
+        K-space.
+    samples : Tensor of shape (frame or 1, y, x or 1), bool
+        The measured samples.
 
     Returns
     -------
-    Tensor (coil, y, x)
+    Tensor of shape (coil, y, x), complex
+        The average.
     """
     total = torch.zeros_like(kspace[0])
     counts = torch.zeros_like(samples[0], dtype=kspace.real.dtype)
+
     for t, frame in enumerate(kspace):
         measured = samples[t % len(samples)]
         counts += measured

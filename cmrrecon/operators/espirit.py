@@ -1,10 +1,10 @@
-"""ESPIRiT: coil sensitivity maps as the leading eigenvectors of the operator that reproduces every patch of k-space.
+"""ESPIRiT: coil sensitivity maps from the operator that reproduces every patch of k-space.
 
-The operator is a small matrix M(r) over the coils at each pixel r, positive semi-definite, with eigenvalues up to 1. As a function of r it
-is a trigonometric polynomial: its coefficients, the lag covariance, come from the patches.
+At each pixel r the operator is a small positive semidefinite matrix M(r) over the coils, with
+eigenvalues up to 1. Its leading eigenvectors are the maps. As a function of r it is a trigonometric
+polynomial, whose coefficients come from the patches (`patches.lag_covariance`).
 """
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,20 +12,22 @@ import torch
 from torch import Tensor
 
 from cmrrecon.operators.coils import virtual_coils
+from cmrrecon.operators.patches import eigenvalue_bound, lag_covariance, lag_phases
 from cmrrecon.tools.errors import InputError
 
 KERNEL = 6
-# The matrices of the pixels in work fit the cache of a core.
+# The matrices of the pixels processed together fit the cache of a core.
 TILE_BYTES = 2**21
-# A matrix B of unit trace with trace(B^2) above this has its second eigenvalue below 0.06 of the first. Its largest column is then close
-# to the leading eigenvector, and each of so many multiplications with B leaves 0.06 of the rest: 1e-5 in the end.
+# If trace(B^2) of a matrix B of unit trace is above this, the second eigenvalue is below 0.06 of
+# the first. The largest column is then close to the leading eigenvector, and each multiplication
+# with B leaves 0.06 of the error: 1e-5 in the end.
 PURE, MULTIPLICATIONS = 0.9, 3
-# A body larger than the field of view: in at least this part of the support the second eigenvalue
-# is at least the second number and the third below the last. In phantoms that fold over by a tenth
-# this part is 0.021, in simulated scans within the field of view zero, in a measured heart whose
-# body touches the edge 0.011.
+# The body folds over if in at least this fraction of the support the second eigenvalue is at least
+# FOLDED and the third below FOLDED_REST. The fraction is 0.021 in phantoms that fold over by a
+# tenth, zero in simulated scans within the field of view, and 0.011 in a measured heart whose body
+# touches the edge.
 FOLDED_AREA, FOLDED, FOLDED_REST = 0.015, 0.95, 0.9
-# Separates eigenvalues that differ by 1e-5; any mixture of closer ones is as good.
+# Enough to separate eigenvalues that differ by 1e-5; any mixture of closer ones is as good.
 MOST_SQUARINGS = 18
 
 
@@ -38,30 +40,44 @@ def espirit(
     crop: float = 0.8,
     sets: int = 1,
 ) -> Tensor:
-    """Coil sensitivity maps: at each pixel the leading eigenvector of the operator that reproduces every patch of k-space.
+    """Coil sensitivity maps as the leading eigenvectors of the patch operator at each pixel.
 
-    Where the body is larger than the field of view a pixel holds two places, which no single map
-    describes: the operator then has a second eigenvalue near one. Its eigenvector is a second set.
+    Where the body is larger than the field of view, a pixel holds two positions, which no single
+    map describes. The operator then has a second eigenvalue near one, and its eigenvector is a
+    second map.
 
     Parameters
     ----------
-    calibration : Tensor (coil, cy, cx), complex: fully sampled centre of k-space
-    shape : (y, x) of the maps
-    kernel : patch size in samples
-    threshold : keeps the patch singular values of at least this part of the largest
-    crop : maps are zero where the eigenvalue is below (1: the maps explain the pixel completely). Cropping keeps noise
-        of the air out of SENSE. The official baselines do not crop; their unused threshold is 0.9 of the square root.
-    sets : 2 for a second set of maps where the second eigenvalue says so
+    calibration : Tensor of shape (coil, cy, cx), complex
+        Fully sampled centre of k-space.
+    shape : tuple of int
+        Size (y, x) of the maps.
+    kernel : int
+        Patch size in samples.
+    threshold : float
+        Smallest singular value of the patches to keep, relative to the largest.
+    crop : float
+        Maps are zero where the eigenvalue is below this value; at 1 the maps explain the pixel
+        completely. Cropping keeps noise from the air out of SENSE. The official baselines do not
+        crop; their unused threshold is 0.9 of the square root.
+    sets : {1, 2}
+        2 adds a second set of maps if the second eigenvalue shows that the body folds over.
 
     Returns
     -------
-    Tensor (coil, y, x) complex64: unit root-sum-of-squares in the support, zero outside. With a
-    second set (coil, 2 y, x), the second below the first
+    Tensor of shape (coil, y, x), complex64
+        Maps with unit root-sum-of-squares in the support, zero outside. With a second set the shape
+        is (coil, 2 y, x), the second set below the first.
 
     Raises
     ------
-    InputError : fewer calibration lines than the kernel is high, or calibration data of zeros or with NaN or infinity
+    InputError
+        If there are fewer calibration lines than the kernel is high (`calibration-too-small`), or
+        if the calibration data are all zero (`calibration-empty`) or hold NaN or infinity
+        (`kspace-not-finite`).
 
+    References
+    ----------
     Uecker et al., Magn Reson Med 2014;71:990.
     """
     require_calibration(calibration, kernel)
@@ -69,23 +85,31 @@ def espirit(
     first = _leading_set(operator, operator.bound >= 0.999 * crop, crop)
     if sets == 1 or len(calibration) == 1:
         return first.maps
+
     second = _folded_set(operator, first, crop)
     return first.maps if second is None else torch.cat([first.maps, second], 1)
 
 
 class PatchOperator:
-    """The matrices M(r) (coil, coil) of every pixel, made when they are asked for.
+    """The matrices M(r) (coil, coil) of every pixel, computed on request.
 
     Parameters
     ----------
-    calibration : Tensor (coil, cy, cx) complex128
-    shape : (y, x) of the pixels
-    kernel, threshold : see `espirit`
+    calibration : Tensor of shape (coil, cy, cx), complex128
+        Fully sampled centre of k-space.
+    shape : tuple of int
+        Number of pixels (y, x).
+    kernel : int
+        See `espirit`.
+    threshold : float
+        See `espirit`.
 
     Attributes
     ----------
-    bound : Tensor (y, x) float64, see `eigenvalue_bound`
-    reference : Tensor (coil,), the phase of maps is that relative to this virtual coil
+    bound : Tensor of shape (y, x), float64
+        Upper bound of the eigenvalues, see `patches.eigenvalue_bound`.
+    reference : Tensor of shape (coil,), complex64
+        The virtual coil that the phase of the maps refers to.
     """
 
     def __init__(
@@ -94,22 +118,29 @@ class PatchOperator:
         covariance = lag_covariance(calibration, kernel, threshold)
         self.bound = eigenvalue_bound(covariance, shape)
         self.reference = leading_coil(calibration).to(torch.complex64)
+
         self._covariance = covariance.to(torch.complex64)
         self._phase_y, self._phase_x = (
             lag_phases(kernel, n, covariance.device).to(torch.complex64) for n in shape
         )
 
     def tiles(self, chosen: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """The matrices of the chosen pixels (y, x) bool, some rows at a time.
+        """Yield the matrices of the chosen pixels (y, x) bool, a few rows at a time.
 
         Yields
         ------
-        Rows, which of their pixels (row, x) bool, and the matrices (n, coil, coil) of these
+        rows : slice
+            Rows of this tile.
+        inside : Tensor of shape (row, x), bool
+            The chosen pixels of these rows.
+        matrices : Tensor of shape (n, coil, coil), complex64
+            The matrices of the chosen pixels.
         """
         columns = chosen.any(0)
         along_x = torch.einsum(
             "nx,yxcd->yncd", self._phase_x[columns], self._covariance
         ).contiguous()
+
         rows_at_once = max(1, TILE_BYTES // max(1, along_x[0].nbytes))
         for start in range(0, len(chosen), rows_at_once):
             rows = slice(start, start + rows_at_once)
@@ -119,14 +150,14 @@ class PatchOperator:
 
 
 class _Set(NamedTuple):
-    """Maps (coil, y, x), and their eigenvalues (y, x), zero where none was looked for."""
+    """Maps (coil, y, x) and their eigenvalues (y, x), zero where none was computed."""
 
     maps: Tensor
     eigenvalues: Tensor
 
 
 def _leading_set(operator: PatchOperator, chosen: Tensor, crop: float) -> _Set:
-    """The leading eigenvectors of the chosen pixels (y, x)."""
+    """Leading eigenvectors of the chosen pixels (y, x)."""
     found = _empty_set(operator, chosen)
     for rows, inside, matrices in operator.tiles(chosen):
         vectors, values = _eigenpairs(matrices)
@@ -136,35 +167,42 @@ def _leading_set(operator: PatchOperator, chosen: Tensor, crop: float) -> _Set:
 
 
 def _folded_set(operator: PatchOperator, first: _Set, crop: float) -> Tensor | None:
-    """The second maps (coil, y, x); None where the body lies in the field of view.
+    """The second maps (coil, y, x); None if the body lies within the field of view.
 
-    trace(M^4) is known; what remains of it beside the larger eigenvalues bounds the next one.
+    trace(M^4) is known. What the larger eigenvalues leave of it bounds the next one.
     """
     support = (first.maps != 0).any(0)
     fourth = operator.bound**4
-    left = (fourth - first.eigenvalues**4).clamp(min=0) ** 0.25
+    remainder = (fourth - first.eigenvalues**4).clamp(min=0) ** 0.25
     least = max(1.0, FOLDED_AREA * int(support.sum()))
-    candidates = support & (left >= FOLDED)
+
+    candidates = support & (remainder >= FOLDED)
     if int(candidates.sum()) < least:
         return None
+
     values = _second_set(operator, first, candidates, crop).eigenvalues
+
     rest = (fourth - first.eigenvalues**4 - values**4).clamp(min=0) ** 0.25
     if int((candidates & (values >= FOLDED) & (rest < FOLDED_REST)).sum()) < least:
         return None
-    return _second_set(operator, first, support & (left >= crop), crop).maps
+
+    return _second_set(operator, first, support & (remainder >= crop), crop).maps
 
 
 def _second_set(operator: PatchOperator, first: _Set, chosen: Tensor, crop: float) -> _Set:
-    """The second eigenvectors of the chosen pixels (y, x)."""
+    """Second eigenvectors of the chosen pixels (y, x)."""
     found = _empty_set(operator, chosen)
     for rows, inside, matrices in operator.tiles(chosen):
         leading = first.maps[:, rows][:, inside].T
         values = first.eigenvalues[rows][inside]
-        # The leading map is known up to its phase, which the product does not see.
+
+        # The phase of the leading map is arbitrary, and cancels in the product.
         deflated = matrices - values[:, None, None] * leading[:, :, None] * leading[:, None].conj()
         vectors, values = _eigenpairs(deflated)
+
         found.maps[:, rows][:, inside] = _phased(vectors, values >= crop, operator.reference).T
         found.eigenvalues[rows][inside] = values
+
     return found
 
 
@@ -175,15 +213,17 @@ def _empty_set(operator: PatchOperator, pixels: Tensor) -> _Set:
 
 
 def _eigenpairs(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Leading eigenvectors (n, coil), multiplied by their eigenvalues, and these (n,)."""
+    """Leading eigenvectors (n, coil), multiplied by their eigenvalues, and the eigenvalues (n,)."""
     vectors = leading_eigenvectors(matrices)
     best = (matrices @ vectors[..., None])[..., 0]
     return best, _norm(best) / _norm(vectors).clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _phased(vectors: Tensor, kept: Tensor, reference: Tensor) -> Tensor:
-    """Vectors (n, coil) of unit length, real and positive in the virtual coil `reference`; zero
-    where not kept (n,)."""
+    """Scale vectors (n, coil) to unit length, real and positive in the virtual coil `reference`.
+
+    Vectors that are not `kept` (n,) become zero.
+    """
     norm = _norm(vectors)
     virtual = vectors @ reference.conj()
     factor = torch.where(virtual == 0, 1, torch.sgn(virtual).conj()) * kept
@@ -191,17 +231,19 @@ def _phased(vectors: Tensor, kept: Tensor, reference: Tensor) -> Tensor:
 
 
 def require_calibration(calibration: Tensor, kernel: int) -> None:
-    """Refuse calibration data (coil, y, x) that are smaller than the kernel, hold NaN or infinity, or are all zero."""
+    """Refuse calibration data (coil, y, x) that are too small, not finite, or all zero."""
     lines = min(calibration.shape[1:])
     if lines < kernel:
         raise too_few_lines(lines, kernel)
+
     if not bool(torch.isfinite(torch.view_as_real(calibration)).all()):
         raise InputError(
             "kspace-not-finite",
             "The centre of k-space holds NaN or infinity",
-            "The coils are calibrated with finite samples",
+            "Coil calibration needs finite samples",
             "Export the file again, or leave this slice out",
         )
+
     if not bool((calibration != 0).any()):
         raise InputError(
             "calibration-empty",
@@ -212,7 +254,7 @@ def require_calibration(calibration: Tensor, kernel: int) -> None:
 
 
 def too_few_lines(lines: int, needed: int) -> InputError:
-    """The error for a calibration region that is too small."""
+    """Make the error for a calibration region that is too small."""
     return InputError(
         "calibration-too-small",
         f"Only {lines} adjacent lines at the centre of k-space were measured",
@@ -221,119 +263,48 @@ def too_few_lines(lines: int, needed: int) -> InputError:
     )
 
 
-def patch_gram(calibration: Tensor, kernel: tuple[int, int]) -> Tensor:
-    """Sum over all patches of patch x patch^H, the normal matrix of ESPIRiT and GRAPPA.
-
-    The products of two lines are shared by all patches that hold both: for n lines that is n x ky products of lines instead of
-    n x ky^2.
-
-    Parameters
-    ----------
-    calibration : Tensor (coil, y, x), complex
-    kernel : (y, x) size of a patch, at most the size of the calibration data
-
-    Returns
-    -------
-    Tensor (coil * ky * kx, coil * ky * kx) complex128
-    """
-    coils, ny, _ = calibration.shape
-    ky, kx = kernel
-    # (line, coil and place in the patch, position of the patch)
-    lines = calibration.unfold(2, kx, 1).permute(1, 0, 3, 2).flatten(1, 2)
-    gram = calibration.new_zeros((ky, ky, coils * kx, coils * kx), dtype=torch.complex128)
-    for lag in range(ky):
-        products = lines[: ny - lag] @ lines[lag:].mH
-        for row in range(ky - lag):
-            block = products[row : row + ny - ky + 1].sum(0, dtype=torch.complex128)
-            gram[row, row + lag], gram[row + lag, row] = block, block.mH
-    return (
-        gram.reshape(ky, ky, coils, kx, coils, kx)
-        .permute(2, 0, 3, 4, 1, 5)
-        .reshape(coils * ky * kx, -1)
-    )
-
-
-def signal_space(calibration: Tensor, kernel: tuple[int, int], threshold: float) -> Tensor:
-    """Orthonormal columns (coil * ky * kx, n) that span the patches: singular values of at least threshold x the largest."""
-    values, vectors = torch.linalg.eigh(patch_gram(calibration, kernel))
-    span: Tensor = vectors[:, values >= threshold**2 * values[-1]]
-    return span
-
-
-def lag_covariance(calibration: Tensor, kernel: int, threshold: float) -> Tensor:
-    """Coefficients (2 kernel - 1, 2 kernel - 1, coil, coil) complex128 of M(r) = sum over lags of C[lag] exp(-2 pi i lag r / size).
-
-    Sum of the projector on the signal space over all pairs of patch positions with the same lag (y, x), over the size of a patch.
-    """
-    coils = len(calibration)
-    span = signal_space(calibration, (kernel, kernel), threshold)
-    projector = (span @ span.mH).reshape(coils, kernel, kernel, coils, kernel, kernel)
-    covariance = projector.new_zeros((2 * kernel - 1, 2 * kernel - 1, coils, coils))
-    for py in range(kernel):
-        for px in range(kernel):
-            y, x = kernel - 1 - py, kernel - 1 - px
-            covariance[y : y + kernel, x : x + kernel] += projector[:, py, px].permute(2, 3, 0, 1)
-    return covariance / kernel**2
-
-
-def lag_phases(extent: int, size: int, device: torch.device) -> Tensor:
-    """exp(-2 pi i lag r / size) for every pixel r of a centred axis and the lags from 1 - extent to extent - 1: (size, lag) complex128."""
-    lags = torch.arange(1 - extent, extent, device=device, dtype=torch.float64)
-    r = torch.arange(size, device=device, dtype=torch.float64) - size // 2
-    return torch.exp(-2j * math.pi / size * r[:, None] * lags)
-
-
-def eigenvalue_bound(covariance: Tensor, shape: tuple[int, int]) -> Tensor:
-    """An upper bound (y, x) float64 of the eigenvalues at each pixel: the fourth root of trace(M^4), close to the largest one.
-
-    The trace is a trigonometric polynomial of four times the degree of M, so it is exactly what its values on a small grid say.
-    """
-    extent = (len(covariance) + 1) // 2
-    wide = 4 * (extent - 1) + 1
-    points = 2 * wide - 1
-    phases = lag_phases(extent, points, covariance.device)
-    along_x = torch.einsum("xb,abcd->axcd", phases, covariance)
-    matrices = torch.einsum("ya,axcd->yxcd", phases, along_x).to(torch.complex64)
-    # The squared Frobenius norm of M^2 is the trace of M^4.
-    trace = torch.view_as_real(matrices @ matrices).square().sum((-3, -2, -1)).to(torch.complex128)
-    phases = lag_phases(wide, points, covariance.device)
-    coefficients = phases.mH @ trace @ phases.conj() / points**2
-    phase_y, phase_x = (lag_phases(wide, n, covariance.device) for n in shape)
-    return (phase_y @ coefficients @ phase_x.T).real.clamp(min=0) ** 0.25
-
-
 def leading_eigenvectors(matrices: Tensor) -> Tensor:
-    """Vectors (n, coil), of any length, along the leading eigenvectors of positive semi-definite matrices (n, coil, coil).
+    """Leading eigenvectors (n, coil), of any length, of matrices (n, coil, coil).
 
-    Squaring a matrix again and again leaves its leading eigenvector alone, whatever the matrix: nothing depends on a starting vector.
-    How much else is left is told by the squared Frobenius norm, trace(B^2), of the power B. Zero for a zero matrix.
+    The matrices must be positive semidefinite. Repeated squaring of a matrix leaves only its
+    leading eigenvector, without a starting vector to depend on. The squared Frobenius norm
+    trace(B^2) of the power B measures how much else is left. The result is zero for a zero matrix.
     """
     vectors = torch.empty_like(matrices[..., 0])
     unfinished = torch.arange(len(matrices), device=matrices.device)
     power = matrices
+
     for squarings in range(1, MOST_SQUARINGS + 1):
         power = power @ power
         trace = (
             power.diagonal(dim1=-2, dim2=-1).real.sum(-1).clamp(min=torch.finfo(torch.float32).tiny)
         )
-        # Multiplied by the reciprocal: to divide complex numbers takes eight times as long.
+        # Multiplication by the reciprocal is eight times faster than complex division.
         power *= trace.reciprocal()[:, None, None]
+
         finished = _norm(power.flatten(1)) >= PURE**0.5
         if squarings == MOST_SQUARINGS or bool(finished.all()):
             vectors[unfinished] = _multiplied_column(power)
             break
+
         if bool(finished.any()):
             vectors[unfinished[finished]] = _multiplied_column(power[finished])
             unfinished, power = unfinished[~finished], power[~finished]
+
     return vectors
 
 
 def _multiplied_column(matrices: Tensor) -> Tensor:
-    """The column (n, coil) with the largest diagonal element of each matrix (n, coil, coil), multiplied by the matrix."""
+    """The column (n, coil) with the largest diagonal element of each matrix, refined.
+
+    It is multiplied by the matrix `MULTIPLICATIONS` times.
+    """
     largest = matrices.diagonal(dim1=-2, dim2=-1).real.argmax(-1)
     column = matrices[torch.arange(len(matrices), device=matrices.device), :, largest, None]
+
     for _ in range(MULTIPLICATIONS):
         column = matrices @ column
+
     return column[..., 0]
 
 
@@ -344,5 +315,8 @@ def _norm(vectors: Tensor) -> Tensor:
 
 
 def leading_coil(calibration: Tensor) -> Tensor:
-    """The virtual coil (coil,) with the most energy; maps get their phase relative to it, so no single coil's null matters."""
+    """The virtual coil (coil,) with the most energy, which the phase of maps refers to.
+
+    A single coil would have a null somewhere.
+    """
     return virtual_coils([calibration], 1)[0].conj()

@@ -1,4 +1,4 @@
-"""Cutting images to the field of view, and interpolating them to another matrix."""
+"""Cut images to the field of view, and interpolate them to another matrix."""
 
 import math
 
@@ -11,16 +11,21 @@ from cmrrecon.operators.fourier import centred, fftc, ifftc, resized
 
 
 def shown(images: Tensor, view: View, geometry: Geometry | None) -> Tensor:
-    """What a view shows of encoded images.
+    """Cut and interpolate encoded images to what a view shows.
 
     Parameters
     ----------
-    images : Tensor (..., y, x), complex or real magnitudes
-    view, geometry : which part, and on which grid
+    images : Tensor of shape (..., y, x), complex or real
+        Complex images or magnitudes on the encoded grid.
+    view : View
+        Which part to show, and on which grid.
+    geometry : Geometry or None
+        Geometry of the scan, if known.
 
     Returns
     -------
-    Tensor (..., y', x') of the same type, in memory of its own where it is smaller
+    Tensor of shape (..., y', x'), same dtype
+        The images; a copy if they are smaller.
     """
     encoded = images.shape[-2], images.shape[-1]
     (y, x), size = view.part(geometry, encoded), view.size(geometry, encoded)
@@ -29,10 +34,10 @@ def shown(images: Tensor, view: View, geometry: Geometry | None) -> Tensor:
 
 
 def interpolated(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images (..., y, x) on another grid of the same extent, by zero-filling or cutting k-space.
+    """Interpolate images (..., y, x) to another grid of the same extent via k-space.
 
-    The pixels n // 2 of both grids coincide, and so does the scale of the values. Magnitudes stay
-    real and not negative.
+    K-space is zero-filled or cut. The pixels n // 2 of both grids coincide, and values keep their
+    scale. Magnitudes stay real and non-negative.
     """
     found = images.to(torch.complex64)
     for axis, wanted in zip((-2, -1), size, strict=True):
@@ -41,7 +46,7 @@ def interpolated(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _along(images: Tensor, axis: int, wanted: int) -> Tensor:
-    """The images with so many pixels along one axis."""
+    """Resize images to `wanted` pixels along one axis."""
     length = images.shape[axis]
     if length == wanted:
         return images

@@ -1,25 +1,32 @@
-"""Centred orthonormal Fourier transforms, the convention of every CMRxRecon year (MATLAB's ifft2c and fft2c)."""
+"""Centred orthonormal Fourier transforms, as `ifft2c` and `fft2c` in the CMRxRecon MATLAB code."""
 
 import torch
 from torch import Tensor
 
 
 def centred(length: int, part: int) -> slice:
-    """The centred block of `part` positions among `length`: it starts at length // 2 - part // 2, as the official programs put it."""
+    """Return the centred block of `part` positions among `length`.
+
+    The block starts at `length // 2 - part // 2`, as in the official programs.
+    """
     start = length // 2 - part // 2
     return slice(start, start + part)
 
 
 def resized(values: Tensor, axis: int, length: int) -> Tensor:
-    """Values of another length along an axis: cut, or padded with zeros, about its middle n //
-    2."""
+    """Cut values along an axis to a new length, or pad them with zeros.
+
+    The middle, at `n // 2`, stays in the middle.
+    """
     n = values.shape[axis]
     if n == length:
         return values
+
     common = min(n, length)
     inside = values.narrow(axis, centred(n, common).start, common)
     if length < n:
         return inside
+
     shape = list(values.shape)
     shape[axis] = length
     padded = values.new_zeros(shape)
@@ -28,12 +35,21 @@ def resized(values: Tensor, axis: int, length: int) -> Tensor:
 
 
 def fftc(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    """Centred orthonormal FFT along `dim`: fftshift(fft(ifftshift(x))) / sqrt(n). Unitary; exact for odd sizes too.
+    """Centred orthonormal FFT along `dim`: fftshift(fft(ifftshift(x))) / sqrt(n).
+
+    The transform is unitary, and exact for odd sizes too.
 
     Parameters
     ----------
-    x : Tensor, complex, any shape
-    dim : the transformed axis or axes
+    x : Tensor of any shape, complex
+        Values to transform.
+    dim : int or tuple of int
+        Axis or axes to transform.
+
+    Returns
+    -------
+    Tensor of the shape of `x`, complex
+        The transform.
     """
     dims = (dim,) if isinstance(dim, int) else dim
     k: Tensor = torch.fft.fftshift(
@@ -52,10 +68,10 @@ def ifftc(k: Tensor, dim: int | tuple[int, ...]) -> Tensor:
 
 
 def fft2c(x: Tensor) -> Tensor:
-    """Image (..., y, x) to k-space (..., y, x)."""
+    """Transform images (..., y, x) to k-space (..., y, x)."""
     return fftc(x, (-2, -1))
 
 
 def ifft2c(k: Tensor) -> Tensor:
-    """K-space (..., y, x) to image (..., y, x)."""
+    """Transform k-space (..., y, x) to images (..., y, x)."""
     return ifftc(k, (-2, -1))

@@ -1,4 +1,4 @@
-"""What every linear operator between images and k-space offers."""
+"""The interface of every linear operator between images and k-space."""
 
 from abc import ABC, abstractmethod
 from typing import Protocol
@@ -9,19 +9,20 @@ from torch import Tensor
 class LinearOperator(ABC):
     """A linear operator A on images: `A(x)`, its adjoint `A.H(k)` and the normal operator `A.N(x)`.
 
-    Solvers need `A.N` alone. Subclasses state the shapes; all work on the device of their input.
+    Solvers need only `A.N`. Subclasses document the shapes. All methods run on the device of their
+    input.
     """
 
     @abstractmethod
     def __call__(self, images: Tensor) -> Tensor:
-        """Images to k-space."""
+        """Map images to k-space."""
 
     @abstractmethod
     def H(self, kspace: Tensor) -> Tensor:
-        """The adjoint: k-space to images."""
+        """Map k-space to images by the adjoint."""
 
     def N(self, images: Tensor) -> Tensor:
-        """The normal operator A.H(A(x)); subclasses may know a faster way."""
+        """Apply the normal operator `A.H(A(x))`; subclasses may do so faster."""
         return self.H(self(images))
 
 
@@ -29,4 +30,4 @@ class NormalOperator(Protocol):
     """What solvers need of an operator: a self-adjoint, positive semidefinite `N` on images."""
 
     def N(self, images: Tensor) -> Tensor:
-        """The normal operator on images (frame, y, x)."""
+        """Apply the normal operator to images (frame, y, x)."""

@@ -1,50 +1,62 @@
-"""Non-Cartesian k-space: samples at any positions, through finufft (the optional extra `nufft`), and what is made of them.
+"""Non-Cartesian k-space: the encoding operator, density compensation and gridding.
 
-A trajectory (frame|1, spoke, sample, 2) gives positions (y, x) in cycles per field of view: between -n/2 and n/2 for a matrix of
-n pixels. K-space is (frame, coil, spoke, sample), its mask (frame|1, spoke, 1). finufft is used directly and not through
-mri-nufft: two of its functions are all that is needed. NUFFTs run on the CPU whatever the device of the tensors; the
-normal operator, which solvers call again and again, runs on their device.
+A trajectory (frame or 1, spoke, sample, 2) holds positions (y, x) in cycles per field of view,
+between -n/2 and n/2 for a matrix of n pixels. K-space is (frame, coil, spoke, sample), its mask
+(frame or 1, spoke, 1). NUFFTs run on the CPU (see `nufft`). The normal operator, which solvers call
+repeatedly, runs on the device of the tensors.
 """
 
-import importlib
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cmrrecon.operators.fourier import centred, fft2c
 from cmrrecon.operators.linear import LinearOperator
+from cmrrecon.operators.nufft import adjoint, forward
 from cmrrecon.tools.errors import UsageError
 
-# Relative error of a NUFFT and oversampling of its grid. In single precision a smaller error is lost in the rounding of the positions.
-ACCURACY = {torch.complex64: (2e-5, 1.25), torch.complex128: (1e-12, 2.0)}
-# Density compensation: passes after which images hardly change any more, and the error that is small enough for weights.
+# Density compensation: images hardly change after this many passes, and weights need no smaller
+# error.
 DENSITY_PASSES = 5
 DENSITY_ACCURACY = (1e-3, 1.25)
 
 
 class NonCartesianEncoding(LinearOperator):
-    """Coil maps x Fourier transform at the positions of a trajectory: `A(x)`, its adjoint `A.H(k)` and `A.N(x)` = `A.H(A(x))`.
+    """Fourier transform at the positions of a trajectory x coil maps: `A(x)`, `A.H(k)`, `A.N(x)`.
 
-    A(x)[t, c, j] = mask[t, j] sum over r of maps[c, r] x[t, r] exp(-2 pi i k[t, j] . r / n) / sqrt(ny nx), with pixels r counted from
-    n // 2: the transform `fft2c`, at positions between its samples too. With weights, A.H and A.N are those of weighted least
-    squares, A^H W k and A^H W A x.
+    The forward operator is::
 
-    A.N needs no NUFFT: A^H W A is a convolution for each coil, done with FFTs of about twice the matrix and the transform of
-    its kernel, which is computed once a frame (Toeplitz embedding: Fessler et al., IEEE Trans Signal Process 2005;53:3393).
+        A(x)[t, c, j] = mask[t, j] / sqrt(ny nx)
+                        sum_r maps[c, r] x[t, r] exp(-2 pi i k[t, j] . r / n)
+
+    Pixels r count from n // 2: this is `fft2c`, evaluated between its samples too. With weights W,
+    A.H and A.N are those of weighted least squares, A^H W k and A^H W A x.
+
+    A.N needs no NUFFT. A^H W A is a convolution for each coil, computed with FFTs of about twice
+    the matrix. The transform of its kernel is computed once per frame (Toeplitz embedding).
 
     Parameters
     ----------
-    maps : Tensor (coil, y, x), complex
-    trajectory : Tensor (frame|1, spoke, sample, 2), cycles per field of view, last axis (y, x)
-    mask : Tensor (frame|1, spoke, 1), bool: which spokes were measured
-    weights : Tensor (frame|1, spoke, sample), not negative, such as those of `density`; None for ones
+    maps : Tensor of shape (coil, y, x), complex
+        Coil sensitivity maps.
+    trajectory : Tensor of shape (frame or 1, spoke, sample, 2), real
+        Positions (y, x) in cycles per field of view.
+    mask : Tensor of shape (frame or 1, spoke, 1), bool
+        The measured spokes.
+    weights : Tensor of shape (frame or 1, spoke, sample) or None
+        Non-negative weights, such as those of `density`; None for ones.
 
     Raises
     ------
-    UsageError : the parts do not belong together; when it is used, that finufft is not installed
+    UsageError
+        If the parts do not fit together (`shape-mismatch`). The methods also raise it if finufft is
+        not installed (`package-missing`).
+
+    References
+    ----------
+    Toeplitz embedding: Fessler et al., IEEE Trans Signal Process 2005;53:3393.
     """
 
     def __init__(
@@ -58,22 +70,28 @@ class NonCartesianEncoding(LinearOperator):
             and mask.shape[1:] == (*spokes, 1)
             and (weights is None or weights.shape[1:] == trajectory.shape[1:3])
         )
+
         if not fits or len(frames) > 1:
             raise UsageError(
                 "shape-mismatch",
-                f"The maps have shape {tuple(maps.shape)}, the trajectory {tuple(trajectory.shape)}, the mask {tuple(mask.shape)}"
+                f"The maps have shape {tuple(maps.shape)}, "
+                f"the trajectory {tuple(trajectory.shape)}, the mask {tuple(mask.shape)}"
                 + ("" if weights is None else f", the weights {tuple(weights.shape)}"),
-                "Maps (coil, y, x), a trajectory (frame or 1, spoke, sample, 2), a mask (frame or 1, spoke, 1) "
-                "and weights (frame or 1, spoke, sample) of the same spokes are needed",
-                "Give those of the same series",
+                "Maps (coil, y, x), a trajectory (frame or 1, spoke, sample, 2), a mask (frame or "
+                "1, spoke, 1) and weights (frame or 1, spoke, sample) must have the same spokes",
+                "Give all of them from the same series",
             )
+
         self.maps, self.trajectory, self.mask, self.weights = maps, trajectory, mask, weights
         self._frames = max(frames, default=1)
         self._doubled = (fast_length(2 * maps.shape[1]), fast_length(2 * maps.shape[2]))
         self._kernels: dict[int, Tensor] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (frame, y, x) to k-space (frame, coil, spoke, sample), zero where not measured."""
+        """Map images (frame, y, x) to k-space (frame, coil, spoke, sample).
+
+        Samples that were not measured are zero.
+        """
         self._check_frames(len(images))
         kspace = self.maps.new_zeros((len(images), len(self.maps), *self.trajectory.shape[1:3]))
         for t, image in enumerate(images):
@@ -85,7 +103,10 @@ class NonCartesianEncoding(LinearOperator):
         return kspace
 
     def H(self, kspace: Tensor) -> Tensor:
-        """Adjoint, weighted: k-space (frame, coil, spoke, sample) to images (frame, y, x); spokes outside the mask are ignored."""
+        """Map k-space (frame, coil, spoke, sample) to images (frame, y, x) by the weighted adjoint.
+
+        Spokes outside the mask are ignored.
+        """
         self._check_frames(len(kspace))
         coils = _coil_images(
             kspace, self.trajectory, self.mask, self.weights, tuple(self.maps.shape[1:])
@@ -93,50 +114,70 @@ class NonCartesianEncoding(LinearOperator):
         return torch.stack([(self.maps.conj() * images).sum(0) for images in coils])
 
     def N(self, images: Tensor) -> Tensor:
-        """Normal operator A.H(A(x)) on images (frame, y, x), holding one coil of one frame at a time (on a GPU, one frame)."""
+        """Apply the normal operator A.H(A(x)) to images (frame, y, x).
+
+        It holds one coil of one frame at a time; on a GPU, one frame.
+        """
         self._check_frames(len(images))
         _, y, x = self.maps.shape
         doubled_y, doubled_x = self._doubled
-        # One coil fits into the cache of a CPU; a GPU wants much to do at once.
+
+        # One coil fits the cache of a CPU; a GPU needs large batches.
         together = len(self.maps) if self.maps.is_cuda else 1
         out = []
+
         for t, image in enumerate(images):
             kernel = self._kernel(t)
             total = torch.zeros_like(image)
+
             for maps in torch.split(self.maps, together):
-                # Rows and columns that are only padding are not transformed.
+                # Rows that hold only padding are not transformed.
                 padded = torch.fft.fft(
                     torch.fft.fft(maps * image, n=doubled_x, dim=-1), n=doubled_y, dim=-2
                 )
                 padded *= kernel
+
                 convolved = torch.fft.ifft(torch.fft.ifft(padded, dim=-2)[:, :y], dim=-1)[..., :x]
                 total = total + (maps.conj() * convolved).sum(0)
+
             out.append(total)
+
         return torch.stack(out)
 
     def _kernel(self, frame: int) -> Tensor:
-        """Transform, real, of the convolution kernel of A^H W A: sum over j of w[j] exp(2 pi i k[j] . r / n) / (ny nx)."""
+        """The real transform of the convolution kernel of A^H W A.
+
+        The kernel is sum over j of w[j] exp(2 pi i k[j] . r / n) / (ny nx).
+        """
         frame = frame if self._frames > 1 else 0
+
         if frame not in self._kernels:
             y, x = self.maps.shape[1:]
             measured = _at(self.mask, frame)[:, 0]
             points = _at(self.trajectory, frame)[measured].flatten(0, 1)
+
             weights = (
                 torch.ones_like(points[:, 0])
                 if self.weights is None
                 else _at(self.weights, frame)[measured].flatten()
             )
-            # A larger field of view has more cycles; in double precision, as the quotient is no whole number.
+
+            # A larger field of view has more cycles. The quotient is not an integer, so it needs
+            # double precision.
             wider = torch.tensor(
                 [m / n for m, n in zip(self._doubled, (y, x), strict=True)], dtype=torch.float64
             )
             kernel = adjoint(
                 weights.to(self.maps), points.double() * wider.to(points.device), self._doubled
             )
+
             kernel *= math.sqrt(math.prod(self._doubled)) / (y * x)
-            # The largest lag has no opposite one, and never meets two pixels. Without them the kernel is Hermitian and its transform real.
+
+            # The largest lag has no opposite, and no two pixels are so far apart. Without it the
+            # kernel is Hermitian and its transform real.
             kernel[0], kernel[:, 0] = 0, 0
             self._kernels[frame] = torch.fft.fft2(torch.fft.ifftshift(kernel)).real.clone()
+
         return self._kernels[frame]
 
     def _check_frames(self, frames: int) -> None:
@@ -144,99 +185,80 @@ class NonCartesianEncoding(LinearOperator):
             raise UsageError(
                 "shape-mismatch",
                 f"The trajectory, mask or weights have {self._frames} frames and the data {frames}",
-                "They must have as many frames as the data, or one for all",
+                "They must have one frame for all, or as many frames as the data",
                 "Cut all to the same frames",
             )
 
 
-def forward(images: Tensor, points: Tensor, accuracy: tuple[float, float] | None = None) -> Tensor:
-    """Type-2 NUFFT: images (..., y, x) complex to samples (..., m) at points (m, 2) in cycles per field of view; scaled as `fft2c`.
-
-    Barnett, Magland, af Klinteberg, SIAM J Sci Comput 2019;41:C479.
-
-    Raises
-    ------
-    UsageError : finufft is not installed, or points lie outside k-space
-    """
-    y, x = images.shape[-2:]
-    if not len(points):
-        return images.new_zeros((*images.shape[:-2], 0))
-    angles, options = _angles(points, (y, x), images.dtype), _options(images.dtype, accuracy)
-    samples = _finufft().nufft2d2(
-        *angles, images.reshape(-1, y, x).cpu().contiguous().numpy(), isign=-1, **options
-    )
-    samples /= math.sqrt(y * x)
-    return torch.from_numpy(samples).to(images.device).reshape(*images.shape[:-2], len(points))
-
-
-def adjoint(
-    samples: Tensor,
-    points: Tensor,
-    matrix: tuple[int, int],
-    accuracy: tuple[float, float] | None = None,
-) -> Tensor:
-    """Type-1 NUFFT, the adjoint of `forward`: samples (..., m) complex at points (m, 2) to images (..., y, x) of this matrix."""
-    if not len(points):
-        return samples.new_zeros((*samples.shape[:-1], *matrix))
-    angles, options = _angles(points, matrix, samples.dtype), _options(samples.dtype, accuracy)
-    images = _finufft().nufft2d1(
-        *angles,
-        samples.reshape(-1, len(points)).cpu().contiguous().numpy(),
-        matrix,
-        isign=1,
-        **options,
-    )
-    images /= math.sqrt(math.prod(matrix))
-    return torch.from_numpy(images).to(samples.device).reshape(*samples.shape[:-1], *matrix)
-
-
 def density(trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor:
-    """Density compensation: the area of k-space in (cycles per field of view)^2 that each sample stands for, at most about 1.
+    """Density compensation: the area of k-space that each sample represents.
 
-    Divides the weights again and again by their own sum around each sample, weighed with a kernel as wide as the field of view
-    demands: the transform of a triangle of twice the field of view, which is never negative. So it works for any
-    trajectory, and positions on a Cartesian grid have weight 1 (Pipe, Menon, Magn Reson Med 1999;41:179).
+    The unit is (cycles per field of view)^2, and the area is at most about 1. The weights are
+    repeatedly divided by their own sum around each sample, convolved with a kernel as wide as the
+    field of view requires: the transform of a triangle of twice the field of view, which is never
+    negative. This works for any trajectory, and positions on a Cartesian grid get weight 1.
 
     Parameters
     ----------
-    trajectory : Tensor (frame|1, spoke, sample, 2)
-    mask : Tensor (frame|1, spoke, 1), bool
-    matrix : (y, x)
+    trajectory : Tensor of shape (frame or 1, spoke, sample, 2), real
+        Positions (y, x) in cycles per field of view.
+    mask : Tensor of shape (frame or 1, spoke, 1), bool
+        The measured spokes.
+    matrix : tuple of int
+        Size (y, x) of the image.
 
     Returns
     -------
-    Tensor (frame|1, spoke, sample) float32, on the device of the trajectory: zero for spokes that were not measured
+    Tensor of shape (frame or 1, spoke, sample), float32
+        Weights on the device of the trajectory; zero for spokes that were not measured.
+
+    References
+    ----------
+    Pipe, Menon, Magn Reson Med 1999;41:179.
     """
     y, x = matrix
     window = (1 - torch.arange(-y, y).abs() / y)[:, None] * (1 - torch.arange(-x, x).abs() / x) * 4
+
     frames = max(len(trajectory), len(mask))
     weights = trajectory.new_zeros((frames, *trajectory.shape[1:3]), dtype=torch.float32)
+
     for t in range(frames):
         measured = _at(mask, t)[:, 0]
         points = _at(trajectory, t)[measured].flatten(0, 1).cpu()
+
         found = torch.ones(len(points))
+
         for _ in range(DENSITY_PASSES):
             blurred = window * adjoint(
                 found.to(torch.complex64), 2 * points, (2 * y, 2 * x), DENSITY_ACCURACY
             )
             around = forward(blurred, 2 * points, DENSITY_ACCURACY).real
-            # The weight itself is part of the sum; below it is only rounding.
+            # The sum includes the weight itself; a smaller sum is rounding.
             found = found / torch.maximum(around, found)
+
         weights[t, measured] = found.to(weights.device).reshape(-1, weights.shape[2])
+
     return weights
 
 
 def grid(kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor:
-    """Density-compensated adjoint, what a zero-filled inverse transform is for Cartesian k-space.
+    """Density-compensated adjoint, the counterpart of a zero-filled inverse transform.
 
     Parameters
     ----------
-    kspace : Tensor (frame, coil, spoke, sample), complex
-    trajectory, mask, matrix : see `density`
+    kspace : Tensor of shape (frame, coil, spoke, sample), complex
+        K-space.
+    trajectory : Tensor of shape (frame or 1, spoke, sample, 2), real
+        Positions (y, x) in cycles per field of view.
+    mask : Tensor of shape (frame or 1, spoke, 1), bool
+        The measured spokes.
+    matrix : tuple of int
+        Size (y, x) of the images.
 
     Returns
     -------
-    Tensor (frame, coil, y, x)
+    Tensor of shape (frame, coil, y, x), complex
+        Coil images.
     """
     return torch.stack(
         list(_coil_images(kspace, trajectory, mask, density(trajectory, mask, matrix), matrix))
@@ -246,30 +268,35 @@ def grid(kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, in
 def average_images(
     kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]
 ) -> Tensor:
-    """Coil images (coil, y, x) of the samples of all frames together, as if they were one. Parameters as `grid`."""
+    """Coil images (coil, y, x) of the samples of all frames together, as if from one frame.
+
+    Parameters are those of `grid`.
+    """
     frames, _, spokes, samples = kspace.shape
     trajectory, mask = trajectory.expand(frames, -1, -1, -1), mask.expand(frames, -1, -1)
+
     together = density(
         trajectory.reshape(1, frames * spokes, samples, 2),
         mask.reshape(1, frames * spokes, 1),
         matrix,
     )
+
     weights = together.reshape(frames, spokes, samples)
+
     images = kspace.new_zeros((kspace.shape[1], *matrix))
     for part in _coil_images(kspace, trajectory, mask, weights, matrix):
         images += part
+
     return images
 
 
 def calibration(
     kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int], size: int = 24
 ) -> Tensor:
-    """The centre of Cartesian k-space that all frames together have, for coil calibration: (coil, cy, cx).
+    """The centre (coil, cy, cx) of the Cartesian k-space of all frames together.
 
-    Parameters
-    ----------
-    kspace, trajectory, mask, matrix : see `grid`
-    size : cy and cx, at most as many as the matrix has
+    It calibrates the coils. Parameters are those of `grid`, and `size`: cy and cx, limited by the
+    matrix.
     """
     y, x = matrix
     full = fft2c(average_images(kspace, trajectory, mask, matrix))
@@ -283,7 +310,7 @@ def _coil_images(
     weights: Tensor | None,
     matrix: tuple[int, ...],
 ) -> Iterator[Tensor]:
-    """Weighted adjoint of each frame, (coil, y, x)."""
+    """Yield the weighted adjoint of each frame, (coil, y, x)."""
     y, x = matrix
     for t, frame in enumerate(kspace):
         measured = _at(mask, t)[:, 0]
@@ -296,7 +323,10 @@ def _coil_images(
 
 
 def fast_length(least: int) -> int:
-    """The smallest length from `least` on for which FFTs are fast: a multiple of 16 with no prime factor above 7."""
+    """The smallest length not below `least` for which FFTs are fast.
+
+    It is a multiple of 16 without prime factors above 7.
+    """
     sixteenths = math.ceil(least / 16)
     while (2 * 3 * 5 * 7) ** 16 % sixteenths:
         sixteenths += 1
@@ -304,36 +334,5 @@ def fast_length(least: int) -> int:
 
 
 def _at(tensor: Tensor, frame: int) -> Tensor:
-    """This frame, of a tensor that may have one for all."""
+    """The values of one frame, from a tensor that may have one frame for all."""
     return tensor[frame if len(tensor) > 1 else 0]
-
-
-def _angles(points: Tensor, matrix: tuple[int, int], dtype: torch.dtype) -> list[Any]:
-    """Points (m, 2) in cycles per field of view as the angles (y, x) between neighbouring pixels that finufft wants."""
-    angles = points.cpu().double() * (2 * math.pi / torch.tensor(matrix, dtype=torch.float64))
-    # finufft would write outside its arrays for points far away.
-    if not bool((angles.abs() <= 2 * math.pi).all()):
-        raise UsageError(
-            "trajectory-units",
-            "The trajectory leaves k-space, or holds NaN",
-            f"Positions for a matrix of {matrix[0]} x {matrix[1]} (y, x) are half of that at most",
-            "Give them in cycles per field of view",
-        )
-    return [column.to(dtype.to_real()).contiguous().numpy() for column in angles.unbind(-1)]
-
-
-def _options(dtype: torch.dtype, accuracy: tuple[float, float] | None) -> dict[str, Any]:
-    error, oversampling = accuracy or ACCURACY[dtype]
-    return {"eps": error, "upsampfac": oversampling, "nthreads": torch.get_num_threads()}
-
-
-def _finufft() -> Any:
-    try:
-        return importlib.import_module("finufft")
-    except ImportError as error:
-        raise UsageError(
-            "package-missing",
-            "Non-Cartesian k-space needs the extra nufft",
-            "It brings the package finufft, which is not installed",
-            "Use pip install cmrrecon[nufft]",
-        ) from error

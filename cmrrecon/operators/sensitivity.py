@@ -1,4 +1,4 @@
-"""Which part of k-space calibrates the coils, and coil sensitivity maps from it."""
+"""The part of k-space that calibrates the coils, and coil sensitivity maps from it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,16 +21,18 @@ __all__ = [
     "too_few_lines",
 ]
 
-# More lines make calibration slower, hardly better; the official baselines take 24 of fully sampled data.
+# More lines make calibration slower but hardly better; the official baselines use 24 lines of fully
+# sampled data.
 MOST_LINES = 32
-# With fewer there are hardly any patches to learn from.
+# Fewer lines give hardly any patches to learn from.
 FEWEST_LINES = 4
-# From here on lines that every frame measured calibrate better than a time average of more lines,
-# whose frames disagree where things move. With 4 lines the average is better by up to 4 dB on
-# simulated cine, with 6 by up to 0.4 dB, with 8 neither.
+# This many lines of every frame calibrate better than a time average of more lines, whose frames
+# disagree where there is motion. On simulated cine the average is better by up to 4 dB with 4 lines
+# and by up to 0.4 dB with 6; with 8 neither is better.
 ENOUGH_LINES = 6
-# Coils vary slowly, so the middle of the readout says nearly as much as the whole. With 64 of 448 samples the median map error on simulated
-# cine is up to a fifth larger and the crop loses faint tissue.
+# Coils vary slowly, so the middle of the readout is nearly as good as all of it. With 64 of 448
+# samples the median map error on simulated cine grows by up to a fifth, and the crop loses faint
+# tissue.
 MOST_COLUMNS = 192
 
 CalibrationSource = Literal["average", "first"]
@@ -42,9 +44,13 @@ class Calibration:
 
     Attributes
     ----------
-    y, x : the centred block
-    averaged : whether it is filled by the time average of whatever was measured in any frame, for
-        lack of enough lines that every frame measured
+    y : slice
+        Lines of the centred block.
+    x : slice
+        Columns of the centred block.
+    averaged : bool
+        Whether the block is filled by the time average over all frames, because too few lines were
+        measured in every frame.
     """
 
     y: slice
@@ -53,22 +59,22 @@ class Calibration:
 
     @property
     def lines(self) -> int:
-        """How many lines there are."""
+        """Number of lines."""
         return int(self.y.stop - self.y.start)
 
     @property
     def worth(self) -> tuple[bool, int]:
-        """To compare blocks by: those of every frame come first, then those with more lines."""
+        """Sort key of blocks: first those measured in every frame, then those with more lines."""
         return not self.averaged, self.lines
 
     @property
     def always(self) -> tuple[slice, slice]:
-        """The part (y, x) that every frame needs; none of it where the frames are averaged."""
+        """The part (y, x) that every frame must keep; empty if the frames are averaged."""
         return (slice(0), slice(0)) if self.averaged else (self.y, self.x)
 
     @staticmethod
     def of(mask: CartesianMask, most: int = MOST_LINES) -> "Calibration":
-        """The block of every frame, or that of the time average where it is the better one."""
+        """The block measured in every frame, or that of the time average if it is better."""
         common = Calibration(*calibration_region(mask, most))
         any_frame = mask.chosen(mask.samples.any(0, keepdim=True))
         union = Calibration(*calibration_region(any_frame, most), averaged=True)
@@ -76,24 +82,29 @@ class Calibration:
 
 
 def average_is_better(common: int, union: int) -> bool:
-    """Whether to calibrate on the time average of `union` lines instead of `common` lines of every
-    frame."""
+    """Whether a time average of `union` lines beats `common` lines of every frame."""
     if common < FEWEST_LINES:
         return union > common
     return common < ENOUGH_LINES and union >= 2 * common
 
 
 def calibration_region(mask: CartesianMask, most: int = MOST_LINES) -> tuple[slice, slice]:
-    """The largest centred block that was measured in every frame, at most `most` lines.
+    """The largest centred block measured in every frame, limited to `most` lines.
 
     Parameters
     ----------
     mask : CartesianMask
+        The measured samples.
+    most : int
+        Largest number of lines.
 
     Returns
     -------
-    (y, x) slices: for whole lines `x` is the full slice, for lines with an asymmetric echo the
-    measured columns, else the block is square.
+    y : slice
+        Lines of the block.
+    x : slice
+        The full slice for whole lines, the measured columns for lines with an asymmetric echo, else
+        as many columns as lines.
     """
     always = mask.samples.all(0)
     nx = always.shape[1]
@@ -103,15 +114,17 @@ def calibration_region(mask: CartesianMask, most: int = MOST_LINES) -> tuple[sli
 
 
 def _largest_block(measured: Tensor, most: int) -> tuple[slice, slice]:
-    """The largest centred block within (y, x), square, or of whole lines if x is one long."""
+    """The largest centred block within (y, x): square, or whole lines if x has length one."""
     ny, nx = measured.shape
     lines = nx == 1
     most, size = min(most, ny), 0
+
     while size < most:
         y, x = centred(ny, size + 1), slice(None) if lines else centred(nx, size + 1)
         if not bool(measured[y, x].all()):
             break
         size += 1
+
     return centred(ny, size), slice(None) if lines else centred(nx, size)
 
 
@@ -120,12 +133,25 @@ def calibration_data(
 ) -> Tensor:
     """The calibration block (coil, y, x) of k-space (frame, coil, y, x), see `Calibration`.
 
-    `average` takes the mean over all frames, which is less noisy; `first` takes the first frame, as the official
-    CMRxRecon baselines do, where every frame measured the block.
+    Parameters
+    ----------
+    kspace : Tensor of shape (frame, coil, y, x), complex
+        K-space.
+    mask : CartesianMask
+        The measured samples.
+    source : {"average", "first"}
+        The mean over all frames, which is less noisy, or the first frame, as in the official
+        CMRxRecon baselines. It matters only if every frame measured the block.
+
+    Returns
+    -------
+    Tensor of shape (coil, y', x'), complex
+        The block.
 
     Raises
     ------
-    UsageError : `option-value`, another source
+    UsageError
+        If `source` is neither (`option-value`).
     """
     if source not in ("average", "first"):
         raise UsageError(
@@ -134,6 +160,7 @@ def calibration_data(
             "It is `average` or `first`",
             "Choose one of them",
         )
+
     block = Calibration.of(mask)
     within = kspace[..., block.y, block.x]
     if block.averaged:
@@ -142,14 +169,14 @@ def calibration_data(
 
 
 def _within(mask: CartesianMask, columns: slice) -> slice:
-    """Columns of k-space as columns of the samples of a mask."""
+    """Translate columns of k-space to columns of the samples of a mask."""
     return slice(None) if isinstance(mask, LineMask) else columns
 
 
 def calibration_block(
     kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average"
 ) -> Tensor:
-    """The part of the calibration data that maps are made from: of whole lines the middle `MOST_COLUMNS` samples."""
+    """The calibration data for maps: only the middle `MOST_COLUMNS` samples of whole lines."""
     x = kspace.shape[-1]
     columns = centred(x, min(x, MOST_COLUMNS))
     narrowed = mask if isinstance(mask, LineMask) else mask.chosen(mask.samples[..., columns])
@@ -157,18 +184,21 @@ def calibration_block(
 
 
 def maps_from(calibration: Tensor, shape: tuple[int, int], sets: int = 1) -> Tensor:
-    """Coil maps (coil, y, x) complex64 from calibration data (coil, cy, cx); ones for a single coil.
+    """Coil maps (coil, y, x) complex64 from calibration data (coil, cy, cx).
 
-    With fewer than ten calibration lines the kernel shrinks from 6 to half the lines plus one, so that enough patches remain
-    to tell signal from noise: of the kernels 3 to 8 the one with the smallest map error on simulated cine, or close.
-    With `sets` 2 the maps are (coil, 2 y, x) where the body folds over, see `espirit`.
+    A single coil gets maps of ones. With fewer than ten calibration lines the kernel shrinks from 6
+    to half the lines plus one, so that enough patches remain to separate signal from noise. Of the
+    kernels 3 to 8 this has the smallest map error on simulated cine, or nearly so. With `sets` = 2
+    the maps are (coil, 2 y, x) where the body folds over, see `espirit`.
 
     Raises
     ------
-    InputError : fewer than `FEWEST_LINES` calibration lines
+    InputError
+        If there are fewer than `FEWEST_LINES` calibration lines (`calibration-too-small`).
     """
     if len(calibration) == 1:
         return torch.ones((1, *shape), dtype=torch.complex64, device=calibration.device)
+
     lines = min(calibration.shape[1:])
     if lines < FEWEST_LINES:
         raise too_few_lines(lines, FEWEST_LINES)
@@ -178,5 +208,8 @@ def maps_from(calibration: Tensor, shape: tuple[int, int], sets: int = 1) -> Ten
 def estimate_maps(
     kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average"
 ) -> Tensor:
-    """Coil maps (coil, y, x) complex64 of k-space (frame, coil, y, x) from its own calibration lines; errors as `maps_from`."""
+    """Coil maps (coil, y, x) complex64 of k-space (frame, coil, y, x) from its calibration lines.
+
+    Errors are those of `maps_from`.
+    """
     return maps_from(calibration_block(kspace, mask, source), (kspace.shape[2], kspace.shape[3]))

@@ -22,60 +22,80 @@ def as_scan(
     dataset: str | None = None,
     maps: str | Path | None = None,
 ) -> Scan:
-    """The scan in a source.
+    """Turn a source into a scan.
 
     Parameters
     ----------
-    source : path of a k-space file; Scan, or what `simulate` gives; or array (NumPy or torch)
-        (frame, slice, coil, y, x), complex, zero where not measured, k-space centred at (y // 2, x // 2)
-    mask : an array of zeros and ones, (y), (frame, y), or (frame or 1, y, x or 1); for a path also
-        that of a mask file; None: the file's own, or what is non-zero in any coil
-    axes : names of the stored axes, for unusual files only
-    dataset : name of the data set, in files of raw data that hold several
-    maps : file of coil maps, for the path of a k-space file; None: the file's own, or estimated
-        ones
+    source : path, Scan, Simulated or array
+        Path of a k-space file, a scan, what `simulate` returns, or an array (NumPy or torch) of
+        shape (frame, slice, coil, y, x), complex, zero where not measured, with k-space centred at
+        (y // 2, x // 2).
+    mask : array, SamplingMask, path or None
+        Zeros and ones of shape (y), (frame, y) or (frame or 1, y, x or 1). The path of a mask file
+        is accepted only with the path of a k-space file. None uses the mask of the file, or the
+        samples that are non-zero in any coil.
+    axes : str or None
+        Names of the stored axes, for unusual files only.
+    dataset : str or None
+        Name of the data set, for raw data files that hold several.
+    maps : path or None
+        File of coil maps, only with the path of a k-space file. None uses the maps of the file, or
+        estimates them.
+
+    Returns
+    -------
+    Scan
+        The scan.
 
     Raises
     ------
-    UsageError : `array-type`, `array-empty`, `kspace-axes`, `kspace-real`, `mask-shape`,
-        `mask-values`, `options-conflict`
-    InputError : `file-missing` and others, see `read`
+    UsageError
+        If an array or mask does not fit (`array-type`, `array-empty`, `kspace-axes`, `kspace-real`,
+        `mask-shape`, `mask-values`) or arguments for files come with a scan in memory
+        (`options-conflict`).
+    InputError
+        If the file cannot be read (`file-missing` and others, see `read`).
     """
     if isinstance(source, str | Path):
         if mask is None or isinstance(mask, str | Path):
             return formats.read(source, axes=axes, mask=mask, dataset=dataset, maps=maps)
         scan = formats.read(source, axes=axes, dataset=dataset, maps=maps)
         return with_mask(scan, as_mask(mask))
+
     if isinstance(source, Simulated):
         source = source.scan
     if axes is not None:
-        raise _conflict("axes", "They name the axes of a file")
+        raise _conflict("The argument axes", "It names the axes of a file")
     if dataset is not None:
-        raise _conflict("a data set", "It names a part of a file")
+        raise _conflict("A data set", "It names a part of a file")
     if maps is not None:
-        raise _conflict("a file of coil maps", "A Scan has its own")
+        raise _conflict("A file of coil maps", "A Scan has its own")
+
     if isinstance(source, Scan):
         if mask is not None:
-            raise _conflict("a mask", "A Scan has its own")
+            raise _conflict("A mask", "A Scan has its own")
         return source
+
     return Scan.from_kspace(source, None if mask is None else as_mask(mask))
 
 
 def as_mask(mask: Any) -> SamplingMask | Tensor:
-    """An array of zeros and ones, (y), (frame, y) or (frame|1, y, x|1), as (frame|1, y, x|1) bool.
+    """Turn zeros and ones of shape (y), (frame, y) or (frame or 1, y, x or 1) into a bool mask.
 
-    A SamplingMask stays as it is.
+    The result has shape (frame or 1, y, x or 1). A SamplingMask stays as it is.
     """
     if isinstance(mask, SamplingMask):
         return mask
     values = as_tensor(mask, "mask", "(y), (frame, y) or (frame or 1, y, x or 1)")
+
     if values.is_complex() or not bool(((values == 0) | (values == 1)).all()) or not values.any():
         raise UsageError(
             "mask-values",
-            f"The mask, of type {values.dtype}, holds other numbers than 0 and 1, or no 1",
+            f"The mask, of type {values.dtype}, holds values other than 0 and 1, or no 1",
             "A mask is 1 or True where a sample was measured",
             "Give mask != 0",
         )
+
     if values.ndim not in (1, 2, 3):
         raise UsageError(
             "mask-shape",
@@ -83,6 +103,7 @@ def as_mask(mask: Any) -> SamplingMask | Tensor:
             "Axes (y), (frame, y) or (frame or 1, y, x or 1) are needed",
             "Add or remove axes of length 1",
         )
+
     if values.ndim < 3:
         values = values.reshape(-1, values.shape[-1], 1)
     return values != 0
@@ -97,7 +118,7 @@ def with_mask(scan: Scan, mask: SamplingMask | Tensor) -> Scan:
 def _conflict(what: str, why: str) -> UsageError:
     return UsageError(
         "options-conflict",
-        f"{what[0].upper()}{what[1:]} was given with a scan in memory",
+        f"{what} was given with a scan in memory",
         why,
         "Leave it out, or give the path of a file",
     )

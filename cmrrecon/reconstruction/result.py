@@ -1,4 +1,4 @@
-"""What a reconstruction gives."""
+"""The result of a reconstruction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,22 +17,45 @@ from cmrrecon.tools.files import as_path
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """The images of a scan, and what tells how far to trust them.
+    """The images of a scan, and how far to trust them.
 
     Attributes
     ----------
-    slices : a sequence over slices of Tensors (frame, y, x): complex64, or float32 magnitudes from
-        methods that return magnitudes only; on the scale of the k-space
-    indices : the scan's numbers of these slices
-    maps : a sequence over slices of coil maps (coil, y, x) complex64; empty from methods that use
-        none of ours, and where finished slices are kept on disk
-    uncertainty : a sequence over slices of standard deviations (frame, y, x); empty unless asked for
-    decision : what was decided for the scan; None from methods that decide nothing
-    residuals : one number a slice, root mean square of A x - y over the noise; None where not known
-    warnings : what the user should know, in sentences
-    provenance : where the result comes from, JSON values; it travels inside every file
-    sources : the files that it was made from
-    geometry : Geometry of these images, or None where it is not known; it travels in the provenance
+    slices : sequence of Tensor of shape (frame, y, x), complex64 or float32
+        One tensor per slice, on the scale of the k-space. Methods that return only magnitudes give
+        float32.
+    indices : tuple of int
+        Slice numbers in the scan.
+    maps : sequence of Tensor of shape (coil, y, x), complex64
+        Coil maps per slice. Empty from methods that do not use our maps, and if finished slices are
+        kept on disk.
+    uncertainty : sequence of Tensor of shape (frame, y, x), float32
+        Standard deviations per slice; empty unless requested.
+    decision : Decision or None
+        What was decided for the scan; None from methods that decide nothing.
+    residuals : tuple of float or None
+        Root mean square of A x - y divided by the noise, one number per slice; None where it is
+        unknown.
+    warnings : tuple of str
+        Sentences the user should read.
+    provenance : Mapping
+        Where the result comes from, as JSON values. It is stored in every file.
+    sources : tuple of Path
+        The files that the result was made from.
+    geometry : Geometry or None
+        Geometry of these images, if it is known. It is stored in the provenance.
+
+    Examples
+    --------
+    >>> import cmrrecon
+    >>> full = cmrrecon.simulate(frames=2, slices=2, coils=3, y=32, x=64).scan
+    >>> result = cmrrecon.reconstruct(full, "zero-filled", device="cpu")
+    >>> result
+    Result(method='zero-filled', images=(2, 2, 32, 64))
+    >>> len(result.slices), result.slices[0].shape
+    (2, torch.Size([2, 32, 64]))
+    >>> result.indices, result.residuals
+    ((0, 1), (None, None))
     """
 
     slices: Sequence[Tensor]
@@ -47,7 +70,7 @@ class Result:
     geometry: Geometry | None = None
 
     def __repr__(self) -> str:
-        """A line, whatever the size of the images."""
+        """One line, whatever the size of the images."""
         frames, y, x = self.slices[0].shape
         method = self.provenance.get("config", {}).get("method")
         return f"Result(method={method!r}, images=({frames}, {len(self.slices)}, {y}, {x}))"
@@ -60,46 +83,66 @@ class Result:
     def save(self, path: str | Path) -> list[Path]:
         """Write the images, and uncertainties beside them as `<name>_uncertainty.h5`.
 
+        An existing file is replaced in one step, never in part.
+
         Parameters
         ----------
-        path : `.h5` keeps the phase; `.mat` is MAT v5 with `img4ranking`; `.npy`, `.npz`; `.png` and
-            `.gif` to look at. An existing file is replaced, whole or not at all
+        path : path
+            The suffix chooses the format: `.h5` keeps the phase; `.mat` is MAT v5 with
+            `img4ranking`; `.npy` and `.npz` are arrays; `.png` and `.gif` are pictures.
 
         Returns
         -------
-        The files written
+        list of Path
+            The files written.
 
         Raises
         ------
-        UsageError : `output-format`, `output-is-input`
-        OutputError : `output-unwritable`
+        UsageError
+            If the suffix is unknown (`output-format`), or the output would replace one of the
+            sources (`output-is-input`).
+        OutputError
+            If the file cannot be written (`output-unwritable`).
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import cmrrecon
+        >>> full = cmrrecon.simulate(frames=1, slices=1, coils=2, y=32, x=64).scan
+        >>> result = cmrrecon.reconstruct(full, "zero-filled", device="cpu")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in result.save(Path(folder) / "cine.h5")]
+        ['cine.h5']
         """
         target = as_path(path, "output")
         formats.check_suffix(target, "images")
+
         beside = uncertainty_path(target)
         written = [target, beside] if self.uncertainty else [target]
         self._refuse_sources(written)
         formats.write_images(target, self.slices, self.provenance)
         if not self.uncertainty:
             return written
-        # Last: where it alone is missing, the whole output is made again.
+
+        # Written last: if it is missing, the whole output is made again.
         stamp = {**self.provenance, "quantity": "standard deviation"}
         formats.write_images(beside, self.uncertainty, stamp)
         return written
 
     def _refuse_sources(self, targets: Sequence[Path]) -> None:
-        """Refuse to write over what the images are made from."""
+        """Refuse to overwrite the files that the images are made from."""
         sources = {source.resolve() for source in self.sources}
         for target in targets:
             if target.resolve() in sources:
                 raise UsageError(
                     "output-is-input",
-                    f"{target} is one of the files that were reconstructed",
-                    "An output must not replace what it is made from",
-                    "Name another file",
+                    f"{target} is one of the reconstructed files",
+                    "An output must not replace its own input",
+                    "Choose another file name",
                 )
 
 
 def uncertainty_path(path: Path) -> Path:
-    """Where the uncertainties of an output go."""
+    """Path of the uncertainties of an output."""
     return path.with_name(f"{path.stem}_uncertainty.h5")

@@ -1,4 +1,4 @@
-"""Finished slices beside an output that is not finished yet, so that a killed run loses one slice at most."""
+"""Finished slices beside an unfinished output, so that a killed run loses at most one slice."""
 
 import glob
 import json
@@ -18,16 +18,19 @@ from cmrrecon.tools.errors import MemoryShortage, OutputError
 
 
 class Parts(Sequence[Tensor]):
-    """One tensor a slice, each in its own file in a hidden folder beside the output.
+    """One tensor per slice, each in its own file in a hidden folder beside the output.
 
-    The folder's name holds the recipe, so only the same recipe goes on from there. As a sequence it
-    gives slice after slice, mapped from disk rather than held in memory.
+    The folder's name holds the recipe, so only a run with the same recipe continues from it. As a
+    sequence it returns slice after slice, mapped from disk instead of held in memory.
 
     Parameters
     ----------
-    output : the file that the slices will become
-    recipe : digest of what determines the result
-    slices : the scan's slice numbers
+    output : Path
+        The file that the slices will become.
+    recipe : str
+        Digest of everything that determines the result.
+    slices : sequence of int
+        Slice numbers in the scan.
     """
 
     def __init__(self, output: Path, recipe: str, slices: Sequence[int]) -> None:
@@ -35,25 +38,25 @@ class Parts(Sequence[Tensor]):
         self.slices = tuple(slices)
 
     def path(self, index: int, suffix: str = "npy") -> Path:
-        """The file of the scan's slice `index`."""
+        """The file of slice `index`."""
         return self.folder / f"slice-{index:04d}.{suffix}"
 
     def missing(self) -> list[int]:
-        """The scan's slice numbers that are not finished."""
+        """Slice numbers that are not finished."""
         return [z for z in self.slices if not self.path(z).exists()]
 
     def save(self, index: int, tensor: Tensor) -> None:
-        """Store what belongs to the scan's slice `index`."""
+        """Store the tensor of slice `index`."""
         with atomic(self.path(index)) as temporary, open(temporary, "wb") as file:
             np.save(file, tensor.cpu().numpy())
 
     def remove(self) -> None:
-        """Forget all parts."""
+        """Delete all parts."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @staticmethod
     def forget(output: Path) -> None:
-        """Remove what any run left behind for an output that is finished now."""
+        """Delete what any run left behind for an output that is now finished."""
         for folder in output.absolute().parent.glob(f".{glob.escape(output.name)}.*.parts"):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -75,12 +78,16 @@ class Parts(Sequence[Tensor]):
 
 
 class OnDisk(Store):
-    """A store beside an output; coil maps are not kept.
+    """A store beside an output; it does not keep coil maps.
 
     Parameters
     ----------
-    outputs : layer (`images`, `uncertainty`) -> the file that it will become
-    recipe, slices : see `Parts`
+    outputs : Mapping of str to Path
+        Layer (`images`, `uncertainty`) to the file that it will become.
+    recipe : str
+        See `Parts`.
+    slices : sequence of int
+        See `Parts`.
     """
 
     def __init__(self, outputs: Mapping[str, Path], recipe: str, slices: Sequence[int]) -> None:
@@ -96,7 +103,7 @@ class OnDisk(Store):
                 parts.save(index, layers[name])
         with atomic(self.images.path(index, "json")) as temporary:
             temporary.write_text(json.dumps(facts))
-        # Last: it says that the slice is finished.
+        # Written last, because it marks the slice as finished.
         self.images.save(index, layers["images"])
 
     def layer(self, name: str) -> Sequence[Tensor]:
@@ -107,7 +114,8 @@ class OnDisk(Store):
 
         Raises
         ------
-        OutputError : they are gone, for instance because another process has finished the output
+        OutputError
+            If the facts are gone, for instance because another process has finished the output.
         """
         try:
             paths = [self.images.path(index, "json") for index in self.images.slices]
@@ -128,7 +136,7 @@ class OnDisk(Store):
         return self.images.folder / "note.json"
 
     def anything(self) -> bool:
-        """Whether a slice is finished, or what they are made with is known."""
+        """Whether a slice is finished, or a decision is stored."""
         return len(self.missing()) < len(self.images) or self._note.exists()
 
     def clear(self) -> None:
@@ -139,14 +147,17 @@ class OnDisk(Store):
     def kept_if_resumable(
         self, lasting: bool = True, on_kept: Callable[[], None] = lambda: None
     ) -> Iterator[None]:
-        """A `with` block around making the output, after which the parts are removed.
+        """A `with` block for making the output, after which the parts are removed.
 
-        They outlive what can be overcome later: an interruption, little memory, a full disk.
+        They stay if the run stops for a reason that may pass: an interruption, a memory shortage,
+        or a full disk.
 
         Parameters
         ----------
-        lasting : whether a later run can find the parts
-        on_kept : called when they are kept
+        lasting : bool
+            Whether a later run can find the parts.
+        on_kept : callable
+            Called if the parts stay.
         """
         try:
             yield
@@ -159,4 +170,5 @@ class OnDisk(Store):
         except BaseException:
             self.clear()
             raise
+
         self.clear()

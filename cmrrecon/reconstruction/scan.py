@@ -1,4 +1,7 @@
-"""`reconstruct`: a scan in, a `Result` out. The command gives the same `Task` to the same `run`."""
+"""`reconstruct`: a scan in, a `Result` out.
+
+The command line passes the same `Task` to the same `run`.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,50 +42,88 @@ def reconstruct(
 
     Parameters
     ----------
-    scan : path of a k-space file, `Scan`, what `simulate` gives, or NumPy array or tensor
-        (frame, slice, coil, y, x), complex, zero where not measured; the centre of k-space near
-        (y // 2, x // 2), or else clear from its energy
-    method : a name (see `cmrrecon reconstruct --list-methods`), or a `Method`; None: `auto`
-    checkpoint : file with the weights of a network, which then is the method
-    mask : an array of zeros and ones: (y), (frame, y) or (frame or 1, y, x or 1); for a path also
-        that of a mask file. None: the file's own, or what is non-zero in any coil
-    axes : names of the stored axes, for unusual files, such as "x,y,coil"
-    dataset : name of the data set, in files of raw data that hold several
-    maps : file of coil maps, in place of the file's own or estimated ones
-    slices : the slices wanted, from 0; None: all
-    device : `auto`, `cpu`, `cuda` or `cuda:N`, or a torch.device
-    adapt : train the network on the scan itself first, for at most so many steps
-    uncertainty : also reconstruct so many random parts of the samples (0, or 2 and more), for the
-        standard deviation of the images
-    whiten : whether coils are mixed so that their noise is alike, see `classical.whitening`; None:
-        in `auto` and this program's iterative methods with a noise scan, and without one where the
-        noise is clearly unequal or correlated
-    keep_oversampling : give the whole encoded images of raw data, not their field of view alone
-    recon_matrix : interpolate the images to the matrix of the scanner's, where the file says it
-    listener : told of the progress
-    **options : of the method, such as `weight` or `iterations`; what is left out or None is
-        automatic. `cmrrecon reconstruct --list-methods` shows the options of each
+    scan : path, Scan, Simulated or array
+        Path of a k-space file, a `Scan`, what `simulate` returns, or an array (NumPy or torch) of
+        shape (frame, slice, coil, y, x), complex, zero where not measured. The centre of k-space
+        lies near (y // 2, x // 2), or is clear from its energy.
+    method : str, Method or None
+        Name of a method (`cmrrecon reconstruct --list-methods` lists them), or a `Method`; None for
+        `auto`.
+    checkpoint : path or None
+        File with the weights of a network, which is then the method.
+    mask : array, SamplingMask, path or None
+        Zeros and ones of shape (y), (frame, y) or (frame or 1, y, x or 1). The path of a mask file
+        is accepted only with the path of a k-space file. None uses the mask of the file, or the
+        samples that are non-zero in any coil.
+    axes : str or None
+        Names of the stored axes, for unusual files, such as "x,y,coil".
+    dataset : str or None
+        Name of the data set, for raw data files that hold several.
+    maps : path or None
+        File of coil maps, instead of those in the file or estimated ones.
+    slices : sequence of int or None
+        Slices to reconstruct, counted from 0; None for all.
+    device : str or torch.device
+        `auto`, `cpu`, `cuda`, `cuda:N`, or a torch.device.
+    adapt : int
+        Largest number of steps to train the network on the scan itself first; 0 for none.
+    uncertainty : int
+        Number of random parts of the samples to reconstruct for the standard deviation of the
+        images: 0 for none, or at least 2.
+    whiten : bool or None
+        Whether to mix the coils so that their noise is white, see `classical.whitening`. None lets
+        `auto` and the iterative methods whiten with a noise scan, and without one if the noise is
+        clearly unequal or correlated.
+    keep_oversampling : bool
+        Return the whole encoded images of raw data instead of their field of view.
+    recon_matrix : bool
+        Interpolate the images to the scanner's reconstruction matrix, if the file states it.
+    listener : Listener or None
+        Receives progress events.
+    **options : Any
+        Options of the method, such as `weight` or `iterations`; None, or an option left out, is
+        automatic. `cmrrecon reconstruct --list-methods` shows the options of each method.
 
     Returns
     -------
     Result
+        Images with their decision, residuals, warnings and provenance, on the CPU.
 
     Raises
     ------
-    UsageError : `unknown-method`, `unknown-option`, `option-value`, `options-conflict`,
-        `recon-matrix-missing`, `kspace-axes`, `kspace-real`,
-        `mask-shape`, `slice-missing`, `device-missing`, and what the method refuses
-    InputError : `file-missing` and others: the file cannot be read as k-space
-    NumericalError, MemoryShortage : see `Method.reconstruct`
+    UsageError
+        If an argument does not fit: `unknown-method`, `unknown-option`, `option-value`,
+        `options-conflict`, `recon-matrix-missing`, `kspace-axes`, `kspace-real`, `mask-shape`,
+        `slice-missing`, `device-missing`, `not-adaptable`, or what the method refuses.
+    InputError
+        If the file cannot be read as k-space (`file-missing` and others).
+    NumericalError
+        If the images hold NaN or infinity (`result-not-finite`), or the data hold no usable signal
+        (`kspace-no-signal`, `maps-empty`).
+    MemoryShortage
+        If memory runs out (`memory-shortage`).
 
     Examples
     --------
-    >>> result = reconstruct("cine_sax_kus_ktGaussian8.mat")        # doctest: +SKIP
-    >>> result.images.shape, result.decision.method                # doctest: +SKIP
-    >>> result.save("cine.h5")                                      # doctest: +SKIP
+    >>> import cmrrecon
+    >>> full = cmrrecon.simulate(frames=4, slices=1, coils=3, y=32, x=64).scan
+    >>> scan = cmrrecon.undersample(full, "uniform", 2)
+    >>> result = cmrrecon.reconstruct(scan, "sense", iterations=10, device="cpu")
+    >>> result.images.shape, result.images.dtype
+    (torch.Size([4, 1, 32, 64]), torch.complex64)
+    >>> result.decision.method, result.decision.iterations
+    ('sense', 10)
+
+    A file is reconstructed in the same way.
+
+    >>> result = cmrrecon.reconstruct("cine_sax_kus_ktGaussian8.mat")  # doctest: +SKIP
+    >>> result.save("cine.h5")  # doctest: +SKIP
     """
+    source = as_scan(scan, mask, axes, dataset=dataset, maps=maps)
+    folder = None if checkpoint is None else Path(checkpoint).absolute().parent.name
+
     task = Task.of(
-        as_scan(scan, mask, axes, dataset=dataset, maps=maps),
+        source,
         find(method, checkpoint),
         options,
         slices=slices,
@@ -93,26 +134,29 @@ def reconstruct(
         recon_matrix=recon_matrix,
         axes=axes,
         dataset=dataset,
-        folder=None if checkpoint is None else Path(checkpoint).absolute().parent.name,
+        folder=folder,
         whiten=whiten,
     )
     return run(task, listener=listener)
 
 
 def find(method: str | Method | None, checkpoint: str | Path | None = None) -> Method:
-    """The method of a name or a checkpoint; the default for neither.
+    """The method for a name or a checkpoint; the default method for neither.
 
     Raises
     ------
-    UsageError : `options-conflict` for both, `unknown-method`, `weights-missing`
+    UsageError
+        If both are given (`options-conflict`), the name is unknown (`unknown-method`), or no
+        weights are installed (`weights-missing`).
     """
     if method is not None and checkpoint is not None:
         raise UsageError(
             "options-conflict",
             "Both a method and a checkpoint were given",
-            "A checkpoint is a method of its own",
+            "A checkpoint is itself a method",
             "Leave one of them out",
         )
+
     if checkpoint is not None:
         return from_checkpoint(Path(checkpoint))
     if isinstance(method, Method):

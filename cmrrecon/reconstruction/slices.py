@@ -35,57 +35,78 @@ def run(
     listener: Listener | None = None,
     stamp: dict[str, Any] | None = None,
 ) -> Result:
-    """Reconstruct the slices of a task that a store misses, and put all together.
+    """Reconstruct the slices of a task that a store lacks, and combine all slices.
 
     Parameters
     ----------
-    store : where finished slices are, and go; None: memory
-    listener : told of the progress
-    stamp : `task.provenance()`, if it was made before
+    task : Task
+        What to do.
+    store : Store or None
+        Where finished slices are kept; None for memory.
+    listener : Listener or None
+        Receives progress events.
+    stamp : dict or None
+        The result of `task.provenance()`, if it was computed before.
+
+    Returns
+    -------
+    Result
+        All slices; errors are those of `reconstruct`.
     """
     kept = InMemory(task.slices) if store is None else store
     return Run(task, kept, listener or Listener()).result(stamp or task.provenance())
 
 
 class Run:
-    """One run of a task. What holds for all slices is decided on the middle one, which comes first.
+    """One run of a task.
+
+    The settings for all slices are decided on the middle one, which comes first.
 
     Parameters
     ----------
-    task : what to do
-    store : where finished slices are, and go
-    listener : told of the progress
+    task : Task
+        What to do.
+    store : Store
+        Where finished slices are kept.
+    listener : Listener
+        Receives progress events.
     """
 
     def __init__(self, task: Task, store: Store, listener: Listener) -> None:
         self.task, self.store, self.listener = task, store, listener
         self.method: Method = task.method
         self.middle = task.slices[len(task.slices) // 2]
-        # Of the first slice, once it was read.
+
+        # The mask of the first slice, once it has been read.
         self.first_mask: SamplingMask | None = None
         self.warnings: list[str] = []
         self.found: dict[str, Any] = {}
 
     def result(self, stamp: dict[str, Any]) -> Result:
-        """Do the slices that are missing, and put all together."""
+        """Reconstruct the missing slices, and combine all slices."""
         task, store = self.task, self.store
         if task.adapt:
-            # Weights are not kept, and those of another run need not be the same to the bit.
+            # Adapted weights are not kept, and another run's need not be bitwise identical.
             store.clear()
+
         missing = store.missing()
         self.listener.started(len(task.slices), len(task.slices) - len(missing))
         if task.adapt:
             self._adapt()
+
         decision = self._decision()
         self._check_range(decision)
         if self.middle not in missing:
-            # A resumed run needs it no longer, and holds one series at a time.
+            # A resumed run no longer needs it, and holds one series at a time.
             self.__dict__.pop("prepared", None)
+
         self._solve(missing, decision)
+
         facts = store.facts()
         residuals = [one["data_residual"] for one in facts]
         self.found["data_residual"] = residuals
         self._note_whitening([one.get("whitened") for one in facts])
+
         return Result(
             store.layer("images"),
             task.slices,
@@ -114,32 +135,32 @@ class Run:
             return PreparedSeries(series.to(self.task.device), whiten=self.task.whiten)
 
     def _view(self, prepared: PreparedSeries) -> PreparedSeries:
-        """What the method is given: whitened coils if that was asked for, else it decides
-        itself."""
+        """The series as the method gets it: whitened on request; otherwise the method decides."""
         return prepared.white if self.task.whiten else prepared
 
     def _working(self, prepared: PreparedSeries) -> PreparedSeries:
-        """What the method works on."""
+        """The series that the method works on."""
         return prepared.white if self.method.whitens else self._view(prepared)
 
     def sampling(self) -> dict[str, Any]:
         """How the scan was sampled."""
         scan = self.task.scan
         known = scan.acquisition
-        # A resumed run may not have read the first slice, and goes by what the file says of all.
+        # A resumed run may not have read the first slice, and then uses the mask of the file.
         mask = self.first_mask or scan.mask
         if mask is None or (self.first_mask is None and mask.source is MaskSource.NON_ZERO):
             mask = scan.series(self.task.slices[0]).mask
+
         return {"pattern": known.pattern, "acceleration": known.acceleration, **mask.described()}
 
     def _warn(self, text: str) -> None:
-        """Tell the user something, once."""
+        """Warn the user of something, once."""
         if text not in self.warnings:
             self.warnings.append(text)
             self.listener.warned(text)
 
     def _warn_of_faults(self, series: Series) -> None:
-        """Say what looks broken in the middle slice."""
+        """Warn of what looks broken in the middle slice."""
         for fault in faults_of_scan(self.task.scan, series, self.middle):
             self._warn(fault.words)
 
@@ -147,13 +168,15 @@ class Run:
         """Adapt the network to the middle slice."""
         record: dict[str, Any] = {"slice": self.middle, "steps": 0}
         if self.prepared.mask.complete:
-            self._warn("fully sampled, so there is nothing to adapt to")
+            self._warn("the scan is fully sampled, so there is nothing to adapt to")
             self.found["adapted"] = record
             return
+
         steps = self.task.adapt
         adaptable = self.method.adaptable(self.task.options)
-        # `Task` refused to adapt other methods.
+        # `Task` has refused to adapt other methods.
         assert adaptable is not None
+
         done = adapt(
             adaptable.network,
             self._working(self.prepared),
@@ -161,24 +184,28 @@ class Run:
             lambda step, loss: self.listener.adapting(step, steps, loss),
         )
         self.method = adaptable.adopt(done.network)
+
         errors = {"before": round(done.before, 6), "after": round(done.after, 6)}
         self.found["adapted"] = {**record, "steps": done.steps, **errors}
         self.listener.adapted(self.found["adapted"])
 
     def _decision(self) -> Decision | None:
-        """What holds for all slices: as an earlier run decided, else decided now."""
+        """The settings for all slices: from an earlier run, or decided now."""
         if not self.method.decides:
             return None
+
         note = self.store.note()
         if note is not None:
             decision: Decision | None = Decision.from_dict(note)
         else:
             with self.method.guarded(self.prepared.series):
                 decision = self.method.decide(self._view(self.prepared), self.task.options)
+
         if decision is None:
             return None
         if note is None:
             self.store.keep_note(decision.as_dict())
+
         self.found["choice"] = provenance.plain({"slice": self.middle, **decision.as_dict()})
         self.listener.decided(self.middle, decision)
         if (warning := decision.warning()) is not None:
@@ -192,12 +219,12 @@ class Run:
         if found:
             self.found["outside"] = found
             self._warn(
-                f"outside of what the network was trained on: {'; '.join(found)}. "
+                f"outside the training range of the network: {'; '.join(found)}. "
                 "Compare with a classical method"
             )
 
     def _solve(self, missing: list[int], decision: Decision | None) -> None:
-        """Reconstruct the missing slices, the middle one first, which is prepared already."""
+        """Reconstruct the missing slices, starting with the middle one, already prepared."""
         self.listener.solving()
         order = sorted(missing, key=lambda index: index != self.middle)
         if self.task.device.type == "cuda":
@@ -207,9 +234,9 @@ class Run:
             self._keep(index, *self._work(self._next(index), decision))
 
     def _solve_on_gpu(self, order: list[int], decision: Decision | None) -> None:
-        """While a GPU works threads read and write; on a CPU that would take cores and memory."""
+        """Read and write in threads while a GPU works; on a CPU they would cost cores."""
         device = self.task.device
-        # A stream of its own, so that the copy does not wait for the work on another slice.
+        # On a separate stream the copy does not wait for the work on another slice.
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
         def load(index: int) -> PreparedSeries:
@@ -225,11 +252,11 @@ class Run:
                 keep(index, *self._work(prepared, decision))
 
     def _note_whitening(self, words: list[str | None]) -> None:
-        """Say how the coils of the slices were whitened, if any was."""
+        """Note how the coils of the slices were whitened, if they were."""
         known = next((one for one in words if one), None)
         if known is not None:
             self.found["whitened"] = known
-            self.listener.noted(f"coils were mixed so that their noise is alike ({known})")
+            self.listener.noted(f"coils were mixed to make their noise white ({known})")
 
     def _work(
         self, prepared: PreparedSeries, decision: Decision | None
@@ -238,16 +265,20 @@ class Run:
         options = self.task.options
         for warning in (*prepared.series.warnings, *self.method.cautions(prepared, options)):
             self._warn(warning)
+
         outcome = self.method.reconstruct(self._view(prepared), options, decision)
         if outcome.edges and isinstance(prepared.mask, CartesianMask):
             self._warn(f"{', '.join(prepared.mask.coverage.edges)}: {outcome.edges}")
+
         facts: dict[str, Any] = {"data_residual": data_residual(outcome.fit)}
         if (self.method.whitens or self.task.whiten) and prepared.whitening is not None:
             facts["whitened"] = prepared.whitening.words
+
         layers = {"images": self._shown(restored(outcome.images, prepared.series))}
         if outcome.maps is not None and self.store.keeps_maps:
             layers["maps"] = self._shown(outcome.maps)
-        # Its problem is not held while the replicates are reconstructed.
+
+        # Free its problem while the replicates are reconstructed.
         del outcome
         if self.task.uncertainty:
 
@@ -257,10 +288,11 @@ class Run:
                 return self._shown(again.images)
 
             layers["uncertainty"] = uncertainty(prepared.series, images_of, self.task.uncertainty)
+
         return layers, facts
 
     def _shown(self, images: Tensor) -> Tensor:
-        """What is given of encoded images or maps; decisions and residuals see all of them."""
+        """Cut encoded images or maps to the view; decisions and residuals use all of them."""
         return shown(images, self.task.view, self.task.scan.geometry)
 
     def _keep(self, index: int, layers: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -268,7 +300,7 @@ class Run:
         self.listener.finished(index)
 
     def _next(self, index: int) -> PreparedSeries:
-        """A slice, prepared; the middle one is not read again, and not held any longer."""
+        """The prepared slice `index`; the middle one is not read again, and is released here."""
         if index == self.middle and "prepared" in vars(self):
             return vars(self).pop("prepared")  # type: ignore[no-any-return]
         return self._read(index)

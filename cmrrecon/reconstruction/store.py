@@ -1,4 +1,4 @@
-"""Where finished slices of a reconstruction are kept until all are done."""
+"""Where the finished slices of a reconstruction are kept until all are done."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,26 +10,27 @@ Facts = dict[str, Any]
 
 
 class Store(ABC):
-    """The finished slices of one result, what is known of each, and what they are made with.
+    """The finished slices of one result, what is known of each, and how they are made.
 
     Attributes
     ----------
-    keeps_maps : whether coil maps are kept
+    keeps_maps : bool
+        Whether coil maps are kept.
     """
 
     keeps_maps: bool = False
 
     @abstractmethod
     def missing(self) -> list[int]:
-        """The scan's slice numbers that are not finished."""
+        """Slice numbers that are not finished."""
 
     @abstractmethod
     def save(self, index: int, layers: Mapping[str, Tensor], facts: Facts) -> None:
-        """Keep what belongs to the scan's slice `index`: tensors by name, `images` among them."""
+        """Keep the layers of slice `index`: tensors by name, including `images`."""
 
     @abstractmethod
     def layer(self, name: str) -> Sequence[Tensor]:
-        """The tensors of that name, slice after slice; empty if there are none."""
+        """The tensors of one layer, slice after slice; empty if there are none."""
 
     @abstractmethod
     def facts(self) -> list[Facts]:
@@ -37,23 +38,24 @@ class Store(ABC):
 
     @abstractmethod
     def keep_note(self, note: Facts) -> None:
-        """Keep what the slices are made with, for a run that resumes."""
+        """Keep how the slices are made, for a run that resumes."""
 
     @abstractmethod
     def note(self) -> Facts | None:
-        """What `keep_note` kept."""
+        """The note that `keep_note` kept; None if there is none."""
 
     @abstractmethod
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
 
 
 class InMemory(Store):
-    """A store that lives as long as its object, and keeps coil maps.
+    """A store in memory, which also keeps coil maps.
 
     Parameters
     ----------
-    slices : the scan's slice numbers that are wanted
+    slices : sequence of int
+        Slice numbers to reconstruct.
     """
 
     keeps_maps = True

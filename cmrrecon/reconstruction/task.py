@@ -1,4 +1,4 @@
-"""One scan to reconstruct, with everything that was asked for checked."""
+"""One scan to reconstruct, with all arguments checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,19 +18,34 @@ from cmrrecon.tools.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One scan to reconstruct, everything checked.
+    """One scan to reconstruct, with all arguments checked.
 
     Attributes
     ----------
-    scan, method : what, and how
-    options : of `method.Options`
-    slices : the scan's slice numbers
-    device : where it is computed
-    adapt, uncertainty : see `reconstruct`
-    axes, dataset : names of stored axes, and of a data set, that were given
-    folder : the folder that the weights of a network lie in
-    whiten : see `reconstruct`
-    view : what of the encoded images is given
+    scan : Scan
+        The scan.
+    method : Method
+        The method.
+    options : Any
+        An instance of `method.Options`.
+    slices : tuple of int
+        Slice numbers in the scan.
+    device : torch.device
+        Where to compute.
+    adapt : int
+        See `reconstruct`.
+    uncertainty : int
+        See `reconstruct`.
+    axes : str or None
+        Names of the stored axes, if given.
+    dataset : str or None
+        Name of the data set, if given.
+    folder : str or None
+        Name of the folder with the weights of the network.
+    whiten : bool or None
+        See `reconstruct`.
+    view : View
+        The part of the encoded images to return.
     """
 
     scan: Scan
@@ -63,23 +78,29 @@ class Task:
         keep_oversampling: bool = False,
         recon_matrix: bool = False,
     ) -> "Task":
-        """The task, its parts checked; parameters and errors as of `reconstruct`."""
+        """Check all arguments and make the task.
+
+        Parameters and errors are those of `reconstruct`.
+        """
         chosen = checked_options(method, options, adapt, uncertainty)
+
         kinds = {"keep_oversampling": bool, "recon_matrix": bool, "whiten": bool | None}
         asked = dict(zip(kinds, (keep_oversampling, recon_matrix, whiten), strict=True))
         checked = checked_mapping("The reconstruction", asked, kinds)
         whiten = checked.pop("whiten")
+
         view = View(**checked)
         view.check(scan.geometry, scan.path or "The scan")
         size = view.size(scan.geometry, scan.image_shape)
         check_size((scan.shape[0], *size), 8, f"An image series of {scan.path or 'the scan'}")
-        where = choose_device(str(device))
+
+        chosen_device = choose_device(str(device))
         return Task(
             scan,
             method,
             options=chosen,
             slices=_checked_slices(scan, slices),
-            device=where if method.on_gpu else torch.device("cpu"),
+            device=chosen_device if method.on_gpu else torch.device("cpu"),
             adapt=int(adapt),
             uncertainty=int(uncertainty),
             axes=axes,
@@ -90,11 +111,17 @@ class Task:
         )
 
     def provenance(self, command: Sequence[str] = ()) -> dict[str, Any]:
-        """Where the result comes from, as far as it is known before: see `tools.provenance.make`.
+        """Where the result comes from, as far as known in advance, see `tools.provenance.make`.
 
         Parameters
         ----------
-        command : the words of the command line; empty for a call from Python
+        command : sequence of str
+            The words of the command line; empty for a call from Python.
+
+        Returns
+        -------
+        dict
+            JSON values.
         """
         weights = self.method.weights()
         asked = {
@@ -104,9 +131,11 @@ class Task:
             "dataset": self.dataset,
             **asdict(self.view),
         }
-        # False is asked for too.
+
+        # False is a request too.
         whiten = {} if self.whiten is None else {"whiten": self.whiten}
         folder: dict[str, Any] = {"run": self.folder} if self.folder else {}
+
         return provenance.make(
             command or ("cmrrecon.reconstruct",),
             config={
@@ -126,12 +155,12 @@ class Task:
 
     @property
     def image_shape(self) -> tuple[int, int]:
-        """(y, x) of the images that are given."""
+        """Size (y, x) of the returned images."""
         return self.view.size(self.scan.geometry, self.scan.image_shape)
 
     @property
     def geometry(self) -> Geometry | None:
-        """That of the images that are given."""
+        """Geometry of the returned images; None if it is unknown."""
         return self.view.geometry(self.scan.geometry, self.scan.image_shape, self.slices)
 
     @property
@@ -141,7 +170,7 @@ class Task:
         return [Path(path) for path in (scan.path, scan.mask_path, scan.maps_path) if path]
 
     def predict(self) -> Prediction | None:
-        """What a slice will cost; None where it is not known."""
+        """Predict the cost of a slice; None if it is unknown."""
         if not self.method.predicts:
             return None
         series = self.scan.series(self.slices[0]).to(self.device)
@@ -149,31 +178,35 @@ class Task:
 
 
 def _checked_slices(scan: Scan, slices: Sequence[int] | None) -> tuple[int, ...]:
-    """The slice numbers, sorted; refuses those that the scan has not got."""
+    """The slice numbers, sorted; refuses numbers that the scan lacks."""
     count = scan.shape[1]
     given = {"slices": tuple(range(count)) if slices is None else slices}
     checked = checked_mapping("The reconstruction", given, {"slices": Sequence[int]})
     wanted = tuple(sorted(set(checked["slices"])))
+
     if not wanted or wanted[-1] >= count:
         raise UsageError(
             "slice-missing",
-            f"Slices {', '.join(map(str, wanted))} were asked for"
+            f"Slices {', '.join(map(str, wanted))} were requested"
             if wanted
-            else "No slice was asked for",
+            else "No slice was requested",
             f"The scan has {count} slices, 0 to {count - 1}",
             "Choose among these",
         )
+
     return wanted
 
 
 def checked_options(
     method: Method, options: Mapping[str, Any], adapt: int = 0, uncertainty: int = 0
 ) -> Any:
-    """The options of a method, checked, together with what else can be asked of any method.
+    """Check the options of a method, together with those that every method has.
 
     Raises
     ------
-    UsageError : `unknown-option`, `option-value`, `not-adaptable`
+    UsageError
+        If an option is unknown (`unknown-option`), its value is not allowed (`option-value`), or
+        the method cannot be adapted (`not-adaptable`).
     """
     chosen = method.options(options)
     counts = {"adapt": adapt, "uncertainty": uncertainty}
@@ -181,16 +214,18 @@ def checked_options(
     if uncertainty == 1:
         raise UsageError(
             "option-value",
-            "The uncertainty was to come from one replicate",
-            "A standard deviation takes two or more, or 0 for none",
-            "Give for example 8",
+            "One replicate was requested for the uncertainty",
+            "A standard deviation needs at least two, or 0 for none",
+            "Give, for example, 8",
         )
+
     if adapt and method.adaptable(chosen) is None:
         raise UsageError(
             "not-adaptable",
             f"The method {method.name} has no network to adapt under these options",
             "Only networks can be adapted to a scan; auto leaves its network out if a weight or a "
             "number of iterations is given",
-            "Leave out the adaptation, or the method and its settings, or give a checkpoint",
+            "Leave out the adaptation or the settings, or give a checkpoint",
         )
+
     return chosen

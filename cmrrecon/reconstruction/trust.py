@@ -1,4 +1,8 @@
-"""How far a reconstruction can be trusted: what the data say against it, what a network never saw, what other masks would change."""
+"""How far to trust a reconstruction: residual, training range and uncertainty.
+
+The residual shows what the data say against it, the training range what a network never saw, and
+the uncertainty what other masks would change.
+"""
 
 import json
 import math
@@ -14,24 +18,24 @@ from cmrrecon.methods.base import Fit
 from cmrrecon.methods.holdout import measured_energy, noise_energy
 from cmrrecon.operators.sensitivity import Calibration
 
-# Of the lines outside the calibration region each replicate keeps this part; the standard deviation
-# grows as it shrinks.
+# Each replicate keeps this fraction of the lines outside the calibration region. The standard
+# deviation grows as it shrinks.
 KEPT = 0.8
-# Labels of the properties that are compared with the training range.
+# Labels of the properties compared with the training range.
 LABELS = {
     "frames": "frames",
     "effective_acceleration": "effective acceleration",
-    "snr_db": "signal to noise of bright tissue in dB",
-    "independent_coils": "coils that see something of their own",
+    "snr_db": "signal-to-noise ratio of bright tissue in dB",
+    "independent_coils": "independent coils",
 }
 Envelope = Mapping[str, tuple[float, float]]
 ENVELOPE = "envelope"
 
 
 def envelope_of(metadata: Mapping[str, str]) -> Envelope:
-    """The training range of a network, from the metadata of its weights: property to (least, largest).
+    """The training range (least, largest) of each property, from a network's metadata.
 
-    Empty where the metadata do not say.
+    Empty if the metadata do not state it.
     """
     try:
         stored = json.loads(metadata.get(ENVELOPE, "{}"))
@@ -45,23 +49,24 @@ def envelope_of(metadata: Mapping[str, str]) -> Envelope:
 
 
 def data_residual(fit: Fit | None) -> float | None:
-    """Root mean square of A x - y over the noise of y.
+    """Root mean square of A x - y divided by the noise of y.
 
-    About one if images explain all but noise, less if they explain noise too. None where it is not
-    known: images without a least-squares term, trajectories, or too few samples to estimate the
-    noise from.
+    It is about one if the images explain all but the noise, and smaller if they explain noise too.
+    None if it is unknown: for images without a least-squares term, for trajectories, and with too
+    few samples to estimate the noise.
     """
     if fit is None or not isinstance(fit.prepared.mask, CartesianMask):
         return None
     noise = noise_energy(fit.prepared, fit.term)
     if not noise > 0:
         return None
+
     explained = float(fit.term.explained(fit.x).double().sum())
     return math.sqrt(max(0.0, measured_energy(fit.prepared, fit.term) - explained) / noise)
 
 
 def facts_of(prepared: PreparedSeries) -> dict[str, float]:
-    """Properties of a series by the names in `LABELS`, without those that are not known."""
+    """The known properties of a series, by the names in `LABELS`."""
     mask = prepared.mask
     facts = {
         "frames": float(prepared.series.frames),
@@ -69,9 +74,11 @@ def facts_of(prepared: PreparedSeries) -> dict[str, float]:
     }
     if not isinstance(mask, CartesianMask):
         return facts
+
     if prepared.noise_power is not None:
         power = float(prepared.noise_power.mean())
         facts["snr_db"] = -10 * math.log10(power) if power > 0 else math.inf
+
     block = calibration_samples(prepared.series).flatten(1)
     if block.numel():
         facts["independent_coils"] = _participation(block)
@@ -79,7 +86,10 @@ def facts_of(prepared: PreparedSeries) -> dict[str, float]:
 
 
 def _participation(block: Tensor) -> float:
-    """The effective number of independent rows of (coil, sample): (sum e)^2 / sum e^2 of its energies e."""
+    """Effective number of independent rows of (coil, sample).
+
+    It is (sum e)^2 / sum e^2 of their energies e.
+    """
     block = block / block.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
     energies = torch.linalg.eigvalsh((block @ block.mH).to(torch.complex128))
     tiny = torch.finfo(torch.float64).tiny
@@ -100,27 +110,41 @@ def outside(facts: Mapping[str, float], envelope: Envelope) -> list[str]:
 def uncertainty(
     series: Series, reconstruct: Callable[[Series], Tensor], replicates: int, seed: int = 0
 ) -> Tensor:
-    """Standard deviation (frame, y, x) of the magnitudes of reconstructions from random parts of the samples.
+    """Standard deviation (frame, y, x) of the magnitudes from random parts of the samples.
 
-    All samples of the calibration region stay. It shows where images hang on single lines; what all
-    replicates share, such as a bias of the method, it cannot show.
+    All samples of the calibration region stay. The result shows where images depend on single
+    lines. It does not show what all replicates share, such as a bias of the method.
 
     Parameters
     ----------
-    reconstruct : a series to images (frame, y, x)
-    replicates : two or more
+    series : Series
+        The series.
+    reconstruct : callable
+        Maps a series to images (frame, y, x).
+    replicates : int
+        Number of parts, at least two.
+    seed : int
+        Seed of the random parts.
+
+    Returns
+    -------
+    Tensor of shape (frame, y, x), float32
+        The standard deviation.
     """
     generator = torch.Generator().manual_seed(seed)
     samples = series.mask.samples
+
     always = torch.zeros_like(samples)
     if isinstance(series.mask, CartesianMask):
         y, x = Calibration.of(series.mask).always
         always[:, y, x] = True
+
     total = squares = torch.zeros((), dtype=torch.float64)
     for _ in range(replicates):
         kept = torch.rand(samples.shape, generator=generator).to(samples.device) < KEPT
         magnitude = reconstruct(series.kept(samples & (kept | always))).abs().double()
         total, squares = total + magnitude, squares + magnitude.square()
+
     mean = total / replicates
     variance = (squares / replicates - mean.square()).clamp(min=0)
     return (variance * (replicates / (replicates - 1))).sqrt().float()

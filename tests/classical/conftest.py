@@ -1,4 +1,4 @@
-"""A small simulated cine, and the measured data that show how good a method is."""
+"""A small simulated cine, and measured data that show the quality of a method."""
 
 import math
 from pathlib import Path
@@ -15,10 +15,11 @@ from cmrrecon.operators.fourier import fft2c
 
 @pytest.fixture(scope="session")
 def cine():
-    """Makes (series, truth): a beating ring in a body, smooth coil maps, faint noise, every `step`-th line and ACS lines.
+    """Make (series, truth): a beating ring in a body, smooth coil maps, faint noise.
 
-    `radial` measures samples instead of lines, `moving` other ones in each frame; `breath` is how far the body moves along y, to either
-    side, in parts of half the field of view.
+    Every `step`-th line and the ACS lines are measured. `radial` measures samples instead of lines,
+    `moving` different ones in each frame. `breath` is how far the body moves along y to either
+    side, as a fraction of half the field of view.
     """
 
     def make(

@@ -1,4 +1,4 @@
-"""Lines that were averaged: n of them have a variance of sigma^2 / n and weigh n."""
+"""Averaged lines: the mean of n lines has a variance of sigma^2 / n and a weight of n."""
 
 from dataclasses import replace
 
@@ -21,8 +21,7 @@ FRAMES, Y, X, COILS = 3, 64, 48, 6
 
 
 def averaged(counts, sigma=0.03, pattern="kt-uniform", acceleration=2):
-    """A scan whose lines y are the means of counts[y] measurements, its truth, and the noise of
-    one."""
+    """A scan whose lines y are means of counts[y] measurements, its truth, and the single noise."""
     made = simulate("cine", frames=FRAMES, slices=1, coils=COILS, y=Y, x=X, snr_db=90)
     kspace, image = made.scan.series(0).kspace, made.image[:, 0]
     mask = make_mask(pattern, frames=FRAMES, y=Y, x=X, acceleration=acceleration, acs=16, seed=1)
@@ -36,7 +35,7 @@ def averaged(counts, sigma=0.03, pattern="kt-uniform", acceleration=2):
 
 
 def uneven():
-    """The outer lines measured once, every other line of the rest four times."""
+    """The outer lines are measured once, every other line of the rest four times."""
     counts = torch.ones(Y)
     counts[16:48:2] = 4
     return counts
@@ -58,7 +57,7 @@ def test_the_encoding_weighs_and_stays_a_pair_of_adjoints(pattern):
     torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-2)
 
 
-def test_lines_that_all_were_averaged_alike_weigh_one():
+def test_lines_averaged_equally_often_have_weight_one():
     scan, _ = averaged(torch.full((Y,), 3.0))
     assert scan.mask.weights is None
 
@@ -90,7 +89,7 @@ def test_the_least_squares_term_is_that_of_weighted_samples():
 
 
 @pytest.mark.parametrize("counts", [torch.full((Y,), 4.0), uneven(), torch.ones(Y)])
-def test_the_residual_compares_with_the_noise_that_averaging_left(counts):
+def test_the_residual_is_relative_to_the_averaged_noise(counts):
     scan, _ = averaged(counts)
     assert reconstruct(scan, "llr").residuals[0] == pytest.approx(1, abs=0.12)
 
@@ -117,7 +116,7 @@ def test_scale_of_images_does_not_depend_on_averages():
     assert float(ratio) == pytest.approx(1, abs=0.02)
 
 
-def test_noise_that_is_estimated_from_lines_measured_once_is_that_of_weighted_samples():
+def test_noise_estimated_from_single_lines_is_that_of_weighted_samples():
     counts = torch.ones(Y)
     counts[16:48] = 4
     scan, _ = averaged(counts)
@@ -127,7 +126,7 @@ def test_noise_that_is_estimated_from_lines_measured_once_is_that_of_weighted_sa
 
 
 @pytest.mark.parametrize("counts", [torch.full((Y,), 4.0), uneven()])
-def test_whitening_by_estimated_noise_knows_of_averages(counts):
+def test_whitening_by_estimated_noise_accounts_for_averages(counts):
     scan, _ = averaged(counts)
     white = PreparedSeries(replace(scan, noise=None).series(0), whiten=True).white
     expected = scan.noise.covariance.diagonal().real.double() / float(counts.max())
@@ -136,8 +135,8 @@ def test_whitening_by_estimated_noise_knows_of_averages(counts):
 
 @pytest.mark.parametrize("every", [False, True])
 @pytest.mark.parametrize("loud", [1, 25])
-def test_the_noise_that_data_show_is_that_of_one_measurement(every, loud):
-    """Without a noise scan, as with one: residuals are near one, and a noisy coil is whitened."""
+def test_the_estimated_noise_is_that_of_one_measurement(every, loud):
+    """With or without a noise scan, residuals are near one and a noisy coil is whitened."""
     counts = torch.full((Y,), 4.0) if every else torch.ones(Y)
     counts[::4] = 4
     made, image = averaged(counts, sigma=0.02)

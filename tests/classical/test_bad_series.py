@@ -1,4 +1,7 @@
-"""Series that are poor, odd or broken: every iterative method gives finite images or says clearly why not, never a silent NaN."""
+"""Poor, odd or broken series: every iterative method returns finite images or a clear error.
+
+NaN is never silent.
+"""
 
 import pytest
 import torch
@@ -14,7 +17,7 @@ from cmrrecon.methods.registry import CLASSICAL, find_method
 from cmrrecon.tools.errors import InputError, NumericalError
 
 ITERATIVE = [method.name for method in CLASSICAL if isinstance(method, IterativeMethod)]
-# Weights chosen per series take longer, so these stand for all.
+# Choosing weights per series takes long, so these methods represent all.
 AUTOMATIC = ["auto", "sense"]
 SMALL = {"shape": (30, 27), "acs": 10, "step": 4}
 
@@ -61,7 +64,7 @@ def noise(cine):
 
 
 def half_of_kspace(cine):
-    """Partial Fourier: lines that the mask has but that hold nothing."""
+    """Partial Fourier: lines in the mask that hold no data."""
     series = cine(**SMALL, frames=3, moving=True)[0]
     series.kspace[:, :, 22:] = 0
     return series
@@ -117,7 +120,7 @@ def test_every_solver_gives_finite_images(cine, make, name):
     found = find_method(name).function(problem, iterations=30)
     assert_finite(problem.whole(found.x), series)
     assert found.residuals
-    # Noise apart, nothing is brighter than what was measured, by far.
+    # Apart from noise, nothing is much brighter than the measured image.
     assert found.x.abs().max() < 10 * problem.start.abs().max()
 
 
@@ -137,7 +140,7 @@ def test_extreme_weights_give_finite_images(cine, name, weight):
 
 
 @pytest.mark.parametrize("name", ITERATIVE)
-def test_frame_without_signal_is_zero_where_frames_do_not_help_each_other(cine, name):
+def test_frame_without_signal_is_zero_if_frames_are_independent(cine, name):
     series = silent_frame(cine)
     images = find_method(name)(series, {"weight": 0.002, "iterations": 30})
     if name == "sense":

@@ -1,4 +1,4 @@
-"""Calibration lines with gaps, filled in turns with the image."""
+"""Calibration lines with gaps, filled in alternation with the image."""
 
 from dataclasses import replace
 
@@ -17,8 +17,7 @@ NY = 45
 
 
 def gappy(cine, gaps, frames=3):
-    """Each frame of a heart that stands still measured a third of the lines; none those in the
-    gaps."""
+    """A still heart; each frame measured a third of the lines, and none those in the gaps."""
     series, truth = cine(coils=6, step=1, frames=frames)
     series, truth = replace(series, kspace=series.kspace[:1].repeat(frames, 1, 1, 1)), truth[:1]
     mask = torch.zeros((frames, NY, 1), dtype=torch.bool)
@@ -38,7 +37,7 @@ def test_runs_of_lines(measured, expected):
     assert runs(lines) == [slice(*run) for run in expected]
 
 
-def test_lines_in_gaps_are_found(cine):
+def test_lines_in_gaps_are_predicted(cine):
     series, full, _ = gappy(cine, [17, 20, 24, 29, 31])
     block = completed(series.kspace, series.mask)
     true = full.kspace.mean(0)[:, 10:34]
@@ -76,7 +75,7 @@ def test_more_gaps_than_can_be_filled_are_refused(cine, gaps):
         estimate_coils(series)
 
 
-def test_a_block_of_every_frame_is_left_as_it_is(cine):
+def test_a_block_measured_in_every_frame_is_unchanged(cine):
     for series in (cine(acs=6, moving=True)[0], cine(acs=12)[0], cine(radial=True)[0]):
         assert completed(series.kspace, series.mask) is None
     series, _, _ = gappy(cine, [3])

@@ -1,5 +1,7 @@
-"""What looks broken is warned of, what is good is not. The scans are those of
-`benchmarks/faults.py`, a few of each kind."""
+"""Broken data cause warnings, good data do not.
+
+The scans are those of `benchmarks/faults.py`, a few of each kind.
+"""
 
 import importlib.util
 import random
@@ -50,7 +52,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("pattern", ["uniform", "kt-gaussian"])
-def test_what_is_broken_is_warned_of(row, pattern):
+def test_broken_scans_cause_warnings(row, pattern):
     kind, _, breaker = bench().BROKEN[row]
     found = breaker(good(pattern), random.Random(row))
     assert kind in kinds(found)
@@ -74,18 +76,18 @@ def test_the_noise_of_one_coil_does_not_make_lines_look_conjugated(pattern, meas
 @pytest.mark.parametrize(
     ("kind", "frames", "coils"), [("cine", 8, 6), ("cine", 1, 1), ("t1map", 9, 4)]
 )
-def test_what_is_good_is_not(pattern, kind, frames, coils):
+def test_good_scans_cause_no_warnings(pattern, kind, frames, coils):
     assert not kinds(good(pattern, kind, frames, coils))
 
 
-def test_good_spokes_are_not_warned_of():
+def test_good_spokes_cause_no_warnings():
     made = cmrrecon.simulate("cine", frames=3, slices=1, coils=4, y=48, x=96, spokes=13, seed=2)
     series = made.scan.series(0)
     assert isinstance(series.mask, SpokeMask)
     assert not faults_of_series(series)
 
 
-def test_real_scans_are_not_warned_of(real_data):
+def test_real_scans_cause_no_warnings(real_data):
     for found in bench().real(real_data):
         assert not kinds(found), found.name
         if found.name.startswith("T1"):
@@ -93,14 +95,14 @@ def test_real_scans_are_not_warned_of(real_data):
 
 
 @pytest.mark.parametrize("name", ["gre.dat", "epi.dat"])
-def test_raw_data_of_a_bottle_are_not_warned_of(real_data, name):
+def test_raw_data_of_a_bottle_cause_no_warnings(real_data, name):
     pytest.importorskip("turbotwix")
     assert not kinds(bench().case(name, cmrrecon.read(real_data / "scanner-files" / name)))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_two_coils_that_lean_to_neither_side_are_not_warned_of(seed):
-    """A bottle in the middle, with bubbles: its lines lean each its own way."""
+def test_two_coils_that_lean_to_neither_side_cause_no_warnings(seed):
+    """A bottle in the middle, with bubbles: its lines lean at random."""
     generator = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 96), indexing="ij")
     bottle = ((x / 0.6) ** 2 + (y / 0.7) ** 2 < 1).float()
@@ -110,15 +112,15 @@ def test_two_coils_that_lean_to_neither_side_are_not_warned_of(seed):
     assert findings(Scan.from_kspace(kspace[None, None]).series(0))["lines-conjugated"] == 0
 
 
-def test_a_matrix_far_larger_than_what_was_measured():
-    """As a header may say it: the block around the centre of energy then holds no line."""
+def test_a_matrix_far_larger_than_the_measured_part():
+    """A header may say so; the block around the centre of energy then holds no line."""
     kspace = torch.zeros(1, 1, 2, 6000, 16, dtype=torch.complex64)
     generator = torch.Generator().manual_seed(0)
     kspace[..., 2976:3024, :] = torch.randn(48, 16, dtype=torch.complex64, generator=generator)
     faults_of_series(Scan.from_kspace(kspace).series(0))
 
 
-def test_a_line_with_none_around_it_is_not_compared():
+def test_a_line_without_neighbours_is_not_compared():
     series = good("uniform").series
     samples = series.mask.samples.expand(series.frames, -1, -1).clone()
     samples[1] = False
@@ -128,7 +130,7 @@ def test_a_line_with_none_around_it_is_not_compared():
     assert findings(sparse)["line-outlying"] < LIMITS["line-outlying"]
 
 
-def test_noise_is_not_taken_for_conjugated_frames():
+def test_noise_does_not_look_like_conjugated_frames():
     generator = torch.Generator().manual_seed(1)
     kspace = torch.randn(12, 2, 6, 16, dtype=torch.complex64, generator=generator)
     assert not kinds(bench().case("noise", Scan.from_kspace(kspace[:, None])))
@@ -161,7 +163,7 @@ def test_the_scale_of_the_data_does_not_matter():
         assert findings(scaled) == pytest.approx(findings(good().series), rel=1e-3, abs=1e-3)
 
 
-def test_all_conjugated_alike_cannot_be_seen():
+def test_conjugation_of_everything_cannot_be_detected():
     series = good().series
     assert not faults_of_series(replace(series, kspace=series.kspace.conj().resolve_conj()))
 
@@ -173,15 +175,15 @@ def test_frames_of_mapping_may_stand_in_any_order():
     assert not faults_of_series(mapping)
 
 
-def test_interleaved_sets_of_frames_are_no_disorder():
-    """Two velocity encodings in turn, of a file that does not say so."""
+def test_interleaved_sets_of_frames_are_in_order():
+    """Two alternating velocity encodings, in a file that does not say so."""
     kspace = good("uniform").series.kspace
     ramp = torch.polar(torch.ones(64, 1), torch.linspace(-1, 1, 64)[:, None])
     both = torch.stack([kspace, kspace * ramp], 1).flatten(0, 1)
     assert not faults_of_series(replace(good("uniform").series, kspace=both))
 
 
-def test_several_heart_beats_are_no_disorder():
+def test_several_heartbeats_are_in_order():
     series = good("uniform").series
     generator = torch.Generator().manual_seed(0)
     beats = series.kspace[::2].repeat(3, 1, 1, 1)
@@ -190,12 +192,12 @@ def test_several_heart_beats_are_no_disorder():
     assert not faults_of_series(replace(series, kspace=kspace))
 
 
-def test_slices_of_a_single_coil_are_no_coils():
+def test_slices_of_a_single_coil_do_not_look_like_coils():
     made = cmrrecon.simulate("cine", frames=2, slices=6, coils=1, y=64, x=128, seed=3).scan
     assert not faults_of_scan(made, made.series(3), 3)
 
 
-def test_empty_slices_do_not_hinder():
+def test_empty_slices_are_ignored():
     made = cmrrecon.simulate("cine", frames=2, slices=6, coils=1, y=64, x=128, seed=3).scan
     kspace = torch.stack([made.read_slice(i) for i in range(6)], 1)
     kspace[:, 1] = 0
@@ -204,14 +206,14 @@ def test_empty_slices_do_not_hinder():
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 2, 4, 4), (7, 1, 9, 3), (2, 3, 5, 64)])
-def test_tiny_series_are_looked_at_too(shape):
+def test_tiny_series_are_checked_too(shape):
     generator = torch.Generator().manual_seed(0)
     kspace = torch.randn(shape, dtype=torch.complex64, generator=generator)
     found = findings(Scan.from_kspace(kspace[:, None]).series(0))
     assert all(value == value for value in found.values())
 
 
-def test_agreement_finds_the_fewer():
+def test_agreement_finds_the_minority():
     generator = torch.Generator().manual_seed(0)
     common = torch.randn(40, generator=generator)
     signs = torch.tensor([1.0, 1, -1, 1, 1, -1, 1])
@@ -219,7 +221,7 @@ def test_agreement_finds_the_fewer():
     assert torch.equal(agreement(vectors).sign(), signs)
 
 
-def test_a_shorter_way_is_found():
+def test_a_shorter_path_is_found():
     angle = torch.arange(8) * torch.pi / 4
     places = torch.polar(torch.ones(8), angle)[torch.tensor([0, 5, 2, 7, 4, 1, 6, 3])]
     distances = (places[:, None] - places).abs().square()
@@ -227,14 +229,14 @@ def test_a_shorter_way_is_found():
     assert best == pytest.approx(8 * (2 - 2**0.5), rel=1e-5)
 
 
-def test_reconstruct_says_it():
+def test_reconstruct_warns_of_faults():
     found = bench().loud(good(), random.Random(0), 100.0)
     result = cmrrecon.reconstruct(found.scan, "zero-filled", device="cpu")
     assert any("times louder" in words for words in result.warnings)
     assert not cmrrecon.reconstruct(good().scan, "zero-filled", device="cpu").warnings
 
 
-def test_noise_has_no_centre_that_is_off():
+def test_noise_has_no_displaced_centre():
     generator = torch.Generator().manual_seed(0)
     for seed in range(5):
         generator.manual_seed(seed)
@@ -249,7 +251,7 @@ def test_a_field_of_view_that_fits_the_other_way_round(field, expected):
     assert kinds(replace(found, scan=scan)) == expected
 
 
-def test_lines_of_a_symmetric_phantom_in_two_coils_say_nothing(real_data):
+def test_lines_of_a_symmetric_phantom_in_two_coils_are_undecided(real_data):
     for name in ("gre", "epi"):
         pytest.importorskip("turbotwix")
         scan = cmrrecon.read(real_data / f"scanner-files/{name}.dat")

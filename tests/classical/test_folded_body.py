@@ -19,10 +19,10 @@ Y, X, COILS, FRAMES = 64, 48, 6, 5
 
 
 def scan(reach=1.3, acceleration=2, pattern="kt-uniform", frames=FRAMES):
-    """A beating disc of `reach` times the field of view along y; and its root-sum-of-squares.
+    """A beating disc of `reach` times the field of view along y, and its root-sum-of-squares.
 
-    K-space of the wide image is made on a grid as fine as it needs; the scanner's lines are every
-    `wide / Y`-th of it, so that the ends fold over.
+    The k-space of the wide image is computed on a fine grid. The scanner measures every
+    `wide / Y`-th line of it, so that the ends fold over.
     """
     wide = 2 * Y
     y = ((torch.arange(wide) - wide // 2) / (Y / 2))[:, None]
@@ -49,7 +49,7 @@ def error(images, truth):
 
 @pytest.mark.parametrize("reach", [1.2, 1.35, 1.5])
 @pytest.mark.parametrize("method", ["sense", "llr", "kt-wavelet", "auto"])
-def test_every_method_unfolds_as_well_as_grappa(method, reach):
+def test_every_method_unfolds_at_least_as_well_as_grappa(method, reach):
     folded, truth = scan(reach)
     grappa = error(reconstruct(folded, "grappa").slices[0], truth)
     assert error(reconstruct(folded, method).slices[0], truth) < 1.15 * grappa
@@ -68,7 +68,7 @@ def test_a_missing_side_of_a_folded_body_is_left_to_the_method():
     )
 
 
-def test_of_single_samples_and_of_a_single_frame_too():
+def test_single_samples_and_a_single_frame_unfold_too():
     folded, truth = scan(pattern="kt-radial", acceleration=3)
     one, still = scan(frames=1)
     assert error(reconstruct(folded, "llr").slices[0], truth) < 0.05
@@ -89,7 +89,7 @@ def test_a_body_within_the_field_of_view_has_one_set():
     assert estimate_coils(scan(reach=0.8)[0].series(0)).sets == 1
 
 
-def test_a_network_for_one_set_takes_the_first():
+def test_a_network_for_one_set_uses_the_first():
     folded, _ = scan()
     coils = estimate_coils(folded.series(0))
     assert coils.first.measured.shape == (COILS, Y, X)

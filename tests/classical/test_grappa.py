@@ -40,11 +40,11 @@ def test_equals_the_official_program(golden):
     torch.testing.assert_close(rss(ifft2c(filled)), images, atol=1e-10, rtol=1e-9)
 
 
-def test_method_takes_the_first_frame_as_the_official_program(golden):
+def test_method_uses_the_first_frame_like_the_official_program(golden):
     expected = scipy.io.loadmat(golden / "metrics/recon/recon_uniform4.mat")
     kus = torch.from_numpy(expected["kus"].transpose(2, 1, 0).copy()).to(torch.complex64)
     mask = torch.from_numpy(expected["mask"].T.copy() > 0)[None]
-    # The comb continues the sixteen calibration lines by one; the official program takes sixteen.
+    # The comb extends the sixteen calibration lines by one; the official program uses sixteen.
     mask[:, 28] = False
     image = grappa(Series((kus * mask)[None], mask_of(mask)), GrappaOptions(calibration="first"))[0]
     truth = torch.from_numpy(expected["full_sos"].T.copy())
@@ -94,7 +94,7 @@ def test_magnitude_does_not_depend_on_the_order_of_coils(cine):
     torch.testing.assert_close(grappa(permuted), grappa(series), atol=1e-4, rtol=0)
 
 
-def test_what_it_cannot_do_is_refused(cine):
+def test_unsuitable_series_are_refused(cine):
     with refused("needs-lines") as error:
         grappa(cine(radial=True)[0])
     assert "sense" in str(error.value)
@@ -109,7 +109,7 @@ def test_what_it_cannot_do_is_refused(cine):
     ("coils", "shape", "frames"),
     [(1, (45, 56), 1), (4, (45, 56), 1), (32, (31, 27), 2), (3, (33, 16), 2)],
 )
-def test_takes_any_number_of_coils_frames_and_pixels(cine, coils, shape, frames):
+def test_accepts_any_number_of_coils_frames_and_pixels(cine, coils, shape, frames):
     series, truth = cine(coils=coils, shape=shape, frames=frames, step=2)
     images = grappa(series)
     assert images.shape == (frames, *shape)
@@ -122,7 +122,7 @@ def test_takes_any_number_of_coils_frames_and_pixels(cine, coils, shape, frames)
 def test_silent_coil_changes_nothing(cine):
     series, _ = cine(coils=4)
     silent = torch.cat([series.kspace, torch.zeros_like(series.kspace[:, :1])], 1)
-    # The weight is relative to the number of neighbours, those of the silent coil included.
+    # The weight is relative to the number of neighbours, including those of the silent coil.
     torch.testing.assert_close(
         grappa(Series(silent, series.mask), GrappaOptions(weight=0.01 * 5 / 4)),
         grappa(series),
@@ -131,7 +131,7 @@ def test_silent_coil_changes_nothing(cine):
     )
 
 
-def test_calibration_lines_alone_are_extended_by_the_kernel_only(cine):
+def test_calibration_lines_alone_are_extended_only_by_the_kernel(cine):
     series, _ = cine(step=45, acs=12)
     mask = series.mask.samples.clone()
     mask[:, 0] = False
@@ -175,7 +175,7 @@ def test_weights_minimise_the_documented_functional():
     found = Interpolator(block, kernel=(5, 5), weight=0.01).weights(rows, columns)
     patches = (
         block.unfold(1, 5, 1).unfold(2, 5, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
-    )  # (place, coil, row, column)
+    )  # (position, coil, row, column)
     sources = patches[:, :, rows][..., columns].permute(0, 3, 2, 1).flatten(1)
     normal = sources.mH @ sources
     tikhonov = 0.01 * torch.linalg.matrix_norm(normal) / len(normal)
@@ -208,7 +208,7 @@ def test_is_ten_decibels_above_zero_filled_on_a_measured_head(measured_head, ste
     ],
     ids=["comb", "taller between", "not too tall", "outside of what was measured", "nothing"],
 )
-def test_the_kernel_is_as_high_as_it_must_be(measured, most, expected):
+def test_the_kernel_is_as_tall_as_needed(measured, most, expected):
     lines = torch.zeros(12, dtype=torch.bool)
     lines[measured] = True
     assert heights(lines, 5, most).tolist() == expected
@@ -217,7 +217,7 @@ def test_the_kernel_is_as_high_as_it_must_be(measured, most, expected):
 @pytest.mark.parametrize(
     ("lines", "kernel", "most"), [(24, None, 13), (20, None, 11), (8, None, 5), (24, 9, 9)]
 )
-def test_it_is_half_of_the_calibration_lines_at_most(lines, kernel, most):
+def test_the_kernel_is_limited_to_half_of_the_calibration_lines(lines, kernel, most):
     assert tallest(lines, kernel) == most
 
 
@@ -239,7 +239,7 @@ def test_no_line_between_measured_ones_stays_empty(cine, monkeypatch, step):
     assert psnr(images, truth.abs()) > psnr(zero_filled(series), truth.abs())
 
 
-def test_a_given_kernel_that_leaves_lines_empty_is_refused_with_one_that_does_not(cine):
+def test_a_given_kernel_that_leaves_lines_empty_is_refused_with_a_better_one(cine):
     series, _ = cine(step=8, acs=20, coils=6)
     with refused("kernel-too-small") as error:
         grappa(series, GrappaOptions(kernel=5))
@@ -247,19 +247,19 @@ def test_a_given_kernel_that_leaves_lines_empty_is_refused_with_one_that_does_no
     assert torch.isfinite(grappa(series, GrappaOptions(kernel=9))).all()
 
 
-def test_lines_that_stay_empty_are_told(cine):
+def test_empty_lines_cause_a_warning(cine):
     assert cautions(cine(step=3)[0], GrappaOptions()) == ()
     series, _ = cine(step=3)
     y = torch.arange(45)[None, :, None]
     narrow = series.kept(series.mask.samples & (y >= 10) & (y < 35))
-    (told,) = cautions(narrow, GrappaOptions())
+    (caution,) = cautions(narrow, GrappaOptions())
     lines = narrow.mask.samples[0, :, 0].nonzero()
-    # Two lines on either side are in reach.
+    # Two lines on either side are within reach.
     empty = int(lines[0]) - 2 + 45 - 1 - int(lines[-1]) - 2
-    assert f"{empty} of 45 " in told
+    assert f"{empty} of 45 " in caution
 
 
-def test_a_missing_side_is_not_told_twice(cine):
+def test_a_missing_side_causes_no_second_warning(cine):
     series, _ = cine(step=3)
     partial = series.kept(series.mask.samples & (torch.arange(45) < 33)[None, :, None])
     assert partial.mask.coverage.one_sided
@@ -283,7 +283,7 @@ def test_an_asymmetric_echo_with_its_centre_off_the_middle_does_not_wrap_around(
     lines[:, ::2] = lines[:, 16:28] = True
     lines[..., :20] = False
     expected = grappa(Series(series.kspace * lines[:, None], mask_of(lines)))
-    # The echo comes early: its columns begin where the readout does.
+    # The echo comes early: its columns start with the readout.
     stored = Series((series.kspace * lines[:, None]).roll(-20, 3), mask_of(lines.roll(-20, 2)))
     centred_again = recentred(stored)
     assert centred_again.rolled[1] in range(18, 23)
@@ -300,12 +300,12 @@ def test_separate_reference_lines_calibrate(cine):
     assert psnr(images, truth.abs()) > psnr(zero_filled(series), truth.abs()) + 5
 
 
-def test_frames_with_other_lines_calibrate_on_their_average(cine):
+def test_frames_with_different_lines_calibrate_on_their_average(cine):
     series, truth = cine(step=3, acs=0, frames=6, coils=6, moving=True)
     assert psnr(grappa(series), truth.abs()) > psnr(zero_filled(series), truth.abs()) + 5
 
 
-def test_samples_that_calibrate_only_are_no_image_data(cine):
+def test_samples_for_calibration_only_are_not_image_data(cine):
     series, _ = cine(step=3, frames=2, coils=6)
     only = torch.zeros_like(series.mask.samples)
     only[:, 17:19] = True

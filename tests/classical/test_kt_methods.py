@@ -1,4 +1,7 @@
-"""Every iterative method on small dynamic series: it lowers what its docstring says, and its images are better than simpler ones."""
+"""Every iterative method on small dynamic series.
+
+Each lowers its documented functional and beats simpler methods.
+"""
 
 import inspect
 import math
@@ -42,7 +45,7 @@ def temporal(request):
 
 @pytest.fixture(scope="module", params=[False, True], ids=["lines", "samples"])
 def moving(request, cine):
-    """A problem with another mask in each of eight frames, its series and its truth."""
+    """A problem with a different mask in each of eight frames, its series and its truth."""
     return normalised(*cine(frames=8, step=8, moving=True, radial=request.param))
 
 
@@ -59,7 +62,7 @@ def psnr(image, reference):
     )
 
 
-# What the docstrings say is minimised, up to 1/2 ||y||^2.
+# The documented functionals, up to 1/2 ||y||^2.
 
 
 def misfit(problem, x):
@@ -112,7 +115,10 @@ def temporal_l1(x):
 
 
 def low_rank_sparse_l1(x, weight):
-    """The best split of x into L + S, by Douglas-Rachford steps (Eckstein and Bertsekas, Math Program 1992;55:293)."""
+    """The best split of x into L + S, by Douglas-Rachford steps.
+
+    Eckstein and Bertsekas, Math Program 1992;55:293.
+    """
     rank_weight, step = LOW_RANK_SHARE * weight * math.sqrt(x[0].numel()), 30.0
     z, best = torch.zeros_like(x), math.inf
     for _ in range(100):
@@ -138,7 +144,10 @@ PENALTIES = {
 
 
 def solved(problem, method):
-    """As good as the minimum. The prox of temporal variation is inexact in its method, so it is solved in another way."""
+    """Solve almost to the minimum.
+
+    The method for temporal variation has an inexact prox, so another solver is used.
+    """
     if method is not temporal_tv:
         return method(problem, iterations=150).x
     weight = 0.01
@@ -172,7 +181,7 @@ def test_documented_functional_is_lowered_close_to_its_minimum(moving, usual_ima
     )
     assert usual < start
     assert usual - best < 0.05 * (start - best)
-    # No image made for another functional is better.
+    # No image made for another functional does better.
     others = [problem.rhs, torch.zeros_like(problem.rhs)] + [
         x for other, x in usual_images.items() if other is not method
     ]
@@ -247,7 +256,7 @@ def test_five_decibels_better_than_zero_filled_with_one_mask_for_all_frames(cine
 
 @pytest.fixture(scope="module", params=["kt-gaussian", "kt-radial"])
 def measured(request):
-    """Makes a problem of every kind of scan, its truth, and the quality of zero-filled and SENSE images."""
+    """Make a problem of each kind of scan, its truth, and the PSNR of zero-filled and SENSE."""
     made = {}
 
     def make(kind):
@@ -285,7 +294,7 @@ def test_free_breathing_does_no_harm(cine, temporal):
 
 
 @pytest.mark.parametrize("method", [temporal_tv, kt_wavelet])
-def test_free_breathing_is_reconstructed_better_than_by_sense(cine, method):
+def test_free_breathing_is_better_than_with_sense(cine, method):
     problem, _, truth = normalised(*cine(frames=12, step=8, moving=True, breath=0.05))
     assert (
         psnr(problem.whole(method(problem).x), truth)
@@ -338,7 +347,7 @@ def test_weight_of_zero_is_least_squares(moving, method):
 
 
 @pytest.mark.parametrize("method", [temporal_fourier, llr, low_rank_sparse, kt_wavelet])
-def test_huge_weight_leaves_frames_that_are_alike(moving, method):
+def test_huge_weight_makes_frames_alike(moving, method):
     problem = moving[0]
     x = method(problem, weight=1e4, iterations=60).x
     assert torch.isfinite(torch.view_as_real(x)).all()

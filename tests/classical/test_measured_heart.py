@@ -1,4 +1,4 @@
-"""Every method against the pictures that the scanner's own fully sampled scan gave: right slice and right frame must win."""
+"""Every method against pictures of the fully sampled scan: the right slice and frame must win."""
 
 import matplotlib.image
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS, find_method
 
-# The methods share the pictures and the coil maps, which every worker would make for itself.
+# One worker runs all methods, so that they share the pictures and the coil maps.
 pytestmark = pytest.mark.xdist_group("measured heart")
 
 HEART = (slice(40, 125), slice(150, 280))
@@ -26,7 +26,10 @@ def known():
 
 @pytest.fixture
 def correlations(measured_heart, real_data, pictures, known):
-    """Correlation of the magnitude of a method with each of the 168 pictures, in the heart, without saturated pixels."""
+    """Correlation of a method's magnitude with each of the 168 pictures.
+
+    Only unsaturated pixels in the heart count.
+    """
     folder = real_data / "CMRxRecon2025-P003-pair/reference_png"
     if not pictures:
         for z in range(1, 15):

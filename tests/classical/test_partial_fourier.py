@@ -1,4 +1,4 @@
-"""The penalty on what is out of phase, and the phase itself."""
+"""The penalty on the out-of-phase part, and the phase itself."""
 
 import torch
 
@@ -18,7 +18,7 @@ def random(*shape, seed=0):
     return torch.randn(shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
 
 
-def test_what_is_in_phase_costs_nothing_and_the_rest_its_weight():
+def test_the_in_phase_part_costs_nothing_and_the_rest_its_weight():
     phase = torch.exp(1j * random(2, 8, 6).real)
     real = random(2, 8, 6, seed=1).real
     operator = PhaseConstrained(Nothing(), phase)

@@ -1,4 +1,4 @@
-"""What is computed once of a series: scale, coils and noise."""
+"""What a prepared series computes once: scale, coils and noise."""
 
 from dataclasses import replace
 from importlib.util import find_spec
@@ -88,7 +88,7 @@ def counted(monkeypatch):
     return calls
 
 
-def test_coils_are_found_once_for_each_number_of_virtual_coils(cine, counted):
+def test_coils_are_estimated_once_for_each_number_of_virtual_coils(cine, counted):
     prepared = PreparedSeries(cine()[0])
     assert counted == []
     assert prepared.coils() is prepared.coils()
@@ -130,14 +130,14 @@ def test_separate_calibration_lines_make_the_maps(cine):
         PreparedSeries(series).coils()
     block = calibration_block(full.kspace, full.mask)
     assert torch.equal(calibration_samples(full), block)
-    # Measured by itself, on whatever scale.
+    # Measured separately, on any scale.
     separate = replace(series, calibration=1e6 * block)
     assert torch.equal(calibration_samples(separate), 1e6 * block)
     maps = PreparedSeries(separate).coils(4).measured
     torch.testing.assert_close(maps, PreparedSeries(full).coils(4).measured, atol=1e-3, rtol=0)
 
 
-def test_reference_lines_lose_empty_ends_and_are_the_middle_of_many():
+def test_reference_lines_lose_empty_ends_and_are_limited_to_the_middle():
     lines = torch.ones((2, 60, 300), dtype=torch.complex64)
     lines[:, :10] = lines[..., 250:] = 0
     assert reference_block(lines).shape == (2, MOST_LINES, MOST_COLUMNS)
@@ -175,7 +175,7 @@ def test_supplied_maps_are_zero_where_they_see_nothing_and_must_fit(cine):
 # Noise
 
 
-def test_noise_comes_from_the_ends_of_kspace_where_none_was_measured(cine):
+def test_noise_is_estimated_from_the_ends_of_kspace_without_a_noise_scan(cine):
     series = cine(step=1, shape=(96, 64))[0]
     prepared = PreparedSeries(series)
     expected = (
@@ -188,7 +188,7 @@ def test_noise_comes_from_the_ends_of_kspace_where_none_was_measured(cine):
     torch.testing.assert_close(tenfold, prepared.noise_power, rtol=1e-4, atol=0)
 
 
-def test_measured_noise_is_taken_as_it_is(cine):
+def test_measured_noise_is_used_unchanged(cine):
     series = cine()[0]
     covariance = torch.diag(torch.tensor([1.0, 2, 3, 4])).to(torch.complex64)
     covariance[0, 1] = covariance[1, 0] = 0.5
@@ -199,7 +199,7 @@ def test_measured_noise_is_taken_as_it_is(cine):
     torch.testing.assert_close(again.noise_power, expected, rtol=1e-4, atol=0)
 
 
-def test_noise_is_unknown_where_nothing_tells_it(cine):
+def test_noise_is_unknown_without_suitable_samples(cine):
     series = cine(step=45, acs=12)[0]
     series.mask.samples[:, 0] = False
     assert PreparedSeries(series).noise_power is None

@@ -39,7 +39,7 @@ def series(request, cine):
 
 
 @pytest.mark.parametrize("virtual", [1, 4, 10, 32])
-def test_coils_are_of_unit_rss_on_the_columns_where_any_sees(series, virtual):
+def test_coils_have_unit_rss_on_the_columns_where_any_coil_sees(series, virtual):
     coils = estimate_coils(series, virtual)
     assert coils.maps.shape == (min(virtual, 10), 46, 57)
     assert coils.measured.shape == (10, 46, 57)
@@ -64,7 +64,7 @@ def test_folded_compression_equals_compressing_kspace(series):
         torch.einsum("vc,cyx->vyx", matrix, coils.measured), coils.maps, atol=1e-5, rtol=0
     )
     virtual = encoding(coils.maps, series.mask)
-    # Of line masks the virtual coils of single columns leave a hundredth of the amplitude out.
+    # For line masks the virtual coils of single columns drop a hundredth of the amplitude.
     near = 1e-2 if isinstance(series.mask, LineMask) else 1e-5
     rhs = virtual.H(apply_matrix(matrix, series.kspace))
     assert relative(problem.whole(problem.rhs), rhs) < near
@@ -118,7 +118,7 @@ def test_samples_outside_the_mask_are_ignored(series):
     torch.testing.assert_close(given.start, cleaned.start)
 
 
-def test_norm_is_one_at_most(series):
+def test_norm_is_up_to_one(series):
     problem = Problem.of(normal(series), estimate_coils(series, virtual=6))
     x = torch.randn(
         problem.rhs.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
@@ -155,7 +155,7 @@ def test_silent_coils_change_nothing(cine):
 
 def test_maps_that_vanish_are_refused(cine):
     series, _ = cine()
-    # A single sample in the corner is no neighbourhood that coils could be told from.
+    # A single sample in the corner has no neighbourhood to calibrate coils from.
     series.kspace[:, :, 16:28] = 0
     series.kspace[:, :, 16, 0] = 1
     with refused("maps-empty"):
@@ -172,7 +172,8 @@ def test_calibration_lines_without_signal_are_refused(cine):
     assert "Only 3 " in str(error.value)
 
 
-# What eight of ten coils cost at most, in dB: with random lines little, with folded ones the most that coils can do is missed.
+# Largest cost of eight instead of ten coils in dB: little with random lines, more with folded
+# ones, which need all coils.
 @pytest.mark.parametrize(
     ("pattern", "acceleration", "cost"), [("kt-gaussian", 8, 0.25), ("uniform", 4, 0.6)]
 )
@@ -192,7 +193,7 @@ def test_eight_of_ten_coils_are_nearly_as_good(method, pattern, acceleration, co
 
 
 @pytest.mark.parametrize("spokes", [3, 16])
-def test_the_problem_of_spokes_has_norm_one_at_most_and_solvers_do_not_diverge(spokes):
+def test_the_problem_of_spokes_has_norm_up_to_one_and_solvers_converge(spokes):
     pytest.importorskip("finufft")
     made = simulate(
         "cine", frames=2, slices=1, coils=1 if spokes == 3 else 4, y=48, x=64, spokes=spokes

@@ -1,4 +1,4 @@
-"""Maps from all that was measured: nearer to the truth than those of the calibration lines, and never of another kind."""
+"""Maps refined on all measured samples are nearer to the truth than those of ESPIRiT."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from cmrrecon.simulation.shapes import generator
 
 
 def scene(pattern="kt-gaussian", acceleration=6, frames=6, y=96, x=64, coils=6, acs=12):
-    """A body that reaches the ends of the field of view, its true maps, and an undersampled series with little noise."""
+    """A body that reaches the edges of the field of view, its maps, and an undersampled series."""
     images = random_scene(3, 4, frames, y, x).images + 0.3
     maps = random_maps(coils, y, x, generator(5, "maps"))
     mask = make_mask(pattern, frames=frames, y=y, x=x, acceleration=acceleration, acs=acs, seed=1)
@@ -37,7 +37,7 @@ def scene(pattern="kt-gaussian", acceleration=6, frames=6, y=96, x=64, coils=6, 
 
 
 def misses(found, maps):
-    """How much of the true maps those of the coils do not hold, whatever the phase of a pixel."""
+    """The part of the true maps that the coils miss, whatever the phase of a pixel."""
     along = (found.measured.conj() * maps).sum(0).abs() / rss(found.measured).clamp(min=1e-6)
     return float((1 - along).mean())
 
@@ -92,7 +92,7 @@ def test_they_do_not_depend_on_the_scale():
     torch.testing.assert_close(*found, rtol=1e-2, atol=1e-3)
 
 
-def test_of_some_columns_only_these_are_found():
+def test_only_the_given_columns_are_refined():
     series, _, maps = scene()
     coils = replace(estimate_coils(series).first, columns=slice(20, 44))
     better = refined(normal(series, normalisation(series)), coils)

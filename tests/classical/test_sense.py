@@ -59,7 +59,7 @@ def test_sense_stops_when_it_is_solved(cine):
     assert found.residuals[-1] <= 1e-6
 
 
-def test_frames_that_are_solved_at_once_survive_the_steps_of_others(cine):
+def test_solved_frames_survive_the_steps_of_others(cine):
     series, _ = cine(frames=4, step=2, moving=True)
     samples = series.mask.samples
     samples[0] = False

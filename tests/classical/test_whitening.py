@@ -21,8 +21,7 @@ SIGMA = 0.02
 
 
 def noisy(levels=(1, 1, 20, 1, 1, 1), correlation=0.0, acceleration=2, frames=4):
-    """A scan whose coils have noise of these levels, neighbours correlated; its truth; its
-    noise."""
+    """A scan with coil noise of these levels, correlated in neighbours; its truth; its noise."""
     made = simulate("cine", frames=frames, slices=1, coils=len(levels), y=64, x=80, snr_db=80)
     kspace, image = made.scan.series(0).kspace, made.image[:, 0]
     generator = torch.Generator().manual_seed(0)
@@ -39,7 +38,7 @@ def noisy(levels=(1, 1, 20, 1, 1, 1), correlation=0.0, acceleration=2, frames=4)
 
 
 def error(images, truth):
-    """Relative, without any fitted scale."""
+    """Relative error, without a fitted scale."""
     return float((images.abs() - truth.abs()).norm() / truth.norm())
 
 
@@ -110,14 +109,14 @@ def test_images_scale_with_the_data_and_their_noise():
 
 
 @pytest.mark.parametrize("levels", [(1,) * 6, (1.5, 1, 1, 1, 1, 1)])
-def test_without_a_noise_scan_coils_that_are_alike_stay_as_they_are(levels):
+def test_without_a_noise_scan_similar_coils_are_not_whitened(levels):
     scan, _, _ = noisy(levels)
     prepared = PreparedSeries(scan.series(0))
     assert prepared.whitening is None
     assert prepared.white is prepared
 
 
-def test_signal_at_the_ends_of_the_readout_is_not_taken_for_noise():
+def test_signal_at_the_ends_of_the_readout_does_not_count_as_noise():
     made = simulate("cine", frames=3, slices=1, coils=6, y=64, x=80, snr_db=40)
     kspace = made.scan.series(0).kspace
     narrow = torch.fft.fftshift(kspace, -1).roll(0, -1)  # the body moves to the ends
@@ -127,7 +126,7 @@ def test_signal_at_the_ends_of_the_readout_is_not_taken_for_noise():
         assert Whitening.of(Scan.from_kspace(data[:, None]).series(0)) is None
 
 
-def test_methods_with_rules_of_their_own_are_whitened_on_request_only():
+def test_direct_methods_are_whitened_only_on_request():
     scan, _, noise = noisy()
     scan = replace(scan, noise=noise)
     plain = reconstruct(scan, "zero-filled")
@@ -140,7 +139,7 @@ def test_methods_with_rules_of_their_own_are_whitened_on_request_only():
     torch.testing.assert_close(asked.slices[0], expected)
 
 
-def test_what_was_done_is_in_the_provenance():
+def test_the_whitening_is_in_the_provenance():
     scan, _, noise = noisy()
     assert "estimated" in reconstruct(scan, "sense").provenance["whitened"]
     assert "factor of 20" in reconstruct(replace(scan, noise=noise), "sense").provenance["whitened"]
@@ -159,7 +158,7 @@ def test_a_coil_without_noise_and_data_is_left_out():
     assert error(result.slices[0], truth) < 0.4
 
 
-def test_of_a_singular_covariance_the_levels_are_used_and_on_request_it_is_refused():
+def test_a_singular_covariance_gives_levels_only_or_is_refused_on_request():
     scan, truth, noise = noisy()
     covariance = noise.covariance.clone()
     covariance[1] = covariance[0]
@@ -167,7 +166,7 @@ def test_of_a_singular_covariance_the_levels_are_used_and_on_request_it_is_refus
     singular = replace(scan, noise=replace(noise, covariance=covariance))
     result = reconstruct(singular, "sense")
     assert error(result.slices[0], truth) < 0.2
-    assert "levels alone" in result.provenance["whitened"]
+    assert "levels only" in result.provenance["whitened"]
     with pytest.raises(InputError) as caught:
         reconstruct(singular, "sense", whiten=True)
     assert caught.value.code == "noise-covariance"
@@ -184,7 +183,7 @@ def test_few_noise_samples_whiten_nearly_as_well_as_many(samples):
     assert error(reconstruct(few, "sense").slices[0], truth) < 1.15 * many
 
 
-def test_correlations_by_chance_are_taken_out_and_real_ones_kept():
+def test_chance_correlations_are_removed_and_real_ones_kept():
     _, _, noise = noisy(levels=(1, 1, 20, 1, 1, 1))
     assert torch.equal(without_chance(noise.covariance, 4096), noise.covariance)
     _, _, noise = noisy(levels=(1, 1, 20, 1, 1, 1), correlation=0.5)
@@ -192,7 +191,7 @@ def test_correlations_by_chance_are_taken_out_and_real_ones_kept():
     torch.testing.assert_close(kept, noise.covariance, rtol=0.02, atol=0)
 
 
-def test_a_repeated_coil_does_not_keep_a_noisy_one_from_being_found():
+def test_a_noisy_coil_is_found_beside_a_repeated_one():
     scan, _, _ = noisy(acceleration=1)
     kspace = scan.read_slice(0).clone()
     kspace[:, 5] = kspace[:, 4]
@@ -235,7 +234,7 @@ def test_parts_of_a_series_share_its_whitening():
     assert not part.white.mask.samples[:, 3].any()
 
 
-def test_no_noise_at_all_cannot_be_whitened():
+def test_zero_noise_cannot_be_whitened():
     scan, _, noise = noisy()
     silent = replace(
         scan, noise=replace(noise, covariance=torch.zeros(6, 6, dtype=torch.complex64))

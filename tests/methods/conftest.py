@@ -1,4 +1,4 @@
-"""Small simulated scans, prepared once for all tests, and solvers that are wrong in a known way."""
+"""Small simulated scans, prepared once for all tests, and solvers with known errors."""
 
 from functools import cache
 
@@ -49,7 +49,7 @@ def sampled(full):
 
 @pytest.fixture(scope="session")
 def prepared(sampled):
-    """Gives an undersampled series, prepared once for all tests."""
+    """Return an undersampled series, prepared once for all tests."""
 
     @cache
     def give(pattern="kt-gaussian", acceleration=8, acs=12, kind="cine", frames=8, y=64, x=80):
@@ -70,7 +70,7 @@ def psnr():
 
 @pytest.fixture(scope="session")
 def biased():
-    """Makes a solver of images that are too bright or too dark by a factor."""
+    """Makes a solver whose images are too bright or too dark by a factor."""
 
     def make(name, factor):
         def function(problem, *, weight=0.01, iterations=20, monitor=None):
@@ -84,7 +84,7 @@ def biased():
 
 @pytest.fixture(scope="session")
 def small_network():
-    """Makes a small network for whole series; the larger `spoiled`, the worse its images."""
+    """Makes a small network for whole series; a larger `spoiled` means worse images."""
 
     def make(spoiled=0.0):
         torch.manual_seed(0)

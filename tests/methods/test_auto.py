@@ -1,4 +1,4 @@
-"""`auto`: the best of several methods for a scan; its network is never in the way."""
+"""`auto` picks the best of several methods; its network never makes a scan worse."""
 
 import json
 import math
@@ -26,12 +26,12 @@ from cmrrecon.solvers import Solution
 NETWORK = "kt-unrolled"
 CANDIDATES = ("kt-wavelet", "llr", "temporal-tv")
 AUTOMATIC = IterativeOptions()
-# Small, for tests that ask whether something works and not how well.
+# Small, for tests of whether something works rather than how well.
 SMALL = {"frames": 4, "y": 48, "x": 48}
 
 
 def auto(network=None):
-    """`auto` with a network, or with none."""
+    """`auto` with or without a network."""
     method = find_method("auto")
     trained = network and TrainedNetwork(NETWORK, network, Weights("digest", {"envelope": "{}"}))
     return replace(method, trained=trained)
@@ -50,7 +50,7 @@ def shipped_decision(prepared):
     return find_method("auto").decide(prepared(**SMALL), AUTOMATIC)
 
 
-def test_the_decision_names_what_was_tried_and_takes_the_best(shipped_decision):
+def test_the_decision_names_the_trials_and_uses_the_best(shipped_decision):
     decision = shipped_decision
     assert {trial.method for trial in decision.trials} - {NETWORK} == set(CANDIDATES)
     assert decision.hidden.endswith("lines")
@@ -104,7 +104,7 @@ def test_fully_sampled_series_are_combined_with_refined_maps(full):
     assert (images - combined).abs().max() < 1e-3 * combined.abs().max()
 
 
-def test_with_only_calibration_lines_the_first_candidate_has_its_defaults(full):
+def test_with_only_calibration_lines_the_first_candidate_uses_its_defaults(full):
     series, _ = full(**SMALL)
     lines = torch.zeros((1, 48, 1), dtype=torch.bool)
     lines[:, 18:30] = True
@@ -124,7 +124,7 @@ def test_a_single_frame_is_reconstructed_by_spatial_regularisation(full, prepare
     assert psnr(images, truth) > psnr(find_method("zero-filled")(series.series), truth) + 3
 
 
-def test_too_few_calibration_lines_are_told(sampled):
+def test_too_few_calibration_lines_are_refused(sampled):
     with refused("calibration-too-small"):
         find_method("auto")(sampled("uniform", acs=2, **SMALL))
 
@@ -135,7 +135,7 @@ def test_the_time_average_calibrates_where_no_frame_has_enough_lines(sampled, fu
     assert psnr(find_method("auto")(series), truth) > zero_filled + 10
 
 
-def test_the_network_is_tried_and_both_errors_are_told(prepared, small_network):
+def test_the_network_is_tried_and_both_errors_are_reported(prepared, small_network):
     decision = auto(small_network()).decide(prepared(**SMALL), AUTOMATIC)
     tried = [trial.error for trial in decision.trials if trial.method == NETWORK]
     assert of_network(decision).error == min(tried)
@@ -145,8 +145,8 @@ def test_the_network_is_tried_and_both_errors_are_told(prepared, small_network):
     assert Decision.from_dict(json.loads(json.dumps(decision.as_dict()))) == decision
 
 
-def test_a_spoiled_network_is_left_alone(prepared, small_network):
-    """The guard: a network that breaks on a scan does not reach its images."""
+def test_a_spoiled_network_is_not_used(prepared, small_network):
+    """The guard: a network that fails on a scan does not reach its images."""
     series = prepared(**SMALL)
     spoiled, without = auto(small_network(spoiled=3.0)), auto()
     decision = spoiled.decide(series, AUTOMATIC)
@@ -159,22 +159,20 @@ def test_a_spoiled_network_is_left_alone(prepared, small_network):
 
 @pytest.fixture(scope="module")
 def broken(small_network):
-    """A network that gives NaN."""
+    """A network that returns NaN."""
     made = small_network()
     with torch.no_grad():
         made.unet.last.bias.fill_(float("nan"))
     return made
 
 
-def test_a_network_that_gives_nan_is_left_alone(prepared, broken):
+def test_a_network_that_returns_nan_is_not_used(prepared, broken):
     decision = auto(broken).decide(prepared(**SMALL), AUTOMATIC)
     assert decision.method in CANDIDATES
     assert not decision.uses(NETWORK)
 
 
-def test_a_network_that_breaks_on_a_later_slice_is_replaced_by_the_best_classical_method(
-    prepared, broken
-):
+def test_a_network_that_fails_on_a_later_slice_is_replaced(prepared, broken):
     series, method = prepared(**SMALL), auto(broken)
     tried = (
         Trial("kt-wavelet", 0.01, 5, 0.3),
@@ -188,15 +186,15 @@ def test_a_network_that_breaks_on_a_later_slice_is_replaced_by_the_best_classica
     assert torch.equal(images, solved(series, solvers, safe, AUTOMATIC).images)
 
 
-def test_without_trials_nothing_replaces_what_is_not_finite(prepared, broken):
+def test_without_trials_nothing_replaces_images_that_are_not_finite(prepared, broken):
     with refused("result-not-finite"):
         auto(broken).reconstruct(
             prepared(**SMALL), AUTOMATIC, Decision(NETWORK, 1.0, 2, (), "given")
         )
 
 
-def test_a_network_that_predicts_better_is_taken(prepared):
-    """One that is as good as low rank, against SENSE."""
+def test_a_network_that_predicts_better_is_used(prepared):
+    """A network as good as low rank, against SENSE."""
     best = find_method("llr").function
 
     def knows(problem, *, weight=1.0, iterations=100, monitor=None):
@@ -256,7 +254,7 @@ def test_the_training_range_counts_only_if_the_network_is_used(small_network):
     assert method.training_facts(None) == {}
 
 
-def test_another_network_takes_the_place_of_the_first(small_network):
+def test_a_network_can_be_replaced(small_network):
     first, second = small_network(), small_network(0.1)
     method = auto(first)
     other = method.adaptable(AUTOMATIC).adopt(second)
@@ -270,7 +268,7 @@ def test_missing_weights_are_none(monkeypatch, tmp_path):
 
 
 def test_every_auto_has_its_own_network():
-    """Who adapts or moves it changes nobody else's."""
+    """Adapting or moving one network does not change another."""
     first, second = find_method("auto"), find_method("auto")
     assert first.trained.network is not second.trained.network
     assert math.isclose(
@@ -278,7 +276,7 @@ def test_every_auto_has_its_own_network():
     )
 
 
-def test_images_do_not_depend_on_how_often_coils_are_asked_for(prepared, small_network):
+def test_images_do_not_depend_on_earlier_requests_for_coils(prepared, small_network):
     series, method = prepared(**SMALL), auto(small_network())
     decision = method.decide(series, AUTOMATIC)
     shared = method.reconstruct(series, AUTOMATIC, decision).images

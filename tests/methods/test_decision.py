@@ -15,7 +15,7 @@ def trial(method, error, weight=0.01):
 
 
 def evidence(errors, midpoints=None, **more):
-    """Evidence of one trial a method; means of images that are not given predict badly."""
+    """Evidence with one trial per method; means of images not listed predict badly."""
     known = {frozenset(pair): error for pair, error in (midpoints or {}).items()}
     trials = [trial(method, error) for method, error in errors.items()]
 
@@ -25,12 +25,12 @@ def evidence(errors, midpoints=None, **more):
     return Evidence(trials, midpoint, **{"margin": 0.1, **more})
 
 
-def told(selection):
+def outcome(selection):
     partner = selection.partner and selection.partner.method
     return selection.trial.method, partner, selection.share, selection.error
 
 
-# name: errors in the order of the trials, errors of means, and (method, partner, share, error).
+# name: errors in trial order, errors of means, and (method, partner, share, error).
 CLASSICAL = {
     "one method": ({"a": 0.2}, {}, ("a", None, 0, 0.2)),
     "the better one": ({"a": 0.2, "b": 0.17}, {}, ("b", None, 0, 0.17)),
@@ -61,7 +61,7 @@ CLASSICAL = {
     "all diverge": ({"a": INF, "b": INF}, {}, ("a", None, 0, INF)),
     "a perfect prediction": ({"a": 0.2, "b": 0.0}, {}, ("b", None, 0, 0.0)),
 }
-# Frames of other lines: `n` is the network.
+# Frames with different lines: `n` is the network.
 NETWORK = {
     "clearly better": ({"a": 0.2, "n": 0.179}, {"an": 0.1}, ("n", None, 0, 0.179)),
     "clearly worse": ({"a": 0.2, "n": 0.221}, {"an": 0.1}, ("a", None, 0, 0.2)),
@@ -110,7 +110,7 @@ FIXED = {
 @pytest.mark.parametrize("network", [None, "n"])
 def test_without_a_network(case, network):
     errors, midpoints, expected = CLASSICAL[case]
-    found = told(select(evidence(errors, midpoints, network=network)))
+    found = outcome(select(evidence(errors, midpoints, network=network)))
     assert found == pytest.approx(expected)
 
 
@@ -118,7 +118,7 @@ def test_without_a_network(case, network):
 @pytest.mark.parametrize("margin", [0.1, 0.09])
 def test_with_a_network(case, margin):
     errors, midpoints, expected = NETWORK[case]
-    found = told(select(evidence(errors, midpoints, network="n", margin=margin)))
+    found = outcome(select(evidence(errors, midpoints, network="n", margin=margin)))
     assert found == pytest.approx(expected)
 
 
@@ -126,29 +126,29 @@ def test_with_a_network(case, margin):
 def test_with_a_network_and_the_same_lines_in_all_frames(case):
     errors, midpoints, expected = FIXED[case]
     found = select(evidence(errors, midpoints, network="n", same_lines=True, noise=0.02))
-    assert told(found) == pytest.approx(expected)
+    assert outcome(found) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("error", [0.1, 0.5])
 def test_unknown_noise_of_the_same_lines_hedges(error):
     found = select(evidence({"a": error, "n": error}, {"an": 0.1}, network="n", same_lines=True))
-    assert told(found) == ("a", "n", 0.5, 0.1)
+    assert outcome(found) == ("a", "n", 0.5, 0.1)
 
 
-def test_the_same_lines_mean_nothing_without_a_network():
+def test_the_same_lines_do_not_matter_without_a_network():
     found = select(evidence({"a": 0.2, "b": 0.1}, same_lines=True, noise=0.02))
-    assert told(found) == ("b", None, 0, 0.1)
+    assert outcome(found) == ("b", None, 0, 0.1)
 
 
 def test_the_network_is_judged_by_the_hedge_and_not_by_the_margin():
     found = select(evidence({"a": 0.2, "n": 0.17}, network="n", margin=0.5))
-    assert told(found) == ("n", None, 0, 0.17)
+    assert outcome(found) == ("n", None, 0, 0.17)
 
 
 @pytest.mark.parametrize(
     ("errors", "weight"),
     [
-        # Trials of one method with growing weights: only clear gains count.
+        # Trials of one method with growing weights; only clear gains count.
         ([0.2, 0.17], 1),
         ([0.2, 0.185], 0),
         ([0.2, 0.185, 0.17], 2),
@@ -156,7 +156,7 @@ def test_the_network_is_judged_by_the_hedge_and_not_by_the_margin():
         ([INF, 0.2], 1),
     ],
 )
-def test_of_one_method_the_first_trial_that_no_other_clearly_betters(errors, weight):
+def test_the_leader_of_a_method_is_its_first_trial_not_clearly_beaten(errors, weight):
     trials = [trial("a", error, float(step)) for step, error in enumerate(errors)]
     made = Evidence(trials, lambda *_: INF, 0.1)
     assert made.leaders()["a"].weight == weight
@@ -204,7 +204,7 @@ DECISION = Decision(
 )
 
 
-def test_a_decision_goes_to_json_and_back():
+def test_a_decision_survives_json():
     assert Decision.from_dict(json.loads(json.dumps(DECISION.as_dict()))) == DECISION
     plain = Decision("a", 0.01, 20, (), "why")
     assert Decision.from_dict(json.loads(json.dumps(plain.as_dict()))) == plain
@@ -219,7 +219,7 @@ def test_a_decision_knows_its_parts():
 
 
 @pytest.mark.parametrize(("error", "warned"), [(0.99, False), (1.0, True), (INF, True)])
-def test_a_prediction_like_that_of_an_empty_image_is_warned_of(error, warned):
+def test_a_prediction_like_that_of_an_empty_image_causes_a_warning(error, warned):
     made = Decision("a", 0.01, 20, (trial("a", 2.0), trial("b", error)), "12 lines")
     assert (made.warning() is not None) == warned
     assert Decision("a", 0.01, 20, (), "why").warning() is None

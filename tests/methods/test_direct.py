@@ -1,4 +1,4 @@
-"""Direct methods: a function of a normalised series, its options checked, its faults told."""
+"""Direct methods: functions of a normalised series, with checked options and clear errors."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -129,7 +129,7 @@ def test_a_result_that_is_not_finite_is_an_error(series, function):
 
 
 @pytest.mark.parametrize("function", [no_memory, no_cuda_memory, no_cpu_memory])
-def test_lack_of_memory_is_told_with_the_size(series, function):
+def test_lack_of_memory_is_reported_with_the_size(series, function):
     with refused("memory-shortage") as error:
         own(function)(series)
     assert "2 frames, 6 coils, y 48, x 33" in str(error.value)

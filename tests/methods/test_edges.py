@@ -1,4 +1,4 @@
-"""What methods do about a side of k-space that was not measured."""
+"""What methods do about an unmeasured side of k-space."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ GIVEN = {"weight": 0.005, "iterations": 25}
 
 
 def part(y=slice(None), x=slice(None), pattern=None):
-    """Samples (frame|1, y, x) of a block, all of it or by a pattern."""
+    """Samples (frame or 1, y, x) of a block, complete or by a pattern."""
     samples = torch.zeros((1, N, N), dtype=torch.bool)
     samples[:, y, x] = True
     return samples if pattern is None else samples & pattern
@@ -72,7 +72,7 @@ def test_without_a_missing_side_nothing_changes(image):
         assert cmrrecon.reconstruct(scan_of(truth, maps, samples), "sense", **GIVEN).warnings == ()
 
 
-def test_a_phase_that_jumps_is_left_alone(image):
+def test_a_phase_that_jumps_is_not_used_for_filling(image):
     truth, maps = image
     bright = truth.abs()[0] > 0.6 * truth.abs().max()
     jumping = truth * torch.exp(1j * bright)
@@ -82,7 +82,7 @@ def test_a_phase_that_jumps_is_left_alone(image):
     assert "varies too fast" in result.warnings[0]
 
 
-def test_velocities_are_left_alone(image):
+def test_velocity_images_are_not_filled(image):
     scan = scan_of(*image, CUTS["partial Fourier 6/8"])
     flow = replace(scan, acquisition=replace(scan.acquisition, modality="Flow2d"))
     (warning,) = cmrrecon.reconstruct(flow, "sense", **GIVEN).warnings
@@ -116,7 +116,7 @@ def test_auto_leaves_the_network_out(image):
         (part(slice(0, 49))[..., :1], slice(45, 49)),
     ],
 )
-def test_what_is_hidden_lies_next_to_the_cut(samples, hidden):
+def test_holdout_samples_lie_next_to_the_cut(samples, hidden):
     expected = torch.zeros((1, N, 1), dtype=torch.bool)
     expected[:, hidden] = True
     assert torch.equal(next_to_cut(SamplingMask.of(samples)), expected)

@@ -1,4 +1,4 @@
-"""What is hidden of a series, and how well images predict it."""
+"""Hold-out samples of a series, and how well images predict them."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def measured(sampled):
 
 @pytest.mark.parametrize("pattern", ["kt-gaussian", "kt-uniform", "uniform"])
 @pytest.mark.parametrize("acceleration", [4, 8, 16])
-def test_hidden_lines_are_measured_lines_outside_the_calibration_region(
+def test_holdout_lines_are_measured_lines_outside_the_calibration_region(
     measured, pattern, acceleration
 ):
     series = measured(pattern, acceleration)
@@ -56,14 +56,14 @@ def test_hidden_lines_are_measured_lines_outside_the_calibration_region(
     assert torch.equal(hide(series), hidden)
 
 
-def test_where_the_time_average_calibrates_any_line_may_be_hidden(sampled):
+def test_if_the_time_average_calibrates_any_line_may_be_held_out(sampled):
     series = sampled("kt-uniform", 4, acs=0, **SIZE)
     hidden = hide(series)
     assert not (hidden & ~series.mask.samples).any()
     assert hidden[:, 16:32].any()
 
 
-def test_samples_that_calibrate_only_are_not_hidden(measured):
+def test_samples_for_calibration_only_are_not_held_out(measured):
     series = measured("kt-gaussian", 4)
     only = torch.zeros_like(series.mask.samples)
     only[:, ::2] = True
@@ -71,7 +71,7 @@ def test_samples_that_calibrate_only_are_not_hidden(measured):
     assert not (hide(replace(series, mask=mask)) & only).any()
 
 
-def test_lines_that_all_frames_share_are_hidden_in_all(measured):
+def test_lines_that_all_frames_share_are_held_out_in_all(measured):
     assert len(hide(measured("uniform", 4))) == 1
 
 
@@ -93,7 +93,7 @@ def test_patches_are_contiguous_and_outside_the_calibration_region(measured):
     assert describe_hidden(series.mask.chosen(hidden), 6) == f"{len(tiles)} patches of samples"
 
 
-def test_nothing_is_hidden_where_nothing_can_be(full):
+def test_nothing_is_held_out_if_too_little_was_measured(full):
     kspace = full(**SIZE)[0].kspace
     only_acs = torch.zeros((1, 48, 1), dtype=torch.bool)
     only_acs[:, 18:30] = True
@@ -104,7 +104,7 @@ def test_nothing_is_hidden_where_nothing_can_be(full):
 
 
 @pytest.mark.parametrize(("places", "fewest", "chosen"), [(7, 4, None), (8, 4, 4), (100, 4, 10)])
-def test_a_share_is_drawn_unless_too_little_would_stay(places, fewest, chosen):
+def test_a_share_is_drawn_unless_too_little_would_remain(places, fewest, chosen):
     units = torch.zeros((1, 100), dtype=torch.bool)
     units[:, :places] = True
     drawn = draw_share(units, fewest)
@@ -115,7 +115,7 @@ def test_a_share_is_drawn_unless_too_little_would_stay(places, fewest, chosen):
 
 
 def test_every_distance_from_the_centre_has_its_share():
-    """One of each ten distances, and here there are two lines of each."""
+    """One of every ten lines by distance; here two lines have the same distance."""
     drawn = draw_share(torch.ones((1, 101), dtype=torch.bool), 4)[0]
     distances = (drawn.nonzero().flatten() - 50).abs().sort().values
     assert len(distances) == 10
@@ -124,7 +124,7 @@ def test_every_distance_from_the_centre_has_its_share():
 
 
 @pytest.mark.parametrize("pattern", ["kt-gaussian", "kt-radial"])
-def test_the_error_is_the_squared_distance_from_the_hidden_samples(measured, pattern):
+def test_the_error_is_the_squared_distance_from_the_holdout_samples(measured, pattern):
     series = measured(pattern, 6)
     whole = PreparedSeries(series)
     hidden = hide(series)
@@ -140,7 +140,7 @@ def test_the_error_is_the_squared_distance_from_the_hidden_samples(measured, pat
     assert held_out.energy == pytest.approx(float(kspace.abs().square().sum()), rel=1e-4)
 
 
-def test_columns_are_judged_by_their_own_part(measured):
+def test_columns_are_judged_by_their_own_signal(measured):
     series = measured("kt-gaussian", 6)
     prepared, coils = PreparedSeries(series, 1.0), estimate_coils(series)
     hidden, part = hide(series), replace(coils, columns=slice(20, 40))
@@ -153,7 +153,7 @@ def test_columns_are_judged_by_their_own_part(measured):
     assert 1 - whole(x) == pytest.approx(explained / whole.energy, rel=1e-3)
 
 
-def test_spokes_are_hidden_whole_and_a_perfect_image_predicts_them():
+def test_spokes_are_held_out_whole_and_a_perfect_image_predicts_them():
     pytest.importorskip("finufft")
     size = {"frames": 3, "slices": 1, "coils": 4, "y": 48, "x": 64}
     made = simulate("cine", **size, spokes=21, snr_db=float("inf"))
@@ -168,7 +168,7 @@ def test_spokes_are_hidden_whole_and_a_perfect_image_predicts_them():
     assert held_out(torch.zeros_like(made.image[:, 0])) == 1
 
 
-def test_empty_coils_change_no_noise(measured):
+def test_empty_coils_do_not_change_the_noise(measured):
     series = measured("kt-gaussian", 4)
     coils = estimate_coils(series)
     zeros = torch.zeros_like(series.kspace)
@@ -185,7 +185,7 @@ def test_empty_coils_change_no_noise(measured):
 
 
 def test_noise_alone_has_the_energy_of_noise(full):
-    """Lines of nothing but noise: what is measured is what noise is said to bring."""
+    """Lines of pure noise: the measured energy is the predicted noise energy."""
     kspace = full(**SIZE)[0].kspace
     noise = torch.randn(
         kspace.shape, dtype=kspace.dtype, generator=torch.Generator().manual_seed(0)

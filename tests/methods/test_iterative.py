@@ -1,4 +1,4 @@
-"""Iterative methods: what is given is kept, what is not is decided per scan."""
+"""Iterative methods: given settings are kept, the others are decided per scan."""
 
 import pytest
 import torch
@@ -41,11 +41,11 @@ def test_given_settings_are_kept(series, given):
     assert {getattr(trial, name) for trial in decision.trials} == {value}
     assert getattr(decision, name) == value
     assert {trial.method for trial in decision.trials} == {"llr"}
-    # A weight is searched for if it is free.
+    # The weight is searched unless it is given.
     assert (len(decision.trials) > 1) == ("weight" not in given)
 
 
-def test_if_all_is_given_nothing_is_tried(series):
+def test_given_settings_need_no_trials(series):
     method = find_method("llr")
     decision = method.decide(series, method.options({"weight": 0.02, "iterations": 7}))
     assert (decision.weight, decision.iterations, decision.trials) == (0.02, 7, ())
@@ -59,7 +59,7 @@ def test_the_decision_of_another_slice_is_used(sampled):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_fully_sampled_series_are_combined_and_nothing_else(full, name):
+def test_fully_sampled_series_are_only_combined(full, name):
     whole = PreparedSeries(full(**SMALL)[0])
     method = find_method(name)
     decision = method.decide(whole, IterativeOptions())
@@ -78,7 +78,7 @@ def test_a_number_of_coils_is_kept(series):
     assert outcome.maps.shape == (6, 48, 48)
 
 
-def test_the_outcome_answers_its_least_squares_term(series):
+def test_the_outcome_solves_its_least_squares_term(series):
     """The images, on the scale of the term, explain almost all of the measured energy."""
     method = find_method("sense")
     outcome = method.reconstruct(series, method.options({"weight": 1e-6, "iterations": 30}))

@@ -1,4 +1,4 @@
-"""The registry, and the contract that every method of it keeps."""
+"""The registry, and the contract of every method in it."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ MAGNITUDES = ("zero-filled", "grappa")
 
 
 def quick(name):
-    """A method, and options with which it takes little time."""
+    """A method, and options that make it fast."""
     method = find_method(name)
     fields = {field.name for field in dataclasses.fields(method.Options)}
     return method, {"iterations": 4} if "iterations" in fields else {}
@@ -86,7 +86,7 @@ def test_images_scale_with_the_input(series, images, name, scale):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_deciding_and_reconstructing_is_what_a_call_does(series, images, name):
+def test_a_call_decides_and_reconstructs(series, images, name):
     method, options = quick(name)
     before, chosen = series.kspace.clone(), method.options(options)
     whole = PreparedSeries(series)
@@ -111,7 +111,7 @@ def test_a_single_coil_is_reconstructed_or_refused(sampled, name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_empty_kspace_is_told(series, name):
+def test_empty_kspace_is_refused(series, name):
     with refused("kspace-no-signal"):
         find_method(name)(Series(torch.zeros_like(series.kspace), series.mask))
 
@@ -132,7 +132,7 @@ def test_an_unknown_method_names_the_nearest(given, meant):
 
 
 @pytest.mark.parametrize("name", ["nothing-like-it", "", "patch-gan"])
-def test_what_reconstructs_nothing_is_no_method(name):
+def test_networks_that_do_not_reconstruct_are_not_methods(name):
     with refused("unknown-method"):
         find_method(name)
 
@@ -174,12 +174,12 @@ def test_a_checkpoint_is_a_method_of_its_kind(tmp_path, name, kind):
     assert method.training_facts(None) == method.weights().metadata
 
 
-def test_a_discriminator_reconstructs_nothing(tmp_path):
+def test_a_discriminator_is_refused(tmp_path):
     weights.save(tmp_path / "gan.safetensors", small("patch-gan"), {})
     with refused("network-kind"):
         from_checkpoint(tmp_path / "gan.safetensors")
 
 
-def test_a_checkpoint_that_is_not_there_is_told(tmp_path):
+def test_a_missing_checkpoint_is_refused(tmp_path):
     with refused("file-missing"):
         from_checkpoint(tmp_path / "none.safetensors")

@@ -45,7 +45,7 @@ def test_nothing_is_decided(prepared, method):
     assert method.decide(prepared(**SMALL), NetworkOptions()) is None
 
 
-def test_calibration_lines_of_the_user_are_refused(prepared, method):
+def test_a_given_number_of_calibration_lines_is_refused(prepared, method):
     with refused("option-value"):
         method.reconstruct(prepared(**SMALL), NetworkOptions(acs=8))
 
@@ -58,7 +58,7 @@ def test_cutting_the_oversampling_leaves_the_middle(prepared, method):
     assert not images[..., :12].any()
     assert not images[..., 36:].any()
     assert images[..., 12:36].any()
-    # Its maps and its term are of another width than the series.
+    # Its maps and its term have another width than the series.
     assert (outcome.maps, outcome.fit) == (None, None)
 
 
@@ -74,7 +74,7 @@ def test_trajectories_are_refused(method):
         method(made.scan.series(0))
 
 
-def test_low_precision_is_near(prepared, method):
+def test_low_precision_is_close(prepared, method):
     series = prepared(**SMALL)
     fine = method.reconstruct(series, NetworkOptions()).images
     coarse = method.reconstruct(series, NetworkOptions(precision="bf16")).images
@@ -95,7 +95,7 @@ def test_a_prediction_grows_with_the_series(prepared, method):
     assert narrow.flops < 0.6 * cost.flops
 
 
-def test_running_out_of_memory_is_told(prepared, method, monkeypatch):
+def test_running_out_of_memory_is_reported(prepared, method, monkeypatch):
     def short_of_memory(*arguments, **more):
         raise MemoryError
 

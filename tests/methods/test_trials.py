@@ -1,4 +1,4 @@
-"""Trials: what is hidden, tried and searched, and what is decided by it."""
+"""Trials: what is held out, tried and searched, and the decision that follows."""
 
 import math
 
@@ -20,7 +20,7 @@ NETWORK = "network"
 
 @pytest.fixture
 def decided(prepared, biased):
-    """Decides between solvers that are biased by these factors."""
+    """Decide between solvers with the given bias factors."""
 
     def run(factors, options=FIXED, pattern="kt-gaussian", acceleration=8):
         solvers = {name: biased(name, factor) for name, factor in factors.items()}
@@ -52,25 +52,25 @@ def test_methods_whose_errors_cancel_are_blended(prepared, biased, decided):
 
 
 @pytest.mark.parametrize(
-    ("factors", "taken"),
+    ("factors", "used"),
     [
         ({"a": 1.0, NETWORK: 1.5}, {"a"}),
         ({"a": 1.5, NETWORK: 1.0}, {NETWORK}),
         ({"a": 1.3, NETWORK: 0.7}, {"a", NETWORK}),
-        # The second is better than the first, but not clearly, with so few lines.
+        # The second is better than the first, but with few lines not clearly.
         ({"a": 1.32, "b": 1.3, NETWORK: 0.7}, {"a", NETWORK}),
-        # Two that are blended are far better than either, and than the network.
+        # A blend of two is far better than either, and than the network.
         ({"a": 1.3, "b": 0.7, NETWORK: 1.3}, {"a", "b"}),
     ],
 )
-def test_a_network_is_taken_if_clearly_better_left_if_worse_and_blended_between(
-    decided, factors, taken
+def test_a_network_is_used_if_clearly_better_dropped_if_worse_and_blended_between(
+    decided, factors, used
 ):
     decision = decided(factors)
-    assert methods_of(decision) == taken
+    assert methods_of(decision) == used
     errors = {trial.method: trial.error for trial in decision.trials}
-    if len(taken) == 2:
-        assert decision.error < min(errors[name] for name in taken)
+    if len(used) == 2:
+        assert decision.error < min(errors[name] for name in used)
     else:
         assert decision.error == errors[decision.method]
 
@@ -78,15 +78,15 @@ def test_a_network_is_taken_if_clearly_better_left_if_worse_and_blended_between(
 @pytest.mark.parametrize(
     ("pattern", "acceleration", "classical", "network", "share"),
     [
-        # Noise is most of the error: a blend of equal parts, whatever the network predicts.
+        # Most of the error is noise: a blend of equal parts, whatever the network predicts.
         ("uniform", 2, 0.95, 1.05, 0.5),
-        # Much of the hidden lines' energy is unexplained: the network alone.
+        # Much of the hold-out energy is unexplained: the network alone.
         ("uniform", 4, 1.1, 1.05, 0.0),
-        # Frames of other lines are judged by the error itself: a blend whose share is fitted.
+        # Frames with different lines are judged by the error itself: a blend with a fitted share.
         ("kt-gaussian", 4, 1.1, 0.9, None),
     ],
 )
-def test_the_same_lines_in_all_frames_have_the_network_alone_where_much_is_unsettled(
+def test_the_same_lines_in_all_frames_use_the_network_alone_if_much_is_open(
     decided, pattern, acceleration, classical, network, share
 ):
     decision = decided({"a": classical, NETWORK: network}, FIXED, pattern, acceleration)
@@ -94,13 +94,13 @@ def test_the_same_lines_in_all_frames_have_the_network_alone_where_much_is_unset
     assert decision.share == share if share is not None else decision.share not in (0.0, 0.5)
 
 
-@pytest.mark.parametrize(("network", "taken"), [(0.95, True), (0.3, False)])
-def test_the_same_lines_leave_out_a_network_that_predicts_far_worse(decided, network, taken):
+@pytest.mark.parametrize(("network", "used"), [(0.95, True), (0.3, False)])
+def test_the_same_lines_leave_out_a_network_that_predicts_far_worse(decided, network, used):
     decision = decided({"a": 1.1, NETWORK: network}, FIXED, "uniform", 4)
     errors = {trial.method: trial.error for trial in decision.trials}
     assert errors[NETWORK] > errors["a"]
-    assert (errors[NETWORK] < 1.25 * errors["a"]) == taken
-    assert (decision.method == NETWORK) == taken
+    assert (errors[NETWORK] < 1.25 * errors["a"]) == used
+    assert (decision.method == NETWORK) == used
 
 
 def test_unknown_noise_hedges(decided, monkeypatch):
@@ -110,7 +110,7 @@ def test_unknown_noise_hedges(decided, monkeypatch):
 
 
 @pytest.mark.parametrize(("classical", "searched"), [(1.05, True), (3.0, False)])
-def test_weights_are_searched_unless_the_network_is_taken_alone(decided, classical, searched):
+def test_weights_are_searched_unless_the_network_is_used_alone(decided, classical, searched):
     options = IterativeOptions(iterations=20)
     decision = decided({"a": classical, NETWORK: 1.0}, options)
     weights = {trial.weight for trial in decision.trials if trial.method == "a"}
@@ -131,7 +131,7 @@ def test_a_number_of_coils_is_kept_and_refines_no_maps(prepared, biased):
     assert len(solved(prepared(), solvers, decision, options).fit.coils.maps) == 3
 
 
-def test_the_maps_that_predict_better_are_taken(prepared, biased):
+def test_the_maps_that_predict_better_are_used(prepared, biased):
     solvers = {"a": biased("a", 1.0), "b": biased("b", 1.2)}
     decision = decide(prepared(), solvers, FIXED, refine=True)
     espirit, refined = decision.maps_errors
@@ -149,7 +149,7 @@ def test_trials_that_diverge_lose(prepared):
     assert decision.trials[0].error == math.inf
 
 
-def test_a_solver_that_is_done_at_once_is_judged_by_its_end(prepared):
+def test_a_solver_that_finishes_at_once_is_judged_by_its_end(prepared):
     def exact(problem, *, weight=1.0, iterations=100, monitor):
         return Solution(problem.start, (0.0, 0.0))
 
@@ -173,7 +173,7 @@ def test_a_trial_ends_when_its_prediction_no_longer_improves(prepared):
     assert decision.trials[0].iterations < len(steps) < 100
 
 
-def test_everything_given_is_not_tried(prepared, biased):
+def test_given_settings_are_not_tried(prepared, biased):
     decision = decide(prepared(), {"a": biased("a", 1.0)}, FIXED)
     assert (decision.weight, decision.iterations, decision.trials) == (0.01, 20, ())
 
@@ -198,7 +198,7 @@ def test_with_only_calibration_lines_the_defaults_hold(full, biased):
     assert (decision.trials, decision.error) == ((), None)
 
 
-def test_the_margin_is_smaller_where_more_is_hidden(prepared):
+def test_the_margin_is_smaller_if_more_is_held_out(prepared):
     whole = prepared()
     hidden = whole.mask.chosen(hide(whole.series))
     made = Trials(whole, hidden, narrowed(whole, whole.coils()))
@@ -219,7 +219,7 @@ def test_trials_of_lines_see_a_third_of_the_columns(prepared, pattern, third):
 
 
 def test_the_columns_are_those_that_change(full):
-    """Only a few columns beat: they are among those that are tried."""
+    """Only a few columns beat; they are among those tried."""
     series, _ = full()
     images = torch.fft.ifft(torch.fft.ifftshift(series.kspace, dim=-1), dim=-1)
     still = images.mean(0, keepdim=True).expand_as(images).clone()

@@ -63,7 +63,7 @@ def fixed(scan):
 
 
 def one_by_one(net, series):
-    """What the network gives for one window after the other."""
+    """Images of the network, one window after the other."""
     images, samples, frames = [], series.mask.samples, series.frames
     for t in range(frames):
         rows = window(t, frames, net.frames)
@@ -109,7 +109,7 @@ def test_any_number_of_coils(coils):
     assert method()(series).shape == (5, 32, 32)
 
 
-def test_low_precision_is_near(moving):
+def test_low_precision_is_close(moving):
     tiny = method()
     fine, coarse = tiny(moving), tiny(moving, {"precision": "bf16"})
     assert coarse.dtype == torch.float32
@@ -125,7 +125,7 @@ def test_other_networks_and_widths_of_windows(series):
     assert_near(tiny(series), one_by_one(tiny.trained, series))
 
 
-def test_networks_without_maps_of_their_own(fixed):
+def test_networks_without_their_own_maps(fixed):
     tiny = method_of(UNet(channels=4, pools=1).eval())
     assert_near(tiny(fixed), one_by_one(tiny.trained, fixed))
 
@@ -155,7 +155,7 @@ def test_no_batch_is_small_enough(fixed, monkeypatch):
     assert "tiny" in str(error.value)
 
 
-def test_a_failed_attempt_leaves_nothing_behind(fixed, monkeypatch):
+def test_a_failed_attempt_leaves_no_memory_behind(fixed, monkeypatch):
     class Large:
         pass
 
@@ -174,7 +174,7 @@ def test_a_failed_attempt_leaves_nothing_behind(fixed, monkeypatch):
     assert len(left) == 3
 
 
-def test_other_errors_are_not_tried_again(fixed, monkeypatch):
+def test_other_errors_cause_no_retry(fixed, monkeypatch):
     tried = []
 
     def defect(*arguments):
@@ -259,7 +259,7 @@ def test_a_prediction_counts_maps_once_a_frame(scan, pattern):
     assert joint.predict(series, NetworkOptions()).flops > cost.flops
 
 
-def test_a_method_says_what_it_holds(moving):
+def test_a_method_reports_its_weights(moving):
     tiny = method()
     assert not tiny.decides
     assert tiny.weights().digest == "digest"
@@ -267,7 +267,7 @@ def test_a_method_says_what_it_holds(moving):
     assert tiny.adaptable(NetworkOptions()).network is tiny.trained
 
 
-def test_another_network_takes_the_place_of_the_first(moving):
+def test_a_network_can_be_replaced(moving):
     tiny = method()
     before = tiny(moving, {"precision": "bf16"})
     torch.manual_seed(1)
@@ -278,7 +278,7 @@ def test_another_network_takes_the_place_of_the_first(moving):
 
 
 def test_frames_without_a_common_block_share_the_maps_of_their_average(scan):
-    """The lines of one frame have no centre of their own; those of all frames have."""
+    """A single frame has no calibration lines; all frames together have."""
     made = network(PromptMR)
     series = undersample(scan, "kt-uniform", 3, acs=0, seed=1).series(0)
     assert acs_of(series, NetworkOptions()) > 16
@@ -299,7 +299,7 @@ def test_frames_without_a_common_block_share_the_maps_of_their_average(scan):
     assert_near(images[2], expected)
 
 
-def test_windows_that_share_no_maps_take_the_average_too(scan):
+def test_windows_without_shared_maps_use_the_average_too(scan):
     series = undersample(scan, "kt-uniform", 3, acs=0, seed=1).series(0)
     images = method(PromptMRPlus)(series)
     assert images.shape == (6, 37, 48)

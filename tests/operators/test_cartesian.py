@@ -20,9 +20,9 @@ CASES = {
 }
 
 
-# What single and double precision leave of 1.
+# Rounding errors of single and double precision, relative to 1.
 ROUNDING = {torch.complex64: 1e-5, torch.complex128: 1e-12}
-# Whole lines or samples, and whether the frames have masks of their own.
+# Whole lines or samples, and whether each frame has its own mask.
 KINDS = [(True, False), (True, True), (False, False), (False, True)]
 
 
@@ -31,7 +31,7 @@ def cnormal(*shape, seed=0):
 
 
 class Drawn(NamedTuple):
-    """An encoding of random shape, what it was made of, and random images and k-space that fit it."""
+    """An encoding of random shape, its maps and mask, and random images and k-space to match."""
 
     A: Encoding
     maps: Tensor
@@ -50,7 +50,10 @@ class Drawn(NamedTuple):
 
 
 def draw(seed, dtype):
-    """Odd and even sizes, lines or samples, one mask or one a frame, with empty ones among them, all columns or some of them."""
+    """Draw odd or even sizes, lines or samples, one mask or one per frame, all or some columns.
+
+    Some masks are empty.
+    """
     dice = random.Random(seed)
     frames, coils, ny, nx = (
         dice.randint(1, 5),
@@ -75,7 +78,7 @@ def draw(seed, dtype):
         cnormal(*shape, seed=3 * seed + i).to(dtype)
         for i, shape in enumerate([(coils, ny, nx), (frames, ny, width), (frames, coils, ny, nx)])
     )
-    # Solvers keep images in the order in which the operator works, callers do not.
+    # Solvers keep images in the operator's memory order; callers do not.
     images = y_fastest(images) if dice.random() < 0.5 else images
     return Drawn(encoding(maps, mask_of(mask), columns), maps, mask, columns, images, kspace)
 
@@ -173,7 +176,7 @@ def test_inputs_are_not_changed(mask_shape):
 
 
 @pytest.mark.parametrize("mask_shape", [(3, 9, 1), (3, 9, 8)])
-def test_frames_worked_on_together_give_what_they_give_alone(mask_shape, monkeypatch):
+def test_frames_processed_together_give_the_same_as_alone(mask_shape, monkeypatch):
     A = encoding(
         cnormal(3, 9, 8, seed=1),
         mask_of(torch.rand(mask_shape, generator=torch.Generator().manual_seed(2)) < 0.5),
@@ -243,7 +246,7 @@ def test_other_number_of_frames_is_refused():
 
 @pytest.mark.parametrize("one_mask", [False, True])
 @pytest.mark.parametrize("x_mask", [1, 10])
-def test_frames_worked_on_together_give_what_single_ones_give(monkeypatch, one_mask, x_mask):
+def test_normal_operator_of_frames_together_is_that_of_single_frames(monkeypatch, one_mask, x_mask):
     mask = (
         torch.rand((1 if one_mask else 5, 9, x_mask), generator=torch.Generator().manual_seed(1))
         < 0.5

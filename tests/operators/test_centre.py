@@ -1,5 +1,4 @@
-"""The centre of k-space off the middle of the matrix: found, rolled there, and put back as a
-phase."""
+"""A k-space centre off the middle: it is found, rolled there, and restored as a phase."""
 
 from dataclasses import replace
 
@@ -42,7 +41,7 @@ def off(full, mask, y=0, x=0):
     ("acs", "y"),
     [*((12, y) for y in (3, 5, 8, 11, 20, -3, -4, -11)), (0, 5), (0, 11), (0, -8)],
 )
-def test_it_is_found_by_energy_with_all_its_calibration_lines(full, y, acs):
+def test_the_centre_is_found_by_energy_with_all_calibration_lines(full, y, acs):
     series = off(full, lines(acs), y)
     assert found_centre(series) == (Y // 2 + y, X // 2)
     rolled, middle = recentred(series), off(full, lines(acs))
@@ -54,7 +53,7 @@ def test_it_is_found_by_energy_with_all_its_calibration_lines(full, y, acs):
 
 
 @pytest.mark.parametrize("x", [7, 12, -20])
-def test_it_is_found_along_the_readout(full, x):
+def test_the_centre_is_found_along_the_readout(full, x):
     for mask in (lines(), lines().expand(-1, -1, X).clone() & (torch.arange(X) < 70)):
         found = found_centre(off(full, mask, 6, x))
         assert found[0] == Y // 2 + 6
@@ -75,7 +74,7 @@ def test_a_small_displacement_that_gains_no_lines_changes_nothing(full, x):
 
 @pytest.mark.parametrize("acs", [16, 4])
 def test_calibration_lines_are_never_lost_to_energy(full, acs):
-    """Energy off the middle of a block of calibration lines, as of an image with a strong phase."""
+    """Energy off the middle of the calibration lines, as in an image with a strong phase."""
     mask = lines(acs, moving=False)
     series = Series(full.roll(6, 2) * mask[:, None], mask_of(mask))
     assert Calibration.of(recentred(series).mask).lines >= Calibration.of(series.mask).lines
@@ -93,13 +92,13 @@ def test_noise_alone_has_no_centre():
 
 def test_what_the_mask_says_wins_over_energy(full):
     series = off(full, lines(), 8)
-    told = replace(series, mask=replace(series.mask, centre=(Y // 2 + 1, X // 2 - 2)))
-    assert recentred(told).rolled == (-1, 2)
+    marked = replace(series, mask=replace(series.mask, centre=(Y // 2 + 1, X // 2 - 2)))
+    assert recentred(marked).rolled == (-1, 2)
     middle = replace(series, mask=replace(series.mask, centre=(Y // 2, X // 2)))
     assert recentred(middle).kspace is series.kspace
 
 
-def test_averages_and_calibration_samples_move_along(full):
+def test_averages_and_calibration_samples_are_rolled_too(full):
     series = off(full, lines(), 8)
     samples = series.mask.samples
     averages = torch.arange(Y, dtype=torch.float32)[None, :, None]
@@ -110,7 +109,7 @@ def test_averages_and_calibration_samples_move_along(full):
 
 
 @pytest.mark.parametrize(("y", "x"), [(8, 0), (-5, 8), (11, -12)])
-def test_the_phase_of_the_images_is_put_back(full, y, x):
+def test_the_phase_of_the_images_is_restored(full, y, x):
     series = off(full, torch.ones((1, Y, 1), dtype=torch.bool), y, x)
     rolled = recentred(series)
     assert rolled.rolled[0] == -y
@@ -126,7 +125,7 @@ def test_the_phase_of_the_images_is_put_back(full, y, x):
 
 
 @pytest.mark.parametrize("name", ["zero-filled", "grappa", "sense", "sigpy-sense"])
-def test_methods_give_the_same_magnitudes_wherever_it_lies(full, name):
+def test_methods_give_the_same_magnitudes_wherever_the_centre_lies(full, name):
     method, options = find_method(name), {}
     if name == "sense":
         options = {"weight": 0.003, "iterations": 10}

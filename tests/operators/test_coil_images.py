@@ -20,7 +20,7 @@ with_finufft = pytest.mark.skipif(
 
 
 def spokes():
-    """Two frames of twelve turning spokes of 16 samples, one of them not measured."""
+    """Two frames of twelve rotating spokes of 16 samples; one spoke is not measured."""
     angles = (torch.arange(24) * 0.4).reshape(2, 12)
     along = torch.arange(16) - 8
     directions = torch.stack([angles.sin(), angles.cos()], -1)

@@ -32,7 +32,7 @@ def test_virtual_coils_are_the_leading_singular_vectors_of_all_samples(count):
     expected = torch.linalg.svd(
         torch.cat([part.flatten(1) for part in samples], 1), full_matrices=False
     )[0][:, :count]
-    # Each up to its phase.
+    # Each is known up to its phase.
     torch.testing.assert_close((matrix @ expected).abs(), torch.eye(count), atol=1e-3, rtol=0)
 
 
@@ -79,12 +79,12 @@ def test_compression_to_impossible_numbers_is_refused(coils):
 
 
 def column_rank_three(coils=8, y=21, x=6):
-    """Maps of which every column is made of three coils, other ones in each, the third of a thousandth of the energy."""
+    """Maps whose columns mix three coils, different in each; the third has 0.001 of the energy."""
     mixing = torch.linalg.qr(cnormal(x, coils, 3, seed=4))[0] * torch.tensor([1.0, 1.0, 0.03])
     return (mixing @ cnormal(x, 3, y, seed=5)).permute(1, 2, 0).contiguous()
 
 
-def test_virtual_coils_of_columns_combine_as_the_coils_that_they_stand_for():
+def test_virtual_coils_of_columns_combine_as_the_measured_coils():
     maps = column_rank_three()
     virtual, stand_for = column_virtual_coils(maps)
     assert virtual.shape == (3, 21, 6)
@@ -93,7 +93,7 @@ def test_virtual_coils_of_columns_combine_as_the_coils_that_they_stand_for():
     torch.testing.assert_close(*products, atol=1e-4, rtol=0)
 
 
-def test_virtual_coils_of_columns_leave_out_only_a_trifle():
+def test_virtual_coils_of_columns_lose_little_energy():
     generous = column_rank_three() + 2e-3 * cnormal(8, 21, 6, seed=6)
     virtual, stand_for = column_virtual_coils(generous)
     energy, lost = generous.abs().square().sum(), (generous - stand_for).abs().square().sum()

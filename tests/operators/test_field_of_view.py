@@ -1,4 +1,4 @@
-"""Cutting and interpolating images: what is at the centre stays there, whatever the sizes."""
+"""Cutting and interpolating images: the centre stays in place for all sizes."""
 
 import math
 
@@ -20,7 +20,7 @@ def test_the_reference_pixel_stays_the_reference_pixel(encoded, wanted):
     assert found.sum() == 2
 
 
-def test_a_cut_holds_no_more_memory_than_its_pixels():
+def test_a_cut_image_holds_only_its_own_pixels_in_memory():
     image = torch.rand(1, 64, 128)
     found = shown(image, View(), Geometry(field_of_view=(64, 64)))
     assert found.untyped_storage().nbytes() == found.numel() * 4
@@ -48,7 +48,7 @@ def test_waves_that_both_grids_hold_are_interpolated_exactly(length, wanted):
         torch.testing.assert_close(interpolated(image, (wanted, 10)), expected)
 
 
-def test_magnitudes_stay_real_and_not_negative():
+def test_magnitudes_stay_real_and_non_negative():
     image = torch.zeros(1, 9, 9)
     image[0, 4, 4] = 1
     found = interpolated(image, (18, 27))
@@ -57,7 +57,7 @@ def test_magnitudes_stay_real_and_not_negative():
     assert found[0, 9, 13] == pytest.approx(1, abs=1e-5)
 
 
-def test_the_scanner_matrix_is_made_of_the_field_of_view_alone():
+def test_the_scanner_matrix_is_interpolated_from_the_field_of_view():
     image = torch.randn(2, 8, 24, dtype=torch.complex64)
     geometry = Geometry(field_of_view=(8, 12), recon_matrix=(16, 18))
     found = shown(image, View(recon_matrix=True), geometry)

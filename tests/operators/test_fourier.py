@@ -43,7 +43,7 @@ def test_one_axis_at_a_time_is_the_same():
     assert torch.allclose(ifftc(ifftc(x, -2), -1), ifft2c(x), atol=1e-12)
 
 
-def test_centred_block_is_where_the_official_masks_have_it():
+def test_centred_block_is_that_of_the_official_masks():
     assert centred(49, 16) == slice(16, 32)
     assert centred(162, 20) == slice(71, 91)
     assert centred(5, 5) == slice(0, 5)
@@ -51,7 +51,7 @@ def test_centred_block_is_where_the_official_masks_have_it():
 
 @pytest.mark.parametrize("n", [6, 7])
 @pytest.mark.parametrize("length", [3, 4, 9, 10])
-def test_what_is_resized_keeps_its_middle(n, length):
+def test_resizing_keeps_the_middle(n, length):
     values = torch.arange(1.0, n + 1).expand(2, -1)
     made = resized(values, 1, length)
     assert made.shape == (2, length)

@@ -23,8 +23,7 @@ def whitened(noise, covariance):
 
 @pytest.fixture
 def noisy_scan():
-    """An object 30 times brighter than the noise, seen by four coils of different noise, every
-    second line measured."""
+    """An object 30 times brighter than the noise, in four coils of unequal noise, at R = 2."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, 97), torch.linspace(-1, 1, 128), indexing="ij")
     disc = ((y**2 + 2 * x**2) < 0.5).float() + 0.5 * ((y - 0.2) ** 2 + (x + 0.1) ** 2 < 0.1)
     maps = torch.stack(
@@ -42,7 +41,7 @@ def test_noise_level_is_within_five_percent_beside_an_object(noisy_scan):
     torch.testing.assert_close(level_of(kspace, mask_of(mask)), sigma, rtol=0.05, atol=0)
 
 
-def test_noise_level_does_not_mind_a_zero_filled_readout(noisy_scan):
+def test_noise_level_is_the_same_with_a_zero_filled_readout(noisy_scan):
     kspace, mask, sigma = noisy_scan
     kspace[..., :40] = 0
     torch.testing.assert_close(level_of(kspace, mask_of(mask)), sigma, rtol=0.05, atol=0)
@@ -99,8 +98,8 @@ def test_prewhitened_noise_has_unit_covariance(scale):
     )
 
 
-def test_readouts_that_were_filtered_hold_no_noise_to_measure(noisy_scan):
-    """The ends of the field of view are empty but for rounding."""
+def test_filtered_readouts_hold_no_noise_to_measure(noisy_scan):
+    """The ends of the field of view hold only rounding errors."""
     kspace, mask, _ = noisy_scan
     image = ifftc(kspace, -1)
     image[..., :12] = image[..., -12:] = 0

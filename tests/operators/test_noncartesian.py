@@ -9,14 +9,13 @@ from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import centred, fft2c, ifft2c
 from cmrrecon.operators.noncartesian import (
     NonCartesianEncoding,
-    adjoint,
     average_images,
     calibration,
     density,
     fast_length,
-    forward,
     grid,
 )
+from cmrrecon.operators.nufft import adjoint, forward
 from cmrrecon.operators.sensitivity import espirit
 
 pytestmark = pytest.mark.skipif(
@@ -50,7 +49,7 @@ def anywhere(frames, spokes, samples, y, x, seed=0):
 
 
 def every_sample(y, x):
-    """The positions of Cartesian k-space as a trajectory of one frame."""
+    """Cartesian k-space positions as a trajectory of one frame."""
     return torch.stack(
         torch.meshgrid(torch.arange(y) - y // 2, torch.arange(x) - x // 2, indexing="ij"), -1
     )[None].float()
@@ -127,7 +126,7 @@ def problem(request, dtype):
     )
 
 
-def test_forward_is_the_sum_it_says_it_is(problem, dtype):
+def test_forward_is_the_documented_sum(problem, dtype):
     A, x, k = problem
     expected = torch.stack(
         [dense(A, t) @ image.flatten().to(torch.complex128) for t, image in enumerate(x)]
@@ -154,7 +153,7 @@ def test_normal_is_adjoint_of_forward(problem, dtype):
     assert A.N(x).dtype == dtype
 
 
-def test_normal_is_hermitian_and_not_negative(problem, dtype):
+def test_normal_is_hermitian_and_positive_semidefinite(problem, dtype):
     A, x, _ = problem
     other = cnormal(*x.shape, dtype=dtype, seed=9)
     scale = float(x.norm() * A.N(other).norm())
@@ -201,7 +200,7 @@ def test_adjointness_over_random_shapes(dtype, tolerance):
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.complex64, 4e-5), (torch.complex128, 1e-11)]
 )
-def test_on_the_positions_of_cartesian_kspace_it_is_the_centred_transform(y, x, dtype, tolerance):
+def test_on_cartesian_positions_it_is_the_centred_transform(y, x, dtype, tolerance):
     maps, images = cnormal(3, y, x, dtype=dtype), cnormal(2, y, x, dtype=dtype, seed=1)
     A = NonCartesianEncoding(maps, every_sample(y, x), everything(y))
     expected = fft2c(maps * images[:, None])
@@ -210,7 +209,7 @@ def test_on_the_positions_of_cartesian_kspace_it_is_the_centred_transform(y, x, 
     assert relative(A.N(images), (maps.conj() * maps).sum(0) * images) < tolerance
 
 
-def test_functions_take_any_leading_axes_and_no_points():
+def test_functions_accept_any_leading_axes_and_no_points():
     images, points = cnormal(2, 3, 8, 9), anywhere(1, 1, 5, 8, 9)[0, 0]
     assert forward(images, points).shape == (2, 3, 5)
     torch.testing.assert_close(forward(images[1, 2], points), forward(images, points)[1, 2])
@@ -220,7 +219,7 @@ def test_functions_take_any_leading_axes_and_no_points():
     assert not adjoint(samples[..., :0], points[:0], (8, 9)).any()
 
 
-def test_hidden_spokes_are_as_if_they_were_not_there():
+def test_masked_spokes_are_ignored():
     maps, trajectory = cnormal(2, 12, 12), anywhere(2, 6, 9, 12, 12)
     mask = everything(6)
     mask[:, [1, 4]] = False
@@ -253,7 +252,7 @@ def test_gradients_flow_through_the_normal_operator():
     assert x.grad.abs().sum() > 0
 
 
-def test_fast_lengths_are_enough_and_easy_to_transform():
+def test_fast_lengths_are_long_enough_and_easy_to_transform():
     for least in range(1, 700):
         length = fast_length(least)
         assert least <= length <= max(32, 1.25 * least + 16)
@@ -264,14 +263,14 @@ def test_fast_lengths_are_enough_and_easy_to_transform():
     assert fast_length(448) == 448
 
 
-def test_density_of_cartesian_positions_is_one_and_positions_measured_twice_share_it():
+def test_density_is_one_on_cartesian_positions_and_shared_by_repeated_ones():
     once = density(every_sample(16, 20), everything(16), (16, 20))
     torch.testing.assert_close(once, torch.ones(1, 16, 20), atol=0.01, rtol=0)
     twice = density(every_sample(16, 20).repeat(1, 2, 1, 1), everything(32), (16, 20))
     torch.testing.assert_close(twice, torch.full((1, 32, 20), 0.5), atol=0.01, rtol=0)
 
 
-def test_density_of_a_radial_trajectory_is_the_ramp_where_spokes_lie_close():
+def test_density_of_dense_spokes_is_the_ramp():
     n, spokes, samples = 64, 120, 128
     angle, k = (
         torch.arange(spokes)[:, None] * math.pi / spokes,
@@ -330,7 +329,7 @@ def test_gridding_cartesian_positions_is_the_inverse_transform():
 
 
 @pytest.mark.parametrize("turning", [True, False])
-def test_the_average_counts_the_spokes_of_all_frames_together(turning):
+def test_the_average_uses_the_spokes_of_all_frames_together(turning):
     n, frames = 48, 10
     coils = smooth_maps(n) * smooth_image(n)
     trajectory = radial(16, 96, n, frames) if turning else radial(160, 96, n)
@@ -372,7 +371,7 @@ def test_calibration_is_the_centre_of_cartesian_kspace_and_gives_the_maps():
         ((2, 5, 9, 2), (3, 5, 1), None),
     ],
 )
-def test_parts_that_do_not_belong_together_are_refused(trajectory, mask, weights):
+def test_parts_that_do_not_fit_together_are_refused(trajectory, mask, weights):
     with refused("shape-mismatch"):
         NonCartesianEncoding(
             cnormal(2, 8, 8),

@@ -4,16 +4,15 @@ import torch
 from kinds import mask_of
 from refusals import refused
 
-from cmrrecon.operators.espirit import (
+from cmrrecon.operators.espirit import espirit, leading_eigenvectors
+from cmrrecon.operators.fourier import centred, fft2c
+from cmrrecon.operators.patches import (
     eigenvalue_bound,
-    espirit,
     lag_covariance,
     lag_phases,
-    leading_eigenvectors,
     patch_gram,
     signal_space,
 )
-from cmrrecon.operators.fourier import centred, fft2c
 from cmrrecon.operators.sensitivity import (
     FEWEST_LINES,
     MOST_COLUMNS,
@@ -27,12 +26,12 @@ from cmrrecon.operators.sensitivity import (
 
 
 def agreement(a, b):
-    """|<a, b>| of unit vectors over coils, pixel by pixel."""
+    """Magnitude of <a, b> of unit vectors over coils, pixel by pixel."""
     return (a.conj() * b).sum(0).abs()
 
 
 def make_phantom(coils=5, ny=49, nx=64):
-    """K-space (2 frames, coil, y, x) of an ellipse that leaves air around it, its maps and where it is."""
+    """K-space (2 frames, coil, y, x) of an ellipse in air, its maps and its support."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, ny), torch.linspace(-1, 1, nx), indexing="ij")
     inside = (y / 0.7) ** 2 + (x / 0.6) ** 2 < 1
     texture = 1 + 0.5 * torch.cos(9 * x) * torch.sin(7 * y)
@@ -60,7 +59,7 @@ def phantom():
 
 
 def pixel_matrices(calibration, shape, kernel=6):
-    """The matrix (y, x, coil, coil) of every pixel, from the definition."""
+    """The matrix (y, x, coil, coil) of every pixel, by definition."""
     phase_y, phase_x = (lag_phases(kernel, n, calibration.device) for n in shape)
     covariance = lag_covariance(calibration.to(torch.complex128), kernel, 0.02)
     return torch.einsum("ya,xb,abcd->yxcd", phase_y, phase_x, covariance)
@@ -96,7 +95,7 @@ def test_region_finds_blocks_of_every_size(ny, c):
     assert calibration_region(mask_of(mask[..., 15:16])) == (slice(y, y + c), slice(None))
 
 
-def test_region_takes_only_what_every_frame_has_and_is_limited():
+def test_region_holds_only_lines_of_every_frame_and_is_limited():
     mask = torch.ones((2, 100, 1), dtype=torch.bool)
     y, _ = calibration_region(mask_of(mask))
     assert y.stop - y.start == MOST_LINES
@@ -127,7 +126,7 @@ def test_the_time_average_calibrates_where_it_is_the_better_block(common, union,
 
 
 def moving_lines(ny, step, acs=0):
-    """Each frame has other lines; all frames together have all."""
+    """Each frame has different lines; together they have all."""
     mask = torch.zeros((step, ny, 1), dtype=torch.bool)
     for t in range(step):
         mask[t, t::step] = True
@@ -136,7 +135,7 @@ def moving_lines(ny, step, acs=0):
 
 
 @pytest.mark.parametrize(("acs", "averaged"), [(0, True), (4, True), (16, False)])
-def test_calibration_of_frames_with_other_lines(acs, averaged):
+def test_calibration_of_frames_with_different_lines(acs, averaged):
     found = Calibration.of(mask_of(moving_lines(48, 4, acs)))
     assert found.averaged is averaged
     assert found.lines == (MOST_LINES if averaged else acs)
@@ -171,7 +170,7 @@ def test_lines_with_an_asymmetric_echo_calibrate_on_all_their_columns():
     assert calibration_region(mask_of(mask)) == (slice(18, 30), slice(20, 64))
 
 
-def test_calibration_data_averages_or_takes_the_first_frame(phantom):
+def test_calibration_data_are_the_average_or_the_first_frame(phantom):
     kspace, _, _ = phantom
     mask = lines(49, 12, frames=2)
     y, x = calibration_region(mask_of(mask))
@@ -181,7 +180,7 @@ def test_calibration_data_averages_or_takes_the_first_frame(phantom):
         calibration_data(kspace, mask_of(mask), "last")
 
 
-def test_calibration_takes_the_middle_of_the_readout_of_line_masks_only(phantom):
+def test_calibration_uses_the_middle_of_the_readout_only_for_line_masks(phantom):
     kspace, _, _ = phantom
     wide = torch.zeros((2, 5, 49, 2 * MOST_COLUMNS + 1), dtype=torch.complex64)
     middle = centred(wide.shape[-1], MOST_COLUMNS)
@@ -214,7 +213,7 @@ def test_patch_gram_is_the_sum_over_all_patches(shape, kernel):
 
 
 @pytest.mark.parametrize("shape", [(49, 64), (33, 21), (12, 7)])
-def test_bound_is_above_the_eigenvalues_and_exact(phantom, shape):
+def test_bound_is_above_the_eigenvalues_and_matches_its_definition(phantom, shape):
     calibration = phantom[0][0, :, 14:34, 22:42]
     values = torch.linalg.eigvalsh(pixel_matrices(calibration, shape))
     bound = eigenvalue_bound(lag_covariance(calibration.to(torch.complex128), 6, 0.02), shape)
@@ -367,7 +366,7 @@ def test_maps_and_signal_space_agree_with_the_official_program(golden):
     )
     maps = espirit(calibration, (40, 48), crop=0.0)
     assert agreement(maps, official).min() > 0.99999
-    # The official program gives singular values of the kernels, the square roots of the eigenvalues.
+    # The official program returns singular values of the kernels: square roots of eigenvalues.
     eigenvalues = torch.from_numpy(expected["espirit_eigenvalues"][..., -1].T.copy()) ** 2
     support = espirit(calibration, (40, 48), crop=0.8).abs().sum(0) > 0
     sure = (eigenvalues - 0.8).abs() > 1e-3

@@ -1,4 +1,4 @@
-"""Tiny scans of several slices, and a count of what is read and computed."""
+"""A tiny scan of several slices, and a count of reads and map estimates."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def scan():
 
 @pytest.fixture
 def counted(scan, monkeypatch):
-    """The scan, and the slices that are read of it and calls of ESPIRiT, in order."""
+    """The scan, with its slice reads and ESPIRiT calls in order."""
     read, calibrated, espirit = [], [], prepared.estimate_coils
 
     def read_slice(index):

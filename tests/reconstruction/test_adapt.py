@@ -1,4 +1,4 @@
-"""A network that learns on a single scan, without any truth."""
+"""A network that learns on a single scan, without ground truth."""
 
 import pytest
 import torch
@@ -30,9 +30,9 @@ def prepared(series):
 
 
 def network(kind="kt"):
-    """Networks that know nothing.
+    """Untrained networks.
 
-    One has random weights, which spoil its starting point; the other was never trained.
+    One has random weights, which spoil its starting point; the other is as constructed.
     """
     torch.manual_seed(0)
     if kind == "kt":
@@ -48,7 +48,7 @@ def run(kind, prepared, steps=10, seed=0):
 
 
 @pytest.mark.parametrize("kind", ["kt", "varnet"])
-def test_adaptation_helps_a_network_that_knows_nothing(prepared, kind):
+def test_adaptation_helps_an_untrained_network(prepared, kind):
     found = run(kind, prepared, 10)
     assert found.after < 0.999 * found.before
     assert found.steps > 0
@@ -63,50 +63,50 @@ def test_same_seed_same_weights(prepared, kind):
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-def test_the_given_network_stays_as_it_was(prepared):
+def test_the_given_network_is_unchanged(prepared):
     given = network()
     before = {key: value.clone() for key, value in given.state_dict().items()}
-    told = []
-    adapt(given, prepared, 5, lambda step, loss: told.append(step))
-    assert told == [1, 2, 3, 4, 5]
+    seen = []
+    adapt(given, prepared, 5, lambda step, loss: seen.append(step))
+    assert seen == [1, 2, 3, 4, 5]
     assert all(torch.equal(before[key], value) for key, value in given.state_dict().items())
 
 
 def test_no_gain_keeps_the_weights_and_ends_early(prepared, monkeypatch):
-    """Steps that make everything worse: the first weights are kept, and it stops soon."""
+    """Steps that make everything worse: the first weights are kept, and training stops soon."""
     monkeypatch.setattr(module, "RATE", 10.0)
     monkeypatch.setattr(module, "PATIENCE", 2)
     steps = []
     found = adapt(network(), prepared, 50, lambda step, loss: steps.append(step))
     assert found.steps == 0
     assert found.after == found.before
-    assert len(steps) == module.LOOK_EVERY * module.PATIENCE
+    assert len(steps) == module.VALIDATE_EVERY * module.PATIENCE
     given = network().state_dict()
     assert all(torch.equal(value, given[key]) for key, value in found.network.state_dict().items())
 
 
 def test_the_parts_are_disjoint(series):
-    judges = hide(series)
-    rest = series.mask.without(judges)
+    validation = hide(series)
+    rest = series.mask.without(validation)
     generator = torch.Generator().manual_seed(0)
     drawn = [module._drawn(rest, generator) for _ in range(2)]
     for predicted in drawn:
         assert bool(predicted.any())
-        assert not bool((predicted & judges).any())
+        assert not bool((predicted & validation).any())
         assert not bool((predicted & ~rest.samples).any())
         assert bool((rest.samples & ~predicted)[:, 18:30].all())
     assert not torch.equal(*drawn)
 
 
 @pytest.mark.parametrize("kind", ["kt", "varnet"])
-def test_what_compares_methods_takes_no_part(prepared, kind):
-    """The samples by which `auto` decides are neither given, nor predicted, nor do they judge."""
+def test_samples_that_compare_methods_are_not_used(prepared, kind):
+    """The samples by which `auto` decides are not given, predicted or used for validation."""
     compared = hide(prepared.series)
     task = module._task(network(kind), prepared)
     assert not bool((task.rest.samples & compared).any())
-    assert not bool((task.judges & compared).any())
-    assert not bool((task.judges & task.rest.samples).any())
-    together = task.rest.samples | task.judges | compared
+    assert not bool((task.validation & compared).any())
+    assert not bool((task.validation & task.rest.samples).any())
+    together = task.rest.samples | task.validation | compared
     assert torch.equal(together, prepared.mask.samples)
 
 
@@ -122,7 +122,7 @@ def test_windows_without_calibration_lines_in_every_frame_are_refused():
         adapt(network("windows"), PreparedSeries(series), 1, lambda step, loss: None)
 
 
-def test_too_few_lines_are_told(series):
+def test_too_few_lines_are_refused(series):
     lines = torch.zeros((1, 48, 1), dtype=torch.bool)
     lines[:, 18:30] = True
     few = PreparedSeries(Series(series.kspace * lines[:, None], LineMask(lines)))
@@ -137,7 +137,7 @@ def test_trajectories_are_refused():
         adapt(network(), PreparedSeries(made.scan.series(0)), 1, lambda step, loss: None)
 
 
-def test_single_samples_can_be_learnt_from(series):
+def test_networks_can_learn_from_single_samples(series):
     mask = make_mask("kt-radial", frames=4, y=48, x=48, acceleration=3, acs=12, seed=1)
     radial = PreparedSeries(Series(series.kspace * mask[:, None], mask_of(mask)))
     found = adapt(network(), radial, 2, lambda step, loss: None)

@@ -1,4 +1,4 @@
-"""What counts as a scan: a path, a `Scan`, an array with its mask; and what is refused."""
+"""Accepted scans (a path, a `Scan`, an array with its mask) and refused ones."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_arrays_with_strides_and_tensors_are_the_same(kspace):
     assert torch.equal(first.series(0).kspace, second.series(0).kspace)
 
 
-def test_a_scan_stays_as_it_is(kspace):
+def test_a_scan_is_returned_unchanged(kspace):
     scan = as_scan(kspace)
     assert as_scan(scan) is scan
 
@@ -81,7 +81,7 @@ def test_a_path_is_read(kspace, tmp_path):
         assert found.path == str(path)
 
 
-def test_a_mask_is_kept_as_it_is():
+def test_a_mask_is_returned_unchanged():
     mask = LineMask(torch.from_numpy(LINES)[None, :, None])
     assert as_mask(mask) is mask
 
@@ -100,7 +100,7 @@ def test_a_mask_is_kept_as_it_is():
         ("array-type", lambda kspace: 7),
     ],
 )
-def test_kspace_that_is_none_is_refused(kspace, code, change):
+def test_invalid_kspace_is_refused(kspace, code, change):
     with refused(code):
         as_scan(change(kspace))
 
@@ -121,19 +121,19 @@ def test_kspace_that_is_none_is_refused(kspace, code, change):
         ("array-type", "mask.mat"),
     ],
 )
-def test_masks_that_are_none_are_refused(kspace, code, mask):
+def test_invalid_masks_are_refused(kspace, code, mask):
     with refused(code):
         as_scan(kspace, mask)
 
 
-def test_what_belongs_to_files_is_refused_with_arrays(kspace):
+def test_arguments_for_files_are_refused_with_arrays(kspace):
     with refused("options-conflict"):
         as_scan(kspace, axes="x,y,coil")
     with refused("options-conflict"):
         as_scan(as_scan(kspace), LINES)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with refused("file-missing") as error:
         as_scan(tmp_path / "none.mat")
     assert "none.mat" in str(error.value)

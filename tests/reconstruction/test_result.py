@@ -1,4 +1,4 @@
-"""What a `Result` gives, and how it is saved."""
+"""What a `Result` holds, and how it is saved."""
 
 import h5py
 import pytest
@@ -82,7 +82,7 @@ def test_the_scan_itself_is_not_replaced(scan, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["file/cine.h5", "file/new/cine.npy"])
-def test_where_nobody_may_write_it_is_told(result, tmp_path, name):
+def test_unwritable_outputs_are_refused(result, tmp_path, name):
     """A file stands where a folder is needed; even an administrator cannot write there."""
     (tmp_path / "file").write_text("in the way")
     with refused("output-unwritable") as error:
@@ -91,7 +91,7 @@ def test_where_nobody_may_write_it_is_told(result, tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_folder_of_that_name_is_in_the_way(result, tmp_path):
+def test_a_folder_of_the_same_name_is_refused(result, tmp_path):
     (tmp_path / "cine.h5").mkdir()
     with refused("output-unwritable"):
         result.save(tmp_path / "cine.h5")
@@ -106,7 +106,7 @@ def test_a_result_is_read_back(scan, tmp_path):
     assert kept["data_residual"] == [None] * 3
 
 
-def test_neither_images_nor_uncertainties_replace_what_they_are_made_from(tmp_path):
+def test_neither_images_nor_uncertainties_replace_their_sources(tmp_path):
     made = cmrrecon.simulate(slices=1, coils=2, frames=2, y=32, x=32)
     for name in ("cine_uncertainty.h5", "cine.h5"):
         source = tmp_path / name

@@ -1,4 +1,4 @@
-"""Finished slices on disk: kept, found again, and removed; also those of earlier builds."""
+"""Finished slices on disk are kept, found again and removed, also those of earlier builds."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def task_of(scan, method="sense", options=None, **more):
 
 
 class Stopped(Listener):
-    """Interrupts after so many slices; keeps what was decided."""
+    """Interrupts after the given number of slices; keeps the decision."""
 
     def __init__(self, after=10):
         self.after, self.decisions = after, []
@@ -60,13 +60,13 @@ def test_parts_are_a_sequence_of_the_slices_in_order(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_another_recipe_starts_afresh(tmp_path):
+def test_another_recipe_starts_from_scratch(tmp_path):
     Parts(tmp_path / "out.h5", "a" * 64, [0]).save(0, torch.zeros(1, 2, 2))
     assert Parts(tmp_path / "out.h5", "b" * 64, [0]).missing() == [0]
     assert Parts(tmp_path / "other.h5", "a" * 64, [0]).missing() == [0]
 
 
-def test_what_any_run_left_behind_is_forgotten(tmp_path):
+def test_leftovers_of_any_run_are_removed(tmp_path):
     kept = Parts(tmp_path / "out1.h5", "a" * 64, [0])
     for recipe in "ab":
         Parts(tmp_path / "out[1].h5", recipe * 64, [0]).save(0, torch.zeros(1))
@@ -98,7 +98,7 @@ def test_a_store_keeps_layers_facts_and_a_note(tmp_path):
 
 
 def test_a_slice_counts_only_when_its_images_are_there(tmp_path):
-    """They are written last: a run that was killed before makes the slice again."""
+    """They are written last; a run that was killed before makes the slice again."""
     store = on_disk(tmp_path)
     store.save(1, {"images": torch.zeros(1, 2, 2)}, {"data_residual": None})
     store.images.path(1).unlink()
@@ -152,7 +152,7 @@ def test_nothing_is_read_if_all_is_finished(counted, tmp_path, method):
     assert torch.equal(again.images, images)
 
 
-def test_the_decision_is_kept_for_the_run_that_resumes(scan, tmp_path):
+def test_the_decision_is_kept_for_a_resumed_run(scan, tmp_path):
     task = task_of(scan, "llr", {"iterations": 5})
     first, second = Stopped(1), Stopped()
     with pytest.raises(KeyboardInterrupt):
@@ -167,7 +167,7 @@ def test_the_decision_is_kept_for_the_run_that_resumes(scan, tmp_path):
     assert resumed == replace(decided, weight=0.5) == result.decision
 
 
-def test_what_was_decided_is_not_decided_again(counted, tmp_path):
+def test_a_kept_decision_is_not_made_again(counted, tmp_path):
     counting, read, calibrated = counted
     task = task_of(counting, "llr", {"iterations": 5})
     with pytest.raises(KeyboardInterrupt):
@@ -179,7 +179,7 @@ def test_what_was_decided_is_not_decided_again(counted, tmp_path):
 
 
 def test_adapted_slices_are_made_again(scan, tmp_path):
-    """Weights are not kept, and those of another run need not be the same to the bit."""
+    """Adapted weights are not kept, and another run's need not be bitwise identical."""
     store = on_disk(tmp_path)
     store.save(0, {"images": torch.zeros(3, 48, 48)}, {"data_residual": None})
     auto = find_method("auto")
@@ -190,7 +190,7 @@ def test_adapted_slices_are_made_again(scan, tmp_path):
 
 
 def old_folder(folder, decision, slices, shape=(3, 48, 48)):
-    """What the build before this one left of an interrupted run."""
+    """The folder that an earlier build left after an interrupted run."""
     made = folder / ".out.h5.0123456789ab.parts"
     made.mkdir()
     for index in slices:
@@ -220,7 +220,7 @@ OLD_NOTE = {
 }
 
 
-def test_folders_of_the_build_before_are_resumed(counted, tmp_path):
+def test_folders_of_an_earlier_build_are_resumed(counted, tmp_path):
     counting, read, calibrated = counted
     folder = old_folder(tmp_path, OLD_NOTE, [1, 2])
     store = on_disk(tmp_path)
@@ -253,7 +253,7 @@ def test_folders_of_the_build_before_are_resumed(counted, tmp_path):
 
 @pytest.mark.parametrize("missing", ["maps", "maps_errors", "error", "noise"])
 def test_notes_of_still_earlier_builds_are_read(missing):
-    """They said nothing of coil maps."""
+    """Their notes do not mention coil maps."""
     note = {key: value for key, value in OLD_NOTE.items() if key != missing}
     assert Decision.from_dict(note).method == "llr"
 
@@ -289,7 +289,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "overcome"), FAULTS)
 @pytest.mark.parametrize("lasting", [True, False])
-def test_parts_outlive_what_can_be_overcome_later(tmp_path, fault, overcome, lasting):
+def test_parts_outlive_faults_that_may_pass(tmp_path, fault, overcome, lasting):
     store, kept = on_disk(tmp_path), []
     store.save(1, {"images": torch.zeros(1, 2, 2)}, {})
     with (
@@ -300,7 +300,7 @@ def test_parts_outlive_what_can_be_overcome_later(tmp_path, fault, overcome, las
     assert bool(kept) == store.anything() == (overcome and lasting)
 
 
-def test_parts_go_when_the_output_is_there(tmp_path):
+def test_parts_are_removed_when_the_output_is_finished(tmp_path):
     store = on_disk(tmp_path)
     with store.kept_if_resumable():
         store.save(1, {"images": torch.zeros(1, 2, 2)}, {})
@@ -318,7 +318,7 @@ def test_an_empty_store_is_not_kept(tmp_path):
 
 
 def test_a_resumed_run_holds_one_series_at_a_time(scan, tmp_path, monkeypatch):
-    """The middle slice, looked at for the training range, is let go before the others are solved."""
+    """The middle slice, read for the training range, is released before the others are solved."""
     folder = old_folder(tmp_path, OLD_NOTE, [1, 2])
     held = []
     work = slices.Run._work

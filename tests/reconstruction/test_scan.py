@@ -29,13 +29,13 @@ QUICK = {"weight": 0.01, "iterations": 4}
 
 
 def reconstruct(scan, method="sense", **more):
-    """With little to compute unless more is asked for."""
+    """Reconstruct with little to compute, unless more is requested."""
     settings = QUICK if method == "sense" else {}
     return cmrrecon.reconstruct(scan, method, device="cpu", **{**settings, **more})
 
 
 class Heard(Listener):
-    """Keeps what it was told."""
+    """Records all events."""
 
     def __init__(self):
         self.calls = []
@@ -78,7 +78,7 @@ def expected(scan):
     return reconstruct(scan)
 
 
-def test_the_result_says_all(scan, expected):
+def test_the_result_is_complete(scan, expected):
     assert expected.images.shape == (3, 3, 48, 48)
     assert expected.images.dtype == torch.complex64
     assert expected.indices == (0, 1, 2)
@@ -97,7 +97,7 @@ def test_the_result_says_all(scan, expected):
     assert made["data_residual"] == list(expected.residuals)
 
 
-def test_every_slice_is_what_the_method_makes_of_it(scan, expected):
+def test_every_slice_is_the_outcome_of_the_method(scan, expected):
     method = find_method("sense")
     for index in range(3):
         whole = PreparedSeries(scan.series(index))
@@ -114,7 +114,7 @@ def test_arrays_are_scans(kspace, mask, expected):
 
 @pytest.mark.parametrize("shape", [(48,), (1, 48), (1, 48, 48)])
 def test_masks_of_arrays_that_hold_for_all_frames(kspace, mask, shape):
-    """Frames share their lines: (y), (1, y) and (1, y, x) say the same."""
+    """Frames share their lines: (y), (1, y) and (1, y, x) are equivalent."""
     alike, lines = np.repeat(kspace[:1, :1], 2, axis=0), mask[0, :, 0]
     given = np.broadcast_to(lines[:, None], shape) if len(shape) == 3 else lines.reshape(shape)
     expected = cmrrecon.Scan.from_kspace(torch.from_numpy(alike), torch.from_numpy(mask[:1]))
@@ -144,7 +144,7 @@ def test_none_is_automatic(scan):
     assert torch.equal(first.images, reconstruct(scan, "llr", weight=0.02, slices=[0]).images)
 
 
-def test_some_slices_alone(scan, expected):
+def test_selected_slices_only(scan, expected):
     found = reconstruct(scan, slices=[2, 0, 2])
     assert found.indices == (0, 2)
     assert torch.equal(found.images, expected.images[:, [0, 2]])
@@ -179,7 +179,7 @@ def test_a_checkpoint_is_a_method(scan, tmp_path):
     assert found.decision is None
 
 
-def test_a_method_of_ones_own(scan):
+def test_a_custom_method(scan):
     own = DirectMethod("own", "a test", lambda series: torch.ones(3, 48, 48))
     assert float(reconstruct(scan, own).images.min()) > 0
 
@@ -207,7 +207,7 @@ def test_a_method_of_ones_own(scan):
         ("options-conflict", {"mask": np.ones(48, bool)}),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_read(counted, code, more):
+def test_invalid_arguments_are_refused_before_anything_is_read(counted, code, more):
     counting, read, _ = counted
     with refused(code):
         cmrrecon.reconstruct(counting, **{"method": "sense", "device": "cpu", **more})
@@ -241,12 +241,12 @@ def test_wrong_arrays_are_refused(kspace, mask):
             reconstruct(given, mask=its_mask)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with refused("file-missing"):
         reconstruct(tmp_path / "none.h5")
 
 
-def test_a_file_that_is_no_scan_is_told(tmp_path):
+def test_a_file_that_is_not_a_scan_is_refused(tmp_path):
     (tmp_path / "text.mat").write_text("no scan")
     with refused("file-format"):
         reconstruct(tmp_path / "text.mat")
@@ -291,7 +291,7 @@ def test_without_a_mask_every_slice_is_still_read_once(counted, method):
     assert found.provenance["effective_acceleration"] > 1
 
 
-def test_the_middle_slice_comes_first_and_all_is_told(scan):
+def test_the_middle_slice_comes_first_and_every_event_is_reported(scan):
     heard = Heard()
     reconstruct(scan, listener=heard)
     assert heard.calls == [
@@ -347,7 +347,7 @@ def test_a_network_without_kspace_is_not_adapted(scan):
         reconstruct(scan, method, adapt=2)
 
 
-def test_a_scan_outside_the_training_range_is_warned_of(scan):
+def test_a_scan_outside_the_training_range_causes_a_warning(scan):
     facts = {"envelope": '{"frames": [8, 14], "effective_acceleration": [1, 20]}'}
     method = replace(small("window"), of=Weights("digest", facts))
     found = reconstruct(scan, method, slices=[0])
@@ -357,7 +357,7 @@ def test_a_scan_outside_the_training_range_is_warned_of(scan):
     assert reconstruct(scan, inside, slices=[0]).warnings == ()
 
 
-def test_predictions_no_better_than_an_empty_image_are_warned_of(scan):
+def test_predictions_no_better_than_an_empty_image_cause_a_warning(scan):
     """Lines of noise outside the calibration region cannot be predicted."""
     noise = torch.randn(
         (3, 3, 48, 48), dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
@@ -372,7 +372,7 @@ def test_predictions_no_better_than_an_empty_image_are_warned_of(scan):
     assert found.decision.warning() in found.warnings
 
 
-def test_a_fault_of_one_slice_is_told_with_its_number(scan):
+def test_an_error_in_one_slice_names_the_slice(scan):
     def read_slice(index):
         return scan.read_slice(index) * (float("nan") if index == 2 else 1)
 

@@ -1,4 +1,4 @@
-"""How far a result can be trusted: residual, training range, uncertainty."""
+"""How far to trust a result: residual, training range, uncertainty."""
 
 import json
 import math
@@ -45,7 +45,7 @@ def prepared():
 
 @pytest.fixture(scope="module")
 def outcome(prepared):
-    """Images of a method that decides for itself."""
+    """Images with an automatic decision."""
     method = find_method("temporal-tv")
     decision = method.decide(prepared, method.options())
     return method.reconstruct(prepared, method.options(), decision)
@@ -69,10 +69,10 @@ def test_good_images_leave_the_noise(prepared, outcome):
     assert data_residual(found.fit) == pytest.approx(1, abs=0.15)
 
 
-def test_the_residual_is_the_norm_of_what_is_not_explained(prepared):
-    """The shortcut over normal operators agrees with A x - y itself.
+def test_the_residual_is_the_norm_of_the_unexplained_part(prepared):
+    """The shortcut by normal operators agrees with A x - y itself.
 
-    In all coils and the columns that coils see, over its noise.
+    All coils count, and the columns that coils see, relative to the noise.
     """
     found, series = outcome_of(prepared, "temporal-tv", 0.05), prepared.series
     images, coils, mask = found.images, found.fit.coils, series.mask
@@ -99,7 +99,7 @@ def test_the_residual_does_not_depend_on_the_scale(prepared):
     assert data_residual(outcome_of(scaled).fit) == pytest.approx(expected, rel=1e-3)
 
 
-def test_no_residual_without_a_term_or_without_noise_to_compare_with(prepared):
+def test_no_residual_without_a_term_or_known_noise(prepared):
     assert data_residual(outcome_of(prepared, "grappa").fit) is None
     centre = torch.zeros_like(prepared.mask.samples)
     centre[:, 24:40] = True
@@ -115,7 +115,7 @@ def test_no_residual_along_a_trajectory():
     assert set(facts_of(radial)) == {"frames", "effective_acceleration"}
 
 
-def test_facts_say_what_the_scan_is_like(prepared):
+def test_facts_describe_the_scan(prepared):
     facts = facts_of(prepared)
     assert set(facts) == set(LABELS)
     assert facts["frames"] == 4
@@ -126,33 +126,33 @@ def test_facts_say_what_the_scan_is_like(prepared):
     assert facts_of(PreparedSeries(cine(coils=1)))["independent_coils"] == pytest.approx(1)
 
 
-def test_what_lies_outside_is_named(prepared):
+def test_properties_outside_the_range_are_named(prepared):
     facts = facts_of(prepared)
     wide = dict.fromkeys(facts, (-math.inf, math.inf))
     assert outside(facts, wide) == []
-    (told,) = outside(facts, {**wide, "frames": (8, 14)})
-    assert told == "frames 4 (trained on 8 to 14)"
+    (words,) = outside(facts, {**wide, "frames": (8, 14)})
+    assert words == "frames 4 (trained on 8 to 14)"
     assert outside(facts, {}) == []
     assert outside({}, wide) == []
 
 
 @pytest.mark.parametrize(
-    "told", ["", "[]", "{", '{"frames": 3}', '{"frames": ["a", "b"]}', "null", "3"]
+    "stored", ["", "[]", "{", '{"frames": 3}', '{"frames": ["a", "b"]}', "null", "3"]
 )
-def test_a_damaged_envelope_says_nothing(told):
-    assert envelope_of({"envelope": told} if told else {}) == {}
+def test_a_damaged_envelope_is_ignored(stored):
+    assert envelope_of({"envelope": stored} if stored else {}) == {}
 
 
 def test_an_envelope_is_read():
-    told = json.dumps({"frames": [1, 14], "other": [0, 1]})
-    assert envelope_of({"envelope": told}) == {"frames": (1.0, 14.0)}
+    stored = json.dumps({"frames": [1, 14], "other": [0, 1]})
+    assert envelope_of({"envelope": stored}) == {"frames": (1.0, 14.0)}
 
 
 def quick(part):
     return find_method("temporal-tv")(part, {"weight": 0.01, "iterations": 10})
 
 
-def test_uncertainty_is_reproducible_and_lies_where_lines_matter(prepared):
+def test_uncertainty_is_reproducible_and_largest_where_lines_matter(prepared):
     found = uncertainty(prepared.series, quick, 3)
     assert found.shape == (4, 64, 96)
     assert torch.equal(found, uncertainty(prepared.series, quick, 3))
@@ -183,6 +183,6 @@ def test_uncertainty_is_the_standard_deviation_of_the_replicates(prepared):
     torch.testing.assert_close(found, torch.full((1, 2, 2), 7.0**0.5))
 
 
-def test_what_does_not_change_is_certain(prepared):
+def test_constant_images_have_no_uncertainty(prepared):
     found = uncertainty(prepared.series, lambda part: torch.ones(4, 64, 96), 4)
     assert float(found.max()) < 1e-6

@@ -55,7 +55,7 @@ def test_the_whole_image_is_that_of_a_scan_without_a_geometry(raw, scan):
     assert made(scan).geometry is None
 
 
-def test_decisions_do_not_see_the_cut(raw, scan):
+def test_decisions_do_not_depend_on_the_cut(raw, scan):
     shown, whole = (
         cmrrecon.reconstruct(one, "sense", iterations=3, slices=[1]) for one in (raw, scan)
     )
@@ -78,7 +78,7 @@ def test_the_uncertainty_is_that_of_the_interpolated_images(raw):
     assert found.uncertainty[0].min() >= 0
 
 
-def test_the_geometry_of_the_images_given(raw):
+def test_the_geometry_is_that_of_the_returned_images(raw):
     found = made(raw, slices=[0, 2]).geometry
     assert found.positions_mm == (GEOMETRY.positions_mm[0], GEOMETRY.positions_mm[2])
     assert found.voxel_mm == (1.5, 2, 8)
@@ -87,7 +87,7 @@ def test_the_geometry_of_the_images_given(raw):
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".mat", ".npz", ".npy", ".png"])
-def test_the_geometry_travels_in_every_file(raw, suffix, tmp_path):
+def test_the_geometry_is_stored_in_every_file(raw, suffix, tmp_path):
     result = made(raw, "zero-filled", slices=[1])
     result.save(tmp_path / f"cine{suffix}")
     assert formats.read_geometry(tmp_path / f"cine{suffix}") == result.geometry
@@ -108,7 +108,7 @@ def test_images_along_a_trajectory_are_cut_too():
     assert made(scan, recon_matrix=True).images.shape == (1, 1, 32, 64)
 
 
-def test_what_a_file_does_not_say_is_not_interpolated_to(scan, raw):
+def test_an_unknown_matrix_is_not_interpolated_to(scan, raw):
     with refused("recon-matrix-missing"):
         made(scan, recon_matrix=True)
     with refused("options-conflict"):

@@ -1,8 +1,8 @@
-"""Faults that can be seen in the data: what looks broken, with evidence, for the user to check.
+"""Detect faults in the data: what looks broken, with evidence, for the user to check.
 
-They are warnings. No method and no decision depends on them. One function a kind gives a number
-that is larger the worse it looks; the limits lie between the populations of good and broken scans
-that `benchmarks/faults.py` makes.
+Faults only cause warnings. No method and no decision depends on them. Each kind has one function
+that returns a severity, larger for worse data. The limits lie between the populations of good and
+broken scans that `benchmarks/faults.py` makes.
 """
 
 import math
@@ -15,7 +15,7 @@ from cmrrecon.data import Scan, Series, SpokeMask
 
 __all__ = ["LIMITS", "Fault", "faults_of_scan", "faults_of_series", "findings"]
 
-# What is warned of: more than this; see each function for its unit.
+# Severities above these limits cause warnings; each function documents its unit.
 LIMITS = {
     "axes-swapped": 0.1,
     "centre-off": 0.125,
@@ -35,37 +35,41 @@ SENTENCES = {
     "axes-swapped": "y and x look swapped: {}. Check the order of the axes",
     "centre-off": "The centre of k-space looks far off: most energy lies at (y, x) = {}. "
     "Check for a missing shift of the Fourier transform, and the centre in the header",
-    "coil-loud": "Coil {} is {} times louder than any other. Check its scale in the export, and its noise",
-    "coils-as-slices": "Coils look read as slices: neighbouring slices explain each other as only "
-    "coils do, {} times better than by likeness. Check the order of the axes",
-    "coils-conjugated": "Coils {} look like complex conjugates of the others, which then explain "
-    "them {} times better. Check the sign of the imaginary part in the export",
-    "frames-conjugated": "Frames {} look like complex conjugates of the others: their profiles along "
-    "x are mirrored (correlation {}). Check the sign of the imaginary part in the export",
+    "coil-loud": "Coil {} is {} times louder than any other. Check its scale in the export, and "
+    "its noise",
+    "coils-as-slices": "Coils seem to be stored as slices: neighbouring slices predict each other "
+    "as only coils do, {} times better than similar images would. Check the order of the axes",
+    "coils-conjugated": "Coils {} look like complex conjugates of the others, which predict their "
+    "conjugates {} times better. Check the sign of the imaginary part in the export",
+    "frames-conjugated": "Frames {} look like complex conjugates of the others: their profiles "
+    "along x are mirrored (correlation {}). Check the sign of the imaginary part in the export",
     "frames-disordered": "Frames look out of order: the stored order is {} times longer than the "
     "best one found. Check how they were sorted",
     "lines-conjugated": "{} of the central lines look like complex conjugates of the others: their "
     "profiles along x are mirrored. Check the sign of alternate lines in the export",
     "line-outlying": "Line {} of frame {} is {} times larger than its neighbours. "
-    "Check for a spike, or for its gain",
-    "readout-half": "Half of the readout holds nothing in {} of the lines. Check the export for "
-    "a readout that was cut",
+    "Check for a spike or a wrong gain",
+    "readout-half": "Half of the readout is empty in {} of the lines. Check whether the export cut "
+    "the readout",
     "spike": "A spike at (frame, y, x) = {} is {} times larger than its neighbours. Remove the "
     "sample from the mask and the data, or expect stripes",
     "trajectory-delay": "Spokes look shifted by {} cycles per field of view along their readout. "
-    "Correct the trajectory for the delay of the gradients",
+    "Correct the trajectory for gradient delays",
 }
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What looks broken.
+    """Something that looks broken.
 
     Attributes
     ----------
-    kind : a key of `LIMITS`
-    severity : the number that was compared with the limit
-    words : what looks wrong, the evidence, and what to check
+    kind : str
+        A key of `LIMITS`.
+    severity : float
+        The number that exceeded the limit.
+    words : str
+        What looks wrong, the evidence, and what to check.
     """
 
     kind: str
@@ -77,14 +81,28 @@ Finding = tuple[str, float, tuple[object, ...]]
 
 
 def faults_of_series(series: Series) -> list[Fault]:
-    """What looks broken in one slice over time; empty if nothing does."""
+    """Faults in one slice over time; empty if there are none."""
     return _beyond(_found(Readings(series)))
 
 
 def faults_of_scan(scan: Scan, series: Series, index: int) -> list[Fault]:
-    """What looks broken in a scan, judged by slice `index` of it, which is read already.
+    """Faults in a scan, judged by slice `index`, which has been read already.
 
-    Other slices are read only where there is a single coil.
+    Other slices are read only if the scan has a single coil.
+
+    Parameters
+    ----------
+    scan : Scan
+        The scan.
+    series : Series
+        Slice `index` of the scan.
+    index : int
+        Number of the slice.
+
+    Returns
+    -------
+    list of Fault
+        The faults; empty if there are none.
     """
     readings = Readings(series)
     severity = slices.as_coils(scan, readings, index)
@@ -92,11 +110,12 @@ def faults_of_scan(scan: Scan, series: Series, index: int) -> list[Fault]:
     if (fields := sampling.field_too_large(scan)) is not None:
         words = f"the field of view is {fields} pixels (y, x), the k-space {scan.shape[3:]}"
         found.append(("axes-swapped", 1.0, (words,)))
+
     return _beyond(_found(readings) + found)
 
 
 def findings(series: Series) -> dict[str, float]:
-    """The severity of each kind in one slice, whether beyond its limit or not."""
+    """The severity of each kind of fault in one slice, above or below its limit."""
     return {kind: severity for kind, severity, _ in _found(Readings(series))}
 
 
@@ -115,9 +134,7 @@ def _beyond(found: list[Finding]) -> list[Fault]:
 
 def _axes(readings: Readings) -> list[Finding]:
     severity = sampling.swapped(readings)
-    words = (
-        f"{severity:.0%} of the samples along x are missing alike in every line, but none along y"
-    )
+    words = f"{severity:.0%} of the samples along x are missing in every line, but none along y"
     return [("axes-swapped", severity, (words,))]
 
 
@@ -137,18 +154,18 @@ def _loud(readings: Readings) -> list[Finding]:
 
 
 def _outlying(readings: Readings) -> list[Finding]:
-    """A spike also makes its line stand out, and is named as what it is."""
+    """A spike also makes its line stand out, and is reported only as a spike."""
     lines = intensities.standing_out(readings)
-    spike, where = intensities.spikes(readings, lines)
-    found: list[Finding] = [("spike", spike, (where, f"{spike:.0f}"))]
+    spike, position = intensities.spikes(readings, lines)
+    found: list[Finding] = [("spike", spike, (position, f"{spike:.0f}"))]
     ratio, place = float(lines.max()), divmod(int(lines.argmax()), readings.y)
-    named = spike > LIMITS["spike"] and place == where[:2]
-    severity = 1.0 if named else ratio
+    same = spike > LIMITS["spike"] and place == position[:2]
+    severity = 1.0 if same else ratio
     return [*found, ("line-outlying", severity, (place[1], place[0], f"{ratio:.0f}"))]
 
 
 def _conjugates(readings: Readings) -> list[Finding]:
-    """Lines are looked at only where whole frames agree."""
+    """Lines are checked only where whole frames agree."""
     white = readings.white
     lean = conjugates.leanings(white)
     strength, which = conjugates.frames_apart(white, lean)
@@ -173,7 +190,7 @@ def _delay(readings: Readings) -> list[Finding]:
 
 
 def listed(numbers: list[int]) -> str:
-    """The first few of them."""
+    """List the first five numbers, and count the others."""
     shown = ", ".join(map(str, numbers[:5]))
     return shown if len(numbers) <= 5 else f"{shown} and {len(numbers) - 5} more"
 

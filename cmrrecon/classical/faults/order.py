@@ -1,39 +1,42 @@
-"""Frames that do not follow one another."""
+"""Detect frames that are out of order."""
 
 import torch
 from torch import Tensor
 
 from cmrrecon.classical.faults.readings import Readings
 
-# What all pairs of frames share of their distance is noise; a little less is taken off.
+# The distance that all pairs of frames share is noise; this fraction of it is subtracted.
 NOISE = 0.8
 FEWEST, FEWEST_SAMPLES = 6, 256
-# The first frames tell enough.
+# The first frames are enough.
 MOST = 32
-# Motion is seen best in the middle of the readout.
+# Motion shows best in the middle of the readout.
 COLUMNS = 16
-# Distances below which an order shows, parts of the mean distance: of neighbours, and of frames any
-# number apart.
+# Distances below which an order shows, relative to the mean distance: of neighbours, and of frames
+# any fixed number apart.
 NEIGHBOURS, APART = 0.6, 0.44
-# The largest ratio of the brightness of frames in a cine.
+# Largest ratio of brightness between frames of a cine.
 BRIGHTNESS = 1.3
 
 
 def disorder(readings: Readings) -> float:
-    """How many times longer the way through the frames is in the stored order than in a better one.
+    """How many times longer the path through the frames is as stored than in a better order.
 
-    1 where the stored order shows: neighbours are more alike than other frames, or frames a fixed
-    number apart, as in several heart beats or in sets of frames in turn. 1 too where it is not
-    known: few frames, too few common samples, or no cine.
+    It is 1 if the stored order shows: neighbours are more alike than other frames, or frames a
+    fixed number apart are, as in several heartbeats or interleaved sets of frames. It is also 1 if
+    the order is unknown: few frames, too few common samples, or no cine.
     """
     common = _common(readings)
     if common is None or not _a_cine(readings, common):
         return 1.0
+
     found = distances(common)
     count = len(found)
     everything = float(found.sum()) / (count * (count - 1))
+
     order = list(range(count))
     stored, best = tour(found, order), tour(found, shorter(found, order))
+
     neighbours = stored / count / max(everything, 1e-30)
     apart = min(_apart(found, lag) for lag in range(1, count // 2 + 1)) / max(everything, 1e-30)
     if neighbours < NEIGHBOURS or apart < APART or not best > 0:
@@ -42,15 +45,17 @@ def disorder(readings: Readings) -> float:
 
 
 def _apart(found: Tensor, lag: int) -> float:
-    """The mean distance of frames so far apart, with time as a circle or as a line: the smaller."""
+    """The mean distance of frames `lag` apart: the smaller one of circular and linear time."""
     line, rest = found.diagonal(lag), found.diagonal(len(found) - lag)
     circle = (line.sum() + rest.sum()) / (len(line) + len(rest))
     return min(float(line.mean()), float(circle))
 
 
 def _common(readings: Readings) -> Tensor | None:
-    """The samples of the block that all of the first frames have, (frame, sample); None if too
-    few."""
+    """The samples of the block that all of the first frames measured, (frame, sample).
+
+    None if there are too few.
+    """
     middle = readings.block.shape[-1] // 2
     columns = slice(max(0, middle - COLUMNS // 2), middle + COLUMNS // 2)
     block, held = readings.block[:MOST, ..., columns], readings.held[:MOST, :, columns].all(0)
@@ -60,22 +65,29 @@ def _common(readings: Readings) -> Tensor | None:
 
 
 def _a_cine(readings: Readings, common: Tensor) -> bool:
-    """Whether frames follow one another: as the file says, else if all are about equally bright."""
+    """Whether frames form a cine: as the file says, else if all are about equally bright."""
     known = readings.series.acquisition
     if known.venc is not None:
         return False
     if known.modality is not None:
         return known.modality == "Cine"
+
     brightness = common.norm(dim=1)
     return float(brightness.max()) < BRIGHTNESS * float(brightness.min())
 
 
 def distances(common: Tensor) -> Tensor:
-    """Squared distances between frames (frame, frame) less their noise, free of a phase.
+    """Squared distances between frames (frame, frame) without their noise and any global phase.
 
     Parameters
     ----------
-    common : Tensor (frame, sample)
+    common : Tensor of shape (frame, sample), complex
+        Samples that all frames measured.
+
+    Returns
+    -------
+    Tensor of shape (frame, frame), real
+        The distances.
     """
     gram = common @ common.mH
     energy = gram.diagonal().real
@@ -85,12 +97,12 @@ def distances(common: Tensor) -> Tensor:
 
 
 def tour(found: Tensor, order: list[int]) -> float:
-    """Length of the closed way through frames in this order."""
+    """Length of the closed path through frames in this order."""
     return float(found[order, order[1:] + order[:1]].sum())
 
 
 def shorter(found: Tensor, order: list[int]) -> list[int]:
-    """A shorter closed way: pieces are turned round as long as that helps (2-opt)."""
+    """Shorten a closed path by reversing pieces as long as that helps (2-opt)."""
     d = found.tolist()
     order, n, improved = order[:], len(order), True
     while improved:
@@ -101,4 +113,5 @@ def shorter(found: Tensor, order: list[int]) -> list[int]:
                 if d[a][c] + d[b][e] < d[a][b] + d[c][e] - 1e-12:
                     order[i + 1 : j + 1] = order[i + 1 : j + 1][::-1]
                     improved = True
+
     return order

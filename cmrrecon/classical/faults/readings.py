@@ -1,7 +1,6 @@
-"""What the checks for faults look at: energies of lines, the centre of k-space, and the block
-around it.
+"""What the fault checks look at: line energies, the centre of k-space, and the block around it.
 
-Each is computed once a series, and is small: only the energies of the lines touch all samples.
+Each is computed once per series and is small. Only the line energies touch all samples.
 """
 
 from functools import cached_property
@@ -13,16 +12,17 @@ from torch import Tensor
 from cmrrecon.classical.whitening import Whitening
 from cmrrecon.data import Series
 
-# The block around the centre of k-space that most checks look at.
+# Size of the block around the centre of k-space, which most checks use.
 LINES, COLUMNS = 24, 64
 
 
 class Readings:
-    """What is read off a series, each once.
+    """Quantities computed from a series, each once.
 
     Parameters
     ----------
-    series : as measured, of any scale
+    series : Series
+        The series as measured, of any scale.
     """
 
     def __init__(self, series: Series) -> None:
@@ -32,17 +32,19 @@ class Readings:
 
     @cached_property
     def white(self) -> "Readings":
-        """Those of whitened coils, where noise differs enough to be whitened; else these.
+        """The readings of whitened coils if their noise differs enough to be whitened; else these.
 
-        The profile of a line along x says little where most of it is the noise of one coil.
+        The profile of a line along x says little if most of it is the noise of one coil.
         """
         whitening = Whitening.of(self.series)
         return self if whitening is None else Readings(whitening.series(self.series))
 
     @cached_property
     def parts(self) -> Tensor:
-        """Energy of each line's beginning, middle and end, (frame, coil, y, 3) float64; the middle
-        is an eighth."""
+        """Energy of the beginning, middle and end of each line, (frame, coil, y, 3) float64.
+
+        The middle is an eighth of the readout.
+        """
         cuts = (0, *self.middle, self.x)
         pieces = [self.kspace[..., a:b] for a, b in pairwise(cuts)]
         norms = [torch.linalg.vector_norm(torch.view_as_real(p), dim=(-2, -1)) for p in pieces]
@@ -50,7 +52,7 @@ class Readings:
 
     @property
     def middle(self) -> tuple[int, int]:
-        """Where the middle of the readout begins and ends."""
+        """Start and end of the middle of the readout."""
         half = max(1, self.x // 16)
         return self.x // 2 - half, self.x // 2 + half
 
@@ -61,19 +63,19 @@ class Readings:
 
     @cached_property
     def outer(self) -> Tensor:
-        """Mean energy of the measured samples of each line outside its middle, (frame, y)
-        float64."""
+        """Mean energy of the measured samples of each line outside its middle, (frame, y)."""
         first, last = self.middle
         samples = self.mask.samples
         if samples.shape[-1] == 1:
             counts = samples[..., 0].double() * (first + self.x - last)
         else:
             counts = samples[..., :first].sum(-1) + samples[..., last:].sum(-1)
+
         return self.parts[..., ::2].sum((1, 3)) / counts.expand(self.frames, -1).clamp(min=1)
 
     @cached_property
     def lines(self) -> Tensor:
-        """Mean energy of the measured samples of each line, (frame, y) float64; zero where none."""
+        """Mean energy of the measured samples of each line, (frame, y); zero if there are none."""
         counts = self.mask.samples.double().mean(-1).expand(self.frames, -1)
         return self.coil_lines.sum(1) / counts.clamp(min=1 / self.x)
 
@@ -84,12 +86,12 @@ class Readings:
 
     @cached_property
     def row(self) -> int:
-        """The line where the energy is centred."""
+        """The line on which the energy is centred."""
         return int(concentration(self.row_energy).argmax())
 
     @cached_property
     def row_energy(self) -> Tensor:
-        """The energy of each line, the mean over the frames that measured it, (y,) float64."""
+        """Energy of each line, averaged over the frames that measured it, (y,) float64."""
         return self.lines.sum(0) / self.measured.sum(0).clamp(min=1)
 
     @cached_property
@@ -99,17 +101,17 @@ class Readings:
 
     @cached_property
     def central(self) -> Tensor:
-        """Energy over the coils of the samples of the central lines, (frame, y', x) float32."""
+        """Energy of the samples of the central lines, summed over coils, (frame, y', x) float32."""
         return energy_of(self.kspace[:, :, self.rows])
 
     @cached_property
     def column(self) -> int:
-        """The sample of the readout where the energy of the central lines is centred."""
+        """The sample of the readout on which the energy of the central lines is centred."""
         return int(concentration(self.column_energy).argmax())
 
     @cached_property
     def column_energy(self) -> Tensor:
-        """The energy of each sample of the readout in the central lines, (x,) float64."""
+        """Energy of each sample of the readout in the central lines, (x,) float64."""
         return self.central.sum((0, 1)).double()
 
     @cached_property
@@ -125,18 +127,19 @@ class Readings:
 
     @cached_property
     def held(self) -> Tensor:
-        """The samples of the block that were measured, (frame, y', x') bool."""
+        """The measured samples of the block, (frame, y', x') bool."""
         return self.central[..., self.columns] > 0
 
     @cached_property
     def average(self) -> Tensor:
-        """The time average (coil, y', x') of the block over the frames that measured each sample.
+        """Average (coil, y', x') of the block over the frames that measured each sample.
 
-        It is cut to the adjoining lines around the middle that hold data.
+        It is cut to the adjacent lines around the middle that hold data.
         """
         counts = self.held.sum(0)
         average = self.block.sum(0) / counts.clamp(min=1)
         filled = counts.amin(-1) > 0
+
         middle = self.row - self.rows.start
         first, last = middle, middle
         while first > 0 and filled[first - 1]:
@@ -147,7 +150,10 @@ class Readings:
 
 
 def energy_of(kspace: Tensor) -> Tensor:
-    """Energy over the coils of k-space (frame, coil, ...), float32, coil by coil to save memory."""
+    """Energy of k-space (frame, coil, ...) summed over coils, float32.
+
+    It is summed coil by coil to save memory.
+    """
     energy = kspace.real[:, 0].square()
     for coil in range(kspace.shape[1]):
         real, imaginary = kspace.real[:, coil], kspace.imag[:, coil]
@@ -158,13 +164,13 @@ def energy_of(kspace: Tensor) -> Tensor:
 
 
 def _around(middle: int, length: int, part: int) -> slice:
-    """`part` positions of `length`, or all, as much around `middle` as the edges allow."""
+    """`part` positions of `length`, centred on `middle` as far as the edges allow."""
     start = min(max(0, middle - part // 2), max(0, length - part))
     return slice(start, min(length, start + part))
 
 
 def concentration(energy: Tensor) -> Tensor:
-    """The mean logarithm of the energies near each place; single spikes hardly change it."""
+    """The mean logarithm of the energies near each position; single spikes hardly change it."""
     held = energy > 0
     least = energy[held].amin() if bool(held.any()) else energy.new_tensor(1.0)
     logs = (energy / least).clamp(min=1).log()

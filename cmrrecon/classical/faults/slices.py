@@ -1,4 +1,4 @@
-"""Coils that were read as slices of a single coil."""
+"""Detect coils that were read as slices of a single coil."""
 
 import math
 
@@ -9,23 +9,29 @@ from cmrrecon.classical.faults.readings import Readings
 from cmrrecon.data import Scan, SpokeMask
 
 KERNEL = 3
-# Fewer slices explain each other too little; more cost time.
+# Fewer slices predict each other too poorly; more slices cost time.
 FEWEST, MOST = 4, 8
 
 
 def kinship(blocks: Tensor) -> float:
-    """How many times less of a slice is left when others explain it as coils do, in the median
-    slice.
+    """How much better other slices predict the median slice as coils do than by likeness.
 
-    Slices of a body look alike, and a patch of k-space says little more than the sample itself.
-    Coils look different, but their patches explain each other.
+    It is the ratio of the residuals. Slices of a body look alike, and a patch of k-space says
+    little more than the sample itself. Coils look different, but their patches predict each other.
 
     Parameters
     ----------
-    blocks : Tensor (slice, y, x), k-space around its centre
+    blocks : Tensor of shape (slice, y, x), complex
+        K-space around its centre.
+
+    Returns
+    -------
+    float
+        The ratio.
     """
     patches = blocks.unfold(1, KERNEL, 1).unfold(2, KERNEL, 1).flatten(3).flatten(1, 2)
     middle = patches[..., KERNEL**2 // 2 : KERNEL**2 // 2 + 1]
+
     gains = []
     for index in range(len(blocks)):
         others = [i for i in range(len(blocks)) if i != index]
@@ -34,11 +40,12 @@ def kinship(blocks: Tensor) -> float:
             for given in (middle, patches)
         )
         gains.append(alike / as_coils)
+
     return sorted(gains)[len(gains) // 2]
 
 
 def _residual(given: Tensor, wanted: Tensor) -> float:
-    """The part of `wanted` (sample) that no combination of `given` (sample, feature) explains."""
+    """The fraction of `wanted` (sample) that `given` (sample, feature) cannot predict."""
     gram = given.mH @ given
     weight = 1e-4 * gram.diagonal().real.mean()
     right = given.mH @ wanted
@@ -48,15 +55,26 @@ def _residual(given: Tensor, wanted: Tensor) -> float:
 
 
 def as_coils(scan: Scan, readings: Readings, index: int) -> float:
-    """`kinship` of neighbouring slices; 0 where the scan has several coils or few slices.
+    """The `kinship` of neighbouring slices; 0 if the scan has several coils or few slices.
 
     Parameters
     ----------
-    readings : of slice `index` of the scan, the only one that is not read here
+    scan : Scan
+        The scan.
+    readings : Readings
+        Those of slice `index`, the only slice that is not read here.
+    index : int
+        Number of the slice.
+
+    Returns
+    -------
+    float
+        The ratio.
     """
     count, coils = scan.shape[1:3]
     if coils != 1 or count < FEWEST or isinstance(readings.mask, SpokeMask):
         return 0.0
+
     first = max(0, min(index - MOST // 2, count - MOST))
     blocks = []
     for i in range(first, min(count, first + MOST)):
@@ -65,6 +83,7 @@ def as_coils(scan: Scan, readings: Readings, index: int) -> float:
         largest = float(block.abs().max()) if block.numel() else 0.0
         if 0 < largest < math.inf:
             blocks.append(block / largest)
+
     lines = min((len(block) for block in blocks), default=0)
     if len(blocks) < FEWEST or lines < 2 * KERNEL + 1:
         return 0.0
@@ -72,13 +91,14 @@ def as_coils(scan: Scan, readings: Readings, index: int) -> float:
 
 
 def _block(kspace: Tensor) -> Tensor:
-    """The time average (y', x') of (frame, y, x) over the frames that measured each sample, without
-    gaps."""
+    """Average (y', x') of (frame, y, x) over the frames that measured each sample, without gaps."""
     counts = (kspace != 0).sum(0)
     filled = counts.amin(-1) > 0
     middle = len(filled) // 2
+
     after = (~filled[middle:]).nonzero().flatten()
     before = (~filled[:middle]).nonzero().flatten()
+
     first = int(before[-1]) + 1 if len(before) else 0
     last = middle + int(after[0]) if len(after) else len(filled)
     return (kspace.sum(0) / counts.clamp(min=1))[first:last]
