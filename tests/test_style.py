@@ -15,13 +15,9 @@ PENDING = (
     set()
     if os.environ.get("CMRRECON_STYLE") == "all"
     else {
-        "classical",
         "cli",
         "evaluation",
         "formats",
-        "methods",
-        "operators",
-        "reconstruction",
     }
 )
 SOURCES = sorted(
