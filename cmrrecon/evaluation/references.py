@@ -12,7 +12,7 @@ from torch import Tensor
 from cmrrecon import formats
 from cmrrecon.data import Acquisition, View
 from cmrrecon.data.references import as_reference
-from cmrrecon.evaluation.protocols import ranking_crop, ranking_slices
+from cmrrecon.evaluation.ranking import ranking_crop, ranking_slices
 from cmrrecon.formats.names import acquisition_from_json, is_sampled_name, modality_of
 from cmrrecon.operators.coils import rss_images
 from cmrrecon.operators.field_of_view import shown

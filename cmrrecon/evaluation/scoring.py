@@ -12,7 +12,8 @@ from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.data import Acquisition, View
-from cmrrecon.evaluation.protocols import AXES, Scores, canonical_protocol, score, year_of
+from cmrrecon.evaluation.protocols import canonical_protocol, check_options, score, year_of
+from cmrrecon.evaluation.ranking import AXES
 from cmrrecon.evaluation.references import (
     Reference,
     acquisition_of,
@@ -23,6 +24,7 @@ from cmrrecon.evaluation.references import (
     slices_of,
     view_of,
 )
+from cmrrecon.evaluation.scores import Scores
 from cmrrecon.tools.errors import InputError, UsageError
 
 Array = npt.NDArray[Any]
@@ -152,13 +154,7 @@ def evaluate(
     """
     name = canonical_protocol(protocol)
     year = year_of(name)
-    if year is not None and (heart is not None or exclude_saturated):
-        raise UsageError(
-            "options-conflict",
-            f"heart or exclude_saturated was given with {name}",
-            "Only fullfov knows them",
-            "Leave them out, or use the protocol fullfov",
-        )
+    check_options(name, heart, exclude_saturated)
     made = _reconstruction(reconstruction, base, slices)
     truth = _reference(reference, made, truth_first=year is None, allow_partial=allow_partial)
     name_of_scan = _base_of(made, truth)
