@@ -1,3 +1,4 @@
+import math
 import random
 
 import pytest
@@ -7,9 +8,9 @@ from cmrrecon.evaluation.generalisation import (
     cells,
     differences,
     domain,
+    interval,
     paired,
     placed,
-    spread,
     table,
 )
 
@@ -19,20 +20,22 @@ def record(psnr, method="a", centre="C1", vendor="V", reference="r1", **more):
             "centre": centre, "vendor": vendor, "reference": reference, **more}  # fmt: skip
 
 
-def test_spread_by_hand():
-    found = spread([1.0, 2.0, 3.0, 6.0])
+def test_interval_by_hand():
+    found = interval([1.0, 2.0, 3.0, 6.0])
     assert found["mean"] == 3
     assert found["std"] == pytest.approx((14 / 3) ** 0.5)
     assert 1 <= found["low"] < 3 < found["high"] <= 6
-    assert spread([4.0]) == {"mean": 4, "std": 0, "low": 4, "high": 4, "n": 1}
-    assert spread([1.0, 2.0]) == spread([1.0, 2.0])
+    assert interval([4.0]) == {"mean": 4, "std": 0, "low": 4, "high": 4, "n": 1}
+    assert interval([1.0, 2.0]) == interval([1.0, 2.0])
+    infinite = interval([1.0, math.inf])
+    assert (infinite["mean"], infinite["std"], infinite["high"]) == (math.inf,) * 3
 
 
 def test_the_interval_covers_the_mean_about_as_often_as_it_says():
     draw = random.Random(1)
     covered = 0
     for _ in range(100):
-        found = spread([draw.gauss(0, 1) for _ in range(25)])
+        found = interval([draw.gauss(0, 1) for _ in range(25)])
         covered += found["low"] <= 0 <= found["high"]
     assert 85 <= covered <= 100
 

@@ -1,0 +1,28 @@
+"""What the shell offers."""
+
+import subprocess
+import sys
+
+from cmrrecon.cli import completion
+from cmrrecon.evaluation.protocols import PROTOCOLS
+from cmrrecon.methods.registry import METHODS
+
+
+def test_the_names_are_those_of_the_program():
+    assert completion.PROTOCOLS == PROTOCOLS
+    assert completion.METHODS == tuple(METHODS)
+
+
+def test_names_are_completed_also_after_a_comma():
+    complete = completion.offering(("sense", "sigpy-sense", "tv"))
+    assert complete("s") == ["sense", "sigpy-sense"]
+    assert complete("tv,si") == ["tv,sigpy-sense"]
+    assert complete("x") == []
+
+
+def test_completion_loads_nothing_heavy():
+    code = (
+        "import sys; import cmrrecon.cli.app; "
+        "heavy = {'torch', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules); sys.exit(len(heavy))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
