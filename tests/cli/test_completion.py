@@ -10,7 +10,7 @@ from cmrrecon.methods.registry import METHODS
 
 def test_the_names_are_those_of_the_program():
     assert completion.PROTOCOLS == PROTOCOLS
-    assert completion.METHODS == tuple(METHODS)
+    assert tuple(METHODS) == completion.METHODS
 
 
 def test_names_are_completed_also_after_a_comma():
