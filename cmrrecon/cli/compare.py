@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 SCORED = ("fullfov", "body")
 EXAMPLE = examples(
-    "cmrrecon compare kus.mat -m zero-filled,sense,kt-wavelet --truth truth.npz -o figure.png",
-    "cmrrecon compare kus.mat --checkpoint runs/a/best.safetensors --truth truth.npz -o a.pdf",
-    "cmrrecon compare kus.mat --images bart=bart.cfl --images ours=rec.h5 --truth truth.npz",
-    "cmrrecon compare kus.mat -m sense --window 0,0.6 --zoom 40,125,150,280 -o paper.pdf",
+    "cmrrecon compare kus.mat -m zero-filled,sense,kt-wavelet --truth truth.npz",
+    "cmrrecon compare kus.mat --checkpoint run/best.safetensors -o a.pdf",
+    "cmrrecon compare kus.mat --images bart=b.cfl --images ours=r.h5 -o b.pdf",
+    "cmrrecon compare kus.mat -m sense --window 0,0.6 --zoom 40,125,150,280",
 )
 
 

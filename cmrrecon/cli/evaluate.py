@@ -18,8 +18,8 @@ from cmrrecon.tools.errors import InputError
 
 EXAMPLE = examples(
     "cmrrecon evaluate rec/ --truth data/",
-    "cmrrecon evaluate rec/ --truth data/ --protocol body --format csv > scores.csv",
-    "cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json >> scores.jsonl",
+    "cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json",
+    "cmrrecon evaluate rec/ --truth data/ --protocol body --format csv > a.csv",
     "cmrrecon evaluate rec/ --truth data/ --roi labels.csv",
 )
 
