@@ -29,14 +29,14 @@ class Made:
     images: "Tensor"
 
 
-def named_files(texts: Sequence[str], taken_names: Collection[str]) -> dict[str, Path]:
+def named_files(texts: Sequence[str], used: Collection[str]) -> dict[str, Path]:
     """The files of `--images NAME=FILE`, by name.
 
     Parameters
     ----------
     texts : sequence of str
         Values of the option.
-    taken_names : collection of str
+    used : collection of str
         Names of other columns.
 
     Raises
@@ -47,6 +47,7 @@ def named_files(texts: Sequence[str], taken_names: Collection[str]) -> dict[str,
         If a file does not exist (`file-missing`).
     """
     files: dict[str, Path] = {}
+
     for text in texts:
         name, equals, file = (part.strip() for part in text.partition("="))
         if not (name and equals and file):
@@ -56,13 +57,14 @@ def named_files(texts: Sequence[str], taken_names: Collection[str]) -> dict[str,
                 "It needs a name and a file, NAME=FILE",
                 "Write for example --images bart=bart.cfl",
             )
-        if name in files or name in taken_names:
+        if name in files or name in used:
             raise UsageError(
                 "name-repeated",
                 f"Two columns are called {name!r}",
                 "Names in a figure are unique",
                 "Give the images another name with --images NAME=FILE",
             )
+
         files[name] = Path(file)
         if not files[name].exists():
             raise InputError(
@@ -149,9 +151,9 @@ def _check_scan(path: Path, scan: "Scan", stamp: dict[str, object] | None) -> No
 def _place(
     path: Path, stored: int, slices: int, index: int, stamp: dict[str, object] | None
 ) -> int:
-    """Where a slice is among the stored ones.
+    """The position of a slice among the stored ones.
 
-    A file without provenance holds all slices, or one that is taken to be the right one.
+    A file that does not number its slices holds all of them, or only this one.
     """
     from cmrrecon.evaluation.references import slices_of
 

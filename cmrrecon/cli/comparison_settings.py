@@ -61,6 +61,7 @@ def figure_target(job: Job, output: str | None, out_dir: Path | None) -> Path:
             "One of them says where the figure goes",
             "Leave one out",
         )
+
     target = outputs.destination(job, output, out_dir, f"{job.stem}_compare.png")
     if target.suffix.lower() not in FIGURES:
         raise UsageError(

@@ -159,6 +159,7 @@ def check_display(display: Display, size: tuple[int, ...]) -> None:
                 "It must rise, within 0 to 1, the maximum of the reference",
                 "Give for example 0,0.6",
             )
+
     if display.zoom is not None:
         y0, y1, x0, x1 = display.zoom
         if not (0 <= y0 < y1 <= size[0] and 0 <= x0 < x1 <= size[1]):
@@ -168,6 +169,7 @@ def check_display(display: Display, size: tuple[int, ...]) -> None:
                 f"The images have {size[0]} x {size[1]} pixels (y, x)",
                 "Give a box inside them",
             )
+
     if not 0.05 <= display.aspect <= 20:
         raise UsageError(
             "option-value",
@@ -215,6 +217,7 @@ def _check(columns: Mapping[str, Tensor], frame: int) -> None:
             "At least one is needed, and all must have the same axes (frame, y, x)",
             "Give the images of one series",
         )
+
     frames = next(iter(shapes))[0]
     if not 0 <= frame < frames:
         raise UsageError(
