@@ -45,7 +45,7 @@ def evaluate(
         str,
         options.option(
             "--order",
-            help="For challenges: official, as their programs call it, or textbook, reference first.",
+            help="For challenges: official, as in their programs, or textbook, reference first.",
             autocompletion=offering(("official", "textbook")),
         ),
     ] = "official",

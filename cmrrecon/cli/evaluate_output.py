@@ -1,4 +1,4 @@
-"""Where the scores of `cmrrecon evaluate` go: a table, CSV or JSON Lines, on standard output or not."""
+"""Where the scores of `cmrrecon evaluate` go, and in which format."""
 
 import csv
 import io
@@ -58,7 +58,7 @@ class Output:
     Raises
     ------
     UsageError
-        If there is no such format (`option-value`), or --json asks for another (`options-conflict`).
+        If there is no such format (`option-value`), or --json contradicts it (`options-conflict`).
     """
 
     def __init__(self, console: Console, asked: str | None) -> None:

@@ -1,4 +1,4 @@
-"""`cmrrecon evaluate --roi`: scores over labelled regions, lesion boxes and the myocardium of mapping series."""
+"""`cmrrecon evaluate --roi`: scores over labelled regions, lesion boxes and the myocardium."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -214,7 +214,7 @@ def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
 
 
 def _times_of(plan: RegionPlan, reference: "Reference", facts: "Acquisition") -> "Tensor":
-    """Times (frame, slice of the scan) in ms of a mapping series: given, or beside the reference."""
+    """Times in ms (frame, slice of the scan) of a mapping series, given or beside the reference."""
     from cmrrecon.formats import read_times
 
     path = plan.times or reference.path.with_name(f"{facts.base}.csv")

@@ -145,7 +145,7 @@ def _with_short_ends(names: Sequence[str], width: int) -> list[str]:
 
 
 def _without_middle(name: str, width: int, start: float) -> str:
-    """The name with an ellipsis in place of what is too much; `start` is the share kept of its start."""
+    """The name cut in the middle; `start` is the share of the room for its first letters."""
     if len(name) <= width:
         return name
     head = round((width - len(ELLIPSIS)) * start)

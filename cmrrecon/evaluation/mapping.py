@@ -58,7 +58,7 @@ class MapScores:
 
 
 def parameter_of(base: str) -> str | None:
-    """The parameter of a series by its base name: T1 (`T1map`, `T1mappost`), T2 (`T2map`), or None."""
+    """The parameter by base name: T1 (`T1map`, `T1mappost`), T2 (`T2map`), or None."""
     return {"t1map": "T1", "t1mappost": "T1", "t2map": "T2"}.get(base.lower())
 
 

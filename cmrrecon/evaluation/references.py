@@ -62,7 +62,8 @@ class Reference:
         if missing:
             raise InputError(
                 "slice-missing",
-                f"{self.path} has no slice {missing[0]} (it has {', '.join(map(str, self.slices))})",
+                f"{self.path} has no slice {missing[0]} "
+                f"(it has {', '.join(map(str, self.slices))})",
                 "The reference must hold the slices that were reconstructed",
                 "Give the reference of the whole scan with --truth",
             )
@@ -236,7 +237,7 @@ def find_reference(
             "reference-ambiguous" if preferred else "reference-missing",
             f"{len(preferred)} reference files fit {acquisition.base} of subject "
             f"{acquisition.subject or 'unknown'}",
-            "Exactly one must fit, by base name, subject, centre, vendor, coil type, split and year",
+            "Exactly one must fit, by base, subject, centre, vendor, coil type, split and year",
             "Give the reference file itself with --truth",
         )
     return preferred[0]

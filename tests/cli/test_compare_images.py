@@ -40,7 +40,8 @@ def test_images_from_files_are_scored_and_labelled_like_methods(
     np.savez(tmp_path / "one.npz", image=images[:, 1].numpy())
     formats.write_images(tmp_path / "ours.mat", images.unbind(1))
     names = {"stored": made, "npy": "all.npy", "npz": "one.npz", "matlab": "ours.mat"}
-    files = [word for name, file in names.items() for word in ("--images", f"{name}={tmp_path / file}")]  # fmt: skip
+    given = [f"{name}={tmp_path / file}" for name, file in names.items()]
+    files = [word for text in given for word in ("--images", text)]
     figure = tmp_path / "f.svg"
     words = ("compare", undersampled, "-m", "sense", *files, "--truth", truth, "-o", figure)
     done = run(*words, "--json")

@@ -70,7 +70,7 @@ def test_names_that_fit_stay_and_common_folders_go_first():
     assert len(set(shortened(["/data/long/a.h5", "data/long/b.h5"], 9))) == 2
 
 
-def test_what_tells_names_apart_is_kept():
+def test_parts_that_differ_are_kept():
     short = shortened(OFFICIAL, 30)
     assert all(f"Center00{n % 3}/…/P{n:03}/" in name for n, name in enumerate(short))
     assert all(name.endswith("8.h5") for name in short)

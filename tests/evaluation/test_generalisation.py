@@ -16,8 +16,18 @@ from cmrrecon.evaluation.generalisation import (
 
 
 def record(psnr, method="a", centre="C1", vendor="V", reference="r1", **more):
-    return {"psnr": psnr, "ssim": psnr / 50, "nmse": 1 / psnr, "protocol": "fullfov", "order": "official", "method": method,
-            "centre": centre, "vendor": vendor, "reference": reference, **more}  # fmt: skip
+    return {
+        "psnr": psnr,
+        "ssim": psnr / 50,
+        "nmse": 1 / psnr,
+        "protocol": "fullfov",
+        "order": "official",
+        "method": method,
+        "centre": centre,
+        "vendor": vendor,
+        "reference": reference,
+        **more,
+    }
 
 
 def test_interval_by_hand():
@@ -64,7 +74,7 @@ def test_a_domain_is_unseen_by_its_centre_or_by_both_its_names():
     assert [r["seen"] for r in placed(records, ["C1/W"])] == ["seen", "seen", "unseen"]
 
 
-def test_differences_are_told_within_each_row_too():
+def test_differences_are_formed_within_each_row_too():
     records = [record(30 + n, "a", reference=str(n), centre=f"C{n % 2}") for n in range(4)]
     records += [record(31 + n + n % 2, "b", reference=str(n), centre=f"C{n % 2}") for n in range(4)]
     rows = differences(placed(records, ["C1"]), ["seen", "method"], "a", ["b"])

@@ -63,7 +63,8 @@ def assert_equal_to(scores, expected, ndim):
 def test_scores_equal_the_official_programs(golden, version):
     compared = 0
     for reconstruction, reference, year, calls, ndim in golden_cases(golden, version):
-        # The official call of 2023 has the reference first; 2024 and 2025 swap it, and their code swaps it back below four dimensions.
+        # The official call of 2023 has the reference first. 2024 and 2025 swap the two, and their
+        # code swaps them back below four dimensions.
         official = calls[ORDERS["reference first" if year == 2023 else "reconstruction first"]]
         base = "cine_sax" if ndim == 4 else "blackblood"
         assert_equal_to(score(reconstruction, reference, protocol=year, base=base), official, ndim)
