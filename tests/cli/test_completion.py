@@ -1,5 +1,6 @@
 """What the shell offers."""
 
+import os
 import subprocess
 import sys
 
@@ -26,3 +27,15 @@ def test_completion_loads_nothing_heavy():
         "heavy = {'torch', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules); sys.exit(len(heavy))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_shell_is_offered_the_names():
+    code = "import sys; from cmrrecon.cli.app import app; sys.argv = ['x']; app(prog_name='x')"
+    for words, expected in (
+        ("x evaluate --protocol b", ["body"]),
+        ("x compare --method sense,zero", ["sense,zero-filled"]),
+    ):
+        asked = {"COMP_WORDS": words, "COMP_CWORD": "3", "_X_COMPLETE": "complete_bash"}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | asked)
+        assert done.stdout.split() == expected
