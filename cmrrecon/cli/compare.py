@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmrrecon.cli import inputs, options, outputs, running
+from cmrrecon.cli.choices import complete_methods
 from cmrrecon.cli.comparison import Comparison, columns
 from cmrrecon.cli.comparison_images import named_files, read_made
-from cmrrecon.cli.comparison_settings import check_dpi, display_of, figure_target, one_slice
-from cmrrecon.cli.completion import METHODS, offering
+from cmrrecon.cli.comparison_settings import (
+    SCORED,
+    check_dpi,
+    complete_scored,
+    display_of,
+    figure_target,
+    one_slice,
+)
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.tools.errors import UsageError
@@ -21,7 +28,6 @@ if TYPE_CHECKING:
     from cmrrecon.data import Scan
     from cmrrecon.evaluation.references import Reference
 
-SCORED = ("fullfov", "body")
 EXAMPLE = examples(
     "cmrrecon compare kus.mat -m zero-filled,sense,kt-wavelet --truth truth.npz",
     "cmrrecon compare kus.mat --checkpoint run/best.safetensors -o a.pdf",
@@ -42,7 +48,7 @@ def compare(
             "-m",
             help="Method to compare; repeat it, or separate several with commas.",
             show_default="zero-filled, sense and the default; none with --images",
-            autocompletion=offering(METHODS),
+            autocompletion=complete_methods,
         ),
     ] = None,
     checkpoint: Annotated[
@@ -74,7 +80,7 @@ def compare(
         options.option(
             "--protocol",
             help="Scoring rule: fullfov or body.",
-            autocompletion=offering(SCORED),
+            autocompletion=complete_scored,
         ),
     ] = "fullfov",
     edges: Annotated[

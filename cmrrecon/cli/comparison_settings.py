@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
 # Suffixes of figures, and the field that holds the provenance.
 FIGURES = {".png": "provenance", ".pdf": "Keywords", ".svg": "Description"}
+# Protocols that score one slice without a crop.
+SCORED = ("fullfov", "body")
 LEAST_DPI = 50
 MOST_DPI = 1200
+
+
+def complete_scored(incomplete: str) -> list[str]:
+    """Protocols of a comparison, for completion in the shell."""
+    return [name for name in SCORED if name.startswith(incomplete)]
 
 
 def one_slice(text: str | None, count: int) -> int:

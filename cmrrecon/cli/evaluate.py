@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cmrrecon.cli import inputs, options, running
-from cmrrecon.cli.completion import PROTOCOLS, offering
+from cmrrecon.cli.choices import complete_protocols
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.evaluate_job import Plan, score_job
-from cmrrecon.cli.evaluate_output import FORMATS, Output
+from cmrrecon.cli.evaluate_output import Output, complete_formats
 from cmrrecon.cli.evaluate_regions import plan_regions
 from cmrrecon.cli.evaluate_tables import summary
 from cmrrecon.cli.help import examples
@@ -38,7 +38,7 @@ def evaluate(
         options.option(
             "--protocol",
             help="Scoring rule: fullfov, body, cmrxrecon2023, cmrxrecon2024 or cmrxrecon2025.",
-            autocompletion=offering(PROTOCOLS),
+            autocompletion=complete_protocols,
         ),
     ] = "fullfov",
     order: Annotated[
@@ -46,7 +46,6 @@ def evaluate(
         options.option(
             "--order",
             help="For challenges: official, as in their programs, or textbook, reference first.",
-            autocompletion=offering(("official", "textbook")),
         ),
     ] = "official",
     crop: Annotated[
@@ -130,7 +129,7 @@ def evaluate(
             "--format",
             help="Scores on standard output: table, csv (a row for each file) or json (as --json).",
             show_default="table on a terminal, names of the scored files in a pipe",
-            autocompletion=offering(FORMATS),
+            autocompletion=complete_formats,
         ),
     ] = None,
     quiet: options.Quiet = False,
@@ -212,11 +211,9 @@ def _evaluate_jobs(
         record = score_job(job, plan, console)
         records.append(record)
         output.file(record, job.name)
-        bar.advance()
 
     try:
-        with console.progress("scored", len(jobs), "file") as bar:
-            running.run_jobs(jobs, work, console, fail_fast=fail_fast)
+        running.run_jobs(jobs, work, console, fail_fast=fail_fast)
     finally:
         if records:
             summary(records, plan, output, whole=whole and len(records) == len(jobs))

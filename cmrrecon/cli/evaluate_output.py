@@ -44,6 +44,11 @@ CSV_COLUMNS = (
 )
 
 
+def complete_formats(incomplete: str) -> list[str]:
+    """Formats, for completion in the shell."""
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
 class Output:
     """Prints scores in the format that was asked for.
 

@@ -4,21 +4,14 @@ import os
 import subprocess
 import sys
 
-from cmrrecon.cli import completion
-from cmrrecon.evaluation.protocols import PROTOCOLS
-from cmrrecon.methods.registry import METHODS
+from cmrrecon.cli import choices
+from cmrrecon.cli.comparison_settings import SCORED
+from cmrrecon.evaluation.protocols import PROTOCOLS, SERIES_PROTOCOLS
 
 
-def test_the_names_are_those_of_the_program():
-    assert completion.PROTOCOLS == PROTOCOLS
-    assert tuple(METHODS) == completion.METHODS
-
-
-def test_names_are_completed_also_after_a_comma():
-    complete = completion.offering(("sense", "sigpy-sense", "tv"))
-    assert complete("s") == ["sense", "sigpy-sense"]
-    assert complete("tv,si") == ["tv,sigpy-sense"]
-    assert complete("x") == []
+def test_the_protocols_are_those_of_the_program():
+    assert choices.PROTOCOLS == PROTOCOLS
+    assert SCORED == SERIES_PROTOCOLS
 
 
 def test_completion_loads_nothing_heavy():
@@ -34,6 +27,8 @@ def test_the_shell_is_offered_the_names():
     for words, expected in (
         ("x evaluate --protocol b", ["body"]),
         ("x compare --method sense,zero", ["sense,zero-filled"]),
+        ("x compare --protocol ", ["fullfov", "body"]),
+        ("x evaluate --format c", ["csv"]),
     ):
         asked = {"COMP_WORDS": words, "COMP_CWORD": "3", "_X_COMPLETE": "complete_bash"}
         command = [sys.executable, "-c", code]
