@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from cmrrecon.evaluation.references import Reference
     from cmrrecon.methods.base import Method
 
+# Keeps a number and its unit on one line of a title.
+UNBROKEN = "\u00a0"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -140,6 +143,7 @@ class Comparison:
             titles[name] = self._report(known, image, console)
 
         note = f"Scores: protocol {self.protocol}." if self.truth is not None else ""
+        note += " Edges: 1 − EAR loss." if self.edges else ""
         figure = comparison_figure(
             images,
             self.truth,
@@ -186,7 +190,7 @@ class Comparison:
 
         for name, made in self.images.items():
             known = {"input": self.name, "method": name, "slice": self.index}
-            yield {**known, "images": str(made.path)}, made.images
+            yield {**known, "file": str(made.path)}, made.images
         if refusal is not None and not shown:
             raise refusal
 
@@ -206,22 +210,22 @@ class Comparison:
         from cmrrecon.evaluation.figures import edge_similarity
         from cmrrecon.evaluation.protocols import score
 
-        made = "read" if "images" in known else "reconstructed"
+        made = "read" if "file" in known else "reconstructed"
         record = {"status": made if self.truth is None else "scored", **known}
         title = str(known["method"])
         if "seconds" in known:
-            title += f", {known['seconds']:.1f} s"
+            title += f", {known['seconds']:.1f}{UNBROKEN}s"
 
         if self.truth is not None:
             scores = score(image[:, None], self.truth[:, None], protocol=self.protocol)
             record |= scores.as_dict()
-            title += f"\nPSNR {scores.psnr:.2f} dB\nSSIM {scores.ssim:.3f}"
+            title += f"\nPSNR {scores.psnr:.2f}{UNBROKEN}dB\nSSIM {scores.ssim:.3f}"
             if self.edges:
                 record["edge_similarity"] = edge_similarity(image, self.truth)
-                title += f"\nedges {record['edge_similarity']:.3f} (1 − EAR)"
+                title += f"\nedges {record['edge_similarity']:.3f}"
 
         rule = "" if self.truth is None else f" (protocol {self.protocol})"
-        console.say(title.replace("\n", ", ") + rule)
+        console.say(title.replace("\n", ", ").replace(UNBROKEN, " ") + rule)
         console.result(record, None)
         return title
 

@@ -147,7 +147,7 @@ def test_edges_add_a_row_and_the_similarity_there(run, undersampled, truth, tmp_
     assert similarity[0] == pytest.approx(expected, abs=1e-6)
     assert similarity[1] > similarity[0]
     assert "edge_similarity" not in plain.records[0]
-    assert f">edges {expected:.3f} (1 − EAR)<" in (tmp_path / "edges.svg").read_text()
+    assert f">edges {expected:.3f}<" in (tmp_path / "edges.svg").read_text()
     assert [
         ">edge region<" in (tmp_path / f"{name}.svg").read_text() for name in ("plain", "edges")
     ] == [False, True]

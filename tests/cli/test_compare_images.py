@@ -39,7 +39,14 @@ def test_images_from_files_are_scored_and_labelled_like_methods(
     np.save(tmp_path / "all.npy", images.numpy())
     np.savez(tmp_path / "one.npz", image=images[:, 1].numpy())
     formats.write_images(tmp_path / "ours.mat", images.unbind(1))
-    names = {"stored": made, "npy": "all.npy", "npz": "one.npz", "matlab": "ours.mat"}
+    formats.write_images(tmp_path / "bart.cfl", images.unbind(1))
+    names = {
+        "stored": made,
+        "npy": "all.npy",
+        "npz": "one.npz",
+        "matlab": "ours.mat",
+        "bart": "bart.cfl",
+    }
     given = [f"{name}={tmp_path / file}" for name, file in names.items()]
     files = [word for text in given for word in ("--images", text)]
     figure = tmp_path / "f.svg"
@@ -51,7 +58,8 @@ def test_images_from_files_are_scored_and_labelled_like_methods(
     assert summary["images"] == list(names)
     assert summary["methods"] == ["sense"]
     assert {record["status"] for record in records} == {"scored"}
-    assert ["seconds" in record for record in records] == [True, *4 * [False]]
+    assert records[1]["file"] == str(made)
+    assert ["seconds" in record for record in records] == [True, *5 * [False]]
     for record in records[1:]:
         assert record["psnr"] == pytest.approx(records[0]["psnr"], abs=1e-3)
     assert set(names) <= set(words_of(figure))
