@@ -9,7 +9,7 @@ from cmrrecon.cli.choices import complete_protocols
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.evaluate_job import Plan, score_job
 from cmrrecon.cli.evaluate_output import Output, complete_formats
-from cmrrecon.cli.evaluate_regions import plan_regions
+from cmrrecon.cli.evaluate_region_plan import plan_regions
 from cmrrecon.cli.evaluate_tables import summary
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from cmrrecon.cli import inputs
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.evaluate_record import facts_for_record
-from cmrrecon.cli.evaluate_regions import RegionPlan, score_regions
+from cmrrecon.cli.evaluate_region_plan import RegionPlan
+from cmrrecon.cli.evaluate_regions import score_regions
 from cmrrecon.cli.inputs import Job
 
 if TYPE_CHECKING:
