@@ -34,7 +34,7 @@ _PUBLIC = {
     "SampleMask": "cmrrecon.data.mask",
     "SamplingMask": "cmrrecon.data.mask",
     "Scan": "cmrrecon.data.scan",
-    "Scores": "cmrrecon.evaluation.protocols",
+    "Scores": "cmrrecon.evaluation.scores",
     "Series": "cmrrecon.data.series",
     "Simulated": "cmrrecon.simulation.scans",
     "SpokeMask": "cmrrecon.data.mask",
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from cmrrecon.data.scan import Scan
     from cmrrecon.data.series import Series
     from cmrrecon.data.trajectory import Trajectory
-    from cmrrecon.evaluation.protocols import Scores
+    from cmrrecon.evaluation.scores import Scores
     from cmrrecon.evaluation.scoring import evaluate
     from cmrrecon.formats.reading import read
     from cmrrecon.formats.writing import write

@@ -1,14 +1,25 @@
-"""`cmrrecon compare`: several methods and networks on one slice of one scan, in a figure."""
+"""`cmrrecon compare`: several methods, networks and images on one slice of a scan, in a figure."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cmrrecon.cli import inputs, options, outputs, running
-from cmrrecon.cli.comparison import FIGURES, Comparison, columns
+from cmrrecon.cli.choices import complete_methods
+from cmrrecon.cli.comparison import Comparison, columns
+from cmrrecon.cli.comparison_images import named_files, read_made
+from cmrrecon.cli.comparison_settings import (
+    SCORED,
+    check_dpi,
+    complete_scored,
+    display_of,
+    figure_target,
+    one_slice,
+)
 from cmrrecon.cli.console import Console
-from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.help import examples
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,10 +28,11 @@ if TYPE_CHECKING:
     from cmrrecon.data import Scan
     from cmrrecon.evaluation.references import Reference
 
-EXAMPLE = (
-    "Examples: cmrrecon compare cine_sax_kus_ktGaussian8.mat --methods zero-filled,sense,kt-wavelet --truth cine_sax_truth.npz "
-    "-o figure.png; networks: cmrrecon compare cine_sax_kus_ktGaussian8.mat --checkpoint runs/a/best.safetensors "
-    "--checkpoint runs/b/best.safetensors"
+EXAMPLE = examples(
+    "cmrrecon compare kus.mat -m zero-filled,sense,kt-wavelet --truth truth.npz",
+    "cmrrecon compare kus.mat --checkpoint run/best.safetensors -o a.pdf",
+    "cmrrecon compare kus.mat --images bart=b.cfl --images ours=r.h5 -o b.pdf",
+    "cmrrecon compare kus.mat -m sense --window 0,0.6 --zoom 40,125,150,280",
 )
 
 
@@ -28,20 +40,30 @@ def compare(
     file: Annotated[
         str, typer.Argument(help="A k-space file, or - for standard input.", show_default=False)
     ],
-    methods: Annotated[
-        str,
+    method: Annotated[
+        list[str] | None,
         options.option(
+            "--method",
             "--methods",
             "-m",
-            help="Methods to compare, with commas.",
-            show_default="zero-filled, sense and the default",
+            help="Method to compare; repeat it, or separate several with commas.",
+            show_default="zero-filled, sense and the default; none with --images",
+            autocompletion=complete_methods,
         ),
-    ] = "",
+    ] = None,
     checkpoint: Annotated[
         list[Path] | None,
         options.option(
             "--checkpoint",
-            help="Weights of a network to compare too; may be given several times.",
+            help="Weights of a network to compare too; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        options.option(
+            "--images",
+            help="NAME=FILE: images made earlier or by another program; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -53,18 +75,55 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    protocol: Annotated[
+        str,
+        options.option(
+            "--protocol",
+            help="Scoring rule: fullfov or body.",
+            autocompletion=complete_scored,
+        ),
+    ] = "fullfov",
     edges: Annotated[
         bool,
         options.option(
             "--edges",
-            help="Also a row inside the reference's edge region, with the similarity there (1 - EAR loss).",
+            help="Add a row inside the reference's edge region, with the similarity there "
+            "(1 - EAR loss).",
         ),
     ] = False,
-    slice_: Annotated[
-        int | None,
-        options.option("--slice", help="Which slice, from 0.", show_default="the middle one"),
+    slices: Annotated[
+        str | None,
+        options.option(
+            "--slices", "--slice", help="Which slice, from 0.", show_default="the middle one"
+        ),
     ] = None,
     frame: Annotated[int, options.option("--frame", help="Which frame is pictured, from 0.")] = 0,
+    window: Annotated[
+        str | None,
+        options.option(
+            "--window",
+            help="LOW,HIGH: black and white as fractions of the maximum of the pictured frame of "
+            "the reference, or of the first image.",
+            show_default="0 to its 99.5th percentile",
+        ),
+    ] = None,
+    zoom: Annotated[
+        str | None,
+        options.option(
+            "--zoom",
+            help="Box y0,y1,x0,x1 in pixels to enlarge; errors and profiles are then of the box.",
+            show_default=False,
+        ),
+    ] = None,
+    aspect: Annotated[
+        float | None,
+        options.option(
+            "--aspect",
+            help="Height of a pixel (y) over its width (x).",
+            show_default="as the scan says, else 1",
+        ),
+    ] = None,
+    dpi: Annotated[int, options.option("--dpi", help="Dots per inch of a .png.")] = 300,
     output: Annotated[
         str | None,
         options.option(
@@ -74,6 +133,7 @@ def compare(
             show_default="<name>_compare.png",
         ),
     ] = None,
+    out_dir: options.OutDir = None,
     mask: Annotated[
         Path | None,
         options.option(
@@ -89,27 +149,32 @@ def compare(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Compare methods on one slice: images, error maps, profiles over time, seconds and scores (protocol fullfov) in one figure.
+    """Compare methods on one slice: images, error maps, profiles over time and scores in a figure.
 
-    Networks follow the methods, each under its name; several of one network are told apart by the folders of their weights.
+    Columns are the reference, methods, networks and images, in this order. Several runs of one
+    network are named by the folders of their weights.
+
+    The figure is 7.16 inches wide (two columns of a journal) for up to six columns, with type of at
+    least 7 points and editable text in .pdf and .svg.
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
         from cmrrecon import formats
-        from cmrrecon.methods.registry import DEFAULT_METHOD
         from cmrrecon.tools.devices import choose_device
 
-        _check_edges(edges, truth)
-        asked = [name.strip() for name in methods.split(",") if name.strip()]
-        chosen = columns(asked or ["zero-filled", "sense", DEFAULT_METHOD], checkpoint or [])
+        _check_options(edges, truth, protocol)
+        check_dpi(dpi)
+        chosen = columns(_asked(method, alone=bool(images)), checkpoint or [])
+        files = named_files(images or [], {"reference", *chosen})
         where = choose_device(device)
         job = inputs.find_jobs([file], formats.is_scan)[0]
-        target = _target(job, output)
+        target = figure_target(job, output, out_dir)
+
         with inputs.local_input(job) as path:
             scan = formats.read(path, axes=axes, mask=mask, dataset=dataset)
-            index = scan.shape[1] // 2 if slice_ is None else slice_
-            series = scan.series(index)
+            index = one_slice(slices, scan.shape[1])
             _check_frame(frame, scan.shape[0])
+            display = display_of(scan, window, zoom, aspect)
             reference, expected = _reference(
                 scan, truth, index, console, allow_partial=allow_partial
             )
@@ -117,13 +182,17 @@ def compare(
                 name=job.name,
                 path=path,
                 scan=scan,
-                series=series,
+                series=scan.series(index),
                 index=index,
                 methods=chosen,
+                images={name: read_made(made, scan, index) for name, made in files.items()},
                 reference=reference,
                 truth=expected,
+                protocol=protocol,
                 frame=frame,
                 edges=edges,
+                display=display,
+                dpi=dpi,
                 device=where,
                 axes=axes,
                 dataset=dataset,
@@ -131,8 +200,17 @@ def compare(
             _deliver(compared, target, console, overwrite=overwrite, dry_run=dry_run)
 
 
-def _check_edges(edges: bool, truth: Path | None) -> None:
-    """Refuse --edges without a reference."""
+def _asked(method: Sequence[str] | None, *, alone: bool) -> list[str]:
+    """The names of methods; without any, the usual three, or none if there are images."""
+    from cmrrecon.methods.registry import DEFAULT_METHOD
+
+    names = [name.strip() for text in method or () for name in text.split(",") if name.strip()]
+    usual = [] if alone else ["zero-filled", "sense", DEFAULT_METHOD]
+    return list(dict.fromkeys(names)) or usual
+
+
+def _check_options(edges: bool, truth: Path | None, protocol: str) -> None:
+    """Refuse --edges without a reference, and protocols that crop."""
     if edges and truth is None:
         raise UsageError(
             "option-needs",
@@ -140,23 +218,17 @@ def _check_edges(edges: bool, truth: Path | None) -> None:
             "The edges that count are those of the reference",
             "Give it with --truth",
         )
-
-
-def _target(job: Job, output: str | None) -> Path:
-    """The file of the figure; UsageError if its suffix is of no kind of figure."""
-    target = outputs.destination(job, output, None, f"{job.stem}_compare.png")
-    if target.suffix.lower() not in FIGURES:
+    if protocol not in SCORED:
         raise UsageError(
-            "output-format",
-            f"The figure is to be {target.name}",
-            f"Figures are {', '.join(FIGURES)}",
-            "Name another file with -o",
+            "unknown-protocol",
+            f"A comparison cannot be scored by {protocol!r}",
+            f"The protocols for one slice are {' and '.join(SCORED)}",
+            "Name one of them, or score files with cmrrecon evaluate",
         )
-    return target
 
 
 def _check_frame(frame: int, frames: int) -> None:
-    """Refuse a frame that a scan has not got."""
+    """Refuse a frame that a scan does not have."""
     if not 0 <= frame < frames:
         raise UsageError(
             "frame-missing",
@@ -169,7 +241,7 @@ def _check_frame(frame: int, frames: int) -> None:
 def _reference(
     scan: "Scan", truth: Path | None, index: int, console: Console, *, allow_partial: bool
 ) -> "tuple[Reference | None, Tensor | None]":
-    """What a scan is compared with, if anything, and its magnitudes (frame, y, x) of a slice."""
+    """The reference of a scan, if any, and its magnitudes (frame, y, x) of a slice."""
     from cmrrecon.evaluation.references import candidates_in, reference_for
 
     if truth is None:

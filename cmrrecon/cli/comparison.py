@@ -2,12 +2,14 @@
 
 import json as json_text
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli import environment
+from cmrrecon.cli.comparison_images import Made
+from cmrrecon.cli.comparison_settings import FIGURES
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.settings import decision_text, sampling_text
 from cmrrecon.tools.errors import CmrreconError
@@ -18,27 +20,54 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cmrrecon.data import Scan, Series
+    from cmrrecon.evaluation.figures import Display
     from cmrrecon.evaluation.references import Reference
     from cmrrecon.methods.base import Method
 
-# Kinds of figures, and where each keeps the provenance.
-FIGURES = {".png": "provenance", ".pdf": "Keywords", ".svg": "Description"}
+# Keeps a number and its unit on one line of a title.
+UNBROKEN = "\u00a0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Methods on one slice of one scan.
+    """Methods and images of one slice of one scan.
 
     Attributes
     ----------
-    name, path : what the scan is called, and its file
-    scan, series, index : the scan, its slice, and the number of that
-    methods : by unique label
-    reference, truth : what is compared with, if anything, and its magnitudes (frame, y, x) of the slice
-    frame : which one is pictured
-    edges : whether edges are compared too
-    device : of the methods that can use a GPU
-    axes, dataset : names of stored axes, and of a data set, that were given
+    name : str
+        What the scan is called.
+    path : Path
+        Its file.
+    scan : Scan
+        The scan.
+    series : Series
+        The slice.
+    index : int
+        Number of the slice.
+    methods : mapping of str to Method
+        Methods by their labels.
+    images : mapping of str to Made
+        Images from files by their names.
+    reference : Reference or None
+        What is compared with.
+    truth : Tensor of shape (frame, y, x), or None
+        Its magnitudes of the slice.
+    protocol : str
+        Scoring rule, `fullfov` or `body`.
+    frame : int
+        Number of the pictured frame.
+    edges : bool
+        Whether edges are compared too.
+    display : Display
+        Window, zoom, aspect and time axis.
+    dpi : int
+        Dots per inch of a PNG.
+    device : torch.device
+        Device of the methods that can use a GPU.
+    axes : str or None
+        Names of the stored axes.
+    dataset : str or None
+        Name of the data set.
     """
 
     name: str
@@ -47,25 +76,31 @@ class Comparison:
     series: "Series"
     index: int
     methods: "Mapping[str, Method]"
+    images: Mapping[str, Made]
     reference: "Reference | None"
     truth: "Tensor | None"
+    protocol: str
     frame: int
     edges: bool
+    display: "Display"
+    dpi: int
     device: "torch.device"
     axes: str | None
     dataset: str | None
 
     def sources(self) -> list[Path]:
-        """The files that it is made from."""
+        """The files that the figure is made from."""
         mask = [Path(self.scan.mask_path)] if self.scan.mask_path else []
-        return [self.path, *mask, *([self.reference.path] if self.reference else [])]
+        reference = [self.reference.path] if self.reference else []
+        return [self.path, *mask, *reference, *(made.path for made in self.images.values())]
 
     def record(self) -> dict[str, Any]:
-        """What is known before it is made."""
+        """What is known before the figure is made."""
         return {
             "input": self.name,
             "slice": self.index,
             "methods": list(self.methods),
+            "images": list(self.images),
             "reference": self.reference.source if self.reference else None,
         }
 
@@ -77,14 +112,17 @@ class Comparison:
         weights = {name: digest for name, digest in digests.items() if digest}
         config: dict[str, Any] = {
             "methods": list(self.methods),
+            "images": {name: made.path.name for name, made in self.images.items()},
             "slice": self.index,
             "frame": self.frame,
             "axes": self.axes,
+            "protocol": self.protocol,
+            "dpi": self.dpi,
+            "display": asdict(self.display),
         }
         config |= {"dataset": self.dataset} if self.dataset else {}
-        config |= ({"weights": weights} if weights else {}) | (
-            {"edges": True} if self.edges else {}
-        )
+        config |= {"weights": weights} if weights else {}
+        config |= {"edges": True} if self.edges else {}
         return provenance.make(
             environment.command_line(),
             config=config,
@@ -94,10 +132,18 @@ class Comparison:
         )
 
     def draw(self, place: Path, stamp: dict[str, Any], console: Console) -> None:
-        """Reconstruct, tell the scores, and write the figure."""
+        """Reconstruct, report the scores, and write the figure."""
         from cmrrecon.evaluation.figures import comparison_figure
 
-        images, titles = self._reconstructed(console)
+        images: dict[str, Tensor] = {}
+        titles: dict[str, str] = {}
+        for known, image in self._columns(console):
+            name = known["method"]
+            images[name] = image
+            titles[name] = self._report(known, image, console)
+
+        note = f"Scores: protocol {self.protocol}." if self.truth is not None else ""
+        note += " Edges: 1 − EAR loss." if self.edges else ""
         figure = comparison_figure(
             images,
             self.truth,
@@ -105,8 +151,9 @@ class Comparison:
             titles=titles,
             heading=self._heading(),
             edges=self.edges,
+            display=replace(self.display, note=note),
         )
-        _save(place, figure, stamp)
+        _save(place, figure, stamp, self.dpi)
 
     def _heading(self) -> str:
         """How the scan was sampled."""
@@ -117,11 +164,13 @@ class Comparison:
             **self.series.mask.described(),
         )
 
-    def _reconstructed(self, console: Console) -> "tuple[dict[str, Tensor], dict[str, str]]":
-        """Magnitudes and picture titles by name; a method that refuses the series is told and left out, unless all do."""
-        images: dict[str, Tensor] = {}
-        titles: dict[str, str] = {}
+    def _columns(self, console: Console) -> "Iterator[tuple[dict[str, Any], Tensor]]":
+        """What is known of each column, and its magnitudes (frame, y, x).
+
+        A method that refuses the series is reported and left out, unless nothing else is there.
+        """
         refusal: CmrreconError | None = None
+        shown = len(self.images)
         with console.progress(self.name, len(self.methods), "method") as bar:
             for name, method in self.methods.items():
                 start = time.monotonic()
@@ -133,16 +182,17 @@ class Comparison:
                     continue
                 finally:
                     bar.advance()
-                images[name] = image
+                shown += 1
                 seconds = round(time.monotonic() - start, 2)
                 known = {"input": self.name, "method": name, "slice": self.index}
                 weights = {"weights": digest} if (digest := _digest(method)) else {}
-                titles[name] = self._report(
-                    {**known, "seconds": seconds, **weights}, image, console
-                )
-        if refusal is not None and not images:
+                yield {**known, "seconds": seconds, **weights}, image
+
+        for name, made in self.images.items():
+            known = {"input": self.name, "method": name, "slice": self.index}
+            yield {**known, "file": str(made.path)}, made.images
+        if refusal is not None and not shown:
             raise refusal
-        return images, titles
 
     def _one(self, name: str, method: "Method", console: Console) -> "Tensor":
         """Magnitudes (frame, y, x) of one method with its default options."""
@@ -156,26 +206,32 @@ class Comparison:
         return result.slices[0].abs()
 
     def _report(self, known: dict[str, Any], image: "Tensor", console: Console) -> str:
-        """Score one method, give the record with what is known already, and return the title of its pictures."""
+        """Score one column, print its record, and return the title of its pictures."""
         from cmrrecon.evaluation.figures import edge_similarity
         from cmrrecon.evaluation.protocols import score
 
-        record = {"status": "reconstructed" if self.truth is None else "scored", **known}
-        title = f"{known['method']}, {known['seconds']:.1f} s"
+        made = "read" if "file" in known else "reconstructed"
+        record = {"status": made if self.truth is None else "scored", **known}
+        title = str(known["method"])
+        if "seconds" in known:
+            title += f", {known['seconds']:.1f}{UNBROKEN}s"
+
         if self.truth is not None:
-            scores = score(image[:, None], self.truth[:, None], protocol="fullfov")
+            scores = score(image[:, None], self.truth[:, None], protocol=self.protocol)
             record |= scores.as_dict()
-            title += f"\nPSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f} (fullfov)"
+            title += f"\nPSNR {scores.psnr:.2f}{UNBROKEN}dB\nSSIM {scores.ssim:.3f}"
             if self.edges:
                 record["edge_similarity"] = edge_similarity(image, self.truth)
-                title += f"\nedge similarity {record['edge_similarity']:.3f} (1 − EAR loss)"
-        console.say(title.replace("\n", ", "))
+                title += f"\nedges {record['edge_similarity']:.3f}"
+
+        rule = "" if self.truth is None else f" (protocol {self.protocol})"
+        console.say(title.replace("\n", ", ").replace(UNBROKEN, " ") + rule)
         console.result(record, None)
         return title
 
 
 def columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Method]":
-    """The methods of these names and the networks of these weights, by unique label."""
+    """The methods of these names and the networks of these weights, by unique labels."""
     from cmrrecon.evaluation.runs import distinguish_runs
     from cmrrecon.methods.registry import find_method, from_checkpoint
 
@@ -191,17 +247,21 @@ def columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Met
 
 
 def _digest(method: "Method") -> str | None:
-    """That of the weights of a network that is the method."""
+    """Digest of the weights of a method that is a network, else None."""
     from cmrrecon.methods.network import NetworkMethod
 
     return method.weights().digest if isinstance(method, NetworkMethod) else None
 
 
-def _save(target: Path, figure: "Figure", stamp: dict[str, Any]) -> None:
+def _save(target: Path, figure: "Figure", stamp: dict[str, Any], dpi: int) -> None:
+    """Write a figure with its provenance."""
+    import matplotlib
+
     from cmrrecon.tools.atomic import atomic
 
     kind = target.suffix.lower()
-    with atomic(target) as temporary:
-        figure.savefig(
-            temporary, format=kind[1:], dpi=150, metadata={FIGURES[kind]: json_text.dumps(stamp)}
-        )
+    metadata = {FIGURES[kind]: json_text.dumps(stamp)}
+    # TrueType fonts in PDF and text in SVG can be edited, as journals ask.
+    editable = matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"})
+    with atomic(target) as temporary, editable:
+        figure.savefig(temporary, format=kind[1:], dpi=dpi, metadata=metadata)

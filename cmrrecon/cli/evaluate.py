@@ -1,54 +1,27 @@
 """`cmrrecon evaluate`: scores of reconstructions by a named protocol."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cmrrecon.cli import inputs, options, running
+from cmrrecon.cli.choices import complete_protocols
 from cmrrecon.cli.console import Console
-from cmrrecon.cli.evaluate_record import facts_for_record
-from cmrrecon.cli.evaluate_regions import RegionPlan, plan_regions, score_regions
+from cmrrecon.cli.evaluate_job import Plan, score_job
+from cmrrecon.cli.evaluate_output import Output, complete_formats
+from cmrrecon.cli.evaluate_region_plan import plan_regions
 from cmrrecon.cli.evaluate_tables import summary
+from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import parse_numbers
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.errors import InputError
 
-if TYPE_CHECKING:
-    from cmrrecon.data import Acquisition, View
-    from cmrrecon.evaluation.references import Reference
-
-EXAMPLE = (
-    "Examples: cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json >> scores.jsonl; "
-    "lesions: cmrrecon evaluate rec/ --truth data/ --roi labels.csv"
+EXAMPLE = examples(
+    "cmrrecon evaluate rec/ --truth data/",
+    "cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json",
+    "cmrrecon evaluate rec/ --truth data/ --protocol body --format csv > a.csv",
+    "cmrrecon evaluate rec/ --truth data/ --roi labels.csv",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What the command line asks of every reconstruction; year is None for protocol fullfov."""
-
-    truth: Path
-    candidates: Sequence[Path]
-    protocol: str
-    year: int | None
-    order: str
-    crop: bool
-    heart: tuple[int, int, int, int] | None
-    exclude_saturated: bool
-    by: tuple[str, ...]
-    unseen: tuple[str, ...]
-    against: str | None
-    regions: RegionPlan | None
-    allow_partial: bool
-
-    def rule(self) -> str:
-        """The whole scoring rule in words, for titles."""
-        if self.year is None:
-            return self.protocol + (" without saturated pixels" if self.exclude_saturated else "")
-        return (
-            f"{self.protocol}, {self.order} order, {'ranking crop' if self.crop else 'not cropped'}"
-        )
 
 
 def evaluate(
@@ -64,28 +37,29 @@ def evaluate(
         str,
         options.option(
             "--protocol",
-            help="Scoring rule: fullfov, cmrxrecon2023, cmrxrecon2024 or cmrxrecon2025.",
+            help="Scoring rule: fullfov, body, cmrxrecon2023, cmrxrecon2024 or cmrxrecon2025.",
+            autocompletion=complete_protocols,
         ),
     ] = "fullfov",
     order: Annotated[
         str,
         options.option(
             "--order",
-            help="official: as the challenge's program calls it; textbook: reference always first.",
+            help="For challenges: official, as in their programs, or textbook, reference first.",
         ),
     ] = "official",
     crop: Annotated[
         bool,
         options.option(
             "--crop/--no-crop",
-            help="The challenges' validation-phase crop, or full images (test phase).",
+            help="For challenges: crop of the validation phase, or whole images (test phase).",
         ),
     ] = True,
     heart: Annotated[
         str | None,
         options.option(
             "--heart",
-            help="Box y0,y1,x0,x1 of fullfov's heart PSNR.",
+            help="For fullfov: box y0,y1,x0,x1 of the heart PSNR.",
             show_default="central y/2 x x/3",
         ),
     ] = None,
@@ -93,14 +67,14 @@ def evaluate(
         bool,
         options.option(
             "--exclude-saturated",
-            help="fullfov: leave out reference pixels of 0.99 of the maximum and more.",
+            help="For fullfov: leave out reference pixels of at least 0.99 of the maximum.",
         ),
     ] = False,
     by: Annotated[
         str | None,
         options.option(
             "--by",
-            help="Also a table with bootstrap intervals by these, e.g. domain,pattern,acceleration.",
+            help="Add a table by these axes with bootstrap intervals, e.g. domain,pattern.",
             show_default=False,
         ),
     ] = None,
@@ -108,7 +82,8 @@ def evaluate(
         list[str] | None,
         options.option(
             "--unseen",
-            help="Not trained on: a domain (centre or centre/vendor), or e.g. base=T1map; for --by seen.",
+            help="For --by seen: a domain (centre or centre/vendor) or fact (base=T1map) that was "
+            "not trained on.",
             show_default=False,
         ),
     ] = None,
@@ -116,7 +91,7 @@ def evaluate(
         str | None,
         options.option(
             "--against",
-            help="Paired differences of the other methods to this one.",
+            help="Add the paired differences of the other methods to this one.",
             show_default=False,
         ),
     ] = None,
@@ -124,7 +99,8 @@ def evaluate(
         Path | None,
         options.option(
             "--roi",
-            help="Also score regions: a label map (.npy, .mat, .png, .nii.gz), a folder of <base>_label files, or labels.csv with boxes.",
+            help="Score regions too: a label map (.npy, .mat, .png, .nii.gz), a folder of "
+            "<base>_label files, or labels.csv with boxes.",
             show_default=False,
         ),
     ] = None,
@@ -132,7 +108,7 @@ def evaluate(
         str | None,
         options.option(
             "--background",
-            help="The region that noise is measured in, for SNR and CNR.",
+            help="Region in which noise is measured, for SNR and CNR.",
             show_default="'background'",
         ),
     ] = None,
@@ -147,47 +123,62 @@ def evaluate(
     allow_partial: options.AllowPartial = False,
     shard: options.Shard = None,
     fail_fast: options.FailFast = False,
+    format_: Annotated[
+        str | None,
+        options.option(
+            "--format",
+            help="Scores on standard output: table, csv (a row for each file) or json (as --json).",
+            show_default="table on a terminal, names of the scored files in a pipe",
+            autocompletion=complete_formats,
+        ),
+    ] = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Score reconstructions against references; no number is given without its protocol.
+    """Score reconstructions against references, always by a named protocol.
 
-    References are matched by base name, subject, centre, vendor, coil type, split and year, as far as known. fullfov prefers a
-    noise-free truth, the challenges' protocols fully sampled k-space. Tables go to standard error, scores to standard output
-    with --json: one line a file, then a summary.
+    References are matched by base name, subject, centre, vendor, coil type, split and year, as far
+    as known. fullfov and body prefer a noise-free truth, the challenges fully sampled k-space.
 
-    --roi adds the scores of regions: LF-PSNR and LF-SSIM, with a background SNR and CNR, and for T1map and T2map the fitted values
-    inside the myocardium (label 2).
+    body scores the pixels inside a mask of the body, which is made from the reference.
+
+    --roi adds the scores of regions: LF-PSNR and LF-SSIM, with a background SNR and CNR, and for
+    T1map and T2map the fitted values inside the myocardium (label 2).
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
         from cmrrecon import formats
-        from cmrrecon.evaluation.protocols import canonical_protocol, year_of
+        from cmrrecon.evaluation.generalisation import check_axes
+        from cmrrecon.evaluation.protocols import canonical_protocol, check_options, year_of
         from cmrrecon.evaluation.references import candidates_in
 
+        output = Output(console, format_)
         _check_truth(truth)
         box = _heart_box(heart)
         name = canonical_protocol(protocol)
+        check_options(name, box, exclude_saturated)
+        axes = tuple(axis.strip() for axis in by.split(",")) if by else ()
+        check_axes(axes)
+
         plan = Plan(
             truth=truth,
             candidates=candidates_in(truth),
             protocol=name,
             year=year_of(name),
-            by=tuple(axis.strip() for axis in by.split(",")) if by else (),
-            unseen=tuple(unseen or ()),
-            regions=plan_regions(roi, background, times),
             order=order,
             crop=crop,
             heart=box,
             exclude_saturated=exclude_saturated,
+            by=axes,
+            unseen=tuple(unseen or ()),
             against=against,
+            regions=plan_regions(roi, background, times),
             allow_partial=allow_partial,
         )
-        _check(plan)
         jobs = inputs.find_jobs(files, formats.is_images, shard)
         if len(jobs) > 1:
             jobs = [job for job in jobs if job.is_stream or not _is_uncertainty(job.path)]
-        _evaluate_jobs(jobs, plan, console, whole=shard is None, fail_fast=fail_fast)
+        _evaluate_jobs(jobs, plan, output, whole=shard is None, fail_fast=fail_fast)
 
 
 def _check_truth(truth: Path) -> None:
@@ -202,42 +193,31 @@ def _check_truth(truth: Path) -> None:
 
 
 def _heart_box(heart: str | None) -> tuple[int, int, int, int] | None:
-    """The box of --heart."""
+    """The box of --heart, None without."""
     if heart is None:
         return None
     y0, y1, x0, x1 = parse_numbers(heart, 4, ",", "--heart", "--heart 40,125,150,280")
     return y0, y1, x0, x1
 
 
-def _check(plan: Plan) -> None:
-    """Refuse axes of tables that are not known, and options that the protocol does not know."""
-    from cmrrecon.evaluation.generalisation import table
-
-    table([], plan.by)
-    if plan.year is not None and (plan.heart is not None or plan.exclude_saturated):
-        raise UsageError(
-            "options-conflict",
-            f"--heart or --exclude-saturated was given with {plan.protocol}",
-            "Only fullfov knows them",
-            "Leave them out, or use --protocol fullfov",
-        )
-
-
 def _evaluate_jobs(
-    jobs: Sequence[Job], plan: Plan, console: Console, *, whole: bool, fail_fast: bool
+    jobs: Sequence[Job], plan: Plan, output: Output, *, whole: bool, fail_fast: bool
 ) -> None:
-    """Score the jobs and sum up what was scored; `whole` is false if they are a shard."""
+    """Score the jobs and sum them up; `whole` is false for a shard."""
+    console = output.console
     records: list[dict[str, Any]] = []
+
+    def work(job: Job) -> None:
+        record = score_job(job, plan, console)
+        records.append(record)
+        output.file(record, job.name)
+
     try:
-        running.run_jobs(
-            jobs,
-            lambda job: records.append(_evaluate_job(job, plan, console)),
-            console,
-            fail_fast=fail_fast,
-        )
+        running.run_jobs(jobs, work, console, fail_fast=fail_fast)
     finally:
         if records:
-            summary(records, plan, console, whole=whole and len(records) == len(jobs))
+            summary(records, plan, output, whole=whole and len(records) == len(jobs))
+
     if plan.regions is not None and all(record["roi"] is None for record in records):
         raise InputError(
             "labels-missing",
@@ -248,73 +228,10 @@ def _evaluate_jobs(
 
 
 def _is_uncertainty(path: Path) -> bool:
-    """Whether a file says how uncertain images are; not so of damaged ones, which are reported later."""
+    """Whether a file holds the uncertainty of images; damaged files are reported later."""
     from cmrrecon import formats
 
     try:
         return "quantity" in (formats.read_provenance(path) or {})
     except InputError:
         return False
-
-
-def _evaluate_job(job: Job, plan: Plan, console: Console) -> dict[str, Any]:
-    """Score one reconstruction, and give its record."""
-    from cmrrecon.evaluation.protocols import score
-    from cmrrecon.evaluation.references import acquisition_of, cropped, slices_of, view_of
-    from cmrrecon.evaluation.scoring import read_reconstruction
-
-    with inputs.local_input(job) as path:
-        images, stamp = read_reconstruction(path, job.name)
-        facts = acquisition_of(path, stamp)
-        reference = _reference_of(facts, view_of(stamp), plan, job.name, console)
-        numbers = slices_of(stamp, images.shape[1])
-        year = plan.year if plan.crop else None  # of the crop
-        regional: dict[str, Any] = {}
-        if plan.regions is not None or year is None:
-            expected = reference.images(numbers)
-        if plan.regions is not None:
-            roi = score_regions(images, expected, numbers, reference, facts, plan.regions)
-            regional = {"roi": roi}
-            if roi is None:
-                console.say(f"{job.name}: {plan.regions.roi} has no box on its slices")
-        if year is not None:
-            images, expected = cropped(
-                images, numbers, reference, base=facts.base, year=year, name=job.name
-            )
-        scores = score(
-            images,
-            expected,
-            protocol=plan.protocol,
-            order=plan.order,
-            base=facts.base,
-            heart=plan.heart,
-            exclude_saturated=plan.exclude_saturated,
-        )
-        for remark in reference.remarks:
-            console.warn(remark)
-        record = facts_for_record(job.name, facts, reference, stamp) | {"slices": images.shape[1]}
-        record |= {"cropped": year is not None, **scores.as_dict(), **regional}
-        console.result(record, job.name)
-        return record
-
-
-def _reference_of(
-    facts: "Acquisition", view: "View", plan: Plan, name: str, console: Console
-) -> "Reference":
-    """The reference of a reconstruction; warns if it cannot be known whether it is of the same subject."""
-    from cmrrecon import formats
-    from cmrrecon.evaluation.references import reference_for
-
-    reference = reference_for(
-        facts,
-        plan.truth,
-        plan.candidates,
-        truth_first=plan.year is None,
-        view=view,
-        allow_partial=plan.allow_partial,
-    )
-    if facts.subject is None and formats.parse_name(reference.path).subject is not None:
-        console.warn(
-            f"the subject of {name} is not known: that {reference.path} is of the same scan was not checked"
-        )
-    return reference

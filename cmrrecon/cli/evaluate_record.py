@@ -1,4 +1,4 @@
-"""What the record of a scored reconstruction says beside its scores."""
+"""The record of a scored reconstruction, apart from its scores."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from cmrrecon.data import Acquisition
     from cmrrecon.evaluation.references import Reference
 
-# What is known of a scan that its record repeats.
+# Facts of a scan that its record repeats.
 FACTS = (
     "modality",
     "base",
@@ -25,7 +25,19 @@ FACTS = (
 def facts_for_record(
     name: str, facts: "Acquisition", reference: "Reference", stamp: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """What the record of a reconstruction says beside its scores."""
+    """The record of a reconstruction without its scores.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file as it was given.
+    facts : Acquisition
+        Facts of its scan.
+    reference : Reference
+        What it is compared with.
+    stamp : mapping or None
+        Its provenance.
+    """
     from cmrrecon.evaluation.runs import weights_of
 
     return {

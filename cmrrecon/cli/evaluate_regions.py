@@ -1,11 +1,12 @@
-"""`cmrrecon evaluate --roi`: scores over labelled regions, lesion boxes and the myocardium of mapping series."""
+"""`cmrrecon evaluate --roi`: scores over labelled regions, lesion boxes and the myocardium."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cmrrecon.cli.evaluate_region_plan import RegionPlan
 from cmrrecon.tools.errors import InputError, UsageError, suggestion
 
 if TYPE_CHECKING:
@@ -19,70 +20,6 @@ if TYPE_CHECKING:
 BACKGROUND = "background"  # a region of this name needs no --background
 
 
-@dataclass(frozen=True, kw_only=True)
-class RegionPlan:
-    """What the command line asks of the regions.
-
-    Attributes
-    ----------
-    roi : a label map, a folder of label maps, or a table of boxes
-    candidates : the label maps in the folder
-    rows : of the table; None if it is none
-    background : the region that noise is measured in
-    times : of mapping series, if they do not lie beside the reference
-    owners : the label map or the name in the table -> the scan it was used for
-    """
-
-    roi: Path
-    candidates: Sequence[Path]
-    rows: "Sequence[LabelRow] | None"
-    background: str | None
-    times: Path | None
-    owners: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def claim(self, name: str, *scan: str | None) -> None:
-        """Note that labels are those of a scan; InputError if they were another one's before."""
-        told = tuple(part or "unknown" for part in scan)
-        owner = self.owners.setdefault(name, told)
-        if owner != told:
-            raise InputError(
-                "labels-ambiguous",
-                f"The labels {name} fit {'/'.join(owner)} and {'/'.join(told)}",
-                "Labels are of one scan",
-                "Give a folder of label maps, or in a table more of the path of each file",
-            )
-
-
-def plan_regions(roi: Path | None, background: str | None, times: Path | None) -> RegionPlan | None:
-    """The plan of --roi, --background and --times; None without --roi."""
-    from cmrrecon.formats.label_maps import is_label_map
-    from cmrrecon.formats.labels import read_labels
-
-    if roi is None:
-        if background is not None or times is not None:
-            raise UsageError(
-                "option-needs",
-                "--background or --times was given without --roi",
-                "They say how regions are scored",
-                "Add --roi FILE",
-            )
-        return None
-    if not roi.exists():
-        raise InputError(
-            "file-missing",
-            f"The regions {roi} do not exist",
-            "A label map, a folder of them or labels.csv was expected",
-            "Check --roi",
-        )
-    return RegionPlan(
-        roi=roi,
-        candidates=sorted(filter(is_label_map, roi.rglob("*"))) if roi.is_dir() else (),
-        rows=read_labels(roi) if roi.suffix.lower() == ".csv" else None,
-        background=background,
-        times=times,
-    )
-
-
 def score_regions(
     images: "Tensor",
     expected: "Tensor",
@@ -91,7 +28,31 @@ def score_regions(
     facts: "Acquisition",
     plan: RegionPlan,
 ) -> dict[str, Any] | None:
-    """The scores of one reconstruction over its regions, for its record; None if the table of boxes has none for it."""
+    """The scores of one reconstruction over its regions, for its record.
+
+    Parameters
+    ----------
+    images, expected : Tensor of shape (frame, slice, y, x)
+        Reconstruction and reference, whole images.
+    numbers : sequence of int
+        Their slice numbers in the scan.
+    reference : Reference
+        Reference of the scan.
+    facts : Acquisition
+        Facts of the scan.
+    plan : RegionPlan
+        What was asked for.
+
+    Returns
+    -------
+    dict or None
+        The scores; None if the table has no box on these slices.
+
+    Raises
+    ------
+    InputError
+        If the reconstruction is cropped (`shape-mismatch`), or labels or times do not fit.
+    """
     from cmrrecon.evaluation.mapping import parameter_of
     from cmrrecon.evaluation.regions import boxes, labelled
     from cmrrecon.formats.label_maps import lay_over, read_label_map
@@ -99,13 +60,15 @@ def score_regions(
     if images.shape != expected.shape:
         raise InputError(
             "shape-mismatch",
-            f"The reconstruction has shape {tuple(images.shape)} and the reference {tuple(expected.shape)} (frame, slice, y, x)",
+            f"The reconstruction has shape {tuple(images.shape)} and the reference "
+            f"{tuple(expected.shape)} (frame, slice, y, x)",
             "Regions are drawn on whole images",
             "Give the reconstruction before the ranking crop",
         )
     if plan.rows is not None:
         regions = boxes(_rows_of(plan, plan.rows, reference, facts), images.shape, numbers)
         return _scores(images, expected, regions, plan, plan.roi, lesions=True) if regions else None
+
     path = _label_map_of(plan, facts)
     labels = lay_over(read_label_map(path), images.shape, numbers, reference.slices, str(path))
     scores = _scores(images, expected, labelled(labels), plan, path, lesions=False)
@@ -120,7 +83,7 @@ def score_regions(
 def _rows_of(
     plan: RegionPlan, rows: "Sequence[LabelRow]", reference: "Reference", facts: "Acquisition"
 ) -> "Sequence[LabelRow]":
-    """The rows of the scan that a reference is of; each row may belong to one scan only."""
+    """The rows of the scan of a reference; each row belongs to one scan only."""
     from cmrrecon.evaluation.references import TRUTH
     from cmrrecon.formats import SUFFIXES
     from cmrrecon.formats.labels import rows_for
@@ -134,7 +97,7 @@ def _rows_of(
 
 
 def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
-    """The label map of a scan: the one given, if it is of no other scan, or the one in the folder that fits."""
+    """The label map of a scan: the given one, checked, or the one in the folder that fits."""
     from cmrrecon.evaluation.references import disagreement
     from cmrrecon.formats.label_maps import scan_of
 
@@ -144,11 +107,12 @@ def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
             raise InputError(
                 "labels-mismatch",
                 f"The label map {plan.roi} is of {other}",
-                "Labels are of one scan",
+                "Labels belong to one scan",
                 "Give the label map of this scan, or a folder of label maps",
             )
         plan.claim(str(plan.roi), facts.centre, facts.vendor, facts.subject)
         return plan.roi
+
     fitting = [
         path
         for path in plan.candidates
@@ -157,24 +121,27 @@ def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
     if len(fitting) != 1:
         raise InputError(
             "labels-ambiguous" if fitting else "labels-missing",
-            f"{len(fitting)} label maps in {plan.roi} fit {facts.base} of subject {facts.subject or 'unknown'}",
-            f"Exactly one must, with the name {facts.base}_label and the folder of its subject",
+            f"{len(fitting)} label maps in {plan.roi} fit {facts.base} of subject "
+            f"{facts.subject or 'unknown'}",
+            f"Exactly one must fit, named {facts.base}_label in the folder of its subject",
             "Give the label map itself with --roi",
         )
     return fitting[0]
 
 
 def _times_of(plan: RegionPlan, reference: "Reference", facts: "Acquisition") -> "Tensor":
-    """Times (frame, slice of the scan) in ms of a mapping series: those given, else those beside the reference."""
+    """Times in ms (frame, slice of the scan) of a mapping series, given or beside the reference."""
     from cmrrecon.formats import read_times
 
     path = plan.times or reference.path.with_name(f"{facts.base}.csv")
     if not path.exists():
         raise InputError(
             "times-missing",
-            f"The times of {facts.base} are not known: there is no {path}",
-            "Maps are fitted to inversion or T2-preparation times in ms, in a file beside the reference as in the data of 2023",
-            "Put it there or name it with --times: a header line, then a line for each weighting with a label and a column for each slice",
+            f"The times of {facts.base} are unknown: there is no {path}",
+            "Maps are fitted to inversion or T2-preparation times in ms, in a file beside the "
+            "reference as in the data of 2023",
+            "Put it there or name it with --times: a header line, then a line for each weighting "
+            "with a label and a column for each slice",
         )
     return read_times(path)
 
@@ -194,16 +161,18 @@ def _map_scores(
         raise InputError(
             "shape-mismatch",
             f"The label map has {len(labels)} frames",
-            "A map is one for all weightings, and so is its myocardium",
+            "All weightings share one map, so they share the myocardium",
             "Give one frame of labels",
         )
     if 1 < times.shape[1] <= max(numbers):
         raise InputError(
             "times-shape",
-            f"There are times for {times.shape[1]} slices, and slice {max(numbers)} was reconstructed",
+            f"There are times for {times.shape[1]} slices, and slice {max(numbers)} was "
+            "reconstructed",
             "Times are needed for every slice, or one column for all",
             "Give the file of this scan's times",
         )
+
     of_slices = times.expand(-1, len(numbers)) if times.shape[1] == 1 else times[:, list(numbers)]
     return {
         "rule": RULE,
@@ -220,7 +189,7 @@ def _scores(
     *,
     lesions: bool,
 ) -> dict[str, Any]:
-    """LF-PSNR and LF-SSIM of every region, and with a background SNR and CNR, for the record."""
+    """LF-PSNR and LF-SSIM of every region, and SNR and CNR with a background, for the record."""
     from cmrrecon.evaluation.regions import RULE, average, focused, merged
 
     named = {region.name: region.mask for region in merged(regions)}
@@ -231,13 +200,15 @@ def _scores(
             "labels-empty",
             f"Only the background is labelled in {path}",
             "Noise alone has no score",
-            "Label what is to be compared with it too",
+            "Label the regions to compare with it too",
         )
+
     table = focused(images, expected, scored)
     found: dict[str, dict[str, float | None]] = {}
     for name in dict.fromkeys(region.name for region in scored):
         psnr, ssim = average(table, [n for n, region in enumerate(scored) if region.name == name])
         found[name] = {"lf_psnr": psnr, "lf_ssim": ssim}
+
     result: dict[str, Any] = {"file": str(path), "rule": RULE, "regions": found}
     if lesions:
         psnr, ssim = average(table, range(len(scored)))
@@ -248,7 +219,7 @@ def _scores(
 
 
 def _noise_region(plan: RegionPlan, named: "Mapping[str, Tensor]", path: Path) -> str | None:
-    """The region that noise is measured in, if there is one."""
+    """The region in which noise is measured, if there is one."""
     noise = plan.background or (BACKGROUND if BACKGROUND in named else None)
     if noise is not None and noise not in named:
         raise UsageError(
@@ -266,7 +237,7 @@ def _over_noise(
     masks: "Mapping[str, Tensor]",
     noise: str,
 ) -> dict[str, Any]:
-    """Add the SNR of every region to its scores in `found`; returns CNR and rule for the record."""
+    """Add the SNR of every region to its scores in `found`, and return CNR and rule."""
     from cmrrecon.evaluation.regions import NOISE_RULE, signal_to_noise
 
     for name, scores in found.items():
@@ -284,7 +255,7 @@ def _over_noise(
 def _contrasts(
     both: "Mapping[str, Tensor]", names: Iterable[str], masks: "Mapping[str, Tensor]", noise: str
 ) -> dict[str, dict[str, float | None]]:
-    """CNR of every two regions that are on an image together with the background, for the record."""
+    """CNR of every two regions that share an image with the background, for the record."""
     from cmrrecon.evaluation.regions import contrast_to_noise, together
 
     contrasts: dict[str, dict[str, float | None]] = {}
@@ -295,7 +266,7 @@ def _contrasts(
             f"{of}cnr": contrast_to_noise(series, masks[one], masks[two], masks[noise])
             for of, series in both.items()
         }
-        # Which of the two is the brighter one is left out of reports.
+        # Reports give no sign: which region is brighter depends on their order.
         contrasts[f"{one}, {two}"] = {
             key: None if value is None else abs(value) for key, value in signed.items()
         }

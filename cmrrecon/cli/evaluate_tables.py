@@ -1,82 +1,136 @@
-"""What `cmrrecon evaluate` tells at its end: tables of all that was scored, and the summary for --json."""
+"""What `cmrrecon evaluate` reports at its end: tables of all scores, and the summary for --json."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cmrrecon.cli.console import Console
+from cmrrecon.cli.evaluate_output import Output
+from cmrrecon.cli.evaluate_region_tables import regional
+from cmrrecon.cli.evaluate_texts import INTERVAL, difference_text, number_text
 from cmrrecon.tools.errors import UsageError, suggestion
 
 if TYPE_CHECKING:
-    from cmrrecon.cli.evaluate import Plan
+    from cmrrecon.cli.evaluate_job import Plan
 
-# A record, the name of one of its regions, and the scores there.
-Entry = tuple[Mapping[str, Any], str, Mapping[str, Any]]
-INTERVAL = "mean [95 % bootstrap interval over files]"
-MAP_COLUMNS = {
-    "mean": "mean ms",
-    "reference_mean": "of reference ms",
-    "rmse": "RMSE ms",
-    "pixels": "pixels",
-    "failed": "not fitted",
-    "reference_failed": "left out",
+METRICS = {"psnr": "PSNR dB", "ssim": "SSIM", "nmse": "NMSE"}
+# Further scores of a protocol.
+MORE = {
+    "fullfov": {"heart_psnr": "heart dB", "hfen": "HFEN"},
+    "body": {"body_fraction": "in mask"},
 }
+GROUPS = ("method", "modality", "pattern", "acceleration", "centre", "vendor")
+# A row of a table for each end of the interval.
+ENDS = {"low": "95 % from", "high": "95 % to"}
+
+Record = dict[str, Any]
 
 
-def summary(records: list[dict[str, Any]], plan: "Plan", console: Console, *, whole: bool) -> None:
-    """Tables of all that was scored, and the challenge's final values if the run is what the challenge would score."""
+def summary(records: list[Record], plan: "Plan", output: Output, *, whole: bool) -> None:
+    """Report all scores, and a challenge's final values where it would form them.
+
+    Parameters
+    ----------
+    records : list of dict
+        Records of the scored files, at least one.
+    plan : Plan
+        What was asked for.
+    output : Output
+        Where the scores go.
+    whole : bool
+        Whether all files of the run were scored, and the run is no shard.
+    """
+    from cmrrecon.evaluation.generalisation import table
     from cmrrecon.evaluation.runs import distinguish_runs
-    from cmrrecon.evaluation.tables import grouped
 
     records = distinguish_runs(records)
-    keys = ["psnr", "ssim", "nmse"] + (["heart_psnr", "hfen"] if plan.year is None else [])
-    columns = ["PSNR dB", "SSIM", "NMSE", "heart PSNR dB", "HFEN"][: len(keys)]
-    references = ", ".join(sorted({r["reference_is"] for r in records}))
-    rows = ([r["input"], r["method"] or "-", *(_figure(r[k]) for k in keys)] for r in records)
-    console.table(
-        f"protocol {plan.rule()}; reference: {references}", ["file", "method", *columns], rows
-    )
-    groups: dict[str, Any] = {}
-    for axis in ("method", "modality", "pattern", "acceleration", "centre", "vendor"):
-        groups[axis] = grouped(records, axis)
-        if len(groups[axis]) > 1:
-            lines = (
-                [label, str(mean["n"]), *(_figure(mean[k]) for k in keys[:3])]
-                for label, mean in groups[axis].items()
-            )
-            console.table(
-                f"by {axis}; protocol {plan.rule()}", [axis, "files", *columns[:3]], lines
-            )
-    more = {
-        **_generalisation(records, plan, console),
-        **({} if plan.regions is None else _regional(records, console)),
+    means = table(records, [])
+    _files_table(records, means, plan, output)
+    output.rows(records)
+
+    parts = {
+        "mean": means,
+        "groups": _groups(records, plan, output),
+        **_generalisation(records, plan, output),
+        **({} if plan.regions is None else regional(records, output)),
+        "final": _final(records, plan, output, whole=whole),
     }
-    final = _final(records, plan, console, whole=whole)
-    summary = {
+    known = {
         "protocol": plan.protocol,
         "order": records[0]["order"],
         "cropped": records[0]["cropped"],
         "files": len(records),
     }
-    console.result({"status": "summary", **summary, "groups": groups, **more, "final": final}, None)
+    output.console.result({"status": "summary", **known, **parts}, None)
 
 
-def _generalisation(
-    records: list[dict[str, Any]], plan: "Plan", console: Console
-) -> dict[str, Any]:
-    """The table by domains or other axes with its uncertainty, and paired differences, if they were asked for."""
+def _files_table(records: list[Record], means: list[Record], plan: "Plan", output: Output) -> None:
+    """The table of all files, with the mean of each method that has several."""
+    columns = METRICS | MORE.get(plan.protocol, {})
+    methods = {record["method"] or "-" for record in records}
+    references = ", ".join(sorted({record["reference_is"] for record in records}))
+    title = f"protocol {plan.rule()}; reference: {references}"
+    one = len(methods) == 1
+    if one:
+        title += f"; method: {methods.pop()}"
+
+    rows = [
+        [record["input"], record["method"] or "-", *(number_text(record[key]) for key in columns)]
+        for record in records
+    ]
+    for mean in means:
+        if mean["n"] > 1:
+            members = [record for record in records if record["method"] == mean["method"]]
+            rows += [[""] * len(rows[0]), *_mean_rows(members, mean["method"] or "-", columns)]
+    if one:
+        rows = [[row[0], *row[2:]] for row in rows]
+    heads = ["file", *([] if one else ["method"]), *columns.values()]
+    output.table(title, heads, rows, names=1 if one else 2)
+
+
+def _mean_rows(members: list[Record], method: str, columns: Mapping[str, str]) -> list[list[str]]:
+    """The mean over the files of a method, and the ends of its bootstrap interval."""
+    from cmrrecon.evaluation.generalisation import interval
+
+    found = [interval([float(record[key]) for record in members]) for key in columns]
+    labels = {"mean": f"mean of {len(members)}", **ENDS}
+    return [
+        [label, method, *(number_text(column[part]) for column in found)]
+        for part, label in labels.items()
+    ]
+
+
+def _groups(records: list[Record], plan: "Plan", output: Output) -> dict[str, Any]:
+    """Mean scores by the usual axes, with a table for each that has several values."""
+    from cmrrecon.evaluation.tables import grouped
+
+    groups = {axis: grouped(records, axis) for axis in GROUPS}
+    for axis, found in groups.items():
+        # The means of methods are in the table of files.
+        if axis == "method" or len({record.get(axis) for record in records}) < 2:
+            continue
+        lines = [
+            [label, str(mean["n"]), *(number_text(mean[key]) for key in METRICS)]
+            for label, mean in found.items()
+        ]
+        output.table(
+            f"by {axis}; protocol {plan.rule()}", [axis, "files", *METRICS.values()], lines
+        )
+    return groups
+
+
+def _generalisation(records: list[Record], plan: "Plan", output: Output) -> dict[str, Any]:
+    """The table of --by and the paired differences of --against, if they were asked for."""
     from cmrrecon.evaluation.generalisation import placed
 
-    _warn_of_unseen(records, plan, console)
+    _warn_of_unseen(records, plan, output)
     found: dict[str, Any] = {}
     if plan.by:
-        found["by"] = _by_axes(placed(records, plan.unseen), plan, console)
+        found["by"] = _by_axes(placed(records, plan.unseen), plan, output)
     if plan.against is not None:
-        found["against"] = _against(placed(records, plan.unseen), plan, plan.against, console)
+        found["against"] = _against(placed(records, plan.unseen), plan, plan.against, output)
     return found
 
 
-def _warn_of_unseen(records: list[dict[str, Any]], plan: "Plan", console: Console) -> None:
+def _warn_of_unseen(records: list[Record], plan: "Plan", output: Output) -> None:
     """Warn where --unseen, or its absence, leaves all files seen."""
     from cmrrecon.evaluation.generalisation import domain, is_part
     from cmrrecon.formats.names import values_of
@@ -87,29 +141,30 @@ def _warn_of_unseen(records: list[dict[str, Any]], plan: "Plan", console: Consol
             values_of(records, [name]) if "=" in name else f"the domains are {', '.join(domains)}"
         )
         if not any(is_part(record, name) for record in records):
-            console.warn(f"--unseen {name} fits no scored file, so all count as seen; {known}")
+            output.console.warn(
+                f"--unseen {name} fits no scored file, so all count as seen; {known}"
+            )
     if "seen" in plan.by and not plan.unseen:
-        console.warn("--by seen without --unseen: all domains count as seen")
+        output.console.warn("--by seen without --unseen: all domains count as seen")
 
 
-def _by_axes(records: list[dict[str, Any]], plan: "Plan", console: Console) -> list[dict[str, Any]]:
-    """The table of --by; returns its rows."""
-    from cmrrecon.evaluation.generalisation import cells, table
+def _by_axes(records: list[Record], plan: "Plan", output: Output) -> list[Record]:
+    """Print the table of --by and return its rows."""
+    from cmrrecon.evaluation.generalisation import cells, table, with_method
 
     rows = table(records, plan.by)
-    axes = [*plan.by, *(["method"] if "method" not in plan.by else [])]
-    console.table(
+    axes = with_method(plan.by)
+    output.table(
         f"by {', '.join(plan.by)}; protocol {plan.rule()}; {INTERVAL}",
-        [*axes, "files", "PSNR dB", "SSIM", "NMSE"],
+        [*axes, "files", *METRICS.values()],
         [cells(row, plan.by) for row in rows],
+        names=len(axes),
     )
     return rows
 
 
-def _against(
-    records: list[dict[str, Any]], plan: "Plan", one: str, console: Console
-) -> list[dict[str, Any]]:
-    """The table of paired differences of the other methods to one; returns its rows."""
+def _against(records: list[Record], plan: "Plan", one: str, output: Output) -> list[Record]:
+    """Print the table of paired differences of the other methods to one, and return its rows."""
     from cmrrecon.evaluation.generalisation import differences
 
     methods = {str(record["method"]) for record in records}
@@ -120,129 +175,54 @@ def _against(
             f"The methods are {', '.join(sorted(methods))}",
             suggestion(one, methods, "Name one of them with --against"),
         )
+
     rows = differences(records, plan.by, one, sorted(methods - {one}))
     axes = [axis for axis in plan.by if axis != "method"]
-    console.table(
-        f"differences to {one}; protocol {plan.rule()}; {INTERVAL}",
-        [*axes, "method", "files", "PSNR dB", "SSIM", "NMSE"],
+    lines = [
         [
-            [
-                *(str(row[axis]) for axis in axes),
-                row["method"],
-                str(row["n"]),
-                *(_difference(row[key]) for key in ("psnr", "ssim", "nmse")),
-            ]
-            for row in rows
-        ],
+            *("unknown" if row[axis] is None else str(row[axis]) for axis in axes),
+            row["method"],
+            str(row["n"]),
+            *(difference_text(row[key]) for key in METRICS),
+        ]
+        for row in rows
+    ]
+    output.table(
+        f"differences to {one}; protocol {plan.rule()}; {INTERVAL}",
+        [*axes, "method", "files", *METRICS.values()],
+        lines,
+        names=len(axes) + 1,
     )
     return rows
 
 
-def _difference(found: Mapping[str, float]) -> str:
-    """A mean difference with its interval."""
-    return f"{found['mean']:+.4g} [{found['low']:+.4g}, {found['high']:+.4g}]"
-
-
 def _final(
-    records: list[dict[str, Any]], plan: "Plan", console: Console, *, whole: bool
+    records: Sequence[Record], plan: "Plan", output: Output, *, whole: bool
 ) -> dict[str, dict[str, float]]:
-    """Method -> the challenge's final values. They are those of the validation phase, so only of official order and crop."""
+    """The challenge's final values of each method.
+
+    They are those of the validation phase, so only of official order and crop.
+    """
     from cmrrecon.evaluation.tables import final_aggregate
 
     if plan.year is None:
         return {}
     if not whole or plan.order != "official" or not plan.crop:
-        console.say(
-            f"no final aggregate: {plan.protocol} forms it from all files, in official order, with the ranking crop"
+        output.console.say(
+            f"no final aggregate: {plan.protocol} forms it from all files, in official order, "
+            "with the ranking crop"
         )
         return {}
-    by_method: dict[str, list[dict[str, Any]]] = {}
+
+    by_method: dict[str, list[Record]] = {}
     for record in records:
         by_method.setdefault(record["method"] or "unknown method", []).append(record)
     finals = {method: final_aggregate(members, plan.year) for method, members in by_method.items()}
     for method, final in finals.items():
         if final:
-            lines = ([name, _figure(value)] for name, value in final.items())
-            console.table(
+            output.table(
                 f"final aggregate of {method}, as {plan.protocol} forms it from these files",
                 ["score", "value"],
-                lines,
+                [[name, number_text(value)] for name, value in final.items()],
             )
     return finals
-
-
-def _regional(records: Sequence[Mapping[str, Any]], console: Console) -> dict[str, Any]:
-    """Tables of the scores over regions, and their means over the files of each method for the summary."""
-    from cmrrecon.evaluation import mapping, regions
-
-    scored = [(record, record["roi"]) for record in records if record["roi"] is not None]
-    for record, roi in scored:
-        if any(scores.get("snr", 0) is None for scores in roi["regions"].values()):
-            console.warn(
-                f"{record['input']}: the background, region {roi['background']}, is constant: there is no noise to compare with"
-            )
-    focused: list[Entry] = []
-    for record, roi in scored:
-        focused += [(record, name, scores) for name, scores in roi["regions"].items()]
-        if "lesions" in roi:
-            focused.append((record, "all boxes", roi["lesions"]))
-    noisy = [entry for entry in focused if "snr" in entry[2]]
-    contrasts = [
-        (record, pair, scores)
-        for record, roi in scored
-        for pair, scores in roi.get("contrasts", {}).items()
-    ]
-    maps = [(record, roi["map"]["parameter"], roi["map"]) for record, roi in scored if "map" in roi]
-    noise_rule = f"whole images, {regions.NOISE_RULE}"
-    tables = {
-        "regions": (
-            f"protocol fullfov; {regions.RULE}",
-            focused,
-            {"lf_psnr": "LF-PSNR dB", "lf_ssim": "LF-SSIM"},
-        ),
-        "signal": (noise_rule, noisy, {"snr": "SNR", "reference_snr": "of reference"}),
-        "contrasts": (noise_rule, contrasts, {"cnr": "CNR", "reference_cnr": "of reference"}),
-        "maps": (mapping.RULE, maps, MAP_COLUMNS),
-    }
-    return {name: _regional_table(*contents, console) for name, contents in tables.items()}
-
-
-def _regional_table(
-    title: str, entries: Sequence[Entry], columns: Mapping[str, str], console: Console
-) -> list[dict[str, Any]]:
-    """Tables of scores over regions, by file and by method; returns the latter."""
-    if not entries:
-        return []
-    lines = (
-        [record["input"], str(record["method"]), name, *(_figure(scores[key]) for key in columns)]
-        for record, name, scores in entries
-    )
-    console.table(title, ["file", "method", "region", *columns.values()], lines)
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
-    for record, name, scores in entries:
-        groups[str(record["method"]), name].append(scores)
-    means: list[dict[str, Any]] = []
-    for (method, name), members in groups.items():
-        known = {
-            key: [scores[key] for scores in members if scores[key] is not None] for key in columns
-        }
-        mean = {key: sum(values) / len(values) if values else None for key, values in known.items()}
-        means.append({"method": method, "region": name, "n": len(members), **mean})
-    if len(means) < len(entries):
-        rows = (
-            [row["method"], row["region"], str(row["n"]), *(_figure(row[key]) for key in columns)]
-            for row in means
-        )
-        console.table(
-            f"means over files; {title}", ["method", "region", "files", *columns.values()], rows
-        )
-    return means
-
-
-def _figure(value: float | str | None) -> str:
-    """Four decimals below two, two above, as such scores are usually given; whole numbers as they are."""
-    if value is None or isinstance(value, str):
-        return value or "-"
-    if isinstance(value, int):
-        return str(value)
-    return f"{value:.2f}" if abs(value) >= 2 else f"{value:.4f}"

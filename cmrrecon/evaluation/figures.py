@@ -1,36 +1,50 @@
-"""Figures of reconstructions side by side: one frame, its error, its edges, and the motion along one line."""
+"""Figures of reconstructions side by side, for papers that are printed in two columns."""
 
 from collections.abc import Mapping
-from textwrap import wrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from cmrrecon.evaluation.figure_layout import Layout
+from cmrrecon.evaluation.figure_panels import Column, Picture, draw_column, draw_scales
 from cmrrecon.losses.edge_aware import edge_aware_loss, edge_region
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WINDOW_TOP = 0.995
 ERROR_SHOWN = 0.97
 ERROR_FACTORS = (1, 2, 5, 10, 20, 50, 100)
-LINE_COLOUR = "#ffb000"
-OUTSIDE_COLOUR = (
-    "#203a60"  # unlike any grey, so that dark tissue inside the edge region is seen as such
-)
-IMAGE_HEIGHT = 1.9  # inches
-COLUMN_WIDTHS = (2.6, 3.4)  # inches; a title with scores must fit, and four columns a page
-MARGIN, LINE_HEIGHT = (
-    0.8,
-    0.15,
-)  # inches; the footnote and the gaps between rows, and a line of a title
-TITLE_WIDTH = 38  # letters
-LEAST_WIDTH = 4.0  # inches; the footnote must fit
 REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Display:
+    """How a comparison is shown.
+
+    Attributes
+    ----------
+    window : tuple of float, optional
+        Grey values (black, white) as fractions of the maximum of the pictured frame of the
+        reference, or of the first image without one. None: from 0 to its 99.5th percentile.
+    zoom : tuple of int, optional
+        Box (y0, y1, x0, x1) in pixels that is shown enlarged.
+    aspect : float
+        Height of a pixel (y) over its width (x).
+    frame_times_ms : tuple of float, optional
+        Time of each frame in ms.
+    note : str
+        Sentence added to the caption, such as the protocol of scores in the titles.
+    """
+
+    window: tuple[float, float] | None = None
+    zoom: tuple[int, int, int, int] | None = None
+    aspect: float = 1.0
+    frame_times_ms: tuple[float, ...] | None = None
+    note: str = ""
 
 
 def comparison_figure(
@@ -41,33 +55,55 @@ def comparison_figure(
     titles: Mapping[str, str] | None = None,
     heading: str | None = None,
     edges: bool = False,
+    display: Display | None = None,
 ) -> "Figure":
-    """Reference and methods in columns; in rows one frame, its error map (with a reference), what of it lies in the reference's edge
-    region (if asked for) and a y-t profile (several frames).
+    """Draw the reference and several reconstructions in columns.
 
-    One grey window serves all: zero to the 99.5th percentile of what is shown of the reference, or of the first image without one;
-    every image is scaled to it by least squares over the whole series. The error is |image - reference| times a factor that the
-    figure states: the largest round one that keeps 97 % of the median method's error inside the window.
+    The rows are one frame; the zoom box, if there is one; the error (with a reference); what lies
+    in the reference's edge region (with `edges`); and a y-t profile (with several frames). With a
+    zoom box all rows but the first show the box alone.
+
+    All images share one grey window. Each is scaled to the reference, or to the first image without
+    one, by least squares over the whole series. Values are fractions of the maximum of the pictured
+    frame of the reference. The error is |image - reference|; white is the top of the grey window
+    over a round factor, the largest one at which 97 % of the median method's error stays below
+    white.
 
     Parameters
     ----------
-    images : name -> Tensor (frame, y, x), magnitudes or complex
-    reference : Tensor (frame, y, x), or None
-    frame : which frame is pictured, from 0
-    titles : name -> title, such as its scores with their protocol; names without one are their own. The reference is `reference`
-    heading : line above all, such as how the scan was sampled
-    edges : whether to show what the EAR loss looks at, see `losses.edge_aware.edge_region`
+    images : mapping of str to Tensor of shape (frame, y, x)
+        Magnitudes or complex images by name.
+    reference : Tensor of shape (frame, y, x), or None
+        Reference.
+    frame : int
+        Number of the pictured frame, from 0.
+    titles : mapping of str to str, optional
+        Title of each column, such as its scores; the name where there is none. The reference is
+        called `reference`.
+    heading : str, optional
+        Line above all, such as how the scan was sampled.
+    edges : bool
+        Whether to show what the EAR loss compares, see `losses.edge_aware.edge_region`.
+    display : Display, optional
+        Window, zoom, aspect and time axis; None for the defaults.
 
     Returns
     -------
-    matplotlib.figure.Figure, to be saved with `savefig`
+    matplotlib.figure.Figure
+        To be saved with `savefig`; 7.16 inches wide for up to six columns, type of 7 points or
+        more.
 
     Raises
     ------
-    UsageError : no images, different shapes, a frame outside them, or edges without a reference
+    UsageError
+        If there are no images or their shapes differ (`shape-mismatch`), the frame is outside them
+        (`frame-missing`), the zoom box is (`box-outside`), the window is reversed or empty
+        (`window-range`), or edges are asked for without a reference (`option-needs`).
     """
+    how = display or Display()
     columns = ({REFERENCE: reference} if reference is not None else {}) | dict(images)
     _check(columns, frame)
+    check_display(how, next(iter(columns.values())).shape[1:])
     if edges and reference is None:
         raise UsageError(
             "option-needs",
@@ -75,51 +111,95 @@ def comparison_figure(
             "The edges that count are those of the reference",
             "Give a reference",
         )
-    shown = _scaled({name: _magnitude(image) for name, image in columns.items()})
+
+    shown = _relative(_scaled({name: _magnitude(image) for name, image in columns.items()}), frame)
     target = next(iter(shown.values()))
-    top = float(torch.quantile(target[frame].flatten(), WINDOW_TOP)) or 1.0
-    factor = _error_factor(shown, frame, top) if reference is not None else 1
+    window = how.window or (0.0, float(torch.quantile(target[frame].flatten(), WINDOW_TOP)) or 1.0)
+    factor = _error_factor(shown, frame, window[1]) if reference is not None else 1
     region = edge_region(target[frame][None])[0] if edges else None
-    labels = _row_labels(
-        frame, factor, error=reference is not None, edges=edges, profile=target.shape[0] > 1
+
+    rows = _rows(frame, factor, how, error=reference is not None, edges=edges, series=len(target))
+    named = {name: (titles or {}).get(name, name) for name in shown}
+    layout = Layout(list(rows), list(named.values()), target.shape[1:], how.zoom, how.aspect)
+    figure, axes = layout.figure(heading, _caption(window, how, reference, edges, len(target)))
+
+    picture = Picture(
+        frame, window, window[1] / factor, region, how.zoom, how.aspect, how.frame_times_ms
     )
-    named = {name: _wrapped((titles or {}).get(name, name)) for name in shown}
-    lines = max(title.count("\n") + 1 for title in named.values()) + (2 if heading else 0) + edges
-    figure = _empty_figure(target, len(labels), len(shown), lines)
-    axes = figure.subplots(len(labels), len(shown), squeeze=False)
-    for j, (name, image) in enumerate(shown.items()):
-        column = dict(zip(labels, axes[:, j], strict=True))
-        column["image"].set_title(named[name], fontsize=9)
-        error = None if j == 0 else image[frame] - target[frame]
-        _show_column(column, image, frame, top, error, factor, region)
-    for label, axis in zip(labels.values(), axes[:, 0], strict=True):
-        axis.set_ylabel(label, fontsize=9)
-    if heading is not None:
-        figure.suptitle(heading, fontsize=10)
-    figure.supxlabel(_footnote(reference is not None, edges), fontsize=7, color="0.35")
+    for j, (title, image) in enumerate(zip(layout.titles, shown.values(), strict=True)):
+        error = None if j == 0 else (image[frame] - target[frame]).abs()
+        draw_column(dict(zip(rows, axes[:, j], strict=True)), Column(title, image, error), picture)
+    for label, axis in zip(rows.values(), axes[:, 0], strict=True):
+        axis.set_ylabel(label, fontsize=layout.type_size)
+    draw_scales(figure, dict(zip(rows, axes, strict=True)))
     return figure
 
 
-def edge_similarity(images: Tensor, reference: Tensor) -> float:
-    """1 - EAR loss: the structural similarity of a series to its reference where the reference has edges, with the loss's defaults.
+def check_display(display: Display, size: tuple[int, ...]) -> None:
+    """Refuse a window, zoom box or aspect that cannot be shown.
 
     Parameters
     ----------
-    images, reference : Tensor (frame, y, x), magnitudes or complex; the images are scaled as in the figure
+    display : Display
+        What was asked for.
+    size : tuple of int
+        Pixels (y, x) of the images.
 
     Raises
     ------
-    UsageError : images of fewer than 7 x 7 pixels
+    UsageError
+        `window-range`, `box-outside` or `option-value` (the aspect).
     """
-    target, image = _scaled(
-        {REFERENCE: _magnitude(reference), "image": _magnitude(images)}
-    ).values()
+    if display.window is not None:
+        low, high = display.window
+        if not 0 <= low < high <= 1:
+            raise UsageError(
+                "window-range",
+                f"The grey window is {low:g} to {high:g}",
+                "It must rise, within 0 to 1, the maximum of the reference",
+                "Give for example 0,0.6",
+            )
+
+    if display.zoom is not None:
+        y0, y1, x0, x1 = display.zoom
+        if not (0 <= y0 < y1 <= size[0] and 0 <= x0 < x1 <= size[1]):
+            raise UsageError(
+                "box-outside",
+                f"The zoom box is y {y0}:{y1}, x {x0}:{x1}",
+                f"The images have {size[0]} x {size[1]} pixels (y, x)",
+                "Give a box inside them",
+            )
+
+    if not 0.05 <= display.aspect <= 20:
+        raise UsageError(
+            "option-value",
+            f"The aspect of the pixels is {display.aspect:g}",
+            "It is the height of a pixel over its width, from 0.05 to 20",
+            "Give for example 1.5",
+        )
+
+
+def edge_similarity(images: Tensor, reference: Tensor) -> float:
+    """1 - EAR loss: structural similarity to the reference where the reference has edges.
+
+    Parameters
+    ----------
+    images, reference : Tensor of shape (frame, y, x)
+        Magnitudes or complex images. The images are scaled as in the figure.
+
+    Returns
+    -------
+    float
+        The similarity, with the default settings of the loss.
+
+    Raises
+    ------
+    UsageError
+        If the images have fewer than 7 x 7 pixels (`images-too-small`).
+    """
+    both = {REFERENCE: _magnitude(reference), "image": _magnitude(images)}
+    target, image = _scaled(both).values()
     return 1 - float(edge_aware_loss(image, target))
-
-
-def _wrapped(title: str) -> str:
-    """The title in lines that the narrowest column holds."""
-    return "\n".join(part for line in title.split("\n") for part in wrap(line, TITLE_WIDTH))
 
 
 def _magnitude(image: Tensor) -> Tensor:
@@ -128,7 +208,7 @@ def _magnitude(image: Tensor) -> Tensor:
 
 
 def _check(columns: Mapping[str, Tensor], frame: int) -> None:
-    """Refuse what cannot be drawn."""
+    """Refuse series of several shapes, and frames that they do not have."""
     shapes = {tuple(image.shape) for image in columns.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
         raise UsageError(
@@ -137,6 +217,7 @@ def _check(columns: Mapping[str, Tensor], frame: int) -> None:
             "At least one is needed, and all must have the same axes (frame, y, x)",
             "Give the images of one series",
         )
+
     frames = next(iter(shapes))[0]
     if not 0 <= frame < frames:
         raise UsageError(
@@ -148,7 +229,7 @@ def _check(columns: Mapping[str, Tensor], frame: int) -> None:
 
 
 def _scaled(images: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each series times the real number that brings it nearest to the first one."""
+    """Each series times the real factor that fits it to the first one by least squares."""
     target = next(iter(images.values()))
     return {
         name: image * float((image * target).sum() / image.square().sum().clamp(min=1e-300))
@@ -156,121 +237,54 @@ def _scaled(images: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def _relative(images: dict[str, Tensor], frame: int) -> dict[str, Tensor]:
+    """All series over the maximum of one frame of the first."""
+    peak = float(next(iter(images.values()))[frame].max()) or 1.0
+    return {name: image / peak for name, image in images.items()}
+
+
 def _error_factor(images: Mapping[str, Tensor], frame: int, top: float) -> int:
-    """The largest round factor at which nearly all of the median method's error still fits the window."""
+    """The largest round factor at which nearly all of the median method's error fits the window."""
     target, *others = (image[frame] for image in images.values())
     if not others:
         return 1
     errors = torch.stack(
         [torch.quantile((image - target).abs().flatten(), ERROR_SHOWN) for image in others]
     )
-    return max(
-        [factor for factor in ERROR_FACTORS if factor * float(errors.median()) <= top], default=1
-    )
+    fitting = [factor for factor in ERROR_FACTORS if factor * float(errors.median()) <= top]
+    return max(fitting, default=1)
 
 
-def _row_labels(
-    frame: int, factor: int, *, error: bool, edges: bool, profile: bool
+def _rows(
+    frame: int, factor: int, display: Display, *, error: bool, edges: bool, series: int
 ) -> dict[str, str]:
     """The rows of a figure from top to bottom, by name, each with its label."""
     rows = {
         "image": (f"frame {frame}", True),
+        "zoom": ("zoom", display.zoom is not None),
         "error": (f"error × {factor}", error),
         "edges": ("edge region", edges),
-        "profile": ("y–t profile", profile),
+        "profile": ("y–t profile", series > 1),
     }
     return {name: label for name, (label, wanted) in rows.items() if wanted}
 
 
-def _empty_figure(target: Tensor, rows: int, columns: int, lines: int) -> "Figure":
-    """A figure that holds so many pictures like the target (frame, y, x), and so many lines of titles."""
-    from matplotlib.figure import Figure
-
-    ny, nx = target.shape[1:]
-    width = min(max(IMAGE_HEIGHT * nx / ny, COLUMN_WIDTHS[0]), COLUMN_WIDTHS[1])
-    size = (
-        max(width * columns + 0.5, LEAST_WIDTH),
-        width * ny / nx * rows + MARGIN + LINE_HEIGHT * lines,
-    )
-    return Figure(figsize=size, layout="constrained")
-
-
-def _show_column(
-    column: Mapping[str, "Axes"],
-    image: Tensor,
-    frame: int,
-    top: float,
-    error: Tensor | None,
-    factor: int,
-    region: Tensor | None,
-) -> None:
-    """All pictures of one series (frame, y, x); without an error (y, x) it is the reference."""
-    _show(column["image"], image[frame], top)
-    if "error" in column:
-        _show_error(column["error"], image.shape[1:], error, top, factor)
-    if region is not None:
-        _show(column["edges"], image[frame], top, region)
-    if "profile" in column:
-        middle = image.shape[2] // 2
-        column["image"].axvline(middle, color=LINE_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
-        _show_profile(column["profile"], image[:, :, middle].T, top, frame)
-
-
-def _show(axis: "Axes", picture: Tensor, top: float, region: Tensor | None = None) -> None:
-    """One picture (y, x), or what of it lies in a region; pixels drawn square."""
-    pixels = picture.numpy()
-    if region is not None:
-        pixels = np.ma.masked_array(pixels, ~region.numpy())
-        axis.set_facecolor(OUTSIDE_COLOUR)
-    axis.imshow(pixels, cmap="gray", vmin=0, vmax=top, aspect="equal", interpolation="nearest")
-    _bare(axis)
-
-
-def _show_error(
-    axis: "Axes", shape: tuple[int, ...], error: Tensor | None, top: float, factor: int
-) -> None:
-    """The error of one method, of this shape (y, x); the reference has none, and its place holds no picture."""
-    _bare(axis)
-    if error is None:
-        axis.set_box_aspect(shape[0] / shape[1])
-        axis.text(
-            0.5,
-            0.5,
-            "error in the same grey window",
-            transform=axis.transAxes,
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="0.35",
-        )
-    else:
-        axis.imshow(
-            factor * error.abs().numpy(),
-            cmap="gray",
-            vmin=0,
-            vmax=top,
-            aspect="equal",
-            interpolation="nearest",
-        )
-
-
-def _show_profile(axis: "Axes", profile: Tensor, top: float, frame: int) -> None:
-    """The line (y, frame) over time, y as in the image above; the pictured frame is ticked."""
-    axis.imshow(
-        profile.numpy(), cmap="gray", vmin=0, vmax=top, aspect="auto", interpolation="nearest"
-    )
-    _bare(axis)
-    axis.set_xticks([frame], [f"frame {frame}"], fontsize=7)
-
-
-def _bare(axis: "Axes") -> None:
-    """No ticks and no frame."""
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.spines[:].set_visible(False)
-
-
-def _footnote(with_reference: bool, edges: bool) -> str:
-    target = "the reference" if with_reference else "the first image"
-    blue = "\nBlue: outside the edge region of the reference." if edges else ""
-    return f"Grey window: 0 to the 99.5th percentile of {target}.\nEvery image is scaled to it by least squares over the series.{blue}"
+def _caption(
+    window: tuple[float, float],
+    display: Display,
+    reference: Tensor | None,
+    edges: bool,
+    series: int,
+) -> str:
+    """What the reader must know of scale, window and marks."""
+    target = "the reference" if reference is not None else "the first image"
+    sentences = [
+        f"Values over the maximum of this frame of {target}.",
+        f"Grey window: {window[0]:.2g} to {window[1]:.2g}.",
+        f"Images are scaled to {target} by least squares over the series.",
+        "Blue: outside the edge region of the reference." if edges else "",
+        "Box: enlarged below." if display.zoom is not None else "",
+        "Dashed: line of the profile, and the pictured frame." if series > 1 else "",
+        display.note,
+    ]
+    return " ".join(filter(None, sentences))

@@ -1,9 +1,11 @@
-"""How scores change between domains: means with their uncertainty by group, and paired differences between two methods.
+"""How scores change between domains, and between methods.
 
-Records are those of `tables`. Files are the units that are drawn again; files of one subject are not independent, so intervals over few
+Means come with bootstrap intervals, by group; methods are compared in pairs. Records are those of
+`tables`. The bootstrap draws files; files of one subject are not independent, so intervals over few
 subjects are too narrow.
 """
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +15,8 @@ from cmrrecon.evaluation.tables import METRICS, Record, scored_alike
 from cmrrecon.formats.names import fits
 from cmrrecon.tools.errors import UsageError
 
-DRAWS, LEVEL = 2000, 0.95
+DRAWS = 2000
+LEVEL = 0.95
 DOMAIN = ("centre", "vendor")
 AXES = (
     "domain",
@@ -27,15 +30,21 @@ AXES = (
     "vendor",
     "subject",
 )
+# What makes two records those of the same k-space.
+SAME_KSPACE = ("reference", "pattern", "acceleration", "acs", "seed", "slices")
+DIGITS = {"psnr": ".2f", "ssim": ".4f", "nmse": ".3g"}
 
 
 def domain(record: Record) -> str:
-    """Centre and vendor, joined."""
+    """Centre and vendor, joined by a slash."""
     return "/".join(str(record.get(fact) or "unknown") for fact in DOMAIN)
 
 
 def placed(records: Iterable[Record], unseen: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The records with their domain, and whether it was `seen` in training: it is not if it is one of `unseen`, or begins so."""
+    """The records with their `domain`, and `seen` or `unseen` in training.
+
+    A record is unseen if it belongs to any of the domains or facts `unseen`, see `is_part`.
+    """
     found = []
     for record in records:
         held = any(is_part(record, name) for name in unseen)
@@ -44,23 +53,20 @@ def placed(records: Iterable[Record], unseen: Sequence[str] = ()) -> list[dict[s
 
 
 def is_part(record: Record, name: str) -> bool:
-    """Whether a record is of the domain of that name (centre or centre/vendor), or has the fact named as in base=T1map."""
+    """Whether a record belongs to a domain (centre or centre/vendor) or has a fact (base=T1map)."""
     if "=" in name:
         return fits(record, name, "--unseen")
-    where = domain(record)
-    return where == name or where.startswith(f"{name}/")
+    whole = domain(record)
+    return whole == name or whole.startswith(f"{name}/")
 
 
-def table(records: Sequence[Record], axes: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each combination of the axes, and of the methods.
-
-    Returns
-    -------
-    rows {axis: value, .., n, and of each metric its mean, std and the ends `low`, `high` of a bootstrap interval of the mean}
+def check_axes(axes: Sequence[str]) -> None:
+    """Refuse axes that tables do not have.
 
     Raises
     ------
-    UsageError : an unknown axis, or scores of several protocols
+    UsageError
+        If there is no such axis (`unknown-axis`).
     """
     for axis in axes:
         if axis not in AXES:
@@ -70,43 +76,79 @@ def table(records: Sequence[Record], axes: Sequence[str]) -> list[dict[str, Any]
                 f"The axes are: {', '.join(AXES)}",
                 "Choose among them, separated by commas",
             )
-    keys = [*axes, *(["method"] if "method" not in axes else [])]
+
+
+def table(records: Sequence[Record], axes: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each combination of the axes, and of the methods.
+
+    Parameters
+    ----------
+    records : sequence of records
+        Scored files.
+    axes : sequence of str
+        Names in `AXES`; none gives one row for each method.
+
+    Returns
+    -------
+    list of dict
+        Value of each axis, number of files `n`, and of each metric its `interval`.
+
+    Raises
+    ------
+    UsageError
+        If an axis is unknown (`unknown-axis`), or the scores have several protocols
+        (`protocols-mixed`).
+    """
+    check_axes(axes)
+    keys = with_method(axes)
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in scored_alike(records):
         groups[tuple(record.get(key) for key in keys)].append(record)
+
     rows = []
-    for values, members in sorted(
-        groups.items(), key=lambda item: [str(value) for value in item[0]]
-    ):
+    for values, members in sorted(groups.items(), key=lambda item: [str(v) for v in item[0]]):
         row: dict[str, Any] = {**dict(zip(keys, values, strict=True)), "n": len(members)}
         for metric in METRICS:
-            row[metric] = spread([float(member[metric]) for member in members])
+            row[metric] = interval([float(member[metric]) for member in members])
         rows.append(row)
     return rows
 
 
 def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict[str, float]]:
-    """Mean difference second - first of two methods over the files that both have, with its interval, by metric.
+    """Mean differences between two methods over the files that both have.
+
+    Parameters
+    ----------
+    records : sequence of records
+        Scored files.
+    first, second : str
+        Methods; the differences are second - first.
+
+    Returns
+    -------
+    dict
+        Metric to the `interval` of its difference.
 
     Raises
     ------
-    UsageError : no file was scored for both, or several of one method that only their masks tell apart
+    UsageError
+        If no file was scored for both (`records-unpaired`), or two files of one method differ only
+        in their masks (`records-ambiguous`).
     """
-    by_reference: dict[tuple[Any, ...], dict[Any, Record]] = defaultdict(dict)
+    scans: dict[tuple[Any, ...], dict[Any, Record]] = defaultdict(dict)
     for record in scored_alike(records):
-        same = tuple(
-            record.get(key)
-            for key in ("reference", "pattern", "acceleration", "acs", "seed", "slices")
-        )
-        if record.get("method") in by_reference[same]:
+        scan = tuple(record.get(key) for key in SAME_KSPACE)
+        if record.get("method") in scans[scan]:
             raise UsageError(
                 "records-ambiguous",
-                f"Two files of {record.get('method')} are of one scan, pattern and R: {record.get('input')} is one",
+                f"Two files of {record.get('method')} are of one scan, pattern and R: "
+                f"{record.get('input')} is one",
                 "Differences are between two files of the same k-space",
                 "Score one of them at a time",
             )
-        by_reference[same][record.get("method")] = record
-    pairs = [methods for methods in by_reference.values() if first in methods and second in methods]
+        scans[scan][record.get("method")] = record
+
+    pairs = [methods for methods in scans.values() if first in methods and second in methods]
     if not pairs:
         raise UsageError(
             "records-unpaired",
@@ -115,7 +157,9 @@ def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict
             "Score both",
         )
     return {
-        metric: spread([float(pair[second][metric]) - float(pair[first][metric]) for pair in pairs])
+        metric: interval(
+            [float(pair[second][metric]) - float(pair[first][metric]) for pair in pairs]
+        )
         for metric in METRICS
     }
 
@@ -123,54 +167,82 @@ def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict
 def differences(
     records: Sequence[Record], axes: Sequence[str], first: str, others: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """`paired` differences of other methods to the first, over all files and within every combination of the axes but the method.
+    """Paired differences of other methods to one, over all files and within groups.
+
+    Parameters
+    ----------
+    records : sequence of records
+        Scored files.
+    axes : sequence of str
+        Groups are the combinations of these axes; the axis `method` is ignored.
+    first : str
+        Method that the others are compared with.
+    others : sequence of str
+        The other methods.
 
     Returns
     -------
-    rows {axis: value ("all" in the first ones), method, n, and of each metric its `spread`}
+    list of dict
+        Value of each axis (`all` in the first rows), `method`, number of pairs `n`, and of each
+        metric the `interval` of its difference.
     """
     keys = [axis for axis in axes if axis != "method"]
     groups: dict[tuple[Any, ...], list[Record]] = {tuple("all" for _ in keys): list(records)}
     for record in records if keys else ():
         groups.setdefault(tuple(record.get(key) for key in keys), []).append(record)
+
     rows = []
     for values, members in groups.items():
         present = {record.get("method") for record in members}
         for other in others:
-            if {first, other} <= present:
-                found = paired(members, first, other)
-                rows.append(
-                    {
-                        **dict(zip(keys, values, strict=True)),
-                        "method": other,
-                        "n": found["psnr"]["n"],
-                        **found,
-                    }
-                )
+            if not {first, other} <= present:
+                continue
+            found = paired(members, first, other)
+            place = dict(zip(keys, values, strict=True))
+            rows.append({**place, "method": other, "n": found["psnr"]["n"], **found})
     return rows
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Mean, sample standard deviation, and the ends of a bootstrap interval of the mean (percentiles, always the same draws)."""
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean, sample standard deviation and 95 % bootstrap interval of the mean.
+
+    The interval is between the percentiles of 2000 means of values drawn with replacement. The
+    draws are always the same.
+
+    Parameters
+    ----------
+    values : sequence of float
+        At least one.
+
+    Returns
+    -------
+    dict
+        `mean`, `std`, `low`, `high` and the number of values `n`.
+    """
     n = len(values)
     mean = sum(values) / n
-    std = (sum((value - mean) ** 2 for value in values) / (n - 1)) ** 0.5 if n > 1 else 0.0
+    std = 0.0
+    if n > 1:
+        squares = [(value - mean) ** 2 for value in values]
+        # An infinite PSNR makes the mean infinite.
+        std = (sum(squares) / (n - 1)) ** 0.5 if math.isfinite(mean) else math.inf
+
     draw = random.Random(0)
     means = sorted(sum(draw.choices(values, k=n)) / n for _ in range(DRAWS)) if n > 1 else [mean]
     ends = [means[round(share * (len(means) - 1))] for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)]
     return {"mean": mean, "std": std, "low": ends[0], "high": ends[1], "n": n}
 
 
+def with_method(axes: Sequence[str]) -> list[str]:
+    """The axes of a table, which always has the methods."""
+    return [*axes, *(["method"] if "method" not in axes else [])]
+
+
 def cells(row: Mapping[str, Any], axes: Sequence[str]) -> list[str]:
-    """A row of `table` as text: the axes, the method, the number of files, and each metric as mean [low, high]."""
-    keys = [*axes, *(["method"] if "method" not in axes else [])]
-    digits = {"psnr": 2, "ssim": 4, "nmse": 4}
+    """A row of `table` as text: axes, method, number of files, each metric as mean [low, high]."""
+    names = ["unknown" if row[key] is None else str(row[key]) for key in with_method(axes)]
     figures = [
-        f"{row[m]['mean']:.{digits[m]}f} [{row[m]['low']:.{digits[m]}f}, {row[m]['high']:.{digits[m]}f}]"
-        for m in METRICS
+        f"{row[m]['mean']:{d}} [{row[m]['low']:{d}}, {row[m]['high']:{d}}]"
+        for m, d in DIGITS.items()
     ]
-    return [
-        *("unknown" if row[key] is None else str(row[key]) for key in keys),
-        str(row["n"]),
-        *figures,
-    ]
+    return [*names, str(row["n"]), *figures]

@@ -1,4 +1,4 @@
-"""Finding the reference that a reconstruction is scored against, and loading the slices that are needed."""
+"""The reference of a reconstruction: found by name, and loaded slice by slice."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from cmrrecon import formats
 from cmrrecon.data import Acquisition, View
 from cmrrecon.data.references import as_reference
-from cmrrecon.evaluation.protocols import ranking_crop, ranking_slices
+from cmrrecon.evaluation.ranking import ranking_crop, ranking_slices
 from cmrrecon.formats.names import acquisition_from_json, is_sampled_name, modality_of
 from cmrrecon.operators.coils import rss_images
 from cmrrecon.operators.field_of_view import shown
@@ -27,11 +27,16 @@ class Reference:
 
     Attributes
     ----------
-    path : the file
-    source : what they are, in words
-    slices : the scan's slice numbers that the file has, in order
-    load : position in `slices` -> Tensor (frame, y, x) float32
-    remarks : sentences for the user about the slices loaded so far
+    path : Path
+        The file.
+    source : str
+        What the images are, such as `noise-free truth`.
+    slices : tuple of int
+        Slice numbers of the scan that the file holds, in order.
+    load : callable
+        From a position in `slices` to a Tensor of shape (frame, y, x), float32.
+    remarks : list of str
+        Sentences for the user about the slices loaded so far.
     """
 
     path: Path
@@ -41,17 +46,24 @@ class Reference:
     remarks: list[str] = field(default_factory=list)
 
     def images(self, wanted: Sequence[int]) -> Tensor:
-        """Magnitudes (frame, slice, y, x) float32 of these slice numbers.
+        """Magnitudes of the slices with these numbers.
+
+        Returns
+        -------
+        Tensor of shape (frame, slice, y, x), float32
+            The magnitudes.
 
         Raises
         ------
-        InputError : the reference has not got one of them
+        InputError
+            If the reference lacks a slice (`slice-missing`).
         """
         missing = [z for z in wanted if z not in self.slices]
         if missing:
             raise InputError(
                 "slice-missing",
-                f"{self.path} has no slice {missing[0]} (it has {', '.join(map(str, self.slices))})",
+                f"{self.path} has no slice {missing[0]} "
+                f"(it has {', '.join(map(str, self.slices))})",
                 "The reference must hold the slices that were reconstructed",
                 "Give the reference of the whole scan with --truth",
             )
@@ -67,30 +79,41 @@ def cropped(
     year: int,
     name: str,
 ) -> tuple[Tensor, Tensor]:
-    """Reconstruction and reference after the ranking crop; other slices are not loaded.
+    """Reconstruction and reference after the ranking crop.
 
-    A submission is cropped already and is taken as it is.
+    Only the slices of the crop are loaded. A reconstruction that is cropped already, such as a
+    submission, stays as it is.
 
     Parameters
     ----------
-    images : Tensor (frame, slice, y, x)
-    numbers : the scan's slice numbers that these are
-    reference : of the whole scan
-    base, year : decide the crop, see `ranking_crop`
-    name : of the reconstruction in messages
+    images : Tensor of shape (frame, slice, y, x)
+        Reconstruction.
+    numbers : sequence of int
+        Its slice numbers in the scan.
+    reference : Reference
+        Reference of the whole scan.
+    base : str
+        Base name of the scan, see `ranking_crop`.
+    year : int
+        Year of the challenge.
+    name : str
+        Name of the reconstruction in messages.
 
     Returns
     -------
-    two Tensors (frame', slice', y', x')
+    tuple of two Tensors of shape (frame', slice', y', x')
+        Reconstruction and reference.
 
     Raises
     ------
-    InputError : slices are missing, of which the crop must choose
+    InputError
+        If slices are missing that the crop chooses from (`slice-missing`).
     """
     scored = ranking_slices(len(reference.slices))
     expected = ranking_crop(reference.images(reference.slices[scored]), base=base, year=year)
     if images.shape == expected.shape:
         return images, expected
+
     if tuple(numbers) != reference.slices:
         raise InputError(
             "slice-missing",
@@ -102,7 +125,7 @@ def cropped(
 
 
 def acquisition_of(path: Path, stamp: Mapping[str, Any] | None) -> Acquisition:
-    """What is known of the scan an image file came from: its provenance, else its file and folder names."""
+    """The facts of the scan of an image file: from its provenance, else from its path."""
     known = (stamp or {}).get("acquisition")
     return (
         acquisition_from_json(json.dumps(known))
@@ -112,7 +135,7 @@ def acquisition_of(path: Path, stamp: Mapping[str, Any] | None) -> Acquisition:
 
 
 def slices_of(stamp: Mapping[str, Any] | None, count: int) -> list[int]:
-    """The scan's slice numbers that `count` stored slices are: from the provenance, else the first ones."""
+    """Slice numbers in the scan of `count` stored slices: from the provenance, else from 0."""
     stored = (stamp or {}).get("config", {}).get("slices")
     numbered = (
         isinstance(stored, list)
@@ -123,7 +146,7 @@ def slices_of(stamp: Mapping[str, Any] | None, count: int) -> list[int]:
 
 
 def view_of(stamp: Mapping[str, Any] | None) -> View:
-    """What of the encoded images a reconstruction shows, so that its reference shows the same."""
+    """The view of a reconstruction, so that its reference shows the same part."""
     config = (stamp or {}).get("config", {})
     return View(
         **{name: config.get(name) is True for name in ("keep_oversampling", "recon_matrix")}
@@ -131,7 +154,7 @@ def view_of(stamp: Mapping[str, Any] | None) -> View:
 
 
 def candidates_in(truth: Path) -> list[Path]:
-    """The files of a folder that may be references; none for a file."""
+    """All files below a folder that may be references; none for a file."""
     return sorted(
         path
         for path in truth.rglob("*")
@@ -148,13 +171,28 @@ def reference_for(
     allow_partial: bool = False,
     view: View | None = None,
 ) -> Reference:
-    """The reference of a scan: the file `truth`, or what fits among the `candidates_in` the folder `truth`.
+    """The reference of a scan: a given file, or the one in a folder that fits.
 
-    `allow_partial` and `view` as for `open_reference`.
+    Parameters
+    ----------
+    acquisition : Acquisition
+        Facts of the scan.
+    truth : Path
+        File or folder.
+    candidates : sequence of Path
+        The `candidates_in` that folder.
+    truth_first : bool
+        Whether a noise-free truth is preferred, see `find_reference`.
+    allow_partial : bool
+        As for `open_reference`.
+    view : View, optional
+        As for `open_reference`.
 
     Raises
     ------
-    InputError : it is of another scan, or none or several fit
+    InputError
+        If the file is of another scan (`reference-mismatch`), or none or several files fit
+        (`reference-missing`, `reference-ambiguous`).
     """
     if truth.is_dir():
         found = find_reference(acquisition, candidates, truth_first=truth_first)
@@ -174,33 +212,47 @@ def reference_for(
 def find_reference(
     acquisition: Acquisition, candidates: Sequence[Path], *, truth_first: bool
 ) -> Path:
-    """The candidate of the same base, subject, centre, vendor, coil type, split and year, as far as they are known.
+    """The candidate with the base, subject, centre, vendor, coil type, split and year of a scan.
 
-    With `truth_first` a noise-free truth is preferred to fully sampled k-space, else the other way round.
+    Unknown facts fit anything.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+        Facts of the scan.
+    candidates : sequence of Path
+        Files to choose from.
+    truth_first : bool
+        Whether a noise-free truth is preferred to fully sampled k-space, or the other way round.
 
     Raises
     ------
-    InputError : none fits, or several do
+    InputError
+        If no candidate fits (`reference-missing`), or several do (`reference-ambiguous`).
     """
     matches = [path for path in candidates if _fits(acquisition, path)]
     preferred = [path for path in matches if (TRUTH in path.stem) == truth_first] or matches
     if len(preferred) != 1:
         raise InputError(
             "reference-ambiguous" if preferred else "reference-missing",
-            f"{len(preferred)} reference files fit {acquisition.base} of subject {acquisition.subject or 'unknown'}",
-            "Exactly one must fit, by base name, subject, centre, vendor, coil type, split and year",
+            f"{len(preferred)} reference files fit {acquisition.base} of subject "
+            f"{acquisition.subject or 'unknown'}",
+            "Exactly one must fit, by base, subject, centre, vendor, coil type, split and year",
             "Give the reference file itself with --truth",
         )
     return preferred[0]
 
 
 def contradiction(acquisition: Acquisition, path: Path) -> str:
-    """In what a file's name says that it is of another scan, see `disagreement`."""
+    """The fact in a file's path that belongs to another scan, see `disagreement`."""
     return disagreement(acquisition, formats.parse_name(path))
 
 
 def disagreement(acquisition: Acquisition, facts: Acquisition) -> str:
-    """In what two are of different scans (`subject P006`, the second's), "" if in nothing. Unofficial base names say nothing."""
+    """The first fact in which two scans differ, such as `subject P006` of the second; "" if none.
+
+    Base names count only if both are official.
+    """
     fields = ["subject", "centre", "vendor", "coil", "split", "year"]
     if modality_of(facts.base) and modality_of(acquisition.base):
         fields.insert(0, "base")
@@ -212,6 +264,7 @@ def disagreement(acquisition: Acquisition, facts: Acquisition) -> str:
 
 
 def _fits(acquisition: Acquisition, path: Path) -> bool:
+    """Whether a file is fully sampled or a truth, and of the scan as far as its path says."""
     facts = formats.parse_name(path)
     full = facts.pattern is None and not is_sampled_name(path)
     return full and facts.base == acquisition.base and not contradiction(acquisition, path)
@@ -220,24 +273,31 @@ def _fits(acquisition: Acquisition, path: Path) -> bool:
 def open_reference(
     path: Path, view: View | None = None, *, allow_partial: bool = False
 ) -> Reference:
-    """The reference in a file: stored images, or the RSS of fully sampled k-space, made when asked for.
+    """The reference in a file: stored images, or the RSS of fully sampled k-space.
+
+    The RSS of a slice is made when the slice is loaded. Loading raises an InputError if the k-space
+    is undersampled (`kspace-undersampled`) or partial (`kspace-partial`).
 
     Parameters
     ----------
-    view : what is shown of k-space's images; None: what reconstructions show by default
-    allow_partial : whether k-space without its edges is taken (partial Fourier, low resolution,
-        asymmetric echo)
+    path : Path
+        The file.
+    view : View, optional
+        View of the images from k-space; None: that of reconstructions by default.
+    allow_partial : bool
+        Whether k-space may lack its edges (partial Fourier, low resolution, asymmetric echo).
 
     Raises
     ------
-    InputError : the file holds neither; and when slices are loaded, that the k-space is
-        undersampled or partial
+    InputError
+        If the file holds neither images nor k-space.
     """
     if formats.kind(path) == "images":
         images = formats.read_images(path).abs().float()
         source = "noise-free truth" if TRUTH in path.stem else "stored images"
         numbers = slices_of(formats.read_provenance(path), images.shape[1])
         return Reference(path, source, tuple(numbers), lambda position: images[:, position])
+
     scan = formats.read(path)
     remarks: list[str] = []
 
@@ -246,8 +306,8 @@ def open_reference(
         remark = as_reference(
             series.mask, scan.path, by_rule=scan.full_by_rule, allow_partial=allow_partial
         )
-        told = [*series.warnings, *([] if remark is None else [remark])]
-        remarks.extend(text for text in told if text not in remarks)
+        found = [*series.warnings, *([] if remark is None else [remark])]
+        remarks.extend(text for text in found if text not in remarks)
         return shown(rss_images(series.kspace), view or View(), scan.geometry)
 
     source = "RSS of fully sampled k-space"

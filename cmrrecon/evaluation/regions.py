@@ -1,6 +1,6 @@
-"""Scores over regions of images: signal and contrast to noise, and how well lesions are reconstructed.
+"""Scores over regions of images: signal and contrast to noise, and how well lesions are shown.
 
-Images are (frame, slice, y, x). A region is where a label map has one value, or a box around a lesion.
+Images are (frame, slice, y, x). A region is one value of a label map, or a box around a lesion.
 """
 
 from collections.abc import Sequence
@@ -14,23 +14,34 @@ from cmrrecon.metrics import WINDOW, ssim_map
 from cmrrecon.tools.errors import InputError
 
 RULE = (
-    "whole images, one least-squares scale per series; LF-PSNR: peak is the maximum of the reference series; "
-    "LF-SSIM: windows centred in the region; means over boxes, then images"
+    "whole images, one least-squares scale per series; LF-PSNR: peak is the maximum of the "
+    "reference series; LF-SSIM: windows centred in the region; means over boxes, then images"
 )
-NOISE_RULE = "SNR = mean / std of the background, CNR = difference of means / std of the background, in each image, then their mean"
+NOISE_RULE = (
+    "SNR = mean / std of the background, CNR = difference of means / std of the background, "
+    "in each image, then their mean"
+)
 MARGIN = WINDOW // 2
 
 
 @dataclass(frozen=True)
 class Region:
-    """Some pixels with a name: a label's number, or what a box is labelled. Tensor (frame|1, slice, y, x) bool."""
+    """Pixels with a name.
+
+    Attributes
+    ----------
+    name : str
+        Number of a label, or label of a box.
+    mask : Tensor of shape (frame|1, slice, y, x), bool
+        True inside the region.
+    """
 
     name: str
     mask: Tensor
 
 
 def labelled(labels: Tensor) -> list[Region]:
-    """The regions of a label map (frame|1, slice, y, x), one for each label but 0."""
+    """A region for each label except 0 of a label map (frame|1, slice, y, x)."""
     return [
         Region(str(value), labels == value)
         for value in labels.flatten().bincount().nonzero().flatten().tolist()
@@ -39,20 +50,25 @@ def labelled(labels: Tensor) -> list[Region]:
 
 
 def boxes(rows: Sequence[LabelRow], shape: tuple[int, ...], numbers: Sequence[int]) -> list[Region]:
-    """The boxes of a table of labels, those on these slices; labels of whole images are left out.
+    """The boxes on the given slices; labels of whole images are left out.
 
     Parameters
     ----------
-    rows : of one scan
-    shape : of the images, (frame, slice, y, x)
-    numbers : the images' slice numbers
+    rows : sequence of LabelRow
+        Labels of one scan.
+    shape : tuple of int
+        Shape (frame, slice, y, x) of the images.
+    numbers : sequence of int
+        Slice numbers of the images.
 
     Raises
     ------
-    InputError : a box is not inside the images
+    InputError
+        If a box is not inside the images (`box-outside`).
     """
     slices, y, x = shape[1:]
     found = []
+
     for row in rows:
         if row.box is None or (row.slice is not None and row.slice not in numbers):
             continue
@@ -64,6 +80,7 @@ def boxes(rows: Sequence[LabelRow], shape: tuple[int, ...], numbers: Sequence[in
                 f"The images have {y} x {x} pixels (y, x)",
                 "Give a box inside them, in pixels of the whole matrix",
             )
+
         mask = torch.zeros((1, slices, y, x), dtype=torch.bool)
         mask[:, slice(None) if row.slice is None else numbers.index(row.slice), y0:y1, x0:x1] = True
         found.append(Region(row.label, mask))
@@ -71,7 +88,7 @@ def boxes(rows: Sequence[LabelRow], shape: tuple[int, ...], numbers: Sequence[in
 
 
 def merged(regions: Sequence[Region]) -> list[Region]:
-    """One region for each name: boxes of the same label together."""
+    """One region for each name, which joins the boxes of one label."""
     masks: dict[str, Tensor] = {}
     for region in regions:
         masks[region.name] = (
@@ -81,53 +98,57 @@ def merged(regions: Sequence[Region]) -> list[Region]:
 
 
 def together(*masks: Tensor) -> bool:
-    """Whether any image holds pixels of all the masks (frame|1, slice, y, x)."""
+    """Whether an image holds pixels of all masks (frame|1, slice, y, x)."""
     present = [mask.any(-1).any(-1) for mask in masks]
     return bool(torch.stack(torch.broadcast_tensors(*present)).all(0).any())  # type: ignore[no-untyped-call]
 
 
 def focused(image: Tensor, reference: Tensor, regions: Sequence[Region]) -> Tensor:
-    """PSNR and SSIM of each region in each image, of the whole images and not of a cut-out.
+    """PSNR and SSIM of each region in each image.
 
-    One real least-squares scale per series (slice over time) is applied to the reconstruction, as in `fullfov`. PSNR: mean square error
-    over the region's pixels, peak the maximum of the whole reference series. SSIM: the similarity of the windows centred in the region, of
-    7 x 7 pixels with that frame's maximum as range; windows reach beyond the region.
+    The images stay whole. One real least-squares scale per series (slice over time) is applied to
+    the reconstruction, as in `fullfov`. PSNR: mean square error over the region's pixels, peak the
+    maximum of the whole reference series. SSIM: mean over the windows of 7 x 7 pixels that are
+    centred in the region, range the maximum of that frame; windows reach beyond the region.
 
     Parameters
     ----------
-    image, reference : Tensor (frame, slice, y, x), magnitudes or complex
-    regions : at least one
+    image, reference : Tensor of shape (frame, slice, y, x)
+        Magnitudes or complex images.
+    regions : sequence of Region
+        At least one.
 
     Returns
     -------
-    Tensor (2, region, frame, slice) float64, PSNR in dB and SSIM; NaN where the region has no pixel
+    Tensor of shape (2, region, frame, slice), float64
+        PSNR in dB and SSIM; NaN where the region has no pixel.
 
     Raises
     ------
-    InputError : a region lies in the outermost 3 pixels, where no window is centred; or a reconstruction without signal, or with NaN
+    InputError
+        If a region lies in the outermost 3 pixels, where no window is centred (`region-at-edge`),
+        or the reconstruction is zero or not finite (`images-not-finite`).
 
-    Source: the lesion-focused scores of Ju et al., Med. Image Anal. 2026, which the public part of the paper does not define.
+    References
+    ----------
+    Lesion-focused scores of Ju et al., Med. Image Anal. 2026. The public part of the paper does not
+    define them.
     """
     frames, slices = reference.shape[:2]
     table = torch.full(
         (2, len(regions), frames, slices), torch.nan, dtype=torch.float64, device=reference.device
     )
+
     for z in range(slices):
         present = [n for n, region in enumerate(regions) if bool(region.mask[:, z].any())]
         if not present:
             continue
-        truth, series = reference[:, z].abs().double(), image[:, z].abs().double()
-        factor = (series * truth).sum() / series.square().sum()
-        if not bool(factor.isfinite()):
-            raise InputError(
-                "images-not-finite",
-                f"The reconstruction or the reference is zero everywhere or not finite in slice {z} of the images",
-                "All pixels must be finite numbers, and some not zero",
-                "Reconstruct the file again, or leave this slice out",
-            )
-        series = factor * series
+
+        truth = reference[:, z].abs().double()
+        series = _fitted(image[:, z].abs().double(), truth, z)
         error = (truth - series).square()
         similarity = ssim_map(truth, series, truth.amax((-2, -1)))
+
         for n in present:
             mask = regions[n].mask[:, z].to(truth.device)
             inner = mask[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
@@ -135,7 +156,7 @@ def focused(image: Tensor, reference: Tensor, regions: Sequence[Region]) -> Tens
                 raise InputError(
                     "region-at-edge",
                     f"Region {regions[n].name} lies within {MARGIN} pixels of the edge",
-                    f"No window of {WINDOW} x {WINDOW} pixels is centred there, so there is no SSIM",
+                    f"No window of {WINDOW} x {WINDOW} pixels is centred there for the SSIM",
                     "Draw it larger, or leave it out",
                 )
             table[0, n, :, z] = 10 * torch.log10(truth.max() ** 2 / _mean(error, mask))
@@ -143,30 +164,54 @@ def focused(image: Tensor, reference: Tensor, regions: Sequence[Region]) -> Tens
     return table
 
 
+def _fitted(series: Tensor, truth: Tensor, z: int) -> Tensor:
+    """A series times the real factor that fits it to the reference by least squares."""
+    factor = (series * truth).sum() / series.square().sum()
+    if not bool(factor.isfinite()):
+        raise InputError(
+            "images-not-finite",
+            f"Reconstruction or reference is zero everywhere or not finite in slice {z}",
+            "All pixels must be finite numbers, and some not zero",
+            "Reconstruct the file again, or leave this slice out",
+        )
+    return factor * series
+
+
 def average(table: Tensor, chosen: Sequence[int]) -> tuple[float, float]:
-    """LF-PSNR and LF-SSIM of some regions of a table of `focused`: means over the regions of an image, then over the images."""
+    """LF-PSNR and LF-SSIM of some regions of a table of `focused`.
+
+    They are means over the regions of each image, then over the images.
+    """
     psnr, similarity = table[:, list(chosen)].nanmean(1).flatten(1).nanmean(1).tolist()
     return psnr, similarity
 
 
 def signal_to_noise(images: Tensor, region: Tensor, background: Tensor) -> float | None:
-    """SNR = mean over the region / standard deviation over the background, in each image, and then the mean over the images.
+    """SNR of a region: its mean over the standard deviation of the background.
+
+    The ratio is formed in each image and averaged over the images. The standard deviation is
+    divided by the number of pixels.
 
     Parameters
     ----------
-    images : Tensor (frame, slice, y, x), magnitudes or complex
-    region, background : Tensor (frame|1, slice, y, x) bool
+    images : Tensor of shape (frame, slice, y, x)
+        Magnitudes or complex images.
+    region, background : Tensor of shape (frame|1, slice, y, x), bool
+        True inside the region, and where noise is measured.
 
     Returns
     -------
-    the ratio, or None where the background is constant: a method that blanks it leaves no noise to compare with. The standard
-    deviation is that of the pixels (divided by their number)
+    float or None
+        The ratio; None if the background is constant, as after a method that blanks it.
 
     Raises
     ------
-    InputError : no image holds both
+    InputError
+        If no image holds both (`regions-apart`).
 
-    Source: J. Clin. Med. Imaging 2024, "fidelity" network of Neusoft, its two formulas for SNR and CNR.
+    References
+    ----------
+    Formulas for SNR and CNR in J. Clin. Med. Imaging 2024, "fidelity" network of Neusoft.
     """
     return _ratio(_levels(images, region)[0], _levels(images, background)[1])
 
@@ -174,13 +219,12 @@ def signal_to_noise(images: Tensor, region: Tensor, background: Tensor) -> float
 def contrast_to_noise(
     images: Tensor, first: Tensor, second: Tensor, background: Tensor
 ) -> float | None:
-    """CNR = (mean over the first region - mean over the second) / standard deviation over the background; the rest as `signal_to_noise`.
+    """CNR of two regions: their difference over the standard deviation of the background.
 
-    It has a sign: negative where the first region is the darker one.
+    It is negative where the first region is darker. All else is as in `signal_to_noise`.
     """
-    return _ratio(
-        _levels(images, first)[0] - _levels(images, second)[0], _levels(images, background)[1]
-    )
+    difference = _levels(images, first)[0] - _levels(images, second)[0]
+    return _ratio(difference, _levels(images, background)[1])
 
 
 def _ratio(signal: Tensor, noise: Tensor) -> float | None:
@@ -199,9 +243,13 @@ def _ratio(signal: Tensor, noise: Tensor) -> float | None:
 
 
 def _levels(images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over the mask in each image, (frame, slice) float64; NaN where the mask is empty."""
+    """Mean and standard deviation over a mask in each image, (frame, slice) float64.
+
+    They are NaN where the mask is empty.
+    """
     means, deviations = [], []
-    # Slice by slice, to bound memory.
+
+    # Slice by slice, to save memory.
     for series, inside in zip(images.unbind(1), mask.to(images.device).unbind(1), strict=True):
         magnitude = series.abs().double()
         mean = _mean(magnitude, inside)

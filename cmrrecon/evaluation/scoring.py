@@ -1,4 +1,4 @@
-"""One reconstruction scored against its reference: matched, cropped and compared."""
+"""`evaluate`: one reconstruction matched with its reference, cropped and scored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.data import Acquisition, View
-from cmrrecon.evaluation.protocols import AXES, Scores, canonical_protocol, score, year_of
+from cmrrecon.evaluation.protocols import canonical_protocol, check_options, score, year_of
+from cmrrecon.evaluation.ranking import AXES
 from cmrrecon.evaluation.references import (
     Reference,
     acquisition_of,
@@ -23,17 +24,18 @@ from cmrrecon.evaluation.references import (
     slices_of,
     view_of,
 )
+from cmrrecon.evaluation.scores import Scores
 from cmrrecon.tools.errors import InputError, UsageError
 
 Array = npt.NDArray[Any]
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
-# Stands for a file in messages about images that were never written.
+# Replaces the path in messages about images that are not in a file.
 IN_MEMORY = Path("The reference")
 
 
 @runtime_checkable
 class Reconstructed(Protocol):
-    """What a reconstruction returns: images (frame, slice, y, x) and their provenance."""
+    """A result of `cmrrecon.reconstruct`, or anything with images and their provenance."""
 
     @property
     def images(self) -> Tensor:
@@ -41,12 +43,12 @@ class Reconstructed(Protocol):
 
     @property
     def provenance(self) -> Mapping[str, Any] | None:
-        """How they were made, as files store it."""
+        """Provenance of the images, as files store it."""
 
 
 @runtime_checkable
 class Truth(Protocol):
-    """What a simulation returns: the true image (frame, slice, y, x)."""
+    """A result of `cmrrecon.simulate`, or anything with a true image (frame, slice, y, x)."""
 
     @property
     def image(self) -> Tensor:
@@ -55,15 +57,20 @@ class Truth(Protocol):
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Images to score, with what is known of their scan.
+    """Images to score, with the known facts of their scan.
 
     Attributes
     ----------
-    images : Tensor (frame, slice, y, x), real or complex
-    facts : of the scan; None where nothing is known
-    slices : the scan's slice numbers that these are; None: all of them
-    name : in messages
-    view : what of the encoded images is shown; None: not known, as by default
+    images : Tensor of shape (frame, slice, y, x)
+        Real or complex images.
+    facts : Acquisition or None
+        Facts of the scan, if any are known.
+    slices : tuple of int or None
+        Slice numbers in the scan; None: all slices.
+    name : str
+        Name in messages.
+    view : View or None
+        View of the encoded images; None: unknown, so the default.
     """
 
     images: Tensor
@@ -91,57 +98,60 @@ def evaluate(
     Parameters
     ----------
     reconstruction : Tensor or NumPy array, path, or result of a reconstruction
-        Images (frame, slice, y, x), float or complex, of which the magnitude counts; or an image
-        file; or an object with `images` and `provenance`. Files and results say which scan and
-        which slices they are of.
+        Images (frame, slice, y, x), float or complex, whose magnitude is scored; or an image file;
+        or an object with `images` and `provenance`. Files and results name their scan and slices.
     reference : Tensor or NumPy array, path, or simulated scan
-        Images (frame, slice, y, x); or a file of truth images or of fully sampled k-space, whose
-        root sum of squares is taken; or a folder, in which the file of the same scan is searched
-        (`fullfov` prefers a noise-free truth, the challenges k-space); or an object with `image`.
+        Images (frame, slice, y, x); or a file of truth images or of fully sampled k-space, which
+        gives its root sum of squares; or a folder that is searched for the file of the same scan
+        (`fullfov` and `body` prefer a noise-free truth, the challenges k-space); or an object with
+        `image`.
     protocol : str or int
-        `fullfov`, `cmrxrecon2023`, `cmrxrecon2024`, `cmrxrecon2025`, or the year of a challenge.
+        `fullfov`, `body`, `cmrxrecon2023`, `cmrxrecon2024`, `cmrxrecon2025`, or the year of a
+        challenge.
     order : {"official", "textbook"}
-        Of the challenges: as their program calls it, or the reference always first.
+        For the challenges: argument order of their programs, or the reference always first.
     crop : bool
-        Of the challenges: score the part that `ranking_crop` chooses. Images that have its shape
-        already are taken as they are.
+        For the challenges: score the part that `ranking_crop` selects. Images that have its shape
+        already stay as they are.
     heart : tuple of int, optional
-        Of `fullfov`: box (y0, y1, x0, x1) of the heart PSNR; None is the central half of y and
+        For `fullfov`: box (y0, y1, x0, x1) of the heart PSNR; by default the central half of y and
         third of x.
     exclude_saturated : bool
-        Of `fullfov`: leave out reference pixels of at least 0.99 times the maximum.
+        For `fullfov`: leave out reference pixels of at least 0.99 times the maximum.
     base : str, optional
-        Base name of the scan, such as `cine_sax`, which tells how a challenge crops it and whether
-        it has a time axis. None: as the reconstruction says, else as the reference's file name.
+        Base name of the scan, such as `cine_sax`, which determines the crop of a challenge and
+        whether there is a time axis. None: from the reconstruction, else from the reference's file
+        name.
     slices : sequence of int, optional
-        The scan's slice numbers that the reconstruction holds. None: as the reconstruction says;
-        an array holds those of the reference.
+        Slice numbers in the scan of the reconstruction. None: from the reconstruction; an array has
+        those of the reference.
     allow_partial : bool
-        Take reference k-space without its edges too: partial Fourier, low resolution, asymmetric
-        echoes. Aliased k-space is never taken.
+        Accept reference k-space without its edges (partial Fourier, low resolution, asymmetric
+        echo). Aliased k-space is never accepted.
 
     Returns
     -------
     Scores
-        PSNR in dB, SSIM, NMSE and the rule that made them, on the CPU.
+        PSNR in dB, SSIM, NMSE and the rule that made them.
 
     Raises
     ------
     InputError
-        `file-missing`; `variable-kind`, the file holds no reconstruction; `images-dtype`, neither
-        float nor complex; `images-axes`, not four axes; `array-empty`; `shape-mismatch`, different
-        images; `images-not-finite` and `images-flat`, no meaningful score; `reference-missing`,
-        `reference-ambiguous` and `reference-mismatch`, no file, several, or one of another scan;
-        `kspace-undersampled` and `kspace-partial`, of the reference; `slice-missing`, in the
-        reference or for the crop.
+        If a file does not exist (`file-missing`) or holds no reconstruction (`variable-kind`);
+        images are neither float nor complex (`images-dtype`), do not have four axes
+        (`images-axes`), are empty (`array-empty`), differ in shape (`shape-mismatch`) or have no
+        meaningful score (`images-not-finite`, `images-flat`, `body-empty`); the reference is
+        missing, ambiguous or of another scan (`reference-missing`, `reference-ambiguous`,
+        `reference-mismatch`), undersampled or partial (`kspace-undersampled`, `kspace-partial`), or
+        lacks a slice (`slice-missing`, also for the crop).
     UsageError
-        `unknown-protocol`; `option-value`, the order; `box-outside`, the heart box;
-        `options-conflict`, an option of `fullfov` with a challenge; `option-needs`, an array needs
-        `base` to be cropped, or to be matched with a file of a folder.
+        If the protocol (`unknown-protocol`) or order (`option-value`) is unknown; the heart box is
+        outside the images (`box-outside`); an option of `fullfov` is used with another protocol
+        (`options-conflict`); or an array needs `base` to be cropped or matched (`option-needs`).
 
     See Also
     --------
-    cmrrecon.evaluation.protocols.score : the rules themselves, and their sources
+    cmrrecon.evaluation.protocols.score : The rules and their sources.
 
     Examples
     --------
@@ -152,17 +162,13 @@ def evaluate(
     """
     name = canonical_protocol(protocol)
     year = year_of(name)
-    if year is not None and (heart is not None or exclude_saturated):
-        raise UsageError(
-            "options-conflict",
-            f"heart or exclude_saturated was given with {name}",
-            "Only fullfov knows them",
-            "Leave them out, or use the protocol fullfov",
-        )
+    check_options(name, heart, exclude_saturated)
+
     made = _reconstruction(reconstruction, base, slices)
     truth = _reference(reference, made, truth_first=year is None, allow_partial=allow_partial)
     name_of_scan = _base_of(made, truth)
     images, expected = _pair(made, truth, name_of_scan, year if crop else None)
+
     return score(
         images,
         expected.to(images.device),
@@ -175,24 +181,34 @@ def evaluate(
 
 
 def read_reconstruction(path: Path, name: str) -> tuple[Tensor, dict[str, Any] | None]:
-    """The images (frame, slice, y, x) of a file, and its provenance.
+    """The images of a file, and its provenance.
 
     Parameters
     ----------
-    path : of the file
-    name : in messages
+    path : Path
+        The file.
+    name : str
+        Its name in messages.
+
+    Returns
+    -------
+    images : Tensor of shape (frame, slice, y, x)
+        The images.
+    stamp : dict or None
+        The provenance, if there is any.
 
     Raises
     ------
-    InputError : the file cannot be read as images, or holds their uncertainty
+    InputError
+        If the file cannot be read as images, or holds their uncertainty (`variable-kind`).
     """
     images, stamp = formats.read_images(path), formats.read_provenance(path)
     if stamp is not None and "quantity" in stamp:
         raise InputError(
             "variable-kind",
             f"{name} holds the {stamp['quantity']} of images",
-            "Reconstructions are scored",
-            "Give the file it was written beside",
+            "A reconstruction was expected",
+            "Give the file of the images themselves",
         )
     return images, stamp
 
@@ -203,12 +219,12 @@ def _pair(
     base: str | None,
     year: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """The images of both that are compared: those of the ranking crop of a year, or all."""
+    """Reconstruction and reference after the ranking crop of a year, or whole without a year."""
     numbers = reference.slices if made.slices is None else made.slices
     if year is None:
         return made.images, reference.images(numbers)
     if base is None:
-        raise _needs_base("The ranking crop keeps other frames of cine than of mapping")
+        raise _needs_base("The ranking crop treats cine and mapping differently")
     return cropped(made.images, numbers, reference, base=base, year=year, name=made.name)
 
 
@@ -217,7 +233,7 @@ def _reconstruction(
     base: str | None,
     slices: Sequence[int] | None,
 ) -> Reconstruction:
-    """The images to score; `base` and `slices` take precedence over what they say themselves."""
+    """The images to score; `base` and `slices` override what they say themselves."""
     if isinstance(given, str | Path):
         path = _existing(given, "reconstruction")
         images, stamp = read_reconstruction(path, str(path))
@@ -228,12 +244,14 @@ def _reconstruction(
         made = _of_result(_checked(given.images, "reconstruction"), given.provenance)
     else:
         made = Reconstruction(_checked(given, "reconstruction"))
+
     if base is not None:
         made = replace(made, facts=replace(made.facts or Acquisition(), base=base))
     return made if slices is None else replace(made, slices=tuple(slices))
 
 
 def _of_result(images: Tensor, stamp: Mapping[str, Any] | None) -> Reconstruction:
+    """Images with what their provenance says of the scan."""
     if stamp is None:
         return Reconstruction(images)
     facts = acquisition_of(Path(), stamp) if "acquisition" in stamp else None
@@ -248,11 +266,12 @@ def _reference(
     truth_first: bool,
     allow_partial: bool,
 ) -> Reference:
-    """The reference that was given, or that of the scan in a folder."""
+    """The given reference, or the one of the scan in a folder."""
     if not isinstance(given, str | Path):
         images = _checked(given.image if isinstance(given, Truth) else given, "reference").abs()
         numbers = tuple(range(images.shape[1]))
         return Reference(IN_MEMORY, "images in memory", numbers, lambda z: images[:, z])
+
     path = _existing(given, "reference")
     if made.facts is not None:
         others = candidates_in(path)
@@ -265,18 +284,19 @@ def _reference(
             allow_partial=allow_partial,
         )
     if path.is_dir():
-        raise _needs_base(f"{path} is a folder, which is searched by the scan's base name")
+        raise _needs_base(f"The folder {path} is searched by the base name of the scan")
     return open_reference(path, made.view, allow_partial=allow_partial)
 
 
 def _base_of(made: Reconstruction, reference: Reference) -> str | None:
-    """The base name of the scan; None where neither the reconstruction nor a file name says it."""
+    """The base name of the scan from the reconstruction, else from the reference's file name."""
     if made.facts is not None:
         return made.facts.base
     return None if reference.path == IN_MEMORY else formats.parse_name(reference.path).base
 
 
 def _existing(given: str | Path, what: str) -> Path:
+    """The path, which must exist."""
     path = Path(given)
     if not path.exists():
         raise InputError(
@@ -309,19 +329,21 @@ def _checked(given: Tensor | Array, what: str) -> Tensor:
         raise InputError(
             "array-empty",
             f"The {what} has shape {tuple(given.shape)}",
-            "At least one image must be there",
+            "There must be at least one image",
             "Give all images",
         )
+
     if isinstance(given, Tensor):
         return given.detach()
-    # Copied into native order: torch takes neither foreign byte orders nor negative strides.
+    # torch accepts neither foreign byte orders nor negative strides, so the array is copied.
     return torch.from_numpy(np.array(given, dtype=kind, order="C"))
 
 
 def _needs_base(found: str) -> UsageError:
+    """The error of an array whose scan is unknown."""
     return UsageError(
         "option-needs",
         found,
-        "Arrays say nothing of their scan",
+        "An array does not name its scan",
         "Give base, such as base='cine_sax'",
     )

@@ -1,8 +1,9 @@
 """Tables of scores: means by group, and the final values that each challenge computes.
 
-A record is a plain dictionary of one scored file: psnr, ssim, nmse, protocol, and what is known of order, method, base, modality,
-pattern, acceleration, centre, vendor and coil (`multi` or `single`). Values may have gone through JSON ("inf").
-A record without a score (None or NaN) counts nowhere.
+A record is a dictionary of one scored file: `psnr`, `ssim`, `nmse`, `protocol` and, as far as they
+are known, `order`, `method`, `base`, `modality`, `pattern`, `acceleration`, `centre`, `vendor` and
+`coil` (`multi` or `single`). Values may come from JSON ("inf"). Records without a score (None or
+NaN) are ignored.
 """
 
 import math
@@ -35,60 +36,88 @@ PATTERNS_TASK2 = {"ktuniform": "ktUniform", "ktgaussian": "ktGaussian", "ktradia
 
 
 def grouped(records: Sequence[Record], by: str) -> dict[str, dict[str, float]]:
-    """Mean scores and number of files per value of one field, such as `modality`, `pattern`, `acceleration`, `centre` or `vendor`.
+    """Mean scores and number of files for each value of one field.
+
+    Methods are never averaged: with several of them the labels are `method, value`.
+
+    Parameters
+    ----------
+    records : sequence of records
+        Scored files.
+    by : str
+        Field, such as `modality`, `pattern`, `acceleration`, `centre` or `vendor`.
 
     Returns
     -------
-    label -> {n, psnr, ssim, nmse}, sorted. A missing value is labelled `unknown`. Methods are never averaged: with several of them the
-    labels are `method, value`.
+    dict
+        Label to the number of files `n` and the means `psnr`, `ssim` and `nmse`, sorted. A missing
+        value is labelled `unknown`.
 
     Raises
     ------
-    UsageError : the records are of several protocols or orders, whose mean would mean nothing
+    UsageError
+        If the records have several protocols or orders (`protocols-mixed`), whose mean would be
+        meaningless.
     """
     scored = scored_alike(records)
     several = by != "method" and len({r.get("method") for r in scored}) > 1
+
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in scored:
-        groups[(record.get("method"), record.get(by)) if several else (record.get(by),)].append(
-            record
-        )
+        value = record.get(by)
+        groups[(record.get("method"), value) if several else (value,)].append(record)
+
+    ordered = sorted(groups.items(), key=lambda item: [_sort_key(value) for value in item[0]])
     return {
         ", ".join(map(_label, key)): {"n": len(members), **_means(members)}
-        for key, members in sorted(
-            groups.items(), key=lambda item: [_sort_key(value) for value in item[0]]
-        )
+        for key, members in ordered
     }
 
 
 def final_aggregate(
     records: Sequence[Record], year: int, expected: Mapping[tuple[str, str], int] | None = None
 ) -> dict[str, float]:
-    """The values that the challenge of a year makes of all its scored files, by their official names, to 4 decimals.
+    """The final values of a challenge over all its scored files, by their official names.
 
-    2023: mean over the patients for each view, coil type and R; where multi- and single-coil results exist the larger value, for the
-    NMSE too; mean over the views, then over R: `Cine_*` and `Mapping_*`. (The official function for the step over the views is named a
-    mean, but its code returns the larger of two values.)
-    2024, one task: mean over the files of each modality and pattern, `Cine_Uniform4_*`; unweighted mean over these cells: `All_*`.
-    2025, TaskR1: for each centre and vendor PSNR and SSIM are sum / expected and NMSE is mean x (2 - n / expected), which punishes missing
-    files; unweighted mean over these groups: `Mean_of_all_centers_*_adj`. Groups without any scored file are left out, as they are there.
+    2023: mean over the patients for each view, coil type and R; of multi- and single-coil results
+    the larger value, for the NMSE too; mean over the views, then over R: `Cine_*` and `Mapping_*`.
+    (The official function for the step over the views is named a mean, but its code returns the
+    larger of two values.)
+
+    2024, one task: mean over the files of each modality and pattern, `Cine_Uniform4_*`; unweighted
+    mean over these cells: `All_*`.
+
+    2025, TaskR1: for each centre and vendor PSNR and SSIM are sum / expected and NMSE is
+    mean x (2 - n / expected), which penalises missing files; unweighted mean over these groups:
+    `Mean_of_all_centers_*_adj`. As in the official program, groups without a scored file are left
+    out.
 
     Parameters
     ----------
-    records : scores by the protocol of that year; what is not part of that challenge (base, pattern, R) is left out
-    year : 2023, 2024 or 2025
-    expected : 2025: (centre, vendor) -> number of files it should have; None: the number present
+    records : sequence of records
+        Scores by the protocol of that year; bases, patterns and R that the challenge does not have
+        are ignored.
+    year : int
+        2023, 2024 or 2025.
+    expected : mapping of (str, str) to int, optional
+        For 2025: number of files of each centre and vendor. None: the number present.
 
     Returns
     -------
-    name -> value; empty unless the records are one submission: that protocol, one order, one method and, in 2024, one task
+    dict
+        Name to value, to 4 decimals. Empty unless the records are one submission: that protocol,
+        one order, one method and, in 2024, one task.
 
     Raises
     ------
-    UsageError : unknown year, or more files in a group than expected
+    UsageError
+        If the year is unknown (`unknown-protocol`), or a group has more files than expected
+        (`count-exceeded`).
 
-    Source: Main_Score.py of CmrxRecon/CMRxRecon, Val_Score2024.py of CmrxRecon/CMRxRecon2025-snippets, Test_Score2025.py of
-    CmrxRecon/CMRx-evaluation-snippets.
+    References
+    ----------
+    Main_Score.py of CmrxRecon/CMRxRecon, Val_Score2024.py of CmrxRecon/CMRxRecon2025-snippets,
+    Test_Score2025.py of CmrxRecon/CMRx-evaluation-snippets.
     """
     if year not in (2023, 2024, 2025):
         raise UsageError(
@@ -97,6 +126,7 @@ def final_aggregate(
             "The years are 2023, 2024 and 2025",
             "Name one of them",
         )
+
     scored = _scored(records)
     submissions = {(r.get("protocol"), r.get("order"), r.get("method")) for r in scored}
     if len(submissions) != 1 or submissions.pop()[0] != f"cmrxrecon{year}":
@@ -109,16 +139,16 @@ def final_aggregate(
 
 
 def _final_2023(records: Sequence[Record]) -> dict[str, float]:
-    # Nested as the steps are: modality and R -> view -> coil type -> its files.
+    # Nested as the steps are: modality and R, then view, then coil type, then its files.
     cells: dict[tuple[str, float], dict[str, dict[str, list[Record]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
     for record in records:
         view, factor = record.get("base"), record.get("acceleration")
         if view in VIEWS_2023 and factor in ACCELERATIONS_2023_AND_TASK1:
-            cells[VIEWS_2023[view], float(factor)][view][record.get("coil") or "multi"].append(
-                record
-            )
+            coil = record.get("coil") or "multi"
+            cells[VIEWS_2023[view], float(factor)][view][coil].append(record)
+
     per_factor: dict[str, list[dict[str, float]]] = defaultdict(list)
     for (modality, _), views in sorted(cells.items()):
         best = []
@@ -126,6 +156,7 @@ def _final_2023(records: Sequence[Record]) -> dict[str, float]:
             means = [_means(members) for members in coils.values()]
             best.append({metric: max(mean[metric] for mean in means) for metric in METRICS})
         per_factor[modality].append(_means(best))
+
     final: dict[str, float] = {}
     for modality, values in per_factor.items():
         final |= _named(modality, _means(values))
@@ -140,6 +171,7 @@ def _final_2024(records: Sequence[Record]) -> dict[str, float]:
             cells[modality, key].append(record)
     if not cells or len({key.startswith("kt") for _, key in cells}) > 1:
         return {}
+
     # The official program rounds the cells before it averages them.
     means = {
         cell: {metric: round(value, DECIMALS) for metric, value in _means(members).items()}
@@ -152,11 +184,9 @@ def _final_2024(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _pattern_key_2024(record: Record) -> str | None:
-    """The column of the 2024 score table that a record belongs to: `Uniform4`, `Uniform8`, `Uniform10`, `ktUniform`, ... or none."""
-    pattern, factor = (
-        str(record.get("pattern")).lower().replace("-", ""),
-        record.get("acceleration"),
-    )
+    """The column of the 2024 score table for a record: `Uniform4`, `ktUniform`, ... or none."""
+    pattern = str(record.get("pattern")).lower().replace("-", "")
+    factor = record.get("acceleration")
     if pattern == "uniform":
         return f"Uniform{factor:g}" if factor in ACCELERATIONS_2023_AND_TASK1 else None
     return PATTERNS_TASK2.get(pattern)
@@ -170,6 +200,7 @@ def _final_2025(
         groups[record.get("centre") or "Unknown", record.get("vendor") or "Unknown"].append(record)
     if not groups:
         return {}
+
     values = {}
     for group, members in sorted(groups.items()):
         n = len(members)
@@ -187,6 +218,7 @@ def _final_2025(
             "ssim": mean["ssim"] * n / files,
             "nmse": mean["nmse"] * (2 - n / files),
         }
+
     final: dict[str, float] = {}
     for (centre, vendor), value in values.items():
         final |= _named(f"{centre}_{vendor}", value, "_adj")
@@ -194,13 +226,20 @@ def _final_2025(
 
 
 def scored_alike(records: Iterable[Record]) -> list[Record]:
-    """The records that have all three scores; UsageError if they are of several protocols or orders."""
+    """The records with all three scores, checked to have one protocol and order.
+
+    Raises
+    ------
+    UsageError
+        If they have several (`protocols-mixed`).
+    """
     scored = _scored(records)
     rules = {(r.get("protocol"), r.get("order")) for r in scored}
     if len(rules) > 1:
+        names = ", ".join(sorted(str(protocol) for protocol, _ in rules))
         raise UsageError(
             "protocols-mixed",
-            f"The scores are of {len(rules)} protocols or orders: {', '.join(sorted(str(protocol) for protocol, _ in rules))}",
+            f"The scores have {len(rules)} protocols or orders: {names}",
             "A table holds the scores of one",
             "Make one table for each",
         )
@@ -208,7 +247,7 @@ def scored_alike(records: Iterable[Record]) -> list[Record]:
 
 
 def _scored(records: Iterable[Record]) -> list[Record]:
-    """The records that have all three scores."""
+    """The records with all three scores."""
     return [
         r
         for r in records
@@ -226,7 +265,7 @@ def _means(records: Iterable[Record]) -> dict[str, float]:
 
 
 def _named(name: str, values: Mapping[str, float], ending: str = "") -> dict[str, float]:
-    """`name_PSNR` and so on, rounded."""
+    """The values as `name_PSNR` and so on, rounded."""
     return {
         f"{name}_{metric.upper()}{ending}": round(values[metric], DECIMALS) for metric in METRICS
     }
@@ -237,7 +276,7 @@ def _label(value: object) -> str:
 
 
 def _sort_key(value: object) -> tuple[int, float, str]:
-    """Numbers by size, then names, then what is unknown."""
+    """Numbers by size, then names, then unknown values."""
     if isinstance(value, int | float):
         return 0, float(value), ""
     return (2, 0.0, "") if value is None else (1, 0.0, str(value))

@@ -1,4 +1,4 @@
-"""`cmrrecon evaluate --roi` end to end on simulated scans, runs of one network told apart, and what is refused."""
+"""`cmrrecon evaluate --roi` on simulated scans, names of runs, and what is refused."""
 
 import sys
 
@@ -36,7 +36,7 @@ def heart_labels():
 
 @pytest.fixture(scope="module")
 def mapping(run, tmp_path_factory):
-    """Folder with T1map and T2map of P001: the truth in `data`, zero-filled images in `rec`, the label maps in `labels`."""
+    """T1map and T2map of P001: truth in `data`, SENSE images in `rec`, label maps in `labels`."""
     folder = tmp_path_factory.mktemp("mapping")
     for kind, base in (("t1map", "T1map"), ("t2map", "T2map")):
         words = (
@@ -147,7 +147,7 @@ def test_missing_times_say_where_they_are_looked_for_and_can_be_given(run, mappi
     assert run(*words, "--times", tmp_path / "absent.csv").codes == ["times-missing"]
 
 
-def test_label_maps_of_other_scans_are_not_taken(run, mapping, tmp_path):
+def test_label_maps_of_other_scans_are_refused(run, mapping, tmp_path):
     reconstruction, truth = mapping / "rec/T1map.h5", mapping / "data"
     done = run(
         "evaluate",
@@ -367,7 +367,7 @@ def test_simulated_lesions_are_scored(run, tmp_path):
     assert 0.5 < lesions["lf_ssim"] <= 1
 
 
-def test_no_lesion_box_is_told(run, cine, truth, tmp_path):
+def test_a_table_without_boxes_of_the_scans_is_refused(run, cine, truth, tmp_path):
     write_labels(
         tmp_path / "labels.csv",
         [
@@ -402,7 +402,7 @@ def test_labels_that_do_not_fit_are_refused(run, cine, truth, tmp_path, labels, 
         assert "(3, 2, 64, 96)" in done.err
 
 
-def test_mistakes_on_the_command_line_are_told(run, cine, truth, tmp_path, monkeypatch):
+def test_mistakes_on_the_command_line_are_refused(run, cine, truth, tmp_path, monkeypatch):
     (tmp_path / "P001").mkdir()
     (tmp_path / "P001/cine_sax_label.nii.gz").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "nibabel", None)
@@ -493,8 +493,9 @@ def test_matlab_label_maps_have_the_axes_of_matlab(run, cine, truth, tmp_path):
     np.save(tmp_path / "roi.npy", labels)
     with h5py.File(tmp_path / "roi.mat", "w") as file:
         file["label"] = labels
-    found = [run("evaluate", cine / "sense.h5", "--truth", truth, "--roi", tmp_path / f"roi.{kind}", "--json").records[0]["roi"]["regions"]
-             for kind in ("npy", "mat")]  # fmt: skip
+    words = ("evaluate", cine / "sense.h5", "--truth", truth, "--json", "--roi")
+    done = [run(*words, tmp_path / f"roi.{kind}") for kind in ("npy", "mat")]
+    found = [one.records[0]["roi"]["regions"] for one in done]
     assert found[0] == found[1]
     assert list(found[0]) == ["5"]
 

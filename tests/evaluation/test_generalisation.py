@@ -1,3 +1,4 @@
+import math
 import random
 
 import pytest
@@ -7,32 +8,44 @@ from cmrrecon.evaluation.generalisation import (
     cells,
     differences,
     domain,
+    interval,
     paired,
     placed,
-    spread,
     table,
 )
 
 
 def record(psnr, method="a", centre="C1", vendor="V", reference="r1", **more):
-    return {"psnr": psnr, "ssim": psnr / 50, "nmse": 1 / psnr, "protocol": "fullfov", "order": "official", "method": method,
-            "centre": centre, "vendor": vendor, "reference": reference, **more}  # fmt: skip
+    return {
+        "psnr": psnr,
+        "ssim": psnr / 50,
+        "nmse": 1 / psnr,
+        "protocol": "fullfov",
+        "order": "official",
+        "method": method,
+        "centre": centre,
+        "vendor": vendor,
+        "reference": reference,
+        **more,
+    }
 
 
-def test_spread_by_hand():
-    found = spread([1.0, 2.0, 3.0, 6.0])
+def test_interval_by_hand():
+    found = interval([1.0, 2.0, 3.0, 6.0])
     assert found["mean"] == 3
     assert found["std"] == pytest.approx((14 / 3) ** 0.5)
     assert 1 <= found["low"] < 3 < found["high"] <= 6
-    assert spread([4.0]) == {"mean": 4, "std": 0, "low": 4, "high": 4, "n": 1}
-    assert spread([1.0, 2.0]) == spread([1.0, 2.0])
+    assert interval([4.0]) == {"mean": 4, "std": 0, "low": 4, "high": 4, "n": 1}
+    assert interval([1.0, 2.0]) == interval([1.0, 2.0])
+    infinite = interval([1.0, math.inf])
+    assert (infinite["mean"], infinite["std"], infinite["high"]) == (math.inf,) * 3
 
 
 def test_the_interval_covers_the_mean_about_as_often_as_it_says():
     draw = random.Random(1)
     covered = 0
     for _ in range(100):
-        found = spread([draw.gauss(0, 1) for _ in range(25)])
+        found = interval([draw.gauss(0, 1) for _ in range(25)])
         covered += found["low"] <= 0 <= found["high"]
     assert 85 <= covered <= 100
 
@@ -61,7 +74,7 @@ def test_a_domain_is_unseen_by_its_centre_or_by_both_its_names():
     assert [r["seen"] for r in placed(records, ["C1/W"])] == ["seen", "seen", "unseen"]
 
 
-def test_differences_are_told_within_each_row_too():
+def test_differences_are_formed_within_each_row_too():
     records = [record(30 + n, "a", reference=str(n), centre=f"C{n % 2}") for n in range(4)]
     records += [record(31 + n + n % 2, "b", reference=str(n), centre=f"C{n % 2}") for n in range(4)]
     rows = differences(placed(records, ["C1"]), ["seen", "method"], "a", ["b"])

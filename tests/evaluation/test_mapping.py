@@ -22,7 +22,10 @@ T1 = torch.linspace(150, 3500, 200, dtype=torch.float64)
 
 
 def recovery(times, t1, inversion=2.0, density=1.0):
-    """|signal| (frame, pixel) of an imperfect inversion read out by pulses: the apparent T1 is t1 / (inversion - 1)."""
+    """|signal| (frame, pixel) of an imperfect inversion read out by pulses.
+
+    The apparent T1 is t1 / (inversion - 1).
+    """
     return (density * (1 - inversion * torch.exp(-times[:, None] * (inversion - 1) / t1))).abs()
 
 
@@ -117,7 +120,7 @@ def test_t2_is_the_line_of_least_squares():
     assert 0 < (expected == 0).sum() < 50
 
 
-def test_too_few_times_are_told():
+def test_too_few_times_are_refused():
     with refused("times-too-few"):
         fit_t1(torch.ones((4, 2)), torch.tensor([100.0, 100, 900, 1800]))
     with refused("times-too-few"):
@@ -131,7 +134,7 @@ def square(slices=1):
 
 
 def heart(t1, slices=1):
-    """A series (frame, slice, y, x) of one T1 everywhere in a brighter frame of fat, and its times (frame, slice)."""
+    """A series (frame, slice, y, x) of one T1 inside a rim of fat, and times (frame, slice)."""
     signal = recovery(MOLLI, torch.tensor([float(t1)]))[:, :, None, None].repeat(1, slices, 12, 12)
     signal[..., 0, :] = 40
     return signal, MOLLI[:, None].repeat(1, slices)
@@ -170,7 +173,7 @@ def test_slices_have_their_own_times():
     )
 
 
-def test_what_cannot_be_compared_is_told():
+def test_what_cannot_be_compared_is_refused():
     reference, times = heart(1200)
     with refused("times-shape"):
         compare_maps(reference, reference, square(), times[:5], "T1")
@@ -212,7 +215,10 @@ def test_simulated_hearts_give_the_values_of_their_tissue(kind, value):
 
 
 def test_measured_hearts_give_the_published_maps(real_data):
-    """The maps beside these series hold a constant correction for imperfect inversion, which differs from ours by one factor."""
+    """The maps beside these series correct for imperfect inversion by a constant.
+
+    They differ from ours by one factor.
+    """
     ratios = []
     for when, subject in itertools.product(("pre", "post"), range(3)):
         content = scipy.io.loadmat(real_data / f"gadluru-T1NET/{when}contrast_testsets.mat")[

@@ -7,7 +7,8 @@ import scipy.io
 import torch
 from refusals import refused
 
-from cmrrecon.evaluation.protocols import PROTOCOLS, canonical_protocol, ranking_crop, score
+from cmrrecon.evaluation.protocols import PROTOCOLS, canonical_protocol, score
+from cmrrecon.evaluation.ranking import ranking_crop
 from cmrrecon.metrics import hfen, psnr, ssim
 from cmrrecon.operators.fourier import ifft2c
 
@@ -62,7 +63,8 @@ def assert_equal_to(scores, expected, ndim):
 def test_scores_equal_the_official_programs(golden, version):
     compared = 0
     for reconstruction, reference, year, calls, ndim in golden_cases(golden, version):
-        # The official call of 2023 has the reference first; 2024 and 2025 swap it, and their code swaps it back below four dimensions.
+        # The official call of 2023 has the reference first. 2024 and 2025 swap the two, and their
+        # code swaps them back below four dimensions.
         official = calls[ORDERS["reference first" if year == 2023 else "reconstruction first"]]
         base = "cine_sax" if ndim == 4 else "blackblood"
         assert_equal_to(score(reconstruction, reference, protocol=year, base=base), official, ndim)
@@ -260,9 +262,8 @@ def test_fullfov_can_leave_saturated_pixels_out():
 
 
 def test_protocols_have_short_names():
-    assert [canonical_protocol(p) for p in ("fullfov", "2023", 2024, "CMRxRecon2025")] == list(
-        PROTOCOLS
-    )
+    names = ("fullfov", "body", "2023", 2024, "CMRxRecon2025")
+    assert [canonical_protocol(name) for name in names] == list(PROTOCOLS)
     assert canonical_protocol("cmrxrecon", 2024) == "cmrxrecon2024"
     reconstruction, reference = series()
     assert (

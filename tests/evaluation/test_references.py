@@ -58,7 +58,7 @@ def test_noise_free_truth_is_preferred_and_undersampled_files_are_no_candidates(
     assert find_reference(wanted, paths, truth_first=False) == paths[0]
 
 
-def test_no_reference_and_several_are_told(tmp_path):
+def test_no_reference_and_several_are_refused(tmp_path):
     paths = tree(tmp_path, "P001/cine_sax.mat", "P002/cine_sax.mat")
     with refused("reference-missing"):
         find_reference(Acquisition(base="T1map", subject="P001"), paths, truth_first=True)
@@ -115,7 +115,7 @@ def test_slices_are_found_by_their_number(full, tmp_path):
     assert slices_of({"config": {"slices": "x"}}, 2) == slices_of(None, 2) == [0, 1]
 
 
-def test_truth_images_are_taken_as_they_are(full, tmp_path):
+def test_truth_images_are_used_as_they_are(full, tmp_path):
     image = torch.randn((2, 2, 32, 24), dtype=torch.complex64)
     formats.write_truth(
         tmp_path / "cine_sax_truth.npz", image, torch.ones((3, 32, 24), dtype=torch.complex64)

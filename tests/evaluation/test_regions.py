@@ -89,7 +89,7 @@ def test_the_whole_image_as_region_gives_the_ssim_of_fullfov(pair):
     )
     scores = score(*pair, protocol="fullfov")
     assert ssim == pytest.approx(scores.ssim, abs=1e-9)
-    # The mean of the PSNRs of images is above the PSNR of their mean error, and close to it for like images.
+    # The mean PSNR of images is above the PSNR of their mean error, and close for similar images.
     assert scores.psnr <= psnr <= scores.psnr + 0.1
 
 

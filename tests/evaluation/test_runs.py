@@ -6,13 +6,12 @@ def record(method="genre-cmr", weights=None, run=None):
 
 
 def labels(*records):
-    return [told["method"] for told in distinguish_runs(records)]
+    return [record["method"] for record in distinguish_runs(records)]
 
 
 def test_one_file_of_weights_keeps_the_name_of_its_network():
-    assert labels(record(weights="a" * 64, run="first"), record(weights="a" * 64, run="first"), record("sense")) == [
-        "genre-cmr", "genre-cmr", "sense",
-    ]  # fmt: skip
+    first = record(weights="a" * 64, run="first")
+    assert labels(first, first, record("sense")) == ["genre-cmr", "genre-cmr", "sense"]
     assert labels(record("genre-cmr", "a" * 64), record("promptmr", "b" * 64), record(None)) == [
         "genre-cmr",
         "promptmr",
@@ -20,13 +19,12 @@ def test_one_file_of_weights_keeps_the_name_of_its_network():
     ]
 
 
-def test_several_are_distinguish_runs_by_their_folders():
-    assert labels(record(weights="a" * 64, run="first"), record(weights="b" * 64, run="second")) == [
-        "genre-cmr (first)", "genre-cmr (second)",
-    ]  # fmt: skip
+def test_several_are_named_by_their_folders():
+    first, second = record(weights="a" * 64, run="first"), record(weights="b" * 64, run="second")
+    assert labels(first, second) == ["genre-cmr (first)", "genre-cmr (second)"]
 
 
-def test_folders_that_say_nothing_are_replaced_by_the_digest():
+def test_the_digest_replaces_folders_that_are_alike_or_unknown():
     first, second = "0123456789" * 6, "abcdef0123" * 6
     expected = ["genre-cmr (01234567)", "genre-cmr (abcdef01)"]
     assert labels(record(weights=first, run="best"), record(weights=second, run="best")) == expected

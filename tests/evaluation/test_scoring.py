@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from cmrrecon import formats
 from cmrrecon.cli.app import app
 from cmrrecon.data import Scan
-from cmrrecon.evaluation.protocols import PROTOCOLS, ranking_crop, score
+from cmrrecon.evaluation.protocols import PROTOCOLS, score
+from cmrrecon.evaluation.ranking import ranking_crop
 from cmrrecon.evaluation.scoring import evaluate
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c

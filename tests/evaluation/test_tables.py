@@ -82,11 +82,13 @@ def cine_2023(base, factor, psnr, nmse=0.1, **fields):
 
 def test_the_2023_aggregate_follows_its_steps():
     records = [
-        # cine_lax, R = 4: multi-coil mean (30 + 34) / 2 = 32, single-coil 33: 33 is larger; NMSE 0.1 and 0.4: 0.4 is larger.
+        # cine_lax, R = 4: multi-coil mean (30 + 34) / 2 = 32, single-coil 33, which is larger;
+        # NMSE 0.1 and 0.4, of which 0.4 is larger.
         cine_2023("cine_lax", 4, 30),
         cine_2023("cine_lax", 4, 34),
         cine_2023("cine_lax", 4, 33, nmse=0.4, coil="single"),
-        # cine_sax, R = 4: only one coil type. Mean of the views at R = 4: (33 + 37) / 2 = 35, NMSE 0.25.
+        # cine_sax, R = 4: only one coil type. Mean of the views at R = 4: (33 + 37) / 2 = 35,
+        # NMSE 0.25.
         cine_2023("cine_sax", 4, 37, coil="multi"),
         # R = 8: one view, 25. Mean over R: (35 + 25) / 2 = 30, NMSE (0.25 + 0.1) / 2 = 0.175.
         cine_2023("cine_sax", 8, 25),

@@ -1,0 +1,141 @@
+"""What `cmrrecon evaluate` does with one reconstruction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmrrecon.cli import inputs
+from cmrrecon.cli.console import Console
+from cmrrecon.cli.evaluate_record import facts_for_record
+from cmrrecon.cli.evaluate_region_plan import RegionPlan
+from cmrrecon.cli.evaluate_regions import score_regions
+from cmrrecon.cli.inputs import Job
+
+if TYPE_CHECKING:
+    from cmrrecon.data import Acquisition, View
+    from cmrrecon.evaluation.references import Reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the command line asks of every reconstruction.
+
+    Attributes
+    ----------
+    truth : Path
+        File or folder of references.
+    candidates : sequence of Path
+        Possible references in that folder.
+    protocol : str
+        Long name of the scoring rule.
+    year : int or None
+        Year of the challenge; None for `fullfov` and `body`.
+    order : str
+        `official` or `textbook`.
+    crop : bool
+        Whether challenges score the ranking crop.
+    heart : tuple of int or None
+        Box (y0, y1, x0, x1) of the heart PSNR.
+    exclude_saturated : bool
+        Whether saturated pixels are left out.
+    by : tuple of str
+        Axes of the table with intervals.
+    unseen : tuple of str
+        Domains and facts that were not trained on.
+    against : str or None
+        Method that the others are compared with in pairs.
+    regions : RegionPlan or None
+        Regions that are scored too.
+    allow_partial : bool
+        Whether references may lack the edges of k-space.
+    """
+
+    truth: Path
+    candidates: Sequence[Path]
+    protocol: str
+    year: int | None
+    order: str
+    crop: bool
+    heart: tuple[int, int, int, int] | None
+    exclude_saturated: bool
+    by: tuple[str, ...]
+    unseen: tuple[str, ...]
+    against: str | None
+    regions: RegionPlan | None
+    allow_partial: bool
+
+    def rule(self) -> str:
+        """The whole scoring rule in words, for titles."""
+        if self.protocol == "body":
+            return "body (inside a mask made from the reference)"
+        if self.year is None:
+            return self.protocol + (" without saturated pixels" if self.exclude_saturated else "")
+        return (
+            f"{self.protocol}, {self.order} order, {'ranking crop' if self.crop else 'not cropped'}"
+        )
+
+
+def score_job(job: Job, plan: Plan, console: Console) -> dict[str, Any]:
+    """Score one reconstruction and return its record."""
+    from cmrrecon.evaluation.protocols import score
+    from cmrrecon.evaluation.references import acquisition_of, cropped, slices_of, view_of
+    from cmrrecon.evaluation.scoring import read_reconstruction
+
+    with inputs.local_input(job) as path:
+        images, stamp = read_reconstruction(path, job.name)
+        facts = acquisition_of(path, stamp)
+        reference = _reference_of(facts, view_of(stamp), plan, job.name, console)
+        numbers = slices_of(stamp, images.shape[1])
+        crop_year = plan.year if plan.crop else None
+
+        regional: dict[str, Any] = {}
+        if plan.regions is not None or crop_year is None:
+            expected = reference.images(numbers)
+        if plan.regions is not None:
+            roi = score_regions(images, expected, numbers, reference, facts, plan.regions)
+            regional = {"roi": roi}
+            if roi is None:
+                console.say(f"{job.name}: {plan.regions.roi} has no box on its slices")
+
+        if crop_year is not None:
+            images, expected = cropped(
+                images, numbers, reference, base=facts.base, year=crop_year, name=job.name
+            )
+        scores = score(
+            images,
+            expected,
+            protocol=plan.protocol,
+            order=plan.order,
+            base=facts.base,
+            heart=plan.heart,
+            exclude_saturated=plan.exclude_saturated,
+        )
+
+        for remark in reference.remarks:
+            console.warn(remark)
+        record = facts_for_record(job.name, facts, reference, stamp) | {"slices": images.shape[1]}
+        return record | {"cropped": crop_year is not None, **scores.as_dict(), **regional}
+
+
+def _reference_of(
+    facts: "Acquisition", view: "View", plan: Plan, name: str, console: Console
+) -> "Reference":
+    """The reference of a reconstruction, with a warning if its subject could not be checked."""
+    from cmrrecon import formats
+    from cmrrecon.evaluation.references import reference_for
+
+    reference = reference_for(
+        facts,
+        plan.truth,
+        plan.candidates,
+        truth_first=plan.year is None,
+        view=view,
+        allow_partial=plan.allow_partial,
+    )
+    if facts.subject is None and formats.parse_name(reference.path).subject is not None:
+        console.warn(
+            f"the subject of {name} is unknown, so it was not checked that {reference.path} "
+            "is of the same scan"
+        )
+    return reference

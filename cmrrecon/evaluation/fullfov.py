@@ -1,0 +1,73 @@
+"""The protocol `fullfov`: the whole field of view, one scale for a whole series."""
+
+import torch
+from torch import Tensor
+
+from cmrrecon.evaluation.ranking import central_box
+from cmrrecon.evaluation.scores import Scores, series_pairs
+from cmrrecon.metrics import hfen, nmse, psnr, ssim
+from cmrrecon.tools.errors import UsageError
+
+SATURATED = 0.99
+
+Box = tuple[int, int, int, int]
+
+
+def score_fullfov(
+    reconstruction: Tensor, reference: Tensor, heart: Box | None, exclude_saturated: bool
+) -> Scores:
+    """The scores by `fullfov`; parameters as for `protocols.score`, which states the rule."""
+    ny, nx = reference.shape[-2:]
+    y, x = _heart_box(heart, ny, nx)
+    rows, ssim_images = [], []
+
+    for image, truth in series_pairs(reconstruction, reference):
+        level = truth.max()
+        keep = torch.ones_like(truth, dtype=torch.bool)
+        if exclude_saturated:
+            keep = truth < SATURATED * level
+        inside = torch.zeros_like(keep)
+        inside[:, y, x] = keep[:, y, x]
+
+        image = image * ((image * truth)[keep].sum() / image[keep].square().sum())
+        ssim_images.append(ssim(truth, image, truth.amax((-2, -1))).cpu())
+
+        # The metrics see the pixels that are kept as an image of one row.
+        scored, scored_truth = image[keep][None], truth[keep][None]
+        values = [
+            psnr(scored_truth, scored, level),
+            ssim_images[-1].mean(),
+            nmse(scored_truth, scored),
+            psnr(truth[inside][None], image[inside][None], level),
+            hfen(truth, image),
+        ]
+        rows.append([float(value) for value in values])
+
+    means = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
+    per_image = torch.stack(ssim_images, -1)
+    return Scores(
+        psnr=means[0],
+        ssim=means[1],
+        nmse=means[2],
+        protocol="fullfov",
+        order="textbook",
+        images=per_image.numel(),
+        heart_psnr=means[3],
+        hfen=means[4],
+        ssim_images=per_image,
+    )
+
+
+def _heart_box(heart: Box | None, ny: int, nx: int) -> tuple[slice, slice]:
+    """The box of the heart PSNR, checked; by default the central half of y and third of x."""
+    if heart is None:
+        return central_box(ny, nx)
+    y0, y1, x0, x1 = heart
+    if not (0 <= y0 < y1 <= ny and 0 <= x0 < x1 <= nx):
+        raise UsageError(
+            "box-outside",
+            f"The heart box is y {y0}:{y1}, x {x0}:{x1}",
+            f"The images have {ny} x {nx} pixels (y, x)",
+            "Give a box inside them",
+        )
+    return slice(y0, y1), slice(x0, x1)

@@ -1,0 +1,84 @@
+"""The scores of one reconstruction, and the pairs of series that they are computed from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmrrecon.tools.provenance import plain
+
+SCALARS = ("protocol", "order", "psnr", "ssim", "nmse", "heart_psnr", "hfen", "images")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one reconstruction, with the rule that made them.
+
+    Attributes
+    ----------
+    psnr : float
+        In dB, mean over the images (`fullfov`, `body`: over the series).
+    ssim : float
+        Mean over the images.
+    nmse : float
+        Mean over the images (`fullfov`, `body`: over the series).
+    protocol : str
+        Long name of the protocol.
+    order : str
+        `official` or `textbook`; always `textbook` for `fullfov` and `body`.
+    images : int
+        Number of two-dimensional images.
+    heart_psnr : float or None
+        PSNR inside the heart box in dB, `fullfov` only.
+    hfen : float or None
+        High-frequency error norm, `fullfov` only.
+    body_fraction : float or None
+        Fraction of the pixels that lie inside the body mask, mean over the slices, `body` only.
+    psnr_images : Tensor of shape (frame, slice), float64, on the CPU, or None
+        PSNR of each image, challenges only.
+    ssim_images : Tensor of shape (frame, slice), float64, on the CPU
+        SSIM of each image.
+    nmse_images : Tensor of shape (frame, slice), float64, on the CPU, or None
+        NMSE of each image, challenges only.
+    """
+
+    psnr: float
+    ssim: float
+    nmse: float
+    protocol: str
+    order: str
+    images: int
+    heart_psnr: float | None = None
+    hfen: float | None = None
+    psnr_images: Tensor | None = field(default=None, compare=False, repr=False)
+    ssim_images: Tensor | None = field(default=None, compare=False, repr=False)
+    nmse_images: Tensor | None = field(default=None, compare=False, repr=False)
+    body_fraction: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The scalar fields for JSON.
+
+        JSON has no infinity: an infinite PSNR becomes the string "inf", which `float` reads back.
+        Only `body` has the field `body_fraction`.
+        """
+        names = (*SCALARS, *(() if self.body_fraction is None else ("body_fraction",)))
+        return {name: plain(getattr(self, name)) for name in names}
+
+
+def series_pairs(reconstruction: Tensor, reference: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both series of each slice, one slice after the other to save memory.
+
+    Parameters
+    ----------
+    reconstruction, reference : Tensor of shape (frame, slice, y, x)
+        Magnitudes or complex images.
+
+    Yields
+    ------
+    tuple of two Tensors of shape (frame, y, x), float64
+        Magnitudes of the reconstruction and of the reference.
+    """
+    for image, truth in zip(reconstruction.unbind(1), reference.unbind(1), strict=True):
+        yield image.abs().to(torch.float64), truth.abs().to(torch.float64)
