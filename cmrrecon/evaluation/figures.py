@@ -67,7 +67,7 @@ def comparison_figure(
     one, by least squares over the whole series. Values are fractions of the maximum of the pictured
     frame of the reference. The error is |image - reference|; white is the top of the grey window
     over a round factor, the largest one at which 97 % of the median method's error stays below
-    white.
+    white, within the zoom box if there is one.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def comparison_figure(
     shown = _relative(_scaled({name: _magnitude(image) for name, image in columns.items()}), frame)
     target = next(iter(shown.values()))
     window = how.window or (0.0, float(torch.quantile(target[frame].flatten(), WINDOW_TOP)) or 1.0)
-    factor = _error_factor(shown, frame, window[1]) if reference is not None else 1
+    factor = _error_factor(shown, frame, window[1], how.zoom) if reference is not None else 1
     region = edge_region(target[frame][None])[0] if edges else None
 
     rows = _rows(frame, factor, how, error=reference is not None, edges=edges, series=len(target))
@@ -243,9 +243,15 @@ def _relative(images: dict[str, Tensor], frame: int) -> dict[str, Tensor]:
     return {name: image / peak for name, image in images.items()}
 
 
-def _error_factor(images: Mapping[str, Tensor], frame: int, top: float) -> int:
-    """The largest round factor at which nearly all of the median method's error fits the window."""
-    target, *others = (image[frame] for image in images.values())
+def _error_factor(
+    images: Mapping[str, Tensor], frame: int, top: float, zoom: tuple[int, int, int, int] | None
+) -> int:
+    """The largest round factor at which nearly all of the median method's error fits the window.
+
+    Only the zoom box counts, if there is one, because the error maps show nothing else.
+    """
+    y0, y1, x0, x1 = zoom or (None, None, None, None)
+    target, *others = (image[frame, y0:y1, x0:x1] for image in images.values())
     if not others:
         return 1
     errors = torch.stack(

@@ -230,6 +230,21 @@ def test_all_rows_but_the_first_show_the_zoom_box():
     assert list(panels(figure)[2].lines[0].get_xdata()) == [8, 8]
 
 
+def test_the_factor_of_the_error_is_chosen_inside_the_zoom_box():
+    reference = beating(1)
+    image = reference + 0.001
+    image[:, 8:12, 12:18] += 0.2
+    zoomed = comparison_figure(
+        {"a": image}, reference, frame=0, display=Display(zoom=(8, 12, 12, 18))
+    )
+    whole = comparison_figure({"a": image}, reference, frame=0)
+    factors = [
+        next(int(text.split()[-1]) for text in texts(figure) if text.startswith("error"))
+        for figure in (zoomed, whole)
+    ]
+    assert factors[0] < factors[1]
+
+
 def test_pixels_have_the_aspect_of_the_display():
     figure = comparison_figure({"a": beating()}, None, frame=0, display=Display(aspect=1.5))
     assert panels(figure)[0].get_aspect() == 1.5
