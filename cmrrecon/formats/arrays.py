@@ -97,6 +97,7 @@ class SliceReader:
         self._next.clear()
         if kept is not None:
             return kept
+
         frames, slices, coils, y, x = self.shape
         if self.stored.lean:
             fitting = 2 if 2 * frames * coils * y * x * 8 <= MAX_BYTES else 1
@@ -107,6 +108,7 @@ class SliceReader:
             found = found if found[0, 0].is_contiguous() else found.contiguous()
             self._next.update(enumerate(found[1:], index + 1))
             return found[0]
+
         series = torch.empty((frames, coils, y, x), dtype=torch.complex64)
         step = self._packed_together("frame")
         for first in range(0, frames, step):
@@ -127,6 +129,7 @@ class SliceReader:
         values = torch.from_numpy(
             self.stored.read(tuple(chosen.get(axis, slice(None)) for axis in self.axes))
         )
+
         kept = [axis for axis in self.axes if not isinstance(chosen.get(axis), int)]
         ours = ("slice", "frame", "coil", "y", "x")
         in_order = values.permute([kept.index(axis) for axis in ours if axis in kept])
@@ -140,11 +143,13 @@ def single_precision(values: NDArray[Any]) -> NDArray[Any]:
     """
     if values.dtype == COMPLEX_SINGLE and values.flags.writeable and values.ndim:
         return values.view(np.complex64)  # as it lies there, without a copy
+
     with np.errstate(over="ignore"):
         if values.dtype.names:
             result = np.empty(values.shape, np.complex64)
             result.real, result.imag = values["real"], values["imag"]
             return result
+
         native = np.complex64 if values.dtype.kind == "c" else values.dtype.newbyteorder("=")
         return np.array(values, dtype=native)
 
@@ -158,6 +163,7 @@ def check_size(shape: tuple[int, ...], itemsize: int, where: str) -> None:
             "Every axis must be at least 1 long",
             "Export the file again",
         )
+
     if prod(shape) * itemsize > MAX_BYTES:
         raise InputError(
             "array-too-large",
@@ -183,6 +189,7 @@ def named_axes(text: str, stored: StoredArray, where: str) -> tuple[str, ...]:
             f"Each of {', '.join(AXES)} may stand once, y and x must",
             remedy,
         )
+
     shape = stored.shown_shape
     if len(names) != len(shape):
         raise UsageError(
@@ -212,6 +219,7 @@ def default_axes(
         full = ("frame", "slice", "y", "x")
     elif is_timeless(base) and len(stored.shape) < 5:
         full = ("slice", "coil", "y", "x")
+
     if not 2 <= len(stored.shape) <= 5:
         raise InputError(
             "kspace-axes",
@@ -219,6 +227,7 @@ def default_axes(
             "K-space has two (y, x) to five axes (frame, slice, coil, y, x)",
             "Check that this is a k-space file",
         )
+
     axes = full[len(full) - len(stored.shape) :]
     length = dict(zip(axes, stored.shape, strict=True))
     shown = f"({', '.join(axes)}) = {stored.shape}"
@@ -230,6 +239,7 @@ def default_axes(
             "Official files have this order of axes",
             "Name the axes with --axes, for example --axes x,y,coil",
         )
+
     notes = []
     if len(axes) < len(full):
         notes.append(

@@ -132,6 +132,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
     texts = {"acquisition": acquisition_to_json(scan.acquisition)}
     if scan.geometry is not None:
         texts["geometry"] = geometry_to_json(scan.geometry)
+
     with _created(path, texts, provenance) as output:
         output.dims |= {X: x, Y: y, COIL: coils, TIME: frames, SLICE: slices}
         output.write(scan.read_slice(index).cpu().numpy() for index in range(slices))
@@ -208,6 +209,7 @@ def _created(
         with open(data, "wb") as file:
             output = _Output(file)
             yield output
+
         dims = " ".join(str(output.dims.get(dim, 1)) for dim in range(DIMS))
         lines = [f"# Dimensions\n{dims} "]
         lines += [f"# {name.capitalize()}\n{content}" for name, content in known.items()]
@@ -244,6 +246,7 @@ def _dims(path: Path) -> tuple[int, ...]:
             f"Behind '# Dimensions' stand 1 to {DIMS} whole numbers from 1 on",
             "Write the file again, for example with BART",
         )
+
     dims = tuple(int(word) for word in words) + (1,) * (DIMS - len(words))
     if _data(path).stat().st_size != prod(dims) * ITEM:
         raise _wrong_size(_data(path), dims)
@@ -264,6 +267,7 @@ def _kind(path: Path, dims: tuple[int, ...]) -> Literal["kspace", "image", "mask
     """What a file is taken as where nobody says it."""
     if dims[COIL] > 1:
         return "kspace"
+
     data = np.memmap(_data(path), "<c8", "r")
     pieces = (data[first : first + PIECE] for first in range(0, len(data), PIECE))
     return "mask" if all(bool(((p == 0) | (p == 1)).all()) for p in pieces) else "image"
@@ -280,6 +284,7 @@ def _axes(dims: tuple[int, ...], taken: str, path: Path) -> tuple[tuple[int, ...
         "maps": (SLICE, COIL, Y, X),
     }[taken]
     other = [dim for dim in range(DIMS) if dims[dim] > 1 and dim not in ours]
+
     if other:
         raise InputError(
             "cfl-dims",
@@ -287,5 +292,6 @@ def _axes(dims: tuple[int, ...], taken: str, path: Path) -> tuple[tuple[int, ...
             f"As {taken} only the dimensions {', '.join(str(dim) for dim in sorted(ours))} are used",
             "Pick one part with bart slice, or combine them first",
         )
+
     stored = sorted(ours, reverse=True)
     return tuple(dims[dim] for dim in stored), tuple(stored.index(dim) for dim in ours)

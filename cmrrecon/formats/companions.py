@@ -37,9 +37,11 @@ def companions_of(scan: Scan) -> dict[str, NDArray[Any]]:
     if scan.noise is not None:
         arrays["noise"] = _numpy(scan.noise.covariance, np.complex64)
         arrays["noise_samples"] = np.array([scan.noise.samples], np.int64)
+
     for name, of_slice in (("calibration", scan.calibration), ("maps", scan.maps)):
         if of_slice is not None:
             arrays[name] = _stacked([of_slice(index) for index in range(scan.shape[1])])
+
     return arrays | ({} if scan.mask is None else _of_mask(scan.mask))
 
 
@@ -91,15 +93,18 @@ def with_companions(scan: Scan, stored: Stored, path: Path, own_mask: bool) -> S
     InputError : `array-shape`, an array does not fit the scan
     """
     _, slices, coils, y, x = scan.shape
+
     find = _Finder(stored, path)
     noise = find("noise", True, lambda shape: shape == (coils, coils))
     count = find("noise_samples", False, lambda shape: prod(shape) == 1)
     if noise is not None:
         samples = 0 if count is None else int(count.flatten()[0])
         scan = replace(scan, noise=Noise(noise, samples))
+
     image = scan.image_shape
     calibration = find.lazily("calibration", lambda s: len(s) == 4 and s[:2] == (slices, coils))
     maps = find.lazily("maps", lambda shape: shape == (slices, coils, *image))
+
     mask = scan.mask
     if own_mask and mask is not None:
         mask = _completed(mask, find, (y, x))
@@ -111,6 +116,7 @@ def _completed(mask: SamplingMask, find: "_Finder", size: tuple[int, int]) -> Sa
     fits = _fitting(tuple(mask.samples.shape))
     only, averages = find("calibration_only", False, fits), find("averages", False, fits)
     centre = find("centre", False, lambda shape: shape == (2,))
+
     if only is not None:
         # Samples that are alike in all frames, or along x, are read in one of them.
         shape = np.broadcast_shapes(mask.samples.shape, only.shape)
@@ -119,10 +125,12 @@ def _completed(mask: SamplingMask, find: "_Finder", size: tuple[int, int]) -> Sa
             kind = LineMask if samples.shape[-1] == 1 else SampleMask
             mask = kind(samples.clone(), mask.source)
         mask = replace(mask, samples=samples.clone(), calibration_only=only.clone())
+
     if averages is not None:
         if not (bool(torch.isfinite(averages).all()) and bool((averages >= mask.samples).all())):
             raise find.refused("averages", tuple(averages.shape))
         mask = mask.averaged(averages.float())
+
     if centre is not None:
         y, x = (int(one) for one in centre)
         if not (0 <= y < size[0] and 0 <= x < size[1]):

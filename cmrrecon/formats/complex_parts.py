@@ -47,6 +47,7 @@ def joined(stored: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
         alike = parts[0].shape == parts[1].shape and not any(part.is_complex for part in parts)
         if not alike or name in stored:
             continue
+
         del result[real], result[imaginary]
         first = parts[0]
         result[name] = StoredArray(
@@ -63,6 +64,7 @@ def pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
         match = REAL.fullmatch(name)
         if match is None or match.lastgroup is None:
             continue
+
         mark = match[match.lastgroup]
         separator = mark[: len(mark) - len(mark.lstrip("._"))]
         partner = known.get(f"{match['name']}{separator}{IMAGINARY[match.lastgroup]}".lower())

@@ -52,6 +52,7 @@ def refuse_corner(kspace: Tensor, where: str) -> None:
     parts = [torch.view_as_real(frame).square().sum((0, 3)) for frame in some]
     energy = torch.stack(parts).double().sum(0)
     axes = [name for name, axis in (("y", 1), ("x", 0)) if at_the_ends(energy.sum(axis))]
+
     if axes:
         raise InputError(
             "kspace-corner",
@@ -69,6 +70,7 @@ def at_the_ends(energy: Tensor) -> bool:
     total = float(energy.sum())
     if count < SHORTEST or not 0 < total < float("inf"):
         return False
+
     first, last = float(energy[: width + 1].sum()), float(energy[count - width :].sum())
     middle = float(energy[count // 2 - width : count // 2 + width + 1].sum())
     return min(first, last) > EACH * middle and first + last > max(PART * total, BOTH * middle)

@@ -46,6 +46,7 @@ class Ramp:
         rising = np.clip(time, 0, self.up)
         falling = np.clip(time - self.up - self.flat, 0, self.down)
         constant = np.clip(time - self.up, 0, self.flat)
+
         rise = rising**2 / (2 * self.up) if self.up else 0.0
         fall = falling - falling**2 / (2 * self.down) if self.down else 0.0
         return np.asarray(rise + constant + fall)
@@ -58,6 +59,7 @@ def evenly(positions: NDArray[np.float64]) -> NDArray[np.complex64]:
     widest = np.diff(positions).max(initial=1.0)
     pixels = np.arange(n) - n // 2
     inside = pixels[np.abs(pixels) <= n / 2 / widest] / n
+
     measured, even = (
         np.exp(-2j * np.pi * np.outer(k, inside)) for k in (positions, np.arange(n) - n / 2)
     )
@@ -95,10 +97,12 @@ class Aligned:
         samples = self.load(rows)
         chosen = self.lines[rows]
         lines = samples[chosen]
+
         turned = self.reverse[rows][chosen]
         lines[turned] = lines[turned][..., ::-1]
         if self.positions is not None and lines.shape[-1] == len(self.positions):
             lines = self._evenly(lines, self.offcentre[rows][chosen])
+
         n = lines.shape[-1]
         offset, slope = self.phase[rows][chosen].T[..., None, None]
         turn = np.exp(-1j * (offset + slope * (np.arange(n) - n // 2)))
@@ -150,6 +154,7 @@ def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray
     measured before them."""
     phases = np.zeros((len(navigator), 2))
     groups = np.stack([table[name] for name in GROUPS], 1)
+
     for group in np.unique(groups[navigator], axis=0):
         here = (groups == group).all(1)
         rows = np.flatnonzero(here & navigator)
@@ -158,6 +163,7 @@ def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray
         known = [(start, phase) for start, phase in found if phase is not None]
         if not known:
             continue
+
         starts = np.array([start for start, _ in known])
         backwards = np.flatnonzero(here & load.reverse)
         latest = np.maximum(np.searchsorted(starts, backwards, side="right") - 1, 0)
@@ -171,9 +177,11 @@ def _difference(load: Aligned, rows: Rows) -> tuple[float, float] | None:
     backwards = load.reverse[rows]
     if backwards.all() or not backwards.any():
         return None
+
     profiles = _inverse(load(rows)).astype(np.complex128)  # products of damaged numbers must fit
     product = profiles[backwards].mean(0) * profiles[~backwards].mean(0).conj()
     along = product.sum(0)
+
     slope = float(np.angle((along[1:] * along[:-1].conj()).sum()))
     n = len(along)
     offset = float(np.angle((along * np.exp(-1j * slope * (np.arange(n) - n // 2))).sum()))

@@ -57,12 +57,14 @@ def read(path: Path) -> Scan:
     stored = hdf5_access.variables(path)
     header = read_header(_document(path), path)
     encoding = header.encodings[0]
+
     kspace = _kspace(stored, path)
     reader = SliceReader(kspace, AXES[len(kspace.shape)])
     check_size(reader.shape, 0, str(path))
     check_size((1, *reader.shape[2:]), 8, f"A slice of {path}")
     _check_matrix(reader.shape[3:], encoding, path)
     mask, notes = _mask(stored, encoding, path)
+
     facts = replace(
         parse_name(path),
         acceleration=_first(hdf5_access.numbers(path, "acceleration")),
@@ -70,6 +72,7 @@ def read(path: Path) -> Scan:
         field_strength=header.field_strength,
         sequence=header.sequence,
     )
+
     geometry = _geometry(encoding) if encoding.matrix == reader.shape[3:] else None
     return Scan(
         reader.shape,
@@ -108,6 +111,7 @@ def _document(path: Path) -> bytes:
                 "The header gives the encoded matrix and which lines were measured",
                 REMEDY,
             )
+
         row: Any = stored_rows(item, handle)[0]
         if item.dtype.kind == "S":
             return bytes(row)
@@ -166,6 +170,7 @@ def _measured(
     count: the lines from the first to the last that is not zero in the middle slice.
     """
     y = kspace.shape[-1]
+
     middle = kspace.read((kspace.shape[0] // 2,))
     filled = np.flatnonzero((middle != 0).reshape(-1, y).any(0))
     first, last = (filled[0], filled[-1]) if len(filled) else (0, y - 1)

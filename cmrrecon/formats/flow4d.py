@@ -73,6 +73,7 @@ def read(path: Path) -> Scan:
         notes=(_note(path, reader),),
         geometry=geometry,
     )
+
     if (beside := path.parent / "coilmap.mat").is_file():
         scan = replace(scan, maps=MapReader(beside, reader.shape), maps_path=str(beside))
     return _with_mask(scan, path, reader)
@@ -113,6 +114,7 @@ class FlowReader:
         frames, slices, coils, spe, pe = self.shape
         width = max(1, min(slices, BLOCK // (frames * coils * spe * pe * 8)))
         first = index - index % width
+
         if first not in self._block:
             self._block.clear()
             self._block[first] = self._slices(first, min(first + width, slices))
@@ -133,6 +135,7 @@ class FlowReader:
         missing = len(AXES) - len(self.stored.shape)
         times = ((1,) * missing + (self.stored.chunks or self.stored.shape))[1]
         step = max(1, min(times, t, BLOCK // (math.prod(rest) * 8)))
+
         for velocity in range(v):
             for first in range(0, t, step):
                 chosen: Selection = (
@@ -170,6 +173,7 @@ class MapReader:
                 f"`coilmap` is complex, (coil, SPE, PE, FE) = {(coils, spe, pe, fe)}",
                 "Give the coil maps of this scan, or take the file away: maps are then estimated",
             )
+
         maps = torch.from_numpy(stored.load(str(self.path))).reshape(coils, spe, pe, fe)
         size = torch.linalg.vector_norm(maps, dim=0)
         return torch.where(size > 0, maps / size, 0)
@@ -193,6 +197,7 @@ def _kspace(path: Path) -> StoredArray:
     name, stored = next(
         (name, array) for name, array in hdf5.variables(path).items() if KSPACE.fullmatch(name)
     )
+
     if not stored.is_complex:
         raise InputError(
             "kspace-real",
@@ -200,6 +205,7 @@ def _kspace(path: Path) -> StoredArray:
             "K-space is complex",
             "Give the k-space file",
         )
+
     if not 4 <= len(stored.shape) <= len(AXES):
         raise InputError(
             "kspace-axes",
@@ -207,6 +213,7 @@ def _kspace(path: Path) -> StoredArray:
             f"4-D flow has the axes ({', '.join(AXES)})",
             f"Check the variable {name}",
         )
+
     frames, slices, coils, y, x = FlowReader(stored).shape
     check_size((frames, slices, coils, y, x), 0, str(path))
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
@@ -221,10 +228,12 @@ def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
     if reader.stored.name == "kdata_full":
         every = torch.ones((1, y, x), dtype=torch.bool)
         return replace(scan, mask=SamplingMask.of(every, MaskSource.HEADER))
+
     beside = path.with_name(path.name.replace("kdata_", "usmask_", 1))
     if beside == path or not beside.is_file():
         note = f"No mask file found for {path}: samples that are non-zero in any coil count as measured"
         return replace(scan, notes=(*scan.notes, note))
+
     stored, _ = choose(hdf5.variables(beside), "mask", beside)
     mask = of_every_set(mask_of(stored, beside), frames)
     return replace(scan, mask=mask, mask_path=str(beside))
@@ -245,6 +254,7 @@ def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
     if found := SAMPLED_NAME.fullmatch(path.stem):
         pattern = f"{found[1]}-{found[2].lower()}"
         facts = replace(facts, pattern=pattern, acceleration=float(found[3]))
+
     table = _table(path.parent / "params.csv")
     venc = _numbers(table.get("venc", ""))
     if venc and len(venc) == velocities - 1:
@@ -255,6 +265,7 @@ def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
         venc=venc if len(venc) == velocities else None,
         field_strength=strength[0] if len(strength) == 1 else None,
     )
+
     order = [word.strip().upper() for word in table.get("spatial_order", "").split(";")]
     size = dict(zip(order, _numbers(table.get("resolution", "")), strict=False))
     if set(size) != {"SPE", "PE", "FE"} or min(size.values()) <= 0:

@@ -50,6 +50,7 @@ def variables(path: Path) -> dict[str, StoredArray]:
             f"This version reads layouts up to {FORMAT}",
             "Update cmrrecon",
         )
+
     stored = hdf5_access.variables(path)
     matrix = (
         np.array(hdf5_access.numbers(path, "matrix")) if "trajectory" in stored else np.array([])
@@ -79,10 +80,12 @@ def write_scan(
             output.set_text("acquisition", acquisition_to_json(scan.acquisition))
             if scan.geometry is not None:
                 output.set_text("geometry", geometry_to_json(scan.geometry))
+
             coils, y, x = scan.shape[2:]
             kspace = output.file.create_dataset(
                 "kspace", scan.shape, COMPLEX_SINGLE, chunks=(1, 1, coils, y, x), fletcher32=True
             )
+
             if scan.mask is not None:
                 mask = scan.mask.samples.cpu().numpy().astype("u1")
                 output.file.create_dataset("mask", data=mask, chunks=mask.shape, fletcher32=True)
@@ -95,14 +98,17 @@ def write_scan(
                     fletcher32=True,
                 )
                 output.file.attrs["matrix"] = scan.mask.trajectory.matrix
+
             for name, values in companions_of(scan).items():
                 output.file.create_dataset(
                     name, data=_as_stored(values), chunks=(1, *values.shape[1:]), fletcher32=True
                 )
+
         for index in range(scan.shape[1]):
             series = _as_stored(scan.read_slice(index).cpu().numpy())
             with output.storing():
                 kspace[:, index] = series
+
         if images is not None:
             _write_images(output, images)
 

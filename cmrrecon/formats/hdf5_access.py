@@ -66,6 +66,7 @@ def damaged(path: Path, error: Exception) -> InputError:
         if cut
         else "its structure or its data do not agree with themselves"
     )
+
     return InputError(
         "file-damaged",
         f"{path} is damaged: {found}",
@@ -110,12 +111,14 @@ def _parts(path: Path, name: str, group: Any) -> dict[str, StoredArray]:
     groups."""
     if len(group) > MOST_FIELDS:
         return {}
+
     wanted = [
         field
         for pair in pairs(group).values()
         for field in pair
         if isinstance(group.get(field, getlink=True), h5py.HardLink)
     ]
+
     return {
         f"{name}.{field}": _stored(path, f"{name}.{field}", group[field])
         for field in wanted

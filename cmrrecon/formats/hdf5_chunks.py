@@ -41,11 +41,13 @@ def is_parallel(dataset: Any) -> bool:
     shuffled = codes == [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE] and filters[0][2] == (
         itemsize,
     )
+
     # NumPy must see each number as it lies in the file; HDF5 also knows odd widths and paddings, which it converts.
     as_stored = (
         _number(dataset).kind in "iufc"
         and h5py.h5t.py_create(dataset.dtype) == dataset.id.get_type()
     )
+
     sized = dataset.chunks is not None and MIN_CHUNK <= prod(dataset.chunks) * itemsize <= MAX_CHUNK
     return as_stored and sized and (shuffled or codes == [h5py.h5z.FILTER_DEFLATE])
 
@@ -72,8 +74,10 @@ def read_parallel(dataset: Any, selection: Selection) -> NDArray[Any] | None:
     spans = [_span(each, length) for each, length in zip(selection, dataset.shape, strict=True)]
     if any(not span or span.step != 1 for span in spans):
         return None
+
     layout = _Layout(_number(dataset), dataset.chunks, dataset.shuffle)
     result = np.empty([len(span) for span in spans], layout.result)
+
     # One iterator for all threads: a thread that has the processor for longer takes more chunks.
     corners = product(
         *(
@@ -81,11 +85,13 @@ def read_parallel(dataset: Any, selection: Selection) -> NDArray[Any] | None:
             for span, extent in zip(spans, layout.chunk, strict=True)
         )
     )
+
     threads = min(MAX_THREADS, available_cores())
     with ThreadPoolExecutor(threads) as pool:
         take = partial(_take_chunks, dataset.id, layout, corners, spans, result)
         if not all(pool.map(lambda _: take(), range(threads))):
             return None
+
     return result.reshape(
         [len(span) for each, span in zip(selection, spans, strict=True) if isinstance(each, slice)]
     )
@@ -120,6 +126,7 @@ def _take_chunks(
     """One thread's work: chunks that none has taken yet. False if h5py has to read them."""
     size = layout.size
     buffer = bytearray(size + size // 1000 + 13)  # the most that HDF5 lets gzip make of a chunk
+
     for corner in corners:
         # By HDF5 itself, not from the offsets it reports: it checks them, and its releases disagree on what they count from.
         try:
@@ -143,11 +150,13 @@ def _place(
     data = np.frombuffer(inflated, np.uint8)
     if layout.shuffled:
         data = np.ascontiguousarray(data.reshape(layout.number.itemsize, -1).T).reshape(-1)
+
     inside, wanted = [], []
     for span, first, extent in zip(spans, corner, layout.chunk, strict=True):
         start, stop = max(span.start, first), min(span.stop, first + extent)
         inside.append(slice(start - first, stop - first))
         wanted.append(slice(start - span.start, stop - span.start))
+
     with np.errstate(over="ignore"):
         result[tuple(wanted)] = data.view(layout.number).reshape(layout.chunk)[tuple(inside)]
 
@@ -176,6 +185,7 @@ def _inflated(packed: memoryview, size: int) -> bytes | bytearray:
             complete = stream.eof
     except FAILURES as error:
         raise ValueError("a chunk cannot be inflated") from error
+
     if len(data) != size or not complete:
         raise ValueError(f"a chunk does not inflate to {size} bytes")
     return data

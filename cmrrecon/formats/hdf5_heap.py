@@ -46,6 +46,7 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
         or dataset.ndim > 1
     ):
         raise ValueError("rows are packed or lie elsewhere")
+
     if dataset.chunks is None:
         offset = dataset.id.get_offset()
         if offset is None:
@@ -59,6 +60,7 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
         raw = b"".join(
             dataset.id.read_direct_chunk((first,))[1] for first in range(0, count, length)
         )
+
     return np.frombuffer(raw, dtype, count)
 
 
@@ -68,6 +70,7 @@ def _stored_dtype(kind: Any) -> np.dtype[Any]:
         isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
     ):
         return REFERENCE
+
     if isinstance(kind, h5py.h5t.TypeCompoundID):
         members = range(kind.get_nmembers())
         return np.dtype(
@@ -78,6 +81,7 @@ def _stored_dtype(kind: Any) -> np.dtype[Any]:
                 "itemsize": kind.get_size(),
             }
         )
+
     dtype: np.dtype[Any] = kind.dtype
     if dtype.hasobject:
         raise ValueError("rows hold what is not data")
@@ -122,6 +126,7 @@ class Heap:
             return b""
         if address not in self._found:
             self._found[address] = self._collection(address)
+
         offset, size = self._found[address].get(index, (0, 0))
         if size != length * itemsize:
             raise ValueError("a piece of variable length is not where it should be")
@@ -132,12 +137,15 @@ class Heap:
         end = self.handle.seek(0, 2)
         start = self.base + address
         signature, version, size = COLLECTION.unpack(self._take(start, COLLECTION.size))
+
         # Collections do not overlap, so all together are no longer than the file.
         self._searched += size
         if signature != b"GCOL" or version != 1 or start + size > end or self._searched > end:
             raise ValueError("a collection of the heap is damaged")
+
         objects: dict[int, tuple[int, int]] = {}
         offset = start + COLLECTION.size
+
         while offset + OBJECT.size <= start + size:
             index, _, length = OBJECT.unpack(self._take(offset, OBJECT.size))
             offset += OBJECT.size

@@ -40,6 +40,7 @@ def with_table(scan: Scan) -> Scan:
     beside = info_path_for(scan.path, scan.acquisition.base)
     if beside is None:
         return scan
+
     facts = read_facts(beside)
     field = scan.acquisition.field_strength or _first(facts, FIELD, 0.01, 20)
     return replace(
@@ -59,8 +60,10 @@ def read_facts(path: Path) -> dict[str, tuple[float, ...]]:
         rows = [row for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)]
     except (InputError, csv.Error):
         return {}
+
     under_heads = list(zip(rows[0], rows[1], strict=False)) if len(rows) > 1 else []
     beside_names = [(row[0], " ".join(row[1:])) for row in rows]
+
     facts: dict[str, tuple[float, ...]] = {}
     for name, value in under_heads + beside_names:
         if BEGINS_AS_NUMBER.match(value) and not BEGINS_AS_NUMBER.match(name):
@@ -89,6 +92,7 @@ def _voxel(facts: Facts, shape: tuple[int, int]) -> Vector | None:
     thickness = _first(facts, SLICE, 0.1, 100)
     if voxel is not None and len(voxel) > 2 and thickness is None:
         thickness = voxel[2]
+
     if pixel is not None:
         y, x = pixel[:2]
     elif voxel is not None:
@@ -97,6 +101,7 @@ def _voxel(facts: Facts, shape: tuple[int, int]) -> Vector | None:
         y, x = extent[1] / shape[0], extent[0] / shape[1]
     else:
         return None
+
     if thickness is None or not all(0.1 <= size <= 100 for size in (y, x, thickness)):
         return None
     return y, x, thickness

@@ -98,14 +98,17 @@ def read(path: Path, dataset: str | None = None) -> Scan:
             f"It holds {', '.join(names)}",
             suggestion(dataset, names, "Name one of these with --dataset"),
         )
+
     groups = {name: _raw(path, name) for name in names}
     with_images = [name for name, raw in groups.items() if raw.table["image"].any()]
     chosen = dataset or (with_images or names)[0]
     others = [name for name in with_images if name != chosen]
+
     raw = groups[chosen]
     if others and dataset is None:
         note = f"{path}: the data set {chosen} was read; --dataset reads {', '.join(others)}."
         raw = replace(raw, notes=(note,))
+
     with_noise = [each for each in (raw, *groups.values()) if each.table["noise"].any()]
     return assemble(raw, with_noise[0] if with_noise else None)
 
@@ -124,6 +127,7 @@ def _is_group(file: Any, name: str) -> bool:
     places = (name, f"{name}/data", f"{name}/xml")
     if not all(isinstance(file.get(place, getlink=True), h5py.HardLink) for place in places):
         return False
+
     data, xml = (file[place] for place in places[1:])
     tables = isinstance(data, h5py.Dataset) and isinstance(xml, h5py.Dataset)
     return tables and {"head", "traj", "data"} <= set(data.dtype.names or ())
@@ -135,13 +139,16 @@ def _raw(path: Path, name: str) -> Raw:
         group, base = file[name], file.userblock_size
         document = Heap(handle, base).read(stored_rows(group["xml"], handle)[0], 1)
         table, references, itemsize = read_table(group, handle)
+
     header = read_header(document, path)
     if header.against_gradients:
         table |= {axis: -table[axis] for axis in ("along_x", "along_y")}
+
     stored = Stored(path, base, table, references, itemsize)
     known = replace(
         parse_name(path), field_strength=header.field_strength, sequence=header.sequence
     )
+
     return Raw(
         path,
         table,

@@ -52,6 +52,7 @@ def read_header(document: bytes, path: Path) -> Header:
         encodings = tuple(_encoding(each) for each in root.findall("{*}encoding"))
         if not encodings:
             raise ValueError("it has no encoding")
+
         bandwidth = _number(root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth")
         return Header(
             encodings,
@@ -84,6 +85,7 @@ def _encoding(element: Element) -> Encoding:
     y, x = (int(_number(element, f"encodedSpace/matrixSize/{axis}")) for axis in "yx")
     if not all(1 <= n < 2**16 for n in (y, x)):
         raise ValueError("the matrix is of no size that is possible")
+
     recon = _pair(element, "reconSpace/matrixSize/y", "reconSpace/matrixSize/x")
     return Encoding(
         matrix=(y, x),
