@@ -1,4 +1,7 @@
-"""Files in, files out: one format a file; `reading` picks by content, `writing` by suffix."""
+"""Files in, files out: one module per format.
+
+`reading` chooses the reader by content, `writing` the writer by suffix.
+"""
 
 from cmrrecon.formats.kinds import SUFFIXES, is_images, is_scan, kind
 from cmrrecon.formats.names import kus_name, mask_name, mask_path_for, parse_name

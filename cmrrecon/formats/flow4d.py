@@ -1,19 +1,23 @@
-"""4-D flow of CMRx4DFlow2026: Cartesian k-space with two phase encodes, read as slices across the
-frequency encode.
+"""4-D flow of CMRx4DFlow2026, read as slices across the frequency encode.
 
-`kdata_full.mat` and `kdata_ktGaussian{R}.mat` (v7.3) hold (velocity, time, coil, SPE, PE, FE), as
-h5py shows them. The frequency encode is always measured whole, so its inverse transform leaves
-independent slices, each a (SPE, PE)-t problem. A scan is
+The data are Cartesian k-space with two phase encodes. `kdata_full.mat` and
+`kdata_ktGaussian{R}.mat` (v7.3) hold (velocity, time, coil, SPE, PE, FE), as h5py shows them. The
+frequency encode is always fully measured, so its inverse transform yields independent slices, each
+a (SPE, PE)-t problem. The axes of the scan are
 
 - frame: all times of the first velocity encoding, then those of the next;
-- slice: the positions along FE; y: SPE, the slab; x: PE. Both are phase encodes, so the mask is one
-  of samples.
+- slice: the positions along FE;
+- y: SPE, the slab encode; x: PE. Both are phase encodes, so the mask is one of samples.
 
-Beside the file may lie `usmask_ktGaussian{R}.mat` (velocity|1, time, 1, SPE, PE, 1), `coilmap.mat`
-(coil, SPE, PE, FE), and `params.csv`, a row of names and a row of values, lists separated by
-semicolons. Used of it are VENC (taken as cm/s; 0, the reference, is put first where it is left
-out), field_strength, and resolution (mm, in the order of spatial_order). MATLAB drops axes of
-length 1 at the front.
+These files may accompany the data:
+
+- `usmask_ktGaussian{R}.mat`: the mask (velocity|1, time, 1, SPE, PE, 1);
+- `coilmap.mat`: coil maps (coil, SPE, PE, FE);
+- `params.csv`: a row of names and a row of values, with lists separated by semicolons. Used are
+  VENC (interpreted as cm/s; 0, the reference, is prepended if it is missing), field_strength, and
+  resolution (mm, in the order of spatial_order).
+
+MATLAB drops leading axes of length 1.
 """
 
 import csv
@@ -41,10 +45,9 @@ KSPACE = re.compile(r"kdata_(?:full|kt\w+)")
 SAMPLED_NAME = re.compile(r"kdata_(kt)([A-Z][a-z]+)(\d+)")
 AXES = ("velocity", "time", "coil", "SPE", "PE", "FE")
 MODALITY = "Flow4d"
-BLOCK = (
-    2**31
-)  # bytes of neighbouring slices that are kept, so that the file is gone through a few times only
-LONGEST_TABLE = 2**20  # bytes of params.csv
+# Bytes of neighbouring slices kept in memory, so that the file is read only a few times.
+BLOCK = 2**31
+LONGEST_TABLE = 2**20  # bytes, of params.csv
 
 
 def sniff(path: Path, head: bytes) -> bool:
@@ -56,12 +59,14 @@ def sniff(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path) -> Scan:
-    """The scan in a file of 4-D flow, with what lies beside it.
+    """Read a scan of 4-D flow, with its mask, coil maps and parameters from the same folder.
 
     Raises
     ------
-    InputError : `file-damaged` and others of HDF5; `kspace-axes`, `kspace-real`; the mask beside it
-        is none
+    InputError
+        If the file is damaged (`file-damaged`), holds no complex k-space of known axes
+        (`kspace-axes`, `kspace-real`), or its mask file is not a mask (`mask-shape`,
+        `mask-values`).
     """
     reader = FlowReader(_kspace(path))
     facts, geometry = _facts(path, reader.velocities)
@@ -83,12 +88,13 @@ def read(path: Path) -> Scan:
 class FlowReader:
     """Reads one slice across the frequency encode as (frame, coil, SPE, PE) complex64.
 
-    Every slice needs the whole file. So neighbouring slices are made at once and kept until one of
-    others is asked for, as many as `BLOCK` bytes hold.
+    Every slice needs the whole file. So neighbouring slices are computed together, as many as fit
+    into `BLOCK` bytes, and kept until a slice outside this block is requested.
 
     Attributes
     ----------
-    stored : (velocity, time, coil, SPE, PE, FE); axes at the front may be missing
+    stored : StoredArray
+        K-space (velocity, time, coil, SPE, PE, FE); leading axes may be missing.
     """
 
     stored: StoredArray
@@ -101,16 +107,17 @@ class FlowReader:
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
-        """(frame, slice, coil, y, x)."""
+        """Shape (frame, slice, coil, y, x) of the scan."""
         v, t, coils, spe, pe, fe = self._full
         return v * t, fe, coils, spe, pe
 
     @property
     def _full(self) -> tuple[int, ...]:
+        """Shape (velocity, time, coil, SPE, PE, FE), with missing axes of length 1."""
         return (1,) * (len(AXES) - len(self.stored.shape)) + self.stored.shape
 
     def __call__(self, index: int) -> Tensor:
-        """K-space of the slice at position `index` (0-based)."""
+        """Return k-space of the slice at position `index` (0-based)."""
         frames, slices, coils, spe, pe = self.shape
         width = max(1, min(slices, BLOCK // (frames * coils * spe * pe * 8)))
         first = index - index % width
@@ -121,7 +128,7 @@ class FlowReader:
         return self._block[first][index - first].clone()
 
     def _slices(self, first: int, last: int) -> Tensor:
-        """Some neighbouring slices, (slice, frame, coil, SPE, PE)."""
+        """Neighbouring slices from `first` to before `last`, (slice, frame, coil, SPE, PE)."""
         frames, _, *rest = self.shape
         block = torch.empty((last - first, frames, *rest), dtype=torch.complex64)
         for start, piece in self._pieces():
@@ -129,8 +136,10 @@ class FlowReader:
         return block
 
     def _pieces(self) -> Iterator[tuple[int, Tensor]]:
-        """The first frame and k-space (frame, coil, SPE, PE, FE) of pieces: what the file
-        compresses together, if that fits."""
+        """First frame and k-space (frame, coil, SPE, PE, FE) of each piece of the file.
+
+        A piece is what the file compresses as one block, if that fits into `BLOCK`.
+        """
         v, t, *rest = self._full
         missing = len(AXES) - len(self.stored.shape)
         times = ((1,) * missing + (self.stored.chunks or self.stored.shape))[1]
@@ -149,13 +158,16 @@ class FlowReader:
 
 @dataclass(eq=False)
 class MapReader:
-    """Coil maps (coil, SPE, PE) of a slice across the frequency encode, of unit root-sum-of-squares
-    or zero.
+    """Coil maps (coil, SPE, PE) of a slice across the frequency encode.
+
+    Their root-sum-of-squares over the coils is 1, or 0 where the file has only zeros.
 
     Attributes
     ----------
-    path : `coilmap.mat`
-    scan : shape of the scan (frame, slice, coil, y, x)
+    path : Path
+        The file `coilmap.mat`.
+    scan : tuple of int
+        Shape of the scan, (frame, slice, coil, y, x).
     """
 
     path: Path
@@ -163,15 +175,15 @@ class MapReader:
 
     @cached_property
     def maps(self) -> Tensor:
-        """(coil, SPE, PE, FE) complex64, read at first use."""
+        """All maps, (coil, SPE, PE, FE) complex64, read on first use."""
         _, fe, coils, spe, pe = self.scan
         stored = hdf5.variables(self.path).get("coilmap")
         if stored is None or not stored.is_complex or stored.shape[-4:] != (coils, spe, pe, fe):
             raise InputError(
                 "maps-axes",
-                f"{self.path} holds no coil maps of the shape of the k-space beside it",
-                f"`coilmap` is complex, (coil, SPE, PE, FE) = {(coils, spe, pe, fe)}",
-                "Give the coil maps of this scan, or take the file away: maps are then estimated",
+                f"{self.path} holds no coil maps that fit the k-space beside it",
+                f"`coilmap` must be complex, (coil, SPE, PE, FE) = {(coils, spe, pe, fe)}",
+                "Give the coil maps of this scan, or remove the file to have maps estimated",
             )
 
         maps = torch.from_numpy(stored.load(str(self.path))).reshape(coils, spe, pe, fe)
@@ -179,13 +191,12 @@ class MapReader:
         return torch.where(size > 0, maps / size, 0)
 
     def __call__(self, index: int) -> Tensor:
-        """The maps of the slice at position `index` (0-based)."""
+        """Return the maps of the slice at position `index` (0-based)."""
         return self.maps[..., index].contiguous()
 
 
 def of_every_set(mask: CartesianMask, frames: int) -> CartesianMask:
-    """A mask of the times of one velocity encoding, for all frames of a scan; others as they
-    are."""
+    """Repeat a mask of the times of one velocity encoding for all frames; return others unchanged."""
     times = len(mask.samples)
     if times == 1 or frames % times:
         return mask
@@ -193,7 +204,7 @@ def of_every_set(mask: CartesianMask, frames: int) -> CartesianMask:
 
 
 def _kspace(path: Path) -> StoredArray:
-    """The k-space in the file, of a shape and a size that can be read."""
+    """K-space in the file, with its shape and size checked."""
     name, stored = next(
         (name, array) for name, array in hdf5.variables(path).items() if KSPACE.fullmatch(name)
     )
@@ -222,8 +233,11 @@ def _kspace(path: Path) -> StoredArray:
 
 
 def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
-    """The scan with its mask: all of `kdata_full`, else the file beside it, else what is
-    non-zero."""
+    """The scan with its mask.
+
+    `kdata_full` is complete. Otherwise the mask comes from the file beside it; without such a file,
+    non-zero samples count as measured.
+    """
     frames, _, _, y, x = scan.shape
     if reader.stored.name == "kdata_full":
         every = torch.ones((1, y, x), dtype=torch.bool)
@@ -231,7 +245,10 @@ def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
 
     beside = path.with_name(path.name.replace("kdata_", "usmask_", 1))
     if beside == path or not beside.is_file():
-        note = f"No mask file found for {path}: samples that are non-zero in any coil count as measured"
+        note = (
+            f"No mask file found for {path}: samples that are non-zero in any coil "
+            "count as measured."
+        )
         return replace(scan, notes=(*scan.notes, note))
 
     stored, _ = choose(hdf5.variables(beside), "mask", beside)
@@ -240,16 +257,17 @@ def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
 
 
 def _note(path: Path, reader: FlowReader) -> str:
+    """How the axes of the file became those of the scan."""
     frames, slices, _, y, x = reader.shape
     sets, times = reader.velocities, frames // reader.velocities
     return (
-        f"{path} is 4-D flow: {sets} velocity encodings of {times} times follow one another as frames; "
-        f"{slices} slices across the frequency encode, y is SPE ({y}), x is PE ({x})."
+        f"{path} is 4-D flow: its frames are {sets} velocity encodings of {times} times each; "
+        f"its {slices} slices lie across the frequency encode, y is SPE ({y}), x is PE ({x})."
     )
 
 
 def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
-    """The acquisition and geometry from file names and `params.csv`."""
+    """Acquisition and geometry from file names and `params.csv`."""
     facts = replace(parse_name(path), base="flow4d", modality=MODALITY)
     if found := SAMPLED_NAME.fullmatch(path.stem):
         pattern = f"{found[1]}-{found[2].lower()}"
@@ -274,8 +292,7 @@ def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
 
 
 def _table(path: Path) -> dict[str, str]:
-    """The first row of values by name in small letters; empty where there is none that can be
-    read."""
+    """The first row of values by lower-case name; empty if there is no readable table."""
     with suppress(OSError, csv.Error, ValueError):
         if path.stat().st_size <= LONGEST_TABLE:
             with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
@@ -285,7 +302,7 @@ def _table(path: Path) -> dict[str, str]:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    """The finite numbers of a list with semicolons; none if one of its members is no number."""
+    """The numbers in a semicolon-separated list; empty if one of them is missing or not finite."""
     try:
         values = tuple(float(word) for word in text.strip(" []").split(";"))
     except ValueError:
