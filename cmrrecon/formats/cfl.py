@@ -296,7 +296,7 @@ def _kind(path: Path, dims: tuple[int, ...]) -> Literal["kspace", "image", "mask
 def _axes(
     dims: tuple[int, ...], content: str, path: Path
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shape in the file without unused axes, and the permutation that puts them in our order."""
+    """The shape in the file without unused axes, and the order of our axes in it."""
     frames = next((dim for dim in FRAMES if dims[dim] > 1), TIME)
     ours = {
         "kspace": (frames, SLICE, COIL, Y, X),

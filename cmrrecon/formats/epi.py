@@ -46,7 +46,7 @@ class Ramp:
     duration: float
 
     def positions(self, count: int) -> NDArray[np.float64]:
-        """Positions in k-space of `count` samples, from -count / 2 to count / 2, 1 apart on average."""
+        """Positions of `count` samples in k-space, -count / 2 to count / 2, 1 apart on average."""
         edges = self._moment(self.delay + np.array([0.0, self.duration]))
         middles = self._moment(self.delay + self.duration * (np.arange(count) + 0.5) / count)
         positions: NDArray[np.float64] = count * ((middles - edges[0]) / np.diff(edges) - 0.5)
@@ -196,7 +196,7 @@ def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray
 
 
 def _difference(load: Aligned, rows: Rows) -> tuple[float, float] | None:
-    """Phase (offset, slope) of backward relative to forward navigators; None if one kind is missing."""
+    """Phase (offset, slope) of backward against forward navigators; None if one kind is missing."""
     backwards = load.reverse[rows]
     if backwards.all() or not backwards.any():
         return None

@@ -196,7 +196,7 @@ class MapReader:
 
 
 def of_every_set(mask: CartesianMask, frames: int) -> CartesianMask:
-    """Repeat a mask of the times of one velocity encoding for all frames; return others unchanged."""
+    """Repeat the mask of one velocity encoding for all frames; return other masks unchanged."""
     times = len(mask.samples)
     if times == 1 or frames % times:
         return mask
