@@ -84,6 +84,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
         )
     if scan.mask is not None:
         _columns(scan.mask, scan.shape[4])  # before anything is written
+
     with atomic(path) as temporary, created(temporary) as output:
         with output.storing():
             output.set_provenance(provenance)
@@ -92,6 +93,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
             group = output.file.create_group("dataset")
             group.create_dataset("xml", data=[header(scan)], dtype=TEXT, maxshape=(None,))
             table = group.create_dataset("data", (0,), ROW, maxshape=(None,), chunks=(ROWS,))
+
         for index in range(scan.shape[1]):
             rows = _readouts(scan, index)
             with output.storing():
@@ -113,9 +115,11 @@ def header(scan: Scan) -> str:
             "experimentalConditions/H1resonanceFrequency_Hz": round(GYROMAGNETIC * (strength or 0)),
         },
     )
+
     encoding = ElementTree.SubElement(root, "encoding")
     _spaces_and_limits(encoding, scan)
     _fill(encoding, {"trajectory": "cartesian"})
+
     if scan.mask is not None and not scan.mask.complete:
         _parallel_imaging(encoding, scan.mask, facts.acceleration)
     document: bytes = ElementTree.tostring(root, encoding="us-ascii", xml_declaration=True)
@@ -129,6 +133,7 @@ def _spaces_and_limits(encoding: ElementTree.Element, scan: Scan) -> None:
     voxel, seen = geometry.voxel_mm or (1.0, 1.0, 1.0), geometry.field_of_view or (y, x)
     _space(encoding, "encodedSpace", (y, x), (y, x), voxel)
     _space(encoding, "reconSpace", geometry.recon_matrix or seen, seen, voxel)
+
     middle_y, middle_x = _centre(scan)
     ends = {
         "kspace_encoding_step_0": (x, middle_x),
@@ -140,6 +145,7 @@ def _spaces_and_limits(encoding: ElementTree.Element, scan: Scan) -> None:
         "phase": (frames, 0),
         **dict.fromkeys(("repetition", "set", "segment"), (1, 0)),
     }
+
     for name, (count, middle) in ends.items():
         limits = {"minimum": 0, "maximum": count - 1, "center": middle}
         _fill(encoding, {f"encodingLimits/{name}/{end}": value for end, value in limits.items()})
@@ -170,9 +176,11 @@ def _centre(scan: Scan) -> tuple[int, int]:
     middle = scan.shape[3] // 2, scan.shape[4] // 2
     if not isinstance(scan.mask, CartesianMask) or scan.mask.centre is None:
         return middle
+
     along_y, along_x = scan.mask.extent()
     if scan.mask.samples.shape[-1] == 1:
         along_x = slice(0, scan.shape[4])
+
     y, x = (
         centre
         if span.start >= centre - count // 2 and span.stop <= centre - count // 2 + count
@@ -221,15 +229,18 @@ def _readouts(scan: Scan, index: int) -> NDArray[Any]:
     only = series.mask.calibration_only
     calibrates = np.zeros_like(lines) if only is None else only.any(-1).expand(lines.shape).numpy()
     kspace = series.kspace[..., columns].cpu().numpy().transpose(0, 2, 1, 3)
+
     rows = np.zeros(int(lines.sum()), ROW)
     head = rows["head"]
     frame, line = np.nonzero(lines)
+
     _describe(head, scan, index, columns)
     head["idx"]["kspace_encode_step_1"], head["idx"]["phase"] = line, frame
     head["flags"] = _ends(frame)
     head["flags"][calibrates[frame, line]] |= CALIBRATION
     if index == slices - 1:
         head["flags"][-1] |= LAST
+
     for row, samples in enumerate(_samples(kspace, frame, line)):
         rows["data"][row], rows["traj"][row] = samples, np.empty(0, "<f4")
     return rows
@@ -250,12 +261,15 @@ def _describe(head: NDArray[Any], scan: Scan, index: int, columns: slice) -> Non
     geometry = scan.geometry or Geometry()
     y, x, z = (geometry.directions or [((0, 1, 0), (1, 0, 0), (0, 0, 1))] * slices)[index]
     place = [(0, 0, number) for number in range(slices)]
+
     head["version"] = VERSION
     head["number_of_samples"] = columns.stop - columns.start
     head["center_sample"] = _centre(scan)[1] - columns.start
     head["available_channels"] = head["active_channels"] = coils
+
     for word in range(16):
         head["channel_mask"][:, word] = (1 << min(max(coils - 64 * word, 0), 64)) - 1
+
     head["position"] = (geometry.positions_mm or place)[index]
     head["read_dir"], head["phase_dir"], head["slice_dir"] = x, y, z
     head["idx"]["slice"] = index
@@ -281,6 +295,7 @@ def _columns(mask: SamplingMask, x: int) -> slice:
     measured = samples.any(0).any(0).nonzero().flatten()
     first, last = int(measured[0]), int(measured[-1]) + 1
     whole = samples[..., first:last] == samples.any(-1, keepdim=True)
+
     if not isinstance(mask, CartesianMask) or not bool(whole.all()):
         raise UsageError(
             "mrd-samples",

@@ -57,11 +57,13 @@ def read_table(group: Any, handle: IO[bytes]) -> tuple[Table, Table, dict[str, i
     rows = stored_rows(group["data"], handle)
     head = rows["head"]
     flags = _whole(head["flags"])
+
     table = _kinds(flags)
     table |= {name: _whole(head[stored]) for name, stored in HEAD.items()}
     table |= {name: _whole(head["idx"][stored]) for name, stored in COUNTERS.items()}
     table |= {name: _vectors(head[stored]) for name, stored in VECTORS.items()}
     table |= _times(head)
+
     references = {name: rows[name] for name in ("traj", "data")}
     itemsize = {name: _float_size(group["data"].dtype[name]) for name in ("traj", "data")}
     return table, references, itemsize
@@ -73,6 +75,7 @@ def _kinds(flags: NDArray[np.int64]) -> Table:
     noise = known & ((flags & NOISE) != 0)
     calibration = known & ~noise & ((flags & (CALIBRATION | CALIBRATION_AND_IMAGE)) != 0)
     alone = calibration & ((flags & CALIBRATION_AND_IMAGE) == 0)
+
     return {
         "image": known & ~noise & ~alone,
         "calibration": calibration,
@@ -92,6 +95,7 @@ def _times(head: NDArray[Any]) -> Table:
     for name, stamps in clocks.items():
         ticks = _whole(stamps if stamps.ndim == 1 else stamps[:, 0])
         times[name] = ticks * TICK if ticks.any() else np.full(len(head), np.nan)
+
     with np.errstate(invalid="ignore"):
         dwell = np.asarray(head["sample_time_us"], np.float64)
     return times | {"dwell_us": np.where(np.isfinite(dwell) & (dwell > 0), dwell, 0.0)}

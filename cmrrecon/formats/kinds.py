@@ -82,6 +82,7 @@ def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
         return "times"
     if raw_format(path) is not None:
         return "scan"
+
     stored, _ = contents(path)
     if matching(stored, "kspace"):
         return "scan"
@@ -89,6 +90,7 @@ def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
         return "images"
     if matching(stored, "mask"):
         return "mask"
+
     array, _ = choose(stored, "kspace", path)
     return "scan" if array.is_complex and (array.name or len(array.shape) == 5) else "images"
 
@@ -137,10 +139,12 @@ def contents(
     """
     if cfl.sniff(path):
         return cfl.variables(path, wanted), partial(cfl.text, path)
+
     head = first_bytes(path, HEAD)
     for sniff, variables, text in FORMATS:
         if sniff(head):
             return joined(variables(path)), partial(text, path)
+
     raise InputError(
         "file-format",
         f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy, .npz, .cfl nor twix (.dat) inside",

@@ -84,6 +84,7 @@ def lay_over(
         raise _misfit(
             labels, shape, where, f"Its last two axes must be y and x, {y} and {x}", remedy
         )
+
     placed = _placed(labels, shape, numbers, scan, where)
     if not bool(placed.any()):
         raise InputError(
@@ -102,12 +103,14 @@ def _placed(
     frames, slices = shape[:2]
     if labels.ndim == 2:
         return labels.expand(1, slices, *labels.shape)
+
     over_time = (
         labels.ndim == 3
         and slices == 1
         and len(labels) == frames
         and len(labels) not in (1, len(scan))
     )
+
     stack = labels if labels.ndim == 4 else labels[:, None] if over_time else labels[None]
     if len(stack) not in (1, frames) or stack.shape[1] not in (slices, len(scan)):
         expected = f"It must have {slices} slices, or the {len(scan)} of the scan, and as many frames as the images or none"
@@ -186,6 +189,7 @@ def _nifti(path: Path) -> NDArray[Any]:
             "It brings the package nibabel, which is not installed",
             "Use pip install cmrrecon[nifti], or store the labels as .npy",
         ) from error
+
     try:
         first_bytes(path, HEAD)
         image = nibabel.load(path)

@@ -68,6 +68,7 @@ def read_labels(path: Path) -> list[LabelRow]:
         missing = [name for name in COLUMNS if header.count(name) != 1]
         if missing:
             raise ValueError(f"line 1 does not name each of the columns {', '.join(missing)} once")
+
         return [
             _row(header, cells, table.line_num)
             for cells in table
@@ -89,6 +90,7 @@ def _row(header: Sequence[str], cells: Sequence[str], line: int) -> LabelRow:
     for name in ("file", "label"):
         if not texts[name]:
             raise ValueError(f"line {line} has no {name}")
+
     index = _number("slice", texts["slice"], line) if texts["slice"] else None
     given = [name for name in COLUMNS[3:] if texts[name]]
     if not given:
@@ -97,6 +99,7 @@ def _row(header: Sequence[str], cells: Sequence[str], line: int) -> LabelRow:
         raise ValueError(
             f"line {line} has only {', '.join(given)} of a box: all four are needed, or none"
         )
+
     y0, y1, x0, x1 = (_number(name, texts[name], line) for name in COLUMNS[3:])
     if y0 >= y1 or x0 >= x1:
         raise ValueError(f"line {line} has an empty box: y0 < y1 and x0 < x1 are needed")
@@ -146,6 +149,7 @@ def labels_of_files(rows: Sequence[LabelRow], paths: Iterable[Path]) -> dict[Pat
     for row in rows:
         # Only rows whose last part fits are compared in full: tables and data sets are long.
         by_name.setdefault(Path(row.file).name, []).append(row)
+
     shared: dict[Path, list[LabelRow]] = {}
     owners: dict[str, Path] = {}
     for path in paths:
@@ -210,6 +214,7 @@ def _alone(path: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         raise output_error(lock, error) from error
+
     try:
         yield
     finally:

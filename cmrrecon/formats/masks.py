@@ -33,6 +33,7 @@ def mask_of(array: StoredArray, where: object) -> CartesianMask:
             "A mask has real numbers and the axes (y), (y, x) or (frame, y, x)",
             "Give the mask file",
         )
+
     mask = zeros_and_ones(array, where)
     lines = (*shape, 1) if len(shape) == 1 else shape
     frames = mask.reshape((1, *lines)[-3:])

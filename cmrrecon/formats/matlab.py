@@ -39,6 +39,7 @@ def write_scan(
     with_frames = frames > 1 or not is_timeless(scan.acquisition.base)
     shape = scan.shape if with_frames else scan.shape[1:]
     chunks = (1,) * (len(shape) - 2) + shape[-2:]
+
     with _created(path, provenance) as output:
         with output.storing():
             name = variable or default_variable(scan)
@@ -48,6 +49,7 @@ def write_scan(
             dataset.attrs["MATLAB_class"] = np.bytes_("single")
             if scan.geometry is not None:
                 output.set_text("geometry", geometry_to_json(scan.geometry))
+
         for index in range(slices):
             series = np.ascontiguousarray(scan.read_slice(index).cpu().numpy()).view(COMPLEX_SINGLE)
             with output.storing():
@@ -92,6 +94,7 @@ def _created(path: Path, provenance: Mapping[str, Any] | None) -> Iterator[Hdf5O
             with output.storing():
                 output.set_provenance(provenance)
             yield output
+
         created_on = datetime.now(UTC).strftime("%a %b %d %H:%M:%S %Y")
         header = f"MATLAB 7.3 MAT-file, Platform: cmrrecon {__version__}, Created on: {created_on} HDF5 schema 1.00 ."
         with open(temporary, "r+b") as handle:

@@ -103,6 +103,7 @@ def write_images(
             "A MATLAB 5 variable has less than 2 GiB",
             "Write a .h5 file",
         )
+
     array = magnitudes.transpose(3, 2, 1, 0)
     base = (provenance or {}).get("acquisition", {}).get("base") or parse_name(path).base
     if is_timeless(base) and array.shape[3] == 1:
@@ -110,6 +111,7 @@ def write_images(
     content = {"img4ranking": array} | (
         {"provenance": to_json(provenance)} if provenance is not None else {}
     )
+
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         savemat(handle, content, do_compression=True)
 
@@ -157,6 +159,7 @@ class _Source:
         if count > self.left:
             raise _damaged(self.path, "a part is longer than the whole")
         self.left -= count
+
         content = bytearray() if self.inflate else bytearray(self.handle.read(count))
         while len(content) < count:
             if self.inflate is None or self.inflate.eof:
@@ -171,8 +174,10 @@ class _Source:
         short = kind >> 16  # up to four bytes are packed into the tag itself
         if short > 4 or (short or nbytes) > most:
             raise _damaged(self.path, "a part of a variable is longer than it can be")
+
         if short:
             return kind & 0xFFFF, head[4 : 4 + short]
+
         content = self.read(nbytes)
         self.read(min(-nbytes % 8, self.left))
         return kind, content
@@ -193,10 +198,12 @@ class _Source:
         if not piece:
             piece = self.handle.read(min(PIECE, self.packed))
             self.packed -= len(piece)
+
         try:
             inflated = self.inflate.decompress(piece, most)
         except zlib.error as error:
             raise _damaged(self.path, "its compressed data do not agree with themselves") from error
+
         if not inflated and not piece and not self.inflate.eof:
             raise _damaged(self.path, "its compressed data end too early")
         return inflated
@@ -219,12 +226,14 @@ def _arrays(path: Path) -> Iterator[tuple[_Array, _Source]]:
                     raise _damaged(path, f"it has {size} bytes and says it should have {position}")
                 if kind not in (MATRIX, COMPRESSED):
                     raise _damaged(path, "a part is of an unknown type, or the file is cut off")
+
                 source = _Source(handle, path, nbytes, order, kind == COMPRESSED)
                 if kind == COMPRESSED:
                     inner, declared = struct.unpack(order + "II", source.read(8))
                     if inner != MATRIX:
                         raise _damaged(path, "a compressed part holds no variable")
                     source.left = declared
+
                 array = _header(source, path)
                 if array is not None and array.matlab_class == STRUCT_CLASS:
                     yield from _parts(array, source, path)
@@ -243,13 +252,16 @@ def _header(source: _Source, path: Path) -> _Array | None:
     matlab_class = bits & 0xFF
     if matlab_class not in CLASSES and matlab_class not in (TEXT_CLASS, STRUCT_CLASS):
         return None
+
     kind, sizes = source.element(4 * 32)
     if kind != 5 or len(sizes) % 4 or not 2 <= len(sizes) // 4 <= 32:
         raise _damaged(path, "a variable has no dimensions")
     dims = struct.unpack(f"{source.order}{len(sizes) // 4}i", sizes)
+
     kind, name = source.element(1024)
     if kind != 1 or min(dims) < 0:
         raise _damaged(path, "a variable has no proper name or dimensions")
+
     if 0 not in dims:
         check_size(dims, CLASSES.get(matlab_class, 2), f"A variable of {path}")
     return _Array(
@@ -262,6 +274,7 @@ def _parts(struct_: _Array, source: _Source, path: Path) -> Iterator[tuple[_Arra
     fields = _fields(source, path)
     if prod(struct_.dims) != 1 or not pairs(fields):
         return
+
     for field in fields:
         kind, nbytes = struct.unpack(source.order + "II", source.read(8))
         after = source.left - nbytes
@@ -295,9 +308,11 @@ def _numbers(array: _Array, source: _Source) -> NDArray[Any]:
                 source.path, "a variable holds more or fewer numbers than its dimensions say"
             )
         parts.append(np.frombuffer(content, source.order + TYPES[kind]).reshape(array.dims[::-1]))
+
     source.finish()
     if not array.is_complex:
         return parts[0]
+
     values = np.empty(parts[0].shape, np.complex64)
     with np.errstate(over="ignore"):
         values.real, values.imag = parts

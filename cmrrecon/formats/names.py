@@ -53,14 +53,17 @@ def parse_name(path: str | Path, variable: str = "") -> Acquisition:
     found = STEM.fullmatch(_stem(path))
     base = found["base"] if found else "scan"
     modality = modality_of(base)
+
     pattern = acceleration = None
     factor = _first(r"AccFactor(\d+)", folders)
     if found and found["pattern"]:
         pattern, acceleration = _our_pattern(found["pattern"]), float(found["acceleration"])
     elif factor:
         pattern, acceleration = "uniform", float(factor)
+
     centre = _first(r"(Center\d+)", folders)
     after = folders[folders.index(centre) + 1 :] if centre else ()
+
     return Acquisition(
         base=base,
         modality=modality,
@@ -123,9 +126,11 @@ def mask_path_for(path: str | Path) -> Path | None:
         folders = [path.parent, *_mask_folders(path.absolute().parent)]
     else:
         name, folders = f"{stem}_mask", [path.parent]
+
     names = dict.fromkeys((name, f"{stem}_mask"))
     own = ".cfl" if path.suffix.lower() == ".hdr" else path.suffix
     suffixes = dict.fromkeys((".mat", own))
+
     candidates = (
         folder / (name + suffix) for name in names for folder in folders for suffix in suffixes
     )
@@ -157,14 +162,17 @@ def acquisition_from_json(text: str) -> Acquisition:
         stored = None
     if not isinstance(stored, dict):
         return Acquisition()
+
     kinds: dict[str, Any] = {
         **dict.fromkeys(("year", "acs", "seed"), int),
         **dict.fromkeys(("acceleration", "field_strength"), int | float),
     }
+
     venc = stored.pop("venc", None)
     if isinstance(venc, list) and all(type(value) in (int, float) for value in venc):
         stored["venc"] = tuple(float(value) for value in venc)
         kinds["venc"] = tuple
+
     known = [f.name for f in fields(Acquisition)]
     return Acquisition(
         **{
@@ -226,6 +234,7 @@ def _sampling(pattern: str | None, acceleration: float | None) -> str:
             "Patterns are lower-case words joined by hyphens, such as kt-gaussian",
             "Give a known pattern",
         )
+
     official = "".join(word if word == "kt" else word.capitalize() for word in pattern.split("-"))
     return f"_{official}{acceleration:g}"
 

@@ -62,6 +62,7 @@ def npy_variables(path: Path) -> dict[str, StoredArray]:
         shape, dtype = _header(handle, path)
         expected = handle.tell() + prod(shape) * dtype.itemsize
         size = handle.seek(0, 2)
+
     if size != expected:
         raise _damaged(path, f"it has {size} bytes and says it should have {expected}")
     if dtype.kind not in "fiubc":
@@ -129,6 +130,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
                 [scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1])], axis=1
             )
         }
+
         if scan.mask is not None:
             arrays["mask"] = scan.mask.samples.cpu().numpy()
         if isinstance(scan.mask, SpokeMask):
@@ -137,6 +139,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
                 "trajectory": trajectory.positions.cpu().numpy(),
                 "matrix": np.array(trajectory.matrix),
             }
+
         arrays |= companions_of(scan)
         arrays["acquisition"] = np.array(acquisition_to_json(scan.acquisition))
         if scan.geometry is not None:
@@ -239,6 +242,7 @@ def _member_header(
         or member.file_size > DEFLATE_LIMIT * member.compress_size + 1024
     ):
         raise _damaged(path, "it is packed in an unknown way or declares more than it can hold")
+
     with archive.open(member) as handle:
         shape, dtype = _header(handle, path)
         if 0 not in shape and shape:
@@ -252,6 +256,7 @@ def _member_header(
 def _tolerant(path: Path) -> Iterator[None]:
     try:
         yield
+
     # zipfile and numpy raise these for damaged files, each in several places.
     except (
         OSError,
@@ -310,9 +315,11 @@ def _write_npy(
                     },
                 )
                 start = handle.tell()
+
             for frame, values in enumerate(series):
                 handle.seek(start + (frame * count + index) * values.nbytes)
                 handle.write(np.ascontiguousarray(values).data)
+
         beside = sidecar(path)
         try:
             beside.unlink(missing_ok=True)  # never an old provenance beside a new array

@@ -53,6 +53,7 @@ def text(path: Path) -> str | None:
             "A complete PNG or GIF picture is needed",
             "Make the picture again",
         ) from error
+
     if isinstance(found, bytes):
         found = found.decode("ascii", errors="replace")
     return found if found and found.startswith("{") else None
@@ -74,12 +75,14 @@ def write_png(
     information = PngImagePlugin.PngInfo()
     if provenance is not None:
         information.add_text("provenance", to_json(provenance))
+
     columns = frames if slices > 1 else max(1, round(math.sqrt(frames * y / x)))
     rows = math.ceil(frames / columns)
     grid = np.zeros((rows * columns, slices, y, x), np.uint8)
     grid[:frames] = grey
     grid = grid.reshape(rows, columns, slices, y, x).transpose(0, 2, 3, 1, 4)
     montage = Image.fromarray(grid.reshape(rows * slices * y, columns * x))
+
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         montage.save(handle, "PNG", pnginfo=information)
 
@@ -97,6 +100,7 @@ def write_gif(
     slices, y, x = grey.shape[1:]
     movie = [Image.fromarray(frame.transpose(1, 0, 2).reshape(y, slices * x)) for frame in grey]
     comment = to_json(provenance).encode() if provenance is not None else b""
+
     content = io.BytesIO()
     movie[0].save(
         content,
@@ -107,6 +111,7 @@ def write_gif(
         loop=0,
         comment=comment,
     )
+
     with atomic(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 

@@ -91,11 +91,13 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     array, notes = choose(stored, "kspace", path)
     _require_complex(array, path)
     acquisition, along = _acquisition(path, array.name, text), "trajectory" in stored
+
     names, assumed = _axes(array, axes, acquisition.base, along, str(path))
     reader = SliceReader(array, names)
     frames, _, coils, y, x = reader.shape
     check_size(reader.shape, 0, str(path))
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
+
     full = _is_full(array, stored, path, acquisition.pattern)
     measured, beside = _mask_for(stored, path, full, mask)
     kept: SamplingMask | None = measured
@@ -106,6 +108,7 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
         assumed += (
             f"No mask file found for {path}: samples that are non-zero in any coil count as measured",
         )
+
     # Ours was looked at when it was made.
     ours = text("acquisition") is not None
     centred = reader if along or ours else CentredReader(reader, str(path))
@@ -119,6 +122,7 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
         notes=notes + assumed,
         full_by_rule=full and mask is None and not along,
     )
+
     if ours:
         scan = with_companions(scan, stored, path, own_mask=not beside)
     geometry = geometry_from_json(text("geometry") or "")
@@ -177,6 +181,7 @@ def _mask_for(
         if full or "mask" in stored
         else mask_path_for(path)
     )
+
     if beside is not None:
         return read_mask(beside), str(beside)
     if full:
@@ -195,10 +200,12 @@ def _raw(
             f"{raw.name} raw data name their axes themselves",
             "Leave out --axes",
         )
+
     by_name = raw.read_dataset
     scan = raw.read(path) if dataset is None or by_name is None else by_name(path, dataset)
     if hdf5_access.sniff(first_bytes(path, HEAD)):  # ours may be among them
         scan = _with_own_texts(scan, path)
+
     if mask is None:
         return scan
     given = read_mask(mask)
@@ -240,6 +247,7 @@ def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -
     """What our own files store of the acquisition; what they do not know, and all of others, from the names."""
     named = parse_name(path, variable if path.suffix.lower() == ".mat" else "")
     own = text("acquisition")
+
     if own is None and (stamp := text("provenance")) is not None:
         try:
             own = json.dumps(from_json(stamp).get("acquisition"))
@@ -290,6 +298,7 @@ def read_images(path: str | Path) -> Tensor:
             "Two to four axes are needed",
             "Give a file of images (frame, slice, y, x)",
         )
+
     values = torch.from_numpy(array.load(str(path)))
     values = values if values.is_complex() else values.float()
     if values.ndim == 3 and path.suffix.lower() in (".npy", ".npz"):
@@ -318,6 +327,7 @@ def read_maps(path: str | Path) -> Tensor:
             "Coil maps are complex and have the axes (slice, coil, y, x) or (coil, y, x)",
             "Store them like that",
         )
+
     values = torch.from_numpy(array.load(str(path)))
     if not bool(values.isfinite().all()) or not bool(values.any()):
         raise InputError(
@@ -326,6 +336,7 @@ def read_maps(path: str | Path) -> Tensor:
             "Coil maps are finite, and not zero everywhere",
             "Make them again, or leave them out: maps are then estimated",
         )
+
     if array.name == "coilmap":
         return values.reshape((-1, *values.shape)[-4:]).movedim(-1, 0).contiguous()
     return values.reshape((-1, *values.shape[-3:]))

@@ -61,6 +61,7 @@ def choose(raw: Raw) -> Chosen:
     image, left_out = _first_values(image, moving, raw)
     if moving != "phase":
         notes.append(f"{raw.path}: {FRAME_WORDS[moving]} were taken as frames.")
+
     slices, image["slice"] = np.unique(image["slice"], return_inverse=True)
     image["frame"] = np.unique(image[moving], return_inverse=True)[1]
     return Chosen(image, _of_slices(reference, slices), encoding, moving, (*left_out, *notes))
@@ -137,6 +138,7 @@ def _separate(table: Table, embedded: NDArray[np.bool], space: int) -> NDArray[n
     alike = (
         alone & (table["space"] == space) & np.isin(table["coils"], table["coils"][table["image"]])
     )
+
     both: NDArray[np.bool] = table["calibration"] & table["image"] & (table["space"] == space)
     for name in ("slice", "samples"):
         both &= np.isin(table[name], table[name][alike])

@@ -91,6 +91,7 @@ def _frame_times(image: Table, moving: str) -> tuple[float, ...] | None:
     chosen = image["slice"] == 0
     frame, frames = image["frame"][chosen], int(image["frame"].max()) + 1
     names = ("trigger_ms", "time_ms") if moving == "phase" else ("time_ms",)
+
     for name in names:
         times = image[name][chosen]
         if not np.isfinite(times).all():

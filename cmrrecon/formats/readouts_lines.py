@@ -43,11 +43,13 @@ class Lines:
         frames, _, coils, y, x = self.shape
         kspace = np.zeros((frames, coils, y, x), np.complex64)
         table = part(self.table, self.table["slice"] == index)
+
         for rows in alike(table, ("turn", "samples", "before", "after", "column", "reverse")):
             place = table["frame"][rows], slice(None), table["row"][rows], columns(table, rows[0])
             samples = kept(self.raw, table, rows)
             with np.errstate(all="ignore"):  # numbers that are not finite are refused later
                 kspace[place] = kspace[place] + samples if table["turn"][rows[0]] else samples
+
         if table["turn"].any():
             with np.errstate(all="ignore"):
                 kspace /= np.maximum(self.counts(index), 1)[:, None]
@@ -60,9 +62,11 @@ class Lines:
         table = part(self.table, self.table["slice"] == index)
         first = table["column"]
         end = first + length_of(table)
+
         if (first == 0).all() and (end == x).all():
             whole = np.bincount(table["frame"] * y + table["row"], minlength=frames * y)
             return whole.astype(np.int32).reshape(frames, y, 1)
+
         edges = np.zeros((frames, y, x + 1), np.int32)
         np.add.at(edges, (table["frame"], table["row"], first), 1)
         np.add.at(edges, (table["frame"], table["row"], end), -1)
@@ -96,6 +100,7 @@ class Lines:
         whole = (length_of(table) == x).all()
         if not whole or len(found) > 1 or table["reverse"].any() or not (table["centre"] > 0).all():
             return None
+
         column = int(found[0])
         # One beside the middle is another way of counting.
         return (y // 2, column) if abs(column - x // 2) > 1 and 0 <= column < x else None
@@ -124,6 +129,7 @@ def alike(table: Table, names: tuple[str, ...]) -> Iterator[Rows]:
     changed = np.zeros(len(order), bool)
     for name in names:
         changed[1:] |= np.diff(table[name][order]) != 0
+
     for group in np.split(order, np.flatnonzero(changed)):
         if not len(group):
             continue
@@ -169,6 +175,7 @@ def require_coils(raw: Raw, table: Table) -> int:
             "All readouts of the image must have the same coils",
             raw.remedy,
         )
+
     if count < 1 or coils[0] < 1 or min(table["before"].min(), table["after"].min()) < 0:
         raise InputError(
             "readouts-empty",
@@ -218,6 +225,7 @@ def _rows(raw: Raw, table: Table, encoding: Encoding) -> tuple[NDArray[np.int64]
             f"{raw.path}: the header puts the centre of k-space at line {encoding.centre}, outside of "
             f"its own limits; the middle of the matrix, line {centre}, was taken."
         )
+
     if encoding.limits and not (
         encoding.limits[0] <= table["line"].min() and table["line"].max() <= encoding.limits[1]
     ):
@@ -225,6 +233,7 @@ def _rows(raw: Raw, table: Table, encoding: Encoding) -> tuple[NDArray[np.int64]
             f"{raw.path}: the lines {table['line'].min()} to {table['line'].max()} leave the limits "
             f"{encoding.limits[0]} to {encoding.limits[1]} of the header; all were read."
         )
+
     return table["line"] - centre + encoding.matrix[0] // 2, tuple(notes)
 
 
@@ -261,6 +270,7 @@ def _require_inside(
             f"The encoded matrix is {y} x {x} (y, x)",
             raw.remedy,
         )
+
     _require_proportion(raw, (int(np.ptp(row)) + 1, int(end.max() - column.min())), (y, x))
 
 

@@ -60,6 +60,7 @@ def _covariance(
 ) -> NDArray[np.complex128]:
     """The sum of n n^H over all noise samples, each as in the middle of the image's band."""
     total = np.zeros((coils, coils), np.complex128)
+
     for rows in alike(table, ("samples", "before", "after", "dwell_us", "reverse")):
         ratio = 1.0 if dwell is None else float(table["dwell_us"][rows[0]]) / dwell
         with np.errstate(all="ignore"):  # what is not finite is found in the sum
@@ -76,6 +77,7 @@ def _unusable(covariance: NDArray[np.complex128]) -> str:
     power = np.diagonal(covariance).real
     if (power < SMALLEST).any():
         return f"{int((power < SMALLEST).sum())} coils have no noise"
+
     level = np.sqrt(power)
     correlation = covariance / np.outer(level, level)
     if np.linalg.eigvalsh(correlation)[0] < SINGULAR:

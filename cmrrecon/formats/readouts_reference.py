@@ -45,10 +45,12 @@ class References:
         table = part(self.table, self.table["slice"] == index)
         times = np.bincount(table["row"], minlength=self.shape[1])
         block = np.zeros(self.shape, np.complex64)
+
         for rows in alike(table, ("row", "reverse")):
             row = table["row"][rows[0]]
             with np.errstate(all="ignore"):
                 block[:, row] += kept(self.raw, table, rows).sum(0) / np.float32(times[row])
+
         lines = torch.from_numpy(block)
         require_finite(lines, f"A reference line of {self.raw.path}")
         for axis, side in zip((1, 2), self.sides, strict=True):
@@ -99,11 +101,13 @@ def _usable(raw: Raw, table: Table, coils: int) -> tuple[Table, Encoding]:
     table = part(table, known & (table["axes"] == 0))
     if not len(table["space"]):
         return table, raw.encodings[0]
+
     table = part(table, table["space"] == table["space"].min())
     sizes = np.stack([table[name] for name in ("samples", "before", "after")], 1)
     kinds, inverse, times = np.unique(sizes, axis=0, return_inverse=True, return_counts=True)
     chosen = int(times.argmax())
     table = part(table, inverse.reshape(-1) == chosen)
+
     samples, before, after = kinds[chosen]
     own = raw.encodings[int(table["space"][0])]
     return (table if samples - before - after > 0 else part(table, np.array([], np.int64))), own
@@ -127,6 +131,7 @@ def _common(row: NDArray[np.int64], table: Table, slices: int) -> tuple[NDArray[
     if not len(shared):
         return row[:0], part(table, np.array([], np.int64))
     runs = np.split(shared, np.flatnonzero(np.diff(shared) != 1) + 1)
+
     block = min(runs, key=lambda run: (np.abs(run).min(), -len(run)))
     inside = (row >= block[0]) & (row <= block[-1])
     return row[inside], part(table, inside)
@@ -144,8 +149,10 @@ def _sides(
             target[1] * encoding.image[1] / encoding.matrix[1],
             target[2],
         )
+
     if own.field_of_view_mm is None or target is None:
         return sides
+
     found = []
     for n, has, wanted in zip(sides, own.field_of_view_mm[:2], target[:2], strict=True):
         exact = n * wanted / has

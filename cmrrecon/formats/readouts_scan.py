@@ -33,11 +33,13 @@ def assemble(raw: Raw, noise: Raw | None = None) -> Scan:
     chosen = choose(raw)
     along = along_trajectory(raw, chosen.image, chosen.encoding)
     reader, mask, notes = (_along if along else _cartesian)(raw, chosen.image, chosen.encoding)
+
     covariance, of_noise = noise_of(raw, chosen.image, raw if noise is None else noise)
     calibration, of_references = references(
         raw, chosen.reference, chosen.encoding, reader.shape[2], reader.shape[1], not along
     )
     geometry, of_geometry = geometry_of(raw, chosen.image, chosen.encoding, chosen.moving)
+
     return Scan(
         reader.shape,
         reader,

@@ -51,6 +51,7 @@ class Spokes:
         frames, slices, _, spokes, _ = self.shape
         present = np.zeros((slices, frames, spokes), bool)
         present[self.table["slice"], self.table["frame"], self.table["row"]] = True
+
         if not (present == present[:1]).all():
             every = torch.ones((1, spokes, 1), dtype=torch.bool)
             return SpokeMask(every, MaskSource.NON_ZERO, trajectory=trajectory)
@@ -89,6 +90,7 @@ def spokes_of(raw: Raw, image: Table) -> Spokes:
     # Runs backwards or not, the trajectory says where each sample lies.
     image = image | {"reverse": np.zeros(len(image["reverse"]), bool)}
     coils = require_coils(raw, image)
+
     for name in ALIKE:
         if np.ptp(image[name]):
             raise InputError(
@@ -104,10 +106,12 @@ def spokes_of(raw: Raw, image: Table) -> Spokes:
             "There must be two",
             raw.remedy,
         )
+
     frames, slices = require_frames(raw, image)
     image = part(image, np.lexsort((image["slice"], image["frame"])))
     lengths = np.bincount(image["frame"] * slices + image["slice"])
     row = np.arange(len(image["frame"])) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
     samples = int(length_of(image)[0])
     shape = (frames, slices, coils, int(lengths.max()), samples)
     check_size(shape, 0, str(raw.path))
@@ -137,6 +141,7 @@ def _positions(spokes: Spokes) -> NDArray[np.float32]:
     raw, table = spokes.raw, spokes.table
     assert raw.positions is not None
     kept_samples = slice(int(table["before"][0]), int(table["before"][0]) + samples)
+
     positions = np.zeros((frames, count, samples, 2), np.float32)
     for index in range(slices):
         one = part(table, table["slice"] == index)

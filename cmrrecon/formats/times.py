@@ -34,9 +34,11 @@ def read_times(path: str | Path) -> Tensor:
             for row in csv.reader(io.StringIO(content.decode("utf-8-sig")))
             if any(cell.strip() for cell in row)
         ]
+
         times = torch.tensor(
             [[_time(cell) for cell in row[1:]] for row in rows[1:]], dtype=torch.float64
         )
+
         if times.ndim != 2 or not times.numel():
             raise ValueError("no times")
     except (ValueError, csv.Error) as error:
@@ -61,6 +63,7 @@ def write_times(path: str | Path, times: Tensor) -> None:
     lines += [
         ",".join([f"w{n + 1}", *(f"{value:.15g}" for value in row)]) for n, row in enumerate(rows)
     ]
+
     with atomic(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
 

@@ -34,6 +34,7 @@ def spokes_of(
     scaled, note = in_cycles(positions, matrix, str(path))
     trajectory = Trajectory(scaled, matrix)
     notes = () if scaled is positions else (note,)
+
     if measured is None:
         every = torch.ones((1, spokes, 1), dtype=torch.bool)
         return SpokeMask(every, MaskSource.HEADER, trajectory=trajectory), notes
@@ -61,6 +62,7 @@ def _matrix(stored: dict[str, StoredArray], path: Path) -> tuple[int, int]:
         if array is None or array.is_complex or prod(array.shape) != 2
         else array.load(str(path)).reshape(2).tolist()
     )
+
     if not values or any(not 1 <= n <= LARGEST_MATRIX or n != int(n) for n in values):
         raise InputError(
             "matrix-missing",

@@ -169,6 +169,7 @@ def _encoding(table: Table, measurement: Measurement, echo_planar: bool) -> Enco
     image = part(table, table["image"])
     if not len(image["line"]):
         return encoding(protocol, (1, 1), None, echo_planar, path)
+
     centre = int(measurement.headers["CenterLin"][table["image"]][0])
     below, above = centre - int(image["line"].min()), int(image["line"].max()) - centre
     inside = below >= 0 and above >= 0

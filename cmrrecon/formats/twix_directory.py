@@ -59,11 +59,13 @@ def sniff(path: Path, head: bytes) -> bool:
     first, count = struct.unpack_from("<II", head)
     if first >= 10000:
         return 1 <= count <= 32 and first < LARGEST_PROTOCOL and PART.match(head, 8) is not None
+
     if not 1 <= count <= MOST_MEASUREMENTS:
         return False
     offset, _ = ENTRY.unpack_from(head, 16)
     if offset < SMALLEST_OFFSET or offset % 8:
         return False
+
     with open(path, "rb") as handle:
         handle.seek(min(offset, 2**40))
         start = handle.read(48)
@@ -81,19 +83,23 @@ def read_directory(path: Path) -> Directory:
     size = path.stat().st_size
     if len(head) < 32:
         raise damaged(path, f"it has {size} bytes")
+
     first, count = struct.unpack_from("<II", head)
     before_vd = first >= 10000
     if not before_vd and (len(head) < SMALLEST_OFFSET or not 1 <= count <= MOST_MEASUREMENTS):
         raise damaged(path, "its list of measurements is not complete")
+
     entries = [(0, size)]
     if not before_vd:
         entries = [ENTRY.unpack_from(head, 16 + 152 * index) for index in range(count)]
     if len(entries) == 1 and entries[0][1] == 0:
         entries = [(entries[0][0], size - entries[0][0])]
+
     with open(path, "rb") as handle:
         places = tuple(
             _place(handle, start, length, size, path) for start, length in entries if length
         )
+
     if not places:
         raise damaged(path, "all its measurements are empty")
     return Directory(before_vd, places)
@@ -128,6 +134,7 @@ def require_end(path: Path, directory: Directory, place: Place, position: int) -
             (mask,) = struct.unpack_from("<Q", header, MASKS[directory.before_vd])
             if mask & END:
                 return
+
             length = struct.unpack_from("<I", header)[0] & LENGTH
             if not mask & SYNCHRONOUS or length < 8:
                 raise damaged(path, "a readout is not complete")

@@ -68,6 +68,7 @@ class Samples:
         between = CHANNEL[self.before_vd]
         size = between + 8 * count
         found = np.empty((len(rows), coils, count), np.complex64)
+
         with open(self.path, "rb") as handle:
             for place, offset in zip(found, self.offsets[rows] + self.prefix, strict=True):
                 handle.seek(offset)

@@ -122,6 +122,7 @@ def read_protocol(document: bytes) -> Protocol:
     dwell: dict[int, float] = {}
     elements: dict[int, dict[str, str]] = {}
     sequence = None
+
     for found in LINE.finditer(document, max(0, document.find(b"MeasYaps\0"))):
         name, text = found[1].decode(), found[2].decode("latin1").strip('"')
         if name == SEQUENCE:
@@ -134,10 +135,12 @@ def read_protocol(document: bytes) -> Protocol:
             elements.setdefault(int(element[1]), {}).setdefault(element[2], text)
         elif name in LINES and name not in values and _number(text):
             values[name] = (_number(text),)
+
     for name in PARAMETERS:
         numbers = _parameter(document, name)
         if numbers:
             values[name] = numbers
+
     return Protocol(values, dwell, sequence, _coils(elements.values()))
 
 
@@ -190,6 +193,7 @@ def ramp(protocol: Protocol, path: Path) -> Ramp | None:
         return None
     up, flat, down, delay, duration = (protocol.values.get(name, (0.0,))[0] for name in RAMP)
     inside = min(up, flat, down, delay) >= 0 < duration < LONGEST_READOUT
+
     if shape != TRAPEZOID or not inside or delay + duration > up + flat + down + CLOCK:
         raise InputError(
             "gradient-unknown",
@@ -221,6 +225,7 @@ def encoding(
     """
     _require_cartesian_slices(protocol, path)
     matrix, (over_y, over_x) = _matrix(protocol, needed), protocol.oversampling
+
     if max(matrix) >= LARGEST:
         raise InputError(
             "header-damaged",
@@ -228,6 +233,7 @@ def encoding(
             f"Both must be less than {LARGEST}",
             REMEDY,
         )
+
     recon = (int(protocol.number("NImageLins")), int(protocol.number("NImageCols")))
     return Encoding(
         matrix,
@@ -252,6 +258,7 @@ def _require_cartesian_slices(protocol: Protocol, path: Path) -> None:
             "Twix files do not say where such samples lie, only Cartesian ones are read",
             "Convert it to ISMRMRD with its trajectory, by siemens_to_ismrmrd",
         )
+
     together = protocol.number("sSliceAcceleration.lMultiBandFactor", 1)
     if together > 1:
         raise InputError(

@@ -50,10 +50,12 @@ def readouts(
     table: Table = {
         name: headers["Counter"][stored].astype(np.int64) for name, stored in COUNTERS.items()
     }
+
     table |= _purposes(flags) | _vectors(headers["SliceData"])
     table["slice"] = _anatomical(
         headers["Counter"]["Sli"].astype(np.int64), table["position"], table["across"]
     )
+
     table |= {
         "samples": headers["SamplesInScan"].astype(np.int64),
         "coils": headers["UsedChannels"].astype(np.int64),
@@ -65,6 +67,7 @@ def readouts(
         "time_ms": headers["TimeStamp"] * TICK_MS,
         "trigger_ms": headers["PMUTimeStamp"] * (TICK_MS if protocol.gated else np.nan),
     }
+
     known = np.array([protocol.dwell_us.get(int(echo), 0.0) for echo in table["contrast"]])
     own = DWELL[before_vd] / np.maximum(table["samples"], 1)
     table["dwell_us"] = known if noise_only else np.where(table["noise"], own, known)
@@ -98,10 +101,12 @@ def _vectors(places: NDArray[Any]) -> Table:
     made to be read from the right of the patient, runs along x.
     """
     position = np.stack([places["SlicePos"][axis] for axis in ("Sag", "Cor", "Tra")], 1)
+
     r, i, j, k = places["Quaternion"].T.astype(np.float64)
     phase = np.stack([1 - 2 * (j * j + k * k), 2 * (i * j + k * r), 2 * (i * k - j * r)], 1)
     read = np.stack([2 * (i * j - k * r), 1 - 2 * (i * i + k * k), 2 * (j * k + i * r)], 1)
     across = np.stack([2 * (i * k + j * r), 2 * (j * k - i * r), 1 - 2 * (i * i + j * j)], 1)
+
     unit = np.abs(r * r + i * i + j * j + k * k - 1) < 1e-3
     known = (unit & np.isfinite(position).all(1))[:, None]
     vectors = {"position": position, "along_x": -read, "along_y": -phase, "across": across}
@@ -117,6 +122,7 @@ def _anatomical(
     normals = across[first]
     if len(values) < 2 or not (normals @ normals[0] > SAME).all():
         return back.astype(np.int64)
+
     order = np.argsort(position[first] @ normals[0], kind="stable")
     ranks = np.empty(len(values), np.int64)
     ranks[order] = np.arange(len(values))

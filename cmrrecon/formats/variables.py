@@ -50,6 +50,7 @@ def choose(
     found = matching(stored, kind)
     if found:
         return stored[found[0]], _passed_over(found, path)
+
     _refuse_other_kinds(stored, kind, path)
     if len(stored) == 1 and (kind != "image" or "" in stored):
         name, array = next(iter(stored.items()))
@@ -57,6 +58,7 @@ def choose(
             f"{path}: variable {say([name])} was taken as {WORDS[kind]}, the only one in the file."
         )
         return array, (taken,) if name else ()
+
     raise InputError(
         "variable-missing",
         f"{path} holds no variable known as {WORDS[kind]}"

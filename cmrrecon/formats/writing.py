@@ -53,6 +53,7 @@ def write(
     if isinstance(content, Scan):
         write_scan(target, content, provenance)
         return
+
     images = as_tensor(content, "content", "of images (frame, slice, y, x), or a Scan,")
     if images.ndim != 4:
         raise UsageError(
@@ -90,16 +91,19 @@ def write_scan(
     write = _by_suffix(path, SCAN_WRITERS, "a scan")
     if write is matlab.write_scan:
         write = partial(write, variable=variable)
+
     if isinstance(scan.mask, SpokeMask):
         _by_suffix(
             path,
             {suffix: SCAN_WRITERS[suffix] for suffix in (".h5", ".npz")},
             "k-space along a trajectory",
         )
+
     if images is not None:
         write = partial(
             _by_suffix(path, {".h5": hdf5.write_scan}, "a scan with images"), images=images
         )
+
     write(path, scan, provenance)
 
 
