@@ -1,11 +1,13 @@
-"""Variable-length data in HDF5 files, found without HDF5's own code for its heap.
+"""Variable-length data in HDF5 files, located without HDF5's own code for its heap.
 
-HDF5 (2.0, under h5py) refuses most damaged heaps, but some send its search round in circles for ever, in compiled code that
-neither a time limit nor Ctrl-C ends. Here every step leads forward, and all steps together stay within the length of the
-file. A piece must have exactly the size that its row declares. Heaps carry no checksum: damaged numbers are not noticed.
+HDF5 (2.0, under h5py) refuses most damaged heaps. Some, however, send its search round in circles
+for ever, in compiled code that neither a time limit nor Ctrl-C ends. Here every step moves forward,
+and all steps together stay within the length of the file. A piece must have exactly the size that
+its row declares. Heaps carry no checksum, so damaged numbers go unnoticed.
 
-A row holds a reference to each piece: its length, and where it lies, the address of a collection and an index in it. A collection
-is a header and objects one after the other, each with its index and size (HDF5 file format specification, III.E).
+A row holds a reference to each piece: its length, the address of a collection and an index in it. A
+collection is a header followed by objects, each with its index and size (HDF5 file format
+specification, III.E).
 """
 
 import struct
@@ -18,21 +20,29 @@ from numpy.typing import NDArray
 
 REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 SIZES = (8, 8)  # bytes of an address and of a length in the file
-COLLECTION = struct.Struct("<4sB3xQ")  # signature, version, size with this header
-OBJECT = struct.Struct("<HH4xQ")  # index, references, size without this header
+COLLECTION = struct.Struct("<4sB3xQ")  # signature, version, size including this header
+OBJECT = struct.Struct("<HH4xQ")  # index, references, size excluding this header
 
 
 def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
-    """The rows (n,) of a one-dimensional (or scalar) h5py dataset as they lie in the file, with a `REFERENCE` for what has no fixed length.
+    """The rows of a one-dimensional (or scalar) h5py dataset as they lie in the file.
 
     Parameters
     ----------
-    dataset : the h5py dataset
-    handle : the same file, opened for reading bytes
+    dataset : h5py.Dataset
+        The dataset.
+    handle : binary file
+        The same file, open for reading bytes.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        The rows; data of variable length appear as `REFERENCE`.
 
     Raises
     ------
-    ValueError : it is stored in a way that is not usual for such data, or rows are missing
+    ValueError
+        If the dataset is stored in an unusual way for such data, or rows are missing.
     """
     plist, dtype, count = (
         dataset.id.get_create_plist(),
@@ -65,7 +75,7 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
 
 
 def _stored_dtype(kind: Any) -> np.dtype[Any]:
-    """The NumPy type of what an HDF5 type is in the file."""
+    """The NumPy type of the bytes that an HDF5 type has in the file."""
     if isinstance(kind, h5py.h5t.TypeVlenID) or (
         isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
     ):
@@ -84,7 +94,7 @@ def _stored_dtype(kind: Any) -> np.dtype[Any]:
 
     dtype: np.dtype[Any] = kind.dtype
     if dtype.hasobject:
-        raise ValueError("rows hold what is not data")
+        raise ValueError("rows hold something other than data")
     return dtype
 
 
@@ -92,10 +102,12 @@ def _stored_dtype(kind: Any) -> np.dtype[Any]:
 class Heap:
     """The pieces of variable length in a file.
 
-    Parameters
+    Attributes
     ----------
-    handle : the file, opened for reading bytes
-    base : where its HDF5 part begins
+    handle : binary file
+        The file, open for reading bytes.
+    base : int
+        Offset in bytes at which its HDF5 part begins.
     """
 
     handle: IO[bytes]
@@ -104,17 +116,30 @@ class Heap:
     _searched: int = 0
 
     def read(self, reference: Any, itemsize: int) -> bytes:
-        """The bytes of a piece of items of this size; none for an empty one.
+        """Return the bytes of one piece; an empty piece has none.
+
+        Parameters
+        ----------
+        reference : record of type `REFERENCE`
+            Length and place of the piece.
+        itemsize : int
+            Bytes per item.
+
+        Returns
+        -------
+        bytes
+            The piece.
 
         Raises
         ------
-        ValueError : the reference or the heap is damaged
+        ValueError
+            If the reference or the heap is damaged.
         """
         length, address, index = (int(reference[name]) for name in ("length", "address", "index"))
         return self._piece(length, address, index, itemsize)
 
     def read_all(self, references: NDArray[Any], itemsize: int) -> bytes:
-        """The bytes of several pieces, one after the other; errors as in `read`."""
+        """Return the bytes of several pieces, one after the other; errors as in `read`."""
         lengths, addresses, indices = (
             references[name].tolist() for name in ("length", "address", "index")
         )
@@ -133,12 +158,12 @@ class Heap:
         return self._take(offset, size)
 
     def _collection(self, address: int) -> dict[int, tuple[int, int]]:
-        """Where the objects of a collection lie: index -> offset and size."""
+        """Locate the objects of a collection: index -> offset and size."""
         end = self.handle.seek(0, 2)
         start = self.base + address
         signature, version, size = COLLECTION.unpack(self._take(start, COLLECTION.size))
 
-        # Collections do not overlap, so all together are no longer than the file.
+        # Collections do not overlap, so together they cannot be longer than the file.
         self._searched += size
         if signature != b"GCOL" or version != 1 or start + size > end or self._searched > end:
             raise ValueError("a collection of the heap is damaged")
