@@ -77,7 +77,7 @@ def created(path: Path, **options: Any) -> Iterator[Hdf5Output]:
 
 
 class _Disk(RawIOBase):
-    """The file object that h5py writes to; it keeps the first error and then writes nothing more."""
+    """The file object that h5py writes to; it keeps the first error and writes nothing more."""
 
     def __init__(self, raw: FileIO) -> None:
         self.raw = raw

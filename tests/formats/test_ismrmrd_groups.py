@@ -66,7 +66,7 @@ def test_of_several_groups_the_first_or_the_named_one_is_read(tmp_path):
     write(path, image(lines=[2, 3]), group="two", mode="a")
     first = formats.read(path)
     assert first.mask.complete
-    assert "one was read; --dataset reads two" in first.notes[0]
+    assert "the data set one; choose two" in first.notes[0]
     second = formats.read(path, dataset="two")
     assert second.mask.samples.sum() == 2
     assert second.notes == ()
