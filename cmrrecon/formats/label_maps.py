@@ -103,7 +103,7 @@ def lay_over(
         remedy = (
             "It seems to be transposed: store y before x"
             if swapped
-            else "Draw the labels on images of this size"
+            else "Draw the labels on images of this matrix size"
         )
         raise _misfit(
             labels, shape, name, f"Its last two axes must be y and x, {y} and {x}", remedy

@@ -73,7 +73,7 @@ def write_scan(
 
 
 def default_variable(scan: Scan) -> str:
-    """Official name of the k-space: `kus` if undersampled, else `kspace` (2025) or `kspace_full`."""
+    """Official name of k-space: `kus` if undersampled, else `kspace` (2025) or `kspace_full`."""
     undersampled = (
         scan.acquisition.pattern is not None if scan.mask is None else not scan.mask.complete
     )

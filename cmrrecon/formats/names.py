@@ -120,19 +120,7 @@ def is_timeless(base: str) -> bool:
 def kus_name(base: str, pattern: str | None, acceleration: float | None) -> str:
     """File name of undersampled k-space, such as `cine_sax_kus_ktGaussian8.mat`.
 
-    Parameters
-    ----------
-    base : str
-        Base of the name, such as `cine_sax`.
-    pattern : str or None
-        Our name of the pattern, such as `kt-gaussian`.
-    acceleration : float or None
-        Nominal R. If it or the pattern is not known, the name is `cine_sax_kus.mat`.
-
-    Returns
-    -------
-    str
-        The file name.
+    It is `cine_sax_kus.mat` if the pattern, such as `kt-gaussian`, or the nominal R is not known.
 
     Raises
     ------
@@ -281,20 +269,10 @@ def _sampling(pattern: str | None, acceleration: float | None) -> str:
 
 
 def facts_of(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the facts that follow from the official scanner name, such as Siemens_30T_Vida.
+    """Add the facts that follow from an official scanner name, such as Siemens_30T_Vida.
 
     These are `manufacturer` ("Siemens"), `field` ("3.0T"), and `scanner`, the centre and the
     scanner name; None if not known.
-
-    Parameters
-    ----------
-    known : mapping
-        Facts of a scan, with `vendor` and `centre`.
-
-    Returns
-    -------
-    dict
-        `known` and the additional facts.
     """
     vendor = known.get("vendor") or ""
     field = re.search(r"_(\d)(\d)T(_|$)", vendor)
@@ -317,11 +295,6 @@ def fits(known: Mapping[str, Any], text: str, option: str) -> bool:
         `fact=value`, for example scanner=Center005/Siemens_30T_Vida.
     option : str
         Name of the option in messages.
-
-    Returns
-    -------
-    bool
-        Whether the scan has this value.
 
     Raises
     ------
