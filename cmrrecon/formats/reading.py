@@ -1,4 +1,4 @@
-"""Files in: scans, masks, images and coil maps."""
+"""Reads scans, whatever the format of the file."""
 
 import json
 from collections.abc import Callable
@@ -36,10 +36,8 @@ from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import as_path, first_bytes
 from cmrrecon.tools.provenance import from_json
 
-ALWAYS_FULL = (
-    "kspace_full",
-    "kspace_single_full",
-)  # `kspace`, the name of 2025, is also what users call any k-space
+# `kspace`, the name of 2025, is not among them: users give this name to any k-space.
+ALWAYS_FULL = ("kspace_full", "kspace_single_full")
 
 
 def read(
@@ -50,30 +48,44 @@ def read(
     dataset: str | None = None,
     maps: str | Path | None = None,
 ) -> Scan:
-    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2026, our `.h5`, `.npz`
-    or `.npy`, BART's `.cfl`, or raw data in a format of `kinds.RAW_FORMATS`: ISMRMRD, Siemens twix,
-    fastMRI.
+    """Read a scan from a k-space file.
 
-    Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`).
-    The mask is the one given, else None for files that the challenge calls fully sampled by their
-    variable or folder (`full_by_rule`), else the one in the file, else the official mask file
-    beside it, else None. Arrays `trajectory` and `matrix` beside `kspace` make it non-Cartesian,
-    see `Scan`; all its spokes were measured if no mask says otherwise.
+    The file may be CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2026, our own `.h5`, `.npz` or `.npy`,
+    BART's `.cfl`, or raw data in a format of `kinds.RAW_FORMATS`: ISMRMRD, Siemens twix, fastMRI.
+    Slices are read when they are requested; MATLAB 5 and `.npz` files are read as a whole, at the
+    first request.
+
+    The mask is the given one. Without it, files that the challenge calls fully sampled, by their
+    variable or folder, have no mask (`full_by_rule`); others have the mask in the file, else the
+    official mask file beside it, else none. Arrays `trajectory` and `matrix` beside `kspace` make a
+    scan non-Cartesian, see `Scan`; all its spokes count as measured if no mask says otherwise.
 
     Parameters
     ----------
-    path : the file
-    axes : names of the stored axes where they are not the usual ones, such as "x,y,coil", in the order that h5py
-        (v7.3, .h5), scipy (v5) or numpy shows the array
-    mask : a mask file
-    dataset : name of the data set, in files of raw data that hold several
-    maps : a file of coil maps, for `Scan.maps`
+    path : str or Path
+        The file.
+    axes : str or None
+        Names of the stored axes if they are not the usual ones, such as `coil,y,x`, in the order in
+        which h5py (v7.3, .h5), SciPy (v5) or NumPy shows the array.
+    mask : str, Path or None
+        A mask file.
+    dataset : str or None
+        Name of the data set in a file of raw data that holds several.
+    maps : str, Path or None
+        A file of coil maps, for `Scan.maps`.
+
+    Returns
+    -------
+    Scan
+        The scan.
 
     Raises
     ------
-    InputError : the file cannot be read as k-space; `maps-axes`, the coil maps are not of this
-        k-space
-    UsageError : `axes-unknown`, `axes-fixed`; `dataset-fixed`, a data set of a file that has none
+    InputError
+        If the file cannot be read as k-space, or the coil maps do not fit it (`maps-axes`).
+    UsageError
+        If the axes cannot be used (`axes-unknown`, `axes-fixed`), or a data set is named for a file
+        without names (`dataset-fixed`).
     """
     path = as_path(path, "file")
     raw = raw_format(path)
@@ -88,9 +100,9 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     stored, text = contents(path, "kspace")
     array, notes = choose(stored, "kspace", path)
     _require_complex(array, path)
-    acquisition, along = _acquisition(path, array.name, text), "trajectory" in stored
+    acquisition, non_cartesian = _acquisition(path, array.name, text), "trajectory" in stored
 
-    names, assumed = _axes(array, axes, acquisition.base, along, str(path))
+    names, assumed = _axes(array, axes, acquisition.base, non_cartesian, str(path))
     reader = SliceReader(array, names)
     frames, _, coils, y, x = reader.shape
     check_size(reader.shape, 0, str(path))
@@ -99,17 +111,18 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     full = _is_full(array, stored, path, acquisition.pattern)
     measured, beside = _mask_for(stored, path, full, mask)
     kept: SamplingMask | None = measured
-    if along:
+    if non_cartesian:
         kept, of_unit = spokes_of(measured, y, stored, path)
         assumed += of_unit
     if kept is None and not full:
         assumed += (
-            f"No mask file found for {path}: samples that are non-zero in any coil count as measured",
+            f"No mask file found for {path}: samples that are non-zero in any coil "
+            "count as measured.",
         )
 
-    # Ours was looked at when it was made.
+    # The centre of k-space in our own files was checked when they were written.
     ours = text("acquisition") is not None
-    centred = reader if along or ours else CentredReader(reader, str(path))
+    centred = reader if non_cartesian or ours else CentredReader(reader, str(path))
     scan = Scan(
         reader.shape,
         centred,
@@ -118,7 +131,7 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
         path=str(path),
         mask_path=beside,
         notes=notes + assumed,
-        full_by_rule=full and mask is None and not along,
+        full_by_rule=full and mask is None and not non_cartesian,
     )
 
     if ours:
@@ -138,27 +151,27 @@ def _require_complex(array: StoredArray, path: Path) -> None:
 
 
 def _axes(
-    array: StoredArray, given: str | None, base: str, along: bool, where: str
+    array: StoredArray, given: str | None, base: str, non_cartesian: bool, label: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the stored axes, and what had to be assumed."""
     if given is not None:
-        return named_axes(given, array, where), ()
+        return named_axes(given, array, label), ()
     if not array.name and len(array.shape) != 5:
         raise InputError(
             "axes-unknown",
-            f"{where} has {len(array.shape)} axes, shape {array.shown_shape}, and no name that says what it is",
+            f"{label} has {len(array.shape)} axes, shape {array.shown_shape}, and no variable name",
             "K-space in .npy has the axes (frame, slice, coil, y, x)",
             "Name the axes with --axes, for example --axes coil,y,x",
         )
-    if along and 2 <= len(array.shape) <= len(AXES):
+    if non_cartesian and 2 <= len(array.shape) <= len(AXES):
         return AXES[-len(array.shape) :], ()
-    return default_axes(array, base, where)
+    return default_axes(array, base, label)
 
 
 def _is_full(
     array: StoredArray, stored: dict[str, StoredArray], path: Path, pattern: str | None
 ) -> bool:
-    """Whether a file counts as fully sampled: by its variable, its folder, or as spokes without a mask."""
+    """Whether k-space counts as complete: by variable, by folder, or as spokes without a mask."""
     if "mask" in stored:
         return pattern is None and array.name in ALWAYS_FULL
     in_full_folder = array.name == "kspace" and is_full_folder(path)
@@ -170,8 +183,10 @@ def _is_full(
 def _mask_for(
     stored: dict[str, StoredArray], path: Path, full: bool, given: str | Path | None
 ) -> tuple[CartesianMask | None, str]:
-    """The mask of a scan, None where the k-space must say it, and the file it lies in if that is
-    another one."""
+    """The mask of a scan, and the file that holds it if it is another one.
+
+    The mask is None if the k-space has to show what was measured.
+    """
     beside = (
         Path(given)
         if given is not None
@@ -194,14 +209,14 @@ def _raw(
     if axes is not None:
         raise UsageError(
             "axes-fixed",
-            f"The axes {axes!r} were named for {path}",
-            f"{raw.name} raw data name their axes themselves",
+            f"The axes {axes!r} were given for {path}",
+            f"{raw.name} raw data state their axes themselves",
             "Leave out --axes",
         )
 
     by_name = raw.read_dataset
     scan = raw.read(path) if dataset is None or by_name is None else by_name(path, dataset)
-    if hdf5_access.sniff(first_bytes(path, HEAD)):  # ours may be among them
+    if hdf5_access.sniff(first_bytes(path, HEAD)):  # the file may be our own
         scan = _with_own_texts(scan, path)
 
     if mask is None:
@@ -217,13 +232,12 @@ def _raw(
 
 
 def _with_own_texts(scan: Scan, path: Path) -> Scan:
-    """The scan of a raw file with what it says if it is ours, where the format demands more than is
-    known."""
-    known, where = (hdf5_access.text(path, name) for name in ("acquisition", "geometry"))
+    """Add what our own raw files state in JSON, which replaces the neutral values of the format."""
+    known, geometry = (hdf5_access.text(path, name) for name in ("acquisition", "geometry"))
     return replace(
         scan,
         acquisition=_completed(scan.acquisition, known),
-        geometry=scan.geometry if where is None else geometry_from_json(where),
+        geometry=scan.geometry if geometry is None else geometry_from_json(geometry),
     )
 
 
@@ -235,27 +249,28 @@ def _with_maps(scan: Scan, path: str | Path) -> Scan:
         raise InputError(
             "maps-axes",
             f"{path} holds coil maps of shape {tuple(maps.shape)}",
-            f"For {scan.path} they are (slice 1 or {slices}, coil {coils}, y, x) = images {scan.image_shape}",
+            f"For {scan.path} they must be (slice 1 or {slices}, coil {coils}, y, x), "
+            f"where (y, x) are the images' {scan.image_shape}",
             "Give the coil maps that belong to this k-space",
         )
     return replace(scan, maps=maps.expand(slices, -1, -1, -1).__getitem__, maps_path=str(path))
 
 
 def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:
-    """What our own files store of the acquisition; what they do not know, and all of others, from the names."""
+    """The facts in our own files; missing ones, and those of other files, come from the names."""
     named = parse_name(path, variable if path.suffix.lower() == ".mat" else "")
     own = text("acquisition")
 
     if own is None and (stamp := text("provenance")) is not None:
         try:
             own = json.dumps(from_json(stamp).get("acquisition"))
-        except InputError:  # of another program
+        except InputError:  # written by another program
             own = None
     return _completed(named, own)
 
 
 def _completed(named: Acquisition, own: str | None) -> Acquisition:
-    """What names tell, replaced by what a file of ours says in JSON."""
+    """Facts from names, overridden by those that our file states in JSON."""
     stored = asdict(acquisition_from_json(own)) if own else {}
     known = {
         key: value

@@ -14,11 +14,23 @@ from cmrrecon.tools.files import as_path
 
 
 def read_mask(path: str | Path) -> CartesianMask:
-    """A sampling mask; axes along which it does not change are 1 long.
+    """Read a sampling mask; axes along which it is constant have length 1.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    CartesianMask
+        The mask.
 
     Raises
     ------
-    InputError : the file cannot be read, or holds anything but zeros and ones
+    InputError
+        If the file cannot be read, or holds anything but zeros and ones (`mask-shape`,
+        `mask-values`).
     """
     path = as_path(path, "file")
     array, _ = choose(contents(path, "mask")[0], "mask", path)
@@ -26,14 +38,25 @@ def read_mask(path: str | Path) -> CartesianMask:
 
 
 def read_images(path: str | Path) -> Tensor:
-    """Images (frame, slice, y, x) complex64 or float32: ours, `img4ranking` of a submission, or `*_truth.npz`.
+    """Read images: our own, `img4ranking` of a submission, or those of `*_truth.npz`.
 
-    Fewer axes: a MATLAB array lacks the last ones, (x, y, slice) or (x, y); a NumPy array of three axes is one
-    slice, (frame, y, x).
+    A MATLAB array with fewer axes lacks the last ones: it is (x, y, slice) or (x, y). A NumPy array
+    of three axes is one slice, (frame, y, x).
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    Tensor of shape (frame, slice, y, x), complex64 or float32
+        The images.
 
     Raises
     ------
-    InputError : the file cannot be read as images
+    InputError
+        If the file cannot be read as images (`images-axes` and others).
     """
     path = as_path(path, "file")
     array, _ = choose(contents(path, "image")[0], "image", path)
@@ -41,7 +64,7 @@ def read_images(path: str | Path) -> Tensor:
         raise InputError(
             "images-axes",
             f"{path} has images of shape {array.shown_shape}",
-            "Two to four axes are needed",
+            "Images must have two to four axes",
             "Give a file of images (frame, slice, y, x)",
         )
 
@@ -53,15 +76,25 @@ def read_images(path: str | Path) -> Tensor:
 
 
 def read_maps(path: str | Path) -> Tensor:
-    """Coil maps (slice, coil, y, x) complex64 as stored: `.cfl`, or a variable `maps`, `coilmap` or
-    `sensitivities`.
+    """Read coil maps as stored: a `.cfl`, or a variable `maps`, `coilmap` or `sensitivities`.
 
     An array of three axes is one slice, (coil, y, x). `coilmap` is that of 4-D flow, (coil, SPE,
     PE, FE), with slices along FE.
 
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    Tensor of shape (slice, coil, y, x), complex64
+        The coil maps.
+
     Raises
     ------
-    InputError : the file cannot be read as coil maps
+    InputError
+        If the file cannot be read as coil maps (`maps-axes`, `maps-values` and others).
     """
     path = as_path(path, "file")
     array, _ = choose(contents(path, "maps")[0], "maps", path)
@@ -69,18 +102,18 @@ def read_maps(path: str | Path) -> Tensor:
         numbers = "complex" if array.is_complex else "real"
         raise InputError(
             "maps-axes",
-            f"{path} has {numbers} numbers of shape {array.shown_shape} as coil maps",
-            "Coil maps are complex and have the axes (slice, coil, y, x) or (coil, y, x)",
-            "Store them like that",
+            f"The coil maps in {path} are {numbers} numbers of shape {array.shown_shape}",
+            "Coil maps must be complex, with the axes (slice, coil, y, x) or (coil, y, x)",
+            "Store them in this form",
         )
 
     values = torch.from_numpy(array.load(str(path)))
     if not bool(values.isfinite().all()) or not bool(values.any()):
         raise InputError(
             "maps-values",
-            f"{path} holds NaN, infinity, or nothing but zeros as coil maps",
-            "Coil maps are finite, and not zero everywhere",
-            "Make them again, or leave them out: maps are then estimated",
+            f"The coil maps in {path} hold NaN, infinity, or only zeros",
+            "Coil maps must be finite and not zero everywhere",
+            "Compute them again, or leave them out to have maps estimated",
         )
 
     if array.name == "coilmap":

@@ -153,7 +153,7 @@ def test_repetitions_are_frames_where_there_is_one_phase(tmp_path):
         )
     scan = formats.read(write(tmp_path / "raw.h5", rows))
     np.testing.assert_array_equal(loaded(scan), KSPACE)
-    assert "repetitions were taken as frames" in scan.notes[0]
+    assert "repetitions became the frames" in scan.notes[0]
 
 
 @pytest.mark.parametrize("counter", ["contrast", "set"])
@@ -164,7 +164,7 @@ def test_contrasts_and_sets_are_frames_where_nothing_else_moves(tmp_path, counte
         row["head"]["idx"]["phase"] = 0
     scan = formats.read(write(tmp_path / "raw.h5", rows))
     np.testing.assert_array_equal(loaded(scan), KSPACE)
-    assert f"{counter}s were taken as frames" in scan.notes[0]
+    assert f"{counter}s became the frames" in scan.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_centre_outside_of_its_limits_is_not_believed():
 def test_lines_outside_of_the_limits_are_read_and_told():
     scan = assemble(raw(lines(KSPACE), encoding(centre=4, limits=(0, 5))))
     assert scan.mask.complete
-    assert "leave the limits 0 to 5" in scan.notes[0]
+    assert "limits 0 to 5" in scan.notes[0]
 
 
 def test_lines_outside_of_the_matrix_are_refused():
@@ -108,7 +108,7 @@ def test_a_centre_that_is_not_in_the_middle_of_whole_readouts_is_told():
 def test_short_readouts_without_a_centre_lie_in_the_middle():
     scan = assemble(raw(lines(KSPACE[..., :8], centre=0)))
     assert scan.mask.samples[0, 0].tolist() == [False] * 2 + [True] * 8 + [False] * 2
-    assert "the middle of readouts" in scan.notes[0]
+    assert "the middle of each readout" in scan.notes[0]
 
 
 def test_readouts_of_other_lengths_lie_around_the_same_centre():
