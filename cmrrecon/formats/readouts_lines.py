@@ -59,7 +59,7 @@ class Lines:
         return torch.from_numpy(kspace)
 
     def counts(self, index: int) -> NDArray[np.int32]:
-        """Count the measurements of each sample, (frame, y, x), or (frame, y, 1) for whole lines."""
+        """Count the measurements of each sample, (frame, y, x); of whole lines, (frame, y, 1)."""
         frames, _, _, y, x = self.shape
         table = part(self.table, self.table["slice"] == index)
         first = table["column"]

@@ -204,12 +204,12 @@ def test_several_variables_and_unknown_ones_are_noted(tmp_path):
     kspace = np.ones((6, 5, 2, 1, 3), np.complex64)
     scipy.io.savemat(tmp_path / "a.mat", {"kus": kspace, "kspace_full": kspace, "other": 1})
     assert any(
-        "also holds kus; kspace_full was taken" in note
+        "also holds kus; kspace_full was read" in note
         for note in formats.read(tmp_path / "a.mat").notes
     )
     scipy.io.savemat(tmp_path / "b.mat", {"mine": kspace})
     assert any(
-        "variable mine was taken as k-space" in note
+        "mine, the only variable" in note
         for note in formats.read(tmp_path / "b.mat").notes
     )
     scipy.io.savemat(tmp_path / "c.mat", {"mine": kspace, "yours": kspace})
