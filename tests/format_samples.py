@@ -1,8 +1,8 @@
-"""A small file of every format that is read, with all that the format can tell of a scan.
+"""A small file of every readable format, with all that the format can hold of a scan.
 
 Each function writes a file into a folder and returns its path. `tests/formats/test_catalog.py`
-asserts that reading it gives exactly what the row of the format in the catalog says. A format that
-needs a package which is not installed skips there (`pytest.importorskip`).
+asserts that reading it gives exactly what the format's row in the catalog says. If a format needs a
+package that is not installed, its function skips the test (`pytest.importorskip`).
 """
 
 from dataclasses import replace
@@ -37,7 +37,7 @@ def scan():
 
 
 def written(name):
-    """What makes a file with our own writer of the name's suffix."""
+    """A function that writes a file with our own writer for the suffix of `name`."""
 
     def make(folder):
         formats.write_scan(folder / name, scan())
@@ -47,13 +47,13 @@ def written(name):
 
 
 def matlab5(folder):
-    """MATLAB shows the axes in reverse."""
+    """K-space with the axes as MATLAB shows them, in reverse."""
     scipy.io.savemat(folder / "cine_sax.mat", {"kspace_full": KSPACE.numpy().transpose()})
     return folder / "cine_sax.mat"
 
 
 def ismrmrd(folder):
-    """Noise readouts, calibration lines of their own, and slices that lie 10 mm apart."""
+    """Noise readouts, separate calibration lines, and slices 10 mm apart."""
     noise = ismrmrd_files.cnormal(COILS, 64, seed=3)
     rows = [ismrmrd_files.readout(noise, flags=ismrmrd_files.NOISE)]
     for slice_ in range(SLICES):
@@ -92,7 +92,7 @@ def twix(folder):
 
 
 def fastmri(folder):
-    """(slice, coil, readout, phase encode)."""
+    """K-space (slice, coil, readout, phase encode) with its header."""
     sides = "<minimum>0</minimum><maximum>15</maximum>"
     xml = ismrmrd_files.header(Y, X, Y // 2).replace("<minimum>0</minimum>", sides)
     with h5py.File(folder / "file1.h5", "w") as file:
@@ -103,7 +103,7 @@ def fastmri(folder):
 
 
 def flow4d(folder):
-    """Two velocity encodings of one time, with the table beside them."""
+    """Two velocity encodings of one time, with the table beside the file."""
     with h5py.File(folder / "kdata_full.mat", "w") as file:
         file["kdata_full"] = KSPACE.numpy()[:, None]  # (velocity, time, coil, SPE, PE, FE)
     table = "resolution,spatial_order,VENC\n8;2;1.5,FE;PE;SPE,150\n"

@@ -225,7 +225,7 @@ def _nifti(path: Path) -> NDArray[Any]:
         image = nibabel.load(path)
         check_size(image.shape, 8, str(path))
         return np.asarray(image.dataobj).T
-    # What nibabel and gzip raise for damaged files.
+    # nibabel raises these for damaged files, and passes on those of gzip.
     except (
         nibabel.filebasedimages.ImageFileError,
         nibabel.spatialimages.HeaderDataError,

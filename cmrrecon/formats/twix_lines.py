@@ -55,7 +55,7 @@ class Samples:
 
     @property
     def prefix(self) -> int:
-        """Bytes of a readout's header before its coils; 0 before VD, where only coils have headers."""
+        """Bytes of a readout's header before its coils; 0 before VD, when only coils had one."""
         return 0 if self.before_vd else HEADERS[False]
 
     @property
