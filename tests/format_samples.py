@@ -1,8 +1,8 @@
-"""A small file of every readable format, with all that the format can hold of a scan.
+"""A small file of every format that is read, with everything that the format can store.
 
 Each function writes a file into a folder and returns its path. `tests/formats/test_catalog.py`
-asserts that reading it gives exactly what the format's row in the catalog says. If a format needs a
-package that is not installed, its function skips the test (`pytest.importorskip`).
+asserts that reading it gives exactly what the format's row in the catalogue states. Formats whose
+package is not installed are skipped (`pytest.importorskip`).
 """
 
 from dataclasses import replace
@@ -37,7 +37,7 @@ def scan():
 
 
 def written(name):
-    """A function that writes a file with our own writer for the suffix of `name`."""
+    """Return a function that writes a file with our own writer for the suffix of the name."""
 
     def make(folder):
         formats.write_scan(folder / name, scan())
@@ -47,13 +47,13 @@ def written(name):
 
 
 def matlab5(folder):
-    """K-space with the axes as MATLAB shows them, in reverse."""
+    """MATLAB shows the axes in reverse."""
     scipy.io.savemat(folder / "cine_sax.mat", {"kspace_full": KSPACE.numpy().transpose()})
     return folder / "cine_sax.mat"
 
 
 def ismrmrd(folder):
-    """Noise readouts, separate calibration lines, and slices 10 mm apart."""
+    """Noise readouts, separate calibration lines, and slices that are 10 mm apart."""
     noise = ismrmrd_files.cnormal(COILS, 64, seed=3)
     rows = [ismrmrd_files.readout(noise, flags=ismrmrd_files.NOISE)]
     for slice_ in range(SLICES):
@@ -92,7 +92,7 @@ def twix(folder):
 
 
 def fastmri(folder):
-    """K-space (slice, coil, readout, phase encode) with its header."""
+    """(slice, coil, readout, phase encode)."""
     sides = "<minimum>0</minimum><maximum>15</maximum>"
     xml = ismrmrd_files.header(Y, X, Y // 2).replace("<minimum>0</minimum>", sides)
     with h5py.File(folder / "file1.h5", "w") as file:
@@ -103,7 +103,7 @@ def fastmri(folder):
 
 
 def flow4d(folder):
-    """Two velocity encodings of one time, with the table beside the file."""
+    """Two velocity encodings of one time, with the table beside them."""
     with h5py.File(folder / "kdata_full.mat", "w") as file:
         file["kdata_full"] = KSPACE.numpy()[:, None]  # (velocity, time, coil, SPE, PE, FE)
     table = "resolution,spatial_order,VENC\n8;2;1.5,FE;PE;SPE,150\n"
