@@ -57,7 +57,7 @@ def named(scan: Scan) -> list[str]:
         "separate calibration": scan.calibration is not None,
         "coil maps": scan.maps is not None,
         "averages": mask is not None and mask.averages is not None,
-        "lines for calibration alone": mask is not None and mask.calibration_only is not None,
+        "lines used only for calibration": mask is not None and mask.calibration_only is not None,
     }
     return [word for word, there in words.items() if there]
 
@@ -132,7 +132,8 @@ def with_companions(scan: Scan, stored: Stored, path: Path, own_mask: bool) -> S
 def _completed(mask: SamplingMask, find: "_Finder", size: tuple[int, int]) -> SamplingMask:
     """The mask with the arrays that its file stores for it."""
     fits = _fitting(tuple(mask.samples.shape))
-    only, averages = find("calibration_only", False, fits), find("averages", False, fits)
+    only = find("calibration_only", False, fits)
+    averages = find("averages", False, fits)
     centre = find("centre", False, lambda shape: shape == (2,))
 
     if only is not None:

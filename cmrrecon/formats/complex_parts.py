@@ -45,8 +45,8 @@ def joined(stored: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
     result = dict(stored)
     for name, (real, imaginary) in pairs(stored).items():
         parts = stored[real], stored[imaginary]
-        alike = parts[0].shape == parts[1].shape and not any(part.is_complex for part in parts)
-        if not alike or name in stored:
+        compatible = parts[0].shape == parts[1].shape and not any(part.is_complex for part in parts)
+        if not compatible or name in stored:
             continue
 
         del result[real], result[imaginary]

@@ -129,7 +129,7 @@ def _kspace(stored: dict[str, StoredArray], path: Path) -> StoredArray:
     """K-space, if it is complex and has known axes."""
     array = stored.get("kspace")
     if array is None or not array.is_complex or len(array.shape) not in AXES:
-        shape = "that is no array" if array is None else f"of shape {array.shape}"
+        shape = "that is not an array" if array is None else f"of shape {array.shape}"
         raise InputError(
             "kspace-axes",
             f"{path} is a fastMRI file with k-space {shape}",
@@ -159,7 +159,8 @@ def _mask(
     lines, notes = _measured(stored["kspace"], encoding, path)
     source = MaskSource.HEADER
     if "mask" in stored:
-        lines, source = lines & _stored_mask(stored["mask"], len(lines), path), MaskSource.FILE
+        lines = lines & _stored_mask(stored["mask"], len(lines), path)
+        source = MaskSource.FILE
     return SamplingMask.of(torch.from_numpy(lines)[None, :, None], source), notes
 
 

@@ -79,8 +79,9 @@ def read(path: Path) -> Scan:
         geometry=geometry,
     )
 
-    if (beside := path.parent / "coilmap.mat").is_file():
-        scan = replace(scan, maps=MapReader(beside, reader.shape), maps_path=str(beside))
+    coil_maps = path.parent / "coilmap.mat"
+    if coil_maps.is_file():
+        scan = replace(scan, maps=MapReader(coil_maps, reader.shape), maps_path=str(coil_maps))
     return _with_mask(scan, path, reader)
 
 
@@ -195,7 +196,7 @@ class MapReader:
         return self.maps[..., index].contiguous()
 
 
-def of_every_set(mask: CartesianMask, frames: int) -> CartesianMask:
+def for_all_velocities(mask: CartesianMask, frames: int) -> CartesianMask:
     """Repeat the mask of one velocity encoding for all frames; return other masks unchanged."""
     times = len(mask.samples)
     if times == 1 or frames % times:
@@ -243,17 +244,17 @@ def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
         every = torch.ones((1, y, x), dtype=torch.bool)
         return replace(scan, mask=SamplingMask.of(every, MaskSource.HEADER))
 
-    beside = path.with_name(path.name.replace("kdata_", "usmask_", 1))
-    if beside == path or not beside.is_file():
+    mask_file = path.with_name(path.name.replace("kdata_", "usmask_", 1))
+    if mask_file == path or not mask_file.is_file():
         note = (
             f"No mask file found for {path}: samples that are non-zero in any coil "
             "count as measured."
         )
         return replace(scan, notes=(*scan.notes, note))
 
-    stored, _ = choose(hdf5.variables(beside), "mask", beside)
-    mask = of_every_set(mask_of(stored, beside), frames)
-    return replace(scan, mask=mask, mask_path=str(beside))
+    stored, _ = choose(hdf5.variables(mask_file), "mask", mask_file)
+    mask = for_all_velocities(mask_of(stored, mask_file), frames)
+    return replace(scan, mask=mask, mask_path=str(mask_file))
 
 
 def _note(path: Path, reader: FlowReader) -> str:

@@ -44,11 +44,9 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
     ValueError
         If the dataset is stored in an unusual way for such data, or rows are missing.
     """
-    plist, dtype, count = (
-        dataset.id.get_create_plist(),
-        _stored_dtype(dataset.id.get_type()),
-        int(np.prod(dataset.shape)),
-    )
+    plist = dataset.id.get_create_plist()
+    dtype = _stored_dtype(dataset.id.get_type())
+    count = int(np.prod(dataset.shape))
     if (
         dataset.file.id.get_create_plist().get_sizes() != SIZES
         or plist.get_nfilters()
@@ -170,7 +168,6 @@ class Heap:
 
         objects: dict[int, tuple[int, int]] = {}
         offset = start + COLLECTION.size
-
         while offset + OBJECT.size <= start + size:
             index, _, length = OBJECT.unpack(self._take(offset, OBJECT.size))
             offset += OBJECT.size

@@ -79,7 +79,8 @@ def _plain(name: str) -> str:
 
 def _geometry(facts: Facts, scan: Scan) -> Geometry | None:
     """Voxel size and frame times; None if neither is known."""
-    voxel, times = _voxel(facts, scan.image_shape), None
+    voxel = _voxel(facts, scan.image_shape)
+    times = None
     step = _first(facts, FRAME, 1, 5000)
     if step is not None and scan.shape[0] > 1:
         times = tuple(step * frame for frame in range(scan.shape[0]))

@@ -106,8 +106,9 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
 
 def header(scan: Scan) -> str:
     """The XML header of a scan."""
-    facts, root = scan.acquisition, ElementTree.Element("ismrmrdHeader", xmlns=NAMESPACE)
+    facts = scan.acquisition
     strength = facts.field_strength
+    root = ElementTree.Element("ismrmrdHeader", xmlns=NAMESPACE)
     _fill(
         root,
         {
@@ -133,9 +134,10 @@ def _spaces_and_limits(encoding: ElementTree.Element, scan: Scan) -> None:
     """Add the sizes of k-space and images, and the ranges of the counters."""
     frames, slices, _, y, x = scan.shape
     geometry = scan.geometry or Geometry()
-    voxel, seen = geometry.voxel_mm or (1.0, 1.0, 1.0), geometry.field_of_view or (y, x)
+    voxel = geometry.voxel_mm or (1.0, 1.0, 1.0)
+    shown = geometry.field_of_view or (y, x)
     _space(encoding, "encodedSpace", (y, x), (y, x), voxel)
-    _space(encoding, "reconSpace", geometry.recon_matrix or seen, seen, voxel)
+    _space(encoding, "reconSpace", geometry.recon_matrix or shown, shown, voxel)
 
     middle_y, middle_x = _centre(scan)
     ends = {

@@ -86,10 +86,10 @@ def _kinds(flags: NDArray[np.int64]) -> Table:
     known = (flags & OTHERS) == 0
     noise = known & ((flags & NOISE) != 0)
     calibration = known & ~noise & ((flags & (CALIBRATION | CALIBRATION_AND_IMAGE)) != 0)
-    alone = calibration & ((flags & CALIBRATION_AND_IMAGE) == 0)
+    only = calibration & ((flags & CALIBRATION_AND_IMAGE) == 0)
 
     return {
-        "image": known & ~noise & ~alone,
+        "image": known & ~noise & ~only,
         "calibration": calibration,
         "noise": noise,
         "reverse": (flags & REVERSE) != 0,
@@ -97,7 +97,7 @@ def _kinds(flags: NDArray[np.int64]) -> Table:
 
 
 def _times(head: NDArray[Any]) -> Table:
-    """Clocks in ms, NaN where they stand still; dwell time in us, 0 where it is not known."""
+    """Clocks in ms, NaN if they do not run; dwell time in us, 0 if it is not known."""
     clocks = {
         "time_ms": head["acquisition_time_stamp"],
         "trigger_ms": head["physiology_time_stamp"],

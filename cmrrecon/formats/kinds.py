@@ -69,7 +69,7 @@ RAW_FORMATS = (
     RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read, ismrmrd.read),
     RawFormat("fastMRI", fastmri.sniff, fastmri.read),
     RawFormat("Siemens twix", twix.sniff, twix.read),
-    RawFormat("4-D flow", flow4d.sniff, flow4d.read, fit=flow4d.of_every_set),
+    RawFormat("4-D flow", flow4d.sniff, flow4d.read, fit=flow4d.for_all_velocities),
 )
 
 

@@ -3,9 +3,9 @@
 The parser guards against what `scipy.io.loadmat` (1.17) does not:
 
 - Damaged dimensions can crash loadmat's compiled code, and Python with it.
-- loadmat allocates any memory that a variable declares. Here the header alone leads to the refusal
-  of more than `MAX_BYTES`, and every length is compared with the file, the enclosing element and
-  the dimensions before memory is allocated.
+- loadmat allocates any memory that a variable declares. Here a header that declares more than
+  `MAX_BYTES` is refused, and every length is compared with the file, the enclosing element and the
+  dimensions before memory is allocated.
 - loadmat skips variables that are not requested, even if the file is cut off within one.
 - whosmat does not report which variables are complex. Here opening a file reads only the headers.
 

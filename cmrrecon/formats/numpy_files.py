@@ -124,7 +124,7 @@ def sidecar(path: Path) -> Path:
 
 
 def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write k-space (frame, slice, coil, y, x), in .npz with mask and acquisition, in .npy alone.
+    """Write k-space (frame, slice, coil, y, x) as .npz with mask and facts, or by itself as .npy.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Reads scans, whatever the format of the file."""
+"""Reads scans from files of any format."""
 
 import json
 from collections.abc import Callable
@@ -100,7 +100,8 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     stored, text = contents(path, "kspace")
     array, notes = choose(stored, "kspace", path)
     _require_complex(array, path)
-    acquisition, non_cartesian = _acquisition(path, array.name, text), "trajectory" in stored
+    acquisition = _acquisition(path, array.name, text)
+    non_cartesian = "trajectory" in stored
 
     names, assumed = _axes(array, axes, acquisition.base, non_cartesian, str(path))
     reader = SliceReader(array, names)
@@ -109,7 +110,7 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
 
     full = _is_full(array, stored, path, acquisition.pattern)
-    measured, beside = _mask_for(stored, path, full, mask)
+    measured, mask_file = _mask_for(stored, path, full, mask)
     kept: SamplingMask | None = measured
     if non_cartesian:
         kept, of_unit = spokes_of(measured, y, stored, path)
@@ -129,13 +130,13 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
         kept,
         acquisition=acquisition,
         path=str(path),
-        mask_path=beside,
+        mask_path=mask_file,
         notes=notes + assumed,
         full_by_rule=full and mask is None and not non_cartesian,
     )
 
     if ours:
-        scan = with_companions(scan, stored, path, own_mask=not beside)
+        scan = with_companions(scan, stored, path, own_mask=not mask_file)
     geometry = geometry_from_json(text("geometry") or "")
     return with_table(scan) if geometry is None else replace(scan, geometry=geometry)
 
@@ -183,11 +184,11 @@ def _is_full(
 def _mask_for(
     stored: dict[str, StoredArray], path: Path, full: bool, given: str | Path | None
 ) -> tuple[CartesianMask | None, str]:
-    """The mask of a scan, and the file that holds it if it is another one.
+    """The mask of a scan, and the path of the mask file if it is a separate one.
 
-    The mask is None if the k-space has to show what was measured.
+    Without a stored mask it is None: the k-space then shows what was measured.
     """
-    beside = (
+    mask_file = (
         Path(given)
         if given is not None
         else None
@@ -195,8 +196,8 @@ def _mask_for(
         else mask_path_for(path)
     )
 
-    if beside is not None:
-        return read_mask(beside), str(beside)
+    if mask_file is not None:
+        return read_mask(mask_file), str(mask_file)
     if full:
         return None, ""
     return (mask_of(stored["mask"], path) if "mask" in stored else None), ""

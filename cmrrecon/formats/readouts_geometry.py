@@ -105,7 +105,8 @@ def _frame_times(image: Table, frame_counter: str) -> tuple[float, ...] | None:
     lines does not matter. None if times are missing, or frames are not in the order of time.
     """
     chosen = image["slice"] == 0
-    frame, frames = image["frame"][chosen], int(image["frame"].max()) + 1
+    frame = image["frame"][chosen]
+    frames = int(image["frame"].max()) + 1
     names = ("trigger_ms", "time_ms") if frame_counter == "phase" else ("time_ms",)
 
     for name in names:

@@ -76,7 +76,8 @@ class Lines:
 
     def mask(self) -> tuple[CartesianMask | None, tuple[str, ...]]:
         """The mask, None if slices differ in it, and notes on averages."""
-        counts, path = self.counts(0), self.raw.path
+        path = self.raw.path
+        counts = self.counts(0)
         others = [self.counts(index) for index in range(1, self.shape[1])]
         repeated = max(int(each.max()) for each in (counts, *others))
         notes: tuple[str, ...] = ()
@@ -183,8 +184,8 @@ def place_lines(raw: Raw, table: Table, encoding: Encoding) -> tuple[Lines, tupl
     Raises
     ------
     InputError
-        If readouts differ or are empty (`readouts-differ`, `readouts-empty`), leave the matrix
-        (`shape-mismatch`), or a slice lacks a frame (`frame-missing`).
+        If readouts differ or are empty (`readouts-differ`, `readouts-empty`) or fall outside the
+        matrix (`shape-mismatch`), or a slice lacks a frame (`frame-missing`).
     """
     coils = require_coils(raw, table)
     frames, slices = require_frames(raw, table)
@@ -202,14 +203,15 @@ def place_lines(raw: Raw, table: Table, encoding: Encoding) -> tuple[Lines, tupl
 
 
 def require_coils(raw: Raw, table: Table) -> int:
-    """The number of coils, the same for all readouts, each with samples.
+    """The number of coils, which must be the same for all readouts.
 
     Raises
     ------
     InputError
         If readouts differ in coils (`readouts-differ`), or have no samples (`readouts-empty`).
     """
-    coils, count = np.unique(table["coils"]), int(length_of(table).min())
+    coils = np.unique(table["coils"])
+    count = int(length_of(table).min())
     if len(coils) > 1:
         raise InputError(
             "readouts-differ",
@@ -252,7 +254,8 @@ def line_centre(encoding: Encoding) -> tuple[int, bool]:
 
     It is not valid outside the header's own limits; the middle of the matrix then replaces it.
     """
-    middle, centre = encoding.matrix[0] // 2, encoding.centre
+    middle = encoding.matrix[0] // 2
+    centre = encoding.centre
     if centre is None:
         return middle, True
     low, high = encoding.limits or (0, encoding.matrix[0] - 1)
@@ -288,7 +291,8 @@ def _columns(
     The centre of a shorter readout is placed at the centre of k-space. Reversed readouts count from
     their other end.
     """
-    x, length = encoding.matrix[1], length_of(table)
+    x = encoding.matrix[1]
+    length = length_of(table)
     centre = np.where(table["centre"] > 0, table["centre"] - table["before"], length // 2)
     centre = np.where(table["reverse"], length - centre, centre)
     column = np.where(length == x, 0, x // 2 - centre)

@@ -137,7 +137,8 @@ def trajectory_of(spokes: Spokes, encoding: Encoding) -> tuple[Trajectory, str]:
         If slices have different trajectories (`trajectory-differs`), or the unit is unknown
         (`trajectory-units`).
     """
-    path, fov = spokes.raw.path, encoding.field_of_view_mm
+    path = spokes.raw.path
+    fov = encoding.field_of_view_mm
     check_size((spokes.shape[2], *encoding.image), 8, f"The images of {path}")
     voxel = None if fov is None else (fov[0] / encoding.matrix[0], fov[1] / encoding.matrix[1])
     positions = torch.from_numpy(_positions(spokes))

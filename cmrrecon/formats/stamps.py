@@ -23,7 +23,9 @@ def read_geometry(path: str | Path) -> Geometry | None:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:
-    """Read the provenance in (for .npy, beside) a file that cmrrecon wrote; None if there is none.
+    """Read the provenance in a file that cmrrecon wrote; None if there is none.
+
+    The provenance of a .npy file lies beside it.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from typing import IO
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
-# The keys of the next three say whether the file is of software before VD.
+# The keys of the next three dictionaries state whether the software is before VD.
 HEADERS = {True: 128, False: 192}  # bytes of a readout's header (before VD: of its first coil's)
 CHANNEL = {True: 128, False: 32}  # bytes before the samples of a coil
 MASKS = {True: 20, False: 40}  # offset in a header of the bits that give its kind

@@ -163,7 +163,8 @@ def _number(text: str) -> float:
 
 def _parameter(document: bytes, name: str) -> tuple[float, ...]:
     """The numbers of a parameter, at its first occurrence with any that are not zero."""
-    wanted, place = f'."{name}">'.encode(), 0
+    wanted = f'."{name}">'.encode()
+    place = 0
     while (place := document.find(wanted, place)) >= 0:
         place += len(wanted)
         found = PARAMETER.match(document, place)

@@ -16,7 +16,7 @@ PHASE_CORRECTION, REFERENCE, REFERENCE_AND_IMAGE, REVERSE, NOISE = (
 # together, dummies, feedback of the transmit coil.
 OTHER = sum(1 << bit for bit in (1, 2, 14, 15, 38, 39, 51, 53))
 TICK_MS = 2.5  # of the scanner's clock
-# Dwell time times samples of noise readouts in us, by whether the software is before VD.
+# Dwell time of noise readouts in us, multiplied by their samples. Keys: software before VD or not.
 DWELL = {True: 1e6 / 130, False: 7680.0}
 SAME = 0.999  # smallest cosine of the angle between normals of parallel slices
 COUNTERS = {
