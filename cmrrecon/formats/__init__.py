@@ -1,8 +1,12 @@
-"""Files in, files out: one format a file; `reading` picks by content, `writing` by suffix."""
+"""Files in, files out: one module per format.
+
+`reading` chooses the reader by content, `writing` the writer by suffix.
+"""
 
 from cmrrecon.formats.kinds import SUFFIXES, is_images, is_scan, kind
 from cmrrecon.formats.names import kus_name, mask_name, mask_path_for, parse_name
-from cmrrecon.formats.reading import read, read_images, read_maps, read_mask
+from cmrrecon.formats.reading import read
+from cmrrecon.formats.reading_arrays import read_images, read_maps, read_mask
 from cmrrecon.formats.stamps import read_geometry, read_provenance
 from cmrrecon.formats.times import read_times, write_times
 from cmrrecon.formats.writing import (

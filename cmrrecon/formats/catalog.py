@@ -1,8 +1,8 @@
-"""What the formats can hold, for people: the table in `docs/scanner.md`.
+"""The formats and what they can hold, listed for readers: the table in `docs/scanner.md`.
 
-Tests hold every claim against the readers and writers: a small file of each format that is read
-must give what its row says (`tests/format_samples.py`), and the rows must name the formats that
-`kinds.py` and `writing.py` list, no more and no fewer.
+Tests check every claim against the readers and writers: a small file of each format
+(`tests/format_samples.py`) must yield what its row says, and the rows must name exactly the formats
+that `kinds.py` and `writing.py` list.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,22 @@ class Format:
 
     Attributes
     ----------
-    name : of a raw format as `kinds.RAW_FORMATS` has it
-    suffixes : of file names; formats are told apart by content, outputs by suffix
-    reads, writes : what is read and written
-    geometry : of what the geometry is known: read from a file, or kept in what is written
-    noise : whether the noise of scans is known
-    calibration : whether calibration lines that are no part of the image are known
-    raw : whether the format holds whole scans in its own way, see `kinds.RawFormat`
-    needs : what has to be installed, such as an extra; "" for nothing
+    name : str
+        Name of the format; for raw formats the one in `kinds.RAW_FORMATS`.
+    suffixes : tuple of str
+        Suffixes of file names. Files are recognised by content; the suffix selects the writer.
+    reads, writes : tuple of {"scans", "masks", "images"}
+        What can be read and written.
+    geometry : tuple of {"scans", "masks", "images"}
+        Content whose geometry is read, or kept when it is written.
+    noise : bool
+        Whether the noise of scans is known.
+    calibration : bool
+        Whether calibration lines that are not part of the image are known.
+    raw : bool
+        Whether the format holds whole scans in a layout of its own, see `kinds.RawFormat`.
+    needs : str
+        What has to be installed, such as an extra; empty for nothing.
     """
 
     name: str
@@ -116,7 +124,7 @@ HEADS = ("format", "suffix", "reads", "writes", "geometry", "noise", "calibratio
 
 
 def markdown() -> str:
-    """The table, as the page has it."""
+    """The table in Markdown, as it appears in `docs/scanner.md`."""
     lines = [_line(HEADS), _line(["---"] * len(HEADS))]
     return "\n".join([*lines, *(_line(_cells(format)) for format in CATALOG)]) + "\n"
 

@@ -1,32 +1,32 @@
-"""BART's cfl files: a header `NAME.hdr` in text, and `NAME.cfl` with little-endian complex64
-numbers, the first dimension fastest.
+"""BART's cfl files: a text header `NAME.hdr` and the numbers `NAME.cfl`.
 
-BART numbers its dimensions; these are used here, all others are 1 long:
+The numbers are little-endian complex64, the first dimension fastest. BART numbers its dimensions;
+those listed here are used, all others must have length 1:
 
-====  ========  =====================================================
+====  ========  ========================================================================
 dim   BART      here
-====  ========  =====================================================
+====  ========  ========================================================================
 0     READ      x
 1     PHS1      y
-2     PHS2      1 long: slices of 3-D k-space are not Fourier-encoded
+2     PHS2      length 1: slices of 3-D k-space are not Fourier-encoded
 3     COIL      coil; 1 in images and masks
-4     MAPS      1 long: of several sets of coil maps take one (`bart slice 4 0`)
+4     MAPS      length 1: select one of several sets of coil maps with `bart slice 4 0`
 5     TE        frames of a scan without TIME, such as mapping weights
 10    TIME      frame
 11    TIME2     frames of a scan without TIME and TE
 13    SLICE     slice
-====  ========  =====================================================
+====  ========  ========================================================================
 
-So k-space is `[x, y, 1, coil, 1, 1, 1, 1, 1, 1, frame, 1, 1, slice]`, images have 1 coil, masks 1
-coil and 1 or x samples. BART's `fft -u` is the centred, orthonormal transform used here: no numbers
-change.
+So k-space is `[x, y, 1, coil, 1, 1, 1, 1, 1, 1, frame, 1, 1, slice]`; images have 1 coil; masks
+have 1 coil and 1 or x samples. BART's `fft -u` is the centred, orthonormal transform used here, so
+no numbers change.
 
-A cfl file does not say what it holds. It is what the caller asks for (k-space for `read`, a mask
-for `--mask`); where nobody asks, more than one coil is k-space, nothing but zeros and ones is a
-mask, and all else is images.
+A cfl file does not say what it holds. The caller decides (k-space for `read`, a mask for `--mask`).
+If the caller does not say, a file with more than one coil is k-space, one with nothing but zeros
+and ones is a mask, and any other is images.
 
-Behind BART's own lines of the header stand `# Acquisition`, `# Geometry` and `# Provenance`, each
-with a line of JSON, which BART passes over.
+After BART's own lines, the header has `# Acquisition`, `# Geometry` and `# Provenance`, each
+followed by a line of JSON. BART ignores them.
 """
 
 import re
@@ -54,56 +54,70 @@ from cmrrecon.tools.provenance import to_json
 SUFFIXES = (".cfl", ".hdr")
 DIMS = 16
 X, Y, COIL, TE, TIME, TIME2, SLICE = 0, 1, 3, 5, 10, 11, 13
-FRAMES = (TIME, TE, TIME2)  # what counts frames, in order of preference
-LONGEST = 2**22  # bytes of a header
-ITEM = 8  # bytes of a number
-PIECE = 2**17  # numbers looked at in one go
+FRAMES = (TIME, TE, TIME2)  # dimensions that may count frames, in order of preference
+LONGEST = 2**22  # bytes, of a header
+ITEM = 8  # bytes, of a number
+PIECE = 2**17  # numbers examined at a time
 
 
 def sniff(path: Path) -> bool:
-    """Whether a file is one of a pair of BART's, by its suffix: the data have no mark of their
-    own."""
+    """Whether a file belongs to a BART pair, by its suffix: the data have no signature."""
     return path.suffix.lower() in SUFFIXES
 
 
 def variables(path: Path, wanted: str | None = None) -> dict[str, StoredArray]:
-    """The one array of a pair of files, named by what it is taken as. Only the header is read where
-    that is known.
+    """The one array of a BART pair, named after its content.
+
+    If `wanted` is given, only the header is read.
 
     Parameters
     ----------
-    path : either file of the pair
-    wanted : `kspace`, `image`, `mask` or `maps`; None: by the rule above
+    path : Path
+        Either file of the pair.
+    wanted : str or None
+        `kspace`, `image`, `mask` or `maps`; None decides by the rule in the module docstring.
+
+    Returns
+    -------
+    dict of str to StoredArray
+        One entry.
 
     Raises
     ------
-    InputError : `file-missing`, `cfl-header`, `cfl-size`; `cfl-dims`, it cannot be what is wanted
+    InputError
+        If a file is missing (`file-missing`), the header or the size is wrong (`cfl-header`,
+        `cfl-size`), or the dimensions do not fit the content (`cfl-dims`).
     """
     dims = _dims(path)
-    taken = wanted or _kind(path, dims)
-    shape, axes = _axes(dims, taken, path)
-    reader = CflReader(_data(path), shape, axes, real=taken == "mask")
+    content = wanted or _kind(path, dims)
+    shape, axes = _axes(dims, content, path)
+    reader = CflReader(_data(path), shape, axes, real=content == "mask")
     order = tuple(shape[axis] for axis in axes)
-    return {taken: StoredArray(taken, order, not reader.real, reader, lean=True)}
+    return {content: StoredArray(content, order, not reader.real, reader, lean=True)}
 
 
 def text(path: Path, name: str) -> str | None:
-    """The JSON text behind a line such as `# Provenance` in the header; None if there is none."""
+    """The JSON text after a line such as `# Provenance` in the header; None if there is none."""
     found = re.search(rf"^# {name.capitalize()}\n(.*)$", _header(path), re.MULTILINE)
     return found[1] if found else None
 
 
 @dataclass(frozen=True)
 class CflReader:
-    """Reads a piece of the data through a memory map, opened each time: worker processes can share
-    it.
+    """Reads a piece of the data through a memory map.
+
+    The map is opened for every piece, so that worker processes can share the reader.
 
     Attributes
     ----------
-    path : the `.cfl`
-    shape : of the numbers as they lie in the file, slowest axis first
-    axes : the axes of `shape` in the order that is given out
-    real : give magnitudes
+    path : Path
+        The `.cfl` file.
+    shape : tuple of int
+        Shape in the file, slowest axis first.
+    axes : tuple of int
+        Axes of `shape` in the order in which they are returned.
+    real : bool
+        Whether magnitudes are returned instead of complex64 numbers.
     """
 
     path: Path
@@ -112,7 +126,7 @@ class CflReader:
     real: bool = False
 
     def __call__(self, selection: Selection) -> NDArray[Any]:
-        """The selected piece, in memory."""
+        """Return the selected piece, in memory."""
         try:
             stored = np.memmap(self.path, "<c8", "r", shape=self.shape)
         except (OSError, ValueError) as error:
@@ -122,16 +136,18 @@ class CflReader:
 
 
 def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None) -> None:
-    """K-space slice by slice; the mask goes to a file of its own (`write_mask`).
+    """Write k-space slice by slice; the mask goes to a file of its own (`write_mask`).
 
     Raises
     ------
-    OutputError : a file cannot be written
+    OutputError
+        If a file cannot be written.
     """
     frames, slices, coils, y, x = scan.shape
     texts = {"acquisition": acquisition_to_json(scan.acquisition)}
     if scan.geometry is not None:
         texts["geometry"] = geometry_to_json(scan.geometry)
+
     with _created(path, texts, provenance) as output:
         output.dims |= {X: x, Y: y, COIL: coils, TIME: frames, SLICE: slices}
         output.write(scan.read_slice(index).cpu().numpy() for index in range(slices))
@@ -140,11 +156,12 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
 def write_images(
     path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Images, a sequence over slices of (frame, y, x); real ones have no imaginary part.
+    """Write images, a sequence over slices of (frame, y, x); real ones get imaginary parts of 0.
 
     Raises
     ------
-    OutputError : a file cannot be written
+    OutputError
+        If a file cannot be written.
     """
     with _created(path, {}, provenance) as output:
         for index in range(len(images)):
@@ -157,11 +174,12 @@ def write_images(
 def write_mask(
     path: Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """A mask (frame|1, y, x|1) bool as zeros and ones; masks of lines have one sample.
+    """Write a mask (frame|1, y, x|1) bool as zeros and ones; masks of lines have one sample.
 
     Raises
     ------
-    OutputError : a file cannot be written
+    OutputError
+        If a file cannot be written.
     """
     frames, y, samples = mask.shape
     with _created(path, {}, provenance) as output:
@@ -172,11 +190,12 @@ def write_mask(
 def write_maps(
     path: Path, maps: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Coil maps, a sequence over slices of (coil, y, x) complex.
+    """Write coil maps, a sequence over slices of (coil, y, x) complex64.
 
     Raises
     ------
-    OutputError : a file cannot be written
+    OutputError
+        If a file cannot be written.
     """
     with _created(path, {}, provenance) as output:
         for index in range(len(maps)):
@@ -186,7 +205,7 @@ def write_maps(
 
 
 class _Output:
-    """The open `.cfl`, and the dimensions that its header is going to declare."""
+    """The open `.cfl` file and the dimensions that its header will declare."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -201,13 +220,16 @@ class _Output:
 def _created(
     path: Path, texts: Mapping[str, str], provenance: Mapping[str, Any] | None
 ) -> Iterator["_Output"]:
-    """A new pair of files. The header takes its name last, so that it never speaks of data that are
-    not there."""
+    """A new pair of files.
+
+    The header gets its final name last, so that it never describes data that are not there.
+    """
     known = dict(texts) | ({} if provenance is None else {"provenance": to_json(provenance)})
     with atomic(path.with_suffix(".hdr")) as header, atomic(_data(path)) as data:
         with open(data, "wb") as file:
             output = _Output(file)
             yield output
+
         dims = " ".join(str(output.dims.get(dim, 1)) for dim in range(DIMS))
         lines = [f"# Dimensions\n{dims} "]
         lines += [f"# {name.capitalize()}\n{content}" for name, content in known.items()]
@@ -219,31 +241,32 @@ def _data(path: Path) -> Path:
 
 
 def _header(path: Path) -> str:
-    """The text of the header."""
+    """Text of the header."""
     header = path if path.suffix.lower() == ".hdr" else path.with_suffix(".hdr")
     for part in (header, _data(path)):
         if not part.is_file():
             raise InputError(
                 "file-missing",
                 f"{part} does not exist",
-                "A cfl file is a pair of the same name, .hdr and .cfl",
-                "Copy both",
+                "BART data are two files with the same name, .hdr and .cfl",
+                "Copy both files",
             )
     return first_bytes(header, LONGEST).decode("utf-8", errors="replace").replace("\r\n", "\n")
 
 
 def _dims(path: Path) -> tuple[int, ...]:
-    """The dimensions that the header declares, which the data have."""
+    """The dimensions in the header, checked against the size of the data."""
     found = re.search(r"^# Dimensions\n(.*)$", _header(path), re.MULTILINE)
     words = found[1].split() if found else []
     numbers = all(re.fullmatch(r"[1-9]\d{0,17}", word, re.ASCII) for word in words)
     if not 1 <= len(words) <= DIMS or not numbers:
         raise InputError(
             "cfl-header",
-            f"The header of {path} declares no dimensions that can be used",
-            f"Behind '# Dimensions' stand 1 to {DIMS} whole numbers from 1 on",
+            f"The header of {path} declares no usable dimensions",
+            f"The line after '# Dimensions' has 1 to {DIMS} positive whole numbers",
             "Write the file again, for example with BART",
         )
+
     dims = tuple(int(word) for word in words) + (1,) * (DIMS - len(words))
     if _data(path).stat().st_size != prod(dims) * ITEM:
         raise _wrong_size(_data(path), dims)
@@ -256,36 +279,40 @@ def _wrong_size(data: Path, dims: tuple[int, ...]) -> InputError:
         "cfl-size",
         f"{data} has {size} bytes",
         f"Its header declares {prod(dims)} complex numbers of {ITEM} bytes",
-        "Copy both files again, or write them again",
+        "Copy or write both files again",
     )
 
 
 def _kind(path: Path, dims: tuple[int, ...]) -> Literal["kspace", "image", "mask"]:
-    """What a file is taken as where nobody says it."""
+    """The content of a file, by the rule in the module docstring."""
     if dims[COIL] > 1:
         return "kspace"
+
     data = np.memmap(_data(path), "<c8", "r")
     pieces = (data[first : first + PIECE] for first in range(0, len(data), PIECE))
     return "mask" if all(bool(((p == 0) | (p == 1)).all()) for p in pieces) else "image"
 
 
-def _axes(dims: tuple[int, ...], taken: str, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shape in the file, slowest axis first, without axes that play no part, and how its axes
-    are to be ordered."""
+def _axes(
+    dims: tuple[int, ...], content: str, path: Path
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shape in the file without unused axes, and the order of our axes in it."""
     frames = next((dim for dim in FRAMES if dims[dim] > 1), TIME)
     ours = {
         "kspace": (frames, SLICE, COIL, Y, X),
         "image": (frames, SLICE, Y, X),
         "mask": (frames, Y, X),
         "maps": (SLICE, COIL, Y, X),
-    }[taken]
+    }[content]
     other = [dim for dim in range(DIMS) if dims[dim] > 1 and dim not in ours]
+
     if other:
         raise InputError(
             "cfl-dims",
-            f"{path} is {dims[other[0]]} long along BART's dimension {other[0]}",
-            f"As {taken} only the dimensions {', '.join(str(dim) for dim in sorted(ours))} are used",
-            "Pick one part with bart slice, or combine them first",
+            f"{path} has length {dims[other[0]]} along BART's dimension {other[0]}",
+            f"Read as {content}, only dimensions {', '.join(map(str, sorted(ours)))} are used",
+            "Select one entry with bart slice, or combine them first",
         )
+
     stored = sorted(ours, reverse=True)
     return tuple(dims[dim] for dim in stored), tuple(stored.index(dim) for dim in ours)

@@ -1,10 +1,14 @@
-"""What our own scans hold beside k-space and mask: noise, separate calibration, coil maps,
-averages.
+"""What our own scans store beside k-space and mask: noise, calibration, coil maps, averages.
 
-Arrays by name, the same in `.h5` and `.npz`: `noise` (coil, coil) complex64, the covariance, with
-`noise_samples` (1); `calibration` (slice, coil, y', x') and `maps` (slice, coil, y, x) complex64;
-of the mask, and of a shape that fits it, `calibration_only` uint8 and `averages` float32, and
-`centre` (y, x), the sample with the centre of k-space. What a scan has not got is not stored.
+The arrays have the same names in `.h5` and `.npz`:
+
+- `noise` (coil, coil) complex64, the covariance, with `noise_samples` (1);
+- `calibration` (slice, coil, y', x') complex64, lines measured separately;
+- `maps` (slice, coil, y, x) complex64;
+- `calibration_only` uint8 and `averages` float32, of a shape that broadcasts with the mask;
+- `centre` (y, x), the sample at the centre of k-space.
+
+What a scan does not have is not stored.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,39 +28,42 @@ from cmrrecon.operators.fourier import resized
 from cmrrecon.tools.errors import InputError
 
 Stored = Mapping[str, StoredArray]
-SUFFIXES = (".h5", ".npz")  # of the files that keep all of this
+SUFFIXES = (".h5", ".npz")  # of files that store all of these arrays
 
 
 def companions_of(scan: Scan) -> dict[str, NDArray[Any]]:
     """The arrays that are stored with a scan, by name.
 
-    Separate calibration of slices that differ in size is stored in the size that all have, around
-    its centre.
+    Separate calibration whose size differs between slices is cropped about its centre to the
+    smallest size.
     """
     arrays: dict[str, NDArray[Any]] = {}
     if scan.noise is not None:
         arrays["noise"] = _numpy(scan.noise.covariance, np.complex64)
         arrays["noise_samples"] = np.array([scan.noise.samples], np.int64)
+
     for name, of_slice in (("calibration", scan.calibration), ("maps", scan.maps)):
         if of_slice is not None:
             arrays[name] = _stacked([of_slice(index) for index in range(scan.shape[1])])
+
     return arrays | ({} if scan.mask is None else _of_mask(scan.mask))
 
 
 def named(scan: Scan) -> list[str]:
-    """In words, what of these a scan has."""
+    """What a scan has of these, in words."""
     mask = scan.mask
     words = {
         "noise": scan.noise is not None,
         "separate calibration": scan.calibration is not None,
         "coil maps": scan.maps is not None,
         "averages": mask is not None and mask.averages is not None,
-        "lines for calibration alone": mask is not None and mask.calibration_only is not None,
+        "lines used only for calibration": mask is not None and mask.calibration_only is not None,
     }
     return [word for word, there in words.items() if there]
 
 
 def _of_mask(mask: SamplingMask) -> dict[str, NDArray[Any]]:
+    """The arrays that belong to the mask."""
     arrays: dict[str, NDArray[Any]] = {}
     if mask.calibration_only is not None:
         arrays["calibration_only"] = _numpy(mask.calibration_only, np.uint8)
@@ -72,6 +79,7 @@ def _numpy(values: Tensor, kind: Any) -> NDArray[Any]:
 
 
 def _stacked(slices: list[Tensor]) -> NDArray[Any]:
+    """Stack slices, cropped about their centres to the smallest size, as complex64."""
     for axis in (-2, -1):
         least = min(values.shape[axis] for values in slices)
         slices = [resized(values, axis, least) for values in slices]
@@ -79,27 +87,42 @@ def _stacked(slices: list[Tensor]) -> NDArray[Any]:
 
 
 def with_companions(scan: Scan, stored: Stored, path: Path, own_mask: bool) -> Scan:
-    """A scan with what its file stores beside k-space and mask.
+    """Add to a scan what its file stores beside k-space and mask.
 
     Parameters
     ----------
-    stored : the arrays of the file
-    own_mask : whether the scan has the mask of this file, so that what belongs to it does too
+    scan : Scan
+        The scan with its k-space and mask.
+    stored : mapping of str to StoredArray
+        The arrays of the file.
+    path : Path
+        The file, for messages.
+    own_mask : bool
+        Whether the mask comes from this file; only then do the arrays of the mask apply.
+
+    Returns
+    -------
+    Scan
+        The scan with noise, calibration, maps and mask filled in.
 
     Raises
     ------
-    InputError : `array-shape`, an array does not fit the scan
+    InputError
+        If an array does not fit the scan (`array-shape`).
     """
     _, slices, coils, y, x = scan.shape
+
     find = _Finder(stored, path)
     noise = find("noise", True, lambda shape: shape == (coils, coils))
     count = find("noise_samples", False, lambda shape: prod(shape) == 1)
     if noise is not None:
         samples = 0 if count is None else int(count.flatten()[0])
         scan = replace(scan, noise=Noise(noise, samples))
+
     image = scan.image_shape
     calibration = find.lazily("calibration", lambda s: len(s) == 4 and s[:2] == (slices, coils))
     maps = find.lazily("maps", lambda shape: shape == (slices, coils, *image))
+
     mask = scan.mask
     if own_mask and mask is not None:
         mask = _completed(mask, find, (y, x))
@@ -107,22 +130,26 @@ def with_companions(scan: Scan, stored: Stored, path: Path, own_mask: bool) -> S
 
 
 def _completed(mask: SamplingMask, find: "_Finder", size: tuple[int, int]) -> SamplingMask:
-    """A mask with what its file stores of it."""
+    """The mask with the arrays that its file stores for it."""
     fits = _fitting(tuple(mask.samples.shape))
-    only, averages = find("calibration_only", False, fits), find("averages", False, fits)
+    only = find("calibration_only", False, fits)
+    averages = find("averages", False, fits)
     centre = find("centre", False, lambda shape: shape == (2,))
+
     if only is not None:
-        # Samples that are alike in all frames, or along x, are read in one of them.
+        # A mask that is the same in all frames, or along x, may be stored once.
         shape = np.broadcast_shapes(mask.samples.shape, only.shape)
         samples, only = mask.samples.expand(shape), (only != 0).expand(shape)
         if not isinstance(mask, SpokeMask):
             kind = LineMask if samples.shape[-1] == 1 else SampleMask
             mask = kind(samples.clone(), mask.source)
         mask = replace(mask, samples=samples.clone(), calibration_only=only.clone())
+
     if averages is not None:
         if not (bool(torch.isfinite(averages).all()) and bool((averages >= mask.samples).all())):
             raise find.refused("averages", tuple(averages.shape))
         mask = mask.averaged(averages.float())
+
     if centre is not None:
         y, x = (int(one) for one in centre)
         if not (0 <= y < size[0] and 0 <= x < size[1]):
@@ -132,7 +159,7 @@ def _completed(mask: SamplingMask, find: "_Finder", size: tuple[int, int]) -> Sa
 
 
 def _fitting(shape: tuple[int, ...]) -> Callable[[tuple[int, ...]], bool]:
-    """Whether a shape broadcasts with that of a mask."""
+    """A test of whether a shape broadcasts with that of a mask."""
 
     def fits(other: tuple[int, ...]) -> bool:
         pairs = zip(shape, other, strict=False)
@@ -142,7 +169,7 @@ def _fitting(shape: tuple[int, ...]) -> Callable[[tuple[int, ...]], bool]:
 
 
 class _Finder:
-    """Finds arrays of a file by name, and refuses those that do not fit."""
+    """Finds arrays of a file by name and refuses those that do not fit."""
 
     def __init__(self, stored: Stored, path: Path) -> None:
         self.stored, self.path = stored, path
@@ -150,14 +177,14 @@ class _Finder:
     def __call__(
         self, name: str, is_complex: bool, fits: Callable[[tuple[int, ...]], bool]
     ) -> Tensor | None:
-        """The array; None if there is none."""
+        """Return the array; None if there is none."""
         array = self._checked(name, is_complex, fits)
         return None if array is None else torch.from_numpy(array.load(str(self.path)))
 
     def lazily(
         self, name: str, fits: Callable[[tuple[int, ...]], bool]
     ) -> Callable[[int], Tensor] | None:
-        """What reads the complex array slice by slice; None if there is none."""
+        """Return a reader of the complex array, slice by slice; None if there is none."""
         array = self._checked(name, True, fits)
         if array is None:
             return None
@@ -177,7 +204,7 @@ class _Finder:
     def refused(self, name: str, found: tuple[int, ...]) -> InputError:
         return InputError(
             "array-shape",
-            f"{self.path}: the array {name} is {found}",
-            "It does not fit the k-space beside it",
-            "Make the file again",
+            f"{self.path}: the array {name} has shape {found}",
+            "Its shape must fit the k-space in the file",
+            "Write the file again",
         )

@@ -1,9 +1,10 @@
 """Complex arrays that a file stores as two real ones.
 
-Known are pairs of variables `NAME_real` and `NAME_imag`, `NAME_re` and `NAME_im`, `NAME_r` and
-`NAME_i`, `NAMEreal` and `NAMEimag`, or `real` and `imag` (`re` and `im`) alone, in small or capital
-letters; and a MATLAB struct `NAME` with the fields `real` and `imag` (`re` and `im`), which readers
-give as `NAME.real` and `NAME.imag`. Both must have one shape. The pair becomes a variable `NAME`.
+Recognised are pairs of variables `NAME_real` and `NAME_imag`, `NAME_re` and `NAME_im`, `NAME_r` and
+`NAME_i`, `NAMEreal` and `NAMEimag`, or just `real` and `imag` (`re` and `im`), in any case; and a
+MATLAB struct `NAME` with the fields `real` and `imag` (`re` and `im`), which readers return as
+`NAME.real` and `NAME.imag`. Both parts must have the same shape. The pair becomes a variable
+`NAME`.
 """
 
 import re
@@ -20,7 +21,7 @@ REAL = re.compile(
     r"(?P<name>.*?)(?:(?P<full>[._]?real)|(?P<short>[._]re|^re)|(?P<letter>_r))", re.I
 )
 IMAGINARY = {"full": "imag", "short": "im", "letter": "i"}
-ALONE = "real_imag"  # the name of a pair that has none
+ALONE = "real_imag"  # name for a pair that has none
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class PairReader:
     imaginary: StoredArray
 
     def __call__(self, selection: Selection) -> NDArray[Any]:
-        """The selected piece, in memory."""
+        """Return the selected piece, in memory."""
         real = self.real.read(selection)
         values = np.empty(real.shape, np.complex64)
         with np.errstate(over="ignore"):
@@ -40,13 +41,14 @@ class PairReader:
 
 
 def joined(stored: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
-    """The arrays of a file with pairs of real and imaginary parts put together."""
+    """The arrays of a file, with pairs of real and imaginary parts combined."""
     result = dict(stored)
     for name, (real, imaginary) in pairs(stored).items():
         parts = stored[real], stored[imaginary]
-        alike = parts[0].shape == parts[1].shape and not any(part.is_complex for part in parts)
-        if not alike or name in stored:
+        compatible = parts[0].shape == parts[1].shape and not any(part.is_complex for part in parts)
+        if not compatible or name in stored:
             continue
+
         del result[real], result[imaginary]
         first = parts[0]
         result[name] = StoredArray(
@@ -56,13 +58,14 @@ def joined(stored: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
 
 
 def pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Names that differ in real and imaginary only: what they share -> the two."""
+    """Pairs of names that differ only in real and imaginary, by the name they share."""
     known = {name.lower(): name for name in names}
     found = {}
     for name in known.values():
         match = REAL.fullmatch(name)
         if match is None or match.lastgroup is None:
             continue
+
         mark = match[match.lastgroup]
         separator = mark[: len(mark) - len(mark.lstrip("._"))]
         partner = known.get(f"{match['name']}{separator}{IMAGINARY[match.lastgroup]}".lower())

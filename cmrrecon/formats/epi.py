@@ -1,13 +1,16 @@
-"""Echo-planar readouts, measured back and forth: put on an even grid, and their phases made to
-agree.
+"""Echo-planar readouts: lines measured in alternating directions, regridded and phase-corrected.
 
-Samples taken while the gradient ramps are not evenly spaced. What they say of the image is solved
-for within the field of view that the widest spacing allows (least squares), and sampled evenly.
-Where the field of view lies off the magnet's centre, the receiver's frequency was that of the full
-gradient on the ramps too: its phase is taken back.
+Samples acquired while the gradient ramps are not evenly spaced. A least-squares fit finds the image
+within the field of view that the widest spacing allows, and samples it evenly. If the field of view
+lies off the magnet's centre, the receiver kept the frequency of the full gradient on the ramps as
+well; the phase that results is removed.
 
-Lines of the two directions differ by a phase that is linear along x; navigators, lines without
-phase encoding, tell it (Ahn and Cho, IEEE Trans Med Imaging 1987;6:32).
+Lines of the two directions differ by a phase that is linear along x. Navigators, which are lines
+without phase encoding, measure it.
+
+References
+----------
+Ahn and Cho, IEEE Trans Med Imaging 1987;6:32.
 """
 
 from collections.abc import Callable
@@ -19,13 +22,22 @@ from numpy.typing import NDArray
 from cmrrecon.formats.readouts import Rows, Table
 
 Load = Callable[[Rows], NDArray[np.complex64]]
-GROUPS = ("slice", "samples", "coils")  # navigators serve lines that agree in these
+GROUPS = ("slice", "samples", "coils")  # navigators apply to lines that agree in these
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """The readout gradient and when it was sampled, in us: it rises, stays and falls; samples begin
-    after `delay`."""
+    """The readout gradient and its sampling.
+
+    Attributes
+    ----------
+    up, flat, down : float
+        Durations of the rising, constant and falling gradient, us.
+    delay : float
+        Time from the start of the gradient to the first sample, us.
+    duration : float
+        Time over which samples are acquired, us.
+    """
 
     up: float
     flat: float
@@ -34,30 +46,30 @@ class Ramp:
     duration: float
 
     def positions(self, count: int) -> NDArray[np.float64]:
-        """Where `count` samples lie in k-space: from -count / 2 to count / 2, as if evenly spaced
-        on average."""
+        """Positions of `count` samples in k-space, -count / 2 to count / 2, 1 apart on average."""
         edges = self._moment(self.delay + np.array([0.0, self.duration]))
         middles = self._moment(self.delay + self.duration * (np.arange(count) + 0.5) / count)
         positions: NDArray[np.float64] = count * ((middles - edges[0]) / np.diff(edges) - 0.5)
         return positions
 
     def _moment(self, time: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The integral of the gradient from its beginning."""
+        """Integral of the gradient up to `time`, in units of its full amplitude times us."""
         rising = np.clip(time, 0, self.up)
         falling = np.clip(time - self.up - self.flat, 0, self.down)
         constant = np.clip(time - self.up, 0, self.flat)
+
         rise = rising**2 / (2 * self.up) if self.up else 0.0
         fall = falling - falling**2 / (2 * self.down) if self.down else 0.0
         return np.asarray(rise + constant + fall)
 
 
 def evenly(positions: NDArray[np.float64]) -> NDArray[np.complex64]:
-    """What makes evenly spaced samples of samples at increasing `positions` (n,): a matrix (n,
-    n)."""
+    """The matrix (n, n) that resamples samples at increasing `positions` (n,) to even spacing."""
     n = len(positions)
     widest = np.diff(positions).max(initial=1.0)
     pixels = np.arange(n) - n // 2
     inside = pixels[np.abs(pixels) <= n / 2 / widest] / n
+
     measured, even = (
         np.exp(-2j * np.pi * np.outer(k, inside)) for k in (positions, np.arange(n) - n / 2)
     )
@@ -70,12 +82,18 @@ class Aligned:
 
     Attributes
     ----------
-    load : gives them as stored
-    lines : which readouts are echo-planar; the others stay as stored
-    reverse : which of these run backwards
-    phase : (row, 2), offset and slope per column in radians by which a readout is turned
-    offcentre : (row,), how far off the magnet's centre a readout is, in encoded fields of view
-    positions : (n,) of the samples in k-space; None if they are evenly spaced
+    load : callable
+        Loads the readouts as stored.
+    lines : ndarray of shape (row,), bool
+        The echo-planar readouts; the others stay as stored.
+    reverse : ndarray of shape (row,), bool
+        Those of `lines` that run backwards.
+    phase : ndarray of shape (row, 2), float64
+        Phase correction of each readout: offset in radians and slope in radians per column.
+    offcentre : ndarray of shape (row,), float64
+        Distance of each readout from the magnet's centre, in encoded fields of view.
+    positions : ndarray of shape (n,), float64, or None
+        Positions of the samples in k-space; None if they are evenly spaced.
     """
 
     load: Load
@@ -91,14 +109,16 @@ class Aligned:
         object.__setattr__(self, "_even", even)
 
     def __call__(self, rows: Rows) -> NDArray[np.complex64]:
-        """Rows of equal size -> (row, coil, sample)."""
+        """Load readouts of equal size, (row, coil, sample)."""
         samples = self.load(rows)
         chosen = self.lines[rows]
         lines = samples[chosen]
+
         turned = self.reverse[rows][chosen]
         lines[turned] = lines[turned][..., ::-1]
         if self.positions is not None and lines.shape[-1] == len(self.positions):
             lines = self._evenly(lines, self.offcentre[rows][chosen])
+
         n = lines.shape[-1]
         offset, slope = self.phase[rows][chosen].T[..., None, None]
         turn = np.exp(-1j * (offset + slope * (np.arange(n) - n // 2)))
@@ -108,8 +128,7 @@ class Aligned:
     def _evenly(
         self, lines: NDArray[np.complex64], offcentre: NDArray[np.float64]
     ) -> NDArray[np.complex64]:
-        """Lines (row, coil, sample) on an even grid, without the phase of the receiver's
-        frequency."""
+        """Put lines (row, coil, sample) on an even grid and remove the off-centre phase."""
         assert self.positions is not None
         assert self._even is not None
         n = len(self.positions)
@@ -131,11 +150,21 @@ def aligned(
 
     Parameters
     ----------
-    load : gives samples as stored
-    table : the readouts, see `readouts.Raw`
-    navigator : which are for phase correction
-    ramp : how the gradient was sampled; None if it was constant
-    offcentre : as in `Aligned`
+    load : callable
+        Loads samples as stored.
+    table : dict of str to ndarray
+        The readouts, see `readouts.Raw`.
+    navigator : ndarray of shape (row,), bool
+        Readouts for phase correction.
+    ramp : Ramp or None
+        How the gradient was sampled; None if it was constant.
+    offcentre : ndarray of shape (row,), float64
+        As in `Aligned`.
+
+    Returns
+    -------
+    Aligned
+        The loader.
     """
     lines = navigator | table["image"] | table["calibration"]
     reverse = table["reverse"] & lines
@@ -146,10 +175,10 @@ def aligned(
 
 
 def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray[np.float64]:
-    """The phase of each readout (row, 2): of those that run backwards, from the navigators last
-    measured before them."""
+    """Phase correction (row, 2): each backward readout uses the last navigators before it."""
     phases = np.zeros((len(navigator), 2))
     groups = np.stack([table[name] for name in GROUPS], 1)
+
     for group in np.unique(groups[navigator], axis=0):
         here = (groups == group).all(1)
         rows = np.flatnonzero(here & navigator)
@@ -158,6 +187,7 @@ def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray
         known = [(start, phase) for start, phase in found if phase is not None]
         if not known:
             continue
+
         starts = np.array([start for start, _ in known])
         backwards = np.flatnonzero(here & load.reverse)
         latest = np.maximum(np.searchsorted(starts, backwards, side="right") - 1, 0)
@@ -166,14 +196,15 @@ def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray
 
 
 def _difference(load: Aligned, rows: Rows) -> tuple[float, float] | None:
-    """The phase of navigators that run backwards against those that run forwards; None if one kind
-    is missing."""
+    """Phase (offset, slope) of backward against forward navigators; None if one kind is missing."""
     backwards = load.reverse[rows]
     if backwards.all() or not backwards.any():
         return None
-    profiles = _inverse(load(rows)).astype(np.complex128)  # products of damaged numbers must fit
+
+    profiles = _inverse(load(rows)).astype(np.complex128)  # no overflow with damaged numbers
     product = profiles[backwards].mean(0) * profiles[~backwards].mean(0).conj()
     along = product.sum(0)
+
     slope = float(np.angle((along[1:] * along[:-1].conj()).sum()))
     n = len(along)
     offset = float(np.angle((along * np.exp(-1j * slope * (np.arange(n) - n // 2))).sum()))
@@ -181,10 +212,12 @@ def _difference(load: Aligned, rows: Rows) -> tuple[float, float] | None:
 
 
 def _inverse(samples: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Centred inverse FFT along the samples."""
     shifted = np.fft.ifft(np.fft.ifftshift(samples, -1), axis=-1)
     return np.asarray(np.fft.fftshift(shifted, -1), np.complex64)
 
 
 def _forward(profiles: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Centred FFT along the samples."""
     shifted = np.fft.fft(np.fft.ifftshift(profiles, -1), axis=-1)
     return np.asarray(np.fft.fftshift(shifted, -1), np.complex64)

@@ -1,10 +1,13 @@
-"""fastMRI k-space (Zbontar et al., arXiv:1811.08839): HDF5 with `kspace` and the XML header of the
-ISMRMRD file it came from.
+"""fastMRI k-space: HDF5 with `kspace` and the XML header of the ISMRMRD file it came from.
 
-`kspace` is (slice, coil, x, y) or, from a single coil, (slice, x, y): the readout comes before the
-phase encode. `mask` (y,), in files of the test sets, says which lines are kept. K-space is
-zero-padded along y to the encoded matrix; the limits in the header say which lines were measured.
+`kspace` is (slice, coil, x, y), or (slice, x, y) for a single coil: the readout comes before the
+phase encode. `mask` (y,), in files of the test sets, marks the lines that are kept. K-space is
+zero-padded along y to the encoded matrix; the limits in the header give the measured lines.
 `reconstruction_rss` and `reconstruction_esc` are not read.
+
+References
+----------
+Zbontar et al., arXiv:1811.08839.
 """
 
 from dataclasses import replace
@@ -30,12 +33,11 @@ from cmrrecon.tools.errors import InputError
 HEADER = "ismrmrd_header"
 OWN = (HEADER, "reconstruction_rss", "reconstruction_esc")
 AXES = {4: ("slice", "coil", "x", "y"), 3: ("slice", "x", "y")}
-REMEDY = "Take the file as fastMRI publishes it"
+REMEDY = "Use the file as published by fastMRI"
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` is laid out like one of fastMRI, with or without its
-    header."""
+    """Whether a file that begins with `head` has the layout of fastMRI, even without the header."""
     if not hdf5_access.sniff(head):
         return False
     with opened(path) as file:
@@ -43,26 +45,26 @@ def sniff(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path) -> Scan:
-    """The scan in a file: one frame, its slices in the order of the file.
-
-    Parameters
-    ----------
-    path : the file
+    """Read a scan of one frame, its slices in the order of the file.
 
     Raises
     ------
-    InputError : `header-missing`, `header-damaged`, `shape-mismatch`; `mask-shape`, `mask-values`;
-        the file is damaged
+    InputError
+        If the header is missing or damaged (`header-missing`, `header-damaged`), the k-space does
+        not fit it (`kspace-axes`, `shape-mismatch`), the mask is wrong (`mask-shape`,
+        `mask-values`), or the file is damaged (`file-damaged`).
     """
     stored = hdf5_access.variables(path)
     header = read_header(_document(path), path)
     encoding = header.encodings[0]
+
     kspace = _kspace(stored, path)
     reader = SliceReader(kspace, AXES[len(kspace.shape)])
     check_size(reader.shape, 0, str(path))
     check_size((1, *reader.shape[2:]), 8, f"A slice of {path}")
     _check_matrix(reader.shape[3:], encoding, path)
     mask, notes = _mask(stored, encoding, path)
+
     facts = replace(
         parse_name(path),
         acceleration=_first(hdf5_access.numbers(path, "acceleration")),
@@ -70,6 +72,7 @@ def read(path: Path) -> Scan:
         field_strength=header.field_strength,
         sequence=header.sequence,
     )
+
     geometry = _geometry(encoding) if encoding.matrix == reader.shape[3:] else None
     return Scan(
         reader.shape,
@@ -83,7 +86,7 @@ def read(path: Path) -> Scan:
 
 
 def _geometry(encoding: Encoding) -> Geometry:
-    """What the header says of sizes; it gives no positions."""
+    """Sizes from the header, which has no positions."""
     sides = encoding.field_of_view_mm
     matrix = encoding.matrix
     return Geometry(
@@ -98,16 +101,17 @@ def _first(values: tuple[int, ...]) -> int | None:
 
 
 def _document(path: Path) -> bytes:
-    """The XML header, a text of variable or fixed length."""
+    """The XML header, text of variable or fixed length."""
     with opened(path) as file, open(path, "rb") as handle:
         item = file.get(HEADER) if _is_own(file) else None
         if not isinstance(item, h5py.Dataset) or item.size != 1:
             raise InputError(
                 "header-missing",
-                f"{path} is laid out like a fastMRI file and has no `{HEADER}`",
-                "The header gives the encoded matrix and which lines were measured",
+                f"{path} is laid out like a fastMRI file but has no `{HEADER}`",
+                "The header gives the encoded matrix and the measured lines",
                 REMEDY,
             )
+
         row: Any = stored_rows(item, handle)[0]
         if item.dtype.kind == "S":
             return bytes(row)
@@ -117,31 +121,33 @@ def _document(path: Path) -> bytes:
 
 
 def _is_own(file: Any) -> bool:
+    """Whether the header is in the file itself, not behind a link."""
     return isinstance(file.get(HEADER, getlink=True), h5py.HardLink)
 
 
 def _kspace(stored: dict[str, StoredArray], path: Path) -> StoredArray:
-    """K-space, if it is complex and has axes that are understood."""
+    """K-space, if it is complex and has known axes."""
     array = stored.get("kspace")
     if array is None or not array.is_complex or len(array.shape) not in AXES:
-        shape = "that is no array" if array is None else f"of shape {array.shape}"
+        shape = "that is not an array" if array is None else f"of shape {array.shape}"
         raise InputError(
             "kspace-axes",
             f"{path} is a fastMRI file with k-space {shape}",
-            "Complex k-space (slice, coil, readout, phase encode) or (slice, readout, phase encode) is read",
-            "Give a file of the brain or knee data",
+            "K-space is complex, (slice, coil, readout, phase encode) or "
+            "(slice, readout, phase encode)",
+            "Give a file of the brain or knee data set",
         )
     return array
 
 
 def _check_matrix(found: tuple[int, ...], encoding: Encoding, path: Path) -> None:
-    """Refuse k-space (y, x) whose axes are in the other order than the header says."""
+    """Refuse k-space (y, x) whose axes are swapped relative to the header."""
     y, x = encoding.matrix
     if y != x and tuple(found) == (x, y):
         raise InputError(
             "shape-mismatch",
             f"{path} stores k-space of {found[1]} x {found[0]} (readout, phase encode)",
-            f"The header says {x} x {y}: the two axes are swapped",
+            f"The header declares {x} x {y}: the two axes are swapped",
             REMEDY,
         )
 
@@ -149,23 +155,25 @@ def _check_matrix(found: tuple[int, ...], encoding: Encoding, path: Path) -> Non
 def _mask(
     stored: dict[str, StoredArray], encoding: Encoding, path: Path
 ) -> tuple[CartesianMask, tuple[str, ...]]:
-    """The lines that were measured: those of `mask`, without the zero padding."""
+    """The measured lines: those of `mask`, without the zero padding."""
     lines, notes = _measured(stored["kspace"], encoding, path)
     source = MaskSource.HEADER
     if "mask" in stored:
-        lines, source = lines & _stored_mask(stored["mask"], len(lines), path), MaskSource.FILE
+        lines = lines & _stored_mask(stored["mask"], len(lines), path)
+        source = MaskSource.FILE
     return SamplingMask.of(torch.from_numpy(lines)[None, :, None], source), notes
 
 
 def _measured(
     kspace: StoredArray, encoding: Encoding, path: Path
 ) -> tuple[NDArray[np.bool], tuple[str, ...]]:
-    """Which lines (y,) the header's limits and the data allow.
+    """The lines (y,) that the header's limits and the data allow.
 
-    The padding is all zero. Where the limits contradict the data, or there are none, the data
-    count: the lines from the first to the last that is not zero in the middle slice.
+    The padding is all zero. If there are no limits, or they contradict the data, the data
+    decide: all lines from the first to the last non-zero one of the middle slice.
     """
     y = kspace.shape[-1]
+
     middle = kspace.read((kspace.shape[0] // 2,))
     filled = np.flatnonzero((middle != 0).reshape(-1, y).any(0))
     first, last = (filled[0], filled[-1]) if len(filled) else (0, y - 1)
@@ -177,7 +185,7 @@ def _measured(
     start, end = (line - centre + y // 2 for line in encoding.limits)
     by_header = _between(start, end, y)
     if not by_header[filled].all():
-        return by_data, (f"{path}: data lie outside the limits of the header, which are not used.",)
+        return by_data, (f"{path}: data lie outside the header's limits, which are ignored.",)
     return by_header, ()
 
 
@@ -192,8 +200,8 @@ def _stored_mask(array: StoredArray, y: int, path: Path) -> NDArray[np.bool]:
     if array.is_complex or array.shape != (y,):
         raise InputError(
             "mask-shape",
-            f"{path} has k-space with {y} phase encodes and a mask of shape {array.shape}",
-            f"A mask of {y} real numbers is needed",
+            f"{path} has {y} phase encodes but a mask of shape {array.shape}",
+            f"The mask must be {y} real numbers",
             REMEDY,
         )
     return zeros_and_ones(array, f"The mask of {path}", REMEDY)

@@ -1,19 +1,23 @@
-"""4-D flow of CMRx4DFlow2026: Cartesian k-space with two phase encodes, read as slices across the
-frequency encode.
+"""4-D flow of CMRx4DFlow2026, read as slices across the frequency encode.
 
-`kdata_full.mat` and `kdata_ktGaussian{R}.mat` (v7.3) hold (velocity, time, coil, SPE, PE, FE), as
-h5py shows them. The frequency encode is always measured whole, so its inverse transform leaves
-independent slices, each a (SPE, PE)-t problem. A scan is
+The data are Cartesian k-space with two phase encodes. `kdata_full.mat` and
+`kdata_ktGaussian{R}.mat` (v7.3) hold (velocity, time, coil, SPE, PE, FE), as h5py shows them. The
+frequency encode is always fully measured, so its inverse transform yields independent slices, each
+a (SPE, PE)-t problem. The axes of the scan are
 
 - frame: all times of the first velocity encoding, then those of the next;
-- slice: the positions along FE; y: SPE, the slab; x: PE. Both are phase encodes, so the mask is one
-  of samples.
+- slice: the positions along FE;
+- y: SPE, the slab encode; x: PE. Both are phase encodes, so the mask is one of samples.
 
-Beside the file may lie `usmask_ktGaussian{R}.mat` (velocity|1, time, 1, SPE, PE, 1), `coilmap.mat`
-(coil, SPE, PE, FE), and `params.csv`, a row of names and a row of values, lists separated by
-semicolons. Used of it are VENC (taken as cm/s; 0, the reference, is put first where it is left
-out), field_strength, and resolution (mm, in the order of spatial_order). MATLAB drops axes of
-length 1 at the front.
+These files may accompany the data:
+
+- `usmask_ktGaussian{R}.mat`: the mask (velocity|1, time, 1, SPE, PE, 1);
+- `coilmap.mat`: coil maps (coil, SPE, PE, FE);
+- `params.csv`: a row of names and a row of values, with lists separated by semicolons. Used are
+  VENC (interpreted as cm/s; 0, the reference, is prepended if it is missing), field_strength, and
+  resolution (mm, in the order of spatial_order).
+
+MATLAB drops leading axes of length 1.
 """
 
 import csv
@@ -41,10 +45,9 @@ KSPACE = re.compile(r"kdata_(?:full|kt\w+)")
 SAMPLED_NAME = re.compile(r"kdata_(kt)([A-Z][a-z]+)(\d+)")
 AXES = ("velocity", "time", "coil", "SPE", "PE", "FE")
 MODALITY = "Flow4d"
-BLOCK = (
-    2**31
-)  # bytes of neighbouring slices that are kept, so that the file is gone through a few times only
-LONGEST_TABLE = 2**20  # bytes of params.csv
+# Bytes of neighbouring slices kept in memory, so that the file is read only a few times.
+BLOCK = 2**31
+LONGEST_TABLE = 2**20  # bytes, of params.csv
 
 
 def sniff(path: Path, head: bytes) -> bool:
@@ -56,12 +59,14 @@ def sniff(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path) -> Scan:
-    """The scan in a file of 4-D flow, with what lies beside it.
+    """Read a scan of 4-D flow, with its mask, coil maps and parameters from the same folder.
 
     Raises
     ------
-    InputError : `file-damaged` and others of HDF5; `kspace-axes`, `kspace-real`; the mask beside it
-        is none
+    InputError
+        If the file is damaged (`file-damaged`), holds no complex k-space of known axes
+        (`kspace-axes`, `kspace-real`), or its mask file is not a mask (`mask-shape`,
+        `mask-values`).
     """
     reader = FlowReader(_kspace(path))
     facts, geometry = _facts(path, reader.velocities)
@@ -73,8 +78,10 @@ def read(path: Path) -> Scan:
         notes=(_note(path, reader),),
         geometry=geometry,
     )
-    if (beside := path.parent / "coilmap.mat").is_file():
-        scan = replace(scan, maps=MapReader(beside, reader.shape), maps_path=str(beside))
+
+    coil_maps = path.parent / "coilmap.mat"
+    if coil_maps.is_file():
+        scan = replace(scan, maps=MapReader(coil_maps, reader.shape), maps_path=str(coil_maps))
     return _with_mask(scan, path, reader)
 
 
@@ -82,12 +89,13 @@ def read(path: Path) -> Scan:
 class FlowReader:
     """Reads one slice across the frequency encode as (frame, coil, SPE, PE) complex64.
 
-    Every slice needs the whole file. So neighbouring slices are made at once and kept until one of
-    others is asked for, as many as `BLOCK` bytes hold.
+    Every slice needs the whole file. So neighbouring slices are computed together, as many as fit
+    into `BLOCK` bytes, and kept until a slice outside this block is requested.
 
     Attributes
     ----------
-    stored : (velocity, time, coil, SPE, PE, FE); axes at the front may be missing
+    stored : StoredArray
+        K-space (velocity, time, coil, SPE, PE, FE); leading axes may be missing.
     """
 
     stored: StoredArray
@@ -100,26 +108,28 @@ class FlowReader:
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
-        """(frame, slice, coil, y, x)."""
+        """Shape (frame, slice, coil, y, x) of the scan."""
         v, t, coils, spe, pe, fe = self._full
         return v * t, fe, coils, spe, pe
 
     @property
     def _full(self) -> tuple[int, ...]:
+        """Shape (velocity, time, coil, SPE, PE, FE), with missing axes of length 1."""
         return (1,) * (len(AXES) - len(self.stored.shape)) + self.stored.shape
 
     def __call__(self, index: int) -> Tensor:
-        """K-space of the slice at position `index` (0-based)."""
+        """Return k-space of the slice at position `index` (0-based)."""
         frames, slices, coils, spe, pe = self.shape
         width = max(1, min(slices, BLOCK // (frames * coils * spe * pe * 8)))
         first = index - index % width
+
         if first not in self._block:
             self._block.clear()
             self._block[first] = self._slices(first, min(first + width, slices))
         return self._block[first][index - first].clone()
 
     def _slices(self, first: int, last: int) -> Tensor:
-        """Some neighbouring slices, (slice, frame, coil, SPE, PE)."""
+        """Neighbouring slices from `first` to before `last`, (slice, frame, coil, SPE, PE)."""
         frames, _, *rest = self.shape
         block = torch.empty((last - first, frames, *rest), dtype=torch.complex64)
         for start, piece in self._pieces():
@@ -127,12 +137,15 @@ class FlowReader:
         return block
 
     def _pieces(self) -> Iterator[tuple[int, Tensor]]:
-        """The first frame and k-space (frame, coil, SPE, PE, FE) of pieces: what the file
-        compresses together, if that fits."""
+        """First frame and k-space (frame, coil, SPE, PE, FE) of each piece of the file.
+
+        A piece is what the file compresses as one block, if that fits into `BLOCK`.
+        """
         v, t, *rest = self._full
         missing = len(AXES) - len(self.stored.shape)
         times = ((1,) * missing + (self.stored.chunks or self.stored.shape))[1]
         step = max(1, min(times, t, BLOCK // (math.prod(rest) * 8)))
+
         for velocity in range(v):
             for first in range(0, t, step):
                 chosen: Selection = (
@@ -146,13 +159,16 @@ class FlowReader:
 
 @dataclass(eq=False)
 class MapReader:
-    """Coil maps (coil, SPE, PE) of a slice across the frequency encode, of unit root-sum-of-squares
-    or zero.
+    """Coil maps (coil, SPE, PE) of a slice across the frequency encode.
+
+    Their root-sum-of-squares over the coils is 1, or 0 where the file has only zeros.
 
     Attributes
     ----------
-    path : `coilmap.mat`
-    scan : shape of the scan (frame, slice, coil, y, x)
+    path : Path
+        The file `coilmap.mat`.
+    scan : tuple of int
+        Shape of the scan, (frame, slice, coil, y, x).
     """
 
     path: Path
@@ -160,28 +176,28 @@ class MapReader:
 
     @cached_property
     def maps(self) -> Tensor:
-        """(coil, SPE, PE, FE) complex64, read at first use."""
+        """All maps, (coil, SPE, PE, FE) complex64, read on first use."""
         _, fe, coils, spe, pe = self.scan
         stored = hdf5.variables(self.path).get("coilmap")
         if stored is None or not stored.is_complex or stored.shape[-4:] != (coils, spe, pe, fe):
             raise InputError(
                 "maps-axes",
-                f"{self.path} holds no coil maps of the shape of the k-space beside it",
-                f"`coilmap` is complex, (coil, SPE, PE, FE) = {(coils, spe, pe, fe)}",
-                "Give the coil maps of this scan, or take the file away: maps are then estimated",
+                f"{self.path} holds no coil maps that fit the k-space beside it",
+                f"`coilmap` must be complex, (coil, SPE, PE, FE) = {(coils, spe, pe, fe)}",
+                "Give the coil maps of this scan, or remove the file to have maps estimated",
             )
+
         maps = torch.from_numpy(stored.load(str(self.path))).reshape(coils, spe, pe, fe)
         size = torch.linalg.vector_norm(maps, dim=0)
         return torch.where(size > 0, maps / size, 0)
 
     def __call__(self, index: int) -> Tensor:
-        """The maps of the slice at position `index` (0-based)."""
+        """Return the maps of the slice at position `index` (0-based)."""
         return self.maps[..., index].contiguous()
 
 
-def of_every_set(mask: CartesianMask, frames: int) -> CartesianMask:
-    """A mask of the times of one velocity encoding, for all frames of a scan; others as they
-    are."""
+def for_all_velocities(mask: CartesianMask, frames: int) -> CartesianMask:
+    """Repeat the mask of one velocity encoding for all frames; return other masks unchanged."""
     times = len(mask.samples)
     if times == 1 or frames % times:
         return mask
@@ -189,10 +205,11 @@ def of_every_set(mask: CartesianMask, frames: int) -> CartesianMask:
 
 
 def _kspace(path: Path) -> StoredArray:
-    """The k-space in the file, of a shape and a size that can be read."""
+    """K-space in the file, with its shape and size checked."""
     name, stored = next(
         (name, array) for name, array in hdf5.variables(path).items() if KSPACE.fullmatch(name)
     )
+
     if not stored.is_complex:
         raise InputError(
             "kspace-real",
@@ -200,6 +217,7 @@ def _kspace(path: Path) -> StoredArray:
             "K-space is complex",
             "Give the k-space file",
         )
+
     if not 4 <= len(stored.shape) <= len(AXES):
         raise InputError(
             "kspace-axes",
@@ -207,6 +225,7 @@ def _kspace(path: Path) -> StoredArray:
             f"4-D flow has the axes ({', '.join(AXES)})",
             f"Check the variable {name}",
         )
+
     frames, slices, coils, y, x = FlowReader(stored).shape
     check_size((frames, slices, coils, y, x), 0, str(path))
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
@@ -215,36 +234,46 @@ def _kspace(path: Path) -> StoredArray:
 
 
 def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
-    """The scan with its mask: all of `kdata_full`, else the file beside it, else what is
-    non-zero."""
+    """The scan with its mask.
+
+    `kdata_full` is complete. Otherwise the mask comes from the file beside it; without such a file,
+    non-zero samples count as measured.
+    """
     frames, _, _, y, x = scan.shape
     if reader.stored.name == "kdata_full":
         every = torch.ones((1, y, x), dtype=torch.bool)
         return replace(scan, mask=SamplingMask.of(every, MaskSource.HEADER))
-    beside = path.with_name(path.name.replace("kdata_", "usmask_", 1))
-    if beside == path or not beside.is_file():
-        note = f"No mask file found for {path}: samples that are non-zero in any coil count as measured"
+
+    mask_file = path.with_name(path.name.replace("kdata_", "usmask_", 1))
+    if mask_file == path or not mask_file.is_file():
+        note = (
+            f"No mask file found for {path}: samples that are non-zero in any coil "
+            "count as measured."
+        )
         return replace(scan, notes=(*scan.notes, note))
-    stored, _ = choose(hdf5.variables(beside), "mask", beside)
-    mask = of_every_set(mask_of(stored, beside), frames)
-    return replace(scan, mask=mask, mask_path=str(beside))
+
+    stored, _ = choose(hdf5.variables(mask_file), "mask", mask_file)
+    mask = for_all_velocities(mask_of(stored, mask_file), frames)
+    return replace(scan, mask=mask, mask_path=str(mask_file))
 
 
 def _note(path: Path, reader: FlowReader) -> str:
+    """How the axes of the file became those of the scan."""
     frames, slices, _, y, x = reader.shape
     sets, times = reader.velocities, frames // reader.velocities
     return (
-        f"{path} is 4-D flow: {sets} velocity encodings of {times} times follow one another as frames; "
-        f"{slices} slices across the frequency encode, y is SPE ({y}), x is PE ({x})."
+        f"{path} is 4-D flow: its frames are {sets} velocity encodings of {times} times each; "
+        f"its {slices} slices lie across the frequency encode, y is SPE ({y}), x is PE ({x})."
     )
 
 
 def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
-    """The acquisition and geometry from file names and `params.csv`."""
+    """Acquisition and geometry from file names and `params.csv`."""
     facts = replace(parse_name(path), base="flow4d", modality=MODALITY)
     if found := SAMPLED_NAME.fullmatch(path.stem):
         pattern = f"{found[1]}-{found[2].lower()}"
         facts = replace(facts, pattern=pattern, acceleration=float(found[3]))
+
     table = _table(path.parent / "params.csv")
     venc = _numbers(table.get("venc", ""))
     if venc and len(venc) == velocities - 1:
@@ -255,6 +284,7 @@ def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
         venc=venc if len(venc) == velocities else None,
         field_strength=strength[0] if len(strength) == 1 else None,
     )
+
     order = [word.strip().upper() for word in table.get("spatial_order", "").split(";")]
     size = dict(zip(order, _numbers(table.get("resolution", "")), strict=False))
     if set(size) != {"SPE", "PE", "FE"} or min(size.values()) <= 0:
@@ -263,8 +293,7 @@ def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
 
 
 def _table(path: Path) -> dict[str, str]:
-    """The first row of values by name in small letters; empty where there is none that can be
-    read."""
+    """The first row of values by lower-case name; empty if there is no readable table."""
     with suppress(OSError, csv.Error, ValueError):
         if path.stat().st_size <= LONGEST_TABLE:
             with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
@@ -274,7 +303,7 @@ def _table(path: Path) -> dict[str, str]:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    """The finite numbers of a list with semicolons; none if one of its members is no number."""
+    """The numbers in a semicolon-separated list; empty if one of them is missing or not finite."""
     try:
         values = tuple(float(word) for word in text.strip(" []").split(";"))
     except ValueError:

@@ -1,5 +1,4 @@
-"""A `Geometry` as JSON: in our own scans a text `geometry`, in images a part of their
-provenance."""
+"""A `Geometry` as JSON: a text `geometry` in our own scans, part of the provenance in images."""
 
 import json
 import math
@@ -9,16 +8,16 @@ from typing import Any
 
 from cmrrecon.data import Geometry
 
-LARGEST = 4096  # pixels a side, of the scanner's images
+LARGEST = 4096  # pixels per side of the scanner's images
 
 
 def geometry_to_json(geometry: Geometry) -> str:
-    """A geometry as one line of JSON."""
+    """Return a geometry as one line of JSON."""
     return json.dumps(asdict(geometry), sort_keys=True)
 
 
 def geometry_from_json(text: str) -> Geometry | None:
-    """The geometry that `geometry_to_json` wrote; None if the text is none."""
+    """The geometry that `geometry_to_json` wrote; None if the text does not hold one."""
     try:
         stored = json.loads(text)
     except (ValueError, RecursionError):
@@ -27,9 +26,9 @@ def geometry_from_json(text: str) -> Geometry | None:
 
 
 def geometry_of(stored: Any) -> Geometry | None:
-    """The geometry in a dictionary from JSON; what is not understood in it is left out.
+    """The geometry in a dictionary from JSON, without the entries that are not valid.
 
-    None if it is no dictionary, or if nothing is left.
+    None if it is not a dictionary, or if no entry is left.
     """
     if not isinstance(stored, Mapping):
         return None
@@ -39,6 +38,7 @@ def geometry_of(stored: Any) -> Geometry | None:
 
 
 def _value(value: Any, check: Callable[[Any], Any]) -> Any:
+    """The checked value; None if it is not valid."""
     try:
         return check(value)
     except (TypeError, ValueError, OverflowError):
@@ -47,7 +47,7 @@ def _value(value: Any, check: Callable[[Any], Any]) -> Any:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("no finite number")
+        raise ValueError("not a finite number")
     return float(value)
 
 
@@ -59,7 +59,7 @@ def _vector(value: Any) -> tuple[float, ...]:
 def _voxel(value: Any) -> tuple[float, ...]:
     voxel = _vector(value)
     if min(voxel) <= 0:
-        raise ValueError("no size")
+        raise ValueError("not a positive size")
     return voxel
 
 
@@ -71,7 +71,7 @@ def _directions(value: Any) -> tuple[tuple[float, ...], ...]:
 def _size(value: Any) -> tuple[int, int]:
     y, x = (int(_number(one)) for one in value)
     if not (1 <= y <= LARGEST and 1 <= x <= LARGEST):
-        raise ValueError("no matrix")
+        raise ValueError("not the size of a matrix")
     return y, x
 
 

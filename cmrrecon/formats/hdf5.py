@@ -1,14 +1,20 @@
-"""Our own .h5: scans (`kspace`, optional `mask` and reference `image`) and images (`image`), written slice by slice.
+"""Our own .h5: scans (`kspace`, optional `mask` and `image`) and images, written slice by slice.
 
-Layout: root attributes `cmrrecon_format` (1), `acquisition`, `geometry` and `provenance` (JSON);
-datasets `kspace` (frame, slice, coil, y, x) complex64, `mask` (frame|1, y, x|1) uint8, `image`
-(frame, slice, y, x) complex64 or float32. Non-Cartesian k-space (frame, slice, coil, spoke, sample)
-has a dataset `trajectory` (frame|1, spoke, sample, 2) float32, positions (y, x) in cycles per field
-of view, and a root attribute `matrix` (y, x). Noise, separate calibration, coil maps and averages
-are described in `companions`. One chunk holds one frame of one slice, uncompressed for speed; all
-of the file carries checksums. Complex numbers are compounds with the fields `real` and `imag`,
-which MATLAB and Octave know; files with h5py's fields `r` and `i`, which cmrrecon wrote at first,
-are read as well.
+Layout:
+
+- root attributes `cmrrecon_format` (1), and `acquisition`, `geometry` and `provenance` (JSON);
+- `kspace` (frame, slice, coil, y, x) complex64;
+- `mask` (frame|1, y, x|1) uint8;
+- `image` (frame, slice, y, x) complex64 or float32; in a scan, the reference images.
+
+Non-Cartesian k-space (frame, slice, coil, spoke, sample) has in addition a dataset `trajectory`
+(frame|1, spoke, sample, 2) float32, positions (y, x) in cycles per field of view, and a root
+attribute `matrix` (y, x). Noise, separate calibration, coil maps and averages are described in
+`companions`.
+
+One chunk holds one frame of one slice, uncompressed for speed; the whole file carries checksums.
+Complex numbers are compounds with the fields `real` and `imag`, which MATLAB and Octave understand.
+Files with h5py's fields `r` and `i`, which early versions of cmrrecon wrote, can be read as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,11 +42,23 @@ OPTIONS = {"libver": ("v110", "v110")}
 
 
 def variables(path: Path) -> dict[str, StoredArray]:
-    """The numeric arrays at the top of any HDF5 file, see `hdf5_access.variables`; the attribute `matrix` counts as one.
+    """The numeric arrays at the top of any HDF5 file, with the attribute `matrix` as one of them.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict of str to StoredArray
+        The arrays by name, see `hdf5_access.variables`.
 
     Raises
     ------
-    InputError : as `hdf5_access.variables`, or it is our own file in a later version of the layout
+    InputError
+        As `hdf5_access.variables`, or if the file is ours in a later version of the layout
+        (`file-version`).
     """
     version = hdf5_access.numbers(path, "cmrrecon_format")
     if version > (FORMAT,):
@@ -50,6 +68,7 @@ def variables(path: Path) -> dict[str, StoredArray]:
             f"This version reads layouts up to {FORMAT}",
             "Update cmrrecon",
         )
+
     stored = hdf5_access.variables(path)
     matrix = (
         np.array(hdf5_access.numbers(path, "matrix")) if "trajectory" in stored else np.array([])
@@ -67,11 +86,23 @@ def write_scan(
     provenance: Mapping[str, Any] | None = None,
     images: Sequence[Tensor] | None = None,
 ) -> None:
-    """A scan, optionally with reference images: a sequence over slices of (frame, y, x).
+    """Write a scan, optionally with reference images.
+
+    Parameters
+    ----------
+    path : Path
+        The output.
+    scan : Scan
+        The scan, read slice by slice.
+    provenance : mapping or None
+        JSON values to store with it.
+    images : sequence over slices of Tensor of shape (frame, y, x), or None
+        Reference images, complex or real.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written.
     """
     with atomic(path) as temporary, created(temporary, **OPTIONS) as output:
         with output.storing():
@@ -79,10 +110,12 @@ def write_scan(
             output.set_text("acquisition", acquisition_to_json(scan.acquisition))
             if scan.geometry is not None:
                 output.set_text("geometry", geometry_to_json(scan.geometry))
+
             coils, y, x = scan.shape[2:]
             kspace = output.file.create_dataset(
                 "kspace", scan.shape, COMPLEX_SINGLE, chunks=(1, 1, coils, y, x), fletcher32=True
             )
+
             if scan.mask is not None:
                 mask = scan.mask.samples.cpu().numpy().astype("u1")
                 output.file.create_dataset("mask", data=mask, chunks=mask.shape, fletcher32=True)
@@ -95,14 +128,17 @@ def write_scan(
                     fletcher32=True,
                 )
                 output.file.attrs["matrix"] = scan.mask.trajectory.matrix
+
             for name, values in companions_of(scan).items():
                 output.file.create_dataset(
                     name, data=_as_stored(values), chunks=(1, *values.shape[1:]), fletcher32=True
                 )
+
         for index in range(scan.shape[1]):
             series = _as_stored(scan.read_slice(index).cpu().numpy())
             with output.storing():
                 kspace[:, index] = series
+
         if images is not None:
             _write_images(output, images)
 
@@ -110,11 +146,12 @@ def write_scan(
 def write_images(
     path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Images: a sequence over slices of (frame, y, x), complex or real, taken one after the other.
+    """Write images, a sequence over slices of (frame, y, x), complex or real, used one by one.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written.
     """
     with atomic(path) as temporary, created(temporary, **OPTIONS) as output:
         with output.storing():
@@ -123,7 +160,7 @@ def write_images(
 
 
 def _as_stored(values: NDArray[Any]) -> NDArray[Any]:
-    """Complex numbers as compounds, others as they are."""
+    """Complex numbers as compounds; other numbers unchanged."""
     if values.dtype.kind != "c":
         return values
     return np.ascontiguousarray(values, np.complex64).view(COMPLEX_SINGLE)

@@ -1,4 +1,4 @@
-"""Reading HDF5 files (MATLAB v7.3 and our own .h5) that may be damaged or hostile, piece by piece."""
+"""Reads HDF5 files (MATLAB v7.3 and our own .h5) piece by piece; they may be damaged or hostile."""
 
 import re
 from collections.abc import Iterator
@@ -26,25 +26,39 @@ FILTERS = (
     h5py.h5z.FILTER_LZF,
 )
 MOST_NUMBERS = 16  # in an attribute
-MOST_FIELDS = 64  # of a struct that is looked into
+MOST_FIELDS = 64  # of a struct; larger ones are ignored
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first bytes of a file are HDF5, after the user block of 512 bytes (or a power of two times that) if any."""
+    """Whether the first bytes of a file are HDF5.
+
+    A user block of 512, 1024, 2048 or 4096 bytes may precede the signature.
+    """
     offsets = [0] + [512 * 2**n for n in range(4)]
     return any(head[offset : offset + len(SIGNATURE)] == SIGNATURE for offset in offsets)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The open h5py file, read-only; whatever HDF5 finds wrong in it becomes an InputError.
+    """Open a file read-only with h5py; any fault that HDF5 finds in it becomes an InputError.
 
-    No file locking: read-only and network file systems refuse it, and our own writers replace files whole.
+    There is no file locking: read-only and network file systems refuse it, and our own writers
+    replace files as a whole.
+
+    Yields
+    ------
+    h5py.File
+        The open file.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged (`file-damaged`).
     """
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    # A damaged file makes h5py raise nearly anything, depending on which byte is wrong.
+    # Which exception h5py raises for a damaged file depends on which byte is wrong.
     except (
         OSError,
         RuntimeError,
@@ -59,13 +73,14 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def damaged(path: Path, error: Exception) -> InputError:
-    """The message for a file that HDF5 cannot read; says so if it was cut off."""
+    """The error for a file that HDF5 cannot read; it says so if the file was cut off."""
     cut = re.search(r"eof = (\d+), .*stored_eof = (\d+)", str(error))
     found = (
-        f"it has {cut[1]} bytes and says it should have {cut[2]}"
+        f"it has {cut[1]} bytes but should have {cut[2]}"
         if cut
-        else "its structure or its data do not agree with themselves"
+        else "its structure or data are inconsistent"
     )
+
     return InputError(
         "file-damaged",
         f"{path} is damaged: {found}",
@@ -75,17 +90,30 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 
 def variables(path: Path) -> dict[str, StoredArray]:
-    """The numeric arrays at the top of the file, and real and imaginary parts in a struct; nothing
-    of their content is read.
+    """The numeric arrays at the top of the file, and real and imaginary parts in a struct.
+
+    None of their numbers are read.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict of str to StoredArray
+        The arrays by name.
 
     Raises
     ------
-    InputError : the file is damaged, or its data lie elsewhere (links, external storage, virtual datasets) or need a foreign filter
+    InputError
+        If the file is damaged (`file-damaged`), or its data lie elsewhere (links, external
+        storage, virtual datasets) or need a filter that is not part of HDF5 (`storage-foreign`).
     """
     stored: dict[str, StoredArray] = {}
     with opened(path) as file:
         for name in file:
-            if name.startswith("#"):  # MATLAB's own
+            if name.startswith("#"):  # used by MATLAB internally
                 continue
             if not isinstance(file.get(name, getlink=True), h5py.HardLink):
                 raise _refused(path, "a link in place of data")
@@ -98,7 +126,7 @@ def variables(path: Path) -> dict[str, StoredArray]:
 
 
 def _stored(path: Path, name: str, item: Any) -> StoredArray:
-    """A dataset of numbers; `name` is its place, with dots for slashes."""
+    """A dataset of numbers; `name` is its path in the file, with dots for slashes."""
     _check_storage(item, path)
     is_complex = bool(item.dtype.names) or item.dtype.kind == "c"
     reader = Hdf5Reader(path, item.name, item.shape)
@@ -106,16 +134,17 @@ def _stored(path: Path, name: str, item: Any) -> StoredArray:
 
 
 def _parts(path: Path, name: str, group: Any) -> dict[str, StoredArray]:
-    """The real and imaginary parts in a struct of MATLAB, named `struct.field`; nothing of other
-    groups."""
+    """Real and imaginary parts in a MATLAB struct, named `struct.field`; empty for other groups."""
     if len(group) > MOST_FIELDS:
         return {}
+
     wanted = [
         field
         for pair in pairs(group).values()
         for field in pair
         if isinstance(group.get(field, getlink=True), h5py.HardLink)
     ]
+
     return {
         f"{name}.{field}": _stored(path, f"{name}.{field}", group[field])
         for field in wanted
@@ -124,9 +153,10 @@ def _parts(path: Path, name: str, group: Any) -> dict[str, StoredArray]:
 
 
 def text(path: Path, name: str) -> str | None:
-    """A text attribute of the file itself, of fixed length as our writers make it; None if there is none.
+    """A text attribute of the file, of fixed length as our writers make it; None if there is none.
 
-    Text of variable length lies in a heap without a checksum, where damage can make HDF5 search for ever: not read.
+    Text of variable length is not read: it lies in a heap without a checksum, and a damaged heap
+    can make HDF5 search for ever.
     """
     with opened(path) as file:
         if name not in file.attrs or file.attrs.get_id(name).dtype.kind != "S":
@@ -135,7 +165,7 @@ def text(path: Path, name: str) -> str | None:
 
 
 def numbers(path: Path, name: str) -> tuple[int, ...]:
-    """An attribute of the file itself that holds a whole number or a few; empty if there is none."""
+    """An attribute of the file that holds one or a few whole numbers; empty if there is none."""
     with opened(path) as file:
         if (
             name not in file.attrs
@@ -148,14 +178,26 @@ def numbers(path: Path, name: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Hdf5Reader:
-    """Reads a piece of one dataset. Opens the file each time: nothing is held open, worker processes can share it."""
+    """Reads a piece of one dataset.
+
+    The file is opened for each piece. Nothing stays open, so worker processes can share the reader.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    name : str
+        Path of the dataset in the file.
+    shape : tuple of int
+        Shape of the dataset.
+    """
 
     path: Path
     name: str
     shape: tuple[int, ...]
 
     def __call__(self, selection: Selection) -> NDArray[Any]:
-        """The selected piece, in memory."""
+        """Return the selected piece, in memory."""
         with opened(self.path) as file:
             dataset = file[self.name]
             if dataset.shape != self.shape:
@@ -177,6 +219,7 @@ def _is_numeric(dtype: np.dtype[Any]) -> bool:
 
 
 def _check_storage(dataset: Any, path: Path) -> None:
+    """Refuse data outside the file, or packed with a foreign filter."""
     plist = dataset.id.get_create_plist()
     if dataset.is_virtual or plist.get_external_count():
         raise _refused(path, "data that lie in another file")

@@ -1,11 +1,13 @@
-"""Variable-length data in HDF5 files, found without HDF5's own code for its heap.
+"""Variable-length data in HDF5 files, located without HDF5's own code for its heap.
 
-HDF5 (2.0, under h5py) refuses most damaged heaps, but some send its search round in circles for ever, in compiled code that
-neither a time limit nor Ctrl-C ends. Here every step leads forward, and all steps together stay within the length of the
-file. A piece must have exactly the size that its row declares. Heaps carry no checksum: damaged numbers are not noticed.
+HDF5 (2.0, under h5py) refuses most damaged heaps. Some, however, send its search round in circles
+for ever, in compiled code that neither a time limit nor Ctrl-C ends. Here every step moves forward,
+and all steps together stay within the length of the file. A piece must have exactly the size that
+its row declares. Heaps carry no checksum, so damaged numbers go unnoticed.
 
-A row holds a reference to each piece: its length, and where it lies, the address of a collection and an index in it. A collection
-is a header and objects one after the other, each with its index and size (HDF5 file format specification, III.E).
+A row holds a reference to each piece: its length, the address of a collection and an index in it. A
+collection is a header followed by objects, each with its index and size (HDF5 file format
+specification, III.E).
 """
 
 import struct
@@ -18,27 +20,33 @@ from numpy.typing import NDArray
 
 REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 SIZES = (8, 8)  # bytes of an address and of a length in the file
-COLLECTION = struct.Struct("<4sB3xQ")  # signature, version, size with this header
-OBJECT = struct.Struct("<HH4xQ")  # index, references, size without this header
+COLLECTION = struct.Struct("<4sB3xQ")  # signature, version, size including this header
+OBJECT = struct.Struct("<HH4xQ")  # index, references, size excluding this header
 
 
 def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
-    """The rows (n,) of a one-dimensional (or scalar) h5py dataset as they lie in the file, with a `REFERENCE` for what has no fixed length.
+    """The rows of a one-dimensional (or scalar) h5py dataset as they lie in the file.
 
     Parameters
     ----------
-    dataset : the h5py dataset
-    handle : the same file, opened for reading bytes
+    dataset : h5py.Dataset
+        The dataset.
+    handle : binary file
+        The same file, open for reading bytes.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        The rows; data of variable length appear as `REFERENCE`.
 
     Raises
     ------
-    ValueError : it is stored in a way that is not usual for such data, or rows are missing
+    ValueError
+        If the dataset is stored in an unusual way for such data, or rows are missing.
     """
-    plist, dtype, count = (
-        dataset.id.get_create_plist(),
-        _stored_dtype(dataset.id.get_type()),
-        int(np.prod(dataset.shape)),
-    )
+    plist = dataset.id.get_create_plist()
+    dtype = _stored_dtype(dataset.id.get_type())
+    count = int(np.prod(dataset.shape))
     if (
         dataset.file.id.get_create_plist().get_sizes() != SIZES
         or plist.get_nfilters()
@@ -46,6 +54,7 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
         or dataset.ndim > 1
     ):
         raise ValueError("rows are packed or lie elsewhere")
+
     if dataset.chunks is None:
         offset = dataset.id.get_offset()
         if offset is None:
@@ -59,15 +68,17 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
         raw = b"".join(
             dataset.id.read_direct_chunk((first,))[1] for first in range(0, count, length)
         )
+
     return np.frombuffer(raw, dtype, count)
 
 
 def _stored_dtype(kind: Any) -> np.dtype[Any]:
-    """The NumPy type of what an HDF5 type is in the file."""
+    """The NumPy type of the bytes that an HDF5 type has in the file."""
     if isinstance(kind, h5py.h5t.TypeVlenID) or (
         isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
     ):
         return REFERENCE
+
     if isinstance(kind, h5py.h5t.TypeCompoundID):
         members = range(kind.get_nmembers())
         return np.dtype(
@@ -78,9 +89,10 @@ def _stored_dtype(kind: Any) -> np.dtype[Any]:
                 "itemsize": kind.get_size(),
             }
         )
+
     dtype: np.dtype[Any] = kind.dtype
     if dtype.hasobject:
-        raise ValueError("rows hold what is not data")
+        raise ValueError("rows hold something other than data")
     return dtype
 
 
@@ -88,10 +100,12 @@ def _stored_dtype(kind: Any) -> np.dtype[Any]:
 class Heap:
     """The pieces of variable length in a file.
 
-    Parameters
+    Attributes
     ----------
-    handle : the file, opened for reading bytes
-    base : where its HDF5 part begins
+    handle : binary file
+        The file, open for reading bytes.
+    base : int
+        Offset in bytes at which its HDF5 part begins.
     """
 
     handle: IO[bytes]
@@ -100,17 +114,30 @@ class Heap:
     _searched: int = 0
 
     def read(self, reference: Any, itemsize: int) -> bytes:
-        """The bytes of a piece of items of this size; none for an empty one.
+        """Return the bytes of one piece; an empty piece has none.
+
+        Parameters
+        ----------
+        reference : record of type `REFERENCE`
+            Length and place of the piece.
+        itemsize : int
+            Bytes per item.
+
+        Returns
+        -------
+        bytes
+            The piece.
 
         Raises
         ------
-        ValueError : the reference or the heap is damaged
+        ValueError
+            If the reference or the heap is damaged.
         """
         length, address, index = (int(reference[name]) for name in ("length", "address", "index"))
         return self._piece(length, address, index, itemsize)
 
     def read_all(self, references: NDArray[Any], itemsize: int) -> bytes:
-        """The bytes of several pieces, one after the other; errors as in `read`."""
+        """Return the bytes of several pieces, one after the other; errors as in `read`."""
         lengths, addresses, indices = (
             references[name].tolist() for name in ("length", "address", "index")
         )
@@ -122,20 +149,23 @@ class Heap:
             return b""
         if address not in self._found:
             self._found[address] = self._collection(address)
+
         offset, size = self._found[address].get(index, (0, 0))
         if size != length * itemsize:
             raise ValueError("a piece of variable length is not where it should be")
         return self._take(offset, size)
 
     def _collection(self, address: int) -> dict[int, tuple[int, int]]:
-        """Where the objects of a collection lie: index -> offset and size."""
+        """Locate the objects of a collection: index -> offset and size."""
         end = self.handle.seek(0, 2)
         start = self.base + address
         signature, version, size = COLLECTION.unpack(self._take(start, COLLECTION.size))
-        # Collections do not overlap, so all together are no longer than the file.
+
+        # Collections do not overlap, so together they cannot be longer than the file.
         self._searched += size
         if signature != b"GCOL" or version != 1 or start + size > end or self._searched > end:
             raise ValueError("a collection of the heap is damaged")
+
         objects: dict[int, tuple[int, int]] = {}
         offset = start + COLLECTION.size
         while offset + OBJECT.size <= start + size:

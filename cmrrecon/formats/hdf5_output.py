@@ -1,7 +1,7 @@
-"""Writing HDF5 files on disks that may be full.
+"""Writes HDF5 files on disks that may be full.
 
-HDF5 cannot close a file that it failed to write: it keeps the remains and crashes the process later. So it writes
-through a layer that swallows errors, and we raise them ourselves once HDF5 is out of the way.
+HDF5 cannot close a file that it failed to write: it keeps the remains and crashes the process
+later. So it writes through a layer that records errors, and we raise them once HDF5 is done.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,12 @@ from cmrrecon.tools.provenance import to_json
 
 
 class Hdf5Output:
-    """A new HDF5 file. Do all that writes to `file` inside `storing`, which raises what went wrong.
+    """A new HDF5 file. Write to `file` only inside `storing`, which raises the errors.
 
     Attributes
     ----------
-    file : the h5py file
+    file : h5py.File
+        The open file.
     """
 
     def __init__(self, file: Any, disk: "_Disk") -> None:
@@ -29,7 +30,7 @@ class Hdf5Output:
 
     @contextmanager
     def storing(self) -> Iterator[None]:
-        """Around h5py calls: a failed write, in whatever way it shows, raises OSError."""
+        """Context for h5py calls: any failed write raises OSError."""
         try:
             yield
         except (RuntimeError, ValueError) as error:
@@ -38,22 +39,35 @@ class Hdf5Output:
         self._disk.check()
 
     def set_text(self, name: str, value: str) -> None:
-        """A text attribute of the file, of fixed length (see `hdf5_access.text`)."""
+        """Set a text attribute of the file, of fixed length (see `hdf5_access.text`)."""
         self.file.attrs[name] = np.bytes_(value.encode())
 
     def set_provenance(self, provenance: Mapping[str, Any] | None) -> None:
-        """The provenance as an attribute of the file, if there is one."""
+        """Set the provenance as an attribute of the file, if there is one."""
         if provenance is not None:
             self.set_text("provenance", to_json(provenance))
 
 
 @contextmanager
 def created(path: Path, **options: Any) -> Iterator[Hdf5Output]:
-    """A new HDF5 file at `path`, complete on the disk at the end of the block.
+    """Create an HDF5 file at `path`, complete on disk when the block ends.
+
+    Parameters
+    ----------
+    path : Path
+        The new file.
+    **options : Any
+        Further arguments of `h5py.File`.
+
+    Yields
+    ------
+    Hdf5Output
+        The open file.
 
     Raises
     ------
-    OSError : a write failed
+    OSError
+        If a write failed.
     """
     with FileIO(path, "w+") as raw:
         disk = _Disk(raw)
@@ -63,7 +77,7 @@ def created(path: Path, **options: Any) -> Iterator[Hdf5Output]:
 
 
 class _Disk(RawIOBase):
-    """The file object h5py writes to; the first error is kept, and what comes after it is not written."""
+    """The file object that h5py writes to; it keeps the first error and writes nothing more."""
 
     def __init__(self, raw: FileIO) -> None:
         self.raw = raw

@@ -1,9 +1,8 @@
-"""`<base>_info.csv`, which lies beside the data of CMRxRecon 2025: voxel size, field strength,
-frame times.
+"""`<base>_info.csv` beside the data of CMRxRecon 2025: voxel size, field strength, frame times.
 
-The challenge does not say what its columns are called. So names are compared without case, blanks
-and units, either as the heads of columns above one row, or as the first cells of rows. What is not
-known, or not plausible, is left out; nothing about the patient is looked for.
+The challenge does not document the column names. So names are compared without case, blanks and
+units, either as column headings above a single row of values, or as the first cells of rows.
+Unknown and implausible values are ignored; patient data are never looked up.
 """
 
 import csv
@@ -19,15 +18,15 @@ from cmrrecon.formats.names import info_path_for
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
-LARGEST = 1 << 16  # bytes; one row of settings
+LARGEST = 1 << 16  # bytes; the table is one row of settings
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 BEGINS_AS_NUMBER = re.compile(r"[\s\[({'\"]*[-+]?\d")
-# Along (y, x), as DICOM has it.
+# Along (y, x), as in DICOM.
 PIXEL = ("pixelspacing",)
 # Along (x, y) or (x, y, slice).
 VOXEL = ("voxelsize", "resolution", "spatialresolution")
 EXTENT = ("fov", "fieldofview")
-# With the gap first.
+# In order of preference: the spacing, which includes the gap, comes first.
 SLICE = ("spacingbetweenslices", "slicespacing", "slicethickness")
 FIELD = ("fieldstrength", "magneticfieldstrength", "b0")
 FRAME = ("temporalresolution", "frametime", "frameduration")
@@ -36,11 +35,12 @@ Facts = Mapping[str, tuple[float, ...]]
 
 
 def with_table(scan: Scan) -> Scan:
-    """A scan with what the table beside its file says; the same scan where there is none."""
-    beside = info_path_for(scan.path, scan.acquisition.base)
-    if beside is None:
+    """The scan with the facts in the table beside its file; the same scan if there is none."""
+    table = info_path_for(scan.path, scan.acquisition.base)
+    if table is None:
         return scan
-    facts = read_facts(beside)
+
+    facts = read_facts(table)
     field = scan.acquisition.field_strength or _first(facts, FIELD, 0.01, 20)
     return replace(
         scan,
@@ -50,17 +50,19 @@ def with_table(scan: Scan) -> Scan:
 
 
 def read_facts(path: Path) -> dict[str, tuple[float, ...]]:
-    """The numbers in a table by name: lower-case letters and digits, without units.
+    """The numbers in a table by name, in lower-case letters and digits, without units.
 
-    Nothing of a table that cannot be read: the scan can be used without it.
+    Empty for a table that cannot be read: the scan can be used without it.
     """
     try:
         text = first_bytes(path, LARGEST).decode("utf-8-sig", errors="replace")
         rows = [row for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)]
     except (InputError, csv.Error):
         return {}
+
     under_heads = list(zip(rows[0], rows[1], strict=False)) if len(rows) > 1 else []
     beside_names = [(row[0], " ".join(row[1:])) for row in rows]
+
     facts: dict[str, tuple[float, ...]] = {}
     for name, value in under_heads + beside_names:
         if BEGINS_AS_NUMBER.match(value) and not BEGINS_AS_NUMBER.match(name):
@@ -70,13 +72,15 @@ def read_facts(path: Path) -> dict[str, tuple[float, ...]]:
 
 
 def _plain(name: str) -> str:
-    """`Pixel Spacing (mm)` and `pixel_spacing_mm` as `pixelspacing`."""
+    """Reduce `Pixel Spacing (mm)` and `pixel_spacing_mm` to `pixelspacing`."""
     words = re.sub(r"\(.*?\)|\[.*?\]", "", name.lower())
     return re.sub(r"(mm|ms|tesla)$", "", re.sub(r"[^a-z0-9]", "", words))
 
 
 def _geometry(facts: Facts, scan: Scan) -> Geometry | None:
-    voxel, times = _voxel(facts, scan.image_shape), None
+    """Voxel size and frame times; None if neither is known."""
+    voxel = _voxel(facts, scan.image_shape)
+    times = None
     step = _first(facts, FRAME, 1, 5000)
     if step is not None and scan.shape[0] > 1:
         times = tuple(step * frame for frame in range(scan.shape[0]))
@@ -84,11 +88,12 @@ def _geometry(facts: Facts, scan: Scan) -> Geometry | None:
 
 
 def _voxel(facts: Facts, shape: tuple[int, int]) -> Vector | None:
-    """(y, x, slice) in mm; None if one of them is not known."""
+    """Voxel size (y, x, slice) in mm; None if one of them is not known."""
     pixel, voxel, extent = (_known(facts, names, 2) for names in (PIXEL, VOXEL, EXTENT))
     thickness = _first(facts, SLICE, 0.1, 100)
     if voxel is not None and len(voxel) > 2 and thickness is None:
         thickness = voxel[2]
+
     if pixel is not None:
         y, x = pixel[:2]
     elif voxel is not None:
@@ -97,18 +102,19 @@ def _voxel(facts: Facts, shape: tuple[int, int]) -> Vector | None:
         y, x = extent[1] / shape[0], extent[0] / shape[1]
     else:
         return None
+
     if thickness is None or not all(0.1 <= size <= 100 for size in (y, x, thickness)):
         return None
     return y, x, thickness
 
 
 def _known(facts: Facts, names: tuple[str, ...], least: int) -> tuple[float, ...] | None:
-    """The first of some facts that has so many numbers at least."""
+    """The first of these facts that has at least `least` numbers."""
     found = (facts[name] for name in names if len(facts.get(name, ())) >= least)
     return next(found, None)
 
 
 def _first(facts: Facts, names: tuple[str, ...], low: float, high: float) -> float | None:
-    """The first of some facts, if it is plausible."""
+    """The first number of the first known fact, if it is plausible."""
     found = _known(facts, names, 1)
     return found[0] if found is not None and low <= found[0] <= high else None

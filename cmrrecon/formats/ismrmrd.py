@@ -1,8 +1,12 @@
-"""ISMRMRD raw data (Inati et al., Magn Reson Med 2017;77:411), what the vendors' converters write: HDF5 files of single readouts.
+"""ISMRMRD raw data, as the vendors' converters write it: HDF5 files of single readouts.
 
-A group, usually `dataset`, holds `data`, a table of readouts (`head`, trajectory `traj`, samples
-`data`), and the header `xml`. A file may hold several groups, as when a scan of the noise is stored
-before the images.
+A group, usually `dataset`, holds the header `xml` and `data`, a table of readouts (`head`,
+trajectory `traj`, samples `data`). A file may hold several groups, for example a noise scan before
+the images.
+
+References
+----------
+Inati et al., Magn Reson Med 2017;77:411.
 """
 
 from dataclasses import dataclass, replace
@@ -31,10 +35,16 @@ class Stored:
 
     Attributes
     ----------
-    path, base : the file, and where its HDF5 part begins
-    table : the shared columns
-    references : to the `traj` and `data` of each readout
-    itemsize : bytes of an item of these
+    path : Path
+        The file.
+    base : int
+        Offset in bytes at which its HDF5 part begins.
+    table : dict of str to ndarray
+        The shared columns, see `readouts.Raw`.
+    references : dict of str to ndarray
+        References to the `traj` and `data` of each readout.
+    itemsize : dict of str to int
+        Bytes of an item of `traj` and of `data`.
     """
 
     path: Path
@@ -54,8 +64,7 @@ class Stored:
         return self._pieces("traj", "<f4", rows, (samples, axes))
 
     def _pieces(self, name: str, dtype: str, rows: Rows, shape: tuple[int, int]) -> NDArray[Any]:
-        """The pieces of these rows, each an array of this shape; what is wrong becomes an
-        InputError."""
+        """The pieces of these rows as one array; damage becomes an InputError."""
         with opened(self.path), open(self.path, "rb") as handle:
             heap = Heap(handle, self.base)
             pieces = heap.read_all(self.references[name][rows], self.itemsize[name])
@@ -63,8 +72,7 @@ class Stored:
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` holds raw data of this kind, and no array at its
-    top."""
+    """Whether a file that begins with `head` holds ISMRMRD groups, and no array beside them."""
     if not is_hdf5(head):
         return False
     with opened(path) as file:
@@ -74,21 +82,30 @@ def sniff(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path, dataset: str | None = None) -> Scan:
-    """The image data of one group: along its trajectory if it is not Cartesian, else on the grid
-    with readout oversampling.
+    """Read the image data of one group, along its trajectory or on the Cartesian grid.
 
-    See `formats.readouts_scan.assemble` for what counts frames. Noise readouts may lie in another
-    group. Patient data in the header are ignored.
+    Cartesian data keep the readout oversampling. See `formats.readouts_scan.assemble` for the
+    counter that becomes the frames. Noise readouts may lie in another group. Patient data in the
+    header are ignored.
 
     Parameters
     ----------
-    path : the file
-    dataset : name of the group; None: the first that holds image data
+    path : Path
+        The file.
+    dataset : str or None
+        Name of the group; None for the first that holds image data.
+
+    Returns
+    -------
+    Scan
+        The scan.
 
     Raises
     ------
-    InputError : the file is damaged, its data are not two-dimensional, or they do not fit its header
-    UsageError : `dataset-unknown`
+    InputError
+        If the file is damaged, its data are not two-dimensional, or they do not fit its header.
+    UsageError
+        If there is no such group (`dataset-unknown`).
     """
     names = _names(path)
     if dataset is not None and dataset not in names:
@@ -98,14 +115,17 @@ def read(path: Path, dataset: str | None = None) -> Scan:
             f"It holds {', '.join(names)}",
             suggestion(dataset, names, "Name one of these with --dataset"),
         )
+
     groups = {name: _raw(path, name) for name in names}
     with_images = [name for name, raw in groups.items() if raw.table["image"].any()]
     chosen = dataset or (with_images or names)[0]
     others = [name for name in with_images if name != chosen]
+
     raw = groups[chosen]
     if others and dataset is None:
-        note = f"{path}: the data set {chosen} was read; --dataset reads {', '.join(others)}."
+        note = f"{path}: read the data set {chosen}; choose {', '.join(others)} with --dataset."
         raw = replace(raw, notes=(note,))
+
     with_noise = [each for each in (raw, *groups.values()) if each.table["noise"].any()]
     return assemble(raw, with_noise[0] if with_noise else None)
 
@@ -116,7 +136,7 @@ def _names(path: Path) -> list[str]:
 
 
 def _groups(file: Any) -> list[str]:
-    """The groups with a table of readouts and a header."""
+    """Names of the groups with a table of readouts and a header."""
     return [str(name) for name in file if _is_group(file, name)]
 
 
@@ -124,6 +144,7 @@ def _is_group(file: Any, name: str) -> bool:
     places = (name, f"{name}/data", f"{name}/xml")
     if not all(isinstance(file.get(place, getlink=True), h5py.HardLink) for place in places):
         return False
+
     data, xml = (file[place] for place in places[1:])
     tables = isinstance(data, h5py.Dataset) and isinstance(xml, h5py.Dataset)
     return tables and {"head", "traj", "data"} <= set(data.dtype.names or ())
@@ -135,13 +156,16 @@ def _raw(path: Path, name: str) -> Raw:
         group, base = file[name], file.userblock_size
         document = Heap(handle, base).read(stored_rows(group["xml"], handle)[0], 1)
         table, references, itemsize = read_table(group, handle)
+
     header = read_header(document, path)
     if header.against_gradients:
         table |= {axis: -table[axis] for axis in ("along_x", "along_y")}
+
     stored = Stored(path, base, table, references, itemsize)
     known = replace(
         parse_name(path), field_strength=header.field_strength, sequence=header.sequence
     )
+
     return Raw(
         path,
         table,

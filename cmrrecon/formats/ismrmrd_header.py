@@ -1,4 +1,4 @@
-"""The XML header of ISMRMRD raw data: how k-space was encoded, with what scanner and sequence."""
+"""The XML header of ISMRMRD raw data: encoding of k-space, scanner and sequence."""
 
 import math
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from cmrrecon.formats.readouts import Encoding
 from cmrrecon.tools.errors import InputError
 
 LONGEST = 2**22  # bytes
-GYROMAGNETIC = 42.577478e6  # of the proton, Hz / T
-FIELDS = (0.001, 30.0)  # T, of magnets that exist
+GYROMAGNETIC = 42.577478e6  # Hz / T, of the proton
+FIELDS = (0.001, 30.0)  # T, range of existing magnets
 LONGEST_NAME = 64  # characters
 LINES = "encodingLimits/kspace_encoding_step_1"
 
@@ -19,15 +19,20 @@ Element = ElementTree.Element
 
 @dataclass(frozen=True)
 class Header:
-    """What is used of the XML header. Data of patient and study are ignored.
+    """The entries of the XML header that are used; data of patient and study are ignored.
 
     Attributes
     ----------
-    encodings : of k-space, in the header's order
-    field_strength : of the magnet in tesla; None if not known
-    sequence : kind or name of the pulse sequence; None if not known
-    noise_bandwidth : the receiver's noise bandwidth over the sampled bandwidth; 1 if not known
-    against_gradients : whether pixels of images run against the directions of the readouts
+    encodings : tuple of Encoding
+        Encodings of k-space, in the header's order.
+    field_strength : float or None
+        Field of the magnet in tesla; None if not known.
+    sequence : str or None
+        Kind or name of the pulse sequence; None if not known.
+    noise_bandwidth : float
+        The receiver's noise bandwidth relative to the sampled bandwidth; 1 if not known.
+    against_gradients : bool
+        Whether image axes run against the directions that the readouts state.
     """
 
     encodings: tuple[Encoding, ...]
@@ -38,20 +43,36 @@ class Header:
 
 
 def read_header(document: bytes, path: Path) -> Header:
-    """The header in an XML document. Documents that define entities or name others are refused unread.
+    """Read the header from an XML document.
+
+    Documents that define entities or refer to others are refused before they are parsed.
+
+    Parameters
+    ----------
+    document : bytes
+        The XML document.
+    path : Path
+        The file, for messages.
+
+    Returns
+    -------
+    Header
+        The header.
 
     Raises
     ------
-    InputError : `header-damaged`, it gives no sizes that can be used
+    InputError
+        If the header gives no usable sizes (`header-damaged`).
     """
     text = document[:LONGEST].decode("utf-8", errors="replace").rstrip("\0")
     try:
         if len(document) > LONGEST or "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise ValueError("it is too long, or has a document type of its own")
+            raise ValueError("it is too long, or declares a document type")
         root = ElementTree.fromstring(text)
         encodings = tuple(_encoding(each) for each in root.findall("{*}encoding"))
         if not encodings:
             raise ValueError("it has no encoding")
+
         bandwidth = _number(root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth")
         return Header(
             encodings,
@@ -60,30 +81,31 @@ def read_header(document: bytes, path: Path) -> Header:
             bandwidth if 0.1 <= bandwidth <= 1 else 1.0,
             _is_against_gradients(root),
         )
-    # ParseError is a SyntaxError; numbers that are missing, infinite or no numbers raise the others.
+    # ParseError is a SyntaxError; missing, infinite or invalid numbers raise the others.
     except (SyntaxError, ValueError, OverflowError) as error:
         raise InputError(
             "header-damaged",
             f"The XML header of {path} cannot be used",
-            "An ISMRMRD header gives the matrix of the encoded space, from 1 to 65535",
+            "An ISMRMRD header declares the encoded matrix, 1 to 65535 along each axis",
             "Convert the scanner's file again",
         ) from error
 
 
 def _is_against_gradients(root: Element) -> bool:
-    """Whether inverse transforms run against the directions that the readouts name.
+    """Whether images from inverse transforms run against the directions that the readouts state.
 
-    Siemens' signals have the other sign in their phase, and converters keep both them and the
+    Siemens signals have the opposite sign in their phase. Converters keep both the signals and the
     directions of the gradients: see `formats.twix_table`.
     """
     return "siemens" in _text(root, "acquisitionSystemInformation/systemVendor").lower()
 
 
 def _encoding(element: Element) -> Encoding:
-    """One encoding; ValueError or OverflowError without a matrix that can be used."""
+    """One encoding; ValueError or OverflowError without a usable matrix."""
     y, x = (int(_number(element, f"encodedSpace/matrixSize/{axis}")) for axis in "yx")
     if not all(1 <= n < 2**16 for n in (y, x)):
-        raise ValueError("the matrix is of no size that is possible")
+        raise ValueError("the matrix has an impossible size")
+
     recon = _pair(element, "reconSpace/matrixSize/y", "reconSpace/matrixSize/x")
     return Encoding(
         matrix=(y, x),
@@ -98,31 +120,30 @@ def _encoding(element: Element) -> Encoding:
 
 
 def _text(element: Element, place: str) -> str:
-    """The text at a place below an element; "" where there is none."""
+    """Text at a path below an element; empty if there is none."""
     found = element.findtext("/".join(f"{{*}}{name}" for name in place.split("/")))
     return (found or "").strip()
 
 
 def _number(element: Element, place: str) -> float:
-    """A number at a place below an element; NaN where there is none."""
+    """Number at a path below an element; NaN if there is none."""
     return float(_text(element, place) or "nan")
 
 
 def _whole(element: Element, place: str) -> int | None:
-    """A whole number at a place below an element; None where there is none."""
+    """Whole number at a path below an element; None if there is none."""
     number = _number(element, place)
     return None if math.isnan(number) else int(number)
 
 
 def _pair(element: Element, *places: str) -> tuple[int, int] | None:
-    """Two whole numbers at places below an element; None if one is missing."""
+    """Two whole numbers at paths below an element; None if one is missing."""
     first, second = (_whole(element, place) for place in places)
     return None if first is None or second is None else (first, second)
 
 
 def _shown(element: Element, axis: str, encoded: int) -> int:
-    """Pixels of the encoded space that the reconstructed field of view holds; all, if that is not
-    known."""
+    """Pixels of the encoded space inside the reconstructed field of view; all if not known."""
     whole, part = (
         _number(element, f"{space}/fieldOfView_mm/{axis}")
         for space in ("encodedSpace", "reconSpace")
@@ -133,13 +154,13 @@ def _shown(element: Element, axis: str, encoded: int) -> int:
 
 
 def _field_of_view(element: Element) -> tuple[float, float, float] | None:
-    """(y, x, z) of the encoded space in mm; None if one of them is missing."""
+    """Field of view (y, x, z) of the encoded space in mm; None if one of them is missing."""
     y, x, z = (_number(element, f"encodedSpace/fieldOfView_mm/{axis}") for axis in "yxz")
     return (y, x, z) if all(0 < side < math.inf for side in (y, x, z)) else None
 
 
 def _field_strength(root: Element) -> float | None:
-    """In tesla: what the header says, else from the frequency of the proton."""
+    """Field strength in tesla from the header, else from the frequency of the proton."""
     given = _number(root, "acquisitionSystemInformation/systemFieldStrength_T")
     hertz = _number(root, "experimentalConditions/H1resonanceFrequency_Hz")
     low, high = FIELDS
@@ -150,8 +171,10 @@ def _field_strength(root: Element) -> float | None:
 
 
 def _sequence(root: Element) -> str | None:
-    """The sequence's kind, else its name. The protocol's name is free text of people, and not
-    read."""
+    """Kind of the sequence, else its name.
+
+    The protocol's name is free text and is not read: it may contain personal data.
+    """
     for place in ("sequenceParameters/sequence_type", "measurementInformation/sequenceName"):
         name = "".join(character for character in _text(root, place) if character.isprintable())
         if name:

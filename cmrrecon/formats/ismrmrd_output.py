@@ -1,13 +1,14 @@
-"""K-space as ISMRMRD raw data (`.mrd`), for programs that read nothing else. Written with h5py
-alone; reading is in `ismrmrd`.
+"""Writes k-space as ISMRMRD raw data (`.mrd`), for programs that read nothing else.
 
-One group `dataset` holds the header `xml` and the table `data`, a row a readout: the measured lines
-alone, in the order slice, frame, line. `phase` counts frames. What ISMRMRD demands and a scan does
-not know gets a neutral value: pixels of 1 mm, slices 1 mm apart along z, the directions x, y, z,
-and 0 Hz. A centre of k-space that is known to lie off the middle stands in the header, where the
-lines then fit the matrix. A text `geometry` beside the group says what was known, so that our own
-reader takes no neutral value for a fact. Not written are noise, separate reference lines, averages
-and coil maps.
+Only h5py is needed; reading is in `ismrmrd`. A group `dataset` holds the header `xml` and the table
+`data`, one row per readout: only the measured lines, in the order slice, frame, line. `phase`
+counts frames.
+
+What ISMRMRD requires but a scan does not know gets a neutral value: pixels of 1 mm, slices 1 mm
+apart along z, the directions x, y, z, and 0 Hz. A text `geometry` beside the group says what was
+known, so that our own reader does not mistake neutral values for facts. If the centre of k-space is
+known to lie off the middle, the header states it, provided that the lines then fit the matrix.
+Noise, separate reference lines, averages and coil maps are not written.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,10 +28,10 @@ from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import UsageError
 
 NAMESPACE = "http://www.ismrm.org/ISMRMRD"
-GYROMAGNETIC = 42.577478e6  # Hz/T, of the proton
+GYROMAGNETIC = 42.577478e6  # Hz / T, of the proton
 VERSION = 1
 ROWS = 64  # readouts in a chunk of the table
-LARGEST = 2**16  # counters and numbers of samples are 16-bit
+LARGEST = 2**16  # counters and sample numbers have 16 bits
 # Flags, numbered from 1.
 FIRST_LINE, LAST_LINE, FIRST_IN_SLICE, LAST_IN_SLICE, CALIBRATION, LAST = (
     1 << flag - 1 for flag in (1, 2, 7, 8, 20, 25)
@@ -61,19 +62,21 @@ HEAD = np.dtype(
         ("user_float", "<f4", 8),
     ]
 )
-TEXT = h5py.string_dtype("ascii")  # the C++ library reads no other
+TEXT = h5py.string_dtype("ascii")  # the only kind that the C++ library reads
 ITEMS = h5py.vlen_dtype(np.dtype("<f4"))
 ROW = np.dtype([("head", HEAD), ("traj", ITEMS), ("data", ITEMS)])
 
 
 def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None) -> None:
-    """The measured lines of a scan, slice by slice.
+    """Write the measured lines of a scan, slice by slice.
 
     Raises
     ------
-    OutputError : the file cannot be written
-    UsageError : `mrd-samples`, the mask is none of whole lines; `mrd-size`, the scan is larger than
-        the format allows
+    OutputError
+        If the file cannot be written.
+    UsageError
+        If the mask does not consist of whole lines (`mrd-samples`), or the scan is larger than the
+        format allows (`mrd-size`).
     """
     if max(scan.shape) >= LARGEST:
         raise UsageError(
@@ -83,7 +86,8 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
             "Write a .h5 file",
         )
     if scan.mask is not None:
-        _columns(scan.mask, scan.shape[4])  # before anything is written
+        _columns(scan.mask, scan.shape[4])  # refuses bad masks before anything is written
+
     with atomic(path) as temporary, created(temporary) as output:
         with output.storing():
             output.set_provenance(provenance)
@@ -92,6 +96,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
             group = output.file.create_group("dataset")
             group.create_dataset("xml", data=[header(scan)], dtype=TEXT, maxshape=(None,))
             table = group.create_dataset("data", (0,), ROW, maxshape=(None,), chunks=(ROWS,))
+
         for index in range(scan.shape[1]):
             rows = _readouts(scan, index)
             with output.storing():
@@ -101,8 +106,9 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
 
 def header(scan: Scan) -> str:
     """The XML header of a scan."""
-    facts, root = scan.acquisition, ElementTree.Element("ismrmrdHeader", xmlns=NAMESPACE)
+    facts = scan.acquisition
     strength = facts.field_strength
+    root = ElementTree.Element("ismrmrdHeader", xmlns=NAMESPACE)
     _fill(
         root,
         {
@@ -113,9 +119,11 @@ def header(scan: Scan) -> str:
             "experimentalConditions/H1resonanceFrequency_Hz": round(GYROMAGNETIC * (strength or 0)),
         },
     )
+
     encoding = ElementTree.SubElement(root, "encoding")
     _spaces_and_limits(encoding, scan)
     _fill(encoding, {"trajectory": "cartesian"})
+
     if scan.mask is not None and not scan.mask.complete:
         _parallel_imaging(encoding, scan.mask, facts.acceleration)
     document: bytes = ElementTree.tostring(root, encoding="us-ascii", xml_declaration=True)
@@ -123,12 +131,14 @@ def header(scan: Scan) -> str:
 
 
 def _spaces_and_limits(encoding: ElementTree.Element, scan: Scan) -> None:
-    """Sizes of k-space and images, and how far the counters go."""
+    """Add the sizes of k-space and images, and the ranges of the counters."""
     frames, slices, _, y, x = scan.shape
     geometry = scan.geometry or Geometry()
-    voxel, seen = geometry.voxel_mm or (1.0, 1.0, 1.0), geometry.field_of_view or (y, x)
+    voxel = geometry.voxel_mm or (1.0, 1.0, 1.0)
+    shown = geometry.field_of_view or (y, x)
     _space(encoding, "encodedSpace", (y, x), (y, x), voxel)
-    _space(encoding, "reconSpace", geometry.recon_matrix or seen, seen, voxel)
+    _space(encoding, "reconSpace", geometry.recon_matrix or shown, shown, voxel)
+
     middle_y, middle_x = _centre(scan)
     ends = {
         "kspace_encoding_step_0": (x, middle_x),
@@ -140,6 +150,7 @@ def _spaces_and_limits(encoding: ElementTree.Element, scan: Scan) -> None:
         "phase": (frames, 0),
         **dict.fromkeys(("repetition", "set", "segment"), (1, 0)),
     }
+
     for name, (count, middle) in ends.items():
         limits = {"minimum": 0, "maximum": count - 1, "center": middle}
         _fill(encoding, {f"encodingLimits/{name}/{end}": value for end, value in limits.items()})
@@ -148,8 +159,7 @@ def _spaces_and_limits(encoding: ElementTree.Element, scan: Scan) -> None:
 def _parallel_imaging(
     encoding: ElementTree.Element, mask: SamplingMask, nominal: float | None
 ) -> None:
-    """The acceleration, a whole number, and whether the calibration lines are image data as
-    well."""
+    """Add the acceleration, a whole number, and whether calibration lines are image data too."""
     factor = max(1, round(nominal or mask.effective_acceleration()))
     separate = mask.calibration_only is not None and bool(mask.calibration_only.any())
     _fill(
@@ -163,21 +173,24 @@ def _parallel_imaging(
 
 
 def _centre(scan: Scan) -> tuple[int, int]:
-    """The sample (y, x) that readers are to put in the middle of the matrix.
+    """The sample (y, x) that readers are to place in the middle of the matrix.
 
-    It is the centre of k-space, but for axes where what was measured would then leave the matrix.
+    This is the centre of k-space, except along axes where measured samples would then fall outside
+    the matrix.
     """
     middle = scan.shape[3] // 2, scan.shape[4] // 2
     if not isinstance(scan.mask, CartesianMask) or scan.mask.centre is None:
         return middle
+
     along_y, along_x = scan.mask.extent()
     if scan.mask.samples.shape[-1] == 1:
         along_x = slice(0, scan.shape[4])
+
     y, x = (
         centre
         if span.start >= centre - count // 2 and span.stop <= centre - count // 2 + count
-        else usual
-        for span, count, centre, usual in zip(
+        else default
+        for span, count, centre, default in zip(
             (along_y, along_x), scan.shape[3:], scan.mask.centre, middle, strict=True
         )
     )
@@ -185,7 +198,7 @@ def _centre(scan: Scan) -> tuple[int, int]:
 
 
 def _fill(parent: ElementTree.Element, values: Mapping[str, object]) -> None:
-    """Elements with text below `parent`, by their paths; None is left out."""
+    """Add elements with text below `parent`, by their paths; None is left out."""
     for place, value in values.items():
         if value is None:
             continue
@@ -204,8 +217,7 @@ def _space(
     pixels: tuple[int, int],
     voxel: tuple[float, float, float],
 ) -> None:
-    """A space of `matrix` (y, x) that is as large as so many `pixels` (y, x) of the encoded
-    images."""
+    """Add a space of `matrix` (y, x) with the extent of `pixels` (y, x) of the encoded images."""
     size = {"x": pixels[1] * voxel[1], "y": pixels[0] * voxel[0], "z": voxel[2]}
     counts = {"x": matrix[1], "y": matrix[0], "z": 1}
     _fill(encoding, {f"{name}/matrixSize/{axis}": counts[axis] for axis in "xyz"})
@@ -221,15 +233,18 @@ def _readouts(scan: Scan, index: int) -> NDArray[Any]:
     only = series.mask.calibration_only
     calibrates = np.zeros_like(lines) if only is None else only.any(-1).expand(lines.shape).numpy()
     kspace = series.kspace[..., columns].cpu().numpy().transpose(0, 2, 1, 3)
+
     rows = np.zeros(int(lines.sum()), ROW)
     head = rows["head"]
     frame, line = np.nonzero(lines)
+
     _describe(head, scan, index, columns)
     head["idx"]["kspace_encode_step_1"], head["idx"]["phase"] = line, frame
     head["flags"] = _ends(frame)
     head["flags"][calibrates[frame, line]] |= CALIBRATION
     if index == slices - 1:
         head["flags"][-1] |= LAST
+
     for row, samples in enumerate(_samples(kspace, frame, line)):
         rows["data"][row], rows["traj"][row] = samples, np.empty(0, "<f4")
     return rows
@@ -238,24 +253,26 @@ def _readouts(scan: Scan, index: int) -> NDArray[Any]:
 def _samples(
     kspace: NDArray[Any], frame: NDArray[Any], line: NDArray[Any]
 ) -> Iterator[NDArray[Any]]:
-    """The lines of k-space (frame, line, coil, x), each as float32, real and imaginary parts by
-    turns."""
+    """Lines of k-space (frame, line, coil, x) as float32, real and imaginary parts alternating."""
     for t, y in zip(frame, line, strict=True):
         yield np.ascontiguousarray(kspace[t, y], "<c8").reshape(-1).view("<f4")
 
 
 def _describe(head: NDArray[Any], scan: Scan, index: int, columns: slice) -> None:
-    """What all readouts of a slice share."""
+    """Fill in what all readouts of a slice share."""
     slices, coils = scan.shape[1:3]
     geometry = scan.geometry or Geometry()
     y, x, z = (geometry.directions or [((0, 1, 0), (1, 0, 0), (0, 0, 1))] * slices)[index]
     place = [(0, 0, number) for number in range(slices)]
+
     head["version"] = VERSION
     head["number_of_samples"] = columns.stop - columns.start
     head["center_sample"] = _centre(scan)[1] - columns.start
     head["available_channels"] = head["active_channels"] = coils
+
     for word in range(16):
         head["channel_mask"][:, word] = (1 << min(max(coils - 64 * word, 0), 64)) - 1
+
     head["position"] = (geometry.positions_mm or place)[index]
     head["read_dir"], head["phase_dir"], head["slice_dir"] = x, y, z
     head["idx"]["slice"] = index
@@ -271,21 +288,23 @@ def _ends(frame: NDArray[Any]) -> NDArray[np.uint64]:
 
 
 def _columns(mask: SamplingMask, x: int) -> slice:
-    """The samples of x that every measured line has.
+    """The columns of x that every measured line covers.
 
     Raises
     ------
-    UsageError : `mrd-samples`, lines have samples of their own
+    UsageError
+        If lines differ in their samples (`mrd-samples`).
     """
     samples = mask.samples
     measured = samples.any(0).any(0).nonzero().flatten()
     first, last = int(measured[0]), int(measured[-1]) + 1
     whole = samples[..., first:last] == samples.any(-1, keepdim=True)
+
     if not isinstance(mask, CartesianMask) or not bool(whole.all()):
         raise UsageError(
             "mrd-samples",
-            f"The mask is one of {mask.KIND}, not of whole lines",
-            "ISMRMRD holds readouts, Cartesian ones of the same samples each",
+            f"The mask consists of {mask.KIND}, not of whole lines",
+            "Cartesian readouts in ISMRMRD must all cover the same samples",
             "Write a .h5 or .cfl file",
         )
     return slice(first, last) if samples.shape[-1] > 1 else slice(0, x)

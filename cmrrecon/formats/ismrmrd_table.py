@@ -1,4 +1,4 @@
-"""The table of readouts of ISMRMRD raw data, in the columns that all raw formats share."""
+"""The readouts of ISMRMRD raw data as a table with the columns that all raw formats share."""
 
 from typing import IO, Any
 
@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from cmrrecon.formats.hdf5_heap import stored_rows
 from cmrrecon.formats.readouts import Table
 
-# Flags, numbered from 1, of readouts that are no image data: noise, navigation, phase correction, feedback, dummies, surface coil
-# correction, phase stabilisation. A parallel calibration (20) is image data only if it is flagged so (21).
+# Flags are numbered from 1. Parallel calibration (20) counts as image data only with flag 21.
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGE, REVERSE = (1 << flag - 1 for flag in (19, 20, 21, 22))
+# Not image data: navigation, phase correction, feedback, dummies, surface coil correction, phase
+# stabilisation.
 OTHERS = sum(1 << flag - 1 for flag in (23, 24, 26, 27, 28, 29, 30, 31))
-TICK = 2.5  # ms, of the clocks of the scanner and of the physiology
+TICK = 2.5  # ms, of the scanner's clock and of the physiological one
 HEAD = {
     "samples": "number_of_samples",
     "coils": "active_channels",
@@ -42,26 +43,39 @@ VECTORS = {
 
 
 def read_table(group: Any, handle: IO[bytes]) -> tuple[Table, Table, dict[str, int]]:
-    """The shared columns of all readouts; the references to their `traj` and `data`; and the bytes
-    of an item of these two.
+    """Read the table of readouts in a group.
 
     Parameters
     ----------
-    group : h5py group of the data set
-    handle : the same file, opened for reading bytes
+    group : h5py.Group
+        Group of the data set.
+    handle : binary file
+        The same file, open for reading bytes.
+
+    Returns
+    -------
+    table : dict of str to ndarray
+        The shared columns, see `readouts.Raw`.
+    references : dict of str to ndarray
+        References to the `traj` and `data` of each readout.
+    itemsize : dict of str to int
+        Bytes of an item of `traj` and of `data`.
 
     Raises
     ------
-    ValueError : it is not stored as ISMRMRD stores it
+    ValueError
+        If the group is not stored as ISMRMRD requires.
     """
     rows = stored_rows(group["data"], handle)
     head = rows["head"]
     flags = _whole(head["flags"])
+
     table = _kinds(flags)
     table |= {name: _whole(head[stored]) for name, stored in HEAD.items()}
     table |= {name: _whole(head["idx"][stored]) for name, stored in COUNTERS.items()}
     table |= {name: _vectors(head[stored]) for name, stored in VECTORS.items()}
     table |= _times(head)
+
     references = {name: rows[name] for name in ("traj", "data")}
     itemsize = {name: _float_size(group["data"].dtype[name]) for name in ("traj", "data")}
     return table, references, itemsize
@@ -72,9 +86,10 @@ def _kinds(flags: NDArray[np.int64]) -> Table:
     known = (flags & OTHERS) == 0
     noise = known & ((flags & NOISE) != 0)
     calibration = known & ~noise & ((flags & (CALIBRATION | CALIBRATION_AND_IMAGE)) != 0)
-    alone = calibration & ((flags & CALIBRATION_AND_IMAGE) == 0)
+    only = calibration & ((flags & CALIBRATION_AND_IMAGE) == 0)
+
     return {
-        "image": known & ~noise & ~alone,
+        "image": known & ~noise & ~only,
         "calibration": calibration,
         "noise": noise,
         "reverse": (flags & REVERSE) != 0,
@@ -82,8 +97,7 @@ def _kinds(flags: NDArray[np.int64]) -> Table:
 
 
 def _times(head: NDArray[Any]) -> Table:
-    """Clocks in ms, NaN where they stand still; time between samples in us, 0 where it is not
-    known."""
+    """Clocks in ms, NaN if they do not run; dwell time in us, 0 if it is not known."""
     clocks = {
         "time_ms": head["acquisition_time_stamp"],
         "trigger_ms": head["physiology_time_stamp"],
@@ -92,6 +106,7 @@ def _times(head: NDArray[Any]) -> Table:
     for name, stamps in clocks.items():
         ticks = _whole(stamps if stamps.ndim == 1 else stamps[:, 0])
         times[name] = ticks * TICK if ticks.any() else np.full(len(head), np.nan)
+
     with np.errstate(invalid="ignore"):
         dwell = np.asarray(head["sample_time_us"], np.float64)
     return times | {"dwell_us": np.where(np.isfinite(dwell) & (dwell > 0), dwell, 0.0)}
@@ -99,23 +114,23 @@ def _times(head: NDArray[Any]) -> Table:
 
 def _whole(values: NDArray[Any]) -> NDArray[np.int64]:
     if values.ndim != 1 or values.dtype.kind not in "iu":
-        raise ValueError("a counter is no whole number")
+        raise ValueError("a counter is not a whole number")
     return values.astype(np.int64)
 
 
 def _vectors(values: NDArray[Any]) -> NDArray[np.float64]:
     if values.ndim != 2 or values.shape[1] != 3 or values.dtype.kind != "f":
-        raise ValueError("a position or direction is no vector")
+        raise ValueError("a position or direction is not a vector")
     with np.errstate(invalid="ignore"):
         return values.astype(np.float64)
 
 
 def _float_size(dtype: np.dtype[Any]) -> int:
-    """Bytes of an item of variable length: a float32, or two of them for a complex number."""
+    """Bytes of an item of variable length: one float32, or two for a complex number."""
     item = h5py.check_vlen_dtype(dtype)
     parts = (
         [item] if item is not None and item.names is None else [item[name] for name in item.names]
     )
     if any(part != np.dtype("<f4") for part in parts) or len(parts) > 2:
-        raise ValueError("samples are no float32")
+        raise ValueError("samples are not float32")
     return 4 * len(parts)

@@ -1,4 +1,4 @@
-"""What a file holds, known by its content: its format, its arrays, and whether they are a scan, a mask or images."""
+"""What a file holds, recognised by content: a scan, a mask or images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".cfl", ".mrd")  # of files that hold arrays
-RAW_SUFFIXES = (".dat",)  # of raw data, and of much else: what is in a folder is looked into
-HEAD = 8192  # enough for the HDF5 signature after the largest user block
+RAW_SUFFIXES = (".dat",)  # of raw data and many other files: those in a folder are opened
+HEAD = 8192  # bytes; enough for the HDF5 signature after the largest user block
 
 Variables = Callable[[Path], dict[str, StoredArray]]
 Text = Callable[[Path, str], str | None]
@@ -42,15 +42,20 @@ FORMATS: tuple[tuple[Callable[[bytes], bool], Variables, Text], ...] = (
 
 @dataclass(frozen=True)
 class RawFormat:
-    """A format that holds a whole scan in its own way, not as named arrays.
+    """A format that holds a whole scan in a layout of its own, not as named arrays.
 
     Attributes
     ----------
-    name : for messages
-    sniff : path and its first `HEAD` bytes -> whether the file is of this format
-    read : path -> Scan
-    read_dataset : path and the name of the data set wanted -> Scan; None: the format has no names
-    fit : a mask from a file, and the number of frames -> the mask of all frames
+    name : str
+        Name for messages.
+    sniff : callable
+        Maps a path and its first `HEAD` bytes to whether the file has this format.
+    read : callable
+        Maps a path to a Scan.
+    read_dataset : callable or None
+        Maps a path and the name of a data set to a Scan; None if the format has no names.
+    fit : callable
+        Maps a mask from a file and the number of frames to the mask of all frames.
     """
 
     name: str
@@ -64,24 +69,37 @@ RAW_FORMATS = (
     RawFormat("ISMRMRD", ismrmrd.sniff, ismrmrd.read, ismrmrd.read),
     RawFormat("fastMRI", fastmri.sniff, fastmri.read),
     RawFormat("Siemens twix", twix.sniff, twix.read),
-    RawFormat("4-D flow", flow4d.sniff, flow4d.read, fit=flow4d.of_every_set),
+    RawFormat("4-D flow", flow4d.sniff, flow4d.read, fit=flow4d.for_all_velocities),
 )
 
 
 def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
-    """What a file holds, from the names of its variables; a `.csv` holds times.
+    """What a file holds, by the names of its variables; a `.csv` holds times.
 
-    A single array without a known name is a scan if it is complex with five axes or in a MATLAB file, else images.
+    A single array without a known name is a scan if it is complex and has five axes or lies in a
+    MATLAB file; otherwise it is images.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    {"scan", "mask", "images", "times"}
+        The kind of content.
 
     Raises
     ------
-    InputError : the file cannot be read, or nothing in it is known
+    InputError
+        If the file cannot be read, or holds none of these.
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
         return "times"
     if raw_format(path) is not None:
         return "scan"
+
     stored, _ = contents(path)
     if matching(stored, "kspace"):
         return "scan"
@@ -89,17 +107,24 @@ def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
         return "images"
     if matching(stored, "mask"):
         return "mask"
+
     array, _ = choose(stored, "kspace", path)
     return "scan" if array.is_complex and (array.name or len(array.shape) == 5) else "images"
 
 
 def is_scan(path: str | Path) -> bool:
-    """Whether a file met in a folder is to be read as a scan; damaged ones are, so that they are reported."""
+    """Whether a file found in a folder is to be read as a scan.
+
+    True for damaged files, so that they are reported.
+    """
     return _is(path, "scan")
 
 
 def is_images(path: str | Path) -> bool:
-    """Whether a file met in a folder is to be read as images; damaged ones are, so that they are reported."""
+    """Whether a file found in a folder is to be read as images.
+
+    True for damaged files, so that they are reported.
+    """
     return _is(path, "images")
 
 
@@ -112,7 +137,7 @@ def _is(path: str | Path, wanted: str) -> bool:
     try:
         return kind(path) == wanted
     except InputError as error:
-        return error.code != "variable-kind"  # labels and coil maps are no damage
+        return error.code != "variable-kind"  # labels and coil maps are not damaged
 
 
 def _is_raw(path: Path) -> bool:
@@ -125,37 +150,52 @@ def _is_raw(path: Path) -> bool:
 def contents(
     path: Path, wanted: Kind | None = None
 ) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:
-    """The arrays of a file, and what gives its texts by name.
+    """The arrays of a file, and a function that returns its texts by name.
 
     Parameters
     ----------
-    wanted : what a cfl file, which names nothing, is taken as; None: by its dimensions
+    path : Path
+        The file.
+    wanted : {"kspace", "mask", "image", "maps", "label"} or None
+        What the array of a cfl file, which has no name, is read as; None decides by its dimensions.
+
+    Returns
+    -------
+    arrays : dict of str to StoredArray
+        The arrays by name.
+    text : callable
+        Maps a name such as `geometry` to the text in the file, or None.
 
     Raises
     ------
-    InputError : the file cannot be read
+    InputError
+        If the file cannot be read, or has an unknown format (`file-format`).
     """
     if cfl.sniff(path):
         return cfl.variables(path, wanted), partial(cfl.text, path)
+
     head = first_bytes(path, HEAD)
     for sniff, variables, text in FORMATS:
         if sniff(head):
             return joined(variables(path)), partial(text, path)
+
     raise InputError(
         "file-format",
-        f"{path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy, .npz, .cfl nor twix (.dat) inside",
+        f"By content, {path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy, .npz, "
+        ".cfl nor twix (.dat)",
         "A complete file in one of these formats is needed",
         "Copy or export the file again, in MATLAB with save -v7.3",
     )
 
 
 def raw_format(path: Path) -> RawFormat | None:
-    """The raw format of a file; None if it is of none.
+    """The raw format of a file; None if it has none.
 
     Raises
     ------
-    InputError : the file cannot be read; `vendor-format`, it is raw data of a vendor whose files
-        are not read
+    InputError
+        If the file cannot be read, or holds raw data of a vendor whose format is not supported
+        (`vendor-format`).
     """
     head = first_bytes(path, HEAD)
     found = next((format for format in RAW_FORMATS if format.sniff(path, head)), None)

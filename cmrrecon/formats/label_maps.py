@@ -1,8 +1,9 @@
-"""Label maps: which pixels belong to which region, from `.npy`, `.npz`, `.mat`, `.h5`, `.png` or NIfTI, laid over images.
+"""Label maps, which assign the pixels of images to regions.
 
-Labels are whole numbers, 0 where nothing is labelled. Axes are (y, x), (slice, y, x) or (frame, slice, y, x), as images have them; a
-single slice over time may be (frame, y, x). MATLAB and NIfTI count them in the opposite order, (x, y, slice, frame); the affine of a NIfTI
-file is not looked at, as in the challenge's program.
+They are read from `.npy`, `.npz`, `.mat`, `.h5`, `.png` or NIfTI. Labels are whole numbers, 0 for
+unlabelled pixels. Axes are (y, x), (slice, y, x) or (frame, slice, y, x), as in images; a single
+slice over time may be (frame, y, x). MATLAB and NIfTI list the axes in the opposite order, (x, y,
+slice, frame). The affine of a NIfTI file is ignored, as in the challenge's program.
 """
 
 import importlib
@@ -35,44 +36,67 @@ ROUNDING = 1e-3
 
 
 def read_label_map(path: Path) -> Tensor:
-    """The labels in a file as it has them, (y, x), (slice or frame, y, x) or (frame, slice, y, x) int64.
+    """Read the labels of a file with the axes that it has.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    Tensor of shape (y, x), (slice or frame, y, x) or (frame, slice, y, x), int64
+        The labels.
 
     Raises
     ------
-    InputError : the file cannot be read, or does not hold two to four axes of whole numbers from 0 to 65535
-    UsageError : it is NIfTI, and nibabel is not installed
+    InputError
+        If the file cannot be read (`file-format`, `file-damaged`), or does not hold two to four
+        axes of whole numbers from 0 to 65535 (`labels-values`).
+    UsageError
+        If it is NIfTI and nibabel is not installed (`package-missing`).
     """
     values = _nifti(path) if path.name.lower().endswith(NIFTI) else _array(path)
     if not (2 <= values.ndim <= 4 and _are_labels(values)):
         raise InputError(
             "labels-values",
-            f"{path} holds an array of shape {values.shape} that is no label map",
-            f"Labels are whole numbers from 0 to {LARGEST_LABEL} with the axes (y, x), (slice, y, x) or (frame, slice, y, x)",
-            "Give a label map, or labels.csv with boxes",
+            f"{path} holds an array of shape {values.shape} that is not a label map",
+            f"Labels are whole numbers from 0 to {LARGEST_LABEL} with the axes (y, x), "
+            "(slice, y, x) or (frame, slice, y, x)",
+            "Give a label map, or a labels.csv with boxes",
         )
     return torch.from_numpy(values.astype(np.int64))
 
 
 def lay_over(
-    labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], where: str
+    labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], name: str
 ) -> Tensor:
-    """Labels put in the order of images.
+    """Arrange labels like the images that they belong to.
 
     Parameters
     ----------
-    labels : as `read_label_map` gives them; of all slices of the scan or of those of the images; without a slice axis the same for all
-    shape : of the images, (frame, slice, y, x)
-    numbers : the images' slice numbers
-    scan : the slice numbers of the whole scan
-    where : names the labels in messages
+    labels : Tensor of int64
+        Labels as returned by `read_label_map`, of all slices of the scan or only those of the
+        images. Labels without a slice axis apply to all slices.
+    shape : tuple of int
+        Shape of the images, (frame, slice, y, x).
+    numbers : sequence of int
+        Slice numbers of the images.
+    scan : sequence of int
+        Slice numbers of the whole scan.
+    name : str
+        Name of the labels in messages.
 
     Returns
     -------
-    Tensor (frame|1, slice, y, x) int64
+    Tensor of shape (frame|1, slice, y, x), int64
+        The labels of the images' slices.
 
     Raises
     ------
-    InputError : the labels do not fit the images, or none of them is in these slices
+    InputError
+        If the labels do not fit the images (`shape-mismatch`), or these slices have none
+        (`labels-empty`).
     """
     y, x = shape[2:]
     if labels.shape[-2:] != (y, x):
@@ -80,76 +104,85 @@ def lay_over(
         remedy = (
             "It seems to be transposed: store y before x"
             if swapped
-            else "Draw the labels on images of this matrix"
+            else "Draw the labels on images of this matrix size"
         )
         raise _misfit(
-            labels, shape, where, f"Its last two axes must be y and x, {y} and {x}", remedy
+            labels, shape, name, f"Its last two axes must be y and x, {y} and {x}", remedy
         )
-    placed = _placed(labels, shape, numbers, scan, where)
+
+    placed = _placed(labels, shape, numbers, scan, name)
     if not bool(placed.any()):
         raise InputError(
             "labels-empty",
-            f"The label map {where} is 0 in all slices of the images",
+            f"The label map {name} is 0 in all slices of the images",
             "At least one pixel must have a label",
-            "Give the map of these slices",
+            "Give the label map of these slices",
         )
     return placed
 
 
 def _placed(
-    labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], where: str
+    labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], name: str
 ) -> Tensor:
     """The labels (frame|1, slice, y, x) of the images' slices, see `lay_over`."""
     frames, slices = shape[:2]
     if labels.ndim == 2:
         return labels.expand(1, slices, *labels.shape)
+
     over_time = (
         labels.ndim == 3
         and slices == 1
         and len(labels) == frames
         and len(labels) not in (1, len(scan))
     )
+
     stack = labels if labels.ndim == 4 else labels[:, None] if over_time else labels[None]
     if len(stack) not in (1, frames) or stack.shape[1] not in (slices, len(scan)):
-        expected = f"It must have {slices} slices, or the {len(scan)} of the scan, and as many frames as the images or none"
+        expected = (
+            f"It must have {slices} slices or the scan's {len(scan)}, "
+            "and the frames of the images or none"
+        )
         raise _misfit(
-            labels, shape, where, expected, "Store the labels of each slice once, as (slice, y, x)"
+            labels, shape, name, expected, "Store the labels of each slice once, as (slice, y, x)"
         )
     return stack[:, [scan.index(z) for z in numbers]] if stack.shape[1] == len(scan) else stack
 
 
 def _misfit(
-    labels: Tensor, shape: tuple[int, ...], where: str, expected: str, remedy: str
+    labels: Tensor, shape: tuple[int, ...], name: str, expected: str, remedy: str
 ) -> InputError:
-    found = f"The label map {where} has shape {tuple(labels.shape)}, the images {tuple(shape)} (frame, slice, y, x)"
+    found = (
+        f"The label map {name} has shape {tuple(labels.shape)}, "
+        f"the images {tuple(shape)} (frame, slice, y, x)"
+    )
     return InputError("shape-mismatch", found, expected, remedy)
 
 
 def scan_of(path: Path) -> Acquisition:
-    """What the name and the folders of a label map tell of its scan: `.../P001/T1map_label.nii.gz`."""
-    # The official labels lie in the tree of single-coil data and serve both.
+    """The scan of a label map, by its name and folders, such as `.../P001/T1map_label.nii.gz`."""
+    # The official labels lie in the tree of single-coil data but apply to multi-coil data too.
     return replace(parse_name(path.with_name(_stem(path).removesuffix(ENDING))), coil=None)
 
 
 def is_label_map(path: Path) -> bool:
-    """Whether a file met in a folder has the name of a label map, `<base>_label`."""
+    """Whether a file found in a folder is named like a label map, `<base>_label`."""
     return path.name.lower().endswith(SUFFIXES) and _stem(path).endswith(ENDING) and path.is_file()
 
 
 def _are_labels(values: NDArray[Any]) -> bool:
-    """Whether an array holds labels only; NaN is none."""
+    """Whether an array holds only labels; NaN is not a label."""
     return values.dtype.kind in "biuf" and bool(
         ((values >= 0) & (values <= LARGEST_LABEL) & (np.floor(values) == values)).all()
     )
 
 
 def _stem(path: Path) -> str:
-    """The file name without its suffix, `.nii.gz` being one."""
+    """File name without its suffix; `.nii.gz` counts as one suffix."""
     return path.with_suffix("").stem if path.name.lower().endswith(NIFTI[1]) else path.stem
 
 
 def _array(path: Path) -> NDArray[Any]:
-    """The array of a picture or of a file of arrays, slowest axis first."""
+    """The array in a picture or in a file of arrays, slowest axis first."""
     head = first_bytes(path, HEAD)
     if pictures.sniff(head):
         return _picture(path)
@@ -161,15 +194,15 @@ def _array(path: Path) -> NDArray[Any]:
 
 
 def _picture(path: Path) -> NDArray[Any]:
-    """The pixels (y, x) of a grey picture."""
+    """Pixels (y, x) of a grey-scale picture."""
     try:
         with Image.open(path) as picture:
             if picture.mode not in GREY_MODES:
                 raise InputError(
                     "labels-values",
-                    f"{path} has colours ({picture.mode})",
+                    f"{path} is a colour picture ({picture.mode})",
                     "A picture of labels has one channel",
-                    "Save the numbers of the labels as grey",
+                    "Save the label numbers as grey values",
                 )
             return np.asarray(picture)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
@@ -177,16 +210,17 @@ def _picture(path: Path) -> NDArray[Any]:
 
 
 def _nifti(path: Path) -> NDArray[Any]:
-    """The array of a NIfTI file, which counts its axes as MATLAB does, the slowest first."""
+    """The array in a NIfTI file, transposed to slowest axis first."""
     try:
         nibabel = importlib.import_module("nibabel")
     except ImportError as error:
         raise UsageError(
             "package-missing",
-            f"{path} is NIfTI, which needs the extra nifti",
-            "It brings the package nibabel, which is not installed",
-            "Use pip install cmrrecon[nifti], or store the labels as .npy",
+            f"{path} is NIfTI, which needs the package nibabel",
+            "The package nibabel of the extra nifti must be installed",
+            "Run pip install 'cmrrecon[nifti]', or store the labels as .npy",
         ) from error
+
     try:
         first_bytes(path, HEAD)
         image = nibabel.load(path)
@@ -216,6 +250,6 @@ def _no_label_map(code: str, path: Path) -> InputError:
     return InputError(
         code,
         f"{path} cannot be read as a label map",
-        f"A complete file of one of these kinds is needed: {', '.join(SUFFIXES)}, or labels.csv",
+        f"A complete file of one of these formats is needed: {', '.join(SUFFIXES)}, or labels.csv",
         "Copy or save the file again",
     )

@@ -1,12 +1,16 @@
-"""Labels of scans: what is seen in a file or a slice, and in which boxes. A CSV table, as fastMRI+ has one of its boxes.
+"""Labels of scans: what a file or slice shows, and in which boxes.
+
+The format is a CSV table, like that of the boxes in fastMRI+::
 
     file,slice,label,y0,y1,x0,x1
     P001/cine_sax.mat,2,lesion,96,108,210,224
     P002/cine_sax.mat,,normal,,,,
 
-`file` is the scan's path, file name or stem, or the end of its path; `slice` counts from 0, and empty means all slices. A box is half-open
-and counts pixels of the matrix, y along the phase encoding and x along the readout (oversampling included); empty means that the label is
-of the image as a whole. The labels `normal` and `none` say that nothing is to be seen; a slice without a row says nothing at all.
+`file` is the scan's path, file name or stem, or the last parts of its path. `slice` counts from 0;
+empty means all slices. A box is half-open, in pixels of the matrix, y along the phase encoding and
+x along the readout (oversampling included). Without a box, the label applies to the whole image.
+The labels `normal` and `none` state that there are no findings; a slice without a row states
+nothing.
 """
 
 import csv
@@ -25,7 +29,7 @@ from cmrrecon.tools.files import first_bytes
 
 COLUMNS = ("file", "slice", "label", "y0", "y1", "x0", "x1")
 NORMAL = ("normal", "none")
-LARGEST = 1 << 26  # bytes; some hundred thousand rows
+LARGEST = 1 << 26  # bytes; enough for several hundred thousand rows
 LARGEST_NUMBER = 1 << 20
 
 
@@ -35,10 +39,14 @@ class LabelRow:
 
     Attributes
     ----------
-    file : as the table names it
-    slice : counted from 0; None for all slices
-    label : what is seen
-    box : (y0, y1, x0, x1), half-open, in pixels; None for a label of the whole image
+    file : str
+        The scan, as named in the table.
+    slice : int or None
+        Slice number, from 0; None for all slices.
+    label : str
+        The finding.
+    box : tuple of int or None
+        (y0, y1, x0, x1), half-open, in pixels; None for a label of the whole image.
     """
 
     file: str
@@ -48,16 +56,29 @@ class LabelRow:
 
 
 def is_normal(label: str) -> bool:
-    """Whether a label says that there is nothing to be seen."""
+    """Whether a label states that there are no findings."""
     return label.casefold() in NORMAL
 
 
 def read_labels(path: Path) -> list[LabelRow]:
-    """The rows of a table of labels, in its order. The columns may stand in any order, others are passed over.
+    """Read the rows of a table of labels.
+
+    The columns may be in any order; others are ignored.
+
+    Parameters
+    ----------
+    path : Path
+        The table.
+
+    Returns
+    -------
+    list of LabelRow
+        The rows, in the order of the table.
 
     Raises
     ------
-    InputError : the file cannot be read, has not these columns, or a line of it makes no sense
+    InputError
+        If the file cannot be read, lacks columns, or has an invalid line (`labels-table`).
     """
     content = first_bytes(path, LARGEST + 1)
     try:
@@ -68,6 +89,7 @@ def read_labels(path: Path) -> list[LabelRow]:
         missing = [name for name in COLUMNS if header.count(name) != 1]
         if missing:
             raise ValueError(f"line 1 does not name each of the columns {', '.join(missing)} once")
+
         return [
             _row(header, cells, table.line_num)
             for cells in table
@@ -76,52 +98,68 @@ def read_labels(path: Path) -> list[LabelRow]:
     except (ValueError, csv.Error) as error:
         raise InputError(
             "labels-table",
-            f"{path} is no table of labels: {error}",
-            f"It needs the columns {','.join(COLUMNS)}",
-            "Mend what is named, see docs/training.md",
+            f"{path} is not a table of labels: {error}",
+            f"It must have the columns {','.join(COLUMNS)}",
+            "Correct the table, see docs/training.md",
         ) from error
 
 
 def _row(header: Sequence[str], cells: Sequence[str], line: int) -> LabelRow:
+    """One row of the table, checked."""
     if len(cells) != len(header):
         raise ValueError(f"line {line} has {len(cells)} cells, the first line {len(header)}")
     texts = dict(zip(header, (cell.strip() for cell in cells), strict=True))
     for name in ("file", "label"):
         if not texts[name]:
             raise ValueError(f"line {line} has no {name}")
+
     index = _number("slice", texts["slice"], line) if texts["slice"] else None
     given = [name for name in COLUMNS[3:] if texts[name]]
     if not given:
         return LabelRow(texts["file"], index, texts["label"], None)
     if len(given) < 4:
-        raise ValueError(
-            f"line {line} has only {', '.join(given)} of a box: all four are needed, or none"
-        )
+        raise ValueError(f"line {line} has only {', '.join(given)} of a box: give all four or none")
+
     y0, y1, x0, x1 = (_number(name, texts[name], line) for name in COLUMNS[3:])
     if y0 >= y1 or x0 >= x1:
         raise ValueError(f"line {line} has an empty box: y0 < y1 and x0 < x1 are needed")
     if is_normal(texts["label"]):
-        raise ValueError(
-            f"line {line} has a box, but its label says that there is nothing to be seen"
-        )
+        raise ValueError(f"line {line} has a box, but its label states that there are no findings")
     return LabelRow(texts["file"], index, texts["label"], (y0, y1, x0, x1))
 
 
 def _number(name: str, text: str, line: int) -> int:
-    # Tables of columns with gaps often come with whole numbers written as 12.0.
+    # Columns with gaps are often exported as floating point, such as 12.0.
+    """A whole number from 0 to `LARGEST_NUMBER`."""
     if not re.fullmatch(r"\d{1,9}(\.0*)?", text, re.ASCII) or int(float(text)) > LARGEST_NUMBER:
         raise ValueError(
-            f"line {line} has a {name} that is no whole number from 0 to {LARGEST_NUMBER}"
+            f"line {line} has a {name} that is not a whole number from 0 to {LARGEST_NUMBER}"
         )
     return int(float(text))
 
 
 def rows_for(rows: Iterable[LabelRow], path: Path) -> list[LabelRow]:
-    """The rows of one file, told by its path or the end of it, with or without the file's suffix.
+    """The rows of one file.
+
+    A row matches if it names the path or its last parts, with or without the file's suffix.
+
+    Parameters
+    ----------
+    rows : iterable of LabelRow
+        The table.
+    path : Path
+        The file.
+
+    Returns
+    -------
+    list of LabelRow
+        The matching rows, in the order of the table.
 
     Raises
     ------
-    InputError : rows that name files differently fit it, so that some may mean another file
+    InputError
+        If the matching rows name the file in different ways, so that some may mean another file
+        (`labels-ambiguous`).
     """
     found = [row for row in rows if _fits(row.file, path.absolute())]
     names = sorted({row.file for row in found})
@@ -129,7 +167,7 @@ def rows_for(rows: Iterable[LabelRow], path: Path) -> list[LabelRow]:
         raise InputError(
             "labels-ambiguous",
             f"Labels of {names[0]} and of {names[1]} both fit {path}",
-            "All rows of a file must name it alike",
+            "All rows of a file must name it in the same way",
             "Write the same path in all of them",
         )
     return found
@@ -138,14 +176,28 @@ def rows_for(rows: Iterable[LabelRow], path: Path) -> list[LabelRow]:
 def labels_of_files(rows: Sequence[LabelRow], paths: Iterable[Path]) -> dict[Path, list[LabelRow]]:
     """The rows of each of several files; a file without labels gets an empty list.
 
+    Parameters
+    ----------
+    rows : sequence of LabelRow
+        The table.
+    paths : iterable of Path
+        The files.
+
+    Returns
+    -------
+    dict of Path to list of LabelRow
+        The rows of each file.
+
     Raises
     ------
-    InputError : a row fits several of the files, or see `rows_for`
+    InputError
+        If a row matches several of the files, or as in `rows_for` (`labels-ambiguous`).
     """
     by_name: dict[str, list[LabelRow]] = {}
     for row in rows:
-        # Only rows whose last part fits are compared in full: tables and data sets are long.
+        # For speed, only rows with the right file name are compared in full.
         by_name.setdefault(Path(row.file).name, []).append(row)
+
     shared: dict[Path, list[LabelRow]] = {}
     owners: dict[str, Path] = {}
     for path in paths:
@@ -156,8 +208,8 @@ def labels_of_files(rows: Sequence[LabelRow], paths: Iterable[Path]) -> dict[Pat
             if first != path:
                 raise InputError(
                     "labels-ambiguous",
-                    f"Labels of {row.file} fit {first} and {path}",
-                    "Every label belongs to one file",
+                    f"Labels of {row.file} fit both {first} and {path}",
+                    "Every label must belong to one file",
                     "Write more of the path in the column file",
                 )
     return shared
@@ -169,11 +221,12 @@ def _fits(name: str, path: Path) -> bool:
 
 
 def write_labels(path: Path, rows: Iterable[LabelRow]) -> None:
-    """Write a table that `read_labels` reads.
+    """Write a table that `read_labels` can read.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written.
     """
     with atomic(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -184,16 +237,28 @@ def write_labels(path: Path, rows: Iterable[LabelRow]) -> None:
 
 
 def replace_labels(path: Path, file: str, rows: Sequence[LabelRow]) -> None:
-    """Put the rows of one file into a table in the place of those it had, and keep all others; the table is made if need be.
+    """Replace the rows of one file in a table and keep all others.
 
-    Processes that do so at the same time wait for each other.
+    The table is created if necessary. Processes that call this at the same time wait for each
+    other.
+
+    Parameters
+    ----------
+    path : Path
+        The table.
+    file : str
+        The scan, as named in the table.
+    rows : sequence of LabelRow
+        Its new rows.
 
     Raises
     ------
-    InputError : what is there is no table of labels
-    OutputError : the file cannot be written
+    InputError
+        If the existing file is not a table of labels (`labels-table`).
+    OutputError
+        If the file cannot be written.
     """
-    with _alone(path):
+    with _locked(path):
         known = read_labels(path) if path.exists() else []
         new = sorted([*(row for row in known if row.file != file), *rows], key=lambda row: row.file)
         if new != known:
@@ -201,8 +266,11 @@ def replace_labels(path: Path, file: str, rows: Sequence[LabelRow]) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """No other process is in such a block for the same path. The lock stands in a file of its own, since `path` is replaced."""
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock for this path.
+
+    The lock has a file of its own, since `path` is replaced.
+    """
     lock = path.with_name(f".{path.name}.lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -210,6 +278,7 @@ def _alone(path: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         raise output_error(lock, error) from error
+
     try:
         yield
     finally:

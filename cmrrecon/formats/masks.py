@@ -14,54 +14,84 @@ FLOW_4D = re.compile(r"usmask\w*")
 FLOW_4D_AXES = 6
 
 
-def mask_of(array: StoredArray, where: object) -> CartesianMask:
-    """The mask in an array of zeros and ones: (y,), (y, x), (frame, y, x), or that of 4-D flow.
+def mask_of(array: StoredArray, label: object) -> CartesianMask:
+    """The mask in an array of zeros and ones: (y,), (y, x), (frame, y, x), or one of 4-D flow.
 
-    Masks of 4-D flow, by their name, are (velocity|1, time, 1, SPE, PE, 1), where axes at the front
+    Masks of 4-D flow, recognised by name, are (velocity|1, time, 1, SPE, PE, 1), where leading axes
     may be missing. They become (velocity times time, SPE, PE).
+
+    Parameters
+    ----------
+    array : StoredArray
+        The stored mask.
+    label : object
+        Name of the mask in messages, such as its path.
+
+    Returns
+    -------
+    CartesianMask
+        A mask with the source `FILE`.
 
     Raises
     ------
-    InputError : `mask-shape`, `mask-values`
+    InputError
+        If the array does not have the shape of a mask (`mask-shape`) or holds other values
+        (`mask-values`).
     """
     shape = _flow_shape(array.shape) if FLOW_4D.fullmatch(array.name) else array.shape
     if len(shape) not in (1, 2, 3) or array.is_complex:
         numbers = "complex" if array.is_complex else "real"
         raise InputError(
             "mask-shape",
-            f"{where} holds {numbers} numbers of shape {array.shown_shape}",
+            f"{label} holds {numbers} numbers of shape {array.shown_shape}",
             "A mask has real numbers and the axes (y), (y, x) or (frame, y, x)",
             "Give the mask file",
         )
-    mask = zeros_and_ones(array, where)
+
+    mask = zeros_and_ones(array, label)
     lines = (*shape, 1) if len(shape) == 1 else shape
     frames = mask.reshape((1, *lines)[-3:])
     return SamplingMask.of(torch.from_numpy(frames), MaskSource.FILE)
 
 
 def zeros_and_ones(
-    array: StoredArray, where: object, remedy: str = "Give the mask file"
+    array: StoredArray, label: object, remedy: str = "Give the mask file"
 ) -> NDArray[np.bool]:
-    """The values of an array of real numbers that is a mask.
+    """The values of a stored mask as booleans.
+
+    Parameters
+    ----------
+    array : StoredArray
+        Real numbers.
+    label : object
+        Name of the mask in messages, such as its path.
+    remedy : str
+        What to do if the array is not a mask.
+
+    Returns
+    -------
+    ndarray of bool
+        The mask.
 
     Raises
     ------
-    InputError : `mask-values`
+    InputError
+        If there are other values than 0 and 1, or no 1 at all (`mask-values`).
     """
-    values = array.load(str(where))
+    values = array.load(str(label))
     mask: NDArray[np.bool] = values != 0
     if not np.array_equal(mask, values) or not mask.any():
         raise InputError(
             "mask-values",
-            f"{where} is not a mask",
-            "A mask holds zeros and at least one 1, nothing else",
+            f"{label} is not a mask",
+            "A mask holds only zeros and ones, with at least one 1",
             remedy,
         )
     return mask
 
 
 def _flow_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(frame, SPE, PE) of a mask of 4-D flow; the shape itself if it is of another form."""
+    """Shape (frame, SPE, PE) of a mask of 4-D flow; other shapes are returned unchanged."""
     full = (1,) * (FLOW_4D_AXES - len(shape)) + shape
     fits = len(full) == FLOW_4D_AXES and full[2] == full[5] == 1
     return (full[0] * full[1], full[3], full[4]) if fits else shape

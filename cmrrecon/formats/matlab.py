@@ -1,6 +1,7 @@
-"""MATLAB v7.3 files in the official layouts of CMRxRecon, written slice by slice. Reading is in `hdf5_access`.
+"""MATLAB v7.3 files in the official layouts of CMRxRecon, written slice by slice.
 
-HDF5 stores the axes of a MATLAB array in reverse: what MATLAB calls (nx, ny, nc, nz, nt) is (frame, slice, coil, y, x).
+HDF5 stores the axes of a MATLAB array in reverse: (nx, ny, nc, nz, nt) in MATLAB is (frame, slice,
+coil, y, x) here. Reading is in `hdf5_access`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,25 +21,38 @@ from cmrrecon.formats.hdf5_output import Hdf5Output, created
 from cmrrecon.formats.names import is_timeless
 from cmrrecon.tools.atomic import atomic
 
-USER_BLOCK = 512
+USER_BLOCK = 512  # bytes, of MATLAB's header before the HDF5 signature
 
 
 def write_scan(
     path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None, variable: str | None = None
 ) -> None:
-    """K-space as complex single, (nx, ny, nc, nz, nt) in MATLAB, without nt for blackblood, T1w and T2w.
+    """Write k-space as complex single, (nx, ny, nc, nz, nt) in MATLAB.
 
-    `variable` is by default `kus` for an undersampled scan, else `kspace` for 2025 and `kspace_full` before.
-    The mask goes to a file of its own (`write_mask`). The geometry is an attribute of the file.
+    Scans of blackblood, T1w and T2w have no nt. The mask goes to a file of its own (`write_mask`).
+    The geometry becomes an attribute of the file.
+
+    Parameters
+    ----------
+    path : Path
+        The output.
+    scan : Scan
+        The scan, read slice by slice.
+    provenance : mapping or None
+        JSON values to store in the file.
+    variable : str or None
+        Name of the k-space; None for the official one, see `default_variable`.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written.
     """
     frames, slices = scan.shape[:2]
     with_frames = frames > 1 or not is_timeless(scan.acquisition.base)
     shape = scan.shape if with_frames else scan.shape[1:]
     chunks = (1,) * (len(shape) - 2) + shape[-2:]
+
     with _created(path, provenance) as output:
         with output.storing():
             name = variable or default_variable(scan)
@@ -48,6 +62,7 @@ def write_scan(
             dataset.attrs["MATLAB_class"] = np.bytes_("single")
             if scan.geometry is not None:
                 output.set_text("geometry", geometry_to_json(scan.geometry))
+
         for index in range(slices):
             series = np.ascontiguousarray(scan.read_slice(index).cpu().numpy()).view(COMPLEX_SINGLE)
             with output.storing():
@@ -58,7 +73,7 @@ def write_scan(
 
 
 def default_variable(scan: Scan) -> str:
-    """The official name of the k-space variable: `kus`, `kspace` (2025) or `kspace_full`."""
+    """Official name of k-space: `kus` if undersampled, else `kspace` (2025) or `kspace_full`."""
     undersampled = (
         scan.acquisition.pattern is not None if scan.mask is None else not scan.mask.complete
     )
@@ -70,11 +85,14 @@ def default_variable(scan: Scan) -> str:
 def write_mask(
     path: Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """A mask (frame|1, y, x|1) as double zeros and ones, (nx, ny) or (nx, ny, nt) in MATLAB; lines are repeated along x.
+    """Write a mask (frame|1, y, x|1) as double zeros and ones.
+
+    It is (nx, ny) or (nx, ny, nt) in MATLAB; masks of lines are repeated along x.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written.
     """
     full = mask.expand(*mask.shape[:2], x).cpu().numpy().astype("<f8")
     values = full[0] if len(full) == 1 else full
@@ -87,13 +105,18 @@ def write_mask(
 
 @contextmanager
 def _created(path: Path, provenance: Mapping[str, Any] | None) -> Iterator[Hdf5Output]:
+    """A new HDF5 file with MATLAB's header."""
     with atomic(path) as temporary:
         with created(temporary, userblock_size=USER_BLOCK) as output:
             with output.storing():
                 output.set_provenance(provenance)
             yield output
+
         created_on = datetime.now(UTC).strftime("%a %b %d %H:%M:%S %Y")
-        header = f"MATLAB 7.3 MAT-file, Platform: cmrrecon {__version__}, Created on: {created_on} HDF5 schema 1.00 ."
+        header = (
+            f"MATLAB 7.3 MAT-file, Platform: cmrrecon {__version__}, Created on: {created_on} "
+            "HDF5 schema 1.00 ."
+        )
         with open(temporary, "r+b") as handle:
-            # 116 bytes of text, 8 of subsystem offset, version 0x0200, byte order.
+            # 116 bytes of text, 8 bytes of subsystem offset, version 0x0200, byte order.
             handle.write(header.encode().ljust(116) + bytes(8) + b"\x00\x02IM")

@@ -1,15 +1,20 @@
-"""MATLAB 5 files (`save -v6` and `-v7`): read by a strict parser of our own, written with scipy.
+"""MATLAB 5 files (`save -v6` and `-v7`): read by a strict parser of our own, written with SciPy.
 
-The parser guards against what scipy.io.loadmat (1.17) does not, so that no damaged file reaches it:
+The parser guards against what `scipy.io.loadmat` (1.17) does not:
 
 - Damaged dimensions can crash loadmat's compiled code, and Python with it.
-- loadmat takes whatever memory a variable declares. Here more than `MAX_BYTES` is refused from the header, and every length
-  is compared with the file, the element around it and the dimensions before memory is taken.
-- loadmat passes over variables that are not asked for, also where the file is cut off within one.
-- whosmat does not say which variables are complex. Here opening a file reads only the headers.
+- loadmat allocates any memory that a variable declares. Here a header that declares more than
+  `MAX_BYTES` is refused, and every length is compared with the file, the enclosing element and the
+  dimensions before memory is allocated.
+- loadmat skips variables that are not requested, even if the file is cut off within one.
+- whosmat does not report which variables are complex. Here opening a file reads only the headers.
 
-Both compare the checksums of compressed variables. The format cannot be read in part: a variable is read once, at its first use.
-Layout: "MAT-File Format", The MathWorks, chapter 1.
+Both compare the checksums of compressed variables. The format cannot be read in part: a variable is
+read as a whole on first use.
+
+References
+----------
+"MAT-File Format", The MathWorks, chapter 1.
 """
 
 import struct
@@ -36,13 +41,14 @@ from cmrrecon.tools.provenance import to_json
 HEADER = 128
 MATRIX, COMPRESSED = 14, 15
 STRUCT_CLASS, LONGEST_NAMES = 2, 2**16
-# Data type number -> numpy type; class number of a numeric array -> bytes per number; the class of text.
+# Data type number -> NumPy type.
 TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+# Class number of a numeric array -> bytes per number.
 CLASSES = {6: 8, 7: 4, 8: 1, 9: 1, 10: 2, 11: 2, 12: 4, 13: 4, 14: 8, 15: 8}
 TEXT_CLASS, TEXT_TYPES = 4, {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
 COMPLEX_FLAG = 0x0800
 PIECE = 1 << 20
-LARGEST = 2**31  # MATLAB's own limit for a variable of this format
+LARGEST = 2**31  # bytes; MATLAB's own limit for a variable of this format
 LONGEST_TEXT = 2**24
 
 
@@ -56,7 +62,9 @@ def variables(path: Path) -> dict[str, StoredArray]:
 
     Raises
     ------
-    InputError : the file is cut off or damaged, or declares more than `MAX_BYTES`
+    InputError
+        If the file is cut off or damaged (`file-damaged`), or declares an array of more than
+        `MAX_BYTES` (`array-too-large`).
     """
     stored: dict[str, StoredArray] = {}
     for array, _ in _arrays(path):
@@ -84,25 +92,36 @@ def text(path: Path, name: str) -> str | None:
 def write_images(
     path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Magnitudes as the official scorer reads them: `img4ranking`, single, (x, y, slice, frame).
+    """Write magnitudes for the official scorer: `img4ranking`, single, (x, y, slice, frame).
 
-    Images of blackblood, T1w and T2w (by the provenance, else the file name) have no frame axis. `images` is a sequence over slices of
-    (frame, y, x). Provenance becomes a text variable.
+    Images of blackblood, T1w and T2w (by the provenance, else the file name) have no frame axis.
+    Provenance becomes a text variable.
+
+    Parameters
+    ----------
+    path : Path
+        The output.
+    images : sequence over slices of Tensor of shape (frame, y, x)
+        Images, complex or real.
+    provenance : mapping or None
+        JSON values to store in the file.
 
     Raises
     ------
-    OutputError : the file cannot be written, or is larger than the format allows
+    OutputError
+        If the file cannot be written, or is larger than the format allows (`array-too-large`).
     """
-    from scipy.io import savemat  # slow to import, needed here only
+    from scipy.io import savemat  # slow to import, and only needed here
 
     magnitudes = stack_magnitudes(images)
     if magnitudes.nbytes >= LARGEST:
         raise OutputError(
             "array-too-large",
             f"{path} would hold {magnitudes.nbytes / 2**30:.1f} GiB",
-            "A MATLAB 5 variable has less than 2 GiB",
+            "A MATLAB 5 variable must be smaller than 2 GiB",
             "Write a .h5 file",
         )
+
     array = magnitudes.transpose(3, 2, 1, 0)
     base = (provenance or {}).get("acquisition", {}).get("base") or parse_name(path).base
     if is_timeless(base) and array.shape[3] == 1:
@@ -110,32 +129,35 @@ def write_images(
     content = {"img4ranking": array} | (
         {"provenance": to_json(provenance)} if provenance is not None else {}
     )
+
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         savemat(handle, content, do_compression=True)
 
 
 @dataclass(frozen=True)
 class MatlabReader:
-    """Reads a variable whole at its first use, then gives pieces of it."""
+    """Reads a variable as a whole on first use, then returns pieces of it."""
 
     path: Path
     name: str
 
     @cached_property
     def values(self) -> NDArray[Any]:
-        """The array with its axes in reverse of MATLAB's."""
+        """The array, with its axes in the reverse of MATLAB's order."""
         for array, source in _arrays(self.path):
             if array.name == self.name:
                 return _numbers(array, source)
-        raise _damaged(self.path, "a variable has gone since the file was first read")
+        raise _damaged(self.path, "a variable has disappeared since the file was first read")
 
     def __call__(self, selection: Selection) -> NDArray[Any]:
-        """The selected piece, in memory."""
+        """Return the selected piece, in memory."""
         return single_precision(self.values[selection])
 
 
 @dataclass(frozen=True)
 class _Array:
+    """The header of a variable."""
+
     name: str
     dims: tuple[int, ...]
     matlab_class: int
@@ -143,20 +165,21 @@ class _Array:
 
 
 class _Source:
-    """The bytes of one top-level element, inflated as they are asked for; never gives more than was declared."""
+    """The bytes of one top-level element, inflated on request; never more than declared."""
 
     def __init__(
         self, handle: BinaryIO, path: Path, nbytes: int, order: str, compressed: bool
     ) -> None:
         self.handle, self.path, self.order = handle, path, order
-        self.packed = nbytes  # bytes of the element not yet taken from the file
-        self.left = nbytes if not compressed else 8  # bytes the element may still give
+        self.packed = nbytes  # bytes of the element not yet read from the file
+        self.left = nbytes if not compressed else 8  # bytes the element may still supply
         self.inflate = zlib.decompressobj() if compressed else None
 
     def read(self, count: int) -> bytearray:
         if count > self.left:
             raise _damaged(self.path, "a part is longer than the whole")
         self.left -= count
+
         content = bytearray() if self.inflate else bytearray(self.handle.read(count))
         while len(content) < count:
             if self.inflate is None or self.inflate.eof:
@@ -165,20 +188,22 @@ class _Source:
         return content
 
     def element(self, most: int) -> tuple[int, bytearray]:
-        """Type and content of the next part, which may have `most` bytes."""
+        """Type and content of the next part, of at most `most` bytes."""
         head = self.read(8)
         kind, nbytes = struct.unpack(self.order + "II", head)
-        short = kind >> 16  # up to four bytes are packed into the tag itself
+        short = kind >> 16  # up to four bytes are stored in the tag itself
         if short > 4 or (short or nbytes) > most:
             raise _damaged(self.path, "a part of a variable is longer than it can be")
+
         if short:
             return kind & 0xFFFF, head[4 : 4 + short]
+
         content = self.read(nbytes)
         self.read(min(-nbytes % 8, self.left))
         return kind, content
 
     def finish(self) -> None:
-        """Go through the rest, so that the checksum of compressed data is compared."""
+        """Read the rest, so that the checksum of compressed data is compared."""
         if self.inflate is None:
             return
         while self.left:
@@ -193,17 +218,19 @@ class _Source:
         if not piece:
             piece = self.handle.read(min(PIECE, self.packed))
             self.packed -= len(piece)
+
         try:
             inflated = self.inflate.decompress(piece, most)
         except zlib.error as error:
-            raise _damaged(self.path, "its compressed data do not agree with themselves") from error
+            raise _damaged(self.path, "its compressed data are inconsistent") from error
+
         if not inflated and not piece and not self.inflate.eof:
             raise _damaged(self.path, "its compressed data end too early")
         return inflated
 
 
 def _arrays(path: Path) -> Iterator[tuple[_Array, _Source]]:
-    """The variables one after the other, each with its source standing before the numbers."""
+    """The variables one after the other, each with its source positioned before the numbers."""
     try:
         with open(path, "rb") as handle:
             size = handle.seek(0, 2)
@@ -216,15 +243,17 @@ def _arrays(path: Path) -> Iterator[tuple[_Array, _Source]]:
                 kind, nbytes = struct.unpack(order + "II", head) if len(head) == 8 else (0, 0)
                 position += 8 + nbytes
                 if position > size:
-                    raise _damaged(path, f"it has {size} bytes and says it should have {position}")
+                    raise _damaged(path, f"it has {size} bytes but should have {position}")
                 if kind not in (MATRIX, COMPRESSED):
-                    raise _damaged(path, "a part is of an unknown type, or the file is cut off")
+                    raise _damaged(path, "a part has an unknown type, or the file is cut off")
+
                 source = _Source(handle, path, nbytes, order, kind == COMPRESSED)
                 if kind == COMPRESSED:
                     inner, declared = struct.unpack(order + "II", source.read(8))
                     if inner != MATRIX:
                         raise _damaged(path, "a compressed part holds no variable")
                     source.left = declared
+
                 array = _header(source, path)
                 if array is not None and array.matlab_class == STRUCT_CLASS:
                     yield from _parts(array, source, path)
@@ -235,7 +264,7 @@ def _arrays(path: Path) -> Iterator[tuple[_Array, _Source]]:
 
 
 def _header(source: _Source, path: Path) -> _Array | None:
-    """Flags, dimensions and name; None for a kind of variable that is not looked into."""
+    """Flags, dimensions and name; None for kinds of variables that are ignored."""
     kind, flags = source.element(8)
     if kind != 6 or len(flags) != 8:
         raise _damaged(path, "a variable has no flags")
@@ -243,13 +272,16 @@ def _header(source: _Source, path: Path) -> _Array | None:
     matlab_class = bits & 0xFF
     if matlab_class not in CLASSES and matlab_class not in (TEXT_CLASS, STRUCT_CLASS):
         return None
+
     kind, sizes = source.element(4 * 32)
     if kind != 5 or len(sizes) % 4 or not 2 <= len(sizes) // 4 <= 32:
         raise _damaged(path, "a variable has no dimensions")
     dims = struct.unpack(f"{source.order}{len(sizes) // 4}i", sizes)
+
     kind, name = source.element(1024)
     if kind != 1 or min(dims) < 0:
-        raise _damaged(path, "a variable has no proper name or dimensions")
+        raise _damaged(path, "a variable has no valid name or dimensions")
+
     if 0 not in dims:
         check_size(dims, CLASSES.get(matlab_class, 2), f"A variable of {path}")
     return _Array(
@@ -258,10 +290,11 @@ def _header(source: _Source, path: Path) -> _Array | None:
 
 
 def _parts(struct_: _Array, source: _Source, path: Path) -> Iterator[tuple[_Array, _Source]]:
-    """The real and imaginary parts in a struct, named `struct.field`; nothing of other structs."""
+    """Real and imaginary parts in a struct, named `struct.field`; nothing from other structs."""
     fields = _fields(source, path)
     if prod(struct_.dims) != 1 or not pairs(fields):
         return
+
     for field in fields:
         kind, nbytes = struct.unpack(source.order + "II", source.read(8))
         after = source.left - nbytes
@@ -275,18 +308,18 @@ def _parts(struct_: _Array, source: _Source, path: Path) -> Iterator[tuple[_Arra
 
 
 def _fields(source: _Source, path: Path) -> list[str]:
-    """The names of the fields of a struct."""
+    """Names of the fields of a struct."""
     kind, content = source.element(4)
     length = struct.unpack(source.order + "i", content)[0] if (kind, len(content)) == (5, 4) else 0
     kind, names = source.element(LONGEST_NAMES)
     if kind != 1 or length < 1 or len(names) % length:
-        raise _damaged(path, "a struct has no proper names of fields")
+        raise _damaged(path, "a struct has no valid field names")
     pieces = (names[start : start + length] for start in range(0, len(names), length))
     return [piece.split(b"\0")[0].decode("ascii", errors="replace") for piece in pieces]
 
 
 def _numbers(array: _Array, source: _Source) -> NDArray[Any]:
-    """The numbers of a variable. MATLAB stores the first axis fastest: reversed dimensions make it C order."""
+    """The numbers of a variable, its dimensions reversed: MATLAB stores the first axis fastest."""
     parts = []
     for _ in range(2 if array.is_complex else 1):
         kind, content = source.element(8 * prod(array.dims))
@@ -295,9 +328,11 @@ def _numbers(array: _Array, source: _Source) -> NDArray[Any]:
                 source.path, "a variable holds more or fewer numbers than its dimensions say"
             )
         parts.append(np.frombuffer(content, source.order + TYPES[kind]).reshape(array.dims[::-1]))
+
     source.finish()
     if not array.is_complex:
         return parts[0]
+
     values = np.empty(parts[0].shape, np.complex64)
     with np.errstate(over="ignore"):
         values.real, values.imag = parts

@@ -1,4 +1,4 @@
-"""What the official file and folder names of CMRxRecon 2023, 2024 and 2025 tell, and how to make such names."""
+"""Official file and folder names of CMRxRecon 2023, 2024 and 2025: parsed and generated."""
 
 import json
 import re
@@ -15,7 +15,8 @@ SUFFIXES = (
     *(".png", ".gif", ".csv"),
 )
 
-# First word of the base name, in lower case -> modality folder. Whole words: T1map is a prefix of T1mappost.
+# First word of the base name, in lower case -> modality folder. Only whole words count, since T1map
+# is a prefix of T1mappost.
 MODALITIES = {
     "cine": "Cine",
     "t1map": "Mapping",
@@ -36,31 +37,48 @@ TIMELESS = ("BlackBlood", "T1w", "T2w")  # 4-D in MATLAB: no frame axis
 ONLY_2024 = ("Aorta", "Tagging")
 ONLY_2025 = ("Perfusion", "T1rho", "LGE", "T1w", "T2w")
 
-# kus/mask + official pattern (ktRadial) or one of ours in the same manner (Poisson) + nominal R, if known.
+# After kus or mask: an official pattern (ktRadial), or one of ours in the same style (Poisson), and
+# nominal R, if known.
 SAMPLING = r"_(?P<pattern>(?:kt)?[A-Z][A-Za-z]*)(?P<acceleration>\d+(?:\.\d+)?)"
 SUBJECT = r"(P\d{3,})"
 STEM = re.compile(rf"(?P<base>.+?)(?:_(?P<kind>mask|kus)(?P<sampling>{SAMPLING})?|_ks|_truth)?")
 
 
 def parse_name(path: str | Path, variable: str = "") -> Acquisition:
-    """What the file name, its folders and the name of the variable tell of a scan; None where they are silent.
+    """The facts about a scan in the names of its file, folders and variable; None for unknown ones.
 
-    2023 `.../AccFactor08/P001/cine_sax.mat`; 2024 `.../UnderSample_Task2/P002/cine_lvot_kus_ktRadial20.mat`;
-    2025 `.../UnderSample_TaskR1/Center001/UIH_30T_umr780/P007/cine_lax_4ch_kus_Uniform8.mat`.
+    Parameters
+    ----------
+    path : str or Path
+        The file, for example
+
+        - 2023: `.../AccFactor08/P001/cine_sax.mat`
+        - 2024: `.../UnderSample_Task2/P002/cine_lvot_kus_ktRadial20.mat`
+        - 2025: `.../UnderSample_TaskR1/Center001/UIH_30T_umr780/P007/cine_lax_4ch_kus_Uniform8.mat`
+    variable : str
+        Name of the k-space in the file; empty if not known.
+
+    Returns
+    -------
+    Acquisition
+        The facts.
     """
     path = Path(path).absolute()
     folders = path.parts[:-1]
     found = STEM.fullmatch(_stem(path))
     base = found["base"] if found else "scan"
     modality = modality_of(base)
+
     pattern = acceleration = None
     factor = _first(r"AccFactor(\d+)", folders)
     if found and found["pattern"]:
         pattern, acceleration = _our_pattern(found["pattern"]), float(found["acceleration"])
     elif factor:
         pattern, acceleration = "uniform", float(factor)
+
     centre = _first(r"(Center\d+)", folders)
     after = folders[folders.index(centre) + 1 :] if centre else ()
+
     return Acquisition(
         base=base,
         modality=modality,
@@ -76,7 +94,10 @@ def parse_name(path: str | Path, variable: str = "") -> Acquisition:
 
 
 def is_sampled_name(path: str | Path) -> bool:
-    """Whether a file name is that of undersampled k-space or of a mask: `<base>_kus...`, `<base>_mask...`."""
+    """Whether a file is named like undersampled k-space or a mask.
+
+    Such names are `<base>_kus...` and `<base>_mask...`.
+    """
     found = STEM.fullmatch(_stem(Path(path)))
     return found is not None and found["kind"] is not None
 
@@ -87,7 +108,7 @@ def is_full_folder(path: str | Path) -> bool:
 
 
 def modality_of(base: str) -> str | None:
-    """Modality folder of a base name: `cine_lax_4ch` is Cine, `T1mappost` is Mapping; None if it is not official."""
+    """Modality folder of a base name, such as Cine for `cine_lax_4ch`; None if not official."""
     return MODALITIES.get(base.split("_")[0].lower())
 
 
@@ -97,23 +118,29 @@ def is_timeless(base: str) -> bool:
 
 
 def kus_name(base: str, pattern: str | None, acceleration: float | None) -> str:
-    """File name of undersampled k-space: `cine_sax`, `kt-gaussian`, 8 -> `cine_sax_kus_ktGaussian8.mat`.
+    """File name of undersampled k-space, such as `cine_sax_kus_ktGaussian8.mat`.
 
-    `cine_sax_kus.mat` where pattern or nominal R is not known.
+    It is `cine_sax_kus.mat` if the pattern, such as `kt-gaussian`, or the nominal R is not known.
+
+    Raises
+    ------
+    UsageError
+        If the pattern cannot be part of a file name (`unknown-pattern`).
     """
     return f"{base}_kus{_sampling(pattern, acceleration)}.mat"
 
 
 def mask_name(base: str, pattern: str | None, acceleration: float | None) -> str:
-    """File name of its mask: `cine_sax_mask_ktGaussian8.mat`, or `cine_sax_mask.mat`."""
+    """File name of the mask: `cine_sax_mask_ktGaussian8.mat` or `cine_sax_mask.mat`."""
     return f"{base}_mask{_sampling(pattern, acceleration)}.mat"
 
 
 def mask_path_for(path: str | Path) -> Path | None:
-    """The mask file that belongs to a k-space file by the official rules, if there is one on the disk.
+    """The mask file that belongs to a k-space file by the official rules; None if there is none.
 
-    2023: `<base>_mask` beside `<base>`. 2024, 2025: `<base>_mask_<P><R>` beside `<base>_kus_<P><R>`, or in the tree
-    where `UnderSample_<Task>` reads `Mask_<Task>` (or `Mask_TaskAll`).
+    2023: `<base>_mask` beside `<base>`. 2024 and 2025: `<base>_mask_<P><R>` beside
+    `<base>_kus_<P><R>`, or in the tree in which `Mask_<Task>` (or `Mask_TaskAll`) replaces
+    `UnderSample_<Task>`.
     """
     path = Path(path)
     stem = _stem(path)
@@ -123,9 +150,11 @@ def mask_path_for(path: str | Path) -> Path | None:
         folders = [path.parent, *_mask_folders(path.absolute().parent)]
     else:
         name, folders = f"{stem}_mask", [path.parent]
+
     names = dict.fromkeys((name, f"{stem}_mask"))
     own = ".cfl" if path.suffix.lower() == ".hdr" else path.suffix
     suffixes = dict.fromkeys((".mat", own))
+
     candidates = (
         folder / (name + suffix) for name in names for folder in folders for suffix in suffixes
     )
@@ -133,14 +162,13 @@ def mask_path_for(path: str | Path) -> Path | None:
 
 
 def info_path_for(path: str | Path, base: str) -> Path | None:
-    """The table of settings of a scan beside its file, `<base>_info.csv`, if there is one on the
-    disk."""
-    beside = Path(path).with_name(f"{base}_info.csv")
-    return beside if path and beside.is_file() else None
+    """The table of settings beside a scan's file, `<base>_info.csv`; None if there is none."""
+    table = Path(path).with_name(f"{base}_info.csv")
+    return table if path and table.is_file() else None
 
 
 def is_info_name(path: str | Path) -> bool:
-    """Whether a file name is that of such a table."""
+    """Whether a file is named like such a table."""
     return Path(path).name.lower().endswith("_info.csv")
 
 
@@ -150,21 +178,24 @@ def acquisition_to_json(acquisition: Acquisition) -> str:
 
 
 def acquisition_from_json(text: str) -> Acquisition:
-    """The acquisition that `acquisition_to_json` wrote; what is unknown or of the wrong type is left out."""
+    """The acquisition that `acquisition_to_json` wrote, without unknown or invalid entries."""
     try:
         stored = json.loads(text)
     except (ValueError, RecursionError):
         stored = None
     if not isinstance(stored, dict):
         return Acquisition()
+
     kinds: dict[str, Any] = {
         **dict.fromkeys(("year", "acs", "seed"), int),
         **dict.fromkeys(("acceleration", "field_strength"), int | float),
     }
+
     venc = stored.pop("venc", None)
     if isinstance(venc, list) and all(type(value) in (int, float) for value in venc):
         stored["venc"] = tuple(float(value) for value in venc)
         kinds["venc"] = tuple
+
     known = [f.name for f in fields(Acquisition)]
     return Acquisition(
         **{
@@ -176,15 +207,18 @@ def acquisition_from_json(text: str) -> Acquisition:
 
 
 def _stem(path: Path) -> str:
+    """File name without a known suffix."""
     return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
 def _first(expression: str, folders: tuple[str, ...]) -> str | None:
+    """The first group of the expression in the innermost folder that matches."""
     matches = (re.fullmatch(expression, folder) for folder in reversed(folders))
     return next((match[1] for match in matches if match), None)
 
 
 def _year(folders: tuple[str, ...], variable: str, modality: str | None) -> int | None:
+    """Year of the challenge, from the folders, the variable or the modality."""
     stated = _first(r".*CMRx(?:Recon|4DFlow)(20\d\d).*", folders)
     if stated:
         return int(stated)
@@ -202,6 +236,7 @@ def _year(folders: tuple[str, ...], variable: str, modality: str | None) -> int 
 
 
 def _mask_folders(folder: Path) -> list[Path]:
+    """The folders in the official mask trees that correspond to a folder of undersampled data."""
     for depth, part in enumerate(folder.parts):
         if part.startswith("UnderSample_"):
             before, after = folder.parts[:depth], folder.parts[depth + 1 :]
@@ -213,10 +248,12 @@ def _mask_folders(folder: Path) -> list[Path]:
 
 
 def _our_pattern(official: str) -> str:
+    """Our name of an official pattern: `ktGaussian` -> `kt-gaussian`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", official).lower()
 
 
 def _sampling(pattern: str | None, acceleration: float | None) -> str:
+    """The part of a file name for pattern and nominal R, such as `_ktGaussian8`."""
     if pattern is None or acceleration is None:
         return ""
     if not re.fullmatch(r"[a-z]+(-[a-z]+)*", pattern):
@@ -226,14 +263,16 @@ def _sampling(pattern: str | None, acceleration: float | None) -> str:
             "Patterns are lower-case words joined by hyphens, such as kt-gaussian",
             "Give a known pattern",
         )
+
     official = "".join(word if word == "kt" else word.capitalize() for word in pattern.split("-"))
     return f"_{official}{acceleration:g}"
 
 
 def facts_of(known: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a scan, with what follows from the official name of its scanner, such as Siemens_30T_Vida.
+    """Add the facts that follow from an official scanner name, such as Siemens_30T_Vida.
 
-    That is its manufacturer ("Siemens"), its field ("3.0T"), and as `scanner` the centre and the name; None where it is not known.
+    These are `manufacturer` ("Siemens"), `field` ("3.0T"), and `scanner`, the centre and the
+    scanner name; None if not known.
     """
     vendor = known.get("vendor") or ""
     field = re.search(r"_(\d)(\d)T(_|$)", vendor)
@@ -246,11 +285,21 @@ def facts_of(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fits(known: Mapping[str, Any], text: str, option: str) -> bool:
-    """Whether a scan has the fact that an option names, as in vendor=Siemens or scanner=Center005/Siemens_30T_Vida.
+    """Whether a scan has the fact in an option such as vendor=Siemens.
+
+    Parameters
+    ----------
+    known : mapping
+        Facts of the scan.
+    text : str
+        `fact=value`, for example scanner=Center005/Siemens_30T_Vida.
+    option : str
+        Name of the option in messages.
 
     Raises
     ------
-    UsageError : it is not of this form, or there is no such fact
+    UsageError
+        If the text is not of this form, or there is no such fact (`option-value`).
     """
     facts = facts_of(known)
     key, equals, value = text.partition("=")
@@ -259,14 +308,14 @@ def fits(known: Mapping[str, Any], text: str, option: str) -> bool:
         raise UsageError(
             "option-value",
             f"{option} was given {text!r}",
-            f"It wants fact=value; scans have the facts {names}",
-            "Write for example vendor=Siemens",
+            f"It takes fact=value; scans have the facts {names}",
+            "Write, for example, vendor=Siemens",
         )
     return value == str(facts[key]) or (key == "vendor" and value == facts["manufacturer"])
 
 
 def values_of(known: Iterable[Mapping[str, Any]], texts: Iterable[str]) -> str:
-    """What scans have of the facts that options of the form fact=value name, for messages."""
+    """The values that scans have for the facts in options of the form fact=value, for messages."""
     every = [facts_of(one) for one in known]
     keys = dict.fromkeys(text.partition("=")[0] for text in texts)
     return "; ".join(

@@ -1,16 +1,19 @@
-"""NumPy files: `.npy` holds one array, `.npz` named ones (`kspace`, `mask`, `trajectory`, `matrix`,
-`image`, `maps`, and those of `companions`).
+"""NumPy files: `.npy` holds one array, `.npz` holds named arrays.
 
-Arrays have our order of axes, (frame, slice, coil, y, x). In `.npz`, `acquisition`, `geometry` and
+The names are `kspace`, `mask`, `trajectory`, `matrix`, `image`, `maps`, and those in `companions`.
+Axes are in our order, (frame, slice, coil, y, x). In `.npz`, `acquisition`, `geometry` and
 `provenance` are JSON text; the provenance of a `.npy` lies beside it in `<file>.json`.
 
-NumPy and zipfile read the data; pickled objects are never loaded. The checks here refuse what these two let pass:
+NumPy and zipfile read the data; pickled objects are never loaded. The checks here refuse files that
+these two accept:
 
-- `.npy`: bytes behind the array, left when a damaged shape has become smaller.
-- `.npz`: an array smaller than its member. NumPy stops where the array ends, so the checksum at the end is never compared.
-- `.npz`: an array of more than `MAX_BYTES`, or of more than its compressed bytes can hold. NumPy takes the memory that the
-  header declares before it reads.
-- `.npz`: members packed with LZMA or bzip2, which NumPy never writes and which are not bounded to 1032 times their packed size.
+- `.npy`: bytes after the array, which remain if a damaged shape has become smaller.
+- `.npz`: an array smaller than its member. NumPy stops at the end of the array and never compares
+  the checksum at the end of the member.
+- `.npz`: an array of more than `MAX_BYTES`, or of more than its compressed bytes can hold. NumPy
+  allocates the memory that the header declares before it reads.
+- `.npz`: members packed with LZMA or bzip2. NumPy never writes them, and they can expand to more
+  than 1032 times their packed size.
 """
 
 import zipfile
@@ -37,7 +40,7 @@ from cmrrecon.tools.atomic import atomic, output_error
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.provenance import to_json
 
-DEFLATE_LIMIT = 1032  # deflate cannot make data smaller than 1/1032
+DEFLATE_LIMIT = 1032  # the largest compression ratio of deflate
 LONGEST_TEXT = 2**22  # characters
 
 
@@ -52,18 +55,20 @@ def sniff_npz(head: bytes) -> bool:
 
 
 def npy_variables(path: Path) -> dict[str, StoredArray]:
-    """The one array of a .npy file, under the name "".
+    """The array of a .npy file, under an empty name.
 
     Raises
     ------
-    InputError : the file is cut off or damaged, or holds objects
+    InputError
+        If the file is cut off or damaged (`file-damaged`), or holds objects (`file-objects`).
     """
     with _tolerant(path), open(path, "rb") as handle:
         shape, dtype = _header(handle, path)
         expected = handle.tell() + prod(shape) * dtype.itemsize
         size = handle.seek(0, 2)
+
     if size != expected:
-        raise _damaged(path, f"it has {size} bytes and says it should have {expected}")
+        raise _damaged(path, f"it has {size} bytes but should have {expected}")
     if dtype.kind not in "fiubc":
         return {}
     return {"": StoredArray("", shape, dtype.kind == "c", NpyReader(path))}
@@ -74,7 +79,9 @@ def npz_variables(path: Path) -> dict[str, StoredArray]:
 
     Raises
     ------
-    InputError : the file is cut off or damaged, holds objects, or declares more than `MAX_BYTES`
+    InputError
+        If the file is cut off or damaged (`file-damaged`), holds objects (`file-objects`), or
+        declares an array of more than `MAX_BYTES` (`array-too-large`).
     """
     stored = {}
     with _tolerant(path), zipfile.ZipFile(path) as archive:
@@ -102,26 +109,27 @@ def npz_text(path: Path, name: str) -> str | None:
 
 
 def npy_text(path: Path, name: str) -> str | None:
-    """The provenance that lies beside a .npy file; None if there is none, and for other names."""
-    beside = sidecar(path)
+    """The provenance beside a .npy file; None if there is none, and for other names."""
+    provenance_file = sidecar(path)
     return (
-        beside.read_text(encoding="utf-8", errors="replace")
-        if name == "provenance" and beside.is_file()
+        provenance_file.read_text(encoding="utf-8", errors="replace")
+        if name == "provenance" and provenance_file.is_file()
         else None
     )
 
 
 def sidecar(path: Path) -> Path:
-    """Where the provenance of a .npy lies: `image.npy` -> `image.npy.json`."""
+    """Path of the provenance of a .npy file: `image.npy` -> `image.npy.json`."""
     return path.with_name(path.name + ".json")
 
 
 def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None) -> None:
-    """K-space (frame, slice, coil, y, x) as .npz with mask and acquisition, or as .npy without them.
+    """Write k-space (frame, slice, coil, y, x) as .npz with mask and facts, or by itself as .npy.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written.
     """
     if path.suffix.lower() == ".npz":
         arrays = {
@@ -129,6 +137,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
                 [scan.read_slice(index).cpu().numpy() for index in range(scan.shape[1])], axis=1
             )
         }
+
         if scan.mask is not None:
             arrays["mask"] = scan.mask.samples.cpu().numpy()
         if isinstance(scan.mask, SpokeMask):
@@ -137,6 +146,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
                 "trajectory": trajectory.positions.cpu().numpy(),
                 "matrix": np.array(trajectory.matrix),
             }
+
         arrays |= companions_of(scan)
         arrays["acquisition"] = np.array(acquisition_to_json(scan.acquisition))
         if scan.geometry is not None:
@@ -150,11 +160,14 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
 def write_truth(
     path: Path, image: Tensor, maps: Tensor, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """The noise-free truth of a simulated scan as `.npz`: image (frame, slice, y, x) and maps (coil, y, x), complex64.
+    """Write the noise-free truth of a simulated scan as `.npz`.
+
+    `image` is (frame, slice, y, x), `maps` (coil, y, x), both complex64.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written.
     """
     _write_npz(path, {"image": image.cpu().numpy(), "maps": maps.cpu().numpy()}, provenance)
 
@@ -162,11 +175,12 @@ def write_truth(
 def write_images(
     path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Images (frame, slice, y, x) from a sequence over slices of (frame, y, x), as .npz (`image`) or .npy.
+    """Write images, a sequence over slices of (frame, y, x), as .npz (`image`) or .npy.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written.
     """
     if path.suffix.lower() == ".npz":
         _write_npz(path, {"image": stack_images(images)}, provenance)
@@ -186,21 +200,21 @@ class NpyReader:
     path: Path
 
     def __call__(self, selection: Selection) -> NDArray[Any]:
-        """The selected piece, in memory."""
+        """Return the selected piece, in memory."""
         with _tolerant(self.path):
             return single_precision(npy.open_memmap(self.path, mode="r")[selection])
 
 
 @dataclass(frozen=True)
 class NpzReader:
-    """Reads an array of a .npz file whole at its first use, then gives pieces of it."""
+    """Reads an array of a .npz file as a whole on first use, then returns pieces of it."""
 
     path: Path
     member: str
 
     @cached_property
     def values(self) -> NDArray[Any]:
-        """The array."""
+        """The whole array."""
         with (
             _tolerant(self.path),
             zipfile.ZipFile(self.path) as archive,
@@ -209,15 +223,15 @@ class NpzReader:
             return single_precision(npy.read_array(handle, allow_pickle=False))
 
     def __call__(self, selection: Selection) -> NDArray[Any]:
-        """The selected piece, in memory."""
+        """Return the selected piece, in memory."""
         return single_precision(self.values[selection])
 
 
 def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array; the handle then stands before its numbers."""
+    """Shape and type of an array; leaves the handle before its numbers."""
     version = npy.read_magic(handle)
     if version not in ((1, 0), (2, 0)):
-        raise _damaged(path, "it is of an unknown version or holds records")
+        raise _damaged(path, "it has an unknown version or holds records")
     shape, _, dtype = (
         npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     )(handle)
@@ -225,7 +239,7 @@ def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[An
         raise InputError(
             "file-objects",
             f"{path} holds Python objects, not numbers",
-            "Objects can run code when they are read, so they are refused",
+            "Reading objects can run code, so they are refused",
             "Save the arrays as numbers, with allow_pickle=False",
         )
     return shape, dtype
@@ -234,11 +248,13 @@ def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[An
 def _member_header(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path
 ) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array in the archive, checked against the size of its member."""
     if (
         member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
         or member.file_size > DEFLATE_LIMIT * member.compress_size + 1024
     ):
         raise _damaged(path, "it is packed in an unknown way or declares more than it can hold")
+
     with archive.open(member) as handle:
         shape, dtype = _header(handle, path)
         if 0 not in shape and shape:
@@ -250,9 +266,11 @@ def _member_header(
 
 @contextmanager
 def _tolerant(path: Path) -> Iterator[None]:
+    """Context for NumPy and zipfile: what they raise for damaged files becomes an InputError."""
     try:
         yield
-    # zipfile and numpy raise these for damaged files, each in several places.
+
+    # zipfile and NumPy raise these for damaged files.
     except (
         OSError,
         ValueError,
@@ -263,12 +281,12 @@ def _tolerant(path: Path) -> Iterator[None]:
         TypeError,
         zipfile.BadZipFile,
     ) as error:
-        raise _damaged(path, "its structure or its data do not agree with themselves") from error
+        raise _damaged(path, "its structure or data are inconsistent") from error
     except Exception as error:
         # zlib.error and tokenize.TokenError derive from Exception itself.
         if type(error).__module__ not in ("zlib", "tokenize"):
             raise
-        raise _damaged(path, "its structure or its data do not agree with themselves") from error
+        raise _damaged(path, "its structure or data are inconsistent") from error
 
 
 def _damaged(path: Path, reason: str) -> InputError:
@@ -292,9 +310,9 @@ def _write_npz(
 def _write_npy(
     path: Path, slices: Iterator[NDArray[Any]], count: int, provenance: Mapping[str, Any] | None
 ) -> None:
-    """Arrays (frame, ...) of all slices as one (frame, slice, ...), each put in place as it comes.
+    """Write arrays (frame, ...) of all slices as one (frame, slice, ...), one at a time.
 
-    Written with seek and write: a memory map would kill the process when the disk is full.
+    It uses seek and write: a memory map would kill the process when the disk is full.
     """
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         start = 0
@@ -310,14 +328,17 @@ def _write_npy(
                     },
                 )
                 start = handle.tell()
+
             for frame, values in enumerate(series):
                 handle.seek(start + (frame * count + index) * values.nbytes)
                 handle.write(np.ascontiguousarray(values).data)
-        beside = sidecar(path)
+
+        provenance_file = sidecar(path)
         try:
-            beside.unlink(missing_ok=True)  # never an old provenance beside a new array
+            # A new array must never have an old provenance.
+            provenance_file.unlink(missing_ok=True)
         except OSError as error:
-            raise output_error(beside, error) from error
+            raise output_error(provenance_file, error) from error
     if provenance is not None:
         with atomic(sidecar(path)) as temporary:
             temporary.write_text(to_json(provenance) + "\n", encoding="ascii")

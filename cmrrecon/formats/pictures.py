@@ -1,6 +1,6 @@
-"""Pictures for the eye: `.png` (a montage) and `.gif` (a movie). Pixels are shown as they are, one for one.
+"""Pictures: `.png` (a montage) and `.gif` (a movie), one picture element per pixel.
 
-Grey runs from 0 to the 99.5th percentile of all magnitudes in the file.
+Grey values run from 0 to the 99.5th percentile of all magnitudes in the file.
 """
 
 import io
@@ -33,7 +33,8 @@ def text(path: Path) -> str | None:
 
     Raises
     ------
-    InputError : the picture is damaged
+    InputError
+        If the picture is damaged (`file-damaged`).
     """
     try:
         with Image.open(path) as picture:
@@ -53,6 +54,7 @@ def text(path: Path) -> str | None:
             "A complete PNG or GIF picture is needed",
             "Make the picture again",
         ) from error
+
     if isinstance(found, bytes):
         found = found.decode("ascii", errors="replace")
     return found if found and found.startswith("{") else None
@@ -61,25 +63,37 @@ def text(path: Path) -> str | None:
 def write_png(
     path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """A montage of images (a sequence over slices of (frame, y, x)): frames in columns, slices in rows.
+    """Write a montage of images, with frames in columns and slices in rows.
 
-    The frames of a single slice run on in as many rows as make the picture about square.
+    The frames of a single slice continue in further rows, so that the picture is about square.
+
+    Parameters
+    ----------
+    path : Path
+        The output.
+    images : sequence over slices of Tensor of shape (frame, y, x)
+        Images, complex or real; magnitudes are shown.
+    provenance : mapping or None
+        JSON values to store in the picture.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written.
     """
     grey = _grey(images)
     frames, slices, y, x = grey.shape
     information = PngImagePlugin.PngInfo()
     if provenance is not None:
         information.add_text("provenance", to_json(provenance))
+
     columns = frames if slices > 1 else max(1, round(math.sqrt(frames * y / x)))
     rows = math.ceil(frames / columns)
     grid = np.zeros((rows * columns, slices, y, x), np.uint8)
     grid[:frames] = grey
     grid = grid.reshape(rows, columns, slices, y, x).transpose(0, 2, 3, 1, 4)
     montage = Image.fromarray(grid.reshape(rows * slices * y, columns * x))
+
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         montage.save(handle, "PNG", pnginfo=information)
 
@@ -87,16 +101,20 @@ def write_png(
 def write_gif(
     path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """A movie over frames that repeats for ever, slices side by side. Images as for `write_png`.
+    """Write a movie over frames that repeats for ever, slices side by side.
+
+    Parameters are those of `write_png`.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written.
     """
     grey = _grey(images)
     slices, y, x = grey.shape[1:]
     movie = [Image.fromarray(frame.transpose(1, 0, 2).reshape(y, slices * x)) for frame in grey]
     comment = to_json(provenance).encode() if provenance is not None else b""
+
     content = io.BytesIO()
     movie[0].save(
         content,
@@ -107,11 +125,13 @@ def write_gif(
         loop=0,
         comment=comment,
     )
+
     with atomic(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
 def _grey(images: Sequence[Tensor]) -> NDArray[np.uint8]:
+    """Magnitudes (frame, slice, y, x) as grey values from 0 to 255."""
     magnitude = stack_magnitudes(images)
     top = np.percentile(magnitude, WINDOW_PERCENTILE) or 1.0
     grey: NDArray[np.uint8] = (np.clip(magnitude / top, 0, 1) * 255).round().astype(np.uint8)

@@ -1,12 +1,9 @@
-"""Files in: scans, masks, images and coil maps."""
+"""Reads scans from files of any format."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from cmrrecon.data import (
     Acquisition,
@@ -32,16 +29,15 @@ from cmrrecon.formats.info_table import with_table
 from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
 from cmrrecon.formats.masks import mask_of
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
+from cmrrecon.formats.reading_arrays import read_maps, read_mask
 from cmrrecon.formats.trajectories import spokes_of
 from cmrrecon.formats.variables import choose, refuse_dataset
 from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import as_path, first_bytes
 from cmrrecon.tools.provenance import from_json
 
-ALWAYS_FULL = (
-    "kspace_full",
-    "kspace_single_full",
-)  # `kspace`, the name of 2025, is also what users call any k-space
+# `kspace`, the name of 2025, is not among them: users give this name to any k-space.
+ALWAYS_FULL = ("kspace_full", "kspace_single_full")
 
 
 def read(
@@ -52,30 +48,44 @@ def read(
     dataset: str | None = None,
     maps: str | Path | None = None,
 ) -> Scan:
-    """A scan from a k-space file: CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2026, our `.h5`, `.npz`
-    or `.npy`, BART's `.cfl`, or raw data in a format of `kinds.RAW_FORMATS`: ISMRMRD, Siemens twix,
-    fastMRI.
+    """Read a scan from a k-space file.
 
-    Slices are read when asked for (the array as a whole, at first use, from MATLAB 5 and `.npz`).
-    The mask is the one given, else None for files that the challenge calls fully sampled by their
-    variable or folder (`full_by_rule`), else the one in the file, else the official mask file
-    beside it, else None. Arrays `trajectory` and `matrix` beside `kspace` make it non-Cartesian,
-    see `Scan`; all its spokes were measured if no mask says otherwise.
+    The file may be CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2026, our own `.h5`, `.npz` or `.npy`,
+    BART's `.cfl`, or raw data in a format of `kinds.RAW_FORMATS`: ISMRMRD, Siemens twix, fastMRI.
+    Slices are read when they are requested; MATLAB 5 and `.npz` files are read as a whole, at the
+    first request.
+
+    The mask is the given one. Without it, files that the challenge calls fully sampled, by their
+    variable or folder, have no mask (`full_by_rule`); others have the mask in the file, else the
+    official mask file beside it, else none. Arrays `trajectory` and `matrix` beside `kspace` make a
+    scan non-Cartesian, see `Scan`; all its spokes count as measured if no mask says otherwise.
 
     Parameters
     ----------
-    path : the file
-    axes : names of the stored axes where they are not the usual ones, such as "x,y,coil", in the order that h5py
-        (v7.3, .h5), scipy (v5) or numpy shows the array
-    mask : a mask file
-    dataset : name of the data set, in files of raw data that hold several
-    maps : a file of coil maps, for `Scan.maps`
+    path : str or Path
+        The file.
+    axes : str or None
+        Names of the stored axes if they are not the usual ones, such as `coil,y,x`, in the order in
+        which h5py (v7.3, .h5), SciPy (v5) or NumPy shows the array.
+    mask : str, Path or None
+        A mask file.
+    dataset : str or None
+        Name of the data set in a file of raw data that holds several.
+    maps : str, Path or None
+        A file of coil maps, for `Scan.maps`.
+
+    Returns
+    -------
+    Scan
+        The scan.
 
     Raises
     ------
-    InputError : the file cannot be read as k-space; `maps-axes`, the coil maps are not of this
-        k-space
-    UsageError : `axes-unknown`, `axes-fixed`; `dataset-fixed`, a data set of a file that has none
+    InputError
+        If the file cannot be read as k-space, or the coil maps do not fit it (`maps-axes`).
+    UsageError
+        If the axes cannot be used (`axes-unknown`, `axes-fixed`), or a data set is named for a file
+        without names (`dataset-fixed`).
     """
     path = as_path(path, "file")
     raw = raw_format(path)
@@ -90,37 +100,43 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
     stored, text = contents(path, "kspace")
     array, notes = choose(stored, "kspace", path)
     _require_complex(array, path)
-    acquisition, along = _acquisition(path, array.name, text), "trajectory" in stored
-    names, assumed = _axes(array, axes, acquisition.base, along, str(path))
+    acquisition = _acquisition(path, array.name, text)
+    non_cartesian = "trajectory" in stored
+
+    names, assumed = _axes(array, axes, acquisition.base, non_cartesian, str(path))
     reader = SliceReader(array, names)
     frames, _, coils, y, x = reader.shape
     check_size(reader.shape, 0, str(path))
     check_size((frames, coils, y, x), 8, f"A slice of {path}")
+
     full = _is_full(array, stored, path, acquisition.pattern)
-    measured, beside = _mask_for(stored, path, full, mask)
+    measured, mask_file = _mask_for(stored, path, full, mask)
     kept: SamplingMask | None = measured
-    if along:
+    if non_cartesian:
         kept, of_unit = spokes_of(measured, y, stored, path)
         assumed += of_unit
     if kept is None and not full:
         assumed += (
-            f"No mask file found for {path}: samples that are non-zero in any coil count as measured",
+            f"No mask file found for {path}: samples that are non-zero in any coil "
+            "count as measured.",
         )
-    # Ours was looked at when it was made.
+
+    # The centre of k-space in our own files was checked when they were written.
     ours = text("acquisition") is not None
-    centred = reader if along or ours else CentredReader(reader, str(path))
+    centred = reader if non_cartesian or ours else CentredReader(reader, str(path))
     scan = Scan(
         reader.shape,
         centred,
         kept,
         acquisition=acquisition,
         path=str(path),
-        mask_path=beside,
+        mask_path=mask_file,
         notes=notes + assumed,
-        full_by_rule=full and mask is None and not along,
+        full_by_rule=full and mask is None and not non_cartesian,
     )
+
     if ours:
-        scan = with_companions(scan, stored, path, own_mask=not beside)
+        scan = with_companions(scan, stored, path, own_mask=not mask_file)
     geometry = geometry_from_json(text("geometry") or "")
     return with_table(scan) if geometry is None else replace(scan, geometry=geometry)
 
@@ -136,27 +152,27 @@ def _require_complex(array: StoredArray, path: Path) -> None:
 
 
 def _axes(
-    array: StoredArray, given: str | None, base: str, along: bool, where: str
+    array: StoredArray, given: str | None, base: str, non_cartesian: bool, label: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the stored axes, and what had to be assumed."""
     if given is not None:
-        return named_axes(given, array, where), ()
+        return named_axes(given, array, label), ()
     if not array.name and len(array.shape) != 5:
         raise InputError(
             "axes-unknown",
-            f"{where} has {len(array.shape)} axes, shape {array.shown_shape}, and no name that says what it is",
+            f"{label} has {len(array.shape)} axes, shape {array.shown_shape}, and no variable name",
             "K-space in .npy has the axes (frame, slice, coil, y, x)",
             "Name the axes with --axes, for example --axes coil,y,x",
         )
-    if along and 2 <= len(array.shape) <= len(AXES):
+    if non_cartesian and 2 <= len(array.shape) <= len(AXES):
         return AXES[-len(array.shape) :], ()
-    return default_axes(array, base, where)
+    return default_axes(array, base, label)
 
 
 def _is_full(
     array: StoredArray, stored: dict[str, StoredArray], path: Path, pattern: str | None
 ) -> bool:
-    """Whether a file counts as fully sampled: by its variable, its folder, or as spokes without a mask."""
+    """Whether k-space counts as complete: by variable, by folder, or as spokes without a mask."""
     if "mask" in stored:
         return pattern is None and array.name in ALWAYS_FULL
     in_full_folder = array.name == "kspace" and is_full_folder(path)
@@ -168,17 +184,20 @@ def _is_full(
 def _mask_for(
     stored: dict[str, StoredArray], path: Path, full: bool, given: str | Path | None
 ) -> tuple[CartesianMask | None, str]:
-    """The mask of a scan, None where the k-space must say it, and the file it lies in if that is
-    another one."""
-    beside = (
+    """The mask of a scan, and the path of the mask file if it is a separate one.
+
+    Without a stored mask it is None: the k-space then shows what was measured.
+    """
+    mask_file = (
         Path(given)
         if given is not None
         else None
         if full or "mask" in stored
         else mask_path_for(path)
     )
-    if beside is not None:
-        return read_mask(beside), str(beside)
+
+    if mask_file is not None:
+        return read_mask(mask_file), str(mask_file)
     if full:
         return None, ""
     return (mask_of(stored["mask"], path) if "mask" in stored else None), ""
@@ -191,14 +210,16 @@ def _raw(
     if axes is not None:
         raise UsageError(
             "axes-fixed",
-            f"The axes {axes!r} were named for {path}",
-            f"{raw.name} raw data name their axes themselves",
+            f"The axes {axes!r} were given for {path}",
+            f"{raw.name} raw data state their axes themselves",
             "Leave out --axes",
         )
+
     by_name = raw.read_dataset
     scan = raw.read(path) if dataset is None or by_name is None else by_name(path, dataset)
-    if hdf5_access.sniff(first_bytes(path, HEAD)):  # ours may be among them
+    if hdf5_access.sniff(first_bytes(path, HEAD)):  # the file may be our own
         scan = _with_own_texts(scan, path)
+
     if mask is None:
         return scan
     given = read_mask(mask)
@@ -212,13 +233,12 @@ def _raw(
 
 
 def _with_own_texts(scan: Scan, path: Path) -> Scan:
-    """The scan of a raw file with what it says if it is ours, where the format demands more than is
-    known."""
-    known, where = (hdf5_access.text(path, name) for name in ("acquisition", "geometry"))
+    """Add what our own raw files state in JSON, which replaces the neutral values of the format."""
+    known, geometry = (hdf5_access.text(path, name) for name in ("acquisition", "geometry"))
     return replace(
         scan,
         acquisition=_completed(scan.acquisition, known),
-        geometry=scan.geometry if where is None else geometry_from_json(where),
+        geometry=scan.geometry if geometry is None else geometry_from_json(geometry),
     )
 
 
@@ -230,26 +250,28 @@ def _with_maps(scan: Scan, path: str | Path) -> Scan:
         raise InputError(
             "maps-axes",
             f"{path} holds coil maps of shape {tuple(maps.shape)}",
-            f"For {scan.path} they are (slice 1 or {slices}, coil {coils}, y, x) = images {scan.image_shape}",
+            f"For {scan.path} they must be (slice 1 or {slices}, coil {coils}, y, x), "
+            f"where (y, x) are the images' {scan.image_shape}",
             "Give the coil maps that belong to this k-space",
         )
     return replace(scan, maps=maps.expand(slices, -1, -1, -1).__getitem__, maps_path=str(path))
 
 
 def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:
-    """What our own files store of the acquisition; what they do not know, and all of others, from the names."""
+    """The facts in our own files; missing ones, and those of other files, come from the names."""
     named = parse_name(path, variable if path.suffix.lower() == ".mat" else "")
     own = text("acquisition")
+
     if own is None and (stamp := text("provenance")) is not None:
         try:
             own = json.dumps(from_json(stamp).get("acquisition"))
-        except InputError:  # of another program
+        except InputError:  # written by another program
             own = None
     return _completed(named, own)
 
 
 def _completed(named: Acquisition, own: str | None) -> Acquisition:
-    """What names tell, replaced by what a file of ours says in JSON."""
+    """Facts from names, overridden by those that our file states in JSON."""
     stored = asdict(acquisition_from_json(own)) if own else {}
     known = {
         key: value
@@ -257,75 +279,3 @@ def _completed(named: Acquisition, own: str | None) -> Acquisition:
         if value is not None and (key, value) != ("base", Acquisition.base)
     }
     return replace(named, **known)
-
-
-def read_mask(path: str | Path) -> CartesianMask:
-    """A sampling mask; axes along which it does not change are 1 long.
-
-    Raises
-    ------
-    InputError : the file cannot be read, or holds anything but zeros and ones
-    """
-    path = as_path(path, "file")
-    array, _ = choose(contents(path, "mask")[0], "mask", path)
-    return mask_of(array, path)
-
-
-def read_images(path: str | Path) -> Tensor:
-    """Images (frame, slice, y, x) complex64 or float32: ours, `img4ranking` of a submission, or `*_truth.npz`.
-
-    Fewer axes: a MATLAB array lacks the last ones, (x, y, slice) or (x, y); a NumPy array of three axes is one
-    slice, (frame, y, x).
-
-    Raises
-    ------
-    InputError : the file cannot be read as images
-    """
-    path = as_path(path, "file")
-    array, _ = choose(contents(path, "image")[0], "image", path)
-    if not 2 <= len(array.shape) <= 4:
-        raise InputError(
-            "images-axes",
-            f"{path} has images of shape {array.shown_shape}",
-            "Two to four axes are needed",
-            "Give a file of images (frame, slice, y, x)",
-        )
-    values = torch.from_numpy(array.load(str(path)))
-    values = values if values.is_complex() else values.float()
-    if values.ndim == 3 and path.suffix.lower() in (".npy", ".npz"):
-        return values[:, None]
-    return values.reshape((1,) * (4 - values.ndim) + tuple(values.shape))
-
-
-def read_maps(path: str | Path) -> Tensor:
-    """Coil maps (slice, coil, y, x) complex64 as stored: `.cfl`, or a variable `maps`, `coilmap` or
-    `sensitivities`.
-
-    An array of three axes is one slice, (coil, y, x). `coilmap` is that of 4-D flow, (coil, SPE,
-    PE, FE), with slices along FE.
-
-    Raises
-    ------
-    InputError : the file cannot be read as coil maps
-    """
-    path = as_path(path, "file")
-    array, _ = choose(contents(path, "maps")[0], "maps", path)
-    if not 3 <= len(array.shape) <= 4 or not array.is_complex:
-        numbers = "complex" if array.is_complex else "real"
-        raise InputError(
-            "maps-axes",
-            f"{path} has {numbers} numbers of shape {array.shown_shape} as coil maps",
-            "Coil maps are complex and have the axes (slice, coil, y, x) or (coil, y, x)",
-            "Store them like that",
-        )
-    values = torch.from_numpy(array.load(str(path)))
-    if not bool(values.isfinite().all()) or not bool(values.any()):
-        raise InputError(
-            "maps-values",
-            f"{path} holds NaN, infinity, or nothing but zeros as coil maps",
-            "Coil maps are finite, and not zero everywhere",
-            "Make them again, or leave them out: maps are then estimated",
-        )
-    if array.name == "coilmap":
-        return values.reshape((-1, *values.shape)[-4:]).movedim(-1, 0).contiguous()
-    return values.reshape((-1, *values.shape[-3:]))

@@ -1,8 +1,8 @@
-"""What files of single readouts hold, whatever their format: a table of readouts, the encodings,
-and what loads the samples.
+"""The contents of a file of single readouts, independent of its format.
 
-A format fills a `Raw`; `formats.readouts_scan.assemble` makes the `Scan`. Nothing here knows how a
-file is stored.
+These are a table of readouts, the encodings, and a loader of the samples. A format fills a `Raw`;
+`formats.readouts_scan.assemble` turns it into a `Scan`. Nothing here depends on how a file is
+stored.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from cmrrecon.data import Acquisition
 Table = dict[str, NDArray[Any]]
 Rows = NDArray[np.int64]
 
-# Columns of a table, by type. Every one is needed; each has an entry a readout.
+# Columns of a table, by type. All are required; each has one entry per readout.
 KINDS = ("image", "calibration", "noise", "reverse")
 COUNTERS = (
     "line",
@@ -42,15 +42,23 @@ class Encoding:
 
     Attributes
     ----------
-    matrix : (y, x) of the encoded k-space
-    image : (y, x), the central pixels of the encoded images that the scanner shows: the rest is
-        oversampling
-    recon_matrix : (y, x), the pixels to which the scanner interpolates these; None if not known
-    field_of_view_mm : (y, x, z) of the encoded images in mm; None if not known
-    centre : the line counter at the centre of k-space; None for the middle of the matrix
-    limits : first and last value of the line counter; None if not known
-    trajectory : `cartesian`, `epi`, `radial`, `goldenangle`, `spiral`, ...; "" if not known
-    calibration : `embedded`, `interleaved`, `separate`, `external`, `other`; "" if not known
+    matrix : tuple of int
+        (y, x) of the encoded k-space.
+    image : tuple of int
+        (y, x), the central pixels of the encoded images that the scanner shows; the rest is
+        oversampling.
+    recon_matrix : tuple of int or None
+        (y, x), the pixels to which the scanner interpolates these; None if not known.
+    field_of_view_mm : tuple of float or None
+        (y, x, z) of the encoded images in mm; None if not known.
+    centre : int or None
+        Line counter at the centre of k-space; None for the middle of the matrix.
+    limits : tuple of int or None
+        First and last value of the line counter; None if not known.
+    trajectory : str
+        `cartesian`, `epi`, `radial`, `goldenangle`, `spiral` or another; empty if not known.
+    calibration : str
+        `embedded`, `interleaved`, `separate`, `external` or `other`; empty if not known.
     """
 
     matrix: tuple[int, int]
@@ -69,28 +77,45 @@ class Raw:
 
     Attributes
     ----------
-    path : the file, for messages
-    table : columns of one entry (or row) a readout, in the order they were measured in
+    path : Path
+        The file, for messages.
+    table : dict of str to ndarray
+        Columns with one entry (or row) per readout, in the order of measurement, see Notes.
+    encodings : tuple of Encoding
+        The encodings, indexed by the column `space`.
+    load : callable
+        Maps rows with equal `samples` and `coils` to (row, coil, sample) complex64, as stored.
+    positions : callable or None
+        Maps rows with equal `samples` and `axes` to (row, sample, axis) float32, axes (x, y, ...);
+        None for files without trajectories.
+    acquisition : Acquisition
+        Known facts about the scan.
+    noise_bandwidth : float
+        The receiver's noise bandwidth relative to the sampled bandwidth.
+    notes : tuple of str
+        What the format had to assume.
+    remedy : str
+        What to do about a file whose parts do not fit together.
 
-        - `image`, `calibration`, `noise`: bool, what it is for. Image and calibration: a reference
-          line of the image itself. None of the three: it is not used. `reverse`: bool, its samples
-          run backwards
-        - `line`, `partition`, `slice`, `phase`, `repetition`, `contrast`, `set`, `average`:
-          counters, int64; `space`: the number of its encoding
-        - `samples`, `coils`, int64; `before`, `after`: samples to discard at the ends; `centre`:
-          the stored sample at the centre of k-space, 0 if not known; `axes` of its trajectory, or 0
-        - `dwell_us`: time between samples, 0 if not known; `time_ms`, `trigger_ms`: when it was
-          measured, on the scanner's clock and after the trigger, NaN if not known; float64
-        - `position` of the slice's centre in mm, and unit vectors `along_x`, `along_y` and `across`
-          the slice, (n, 3) float64 in patient coordinates (LPS); zeros if not known
-    encodings : by number, as `space` counts them
-    load : rows with equal `samples` and `coils` -> (row, coil, sample) complex64, as stored
-    positions : rows with equal `samples` and `axes` -> (row, sample, axis) float32, axes (x, y,
-        ...); None for files without trajectories
-    acquisition : what is known of the scan
-    noise_bandwidth : the receiver's noise bandwidth over the sampled bandwidth
-    notes : what the format had to assume
-    remedy : what to do about a file that does not fit together
+    Notes
+    -----
+    The columns of the table are
+
+    - `image`, `calibration`, `noise`, bool: the purpose of the readout. Both image and calibration
+      mean a reference line of the image itself; readouts with none of the three are not used.
+    - `reverse`, bool: the samples run backwards.
+    - `line`, `partition`, `slice`, `phase`, `repetition`, `contrast`, `set`, `average`, int64:
+      counters.
+    - `space`, int64: number of the encoding.
+    - `samples`, `coils`, int64: size of the readout.
+    - `before`, `after`, int64: samples to discard at the ends.
+    - `centre`, int64: the stored sample at the centre of k-space, 0 if not known.
+    - `axes`, int64: axes of the trajectory, 0 without one.
+    - `dwell_us`, float64: time between samples, 0 if not known.
+    - `time_ms`, `trigger_ms`, float64: time of measurement on the scanner's clock and after the
+      trigger, NaN if not known.
+    - `position` of the slice's centre in mm, and unit vectors `along_x`, `along_y` and `across` the
+      slice, (n, 3) float64 in patient coordinates (LPS), zeros if not known.
     """
 
     path: Path
@@ -105,11 +130,11 @@ class Raw:
 
 
 def length_of(table: Table) -> Rows:
-    """How many samples of each readout are kept."""
+    """Number of samples of each readout that are kept."""
     length: Rows = table["samples"] - table["before"] - table["after"]
     return length
 
 
 def part(table: Table, chosen: NDArray[Any]) -> Table:
-    """The chosen rows, by their numbers or true where chosen."""
+    """Select rows of a table, by number or by a mask."""
     return {name: values[chosen] for name, values in table.items()}

@@ -1,4 +1,4 @@
-"""Which readouts are the image, which calibrate it, and what counts its frames."""
+"""Selects the readouts of the image, those that calibrate it, and the counter of its frames."""
 
 from dataclasses import dataclass
 
@@ -8,44 +8,61 @@ from numpy.typing import NDArray
 from cmrrecon.formats.readouts import Encoding, Raw, Table, part
 from cmrrecon.tools.errors import InputError
 
-# What may count frames, in this order; of the others the first value is read.
-MOVING = ("phase", "repetition", "contrast", "set")
+# Counters that may count frames, in this order. For the others, only the first value is read.
+FRAME_COUNTERS = ("phase", "repetition", "contrast", "set")
 FRAME_WORDS = {
     "phase": "cardiac phases",
     "repetition": "repetitions",
     "contrast": "contrasts",
     "set": "sets",
 }
-WITHIN = ("embedded", "interleaved")  # calibration lines that are image lines too
+WITHIN = ("embedded", "interleaved")  # kinds of calibration whose lines are image lines too
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """What is read.
+    """The readouts that are used.
 
     Attributes
     ----------
-    image : the readouts of the image, with their `frame` and `slice` from 0 and their `index` in
-        the file's table
-    reference : separate calibration readouts, with the same columns; their `frame` is 0
-    encoding : of the image
-    moving : the counter that counts frames
-    notes : what was left out or assumed
+    image : dict of str to ndarray
+        Readouts of the image, with their `frame` and `slice` from 0 and their `index` in the file's
+        table.
+    reference : dict of str to ndarray
+        Separate calibration readouts, with the same columns; their `frame` is 0.
+    encoding : Encoding
+        Encoding of the image.
+    frame_counter : str
+        The counter that counts frames.
+    notes : tuple of str
+        What was left out or assumed.
     """
 
     image: Table
     reference: Table
     encoding: Encoding
-    moving: str
+    frame_counter: str
     notes: tuple[str, ...]
 
 
 def choose(raw: Raw) -> Chosen:
-    """The readouts that are read, and what is left out.
+    """Select the readouts to read.
+
+    Parameters
+    ----------
+    raw : Raw
+        All readouts of the measurement.
+
+    Returns
+    -------
+    Chosen
+        The selected readouts.
 
     Raises
     ------
-    InputError : `readouts-missing`, `encoding-missing`, `kspace-3d`
+    InputError
+        If there are no image readouts (`readouts-missing`), their encoding is unknown
+        (`encoding-missing`), or they are three-dimensional (`kspace-3d`).
     """
     table = raw.table | {"index": np.arange(len(raw.table["image"]))}
     _require_images(raw)
@@ -57,13 +74,16 @@ def choose(raw: Raw) -> Chosen:
     reference = part(table, _separate(table, embedded, space))
 
     _require_two_dimensions(image, raw)
-    moving = next((name for name in MOVING if np.ptp(image[name])), "phase")
-    image, left_out = _first_values(image, moving, raw)
-    if moving != "phase":
-        notes.append(f"{raw.path}: {FRAME_WORDS[moving]} were taken as frames.")
+    frame_counter = next((name for name in FRAME_COUNTERS if np.ptp(image[name])), "phase")
+    image, left_out = _first_values(image, frame_counter, raw)
+    if frame_counter != "phase":
+        notes.append(f"{raw.path}: {FRAME_WORDS[frame_counter]} became the frames.")
+
     slices, image["slice"] = np.unique(image["slice"], return_inverse=True)
-    image["frame"] = np.unique(image[moving], return_inverse=True)[1]
-    return Chosen(image, _of_slices(reference, slices), encoding, moving, (*left_out, *notes))
+    image["frame"] = np.unique(image[frame_counter], return_inverse=True)[1]
+    return Chosen(
+        image, _of_slices(reference, slices), encoding, frame_counter, (*left_out, *notes)
+    )
 
 
 def _require_images(raw: Raw) -> None:
@@ -71,7 +91,7 @@ def _require_images(raw: Raw) -> None:
         raise InputError(
             "readouts-missing",
             f"{raw.path} holds no image data",
-            "At least one readout must be of the image",
+            "At least one readout must belong to the image",
             raw.remedy,
         )
 
@@ -81,7 +101,7 @@ def _require_two_dimensions(image: Table, raw: Raw) -> None:
         raise InputError(
             "kspace-3d",
             f"{raw.path} holds three-dimensional k-space",
-            "Slices must be encoded one by one",
+            "Only two-dimensional slices can be read",
             raw.remedy,
         )
 
@@ -93,8 +113,9 @@ def _encoding(raw: Raw) -> tuple[int, Encoding, list[str]]:
     if space >= len(raw.encodings):
         raise InputError(
             "encoding-missing",
-            f"{raw.path} has readouts of encoding {space}, and its header {len(raw.encodings)}",
-            "The header must describe the encoding of the image, counted from 0",
+            f"{raw.path} has readouts of encoding {space}, but its header has only encodings 0 to "
+            f"{len(raw.encodings) - 1}",
+            "The header must describe the encoding of the image",
             raw.remedy,
         )
     notes = []
@@ -107,46 +128,47 @@ def _encoding(raw: Raw) -> tuple[int, Encoding, list[str]]:
 def _embedded(table: Table, space: int, encoding: Encoding) -> NDArray[np.bool]:
     """Which calibration readouts belong to the image although they are not marked so.
 
-    The header says so. Where it is silent, they do if they fill gaps only: none repeats an image
-    line of its frame, as a scan of separate references would, none stands in a frame of its own,
-    and all have as many samples.
+    The header decides if it can. Otherwise they belong to the image if they only fill gaps: none
+    repeats an image line of its frame, as separate references would; none has a frame of its own;
+    and all have as many samples as the image.
     """
-    alone: NDArray[np.bool] = table["calibration"] & ~table["image"] & (table["space"] == space)
+    only: NDArray[np.bool] = table["calibration"] & ~table["image"] & (table["space"] == space)
     image = table["image"] & (table["space"] == space)
-    alike = alone & np.isin(table["coils"], table["coils"][image])
+    candidates = only & np.isin(table["coils"], table["coils"][image])
     if encoding.calibration in WITHIN:
-        return alike
-    alike &= np.isin(table["samples"], table["samples"][image])
-    if encoding.calibration or not alike.any():
-        return np.zeros_like(alone)
+        return candidates
+    candidates &= np.isin(table["samples"], table["samples"][image])
+    if encoding.calibration or not candidates.any():
+        return np.zeros_like(only)
 
-    frames = _numbered(table, MOVING)
-    places = _numbered(table, (*MOVING, "slice", "line"))
-    apart = np.isin(places[alike], places[image]).any()
-    strange = not np.isin(frames[alike], frames[image]).all()
-    return np.zeros_like(alone) if apart or strange else alike
+    frames = _numbered(table, FRAME_COUNTERS)
+    places = _numbered(table, (*FRAME_COUNTERS, "slice", "line"))
+    repeated = np.isin(places[candidates], places[image]).any()
+    extra_frames = not np.isin(frames[candidates], frames[image]).all()
+    return np.zeros_like(only) if repeated or extra_frames else candidates
 
 
 def _separate(table: Table, embedded: NDArray[np.bool], space: int) -> NDArray[np.bool]:
     """Which readouts are separate references.
 
-    Those that are no image lines; and of the image lines that calibrate too, those that fill the
-    gaps which the first leave on the same grid.
+    These are the calibration readouts that are not image lines. Image lines that also calibrate are
+    added where they fill gaps of the former on the same grid.
     """
-    alone: NDArray[np.bool] = table["calibration"] & ~table["image"] & ~embedded
-    alike = (
-        alone & (table["space"] == space) & np.isin(table["coils"], table["coils"][table["image"]])
+    only: NDArray[np.bool] = table["calibration"] & ~table["image"] & ~embedded
+    candidates = (
+        only & (table["space"] == space) & np.isin(table["coils"], table["coils"][table["image"]])
     )
+
     both: NDArray[np.bool] = table["calibration"] & table["image"] & (table["space"] == space)
     for name in ("slice", "samples"):
-        both &= np.isin(table[name], table[name][alike])
+        both &= np.isin(table[name], table[name][candidates])
     places = _numbered(table, ("slice", "line"))
-    both &= ~np.isin(places, places[alike])
-    return alone | both
+    both &= ~np.isin(places, places[candidates])
+    return only | both
 
 
 def _numbered(table: Table, names: tuple[str, ...]) -> NDArray[np.int64]:
-    """A number for each readout, the same where these counters are."""
+    """Number the readouts so that those with equal counters share a number."""
     number = np.zeros(len(table["line"]), np.int64)
     for name in names:
         values, inverse = np.unique(table[name], return_inverse=True)
@@ -154,21 +176,21 @@ def _numbered(table: Table, names: tuple[str, ...]) -> NDArray[np.int64]:
     return number
 
 
-def _first_values(table: Table, moving: str, raw: Raw) -> tuple[Table, list[str]]:
-    """The readouts with the first value of each counter that neither moves nor is averaged."""
+def _first_values(table: Table, frame_counter: str, raw: Raw) -> tuple[Table, list[str]]:
+    """Keep the first value of each counter that neither counts frames nor is averaged."""
     notes = []
-    for name in MOVING:
+    for name in FRAME_COUNTERS:
         values = np.unique(table[name])
-        if len(values) > 1 and name != moving:
+        if len(values) > 1 and name != frame_counter:
             table = part(table, table[name] == values[0])
             notes.append(
-                f"{raw.path} has {len(values)} values of the counter {name}; the first was taken."
+                f"{raw.path} has {len(values)} values of the counter {name}; the first was read."
             )
     return table, notes
 
 
 def _of_slices(reference: Table, slices: NDArray[np.int64]) -> Table:
-    """The references of the slices that are read, numbered as these are."""
+    """The references of the selected slices, renumbered in the same way."""
     reference = part(reference, np.isin(reference["slice"], slices))
     numbered = {
         "slice": np.searchsorted(slices, reference["slice"]),

@@ -1,4 +1,4 @@
-"""Where the slices of readouts lie, and when their frames were measured."""
+"""Geometry of readouts: where their slices lie, and when their frames were measured."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,32 +7,50 @@ from cmrrecon.data import Geometry
 from cmrrecon.data.geometry import Directions, Vector
 from cmrrecon.formats.readouts import Encoding, Raw, Table
 
-SKEW = 0.01  # cosine up to which directions count as perpendicular, and error of unit lengths
-NEAREST = 0.01  # mm between neighbouring slices
+SKEW = 0.01  # tolerance of right angles (as cosine) and of unit lengths
+NEAREST = 0.01  # mm, smallest distance between neighbouring slices
 
 
 def geometry_of(
-    raw: Raw, image: Table, encoding: Encoding, moving: str
+    raw: Raw, image: Table, encoding: Encoding, frame_counter: str
 ) -> tuple[Geometry, tuple[str, ...]]:
-    """The geometry of the image's readouts, and what to say of it.
+    """The geometry of the image's readouts.
 
-    Slices keep the order of their counter; their positions tell how they lie.
+    Slices keep the order of their counter; their positions show how they lie.
+
+    Parameters
+    ----------
+    raw : Raw
+        The measurement, for messages.
+    image : dict of str to ndarray
+        Readouts of the image.
+    encoding : Encoding
+        Their encoding.
+    frame_counter : str
+        The counter that counts frames.
+
+    Returns
+    -------
+    geometry : Geometry
+        What is known.
+    notes : tuple of str
+        What could not be used.
     """
     first = np.unique(image["slice"], return_index=True)[1]
     axes = np.stack([image[name][first] for name in ("along_y", "along_x", "across")], 1)
     notes: tuple[str, ...] = ()
     if not _perpendicular(axes):
-        notes = (f"{raw.path} gives no directions of its slices that can be used.",)
+        notes = (f"{raw.path} gives no directions of its slices, or none that are perpendicular.",)
         axes = axes[:0]
     positions = image["position"][first]
-    if not _placed(positions, len(axes) > 0):
+    if not _are_known(positions, len(axes) > 0):
         positions = positions[:0]
 
     geometry = Geometry(
         voxel_mm=_voxel(encoding, positions, axes),
         positions_mm=tuple(_vector(row) for row in positions) or None,
         directions=tuple(_directions(row) for row in axes) or None,
-        frame_times_ms=_frame_times(image, moving),
+        frame_times_ms=_frame_times(image, frame_counter),
         field_of_view=encoding.image,
         recon_matrix=encoding.recon_matrix,
     )
@@ -47,9 +65,8 @@ def _perpendicular(axes: NDArray[np.float64]) -> bool:
     return bool((np.abs(products - np.eye(3)) <= SKEW).all())
 
 
-def _placed(positions: NDArray[np.float64], directed: bool) -> bool:
-    """Whether positions (slice, 3) are known: finite, different, and not zero beside missing
-    directions."""
+def _are_known(positions: NDArray[np.float64], directed: bool) -> bool:
+    """Whether positions (slice, 3) are known: finite, distinct, and not zero without directions."""
     if not np.isfinite(positions).all() or not (directed or positions.any()):
         return False
     return len(np.unique(positions, axis=0)) == len(positions)
@@ -58,7 +75,7 @@ def _placed(positions: NDArray[np.float64], directed: bool) -> bool:
 def _voxel(
     encoding: Encoding, positions: NDArray[np.float64], axes: NDArray[np.float64]
 ) -> Vector | None:
-    """(y, x, slice) in mm; the slice's is the distance to the next slice where that is known."""
+    """Voxel size (y, x, slice) in mm; the last is the distance to the next slice if known."""
     if encoding.field_of_view_mm is None:
         return None
     y, x, thickness = encoding.field_of_view_mm
@@ -71,8 +88,7 @@ def _voxel(
 
 
 def _spacing(positions: NDArray[np.float64], axes: NDArray[np.float64]) -> float | None:
-    """The distance of neighbouring parallel slices in mm; None if they are not parallel or
-    alone."""
+    """Distance between neighbouring parallel slices in mm; None for a single or tilted slice."""
     if len(positions) < 2 or not len(axes):
         return None
     normal = axes[0, 2]
@@ -82,15 +98,17 @@ def _spacing(positions: NDArray[np.float64], axes: NDArray[np.float64]) -> float
     return float(np.median(steps)) if steps.min() > NEAREST else None
 
 
-def _frame_times(image: Table, moving: str) -> tuple[float, ...] | None:
-    """The time of each frame in ms: of phases after the trigger, else after the first frame.
+def _frame_times(image: Table, frame_counter: str) -> tuple[float, ...] | None:
+    """Time of each frame in ms: after the trigger for cardiac phases, else after the first frame.
 
-    Of the first slice, the mean of the first and the last readout, so that the order of lines does
-    not matter; None where the file does not tell, or frames are not in the order of time.
+    It is that of the first slice, the mean of the first and the last readout, so that the order of
+    lines does not matter. None if times are missing, or frames are not in the order of time.
     """
     chosen = image["slice"] == 0
-    frame, frames = image["frame"][chosen], int(image["frame"].max()) + 1
-    names = ("trigger_ms", "time_ms") if moving == "phase" else ("time_ms",)
+    frame = image["frame"][chosen]
+    frames = int(image["frame"].max()) + 1
+    names = ("trigger_ms", "time_ms") if frame_counter == "phase" else ("time_ms",)
+
     for name in names:
         times = image[name][chosen]
         if not np.isfinite(times).all():

@@ -1,5 +1,4 @@
-"""Cartesian readouts put in place: k-space slice by slice, its mask, and how often each sample was
-averaged."""
+"""Places Cartesian readouts: k-space slice by slice, its mask, and the averages of each sample."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,23 +14,25 @@ from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.readouts import Encoding, Raw, Rows, Table, length_of, part
 from cmrrecon.tools.errors import InputError
 
-BLOCK = 2**24  # bytes of samples loaded at once
-EMPTIEST = 32  # times that a matrix may be longer than what was measured of it
+BLOCK = 2**24  # bytes of samples loaded at a time
+LARGEST_RATIO = 32  # of the length of the matrix to the measured length
 
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Puts the readouts of one slice at a time in place: (frame, coil, y, x), zero where there is
-    none.
+    """Places the readouts of one slice at a time: (frame, coil, y, x), zero where there is none.
 
-    Repeated samples become their mean.
+    Repeated samples are averaged.
 
     Attributes
     ----------
-    raw : the file
-    shape : (frame, slice, coil, y, x)
-    table : of each readout `frame`, `slice`, `row`, the `column` of its first kept sample, and
-        `turn`: how many readouts of the same place come before it
+    raw : Raw
+        The measurement.
+    shape : tuple of int
+        (frame, slice, coil, y, x).
+    table : dict of str to ndarray
+        Columns of the readouts, with `frame`, `slice`, `row`, the `column` of the first kept
+        sample, and `repeat`, the number of earlier readouts of the same line.
     """
 
     raw: Raw
@@ -39,43 +40,49 @@ class Lines:
     table: Table
 
     def __call__(self, index: int) -> Tensor:
-        """K-space of slice `index` (0-based)."""
+        """Return k-space of slice `index` (0-based), complex64."""
         frames, _, coils, y, x = self.shape
         kspace = np.zeros((frames, coils, y, x), np.complex64)
         table = part(self.table, self.table["slice"] == index)
-        for rows in alike(table, ("turn", "samples", "before", "after", "column", "reverse")):
+
+        for rows in row_groups(
+            table, ("repeat", "samples", "before", "after", "column", "reverse")
+        ):
             place = table["frame"][rows], slice(None), table["row"][rows], columns(table, rows[0])
-            samples = kept(self.raw, table, rows)
-            with np.errstate(all="ignore"):  # numbers that are not finite are refused later
-                kspace[place] = kspace[place] + samples if table["turn"][rows[0]] else samples
-        if table["turn"].any():
+            samples = kept_samples(self.raw, table, rows)
+            with np.errstate(all="ignore"):  # non-finite numbers are refused later
+                kspace[place] = kspace[place] + samples if table["repeat"][rows[0]] else samples
+
+        if table["repeat"].any():
             with np.errstate(all="ignore"):
                 kspace /= np.maximum(self.counts(index), 1)[:, None]
         return torch.from_numpy(kspace)
 
     def counts(self, index: int) -> NDArray[np.int32]:
-        """How often each sample of a slice was measured: (frame, y, x), or (frame, y, 1) of whole
-        lines."""
+        """Count the measurements of each sample, (frame, y, x); of whole lines, (frame, y, 1)."""
         frames, _, _, y, x = self.shape
         table = part(self.table, self.table["slice"] == index)
         first = table["column"]
         end = first + length_of(table)
+
         if (first == 0).all() and (end == x).all():
             whole = np.bincount(table["frame"] * y + table["row"], minlength=frames * y)
             return whole.astype(np.int32).reshape(frames, y, 1)
+
         edges = np.zeros((frames, y, x + 1), np.int32)
         np.add.at(edges, (table["frame"], table["row"], first), 1)
         np.add.at(edges, (table["frame"], table["row"], end), -1)
         return np.cumsum(edges, -1, dtype=np.int32)[..., :-1]
 
     def mask(self) -> tuple[CartesianMask | None, tuple[str, ...]]:
-        """What was measured, and what to say of it; None if that differs between slices."""
-        counts, where = self.counts(0), self.raw.path
+        """The mask, None if slices differ in it, and notes on averages."""
+        path = self.raw.path
+        counts = self.counts(0)
         others = [self.counts(index) for index in range(1, self.shape[1])]
         repeated = max(int(each.max()) for each in (counts, *others))
         notes: tuple[str, ...] = ()
         if repeated > 1:
-            notes = (f"{where}: lines measured up to {repeated} times were averaged.",)
+            notes = (f"{path}: repeated lines (up to {repeated} times) were averaged.",)
         if any(not np.array_equal(each > 0, counts > 0) for each in others):
             return None, notes
 
@@ -84,20 +91,21 @@ class Lines:
         if repeated == 1:
             return mask, notes
         if any(not np.array_equal(each, counts) for each in others):
-            return mask, (*notes, f"{where}: how often differs between slices, and was not used.")
+            note = f"{path}: the number of averages differs between slices and was not used."
+            return mask, (*notes, note)
         return mask.averaged(once_if_alike(torch.from_numpy(counts))), notes
 
     def _centre(self) -> tuple[int, int] | None:
-        """(y, x) of k-space's centre where whole readouts have it elsewhere than in the middle;
-        None else."""
+        """Centre of k-space (y, x) if whole readouts have it off the middle; else None."""
         y, x = self.shape[3:]
         table = self.table
         found = np.unique(table["centre"] - table["before"])
         whole = (length_of(table) == x).all()
         if not whole or len(found) > 1 or table["reverse"].any() or not (table["centre"] > 0).all():
             return None
+
         column = int(found[0])
-        # One beside the middle is another way of counting.
+        # A difference of one sample is only a matter of counting.
         return (y // 2, column) if abs(column - x // 2) > 1 and 0 <= column < x else None
 
 
@@ -107,9 +115,23 @@ def columns(table: Table, row: int) -> slice:
     return slice(first, first + length)
 
 
-def kept(raw: Raw, table: Table, rows: Rows) -> NDArray[np.complex64]:
-    """The kept samples (row, coil, sample) of readouts that are alike, turned where they run
-    backwards."""
+def kept_samples(raw: Raw, table: Table, rows: Rows) -> NDArray[np.complex64]:
+    """Load the kept samples (row, coil, sample) of equal readouts, reversed if they run backwards.
+
+    Parameters
+    ----------
+    raw : Raw
+        The measurement.
+    table : dict of str to ndarray
+        Its readouts, with their `index`.
+    rows : ndarray of int64
+        Rows that agree in `samples`, `coils`, `before`, `after` and `reverse`.
+
+    Returns
+    -------
+    ndarray of shape (row, coil, sample), complex64
+        The samples.
+    """
     before, end = (
         int(number[rows[0]]) for number in (table["before"], table["samples"] - table["after"])
     )
@@ -117,13 +139,21 @@ def kept(raw: Raw, table: Table, rows: Rows) -> NDArray[np.complex64]:
     return samples[..., ::-1] if table["reverse"][rows[0]] else samples
 
 
-def alike(table: Table, names: tuple[str, ...]) -> Iterator[Rows]:
-    """The rows of a table in groups that agree in these columns, sorted by them, not too many at
-    once."""
+def row_groups(table: Table, names: tuple[str, ...]) -> Iterator[Rows]:
+    """Group the rows of a table that agree in these columns.
+
+    Groups are sorted by the columns, and split so that their samples fit into `BLOCK` bytes.
+
+    Yields
+    ------
+    ndarray of int64
+        The rows of a group.
+    """
     order = np.lexsort([table[name] for name in reversed(names)])
     changed = np.zeros(len(order), bool)
     for name in names:
         changed[1:] |= np.diff(table[name][order]) != 0
+
     for group in np.split(order, np.flatnonzero(changed)):
         if not len(group):
             continue
@@ -132,12 +162,30 @@ def alike(table: Table, names: tuple[str, ...]) -> Iterator[Rows]:
         yield from (group[first : first + most] for first in range(0, len(group), most))
 
 
-def placed(raw: Raw, table: Table, encoding: Encoding) -> tuple[Lines, tuple[str, ...]]:
-    """The Cartesian readouts of an image in place, and what had to be assumed.
+def place_lines(raw: Raw, table: Table, encoding: Encoding) -> tuple[Lines, tuple[str, ...]]:
+    """Place the Cartesian readouts of an image.
+
+    Parameters
+    ----------
+    raw : Raw
+        The measurement.
+    table : dict of str to ndarray
+        Readouts of the image.
+    encoding : Encoding
+        Their encoding.
+
+    Returns
+    -------
+    lines : Lines
+        The readouts with their lines and columns.
+    notes : tuple of str
+        What had to be assumed.
 
     Raises
     ------
-    InputError : `readouts-differ`, `readouts-empty`, `shape-mismatch`, `frame-missing`
+    InputError
+        If readouts differ or are empty (`readouts-differ`, `readouts-empty`) or fall outside the
+        matrix (`shape-mismatch`), or a slice lacks a frame (`frame-missing`).
     """
     coils = require_coils(raw, table)
     frames, slices = require_frames(raw, table)
@@ -147,7 +195,7 @@ def placed(raw: Raw, table: Table, encoding: Encoding) -> tuple[Lines, tuple[str
 
     y, x = encoding.matrix
     place = (table["slice"] * frames + table["frame"]) * y + row
-    table = table | {"row": row, "column": column, "turn": _turn(place)}
+    table = table | {"row": row, "column": column, "repeat": _repeats(place)}
     lines = Lines(raw, (frames, slices, coils, y, x), table)
     check_size(lines.shape, 0, str(raw.path))
     check_size((frames, coils, y, x), 8, f"A slice of {raw.path}")
@@ -155,13 +203,15 @@ def placed(raw: Raw, table: Table, encoding: Encoding) -> tuple[Lines, tuple[str
 
 
 def require_coils(raw: Raw, table: Table) -> int:
-    """How many coils the readouts have, each holding samples.
+    """The number of coils, which must be the same for all readouts.
 
     Raises
     ------
-    InputError : `readouts-differ`, `readouts-empty`
+    InputError
+        If readouts differ in coils (`readouts-differ`), or have no samples (`readouts-empty`).
     """
-    coils, count = np.unique(table["coils"]), int(length_of(table).min())
+    coils = np.unique(table["coils"])
+    count = int(length_of(table).min())
     if len(coils) > 1:
         raise InputError(
             "readouts-differ",
@@ -169,22 +219,24 @@ def require_coils(raw: Raw, table: Table) -> int:
             "All readouts of the image must have the same coils",
             raw.remedy,
         )
+
     if count < 1 or coils[0] < 1 or min(table["before"].min(), table["after"].min()) < 0:
         raise InputError(
             "readouts-empty",
             f"{raw.path} has readouts of {count} samples and {coils[0]} coils",
-            "There must be some of both",
+            "There must be at least one sample and one coil",
             raw.remedy,
         )
     return int(coils[0])
 
 
 def require_frames(raw: Raw, table: Table) -> tuple[int, int]:
-    """How many frames and slices there are.
+    """The numbers of frames and slices.
 
     Raises
     ------
-    InputError : `frame-missing`, if a slice lacks a frame
+    InputError
+        If a slice lacks a frame (`frame-missing`).
     """
     frames, slices = (int(table[name].max()) + 1 for name in ("frame", "slice"))
     if len(np.unique(table["frame"] * slices + table["slice"])) < frames * slices:
@@ -198,11 +250,12 @@ def require_frames(raw: Raw, table: Table) -> tuple[int, int]:
 
 
 def line_centre(encoding: Encoding) -> tuple[int, bool]:
-    """The line counter at the centre of k-space, and whether the header's is believed.
+    """The line counter at the centre of k-space, and whether the header's value is valid.
 
-    One outside of the header's own limits is not.
+    It is not valid outside the header's own limits; the middle of the matrix then replaces it.
     """
-    middle, centre = encoding.matrix[0] // 2, encoding.centre
+    middle = encoding.matrix[0] // 2
+    centre = encoding.centre
     if centre is None:
         return middle, True
     low, high = encoding.limits or (0, encoding.matrix[0] - 1)
@@ -211,20 +264,22 @@ def line_centre(encoding: Encoding) -> tuple[int, bool]:
 
 def _rows(raw: Raw, table: Table, encoding: Encoding) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The line of each readout in the matrix, whose middle is the centre of k-space."""
-    centre, believed = line_centre(encoding)
+    centre, valid = line_centre(encoding)
     notes = []
-    if not believed:
+    if not valid:
         notes.append(
-            f"{raw.path}: the header puts the centre of k-space at line {encoding.centre}, outside of "
-            f"its own limits; the middle of the matrix, line {centre}, was taken."
+            f"{raw.path}: the header places the centre of k-space at line {encoding.centre}, "
+            f"outside its own limits; the middle of the matrix, line {centre}, was used."
         )
+
     if encoding.limits and not (
         encoding.limits[0] <= table["line"].min() and table["line"].max() <= encoding.limits[1]
     ):
         notes.append(
-            f"{raw.path}: the lines {table['line'].min()} to {table['line'].max()} leave the limits "
-            f"{encoding.limits[0]} to {encoding.limits[1]} of the header; all were read."
+            f"{raw.path}: the lines {table['line'].min()} to {table['line'].max()} exceed the "
+            f"header's limits {encoding.limits[0]} to {encoding.limits[1]}; all were read."
         )
+
     return table["line"] - centre + encoding.matrix[0] // 2, tuple(notes)
 
 
@@ -233,14 +288,16 @@ def _columns(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The column of the first kept sample of each readout.
 
-    Shorter readouts lie with their own centre at the centre of k-space; turned ones the other way.
+    The centre of a shorter readout is placed at the centre of k-space. Reversed readouts count from
+    their other end.
     """
-    x, length = encoding.matrix[1], length_of(table)
+    x = encoding.matrix[1]
+    length = length_of(table)
     centre = np.where(table["centre"] > 0, table["centre"] - table["before"], length // 2)
     centre = np.where(table["reverse"], length - centre, centre)
     column = np.where(length == x, 0, x // 2 - centre)
     unknown = bool(((length != x) & (table["centre"] <= 0)).any())
-    note = f"{raw.path} does not say which sample is the centre; the middle of readouts was taken."
+    note = f"{raw.path} does not state the centre sample; the middle of each readout was used."
     return column, ((note,) if unknown else ())
 
 
@@ -251,6 +308,7 @@ def _require_inside(
     column: NDArray[np.int64],
     encoding: Encoding,
 ) -> None:
+    """Refuse readouts outside the encoded matrix."""
     y, x = encoding.matrix
     end = column + length_of(table)
     if row.min() < 0 or row.max() >= y or column.min() < 0 or end.max() > x:
@@ -261,27 +319,27 @@ def _require_inside(
             f"The encoded matrix is {y} x {x} (y, x)",
             raw.remedy,
         )
+
     _require_proportion(raw, (int(np.ptp(row)) + 1, int(end.max() - column.min())), (y, x))
 
 
 def _require_proportion(raw: Raw, measured: tuple[int, int], matrix: tuple[int, int]) -> None:
-    """Refuse a matrix (y, x) far longer than what was measured of it: a damaged header, not low
-    resolution."""
+    """Refuse a matrix far longer than the measured part: it means damage, not low resolution."""
     (lines, samples), (y, x) = measured, matrix
-    if y > EMPTIEST * lines or x > EMPTIEST * samples:
+    if y > LARGEST_RATIO * lines or x > LARGEST_RATIO * samples:
         raise InputError(
             "shape-mismatch",
-            f"{raw.path} has {lines} lines and {samples} samples, and a matrix of {y} x {x} (y, x)",
-            f"The matrix must not be more than {EMPTIEST} times longer than what was measured",
+            f"{raw.path} has {lines} lines and {samples} samples, but a matrix of {y} x {x} (y, x)",
+            f"The matrix may be at most {LARGEST_RATIO} times longer than the measured part",
             raw.remedy,
         )
 
 
-def _turn(place: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many entries before each are equal to it."""
+def _repeats(place: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of earlier entries that are equal to each entry."""
     order = np.argsort(place, kind="stable")
     fresh = np.flatnonzero(np.diff(place[order], prepend=-1))
     lengths = np.diff(fresh, append=len(place))
-    turn = np.empty(len(place), np.int64)
-    turn[order] = np.arange(len(place)) - np.repeat(fresh, lengths)
-    return turn
+    repeat = np.empty(len(place), np.int64)
+    repeat[order] = np.arange(len(place)) - np.repeat(fresh, lengths)
+    return repeat

@@ -1,9 +1,12 @@
-"""The noise of the coils, from readouts that were measured without excitation.
+"""The noise of the coils, from readouts measured without excitation.
 
-A sample's variance grows with the bandwidth of its readout, thus with 1 / dwell time. The
-receiver's filter cuts the edges of the band, so that the mean over a noise readout lies below the
-level in the middle, where the image is: it is divided by the relative noise bandwidth (Kellman and
-McVeigh, Magn Reson Med 2005;54:1439).
+The variance of a sample grows with the bandwidth of its readout, hence with 1 / dwell time. The
+receiver's filter attenuates the edges of the band, so the mean over a noise readout lies below the
+level in the middle, where the image is. It is therefore divided by the relative noise bandwidth.
+
+References
+----------
+Kellman and McVeigh, Magn Reson Med 2005;54:1439.
 """
 
 import numpy as np
@@ -12,20 +15,30 @@ from numpy.typing import NDArray
 
 from cmrrecon.data import Noise
 from cmrrecon.formats.readouts import Raw, Table, length_of, part
-from cmrrecon.formats.readouts_lines import alike, kept
+from cmrrecon.formats.readouts_lines import kept_samples, row_groups
 
 LARGEST, SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
-SINGULAR = 1e-6  # smallest eigenvalue of a usable correlation of the coils
+SINGULAR = 1e-6  # smallest eigenvalue of a usable correlation matrix of the coils
 
 
 def noise_of(raw: Raw, image: Table, source: Raw) -> tuple[Noise | None, tuple[str, ...]]:
-    """The noise of the image's samples, and what to say of it; None where there is none to be used.
+    """The noise of the image's samples.
 
     Parameters
     ----------
-    raw : the measurement of the image
-    image : the readouts of the image
-    source : the measurement with the noise readouts
+    raw : Raw
+        The measurement of the image.
+    image : dict of str to ndarray
+        Readouts of the image.
+    source : Raw
+        The measurement with the noise readouts.
+
+    Returns
+    -------
+    noise : Noise or None
+        None without usable noise readouts.
+    notes : tuple of str
+        Why noise readouts were not used or not scaled.
     """
     coils = int(image["coils"][0])
     table = source.table | {"index": np.arange(len(source.table["noise"]))}
@@ -37,45 +50,47 @@ def noise_of(raw: Raw, image: Table, source: Raw) -> tuple[Noise | None, tuple[s
     count = int(length_of(table).sum())
     if count < coils:
         return None, (
-            f"{raw.path}: the noise readouts were not used, since their {count} samples are fewer "
-            f"than the {coils} coils.",
+            f"{raw.path}: the noise readouts were not used, because their {count} samples are "
+            f"fewer than the {coils} coils.",
         )
     dwell = float(np.median(image["dwell_us"]))
     known = dwell > 0 and bool((table["dwell_us"] > 0).all())
     covariance = _covariance(source, table, coils, dwell if known else None) / count
     reason = _unusable(covariance)
     if reason:
-        return None, (f"{raw.path}: the noise readouts were not used, since {reason}.",)
-    notes = () if known else (f"{raw.path}: noise was not scaled, since dwell times are missing.",)
+        return None, (f"{raw.path}: the noise readouts were not used, because {reason}.",)
+    notes = () if known else (f"{raw.path}: noise was not scaled: dwell times are missing.",)
     return Noise(torch.from_numpy(covariance.astype(np.complex64)), count), notes
 
 
 def _other_coils(raw: Raw, any_noise: bool) -> tuple[str, ...]:
-    """A note, if there is noise but none of these coils."""
-    return (f"{raw.path}: the noise readouts are of other coils.",) if any_noise else ()
+    """A note if there is noise, but of other coils."""
+    return (f"{raw.path}: the noise readouts belong to other coils.",) if any_noise else ()
 
 
 def _covariance(
     source: Raw, table: Table, coils: int, dwell: float | None
 ) -> NDArray[np.complex128]:
-    """The sum of n n^H over all noise samples, each as in the middle of the image's band."""
+    """The sum of n n^H over all noise samples n, scaled to the middle of the image's band."""
     total = np.zeros((coils, coils), np.complex128)
-    for rows in alike(table, ("samples", "before", "after", "dwell_us", "reverse")):
+
+    for rows in row_groups(table, ("samples", "before", "after", "dwell_us", "reverse")):
         ratio = 1.0 if dwell is None else float(table["dwell_us"][rows[0]]) / dwell
-        with np.errstate(all="ignore"):  # what is not finite is found in the sum
-            n = kept(source, table, rows).transpose(1, 0, 2).reshape(coils, -1)
+        with np.errstate(all="ignore"):  # non-finite numbers are detected in the sum
+            n = kept_samples(source, table, rows).transpose(1, 0, 2).reshape(coils, -1)
             n = n.astype(np.complex128)
             total += ratio * (n @ n.conj().T)
     return total / source.noise_bandwidth
 
 
 def _unusable(covariance: NDArray[np.complex128]) -> str:
-    """Why a covariance cannot be used; "" if it can."""
+    """Why a covariance cannot be used; empty if it can."""
     if not np.abs(covariance).max() < LARGEST:
         return "they hold NaN or infinity"
     power = np.diagonal(covariance).real
     if (power < SMALLEST).any():
         return f"{int((power < SMALLEST).sum())} coils have no noise"
+
     level = np.sqrt(power)
     correlation = covariance / np.outer(level, level)
     if np.linalg.eigvalsh(correlation)[0] < SINGULAR:

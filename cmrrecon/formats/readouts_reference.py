@@ -1,4 +1,4 @@
-"""Separate reference readouts: the calibration data of each slice, sampled like the image."""
+"""Separate reference readouts as calibration data of each slice, sampled like the image."""
 
 import math
 from dataclasses import dataclass
@@ -11,23 +11,26 @@ from torch import Tensor
 from cmrrecon.data.checks import require_finite
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.readouts import Encoding, Raw, Table, length_of, part
-from cmrrecon.formats.readouts_lines import alike, kept, line_centre
+from cmrrecon.formats.readouts_lines import kept_samples, line_centre, row_groups
 from cmrrecon.operators.fourier import fftc, ifftc, resized
 
-TOLERANCE = 0.01  # of a field of view, before samples count as spaced differently
+TOLERANCE = 0.01  # relative difference in field of view up to which samples count as equally spaced
 
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """The reference lines of one slice at a time (coil, y', x'), their mean where they are
-    repeated.
+    """The reference lines of one slice at a time (coil, y', x'); repeated lines are averaged.
 
     Attributes
     ----------
-    raw : the file
-    table : the readouts, all alike, with their `slice` and `row` in the block
-    shape : (coil, line, sample) of the block
-    sides : (y, x) that gives the samples the spacing of the image's
+    raw : Raw
+        The measurement.
+    table : dict of str to ndarray
+        The readouts, all of one size, with their `slice` and `row` in the block.
+    shape : tuple of int
+        (coil, line, sample) of the block.
+    sides : tuple of int
+        (y', x') at which the samples have the spacing of the image's.
     """
 
     raw: Raw
@@ -36,19 +39,24 @@ class References:
     sides: tuple[int, int]
 
     def __call__(self, index: int) -> Tensor:
-        """The references of slice `index` (0-based), complex64.
+        """Return the references of slice `index` (0-based), complex64.
 
         Raises
         ------
-        InputError : `kspace-not-finite`
+        InputError
+            If a line is not finite (`kspace-not-finite`).
         """
         table = part(self.table, self.table["slice"] == index)
-        times = np.bincount(table["row"], minlength=self.shape[1])
+        counts = np.bincount(table["row"], minlength=self.shape[1])
         block = np.zeros(self.shape, np.complex64)
-        for rows in alike(table, ("row", "reverse")):
+
+        for rows in row_groups(table, ("row", "reverse")):
             row = table["row"][rows[0]]
             with np.errstate(all="ignore"):
-                block[:, row] += kept(self.raw, table, rows).sum(0) / np.float32(times[row])
+                block[:, row] += kept_samples(self.raw, table, rows).sum(0) / np.float32(
+                    counts[row]
+                )
+
         lines = torch.from_numpy(block)
         require_finite(lines, f"A reference line of {self.raw.path}")
         for axis, side in zip((1, 2), self.sides, strict=True):
@@ -59,22 +67,34 @@ class References:
 def references(
     raw: Raw, table: Table, encoding: Encoding, coils: int, slices: int, whole: bool
 ) -> tuple[References | None, tuple[str, ...]]:
-    """What gives the references of each slice, and what to say of it; None where there are none to
-    be used.
+    """The references of each slice.
 
     Parameters
     ----------
-    table : the separate reference readouts
-    encoding : of the image
-    coils, slices : of the image
-    whole : whether the images have the whole encoded field of view; else the shown part
+    raw : Raw
+        The measurement.
+    table : dict of str to ndarray
+        The separate reference readouts.
+    encoding : Encoding
+        Encoding of the image.
+    coils, slices : int
+        Numbers of coils and slices of the image.
+    whole : bool
+        Whether the images cover the whole encoded field of view, instead of the shown part.
+
+    Returns
+    -------
+    references : References or None
+        None without usable references.
+    notes : tuple of str
+        What was used, or why not.
     """
     if not len(table["index"]):
         return None, ()
     table, own = _usable(raw, table, coils)
     reason = _unusable(table, slices)
     if reason:
-        return None, (f"{raw.path}: the separate reference lines were not used, since {reason}.",)
+        return None, (f"{raw.path}: the separate reference lines were not used, because {reason}.",)
 
     row = table["line"] - line_centre(own)[0]
     row, table = _common(row, table, slices)
@@ -82,51 +102,55 @@ def references(
     lines = int(np.ptp(row)) + 1 if len(row) else 0
     sides = _sides((lines, length), own, encoding, whole)
     if sides is None or not lines:
-        why = "slices share none of them" if not lines else "their field of view does not fit"
-        return None, (f"{raw.path}: the separate reference lines were not used, since {why}.",)
+        why = "the slices share none" if not lines else "their field of view does not fit"
+        return None, (f"{raw.path}: the separate reference lines were not used, because {why}.",)
 
     shape = (coils, lines, length)
     check_size(shape, 8, f"The reference lines of {raw.path}")
     check_size((coils, *sides), 8, f"The reference lines of {raw.path}")
     found = References(raw, table | {"row": row - row.min()}, shape, sides)
-    return found, (f"{raw.path}: {lines} separate reference lines calibrate.",)
+    return found, (f"{raw.path}: {lines} separate reference lines are used for calibration.",)
 
 
 def _usable(raw: Raw, table: Table, coils: int) -> tuple[Table, Encoding]:
-    """The readouts of the image's coils in the first encoding with references, of the commonest
-    length."""
+    """The readouts of the image's coils in the first encoding with references.
+
+    Only those of the most frequent size are kept.
+    """
     known = (table["space"] < len(raw.encodings)) & (table["coils"] == coils)
     table = part(table, known & (table["axes"] == 0))
     if not len(table["space"]):
         return table, raw.encodings[0]
+
     table = part(table, table["space"] == table["space"].min())
     sizes = np.stack([table[name] for name in ("samples", "before", "after")], 1)
-    kinds, inverse, times = np.unique(sizes, axis=0, return_inverse=True, return_counts=True)
-    chosen = int(times.argmax())
+    kinds, inverse, counts = np.unique(sizes, axis=0, return_inverse=True, return_counts=True)
+    chosen = int(counts.argmax())
     table = part(table, inverse.reshape(-1) == chosen)
+
     samples, before, after = kinds[chosen]
     own = raw.encodings[int(table["space"][0])]
     return (table if samples - before - after > 0 else part(table, np.array([], np.int64))), own
 
 
 def _unusable(table: Table, slices: int) -> str:
-    """Why references cannot be used; "" if they can."""
+    """Why references cannot be used; empty if they can."""
     if not len(table["index"]):
-        return "their coils or samples are not the image's"
+        return "their coils or samples do not match the image's"
     if len(np.unique(table["slice"])) < slices:
         return "some slices have none"
     return ""
 
 
 def _common(row: NDArray[np.int64], table: Table, slices: int) -> tuple[NDArray[np.int64], Table]:
-    """The readouts of the block of neighbouring lines around the centre (0) that all slices
-    have."""
+    """The readouts of the lines that all slices have, in one block around the centre (0)."""
     places = np.unique(np.stack([table["slice"], row], 1), axis=0)[:, 1]
-    shared, times = np.unique(places, return_counts=True)
-    shared = shared[times == slices]
+    shared, counts = np.unique(places, return_counts=True)
+    shared = shared[counts == slices]
     if not len(shared):
         return row[:0], part(table, np.array([], np.int64))
     runs = np.split(shared, np.flatnonzero(np.diff(shared) != 1) + 1)
+
     block = min(runs, key=lambda run: (np.abs(run).min(), -len(run)))
     inside = (row >= block[0]) & (row <= block[-1])
     return row[inside], part(table, inside)
@@ -135,8 +159,7 @@ def _common(row: NDArray[np.int64], table: Table, slices: int) -> tuple[NDArray[
 def _sides(
     sides: tuple[int, int], own: Encoding, encoding: Encoding, whole: bool
 ) -> tuple[int, int] | None:
-    """(y, x) of the block whose samples are spaced like the image's; None if no whole number comes
-    near."""
+    """Size (y', x') of the block at the image's sample spacing; None if not near whole numbers."""
     target = encoding.field_of_view_mm
     if target is not None and not whole:
         target = (
@@ -144,8 +167,10 @@ def _sides(
             target[1] * encoding.image[1] / encoding.matrix[1],
             target[2],
         )
+
     if own.field_of_view_mm is None or target is None:
         return sides
+
     found = []
     for n, has, wanted in zip(sides, own.field_of_view_mm[:2], target[:2], strict=True):
         exact = n * wanted / has
@@ -157,7 +182,7 @@ def _sides(
 
 
 def _in_field_of_view(block: Tensor, axis: int, side: int) -> Tensor:
-    """K-space of an image that is cut or padded with zeros to `side` pixels along an axis."""
+    """K-space of the image cropped or zero-padded to `side` pixels along an axis."""
     n = block.shape[axis]
     if n == side:
         return block

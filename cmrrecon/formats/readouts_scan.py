@@ -1,5 +1,4 @@
-"""From single readouts to a scan: which are image data, where each lies, what calibrates, what is
-noise."""
+"""Assembles a scan from single readouts."""
 
 from dataclasses import replace
 
@@ -7,42 +6,54 @@ from cmrrecon.data import Acquisition, SamplingMask, Scan
 from cmrrecon.formats.readouts import Encoding, Raw, Table
 from cmrrecon.formats.readouts_choice import Chosen, choose
 from cmrrecon.formats.readouts_geometry import geometry_of
-from cmrrecon.formats.readouts_lines import Lines, placed
+from cmrrecon.formats.readouts_lines import Lines, place_lines
 from cmrrecon.formats.readouts_noise import noise_of
 from cmrrecon.formats.readouts_reference import references
-from cmrrecon.formats.readouts_spokes import Spokes, along_trajectory, spokes_of, trajectory_of
+from cmrrecon.formats.readouts_spokes import Spokes, is_non_cartesian, spokes_of, trajectory_of
 
 PATTERNS = {"radial": "radial", "goldenangle": "radial", "spiral": "spiral"}
 
 
 def assemble(raw: Raw, noise: Raw | None = None) -> Scan:
-    """The scan that readouts make.
+    """Assemble a scan from readouts.
 
-    Frames are cardiac phases, else repetitions, contrasts or sets, whichever is the first to vary;
-    of the others the first value is read. Averages and repeated lines become their mean.
+    Frames are cardiac phases, repetitions, contrasts or sets: the first of these counters that
+    varies. For the others, the first value is read. Averages and repeated lines are averaged.
 
     Parameters
     ----------
-    raw : the readouts
-    noise : another measurement with noise readouts of the same coils; None: those in `raw`, if any
+    raw : Raw
+        The readouts.
+    noise : Raw or None
+        Another measurement with noise readouts of the same coils; None to use those in `raw`.
+
+    Returns
+    -------
+    Scan
+        The scan, Cartesian or along its trajectory.
 
     Raises
     ------
-    InputError : the readouts do not fit together
+    InputError
+        If the readouts do not form a scan, see `choose`, `place_lines` and `spokes_of`.
     """
     chosen = choose(raw)
-    along = along_trajectory(raw, chosen.image, chosen.encoding)
-    reader, mask, notes = (_along if along else _cartesian)(raw, chosen.image, chosen.encoding)
+    non_cartesian = is_non_cartesian(raw, chosen.image, chosen.encoding)
+    reader, mask, notes = (_non_cartesian if non_cartesian else _cartesian)(
+        raw, chosen.image, chosen.encoding
+    )
+
     covariance, of_noise = noise_of(raw, chosen.image, raw if noise is None else noise)
     calibration, of_references = references(
-        raw, chosen.reference, chosen.encoding, reader.shape[2], reader.shape[1], not along
+        raw, chosen.reference, chosen.encoding, reader.shape[2], reader.shape[1], not non_cartesian
     )
-    geometry, of_geometry = geometry_of(raw, chosen.image, chosen.encoding, chosen.moving)
+    geometry, of_geometry = geometry_of(raw, chosen.image, chosen.encoding, chosen.frame_counter)
+
     return Scan(
         reader.shape,
         reader,
         mask,
-        acquisition=_acquisition(raw, chosen, along),
+        acquisition=_acquisition(raw, chosen, non_cartesian),
         path=str(raw.path),
         notes=(*raw.notes, *chosen.notes, *notes, *of_noise, *of_references, *of_geometry),
         noise=covariance,
@@ -55,19 +66,19 @@ Placed = tuple[Lines | Spokes, SamplingMask | None, tuple[str, ...]]
 
 
 def _cartesian(raw: Raw, image: Table, encoding: Encoding) -> Placed:
-    lines, notes = placed(raw, image, encoding)
+    lines, notes = place_lines(raw, image, encoding)
     mask, of_mask = lines.mask()
     return lines, mask, (*notes, *of_mask)
 
 
-def _along(raw: Raw, image: Table, encoding: Encoding) -> Placed:
+def _non_cartesian(raw: Raw, image: Table, encoding: Encoding) -> Placed:
     spokes = spokes_of(raw, image)
     trajectory, note = trajectory_of(spokes, encoding)
     return spokes, spokes.mask(trajectory), (note,)
 
 
-def _acquisition(raw: Raw, chosen: Chosen, along: bool) -> Acquisition:
-    """What is known of the scan, with the pattern of its trajectory."""
-    pattern = PATTERNS.get(chosen.encoding.trajectory.lower()) if along else None
+def _acquisition(raw: Raw, chosen: Chosen, non_cartesian: bool) -> Acquisition:
+    """The known facts, with the pattern of the trajectory."""
+    pattern = PATTERNS.get(chosen.encoding.trajectory.lower()) if non_cartesian else None
     known = raw.acquisition
     return known if pattern is None else replace(known, pattern=pattern)

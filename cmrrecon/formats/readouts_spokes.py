@@ -1,5 +1,4 @@
-"""Readouts along a trajectory: spokes in the order they were measured in, and where their samples
-lie."""
+"""Readouts along a trajectory: spokes in the order of measurement, and the positions of samples."""
 
 from dataclasses import dataclass
 
@@ -13,23 +12,26 @@ from cmrrecon.data.mask import MaskSource, once_if_alike
 from cmrrecon.data.units import in_cycles
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.readouts import Encoding, Raw, Table, length_of, part
-from cmrrecon.formats.readouts_lines import alike, kept, require_coils, require_frames
+from cmrrecon.formats.readouts_lines import kept_samples, require_coils, require_frames, row_groups
 from cmrrecon.tools.errors import InputError
 
-CARTESIAN = ("cartesian", "epi")
 NEED_POSITIONS = ("radial", "goldenangle", "spiral")
-ALIKE = ("samples", "before", "after", "axes")
+GROUPED_BY = ("samples", "before", "after", "axes")
 
 
 @dataclass(frozen=True, eq=False)
 class Spokes:
-    """The spokes of one slice at a time: (frame, coil, spoke, sample), zero where there is none.
+    """The spokes of one slice at a time, (frame, coil, spoke, sample), zero where there is none.
 
     Attributes
     ----------
-    raw : the file
-    shape : (frame, slice, coil, spoke, sample)
-    table : of each readout its `frame`, `slice` and `row`, the number of the spoke in its frame
+    raw : Raw
+        The measurement.
+    shape : tuple of int
+        (frame, slice, coil, spoke, sample).
+    table : dict of str to ndarray
+        Columns of the readouts, with `frame`, `slice` and `row`, the number of the spoke in its
+        frame.
     """
 
     raw: Raw
@@ -37,20 +39,25 @@ class Spokes:
     table: Table
 
     def __call__(self, index: int) -> Tensor:
-        """K-space of slice `index` (0-based)."""
+        """Return k-space of slice `index` (0-based), complex64."""
         frames, _, coils, spokes, samples = self.shape
         kspace = np.zeros((frames, coils, spokes, samples), np.complex64)
         table = part(self.table, self.table["slice"] == index)
-        for rows in alike(table, ALIKE):
-            kspace[table["frame"][rows], :, table["row"][rows]] = kept(self.raw, table, rows)
+        for rows in row_groups(table, GROUPED_BY):
+            kspace[table["frame"][rows], :, table["row"][rows]] = kept_samples(
+                self.raw, table, rows
+            )
         return torch.from_numpy(kspace)
 
     def mask(self, trajectory: Trajectory) -> SpokeMask:
-        """Which spokes were measured; where that differs between slices, what is non-zero in
-        them."""
+        """The mask of the measured spokes.
+
+        If slices differ in their spokes, non-zero samples count as measured.
+        """
         frames, slices, _, spokes, _ = self.shape
         present = np.zeros((slices, frames, spokes), bool)
         present[self.table["slice"], self.table["frame"], self.table["row"]] = True
+
         if not (present == present[:1]).all():
             every = torch.ones((1, spokes, 1), dtype=torch.bool)
             return SpokeMask(every, MaskSource.NON_ZERO, trajectory=trajectory)
@@ -58,14 +65,15 @@ class Spokes:
         return SpokeMask(samples, MaskSource.HEADER, trajectory=trajectory)
 
 
-def along_trajectory(raw: Raw, image: Table, encoding: Encoding) -> bool:
+def is_non_cartesian(raw: Raw, image: Table, encoding: Encoding) -> bool:
     """Whether an image was measured along the stored positions.
 
-    What the header calls Cartesian is placed by its lines, whatever else is stored.
+    Images that the header calls Cartesian are placed by their lines, even if positions are stored.
 
     Raises
     ------
-    InputError : `trajectory-missing`, if the header names a trajectory that is not stored
+    InputError
+        If the header names a trajectory that is not stored (`trajectory-missing`).
     """
     kind = encoding.trajectory.lower()
     stored = bool(image["axes"].any())
@@ -74,40 +82,45 @@ def along_trajectory(raw: Raw, image: Table, encoding: Encoding) -> bool:
             "trajectory-missing",
             f"{raw.path} is {kind}, but holds no trajectory",
             "The positions of all samples are needed",
-            "Convert the scanner's file with its trajectory",
+            "Convert the scanner's file together with its trajectory",
         )
     return stored and kind != "cartesian"
 
 
 def spokes_of(raw: Raw, image: Table) -> Spokes:
-    """The spokes of an image, numbered in each frame.
+    """The spokes of an image, numbered within each frame.
 
     Raises
     ------
-    InputError : `readouts-differ`, `readouts-empty`, `frame-missing`
+    InputError
+        If readouts differ or are empty (`readouts-differ`, `readouts-empty`), or a slice lacks a
+        frame (`frame-missing`).
     """
-    # Runs backwards or not, the trajectory says where each sample lies.
+    # The trajectory gives the position of each sample, whichever way the readout runs.
     image = image | {"reverse": np.zeros(len(image["reverse"]), bool)}
     coils = require_coils(raw, image)
-    for name in ALIKE:
+
+    for name in GROUPED_BY:
         if np.ptp(image[name]):
             raise InputError(
                 "readouts-differ",
                 f"{raw.path} has readouts that differ in {name}",
-                "All spokes of the image must be alike",
+                "All spokes of the image must be equal in size",
                 raw.remedy,
             )
     if image["axes"][0] < 2:
         raise InputError(
             "readouts-empty",
-            f"{raw.path} has a trajectory of {image['axes'][0]} axes",
-            "There must be two",
+            f"{raw.path} has a trajectory with {image['axes'][0]} axes",
+            "A trajectory needs at least two axes, x and y",
             raw.remedy,
         )
+
     frames, slices = require_frames(raw, image)
     image = part(image, np.lexsort((image["slice"], image["frame"])))
     lengths = np.bincount(image["frame"] * slices + image["slice"])
     row = np.arange(len(image["frame"])) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
     samples = int(length_of(image)[0])
     shape = (frames, slices, coils, int(lengths.max()), samples)
     check_size(shape, 0, str(raw.path))
@@ -116,39 +129,42 @@ def spokes_of(raw: Raw, image: Table) -> Spokes:
 
 
 def trajectory_of(spokes: Spokes, encoding: Encoding) -> tuple[Trajectory, str]:
-    """The trajectory in cycles per field of view, and what was taken as its unit.
+    """The trajectory in cycles per field of view, and a note on the assumed unit.
 
     Raises
     ------
-    InputError : `trajectory-differs`, `trajectory-units`
+    InputError
+        If slices have different trajectories (`trajectory-differs`), or the unit is unknown
+        (`trajectory-units`).
     """
-    where, fov = spokes.raw.path, encoding.field_of_view_mm
-    check_size((spokes.shape[2], *encoding.image), 8, f"The images of {where}")
+    path = spokes.raw.path
+    fov = encoding.field_of_view_mm
+    check_size((spokes.shape[2], *encoding.image), 8, f"The images of {path}")
     voxel = None if fov is None else (fov[0] / encoding.matrix[0], fov[1] / encoding.matrix[1])
     positions = torch.from_numpy(_positions(spokes))
-    scaled, note = in_cycles(positions, encoding.image, str(where), voxel)
+    scaled, note = in_cycles(positions, encoding.image, str(path), voxel)
     return Trajectory(scaled, encoding.image), note
 
 
 def _positions(spokes: Spokes) -> NDArray[np.float32]:
-    """The trajectory of all slices (frame|1, spoke, sample, 2) in the file's unit, last axis (y,
-    x)."""
+    """Trajectory of all slices (frame|1, spoke, sample, 2) in the file's unit, axes (y, x) last."""
     frames, slices, _, count, samples = spokes.shape
     raw, table = spokes.raw, spokes.table
     assert raw.positions is not None
-    kept_samples = slice(int(table["before"][0]), int(table["before"][0]) + samples)
+    inside = slice(int(table["before"][0]), int(table["before"][0]) + samples)
+
     positions = np.zeros((frames, count, samples, 2), np.float32)
     for index in range(slices):
         one = part(table, table["slice"] == index)
-        for rows in alike(one, ALIKE):
-            values = raw.positions(one["index"][rows])[:, kept_samples, 1::-1]
+        for rows in row_groups(one, GROUPED_BY):
+            values = raw.positions(one["index"][rows])[:, inside, 1::-1]
             place = one["frame"][rows], one["row"][rows]
             if index == 0:
                 positions[place] = values
             elif not np.array_equal(positions[place], values, equal_nan=True):
                 raise InputError(
                     "trajectory-differs",
-                    f"{raw.path} has slices with trajectories of their own",
+                    f"{raw.path} has slices with different trajectories",
                     "All slices must have the same trajectory",
                     raw.remedy,
                 )

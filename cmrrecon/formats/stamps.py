@@ -1,4 +1,4 @@
-"""What cmrrecon writes beside the numbers: where a file comes from, and where its images lie."""
+"""Metadata that cmrrecon writes beside the numbers: provenance and geometry."""
 
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,25 @@ from cmrrecon.tools.provenance import from_json
 
 
 def read_geometry(path: str | Path) -> Geometry | None:
-    """The geometry in a file of images that cmrrecon wrote; None if there is none.
+    """Read the geometry in a file of images that cmrrecon wrote; None if there is none.
 
     Raises
     ------
-    InputError : the file or its provenance cannot be read
+    InputError
+        If the file or its provenance cannot be read.
     """
     return geometry_of((read_provenance(path) or {}).get("geometry"))
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:
-    """The provenance in a file that cmrrecon wrote (or beside it, for .npy); None if there is none.
+    """Read the provenance in a file that cmrrecon wrote; None if there is none.
+
+    The provenance of a .npy file lies beside it.
 
     Raises
     ------
-    InputError : the file or its provenance cannot be read
+    InputError
+        If the file or its provenance cannot be read.
     """
     path = as_path(path, "file")
     text = (

@@ -1,4 +1,4 @@
-"""From tensors to the arrays that image files hold."""
+"""Converts tensors to the arrays that image files hold."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,17 +11,28 @@ from cmrrecon.tools.errors import UsageError
 
 
 def image_array(image: Tensor) -> NDArray[Any]:
-    """One slice of images (frame, y, x) as complex64 or float32 in memory of the host.
+    """Convert one slice of images to an array in host memory.
+
+    Parameters
+    ----------
+    image : Tensor of shape (frame, y, x)
+        Complex or real, on any device.
+
+    Returns
+    -------
+    ndarray of shape (frame, y, x), complex64 or float32
+        The images.
 
     Raises
     ------
-    UsageError : there are not three axes
+    UsageError
+        If there are not three axes (`images-axes`).
     """
     if image.ndim != 3:
         raise UsageError(
             "images-axes",
             f"The images of one slice have shape {tuple(image.shape)}",
-            "Three axes (frame, y, x) are needed",
+            "There must be three axes (frame, y, x)",
             "Give a sequence over slices of such tensors",
         )
     array = image.detach().cpu().resolve_conj().numpy()
@@ -29,10 +40,10 @@ def image_array(image: Tensor) -> NDArray[Any]:
 
 
 def stack_images(images: Sequence[Tensor]) -> NDArray[Any]:
-    """All slices together: (frame, slice, y, x) complex64 or float32."""
+    """Stack all slices as (frame, slice, y, x), complex64 or float32."""
     return np.stack([image_array(images[index]) for index in range(len(images))], axis=1)
 
 
 def stack_magnitudes(images: Sequence[Tensor]) -> NDArray[np.float32]:
-    """The magnitudes of all slices together: (frame, slice, y, x) float32."""
+    """Stack the magnitudes of all slices as (frame, slice, y, x), float32."""
     return np.stack([image_array(images[index].abs()) for index in range(len(images))], axis=1)

@@ -1,6 +1,7 @@
-"""Times of mapping series: inversion times (`T1map.csv`) and T2-preparation times (`T2map.csv`), in ms.
+"""Times of mapping series in ms: inversion times (`T1map.csv`), T2 preparation times (`T2map.csv`).
 
-One header line, one label column, one row a weighting, one column a slice.
+The tables have a header line and a label column, then one row per weighting and one column per
+slice.
 """
 
 import csv
@@ -15,15 +16,28 @@ from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
-LARGEST = 1 << 20  # bytes; real files have some hundred
+LARGEST = 1 << 20  # bytes; real files have a few hundred
 
 
 def read_times(path: str | Path) -> Tensor:
-    """Times (frame, slice) float64 in ms. A last time of 0 in a T1 series marks a weighting to leave out; it is kept here.
+    """Read the times of a mapping series.
+
+    A last time of 0 in a T1 series marks a weighting to leave out; it is kept here.
+
+    Parameters
+    ----------
+    path : str or Path
+        The table.
+
+    Returns
+    -------
+    Tensor of shape (frame, slice), float64
+        Times in ms.
 
     Raises
     ------
-    InputError : the file cannot be read or is not such a table
+    InputError
+        If the file cannot be read or is not such a table (`times-table`).
     """
     content = first_bytes(path, LARGEST + 1)
     try:
@@ -34,38 +48,44 @@ def read_times(path: str | Path) -> Tensor:
             for row in csv.reader(io.StringIO(content.decode("utf-8-sig")))
             if any(cell.strip() for cell in row)
         ]
+
         times = torch.tensor(
             [[_time(cell) for cell in row[1:]] for row in rows[1:]], dtype=torch.float64
         )
+
         if times.ndim != 2 or not times.numel():
             raise ValueError("no times")
     except (ValueError, csv.Error) as error:
         raise InputError(
             "times-table",
             f"{path} is not a table of times",
-            "One header line, one label column, then one time in ms for each weighting (rows) and slice (columns) are needed",
+            "It must have a header line and a label column, then one time in ms for each "
+            "weighting (row) and slice (column)",
             "Give the official T1map.csv or T2map.csv",
         ) from error
     return times
 
 
 def write_times(path: str | Path, times: Tensor) -> None:
-    """Write times (frame, slice) in ms in the layout that `read_times` reads.
+    """Write times (frame, slice) in ms as a table that `read_times` can read.
 
     Raises
     ------
-    OutputError : the file cannot be written
+    OutputError
+        If the file cannot be written.
     """
     rows = times.tolist()
     lines = [",".join(["", *(f"slice{n + 1}" for n in range(times.shape[1]))])]
     lines += [
         ",".join([f"w{n + 1}", *(f"{value:.15g}" for value in row)]) for n, row in enumerate(rows)
     ]
+
     with atomic(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
 def _time(cell: str) -> float:
+    """A time in ms, finite and not negative."""
     value = float(cell)
     if not (math.isfinite(value) and value >= 0):
         raise ValueError("a time cannot be negative or infinite")

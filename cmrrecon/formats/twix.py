@@ -1,5 +1,7 @@
-"""Siemens raw data ("twix", `.dat`), of software VB and from VD on: its last measurement, and the
-noise of an earlier one."""
+"""Siemens raw data ("twix", `.dat`), of software VB and from VD on.
+
+The last measurement of a file is read, with the noise of an earlier one.
+"""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,15 +35,20 @@ __all__ = ["read", "sniff"]
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """A measurement as it lies in the file.
+    """A measurement as stored in the file.
 
     Attributes
     ----------
-    path : the file
-    before_vd : whether it is of software before VD
-    protocol : what is used of its text
-    headers : of its readouts, as turbotwix gives them
-    offsets : where these begin, in bytes
+    path : Path
+        The file.
+    before_vd : bool
+        Whether the file is of software before VD.
+    protocol : Protocol
+        The part of its text that is used.
+    headers : ndarray of shape (row,)
+        Headers of its readouts, as returned by turbotwix.
+    offsets : ndarray of shape (row,), int64
+        Offsets of the readouts in bytes.
     """
 
     path: Path
@@ -51,23 +58,31 @@ class Measurement:
     offsets: NDArray[np.int64]
 
     def samples(self, table: Table) -> Samples:
-        """Loads the samples of its readouts."""
+        """The loader of the samples of its readouts."""
         return Samples(self.path, self.offsets, table["samples"], table["coils"], self.before_vd)
 
 
 def read(path: Path) -> Scan:
-    """The scan in a file: its last measurement, with the noise of an earlier one if it holds none
-    itself.
+    """Read the last measurement of a file, with the noise of an earlier one if it has none itself.
 
     Parameters
     ----------
-    path : the file
+    path : Path
+        The file.
+
+    Returns
+    -------
+    Scan
+        The scan.
 
     Raises
     ------
-    UsageError : `package-missing`
-    InputError : `file-damaged`, `trajectory-missing`, `gradient-unknown`; `readouts-missing` and
-        others if the readouts make no scan
+    UsageError
+        If turbotwix is not installed (`package-missing`).
+    InputError
+        If the file is damaged (`file-damaged`), the trajectory or gradient is not supported
+        (`trajectory-missing`, `gradient-unknown`), or the readouts do not form a scan
+        (`readouts-missing` and others).
     """
     directory = read_directory(path)
     with closing(opened(path)) as file:
@@ -89,7 +104,7 @@ def _measurement(file: Any, directory: Directory, index: int, path: Path) -> Mea
 
 
 def _noise(others: Iterator[Measurement], own: Measurement, scan: Raw) -> Raw | None:
-    """The noise readouts of the first of other measurements that has some of the scan's coils."""
+    """The noise readouts of the first other measurement with coils of the scan."""
     coils = np.unique(scan.table["coils"][scan.table["image"]])
     for other in others:
         names = other.protocol.coils
@@ -137,24 +152,24 @@ def _scan(measurement: Measurement, directory: Directory) -> Raw:
 
 
 def _notes(table: Table, path: Path) -> tuple[str, ...]:
-    """A note if lines of one image run both ways and no navigator gives their phases.
+    """A note if lines of one image run both ways and no navigator measures their phases.
 
-    Bipolar echoes are images of their own.
+    Bipolar echoes do not count: each echo is an image of its own.
     """
     image = part(table, table["image"])
     echoes = [image["reverse"][image["contrast"] == echo] for echo in np.unique(image["contrast"])]
     if not any(backwards.any() and not backwards.all() for backwards in echoes):
         return ()
     return (
-        f"{path}: lines run both ways without navigators; ghosts by half the matrix are likely.",
+        f"{path}: lines run both ways without navigators; ghosts shifted by half the field of view "
+        "are likely.",
     )
 
 
 def _echo_planar(
     samples: Samples, table: Table, navigator: NDArray[np.bool], measurement: Measurement
 ) -> Aligned:
-    """What loads readouts measured back and forth; in the table they all run forwards from then
-    on."""
+    """The loader of readouts measured in both directions; the table then lists all as forwards."""
     side = measurement.protocol.encoded_mm
     offcentre = measurement.headers["ReadOutOffcentre"] / (side[1] if side else np.inf)
     gradient = ramp(measurement.protocol, measurement.path)
@@ -164,11 +179,12 @@ def _echo_planar(
 
 
 def _encoding(table: Table, measurement: Measurement, echo_planar: bool) -> Encoding:
-    """The encoding of the image's readouts, in a matrix that holds them all."""
+    """The encoding of the image's readouts, with a matrix that holds them all."""
     protocol, path = measurement.protocol, measurement.path
     image = part(table, table["image"])
     if not len(image["line"]):
         return encoding(protocol, (1, 1), None, echo_planar, path)
+
     centre = int(measurement.headers["CenterLin"][table["image"]][0])
     below, above = centre - int(image["line"].min()), int(image["line"].max()) - centre
     inside = below >= 0 and above >= 0

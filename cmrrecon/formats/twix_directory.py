@@ -1,10 +1,9 @@
-"""Where the measurements of a Siemens twix file lie: checked before anything else reads the file.
+"""Finds and checks the measurements of a Siemens twix file before anything else reads the file.
 
-From software VD on a file begins with a directory: two numbers, the second the count of
-measurements, then for each of them 152 bytes with its offset and length (and the patient's name,
-which is skipped). Files of VB begin with their one measurement. A measurement is a protocol, which
-begins with its length and the number of its parts, then readouts, each with a header, and an end
-mark.
+From software VD on, a file begins with a directory. Its second number is the count of measurements,
+followed by 152 bytes for each of them: offset, length, and the patient's name, which is skipped.
+Files of VB begin with their only measurement. A measurement is a protocol, which begins with its
+length and number of parts, then readouts, each with a header, and an end mark.
 """
 
 import re
@@ -16,14 +15,12 @@ from typing import IO
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
-HEADERS = {
-    True: 128,
-    False: 192,
-}  # bytes before a readout: before VD (the first coil's), and from VD on
+# The keys of the next three dictionaries state whether the software is before VD.
+HEADERS = {True: 128, False: 192}  # bytes of a readout's header (before VD: of its first coil's)
 CHANNEL = {True: 128, False: 32}  # bytes before the samples of a coil
-MASKS = {True: 20, False: 40}  # where in a header the bits lie that say what it is
+MASKS = {True: 20, False: 40}  # offset in a header of the bits that give its kind
 END, SYNCHRONOUS = 1 << 0, 1 << 5
-LENGTH = 2**25 - 1  # the bits of a header's first number that are its length
+LENGTH = 2**25 - 1  # mask of the bits of a header's first number that hold its length
 MOST_MEASUREMENTS, SMALLEST_OFFSET, ENTRY = 64, 8 + 64 * 152, struct.Struct("<QQ")
 LARGEST_PROTOCOL = 2**26  # bytes
 PART = re.compile(rb"\w{4,32}\0")  # name of the first part of a protocol
@@ -31,7 +28,17 @@ PART = re.compile(rb"\w{4,32}\0")  # name of the first part of a protocol
 
 @dataclass(frozen=True)
 class Place:
-    """Where a measurement lies: its first byte, its first readout and its end."""
+    """Location of a measurement in bytes.
+
+    Attributes
+    ----------
+    start : int
+        Offset of its first byte.
+    data : int
+        Offset of its first readout.
+    end : int
+        Offset of the first byte after it.
+    """
 
     start: int
     data: int
@@ -40,12 +47,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Directory:
-    """The measurements of a file, in the order they were made in, without empty ones.
+    """The measurements of a file in the order in which they were made, without empty ones.
 
     Attributes
     ----------
-    before_vd : whether the file is of software before VD
-    places : of the measurements
+    before_vd : bool
+        Whether the file is of software before VD.
+    places : tuple of Place
+        Where the measurements lie.
     """
 
     before_vd: bool
@@ -53,17 +62,19 @@ class Directory:
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` is twix; also one that was cut off."""
+    """Whether a file that begins with `head` is twix, even if it was cut off."""
     if len(head) < 32:
         return False
     first, count = struct.unpack_from("<II", head)
     if first >= 10000:
         return 1 <= count <= 32 and first < LARGEST_PROTOCOL and PART.match(head, 8) is not None
+
     if not 1 <= count <= MOST_MEASUREMENTS:
         return False
     offset, _ = ENTRY.unpack_from(head, 16)
     if offset < SMALLEST_OFFSET or offset % 8:
         return False
+
     with open(path, "rb") as handle:
         handle.seek(min(offset, 2**40))
         start = handle.read(48)
@@ -71,38 +82,44 @@ def sniff(path: Path, head: bytes) -> bool:
 
 
 def read_directory(path: Path) -> Directory:
-    """The directory of a file.
+    """Read the directory of a file.
 
     Raises
     ------
-    InputError : `file-damaged`, measurements or protocols that reach beyond the end, or none at all
+    InputError
+        If there are no measurements, or they or their protocols extend beyond the end of the file
+        (`file-damaged`).
     """
     head = first_bytes(path, SMALLEST_OFFSET)
     size = path.stat().st_size
     if len(head) < 32:
         raise damaged(path, f"it has {size} bytes")
+
     first, count = struct.unpack_from("<II", head)
     before_vd = first >= 10000
     if not before_vd and (len(head) < SMALLEST_OFFSET or not 1 <= count <= MOST_MEASUREMENTS):
         raise damaged(path, "its list of measurements is not complete")
+
     entries = [(0, size)]
     if not before_vd:
         entries = [ENTRY.unpack_from(head, 16 + 152 * index) for index in range(count)]
     if len(entries) == 1 and entries[0][1] == 0:
         entries = [(entries[0][0], size - entries[0][0])]
+
     with open(path, "rb") as handle:
         places = tuple(
             _place(handle, start, length, size, path) for start, length in entries if length
         )
+
     if not places:
         raise damaged(path, "all its measurements are empty")
     return Directory(before_vd, places)
 
 
 def _place(handle: IO[bytes], start: int, length: int, size: int, path: Path) -> Place:
-    """A measurement, if it and its protocol lie in the file."""
+    """The location of a measurement, if it and its protocol lie in the file."""
     if length < 0 or start + length > size:
-        raise damaged(path, f"it has {size} bytes and says it should have {start + max(length, 0)}")
+        raise damaged(path, f"it has {size} bytes but should have {start + max(length, 0)}")
     handle.seek(start)
     (protocol,) = struct.unpack("<I", handle.read(4).ljust(4, b"\0"))
     if not 8 <= protocol <= min(length, LARGEST_PROTOCOL):
@@ -111,13 +128,25 @@ def _place(handle: IO[bytes], start: int, length: int, size: int, path: Path) ->
 
 
 def require_end(path: Path, directory: Directory, place: Place, position: int) -> None:
-    """Refuse a measurement that has no end mark after its last readout, which ends at `position`.
+    """Refuse a measurement without an end mark after its last readout.
 
-    From VD on one may also end with the last byte that the directory gives it.
+    From VD on, it may also end with the last byte that the directory assigns to it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    directory : Directory
+        Its directory.
+    place : Place
+        Location of the measurement.
+    position : int
+        Offset of the first byte after its last readout.
 
     Raises
     ------
-    InputError : `file-damaged`
+    InputError
+        If the end is missing (`file-damaged`).
     """
     with open(path, "rb") as handle:
         while position < place.end or directory.before_vd:
@@ -128,6 +157,7 @@ def require_end(path: Path, directory: Directory, place: Place, position: int) -
             (mask,) = struct.unpack_from("<Q", header, MASKS[directory.before_vd])
             if mask & END:
                 return
+
             length = struct.unpack_from("<I", header)[0] & LENGTH
             if not mask & SYNCHRONOUS or length < 8:
                 raise damaged(path, "a readout is not complete")

@@ -1,17 +1,16 @@
-"""The readouts of a Siemens twix file, listed by the optional package turbotwix (extra `twix`), and
-their samples.
+"""The readouts of a Siemens twix file, listed by the optional package turbotwix (extra `twix`).
 
-Of three packages turbotwix was taken. On two files of 1.6 and 1.0 MB (VE11) all gave the same
-samples (pymapvbvd 0.7.0 with its regridding switched off). Reading took turbotwix 0.2.1 3 ms,
-pymapvbvd 53 ms and twixtools 0.24 77 ms, importing 0.08, 0.46 and 0.76 s. All are MIT-licensed,
-pure Python, and had releases in 2025 or 2026. turbotwix needs NumPy alone, the others SciPy and
-matplotlib as well; it gives a table of readouts, which is what is needed here, but no geometry, no
-noise and no correction of echo-planar lines, which are made here.
+turbotwix was chosen from three packages. On two files of 1.6 and 1.0 MB (VE11), all three returned
+the same samples (pymapvbvd 0.7.0 with its regridding switched off). Reading took 3 ms with
+turbotwix 0.2.1, 53 ms with pymapvbvd and 77 ms with twixtools 0.24; importing took 0.08, 0.46 and
+0.76 s. All are MIT-licensed, pure Python, and had releases in 2025 or 2026. turbotwix only needs
+NumPy; the others also need SciPy and matplotlib. It supplies the table of readouts needed here,
+without geometry, noise and the correction of echo-planar lines, which are done here.
 
-None of them guards against damage: twixtools ends in any exception, pymapvbvd fills up what was
-left of a file, turbotwix reads beyond the end of a file that was cut and crashes the process. So
-the directory is checked before it sees the file, and afterwards that the measurement ended as it
-should; samples and protocol are read here. 1,200 damaged files gave errors or scans, nothing else.
+None of them guards against damage: twixtools raises arbitrary exceptions, pymapvbvd fills up
+truncated files, and turbotwix reads beyond the end of a truncated file and crashes the process. So
+the directory is checked before turbotwix opens the file, and the end of the measurement afterwards;
+samples and protocol are read by our own code. 1,200 damaged files all led to an error or a scan.
 """
 
 import importlib
@@ -29,19 +28,23 @@ from cmrrecon.formats.readouts import Rows
 from cmrrecon.formats.twix_directory import CHANNEL, HEADERS, damaged
 from cmrrecon.tools.errors import UsageError
 
-BLOCK = 2**15  # headers read at once, each with 8 times its size of indices
+BLOCK = 2**15  # headers read at a time; the indices of each need 8 times its size
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Reads the samples of chosen readouts.
+    """Reads the samples of selected readouts.
 
     Attributes
     ----------
-    path : the file
-    offsets : where each readout begins, in bytes
-    samples, coils : of each readout
-    before_vd : whether the file is of software before VD
+    path : Path
+        The file.
+    offsets : ndarray of shape (row,), int64
+        Offsets of the readouts in bytes.
+    samples, coils : ndarray of shape (row,), int64
+        Sizes of the readouts.
+    before_vd : bool
+        Whether the file is of software before VD.
     """
 
     path: Path
@@ -52,22 +55,22 @@ class Samples:
 
     @property
     def prefix(self) -> int:
-        """Bytes of the header before a readout, which software before VD had before its coils
-        only."""
+        """Bytes of a readout's header before its coils; 0 before VD, when only coils had one."""
         return 0 if self.before_vd else HEADERS[False]
 
     @property
     def end(self) -> int:
-        """Where the last readout ends, in bytes."""
+        """Offset of the first byte after the last readout."""
         size = int(self.coils[-1]) * (CHANNEL[self.before_vd] + 8 * int(self.samples[-1]))
         return int(self.offsets[-1]) + self.prefix + size
 
     def __call__(self, rows: Rows) -> NDArray[np.complex64]:
-        """Rows of equal size -> (row, coil, sample), as stored."""
+        """Load rows of equal size as (row, coil, sample), as stored."""
         count, coils = int(self.samples[rows[0]]), int(self.coils[rows[0]])
         between = CHANNEL[self.before_vd]
         size = between + 8 * count
         found = np.empty((len(rows), coils, count), np.complex64)
+
         with open(self.path, "rb") as handle:
             for place, offset in zip(found, self.offsets[rows] + self.prefix, strict=True):
                 handle.seek(offset)
@@ -80,22 +83,22 @@ class Samples:
 
 
 def opened(path: Path) -> Any:
-    """The file, opened by turbotwix."""
+    """Open a file with turbotwix."""
     try:
         turbotwix = importlib.import_module("turbotwix")
     except ImportError as error:
         raise UsageError(
             "package-missing",
-            f"{path} is Siemens raw data, which need the extra twix",
-            "It brings the package turbotwix, which is not installed",
-            "Use pip install 'cmrrecon[twix]'",
+            f"{path} is Siemens raw data, which need the package turbotwix",
+            "The package turbotwix of the extra twix must be installed",
+            "Run pip install 'cmrrecon[twix]'",
         ) from error
     with _guarded(path):
         return turbotwix.open_twix(str(path))
 
 
 def listed(file: Any, index: int, path: Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """The headers of the readouts of a measurement, and where each begins, in bytes."""
+    """Headers of the readouts of a measurement, and their offsets in bytes."""
     with _guarded(path):
         lines = file[index].lines
         blocks = [lines[n : n + BLOCK].headers() for n in range(0, max(1, len(lines)), BLOCK)]
@@ -104,12 +107,11 @@ def listed(file: Any, index: int, path: Path) -> tuple[NDArray[Any], NDArray[np.
 
 @contextmanager
 def _guarded(path: Path) -> Iterator[None]:
-    """Around calls of turbotwix: whatever it finds wrong in a file becomes an InputError, and it
-    prints nothing."""
+    """Context for calls of turbotwix: its errors become an InputError, and it prints nothing."""
     own = importlib.import_module("turbotwix").TwixParseError
     try:
         with redirect_stderr(io.StringIO()):
             yield
-    # Depending on which byte is wrong, nearly anything is raised.
+    # Which exception is raised depends on which byte is wrong.
     except (own, OSError, ValueError, IndexError, KeyError, OverflowError, TypeError) as error:
-        raise damaged(path, "its readouts do not agree with themselves") from error
+        raise damaged(path, "its readouts are inconsistent") from error

@@ -1,7 +1,7 @@
-"""The protocol in a Siemens twix file: the few numbers that say how k-space was encoded.
+"""The protocol in a Siemens twix file: the few numbers that describe the encoding of k-space.
 
-The text holds the patient's name and much else. Only the values named here are taken from it, and
-all of them are numbers but the names of the sequence and of coil elements.
+The text also holds the patient's name and much else. Only the values listed here are read. All are
+numbers, except the names of the sequence and of coil elements.
 """
 
 import math
@@ -46,7 +46,7 @@ RAMP = (
     "aflRegridADCDuration",
 )
 CONSTANT, TRAPEZOID = 1, 2  # shapes of a gradient
-LONGEST_READOUT, CLOCK = 1e5, 10.0  # us: of a line, and what times are rounded to
+LONGEST_READOUT, CLOCK = 1e5, 10.0  # us; CLOCK is the step to which times are rounded
 PARAMETERS = (
     "flReadoutOSFactor",
     "iNoOfFourierLines",
@@ -71,16 +71,19 @@ CALIBRATIONS |= {64: "interleaved"}
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is used of the protocol.
+    """The part of the protocol that is used.
 
     Attributes
     ----------
-    values : name -> its numbers, as in `LINES` and `PARAMETERS`; what is absent or zero is not
-        there
-    dwell_us : time between samples of each contrast
-    sequence : file name of the pulse sequence
-    coils : names of the coil elements, in the order in which their samples are stored; empty if not
-        known
+    values : dict of str to tuple of float
+        Numbers by name, as in `LINES` and `PARAMETERS`; absent and zero ones are left out.
+    dwell_us : dict of int to float
+        Time between samples of each contrast in us.
+    sequence : str or None
+        File name of the pulse sequence.
+    coils : tuple of str
+        Names of the coil elements, in the order in which their samples are stored; empty if not
+        known.
     """
 
     values: dict[str, tuple[float, ...]]
@@ -89,7 +92,7 @@ class Protocol:
     coils: tuple[str, ...]
 
     def number(self, name: str, otherwise: float = 0.0) -> float:
-        """The first number of a name."""
+        """Return the first number of a name."""
         return self.values.get(name, (otherwise,))[0]
 
     @property
@@ -99,7 +102,7 @@ class Protocol:
 
     @property
     def oversampling(self) -> tuple[float, float]:
-        """How much wider than the field of view is encoded, (y, x); 1 is not at all."""
+        """Ratio (y, x) of the encoded to the shown field of view; 1 without oversampling."""
         return (
             max(1.0, 1 + self.number("sKSpace.dPhaseOversamplingForDialog")),
             max(1.0, self.number("flReadoutOSFactor", 1)),
@@ -107,8 +110,7 @@ class Protocol:
 
     @property
     def encoded_mm(self) -> tuple[float, float, float] | None:
-        """The field of view (y, x, slice) of the encoded images; None where the protocol does not
-        say."""
+        """Field of view (y, x, slice) of the encoded images in mm; None if not known."""
         y, x, z = (
             self.number(f"{SLICE}.{name}") for name in ("dPhaseFOV", "dReadoutFOV", "dThickness")
         )
@@ -117,11 +119,12 @@ class Protocol:
 
 
 def read_protocol(document: bytes) -> Protocol:
-    """The protocol in the text of a measurement; what is missing or no number is left out."""
+    """Read the protocol from the text of a measurement; missing and invalid values are left out."""
     values: dict[str, tuple[float, ...]] = {}
     dwell: dict[int, float] = {}
     elements: dict[int, dict[str, str]] = {}
     sequence = None
+
     for found in LINE.finditer(document, max(0, document.find(b"MeasYaps\0"))):
         name, text = found[1].decode(), found[2].decode("latin1").strip('"')
         if name == SEQUENCE:
@@ -134,21 +137,23 @@ def read_protocol(document: bytes) -> Protocol:
             elements.setdefault(int(element[1]), {}).setdefault(element[2], text)
         elif name in LINES and name not in values and _number(text):
             values[name] = (_number(text),)
+
     for name in PARAMETERS:
         numbers = _parameter(document, name)
         if numbers:
             values[name] = numbers
+
     return Protocol(values, dwell, sequence, _coils(elements.values()))
 
 
 def _coils(elements: Iterable[dict[str, str]]) -> tuple[str, ...]:
-    """Names of coil elements, by the number of the receiver that each is connected to."""
+    """Names of coil elements, ordered by the number of the receiver to which each is connected."""
     connected = [(_number(each.get(RECEIVER, "")), each.get(ELEMENT_NAME, "")) for each in elements]
     return tuple(name for _, name in sorted(connected) if name)
 
 
 def _number(text: str) -> float:
-    """A decimal or hexadecimal number; 0 for anything else and for what is not finite."""
+    """A decimal or hexadecimal number; 0 for anything else and for non-finite numbers."""
     try:
         value = float(int(text, 16)) if text.lower().startswith("0x") else float(text)
     except (ValueError, OverflowError):
@@ -157,8 +162,9 @@ def _number(text: str) -> float:
 
 
 def _parameter(document: bytes, name: str) -> tuple[float, ...]:
-    """The numbers of a parameter, where it first has any."""
-    wanted, place = f'."{name}">'.encode(), 0
+    """The numbers of a parameter, at its first occurrence with any that are not zero."""
+    wanted = f'."{name}">'.encode()
+    place = 0
     while (place := document.find(wanted, place)) >= 0:
         place += len(wanted)
         found = PARAMETER.match(document, place)
@@ -169,7 +175,7 @@ def _parameter(document: bytes, name: str) -> tuple[float, ...]:
 
 
 def acquisition(protocol: Protocol, path: Path) -> Acquisition:
-    """What the protocol and the name of the file tell of the scan."""
+    """The facts about the scan in the protocol and the name of the file."""
     facts = vars(parse_name(path)) | {
         "field_strength": protocol.number("sProtConsistencyInfo.flNominalB0") or None,
         "sequence": protocol.sequence,
@@ -178,23 +184,25 @@ def acquisition(protocol: Protocol, path: Path) -> Acquisition:
 
 
 def ramp(protocol: Protocol, path: Path) -> Ramp | None:
-    """How the readout gradient of echo-planar lines was sampled; None if it was constant.
+    """The sampled readout gradient of echo-planar lines; None if it was constant.
 
     Raises
     ------
-    InputError : `gradient-unknown`, it was neither constant nor a trapezoid, or its times make no
-        sense
+    InputError
+        If it is neither constant nor a trapezoid, or its times are inconsistent
+        (`gradient-unknown`).
     """
     shape = protocol.number("alRegridMode", CONSTANT)
     if shape == CONSTANT:
         return None
     up, flat, down, delay, duration = (protocol.values.get(name, (0.0,))[0] for name in RAMP)
     inside = min(up, flat, down, delay) >= 0 < duration < LONGEST_READOUT
+
     if shape != TRAPEZOID or not inside or delay + duration > up + flat + down + CLOCK:
         raise InputError(
             "gradient-unknown",
-            f"{path} was read with a gradient of shape {shape:g} over {duration:g} us",
-            "Lines read back and forth need a constant or a trapezoidal gradient that lasts as long",
+            f"{path} has a readout gradient of shape {shape:g} over {duration:g} us",
+            "Echo-planar lines need a constant or trapezoidal gradient over the whole readout",
             "Convert the file to ISMRMRD with siemens_to_ismrmrd, or reconstruct it on the scanner",
         )
     return Ramp(up, flat, down, delay, duration)
@@ -203,31 +211,44 @@ def ramp(protocol: Protocol, path: Path) -> Ramp | None:
 def encoding(
     protocol: Protocol, needed: tuple[int, int], centre: int | None, echo_planar: bool, path: Path
 ) -> Encoding:
-    """How k-space was encoded.
+    """The encoding of k-space.
 
     Parameters
     ----------
-    protocol : what the text says
-    needed : (y, x), the smallest matrix that holds the readouts, which counts where the protocol
-        says less
-    centre : the line counter at the centre of k-space
-    echo_planar : whether lines were read back and forth
-    path : for messages
+    protocol : Protocol
+        The protocol of the measurement.
+    needed : tuple of int
+        (y, x), the smallest matrix that holds the readouts; it replaces a smaller one in the
+        protocol.
+    centre : int or None
+        Line counter at the centre of k-space; None for the middle of the matrix.
+    echo_planar : bool
+        Whether lines were measured in both directions.
+    path : Path
+        The file, for messages.
+
+    Returns
+    -------
+    Encoding
+        The encoding.
 
     Raises
     ------
-    InputError : `header-damaged`, a matrix out of all proportion; `trajectory-missing`, k-space is
-        not Cartesian; `slices-simultaneous`, slices were excited together
+    InputError
+        If the matrix is too large (`header-damaged`), k-space is not Cartesian
+        (`trajectory-missing`), or slices were excited together (`slices-simultaneous`).
     """
     _require_cartesian_slices(protocol, path)
     matrix, (over_y, over_x) = _matrix(protocol, needed), protocol.oversampling
+
     if max(matrix) >= LARGEST:
         raise InputError(
             "header-damaged",
             f"{path} has an encoded matrix of {matrix[0]} x {matrix[1]} (y, x)",
-            f"Both must be less than {LARGEST}",
+            f"Both numbers must be less than {LARGEST}",
             REMEDY,
         )
+
     recon = (int(protocol.number("NImageLins")), int(protocol.number("NImageCols")))
     return Encoding(
         matrix,
@@ -242,6 +263,7 @@ def encoding(
 
 
 def _require_cartesian_slices(protocol: Protocol, path: Path) -> None:
+    """Refuse non-Cartesian k-space, and slices that were excited together."""
     kind = TRAJECTORIES.get(
         int(protocol.number("sKSpace.ucTrajectory", CARTESIAN)), "another kind of"
     )
@@ -249,21 +271,22 @@ def _require_cartesian_slices(protocol: Protocol, path: Path) -> None:
         raise InputError(
             "trajectory-missing",
             f"{path} holds {kind} k-space",
-            "Twix files do not say where such samples lie, only Cartesian ones are read",
-            "Convert it to ISMRMRD with its trajectory, by siemens_to_ismrmrd",
+            "Twix files do not hold trajectories, so only Cartesian k-space can be read",
+            "Convert it to ISMRMRD with its trajectory, using siemens_to_ismrmrd",
         )
+
     together = protocol.number("sSliceAcceleration.lMultiBandFactor", 1)
     if together > 1:
         raise InputError(
             "slices-simultaneous",
             f"{path} was measured with {together:g} slices at a time",
-            "Slices must be excited one by one",
+            "Slices must be excited one at a time",
             "Reconstruct it on the scanner",
         )
 
 
 def _matrix(protocol: Protocol, needed: tuple[int, int]) -> tuple[int, int]:
-    """The encoded matrix (y, x): that of the protocol where it holds all readouts."""
+    """The encoded matrix (y, x): that of the protocol, enlarged to hold all readouts."""
     lines = protocol.number("iPEFTLength") or protocol.number("sKSpace.lPhaseEncodingLines")
     if protocol.number("sKSpace.uc2DInterpolation"):
         lines /= 2

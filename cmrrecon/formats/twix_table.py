@@ -1,5 +1,4 @@
-"""The readouts of a Siemens twix file as a table: what each is for, where it belongs, and where it
-lies in the patient."""
+"""The readouts of a Siemens twix file as a table: purpose, counters, and place in the patient."""
 
 from typing import Any
 
@@ -9,19 +8,17 @@ from numpy.typing import NDArray
 from cmrrecon.formats.readouts import Table
 from cmrrecon.formats.twix_protocol import Protocol
 
-# Bits of a readout's mask, from 0.
+# Bits of a readout's mask, numbered from 0.
 PHASE_CORRECTION, REFERENCE, REFERENCE_AND_IMAGE, REVERSE, NOISE = (
     1 << bit for bit in range(21, 26)
 )
-# Feedback, phase stabilisation, references and navigators of slices excited together, dummies,
-# feedback of the transmit coil.
+# Not image data: feedback, phase stabilisation, references and navigators of slices excited
+# together, dummies, feedback of the transmit coil.
 OTHER = sum(1 << bit for bit in (1, 2, 14, 15, 38, 39, 51, 53))
 TICK_MS = 2.5  # of the scanner's clock
-DWELL = {
-    True: 1e6 / 130,
-    False: 7680.0,
-}  # us x samples of noise readouts: before VD, and from VD on
-SAME = 0.999  # cosine of the angle between normals of parallel slices
+# Dwell time of noise readouts in us, multiplied by their samples. Keys: software before VD or not.
+DWELL = {True: 1e6 / 130, False: 7680.0}
+SAME = 0.999  # smallest cosine of the angle between normals of parallel slices
 COUNTERS = {
     "line": "Lin",
     "partition": "Par",
@@ -36,24 +33,34 @@ COUNTERS = {
 def readouts(
     headers: NDArray[Any], protocol: Protocol, *, before_vd: bool, noise_only: bool
 ) -> Table:
-    """The table of `readouts.Raw`, and a column `navigator` of the lines for phase correction.
+    """The table of `readouts.Raw`, and a column `navigator` for lines of phase correction.
 
     Parameters
     ----------
-    headers : the headers of the readouts, as turbotwix gives them
-    protocol : of the same measurement
-    before_vd : whether the file is of software before VD
-    noise_only : whether the measurement is one for noise, which was sampled as its own protocol
-        says
+    headers : ndarray of shape (row,)
+        Headers of the readouts, as returned by turbotwix.
+    protocol : Protocol
+        Protocol of the same measurement.
+    before_vd : bool
+        Whether the file is of software before VD.
+    noise_only : bool
+        Whether this is a noise measurement, which was sampled with the dwell time of its protocol.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The columns.
     """
     flags = headers["EvalInfoMask"].astype(np.uint64)
     table: Table = {
         name: headers["Counter"][stored].astype(np.int64) for name, stored in COUNTERS.items()
     }
+
     table |= _purposes(flags) | _vectors(headers["SliceData"])
     table["slice"] = _anatomical(
         headers["Counter"]["Sli"].astype(np.int64), table["position"], table["across"]
     )
+
     table |= {
         "samples": headers["SamplesInScan"].astype(np.int64),
         "coils": headers["UsedChannels"].astype(np.int64),
@@ -65,6 +72,7 @@ def readouts(
         "time_ms": headers["TimeStamp"] * TICK_MS,
         "trigger_ms": headers["PMUTimeStamp"] * (TICK_MS if protocol.gated else np.nan),
     }
+
     known = np.array([protocol.dwell_us.get(int(echo), 0.0) for echo in table["contrast"]])
     own = DWELL[before_vd] / np.maximum(table["samples"], 1)
     table["dwell_us"] = known if noise_only else np.where(table["noise"], own, known)
@@ -72,7 +80,7 @@ def readouts(
 
 
 def _purposes(flags: NDArray[np.uint64]) -> Table:
-    """What each readout is for, from its bits."""
+    """The purpose of each readout, from its bits."""
 
     def has(bits: int) -> NDArray[np.bool]:
         return np.asarray((flags & np.uint64(bits)) != 0)
@@ -90,18 +98,20 @@ def _purposes(flags: NDArray[np.uint64]) -> Table:
 
 
 def _vectors(places: NDArray[Any]) -> Table:
-    """Position and directions of each readout in the patient (LPS).
+    """Position and directions of each readout in patient coordinates (LPS).
 
-    The quaternion turns the gradients' axes (phase, read, slice) into the patient's. Images of an
-    inverse transform run against the first two: in gre.dat of twixtools, an ACR phantom, the air
-    bubbles lie at high y and the phase gradient points to the back; its resolution insert, which is
-    made to be read from the right of the patient, runs along x.
+    The quaternion rotates the gradient axes (phase, read, slice) to those of the patient. Images
+    from an inverse transform run against the first two. In gre.dat of twixtools, an ACR phantom,
+    the air bubbles lie at high y while the phase gradient points to the back; the resolution
+    insert, which is designed to be read from the patient's right, runs along x.
     """
     position = np.stack([places["SlicePos"][axis] for axis in ("Sag", "Cor", "Tra")], 1)
+
     r, i, j, k = places["Quaternion"].T.astype(np.float64)
     phase = np.stack([1 - 2 * (j * j + k * k), 2 * (i * j + k * r), 2 * (i * k - j * r)], 1)
     read = np.stack([2 * (i * j - k * r), 1 - 2 * (i * i + k * k), 2 * (j * k + i * r)], 1)
     across = np.stack([2 * (i * k + j * r), 2 * (j * k - i * r), 1 - 2 * (i * i + j * j)], 1)
+
     unit = np.abs(r * r + i * i + j * j + k * k - 1) < 1e-3
     known = (unit & np.isfinite(position).all(1))[:, None]
     vectors = {"position": position, "along_x": -read, "along_y": -phase, "across": across}
@@ -111,12 +121,12 @@ def _vectors(places: NDArray[Any]) -> Table:
 def _anatomical(
     measured: NDArray[np.int64], position: NDArray[np.float64], across: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """The slice counters in the order in which slices lie along their normal, from 0; as measured
-    if they are not parallel."""
+    """Number the slices along their normal, from 0; in measured order if they are not parallel."""
     values, first, back = np.unique(measured, return_index=True, return_inverse=True)
     normals = across[first]
     if len(values) < 2 or not (normals @ normals[0] > SAME).all():
         return back.astype(np.int64)
+
     order = np.argsort(position[first] @ normals[0], kind="stable")
     ranks = np.empty(len(values), np.int64)
     ranks[order] = np.arange(len(values))

@@ -1,4 +1,4 @@
-"""Which variable of a file is k-space, mask or images: the names of every year, and what is told when it is none of them."""
+"""Finds the variable of a file that holds k-space, a mask or images, by the names of every year."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from cmrrecon.tools.errors import InputError, UsageError
 
 Kind = Literal["kspace", "mask", "image", "maps", "label"]
 
-# In order of preference where a file holds several.
+# In order of preference if a file holds several.
 NAMES: dict[Kind, tuple[str, ...]] = {
     "kspace": (
         "kspace",
@@ -41,79 +41,100 @@ FLOW_4D = "segmask"
 def choose(
     stored: Mapping[str, StoredArray], kind: Kind, path: Path
 ) -> tuple[StoredArray, tuple[str, ...]]:
-    """The variable that holds `kind`, and what had to be assumed.
+    """Find the variable that holds `kind`.
+
+    Parameters
+    ----------
+    stored : mapping of str to StoredArray
+        The arrays of the file.
+    kind : {"kspace", "mask", "image", "maps", "label"}
+        The content wanted.
+    path : Path
+        The file, for messages.
+
+    Returns
+    -------
+    array : StoredArray
+        The variable.
+    notes : tuple of str
+        What had to be assumed.
 
     Raises
     ------
-    InputError : there is none, it is of another kind, or several could be meant
+    InputError
+        If there is none or several could be meant (`variable-missing`), or the file holds another
+        kind (`variable-kind`).
     """
     found = matching(stored, kind)
     if found:
         return stored[found[0]], _passed_over(found, path)
+
     _refuse_other_kinds(stored, kind, path)
     if len(stored) == 1 and (kind != "image" or "" in stored):
         name, array = next(iter(stored.items()))
-        taken = (
-            f"{path}: variable {say([name])} was taken as {WORDS[kind]}, the only one in the file."
+        note = (
+            f"{path}: {listed([name])}, the only variable in the file, was read as {WORDS[kind]}."
         )
-        return array, (taken,) if name else ()
+        return array, (note,) if name else ()
+
     raise InputError(
         "variable-missing",
-        f"{path} holds no variable known as {WORDS[kind]}"
-        + (f" (it holds {say(stored)})" if stored else " and no numeric array"),
-        f"One named {' or '.join(re.sub(r'.d.', '##', name) for name in NAMES[kind])} is needed",
+        f"{path} holds no variable that is known as {WORDS[kind]}"
+        + (f" (it holds {listed(stored)})" if stored else " and no numeric array"),
+        f"It must be named {' or '.join(re.sub(r'.d.', '##', name) for name in NAMES[kind])}",
         "Rename the variable, or give another file",
     )
 
 
 def _passed_over(found: list[str], path: Path) -> tuple[str, ...]:
-    """What is told where the first of several variables is taken."""
+    """A note if the first of several variables is read."""
     if len(found) == 1:
         return ()
-    return (f"{path} also holds {say(found[1:])}; {say(found[:1])} was taken.",)
+    return (f"{path} also holds {listed(found[1:])}; {listed(found[:1])} was read.",)
 
 
 def _refuse_other_kinds(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> None:
-    """Refuse the region of 4-D flow, and variables with the name of another kind."""
+    """Refuse the scored region of 4-D flow, and variables with the name of another kind."""
     if FLOW_4D in stored:
         raise InputError(
             "variable-kind",
-            f"{path} holds the region that 4-D flow of CMRx4DFlow2026 is scored in",
+            f"{path} holds the region in which 4-D flow of CMRx4DFlow2026 is scored",
             f"A file with {WORDS[kind]} is needed",
             f"Give the file that holds {WORDS[kind]}",
         )
+
     for other in NAMES:
         named = matching(stored, other)
         if named:
             raise InputError(
                 "variable-kind",
-                f"{path} holds {WORDS[other]} (variable {say(named)})",
+                f"{path} holds {WORDS[other]} (variable {listed(named)})",
                 f"A file with {WORDS[kind]} is needed",
                 f"Give the file that holds {WORDS[kind]}",
             )
 
 
 def refuse_dataset(dataset: str | None, path: Path) -> None:
-    """Refuse the name of a data set for a file that has none."""
+    """Refuse the name of a data set for a file whose data sets have no names."""
     if dataset is not None:
         raise UsageError(
             "dataset-fixed",
-            f"The data set {dataset!r} was named for {path}",
-            "Only ISMRMRD files hold data sets with names",
+            f"The data set {dataset!r} was requested from {path}",
+            "Only ISMRMRD files hold named data sets",
             "Leave out --dataset",
         )
 
 
-def say(names: object) -> str:
-    """Names of variables for a message: at most four, printable and short whatever the file holds."""
-    listed = list(names) if isinstance(names, list | Mapping) else [names]
+def listed(names: object) -> str:
+    """Names of variables for a message: at most four, all printable and short."""
+    every = list(names) if isinstance(names, list | Mapping) else [names]
     short = [
         "".join(c if c.isalnum() or c in "_-#" else "?" for c in str(name))[:40]
-        for name in listed[:4]
+        for name in every[:4]
     ]
-    return ", ".join(short) + (", ..." if len(listed) > 4 else "")
+    return ", ".join(short) + (", ..." if len(every) > 4 else "")
 
 
 def matching(stored: Mapping[str, StoredArray], kind: Kind) -> list[str]:
-    """The names in a file that are official names of this kind, the preferred ones first."""
+    """Names in a file that are official names of this kind, preferred ones first."""
     return [name for expression in NAMES[kind] for name in stored if re.fullmatch(expression, name)]

@@ -1,5 +1,7 @@
-"""Raw data of other vendors, which are not read: recognised by name and neighbours, so that the
-error names the converter."""
+"""Raw data of other vendors, which cannot be read.
+
+They are recognised by their names and neighbouring files, so that the error names the converter.
+"""
 
 import re
 from dataclasses import dataclass
@@ -10,14 +12,24 @@ from cmrrecon.tools.errors import InputError
 
 P_FILE = re.compile(r"p\d{5}\.7(\.\w+)?", re.IGNORECASE)
 DESCRIPTION = b"DATA DESCRIPTION FILE"  # in the first line of Philips' .list
-# Suffix of Philips' files -> what lies beside one of them; nothing where the suffix says enough.
+# Suffix of a Philips file -> suffixes of accompanying files; none if the suffix is sufficient.
 PHILIPS = {".lab": (), ".sin": (), ".raw": (".lab", ".sin"), ".data": (".list",)}
 BRUKER = ("fid", "ser", "rawdata.job0")  # beside `acqp`
 
 
 @dataclass(frozen=True)
 class Vendor:
-    """Whose files they are, what these are called, and what converts them to ISMRMRD."""
+    """A vendor's raw data.
+
+    Attributes
+    ----------
+    name : str
+        The vendor.
+    files : str
+        What its files are called.
+    converter : str
+        The program that converts them to ISMRMRD.
+    """
 
     name: str
     files: str
@@ -31,23 +43,25 @@ BRUKER_RAW = Vendor("Bruker", "raw data", "bruker_to_ismrmrd")
 
 
 def refuse(path: Path, head: bytes) -> None:
-    """Refuse a file of another vendor; `head` are its first bytes.
+    """Refuse a file of another vendor; `head` is its first bytes.
 
     Raises
     ------
-    InputError : `vendor-format`
+    InputError
+        If it looks like one (`vendor-format`).
     """
     vendor = _vendor(path, head)
     if vendor is not None:
         raise InputError(
             "vendor-format",
-            f"{path} looks like {vendor.files} of {vendor.name}",
-            "Of raw data, ISMRMRD, Siemens twix and fastMRI are read",
+            f"{path} looks like {vendor.files} from {vendor.name}",
+            "Raw data can be read from ISMRMRD, Siemens twix and fastMRI files",
             f"Convert it to ISMRMRD with {vendor.converter}",
         )
 
 
 def _vendor(path: Path, head: bytes) -> Vendor | None:
+    """The vendor of a file; None if it is not recognised."""
     name, suffix = path.name.lower(), path.suffix.lower()
     if hdf5_access.sniff(head):
         return GE_ARCHIVE if name.startswith("scanarchive") and not _has_kspace(path) else None
@@ -66,7 +80,6 @@ def _has_kspace(path: Path) -> bool:
 
 
 def _beside(path: Path, suffixes: tuple[str, ...]) -> bool:
-    """Whether a file of the same name and one of these suffixes, in either case, lies beside; True
-    without suffixes."""
+    """Whether a file with the same name and one of these suffixes exists; True without suffixes."""
     names = [suffix for lower in suffixes for suffix in (lower, lower.upper())]
     return not names or any(path.with_suffix(suffix).is_file() for suffix in names)

@@ -1,4 +1,4 @@
-"""Files out: the suffix of a name says the format."""
+"""Writes files; the suffix of the name selects the format."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -35,30 +35,39 @@ IMAGE_WRITERS: dict[str, Callable[..., None]] = {
 def write(
     path: str | Path, content: Scan | Tensor | Any, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a scan or images; the suffix says the format. A `Result` writes itself, see `Result.save`.
+    """Write a scan or images; the suffix selects the format.
+
+    A `Result` writes itself, see `Result.save`.
 
     Parameters
     ----------
-    path : `.mat`, `.h5`, `.npz`, `.npy` or `.cfl`; for a scan also `.mrd` (ISMRMRD); for images
-        also `.png` and `.gif`
-    content : Scan; or Tensor or NumPy array of images (frame, slice, y, x), real or complex
-    provenance : JSON values that travel inside the file
+    path : str or Path
+        `.mat`, `.h5`, `.npz`, `.npy` or `.cfl`; for a scan also `.mrd` (ISMRMRD); for images also
+        `.png` and `.gif`.
+    content : Scan, or Tensor or ndarray of shape (frame, slice, y, x)
+        The scan, or images, real or complex.
+    provenance : mapping or None
+        JSON values to store in the file.
 
     Raises
     ------
-    UsageError : `output-format`, `images-axes`, `array-type`
-    OutputError : the file cannot be written
+    UsageError
+        If the suffix is unknown (`output-format`), or the images are not an array with four axes
+        (`array-type`, `images-axes`).
+    OutputError
+        If the file cannot be written.
     """
     target = as_path(path, "output")
     if isinstance(content, Scan):
         write_scan(target, content, provenance)
         return
+
     images = as_tensor(content, "content", "of images (frame, slice, y, x), or a Scan,")
     if images.ndim != 4:
         raise UsageError(
             "images-axes",
             f"The images have shape {tuple(images.shape)}",
-            "Four axes (frame, slice, y, x) are needed",
+            "There must be four axes (frame, slice, y, x)",
             "Add the missing axes of length 1, in that order",
         )
     write_images(target, images.unbind(1), provenance)
@@ -72,47 +81,74 @@ def write_scan(
     variable: str | None = None,
     images: Sequence[Tensor] | None = None,
 ) -> None:
-    """A scan, slice by slice where possible: `.mat` (v7.3, official layout, without the mask),
-    `.h5`, `.npz`, `.npy`, `.cfl` (without the mask) or `.mrd` (ISMRMRD).
+    """Write a scan, slice by slice if the format allows.
+
+    The formats are `.mat` (v7.3, official layout), `.h5`, `.npz`, `.npy`, `.cfl` and `.mrd`
+    (ISMRMRD). `.mat`, `.npy` and `.cfl` do not hold the mask.
 
     Parameters
     ----------
-    variable : name of the k-space in a `.mat` file; by default as the official files do
-    images : reference images to keep in a `.h5` file, a sequence over slices of (frame, y, x); it is looked at after
-        the last slice of k-space was read
+    path : str or Path
+        The output.
+    scan : Scan
+        The scan.
+    provenance : mapping or None
+        JSON values to store in the file.
+    variable : str or None
+        Name of the k-space in a `.mat` file; None for the official one.
+    images : sequence over slices of Tensor of shape (frame, y, x), or None
+        Reference images to keep in a `.h5` file; they are used after the last slice of k-space
+        was read.
 
     Raises
     ------
-    OutputError : the file cannot be written
-    UsageError : the suffix is unknown
+    OutputError
+        If the file cannot be written.
+    UsageError
+        If the suffix is unknown (`output-format`).
     """
     path = Path(path)
     write = _by_suffix(path, SCAN_WRITERS, "a scan")
     if write is matlab.write_scan:
         write = partial(write, variable=variable)
+
     if isinstance(scan.mask, SpokeMask):
         _by_suffix(
             path,
             {suffix: SCAN_WRITERS[suffix] for suffix in (".h5", ".npz")},
             "k-space along a trajectory",
         )
+
     if images is not None:
         write = partial(
             _by_suffix(path, {".h5": hdf5.write_scan}, "a scan with images"), images=images
         )
+
     write(path, scan, provenance)
 
 
 def write_mask(
     path: str | Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """A mask (frame|1, y, x|1) bool as official `.mat` (v7.3) file or as `.cfl`; `x` is the number
-    of readout samples.
+    """Write a mask as an official `.mat` (v7.3) file or as `.cfl`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The output.
+    mask : Tensor of shape (frame|1, y, x|1), bool
+        The measured samples.
+    x : int
+        Number of readout samples.
+    provenance : mapping or None
+        JSON values to store in the file.
 
     Raises
     ------
-    OutputError : the file cannot be written
-    UsageError : the suffix is unknown
+    OutputError
+        If the file cannot be written.
+    UsageError
+        If the suffix is unknown (`output-format`).
     """
     path = Path(path)
     writers = {".mat": matlab.write_mask, ".cfl": cfl.write_mask}
@@ -122,12 +158,16 @@ def write_mask(
 def write_maps(
     path: str | Path, maps: Sequence[Tensor] | Tensor, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Coil maps, a sequence over slices of (coil, y, x) complex such as `Result.maps`, as `.cfl`.
+    """Write coil maps, a sequence over slices of (coil, y, x) complex64, as `.cfl`.
+
+    `Result.maps` is such a sequence.
 
     Raises
     ------
-    OutputError : the file cannot be written
-    UsageError : the suffix is unknown
+    OutputError
+        If the file cannot be written.
+    UsageError
+        If the suffix is unknown (`output-format`).
     """
     path = Path(path)
     _by_suffix(path, {".cfl": cfl.write_maps}, "coil maps")(path, maps, provenance)
@@ -136,23 +176,44 @@ def write_maps(
 def write_truth(
     path: str | Path, image: Tensor, maps: Tensor, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """The noise-free truth of a simulated scan as `.npz`: image (frame, slice, y, x) and maps (coil, y, x).
+    """Write the noise-free truth of a simulated scan as `.npz`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The output.
+    image : Tensor of shape (frame, slice, y, x), complex64
+        The true images.
+    maps : Tensor of shape (coil, y, x), complex64
+        The true coil maps.
+    provenance : mapping or None
+        JSON values to store in the file.
 
     Raises
     ------
-    OutputError : the file cannot be written
-    UsageError : the suffix is unknown
+    OutputError
+        If the file cannot be written.
+    UsageError
+        If the suffix is unknown (`output-format`).
     """
     path = Path(path)
     _by_suffix(path, {".npz": numpy_files.write_truth}, "a truth")(path, image, maps, provenance)
 
 
 def check_suffix(path: str | Path, what: Literal["a scan", "images"]) -> None:
-    """Refuse an output name whose suffix says no known format, before any work is done.
+    """Refuse an output name with an unknown suffix before any work is done.
+
+    Parameters
+    ----------
+    path : str or Path
+        The output.
+    what : {"a scan", "images"}
+        The content to be written.
 
     Raises
     ------
-    UsageError : the suffix is unknown for scans or images
+    UsageError
+        If the suffix is unknown for this content (`output-format`).
     """
     _by_suffix(Path(path), SCAN_WRITERS if what == "a scan" else IMAGE_WRITERS, what)
 
@@ -160,18 +221,24 @@ def check_suffix(path: str | Path, what: Literal["a scan", "images"]) -> None:
 def write_images(
     path: str | Path, images: Sequence[Tensor] | Tensor, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Images as `.h5`, `.mat` (`img4ranking`), `.npz`, `.npy`, `.cfl`, `.png` or `.gif`.
+    """Write images as `.h5`, `.mat` (`img4ranking`), `.npz`, `.npy`, `.cfl`, `.png` or `.gif`.
 
     Parameters
     ----------
-    images : a sequence over slices of (frame, y, x) tensors, complex or real, each taken once and in order;
-        a tensor (slice, frame, y, x) is one too
-    provenance : travels in the file (beside it for .npy)
+    path : str or Path
+        The output.
+    images : sequence over slices of Tensor of shape (frame, y, x)
+        Images, complex or real, each used once and in order; a tensor (slice, frame, y, x) is such
+        a sequence.
+    provenance : mapping or None
+        JSON values to store in the file (for .npy, beside it).
 
     Raises
     ------
-    OutputError : the file cannot be written
-    UsageError : the suffix is unknown
+    OutputError
+        If the file cannot be written.
+    UsageError
+        If the suffix is unknown (`output-format`).
     """
     path = Path(path)
     _by_suffix(path, IMAGE_WRITERS, "images")(path, images, provenance)
@@ -180,12 +247,13 @@ def write_images(
 def _by_suffix(
     path: Path, writers: Mapping[str, Callable[..., None]], what: str
 ) -> Callable[..., None]:
+    """The writer for the suffix of a path."""
     writer = writers.get(path.suffix.lower())
     if writer is None:
         raise UsageError(
             "output-format",
-            f"The suffix {path.suffix or '(none)'} of {path.name} is not known for {what}",
-            f"Known are {', '.join(writers)}",
-            "Give a file name with one of these",
+            f"The suffix {path.suffix or '(none)'} of {path.name} is not supported for {what}",
+            f"Supported suffixes are {', '.join(writers)}",
+            "Give a file name with one of these suffixes",
         )
     return writer

@@ -7,7 +7,7 @@ from cmrrecon.data import Acquisition, Scan
 
 @pytest.fixture
 def scan() -> Scan:
-    """A small undersampled cine scan in memory: 3 frames, 2 slices, 4 coils, 10 lines, 12 samples."""
+    """A small undersampled cine scan: 3 frames, 2 slices, 4 coils, 10 lines, 12 samples."""
     generator = torch.Generator().manual_seed(1)
     kspace = torch.randn(3, 2, 4, 10, 12, dtype=torch.complex64, generator=generator)
     mask = torch.rand(3, 10, 1, generator=generator) > 0.5

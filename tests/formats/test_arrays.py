@@ -30,7 +30,7 @@ def stored(shape, name="kus", **more):
     ],
 )
 @pytest.mark.parametrize("chunks", [None, 1, 2, 4])
-def test_slices_come_in_our_order_from_any_stored_order(order, chunks):
+def test_slices_have_our_order_for_any_stored_order(order, chunks):
     length = {"frame": 4, "slice": 3, "coil": 2, "y": 6, "x": 5}
     names = tuple(order.split(","))
     array, values = stored(
@@ -43,14 +43,14 @@ def test_slices_come_in_our_order_from_any_stored_order(order, chunks):
         assert torch.equal(reader(index), torch.from_numpy(expected[:, index].copy()))
 
 
-def test_missing_axes_become_one_long():
+def test_missing_axes_have_length_1():
     array, values = stored((6, 5))
     reader = SliceReader(array, ("x", "y"))
     assert reader.shape == (1, 1, 1, 5, 6)
     assert torch.equal(reader(0)[0, 0], torch.from_numpy(values.T.copy()))
 
 
-def test_a_slice_is_read_frame_by_frame_or_as_chunks_demand():
+def test_a_slice_is_read_frame_by_frame_or_chunk_by_chunk():
     for chunks, expected in [
         (None, 4),
         ((1, 1, 1, 6, 5), 4),
@@ -87,9 +87,9 @@ def test_a_slice_is_read_frame_by_frame_or_as_chunks_demand():
     ],
 )
 def test_default_axes_by_base_and_variable(shape, name, base, axes, notes):
-    found, said = default_axes(stored(shape, name)[0], base, "a.mat")
+    found, found_notes = default_axes(stored(shape, name)[0], base, "a.mat")
     assert found == axes
-    assert len(said) == notes
+    assert len(found_notes) == notes
 
 
 def test_more_coils_than_lines_is_refused_with_the_remedy():
@@ -104,7 +104,7 @@ def test_wrong_number_of_axes_is_refused(shape):
         default_axes(stored(shape)[0], "cine_sax", "a.mat")
 
 
-def test_named_axes_follow_the_order_users_see():
+def test_named_axes_have_the_order_that_users_see():
     assert named_axes(" x, y ,coil", stored((5, 6, 2))[0], "a.mat") == ("x", "y", "coil")
     assert named_axes("x,y,coil", stored((2, 6, 5), reversed_view=True)[0], "a.mat") == (
         "coil",
@@ -114,7 +114,7 @@ def test_named_axes_follow_the_order_users_see():
 
 
 @pytest.mark.parametrize("text", ["", "x,y", "x,y,coil,frame", "x,y,y", "x,y,time", "frame,coil,x"])
-def test_axes_that_make_no_sense_are_refused(text):
+def test_invalid_axes_are_refused(text):
     with refused("axes-unknown"):
         named_axes(text, stored((5, 6, 2))[0], "a.mat")
 

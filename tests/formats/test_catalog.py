@@ -1,5 +1,4 @@
-"""The table of formats: every claim is held against the readers and writers, and the page has
-it."""
+"""The table of formats: readers and writers confirm every claim, and the page contains it."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +25,7 @@ def name(format):
 
 
 def suffixes(content):
-    """The suffixes that some format is said to write such content to."""
+    """The suffixes to which some format writes this content."""
     written = (format.suffixes for format in CATALOG if content in format.writes)
     return sorted(suffix for every in written for suffix in every)
 
@@ -41,12 +40,12 @@ def test_every_raw_format_has_a_row_and_every_row_a_format():
     assert raw == sorted(format.name for format in kinds.RAW_FORMATS)
 
 
-def test_every_format_that_is_read_has_a_sample():
+def test_every_readable_format_has_a_sample():
     assert sorted(map(name, READ)) == sorted(SAMPLES)
 
 
 @pytest.mark.parametrize("format", READ, ids=name)
-def test_a_sample_is_of_its_format(format, tmp_path):
+def test_a_sample_has_its_format(format, tmp_path):
     path = SAMPLES[format.name](tmp_path)
     assert path.suffix in format.suffixes
     assert formats.kind(path) == "scan" or format.name == "NumPy .npy"
@@ -54,7 +53,7 @@ def test_a_sample_is_of_its_format(format, tmp_path):
     assert (None if found is None else found.name) == (format.name if format.raw else None)
 
 
-def test_samples_reach_every_format_of_arrays(tmp_path):
+def test_samples_cover_every_format_of_arrays(tmp_path):
     heads = []
     for format in READ:
         if not format.raw:
@@ -106,7 +105,7 @@ def test_images_keep_the_geometry_where_the_row_says_so(format, tmp_path):
 
 
 def test_masks_and_images_are_read_where_the_row_says_so(tmp_path):
-    """What one format writes and reads again."""
+    """Each format reads what it has written."""
     for format in CATALOG:
         for suffix in format.suffixes:
             path = tmp_path / f"a{suffix}"
@@ -119,7 +118,7 @@ def test_masks_and_images_are_read_where_the_row_says_so(tmp_path):
                 assert formats.read_mask(path).complete
 
 
-def test_the_page_has_the_table():
+def test_the_page_contains_the_table():
     """Made with python -c "from cmrrecon.formats.catalog import markdown; print(markdown())"."""
     assert markdown() in PAGE.read_text()
     rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]

@@ -19,7 +19,7 @@ def bart(folder, *words):
 
 
 def put(folder, name, dims, values=None, header=None):
-    """A pair of files by hand."""
+    """Write a pair of files by hand."""
     count = int(np.prod(dims))
     values = np.arange(count) * (1 + 2j) if values is None else values
     (folder / f"{name}.cfl").write_bytes(np.asarray(values, "<c8").tobytes())
@@ -28,7 +28,7 @@ def put(folder, name, dims, values=None, header=None):
     return folder / f"{name}.cfl"
 
 
-def test_kspace_and_acquisition_come_back(tmp_path, scan, stamp):
+def test_kspace_and_acquisition_round_trip(tmp_path, scan, stamp):
     formats.write_scan(tmp_path / "a.cfl", scan, stamp)
     formats.write_mask(tmp_path / "a_mask.cfl", scan.mask.samples, scan.shape[4])
     for name in ("a.cfl", "a.hdr"):
@@ -45,7 +45,7 @@ def test_kspace_and_acquisition_come_back(tmp_path, scan, stamp):
     assert formats.kind(tmp_path / "a_mask.cfl") == "mask"
 
 
-def test_the_dimensions_are_those_of_bart(tmp_path, scan):
+def test_dimensions_are_those_of_bart(tmp_path, scan):
     formats.write_scan(tmp_path / "a.cfl", scan)
     words = (tmp_path / "a.hdr").read_text().splitlines()
     assert words[:2] == ["# Dimensions", "12 10 1 4 1 1 1 1 1 1 3 1 1 2 1 1 "]
@@ -67,7 +67,7 @@ def test_images_masks_and_maps(tmp_path, images, stamp):
     assert torch.equal(formats.read_maps(tmp_path / "s.cfl"), images)
 
 
-def test_one_coil_is_kspace_where_kspace_is_read(tmp_path):
+def test_a_single_coil_is_kspace_when_read_as_kspace(tmp_path):
     path = put(tmp_path, "one", [6, 4, 1, 1])
     assert formats.kind(path) == "images"
     assert formats.read(path).shape == (1, 1, 1, 4, 6)
@@ -77,7 +77,7 @@ def test_one_coil_is_kspace_where_kspace_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("dim", [5, 10, 11])
-def test_frames_may_stand_in_three_dimensions(tmp_path, dim):
+def test_frames_may_be_in_one_of_three_dimensions(tmp_path, dim):
     dims = [6, 4, 1, 2] + [1] * 12
     dims[dim] = 3
     path = put(tmp_path, "a", dims)
@@ -86,7 +86,7 @@ def test_frames_may_stand_in_three_dimensions(tmp_path, dim):
     np.testing.assert_array_equal(kspace.numpy(), expected)
 
 
-def test_dimensions_of_no_use_are_refused(tmp_path):
+def test_unused_dimensions_are_refused(tmp_path):
     for dims in ([6, 4, 2, 2], [6, 4, 1, 2, 2], [6, 4, 1, 2, 1, 2, 1, 1, 1, 1, 2]):
         with refused("cfl-dims"):
             formats.read(put(tmp_path, "a", dims))
@@ -113,7 +113,7 @@ def test_dimensions_of_no_use_are_refused(tmp_path):
         ("", "file-empty"),
     ],
 )
-def test_headers_that_lie(tmp_path, header, code):
+def test_wrong_headers_are_refused(tmp_path, header, code):
     path = put(tmp_path, "a", [6, 4, 1, 2], header=header)
     for read in (formats.read, formats.read_mask, formats.read_images, formats.kind):
         with refused(code):
@@ -129,7 +129,7 @@ def test_half_a_pair_is_refused(tmp_path):
             formats.read(name)
 
 
-def test_nothing_half_written(tmp_path, images):
+def test_a_failed_write_leaves_no_files(tmp_path, images):
     class Broken:
         def __len__(self):
             return 2
@@ -160,7 +160,7 @@ def phantom():
 
 
 @needs_bart
-def test_transform_of_bart_is_ours(tmp_path, phantom):
+def test_the_transform_of_bart_equals_ours(tmp_path, phantom):
     formats.write_scan(tmp_path / "k.cfl", phantom, {"config": {"text": "x" * 9000}})
     bart(tmp_path, "fft", "-u", "-i", "3", "k", "coils")
     bart(tmp_path, "rss", "8", "coils", "image")
@@ -187,7 +187,7 @@ def test_bart_reconstructs_our_kspace_and_we_read_its_maps(tmp_path, phantom):
 
 
 @needs_bart
-def test_bart_takes_several_frames_and_slices_as_they_are(tmp_path, phantom):
+def test_bart_reconstructs_several_frames_and_slices(tmp_path, phantom):
     lines = torch.zeros(1, 32, 1, dtype=torch.bool)
     lines[:, ::2] = lines[:, 10:22] = True
     kspace = torch.stack([phantom.read_slice(0)] * 3, 1) * lines
@@ -203,7 +203,7 @@ def test_bart_takes_several_frames_and_slices_as_they_are(tmp_path, phantom):
 
 
 @needs_bart
-def test_kspace_and_pattern_of_bart(tmp_path):
+def test_kspace_and_pattern_from_bart_are_read(tmp_path):
     bart(tmp_path, "phantom", "-k", "-s", "4", "-x", "32", "k")
     scan = formats.read(tmp_path / "k.hdr")
     assert scan.shape == (1, 1, 4, 32, 32)

@@ -30,7 +30,7 @@ def draw(*shape):
 
 @pytest.fixture
 def whole(scan) -> Scan:
-    """The small scan with all that a raw file can tell."""
+    """The small scan with everything that a raw file can hold."""
     only = torch.zeros_like(scan.mask.samples)
     only[0, 4:6] = True
     half = draw(4, 4)
@@ -72,7 +72,7 @@ def test_a_scan_is_read_as_it_was_written(whole, suffix, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_what_a_scan_has_not_got_is_not_made_up(scan, suffix, tmp_path):
+def test_missing_companions_stay_missing(scan, suffix, tmp_path):
     path = tmp_path / f"cine{suffix}"
     formats.write_scan(path, scan)
     found = formats.read(path)
@@ -80,7 +80,7 @@ def test_what_a_scan_has_not_got_is_not_made_up(scan, suffix, tmp_path):
     assert found.mask.calibration_only is found.mask.averages is found.mask.centre is None
 
 
-def test_lines_that_only_calibrate_in_one_frame_keep_a_mask_that_is_alike_in_all(scan, tmp_path):
+def test_calibration_lines_of_one_frame_keep_a_mask_equal_in_all(scan, tmp_path):
     samples = torch.ones(3, 10, 1, dtype=torch.bool)
     only = torch.zeros_like(samples)
     only[1, :2] = True
@@ -91,7 +91,7 @@ def test_lines_that_only_calibrate_in_one_frame_keep_a_mask_that_is_alike_in_all
     assert torch.equal(found.calibration_only, only)
 
 
-def test_the_mask_of_another_file_has_nothing_of_this_one(whole, tmp_path):
+def test_a_mask_from_another_file_has_no_companions_of_this_one(whole, tmp_path):
     formats.write_scan(tmp_path / "cine.h5", whole)
     formats.write_mask(tmp_path / "other.mat", torch.ones(1, 10, 1, dtype=torch.bool), 12)
     found = formats.read(tmp_path / "cine.h5", mask=tmp_path / "other.mat")
@@ -99,7 +99,7 @@ def test_the_mask_of_another_file_has_nothing_of_this_one(whole, tmp_path):
     assert found.noise is not None
 
 
-def test_calibration_of_two_sizes_is_stored_in_the_common_one(whole, tmp_path):
+def test_calibration_of_two_sizes_is_cropped_to_the_common_size(whole, tmp_path):
     sizes = {0: draw(4, 6, 8), 1: draw(4, 4, 12)}
     formats.write_scan(tmp_path / "cine.h5", replace(whole, calibration=sizes.__getitem__))
     found = formats.read(tmp_path / "cine.h5").calibration
@@ -112,8 +112,8 @@ def test_official_files_keep_the_geometry(whole, tmp_path):
     assert formats.read(tmp_path / "cine_sax.mat").geometry == GEOMETRY
 
 
-def test_arrays_of_other_programs_are_not_taken_for_ours(scan, tmp_path):
-    """Another program's array `noise` may be anything."""
+def test_arrays_of_other_programs_are_not_mistaken_for_ours(scan, tmp_path):
+    """An array `noise` of another program may hold anything."""
     kspace = np.stack([scan.read_slice(z).numpy() for z in range(2)], 1)
     np.savez(tmp_path / "cine.npz", kspace=kspace, noise=np.ones((4, 4), np.complex64))
     assert formats.read(tmp_path / "cine.npz").noise is None
@@ -143,7 +143,7 @@ def test_arrays_that_do_not_fit_are_refused(whole, name, value, tmp_path):
         formats.read(path)
 
 
-def test_an_undersampled_scan_keeps_what_is_known(whole, tmp_path):
+def test_an_undersampled_scan_keeps_its_facts(whole, tmp_path):
     full = replace(
         whole,
         mask=None,

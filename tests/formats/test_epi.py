@@ -1,4 +1,4 @@
-"""Echo-planar readouts: even samples from ramps, and phases from navigators."""
+"""Echo-planar readouts: even sampling on ramps, and phases from navigators."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ RAMP = {
     "alRegridDelaySamplesTime": "32 0",
     "aflRegridADCDuration": "<Precision> 6 496.0 0.0",
 }
-PHASES = ((0.4, 0.03), (-1.2, -0.05))  # offset and slope per pixel of lines read backwards
+PHASES = ((0.4, 0.03), (-1.2, -0.05))  # offset and slope per pixel of backward lines
 
 
 def inverse(k):

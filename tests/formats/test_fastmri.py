@@ -1,5 +1,4 @@
-"""fastMRI files, in the published layout: (slice, coil, readout, phase encode), zero-padded along
-the phase encode."""
+"""fastMRI files in the published layout: (slice, coil, readout, phase encode), zero-padded."""
 
 import h5py
 import numpy as np
@@ -64,7 +63,7 @@ def test_lines_inside_the_limits_count_as_measured_even_if_one_is_zero(tmp_path)
     assert measured(scan) == list(range(FIRST, LAST + 1))
 
 
-def test_one_coil_has_no_axis(tmp_path):
+def test_a_single_coil_has_no_axis(tmp_path):
     scan = formats.read(write(tmp_path / "a.h5", KSPACE[:, 0]))
     assert scan.shape == (1, SLICES, 1, Y, X)
     np.testing.assert_array_equal(loaded(scan)[0, :, 0], KSPACE[:, 0])
@@ -91,7 +90,7 @@ def test_without_limits_that_fit_the_padding_is_what_is_zero(tmp_path, document)
     )
 
 
-def test_limits_that_contradict_the_data_are_not_used_and_this_is_said(tmp_path):
+def test_limits_that_contradict_the_data_are_ignored_with_a_note(tmp_path):
     scan = formats.read(write(tmp_path / "a.h5", document=header(centre=4)))
     assert measured(scan) == list(range(FIRST, LAST + 1))
     assert len(scan.notes) == 1

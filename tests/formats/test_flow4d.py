@@ -63,7 +63,7 @@ def test_mask_maps_and_table_beside_it(tmp_path, truth, kdata):
     path = store(
         tmp_path / "kdata_ktGaussian10.mat", "kdata_ktGaussian", (kdata * mask).astype("c8")
     )
-    # MATLAB drops axes of length 1 at what is the front here.
+    # MATLAB drops trailing axes of length 1, which come first here.
     store(tmp_path / "usmask_ktGaussian10.mat", "usmask_ktGaussian", mask[0].astype("f4"))
     store(tmp_path / "coilmap.mat", "coilmap", 3 * truth[1].numpy())
     (tmp_path / "params.csv").write_text(
@@ -86,7 +86,7 @@ def test_mask_maps_and_table_beside_it(tmp_path, truth, kdata):
     torch.testing.assert_close(given.series(5).maps, 3 * truth[1][..., 5])
 
 
-def test_the_file_is_gone_through_once_for_neighbouring_slices(tmp_path, kdata, monkeypatch):
+def test_the_file_is_read_once_for_neighbouring_slices(tmp_path, kdata, monkeypatch):
     path = store(
         tmp_path / "kdata_full.mat",
         "kdata_full",
@@ -109,7 +109,7 @@ def test_the_file_is_gone_through_once_for_neighbouring_slices(tmp_path, kdata, 
     scan = formats.read(path)
     for index in range(F):
         assert torch.equal(scan.read_slice(index), expected[index])
-    assert len(read) == 3  # of 3, 3 and 2 slices
+    assert len(read) == 3  # blocks of 3, 3 and 2 slices
 
 
 def test_a_single_velocity_loses_its_axis(tmp_path, kdata):
@@ -119,7 +119,7 @@ def test_a_single_velocity_loses_its_axis(tmp_path, kdata):
     assert scan.acquisition.venc is None
 
 
-def test_what_does_not_fit_is_refused(tmp_path, kdata):
+def test_files_that_do_not_fit_are_refused(tmp_path, kdata):
     path = store(tmp_path / "kdata_full.mat", "kdata_full", kdata.real)
     with refused("kspace-real"):
         formats.read(path)
@@ -162,7 +162,7 @@ def test_full_data_give_the_combined_inverse_transform(tmp_path, truth, kdata, m
     assert torch.linalg.norm(images - expected) < 0.02 * torch.linalg.norm(expected)
 
 
-def test_supplied_maps_stand_in_for_calibration(tmp_path, truth, kdata):
+def test_supplied_maps_replace_calibration(tmp_path, truth, kdata):
     mask = torch.rand(1, T, 1, S, P, 1, generator=torch.Generator().manual_seed(3)) < 0.6
     mask[:, :, :, S // 2, P // 2] = True
     name = "kdata_ktGaussian2.mat"

@@ -1,4 +1,4 @@
-"""A geometry as JSON, also from files that lie."""
+"""A geometry as JSON, also from invalid files."""
 
 import json
 
@@ -18,12 +18,12 @@ WHOLE = Geometry(
 
 
 @pytest.mark.parametrize("geometry", [WHOLE, Geometry(field_of_view=(3, 4))])
-def test_it_comes_back_as_it_was(geometry):
+def test_a_geometry_round_trips(geometry):
     assert geometry_from_json(geometry_to_json(geometry)) == geometry
 
 
 @pytest.mark.parametrize("text", ["", "null", "[1]", "{}", "{", "[" * 100000, '{"voxel_mm": null}'])
-def test_texts_without_one_give_none(text):
+def test_texts_without_a_geometry_give_none(text):
     assert geometry_from_json(text) is None
 
 
@@ -43,7 +43,7 @@ def test_texts_without_one_give_none(text):
         ("recon_matrix", [4, float("inf")]),
     ],
 )
-def test_values_that_are_none_are_left_out(name, value):
+def test_invalid_values_are_left_out(name, value):
     stored = json.loads(geometry_to_json(WHOLE)) | {name: value}
     found = geometry_of(stored)
     assert getattr(found, name) is None

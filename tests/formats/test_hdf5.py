@@ -25,7 +25,7 @@ def chunk_of(path, variable, position):
         return info.byte_offset + block, info.size
 
 
-def test_scan_comes_back_whole(tmp_path, scan, images, stamp):
+def test_a_scan_round_trips(tmp_path, scan, images, stamp):
     formats.write_scan(tmp_path / "a.h5", scan, stamp, images=images)
     back = formats.read(tmp_path / "a.h5")
     assert back.shape == scan.shape
@@ -48,20 +48,20 @@ def test_a_scan_without_mask_says_that_non_zero_samples_count(tmp_path, scan):
 
 
 @pytest.mark.parametrize("part", ["complex", "real"])
-def test_images_come_back_and_are_taken_one_after_the_other(tmp_path, images, stamp, part):
+def test_images_round_trip_and_are_written_one_by_one(tmp_path, images, stamp, part):
     given = images if part == "complex" else images.abs()
-    taken = []
+    written = []
 
     class Lazy:
         def __len__(self):
             return len(given)
 
         def __getitem__(self, index):
-            taken.append(index)
+            written.append(index)
             return given[index]
 
     formats.write_images(tmp_path / "a.h5", Lazy(), stamp)
-    assert taken == [0, 1]
+    assert written == [0, 1]
     back = formats.read_images(tmp_path / "a.h5")
     assert back.dtype == given.dtype
     assert torch.equal(back, given.transpose(0, 1))
@@ -95,7 +95,7 @@ def test_opening_reads_no_kspace(tmp_path, scan, monkeypatch):
     assert formats.read(tmp_path / "a.h5").shape == scan.shape
 
 
-def test_readers_travel_to_worker_processes(tmp_path, scan):
+def test_readers_can_be_sent_to_worker_processes(tmp_path, scan):
     formats.write_scan(tmp_path / "a.h5", scan)
     read_slice = pickle.loads(pickle.dumps(formats.read(tmp_path / "a.h5").read_slice))
     assert torch.equal(read_slice(1), scan.read_slice(1))
@@ -154,7 +154,7 @@ def test_a_small_file_that_declares_a_huge_slice_is_refused(tmp_path):
         formats.read_images(tmp_path / "a.h5")
 
 
-def test_references_text_and_groups_are_no_kspace(tmp_path):
+def test_references_text_and_groups_are_not_kspace(tmp_path):
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file.create_group("#refs#")
         file.create_group("kspace")
@@ -178,7 +178,7 @@ def test_only_h5_keeps_reference_images(tmp_path, scan, images):
         formats.write_scan(tmp_path / "a.mat", scan, images=images)
 
 
-def test_an_error_while_slices_are_made_is_told_as_it_is(tmp_path, scan):
+def test_an_error_while_slices_are_computed_is_raised_unchanged(tmp_path, scan):
     def fail(index):
         raise RuntimeError("the method failed")
 
@@ -189,7 +189,7 @@ def test_an_error_while_slices_are_made_is_told_as_it_is(tmp_path, scan):
 
 
 class FillingDisk(FileIO):
-    """A disk with room for so many bytes."""
+    """A disk with room for a given number of bytes."""
 
     room = 0
 
@@ -255,7 +255,8 @@ for limit in (0, 100, 600, 2000, 10000, 40000):
 
 
 def test_a_disk_that_fills_up_gives_an_output_error_and_leaves_nothing(tmp_path):
-    # The limit on file sizes fails writes as a full disk does; HDF5 used to crash the process after such a failure.
+    # The limit on file sizes makes writes fail like a full disk. HDF5 by itself crashes the process
+    # after such a failure.
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""Chunks inflated in parallel: the same bits as h5py gives, and h5py where that is not known to hold."""
+"""Chunks inflated in parallel give the same bits as h5py; other data are left to h5py."""
 
 import pickle
 import random
@@ -41,7 +41,7 @@ def codec(request, monkeypatch):
 
 
 def noise(shape, dtype, seed=0):
-    """Numbers of any bit pattern, among them NaN, infinity and doubles beyond the single range."""
+    """Numbers of any bit pattern, including NaN, infinity and doubles beyond single precision."""
     raw = np.random.default_rng(seed).integers(0, 256, (*shape, dtype.itemsize), dtype=np.uint8)
     raw[..., 0] &= 3  # so that it can be compressed
     return raw.view(dtype).reshape(shape)
@@ -62,7 +62,7 @@ def assert_same_bits(found, dataset, selection):
 
 
 def some(chance, length):
-    """An index of an axis, from the end or not, or a slice that is not empty and may reach beyond it."""
+    """An index of an axis, possibly from its end, or a slice that may extend beyond the axis."""
     start = chance.randrange(length)
     return chance.choice(
         [
@@ -161,7 +161,7 @@ def test_numbers_of_odd_width_are_left_to_h5py(tmp_path):
     assert Hdf5Reader(tmp_path / "a.h5", "kspace", (6,))((ALL,)).tolist() == [-3, -2, -1, 0, 1, 2]
 
 
-def test_chunks_of_unwieldy_size_are_left_to_h5py(tmp_path, monkeypatch):
+def test_very_small_and_large_chunks_are_left_to_h5py(tmp_path, monkeypatch):
     written(tmp_path / "a.h5", noise((4, 5), np.dtype("<f4")))
     with h5py.File(tmp_path / "a.h5", locking=False) as file:
         for name, wrong in (("MIN_CHUNK", 81), ("MAX_CHUNK", 79)):
@@ -216,8 +216,8 @@ def test_a_chunk_stored_without_its_filters_is_left_to_h5py(tmp_path):
     assert reader((2, ALL)).tobytes() == values[2].tobytes()
 
 
-def test_bytes_after_the_end_of_a_stream_mean_nothing(tmp_path):
-    for length in (10, 20_000):  # the latter is more than gzip can need
+def test_bytes_after_the_end_of_a_stream_are_ignored(tmp_path):
+    for length in (10, 20_000):  # the latter exceeds the largest size of a packed chunk
         _, reader = replaced_chunk(
             tmp_path / "a.h5", zlib.compress(bytes(range(250)) * 64) + b"\xaa" * length
         )
@@ -254,7 +254,7 @@ def test_damaged_chunks_are_refused_and_the_others_read(tmp_path, stream):
     assert reader((slice(2, 3), ALL)).tobytes() == values[2].tobytes()
 
 
-def test_a_stream_that_swells_takes_no_memory(tmp_path):
+def test_a_stream_that_inflates_too_far_needs_no_memory(tmp_path):
     _, reader = replaced_chunk(tmp_path / "a.h5", zlib.compress(bytes(10**7)))
     tracemalloc.start()
     with refused("file-damaged"):
@@ -264,7 +264,7 @@ def test_a_stream_that_swells_takes_no_memory(tmp_path):
     assert peak < 10**6
 
 
-def test_memory_holds_the_piece_and_a_chunk_a_thread(tmp_path):
+def test_memory_holds_the_piece_and_one_chunk_per_thread(tmp_path):
     shape = written(tmp_path / "a.h5", np.zeros((100, 1000, 20), COMPOUND[1]), chunks=(1, 1000, 20))
     reader = Hdf5Reader(tmp_path / "a.h5", "kspace", shape)
     tracemalloc.start()
@@ -274,7 +274,7 @@ def test_memory_holds_the_piece_and_a_chunk_a_thread(tmp_path):
     assert peak < piece.nbytes + 3 * 3 * 320_000 + 10**6
 
 
-def test_damage_anywhere_never_escapes(tmp_path):
+def test_damage_raises_nothing_but_an_input_error(tmp_path):
     path = tmp_path / "cine_sax.mat"
     values = noise((2, 2, 3, 6, 8), COMPOUND[0])
     written(path, values, chunks=(1, 2, 1, 6, 8))
@@ -291,7 +291,7 @@ def test_damage_anywhere_never_escapes(tmp_path):
             slices = [scan.read_slice(index) for index in range(scan.shape[1])]
         except InputError:
             continue
-        # The structure carries no checksums: only the kind of the end is certain.
+        # The structure carries no checksums: the numbers read may be wrong.
         assert all(each.shape == (scan.shape[0], *scan.shape[2:]) for each in slices)
 
 
@@ -300,7 +300,7 @@ CHUNKS = [(1, 1, 1, 6, 8), (1, 1, 2, 6, 8), (2, 2, 2, 3, 4), (4, 5, 3, 2, 1), (3
 
 @pytest.mark.parametrize("chunks", CHUNKS)
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [3, 2, 0], [2, 1]])
-def test_slices_of_a_file_read_in_any_order_are_the_same(tmp_path, chunks, order):
+def test_slices_are_the_same_in_any_order_of_reading(tmp_path, chunks, order):
     values = noise((4, 5, 3, 6, 8), COMPOUND[0])
     written(tmp_path / "cine_sax.mat", values, chunks=chunks)
     read_slice = formats.read(tmp_path / "cine_sax.mat").read_slice
@@ -314,7 +314,7 @@ def test_slices_of_a_file_read_in_any_order_are_the_same(tmp_path, chunks, order
 @pytest.mark.parametrize(
     "names", ["x,y,coil,slice,frame", "coil,x,frame,y,slice", "slice,y,x", "y,x"]
 )
-def test_slices_come_in_our_order_from_any_stored_order(tmp_path, names):
+def test_slices_have_our_order_for_any_stored_order(tmp_path, names):
     names = names.split(",")
     length = {"frame": 4, "slice": 3, "coil": 2, "y": 6, "x": 5}
     values = noise(tuple(length[name] for name in names), COMPOUND[0])
@@ -356,7 +356,7 @@ def test_slices_compressed_together_are_read_two_at_a_time(together, reads):
     assert len(reader._next) == (together in (3, 5))  # never two
 
 
-def test_slices_that_are_too_large_together_are_read_alone(monkeypatch):
+def test_slices_that_are_too_large_together_are_read_one_by_one(monkeypatch):
     reader, seen = counting_reader((4, 5, 2, 3, 3))
     monkeypatch.setattr(arrays, "MAX_BYTES", 2 * 4 * 2 * 3 * 3 * 8 - 1)
     for index in range(5):
@@ -364,7 +364,7 @@ def test_slices_that_are_too_large_together_are_read_alone(monkeypatch):
     assert [block.stop - block.start for block in seen] == [1] * 5
 
 
-def test_slices_may_be_changed_asked_for_again_and_sent_to_worker_processes(tmp_path):
+def test_slices_may_be_changed_reread_and_sent_to_worker_processes(tmp_path):
     values = noise((4, 5, 3, 6, 8), COMPOUND[0])
     written(tmp_path / "cine_sax.mat", values)
     read_slice = formats.read(tmp_path / "cine_sax.mat").read_slice

@@ -1,4 +1,4 @@
-"""Damaged files of every format: each ends in InputError or, where the damage lies in unused bytes, reads the same."""
+"""Damaged files of every format raise an InputError, or read the same if the damage is harmless."""
 
 import random
 
@@ -47,7 +47,7 @@ def original(request, tmp_path, scan, stamp):
 
 
 def read_damaged(path, content):
-    """None if the damage was noticed."""
+    """The content of a damaged file; None if the damage was noticed."""
     path.write_bytes(content)
     try:
         formats.read_provenance(path)
@@ -63,9 +63,10 @@ def test_files_cut_off_anywhere_are_refused(original):
     assert read_damaged(original, whole[:-1]) is None
 
 
-def test_flipped_bits_and_overwritten_blocks_never_escape(original):
+def test_flipped_bits_and_overwritten_blocks_raise_nothing_but_an_input_error(original):
     whole, expected = original.read_bytes(), content_of(original)
-    # Neither .npy nor the structure of a classic HDF5 file carries checksums: there only the kind of the end is certain.
+    # Neither .npy nor the structure of a classic HDF5 file carries checksums: the numbers read from
+    # them may be wrong.
     checked = original.suffix != ".npy" and original.name != "cine_sax.mat"
     for seed in range(MUTANTS):
         chance = random.Random(seed)

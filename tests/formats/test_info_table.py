@@ -1,13 +1,14 @@
-"""The table of settings beside a scan of 2025, whatever its columns are called."""
+"""The table of settings beside a scan of 2025, whose column names are not documented."""
 
 import pytest
 
 from cmrrecon import formats
 from cmrrecon.formats.info_table import read_facts
 
-# In the wild the heads are not known: these are what exporters are likely to write.
+# The real headings are not known. These are likely ones.
 ACROSS = (
-    "PatientName,Pixel Spacing (mm),SliceThickness,MagneticFieldStrength,Temporal Resolution (ms),TR\n"
+    "PatientName,Pixel Spacing (mm),SliceThickness,MagneticFieldStrength,"
+    "Temporal Resolution (ms),TR\n"
     "Doe 12,1.4\\1.5,8,2.9,40,3.1\n"
 )
 DOWN = (
@@ -18,7 +19,7 @@ DOWN = (
 
 @pytest.fixture
 def read(scan, tmp_path):
-    """The small scan read with a table beside it."""
+    """Read the small scan with a table beside it."""
 
     def with_table(content, name="cine_sax_info.csv"):
         formats.write_scan(tmp_path / "cine_sax_kus_ktGaussian4.mat", scan)
@@ -37,11 +38,11 @@ def test_both_layouts_are_understood(read, content):
     assert found.acquisition.field_strength == 2.9
 
 
-def test_a_voxel_is_x_y_and_slice(read):
+def test_a_voxel_size_is_in_the_order_x_y_slice(read):
     assert read("Voxel size,1.5x1.4x8 mm\n").geometry.voxel_mm == (1.4, 1.5, 8)
 
 
-def test_a_field_of_view_is_shared_by_the_pixels(read):
+def test_a_field_of_view_is_divided_by_the_pixels(read):
     found = read("FOV (mm),SliceThickness,Spacing between slices\n[360;320],8,10\n")
     assert found.geometry.voxel_mm == (32, 30, 10), "12 x 10 pixels, the gap included"
 
@@ -61,13 +62,13 @@ def test_a_field_of_view_is_shared_by_the_pixels(read):
         b"a" * 100000,
     ],
 )
-def test_what_is_not_known_or_not_plausible_is_left_out(read, content):
+def test_unknown_and_implausible_values_are_left_out(read, content):
     found = read(content)
     assert found.geometry is None
     assert found.acquisition.field_strength is None
 
 
-def test_the_table_of_another_scan_is_not_taken(read):
+def test_the_table_of_another_scan_is_not_used(read):
     assert read(ACROSS, "cine_lax_info.csv").geometry is None
 
 

@@ -30,7 +30,7 @@ def loaded(scan):
 
 @pytest.mark.parametrize("chunks", [(1,), (7,), None])
 @pytest.mark.parametrize("group", ["dataset", "other"])
-def test_cartesian_lines_are_put_in_place(tmp_path, chunks, group):
+def test_cartesian_lines_are_placed(tmp_path, chunks, group):
     path = write(tmp_path / "raw.h5", cartesian(), chunks=chunks, group=group)
     assert formats.kind(path) == "scan"
     assert formats.is_scan(path)
@@ -75,7 +75,7 @@ def test_masks_may_change_from_frame_to_frame_and_are_found_if_they_change_from_
     ]
 
 
-def test_the_centre_of_partial_fourier_and_of_an_asymmetric_echo_is_put_at_the_centre(tmp_path):
+def test_partial_fourier_and_asymmetric_echoes_are_placed_by_their_centre(tmp_path):
     rows = [
         readout(
             KSPACE[t, z, :, y + 2, 3:], kspace_encode_step_1=y, slice=z, phase=t, centre=X // 2 - 3
@@ -92,7 +92,7 @@ def test_the_centre_of_partial_fourier_and_of_an_asymmetric_echo_is_put_at_the_c
     assert torch.equal(scan.mask.samples[0], torch.from_numpy(expected[0, 0, 0] != 0))
 
 
-def test_samples_to_discard_are_left_out_and_reversed_readouts_turned(tmp_path):
+def test_discarded_samples_are_left_out_and_reversed_readouts_turned(tmp_path):
     wider = np.pad(KSPACE, [(0, 0)] * 4 + [(2, 1)], constant_values=99)
     rows = [
         readout(
@@ -124,7 +124,7 @@ def test_samples_to_discard_are_left_out_and_reversed_readouts_turned(tmp_path):
     )
 
 
-def test_what_is_no_image_data_is_left_out(tmp_path):
+def test_readouts_other_than_image_data_are_left_out(tmp_path):
     strange = cnormal(COILS, 30, seed=5)
     extra = [
         readout(strange, flags=NAVIGATOR | 1),
@@ -137,14 +137,14 @@ def test_what_is_no_image_data_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("counter", ["contrast", "set", "repetition"])
-def test_of_other_counters_the_first_value_is_read_and_said(tmp_path, counter):
+def test_the_first_value_of_other_counters_is_read_with_a_note(tmp_path, counter):
     others = [readout(cnormal(COILS, X, seed=9), **{counter: 2}) for _ in range(3)]
     scan = formats.read(write(tmp_path / "raw.h5", others + cartesian()))
     np.testing.assert_array_equal(loaded(scan), KSPACE)
     assert f"2 values of the counter {counter}" in scan.notes[0]
 
 
-def test_repetitions_are_frames_where_there_is_one_phase(tmp_path):
+def test_repetitions_are_frames_if_there_is_only_one_phase(tmp_path):
     rows = cartesian()
     for row in rows:
         row["head"]["idx"]["repetition"], row["head"]["idx"]["phase"] = (
@@ -153,18 +153,18 @@ def test_repetitions_are_frames_where_there_is_one_phase(tmp_path):
         )
     scan = formats.read(write(tmp_path / "raw.h5", rows))
     np.testing.assert_array_equal(loaded(scan), KSPACE)
-    assert "repetitions were taken as frames" in scan.notes[0]
+    assert "repetitions became the frames" in scan.notes[0]
 
 
 @pytest.mark.parametrize("counter", ["contrast", "set"])
-def test_contrasts_and_sets_are_frames_where_nothing_else_moves(tmp_path, counter):
+def test_contrasts_and_sets_are_frames_if_nothing_else_varies(tmp_path, counter):
     rows = cartesian()
     for row in rows:
         row["head"]["idx"][counter] = row["head"]["idx"]["phase"]
         row["head"]["idx"]["phase"] = 0
     scan = formats.read(write(tmp_path / "raw.h5", rows))
     np.testing.assert_array_equal(loaded(scan), KSPACE)
-    assert f"{counter}s were taken as frames" in scan.notes[0]
+    assert f"{counter}s became the frames" in scan.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_contrasts_and_sets_are_frames_where_nothing_else_moves(tmp_path, counte
         (2 * np.pi / 8, "radians"),
     ],
 )
-def test_a_trajectory_makes_a_radial_scan_whatever_its_unit(tmp_path, scale, unit):
+def test_a_trajectory_in_any_known_unit_makes_a_radial_scan(tmp_path, scale, unit):
     rows, kspace, trajectory = spokes(scale=scale)
     scan = formats.read(
         write(
@@ -195,12 +195,12 @@ def test_a_trajectory_makes_a_radial_scan_whatever_its_unit(tmp_path, scale, uni
 
 
 @pytest.mark.parametrize("kind", ["radial", "goldenangle", "spiral"])
-def test_a_trajectory_that_the_header_names_must_be_there(tmp_path, kind):
+def test_a_trajectory_named_in_the_header_must_be_stored(tmp_path, kind):
     with refused("trajectory-missing"):
         formats.read(write(tmp_path / "raw.h5", cartesian(), header(trajectory=kind)))
 
 
-def test_what_the_header_calls_cartesian_is_read_by_its_lines(tmp_path):
+def test_data_called_cartesian_in_the_header_are_placed_by_their_lines(tmp_path):
     positions = np.stack([np.linspace(-0.5, 0.5, X), np.zeros(X)], 1)
     rows = cartesian(trajectory=positions)
     scan = formats.read(write(tmp_path / "raw.h5", rows, header(trajectory="Cartesian")))
@@ -208,8 +208,8 @@ def test_what_the_header_calls_cartesian_is_read_by_its_lines(tmp_path):
     np.testing.assert_array_equal(loaded(scan), KSPACE)
 
 
-def test_a_reversed_readout_with_a_trajectory_stays_as_it_was_measured(tmp_path):
-    """The trajectory says where each sample lies; turning the samples alone would tear them from it."""
+def test_a_reversed_readout_with_a_trajectory_is_not_turned(tmp_path):
+    """The trajectory gives the position of each sample in the order of measurement."""
     rows, kspace, trajectory = spokes()
     for row in rows:
         row["head"]["flags"] = REVERSE
@@ -224,7 +224,7 @@ def test_a_reversed_readout_with_a_trajectory_stays_as_it_was_measured(tmp_path)
     np.testing.assert_allclose(scan.mask.trajectory.positions.numpy(), trajectory, atol=1e-6)
 
 
-def test_a_trajectory_that_frames_share_is_kept_once_and_a_third_axis_is_ignored(tmp_path):
+def test_a_trajectory_shared_by_all_frames_is_kept_once_without_its_third_axis(tmp_path):
     rows, _, trajectory = spokes(frames=1, slices=2)
     both = []
     for t in range(2):
@@ -247,7 +247,7 @@ def test_a_frame_with_fewer_spokes_has_them_masked(tmp_path):
     np.testing.assert_array_equal(loaded(scan), kspace * scan.mask.samples.numpy()[:, None, None])
 
 
-def test_slices_with_trajectories_of_their_own_are_refused(tmp_path):
+def test_slices_with_different_trajectories_are_refused(tmp_path):
     rows, *_ = spokes()
     rows[-1]["traj"] = rows[0]["traj"]
     with refused("trajectory-differs"):
@@ -264,7 +264,7 @@ def test_a_trajectory_in_another_unit_is_refused(tmp_path, reach):
         formats.read(write(tmp_path / "raw.h5", rows, header(y=8, x=16, trajectory="radial")))
 
 
-def test_the_mask_may_be_given_and_axes_not(tmp_path):
+def test_a_mask_may_be_given_but_axes_may_not(tmp_path):
     path = write(tmp_path / "raw.h5", cartesian([0, 3, 4, 6]))
     mask = torch.ones((1, Y, 1), dtype=torch.bool)
     formats.write_mask(tmp_path / "mask.mat", mask, x=X)

@@ -1,4 +1,4 @@
-"""ISMRMRD files that are damaged, hostile or not what is read: each ends in an InputError."""
+"""ISMRMRD files that are damaged, hostile or not supported: each raises an InputError."""
 
 import random
 
@@ -180,7 +180,7 @@ def rows_never_written(path):
         (rows_never_written, "file-damaged"),
     ],
 )
-def test_files_that_cannot_be_used_end_in_an_input_error(tmp_path, make, code):
+def test_unusable_files_raise_an_input_error(tmp_path, make, code):
     path = tmp_path / "raw.h5"
     make(path)
     with refused(code):
@@ -208,7 +208,7 @@ def references(path):
         {"length": 1},
     ],
 )
-def test_references_to_absurd_places_and_sizes_are_refused(tmp_path, change):
+def test_references_to_impossible_places_and_sizes_are_refused(tmp_path, change):
     path = write(tmp_path / "raw.h5", cartesian())
     content, places = references(path)
     reference = np.frombuffer(content, REFERENCE, 1, places[4])[0].copy()
@@ -221,7 +221,7 @@ def test_references_to_absurd_places_and_sizes_are_refused(tmp_path, change):
 
 
 def test_a_heap_that_points_at_itself_is_searched_once(tmp_path):
-    """Objects of no size, and collections inside one another: HDF5's own code searches such for ever, or very long."""
+    """Objects of size 0 and nested collections keep HDF5's own code busy for ever or very long."""
     path = tmp_path / "heap"
     path.write_bytes(
         b"".join(b"GCOL\1\0\0\0" + (16000 - 16 * i).to_bytes(8, "little") for i in range(1000))
@@ -253,7 +253,7 @@ def calibrated():
         (calibrated, header(calibration="separate")),
     ],
 )
-def test_damaged_files_end_in_an_input_error_or_are_read(tmp_path, rows, xml):
+def test_damaged_files_raise_an_input_error_or_are_read(tmp_path, rows, xml):
     path = tmp_path / "raw.h5"
     write(path, rows(), xml)
     whole = path.read_bytes()

@@ -1,5 +1,4 @@
-"""ISMRMRD files with several groups, noise and reference readouts, and how the flags are
-understood."""
+"""ISMRMRD files with several groups, noise and reference readouts; the meaning of their flags."""
 
 import numpy as np
 import pytest
@@ -52,7 +51,7 @@ def test_noise_readouts_give_the_noise_at_the_bandwidth_of_the_image(tmp_path):
     np.testing.assert_array_equal(scan.series(0).kspace.numpy(), KSPACE[:, 0])
 
 
-def test_a_first_group_of_noise_alone_is_skipped_and_used(tmp_path):
+def test_a_first_group_with_only_noise_supplies_the_noise(tmp_path):
     path = write(tmp_path / "raw.h5", noise(), header(more=SYSTEM), group="a_noise")
     write(path, image(), group="b_image", mode="a")
     scan = formats.read(path)
@@ -61,12 +60,12 @@ def test_a_first_group_of_noise_alone_is_skipped_and_used(tmp_path):
     assert scan.notes == ()
 
 
-def test_of_several_groups_the_first_or_the_named_one_is_read(tmp_path):
+def test_the_first_or_the_named_group_is_read(tmp_path):
     path = write(tmp_path / "raw.h5", image(), group="one")
     write(path, image(lines=[2, 3]), group="two", mode="a")
     first = formats.read(path)
     assert first.mask.complete
-    assert "one was read; --dataset reads two" in first.notes[0]
+    assert "the data set one; choose two" in first.notes[0]
     second = formats.read(path, dataset="two")
     assert second.mask.samples.sum() == 2
     assert second.notes == ()
@@ -75,7 +74,7 @@ def test_of_several_groups_the_first_or_the_named_one_is_read(tmp_path):
     assert "two" in error.value.remedy
 
 
-def test_a_group_that_is_named_must_hold_an_image(tmp_path):
+def test_a_named_group_must_hold_an_image(tmp_path):
     path = write(tmp_path / "raw.h5", noise(), group="one")
     write(path, image(), group="two", mode="a")
     with refused("readouts-missing"):
@@ -83,7 +82,7 @@ def test_a_group_that_is_named_must_hold_an_image(tmp_path):
 
 
 @pytest.mark.parametrize(("mode", "embedded"), [("embedded", True), ("separate", False)])
-def test_flags_of_references_are_read_as_the_header_says(tmp_path, mode, embedded):
+def test_the_header_decides_on_the_flags_of_references(tmp_path, mode, embedded):
     rows = cartesian([0, 6]) + cartesian([3], flags=CALIBRATION_AND_IMAGE)
     rows += cartesian([2, 4, 5] if embedded else [2, 3, 4, 5], flags=CALIBRATION)
     scan = formats.read(write(tmp_path / "raw.h5", rows, header(calibration=mode)))
@@ -96,7 +95,7 @@ def test_flags_of_references_are_read_as_the_header_says(tmp_path, mode, embedde
         )
 
 
-def test_clocks_run_in_steps_of_two_and_a_half_ms(tmp_path):
+def test_clocks_tick_every_two_and_a_half_ms(tmp_path):
     rows = image()
     for row in rows:
         row["head"]["physiology_time_stamp"][0] = 8 + 16 * row["head"]["idx"]["phase"]

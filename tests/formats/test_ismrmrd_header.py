@@ -1,4 +1,4 @@
-"""What the XML header of ISMRMRD raw data says of encoding, scanner and sequence."""
+"""The XML header of ISMRMRD raw data: encoding, scanner and sequence."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_all_but_the_matrix_may_be_missing(field):
         assert found.centre is None
 
 
-def test_a_field_of_view_of_zero_is_not_known():
+def test_a_field_of_view_of_zero_counts_as_unknown():
     (found,) = parsed(fields=(0, 0, 0, 0)).encodings
     assert found.field_of_view_mm is None
     assert found.image == (8, 12)
@@ -78,13 +78,13 @@ def test_the_field_strength_is_given_or_follows_from_the_frequency(fields, condi
 
 
 @pytest.mark.parametrize(("text", "bandwidth"), [("0.793", 0.793), ("0", 1.0), ("7", 1.0)])
-def test_the_noise_bandwidth_is_a_part_of_the_band(text, bandwidth):
+def test_the_noise_bandwidth_is_a_fraction_of_the_band(text, bandwidth):
     name = "relativeReceiverNoiseBandwidth"
     assert parsed(more=system(f"<{name}>{text}</{name}>")).noise_bandwidth == bandwidth
     assert parsed().noise_bandwidth == 1.0
 
 
-def test_the_sequence_comes_from_fields_of_the_sequence_alone():
+def test_the_sequence_is_read_from_fields_of_the_sequence_only():
     assert parsed(more=NAMES.replace("\u0007", "")).sequence == "bSSFP"
     kind = "<sequenceParameters><sequence_type>TrueFISP</sequence_type></sequenceParameters>"
     assert parsed(more=NAMES.replace("\u0007", "") + kind).sequence == "TrueFISP"
@@ -93,7 +93,7 @@ def test_the_sequence_comes_from_fields_of_the_sequence_alone():
     )
 
 
-def test_names_are_cut_and_numbers_that_are_none_refused():
+def test_long_names_are_cut_and_invalid_numbers_refused():
     long = f"<sequenceParameters><sequence_type>{'s' * 500}</sequence_type></sequenceParameters>"
     assert parsed(more=long).sequence == "s" * 64
     with refused("header-damaged"):

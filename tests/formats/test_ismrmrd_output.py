@@ -25,8 +25,7 @@ DEBIAN = shutil.which("ismrmrd_recon_cartesian_2d")
 
 
 def program(name):
-    """The Python of another environment, below the folder CMRRECON_PEERS; skips the test where it
-    is absent."""
+    """The Python of another environment in the folder CMRRECON_PEERS; skips the test without it."""
     path = Path(os.environ.get("CMRRECON_PEERS", "no-folder")) / name / "bin" / "python"
     if not path.is_file():
         pytest.skip(f"no environment {name} (CMRRECON_PEERS)")
@@ -34,7 +33,7 @@ def program(name):
 
 
 def other(name, text, *words):
-    """What a script in another environment prints, from JSON."""
+    """The JSON that a script prints in another environment."""
     done = subprocess.run(
         [program(name), "-c", text, *map(str, words)], capture_output=True, text=True
     )
@@ -44,7 +43,7 @@ def other(name, text, *words):
 
 @pytest.fixture
 def located(scan):
-    """The scan with a place in the patient."""
+    """The scan with a position in the patient."""
     slices = ((0.0, 0.8, 0.6), (1.0, 0.0, 0.0), (0.0, 0.6, -0.8))
     geometry = Geometry(
         voxel_mm=(1.5, 2.0, 8.0),
@@ -56,7 +55,7 @@ def located(scan):
     return Scan(scan.shape, scan.read_slice, scan.mask, facts, geometry=geometry)
 
 
-def test_kspace_and_mask_come_back(tmp_path, scan, stamp):
+def test_kspace_and_mask_round_trip(tmp_path, scan, stamp):
     formats.write_scan(tmp_path / "a.mrd", scan, stamp)
     assert formats.kind(tmp_path / "a.mrd") == "scan"
     back = formats.read(tmp_path / "a.mrd")
@@ -71,18 +70,18 @@ def test_kspace_and_mask_come_back(tmp_path, scan, stamp):
 
 
 @pytest.mark.parametrize("known", [None, Geometry(voxel_mm=(1.3, 2.1, 8.0), field_of_view=(8, 6))])
-def test_what_the_format_demands_is_not_taken_for_known(tmp_path, scan, known):
+def test_values_that_the_format_requires_are_not_read_as_known(tmp_path, scan, known):
     formats.write_scan(tmp_path / "a.mrd", replace(scan, geometry=known))
     assert formats.read(tmp_path / "a.mrd").geometry == known
 
 
-def test_times_of_frames_come_back(tmp_path, located):
+def test_frame_times_round_trip(tmp_path, located):
     placed = replace(located.geometry, frame_times_ms=(0.0, 30.5, 71.0), recon_matrix=(20, 12))
     formats.write_scan(tmp_path / "a.mrd", replace(located, geometry=placed))
     assert formats.read(tmp_path / "a.mrd").geometry == placed
 
 
-def test_a_cut_readout_has_its_centre(tmp_path, scan):
+def test_a_shortened_readout_keeps_its_centre(tmp_path, scan):
     samples = scan.mask.samples.expand(-1, -1, 12).clone()
     samples[..., :3] = False
     kspace = torch.stack([scan.read_slice(i) for i in range(2)], 1) * samples[:, None, None]
@@ -95,19 +94,19 @@ def test_a_cut_readout_has_its_centre(tmp_path, scan):
     assert torch.equal(back.mask.over(3).expand(-1, -1, 12), samples)
 
 
-def test_a_centre_off_the_middle_is_told_where_the_lines_fit(tmp_path):
+def test_a_centre_off_the_middle_is_written_if_the_lines_fit(tmp_path):
     lines = torch.zeros(1, 20, 1, dtype=torch.bool)
     lines[:, 1:16] = True
     kspace = torch.randn(1, 1, 2, 20, 24, dtype=torch.complex64) * lines
-    for centre, told in ((8, 8), (6, 6), (4, 10)):  # with 4 the last line would leave the matrix
+    for centre, written in ((8, 8), (6, 6), (4, 10)):  # with 4 the last line would leave the matrix
         mask = replace(LineMask(lines), centre=(centre, 12))
         formats.write_scan(tmp_path / "a.mrd", Scan.from_kspace(kspace, mask))
         with h5py.File(tmp_path / "a.mrd") as file:
             text = file["dataset/xml"][0].decode()
         limits = text.split("kspace_encoding_step_1>")[1]
-        assert f"<center>{told}</center>" in limits
+        assert f"<center>{written}</center>" in limits
         back = formats.read(tmp_path / "a.mrd")
-        assert torch.equal(back.read_slice(0), kspace[:, 0].roll(10 - told, -2))
+        assert torch.equal(back.read_slice(0), kspace[:, 0].roll(10 - written, -2))
 
 
 def test_the_mask_of_a_scan_without_one_is_found_slice_by_slice(tmp_path, scan):
@@ -154,12 +153,14 @@ first = file.read_acquisition(n - 1)
 total = sum(np.abs(file.read_acquisition(i).data.astype("c16")).sum() for i in range(n))
 limits = encoding.encodingLimits
 print(json.dumps({
-    "n": n, "total": float(total), "field": header.acquisitionSystemInformation.systemFieldStrength_T,
+    "n": n, "total": float(total),
+    "field": header.acquisitionSystemInformation.systemFieldStrength_T,
     "frequency": header.experimentalConditions.H1resonanceFrequency_Hz,
     "matrix": [encoding.encodedSpace.matrixSize.y, encoding.encodedSpace.matrixSize.x],
     "fov": [encoding.reconSpace.fieldOfView_mm.y, encoding.reconSpace.fieldOfView_mm.x],
     "centre": limits.kspace_encoding_step_1.center, "phases": limits.phase.maximum,
-    "kind": encoding.trajectory.value, "factor": encoding.parallelImaging.accelerationFactor.kspace_encoding_step_1,
+    "kind": encoding.trajectory.value,
+    "factor": encoding.parallelImaging.accelerationFactor.kspace_encoding_step_1,
     "mode": encoding.parallelImaging.calibrationMode.value,
     "position": list(first.position), "phase_dir": list(first.phase_dir),
     "sample": [float(first.data[2, 5].real), float(first.data[2, 5].imag)],
@@ -193,7 +194,7 @@ MRPRO = """
 import json, sys, types, warnings
 warnings.simplefilter("ignore")
 for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
-    sys.modules[name] = types.ModuleType(name)  # only its phantoms of brains need it
+    sys.modules[name] = types.ModuleType(name)  # only needed for its brain phantoms
 sys.modules["torchvision.transforms"].functional = sys.modules["torchvision.transforms.functional"]
 import numpy as np, torch
 from mrpro.data import KData
@@ -229,7 +230,7 @@ PLACES = ((-16, -20), (-16, 20), (16, -20), (16, 20))
 
 
 @pytest.mark.skipif(DEBIAN is None, reason="ismrmrd_recon_cartesian_2d is not installed")
-def test_the_library_of_ismrmrd_reconstructs_it(tmp_path):
+def test_the_ismrmrd_library_reconstructs_it(tmp_path):
     """The C++ library is stricter than Python about the types in the file."""
     y, x = torch.meshgrid(torch.arange(32) - 16, torch.arange(48) - 24, indexing="ij")
     body = ((y / 11) ** 2 + ((x - 4) / 17) ** 2 < 1).float() + ((y - 3) ** 2 + x**2 < 20).float()

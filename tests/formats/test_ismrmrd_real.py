@@ -1,4 +1,4 @@
-"""ISMRMRD files of a scanner and of other programs."""
+"""ISMRMRD files from a scanner and from other programs."""
 
 import shutil
 import subprocess
@@ -51,9 +51,9 @@ def test_the_noise_readouts_of_the_phantom_are_the_noise_of_its_image(shepp_loga
     scan = cmrrecon.read(shepp_logan("-C", "-n", "0.03", side=128))
     outside = ifftc(scan.series(0).kspace[0], -1)[..., :16]
     measured = (outside.abs() ** 2).mean((1, 2)).numpy()
-    told = scan.noise.covariance.diagonal().real.numpy()
+    estimated = scan.noise.covariance.diagonal().real.numpy()
     np.testing.assert_allclose(measured, 2 * 0.03**2, rtol=0.1)
-    np.testing.assert_allclose(told.mean(), measured.mean(), rtol=0.15)
+    np.testing.assert_allclose(estimated.mean(), measured.mean(), rtol=0.15)
 
 
 @pytest.fixture
@@ -78,8 +78,10 @@ def test_the_skyra_file_has_its_embedded_lines_noise_and_geometry(skyra):
 
 
 def test_the_skyra_noise_is_that_of_its_image_beside_the_object(skyra):
-    """In the columns just outside of the object, where the receiver's filter is still nearly flat,
-    in the outer lines."""
+    """The noise is compared just outside the object, in the outer lines.
+
+    There the receiver's filter is still nearly flat.
+    """
     columns = ifftc(skyra.series(0).kspace[0], -1)
     measured = skyra.mask.samples[0, :, 0].nonzero().flatten()
     outer = columns[:, measured[(measured - 72).abs() > 40]]

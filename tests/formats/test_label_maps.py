@@ -1,4 +1,4 @@
-"""Label maps: every kind of file gives the same labels, they are laid over images, and what is no label map is refused."""
+"""Label maps: all formats give the same labels, arranged like the images; others are refused."""
 
 import sys
 from pathlib import Path
@@ -107,7 +107,7 @@ def test_nifti_without_nibabel_says_what_to_install(tmp_path, monkeypatch):
     ],
     ids=["halves", "negative", "huge", "nan", "infinite", "one axis", "five axes", "complex"],
 )
-def test_what_is_no_label_map_is_refused(tmp_path, values):
+def test_arrays_that_are_not_label_maps_are_refused(tmp_path, values):
     np.save(tmp_path / "a.npy", values)
     with refused("labels-values"):
         read_label_map(tmp_path / "a.npy")
@@ -131,7 +131,7 @@ def test_files_that_hold_something_else_are_refused(tmp_path):
         read_label_map(tmp_path / "cut.npy")
 
 
-def test_labels_are_laid_over_the_slices_that_were_reconstructed():
+def test_labels_are_arranged_like_the_reconstructed_slices():
     labels = torch.from_numpy(LABELS.astype("int64"))
     assert torch.equal(lay_over(labels, (4, 3, 5, 7), [0, 1, 2], [0, 1, 2], ""), labels[None])
     assert torch.equal(lay_over(labels, (4, 1, 5, 7), [2], [0, 1, 2], ""), labels[None, 2:])
@@ -149,7 +149,7 @@ def test_labels_may_change_from_frame_to_frame():
     over_time = lay_over(labels, (3, 1, 5, 7), [4], [4], "")
     assert torch.equal(over_time, labels[:, None])
     assert torch.equal(lay_over(labels[:, None], (3, 1, 5, 7), [4], [4], ""), labels[:, None])
-    # As many slices in the scan as frames: slices come first.
+    # If the scan has as many slices as frames, the axis counts slices.
     assert torch.equal(lay_over(labels, (3, 1, 5, 7), [1], [0, 1, 2], ""), labels[None, 1:2])
 
 
@@ -168,14 +168,14 @@ def test_labels_of_another_shape_are_refused(shape, word):
     assert all(text in str(error.value) for text in (str(shape), "(4, 3, 5, 7)", word))
 
 
-def test_labels_that_miss_the_slices_are_refused():
+def test_labels_without_any_in_the_slices_are_refused():
     labels = torch.zeros((3, 5, 7), dtype=torch.int64)
     labels[0] = 1
     with refused("labels-empty"):
         lay_over(labels, (4, 1, 5, 7), [2], [0, 1, 2], "a.npy")
 
 
-def test_the_name_of_a_label_map_tells_its_scan(tmp_path):
+def test_the_name_of_a_label_map_identifies_its_scan(tmp_path):
     path = tmp_path / "SingleCoil/Mapping/TrainingSet/SegmentROI/P003/T1map_label.nii.gz"
     facts = scan_of(path)
     assert (facts.base, facts.subject, facts.split, facts.coil) == (

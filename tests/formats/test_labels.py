@@ -1,4 +1,4 @@
-"""Tables of labels: read, matched to files, written, merged; and what is refused."""
+"""Tables of labels: read, matched to files, written, merged and refused."""
 
 import multiprocessing
 from pathlib import Path
@@ -36,7 +36,10 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
 
 
 def test_the_columns_are_read_by_name(tmp_path):
-    text = "\ufeffreader,x0,x1,Y0, y1 ,label,slice,file\r\nA,3,5.0,1,2,lesion,0.0,a.mat\r\n,,,,,,,\r\nB,,,,,Normal,,b.mat\r\n"
+    text = (
+        "\ufeffreader,x0,x1,Y0, y1 ,label,slice,file\r\nA,3,5.0,1,2,lesion,0.0,a.mat\r\n"
+        ",,,,,,,\r\nB,,,,,Normal,,b.mat\r\n"
+    )
     assert read_labels(table(tmp_path, text)) == [
         LabelRow("a.mat", 0, "lesion", (1, 2, 3, 5)),
         LabelRow("b.mat", None, "Normal", None),
@@ -74,14 +77,14 @@ def test_the_columns_are_read_by_name(tmp_path):
         (HEADER + "a" * 200_000 + ",0,lesion,,,,\n", ""),
     ],
 )
-def test_what_makes_no_sense_is_told_with_its_line(tmp_path, text, place):
+def test_invalid_rows_are_refused_with_their_line(tmp_path, text, place):
     with refused("labels-table") as error:
         read_labels(table(tmp_path, text))
     assert place in str(error.value)
     assert str(tmp_path / "labels.csv") in str(error.value)
 
 
-def test_a_table_that_is_not_there_is_told(tmp_path):
+def test_a_missing_table_is_refused(tmp_path):
     with refused("file-missing"):
         read_labels(tmp_path / "labels.csv")
     (tmp_path / "labels.csv").touch()
@@ -101,7 +104,7 @@ def test_a_table_that_is_not_there_is_told(tmp_path):
         "./P001/cine.mat",
     ],
 )
-def test_files_are_told_by_the_end_of_their_path(name):
+def test_files_are_matched_by_the_end_of_their_path(name):
     row = LabelRow(name, None, "lesion", None)
     assert rows_for([row], Path("/data/P001/cine.mat")) == [row]
 
@@ -120,7 +123,7 @@ def test_files_are_told_by_the_end_of_their_path(name):
         "/",
     ],
 )
-def test_other_files_do_not_fit(name):
+def test_other_files_do_not_match(name):
     assert rows_for([LabelRow(name, None, "lesion", None)], Path("/data/P001/cine.mat")) == []
 
 
@@ -134,7 +137,7 @@ def test_rows_that_may_mean_another_file_are_refused():
     assert rows_for(rows, Path("/data/P002/cine.mat")) == rows[:1]
 
 
-def test_labels_are_shared_out_among_files():
+def test_labels_are_distributed_among_files():
     paths = [
         Path("/data/P001/cine_sax.mat"),
         Path("/data/P002/cine_sax.mat"),
@@ -173,7 +176,7 @@ def test_processes_that_write_at_once_keep_each_others_rows(tmp_path):
     assert [row.file for row in read_labels(path)] == names
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_table_below_a_file_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with refused("output-unwritable"):
         replace_labels(tmp_path / "file" / "labels.csv", "a.mat", ROWS)

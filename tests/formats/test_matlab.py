@@ -33,7 +33,7 @@ def test_layout_is_that_of_the_official_files(tmp_path, scan, golden):
         assert ours[name][2, 1, 3, 4, 5]["real"] == scan.read_slice(1)[2, 3, 4, 5].real
 
 
-def test_scan_and_mask_come_back(tmp_path, scan, stamp):
+def test_scan_and_mask_round_trip(tmp_path, scan, stamp):
     data, mask = (
         tmp_path / formats.kus_name("cine_sax", "kt-gaussian", 4),
         tmp_path / formats.mask_name("cine_sax", "kt-gaussian", 4),

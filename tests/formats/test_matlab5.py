@@ -158,7 +158,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("what", BOMBS)
-def test_bombs_are_refused_without_taking_memory(tmp_path, what):
+def test_compression_bombs_are_refused_without_allocating_memory(tmp_path, what):
     (tmp_path / "cine_sax.mat").write_bytes(MATLAB_HEAD + BOMBS[what])
     tracemalloc.start()
     try:
@@ -169,7 +169,7 @@ def test_bombs_are_refused_without_taking_memory(tmp_path, what):
         tracemalloc.stop()
 
 
-def test_too_large_a_variable_is_told_with_its_size(tmp_path):
+def test_a_variable_that_is_too_large_is_refused_with_its_size(tmp_path):
     content = header((1000, 1000, 10, 200, 5))
     (tmp_path / "cine_sax.mat").write_bytes(
         MATLAB_HEAD + struct.pack("<II", 14, len(content)) + content
@@ -179,7 +179,7 @@ def test_too_large_a_variable_is_told_with_its_size(tmp_path):
     assert "74.5 GiB" in str(error.value)
 
 
-def test_an_honest_file_of_zeros_is_read_although_it_shrinks_a_thousandfold(tmp_path):
+def test_a_valid_file_of_zeros_is_read_although_it_is_compressed_a_thousandfold(tmp_path):
     array = np.zeros((200, 200, 10, 2), np.complex64)
     array[0, 0] = 1
     scipy.io.savemat(tmp_path / "cine_sax.mat", {"kspace": array}, do_compression=True)
@@ -187,7 +187,7 @@ def test_an_honest_file_of_zeros_is_read_although_it_shrinks_a_thousandfold(tmp_
     assert formats.read(tmp_path / "cine_sax.mat").read_slice(1).real.sum() == 10
 
 
-def test_matlab_4_files_are_distinguish_runs(tmp_path):
+def test_matlab_4_files_are_recognised(tmp_path):
     scipy.io.savemat(tmp_path / "a.mat", {"kspace": KSPACE[..., 0, 0, 0]}, format="4")
     with refused("file-format"):
         formats.read(tmp_path / "a.mat")

@@ -1,5 +1,4 @@
-"""Complex k-space as laboratories save it: whole numbers, two real arrays, structs, the centre at
-the corner."""
+"""Complex k-space in the forms that laboratories save: integers, pairs of arrays, structs."""
 
 from contextlib import suppress
 
@@ -111,7 +110,7 @@ def test_images_in_two_arrays(tmp_path, whole):
     check(tmp_path / "a.npz", whole[:, :, 0], images=True)
 
 
-def test_what_is_no_pair_stays_apart(tmp_path, whole):
+def test_arrays_that_are_not_a_pair_stay_separate(tmp_path, whole):
     assert pairs(["kspace_real", "mask", "kspace_imaginary", "are", "aim", "r", "i"]) == {}
     np.savez(tmp_path / "a.npz", kspace_real=whole.real, kspace_imag=whole.imag[:1])
     with refused("variable-missing"):
@@ -127,7 +126,7 @@ def test_damaged_structs_are_refused(tmp_path, whole):
     for offset in range(128, 420, 4):
         for value in (b"\xff\xff\xff\x7f", b"\x00\x00\x00\x00"):
             path.write_bytes(good[:offset] + value + good[offset + 4 :])
-            with suppress(InputError):  # nothing else, and no crash
+            with suppress(InputError):  # no other error, and no crash
                 formats.read(path).series(0)
     path.write_bytes(good[:-4000])
     with refused("file-damaged"):
@@ -148,7 +147,7 @@ def body():
 @pytest.mark.parametrize(
     ("axes", "named"), [((-2, -1), "y and x"), ((-1,), "of x"), ((-2,), "of y")]
 )
-def test_the_centre_at_the_corner_is_named(tmp_path, body, axes, named):
+def test_a_centre_at_the_corner_is_refused(tmp_path, body, axes, named):
     for lines in (slice(None), slice(None, None, 2)):
         shifted = torch.zeros_like(body)
         shifted[..., lines, :] = torch.fft.ifftshift(body, axes)[..., lines, :]
@@ -159,7 +158,7 @@ def test_the_centre_at_the_corner_is_named(tmp_path, body, axes, named):
         assert "fftshift" in caught.value.remedy
 
 
-def test_good_kspace_is_not_called_shifted(tmp_path, body):
+def test_centred_kspace_is_not_refused(tmp_path, body):
     noise = torch.randn(2, 2, 40, 48, dtype=torch.complex64, generator=torch.Generator())
     late = body[:, 0].roll(13, -2)  # partial Fourier of 5/8 ends there
     late[..., :8, :] = 0

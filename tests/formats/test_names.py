@@ -119,7 +119,7 @@ def test_names_and_folders_of_every_year(path, expected):
         ("kspace_full", None),
     ],
 )
-def test_the_variable_tells_the_year_where_folders_do_not(variable, year):
+def test_the_variable_gives_the_year_if_the_folders_do_not(variable, year):
     assert parse_name("/data/cine_sax.mat", variable).year == year
 
 
@@ -134,7 +134,7 @@ def test_the_variable_tells_the_year_where_folders_do_not(variable, year):
         ("cinema", None),
     ],
 )
-def test_modality_is_found_by_whole_words(base, modality):
+def test_the_modality_is_found_by_whole_words(base, modality):
     assert modality_of(base) == modality
 
 
@@ -172,7 +172,7 @@ def test_names_for_writing_are_read_back(pattern, acceleration, tail):
         )
 
 
-def test_unknown_sampling_gives_a_short_name_and_odd_patterns_are_refused():
+def test_unknown_sampling_gives_a_short_name_and_invalid_patterns_are_refused():
     assert kus_name("T1w", None, None) == "T1w_kus.mat"
     assert mask_name("T1w", None, 4) == "T1w_mask.mat"
     with refused("unknown-pattern"):
@@ -208,7 +208,7 @@ def test_the_official_mask_is_found(tmp_path, data, mask):
     assert mask_path_for(tmp_path / data) == tmp_path / mask
 
 
-def test_acquisition_json_comes_back_and_tolerates_what_is_not_one():
+def test_acquisition_json_round_trips_and_tolerates_invalid_text():
     facts = Acquisition(
         "T1map", "Mapping", 2025, "Center001", "UIH_30T_umr780", "P001", "kt-radial", 8, 20, 7
     )

@@ -18,7 +18,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])
-def test_scan_comes_back(tmp_path, scan, stamp, suffix):
+def test_a_scan_round_trips(tmp_path, scan, stamp, suffix):
     path = tmp_path / f"cine_sax{suffix}"
     formats.write_scan(path, scan, stamp)
     back = formats.read(path)
@@ -36,7 +36,7 @@ def test_scan_comes_back(tmp_path, scan, stamp, suffix):
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])
 @pytest.mark.parametrize("part", ["complex", "real"])
-def test_images_come_back(tmp_path, images, stamp, suffix, part):
+def test_images_round_trip(tmp_path, images, stamp, suffix, part):
     given = images if part == "complex" else images.abs()
     path = tmp_path / f"a{suffix}"
     formats.write_images(path, given, stamp)
@@ -122,14 +122,14 @@ def header(shape, dtype="<c8"):
         ((2**40, 2**40), 0),
     ],
 )
-def test_npz_whose_shape_is_not_what_it_holds_is_refused(tmp_path, shape, content):
+def test_npz_with_a_wrong_shape_is_refused(tmp_path, shape, content):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("kspace.npy", header(shape) + bytes(content))
     with pytest.raises(InputError):
         formats.read(tmp_path / "a.npz")
 
 
-def test_npz_whose_directory_lies_about_its_size_is_refused(tmp_path):
+def test_npz_with_a_wrong_size_in_its_directory_is_refused(tmp_path):
     head = header((1, 1, 3, 2**13, 2**14))
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("kspace.npy", head + bytes(1000))
@@ -142,7 +142,7 @@ def test_npz_whose_directory_lies_about_its_size_is_refused(tmp_path):
         formats.read(tmp_path / "a.npz")
 
 
-def test_npy_that_is_cut_off_says_so(tmp_path, scan):
+def test_a_truncated_npy_is_refused(tmp_path, scan):
     formats.write_scan(tmp_path / "a.npy", scan)
     content = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(content[:-100])
@@ -150,7 +150,7 @@ def test_npy_that_is_cut_off_says_so(tmp_path, scan):
         formats.read(tmp_path / "a.npy")
 
 
-def test_npy_whose_shape_is_less_than_what_it_holds_is_refused(tmp_path, scan):
+def test_npy_with_too_small_a_shape_is_refused(tmp_path, scan):
     formats.write_scan(tmp_path / "a.npy", scan)
     content = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(content.replace(b"(3, 2, 4, 10, 12)", b"(2, 2, 4, 10, 12)"))
@@ -158,7 +158,7 @@ def test_npy_whose_shape_is_less_than_what_it_holds_is_refused(tmp_path, scan):
         formats.read(tmp_path / "a.npy")
 
 
-def test_npz_whose_shape_is_less_than_what_it_holds_is_refused(tmp_path):
+def test_npz_with_too_small_a_shape_is_refused(tmp_path):
     values = np.ones((3, 2, 4, 40, 50), np.complex64)
     np.savez(tmp_path / "a.npz", kspace=values)
     content = (tmp_path / "a.npz").read_bytes()

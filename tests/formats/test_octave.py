@@ -1,4 +1,4 @@
-"""Octave loads the complex numbers of our `.h5`; files with h5py's own fields are still read."""
+"""Octave loads the complex numbers of our `.h5`; files with h5py's own fields can still be read."""
 
 import shutil
 import subprocess

@@ -20,7 +20,7 @@ def test_png_is_a_montage_of_frames_in_columns_and_slices_in_rows(tmp_path):
     assert read_provenance(tmp_path / "a.png") == STAMP
 
 
-def test_png_of_one_slice_runs_on_in_rows(tmp_path):
+def test_png_of_one_slice_continues_in_rows(tmp_path):
     frames = torch.rand(1, 5, 4, 6)
     write_images(tmp_path / "a.png", frames)
     picture = np.array(Image.open(tmp_path / "a.png"))
@@ -56,7 +56,7 @@ def test_black_images_and_single_frames_are_fine(tmp_path, suffix):
     assert read_provenance(path) is None
 
 
-def test_damaged_pictures_are_told(tmp_path):
+def test_damaged_pictures_are_refused(tmp_path):
     for head in (b"\x89PNG\r\n\x1a\n", b"GIF89a"):
         (tmp_path / "a.png").write_bytes(head + b"\x01" * 20)
         with refused("file-damaged"):

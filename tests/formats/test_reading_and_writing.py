@@ -93,7 +93,7 @@ def check_kspace(path, variable, entry, name):
     )
 
 
-def test_official_files_that_travel_with_the_project(golden):
+def test_official_files_in_the_repository(golden):
     folder = golden / "matfiles"
     manifest = json.loads((folder / "manifest.json").read_text())
     present = {name: entry for name, entry in manifest.items() if (folder / name).is_file()}
@@ -164,7 +164,7 @@ def test_real_arrays_of_other_laboratories(real_data):
     assert formats.read_images(pictures).shape[0] == 12
 
 
-def test_a_given_mask_wins_over_the_one_in_the_file_and_beside_it(tmp_path, scan):
+def test_a_given_mask_replaces_those_in_and_beside_the_file(tmp_path, scan):
     other = scan.mask.samples | True
     formats.write_mask(tmp_path / "other.mat", other, x=12)
     formats.write_mask(tmp_path / "cine_sax_mask.mat", scan.mask.samples, x=12)
@@ -204,14 +204,11 @@ def test_several_variables_and_unknown_ones_are_noted(tmp_path):
     kspace = np.ones((6, 5, 2, 1, 3), np.complex64)
     scipy.io.savemat(tmp_path / "a.mat", {"kus": kspace, "kspace_full": kspace, "other": 1})
     assert any(
-        "also holds kus; kspace_full was taken" in note
+        "also holds kus; kspace_full was read" in note
         for note in formats.read(tmp_path / "a.mat").notes
     )
     scipy.io.savemat(tmp_path / "b.mat", {"mine": kspace})
-    assert any(
-        "variable mine was taken as k-space" in note
-        for note in formats.read(tmp_path / "b.mat").notes
-    )
+    assert any("mine, the only variable" in note for note in formats.read(tmp_path / "b.mat").notes)
     scipy.io.savemat(tmp_path / "c.mat", {"mine": kspace, "yours": kspace})
     with refused("variable-missing") as error:
         formats.read(tmp_path / "c.mat")
@@ -248,7 +245,7 @@ def kinds(tmp_path, scan, images):
         (formats.read_images, "mask.mat", "mask", "images"),
     ],
 )
-def test_files_of_the_wrong_kind_are_distinguish_runs(kinds, read, name, held, wanted):
+def test_files_of_the_wrong_kind_are_refused(kinds, read, name, held, wanted):
     with refused("variable-kind") as error:
         read(kinds / name)
     assert held in error.value.found
@@ -266,7 +263,7 @@ def test_files_of_the_wrong_kind_are_distinguish_runs(kinds, read, name, held, w
         (np.ones((1, 1, 1, 4, 5)), "mask-shape"),
     ],
 )
-def test_what_is_no_mask_is_refused(tmp_path, values, code):
+def test_arrays_that_are_not_masks_are_refused(tmp_path, values, code):
     with h5py.File(tmp_path / "m.mat", "w") as file:
         file["mask"] = values
     with refused(code):
@@ -282,14 +279,14 @@ def test_what_is_no_mask_is_refused(tmp_path, values, code):
         (np.ones((0, 4, 5), complex), "array-empty"),
     ],
 )
-def test_what_cannot_be_kspace_is_refused(tmp_path, values, code):
+def test_arrays_that_cannot_be_kspace_are_refused(tmp_path, values, code):
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file["kspace"] = values
     with refused(code):
         formats.read(tmp_path / "a.mat")
 
 
-def test_what_is_no_file_of_ours_is_told(tmp_path, monkeypatch):
+def test_missing_empty_unknown_and_unreadable_files_are_refused(tmp_path, monkeypatch):
     cases = {
         "missing.mat": "file-missing",
         "folder": "file-is-folder",
@@ -341,7 +338,7 @@ def test_images_of_the_wrong_shape_are_refused(tmp_path, images):
     assert not list(tmp_path.iterdir())
 
 
-def test_folders_are_searched_by_what_files_hold(kinds):
+def test_folders_are_searched_by_content(kinds):
     formats.write_times(kinds / "T1map.csv", torch.ones(2, 1))
     (kinds / "damaged.mat").write_text("no data")
     (kinds / "notes.txt").write_text("words")
@@ -365,7 +362,7 @@ def test_v73_images_are_read_in_matlab_order(tmp_path):
     )
 
 
-def test_a_broken_mask_beside_the_data_is_not_passed_over(tmp_path, scan):
+def test_a_broken_mask_beside_the_data_is_not_ignored(tmp_path, scan):
     formats.write_scan(tmp_path / "cine_sax_kus_Uniform4.mat", scan)
     (tmp_path / "cine_sax_mask_Uniform4.mat").write_text("no mask")
     with refused("file-format") as error:
@@ -382,15 +379,18 @@ def test_scan_and_images_of_any_slice_count_keep_their_order(tmp_path):
         assert [back.read_slice(i)[1, 0, 0, 0].real.item() for i in range(5)] == [1, 2, 3, 4, 5]
 
 
-def test_importing_the_room_loads_neither_sigpy_nor_matplotlib():
-    code = "import sys, cmrrecon.formats; print([m for m in ('sigpy', 'matplotlib', 'scipy') if m in sys.modules])"
+def test_importing_formats_loads_neither_sigpy_nor_matplotlib_nor_scipy():
+    code = (
+        "import sys, cmrrecon.formats; "
+        "print([m for m in ('sigpy', 'matplotlib', 'scipy') if m in sys.modules])"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
         == "[]"
     )
 
 
-def test_a_mask_file_may_name_the_lines_alone(tmp_path):
+def test_a_mask_file_may_list_only_lines(tmp_path):
     lines = np.arange(12) % 3 == 0
     np.save(tmp_path / "mask.npy", lines.astype(np.uint8))
     mask = formats.read_mask(tmp_path / "mask.npy")

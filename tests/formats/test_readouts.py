@@ -1,4 +1,4 @@
-"""Readouts of any format become a scan: frames, averages, places, calibration."""
+"""Readouts of any format become a scan: frames, averages, positions, calibration."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def measured(scan):
     return scan.mask.samples[0, :, 0].nonzero().flatten().tolist()
 
 
-def test_lines_are_put_in_place():
+def test_lines_are_placed():
     scan = assemble(raw(lines(KSPACE)))
     np.testing.assert_array_equal(scan.series(0).kspace[0].numpy(), KSPACE)
     assert scan.shape == (1, 1, COILS, Y, X)
@@ -33,7 +33,7 @@ def test_a_matrix_out_of_all_proportion_is_refused(matrix):
 # Averages
 
 
-def test_averages_become_their_mean_and_their_number_is_known():
+def test_averages_become_their_mean_and_are_counted():
     others = cnormal(COILS, Y, X, seed=1), cnormal(COILS, Y, X, seed=2)
     rows = lines(KSPACE) + lines(others[0], [3, 4], average=1) + lines(others[1], [4], average=2)
     scan = assemble(raw(rows))
@@ -60,20 +60,20 @@ def test_whole_lines_of_several_lengths_count_as_often_as_their_ends():
     assert (scan.mask.averages == 1).all()
 
 
-def test_averages_that_differ_between_slices_are_used_but_not_told():
+def test_averages_that_differ_between_slices_are_used_but_not_counted():
     rows = [*lines(KSPACE), *lines(KSPACE, slice=1), *lines(KSPACE, [1], slice=1)]
     scan = assemble(raw(rows))
     assert scan.mask.averages is None
     assert any("differs between slices" in note for note in scan.notes)
 
 
-def test_averages_of_frames_that_are_alike_are_kept_once():
+def test_equal_averages_of_all_frames_are_kept_once():
     rows = [row for t in (0, 1) for row in lines(KSPACE, phase=t) + lines(KSPACE, [0], phase=t)]
     scan = assemble(raw(rows))
     assert scan.mask.averages.shape == (1, Y, 1)
 
 
-# Places
+# Positions
 
 
 def test_the_centre_of_the_header_is_the_middle_of_the_matrix():
@@ -82,24 +82,24 @@ def test_the_centre_of_the_header_is_the_middle_of_the_matrix():
     assert scan.mask.centre is None
 
 
-def test_a_centre_outside_of_its_limits_is_not_believed():
+def test_a_centre_outside_its_limits_is_ignored():
     scan = assemble(raw(lines(KSPACE), encoding(centre=40, limits=(0, 7))))
     assert scan.mask.complete
     assert "line 40" in scan.notes[0]
 
 
-def test_lines_outside_of_the_limits_are_read_and_told():
+def test_lines_outside_the_limits_are_read_with_a_note():
     scan = assemble(raw(lines(KSPACE), encoding(centre=4, limits=(0, 5))))
     assert scan.mask.complete
-    assert "leave the limits 0 to 5" in scan.notes[0]
+    assert "limits 0 to 5" in scan.notes[0]
 
 
-def test_lines_outside_of_the_matrix_are_refused():
+def test_lines_outside_the_matrix_are_refused():
     with refused("shape-mismatch"):
         assemble(raw(lines(KSPACE), encoding(y=6)))
 
 
-def test_a_centre_that_is_not_in_the_middle_of_whole_readouts_is_told():
+def test_a_centre_off_the_middle_of_whole_readouts_is_kept():
     assert assemble(raw(lines(KSPACE, centre=4))).mask.centre == (Y // 2, 4)
     for usual in (0, X // 2 - 1, X // 2, X // 2 + 1):
         assert assemble(raw(lines(KSPACE, centre=usual))).mask.centre is None
@@ -108,7 +108,7 @@ def test_a_centre_that_is_not_in_the_middle_of_whole_readouts_is_told():
 def test_short_readouts_without_a_centre_lie_in_the_middle():
     scan = assemble(raw(lines(KSPACE[..., :8], centre=0)))
     assert scan.mask.samples[0, 0].tolist() == [False] * 2 + [True] * 8 + [False] * 2
-    assert "the middle of readouts" in scan.notes[0]
+    assert "the middle of each readout" in scan.notes[0]
 
 
 def test_readouts_of_other_lengths_lie_around_the_same_centre():
@@ -137,7 +137,7 @@ def test_coils_must_be_the_same():
 # Frames and encodings
 
 
-def test_frames_that_carry_nothing_else_keep_the_first_value_of_other_counters():
+def test_the_first_value_of_other_counters_is_read():
     other = cnormal(COILS, Y, X, seed=3)
     rows = [
         row for t in (0, 1) for row in lines(KSPACE, phase=t) + lines(other, phase=t, repetition=1)
@@ -148,7 +148,7 @@ def test_frames_that_carry_nothing_else_keep_the_first_value_of_other_counters()
     assert "2 values of the counter repetition" in scan.notes[0]
 
 
-def test_of_two_encodings_with_images_the_first_is_read():
+def test_the_first_of_two_encodings_with_images_is_read():
     rows = lines(KSPACE, space=1) + [readout(cnormal(COILS, 6), line=y, space=2) for y in range(4)]
     scan = assemble(raw(rows, encoding(4, 4), encoding(), encoding(4, 6)))
     assert scan.shape[3:] == (Y, X)
@@ -198,13 +198,13 @@ def test_gaps_in_separate_references_are_filled_by_image_lines_that_calibrate_to
     np.testing.assert_array_equal(scan.series(0).calibration.numpy(), expected)
 
 
-def test_references_that_repeat_lines_of_the_image_are_separate_without_a_word_of_the_header():
+def test_references_that_repeat_image_lines_are_separate_even_if_the_header_is_silent():
     scan = assemble(raw(with_references(rows=[2, 3, 4, 5]), encoding()))
     assert measured(scan) == GRID
     assert scan.calibration is not None
 
 
-def test_references_of_another_length_are_separate_without_a_word_of_the_header():
+def test_references_of_another_length_are_separate_even_if_the_header_is_silent():
     rows = with_references(REFERENCE[..., 2:10])
     assert measured(assemble(raw(rows, encoding()))) == GRID
     scan = assemble(raw(rows, encoding(calibration="embedded")))
@@ -218,12 +218,12 @@ def test_references_in_a_frame_of_their_own_are_separate():
     scan = assemble(raw(rows))
     assert scan.shape[0] == 2
     assert measured(scan) == GRID
-    # The lines 4 and 5 lie together around the centre; line 2 stands alone.
+    # Lines 4 and 5 form a block at the centre; line 2 is isolated.
     np.testing.assert_array_equal(scan.series(0).calibration.numpy(), REFERENCE[:, 4:6])
 
 
 def test_separate_references_of_an_encoding_of_their_own_are_averaged():
-    """They have 6 lines of 8 samples over the same field of view, with the centre at line 3."""
+    """Six lines of 8 samples over the same field of view, with the centre at line 3."""
     fov = {"field_of_view_mm": (80.0, 120.0, 5.0)}
     first, second = cnormal(COILS, 6, 8, seed=8), cnormal(COILS, 6, 8, seed=9)
     own = {"kind": "calibration", "space": 1}
@@ -236,7 +236,7 @@ def test_separate_references_of_an_encoding_of_their_own_are_averaged():
     )
 
 
-def test_of_references_with_gaps_the_block_at_their_own_centre_calibrates():
+def test_the_central_block_of_references_with_gaps_calibrates():
     rows = lines(REFERENCE, [0, 1, 3, 4, 5], kind="calibration", space=1) + lines(KSPACE, GRID)
     scan = assemble(raw(rows, encoding(calibration="separate"), encoding(centre=1)))
     np.testing.assert_array_equal(scan.series(0).calibration.numpy(), REFERENCE[:, :2])
@@ -284,7 +284,7 @@ def test_references_that_run_backwards_are_turned():
     np.testing.assert_array_equal(found.numpy(), REFERENCE[:, 2:6])
 
 
-def test_references_that_are_no_numbers_are_refused():
+def test_non_finite_references_are_refused():
     broken = REFERENCE.copy()
     broken[1, 3, 2] = np.nan
     rows = with_references(broken, [2, 3, 4, 5])
@@ -293,7 +293,7 @@ def test_references_that_are_no_numbers_are_refused():
         scan.series(0)
 
 
-def test_references_that_a_slice_lacks_are_left_out():
+def test_references_that_some_slices_lack_are_left_out():
     rows = with_references(rows=[2, 3, 4, 5]) + lines(KSPACE, GRID, slice=1)
     scan = assemble(raw(rows, encoding(calibration="separate")))
     assert scan.calibration is None

@@ -1,4 +1,4 @@
-"""Where slices lie, and when frames were measured."""
+"""The positions of slices, and the times of frames."""
 
 import numpy as np
 import pytest
@@ -34,9 +34,8 @@ def test_directions_are_those_of_increasing_y_x_and_slice():
     np.testing.assert_allclose(across, TILT[2])
 
 
-def test_slices_keep_the_order_of_their_counter_and_tell_where_they_lie():
-    """Five slices, measured and counted with the odd ones last; 6 mm thick with 2 mm between
-    them."""
+def test_slices_keep_the_order_of_their_counter_and_have_positions():
+    """Five interleaved slices of 6 mm with gaps of 2 mm; the odd ones are counted last."""
     places = [0, 2, 4, 1, 3]
     rows = [
         row
@@ -50,7 +49,7 @@ def test_slices_keep_the_order_of_their_counter_and_tell_where_they_lie():
     assert len(found.directions) == 5
 
 
-def test_slices_at_one_place_have_no_known_positions():
+def test_slices_at_the_same_place_have_unknown_positions():
     rows = [row for z in (0, 1) for row in directed(slice=z, position=(1.0, 2.0, 3.0))]
     found = geometry(rows)
     assert found.positions_mm is None
@@ -67,7 +66,7 @@ def test_slices_at_one_place_have_no_known_positions():
         np.full((3, 3), np.nan),
     ],
 )
-def test_directions_that_cannot_be_are_left_out_and_said(axes):
+def test_invalid_directions_are_left_out_with_a_note(axes):
     scan = assemble(raw(directed(axes, position=(1.0, 2.0, 3.0)), encoding(field_of_view_mm=FOV)))
     assert scan.geometry.directions is None
     assert scan.geometry.positions_mm == ((1.0, 2.0, 3.0),)
@@ -75,12 +74,12 @@ def test_directions_that_cannot_be_are_left_out_and_said(axes):
     assert "no directions" in scan.notes[0]
 
 
-def test_without_directions_a_position_of_zero_is_not_known():
+def test_without_directions_a_position_of_zero_counts_as_unknown():
     assert geometry(directed(np.zeros((3, 3)))).positions_mm is None
     assert geometry(directed()).positions_mm == ((0.0, 0.0, 0.0),)
 
 
-def test_positions_that_are_no_numbers_are_not_known():
+def test_non_finite_positions_count_as_unknown():
     assert geometry(directed(position=(np.inf, 0.0, 0.0))).positions_mm is None
 
 
@@ -94,20 +93,20 @@ def timed(counter, frames=3, **times):
     return rows
 
 
-def test_phases_have_the_time_after_the_trigger():
+def test_phases_are_timed_after_the_trigger():
     found = geometry(timed("phase", trigger_ms=(20.0, 40.0), time_ms=(5000.0, 3.0)))
     assert found.frame_times_ms == pytest.approx((20.0, 60.0, 100.0))
 
 
-def test_repetitions_have_the_time_after_the_first():
+def test_repetitions_are_timed_after_the_first():
     found = geometry(timed("repetition", trigger_ms=(20.0, 40.0), time_ms=(5000.0, 300.0)))
     assert found.frame_times_ms == pytest.approx((0.0, 300.0, 600.0))
 
 
-def test_phases_without_a_trigger_have_the_time_after_the_first():
+def test_phases_without_a_trigger_are_timed_after_the_first():
     assert geometry(timed("phase", time_ms=(5000.0, 30.0))).frame_times_ms == (0.0, 30.0, 60.0)
 
 
 @pytest.mark.parametrize("times", [{}, {"time_ms": (5000.0, 0.0)}, {"time_ms": (0.0, -30.0)}])
-def test_times_that_do_not_go_forward_are_not_known(times):
+def test_times_that_do_not_increase_count_as_unknown(times):
     assert geometry(timed("phase", **times)).frame_times_ms is None

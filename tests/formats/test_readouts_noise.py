@@ -1,4 +1,4 @@
-"""Noise readouts give the covariance of the coils of one sample of the image."""
+"""Noise readouts give the covariance of the coils for a sample of the image."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def near(covariance, expected):
     return np.abs((covariance.numpy() - expected) / scale).max() < 0.04
 
 
-def test_it_is_the_mean_of_n_times_its_conjugate_transpose():
+def test_the_covariance_is_the_mean_of_n_times_its_conjugate_transpose():
     scan = found(noise())
     assert near(scan.noise.covariance, COVARIANCE)
     assert scan.noise.samples == 40 * 500
@@ -37,23 +37,23 @@ def test_it_is_the_mean_of_n_times_its_conjugate_transpose():
     assert scan.notes == ()
 
 
-def test_it_grows_with_the_bandwidth_of_the_image():
-    """Noise readouts ten times as slow hold a tenth of the variance."""
+def test_the_covariance_grows_with_the_bandwidth_of_the_image():
+    """Noise readouts ten times as slow have a tenth of the variance."""
     scan = found(noise(dwell_us=20.0))
     assert near(scan.noise.covariance, 10 * COVARIANCE)
 
 
-def test_noise_readouts_of_several_bandwidths_are_scaled_each():
+def test_noise_readouts_of_each_bandwidth_are_scaled():
     slow = noise(mix=MIX / np.sqrt(10).astype("f4"), dwell_us=20.0)
     assert near(found([*noise(), *slow]).noise.covariance, COVARIANCE)
 
 
-def test_the_edges_of_the_receivers_band_are_not_the_level_of_the_image():
+def test_attenuation_at_the_edges_of_the_band_is_corrected():
     scan = found(noise(), noise_bandwidth=0.8)
     assert near(scan.noise.covariance, COVARIANCE / 0.8)
 
 
-def test_without_dwell_times_it_is_not_scaled_and_said():
+def test_without_dwell_times_the_covariance_is_not_scaled():
     scan = found(noise(dwell_us=0.0))
     assert near(scan.noise.covariance, COVARIANCE)
     assert "dwell times are missing" in scan.notes[0]
@@ -91,7 +91,7 @@ def test_noise_is_neither_image_nor_calibration():
         ([readout(cnormal(2, 900), "noise")], "other coils"),
     ],
 )
-def test_what_cannot_be_used_is_left_out_and_said(readouts, words):
+def test_unusable_noise_is_left_out_with_a_note(readouts, words):
     scan = found(readouts)
     assert scan.noise is None
     assert words in scan.notes[0]

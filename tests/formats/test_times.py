@@ -40,13 +40,13 @@ def test_byte_order_mark_windows_lines_and_blank_lines(tmp_path):
         b"h\nw\n",
     ],
 )
-def test_what_is_no_table_of_times_is_refused(tmp_path, content):
+def test_other_tables_are_refused(tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content)
     with refused("times-table"):
         read_times(tmp_path / "t.csv")
 
 
-def test_missing_and_empty_files_are_told(tmp_path):
+def test_missing_and_empty_files_are_refused(tmp_path):
     with refused("file-missing"):
         read_times(tmp_path / "t.csv")
     (tmp_path / "t.csv").touch()

@@ -15,7 +15,10 @@ from cmrrecon.tools.errors import InputError
 
 @pytest.fixture
 def radial():
-    """More coils than spokes, fewer samples in a spoke than spokes and coils together; one spoke of a frame was not measured."""
+    """A radial scan with more coils than spokes and one spoke that was not measured.
+
+    A spoke has fewer samples than there are coils and spokes together.
+    """
     generator = torch.Generator().manual_seed(1)
     kspace = torch.randn(3, 2, 6, 4, 20, dtype=torch.complex64, generator=generator)
     mask = torch.ones((3, 4, 1), dtype=torch.bool)
@@ -28,7 +31,7 @@ def radial():
 
 
 def plain(path, radial, **changes):
-    """A file as somebody else writes it, without anything of ours; a value of None leaves the array out."""
+    """Write a file as another program would; a value of None leaves the array out."""
     kspace = torch.stack([radial.read_slice(z) for z in range(2)], 1).numpy()
     arrays = {
         "kspace": kspace,
@@ -49,7 +52,7 @@ def plain(path, radial, **changes):
 
 
 @pytest.mark.parametrize("name", ["radial.h5", "radial.npz"])
-def test_what_is_written_is_read(tmp_path, radial, stamp, name):
+def test_a_radial_scan_round_trips(tmp_path, radial, stamp, name):
     formats.write_scan(tmp_path / name, radial, stamp)
     assert formats.kind(tmp_path / name) == "scan"
     found = formats.read(tmp_path / name)
@@ -67,7 +70,7 @@ def test_what_is_written_is_read(tmp_path, radial, stamp, name):
 
 
 @pytest.mark.parametrize("name", ["scan.h5", "scan.npz"])
-def test_cartesian_scans_stay_without(tmp_path, scan, name):
+def test_cartesian_scans_have_no_trajectory(tmp_path, scan, name):
     formats.write_scan(tmp_path / name, scan)
     found = formats.read(tmp_path / name)
     assert isinstance(found.mask, CartesianMask)
@@ -75,7 +78,7 @@ def test_cartesian_scans_stay_without(tmp_path, scan, name):
 
 
 @pytest.mark.parametrize("name", ["radial.mat", "radial.npy"])
-def test_formats_that_cannot_hold_it_are_refused(tmp_path, radial, name):
+def test_formats_without_trajectories_are_refused(tmp_path, radial, name):
     with refused("output-format") as error:
         formats.write_scan(tmp_path / name, radial)
     assert ".h5, .npz" in error.value.expected
@@ -83,7 +86,7 @@ def test_formats_that_cannot_hold_it_are_refused(tmp_path, radial, name):
 
 
 @pytest.mark.parametrize("name", ["radial.h5", "radial.npz"])
-def test_files_of_others_need_neither_mask_nor_all_axes(tmp_path, radial, name):
+def test_files_of_other_programs_need_neither_mask_nor_all_axes(tmp_path, radial, name):
     first = radial.read_slice(0)[0].numpy()
     found = formats.read(
         plain(
@@ -123,9 +126,7 @@ def test_the_matrix_may_lie_in_an_hdf5_dataset_too(tmp_path, radial):
         ({"kspace": np.zeros((3, 2, 6, 4, 20), np.float32)}, "kspace-real"),
     ],
 )
-def test_arrays_that_cannot_be_what_their_name_says_are_refused(
-    tmp_path, radial, name, changes, code
-):
+def test_arrays_that_contradict_their_name_are_refused(tmp_path, radial, name, changes, code):
     path = plain(tmp_path / name, radial, **changes)
     with refused(code):
         formats.read(path)
@@ -144,7 +145,7 @@ def test_arrays_that_cannot_be_what_their_name_says_are_refused(
         ({"mask": np.ones((3, 4, 20), np.uint8) * (np.arange(20) > 3)}, "mask-shape"),
     ],
 )
-def test_parts_that_do_not_fit_each_other_are_refused(tmp_path, radial, name, changes, code):
+def test_arrays_that_do_not_fit_each_other_are_refused(tmp_path, radial, name, changes, code):
     path = plain(tmp_path / name, radial, **changes)
     with refused(code):
         formats.read(path).series(0)
@@ -158,7 +159,7 @@ def test_the_matrix_may_be_larger_than_the_trajectory_reaches(tmp_path, radial, 
 
 @pytest.mark.parametrize("name", ["radial.h5", "radial.npz"])
 @pytest.mark.parametrize("edge", [0.5, np.pi])
-def test_parts_of_kspace_and_radians_become_cycles(tmp_path, radial, name, edge):
+def test_fractions_of_kspace_and_radians_become_cycles(tmp_path, radial, name, edge):
     stored = np.full((1, 4, 20, 2), edge, np.float32)
     found = formats.read(plain(tmp_path / name, radial, trajectory=stored))
     positions = found.series(0).mask.trajectory.positions
@@ -166,7 +167,7 @@ def test_parts_of_kspace_and_radians_become_cycles(tmp_path, radial, name, edge)
     assert (units.PARTS if edge == 0.5 else units.RADIANS) in found.notes[-1]
 
 
-def test_damage_never_escapes(tmp_path, radial):
+def test_damage_raises_nothing_but_an_input_error(tmp_path, radial):
     path = tmp_path / "radial.h5"
     formats.write_scan(path, radial)
     whole, expected = path.read_bytes(), [radial.series(z) for z in (0, 1)]

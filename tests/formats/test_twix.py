@@ -1,5 +1,4 @@
-"""Siemens twix files: what each readout is for, where it belongs, and that it comes out as it went
-in."""
+"""Siemens twix files: the purpose, place and samples of each readout."""
 
 import numpy as np
 import pytest
@@ -46,7 +45,7 @@ def measured(scan):
 
 
 @pytest.mark.parametrize("vb", [False, True])
-def test_lines_are_put_in_place(tmp_path, vb):
+def test_lines_are_placed(tmp_path, vb):
     path = write(tmp_path / "meas.dat", measurement(rows(vb=vb), vb=vb), vb=vb)
     assert formats.kind(path) == "scan"
     assert formats.is_scan(path)
@@ -57,9 +56,7 @@ def test_lines_are_put_in_place(tmp_path, vb):
     np.testing.assert_array_equal(loaded(scan), KSPACE)
 
 
-def test_the_order_of_lines_does_not_matter_and_blocks_of_other_data_are_stepped_over(
-    tmp_path, capfd
-):
+def test_the_order_of_lines_does_not_matter_and_blocks_of_other_data_are_skipped(tmp_path, capfd):
     shuffled = rows()
     np.random.default_rng(0).shuffle(shuffled)
     pulse = bytearray(row(np.zeros((1, 4)), mask=1 << 5))
@@ -77,7 +74,7 @@ def test_the_last_measurement_is_read(tmp_path):
     np.testing.assert_array_equal(loaded(scan), KSPACE)
 
 
-def test_what_is_known_of_the_scan_without_the_patient(tmp_path):
+def test_facts_of_the_scan_exclude_the_patient(tmp_path):
     scan = formats.read(write(tmp_path / "a.dat", measurement(rows())))
     assert scan.acquisition.sequence == "trufi"
     assert scan.acquisition.field_strength == pytest.approx(1.494)
@@ -90,7 +87,7 @@ def test_geometry(tmp_path):
     assert geometry.field_of_view == (Y, X // 2)
     assert geometry.recon_matrix == (8, 6)
     assert geometry.positions_mm == ((0, 0, 0), (0, 0, 8))
-    # The gradients point to the back and to the right; pixels count the other way.
+    # The gradients point to the back and to the right; pixels are counted the other way.
     y, x, across = np.array(geometry.directions[0])
     np.testing.assert_allclose([y, x, across], [(0, -1, 0), (1, 0, 0), (0, 0, 1)], atol=1e-6)
 
@@ -172,7 +169,7 @@ def test_averages_become_their_mean_and_are_counted(tmp_path):
 
 
 def test_partial_fourier_and_asymmetric_echoes(tmp_path):
-    # Lines from 3 on, of which counter 1 is the centre; the first three samples are missing, one
+    # Lines from 3 on, with the centre at counter 1. Three samples are missing at the start, and one
     # more is discarded.
     part = KSPACE[0, 0, :, :, 3:]
     lines = [row(part[:, y], Lin=y - 3, line=1, column=3, cut=(1, 0)) for y in range(3, Y)]
@@ -185,13 +182,13 @@ def test_partial_fourier_and_asymmetric_echoes(tmp_path):
     np.testing.assert_array_equal(loaded(scan)[0, 0], KSPACE[0, 0] * expected)
 
 
-def test_the_matrix_grows_with_lines_that_the_protocol_does_not_tell_of(tmp_path):
+def test_the_matrix_grows_with_lines_missing_from_the_protocol(tmp_path):
     text = protocol({"sKSpace.lPhaseEncodingLines": None, "sKSpace.lBaseResolution": "x"})
     scan = formats.read(write(tmp_path / "a.dat", measurement(rows(), text)))
     np.testing.assert_array_equal(loaded(scan), KSPACE)
 
 
-def test_phase_oversampling_is_outside_of_the_field_of_view(tmp_path):
+def test_phase_oversampling_is_outside_the_field_of_view(tmp_path):
     text = protocol(
         {"sKSpace.dPhaseOversamplingForDialog": 0.6, "sSliceArray.asSlice[0].dPhaseFOV": 100}
     )
@@ -259,13 +256,13 @@ def test_noise_of_other_coils_is_not_used(tmp_path):
         assert (formats.read(scan).noise is not None) == used
 
 
-def test_an_earlier_measurement_need_not_be_one_that_is_read(tmp_path):
+def test_an_earlier_measurement_need_not_be_readable(tmp_path):
     noise, _ = noise_readouts()
     spiral = measurement([*noise, row(cnormal(3, 99))], protocol({"sKSpace.ucTrajectory": 4}))
     assert formats.read(write(tmp_path / "a.dat", spiral, measurement(rows()))).noise is not None
 
 
-def test_noise_within_the_scan_was_sampled_at_the_rate_of_noise(tmp_path):
+def test_noise_within_the_scan_has_its_own_dwell_time(tmp_path):
     noise, mixing = noise_readouts()
     scan = formats.read(write(tmp_path / "a.dat", measurement(noise + rows())))
     ratio = 7680 / 64 / 5
@@ -275,7 +272,7 @@ def test_noise_within_the_scan_was_sampled_at_the_rate_of_noise(tmp_path):
     np.testing.assert_array_equal(loaded(scan), KSPACE)
 
 
-def test_no_noise_without_noise_readouts_of_as_many_coils(tmp_path):
+def test_noise_readouts_need_the_coils_of_the_scan(tmp_path):
     other = measurement([row(cnormal(3, 64), mask=NOISE)])
     assert formats.read(write(tmp_path / "a.dat", other, measurement(rows()))).noise is None
 
@@ -287,7 +284,7 @@ def test_readouts_that_run_backwards_are_turned(tmp_path):
     ]
     scan = formats.read(write(tmp_path / "a.dat", measurement(lines)))
     np.testing.assert_array_equal(loaded(scan)[0, 0], KSPACE[0, 0])
-    assert len(scan.notes) == 1  # nothing tells the phase between the two directions
+    assert len(scan.notes) == 1  # the phase between the two directions is not known
 
 
 def rss(kspace):

@@ -1,5 +1,4 @@
-"""Twix files that are damaged, hostile or no twix: each ends in one clear error, and none crashes
-the process."""
+"""Twix files that are damaged, hostile or not twix: each raises one clear error without a crash."""
 
 import random
 import struct
@@ -18,7 +17,7 @@ from cmrrecon.tools.errors import CmrreconError
 
 COILS, Y, X = 2, 8, 12
 KSPACE = cnormal(COILS, Y, X)
-ENTRY = 8  # where the first entry of the directory begins: two numbers, offset, length
+ENTRY = 8  # offset of the first entry of the directory: two numbers, offset, length
 
 needs_turbotwix = pytest.mark.skipif(
     find_spec("turbotwix") is None, reason="needs turbotwix, the extra twix"
@@ -120,7 +119,7 @@ def test_one_clear_error(tmp_path, case):
 
 
 @needs_turbotwix
-def test_values_of_the_protocol_that_are_no_numbers_are_left_out(tmp_path):
+def test_invalid_numbers_in_the_protocol_are_left_out(tmp_path):
     strange = {
         "sSliceArray.asSlice[0].dPhaseFOV": "nan",
         "sSliceArray.asSlice[0].dReadoutFOV": "1e999",
@@ -139,7 +138,7 @@ def test_values_of_the_protocol_that_are_no_numbers_are_left_out(tmp_path):
 @needs_turbotwix
 @pytest.mark.parametrize("vb", [False, True])
 @pytest.mark.parametrize("seed", range(60))
-def test_wrong_bytes_in_headers_end_in_an_error_or_a_scan(tmp_path, seed, vb):
+def test_wrong_bytes_in_headers_give_an_error_or_a_scan(tmp_path, seed, vb):
     chance = random.Random(seed)
     content = bytearray(good(tmp_path / "a.dat", vb).read_bytes())
     first = 0 if vb else 10240
@@ -147,12 +146,12 @@ def test_wrong_bytes_in_headers_end_in_an_error_or_a_scan(tmp_path, seed, vb):
         place = chance.choice([chance.randrange(first, len(content)), chance.randrange(400)])
         content[place] = chance.randrange(256)
     (tmp_path / "a.dat").write_bytes(content)
-    with suppress(CmrreconError):  # anything else fails
+    with suppress(CmrreconError):  # any other exception fails the test
         formats.read(tmp_path / "a.dat").series(0)
 
 
 @needs_turbotwix
-def test_a_file_that_shrinks_after_it_was_opened(tmp_path):
+def test_a_file_that_shrinks_after_opening_is_refused(tmp_path):
     scan = formats.read(good(tmp_path / "a.dat"))
     cut(tmp_path / "a.dat", 0.8)
     with refused("file-damaged"):
@@ -173,7 +172,7 @@ def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch):
     [b"", b"\0" * 20000, b"time,value\n1,2\n" * 999, random.Random(1).randbytes(30000)],
     ids=["empty", "zeros", "text", "random"],
 )
-def test_other_dat_files_in_a_folder_are_no_scans(tmp_path, content):
+def test_other_dat_files_in_a_folder_are_not_scans(tmp_path, content):
     path = tmp_path / "a.dat"
     path.write_bytes(content)
     assert not formats.is_scan(path)

@@ -1,5 +1,4 @@
-"""Raw data of vendors that are not read: one error that names the converter, and no false
-alarms."""
+"""Unsupported raw data: the error names the converter, and there are no false alarms."""
 
 import h5py
 import numpy as np
@@ -51,21 +50,21 @@ def test_the_error_names_the_converter(tmp_path, name, beside, converter, call):
 
 
 @pytest.mark.parametrize("name", ["scan.raw", "scan.data", "fid", "notes.list", "P12.7", "x.7"])
-def test_other_files_of_such_names_are_just_not_known(tmp_path, name):
+def test_other_files_with_such_names_have_an_unknown_format(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(NOTHING)
     with refused("file-format"):
         formats.read(path)
 
 
-def test_an_hdf5_file_with_kspace_is_read_whatever_its_name(tmp_path):
+def test_an_hdf5_file_with_kspace_is_read_under_any_name(tmp_path):
     path = tmp_path / "ScanArchive_1.h5"
     with h5py.File(path, "w") as file:
         file["kspace"] = np.ones((1, 1, 2, 8, 8), "c8")
     assert formats.read(path).shape == (1, 1, 2, 8, 8)
 
 
-def test_an_empty_file_is_empty(tmp_path):
+def test_an_empty_file_is_refused(tmp_path):
     path = tmp_path / "P12345.7"
     path.touch()
     with pytest.raises(InputError) as caught:
