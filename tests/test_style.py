@@ -16,7 +16,6 @@ PENDING = (
     if os.environ.get("CMRRECON_STYLE") == "all"
     else {
         "cli",
-        "formats",
     }
 )
 SOURCES = sorted(
