@@ -21,13 +21,16 @@ from cmrrecon.cli import (
     train,
     undersample,
 )
+from cmrrecon.cli.usage_errors import Commands
 
 app = typer.Typer(
     name="cmrrecon",
+    cls=Commands,
     help="Reconstruct undersampled cardiac MRI k-space. Research use only, not for diagnosis.",
     epilog="Exit codes: 0 done; 1 some inputs failed or an output could not be written; 2 usage; 3 unreadable input; 4 out of memory; "
     "5 numerical failure; 130 interrupted. Every option can be set in the environment too: --device as CMRRECON_DEVICE.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -78,4 +81,4 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    app(prog_name="cmrrecon")

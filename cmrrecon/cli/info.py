@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
 
 if TYPE_CHECKING:
     from cmrrecon.data import Scan, Series
 
-EXAMPLE = (
-    "Examples: cmrrecon info cine_sax.mat; cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'"
+EXAMPLE = examples(
+    "cmrrecon info cine_sax.mat",
+    "cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'",
 )
 
 

@@ -9,14 +9,17 @@ import typer
 
 from cmrrecon.cli import options, running
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.help import examples
+from cmrrecon.cli.usage_errors import Commands
 from cmrrecon.tools.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
-EXAMPLE = (
-    "Examples: cmrrecon models --json | jq .network; cmrrecon models show weights.safetensors; "
-    "cmrrecon models convert promptmr-epoch=11.ckpt promptmr.safetensors"
+EXAMPLE = examples(
+    "cmrrecon models --json | jq .network",
+    "cmrrecon models show weights.safetensors",
+    "cmrrecon models convert promptmr-epoch=11.ckpt promptmr.safetensors",
 )
 SUFFIX = ".safetensors"
 
@@ -39,7 +42,7 @@ Variant = Annotated[
     ),
 ]
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True, cls=Commands)
 
 
 @app.callback()

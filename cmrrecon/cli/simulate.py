@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cmrrecon.cli import environment, inputs, options, outputs, running
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.help import examples
 from cmrrecon.cli.settings import parse_numbers
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.simulation import Simulated
 
-EXAMPLE = (
-    "Examples: cmrrecon simulate --kind cine --slices 2 --size 204x448 --snr 30 --seed 1 --out-dir simulated; "
-    "radial: cmrrecon simulate --spokes 34 -o radial.h5; random scenes: cmrrecon simulate --random --slices 6"
+EXAMPLE = examples(
+    "cmrrecon simulate --kind cine --slices 2 --size 204x448 --snr 30 --seed 1",
+    "cmrrecon simulate --spokes 34 -o radial.h5",
+    "cmrrecon simulate --random --slices 6 --out-dir scenes",
 )
 LABELS = "labels.csv"
 

@@ -10,6 +10,7 @@ import typer
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.help import examples
 from cmrrecon.cli.train_messages import Pace, print_recipe, report, tell_plan, tell_start
 from cmrrecon.tools.errors import UsageError
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from cmrrecon.training.recipe import Recipe
     from cmrrecon.training.state import Run
 
-EXAMPLE = (
-    "Examples: cmrrecon train --recipe genre-cmr --data store --out runs/genre; "
-    "without its edge loss: cmrrecon train -r genre-cmr --data store --out runs/no-ear --set losses.ear.weight=0"
+EXAMPLE = examples(
+    "cmrrecon train --recipe genre-cmr --data store --out-dir runs/genre",
+    "cmrrecon train -r genre-cmr --data store --out-dir runs/a --set losses.ear.weight=0",
+    "cmrrecon train -r kt-unrolled --out-dir runs/kt --dry-run",
 )
 
 
