@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmrrecon.cli import inputs, options, outputs, running
+from cmrrecon.cli.choices import complete_methods
 from cmrrecon.cli.comparison import FIGURES, Comparison, columns
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import Job
@@ -35,6 +36,7 @@ def compare(
             "-m",
             help="Methods to compare, with commas.",
             show_default="zero-filled, sense and the default",
+            autocompletion=complete_methods,
         ),
     ] = "",
     checkpoint: Annotated[

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cmrrecon.cli import inputs, options, running
+from cmrrecon.cli.choices import complete_protocols
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.evaluate_record import facts_for_record
 from cmrrecon.cli.evaluate_regions import RegionPlan, plan_regions, score_regions
@@ -65,6 +66,7 @@ def evaluate(
         options.option(
             "--protocol",
             help="Scoring rule: fullfov, cmrxrecon2023, cmrxrecon2024 or cmrxrecon2025.",
+            autocompletion=complete_protocols,
         ),
     ] = "fullfov",
     order: Annotated[

@@ -36,6 +36,6 @@ def load(path: Path) -> dict[str, Any]:
             "checkpoint-format",
             f"{path} is no state of training",
             "A run goes on from its own last.pt",
-            "Give another --out",
+            "Give another --out-dir",
         )
     return state

@@ -46,7 +46,7 @@ def only_run(out: Path) -> Iterator[None]:
                 "folder-busy",
                 f"Another run works in {out}",
                 "A run has its folder for itself",
-                "Wait for it, or give another --out",
+                "Wait for it, or give another --out-dir",
             ) from error
         yield
     finally:
@@ -64,10 +64,12 @@ def agreed_plan(
     *,
     checkpointing: bool | None = None,
     workers: int | None = None,
+    write: bool = True,
 ) -> Plan:
     """The plan of the run in this folder, which is new or as it was; all processes have the first one's.
 
     Whether activations are computed again, and the number of threads, may change: the results differ by rounding at most.
+    The plan is written into the folder unless `write` is false.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def agreed_plan(
     plan = group.gather(
         _plan(recipe, training, device, known, checkpointing, workers) if group.rank == 0 else None
     )[0]
-    if group.rank == 0:
+    if group.rank == 0 and write:
         with atomic(path) as temporary:
             run = {
                 "cmrrecon": __version__,
@@ -117,21 +119,21 @@ def _check_same(
             "recipe-mismatch",
             f"{out} holds a run of another recipe: {', '.join(_changed(known['recipe'], longer))} differ",
             "A run goes on with its own recipe; only schedule.epochs may change",
-            "Give another --out",
+            "Give another --out-dir",
         )
     if scans != known["scans"]:
         raise UsageError(
             "scans-mismatch",
             f"{out} holds a run on other scans",
             "A run goes on with its own store, --only and --hold-out",
-            "Give another --out",
+            "Give another --out-dir",
         )
     if processes != known["processes"]:
         raise UsageError(
             "processes-mismatch",
             f"{out} holds a run of {known['processes']} processes, and these are {processes}",
             "Each has its share of an epoch's batches, so a run goes on with as many",
-            "Start as many, or give another --out",
+            "Start as many, or give another --out-dir",
         )
 
 

@@ -101,7 +101,7 @@ def train(
         return run
     seen, held = sources(run, store, training, {VALIDATION: validation, UNSEEN: unseen})
     every = len(share(batches(seen, 0, plan.batch, recipe.schedule.windows), group))
-    hooks.on_begin(every * recipe.schedule.epochs, every * run.epoch + run.position)
+    hooks.on_begin(batches_in_all(recipe, every, most_steps), every * run.epoch + run.position)
 
     saves, clock, writes = Saves(run, out), Clock(), group.rank == 0
     with Log(out / LOG if writes else None, out / EVENTS if tensorboard else None, run.step) as log:
@@ -120,10 +120,13 @@ def train(
                 if "gradient" in record:
                     # All processes stop together, at the same step.
                     asked = any(group.gather(hooks.should_stop()))
-                    stop = asked or (most_steps is not None and run.step >= most_steps)
+                    enough = most_steps is not None and run.step >= most_steps
+                    # An epoch that the last step completes is validated like every other.
+                    stop = asked or (enough and not last)
                     if stop or saves.are_due():
                         saves.save()
                     if stop:
+                        keep_first_weights(run, out)
                         return run
                 clock.restart()
 
@@ -131,6 +134,7 @@ def train(
             saves.save(keep=validated)
             group.gather(None)
             if not validated:
+                keep_first_weights(run, out)
                 return run
             if recipe.schedule.patience and run.stale >= recipe.schedule.patience:
                 hooks.say(f"no better validation for {run.stale} epochs: training ends")
@@ -259,28 +263,43 @@ def finish_epoch(
     run.stale = 0 if better else run.stale + 1
     if better:
         run.best = result.get("ssim", run.best)
-    if better and run.group.rank == 0:
-        metrics = {**results, "protocol": PROTOCOL}
-        facts = {
-            "recipe": run.recipe.as_dict(),
-            "metrics": metrics,
-            "steps": run.step,
-            "epochs": run.epoch,
-        }
-        weights.save(
-            out / BEST,
-            network,
-            {
-                **provenance.plain(facts),
-                "normalisation": "scale of the scan, networks are equivariant",
-            },
-        )
+        save_weights(run, out, results)
     for name, windows in held.items():
         hooks.say(
             f"epoch {run.epoch}, {name}: PSNR {results[name]['psnr']:.2f} dB, SSIM {results[name]['ssim']:.4f} "
             f"({PROTOCOL} against fully sampled RSS, {len(windows)} windows)"
         )
     return True
+
+
+def save_weights(run: Run, out: Path, results: Mapping[str, Mapping[str, float]]) -> None:
+    """Write the weights that `reconstruct --checkpoint` reads, with the scores of their validation."""
+    if run.group.rank > 0:
+        return
+    facts = {
+        "recipe": run.recipe.as_dict(),
+        "metrics": {**results, "protocol": PROTOCOL} if results else {},
+        "steps": run.step,
+        "epochs": run.epoch,
+    }
+    more = {"normalisation": "scale of the scan, networks are equivariant"}
+    weights.save(out / BEST, run.shipped(), {**provenance.plain(facts), **more})
+
+
+def keep_first_weights(run: Run, out: Path) -> None:
+    """Write the weights of a run that stops before its first epoch has ended and been validated."""
+    if run.epoch == 0:
+        save_weights(run, out, {})
+
+
+def batches_in_all(recipe: Recipe, every: int, most_steps: int | None) -> int:
+    """How many batches a process works through, if an epoch has `every` of them."""
+    total = every * recipe.schedule.epochs
+    if most_steps is None:
+        return total
+    accumulate = recipe.optimiser.accumulate
+    epochs, steps = divmod(most_steps, -(-every // accumulate))
+    return min(total, epochs * every + steps * accumulate)
 
 
 def keep_epoch(last: Path, kept: Path) -> None:
