@@ -4,8 +4,10 @@ Completion answers while the user types, so the names are written down here. Tes
 against the registries of the other rooms.
 """
 
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
 METHODS = (
@@ -31,9 +33,27 @@ KINDS = ("cine", "perfusion", "t1map", "t2map")
 DEVICES = ("auto", "cpu", "cuda")
 
 
+class RecipeFacts(NamedTuple):
+    """A recipe of the package: its name, the network that it trains, and its source."""
+
+    name: str
+    network: str
+    paper: str
+
+
 def recipes() -> list[str]:
     """The recipes that come with the package."""
     return sorted(path.stem for path in (PACKAGE / "recipes").glob("*.toml"))
+
+
+def recipe_facts() -> list[RecipeFacts]:
+    """The recipes with their networks and sources."""
+    files = {name: PACKAGE / "recipes" / f"{name}.toml" for name in recipes()}
+    read = {name: tomllib.loads(path.read_text(encoding="utf-8")) for name, path in files.items()}
+    return [
+        RecipeFacts(name, values["network"]["name"], values.get("paper", ""))
+        for name, values in read.items()
+    ]
 
 
 def installed_weights() -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmrrecon.cli import options, running
-from cmrrecon.cli.choices import complete_recipes
+from cmrrecon.cli.choices import complete_recipes, recipe_facts
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.train_messages import (
@@ -20,7 +20,7 @@ from cmrrecon.cli.train_messages import (
     show_plan,
     show_start,
 )
-from cmrrecon.cli.train_scans import Scans, find_scans
+from cmrrecon.cli.train_scans import Scans, check_data, find_scans
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,10 +40,8 @@ EXAMPLE = examples(
 
 def _list_recipes(asked: bool) -> None:
     if asked:
-        from cmrrecon.training import recipe
-
-        for name in recipe.names():
-            print(f"{name}\t{recipe.load(name).paper}")
+        for recipe in recipe_facts():
+            print(f"{recipe.name}\t{recipe.paper}")
         raise typer.Exit
 
 
@@ -170,6 +168,7 @@ def train(
             print_recipe(chosen)
             return
         out = _checked_options(recipe, chosen, data, out_dir, named=bool(hold_out or only))
+        check_data(data)
 
         group, own_device = processes.enter_context(group_of_processes(device))
         where = choose_device(own_device)

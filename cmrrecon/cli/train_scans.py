@@ -26,6 +26,32 @@ class Scans(NamedTuple):
     unseen: "Sequence[Entry]" = ()
 
 
+def check_data(data: Path | None) -> None:
+    """Refuse data that are no folder, before the folder of the run is made.
+
+    Raises
+    ------
+    InputError
+        If the path does not exist (`file-missing`) or is a file (`folder-needed`).
+    """
+    if data is None:
+        return
+    if not data.exists():
+        raise InputError(
+            "file-missing",
+            f"--data {data} does not exist",
+            "Training needs a store of `cmrrecon preprocess`, or a folder of fully sampled files",
+            "Check the path",
+        )
+    if not data.is_dir():
+        raise InputError(
+            "folder-needed",
+            f"--data {data} is a file",
+            "Training needs a store of `cmrrecon preprocess`, or a folder of fully sampled files",
+            "Give the folder that holds the file",
+        )
+
+
 def find_scans(
     data: Path | None,
     out: Path,
@@ -53,26 +79,12 @@ def find_scans(
     Raises
     ------
     InputError
-        If there is no such folder (`file-missing`, `folder-needed`), or no scan in it can be used.
+        If no scan in the folder can be used.
     UsageError
         If no scan fits (`scan-missing`).
     """
     if data is None:
         return Scans()
-    if not data.exists():
-        raise InputError(
-            "file-missing",
-            f"--data {data} does not exist",
-            "Training needs a store of `cmrrecon preprocess`, or a folder of fully sampled files",
-            "Check the path",
-        )
-    if not data.is_dir():
-        raise InputError(
-            "folder-needed",
-            f"--data {data} is a file",
-            "Training needs a store of `cmrrecon preprocess`, or a folder of fully sampled files",
-            "Give the folder that holds the file",
-        )
 
     with tempfile.TemporaryDirectory(prefix="cmrrecon-") as scratch:
         cache = (Path(scratch) if dry_run and not (out / INDEX).exists() else out) / INDEX

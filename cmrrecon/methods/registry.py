@@ -132,6 +132,11 @@ def find_method(name: str) -> Method:
             f"The methods are: {', '.join(known)}",
             suggestion(name, known, "Choose one of them"),
         )
+    return from_checkpoint(_installed(name), name)
+
+
+def _installed(name: str) -> Path:
+    """The installed weights of a network; UsageError if there are none."""
     path = weights.installed_file(name)
     if not path.is_file():
         raise UsageError(
@@ -140,11 +145,16 @@ def find_method(name: str) -> Method:
             "A network reconstructs only with trained weights",
             "Give a file with --checkpoint, or choose another method",
         )
-    return from_checkpoint(path, name)
+    return path
 
 
 def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
-    """The network of a checkpoint as a method, named by what it is; errors as `weights.load`."""
+    """The network of a checkpoint as a method, named by what it is; errors as `weights.load`.
+
+    Where there is no such file, the name of a network stands for its installed weights.
+    """
+    if name is None and str(path) in NETWORKS and not path.exists():
+        path = _installed(str(path))
     loaded = weights.load(path)
     kind = name_of(loaded.network)
     summary = f"{kind} with the weights of {path.name}"
