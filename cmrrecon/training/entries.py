@@ -24,18 +24,27 @@ def read_entries(store: Path) -> list[dict[str, Any]]:
     ------
     InputError : none of its scans is fully sampled, or an older version has made it
     """
-    entries = []
-    for name in json.loads((store / FINGERPRINT).read_text())["files"]:
-        entry = json.loads((store / name).with_suffix(".json").read_text())
-        if entry["fully_sampled"]:
-            if "limits" not in entry:
-                raise InputError(
-                    "store-outdated",
-                    f"{store} was made by an older version",
-                    "Entries of scans tell more now",
-                    "Make the store again",
-                )
-            entries.append({**entry, "path": name})
+    try:
+        names = json.loads((store / FINGERPRINT).read_text())["files"]
+        found = {
+            name: json.loads((store / name).with_suffix(".json").read_text()) for name in names
+        }
+        complete = {name: entry for name, entry in found.items() if entry["fully_sampled"]}
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            "store-damaged",
+            f"{store} is no store that can be read ({type(error).__name__})",
+            f"{FINGERPRINT} and a .json file beside each scan describe a store",
+            "Run `cmrrecon preprocess` again",
+        ) from error
+    if any("limits" not in entry for entry in complete.values()):
+        raise InputError(
+            "store-outdated",
+            f"{store} was made by an older version",
+            "Entries of scans hold more now",
+            "Make the store again",
+        )
+    entries = [{**entry, "path": name} for name, entry in complete.items()]
     return _some(entries, store)
 
 

@@ -1,0 +1,128 @@
+"""Where runs end early, what they leave, and what --dry-run finds out without leaving anything."""
+
+import json
+import math
+
+import pytest
+from typer.testing import CliRunner
+
+from cmrrecon.cli.app import app
+from cmrrecon.networks.checkpoints import weights
+from cmrrecon.training import recipe as recipes
+from cmrrecon.training.loop import batches_in_all
+
+SETTINGS = [
+    "network.cascades=1", "network.channels=2", "network.pools=1", "network.sensitivity_channels=2",
+    "network.sensitivity_pools=1", "sampling.acs=12", "schedule.epochs=2", "schedule.batch=1",
+    "schedule.windows=3",
+]  # fmt: skip
+
+
+def train(*words, data=None, more=()):
+    settings = [word for text in (*SETTINGS, *more) for word in ("--set", text)]
+    given = ["train", "--recipe", "e2e-varnet", *settings, *words]
+    return CliRunner().invoke(app, [*map(str, given), *(["--data", str(data)] if data else [])])
+
+
+def tree(folder):
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(2, 0), (3, 1), (4, 1)])
+def test_max_steps_leaves_weights_and_says_whether_they_were_validated(
+    data, tmp_path, steps, epochs
+):
+    done = train("--out-dir", tmp_path, "--max-steps", steps, "--json", data=data)
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert (record["steps"], record["epochs"], record["validated"]) == (steps, epochs, epochs > 0)
+    loaded = weights.load(record["weights"])
+    assert (json.loads(loaded.metadata["metrics"]) != {}) == (epochs > 0)
+    assert ("warning: the run ended" in done.stderr) == (epochs == 0)
+
+
+def test_a_run_stopped_at_the_end_of_an_epoch_takes_the_same_steps(data, tmp_path):
+    for name, parts in (("whole", [()]), ("parts", [("--max-steps", 3), ()])):
+        for words in parts:
+            done = train("--out-dir", tmp_path / name, *words, data=data)
+            assert done.exit_code == 0, done.output
+    whole, parts = (
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("whole", "parts")
+    )
+    assert [one.get("loss") for one in whole] == [one.get("loss") for one in parts]
+    assert [one["step"] for one in parts] == [1, 2, 3, 3, 4, 5, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("most", "accumulate", "batches"),
+    [(None, 1, 30), (4, 1, 4), (10, 1, 10), (99, 1, 30), (2, 4, 8), (3, 4, 10), (4, 4, 14)],
+)
+def test_the_bar_counts_to_the_last_step(most, accumulate, batches):
+    words = [f"optimiser.accumulate={accumulate}", "schedule.epochs=3"]
+    assert batches_in_all(recipes.load("e2e-varnet", words), 10, most) == batches
+
+
+def test_a_dry_run_measures_and_writes_nothing(data, tmp_path):
+    done = train("--out-dir", tmp_path / "run", "--dry-run", "--json", data=data)
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert tree(tmp_path) == []
+    assert (record["status"], record["network"]) == ("planned", "e2e-varnet")
+    assert (record["windows_an_epoch"], record["steps_an_epoch"], record["epochs"]) == (3, 3, 2)
+    assert (record["batches_done"], record["batches_left"]) == (0, 6)
+    assert record["seconds_a_batch"] > 0
+    assert record["seconds_measured_on"] == 2
+    assert math.isclose(record["seconds_left"], 6 * record["seconds_a_batch"], abs_tol=0.06)
+    assert record["plan"]["batches"]
+    assert record["peak_memory_mb"] > 0
+
+
+def test_a_dry_run_of_a_run_counts_what_is_left(data, tmp_path):
+    assert train("--out-dir", tmp_path, "--max-steps", 4, data=data).exit_code == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    record = json.loads(train("--out-dir", tmp_path, "--dry-run", "--json", data=data).stdout)
+    assert (record["batches_done"], record["batches_left"]) == (4, 2)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert train("--out-dir", tmp_path, data=data).exit_code == 0
+    over = json.loads(train("--out-dir", tmp_path, "--dry-run", "--json", data=data).stdout)
+    assert (over["batches_left"], over["seconds_a_batch"]) == (0, None)
+
+
+def test_a_dry_run_on_a_folder_of_files_writes_nothing(data, tmp_path):
+    raw = data.parent / "raw"
+    before = tree(raw)
+    done = train("--out-dir", tmp_path / "run", "--dry-run", data=raw)
+    assert done.exit_code == 0, done.output
+    assert (tree(raw), tree(tmp_path)) == (before, [])
+
+
+def test_the_older_name_of_the_folder_stays(data, tmp_path):
+    assert train("--out", tmp_path, "--max-steps", 1, data=data).exit_code == 0
+    assert (tmp_path / "last.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (lambda path: None, "file-missing"),
+        (lambda path: path.symlink_to(path.with_name("nowhere")), "file-missing"),
+        (lambda path: path.symlink_to(path), "file-missing"),
+        (lambda path: path.write_text("x"), "folder-needed"),
+        (lambda path: path.mkdir(), "file-missing"),
+        (lambda path: store(path, "no json"), "store-damaged"),
+        (lambda path: store(path, '{"files": 7}'), "store-damaged"),
+        (lambda path: store(path, '{"files": ["a.h5"]}'), "file-missing"),
+    ],
+)
+def test_data_that_cannot_be_used_are_refused(tmp_path, make, code):
+    make(tmp_path / "data")
+    done = train("--out-dir", tmp_path / "run", "--json", data=tmp_path / "data")
+    assert json.loads(done.stdout)["error"]["code"] == code
+    assert done.exit_code == 3
+    assert "Traceback" not in done.stderr
+
+
+def store(path, text):
+    path.mkdir()
+    (path / "fingerprint.json").write_text(text)
