@@ -60,9 +60,9 @@ def _root(
 
 # The short texts fit into the list of commands at 80 columns.
 app.command("info", epilog=info.EXAMPLE, short_help="Show what files hold.")(info.info)
-app.command(
-    "simulate", epilog=simulate.EXAMPLE, short_help="Simulate scans with a known truth."
-)(simulate.simulate)
+app.command("simulate", epilog=simulate.EXAMPLE, short_help="Simulate scans with a known truth.")(
+    simulate.simulate
+)
 app.command(
     "undersample", epilog=undersample.EXAMPLE, short_help="Keep only the samples of a pattern."
 )(undersample.undersample)

@@ -32,7 +32,7 @@ REQUIRED = (
     "matplotlib",
     "pillow",
 )
-# Extra -> its package, and what it is good for.
+# Extra -> its package, and what it enables.
 OPTIONAL: Mapping[str, tuple[str, str]] = {
     "fast-io": ("deflate", "compressed files are read faster"),
     "nifti": ("nibabel", "NIfTI images and label maps"),
@@ -51,7 +51,7 @@ THREADS = (
 # Of other variables the report has names only: values may name people, projects and folders.
 NAMED = ("CMRRECON_", "CUDA_", "OMP_", "MKL_", "SLURM_", "PBS_", "LSB_", "SGE_", "KMP_", "TORCH_")
 # The self-test: a seeded phantom, and what the default method scores on it. Measured: 40.4 dB.
-TEST_SCAN = {"slices": 1, "frames": 6, "coils": 4, "y": 48, "x": 48, "seed": 0}
+TEST_SCAN: dict[str, Any] = {"slices": 1, "frames": 6, "coils": 4, "y": 48, "x": 48, "seed": 0}
 EXPECTED_PSNR = (39.0, 42.0)
 
 
@@ -71,6 +71,7 @@ def doctor(quiet: options.Quiet = False, json: options.Json = False) -> None:
         if not missing:
             record |= {**_machine(), "self_test": [_tested(name) for name in _devices()]}
             problems += [test["problem"] for test in record["self_test"] if test["problem"]]
+
         record |= {"problems": problems, "status": "failed" if problems else "done"}
         console.result(record, "\n".join(_lines(record)))
         if problems:
@@ -111,7 +112,9 @@ def _machine() -> dict[str, Any]:
 
     from cmrrecon.tools.machine import available_cores, machine_memory
 
-    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    count = torch.cuda.device_count()
+    gpus = [torch.cuda.get_device_properties(index) for index in range(count)]
+
     return {
         "cores": available_cores(),
         "threads": torch.get_num_threads(),
@@ -121,9 +124,7 @@ def _machine() -> dict[str, Any]:
             "temporary folder": _free(Path(tempfile.gettempdir())),
         },
         "cuda": torch.version.cuda,
-        "gpus": [
-            {"name": gpu.name, "memory_gb": _gigabytes(gpu.total_memory)} for gpu in gpus
-        ],
+        "gpus": [{"name": gpu.name, "memory_gb": _gigabytes(gpu.total_memory)} for gpu in gpus],
         "thread_variables": {
             name: value
             for name in THREADS
@@ -166,6 +167,7 @@ def _tested(device: str) -> dict[str, Any]:
     least, most = EXPECTED_PSNR
     if psnr is not None and not least <= psnr <= most:
         problem = f"the self-test on {device} scores {psnr} dB instead of {least:g} to {most:g} dB"
+
     seconds = round(time.perf_counter() - start, 1)
     return {
         "device": device,
@@ -209,8 +211,9 @@ def _machine_lines(record: Mapping[str, Any]) -> list[str]:
     gpus = ", ".join(f"{gpu['name']} with {gpu['memory_gb']} GB" for gpu in record["gpus"])
     disks = ", ".join(f"{name} {free} GB" for name, free in record["disk_free_gb"].items())
     threads = ", ".join(f"{k}={v}" for k, v in record["thread_variables"].items())
+
     return [
-        f"processors: {record['cores']} cores, {record['threads']} threads; "
+        f"processors: {record['cores']}, threads used: {record['threads']}; "
         f"memory {record['memory_gb']} GB",
         f"free disk space: {disks}",
         f"CUDA of PyTorch: {record['cuda'] or 'none, a build for the CPU'}; GPUs: {gpus or 'none'}",

@@ -45,9 +45,7 @@ def simulate(
     # Elsewhere --slices selects slices. The older name stays, but no longer names the variable.
     slices: Annotated[
         int,
-        options.option(
-            "--slice-count", "--slices", help="Number of short-axis slices.", min=1
-        ),
+        options.option("--slice-count", "--slices", help="Number of short-axis slices.", min=1),
     ] = 3,
     coils: Annotated[int, options.option("--coils", help="Number of receive coils.", min=1)] = 10,
     size: Annotated[

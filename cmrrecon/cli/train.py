@@ -210,9 +210,7 @@ def _rehearse(
     """Time one or two steps, and report how long the run would take."""
     from cmrrecon.training.rehearsal import rehearse
 
-    found = rehearse(
-        recipe, data, scans.training, out, device, plan, group, most_steps=max_steps
-    )
+    found = rehearse(recipe, data, scans.training, out, device, plan, group, most_steps=max_steps)
     if group.rank == 0:
         report_rehearsal(name, recipe, found, plan, scans, device, out, console)
 
@@ -272,6 +270,7 @@ def _checked_options(
             "They name scans of a store",
             "Leave them out",
         )
+
     if recipe.data.scenes and data is not None:
         raise UsageError(
             "options-conflict",
@@ -280,6 +279,7 @@ def _checked_options(
             "A network trains on one or the other",
             "Leave --data out, or add --set data.scenes=0",
         )
+
     if out is None or (data is None and not recipe.data.scenes):
         missing = "--data" if out is not None else "--out-dir"
         raise UsageError(

@@ -36,6 +36,7 @@ def check_data(data: Path | None) -> None:
     """
     if data is None:
         return
+
     if not data.exists():
         raise InputError(
             "file-missing",
@@ -43,6 +44,7 @@ def check_data(data: Path | None) -> None:
             "Training needs a store of `cmrrecon preprocess`, or a folder of fully sampled files",
             "Check the path",
         )
+
     if not data.is_dir():
         raise InputError(
             "folder-needed",
@@ -92,9 +94,7 @@ def find_scans(
     return _divided(entries, recipe, hold_out, only)
 
 
-def _entries(
-    data: Path, cache: Path, console: Console, group: "Group"
-) -> "list[dict[str, Any]]":
+def _entries(data: Path, cache: Path, console: Console, group: "Group") -> "list[dict[str, Any]]":
     """The entries of a store, or of files, which the first process reads once."""
     from cmrrecon import formats
     from cmrrecon.training.entries import index_scans, read_entries

@@ -51,7 +51,10 @@ def misfit(fit: Fit | None) -> dict[str, float | None]:
 
 
 def cautions(
-    slices: Sequence[int], facts: Sequence[Mapping[str, Any]], middle: int, decision: Decision | None
+    slices: Sequence[int],
+    facts: Sequence[Mapping[str, Any]],
+    middle: int,
+    decision: Decision | None,
 ) -> list[str]:
     """List what the misfits of all slices warn of.
 

@@ -184,7 +184,7 @@ def test_an_empty_slice_can_be_left_out(run, tmp_path):
 
 @pytest.fixture
 def zero_filled(run, undersampled, tmp_path, monkeypatch):
-    """Runs zero-filled reconstruction with this in place of its images: `(images of a series) -> Program`."""
+    """Runs zero-filled reconstruction with images of our own: `(series -> images) -> Program`."""
 
     def given(images):
         monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Mistakes in the words of a command line: a code, the nearest name, and a JSON line with --json."""
+"""Mistakes in the words of a command line: a code, the nearest name, and a JSON line."""
 
 import pytest
 
