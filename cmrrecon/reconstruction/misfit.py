@@ -25,6 +25,9 @@ UNEXPLAINED = 0.0015
 # If the hidden samples hold more noise than this part, they tell nothing unless the residual is
 # clear. Good scans with more noise: residual up to 1.7; noise in place of lines: from 2.
 HIDDEN_NOISE, CLEAR_RESIDUAL = 0.7, 2.0
+# An error of hidden samples that needs no more evidence. Good scans: up to 1.28; noise in place of
+# the lines outside the calibration region: from 1.58.
+CLEAR_ERROR = 1.5
 
 
 def misfit(fit: Fit | None) -> dict[str, float | None]:
@@ -96,6 +99,9 @@ def cautions(
 
 def _contradicts(decision: Decision, facts: Mapping[str, Any]) -> bool:
     """Whether the fit confirms that hidden samples could not be predicted."""
+    best = decision.best()
+    if best is not None and best.error > CLEAR_ERROR:
+        return True
     unexplained, residual = facts.get("unexplained"), facts.get("data_residual")
     if unexplained is None:
         # Along trajectories the fit is not measured, so the prediction stands alone.

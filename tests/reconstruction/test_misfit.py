@@ -95,6 +95,7 @@ def decided(error, share):
         (GOOD | {"unexplained": 0.2, "data_residual": 5.0}, decided(1.0, 0.9), 1),
         (GOOD | {"unexplained": 0.7, "data_residual": 5.0}, decided(1.0, 0.9), 1),
         (GOOD | {"unexplained": 1e30, "data_residual": 1e15}, None, 1),
+        (GOOD, decided(1.6, 0.1), 1),
         (GOOD | {"noise_share": 0.99}, decided(1.0, 1.0), 2),
         (GOOD | {"noise_share": 0.99}, decided(0.9, 1.0), 1),
         (GOOD | {"noise_share": None, "data_residual": None}, decided(1.2, None), 0),
