@@ -17,6 +17,8 @@ from cmrrecon.tools.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from torch import nn
 
+    from cmrrecon.networks.checkpoints.weights import Loaded
+
 EXAMPLE = examples(
     "cmrrecon models --json | jq .network",
     "cmrrecon models show promptmr",
@@ -141,9 +143,17 @@ def show(
             _show_network(str(file), variant, console)
             return
 
-        loaded = weights.load(file, variant)
+        loaded = _load(file, variant)
         name, rest = _name_and_rest(loaded.metadata)
         _show(str(file), name, _facts(loaded.network), rest, console)
+
+
+def _load(file: Path, variant: str | None) -> "Loaded":
+    """The network of a checkpoint, or of the state of a training run."""
+    from cmrrecon.networks.checkpoints import weights
+    from cmrrecon.training.export import is_state, weights_of_run
+
+    return weights_of_run(file) if is_state(file) else weights.load(file, variant)
 
 
 def _show_network(name: str, variant: str | None, console: Console) -> None:
@@ -192,7 +202,7 @@ def convert(
         from cmrrecon.tools import provenance
 
         _check_converted(file, output, overwrite)
-        loaded = weights.load(file, variant)
+        loaded = _load(file, variant)
         name, rest = _name_and_rest(loaded.metadata)
         origin = {"name": file.name, "sha256": provenance.file_digest(file)}
         weights.save(output, loaded.network, {**rest, "converted_from": origin})

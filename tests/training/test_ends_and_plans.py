@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
@@ -39,6 +40,20 @@ def test_max_steps_leaves_weights_and_says_whether_they_were_validated(
     loaded = weights.load(record["weights"])
     assert (json.loads(loaded.metadata["metrics"]) != {}) == (epochs > 0)
     assert ("warning: the run ended" in done.stderr) == (epochs == 0)
+
+
+def test_the_state_of_a_run_converts(data, tmp_path):
+    run, output = tmp_path / "run", tmp_path / "a.safetensors"
+    assert train("--out-dir", run, "--max-steps", 3, data=data).exit_code == 0
+    done = CliRunner().invoke(app, ["models", "convert", str(run / "last.pt"), str(output)])
+    assert done.exit_code == 0, done.output
+    converted, best = weights.load(output), weights.load(run / "best.safetensors")
+    for key, value in best.network.state_dict().items():
+        assert torch.equal(value, converted.network.state_dict()[key])
+    assert converted.metadata["steps"] == "3"
+    (run / "run.json").write_text('{"recipe": {"network": {"name": "unet"}}}')
+    done = CliRunner().invoke(app, ["models", "show", str(run / "last.pt"), "--json"])
+    assert json.loads(done.stdout)["error"]["code"] == "checkpoint-mismatch"
 
 
 def test_a_run_stopped_at_the_end_of_an_epoch_takes_the_same_steps(data, tmp_path):
