@@ -32,7 +32,7 @@ from cmrrecon.training.plan import Plan
 from cmrrecon.training.recipe import Recipe
 from cmrrecon.training.scenes import Scenes
 from cmrrecon.training.state import Run
-from cmrrecon.training.validation import PROTOCOL, validate
+from cmrrecon.training.validation import PROTOCOL, Diverged, validate
 
 LAST, EPOCH, BEST, LOG, PICTURES, EVENTS = (
     "last.pt",
@@ -130,7 +130,13 @@ def train(
                         return run
                 clock.restart()
 
-            validated = finish_epoch(run, held, out, device, log, hooks)
+            try:
+                validated = finish_epoch(run, held, out, device, log, hooks)
+            except Diverged:
+                run.go_back(out / EPOCH)
+                run.position = 0
+                hooks.say(f"epoch {run.epoch + 1} diverged: it is repeated with half the rate")
+                continue
             saves.save(keep=validated)
             group.gather(None)
             if not validated:

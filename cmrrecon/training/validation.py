@@ -24,6 +24,10 @@ SCORES = ("psnr", "ssim", "nmse")
 MOST_PICTURES = 3
 
 
+class Diverged(Exception):
+    """Images of the validation are not finite."""
+
+
 def validate(
     network: nn.Module,
     held: Source,
@@ -37,6 +41,7 @@ def validate(
     Scores inside boxes of lesions are means over the windows that have some. A few of `held.middles()` go into `picture`, a PNG file.
     """
     network.eval()
+    diverged = False
     scores: list[dict[str, float]] = []
     shown: dict[Place, tuple[Tensor, Tensor, Tensor]] = {}
     chosen, stopped = held.middles()[:MOST_PICTURES], False
@@ -50,6 +55,9 @@ def validate(
                 break
             batch = collate(window, device)
             image = batch.given_to(network).image.cpu()
+            diverged = not bool(image.isfinite().all())
+            if diverged:
+                break
             target = batch.target.cpu()
             whole = score(image[:, None], target[:, None], protocol=PROTOCOL)
             scores.append(
@@ -59,15 +67,17 @@ def validate(
             if place in chosen:
                 shown[place] = (batch.zero_filled().cpu(), image, target)
     network.train()
-    shares = group.gather((stopped, scores))
-    if any(stopped for stopped, _ in shares):
+    shares = group.gather((stopped, diverged, scores))
+    if any(stopped for stopped, _, _ in shares):
         return None
+    if any(diverged for _, diverged, _ in shares):
+        raise Diverged
     if picture is not None and group.rank == 0:
         _draw(held, shown, picture)
     # In the order of the windows, so that the number of processes changes no digit of the means.
     every = [
         one
-        for turn in zip_longest(*(scores for _, scores in shares))
+        for turn in zip_longest(*(scores for _, _, scores in shares))
         for one in turn
         if one is not None
     ]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,11 @@ from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
 from cmrrecon.networks.checkpoints import weights
+from cmrrecon.training import loop
 from cmrrecon.training import recipe as recipes
+from cmrrecon.training.dataset import Batch
 from cmrrecon.training.loop import batches_in_all
+from cmrrecon.training.validation import Diverged
 
 SETTINGS = [
     "network.cascades=1", "network.channels=2", "network.pools=1", "network.sensitivity_channels=2",
@@ -141,3 +145,40 @@ def test_data_that_cannot_be_used_are_refused(tmp_path, make, code):
 def store(path, text):
     path.mkdir()
     (path / "fingerprint.json").write_text(text)
+
+
+def test_an_epoch_that_diverges_at_its_end_is_repeated_with_half_the_rate(
+    data, tmp_path, monkeypatch
+):
+    real, calls = loop.validate, []
+
+    def diverging(*words):
+        calls.append(words)
+        if len(calls) == 2:
+            raise Diverged
+        return real(*words)
+
+    monkeypatch.setattr(loop, "validate", diverging)
+    done = train("--out-dir", tmp_path, "--json", data=data)
+    assert done.exit_code == 0, done.output
+    assert len(calls) == 3
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    rates = [one["rate"] for one in log if "rate" in one]
+    assert [rate / rates[0] for rate in rates] == [1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5]
+
+
+def test_images_of_a_validation_that_are_not_finite_are_a_divergence(data, tmp_path, monkeypatch):
+    def validated(*words, **named):
+        return replace(given_to(*words, **named), image=torch.full((1, 36, 48), math.nan))
+
+    given_to = Batch.given_to
+    monkeypatch.setattr(Batch, "given_to", validated)
+    monkeypatch.setattr(loop, "take_step", lambda run, *words, **named: skipped(run))
+    done = train("--out-dir", tmp_path, "--json", data=data)
+    assert done.exit_code == 5
+    assert json.loads(done.stdout)["error"]["code"] == "gradients-not-finite"
+
+
+def skipped(run):
+    run.step, run.position = run.step + 1, run.position + 1
+    return {"step": run.step, "epoch": run.epoch, "windows": 1, "loss": 0.0, "gradient": 0.0}
