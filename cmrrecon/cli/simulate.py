@@ -72,8 +72,7 @@ def simulate(
         bool,
         options.option(
             "--lesions",
-            help="Lesions in the wall of the heart in every second slice, listed in labels.csv in "
-            "--out-dir.",
+            help="Lesions in the wall of the heart in every second slice, listed in labels.csv.",
         ),
     ] = False,
     random: Annotated[
