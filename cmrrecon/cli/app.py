@@ -1,4 +1,7 @@
-"""The program: its subcommands, put together. They import what they need when they run, so that --help is quick."""
+"""The program: its subcommands, put together.
+
+They import what they need when they run, so that --help is fast.
+"""
 
 import io
 import os
@@ -12,6 +15,7 @@ import typer
 from cmrrecon import __version__
 from cmrrecon.cli import (
     compare,
+    doctor,
     evaluate,
     info,
     models,
@@ -21,13 +25,18 @@ from cmrrecon.cli import (
     train,
     undersample,
 )
+from cmrrecon.cli.usage_errors import Commands
 
 app = typer.Typer(
     name="cmrrecon",
+    cls=Commands,
     help="Reconstruct undersampled cardiac MRI k-space. Research use only, not for diagnosis.",
-    epilog="Exit codes: 0 done; 1 some inputs failed or an output could not be written; 2 usage; 3 unreadable input; 4 out of memory; "
-    "5 numerical failure; 130 interrupted. Every option can be set in the environment too: --device as CMRRECON_DEVICE.",
+    epilog="Exit codes: 0 done; 1 some inputs failed or an output could not be written; 2 usage; "
+    "3 unreadable input; 4 out of memory; 5 numerical failure; 130 interrupted. Every option can "
+    "also be set in the environment: --device as CMRRECON_DEVICE.",
     no_args_is_help=True,
+    # Plain text names every option whole in a narrow terminal, and examples can be copied.
+    rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -43,23 +52,42 @@ def _version(asked: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", callback=_version, is_eager=True, help="Show the version and stop."
-        ),
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Reconstruct undersampled cardiac MRI k-space. Research use only, not for diagnosis."""
 
 
-app.command("info", epilog=info.EXAMPLE)(info.info)
-app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
-app.command("undersample", epilog=undersample.EXAMPLE)(undersample.undersample)
-app.command("reconstruct", epilog=reconstruct.EXAMPLE)(reconstruct.reconstruct)
-app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
-app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
-app.command("preprocess", epilog=preprocess.EXAMPLE)(preprocess.preprocess)
-app.command("train", epilog=train.EXAMPLE)(train.train)
-app.add_typer(models.app, name="models", epilog=models.EXAMPLE)
+# The short texts fit into the list of commands at 80 columns.
+app.command("info", epilog=info.EXAMPLE, short_help="Show what files hold.")(info.info)
+app.command("simulate", epilog=simulate.EXAMPLE, short_help="Simulate scans with a known truth.")(
+    simulate.simulate
+)
+app.command(
+    "undersample", epilog=undersample.EXAMPLE, short_help="Keep only the samples of a pattern."
+)(undersample.undersample)
+app.command(
+    "reconstruct", epilog=reconstruct.EXAMPLE, short_help="Reconstruct k-space files to images."
+)(reconstruct.reconstruct)
+app.command(
+    "evaluate", epilog=evaluate.EXAMPLE, short_help="Score reconstructions against references."
+)(evaluate.evaluate)
+app.command(
+    "compare", epilog=compare.EXAMPLE, short_help="Compare methods on one slice, in a figure."
+)(compare.compare)
+app.command(
+    "preprocess", epilog=preprocess.EXAMPLE, short_help="Pack scans into a training store."
+)(preprocess.preprocess)
+app.command(
+    "train", epilog=train.EXAMPLE, short_help="Train a network by a recipe, or continue a run."
+)(train.train)
+app.add_typer(
+    models.app,
+    name="models",
+    epilog=models.EXAMPLE,
+    short_help="List networks and weights; show or convert checkpoints.",
+)
+app.command("doctor", epilog=doctor.EXAMPLE, short_help="Check the installation.")(doctor.doctor)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
@@ -67,15 +95,15 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Entry point of the `cmrrecon` program. SIGTERM ends it as Ctrl-C does, so that temporary files are removed.
+    """Run the program. SIGTERM ends it as Ctrl-C does, so that temporary files are removed.
 
-    Threads that wait let others have their core, unless the environment says otherwise: on shared machines spinning costs many
-    times more than it saves. OpenMP reads this when torch is loaded.
-    Names of files that the terminal's encoding cannot show are shown with escapes.
+    Threads that wait let others have their core, unless the environment says otherwise: on shared
+    machines spinning costs many times more than it saves. OpenMP reads this when torch is loaded.
+    Names of files that the terminal's encoding cannot show appear with escapes.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    app(prog_name="cmrrecon")

@@ -1,4 +1,4 @@
-"""`cmrrecon info`: what a file holds."""
+"""`cmrrecon info`: show what files hold."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
 
 if TYPE_CHECKING:
     from cmrrecon.data import Scan, Series
 
-EXAMPLE = (
-    "Examples: cmrrecon info cine_sax.mat; cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'"
+EXAMPLE = examples(
+    "cmrrecon info cine_sax.mat",
+    "cmrrecon info data/ --json | jq 'select(.shape[2] < 10)'",
 )
 
 
@@ -26,9 +28,10 @@ def info(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Say what files hold, one line each: axes, sampling, where they come from, and what had to be assumed.
+    """Show what files hold, one line each: axes, sampling, origin, and assumptions.
 
-    Scans, masks, images and mapping times are recognised. Of a scan one slice is read, to look at its sampling.
+    Scans, masks, images and mapping times are recognised. Of a scan, the middle slice is read to
+    find out how it was sampled.
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
@@ -39,7 +42,7 @@ def info(
 
 
 def _is_listed(path: Path) -> bool:
-    """Whether a file found in a folder is listed; tables of settings belong to their scans."""
+    """Whether to list a file that was found in a folder; tables of settings belong to scans."""
     from cmrrecon import formats
     from cmrrecon.formats.names import is_info_name
 
@@ -49,6 +52,7 @@ def _is_listed(path: Path) -> bool:
 
 
 def _info_job(job: Job, axes: str | None, dataset: str | None, console: Console) -> None:
+    """Print the line of a file, or its record."""
     from cmrrecon import formats
 
     with inputs.local_input(job) as path:
@@ -56,6 +60,7 @@ def _info_job(job: Job, axes: str | None, dataset: str | None, console: Console)
         describe = {"mask": _mask, "images": _images, "times": _times}
         record, words = _scan(path, axes, dataset) if kind == "scan" else describe[kind](path)
         notes = record.pop("notes", ())
+
         console.result(
             {"status": "done", "input": job.name, "kind": kind, **record, "notes": list(notes)},
             f"{job.name}: {kind}, {', '.join(words)}",
@@ -64,10 +69,12 @@ def _info_job(job: Job, axes: str | None, dataset: str | None, console: Console)
             console.say(note.replace(str(path), job.name))
 
 
+# The record of a file for --json, and the words of its line.
 Description = tuple[dict[str, Any], list[str]]
 
 
 def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
+    """Describe k-space."""
     from cmrrecon import formats
     from cmrrecon.classical.faults import faults_of_scan
     from cmrrecon.formats.companions import named
@@ -76,7 +83,9 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
     middle = scan.shape[1] // 2
     series = scan.series(middle)
     mask = series.mask
-    facts, where = asdict(scan.acquisition), scan.geometry
+    facts = asdict(scan.acquisition)
+    where = scan.geometry
+
     sampling: dict[str, Any] = {"pattern": facts["pattern"], "acceleration": facts["acceleration"]}
     sampling |= mask.described()
     record = {
@@ -100,7 +109,7 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
 def _scan_words(
     scan: "Scan", record: dict[str, Any], sampling: dict[str, Any], *, complete: bool
 ) -> list[str]:
-    """What the line of a scan says."""
+    """The words of the line of a scan."""
     from cmrrecon.cli.settings import geometry_words
 
     words = [f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True)]
@@ -122,14 +131,17 @@ def _scan_words(
 
 
 def _calibration(series: "Series") -> dict[str, Any]:
-    """What calibrates the coils, how many lines of it there are, and where k-space's centre
-    lies."""
+    """What calibrates the coils, its number of lines, and where the centre of k-space lies.
+
+    `centre_of_kspace` is None where that is (y // 2, x // 2).
+    """
     from cmrrecon.data import CartesianMask
     from cmrrecon.operators.centre import recentred
     from cmrrecon.operators.sensitivity import Calibration
 
     series = recentred(series)
     mask = series.mask
+
     facts: dict[str, Any] = {"calibration_lines_found": None, "calibration_source": None}
     if isinstance(mask, CartesianMask) and not mask.complete:
         found = Calibration.of(mask, most=series.kspace.shape[2])
@@ -138,12 +150,14 @@ def _calibration(series: "Series") -> dict[str, Any]:
     if series.calibration is not None:
         facts["calibration_lines_found"] = series.calibration.shape[1]
         facts["calibration_source"] = "separate lines"
+
     y, x = series.kspace.shape[2:]
     off = series.rolled
     return {**facts, "centre_of_kspace": [y // 2 - off[0], x // 2 - off[1]] if any(off) else None}
 
 
 def _calibration_words(record: dict[str, Any]) -> list[str]:
+    """What `_calibration` found, in words."""
     found, source = record["calibration_lines_found"], record["calibration_source"]
     where = {"time average": " in the time average", "separate lines": " apart from the image"}
     words = [] if found is None else [f"{found} calibration lines found{where.get(source, '')}"]
@@ -154,6 +168,7 @@ def _calibration_words(record: dict[str, Any]) -> list[str]:
 
 
 def _mask(path: Path) -> Description:
+    """Describe a sampling mask."""
     from cmrrecon import formats
     from cmrrecon.evaluation.references import acquisition_of
     from cmrrecon.sampling import identify_seed
@@ -167,6 +182,7 @@ def _mask(path: Path) -> Description:
     )
     sampling: dict[str, Any] = {"pattern": facts.pattern, "acceleration": facts.acceleration}
     sampling |= mask.described()
+
     words = [
         f"{axis} {n}" for axis, n in zip(("frame", "y", "x"), mask.samples.shape, strict=True)
     ] + [sampling_text(**sampling)]
@@ -180,6 +196,7 @@ def _mask(path: Path) -> Description:
 
 
 def _images(path: Path) -> Description:
+    """Describe images."""
     from cmrrecon import formats
     from cmrrecon.cli.settings import geometry_words
     from cmrrecon.formats.geometry import geometry_of
@@ -188,6 +205,7 @@ def _images(path: Path) -> Description:
     stamp = formats.read_provenance(path)
     where = geometry_of((stamp or {}).get("geometry"))
     kind = str(images.dtype).removeprefix("torch.")
+
     record = {
         "shape": list(images.shape),
         "axes": ["frame", "slice", "y", "x"],
@@ -197,6 +215,7 @@ def _images(path: Path) -> Description:
     words = [
         f"{axis} {n}" for axis, n in zip(("frame", "slice", "y", "x"), images.shape, strict=True)
     ] + [kind]
+
     if stamp is not None:
         words.append(f"made by cmrrecon {stamp.get('cmrrecon')}")
         words += [f"method {stamp['config']['method']}"] if "method" in stamp["config"] else []
@@ -204,12 +223,14 @@ def _images(path: Path) -> Description:
         words += [] if where is None else geometry_words(where, (images.shape[2], images.shape[3]))
     elif path.suffix.lower() == ".npy":
         record["notes"] = [
-            f"{path} is taken as images; if it is k-space, name its axes with --axes, for example --axes coil,y,x"
+            f"{path} is read as images; if it holds k-space, name its axes with --axes, for "
+            "example --axes coil,y,x"
         ]
     return record, words
 
 
 def _times(path: Path) -> Description:
+    """Describe the times of a mapping series."""
     from cmrrecon import formats
 
     times = formats.read_times(path)

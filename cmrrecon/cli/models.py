@@ -1,4 +1,4 @@
-"""`cmrrecon models`: the networks, their recipes, the weights that are installed, and what checkpoints hold."""
+"""`cmrrecon models`: networks, their recipes, installed weights, and what checkpoints hold."""
 
 import json as json_text
 from collections.abc import Mapping
@@ -8,45 +8,65 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmrrecon.cli import options, running
+from cmrrecon.cli.choices import recipe_facts
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.help import examples
+from cmrrecon.cli.usage_errors import Commands
 from cmrrecon.tools.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
-EXAMPLE = (
-    "Examples: cmrrecon models --json | jq .network; cmrrecon models show weights.safetensors; "
-    "cmrrecon models convert promptmr-epoch=11.ckpt promptmr.safetensors"
+    from cmrrecon.networks.checkpoints.weights import Loaded
+
+EXAMPLE = examples(
+    "cmrrecon models --json | jq .network",
+    "cmrrecon models show promptmr",
+    "cmrrecon models show weights.safetensors",
+    "cmrrecon models convert promptmr-epoch=11.ckpt promptmr.safetensors",
+)
+SHOW_EXAMPLE = examples(
+    "cmrrecon models show kt-unrolled",
+    "cmrrecon models show weights.safetensors --json | jq .config",
+)
+CONVERT_EXAMPLE = examples(
+    "cmrrecon models convert promptmr-epoch=11.ckpt promptmr.safetensors --variant kspace",
+    "cmrrecon models convert runs/genre/last.pt genre.safetensors",
 )
 SUFFIX = ".safetensors"
 
 File = Annotated[
     Path,
     typer.Argument(
-        help="A checkpoint of cmrrecon, or of PromptMR or PromptMR+ (.ckpt, .pt, .pth).",
+        help="A checkpoint of cmrrecon, PromptMR or PromptMR+ (.ckpt, .pt, .pth).",
         show_default=False,
     ),
 ]
 Shown = Annotated[
-    Path, typer.Argument(help="A checkpoint, or the name of installed weights.", show_default=False)
+    Path,
+    typer.Argument(
+        help="A checkpoint, or the name of a network: its installed weights, or else its "
+        "default configuration.",
+        show_default=False,
+    ),
 ]
 Variant = Annotated[
     str | None,
     options.option(
         "--variant",
-        help="Iteration of a PromptMR: kspace or image; by default as its repository has it.",
-        show_default=False,
+        help="Iteration of a PromptMR: kspace or image.",
+        show_default="as in its repository",
     ),
 ]
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True, cls=Commands, rich_markup_mode=None)
 
 
 @app.callback()
 def models(
     context: typer.Context, quiet: options.Quiet = False, json: options.Json = False
 ) -> None:
-    """List the networks, the recipes that train them and the installed weights; `show` and `convert` checkpoints."""
+    """List networks, recipes and installed weights; show or convert checkpoints."""
     if context.invoked_subcommand is not None:
         context.default_map = {name: {"quiet": quiet, "json": json} for name in ("show", "convert")}
         return
@@ -58,16 +78,16 @@ def models(
 
 
 def _list_networks(console: Console) -> None:
-    import torch
-
-    from cmrrecon.networks.catalog import NETWORKS, build
+    from cmrrecon.networks.catalog import NETWORKS
+    from cmrrecon.networks.sizes import SIZES
 
     console.say(
-        "networks in their default configuration: cascades, parameters, memory of the weights, source"
+        "networks in their default configuration: "
+        "cascades, parameters, memory of the weights, source"
     )
     for entry in NETWORKS.values():
-        with torch.device("meta"):
-            facts = _facts(build(entry.name))
+        size = SIZES[entry.name]
+        facts = {**size._asdict(), "weights_mib": size.weights_mib}
         record = {
             "kind": "discriminator" if entry.discriminator else "network",
             "network": entry.name,
@@ -81,19 +101,20 @@ def _list_networks(console: Console) -> None:
 
 
 def _list_recipes(console: Console) -> None:
-    from cmrrecon.training import recipe as recipes
-
-    for name in recipes.names():
-        recipe = recipes.load(name)
-        network = recipe.network["name"]
-        record = {"kind": "recipe", "recipe": name, "network": network, "source": recipe.paper}
-        console.result(record, f"{name}: a recipe for {network} ({recipe.paper})")
+    for recipe in recipe_facts():
+        record = {
+            "kind": "recipe",
+            "recipe": recipe.name,
+            "network": recipe.network,
+            "source": recipe.paper,
+        }
+        console.result(record, f"{recipe.name}: a recipe for {recipe.network} ({recipe.paper})")
 
 
 def _list_weights(console: Console) -> None:
-    from cmrrecon.networks.checkpoints import weights
+    from cmrrecon.networks.checkpoints import headers
 
-    installed = weights.installed()
+    installed = headers.installed_metadata()
     for path, metadata in installed.items():
         console.result(
             {"kind": "weights", "input": str(path), "metadata": metadata},
@@ -101,43 +122,66 @@ def _list_weights(console: Console) -> None:
         )
     if not installed:
         console.say(
-            "no weights are installed; `cmrrecon models convert` makes some of an official checkpoint"
+            "no weights are installed; `cmrrecon models convert` makes some from a checkpoint"
         )
 
 
-@app.command(
-    "show",
-    epilog="Examples: cmrrecon models show kt-unrolled; cmrrecon models show weights.safetensors --json | jq .config",
-)
+@app.command("show", epilog=SHOW_EXAMPLE)
 def show(
     file: Shown, variant: Variant = None, quiet: options.Quiet = False, json: options.Json = False
 ) -> None:
-    """Say what network a checkpoint holds, how it is configured, and what is known of it."""
+    """Show the network in a checkpoint: configuration, size and metadata."""
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
+        from cmrrecon.networks.catalog import NETWORKS
         from cmrrecon.networks.checkpoints import weights
 
-        # The name of installed weights will do.
         installed = weights.installed_file(str(file))
-        file = installed if installed.is_file() and not file.exists() else file
-        loaded = weights.load(file, variant)
-        facts = _facts(loaded.network)
-        name, rest = _told(loaded.metadata)
-        line = f"{file}: {name}, {' '.join(_size(facts).split())}"
-        lines = [
-            line,
-            *(f"  {key}: {value}" for key, value in {**_flat(facts["config"]), **rest}.items()),
-        ]
-        console.result(
-            {"kind": "weights", "input": str(file), "network": name, **facts, "metadata": rest},
-            "\n".join(lines),
-        )
+        if not file.exists() and installed.is_file():
+            file = installed
+        elif not file.exists() and str(file) in NETWORKS:
+            _show_network(str(file), variant, console)
+            return
+
+        loaded = _load(file, variant)
+        name, rest = _name_and_rest(loaded.metadata)
+        _show(str(file), name, _facts(loaded.network), rest, console)
 
 
-@app.command(
-    "convert",
-    epilog="Example: cmrrecon models convert promptmr-epoch=11.ckpt promptmr.safetensors --variant kspace",
-)
+def _load(file: Path, variant: str | None) -> "Loaded":
+    """The network of a checkpoint, or of the state of a training run."""
+    from cmrrecon.networks.checkpoints import weights
+    from cmrrecon.training.export import is_state, weights_of_run
+
+    return weights_of_run(file) if is_state(file) else weights.load(file, variant)
+
+
+def _show_network(name: str, variant: str | None, console: Console) -> None:
+    """Show a network without weights."""
+    import torch
+
+    from cmrrecon.networks.catalog import build
+
+    with torch.device("meta"):
+        network = build(name, {} if variant is None else {"variant": variant})
+    _show(name, name, _facts(network), {}, console)
+
+
+def _show(
+    source: str, name: str, facts: Mapping[str, Any], rest: Mapping[str, str], console: Console
+) -> None:
+    """Print a network: a line, and one for each parameter of it and each property of its file."""
+    details = {**_flat(facts["config"]), **rest}
+    lines = [
+        f"{source}: {name}, {' '.join(_size(facts).split())}",
+        *(f"  {key}: {value}" for key, value in details.items()),
+    ]
+    kind = "weights" if rest or source != name else "network"
+    record = {"kind": kind, "input": source, "network": name, **facts, "metadata": rest}
+    console.result(record, "\n".join(lines))
+
+
+@app.command("convert", epilog=CONVERT_EXAMPLE)
 def convert(
     file: File,
     output: Annotated[
@@ -148,17 +192,21 @@ def convert(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Make a safetensors file of a checkpoint: smaller, quicker to load, and it says itself what network it is."""
+    """Convert a checkpoint to safetensors.
+
+    The file is smaller, loads faster, and names the network that it holds.
+    """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
         from cmrrecon.networks.checkpoints import weights
         from cmrrecon.tools import provenance
 
         _check_converted(file, output, overwrite)
-        loaded = weights.load(file, variant)
-        name, rest = _told(loaded.metadata)
+        loaded = _load(file, variant)
+        name, rest = _name_and_rest(loaded.metadata)
         origin = {"name": file.name, "sha256": provenance.file_digest(file)}
         weights.save(output, loaded.network, {**rest, "converted_from": origin})
+
         facts = _facts(loaded.network)
         chosen = facts["config"].get("variant")
         why = f", variant {chosen} ({rest['variant_from']})" if "variant_from" in rest else ""
@@ -213,11 +261,10 @@ def _size(facts: Mapping[str, Any]) -> str:
     return f"{cascades:>11} {facts['parameters']:>12,} parameters {facts['weights_mib']:>6.1f} MiB"
 
 
-def _told(metadata: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """The network's name, and what else a checkpoint says beside its configuration."""
-    return metadata["network"], {
-        key: value for key, value in metadata.items() if key not in ("network", "config")
-    }
+def _name_and_rest(metadata: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The network's name, and the other metadata of a checkpoint but for its configuration."""
+    rest = {key: value for key, value in metadata.items() if key not in ("network", "config")}
+    return metadata["network"], rest
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, str]:

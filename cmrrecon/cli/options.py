@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cmrrecon.cli.choices import complete_devices
+
 
 def option(*flags: str, help: str, **settings: Any) -> Any:
     """A Typer option whose environment variable is CMRRECON_ and its long name."""
@@ -51,7 +53,10 @@ Dataset = Annotated[
         show_default="the first with image data",
     ),
 ]
-Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[
+    str,
+    option("--device", help="auto, cpu, cuda or cuda:N.", autocompletion=complete_devices),
+]
 Shard = Annotated[
     str | None,
     option(

@@ -88,9 +88,10 @@ def deliver(
 
 def refuse_inputs(targets: Sequence[Path], sources: Sequence[Path]) -> None:
     """Refuse targets that would replace what they are made from."""
-    originals = {source.resolve() for source in sources}
+    # Path.resolve fails on links that lead to themselves.
+    originals = {os.path.realpath(source) for source in sources}
     for target in targets:
-        if str(target) != STREAM and target.resolve() in originals:
+        if str(target) != STREAM and os.path.realpath(target) in originals:
             raise UsageError(
                 "output-is-input",
                 f"{target} is one of the inputs",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmrrecon.cli import environment, inputs, options, outputs, running
+from cmrrecon.cli.choices import complete_methods
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.console_listener import ConsoleListener
 from cmrrecon.cli.inputs import Job
@@ -63,7 +64,11 @@ def reconstruct(
     method: Annotated[
         str | None,
         options.option(
-            "--method", "-m", help="How to reconstruct; see --list-methods.", show_default="auto"
+            "--method",
+            "-m",
+            help="How to reconstruct; see --list-methods.",
+            show_default="auto",
+            autocompletion=complete_methods,
         ),
     ] = None,
     checkpoint: Annotated[

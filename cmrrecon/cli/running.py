@@ -11,6 +11,7 @@ from cmrrecon.cli.console import Console
 from cmrrecon.cli.environment import use_allotted_threads
 from cmrrecon.cli.inputs import Job
 from cmrrecon.tools.errors import CmrreconError, MemoryShortage, is_memory_shortage
+from cmrrecon.tools.files import input_error
 
 INTERRUPTED = 130
 
@@ -85,6 +86,9 @@ def faults_told(console: Console) -> Iterator[None]:
                 "More memory is needed for this file",
                 "Use a larger machine, fewer workers, or --device cpu",
             ) from error
+        if isinstance(error, OSError) and error.filename is not None:
+            # A path that nothing more specific has refused is no fault of the program.
+            raise input_error(error.filename, error) from error
         console.traceback(traceback.format_exc())
         raise CmrreconError(
             "fault",

@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cmrrecon.cli import environment, inputs, options, outputs, running
+from cmrrecon.cli.choices import complete_kinds
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.help import examples
 from cmrrecon.cli.settings import parse_numbers
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.simulation import Simulated
 
-EXAMPLE = (
-    "Examples: cmrrecon simulate --kind cine --slices 2 --size 204x448 --snr 30 --seed 1 --out-dir simulated; "
-    "radial: cmrrecon simulate --spokes 34 -o radial.h5; random scenes: cmrrecon simulate --random --slices 6"
+EXAMPLE = examples(
+    "cmrrecon simulate --kind cine --slice-count 2 --size 204x448 --snr 30 --seed 1",
+    "cmrrecon simulate --spokes 34 -o radial.h5",
+    "cmrrecon simulate --random --slice-count 6 --out-dir scenes",
 )
 LABELS = "labels.csv"
 
@@ -24,17 +27,27 @@ def simulate(
     kind: Annotated[
         str | None,
         options.option(
-            "--kind", "-k", help="cine, perfusion, t1map or t2map.", show_default="cine"
+            "--kind",
+            "-k",
+            help="cine, perfusion, t1map or t2map.",
+            show_default="cine",
+            autocompletion=complete_kinds,
         ),
     ] = None,
     frames: Annotated[
         int | None,
         options.option(
-            "--frames", help="Frames or mapping weights.", show_default="usual for the kind"
+            "--frames",
+            help="Number of frames or mapping weights.",
+            show_default="usual for the kind",
         ),
     ] = None,
-    slices: Annotated[int, options.option("--slices", help="Short-axis slices.", min=1)] = 3,
-    coils: Annotated[int, options.option("--coils", help="Receive coils.", min=1)] = 10,
+    # Elsewhere --slices selects slices. The older name stays, but no longer names the variable.
+    slices: Annotated[
+        int,
+        options.option("--slice-count", "--slices", help="Number of short-axis slices.", min=1),
+    ] = 3,
+    coils: Annotated[int, options.option("--coils", help="Number of receive coils.", min=1)] = 10,
     size: Annotated[
         str, options.option("--size", help="Matrix as YxX: phase encodes x readout samples.")
     ] = "204x448",
@@ -42,7 +55,8 @@ def simulate(
         int | None,
         options.option(
             "--spokes",
-            help="Golden-angle radial with so many spokes a frame; --size YxX then means images of YxY pixels and X samples a spoke.",
+            help="Golden-angle radial sampling with this number of spokes a frame; --size YxX then "
+            "means images of YxY pixels and X samples a spoke.",
             min=1,
             show_default="Cartesian",
         ),
@@ -51,21 +65,22 @@ def simulate(
         float,
         options.option(
             "--snr",
-            help="Signal to noise in dB: RMS of the object over the noise of one image pixel.",
+            help="Signal-to-noise ratio in dB: RMS of the object over the noise of an image pixel.",
         ),
     ] = 30.0,
     lesions: Annotated[
         bool,
         options.option(
             "--lesions",
-            help="Lesions in the heart's wall in every second slice; labels.csv in --out-dir tells them.",
+            help="Lesions in the wall of the heart in every second slice, listed in labels.csv.",
         ),
     ] = False,
     random: Annotated[
         bool,
         options.option(
             "--random",
-            help="Random scenes in place of the heart, another one in each slice, with random coils.",
+            help="Random scenes instead of the heart, a different one in each slice, with random "
+            "coils.",
         ),
     ] = False,
     seed: Annotated[
@@ -73,19 +88,22 @@ def simulate(
     ] = 0,
     output: options.Output = None,
     out_dir: Annotated[
-        Path, options.option("--out-dir", help="Folder in which the official layout is written.")
+        Path, options.option("--out-dir", help="Folder for the official layout.")
     ] = Path("simulated"),
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Simulate a beating multi-slice multi-coil heart phantom, fully sampled or radial, or random scenes, with the noise-free truth.
+    """Simulate scans with a known truth: a beating heart phantom, or random scenes.
 
-    Writes the official 2025 layout below --out-dir: <base>.mat, <base>_truth.npz (image and coil maps) and, for mapping, <base>.csv
-    with the times in ms. With -o FILE (or -o -) only the k-space is written. Radial k-space has no official layout: it goes to
-    <base>.h5 in a folder Radial in place of FullSample, or to -o FILE.h5 or .npz. With --lesions, labels.csv in --out-dir gets the
-    rows of this scan, for preprocess --labels; those of other scans stay. --random takes no --kind, --spokes or --lesions.
+    The k-space is fully sampled or radial. The official 2025 layout goes below --out-dir:
+    <base>.mat, <base>_truth.npz (the noise-free image and the coil maps) and, for mapping,
+    <base>.csv with the times in ms. With -o FILE (or -o -) only the k-space is written. Radial
+    k-space has no official layout: it goes to <base>.h5 in a folder Radial instead of FullSample,
+    or to -o FILE.h5 or .npz. With --lesions, labels.csv in --out-dir gets the rows of this scan,
+    for preprocess --labels; those of other scans stay. --random cannot be combined with --kind,
+    --spokes or --lesions.
     """
     console = Console(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(console):
@@ -107,28 +125,29 @@ def simulate(
             lesions=lesions,
             random=random,
         )
+
         alone = output is not None
         official = out_dir / _official_path(made, radial=spokes is not None)
         target = official if output is None else Path(output)
         product = _product(made, target, _config(made, snr, lesions), seed, console, alone=alone)
         outputs.deliver(product, _record(made, seed), console, overwrite=overwrite, dry_run=dry_run)
         if not alone and not dry_run:
-            _tell_lesions(out_dir, target, made.lesions)
+            _list_lesions(out_dir, target, made.lesions)
 
 
 def _check_lesions(lesions: bool, output: str | None) -> None:
-    """Refuse lesions where there is no folder for their table."""
+    """Refuse lesions without a folder for their table."""
     if lesions and output is not None:
         raise UsageError(
             "options-conflict",
             "Both -o and --lesions were given",
-            "Lesions are told in labels.csv in --out-dir",
+            "Lesions are listed in labels.csv in --out-dir",
             "Leave one out",
         )
 
 
 def _config(made: "Simulated", snr: float, lesions: bool) -> dict[str, Any]:
-    """What was asked for, for the provenance."""
+    """The settings, for the provenance."""
     config = {
         "kind": made.kind,
         "shape": list(made.scan.shape),
@@ -139,7 +158,7 @@ def _config(made: "Simulated", snr: float, lesions: bool) -> dict[str, Any]:
 
 
 def _official_path(made: "Simulated", *, radial: bool) -> Path:
-    """Where the layout of the 2025 challenge has such a scan."""
+    """The path of such a scan in the layout of the 2025 challenge."""
     facts = made.scan.acquisition
     place = (
         facts.modality,
@@ -153,7 +172,7 @@ def _official_path(made: "Simulated", *, radial: bool) -> Path:
 
 
 def _record(made: "Simulated", seed: int) -> dict[str, Any]:
-    """What --json tells of a scan."""
+    """The properties of a scan that --json prints."""
     scan = made.scan
     record = {
         "shape": list(scan.shape),
@@ -175,7 +194,7 @@ def _product(
     *,
     alone: bool,
 ) -> outputs.Product:
-    """The scan, with its truth and its times beside it unless it is to be alone."""
+    """The scan, with its truth and its times beside it unless it is written alone."""
     from cmrrecon import formats
     from cmrrecon.tools import provenance
 
@@ -208,13 +227,17 @@ def _product(
     return outputs.Product(target, [], stamp, make, beside, finish)
 
 
-def _tell_lesions(
+def _list_lesions(
     out_dir: Path, target: Path, lesions: tuple[tuple[int, int, int, int] | None, ...] | None
 ) -> None:
-    """Give a scan's lesions its rows in the folder's table of labels; a scan that was made again without lesions loses them."""
+    """Write the rows of a scan into the folder's table of labels.
+
+    A scan that is made again without lesions loses its rows.
+    """
     from cmrrecon.formats.labels import LabelRow, replace_labels
 
-    table, name = out_dir / LABELS, target.relative_to(out_dir).as_posix()
+    table = out_dir / LABELS
+    name = target.relative_to(out_dir).as_posix()
     if lesions is not None or table.exists():
         rows = [
             LabelRow(name, index, "lesion" if box else "normal", box)

@@ -1,6 +1,7 @@
-"""What `cmrrecon train` tells: its plan, how fast it goes, and how far it came."""
+"""What `cmrrecon train` prints: its plan, its pace, and how far the run came."""
 
 import json as json_text
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,24 +11,25 @@ from cmrrecon.cli.console import Console, Progress
 if TYPE_CHECKING:
     import torch
 
-    from cmrrecon.cli.train import Scans
+    from cmrrecon.cli.train_scans import Scans
     from cmrrecon.training.distributed import Group
     from cmrrecon.training.plan import Plan
     from cmrrecon.training.recipe import Recipe
+    from cmrrecon.training.rehearsal import Rehearsal
     from cmrrecon.training.state import Run
 
 
 def print_recipe(recipe: "Recipe") -> None:
-    """The recipe as JSON, on standard output."""
+    """Print the recipe as JSON on standard output."""
     from cmrrecon.tools import provenance
 
     print(json_text.dumps(provenance.plain(recipe.as_dict()), indent=1))
 
 
-def tell_start(
+def show_start(
     name: str, recipe: "Recipe", scans: "Scans", device: "torch.device", console: Console
 ) -> None:
-    """What is trained by which recipe, where, and on how many scans."""
+    """Say which network is trained, where, and on how many scans."""
     shares = (
         f"{recipe.data.scenes} random scans an epoch"
         if recipe.data.scenes
@@ -41,61 +43,132 @@ def tell_start(
         )
 
 
-def tell_plan(plan: "Plan", recipe: "Recipe", group: "Group", console: Console) -> None:
-    """The plan, and how many windows make a step."""
+def show_plan(plan: "Plan", recipe: "Recipe", group: "Group", console: Console) -> None:
+    """Say how the recipe is trained on this device, and how many windows make a step."""
     if not plan.batches:
         console.say(
-            f"plan: one series at a time, {plan.precision}, {plan.workers} threads that read; its memory is not estimated"
+            f"plan: one series at a time, {plan.precision}, {plan.workers} reading threads; "
+            "memory is not estimated"
         )
         return
+
     sizes = sorted({*plan.batches.values()})
-    matrices = f"{len(plan.batches)} {'kinds' if len(plan.batches) > 1 else 'kind'} of scans (coils x y x x)"
+    kinds = "kinds" if len(plan.batches) > 1 else "kind"
     saving = "activations computed again" if plan.checkpointing else "activations kept"
     console.say(
-        f"plan: batches of {' to '.join(map(str, {sizes[0]: 0, sizes[-1]: 0}))} for {matrices}, {plan.precision}, {saving}, {plan.workers} "
-        f"threads that read; about {plan.step_mb / 1024:.1f} GB of {plan.device_mb / 1024:.1f} GB"
+        f"plan: batches of {_range(sizes, 1)} for {len(plan.batches)} {kinds} of scans "
+        f"(coils x y x x), {plan.precision}, {saving}, {plan.workers} reading threads; "
+        f"about {plan.step_mb / 1024:.1f} GB of {plan.device_mb / 1024:.1f} GB"
     )
     if len(sizes) > 1:
         console.table(
-            "windows that make a batch",
+            "windows in a batch",
             ["coils x y x x", "windows"],
             [[name, str(size)] for name, size in plan.batches.items()],
         )
+
     accumulated = recipe.optimiser.accumulate
-    windows = " to ".join(
-        str(size * accumulated * group.size) for size in {sizes[0]: 0, sizes[-1]: 0}
-    )
     console.say(
-        f"{windows} windows make a step (batches accumulated: {accumulated}, processes: {group.size})"
+        f"{_range(sizes, accumulated * group.size)} windows make a step "
+        f"(batches accumulated: {accumulated}, processes: {group.size})"
     )
+
+
+def _range(sizes: list[int], factor: int) -> str:
+    """The smallest and the largest of sorted sizes, multiplied, such as `2 to 8`."""
+    least, most = sizes[0] * factor, sizes[-1] * factor
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
+def report_rehearsal(
+    name: str,
+    recipe: "Recipe",
+    found: "Rehearsal",
+    plan: "Plan",
+    scans: "Scans",
+    device: "torch.device",
+    out: Path,
+    console: Console,
+) -> None:
+    """Say how long the run would be, and print the plan on standard output with --json."""
+    epochs = recipe.schedule.epochs
+    console.say(
+        f"{found.windows} windows, {found.batches} batches and {found.steps} steps an epoch; "
+        f"{epochs} epochs; {found.done} batches are done and {found.left} are left"
+    )
+    seconds: float | None = None
+    if math.isfinite(found.seconds):
+        seconds = found.seconds * found.left
+        which = "second" if found.measured > 1 else "first"
+        console.say(
+            f"{found.seconds:.3g} s a batch (measured on a real one, the {which}): "
+            f"about {_duration(seconds)} in all, without validation; "
+            f"peak memory {found.memory_mb} MB so far"
+        )
+    console.say("nothing was written")
+
+    record = {
+        "status": "planned",
+        "recipe": name,
+        "network": recipe.network["name"],
+        "device": str(device),
+        "output": str(out),
+        "scans": {
+            "training": len(scans.training),
+            "validation": len(scans.validation),
+            "held_out": len(scans.unseen),
+            "random_an_epoch": recipe.data.scenes,
+        },
+        "epochs": epochs,
+        "windows_an_epoch": found.windows,
+        "batches_an_epoch": found.batches,
+        "steps_an_epoch": found.steps,
+        "batches_done": found.done,
+        "batches_left": found.left,
+        "plan": plan.as_dict(),
+        "seconds_a_batch": None if seconds is None else round(found.seconds, 4),
+        "seconds_measured_on": found.measured,
+        "seconds_left": None if seconds is None else round(seconds, 1),
+        "peak_memory_mb": found.memory_mb,
+    }
+    console.result(record, str(out))
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 class Pace:
-    """How fast a run goes: advances its bar, and adds up what `train` logs of every step."""
+    """The pace of a run, from what `train` logs of every batch; advances the progress bar."""
 
     def __init__(self, bar: Progress, processes: int) -> None:
         self.bar, self.processes = bar, processes
         self.seconds = self.waited = self.windows = 0.0
 
     def on_step(self, record: Mapping[str, Any]) -> None:
-        """Count a step; records of validations have no seconds and are passed over."""
+        """Count a batch; records of validations have no seconds and are ignored."""
         if "seconds" in record:
             self.seconds += record["seconds"]
             self.waited += record["seconds"] * record["waiting"]
             self.windows += record["windows"] * self.processes
             self.bar.advance(f"epoch {record['epoch'] + 1}, loss {record['loss']:.4f}")
 
-    def tell(self, console: Console) -> None:
-        """Say how fast it went, if a step was taken."""
+    def report(self, console: Console) -> None:
+        """Say how fast the run was, if there was a batch."""
         if self.windows:
             waited = self.waited / self.seconds
             console.say(
-                f"{self.windows / self.seconds:.2f} windows a second, {waited:.0%} of the time spent waiting for data"
+                f"{self.windows / self.seconds:.2f} windows a second, {waited:.0%} of the time "
+                "spent waiting for data"
             )
 
 
 def report(recipe: str, run: "Run", out: Path, max_steps: int | None, console: Console) -> None:
-    """Tell how far the run came, and where its weights are."""
+    """Say how far the run came, and where its weights are."""
     from cmrrecon.training.loop import BEST, LAST
 
     finished = run.is_over(max_steps)
@@ -104,11 +177,15 @@ def report(recipe: str, run: "Run", out: Path, max_steps: int | None, console: C
         "recipe": recipe,
         "steps": run.step,
         "epochs": run.epoch,
-    }
-    record |= {
         "last": str(out / LAST),
         "weights": str(out / BEST) if (out / BEST).exists() else None,
+        "validated": run.epoch > 0,
     }
+    if run.epoch == 0:
+        console.warn(
+            f"the run ended after step {run.step}, before the end of its first epoch: "
+            f"{BEST} holds weights that no validation has judged"
+        )
     if not finished:
         console.say(f"stopped after step {run.step}: the same command goes on from there")
     console.result(record, str(record["weights"] or record["last"]))

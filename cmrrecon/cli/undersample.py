@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cmrrecon.cli import environment, inputs, options, outputs, running
+from cmrrecon.cli.choices import complete_patterns
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
@@ -51,6 +52,7 @@ def undersample(
             "-p",
             help="uniform, kt-uniform, kt-gaussian, kt-radial, random, gaussian or poisson.",
             show_default=DEFAULT_PATTERN,
+            autocompletion=complete_patterns,
         ),
     ] = None,
     acceleration: Annotated[

@@ -226,7 +226,8 @@ def _year(folders: tuple[str, ...], variable: str, modality: str | None) -> int 
         return 2023
     if (
         _first(r"(Center\d+|.*TaskAll|.*Task[RS]\d)", folders)
-        or variable == "kspace"
+        # Anybody may call k-space so; with an official base name it is that of 2025.
+        or (variable == "kspace" and modality is not None)
         or modality in ONLY_2025
     ):
         return 2025

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from cmrrecon.formats.arrays import StoredArray
+from cmrrecon.formats.complex_parts import pairs
 from cmrrecon.tools.errors import InputError, UsageError
 
 Kind = Literal["kspace", "mask", "image", "maps", "label"]
@@ -70,6 +71,7 @@ def choose(
         return stored[found[0]], _passed_over(found, path)
 
     _refuse_other_kinds(stored, kind, path)
+    _refuse_unlike_parts(stored, path)
     if len(stored) == 1 and (kind != "image" or "" in stored):
         name, array = next(iter(stored.items()))
         note = (
@@ -111,6 +113,20 @@ def _refuse_other_kinds(stored: Mapping[str, StoredArray], kind: Kind, path: Pat
                 f"{path} holds {WORDS[other]} (variable {listed(named)})",
                 f"A file with {WORDS[kind]} is needed",
                 f"Give the file that holds {WORDS[kind]}",
+            )
+
+
+def _refuse_unlike_parts(stored: Mapping[str, StoredArray], path: Path) -> None:
+    """Refuse real and imaginary parts that were not combined because their shapes differ."""
+    for real, imaginary in pairs(stored).values():
+        shapes = stored[real].shape, stored[imaginary].shape
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                "shape-mismatch",
+                f"{path} holds {listed([real])} of shape {shapes[0]} and {listed([imaginary])} of shape "
+                f"{shapes[1]}",
+                "Real and imaginary parts of one array have the same shape",
+                "Export both parts of the same array",
             )
 
 

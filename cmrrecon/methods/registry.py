@@ -134,7 +134,11 @@ def find_method(name: str) -> Method:
             f"The methods are: {', '.join(known)}",
             suggestion(name, known, "Choose one of them"),
         )
+    return from_checkpoint(_installed(name), name)
 
+
+def _installed(name: str) -> Path:
+    """Return the installed weights of a network; UsageError if there are none."""
     path = weights.installed_file(name)
     if not path.is_file():
         raise UsageError(
@@ -143,15 +147,18 @@ def find_method(name: str) -> Method:
             "A network needs trained weights to reconstruct",
             "Give a file with --checkpoint, or choose another method",
         )
-
-    return from_checkpoint(path, name)
+    return path
 
 
 def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
     """Make a method of the network in a checkpoint, named by its kind unless a name is given.
 
-    Errors are those of `weights.load`.
+    Where there is no such file, the name of a network stands for its installed weights. Errors are
+    those of `weights.load`.
     """
+    if name is None and str(path) in NETWORKS and not path.exists():
+        path = _installed(str(path))
+
     loaded = weights.load(path)
     kind = name_of(loaded.network)
     summary = f"{kind} with the weights of {path.name}"

@@ -15,6 +15,7 @@ from cmrrecon.operators.centre import restored
 from cmrrecon.operators.field_of_view import shown
 from cmrrecon.reconstruction.adapt import adapt
 from cmrrecon.reconstruction.listener import Listener
+from cmrrecon.reconstruction.misfit import cautions, misfit
 from cmrrecon.reconstruction.result import Result
 from cmrrecon.reconstruction.store import InMemory, Store
 from cmrrecon.reconstruction.task import Task
@@ -106,6 +107,8 @@ class Run:
         residuals = [one["data_residual"] for one in facts]
         self.found["data_residual"] = residuals
         self._note_whitening([one.get("whitened") for one in facts])
+        for caution in cautions(task.slices, facts, self.middle, decision):
+            self._warn(caution)
 
         return Result(
             store.layer("images"),
@@ -208,8 +211,6 @@ class Run:
 
         self.found["choice"] = provenance.plain({"slice": self.middle, **decision.as_dict()})
         self.listener.decided(self.middle, decision)
-        if (warning := decision.warning()) is not None:
-            self._warn(warning)
         return decision
 
     def _check_range(self, decision: Decision | None) -> None:
@@ -270,7 +271,7 @@ class Run:
         if outcome.edges and isinstance(prepared.mask, CartesianMask):
             self._warn(f"{', '.join(prepared.mask.coverage.edges)}: {outcome.edges}")
 
-        facts: dict[str, Any] = {"data_residual": data_residual(outcome.fit)}
+        facts: dict[str, Any] = {"data_residual": data_residual(outcome.fit)} | misfit(outcome.fit)
         if (self.method.whitens or self.task.whiten) and prepared.whitening is not None:
             facts["whitened"] = prepared.whitening.words
 

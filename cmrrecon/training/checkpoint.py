@@ -40,7 +40,7 @@ def load(path: Path) -> dict[str, Any]:
             "checkpoint-format",
             f"{path} is not a training state",
             "A run continues from its own last.pt",
-            "Give another --out",
+            "Give another --out-dir",
         )
 
     return state

@@ -26,18 +26,29 @@ def read_entries(store: Path) -> list[dict[str, Any]]:
         If none of its scans is fully sampled (`reference-missing`), or an older version made the
         store (`store-outdated`).
     """
-    entries = []
-    for name in json.loads((store / FINGERPRINT).read_text())["files"]:
-        entry = json.loads((store / name).with_suffix(".json").read_text())
-        if entry["fully_sampled"]:
-            if "limits" not in entry:
-                raise InputError(
-                    "store-outdated",
-                    f"{store} was made by an older version",
-                    "The entries of its scans lack information",
-                    "Make the store again",
-                )
-            entries.append({**entry, "path": name})
+    try:
+        names = json.loads((store / FINGERPRINT).read_text())["files"]
+        found = {
+            name: json.loads((store / name).with_suffix(".json").read_text()) for name in names
+        }
+        complete = {name: entry for name, entry in found.items() if entry["fully_sampled"]}
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            "store-damaged",
+            f"{store} cannot be read as a store ({type(error).__name__})",
+            f"{FINGERPRINT} and a .json file beside each scan describe a store",
+            "Run `cmrrecon preprocess` again",
+        ) from error
+
+    if any("limits" not in entry for entry in complete.values()):
+        raise InputError(
+            "store-outdated",
+            f"{store} was made by an older version",
+            "The entries of its scans lack information",
+            "Make the store again",
+        )
+
+    entries = [{**entry, "path": name} for name, entry in complete.items()]
     return _not_empty(entries, store)
 
 

@@ -49,7 +49,7 @@ def only_run(out: Path) -> Iterator[None]:
                 "folder-busy",
                 f"Another run is using {out}",
                 "Each run needs a folder of its own",
-                "Wait for it to end, or give another --out",
+                "Wait for it to end, or give another --out-dir",
             ) from error
         yield
     finally:
@@ -67,11 +67,12 @@ def agreed_plan(
     *,
     checkpointing: bool | None = None,
     workers: int | None = None,
+    write: bool = True,
 ) -> Plan:
     """The plan of the run in this folder, new or from its start, the same for all processes.
 
     Checkpointing of activations and the number of threads may change, since results then differ by
-    rounding at most.
+    rounding at most. The plan is written into the folder unless `write` is false.
 
     Raises
     ------
@@ -96,7 +97,7 @@ def agreed_plan(
         _plan(recipe, training, device, known, checkpointing, workers) if group.rank == 0 else None
     )[0]
 
-    if group.rank == 0:
+    if group.rank == 0 and write:
         with atomic(path) as temporary:
             run = {
                 "cmrrecon": __version__,
@@ -130,7 +131,7 @@ def _check_same(
             f"{out} holds a run of another recipe, which differs in "
             f"{', '.join(_changed(known['recipe'], longer))}",
             "A run continues with its own recipe; only schedule.epochs may change",
-            "Give another --out",
+            "Give another --out-dir",
         )
 
     if scans != known["scans"]:
@@ -138,7 +139,7 @@ def _check_same(
             "scans-mismatch",
             f"{out} holds a run on other scans",
             "A run continues with its own store, --only and --hold-out",
-            "Give another --out",
+            "Give another --out-dir",
         )
 
     if processes != known["processes"]:
@@ -146,7 +147,7 @@ def _check_same(
             "processes-mismatch",
             f"{out} holds a run of {known['processes']} processes, and this one has {processes}",
             "Each process has its share of an epoch's batches, so their number cannot change",
-            f"Start {known['processes']} processes, or give another --out",
+            f"Start {known['processes']} processes, or give another --out-dir",
         )
 
 

@@ -30,11 +30,11 @@ from cmrrecon.training.distributed import ALONE, Group
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.labels import notes
 from cmrrecon.training.log import Log, forget_later
-from cmrrecon.training.plan import Plan
+from cmrrecon.training.plan import Plan, batches_in_all
 from cmrrecon.training.recipe import Recipe
 from cmrrecon.training.scenes import Scenes
 from cmrrecon.training.state import Run
-from cmrrecon.training.validation import PROTOCOL, validate
+from cmrrecon.training.validation import PROTOCOL, Diverged, validate
 
 LAST, EPOCH, BEST, LOG, PICTURES, EVENTS = (
     "last.pt",
@@ -118,7 +118,7 @@ def train(
 
     seen, held = sources(run, store, training, {VALIDATION: validation, UNSEEN: unseen})
     every = len(share(batches(seen, 0, plan.batch, recipe.schedule.windows), group))
-    hooks.on_begin(every * recipe.schedule.epochs, every * run.epoch + run.position)
+    hooks.on_begin(batches_in_all(recipe, every, most_steps), every * run.epoch + run.position)
 
     saves, clock, writes = Saves(run, out), Clock(), group.rank == 0
     with Log(out / LOG if writes else None, out / EVENTS if tensorboard else None, run.step) as log:
@@ -137,17 +137,27 @@ def train(
                 if "gradient" in record:
                     # All processes stop together, at the same step.
                     asked = any(group.gather(hooks.should_stop()))
-                    stop = asked or (most_steps is not None and run.step >= most_steps)
+                    enough = most_steps is not None and run.step >= most_steps
+                    # An epoch that the last step completes is validated like every other.
+                    stop = asked or (enough and not last)
                     if stop or saves.are_due():
                         saves.save()
                     if stop:
+                        keep_first_weights(run, out)
                         return run
                 clock.restart()
 
-            validated = finish_epoch(run, held, out, device, log, hooks)
+            try:
+                validated = finish_epoch(run, held, out, device, log, hooks)
+            except Diverged:
+                run.go_back(out / EPOCH)
+                run.position = 0
+                hooks.say(f"epoch {run.epoch + 1} diverged: it is repeated with half the rate")
+                continue
             saves.save(keep=validated)
             group.gather(None)
             if not validated:
+                keep_first_weights(run, out)
                 return run
             if recipe.schedule.patience and run.stale >= recipe.schedule.patience:
                 hooks.say(f"no better validation for {run.stale} epochs: training ends")
@@ -284,23 +294,7 @@ def finish_epoch(
     run.stale = 0 if better else run.stale + 1
     if better:
         run.best = result.get("ssim", run.best)
-
-    if better and run.group.rank == 0:
-        metrics = {**results, "protocol": PROTOCOL}
-        facts = {
-            "recipe": run.recipe.as_dict(),
-            "metrics": metrics,
-            "steps": run.step,
-            "epochs": run.epoch,
-        }
-        weights.save(
-            out / BEST,
-            network,
-            {
-                **provenance.plain(facts),
-                "normalisation": "scale of the scan, networks are equivariant",
-            },
-        )
+        save_weights(run, out, results)
 
     for name, windows in held.items():
         hooks.say(
@@ -309,6 +303,26 @@ def finish_epoch(
             f"({PROTOCOL} against fully sampled RSS, {len(windows)} windows)"
         )
     return True
+
+
+def save_weights(run: Run, out: Path, results: Mapping[str, Mapping[str, float]]) -> None:
+    """Write weights for `reconstruct --checkpoint`, with the scores of their validation."""
+    if run.group.rank > 0:
+        return
+    facts = {
+        "recipe": run.recipe.as_dict(),
+        "metrics": {**results, "protocol": PROTOCOL} if results else {},
+        "steps": run.step,
+        "epochs": run.epoch,
+    }
+    more = {"normalisation": "scale of the scan, networks are equivariant"}
+    weights.save(out / BEST, run.shipped(), {**provenance.plain(facts), **more})
+
+
+def keep_first_weights(run: Run, out: Path) -> None:
+    """Write the weights of a run that stops before its first epoch has ended and been validated."""
+    if run.epoch == 0:
+        save_weights(run, out, {})
 
 
 def keep_epoch(last: Path, kept: Path) -> None:

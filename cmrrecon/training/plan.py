@@ -161,6 +161,16 @@ def _checkpointed(
     return saved, again if saved else plain
 
 
+def batches_in_all(recipe: Recipe, every: int, most_steps: int | None) -> int:
+    """Return how many batches a process works through, if an epoch has `every` of them."""
+    total = every * recipe.schedule.epochs
+    if most_steps is None:
+        return total
+    accumulate = recipe.optimiser.accumulate
+    epochs, steps = divmod(most_steps, -(-every // accumulate))
+    return min(total, epochs * every + steps * accumulate)
+
+
 def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -> int:
     """Memory in bytes to train on one window of a scan (coil, y, x) with whole-line masks.
 

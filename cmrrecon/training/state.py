@@ -175,19 +175,26 @@ class Run:
         else:
             self.bad_steps += 1
             if self.bad_steps >= MOST_BAD_STEPS:
-                self._go_back(epoch_end)
+                self.go_back(epoch_end)
 
         for optimiser in self.optimisers:
             optimiser.zero_grad()
         self.step += 1
         return norms[0]
 
-    def _go_back(self, epoch_end: Path | None) -> None:
+    def go_back(self, epoch_end: Path | None) -> None:
+        """Return what is learnt to the end of the last epoch, or to the start, and halve the rate.
+
+        Raises
+        ------
+        NumericalError
+            If that was done too often already (`gradients-not-finite`).
+        """
         if self.returns >= MOST_RETURNS:
             raise NumericalError(
                 "gradients-not-finite",
-                f"{MOST_BAD_STEPS} consecutive steps gave non-finite gradients, "
-                f"after the rate was halved {self.returns} times",
+                f"Training diverged again after the rate was halved {self.returns} times: gradients "
+                "or images of the validation are not finite",
                 "A training step needs finite gradients",
                 "Start again with a smaller optimiser.lr, or look for damaged scans",
             )

@@ -25,6 +25,10 @@ SCORES = ("psnr", "ssim", "nmse")
 MOST_PICTURES = 3
 
 
+class Diverged(Exception):
+    """Images of the validation are not finite."""
+
+
 def validate(
     network: nn.Module,
     held: Source,
@@ -58,6 +62,7 @@ def validate(
         The scores by name; None if validation was stopped.
     """
     network.eval()
+    diverged = False
     scores: list[dict[str, float]] = []
     shown: dict[Place, tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -74,6 +79,9 @@ def validate(
 
             batch = collate(window, device)
             image = batch.given_to(network).image.cpu()
+            diverged = not bool(image.isfinite().all())
+            if diverged:
+                break
             target = batch.target.cpu()
             whole = score(image[:, None], target[:, None], protocol=PROTOCOL)
 
@@ -86,16 +94,18 @@ def validate(
                 shown[place] = (batch.zero_filled().cpu(), image, target)
 
     network.train()
-    shares = group.gather((stopped, scores))
-    if any(stopped for stopped, _ in shares):
+    shares = group.gather((stopped, diverged, scores))
+    if any(stopped for stopped, _, _ in shares):
         return None
+    if any(diverged for _, diverged, _ in shares):
+        raise Diverged
 
     if picture is not None and group.rank == 0:
         _draw(held, shown, picture)
     # In the order of the windows, so that the means do not depend on the number of processes.
     every = [
         one
-        for turn in zip_longest(*(scores for _, scores in shares))
+        for turn in zip_longest(*(scores for _, _, scores in shares))
         for one in turn
         if one is not None
     ]

@@ -243,7 +243,7 @@ def one_run(name: str, seed: int, work: Path) -> None:
             recipe,
             "--data",
             work / "train-store",
-            "--out",
+            "--out-dir",
             folder,
             "--device",
             "cpu",

@@ -184,7 +184,7 @@ def test_an_empty_slice_can_be_left_out(run, tmp_path):
 
 @pytest.fixture
 def zero_filled(run, undersampled, tmp_path, monkeypatch):
-    """Runs zero-filled reconstruction with this in place of its images: `(images of a series) -> Program`."""
+    """Runs zero-filled reconstruction with images of our own: `(series -> images) -> Program`."""
 
     def given(images):
         monkeypatch.setattr(
@@ -218,3 +218,21 @@ def test_what_fails_inside_has_its_own_code(zero_filled, tmp_path, exception, ex
     assert done.records[0]["error"]["code"] == code
     assert ("Traceback" in done.err) == (code == "fault")
     assert os.listdir(tmp_path) == []
+
+
+def test_parts_of_different_shapes_are_named(run, tmp_path):
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["kspace_real"] = np.zeros((2, 1, 2, 32, 40))
+        file["kspace_imag"] = np.zeros((2, 1, 2, 32, 41))
+    done = run("info", tmp_path / "a.mat", "--json")
+    assert (done.code, done.codes) == (3, ["shape-mismatch"])
+    (record,) = done.records
+    assert "(2, 1, 2, 32, 40)" in record["error"]["found"]
+    assert "(2, 1, 2, 32, 41)" in record["error"]["found"]
+
+
+@pytest.mark.parametrize(("name", "year"), [("mine.mat", None), ("cine_sax.mat", 2025)])
+def test_the_name_of_a_variable_alone_gives_no_year(run, tmp_path, name, year):
+    write(tmp_path / name, sample())
+    (record,) = run("info", tmp_path / name, "--json").records
+    assert record["year"] == year

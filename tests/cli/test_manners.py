@@ -160,7 +160,7 @@ def test_single_bad_input_gives_its_own_code(run, tmp_path):
             "unknown-protocol",
             "cmrxrecon2023",
         ),
-        (["no-such-command"], 2, None, "no-such-command"),
+        (["no-such-command"], 2, "unknown-command", "no-such-command"),
     ],
 )
 def test_mistakes_end_with_the_right_code_and_advice(
@@ -168,7 +168,7 @@ def test_mistakes_end_with_the_right_code_and_advice(
 ):
     monkeypatch.chdir(tmp_path)
     done = run(*[word.format(scan=full) for word in words])
-    assert (done.code, done.codes) == (exit_code, [code] if code else []), done.err
+    assert (done.code, done.codes) == (exit_code, [code]), done.err
     assert said in done.err.replace("\n", " ")
     assert "Traceback" not in done.err
     assert os.listdir(tmp_path) == []

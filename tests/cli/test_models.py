@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from cmrrecon.networks import catalog
 from cmrrecon.networks.catalog import NETWORKS, build
-from cmrrecon.networks.checkpoints import weights
+from cmrrecon.networks.checkpoints import headers, weights
+from cmrrecon.networks.sizes import SIZES
 from cmrrecon.training import recipe as recipes
 
 UNET = {
@@ -65,17 +65,12 @@ def test_list_has_every_network_with_its_size(run):
 
 def test_list_is_a_line_a_network_and_names_installed_weights(run, network, tmp_path, monkeypatch):
     weights.save(tmp_path / "mine.safetensors", network, {"recipe": "small"})
-    monkeypatch.setattr(weights, "PRETRAINED", tmp_path)
-    # To build every network takes seconds, and the test above does it.
-    monkeypatch.setattr(catalog, "build", lambda name: network)
+    monkeypatch.setattr(headers, "PRETRAINED", tmp_path)
     done = run("models")
     lines = done.out.splitlines()
     assert len(lines) == len(NETWORKS) + len(recipes.names()) + 1
     assert [line.split()[0] for line in lines[: len(NETWORKS)]] == list(NETWORKS)
-    size = (
-        f"2 cascades {sum(parameter.numel() for parameter in network.parameters()):>12,} parameters"
-    )
-    assert all(size in line for line in lines[: len(NETWORKS)])
+    assert "12 cascades   81,528,317 parameters  311.0 MiB" in lines[0]
     assert "mine.safetensors" in lines[-1]
     record = run("models", "--json").records[-1]
     assert (record["kind"], record["metadata"]["network"], record["metadata"]["recipe"]) == (
@@ -83,11 +78,40 @@ def test_list_is_a_line_a_network_and_names_installed_weights(run, network, tmp_
         "promptmr",
         "small",
     )
-    monkeypatch.setattr(weights, "PRETRAINED", tmp_path / "none")
+    monkeypatch.setattr(headers, "PRETRAINED", tmp_path / "none")
     none = run("models")
     assert len(none.out.splitlines()) == len(lines) - 1
     assert len(none.err.splitlines()) == len(done.err.splitlines()) + 1
     assert run("models", "--quiet").err == ""
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_sizes_in_the_list_are_those_of_the_networks(name):
+    with torch.device("meta"):
+        network = build(name)
+    config, parameters = network.config, list(network.parameters())
+    assert SIZES[name] == (
+        config.get("cascades", config.get("stages")),
+        sum(parameter.numel() for parameter in parameters),
+        sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+    )
+    assert SIZES[name].weights_mib == round(sum(p.nbytes for p in parameters) / 2**20, 1)
+
+
+def test_a_network_without_weights_is_shown_by_name(run):
+    (record,) = run("models", "show", "promptmr", "--json", "--variant", "image").records
+    assert (record["kind"], record["network"]) == ("network", "promptmr")
+    assert (record["config"]["variant"], record["parameters"]) == ("image", 81_528_317)
+    assert "cascades: 12" in run("models", "show", "promptmr").out
+
+
+def test_the_header_is_that_of_the_library(network, tmp_path):
+    path = tmp_path / "a.safetensors"
+    weights.save(path, network, {"recipe": "small"})
+    assert headers.metadata(path) == weights.load(path).metadata
+    path.write_bytes(b"\xff" * 20)
+    assert headers.metadata(path) == {}
+    assert headers.metadata(tmp_path / "none") == {}
 
 
 def test_show_tells_network_configuration_and_metadata(run, official):
@@ -148,14 +172,14 @@ def test_convert_replaces_only_when_told(run, official, tmp_path):
         (("show", "text.ckpt", "--variant", "images"), 2, "unknown-variant"),
         (("convert", "text.ckpt", "out.ckpt"), 2, "output-format"),
         (("convert", "text.ckpt", "out.safetensors"), 3, "checkpoint-format"),
-        (("shwo", "text.ckpt"), 2, None),
+        (("shwo", "text.ckpt"), 2, "unknown-command"),
     ],
 )
 def test_mistakes_are_told(run, tmp_path, monkeypatch, words, exit_code, code):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.ckpt").write_text("no weights at all")
     done = run("models", *words)
-    assert (done.code, done.codes) == (exit_code, [code] if code else [])
+    assert (done.code, done.codes) == (exit_code, [code])
     assert "Traceback" not in done.err
     assert not (tmp_path / "out.safetensors").exists()
 

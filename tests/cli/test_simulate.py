@@ -1,4 +1,4 @@
-"""`cmrrecon simulate --random`: the same machinery as of the phantom, and what it cannot be combined with."""
+"""`cmrrecon simulate --random`: as for the phantom, and what it cannot be combined with."""
 
 import os
 from pathlib import Path

@@ -159,8 +159,8 @@ def test_a_dry_run_tells_of_adaptation_and_uncertainties(run, installed, undersa
     [
         (("--uncertainty", 1), ["option-value"]),
         (("--uncertainty", 4, "-o", "-"), ["options-conflict"]),
-        (("--uncertainty", -1), []),
-        (("--adapt", -1), []),
+        (("--uncertainty", -1), ["option-value"]),
+        (("--adapt", -1), ["option-value"]),
         (("--method", "sense", "--adapt", 5), ["not-adaptable"]),
         (("--set", "iterations=5", "--adapt", 5), ["not-adaptable"]),
     ],
