@@ -12,7 +12,7 @@ from cmrrecon.cli.app import app
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.training import loop
 from cmrrecon.training import recipe as recipes
-from cmrrecon.training.dataset import Batch
+from cmrrecon.training.batch import Batch
 from cmrrecon.training.plan import batches_in_all
 from cmrrecon.training.validation import Diverged
 
