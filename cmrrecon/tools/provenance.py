@@ -137,6 +137,6 @@ def _without_folders(value: Any) -> Any:
 def _last_part(word: str) -> str:
     """A word of the command line without the folders of a path, also in --option=path; 1/4 is no path."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    if re.fullmatch(r"\d+/\d+|-?", value):
+    if re.fullmatch(r"(\d+|auto)/\d+|-?", value):
         return word
     return option + equals + PurePosixPath(value.replace("\\", "/")).name

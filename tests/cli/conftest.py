@@ -31,7 +31,7 @@ class Program:
 
     @property
     def codes(self):
-        return re.findall(r"^error\[([a-z0-9-]+)\]: ", self.err, re.MULTILINE)
+        return re.findall(r"^(?:\d+/\d+ )?error\[([a-z0-9-]+)\]: ", self.err, re.MULTILINE)
 
 
 @pytest.fixture(scope="session")

@@ -87,8 +87,8 @@ def test_errors_are_told_in_units_of_the_noise_and_for_each_method():
         "llr", 0.1, 20, trials, "9 lines", noise=0.1, error=0.12, maps_errors=(0.3, 0.2)
     )
     text = decision_text(0, made)
-    assert "what was taken 1.2, llr 1.2, tv 3" in text
-    assert "ESPIRiT's 0.3, of refined ones 0.2" in text
+    assert "the choice 1.2, llr 1.2, tv 3" in text
+    assert "ESPIRiT maps 0.3, with refined maps 0.2" in text
 
 
 def test_paths_that_go_up_are_files_like_others(tmp_path, monkeypatch):

@@ -1,0 +1,392 @@
+"""Jobs side by side in several processes, within the memory there is.
+
+A worker does one job at a time and sends back what it would have printed. The main process prints
+it in the order of the inputs, so that stdout is the same with any number of workers.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any, Self
+
+from cmrrecon.cli.console import Console
+from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.progress import PartProgress, Progress
+from cmrrecon.cli.running import INTERRUPTED, faults_reported, run_jobs, without_work
+from cmrrecon.tools.errors import CmrreconError, MemoryShortage
+from cmrrecon.tools.machine import available_memory
+
+Work = Callable[[Job, Console], None]
+# What a command printed: the method of `Console`, and its arguments.
+Event = tuple[str, tuple[Any, ...]]
+
+# Memory of a process with PyTorch loaded, measured at 0.35 GB, and some room.
+LIBRARIES = 500_000_000
+# Memory of the work on a series over that of the series, measured at about 3 for `reconstruct` with
+# the default method.
+SERIES_HELD = 4
+# Seconds that a stopped worker has to keep what is finished.
+GRACE = 20.0
+
+
+def run_side_by_side(
+    jobs: Sequence[Job],
+    begin: Callable[[], Work],
+    workers: int,
+    console: Console,
+    *,
+    fail_fast: bool = False,
+    cost: Callable[[Job], float],
+    memory: Callable[[Job], int],
+) -> None:
+    """Run jobs, several at once if asked, and end with the exit code; see `run_jobs`.
+
+    Parameters
+    ----------
+    jobs : Sequence of Job
+        The inputs.
+    begin : Callable
+        Gives the function that works on a job; called once in every process, so it must pickle.
+    workers : int
+        Largest number of processes; with one the work is done in this process.
+    console : Console
+        Where the jobs report.
+    fail_fast : bool
+        Whether to stop at the first failure.
+    cost : Callable
+        Predicted cost of a job, for the time left.
+    memory : Callable
+        Predicted memory of a job in bytes, besides that of the libraries.
+    """
+    count = min(workers, len(jobs))
+    if count <= 1 or any(job.is_stream for job in jobs):
+        work = begin()
+        run_jobs(jobs, lambda job: work(job, console), console, fail_fast=fail_fast, cost=cost)
+        return
+
+    with Crew(jobs, begin, count, console, memory) as crew:
+        run_jobs(jobs, crew.collect, console, fail_fast=fail_fast, cost=cost)
+
+
+def memory_of(job: Job, *, axes: str | None, dataset: str | None) -> int:
+    """Rough prediction of the bytes that work on a scan needs, besides the libraries."""
+    from cmrrecon import formats
+    from cmrrecon.formats.hdf5_access import sniff
+    from cmrrecon.formats.kinds import HEAD
+    from cmrrecon.tools.files import first_bytes
+
+    try:
+        frames, slices, coils, y, x = formats.read(job.path, axes=axes, dataset=dataset).shape
+        by_slice = sniff(first_bytes(job.path, HEAD))
+    except CmrreconError:
+        # The worker reports what is wrong with it.
+        return 0
+    series = 8 * frames * coils * y * x
+    # Other formats than HDF5 are read as a whole.
+    return SERIES_HELD * series + (0 if by_slice else slices * series)
+
+
+@dataclass
+class Worker:
+    """A process, the pipe to it, and the number of the job it is working on."""
+
+    process: BaseProcess
+    pipe: Connection
+    job: int | None = None
+
+
+class Crew:
+    """Processes that work on jobs; a context manager that leaves no process behind.
+
+    Parameters
+    ----------
+    jobs, begin, workers, console, memory
+        See `run_side_by_side`.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        begin: Callable[[], Work],
+        workers: int,
+        console: Console,
+        memory: Callable[[Job], int],
+    ) -> None:
+        import torch
+
+        self.jobs, self.begin, self.limit, self.console = jobs, begin, workers, console
+        self.memory = memory
+        self._threads = max(1, torch.get_num_threads() // workers)
+        self._available = available_memory()
+        self._needs: dict[int, int] = {}
+        self._workers: list[Worker] = []
+        self._next = 0
+        self._ended: dict[int, tuple[list[Event], CmrreconError | None]] = {}
+        self._warned = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        self._stop(hurry=kind is not None)
+
+    def collect(self, job: Job) -> None:
+        """Wait for a job, print what it reported, and raise its error if it failed."""
+        index = next(i for i, one in enumerate(self.jobs) if one is job)
+        while index not in self._ended:
+            self._hand_out()
+            self._receive()
+
+        events, failure = self._ended.pop(index)
+        self._replay(events)
+        if failure is not None:
+            raise failure
+
+    def _hand_out(self) -> None:
+        """Give waiting jobs to idle workers, as far as memory allows."""
+        while self._next < len(self.jobs):
+            idle = next((worker for worker in self._workers if worker.job is None), None)
+            if idle is None and len(self._workers) == self.limit:
+                return
+            if not self._fits(self._next, new=idle is None):
+                return
+
+            if idle is None:
+                idle = self._hired()
+            idle.job = self._next
+            try:
+                idle.pipe.send((self._next, self.jobs[self._next]))
+            except OSError:
+                # It died while idle; the job goes to another one.
+                self._dismiss(idle)
+                continue
+            if self.console.batch is not None:
+                self.console.batch.begin(self._next)
+            self._next += 1
+
+    def _fits(self, index: int, *, new: bool) -> bool:
+        """Whether a job fits into memory beside those under way; a job alone always may run."""
+        busy = [worker.job for worker in self._workers if worker.job is not None]
+        if not busy:
+            return True
+
+        processes = len(self._workers) + new
+        needed = sum(self._need(one) for one in (*busy, index))
+        if LIBRARIES * processes + needed <= self._available:
+            return True
+        if not self._warned:
+            self._warned = True
+            number, self.console.number = self.console.number, None
+            self.console.say(
+                f"{self.limit} scans at once need more than the "
+                f"{self._available / 1e9:.1f} GB of memory there is: fewer run side by side"
+            )
+            self.console.number = number
+        return False
+
+    def _need(self, index: int) -> int:
+        if index not in self._needs:
+            self._needs[index] = self.memory(self.jobs[index])
+        return self._needs[index]
+
+    def _hired(self) -> Worker:
+        """A new worker."""
+        # A fresh interpreter: threads of PyTorch do not survive a fork.
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(theirs, self.begin, len(self.jobs), self._threads), daemon=True
+        )
+        process.start()
+        theirs.close()
+        worker = Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _receive(self) -> None:
+        """Wait for the next messages of busy workers."""
+        busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
+        for pipe in wait(list(busy)):
+            worker = busy[pipe]  # type: ignore[index]
+            try:
+                self._handle(worker, worker.pipe.recv())
+            except (EOFError, OSError):
+                self._lost(worker)
+
+    def _handle(self, worker: Worker, message: tuple[str, Any]) -> None:
+        """Take in one message of a worker."""
+        kind, content = message
+        assert worker.job is not None
+        batch = self.console.batch
+
+        if kind == "progress":
+            if batch is not None:
+                batch.reached(worker.job, *content)
+            return
+
+        events, failure = content
+        self._ended[worker.job] = events, failure
+        if batch is not None:
+            results = [words[0] for name, words in events if name == "result"]
+            idle = without_work(result.get("status", "") for result in results)
+            batch.end(worker.job, worked=failure is None and not idle)
+        worker.job = None
+
+    def _lost(self, worker: Worker) -> None:
+        """Note that a worker died with its job; the others go on."""
+        assert worker.job is not None
+        worker.process.join(1)
+        self._ended[worker.job] = (
+            [],
+            MemoryShortage(
+                "memory-shortage",
+                f"The process that worked on it ended with code {worker.process.exitcode}",
+                "Systems end processes when the memory is used up",
+                "Use fewer workers, or a larger machine",
+            ),
+        )
+        self._dismiss(worker)
+
+    def _dismiss(self, worker: Worker) -> None:
+        worker.pipe.close()
+        self._workers.remove(worker)
+
+    def _replay(self, events: Sequence[Event]) -> None:
+        """Print what a job reported."""
+        for name, words in events:
+            getattr(self.console, name)(*words)
+
+    def _stop(self, *, hurry: bool) -> None:
+        """End all workers; busy ones are told to keep what is finished."""
+        busy = [worker for worker in self._workers if worker.job is not None]
+        for worker in busy:
+            worker.process.terminate()
+
+        # What they say while they stop, such as that finished slices are kept.
+        ends = time.monotonic() + GRACE
+        for worker in busy:
+            try:
+                while worker.pipe.poll(max(0.0, ends - time.monotonic())):
+                    kind, content = worker.pipe.recv()
+                    if kind == "ended":
+                        self._replay([event for event in content[0] if event[0] == "warn"])
+                        break
+            except (EOFError, OSError):
+                pass
+
+        for worker in self._workers:
+            worker.pipe.close()
+        for worker in self._workers:
+            worker.process.join(max(0.1, ends - time.monotonic()) if hurry else GRACE)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+
+class Relay(Console):
+    """The console of a worker: keeps what a job prints, and sends its progress at once.
+
+    Parameters
+    ----------
+    pipe : Connection
+        The way to the main process.
+    number : tuple of int
+        Number and count of the job.
+    """
+
+    def __init__(self, pipe: Connection, number: tuple[int, int]) -> None:
+        super().__init__(verbose=True)
+        self.pipe, self.number = pipe, number
+        self.events: list[Event] = []
+
+    def say(self, message: str) -> None:
+        """Keep a line of information."""
+        self.events.append(("say", (message,)))
+
+    def detail(self, message: str) -> None:
+        """Keep a detail."""
+        self.events.append(("detail", (message,)))
+
+    def warn(self, message: str) -> None:
+        """Keep a warning."""
+        self.events.append(("warn", (message,)))
+
+    def error(self, error: CmrreconError, source: str = "") -> None:
+        """Keep a failure."""
+        self.events.append(("error", (error, source)))
+
+    def traceback(self, text: str) -> None:
+        """Keep a traceback."""
+        self.events.append(("traceback", (text,)))
+
+    def result(self, record: Any, line: str | None) -> None:
+        """Keep a result."""
+        from cmrrecon.tools.provenance import plain
+
+        self.events.append(("result", (plain(record), line)))
+
+    def table(self, title: str, columns: Any, rows: Any) -> None:
+        """Keep a table."""
+        self.events.append(("table", (title, list(columns), [list(row) for row in rows])))
+
+    def progress(self, label: str, total: int, unit: str, *, counts: bool = True) -> Progress:
+        """Steps that are sent to the main process."""
+
+        def report(fraction: float | None, note: str, free: float) -> None:
+            self.pipe.send(("progress", (fraction, note, free)))
+
+        return PartProgress(label, total, unit, report, counts=counts)
+
+
+def _serve(pipe: Connection, begin: Callable[[], Work], count: int, threads: int) -> None:
+    """The life of a worker: jobs one after the other, until the pipe closes."""
+    # The main process stops the workers; Ctrl-C reaches all processes of a terminal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    # NumPy's libraries read it when they are loaded.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    console: Relay | None = None
+    work: Work | None = None
+    try:
+        import torch
+
+        torch.set_num_threads(threads)
+        while True:
+            index, job = pipe.recv()
+            console, failure = Relay(pipe, (index + 1, count)), None
+            try:
+                with faults_reported(console):
+                    work = work or begin()
+                    work(job, console)
+            except CmrreconError as error:
+                failure = error
+            pipe.send(("ended", (console.events, failure)))
+            console = None
+    except (EOFError, OSError):
+        return
+    except KeyboardInterrupt:
+        if console is not None:
+            pipe.send(("ended", (console.events, None)))
+        sys.exit(INTERRUPTED)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    """End this process in an orderly way when the main process was killed."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
