@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cmrrecon.cli.arrays import parse_shard
 from cmrrecon.cli.shards import Part, predicted_cost, shared
 from cmrrecon.tools.errors import CmrreconError, InputError
+
+if TYPE_CHECKING:
+    from cmrrecon.data import SamplingMask, Scan
 
 STREAM = "-"
 
@@ -132,6 +136,26 @@ def find_jobs(
 def cost_of(job: Job) -> int:
     """The predicted cost of a job, see `predicted_cost`."""
     return 1 if job.is_stream else predicted_cost(job.path)
+
+
+def notes_of(scan: "Scan", mask: "SamplingMask | None" = None) -> tuple[str, ...]:
+    """The notes of the reader, without that of a missing mask where everything was measured.
+
+    Parameters
+    ----------
+    scan : Scan
+        The scan.
+    mask : SamplingMask or None
+        What was measured, if it is known; None: a slice is read if need be.
+    """
+    from cmrrecon.data import CartesianMask
+    from cmrrecon.formats.reading import NO_MASK
+
+    others = tuple(note for note in scan.notes if not note.startswith(NO_MASK))
+    if len(others) == len(scan.notes):
+        return others
+    found = mask or scan.mask or scan.first_series().mask
+    return others if isinstance(found, CartesianMask) and found.complete else scan.notes
 
 
 def _jobs_of(text: str, wanted: Callable[[Path], bool], common: Path) -> list[Job]:

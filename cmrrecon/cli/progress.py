@@ -31,6 +31,8 @@ class State:
         Seconds left; None while they are not known.
     line : str
         How far it is, in words for a log file.
+    scope : str
+        What the time left is of, if not of the label.
     """
 
     label: str
@@ -39,6 +41,7 @@ class State:
     count: str
     left: float | None
     line: str
+    scope: str = ""
 
 
 class Display:
@@ -107,7 +110,8 @@ class Display:
 
             def render(self, task: Any) -> Text:
                 now = state()
-                return Text(f"{now.count}, {time_left(now.left)}".removeprefix(", "))
+                words = f"{now.count}, {time_left(now.left)}{now.scope}"
+                return Text(words.removeprefix(", "))
 
         # What a command prints on stdout is data, which Rich must not send to stderr.
         bar = RichProgress(
@@ -127,7 +131,8 @@ class Display:
         while not self._stop.wait(self._heartbeat):
             now = self.state()
             memory = f"peak memory {peak_memory_mb()} MB"
-            self.console.say(f"{now.line}, {time_left(now.left, short=False)}, {memory}")
+            line = f"{now.line}, {time_left(now.left, short=False)}{now.scope}, {memory}"
+            self.console.rich.print(line, markup=False)
 
 
 def time_left(seconds: float | None, *, short: bool = True) -> str:
@@ -319,6 +324,7 @@ class Batch:
             count="",
             left=self.seconds_left(),
             line=f"{label}, {elapsed:.0f} s so far",
+            scope=" in all",
         )
 
     def _label(self) -> str:

@@ -209,7 +209,8 @@ def reconstruct(
         )
         outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
         if shard and not jobs:
-            console.say("this shard has no scan to do; --split-slices would share their slices")
+            hint = "" if split_slices else "; --split-slices would share the slices of scans"
+            console.say(f"there are fewer scans than shards, and this one has none{hint}")
         if workers > 1 and on_gpu:
             console.warn("one worker is used: scans side by side would compete for one GPU")
         run_side_by_side(

@@ -16,7 +16,6 @@ from cmrrecon.cli.workers import Work
 if TYPE_CHECKING:
     from cmrrecon.data import Scan
     from cmrrecon.methods.base import Method
-    from cmrrecon.reconstruction.resume import OnDisk
     from cmrrecon.reconstruction.task import Task
 
 RESUMABLE = "what is finished is kept: the same command goes on from there"
@@ -86,8 +85,6 @@ def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) ->
             "shape": [task.scan.shape[0], len(task.slices), *task.image_shape],
             "device": str(task.device),
         }
-        if job.part is not None:
-            record["slices"] = list(job.part.among(task.slices))
         if plan.dry_run:
             record |= plan_record(task, beside, job.name, job.part, console)
 
@@ -154,7 +151,7 @@ def _describe(scan: "Scan", path: Path, job: Job, console: Console) -> None:
     """Say what was read, and what the reader had to assume."""
     axes = zip(scan.axes, scan.shape, strict=True)
     console.detail(f"{job.name}: " + ", ".join(f"{axis} {length}" for axis, length in axes))
-    for note in scan.notes:
+    for note in inputs.notes_of(scan):
         console.say(note.replace(str(path), job.name))
 
 
@@ -188,7 +185,8 @@ def _make(
         with store.shared(), ConsoleListener(console, job.name) as listener:
             result = run_part(task, wanted, store, listener, stamp)
             if result is None:
-                return _unfinished(store)
+                # Other shards have yet to do their slices.
+                return {"status": "part", "slices": wanted, "slices_missing": store.missing()}
             written = result.save(file)
 
     made = {key: value for key, value in result.provenance.items() if key not in stamp}
@@ -198,8 +196,3 @@ def _make(
         console.say(f"{job.name}: uncertainties of the images are in {written[1]}")
         made["uncertainty"] = str(written[1])
     return made
-
-
-def _unfinished(store: "OnDisk") -> dict[str, Any]:
-    """The record of a part of the slices where other shards have yet to do theirs."""
-    return {"status": "part", "slices_missing": store.missing()}

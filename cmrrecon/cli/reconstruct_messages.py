@@ -66,7 +66,8 @@ def plan_record(
 ) -> dict[str, Any]:
     """Say what would be done and what it would cost; returns the costs for the record."""
     if part is not None:
-        console.say(f"{name}: {part} of the slices would be done here")
+        here = ", ".join(map(str, part.among(task.slices)))
+        console.say(f"{name}: slices {here} would be done here, {part}")
     if task.adapt:
         console.say(
             f"{name}: the network would first be adapted to the scan, in up to {task.adapt} steps"

@@ -190,7 +190,7 @@ def _undersample_job(job: Job, plan: Plan, console: Console) -> None:
             skipping.skip(job, "by its samples", console)
             return
 
-        for note in full.notes:
+        for note in inputs.notes_of(full):
             console.say(note.replace(str(path), job.name))
         for note in sampled.notes[len(full.notes) :]:
             console.warn(note.replace(str(path), job.name))

@@ -38,6 +38,8 @@ from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import as_path, first_bytes
 from cmrrecon.tools.provenance import from_json
 
+# How the note begins that a mask was missed; of no interest where everything was measured.
+NO_MASK = "No mask file found"
 ALWAYS_FULL = (
     "kspace_full",
     "kspace_single_full",
@@ -104,7 +106,7 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
         assumed += of_unit
     if kept is None and not full:
         assumed += (
-            f"No mask file found for {path}: samples that are non-zero in any coil count as measured",
+            f"{NO_MASK} for {path}: samples that are non-zero in any coil count as measured",
         )
     # Ours was looked at when it was made.
     ours = text("acquisition") is not None
