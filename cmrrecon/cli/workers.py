@@ -353,14 +353,11 @@ def _serve(pipe: Connection, begin: Callable[[], Work], count: int, threads: int
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    # NumPy's libraries read it when they are loaded.
+    # PyTorch and the libraries of NumPy read it when they are loaded.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     console: Relay | None = None
     work: Work | None = None
     try:
-        import torch
-
-        torch.set_num_threads(threads)
         while True:
             index, job = pipe.recv()
             console, failure = Relay(pipe, (index + 1, count)), None
