@@ -48,8 +48,7 @@ def sum_up(jobs: Sequence[Job], console: Console) -> None:
     if left_out == 0:
         return
 
-    count = f"{left_out} of {len(jobs)} files"
     if left_out == len(jobs):
-        console.warn(f"{count} are undersampled already: nothing is left to do")
+        console.warn(f"nothing was done: all files ({left_out}) are undersampled already")
     else:
-        console.say(f"{count} are undersampled already and were skipped")
+        console.say(f"skipped because undersampled already: {left_out} of {len(jobs)} files")

@@ -231,7 +231,7 @@ def test_the_chain_of_the_examples_runs_to_its_scores(slurm, data, tmp_path):
         slurm.logs()
     )
     records = [json.loads(line) for line in (work / "scores.jsonl").read_text().splitlines()]
-    scored = [record for record in records if record["status"] == "scored"]
+    scored = [record for record in records if record["status"] == "done"]
     assert len(scored) == len(list(raw.rglob("*.mat"))) >= 2
     assert not list(work.rglob("*.parts"))
 
