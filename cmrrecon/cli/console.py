@@ -140,7 +140,7 @@ class Console:
 
         Parameters
         ----------
-        label, total, unit
+        label, total, unit : str, int, str
             See `Progress`.
         counts : bool
             Whether the steps are a fraction of the work on one input of several.

@@ -52,7 +52,8 @@ class ConsoleListener(Listener):
         kept = "" if record["steps"] else ", so the weights stay as they were"
         self.console.say(
             f"{self.name}: adapted on slice {record['slice']}; the error in predicting the samples "
-            f"that decide when to stop went from {record['before']:.4g} to {record['after']:.4g}{kept}"
+            f"that decide when to stop went from {record['before']:.4g} "
+            f"to {record['after']:.4g}{kept}"
         )
 
     def decided(self, index: int, decision: "Decision") -> None:

@@ -205,7 +205,7 @@ def check_output(
     *,
     as_json: bool,
 ) -> None:
-    """Refuse output options that contradict each other, name no format, or would flood a terminal."""
+    """Refuse output options that contradict each other, name no format, or flood a terminal."""
     if output is not None and out_dir is not None:
         raise UsageError(
             "options-conflict",

@@ -188,7 +188,7 @@ class ShownProgress(Progress):
     ----------
     console : Console
         Where progress is shown.
-    label, total, unit
+    label, total, unit : str, int, str
         See `Progress`.
     heartbeat : float or None
         See `Display`.
@@ -344,7 +344,7 @@ class PartProgress(Progress):
 
     Parameters
     ----------
-    label, total, unit
+    label, total, unit : str, int, str
         See `Progress`.
     report : Callable
         Receives the fraction that is done, a note, and the fraction done by an earlier run.

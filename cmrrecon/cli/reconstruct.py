@@ -177,6 +177,19 @@ def reconstruct(
         place = choose_device(device)
         on_gpu = place.type == "cuda" and chosen.on_gpu
 
+        jobs = inputs.find_jobs(
+            files,
+            formats.is_scan,
+            shard,
+            slices=partial(slices_of, slices=slices, axes=axes, dataset=dataset)
+            if split_slices
+            else None,
+        )
+        outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
+        if shard and not jobs:
+            hint = "" if split_slices else "; --split-slices would share the slices of scans"
+            console.say(f"there are fewer scans than shards, and this one has none{hint}")
+
         known = method_record(
             chosen, checked, str(place), console, by_default=method is None and checkpoint is None
         )
@@ -201,17 +214,7 @@ def reconstruct(
             overwrite=overwrite,
             dry_run=dry_run,
         )
-        jobs = inputs.find_jobs(
-            files,
-            formats.is_scan,
-            shard,
-            slices=partial(slices_of, plan=plan) if split_slices else None,
-        )
-        outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
-        if shard and not jobs:
-            hint = "" if split_slices else "; --split-slices would share the slices of scans"
-            console.say(f"there are fewer scans than shards, and this one has none{hint}")
-        if workers > 1 and on_gpu:
+        if min(workers, len(jobs)) > 1 and on_gpu:
             console.warn("one worker is used: scans side by side would compete for one GPU")
         run_side_by_side(
             jobs,
@@ -241,6 +244,7 @@ def _check_split(
     """Refuse slices to be split where no other process could do the rest."""
     if not split:
         return
+
     if shard is None:
         found, expected, remedy = (
             "--split-slices was given without --shard",
@@ -261,4 +265,5 @@ def _check_split(
         )
     else:
         return
+
     raise UsageError("options-conflict", found, expected, remedy)

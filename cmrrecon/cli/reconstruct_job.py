@@ -107,14 +107,14 @@ def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) ->
                 Parts.forget(finished)
 
 
-def slices_of(job: Job, plan: Plan) -> int:
+def slices_of(job: Job, *, slices: str | None, axes: str | None, dataset: str | None) -> int:
     """The number of slices that are wanted of a job; 1 where its file cannot be read."""
     from cmrrecon import formats
     from cmrrecon.tools.errors import CmrreconError
 
     try:
-        scan = formats.read(job.path, axes=plan.axes, dataset=plan.dataset)
-        return len(parse_slices(plan.slices, scan.shape[1]))
+        scan = formats.read(job.path, axes=axes, dataset=dataset)
+        return len(parse_slices(slices, scan.shape[1]))
     except CmrreconError:
         # The shard that gets the whole file reports what is wrong.
         return 1

@@ -149,6 +149,7 @@ def faults_reported(console: Console) -> Iterator[None]:
                 "More memory is needed for this file",
                 "Use a larger machine, fewer workers, or --device cpu",
             ) from error
+
         console.traceback(traceback.format_exc())
         raise CmrreconError(
             "fault",

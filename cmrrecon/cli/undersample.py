@@ -121,6 +121,7 @@ def undersample(
 
         drawn_from = (pattern, acceleration, acs, seed, year)
         _check_source(mask, any(value is not None for value in drawn_from))
+
         plan = Plan(
             pattern=pattern or DEFAULT_PATTERN,
             acceleration=DEFAULT_ACCELERATION if acceleration is None else acceleration,
@@ -196,7 +197,8 @@ def _undersample_job(job: Job, plan: Plan, console: Console) -> None:
             console.warn(note.replace(str(path), job.name))
         if plan.mask is None and plan.year is None and full.acquisition.year is None:
             console.say(
-                f"{job.name}: the year is not known, so the rules of {year} hold (--year changes it)"
+                f"{job.name}: the year is not known, so the rules of {year} hold "
+                "(--year changes it)"
             )
 
         facts, applied = sampled.acquisition, sampled.mask

@@ -108,7 +108,7 @@ class Crew:
 
     Parameters
     ----------
-    jobs, begin, workers, console, memory
+    jobs, begin, workers, console, memory : any
         See `run_side_by_side`.
     """
 
@@ -265,7 +265,7 @@ class Crew:
             getattr(self.console, name)(*words)
 
     def _stop(self, *, hurry: bool) -> None:
-        """End all workers; busy ones are told to keep what is finished."""
+        """End all workers; busy ones keep what is finished."""
         busy = [worker for worker in self._workers if worker.job is not None]
         for worker in busy:
             worker.process.terminate()
