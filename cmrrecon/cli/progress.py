@@ -110,7 +110,7 @@ class Display:
 
             def render(self, task: Any) -> Text:
                 now = state()
-                words = f"{now.count}, {time_left(now.left)}{now.scope}"
+                words = f"{now.count}, {time_left(now.left, now.scope)}"
                 return Text(words.removeprefix(", "))
 
         # What a command prints on stdout is data, which Rich must not send to stderr.
@@ -131,20 +131,20 @@ class Display:
         while not self._stop.wait(self._heartbeat):
             now = self.state()
             memory = f"peak memory {peak_memory_mb()} MB"
-            line = f"{now.line}, {time_left(now.left, short=False)}{now.scope}, {memory}"
+            line = f"{now.line}, {time_left(now.left, now.scope, short=False)}, {memory}"
             self.console.rich.print(line, markup=False)
 
 
-def time_left(seconds: float | None, *, short: bool = True) -> str:
+def time_left(seconds: float | None, scope: str = "", *, short: bool = True) -> str:
     """Seconds left, in words: `2:05 left` on a bar, `125 s left` in a log file."""
     if seconds is None:
         return "time left unknown"
     if not short:
-        return f"{seconds:.0f} s left"
+        return f"{seconds:.0f} s left{scope}"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     clock = f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-    return f"{clock} left"
+    return f"{clock} left{scope}"
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""Trees of files: numbered lines, one short line a scan, what is skipped, and the official trees."""
+"""Trees of files: numbered lines, one short line a scan, skipped files, the official trees."""
 
 import json
 import os
@@ -16,7 +16,7 @@ Y, X = 48, 64
 
 @pytest.fixture
 def tree(full, undersampled, tmp_path):
-    """A fully sampled scan, and files that are undersampled by name, folder, provenance and data."""
+    """A full scan, and files that are undersampled by name, folder, provenance and data."""
     places = ("full", "named", "UnderSample_Task1/P001", "ours", "data")
     for place in places:
         (tmp_path / "tree" / place).mkdir(parents=True)
@@ -123,7 +123,7 @@ def test_a_missing_mask_is_not_noted_of_full_scans(run, tmp_path):
 
 
 def official(root, year):
-    """A small tree in the layout of a year: full and undersampled data, masks, times, truth none."""
+    """A small tree in the layout of a year; returns its number of fully sampled files."""
     where = "Center001/UIH_30T_umr780/P001" if year == 2025 else "P001"
     head = root / ("MultiCoil" if year == 2023 else "ChallengeData/MultiCoil")
     bases = {"Cine/cine_sax": 3, "Mapping/T2map": 3}

@@ -280,7 +280,7 @@ def test_disk_full_leaves_nothing_behind(run, undersampled, tmp_path, monkeypatc
     assert os.listdir(tmp_path) == []
 
 
-def test_unreadable_input_is_told(run, full, tmp_path, monkeypatch):
+def test_unreadable_input_is_reported(run, full, tmp_path, monkeypatch):
     secret = tmp_path / "secret.mat"
     secret.write_bytes(full.read_bytes())
     real_open = h5py.File

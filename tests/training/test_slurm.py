@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from cmrrecon.cli.app import app
 from cmrrecon.training import checkpoint
 
-# Of two Slurms on a machine the second would find its ports taken.
+# Of two Slurms on a machine the second would find its ports in use.
 pytestmark = pytest.mark.xdist_group("slurm")
 
 ROOT = Path(__file__).parents[2]
@@ -287,7 +287,7 @@ def test_two_tasks_step_as_one_process_that_accumulates(together, data, tmp_path
         torch.testing.assert_close(value, one["parts"]["network"][key], rtol=1e-2, atol=1e-4)
 
 
-def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on_to_the_same_bits(
+def test_a_job_that_is_asked_to_stop_is_queued_again_and_goes_on_to_the_same_bits(
     slurm, together, data, tmp_path
 ):
     job, log = train(slurm, data, tmp_path / "run"), tmp_path / "run" / "log.jsonl"
