@@ -46,6 +46,19 @@ def allotted_threads(environment: Mapping[str, str]) -> int | None:
     return number("LSB_DJOB_NUMPROC") or number("NSLOTS")
 
 
+def allotted_memory(environment: Mapping[str, str]) -> int | None:
+    """Bytes that Slurm gave this job on the node; None where it does not say."""
+
+    def number(name: str) -> int:
+        text = environment.get(name, "")
+        return int(text) if text.isdecimal() else 0
+
+    # In MiB. An option of 0 asks for the memory of the whole node.
+    on_node = number("SLURM_MEM_PER_NODE")
+    per_core = number("SLURM_MEM_PER_CPU") * number("SLURM_CPUS_ON_NODE")
+    return (on_node or per_core) * 2**20 or None
+
+
 def _tasks_on_node(environment: Mapping[str, str]) -> int:
     """The number of Slurm tasks on this node, from a list such as `2(x3),1` over all nodes."""
     counts: list[int] = []

@@ -179,7 +179,7 @@ def _undersampled(job: Job, plan: Plan) -> str | None:
     from cmrrecon.data import CartesianMask
 
     scan = formats.read(job.path, axes=plan.settings["axes"], dataset=plan.settings["dataset"])
-    reason = skipping.is_undersampled(job, scan)
+    reason = skipping.reason_of(job, scan)
     if reason is not None or scan.full_by_rule:
         return reason
     mask = scan.mask or scan.first_series().mask

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 REASON = "undersampled"
 
 
-def looks_undersampled(path: Path) -> str | None:
+def reason_by_name(path: Path) -> str | None:
     """Why a file counts as undersampled by its official name or folder; None if it does not."""
     from cmrrecon.formats.names import is_sampled_name, is_undersampled_folder
 
@@ -22,23 +22,23 @@ def looks_undersampled(path: Path) -> str | None:
     return "by its folder" if is_undersampled_folder(path) else None
 
 
-def is_undersampled(job: Job, scan: "Scan") -> str | None:
+def reason_of(job: Job, scan: "Scan") -> str | None:
     """Why the scan of a job counts as undersampled by what is known of it; None if it does not.
 
     K-space is not read. Own files store their pattern.
     """
     pattern = scan.acquisition.pattern
-    return looks_undersampled(job.path) or (None if pattern is None else f"with {pattern}")
+    return reason_by_name(job.path) or (None if pattern is None else f"with {pattern}")
 
 
 def cost_of_full(job: Job) -> int:
     """The predicted cost of a job where undersampled files of a tree cost nothing."""
-    return 0 if job.found and looks_undersampled(job.path) else cost_of(job)
+    return 0 if job.found and reason_by_name(job.path) else cost_of(job)
 
 
 def skip(job: Job, reason: str, console: Console) -> None:
     """Report a job that is left out."""
-    console.say(f"{job.name}: undersampled already ({reason}): skipped")
+    console.say(f"{job.name}: undersampled already, {reason}: skipped")
     console.result({"status": "skipped", "input": job.name, "reason": REASON}, None)
 
 

@@ -177,7 +177,7 @@ def _undersample_job(job: Job, plan: Plan, console: Console) -> None:
 
     with inputs.local_input(job) as path:
         full = formats.read(path, axes=plan.axes, dataset=plan.dataset)
-        if job.found and (reason := skipping.is_undersampled(job, full)):
+        if job.found and (reason := skipping.reason_of(job, full)):
             skipping.skip(job, reason, console)
             return
         require_cartesian(full.mask, job.name, "Undersampling")

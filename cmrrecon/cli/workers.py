@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, Self
 
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.environment import allotted_memory
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.progress import PartProgress, Progress
 from cmrrecon.cli.running import INTERRUPTED, faults_reported, run_jobs, without_work
@@ -125,7 +126,7 @@ class Crew:
         self.jobs, self.begin, self.limit, self.console = jobs, begin, workers, console
         self.memory = memory
         self._threads = max(1, torch.get_num_threads() // workers)
-        self._available = available_memory()
+        self._available = min(available_memory(), allotted_memory(os.environ) or sys.maxsize)
         self._needs: dict[int, int] = {}
         self._workers: list[Worker] = []
         self._next = 0
@@ -279,7 +280,8 @@ class Crew:
                     if kind == "ended":
                         self._replay([event for event in content[0] if event[0] == "warn"])
                         break
-            except (EOFError, OSError):
+            except Exception:
+                # It ended, or was stopped while it sent a message.
                 pass
 
         for worker in self._workers:

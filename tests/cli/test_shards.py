@@ -14,7 +14,7 @@ from refusals import refused
 
 from cmrrecon import formats
 from cmrrecon.cli.arrays import Shard, parse_shard
-from cmrrecon.cli.environment import allotted_threads
+from cmrrecon.cli.environment import allotted_memory, allotted_threads
 from cmrrecon.cli.shards import Part, assigned, predicted_cost, shared
 
 
@@ -199,6 +199,19 @@ def test_shards_balance_by_predicted_cost(run, full, tmp_path):
 )
 def test_threads_follow_the_scheduler(environment, threads):
     assert allotted_threads(environment) == threads
+
+
+@pytest.mark.parametrize(
+    ("environment", "megabytes"),
+    [
+        ({"SLURM_MEM_PER_NODE": "8192"}, 8192),
+        ({"SLURM_MEM_PER_CPU": "2000", "SLURM_CPUS_ON_NODE": "4"}, 8000),
+        ({"SLURM_MEM_PER_NODE": "0"}, None),
+        ({}, None),
+    ],
+)
+def test_memory_follows_the_scheduler(environment, megabytes):
+    assert allotted_memory(environment) == (megabytes and megabytes * 2**20)
 
 
 @pytest.fixture(scope="module")
