@@ -167,7 +167,7 @@ def _jobs_of(text: str, wanted: Callable[[Path], bool], common: Path) -> list[Jo
         files = (
             file
             for file in path.rglob("*")
-            if file.is_file() and not file.name.startswith(".") and wanted(file)
+            if file.is_file() and not _is_hidden(file.relative_to(path)) and wanted(file)
         )
         return [
             Job(str(file), file, file.parent.relative_to(path), found=True)
@@ -186,6 +186,11 @@ def _jobs_of(text: str, wanted: Callable[[Path], bool], common: Path) -> list[Jo
         for file in sorted(matches, key=natural)
         if file.is_file()
     ]
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether a file or a folder above it is hidden, such as the slices of unfinished outputs."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _glob_root(text: str) -> Path:

@@ -83,9 +83,10 @@ def preprocess(
 ) -> None:
     """Make a training store: scans read, checked and packed, with RSS references.
 
-    A store that was interrupted goes on where it stopped. Empty slices are found and listed.
-    Labels may be added or changed later without packing anything again. Files of a folder that
-    are undersampled already are skipped; name them to store them without a reference.
+    A store that was interrupted goes on where it stopped. Empty slices are
+    found and listed. Labels may be added or changed later without packing
+    anything again. Files of a folder that are undersampled already are skipped;
+    name them to store them without a reference.
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):

@@ -156,9 +156,10 @@ def reconstruct(
 ) -> None:
     """Reconstruct k-space files to images (frame, slice, y, x).
 
-    Without -o or --out-dir the images go beside the input as <name>_<method>.h5. The suffix of -o
-    sets the format: .h5 keeps the phase; .mat is MAT v5 with img4ranking; .npy and .npz for Python;
-    .cfl for BART; .png and .gif to look at.
+    Without -o or --out-dir the images go beside the input as
+    <name>_<method>.h5. The suffix of -o sets the format: .h5 keeps the phase;
+    .mat is MAT v5 with img4ranking; .npy and .npz for Python; .cfl for BART;
+    .png and .gif to look at.
     """
     console = Console(
         quiet=quiet, verbose=verbose, as_json=json, stdout_is_data=output == inputs.STREAM

@@ -108,12 +108,13 @@ def undersample(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Undersample fully sampled k-space; kus and mask files get the official names.
+    """Undersample fully sampled k-space; files get the official names.
 
-    Without -o or --out-dir they go beside the input, e.g. cine_sax_kus_ktGaussian8.mat and
-    cine_sax_mask_ktGaussian8.mat. With -o FILE.h5, .npz or .mrd (ISMRMRD), or -o -, k-space and
-    mask are in one file; .cfl of BART has its mask beside it. Files of a folder that are
-    undersampled already are skipped.
+    Without -o or --out-dir they go beside the input, e.g.
+    cine_sax_kus_ktGaussian8.mat and cine_sax_mask_ktGaussian8.mat. With -o
+    FILE.h5, .npz or .mrd (ISMRMRD), or -o -, k-space and mask are in one file;
+    .cfl of BART has its mask beside it. Files of a folder that are undersampled
+    already are skipped.
     """
     console = Console(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(console):

@@ -45,7 +45,7 @@ def test_numbers():
 
 
 def test_folders_are_searched_in_natural_order(tmp_path):
-    for name in ("P10/a.mat", "P9/a.mat", "P9/.hidden.mat", "P9/b.txt"):
+    for name in ("P10/a.mat", "P9/a.mat", "P9/.hidden.mat", "P9/b.txt", "P9/.a.h5.parts/a.mat"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     jobs = find_jobs([str(tmp_path)], lambda path: path.suffix == ".mat")

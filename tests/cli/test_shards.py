@@ -14,7 +14,7 @@ from refusals import refused
 
 from cmrrecon import formats
 from cmrrecon.cli.arrays import Shard, parse_shard
-from cmrrecon.cli.environment import allotted_memory, allotted_threads
+from cmrrecon.cli.environment import allotted_memory, allotted_threads, use_allotted_threads
 from cmrrecon.cli.shards import Part, assigned, predicted_cost, shared
 
 
@@ -199,6 +199,16 @@ def test_shards_balance_by_predicted_cost(run, full, tmp_path):
 )
 def test_threads_follow_the_scheduler(environment, threads):
     assert allotted_threads(environment) == threads
+
+
+def test_pytorch_gets_the_allotted_threads(monkeypatch):
+    given = []
+    monkeypatch.setattr("torch.set_num_threads", given.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    use_allotted_threads()
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "3")
+    use_allotted_threads()
+    assert given == [3]
 
 
 @pytest.mark.parametrize(
