@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from cmrrecon.cli.progress import Batch, Display, PartProgress, ShownProgress
+from cmrrecon.cli.display import Display
+from cmrrecon.cli.progress import Batch, PartProgress, ShownProgress
 from cmrrecon.cli.progress import Progress as Progress
 from cmrrecon.tools.errors import CmrreconError, OutputError
 

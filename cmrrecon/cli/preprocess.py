@@ -12,7 +12,8 @@ from cmrrecon.cli import environment, inputs, options, outputs, running, skippin
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
-from cmrrecon.cli.workers import Work, memory_of, run_side_by_side
+from cmrrecon.cli.worker import Work
+from cmrrecon.cli.workers import memory_of, run_side_by_side
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from cmrrecon.cli.console_listener import ConsoleListener
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.reconstruct_messages import plan_record, summary
 from cmrrecon.cli.settings import SAMPLING, parse_slices, residual_text, sampling_text
-from cmrrecon.cli.workers import Work
+from cmrrecon.cli.worker import Work
 
 if TYPE_CHECKING:
     from cmrrecon.data import Scan

@@ -11,7 +11,8 @@ from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
-from cmrrecon.cli.workers import Work, memory_of, run_side_by_side
+from cmrrecon.cli.worker import Work
+from cmrrecon.cli.workers import memory_of, run_side_by_side
 from cmrrecon.tools.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -282,6 +283,7 @@ def _product(
             "axes": plan.axes,
             **({"dataset": plan.dataset} if plan.dataset else {}),
         }
+
         made = provenance.make(
             environment.command_line(),
             config=config,

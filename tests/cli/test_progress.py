@@ -10,17 +10,18 @@ import time
 import pytest
 
 from cmrrecon.cli.console import Console
-from cmrrecon.cli.progress import Batch, time_left
+from cmrrecon.cli.display import time_left
+from cmrrecon.cli.progress import Batch
 
 # What a command does with three inputs, one of them twice as costly.
 SCRIPT = """
 import time
 from pathlib import Path
-from cmrrecon.cli import progress, running
+from cmrrecon.cli import display, running
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import Job
 
-progress.HEARTBEAT_SECONDS = 0.2
+display.HEARTBEAT_SECONDS = 0.2
 console = Console()
 
 def work(job):
