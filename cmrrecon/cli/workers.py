@@ -238,15 +238,24 @@ class Crew:
         """Note that a worker died with its job; the others go on."""
         assert worker.job is not None
         worker.process.join(1)
-        self._ended[worker.job] = (
-            [],
-            MemoryShortage(
+        code = worker.process.exitcode
+        failure: CmrreconError
+        if code is not None and code > 0:
+            failure = CmrreconError(
+                "fault",
+                f"The process that worked on it ended with code {code}",
+                "This must not happen",
+                "Report it with the lines above",
+            )
+        else:
+            failure = MemoryShortage(
                 "memory-shortage",
-                f"The process that worked on it ended with code {worker.process.exitcode}",
-                "Systems end processes when the memory is used up",
+                "The process that worked on it was killed",
+                "Systems do so when the memory is used up",
                 "Use fewer workers, or a larger machine",
-            ),
-        )
+            )
+
+        self._ended[worker.job] = [], failure
         self._dismiss(worker)
 
     def _dismiss(self, worker: Worker) -> None:

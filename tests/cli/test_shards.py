@@ -105,7 +105,7 @@ def test_job_arrays_that_do_not_fit_are_refused(text, environment, code):
 
 def test_the_most_costly_first_to_the_least_loaded():
     assert assigned([1, 7, 2, 5, 3], 2) == [1, 0, 0, 1, 1]
-    assert assigned([0, 0, 4], 3) == [1, 2, 0]
+    assert assigned([0, 0, 4], 3) == [1, 1, 0]
     assert assigned([], 3) == []
 
 

@@ -69,6 +69,8 @@ def echo(job, console, folder):
     (folder / f"{job.stem}-{os.getpid()}").touch()
     if word == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if word == "exit":
+        os._exit(3)
     if word == "fail":
         raise InputError("file-empty", "Found", "Expected", "Remedy")
     if word == "fault":
@@ -105,14 +107,14 @@ def side_by_side(names, folder, count=2, start=None, memory=lambda job: 0, fail_
 
 
 def test_results_come_in_the_order_of_the_inputs_and_failures_one_by_one(tmp_path, capfd):
-    names = ["slow", "a", "fail", "die", "fault", "b"]
+    names = ["slow", "a", "fail", "die", "fault", "exit", "b"]
     assert side_by_side(names, tmp_path) == 1
     shown = capfd.readouterr()
     assert shown.out.split() == ["slow", "a", "b"]
-    errors = re.findall(r"^(\d)/6 error\[([a-z-]+)\]", shown.err, re.MULTILINE)
-    assert errors == [("3", "file-empty"), ("4", "memory-shortage"), ("5", "fault")]
+    errors = re.findall(r"^(\d)/7 error\[([a-z-]+)\]", shown.err, re.MULTILINE)
+    assert errors == [("3", "file-empty"), ("4", "memory-shortage"), ("5", "fault"), ("6", "fault")]
     assert "ZeroDivisionError" in shown.err
-    assert "1/6 warning: warned of slow" in shown.err
+    assert "1/7 warning: warned of slow" in shown.err
 
 
 def test_a_start_that_fails_is_reported_for_every_input(tmp_path, capfd):
