@@ -67,7 +67,7 @@ def plan_record(
     """Say what would be done and what it would cost; returns the costs for the record."""
     if part is not None:
         here = ", ".join(map(str, part.among(task.slices)))
-        console.say(f"{name}: slices {here} would be done here, {part}")
+        console.say(f"{name}: {part} would be done here, slices {here}")
     if task.adapt:
         console.say(
             f"{name}: the network would first be adapted to the scan, in up to {task.adapt} steps"
