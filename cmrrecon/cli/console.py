@@ -3,58 +3,114 @@
 import json
 import os
 import sys
-import threading
-import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from contextlib import nullcontext
+from typing import Any
 
+from cmrrecon.cli.display import Display
+from cmrrecon.cli.progress import Batch, PartProgress, ShownProgress
+from cmrrecon.cli.progress import Progress as Progress
 from cmrrecon.tools.errors import CmrreconError, OutputError
-from cmrrecon.tools.machine import peak_memory_mb
 
-HEARTBEAT_SECONDS = 30.0
 JSON_SCHEMA = 1
 
 
 class Console:
-    """Everything a command says. Results go to stdout, all else to stderr; `quiet` keeps only warnings and errors."""
+    """Everything that a command prints: results on stdout, all else on stderr.
+
+    Parameters
+    ----------
+    quiet : bool
+        Print only warnings and errors.
+    verbose : bool
+        Print details too.
+    as_json : bool
+        Print results as JSON lines.
+    stdout_is_data : bool
+        Whether a scan is written to stdout, so that results are not.
+
+    Attributes
+    ----------
+    number : tuple of int or None
+        Number and count of the input that is being worked on, such as (3, 12); every message on
+        stderr shows it. None: not one of several.
+    batch : Batch or None
+        Progress over all inputs, where there are several.
+    display : Display or None
+        The bar on the screen.
+    counts : Counter
+        How many results had each status, or, where they were left out, each reason.
+    """
 
     def __init__(
-        self, *, quiet: bool = False, as_json: bool = False, stdout_is_data: bool = False
+        self,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        as_json: bool = False,
+        stdout_is_data: bool = False,
     ) -> None:
         from rich.console import Console as RichConsole
 
-        self.quiet = quiet
-        self.as_json = as_json
-        self.stdout_is_data = stdout_is_data
-        self._console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self.quiet, self.verbose = quiet, verbose
+        self.as_json, self.stdout_is_data = as_json, stdout_is_data
+        self.number: tuple[int, int] | None = None
+        self.batch: Batch | None = None
+        self.display: Display | None = None
+        self.counts: Counter[str] = Counter()
+        self.rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether stderr is a terminal."""
+        return self.rich.is_terminal
 
     def say(self, message: str) -> None:
-        """A line of information."""
+        """Print a line of information."""
         if not self.quiet:
-            self._console.print(message, markup=False)
+            self._line(message)
+
+    def detail(self, message: str) -> None:
+        """Print a line that only `--verbose` asks for."""
+        if self.verbose:
+            self.say(message)
 
     def warn(self, message: str) -> None:
-        """Something the user should know; also shown when quiet."""
-        self._console.print(f"warning: {message}", style="yellow", markup=False)
+        """Print something the user should know, also when quiet."""
+        self._line(message, "warning: ", "yellow")
 
     def error(self, error: CmrreconError, source: str = "") -> None:
-        """A failure in its three sentences, after the input it belongs to where they do not name it."""
+        """Print a failure in its three sentences, with its input where they do not name it."""
         prefix = f"{source}: " if source and source not in str(error) else ""
-        self._console.print(f"error[{error.code}]: {prefix}{error}", style="red", markup=False)
+        self._line(f"{prefix}{error}", f"error[{error.code}]: ", "red")
 
     def traceback(self, text: str) -> None:
-        """The traceback of a fault of ours; it never holds local variables."""
-        self._console.print(text, markup=False)
+        """Print the traceback of a fault of this program; it never shows local variables."""
+        self.rich.print(text, markup=False)
 
     def result(self, record: Mapping[str, Any], line: str | None) -> None:
-        """One result on stdout: a JSON line with --json, else `line` (a path, as a rule). Silent while stdout carries a scan."""
+        """Print one result on stdout: a JSON line with `--json`, else `line`.
+
+        Parameters
+        ----------
+        record : Mapping
+            Members of the JSON line.
+        line : str or None
+            What to print without `--json`, as a rule a path; None: nothing.
+        """
         from cmrrecon.tools.provenance import plain
 
+        self.counts[record.get("reason") or record.get("status", "")] += 1
         text = json.dumps(plain({"schema": JSON_SCHEMA, **record})) if self.as_json else line
         if self.stdout_is_data or text is None:
             return
+
+        # A bar on the same screen must not end up in the middle of the line.
+        screen = self.display if sys.stdout.isatty() else None
         try:
-            print(text, flush=True)
+            with screen.paused() if screen else nullcontext():
+                print(text, flush=True)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -63,12 +119,12 @@ class Console:
             raise OutputError(
                 "output-unwritable",
                 f"Standard output cannot be written ({error.strerror})",
-                "Results are told there",
+                "Results are printed there",
                 "Make room, or send it to another place",
             ) from error
 
     def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-        """A table on stderr."""
+        """Print a table on stderr."""
         if self.quiet:
             return
         from rich.table import Table
@@ -78,87 +134,30 @@ class Console:
             table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
         for row in rows:
             table.add_row(*row)
-        self._console.print(table)
+        self.rich.print(table)
 
-    def progress(self, label: str, total: int, unit: str) -> "Progress":
-        """A bar with the time left on a terminal, a line every 30 s in a log file."""
-        return Progress(self, label, total, unit)
+    def progress(self, label: str, total: int, unit: str, *, counts: bool = True) -> Progress:
+        """Steps that show how far they are, together with all inputs where there are several.
 
+        Parameters
+        ----------
+        label, total, unit : str, int, str
+            See `Progress`.
+        counts : bool
+            Whether the steps are a fraction of the work on one input of several.
+        """
+        batch, number = self.batch, self.number
+        if batch is None or number is None:
+            return ShownProgress(self, label, total, unit)
 
-class Progress:
-    """Counts `total` steps of work, as a context manager; call `advance` after each."""
+        index = number[0] - 1
 
-    def __init__(
-        self, console: Console, label: str, total: int, unit: str, heartbeat: float | None = None
-    ) -> None:
-        self.console, self.label, self.total, self.unit = console, label, total, unit
-        self.done = self._before = 0
-        self._note = ""
-        self._heartbeat = HEARTBEAT_SECONDS if heartbeat is None else heartbeat
-        self._bar: Any = None
-        self._stop = threading.Event()
+        def report(fraction: float | None, note: str, free: float) -> None:
+            batch.reached(index, fraction, note, free)
 
-    def __enter__(self) -> Self:
-        self._start = time.monotonic()
-        if self.console.quiet:
-            return self
-        if self.console._console.is_terminal:
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
-            from rich.progress import Progress as Bar
+        return PartProgress(label, total, unit, report, counts=counts)
 
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-            )
-            self._bar = Bar(*columns, console=self.console._console, transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task(self.label, total=self.total)
-        else:
-            threading.Thread(target=self._beat, daemon=True).start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        if self._bar is not None:
-            self._bar.stop()
-
-    def expect(self, total: int, done: int) -> None:
-        """How many steps there are, and how many were done earlier."""
-        self.total, self.done, self._before = total, done, done
-        if self._bar is not None:
-            self._bar.reset(self._task, total=total, completed=done)
-
-    def advance(self, note: str = "") -> None:
-        """One step is done, of which a note may say how it went."""
-        self.done += 1
-        self._note = note
-        if self._bar is not None:
-            self._bar.update(self._task, advance=1, description=f"{self.label} {note}")
-
-    def _beat(self) -> None:
-        while not self._stop.wait(self._heartbeat):
-            elapsed = time.monotonic() - self._start
-            made = self.done - self._before
-            pace = f"{elapsed / made:.1f} s/{self.unit}" if made else f"{elapsed:.0f} s so far"
-            left = (
-                f"{elapsed / made * (self.total - self.done):.0f} s left"
-                if made
-                else "time left unknown"
-            )
-            told = [
-                f"{self.label}: {self.done}/{self.total} {self.unit}s",
-                self._note,
-                pace,
-                left,
-                f"peak memory {peak_memory_mb()} MB",
-            ]
-            self.console.say(", ".join(filter(None, told)))
+    def _line(self, text: str, kind: str = "", style: str | None = None) -> None:
+        # The kind comes first, so that scripts find errors and warnings at the start of a line.
+        number = f"{self.number[0]}/{self.number[1]} " if self.number else ""
+        self.rich.print(f"{kind}{number}{text}", style=style, markup=False)

@@ -1,7 +1,37 @@
 """Help texts: examples that can be copied line by line."""
 
+# Help is 80 columns wide where nothing else is known; click indents the examples by four.
+WIDTH = 76
+CONTINUED = " \\"
+
 
 def examples(*lines: str) -> str:
-    """The epilog of a command: its examples, each on a line of its own."""
+    """Return the epilog of a command: its examples, each on a line of its own.
+
+    Parameters
+    ----------
+    lines : str
+        Commands; an explanation follows its command after two spaces and `#`. A line that is too
+        long for 80 columns is continued with a backslash, as in a shell.
+
+    Returns
+    -------
+    str
+        The text for the `epilog` of Typer.
+    """
+    rows = [f"  {row}" for line in lines for row in _continued(line)]
     # After this mark the help formatter keeps the line breaks of a paragraph.
-    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+    return "\n".join(("\b", "Examples:", *rows))
+
+
+def _continued(line: str) -> list[str]:
+    """Split a command into rows that fit."""
+    rows: list[str] = []
+    while len(line) > WIDTH:
+        end = line.rfind(" ", 0, WIDTH - len(CONTINUED))
+        if end <= 0:
+            break
+        rows.append(line[:end].rstrip() + CONTINUED)
+        line = line[end:].strip()
+
+    return [*rows, line]

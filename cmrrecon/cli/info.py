@@ -103,7 +103,7 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
     }
     faults = [fault.words for fault in faults_of_scan(scan, series, middle)]
     words = _scan_words(scan, record, sampling, complete=mask.complete)
-    return {**record, "notes": (*scan.notes, *series.warnings, *faults)}, words
+    return {**record, "notes": (*inputs.notes_of(scan, mask), *series.warnings, *faults)}, words
 
 
 def _scan_words(

@@ -1,4 +1,4 @@
-"""What a command is to work on: files, folders, globs and standard input, and which part of them is this task's."""
+"""The inputs of a command: files, folders, globs and standard input, and the share of this task."""
 
 import glob
 import itertools
@@ -9,21 +9,43 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cmrrecon.tools.errors import CmrreconError, InputError, UsageError
+from cmrrecon.cli.arrays import parse_shard
+from cmrrecon.cli.shards import Part, predicted_cost, shared
+from cmrrecon.tools.errors import CmrreconError, InputError
+
+if TYPE_CHECKING:
+    from cmrrecon.data import SamplingMask, Scan
 
 STREAM = "-"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One input: how the user named it, the file to read, and its folder below the searched one."""
+    """One input.
+
+    Attributes
+    ----------
+    name : str
+        The input as the user named it.
+    path : Path
+        The file to read.
+    folder : Path
+        The folder of the file below the searched folder.
+    found : bool
+        Whether the file was found in a folder or by a glob, not named itself.
+    part : Part or None
+        Which slices belong to this shard; None: all.
+    """
 
     name: str
     path: Path
     folder: Path
+    found: bool = False
+    part: Part | None = None
 
     @property
     def is_stream(self) -> bool:
@@ -37,7 +59,7 @@ class Job:
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key by which P9 stands before P10."""
+    """Sort key that puts P9 before P10."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part)
         for part in re.split(r"(\d+)", str(path))
@@ -45,55 +67,130 @@ def natural(path: Path) -> list[tuple[int, str]]:
 
 
 def find_jobs(
-    inputs: Sequence[str], wanted: Callable[[Path], bool], shard: str | None = None
+    inputs: Sequence[str],
+    wanted: Callable[[Path], bool],
+    shard: str | None = None,
+    *,
+    cost: Callable[[Job], int] | None = None,
+    slices: Callable[[Job], int] | None = None,
 ) -> list[Job]:
     """The inputs as jobs, in natural order and without repetition.
 
-    Folders are searched for files that are `wanted`; named files and globs are taken as they are.
-    A job's folder is relative to the searched folder, the glob's fixed part, or what the named files have in common.
+    Named files and globs are accepted as they are. A job's folder is relative to the searched
+    folder, to the fixed part of the glob, or to the common folder of the named files.
+
+    Parameters
+    ----------
+    inputs : Sequence of str
+        Files, folders, globs, or - for standard input.
+    wanted : Callable
+        Which files of a folder count.
+    shard : str or None
+        Which part of the inputs, see `parse_shard`; None: all.
+    cost : Callable or None
+        Predicted cost of a job, by which shards are balanced; None: `cost_of`.
+    slices : Callable or None
+        Number of slices of a job that may be split among shards; None: jobs stay whole.
 
     Raises
     ------
-    InputError : a folder or glob holds nothing to work on
-    UsageError : the shard makes no sense
+    InputError
+        If a folder or glob has no file to work on (`file-missing`).
+    UsageError
+        If the shard makes no sense, see `parse_shard`.
     """
     jobs: dict[Path, Job] = {}
     named = [os.path.abspath(text) for text in inputs if os.path.isfile(text)]
     common = (
         Path(os.path.commonpath([os.path.dirname(path) for path in named])) if named else Path()
     )
+
     for text in inputs:
-        path = Path(text)
-        if text == STREAM:
-            found = [Job("standard input", path, Path())]
-        elif path.is_dir():
-            files = (
-                f
-                for f in path.rglob("*")
-                if f.is_file() and not f.name.startswith(".") and wanted(f)
-            )
-            found = [Job(str(f), f, f.parent.relative_to(path)) for f in sorted(files, key=natural)]
-        elif path.is_file():
-            found = [Job(text, path, Path(os.path.abspath(text)).parent.relative_to(common))]
-        elif not glob.has_magic(text):
-            found = [Job(text, path, Path())]
-        else:
-            root = _glob_root(text)
-            matches = (Path(f) for f in glob.glob(text, recursive=True))
-            found = [
-                Job(str(f), f, f.parent.relative_to(root))
-                for f in sorted(matches, key=natural)
-                if f.is_file()
-            ]
+        found = _jobs_of(text, wanted, common)
         if not found:
             raise InputError(
                 "file-missing",
-                f"{text} holds no file to work on",
+                f"{text} has no file to work on",
                 "A file, a folder or a glob with matching files was expected",
                 "Check the path",
             )
-        jobs.update({job.path.absolute(): job for job in found})
-    return _part(list(jobs.values()), shard) if shard else list(jobs.values())
+        for job in found:
+            # A file that is named as well counts as named.
+            first = jobs.setdefault(job.path.absolute(), job)
+            if not job.found and first.found:
+                jobs[job.path.absolute()] = replace(first, found=False)
+
+    everything = list(jobs.values())
+    if shard is None:
+        return everything
+    part = parse_shard(shard, os.environ)
+    counts = slices
+    mine = shared(
+        [(cost or cost_of)(job) for job in everything],
+        part,
+        None if counts is None else lambda item: counts(everything[item]),
+    )
+    return [replace(everything[item], part=slot) for item, slot in mine.items()]
+
+
+def cost_of(job: Job) -> int:
+    """The predicted cost of a job, see `predicted_cost`."""
+    return 1 if job.is_stream else predicted_cost(job.path)
+
+
+def notes_of(scan: "Scan", mask: "SamplingMask | None" = None) -> tuple[str, ...]:
+    """The notes of the reader, without that of a missing mask where everything was measured.
+
+    Parameters
+    ----------
+    scan : Scan
+        The scan.
+    mask : SamplingMask or None
+        What was measured, if it is known; None: a slice is read if need be.
+    """
+    from cmrrecon.data import CartesianMask
+    from cmrrecon.formats.reading import NO_MASK
+
+    others = tuple(note for note in scan.notes if not note.startswith(NO_MASK))
+    if len(others) == len(scan.notes):
+        return others
+    found = mask or scan.mask or scan.first_series().mask
+    return others if isinstance(found, CartesianMask) and found.complete else scan.notes
+
+
+def _jobs_of(text: str, wanted: Callable[[Path], bool], common: Path) -> list[Job]:
+    """The jobs that one word of the command line stands for."""
+    path = Path(text)
+    if text == STREAM:
+        return [Job("standard input", path, Path())]
+    if path.is_dir():
+        files = (
+            file
+            for file in path.rglob("*")
+            if file.is_file() and not _is_hidden(file.relative_to(path)) and wanted(file)
+        )
+        return [
+            Job(str(file), file, file.parent.relative_to(path), found=True)
+            for file in sorted(files, key=natural)
+        ]
+
+    if path.is_file():
+        return [Job(text, path, Path(os.path.abspath(text)).parent.relative_to(common))]
+    if not glob.has_magic(text):
+        return [Job(text, path, Path())]
+
+    root = _glob_root(text)
+    matches = (Path(file) for file in glob.glob(text, recursive=True))
+    return [
+        Job(str(file), file, file.parent.relative_to(root), found=True)
+        for file in sorted(matches, key=natural)
+        if file.is_file()
+    ]
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether a file or a folder above it is hidden, such as the slices of unfinished outputs."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _glob_root(text: str) -> Path:
@@ -101,47 +198,16 @@ def _glob_root(text: str) -> Path:
     return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(text).parts))
 
 
-def _part(jobs: list[Job], shard: str) -> list[Job]:
-    """Part i of n (1-based), dealt out in turn; `auto` takes both from the Slurm job array."""
-    if shard == "auto":
-        task, first, step, count = (
-            os.environ.get(f"SLURM_ARRAY_TASK_{name}", "")
-            for name in ("ID", "MIN", "STEP", "COUNT")
-        )
-        if not (task.isdecimal() and count.isdecimal()):
-            raise UsageError(
-                "slurm-array-missing",
-                "--shard auto found no Slurm job array",
-                "SLURM_ARRAY_TASK_ID and _COUNT must be set",
-                "Use sbatch --array, or give --shard i/n",
-            )
-        index, total = (int(task) - int(first or 0)) // int(step or 1) + 1, int(count)
-        if index > total:
-            raise UsageError(
-                "slurm-array-uneven",
-                f"--shard auto found task {task} of an array of {total} that starts at {first or 0}",
-                "The tasks of the array must be evenly spaced",
-                "Use an array such as --array=1-64, or give --shard i/n",
-            )
-    else:
-        match = re.fullmatch(r"(\d+)/(\d+)", shard)
-        index, total = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= index <= total:
-        raise UsageError(
-            "option-value",
-            f"The shard is {shard!r}",
-            "It must be i/n with 1 <= i <= n, or auto",
-            "Use for example --shard 1/4",
-        )
-    return jobs[index - 1 :: total]
-
-
 @contextmanager
 def local_input(job: Job) -> Iterator[Path]:
-    """The file of a job; standard input is first copied to a temporary file, as formats need to seek."""
+    """A `with` block with the file of a job.
+
+    Standard input is first copied to a temporary file, because readers need to seek.
+    """
     if not job.is_stream:
         yield job.path
         return
+
     with tempfile.TemporaryDirectory(prefix="cmrrecon-") as folder:
         path = Path(folder) / "stdin"
         with open(path, "wb") as file:
@@ -149,8 +215,8 @@ def local_input(job: Job) -> Iterator[Path]:
         try:
             yield path
         except CmrreconError as error:
-            told = (
+            renamed = (
                 text.replace(str(path), job.name)
                 for text in (error.found, error.expected, error.remedy)
             )
-            raise type(error)(error.code, *told) from error
+            raise type(error)(error.code, *renamed) from error

@@ -1,4 +1,7 @@
-"""The options that several commands share. Every option can also be set as CMRRECON_<OPTION> in the environment."""
+"""The options that several commands share.
+
+Every option can also be set as CMRRECON_<OPTION> in the environment.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,7 +52,7 @@ Dataset = Annotated[
     str | None,
     option(
         "--dataset",
-        help="Which data set (HDF5 group) to read, where a raw data file holds several.",
+        help="Data set (HDF5 group) to read from a raw data file with several.",
         show_default="the first with image data",
     ),
 ]
@@ -60,18 +63,35 @@ Device = Annotated[
 Shard = Annotated[
     str | None,
     option(
-        "--shard", help="Do part i of n: i/n, or auto in a Slurm job array.", show_default=False
+        "--shard",
+        help="Do part i of n: i/n; auto or auto/n in a job array.",
+        metavar="I/N",
+        show_default=False,
     ),
 ]
-Overwrite = Annotated[bool, option("--overwrite", help="Make outputs again that exist.")]
+Overwrite = Annotated[bool, option("--overwrite", help="Make existing outputs again.")]
 FailFast = Annotated[bool, option("--fail-fast", help="Stop at the first input that fails.")]
-DryRun = Annotated[bool, option("--dry-run", help="Say what would be done, and do nothing.")]
+DryRun = Annotated[bool, option("--dry-run", help="Print what would be done, and do nothing.")]
 AllowPartial = Annotated[
     bool,
     option(
         "--allow-partial",
-        help="Take references without the edges of k-space too (partial Fourier, low resolution, asymmetric echo).",
+        help="Accept references without the edges of k-space "
+        "(partial Fourier, low resolution, asymmetric echo).",
     ),
 ]
-Quiet = Annotated[bool, option("--quiet", "-q", help="Say nothing but warnings and errors.")]
-Json = Annotated[bool, option("--json", help="One JSON line for each result on standard output.")]
+Workers = Annotated[
+    int,
+    option(
+        "--workers",
+        help="Processes that work side by side, as far as memory allows.",
+        metavar="N",
+        min=1,
+    ),
+]
+Verbose = Annotated[
+    bool,
+    option("--verbose", "-v", help="Print trials, weights and other details of each scan."),
+]
+Quiet = Annotated[bool, option("--quiet", "-q", help="Print only warnings and errors.")]
+Json = Annotated[bool, option("--json", help="Print one JSON line a result on standard output.")]

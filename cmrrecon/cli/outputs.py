@@ -1,4 +1,7 @@
-"""Where results go, and when they need not be made: whole or not at all, never replaced unasked, skipped when finished."""
+"""Where results go, and when they need not be made.
+
+A file appears whole or not at all, is never replaced unasked, and is skipped when it is finished.
+"""
 
 import os
 import shutil
@@ -23,12 +26,21 @@ class Product:
 
     Attributes
     ----------
-    target : the file, or - for standard output
-    sources : the files it is made from, which it must not replace
-    stamp : its provenance, made when it is needed (it reads the inputs for their digest)
-    make : writes the given file with the given provenance; returns more for the record
-    beside : files that `finish` writes beside it
-    finish : writes the files beside it with the given provenance
+    target : Path
+        The file, or - for standard output.
+    sources : Sequence of Path
+        The files that it is made from and must not replace.
+    stamp : Callable
+        Gives its provenance; called when needed, because it reads the inputs for their digest.
+    make : Callable
+        Writes the given file with the given provenance, and returns more for the record. Its
+        `status` is `part` where other shards have yet to do their slices.
+    beside : Sequence of Path
+        Files that `finish` writes beside it.
+    finish : Callable
+        Writes the files beside it with the given provenance.
+    summary : Callable or None
+        Gives the line that is printed about the finished record.
     """
 
     target: Path
@@ -37,23 +49,46 @@ class Product:
     make: Callable[[Path, dict[str, Any]], Mapping[str, Any]]
     beside: Sequence[Path] = ()
     finish: Callable[[dict[str, Any]], None] = field(default=lambda stamp: None)
+    summary: Callable[[Mapping[str, Any]], str] | None = None
 
 
 def deliver(
     product: Product, record: Mapping[str, Any], console: Console, *, overwrite: bool, dry_run: bool
 ) -> Mapping[str, Any]:
-    """Make a product, unless it is finished or only a plan is wanted, and report it; returns the record with its `status`.
+    """Make a product, unless it is finished or only a plan is wanted, and report it.
+
+    Parameters
+    ----------
+    product : Product
+        The result to make.
+    record : Mapping
+        Members of its JSON line.
+    console : Console
+        Where it is reported.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    dry_run : bool
+        Whether only the plan is wanted.
+
+    Returns
+    -------
+    Mapping
+        The record with its `status`: `done`, `skipped`, `planned` or `part`.
 
     Raises
     ------
-    OutputError : one of its files exists but was made in another way, and `overwrite` was not given; or its folder cannot take it
-    UsageError : it would replace what it is made from
+    OutputError
+        If one of its files exists but was made in another way and `overwrite` was not given
+        (`output-exists`), or its folder is not writable (`output-unwritable`).
+    UsageError
+        If it would replace what it is made from (`output-is-input`).
     """
     target = product.target
     refuse_inputs([target, *product.beside], product.sources)
     _check_folders([target, *product.beside])
     existing = [path for path in (target, *product.beside) if str(path) != STREAM and path.exists()]
     record = {"status": "planned", **record, "output": str(target)}
+
     if existing and not overwrite:
         if not _same_recipe(target, product.stamp()):
             raise OutputError(
@@ -64,26 +99,54 @@ def deliver(
             )
         if len(existing) == 1 + len(product.beside):
             return _skipped(record, console)
+
     if not dry_run:
-        start, stamp = time.monotonic(), product.stamp()
-        try:
-            with _local_output(target) as file:
-                made = product.make(file, stamp)
-            product.finish(stamp)
-        except CmrreconError:
-            # Another process may have finished the same output in the meantime.
-            if _same_recipe(target, stamp) and not overwrite:
-                return _skipped(record, console)
-            raise
-        record = {
-            **record,
-            **made,
-            "status": "done",
-            "seconds": round(time.monotonic() - start, 2),
-            "peak_memory_mb": peak_memory_mb(),
-        }
-    console.result(record, str(target))
+        record = _made(product, record, overwrite=overwrite)
+        if record["status"] == "skipped":
+            return _skipped(record, console)
+        if product.summary is not None:
+            console.say(product.summary(record))
+    console.result(record, None if record["status"] == "part" else str(target))
     return record
+
+
+def _made(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any]:
+    """The record of a product after making it."""
+    target = product.target
+    start, stamp, before = time.monotonic(), product.stamp(), _identity(target)
+
+    def finished_elsewhere() -> bool:
+        """Whether another process has finished the same output in the meantime."""
+        anew = not overwrite or _identity(target) != before
+        return anew and _same_recipe(target, stamp)
+
+    try:
+        with _local_output(target) as file:
+            made = product.make(file, stamp)
+        if made.get("status") != "part":
+            product.finish(stamp)
+    except CmrreconError:
+        if not finished_elsewhere():
+            raise
+        return {**record, "status": "skipped"}
+
+    if made.get("status") == "part" and finished_elsewhere():
+        return {**record, "status": "skipped"}
+    return {
+        **record,
+        "status": "done",
+        **made,
+        "seconds": round(time.monotonic() - start, 2),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """A pair of numbers that changes when a file is replaced; None without a file."""
+    if not path.is_file():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def refuse_inputs(targets: Sequence[Path], sources: Sequence[Path]) -> None:
@@ -107,13 +170,14 @@ def _check_folders(targets: Sequence[Path]) -> None:
         if str(target) != STREAM and not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise OutputError(
                 "output-unwritable",
-                f"{folder} is no folder that can be written",
-                f"{target} is to go there",
+                f"{folder} is not a folder that can be written to",
+                f"{target} goes there",
                 "Name another output",
             )
 
 
 def _skipped(record: Mapping[str, Any], console: Console) -> Mapping[str, Any]:
+    """Report a product that is finished already."""
     console.say(f"{record['output']} is finished: skipped, --overwrite makes it again")
     record = {**record, "status": "skipped"}
     console.result(record, str(record["output"]))
@@ -142,12 +206,12 @@ def check_output(
     *,
     as_json: bool,
 ) -> None:
-    """Refuse output options that contradict each other, name no format, or would flood a terminal."""
+    """Refuse output options that contradict each other, name no format, or flood a terminal."""
     if output is not None and out_dir is not None:
         raise UsageError(
             "options-conflict",
             "Both -o and --out-dir were given",
-            "One of them says where the output goes",
+            "Only one of them can say where the output goes",
             "Leave one out",
         )
     if output is not None and jobs > 1:
@@ -161,24 +225,25 @@ def check_output(
         from cmrrecon import formats
 
         formats.check_suffix(output, what)
+
     if output == STREAM and as_json:
         raise UsageError(
             "options-conflict",
-            "-o - and --json both want standard output",
-            "One stream carries one thing",
+            "-o - and --json both write to standard output",
+            "It carries either a scan or JSON lines",
             "Leave --json out",
         )
     if output == STREAM and sys.stdout.isatty():
         raise UsageError(
             "output-terminal",
             "Standard output is a terminal",
-            "A scan is binary and wants a pipe or a file",
+            "A scan is binary and needs a pipe or a file",
             "Add | and the next command",
         )
 
 
 def destination(job: Job, output: str | None, out_dir: Path | None, name: str) -> Path:
-    """Where the output of a job goes: -o, else `name` below --out-dir, else `name` beside the input."""
+    """Where the output of a job goes: `-o`, else below `--out-dir`, else beside the input."""
     if output is not None:
         return Path(output)
     if out_dir is not None:
@@ -187,7 +252,7 @@ def destination(job: Job, output: str | None, out_dir: Path | None, name: str) -
 
 
 def refuse_shared_targets(targets: Mapping[Job, Path]) -> None:
-    """Refuse inputs whose outputs would have one name."""
+    """Refuse inputs whose outputs would have the same name."""
     owners: dict[Path, Job] = {}
     for job, target in targets.items():
         first = owners.setdefault(target, job)
@@ -202,10 +267,11 @@ def refuse_shared_targets(targets: Mapping[Job, Path]) -> None:
 
 @contextmanager
 def _local_output(target: Path) -> Iterator[Path]:
-    """A file to write; for standard output a temporary own .h5 file that is copied there at the end."""
+    """A `with` block with the file to write; for stdout a temporary `.h5` that is copied there."""
     if str(target) != STREAM:
         yield target
         return
+
     with tempfile.TemporaryDirectory(prefix="cmrrecon-") as folder:
         path = Path(folder) / "stdout.h5"
         yield path

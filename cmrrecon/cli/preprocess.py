@@ -1,21 +1,47 @@
 """`cmrrecon preprocess`: a tree of CMRxRecon files to a training store."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmrrecon.cli import environment, inputs, options, outputs, running
+from cmrrecon.cli import environment, inputs, options, outputs, running, skipping
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.worker import Work
+from cmrrecon.cli.workers import memory_of, run_side_by_side
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.formats.labels import LabelRow
 
-EXAMPLE = "Example: cmrrecon preprocess ChallengeData/MultiCoil --out-dir store --workers 8"
+EXAMPLE = examples(
+    "cmrrecon preprocess ChallengeData/MultiCoil --out-dir store --workers 8",
+    "cmrrecon preprocess ChallengeData/ --out-dir store --labels lesions.csv",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the command line asks of every input.
+
+    Attributes
+    ----------
+    targets : Mapping
+        The file in the store for each input.
+    rows : Mapping or None
+        The labels of each file; None: those that the store has stay.
+    settings : dict
+        The other arguments of `add_scan`.
+    """
+
+    targets: Mapping[Job, Path]
+    rows: "Mapping[Path, list[LabelRow]] | None"
+    settings: dict[str, Any]
 
 
 def preprocess(
@@ -30,7 +56,8 @@ def preprocess(
         int | None,
         options.option(
             "--coils",
-            help="Compress to so many virtual coils.",
+            help="Number of virtual coils to compress to.",
+            metavar="N",
             min=1,
             show_default="keep all coils",
         ),
@@ -39,13 +66,12 @@ def preprocess(
         Path | None,
         options.option(
             "--labels",
-            help="CSV of what is seen in which file, slice and box (file,slice,label,y0,y1,x0,x1); a store is relabelled.",
+            help="CSV table of labels, with the columns file, slice, label, y0, y1, x0 and x1; "
+            "files that are in the store already get the new labels.",
             show_default=False,
         ),
     ] = None,
-    workers: Annotated[
-        int, options.option("--workers", help="Processes that work side by side.", min=1)
-    ] = 1,
+    workers: options.Workers = 1,
     allow_partial: options.AllowPartial = False,
     axes: options.Axes = None,
     dataset: options.Dataset = None,
@@ -56,47 +82,53 @@ def preprocess(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Make a training store: read, check and pack scans, with RSS references and the data set's fingerprint.
+    """Make a training store: scans read, checked and packed, with RSS references.
 
-    A store that was interrupted goes on where it stopped. Empty slices are found and listed. Labels may be given later, or others:
-    the files named are then labelled anew without being packed again.
+    A store that was interrupted goes on where it stopped. Empty slices are
+    found and listed. Labels may be added or changed later without packing
+    anything again. Files of a folder that are undersampled already are skipped;
+    name them to store them without a reference.
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
         from cmrrecon import formats
-        from cmrrecon.training.store import add_scan, write_fingerprint
+        from cmrrecon.training.store import write_fingerprint
 
-        jobs = inputs.find_jobs(files, formats.is_scan, shard)
+        jobs = inputs.find_jobs(files, formats.is_scan, shard, cost=skipping.cost_of_full)
         targets = _targets(jobs, out_dir)
-        # Files of other shards count too: rows that name one of them do fit a file.
+        # Files of other shards count too: a row that names one of them does fit a file.
         everything = inputs.find_jobs(files, formats.is_scan) if shard and labels else jobs
         rows = None if labels is None else _rows(labels, [job.path for job in everything], console)
         if dry_run:
-            _tell_plan(targets, console)
+            _print_plan(targets, console)
             return
-        command = environment.command_line()
-        pack = partial(
-            add_scan,
-            coils=coils,
-            axes=axes,
-            dataset=dataset,
-            allow_partial=allow_partial,
-            overwrite=overwrite,
-            command=command,
-        )
-        work = {
-            job: partial(pack, job.path, target, labels=None if rows is None else rows[job.path])
-            for job, target in targets.items()
+
+        settings = {
+            "coils": coils,
+            "axes": axes,
+            "dataset": dataset,
+            "allow_partial": allow_partial,
+            "overwrite": overwrite,
+            "command": environment.command_line(),
         }
         try:
-            _pack(work, targets, str(out_dir), workers, console, fail_fast=fail_fast)
+            run_side_by_side(
+                jobs,
+                partial(_begin, Plan(targets=targets, rows=rows, settings=settings)),
+                workers,
+                console,
+                fail_fast=fail_fast,
+                cost=skipping.cost_of_full,
+                memory=partial(memory_of, axes=axes, dataset=dataset),
+            )
         finally:
+            skipping.sum_up(jobs, console)
             if any(target.exists() for target in targets.values()):
                 console.say(f"fingerprint: {write_fingerprint(out_dir)}")
 
 
 def _targets(jobs: Sequence[Job], out_dir: Path) -> dict[Job, Path]:
-    """The file in the store for each input; UsageError for standard input and for shared files."""
+    """The file in the store for each input; refuses standard input and shared files."""
     if any(job.is_stream for job in jobs):
         raise UsageError(
             "input-stream",
@@ -110,63 +142,60 @@ def _targets(jobs: Sequence[Job], out_dir: Path) -> dict[Job, Path]:
     return targets
 
 
-def _tell_plan(targets: Mapping[Job, Path], console: Console) -> None:
-    """What would be packed, and where."""
+def _print_plan(targets: Mapping[Job, Path], console: Console) -> None:
+    """Print what would be packed, and where."""
     for job, target in targets.items():
         record = {"status": "planned", "input": job.name, "output": str(target)}
         console.result(record, str(target))
 
 
-def _pack(
-    work: Mapping[Job, Callable[[], dict[str, Any]]],
-    targets: Mapping[Job, Path],
-    name: str,
-    workers: int,
-    console: Console,
-    *,
-    fail_fast: bool,
-) -> None:
-    """Do all the work, in several processes, and report what is in the store then."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+def _begin(plan: Plan) -> Work:
+    """The function that packs a job."""
+    return lambda job, console: _pack(job, plan, console)
 
-    import torch
 
-    # Files are the work to share out: one thread a process.
-    pool = ProcessPoolExecutor(
-        max(1, min(workers, len(work))), get_context("spawn"), torch.set_num_threads, (1,)
-    )
-    with console.progress(name, len(work), "file") as bar:
-        futures = {job: pool.submit(do) for job, do in work.items()}
+def _pack(job: Job, plan: Plan, console: Console) -> None:
+    """Add one input to the store, and report what is in the store then."""
+    from cmrrecon.training.store import add_scan
 
-        def collect(job: Job) -> None:
-            try:
-                entry = futures[job].result()
-            finally:
-                bar.advance()
-            console.result(
-                {"input": job.name, "output": str(targets[job]), **entry}, str(targets[job])
-            )
-            for words in (*entry.get("remarks", ()), *entry.get("warnings", ())):
-                console.warn(f"{job.name}: {words}")
-            if entry["empty_slices"]:
-                console.say(
-                    f"{job.name}: slices {entry['empty_slices']} hold only zeros and are marked empty"
-                )
+    if job.found and (reason := _undersampled(job, plan)):
+        skipping.skip(job, reason, console)
+        return
 
-        try:
-            running.run_jobs(list(work), collect, console, fail_fast=fail_fast)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    target = plan.targets[job]
+    rows = None if plan.rows is None else plan.rows[job.path]
+    entry = add_scan(job.path, target, labels=rows, **plan.settings)
+    console.result({"input": job.name, "output": str(target), **entry}, str(target))
+
+    for words in (*entry.get("remarks", ()), *entry.get("warnings", ())):
+        console.warn(f"{job.name}: {words}")
+    if entry["empty_slices"]:
+        console.say(
+            f"{job.name}: slices {entry['empty_slices']} contain only zeros and are marked empty"
+        )
+
+
+def _undersampled(job: Job, plan: Plan) -> str | None:
+    """Why a file counts as undersampled; None if it can be a reference, or lacks edges alone."""
+    from cmrrecon import formats
+    from cmrrecon.data import CartesianMask
+
+    scan = formats.read(job.path, axes=plan.settings["axes"], dataset=plan.settings["dataset"])
+    reason = skipping.reason_of(job, scan)
+    if reason is not None or scan.full_by_rule:
+        return reason
+    mask = scan.mask or scan.first_series().mask
+    return "by its samples" if isinstance(mask, CartesianMask) and mask.coverage.gaps else None
 
 
 def _rows(labels: Path, paths: list[Path], console: Console) -> "dict[Path, list[LabelRow]]":
-    """The rows of each file; what fits no file is told."""
+    """The rows of each file; warns of rows that fit no file."""
     from cmrrecon.formats.labels import labels_of_files, read_labels
 
     rows = read_labels(labels)
     shared = labels_of_files(rows, paths)
     used = {row.file for found in shared.values() for row in found}
+
     lost = [row for row in rows if row.file not in used]
     if lost:
         console.warn(

@@ -1,62 +1,28 @@
 """`cmrrecon reconstruct`: k-space files to images."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cmrrecon.cli import environment, inputs, options, outputs, running
+from cmrrecon.cli import inputs, options, outputs, running
 from cmrrecon.cli.choices import complete_methods
 from cmrrecon.cli.console import Console
-from cmrrecon.cli.console_listener import ConsoleListener
-from cmrrecon.cli.inputs import Job
-from cmrrecon.cli.reconstruct_messages import list_of_methods, tell_method, tell_plan
-from cmrrecon.cli.settings import (
-    SAMPLING,
-    parse_settings,
-    parse_slices,
-    residual_text,
-    sampling_text,
-)
+from cmrrecon.cli.help import examples
+from cmrrecon.cli.inputs import cost_of
+from cmrrecon.cli.reconstruct_job import Plan, begin, slices_of
+from cmrrecon.cli.reconstruct_messages import list_of_methods, method_record
+from cmrrecon.cli.settings import parse_settings
+from cmrrecon.cli.workers import memory_of, run_side_by_side
 from cmrrecon.tools.errors import UsageError
 
-if TYPE_CHECKING:
-    from cmrrecon.methods.base import Method
-    from cmrrecon.reconstruction.task import Task
-
-RESUMABLE = "what is finished is kept: the same command goes on from there"
 RAW_DATA = "Options for raw data"
-EXAMPLE = (
-    "Examples: cmrrecon reconstruct cine_sax_kus_ktGaussian8.mat -o cine.h5; "
-    "in a Slurm job array: cmrrecon reconstruct data/ --out-dir rec --shard auto"
+EXAMPLE = examples(
+    "cmrrecon reconstruct cine_sax_kus_ktGaussian8.mat -o cine.h5",
+    "cmrrecon reconstruct data/ --out-dir rec --workers 4",
+    "cmrrecon reconstruct data/ --out-dir rec --shard auto  # in a job array",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What the command line asks of every input; `folder` is where the weights of a network lie."""
-
-    method: "Method"
-    settings: dict[str, Any]
-    folder: str | None
-    device: str
-    by_default: bool
-    adapt: int
-    uncertainty: int
-    whiten: bool | None
-    keep_oversampling: bool
-    recon_matrix: bool
-    slices: str | None
-    output: str | None
-    out_dir: Path | None
-    mask: Path | None
-    maps: Path | None
-    axes: str | None
-    dataset: str | None
-    overwrite: bool
-    dry_run: bool
 
 
 def reconstruct(
@@ -75,7 +41,7 @@ def reconstruct(
         Path | None,
         options.option(
             "--checkpoint",
-            help="Weights of a network, which then is the method; see `cmrrecon models`.",
+            help="Weights of a network to reconstruct with; see `cmrrecon models`.",
             show_default=False,
         ),
     ] = None,
@@ -83,7 +49,8 @@ def reconstruct(
         list[str] | None,
         options.option(
             "--set",
-            help="An option of the method, e.g. --set weight=0.01 --set iterations=50.",
+            metavar="KEY=VALUE",
+            help="Option of the method, e.g. --set weight=0.01; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -108,7 +75,9 @@ def reconstruct(
         int,
         options.option(
             "--adapt",
-            help="Train the network on the scan itself first, for at most so many steps; slow on a CPU.",
+            help="Largest number of steps to train the network on the scan itself first; "
+            "slow on a CPU.",
+            metavar="N",
             min=0,
         ),
     ] = 0,
@@ -116,7 +85,9 @@ def reconstruct(
         int,
         options.option(
             "--uncertainty",
-            help="Also write <output>_uncertainty.h5: how the images vary over so many random parts of the samples (0: no; 2 or more).",
+            help="Also write <output>_uncertainty.h5: how the images vary over this number of "
+            "random parts of the samples (0: no; 2 or more).",
+            metavar="N",
             min=0,
         ),
     ] = 0,
@@ -124,8 +95,8 @@ def reconstruct(
         bool | None,
         options.option(
             "--whiten/--no-whiten",
-            help="Mix the coils first so that their noise is alike.",
-            show_default="auto and our iterative methods: with a noise scan, or if clearly unequal",
+            help="Mix the coils so that they have equal, uncorrelated noise.",
+            show_default="with a noise scan or clearly unequal noise",
             rich_help_panel=RAW_DATA,
         ),
     ] = None,
@@ -133,7 +104,7 @@ def reconstruct(
         bool,
         options.option(
             "--keep-oversampling",
-            help="Keep the oversampling of raw data in the images; by default it is cut off.",
+            help="Keep readout oversampling in the images, which is cut off by default.",
             rich_help_panel=RAW_DATA,
         ),
     ] = False,
@@ -141,25 +112,27 @@ def reconstruct(
         bool,
         options.option(
             "--recon-matrix",
-            help="Interpolate raw data's images to the scanner's matrix.",
+            help="Interpolate the images to the matrix of the scanner.",
             rich_help_panel=RAW_DATA,
         ),
     ] = False,
     compile_: Annotated[
         bool,
-        options.option("--compile", help="Compile the network first: minutes once, then faster."),
+        options.option(
+            "--compile", help="Compile the network first: takes minutes, then runs faster."
+        ),
     ] = False,
     mask: Annotated[
         Path | None,
         options.option(
-            "--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False
+            "--mask", help="Sampling mask, if it is not beside the data.", show_default=False
         ),
     ] = None,
     maps: Annotated[
         Path | None,
         options.option(
             "--maps",
-            help="Coil maps in place of estimated ones: .cfl of BART, or a variable maps.",
+            help="Coil maps to use: .cfl of BART, or a file with a variable maps.",
             show_default=False,
         ),
     ] = None,
@@ -167,19 +140,31 @@ def reconstruct(
     dataset: options.Dataset = None,
     device: options.Device = "auto",
     shard: options.Shard = None,
+    split_slices: Annotated[
+        bool,
+        options.option(
+            "--split-slices",
+            help="Let shards also share the slices of a scan; they need a common file system.",
+        ),
+    ] = False,
+    workers: options.Workers = 1,
     overwrite: options.Overwrite = False,
     fail_fast: options.FailFast = False,
     dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Reconstruct k-space files to images (frame, slice, y, x).
 
-    Without -o or --out-dir the images go beside the input as <name>_<method>.h5. The suffix of -o
-    sets the format: .h5 keeps the phase; .mat is MAT v5 with img4ranking; .npy and .npz for Python;
-    .cfl for BART; .png and .gif to look at.
+    Without -o or --out-dir the images go beside the input as
+    <name>_<method>.h5. The suffix of -o sets the format: .h5 keeps the phase;
+    .mat is MAT v5 with img4ranking; .npy and .npz for Python; .cfl for BART;
+    .png and .gif to look at.
     """
-    console = Console(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
+    console = Console(
+        quiet=quiet, verbose=verbose, as_json=json, stdout_is_data=output == inputs.STREAM
+    )
     with running.command(console):
         from cmrrecon import formats
         from cmrrecon.reconstruction.scan import find
@@ -190,12 +175,31 @@ def reconstruct(
         given = {**parse_settings(set_ or []), **({"compile": True} if compile_ else {})}
         checked = checked_options(chosen, given, adapt, uncertainty)
         _check_beside(uncertainty, output)
-        where = choose_device(device)
+        _check_split(split_slices, shard, files, output, adapt)
+        place = choose_device(device)
+        on_gpu = place.type == "cuda" and chosen.on_gpu
+
+        jobs = inputs.find_jobs(
+            files,
+            formats.is_scan,
+            shard,
+            slices=partial(slices_of, slices=slices, axes=axes, dataset=dataset)
+            if split_slices
+            else None,
+        )
+        outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
+        if shard and not jobs:
+            hint = "" if split_slices else "; --split-slices would share the slices of scans"
+            console.say(f"there are fewer scans than shards, and this one has none{hint}")
+
+        known = method_record(
+            chosen, checked, str(place), console, by_default=method is None and checkpoint is None
+        )
         plan = Plan(
-            method=chosen,
+            method=method,
+            checkpoint=checkpoint,
             settings=given,
-            folder=checkpoint.absolute().parent.name if checkpoint else None,
-            by_default=method is None and checkpoint is None,
+            known=known,
             device=device,
             adapt=adapt,
             uncertainty=uncertainty,
@@ -212,14 +216,16 @@ def reconstruct(
             overwrite=overwrite,
             dry_run=dry_run,
         )
-        jobs = inputs.find_jobs(files, formats.is_scan, shard)
-        outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
-        known = tell_method(plan.method, checked, str(where), console, by_default=plan.by_default)
-        running.run_jobs(
+        if min(workers, len(jobs)) > 1 and on_gpu:
+            console.warn("one worker is used: scans side by side would compete for one GPU")
+        run_side_by_side(
             jobs,
-            lambda job: _reconstruct_job(job, plan, known, console),
+            partial(begin, plan),
+            1 if on_gpu else workers,
             console,
             fail_fast=fail_fast,
+            cost=cost_of,
+            memory=partial(memory_of, axes=axes, dataset=dataset),
         )
 
 
@@ -234,85 +240,32 @@ def _check_beside(replicates: int, output: str | None) -> None:
         )
 
 
-def _reconstruct_job(job: Job, plan: Plan, known: Mapping[str, Any], console: Console) -> None:
-    from cmrrecon.reconstruction.result import uncertainty_path
-    from cmrrecon.reconstruction.resume import Parts
+def _check_split(
+    split: bool, shard: str | None, files: list[str], output: str | None, adapt: int
+) -> None:
+    """Refuse slices to be split where no other process could do the rest."""
+    if not split:
+        return
 
-    with inputs.local_input(job) as path:
-        task = _task(path, plan)
-        scan = task.scan
-        axes = zip(scan.axes, scan.shape, strict=True)
-        console.say(f"{job.name}: " + ", ".join(f"{axis} {n}" for axis, n in axes))
-        for note in scan.notes:
-            console.say(note.replace(str(path), job.name))
-        name = f"{job.stem}_{plan.method.name}.h5"
-        target = outputs.destination(job, plan.output, plan.out_dir, name)
-        beside = [uncertainty_path(target)] if plan.uncertainty else []
-        shape = [scan.shape[0], len(task.slices), *task.image_shape]
-        record = {"input": job.name, **known, "shape": shape, "device": str(task.device)}
-        if plan.dry_run:
-            record |= tell_plan(task, beside, job.name, console)
-
-        def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-            return _make(task, file, stamp, job.name, plan.output != inputs.STREAM, console)
-
-        product = outputs.Product(
-            target, task.inputs, lambda: task.provenance(environment.command_line()), make, beside
+    if shard is None:
+        found, expected, remedy = (
+            "--split-slices was given without --shard",
+            "It shares the slices of a scan among shards",
+            "Add --shard i/n or --shard auto, or leave it out",
         )
-        done = outputs.deliver(
-            product, record, console, overwrite=plan.overwrite, dry_run=plan.dry_run
+    elif inputs.STREAM in (*files, output):
+        found, expected, remedy = (
+            "--split-slices was given with standard input or output",
+            "Shards meet in the file of the output",
+            "Name files, or leave it out",
         )
-        if done["status"] in ("done", "skipped"):
-            for finished in (target, *beside):
-                Parts.forget(finished)
+    elif adapt:
+        found, expected, remedy = (
+            "--split-slices was given with --adapt",
+            "A network that is adapted to a scan does all of its slices in one process",
+            "Leave one of them out",
+        )
+    else:
+        return
 
-
-def _task(path: Path, plan: Plan) -> "Task":
-    """The reconstruction of a file."""
-    from cmrrecon.reconstruction.inputs import as_scan
-    from cmrrecon.reconstruction.task import Task
-
-    scan = as_scan(path, plan.mask, plan.axes, dataset=plan.dataset, maps=plan.maps)
-    return Task.of(
-        scan,
-        plan.method,
-        plan.settings,
-        slices=parse_slices(plan.slices, scan.shape[1]),
-        device=plan.device,
-        adapt=plan.adapt,
-        uncertainty=plan.uncertainty,
-        keep_oversampling=plan.keep_oversampling,
-        recon_matrix=plan.recon_matrix,
-        axes=plan.axes,
-        dataset=plan.dataset,
-        folder=plan.folder,
-        whiten=plan.whiten,
-    )
-
-
-def _make(
-    task: "Task", file: Path, stamp: dict[str, Any], name: str, lasting: bool, console: Console
-) -> dict[str, Any]:
-    """Reconstruct into a file, and say how it went."""
-    from cmrrecon.reconstruction.result import uncertainty_path
-    from cmrrecon.reconstruction.resume import OnDisk
-    from cmrrecon.reconstruction.slices import run
-    from cmrrecon.tools.provenance import recipe_hash
-
-    layers = {"images": file}
-    if task.uncertainty:
-        layers["uncertainty"] = uncertainty_path(file)
-    store = OnDisk(layers, recipe_hash(stamp), task.slices)
-    with (
-        store.kept_if_resumable(lasting, lambda: console.warn(RESUMABLE)),
-        ConsoleListener(console, name) as told,
-    ):
-        result = run(task, store, told, stamp)
-        written = result.save(file)
-    made = {key: value for key, value in result.provenance.items() if key not in stamp}
-    sampling = {key: made[key] for key in SAMPLING if key in made}
-    console.say(f"{name}: {sampling_text(**sampling)}{residual_text(result.residuals)}")
-    if len(written) > 1:
-        console.say(f"{name}: uncertainties of the images are in {written[1]}")
-        made["uncertainty"] = str(written[1])
-    return made
+    raise UsageError("options-conflict", found, expected, remedy)

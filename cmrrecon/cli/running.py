@@ -1,8 +1,8 @@
 """Running a command: one failing input never stops the others, and every end has its exit code."""
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import typer
@@ -10,6 +10,7 @@ import typer
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.environment import use_allotted_threads
 from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.progress import Batch
 from cmrrecon.tools.errors import CmrreconError, MemoryShortage, is_memory_shortage
 from cmrrecon.tools.files import input_error
 
@@ -18,9 +19,12 @@ INTERRUPTED = 130
 
 @contextmanager
 def command(console: Console) -> Iterator[None]:
-    """The frame of every command: errors are told and give their exit code, Ctrl-C and SIGTERM give 130."""
+    """The frame of every command: errors are printed and give their exit code.
+
+    Ctrl-C and SIGTERM give 130.
+    """
     try:
-        with faults_told(console):
+        with faults_reported(console):
             use_allotted_threads()
             yield
     except KeyboardInterrupt:
@@ -33,34 +37,91 @@ def command(console: Console) -> Iterator[None]:
 
 
 def run_jobs(
-    jobs: Sequence[Job], work: Callable[[Job], None], console: Console, *, fail_fast: bool = False
+    jobs: Sequence[Job],
+    work: Callable[[Job], None],
+    console: Console,
+    *,
+    fail_fast: bool = False,
+    cost: Callable[[Job], float] = lambda job: 1.0,
 ) -> None:
-    """Do `work` on every job, then end with the exit code: the failure's own for one job, 1 for several.
+    """Do `work` on every job in turn, then end with the exit code.
 
-    `work` reports its own results through `console`.
+    It is that of the failure for one job; for several it is 1 if any failed. Of several jobs
+    every message on stderr shows the number of the job.
+
+    Parameters
+    ----------
+    jobs : Sequence of Job
+        The inputs.
+    work : Callable
+        Works on a job and reports its own results through `console`.
+    console : Console
+        Where failures and progress are reported.
+    fail_fast : bool
+        Whether to stop at the first failure.
+    cost : Callable
+        Predicted cost of a job in any unit, for the time left.
     """
     failures: list[tuple[str, CmrreconError]] = []
-    for job in jobs:
-        try:
-            with faults_told(console):
-                work(job)
-        except CmrreconError as error:
-            failures.append((job.name, error))
-            console.error(error, job.name)
-            console.result(failure_record(job.name, error), None)
-            if fail_fast:
-                break
-    if len(jobs) > 1 and failures:
+    several = len(jobs) > 1
+    names = [job.path.name for job in jobs]
+    batch = Batch(console, names, [cost(job) for job in jobs]) if several else None
+
+    try:
+        with batch or nullcontext():
+            for index, job in enumerate(jobs):
+                console.number = (index + 1, len(jobs)) if several else None
+                failure = _attempt(job, work, console, batch, index)
+                if failure is not None:
+                    failures.append((job.name, failure))
+                if failure is not None and fail_fast:
+                    break
+    finally:
+        console.number = None
+
+    if several and failures:
         console.warn(
             f"{len(failures)} of {len(jobs)} inputs failed: "
             + ", ".join(name for name, _ in failures)
         )
     if failures:
-        raise typer.Exit(failures[0][1].exit_code if len(jobs) == 1 else 1)
+        raise typer.Exit(1 if several else failures[0][1].exit_code)
+
+
+def _attempt(
+    job: Job,
+    work: Callable[[Job], None],
+    console: Console,
+    batch: Batch | None,
+    index: int,
+) -> CmrreconError | None:
+    """Work on one job; reports and returns its failure."""
+    counts = console.counts.copy()
+    failure: CmrreconError | None = None
+    if batch is not None:
+        batch.begin(index)
+
+    try:
+        with faults_reported(console):
+            work(job)
+    except CmrreconError as error:
+        failure = error
+        console.error(error, job.name)
+        console.result(failure_record(job.name, error), None)
+
+    if batch is not None:
+        made = console.counts - counts
+        batch.end(index, worked=failure is None and not without_work(made))
+    return failure
+
+
+def without_work(results: Iterable[str]) -> bool:
+    """Whether results, by their status or reason, took no time to speak of."""
+    return bool({"skipped", "undersampled"} & set(results))
 
 
 def failure_record(name: str, error: CmrreconError) -> dict[str, Any]:
-    """What --json prints for an input that failed."""
+    """The record that `--json` prints for an input that failed."""
     reason = {
         "code": error.code,
         "kind": error.kind,
@@ -72,8 +133,11 @@ def failure_record(name: str, error: CmrreconError) -> dict[str, Any]:
 
 
 @contextmanager
-def faults_told(console: Console) -> Iterator[None]:
-    """Turn what went wrong into a CmrreconError; a fault of ours keeps its traceback, without local variables."""
+def faults_reported(console: Console) -> Iterator[None]:
+    """A `with` block in which every error becomes a `CmrreconError`.
+
+    A fault of this program prints its traceback first, without local variables.
+    """
     try:
         yield
     except (CmrreconError, KeyboardInterrupt, BrokenPipeError, typer.Exit):
@@ -86,9 +150,11 @@ def faults_told(console: Console) -> Iterator[None]:
                 "More memory is needed for this file",
                 "Use a larger machine, fewer workers, or --device cpu",
             ) from error
+
         if isinstance(error, OSError) and error.filename is not None:
             # A path that nothing more specific has refused is no fault of the program.
             raise input_error(error.filename, error) from error
+
         console.traceback(traceback.format_exc())
         raise CmrreconError(
             "fault",

@@ -1,4 +1,4 @@
-"""Small texts of the command line turned into values: key=value settings and lists of numbers."""
+"""Short texts of the command line: settings and numbers parsed, sampling and decisions in words."""
 
 import math
 import re
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cmrrecon.methods.decision import Decision
 
 Value = bool | int | float | str | None
-# What `sampling_text` says of how a scan was sampled.
+# Members of a record that `sampling_text` describes.
 SAMPLING = (
     "pattern",
     "acceleration",
@@ -23,7 +23,15 @@ SAMPLING = (
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Value]:
-    """`["weight=0.01", "calibration=first"]` to a dictionary; numbers and true/false become such, auto None."""
+    """Turn `["weight=0.01", "calibration=first"]` into a dictionary.
+
+    Numbers, true and false become values of their type; auto becomes None.
+
+    Raises
+    ------
+    UsageError
+        If a text is not `key=value` (`option-value`).
+    """
     settings: dict[str, Value] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -31,7 +39,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Value]:
             raise UsageError(
                 "option-value",
                 f"--set was given {text!r}",
-                "It wants key=value",
+                "It needs key=value",
                 "Write for example --set weight=0.01",
             )
         settings[key.strip()] = _value(value.strip())
@@ -39,6 +47,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Value]:
 
 
 def _value(text: str) -> Value:
+    """The value that a text stands for."""
     if text.lower() == "auto":
         return None
     if text.lower() in ("true", "false"):
@@ -52,9 +61,17 @@ def _value(text: str) -> Value:
 
 
 def parse_slices(text: str | None, count: int) -> list[int]:
-    """`"0,3-5"` to [0, 3, 4, 5]; None means all `count` slices."""
+    """Turn `"0,3-5"` into [0, 3, 4, 5]; None means all `count` slices.
+
+    Raises
+    ------
+    UsageError
+        If the text is no list of numbers and ranges (`option-value`), or the scan lacks a slice
+        of it (`slice-missing`).
+    """
     if text is None:
         return list(range(count))
+
     chosen: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
@@ -62,14 +79,15 @@ def parse_slices(text: str | None, count: int) -> list[int]:
             raise UsageError(
                 "option-value",
                 f"--slices was given {text!r}",
-                "It wants numbers and ranges from 0",
+                "It needs numbers and ranges, counted from 0",
                 "Write for example --slices 0,3-5",
             )
         chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
+
     if not chosen or max(chosen) >= count:
         raise UsageError(
             "slice-missing",
-            f"--slices {text} asks for more than there is",
+            f"--slices {text} names a slice that the scan lacks",
             f"The scan has {count} slices, 0 to {count - 1}",
             "Choose among these",
         )
@@ -77,13 +95,19 @@ def parse_slices(text: str | None, count: int) -> list[int]:
 
 
 def parse_numbers(text: str, count: int, separator: str, option: str, example: str) -> list[int]:
-    """`"204x448"` to [204, 448]: exactly `count` whole numbers."""
+    """Turn `"204x448"` into [204, 448]: exactly `count` whole numbers.
+
+    Raises
+    ------
+    UsageError
+        If it is not (`option-value`).
+    """
     parts = text.split(separator)
     if len(parts) != count or not all(p.strip().isdigit() for p in parts):
         raise UsageError(
             "option-value",
             f"{option} was given {text!r}",
-            f"It wants {count} whole numbers with {separator!r} between",
+            f"It needs {count} whole numbers separated by {separator!r}",
             f"Write for example {example}",
         )
     return [int(p) for p in parts]
@@ -97,9 +121,9 @@ def sampling_text(
     effective_acceleration_extent: float | None = None,
     coverage: str = "",
 ) -> str:
-    """`kt-gaussian, nominal R 8, effective R 4.48`, the way sampling is always described.
+    """Describe sampling as `kt-gaussian, nominal R 8, effective R 4.48`.
 
-    Missing edges of k-space are named, and R over the measured extent is given too.
+    Missing edges of k-space are named, with R over the measured extent.
     """
     if coverage == "fully sampled" and pattern is None:
         return coverage
@@ -107,6 +131,7 @@ def sampling_text(
     if pattern is not None or coverage.startswith("undersampled") or not coverage:
         nominal = "not known" if acceleration is None else f"{acceleration:g}"
         words += [pattern or "pattern not known", f"nominal R {nominal}"]
+
     effective = f"effective R {effective_acceleration:g}"
     if words[0]:
         effective += f" ({effective_acceleration_extent:g} over the measured extent)"
@@ -114,8 +139,15 @@ def sampling_text(
 
 
 def geometry_words(geometry: "Geometry", encoded: tuple[int, int]) -> list[str]:
-    """Voxel size, field of view, positions and times of images of so many pixels (y, x), as far as
-    known."""
+    """Voxel size, field of view, positions and times of images, as far as they are known.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Geometry of the images.
+    encoded : tuple of int
+        Their number of pixels (y, x) as encoded.
+    """
     words = []
     y, x = geometry.field_of_view or encoded
     if geometry.voxel_mm is not None:
@@ -124,6 +156,7 @@ def geometry_words(geometry: "Geometry", encoded: tuple[int, int]) -> list[str]:
         words.append(f"field of view {y * height:.4g} x {x * width:.4g} mm (y, x)")
     if (y, x) != encoded:
         words.append(f"{y} x {x} of {encoded[0]} x {encoded[1]} pixels inside it")
+
     matrix = geometry.recon_matrix
     if matrix is not None and matrix != (y, x):
         words.append(f"scanner's matrix {matrix[0]} x {matrix[1]}")
@@ -136,50 +169,54 @@ def geometry_words(geometry: "Geometry", encoded: tuple[int, int]) -> list[str]:
 
 
 def _span(geometry: "Geometry") -> float | None:
-    """The distance of the centres of the slices that lie farthest apart, in mm; None for one
-    slice."""
+    """Largest distance between the centres of two slices, in mm; None for one slice."""
     places = geometry.positions_mm or ()
     pairs = ((one, other) for index, one in enumerate(places) for other in places[:index])
     return max((math.dist(one, other) for one, other in pairs), default=None)
 
 
 def residual_text(residuals: Sequence[float | None]) -> str:
-    """The residuals of slices, nothing if there are none."""
+    """The residuals of slices in words; empty if none is known."""
     known = [residual for residual in residuals if residual is not None]
-    if not known:
-        return ""
-    return f"; residual of the data over their noise {min(known):.3g}" + (
-        "" if len(known) == 1 else f" to {max(known):.3g}"
-    )
+    return f"; residual of the data over their noise {range_text(known)}" if known else ""
+
+
+def range_text(values: Sequence[float]) -> str:
+    """The range of some numbers, such as `0.95 to 1.1`; a single number where they are equal."""
+    least, most = f"{min(values):.3g}", f"{max(values):.3g}"
+    return least if least == most else f"{least} to {most}"
 
 
 def decision_text(index: int, decision: "Decision") -> str:
-    """What was decided on a slice, by what, and what else was tried."""
+    """The decision on a slice, what it was based on, and all trials."""
     chosen = f"{decision.method}, weight {decision.weight:g}, {decision.iterations} iterations"
     if (partner := decision.partner) is not None:
         chosen += (
             f", blended with {decision.share:.0%} of {partner.method}, weight {partner.weight:g}, "
             f"{partner.iterations} iterations"
         )
+
     if not decision.trials:
-        return f"{chosen} (nothing was hidden on slice {index} to choose by; {decision.hidden})"
+        return f"{chosen} (no trials on slice {index}: {decision.hidden})"
+
     tried = ", ".join(
         f"{t.method} {t.weight:g} x {t.iterations}: {t.error:.3g}" for t in decision.trials
     )
     text = (
         f"{chosen}, chosen on slice {index} by predicting {decision.hidden} "
-        f"(tried, weight x iterations: error: {tried})"
+        f"(trials, weight x iterations: error: {tried})"
     )
     return text + _errors_text(decision) + _maps_text(decision)
 
 
 def _errors_text(decision: "Decision") -> str:
-    """The errors of what was taken and of the best trial of each method, if there were several."""
+    """The errors of the choice and of the best trial of each method, if there were several."""
     methods = {trial.method for trial in decision.trials}
     if len(methods) < 2:
         return ""
-    unit, each = ("noise", decision.noise) if decision.noise else ("what was hidden", 1.0)
-    errors = [f"what was taken {decision.error / each:.4g}"] if decision.error is not None else []
+
+    unit, each = ("noise", decision.noise) if decision.noise else ("the hidden samples", 1.0)
+    errors = [f"the choice {decision.error / each:.4g}"] if decision.error is not None else []
     best = [
         min((t for t in decision.trials if t.method == m), key=lambda t: t.error) for m in methods
     ]
@@ -192,7 +229,11 @@ def _errors_text(decision: "Decision") -> str:
 
 
 def _maps_text(decision: "Decision") -> str:
+    """Which coil maps were chosen, and the errors with either kind."""
     if decision.maps_errors is None:
         return ""
     espirit, refined = decision.maps_errors
-    return f"; coil maps: {decision.maps} (error of ESPIRiT's {espirit:.4g}, of refined ones {refined:.4g})"
+    return (
+        f"; coil maps: {decision.maps} "
+        f"(error with ESPIRiT maps {espirit:.4g}, with refined maps {refined:.4g})"
+    )

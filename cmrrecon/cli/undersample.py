@@ -2,24 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cmrrecon.cli import environment, inputs, options, outputs, running
+from cmrrecon.cli import environment, inputs, options, outputs, running, skipping
 from cmrrecon.cli.choices import complete_patterns
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
-from cmrrecon.tools.errors import UsageError
+from cmrrecon.cli.worker import Work
+from cmrrecon.cli.workers import memory_of, run_side_by_side
+from cmrrecon.tools.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.data import CartesianMask, Scan
 
-EXAMPLE = (
-    "Examples: cmrrecon undersample cine_sax.mat --pattern kt-gaussian -R 8; "
-    "in a pipe: cmrrecon undersample cine_sax.mat --pattern kt-radial -R 16 -o - | cmrrecon reconstruct - -o cine.h5"
+EXAMPLE = examples(
+    "cmrrecon undersample cine_sax.mat --pattern kt-gaussian -R 8",
+    "cmrrecon undersample cine_sax.mat -R 16 -o - | cmrrecon reconstruct - -o a.h5",
+    "cmrrecon undersample data/ -R 8 --out-dir under --workers 4",
 )
-
 
 DEFAULT_PATTERN = "kt-gaussian"
 DEFAULT_ACCELERATION = 8.0
@@ -27,7 +31,7 @@ DEFAULT_ACCELERATION = 8.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the command line asks of every input."""
+    """What the command line asks of every input: the options of the same names."""
 
     pattern: str
     acceleration: float
@@ -68,7 +72,7 @@ def undersample(
         int | None,
         options.option(
             "--acs",
-            help="Central lines always kept (kt-radial: a square block).",
+            help="Number of central lines that are always kept (kt-radial: side of a block).",
             show_default="the year's: 24, 16 or 20",
         ),
     ] = None,
@@ -83,7 +87,9 @@ def undersample(
     year: Annotated[
         int | None,
         options.option(
-            "--year", help="Whose rules: 2023, 2024 or 2025.", show_default="the file's, else 2025"
+            "--year",
+            help="Challenge whose rules hold: 2023, 2024 or 2025.",
+            show_default="the file's, else 2025",
         ),
     ] = None,
     mask: Annotated[
@@ -97,17 +103,20 @@ def undersample(
     axes: options.Axes = None,
     dataset: options.Dataset = None,
     shard: options.Shard = None,
+    workers: options.Workers = 1,
     overwrite: options.Overwrite = False,
     fail_fast: options.FailFast = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Undersample fully sampled k-space, writing kus and mask files under the official names.
+    """Undersample fully sampled k-space; files get the official names.
 
-    Without -o or --out-dir they go beside the input, e.g. cine_sax_kus_ktGaussian8.mat and
-    cine_sax_mask_ktGaussian8.mat. With -o FILE.h5, .npz or .mrd (ISMRMRD), or -o -, k-space and
-    mask are in one file; .cfl of BART has its mask beside it.
+    Without -o or --out-dir they go beside the input, e.g.
+    cine_sax_kus_ktGaussian8.mat and cine_sax_mask_ktGaussian8.mat. With -o
+    FILE.h5, .npz or .mrd (ISMRMRD), or -o -, k-space and mask are in one file;
+    .cfl of BART has its mask beside it. Files of a folder that are undersampled
+    already are skipped.
     """
     console = Console(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(console):
@@ -115,6 +124,7 @@ def undersample(
 
         drawn_from = (pattern, acceleration, acs, seed, year)
         _check_source(mask, any(value is not None for value in drawn_from))
+
         plan = Plan(
             pattern=pattern or DEFAULT_PATTERN,
             acceleration=DEFAULT_ACCELERATION if acceleration is None else acceleration,
@@ -129,11 +139,20 @@ def undersample(
             overwrite=overwrite,
             dry_run=dry_run,
         )
-        jobs = inputs.find_jobs(files, formats.is_scan, shard)
+        jobs = inputs.find_jobs(files, formats.is_scan, shard, cost=skipping.cost_of_full)
         outputs.check_output(output, out_dir, len(jobs), "a scan", as_json=json)
-        running.run_jobs(
-            jobs, lambda job: _undersample_job(job, plan, console), console, fail_fast=fail_fast
-        )
+        try:
+            run_side_by_side(
+                jobs,
+                partial(_begin, plan),
+                workers,
+                console,
+                fail_fast=fail_fast,
+                cost=skipping.cost_of_full,
+                memory=partial(memory_of, axes=axes, dataset=dataset),
+            )
+        finally:
+            skipping.sum_up(jobs, console)
 
 
 def _check_source(mask: Path | None, drawn: bool) -> None:
@@ -141,27 +160,50 @@ def _check_source(mask: Path | None, drawn: bool) -> None:
     if mask is not None and drawn:
         raise UsageError(
             "options-conflict",
-            "--mask was given together with what a pattern is drawn from",
+            "--mask was given together with options of a pattern",
             "The samples come from a mask file or from a pattern",
             "Leave out --mask, or --pattern, -R, --acs, --seed and --year",
         )
 
 
+def _begin(plan: Plan) -> Work:
+    """The function that undersamples a job."""
+    return lambda job, console: _undersample_job(job, plan, console)
+
+
 def _undersample_job(job: Job, plan: Plan, console: Console) -> None:
-    from cmrrecon.data import CartesianMask
+    """Undersample one input and report it."""
+    from cmrrecon import formats
+    from cmrrecon.data import CartesianMask, require_cartesian
     from cmrrecon.formats.names import kus_name, mask_name
     from cmrrecon.sampling import rules_year
 
     with inputs.local_input(job) as path:
-        full = _read(path, job, plan, console)
+        full = formats.read(path, axes=plan.axes, dataset=plan.dataset)
+        if job.found and (reason := skipping.reason_of(job, full)):
+            skipping.skip(job, reason, console)
+            return
+        require_cartesian(full.mask, job.name, "Undersampling")
+
         year = rules_year(full, plan.year)
-        sampled = _sample(full, job, plan, year)
+        try:
+            sampled = _sample(full, job, plan, year)
+        except InputError as error:
+            if not job.found or error.code != "kspace-undersampled":
+                raise
+            skipping.skip(job, "by its samples", console)
+            return
+
+        for note in inputs.notes_of(full):
+            console.say(note.replace(str(path), job.name))
         for note in sampled.notes[len(full.notes) :]:
             console.warn(note.replace(str(path), job.name))
         if plan.mask is None and plan.year is None and full.acquisition.year is None:
             console.say(
-                f"{job.name}: the year is not known, the rules of {year} are taken (--year changes it)"
+                f"{job.name}: the year is not known, so the rules of {year} hold "
+                "(--year changes it)"
             )
+
         facts, applied = sampled.acquisition, sampled.mask
         assert isinstance(applied, CartesianMask)
         sampling: dict[str, Any] = {
@@ -176,6 +218,7 @@ def _undersample_job(job: Job, plan: Plan, console: Console) -> None:
             "acs": facts.acs,
             "seed": facts.seed,
         }
+
         named = (job.stem if job.is_stream else facts.base, facts.pattern, facts.acceleration)
         target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
         sources = [path, *([plan.mask] if plan.mask else [])]
@@ -185,24 +228,13 @@ def _undersample_job(job: Job, plan: Plan, console: Console) -> None:
             beside = target.with_name(mask_name(*named) if plan.output is None else alone)
             record["mask"] = str(beside)
             product = _with_mask(product, beside, applied, full.shape[4], plan)
-        _tell_lost(sampled, target, job.name, console)
+
+        _warn_of_losses(sampled, target, job.name, console)
         outputs.deliver(product, record, console, overwrite=plan.overwrite, dry_run=plan.dry_run)
 
 
-def _read(path: Path, job: Job, plan: Plan, console: Console) -> "Scan":
-    """The scan, which must be Cartesian, with what was noted of it told."""
-    from cmrrecon import formats
-    from cmrrecon.data import require_cartesian
-
-    scan = formats.read(path, axes=plan.axes, dataset=plan.dataset)
-    require_cartesian(scan.mask, job.name, "Undersampling")
-    for note in scan.notes:
-        console.say(note.replace(str(path), job.name))
-    return scan
-
-
-def _tell_lost(scan: "Scan", target: Path, name: str, console: Console) -> None:
-    """Warn of what is known of a scan but not kept in the format of the output."""
+def _warn_of_losses(scan: "Scan", target: Path, name: str, console: Console) -> None:
+    """Warn of properties of a scan that the format of the output cannot keep."""
     from cmrrecon.formats.companions import SUFFIXES, named
 
     keeps = str(target) == inputs.STREAM or target.suffix.lower() in SUFFIXES
@@ -215,7 +247,7 @@ def _tell_lost(scan: "Scan", target: Path, name: str, console: Console) -> None:
 def _with_mask(
     product: outputs.Product, beside: Path, mask: "CartesianMask", x: int, plan: Plan
 ) -> outputs.Product:
-    """The product with the mask's file beside it, unless that is the mask that was given."""
+    """The product with a mask file beside it, unless that is the mask that was given."""
     from cmrrecon import formats
 
     if plan.mask and beside.exists() and beside.samefile(plan.mask):
@@ -252,6 +284,7 @@ def _product(
             "axes": plan.axes,
             **({"dataset": plan.dataset} if plan.dataset else {}),
         }
+
         made = provenance.make(
             environment.command_line(),
             config=config,
@@ -264,9 +297,8 @@ def _product(
     def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
         formats.write_scan(file, sampled, stamp)
         details = f", ACS {facts.acs}" if facts.acs is not None else ""
-        console.say(
-            f"{name}: {sampling_text(**sampling)}{details}{f', seed {facts.seed}' if facts.seed is not None else ''}"
-        )
+        details += f", seed {facts.seed}" if facts.seed is not None else ""
+        console.say(f"{name}: {sampling_text(**sampling)}{details}")
         return {}
 
     return outputs.Product(target, sources, stamp, make)

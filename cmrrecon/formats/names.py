@@ -107,6 +107,12 @@ def is_full_folder(path: str | Path) -> bool:
     return _first(r"(FullSample.*)", Path(path).absolute().parts[:-1]) is not None
 
 
+def is_undersampled_folder(path: str | Path) -> bool:
+    """Whether a file lies in an official folder of undersampled data."""
+    folders = Path(path).absolute().parts[:-1]
+    return _first(r"(UnderSample.*|AccFactor\d+)", folders) is not None
+
+
 def modality_of(base: str) -> str | None:
     """Modality folder of a base name, such as Cine for `cine_lax_4ch`; None if not official."""
     return MODALITIES.get(base.split("_")[0].lower())

@@ -36,6 +36,8 @@ from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import as_path, first_bytes
 from cmrrecon.tools.provenance import from_json
 
+# How the note on a missing mask begins; it does not matter where everything was measured.
+NO_MASK = "No mask file found"
 # `kspace`, the name of 2025, is not among them: users give this name to any k-space.
 ALWAYS_FULL = ("kspace_full", "kspace_single_full")
 
@@ -117,8 +119,7 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
         assumed += of_unit
     if kept is None and not full:
         assumed += (
-            f"No mask file found for {path}: samples that are non-zero in any coil "
-            "count as measured.",
+            f"{NO_MASK} for {path}: samples that are non-zero in any coil count as measured.",
         )
 
     # The centre of k-space in our own files was checked when they were written.

@@ -2,6 +2,8 @@
 
 import glob
 import json
+import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -123,9 +125,19 @@ class OnDisk(Store):
         except OSError as error:
             raise output_error(self.images.folder, error) from error
 
-    def keep_note(self, note: Facts) -> None:
-        with atomic(self._note) as temporary:
-            temporary.write_text(json.dumps(note))
+    def keep_note(self, note: Facts) -> Facts:
+        target = self._note
+        mine = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            mine.write_text(json.dumps(note))
+            _put_first(mine, target)
+            kept: Facts = json.loads(target.read_text())
+        except OSError as error:
+            raise output_error(target, error) from error
+        finally:
+            mine.unlink(missing_ok=True)
+        return kept
 
     def note(self) -> Facts | None:
         kept: Facts | None = json.loads(self._note.read_text()) if self._note.exists() else None
@@ -142,6 +154,16 @@ class OnDisk(Store):
     def clear(self) -> None:
         for parts in self.layers.values():
             parts.remove()
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """A `with` block around some of the slices; removes the parts once all are finished.
+
+        After an error they stay, because other processes may have made them.
+        """
+        yield
+        if not self.missing():
+            self.clear()
 
     @contextmanager
     def kept_if_resumable(
@@ -172,3 +194,16 @@ class OnDisk(Store):
             raise
 
         self.clear()
+
+
+def _put_first(mine: Path, target: Path) -> None:
+    """Give a file its final name, unless another process was faster."""
+    try:
+        # Unlike a renamed file, a link never replaces what is there.
+        os.link(mine, target)
+    except FileExistsError:
+        pass
+    except OSError:
+        # Some file systems know no links.
+        if not target.exists():
+            os.replace(mine, target)

@@ -1,5 +1,6 @@
 """One run over the slices of a scan: prepare once, decide, solve, measure trust."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -55,7 +56,43 @@ def run(
         All slices; errors are those of `reconstruct`.
     """
     kept = InMemory(task.slices) if store is None else store
-    return Run(task, kept, listener or Listener()).result(stamp or task.provenance())
+    one_run = Run(task, kept, listener or Listener())
+    one_run.solve(task.slices)
+    return one_run.result(stamp or task.provenance())
+
+
+def run_part(
+    task: Task,
+    slices: Sequence[int],
+    store: Store,
+    listener: Listener,
+    stamp: dict[str, Any],
+) -> Result | None:
+    """Reconstruct some slices of a task whose store several processes share.
+
+    The decision is that of the process that kept one first, so it is the same for all slices.
+
+    Parameters
+    ----------
+    task : Task
+        The whole task.
+    slices : Sequence of int
+        Those of its slices that this process does.
+    store : Store
+        The store that all processes share.
+    listener : Listener
+        Receives the progress.
+    stamp : dict
+        `task.provenance()`.
+
+    Returns
+    -------
+    Result or None
+        The result of the whole task once every slice is in the store, whoever made it.
+    """
+    one_run = Run(task, store, listener)
+    one_run.solve(slices)
+    return None if store.missing() else one_run.result(stamp)
 
 
 class Run:
@@ -82,32 +119,36 @@ class Run:
         self.first_mask: SamplingMask | None = None
         self.warnings: list[str] = []
         self.found: dict[str, Any] = {}
+        self.decision: Decision | None = None
 
-    def result(self, stamp: dict[str, Any]) -> Result:
-        """Reconstruct the missing slices, and combine all slices."""
+    def solve(self, slices: Sequence[int]) -> None:
+        """Reconstruct those of the given slices that the store lacks."""
         task, store = self.task, self.store
         if task.adapt:
             # Adapted weights are not kept, and another run's need not be bitwise identical.
             store.clear()
 
-        missing = store.missing()
-        self.listener.started(len(task.slices), len(task.slices) - len(missing))
+        missing = [index for index in store.missing() if index in slices]
+        self.listener.started(len(slices), len(slices) - len(missing))
         if task.adapt:
             self._adapt()
 
-        decision = self._decision()
-        self._check_range(decision)
+        self.decision = self._decision()
+        self._check_range(self.decision)
         if self.middle not in missing:
             # A resumed run no longer needs it, and holds one series at a time.
             self.__dict__.pop("prepared", None)
 
-        self._solve(missing, decision)
+        self._solve(missing, self.decision)
 
+    def result(self, stamp: dict[str, Any]) -> Result:
+        """Combine all slices; `solve` was called before, and the store lacks none."""
+        task, store = self.task, self.store
         facts = store.facts()
         residuals = [one["data_residual"] for one in facts]
         self.found["data_residual"] = residuals
         self._note_whitening([one.get("whitened") for one in facts])
-        for caution in cautions(task.slices, facts, self.middle, decision):
+        for caution in cautions(task.slices, facts, self.middle, self.decision):
             self._warn(caution)
 
         return Result(
@@ -115,7 +156,7 @@ class Run:
             task.slices,
             maps=store.layer("maps"),
             uncertainty=store.layer("uncertainty"),
-            decision=decision,
+            decision=self.decision,
             residuals=tuple(residuals),
             warnings=tuple(self.warnings),
             provenance={**stamp, **self.sampling(), **self.found},
@@ -207,7 +248,8 @@ class Run:
         if decision is None:
             return None
         if note is None:
-            self.store.keep_note(decision.as_dict())
+            # Another process may have decided in the meantime, for all slices.
+            decision = Decision.from_dict(self.store.keep_note(decision.as_dict()))
 
         self.found["choice"] = provenance.plain({"slice": self.middle, **decision.as_dict()})
         self.listener.decided(self.middle, decision)

@@ -37,8 +37,14 @@ class Store(ABC):
         """What is known of every slice."""
 
     @abstractmethod
-    def keep_note(self, note: Facts) -> None:
-        """Keep how the slices are made, for a run that resumes."""
+    def keep_note(self, note: Facts) -> Facts:
+        """Keep the facts that the slices share, for a run that resumes; an earlier note stays.
+
+        Returns
+        -------
+        dict
+            The note that is kept.
+        """
 
     @abstractmethod
     def note(self) -> Facts | None:
@@ -78,8 +84,9 @@ class InMemory(Store):
     def facts(self) -> list[Facts]:
         return [self._kept[index][1] for index in self.slices]
 
-    def keep_note(self, note: Facts) -> None:
-        self._note = note
+    def keep_note(self, note: Facts) -> Facts:
+        self._note = self._note or note
+        return self._note
 
     def note(self) -> Facts | None:
         return self._note

@@ -29,3 +29,11 @@ def available_cores() -> int:
     """Return how many cores this process may use; all of them where the system sets no limit."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def available_memory() -> int:
+    """Return the bytes of main memory that are free now, within the limit of the container."""
+    meminfo = Path("/proc/meminfo")
+    lines = meminfo.read_text().splitlines() if meminfo.is_file() else []
+    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    return min([*free, machine_memory()])

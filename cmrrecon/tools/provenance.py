@@ -155,6 +155,6 @@ def _without_folders(value: Any) -> Any:
 def _last_part(word: str) -> str:
     """Strip the folders from a path on the command line, also in --option=path; 1/4 is no path."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    if re.fullmatch(r"\d+/\d+|-?", value):
+    if re.fullmatch(r"(\d+|auto)/\d+|-?", value):
         return word
     return option + equals + PurePosixPath(value.replace("\\", "/")).name

@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,10 @@ from cmrrecon.cli.app import app
 
 
 class Program:
-    """Runs the command line in this process; `records` are the JSON lines it printed, `codes` the errors it told."""
+    """Runs the command line in this process.
+
+    `records` are the JSON lines that it printed, `codes` its error codes.
+    """
 
     def __init__(self, *words, env=None, stdin=None):
         done = CliRunner().invoke(app, [str(word) for word in words], env=env, input=stdin)
@@ -31,7 +33,7 @@ class Program:
 
     @property
     def codes(self):
-        return re.findall(r"^error\[([a-z0-9-]+)\]: ", self.err, re.MULTILINE)
+        return re.findall(r"^(?:\d+/\d+ )?error\[([a-z0-9-]+)\]: ", self.err, re.MULTILINE)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +60,10 @@ main()
 
 @pytest.fixture(scope="session")
 def probe():
-    """The words of a process of its own: the whole program with one more command, which loads no torch and has this body."""
+    """The words of a process of its own: the program with one more command, which has this body.
+
+    It loads no PyTorch.
+    """
 
     def words(body, text, as_json=False):
         return [sys.executable, "-c", PROBE.format(body=body, as_json=as_json), "probe", str(text)]
@@ -66,31 +71,9 @@ def probe():
     return words
 
 
-@pytest.fixture
-def one_process(monkeypatch):
-    """Lets `preprocess` do its work here, where no process has to start first."""
-
-    class Pool:
-        def __init__(self, *words):
-            pass
-
-        def submit(self, work, *words, **named):
-            future = Future()
-            try:
-                future.set_result(work(*words, **named))
-            except Exception as error:
-                future.set_exception(error)
-            return future
-
-        def shutdown(self, **named):
-            pass
-
-    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Pool)
-
-
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory) -> Path:
-    """Folder with one simulated cine scan in the official layout: 3 frames, 2 slices, 4 coils, 64 x 96."""
+    """Folder with a simulated cine in the official layout: 3 frames, 2 slices, 4 coils, 64 x 96."""
     folder = tmp_path_factory.mktemp("simulated")
     done = Program(
         "simulate",

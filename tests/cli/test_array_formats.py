@@ -26,9 +26,9 @@ def test_a_scan_goes_through_bart_files_unchanged(run, full, tmp_path):
 
 def test_a_folder_of_bart_files_has_its_scans_once(run, full, tmp_path):
     run("undersample", full, "-p", "uniform", "-R", 4, "-o", tmp_path / "low.cfl")
-    told = run("info", tmp_path, "--json").records
-    assert [record["kind"] for record in told] == ["scan", "mask"]
-    assert told[0]["acceleration"] == 4
+    said = run("info", tmp_path, "--json").records
+    assert [record["kind"] for record in said] == ["scan", "mask"]
+    assert said[0]["acceleration"] == 4
     done = run("reconstruct", tmp_path, "-m", "zero-filled", "--slices", 0, "--json", "--dry-run")
     assert len(done.records) == 1
 
@@ -50,8 +50,8 @@ def test_supplied_maps_are_used_and_belong_to_the_recipe(run, undersampled, tmp_
 def test_ismrmrd_out_and_in_again(run, full, tmp_path):
     done = run("undersample", full, "-p", "uniform", "-R", 4, "-o", tmp_path / "low.mrd", "--json")
     assert done.code == 0, done.err
-    (told,) = run("info", tmp_path / "low.mrd", "--json").records
-    assert (told["pattern"], told["acceleration"], told["mask_kind"]) == ("uniform", 4, "lines")
+    (said,) = run("info", tmp_path / "low.mrd", "--json").records
+    assert (said["pattern"], said["acceleration"], said["mask_kind"]) == ("uniform", 4, "lines")
     done = run("undersample", full, "-p", "kt-radial", "-R", 4, "-o", tmp_path / "radial.mrd")
     assert (done.code, done.codes) == (2, ["mrd-samples"])
     assert not (tmp_path / "radial.mrd").exists()

@@ -101,7 +101,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
-def test_bad_input_is_told_and_harms_nothing(run, full, undersampled, tmp_path, make):
+def test_bad_input_is_reported_and_harms_nothing(run, full, undersampled, tmp_path, make):
     bad = tmp_path / "bad.mat"
     make(bad, full)
     code, found = CASES[make]
@@ -131,7 +131,7 @@ def test_bad_input_is_told_and_harms_nothing(run, full, undersampled, tmp_path, 
     assert [path.suffix for path in (tmp_path / "rec").rglob("*") if path.is_file()] == [".h5"]
 
 
-def test_a_mask_that_disagrees_is_told(run, full, undersampled, tmp_path):
+def test_a_mask_that_disagrees_is_reported(run, full, undersampled, tmp_path):
     other = tmp_path / "other"
     run("undersample", full, "--pattern", "uniform", "-R", 4, "--out-dir", other)
     done = run(
@@ -148,7 +148,7 @@ def test_a_mask_that_disagrees_is_told(run, full, undersampled, tmp_path):
     assert os.listdir(tmp_path) == ["other"]
 
 
-def test_a_mask_of_another_size_is_told(run, undersampled, tmp_path):
+def test_a_mask_of_another_size_is_reported(run, undersampled, tmp_path):
     write(tmp_path / "mask.mat", np.eye(20), "mask")
     done = run(
         "reconstruct",
@@ -164,7 +164,7 @@ def test_a_mask_of_another_size_is_told(run, undersampled, tmp_path):
     assert os.listdir(tmp_path) == ["mask.mat"]
 
 
-def test_data_given_as_a_mask_is_told(run, undersampled, full, tmp_path):
+def test_data_given_as_a_mask_is_reported(run, undersampled, full, tmp_path):
     done = run(
         "reconstruct", undersampled, "--mask", full, "-m", "zero-filled", "-o", tmp_path / "a.h5"
     )

@@ -10,9 +10,16 @@ from cmrrecon.sampling.apply import undersample
 from cmrrecon.simulation import simulate
 
 UNET = {
-    "features": 4, "dims": [4, 8, 8], "prompt_dims": [4, 4, 4], "prompt_lengths": [2, 2, 2], "prompt_sizes": [4, 4, 4],
-    "encoder_blocks": [1, 1, 1], "decoder_blocks": [1, 1, 1], "skip_blocks": [1, 1, 1], "bottleneck_blocks": 1,
-}  # fmt: skip
+    "features": 4,
+    "dims": [4, 8, 8],
+    "prompt_dims": [4, 4, 4],
+    "prompt_lengths": [2, 2, 2],
+    "prompt_sizes": [4, 4, 4],
+    "encoder_blocks": [1, 1, 1],
+    "decoder_blocks": [1, 1, 1],
+    "skip_blocks": [1, 1, 1],
+    "bottleneck_blocks": 1,
+}
 PROMPTED = {"cascades": 2, "unet": UNET, "sensitivity_unet": UNET}
 SMALL = {
     "promptmr": PROMPTED,
@@ -76,7 +83,7 @@ def test_every_network_reconstructs_a_scan(scan, run, tmp_path, name):
     assert images.abs().max() > 0
 
 
-def test_what_it_will_cost_is_told_before(scan, run, tmp_path):
+def test_what_it_will_cost_is_shown_before(scan, run, tmp_path):
     done = run("reconstruct", scan, "--checkpoint", checkpoint(tmp_path), "--dry-run", "--json")
     (record,) = done.records
     assert record["status"] == "planned"
@@ -107,7 +114,7 @@ def test_other_weights_are_another_recipe(scan, run, tmp_path):
         (["--method", "sense", "--compile"], 2, "unknown-option"),
     ],
 )
-def test_mistakes_are_told(scan, run, tmp_path, words, exit_code, code):
+def test_mistakes_are_reported(scan, run, tmp_path, words, exit_code, code):
     words = [word.format(weights=checkpoint(tmp_path), scan=scan) for word in words]
     done = run("reconstruct", scan, *words, "-o", tmp_path / "out.h5")
     assert (done.code, done.codes) == (exit_code, [code]), done.err

@@ -1,4 +1,4 @@
-"""The command line and raw data: images are cut to the field of view, and it is told where they
+"""The command line and raw data: images are cut to the field of view, and it is reported where they
 lie."""
 
 from dataclasses import replace
@@ -86,7 +86,7 @@ def test_what_excludes_itself_or_is_not_known_is_refused(run, raw, undersampled,
     assert not list(tmp_path.iterdir())
 
 
-def test_a_plan_tells_the_size_of_the_images(run, raw):
+def test_a_plan_says_the_size_of_the_images(run, raw):
     done = run("reconstruct", raw / "sampled.h5", "-m", "zero-filled", "--dry-run", "--json")
     assert done.records[0]["shape"] == [3, 2, 61, 48]
 
@@ -100,14 +100,14 @@ def test_methods_are_compared_inside_the_field_of_view(run, raw, tmp_path):
     assert [record["status"] for record in done.records[:2]] == ["scored"] * 2
 
 
-def test_info_tells_where_a_scan_lies(run, raw):
+def test_info_says_where_a_scan_lies(run, raw):
     done = run("info", raw / "cine_sax.h5", "--json")
     (record,) = done.records
     assert record["geometry"]["voxel_mm"] == [2, 1.5, 8]
     assert record["geometry"]["positions_mm"][1] == [0, 5, 10]
     assert (record["field_strength"], record["sequence"]) == (2.89, "tfi2d1_12")
     assert record["beside"] == ["noise"]
-    told = run("info", raw / "cine_sax.h5").out
+    said = run("info", raw / "cine_sax.h5").out
     for words in (
         "voxel 2 x 1.5 x 8 mm",
         "field of view 122 x 72 mm",
@@ -119,10 +119,10 @@ def test_info_tells_where_a_scan_lies(run, raw):
         "tfi2d1_12",
         "with noise",
     ):
-        assert words in told, told
+        assert words in said, said
 
 
-def test_info_tells_where_images_lie(run, raw, tmp_path):
+def test_info_says_where_images_lie(run, raw, tmp_path):
     run(
         "reconstruct",
         raw / "sampled.h5",
@@ -133,10 +133,10 @@ def test_info_tells_where_images_lie(run, raw, tmp_path):
         "-o",
         tmp_path / "a.h5",
     )
-    told = run("info", tmp_path / "a.h5").out
-    assert "voxel 2 x 1.5 x 8 mm" in told
-    assert "field of view 122 x 72 mm" in told
-    assert "slices span" not in told
+    said = run("info", tmp_path / "a.h5").out
+    assert "voxel 2 x 1.5 x 8 mm" in said
+    assert "field of view 122 x 72 mm" in said
+    assert "slices span" not in said
 
 
 def test_info_of_a_scan_without_a_geometry(run, undersampled):
@@ -145,7 +145,7 @@ def test_info_of_a_scan_without_a_geometry(run, undersampled):
     assert record["beside"] == []
 
 
-def test_a_table_of_settings_is_told_with_its_scan(run, undersampled, tmp_path):
+def test_a_table_of_settings_is_shown_with_its_scan(run, undersampled, tmp_path):
     (tmp_path / undersampled.name).write_bytes(undersampled.read_bytes())
     (tmp_path / "cine_sax_info.csv").write_text("pixel spacing,1.4,1.5\nslice thickness,8\n")
     done = run("info", tmp_path, "--json")
@@ -154,7 +154,7 @@ def test_a_table_of_settings_is_told_with_its_scan(run, undersampled, tmp_path):
     assert done.records[0]["geometry"]["voxel_mm"] == [1.4, 1.5, 8]
 
 
-def test_undersampling_keeps_the_geometry_and_tells_what_it_cannot_keep(run, raw, tmp_path):
+def test_undersampling_keeps_the_geometry_and_says_what_it_cannot_keep(run, raw, tmp_path):
     words = ("undersample", raw / "cine_sax.h5", "-p", "uniform", "-R", 4, "-o")
     plain = run(*words, tmp_path / "a.h5")
     assert plain.code == 0, plain.err
@@ -165,7 +165,7 @@ def test_undersampling_keeps_the_geometry_and_tells_what_it_cannot_keep(run, raw
     assert formats.read(tmp_path / "a.mat").geometry == GEOMETRY
 
 
-def test_a_store_keeps_the_geometry_but_no_noise_of_other_coils(run, raw, one_process, tmp_path):
+def test_a_store_keeps_the_geometry_but_no_noise_of_other_coils(run, raw, tmp_path):
     words = ("preprocess", raw / "cine_sax.h5", "--quiet", "--out-dir")
     assert run(*words, tmp_path / "same").code == 0
     assert run(*words, tmp_path / "few", "--coils", 2).code == 0

@@ -7,9 +7,21 @@ import sys
 import pytest
 import typer
 
-from cmrrecon.cli import choices, doctor, info, models, simulate, train
+from cmrrecon.cli import (
+    choices,
+    compare,
+    doctor,
+    evaluate,
+    info,
+    models,
+    preprocess,
+    reconstruct,
+    simulate,
+    train,
+    undersample,
+)
 from cmrrecon.cli.app import app
-from cmrrecon.cli.help import examples
+from cmrrecon.cli.help import WIDTH, examples
 from cmrrecon.evaluation.protocols import PROTOCOLS
 from cmrrecon.methods.registry import METHODS
 from cmrrecon.networks.checkpoints import weights
@@ -48,15 +60,49 @@ def test_the_list_of_commands_is_not_cut_off(run):
     assert "..." not in run("--help", env=NARROW).out.replace("[ARGS]...", "")
 
 
-@pytest.mark.parametrize("module", [doctor, info, models, simulate, train])
+MODULES = [
+    compare,
+    doctor,
+    evaluate,
+    info,
+    models,
+    preprocess,
+    reconstruct,
+    simulate,
+    train,
+    undersample,
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_examples_stand_one_a_line(run, module):
     name = module.__name__.rpartition(".")[2]
     shown = run(name, "--help", env=NARROW).out
     lines = [line.strip() for line in module.EXAMPLE.splitlines()[2:]]
     assert lines
-    for line in lines:
-        assert line.startswith("cmrrecon ")
+    for before, line in zip(["", *lines], lines, strict=False):
+        assert line.startswith("cmrrecon ") or before.endswith(" \\")
         assert f"\n    {line}\n" in shown
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_are_commands_that_are_understood(run, module):
+    """The options of every example exist."""
+    text = "\n".join(module.EXAMPLE.splitlines()[2:]).replace("\\\n", "")
+    for line in text.splitlines():
+        for part in line.partition("  #")[0].split("|"):
+            words = part.partition(">")[0].split()[1:]
+            done = run(*words, "--help")
+            assert done.code == 0, done.err
+
+
+def test_long_examples_are_continued_as_in_a_shell():
+    long = "cmrrecon reconstruct " + " ".join(f"scan_number_{i}.mat" for i in range(9))
+    rows = examples("cmrrecon info a.mat", long).split("\n")[3:]
+    assert len(rows) > 1
+    assert all(len(row) <= WIDTH + 2 for row in rows)
+    assert all(row.endswith(" \\") for row in rows[:-1])
+    assert "".join(row.removeprefix("  ").removesuffix("\\") for row in rows) == long
 
 
 def test_examples_keep_their_lines():
@@ -99,7 +145,10 @@ def completed(line):
         ("cmrrecon reconstruct --method kt-", ["kt-wavelet", "kt-unrolled"]),
         ("cmrrecon train --recipe genre", ["genre-cmr", "genre-cmr-paper"]),
         ("cmrrecon undersample --pattern kt-g", ["kt-gaussian"]),
-        ("cmrrecon evaluate --protocol cmrxrecon202", list(choices.PROTOCOLS[1:])),
+        (
+            "cmrrecon evaluate --protocol cmrxrecon202",
+            ["cmrxrecon2023", "cmrxrecon2024", "cmrxrecon2025"],
+        ),
         ("cmrrecon simulate --kind t", ["t1map", "t2map"]),
         ("cmrrecon train --max-s", ["--max-steps"]),
     ],

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cmrrecon import formats
-from cmrrecon.cli.console import Console, Progress
+from cmrrecon.cli.console import Console
+from cmrrecon.cli.progress import ShownProgress
 
 
 def test_stdout_holds_the_path_and_nothing_else(run, undersampled, tmp_path):
@@ -257,7 +258,7 @@ def test_outputs_carry_their_provenance_but_no_folder_names(run, undersampled, t
 
 
 def test_logs_get_a_heartbeat_line(capsys):
-    with Progress(Console(), "scan.mat", 4, "slice", heartbeat=0.05) as progress:
+    with ShownProgress(Console(), "scan.mat", 4, "slice", heartbeat=0.05) as progress:
         progress.advance()
         time.sleep(0.2)
     lines = capsys.readouterr().err.splitlines()
@@ -279,7 +280,7 @@ def test_disk_full_leaves_nothing_behind(run, undersampled, tmp_path, monkeypatc
     assert os.listdir(tmp_path) == []
 
 
-def test_unreadable_input_is_told(run, full, tmp_path, monkeypatch):
+def test_unreadable_input_is_reported(run, full, tmp_path, monkeypatch):
     secret = tmp_path / "secret.mat"
     secret.write_bytes(full.read_bytes())
     real_open = h5py.File

@@ -242,7 +242,7 @@ def test_timeless_images_lose_their_frame_axis_whatever_the_file_is_called(tmp_p
     assert scipy.io.loadmat(tmp_path / "mine.mat")["img4ranking"].shape == (6, 8, 2)
 
 
-def test_an_unknown_year_is_told_and_the_one_used_is_kept(run, full, tmp_path):
+def test_an_unknown_year_is_reported_and_the_one_used_is_kept(run, full, tmp_path):
     scan = formats.read(full)
     formats.write_scan(tmp_path / "cine_sax.mat", scan, variable="kspace_full")
     done = run("undersample", tmp_path / "cine_sax.mat", "-R", 4)

@@ -68,7 +68,7 @@ def test_compare_takes_partial_references_if_allowed(run, folder, tmp_path):
     assert run(*words, *truth, "--allow-partial").code == 0
 
 
-def test_preprocess_takes_partial_targets_if_allowed(run, one_process, folder, tmp_path):
+def test_preprocess_takes_partial_targets_if_allowed(run, folder, tmp_path):
     files = [folder / f"{name}.npz" for name in ("full", "partial", "gaps")]
     for more, full in (((), [True, False, False]), (("--allow-partial",), [True, True, False])):
         store = tmp_path / f"store{len(more)}"

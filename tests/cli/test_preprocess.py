@@ -25,7 +25,7 @@ def test_preprocess_in_parallel_and_empty_shards(run, full, tmp_path):
     assert run("preprocess", "-", "--out-dir", tmp_path / "store2").codes == ["input-stream"]
 
 
-def test_scales_that_cannot_be_normalised_do_not_enter_a_store(run, one_process, full, tmp_path):
+def test_scales_that_cannot_be_normalised_do_not_enter_a_store(run, full, tmp_path):
     scan = formats.read(full)
     formats.write_scan(
         tmp_path / "tiny.mat",

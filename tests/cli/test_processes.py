@@ -1,4 +1,4 @@
-"""What only processes of their own can show: signals, broken pipes, full disks, and runs that meet."""
+"""What needs processes: signals, broken pipes, full disks, and equal runs at once."""
 
 import os
 import shlex
@@ -14,6 +14,7 @@ from cmrrecon import formats
 
 def test_a_killed_run_goes_on_where_it_stopped(run, full, tmp_path):
     target = tmp_path / "out.h5"
+    words = ["reconstruct", str(full), "-m", "zero-filled", "-o", str(target)]
     script = (
         "import sys, os, signal\n"
         "from cmrrecon.reconstruction import resume as parts\n"
@@ -22,14 +23,14 @@ def test_a_killed_run_goes_on_where_it_stopped(run, full, tmp_path):
         "    save(self, *given)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "parts.OnDisk.save = once\n"
-        f"sys.argv = ['cmrrecon', 'reconstruct', {str(full)!r}, '-m', 'zero-filled', '-o', {str(target)!r}]\n"
+        f"sys.argv = ['cmrrecon', *{words!r}]\n"
         "from cmrrecon.cli.app import main\n"
         "main()\n"
     )
     killed = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL
     assert not target.exists()
-    done = run("reconstruct", full, "-m", "zero-filled", "-o", target)
+    done = run(*words)
     assert "1 of 2 slices were finished before" in done.err
     assert os.listdir(tmp_path) == ["out.h5"]
     other = tmp_path / "whole.h5"
@@ -40,15 +41,18 @@ def test_a_killed_run_goes_on_where_it_stopped(run, full, tmp_path):
 
 
 def test_sigterm_ends_with_130_and_leaves_no_half_output(probe, tmp_path):
-    body = "with atomic(text) as half: half.write_text('half'); print('working', flush=True); time.sleep(60)"
+    body = (
+        "with atomic(text) as half: "
+        "half.write_text('half'); print('working', flush=True); time.sleep(60)"
+    )
     process = subprocess.Popen(
         probe(body, tmp_path / "out.h5"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "working\n"
     assert len(os.listdir(tmp_path)) == 1
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=30)
-    assert (process.returncode, told) == (130, "warning: interrupted\n")
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, "warning: interrupted\n")
     assert os.listdir(tmp_path) == []
 
 
@@ -60,7 +64,7 @@ def test_broken_pipe_is_quiet(probe):
     assert done.stderr == ""
 
 
-def test_standard_output_that_is_full_is_told(probe):
+def test_standard_output_that_is_full_is_reported(probe):
     words = probe("console.result({'status': 'done'}, None)", "", as_json=True)
     with open("/dev/full", "w") as full_disk:
         done = subprocess.run(
@@ -86,7 +90,7 @@ def test_names_beyond_the_terminals_encoding_are_shown_with_escapes(run, probe, 
 
 
 def test_two_equal_runs_at_once_both_succeed(run, full, tmp_path, monkeypatch):
-    """Another run of the same command does all its work, and clears up, while the first has one of its two slices."""
+    """A second run finishes and clears up while the first has one of its two slices."""
     from cmrrecon.reconstruction.resume import Parts
 
     words = ("reconstruct", full, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")

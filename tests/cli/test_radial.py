@@ -1,4 +1,4 @@
-"""The way of a radial scan through the program: what works with a trajectory, and what says that it cannot."""
+"""A radial scan on the command line: what works with a trajectory, and what is refused."""
 
 import sys
 from importlib.util import find_spec
@@ -37,10 +37,10 @@ def truth(radial):
     return radial.with_name("cine_sax_truth.npz")
 
 
-def test_info_tells_spokes_samples_matrix_and_effective_acceleration(run, radial):
-    told = run("info", radial).out
+def test_info_says_spokes_samples_matrix_and_effective_acceleration(run, radial):
+    said = run("info", radial).out
     for words in ("spoke 12", "sample 80", "matrix 48 x 48", "radial", "effective R 6.33"):
-        assert words in told
+        assert words in said
     record = run("info", radial, "--json").records[0]
     assert record["axes"][3:] == ["spoke", "sample"]
     assert record["matrix"] == [48, 48]
@@ -73,7 +73,7 @@ def test_it_goes_through_a_pipe(run):
     assert (record["input"], record["shape"]) == ("standard input", [3, 2, 4, 12, 80])
 
 
-def test_what_needs_cartesian_kspace_says_so(run, one_process, radial, tmp_path):
+def test_what_needs_cartesian_kspace_says_so(run, radial, tmp_path):
     for words in (
         ("undersample", radial, "-R", 2, "--out-dir", tmp_path),
         ("preprocess", radial, "--out-dir", tmp_path / "store"),

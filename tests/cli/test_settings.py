@@ -45,7 +45,7 @@ def test_numbers():
 
 
 def test_folders_are_searched_in_natural_order(tmp_path):
-    for name in ("P10/a.mat", "P9/a.mat", "P9/.hidden.mat", "P9/b.txt"):
+    for name in ("P10/a.mat", "P9/a.mat", "P9/.hidden.mat", "P9/b.txt", "P9/.a.h5.parts/a.mat"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     jobs = find_jobs([str(tmp_path)], lambda path: path.suffix == ".mat")
@@ -65,13 +65,13 @@ def test_globs_keep_the_tree_below_their_fixed_part(tmp_path):
     assert [str(job.folder) for job in jobs] == ["Cine/P1", "Cine/P2"]
 
 
-def test_nothing_to_do_is_told(tmp_path):
+def test_nothing_to_do_is_reported(tmp_path):
     for text in (str(tmp_path), f"{tmp_path}/*.mat"):
         with refused("file-missing"):
             find_jobs([text], lambda path: True)
 
 
-def test_a_decision_is_told_with_what_was_tried():
+def test_a_decision_is_shown_with_what_was_tried():
     good = Decision("llr", 0.03, 20, (Trial("llr", 0.03, 20, 0.0012),), "9 lines")
     for part in ("llr, weight 0.03, 20 iterations", "slice 3", "9 lines", "llr 0.03 x 20: 0.0012"):
         assert part in decision_text(3, good)
@@ -81,14 +81,14 @@ def test_a_decision_is_told_with_what_was_tried():
     assert "all settings were given" in decision_text(0, given)
 
 
-def test_errors_are_told_in_units_of_the_noise_and_for_each_method():
+def test_errors_are_shown_in_units_of_the_noise_and_for_each_method():
     trials = (Trial("llr", 0.03, 20, 0.2), Trial("llr", 0.1, 20, 0.12), Trial("tv", 0.01, 30, 0.3))
     made = Decision(
         "llr", 0.1, 20, trials, "9 lines", noise=0.1, error=0.12, maps_errors=(0.3, 0.2)
     )
     text = decision_text(0, made)
-    assert "what was taken 1.2, llr 1.2, tv 3" in text
-    assert "ESPIRiT's 0.3, of refined ones 0.2" in text
+    assert "the choice 1.2, llr 1.2, tv 3" in text
+    assert "ESPIRiT maps 0.3, with refined maps 0.2" in text
 
 
 def test_paths_that_go_up_are_files_like_others(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""`cmrrecon reconstruct` with the network: what is told and kept of how far to trust the images, --adapt and --uncertainty."""
+"""`cmrrecon reconstruct` with the network: what is printed and kept, --adapt and --uncertainty."""
 
 import json
 
@@ -58,8 +58,8 @@ def test_images_without_a_phase_have_no_residual(run, undersampled, tmp_path):
     assert "nan" not in done.err.lower()
 
 
-def test_auto_tells_the_scores_of_both(run, installed, undersampled, tmp_path):
-    done = run("reconstruct", undersampled, "-o", tmp_path / "a.h5", "--json")
+def test_auto_keeps_the_scores_of_both(run, installed, undersampled, tmp_path):
+    done = run("reconstruct", undersampled, "-o", tmp_path / "a.h5", "--json", "--verbose")
     assert done.code == 0, done.err
     choice = done.records[0]["choice"]
     assert "kt-unrolled" in {trial["method"] for trial in choice["trials"]}
@@ -136,7 +136,7 @@ def test_uncertainty_goes_beside_the_output(run, undersampled, full, tmp_path):
     assert not list(tmp_path.glob(".*.parts"))
 
 
-def test_a_dry_run_tells_of_adaptation_and_uncertainties(run, installed, undersampled, tmp_path):
+def test_a_dry_run_says_of_adaptation_and_uncertainties(run, installed, undersampled, tmp_path):
     done = run(
         "reconstruct",
         undersampled,
@@ -149,7 +149,7 @@ def test_a_dry_run_tells_of_adaptation_and_uncertainties(run, installed, undersa
         "--dry-run",
     )
     assert done.code == 0, done.err
-    assert "at most 7 steps" in done.err
+    assert "up to 7 steps" in done.err
     assert "a_uncertainty.h5" in done.err
     assert not list(tmp_path.glob("a*.h5"))
 
@@ -170,7 +170,7 @@ def test_what_makes_no_sense_is_refused(run, undersampled, words, codes):
     assert (done.code, done.codes) == (2, codes)
 
 
-def test_adaptation_is_told_and_kept(run, installed, undersampled, tmp_path):
+def test_adaptation_is_reported_and_kept(run, installed, undersampled, tmp_path):
     done = run(
         "reconstruct", undersampled, "--adapt", 5, "--slices", 1, "-o", tmp_path / "a.h5", "--json"
     )

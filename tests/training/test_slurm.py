@@ -142,10 +142,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
                 )
             output = (folder / "start.txt").read_text()
             if started.returncode != 0 or "idle" not in output:
-                pytest.skip(
-                    f"no Slurm: {TOOL.name} ended with {started.returncode}: "
-                    f"{output.strip()[-300:]}"
-                )
+                reason = output.strip()[-300:]
+                pytest.skip(f"no Slurm: {TOOL.name} ended with {started.returncode}: {reason}")
             yield running
             subprocess.run(
                 ["scancel", "--signal=KILL", "--full", "--user=root"], env=running.environment
@@ -213,6 +211,40 @@ def test_job_arrays_make_the_same_files_as_one_process(slurm, data, tmp_path):
         assert found.keys() == expected.keys()
         for name, values in expected.items():
             np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+def test_the_chain_of_the_examples_runs_to_its_scores(slurm, data, tmp_path):
+    """Each job waits until the one before has succeeded; two tasks share the slices of a scan."""
+    work, raw = tmp_path / "work", data.parent / "raw"
+    settings = {"ACCELERATION": "4", "ACS": "12", "METHOD": "zero-filled", "SPLIT_SLICES": "1"}
+    slurm.environment |= {f"CMRRECON_{name}": value for name, value in settings.items()}
+    words = ["bash", str(SCRIPTS / "chain.sh"), str(raw), str(work), "2"]
+    try:
+        jobs = slurm(*words, *ONE_NODE, "--cpus-per-task=1").split()
+    finally:
+        for name in settings:
+            del slurm.environment[f"CMRRECON_{name}"]
+    assert len(jobs) == 3
+    assert slurm.facts(jobs[1])[0]["Dependency"].startswith(f"afterok:{jobs[0]}")
+    slurm.wait_until_done(jobs[2])
+    assert {facts["JobState"] for job in jobs for facts in slurm.facts(job)} == {"COMPLETED"}, (
+        slurm.logs()
+    )
+    records = [json.loads(line) for line in (work / "scores.jsonl").read_text().splitlines()]
+    scored = [record for record in records if record["status"] == "done"]
+    assert len(scored) == len(list(raw.rglob("*.mat"))) >= 2
+    assert not list(work.rglob("*.parts"))
+
+
+def test_a_chain_stops_at_the_first_job_that_fails(slurm, tmp_path):
+    (tmp_path / "bad.mat").write_bytes(b"not a scan")
+    words = ["bash", str(SCRIPTS / "chain.sh"), str(tmp_path / "bad.mat"), str(tmp_path / "work")]
+    jobs = slurm(*words, "1", *ONE_NODE, "--cpus-per-task=1").split()
+    facts = slurm.wait_until_done(jobs[0])
+    assert (facts["JobState"], facts["ExitCode"]) == ("FAILED", "3:0")
+    slurm.wait(jobs[1], lambda facts: facts["Reason"] == "DependencyNeverSatisfied")
+    slurm("scancel", *jobs[1:])
+    assert not (tmp_path / "work" / "images").exists()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,198 @@
+"""The reconstruction of one input, as the command line asks for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmrrecon.cli import environment, inputs, outputs
+from cmrrecon.cli.console import Console
+from cmrrecon.cli.console_listener import ConsoleListener
+from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.reconstruct_messages import plan_record, summary
+from cmrrecon.cli.settings import SAMPLING, parse_slices, residual_text, sampling_text
+from cmrrecon.cli.worker import Work
+
+if TYPE_CHECKING:
+    from cmrrecon.data import Scan
+    from cmrrecon.methods.base import Method
+    from cmrrecon.reconstruction.task import Task
+
+RESUMABLE = "what is finished is kept: the same command goes on from there"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the command line asks of every input; it pickles, so that workers can use it.
+
+    What is not described here is the option of the same name.
+
+    Attributes
+    ----------
+    method, checkpoint : str, Path or None
+        How to reconstruct; see `find`.
+    settings : dict
+        Options of the method.
+    known : Mapping
+        Members of every record, the method among them.
+    device : str
+        Where to compute.
+    """
+
+    method: str | None
+    checkpoint: Path | None
+    settings: dict[str, Any]
+    known: Mapping[str, Any]
+    device: str
+    adapt: int
+    uncertainty: int
+    whiten: bool | None
+    keep_oversampling: bool
+    recon_matrix: bool
+    slices: str | None
+    output: str | None
+    out_dir: Path | None
+    mask: Path | None
+    maps: Path | None
+    axes: str | None
+    dataset: str | None
+    overwrite: bool
+    dry_run: bool
+
+
+def begin(plan: Plan) -> Work:
+    """The function that reconstructs a job; its method loads a network once."""
+    from cmrrecon.reconstruction.scan import find
+
+    method = find(plan.method, plan.checkpoint)
+    return lambda job, console: reconstruct_job(job, plan, method, console)
+
+
+def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) -> None:
+    """Reconstruct one input and report it."""
+    from cmrrecon.reconstruction.result import uncertainty_path
+    from cmrrecon.reconstruction.resume import Parts
+
+    with inputs.local_input(job) as path:
+        task = _task(_scan(path, plan), plan, method)
+        _describe(task.scan, path, job, console)
+        name = f"{job.stem}_{method.name}.h5"
+        target = outputs.destination(job, plan.output, plan.out_dir, name)
+        beside = [uncertainty_path(target)] if plan.uncertainty else []
+        record = {
+            "input": job.name,
+            **plan.known,
+            "shape": [task.scan.shape[0], len(task.slices), *task.image_shape],
+            "device": str(task.device),
+        }
+        if plan.dry_run:
+            record |= plan_record(task, beside, job.name, job.part, console)
+
+        def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
+            return _make(task, file, stamp, job, plan.output != inputs.STREAM, console)
+
+        product = outputs.Product(
+            target,
+            task.inputs,
+            lambda: task.provenance(environment.command_line()),
+            make,
+            beside,
+            summary=lambda record: summary(job.name, record),
+        )
+        done = outputs.deliver(
+            product, record, console, overwrite=plan.overwrite, dry_run=plan.dry_run
+        )
+        if done["status"] in ("done", "skipped"):
+            for finished in (target, *beside):
+                Parts.forget(finished)
+
+
+def slices_of(job: Job, *, slices: str | None, axes: str | None, dataset: str | None) -> int:
+    """The number of slices that are wanted of a job; 1 where its file cannot be read."""
+    from cmrrecon import formats
+    from cmrrecon.tools.errors import CmrreconError
+
+    try:
+        scan = formats.read(job.path, axes=axes, dataset=dataset)
+        return len(parse_slices(slices, scan.shape[1]))
+    except CmrreconError:
+        # The shard that gets the whole file reports what is wrong.
+        return 1
+
+
+def _scan(path: Path, plan: Plan) -> "Scan":
+    from cmrrecon.reconstruction.inputs import as_scan
+
+    return as_scan(path, plan.mask, plan.axes, dataset=plan.dataset, maps=plan.maps)
+
+
+def _task(scan: "Scan", plan: Plan, method: "Method") -> "Task":
+    """The reconstruction of a scan."""
+    from cmrrecon.reconstruction.task import Task
+
+    return Task.of(
+        scan,
+        method,
+        plan.settings,
+        slices=parse_slices(plan.slices, scan.shape[1]),
+        device=plan.device,
+        adapt=plan.adapt,
+        uncertainty=plan.uncertainty,
+        keep_oversampling=plan.keep_oversampling,
+        recon_matrix=plan.recon_matrix,
+        axes=plan.axes,
+        dataset=plan.dataset,
+        folder=plan.checkpoint.absolute().parent.name if plan.checkpoint else None,
+        whiten=plan.whiten,
+    )
+
+
+def _describe(scan: "Scan", path: Path, job: Job, console: Console) -> None:
+    """Say what was read, and what the reader had to assume."""
+    axes = zip(scan.axes, scan.shape, strict=True)
+    console.detail(f"{job.name}: " + ", ".join(f"{axis} {length}" for axis, length in axes))
+    for note in inputs.notes_of(scan):
+        console.say(note.replace(str(path), job.name))
+
+
+def _make(
+    task: "Task", file: Path, stamp: dict[str, Any], job: Job, lasting: bool, console: Console
+) -> dict[str, Any]:
+    """Reconstruct into a file; returns more for the record.
+
+    With a part of the slices the file is written by the shard that finishes last.
+    """
+    from cmrrecon.reconstruction.result import Result, uncertainty_path
+    from cmrrecon.reconstruction.resume import OnDisk
+    from cmrrecon.reconstruction.slices import run, run_part
+    from cmrrecon.tools.provenance import recipe_hash
+
+    layers = {"images": file}
+    if task.uncertainty:
+        layers["uncertainty"] = uncertainty_path(file)
+    store = OnDisk(layers, recipe_hash(stamp), task.slices)
+
+    result: Result | None
+    if job.part is None:
+        with (
+            store.kept_if_resumable(lasting, lambda: console.warn(RESUMABLE)),
+            ConsoleListener(console, job.name) as listener,
+        ):
+            result = run(task, store, listener, stamp)
+            written = result.save(file)
+    else:
+        wanted = job.part.among(task.slices)
+        with store.shared(), ConsoleListener(console, job.name) as listener:
+            result = run_part(task, wanted, store, listener, stamp)
+            if result is None:
+                # Other shards have yet to do their slices.
+                return {"status": "part", "slices": wanted, "slices_missing": store.missing()}
+            written = result.save(file)
+
+    made = {key: value for key, value in result.provenance.items() if key not in stamp}
+    sampling = {key: made[key] for key in SAMPLING if key in made}
+    console.detail(f"{job.name}: {sampling_text(**sampling)}{residual_text(result.residuals)}")
+    if len(written) > 1:
+        console.say(f"{job.name}: uncertainties of the images are in {written[1]}")
+        made["uncertainty"] = str(written[1])
+    return made

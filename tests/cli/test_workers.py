@@ -1,0 +1,248 @@
+"""Scans side by side: same results, failures one by one, no process left behind."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from cmrrecon import formats
+from cmrrecon.cli import workers
+from cmrrecon.cli.console import Console
+from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.workers import memory_of, run_side_by_side
+from cmrrecon.tools.errors import InputError, UsageError
+
+
+@pytest.fixture
+def tree(full, tmp_path):
+    """Four scans in a tree, one of them damaged."""
+    for i in range(4):
+        (tmp_path / f"tree/P00{i}").mkdir(parents=True)
+        shutil.copy(full, tmp_path / f"tree/P00{i}")
+    (tmp_path / "tree/P001/cine_sax.mat").write_bytes(b"not a scan")
+    return tmp_path / "tree"
+
+
+def untimed(text):
+    return re.sub(r"\d+\.\d s", "TIME", text)
+
+
+def test_workers_make_and_print_what_one_process_does(run, tree, tmp_path):
+    words = ("reconstruct", tree, "-m", "llr", "--set", "iterations=3", "--out-dir")
+    serial = run(*words, tmp_path / "one")
+    side = run(*words, tmp_path / "two", "--workers", 2)
+    assert (serial.code, side.code) == (1, 1)
+    assert side.out.replace(str(tmp_path / "two"), str(tmp_path / "one")) == serial.out
+    assert untimed(side.err) == untimed(serial.err)
+    assert side.codes == ["file-format"]
+    found = sorted(tmp_path.glob("two/*/*.h5"))
+    assert len(found) == 3
+    for path in found:
+        expected = formats.read_images(tmp_path / "one" / path.relative_to(tmp_path / "two"))
+        np.testing.assert_array_equal(formats.read_images(path).numpy(), expected.numpy())
+
+
+def test_undersampling_side_by_side(run, tree, tmp_path):
+    words = ("undersample", tree, "-R", 4, "--workers", 2, "--json", "--out-dir", tmp_path / "u")
+    assert [record["status"] for record in run(*words).records] == [
+        "done",
+        "failed",
+        "done",
+        "done",
+    ]
+    again = run(*words)
+    assert [record["status"] for record in again.records] == ["skipped", "failed", *["skipped"] * 2]
+
+
+def echo(job, console, folder):
+    """Work on a job whose stem says what happens."""
+    word = job.stem.split("_")[0]
+    (folder / f"{job.stem}-{os.getpid()}").touch()
+    if word == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == "exit":
+        os._exit(3)
+    if word == "fail":
+        raise InputError("file-empty", "Found", "Expected", "Remedy")
+    if word == "fault":
+        raise ZeroDivisionError
+    if word == "slow":
+        time.sleep(1)
+    console.warn(f"warned of {job.stem}")
+    console.result({"status": "done", "input": job.stem}, job.stem)
+
+
+def begin(folder):
+    return partial(echo, folder=folder)
+
+
+def refuse():
+    raise UsageError("unknown-method", "Found", "Expected", "Remedy")
+
+
+def side_by_side(names, folder, count=2, start=None, memory=lambda job: 0, fail_fast=False):
+    jobs = [Job(name, Path(name), Path()) for name in names]
+    try:
+        run_side_by_side(
+            jobs,
+            start or partial(begin, folder),
+            count,
+            Console(),
+            fail_fast=fail_fast,
+            cost=lambda job: 1.0,
+            memory=memory,
+        )
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def test_results_come_in_the_order_of_the_inputs_and_failures_one_by_one(tmp_path, capfd):
+    names = ["slow", "a", "fail", "die", "fault", "exit", "b"]
+    assert side_by_side(names, tmp_path) == 1
+    shown = capfd.readouterr()
+    assert shown.out.split() == ["slow", "a", "b"]
+    errors = re.findall(r"^(\d)/7 error\[([a-z-]+)\]", shown.err, re.MULTILINE)
+    assert errors == [("3", "file-empty"), ("4", "memory-shortage"), ("5", "fault"), ("6", "fault")]
+    assert "ZeroDivisionError" in shown.err
+    assert "warning: 1/7 warned of slow" in shown.err
+
+
+def test_a_start_that_fails_is_reported_for_every_input(tmp_path, capfd):
+    assert side_by_side(["a", "b"], tmp_path, start=refuse) == 1
+    assert capfd.readouterr().err.count("error[unknown-method]") == 2
+
+
+def processes(folder):
+    return {path.name.rpartition("-")[2] for path in folder.iterdir()}
+
+
+def test_no_more_run_at_once_than_memory_holds(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(workers, "available_memory", lambda: 3 * workers.LIBRARIES)
+    names = [f"slow_{i}" for i in range(3)]
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.mkdir()
+    large.mkdir()
+    assert side_by_side(names, large, memory=lambda job: workers.LIBRARIES) == 0
+    assert len(processes(large)) == 1
+    assert "1.5 GB" in capfd.readouterr().err
+    assert side_by_side(names, small) == 0
+    assert len(processes(small)) == 2
+    assert "GB" not in capfd.readouterr().err
+
+
+def test_memory_follows_the_size_of_a_series_and_the_format(full, tmp_path):
+    series = 8 * 3 * 4 * 64 * 96
+    job = Job(str(full), full, Path())
+    assert memory_of(job, axes=None, dataset=None) == workers.SERIES_HELD * series
+    np.savez(tmp_path / "a.npz", kspace=np.ones((3, 2, 4, 64, 96), np.complex64))
+    whole = Job("a.npz", tmp_path / "a.npz", Path())
+    assert memory_of(whole, axes=None, dataset=None) == (workers.SERIES_HELD + 2) * series
+    assert memory_of(Job("b", tmp_path / "b", Path()), axes=None, dataset=None) == 0
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def children(pid):
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in found.read_text().split()]
+
+
+def wait_for(condition, seconds=90):
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+# The program, whose reconstruction of a slice takes a second more.
+SLOW = """
+import sys, time
+from cmrrecon.cli import reconstruct_job
+from cmrrecon.cli.app import main
+
+def begin(plan, plain=reconstruct_job.begin):
+    from cmrrecon.reconstruction.resume import OnDisk
+    save = OnDisk.save
+    def slowly(self, *given):
+        save(self, *given)
+        time.sleep(1)
+    OnDisk.save = slowly
+    return plain(plan)
+
+if __name__ == "__main__":
+    from cmrrecon.cli import reconstruct
+    reconstruct.begin = begin
+    main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_a_stopped_command_leaves_no_process_and_goes_on_later(run, full, tmp_path, name):
+    for i in range(4):
+        (tmp_path / f"tree/P00{i}").mkdir(parents=True)
+        shutil.copy(full, tmp_path / f"tree/P00{i}")
+    (tmp_path / "slow.py").write_text(SLOW)
+    words = ["reconstruct", str(tmp_path / "tree"), "-m", "zero-filled"]
+    words += ["--out-dir", str(tmp_path / "rec"), "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "slow.py"), *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # The first scan is done, and another one has a slice.
+    wait_for(lambda: list(tmp_path.glob("rec/*/*.h5")) and list(tmp_path.rglob("*.parts/*.npy")))
+    started = children(process.pid)
+    assert len(started) >= 2
+    process.send_signal(getattr(signal, name))
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == (-signal.SIGKILL if name == "SIGKILL" else 130), said
+    wait_for(lambda: not any(map(alive, started)), 30)
+    assert name == "SIGKILL" or "goes on from there" in said
+    assert not list(tmp_path.rglob("*.tmp-*"))
+    finished = list(tmp_path.glob("rec/*/*.h5"))
+    assert 1 <= len(finished) < 4
+    assert list(tmp_path.rglob("*.parts/*.npy"))
+
+    again = run(*words, "--json")
+    statuses = [record["status"] for record in again.records]
+    assert statuses.count("skipped") == len(finished)
+    assert statuses.count("done") == 4 - len(finished)
+    # What a killed process left need not be a slice of an unfinished scan.
+    assert name == "SIGKILL" or "were finished before" in again.err
+    assert not list(tmp_path.rglob("*.parts"))
+
+
+def test_workers_on_a_gpu_are_one(run, undersampled, full, tmp_path, monkeypatch):
+    import torch
+
+    seen = []
+    monkeypatch.setattr("cmrrecon.tools.devices.choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(
+        "cmrrecon.cli.reconstruct.run_side_by_side",
+        lambda jobs, begin, count, *words, **named: seen.append(count),
+    )
+    words = ("reconstruct", undersampled, full, "--workers", 2)
+    done = run(*words, "-m", "zero-filled")
+    assert seen == [1]
+    assert "warning: " in done.err
+    run(*words, "-m", "sigpy-sense")
+    assert seen == [1, 2]
