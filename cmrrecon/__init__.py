@@ -12,7 +12,7 @@ The names below are the public interface; they are imported when they are first 
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Name -> the module it comes from.
 _PUBLIC = {
