@@ -37,11 +37,15 @@ myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = f"cmrrecon {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+# Longer signatures have one parameter on a line.
+maximum_signature_line_length = 80
 numpydoc_show_class_members = False
 # Public types are linked. What numpydoc links besides is on sites that no build may ask.
 numpydoc_xref_param_type = True
@@ -56,6 +60,7 @@ sphinx_gallery_conf = {
     "examples_dirs": str(GALLERY),
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_signature": False,
@@ -78,6 +83,15 @@ def only_links_within(_app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = LINK.sub(shown, source[0])
 
 
+def signatures_that_parse(
+    _app: Sphinx, _what: str, _name: str, _object: object, _options: object, *shown: str | None
+) -> tuple[str | None, str | None]:
+    """Show the factory of a field as `...`: `<factory>` is no Python, and would leave types unlinked."""
+    signature, returns = shown
+    return signature and signature.replace("<factory>", "..."), returns
+
+
 def setup(app: Sphinx) -> None:
     """Register what the site needs besides the extensions."""
     app.connect("source-read", only_links_within)
+    app.connect("autodoc-process-signature", signatures_that_parse)
