@@ -32,6 +32,8 @@ exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 # `single backticks` in docstrings are code, as in Markdown.
 default_role = "code"
+# Blocks without a language are files, tables and what the program prints.
+highlight_language = "text"
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
@@ -43,6 +45,7 @@ html_show_sourcelink = False
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
+autodoc_default_options = {"special-members": "__call__"}
 autodoc_preserve_defaults = True
 # Longer signatures have one parameter on a line.
 maximum_signature_line_length = 80

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import cmrrecon
 
 # %%
-# One scan with two accelerations, reconstructed with one method.
+# One scan with three accelerations, each reconstructed with the same method.
 made = cmrrecon.simulate(slices=3, coils=6, frames=6, y=80, x=128)
 results = {}
 for R in (2, 4, 8):
