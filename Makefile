@@ -1,18 +1,24 @@
-# make demo: from nothing to a picture and a movie. make test: set-up and the whole test suite.
+# make demo: from nothing to a picture and a movie. make test: set-up and the whole test suite. make docs: the site.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+DOCS_READY := .venv/docs-ready
+SPHINX := --fail-on-warning --keep-going -d docs/_build/doctrees
 DEMO := demo
 SCAN := $(DEMO)/MultiCoil/Cine/TrainingSet/FullSample/Center000/Simulated_30T_phantom/P001
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all lint format docs bench clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)
+
+$(DOCS_READY): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $(DOCS_READY)
 
 demo: $(READY)
 	rm -rf $(DEMO)
@@ -39,8 +45,13 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(DOCS_READY)
+	$(BIN)/sphinx-build $(SPHINX) -b html docs docs/_build/html
+	$(BIN)/sphinx-build $(SPHINX) -b doctest docs docs/_build/doctest
+	@echo "Done: see docs/_build/html/index.html"
+
 bench: $(READY)
 	$(BIN)/python benchmarks/all.py
 
 clean:
-	rm -rf .venv $(DEMO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv $(DEMO) build docs/_build docs/api/generated docs/gallery *.egg-info .pytest_cache .mypy_cache .ruff_cache

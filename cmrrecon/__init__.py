@@ -14,7 +14,7 @@ The names below are the public interface. They are imported on first use.
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Name -> its module.
 _PUBLIC = {

@@ -105,7 +105,7 @@ def test_help_is_light(words):
     assert "cmrrecon" in done.stdout.lower()
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.py")), ids=lambda p: p.name)
 def test_examples_use_the_public_interface_alone(path):
     nodes = list(ast.walk(ast.parse(path.read_text())))
     names = {

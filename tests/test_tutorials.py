@@ -1,0 +1,120 @@
+"""The commands of the tutorials run, in their order and at small size."""
+
+import glob
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cmrrecon.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+TUTORIALS = ROOT / "docs" / "tutorials"
+FENCE = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# What makes a run long, and what stands in its place here.
+SMALLER = (
+    (r"--size \d+x\d+", "--size 48x64"),
+    (r"--frames \d+", "--frames 3"),
+    (r"--coils \d+", "--coils 3"),
+    (r"--kind t1map", "--kind t1map --frames 4"),
+    (r"schedule\.epochs=\d+", "schedule.epochs=1"),
+    (r"network\.channels=\d+", "network.channels=2"),
+)
+WITH_SHELL = re.compile(r"[|>$;&]|^while |^for ")
+
+
+def commands(name: str) -> list[str]:
+    """The commands of a tutorial; a line that ends in a backslash goes on, and so does a loop."""
+    found: list[str] = []
+    for block in FENCE.findall((TUTORIALS / f"{name}.md").read_text()):
+        waiting: list[str] = []
+        for line in block.rstrip("\n").split("\n"):
+            waiting.append(line)
+            whole = "\n".join(waiting)
+            loops = len(re.findall(r"\bdo$", whole, re.MULTILINE))
+            if not line.endswith("\\") and loops == len(re.findall(r"^done", whole, re.MULTILINE)):
+                found.append(whole.replace("\\\n", " "))
+                waiting = []
+        assert not waiting, f"{waiting} has no end"
+    return found
+
+
+def smaller(command: str) -> str:
+    for pattern, instead in SMALLER:
+        command = re.sub(pattern, instead, command)
+    return command
+
+
+def expanded(words: list[str], command: str) -> list[str]:
+    """Words with the file names of unquoted patterns, as a shell gives them."""
+    return [
+        name
+        for word in words
+        for name in (glob.glob(word) if "*" in word and f"'{word}'" not in command else [word])
+    ]
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """Runs a command: `cmrrecon` in this process, all else in bash."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    program = programs / "cmrrecon"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cmrrecon "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def run(command: str) -> None:
+        words = shlex.split(command)
+        if words[0] == "cd":
+            monkeypatch.chdir(words[1])
+        elif words[0] == "cmrrecon" and not WITH_SHELL.search(command):
+            done = CliRunner().invoke(app, expanded(words[1:], command))
+            assert done.exit_code == 0, f"{command}\n{done.stderr}"
+        else:
+            whole = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", command], capture_output=True, text=True
+            )
+            assert whole.returncode == 0, f"{command}\n{whole.stderr}"
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "leaves"),
+    [
+        ("first-reconstruction", ["comparison.png", "cine.gif", "varied_uncertainty.h5"]),
+        ("challenge", ["scores.jsonl", "submission/**/T1map_kus_ktGaussian8.mat"]),
+        ("train-your-own", ["runs/small/best.safetensors", "comparison.png"]),
+    ],
+)
+def test_tutorials_run(shell, name, leaves):
+    for command in commands(name):
+        shell(smaller(command))
+    for pattern in leaves:
+        assert glob.glob(pattern, recursive=True), pattern
+
+
+def test_commands_of_the_cluster_are_shell_and_name_files_that_exist():
+    text = (TUTORIALS / "cluster.md").read_text()
+    for command in commands("cluster"):
+        done = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    named = set(re.findall(r"\b[a-z]+\.(?:sbatch|sh)\b", text))
+    assert named
+    assert {name for name in named if not (ROOT / "examples" / "slurm" / name).is_file()} == set()
+
+
+def test_the_words_that_make_runs_small_are_still_in_the_tutorials():
+    text = "".join(path.read_text() for path in TUTORIALS.glob("*.md"))
+    assert not [pattern for pattern, _ in SMALLER if not re.search(pattern, text)]
