@@ -1,4 +1,4 @@
-"""The complete state of a training run in one file, which is old or new but never half-written."""
+"""Keep the complete state of a training run in one file, which is never left half-written."""
 
 from pathlib import Path
 from typing import Any
