@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-# Fraction of the mean variance that is added to every variance, so that none vanishes.
+# The fraction of the mean variance that is added to every variance, so that no variance is zero.
 RELATIVE_EPSILON = 1e-3
 Covariance = Literal["diagonal", "identity"]
 
@@ -41,8 +41,8 @@ def symmetric_divergence(
 ) -> Tensor:
     """Compute `KL(a || b) + KL(b || a)` of two Gaussians.
 
-    Diagonal: `1/2 sum [(v_a + d^2) / v_b + (v_b + d^2) / v_a - 2]`, where d is the difference of
-    the means. Identity: `||d||^2`.
+    With diagonal covariance this is `1/2 sum [(v_a + d^2) / v_b + (v_b + d^2) / v_a - 2]`, where d
+    is the difference of the means. With identity covariance it is `||d||^2`.
 
     Parameters
     ----------
@@ -68,22 +68,22 @@ Gather = Callable[[Any], list[Any]]
 
 
 def alone(thing: Any) -> list[Any]:
-    """The `Gather` of a single process."""
+    """Return the object in a list; this is the `Gather` of a single process."""
     return [thing]
 
 
 class DistributionAlignment:
     """Compares the features of every cascade with recent samples of other domains.
 
-    Each cascade has a bank with the moments of the last samples, without gradient. The loss of a
-    cascade is the mean divergence from the samples of other domains, or zero if there are none. The
-    total loss is the sum over the cascades.
+    Each cascade has a bank with the moments of the most recent samples, without gradient. The loss
+    of a cascade is the mean divergence from the samples of other domains, or zero if there are
+    none. The total loss is the sum over the cascades.
 
     Parameters
     ----------
     window : int
-        How many earlier samples are kept. The paper's sliding window has five samples, four of them
-        earlier.
+        The number of earlier samples that are kept. The paper's sliding window has five samples,
+        four of them earlier.
     covariance : str
         "diagonal" or "identity". The paper's full covariance cannot be estimated from one sample.
 
@@ -113,7 +113,7 @@ class DistributionAlignment:
         Returns
         -------
         Tensor of shape () or None
-            The loss; None while there are no samples of another domain.
+            The loss, or None as long as there are no samples of another domain.
         """
         while len(self.banks) < len(features):
             self.banks.append(deque(maxlen=self.window))

@@ -155,7 +155,7 @@ def _columns_of_interest(truth: Tensor, draw: torch.Generator) -> slice:
 
 
 def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Draw maps (coil, y, x) of unit RSS, of an array or of broad coils; rarely, one coil is weak."""
+    """Draw maps (coil, y, x) of unit RSS, of an array or of broad coils; few have a weak coil."""
     stacked = (
         _array(coils, y, x, draw)
         if happens(ARRAY, draw) and coils > 1

@@ -26,6 +26,6 @@ def machine_memory() -> int:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use; all of them where the system sets no limit."""
+    """Return the number of cores this process may use, which is all if the system sets no limit."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,6 +1,7 @@
-"""Save and load networks: our own files (safetensors), and official PromptMR(+) checkpoints.
+"""Save and load networks: our own files (safetensors) and official PromptMR(+) checkpoints.
 
-No file is trusted. Nothing in it is executed, and all its claims are checked against its content.
+No file is trusted. Nothing in it is executed, and everything that it claims is checked against its
+content.
 """
 
 import json
@@ -23,9 +24,9 @@ from cmrrecon.tools.files import input_error
 from cmrrecon.tools.provenance import plain
 
 VARIANTS = ("kspace", "image")
-# What Lightning modules, DistributedDataParallel, torch.compile and trainers put before the names.
+# The prefixes that Lightning modules, DistributedDataParallel, torch.compile and trainers add.
 WRAPPERS = ("promptmr.", "module.", "_orig_mod.", "model.")
-# This tensor belongs to the training, not to the network.
+# A tensor that belongs to the training, not to the network.
 LOSS_WINDOW = "loss.w"
 # Hyper-parameters that only the PromptMR-plus repository has, and the names of its two
 # implementations.
@@ -59,11 +60,11 @@ def from_state_dict(state_dict: Mapping[str, Tensor], variant: str | None = None
     Parameters
     ----------
     state_dict : mapping of str to Tensor
-        Exactly the tensors of the network, which are copied. Names and shapes give the
+        Exactly the tensors of the network, which are copied. Names and shapes determine the
         configuration.
     variant : str or None
-        "kspace" or "image" (see `promptmr`), which a state dict does not show. None uses that of
-        the official repository: "kspace" for PromptMR and "image" for PromptMR+.
+        "kspace" or "image" (see `promptmr`), which a state dict does not show. None uses the
+        variant of the official repository: "kspace" for PromptMR and "image" for PromptMR+.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
         A file written by `save`, an official Lightning file, or a bare state dict of PromptMR or
         PromptMR+ (torch or safetensors).
     variant : str or None
-        See `from_state_dict`. None follows the file.
+        See `from_state_dict`. None uses the variant stated in the file.
 
     Returns
     -------
@@ -99,7 +100,7 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
     Raises
     ------
     InputError
-        If the file cannot be read, is damaged, or holds another network.
+        If the file cannot be read, is damaged, or contains another network.
     UsageError
         If the variant is unknown (`unknown-variant`).
     """
@@ -115,14 +116,14 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
         raise InputError(
             "checkpoint-format",
             f"{path} is a bare pickle, the format of PyTorch before version 1.6",
-            "Checkpoints are zip files of torch.save, or safetensors",
+            "Checkpoints are zip files written by torch.save, or safetensors",
             "Save it again: torch.save(torch.load(FILE, weights_only=True), NEW)",
         )
 
     raise InputError(
         "checkpoint-format",
-        f"{path} is no checkpoint",
-        "A file of cmrrecon, or a .ckpt or .pth file of PromptMR is needed",
+        f"{path} is not a checkpoint",
+        "A file written by cmrrecon, or a .ckpt or .pth file of PromptMR, is needed",
         "Give the file with the weights",
     )
 
@@ -208,7 +209,7 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
         raise InputError(
             "checkpoint-mismatch",
             f"{path} has weights for {cascades} cascades, not {_shown(parameters['num_cascades'])}",
-            "All cascades in its hyper-parameters are needed",
+            "All cascades stated in its hyper-parameters are needed",
             "Download the checkpoint again",
         )
 
@@ -222,7 +223,7 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
 
 
 def _bare(entries: dict[str, Value]) -> dict[str, Value]:
-    """Keep only the network's entries of a file, without the prefixes of wrappers."""
+    """Return only the network's entries of a file, without the prefixes of wrappers."""
     for wrapper in WRAPPERS:
         if any(key.startswith(wrapper) for key in entries):
             unwrapped = {
@@ -236,16 +237,16 @@ def _bare(entries: dict[str, Value]) -> dict[str, Value]:
 
 
 def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
-    """Return the variant given by the hyper-parameters of a Lightning file, and the reason."""
+    """Return the variant according to the hyper-parameters of a Lightning file, and the reason."""
     if not any(key in parameters for key in PLUS_PARAMETERS):
         return None, "the official repository"
     version = parameters.get("model_version", "promptmr_v2")
     if not isinstance(version, str) or version not in VERSIONS:
         raise InputError(
             "unknown-variant",
-            f"The hyper-parameters have the model version {_shown(version)}",
+            f"The hyper-parameters state the model version {_shown(version)}",
             f"The known versions are: {', '.join(VERSIONS)}",
-            "Give the variant of the iteration: kspace or image",
+            "Choose the variant of the iteration: kspace or image",
         )
 
     return VERSIONS[version], f"model_version {version}" + (
@@ -284,13 +285,13 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
         raise _damaged(path, error) from error
 
     if not isinstance(config, dict):
-        raise _damaged(path, "its configuration is no mapping")
+        raise _damaged(path, "its configuration is not a mapping")
 
     if variant is not None:
         if "variant" not in config:
             raise UsageError(
                 "unknown-variant",
-                f"{path} holds the network {header['network']}, which has no variants",
+                f"{path} contains the network {header['network']}, which has no variants",
                 "Only PromptMR and PromptMR+ have variants",
                 "Leave the variant out",
             )
@@ -324,7 +325,7 @@ def _damaged(path: Path, error: object) -> InputError:
 
 
 def _in_order(header: bytes) -> bytes:
-    """Sort the header of a safetensors file, so that equal weights give equal files."""
+    """Sort the header of a safetensors file, so that equal weights lead to equal files."""
     text = json.dumps(
         json.loads(header), sort_keys=True, separators=(",", ":"), ensure_ascii=False
     ).encode()
@@ -345,7 +346,7 @@ def _official(tensors: dict[str, Tensor], variant: str | None, source: str) -> n
 
 
 def _config(network: nn.Module) -> dict[str, Any]:
-    """Return the configuration from which `build` makes such a network."""
+    """Return the configuration from which `build` builds such a network."""
     config: dict[str, Any] = vars(network)["config"]
     return config
 
