@@ -35,7 +35,7 @@ def classification_loss(logits: Tensor, present: Tensor) -> Tensor:
 def lesion_loss(image: Tensor, target: Tensor, lesion: Tensor) -> Tensor:
     """Compute the mean absolute difference inside the boxes, relative to the mean of the target.
 
-    The mean is taken over the whole target, so that the loss is comparable to `l1_loss`.
+    The mean is computed over the whole target, so that the loss is comparable to `l1_loss`.
 
     Parameters
     ----------
