@@ -67,9 +67,9 @@ def symmetric_divergence(
 Gather = Callable[[Any], list[Any]]
 
 
-def alone(thing: Any) -> list[Any]:
+def single_process_gather(value: Any) -> list[Any]:
     """Return the object in a list; this is the `Gather` of a single process."""
-    return [thing]
+    return [value]
 
 
 class DistributionAlignment:
@@ -97,7 +97,7 @@ class DistributionAlignment:
         self.banks: list[deque[tuple[Hashable, tuple[Tensor, Tensor]]]] = []
 
     def __call__(
-        self, features: tuple[Tensor, ...], domain: Hashable, gather: Gather = alone
+        self, features: tuple[Tensor, ...], domain: Hashable, gather: Gather = single_process_gather
     ) -> Tensor | None:
         """Compute the loss of one sample, then add the sample to the banks.
 
@@ -120,9 +120,9 @@ class DistributionAlignment:
 
         present = [moments(feature) for feature in features]
         losses = []
-        for bank, own in zip(self.banks, present, strict=False):
+        for bank, current in zip(self.banks, present, strict=False):
             others = [
-                symmetric_divergence(own, known, self.covariance)
+                symmetric_divergence(current, known, self.covariance)
                 for origin, known in bank
                 if origin != domain
             ]

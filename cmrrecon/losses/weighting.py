@@ -17,7 +17,7 @@ LEAST_MEAN = 1e-12
 Mean = Callable[[Mapping[str, float | None]], dict[str, float]]
 
 
-def own(values: Mapping[str, float | None]) -> dict[str, float]:
+def single_process_mean(values: Mapping[str, float | None]) -> dict[str, float]:
     """Return the values without missing ones; this is the `Mean` of a single process."""
     return {name: value for name, value in values.items() if value is not None}
 
@@ -56,7 +56,7 @@ class CoefficientOfVariation:
         return {name: value / total for name, value in variation.items()}
 
     def __call__(
-        self, losses: Mapping[str, Tensor | None], mean: Mean = own
+        self, losses: Mapping[str, Tensor | None], mean: Mean = single_process_mean
     ) -> tuple[Tensor, dict[str, float]]:
         """Weight the losses, then add them to the statistics.
 

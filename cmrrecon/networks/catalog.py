@@ -129,7 +129,7 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
     """
     network = get_network(name)
     settings = checked_mapping(f"The network {name}", config or {}, network.options())
-    if not _modest(config):
+    if not _within_limits(config):
         raise UsageError(
             "option-value",
             f"A number in the configuration of the network {name} is larger than {LARGEST}",
@@ -169,12 +169,12 @@ def _check_counts(name: str, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _modest(value: Any) -> bool:
+def _within_limits(value: Any) -> bool:
     """Return whether all numbers in a configuration are at most `LARGEST`."""
     if isinstance(value, Mapping):
-        return all(map(_modest, value.values()))
+        return all(map(_within_limits, value.values()))
     if isinstance(value, list | tuple):
-        return all(map(_modest, value))
+        return all(map(_within_limits, value))
     return not isinstance(value, int | float) or value <= LARGEST
 
 

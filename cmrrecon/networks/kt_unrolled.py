@@ -57,7 +57,7 @@ FIRST_WEIGHT, SMOOTH = 3.0, 5
 # The smallest expected error, where bright tissue is one.
 SMALLEST = 1e-4
 # Columns whose brightest pixel is below this fraction of the overall maximum count as empty.
-LIT = 0.2
+EMPTY_FRACTION = 0.2
 # The number of columns that are processed at once without gradients; a multiple of SIDE.
 TILE = 128
 
@@ -227,7 +227,7 @@ class KtUnrolled(SeriesNetwork):
         seen_by_coils = problem.A.maps.abs().amax(0) > 0
         z = x + error * torch.view_as_complex(update) * (phase * seen_by_coils)
 
-        return closer(problem, z, weight * self.weight(context).exp(), self.solver_steps)
+        return data_consistency(problem, z, weight * self.weight(context).exp(), self.solver_steps)
 
     def _in_tiles(self, channels: Tensor, context: Tensor) -> Tensor:
         """Apply the regulariser to overlapping tiles of columns: same result, less memory."""
@@ -267,8 +267,8 @@ def disagreement(x: Tensor, other: Tensor) -> Tensor:
         The difference, at least `SMALLEST`.
     """
     bright = x.abs().amax((0, 1))
-    lit = bright >= LIT * bright.amax()
-    return (other - x)[..., lit].abs().square().mean().sqrt().clamp(min=SMALLEST)
+    filled = bright >= EMPTY_FRACTION * bright.amax()
+    return (other - x)[..., filled].abs().square().mean().sqrt().clamp(min=SMALLEST)
 
 
 def smooth_phase(x: Tensor) -> Tensor:
@@ -321,7 +321,7 @@ def facts(problem: Problem, x: Tensor) -> Tensor:
     )
 
 
-def closer(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:
+def data_consistency(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:
     """Minimise `1/2 ||A x - y||^2 + weight / 2 ||x - z||^2` by conjugate gradients from z.
 
     Gradients reach z and the weight.

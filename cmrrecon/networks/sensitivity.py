@@ -74,7 +74,7 @@ class SensitivityNetwork(nn.Module):
         )
 
         parts = torch.split(samples, together or (KEPT_TOGETHER if again else len(samples)))
-        maps = torch.cat([recomputed(again, self._through, part) for part in parts])
+        maps = torch.cat([recomputed(again, self._images_of, part) for part in parts])
         maps = (
             maps.view(images.shape)
             if self.frames == 1
@@ -84,7 +84,7 @@ class SensitivityNetwork(nn.Module):
         size = safe_rss(maps)[:, :, None]
         return (maps / torch.where(size > 0, size, 1)).mT
 
-    def _through(self, samples: Tensor) -> Tensor:
+    def _images_of(self, samples: Tensor) -> Tensor:
         """Apply the U-Net and return only its images, if it has several outputs."""
         out: Tensor | tuple[Tensor, ...] = self.norm_unet(samples)
         return out if isinstance(out, Tensor) else out[0]

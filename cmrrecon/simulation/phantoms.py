@@ -139,12 +139,12 @@ def scene(
 
         image[:, *near] = paint(layers, signals, image[:, *near])
         images.append(image * field)
-        boxes.append(_moved(box_of(layers[-1].cover), near) if lesion else None)
+        boxes.append(_shifted_box(box_of(layers[-1].cover), near) if lesion else None)
 
     return Phantom(torch.stack(images, 1), lesions=tuple(boxes) if lesions else None)
 
 
-def _moved(box: Box, near: tuple[slice, slice]) -> Box:
+def _shifted_box(box: Box, near: tuple[slice, slice]) -> Box:
     """Convert a box in a part of the image to coordinates of the whole image."""
     y0, y1, x0, x1 = box
     return y0 + near[0].start, y1 + near[0].start, x0 + near[1].start, x1 + near[1].start

@@ -77,8 +77,8 @@ def random_motion(
             1 - ((columns / x - 0.5) / 0.45) ** 4
         ).clamp(min=0)
 
-        way = uniform(0, 2 * math.pi, draw)
-        shift = torch.tensor([math.sin(way), math.cos(way)])
+        direction = uniform(0, 2 * math.pi, draw)
+        shift = torch.tensor([math.sin(direction), math.cos(direction)])
         places = places + breath[:, None, None, None] * inside[None, ..., None] * shift
 
     if not periodic and happens(DRIFTING, draw):

@@ -183,8 +183,8 @@ def _array(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
         dy, dx = rows - half[0] * math.sin(angle), columns - half[1] * math.cos(angle)
         squares = dy**2 + dx**2 + uniform(0, 0.3, draw) ** 2 + depth**2
 
-        tilted = angle + uniform(-0.3, 0.3, draw)
-        ny, nx = math.sin(tilted), math.cos(tilted)
+        orientation = angle + uniform(-0.3, 0.3, draw)
+        ny, nx = math.sin(orientation), math.cos(orientation)
         along = 3 * (dy * ny + dx * nx)
         field = torch.complex(along * dx - nx * squares, ny * squares - along * dy) / squares**2.5
         loops.append(field * torch.exp(torch.tensor(uniform(-math.pi, math.pi, draw) * 1j)))

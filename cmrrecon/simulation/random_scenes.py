@@ -80,7 +80,7 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     )
     beat = torch.zeros(frames) if still else heart_beat(frames, draw, periodic=periodic)
     places = random_motion(frames, y, x, ventricles, beat, draw, still=still, periodic=periodic)
-    layers = _carried(materials, places + random_bend(y, x, draw))
+    layers = _materials_at(materials, places + random_bend(y, x, draw))
 
     weights = _contrast(frames, len(materials) - 1, draw)
     magnetisation = torch.einsum("tk,tkyx->tyx", weights, layers[:, :-1])
@@ -93,10 +93,10 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     phase = _phase(frames, y, x, draw) + layers[:, -1]
     if "flow" in kinds:
         phase = phase + _flow(magnetisation, beat, draw)
-    magnetisation = _as_shown(magnetisation, draw)
-    images = _folded(magnetisation * torch.polar(torch.ones_like(phase), phase), rows)
+    magnetisation = _like_scanner(magnetisation, draw)
+    images = _wrapped(magnetisation * torch.polar(torch.ones_like(phase), phase), rows)
     if happens(SOFT, draw):
-        images = _softened(images, uniform(0.75, 1.0, draw), uniform(0.75, 1.0, draw))
+        images = _smoothed(images, uniform(0.75, 1.0, draw), uniform(0.75, 1.0, draw))
     return Scene(images / _brightness(images), tuple(kinds))
 
 
@@ -121,7 +121,7 @@ def _brightness(images: Tensor) -> Tensor:
     return torch.quantile(magnitudes, 0.99).clamp(min=1e-3)
 
 
-def _as_shown(magnetisation: Tensor, draw: torch.Generator) -> Tensor:
+def _like_scanner(magnetisation: Tensor, draw: torch.Generator) -> Tensor:
     """Return magnetisation with clipped highlights and haze, like a scanner's magnitude images."""
     if happens(CLIPPED, draw):
         limit = uniform(*CLIP, draw) * float(magnetisation.abs().amax())
@@ -134,7 +134,7 @@ def _as_shown(magnetisation: Tensor, draw: torch.Generator) -> Tensor:
     return magnetisation
 
 
-def _carried(materials: Tensor, places: Tensor) -> Tensor:
+def _materials_at(materials: Tensor, places: Tensor) -> Tensor:
     """Return the material images at the given places: (frame, component, y, x)."""
     ny, nx = materials.shape[-2:]
     fine = FINE * places
@@ -174,11 +174,11 @@ def _contrast(frames: int, components: int, draw: torch.Generator) -> Tensor:
 
 def _tags(places: Tensor, draw: torch.Generator) -> Tensor:
     """Draw a grid of dark lines that moves with the material and fades."""
-    period, way = uniform(4, 9, draw), uniform(0, math.pi, draw)
+    period, direction = uniform(4, 9, draw), uniform(0, math.pi, draw)
     time = torch.arange(len(places)) / max(1, len(places) - 1)
     fading = torch.exp(-time / uniform(0.5, 3, draw))[:, None, None]
-    along = places[..., 0] * math.sin(way) + places[..., 1] * math.cos(way)
-    across = places[..., 0] * math.cos(way) - places[..., 1] * math.sin(way)
+    along = places[..., 0] * math.sin(direction) + places[..., 1] * math.cos(direction)
+    across = places[..., 0] * math.cos(direction) - places[..., 1] * math.sin(direction)
 
     pattern = (0.5 + 0.5 * torch.cos(2 * math.pi / period * along)) * (
         0.5 + 0.5 * torch.cos(2 * math.pi / period * across)
@@ -219,7 +219,7 @@ def _near(ventricles: list[Ventricle], y: int, x: int) -> Tensor:
     return torch.exp(-0.5 * squares.amin(0))
 
 
-def _folded(images: Tensor, rows: int) -> Tensor:
+def _wrapped(images: Tensor, rows: int) -> Tensor:
     """Wrap images (frame, y, x) into a field of view with fewer rows.
 
     Tissue beyond one edge appears at the opposite one. Here it gets the coil maps of the place
@@ -234,7 +234,7 @@ def _folded(images: Tensor, rows: int) -> Tensor:
     return inside
 
 
-def _softened(images: Tensor, y_share: float, x_share: float) -> Tensor:
+def _smoothed(images: Tensor, y_share: float, x_share: float) -> Tensor:
     """Return images (frame, y, x) from a smoothly cut centre of k-space, as scanners do."""
     windows = []
     for n, share in zip(images.shape[-2:], (y_share, x_share), strict=True):

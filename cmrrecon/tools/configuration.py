@@ -113,9 +113,9 @@ def _checked(owner: str, value: Any, kind: Any, least: float | None = None) -> A
         entries = enumerate(value, 1)
         return tuple(_checked(f"entry {n} of {owner}", entry, arguments[0]) for n, entry in entries)
 
-    fits, wanted = _compared(value, kind, least)
+    fits, expected = _compared(value, kind, least)
     if not fits:
-        raise _wrong(owner, value, wanted)
+        raise _wrong(owner, value, expected)
     return kind(value) if kind in (int, float) else value
 
 
@@ -159,8 +159,8 @@ def _checked_nested(owner: str, values: Any, kind: Any) -> Any:
         raise _wrong(owner, values, str(error)) from error
 
 
-def _wrong(owner: str, value: Any, wanted: str) -> UsageError:
+def _wrong(owner: str, value: Any, expected: str) -> UsageError:
     found = f"The parameter {owner} was given {value!r:.80}"
     return UsageError(
-        "option-value", found, f"It must be {wanted}", "Change the value, or leave it out"
+        "option-value", found, f"It must be {expected}", "Change the value, or leave it out"
     )

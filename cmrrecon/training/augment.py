@@ -10,7 +10,7 @@ from cmrrecon.operators.fourier import centred, fft2c, ifft2c
 from cmrrecon.training.recipe import Data
 
 # Pixels below this value are set to it before a negative power is applied.
-DIMMEST = 1e-6
+LEAST_MAGNITUDE = 1e-6
 
 
 def augment(
@@ -48,7 +48,7 @@ def augment(
         lesion = lesion.flip(flips)
         if data.gamma:
             # The factor is the same for all coils, which leaves the coil maps unchanged.
-            images = images * rss(images)[:, None].clamp(min=DIMMEST) ** (exponent - 1)
+            images = images * rss(images)[:, None].clamp(min=LEAST_MAGNITUDE) ** (exponent - 1)
 
         kspace = fft2c(images)
         if data.fov:

@@ -97,13 +97,13 @@ def _check_numbers(recipe: Recipe) -> None:
         "schedule.average": (0 <= schedule.average < 1, "a decay from 0 to below 1"),
     }
 
-    for key, (fits, wanted) in needed.items():
+    for key, (fits, expected) in needed.items():
         if not fits:
             section, _, name = key.partition(".")
             value = getattr(getattr(recipe, section), name)
             raise UsageError(
                 "option-value",
                 f"{key} is {value}",
-                f"It must be {wanted}",
+                f"It must be {expected}",
                 "Change it in the recipe or with --set",
             )

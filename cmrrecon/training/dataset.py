@@ -26,7 +26,7 @@ from cmrrecon.sampling.make import make_mask
 from cmrrecon.training.augment import augment, noisy
 from cmrrecon.training.batch import Sample
 from cmrrecon.training.entries import Entry, digest, domain_of
-from cmrrecon.training.labels import painted, presence
+from cmrrecon.training.labels import inside_boxes, presence
 from cmrrecon.training.recipe import Data, Sampling
 
 # Memory for slices, and the number of slices kept in any case, since the next batch is prepared
@@ -168,7 +168,7 @@ class Windows:
         rows = window(place.frame, frames, self.width) if self.width else list(range(frames))
         kspace, limit = full[rows] / entry["scale"], max(entry["limits"]) / entry["scale"]
 
-        lesion = painted(entry, place.index, self.data.classes)
+        lesion = inside_boxes(entry, place.index, self.data.classes)
         if not self.fixed:
             kspace, lesion, limit = augment(kspace, lesion, limit, self.data, draw)
 

@@ -64,13 +64,13 @@ class Group:
             ):
                 parameter.grad = part.view_as(parameter).clone()
 
-    def gather(self, thing: Any) -> list[Any]:
+    def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes in the order of their ranks."""
         if self.size == 1:
-            return [thing]
+            return [value]
         gathered: list[Any] = [None] * self.size
         with _all_alive():
-            dist.all_gather_object(gathered, thing)
+            dist.all_gather_object(gathered, value)
         return gathered
 
     def mean(self, values: Mapping[str, float | None]) -> dict[str, float]:

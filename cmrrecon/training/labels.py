@@ -30,7 +30,7 @@ def presence(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Te
     )
 
 
-def painted(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Tensor:
+def inside_boxes(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Tensor:
     """Return the pixels inside the boxes of a slice's lesions.
 
     Parameters

@@ -243,8 +243,8 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def _with_classes(recipe: Recipe) -> Recipe:
     """Return the recipe with a classifier that has one class per label."""
-    wanted, name = recipe.data.classes, recipe.network["name"]
-    if not (wanted or recipe.losses.classification.weight):
+    labels, name = recipe.data.classes, recipe.network["name"]
+    if not (labels or recipe.losses.classification.weight):
         return recipe
 
     if "classes" not in get_network(name).options():
@@ -257,11 +257,11 @@ def _with_classes(recipe: Recipe) -> Recipe:
             )
         return recipe
 
-    given = recipe.network.get("classes", len(wanted))
-    if not wanted or given != len(wanted) or any(map(is_normal, wanted)):
+    given = recipe.network.get("classes", len(labels))
+    if not labels or given != len(labels) or any(map(is_normal, labels)):
         raise UsageError(
             "classes-mismatch",
-            f"data.classes names {len(wanted)} labels ({', '.join(wanted)}), "
+            f"data.classes names {len(labels)} labels ({', '.join(labels)}), "
             f"and network.classes is {given}",
             "The numbers must be equal, and no label may mean that there is no lesion",
             "Change data.classes, and leave out network.classes",

@@ -168,7 +168,7 @@ class Run:
             if self.average is not None:
                 # With the full decay from the start, the average would stay close to the initial
                 # weights.
-                follow(
+                update_average(
                     self.average,
                     self.network,
                     min(self.recipe.schedule.average, (1 + self.step) / (10 + self.step)),
@@ -208,7 +208,7 @@ def adamw(part: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     )
 
 
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move the running average of the weights towards the current weights."""
     with torch.no_grad():
         # Parameters shared by several modules occur once.

@@ -62,11 +62,13 @@ def validate(
     shown: dict[Place, tuple[Tensor, Tensor, Tensor]] = {}
 
     chosen, stopped = held.middles()[:MOST_PICTURES], False
-    mine = held.places[group.rank :: group.size]
+    own_places = held.places[group.rank :: group.size]
 
     with torch.inference_mode():
         for place, window in zip(
-            mine, ahead(partial(samples, held, 0), [[place] for place in mine]), strict=True
+            own_places,
+            ahead(partial(samples, held, 0), [[place] for place in own_places]),
+            strict=True,
         ):
             stopped = stopped or should_stop()
             if stopped:

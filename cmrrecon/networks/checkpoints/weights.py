@@ -168,7 +168,7 @@ def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | Non
 
     with atomic(path) as temporary, open(temporary, "wb") as file:
         start = 8 + int.from_bytes(data[:8], "little")
-        file.write(_in_order(bytes(data[8:start])))
+        file.write(_with_sorted_header(bytes(data[8:start])))
         file.write(data[start:])
 
 
@@ -194,7 +194,9 @@ def check_variant(variant: str | None) -> None:
 
 
 def _load_torch(path: Path, variant: str | None) -> Loaded:
-    tensors, others = torch_files.read(path, lambda shapes: layouts.infer(_bare(shapes), str(path)))
+    tensors, others = torch_files.read(
+        path, lambda shapes: layouts.infer(_network_entries(shapes), str(path))
+    )
     given = others.get("hyper_parameters")
     parameters = given if isinstance(given, Mapping) else {}
 
@@ -202,19 +204,19 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
 
     if variant is None:
         variant, reason = _variant_of(parameters)
-    network = _official(_bare(tensors), variant, str(path))
+    network = _official(_network_entries(tensors), variant, str(path))
     cascades = _config(network)["cascades"]
 
     if parameters.get("num_cascades", cascades) != cascades:
         raise InputError(
             "checkpoint-mismatch",
-            f"{path} has weights for {cascades} cascades, not {_shown(parameters['num_cascades'])}",
+            f"{path} has weights for {cascades} cascades, not {_formatted(parameters['num_cascades'])}",
             "All cascades stated in its hyper-parameters are needed",
             "Download the checkpoint again",
         )
 
     counts = {
-        key: _shown(others[key])
+        key: _formatted(others[key])
         for key in ("epoch", "global_step")
         if isinstance(others.get(key), int)
     }
@@ -222,7 +224,7 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
     return Loaded(network, {**_identity(network), "variant_from": reason, **counts})
 
 
-def _bare(entries: dict[str, Value]) -> dict[str, Value]:
+def _network_entries(entries: dict[str, Value]) -> dict[str, Value]:
     """Return only the network's entries of a file, without the prefixes of wrappers."""
     for wrapper in WRAPPERS:
         if any(key.startswith(wrapper) for key in entries):
@@ -231,7 +233,7 @@ def _bare(entries: dict[str, Value]) -> dict[str, Value]:
                 for key, value in entries.items()
                 if key != LOSS_WINDOW
             }
-            return _bare(unwrapped)
+            return _network_entries(unwrapped)
 
     return entries
 
@@ -244,7 +246,7 @@ def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
     if not isinstance(version, str) or version not in VERSIONS:
         raise InputError(
             "unknown-variant",
-            f"The hyper-parameters state the model version {_shown(version)}",
+            f"The hyper-parameters state the model version {_formatted(version)}",
             f"The known versions are: {', '.join(VERSIONS)}",
             "Choose the variant of the iteration: kspace or image",
         )
@@ -254,7 +256,7 @@ def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
     )
 
 
-def _shown(value: Any) -> str:
+def _formatted(value: Any) -> str:
     """Format a value of a file for messages, safely for huge numbers and nested tuples."""
     if isinstance(value, str):
         return repr(value[:SHOWN])
@@ -324,7 +326,7 @@ def _damaged(path: Path, error: object) -> InputError:
     )
 
 
-def _in_order(header: bytes) -> bytes:
+def _with_sorted_header(header: bytes) -> bytes:
     """Sort the header of a safetensors file, so that equal weights lead to equal files."""
     text = json.dumps(
         json.loads(header), sort_keys=True, separators=(",", ":"), ensure_ascii=False
