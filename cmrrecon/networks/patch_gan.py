@@ -28,7 +28,7 @@ class PatchGAN(nn.Module):
     Parameters
     ----------
     channels : int
-        The channels of the first layer. Each further layer has twice as many.
+        The number of channels of the first layer, which doubles with each further layer.
     """
 
     def __init__(self, *, channels: int = 64) -> None:

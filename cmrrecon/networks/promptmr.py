@@ -137,8 +137,8 @@ def normal(x: Tensor, m: Tensor, s: Tensor) -> Tensor:
 
 
 # Between cascades, k-space, coil images and maps have their centres in the corner, as plain Fourier
-# transforms expect. Centring the few combined images for the U-Nets gives the same result and costs
-# less than centring every coil in every transform.
+# transforms expect. Centring the few combined images for the U-Nets leads to the same result and
+# costs less than centring every coil in every transform.
 
 
 def corner_first(x: Tensor) -> Tensor:

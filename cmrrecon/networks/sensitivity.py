@@ -18,8 +18,8 @@ KEPT_TOGETHER = 4
 class SensitivityNetwork(nn.Module):
     """Passes each coil image of the calibration lines through a U-Net, then normalises the coils.
 
-    The maps have unit root-sum-of-squares. The calibration lines are those of the frames
-    themselves; separate reference lines and supplied maps are not used.
+    The maps have unit root-sum-of-squares. The calibration lines come from the frames themselves;
+    separate reference lines and supplied maps are not used.
 
     Parameters
     ----------

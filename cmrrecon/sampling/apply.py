@@ -48,8 +48,8 @@ def undersample(
         The seed of a random pattern. None derives it from centre, subject and file name, so that a
         scan always gets the same mask.
     year : int or None
-        The challenge year whose number of ACS lines and special rules apply. None uses the year of
-        the scan, or 2025 if the scan has none.
+        The challenge year that determines the number of ACS lines and the special rules. None uses
+        the year of the scan, or 2025 if the scan has none.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def _seed_name(scan: Scan) -> str:
 
 
 def rules_year(scan: Scan, year: int | None) -> int:
-    """Return the year whose rules apply: the requested one, or that of the scan, or 2025."""
+    """Return the year whose rules apply: as requested, or the year of the scan, or 2025."""
     return year or scan.acquisition.year or DEFAULT_YEAR
 
 

@@ -78,7 +78,7 @@ def _drawn_lines(plan: Plan, density: np.ndarray) -> Tensor:
     """Draw `round(y / R)` lines without replacement: (1, y, 1)."""
     count = round_half_up(plan.y / plan.acceleration)
     mask = torch.zeros(plan.y, dtype=torch.bool)
-    # NumPy keeps this generator frozen, so a seed gives the same lines with every version.
+    # NumPy keeps this generator frozen, so a seed leads to the same lines with every version.
     mask[
         np.random.RandomState(plan.seed).choice(
             plan.y, count, replace=False, p=density / density.sum()

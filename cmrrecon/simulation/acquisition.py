@@ -100,7 +100,7 @@ def acquire(images: Tensor, maps: Tensor, sigma: float, *seed: int) -> Tensor:
 
 
 def with_noise(kspace: Tensor, sigma: float, *seed: int) -> Tensor:
-    """Add noise to k-space of any shape; the parameters are those of `acquire`."""
+    """Add noise to k-space of any shape; the parameters are the same as in `acquire`."""
     if sigma > 0:
         noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator("noise", *seed))
         kspace = kspace + sigma * noise.to(kspace.device)

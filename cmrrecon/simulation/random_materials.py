@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from cmrrecon.simulation.shapes import happens, uniform
 
-# Material pixels per image pixel: edges and thin lines lie between pixels, as in a real body.
+# Material pixels per image pixel: edges and thin lines can be between pixels, as in a real body.
 FINE = 2
 # The probabilities that a scene has a body, that a body has fat around it, and that an organ is as
 # dark as a lung.

@@ -18,8 +18,8 @@ from cmrrecon.simulation.random_scenes import random_scene
 from cmrrecon.simulation.shapes import generator, happens, uniform
 
 Choice = TypeVar("Choice")
-# Sizes of scans with line masks, and smaller ones of scans with sample masks, whose columns cannot
-# be reconstructed one by one. Fourier transforms of these sizes are fast.
+# The sizes of scans with line masks, and smaller sizes of scans with sample masks, whose columns
+# cannot be reconstructed one by one. Fourier transforms of these sizes are fast.
 FRAMES, SMALL_FRAMES, COILS = (3, 14), (3, 10), (4, 12)
 ROWS, COLUMNS = (
     (112, 120, 128, 135, 144, 160, 168, 175, 180, 192, 200, 208),

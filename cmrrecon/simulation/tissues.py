@@ -64,8 +64,8 @@ TISSUES = {
     "oedema": Tissue(0.95, 1450, 110, 0.07),
 }
 BLOODS = ("pulmonary", "systemic", "venous", "right blood", "left blood")
-# Fresh spins flow into the slice between two excitations. 1.6 gives the ratio of blood to
-# myocardium of about 3 that cine shows.
+# Fresh spins flow into the slice between two excitations. With 1.6 the ratio of blood to myocardium
+# is about 3, as in cine images.
 INFLOW = 1.6
 FLIP_ANGLE = math.radians(45)
 

@@ -5,7 +5,7 @@ import resource
 import sys
 from pathlib import Path
 
-# Files that hold the memory limit of a container or of a cluster job.
+# Files that contain the memory limit of a container or of a cluster job.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 

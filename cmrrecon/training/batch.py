@@ -15,7 +15,7 @@ from cmrrecon.operators.fourier import ifft2c
 class Sample:
     """One window of adjacent frames, or a whole series, divided by the scale of its scan.
 
-    For a whole series, `kspace` holds all frames, and `target` has the shape (frame, y, x').
+    For a whole series, `kspace` contains all frames, and `target` has the shape (frame, y, x').
 
     Attributes
     ----------

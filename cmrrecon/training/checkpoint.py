@@ -21,7 +21,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file is damaged (`checkpoint-damaged`) or is no training state
+        If the file is damaged (`checkpoint-damaged`) or is not a training state
         (`checkpoint-format`).
     """
     try:

@@ -1,7 +1,7 @@
 """Train one network with several processes, started by `torchrun` or `srun`, one per device.
 
-Every process holds the whole network, trains on its share of the batches, and averages gradients
-with the others. Statistics kept between steps (banks of distribution alignment, statistics of the
+Every process has the whole network, trains on its share of the batches, and averages gradients with
+the others. Statistics kept between steps (banks of distribution alignment, statistics of the
 weighting) are computed from all processes, so that they agree.
 """
 

@@ -77,12 +77,12 @@ def make_plan(
 ) -> Plan:
     """Plan the training of scans on a device.
 
-    A batch has the size that the recipe gives, or as many windows as fit into memory if that is 0,
-    but never more than fit. Activations are recomputed if a single window of the largest scan would
-    not fit otherwise. If that is not enough and the recipe does not fix the precision, convolutions
-    use half precision. Scans that still do not seem to fit are tried anyway, because the estimates
-    are cautious. Networks for whole series train on one series at a time, without an estimate of
-    the memory.
+    A batch has the size stated in the recipe, or as many windows as fit into memory if that size is
+    0, but never more than fit. Activations are recomputed if a single window of the largest scan
+    would not fit otherwise. If that is not enough and the recipe does not fix the precision,
+    convolutions use half precision. Scans that still do not seem to fit are tried anyway, because
+    the estimates are cautious. Networks for whole series train on one series at a time, without an
+    estimate of the memory.
 
     Parameters
     ----------
