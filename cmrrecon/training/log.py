@@ -42,7 +42,7 @@ class Log:
                     "package-missing",
                     "TensorBoard is not installed",
                     "--tensorboard needs it to write events",
-                    "Do: pip install 'cmrrecon[tensorboard]'",
+                    "Install it: pip install 'cmrrecon[tensorboard]'",
                 ) from error
             self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
 

@@ -61,7 +61,7 @@ class Objective:
             ).to(device)
         elif losses.perceptual.weight:
             self.notes.append(
-                "the perceptual loss is left out: losses.perceptual.file names no weights of VGG19"
+                "the perceptual loss is left out: losses.perceptual.file has no VGG19 weights"
             )
 
     def __call__(

@@ -225,7 +225,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     if "name" not in recipe.network:
         raise UsageError(
             "network-missing",
-            f"The recipe {name} names no network",
+            f"The recipe {name} does not name a network",
             "It needs network.name",
             "Choose a name from `cmrrecon models`",
         )
