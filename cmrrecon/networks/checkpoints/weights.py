@@ -1,7 +1,6 @@
 """Save and load networks: our own files (safetensors) and official PromptMR(+) checkpoints.
 
-No file is trusted. Nothing in it is executed, and everything that it claims is checked against its
-content.
+No file is trusted. Nothing in it is executed, and all its content is checked.
 """
 
 import json
@@ -195,7 +194,7 @@ def check_variant(variant: str | None) -> None:
 
 def _load_torch(path: Path, variant: str | None) -> Loaded:
     tensors, others = torch_files.read(
-        path, lambda shapes: layouts.infer(_network_entries(shapes), str(path))
+        path, lambda shapes: layouts.infer(_entries_of(shapes), str(path))
     )
     given = others.get("hyper_parameters")
     parameters = given if isinstance(given, Mapping) else {}
@@ -204,19 +203,19 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
 
     if variant is None:
         variant, reason = _variant_of(parameters)
-    network = _official(_network_entries(tensors), variant, str(path))
+    network = _official(_entries_of(tensors), variant, str(path))
     cascades = _config(network)["cascades"]
 
     if parameters.get("num_cascades", cascades) != cascades:
         raise InputError(
             "checkpoint-mismatch",
-            f"{path} has weights for {cascades} cascades, not {_formatted(parameters['num_cascades'])}",
+            f"{path} has weights for {cascades} cascades, not {_text_of(parameters['num_cascades'])}",
             "All cascades stated in its hyper-parameters are needed",
             "Download the checkpoint again",
         )
 
     counts = {
-        key: _formatted(others[key])
+        key: _text_of(others[key])
         for key in ("epoch", "global_step")
         if isinstance(others.get(key), int)
     }
@@ -224,7 +223,7 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
     return Loaded(network, {**_identity(network), "variant_from": reason, **counts})
 
 
-def _network_entries(entries: dict[str, Value]) -> dict[str, Value]:
+def _entries_of(entries: dict[str, Value]) -> dict[str, Value]:
     """Return only the network's entries of a file, without the prefixes of wrappers."""
     for wrapper in WRAPPERS:
         if any(key.startswith(wrapper) for key in entries):
@@ -233,7 +232,7 @@ def _network_entries(entries: dict[str, Value]) -> dict[str, Value]:
                 for key, value in entries.items()
                 if key != LOSS_WINDOW
             }
-            return _network_entries(unwrapped)
+            return _entries_of(unwrapped)
 
     return entries
 
@@ -246,7 +245,7 @@ def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
     if not isinstance(version, str) or version not in VERSIONS:
         raise InputError(
             "unknown-variant",
-            f"The hyper-parameters state the model version {_formatted(version)}",
+            f"The hyper-parameters state the model version {_text_of(version)}",
             f"The known versions are: {', '.join(VERSIONS)}",
             "Choose the variant of the iteration: kspace or image",
         )
@@ -256,7 +255,7 @@ def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
     )
 
 
-def _formatted(value: Any) -> str:
+def _text_of(value: Any) -> str:
     """Format a value of a file for messages, safely for huge numbers and nested tuples."""
     if isinstance(value, str):
         return repr(value[:SHOWN])
