@@ -209,7 +209,7 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
     if parameters.get("num_cascades", cascades) != cascades:
         raise InputError(
             "checkpoint-mismatch",
-            f"{path} has weights for {cascades} cascades, not {_text_of(parameters['num_cascades'])}",
+            f"{path} has {cascades} cascades, not {_text_of(parameters['num_cascades'])}",
             "All cascades stated in its hyper-parameters are needed",
             "Download the checkpoint again",
         )
