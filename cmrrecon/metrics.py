@@ -1,8 +1,8 @@
 """Image metrics: PSNR, SSIM, NMSE and HFEN over the last two axes, batched over the leading ones.
 
-All but `ssim_map` compute in float64, because `E[x^2] - E[x]^2` in float32 loses the variance of an
-image with a large offset. Scaling, cropping and the choice of the reference are not decided here:
-those rules make a protocol (`evaluation.protocols`).
+All functions except `ssim_map` compute in float64, because `E[x^2] - E[x]^2` in float32 loses the
+variance of an image with a large offset. Scaling, cropping and the choice of the reference are not
+decided here; a protocol defines these rules (`evaluation.protocols`).
 """
 
 import torch
@@ -20,7 +20,7 @@ LOG_SIZE, LOG_SIGMA = 15, 1.5
 def psnr(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Tensor:
     """Compute the peak signal-to-noise ratio in dB.
 
-    This is `10 log10(L^2 / mean((reference - image)^2))`; infinite for identical images.
+    This is `10 log10(L^2 / mean((reference - image)^2))`. It is infinite for identical images.
 
     Parameters
     ----------
@@ -46,10 +46,11 @@ def psnr(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Tensor
 
 
 def ssim(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Tensor:
-    """Compute the structural similarity, the mean over all 7x7 windows fully inside the image.
+    """Compute the structural similarity, averaged over all 7x7 windows fully inside the image.
 
-    Uniform window, sample covariance (divided by 48), `K1 = 0.01`, `K2 = 0.03`. This is what
-    `skimage.metrics.structural_similarity` computes by default, and what all CMRxRecon scorers use.
+    The window is uniform, the covariance is the sample covariance (divided by 48), `K1 = 0.01` and
+    `K2 = 0.03`. These are the defaults of `skimage.metrics.structural_similarity`, which all
+    CMRxRecon scorers use.
 
     Parameters
     ----------
@@ -79,8 +80,8 @@ def ssim(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Tensor
 def ssim_map(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Tensor:
     """Compute the structural similarity of every 7x7 window inside the images.
 
-    Parameters and errors are those of `ssim`, except that shapes and types are not checked and
-    the images keep their precision.
+    Parameters and errors are the same as in `ssim`, but shapes and types are not checked and the
+    images keep their precision.
 
     Returns
     -------
@@ -140,7 +141,7 @@ def nmse(reference: Tensor, image: Tensor) -> Tensor:
 def hfen(reference: Tensor, image: Tensor) -> Tensor:
     """Compute the high-frequency error norm over all images together.
 
-    This is `||LoG(reference) - LoG(image)|| / ||LoG(reference)||`, with the filter of
+    This is `||LoG(reference) - LoG(image)|| / ||LoG(reference)||`, where LoG is
     `laplacian_of_gaussian`.
 
     Parameters
@@ -174,8 +175,8 @@ def laplacian_of_gaussian(image: Tensor) -> Tensor:
     """Filter with a 15x15 Laplacian of Gaussian with a standard deviation of 1.5 pixels.
 
     The kernel is `(r^2 - 2 s^2) / s^4 * g(r)` with `g(r) = exp(-r^2 / (2 s^2))` scaled to unit sum.
-    Its mean is subtracted, so that a constant image gives zero. Edge pixels are repeated beyond the
-    border, so that the edge of the field of view does not count as a feature.
+    Its mean is subtracted, so that the result for a constant image is zero. Edge pixels are
+    repeated beyond the border, so that the edge of the field of view does not count as a feature.
 
     Parameters
     ----------
@@ -196,8 +197,8 @@ def laplacian_of_gaussian(image: Tensor) -> Tensor:
     flat = torch.ones_like(gauss)
     mean = 2 * curved.sum() / LOG_SIZE**2
 
-    # The kernel is a sum of three separable products, curved x gauss + gauss x curved - mean x
-    # flat. Each product is one matrix along y and one along x.
+    # The kernel is the sum of three separable products: curved x gauss + gauss x curved - mean x
+    # flat. Each product is applied as one matrix along y and one along x.
     terms = ((curved, gauss), (gauss, curved), (-mean * flat, flat))
     return torch.stack(
         [

@@ -1,7 +1,7 @@
 """Adversarial loss of SR-GAN and GENRE-CMR.
 
 It is the cross-entropy of a discriminator that sees each candidate together with the zero-filled
-image. As in the papers, the label of real images is 0 and that of reconstructed ones 1, and the
+image. As in the papers, real images have the label 0 and reconstructed images the label 1, and the
 generator aims for 0.
 """
 
@@ -17,7 +17,7 @@ REAL, FAKE = 0.0, 1.0
 def discriminator_loss(
     discriminator: nn.Module, images: Sequence[Tensor], target: Tensor, zero_filled: Tensor
 ) -> Tensor:
-    """Compute the discriminator's loss: half for the target as real, half for images as fake.
+    """Compute the discriminator's loss, half for the target as real and half for images as fake.
 
     Parameters
     ----------

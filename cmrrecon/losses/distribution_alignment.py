@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-# Fraction of the mean variance that is added to every variance, so that none vanishes.
+# The fraction of the mean variance that is added to every variance, so that no variance is zero.
 RELATIVE_EPSILON = 1e-3
 Covariance = Literal["diagonal", "identity"]
 
@@ -41,8 +41,8 @@ def symmetric_divergence(
 ) -> Tensor:
     """Compute `KL(a || b) + KL(b || a)` of two Gaussians.
 
-    Diagonal: `1/2 sum [(v_a + d^2) / v_b + (v_b + d^2) / v_a - 2]`, where d is the difference of
-    the means. Identity: `||d||^2`.
+    With diagonal covariance this is `1/2 sum [(v_a + d^2) / v_b + (v_b + d^2) / v_a - 2]`, where d
+    is the difference of the means. With identity covariance it is `||d||^2`.
 
     Parameters
     ----------
@@ -67,23 +67,23 @@ def symmetric_divergence(
 Gather = Callable[[Any], list[Any]]
 
 
-def alone(thing: Any) -> list[Any]:
-    """The `Gather` of a single process."""
-    return [thing]
+def single_process_gather(value: Any) -> list[Any]:
+    """Return the object in a list; this is the `Gather` of a single process."""
+    return [value]
 
 
 class DistributionAlignment:
     """Compares the features of every cascade with recent samples of other domains.
 
-    Each cascade has a bank with the moments of the last samples, without gradient. The loss of a
-    cascade is the mean divergence from the samples of other domains, or zero if there are none. The
-    total loss is the sum over the cascades.
+    Each cascade has a bank with the moments of the most recent samples, without gradient. The loss
+    of a cascade is the mean divergence from the samples of other domains, or zero if there are
+    none. The total loss is the sum over the cascades.
 
     Parameters
     ----------
     window : int
-        How many earlier samples are kept. The paper's sliding window has five samples, four of them
-        earlier.
+        The number of earlier samples that are kept. The paper's sliding window has five samples,
+        four of them earlier.
     covariance : str
         "diagonal" or "identity". The paper's full covariance cannot be estimated from one sample.
 
@@ -97,7 +97,7 @@ class DistributionAlignment:
         self.banks: list[deque[tuple[Hashable, tuple[Tensor, Tensor]]]] = []
 
     def __call__(
-        self, features: tuple[Tensor, ...], domain: Hashable, gather: Gather = alone
+        self, features: tuple[Tensor, ...], domain: Hashable, gather: Gather = single_process_gather
     ) -> Tensor | None:
         """Compute the loss of one sample, then add the sample to the banks.
 
@@ -113,16 +113,16 @@ class DistributionAlignment:
         Returns
         -------
         Tensor of shape () or None
-            The loss; None while there are no samples of another domain.
+            The loss, or None as long as there are no samples of another domain.
         """
         while len(self.banks) < len(features):
             self.banks.append(deque(maxlen=self.window))
 
         present = [moments(feature) for feature in features]
         losses = []
-        for bank, own in zip(self.banks, present, strict=False):
+        for bank, current in zip(self.banks, present, strict=False):
             others = [
-                symmetric_divergence(own, known, self.covariance)
+                symmetric_divergence(current, known, self.covariance)
                 for origin, known in bank
                 if origin != domain
             ]

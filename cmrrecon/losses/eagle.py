@@ -1,17 +1,18 @@
-"""Eagle loss: compares the spectra of local variances of image gradients.
+"""Eagle loss: compare the spectra of local variances of image gradients.
 
-For the Scharr gradients of both images along x and y, the variance of every patch gives a small
-map. The loss is the mean absolute difference of the maps' weighted magnitude spectra, summed over
-both gradients. With the cutoff c, the variants differ in the weight of the frequency f:
+For each image and each direction (x and y), the variances of the Scharr gradient in all patches
+form a small map. The loss is the mean absolute difference between the weighted magnitude spectra of
+the two images' maps, summed over both directions. With the cutoff c, the variants differ in the
+weight of the frequency f:
 
 "original"
-    `1 - exp(-(f - c)^2 / 2)`. It is largest at zero frequency and zero at `f = c`, so it is not the
-    high-pass filter that the paper calls it.
+    `1 - exp(-(f - c)^2 / 2)`. It is largest at zero frequency and zero at `f = c`, so it is not a
+    high-pass filter, although the paper calls it one.
 "hypercmr"
     `1 / (1 + (f / c)^(2 n))`, as in HyperCMR's code: a low-pass filter because of a wrong sign. The
     spectra are standardised over the batch and cropped after padding.
 "high-pass"
-    `1 / (1 + (c / f)^(2 n))`, which both papers describe. The spectra are standardised for each
+    `1 / (1 + (c / f)^(2 n))`, as described in both papers. The spectra are standardised for each
     sample. This is the default.
 
 References: Sun et al., arXiv 2403.10695.
@@ -60,7 +61,7 @@ def eagle_loss(
 
 
 def patch_variances(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
-    """Map the sample variances of the Scharr gradients, with zeros beyond the border.
+    """Return maps of the sample variances of the Scharr gradients, with zeros beyond the border.
 
     Returns
     -------
@@ -81,7 +82,7 @@ def patch_variances(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
 
 
 def frequency(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Return `|f|` of shape (h, w) of an unshifted spectrum (.., h, w), in cycles per sample."""
+    """Return `|f|` of shape (h, w) for an unshifted spectrum (.., h, w), in cycles per sample."""
     along = [torch.fft.fftfreq(n, dtype=like.dtype, device=like.device) for n in shape[-2:]]
     return torch.sqrt(along[0][:, None] ** 2 + along[1] ** 2)
 
@@ -89,7 +90,7 @@ def frequency(shape: Sequence[int], like: Tensor) -> Tensor:
 def _spectral_difference(a: Tensor, b: Tensor, cutoff: float, variant: Variant) -> Tensor:
     if variant == "original":
         weight = 1 - torch.exp(-0.5 * (frequency(a.shape, a) - cutoff) ** 2)
-        # At a magnitude of exactly zero the gradient is set to zero.
+        # Where the magnitude is exactly zero, the gradient is set to zero.
         first, second = (weight * _magnitude(torch.fft.fft2(part), 0.0) for part in (a, b))
     elif variant == "hypercmr":
         first, second = (_hypercmr_spectrum(part, cutoff) for part in (a, b))

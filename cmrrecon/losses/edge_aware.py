@@ -49,7 +49,7 @@ def edge_region(target: Tensor, threshold: float = 0.1, inclusive: bool = True) 
         The threshold as a fraction of the largest edge strength of each image. The paper uses zero,
         which makes the region the whole image because no strength is below zero.
     inclusive : bool
-        Whether strengths equal to the threshold count, as in the paper.
+        Whether strengths equal to the threshold are included, as in the paper.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def edge_aware_loss(
     inclusive : bool
         See `edge_region`.
     reduce : str
-        "region" averages over the windows whose middle lies in the region, because windows of zeros
+        "region" averages over the windows whose middle is in the region, because windows of zeros
         always agree. "image" averages over all windows, as in the paper's equation.
     data_range : Tensor of shape (batch,) or None
         The data range of the SSIM. None uses the maximum of each target.

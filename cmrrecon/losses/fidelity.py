@@ -6,12 +6,12 @@ Unless stated otherwise, each entry of a batch is divided by the largest magnitu
 import torch
 from torch import Tensor
 
-# Fraction of the largest magnitude; the phase of smaller samples is meaningless.
+# A fraction of the largest magnitude; the phase of smaller samples is meaningless.
 SMALLEST = 1e-8
 
 
 def scaled(kspace: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide both by the largest magnitude of the target, separately for each batch entry."""
+    """Divide both tensors by the largest magnitude of the target, for each batch entry."""
     size = target.abs().amax((1, 2, 3), keepdim=True)
     size = torch.where(size > 0, size, 1)
     return kspace / size, target / size
@@ -32,8 +32,8 @@ def physical_loss(kspace: Tensor, target: Tensor) -> Tensor:
     """Compute GENRE-CMR's magnitude and phase fidelity in a numerically safe form.
 
     This is `mean (|k| - |t|)^2 + mean |t| (1 - cos(angle k - angle t))`. The phase term is weighted
-    by the target's magnitude, because noise has no phase to learn, and it respects that angles
-    wrap.
+    by the target's magnitude, because noise has no phase to learn, and it takes the wrapping of
+    angles into account.
     """
     k, t = scaled(kspace, target)
     magnitude, expected = (torch.sqrt(_power(part) + SMALLEST**2) for part in (k, t))
@@ -44,7 +44,7 @@ def physical_loss(kspace: Tensor, target: Tensor) -> Tensor:
 def literal_physical_loss(kspace: Tensor, target: Tensor) -> Tensor:
     """Compute GENRE-CMR's fidelity literally: MSE of magnitudes plus MSE of angles.
 
-    Angles jump at +-pi, and the angles of noise have full weight.
+    The angles jump at +-pi, and the angles of noise have full weight.
     """
     k, t = scaled(kspace, target)
     # The angle of zero has no gradient, so zeros are replaced by a tiny positive number.
@@ -53,7 +53,7 @@ def literal_physical_loss(kspace: Tensor, target: Tensor) -> Tensor:
 
 
 def coilwise_magnitude_loss(kspace: Tensor, target: Tensor) -> Tensor:
-    """Compute the loss in HyperCMR's code: MSE of magnitudes, each coil divided by its maximum.
+    """Compute the loss of HyperCMR's code: MSE of magnitudes, each coil divided by its maximum.
 
     Phases are ignored.
     """

@@ -1,8 +1,8 @@
 """Losses for LF-MRI: classification with image-level labels, and the error inside lesion boxes.
 
 The loss equations of the paper (Ju et al., LF-MRI, Med Image Anal 2026) are not public. Its
-classifier is trained with labels of whole images (introduction, section 3.2). Binary cross-entropy
-is the usual choice. The term for boxes is our own; the paper has none.
+classifier is trained with labels of whole images (introduction, section 3.2), for which binary
+cross-entropy is the usual choice. The term for boxes is our own; the paper has no such term.
 """
 
 import torch
@@ -35,7 +35,7 @@ def classification_loss(logits: Tensor, present: Tensor) -> Tensor:
 def lesion_loss(image: Tensor, target: Tensor, lesion: Tensor) -> Tensor:
     """Compute the mean absolute difference inside the boxes, relative to the mean of the target.
 
-    The mean is that of the whole target, so that the loss is comparable to `l1_loss`.
+    The mean is computed over the whole target, so that the loss is comparable to `l1_loss`.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Perceptual loss: feature differences of VGG19, with weights supplied by the user.
 
-Nothing is downloaded: the user gives torchvision's file `vgg19-dcbb9e9d.pth`. HyperCMR's paper does
-not name the layers, and its code chains five convolutions without the layers between them. Both
-readings are available.
+Nothing is downloaded: the user provides torchvision's file `vgg19-dcbb9e9d.pth`. HyperCMR's paper
+does not name the layers, and its code chains five convolutions without the layers between them.
+Both variants are available.
 
 References: Johnson et al., ECCV 2016.
 """
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from cmrrecon.tools.errors import InputError
 
-# Output channels of the convolutions of torchvision's model, and the number of convolutions before
-# each pooling.
+# The output channels of the convolutions in torchvision's model, and the number of convolutions
+# before each pooling.
 CHANNELS = (64, 64, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512, 512, 512, 512, 512)
 POOL_AFTER = (2, 4, 8, 12, 16)
-# Indices of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
+# The indices of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
 TAPS = (1, 6, 11, 20, 29)
-# Indices of the convolutions before them.
+# The indices of the convolutions before them.
 FIRST_OF_BLOCKS = (0, 5, 10, 19, 28)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Variant = Literal["standard", "hypercmr"]
@@ -40,14 +40,14 @@ def vgg19() -> nn.Sequential:
 
 
 class PerceptualLoss(nn.Module):
-    """Mean squared differences of VGG19 features, summed over the layers.
+    """The mean squared differences of VGG19 features, summed over the layers.
 
     Images (batch, y, x) are scaled to [0, 1] and repeated as three colour channels.
 
     Parameters
     ----------
     weights : Path
-        Torchvision's file of VGG19.
+        The file of torchvision's VGG19 weights.
     variant : str
         "standard" uses the first ReLU of every block and ImageNet's normalisation. "hypercmr"
         follows HyperCMR's code: the first convolution of every block, chained at full resolution
@@ -56,7 +56,7 @@ class PerceptualLoss(nn.Module):
     Raises
     ------
     InputError
-        If the file does not hold VGG19 (`checkpoint-format`).
+        If the file does not contain VGG19 (`checkpoint-format`).
     """
 
     def __init__(self, weights: Path, variant: Variant = "standard") -> None:

@@ -7,9 +7,9 @@ from cmrrecon.metrics import ssim_map
 
 
 def ssim_loss(image: Tensor, target: Tensor, data_range: Tensor | None = None) -> Tensor:
-    """Compute 1 - SSIM, the mean over all 7 x 7 windows inside the images.
+    """Compute 1 - SSIM, averaged over all 7 x 7 windows inside the images.
 
-    Uniform window and sample covariance, as in the training of PromptMR.
+    The window is uniform and the covariance is the sample covariance, as in PromptMR's training.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def l1_loss(image: Tensor, target: Tensor) -> Tensor:
 def psnr_loss(image: Tensor, target: Tensor) -> Tensor:
     """Compute log10 of the NMSE of all images (batch, y, x) together.
 
-    Up to a term of the target alone this is -PSNR / 10. A gain in decibels counts the same for easy
-    and hard scans, whereas hard scans dominate a mean of errors.
+    Up to a term that depends only on the target, this is -PSNR / 10. A gain in decibels counts the
+    same for easy and hard scans, whereas hard scans would dominate a mean of errors.
     """
     tiny = torch.finfo(target.dtype).tiny
     return (

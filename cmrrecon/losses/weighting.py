@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Added to variances, as the authors do, and the smallest mean that a loss is divided by.
+# The number added to variances, as in the authors' code, and the smallest mean used as a divisor.
 VARIANCE_EPSILON = 1e-8
 LEAST_MEAN = 1e-12
 # Averages values by name over all processes; None marks a value that a process does not have.
 Mean = Callable[[Mapping[str, float | None]], dict[str, float]]
 
 
-def own(values: Mapping[str, float | None]) -> dict[str, float]:
-    """The `Mean` of a single process."""
+def single_process_mean(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the values without missing ones; this is the `Mean` of a single process."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 class CoefficientOfVariation:
-    """Gives larger weights to losses that still change.
+    """Gives larger weights to losses that are still changing.
 
     The ratio of a loss to its own running mean is `l_t = L_t / mean_(t-1)(L)`. The weight is the
     coefficient of variation `sigma / mu` of l up to t - 1, divided by the sum over all losses. In
@@ -47,7 +47,7 @@ class CoefficientOfVariation:
         }
 
     def weights(self, present: tuple[str, ...]) -> dict[str, float]:
-        """Return the weights of the losses that are present, from the earlier steps."""
+        """Return the weights of the losses that are present, computed from earlier steps."""
         counts = [self.statistics[name]["count"] for name in present]
         if not present or min(counts) <= 1:
             return {name: 1 / len(present) for name in present}
@@ -56,7 +56,7 @@ class CoefficientOfVariation:
         return {name: value / total for name, value in variation.items()}
 
     def __call__(
-        self, losses: Mapping[str, Tensor | None], mean: Mean = own
+        self, losses: Mapping[str, Tensor | None], mean: Mean = single_process_mean
     ) -> tuple[Tensor, dict[str, float]]:
         """Weight the losses, then add them to the statistics.
 

@@ -1,11 +1,11 @@
 """Base classes of all networks: their inputs and outputs.
 
 There are two kinds. A `WindowNetwork` takes a window of adjacent frames and reconstructs the middle
-one. A `SeriesNetwork` solves the least-squares problem of a whole series, as the iterative methods
-do.
+one. A `SeriesNetwork` solves the least-squares problem of a whole series, like the iterative
+methods.
 
-Published networks have the readout first and the phase encoding last, so networks swap y and x on
-entry and on exit.
+In published networks the readout comes first and the phase encoding last, so networks swap y and x
+at their input and output.
 """
 
 import itertools
@@ -27,7 +27,7 @@ from cmrrecon.tools.errors import UsageError
 if TYPE_CHECKING:
     from cmrrecon.networks.sensitivity import SensitivityNetwork
 
-# An upper limit; no network has as many steps.
+# An upper limit that no network reaches.
 MOST_STEPS = 100
 
 
@@ -44,12 +44,12 @@ class Output:
     maps : Tensor of shape (batch, coil, y, x), complex, or None
         The coil sensitivity maps.
     images : tuple of Tensor of shape (batch, y, x)
-        The image after each cascade, the last of which is `image`. Empty for networks whose losses
-        need only the last one. GENRE-CMR gives all of them in training mode only.
+        The images after each cascade; the last one is `image`. Empty for networks whose losses need
+        only the last one. GENRE-CMR returns all of them in training mode only.
     kspaces : tuple of Tensor of shape (batch, coil, y, x)
-        The k-space after each cascade, with the same rules.
+        The k-space after each cascade; the same rules apply.
     features : tuple of Tensor of shape (batch, channel, ...)
-        The features of each cascade that losses compare between domains.
+        The features of each cascade, which losses compare between domains.
     """
 
     image: Tensor
@@ -71,7 +71,8 @@ class ReconstructionNetwork(nn.Module, ABC):
     Attributes
     ----------
     config : dict
-        The configuration from which `catalog.build` makes such a network, as JSON can hold it.
+        The configuration from which `catalog.build` builds such a network, in plain values for
+        JSON.
     can_checkpoint : bool
         Whether the network can recompute its activations in the backward pass.
     checkpointing : bool
@@ -132,8 +133,8 @@ class WindowNetwork(ReconstructionNetwork):
         mask : Tensor of shape (batch, frame|1, y, x|1), bool
             (..., y, 1) means whole lines, (..., y, x) single samples.
         acs : int or None
-            How many central lines calibrate the coil maps; for sample masks the side of the central
-            square. For None see `calibration_mask`.
+            The number of central lines that calibrate the coil maps; for sample masks the side of
+            the central square. For None see `calibration_mask`.
         maps : Tensor of shape (batch, frame, coil, y, x), complex, or None
             The coil maps, if they are already known.
 
@@ -212,7 +213,7 @@ class SeriesNetwork(ReconstructionNetwork):
         problem : Problem
             The least-squares problem of the series.
         weight : float
-            The weight of the network against the data, in multiples of the learnt weight.
+            The weight of the network relative to the data, in multiples of the learnt weight.
 
         Yields
         ------
@@ -277,14 +278,14 @@ def build_network(
     Raises
     ------
     UsageError
-        If the name is that of a discriminator (`network-kind`), or for the reasons of
+        If the network is a discriminator (`network-kind`), or for the reasons listed in
         `catalog.build`.
     """
     network = build(name, config)
     if not isinstance(network, WindowNetwork | SeriesNetwork):
         raise UsageError(
             "network-kind",
-            f"{name} is a discriminator, which reconstructs no images",
+            f"{name} is a discriminator, which does not reconstruct images",
             "A reconstruction network is needed",
             "Choose another network from `cmrrecon models`",
         )

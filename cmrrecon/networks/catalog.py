@@ -1,4 +1,4 @@
-"""The networks by name, built from a configuration that JSON can hold."""
+"""The networks by name, built from a configuration of plain JSON values."""
 
 import importlib
 import inspect
@@ -13,8 +13,8 @@ from cmrrecon.tools.errors import UsageError, suggestion
 if TYPE_CHECKING:
     from torch import nn
 
-# The largest number in a configuration. Configurations also come from files, and a wrong one must
-# not exhaust the machine.
+# The largest number in a configuration. Configurations also come from files, and a wrong number
+# must not exhaust the machine.
 LARGEST = 4096
 # Parameters that count modules and must be at least one.
 STEPS = ("cascades", "stages", "repeats")
@@ -35,7 +35,7 @@ class Network:
     source : str
         The paper.
     discriminator : bool
-        Whether it is a discriminator for training, which reconstructs no images.
+        Whether it is a discriminator for training, which does not reconstruct images.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Network:
     def options(self) -> dict[str, Any]:
         """Return the parameters of the configuration and their types.
 
-        A class that passes all parameters on has those of its base class.
+        A class that passes all parameters on has the parameters of its base class.
         """
         for base in self.kind().__mro__:
             init: Any = vars(base).get("__init__")
@@ -72,7 +72,7 @@ def get_network(name: str) -> Network:
     Raises
     ------
     UsageError
-        If there is none (`unknown-network`).
+        If there is no network with this name (`unknown-network`).
     """
     if name not in NETWORKS:
         raise UsageError(
@@ -85,7 +85,7 @@ def get_network(name: str) -> Network:
 
 
 def name_of(network: "nn.Module") -> str:
-    """Return the name under which `build` makes networks of this class.
+    """Return the name under which `build` builds networks of this class.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
         A name in `NETWORKS`.
     config : mapping of str to any, or None
         The configuration. Mappings represent nested configurations, lists represent sequences.
-        Omitted parameters have their defaults.
+        Omitted parameters have their default values.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> "nn.Module":
     """
     network = get_network(name)
     settings = checked_mapping(f"The network {name}", config or {}, network.options())
-    if not _modest(config):
+    if not _within_limits(config):
         raise UsageError(
             "option-value",
             f"A number in the configuration of the network {name} is larger than {LARGEST}",
@@ -169,12 +169,12 @@ def _check_counts(name: str, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _modest(value: Any) -> bool:
+def _within_limits(value: Any) -> bool:
     """Return whether all numbers in a configuration are at most `LARGEST`."""
     if isinstance(value, Mapping):
-        return all(map(_modest, value.values()))
+        return all(map(_within_limits, value.values()))
     if isinstance(value, list | tuple):
-        return all(map(_modest, value))
+        return all(map(_within_limits, value))
     return not isinstance(value, int | float) or value <= LARGEST
 
 

@@ -66,9 +66,9 @@ class MagnitudeNetwork(WindowNetwork):
 
 
 def combined_magnitude(kspace: Tensor, mask: Tensor, acs: int | None = None) -> Tensor:
-    """Compute CG-SENSE magnitudes of the middle frames of a batch of windows, without gradient.
+    """Compute CG-SENSE magnitudes of the middle frames of a batch of windows, without gradients.
 
-    The coil maps come from all frames of a window. Computation is always in single precision.
+    The coil maps come from all frames of a window. All computations are in single precision.
 
     Parameters
     ----------
@@ -77,12 +77,13 @@ def combined_magnitude(kspace: Tensor, mask: Tensor, acs: int | None = None) -> 
     mask : Tensor of shape (batch, frame|1, y, x|1), bool
         The measured samples.
     acs : int or None
-        How many central lines calibrate at most; for sample masks the side of the central square.
+        The largest number of central lines used for calibration; for sample masks the side of the
+        central square.
 
     Returns
     -------
     Tensor of shape (batch, y, x), real
-        On the scale of a root-sum-of-squares; zero for windows without signal.
+        The magnitudes, on the scale of a root-sum-of-squares; zero for windows without signal.
 
     Raises
     ------
@@ -115,7 +116,7 @@ def _magnitude(kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
 
 
 def central(mask: CartesianMask, acs: int) -> CartesianMask:
-    """Restrict a line mask to the central `acs` lines, a sample mask to the central square."""
+    """Restrict a line mask to the central `acs` lines, or a sample mask to the central square."""
     y, x = mask.samples.shape[1:]
     inside = torch.zeros_like(mask.samples)
     columns = slice(None) if isinstance(mask, LineMask) else centred(x, min(acs, x))

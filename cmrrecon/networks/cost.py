@@ -1,4 +1,4 @@
-"""Operations and memory of a network, from a run without values on PyTorch's meta device."""
+"""Operations and memory of a network, measured without values on PyTorch's meta device."""
 
 import time
 import weakref
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-# A convolution like those of the U-Nets, to measure the speed of the device.
+# A typical convolution of the U-Nets, to measure the speed of the device.
 PROBE_CHANNELS, PROBE_SIZE, PROBE_REPEATS = 48, (200, 200), 3
 
 
@@ -22,7 +22,7 @@ class Footprint:
     Attributes
     ----------
     flops : int
-        Floating-point operations of convolutions and matrix products, 2 for each multiply-add.
+        The floating-point operations of convolutions and matrix products, 2 for each multiply-add.
         Fourier transforms are not counted.
     nbytes : int
         The peak memory of all intermediate tensors, in bytes.
@@ -33,7 +33,7 @@ class Footprint:
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the memory of all tensors that operations create, while these are alive."""
+    """Adds up the memory of all tensors that operations create, for as long as they are alive."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -105,7 +105,7 @@ def training_bytes(function: Callable[..., tuple[Tensor, ...]], *tensors: Kind) 
     int
         The peak memory of all tensors.
     """
-    # Counting operations would keep tensors alive that checkpointing releases.
+    # Counting operations would keep tensors alive that checkpointing would release.
     given, live = [_ghost(tensor) for tensor in tensors], _Live()
     with live:
         images = function(*given)
@@ -120,7 +120,7 @@ def _ghost(tensor: Kind) -> Tensor:
 
 
 def speed(device: torch.device, dtype: torch.dtype) -> float:
-    """Measure the floating-point operations per second of a convolution like the networks'."""
+    """Measure the floating-point operations per second of a typical convolution of the networks."""
     x = torch.ones((1, PROBE_CHANNELS, *PROBE_SIZE), dtype=dtype, device=device)
     layer = nn.Conv2d(
         PROBE_CHANNELS, PROBE_CHANNELS, 3, padding=1, bias=False, dtype=dtype, device=device

@@ -5,8 +5,8 @@ estimates from the calibration lines, each cascade computes::
 
     k <- k - eta M (k - y) - F S U(S^H F^-1 k),  starting from k = y
 
-The original network uses single frames. Here adjacent frames can be further channels of the U-Nets
-U.
+The original network uses single frames. Here adjacent frames can be additional channels of the
+U-Nets U.
 
 References: Sriram et al., MICCAI 2020, arXiv 2004.06688.
 """

@@ -6,8 +6,8 @@ computes::
     r_k = f_(k-1) + U(f_(k-1)),  f_0 = x            (learns noise and artefacts)
     f_k = fidelity(r_k, x)                          (brings the measured image back in)
 
-The loss compares every r_k and f_k with the target. The paper gives no sizes, and shows the
-fidelity network in a figure only; this is our interpretation (docs/models.md)::
+The loss compares every r_k and f_k with the target. The paper does not state sizes, and shows the
+fidelity network only in a figure; this is our interpretation (docs/models.md)::
 
     "convolutions"   fidelity(r, x) = r + convolutions([r, x])
     "closed-form"    fidelity(r, x) = (r + mu x) / (1 + mu) with a learnt mu > 0,
@@ -72,11 +72,11 @@ class FidelityUNet(MagnitudeNetwork):
     channels, pools : int
         The sizes of the U-Net; see `UnetBody`.
     repeats : int
-        How often the two networks alternate, at least once.
+        The number of times the two networks alternate, at least once.
     fidelity : str
         "convolutions" or "closed-form".
     fidelity_channels : int
-        The channels of the convolutions of the fidelity network.
+        The number of channels in the convolutions of the fidelity network.
 
     Raises
     ------

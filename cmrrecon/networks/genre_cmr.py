@@ -13,7 +13,7 @@ cascade.
 With the paper's g_t = 1, the first update is added in every cascade and the iteration diverges at
 the start of training. By default the gates g_t are therefore learnt, starting from zero. The losses
 use the image and the k-space of every cascade. The distribution alignment uses the features before
-the last convolution of every cascade.
+the last convolution in every cascade.
 
 References: Anvari Hamedani et al., 2025, Algorithm 1.
 """
@@ -123,8 +123,8 @@ class GenreCMR(UnrolledNetwork):
     ) -> Output:
         """Reconstruct the middle frame; see `WindowNetwork.forward`.
 
-        In training mode the output has image, k-space and features of every cascade, otherwise only
-        those of the last one.
+        In training mode the output contains the image, k-space and features of every cascade,
+        otherwise only those of the last cascade.
         """
         check_window(kspace, mask, self.frames)
         if maps is None:

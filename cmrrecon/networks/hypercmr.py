@@ -1,7 +1,7 @@
 """HyperCMR: the network of PromptMR with other losses (Xu et al., arXiv 2410.03624).
 
-The architecture is that of `promptmr` in its variant "kspace". The losses also use the
-reconstructed k-space of the middle frame, `Output.kspace`.
+The architecture is `promptmr` in its variant "kspace". The losses also use the reconstructed
+k-space of the middle frame, `Output.kspace`.
 """
 
 from cmrrecon.networks.promptmr import PromptMR

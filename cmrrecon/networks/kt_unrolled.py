@@ -11,17 +11,17 @@ With the data y it computes::
 - A is the encoding of the classical methods (`classical.problem`), with refined maps from the
   series itself.
 - s_2 is the solution of another method (locally low rank). The difference between s_1 and s_2 is
-  about as large as their errors. Divided by e, the root mean square of that difference, errors are
-  close to one in every scan.
-- p is the phase of x_0, averaged over time and a small neighbourhood. Without it images are nearly
-  real.
+  about as large as their errors. Dividing by e, the root mean square of this difference, scales
+  errors to about one in every scan.
+- p is the phase of x_0, averaged over time and a small neighbourhood. Once it is removed, images
+  are nearly real.
 - R is the same network in every step. It works on squares of 2 x 2 pixels (Zhang et al., FFDNet,
   IEEE TIP 2018;27:4608), frame by frame. Neighbouring frames are combined in 1 x 1 convolutions,
   and the first and last frame are repeated at the ends, so that any number of frames is possible.
 - c describes the scan. Together with the number of the step it scales and shifts the features of R
   (Perez et al., FiLM, AAAI 2018) and determines the weight l_k.
 
-The iteration is that of MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
+The iteration comes from MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
 """
 
 import math
@@ -46,24 +46,24 @@ from cmrrecon.networks.layers import ConvolutionalBody, recomputed, safe_root
 from cmrrecon.operators.cartesian import Encoding
 from cmrrecon.solvers import conjugate_gradient
 
-# How many numbers describe a scan; see `facts`.
+# The number of values that describe a scan; see `facts`.
 FACTS = 6
-# How many complex images the regulariser sees (each as two channels), and the side in pixels of the
-# squares it works on.
+# The number of complex images that the regulariser sees (each as two channels), and the side in
+# pixels of the squares it works on.
 SEEN, SIDE = 5, 2
-# The initial weight of the regulariser against the data, and the side in pixels of the
+# The initial weight of the regulariser relative to the data, and the side in pixels of the
 # neighbourhood over which the phase is averaged.
 FIRST_WEIGHT, SMOOTH = 3.0, 5
 # The smallest expected error, where bright tissue is one.
 SMALLEST = 1e-4
 # Columns whose brightest pixel is below this fraction of the overall maximum count as empty.
-LIT = 0.2
-# How many columns are processed at once without gradients; a multiple of SIDE.
+EMPTY_FRACTION = 0.2
+# The number of columns that are processed at once without gradients; a multiple of SIDE.
 TILE = 128
 
 
 class Block(nn.Module):
-    """Residual block: adds to features (frame, channel, y, x) an update from space and time."""
+    """A residual block that updates features (frame, channel, y, x) in space and time."""
 
     def __init__(self, channels: int, known: int) -> None:
         super().__init__()
@@ -222,12 +222,12 @@ class KtUnrolled(SeriesNetwork):
         ).to(x.real.dtype)
         update = update.permute(0, 2, 3, 1).contiguous()
 
-        # Where no coil is sensitive, no data could correct a change.
+        # Where no coil is sensitive, the data could not correct a change.
         assert isinstance(problem.A, Encoding)
         seen_by_coils = problem.A.maps.abs().amax(0) > 0
         z = x + error * torch.view_as_complex(update) * (phase * seen_by_coils)
 
-        return closer(problem, z, weight * self.weight(context).exp(), self.solver_steps)
+        return data_consistency(problem, z, weight * self.weight(context).exp(), self.solver_steps)
 
     def _in_tiles(self, channels: Tensor, context: Tensor) -> Tensor:
         """Apply the regulariser to overlapping tiles of columns: same result, less memory."""
@@ -254,7 +254,7 @@ def starts(problem: Problem) -> tuple[Tensor, Tensor]:
 def disagreement(x: Tensor, other: Tensor) -> Tensor:
     """Return e, the root mean square difference of two images in the columns that are not empty.
 
-    This makes it independent of empty columns at the sides of the field of view.
+    The result does not depend on empty columns at the sides of the field of view.
 
     Parameters
     ----------
@@ -267,8 +267,8 @@ def disagreement(x: Tensor, other: Tensor) -> Tensor:
         The difference, at least `SMALLEST`.
     """
     bright = x.abs().amax((0, 1))
-    lit = bright >= LIT * bright.amax()
-    return (other - x)[..., lit].abs().square().mean().sqrt().clamp(min=SMALLEST)
+    filled = bright >= EMPTY_FRACTION * bright.amax()
+    return (other - x)[..., filled].abs().square().mean().sqrt().clamp(min=SMALLEST)
 
 
 def smooth_phase(x: Tensor) -> Tensor:
@@ -277,7 +277,7 @@ def smooth_phase(x: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (y, x), complex
-        Numbers of magnitude one.
+        The phase as complex numbers of magnitude one.
     """
     mean = torch.view_as_real(x.mean(0)).permute(2, 0, 1)[None]
     near = functional.avg_pool2d(mean, SMOOTH, 1, SMOOTH // 2, count_include_pad=False)[0].permute(
@@ -290,8 +290,9 @@ def smooth_phase(x: Tensor) -> Tensor:
 def facts(problem: Problem, x: Tensor) -> Tensor:
     """Describe a problem and its first solution by numbers of about unit size.
 
-    They are the effective acceleration, the fraction of lines measured in all frames, the number of
-    frames, the misfit of the solution, the kind of mask, and whether the mask varies over time.
+    The numbers are the effective acceleration, the fraction of lines measured in all frames, the
+    number of frames, the misfit of the solution, the kind of mask, and whether the mask varies over
+    time.
 
     Parameters
     ----------
@@ -320,7 +321,7 @@ def facts(problem: Problem, x: Tensor) -> Tensor:
     )
 
 
-def closer(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:
+def data_consistency(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:
     """Minimise `1/2 ||A x - y||^2 + weight / 2 ||x - z||^2` by conjugate gradients from z.
 
     Gradients reach z and the weight.
@@ -329,5 +330,5 @@ def closer(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:
     def normal(x: Tensor) -> Tensor:
         return problem.A.N(x) + weight * x
 
-    # Solving for the change keeps its precision; added to z it would be rounded in every step.
+    # Solving for the change keeps its precision; if it were added to z, every step would round it.
     return z + conjugate_gradient(normal, problem.rhs - problem.A.N(z), steps).x

@@ -20,7 +20,7 @@ class ConvolutionalBody(nn.Module):
 def safe_root(x: Tensor) -> Tensor:
     """Compute the square root of non-negative numbers, with gradient zero instead of inf at zero.
 
-    Otherwise pixels without signal would spoil the training.
+    An infinite gradient of pixels without signal would spoil the training.
     """
     return torch.where(x == 0, 1, x).sqrt() * (x != 0)
 
@@ -40,7 +40,7 @@ def standardise(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tenso
 
 
 def channels_last(network: Module) -> Module:
-    """Lay out the convolutions of a network channels-last, and return it: same result, faster."""
+    """Switch the convolutions of a network to channels-last memory, which is faster; return it."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

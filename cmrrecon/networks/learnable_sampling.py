@@ -1,6 +1,6 @@
 """Phase-encoding lines with learnt positions, part of LF-MRI (Ju et al., Med Image Anal 2026).
 
-Like `lf_mri` this is our interpretation, because no code is public.
+Like `lf_mri`, this is our interpretation, because no code is public.
 """
 
 from typing import Any
@@ -18,8 +18,9 @@ class LearnableSampling(nn.Module):
 
         E[line, n] = exp(-2 pi i (p[line] - 1/2) (n - N // 2)) / sqrt(N),  n = 0 .. N - 1
 
-    p = 1/2 is the centre of k-space, and p + 1 is the same line as p. The lines start evenly
-    spaced. With as many lines as pixels they are those of the centred Fourier transform.
+    p = 1/2 is the centre of k-space, and p + 1 is the same line as p. The initial lines are evenly
+    spaced. If there are as many lines as pixels, they are the lines of the centred Fourier
+    transform.
 
     Parameters
     ----------
@@ -46,5 +47,5 @@ class LearnableSampling(nn.Module):
         return self.matrix() @ fftc(images, -1)
 
     def adjoint(self, kspace: Tensor) -> Tensor:
-        """Apply the adjoint, which is no inverse, to lines (coil, line, x): images (coil, y, x)."""
+        """Apply the adjoint, not the inverse: from lines (coil, line, x) to images (coil, y, x)."""
         return ifftc(self.matrix().mH @ kspace, -1)

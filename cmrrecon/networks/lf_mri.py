@@ -2,8 +2,8 @@
 
 OUR INTERPRETATION: we know only the model and the names of the modules from the paper (Ju et al.,
 Med Image Anal 2026), and no code is public. The step, the layers and all sizes are our own
-(docs/models.md), so the paper's figures do not apply. With N(X) = X - D(X) and
-H(X) = C (X - G(X)) the model is::
+(docs/models.md), so the paper's results do not apply. With N(X) = X - D(X) and H(X) = C (X - G(X))
+the model is::
 
     min 1/2 ||A X - Y||^2 + mu1 ||N(X)||^2 + mu2 ||H(X)||^2,  A = M F S
 
@@ -14,7 +14,7 @@ computes::
     X <- X - rho [A^H (A X - Y) + mu1 (X - Z) + mu2 C (X - Q)],  starting from X = A^H Y
 
 This follows the model only loosely: Z, C and Q are kept fixed, the lesion term has C instead of
-C^2, and G sees Z (1 + C), as in A2MC-MRI of the same group. All stages share one classifier,
+C^2, and G sees Z (1 + C), as in A2MC-MRI by the same group. All stages share one classifier,
 because there is one task with one set of labels.
 """
 
@@ -49,7 +49,7 @@ class LesionOutput(Output):
     Attributes
     ----------
     logits : Tensor of shape (batch, class)
-        Each class is a kind of lesion that may be present; for binary cross-entropy.
+        The logits for binary cross-entropy; each class is a kind of lesion that may be present.
     attention : Tensor of shape (batch, y, x), real
         The evidence for the likeliest class, from 0 to 1.
     """
@@ -188,7 +188,7 @@ def class_activation(features: Tensor, weights: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (batch, 1, h, w)
-        The class activation map; zero if there is no evidence at all.
+        The class activation map, which is zero if there is no evidence at all.
     """
     evidence = torch.einsum("bkyx,bk->byx", features, weights).relu()[:, None]
     low, high = evidence.amin((2, 3), keepdim=True), evidence.amax((2, 3), keepdim=True)
@@ -220,7 +220,7 @@ class Stage(nn.Module):
 class LFMRI(UnrolledNetwork):
     """The network described in the module; for calling it see `WindowNetwork`.
 
-    `Output.images` holds the image after every stage.
+    `Output.images` contains the images after all stages.
 
     Parameters
     ----------
@@ -284,7 +284,8 @@ class LFMRI(UnrolledNetwork):
         m, s = mask.mT[:, :, None], maps.mT
         coil_images = ifft2c(kspace.mT * m)
 
-        # Scaled to one: learnt weights and norms need the same scale in every scan.
+        # The scale is set to one, because learnt weights and norms need the same scale in every
+        # scan.
         scale = safe_rss(coil_images).amax((2, 3), keepdim=True)
         x = x0 = combine(coil_images, s) / torch.where(scale > 0, scale, 1)
         images = []

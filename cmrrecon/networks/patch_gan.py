@@ -1,12 +1,12 @@
-"""PatchGAN: a discriminator of patches of 70 x 70 pixels.
+"""PatchGAN: a discriminator that judges patches of 70 x 70 pixels.
 
 Its layers are::
 
     [candidate, zero-filled] -> C64 -> C128 -> C256 (stride 2) -> C512 -> 1 (stride 1)
 
 All convolutions are 4 x 4, with LeakyReLU of slope 0.2. Because batches have one image, instance
-norm replaces batch norm; the first layer has none. The discriminator serves SR-GAN and GENRE-CMR,
-whose papers do not describe theirs.
+norm replaces batch norm; the first layer has none. The discriminator is used for SR-GAN and
+GENRE-CMR, whose papers do not describe their own.
 
 References: Isola et al., CVPR 2017, arXiv 1611.07004.
 """
@@ -21,14 +21,14 @@ STRIDES = (2, 2, 2, 1)
 
 
 class PatchGAN(nn.Module):
-    """Gives a logit for each patch of a candidate, shown together with the zero-filled image.
+    """Computes a logit for each patch of a candidate, shown together with the zero-filled image.
 
     Images should have at least 24 pixels along y and x.
 
     Parameters
     ----------
     channels : int
-        The channels of the first layer. Each further layer has twice as many.
+        The number of channels of the first layer, which doubles with each further layer.
     """
 
     def __init__(self, *, channels: int = 64) -> None:

@@ -60,7 +60,7 @@ class PromptBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """An encoder level; returns the features at this resolution and at half of it."""
+    """An encoder level, which returns the features at this and at half the resolution."""
 
     def __init__(
         self, dim: int, out: int, blocks: int, shared: nn.PReLU, attention: bool, own_prelu: bool
@@ -93,7 +93,7 @@ class SkipBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """A decoder level: adds its prompt, doubles the resolution and adds the encoder's features.
+    """A decoder level, which adds its prompt, doubles the resolution and adds encoder features.
 
     With a history (PromptMR+) it also sees the features of earlier cascades; see `remember`.
     """
@@ -134,7 +134,7 @@ class UpBlock(nn.Module):
             )
 
         x = self.reduce(self.fuse(torch.cat([x, prompt], 1)))
-        # A 1 x 1 convolution commutes with bilinear upsampling, and before it has fewer pixels.
+        # A 1 x 1 convolution commutes with bilinear upsampling, and costs less before it.
         enlarge, convolve = self.up
         features: Tensor = self.ca(enlarge(convolve(x)) + skip)
 
@@ -142,7 +142,7 @@ class UpBlock(nn.Module):
 
 
 def remember(x: Tensor, past: Tensor | None, history: int) -> Tensor:
-    """Put the features of this cascade in front of those of the last `history` cascades.
+    """Put the features of this cascade in front of the features of the last `history` cascades.
 
     The result is a new tensor, because activation checkpointing still needs the old one.
     """

@@ -8,8 +8,8 @@ Its levels are connected as follows::
                          v            v            v           v
     out <- last conv <- decoder 1 <- decoder 2 <- decoder 3 <- +
 
-Decoders 2 and 1 receive prompts as well. The module names are those of the official checkpoints, so
-that these load unchanged.
+Decoders 2 and 1 receive prompts as well. The modules have the same names as in the official
+checkpoints, so that these load unchanged.
 
 References: Xin et al., STACOM 2023, arXiv 2309.13839.
 """
@@ -32,7 +32,7 @@ from cmrrecon.networks.prompt_blocks import (
 
 # Image sizes must be divisible by this number, because the resolution is halved three times.
 MULTIPLE = 8
-# For each level the features of earlier cascades, newest first; None before the first cascade.
+# For each level: the features of earlier cascades, newest first; None before the first cascade.
 History = tuple[Tensor | None, Tensor | None, Tensor | None]
 NO_HISTORY: History = (None, None, None)
 
@@ -41,22 +41,22 @@ NO_HISTORY: History = (None, None, None)
 class UnetConfig:
     """Sizes of a `PromptUnet`; lists of three are for levels 1 to 3.
 
-    The defaults are those of PromptMR's cascades.
+    The defaults are the sizes in PromptMR's cascades.
 
     Attributes
     ----------
     features : int
-        Channels at full resolution.
+        The number of channels at full resolution.
     dims : sequence of int
-        Channels after each halving.
+        The numbers of channels after each halving.
     prompt_dims, prompt_lengths, prompt_sizes : sequence of int
-        Channels of the prompts, how many are mixed, and their side in pixels.
+        The number of channels of the prompts, how many prompts are mixed, and their side in pixels.
     encoder_blocks, decoder_blocks, skip_blocks : sequence of int
-        The number of attention blocks.
+        The numbers of attention blocks at each level.
     bottleneck_blocks : int
         The number of attention blocks in the bottleneck.
     attention : bool
-        Whether blocks weight their channels. The released knee network does not.
+        Whether blocks weight their channels. In the released knee network they do not.
     """
 
     features: int = 48
@@ -85,7 +85,7 @@ class UnetConfig:
 
     @property
     def all_dims(self) -> tuple[int, ...]:
-        """Channels at full resolution, then after each halving."""
+        """The numbers of channels at full resolution and after each halving."""
         return (self.features, *self.dims)
 
 
@@ -95,7 +95,7 @@ SENSITIVITY_UNET = UnetConfig(features=24, dims=(36, 48, 60), prompt_dims=(12, 2
 
 
 class PromptUnet(ConvolutionalBody):
-    """The U-Net on (batch, channel, h, w), with h and w multiples of 8, without a global skip."""
+    """The U-Net on (batch, channel, h, w), with h and w multiples of 8; it has no global skip."""
 
     enc_level1: DownBlock
     enc_level2: DownBlock
@@ -163,7 +163,7 @@ class PromptUnet(ConvolutionalBody):
 
 
 def crop(padded: Tensor, h: int, w: int) -> Tensor:
-    """Crop images that `NormPromptUnet` padded to (..., h, w)."""
+    """Crop images that `NormPromptUnet` padded back to (..., h, w)."""
     top, left = (-h % MULTIPLE) // 2, (-w % MULTIPLE) // 2
     return padded[..., top : top + h, left : left + w]
 
@@ -172,8 +172,8 @@ class NormPromptUnet(nn.Module):
     """A `PromptUnet` on complex images (batch, image, h, w) of any size and scale.
 
     Real and imaginary parts become channels, all real parts first. They are standardised together
-    by the mean and standard deviation of a sample and padded with zeros to multiples of 8. The
-    result is scaled back.
+    by the mean and standard deviation of a sample, and padded with zeros to multiples of 8. The
+    output is scaled back.
     """
 
     def __init__(

@@ -6,8 +6,8 @@ the Fourier transform F and the coil maps S, they are::
     "kspace"  k <- k - lambda M (k - y) - F S U(S^H F^-1 k),  starting from k = y
     "image"   x <- x - lambda (A^H A x - A^H y) - U(x),  A = M F S,  starting from x = A^H y
 
-The checkpoints of the PromptMR repository belong to "kspace", the plain ones of the PromptMR-plus
-repository to "image".
+The checkpoints of the PromptMR repository belong to "kspace", and the plain PromptMR checkpoints of
+the PromptMR-plus repository to "image".
 
 References: Xin et al., STACOM 2023, arXiv 2309.13839.
 """
@@ -136,9 +136,9 @@ def normal(x: Tensor, m: Tensor, s: Tensor) -> Tensor:
     return combine(ifft2(fft2(x[:, :, None] * s) * m), s)
 
 
-# Between cascades k-space, coil images and maps have their centres in the corner, as plain Fourier
-# transforms expect. Centring the few combined images for the U-Nets gives the same result and costs
-# less than centring every coil in every transform.
+# Between cascades, k-space, coil images and maps have their centres in the corner, as plain Fourier
+# transforms expect. Centring the few combined images for the U-Nets leads to the same result and
+# costs less than centring every coil in every transform.
 
 
 def corner_first(x: Tensor) -> Tensor:

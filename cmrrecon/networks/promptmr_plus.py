@@ -2,10 +2,10 @@
 
 It differs from `promptmr` in four ways:
 
-- Adaptive input: besides the iterate x, the U-Net sees A^H A x, a latent z that it writes itself,
+- Adaptive input: besides the iterate x, the U-Net sees A^H A x, a latent z that it outputs itself,
   x0 = A^H y, and A^H A x - x0.
 - History: the decoders see the features of all earlier cascades.
-- The coil maps come from all frames of a coil together.
+- The coil maps are computed from all frames of a coil together.
 - By default the iterate is the image.
 
 The two variants are::

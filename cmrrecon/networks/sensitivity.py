@@ -11,23 +11,23 @@ from cmrrecon.networks.cost import Footprint, Kind, footprint, training_bytes
 from cmrrecon.networks.layers import recomputed, safe_rss
 from cmrrecon.operators.fourier import ifft2c
 
-# How many images are recomputed together in the backward pass.
+# The number of images that are recomputed together in the backward pass.
 KEPT_TOGETHER = 4
 
 
 class SensitivityNetwork(nn.Module):
     """Passes each coil image of the calibration lines through a U-Net, then normalises the coils.
 
-    The maps have unit root-sum-of-squares. The calibration lines are those of the frames
-    themselves; separate reference lines and supplied maps are not used.
+    The maps have unit root-sum-of-squares. The calibration lines come from the frames themselves;
+    separate reference lines and supplied maps are not used.
 
     Parameters
     ----------
     norm_unet : nn.Module
         Maps complex images (sample, frame, h, w) of any scale to images of the same shape.
     frames : int
-        How many frames of a coil the U-Net sees together (PromptMR+). With 1 every frame is
-        processed separately, so that neighbouring windows can share their maps.
+        The number of frames of a coil that the U-Net sees together (PromptMR+). With 1 every frame
+        is processed separately, so that neighbouring windows can share their maps.
     """
 
     def __init__(self, norm_unet: nn.Module, frames: int = 1) -> None:
@@ -53,8 +53,8 @@ class SensitivityNetwork(nn.Module):
         acs : int or None
             See `calibration_mask`.
         together : int or None
-            How many coil images pass through the U-Net at once. Fewer need less memory and give the
-            same result. None processes all at once.
+            The number of coil images that pass through the U-Net at once. A smaller number needs
+            less memory and leads to the same result. None processes all at once.
         again : bool
             Recompute the U-Net's activations in the backward pass, a few images at a time.
 
@@ -74,7 +74,7 @@ class SensitivityNetwork(nn.Module):
         )
 
         parts = torch.split(samples, together or (KEPT_TOGETHER if again else len(samples)))
-        maps = torch.cat([recomputed(again, self._through, part) for part in parts])
+        maps = torch.cat([recomputed(again, self._images_of, part) for part in parts])
         maps = (
             maps.view(images.shape)
             if self.frames == 1
@@ -84,8 +84,8 @@ class SensitivityNetwork(nn.Module):
         size = safe_rss(maps)[:, :, None]
         return (maps / torch.where(size > 0, size, 1)).mT
 
-    def _through(self, samples: Tensor) -> Tensor:
-        """Return only the images of U-Nets with several outputs."""
+    def _images_of(self, samples: Tensor) -> Tensor:
+        """Apply the U-Net and return only its images, if it has several outputs."""
         out: Tensor | tuple[Tensor, ...] = self.norm_unet(samples)
         return out if isinstance(out, Tensor) else out[0]
 
@@ -122,7 +122,7 @@ class UnrolledNetwork(WindowNetwork):
 
 
 def _window(frames: int, coils: int, y: int, x: int, lines: bool) -> tuple[Kind, Kind]:
-    """Return shapes and types of k-space and mask."""
+    """Return the shapes and types of k-space and mask."""
     return ((1, frames, coils, y, x), torch.complex64), ((1, 1, y, 1 if lines else x), torch.bool)
 
 
@@ -135,9 +135,9 @@ def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:
         The measured samples: lines if h is 1, single samples otherwise.
     acs : int or None
         The number of central lines; for sample masks the side of the central square (only its
-        measured samples are used). None uses samples measured in all frames: for line masks the
-        central lines, equally many on either side, and for sample masks the largest central square.
-        This is at least one line or sample.
+        measured samples are used). None uses samples that were measured in all frames: for line
+        masks the central lines, equally many on either side, and for sample masks the largest
+        central square; at least one line or sample.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def calibration_mask(mask: Tensor, acs: int | None) -> Tensor:
 
 
 def calibration_size(mask: CartesianMask) -> int:
-    """Return `acs` for all windows of a series: the central lines or square in all its frames."""
+    """Return `acs` for all windows of a series: the central lines or square of all its frames."""
     measured = mask.samples.all(0, keepdim=True)
     if isinstance(mask, LineMask):
         return int(central_lines(measured[..., 0]))
@@ -173,13 +173,13 @@ def calibration_size(mask: CartesianMask) -> int:
 
 
 def central(size: Tensor, length: int, start: Tensor) -> Tensor:
-    """Return (batch, length), bool, true at `size` positions from `start` on."""
+    """Return (batch, length), bool, which is true at `size` positions from `start` on."""
     positions = torch.arange(length, device=size.device)
     return (positions >= start[:, None]) & (positions < (start + size)[:, None])
 
 
 def central_lines(measured: Tensor) -> Tensor:
-    """Return the number of central lines of masks (batch, w), as many on either side, at least 1.
+    """Return the number of central lines of masks (batch, w), equal on either side, at least 1.
 
     This is twice the shorter of the two runs of measured lines next to the middle.
     """

@@ -2,8 +2,8 @@
 
 Only the abstract was available to us. The GENRE-CMR paper adds residual connections, and its
 baseline without them has exactly the scores of SR-GAN. We therefore assume that SR-GAN is GENRE-CMR
-without residual connections. Its numbers of cascades and frames are unknown, and so is whether it
-had prompts.
+without residual connections. Its numbers of cascades and frames are unknown, and we do not know
+whether it had prompts.
 
 References: Anvari Hamedani et al., STACOM 2024, arXiv 2411.10787.
 """

@@ -7,9 +7,9 @@ Its levels are connected as follows::
     result <- 1 x 1 <- block <- double <- block <- double <- -+
 
 A block has two convolutions with instance norm and LeakyReLU. The number of channels doubles with
-every halving of the resolution. Sizes and blocks are those of the fastMRI baseline (Zbontar et al.,
-arXiv 1811.08839). The network starts from a CG-SENSE magnitude instead of the zero-filled one, to
-make use of the coils.
+every halving of the resolution. Sizes and blocks are the same as in the fastMRI baseline (Zbontar
+et al., arXiv 1811.08839). The network starts from a CG-SENSE magnitude instead of a zero-filled
+one, to make use of the coils.
 
 References: Ronneberger et al., MICCAI 2015, arXiv 1505.04597.
 """

@@ -35,8 +35,8 @@ def undersample(
     Parameters
     ----------
     scan : Scan or str or Path
-        A fully sampled scan, or the path of its file. It may lack its edges, as with partial
-        Fourier, or a few samples; the result lacks them too.
+        A fully sampled scan, or the path of its file. The edges of k-space may be missing, as with
+        partial Fourier, or a few samples; they are then missing in the result too.
     pattern : str
         A name in `PATTERNS`.
     acceleration : float
@@ -48,19 +48,19 @@ def undersample(
         The seed of a random pattern. None derives it from centre, subject and file name, so that a
         scan always gets the same mask.
     year : int or None
-        The challenge year whose ACS and peculiarities apply. None uses the year of the scan, or
-        2025 if the scan has none.
+        The challenge year that determines the number of ACS lines and the special rules. None uses
+        the year of the scan, or 2025 if the scan has none.
 
     Returns
     -------
     Scan
-        The scan with this mask. Its acquisition names the pattern, R, ACS and, for random patterns,
-        the seed.
+        The scan with this mask. Its acquisition states the pattern, R, ACS and, for random
+        patterns, the seed.
 
     Raises
     ------
     UsageError
-        If the pattern or its numbers are wrong; see `make_mask`.
+        If the pattern or its numbers are invalid; see `make_mask`.
     InputError
         If the scan is already undersampled (`kspace-undersampled`), is 4-D flow (`kspace-4d-flow`)
         or cannot be read (`file-missing` and others).
@@ -99,26 +99,26 @@ def _refuse_flow(scan: Scan) -> None:
 
 
 def _seed_name(scan: Scan) -> str:
-    """Return the text that the seed of a scan is derived from."""
+    """Return the text from which the seed of a scan is derived."""
     known = scan.acquisition
     name = Path(scan.path).stem if scan.path else known.base
     return "/".join([known.centre or "", known.subject or "", name])
 
 
 def rules_year(scan: Scan, year: int | None) -> int:
-    """Return the year whose rules apply: the requested one, else the scan's, else 2025."""
+    """Return the year whose rules apply: as requested, or the year of the scan, or 2025."""
     return year or scan.acquisition.year or DEFAULT_YEAR
 
 
 def apply_mask(scan: Scan, mask: CartesianMask, **acquisition_changes: Any) -> Scan:
     """Set the k-space of a scan to zero outside a mask; each slice is masked when it is read.
 
-    Samples that were not measured, or that serve calibration only, are missing in the result too.
+    Samples that were not measured, or that are only for calibration, are missing in the result too.
 
     Parameters
     ----------
     scan : Scan
-        A scan that lacks at most a quarter of the samples within its extent.
+        A scan in which at most a quarter of the samples within the measured extent are missing.
     mask : CartesianMask
         The samples to keep.
     **acquisition_changes : any
@@ -193,7 +193,7 @@ def _require_few_gaps(mask: SamplingMask, where: str) -> CartesianMask:
     assert isinstance(mask, CartesianMask)
     measured = 1 / mask.effective_acceleration("extent")
     if measured < 1 - GAPS_ALLOWED:
-        raise undersampled(f"{where} holds {measured:.0%} of the samples within its extent")
+        raise undersampled(f"{where} contains {measured:.0%} of the samples within its extent")
     return mask
 
 

@@ -18,9 +18,9 @@ OFFICIAL_SEEDS = range(1, 1001)
 def kt_gaussian(plan: Plan) -> Tensor:
     """Draw `round(y / R)` lines for each frame, denser towards the centre.
 
-    Lines are drawn with replacement from the density `0.1 + alpha / (1 - alpha) exp(-p^2 /
-    sigma^2)`, where `sigma = y / 5` and p is the distance from the centre line `y // 2`. A line
-    drawn again is moved to the nearest free line.
+    Lines are drawn with replacement from the density
+    `0.1 + alpha / (1 - alpha) exp(-p^2 / sigma^2)`, where `sigma = y / 5` and p is the distance from
+    the centre line `y // 2`. A line that is drawn again is moved to the nearest free line.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def identify_seed(
     -------
     int or None
         The smallest seed that fits. None if no seed fits, or if there are no lines outside the
-        calibration. Masks of about 25 lines have so few of them that several seeds fit.
+        calibration. Masks of about 25 lines have so few lines outside it that several seeds fit.
 
     Raises
     ------
@@ -81,8 +81,8 @@ def identify_seed(
     lines = mask[..., 0].cpu().numpy()
     y = lines.shape[1]
 
-    # Lines next to the calibration that happen to be drawn in all frames enlarge the block. This
-    # does no harm, because only lines outside the block are compared.
+    # Lines next to the calibration that happen to be drawn in all frames enlarge the block. This is
+    # harmless, because only lines outside the block are compared.
     block = calibration_region(SamplingMask.of(mask), most=y)[0] if acs is None else centred(y, acs)
     outside = np.ones(y, dtype=bool)
     outside[block] = False
@@ -171,7 +171,7 @@ def _cumulative_density(y: int) -> np.ndarray:
 
 
 def _lines_of(uniform_numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the line of each uniform number, by inverting the cumulative density."""
+    """Return the line for each uniform number, by inverting the cumulative density."""
     return np.searchsorted(edges, uniform_numbers, side="right")
 
 

@@ -15,7 +15,7 @@ FRAME_ANGLE = 137.5
 def kt_radial(plan: Plan) -> Tensor:
     """Draw spokes through the centre of k-space.
 
-    The angles divide 180 degrees into `floor(180 / (0.6 R))` steps, both ends included. Each spoke
+    The angles divide 180 degrees into `floor(180 / (0.6 R))` steps, including both ends. Each spoke
     is a full row of a square template, rotated about the centre of the grid by nearest-neighbour
     interpolation and cropped. Spokes are therefore straight in samples, not in millimetres.
 
@@ -31,9 +31,9 @@ def kt_radial(plan: Plan) -> Tensor:
 
     Notes
     -----
-    This reproduces the official ktRadialSampling of 2024 and 2025 bit for bit as Octave runs it.
-    The only exceptions are angles at odd multiples of 45 degrees on an even grid, where Octave's
-    rotation breaks ties by rounding errors (up to 5.2 % of the samples differ).
+    This reproduces the official ktRadialSampling of 2024 and 2025, run in Octave, bit for bit. The
+    only exceptions are angles at odd multiples of 45 degrees on an even grid, where rounding errors
+    decide ties in Octave's rotation (up to 5.2 % of the samples differ).
     """
     size = max(plan.y, plan.x)
     centre = (size + 1) / 2

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cmrrecon.sampling.plan import Plan, round_half_up
 
-# Largest denominator of a fractional R: 1.1 means 11/10, not the nearest binary number.
+# The largest denominator of a fractional R: 1.1 means 11/10, not the nearest binary number.
 FINEST_FRACTION = 1000
 
 
@@ -49,9 +49,9 @@ def kt_uniform(plan: Plan) -> Tensor:
     mask = comb(torch.arange(plan.y) - torch.arange(plan.frames)[:, None], plan.acceleration)
     odd_series = plan.year == 2024 and plan.frames % 2 == 1 and plan.frames > 1 and plan.y % 2 == 0
     if odd_series and float(plan.acceleration).is_integer():
-        # The program of 2024 shifts an odd number of frames by half a frame: all lines move y/2
-        # earlier, across frames, and the end of the last frame stays empty. T1 and T2 mapping files
-        # have these masks.
+        # The program of 2024 shifts an odd number of frames by half a frame: all lines move back by
+        # y/2 positions, across frames, and the end of the last frame stays empty. T1 and T2 mapping
+        # files have these masks.
         mask = torch.cat(
             [mask.flatten()[plan.y // 2 :], torch.zeros(plan.y // 2, dtype=torch.bool)]
         ).reshape(mask.shape)
@@ -78,7 +78,7 @@ def _drawn_lines(plan: Plan, density: np.ndarray) -> Tensor:
     """Draw `round(y / R)` lines without replacement: (1, y, 1)."""
     count = round_half_up(plan.y / plan.acceleration)
     mask = torch.zeros(plan.y, dtype=torch.bool)
-    # NumPy keeps this generator frozen, so a seed gives the same lines with every version.
+    # NumPy keeps this generator frozen, so a seed leads to the same lines with every version.
     mask[
         np.random.RandomState(plan.seed).choice(
             plan.y, count, replace=False, p=density / density.sum()

@@ -28,7 +28,7 @@ class Pattern:
         Whether the pattern needs a seed.
     lines : bool
         Whether the pattern samples whole readout lines. The mask then has length 1 along x, and the
-        calibration consists of lines instead of a square.
+        calibration consists of lines rather than a square.
     """
 
     draw: Callable[[Plan], Tensor]
@@ -53,7 +53,7 @@ def find_pattern(name: str) -> Pattern:
     Raises
     ------
     UsageError
-        If there is none (`unknown-pattern`).
+        If there is no pattern with this name (`unknown-pattern`).
     """
     if name not in PATTERNS:
         raise UsageError(
@@ -67,7 +67,7 @@ def find_pattern(name: str) -> Pattern:
 
 
 def official_acs(year: int) -> int:
-    """Return the number of calibration lines (kt-radial: side of the square) of a challenge year.
+    """Return the number of calibration lines (kt-radial: side of the square) in a challenge year.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def make_mask(
         The number of central lines; for kt-radial and poisson the side of the central square. None
         uses the official number of the year.
     seed : int or None
-        From 0 to 2^32 - 1. Random patterns need it; the others ignore it.
+        The seed, from 0 to 2^32 - 1. Random patterns need it; the others ignore it.
     year : int
         2023, 2024 or 2025. It determines the official ACS and, for 2024, how kt-uniform treats an
         odd number of frames.
@@ -157,8 +157,8 @@ def _check(plan: Plan, pattern: str, lines: bool) -> None:
         raise UsageError(
             "option-value",
             f"The acceleration is {plan.acceleration:g}",
-            f"It must lie between 1 and {plan.y}, the number of lines along y",
-            "Choose one in between, such as 4 or 2.5",
+            f"It must be between 1 and {plan.y}, the number of lines along y",
+            "Choose a number in this range, such as 4 or 2.5",
         )
 
     room = plan.y if lines else min(plan.y, plan.x)
@@ -174,6 +174,6 @@ def _check(plan: Plan, pattern: str, lines: bool) -> None:
         raise UsageError(
             "option-value",
             f"The seed is {plan.seed}",
-            f"It must lie between 0 and {HIGHEST_SEED}",
+            f"It must be between 0 and {HIGHEST_SEED}",
             "Choose one from 1 to 1000, as the official masks do",
         )

@@ -24,7 +24,7 @@ class Plan:
     seed : int
         The seed of random patterns, 0 for the others.
     year : int
-        The challenge year whose peculiarities apply.
+        The challenge year whose special rules apply.
     """
 
     frames: int
@@ -44,5 +44,5 @@ def calibration(plan: Plan, lines: bool) -> Tensor:
 
 
 def round_half_up(value: float) -> int:
-    """Round halves up as MATLAB does, for values >= 0; Python rounds them to the even neighbour."""
+    """Round halves up like MATLAB, for values >= 0; Python rounds them to the even neighbour."""
     return math.floor(value + 0.5)

@@ -7,7 +7,7 @@ from cmrrecon.sampling.plan import Plan
 from cmrrecon.tools.errors import UsageError
 
 # SigPy's search for the density may never end if the density cannot be reached. Within these limits
-# it ended in every trial.
+# it ended in all our trials.
 LOWEST_ACCELERATION = 2
 FEWEST_SAMPLES = 200
 LARGEST_CALIBRATION_SHARE = 0.25
@@ -17,9 +17,9 @@ TOLERANCE = 0.1
 def poisson(plan: Plan) -> Tensor:
     """Draw single samples within an ellipse, denser towards the centre, with a minimum distance.
 
-    Here R counts all samples including the calibration square, and is met within 10 %. The pattern
-    needs R >= 2, at least 200 samples, and a calibration square with at most a quarter of them. On
-    large grids it takes up to several seconds.
+    Here R refers to all samples including the calibration square, and is achieved within 10 %. The
+    pattern needs R >= 2, at least 200 samples, and a calibration square with at most a quarter of
+    them. On large grids drawing takes up to several seconds.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def poisson(plan: Plan) -> Tensor:
     Raises
     ------
     UsageError
-        If the grid is too small for this R and calibration, or SigPy does not find the density,
-        which is rare and which another seed avoids (`mask-impossible`).
+        If the grid is too small for this R and calibration, or if SigPy does not find the density
+        (`mask-impossible`). The latter is rare; another seed avoids it.
 
     References
     ----------

@@ -54,7 +54,7 @@ class Heart:
 
 
 def contraction(phase: Tensor, end_systole: float = 0.34) -> Tensor:
-    """Contraction of the ventricle: 0 at end-diastole, 1 at end-systole, smooth and periodic.
+    """Return the ventricle's contraction, smooth and periodic: 0 at end-diastole, 1 at end-systole.
 
     The cycle consists of ejection, fast early filling (three quarters of the volume change), a
     pause, and the atrial kick just before the next beat.
@@ -62,9 +62,9 @@ def contraction(phase: Tensor, end_systole: float = 0.34) -> Tensor:
     Parameters
     ----------
     phase : Tensor of shape (frame,)
-        Fraction of the cycle since the R wave.
+        The time since the R wave as a fraction of the cycle.
     end_systole : float
-        Time of greatest contraction as a fraction of the cycle.
+        The time of greatest contraction as a fraction of the cycle.
     """
 
     def rise(start: float, stop: float) -> Tensor:
@@ -78,7 +78,7 @@ def contraction(phase: Tensor, end_systole: float = 0.34) -> Tensor:
 
 
 def surroundings(heart: Heart, rows: Tensor, columns: Tensor) -> tuple[slice, slice]:
-    """The part of the image, as slices along y and x, that contains the heart at all times."""
+    """Return slices along y and x of the part of the image that always contains the heart."""
     near = [
         ((axis - middle).abs() < REACH).flatten().nonzero().flatten()
         for axis, middle in zip((rows, columns), heart.centre, strict=True)
@@ -97,27 +97,28 @@ def heart_layers(
     moved: tuple[Tensor, Tensor] | None = None,
     lesion: Lesion | None = None,
 ) -> list[Layer]:
-    """Layers of the heart in one slice at the given phases, from the outside in.
+    """Return the layers of the heart in one slice at the given phases, from the outside inwards.
 
-    All borders are star-shaped about the centre of the left ventricle: their distance is a function
-    of angle and time. The wall keeps its volume, `epi^2 = endo^2 + area * (1 + lengthening *
-    contraction)`, so it thickens as the cavity contracts. Textures are read at the radius that a
-    point has at end-diastole, so they move with the tissue.
+    All borders are star-shaped about the centre of the left ventricle: their distance from it is a
+    function of angle and time. The wall keeps its volume,
+    `epi^2 = endo^2 + area * (1 + lengthening * contraction)`, so it thickens as the cavity
+    contracts. The texture of a point is looked up at the point's end-diastolic radius, so textures
+    move with the tissue.
 
     Parameters
     ----------
     heart : Heart
         The heart.
     position : float
-        Position of the slice, from 0 at the base to 1 at the apex.
+        The position of the slice, from 0 at the base to 1 at the apex.
     phase : Tensor of shape (frame,)
-        Fraction of the cycle.
+        The time since the R wave as a fraction of the cycle.
     rows, columns : Tensor of shape (y, 1) and (1, x)
-        Positions of the pixels in mm.
+        The positions of the pixels in mm.
     moved : (Tensor, Tensor) of shape (frame,), or None
-        Additional displacement (y, x) of the whole heart in mm.
+        An additional displacement (y, x) of the whole heart in mm.
     lesion : Lesion or None
-        Lesion of the left ventricular wall; it becomes the last layer.
+        A lesion of the left ventricular wall, which becomes the last layer.
 
     Returns
     -------
@@ -153,7 +154,7 @@ class _View:
 
     @property
     def off_axis(self) -> Tensor:
-        """The angle, mapped to -pi to pi."""
+        """Return the angle, mapped to -pi to pi."""
         return (self.angle + math.pi) % (2 * math.pi) - math.pi
 
     @property
@@ -231,7 +232,10 @@ class _Right:
 
 
 def _right(view: _View, left: _Left, random: torch.Generator) -> _Right:
-    """A crescent on the septum, wider below; it ends 2 mm inside the wall, with zero width."""
+    """Return the right ventricle, a crescent on the septum that is wider below.
+
+    It ends 2 mm inside the wall, with zero width.
+    """
     across = view.off_axis / view.span
     crescent = (1 - across**2).clamp(min=0) ** 0.7 * (1 - 0.4 * across)
     width = (
@@ -250,7 +254,7 @@ def _right(view: _View, left: _Left, random: torch.Generator) -> _Right:
 
 
 def _fat(view: _View, left: _Left, right: _Right, random: torch.Generator) -> Tensor:
-    """Outer border of the fat in the grooves between the ventricles and on the right one."""
+    """Return the outer border of the fat between the ventricles and on the right ventricle."""
     grooves = torch.exp(-(((view.off_axis.abs() - view.span) / 0.22) ** 2))
 
     outline = torch.maximum(left.outer, right.outer)
@@ -265,7 +269,7 @@ def _fat(view: _View, left: _Left, right: _Right, random: torch.Generator) -> Te
 
 
 def _grain(view: _View, left: _Left, random: torch.Generator) -> Tensor:
-    """Texture that moves with the tissue: read where each point is at end-diastole."""
+    """Return a texture that moves with the tissue: it is looked up at end-diastolic positions."""
     radius, inner, outer = view.radius, left.inner, left.outer
     in_wall = left.inner_rest + (radius - inner) / (outer - inner) * left.wall_rest
     rest = torch.where(radius < inner, radius / inner * left.inner_rest, in_wall)
@@ -276,7 +280,7 @@ def _grain(view: _View, left: _Left, random: torch.Generator) -> Tensor:
 
 
 def _right_parts(view: _View, left: _Left, right: _Right) -> list[tuple[str, Tensor]]:
-    """Wall and blood of the right ventricle, and the moderator band that crosses its middle."""
+    """Return wall and blood of the right ventricle, and the moderator band across its middle."""
     cavity = cover(right.inner - view.radius)
     band = strip(view.radius * torch.sin(view.off_axis - 0.3) + 1.5 * left.trabeculae, 2.4)
     band = band * cavity * math.exp(-(((view.position - 0.55) / 0.2) ** 2))
@@ -288,7 +292,7 @@ def _right_parts(view: _View, left: _Left, right: _Right) -> list[tuple[str, Ten
 
 
 def _left_parts(view: _View, left: _Left) -> list[tuple[str, Tensor]]:
-    """Wall and blood of the left ventricle, papillary muscles, and the poorly perfused wall."""
+    """Return wall and blood of the left ventricle, papillary muscles, and poorly perfused wall."""
     parts = [
         ("myocardium", cover(left.outer - view.radius)),
         ("left blood", cover(left.border - view.radius)),
@@ -298,7 +302,7 @@ def _left_parts(view: _View, left: _Left) -> list[tuple[str, Tensor]]:
 
 
 def _papillary_muscles(view: _View, left: _Left) -> Iterator[Tensor]:
-    """Papillary muscles, which thicken and approach each other as they shorten."""
+    """Return the papillary muscles, which thicken and approach each other as they shorten."""
     position, squeeze, radius = view.position, view.squeeze, view.radius
 
     along, beside = radius * torch.cos(view.angle), radius * torch.sin(view.angle)
@@ -319,7 +323,7 @@ def _papillary_muscles(view: _View, left: _Left) -> Iterator[Tensor]:
 
 
 def _poor_supply(view: _View, left: _Left) -> Tensor:
-    """The poorly perfused region: the inner half of the anterior wall."""
+    """Return the poorly perfused region, the inner half of the anterior wall."""
     inner_half = cover(left.inner + 0.5 * (left.outer - left.inner) - view.radius) * cover(
         view.radius - left.border
     )
@@ -329,6 +333,6 @@ def _poor_supply(view: _View, left: _Left) -> Tensor:
 
 
 def _lesion(view: _View, left: _Left, lesion: Lesion) -> Tensor:
-    """The part of the lesion that lies in the wall."""
+    """Return the part of the lesion inside the wall."""
     in_wall = cover(left.outer - view.radius) * cover(view.radius - left.border)
     return lesion.covered(view.angle, view.radius, left.inner, left.outer) * in_wall

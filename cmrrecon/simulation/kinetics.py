@@ -13,18 +13,18 @@ HEALTHY, ISCHAEMIC, WASHOUT = 0.018, 0.006, 0.04
 def gamma_variate(
     times: Tensor, arrival: float, rise: float, peak: float, shape: float = 3.0
 ) -> Tensor:
-    """First pass of a bolus, plus the agent that stays in circulation.
+    """Return the concentration in the first pass of a bolus, plus the agent that keeps circulating.
 
     Parameters
     ----------
     times : Tensor of any shape
-        Times in s.
+        The times in s.
     arrival, rise : float
-        Time of arrival, and time from arrival to peak, in s.
+        The time of arrival, and the time from arrival to peak, in s.
     peak : float
-        Peak concentration in mmol/l.
+        The peak concentration in mmol/l.
     shape : float
-        Exponent; a larger one gives a narrower peak.
+        The exponent; a larger one makes the peak narrower.
 
     References
     ----------
@@ -35,7 +35,7 @@ def gamma_variate(
 
 
 def tissue_uptake(times: Tensor, flow: float, delay: float) -> Tensor:
-    """Concentration (frame,) in mmol/l in tissue fed by the left ventricle.
+    """Return the concentration (frame,) in mmol/l in tissue supplied by the left ventricle.
 
     It is `flow` times the integral of `supply(s) exp(-washout (t - s)) ds`.
     """
@@ -46,17 +46,17 @@ def tissue_uptake(times: Tensor, flow: float, delay: float) -> Tensor:
 
 
 def left_ventricle(times: Tensor) -> Tensor:
-    """Concentration in mmol/l in the left ventricle; times in s."""
+    """Return the concentration in mmol/l in the left ventricle; times are in s."""
     return gamma_variate(times, arrival=9.5, rise=4.2, peak=4.5)
 
 
 def bolus(times: Tensor) -> dict[str, Tensor]:
-    """Concentration in mmol/l in each tissue that the bolus reaches within a minute.
+    """Return the concentration in mmol/l in each tissue that the bolus reaches within a minute.
 
     Parameters
     ----------
     times : Tensor of shape (frame,)
-        Times since the injection in s.
+        The times since the injection in s.
     """
     return {
         "right blood": gamma_variate(times, arrival=4.5, rise=3.2, peak=6.5),

@@ -1,8 +1,8 @@
 """Lesions of the left ventricular wall, in every second slice, and their bounding boxes.
 
-A lesion spans about the territory of one coronary artery, and its contrast is stronger than in
-patients: from a thousand slices with lesions half as long and half the contrast, a classifier
-learnt nothing.
+A lesion covers about the territory of one coronary artery, and its contrast is stronger than in
+patients. From a thousand slices with lesions of half this length and contrast, a classifier learnt
+nothing.
 """
 
 import math
@@ -29,7 +29,7 @@ class Lesion:
 
     @staticmethod
     def draw(seed: int, index: int) -> "Lesion | None":
-        """Draw the lesion of a slice; every second slice has one, the others give None.
+        """Draw the lesion of a slice, or return None: every second slice has a lesion.
 
         The seed decides whether the first slice has one.
         """
@@ -46,19 +46,20 @@ class Lesion:
         )
 
     def covered(self, angle: Tensor, radius: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
-        """Cover of each pixel by the lesion, which may reach beyond the wall.
+        """Return how much of each pixel the lesion covers; it may reach beyond the wall.
 
         Parameters
         ----------
         angle : Tensor of shape (frame, y, x)
-            Direction of the pixel in radians, turning with the heart.
+            The direction of the pixel in radians; it turns with the heart.
         radius, inner, outer : Tensor of shape (frame, y, x)
-            Distance in mm from the ventricle's centre to the pixel and to the wall's borders.
+            The distance in mm from the ventricle's centre to the pixel and to the borders of the
+            wall.
 
         Returns
         -------
         Tensor of shape (frame, y, x)
-            Cover from 0 to 1.
+            The cover, from 0 to 1.
         """
         away = ((angle - self.angle + math.pi) % (2 * math.pi) - math.pi).abs()
         along, through = (self.half - away) * radius, inner + self.depth * (outer - inner) - radius
@@ -66,12 +67,12 @@ class Lesion:
 
 
 def box_of(covered: Tensor) -> Box:
-    """The box around all pixels covered at least half as much as the most covered one.
+    """Return the box around all pixels with at least half of the maximum cover.
 
     Parameters
     ----------
     covered : Tensor of shape (frame, y, x)
-        Cover from 0 to 1, not zero everywhere. A pixel counts if it is covered in any frame.
+        The cover from 0 to 1, not zero everywhere. A pixel counts if it is covered in any frame.
     """
     most = covered.amax(0)
     shown = most >= most.max() / 2

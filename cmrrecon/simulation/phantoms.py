@@ -1,7 +1,7 @@
 """The scenes: a chest with a beating heart as each kind of scan shows it, without coils or noise.
 
-Everything is drawn from the seed. The same seed gives the same numbers; different seeds differ as
-people do. Shapes are defined in millimetres of `shapes.FIELD_OF_VIEW`, so every matrix size shows
+The seed determines everything: equal seeds lead to the same numbers, different seeds to different
+people. Shapes are defined in millimetres of `shapes.FIELD_OF_VIEW`, so every matrix size shows
 the same chest.
 """
 
@@ -36,17 +36,17 @@ RELAXIVITY = 4.5e-3  # 1/ms per mmol/l, of a gadolinium agent in blood at 3 T
 
 
 class Phantom(NamedTuple):
-    """The image of a scene, and the ground truth about it.
+    """The image of a scene and its ground truth.
 
     Attributes
     ----------
     image : Tensor of shape (frame, slice, y, x), complex64
-        Noise-free image.
+        The noise-free image.
     times : Tensor of shape (frame, slice), or None
-        Weighting times in ms, for mapping.
+        The weighting times in ms, for mapping.
     lesions : tuple of (Box or None), or None
-        Bounding box over all frames of each slice's lesion, None for a slice without a lesion; None
-        if lesions were not requested.
+        For each slice the bounding box of its lesion over all frames, or None if it has no lesion;
+        None if lesions were not requested.
     """
 
     image: Tensor
@@ -55,12 +55,12 @@ class Phantom(NamedTuple):
 
 
 def positions(slices: int) -> list[float]:
-    """Positions of the slices between base (0) and apex (1): the centres of equal parts."""
+    """Return the positions of the slices from base (0) to apex (1): the centres of equal parts."""
     return [(i + 0.5) / slices for i in range(slices)]
 
 
 def receive_field(rows: Tensor, columns: Tensor, seed: int) -> Tensor:
-    """Smooth complex field (y, x) that multiplies the image.
+    """Return the smooth complex field (y, x) that multiplies the image.
 
     Surface coils brighten the front. The phase is a polynomial of second order plus a blob below
     the heart, where lung and liver disturb the main field.
@@ -99,24 +99,24 @@ def scene(
     *,
     lesions: bool = False,
 ) -> Phantom:
-    """Images of one person, without weighting times.
+    """Return the images of one person, without weighting times.
 
     Phase and signals may each change from frame to frame or stay constant.
 
     Parameters
     ----------
     slices, y, x : int
-        Number of slices, and size in pixels.
+        The number of slices, and the size in pixels.
     seed : int
         Identifies the person.
     phase : Tensor of shape (frame|1,)
-        Fraction of the heart cycle.
+        The time since the R wave as a fraction of the cycle.
     signals : dict of Tensor of shape (frame|1,)
-        Signal of each tissue, from the functions in `tissues`.
+        The signal of each tissue, from the functions in `tissues`.
     moved : (Tensor, Tensor) of shape (frame,), or None
-        Displacement (y, x) of the whole heart in mm.
+        The displacement (y, x) of the whole heart in mm.
     lesions : bool
-        Whether every second slice has a lesion, see `Lesion.draw`.
+        Whether every second slice has a lesion; see `Lesion.draw`.
     """
     rows, columns = grid(y, x)
     thorax, heart = Thorax.draw(seed), Heart.draw(seed)
@@ -139,26 +139,26 @@ def scene(
 
         image[:, *near] = paint(layers, signals, image[:, *near])
         images.append(image * field)
-        boxes.append(_moved(box_of(layers[-1].cover), near) if lesion else None)
+        boxes.append(_shifted_box(box_of(layers[-1].cover), near) if lesion else None)
 
     return Phantom(torch.stack(images, 1), lesions=tuple(boxes) if lesions else None)
 
 
-def _moved(box: Box, near: tuple[slice, slice]) -> Box:
-    """A box in a part of the image, in coordinates of the whole image."""
+def _shifted_box(box: Box, near: tuple[slice, slice]) -> Box:
+    """Convert a box in a part of the image to coordinates of the whole image."""
     y0, y1, x0, x1 = box
     return y0 + near[0].start, y1 + near[0].start, x0 + near[1].start, x1 + near[1].start
 
 
 def cine(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False) -> Phantom:
-    """Balanced SSFP cine of one heart cycle from the R wave; frame `frames` would equal frame 0."""
+    """Return a balanced SSFP cine of one cycle from the R wave; the frames are periodic."""
     return scene(slices, y, x, seed, torch.arange(frames) / frames, cine_signals(), lesions=lesions)
 
 
 def perfusion(
     frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False
 ) -> Phantom:
-    """First pass of a contrast bolus by saturation recovery.
+    """Return the first pass of a contrast bolus, imaged by saturation recovery.
 
     Part of the wall has poor flow in its inner half. The frames are equally spaced over 40 s. Each
     is acquired at nearly the same phase of the heart, which moves by a few millimetres as the
@@ -189,7 +189,7 @@ def perfusion(
 
 
 def t1map(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False) -> Phantom:
-    """Inversion recovery at the first `frames` of the MOLLI times.
+    """Return inversion recovery images at the first `frames` of the MOLLI times.
 
     The signal is signed: tissue that is still inverted has the opposite phase.
 
@@ -206,7 +206,7 @@ def t1map(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = F
 
 
 def t2map(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = False) -> Phantom:
-    """T2 decay at the first `frames` of the T2 preparation times.
+    """Return images of the T2 decay at the first `frames` of the T2 preparation times.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def t2map(frames: int, slices: int, y: int, x: int, seed: int, lesions: bool = F
 
 
 def weighting_times(kind: str, times: tuple[float, ...], frames: int) -> Tensor:
-    """The first `frames` of the times in ms, (frame,)."""
+    """Return the first `frames` of the times in ms, (frame,)."""
     if frames > len(times):
         raise UsageError(
             "option-value",

@@ -13,22 +13,22 @@ GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2
 
 
 def golden_angle(frames: int, spokes: int, samples: int, n: int) -> Tensor:
-    """Positions on spokes that keep turning by the golden angle from frame to frame.
+    """Return positions on spokes that keep turning by the golden angle, across frames too.
 
     Parameters
     ----------
     frames, spokes : int
-        Number of frames, and of spokes per frame.
+        The number of frames, and of spokes per frame.
     samples : int
-        Number of samples per spoke, from one end of k-space to the other; sample `samples // 2` is
-        at the centre.
+        The number of samples per spoke, from one end of k-space to the other; sample `samples // 2`
+        is at the centre.
     n : int
-        Matrix size of the images.
+        The matrix size of the images.
 
     Returns
     -------
     Tensor of shape (frame, spoke, sample, 2), float32
-        Positions (y, x) in cycles per field of view.
+        The positions (y, x) in cycles per field of view.
 
     References
     ----------
@@ -44,21 +44,21 @@ def golden_angle(frames: int, spokes: int, samples: int, n: int) -> Tensor:
 def acquire_along(
     trajectory: Tensor, images: Tensor, maps: Tensor, sigma: float, *seed: int
 ) -> Tensor:
-    """K-space along a trajectory of images seen through coils, with complex white Gaussian noise.
+    """Return noisy k-space along a trajectory; the noise is complex, white and Gaussian.
 
     Parameters
     ----------
     trajectory : Tensor of shape (frame, spoke, sample, 2)
-        Positions (y, x) in cycles per field of view.
+        The positions (y, x) in cycles per field of view.
     images : Tensor of shape (frame, y, x), complex64
-        Noise-free images.
+        The noise-free images.
     maps, sigma, *seed : Tensor, float, int
         As in `acquire`.
 
     Returns
     -------
     Tensor of shape (frame, coil, spoke, sample), complex64
-        K-space.
+        The k-space.
 
     Raises
     ------

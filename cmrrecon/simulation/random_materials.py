@@ -1,8 +1,8 @@
 """Materials of random scenes: overlapping textured shapes.
 
-There are large organs, a body with fat, vessels and ventricles. Shapes cover each other like dead
-leaves (Lee, Mumford and Huang, Int J Comput Vis 2001;41:35). All tissue has a texture whose
-spectrum falls as a power of the frequency, as it does in images of bodies.
+They show large organs, a body with fat, vessels and ventricles. Shapes cover each other as in the
+dead leaves model (Lee, Mumford and Huang, Int J Comput Vis 2001;41:35). All tissue has a texture
+whose spectrum falls as a power of the frequency, as in images of real bodies.
 """
 
 import math
@@ -14,15 +14,16 @@ from torch.nn.functional import interpolate
 
 from cmrrecon.simulation.shapes import happens, uniform
 
-# Material pixels per image pixel: edges and thin lines lie between pixels, as in a real body.
+# Material pixels per image pixel: edges and thin lines can be between pixels, as in a real body.
 FINE = 2
-# Probabilities that a scene has a body, a body has fat around it, an organ is as dark as a lung.
+# The probabilities that a scene has a body, that a body has fat around it, and that an organ is as
+# dark as a lung.
 BODY, FAT, DARK = 0.7, 0.6, 0.4
-# Smallest number of small shapes and of thin lines, and one more than the largest.
+# The smallest number of small shapes and of thin lines, and the exclusive upper limit.
 LEAVES, LINES = (150, 600), (10, 80)
-# Ranges of the exponent with which the texture's amplitude falls, of the standard deviation of its
-# logarithm, and of the power to which uniform numbers are raised to give intensities, since most
-# tissue is dark next to fat and blood.
+# Ranges of three numbers: the exponent of the fall of the texture's amplitude, the standard
+# deviation of its logarithm, and the power that turns uniform numbers into intensities, because
+# most tissue is dark compared with fat and blood.
 FALL, TEXTURE, POWER = (0.35, 1.1), (0.05, 0.5), (1.0, 3.0)
 # Standard deviation in radians of the phase difference between tissues (chemical shift,
 # off-resonance).
@@ -43,7 +44,7 @@ class Ventricle:
 
 
 def random_ventricles(y: int, x: int, draw: torch.Generator) -> list[Ventricle]:
-    """One to three ventricles near the middle; they may touch."""
+    """Draw one to three ventricles near the middle; they may touch."""
     side = min(y, x)
     found = []
     for _ in range(int(torch.randint(1, 4, (), generator=draw))):
@@ -63,22 +64,22 @@ def random_materials(
     black_blood: bool,
     draw: torch.Generator,
 ) -> Tensor:
-    """Material images (component, fine y, fine x), of which the last is a phase.
+    """Draw material images (component + 1, fine y, fine x); the last one is a phase.
 
-    There is one component, or three with the same shapes whose intensities change independently.
+    There is one component, or there are three with the same shapes and independent intensities.
 
     Parameters
     ----------
     y, x : int
-        Size of the image in pixels; the materials are finer by the factor `FINE`.
+        The size of the image in pixels; the materials are finer by the factor `FINE`.
     ventricles : list of Ventricle
-        Ventricles to draw on top.
+        The ventricles to draw on top.
     changing : bool
         Whether the contrast changes, which needs three components.
     black_blood : bool
         Whether blood is dark.
     draw : torch.Generator
-        Source of randomness.
+        The source of randomness.
     """
     pixels = torch.zeros(((3 if changing else 1) + 1, FINE * y, FINE * x))
     rows, columns = torch.arange(FINE * y)[:, None] / FINE, torch.arange(FINE * x)[None] / FINE
@@ -99,7 +100,7 @@ def random_materials(
 
 @dataclass(frozen=True)
 class _Canvas:
-    """Canvas on which later shapes cover earlier ones. Lengths are in pixels of the image."""
+    """A canvas on which later shapes cover earlier ones. Lengths are in pixels of the image."""
 
     pixels: Tensor  # (component + 1, fine y, fine x), the last a phase
     rows: Tensor  # (fine y, 1), positions in the image
@@ -113,22 +114,22 @@ class _Canvas:
         return self.pixels.shape[1] // FINE, self.pixels.shape[2] // FINE
 
     def intensity(self, top: float = 1.0) -> Tensor:
-        """A random value for each component, up to `top`."""
+        """Draw a random value for each component, up to `top`."""
         return top * torch.rand(len(self.pixels) - 1, generator=self.draw) ** self.power
 
     def bright(self, least: float) -> Tensor:
-        """A random value for each component, from `least` to 1."""
+        """Draw a random value for each component, from `least` to 1."""
         return least + (1 - least) * torch.rand(len(self.pixels) - 1, generator=self.draw)
 
     def place(self, low: float = 0.0, high: float = 1.0) -> tuple[float, float]:
-        """A random point (y, x) between the fractions `low` and `high` of the image."""
+        """Draw a random point (y, x) between the fractions `low` and `high` of the image."""
         y, x = self.shape
         return y * uniform(low, high, self.draw), x * uniform(low, high, self.draw)
 
     def blob(
         self, centre: tuple[float, float], half: tuple[float, float], value: Tensor, wobble: float
     ) -> None:
-        """Paint a turned ellipse with a wavy outline."""
+        """Paint a rotated ellipse with a wavy outline."""
         draw, reach = self.draw, 1.3 * max(half) + 3
         box = [
             slice(max(0, int(FINE * (c - reach))), max(1, int(FINE * (c + reach)))) for c in centre
@@ -213,7 +214,7 @@ def _add_ventricle(canvas: _Canvas, ventricle: Ventricle, black_blood: bool) -> 
 
 
 def fractal(y: int, x: int, fall: float, draw: torch.Generator) -> Tensor:
-    """Random texture (y, x) with zero mean and unit variance.
+    """Draw a random texture (y, x) with zero mean and unit variance.
 
     Its amplitudes fall as the frequency to the power of `-fall`.
     """
@@ -227,9 +228,9 @@ def fractal(y: int, x: int, fall: float, draw: torch.Generator) -> Tensor:
 
 
 def smooth_field(shape: tuple[int, int], cells: int, draw: torch.Generator) -> Tensor:
-    """Random field (y, x) with zero mean and about unit variance.
+    """Draw a smooth random field (y, x) with zero mean and about unit variance.
 
-    It changes over the size of the image divided by `cells`, about linearly if `cells` is 1.
+    It varies on the scale of the image size divided by `cells`; with `cells` 1 it is almost linear.
     """
     lattice = torch.randn((1, 1, cells + 1, cells + 1), generator=draw)
     return interpolate(lattice, shape, mode="bicubic", align_corners=True)[0, 0]

@@ -1,4 +1,4 @@
-"""Motion of random scenes (heartbeat, breathing, drift), and bending of their shapes."""
+"""Motion of random scenes (heartbeat, breathing, drift), and the bending of their shapes."""
 
 import math
 
@@ -8,17 +8,17 @@ from torch import Tensor
 from cmrrecon.simulation.random_materials import Ventricle, smooth_field
 from cmrrecon.simulation.shapes import happens, uniform
 
-# Probabilities of breathing, and of drift in aperiodic scenes.
+# The probability of breathing, and of drift in aperiodic scenes.
 BREATHING, DRIFTING = 0.2, 0.15
-# Range over which tissue moves with a ventricle, beyond its wall, in multiples of its radius; and
-# largest bend of shapes, as a fraction of the shorter side.
+# The range beyond the wall within which tissue moves with a ventricle, in multiples of its radius;
+# and the largest bend of shapes, as a fraction of the shorter side.
 REACH, BENT = (0.3, 1.5), 0.2
 
 
 def heart_beat(frames: int, draw: torch.Generator, *, periodic: bool) -> Tensor:
-    """Contraction (frame,) from 0 to 1, with a fast systole and a slow diastole.
+    """Draw the contraction (frame,) from 0 to 1, with a fast systole and a slow diastole.
 
-    If periodic, the frames show one beat; if not, beats of varying length and strength.
+    If periodic, the frames show one beat; otherwise beats of varying length and strength.
     """
     if periodic:
         return pulse((torch.arange(frames) / frames + uniform(0, 1, draw)) % 1)
@@ -40,7 +40,7 @@ def heart_beat(frames: int, draw: torch.Generator, *, periodic: bool) -> Tensor:
 
 
 def pulse(phase: Tensor) -> Tensor:
-    """Contraction at phases in [0, 1): up in a third of the beat, then down, then at rest."""
+    """Return the contraction at phases in [0, 1): a third of the beat up, then down, then rest."""
     rise, fall = 0.35, 0.45
     up = torch.sin(math.pi / 2 * (phase / rise).clamp(0, 1)).square()
     down = torch.cos(math.pi / 2 * ((phase - rise) / fall).clamp(0, 1)).square()
@@ -58,7 +58,7 @@ def random_motion(
     still: bool,
     periodic: bool,
 ) -> Tensor:
-    """The place in the material that each pixel shows: (frame, y, x, 2) in pixels, rows first."""
+    """Draw the place in the material that each pixel shows, (frame, y, x, 2) in pixels, y first."""
     rows, columns = torch.meshgrid(
         torch.arange(y, dtype=torch.float32), torch.arange(x, dtype=torch.float32), indexing="ij"
     )
@@ -72,13 +72,13 @@ def random_motion(
         size = uniform(0, 1.0, draw) if periodic else uniform(1, 8, draw)
         breath = size * torch.sin(2 * math.pi * (cycles * time + uniform(0, 1, draw)))
 
-        # The inside of the chest moves; its wall does not.
+        # Only the inside of the chest moves, not its wall.
         inside = (1 - ((rows / y - 0.5) / 0.45) ** 4).clamp(min=0) * (
             1 - ((columns / x - 0.5) / 0.45) ** 4
         ).clamp(min=0)
 
-        way = uniform(0, 2 * math.pi, draw)
-        shift = torch.tensor([math.sin(way), math.cos(way)])
+        direction = uniform(0, 2 * math.pi, draw)
+        shift = torch.tensor([math.sin(direction), math.cos(direction)])
         places = places + breath[:, None, None, None] * inside[None, ..., None] * shift
 
     if not periodic and happens(DRIFTING, draw):
@@ -93,22 +93,22 @@ def random_motion(
 
 
 def beat_displacement(places: Tensor, ventricle: Ventricle, beat: Tensor, reach: float) -> Tensor:
-    """Displacement from places to where their tissue is at rest, for a contracted ventricle.
+    """Return the displacement from places to where their tissue is before the ventricle contracts.
 
-    Outside the cavity areas are preserved, so that the wall thickens:
+    Outside the cavity areas are preserved, so the wall thickens:
     `R^2 = r^2 + inner^2 - inner(t)^2`. Inside the cavity radii are stretched. Beyond the wall the
     displacement fades over `reach` times the radius of the wall.
 
     Parameters
     ----------
     places : Tensor of shape (frame, y, x, 2)
-        Places in pixels, rows first.
+        The places in pixels, rows first.
     ventricle : Ventricle
         The ventricle.
     beat : Tensor of shape (frame,)
-        Contraction from 0 to 1.
+        The contraction, from 0 to 1.
     reach : float
-        Range beyond the wall, in radii of the wall.
+        The range beyond the wall, in multiples of the wall's radius.
     """
     offset = places - torch.tensor(ventricle.centre)
     r = offset.norm(dim=-1).clamp(min=1e-3)
@@ -122,7 +122,7 @@ def beat_displacement(places: Tensor, ventricle: Ventricle, beat: Tensor, reach:
 
 
 def random_bend(y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Smooth displacements (y, x, 2) in pixels that turn ellipses into irregular organ shapes."""
+    """Draw smooth displacements (y, x, 2) in pixels that turn ellipses into irregular organs."""
     cells = int(torch.randint(2, 5, (), generator=draw))
     size = uniform(0, BENT, draw) * min(y, x) / cells
     return size * torch.stack(

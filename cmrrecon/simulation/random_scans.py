@@ -18,17 +18,17 @@ from cmrrecon.simulation.random_scenes import random_scene
 from cmrrecon.simulation.shapes import generator, happens, uniform
 
 Choice = TypeVar("Choice")
-# Sizes of scans with line masks, and smaller ones of scans with sample masks, whose columns cannot
-# be reconstructed one by one. Fourier transforms of these sizes are fast.
+# The sizes of scans with line masks, and smaller sizes of scans with sample masks, whose columns
+# cannot be reconstructed one by one. Fourier transforms of these sizes are fast.
 FRAMES, SMALL_FRAMES, COILS = (3, 14), (3, 10), (4, 12)
 ROWS, COLUMNS = (
     (112, 120, 128, 135, 144, 160, 168, 175, 180, 192, 200, 208),
     (96, 108, 120, 128, 144, 160, 180),
 )
 SMALL = (72, 75, 80, 84, 90, 96, 100, 105, 108, 120, 128, 135, 144)
-# Of a line scan, whose columns are independent in the data, only some are used: target number of
-# their pixels, smallest number of columns, and the fraction of the maximum that a column which is
-# not empty exceeds.
+# In scans with line masks the columns are independent, so only some are used: the target number of
+# pixels in them, the smallest number of columns, and the fraction of the maximum above which a
+# column is not empty.
 PIXELS, FEWEST_COLUMNS, BRIGHT = 50_000, 24, 0.2
 # Patterns with their probabilities; accelerations and numbers of calibration lines are drawn
 # uniformly.
@@ -41,12 +41,12 @@ PATTERNS = {
 }
 SAMPLE_PATTERNS = ("kt-radial",)
 ACCELERATIONS, CALIBRATION = (2, 3, 4, 6, 8, 10, 12, 16, 20, 24), (8, 12, 16, 20, 24)
-# Range of the signal-to-noise ratio in dB, and the probability of no noise. Probabilities of a
-# single frame, of partial Fourier, of an asymmetric echo and of an oversampled readout.
+# The range of the signal-to-noise ratio in dB, and the probability of no noise. The probabilities
+# of a single frame, of partial Fourier, of an asymmetric echo and of an oversampled readout.
 NOISE_DB, NOISELESS = (18.0, 42.0), 0.05
 SINGLE_FRAMES, PARTIAL, ASYMMETRIC, OVERSAMPLED = 0.08, 0.1, 0.2, 0.2
-# Probability of a coil array, its largest number of loops, in total and per coil of the scan; the
-# probability that other coils are mixed, and that one coil is weak.
+# The probability of a coil array; its largest number of loops, in total and per coil of the scan;
+# the probabilities that other coils are mixed and that one coil is weak.
 ARRAY, MOST_LOOPS, LOOPS_A_COIL, COLOURED, WEAK_COIL = 0.6, 32, 4, 0.5, 0.05
 
 
@@ -57,13 +57,13 @@ class RandomScan:
     Attributes
     ----------
     series : Series
-        Undersampled and noisy.
+        The undersampled, noisy series.
     truth : Tensor of shape (frame, y, x), float32
-        Noise-free root sum of squares.
+        The noise-free root sum of squares.
     columns : slice
-        Columns of x to be reconstructed.
+        The columns of x to reconstruct.
     kinds : tuple of str
-        Special properties of the scene, then pattern and acceleration.
+        The special properties of the scene, followed by the pattern and the acceleration.
     """
 
     series: Series
@@ -73,7 +73,7 @@ class RandomScan:
 
 
 def random_scan(seed: int, number: int) -> RandomScan:
-    """Draw scan `number` of a seed; these two numbers fix everything."""
+    """Draw scan `number` of a seed; these two numbers determine everything."""
     draw = generator(seed, "scan", number)
     pattern = _chosen(PATTERNS, draw)
     acceleration = _any_of(ACCELERATIONS, draw)
@@ -100,7 +100,7 @@ def random_scan(seed: int, number: int) -> RandomScan:
 
 
 def _random_size(small: bool, draw: torch.Generator) -> tuple[int, int, int]:
-    """Numbers of frames, rows and columns; `small` for scans with sample masks."""
+    """Draw the numbers of frames, rows and columns; `small` is for scans with sample masks."""
     single = happens(SINGLE_FRAMES, draw)
     frames = 1 if single else _between(*(SMALL_FRAMES if small else FRAMES), draw)
     y, x = (_any_of(SMALL if small else sizes, draw) for sizes in (ROWS, COLUMNS))
@@ -110,7 +110,7 @@ def _random_size(small: bool, draw: torch.Generator) -> tuple[int, int, int]:
 def _random_mask(
     pattern: str, acceleration: int, shape: Sequence[int], draw: torch.Generator
 ) -> Tensor:
-    """A mask for images (frame, y, x) with a random number of calibration lines."""
+    """Draw a mask for images (frame, y, x) with a random number of calibration lines."""
     frames, y, x = shape
     acs = min(_any_of(CALIBRATION, draw), y // 4)
     seed = int(torch.randint(2**31, (), generator=draw))
@@ -120,7 +120,7 @@ def _random_mask(
 
 
 def _noise_level(images: Tensor, draw: torch.Generator) -> float:
-    """Standard deviation of the noise; zero for some scans."""
+    """Draw the standard deviation of the noise, which is zero for some scans."""
     if happens(NOISELESS, draw):
         return 0.0
     signal = float(images.abs().square().mean().sqrt())
@@ -128,13 +128,14 @@ def _noise_level(images: Tensor, draw: torch.Generator) -> float:
 
 
 def _measured(images: Tensor, sigma: float, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Noisy k-space (frame, coil, y, x) of random coils, and the noise-free truth (frame, y, x)."""
+    """Return noisy k-space (frame, coil, y, x) of random coils, and the noise-free truth."""
     _, y, x = images.shape
     kspace = fft2c(images[:, None] * random_maps(_between(*COILS, draw), y, x, draw))
 
     truth = images.abs()
     if happens(ASYMMETRIC, draw):
-        # What scanners zero-fill is zero in fully sampled scans too, and counts as measured.
+        # Samples that scanners fill with zeros are zero in fully sampled scans too, and count as
+        # measured.
         kspace[..., : int(uniform(0.05, 0.3, draw) * x / 2)] = 0
         truth = rss(ifft2c(kspace))
 
@@ -143,7 +144,7 @@ def _measured(images: Tensor, sigma: float, draw: torch.Generator) -> tuple[Tens
 
 
 def _columns_of_interest(truth: Tensor, draw: torch.Generator) -> slice:
-    """Columns around one that is not empty, since there is nothing to learn outside the body."""
+    """Choose columns around one that is not empty; there is nothing to learn outside the body."""
     frames, y, x = truth.shape
     width = min(x, max(FEWEST_COLUMNS, PIXELS // (frames * y)))
 
@@ -154,7 +155,7 @@ def _columns_of_interest(truth: Tensor, draw: torch.Generator) -> slice:
 
 
 def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Maps (coil, y, x) of unit RSS, of a coil array or of broad coils; rarely one coil is weak."""
+    """Draw maps (coil, y, x) of unit RSS, of an array or of broad coils; few have a weak coil."""
     stacked = (
         _array(coils, y, x, draw)
         if happens(ARRAY, draw) and coils > 1
@@ -167,11 +168,11 @@ def random_maps(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
 
 
 def _array(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Maps of small loops around the body, which see nearby tissue.
+    """Draw maps of small loops around the body, which see nearby tissue.
 
     They are compressed to their strongest `coils` combinations, as in scanners. Each loop receives
-    like a magnetic dipole that points roughly to the middle (Jackson, Classical Electrodynamics,
-    section 5.6).
+    like a magnetic dipole that points roughly towards the middle (Jackson, Classical
+    Electrodynamics, section 5.6).
     """
     rows, columns = torch.linspace(-1, 1, y)[:, None], torch.linspace(-1, 1, x)[None]
     half, depth = (uniform(0.7, 1.3, draw), uniform(0.7, 1.3, draw)), uniform(0.1, 0.4, draw)
@@ -182,8 +183,8 @@ def _array(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
         dy, dx = rows - half[0] * math.sin(angle), columns - half[1] * math.cos(angle)
         squares = dy**2 + dx**2 + uniform(0, 0.3, draw) ** 2 + depth**2
 
-        tilted = angle + uniform(-0.3, 0.3, draw)
-        ny, nx = math.sin(tilted), math.cos(tilted)
+        orientation = angle + uniform(-0.3, 0.3, draw)
+        ny, nx = math.sin(orientation), math.cos(orientation)
         along = 3 * (dy * ny + dx * nx)
         field = torch.complex(along * dx - nx * squares, ny * squares - along * dy) / squares**2.5
         loops.append(field * torch.exp(torch.tensor(uniform(-math.pi, math.pi, draw) * 1j)))
@@ -195,7 +196,7 @@ def _array(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
 
 
 def _broad_coils(coils: int, y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Maps of Gaussian spots or large loops around the body.
+    """Draw maps of Gaussian spots or large loops around the body.
 
     Half of them are mixed, as after whitening of correlated noise.
     """

@@ -1,8 +1,8 @@
-"""Random dynamic scenes without any data, from which a reconstruction network learns.
+"""Random dynamic scenes, made without any data, from which a reconstruction network learns.
 
 A scene is a material image (`random_materials`) that is moved (heartbeat, breathing, drift) and
 multiplied by a phase. Some scenes change in contrast, are tagged, contain flow, or wrap around at
-the edge of the field of view. The seed and the number of a scene fix everything.
+the edge of the field of view. The seed and the number of a scene determine everything.
 """
 
 import math
@@ -25,20 +25,21 @@ from cmrrecon.simulation.random_materials import (
 from cmrrecon.simulation.random_motion import heart_beat, random_bend, random_motion
 from cmrrecon.simulation.shapes import generator, happens, uniform
 
-# Probabilities of properties of a scene.
+# The probabilities of the properties of a scene.
 STATIC, APERIODIC, SOFT = 0.15, 0.43, 0.3
 CONTRAST, TAGGED, FLOW, BLACK_BLOOD = 0.20, 0.05, 0.08, 0.08
-# Probability that tissue and blood around ventricles change over time (the heart moves through the
-# slice, blood flows), number of patterns, and largest standard deviation of each one's logarithm.
+# The probability that tissue and blood around ventricles change over time (the heart moves through
+# the slice, blood flows), the number of patterns, and the largest standard deviation of the
+# logarithm of each.
 THROUGH, CHANGES, CHANGE = 0.7, 3, 0.2
-# Magnitude images of scanners are nowhere zero: probability of haze, its largest part of the
-# maximum, and its graininess.
+# Magnitude images of scanners are nowhere zero: the probability of haze, its largest value as a
+# fraction of the maximum, and its graininess.
 HAZY, HAZE, GRAIN = 0.6, 0.05, 0.4
-# Probability that fat near the coils is clipped, as in images where it outshines all else, and the
-# range of the limit as a fraction of the maximum.
+# The probability that fat near the coils is clipped, as in images where it outshines everything
+# else, and the range of the limit as a fraction of the maximum.
 CLIPPED, CLIP = 0.4, (0.3, 0.9)
-# Probability that the body is larger than the field of view along y and wraps around, and by what
-# factor at most.
+# The probability that the body is larger than the field of view along y and wraps around, and the
+# largest factor by which it is larger.
 FOLDED, TALL = 0.3, 1.3
 
 
@@ -49,9 +50,9 @@ class Scene:
     Attributes
     ----------
     images : Tensor of shape (frame, y, x), complex64
-        Images whose brightest tissue is about one.
+        The images; the brightest tissue is about one.
     kinds : tuple of str
-        Special properties of the scene, such as "tagged".
+        The special properties of the scene, such as "tagged".
     """
 
     images: Tensor
@@ -64,9 +65,9 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     Parameters
     ----------
     seed, number : int
-        Fix the scene.
+        The seed and the number of the scene.
     frames, y, x : int
-        Number of frames, and size in pixels.
+        The number of frames, and the size in pixels.
     """
     draw = generator(seed, "scene", number)
     kinds = _random_kinds(draw)
@@ -79,7 +80,7 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     )
     beat = torch.zeros(frames) if still else heart_beat(frames, draw, periodic=periodic)
     places = random_motion(frames, y, x, ventricles, beat, draw, still=still, periodic=periodic)
-    layers = _carried(materials, places + random_bend(y, x, draw))
+    layers = _materials_at(materials, places + random_bend(y, x, draw))
 
     weights = _contrast(frames, len(materials) - 1, draw)
     magnetisation = torch.einsum("tk,tkyx->tyx", weights, layers[:, :-1])
@@ -92,10 +93,10 @@ def random_scene(seed: int, number: int, frames: int, y: int, x: int) -> Scene:
     phase = _phase(frames, y, x, draw) + layers[:, -1]
     if "flow" in kinds:
         phase = phase + _flow(magnetisation, beat, draw)
-    magnetisation = _as_shown(magnetisation, draw)
-    images = _folded(magnetisation * torch.polar(torch.ones_like(phase), phase), rows)
+    magnetisation = _like_scanner(magnetisation, draw)
+    images = _wrapped(magnetisation * torch.polar(torch.ones_like(phase), phase), rows)
     if happens(SOFT, draw):
-        images = _softened(images, uniform(0.75, 1.0, draw), uniform(0.75, 1.0, draw))
+        images = _smoothed(images, uniform(0.75, 1.0, draw), uniform(0.75, 1.0, draw))
     return Scene(images / _brightness(images), tuple(kinds))
 
 
@@ -108,20 +109,20 @@ def _random_kinds(draw: torch.Generator) -> list[str]:
 
 
 def _flow(magnetisation: Tensor, beat: Tensor, draw: torch.Generator) -> Tensor:
-    """Phase (frame, y, x) that moving blood, the brightest tissue, adds with the beat."""
+    """Draw the phase (frame, y, x) that moving blood, the brightest tissue, adds in each beat."""
     blood = magnetisation.abs() > 0.5 * magnetisation.abs().amax()
     strength = uniform(1, 3, draw) * beat[:, None, None]
     return strength * smooth_field((blood.shape[1], blood.shape[2]), 6, draw) * blood
 
 
 def _brightness(images: Tensor) -> Tensor:
-    """The 99th percentile of the magnitude, from a subset of the pixels if there are many."""
+    """Return the 99th percentile of the magnitude, from a subset of pixels if there are many."""
     magnitudes = images.abs().flatten()[:: max(1, images.numel() // 100_000)]
     return torch.quantile(magnitudes, 0.99).clamp(min=1e-3)
 
 
-def _as_shown(magnetisation: Tensor, draw: torch.Generator) -> Tensor:
-    """Magnetisation with clipped highlights and haze, like a scanner's magnitude images."""
+def _like_scanner(magnetisation: Tensor, draw: torch.Generator) -> Tensor:
+    """Return magnetisation with clipped highlights and haze, like a scanner's magnitude images."""
     if happens(CLIPPED, draw):
         limit = uniform(*CLIP, draw) * float(magnetisation.abs().amax())
         magnetisation = magnetisation.clamp(-limit, limit)
@@ -133,8 +134,8 @@ def _as_shown(magnetisation: Tensor, draw: torch.Generator) -> Tensor:
     return magnetisation
 
 
-def _carried(materials: Tensor, places: Tensor) -> Tensor:
-    """The material images at the given places: (frame, component, y, x)."""
+def _materials_at(materials: Tensor, places: Tensor) -> Tensor:
+    """Return the material images at the given places: (frame, component, y, x)."""
     ny, nx = materials.shape[-2:]
     fine = FINE * places
     unit = torch.stack((2 * fine[..., 1] / (nx - 1) - 1, 2 * fine[..., 0] / (ny - 1) - 1), -1)
@@ -149,7 +150,7 @@ def _carried(materials: Tensor, places: Tensor) -> Tensor:
 
 
 def _contrast(frames: int, components: int, draw: torch.Generator) -> Tensor:
-    """Weights (frame, component): constant, a passing bolus, or recovering magnetisation.
+    """Draw weights (frame, component): constant, a passing bolus, or recovering magnetisation.
 
     Recovering magnetisation may change its sign.
     """
@@ -172,12 +173,12 @@ def _contrast(frames: int, components: int, draw: torch.Generator) -> Tensor:
 
 
 def _tags(places: Tensor, draw: torch.Generator) -> Tensor:
-    """A grid of dark lines that moves with the material and fades."""
-    period, way = uniform(4, 9, draw), uniform(0, math.pi, draw)
+    """Draw a grid of dark lines that moves with the material and fades."""
+    period, direction = uniform(4, 9, draw), uniform(0, math.pi, draw)
     time = torch.arange(len(places)) / max(1, len(places) - 1)
     fading = torch.exp(-time / uniform(0.5, 3, draw))[:, None, None]
-    along = places[..., 0] * math.sin(way) + places[..., 1] * math.cos(way)
-    across = places[..., 0] * math.cos(way) - places[..., 1] * math.sin(way)
+    along = places[..., 0] * math.sin(direction) + places[..., 1] * math.cos(direction)
+    across = places[..., 0] * math.cos(direction) - places[..., 1] * math.sin(direction)
 
     pattern = (0.5 + 0.5 * torch.cos(2 * math.pi / period * along)) * (
         0.5 + 0.5 * torch.cos(2 * math.pi / period * across)
@@ -186,9 +187,9 @@ def _tags(places: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def _changes(beat: Tensor, y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Changes of the logarithm of intensities (frame, y, x).
+    """Draw changes (frame, y, x) of the logarithm of the intensities.
 
-    Textures come and go, the first with the beat, the others with sine waves of their own.
+    Textures come and go: the first one with the beat, each of the others with its own sine wave.
     """
     time = 2 * math.pi * torch.arange(len(beat)) / len(beat)
     waves = [
@@ -206,7 +207,7 @@ def _changes(beat: Tensor, y: int, x: int, draw: torch.Generator) -> Tensor:
 
 
 def _near(ventricles: list[Ventricle], y: int, x: int) -> Tensor:
-    """Proximity (y, x) to ventricles: one in their middle, fading to zero around them."""
+    """Return the proximity (y, x) to ventricles: one in the middle, fading to zero around them."""
     rows, columns = torch.arange(y)[:, None], torch.arange(x)
 
     squares = torch.stack(
@@ -218,11 +219,12 @@ def _near(ventricles: list[Ventricle], y: int, x: int) -> Tensor:
     return torch.exp(-0.5 * squares.amin(0))
 
 
-def _folded(images: Tensor, rows: int) -> Tensor:
+def _wrapped(images: Tensor, rows: int) -> Tensor:
     """Wrap images (frame, y, x) into a field of view with fewer rows.
 
-    What lies beyond one edge appears at the other. Here it gets the coil maps of the place where it
-    appears. In a scanner it keeps those of its true place, so that one pixel has two sets of maps.
+    Tissue beyond one edge appears at the opposite one. Here it gets the coil maps of the place
+    where it appears. In a scanner it keeps the coil maps of its true place, so that one pixel has
+    two sets of maps.
     """
     above = (images.shape[1] - rows) // 2
     below = images.shape[1] - rows - above
@@ -232,8 +234,8 @@ def _folded(images: Tensor, rows: int) -> Tensor:
     return inside
 
 
-def _softened(images: Tensor, y_share: float, x_share: float) -> Tensor:
-    """Images (frame, y, x) from the centre of k-space with smooth ends, as scanners interpolate."""
+def _smoothed(images: Tensor, y_share: float, x_share: float) -> Tensor:
+    """Return images (frame, y, x) from a smoothly cut centre of k-space, as scanners do."""
     windows = []
     for n, share in zip(images.shape[-2:], (y_share, x_share), strict=True):
         place = (torch.arange(n) - n // 2).abs() / (share * n / 2)
@@ -242,7 +244,7 @@ def _softened(images: Tensor, y_share: float, x_share: float) -> Tensor:
 
 
 def _phase(frames: int, y: int, x: int, draw: torch.Generator) -> Tensor:
-    """Phase (frame, y, x): a constant, a smooth field and a slow drift."""
+    """Draw a phase (frame, y, x): a constant, a smooth field and a slow drift."""
     phase = uniform(-math.pi, math.pi, draw) + uniform(0, 2.5, draw) * smooth_field(
         (y, x), int(torch.randint(1, 8, (), generator=draw)), draw
     )

@@ -1,4 +1,4 @@
-"""A simulated scan with its ground truth: a scene, coils and noise, as a `Scan`."""
+"""Simulate a scan and its ground truth from a scene, coils and noise."""
 
 import math
 from collections.abc import Callable
@@ -21,10 +21,10 @@ from cmrrecon.simulation.shapes import generator
 from cmrrecon.tools.configuration import checked_mapping
 from cmrrecon.tools.errors import UsageError, suggestion
 
-SMALLEST_SIDE = 32  # pixels; with fewer, the wall of the heart is thinner than one pixel
+SMALLEST_SIDE = 32  # pixels; with fewer, the wall of the heart would be thinner than one pixel
 
 
-# `snr_db` is missing: infinity (no noise) is not a number that a configuration may hold.
+# `snr_db` is missing because configurations may not contain infinity (no noise).
 TYPES: dict[str, Any] = {
     "kind": str | None,
     **dict.fromkeys(("frames", "spokes"), int | None),
@@ -46,14 +46,14 @@ class Kind:
 def random_scenes(
     frames: int, slices: int, y: int, x: int, seed: int, _lesions: bool = False
 ) -> Phantom:
-    """Random scenes instead of a heart: slice i shows scene i of the seed."""
+    """Return random scenes instead of a heart: slice i shows scene i of the seed."""
     return Phantom(
         torch.stack([random_scene(seed, index, frames, y, x).images for index in range(slices)], 1)
     )
 
 
 def random_coils(coils: int, y: int, x: int, seed: int) -> Tensor:
-    """Random coil sensitivity maps (coil, y, x) of a seed, see `random_maps`."""
+    """Return random coil sensitivity maps (coil, y, x) for a seed; see `random_maps`."""
     return random_maps(coils, y, x, generator(seed, "coils"))
 
 
@@ -78,16 +78,16 @@ class Simulated:
         Fully sampled or radial. The k-space of a slice is made when it is read, always with the
         same noise.
     image : Tensor of shape (frame, slice, y, x), complex64
-        Noise-free image. The maps have unit RSS, so its magnitude is the RSS image.
+        The noise-free image. The maps have unit RSS, so its magnitude is the RSS image.
     maps : Tensor of shape (coil, y, x), complex64
-        Coil sensitivity maps.
+        The coil sensitivity maps.
     times : Tensor of shape (frame, slice), float32, or None
-        Weighting times in ms.
+        The weighting times in ms.
     sigma : float
-        Standard deviation of the complex noise in each k-space sample.
+        The standard deviation of the complex noise in each k-space sample.
     lesions : tuple of (Box or None), or None
-        Bounding box of each slice's lesion, None for a slice without a lesion; None if lesions were
-        not requested.
+        For each slice the bounding box of its lesion, or None if it has no lesion; None if lesions
+        were not requested.
     """
 
     kind: str
@@ -118,28 +118,28 @@ def simulate(
     Parameters
     ----------
     kind : str or None
-        A name in `KINDS`; None for cine.
+        A name in `KINDS`; None means cine.
     frames : int or None
-        Number of frames or weightings; None for the default of the kind.
+        The number of frames or weightings; None uses the default of the kind.
     slices, coils : int
-        Number of slices and coils.
+        The number of slices and coils.
     y, x : int
-        Size of the matrix. x is the readout, with twofold oversampling around the phantom; random
-        scenes fill it.
+        The size of the matrix. x is the readout, with twofold oversampling around the phantom;
+        random scenes fill it completely.
     snr_db : float
-        Signal-to-noise ratio in dB of the fully sampled, coil-combined image (see `noise_sigma`);
-        infinity for no noise.
+        The signal-to-noise ratio in dB of the fully sampled, coil-combined image (see
+        `noise_sigma`); infinity means no noise.
     seed : int
-        Fixes the person, the positions of the coils and the noise.
+        Determines the person, the positions of the coils and the noise.
     spokes : int or None
-        Golden-angle spokes per frame, each of x samples (at least y), for images of y x y pixels;
-        None for Cartesian k-space.
+        The number of golden-angle spokes per frame, each with x samples (at least y), for images of
+        y x y pixels; None means Cartesian k-space.
     lesions : bool
         Whether every second slice has a lesion in the wall of the left ventricle; nothing else
         about the person changes.
     random : bool
         Whether to use a random scene in each slice (see `random_scene`) and random coils. Such
-        scans are Cartesian, have no kind and no lesions.
+        scans are Cartesian and have neither a kind nor lesions.
 
     Returns
     -------
@@ -174,12 +174,12 @@ def simulate(
 
 
 def _kind(asked: str | None, *, random: bool, spokes: bool, lesions: bool) -> tuple[str, Kind]:
-    """The name and the kind of scan; the name is "random" for random scenes."""
+    """Return the name and the kind of scan; the name is "random" for random scenes."""
     if random:
         others = [
             name
-            for name, there in (("a kind", asked), ("spokes", spokes), ("lesions", lesions))
-            if there
+            for name, given in (("a kind", asked), ("spokes", spokes), ("lesions", lesions))
+            if given
         ]
 
         if others:
@@ -215,7 +215,7 @@ def _check_numbers(
     seed: int,
     snr_db: float,
 ) -> None:
-    """Refuse numbers that allow no scan."""
+    """Refuse numbers for which no scan can be simulated."""
     for name, size, least in (
         ("frames", frames, 1),
         ("slices", slices, 1),
@@ -244,7 +244,7 @@ def _check_numbers(
 
 
 def _scan(kind: Kind, image: Tensor, maps: Tensor, sigma: float, seed: int) -> Scan:
-    """The fully sampled scan of an image (frame, slice, y, x), with names as in official files."""
+    """Return the fully sampled scan of an image (frame, slice, y, x), with official names."""
     frames, slices, y, x = image.shape
     acquisition = Acquisition(
         base=kind.base,
@@ -263,8 +263,8 @@ def _scan(kind: Kind, image: Tensor, maps: Tensor, sigma: float, seed: int) -> S
 def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simulated:
     """Measure the same heart along golden-angle spokes.
 
-    The spokes are oversampled, the images are not: they have the square matrix y x y, without the
-    sides of the field of view that the body does not reach. Each sample has the noise of a
+    The spokes are oversampled, but the images are not: they have the square matrix y x y, without
+    the sides of the field of view that the body does not reach. Each sample has the same noise as a
     Cartesian one.
 
     Parameters
@@ -272,9 +272,9 @@ def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simul
     made : Simulated
         The fully sampled scan.
     spokes, samples : int
-        Number of spokes per frame, and of samples per spoke.
+        The number of spokes per frame, and of samples per spoke.
     seed : int
-        Fixes the noise.
+        Determines the noise.
     """
     frames, slices, coils, n, columns = made.scan.shape
 
@@ -299,12 +299,12 @@ def along_spokes(made: Simulated, spokes: int, samples: int, seed: int) -> Simul
 
 
 def slice_kspace(image: Tensor, maps: Tensor, sigma: float, seed: int, index: int) -> Tensor:
-    """K-space (frame, coil, y, x) of one slice, with the noise of this seed and slice."""
+    """Return the k-space (frame, coil, y, x) of a slice, with its noise for this seed."""
     return acquire(image[:, index], maps, sigma, seed, index)
 
 
 def slice_along(
     trajectory: Tensor, image: Tensor, maps: Tensor, sigma: float, seed: int, index: int
 ) -> Tensor:
-    """K-space (frame, coil, spoke, sample) of one slice, with the noise of this seed and slice."""
+    """Return the k-space (frame, coil, spoke, sample) of a slice, with its noise for this seed."""
     return acquire_along(trajectory, image[:, index], maps, sigma, seed, index)

@@ -17,9 +17,9 @@ UNIT_VARIANCE = 1.18  # interpolation averages neighbours; this restores a varia
 
 
 def generator(*keys: int | str) -> torch.Generator:
-    """A CPU random generator for the given keys, such as (seed, "noise", slice).
+    """Return a CPU random generator for the given keys, such as (seed, "noise", slice).
 
-    Different keys give unrelated numbers.
+    Different keys lead to unrelated numbers.
     """
     numbers = [int.from_bytes(key.encode(), "big") if isinstance(key, str) else key for key in keys]
     # The count comes first because a seed sequence ignores trailing zeros.
@@ -30,17 +30,17 @@ def generator(*keys: int | str) -> torch.Generator:
 
 
 def uniform(low: float, high: float, random: torch.Generator) -> float:
-    """A number drawn uniformly between `low` and `high`."""
+    """Draw a number uniformly between `low` and `high`."""
     return low + (high - low) * float(torch.rand((), generator=random))
 
 
 def happens(share: float, random: torch.Generator) -> bool:
-    """True with probability `share`."""
+    """Return True with probability `share`."""
     return bool(torch.rand((), generator=random) < share)
 
 
 def grid(y: int, x: int) -> tuple[Tensor, Tensor]:
-    """Pixel positions in mm, (y, 1) and (1, x) float32.
+    """Return the pixel positions in mm, (y, 1) and (1, x), float32.
 
     The pixel at n // 2, the centre of the centred FFT, is at zero.
     """
@@ -52,7 +52,7 @@ def grid(y: int, x: int) -> tuple[Tensor, Tensor]:
 
 
 def cover(level: Tensor) -> Tensor:
-    """The fraction of each pixel that a shape covers, with a smooth edge about one pixel wide.
+    """Return the fraction of each pixel that a shape covers; its edge is about one pixel wide.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def cover(level: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (..., y, x), float
-        Cover from 0 to 1.
+        The cover, from 0 to 1.
 
     Notes
     -----
@@ -76,14 +76,14 @@ def cover(level: Tensor) -> Tensor:
 
 
 def strip(level: Tensor, width: Tensor | float) -> Tensor:
-    """The fraction of each pixel that a line along `level = 0` covers, even if it is very thin.
+    """Return the fraction of each pixel that a line along `level = 0` covers, even a very thin one.
 
     Parameters
     ----------
     level : Tensor of shape (..., y, x), float
-        Signed distance from the line in mm.
+        The signed distance from the line in mm.
     width : Tensor or float, broadcastable to `level`
-        Width of the line in mm; there is no line where it is negative.
+        The width of the line in mm; where it is negative, there is no line.
     """
     half = torch.as_tensor(width).clamp(min=0) / 2
     return (cover(level + half) - cover(level - half)).clamp(min=0)
@@ -96,18 +96,18 @@ def ellipse(
     half: tuple[float, float],
     turn: float = 0.0,
 ) -> Tensor:
-    """A level function of an ellipse, in mm near its edge.
+    """Return a level function of an ellipse, in mm near its edge.
 
     Parameters
     ----------
     rows, columns : Tensor
-        Positions in mm, broadcast against each other.
+        The positions in mm, which are broadcast against each other.
     centre : (float, float)
-        Centre (y, x) in mm.
+        The centre (y, x) in mm.
     half : (float, float)
-        Half axes (y, x) in mm, before turning.
+        The half axes (y, x) in mm, before rotation.
     turn : float
-        Angle in radians from x towards y.
+        The angle of rotation in radians, from x towards y.
     """
     dy, dx = rows - centre[0], columns - centre[1]
     along, across = (
@@ -118,7 +118,7 @@ def ellipse(
 
 
 def texture(rows: Tensor, columns: Tensor, length: float, random: torch.Generator) -> Tensor:
-    """A smooth random field with zero mean and about unit variance, read at given positions.
+    """Return a smooth random field with zero mean and about unit variance at given positions.
 
     Random values on a lattice are interpolated bicubically, and mirrored beyond the lattice. The
     positions may move with the tissue.
@@ -126,11 +126,11 @@ def texture(rows: Tensor, columns: Tensor, length: float, random: torch.Generato
     Parameters
     ----------
     rows, columns : Tensor of shape ((frame,) y, x)
-        Positions in mm.
+        The positions in mm.
     length : float
-        Spacing of the lattice in mm, over which the field changes.
+        The spacing of the lattice in mm, which is the length over which the field changes.
     random : torch.Generator
-        Source of the lattice values.
+        The source of the lattice values.
     """
     lattice = torch.randn((1, 1, LATTICE, LATTICE), generator=random)
 
@@ -146,7 +146,7 @@ def texture(rows: Tensor, columns: Tensor, length: float, random: torch.Generato
 
 
 def harmonics(angle: Tensor, orders: range, random: torch.Generator) -> Tensor:
-    """A random periodic function of the angle with about unit variance.
+    """Draw a random periodic function of the angle with about unit variance.
 
     It is a sum of cosines of the given orders with random weights and phases.
     """

@@ -39,7 +39,7 @@ class Thorax:
         )
 
     def point(self, share: float, angle: float) -> tuple[tuple[float, float], float]:
-        """The point (y, x) at a fraction of the way from the centre to the skin.
+        """Return the point (y, x) at a fraction of the way from the centre to the skin.
 
         The second value is the direction of the skin there, in radians.
         """
@@ -55,16 +55,16 @@ class Thorax:
 def vessels(
     rows: Tensor, columns: Tensor, spacing: float, thickness: float, random: torch.Generator
 ) -> Tensor:
-    """Cover (y, x) of vessels in the slice: round spots, and short branches within the plane.
+    """Return the cover (y, x) of the vessels: round spots, and short branches in the slice plane.
 
     Parameters
     ----------
     rows, columns : Tensor of shape (y, 1) and (1, x)
-        Positions of the pixels in mm.
+        The positions of the pixels in mm.
     spacing, thickness : float
-        Distance between vessels, and their thickness, in mm.
+        The distance between vessels and their thickness in mm.
     random : torch.Generator
-        Source of randomness.
+        The source of randomness.
     """
     line, tone = (
         texture(rows, columns, spacing, random),
@@ -78,17 +78,17 @@ def vessels(
 
 
 def thorax_layers(thorax: Thorax, position: float, rows: Tensor, columns: Tensor) -> list[Layer]:
-    """The chest in one slice, from the skin inwards, without the heart.
+    """Return the layers of the chest in one slice, from the skin inwards, without the heart.
 
     Parameters
     ----------
     thorax : Thorax
         The chest.
     position : float
-        Position of the slice, 0 at the base of the heart to 1 at its apex. The dome of the liver
-        is higher towards the apex.
+        The position of the slice, from 0 at the base of the heart to 1 at its apex. The dome of the
+        liver is higher in slices near the apex.
     rows, columns : Tensor of shape (y, 1) and (1, x)
-        Positions of the pixels in mm.
+        The positions of the pixels in mm.
 
     Returns
     -------
@@ -135,16 +135,16 @@ class _View:
     def ellipse(
         self, centre: tuple[float, float], half: tuple[float, float], turn: float = 0.0
     ) -> Tensor:
-        """Level (y, x) of an ellipse, see `shapes.ellipse`."""
+        """Return the level (y, x) of an ellipse; see `shapes.ellipse`."""
         return ellipse(self.rows, self.columns, centre, half, turn)
 
     def texture(self, length: float, random: torch.Generator) -> Tensor:
-        """Another texture (y, x) with this length in mm."""
+        """Return another texture (y, x) with this length in mm."""
         return texture(self.rows, self.columns, length, random)
 
 
 def _wall(view: _View, random: torch.Generator, local: torch.Generator) -> tuple[Tensor, Parts]:
-    """Skin, fat and muscles of the chest wall, as nested contours around the centre of the body.
+    """Return skin, fat and muscles of the chest wall, as nested contours around the body's centre.
 
     The first value is the level (y, x) of the contour inside the wall.
     """
@@ -177,7 +177,7 @@ def _wall(view: _View, random: torch.Generator, local: torch.Generator) -> tuple
 
 
 def _ribs(view: _View, random: torch.Generator, local: torch.Generator) -> Parts:
-    """Ribs, cut obliquely: marrow in a dark shell, in the inner half of the chest wall."""
+    """Return the ribs, cut obliquely: marrow in a dark shell, in the inner half of the wall."""
     thorax, parts = view.thorax, []
     depth = (1.8 + thorax.fat + 0.75 * thorax.muscle) / min(thorax.half)
     start = uniform(0, 0.4, random) + 0.35 * view.position
@@ -193,13 +193,13 @@ def _ribs(view: _View, random: torch.Generator, local: torch.Generator) -> Parts
 
 
 def _lungs(view: _View, inside: Tensor, local: torch.Generator) -> tuple[Tensor, Parts]:
-    """The chest cavity, narrowed behind by the long back muscles, and the lungs in it."""
+    """Return the chest cavity, narrowed by the long back muscles, and the lungs in it."""
     muscles = view.ellipse(
         view.thorax.point(0.8, BACK)[0], (24, 50), view.thorax.point(0.54, BACK)[1]
     )
 
     cavity = cover(inside) * (1 - cover(muscles))
-    # Pulmonary vessels are fewer and fainter near the chest wall, being thinner than a pixel there.
+    # Near the chest wall pulmonary vessels are thinner than a pixel, so they are fewer and fainter.
     pulmonary = (
         0.75
         * (inside / 70).clamp(0, 1)
@@ -210,7 +210,7 @@ def _lungs(view: _View, inside: Tensor, local: torch.Generator) -> tuple[Tensor,
 
 
 def _front_fat(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
-    """Fat between the heart and the front of the chest, uncovered as the heart contracts."""
+    """Return the fat in front of the heart, which is uncovered as the heart contracts."""
     middle, along = view.thorax.point(0.41, math.pi + 0.38)
     front = (
         cover(
@@ -224,7 +224,7 @@ def _front_fat(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
 
 
 def _below_the_diaphragm(view: _View, cavity: Tensor, local: torch.Generator) -> Parts:
-    """Liver on the left of the image, stomach and spleen on the right."""
+    """Return the liver on the left of the image, and stomach and spleen on the right."""
     coarse, dome, spine = (
         view.coarse,
         view.thorax.dome - 12 * view.position,

@@ -1,4 +1,4 @@
-"""Tissues of the chest, their signals, and painting with them.
+"""The tissues of the chest, their signals, and how a scene is painted with them.
 
 The values are typical for 3 T, not measurements of a person.
 """
@@ -29,9 +29,9 @@ class Layer:
     tissue : str
         A name in `TISSUES`.
     cover : Tensor of shape (frame|1, y, x), float
-        Fraction of each pixel that it covers, 0 to 1.
+        The fraction of each pixel that the layer covers, from 0 to 1.
     texture : Tensor of shape (frame|1, y, x), float
-        Texture with zero mean and about unit variance; the tissue gives its strength.
+        The texture, with zero mean and about unit variance; its strength depends on the tissue.
     """
 
     tissue: str
@@ -64,14 +64,14 @@ TISSUES = {
     "oedema": Tissue(0.95, 1450, 110, 0.07),
 }
 BLOODS = ("pulmonary", "systemic", "venous", "right blood", "left blood")
-# Fresh spins flow into the slice between two excitations. 1.6 gives the ratio of blood to
-# myocardium of about 3 that cine shows.
+# Fresh spins flow into the slice between two excitations. With 1.6 the ratio of blood to myocardium
+# is about 3, as in cine images.
 INFLOW = 1.6
 FLIP_ANGLE = math.radians(45)
 
 
 def balanced_ssfp(tissue: Tissue) -> float:
-    """Steady-state signal of balanced SSFP for TR much shorter than T2.
+    """Return the steady-state signal of balanced SSFP for a TR much shorter than T2.
 
     References
     ----------
@@ -82,7 +82,7 @@ def balanced_ssfp(tissue: Tissue) -> float:
 
 
 def cine_signals() -> dict[str, Tensor]:
-    """Balanced SSFP signal (1,) of each tissue, relative to blood."""
+    """Return the balanced SSFP signal (1,) of each tissue, relative to blood."""
     blood = balanced_ssfp(BLOOD) * INFLOW
     return {
         name: torch.tensor([balanced_ssfp(t) * (INFLOW if name in BLOODS else 1) / blood])
@@ -91,7 +91,9 @@ def cine_signals() -> dict[str, Tensor]:
 
 
 def inversion_recovery(times: Tensor) -> dict[str, Tensor]:
-    """Signed signal (frame,) of each tissue after an inversion: `density * (1 - 2 exp(-TI / T1))`.
+    """Return the signed signal (frame,) of each tissue after an inversion.
+
+    It is `density * (1 - 2 exp(-TI / T1))`.
 
     Parameters
     ----------
@@ -102,7 +104,7 @@ def inversion_recovery(times: Tensor) -> dict[str, Tensor]:
 
 
 def t2_preparation(times: Tensor) -> dict[str, Tensor]:
-    """Signal (frame,) of each tissue after a T2 preparation: `density * exp(-TE / T2)`.
+    """Return the signal (frame,) of each tissue after T2 preparation: `density * exp(-TE / T2)`.
 
     Parameters
     ----------
@@ -113,14 +115,16 @@ def t2_preparation(times: Tensor) -> dict[str, Tensor]:
 
 
 def saturation_recovery(delay: float, added_rate: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Signal (frame|1,) of each tissue after a saturation: `density * (1 - exp(-delay * R1))`.
+    """Return the signal (frame|1,) of each tissue after a saturation.
+
+    It is `density * (1 - exp(-delay * R1))`.
 
     Parameters
     ----------
     delay : float
         Saturation time in ms.
     added_rate : dict of Tensor of shape (frame,)
-        What the contrast agent adds to R1 = 1 / T1 of each tissue, in 1/ms; nothing for tissues
+        The increase of R1 = 1 / T1 of each tissue by the contrast agent, in 1/ms; zero for tissues
         that are missing.
     """
     none = torch.zeros(1)
@@ -133,21 +137,21 @@ def saturation_recovery(delay: float, added_rate: dict[str, Tensor]) -> dict[str
 def paint(layers: list[Layer], signals: dict[str, Tensor], ground: Tensor | None = None) -> Tensor:
     """Paint the image of a scene.
 
-    Each layer covers what lies below it; a pixel on an edge holds a share of both.
+    Each layer covers the layers below it; a pixel on an edge is a mixture of both.
 
     Parameters
     ----------
     layers : list of Layer
-        From the bottom to the top.
+        The layers, from bottom to top.
     signals : dict of Tensor of shape (frame|1,)
-        Signal of each tissue, real and possibly negative.
+        The signal of each tissue, real and possibly negative.
     ground : Tensor of shape (frame|1, y, x), float32, or None
-        Image below all layers; None for zero.
+        The image below all layers; None means zero.
 
     Returns
     -------
     Tensor of shape (frame|1, y, x), float32
-        The image, with one frame if neither ground, layers nor signals change.
+        The image. It has one frame if ground, layers and signals do not change.
     """
     image = torch.zeros(1) if ground is None else ground
     for layer in layers:

@@ -28,7 +28,7 @@ def conjugate_gradient(
     Parameters
     ----------
     normal : callable
-        Maps (frame, y, x) to (frame, y, x), each frame separately. Its norm may have any size.
+        Maps (frame, y, x) to (frame, y, x), each frame separately. Its norm is arbitrary.
     rhs : Tensor of shape (frame, y, x), complex
         The right-hand side.
     iterations : int
@@ -36,7 +36,7 @@ def conjugate_gradient(
     precondition : callable or None
         Maps a residual to an approximate error. None uses the residual itself.
     inner : callable
-        The real inner product of each problem: maps two tensors to (frame, 1, 1).
+        The real inner product of each problem, which maps two tensors to (frame, 1, 1).
     tolerance : float
         A frame is solved when its residual is at most this fraction of its right-hand side, or
         when only rounding errors are left.
@@ -46,7 +46,7 @@ def conjugate_gradient(
     Returns
     -------
     Solution
-        Its residuals are those of the worst frame, relative to the right-hand side.
+        The solution; its residuals are those of the worst frame, relative to the right-hand side.
 
     References
     ----------
@@ -66,7 +66,7 @@ def conjugate_gradient(
         image = normal(direction)
         curvature = inner(direction, image)
 
-        # A solved frame stays as it is: its direction is only rounding errors, which a
+        # A solved frame stays as it is: its direction consists of rounding errors, which a
         # semidefinite operator would amplify.
         moving = unsolved & (curvature > 0)
         length = torch.where(moving, power / torch.where(moving, curvature, 1), 0).to(rhs.dtype)

@@ -1,4 +1,4 @@
-"""Accelerated proximal gradient method."""
+"""The accelerated proximal gradient method."""
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ def fista(
     Parameters
     ----------
     normal : callable
-        `A^H A`, of norm at most one.
+        `A^H A`, with a norm of at most one.
     rhs : Tensor of shape (frame, y, x), complex
         `A^H y`.
     prox : callable
@@ -34,7 +34,7 @@ def fista(
     Returns
     -------
     Solution
-        Its residuals are the relative changes of x.
+        The last iterate; its residuals are the relative changes of x.
 
     References
     ----------

@@ -2,8 +2,8 @@
 
 The solvers work on all frames of (frame, y, x) at once, on the device of the data. `normal` is the
 normal operator `A^H A` and `rhs` is `A^H y`, so that `normal(x) - rhs` is the gradient of
-`1/2 ||A x - y||^2`. The proximal solvers need an operator of norm at most one. Encodings whose coil
-maps have unit root-sum-of-squares satisfy this.
+`1/2 ||A x - y||^2`. The proximal solvers need an operator with a norm of at most one. Encodings
+whose coil maps have unit root-sum-of-squares meet this condition.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 Operator = Callable[[Tensor], Tensor]
-# Called with the number of finished steps and the current x, which it must not change. Returns
+# Called with the number of finished steps and the current x, which it must not change. It returns
 # whether to stop.
 Monitor = Callable[[int, Tensor], bool]
 
 
 def never(step: int, x: Tensor) -> bool:
-    """The monitor that never stops a solver."""
+    """Return False: this monitor never stops a solver."""
     return False
 
 
@@ -32,8 +32,8 @@ class Solution:
     x : Tensor of shape (frame, y, x), complex
         The last iterate.
     residuals : tuple of float
-        One number for each step. For conjugate gradients: the residual of the worst frame, relative
-        to the right-hand side. For the others: the change of x, relative to x.
+        One number for each step. For conjugate gradients this is the residual of the worst frame,
+        relative to the right-hand side; for the other solvers it is the change of x, relative to x.
     """
 
     x: Tensor
@@ -42,7 +42,7 @@ class Solution:
 
 def frame_dot(a: Tensor, b: Tensor) -> Tensor:
     """Return the real part of the inner product of each frame, of shape (frame, 1, 1)."""
-    # Images lie in memory with neighbours along y side by side: transposing avoids a copy.
+    # Neighbours along y are adjacent in the memory of images, so transposing avoids a copy.
     pairs = zip(*(torch.view_as_real(part.mT).flatten(1) for part in (a, b)), strict=True)
     return torch.stack([torch.dot(u, v) for u, v in pairs])[:, None, None]
 

@@ -1,11 +1,11 @@
-"""Primal-dual method, for regularisers whose proximal map is not simple."""
+"""The primal-dual method, for regularisers whose proximal map is not simple."""
 
 import torch
 from torch import Tensor
 
 from cmrrecon.solvers.iteration import Monitor, Operator, Solution, never, relative_size
 
-# The dual step size times ||K||^2. The method converges for any value; of 0.5, 0.2 and 0.1 this
+# The dual step size times ||K||^2. The method converges for any value; among 0.5, 0.2 and 0.1 this
 # one is the fastest on semi-real cine.
 DUAL_SHARE = 0.1
 
@@ -27,7 +27,7 @@ def primal_dual(
     Parameters
     ----------
     normal : callable
-        `A^H A`, of norm at most one.
+        `A^H A`, with a norm of at most one.
     rhs : Tensor of shape (frame, y, x), complex
         `A^H y`.
     analysis, synthesis : callable
@@ -36,7 +36,7 @@ def primal_dual(
         The proximal map of the convex conjugate `g*`. For a weighted l1-norm this is the projection
         onto a ball, for any step size. It may overwrite its input.
     norm : float
-        An upper bound of `||K||^2`.
+        An upper bound for `||K||^2`.
     start : Tensor of shape (frame, y, x), complex
         The first iterate.
     iterations : int
@@ -47,7 +47,7 @@ def primal_dual(
     Returns
     -------
     Solution
-        Its residuals are the relative changes of x.
+        The last iterate; its residuals are the relative changes of x.
 
     References
     ----------

@@ -1,6 +1,7 @@
 """Proximal maps of the regularisers, for images (frame, y, x).
 
-Most of them overwrite their input to save memory; their first line then says "in place".
+Most of them overwrite their input to save memory; the first line of their docstring then says "in
+place".
 """
 
 import random
@@ -8,9 +9,9 @@ import random
 import torch
 from torch import Tensor
 
-# Dual steps in every call of `TemporalVariationShrinkage`. Within the tens of steps of a solver,
-# more dual steps give the same images. After hundreds of steps with a large weight, two are too few
-# and the solver drifts around the minimum.
+# The number of dual steps in every call of `TemporalVariationShrinkage`. If a solver takes tens of
+# steps, more dual steps lead to the same images. After hundreds of steps with a large weight, two
+# are too few and the solver drifts around the minimum.
 DUAL_STEPS = 2
 
 
@@ -28,10 +29,10 @@ def soft_threshold(x: Tensor, threshold: float) -> Tensor:
 
 
 class HaarShrinkage:
-    """Soft-threshold orthonormal Haar wavelet coefficients in place, with new pairs every call.
+    """Soft-threshold orthonormal Haar wavelet coefficients in place, with new pairs in every call.
 
     At every level the pairs of neighbours start at a random offset of 0 or 1. A pixel without a
-    partner stays unchanged, so that no edges wrap around and images may have any size. Over the
+    partner stays unchanged, so that edges do not wrap around and images may have any size. Over the
     steps of a solver the penalty becomes nearly shift-invariant, which avoids block artefacts. One
     level is close to total variation; each further level covers a larger neighbourhood.
 
@@ -67,7 +68,7 @@ class HaarShrinkage:
             if x.shape[dim] - offset < 2:
                 continue
             pairs = [pair_up(band, dim, offset) for band in bands]
-            # Sums and differences. The threshold below makes up for their missing scale.
+            # Sums and differences. The threshold below compensates for their missing scale.
             for first, second in pairs:
                 torch.sub(first.add_(second), second, alpha=2, out=second)
             split.append(pairs)
@@ -87,7 +88,7 @@ class HaarShrinkage:
 
 
 def pair_up(x: Tensor, dim: int, offset: int) -> tuple[Tensor, Tensor]:
-    """Return views of the first and second members of all pairs along `dim`, from `offset` on."""
+    """Return views of the first and second members of all pairs along `dim` from `offset` on."""
     pairs = (x.shape[dim] - offset) // 2
     both = x.narrow(dim, offset, 2 * pairs)
     return both[(slice(None),) * dim + (slice(0, None, 2),)], both[
@@ -96,11 +97,11 @@ def pair_up(x: Tensor, dim: int, offset: int) -> tuple[Tensor, Tensor]:
 
 
 class TemporalVariationShrinkage:
-    """Proximal map, in place, of the total variation over time.
+    """The proximal map, in place, of the total variation over time.
 
     The penalty is `threshold * sum_t ||x[t + 1] - x[t]||_1`. Each call takes projected gradient
-    steps on the dual problem. The dual is kept between calls, so a few steps suffice while a solver
-    changes the images only a little.
+    steps on the dual problem. The dual variable is kept between calls, so a few steps suffice as
+    long as a solver changes the images only a little.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ class TemporalVariationShrinkage:
 
     References
     ----------
-    Beck and Teboulle, IEEE Trans Image Process 2009;18:2419, who do not keep the dual.
+    Beck and Teboulle, IEEE Trans Image Process 2009;18:2419, who do not keep the dual variable.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -128,7 +129,7 @@ class TemporalVariationShrinkage:
 
 
 def subtract_divergence(x: Tensor, dual: Tensor) -> Tensor:
-    """Subtract `D^H dual` from x in place, with D the differences between neighbouring frames."""
+    """Subtract `D^H dual` from x in place; D takes differences between neighbouring frames."""
     x[1:].sub_(dual)
     x[:-1].add_(dual)
     return x
@@ -147,9 +148,9 @@ def shorten(x: Tensor, length: float) -> Tensor:
 class BlockShrinkage:
     """Soft-threshold the singular values of space-time blocks in place, on a shifting grid.
 
-    The grid is shifted at random in every call, to avoid block artefacts. A block is a matrix
+    The grid is shifted at random in every call to avoid block artefacts. A block is a matrix
     (frame, pixel), and its singular values come from the small product over frames. Blocks at the
-    edges are filled up with zeros. For the source see `llr`.
+    edges are padded with zeros. For the source see `llr`.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ def as_tensor(array: Any, what: str, axes: str) -> Tensor:
     Parameters
     ----------
     array : numpy.ndarray or Tensor
-        Any shape, any numeric type.
+        An array of any shape and any numeric type.
     what : str
         What the array is, for the message, such as "k-space".
     axes : str
@@ -24,12 +24,12 @@ def as_tensor(array: Any, what: str, axes: str) -> Tensor:
     Returns
     -------
     Tensor
-        Same shape. Long doubles become double precision.
+        The tensor, with the same shape. Long doubles become double precision.
 
     Raises
     ------
     UsageError
-        If the input is no array of numbers (`array-type`), or if it is empty (`array-empty`).
+        If the input is not an array of numbers (`array-type`), or if it is empty (`array-empty`).
     """
     found = _tensor(array)
     if found is None:
@@ -55,7 +55,7 @@ def as_tensor(array: Any, what: str, axes: str) -> Tensor:
 
 
 def _tensor(array: Any) -> Tensor | None:
-    """Return the array as a tensor, or None if it holds no numbers in memory."""
+    """Return the array as a tensor, or None if it is not an array of numbers in memory."""
     if isinstance(array, Tensor):
         dense = array.layout == torch.strided and array.device.type != "meta"
         return array.detach().resolve_conj() if dense else None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cmrrecon.tools.errors import OutputError
 
-# errno -> (what was found, what to do next). Other errors keep the system's own text.
+# errno -> (what was found, what to do next). Other errors keep the text of the system.
 REASONS = {
     errno.ENOSPC: ("the disk is full", "Free some space or choose another folder"),
     errno.EDQUOT: ("the disk quota is used up", "Free some space or choose another folder"),
@@ -32,9 +32,9 @@ REASONS = {
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` when the block ends without an error.
 
-    The temporary file is in the same folder, which is created if it is missing. The data reach
-    the disk before the rename, so a crash leaves either the old file or the new one. After an
-    error the temporary file is deleted.
+    The temporary file is in the same folder, which is created if it is missing. The data are
+    flushed to the disk before the rename, so a crash leaves either the old or the new file. After
+    an error the temporary file is deleted.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
 def output_error(path: Path, error: OSError) -> OutputError:
     """Return the error for a failed write."""
     # HDF5 hides the system's error number in its text.
-    hidden = re.search(r"errno = (\d+)", str(error))
-    number = error.errno or (int(hidden[1]) if hidden else 0)
+    in_text = re.search(r"errno = (\d+)", str(error))
+    number = error.errno or (int(in_text[1]) if in_text else 0)
     reason, remedy = REASONS.get(
         number,
         (os.strerror(number) if number else "an output error", "Check the disk and try again"),

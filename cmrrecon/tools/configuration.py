@@ -1,7 +1,7 @@
 """Check options and configurations against the type hints of dataclasses and functions.
 
 They come from the command line, TOML, JSON and checkpoints, so nothing in them is trusted. The
-error for an unknown name suggests the nearest known one. The error for a wrong value says what the
+error for an unknown name suggests the nearest known name. The error for a wrong value says what the
 value must be.
 """
 
@@ -14,14 +14,14 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from cmrrecon.tools.errors import UsageError, suggestion
 
-# Upper limit of whole numbers, so that a wrong one cannot exhaust the machine.
+# The upper limit of whole numbers, so that a wrong number cannot exhaust the machine.
 LARGEST = 2**32 - 1
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class AtLeast:
-    """Lower bound of a number, as in `Annotated[int, AtLeast(1)]`."""
+    """The lower bound of a number, as in `Annotated[int, AtLeast(1)]`."""
 
     least: float
 
@@ -36,7 +36,7 @@ def from_mapping(kind: type[Made], values: Mapping[str, Any], owner: str) -> Mad
     values : mapping of str to any
         The fields by name.
     owner : str
-        What messages call the dataclass.
+        The name of the dataclass in messages.
 
     Returns
     -------
@@ -60,11 +60,11 @@ def checked_mapping(
     Parameters
     ----------
     owner : str
-        What messages call the mapping, such as "The network unet".
+        The name of the mapping in messages, such as "The network unet".
     values : mapping of str to any
         The values by name.
     kinds : mapping of str to type hint
-        Whole numbers run from 0, or from their `AtLeast`, to `LARGEST`. Other numbers are finite.
+        Whole numbers range from 0, or from their `AtLeast`, to `LARGEST`. Other numbers are finite.
         None (automatic) is allowed where the hint includes it. Hints of unknown kinds accept any
         value.
 
@@ -92,7 +92,7 @@ def checked_mapping(
 
 
 def _checked(owner: str, value: Any, kind: Any, least: float | None = None) -> Any:
-    """Return the value as the declared kind, or raise; a number must be at least `least`."""
+    """Return the value converted to the declared kind, or raise; numbers are at least `least`."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         bounds = [mark.least for mark in arguments[1:] if isinstance(mark, AtLeast)]
@@ -101,7 +101,7 @@ def _checked(owner: str, value: Any, kind: Any, least: float | None = None) -> A
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        # In a choice such as a dataclass or a mapping, the first entry decides.
+        # In a union, such as a dataclass or a mapping, the first entry decides.
         first = next(part for part in arguments if part is not type(None))
         return _checked(owner, value, first, least)
 
@@ -113,9 +113,9 @@ def _checked(owner: str, value: Any, kind: Any, least: float | None = None) -> A
         entries = enumerate(value, 1)
         return tuple(_checked(f"entry {n} of {owner}", entry, arguments[0]) for n, entry in entries)
 
-    fits, wanted = _compared(value, kind, least)
+    fits, expected = _compared(value, kind, least)
     if not fits:
-        raise _wrong(owner, value, wanted)
+        raise _wrong(owner, value, expected)
     return kind(value) if kind in (int, float) else value
 
 
@@ -159,8 +159,8 @@ def _checked_nested(owner: str, values: Any, kind: Any) -> Any:
         raise _wrong(owner, values, str(error)) from error
 
 
-def _wrong(owner: str, value: Any, wanted: str) -> UsageError:
+def _wrong(owner: str, value: Any, expected: str) -> UsageError:
     found = f"The parameter {owner} was given {value!r:.80}"
     return UsageError(
-        "option-value", found, f"It must be {wanted}", "Change the value, or leave it out"
+        "option-value", found, f"It must be {expected}", "Change the value, or leave it out"
     )

@@ -1,4 +1,4 @@
-"""The device and the precision to compute with."""
+"""The device and the precision of the computation."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -13,7 +13,7 @@ DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.
 
 
 def choose_device(asked: str) -> torch.device:
-    """Return the device of this name. Choosing the CPU never initialises CUDA.
+    """Return the device with this name. Choosing the CPU never initialises CUDA.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Errors that a user can cause, each with its exit code.
 
-Every message has three short sentences: what was found, what was expected, what to do next.
-They may name files, shapes and axes, but never quote the content of a file.
+Every message has three short sentences: what was found, what was expected, what to do next. The
+sentences may name files, shapes and axes, but never quote the content of a file.
 """
 
 import difflib
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name that the user may have meant, or "" if none is similar.
 
-    A name that starts with `name` wins over names that are merely similar.
+    A name that starts with `name` takes precedence over names that are merely similar.
     """
     names = list(known)
     completions = [other for other in names if name and other.startswith(name)]
@@ -20,13 +20,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def suggestion(name: str, known: Iterable[str], otherwise: str) -> str:
-    """Return the remedy for an unknown name: the nearest known one, else `otherwise`."""
+    """Return the remedy for an unknown name: the nearest known name, else `otherwise`."""
     near = nearest(name, known)
     return f"You may have meant {near}" if near else otherwise
 
 
 def is_memory_shortage(error: BaseException) -> bool:
-    """Return whether an error means too little memory.
+    """Return whether an error means that memory ran out.
 
     This covers Python, PyTorch on a GPU or the CPU, and a worker process that was killed. Errors
     are recognised by name, so that no library has to be loaded.

@@ -15,7 +15,7 @@ def first_bytes(path: str | Path, most: int) -> bytes:
     path : str or Path
         The file.
     most : int
-        How many bytes to read; a shorter file gives fewer.
+        The number of bytes to read; fewer are returned if the file is shorter.
 
     Returns
     -------
@@ -53,17 +53,17 @@ def as_path(path: Any, what: str) -> Path:
     path : str or os.PathLike
         The path.
     what : str
-        What the path leads to, for the message, such as "scan".
+        What the path refers to, for the message, such as "scan".
 
     Returns
     -------
     Path
-        The path; nothing is looked up on the disk.
+        The path; the disk is not accessed.
 
     Raises
     ------
     UsageError
-        If it is neither text nor path-like, or contains a zero byte (`path-type`).
+        If the path is neither text nor path-like, or contains a zero byte (`path-type`).
     """
     if isinstance(path, str | os.PathLike) and "\0" not in (text := os.fsdecode(path)):
         return Path(text)

@@ -5,7 +5,7 @@ import resource
 import sys
 from pathlib import Path
 
-# Files that hold the memory limit of a container or of a cluster job.
+# Files that contain the memory limit of a container or of a cluster job.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -26,7 +26,7 @@ def machine_memory() -> int:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use; all of them where the system sets no limit."""
+    """Return the number of cores this process may use, which is all if the system sets no limit."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

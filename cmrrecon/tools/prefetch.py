@@ -20,7 +20,7 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int = 1)
     items : iterable
         The items.
     workers : int
-        Number of threads, and of items computed ahead.
+        The number of threads, and of items computed ahead.
 
     Yields
     ------
@@ -54,8 +54,8 @@ def behind(write: Callable[..., Any]) -> Iterator[Callable[..., None]]:
     Yields
     ------
     callable
-        Returns once the previous call has finished. Errors are raised at the next call, or at the
-        end of the block.
+        The function. It returns once the previous call has finished. Errors are raised at the next
+        call, or at the end of the block.
     """
     with ThreadPoolExecutor(1) as pool:
         waiting: list[Future[Any]] = []

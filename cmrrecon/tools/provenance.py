@@ -49,7 +49,7 @@ def make(
     Returns
     -------
     dict of str to any
-        Plain values that JSON can hold.
+        The description, in plain JSON values.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def recipe_hash(provenance: Mapping[str, Any]) -> str:
 
 
 def to_json(provenance: Mapping[str, Any]) -> str:
-    """Return one line of ASCII JSON with sorted keys: equal dictionaries give equal text."""
+    """Return one line of ASCII JSON with sorted keys; equal dictionaries have equal text."""
     return json.dumps(provenance, sort_keys=True, ensure_ascii=True)
 
 
@@ -107,7 +107,7 @@ def from_json(text: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the text is no JSON object with the entries of `make` (`provenance-damaged`).
+        If the text is not a JSON object with the entries of `make` (`provenance-damaged`).
     """
     try:
         value = json.loads(text)
@@ -130,7 +130,7 @@ def _digest(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Convert a value to what JSON can hold; infinity becomes "inf", which float() reads back."""
+    """Convert a value to plain JSON values; infinity becomes "inf", which float() reads back."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -153,7 +153,7 @@ def _without_folders(value: Any) -> Any:
 
 
 def _last_part(word: str) -> str:
-    """Strip the folders from a path on the command line, also in --option=path; 1/4 is no path."""
+    """Strip the folders from a path on the command line, also in --option=path but not in 1/4."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
     if re.fullmatch(r"(\d+|auto)/\d+|-?", value):
         return word

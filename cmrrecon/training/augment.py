@@ -1,4 +1,4 @@
-"""Augmentation: from fully sampled k-space, other scans that could have been measured."""
+"""Augmentation: turn fully sampled k-space into other scans that could have been measured."""
 
 import random
 
@@ -9,8 +9,8 @@ from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import centred, fft2c, ifft2c
 from cmrrecon.training.recipe import Data
 
-# Pixels are raised to at least this before a negative power.
-DIMMEST = 1e-6
+# Pixels below this value are set to it before a negative power is applied.
+LEAST_MAGNITUDE = 1e-6
 
 
 def augment(
@@ -21,22 +21,22 @@ def augment(
     Parameters
     ----------
     kspace : Tensor of shape (frame, coil, y, x), complex
-        Fully sampled k-space divided by the scale of the scan.
+        The fully sampled k-space, divided by the scale of the scan.
     lesion : Tensor of shape (y, x), bool
-        Pixels inside lesions; they move with the image.
+        True inside lesions; it moves with the image.
     limit : float
-        Brightest pixel of the scan.
+        The brightest pixel of the scan.
     data : Data
         The `data` section of the recipe.
     draw : random.Random
-        Source of randomness.
+        The source of randomness.
 
     Returns
     -------
     kspace, lesion : Tensor
-        Of the same shapes.
+        The augmented scan, with the same shapes.
     limit : float
-        Brightest pixel after augmentation.
+        The brightest pixel after augmentation.
     """
     flips = [axis for axis in (-2, -1) if draw.random() < data.flip]
     exponent = (1 + data.gamma) ** draw.uniform(-1, 1)
@@ -48,7 +48,7 @@ def augment(
         lesion = lesion.flip(flips)
         if data.gamma:
             # The factor is the same for all coils, which leaves the coil maps unchanged.
-            images = images * rss(images)[:, None].clamp(min=DIMMEST) ** (exponent - 1)
+            images = images * rss(images)[:, None].clamp(min=LEAST_MAGNITUDE) ** (exponent - 1)
 
         kspace = fft2c(images)
         if data.fov:
@@ -61,7 +61,7 @@ def augment(
 
 
 def noisy(kspace: Tensor, data: Data, draw: random.Random) -> Tensor:
-    """Add white noise up to the recipe's standard deviation to k-space; targets get none."""
+    """Add white noise of a random strength, up to the recipe's `noise`, to the input k-space."""
     sigma, seed = draw.uniform(0, data.noise), draw.getrandbits(31)
     if not data.noise:
         return kspace
@@ -71,18 +71,18 @@ def noisy(kspace: Tensor, data: Data, draw: random.Random) -> Tensor:
 
 
 def widen(images: Tensor, lesion: Tensor, factor: float) -> tuple[Tensor, Tensor]:
-    """K-space of a larger field of view with the same matrix.
+    """Return the k-space of a larger field of view with the same matrix.
 
-    The body becomes smaller, in larger pixels and as bright as before.
+    The body covers fewer pixels, which are larger, and is as bright as before.
 
     Parameters
     ----------
     images : Tensor of shape (..., y, x), complex
         Coil images.
     lesion : Tensor of shape (y, x), bool
-        Pixels inside lesions.
+        True inside lesions.
     factor : float
-        Factor by which the field of view grows.
+        The factor by which the field of view grows.
     """
     shape = images.shape[-2:]
     larger = [round(factor * n) for n in shape]
@@ -91,7 +91,7 @@ def widen(images: Tensor, lesion: Tensor, factor: float) -> tuple[Tensor, Tensor
     padded = images.new_zeros((*images.shape[:-2], *larger))
     padded[..., rows, columns] = images
 
-    # Orthonormal transforms of the two sizes differ by the root of their ratio.
+    # Orthonormal transforms of the two sizes differ by the square root of the ratio of the sizes.
     kspace = fft2c(padded)[..., rows, columns] * (shape.numel() / (larger[0] * larger[1])) ** 0.5
 
     boxes = lesion.new_zeros(larger)
@@ -101,9 +101,9 @@ def widen(images: Tensor, lesion: Tensor, factor: float) -> tuple[Tensor, Tensor
 
 
 def nearest(pixels: int, larger: int) -> Tensor:
-    """Nearest of `larger` pixels for each of `pixels` over the same field of view.
+    """Map each of `pixels` to the nearest of `larger` pixels over the same field of view.
 
-    Both grids are centred at n // 2.
+    Both grids have their centre at n // 2.
     """
     place = (torch.arange(pixels) - pixels // 2) * (larger / pixels) + larger // 2
     return place.round().long().clamp(0, larger - 1)

@@ -1,4 +1,4 @@
-"""Samples of training, and batches of them on the device of the network."""
+"""Training samples, and batches of them on the device of the network."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from cmrrecon.operators.fourier import ifft2c
 class Sample:
     """One window of adjacent frames, or a whole series, divided by the scale of its scan.
 
-    For a whole series, `kspace` holds all frames, and `target` has the shape (frame, y, x').
+    For a whole series, `kspace` contains all frames, and `target` has the shape (frame, y, x').
 
     Attributes
     ----------
@@ -30,12 +30,12 @@ class Sample:
     target_kspace : Tensor of shape (coil, y, x), complex
         Fully sampled k-space of the middle frame.
     limit : float
-        Largest pixel of the target's scan, which is the data range of the SSIM.
+        The largest pixel of the target's scan, which is the data range of the SSIM.
     domain, name : str
-        Domain and name of the scan.
+        The domain and the name of the scan.
     classes : Tensor of shape (class,)
-        For each class of lesions in the recipe, 1 if it is present and 0 if not; NaN in a slice
-        without labels.
+        For each class of lesions in the recipe, 1 if it is present and 0 if it is not; NaN in a
+        slice without labels.
     lesion : Tensor of shape (y, x), bool
         True inside the boxes of lesions.
     columns : slice or None
@@ -57,10 +57,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one matrix, stacked along a first axis, on the device of the network.
+    """Samples with the same matrix, stacked along the first axis, on the device of the network.
 
-    The attributes are those of `Sample`; the domain is that of the first sample. A whole series is
-    a batch of its own, whose frames are the first axis of `target` and `limit`.
+    The attributes are the same as in `Sample`; the domain is the domain of the first sample. A
+    whole series is a batch of its own, and its frames form the first axis of `target` and `limit`.
     """
 
     kspace: Tensor
@@ -75,7 +75,7 @@ class Batch:
     columns: slice | None = None
 
     def zero_filled(self) -> Tensor:
-        """Zero-filled RSS (batch, y, x) of the middle frame, or of all frames of a whole series."""
+        """Return the zero-filled RSS (batch, y, x) of the middle frame or of a whole series."""
         if self.columns is None:
             return rss(ifft2c(self.kspace[:, self.kspace.shape[1] // 2]))
         return rss(ifft2c(self.kspace[0]))[..., self.columns]
@@ -88,7 +88,7 @@ class Batch:
 
 
 def collate(found: Sequence[Sample], device: torch.device) -> Batch:
-    """Stack samples to a batch; masks of different kinds become the most general one."""
+    """Stack samples into a batch; masks of different kinds become the most general kind."""
     frames, width = max(len(s.mask) for s in found), max(s.mask.shape[-1] for s in found)
 
     def stacked(parts: Iterable[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The complete state of a training run in one file, which is old or new but never half-written."""
+"""Keep the complete state of a training run in one file, which is never left half-written."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file is damaged (`checkpoint-damaged`) or is no training state
+        If the file is damaged (`checkpoint-damaged`) or is not a training state
         (`checkpoint-format`).
     """
     try:

@@ -1,4 +1,4 @@
-"""Checks whether a recipe can be trained, before any scan is read."""
+"""Check whether a recipe can be trained, before any scan is read."""
 
 from dataclasses import replace
 from itertools import chain, product
@@ -11,12 +11,12 @@ from cmrrecon.sampling.make import make_mask
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.training.recipe import Recipe, Sampling
 
-# Side of the matrix on which patterns are tried.
+# Side of the matrix for which patterns are tried.
 PROBE = 192
 
 
 def check(recipe: Recipe) -> Recipe:
-    """Complete a recipe with all parameters of its networks, and refuse what cannot work.
+    """Fill in all parameters of a recipe's networks, and refuse a recipe that cannot work.
 
     The networks are built without values and all patterns are tried, so that errors are reported
     before scans are read.
@@ -61,7 +61,7 @@ def check(recipe: Recipe) -> Recipe:
 
 
 def _check_patterns(sampling: Sampling) -> None:
-    """Make a mask of every pattern with every acceleration, which refuses unknown ones."""
+    """Draw a mask for every pattern and acceleration, and refuse recipes for which this fails."""
     periods = [sampling.accelerations, *(each.accelerations for each in sampling.curriculum)]
     for pattern, acceleration in product(sampling.patterns, chain.from_iterable(periods)):
         make_mask(
@@ -97,13 +97,13 @@ def _check_numbers(recipe: Recipe) -> None:
         "schedule.average": (0 <= schedule.average < 1, "a decay from 0 to below 1"),
     }
 
-    for key, (fits, wanted) in needed.items():
+    for key, (fits, expected) in needed.items():
         if not fits:
             section, _, name = key.partition(".")
             value = getattr(getattr(recipe, section), name)
             raise UsageError(
                 "option-value",
                 f"{key} is {value}",
-                f"It must be {wanted}",
+                f"It must be {expected}",
                 "Change it in the recipe or with --set",
             )

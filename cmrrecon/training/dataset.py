@@ -1,7 +1,8 @@
 """Training data: windows of adjacent frames, with a new mask at every access.
 
-Nothing here depends on earlier draws. The mask, the augmentation and the order of an epoch follow
-from the seed, the epoch and the place, so a run stopped anywhere continues as if it had not been.
+Nothing here depends on earlier draws. The seed, the epoch and the place determine the mask, the
+augmentation and the order of an epoch, so a run can be stopped anywhere and continued with the same
+result.
 """
 
 import math
@@ -25,7 +26,7 @@ from cmrrecon.sampling.make import make_mask
 from cmrrecon.training.augment import augment, noisy
 from cmrrecon.training.batch import Sample
 from cmrrecon.training.entries import Entry, digest, domain_of
-from cmrrecon.training.labels import painted, presence
+from cmrrecon.training.labels import inside_boxes, presence
 from cmrrecon.training.recipe import Data, Sampling
 
 # Memory for slices, and the number of slices kept in any case, since the next batch is prepared
@@ -36,7 +37,7 @@ COMPLEX_BYTES = 8
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a sample: scan, slice, frame, and how often the epoch has seen it before."""
+    """The place of a sample: scan, slice, frame, and how often this epoch has already used it."""
 
     scan: int
     index: int
@@ -52,22 +53,22 @@ class Source(Protocol):
     places: list[Place]
 
     def __len__(self) -> int:
-        """Number of places."""
+        """Return the number of places."""
 
     def times(self, place: Place) -> int:
-        """How often a place is seen in an epoch."""
+        """Return how often a place is used in an epoch."""
 
     def domain(self, place: Place) -> str:
-        """Domain of a place."""
+        """Return the domain of a place."""
 
     def shape(self, place: Place) -> tuple[int, ...]:
-        """Properties that must be equal in a batch."""
+        """Return the shape, which must be the same for all samples of a batch."""
 
     def middles(self) -> list[Place]:
-        """Example places for pictures."""
+        """Return example places for pictures."""
 
     def sample(self, place: Place, epoch: int) -> Sample:
-        """The sample at a place in an epoch."""
+        """Return the sample at a place in an epoch."""
 
 
 class Windows:
@@ -76,17 +77,19 @@ class Windows:
     Parameters
     ----------
     store : Path
-        Folder made by `preprocess`.
+        A folder created by `preprocess`.
     entries : sequence of Entry
-        Entries of the scans, see `read_entries`.
+        The entries of the scans; see `read_entries`.
     width : int
-        Number of frames in a window; 0 for all, for networks of whole series.
+        The number of frames in a window. 0 means all frames, for networks that process whole
+        series.
     sampling, data : Sampling, Data
-        Sections of the recipe.
+        The sections of the recipe.
     seed : int
-        Fixes everything that is drawn.
+        Determines all random choices.
     fixed : bool
-        Whether the windows are for validation: always the same mask at a place, no augmentation.
+        Whether the windows are for validation: each place always has the same mask, and nothing is
+        augmented.
     """
 
     def __init__(
@@ -130,19 +133,19 @@ class Windows:
         return len(self.places)
 
     def times(self, place: Place) -> int:
-        """How often a place is seen in an epoch; the recipe's `balance` repeats rare modalities."""
+        """Return how often a place is used in an epoch; the recipe's `balance` sets it."""
         return self.data.balance.get(str(self.entries[place.scan]["base"]), 1)
 
     def domain(self, place: Place) -> str:
-        """Domain of a place, from the properties that the recipe names."""
+        """Return the domain of a place, built from the properties named in the recipe."""
         return domain_of(self.entries[place.scan], self.data.domain)
 
     def shape(self, place: Place) -> tuple[int, ...]:
-        """Shape (coil, y, x), which must be equal in a batch."""
+        """Return the shape (coil, y, x), which must be the same for all samples of a batch."""
         return tuple(self.entries[place.scan]["shape"][2:])
 
     def middles(self) -> list[Place]:
-        """The middle frame of the middle slice of the first scan of each domain."""
+        """Return the middle frame of the middle slice of the first scan of each domain."""
         first: dict[str, Place] = {}
         for number, entry in enumerate(self.entries):
             place = Place(
@@ -153,7 +156,7 @@ class Windows:
         return list(first.values())
 
     def sample(self, place: Place, epoch: int) -> Sample:
-        """The window at a place in an epoch."""
+        """Return the window at a place in an epoch."""
         entry = self.entries[place.scan]
         name = f"{entry['path']}:{place.index}:{place.frame}"
         draw = random.Random(
@@ -165,7 +168,7 @@ class Windows:
         rows = window(place.frame, frames, self.width) if self.width else list(range(frames))
         kspace, limit = full[rows] / entry["scale"], max(entry["limits"]) / entry["scale"]
 
-        lesion = painted(entry, place.index, self.data.classes)
+        lesion = inside_boxes(entry, place.index, self.data.classes)
         if not self.fixed:
             kspace, lesion, limit = augment(kspace, lesion, limit, self.data, draw)
 
@@ -197,7 +200,7 @@ class Windows:
     def _mask(self, draw: random.Random, epoch: int, frames: int, y: int, x: int) -> Tensor:
         """Draw a mask (frame|1, y, x|1).
 
-        In training, patterns that are the same for every seed start at a random frame.
+        During training, patterns that do not depend on the seed start at a random frame.
         """
         accelerations = (
             self.sampling.accelerations if self.fixed else accelerations_of(self.sampling, epoch)
@@ -216,12 +219,12 @@ class Windows:
         return mask if self.fixed else mask.roll(draw.randrange(frames), 0)
 
     def _read(self, number: int, index: int) -> Tensor:
-        """K-space (frame, coil, y, x) of a slice."""
+        """Return the k-space (frame, coil, y, x) of a slice."""
         return formats.read(self.store / self.entries[number]["path"]).read_slice(index)
 
 
 def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:
-    """Accelerations that the curriculum allows in an epoch."""
+    """Return the accelerations that the curriculum allows in an epoch."""
     begun = [period for period in sampling.curriculum if period.epoch <= epoch]
     return (
         max(begun, key=lambda period: period.epoch).accelerations
@@ -233,18 +236,19 @@ def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:
 def batches(
     windows: Source, epoch: int, size: Callable[[tuple[int, ...]], int], count: int = 0
 ) -> list[list[Place]]:
-    """The batches of an epoch in order, each with one matrix size and one number of coils.
+    """Return the batches of an epoch in order; all samples of a batch have the same shape.
 
     Parameters
     ----------
     windows : Source
-        Source of the windows.
+        The source of the windows.
     epoch : int
         The epoch.
     size : callable
-        From a shape (coil, y, x) to the number of windows in a batch.
+        Maps a shape (coil, y, x) to the number of windows in a batch.
     count : int
-        Number of windows: the first ones, or all of them repeatedly; 0 for all of them once.
+        The number of windows to use. If there are more, the rest is left out; if there are fewer,
+        they are repeated. 0 uses each window once.
     """
     draw = random.Random(digest(windows.seed, "order", epoch))
 
@@ -271,9 +275,9 @@ def batches(
 
 
 def in_turn(places: Sequence[Place], domains: Sequence[str]) -> list[Place]:
-    """Places with their domains taking turns.
+    """Return the places in an order in which the domains take turns.
 
-    Domains with fewer places start over, so that the largest domain is seen once.
+    Domains with fewer places start over until every place of the largest domain has been used once.
     """
     by_domain: dict[str, list[Place]] = defaultdict(list)
     for place, domain in zip(places, domains, strict=True):
@@ -287,5 +291,5 @@ def in_turn(places: Sequence[Place], domains: Sequence[str]) -> list[Place]:
 
 
 def samples(windows: Source, epoch: int, places: Sequence[Place]) -> list[Sample]:
-    """The samples at some places."""
+    """Yield the samples at some places."""
     return [windows.sample(place, epoch) for place in places]

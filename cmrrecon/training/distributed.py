@@ -1,7 +1,7 @@
-"""Several processes that train one network, started by `torchrun` or `srun`, one per device.
+"""Train one network with several processes, started by `torchrun` or `srun`, one per device.
 
-Every process holds the whole network, trains on its share of the batches, and averages gradients
-with the others. Statistics kept between steps (banks of distribution alignment, statistics of the
+Every process has the whole network, trains on its share of the batches, and averages gradients with
+the others. Statistics kept between steps (banks of distribution alignment, statistics of the
 weighting) are computed from all processes, so that they agree.
 """
 
@@ -20,9 +20,9 @@ from torch import nn
 
 from cmrrecon.tools.errors import CmrreconError, UsageError, is_memory_shortage
 
-# Range of ports for communication: the first one and their number.
+# The range of ports for communication: the first port and the number of ports.
 FIRST_PORT, PORTS = 20000, 20000
-# How long processes wait for each other; the first one scans the files of a folder alone.
+# How long processes wait for each other. The first process alone scans the files of a folder.
 PATIENCE = timedelta(hours=1)
 
 
@@ -33,7 +33,7 @@ class Group:
     Attributes
     ----------
     rank, size : int
-        Number of this process, counted from 0, and number of all processes.
+        The number of this process, counted from 0, and the total number of processes.
     """
 
     rank: int = 0
@@ -42,7 +42,7 @@ class Group:
     def average_gradients(self, modules: Iterable[nn.Module]) -> None:
         """Replace every gradient by its mean over the processes.
 
-        Parameters that a process did not use count as zero there.
+        The gradient of a parameter that a process did not use counts as zero.
         """
         if self.size == 1:
             return
@@ -64,13 +64,13 @@ class Group:
             ):
                 parameter.grad = part.view_as(parameter).clone()
 
-    def gather(self, thing: Any) -> list[Any]:
+    def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes in the order of their ranks."""
         if self.size == 1:
-            return [thing]
+            return [value]
         gathered: list[Any] = [None] * self.size
         with _all_alive():
-            dist.all_gather_object(gathered, thing)
+            dist.all_gather_object(gathered, value)
         return gathered
 
     def mean(self, values: Mapping[str, float | None]) -> dict[str, float]:
@@ -100,7 +100,7 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
     group : Group
         The processes of the run.
     device : str
-        The device of this process: "cpu" or "cuda:N", or the one requested for a single process.
+        The device of this process: "cpu" or "cuda:N". A single process uses the requested device.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
         If a node has more or fewer processes than GPUs (`gpus-mismatch`).
     """
     place = _place()
-    # A single process may be given its GPU; several processes use theirs by number.
+    # The user may choose the GPU of a single process; several processes use the GPUs by number.
     if place is None or (place.size == 1 and device not in ("auto", "cuda")):
         yield Group(), device
         return
@@ -122,7 +122,7 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
             raise UsageError(
                 "gpus-mismatch",
                 f"{on_node} processes on this node see {gpus} GPUs",
-                "Each process needs a GPU of its own, and each GPU a process",
+                "Each process needs its own GPU, and each GPU needs a process",
                 f"Use #SBATCH --ntasks-per-node={both} --gpus-per-node={both} "
                 f"(torchrun --nproc-per-node {both}); fewer GPUs: CUDA_VISIBLE_DEVICES",
             )
@@ -140,9 +140,9 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
         "MASTER_PORT", str(FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")) % PORTS)
     )
 
-    # Functions of this module store the group that exists when it is imported as a default. If an
-    # optimiser imported it later, it would keep this group and its threads beyond the end of the
-    # run, where they sometimes abort the process.
+    # Functions of this module store the group that exists at import time as a default. If an
+    # optimiser imported the module later, it would keep the group and its threads alive beyond the
+    # end of the run, where they sometimes abort the process.
     importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group(
         "nccl" if gpus else "gloo", rank=rank, world_size=size, timeout=PATIENCE
@@ -158,7 +158,7 @@ def group_of_processes(device: str) -> Iterator[tuple[Group, str]]:
 def _all_alive() -> Iterator[None]:
     """Report that another process has ended, instead of the library's message about sockets.
 
-    The message of that process gives the reason.
+    The other process explains the reason in its own message.
     """
     try:
         yield
@@ -174,7 +174,7 @@ def _all_alive() -> Iterator[None]:
 
 
 class _Place(NamedTuple):
-    """Rank of this process and number of processes, in all and on its node."""
+    """The rank of this process and the number of processes, in total and on its node."""
 
     rank: int
     size: int
@@ -183,7 +183,7 @@ class _Place(NamedTuple):
 
 
 def _place() -> _Place | None:
-    """The place of this process according to torchrun or srun; None for a single process."""
+    """Return the place of this process according to torchrun or srun; None for a single process."""
     values = [
         os.environ.get(name, "")
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -201,9 +201,9 @@ def _place() -> _Place | None:
 
 
 def tasks_of_node(counts: str, node: int) -> int:
-    """Number of tasks of a Slurm step on a node.
+    """Return the number of tasks of a Slurm step on a node.
 
-    Of "4(x2),1", nodes 0 and 1 have four tasks and node 2 has one.
+    In "4(x2),1" nodes 0 and 1 have four tasks and node 2 has one.
     """
     each = [
         int(count)
@@ -214,6 +214,6 @@ def tasks_of_node(counts: str, node: int) -> int:
 
 
 def first_host(nodes: str) -> str:
-    """The first host of Slurm's list of nodes: "gpu[03-05,9],cpu1" gives gpu03."""
+    """Return the first host of Slurm's list of nodes: gpu03 for "gpu[03-05,9],cpu1"."""
     match = re.match(r"([^\[,]+)(?:\[([^,\-\]]+))?", nodes)
     return match[1] + (match[2] or "") if match else ""

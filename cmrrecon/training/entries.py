@@ -18,13 +18,13 @@ Entry = Mapping[str, Any]
 
 
 def read_entries(store: Path) -> list[dict[str, Any]]:
-    """The entries of the fully sampled scans of a store; paths are relative to it.
+    """Return the entries of the fully sampled scans of a store; paths are relative to the store.
 
     Raises
     ------
     InputError
-        If none of its scans is fully sampled (`reference-missing`), or an older version made the
-        store (`store-outdated`).
+        If none of its scans is fully sampled (`reference-missing`), or if the store was created by
+        an older version (`store-outdated`).
     """
     try:
         names = json.loads((store / FINGERPRINT).read_text())["files"]
@@ -43,9 +43,9 @@ def read_entries(store: Path) -> list[dict[str, Any]]:
     if any("limits" not in entry for entry in complete.values()):
         raise InputError(
             "store-outdated",
-            f"{store} was made by an older version",
+            f"{store} was created by an older version",
             "The entries of its scans lack information",
-            "Make the store again",
+            "Create the store again",
         )
 
     entries = [{**entry, "path": name} for name, entry in complete.items()]
@@ -59,18 +59,18 @@ def index_scans(
     advance: Callable[[], None],
     warn: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """The entries of raw files; each file is read once.
+    """Return the entries of raw files; each file is read once.
 
-    Entries are then read from `cache` unless the file has changed.
+    Later calls read the entries from `cache`, unless a file has changed.
 
     Parameters
     ----------
     folder : Path
-        Folder that the paths of the entries are relative to.
+        The folder to which the paths of the entries are relative.
     files : sequence of Path
         The files.
     cache : Path
-        JSON file of the entries, written after every file.
+        The JSON file of the entries, written after every file.
     advance : callable
         Called after each file.
     warn : callable
@@ -104,7 +104,7 @@ def index_scans(
 
 
 def _surveyed(path: Path, name: str) -> dict[str, Any] | None:
-    """The entry of a file; None if it is not fully sampled."""
+    """Return the entry of a file, or None if the file is not fully sampled."""
     scan = formats.read(path)
     require_cartesian(scan.mask, scan.path or "The scan", "Training")
 
@@ -128,12 +128,12 @@ def _not_empty(entries: list[dict[str, Any]], where: Path) -> list[dict[str, Any
 
 
 def domain_of(entry: Entry, names: Sequence[str]) -> str:
-    """The properties of a scan that name its domain, joined; "unknown" for missing ones.
+    """Return the domain of a scan: the named properties, joined, with "unknown" for missing ones.
 
     Raises
     ------
     UsageError
-        If there is no property of such a name (`unknown-fact`).
+        If there is no property with this name (`unknown-fact`).
     """
     facts = facts_of(entry)
 
@@ -149,20 +149,20 @@ def domain_of(entry: Entry, names: Sequence[str]) -> str:
 
 
 def split(entries: Sequence[Entry], share: float, seed: int) -> tuple[list[Entry], list[Entry]]:
-    """Split scans into those to train on and those to validate with.
+    """Split scans into a training set and a validation set.
 
-    All scans of a subject stay together. The draw of a subject does not depend on what else is in
-    the store.
+    All scans of a subject stay together. The random number of a subject does not depend on what
+    else is in the store.
 
     Parameters
     ----------
     entries : sequence of Entry
         The scans.
     share : float
-        Approximate fraction of the subjects to validate with. If chance selects none of few
-        subjects, the one closest to selection is used.
+        The approximate fraction of the subjects in the validation set. If there are few subjects
+        and none is drawn, the one with the smallest random number is used.
     seed : int
-        Fixes the draws.
+        Determines the random numbers.
     """
 
     def drawn(entry: Entry) -> float:
@@ -173,7 +173,8 @@ def split(entries: Sequence[Entry], share: float, seed: int) -> tuple[list[Entry
     if share <= 0 or len(draws) < 2:
         return list(entries), []
 
-    # Above the first draw, which always validates, and not above the last, which always trains.
+    # Larger than the smallest number, so that one subject is for validation, and no larger than the
+    # largest, so that one is for training.
     limit = min(max(share, draws[1]), draws[-1]) if share <= draws[0] else min(share, draws[-1])
     return [entry for entry in entries if drawn(entry) >= limit], [
         entry for entry in entries if drawn(entry) < limit
@@ -181,5 +182,5 @@ def split(entries: Sequence[Entry], share: float, seed: int) -> tuple[list[Entry
 
 
 def digest(*parts: object) -> int:
-    """A seed from anything that can be printed."""
+    """Return a seed derived from anything that can be printed."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big")

@@ -69,16 +69,16 @@ def agreed_plan(
     workers: int | None = None,
     write: bool = True,
 ) -> Plan:
-    """The plan of the run in this folder, new or from its start, the same for all processes.
+    """Return the plan of the run in this folder, which is the same for all processes.
 
-    Checkpointing of activations and the number of threads may change, since results then differ by
-    rounding at most. The plan is written into the folder unless `write` is false.
+    Checkpointing of activations and the number of threads may change, because they change results
+    by rounding errors at most. The plan is written into the folder unless `write` is false.
 
     Raises
     ------
     UsageError
-        If the folder holds a run of another recipe (`recipe-mismatch`), of other scans
-        (`scans-mismatch`) or of another number of processes (`processes-mismatch`).
+        If the folder contains a run of another recipe (`recipe-mismatch`), on other scans
+        (`scans-mismatch`) or with another number of processes (`processes-mismatch`).
     """
     path = out / RUN
     known = json.loads(path.read_text()) if (out / LAST).exists() and path.exists() else None
@@ -128,7 +128,7 @@ def _check_same(
     if longer != known["recipe"]:
         raise UsageError(
             "recipe-mismatch",
-            f"{out} holds a run of another recipe, which differs in "
+            f"{out} contains a run of another recipe, which differs in "
             f"{', '.join(_changed(known['recipe'], longer))}",
             "A run continues with its own recipe; only schedule.epochs may change",
             "Give another --out-dir",
@@ -137,7 +137,7 @@ def _check_same(
     if scans != known["scans"]:
         raise UsageError(
             "scans-mismatch",
-            f"{out} holds a run on other scans",
+            f"{out} contains a run on other scans",
             "A run continues with its own store, --only and --hold-out",
             "Give another --out-dir",
         )
@@ -145,14 +145,14 @@ def _check_same(
     if processes != known["processes"]:
         raise UsageError(
             "processes-mismatch",
-            f"{out} holds a run of {known['processes']} processes, and this one has {processes}",
+            f"{out} contains a run of {known['processes']} processes, and this one has {processes}",
             "Each process has its share of an epoch's batches, so their number cannot change",
             f"Start {known['processes']} processes, or give another --out-dir",
         )
 
 
 def _changed(known: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The keys in which two recipes differ."""
+    """Return the keys in which two recipes differ."""
     found = []
     for key in sorted({*known, *asked}):
         a, b = known.get(key), asked.get(key)
@@ -171,7 +171,7 @@ def _plan(
     checkpointing: bool | None,
     workers: int | None,
 ) -> Plan:
-    """A new plan, or the run's own plan with the options given now."""
+    """Return a new plan, or the run's own plan with the options of this call."""
     if known is None:
         return make_plan(recipe, training, device, checkpointing=checkpointing, workers=workers)
 
@@ -182,7 +182,7 @@ def _plan(
 
 
 def digest(entries: Sequence[Entry]) -> str:
-    """A digest of the entries, to recognise the same scans with the same properties."""
+    """Return a digest of the entries, to recognise the same scans with the same properties."""
     return hashlib.sha256(
         json.dumps([dict(entry) for entry in entries], sort_keys=True).encode()
     ).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The labels of a slice: which kinds of lesions are present, where, and how well they are shown."""
+"""The labels of a slice: which lesions are present, where they are, and how well they are shown."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,14 +14,15 @@ LESION_SCORES = ("lesion_psnr", "lesion_ssim")
 
 
 def presence(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Tensor:
-    """Which classes of lesions a slice is labelled with.
+    """Return the classes of lesions in the labels of a slice.
 
-    A label that is no class, such as `normal`, still makes the slice a labelled one.
+    A slice whose only label is not a class, such as `normal`, still counts as labelled.
 
     Returns
     -------
     Tensor of shape (class,), float
-        1 for classes that are present and 0 for others; all NaN if the slice has no labels.
+        1 for classes that are present and 0 for the others; NaN everywhere if the slice has no
+        labels.
     """
     names = {row["label"].casefold() for row in _rows(entry, index)}
     return torch.tensor(
@@ -29,8 +30,8 @@ def presence(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Te
     )
 
 
-def painted(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Tensor:
-    """The inside of the boxes of a slice's lesions.
+def inside_boxes(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Tensor:
+    """Return the pixels inside the boxes of a slice's lesions.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def painted(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Ten
     index : int
         The slice.
     classes : sequence of str
-        Labels whose boxes count; all boxes count if it is empty.
+        The labels whose boxes count; if empty, all boxes count.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def painted(entry: Mapping[str, Any], index: int, classes: Sequence[str]) -> Ten
 def notes(
     losses: Losses, classes: Sequence[str], entries: Iterable[Mapping[str, Any]]
 ) -> list[str]:
-    """Notes for the user on the labels of the training scans."""
+    """Return notes for the user about the labels of the training scans."""
     rows = [row for entry in entries for row in entry.get("labels") or ()]
     found = []
 
@@ -82,7 +83,7 @@ def notes(
 
     if losses.classification.weight and others:
         found.append(
-            "these labels are not in data.classes, and slices with no other label count as "
+            "these labels are not in data.classes, so slices without another label count as slices "
             f"without lesions: {', '.join(sorted(others))}"
         )
 
@@ -90,19 +91,20 @@ def notes(
 
 
 def lesion_scores(image: Tensor, target: Tensor, lesion: Tensor) -> dict[str, float]:
-    """LF-PSNR in dB and LF-SSIM inside the boxes of lesions, see `evaluation.regions.focused`.
+    """Return LF-PSNR in dB and LF-SSIM inside lesion boxes; see `evaluation.regions.focused`.
 
     Parameters
     ----------
     image, target : Tensor of shape (1, y, x)
         Reconstruction and reference.
     lesion : Tensor of shape (y, x), bool
-        True inside boxes; all boxes are one region.
+        True inside the boxes, which form one region.
 
     Returns
     -------
     dict of float
-        Scores by name; empty if there is no box, or none contains the centre of an SSIM window.
+        The scores by name; empty if there is no box, or if no box contains the centre of an SSIM
+        window.
     """
     if not bool(lesion[MARGIN:-MARGIN, MARGIN:-MARGIN].any()):
         return {}

@@ -15,16 +15,16 @@ COUNTERS = ("step", "epoch", "position")
 
 
 class Log:
-    """A context manager that writes records as they come, one line each.
+    """A context manager that writes each record at once, on a line of its own.
 
     Parameters
     ----------
     path : Path or None
-        File of JSON lines, which are appended; None to write nothing.
+        The file to which JSON lines are appended; None writes nothing.
     tensorboard : Path or None
-        Folder for TensorBoard's events.
+        The folder for TensorBoard's events.
     step : int
-        The step from which a run continues; TensorBoard drops events of later steps.
+        The step from which the run continues; TensorBoard drops events of later steps.
 
     Raises
     ------
@@ -42,7 +42,7 @@ class Log:
                     "package-missing",
                     "TensorBoard is not installed",
                     "--tensorboard needs it to write events",
-                    "Do: pip install 'cmrrecon[tensorboard]'",
+                    "Install it: pip install 'cmrrecon[tensorboard]'",
                 ) from error
             self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
 
@@ -63,7 +63,7 @@ class Log:
             self._events.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Add a record; the scores of a validation are in a mapping of their own."""
+        """Add a record; in a validation record the scores are nested in a mapping."""
         self._lines.write(json.dumps(provenance.plain(record)) + "\n")
         if self._events is not None:
             numbers = {
@@ -83,11 +83,11 @@ class Log:
 
 
 def forget_later(log: Path, epoch: int, position: int) -> None:
-    """Remove what a killed run logged after its last saved state, since that is done again."""
+    """Remove what a killed run logged after its last saved state; those steps are repeated."""
     if log.exists():
         # The last line of a killed run may be incomplete.
         whole = log.read_text().rpartition("\n")[0].splitlines()
-        # A validation has no position: it lies between two epochs.
+        # A validation takes place between two epochs and therefore has no position.
         kept = [
             line
             for line in whole

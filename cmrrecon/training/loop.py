@@ -44,8 +44,8 @@ LAST, EPOCH, BEST, LOG, PICTURES, EVENTS = (
     "pictures",
     "tensorboard",
 )
-# Names, in records and pictures, of the scans that select the best weights, and of those that are
-# only reported.
+# Names used in records and pictures: the scans that select the best weights, and the scans whose
+# scores are only reported.
 VALIDATION, UNSEEN = "validation", "unseen"
 
 
@@ -58,9 +58,9 @@ class Hooks:
     say : callable
         Receives messages for the user.
     on_begin : callable
-        Receives the number of all batches and of those already done.
+        Receives the total number of batches and the number of batches already done.
     on_step : callable
-        Receives what was logged, after every batch and validation.
+        Receives the logged record after every batch and every validation.
     should_stop : callable
         Called after every batch; if it returns True, the state is saved and the run ends.
     """
@@ -92,17 +92,17 @@ def train(
     Parameters
     ----------
     store : Path or None
-        Folder that the paths of the entries are relative to; None to learn from random scans.
+        The folder to which the paths of the entries are relative; None to learn from random scans.
     training, validation : sequence of Entry
         The scans; empty to learn from random scans.
     unseen : sequence of Entry
-        Scans of held-out domains, whose scores are reported but select nothing.
+        Scans of held-out domains. Their scores are reported but not used to select weights.
     plan : Plan
         The plan for these scans and this device.
     group : Group
-        Processes that train together; each makes this call with its own device.
+        The processes that train together; each of them makes this call with its own device.
     most_steps : int or None
-        Number of steps, in all, after which the run stops as if on request.
+        The total number of steps after which the run stops as if the user had asked for it.
     tensorboard : bool
         Whether to write events for TensorBoard too.
     """
@@ -133,7 +133,7 @@ def train(
                 record |= clock.read() | {"memory_mb": memory_mb(device)}
                 log.write(record)
                 hooks.on_step(record)
-                # Within an accumulation there are gradients that the state does not hold.
+                # While gradients accumulate, the state would be incomplete without them.
                 if "gradient" in record:
                     # All processes stop together, at the same step.
                     asked = any(group.gather(hooks.should_stop()))
@@ -165,10 +165,10 @@ def train(
 
 
 class Clock:
-    """Time of a step, and the part of it spent waiting for its batch."""
+    """Measures the time of a step and the part of it spent waiting for its batch."""
 
     def restart(self) -> None:
-        """Begin a step, which first waits for its batch."""
+        """Start the time of a step, which begins by waiting for its batch."""
         self.started = time.perf_counter()
 
     def batch_came(self) -> None:
@@ -176,7 +176,7 @@ class Clock:
         self.waited = time.perf_counter() - self.started
 
     def read(self) -> dict[str, float]:
-        """Seconds since the step began, and the fraction of them spent waiting."""
+        """Return the seconds since the step began and the fraction of them spent waiting."""
         spent = time.perf_counter() - self.started
         return {"seconds": round(spent, 4), "waiting": round(self.waited / spent, 3)}
 
@@ -189,11 +189,11 @@ class Saves:
         self.saved = time.monotonic()
 
     def are_due(self) -> bool:
-        """Whether a killed run would lose more than the recipe allows."""
+        """Return whether a run killed now would lose more than the recipe allows."""
         return time.monotonic() - self.saved >= self.run.recipe.schedule.save_every
 
     def save(self, *, keep: bool = False) -> None:
-        """Save the state, and `keep` it as the state at the end of an epoch."""
+        """Save the state; with `keep` also as the state at the end of an epoch."""
         if self.run.group.rank > 0:
             return
         checkpoint.save(self.out / LAST, self.run.state())
@@ -203,7 +203,7 @@ class Saves:
 
 
 def resume(run: Run, out: Path, hooks: Hooks) -> None:
-    """Continue the run of a folder; a new run removes what an earlier one left."""
+    """Continue the run in a folder; a new run removes the files of an earlier one."""
     last, first = out / LAST, run.group.rank == 0
     if last.exists():
         run.restore(checkpoint.load(last))
@@ -225,7 +225,7 @@ def sources(
     training: Sequence[Entry],
     held: Mapping[str, Sequence[Entry]],
 ) -> tuple[Source, dict[str, Source]]:
-    """Sources of training and, by name, of held-out samples: windows of a store or random scans."""
+    """Return the sources of training samples and, by name, of samples that are not trained on."""
     recipe, seed = run.recipe, run.recipe.schedule.seed
     if store is None:
         return Scenes(recipe.data, seed), {VALIDATION: Scenes(recipe.data, seed, fixed=True)}
@@ -274,7 +274,7 @@ def take_step(
 def finish_epoch(
     run: Run, held: Mapping[str, Source], out: Path, device: torch.device, log: Log, hooks: Hooks
 ) -> bool:
-    """Validate, keep the best weights, go to the next epoch; False if stopped while validating."""
+    """Validate, keep the best weights and go to the next epoch; False if validation was stopped."""
     network = run.shipped()
     results: dict[str, dict[str, float]] = {VALIDATION: {}}
     for name, windows in held.items():
@@ -332,14 +332,14 @@ def keep_epoch(last: Path, kept: Path) -> None:
 
 
 def share(order: list[list[Place]], group: Group) -> list[list[Place]]:
-    """The batches of this process; the first ones are repeated so that all have equally many."""
+    """Return the batches of this process; some are repeated so that all get the same number."""
     turns = -(-len(order) // group.size)
     filled = [order[number % len(order)] for number in range(turns * group.size)]
     return filled[group.rank :: group.size]
 
 
 def memory_mb(device: torch.device) -> int:
-    """Peak memory in MiB of this process, or of the GPU that it trains on."""
+    """Return the peak memory in MiB of this process, or of the GPU that it trains on."""
     return (
         torch.cuda.max_memory_allocated(device) >> 20 if device.type == "cuda" else peak_memory_mb()
     )

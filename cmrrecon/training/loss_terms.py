@@ -1,4 +1,4 @@
-"""The losses of a recipe: which terms are minimised, with their weights and parameters."""
+"""The losses of a recipe: the terms that are minimised, with their weights and parameters."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ KspaceForm = Literal["complex", "physical", "literal", "coilwise"]
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """A loss and its weight; with weight zero it is not computed."""
+    """A loss and its weight; a loss of weight zero is not computed."""
 
     weight: float = 0.0
 
@@ -57,7 +57,7 @@ class EagleTerm(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptualTerm(Term):
-    """`losses.perceptual`; left out, with a note, without a file of VGG19 weights."""
+    """`losses.perceptual`; without a file of VGG19 weights it is left out, with a note."""
 
     file: str = ""
     variant: PerceptualVariant = "standard"
@@ -80,11 +80,13 @@ class Losses:
         "sum" of all terms; or "variation", three groups weighted by their coefficients of
         variation: fidelity (kspace + ssim + l1 + eagle + perceptual), ear, and sda.
     stages : str
-        Images that enter the terms: the "last" one, or the "mean" or "sum" over all cascades.
+        The images that enter the terms: the "last" image, or the "mean" or "sum" over the images of
+        all cascades.
     kspace, ssim, l1, psnr, ear, sda, eagle, perceptual, adversarial, regularisation : Term
         The terms.
     classification, lesion : Term
-        `losses.lesion`, by labels and by boxes, of the last image; they belong to no group.
+        `losses.lesion` with labels and with boxes, for the last image only; they belong to no
+        group.
     """
 
     weighting: Literal["sum", "variation"] = "sum"

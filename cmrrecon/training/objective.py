@@ -40,12 +40,12 @@ class Objective:
     device : torch.device
         Device of the network.
     group : Group
-        Processes that learn together.
+        The processes that train together.
 
     Attributes
     ----------
     notes : list of str
-        Terms that are left out and why, in sentences for the user.
+        Sentences for the user about terms that are left out, and the reasons.
     """
 
     def __init__(self, losses: Losses, device: torch.device, group: Group) -> None:
@@ -61,7 +61,7 @@ class Objective:
             ).to(device)
         elif losses.perceptual.weight:
             self.notes.append(
-                "the perceptual loss is left out: losses.perceptual.file names no weights of VGG19"
+                "the perceptual loss is left out: losses.perceptual.file has no VGG19 weights"
             )
 
     def __call__(
@@ -83,7 +83,7 @@ class Objective:
         loss : Tensor
             The loss, a scalar.
         log : dict of float
-            Unweighted terms, and the weights of the groups.
+            The unweighted terms, and the weights of the groups.
         """
         terms = self._terms(output, batch)
         weights = {name: getattr(self.losses, name).weight for name in terms}
@@ -115,7 +115,7 @@ class Objective:
     def _occasional(
         self, output: Output, batch: Batch, discriminator: nn.Module | None
     ) -> dict[str, Tensor]:
-        """Terms that only some batches have; the weighting by groups leaves them out."""
+        """Return the terms that only some batches have; the weighting by groups leaves them out."""
         losses, found = self.losses, {}
         if discriminator is not None and losses.adversarial.weight:
             found["adversarial"] = generator_loss(discriminator, output.image, batch.zero_filled())
@@ -179,7 +179,7 @@ class Objective:
         return found
 
     def _weighted(self, parts: dict[str, Tensor], log: dict[str, float]) -> Tensor:
-        """The groups, weighted by their coefficients of variation."""
+        """Return the sum of the groups, weighted by their coefficients of variation."""
         together = [value for name, value in parts.items() if name not in ("ear", "sda")]
         groups = {
             "fidelity": torch.stack(together).sum() if together else None,
@@ -192,11 +192,11 @@ class Objective:
         return total
 
     def judge(self, discriminator: nn.Module, output: Output, batch: Batch) -> Tensor:
-        """The discriminator's own loss, on the images of every cascade."""
+        """Return the discriminator's own loss on the images of every cascade."""
         return discriminator_loss(discriminator, output.stages, batch.target, batch.zero_filled())
 
     def state_dict(self) -> dict[str, Any]:
-        """The state for a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"alignment": self.alignment.state_dict(), "weighting": self.weighting.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -18,12 +18,12 @@ from cmrrecon.training.dataset import KEPT_BYTES
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.recipe import Recipe
 
-# Fraction of the memory that is planned for; the rest is for losses, discriminator, libraries and
-# fragmentation.
+# The fraction of the memory that the plan may use; the rest is for losses, discriminator, libraries
+# and fragmentation.
 MEMORY_SHARE = 0.7
-# Largest batch if the recipe leaves its size open, and largest number of threads that read.
+# The largest batch if the recipe leaves its size open, and the largest number of reading threads.
 MOST_WINDOWS, MOST_WORKERS = 16, 4
-# Weights and the two moments of AdamW in float32; the estimate of a step includes gradients.
+# Weights and the two moments of AdamW in float32. The estimate of a step includes the gradients.
 BYTES_A_PARAMETER = 3 * 4
 BYTES_OF_AVERAGE = 4
 
@@ -35,9 +35,9 @@ class Plan:
     Attributes
     ----------
     batches : dict of int
-        Number of windows in a batch, by size of the scans, "{coils}x{y}x{x}".
+        The number of windows in a batch for each size of scan, "{coils}x{y}x{x}".
     checkpointing : bool
-        Whether activations are computed again in the backward pass.
+        Whether activations are recomputed in the backward pass.
     precision : str
         Precision of the convolutions.
     workers : int
@@ -54,16 +54,16 @@ class Plan:
     device_mb: int = 0
 
     def batch(self, shape: Sequence[int]) -> int:
-        """Number of windows in a batch of scans of this shape (coil, y, x)."""
+        """Return the number of windows in a batch of scans of this shape (coil, y, x)."""
         return self.batches.get(named(shape), 1)
 
     def as_dict(self) -> dict[str, Any]:
-        """The plan for JSON."""
+        """Return the plan as plain values for JSON."""
         return asdict(self)
 
 
 def named(shape: Sequence[int]) -> str:
-    """Key of `Plan.batches` for a shape (coil, y, x)."""
+    """Return the key in `Plan.batches` for a shape (coil, y, x)."""
     return "x".join(map(str, shape))
 
 
@@ -77,12 +77,12 @@ def make_plan(
 ) -> Plan:
     """Plan the training of scans on a device.
 
-    A batch has the size that the recipe gives, or as many windows as fit into memory if that is 0,
-    but never more than fit. Activations are computed again if a single window of the largest scan
-    does not fit otherwise. If that is not enough and the recipe does not fix the precision,
-    convolutions use half precision. Scans that still do not fit are tried, since the estimates are
-    on the safe side. Networks for whole series train on one at a time, without an estimate of their
-    memory.
+    A batch has the size stated in the recipe, or as many windows as fit into memory if that size is
+    0, but never more than fit. Activations are recomputed if a single window of the largest scan
+    would not fit otherwise. If that is not enough and the recipe does not fix the precision,
+    convolutions use half precision. Scans that still do not seem to fit are tried anyway, because
+    the estimates are cautious. Networks for whole series train on one series at a time, without an
+    estimate of the memory.
 
     Parameters
     ----------
@@ -134,14 +134,14 @@ def make_plan(
 
 
 def _kept_bytes(recipe: Recipe, network: WindowNetwork, device: torch.device) -> int:
-    """Memory in use throughout: weights, moments, average and, on a CPU, the scans kept."""
+    """Return the bytes always in use: weights, moments, average and, on a CPU, cached slices."""
     parameters = sum(parameter.numel() for parameter in network.parameters())
     each = BYTES_A_PARAMETER + BYTES_OF_AVERAGE * bool(recipe.schedule.average)
     return parameters * each + (KEPT_BYTES if device.type == "cpu" else 0)
 
 
 def _windows_by_shape(entries: Sequence[Entry]) -> Counter[tuple[int, ...]]:
-    """Number of windows by shape (coil, y, x): one for each frame of a slice that is not empty."""
+    """Return the number of windows for each shape (coil, y, x); empty slices have none."""
     scans: Counter[tuple[int, ...]] = Counter()
     for entry in entries:
         frames, slices, *shape = entry["shape"]
@@ -152,7 +152,7 @@ def _windows_by_shape(entries: Sequence[Entry]) -> Counter[tuple[int, ...]]:
 def _checkpointed(
     recipe: Recipe, largest: Sequence[int], free: float, asked: bool | None
 ) -> tuple[bool, int]:
-    """Whether activations are computed again, and the memory of a window of the largest scan."""
+    """Return whether activations are recomputed, and the memory of a window of the largest scan."""
     plain = window_bytes(recipe, largest, checkpointing=False)
     if plain <= free and not asked:
         return False, plain
@@ -172,7 +172,7 @@ def batches_in_all(recipe: Recipe, every: int, most_steps: int | None) -> int:
 
 
 def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -> int:
-    """Memory in bytes to train on one window of a scan (coil, y, x) with whole-line masks.
+    """Return the bytes needed to train on one window of a scan (coil, y, x) with a line mask.
 
     This covers the forward and backward pass and the gradients of the weights.
     """
@@ -182,7 +182,7 @@ def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -
 
 
 def _ghost(recipe: Recipe, checkpointing: bool) -> WindowNetwork | SeriesNetwork:
-    """The network without values, on the meta device."""
+    """Return the network without values, on the meta device."""
     with torch.device("meta"):
         network = build_network(
             recipe.network["name"],

@@ -20,22 +20,22 @@ RECIPES = files("cmrrecon") / "recipes"
 
 @dataclass(frozen=True, kw_only=True)
 class Optimiser:
-    """AdamW with a learning rate that is multiplied by `factor` every `step` epochs.
+    """AdamW, whose learning rate is multiplied by `factor` every `step` epochs.
 
     Attributes
     ----------
     lr : float
-        Initial learning rate.
+        The initial learning rate.
     weight_decay : float
         Weight decay.
     clip : float
-        Largest norm of the gradient; 0 to leave it unclipped.
+        The largest norm of the gradient; 0 switches clipping off.
     step : int
-        Epochs between changes of the rate.
+        The number of epochs between changes of the learning rate.
     factor : float
-        Factor of each change.
+        The factor of each change.
     accumulate : int
-        Number of batches whose gradients make one step.
+        The number of batches whose gradients are accumulated for one step.
     """
 
     lr: float = 2e-4
@@ -48,7 +48,7 @@ class Optimiser:
 
 @dataclass(frozen=True, kw_only=True)
 class Period:
-    """Accelerations that hold from an epoch on, counted from 0."""
+    """Accelerations that apply from an epoch on, counted from 0."""
 
     epoch: int
     accelerations: tuple[float, ...]
@@ -56,17 +56,17 @@ class Period:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Masks, drawn anew at every access.
+    """The masks, which are drawn anew at every access.
 
     Attributes
     ----------
     patterns, accelerations : tuple
-        One of each is drawn.
+        For every mask one of each is drawn.
     acs : int
         Number of calibration lines; for radial patterns, the side of the central square.
     curriculum : tuple of Period
-        Other accelerations by epoch; the last period that has begun holds. If empty,
-        `accelerations` always hold.
+        Different accelerations in later epochs; the last period that has begun applies. If empty,
+        `accelerations` always apply.
     """
 
     patterns: tuple[str, ...] = ("kt-uniform", "kt-gaussian", "kt-radial")
@@ -77,37 +77,39 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The data seen in training, and their order.
+    """The training data and their order.
 
     Attributes
     ----------
     domain : tuple of str
-        Properties of a scan that together name its domain.
+        The properties of a scan that together make up its domain.
     in_turn : bool
-        Whether one sample of each domain follows after the other, as distribution alignment needs
-        it; otherwise samples are shuffled.
+        Whether the domains take turns, sample by sample, as distribution alignment requires;
+        otherwise samples are shuffled.
     balance : dict of int
-        How often scans of a base name (cine_lax, T1map) are seen in an epoch; others once.
+        How often scans with a certain base name (cine_lax, T1map) are used in an epoch; all others
+        are used once.
     flip : float
-        Probability of each of the two flips.
+        The probability of each of the two flips.
     gamma : float
-        Magnitudes are raised to a power between 1 / (1 + gamma) and 1 + gamma; phases are kept.
+        Magnitudes are raised to a random power between 1 / (1 + gamma) and 1 + gamma; phases are
+        kept.
     fov : float
-        Largest fraction by which the field of view grows; the matrix stays the same.
+        The largest fraction by which the field of view grows; the matrix stays the same.
     coil_dropout : float
-        Probability that a coil is lost, in all frames.
+        The probability that a coil is lost in all frames.
     noise : float
-        Largest standard deviation of noise added to the input, but not to the target, relative to
-        bright tissue.
+        The largest standard deviation of the noise that is added to the input but not to the
+        target, relative to bright tissue.
     validation : float
-        Fraction of the subjects that are kept for validation.
+        The fraction of the subjects that are reserved for validation.
     classes : tuple of str
-        Labels that a classifier distinguishes, in this order. Their boxes are the lesions; if there
-        are none, all boxes are.
+        The labels that the classifier distinguishes, in this order. Their boxes count as lesions;
+        if no label is listed, all boxes do.
     scenes : int
-        If positive, train on this number of random scans per epoch (`simulation.random_scans`),
-        each seen once, and on no store. They have coils, noise and masks of their own, so all else
-        in `data` and `sampling` is ignored.
+        If positive, train on this number of random scans per epoch (`simulation.random_scans`)
+        instead of a store. Each scan is used once. They have coils, noise and masks of their own,
+        so everything else in `data` and `sampling` is ignored.
     """
 
     domain: tuple[str, ...] = ("centre", "vendor")
@@ -125,29 +127,30 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Length and manner of training.
+    """How long and in what way to train.
 
     Attributes
     ----------
     epochs : int
-        Number of passes over the data.
+        The number of passes over the data.
     windows : int
-        Number of windows in an epoch, different ones each time; 0 for all of them once.
+        The number of windows in an epoch, different ones each time; 0 uses each window once.
     batch : int
-        Number of windows of the same matrix in a batch, fewer if they do not fit into memory; 0 for
-        as many as fit, at most 16.
+        The number of windows with the same matrix in a batch. It is reduced if they do not fit into
+        memory. 0 uses the largest number that fits, up to 16.
     average : float
-        Decay of the running average of the weights, which is validated and saved; 0 for the weights
-        themselves.
+        The decay of the running average of the weights, which is validated and saved. With 0 the
+        weights themselves are.
     patience : int
-        Number of epochs without a better validation after which training ends; 0 for never.
+        Training ends after this number of epochs without a better validation score; 0 never ends it
+        early.
     save_every : float
-        Seconds between saves of the state, which is the most that a killed run loses.
+        The time in seconds between saves of the state. A killed run loses no more than this.
     precision : str
-        Precision of the convolutions. "auto" means "fp32", or "bf16" on a GPU if a window does not
-        fit otherwise.
+        The precision of the convolutions. "auto" means "fp32", or "bf16" on a GPU if a window would
+        not fit otherwise.
     seed : int
-        Fixes everything that is drawn.
+        Determines all random choices.
     """
 
     epochs: int = 12
@@ -169,9 +172,9 @@ class Recipe:
     paper : str
         The source.
     network : dict
-        Its `name`, and parameters that differ from the default.
+        Its `name`, and the parameters that differ from the defaults.
     discriminator : dict
-        Parameters of the PatchGAN of an adversarial loss that differ from the default.
+        The parameters of the PatchGAN of an adversarial loss that differ from the defaults.
     losses, optimiser, sampling, data, schedule : Losses, Optimiser, Sampling, Data, Schedule
         The sections.
     """
@@ -186,12 +189,12 @@ class Recipe:
     schedule: Schedule = Schedule()
 
     def as_dict(self) -> dict[str, Any]:
-        """The recipe for JSON and TOML."""
+        """Return the recipe as plain values for JSON and TOML."""
         return asdict(self)
 
 
 def names() -> list[str]:
-    """Names of the recipes in the package."""
+    """Return the names of the recipes in the package."""
     return sorted(
         path.name.removesuffix(".toml") for path in RECIPES.iterdir() if path.name.endswith(".toml")
     )
@@ -203,9 +206,9 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Parameters
     ----------
     name : str
-        Name of a recipe, or path of a file that ends in `.toml`.
+        The name of a recipe, or the path of a file that ends in `.toml`.
     overrides : sequence of str
-        Changes of the form `section.key=value`, with a value as in TOML or a bare word.
+        Changes of the form `section.key=value`. The value is written as in TOML or is a bare word.
 
     Raises
     ------
@@ -222,7 +225,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     if "name" not in recipe.network:
         raise UsageError(
             "network-missing",
-            f"The recipe {name} names no network",
+            f"The recipe {name} does not name a network",
             "It needs network.name",
             "Choose a name from `cmrrecon models`",
         )
@@ -239,9 +242,9 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _with_classes(recipe: Recipe) -> Recipe:
-    """The recipe with a classifier that has one class per label."""
-    wanted, name = recipe.data.classes, recipe.network["name"]
-    if not (wanted or recipe.losses.classification.weight):
+    """Return the recipe with a classifier that has one class per label."""
+    labels, name = recipe.data.classes, recipe.network["name"]
+    if not (labels or recipe.losses.classification.weight):
         return recipe
 
     if "classes" not in get_network(name).options():
@@ -254,13 +257,13 @@ def _with_classes(recipe: Recipe) -> Recipe:
             )
         return recipe
 
-    given = recipe.network.get("classes", len(wanted))
-    if not wanted or given != len(wanted) or any(map(is_normal, wanted)):
+    given = recipe.network.get("classes", len(labels))
+    if not labels or given != len(labels) or any(map(is_normal, labels)):
         raise UsageError(
             "classes-mismatch",
-            f"data.classes names {len(wanted)} labels ({', '.join(wanted)}), "
+            f"data.classes names {len(labels)} labels ({', '.join(labels)}), "
             f"and network.classes is {given}",
-            "Their numbers must be equal, and no label may stand for no lesion",
+            "The numbers must be equal, and no label may mean that there is no lesion",
             "Change data.classes, and leave out network.classes",
         )
     return replace(recipe, network={**recipe.network, "classes": given})

@@ -1,4 +1,4 @@
-"""Random scans in place of a store, to train without data; used like `dataset.Windows`."""
+"""Random scans instead of a store, to train without data; they are used like `dataset.Windows`."""
 
 import torch
 
@@ -12,16 +12,16 @@ from cmrrecon.training.batch import Sample
 from cmrrecon.training.dataset import Place
 from cmrrecon.training.recipe import Data
 
-# Number of validation scans, and the distance of their seed from that of training, so that none of
-# them is ever trained on.
+# The number of validation scans, and the difference between their seed and the training seed, so
+# that none of them is ever trained on.
 VALIDATION, VALIDATION_SEED = 32, 2**31
 DOMAIN = "simulated"
-# Offset to a replacement scan, far beyond the numbers of any training.
+# A replacement scan has this much larger a number, which no training run reaches.
 SPARE = 2**40
 
 
 def usable_scan(seed: int, number: int) -> RandomScan:
-    """A random scan, replaced by another if its coil maps cannot be estimated for noise."""
+    """Return a random scan, or another one if noise makes its coil maps impossible to estimate."""
     made = random_scan(seed, number)
     try:
         estimate_coils(made.series)
@@ -31,14 +31,14 @@ def usable_scan(seed: int, number: int) -> RandomScan:
 
 
 class Scenes:
-    """Random scans, as whole series; training never sees one twice.
+    """Random scans, as whole series; training never uses a scan twice.
 
     Parameters
     ----------
     data : Data
         The `data` section of the recipe, which sets the number of scans per epoch.
     seed : int
-        Fixes everything that is drawn.
+        Determines all random choices.
     fixed : bool
         Whether the scans are for validation, the same in every epoch.
     """
@@ -54,23 +54,23 @@ class Scenes:
         return len(self.places)
 
     def times(self, place: Place) -> int:
-        """How often a place is seen in an epoch: once."""
+        """Return how often a place is used in an epoch: once."""
         return 1
 
     def domain(self, place: Place) -> str:
-        """Domain of a place, the same for all."""
+        """Return the domain of a place, which is the same for all."""
         return DOMAIN
 
     def shape(self, place: Place) -> tuple[int, ...]:
-        """A different value for every scan, so that each is a batch of its own."""
+        """Return a different value for every scan, so that each is a batch of its own."""
         return (place.scan,)
 
     def middles(self) -> list[Place]:
-        """The first place, as an example for pictures."""
+        """Return the first place as an example for pictures."""
         return self.places[:1]
 
     def sample(self, place: Place, epoch: int) -> Sample:
-        """A whole series; `target` has the shape (frame, y, x') in the scan's columns."""
+        """Return a whole series; `target` has the shape (frame, y, x') in the scan's columns."""
         number = place.scan if self.fixed else epoch * len(self) + place.scan
         made = usable_scan(self.seed, number)
         scale, mask = normalisation(made.series), made.series.mask
@@ -84,7 +84,7 @@ class Scenes:
             mask=mask.samples,
             acs=calibration_size(mask),
             target=target,
-            # No network for whole series predicts k-space to compare with it.
+            # Networks for whole series do not predict k-space, so no target is needed.
             target_kspace=torch.zeros(()),
             limit=float(target.amax()),
             domain=DOMAIN,

@@ -19,40 +19,40 @@ from cmrrecon.training.objective import Objective
 from cmrrecon.training.plan import Plan
 from cmrrecon.training.recipe import Recipe
 
-# Consecutive steps with non-finite gradients after which training returns to the end of the last
-# epoch at half the rate; and the largest number of such returns.
+# After this number of consecutive steps with non-finite gradients, training returns to the end of
+# the last epoch with half the learning rate. The second number limits these returns.
 MOST_BAD_STEPS, MOST_RETURNS = 5, 4
 COUNTERS = ("step", "bad_steps", "returns", "epoch", "position", "best", "stale")
 
 
 class Run:
-    """Network, discriminator, optimisers and everything else that training changes.
+    """The network, the discriminator, the optimisers and everything else that training changes.
 
     Parameters
     ----------
     recipe : Recipe
-        What is trained.
+        The recipe of the training.
     device : torch.device
         The device to train on.
     group : Group
-        Processes that train together.
+        The processes that train together.
     plan : Plan
-        How the recipe is trained on this device.
+        The plan for training the recipe on this device.
 
     Attributes
     ----------
     step : int
-        Number of steps, including those left out.
+        The number of steps, including skipped ones.
     bad_steps : int
-        Number of most recent steps in a row with non-finite gradients.
+        The number of consecutive steps with non-finite gradients up to now.
     returns : int
-        Number of returns to an earlier state, each of which halved the rate.
+        The number of returns to an earlier state; each one halved the learning rate.
     epoch, position : int
-        The epoch, and the number of its batches that are done.
+        The epoch, and the number of its batches that have been processed.
     best : float
-        Best validation SSIM.
+        The best validation SSIM.
     stale : int
-        Number of epochs since the best validation.
+        The number of epochs since the best validation score.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device, group: Group, plan: Plan) -> None:
@@ -108,7 +108,7 @@ class Run:
         return {name: part for name, part in named.items() if part is not None}
 
     def state(self) -> dict[str, Any]:
-        """The state for `checkpoint.save`."""
+        """Return the state for `checkpoint.save`."""
         return {
             **{key: getattr(self, key) for key in COUNTERS},
             "parts": {name: part.state_dict() for name, part in self.parts().items()},
@@ -125,7 +125,7 @@ class Run:
             part.load_state_dict(parts[name])
 
     def is_over(self, most_steps: int | None = None) -> bool:
-        """Whether the run has ended, by epochs, by steps, or for lack of better validations."""
+        """Return whether the run has ended: by epochs or steps, or because scores stopped rising."""
         schedule = self.recipe.schedule
         given_up = bool(schedule.patience) and self.stale >= schedule.patience
         return (
@@ -145,14 +145,14 @@ class Run:
     def update(self, epoch_end: Path | None = None) -> float:
         """Clip the gradients and step every optimiser; return the norm of the network's gradient.
 
-        A step with non-finite gradients is left out. After several in a row, everything learnt
-        returns to `epoch_end`, the state at the end of the last epoch, or to the initial state, and
-        the rate is halved. Training continues with the next batch.
+        A step with non-finite gradients is skipped. After several in a row, everything learnt is
+        reset to `epoch_end`, the state at the end of the last epoch, or to the initial state, and
+        the learning rate is halved. Training continues with the next batch.
 
         Raises
         ------
         NumericalError
-            If several returns did not help (`gradients-not-finite`).
+            If several such resets did not help (`gradients-not-finite`).
         """
         limit = self.recipe.optimiser.clip or math.inf
 
@@ -166,8 +166,9 @@ class Run:
                 optimiser.step()
             self.bad_steps = 0
             if self.average is not None:
-                # With the full memory from the start, the average would keep the initial weights.
-                follow(
+                # With the full decay from the start, the average would stay close to the initial
+                # weights.
+                update_average(
                     self.average,
                     self.network,
                     min(self.recipe.schedule.average, (1 + self.step) / (10 + self.step)),
@@ -193,8 +194,8 @@ class Run:
         if self.returns >= MOST_RETURNS:
             raise NumericalError(
                 "gradients-not-finite",
-                f"Training diverged again after the rate was halved {self.returns} times: gradients "
-                "or images of the validation are not finite",
+                f"Training diverged again although the learning rate was halved {self.returns} times: "
+                "gradients or validation images are not finite",
                 "A training step needs finite gradients",
                 "Start again with a smaller optimiser.lr, or look for damaged scans",
             )
@@ -207,18 +208,18 @@ class Run:
 
 
 def adamw(part: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW for the trained parameters of a network."""
+    """Return AdamW for the trained parameters of a network."""
     trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
         trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay
     )
 
 
-def follow(average: nn.Module, network: nn.Module, memory: float) -> None:
-    """Move the running average of the weights towards the present weights."""
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the running average of the weights towards the current weights."""
     with torch.no_grad():
         # Parameters shared by several modules occur once.
         for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-            mean.lerp_(value, 1 - memory)
+            mean.lerp_(value, 1 - decay)
         for kept, present in zip(average.buffers(), network.buffers(), strict=True):
             kept.copy_(present)

@@ -1,10 +1,10 @@
-"""The training store: scans checked once, and stored so that each slice is one fast read.
+"""The training store: scans that were checked once and are stored for fast reading of each slice.
 
-A store is a folder of `.h5` scans (k-space, mask and, if fully sampled, the RSS reference) in the
-folder tree of their sources. Next to each scan lies its entry as JSON, written last.
+A store is a folder of `.h5` scans (k-space, mask and, if fully sampled, the RSS reference) with the
+same folder tree as their sources. Each scan has an entry next to it as JSON, which is written last.
 `fingerprint.json` summarises the entries.
 
-Labels are in the entries alone: new labels change an entry, but no k-space is written again.
+Labels are stored only in the entries: new labels change an entry, but no k-space is written again.
 """
 
 import json
@@ -44,40 +44,41 @@ def add_scan(
     overwrite: bool = False,
     command: Sequence[str] = ("add_scan",),
 ) -> dict[str, Any]:
-    """Read, check and store one file, and return its entry of the fingerprint.
+    """Read, check and store one file, and return its entry for the fingerprint.
 
-    A file stored earlier by the same recipe is not read again; otherwise each slice is read once.
-    Slices without signal are kept, listed as `empty_slices` and left out of the statistics. Scans
-    with gaps in k-space are kept without references. So are scans without the edges of k-space
-    (partial Fourier, low resolution, asymmetric echo), unless `allow_partial` is set or their
-    challenge calls them fully sampled.
+    A file that was already stored with the same recipe is not read again; otherwise each slice is
+    read once. Slices without signal are kept, listed as `empty_slices` and left out of the
+    statistics. Scans with gaps in k-space are kept without references. The same applies to scans
+    without the edges of k-space (partial Fourier, low resolution, asymmetric echo), unless
+    `allow_partial` is set or their challenge calls them fully sampled.
 
     Parameters
     ----------
     source, target : Path
         The file to read, and the `.h5` file to write.
     coils : int or None
-        Number of virtual coils to which every slice is compressed; None to keep the coils.
+        The number of virtual coils to which every slice is compressed; None keeps the coils.
     axes : str or None
-        Names of the axes of the array, for formats that do not give them.
+        The names of the array's axes, for formats that do not store them.
     dataset : str or None
-        Name of a dataset in a file of raw data.
+        The name of a dataset in a file of raw data.
     allow_partial : bool
-        Whether k-space without its edges makes references.
+        Whether k-space without its edges may serve as a reference.
     labels : sequence of LabelRow or None
-        The labels of this file; empty for a scan without labels, None to keep those of its entry.
+        The labels of this file; empty for a scan without labels, None to keep the labels of its
+        entry.
     overwrite : bool
-        Whether to replace a file of another recipe.
+        Whether to replace a file created with another recipe.
     command : sequence of str
         The command, for provenance.
 
     Raises
     ------
     InputError
-        If the file cannot be read or holds only zeros, a slice holds NaN, infinity or an all-zero
-        frame, or a label lies outside the scan (`slice-missing`, `box-outside`).
+        If the file cannot be read or contains only zeros, if a slice contains NaN, infinity or an
+        all-zero frame, or if a label is outside the scan (`slice-missing`, `box-outside`).
     OutputError
-        If the target was made by another recipe and is not to be replaced (`output-exists`).
+        If the target was created with another recipe and must not be replaced (`output-exists`).
     """
     scan = formats.read(source, axes=axes, dataset=dataset)
     require_cartesian(scan.mask, scan.path or "The scan", "A training store")
@@ -99,7 +100,7 @@ def add_scan(
             if checked == known.get("labels"):
                 return {**known, "status": "skipped"}
             return _note(note, {**known, "labels": checked}, "relabelled")
-        # Without an entry, a file of this recipe was interrupted and is made again.
+        # A file without an entry was not finished and is written again.
         if known or provenance.recipe_hash(formats.read_provenance(target) or {}) != recipe:
             raise _exists(target)
 
@@ -113,26 +114,26 @@ def add_scan(
 
 
 def _exists(target: Path) -> OutputError:
-    """The error for a stored file of another recipe."""
+    """Return the error for a stored file of another recipe."""
     return OutputError(
         "output-exists",
-        f"{target} exists and was made from another input or with other settings",
+        f"{target} exists and was created from another input or with other settings",
         "Outputs are replaced only on request",
-        "Add --overwrite, or make another store",
+        "Add --overwrite, or choose another folder for the store",
     )
 
 
 class Survey:
-    """What training must know about a scan, collected while its slices are read.
+    """Collects what training needs to know about a scan while its slices are read.
 
     Parameters
     ----------
     scan : Scan
         The scan, with or without a mask.
     coils : int or None
-        Number of virtual coils to which every slice is compressed; None to keep the coils.
+        The number of virtual coils to which every slice is compressed; None keeps the coils.
     allow_partial : bool
-        Whether k-space without its edges makes references, see `data.references`.
+        Whether k-space without its edges may serve as a reference; see `data.references`.
 
     Attributes
     ----------
@@ -146,13 +147,13 @@ class Survey:
     remarks : list of str
         Remarks for the user.
     references : list of Tensor of shape (frame, y, x)
-        RSS images of the slices read; of complete scans only.
+        The RSS images of the slices read so far, for complete scans only.
     """
 
     def __init__(
         self, scan: Scan, coils: int | None = None, *, allow_partial: bool = False
     ) -> None:
-        # The slice in which the mask is found is the first one to be read again.
+        # The slice used to find the mask is also the first one that is read in order.
         self.scan = replace(scan, read_slice=lru_cache(maxsize=1)(scan.read_slice))
         mask = self.scan.first_series().mask
         # Spokes were refused earlier.
@@ -170,12 +171,12 @@ class Survey:
         )
 
         if virtual < stored:
-            # Each slice has virtual coils of its own.
+            # Each slice has its own virtual coils.
             self.packed = replace(self.packed, noise=None, calibration=None, maps=None)
 
         self.coverage = self.mask.coverage.label
         self.remarks: list[str] = []
-        # Files declared as undersampled need no remark that they are no reference.
+        # Files that declare themselves undersampled need no remark.
         self.complete = scan.acquisition.pattern is None and self._is_reference()
         self.references: list[Tensor] = []
         self._empty: list[int] = []
@@ -183,11 +184,11 @@ class Survey:
         self._warnings: list[str] = []
 
     def _is_reference(self) -> bool:
-        """Whether the scan can serve as a reference; a remark gives the reason if not."""
+        """Return whether the scan can serve as a reference; if not, a remark gives the reason."""
         try:
             self._add_remark(self._remark(self.mask, self.scan.path or "The scan"))
         except InputError as error:
-            self._add_remark(f"{error.found}; it is no reference for training")
+            self._add_remark(f"{error.found}; it cannot serve as a reference for training")
             return False
         return True
 
@@ -199,7 +200,7 @@ class Survey:
             self.remarks.append(text)
 
     def _checked(self, index: int, kspace: Tensor) -> Series:
-        """The series of a slice, without samples outside the mask of the scan."""
+        """Return the series of a slice, without samples outside the mask of the scan."""
         series = self.scan.checked(index, kspace)
         for warning in series.warnings:
             self._add_remark(warning)
@@ -212,7 +213,7 @@ class Survey:
         return series.kept(series.mask.samples & self.mask.samples)
 
     def _slice(self, index: int) -> Tensor:
-        """K-space (frame, coil, y, x) of a slice, after which the slice is part of the survey."""
+        """Return the k-space (frame, coil, y, x) of a slice, and add the slice to the survey."""
         kspace = self.scan.read_slice(index)
         frames, slices, stored, y, x = self.scan.shape
         virtual = self.packed.shape[2]
@@ -232,7 +233,7 @@ class Survey:
         return series.kspace if virtual == stored else compress(series.kspace, virtual)[0]
 
     def entry(self) -> dict[str, Any]:
-        """The entry of the scan in a store, once all slices were read.
+        """Return the entry of the scan in a store, once all slices have been read.
 
         Its `limits` are the largest pixels of the slices' references.
         """
@@ -259,7 +260,7 @@ def _note(note: Path, entry: dict[str, Any], status: str) -> dict[str, Any]:
 
 
 def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str, Any]] | None:
-    """Labels in the form of an entry: slice, label and box; None if there are none."""
+    """Return labels as stored in an entry (slice, label and box), or None if there are none."""
     _, slices, _, y, x = shape
 
     for row in labels:
@@ -284,7 +285,7 @@ def _checked(labels: Sequence[LabelRow], shape: Sequence[int]) -> list[dict[str,
 
 
 def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Summary of a store: counts by modality, centre and other properties, and intensities."""
+    """Summarise a store: counts by modality, centre and other properties, and intensities."""
 
     def count(values: Sequence[Any]) -> dict[str, int]:
         return dict(sorted(Counter(str(value) for value in values if value is not None).items()))

@@ -1,4 +1,4 @@
-"""Validation: scores on scans that are not trained on, and pictures of the same few windows.
+"""Validation: scores on scans that are not trained on, and pictures of a few fixed windows.
 
 With several processes, each computes its share of the windows.
 """
@@ -37,9 +37,9 @@ def validate(
     picture: Path | None = None,
     group: Group = ALONE,
 ) -> dict[str, float] | None:
-    """Mean scores of all windows of some scans, with the same masks every time.
+    """Compute the mean scores over all windows of some scans, with the same masks every time.
 
-    Scores inside the boxes of lesions are means over the windows that have boxes.
+    Scores inside the boxes of lesions are averaged over the windows that have boxes.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def validate(
     should_stop : callable
         Called for every window; if it returns True in any process, validation ends.
     picture : Path or None
-        PNG file for pictures of a few of `held.middles()`; their numbers are added to its name.
+        The PNG file for pictures of a few of `held.middles()`; their numbers are added to its name.
     group : Group
         Processes that share the windows.
 
@@ -67,11 +67,13 @@ def validate(
     shown: dict[Place, tuple[Tensor, Tensor, Tensor]] = {}
 
     chosen, stopped = held.middles()[:MOST_PICTURES], False
-    mine = held.places[group.rank :: group.size]
+    own_places = held.places[group.rank :: group.size]
 
     with torch.inference_mode():
         for place, window in zip(
-            mine, ahead(partial(samples, held, 0), [[place] for place in mine]), strict=True
+            own_places,
+            ahead(partial(samples, held, 0), [[place] for place in own_places]),
+            strict=True,
         ):
             stopped = stopped or should_stop()
             if stopped:
@@ -102,7 +104,8 @@ def validate(
 
     if picture is not None and group.rank == 0:
         _draw(held, shown, picture)
-    # In the order of the windows, so that the means do not depend on the number of processes.
+    # Scores are added in the order of the windows, so that the means do not depend on the number of
+    # processes.
     every = [
         one
         for turn in zip_longest(*(scores for _, _, scores in shares))
@@ -115,7 +118,7 @@ def validate(
 
 
 def _draw(held: Source, shown: dict[Place, tuple[Tensor, Tensor, Tensor]], path: Path) -> None:
-    """Draw zero-filled image, reconstruction and error, one file per place: NAME-1.png, ..."""
+    """Draw zero-filled image, reconstruction and error in one file per place: NAME-1.png, ..."""
     for number, (place, (zero_filled, image, target)) in enumerate(shown.items(), 1):
         figure = comparison_figure(
             {"zero-filled": zero_filled, held.domain(place): image}, target, frame=0

@@ -391,7 +391,7 @@ def table(records: Sequence[dict[str, Any]]) -> None:
     for title, engines in (
         ("PSNR, SSIM, HFEN | network | adapted", (NETWORK, ADAPTED)),
         (
-            "kt-wavelet at its default: PSNR, SSIM, HFEN | maps of ESPIRiT | refined",
+            "kt-wavelet with its default weight: PSNR, SSIM, HFEN | ESPIRiT maps | refined maps",
             (DEFAULT, REFINED),
         ),
     ):

@@ -24,7 +24,7 @@ HEAD = """# Recipes compared on semi-real cine
 
 Made by `python docs/experiments/compare.py make_semireal.py --data DATA --work WORK`, which also
 defines sizes, budgets and seeds; they were fixed before the first run. All scores follow protocol
-`fullfov` against the noise-free truth: whole images, {frames} frames a scan.
+`fullfov` against the noise-free truth: whole images, {frames} frames per scan.
 
 **Semi-real** means that magnitudes are real pictures (CMRxRecon2025, matrix halved), while
 k-space, coil maps, phase and noise are modelled; only the unseen domain has measured coil maps
@@ -33,10 +33,10 @@ training domains (scanners). *Unseen*: {slices} slices of a single subject from 
 Every scan is undersampled with three patterns at R = 8 and 16.
 
 **Budget**: 240 windows of five frames for every run (one frame for single-frame networks), drawn
-in turn from the domains, on one thread of a CPU, a few minutes a run; learning rate 1e-3, divided
+in turn from the domains, on one thread of a CPU, a few minutes per run; learning rate 1e-3, divided
 by ten for the last 40. The prompt networks have four cascades of 8 features (about 0.5 million
 parameters). That is far from convergence and from the papers' sizes. The tables show whether
-everything trains, and how recipes compare *at this budget*, no more. They neither confirm nor
+everything trains, and how recipes compare *at this budget*, but no more. They neither confirm nor
 refute the published differences (0.4 to 0.7 dB after 20 epochs of 108 million parameters).
 """
 
@@ -296,8 +296,8 @@ def _cost(logs: dict[str, list[Record]]) -> str:
     columns = [
         "run and seed",
         "windows",
-        "median s a window",
-        "of it waiting for data",
+        "median s per window",
+        "fraction waiting for data",
         "peak memory MB",
     ]
     return "\n## Cost\n\nOn one thread of a shared machine.\n" + _table(columns, rows)

@@ -20,7 +20,7 @@ from cmrrecon.networks.kt_unrolled import (
     SEEN,
     KtUnrolled,
     Regulariser,
-    closer,
+    data_consistency,
     facts,
     smooth_phase,
     starts,
@@ -198,7 +198,7 @@ def test_closer_solves_its_equation():
     """The equation is (A^H A + l) x = A^H y + l z."""
     problem = problem_of(series())
     z, weight = torch.randn_like(problem.rhs), torch.tensor(0.3)
-    x = closer(problem, z, weight, 60)
+    x = data_consistency(problem, z, weight, 60)
     assert relative(problem.A.N(x) + weight * x, problem.rhs + weight * z) < 1e-4
 
 

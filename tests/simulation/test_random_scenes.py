@@ -244,12 +244,12 @@ def test_amplitudes_of_a_texture_fall_as_a_power_of_the_frequency():
 def test_rows_beyond_an_edge_wrap_around_to_the_other():
     tall = torch.arange(9.0)[None, :, None]
     # Rows 0 and 1 lie above the field of view of rows 2 to 6, rows 7 and 8 below it.
-    assert random_scenes._folded(tall, 5).flatten().tolist() == [2 + 7, 3 + 8, 4, 5 + 0, 6 + 1]
-    assert torch.equal(random_scenes._folded(tall, 9), tall)
+    assert random_scenes._wrapped(tall, 5).flatten().tolist() == [2 + 7, 3 + 8, 4, 5 + 0, 6 + 1]
+    assert torch.equal(random_scenes._wrapped(tall, 9), tall)
     # The same as sampling every second line of the larger field of view.
     full = torch.randn((1, 8, 3), generator=generator(0))
     direct = torch.fft.ifft(torch.fft.fft(full, dim=1)[:, ::2], dim=1).real
-    assert torch.allclose(random_scenes._folded(full, 4).roll(-2, 1), direct, atol=1e-6)
+    assert torch.allclose(random_scenes._wrapped(full, 4).roll(-2, 1), direct, atol=1e-6)
 
 
 def test_folded_scenes_are_brighter_at_both_edges(only):

@@ -17,7 +17,7 @@ from cmrrecon.training import loop, recipe
 from cmrrecon.training.augment import augment
 from cmrrecon.training.dataset import Windows
 from cmrrecon.training.entries import read_entries
-from cmrrecon.training.labels import notes, painted, presence
+from cmrrecon.training.labels import inside_boxes, notes, presence
 from cmrrecon.training.loss_terms import Losses, Term
 from cmrrecon.training.plan import Plan
 from cmrrecon.training.recipe import Data
@@ -180,11 +180,11 @@ def test_presence_follows_the_labels_of_a_slice():
 def test_boxes_of_the_classes_are_painted():
     expected = torch.zeros(6, 8, dtype=torch.bool)
     expected[1:3, 2:5] = True
-    assert torch.equal(painted(ENTRY, 0, ["lesion"]), expected)
+    assert torch.equal(inside_boxes(ENTRY, 0, ["lesion"]), expected)
     expected[4:6] = True
-    assert torch.equal(painted(ENTRY, 0, []), expected)
-    assert not painted(ENTRY, 0, ["scar"]).any()
-    assert not painted(ENTRY, 1, []).any()
+    assert torch.equal(inside_boxes(ENTRY, 0, []), expected)
+    assert not inside_boxes(ENTRY, 0, ["scar"]).any()
+    assert not inside_boxes(ENTRY, 1, []).any()
 
 
 def test_notes_name_losses_without_labels():

@@ -10,7 +10,7 @@ from refusals import refused
 from cmrrecon.losses.distribution_alignment import symmetric_divergence
 from cmrrecon.training import checkpoint, loop, recipe
 from cmrrecon.training.plan import Plan
-from cmrrecon.training.state import MOST_BAD_STEPS, MOST_RETURNS, Run, follow
+from cmrrecon.training.state import MOST_BAD_STEPS, MOST_RETURNS, Run, update_average
 
 SETTINGS = [
     "network.cascades=1",
@@ -95,7 +95,7 @@ def test_a_running_average_counts_shared_parameters_once():
     average = copy.deepcopy(network)
     with torch.no_grad():
         shared.weight.fill_(1.25)
-    follow(average, network, 0.9)
+    update_average(average, network, 0.9)
     assert average[0].weight.item() == pytest.approx(0.9 * 0.25 + 0.1 * 1.25)
 
 

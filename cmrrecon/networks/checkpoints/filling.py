@@ -1,6 +1,6 @@
 """Build a network from untrusted tensors.
 
-The network is never larger than the tensors in the file, and is filled only with tensors that fit
+A network is never larger than the tensors in its file, and is filled only with tensors that fit
 exactly.
 """
 
@@ -17,15 +17,15 @@ from cmrrecon.tools.errors import CmrreconError, InputError
 # Types that are converted to float32. Data consistency needs complex numbers, which are hardly
 # supported in half precision.
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# Parameters that count modules, each with at least one tensor. Larger counts of repeats would only
-# run forever.
+# Parameters that count modules, each with at least one tensor. A larger number of repeats would
+# only make the network run forever.
 COUNTS = ("cascades", "stages", "repeats")
-# The official networks have 2000 tensors. A layer in memory needs a hundred times as many bytes as
-# its names in a file.
+# The largest number of tensors; the official networks have 2000. In memory a layer needs a hundred
+# times as many bytes as its names in a file.
 MOST_TENSORS = 2**14
-# The most calls of torch for each tensor of a network. About 8 are needed.
+# The largest number of torch calls for each tensor of a network; about 8 are needed.
 CALLS = 16
-# How many keys and characters of a file messages show.
+# The largest number of keys and of characters from a file that messages show.
 NAMED_KEYS = 3
 SHOWN = 200
 
@@ -33,7 +33,7 @@ SHOWN = 200
 def without_memory(
     name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
 ) -> nn.Module:
-    """Build the network without memory for its parameters, if the file has tensors for all of it.
+    """Build a network without memory for its parameters, if the file has tensors for all of them.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def without_memory(
     Raises
     ------
     InputError
-        If the file describes no network, or a larger one than it has tensors for
+        If the file does not describe a network, or describes one for which it has too few tensors
         (`checkpoint-damaged`).
     """
     try:
@@ -84,7 +84,7 @@ def without_memory(
             found, expected = error.found, error.expected
         raise InputError(
             "checkpoint-damaged",
-            f"{source} describes no network ({found:.{SHOWN}})",
+            f"{source} does not describe a network ({found:.{SHOWN}})",
             expected,
             "Download or create the file again",
         ) from error
@@ -133,15 +133,15 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     network : nn.Module
         The network on PyTorch's meta device.
     tensors : dict of str to Tensor
-        All its tensors, with its shapes.
+        All tensors of the network, with matching shapes.
     source : str
         The name of the file or state dict, for messages.
 
     Raises
     ------
     InputError
-        If the tensors are not exactly those of the network, or differ where they are shared
-        (`checkpoint-mismatch`), or are not finite (`weights-not-finite`).
+        If the tensors are not exactly those of the network or differ although they are shared
+        (`checkpoint-mismatch`), or if they are not finite (`weights-not-finite`).
     """
     state = network.state_dict(keep_vars=True)
     _check_layout(state, tensors, name_of(network), source)
@@ -189,7 +189,7 @@ def _check_values(tensors: Mapping[str, Tensor], keys: list[str], source: str) -
     if not bool(torch.isfinite(first).all()):
         raise InputError(
             "weights-not-finite",
-            f"{source} has NaN or infinity in {keys[0]} as float32",
+            f"{source} has NaN or infinity in {keys[0]} after conversion to float32",
             "All weights must be finite numbers",
             "Use an earlier checkpoint",
         )

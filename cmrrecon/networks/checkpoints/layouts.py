@@ -1,4 +1,4 @@
-"""Find the PromptMR or PromptMR+ of a state dict from its names and shapes alone."""
+"""Recognise the PromptMR or PromptMR+ of a state dict from names and shapes alone."""
 
 import re
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ SLOTS = 5
 def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
     """Infer the network and its configuration, except for the variant, from names and shapes.
 
-    Joint maps reveal the number of frames. Without them, a U-Net whose channels are a multiple of
-    ten, for an odd number of at least three frames, is assumed to have the adaptive input: the
-    alternative would be a plain window of 15 or more frames.
+    Joint maps reveal the number of frames. Without joint maps, the adaptive input is assumed if the
+    number of the U-Net's channels is a multiple of ten that corresponds to an odd number of at
+    least three frames: the alternative would be a plain window of 15 or more frames.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
     Raises
     ------
     InputError
-        If it is neither network, or a tensor is missing that determines a size or number
-        (`checkpoint-mismatch`).
+        If it is neither of these networks, or if a tensor that determines a size or number is
+        missing (`checkpoint-mismatch`).
     """
     layout = _Layout(shapes, source)
     for prefix in (CASCADE, MAPS):
@@ -92,7 +92,7 @@ class _Layout:
         return shape[axis]
 
     def count(self, pattern: str) -> int:
-        """Count the numbers 0, 1, ... that replace the star of a pattern; gaps are refused."""
+        """Count the numbers 0, 1, ... that replace the star in a pattern; refuse gaps."""
         expression = re.compile(re.escape(pattern).replace(r"\*", r"(\d+)"))
         found = {match[1] for match in map(expression.match, self.shapes) if match}
         if not found:

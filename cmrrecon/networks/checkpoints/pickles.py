@@ -1,4 +1,4 @@
-"""Read what a pickle of torch describes, without executing anything in it.
+"""Read the description in a torch pickle, without executing anything in it.
 
 A pickle is a program for a small stack machine that may call any function of any module. Here
 Python's own unpickler reads it, but every operation that looks up, calls, builds or hashes
@@ -6,11 +6,11 @@ something is replaced. No name is ever imported, and only the three functions of
 called. Data (numbers, text, lists, mappings) and descriptions of tensors are kept; every other
 object becomes an inert `Foreign`.
 
-The libraries guard less. `torch.load(weights_only=True)` refuses a whole file because of a single
-unknown class, such as one in Lightning's hyper-parameters. Like `pickle.Unpickler`, it can run
-forever or exhaust the memory on a short file. Here time and memory stay proportional to the size of
-the pickle. The base class is the unpickler written in Python, because the one in C builds mappings
-and sets itself.
+The libraries are not sufficient. `torch.load(weights_only=True)` refuses a whole file because of a
+single unknown class, such as one in Lightning's hyper-parameters. Like `pickle.Unpickler`, it can
+run forever or exhaust the memory on a short file. Here time and memory stay proportional to the
+size of the pickle. The base class is the unpickler written in Python, because the unpickler in C
+builds mappings and sets itself.
 """
 
 import io
@@ -29,11 +29,11 @@ DTYPES = {
     "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128,
 }  # fmt: skip
 MOST_AXES = 16
-# The longest name of tensors, parameters and classes. Joining or comparing longer ones repeatedly
-# could run forever.
+# The maximum length of the names of tensors, parameters and classes. Joining or comparing longer
+# names repeatedly could take forever.
 LONGEST_NAME = 256
-# The allowed operations. Those of protocol 0, which writes numbers of any length as text, cannot
-# describe tensors.
+# The allowed operations. Protocol 0, which writes numbers of any length as text, cannot describe
+# tensors and is left out.
 OPERATIONS = """
     PROTO FRAME STOP MARK POP POP_MARK DUP MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET
     NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT
@@ -52,7 +52,7 @@ class Foreign(dict[Any, Any]):
 
 @dataclass(frozen=True)
 class Storage:
-    """The member of the archive that holds the numbers of a tensor."""
+    """The member of the archive with the numbers of a tensor."""
 
     dtype: torch.dtype
     key: str
@@ -70,7 +70,7 @@ class TensorRecord:
 
 
 def interpret(data: bytes) -> Any:
-    """Return what a pickle describes, as plain data, `TensorRecord` and `Foreign`.
+    """Return the content of a pickle as plain data, `TensorRecord` and `Foreign`.
 
     An incomplete or hostile pickle raises one of the errors in `torch_files.DAMAGES`.
     """
@@ -139,12 +139,12 @@ class _Reader(pickle._Unpickler):
         self._set_items(self.pop_mark())
 
     def load_build(self) -> None:
-        """Give an object its attributes, unless it already has items."""
+        """Set the attributes of an object, unless it already has items."""
         attributes, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Foreign) and not target and isinstance(attributes, dict):
             self.attributes_left -= len(attributes)
             if self.attributes_left < 0:
-                raise ValueError("the pickle gives many objects the same attributes")
+                raise ValueError("the pickle shares attributes between many objects")
             target.update(attributes)
 
     def _extend(self, values: list[Any]) -> None:

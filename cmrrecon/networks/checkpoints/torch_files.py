@@ -20,10 +20,10 @@ from torch import Tensor
 from cmrrecon.networks.checkpoints.pickles import TensorRecord, interpret
 from cmrrecon.tools.errors import InputError
 
-# A description of fifty thousand tensors is shorter. The objects it describes can need a hundred
-# times as many bytes.
+# The longest accepted description; fifty thousand tensors need less. The objects that it describes
+# can need a hundred times as many bytes.
 MOST_PICKLE_BYTES = 16 * 2**20
-# Where trainers keep the state dict in a checkpoint.
+# The keys under which trainers store the state dict in a checkpoint.
 STATE_KEYS = ("state_dict", "model_state_dict", "model")
 # Errors that broken or hostile archives and pickles cause.
 DAMAGES = (
@@ -49,8 +49,8 @@ def read(
     Parameters
     ----------
     path : Path
-        A file of `torch.save` with a state dict, or with a mapping that has one under one of
-        `STATE_KEYS` (PyTorch Lightning, common training scripts).
+        A file written by `torch.save`. It contains a state dict, or a mapping with a state dict
+        under one of `STATE_KEYS` (PyTorch Lightning, common training scripts).
     accept : callable
         Receives the shapes of the tensors before any is read, and raises to refuse them.
 
@@ -64,15 +64,15 @@ def read(
     Raises
     ------
     InputError
-        If the file is damaged (`checkpoint-damaged`) or holds no weights (`checkpoint-format`).
+        If the file is damaged (`checkpoint-damaged`) or contains no weights (`checkpoint-format`).
     """
     try:
         tensors, top, state = _read(path, accept)
     except DAMAGES as error:
         raise InputError(
             "checkpoint-damaged",
-            f"{path} is damaged or is no checkpoint ({str(error) or type(error).__name__:.100})",
-            "A complete file of torch.save is needed",
+            f"{path} is damaged or not a checkpoint ({str(error) or type(error).__name__:.100})",
+            "A complete file written by torch.save is needed",
             "Download or create the file again",
         ) from error
 
@@ -80,14 +80,14 @@ def read(
         raise InputError(
             "checkpoint-format",
             f"{path} is the state of a training run",
-            "It serves to continue the training",
+            "It is for continuing the training",
             "Give the best.safetensors next to it",
         )
 
     if not tensors:
         raise InputError(
             "checkpoint-format",
-            f"{path} holds no state dict",
+            f"{path} contains no state dict",
             "A checkpoint of a network maps names to tensors",
             "Give the file with the trained weights",
         )
@@ -100,7 +100,7 @@ def read(
 def _read(
     path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]
 ) -> tuple[dict[str, Tensor], Any, Any]:
-    """Return the tensors, what the pickle describes, and the mapping in it that holds them."""
+    """Return the tensors, the description in the pickle, and the mapping in it with the tensors."""
     with zipfile.ZipFile(path) as archive:
         archive_bytes = path.stat().st_size
         members = _members(archive, archive_bytes)
@@ -132,7 +132,7 @@ def _read(
 
 
 def _state_dict(top: Any) -> Mapping[Any, Any]:
-    """Return the mapping of names to tensors: an entry of a checkpoint, or the whole of it."""
+    """Return the mapping of names to tensors: an entry of the checkpoint, or all of it."""
     if not isinstance(top, Mapping):
         return {}
     nested = (top[key] for key in STATE_KEYS if isinstance(top.get(key), Mapping))
@@ -142,7 +142,7 @@ def _state_dict(top: Any) -> Mapping[Any, Any]:
 def _members(archive: zipfile.ZipFile, archive_bytes: int) -> dict[str, zipfile.ZipInfo]:
     """Return the members of the archive by their names in its only folder.
 
-    Torch never compresses, so together they cannot be larger than the file.
+    Torch does not compress them, so together they cannot be larger than the file.
     """
     entries = archive.infolist()
     if any(
@@ -190,7 +190,7 @@ def _view(data: bytearray, record: TensorRecord) -> Tensor:
 
     if math.prod(record.shape) == 0:
         return torch.empty(record.shape, dtype=storage.dtype)
-    # Repeated elements (steps of zero) could ask for any amount of memory.
+    # A stride of zero repeats elements and could request any amount of memory.
     if reach >= storage.length or math.prod(record.shape) > storage.length:
         raise ValueError("a tensor reaches beyond its storage")
 

@@ -1,6 +1,6 @@
-"""Save and load networks: our own files (safetensors), and official PromptMR(+) checkpoints.
+"""Save and load networks: our own files (safetensors) and official PromptMR(+) checkpoints.
 
-No file is trusted. Nothing in it is executed, and all its claims are checked against its content.
+No file is trusted. Nothing in it is executed, and all its content is checked.
 """
 
 import json
@@ -23,9 +23,9 @@ from cmrrecon.tools.files import input_error
 from cmrrecon.tools.provenance import plain
 
 VARIANTS = ("kspace", "image")
-# What Lightning modules, DistributedDataParallel, torch.compile and trainers put before the names.
+# The prefixes that Lightning modules, DistributedDataParallel, torch.compile and trainers add.
 WRAPPERS = ("promptmr.", "module.", "_orig_mod.", "model.")
-# This tensor belongs to the training, not to the network.
+# A tensor that belongs to the training, not to the network.
 LOSS_WINDOW = "loss.w"
 # Hyper-parameters that only the PromptMR-plus repository has, and the names of its two
 # implementations.
@@ -59,11 +59,11 @@ def from_state_dict(state_dict: Mapping[str, Tensor], variant: str | None = None
     Parameters
     ----------
     state_dict : mapping of str to Tensor
-        Exactly the tensors of the network, which are copied. Names and shapes give the
+        Exactly the tensors of the network, which are copied. Names and shapes determine the
         configuration.
     variant : str or None
-        "kspace" or "image" (see `promptmr`), which a state dict does not show. None uses that of
-        the official repository: "kspace" for PromptMR and "image" for PromptMR+.
+        "kspace" or "image" (see `promptmr`), which a state dict does not show. None uses the
+        variant of the official repository: "kspace" for PromptMR and "image" for PromptMR+.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
         A file written by `save`, an official Lightning file, or a bare state dict of PromptMR or
         PromptMR+ (torch or safetensors).
     variant : str or None
-        See `from_state_dict`. None follows the file.
+        See `from_state_dict`. None uses the variant stated in the file.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
     Raises
     ------
     InputError
-        If the file cannot be read, is damaged, or holds another network.
+        If the file cannot be read, is damaged, or contains another network.
     UsageError
         If the variant is unknown (`unknown-variant`).
     """
@@ -115,14 +115,14 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
         raise InputError(
             "checkpoint-format",
             f"{path} is a bare pickle, the format of PyTorch before version 1.6",
-            "Checkpoints are zip files of torch.save, or safetensors",
+            "Checkpoints are zip files written by torch.save, or safetensors",
             "Save it again: torch.save(torch.load(FILE, weights_only=True), NEW)",
         )
 
     raise InputError(
         "checkpoint-format",
-        f"{path} is no checkpoint",
-        "A file of cmrrecon, or a .ckpt or .pth file of PromptMR is needed",
+        f"{path} is not a checkpoint",
+        "A file written by cmrrecon, or a .ckpt or .pth file of PromptMR, is needed",
         "Give the file with the weights",
     )
 
@@ -167,7 +167,7 @@ def save(path: str | Path, network: nn.Module, metadata: Mapping[str, Any] | Non
 
     with atomic(path) as temporary, open(temporary, "wb") as file:
         start = 8 + int.from_bytes(data[:8], "little")
-        file.write(_in_order(bytes(data[8:start])))
+        file.write(_with_sorted_header(bytes(data[8:start])))
         file.write(data[start:])
 
 
@@ -193,7 +193,9 @@ def check_variant(variant: str | None) -> None:
 
 
 def _load_torch(path: Path, variant: str | None) -> Loaded:
-    tensors, others = torch_files.read(path, lambda shapes: layouts.infer(_bare(shapes), str(path)))
+    tensors, others = torch_files.read(
+        path, lambda shapes: layouts.infer(_entries_of(shapes), str(path))
+    )
     given = others.get("hyper_parameters")
     parameters = given if isinstance(given, Mapping) else {}
 
@@ -201,19 +203,19 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
 
     if variant is None:
         variant, reason = _variant_of(parameters)
-    network = _official(_bare(tensors), variant, str(path))
+    network = _official(_entries_of(tensors), variant, str(path))
     cascades = _config(network)["cascades"]
 
     if parameters.get("num_cascades", cascades) != cascades:
         raise InputError(
             "checkpoint-mismatch",
-            f"{path} has weights for {cascades} cascades, not {_shown(parameters['num_cascades'])}",
-            "All cascades in its hyper-parameters are needed",
+            f"{path} has {cascades} cascades, not {_text_of(parameters['num_cascades'])}",
+            "All cascades stated in its hyper-parameters are needed",
             "Download the checkpoint again",
         )
 
     counts = {
-        key: _shown(others[key])
+        key: _text_of(others[key])
         for key in ("epoch", "global_step")
         if isinstance(others.get(key), int)
     }
@@ -221,8 +223,8 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
     return Loaded(network, {**_identity(network), "variant_from": reason, **counts})
 
 
-def _bare(entries: dict[str, Value]) -> dict[str, Value]:
-    """Keep only the network's entries of a file, without the prefixes of wrappers."""
+def _entries_of(entries: dict[str, Value]) -> dict[str, Value]:
+    """Return only the network's entries of a file, without the prefixes of wrappers."""
     for wrapper in WRAPPERS:
         if any(key.startswith(wrapper) for key in entries):
             unwrapped = {
@@ -230,22 +232,22 @@ def _bare(entries: dict[str, Value]) -> dict[str, Value]:
                 for key, value in entries.items()
                 if key != LOSS_WINDOW
             }
-            return _bare(unwrapped)
+            return _entries_of(unwrapped)
 
     return entries
 
 
 def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
-    """Return the variant given by the hyper-parameters of a Lightning file, and the reason."""
+    """Return the variant according to the hyper-parameters of a Lightning file, and the reason."""
     if not any(key in parameters for key in PLUS_PARAMETERS):
         return None, "the official repository"
     version = parameters.get("model_version", "promptmr_v2")
     if not isinstance(version, str) or version not in VERSIONS:
         raise InputError(
             "unknown-variant",
-            f"The hyper-parameters have the model version {_shown(version)}",
+            f"The hyper-parameters state the model version {_text_of(version)}",
             f"The known versions are: {', '.join(VERSIONS)}",
-            "Give the variant of the iteration: kspace or image",
+            "Choose the variant of the iteration: kspace or image",
         )
 
     return VERSIONS[version], f"model_version {version}" + (
@@ -253,7 +255,7 @@ def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
     )
 
 
-def _shown(value: Any) -> str:
+def _text_of(value: Any) -> str:
     """Format a value of a file for messages, safely for huge numbers and nested tuples."""
     if isinstance(value, str):
         return repr(value[:SHOWN])
@@ -284,13 +286,13 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
         raise _damaged(path, error) from error
 
     if not isinstance(config, dict):
-        raise _damaged(path, "its configuration is no mapping")
+        raise _damaged(path, "its configuration is not a mapping")
 
     if variant is not None:
         if "variant" not in config:
             raise UsageError(
                 "unknown-variant",
-                f"{path} holds the network {header['network']}, which has no variants",
+                f"{path} contains the network {header['network']}, which has no variants",
                 "Only PromptMR and PromptMR+ have variants",
                 "Leave the variant out",
             )
@@ -323,8 +325,8 @@ def _damaged(path: Path, error: object) -> InputError:
     )
 
 
-def _in_order(header: bytes) -> bytes:
-    """Sort the header of a safetensors file, so that equal weights give equal files."""
+def _with_sorted_header(header: bytes) -> bytes:
+    """Sort the header of a safetensors file, so that equal weights lead to equal files."""
     text = json.dumps(
         json.loads(header), sort_keys=True, separators=(",", ":"), ensure_ascii=False
     ).encode()
@@ -345,7 +347,7 @@ def _official(tensors: dict[str, Tensor], variant: str | None, source: str) -> n
 
 
 def _config(network: nn.Module) -> dict[str, Any]:
-    """Return the configuration from which `build` makes such a network."""
+    """Return the configuration from which `build` builds such a network."""
     config: dict[str, Any] = vars(network)["config"]
     return config
 
