@@ -150,7 +150,7 @@ def find_method(name: str) -> Method:
 def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
     """Make a method from the network in a checkpoint, by default with the network's name.
 
-    Errors are those of `weights.load`, and `network-kind` for a discriminator.
+    Errors are those of `weights.load`.
     """
     loaded = weights.load(path)
     kind = name_of(loaded.network)

@@ -38,7 +38,7 @@ class Store(ABC):
 
     @abstractmethod
     def keep_note(self, note: Facts) -> None:
-        """Keep a note on how the slices are made, for a run that resumes."""
+        """Keep how the slices are made, for a run that resumes."""
 
     @abstractmethod
     def note(self) -> Facts | None:
