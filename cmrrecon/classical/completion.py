@@ -14,12 +14,12 @@ from cmrrecon.operators.fourier import centred, fft2c
 from cmrrecon.operators.sensitivity import FEWEST_LINES, Calibration, maps_from
 from cmrrecon.solvers import conjugate_gradient
 
-# A block of ENOUGH lines without gaps needs no completion; a smaller one is extended to MADE lines.
-ENOUGH, MADE = 12, 24
+# A block of ENOUGH lines without gaps needs no completion; a smaller one is extended to EXTENDED.
+ENOUGH, EXTENDED = 12, 24
 # Fraction of these lines that must have been measured, and number of adjacent lines to start from.
 MEASURED, FIRST = 2 / 3, FEWEST_LINES
-# Number of turns, steps and Tikhonov weight of CG-SENSE.
-TURNS, STEPS, WEIGHT = 3, 12, 0.003
+# Number of rounds, and number of steps and Tikhonov weight of CG-SENSE.
+ROUNDS, STEPS, WEIGHT = 3, 12, 0.003
 
 
 def completed(kspace: Tensor, mask: CartesianMask) -> Tensor | None:
@@ -48,7 +48,7 @@ def completed(kspace: Tensor, mask: CartesianMask) -> Tensor | None:
     if not isinstance(mask, LineMask) or found.lines >= needed:
         return None
 
-    rows = centred(len(union), min(MADE, len(union)))
+    rows = centred(len(union), min(EXTENDED, len(union)))
     average = time_average(kspace, mask.samples)
     lines = average[:, rows]
 
@@ -58,7 +58,7 @@ def completed(kspace: Tensor, mask: CartesianMask) -> Tensor | None:
 
     # Start from the lines with the most signal.
     block = lines[:, max(starts, key=lambda run: float(lines[:, run].abs().square().sum()))]
-    for _ in range(TURNS):
+    for _ in range(ROUNDS):
         block = torch.where(union[rows], lines, _predicted(average, union, block)[:, rows])
 
     return block

@@ -67,7 +67,7 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     Raises
     ------
     UsageError
-        If lines were not measured as a whole (`needs-cartesian`, `needs-lines`), or a given kernel
+        If the mask does not consist of lines (`needs-cartesian`, `needs-lines`), or a given kernel
         is even (`option-value`) or leaves lines empty (`kernel-too-small`).
     InputError
         If there are fewer calibration lines than the kernel needs (`calibration-too-small`), or
@@ -127,7 +127,7 @@ def cautions(series: Series, options: GrappaOptions) -> tuple[str, ...]:
 
 
 def heights(measured: Tensor, kernel: int, most: int) -> Tensor:
-    """Find the height of the kernel that fills each line, an int tensor (y,); 0 where none does.
+    """Find the height of the kernel that fills each line, an int tensor (y,).
 
     The height is 0 for measured lines, for lines that no kernel up to `most` reaches, and for lines
     outside the measured extent (partial Fourier, low resolution) that `kernel` does not reach.

@@ -62,7 +62,7 @@ class PreparedSeries:
 
     @cached_property
     def mask(self) -> SamplingMask:
-        """The mask without samples only for calibration."""
+        """The mask without the samples measured only for calibration."""
         mask = self.series.mask
         return mask if mask.calibration_only is None else mask.chosen(mask.image_data)
 

@@ -1,7 +1,8 @@
 """Refine coil maps with all measured samples, not only the calibration lines.
 
 For known images x, the data are linear in the maps S; for known maps, they are linear in the
-images. Both are estimated in turns, as in JSENSE (Ying and Sheng, Magn Reson Med 2007;57:1196)::
+images. Both are estimated alternately, as in JSENSE (Ying and Sheng, Magn Reson Med
+2007;57:1196)::
 
     x = kt-wavelet with the current maps, starting from the last x
     S = argmin sum_t ||M_t F S x_t - y_t||^2 + ||W (S - S_0)||^2
@@ -27,8 +28,8 @@ from cmrrecon.operators.coils import rss, unit
 from cmrrecon.operators.fourier import fft2c, fftc, ifft2c, ifftc
 from cmrrecon.solvers import conjugate_gradient
 
-# Number of turns, and number of steps of each solver in a turn.
-TURNS, IMAGE_STEPS, MAP_STEPS = 3, 15, 6
+# Number of rounds, and number of steps of each solver in a round.
+ROUNDS, IMAGE_STEPS, MAP_STEPS = 3, 15, 6
 # Number of cosines along y (in proportion along x), weight of the deviation from ESPIRiT, and its
 # increase with the squared frequency.
 COSINES, WEIGHT, RISE = 32, 0.001, 0.25
@@ -48,8 +49,8 @@ def refined(prepared: PreparedSeries, coils: Coils) -> Coils:
     fit = kind(prepared, coils)
 
     x = problem.start
-    for turn in range(TURNS):
-        if turn:
+    for repeat in range(ROUNDS):
+        if repeat:
             problem = Problem.of(prepared, coils, x)
         x = kt_wavelet(problem, iterations=IMAGE_STEPS).x
         coils = fit(x)
@@ -83,8 +84,8 @@ def cosines(n: int, count: int, like: Tensor) -> Tensor:
 def coil_dot(a: Tensor, b: Tensor) -> Tensor:
     """Compute the real part of the inner product of each coil, (coil, 1, 1).
 
-    The sum is pairwise, because the turns of images and maps, and a network, would amplify the
-    rounding errors of `torch.dot`.
+    The sum is pairwise, because alternating between images and maps, or a network, would amplify
+    the rounding errors of `torch.dot`.
     """
     return (torch.view_as_real(a) * torch.view_as_real(b)).sum((1, 2, 3))[:, None, None]
 
@@ -145,7 +146,7 @@ class MapFit(ABC):
         return self.along_y @ coefficients @ self.along_x.mT
 
     def _projected(self, maps: Tensor, x: Tensor, samples: Tensor | None) -> Tensor:
-        """Compute sum_t conj(x_t) F^H W_t M_t (y_t - F S x_t), for y = 0 without samples."""
+        """Compute sum_t conj(x_t) F^H W_t M_t (y_t - F S x_t), with y = 0 if samples are None."""
         total = torch.zeros_like(maps)
         for t, image in enumerate(x):
             predicted = self._transformed(maps * image)

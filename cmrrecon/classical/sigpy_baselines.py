@@ -278,7 +278,7 @@ def _sense_with(series: Series, maps: Tensor, options: SenseOptions) -> Tensor:
 def _frame_by_frame(series: Series, solve: Callable[[Array, Array], Array]) -> Tensor:
     """Solve each frame from its k-space (coil, y, x) and mask (y, x or 1).
 
-    The result is images (frame, y, x) on the device of the series.
+    The images (frame, y, x) are returned on the device of the series.
     """
     masks = _numpy(series.mask.image_data.float())
     images = [

@@ -22,13 +22,13 @@ UNEQUAL, CORRELATED = 2.5, 0.6
 # Noise samples must look like noise. For complex Gaussian noise, the ratio of the root mean square
 # to the level from the median is 1; it is larger if signal reaches the ends of the readout.
 NOISE_LIKE = 1.1
-# Least number of samples per coil; with fewer, chance correlations are too large.
+# Minimum number of samples per coil; with fewer, chance correlations are too large.
 FEWEST_SAMPLES = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """A linear mixing of coils that makes their noise uncorrelated and of equal power.
+    """A linear mixing of coils, after which their noise is uncorrelated and has equal power.
 
     This power is the geometric mean over the coils, so that k-space keeps its scale.
 

@@ -26,8 +26,8 @@ def filled(kspace: Tensor, samples: Tensor, dropped: Tensor, *, alike: bool = Tr
     dropped : Tensor of shape (frame, coil), bool
         Coils without data in a frame that have data in other frames.
     alike : bool
-        Whether an index (y, x) is the same k-space position in all frames, which is not so for
-        spokes that rotate.
+        Whether an index (y, x) is the same k-space position in all frames. For rotating spokes, it
+        is not.
 
     Returns
     -------

@@ -42,7 +42,7 @@ class Geometry:
     recon_matrix: tuple[int, int] | None = None
 
     def of_slices(self, indices: Sequence[int]) -> "Geometry":
-        """Return the geometry of some slices, without positions if those of any are unknown."""
+        """Return the geometry of some slices, with positions and directions if all are known."""
         wanted = max(indices, default=0)
         positions, directions = self.positions_mm, self.directions
 

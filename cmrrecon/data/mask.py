@@ -50,7 +50,7 @@ class SamplingMask(ABC):
     KIND : str
         `lines`, `samples` or `trajectory`, shown to users and in JSON.
     UNIT : str
-        Name of what is measured at a time, in the plural.
+        Plural name of the unit of measurement, such as `lines`.
     """
 
     KIND: ClassVar[str]

@@ -20,7 +20,7 @@ PARTS, RADIANS, CYCLES = (
 )
 # A trajectory that ends within this fraction of the edge of a unit is in that unit.
 EDGE = EXCESS - 1
-# Below this fraction of the edge, a unit of length whose edge is reached is more likely.
+# Below this fraction of the edge, a unit of length is more likely if its own edge is reached.
 CLOSE = 0.97
 # Below this fraction of the edge in parts or radians, the unit is more likely an unknown one.
 LEAST = 0.4

@@ -14,8 +14,8 @@ from cmrrecon.operators.fourier import ifftc
 from cmrrecon.operators.noncartesian import NonCartesianEncoding
 from cmrrecon.operators.sensitivity import Calibration
 
-# Fraction of the measured samples outside the calibration region to hold out, and the least number
-# of lines in a series.
+# Fraction of the measured samples outside the calibration region to hold out, and the minimum
+# number of lines in a series.
 SHARE = 0.1
 FEWEST_LINES = 4
 # Side of the square patches to hold out if no whole lines were measured.

@@ -28,7 +28,7 @@ MOST_WEIGHTS = 5
 # number of hold-out lines or patches, because fewer samples are less reliable. The value was chosen
 # on semi-real cine from two centres.
 MARGIN = 0.3
-# After all methods were tried with their default weight, this many have their weight searched.
+# All methods are tried with their default weight; better weights are searched for this many.
 FINALISTS = 2
 # Fraction of the columns that trials reconstruct for whole lines. Such data do not mix columns, so
 # a trial is a smaller version of the same problem.

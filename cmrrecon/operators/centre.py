@@ -136,7 +136,7 @@ def _worth_of_block(mask: CartesianMask, centre: int, axis: int) -> tuple[bool, 
 
 
 def rolled_mask(mask: CartesianMask, offset: tuple[int, int]) -> CartesianMask:
-    """Roll the mask like its k-space, by `off` samples along (y, x)."""
+    """Roll the mask like its k-space, by `offset` samples along (y, x)."""
     calibration, averages = mask.calibration_only, mask.averages
     # Rolling does not change axes of length one, such as x of whole lines.
     return replace(

@@ -8,7 +8,7 @@ from torch import Tensor
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.tools.errors import UsageError
 
-# Least number of virtual coils, and least fraction of the energy that they must keep. With less,
+# Minimum number of virtual coils, and least fraction of the energy that they must keep. With less,
 # SENSE loses too much: for a measured 16-coil head with every second line, 8 virtual coils (96 % of
 # the energy) cost 16 dB, but 14 (99.9 %) less than 1 dB.
 FEWEST_VIRTUAL = 8

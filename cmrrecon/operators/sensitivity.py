@@ -64,7 +64,7 @@ class Calibration:
 
     @property
     def worth(self) -> tuple[bool, int]:
-        """Key to compare blocks: measured in every frame is best, then more lines are better."""
+        """Sort key: blocks measured in every frame are better, then blocks with more lines."""
         return not self.averaged, self.lines
 
     @property

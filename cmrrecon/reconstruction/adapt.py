@@ -33,7 +33,7 @@ from cmrrecon.tools.errors import UsageError
 PREDICTED, RATE, VALIDATE_EVERY, PATIENCE = 0.4, 2e-4, 5, 5
 # Largest norm of the gradient.
 CLIP = 1.0
-# Largest number of frames to validate networks for windows on.
+# Largest number of frames for the validation of networks for windows.
 VALIDATED_FRAMES = 4
 
 
@@ -89,8 +89,8 @@ def adapt(
     Raises
     ------
     UsageError
-        If the network for windows returns no k-space, or too little of the scan was measured to
-        split it (`not-adaptable`).
+        If a network for windows returns no k-space, or too little of the scan was measured to split
+        it (`not-adaptable`).
     InputError
         If the coils cannot be calibrated, see `estimate_coils`.
     NumericalError
@@ -108,7 +108,7 @@ def adapt(
     best, best_step, stale = copy.deepcopy(learner.state_dict()), 0, 0
 
     for step in range(1, steps + 1):
-        predicted = _drawn(task.rest, generator)
+        predicted = _draw(task.rest, generator)
         loss = task.loss(learner, task.rest.samples & ~predicted, predicted, step)
 
         optimiser.zero_grad()
@@ -150,7 +150,7 @@ def _task(learner: AnyNetwork, prepared: PreparedSeries) -> "_Task":
     return _Windows(learner, usable, validation)
 
 
-def _drawn(mask: CartesianMask, generator: torch.Generator) -> Tensor:
+def _draw(mask: CartesianMask, generator: torch.Generator) -> Tensor:
     """Draw the lines or samples to predict in a step, outside the calibration region."""
     y, x = Calibration.of(mask).always
     free = mask.samples.clone()

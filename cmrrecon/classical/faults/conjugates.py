@@ -94,7 +94,7 @@ def _decided(agreements: Tensor) -> bool:
 
 
 def conjugated_frames(readings: Readings, lean: Tensor) -> tuple[float, list[int]]:
-    """Measure how far the lines of a frame lean against the others, and find such frames.
+    """Measure how far the lines of a frame lean against the others, and find conjugated frames.
 
     The value is -1 if no line leans against the others and 1 if all do. A frame is not conjugated
     if its lines lean to both sides. With a single coil, lines differ more, so only lines that all

@@ -16,8 +16,8 @@ def loudness(readings: Readings) -> tuple[float, int]:
     """Measure how many times louder the loudest coil is than the next, and find that coil.
 
     The result is the smaller of two ratios, one for all lines and one for weak lines, which are
-    mostly noise. A coil that is only nearer to the body, or only noisier, is loud in one of the two
-    only.
+    mostly noise. A coil that is just nearer to the body, or just noisier, stands out in only one of
+    them.
     """
     if readings.coils < 2:
         return 1.0, 0
@@ -73,7 +73,7 @@ def largest_of_others(energy: Tensor) -> Tensor:
 
 
 def _shifted(energy: Tensor, step: int) -> Tensor:
-    """Return the neighbour `step` positions further along; zero beyond the ends."""
+    """Return the value `step` positions further along; zero beyond the ends."""
     moved = energy.roll(-step)
     if step > 0:
         moved[-step:] = 0

@@ -8,7 +8,7 @@ from cmrrecon.classical.faults.readings import Readings
 # The smallest distance between two frames is mostly noise; this fraction of it is subtracted from
 # all distances.
 NOISE = 0.8
-# Least number of frames, and of samples that all frames measured.
+# Minimum number of frames, and of samples that all frames measured.
 FEWEST, FEWEST_SAMPLES = 6, 256
 # Only this many frames at the beginning are checked, which is enough.
 MOST = 32
@@ -50,7 +50,7 @@ def disorder(readings: Readings) -> float:
 
 
 def _mean_distance(distance: Tensor, lag: int) -> float:
-    """Average the distance of frames `lag` apart, in linear or circular time, whichever is less."""
+    """Average the distance between frames `lag` apart, in linear or cyclic time (the smaller)."""
     line, rest = distance.diagonal(lag), distance.diagonal(len(distance) - lag)
     circle = (line.sum() + rest.sum()) / (len(line) + len(rest))
     return min(float(line.mean()), float(circle))
@@ -73,7 +73,7 @@ def _common(readings: Readings) -> Tensor | None:
 
 
 def _is_cine(readings: Readings, common: Tensor) -> bool:
-    """Return whether the frames form a cine: by the file, else by their equal brightness."""
+    """Return whether the frames form a cine: from the file, or else from their brightness."""
     known = readings.series.acquisition
     if known.venc is not None:
         return False

@@ -1,4 +1,4 @@
-"""Detect spokes with a different centre from the trajectory."""
+"""Detect spokes that are shifted from the positions in the trajectory."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from cmrrecon.classical.faults.readings import Readings
 from cmrrecon.data import SpokeMask
 
-# Number of samples checked on either side of the centre, and least number of spokes.
+# Number of samples checked on either side of the centre, and minimum number of spokes.
 REACH, FEWEST = 12, 8
 
 
@@ -14,8 +14,8 @@ def delay(readings: Readings) -> float:
     """Measure how far spokes are shifted along their readout, in cycles per field of view.
 
     The shift is the distance between the centre of the energy of a spoke and the position where the
-    trajectory passes the centre of k-space; the result is 0 if it is unknown. Shifts due to a
-    linear phase of the image change sign when a spoke is turned around, and are fitted separately.
+    trajectory passes the centre of k-space. The result is 0 if it is unknown. Shifts due to a
+    linear phase of the image, which change sign when a spoke is turned around, are excluded.
     """
     mask = readings.mask
     if not isinstance(mask, SpokeMask):
