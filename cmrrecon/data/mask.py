@@ -45,8 +45,8 @@ class SamplingMask(ABC):
         Index (y, x) of the centre of k-space; None to find it from the energy, see
         `operators.centre`.
     averages : Tensor that broadcasts with `samples`, or None
-        Number of times each sample was measured; its value is the mean. None if each was measured
-        once.
+        Number of times each sample was measured; the stored value is the mean. None if each was
+        measured once.
     KIND : str
         `lines`, `samples` or `trajectory`, shown to users and in JSON.
     UNIT : str
@@ -131,7 +131,7 @@ class SamplingMask(ABC):
 
     @property
     def image_data(self) -> Tensor:
-        """The measured samples (frame|1, y, x|1) bool, except those only for calibration."""
+        """The measured samples (frame|1, y, x|1), without those measured only for calibration."""
         if self.calibration_only is None:
             return self.samples
         return self.samples & ~self.calibration_only
@@ -203,7 +203,7 @@ class CartesianMask(SamplingMask):
 
     @property
     def echo(self) -> slice | None:
-        """The measured columns of x; None unless all lines have the same one without gaps."""
+        """The measured columns of x; None unless they are contiguous and the same in all lines."""
         lines, columns = self.samples.any(2, keepdim=True), self.samples.any(1).any(0)
         _, stretch = extent_of(self.samples)
 

@@ -25,7 +25,7 @@ def shown(images: Tensor, view: View, geometry: Geometry | None) -> Tensor:
     Returns
     -------
     Tensor of shape (..., y', x'), same dtype
-        The images; a copy if they are smaller.
+        The images to show.
     """
     encoded = images.shape[-2], images.shape[-1]
     (y, x), size = view.part(geometry, encoded), view.size(geometry, encoded)

@@ -108,7 +108,7 @@ def adapt(
     best, best_step, stale = copy.deepcopy(learner.state_dict()), 0, 0
 
     for step in range(1, steps + 1):
-        predicted = _draw(task.rest, generator)
+        predicted = _drawn(task.rest, generator)
         loss = task.loss(learner, task.rest.samples & ~predicted, predicted, step)
 
         optimiser.zero_grad()
@@ -150,7 +150,7 @@ def _task(learner: AnyNetwork, prepared: PreparedSeries) -> "_Task":
     return _Windows(learner, usable, validation)
 
 
-def _draw(mask: CartesianMask, generator: torch.Generator) -> Tensor:
+def _drawn(mask: CartesianMask, generator: torch.Generator) -> Tensor:
     """Draw the lines or samples to predict in a step, outside the calibration region."""
     y, x = Calibration.of(mask).always
     free = mask.samples.clone()

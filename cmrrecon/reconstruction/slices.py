@@ -135,7 +135,7 @@ class Run:
             return PreparedSeries(series.to(self.task.device), whiten=self.task.whiten)
 
     def _view(self, prepared: PreparedSeries) -> PreparedSeries:
-        """Return the series to reconstruct: whitened on request; otherwise the method decides."""
+        """Return the whitened series if whitening was requested, otherwise the series itself."""
         return prepared.white if self.task.whiten else prepared
 
     def _working(self, prepared: PreparedSeries) -> PreparedSeries:
@@ -154,7 +154,7 @@ class Run:
         return {"pattern": known.pattern, "acceleration": known.acceleration, **mask.described()}
 
     def _warn(self, text: str) -> None:
-        """Warn the user of something, once."""
+        """Warn the user, but only once with the same text."""
         if text not in self.warnings:
             self.warnings.append(text)
             self.listener.warned(text)
