@@ -1,6 +1,6 @@
 """Cardiac MRI reconstruction: undersampled multi-coil k-space in, images and scores out.
 
-Research use only::
+For research use only. Example::
 
     import cmrrecon
 
@@ -16,7 +16,7 @@ from importlib import import_module
 
 __version__ = "0.2.0"
 
-# Name -> its module.
+# The module of each public name.
 _PUBLIC = {
     "read": "cmrrecon.formats.reading",
     "write": "cmrrecon.formats.writing",
@@ -66,7 +66,7 @@ __all__ = [
     "write",
 ]
 
-# Type checkers treat any constant of this name as true, and read the imports below.
+# Type checkers treat a constant with this name as true, so they see the imports below.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cmrrecon.data.acquisition import Acquisition

@@ -20,7 +20,7 @@ from cmrrecon.operators.sensitivity import (
 )
 from cmrrecon.tools.errors import InputError, NumericalError
 
-# Supplied maps count as zero where they are smaller than this fraction of their largest value.
+# Supplied maps count as zero where they are below this fraction of their largest value.
 SUPPORT = 1e-4
 
 
@@ -36,10 +36,10 @@ class Coils:
         Maps that combine the measured coils as `maps` combines the virtual ones, so that k-space
         itself need not be compressed.
     columns : slice
-        The columns of x where any coil sees anything.
+        The columns of x where the maps are not zero.
     sets : int
-        2 if the body folds over. Both maps then have shape (coil, 2 y, x), the second set below the
-        first (see `operators.espirit`).
+        2 if the body folds over. `maps` and `measured` then have the shape (coil, 2 y, x), with the
+        second set below the first (see `operators.espirit`).
     """
 
     maps: Tensor
@@ -59,7 +59,7 @@ class Coils:
 
 
 def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
-    """Use the maps supplied with a series, else estimate them by ESPIRiT from its calibration data.
+    """Use the maps supplied with a series, or estimate them by ESPIRiT from its calibration data.
 
     Parameters
     ----------
@@ -76,14 +76,14 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
     Raises
     ------
     InputError
-        If there is too little to calibrate on (`calibration-too-small`, `calibration-empty`), or
+        If there are too few calibration data (`calibration-too-small`, `calibration-empty`), or
         supplied maps do not fit (`maps-shape`).
     NumericalError
         If the maps are zero everywhere (`maps-empty`).
     """
     block = _coil_signal(series) if series.maps is not None else calibration_samples(series)
-    # The maps do not depend on the scale, but its square must fit in single precision. Scaling by a
-    # power of two causes no rounding.
+    # The maps do not depend on the scale of the block, but its square must fit in single precision.
+    # Scaling by a power of two causes no rounding errors.
     block = block * 2.0 ** -math.frexp(float(block.abs().sum() / max(1, block.numel())))[1]
 
     matrix = virtual_coils([block], virtual and min(virtual, len(block)))
@@ -101,7 +101,7 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
         raise NumericalError(
             "maps-empty",
             "The coil maps are zero everywhere",
-            "The calibration lines must hold signal that stands out from the noise",
+            "The signal of the calibration lines must stand out from the noise",
             "Check the scan, or use the method zero-filled, which needs no maps",
         )
 
@@ -111,7 +111,7 @@ def estimate_coils(series: Series, virtual: int | None = None) -> Coils:
 
 
 def coil_maps(series: Series) -> Tensor:
-    """Maps (coil, y, x) of all measured coils, supplied or estimated by ESPIRiT.
+    """Return the maps (coil, y, x) of all measured coils, supplied or estimated by ESPIRiT.
 
     Errors are those of `estimate_coils`.
     """
@@ -121,9 +121,9 @@ def coil_maps(series: Series) -> Tensor:
 
 
 def calibration_samples(series: Series) -> Tensor:
-    """The samples (coil, y', x') that calibrate the coils.
+    """Select the samples (coil, y', x') that calibrate the coils.
 
-    These are separate reference lines if there are any, else the centre of k-space.
+    These are separate reference lines if there are any, otherwise the centre of k-space.
     """
     if series.calibration is not None:
         return reference_block(series.calibration)
@@ -141,14 +141,14 @@ def calibration_samples(series: Series) -> Tensor:
 
 
 def reference_block(lines: Tensor) -> Tensor:
-    """The middle of separate reference lines (coil, y', x'), without empty ends.
+    """Select the middle of separate reference lines (coil, y', x'), without empty ends.
 
-    Empty lines and columns at the ends are cut off. Reference lines cover the field of view of the
-    image, so their samples have the same spacing, however few there are.
+    Empty lines and columns at the ends are cut off. Reference lines cover the same field of view as
+    the image, so their samples have the same spacing, even if there are few of them.
     """
-    held = lines.abs().amax(0) > 0
+    filled = lines.abs().amax(0) > 0
     for axis in (0, 1):
-        places = held.any(1 - axis).nonzero().flatten()
+        places = filled.any(1 - axis).nonzero().flatten()
         if len(places):
             first, last = int(places[0]), int(places[-1])
             lines = lines.narrow(1 + axis, first, last + 1 - first)
@@ -171,13 +171,13 @@ def supplied_maps(series: Series, maps: Tensor) -> Tensor:
             "maps-shape",
             f"The supplied coil maps have shape {tuple(maps.shape)}",
             f"This scan needs maps (coil, y, x) of shape {expected}",
-            "Give the maps of this scan, or leave them out to have them estimated",
+            "Give the maps of this scan, or leave them out to estimate maps",
         )
     return unit(torch.nan_to_num(maps), SUPPORT)
 
 
 def _coil_signal(series: Series) -> Tensor:
-    """Samples (coil, y', x') that show how strong each coil is, for supplied maps."""
+    """Select samples (coil, y', x') that show how strong each coil is, for supplied maps."""
     if series.calibration is not None or isinstance(series.mask, SpokeMask):
         return calibration_samples(series)
     return time_average(series.kspace, series.mask.samples)

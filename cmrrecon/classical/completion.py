@@ -1,7 +1,7 @@
 """Fill gaps in the calibration lines that remain in the average of all frames.
 
-Maps and image are estimated in turns: maps S from the known lines, image x by CG-SENSE of the time
-average, missing lines from F S x, and again.
+This alternates three steps: maps S are estimated from the known lines, the image x by CG-SENSE of
+the time average, and the missing lines from F S x.
 """
 
 import torch
@@ -14,20 +14,21 @@ from cmrrecon.operators.fourier import centred, fft2c
 from cmrrecon.operators.sensitivity import FEWEST_LINES, Calibration, maps_from
 from cmrrecon.solvers import conjugate_gradient
 
-# A block of ENOUGH lines without gaps needs no completion; a smaller one is extended to MADE lines.
-ENOUGH, MADE = 12, 24
-# Fraction of these lines that must have been measured, and adjacent lines needed to start from.
+# A block of ENOUGH lines without gaps needs no completion; a smaller one is extended to EXTENDED.
+ENOUGH, EXTENDED = 12, 24
+# Fraction of these lines that must have been measured, and number of adjacent lines to start from.
 MEASURED, FIRST = 2 / 3, FEWEST_LINES
-TURNS, STEPS, WEIGHT = 3, 12, 0.003
+# Number of rounds, and number of steps and Tikhonov weight of CG-SENSE.
+ROUNDS, STEPS, WEIGHT = 3, 12, 0.003
 
 
 def completed(kspace: Tensor, mask: CartesianMask) -> Tensor | None:
-    """The central lines (coil, y', x) of the time average with their gaps filled.
+    """Fill the gaps in the central lines (coil, y', x) of the time average.
 
-    Completion is needed where too few adjacent lines calibrate. It is possible where two thirds of
-    the central lines were measured in some frame, `FIRST` of them side by side. On simulated cine,
-    maps from 24 lines with six gaps lose less than 1 dB against maps from all lines; with nine gaps
-    they lose 10 dB.
+    Completion is needed if there are too few adjacent lines for calibration. It is possible if two
+    thirds of the central lines were measured in some frame, at least `FIRST` of them side by side.
+    On simulated cine, maps from 24 lines with six gaps are less than 1 dB worse than maps from all
+    lines; with nine gaps, they are 10 dB worse.
 
     Parameters
     ----------
@@ -39,15 +40,15 @@ def completed(kspace: Tensor, mask: CartesianMask) -> Tensor | None:
     Returns
     -------
     Tensor of shape (coil, y', x), complex, or None
-        The lines; None where completion is not needed or not possible.
+        The lines; None if completion is not needed or not possible.
     """
     union = mask.samples.any(0)
     found = Calibration.of(mask)
-    enough = ENOUGH if found.averaged else FEWEST_LINES
-    if not isinstance(mask, LineMask) or found.lines >= enough:
+    needed = ENOUGH if found.averaged else FEWEST_LINES
+    if not isinstance(mask, LineMask) or found.lines >= needed:
         return None
 
-    rows = centred(len(union), min(MADE, len(union)))
+    rows = centred(len(union), min(EXTENDED, len(union)))
     average = time_average(kspace, mask.samples)
     lines = average[:, rows]
 
@@ -57,17 +58,17 @@ def completed(kspace: Tensor, mask: CartesianMask) -> Tensor | None:
 
     # Start from the lines with the most signal.
     block = lines[:, max(starts, key=lambda run: float(lines[:, run].abs().square().sum()))]
-    for _ in range(TURNS):
+    for _ in range(ROUNDS):
         block = torch.where(union[rows], lines, _predicted(average, union, block)[:, rows])
 
     return block
 
 
 def runs(measured: Tensor) -> list[slice]:
-    """The runs of adjacent True values in a tensor (n,)."""
+    """Find the runs of adjacent True values in a tensor (n,)."""
     found, start = [], 0
-    for place, held in enumerate([*measured.tolist(), False]):
-        if held:
+    for place, value in enumerate([*measured.tolist(), False]):
+        if value:
             continue
         if place > start:
             found.append(slice(start, place))
@@ -77,7 +78,7 @@ def runs(measured: Tensor) -> list[slice]:
 
 
 def _predicted(average: Tensor, union: Tensor, block: Tensor) -> Tensor:
-    """K-space (coil, y, x) of the image that fits the time average, with maps from a block."""
+    """Reconstruct the time average with maps from a block, and return its k-space (coil, y, x)."""
     maps = maps_from(block, (average.shape[1], average.shape[2]))
     A = encoding(maps, LineMask(union[None]))
     x = conjugate_gradient(lambda x: A.N(x) + WEIGHT * x, A.H(average[None]), STEPS).x

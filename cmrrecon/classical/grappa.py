@@ -18,7 +18,7 @@ from cmrrecon.operators.sensitivity import CalibrationSource, calibration_data
 from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.errors import NumericalError, UsageError
 
-# The kernel of the official baseline. It grows along y only, for lines that it does not reach.
+# Size of the kernel in the official baseline. It grows along y only, for lines out of its reach.
 KERNEL = 5
 
 
@@ -29,8 +29,8 @@ class GrappaOptions:
     Attributes
     ----------
     kernel : int or None
-        Odd size of the neighbourhood along y and x. None uses 5, and a taller kernel for lines out
-        of its reach, up to half of the calibration lines.
+        Odd size of the neighbourhood along y and x. None uses 5, and for lines out of its reach a
+        taller kernel, up to half the number of calibration lines.
     weight : float
         Tikhonov weight, relative to the norm of the normal matrix divided by its size.
     calibration : {"average", "first"}
@@ -43,14 +43,14 @@ class GrappaOptions:
 
 
 def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
-    """GRAPPA for lines of any spacing, by the rule of the official CMRxRecon baseline.
+    """Reconstruct lines of any spacing by GRAPPA, as in the official CMRxRecon baseline.
 
     A missing line is a linear combination of all measured samples within the kernel, over all
     coils. The weights w minimise the squared error over all positions of the kernel in the
     calibration data, plus `weight * ||G||_F / n * ||w||^2`, where G is the normal matrix of the n
-    neighbours. The official baseline leaves lines with no measured line within the kernel at zero;
-    here a taller kernel fills them, see `heights`. Readouts that are cut on one side are filled as
-    far as they were measured.
+    neighbours. The official baseline leaves a line at zero if no measured line is within the
+    kernel; here, a taller kernel fills it, see `heights`. If readouts are cut on one side, only
+    their measured part is filled.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     Raises
     ------
     UsageError
-        If the mask is not made of lines (`needs-cartesian`, `needs-lines`), a given kernel is even
-        (`option-value`) or leaves lines empty (`kernel-too-small`).
+        If the mask does not consist of lines (`needs-cartesian`, `needs-lines`), or a given kernel
+        is even (`option-value`) or leaves lines empty (`kernel-too-small`).
     InputError
         If there are fewer calibration lines than the kernel needs (`calibration-too-small`), or
         they are all zero (`calibration-empty`) or not finite (`kspace-not-finite`).
@@ -91,9 +91,9 @@ def grappa(series: Series, options: GrappaOptions | None = None) -> Tensor:
     images = []
     for t, frame in enumerate(series.kspace):
         samples = mask.image_data[t % len(mask.samples)]
-        held = frame if mask.calibration_only is None else frame * samples
+        image_kspace = frame if mask.calibration_only is None else frame * samples
         whole = torch.zeros_like(frame)
-        whole[..., columns] = fill(held[..., columns], samples.any(1))
+        whole[..., columns] = fill(image_kspace[..., columns], samples.any(1))
         images.append(rss(ifft2c(whole)))
 
     return torch.stack(images)
@@ -127,10 +127,10 @@ def cautions(series: Series, options: GrappaOptions) -> tuple[str, ...]:
 
 
 def heights(measured: Tensor, kernel: int, most: int) -> Tensor:
-    """Height of the kernel that fills each line, an int tensor (y,); 0 where none does.
+    """Find the height of the kernel that fills each line, an int tensor (y,).
 
-    Zero marks measured lines, lines that no kernel up to `most` reaches, and lines before the first
-    and after the last measured line (partial Fourier, low resolution) that `kernel` does not reach.
+    The height is 0 for measured lines, for lines that no kernel up to `most` reaches, and for lines
+    outside the measured extent (partial Fourier, low resolution) that `kernel` does not reach.
 
     Parameters
     ----------
@@ -155,9 +155,9 @@ def heights(measured: Tensor, kernel: int, most: int) -> Tensor:
 
 
 def tallest(lines: int, kernel: int | None) -> int:
-    """The tallest kernel that the calibration lines allow: half of them.
+    """Return the tallest kernel that the calibration lines allow: half their number.
 
-    Enough patches then remain. A given kernel is returned as it is.
+    This leaves enough patches. A given kernel is returned unchanged.
     """
     return max(KERNEL, (lines // 2) // 2 * 2 + 1) if kernel is None else kernel
 
@@ -180,22 +180,22 @@ def _check_kernel(kernel: int | None, mask: CartesianMask) -> None:
         raise UsageError(
             "kernel-too-small",
             f"A GRAPPA kernel of {kernel} does not reach all lines between the measured ones",
-            f"A kernel of {needed} does, if there are as many calibration lines",
-            f"Give kernel={needed}, or leave it out to let it grow where needed",
+            f"A kernel of {needed} does, but needs at least {needed} calibration lines",
+            f"Give kernel={needed}, or leave it out so that it can grow",
         )
 
 
 def _as_read_out(series: Series) -> Series:
     """Roll readouts back to the stored order, so that partial echoes do not wrap around."""
-    off, mask = series.rolled[1], series.mask
-    if not off or not isinstance(mask, CartesianMask):
+    offset, mask = series.rolled[1], series.mask
+    if not offset or not isinstance(mask, CartesianMask):
         return series
-    kspace, rolled = series.kspace.roll(-off, 3), rolled_mask(mask, (0, -off))
+    kspace, rolled = series.kspace.roll(-offset, 3), rolled_mask(mask, (0, -offset))
     return replace(series, kspace=kspace, mask=rolled, rolled=(series.rolled[0], 0))
 
 
 def _calibration(series: Series, mask: CartesianMask, source: CalibrationSource) -> Tensor:
-    """The samples (coil, y', x') that calibrate the weights."""
+    """Select the samples (coil, y', x') that calibrate the weights."""
     if series.calibration is not None:
         return reference_block(series.calibration)
     filled = completed(series.kspace, mask)
@@ -203,7 +203,7 @@ def _calibration(series: Series, mask: CartesianMask, source: CalibrationSource)
 
 
 def _lines(series: Series) -> tuple[CartesianMask, slice]:
-    """The mask of a series of lines, and the columns of x they hold; refuses other masks."""
+    """Return the mask of a series of lines and the columns of x they cover; refuse other masks."""
     mask = series.mask
     require_cartesian(mask, "The series", "The method grappa", "Use the method auto or sense")
     assert isinstance(mask, CartesianMask)
@@ -212,7 +212,7 @@ def _lines(series: Series) -> tuple[CartesianMask, slice]:
         raise UsageError(
             "needs-lines",
             "The sampling mask changes along the readout (pseudo-radial)",
-            "GRAPPA needs k-space lines that are measured whole or not at all",
+            "GRAPPA needs k-space lines that were measured completely or not at all",
             "Use the method sense or auto",
         )
 
@@ -220,7 +220,7 @@ def _lines(series: Series) -> tuple[CartesianMask, slice]:
 
 
 class _Fill:
-    """Fills the missing lines of frames (coil, y, x), each with the smallest kernel that fits."""
+    """Fills each missing line of a frame (coil, y, x) with the smallest kernel that reaches it."""
 
     def __init__(self, block: Tensor, options: GrappaOptions) -> None:
         self.block, self.weight = block, options.weight
@@ -243,9 +243,9 @@ class _Fill:
 
 
 class Interpolator:
-    """Fills missing lines; the weights of each geometry of neighbours are solved once.
+    """Fills missing lines by linear combinations of their neighbours.
 
-    All weights come from the same normal matrix.
+    All weights come from the same normal matrix, and are computed once per geometry of neighbours.
 
     Parameters
     ----------
@@ -263,10 +263,10 @@ class Interpolator:
         self.solved: dict[tuple[tuple[int, ...], range], Tensor] = {}
 
     def weights(self, rows: tuple[int, ...], columns: range) -> Tensor:
-        """Weights (column, row * coil, coil) complex128 of neighbours in given rows and columns.
+        """Return the weights (column, row * coil, coil) of neighbours in given rows and columns.
 
-        The weights are w = (G_SS + weight ||G_SS||_F / n I)^-1 G_Sc, where G is the normal matrix
-        of the calibration patches and S the set of n neighbours.
+        They are w = (G_SS + weight ||G_SS||_F / n I)^-1 G_Sc, in complex128, where G is the normal
+        matrix of the calibration patches, S the set of n neighbours, and c the missing sample.
         """
         key = (rows, columns)
         if key not in self.solved:
@@ -326,22 +326,22 @@ class Interpolator:
         padded = torch.nn.functional.pad(frame.transpose(0, 1), (reach, reach))
         filled = padded[..., reach : reach + nx]
         for rows, targets in geometries.items():
-            near = torch.tensor(targets)[:, None] + torch.tensor(rows) - above
-            neighbours = padded[near.to(frame.device)].flatten(1, 2)  # (target, row * coil, x)
+            indices = torch.tensor(targets)[:, None] + torch.tensor(rows) - above
+            neighbours = padded[indices.to(frame.device)].flatten(1, 2)  # (target, row * coil, x)
 
-            made = frame.new_zeros((len(targets), self.coils, nx))
-            # A shift along the readout is a view of the same samples, so no patches are copied.
+            values = frame.new_zeros((len(targets), self.coils, nx))
+            # Shifts along the readout are views of the same samples, so no patches are copied.
             for column, w in enumerate(self.weights(rows, range(width)).to(frame.dtype)):
-                made.baddbmm_(
+                values.baddbmm_(
                     w.T.expand(len(targets), -1, -1), neighbours[..., column : column + nx]
                 )
 
-            # At the ends of the readout part of the neighbourhood is missing: other geometries.
+            # At the ends of the readout, part of the neighbourhood is missing, so weights differ.
             for x in {*range(min(reach, nx)), *range(max(0, nx - reach), nx)}:
                 columns = range(max(0, reach - x), min(width, nx + reach - x))
                 patches = neighbours[..., x + columns.start : x + columns.stop].mT.flatten(1)
-                made[..., x] = patches @ self.weights(rows, columns).to(frame.dtype).flatten(0, 1)
+                values[..., x] = patches @ self.weights(rows, columns).to(frame.dtype).flatten(0, 1)
 
-            filled[targets] = made
+            filled[targets] = values
 
         return filled.transpose(0, 1)

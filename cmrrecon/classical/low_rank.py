@@ -16,19 +16,19 @@ from cmrrecon.solvers.shrinkage import (
 
 # Side of a block in pixels.
 BLOCK = 8
-# Threshold of the singular values of all frames, relative to that of one temporal frequency, for an
-# image of one pixel.
+# Threshold of the singular values for an image of one pixel, relative to the threshold of the
+# temporal frequencies.
 LOW_RANK_SHARE = 0.6
 
 
 def llr(
     problem: Problem, *, weight: float = 0.03, iterations: int = 40, monitor: Monitor = never
 ) -> Solution:
-    """Locally low-rank reconstruction by FISTA.
+    """Reconstruct with a locally low-rank penalty, by FISTA.
 
     It minimises `1/2 ||A x - y||^2 + weight sum_b ||x_b||_*`, where x_b are blocks of 8 x 8 pixels
     as matrices (frame, pixel), on a grid that is shifted at random in each step. A single frame has
-    no rank to lower, see `single_frame`.
+    rank one and is reconstructed by `single_frame` instead.
 
     Parameters
     ----------
@@ -65,12 +65,13 @@ def llr(
 def low_rank_sparse(
     problem: Problem, *, weight: float = 0.01, iterations: int = 40, monitor: Monitor = never
 ) -> Solution:
-    """Low rank plus sparse (L+S) by FISTA.
+    """Reconstruct as low rank plus sparse (L+S), by FISTA.
 
     It minimises `1/2 ||A (L + S) - y||^2 + w_L ||L||_* + weight ||F_t S||_1`. The image is the sum
-    of L, a matrix (frame, pixel) of the whole image, and S. F_t gives all temporal frequencies
-    except zero. w_L is the weight times the square root of the number of pixels times a fixed
-    share. A single frame has no rank to lower, see `single_frame`.
+    of L, a matrix (frame, pixel) of the whole image, and S. F_t is the temporal Fourier transform
+    without the zero frequency. w_L is `LOW_RANK_SHARE` times the weight times the square root of
+    the number of pixels. A single frame has rank one and is reconstructed by `single_frame`
+    instead.
 
     Parameters
     ----------

@@ -17,9 +17,9 @@ from cmrrecon.tools.errors import InputError, NumericalError
 
 
 class PreparedSeries:
-    """A series with everything that methods need of it, each part computed once and kept.
+    """A series with everything that methods need to know about it, computed at most once.
 
-    It belongs to the run that made it. `part` gives the same series with fewer samples, which
+    It belongs to the run that made it. `part` returns the same series with fewer samples, which
     shares the scale, coils and noise.
 
     Parameters
@@ -29,14 +29,14 @@ class PreparedSeries:
     scale : float or None
         Divisor of the k-space; None for the `normalisation` of the series.
     whiten : bool, Whitening or None
-        As `wanted` of `Whitening.of`, or a whitening found before.
+        See `wanted` in `Whitening.of`; or an existing whitening to use.
 
     Attributes
     ----------
     series : Series
         The series with the centre of k-space in the middle, see `operators.centre`.
     scale : float
-        The scale as given or found.
+        The divisor of the k-space.
 
     Raises
     ------
@@ -56,13 +56,13 @@ class PreparedSeries:
         self.whiten = whiten
         self._coils: dict[int | None, Coils] = {}
 
-        # With a noise scan most methods need only the scale of the white series.
-        later = series.noise is not None and whiten is not False
-        self._given_scale = normalisation(series) if scale is None and not later else scale
+        # With a noise scan, most methods need only the scale of the whitened series.
+        lazy = series.noise is not None and whiten is not False
+        self._given_scale = normalisation(series) if scale is None and not lazy else scale
 
     @cached_property
     def mask(self) -> SamplingMask:
-        """The samples that are image data."""
+        """The mask without the samples measured only for calibration."""
         mask = self.series.mask
         return mask if mask.calibration_only is None else mask.chosen(mask.image_data)
 
@@ -83,7 +83,7 @@ class PreparedSeries:
 
     @cached_property
     def whitening(self) -> Whitening | None:
-        """How `white` mixes the coils; None if it does not."""
+        """The whitening that `white` applies to the coils; None if there is no reason to whiten."""
         if isinstance(self.whiten, Whitening):
             return self.whiten
         return Whitening.of(self.series, self.whiten)
@@ -94,7 +94,7 @@ class PreparedSeries:
         return self if self.whitening is None else _White(self.series, self.whitening)
 
     def tensors(self) -> list[Tensor]:
-        """The tensors that the series holds on its device."""
+        """Return the tensors that the series holds on its device."""
         mask, calibration = self.series.mask, self.series.calibration
         found = [self.kspace, mask.samples]
         found += [mask.trajectory.positions] if isinstance(mask, SpokeMask) else []
@@ -102,24 +102,24 @@ class PreparedSeries:
         return found + [tensor for tensor in optional if tensor is not None]
 
     def normalised(self) -> Series:
-        """The series with its k-space divided by the scale."""
+        """Return the series with its k-space divided by the scale."""
         return self.series.scaled(1 / self.scale)
 
     def coils(self, virtual: int | None = None) -> Coils:
-        """The coil maps, with up to `virtual` virtual coils; errors as for `estimate_coils`."""
+        """Return the coil maps, with at most `virtual` virtual coils, see `estimate_coils`."""
         if virtual not in self._coils:
             self._coils[virtual] = estimate_coils(self.series, virtual)
         return self._coils[virtual]
 
     @cached_property
     def noise_power(self) -> Tensor | None:
-        """`E|n|^2` of one normalised, weighted sample of each coil, (coil,) float64.
+        """Noise power `E|n|^2` of a normalised, weighted sample of each coil, (coil,) float64.
 
         None if it is unknown.
         """
         noise, averages = self.series.noise, self.series.mask.averages
         if noise is not None:
-            once = noise.covariance.diagonal().real.double().to(self.kspace.device)
+            single = noise.covariance.diagonal().real.double().to(self.kspace.device)
         elif not isinstance(self.mask, CartesianMask):
             return None
         else:
@@ -127,12 +127,12 @@ class PreparedSeries:
                 samples = noise_samples(self.kspace, self.mask)
             except InputError:
                 return None
-            once = noise_level(samples).double().square()
+            single = noise_level(samples).double().square()
 
-        return once / self.scale**2 / (1.0 if averages is None else float(averages.max()))
+        return single / self.scale**2 / (1.0 if averages is None else float(averages.max()))
 
     def part(self, mask: SamplingMask) -> "PreparedSeries":
-        """The same series as if only the samples of `mask` had been measured."""
+        """Return the same series as if only the samples of `mask` had been measured."""
         return _Part(self, mask)
 
 
@@ -172,10 +172,10 @@ class _Part(PreparedSeries):
 
 
 def normalisation(series: Series) -> float:
-    """The one normalisation rule: 99th percentile of the RSS image of the time-averaged k-space.
+    """Return the 99th percentile of the RSS image of the time-averaged k-space.
 
-    Dividing k-space by it brings the bright tissue of any file to about 1, so that regularisation
-    weights mean the same everywhere.
+    All methods divide k-space by this number. Bright tissue then has values of about 1 in any file,
+    so the same regularisation weights suit all files.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def normalisation(series: Series) -> float:
         raise NumericalError(
             "kspace-no-signal",
             "The brightness of the zero-filled image is zero or not finite",
-            "K-space must hold signal whose scale fits in single precision",
+            "K-space must contain signal whose scale fits in single precision",
             "Check the export of the file",
         )
 

@@ -1,6 +1,6 @@
 """The least-squares term of a series, which every iterative method minimises.
 
-It uses few virtual coils, and images on the columns of x where the coils see anything.
+To save time, it uses few virtual coils and leaves out the columns of x where all maps are zero.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from cmrrecon.operators.linear import NormalOperator
 from cmrrecon.operators.noncartesian import NonCartesianEncoding, density
 from cmrrecon.solvers import frame_dot, frame_energy
 
-# Enough for the largest eigenvalue within a few per cent.
+# Enough to find the largest eigenvalue within a few per cent.
 POWER_STEPS = 30
 
 
@@ -26,16 +26,17 @@ POWER_STEPS = 30
 class LeastSquares:
     """The term `1/2 ||A x - y||^2` of a normalised series.
 
-    Samples along a trajectory are weighted by density, Cartesian samples by how often they were
-    averaged. With two sets of maps an image is two images, stacked along y (`operators.Encoding`).
+    Samples along a trajectory are weighted by density compensation, and Cartesian samples by their
+    number of averages. With two sets of maps, an image consists of two images stacked along y
+    (`operators.Encoding`).
 
     Attributes
     ----------
     A : NormalOperator
-        The encoding, of which solvers need only A.N. It has few virtual coils, for whole lines
-        different ones in each column.
+        The encoding; solvers need only A.N. It has few virtual coils. For whole lines, they differ
+        from column to column.
     rhs : Tensor of shape (frame, y, x'), complex
-        A.H of the measured k-space; x' are the columns of x where the coils see anything.
+        A.H of the measured k-space; x' are the columns of x where the maps are not zero.
     combine : Tensor of shape (coil, y, x), complex
         The maps that combine the measured coils.
     columns : slice
@@ -49,7 +50,7 @@ class LeastSquares:
 
     @staticmethod
     def of(prepared: PreparedSeries, coils: Coils) -> "LeastSquares":
-        """The least-squares term with the maps of some coils.
+        """Build the least-squares term with the maps of the given coils.
 
         Samples outside the mask are ignored.
         """
@@ -67,7 +68,7 @@ class LeastSquares:
         return LeastSquares(A, rhs.div_(prepared.scale), measured, coils.columns)
 
     def explained(self, x: Tensor) -> Tensor:
-        """`||y||^2 - ||A x - y||^2` of each frame of images (frame, y, x'): (frame, 1, 1)."""
+        """Compute `||y||^2 - ||A x - y||^2`, (frame, 1, 1), for images (frame, y, x')."""
         return frame_dot(x, 2 * self.rhs - self.A.N(x))
 
 
@@ -78,8 +79,8 @@ class Problem(LeastSquares):
     Attributes
     ----------
     start : Tensor of shape (frame, y, x'), complex
-        The coil-combined image of the time-averaged k-space, the same in every frame and held in
-        memory once.
+        The coil-combined image of the time-averaged k-space, the same in every frame and stored
+        only once.
     shape : tuple of int
         Shape (frame, y, x) of the whole images, of all sets of maps.
     """
@@ -89,7 +90,7 @@ class Problem(LeastSquares):
 
     @staticmethod
     def of(prepared: PreparedSeries, coils: Coils, start: Tensor | None = None) -> "Problem":
-        """The problem of a series with the maps of some coils.
+        """Build the problem of a series with the maps of the given coils.
 
         Parameters
         ----------
@@ -118,8 +119,8 @@ class Problem(LeastSquares):
     def whole(self, x: Tensor) -> Tensor:
         """Place a solution (frame, y, x') in whole images (frame, y, x), zero in the other columns.
 
-        Pixels of x' where no coil sees anything hold zero, or values that a spatial regularisation
-        continues from their neighbours.
+        Pixels of x' where all maps are zero are zero, or continue their neighbours smoothly if the
+        regularisation is spatial.
         """
         images = x.new_zeros(self.shape)
         images[..., self.columns] = x
@@ -127,7 +128,7 @@ class Problem(LeastSquares):
 
 
 def _along_spokes(prepared: PreparedSeries, mask: SpokeMask, coils: Coils) -> LeastSquares:
-    """The term of a series along a trajectory, weighted so that A has norm up to one."""
+    """Build the term of a series along a trajectory, weighted so that A has norm up to one."""
     positions, samples = mask.trajectory.positions, mask.samples
     weights = density(positions, samples, mask.trajectory.matrix)
     raw = NonCartesianEncoding(coils.maps, positions, samples, weights)
@@ -141,7 +142,7 @@ def _along_spokes(prepared: PreparedSeries, mask: SpokeMask, coils: Coils) -> Le
 
 
 def norm(A: NonCartesianEncoding, frames: int) -> float:
-    """The largest eigenvalue of A.N over all frames, by the power method, plus a safety margin."""
+    """Estimate the largest eigenvalue of A.N over all frames by the power method, plus a margin."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn((frames, *A.maps.shape[1:]), dtype=A.maps.dtype, generator=generator)
     x = x.to(A.maps.device)

@@ -1,14 +1,16 @@
 """Refine coil maps with all measured samples, not only the calibration lines.
 
-Given images x, the data are linear in the maps S; given maps, they are linear in the images. Both
-are found in turns, as in JSENSE (Ying and Sheng, Magn Reson Med 2007;57:1196)::
+For known images x, the data are linear in the maps S; for known maps, they are linear in the
+images. Both are estimated alternately, as in JSENSE (Ying and Sheng, Magn Reson Med
+2007;57:1196)::
 
-    x = kt-wavelet with the present maps, from the last x
-    S = argmin sum_t ||M_t F S x_t - y_t||^2 + ||W (S - S_0)||^2,   S_0 the maps of ESPIRiT
+    x = kt-wavelet with the current maps, starting from the last x
+    S = argmin sum_t ||M_t F S x_t - y_t||^2 + ||W (S - S_0)||^2
 
-Samples are weighted by how often they were averaged. S - S_0 is a sum of few cosines. Unlike
-complex exponentials, cosines need not agree at opposite ends of the field of view, and that is
-where ESPIRiT errs most if the body reaches the edge. W rises with their frequencies.
+S_0 are the ESPIRiT maps. Samples are weighted by their number of averages. S - S_0 is a sum of a
+few cosines, and W increases with their frequencies. Unlike complex exponentials, cosines may differ
+at opposite ends of the field of view, where the error of ESPIRiT is largest if the body reaches the
+edge.
 """
 
 import math
@@ -26,17 +28,17 @@ from cmrrecon.operators.coils import rss, unit
 from cmrrecon.operators.fourier import fft2c, fftc, ifft2c, ifftc
 from cmrrecon.solvers import conjugate_gradient
 
-# Turns, and the steps of each solver in a turn.
-TURNS, IMAGE_STEPS, MAP_STEPS = 3, 15, 6
-# Cosines along y (along x as many per pixel), the weight of the deviation from ESPIRiT, and how
-# fast it rises with the squared frequency.
+# Number of rounds, and number of steps of each solver in a round.
+ROUNDS, IMAGE_STEPS, MAP_STEPS = 3, 15, 6
+# Number of cosines along y (in proportion along x), weight of the deviation from ESPIRiT, and its
+# increase with the squared frequency.
 COSINES, WEIGHT, RISE = 32, 0.001, 0.25
 
 
 def refined(prepared: PreparedSeries, coils: Coils) -> Coils:
-    """Refine the first set of `coils` for a Cartesian series, in the columns of these coils.
+    """Refine the first set of maps of `coils` for a Cartesian series, within its columns.
 
-    A single coil is returned as it is.
+    The map of a single coil is returned unchanged.
     """
     coils = coils.first
     if len(coils.measured) == 1:
@@ -47,8 +49,8 @@ def refined(prepared: PreparedSeries, coils: Coils) -> Coils:
     fit = kind(prepared, coils)
 
     x = problem.start
-    for turn in range(TURNS):
-        if turn:
+    for repeat in range(ROUNDS):
+        if repeat:
             problem = Problem.of(prepared, coils, x)
         x = kt_wavelet(problem, iterations=IMAGE_STEPS).x
         coils = fit(x)
@@ -57,7 +59,7 @@ def refined(prepared: PreparedSeries, coils: Coils) -> Coils:
 
 
 def cosines(n: int, count: int, like: Tensor) -> Tensor:
-    """Orthonormal cosines (n, count) over an axis of n pixels; the count is limited to n.
+    """Build orthonormal cosines (n, count) over an axis of n pixels; the count is limited to n.
 
     Parameters
     ----------
@@ -66,7 +68,7 @@ def cosines(n: int, count: int, like: Tensor) -> Tensor:
     count : int
         Number of cosines.
     like : Tensor
-        Its device and dtype are used.
+        Tensor whose device and dtype are used.
 
     Returns
     -------
@@ -80,18 +82,18 @@ def cosines(n: int, count: int, like: Tensor) -> Tensor:
 
 
 def coil_dot(a: Tensor, b: Tensor) -> Tensor:
-    """Real part of the inner product of each coil, (coil, 1, 1).
+    """Compute the real part of the inner product of each coil, (coil, 1, 1).
 
-    The sum is pairwise: the turns of images and maps, and a network, would amplify the rounding
-    errors of `torch.dot`.
+    The sum is pairwise, because alternating between images and maps, or a network, would amplify
+    the rounding errors of `torch.dot`.
     """
     return (torch.view_as_real(a) * torch.view_as_real(b)).sum((1, 2, 3))[:, None, None]
 
 
 class MapFit(ABC):
-    """Fits maps to the measured samples of a series, on the columns of some coils.
+    """Fits coil maps to the measured samples of a series, for given images.
 
-    Called with images (frame, y, x'), it returns the coils whose maps fit them best.
+    Called with images (frame, y, x'), it returns coils with the best maps for these images.
     """
 
     def __init__(self, prepared: PreparedSeries, coils: Coils) -> None:
@@ -144,7 +146,7 @@ class MapFit(ABC):
         return self.along_y @ coefficients @ self.along_x.mT
 
     def _projected(self, maps: Tensor, x: Tensor, samples: Tensor | None) -> Tensor:
-        """Compute sum_t conj(x_t) F^H W_t M_t (y_t - F S x_t), for y = 0 without samples."""
+        """Compute sum_t conj(x_t) F^H W_t M_t (y_t - F S x_t), with y = 0 if samples are None."""
         total = torch.zeros_like(maps)
         for t, image in enumerate(x):
             predicted = self._transformed(maps * image)
@@ -157,7 +159,7 @@ class MapFit(ABC):
 
     @abstractmethod
     def _samples(self, kspace: Tensor) -> Tensor:
-        """The samples to fit, from normalised k-space (frame, coil, y, x)."""
+        """Return the samples to fit, from normalised k-space (frame, coil, y, x)."""
 
     @abstractmethod
     def _transformed(self, seen: Tensor) -> Tensor:
@@ -171,7 +173,8 @@ class MapFit(ABC):
 class LineFit(MapFit):
     """Map fit to whole lines.
 
-    Whole lines give access to single columns of the image, so transforms along y are enough.
+    Whole lines can be transformed along x to single columns of the image, so the fit itself needs
+    only transforms along y.
     """
 
     def _samples(self, kspace: Tensor) -> Tensor:

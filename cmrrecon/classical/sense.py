@@ -9,7 +9,7 @@ from cmrrecon.solvers import Monitor, Solution, conjugate_gradient, never
 def sense(
     problem: Problem, *, weight: float = 0.003, iterations: int = 20, monitor: Monitor = never
 ) -> Solution:
-    """Conjugate-gradient SENSE, frame by frame.
+    """Reconstruct by conjugate-gradient SENSE, frame by frame.
 
     It minimises `1/2 ||A x - y||^2 + weight/2 ||x||^2`, starting from zero.
 

@@ -1,9 +1,9 @@
-"""SigPy's reconstructions, frame by frame on the CPU, with our coil maps and normalisation.
+"""SigPy's reconstructions, frame by frame on the CPU, with this package's maps and normalisation.
 
-SigPy minimises `1/2 ||P F S x - y||^2` plus a regularisation. The step size of FISTA is given, so
-that SigPy does not search for it from a random start: with maps of unit root-sum-of-squares the
-encoding has norm up to one, and the same input then gives the same image. Source: Ong and Lustig,
-ISMRM 2019;27:4819.
+SigPy minimises `1/2 ||P F S x - y||^2` plus a regularisation. By default, it searches for the step
+size of FISTA from a random start. Here the step size is one, which is possible because maps with
+unit root-sum-of-squares limit the norm of the encoding to one. The same input then always has the
+same result. Source: Ong and Lustig, ISMRM 2019;27:4819.
 """
 
 from collections.abc import Callable
@@ -79,12 +79,12 @@ class VariationOptions:
 
 
 def sigpy_sense(series: Series, options: SenseOptions | None = None) -> Tensor:
-    """SigPy's conjugate-gradient SENSE of a normalised series: images (frame, y, x) complex64."""
+    """Reconstruct a normalised series by SigPy's CG-SENSE: images (frame, y, x) complex64."""
     return _sense_with(series, _maps(series), options or SenseOptions())
 
 
 def sigpy_l1_wavelet(series: Series, options: WaveletOptions | None = None) -> Tensor:
-    """SigPy's compressed sensing with the l1-norm of Daubechies-4 wavelets, by FISTA.
+    """Reconstruct by SigPy's FISTA with the l1-norm of Daubechies-4 wavelets.
 
     Parameters
     ----------
@@ -123,10 +123,10 @@ def sigpy_l1_wavelet(series: Series, options: WaveletOptions | None = None) -> T
 
 
 def sigpy_tv(series: Series, options: VariationOptions | None = None) -> Tensor:
-    """SigPy's compressed sensing with anisotropic spatial total variation, by ADMM.
+    """Reconstruct by SigPy's ADMM with anisotropic spatial total variation.
 
-    SigPy's default solver for this problem, primal-dual steps, is far from the minimum after 100
-    iterations.
+    SigPy's default solver for this problem, a primal-dual method, is still far from the minimum
+    after 100 iterations.
 
     Parameters
     ----------
@@ -167,10 +167,10 @@ def sigpy_tv(series: Series, options: VariationOptions | None = None) -> Tensor:
 
 
 def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
-    """SENSE with the coil maps of SigPy's JSENSE, which estimates maps and image together.
+    """Reconstruct by SENSE with maps from SigPy's JSENSE, which estimates maps and image together.
 
-    The maps come from separate reference lines, else from the time average of the calibration
-    block.
+    The maps come from separate reference lines, or otherwise from the time average of the
+    calibration block.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def sigpy_jsense(series: Series, options: SenseOptions | None = None) -> Tensor:
     if coils == 1:
         raise UsageError(
             "coils-too-few",
-            "The series has one coil",
+            "The series has only one coil",
             "JSENSE estimates the maps of several coils",
             "Use the method sigpy-sense",
         )
@@ -278,7 +278,7 @@ def _sense_with(series: Series, maps: Tensor, options: SenseOptions) -> Tensor:
 def _frame_by_frame(series: Series, solve: Callable[[Array, Array], Array]) -> Tensor:
     """Solve each frame from its k-space (coil, y, x) and mask (y, x or 1).
 
-    Returns images (frame, y, x) on the device of the series.
+    The images (frame, y, x) are returned on the device of the series.
     """
     masks = _numpy(series.mask.image_data.float())
     images = [

@@ -11,10 +11,11 @@ from cmrrecon.solvers.shrinkage import temporal_fourier_shrinkage
 def temporal_fourier(
     problem: Problem, *, weight: float = 0.01, iterations: int = 30, monitor: Monitor = never
 ) -> Solution:
-    """k-t sparse reconstruction by FISTA.
+    """Reconstruct with sparsity in the temporal Fourier domain (k-t sparse), by FISTA.
 
-    It minimises `1/2 ||A x - y||^2 + weight ||F_t x||_1`, where F_t gives all temporal frequencies
-    except zero. A single frame has no time axis, see `single_frame`.
+    It minimises `1/2 ||A x - y||^2 + weight ||F_t x||_1`, where F_t is the temporal Fourier
+    transform without the zero frequency. A single frame has no time axis and is reconstructed by
+    `single_frame` instead.
 
     Parameters
     ----------

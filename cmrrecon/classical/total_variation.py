@@ -7,17 +7,17 @@ from cmrrecon.classical.problem import Problem
 from cmrrecon.solvers import Monitor, Solution, fista, never, primal_dual
 from cmrrecon.solvers.shrinkage import TemporalVariationShrinkage, shorten
 
-# Weight of the spatial total variation that replaces the temporal one for a single frame, relative
-# to it.
+# A single frame is reconstructed with spatial total variation, with this fraction of the temporal
+# weight.
 SPACE_SHARE = 0.2
 
 
 def tv(
     problem: Problem, *, weight: float = 0.002, iterations: int = 100, monitor: Monitor = never
 ) -> Solution:
-    """Spatial total variation, frame by frame, by primal-dual steps.
+    """Reconstruct with spatial total variation, frame by frame, by primal-dual steps.
 
-    It minimises `1/2 ||A x - y||^2 + weight (||D_y x||_1 + ||D_x x||_1)`, where D are the
+    It minimises `1/2 ||A x - y||^2 + weight (||D_y x||_1 + ||D_x x||_1)`, where D computes the
     differences of neighbouring pixels.
 
     Parameters
@@ -59,11 +59,11 @@ def tv(
 def temporal_tv(
     problem: Problem, *, weight: float = 0.01, iterations: int = 25, monitor: Monitor = never
 ) -> Solution:
-    """Temporal total variation by FISTA, from the time average.
+    """Reconstruct with temporal total variation by FISTA, starting from the time average.
 
-    It minimises `1/2 ||A x - y||^2 + weight ||D_t x||_1`, where D_t are the differences of
-    neighbouring frames; the last frame is not joined to the first. A single frame has no time axis
-    and is reconstructed by `tv` with a fifth of the weight.
+    It minimises `1/2 ||A x - y||^2 + weight ||D_t x||_1`, where D_t computes the differences of
+    neighbouring frames, except between the last and the first. A single frame has no time axis and
+    is reconstructed by `tv` with a fifth of the weight.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def temporal_tv(
 
 
 def differences(x: Tensor, dim: int) -> Tensor:
-    """Differences x[i + 1] - x[i] along `dim`, zero in the last place."""
+    """Compute the differences x[i + 1] - x[i] along `dim`, with zero in the last place."""
     n = x.shape[dim] - 1
     out = torch.zeros_like(x)
     torch.sub(x.narrow(dim, 1, n), x.narrow(dim, 0, n), out=out.narrow(dim, 0, n))
@@ -106,7 +106,7 @@ def differences(x: Tensor, dim: int) -> Tensor:
 
 
 def differences_adjoint(d: Tensor, dim: int) -> Tensor:
-    """The adjoint of `differences`; it ignores the last place."""
+    """Apply the adjoint of `differences`, which ignores the last place."""
     n = d.shape[dim] - 1
     out = torch.zeros_like(d)
     inner = d.narrow(dim, 0, n)

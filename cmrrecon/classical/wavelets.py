@@ -1,4 +1,4 @@
-"""Compressed sensing with wavelets: in space frame by frame, and in space and time together."""
+"""Compressed sensing with wavelets, either in space alone or in space and time."""
 
 from torch import Tensor
 
@@ -8,16 +8,16 @@ from cmrrecon.solvers.shrinkage import HaarShrinkage
 
 SPACE_LEVELS = 4
 TIME_LEVELS = 3
-# Weight of spatial details relative to that of temporal ones.
+# Weight of spatial details relative to the weight of temporal details.
 SPACE_SHARE = 0.1
 
 
 def l1_wavelet(
     problem: Problem, *, weight: float = 0.002, iterations: int = 40, monitor: Monitor = never
 ) -> Solution:
-    """Spatial wavelets, frame by frame, by FISTA.
+    """Reconstruct with spatial wavelets, frame by frame, by FISTA.
 
-    It minimises `1/2 ||A x - y||^2 + weight ||W x||_1`, where W gives the details of the
+    It minimises `1/2 ||A x - y||^2 + weight ||W x||_1`, where W computes the details of the
     two-dimensional Haar transform, averaged over its shifts (see `HaarShrinkage`).
 
     Parameters
@@ -47,12 +47,12 @@ def l1_wavelet(
 def kt_wavelet(
     problem: Problem, *, weight: float = 0.01, iterations: int = 40, monitor: Monitor = never
 ) -> Solution:
-    """Wavelets in time and space by FISTA.
+    """Reconstruct with wavelets in time and space, by FISTA.
 
-    It minimises `1/2 ||A x - y||^2 + weight (||W_t x||_1 + 0.1 ||W_yx x||_1)`. W_t gives the
-    details of the Haar transform over time, W_yx those over space. Both are averaged over their
-    shifts (see `HaarShrinkage`) and shrunk one after the other. A single frame has no time axis, so
-    only W_yx is left.
+    It minimises `1/2 ||A x - y||^2 + weight (||W_t x||_1 + 0.1 ||W_yx x||_1)`. W_t computes the
+    details of the Haar transform over time, and W_yx the details over space. Both are averaged over
+    their shifts (see `HaarShrinkage`) and shrunk one after the other. A single frame has no time
+    axis, so only W_yx is used.
 
     Parameters
     ----------
@@ -87,8 +87,8 @@ def kt_wavelet(
 
 
 def single_frame(problem: Problem, weight: float, iterations: int, monitor: Monitor) -> Solution:
-    """Reconstruct a single frame in place of a dynamic method.
+    """Reconstruct a single frame, for methods that need several frames.
 
-    It is `l1_wavelet` with the weight that spatial wavelets have in `kt_wavelet`.
+    This is `l1_wavelet` with the weight of the spatial wavelets in `kt_wavelet`.
     """
     return l1_wavelet(problem, weight=SPACE_SHARE * weight, iterations=iterations, monitor=monitor)

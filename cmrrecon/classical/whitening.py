@@ -15,32 +15,33 @@ from cmrrecon.operators.noise import (
 )
 from cmrrecon.tools.errors import InputError
 
-# Without a noise scan, coils are whitened if their noise differs by this factor or is correlated by
-# this much. Simulated scans of equal coils reach 1.1 and 0.1, a measured heart 1.8 and 0.5.
+# Without a noise scan, coils are whitened if the ratio of their noise levels, or the correlation of
+# their noise, is at least this large. Simulated scans with equal coils reach 1.1 and 0.1, and a
+# measured scan of a heart 1.8 and 0.5.
 UNEQUAL, CORRELATED = 2.5, 0.6
-# Noise samples must look like noise. For complex Gaussian noise the ratio of the root mean square
-# to the level from the median is 1; where signal reaches the ends of the readout it is larger.
+# Noise samples must look like noise. For complex Gaussian noise, the ratio of the root mean square
+# to the level from the median is 1; it is larger if signal reaches the ends of the readout.
 NOISE_LIKE = 1.1
-# Samples per coil; fewer give correlations by chance.
+# Minimum number of samples per coil; with fewer, chance correlations are too large.
 FEWEST_SAMPLES = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """A mixing of coils after which their noise is uncorrelated and of equal power.
+    """A linear mixing of coils, after which their noise is uncorrelated and has equal power.
 
-    The power is the geometric mean over the coils, so that k-space keeps its scale.
+    This power is the geometric mean over the coils, so that k-space keeps its scale.
 
     Attributes
     ----------
     matrix : Tensor of shape (white coil, coil), complex64
-        The mixing. Coils without noise, which hold no data, are left out.
+        The mixing matrix. Coils without noise have no data and are left out.
     inverse : Tensor of shape (coil, white coil), complex64
-        The inverse mixing.
+        The inverse mixing matrix.
     power : float
-        `E|n|^2` of a sample of each white coil.
+        Noise power `E|n|^2` of a sample of each white coil.
     words : str
-        How the noise is known, for the user.
+        How the noise was determined, in words for the user.
     """
 
     matrix: Tensor
@@ -50,20 +51,20 @@ class Whitening:
 
     @staticmethod
     def of(series: Series, wanted: bool | None = None) -> "Whitening | None":
-        """The whitening of a series; None if there is no reason to whiten.
+        """Find the whitening of a series; None if there is no reason to whiten.
 
         Parameters
         ----------
         series : Series
             The series.
         wanted : bool or None
-            True for always, False for never. None whitens with a noise scan, and without one if the
-            noise of the coils is clearly unequal or correlated.
+            True for always, False for never. None whitens if there is a noise scan, or if the noise
+            of the coils is clearly unequal or correlated.
 
         Returns
         -------
         Whitening or None
-            The mixing.
+            The whitening.
 
         Raises
         ------
@@ -73,14 +74,14 @@ class Whitening:
         if wanted is False or series.kspace.shape[1] == 1:
             return None
         if series.noise is not None:
-            return _measured(series, series.noise, bool(wanted))
+            return _from_scan(series, series.noise, bool(wanted))
         if wanted:
             samples = noise_samples(series.kspace, _lines(series))
-            return _estimated(samples, strict=True)
+            return _from_samples(samples, strict=True)
         return _clearly_needed(series)
 
     def series(self, series: Series) -> Series:
-        """The whitened series.
+        """Whiten a series.
 
         Supplied maps are whitened too, and scaled to unit root-sum-of-squares.
         """
@@ -104,32 +105,32 @@ def mixed(matrix: Tensor, coils: Tensor) -> Tensor:
     return out
 
 
-def _estimated(samples: Tensor, *, strict: bool = False) -> Whitening | None:
-    """The whitening from noise samples (coil, n) of the data, see `_steady`."""
+def _from_samples(samples: Tensor, *, strict: bool = False) -> Whitening | None:
+    """Find the whitening from noise samples (coil, n) of the data, see `_robust`."""
     words = "estimated from the data"
-    return _steady(noise_covariance(samples), samples.shape[1], words, strict=strict)
+    return _robust(noise_covariance(samples), samples.shape[1], words, strict=strict)
 
 
-def _measured(series: Series, noise: Noise, wanted: bool) -> Whitening | None:
-    """The whitening from a noise scan.
+def _from_scan(series: Series, noise: Noise, wanted: bool) -> Whitening | None:
+    """Find the whitening from a noise scan.
 
-    A singular covariance is refused if whitening is wanted; otherwise only the levels of the coils
-    are used.
+    If the covariance is singular, it is refused if whitening was requested; otherwise, only the
+    noise levels of the coils are used.
     """
     words = f"measured with {noise.samples} noise samples"
     covariance = noise.covariance.to(series.kspace.device)
-    return _steady(covariance, noise.samples, words, strict=wanted)
+    return _robust(covariance, noise.samples, words, strict=wanted)
 
 
-def _steady(
+def _robust(
     covariance: Tensor, samples: int, words: str, *, strict: bool = False
 ) -> Whitening | None:
-    """The whitening from a covariance without its chance correlations.
+    """Find the whitening from a covariance after removing its chance correlations.
 
-    A singular covariance is refused if `strict`; otherwise only its diagonal is used.
+    A singular covariance is refused if `strict`; otherwise, only its diagonal is used.
     """
     try:
-        _from(covariance, words)
+        _from_covariance(covariance, words)
     except InputError:
         if strict:
             raise
@@ -137,23 +138,23 @@ def _steady(
         words = f"{words}, levels only, because the coils are not independent"
 
     try:
-        return _from(without_chance(covariance, samples), words)
+        return _from_covariance(without_chance(covariance, samples), words)
     except InputError:
         return None
 
 
 def without_chance(covariance: Tensor, samples: int) -> Tensor:
-    """Remove from a noise covariance (coil, coil) the correlations that few samples give by chance.
+    """Shrink the correlations in a noise covariance (coil, coil) that are due to chance.
 
-    All correlations shrink by the fraction of their energy that independent coils would have: 1 /
-    samples for each.
+    With few samples, even independent coils seem correlated, with an energy of 1 / samples for each
+    pair. All correlations shrink by the fraction of their energy that this explains.
 
     Parameters
     ----------
     covariance : Tensor of shape (coil, coil), complex
         Noise covariance.
     samples : int
-        Number of noise samples it was estimated from.
+        Number of noise samples from which it was estimated.
 
     Returns
     -------
@@ -176,7 +177,7 @@ def without_chance(covariance: Tensor, samples: int) -> Tensor:
     return covariance * kept + torch.diag(covariance.diagonal()) * (1 - kept)
 
 
-def _from(covariance: Tensor, words: str) -> Whitening:
+def _from_covariance(covariance: Tensor, words: str) -> Whitening:
     live = covariance.diagonal().real > 0
     if not bool(live.any()):
         raise InputError(
@@ -203,7 +204,7 @@ def _from(covariance: Tensor, words: str) -> Whitening:
 
 
 def _lines(series: Series) -> CartesianMask:
-    """The mask of a series of lines, which may have asymmetric echoes; refuses other masks."""
+    """Return the mask of a series of lines, possibly with asymmetric echoes; refuse other masks."""
     if not isinstance(series.mask, CartesianMask) or series.mask.echo is None:
         raise InputError(
             "noise-not-measurable",
@@ -215,7 +216,7 @@ def _lines(series: Series) -> CartesianMask:
 
 
 def _clearly_needed(series: Series) -> Whitening | None:
-    """The whitening from the ends of the readout, if their noise clearly calls for it."""
+    """Find the whitening from the ends of the readout, if their noise clearly calls for it."""
     try:
         samples = noise_samples(series.kspace, _lines(series))
     except InputError:
@@ -236,4 +237,4 @@ def _clearly_needed(series: Series) -> Whitening | None:
     if float(level[live].max() / level[live].min()) < UNEQUAL and correlation < CORRELATED:
         return None
 
-    return _estimated(samples)
+    return _from_samples(samples)

@@ -1,4 +1,4 @@
-"""Zero-filled reconstruction: unmeasured samples stay zero."""
+"""Zero-filled reconstruction, which leaves unmeasured samples at zero."""
 
 from torch import Tensor
 
@@ -7,10 +7,10 @@ from cmrrecon.operators.coil_images import magnitudes
 
 
 def zero_filled(series: Series) -> Tensor:
-    """Root-sum-of-squares of the inverse Fourier transform: magnitudes (frame, y, x) float32.
+    """Compute root-sum-of-squares magnitudes (frame, y, x) float32 by inverse Fourier transform.
 
-    Samples along a trajectory are density-compensated and gridded. Samples for calibration only are
-    left out.
+    Samples along a trajectory are density-compensated and gridded. Samples measured only for
+    calibration are left out.
     """
     mask = series.mask
     if mask.calibration_only is not None:

@@ -1,18 +1,18 @@
-"""How a scan was acquired, as far as its file and folder names say."""
+"""How a scan was acquired, as far as the names of its file and folders show."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How a scan was acquired; None for what is not known.
+    """How a scan was acquired; None where unknown.
 
     Attributes
     ----------
     base : str
         Official base name (`cine_sax`, `T1map`).
     modality, year, centre, vendor, subject : str (year: int) or None
-        The domain, from folder names.
+        Where and how the scan was made, from folder names.
     pattern, acceleration, acs, seed : str, float, int, int or None
         Sampling: name of the pattern, nominal acceleration R, number of calibration lines, seed.
     coil : str or None
@@ -24,8 +24,8 @@ class Acquisition:
     sequence : str or None
         Name of the pulse sequence or protocol, never of the patient.
     venc : tuple of float or None
-        Velocity encoding of each set of frames in cm/s, 0 for the reference. The frames of a set
-        are consecutive.
+        Velocity encoding of each set of frames in cm/s, 0 for the reference. Each set consists of
+        consecutive frames.
     """
 
     base: str = "scan"

@@ -1,4 +1,4 @@
-"""Checks of k-space and mask before anything is computed from them."""
+"""Check k-space and mask before anything is computed from them."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from cmrrecon.data.mask import SamplingMask
 from cmrrecon.data.measured import not_finite
 from cmrrecon.tools.errors import InputError
 
-# Largest fraction of a mask's lines, within the extent of the data, that may hold only zeros.
+# Within the extent of the data, at most this fraction of a mask's lines may hold only zeros.
 EMPTY_ALLOWED = 0.25
 
 
@@ -19,7 +19,7 @@ def require_finite(kspace: Tensor, where: str) -> None:
     kspace : Tensor of any shape, complex
         The samples to check.
     where : str
-        What holds them, for the message.
+        Name of their source, for the message.
 
     Raises
     ------
@@ -38,15 +38,15 @@ def check_mask(mask: SamplingMask, touched: Tensor, where: str) -> Tensor:
     mask : SamplingMask
         The mask to check.
     touched : Tensor of shape (frame, y, x), bool
-        Where any coil holds data.
+        Where any coil has data.
     where : str
-        What holds the data, for the message.
+        Name of the source of the data, for the message.
 
     Returns
     -------
     Tensor of shape (frame, y), bool
-        Lines that the mask declares measured but that hold only zeros. There are few of them, or
-        they lie at the edges of k-space.
+        Lines that the mask marks as measured but that hold only zeros. They are few, or at the
+        edges of k-space.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def check_mask(mask: SamplingMask, touched: Tensor, where: str) -> Tensor:
             "mask-shape",
             f"{where}: the mask has shape {tuple(samples.shape)}, "
             f"the data {tuple(touched.shape)} (frame, y, x)",
-            "The mask must have the same y as the data, and the same frame and x or length 1",
+            "y must be the same as in the data; frame and x must be the same or 1",
             "Give the mask that belongs to this file",
         )
 
@@ -76,10 +76,10 @@ def check_mask(mask: SamplingMask, touched: Tensor, where: str) -> Tensor:
         )
 
     claimed = samples.any(-1).expand(touched.shape[:2])
-    held = touched.any(-1)
-    empty = claimed & ~held
+    filled = touched.any(-1)
+    empty = claimed & ~filled
 
-    lines = held.any(0).nonzero().flatten()
+    lines = filled.any(0).nonzero().flatten()
     inside = slice(int(lines[0]), int(lines[-1]) + 1)
     count, total = int(empty[:, inside].sum()), int(claimed[:, inside].sum())
 

@@ -13,9 +13,9 @@ COMPLETE = "fully sampled"
 LEAST_PART = 5 / 8
 # Sides whose lengths differ by up to this fraction of the axis count as equal.
 UNEVEN = 0.01
-# With gaps, an end may lack up to BY_CHANCE times the largest gap by the pattern alone. A pattern
-# is regular if it has MANY gaps and at least the fraction REGULAR of them is as large as the
-# largest; its ends lack at most one gap.
+# In a pattern with gaps, an end may by chance lack up to BY_CHANCE times the largest gap. In a
+# regular pattern, it lacks at most one gap. A pattern is regular if it has at least MANY gaps and
+# at least the fraction REGULAR of them are as large as the largest.
 BY_CHANCE = 4
 MANY, REGULAR = 6, 0.6
 
@@ -37,8 +37,8 @@ class Axis:
     reach : Reach
         The whole axis, all but one side, or less on both sides.
     part : float
-        Measured length divided by the length of the whole axis. If the longer side is cut too, it
-        is divided by the length that would be symmetric about the centre. 1 unless one-sided.
+        Measured length divided by the length of the whole axis. If the longer side is cut too, the
+        divisor is the length that would be symmetric about the centre. 1 unless one-sided.
     """
 
     reach: Reach
@@ -46,7 +46,7 @@ class Axis:
 
     @staticmethod
     def of(measured: Tensor, centre: int, *, gaps: bool = False) -> "Axis":
-        """Classify an axis from its measured samples.
+        """Return classify an axis from its measured samples.
 
         Parameters
         ----------
@@ -55,7 +55,7 @@ class Axis:
         centre : int
             Index of the centre of k-space.
         gaps : bool
-            Whether the pattern has gaps; what is missing on both sides then belongs to it.
+            Whether the pattern has gaps. Samples missing on both sides then belong to the pattern.
         """
         n, places = len(measured), measured.nonzero().flatten()
         first, last = int(places[0]), int(places[-1])
@@ -74,12 +74,12 @@ class Axis:
 
 
 def _slack(between: Tensor) -> int:
-    """Number of samples an end may lack by the pattern, from the gaps between measured samples."""
+    """Return how many samples an end may lack, given the gaps between measured samples."""
     gaps = between[between > 0]
     if not len(gaps):
         return 0
-    alike = float((gaps == gaps.max()).double().mean())
-    regular = len(gaps) >= MANY and alike >= REGULAR
+    largest_share = float((gaps == gaps.max()).double().mean())
+    regular = len(gaps) >= MANY and largest_share >= REGULAR
     return (1 if regular else BY_CHANCE) * int(gaps.max())
 
 
@@ -130,7 +130,7 @@ class Coverage:
 
     @property
     def edges(self) -> tuple[str, ...]:
-        """What is missing at the edges of k-space, in words; empty if nothing is."""
+        """What is missing at the edges of k-space, in words; empty if nothing is missing."""
         words = []
         if self.y.reach is Reach.ONE_SIDED:
             words.append("partial Fourier")
@@ -142,9 +142,9 @@ class Coverage:
 
     @property
     def one_sided(self) -> bool:
-        """Whether one side is cut but its mirror image was measured.
+        """Whether one side is cut but the opposite side was measured.
 
-        Conjugate symmetry (k-space of real images) can then fill it.
+        Conjugate symmetry (k-space of real images) can then fill the missing side.
         """
         return Reach.ONE_SIDED in (self.y.reach, self.x.reach)
 
@@ -156,7 +156,7 @@ class Coverage:
 
 
 def extent_of(samples: Tensor) -> Region:
-    """The smallest block (y, x) that holds all measured samples (frame, y, x) of all frames."""
+    """Find the smallest block (y, x) that contains all samples (frame|1, y, x|1) of all frames."""
     any_frame = samples.any(0)
     lines, columns = (any_frame.any(axis).nonzero().flatten() for axis in (1, 0))
     if not len(lines):
@@ -166,7 +166,7 @@ def extent_of(samples: Tensor) -> Region:
 
 
 def symmetric_part(samples: Tensor, centre: tuple[int, int] | None = None) -> Region:
-    """The part of the extent of samples (frame|1, y, x|1) that is symmetric about the centre."""
+    """Find the part of the extent of samples (frame|1, y, x|1) symmetric about the centre."""
     _, ny, nx = samples.shape
     cy, cx = (ny // 2, nx // 2) if centre is None else centre
     y, x = extent_of(samples)
@@ -174,7 +174,7 @@ def symmetric_part(samples: Tensor, centre: tuple[int, int] | None = None) -> Re
 
 
 def _even(part: slice, centre: int, n: int) -> slice:
-    """The part of a range that is symmetric about the centre, or the range if it holds all n."""
+    """Return the part of a range symmetric about the centre, or the range if it covers all n."""
     reach = max(0, min(centre - part.start, part.stop - 1 - centre))
     if part.start == 0 and part.stop == n:
         return part

@@ -1,21 +1,21 @@
-"""Coils that drop out of single frames: prediction of the samples they missed."""
+"""Predict the samples of coils that dropped out of single frames."""
 
 import torch
 from torch import Tensor
 
-# Neighbours on each side along the readout that predict a sample, and the Tikhonov weight relative
-# to the mean energy of the predictors.
+# Number of neighbours on each side along the readout that predict a sample, and the Tikhonov weight
+# relative to the mean energy of the predictors.
 REACH = 1
 WEIGHT = 1e-4
-# Number of frames that a message lists.
+# Largest number of frames listed in a message.
 SHOWN = 5
 
 
 def filled(kspace: Tensor, samples: Tensor, dropped: Tensor, *, alike: bool = True) -> Tensor:
-    """Predict the samples of dropped coils; nothing else changes.
+    """Predict the samples of dropped coils, and keep all others.
 
-    A dropped coil gets its own time average plus the changes over time that the other coils see,
-    combined linearly with weights fitted in the frames where the coil works.
+    The prediction is the coil's own time average plus a linear combination of the changes over time
+    in the other coils. Its weights are fitted in the frames where the coil works.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ def filled(kspace: Tensor, samples: Tensor, dropped: Tensor, *, alike: bool = Tr
     dropped : Tensor of shape (frame, coil), bool
         Coils without data in a frame that have data in other frames.
     alike : bool
-        Whether an index (y, x) is the same k-space position in all frames; for spokes it need not
-        be.
+        Whether an index (y, x) is the same k-space position in all frames. For rotating spokes, it
+        is not.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def filled(kspace: Tensor, samples: Tensor, dropped: Tensor, *, alike: bool = Tr
 
 
 def dropout_texts(dropped: Tensor, index: int) -> list[str]:
-    """One warning for each coil that dropped out, (frame, coil) bool, in slice `index`."""
+    """Write one warning for each coil that dropped out, (frame, coil) bool, in slice `index`."""
     texts = []
     for coil in dropped.any(0).nonzero().flatten().tolist():
         frames = dropped[:, coil].nonzero().flatten().tolist()
@@ -59,7 +59,7 @@ def dropout_texts(dropped: Tensor, index: int) -> list[str]:
 
 
 def _predict(series: Tensor, measured: Tensor, lost: Tensor, *, alike: bool) -> None:
-    """Predict, in place, the last coil of (frame, coil, y, x) in the frames where it was lost."""
+    """Predict, in place, the last coil of (frame, coil, y, x) in the frames it dropped out of."""
     average = torch.zeros_like(series[0])
     if alike:
         count = measured[~lost].sum(0).clamp(min=1)
@@ -68,7 +68,7 @@ def _predict(series: Tensor, measured: Tensor, lost: Tensor, *, alike: bool) -> 
     scale = series.abs().amax()
 
     def changes(t: int) -> tuple[Tensor, Tensor]:
-        """Predictors (predictor, sample) and targets (sample,) of a frame."""
+        """Return predictors (predictor, sample) and targets (sample,) of a frame."""
         change = (series[t] - average) * measured[t] / scale
         shifts = [change[:-1].roll(shift, -1) for shift in range(-REACH, REACH + 1)]
         return torch.cat(shifts)[:, measured[t]], change[-1][measured[t]]
@@ -81,7 +81,7 @@ def _predict(series: Tensor, measured: Tensor, lost: Tensor, *, alike: bool) -> 
 
 
 def _fit(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Weights w (predictor,) minimising `sum ||w P - c||^2` plus a small multiple of `||w||^2`."""
+    """Fit weights w (predictor,): minimise `sum ||w P - c||^2` plus a small part of `||w||^2`."""
     normal = torch.stack([P.conj() @ P.T for P, _ in pairs]).sum(0)
     right = torch.stack([P.conj() @ change for P, change in pairs]).sum(0)
 

@@ -1,9 +1,9 @@
-"""Which k-space samples a scan holds, and how that is known.
+"""Sampling masks: which k-space samples were measured, and how that is known.
 
-A mask is one of three kinds, each a class: whole readout lines (`LineMask`), single Cartesian
-samples (`SampleMask`), or spokes of a trajectory (`SpokeMask`). Code that differs by kind asks for
-the class, never for the length of an axis. `SamplingMask.of` is the one place where stored numbers
-become a kind.
+There are three kinds of mask, each with its own class: whole readout lines (`LineMask`), single
+Cartesian samples (`SampleMask`), and spokes of a trajectory (`SpokeMask`). Code that depends on the
+kind checks the class, never the length of an axis. Only `SamplingMask.of` chooses a kind from the
+values of a mask.
 """
 
 import math
@@ -21,7 +21,7 @@ from cmrrecon.tools.errors import UsageError
 
 
 class MaskSource(Enum):
-    """How the measured samples are known."""
+    """Where the information about the measured samples comes from."""
 
     HEADER = "header"
     FILE = "mask file"
@@ -36,20 +36,21 @@ class SamplingMask(ABC):
     Attributes
     ----------
     samples : Tensor, bool, broadcastable to (frame, y, x)
-        True where measured; the classes of the kinds give the shape.
+        True where measured; the subclasses define the shape.
     source : MaskSource
-        How the measured samples are known.
+        Where the mask comes from.
     calibration_only : Tensor of the shape of `samples`, bool, or None
-        Samples measured for calibration alone, not part of the image data; None if there are none.
+        Samples measured only for calibration, not part of the image data; None if there are none.
     centre : (int, int) or None
-        Index (y, x) of the centre of k-space; None if it is to be found by energy, see
+        Index (y, x) of the centre of k-space; None to find it from the energy, see
         `operators.centre`.
     averages : Tensor that broadcasts with `samples`, or None
-        Number of times each sample was measured; its value is their mean. None for once.
+        Number of times each sample was measured; the stored value is the mean. None if each was
+        measured once.
     KIND : str
         `lines`, `samples` or `trajectory`, shown to users and in JSON.
     UNIT : str
-        What is measured at a time, in words.
+        Plural name of the unit of measurement, such as `lines`.
     """
 
     KIND: ClassVar[str]
@@ -63,22 +64,22 @@ class SamplingMask(ABC):
 
     @staticmethod
     def of(samples: Tensor, source: MaskSource = MaskSource.GIVEN) -> "CartesianMask":
-        """Make the Cartesian mask of a tensor, in its simplest form.
+        """Make a Cartesian mask from a tensor, in its simplest form.
 
-        The mask has one frame if all frames are alike, and is a mask of whole lines if it does not
-        change along x.
+        The mask has one frame if all frames are the same, and is a mask of whole lines if it does
+        not change along x.
 
         Parameters
         ----------
         samples : Tensor of shape (frame|1, y, x|1), bool
             True where measured.
         source : MaskSource
-            How the measured samples are known.
+            Where the mask comes from.
 
         Raises
         ------
         UsageError
-            If there are not three axes or the type is not bool (`mask-shape`).
+            If the tensor does not have three axes or is not bool (`mask-shape`).
         """
         if samples.ndim != 3 or samples.dtype != torch.bool:
             raise UsageError(
@@ -94,43 +95,43 @@ class SamplingMask(ABC):
         return SampleMask(samples.clone(), source)
 
     def frame(self, t: int) -> Tensor:
-        """The samples of frame `t`, (y, x|1) bool."""
+        """Return the samples of frame `t`, (y, x|1) bool."""
         return self.samples[t % len(self.samples)]
 
     @property
     def varies(self) -> bool:
-        """Whether frames measured different positions."""
+        """Whether the measured positions differ between frames."""
         return len(self.samples) > 1
 
     def over(self, frames: int) -> Tensor:
-        """The samples (frame, y, x|1) expanded to the given number of frames."""
+        """Expand the samples to the given number of frames, (frame, y, x|1)."""
         return self.samples.expand(frames, -1, -1)
 
     def chosen(self, samples: Tensor) -> Self:
-        """A mask of the same kind and source with other samples."""
+        """Return a mask of the same kind and source with other samples."""
         return replace(self, samples=samples, calibration_only=None)
 
     def without(self, hidden: Tensor) -> Self:
-        """The mask without the samples `hidden`, (frame|1, y, x|1) bool."""
+        """Return the mask without the samples `hidden`, (frame|1, y, x|1) bool."""
         return self.chosen(self.samples & ~hidden)
 
     def averaged(self, counts: Tensor | None) -> Self:
-        """The mask with the number of times each sample was measured; None for once."""
+        """Set the number of times each sample was measured; None if each was measured once."""
         return replace(self, averages=counts)
 
     def to(self, device: torch.device | str) -> Self:
-        """The same mask on another device."""
-        only, averages = self.calibration_only, self.averages
+        """Move the mask to another device."""
+        calibration, averages = self.calibration_only, self.averages
         return replace(
             self,
             samples=self.samples.to(device),
-            calibration_only=None if only is None else only.to(device),
+            calibration_only=None if calibration is None else calibration.to(device),
             averages=None if averages is None else averages.to(device),
         )
 
     @property
     def image_data(self) -> Tensor:
-        """The measured samples (frame|1, y, x|1) bool, without those for calibration alone."""
+        """The measured samples (frame|1, y, x|1), without those measured only for calibration."""
         if self.calibration_only is None:
             return self.samples
         return self.samples & ~self.calibration_only
@@ -140,32 +141,34 @@ class SamplingMask(ABC):
     def complete(self) -> bool:
         """Whether every sample of a Cartesian grid was measured in every frame.
 
-        The inverse transform of such a series is its image. Isolated zeros count as measured, see
-        `measured`.
+        The inverse Fourier transform of such a series is its image. Isolated zeros count as
+        measured, see `measured`.
         """
 
     @abstractmethod
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
-        """Number of all samples divided by the number of measured samples, calibration included.
+        """Return the number of all samples divided by the number of measured ones.
+
+        Calibration samples count as measured.
 
         Parameters
         ----------
         over : "matrix" or "extent"
-            Whether to count all samples of the matrix or only those of the measured extent, so
-            that partial Fourier and low resolution do not count as acceleration.
+            Whether to count all samples of the matrix or only those within the measured extent.
+            In the extent, partial Fourier and low resolution do not count as acceleration.
         """
 
     def described(self) -> dict[str, Any]:
-        """How much was measured, for records and provenance."""
+        """Describe how much was measured, for records and provenance."""
         return {"effective_acceleration": round(self.effective_acceleration(), 2)}
 
     def image_shape(self, y: int, x: int) -> tuple[int, int]:
-        """Size (y, x) of the images of k-space with the given numbers of lines and samples."""
+        """Return the size (y, x) of the images of k-space with y lines of x samples."""
         return y, x
 
 
 def once_if_alike(samples: Tensor) -> Tensor:
-    """Samples (frame|1, y, x|1), reduced to a single frame if all frames are alike."""
+    """Reduce samples (frame|1, y, x|1) to a single frame if all frames are alike."""
     return samples[:1] if bool((samples == samples[:1]).all()) else samples
 
 
@@ -186,21 +189,21 @@ class CartesianMask(SamplingMask):
     def weights(self) -> Tensor | None:
         """Weights of the samples in a least-squares term; None if all are equal.
 
-        A sample averaged n times has a variance of `sigma^2 / n`, so its weight is the number of
-        times it was measured, divided by the largest such number.
+        The mean of n measurements has a variance of `sigma^2 / n`, so the weight of a sample is the
+        number of its measurements divided by the largest number.
         """
         counts = self.averages
         if counts is None:
             return None
 
-        most = counts.max()
-        if bool(((counts == most) | ~self.samples).all()):
+        largest = counts.max()
+        if bool(((counts == largest) | ~self.samples).all()):
             return None
-        return counts.to(torch.float32) / most
+        return counts.to(torch.float32) / largest
 
     @property
     def echo(self) -> slice | None:
-        """The columns of x in every measured line; None unless one stretch, the same in all."""
+        """The measured columns of x; None unless they are contiguous and the same in all lines."""
         lines, columns = self.samples.any(2, keepdim=True), self.samples.any(1).any(0)
         _, stretch = extent_of(self.samples)
 
@@ -208,11 +211,11 @@ class CartesianMask(SamplingMask):
         return stretch if alike and bool(columns.any()) else None
 
     def extent(self) -> Region:
-        """The smallest block (y, x) of the grid that holds all measured samples of all frames."""
+        """Find the smallest block (y, x) that contains all measured samples of all frames."""
         return extent_of(self.samples)
 
     def described(self) -> dict[str, Any]:
-        """How much was measured: effective R over matrix and extent, and the coverage in words."""
+        """Describe how much was measured: effective R of matrix and extent, and coverage."""
         return {
             **super().described(),
             "effective_acceleration_extent": round(self.effective_acceleration("extent"), 2),
@@ -220,42 +223,43 @@ class CartesianMask(SamplingMask):
         }
 
     def trimmed(self, empty: Tensor) -> "CartesianMask":
-        """The mask without lines (frame|1, y) bool that turned out to be empty."""
+        """Return the mask without lines (frame|1, y) bool that turned out to be empty."""
         samples = once_if_alike(self.samples & ~empty[..., None])
-        only = self.calibration_only
+        calibration = self.calibration_only
         return replace(
             self,
             samples=samples,
-            calibration_only=None if only is None else only.expand(len(samples), -1, -1) & samples,
+            calibration_only=None
+            if calibration is None
+            else calibration.expand(len(samples), -1, -1) & samples,
         )
 
     def narrowed(self, columns: slice, x: int) -> "CartesianMask":
-        """The mask restricted to `columns` of a readout of x samples."""
+        """Return the mask restricted to `columns` of a readout of x samples."""
         inside = torch.zeros(x, dtype=torch.bool, device=self.samples.device)
         inside[columns] = True
 
-        only = self.calibration_only
+        calibration = self.calibration_only
         return SampleMask(
             self.samples & inside,
             self.source,
-            calibration_only=None if only is None else only & inside,
+            calibration_only=None if calibration is None else calibration & inside,
             centre=self.centre,
             averages=self.averages,
         )
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
-        """Number of samples of the matrix, or of the extent, divided by that of measured ones."""
+        """Return the samples of the matrix, or of the extent, divided by the measured samples."""
         whole = self.samples
         if over == "extent":
             y, x = self.extent()
-
             whole = whole[:, y, x]
         return float(whole.numel() / max(1, int(self.samples.sum())))
 
 
 @dataclass(frozen=True, eq=False)
 class LineMask(CartesianMask):
-    """Whole readout lines: `samples` are (frame|1, y, 1)."""
+    """Whole readout lines: `samples` has the shape (frame|1, y, 1)."""
 
     KIND = UNIT = "lines"
 
@@ -270,12 +274,12 @@ class LineMask(CartesianMask):
                 raise ValueError(f"lines are (frame or 1, y, 1), not {tuple(part.shape)}")
 
     def averaged(self, counts: Tensor | None) -> Self:
-        """The mask with the number of times each line was measured: the minimum along x."""
+        """Set the number of times each line was measured, which is the minimum along x."""
         return super().averaged(None if counts is None else counts.amin(-1, keepdim=True))
 
 
 class SampleMask(CartesianMask):
-    """Single samples of a Cartesian grid, such as a pseudo-radial pattern: (frame|1, y, x)."""
+    """Single samples of a Cartesian grid, (frame|1, y, x), such as a pseudo-radial pattern."""
 
     KIND = UNIT = "samples"
 
@@ -294,24 +298,24 @@ class SpokeMask(SamplingMask):
     trajectory: Trajectory
 
     def to(self, device: torch.device | str) -> Self:
-        """The same mask on another device."""
+        """Move the mask to another device."""
         return replace(super().to(device), trajectory=self.trajectory.to(device))
 
     @property
     def varies(self) -> bool:
-        """Whether frames measured different positions."""
+        """Whether the measured positions differ between frames."""
         return len(self.samples) > 1 or len(self.trajectory.positions) > 1
 
     @property
     def complete(self) -> bool:
-        """Always False: no number of spokes fills a Cartesian grid."""
+        """Always False, because spokes never fill a Cartesian grid."""
         return False
 
     def effective_acceleration(self, over: Literal["matrix", "extent"] = "matrix") -> float:
-        """Spokes of full sampling, pi / 2 * n for n pixels, divided by measured spokes."""
+        """Return the spokes of full sampling, pi / 2 * n for n pixels, per measured spoke."""
         full = math.ceil(math.pi / 2 * max(self.trajectory.matrix))
         return len(self.samples) * full / max(1, int(self.samples.sum()))
 
     def image_shape(self, y: int, x: int) -> tuple[int, int]:
-        """Size (y, x) of the images, which is the matrix of the trajectory."""
+        """Return the size (y, x) of the images, which is the matrix of the trajectory."""
         return self.trajectory.matrix

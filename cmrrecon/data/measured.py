@@ -1,12 +1,12 @@
-"""Finding what was measured from the k-space itself.
+"""Find the measured samples from the k-space itself.
 
-A sample was measured if any coil holds data there. Three cases need care:
+A sample was measured if any coil has data there. Three cases need care:
 
 - *Tiny values* that filters and conversions leave in unmeasured lines are far smaller than all
-  data, with nothing in between. The weakest noise has no such gap to the data.
-- *Isolated zeros* in an otherwise filled line are data; integer samples contain them. Holes in the
-  same columns, and long holes, were not measured.
-- *A coil that drops out* of a frame says nothing about the samples of that frame.
+  data, with nothing in between. Even the weakest noise has no such gap to the data.
+- *Isolated zeros* in an otherwise filled line are data, common among integer samples. Long gaps,
+  and gaps in the same columns of many lines, were not measured.
+- *A coil that drops out* of a frame does not affect which samples of that frame count as measured.
 """
 
 from dataclasses import dataclass
@@ -16,38 +16,39 @@ from torch import Tensor
 
 from cmrrecon.tools.errors import InputError
 
-# Tiny values: at most this fraction of the maximum, and smaller by the factor GAP than the next
-# larger value. At least the fraction LEAST_DATA of all values must be larger, so that a single
-# bright sample does not make noise count as tiny values.
+# Tiny values are at most this fraction of the maximum, and smaller by the factor GAP than the next
+# larger value. At least the fraction LEAST_DATA of all values must be larger; otherwise a single
+# bright sample would make noise count as tiny values.
 TINY = 1e-7
 GAP = 100.0
 LEAST_DATA = 0.01
-# Isolated zeros: the largest fraction of a line, the longest run, and the largest fraction of the
-# filled lines in which the same column may be zero.
+# Limits for isolated zeros: their fraction of a line, the length of a run of zeros, and the
+# fraction of the filled lines that are zero in the same column.
 HOLES = 0.1
 LONGEST_RUN = 8
 COLUMN_HOLES = 0.5
-# Integer data: the smallest value divided by the largest is below QUANTUM, and values up to
+# In integer data, the smallest value divided by the largest is below QUANTUM. Values up to
 # NEXT_TO_ZERO times the smallest are next to zero on the integer grid.
 QUANTUM = 1 / 64
 NEXT_TO_ZERO = 1.5
 
-# Relative to the largest value of k-space: what single-precision transforms leave of zeros.
+# Rounding error that single-precision transforms leave in place of zeros, relative to the largest
+# value of k-space.
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a k-space reveals about its own sampling.
+    """What k-space reveals about its own sampling.
 
     Attributes
     ----------
     touched : Tensor of shape (frame, y, x), bool
-        Where any coil holds data.
+        Where any coil has data.
     amplitude : Tensor of shape (frame, y, x)
         Largest absolute real or imaginary part of any coil.
     dropped : Tensor of shape (frame, coil), bool
-        Coils without data, or with tiny values only, in a frame that have data in other frames.
+        Coils that have no data, or only tiny values, in a frame, but have data in other frames.
     tiny : bool
         Whether samples outside `touched` hold tiny values instead of zeros.
     """
@@ -58,24 +59,24 @@ class Found:
     tiny: bool
 
     def samples(self) -> Tensor:
-        """The measured samples (frame, y, x) bool: `touched` with isolated zeros filled in."""
+        """Return the measured samples (frame, y, x): `touched` with isolated zeros filled in."""
         return with_isolated_zeros(self.touched, self.amplitude)
 
 
 def look(kspace: Tensor, where: str) -> Found:
-    """Find where k-space holds data.
+    """Find where k-space has data.
 
     Parameters
     ----------
     kspace : Tensor of shape (frame, coil, y, x), complex
-        One slice.
+        K-space of one slice.
     where : str
-        What holds it, for messages.
+        Name of its source, for messages.
 
     Raises
     ------
     InputError
-        If a value is NaN or infinite (`kspace-not-finite`), or a frame holds only zeros
+        If a value is NaN or infinite (`kspace-not-finite`), or a frame contains only zeros
         (`kspace-empty`).
     """
     amplitude, coils = _amplitudes(kspace, where)
@@ -88,8 +89,8 @@ def look(kspace: Tensor, where: str) -> Found:
     if empty:
         raise InputError(
             "kspace-empty",
-            f"{where} holds only zeros in frame {empty[0]}",
-            "Every frame must hold measured samples",
+            f"{where} has only zeros in frame {empty[0]}",
+            "Every frame must contain measured samples",
             "Check the export, or leave this slice out",
         )
 
@@ -97,7 +98,7 @@ def look(kspace: Tensor, where: str) -> Found:
 
 
 def _amplitudes(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
-    """The largest real or imaginary part of each sample (frame, y, x) and coil (frame, coil)."""
+    """Find the largest real or imaginary part by sample (frame, y, x) and coil (frame, coil)."""
     frames, coils, y, x = kspace.shape
     samples = torch.empty((frames, y, x), dtype=kspace.real.dtype, device=kspace.device)
     in_coil = torch.empty((frames, coils), dtype=kspace.real.dtype, device=kspace.device)
@@ -107,7 +108,7 @@ def _amplitudes(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
         in_coil[t] = parts.flatten(1).amax(1)
         largest = parts.amax(0)
         torch.maximum(largest[..., 0], largest[..., 1], out=samples[t])
-        # The maximum of values that include NaN is NaN.
+        # The maximum of a tensor with NaN is NaN.
         if not bool(torch.isfinite(in_coil[t]).all()):
             raise not_finite(f"{where}, frame {t},")
 
@@ -115,22 +116,22 @@ def _amplitudes(kspace: Tensor, where: str) -> tuple[Tensor, Tensor]:
 
 
 def not_finite(where: str) -> InputError:
-    """The error for NaN and infinity."""
+    """Make the error for NaN and infinity."""
     return InputError(
         "kspace-not-finite",
-        f"{where} holds NaN or infinity",
+        f"{where} contains NaN or infinity",
         "All k-space samples must be finite numbers",
         "Export the file again, or leave this slice out",
     )
 
 
 def floor_of(amplitude: Tensor) -> float:
-    """The amplitude up to which values count as tiny; 0 if there are none.
+    """Find the amplitude up to which values count as tiny; 0 if there are none.
 
     Parameters
     ----------
     amplitude : Tensor of shape (frame, y, x)
-        Non-negative.
+        Non-negative amplitudes.
     """
     ceiling = TINY * float(amplitude.max())
     views = (amplitude.amax(2), amplitude.amax(1), amplitude)
@@ -138,7 +139,7 @@ def floor_of(amplitude: Tensor) -> float:
 
 
 def _floor(values: Tensor, ceiling: float) -> float:
-    """The largest value below the ceiling with a gap above it; 0 if there is none."""
+    """Find the largest value below the ceiling with a gap above it; 0 if there is none."""
     low = values[(values > 0) & (values < ceiling)]
     if not len(low) or int((values >= ceiling).sum()) < LEAST_DATA * len(values):
         return 0.0
@@ -154,7 +155,7 @@ def with_isolated_zeros(touched: Tensor, amplitude: Tensor) -> Tensor:
     Parameters
     ----------
     touched : Tensor of shape (frame, y, x), bool
-        Where any coil holds data.
+        Where any coil has data.
     amplitude : Tensor of shape (frame, y, x)
         Largest absolute real or imaginary part of any coil.
 
@@ -181,7 +182,7 @@ def with_isolated_zeros(touched: Tensor, amplitude: Tensor) -> Tensor:
 
 
 def _are_isolated(holes: Tensor) -> bool:
-    """Whether the holes (line, x) are few in every line, short, and not in the same columns."""
+    """Return whether holes (line, x) are few in every line, short, and in different columns."""
     lines, width = holes.shape
     if int(holes.sum(1).max()) > max(1, int(HOLES * width)):
         return False
@@ -197,7 +198,7 @@ def _are_isolated(holes: Tensor) -> bool:
 
 
 def _are_whole_numbers(holes: Tensor, values: Tensor) -> bool:
-    """Whether zeros are as rare as the values (sample,) next to zero, as rounding makes them."""
+    """Return whether zeros are as rare as the values (sample,) next to zero, as in integer data."""
     smallest = values.min()
     if bool(smallest > QUANTUM * values.max()):
         return False
@@ -205,9 +206,10 @@ def _are_whole_numbers(holes: Tensor, values: Tensor) -> bool:
 
 
 def reached(kspace: Tensor) -> Tensor:
-    """The lines and columns (y, x|1) bool of k-space (frame, coil, y, x) without its empty edges.
+    """Mark the lines and columns (y, x|1) of k-space (frame, coil, y, x) without its empty edges.
 
-    Rounding errors, such as augmentation leaves where nothing was measured, do not count as data.
+    Rounding errors, such as those that augmentation leaves in unmeasured samples, do not count as
+    data.
     """
     amplitude = kspace.abs().flatten(0, 1).amax(0)
     samples = amplitude > ROUNDING * amplitude.max()

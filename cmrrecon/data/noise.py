@@ -1,4 +1,4 @@
-"""The noise of the receive coils, as a scanner measured it."""
+"""The noise of the receive coils, as measured by a scanner."""
 
 from dataclasses import dataclass, replace
 
@@ -14,12 +14,12 @@ class Noise:
     covariance : Tensor of shape (coil, coil), complex64
         `E[n n^H]` of one k-space sample, in the units of the k-space.
     samples : int
-        Number of noise samples that it was estimated from.
+        Number of noise samples from which the covariance was estimated.
     """
 
     covariance: Tensor
     samples: int
 
     def scaled(self, factor: float) -> "Noise":
-        """The noise of k-space multiplied by `factor`."""
+        """Return the noise of k-space multiplied by `factor`."""
         return replace(self, covariance=self.covariance * factor**2)

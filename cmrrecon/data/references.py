@@ -9,14 +9,14 @@ def as_reference(
 ) -> str | None:
     """Refuse k-space that cannot serve as a reference.
 
-    Aliased k-space is always refused, k-space without its edges unless it is allowed.
+    Aliased k-space is always refused. K-space without its edges is refused unless it is allowed.
 
     Parameters
     ----------
     mask : SamplingMask
         Measured samples.
     where : str
-        The file, for messages.
+        Name of the file, for messages.
     by_rule : bool
         Whether the challenge that published the file calls it fully sampled, see `Scan`.
     allow_partial : bool
@@ -25,12 +25,12 @@ def as_reference(
     Returns
     -------
     str or None
-        A note for the user if edges are missing, None for complete k-space.
+        A note for the user if edges are missing; None for complete k-space.
 
     Raises
     ------
     InputError
-        If the k-space is aliased (`kspace-undersampled`), or lacks its edges and this is not
+        If the k-space is aliased (`kspace-undersampled`), or lacks its edges although that is not
         allowed (`kspace-partial`).
     """
     if not isinstance(mask, CartesianMask) or mask.coverage.gaps:
@@ -55,7 +55,7 @@ def as_reference(
 
 
 def undersampled(found: str) -> InputError:
-    """The error for aliased k-space where fully sampled k-space is needed."""
+    """Make the error for aliased k-space where fully sampled k-space is needed."""
     return InputError(
         "kspace-undersampled",
         found,

@@ -31,31 +31,30 @@ class Scan:
     shape : (int, int, int, int, int)
         (frame, slice, coil, y, x); along a trajectory (frame, slice, coil, spoke, sample).
     read_slice : callable
-        From the slice index, counted from 0, to its k-space as stored, a Tensor of shape
-        (frame, coil, y, x), complex64.
+        Takes the index of a slice, counted from 0, and returns its k-space as stored, a Tensor of
+        shape (frame, coil, y, x), complex64.
     mask : SamplingMask or None
-        Measured samples; None if they are to be found in the k-space of each slice, see
-        `measured`.
+        Measured samples; None to find them in the k-space of each slice, see `measured`.
     acquisition : Acquisition
         How the scan was acquired.
     path : str
         The file, for messages; "" if there is none.
     mask_path : str
-        The file of the mask, if it is another one.
+        The file of the mask, if it is a separate one.
     notes : tuple of str
-        Assumptions made by the reader, in sentences for the user.
+        Assumptions made when the file was read, in sentences for the user.
     noise : Noise or None
         Noise of the coils; None if it was not measured.
     calibration : callable or None
-        From the slice index to separate reference lines, a Tensor of shape (coil, y', x'),
-        complex64; None if there are none.
+        Takes the index of a slice and returns its separate reference lines, a Tensor of shape
+        (coil, y', x'), complex64. None if there are none.
     geometry : Geometry or None
-        Position and size in the patient; None if the file does not say.
+        Position and size in the patient; None if unknown.
     maps : callable or None
-        From the slice index to supplied coil sensitivity maps, a Tensor of shape (coil, y, x),
-        complex64; None if there are none.
+        Takes the index of a slice and returns its supplied coil sensitivity maps, a Tensor of shape
+        (coil, y, x), complex64. None if there are none.
     maps_path : str
-        The file of the coil sensitivity maps, if it is another one.
+        The file of the coil sensitivity maps, if it is a separate one.
     full_by_rule : bool
         Whether the challenge that published the file calls it fully sampled, even if the edges of
         k-space are missing.
@@ -98,22 +97,23 @@ class Scan:
         mask: Any = None,
         acquisition: Acquisition | None = None,
     ) -> "Scan":
-        """Make a scan of k-space in memory.
+        """Make a scan from k-space in memory.
 
         Parameters
         ----------
         kspace : Tensor or array of shape (frame, slice, coil, y, x), complex
             K-space, zero where not measured.
         mask : SamplingMask, or Tensor or array of shape (frame|1, y, x|1), bool, or None
-            Measured samples; None for the non-zero ones.
+            Measured samples; None for all non-zero samples.
         acquisition : Acquisition or None
             What is known about the acquisition.
 
         Raises
         ------
         UsageError
-            If the k-space is no array (`array-type`), is empty (`array-empty`), has other axes
-            (`kspace-axes`) or is real (`kspace-real`), or the mask does not fit (`mask-shape`).
+            If the k-space is not an array (`array-type`), is empty (`array-empty`), does not have
+            five axes (`kspace-axes`) or is real (`kspace-real`), or the mask does not fit
+            (`mask-shape`).
         """
         kspace = as_tensor(kspace, "k-space", "(frame, slice, coil, y, x)")
         if kspace.ndim != 5:
@@ -132,10 +132,12 @@ class Scan:
             )
 
         f, z, c, y, x = shape = kspace.shape
-        fitting = None if mask is None else fitted(mask, shape)
+        checked_mask = None if mask is None else fitted(mask, shape)
 
         known = acquisition or Acquisition()
-        return Scan((f, z, c, y, x), lambda i: kspace[:, i].to(torch.complex64), fitting, known)
+        return Scan(
+            (f, z, c, y, x), lambda i: kspace[:, i].to(torch.complex64), checked_mask, known
+        )
 
     def series(self, index: int) -> Series:
         """Read and check one slice, and find its mask.
@@ -150,25 +152,25 @@ class Scan:
         UsageError
             If there is no such slice (`slice-missing`).
         InputError
-            If there is NaN or infinity, a frame holds only zeros, or a mask or trajectory disagrees
-            with the data.
+            If the data contain NaN or infinity, a frame contains only zeros, or a mask or
+            trajectory disagrees with the data.
         """
         if not 0 <= index < self.shape[1]:
             raise UsageError(
                 "slice-missing",
-                f"Slice {index} of {self.path or 'the scan'} was asked for",
+                f"Slice {index} of {self.path or 'the scan'} was requested",
                 f"It has {self.shape[1]} slices, numbered from 0",
-                f"Ask for slices 0 to {self.shape[1] - 1}",
+                f"Request slices 0 to {self.shape[1] - 1}",
             )
         return self.checked(index, self.read_slice(index))
 
     def first_series(self) -> Series:
-        """Read and check the first slice that holds data.
+        """Read and check the first slice that has data.
 
         Raises
         ------
         InputError
-            If all slices hold only zeros (`kspace-empty`), or as in `series`.
+            If all slices contain only zeros (`kspace-empty`), or as in `series`.
         """
         for index in range(self.shape[1]):
             kspace = self.read_slice(index)
@@ -176,8 +178,8 @@ class Scan:
                 return self.checked(index, kspace)
         raise InputError(
             "kspace-empty",
-            f"{self.path or 'The scan'} holds only zeros",
-            "At least one slice must hold data",
+            f"{self.path or 'The scan'} contains only zeros",
+            "At least one slice must contain data",
             "Check the export of this file",
         )
 
@@ -205,7 +207,7 @@ class Scan:
         )
 
     def _mask_of(self, found: Found, where: str) -> tuple[SamplingMask, tuple[str, ...]]:
-        """The mask of a slice, and warnings."""
+        """Find the mask of a slice, with warnings."""
         if self.mask is None:
             return SamplingMask.of(found.samples(), MaskSource.NON_ZERO), ()
         if isinstance(self.mask, SpokeMask):
@@ -220,7 +222,7 @@ class Scan:
             texts.append(f"{int(empty.sum())} lines")
 
         _, columns = extent_of(found.touched)
-        # A line mask says nothing about the readout; a mask of the whole matrix does.
+        # Only a mask of the whole matrix claims that the whole readout was measured.
         if self.mask.complete and columns.stop - columns.start < self.shape[4]:
             mask = mask.narrowed(columns, self.shape[4])
             texts.append(f"{self.shape[4] - (columns.stop - columns.start)} columns")
@@ -233,7 +235,7 @@ class Scan:
         )
 
     def _spokes_of(self, mask: SpokeMask, found: Found, where: str) -> SpokeMask:
-        """The spokes of a slice; a spoke with any data counts as measured as a whole."""
+        """Find the spokes of a slice; a spoke with any data counts as measured as a whole."""
         mask.trajectory.check(self.shape, where)
         touched = found.touched.any(-1, keepdim=True)
 
@@ -244,7 +246,7 @@ class Scan:
 
 
 def fitted(mask: Any, kspace: tuple[int, ...]) -> SamplingMask:
-    """Fit a mask or a bool array (frame|1, y, x|1) to k-space of a shape.
+    """Turn an array into a mask, and check that the mask fits k-space of the given shape.
 
     Parameters
     ----------
@@ -256,8 +258,7 @@ def fitted(mask: Any, kspace: tuple[int, ...]) -> SamplingMask:
     Raises
     ------
     UsageError
-        If the mask is no array (`array-type`), or belongs to k-space of another shape
-        (`mask-shape`).
+        If the mask is not an array (`array-type`), or does not fit the k-space (`mask-shape`).
     """
     known = isinstance(mask, SamplingMask)
     samples = mask.samples if known else as_tensor(mask, "mask", "(frame or 1, y, x or 1)")

@@ -30,9 +30,9 @@ class Series:
     maps : Tensor of shape (coil, y, x), complex64, or None
         Supplied coil sensitivity maps; None if they are to be estimated.
     rolled : (int, int)
-        Number of samples (y, x) by which the k-space was rolled to move its centre to the middle.
+        Number of samples (y, x) by which k-space was rolled to move its centre to the middle.
     warnings : tuple of str
-        Faults of the data and what was done about them, in sentences for the user.
+        Faults in the data and how they were handled, in sentences for the user.
     """
 
     kspace: Tensor
@@ -45,7 +45,7 @@ class Series:
     warnings: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> "Series":
-        """The same series on another device."""
+        """Move the series to another device."""
         calibration, maps = self.calibration, self.maps
         return replace(
             self,
@@ -66,15 +66,15 @@ class Series:
         return self.mask.image_shape(self.kspace.shape[2], self.kspace.shape[3])
 
     def scaled(self, factor: float) -> "Series":
-        """The series with its k-space and noise multiplied by `factor`."""
+        """Return the series with its k-space and noise multiplied by `factor`."""
         noise = None if self.noise is None else self.noise.scaled(factor)
         return replace(self, kspace=self.kspace * factor, noise=noise)
 
     def kept(self, samples: Tensor) -> "Series":
-        """The series as if only the given samples (frame|1, y, x|1) bool had been measured."""
-        only = self.mask.calibration_only
-        only = None if only is None else only & samples
-        mask = replace(self.mask, samples=samples, calibration_only=only)
+        """Return the series as if only the samples (frame|1, y, x|1) bool had been measured."""
+        calibration = self.mask.calibration_only
+        calibration = None if calibration is None else calibration & samples
+        mask = replace(self.mask, samples=samples, calibration_only=calibration)
         return replace(self, kspace=self.kspace * samples[:, None], mask=mask)
 
 
@@ -84,24 +84,24 @@ def require_cartesian(
     task: str,
     remedy: str = "Use auto, sense or another method of this program's own for such scans",
 ) -> None:
-    """Refuse k-space along a trajectory for a task that needs Cartesian k-space.
+    """Refuse non-Cartesian k-space for a task that needs Cartesian k-space.
 
     Parameters
     ----------
     mask : SamplingMask or None
         The mask to check.
     what, task, remedy : str
-        For the message, such as "The scan", "A pattern" and what to do instead.
+        Parts of the message, such as "The scan", "A pattern" and what to do instead.
 
     Raises
     ------
     UsageError
-        If the mask is that of a trajectory (`needs-cartesian`).
+        If the k-space lies along a trajectory (`needs-cartesian`).
     """
     if isinstance(mask, SpokeMask):
         raise UsageError(
             "needs-cartesian",
-            f"{what} holds samples along a trajectory",
+            f"{what} contains samples along a trajectory",
             f"{task} needs Cartesian k-space",
             remedy,
         )

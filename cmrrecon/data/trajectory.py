@@ -7,7 +7,8 @@ from torch import Tensor
 
 from cmrrecon.tools.errors import InputError
 
-# Spoke ends are rounded, and some scanners measure positions from the edges of the samples.
+# Positions may exceed n/2 by this factor: spoke ends are rounded, and some scanners measure
+# positions from the edges of the samples.
 EXCESS = 1.01
 
 
@@ -28,7 +29,7 @@ class Trajectory:
     matrix: tuple[int, int]
 
     def to(self, device: torch.device | str) -> "Trajectory":
-        """The same trajectory on another device."""
+        """Move the trajectory to another device."""
         return replace(self, positions=self.positions.to(device))
 
     def check(self, shape: tuple[int, ...], where: str) -> None:
@@ -39,7 +40,7 @@ class Trajectory:
         shape : tuple of int
             Shape (frame, ..., spoke, sample) of the k-space.
         where : str
-            What holds it, for the message.
+            Name of the source of the k-space, for the message.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""Finding the unit of a trajectory from its extent.
+"""Find the unit of a trajectory from its extent.
 
-A trajectory extends to the edge of k-space, or nearly: to 0.5 in fractions of k-space, to pi in
-radians per pixel, to n / 2 in cycles per field of view of n pixels, to 1 / (2 voxel) in cycles per
-length. The unit is the one whose edge is nearest, but not inside the trajectory.
+A trajectory extends nearly to the edge of k-space. The edge is at 0.5 in fractions of k-space, pi
+in radians per pixel, n / 2 in cycles per field of view of n pixels, and 1 / (2 voxel) in cycles per
+length. The chosen unit is the one with the nearest edge that the trajectory does not cross.
 """
 
 import math
@@ -18,10 +18,14 @@ PARTS, RADIANS, CYCLES = (
     "radians from -pi to pi",
     "cycles per field of view",
 )
-EDGE = EXCESS - 1  # this close to the edge of a unit, the trajectory is in that unit
-CLOSE = 0.97  # below this fraction of it, a unit of length whose edge is reached is more likely
-LEAST = 0.4  # below this fraction of parts or radians, the unit is more likely an unknown one
-NEARLY = 0.7  # below this fraction, a second unit is ruled out
+# A trajectory that ends within this fraction of the edge of a unit is in that unit.
+EDGE = EXCESS - 1
+# Below this fraction of the edge, a unit of length is more likely if its own edge is reached.
+CLOSE = 0.97
+# Below this fraction of the edge in parts or radians, the unit is more likely an unknown one.
+LEAST = 0.4
+# Below this fraction of its edge, a second unit is ruled out.
+NEARLY = 0.7
 Sides = tuple[float, float]
 HALF: Sides = (0.5, 0.5)
 PI: Sides = (math.pi, math.pi)
@@ -30,8 +34,8 @@ PI: Sides = (math.pi, math.pi)
 def unit_of(reach: Sides, matrix: tuple[int, int], voxel_mm: Sides | None = None) -> str | None:
     """Find the unit of a trajectory; None if it is unknown or two units are equally likely.
 
-    A unit of length is returned only if no other unit explains the extent as well. For pixels of
-    1 mm, cycles and radians per mm have the same numbers as parts and radians.
+    A unit of length is returned only if no other unit explains the extent as well, because with
+    pixels of 1 mm, cycles and radians per mm equal parts and radians.
 
     Parameters
     ----------
@@ -60,7 +64,7 @@ def unit_of(reach: Sides, matrix: tuple[int, int], voxel_mm: Sides | None = None
 
 
 def _filled(reach: Sides, edges: dict[str, Sides]) -> dict[str, float]:
-    """The fraction of k-space reached, for each unit in which the trajectory stays inside."""
+    """Return the fraction of k-space reached, in each unit whose edges contain the trajectory."""
     filled = {
         unit: max(r / e for r, e in zip(reach, edge, strict=True)) for unit, edge in edges.items()
     }
@@ -68,7 +72,7 @@ def _filled(reach: Sides, edges: dict[str, Sides]) -> dict[str, float]:
 
 
 def _nearest(filled: dict[str, float]) -> tuple[str | None, float]:
-    """The unit whose edge is nearest, and the fraction of k-space reached in it."""
+    """Return the unit whose edge is nearest, and the fraction of k-space reached in it."""
     if not filled:
         return None, 0.0
     unit = min(filled, key=lambda name: abs(filled[name] - 1))
@@ -87,7 +91,7 @@ def in_cycles(
     matrix : (int, int)
         Size (y, x) of the images in pixels.
     where : str
-        What holds the trajectory, for messages.
+        Name of the file with the trajectory, for messages.
     voxel_mm : (float, float) or None
         Size (y, x) of a pixel in mm; None if unknown.
 
@@ -96,12 +100,12 @@ def in_cycles(
     Tensor of shape (..., 2), float32
         Positions in cycles per field of view.
     str
-        A note for the user on the unit that was assumed.
+        A note for the user about the unit that was assumed.
 
     Raises
     ------
     InputError
-        If the unit is unclear, or is one of length (`trajectory-units`).
+        If the unit is unclear, or is a unit of length (`trajectory-units`).
     """
     y, x = (float(r) for r in positions.abs().flatten(0, -2).amax(0))
     unit = unit_of((y, x), matrix, voxel_mm)
@@ -127,7 +131,7 @@ def in_cycles(
 
 
 def _edges_of_lengths(voxel_mm: Sides | None) -> dict[str, Sides]:
-    """The edge of k-space (y, x) in cycles and radians per length; empty without a pixel size."""
+    """Return the edges of k-space (y, x) in cycles and radians per length; empty if unknown."""
     if voxel_mm is None or not all(side > 0 for side in voxel_mm):
         return {}
 

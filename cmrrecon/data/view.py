@@ -11,7 +11,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class View:
-    """Which part of the encoded images is shown: by default the field of view, on its own grid.
+    """Which part of the encoded images is shown; by default the field of view, on its own grid.
 
     Attributes
     ----------
@@ -32,12 +32,12 @@ class View:
         geometry : Geometry or None
             Geometry of the scan.
         where : str
-            The file, for the message.
+            Name of the file, for the message.
 
         Raises
         ------
         UsageError
-            If both options are set (`options-conflict`), or the file does not give the matrix
+            If both options are set (`options-conflict`), or the file does not state the matrix
             (`recon-matrix-missing`).
         """
         if self.keep_oversampling and self.recon_matrix:
@@ -50,20 +50,20 @@ class View:
         if self.recon_matrix and (geometry is None or geometry.recon_matrix is None):
             raise UsageError(
                 "recon-matrix-missing",
-                f"{where} does not give the matrix of the scanner's images",
-                "Images can only be interpolated to a matrix that the file gives",
+                f"{where} does not state the matrix of the scanner's images",
+                "Images can only be interpolated to a matrix that the file states",
                 "Leave out --recon-matrix",
             )
 
     def part(self, geometry: Geometry | None, encoded: Size) -> Size:
-        """Size (y, x) of the central part of encoded images of size `encoded` that is shown."""
+        """Return the size (y, x) of the central part that is shown of images of size `encoded`."""
         field_of_view = None if geometry is None else geometry.field_of_view
         if self.keep_oversampling or field_of_view is None:
             return encoded
         return min(encoded[0], field_of_view[0]), min(encoded[1], field_of_view[1])
 
     def size(self, geometry: Geometry | None, encoded: Size) -> Size:
-        """Size (y, x) of the images shown."""
+        """Return the size (y, x) of the images shown."""
         if self.recon_matrix and geometry is not None and geometry.recon_matrix is not None:
             return geometry.recon_matrix
         return self.part(geometry, encoded)
@@ -71,7 +71,7 @@ class View:
     def geometry(
         self, geometry: Geometry | None, encoded: Size, slices: Sequence[int]
     ) -> Geometry | None:
-        """The geometry of the images shown, for the given slices."""
+        """Return the geometry of the images shown, for the given slices."""
         if geometry is None:
             return None
         part, size = self.part(geometry, encoded), self.size(geometry, encoded)
@@ -79,7 +79,6 @@ class View:
 
         if voxel is not None:
             y, x, thickness = voxel
-
             voxel = y * part[0] / size[0], x * part[1] / size[1], thickness
         inside = geometry.field_of_view
         if self.recon_matrix or (inside is not None and not self.keep_oversampling):

@@ -2,11 +2,12 @@
 
 
 def window(frame: int, frames: int, width: int = 5) -> list[int]:
-    """Indices of the `width` adjacent frames around a frame, as in PromptMR.
+    """Return the indices of the `width` adjacent frames around a frame, as in PromptMR.
 
-    Time is cyclic: the window of frame 0 of 12 is [10, 11, 0, 1, 2], that of frame 0 of 4 is
-    [2, 3, 0, 1, 2]. If half the series is shorter than half the window, the outermost neighbours
-    are repeated: frame 0 of 3 has [2, 2, 0, 1, 1], of 2 [1, 1, 0, 1, 1], of 1 [0, 0, 0, 0, 0].
+    Time is cyclic: in a series of 12 frames, the window of frame 0 is [10, 11, 0, 1, 2]; in a
+    series of 4 frames, it is [2, 3, 0, 1, 2]. If half the series is shorter than half the window,
+    the outermost neighbours are repeated: [2, 2, 0, 1, 1] in a series of 3 frames,
+    [1, 1, 0, 1, 1] in a series of 2, and [0, 0, 0, 0, 0] for a single frame.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The default method: solver, weight and iterations are chosen per scan."""
+"""The default method, which chooses solver, weight and iterations for each scan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from cmrrecon.networks.base import SeriesNetwork
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """A network for whole series that `Auto` tries beside the classical methods.
+    """A network for whole series that `Auto` tries along with the classical methods.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Auto(Method):
     summary : str
         See `Method`.
     candidates : tuple of IterativeMethod
-        The classical methods to choose from. The first one is used if nothing can be tried.
+        The classical methods to choose from. The first one is used if no trials are possible.
     single_frame : tuple of IterativeMethod
         The classical methods for a single frame, which has no time axis.
     trained : TrainedNetwork or None
@@ -71,16 +71,16 @@ class Auto(Method):
     def _images(
         self, prepared: PreparedSeries, options: IterativeOptions, decision: Decision | None
     ) -> Outcome:
-        """Reconstruct; if the network fails, return images of the best classical method."""
+        """Reconstruct as decided; if the network fails, use the best classical method."""
         chosen = decision or self.decide(prepared, options)
         solvers = self._solvers(prepared, options)
         outcome = solved(prepared, solvers, chosen, options)
-        if not finite(outcome.images) and (safe := self._without_network(chosen)) is not None:
-            return solved(prepared, solvers, safe, options)
+        if not finite(outcome.images) and (fallback := self._without_network(chosen)) is not None:
+            return solved(prepared, solvers, fallback, options)
         return outcome
 
     def _without_network(self, decision: Decision) -> Decision | None:
-        """The decision for the best classical trial, if the network was tried too."""
+        """Return the decision for the best classical trial, if the network was tried too."""
         name = "" if self.trained is None else self.trained.name
         best = decision.best(lambda method: method != name)
         if best is None or decision.best(lambda method: method == name) is None:
@@ -95,10 +95,10 @@ class Auto(Method):
         )
 
     def _solvers(self, prepared: PreparedSeries, options: IterativeOptions) -> dict[str, Solver]:
-        """The candidates for a series, including the network where it can be used.
+        """Return the candidates for a series, including the network where it can be used.
 
-        The network has not learned to fill a missing side of k-space, which the others do by
-        symmetry.
+        The network cannot be used if one side of k-space is missing. It has not learned to fill
+        that side, which the other candidates do by symmetry.
         """
         methods = self.candidates if prepared.series.frames > 1 else self.single_frame
         solvers = {method.name: method.solver for method in methods}
@@ -109,17 +109,17 @@ class Auto(Method):
         return solvers
 
     def weights(self) -> Weights | None:
-        """Trained weights of the network."""
+        """Return the trained weights of the network."""
         return None if self.trained is None else self.trained.weights
 
     def training_facts(self, decision: Decision | None) -> Mapping[str, str]:
-        """Metadata of the network's weights, if the decision uses the network."""
+        """Return the metadata of the network's weights, if the decision uses the network."""
         if self.trained is None or decision is None or not decision.uses(self.trained.name):
             return {}
         return self.trained.weights.metadata
 
     def adaptable(self, options: IterativeOptions) -> Adaptable | None:
-        """The network, unless settings of the classical methods exclude it."""
+        """Return the network, unless settings of the classical methods exclude it."""
         trained = self.trained
         if trained is None or not _automatic(options):
             return None
@@ -131,5 +131,5 @@ class Auto(Method):
 
 
 def _automatic(options: IterativeOptions) -> bool:
-    """Whether weight and iterations are automatic: given ones are meant for classical methods."""
+    """Return whether weight and iterations are automatic; given ones are for classical methods."""
     return options.weight is None and options.iterations is None

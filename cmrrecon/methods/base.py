@@ -1,7 +1,7 @@
 """The interface of every reconstruction method: a prepared series and options in, images out.
 
-A method may first decide settings for a whole scan, on one of its series (`decide`). The decision
-is then passed to `reconstruct` with every series.
+A method may first use one series to decide settings for the whole scan (`decide`). The decision is
+then passed to `reconstruct` with every series.
 """
 
 from abc import ABC, abstractmethod
@@ -27,7 +27,7 @@ from cmrrecon.tools.errors import MemoryShortage, NumericalError, is_memory_shor
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A least-squares term and the images that solve it.
+    """A least-squares term and the images that minimise it.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a method makes of a series.
+    """The result of a method for one series.
 
     Attributes
     ----------
@@ -57,11 +57,11 @@ class Outcome:
         Images of the prepared series, whose k-space has its centre in the middle; float32 from
         methods that return only magnitudes.
     maps : Tensor of shape (coil, y, x), complex64, or None
-        Maps of the measured coils; None from methods that do not use our maps.
+        Maps of the measured coils; None for methods that do not use the package's own maps.
     fit : Fit or None
-        The term that the images solve; None from methods without a least-squares term.
+        The term that the images minimise; None for methods without a least-squares term.
     edges : str
-        What was done about a missing side of k-space; empty if none is missing.
+        How a missing side of k-space was handled; empty if none is missing.
     """
 
     images: Tensor
@@ -77,7 +77,7 @@ class Weights:
     Attributes
     ----------
     digest : str
-        SHA-256 of their file.
+        SHA-256 of the file with the weights.
     metadata : Mapping
         Metadata of the file.
     """
@@ -93,9 +93,9 @@ class Prediction:
     Attributes
     ----------
     flops : int
-        Operations.
+        Number of floating-point operations.
     nbytes : int
-        Bytes of memory beyond the network and the libraries.
+        Memory in bytes, without the network and the libraries.
     seconds : float
         Time in seconds.
     """
@@ -107,14 +107,14 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Adaptable:
-    """A network in a method that can be adapted to a scan.
+    """A method's network that can be adapted to a scan.
 
     Attributes
     ----------
     network : AnyNetwork
-        The network as it is.
+        The network before adaptation.
     adopt : callable
-        Returns the method with another network of the same class in its place.
+        Takes another network of the same class, and returns the method with that network.
     """
 
     network: AnyNetwork
@@ -125,28 +125,28 @@ class Method(ABC):
     """A named way to turn a series into images.
 
     Subclasses are final. They define `_images` and `Options`, a frozen dataclass in which None
-    means automatic, and override other members where they differ.
+    means automatic, and override other members as needed.
 
     Attributes
     ----------
     name : str
         Name on the command line.
     summary : str
-        One line for lists.
+        Description in one line, for lists.
     Options : type
         Dataclass of the method's options.
     on_gpu : bool
-        Whether it runs on a GPU.
+        Whether the method runs on a GPU.
     predicts : bool
-        Whether it can predict the cost of a series, see `predict`.
+        Whether the method can predict the cost of a series, see `predict`.
     advice : str
         What to try if images are not finite.
     decides : bool
-        Whether it decides settings for a scan.
+        Whether the method decides settings for a scan.
     whitens : bool
-        Whether it works on whitened coils where these help, see `classical.whitening`.
+        Whether the method uses whitened coils when they help, see `classical.whitening`.
     edges : str
-        What it does about a missing side of k-space.
+        How the method handles a missing side of k-space.
     """
 
     name: str
@@ -160,27 +160,27 @@ class Method(ABC):
     edges: str = "the missing part is left to the method's own model"
 
     def options(self, given: Mapping[str, Any] | None = None) -> Any:
-        """All options of the method: the given ones, checked, and defaults for the others.
+        """Check the given options, and set the others to their defaults.
 
         Raises
         ------
         UsageError
-            If an option is unknown (`unknown-option`, with the nearest name) or its value is not
-            allowed (`option-value`).
+            If an option is unknown (`unknown-option`; the message suggests the nearest name) or its
+            value is not allowed (`option-value`).
         """
         return from_mapping(self.Options, given or {}, f"The method {self.name}")
 
     def decide(self, prepared: PreparedSeries, options: Any) -> Decision | None:
-        """Decide settings for all series of a scan on this one; None if there are none."""
+        """Use this series to decide the settings for the scan; None if there are none to decide."""
         return None
 
     def cautions(self, prepared: PreparedSeries, options: Any) -> tuple[str, ...]:
-        """Sentences the user should read before this series is reconstructed; usually none."""
+        """Return warnings that the user should read before this series is reconstructed."""
         return ()
 
     @abstractmethod
     def _images(self, prepared: PreparedSeries, options: Any, decision: Decision | None) -> Outcome:
-        """Images of a series on the scale of its k-space."""
+        """Reconstruct the images of a series on the scale of its k-space."""
 
     def reconstruct(
         self, prepared: PreparedSeries, options: Any, decision: Decision | None = None
@@ -194,19 +194,19 @@ class Method(ABC):
         options : Any
             An instance of `Options`.
         decision : Decision or None
-            What `decide` returned for the scan.
+            The result of `decide` for the scan.
 
         Returns
         -------
         Outcome
-            Images, maps and what is known of them.
+            The images, the maps and how they were made.
 
         Raises
         ------
         UsageError
             If the method cannot reconstruct such a series.
         NumericalError
-            If the images hold NaN or infinity (`result-not-finite`).
+            If the images contain NaN or infinity (`result-not-finite`).
         MemoryShortage
             If memory runs out (`memory-shortage`).
         """
@@ -226,7 +226,7 @@ class Method(ABC):
 
     @contextmanager
     def guarded(self, series: Series) -> Iterator[None]:
-        """A `with` block that turns running out of memory into a `MemoryShortage`."""
+        """Run a `with` block, and turn running out of memory into a `MemoryShortage`."""
         try:
             yield
         except Exception as error:
@@ -249,15 +249,15 @@ class Method(ABC):
         return restored(self.reconstruct(prepared, chosen, decision).images, prepared.series)
 
     def weights(self) -> Weights | None:
-        """The trained weights that the method may use; None without a network."""
+        """Return the trained weights that the method may use; None without a network."""
         return None
 
     def training_facts(self, decision: Decision | None) -> Mapping[str, str]:
-        """Metadata of the weights that made the images of a decision; empty without a network."""
+        """Return metadata of the weights that made the images; empty without a network."""
         return {}
 
     def adaptable(self, options: Any) -> Adaptable | None:
-        """The network that can be adapted to a scan under these options; None without one."""
+        """Return the network that can be adapted to a scan with these options; None without one."""
         return None
 
     def predict(self, series: Series, options: Any) -> Prediction | None:
@@ -266,12 +266,12 @@ class Method(ABC):
 
 
 def described(options: Any) -> dict[str, Any]:
-    """Options as stored in JSON and provenance, with "auto" for what is automatic."""
+    """Return options as stored in JSON and provenance, with "auto" for automatic ones."""
     return {name: "auto" if value is None else value for name, value in asdict(options).items()}
 
 
 def finite(images: Tensor) -> bool:
-    """Whether all pixels, complex or real, are finite."""
+    """Return whether all pixels, complex or real, are finite."""
     return bool(torch.isfinite(torch.view_as_real(images) if images.is_complex() else images).all())
 
 

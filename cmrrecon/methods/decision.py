@@ -1,7 +1,7 @@
-"""Decide from trials how to reconstruct a scan: pure functions.
+"""Pure functions that decide from trials how to reconstruct a scan.
 
-No function here computes an image. A trial records how well a method predicted hold-out samples of
-the scan. `select` picks a trial, or a blend of two.
+None of them computes an image. A trial records how well a method predicted hold-out samples of the
+scan. `select` chooses a trial, or a blend of two.
 """
 
 import itertools
@@ -11,24 +11,26 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 Maps = Literal["espirit", "refined"]
-# Two names of methods -> the error of the mean of their images.
+# Takes the names of two methods, and returns the error of the mean of their images.
 Midpoint = Callable[[str, str], float]
 
-# A blend of two methods must reduce the best error by this fraction; less is not worth a second
-# solution. It is below the margin of trials, although the share is fitted to the samples that judge
-# it: on the cine used to choose it, no blend that won by this much lowered the PSNR.
+# A blend of two methods must reduce the best error by this fraction; a smaller gain is not worth a
+# second reconstruction. The limit is smaller than the margin of trials, although the share of the
+# blend is fitted to the same samples. On the cine used to choose the limit, no blend that gained
+# this much lowered the PSNR.
 BLEND_GAIN = 0.01
 # The network or a classical method is used alone if its error is smaller by this fraction;
-# otherwise the two are blended. Hold-out lines leave gaps that no training scan had. The network
-# then predicts worse, but may still reconstruct better, by decibels on simulated scans. On a
-# phantom unlike them it was the other way round. So unclear cases are hedged.
+# otherwise the two are blended. Holding out lines leaves gaps that no training scan had. The
+# network then predicts worse, but may still reconstruct better, by decibels on simulated scans. On
+# a phantom unlike these scans, the network predicted better and reconstructed worse. A blend is the
+# safe choice when it is unclear which is better.
 HEDGE = 0.1
 # If all frames have the same lines, no other frame fills the gaps, and hold-out lines hardly show
-# which of the two is better: on pictures the network won where it predicted worse, on phantoms it
-# lost where it predicted better. But they do show how much is unsettled. If the classical methods
-# leave more than UNSETTLED of the hold-out energy beyond noise, the network is used alone,
-# otherwise in a blend of equal parts, and never if its error is larger by HEDGE_OF_FIXED. Chosen by
-# docs/experiments/same_lines.py.
+# which of the two is better: on pictures, the network won although it predicted worse; on phantoms,
+# it lost although it predicted better. But hold-out lines do show how much remains unexplained. The
+# network is not used if its error is larger by HEDGE_OF_FIXED. Otherwise, it is used alone if the
+# classical methods leave more than UNSETTLED of the hold-out energy unexplained, beyond noise, and
+# blended in equal parts if not. Both limits were chosen by docs/experiments/same_lines.py.
 UNSETTLED, HEDGE_OF_FIXED = 0.15, 0.25
 
 
@@ -45,7 +47,8 @@ class Trial:
     iterations : int
         Solver steps.
     error : float
-        Relative error of the predicted hold-out samples: 0 is perfect, 1 an empty image.
+        Relative error of the predicted hold-out samples: 0 is perfect, 1 is the error of an empty
+        image.
     """
 
     method: str
@@ -63,29 +66,29 @@ class Decision:
     method : str
         Name of the method to reconstruct with.
     weight : float
-        Its regularisation weight.
+        Regularisation weight.
     iterations : int
-        Its solver steps.
+        Solver steps.
     trials : tuple of Trial
         The trials in order; empty if nothing could be held out or all settings were given.
     hidden : str
-        What the trials had to predict, or why there were none.
+        The hold-out samples in words, or the reason why there were no trials.
     partner : Trial or None
         A trial whose images are blended in; None without a blend.
     share : float
         Share of the partner's images, 0 without a partner.
     noise : float or None
-        The error that the noise of the hold-out samples alone makes; None if it is unknown.
+        The error caused by the noise of the hold-out samples alone; None if it is unknown.
     maps : {"espirit", "refined"}
-        Coil maps from ESPIRiT, or refined ones (`classical.refined_maps`).
+        Whether coil maps come from ESPIRiT or are refined (`classical.refined_maps`).
     maps_errors : tuple of float or None
         Errors with ESPIRiT and refined maps, if both were tried.
     error : float or None
-        Error with which the choice predicted the hold-out samples; None without trials.
+        Error of the chosen reconstruction on the hold-out samples; None without trials.
 
     Examples
     --------
-    Decisions come with the result of a scan.
+    The decision is part of the result of a scan.
 
     >>> import cmrrecon
     >>> full = cmrrecon.simulate(frames=4, slices=1, coils=3, y=32, x=64).scan
@@ -108,32 +111,32 @@ class Decision:
     error: float | None = None
 
     def uses(self, method: str) -> bool:
-        """Whether images of a method are part of the result."""
+        """Return whether images of a method are part of the result."""
         return method in (self.method, self.partner.method if self.partner else None)
 
     def best(self, of: Callable[[str], bool] = lambda method: True) -> Trial | None:
-        """The trial with the smallest error among the methods that `of` accepts."""
-        among = [trial for trial in self.trials if of(trial.method)]
-        return min(among, key=lambda trial: trial.error, default=None)
+        """Return the trial with the smallest error among the methods that `of` accepts."""
+        accepted = [trial for trial in self.trials if of(trial.method)]
+        return min(accepted, key=lambda trial: trial.error, default=None)
 
     def warning(self) -> str | None:
-        """A warning if no trial predicts better than an empty image; otherwise None."""
+        """Return a warning if no trial predicts better than an empty image; otherwise None."""
         least = self.best()
         if least is None or least.error < 1:
             return None
         return (
             "hold-out samples were predicted no better than by an empty image "
-            f"(error {least.error:.3g}): the coil maps or the sampling do not allow more; try "
+            f"(error {least.error:.3g}): the coil maps or the sampling are not good enough; try "
             "zero-filled, or scan more calibration lines"
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The decision as values for JSON."""
+        """Return the decision as values for JSON."""
         return asdict(self)
 
     @staticmethod
     def from_dict(kept: Mapping[str, Any]) -> "Decision":
-        """The decision that `as_dict` stored."""
+        """Restore the decision that `as_dict` stored."""
         partner = Trial(**kept["partner"]) if kept["partner"] else None
         errors = kept.get("maps_errors")
         trials = tuple(Trial(**trial) for trial in kept["trials"])
@@ -149,7 +152,7 @@ class Decision:
 
 
 class Selection(NamedTuple):
-    """A trial, a partner whose images are blended in with a share, and the error of the blend."""
+    """A trial, a partner to blend in, the partner's share, and the error of the blend."""
 
     trial: Trial
     partner: Trial | None
@@ -159,18 +162,19 @@ class Selection(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that `select` looks at.
+    """Everything on which `select` bases its choice.
 
     Attributes
     ----------
     trials : sequence of Trial
-        Trials in the order they were made. The first one is of a classical method.
+        Trials in the order in which they were made. The first is a trial of a classical method.
     midpoint : Midpoint
-        Returns the error of the mean of two methods' images, each at its `leaders` trial.
+        Returns the error of the mean of two methods' images, each from the method's `leaders`
+        trial.
     margin : float
         An error counts as smaller only if it is smaller by this fraction.
     noise : float
-        The error that the noise of the hold-out samples alone makes; NaN if it is unknown.
+        The error caused by the noise of the hold-out samples alone; NaN if it is unknown.
     same_lines : bool
         Whether all frames measured the same lines.
     network : str or None
@@ -185,11 +189,11 @@ class Evidence:
     network: str | None = None
 
     def better(self, trial: Trial, other: Trial) -> bool:
-        """Whether a trial is better by more than the choice of hold-out samples explains."""
+        """Return whether a trial is better by more than chance, given the hold-out samples."""
         return trial.error < (1 - self.margin) * other.error
 
     def leaders(self) -> dict[str, Trial]:
-        """For each method, the first trial that no other of its trials clearly beats."""
+        """Find the first trial of each method that no other of its trials clearly beats."""
         found: dict[str, Trial] = {}
         for trial in self.trials:
             if trial.method not in found or self.better(trial, found[trial.method]):
@@ -215,7 +219,7 @@ def select(evidence: Evidence) -> Selection:
     if unsettled or clearly_better:
         return alone
 
-    # Of two methods to be blended the better one, at the trial whose images were kept.
+    # The network replaces the worse of two blended methods. Only the leaders' images were kept.
     first = min(classical.trial, classical.partner or classical.trial, key=lambda t: t.error)
     leader = leaders[first.method]
     if fixed:
@@ -228,7 +232,7 @@ def select(evidence: Evidence) -> Selection:
 
 
 def select_classical(evidence: Evidence) -> Selection:
-    """The first trial that no other clearly beats, or a blend of two methods that beats it."""
+    """Choose the first trial that no other clearly beats, or a blend that beats it."""
     best = evidence.trials[0]
     for trial in evidence.trials:
         if trial.method != evidence.network and evidence.better(trial, best):
@@ -246,10 +250,10 @@ def select_classical(evidence: Evidence) -> Selection:
 
 
 def blend(first: Trial, second: Trial, midpoint: Midpoint) -> tuple[float, float]:
-    """The best share of the second method's images in a blend of two, and its error.
+    """Find the best share of the second method's images in a blend of two, and its error.
 
-    The error along the line between the two images is a parabola, known from both ends and the
-    middle.
+    Along the line between the two images, the error is a parabola, which both ends and the middle
+    determine.
     """
     if not math.isfinite(first.error + second.error):
         return 0.0, math.inf

@@ -1,4 +1,4 @@
-"""Direct methods: functions of a normalised series, with nothing to decide."""
+"""Direct methods: functions of a normalised series without settings to decide."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,8 +36,7 @@ class DirectMethod(Method):
     edges : str
         See `Method`.
     warns : callable or None
-        `(series, options) -> sentences`, see `Method.cautions`; None if there is nothing to warn
-        of.
+        `(series, options) -> sentences`, see `Method.cautions`; None if the method never warns.
     """
 
     name: str
@@ -49,7 +48,7 @@ class DirectMethod(Method):
     warns: Callable[[Series, Any], tuple[str, ...]] | None = None
 
     def cautions(self, prepared: PreparedSeries, options: Any) -> tuple[str, ...]:
-        """Warnings about a series."""
+        """Return warnings about a series."""
         return () if self.warns is None else self.warns(prepared.series, options)
 
     def _images(self, prepared: PreparedSeries, options: Any, decision: Decision | None) -> Outcome:

@@ -13,25 +13,25 @@ from cmrrecon.data import CartesianMask, SamplingMask
 from cmrrecon.data.coverage import symmetric_part
 from cmrrecon.methods.holdout import HeldOut
 
-# Fraction of the symmetric centre, on the cut side, that is held out to test whether the other side
-# predicts it.
-HIDDEN = 1 / 4
+# Fraction to hold out of the half of the symmetric centre next to the cut, to test whether the
+# other half predicts it.
+HOLDOUT_SHARE = 1 / 4
 # Solves a problem with the solver's weights multiplied by a factor.
 Solve = Callable[[Problem, float], Tensor]
 
 
 def is_one_sided(mask: SamplingMask) -> bool:
-    """Whether one side of k-space is missing and the other side carries information on it."""
+    """Return whether one side of k-space is missing and the other side can predict it."""
     return isinstance(mask, CartesianMask) and mask.coverage.one_sided
 
 
 def filled(
     prepared: PreparedSeries, coils: Coils, problem: Problem, solve: Solve
 ) -> tuple[Tensor, str]:
-    """Solve a problem, and fill the missing side of k-space where that can be trusted.
+    """Solve a problem, and fill the missing side of k-space if symmetry can be trusted.
 
-    The phase of the image must vary slowly. This is tested on samples that were measured on both
-    sides. Where the body folds over, the phase has a seam, which these samples do not show: on
+    The phase of the image must vary slowly, which is tested on samples measured on both sides. If
+    the body folds over, the phase also has a discontinuity, which these samples do not reveal; in
     phantoms, symmetry then makes errors 1.6 to 4 times larger.
 
     Returns
@@ -39,7 +39,7 @@ def filled(
     x : Tensor of shape (frame, y, x'), complex64
         The solution.
     remark : str
-        What was done about the missing side; empty if none is missing.
+        How the missing side was handled; empty if none is missing.
     """
     x = solve(problem, 1.0)
     mask = prepared.mask
@@ -50,7 +50,7 @@ def filled(
     if known.venc is not None or known.modality == "Flow2d":
         return (
             x,
-            "the phase holds velocities, so the missing part is left to the method's own model",
+            "the phase shows velocities, so the missing part is left to the method's own model",
         )
 
     if coils.sets > 1:
@@ -72,7 +72,7 @@ def filled(
 def symmetry_predicts(
     prepared: PreparedSeries, mask: CartesianMask, coils: Coils, solve: Solve
 ) -> bool:
-    """Whether hold-out samples of the cut side are predicted better with symmetry than without."""
+    """Test whether symmetry improves the prediction of hold-out samples on the cut side."""
     hidden = next_to_cut(mask)
     if not bool(hidden.any()):
         return False
@@ -89,10 +89,10 @@ def symmetry_predicts(
 
 
 def next_to_cut(mask: CartesianMask) -> Tensor:
-    """Outer measured samples of the symmetric centre on the cut side.
+    """Choose the outer measured samples of the symmetric centre on the cut side.
 
-    The result has shape (frame or 1, y, x or 1), bool. The other side holds the mirror images of
-    these samples.
+    The result has the shape (frame or 1, y, x or 1), bool. Their mirror images were measured on the
+    other side.
     """
     hidden = torch.zeros_like(mask.samples)
     for axis, (even, whole) in enumerate(
@@ -101,7 +101,7 @@ def next_to_cut(mask: CartesianMask) -> Tensor:
         if (even.start, even.stop) == (whole.start, whole.stop):
             continue
 
-        count = max(1, round(HIDDEN * (even.stop - even.start) / 2))
+        count = max(1, round(HOLDOUT_SHARE * (even.stop - even.start) / 2))
         first = even.start if even.start == whole.start else even.stop - count
         hidden.narrow(axis, first, count).fill_(True)
 

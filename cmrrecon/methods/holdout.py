@@ -1,4 +1,4 @@
-"""Judge a reconstruction by measured samples held out from it."""
+"""Hold out measured samples, and judge a reconstruction by how well it predicts them."""
 
 import itertools
 import math
@@ -14,22 +14,22 @@ from cmrrecon.operators.fourier import ifftc
 from cmrrecon.operators.noncartesian import NonCartesianEncoding
 from cmrrecon.operators.sensitivity import Calibration
 
-# Fraction of the measured samples outside the calibration region to hold out, and the fewest lines
-# per series.
+# Fraction of the measured samples outside the calibration region to hold out, and the minimum
+# number of lines in a series.
 SHARE = 0.1
 FEWEST_LINES = 4
-# Side of the patches to hold out where no whole lines were measured.
+# Side of the square patches to hold out if no whole lines were measured.
 PATCH = 3
 
 
 def hide(series: Series) -> Tensor | None:
     """Choose hold-out samples of a series; None if too little was measured.
 
-    A tenth of the lines or spokes outside the calibration region is held out, at least four in the
-    series. Masks of single samples hold out square patches instead. Every distance from the centre
-    of k-space has its share; for spokes, which all pass the centre, every part of their order does.
-    Samples that all frames measured alike are held out in all of them, so that other frames do not
-    give them away.
+    A tenth of the lines or spokes outside the calibration region is held out, and at least four in
+    a series. For masks of single samples, these are square patches instead. The samples are drawn
+    evenly over all distances from the centre of k-space; spokes, which all pass the centre, are
+    drawn evenly over their order. If all frames measured the same samples, they are held out in all
+    frames, so that other frames do not reveal them.
 
     Returns
     -------
@@ -45,14 +45,14 @@ def hide(series: Series) -> Tensor | None:
         free[:, y, x] = False
 
     if isinstance(mask, SampleMask):
-        return _hidden_patches(free)
+        return _draw_patches(free)
 
     chosen = draw_share(free[..., 0], -(-FEWEST_LINES // (1 if mask.varies else series.frames)))
     return None if chosen is None else chosen[..., None]
 
 
-def _hidden_patches(free: Tensor) -> Tensor | None:
-    """A share of the square patches that hold free samples (frame or 1, y, x)."""
+def _draw_patches(free: Tensor) -> Tensor | None:
+    """Choose a share of the square patches that contain free samples (frame or 1, y, x)."""
     chosen = draw_share(_patches(free), FEWEST_LINES)
     if chosen is None:
         return None
@@ -61,14 +61,14 @@ def _hidden_patches(free: Tensor) -> Tensor | None:
 
 
 def _patches(samples: Tensor) -> Tensor:
-    """Which square patches hold any of the samples (frame or 1, y, x)."""
+    """Find the square patches that contain any of the samples (frame or 1, y, x)."""
     return torch.nn.functional.max_pool2d(samples.float(), PATCH, ceil_mode=True) > 0
 
 
 def draw_share(units: Tensor, fewest: int) -> Tensor | None:
     """Draw a share of the True entries of (frame, ...), at all distances from the centre.
 
-    At least `fewest` are drawn; None unless most entries remain.
+    At least `fewest` entries are drawn. The result is None unless at least half of them remain.
     """
     places = units.nonzero()
     count = max(fewest, round(SHARE * len(places)))
@@ -80,7 +80,7 @@ def draw_share(units: Tensor, fewest: int) -> Tensor | None:
     shuffled = places[torch.randperm(len(places), generator=generator).to(units.device)]
     ranked = shuffled[(shuffled[:, 1:] - centre).square().sum(1).argsort(stable=True)]
 
-    # One from each class of distance.
+    # Draw one entry from each range of distances.
     edges = [round(i * len(places) / count) for i in range(count + 1)]
     picks = [
         int(torch.randint(first, end, (), generator=generator))
@@ -93,7 +93,7 @@ def draw_share(units: Tensor, fewest: int) -> Tensor | None:
 
 
 def count_hidden(hidden: SamplingMask, frames: int) -> int:
-    """Number of lines, spokes or patches held out in a series of `frames` frames."""
+    """Count the lines, spokes or patches held out in a series of `frames` frames."""
     samples = hidden.samples
     units = _patches(samples) if isinstance(hidden, SampleMask) else samples
     return int(units.sum()) * (frames // len(samples))
@@ -106,7 +106,7 @@ def describe_hidden(hidden: SamplingMask, frames: int) -> str:
 
 
 class HeldOut:
-    """Squared error with which images predict hold-out samples, relative to the samples' energy.
+    """Squared error of images at hold-out samples, relative to the energy of these samples.
 
     The hold-out k-space y_h is needed only once, because::
 
@@ -126,9 +126,9 @@ class HeldOut:
     term : LeastSquares
         Least-squares term of the hold-out samples.
     energy : float
-        Their energy.
+        Energy of the hold-out samples.
     noise : float
-        The error that true images would have, from the noise of the hold-out samples; NaN if the
+        The error that true images would have because the hold-out samples are noisy; NaN if the
         noise is unknown.
     """
 
@@ -139,12 +139,12 @@ class HeldOut:
         self.noise = noise_energy(part, self.term) / self.energy
 
     def __call__(self, x: Tensor) -> float:
-        """Error of images (frame, y, x'): 0 if they predict all, 1 for an empty image."""
+        """Return the error of images (frame, y, x'): 0 for perfect ones, 1 for an empty image."""
         return 1 - float(self.term.explained(x).double().sum()) / self.energy
 
 
 def noise_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
-    """The `measured_energy` of samples that hold only noise; NaN if the noise is unknown."""
+    """Compute the `measured_energy` of samples with only noise; NaN if the noise is unknown."""
     mask, kspace, power = prepared.mask, prepared.kspace, prepared.noise_power
     if power is None:
         return math.nan
@@ -160,10 +160,10 @@ def noise_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
 
 
 def measured_energy(prepared: PreparedSeries, term: LeastSquares) -> float:
-    """Sum of squared magnitudes of the measured, normalised samples, weighted as in the term.
+    """Sum the squared magnitudes of measured, normalised samples, weighted as in the term.
 
-    For whole lines only the signal from the columns of the term counts. The result is never zero,
-    so it can be a divisor.
+    For whole lines, only the signal from the columns of the term counts. The result is never zero,
+    so it can be used as a divisor.
     """
     mask = prepared.mask
     total = torch.finfo(torch.float32).tiny

@@ -1,4 +1,4 @@
-"""Iterative methods: classical solvers whose weight and iterations are chosen per scan."""
+"""Iterative methods: classical solvers with weight and iterations chosen for each scan."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class IterativeMethod(Method):
         return Solver.of(self.name, self.function)
 
     def decide(self, prepared: PreparedSeries, options: IterativeOptions) -> Decision:
-        """Choose weight and iterations on hold-out samples, unless they are given."""
+        """Choose weight and iterations by hold-out samples, unless they are given."""
         return decide(prepared.white, {self.name: self.solver}, options)
 
     def _images(
@@ -80,8 +80,8 @@ def solved(
 
     x, remark = filled(prepared, coils, problem, solve)
     whitening = prepared.whitening
-    # Unwhitening multiplies the maps of a noisy coil by its noise, so it uses the ESPIRiT maps,
-    # which hold less noise than refined ones.
+    # Mapping back to measured coils multiplies the map of a coil by its noise level. Use ESPIRiT
+    # maps, which are less noisy than refined ones.
     images = measured_images(problem.whole(x) * prepared.scale, espirit, whitening)
 
     fit = Fit(prepared, coils, problem, x)

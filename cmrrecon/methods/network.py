@@ -1,4 +1,4 @@
-"""Trained networks as methods: what networks for windows and for whole series share."""
+"""Trained networks as methods: the common part of networks for windows and for whole series."""
 
 import copy
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.devices import DTYPES, Precision
 from cmrrecon.tools.errors import UsageError
 
-# Fewer columns make no useful image.
+# Images with fewer columns are useless.
 SMALLEST_WIDTH = 16
-# Whole networks reach this fraction of the speed of single convolutions, measured with PromptMR on
-# two cores.
+# A whole network reaches this fraction of the speed of single convolutions, as measured with
+# PromptMR on two cores.
 EFFICIENCY = 0.8
 Network = TypeVar("Network", WindowNetwork, SeriesNetwork)
 
@@ -37,9 +37,10 @@ class NetworkOptions:
     precision : Precision
         Number format of the convolutions.
     acs : int or None
-        Calibration lines; None uses the number in the file, or the lines that all frames measured.
+        Number of calibration lines; None uses the number in the file, otherwise the number of lines
+        that all frames measured.
     oversampling : int
-        Readout oversampling to cut off before the network; for whole lines only.
+        Factor of readout oversampling to cut off before the network runs; for whole lines only.
     compile : bool
         Whether to compile the convolutions first.
     """
@@ -52,7 +53,7 @@ class NetworkOptions:
 
 @dataclass(eq=False)
 class NetworkMethod(Method):
-    """A trained network as a method; the base of two final classes.
+    """A trained network as a method: base of `SeriesNetworkMethod` and `WindowNetworkMethod`.
 
     Attributes
     ----------
@@ -63,7 +64,7 @@ class NetworkMethod(Method):
     trained : AnyNetwork
         The network, on any device.
     of : Weights
-        Its weights.
+        Its weights, with their origin.
     """
 
     name: str
@@ -76,19 +77,19 @@ class NetworkMethod(Method):
     _ready: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def weights(self) -> Weights:
-        """The weights of the network."""
+        """Return the weights of the network."""
         return self.of
 
     def training_facts(self, decision: Decision | None) -> Mapping[str, str]:
-        """Metadata of the weights."""
+        """Return the metadata of the weights."""
         return self.of.metadata
 
     def adaptable(self, options: NetworkOptions) -> Adaptable:
-        """The network itself."""
+        """Return the network, which can be adapted under any options."""
         return Adaptable(self.trained, self.with_network)
 
     def with_network(self, network: AnyNetwork) -> "NetworkMethod":
-        """The method with another network of the same class, such as an adapted copy."""
+        """Return the method with another network of the same class, such as an adapted copy."""
         return replace(self, trained=network, _ready={})
 
     def check(self, series: Series, options: NetworkOptions) -> None:
@@ -109,7 +110,7 @@ class NetworkMethod(Method):
             raise UsageError(
                 "needs-lines",
                 "The oversampling cannot be cut off, because the mask changes along the readout",
-                "Only whole lines can be cut without loss",
+                "It can be cut off without loss only if whole lines were measured",
                 "Leave out --set oversampling",
             )
 
@@ -122,7 +123,7 @@ class NetworkMethod(Method):
             )
 
     def ready(self, options: NetworkOptions, device: torch.device) -> Any:
-        """The network on the device, in the requested precision."""
+        """Return the network on the device, in the requested precision."""
         key = (options.precision, options.compile, device)
         if key not in self._ready:
             dtype = DTYPES[options.precision]
@@ -131,7 +132,7 @@ class NetworkMethod(Method):
 
 
 def seconds(flops: int, options: NetworkOptions, device: torch.device) -> float:
-    """Predicted time in seconds of `flops` network operations on a device."""
+    """Predict the time in seconds of `flops` network operations on a device."""
     return flops / (EFFICIENCY * speed(device, DTYPES[options.precision]))
 
 
@@ -140,8 +141,8 @@ def prepare(
 ) -> Network:
     """Make a network ready for inference on the device, with channels-last weights.
 
-    In lower precision it is a copy in which only the convolutions are lowered, not the physics
-    around them. In single precision it is the network itself.
+    For lower precision, the result is a copy in which only the convolutions run in that precision,
+    not the physics around them. For single precision, it is the network itself.
     """
 
     def lowered(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -150,7 +151,7 @@ def prepare(
     ready = (network if dtype == torch.float32 else copy.deepcopy(network)).eval().to(device)
     for module in ready.convolutions():
         if dtype != torch.float32:
-            # The output keeps that precision until it is combined with the images around it.
+            # The output keeps this precision until it is combined with single-precision images.
             module.to(dtype).register_forward_pre_hook(lowered)
         channels_last(module)
         if compiled:
@@ -177,14 +178,14 @@ def on_middle_columns(images: Tensor, width: int) -> Tensor:
 
 
 def without_oversampling(kspace: Tensor, factor: int) -> Tensor:
-    """K-space of the middle 1 / factor of the field of view along x.
+    """Return the k-space of the middle 1 / factor of the field of view along x.
 
-    Whole lines lose nothing, because they never mix columns of the image.
+    For whole lines, this loses nothing, because they do not mix columns of the image.
     """
     width = kspace.shape[-1]
     return fftc(ifftc(kspace, -1)[..., centred(width, width // factor)], -1)
 
 
 def exact_convolutions() -> Any:
-    """A `with` block of full single precision on GPUs that would round to ten bits for speed."""
+    """Return a context manager for full single precision on GPUs, which may otherwise use TF32."""
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)

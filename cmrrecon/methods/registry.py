@@ -1,4 +1,4 @@
-"""The methods by name. To add one, add an entry to `CLASSICAL`."""
+"""All methods by name. To add a method, add an entry to `CLASSICAL`."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -109,7 +109,7 @@ CLASSICAL: tuple[Method, ...] = (
         on_gpu=False,
     ),
 )
-# Methods with a network are built on each request and owned by the caller.
+# Methods with a network are built anew for each caller, who owns them.
 METHODS: Mapping[str, Callable[[], Method]] = MappingProxyType(
     {DEFAULT_METHOD: auto, **{method.name: partial(_same, method) for method in CLASSICAL}}
 )
@@ -121,8 +121,8 @@ def find_method(name: str) -> Method:
     Raises
     ------
     UsageError
-        If there is no such method (`unknown-method`, with the nearest name), or no weights are
-        installed for the network (`weights-missing`).
+        If there is no such method (`unknown-method`; the message suggests the nearest name), or no
+        weights are installed for the network (`weights-missing`).
     """
     if name in METHODS:
         return METHODS[name]()
@@ -151,7 +151,7 @@ def _installed(name: str) -> Path:
 
 
 def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
-    """Make a method of the network in a checkpoint, named by its kind unless a name is given.
+    """Make a method from the network in a checkpoint, by default with the network's name.
 
     Where there is no such file, the name of a network stands for its installed weights. Errors are
     those of `weights.load`.
@@ -171,7 +171,7 @@ def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
 
     raise UsageError(
         "network-kind",
-        f"{path.name} holds {kind}, a discriminator",
+        f"{path.name} contains {kind}, a discriminator",
         "A discriminator judges images and does not reconstruct them",
         "Give a reconstruction network",
     )

@@ -21,10 +21,10 @@ from cmrrecon.tools.errors import UsageError
 
 @dataclass(eq=False)
 class SeriesNetworkMethod(NetworkMethod):
-    """A `SeriesNetwork` as a method: complex images, with refined coil maps."""
+    """A `SeriesNetwork` as a method: it returns complex images and uses refined coil maps."""
 
     def check(self, series: Series, options: NetworkOptions) -> None:
-        """Refuse a series that the network cannot reconstruct, or a number of calibration lines."""
+        """Refuse a series that the network cannot reconstruct, and the option `acs`."""
         super().check(series, options)
         if options.acs is not None:
             raise UsageError(

@@ -13,7 +13,7 @@ NAME = "kt-unrolled"
 
 
 def shipped_file() -> Path:
-    """Path of its weights, whether or not they are installed."""
+    """Return the path of the network's weights, whether or not they are installed."""
     return weights.installed_file(NAME)
 
 

@@ -1,4 +1,4 @@
-"""A solver by name: a function of a problem, with its defaults."""
+"""Solvers: functions of a problem, with a name and default settings."""
 
 import inspect
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from cmrrecon.tools.configuration import AtLeast
 
 @dataclass(frozen=True)
 class IterativeOptions:
-    """Options of iterative methods; each is chosen per scan if it is None.
+    """Options of iterative methods; options that are None are chosen for each scan.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Solver:
     iterations : int
         Its default number of steps.
     one_set : bool
-        Whether it solves only problems with one set of maps, as networks do.
+        Whether it can only solve problems with one set of maps, as is the case for networks.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Solver:
 
     @staticmethod
     def of(name: str, function: Callable[..., Solution], one_set: bool = False) -> "Solver":
-        """A solver with the defaults of the function's signature."""
+        """Make a solver with the defaults of the function's signature."""
         given = inspect.signature(function).parameters
         weight, iterations = (given[option].default for option in ("weight", "iterations"))
         return Solver(name, function, weight, iterations, one_set)
@@ -68,7 +68,7 @@ class Solver:
         return self.function(problem, weight=weight, iterations=iterations, monitor=monitor)
 
     def decision(self, options: IterativeOptions, why: str, maps: Maps = "espirit") -> Decision:
-        """The decision for this solver without trials: given options, else its defaults."""
+        """Make a decision for this solver without trials, from given options or its defaults."""
         weight = self.weight if options.weight is None else options.weight
         iterations = self.iterations if options.iterations is None else options.iterations
         return Decision(self.name, weight, iterations, (), why, maps=maps)

@@ -1,4 +1,4 @@
-"""Try methods on a series without its hold-out samples, and choose by how well they predict."""
+"""Try methods on a series without its hold-out samples, and choose the best at predicting them."""
 
 import math
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ from cmrrecon.methods.holdout import HeldOut, count_hidden, describe_hidden, hid
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.solvers import Solution
 
-# Steps between two checks of the prediction, the most steps of a trial, and the checks without
-# improvement after which it ends.
+# Number of steps between two checks of the prediction, largest number of steps of a trial, and
+# number of checks without improvement after which it ends.
 LOOK_EVERY = 5
 MOST_STEPS = 100
 PATIENCE = 3
-# Ratio of neighbouring weights in the search, and the most weights for one method.
+# Ratio of neighbouring weights in the search, and largest number of weights for one method.
 WEIGHT_RATIO = 2.5
 MOST_WEIGHTS = 5
-# An error counts as smaller if it is smaller by this fraction, divided by the square root of the
-# number of hold-out lines or patches, because few samples say less. Chosen on semi-real cine of two
-# centres.
+# An error counts as smaller if it is smaller by this fraction divided by the square root of the
+# number of hold-out lines or patches, because fewer samples are less reliable. The value was chosen
+# on semi-real cine from two centres.
 MARGIN = 0.3
-# The weight is searched for this many methods, after all were tried with their default.
+# All methods are tried with their default weight; better weights are searched for this many.
 FINALISTS = 2
-# Fraction of the columns that trials of whole lines reconstruct. Columns are independent in the
-# data, so a trial is a smaller version of the same problem.
+# Fraction of the columns that trials reconstruct for whole lines. Such data do not mix columns, so
+# a trial is a smaller version of the same problem.
 COLUMNS_SHARE = 1 / 3
 
 
@@ -45,25 +45,26 @@ def decide(
 ) -> Decision:
     """Choose the best solver and its settings for a series by predicting hold-out samples.
 
-    A trial reconstructs the series without its hold-out samples (`hide`) and checks the prediction
-    every `LOOK_EVERY` steps. All solvers are tried with their default weight. Unless the network is
-    to be used alone, the weights of the two best classical solvers are then searched uphill in
-    steps of `WEIGHT_RATIO`. If too little was measured to hold samples out, the first solver runs
-    with its defaults. A complete series needs no regularisation, so its weight is 0.
+    A trial reconstructs the series without its hold-out samples (`hide`), and checks every
+    `LOOK_EVERY` steps how well it predicts them. All solvers are tried with their default weight.
+    Unless the network will be used alone, better weights are then searched for the two best
+    classical solvers, in steps of `WEIGHT_RATIO`. If too little was measured to hold samples out,
+    the first solver runs with its defaults. A complete series needs no regularisation, so its
+    weight is 0.
 
     Parameters
     ----------
     prepared : PreparedSeries
         The series.
     solvers : Mapping of str to Solver
-        Solvers by name. The first is used if nothing can be held out, and wins ties.
+        Solvers by name. The first is used if nothing can be held out or if results are equal.
     options : IterativeOptions
         Given settings, which are not searched.
     refine : bool
         Whether to try refined maps too, with the first solver, and use them if they predict better.
-        They are not tried if a number of virtual coils is given, because they belong to all
-        measured coils. Refined maps are one set. Where the body folds over, they compete with two
-        sets of ESPIRiT maps, with which solvers for one set are not tried.
+        They are maps of all measured coils, so they are not tried if a number of virtual coils is
+        given. There is only one set of refined maps. If the body folds over, they compete with two
+        sets of ESPIRiT maps, and solvers for one set are tried only if the refined maps win.
     network : str or None
         Name of the solver that is a network.
 
@@ -165,24 +166,24 @@ class Trials:
         self._midpoints: dict[tuple[str, str], float] = {}
 
     def with_refined_maps(self) -> "Trials":
-        """New trials, none made yet, with maps refined on the samples that are not held out."""
+        """Start new trials, with maps refined on the samples that are not held out."""
         coils = refined(self.rest, self.coils)
         return Trials(self.prepared, self.hidden, coils, self.network)
 
     def evidence(self) -> Evidence:
-        """What the decision is based on."""
+        """Collect what the decision is based on."""
         frames = self.prepared.series.frames
         margin = MARGIN / math.sqrt(count_hidden(self.hidden, frames))
         fixed = not self.hidden.varies and frames > 1
         return Evidence(self.made, self._midpoint, margin, self.held_out.noise, fixed, self.network)
 
     def attempt(self, solver: Solver, options: IterativeOptions) -> Trial:
-        """Run one trial with the given weight, else the solver's default."""
+        """Run one trial with the given weight, or with the default of the solver."""
         weight = solver.weight if options.weight is None else options.weight
         return self.run(solver, weight, options.iterations)
 
     def run(self, solver: Solver, weight: float, iterations: int | None) -> Trial:
-        """Run one trial; if the iterations are not given, find the best number of them too."""
+        """Run one trial; also find the best number of iterations unless it is given."""
         watch = _Watch(self.held_out, self.problem.rhs, iterations is None)
         steps = MOST_STEPS if iterations is None else iterations
         solution = solver(self.problem, weight, steps, watch)
@@ -198,7 +199,7 @@ class Trials:
         return trial
 
     def search(self, start: Trial, solver: Solver, options: IterativeOptions) -> None:
-        """Search for better weights uphill from a trial: first larger ones, then smaller ones.
+        """Search for a better weight, starting from a trial: larger ones first, then smaller ones.
 
         Smaller weights are tried only if a larger one was no better.
         """
@@ -215,7 +216,7 @@ class Trials:
                 break
 
     def _midpoint(self, first: str, second: str) -> float:
-        """Error of the mean of two methods' images, computed once."""
+        """Return the error of the mean of two methods' images, computed once."""
         key = (first, second)
         if key not in self._midpoints:
             mean = self._images[first].lerp(self._images[second], 0.5)
@@ -224,7 +225,7 @@ class Trials:
 
 
 class _Watch:
-    """Monitor of a trial: checks the prediction, keeps the best images, decides when to stop."""
+    """Monitor of a trial: it checks the prediction, keeps the best images, and ends the trial."""
 
     def __init__(self, held_out: HeldOut, start: Tensor, searching: bool) -> None:
         self.held_out, self.searching = held_out, searching
@@ -245,7 +246,7 @@ class _Watch:
         return len(self.checks) - self.checks.index(min(self.checks)) > PATIENCE
 
     def best(self, solution: Solution, iterations: int | None) -> tuple[float, int, Tensor]:
-        """Error, step and images of the best check, including the end."""
+        """Return the error, step and images of the best check, including the end."""
         # Solvers may finish before the first check.
         end = max(1, len(solution.residuals)) if iterations is None else iterations
         self.checks.append((self.held_out(solution.x), end))
@@ -261,10 +262,10 @@ def narrowed(prepared: PreparedSeries, coils: Coils) -> Coils:
 
 
 def most_dynamic_columns(term: LeastSquares) -> slice:
-    """A third of the columns where the coils see anything: those with the largest change over time.
+    """Choose a third of the columns that the coils see: those with the largest change over time.
 
-    The heart and its aliasing are there, before reconstruction. For a single frame these are the
-    central columns.
+    Before reconstruction, these are the columns of the heart and its aliasing. For a single frame,
+    the central columns are used.
     """
     x = term.rhs
     width = max(1, math.ceil(COLUMNS_SHARE * x.shape[2]))

@@ -31,23 +31,23 @@ GPU_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Batch:
-    """How many windows go through a network at once, and coil images through its map network.
+    """Batch sizes of a network and of its map network.
 
-    On a CPU both are one, because larger batches leave the cache and are slower.
+    On a CPU both are one, because larger batches do not fit into the cache and are slower.
 
     Attributes
     ----------
     windows : int
-        Windows at once.
+        Number of windows that the network processes at once.
     coils : int
-        Coil images at once.
+        Number of coil images that its map network processes at once.
     """
 
     windows: int = 1
     coils: int = 1
 
     def halved(self) -> "Batch | None":
-        """A batch of half the size; None if it is as small as possible."""
+        """Return a batch of half the size; None if it is as small as possible."""
         if self.windows == self.coils == 1:
             return None
         return Batch(max(1, self.windows // 2), max(1, self.coils // 2))
@@ -55,9 +55,9 @@ class Batch:
 
 @dataclass(eq=False)
 class WindowNetworkMethod(NetworkMethod):
-    """A `WindowNetwork` as a method: magnitudes (frame, y, x) float32.
+    """A `WindowNetwork` as a method: it returns magnitudes (frame, y, x) float32.
 
-    If memory runs out, it retries with smaller batches.
+    If memory runs out, it tries again with smaller batches.
     """
 
     _costs: dict[tuple[Any, ...], tuple[Footprint, Footprint]] = field(
@@ -84,7 +84,7 @@ class WindowNetworkMethod(NetworkMethod):
                     raise
                 shortage = type(error)
 
-            # Outside the handler, because the error's frames hold the memory of the failed attempt.
+            # Leave the handler first: the error keeps the memory of the failed attempt in use.
             batch = batch.halved()
             if series.kspace.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -92,19 +92,19 @@ class WindowNetworkMethod(NetworkMethod):
         raise memory_shortage(self.name, series) from shortage()
 
     def batch(self, series: Series, options: NetworkOptions) -> Batch:
-        """The batch that fits into the available memory."""
+        """Return the largest batch that fits into the available memory."""
         device = series.kspace.device
         if device.type == "cpu":
             return Batch()
         free = GPU_SHARE * device_memory(device)
 
         frames, coils = series.kspace.shape[:2]
-        one, maps = self.costs(series, options)
-        windows = max(1, min(frames, int(free / one.nbytes)))
-        return Batch(windows, max(1, min(frames * coils, int(free / max(maps.nbytes, 1)))))
+        window_cost, maps_cost = self.costs(series, options)
+        windows = max(1, min(frames, int(free / window_cost.nbytes)))
+        return Batch(windows, max(1, min(frames * coils, int(free / max(maps_cost.nbytes, 1)))))
 
     def costs(self, series: Series, options: NetworkOptions) -> tuple[Footprint, Footprint]:
-        """Cost of a window with given maps, and of the maps that each further frame needs."""
+        """Predict the cost of a window with given maps, and of the maps of each further frame."""
         _, coils, y, x = series.kspace.shape
         size = (coils, y, x // options.oversampling)
         known = {"lines": isinstance(series.mask, LineMask), "acs": acs_of(series, options)}
@@ -122,21 +122,21 @@ class WindowNetworkMethod(NetworkMethod):
         """
         self.check(series, options)
         frames, _, y, x = series.kspace.shape
-        one, maps = self.costs(series, options)
+        window_cost, maps_cost = self.costs(series, options)
 
         network, kspace = self.trained, series.kspace.nbytes // options.oversampling
-        flops = frames * (one.flops + maps.flops)
+        flops = frames * (window_cost.flops + maps_cost.flops)
         whole = (options.oversampling > 1) + network.shares_maps
         makes_maps = network.sensitivity is not None
 
         kept = whole * kspace + 4 * frames * y * x
         kept += kspace * network.frames // frames * (2 if makes_maps else 1)
         time = seconds(flops, options, series.kspace.device)
-        return Prediction(flops, kept + max(one.nbytes, maps.nbytes), time)
+        return Prediction(flops, kept + max(window_cost.nbytes, maps_cost.nbytes), time)
 
 
 def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor:
-    """Normalised magnitudes (frame, y, x) of a series, window after window."""
+    """Reconstruct normalised magnitudes (frame, y, x) of a series, window by window."""
     kspace, scale, samples = prepared.kspace, prepared.scale, prepared.mask.samples
     frames = len(kspace)
     images = kspace.real.new_empty((frames, *kspace.shape[2:]))
@@ -162,8 +162,10 @@ def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> 
             if average is not None:
                 maps = average.expand(len(rows), network.frames, -1, -1, -1)
             elif network.sensitivity is not None:
-                made = network.sensitivity
-                maps = made(windows, masks, acs, batch.coils) if shared is None else shared[rows]
+                estimate = network.sensitivity
+                maps = (
+                    estimate(windows, masks, acs, batch.coils) if shared is None else shared[rows]
+                )
 
             images[middles.start : middles.stop] = network(windows, masks, acs, maps=maps).image
 
@@ -171,23 +173,24 @@ def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> 
 
 
 def _average_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor | None:
-    """Maps (1, frame or 1, coil, y, x) of all windows if only the time average calibrates.
+    """Estimate the maps of all windows if only the time average calibrates.
 
-    None if every frame measured its calibration lines, or the network has no coil maps.
+    The shape is (1, frame or 1, coil, y, x). None if every frame measured its calibration lines, or
+    the network has no coil maps.
     """
-    mask, made = prepared.mask, network.sensitivity
+    mask, estimate = prepared.mask, network.sensitivity
     assert isinstance(mask, CartesianMask)
-    if made is None or not Calibration.of(mask).averaged:
+    if estimate is None or not Calibration.of(mask).averaged:
         return None
 
     average = time_average(prepared.kspace, mask.samples) / prepared.scale
     union = mask.samples.any(0)[None, None]
-    maps: Tensor = made(average.expand(1, made.frames, -1, -1, -1), union, acs, batch.coils)
+    maps: Tensor = estimate(average.expand(1, estimate.frames, -1, -1, -1), union, acs, batch.coils)
     return maps
 
 
 def _shared_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor:
-    """Maps (frame, coil, y, x) of every frame, the same in all windows."""
+    """Estimate the maps (frame, coil, y, x) of every frame, the same in all windows."""
     shared = torch.empty_like(prepared.kspace)
     for t, frame in enumerate(prepared.kspace):
         mask = prepared.mask.frame(t)[None, None]
@@ -198,10 +201,10 @@ def _shared_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch)
 
 
 def acs_of(series: Series, options: NetworkOptions) -> int:
-    """Number of calibration lines, the same for all windows.
+    """Return the number of calibration lines, the same for all windows.
 
-    It is the given number, the number in the file, or the number of lines that all frames measured.
-    If these are too few, it is the number of lines in the time average.
+    This is the given number, otherwise the number in the file, otherwise the number of lines that
+    all frames measured. If these are too few, it is the number of lines in the time average.
     """
     if options.acs is not None:
         return options.acs

@@ -1,7 +1,7 @@
-"""The linear operator between images and multi-coil Cartesian k-space.
+"""The linear operator from images to multi-coil Cartesian k-space.
 
-`Encoding` is abstract. `LineEncoding`, for whole lines, and `SampleEncoding`, for single samples,
-differ in how they compute the normal operator.
+`Encoding` is abstract. `LineEncoding` (whole lines) and `SampleEncoding` (single samples) differ in
+how they compute the normal operator.
 """
 
 from abc import ABC, abstractmethod
@@ -16,8 +16,8 @@ from cmrrecon.operators.fourier import fft2c, ifft2c, ifftc
 from cmrrecon.operators.linear import LinearOperator
 from cmrrecon.tools.errors import UsageError
 
-# On a CPU the coil images of one frame fit the cache; with transforms along x as well, only those
-# of a few coils. A GPU needs large batches.
+# On a CPU, all coil images of one frame fit into the cache; with transforms along x as well, only
+# a few coils do. A GPU needs large batches.
 CPU_COILS = 4
 GPU_BYTES = 2**28
 
@@ -29,9 +29,9 @@ class Encoding(LinearOperator, ABC):
 
         A(x)[t, c] = w mask[t] * fft2c(maps[c] * x[t])
 
-    w is one, or, where lines were averaged unequally often, the square root of the number of
-    averages divided by the largest one (`CartesianMask.weights`). With n sets of maps, stacked
-    along y, x holds n images stacked likewise, and each coil sees their sum (soft-SENSE).
+    w is one, or, if some lines were averaged more often than others, the square root of
+    `CartesianMask.weights`. With n sets of maps, stacked along y, x consists of n images stacked in
+    the same way, and each coil sees their sum (soft-SENSE).
 
     All three operators are differentiable with respect to their argument. Gradients do not reach
     the maps.
@@ -43,7 +43,7 @@ class Encoding(LinearOperator, ABC):
     mask : CartesianMask
         The measured samples.
     columns : slice
-        The columns of x that images hold; images are zero in the others. The default is all.
+        The columns of x that the images cover; in other columns they are zero. All by default.
 
     Raises
     ------
@@ -72,8 +72,8 @@ class Encoding(LinearOperator, ABC):
         self.maps = y_fastest(maps[..., columns])
         self.maps_conj = self.maps.conj().resolve_conj()
 
-        # Shifts before and after F^H m F cancel, for odd sizes too. The normal operator therefore
-        # uses plain transforms, with the mask in their order and scaled for both of them.
+        # Shifts before and after F^H m F cancel, even for odd sizes. The normal operator therefore
+        # uses plain transforms, with the mask in FFT order and scaled for both of them.
         self.averaging = mask.weights
         weights = mask.samples if self.averaging is None else mask.samples * self.averaging
         weights = torch.fft.ifftshift(weights, (-2, -1)).to(maps.real.dtype)[:, None]
@@ -81,29 +81,29 @@ class Encoding(LinearOperator, ABC):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map images (frame, y, x) to k-space (frame, coil, y, x), zero where not measured."""
-        return linear(self._forward, self._rooted, images, self._frames(images))
+        return linear(self._forward, self._weighted_adjoint, images, self._frames(images))
 
     def H(self, kspace: Tensor) -> Tensor:
         """Map k-space (frame, coil, y, x) to images (frame, y, x) by the adjoint.
 
         Samples outside the mask are ignored.
         """
-        return linear(self._rooted, self._forward, kspace, self._frames(kspace))
+        return linear(self._weighted_adjoint, self._forward, kspace, self._frames(kspace))
 
     def back(self, kspace: Tensor) -> Tensor:
-        """Right-hand side A.H(w k) of least squares, for measured k-space (frame, coil, y, x)."""
+        """Compute the right-hand side A.H(w k) of least squares from measured k-space."""
         return self._adjoint(kspace, self._frames(kspace), self.averaging)
 
     def N(self, images: Tensor) -> Tensor:
         """Apply the normal operator A.H(A(x)) to images (frame, y, x).
 
-        It never holds the k-space of a whole series.
+        It never keeps the k-space of a whole series in memory.
         """
         return linear(self._normal, self._normal, images, self._frames(images))
 
     @abstractmethod
     def _transformed_samples(self) -> int:
-        """Number of samples in each transform of the normal operator."""
+        """Return the number of samples in each transform of the normal operator."""
 
     @abstractmethod
     def _normal(self, images: Tensor, frames: int) -> Tensor:
@@ -111,15 +111,15 @@ class Encoding(LinearOperator, ABC):
 
     @abstractmethod
     def _combined(self, frame: Tensor, mask: Tensor, factor: Tensor | None) -> Tensor:
-        """Coil images (coil, y, x') of the samples of a frame (coil, y, x), times `factor`."""
+        """Compute coil images (coil, y, x') of a frame (coil, y, x) multiplied by `factor`."""
 
     def _frames(self, data: Tensor) -> int:
         if len(self.mask.samples) not in (1, data.shape[0]):
             raise UsageError(
                 "shape-mismatch",
                 f"The mask has {len(self.mask.samples)} frames and the data {data.shape[0]}",
-                "A mask must have one frame for all, or as many frames as the data",
-                "Cut both to the same frames",
+                "A mask must have a single frame or the frames of the data",
+                "Give the mask that belongs to these data",
             )
         return data.shape[0]
 
@@ -127,7 +127,7 @@ class Encoding(LinearOperator, ABC):
         coils = len(self.maps)
         kspace = images.new_empty((frames, coils, self.height, self.width))
 
-        for t, mask, root in self._each(frames, self._roots()):
+        for t, mask, root in self._each_frame(frames, self._roots()):
             full = images.new_zeros((coils, self.height, self.width))
             self._apply_maps(self.maps, images[t], full[..., self.columns])
             kspace[t] = fft2c(full) * mask
@@ -136,20 +136,20 @@ class Encoding(LinearOperator, ABC):
 
         return kspace
 
-    def _rooted(self, kspace: Tensor, frames: int) -> Tensor:
+    def _weighted_adjoint(self, kspace: Tensor, frames: int) -> Tensor:
         return self._adjoint(kspace, frames, self._roots())
 
     def _adjoint(self, kspace: Tensor, frames: int, factors: Tensor | None) -> Tensor:
         images = self._like_images(kspace, frames)
-        for t, mask, factor in self._each(frames, factors):
+        for t, mask, factor in self._each_frame(frames, factors):
             self._combine_coils(self._combined(kspace[t], mask, factor), self.maps_conj, images[t])
         return images
 
     def _roots(self) -> Tensor | None:
-        """Square roots of the sample weights."""
+        """Return the square roots of the sample weights."""
         return None if self.averaging is None else self.averaging.sqrt()
 
-    def _each(
+    def _each_frame(
         self, frames: int, factors: Tensor | None
     ) -> Iterator[tuple[int, Tensor, Tensor | None]]:
         """Yield the number, measured samples and factors of every frame."""
@@ -157,26 +157,26 @@ class Encoding(LinearOperator, ABC):
             yield t, self.mask.frame(t), None if factors is None else factors[t % len(factors)]
 
     def _apply_maps(self, maps: Tensor, x: Tensor, out: Tensor) -> None:
-        """Compute what the coils see of images (..., n y, x'): (..., coil, y, x')."""
+        """Map images (..., n y, x') to coil images (..., coil, y, x')."""
         if self.sets == 1:
             torch.mul(maps, x, out=out)
         else:
-            torch.sum(self._apart(maps * x), -3, out=out)
+            torch.sum(self._split(maps * x), -3, out=out)
 
     def _combine_coils(self, seen: Tensor, maps_conj: Tensor, out: Tensor) -> None:
         """Apply the adjoint of `_apply_maps`, overwriting `seen`."""
         if self.sets == 1:
             torch.sum(seen.mul_(maps_conj), -3, out=out)
         else:
-            combined = self._apart(maps_conj).mul(seen[..., None, :, :])
+            combined = self._split(maps_conj).mul(seen[..., None, :, :])
             out.copy_(combined.sum(-4).flatten(-3, -2))
 
-    def _apart(self, stacked: Tensor) -> Tensor:
+    def _split(self, stacked: Tensor) -> Tensor:
         """View (..., n y, x) as (..., n, y, x)."""
-        return apart(stacked, self.sets)
+        return split_sets(stacked, self.sets)
 
     def _batches(self, frames: int) -> Iterator[tuple[slice, Tensor]]:
-        """Yield the frames to process together, with their weights; one by one on a CPU."""
+        """Yield the frames to process together, with their weights; on a CPU, one at a time."""
         nx = max(self.maps.shape[2], self.weights.shape[-1])
         frame_bytes = len(self.maps) * self.height * nx * self.maps.element_size()
         step = 1 if self.maps.device.type == "cpu" else max(1, GPU_BYTES // frame_bytes)
@@ -189,7 +189,7 @@ class Encoding(LinearOperator, ABC):
         return data.new_empty((frames, nx, ny)).mT
 
     def _buffers(self, frames: int, coils: int) -> tuple[Tensor, Tensor]:
-        """Memory for coil images before and after a transform; on a CPU both share it."""
+        """Allocate memory for coil images before and after a transform; on a CPU both share it."""
         first = self.maps.new_empty((frames, coils, self.maps.shape[2], self.height)).mT
         return first, first if first.device.type == "cpu" else torch.empty_like(first)
 
@@ -197,7 +197,7 @@ class Encoding(LinearOperator, ABC):
 class LineEncoding(Encoding):
     """Encoding of whole readout lines.
 
-    The transform along the readout and its inverse cancel, so transforms along y are enough.
+    The transforms along the readout cancel in the normal operator, which needs only those along y.
     """
 
     def _transformed_samples(self) -> int:
@@ -207,7 +207,7 @@ class LineEncoding(Encoding):
         lines = mask[:, 0]
         along_x = self._buffers(1, len(self.maps))[0][0].zero_()
 
-        if bool(lines.any()):  # transforms refuse an empty batch
+        if bool(lines.any()):  # FFTs refuse an empty batch
             measured = ifftc(frame[:, lines], -1)[..., self.columns]
             along_x[:, lines] = measured if factor is None else measured * factor[lines]
 
@@ -246,10 +246,12 @@ class SampleEncoding(Encoding):
         out = self._like_images(images, frames).zero_()
         images = images.detach()
 
-        together = CPU_COILS if self.maps.device.type == "cpu" else len(self.maps)
+        coils_at_once = CPU_COILS if self.maps.device.type == "cpu" else len(self.maps)
 
         for maps, maps_conj in zip(
-            torch.split(self.maps, together), torch.split(self.maps_conj, together), strict=True
+            torch.split(self.maps, coils_at_once),
+            torch.split(self.maps_conj, coils_at_once),
+            strict=True,
         ):
             a = b = wide = wide_k = self.maps.new_empty(0)
             for part, weights in self._batches(frames):
@@ -284,7 +286,7 @@ def encoding(maps: Tensor, mask: CartesianMask, columns: slice = slice(None)) ->
     return kind(maps, mask, columns)
 
 
-def apart(stacked: Tensor, sets: int) -> Tensor:
+def split_sets(stacked: Tensor, sets: int) -> Tensor:
     """View sets stacked along y (..., n y, x) as (..., n, y, x), in the same memory."""
     *before, height, width = stacked.shape
     return stacked.view(*before, sets, height // sets, width)
@@ -293,7 +295,7 @@ def apart(stacked: Tensor, sets: int) -> Tensor:
 def y_fastest(x: Tensor) -> Tensor:
     """Copy values (..., y, x) so that neighbours along y are adjacent in memory.
 
-    Transforms along y then run fastest.
+    This makes transforms along y fastest.
     """
     return x.mT.contiguous().mT
 

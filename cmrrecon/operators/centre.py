@@ -1,7 +1,8 @@
 """Find the centre of k-space, and roll it to the middle of the matrix.
 
-Rolling k-space multiplies the image by a linear phase, exactly. Series are therefore reconstructed
-with their centre in the middle, and complex images get the phase back afterwards.
+Rolling k-space multiplies the image by a linear phase and changes nothing else. Series are
+therefore reconstructed with their centre in the middle, and the phase of complex images is restored
+afterwards.
 """
 
 import math
@@ -13,21 +14,22 @@ from torch import Tensor
 from cmrrecon.data import CartesianMask, Series
 from cmrrecon.operators.sensitivity import Calibration
 
-# The energy must peak at least this many samples off the middle, and be this many times the energy
-# at the middle.
+# The energy must peak at least this many samples away from the middle, and be this many times the
+# energy at the middle.
 NEAREST, CLEARLY = 3, 2.0
-# A displacement that gains no calibration lines counts only from this fraction of the axis: the
-# peaks of real scans lie up to 3 of 96 lines and 4 of 512 samples off the middle.
+# A displacement that does not increase the number of calibration lines counts only if it is at
+# least this fraction of the axis. In real scans with a correct centre, the peak is up to 3 of 96
+# lines and 4 of 512 samples away from the middle.
 LARGE = 1 / 16
-# Neighbours averaged on either side, and positions compared on either side of the peak.
+# Number of neighbours averaged, and of positions compared, on either side of the peak.
 SMOOTH, ABOUT = 1, 2
 
 
 def recentred(series: Series) -> Series:
-    """Roll the series so that the centre of k-space lies at (y // 2, x // 2).
+    """Roll the series so that the centre of k-space is at (y // 2, x // 2).
 
-    The centre comes from the mask where it states one, else from the energy. The mask of the result
-    states the new centre. Spokes stay as they are.
+    The centre comes from the mask if the mask states it, otherwise from the energy. The mask of the
+    result states the new centre. Spokes stay as they are.
     """
     mask = series.mask
     if not isinstance(mask, CartesianMask):
@@ -36,24 +38,24 @@ def recentred(series: Series) -> Series:
     y, x = series.kspace.shape[2:]
     middle = y // 2, x // 2
     centre = found_centre(series) if mask.centre is None else mask.centre
-    off = middle[0] - centre[0], middle[1] - centre[1]
+    offset = middle[0] - centre[0], middle[1] - centre[1]
 
-    if off == (0, 0):
+    if offset == (0, 0):
         return replace(series, mask=replace(mask, centre=middle))
-    rolled = replace(rolled_mask(mask, off), centre=middle)
-    return replace(series, kspace=series.kspace.roll(off, (2, 3)), mask=rolled, rolled=off)
+    rolled = replace(rolled_mask(mask, offset), centre=middle)
+    return replace(series, kspace=series.kspace.roll(offset, (2, 3)), mask=rolled, rolled=offset)
 
 
 def restored(images: Tensor, series: Series) -> Tensor:
-    """Give images (frame, y, x) of a recentred series the phase of the k-space as stored.
+    """Restore the phase of images (frame, y, x) that recentring the series removed.
 
     Magnitudes do not change.
     """
     if series.rolled == (0, 0) or not images.is_complex():
         return images
-    for axis, off in zip((-2, -1), series.rolled, strict=True):
+    for axis, offset in zip((-2, -1), series.rolled, strict=True):
         n = images.shape[axis]
-        turns = (torch.arange(n, dtype=torch.float64) - n // 2) * (-off / n)
+        turns = (torch.arange(n, dtype=torch.float64) - n // 2) * (-offset / n)
         phase = torch.polar(torch.ones_like(turns), 2 * math.pi * turns).to(images)
         images = images * (phase[:, None] if axis == -2 else phase)
     return images
@@ -64,8 +66,8 @@ def found_centre(series: Series) -> tuple[int, int]:
 
     The energy of each position is averaged over the frames that measured it, so the sampling
     pattern does not matter. A displacement counts if the energy there is `CLEARLY` times larger
-    than around the middle, it loses no calibration lines, and it either gains some or is large. Of
-    the positions around the peak, the one with the most calibration lines becomes the centre.
+    than around the middle, and if it either adds calibration lines or is large without losing any.
+    The position with the most calibration lines near the peak becomes the centre.
     """
     mask = series.mask
     assert isinstance(mask, CartesianMask)
@@ -82,7 +84,7 @@ def found_centre(series: Series) -> tuple[int, int]:
         if peak is None:
             continue
         places = sorted(range(peak - ABOUT, peak + ABOUT + 1), key=lambda c: abs(c - peak))
-        worths = {c: _worth_about(mask, c, axis) for c in places if 0 <= c < energy.shape[axis]}
+        worths = {c: _worth_of_block(mask, c, axis) for c in places if 0 <= c < energy.shape[axis]}
         best = max(worths, key=lambda c: worths[c])
         large = abs(peak - found[axis]) >= LARGE * energy.shape[axis]
         if worths[best] > worth or (large and worths[best] == worth):
@@ -106,18 +108,18 @@ def mean_energy(series: Series) -> Tensor:
 
 
 def displaced(energy: Tensor, axis: int) -> int | None:
-    """Return where the energy (y, x) clearly peaks off the middle of an axis; None if it does not.
+    """Find a clear peak of the energy (y, x) away from the middle of an axis; None without one.
 
     Unmeasured lines do not count.
     """
     profile = energy.sum(1 - axis)
-    held = (profile > 0).to(profile)
+    measured = (profile > 0).to(profile)
     window = torch.ones((1, 1, 2 * SMOOTH + 1), dtype=profile.dtype, device=profile.device)
 
     def summed(values: Tensor) -> Tensor:
         return torch.nn.functional.conv1d(values[None, None], window, padding=SMOOTH)[0, 0]
 
-    smooth = summed(profile) / summed(held).clamp(min=1)
+    smooth = summed(profile) / summed(measured).clamp(min=1)
 
     middle, peak = len(profile) // 2, int(profile.argmax())
     if abs(peak - middle) < NEAREST or not bool(smooth[peak] > CLEARLY * smooth[middle]):
@@ -125,21 +127,21 @@ def displaced(energy: Tensor, axis: int) -> int | None:
     return peak
 
 
-def _worth_about(mask: CartesianMask, centre: int, axis: int) -> tuple[bool, int]:
-    """Rate the calibration block that results if the centre lies at this position of an axis."""
+def _worth_of_block(mask: CartesianMask, centre: int, axis: int) -> tuple[bool, int]:
+    """Rate the calibration block that results from a centre at this position of an axis."""
     n = mask.samples.shape[1 + axis]
-    off = [0, 0]
-    off[axis] = n // 2 - centre if n > 1 else 0
-    return Calibration.of(rolled_mask(mask, (off[0], off[1]))).worth
+    offset = [0, 0]
+    offset[axis] = n // 2 - centre if n > 1 else 0
+    return Calibration.of(rolled_mask(mask, (offset[0], offset[1]))).worth
 
 
-def rolled_mask(mask: CartesianMask, off: tuple[int, int]) -> CartesianMask:
-    """Roll the mask like its k-space, by `off` samples along (y, x)."""
-    only, averages = mask.calibration_only, mask.averages
-    # Axes of length one, such as x of whole lines, stay as they are.
+def rolled_mask(mask: CartesianMask, offset: tuple[int, int]) -> CartesianMask:
+    """Roll the mask like its k-space, by `offset` samples along (y, x)."""
+    calibration, averages = mask.calibration_only, mask.averages
+    # Rolling does not change axes of length one, such as x of whole lines.
     return replace(
         mask,
-        samples=mask.samples.roll(off, (-2, -1)),
-        calibration_only=None if only is None else only.roll(off, (-2, -1)),
-        averages=None if averages is None else averages.roll(off, (-2, -1)),
+        samples=mask.samples.roll(offset, (-2, -1)),
+        calibration_only=None if calibration is None else calibration.roll(offset, (-2, -1)),
+        averages=None if averages is None else averages.roll(offset, (-2, -1)),
     )

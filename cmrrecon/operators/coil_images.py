@@ -1,4 +1,4 @@
-"""Coil images straight from k-space, for every kind of mask."""
+"""Coil images directly from k-space, for every kind of mask."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from cmrrecon.operators.noncartesian import average_images, grid
 
 
 def average_coil_images(kspace: Tensor, mask: SamplingMask) -> Tensor:
-    """Coil images (coil, y, x) of all frames together.
+    """Compute coil images (coil, y, x) of all frames together.
 
     Cartesian positions are averaged over the frames that measured them. Samples along a trajectory
     are density-compensated and gridded as if they belonged to one frame.
@@ -39,7 +39,7 @@ def average_coil_images(kspace: Tensor, mask: SamplingMask) -> Tensor:
 
 
 def magnitudes(kspace: Tensor, mask: SamplingMask) -> Tensor:
-    """Root-sum-of-squares images (frame, y, x), with unmeasured samples left at zero.
+    """Compute root-sum-of-squares images (frame, y, x), with unmeasured samples left at zero.
 
     Parameters and errors are those of `average_coil_images`.
     """
@@ -50,7 +50,7 @@ def magnitudes(kspace: Tensor, mask: SamplingMask) -> Tensor:
 
 
 def time_average(kspace: Tensor, samples: Tensor) -> Tensor:
-    """Average each k-space position over the frames that measured it; zero where none did.
+    """Average each k-space position over the frames that measured it; zero if none did.
 
     Parameters
     ----------

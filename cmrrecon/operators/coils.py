@@ -1,4 +1,4 @@
-"""Coil arrays: combination and compression."""
+"""Combine and compress the coils of an array."""
 
 from collections.abc import Iterable
 
@@ -8,13 +8,13 @@ from torch import Tensor
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.tools.errors import UsageError
 
-# Fewer virtual coils than this, or coils that hold less than this fraction of the energy, cost more
-# in SENSE than they save: on a measured 16-coil head with every second line, 8 virtual coils (96 %
-# of the energy) lose 16 dB, 14 (99.9 %) less than 1 dB.
+# Minimum number of virtual coils, and least fraction of the energy that they must keep. With less,
+# SENSE loses too much: for a measured 16-coil head with every second line, 8 virtual coils (96 % of
+# the energy) cost 16 dB, but 14 (99.9 %) less than 1 dB.
 FEWEST_VIRTUAL = 8
 ENERGY_KEPT = 0.999
-# The energy that maps may lose when each column has its own virtual coils: SENSE images then change
-# by less than 0.3 %, PSNR by less than 0.01 dB.
+# Fraction of the energy of the maps that may be lost if each column has its own virtual coils.
+# SENSE images then change by less than 0.3 %, and PSNR by less than 0.01 dB.
 COLUMN_ENERGY_LOST = 1e-4
 
 
@@ -36,20 +36,21 @@ def unit(maps: Tensor, least: float = 0.0) -> Tensor:
 
 
 def rss_images(kspace: Tensor) -> Tensor:
-    """Reference magnitudes (frame, y, x) of k-space (frame, coil, y, x): RSS of its inverse FFT."""
+    """Compute reference images (frame, y, x): RSS of the inverse FFT of (frame, coil, y, x)."""
     return torch.stack([rss(ifft2c(frame)) for frame in kspace])
 
 
 def virtual_coils(samples: Iterable[Tensor], count: int | None = None) -> Tensor:
-    """Find the combinations of coils that hold the most energy, by SVD over the coil axis.
+    """Find the combinations of coils with the most energy, by SVD over the coil axis.
 
     Parameters
     ----------
     samples : iterable of Tensor of shape (coil, ...), complex
-        K-space to judge by, scaled so that its squares fit in single precision.
+        K-space that determines the combinations, scaled so that its squares fit in single
+        precision.
     count : int or None
         Number of virtual coils. None keeps `ENERGY_KEPT` of the energy, with at least
-        `FEWEST_VIRTUAL` virtual coils or all coils.
+        `FEWEST_VIRTUAL` virtual coils if there are that many coils.
 
     Returns
     -------
@@ -88,9 +89,9 @@ def virtual_coils(samples: Iterable[Tensor], count: int | None = None) -> Tensor
 def column_virtual_coils(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Compress maps to virtual coils that differ from column to column of x.
 
-    This is for line masks, which never mix columns. Coils are more alike along one column than over
-    the whole image, so fewer virtual coils hold all but `COLUMN_ENERGY_LOST` of the energy of the
-    maps.
+    This works for line masks only, because these do not mix columns. Coils are more alike within a
+    column than over the whole image, so fewer virtual coils are enough to keep all but
+    `COLUMN_ENERGY_LOST` of the energy of the maps.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ def compress(kspace: Tensor, coils: int) -> tuple[Tensor, Tensor]:
 
 
 def apply_matrix(matrix: Tensor, kspace: Tensor) -> Tensor:
-    """Mix the coils of k-space (frame, coil, y, x) with a matrix (new coil, coil), by frame."""
+    """Mix the coils of k-space (frame, coil, y, x) with a matrix (new coil, coil)."""
     out = kspace.new_empty((kspace.shape[0], matrix.shape[0], *kspace.shape[2:]))
     for t, frame in enumerate(kspace):
         out[t] = torch.einsum("vc,cyx->vyx", matrix, frame)

@@ -16,18 +16,19 @@ from cmrrecon.operators.patches import eigenvalue_bound, lag_covariance, lag_pha
 from cmrrecon.tools.errors import InputError
 
 KERNEL = 6
-# The matrices of the pixels processed together fit the cache of a core.
+# Size of the matrices of the pixels processed together, so that they fit into the cache of a core.
 TILE_BYTES = 2**21
-# If trace(B^2) of a matrix B of unit trace is above this, the second eigenvalue is below 0.06 of
-# the first. The largest column is then close to the leading eigenvector, and each multiplication
-# with B leaves 0.06 of the error: 1e-5 in the end.
+# If trace(B^2) of a matrix B with unit trace is above PURE, the second eigenvalue is less than 0.06
+# of the first. The largest column is then close to the leading eigenvector, and each multiplication
+# by B reduces the error to 0.06 of its value, so three leave 1e-5.
 PURE, MULTIPLICATIONS = 0.9, 3
-# The body folds over if in at least this fraction of the support the second eigenvalue is at least
-# FOLDED and the third below FOLDED_REST. The fraction is 0.021 in phantoms that fold over by a
-# tenth, zero in simulated scans within the field of view, and 0.011 in a measured heart whose body
-# touches the edge.
+# The body folds over if the second eigenvalue is at least FOLDED and the third is below FOLDED_REST
+# in at least the fraction FOLDED_AREA of the support. This fraction is 0.021 in phantoms that fold
+# over by a tenth, zero in simulated scans within the field of view, and 0.011 in a measured scan of
+# a heart where the body touches the edge.
 FOLDED_AREA, FOLDED, FOLDED_REST = 0.015, 0.95, 0.9
-# Enough to separate eigenvalues that differ by 1e-5; any mixture of closer ones is as good.
+# Enough to separate eigenvalues that differ by 1e-5. If they are closer, any mixture of their
+# eigenvectors is equally good.
 MOST_SQUARINGS = 18
 
 
@@ -40,11 +41,11 @@ def espirit(
     crop: float = 0.8,
     sets: int = 1,
 ) -> Tensor:
-    """Coil sensitivity maps as the leading eigenvectors of the patch operator at each pixel.
+    """Estimate coil sensitivity maps as leading eigenvectors of the patch operator at each pixel.
 
-    Where the body is larger than the field of view, a pixel holds two positions, which no single
-    map describes. The operator then has a second eigenvalue near one, and its eigenvector is a
-    second map.
+    If the body is larger than the field of view, a pixel can show two positions of the body, which
+    no single map describes. The operator then has a second eigenvalue near one, whose eigenvector
+    is a second map.
 
     Parameters
     ----------
@@ -57,9 +58,9 @@ def espirit(
     threshold : float
         Smallest singular value of the patches to keep, relative to the largest.
     crop : float
-        Maps are zero where the eigenvalue is below this value; at 1 the maps explain the pixel
-        completely. Cropping keeps noise from the air out of SENSE. The official baselines do not
-        crop; their unused threshold is 0.9 of the square root.
+        Maps are zero where the eigenvalue is below this value. At an eigenvalue of 1, the maps
+        explain the pixel completely. Cropping keeps the noise of the air out of SENSE images. The
+        official baselines do not crop; their unused threshold is 0.9 for the square root.
     sets : {1, 2}
         2 adds a second set of maps if the second eigenvalue shows that the body folds over.
 
@@ -72,9 +73,9 @@ def espirit(
     Raises
     ------
     InputError
-        If there are fewer calibration lines than the kernel is high (`calibration-too-small`), or
-        if the calibration data are all zero (`calibration-empty`) or hold NaN or infinity
-        (`kspace-not-finite`).
+        If there are fewer calibration lines than the height of the kernel
+        (`calibration-too-small`), or if the calibration data are all zero (`calibration-empty`) or
+        contain NaN or infinity (`kspace-not-finite`).
 
     References
     ----------
@@ -109,7 +110,7 @@ class PatchOperator:
     bound : Tensor of shape (y, x), float64
         Upper bound of the eigenvalues, see `patches.eigenvalue_bound`.
     reference : Tensor of shape (coil,), complex64
-        The virtual coil that the phase of the maps refers to.
+        The virtual coil to which the phase of the maps refers.
     """
 
     def __init__(
@@ -150,14 +151,14 @@ class PatchOperator:
 
 
 class _Set(NamedTuple):
-    """Maps (coil, y, x) and their eigenvalues (y, x), zero where none was computed."""
+    """Maps (coil, y, x) and their eigenvalues (y, x), zero where they were not computed."""
 
     maps: Tensor
     eigenvalues: Tensor
 
 
 def _leading_set(operator: PatchOperator, chosen: Tensor, crop: float) -> _Set:
-    """Leading eigenvectors of the chosen pixels (y, x)."""
+    """Compute the leading eigenvectors of the chosen pixels (y, x)."""
     found = _empty_set(operator, chosen)
     for rows, inside, matrices in operator.tiles(chosen):
         vectors, values = _eigenpairs(matrices)
@@ -167,9 +168,9 @@ def _leading_set(operator: PatchOperator, chosen: Tensor, crop: float) -> _Set:
 
 
 def _folded_set(operator: PatchOperator, first: _Set, crop: float) -> Tensor | None:
-    """The second maps (coil, y, x); None if the body lies within the field of view.
+    """Compute the second maps (coil, y, x); None if the body lies within the field of view.
 
-    trace(M^4) is known. What the larger eigenvalues leave of it bounds the next one.
+    The known trace(M^4), minus the fourth powers of the larger eigenvalues, bounds the next one.
     """
     support = (first.maps != 0).any(0)
     fourth = operator.bound**4
@@ -190,7 +191,7 @@ def _folded_set(operator: PatchOperator, first: _Set, crop: float) -> Tensor | N
 
 
 def _second_set(operator: PatchOperator, first: _Set, chosen: Tensor, crop: float) -> _Set:
-    """Second eigenvectors of the chosen pixels (y, x)."""
+    """Compute the second eigenvectors of the chosen pixels (y, x)."""
     found = _empty_set(operator, chosen)
     for rows, inside, matrices in operator.tiles(chosen):
         leading = first.maps[:, rows][:, inside].T
@@ -213,7 +214,7 @@ def _empty_set(operator: PatchOperator, pixels: Tensor) -> _Set:
 
 
 def _eigenpairs(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Leading eigenvectors (n, coil), multiplied by their eigenvalues, and the eigenvalues (n,)."""
+    """Compute eigenvalues (n,) and leading eigenvectors (n, coil) multiplied by them."""
     vectors = leading_eigenvectors(matrices)
     best = (matrices @ vectors[..., None])[..., 0]
     return best, _norm(best) / _norm(vectors).clamp(min=torch.finfo(torch.float32).tiny)
@@ -239,7 +240,7 @@ def require_calibration(calibration: Tensor, kernel: int) -> None:
     if not bool(torch.isfinite(torch.view_as_real(calibration)).all()):
         raise InputError(
             "kspace-not-finite",
-            "The centre of k-space holds NaN or infinity",
+            "The centre of k-space contains NaN or infinity",
             "Coil calibration needs finite samples",
             "Export the file again, or leave this slice out",
         )
@@ -247,7 +248,7 @@ def require_calibration(calibration: Tensor, kernel: int) -> None:
     if not bool((calibration != 0).any()):
         raise InputError(
             "calibration-empty",
-            "The centre of k-space holds only zeros",
+            "The centre of k-space contains only zeros",
             "Coil maps need the measured centre of k-space",
             "Check that k-space is centred in the file",
         )
@@ -264,11 +265,12 @@ def too_few_lines(lines: int, needed: int) -> InputError:
 
 
 def leading_eigenvectors(matrices: Tensor) -> Tensor:
-    """Leading eigenvectors (n, coil), of any length, of matrices (n, coil, coil).
+    """Compute the leading eigenvectors (n, coil), of any length, of matrices (n, coil, coil).
 
-    The matrices must be positive semidefinite. Repeated squaring of a matrix leaves only its
-    leading eigenvector, without a starting vector to depend on. The squared Frobenius norm
-    trace(B^2) of the power B measures how much else is left. The result is zero for a zero matrix.
+    The matrices must be positive semidefinite. Repeated squaring leaves only the leading
+    eigenvector of a matrix, and needs no starting vector. The squared Frobenius norm trace(B^2) of
+    the power B shows how much of the other eigenvectors remains. The result is zero for a zero
+    matrix.
     """
     vectors = torch.empty_like(matrices[..., 0])
     unfinished = torch.arange(len(matrices), device=matrices.device)
@@ -295,9 +297,9 @@ def leading_eigenvectors(matrices: Tensor) -> Tensor:
 
 
 def _multiplied_column(matrices: Tensor) -> Tensor:
-    """The column (n, coil) with the largest diagonal element of each matrix, refined.
+    """Return the column (n, coil) with the largest diagonal element of each matrix, refined.
 
-    It is multiplied by the matrix `MULTIPLICATIONS` times.
+    To refine the column, it is multiplied by the matrix `MULTIPLICATIONS` times.
     """
     largest = matrices.diagonal(dim1=-2, dim2=-1).real.argmax(-1)
     column = matrices[torch.arange(len(matrices), device=matrices.device), :, largest, None]
@@ -309,14 +311,14 @@ def _multiplied_column(matrices: Tensor) -> Tensor:
 
 
 def _norm(vectors: Tensor) -> Tensor:
-    """Length (n,) of complex vectors (n, coil)."""
+    """Compute the length (n,) of complex vectors (n, coil)."""
     length: Tensor = torch.view_as_real(vectors).square().sum((-2, -1)).sqrt()
     return length
 
 
 def leading_coil(calibration: Tensor) -> Tensor:
-    """The virtual coil (coil,) with the most energy, which the phase of maps refers to.
+    """Find the virtual coil (coil,) with the most energy, to which the phase of maps refers.
 
-    A single coil would have a null somewhere.
+    A measured coil would not do, because its sensitivity is zero somewhere.
     """
     return virtual_coils([calibration], 1)[0].conj()

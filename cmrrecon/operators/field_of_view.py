@@ -11,7 +11,7 @@ from cmrrecon.operators.fourier import centred, fftc, ifftc, resized
 
 
 def shown(images: Tensor, view: View, geometry: Geometry | None) -> Tensor:
-    """Cut and interpolate encoded images to what a view shows.
+    """Cut and interpolate encoded images to the part and grid of a view.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def shown(images: Tensor, view: View, geometry: Geometry | None) -> Tensor:
     Returns
     -------
     Tensor of shape (..., y', x'), same dtype
-        The images; a copy if they are smaller.
+        The images to show.
     """
     encoded = images.shape[-2], images.shape[-1]
     (y, x), size = view.part(geometry, encoded), view.size(geometry, encoded)
@@ -34,10 +34,10 @@ def shown(images: Tensor, view: View, geometry: Geometry | None) -> Tensor:
 
 
 def interpolated(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Interpolate images (..., y, x) to another grid of the same extent via k-space.
+    """Interpolate images (..., y, x) via k-space to another grid of the same extent.
 
     K-space is zero-filled or cut. The pixels n // 2 of both grids coincide, and values keep their
-    scale. Magnitudes stay real and non-negative.
+    scale. Magnitude images stay real and non-negative.
     """
     found = images.to(torch.complex64)
     for axis, wanted in zip((-2, -1), size, strict=True):

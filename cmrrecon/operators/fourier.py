@@ -1,4 +1,4 @@
-"""Centred orthonormal Fourier transforms, as `ifft2c` and `fft2c` in the CMRxRecon MATLAB code."""
+"""Centred orthonormal Fourier transforms, like `fft2c` and `ifft2c` in CMRxRecon's MATLAB code."""
 
 import torch
 from torch import Tensor
@@ -35,9 +35,9 @@ def resized(values: Tensor, axis: int, length: int) -> Tensor:
 
 
 def fftc(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    """Centred orthonormal FFT along `dim`: fftshift(fft(ifftshift(x))) / sqrt(n).
+    """Apply the centred orthonormal FFT along `dim`: fftshift(fft(ifftshift(x))) / sqrt(n).
 
-    The transform is unitary, and exact for odd sizes too.
+    The transform is unitary, and correct for odd sizes too.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def fftc(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
 
 
 def ifftc(k: Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    """Inverse and adjoint of `fftc`: fftshift(ifft(ifftshift(k))) * sqrt(n)."""
+    """Apply the inverse and adjoint of `fftc`: fftshift(ifft(ifftshift(k))) * sqrt(n)."""
     dims = (dim,) if isinstance(dim, int) else dim
     x: Tensor = torch.fft.fftshift(
         torch.fft.ifftn(torch.fft.ifftshift(k, dim=dims), dim=dims, norm="ortho"), dim=dims

@@ -27,7 +27,7 @@ class LinearOperator(ABC):
 
 
 class NormalOperator(Protocol):
-    """What solvers need of an operator: a self-adjoint, positive semidefinite `N` on images."""
+    """The part of an operator that solvers need: a self-adjoint, positive semidefinite `N`."""
 
     def N(self, images: Tensor) -> Tensor:
         """Apply the normal operator to images (frame, y, x)."""

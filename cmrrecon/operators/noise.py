@@ -1,4 +1,4 @@
-"""Coil noise estimated from k-space, and the matrix that whitens it."""
+"""Estimate the noise of the coils from k-space, and compute the matrix that whitens it."""
 
 import math
 
@@ -13,20 +13,20 @@ from cmrrecon.tools.errors import InputError
 # centre that is mostly signal.
 READOUT_EDGE = 1 / 16
 CENTRE_LINES = 1 / 2
-# Rounding in single precision leaves this fraction of a signal's energy where there is nothing.
+# Energy of rounding errors in single precision, as a fraction of the energy of the signal.
 ROUNDING = 1e-12
-# Least standard deviation of the noise that a coil does not share with others, as a fraction of its
-# own: below it, two coils are the same coil.
+# Least standard deviation of the part of a coil's noise that is independent of other coils, as a
+# fraction of its total noise. Below it, two coils are the same coil.
 LEAST_INDEPENDENT = 1e-3
 
 
 def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
     """Select samples (coil, n) with the noise of one k-space sample and hardly any signal.
 
-    Lines, whole or with an asymmetric echo, are judged by the outer ends of the readout's field of
-    view on lines away from the centre of k-space: the body seldom reaches there, least of all with
-    readout oversampling. Masks of single samples use the measured samples at the outer ends of
-    k-space, which hold more signal.
+    For lines, whole or with an asymmetric echo, these are the ends of the readout's field of view,
+    on lines away from the centre of k-space. The body seldom extends that far, especially with
+    readout oversampling. For masks of single samples, they are the measured samples at the outer
+    ends of k-space, which contain more signal.
 
     Parameters
     ----------
@@ -43,14 +43,15 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
     Raises
     ------
     InputError
-        If there is no line away from the centre, no sample at the ends of the readout, or nothing
-        there but rounding, as after a filter or regridded ramps (`noise-not-measurable`).
+        If there is no line away from the centre, no sample at the ends of the readout, or no noise
+        there except rounding errors, as after a filter or regridding of ramps
+        (`noise-not-measurable`).
     """
     frames, _, ny, nx = kspace.shape
     centre = round(CENTRE_LINES * ny)
-    away = torch.ones((1, ny, 1), dtype=torch.bool, device=kspace.device)
-    away[:, (ny - centre) // 2 : (ny + centre) // 2] = False
-    chosen = (mask.samples & away).expand(frames, ny, -1)
+    outer_lines = torch.ones((1, ny, 1), dtype=torch.bool, device=kspace.device)
+    outer_lines[:, (ny - centre) // 2 : (ny + centre) // 2] = False
+    chosen = (mask.samples & outer_lines).expand(frames, ny, -1)
     if not bool(chosen.any()):
         raise _noise_not_measurable("line away from the centre of k-space")
 
@@ -61,7 +62,7 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
     counts = torch.ones_like(chosen) if mask.averages is None else mask.averages
     root = counts.to(kspace.real.dtype).sqrt().expand(frames, ny, -1)
     if mask.echo is not None:
-        return _beside_the_body(kspace, chosen.any(-1), ends, root)
+        return _outside_the_body(kspace, chosen.any(-1), ends, root)
 
     outer = chosen[..., ends]
     if not bool(outer.any()):
@@ -70,15 +71,15 @@ def noise_samples(kspace: Tensor, mask: CartesianMask) -> Tensor:
     return kspace[..., ends].transpose(0, 1)[:, outer] * root[outer]
 
 
-def _beside_the_body(kspace: Tensor, lines: Tensor, ends: Tensor, root: Tensor) -> Tensor:
+def _outside_the_body(kspace: Tensor, lines: Tensor, ends: Tensor, root: Tensor) -> Tensor:
     """Return the chosen lines (frame, y) at the ends of the readout's field of view, (coil, n)."""
     chosen = kspace.transpose(1, 2)[lines].transpose(0, 1) * root[lines]
-    # Zero-filled parts of the readout add no noise: compensate for them.
+    # Compensate for zero-filled parts of the readout, which add no noise.
     filled = (chosen != 0).float().mean((1, 2), keepdim=True).clamp(min=1 / chosen[0].numel())
-    beside = (ifftc(chosen, -1)[..., ends] / filled.sqrt()).flatten(1)
-    if float(beside.abs().square().mean()) <= ROUNDING * float(chosen.abs().square().mean()):
+    outside = (ifftc(chosen, -1)[..., ends] / filled.sqrt()).flatten(1)
+    if float(outside.abs().square().mean()) <= ROUNDING * float(chosen.abs().square().mean()):
         raise _noise_not_measurable("noise at the ends of the readout's field of view")
-    return beside
+    return outside
 
 
 def _noise_not_measurable(missing: str) -> InputError:
@@ -91,11 +92,11 @@ def _noise_not_measurable(missing: str) -> InputError:
 
 
 def noise_level(samples: Tensor) -> Tensor:
-    """Standard deviation of the complex noise of each coil: sigma with `E|n|^2 = sigma^2`.
+    """Estimate the standard deviation sigma of each coil's complex noise: `E|n|^2 = sigma^2`.
 
-    It comes from the median magnitude (median = sigma sqrt(ln 2) for complex Gaussian noise), so
-    the few samples that still hold signal do not matter. It is accurate to 4 % on line-sampled
-    simulated cine.
+    The estimate uses the median magnitude, which is sigma sqrt(ln 2) for complex Gaussian noise, so
+    a few samples with signal do not matter. It is accurate to 4 % on simulated cine sampled by
+    lines.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def noise_level(samples: Tensor) -> Tensor:
 
 
 def noise_covariance(samples: Tensor) -> Tensor:
-    """Noise covariance `E[n n^H]` (coil, coil): robust levels, and correlations as sampled.
+    """Estimate the noise covariance `E[n n^H]` (coil, coil): robust levels, sample correlations.
 
     Parameters are those of `noise_level`.
     """
@@ -136,7 +137,7 @@ def whitening_matrix(covariance: Tensor) -> tuple[Tensor, Tensor]:
     Raises
     ------
     InputError
-        If the covariance is not positive definite, for instance because a coil holds no data
+        If the covariance is not positive definite, for instance because a coil has no data
         (`noise-covariance`).
     """
     scale = covariance.diagonal().real.sqrt()
@@ -148,12 +149,12 @@ def whitening_matrix(covariance: Tensor) -> tuple[Tensor, Tensor]:
         raise InputError(
             "noise-covariance",
             "The noise covariance of the coils is not positive definite",
-            "The noise of each coil must be independent of the others",
-            "Remove empty or repeated coils, for instance by coil compression",
+            "The noise of no coil may be a combination of the noise of the others",
+            "Remove empty or duplicate coils, for instance by coil compression",
         )
 
     identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
     inverse = torch.linalg.solve_triangular(factor, identity, upper=False) / scale
 
-    kind = covariance.dtype
-    return inverse.to(kind), (factor * scale[:, None]).to(kind)
+    dtype = covariance.dtype
+    return inverse.to(dtype), (factor * scale[:, None]).to(dtype)

@@ -1,9 +1,9 @@
 """Non-Cartesian k-space: the encoding operator, density compensation and gridding.
 
-A trajectory (frame or 1, spoke, sample, 2) holds positions (y, x) in cycles per field of view,
-between -n/2 and n/2 for a matrix of n pixels. K-space is (frame, coil, spoke, sample), its mask
-(frame or 1, spoke, 1). NUFFTs run on the CPU (see `nufft`). The normal operator, which solvers call
-repeatedly, runs on the device of the tensors.
+A trajectory (frame or 1, spoke, sample, 2) consists of positions (y, x) in cycles per field of
+view, between -n/2 and n/2 for a matrix of n pixels. K-space has the shape (frame, coil, spoke,
+sample), and its mask (frame or 1, spoke, 1). NUFFTs run on the CPU (see `nufft`). The normal
+operator, which solvers call repeatedly, runs on the device of the tensors.
 """
 
 import math
@@ -17,9 +17,9 @@ from cmrrecon.operators.linear import LinearOperator
 from cmrrecon.operators.nufft import adjoint, forward
 from cmrrecon.tools.errors import UsageError
 
-# Density compensation: images hardly change after this many passes, and weights need no smaller
-# error.
+# After this many passes of the density compensation, images hardly change.
 DENSITY_PASSES = 5
+# Relative error and grid oversampling of its NUFFTs; a smaller error would not improve the weights.
 DENSITY_ACCURACY = (1e-3, 1.25)
 
 
@@ -31,11 +31,11 @@ class NonCartesianEncoding(LinearOperator):
         A(x)[t, c, j] = mask[t, j] / sqrt(ny nx)
                         sum_r maps[c, r] x[t, r] exp(-2 pi i k[t, j] . r / n)
 
-    Pixels r count from n // 2: this is `fft2c`, evaluated between its samples too. With weights W,
-    A.H and A.N are those of weighted least squares, A^H W k and A^H W A x.
+    Pixels r are counted from n // 2, so this is `fft2c`, evaluated at any position. With weights W,
+    A.H(k) is A^H W k and A.N(x) is A^H W A x, as in weighted least squares.
 
-    A.N needs no NUFFT. A^H W A is a convolution for each coil, computed with FFTs of about twice
-    the matrix. The transform of its kernel is computed once per frame (Toeplitz embedding).
+    A.N needs no NUFFT. A^H W A is a convolution for each coil, computed by FFTs of about twice the
+    matrix. The transform of its kernel is computed once per frame (Toeplitz embedding).
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class NonCartesianEncoding(LinearOperator):
     mask : Tensor of shape (frame or 1, spoke, 1), bool
         The measured spokes.
     weights : Tensor of shape (frame or 1, spoke, sample) or None
-        Non-negative weights, such as those of `density`; None for ones.
+        Non-negative weights, such as the result of `density`; None for ones.
 
     Raises
     ------
@@ -116,22 +116,22 @@ class NonCartesianEncoding(LinearOperator):
     def N(self, images: Tensor) -> Tensor:
         """Apply the normal operator A.H(A(x)) to images (frame, y, x).
 
-        It holds one coil of one frame at a time; on a GPU, one frame.
+        It processes one coil of one frame at a time; on a GPU, one frame.
         """
         self._check_frames(len(images))
         _, y, x = self.maps.shape
         doubled_y, doubled_x = self._doubled
 
-        # One coil fits the cache of a CPU; a GPU needs large batches.
-        together = len(self.maps) if self.maps.is_cuda else 1
+        # One coil fits into the cache of a CPU; a GPU needs large batches.
+        coils_at_once = len(self.maps) if self.maps.is_cuda else 1
         out = []
 
         for t, image in enumerate(images):
             kernel = self._kernel(t)
             total = torch.zeros_like(image)
 
-            for maps in torch.split(self.maps, together):
-                # Rows that hold only padding are not transformed.
+            for maps in torch.split(self.maps, coils_at_once):
+                # Rows that consist only of padding are not transformed along x.
                 padded = torch.fft.fft(
                     torch.fft.fft(maps * image, n=doubled_x, dim=-1), n=doubled_y, dim=-2
                 )
@@ -145,9 +145,9 @@ class NonCartesianEncoding(LinearOperator):
         return torch.stack(out)
 
     def _kernel(self, frame: int) -> Tensor:
-        """The real transform of the convolution kernel of A^H W A.
+        """Compute the transform of the convolution kernel of A^H W A, which is real.
 
-        The kernel is sum over j of w[j] exp(2 pi i k[j] . r / n) / (ny nx).
+        The kernel is the sum over j of w[j] exp(2 pi i k[j] . r / n) / (ny nx).
         """
         frame = frame if self._frames > 1 else 0
 
@@ -162,8 +162,8 @@ class NonCartesianEncoding(LinearOperator):
                 else _at(self.weights, frame)[measured].flatten()
             )
 
-            # A larger field of view has more cycles. The quotient is not an integer, so it needs
-            # double precision.
+            # Positions have more cycles in the larger field of view. The ratio may not be an
+            # integer, so it needs double precision.
             wider = torch.tensor(
                 [m / n for m, n in zip(self._doubled, (y, x), strict=True)], dtype=torch.float64
             )
@@ -173,8 +173,8 @@ class NonCartesianEncoding(LinearOperator):
 
             kernel *= math.sqrt(math.prod(self._doubled)) / (y * x)
 
-            # The largest lag has no opposite, and no two pixels are so far apart. Without it the
-            # kernel is Hermitian and its transform real.
+            # The largest lag has no opposite, and no two pixels are that far apart. Without it, the
+            # kernel is Hermitian and its transform is real.
             kernel[0], kernel[:, 0] = 0, 0
             self._kernels[frame] = torch.fft.fft2(torch.fft.ifftshift(kernel)).real.clone()
 
@@ -185,18 +185,18 @@ class NonCartesianEncoding(LinearOperator):
             raise UsageError(
                 "shape-mismatch",
                 f"The trajectory, mask or weights have {self._frames} frames and the data {frames}",
-                "They must have one frame for all, or as many frames as the data",
-                "Cut all to the same frames",
+                "Each must have a single frame or the frames of the data",
+                "Give the trajectory, mask and weights that belong to these data",
             )
 
 
 def density(trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor:
-    """Density compensation: the area of k-space that each sample represents.
+    """Compute the density compensation: the area of k-space that each sample represents.
 
-    The unit is (cycles per field of view)^2, and the area is at most about 1. The weights are
-    repeatedly divided by their own sum around each sample, convolved with a kernel as wide as the
-    field of view requires: the transform of a triangle of twice the field of view, which is never
-    negative. This works for any trajectory, and positions on a Cartesian grid get weight 1.
+    The unit is (cycles per field of view)^2, and the area is at most about 1. Each pass divides the
+    weights by their weighted sum around each sample. The weighting kernel is the transform of a
+    triangle of twice the field of view, which is never negative. This works for any trajectory, and
+    positions on a Cartesian grid get weight 1.
 
     Parameters
     ----------
@@ -226,23 +226,23 @@ def density(trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor
         measured = _at(mask, t)[:, 0]
         points = _at(trajectory, t)[measured].flatten(0, 1).cpu()
 
-        found = torch.ones(len(points))
+        areas = torch.ones(len(points))
 
         for _ in range(DENSITY_PASSES):
             blurred = window * adjoint(
-                found.to(torch.complex64), 2 * points, (2 * y, 2 * x), DENSITY_ACCURACY
+                areas.to(torch.complex64), 2 * points, (2 * y, 2 * x), DENSITY_ACCURACY
             )
-            around = forward(blurred, 2 * points, DENSITY_ACCURACY).real
-            # The sum includes the weight itself; a smaller sum is rounding.
-            found = found / torch.maximum(around, found)
+            sums = forward(blurred, 2 * points, DENSITY_ACCURACY).real
+            # The sum includes the weight itself; if it is smaller, that is a rounding error.
+            areas = areas / torch.maximum(sums, areas)
 
-        weights[t, measured] = found.to(weights.device).reshape(-1, weights.shape[2])
+        weights[t, measured] = areas.to(weights.device).reshape(-1, weights.shape[2])
 
     return weights
 
 
 def grid(kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]) -> Tensor:
-    """Density-compensated adjoint, the counterpart of a zero-filled inverse transform.
+    """Grid k-space with density compensation, the counterpart of a zero-filled inverse transform.
 
     Parameters
     ----------
@@ -268,20 +268,20 @@ def grid(kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, in
 def average_images(
     kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int]
 ) -> Tensor:
-    """Coil images (coil, y, x) of the samples of all frames together, as if from one frame.
+    """Compute coil images (coil, y, x) from the samples of all frames, as if they were one frame.
 
     Parameters are those of `grid`.
     """
     frames, _, spokes, samples = kspace.shape
     trajectory, mask = trajectory.expand(frames, -1, -1, -1), mask.expand(frames, -1, -1)
 
-    together = density(
+    merged = density(
         trajectory.reshape(1, frames * spokes, samples, 2),
         mask.reshape(1, frames * spokes, 1),
         matrix,
     )
 
-    weights = together.reshape(frames, spokes, samples)
+    weights = merged.reshape(frames, spokes, samples)
 
     images = kspace.new_zeros((kspace.shape[1], *matrix))
     for part in _coil_images(kspace, trajectory, mask, weights, matrix):
@@ -293,10 +293,10 @@ def average_images(
 def calibration(
     kspace: Tensor, trajectory: Tensor, mask: Tensor, matrix: tuple[int, int], size: int = 24
 ) -> Tensor:
-    """The centre (coil, cy, cx) of the Cartesian k-space of all frames together.
+    """Compute the centre (coil, cy, cx) of the Cartesian k-space of all frames together.
 
-    It calibrates the coils. Parameters are those of `grid`, and `size`: cy and cx, limited by the
-    matrix.
+    It is used to calibrate the coils. Parameters are those of `grid`, and `size`, the value of cy
+    and cx unless the matrix is smaller.
     """
     y, x = matrix
     full = fft2c(average_images(kspace, trajectory, mask, matrix))
@@ -323,9 +323,9 @@ def _coil_images(
 
 
 def fast_length(least: int) -> int:
-    """The smallest length not below `least` for which FFTs are fast.
+    """Return the smallest length of at least `least` for which FFTs are fast.
 
-    It is a multiple of 16 without prime factors above 7.
+    This is a multiple of 16 without prime factors above 7.
     """
     sixteenths = math.ceil(least / 16)
     while (2 * 3 * 5 * 7) ** 16 % sixteenths:
@@ -334,5 +334,5 @@ def fast_length(least: int) -> int:
 
 
 def _at(tensor: Tensor, frame: int) -> Tensor:
-    """The values of one frame, from a tensor that may have one frame for all."""
+    """Return the values of one frame, from a tensor that may have one frame for all."""
     return tensor[frame if len(tensor) > 1 else 0]

@@ -1,7 +1,8 @@
 """Fourier transforms between images and samples at any position, by finufft.
 
-finufft is the optional extra `nufft`. It is used directly rather than through mri-nufft, because
-two of its functions are enough. It runs on the CPU, whatever the device of the tensors.
+finufft is installed by the optional extra `nufft`. It is used directly rather than through
+mri-nufft, because only two of its functions are needed. It runs on the CPU, whatever the device of
+the tensors.
 """
 
 import importlib
@@ -13,13 +14,13 @@ from torch import Tensor
 
 from cmrrecon.tools.errors import UsageError
 
-# Relative error of a NUFFT and oversampling of its grid. In single precision, rounding of the
-# positions hides any smaller error.
+# Relative error of a NUFFT, and oversampling of its grid. In single precision, a smaller error
+# would be lost in the rounding of the positions.
 ACCURACY = {torch.complex64: (2e-5, 1.25), torch.complex128: (1e-12, 2.0)}
 
 
 def forward(images: Tensor, points: Tensor, accuracy: tuple[float, float] | None = None) -> Tensor:
-    """Type-2 NUFFT: images (..., y, x) to samples (..., m) at given points, scaled as `fft2c`.
+    """Apply the type-2 NUFFT: images (..., y, x) to samples (..., m), scaled as `fft2c`.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def adjoint(
     matrix: tuple[int, int],
     accuracy: tuple[float, float] | None = None,
 ) -> Tensor:
-    """Type-1 NUFFT, the adjoint of `forward`: samples (..., m) at points (m, 2) to images.
+    """Apply the type-1 NUFFT, the adjoint of `forward`: samples (..., m) to images (..., y, x).
 
     Parameters
     ----------
@@ -105,9 +106,9 @@ def _angles(points: Tensor, matrix: tuple[int, int], dtype: torch.dtype) -> list
     if not bool((angles.abs() <= 2 * math.pi).all()):
         raise UsageError(
             "trajectory-units",
-            "The trajectory leaves k-space, or holds NaN",
-            f"Positions for a matrix of {matrix[0]} x {matrix[1]} (y, x) lie within half of it",
-            "Give them in cycles per field of view",
+            "The trajectory extends beyond k-space, or contains NaN",
+            f"Positions must be within half of the matrix {matrix[0]} x {matrix[1]} (y, x)",
+            "Give positions in cycles per field of view",
         )
 
     return [column.to(dtype.to_real()).contiguous().numpy() for column in angles.unbind(-1)]
@@ -125,6 +126,6 @@ def _finufft() -> Any:
         raise UsageError(
             "package-missing",
             "Non-Cartesian k-space needs the extra nufft",
-            "This extra brings the package finufft, which is not installed",
+            "It installs the package finufft, which is missing",
             "Use pip install cmrrecon[nufft]",
         ) from error

@@ -9,8 +9,8 @@ from torch import Tensor
 def patch_gram(calibration: Tensor, kernel: tuple[int, int]) -> Tensor:
     """Sum patch x patch^H over all patches: the normal matrix of ESPIRiT and GRAPPA.
 
-    All patches that hold two lines share the products of these lines: n lines need n x ky products
-    of lines instead of n x ky^2.
+    All patches with the same two lines share the products of these lines. n lines therefore need
+    n x ky products of lines instead of n x ky^2.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def patch_gram(calibration: Tensor, kernel: tuple[int, int]) -> Tensor:
     coils, ny, _ = calibration.shape
     ky, kx = kernel
 
-    # (line, coil and column of the patch, position of the patch)
+    # Axes: line, coil and column of the patch, position of the patch.
     lines = calibration.unfold(2, kx, 1).permute(1, 0, 3, 2).flatten(1, 2)
 
     gram = calibration.new_zeros((ky, ky, coils * kx, coils * kx), dtype=torch.complex128)
@@ -45,7 +45,7 @@ def patch_gram(calibration: Tensor, kernel: tuple[int, int]) -> Tensor:
 
 
 def signal_space(calibration: Tensor, kernel: tuple[int, int], threshold: float) -> Tensor:
-    """Orthonormal columns (coil * ky * kx, n) that span the patches.
+    """Find orthonormal columns (coil * ky * kx, n) that span the patches.
 
     Singular values below `threshold` times the largest count as noise.
     """
@@ -55,7 +55,7 @@ def signal_space(calibration: Tensor, kernel: tuple[int, int], threshold: float)
 
 
 def lag_covariance(calibration: Tensor, kernel: int, threshold: float) -> Tensor:
-    """Coefficients C[lag] of the ESPIRiT operator M(r) as a trigonometric polynomial.
+    """Compute the coefficients C[lag] of the ESPIRiT operator M(r), a trigonometric polynomial.
 
     M(r) is the sum over lags of C[lag] exp(-2 pi i lag r / size). The coefficients are the
     projector on the signal space, summed over all pairs of patch positions with the same lag (y,
@@ -80,7 +80,7 @@ def lag_covariance(calibration: Tensor, kernel: int, threshold: float) -> Tensor
 
 
 def lag_phases(extent: int, size: int, device: torch.device) -> Tensor:
-    """Phases exp(-2 pi i lag r / size) of every pixel r of a centred axis: (size, lag) complex128.
+    """Compute exp(-2 pi i lag r / size) at every pixel r of a centred axis: (size, lag) complex128.
 
     The lags run from 1 - extent to extent - 1.
     """
@@ -90,10 +90,10 @@ def lag_phases(extent: int, size: int, device: torch.device) -> Tensor:
 
 
 def eigenvalue_bound(covariance: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Upper bound (y, x) float64 of the eigenvalues at each pixel: the fourth root of trace(M^4).
+    """Bound the eigenvalues at each pixel (y, x) by the fourth root of trace(M^4), in float64.
 
-    The bound is close to the largest eigenvalue. The trace is a trigonometric polynomial of four
-    times the degree of M, so its values on a small grid determine it exactly.
+    The bound is close to the largest eigenvalue. The trace is a trigonometric polynomial with four
+    times the degree of M, so a small grid of values determines it exactly.
     """
     extent = (len(covariance) + 1) // 2
     wide = 4 * (extent - 1) + 1

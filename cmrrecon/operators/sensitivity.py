@@ -1,4 +1,4 @@
-"""The part of k-space that calibrates the coils, and coil sensitivity maps from it."""
+"""Find the part of k-space that calibrates the coils, and estimate coil maps from it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,18 +21,18 @@ __all__ = [
     "too_few_lines",
 ]
 
-# More lines make calibration slower but hardly better; the official baselines use 24 lines of fully
+# More lines make calibration slower but hardly better. The official baselines use 24 lines of fully
 # sampled data.
 MOST_LINES = 32
-# Fewer lines give hardly any patches to learn from.
+# Fewer lines have too few patches to calibrate from.
 FEWEST_LINES = 4
-# This many lines of every frame calibrate better than a time average of more lines, whose frames
-# disagree where there is motion. On simulated cine the average is better by up to 4 dB with 4 lines
-# and by up to 0.4 dB with 6; with 8 neither is better.
+# With at least this many lines in every frame, calibration is better than on a time average of more
+# lines, in which frames disagree because of motion. On simulated cine, the average is better by up
+# to 4 dB with 4 lines in every frame and by up to 0.4 dB with 6; with 8 there is no difference.
 ENOUGH_LINES = 6
-# Coils vary slowly, so the middle of the readout is nearly as good as all of it. With 64 of 448
-# samples the median map error on simulated cine grows by up to a fifth, and the crop loses faint
-# tissue.
+# Coil sensitivities vary slowly, so the middle of the readout is nearly as good as all of it. With
+# 64 of 448 samples, the median map error on simulated cine grows by up to a fifth, and faint tissue
+# is cropped.
 MOST_COLUMNS = 192
 
 CalibrationSource = Literal["average", "first"]
@@ -49,8 +49,8 @@ class Calibration:
     x : slice
         Columns of the centred block.
     averaged : bool
-        Whether the block is filled by the time average over all frames, because too few lines were
-        measured in every frame.
+        Whether the block is a time average over all frames, because too few lines were measured in
+        every frame.
     """
 
     y: slice
@@ -64,17 +64,17 @@ class Calibration:
 
     @property
     def worth(self) -> tuple[bool, int]:
-        """Sort key of blocks: first those measured in every frame, then those with more lines."""
+        """Sort key: blocks measured in every frame are better, then blocks with more lines."""
         return not self.averaged, self.lines
 
     @property
     def always(self) -> tuple[slice, slice]:
-        """The part (y, x) that every frame must keep; empty if the frames are averaged."""
+        """The part (y, x) that must never be held out; empty if the frames are averaged."""
         return (slice(0), slice(0)) if self.averaged else (self.y, self.x)
 
     @staticmethod
     def of(mask: CartesianMask, most: int = MOST_LINES) -> "Calibration":
-        """The block measured in every frame, or that of the time average if it is better."""
+        """Find the block measured in every frame, or a better one in the time average."""
         common = Calibration(*calibration_region(mask, most))
         any_frame = mask.chosen(mask.samples.any(0, keepdim=True))
         union = Calibration(*calibration_region(any_frame, most), averaged=True)
@@ -82,14 +82,14 @@ class Calibration:
 
 
 def average_is_better(common: int, union: int) -> bool:
-    """Whether a time average of `union` lines beats `common` lines of every frame."""
+    """Return whether a time average of `union` lines beats `common` lines of every frame."""
     if common < FEWEST_LINES:
         return union > common
     return common < ENOUGH_LINES and union >= 2 * common
 
 
 def calibration_region(mask: CartesianMask, most: int = MOST_LINES) -> tuple[slice, slice]:
-    """The largest centred block measured in every frame, limited to `most` lines.
+    """Find the largest centred block measured in every frame, limited to `most` lines.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ def calibration_region(mask: CartesianMask, most: int = MOST_LINES) -> tuple[sli
     y : slice
         Lines of the block.
     x : slice
-        The full slice for whole lines, the measured columns for lines with an asymmetric echo, else
-        as many columns as lines.
+        Columns of the block: all for whole lines, the measured ones for lines with an asymmetric
+        echo, otherwise the same number as lines.
     """
     always = mask.samples.all(0)
     nx = always.shape[1]
@@ -114,7 +114,7 @@ def calibration_region(mask: CartesianMask, most: int = MOST_LINES) -> tuple[sli
 
 
 def _largest_block(measured: Tensor, most: int) -> tuple[slice, slice]:
-    """The largest centred block within (y, x): square, or whole lines if x has length one."""
+    """Find the largest centred block within (y, x): square, or whole lines if x has length one."""
     ny, nx = measured.shape
     lines = nx == 1
     most, size = min(most, ny), 0
@@ -131,7 +131,7 @@ def _largest_block(measured: Tensor, most: int) -> tuple[slice, slice]:
 def calibration_data(
     kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average"
 ) -> Tensor:
-    """The calibration block (coil, y, x) of k-space (frame, coil, y, x), see `Calibration`.
+    """Return the calibration block (coil, y, x) of k-space (frame, coil, y, x), see `Calibration`.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def calibration_data(
         The measured samples.
     source : {"average", "first"}
         The mean over all frames, which is less noisy, or the first frame, as in the official
-        CMRxRecon baselines. It matters only if every frame measured the block.
+        CMRxRecon baselines. This matters only if every frame measured the block.
 
     Returns
     -------
@@ -151,13 +151,13 @@ def calibration_data(
     Raises
     ------
     UsageError
-        If `source` is neither (`option-value`).
+        If `source` is neither of the two (`option-value`).
     """
     if source not in ("average", "first"):
         raise UsageError(
             "option-value",
             f"The calibration source is {source!r}",
-            "It is `average` or `first`",
+            "It must be `average` or `first`",
             "Choose one of them",
         )
 
@@ -176,7 +176,7 @@ def _within(mask: CartesianMask, columns: slice) -> slice:
 def calibration_block(
     kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average"
 ) -> Tensor:
-    """The calibration data for maps: only the middle `MOST_COLUMNS` samples of whole lines."""
+    """Return the calibration data for maps, from the middle samples of the readout."""
     x = kspace.shape[-1]
     columns = centred(x, min(x, MOST_COLUMNS))
     narrowed = mask if isinstance(mask, LineMask) else mask.chosen(mask.samples[..., columns])
@@ -184,12 +184,12 @@ def calibration_block(
 
 
 def maps_from(calibration: Tensor, shape: tuple[int, int], sets: int = 1) -> Tensor:
-    """Coil maps (coil, y, x) complex64 from calibration data (coil, cy, cx).
+    """Estimate coil maps (coil, y, x) complex64 from calibration data (coil, cy, cx).
 
-    A single coil gets maps of ones. With fewer than ten calibration lines the kernel shrinks from 6
-    to half the lines plus one, so that enough patches remain to separate signal from noise. Of the
-    kernels 3 to 8 this has the smallest map error on simulated cine, or nearly so. With `sets` = 2
-    the maps are (coil, 2 y, x) where the body folds over, see `espirit`.
+    The map of a single coil is one everywhere. With fewer than ten calibration lines, the kernel
+    shrinks from 6 to half the lines plus one, so that enough patches remain to separate signal from
+    noise. Among kernels of 3 to 8, this has the smallest map error on simulated cine, or nearly the
+    smallest. With `sets` = 2, the maps are (coil, 2 y, x) if the body folds over, see `espirit`.
 
     Raises
     ------
@@ -208,8 +208,8 @@ def maps_from(calibration: Tensor, shape: tuple[int, int], sets: int = 1) -> Ten
 def estimate_maps(
     kspace: Tensor, mask: CartesianMask, source: CalibrationSource = "average"
 ) -> Tensor:
-    """Coil maps (coil, y, x) complex64 of k-space (frame, coil, y, x) from its calibration lines.
+    """Estimate coil maps (coil, y, x) complex64 from the calibration lines of k-space.
 
-    Errors are those of `maps_from`.
+    K-space has the shape (frame, coil, y, x). Errors are those of `maps_from`.
     """
     return maps_from(calibration_block(kspace, mask, source), (kspace.shape[2], kspace.shape[3]))

@@ -1,10 +1,11 @@
 """Adapt a network to a single scan without ground truth: it learns to predict hold-out lines.
 
 The measured samples outside the calibration region are split (Yaman et al., ZS-SSL, ICLR 2022,
-arXiv 2102.07737). A small fixed set validates (`holdout.hide`): it decides when to stop and which
-weights to keep, the original ones included. From the rest, every step draws at random which samples
-the network gets and which its images must predict. The samples by which `auto` compares methods are
-not used, so that its comparison of an adapted network is fair.
+arXiv 2102.07737). A small fixed set (`holdout.hide`) is used for validation: it decides when to
+stop and which weights to keep, possibly the original ones. Every step splits the rest at random
+into samples that the network receives and samples that its images must predict. The hold-out
+samples by which `auto` compares methods are not used, so that an adapted network is compared
+fairly.
 """
 
 import copy
@@ -27,11 +28,12 @@ from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.operators.sensitivity import Calibration
 from cmrrecon.tools.errors import UsageError
 
-# Fraction of the lines that a step predicts, the learning rate, steps between two validations, and
-# validations without a gain before the end.
+# Fraction of the lines that the network must predict in a step, learning rate, number of steps
+# between two validations, and number of validations without improvement before adaptation ends.
 PREDICTED, RATE, VALIDATE_EVERY, PATIENCE = 0.4, 2e-4, 5, 5
+# Largest norm of the gradient.
 CLIP = 1.0
-# Frames that validate networks for windows.
+# Largest number of frames for the validation of networks for windows.
 VALIDATED_FRAMES = 4
 
 
@@ -42,13 +44,13 @@ class Adapted:
     Attributes
     ----------
     network : AnyNetwork
-        The network with the weights that predicted best.
+        The network with the best weights on the validation samples.
     before : float
-        Validation error before (`HeldOut`; for window networks the error of k-space).
+        Validation error before adaptation (`HeldOut`; for window networks, the error of k-space).
     after : float
-        Validation error after.
+        Validation error after adaptation.
     steps : int
-        Steps after which the best weights were found; 0 if none were better.
+        Number of steps to the best weights; 0 if the original weights are the best.
     """
 
     network: AnyNetwork
@@ -69,7 +71,7 @@ def adapt(
     Parameters
     ----------
     network : AnyNetwork
-        A network for whole series, or for windows that returns k-space.
+        A network for whole series, or a network for windows that returns k-space.
     prepared : PreparedSeries
         Cartesian series.
     steps : int
@@ -82,13 +84,13 @@ def adapt(
     Returns
     -------
     Adapted
-        The network and its validation errors.
+        The adapted network and its validation errors.
 
     Raises
     ------
     UsageError
-        If the network returns no k-space, or too little of the scan was measured to split it
-        (`not-adaptable`).
+        If a network for windows returns no k-space, or too little of the scan was measured to split
+        it (`not-adaptable`).
     InputError
         If the coils cannot be calibrated, see `estimate_coils`.
     NumericalError
@@ -103,7 +105,7 @@ def adapt(
     optimiser = torch.optim.Adam(learner.parameters(), lr=RATE)
 
     before = least = task.validate(learner)
-    best, found, stale = copy.deepcopy(learner.state_dict()), 0, 0
+    best, best_step, stale = copy.deepcopy(learner.state_dict()), 0, 0
 
     for step in range(1, steps + 1):
         predicted = _drawn(task.rest, generator)
@@ -119,21 +121,23 @@ def adapt(
             error = task.validate(learner)
             stale = 0 if error < least else stale + 1
             if error < least:
-                least, found, best = error, step, copy.deepcopy(learner.state_dict())
+                least, best_step, best = error, step, copy.deepcopy(learner.state_dict())
             if stale >= PATIENCE:
                 break
 
     learner.load_state_dict(best)
-    return Adapted(learner.eval().requires_grad_(False), before, least, found)
+    return Adapted(learner.eval().requires_grad_(False), before, least, best_step)
 
 
 def _task(learner: AnyNetwork, prepared: PreparedSeries) -> "_Task":
-    """What the network learns on this series; refuses series that are too small to split."""
-    compared = hide(prepared.series)
-    usable = prepared if compared is None else prepared.part(prepared.mask.without(compared))
+    """Make the task that the network learns on this series; refuse series too small to split."""
+    for_comparison = hide(prepared.series)
+    usable = (
+        prepared if for_comparison is None else prepared.part(prepared.mask.without(for_comparison))
+    )
 
     validation = hide(usable.series)
-    if compared is None or validation is None:
+    if for_comparison is None or validation is None:
         raise UsageError(
             "not-adaptable",
             "Too little was measured outside the calibration region to adapt a network",
@@ -147,7 +151,7 @@ def _task(learner: AnyNetwork, prepared: PreparedSeries) -> "_Task":
 
 
 def _drawn(mask: CartesianMask, generator: torch.Generator) -> Tensor:
-    """Draw the samples that a step predicts: whole lines or single samples outside calibration."""
+    """Draw the lines or samples to predict in a step, outside the calibration region."""
     y, x = Calibration.of(mask).always
     free = mask.samples.clone()
     free[:, y, x] = False
@@ -157,7 +161,7 @@ def _drawn(mask: CartesianMask, generator: torch.Generator) -> Tensor:
 
 
 class _Task(ABC):
-    """A series to learn on: `rest` is for training, `validation` for early stopping."""
+    """A series to learn on: `rest` for training, and `validation` for early stopping."""
 
     def __init__(self, usable: PreparedSeries, validation: Tensor) -> None:
         assert isinstance(usable.mask, CartesianMask)
@@ -166,17 +170,17 @@ class _Task(ABC):
 
     @abstractmethod
     def validate(self, network: Any) -> float:
-        """Error with which the network predicts the validation samples from the rest."""
+        """Return the error with which the network predicts the validation samples from the rest."""
 
     @abstractmethod
     def loss(self, network: Any, given: Tensor, predicted: Tensor, step: int) -> Tensor:
-        """`||A x - y||^2 / ||y||^2` on the predicted samples, for images of the given ones."""
+        """Compute `||A x - y||^2 / ||y||^2` on predicted samples, for images of the given ones."""
 
 
 class _Whole(_Task):
-    """For networks that take whole series; the maps are those of the scan.
+    """A task for networks for whole series, with the coil maps of the scan.
 
-    With whole lines it sees only the columns with the largest change over time.
+    For whole lines, it uses only the columns with the largest change over time.
     """
 
     def __init__(self, usable: PreparedSeries, validation: Tensor) -> None:
@@ -193,15 +197,15 @@ class _Whole(_Task):
         problem = Problem.of(self.usable.part(self.rest.chosen(given)), self.coils)
         held_out = HeldOut(self.usable, predicted, self.coils)
         *_, x = network.steps(problem)
-        apart = x.conj() * (2 * held_out.term.rhs - held_out.term.A.N(x))
-        error: Tensor = 1 - apart.real.sum() / held_out.energy
+        products = x.conj() * (2 * held_out.term.rhs - held_out.term.A.N(x))
+        error: Tensor = 1 - products.real.sum() / held_out.energy
         return error
 
 
 class _Windows(_Task):
-    """For networks that return the k-space of the middle frame of a window.
+    """A task for networks that return the k-space of the middle frame of a window.
 
-    Each step sees one frame.
+    Each step uses one frame.
     """
 
     def __init__(self, network: WindowNetwork, usable: PreparedSeries, validation: Tensor) -> None:
@@ -219,21 +223,21 @@ class _Windows(_Task):
         if Calibration.of(usable.mask).averaged:
             raise UsageError(
                 "not-adaptable",
-                "Too few lines of this scan were measured in every frame to calibrate on",
-                "Networks for windows of frames need calibration lines in every frame to adapt",
+                "Too few lines of this scan were measured in every frame for calibration",
+                "To adapt a network for windows, every frame must have calibration lines",
                 "Adapt kt-unrolled, or leave out --adapt",
             )
 
         self.acs = calibration_size(usable.mask)
         # A few of the frames with validation samples are enough.
         frames = range(len(self.kspace))
-        held = [frame for frame in frames if bool(validation[frame % len(validation)].any())]
-        self.validated = held[:: -(-len(held) // VALIDATED_FRAMES)]
+        candidates = [frame for frame in frames if bool(validation[frame % len(validation)].any())]
+        self.validated = candidates[:: -(-len(candidates) // VALIDATED_FRAMES)]
 
     def _error(
         self, network: WindowNetwork, given: Tensor, predicted: Tensor, frame: int
     ) -> tuple[Tensor, Tensor]:
-        """Squared error of a frame, and the energy of the samples to predict."""
+        """Return the squared error of a frame, and the energy of the samples to predict."""
         rows = window(frame, len(self.kspace), network.frames)
         masks = given[rows] if len(given) > 1 else given
         output = network((self.kspace[rows] * masks[:, None])[None], masks[None], self.acs)

@@ -1,4 +1,4 @@
-"""What `reconstruct` accepts as a scan: a path, a `Scan`, or an array with its mask."""
+"""Turn the inputs that `reconstruct` accepts (a path, a `Scan`, or an array) into a scan."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,20 +27,20 @@ def as_scan(
     Parameters
     ----------
     source : path, Scan, Simulated or array
-        Path of a k-space file, a scan, what `simulate` returns, or an array (NumPy or torch) of
-        shape (frame, slice, coil, y, x), complex, zero where not measured, with k-space centred at
-        (y // 2, x // 2).
+        Path of a k-space file, a scan, the result of `simulate`, or a complex array (NumPy or
+        torch) of shape (frame, slice, coil, y, x). An array is zero where nothing was measured, and
+        its k-space is centred at (y // 2, x // 2).
     mask : array, SamplingMask, path or None
         Zeros and ones of shape (y), (frame, y) or (frame or 1, y, x or 1). The path of a mask file
         is accepted only with the path of a k-space file. None uses the mask of the file, or the
         samples that are non-zero in any coil.
     axes : str or None
-        Names of the stored axes, for unusual files only.
+        Names of the stored axes; needed only for unusual files.
     dataset : str or None
-        Name of the data set, for raw data files that hold several.
+        Name of the data set, for raw data files with several data sets.
     maps : path or None
-        File of coil maps, only with the path of a k-space file. None uses the maps of the file, or
-        estimates them.
+        File of coil maps; only with the path of a k-space file. None uses the maps in the file, or
+        estimates maps.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def as_scan(
     ------
     UsageError
         If an array or mask does not fit (`array-type`, `array-empty`, `kspace-axes`, `kspace-real`,
-        `mask-shape`, `mask-values`) or arguments for files come with a scan in memory
+        `mask-shape`, `mask-values`), or arguments for files are used with a scan in memory
         (`options-conflict`).
     InputError
         If the file cannot be read (`file-missing` and others, see `read`).
@@ -91,7 +91,7 @@ def as_mask(mask: Any) -> SamplingMask | Tensor:
     if values.is_complex() or not bool(((values == 0) | (values == 1)).all()) or not values.any():
         raise UsageError(
             "mask-values",
-            f"The mask, of type {values.dtype}, holds values other than 0 and 1, or no 1",
+            f"The mask, of type {values.dtype}, contains values other than 0 and 1, or no 1",
             "A mask is 1 or True where a sample was measured",
             "Give mask != 0",
         )
@@ -110,7 +110,7 @@ def as_mask(mask: Any) -> SamplingMask | Tensor:
 
 
 def with_mask(scan: Scan, mask: SamplingMask | Tensor) -> Scan:
-    """The scan of a file with another mask."""
+    """Replace the mask of a scan that was read from a file."""
     require_cartesian(scan.mask, scan.path, "A mask in an array", "Give a mask file")
     return replace(scan, mask=fitted(mask, scan.shape))
 

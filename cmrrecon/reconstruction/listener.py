@@ -10,25 +10,25 @@ class Listener:
     """Receives progress events; the default ignores them."""
 
     def started(self, slices: int, done: int) -> None:
-        """The run starts: `slices` are wanted, `done` of them were finished earlier."""
+        """Called when the run starts; `done` of the `slices` were finished earlier."""
 
     def adapting(self, step: int, steps: int, loss: float) -> None:
-        """A step of the adaptation, out of up to `steps`, is done."""
+        """Called after each step of the adaptation, out of at most `steps`."""
 
     def adapted(self, record: dict[str, float]) -> None:
-        """The adaptation is done: see `Result.provenance["adapted"]`."""
+        """Called after the adaptation; `Result.provenance["adapted"]` holds the same record."""
 
     def decided(self, index: int, decision: "Decision") -> None:
-        """The settings for all slices were decided on slice `index`."""
+        """Called when the settings for all slices have been decided on slice `index`."""
 
     def solving(self) -> None:
-        """All settings are decided, and the reconstruction of the slices starts."""
+        """Called when all settings are decided and the reconstruction of the slices starts."""
 
     def finished(self, index: int) -> None:
-        """Slice `index` is done."""
+        """Called when slice `index` is done."""
 
     def noted(self, text: str) -> None:
-        """Something was done that is worth a note of one line."""
+        """Called with a note of one line about something that was done."""
 
     def warned(self, text: str) -> None:
-        """Something the user should know was found."""
+        """Called with a warning that the user should read."""

@@ -22,28 +22,27 @@ class Result:
     Attributes
     ----------
     slices : sequence of Tensor of shape (frame, y, x), complex64 or float32
-        One tensor per slice, on the scale of the k-space. Methods that return only magnitudes give
-        float32.
+        One tensor per slice, on the scale of the k-space; float32 from methods that return only
+        magnitudes.
     indices : tuple of int
         Slice numbers in the scan.
     maps : sequence of Tensor of shape (coil, y, x), complex64
-        Coil maps per slice. Empty from methods that do not use our maps, and if finished slices are
-        kept on disk.
+        Coil maps per slice. Empty for methods that do not use the package's own maps, and if
+        finished slices are kept on disk.
     uncertainty : sequence of Tensor of shape (frame, y, x), float32
         Standard deviations per slice; empty unless requested.
     decision : Decision or None
-        What was decided for the scan; None from methods that decide nothing.
+        The decision for the scan; None for methods without one.
     residuals : tuple of float or None
-        Root mean square of A x - y divided by the noise, one number per slice; None where it is
-        unknown.
+        Root mean square of A x - y divided by the noise, one number per slice; None if unknown.
     warnings : tuple of str
         Sentences the user should read.
     provenance : Mapping
-        Where the result comes from, as JSON values. It is stored in every file.
+        How the result was made, as JSON values. It is stored in every output file.
     sources : tuple of Path
-        The files that the result was made from.
+        The files from which the result was made.
     geometry : Geometry or None
-        Geometry of these images, if it is known. It is stored in the provenance.
+        Geometry of these images; None if it is unknown. It is stored in the provenance.
 
     Examples
     --------
@@ -70,7 +69,7 @@ class Result:
     geometry: Geometry | None = None
 
     def __repr__(self) -> str:
-        """One line, whatever the size of the images."""
+        """Return one line, whatever the size of the images."""
         frames, y, x = self.slices[0].shape
         method = self.provenance.get("config", {}).get("method")
         return f"Result(method={method!r}, images=({frames}, {len(self.slices)}, {y}, {x}))"
@@ -81,9 +80,9 @@ class Result:
         return torch.stack(list(self.slices), 1)
 
     def save(self, path: str | Path) -> list[Path]:
-        """Write the images, and uncertainties beside them as `<name>_uncertainty.h5`.
+        """Write the images, and any uncertainties to `<name>_uncertainty.h5` in the same folder.
 
-        An existing file is replaced in one step, never in part.
+        An existing file is replaced in one step, so it is never incomplete.
 
         Parameters
         ----------
@@ -125,24 +124,24 @@ class Result:
         if not self.uncertainty:
             return written
 
-        # Written last: if it is missing, the whole output is made again.
+        # This file is written last: if it is missing, the whole output is made again.
         stamp = {**self.provenance, "quantity": "standard deviation"}
         formats.write_images(beside, self.uncertainty, stamp)
         return written
 
     def _refuse_sources(self, targets: Sequence[Path]) -> None:
-        """Refuse to overwrite the files that the images are made from."""
+        """Refuse to overwrite the files from which the images were made."""
         sources = {source.resolve() for source in self.sources}
         for target in targets:
             if target.resolve() in sources:
                 raise UsageError(
                     "output-is-input",
-                    f"{target} is one of the reconstructed files",
+                    f"{target} is one of the files that were reconstructed",
                     "An output must not replace its own input",
                     "Choose another file name",
                 )
 
 
 def uncertainty_path(path: Path) -> Path:
-    """Path of the uncertainties of an output."""
+    """Return the path of the uncertainties of an output."""
     return path.with_name(f"{path.stem}_uncertainty.h5")

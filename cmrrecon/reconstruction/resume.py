@@ -1,4 +1,4 @@
-"""Finished slices beside an unfinished output, so that a killed run loses at most one slice."""
+"""Store finished slices next to the output file, so that a killed run loses at most one slice."""
 
 import glob
 import json
@@ -20,10 +20,10 @@ from cmrrecon.tools.errors import MemoryShortage, OutputError
 
 
 class Parts(Sequence[Tensor]):
-    """One tensor per slice, each in its own file in a hidden folder beside the output.
+    """One tensor per slice, each in its own file in a hidden folder next to the output file.
 
-    The folder's name holds the recipe, so only a run with the same recipe continues from it. As a
-    sequence it returns slice after slice, mapped from disk instead of held in memory.
+    The name of the folder contains the recipe, so only a run with the same recipe continues from
+    it. The items of the sequence are mapped from disk instead of loaded into memory.
 
     Parameters
     ----------
@@ -40,11 +40,11 @@ class Parts(Sequence[Tensor]):
         self.slices = tuple(slices)
 
     def path(self, index: int, suffix: str = "npy") -> Path:
-        """The file of slice `index`."""
+        """Return the file of slice `index`."""
         return self.folder / f"slice-{index:04d}.{suffix}"
 
     def missing(self) -> list[int]:
-        """Slice numbers that are not finished."""
+        """Return the slice numbers that are not finished."""
         return [z for z in self.slices if not self.path(z).exists()]
 
     def save(self, index: int, tensor: Tensor) -> None:
@@ -58,7 +58,7 @@ class Parts(Sequence[Tensor]):
 
     @staticmethod
     def forget(output: Path) -> None:
-        """Delete what any run left behind for an output that is now finished."""
+        """Delete the parts that any run left for an output that is now finished."""
         for folder in output.absolute().parent.glob(f".{glob.escape(output.name)}.*.parts"):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -80,12 +80,12 @@ class Parts(Sequence[Tensor]):
 
 
 class OnDisk(Store):
-    """A store beside an output; it does not keep coil maps.
+    """A store next to the output file; it does not keep coil maps.
 
     Parameters
     ----------
     outputs : Mapping of str to Path
-        Layer (`images`, `uncertainty`) to the file that it will become.
+        For each layer (`images`, `uncertainty`), the file that it will become.
     recipe : str
         See `Parts`.
     slices : sequence of int
@@ -112,12 +112,12 @@ class OnDisk(Store):
         return self.layers.get(name, [])
 
     def facts(self) -> list[Facts]:
-        """What is known of every slice.
+        """Return the facts about every slice.
 
         Raises
         ------
         OutputError
-            If the facts are gone, for instance because another process has finished the output.
+            If the facts no longer exist, for instance because another process finished the output.
         """
         try:
             paths = [self.images.path(index, "json") for index in self.images.slices]
@@ -148,7 +148,7 @@ class OnDisk(Store):
         return self.images.folder / "note.json"
 
     def anything(self) -> bool:
-        """Whether a slice is finished, or a decision is stored."""
+        """Return whether a slice is finished or a decision is stored."""
         return len(self.missing()) < len(self.images) or self._note.exists()
 
     def clear(self) -> None:
@@ -169,9 +169,9 @@ class OnDisk(Store):
     def kept_if_resumable(
         self, lasting: bool = True, on_kept: Callable[[], None] = lambda: None
     ) -> Iterator[None]:
-        """A `with` block for making the output, after which the parts are removed.
+        """Run a `with` block that makes the output, and remove the parts afterwards.
 
-        They stay if the run stops for a reason that may pass: an interruption, a memory shortage,
+        They are kept if the run stops for a temporary reason: an interruption, a memory shortage,
         or a full disk.
 
         Parameters
@@ -179,7 +179,7 @@ class OnDisk(Store):
         lasting : bool
             Whether a later run can find the parts.
         on_kept : callable
-            Called if the parts stay.
+            Called if the parts are kept.
         """
         try:
             yield

@@ -43,14 +43,14 @@ def reconstruct(
     Parameters
     ----------
     scan : path, Scan, Simulated or array
-        Path of a k-space file, a `Scan`, what `simulate` returns, or an array (NumPy or torch) of
-        shape (frame, slice, coil, y, x), complex, zero where not measured. The centre of k-space
-        lies near (y // 2, x // 2), or is clear from its energy.
+        Path of a k-space file, a `Scan`, the result of `simulate`, or a complex array (NumPy or
+        torch) of shape (frame, slice, coil, y, x), zero where not measured. The centre of k-space
+        must be near (y // 2, x // 2), or clear from the energy.
     method : str, Method or None
         Name of a method (`cmrrecon reconstruct --list-methods` lists them), or a `Method`; None for
         `auto`.
     checkpoint : path or None
-        File with the weights of a network, which is then the method.
+        File with the weights of a network to use as the method.
     mask : array, SamplingMask, path or None
         Zeros and ones of shape (y), (frame, y) or (frame or 1, y, x or 1). The path of a mask file
         is accepted only with the path of a k-space file. None uses the mask of the file, or the
@@ -58,31 +58,33 @@ def reconstruct(
     axes : str or None
         Names of the stored axes, for unusual files, such as "x,y,coil".
     dataset : str or None
-        Name of the data set, for raw data files that hold several.
+        Name of the data set, for raw data files with several data sets.
     maps : path or None
-        File of coil maps, instead of those in the file or estimated ones.
+        File of coil maps, to replace maps in the k-space file or estimated maps.
     slices : sequence of int or None
         Slices to reconstruct, counted from 0; None for all.
     device : str or torch.device
         `auto`, `cpu`, `cuda`, `cuda:N`, or a torch.device.
     adapt : int
-        Largest number of steps to train the network on the scan itself first; 0 for none.
+        Largest number of steps for which the network is first trained on the scan itself; 0 for
+        none.
     uncertainty : int
-        Number of random parts of the samples to reconstruct for the standard deviation of the
+        Number of random subsets of the samples to reconstruct for the standard deviation of the
         images: 0 for none, or at least 2.
     whiten : bool or None
-        Whether to mix the coils so that their noise is white, see `classical.whitening`. None lets
-        `auto` and the iterative methods whiten with a noise scan, and without one if the noise is
-        clearly unequal or correlated.
+        Whether to mix the coils so that their noise is white, see `classical.whitening`. If None,
+        `auto` and the iterative methods whiten if there is a noise scan, or if the noise is clearly
+        unequal or correlated.
     keep_oversampling : bool
-        Return the whole encoded images of raw data instead of their field of view.
+        Whether to return the whole encoded images of raw data instead of the field of view.
     recon_matrix : bool
-        Interpolate the images to the scanner's reconstruction matrix, if the file states it.
+        Whether to interpolate the images to the scanner's reconstruction matrix. The file must
+        state it.
     listener : Listener or None
         Receives progress events.
     **options : Any
-        Options of the method, such as `weight` or `iterations`; None, or an option left out, is
-        automatic. `cmrrecon reconstruct --list-methods` shows the options of each method.
+        Options of the method, such as `weight` or `iterations`. Options that are None or left out
+        are automatic. `cmrrecon reconstruct --list-methods` shows the options of each method.
 
     Returns
     -------
@@ -94,12 +96,12 @@ def reconstruct(
     UsageError
         If an argument does not fit: `unknown-method`, `unknown-option`, `option-value`,
         `options-conflict`, `recon-matrix-missing`, `kspace-axes`, `kspace-real`, `mask-shape`,
-        `slice-missing`, `device-missing`, `not-adaptable`, or what the method refuses.
+        `slice-missing`, `device-missing`, `not-adaptable`, or an error of the method.
     InputError
         If the file cannot be read as k-space (`file-missing` and others).
     NumericalError
-        If the images hold NaN or infinity (`result-not-finite`), or the data hold no usable signal
-        (`kspace-no-signal`, `maps-empty`).
+        If the images contain NaN or infinity (`result-not-finite`), or the data contain no usable
+        signal (`kspace-no-signal`, `maps-empty`).
     MemoryShortage
         If memory runs out (`memory-shortage`).
 
@@ -114,7 +116,7 @@ def reconstruct(
     >>> result.decision.method, result.decision.iterations
     ('sense', 10)
 
-    A file is reconstructed in the same way.
+    Files are reconstructed in the same way.
 
     >>> result = cmrrecon.reconstruct("cine_sax_kus_ktGaussian8.mat")  # doctest: +SKIP
     >>> result.save("cine.h5")  # doctest: +SKIP
@@ -141,7 +143,7 @@ def reconstruct(
 
 
 def find(method: str | Method | None, checkpoint: str | Path | None = None) -> Method:
-    """The method for a name or a checkpoint; the default method for neither.
+    """Find the method for a name or a checkpoint; the default method for neither.
 
     Raises
     ------

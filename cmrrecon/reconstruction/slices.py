@@ -1,4 +1,4 @@
-"""One run over the slices of a scan: prepare once, decide, solve, measure trust."""
+"""One run over the slices of a scan: prepare, decide, reconstruct, measure residuals."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -37,18 +37,18 @@ def run(
     listener: Listener | None = None,
     stamp: dict[str, Any] | None = None,
 ) -> Result:
-    """Reconstruct the slices of a task that a store lacks, and combine all slices.
+    """Reconstruct the slices of a task that are not in the store yet, and combine all slices.
 
     Parameters
     ----------
     task : Task
-        What to do.
+        The scan to reconstruct, with all arguments.
     store : Store or None
-        Where finished slices are kept; None for memory.
+        Where finished slices are kept; None to keep them in memory.
     listener : Listener or None
         Receives progress events.
     stamp : dict or None
-        The result of `task.provenance()`, if it was computed before.
+        The result of `task.provenance()`, if it has been computed already.
 
     Returns
     -------
@@ -98,12 +98,12 @@ def run_part(
 class Run:
     """One run of a task.
 
-    The settings for all slices are decided on the middle one, which comes first.
+    The middle slice comes first, and the settings for all slices are decided on it.
 
     Parameters
     ----------
     task : Task
-        What to do.
+        The scan to reconstruct, with all arguments.
     store : Store
         Where finished slices are kept.
     listener : Listener
@@ -125,7 +125,7 @@ class Run:
         """Reconstruct those of the given slices that the store lacks."""
         task, store = self.task, self.store
         if task.adapt:
-            # Adapted weights are not kept, and another run's need not be bitwise identical.
+            # Adapted weights are not kept, and adapting again may not give identical weights.
             store.clear()
 
         missing = [index for index in store.missing() if index in slices]
@@ -136,7 +136,7 @@ class Run:
         self.decision = self._decision()
         self._check_range(self.decision)
         if self.middle not in missing:
-            # A resumed run no longer needs it, and holds one series at a time.
+            # Release the middle slice, which a resumed run does not reconstruct again.
             self.__dict__.pop("prepared", None)
 
         self._solve(missing, self.decision)
@@ -179,18 +179,18 @@ class Run:
             return PreparedSeries(series.to(self.task.device), whiten=self.task.whiten)
 
     def _view(self, prepared: PreparedSeries) -> PreparedSeries:
-        """The series as the method gets it: whitened on request; otherwise the method decides."""
+        """Return the whitened series if whitening was requested, otherwise the series itself."""
         return prepared.white if self.task.whiten else prepared
 
     def _working(self, prepared: PreparedSeries) -> PreparedSeries:
-        """The series that the method works on."""
+        """Return the series that the method works on."""
         return prepared.white if self.method.whitens else self._view(prepared)
 
     def sampling(self) -> dict[str, Any]:
-        """How the scan was sampled."""
+        """Describe how the scan was sampled."""
         scan = self.task.scan
         known = scan.acquisition
-        # A resumed run may not have read the first slice, and then uses the mask of the file.
+        # A resumed run may not have read the first slice; it then uses the mask of the file.
         mask = self.first_mask or scan.mask
         if mask is None or (self.first_mask is None and mask.source is MaskSource.NON_ZERO):
             mask = scan.series(self.task.slices[0]).mask
@@ -198,13 +198,13 @@ class Run:
         return {"pattern": known.pattern, "acceleration": known.acceleration, **mask.described()}
 
     def _warn(self, text: str) -> None:
-        """Warn the user of something, once."""
+        """Warn the user, but only once with the same text."""
         if text not in self.warnings:
             self.warnings.append(text)
             self.listener.warned(text)
 
     def _warn_of_faults(self, series: Series) -> None:
-        """Warn of what looks broken in the middle slice."""
+        """Warn of faults in the middle slice."""
         for fault in faults_of_scan(self.task.scan, series, self.middle):
             self._warn(fault.words)
 
@@ -218,23 +218,23 @@ class Run:
 
         steps = self.task.adapt
         adaptable = self.method.adaptable(self.task.options)
-        # `Task` has refused to adapt other methods.
+        # `Task` refuses to adapt methods without a network.
         assert adaptable is not None
 
-        done = adapt(
+        adapted = adapt(
             adaptable.network,
             self._working(self.prepared),
             steps,
             lambda step, loss: self.listener.adapting(step, steps, loss),
         )
-        self.method = adaptable.adopt(done.network)
+        self.method = adaptable.adopt(adapted.network)
 
-        errors = {"before": round(done.before, 6), "after": round(done.after, 6)}
-        self.found["adapted"] = {**record, "steps": done.steps, **errors}
+        errors = {"before": round(adapted.before, 6), "after": round(adapted.after, 6)}
+        self.found["adapted"] = {**record, "steps": adapted.steps, **errors}
         self.listener.adapted(self.found["adapted"])
 
     def _decision(self) -> Decision | None:
-        """The settings for all slices: from an earlier run, or decided now."""
+        """Load the settings for all slices from an earlier run, or decide them now."""
         if not self.method.decides:
             return None
 
@@ -277,9 +277,9 @@ class Run:
             self._keep(index, *self._work(self._next(index), decision))
 
     def _solve_on_gpu(self, order: list[int], decision: Decision | None) -> None:
-        """Read and write in threads while a GPU works; on a CPU they would cost cores."""
+        """Read and write in threads while a GPU works; on a CPU, they would compete for cores."""
         device = self.task.device
-        # On a separate stream the copy does not wait for the work on another slice.
+        # On a separate stream, the copy does not wait for the work on another slice.
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
         def load(index: int) -> PreparedSeries:
@@ -304,7 +304,7 @@ class Run:
     def _work(
         self, prepared: PreparedSeries, decision: Decision | None
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The layers of a slice, and what is known of it."""
+        """Compute the layers of a slice, and collect what is known about it."""
         options = self.task.options
         for warning in (*prepared.series.warnings, *self.method.cautions(prepared, options)):
             self._warn(warning)
@@ -321,21 +321,21 @@ class Run:
         if outcome.maps is not None and self.store.keeps_maps:
             layers["maps"] = self._shown(outcome.maps)
 
-        # Free its problem while the replicates are reconstructed.
+        # Free the memory of the problem before the replicates are reconstructed.
         del outcome
         if self.task.uncertainty:
 
             def images_of(part: Series) -> Tensor:
                 replicate = PreparedSeries(part, whiten=prepared.whitening or False)
-                again = self.method.reconstruct(self._view(replicate), options, decision)
-                return self._shown(again.images)
+                repeated = self.method.reconstruct(self._view(replicate), options, decision)
+                return self._shown(repeated.images)
 
             layers["uncertainty"] = uncertainty(prepared.series, images_of, self.task.uncertainty)
 
         return layers, facts
 
     def _shown(self, images: Tensor) -> Tensor:
-        """Cut encoded images or maps to the view; decisions and residuals use all of them."""
+        """Cut encoded images or maps to the view, after decisions and residuals used all pixels."""
         return shown(images, self.task.view, self.task.scan.geometry)
 
     def _keep(self, index: int, layers: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -343,7 +343,7 @@ class Run:
         self.listener.finished(index)
 
     def _next(self, index: int) -> PreparedSeries:
-        """The prepared slice `index`; the middle one is not read again, and is released here."""
+        """Return the prepared slice `index`; the middle one is released here, not read again."""
         if index == self.middle and "prepared" in vars(self):
             return vars(self).pop("prepared")  # type: ignore[no-any-return]
         return self._read(index)

@@ -1,4 +1,4 @@
-"""Where the finished slices of a reconstruction are kept until all are done."""
+"""Stores that keep the finished slices of a reconstruction until all are done."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ Facts = dict[str, Any]
 
 
 class Store(ABC):
-    """The finished slices of one result, what is known of each, and how they are made.
+    """The finished slices of one result, facts about each slice, and a note for all of them.
 
     Attributes
     ----------
@@ -22,19 +22,19 @@ class Store(ABC):
 
     @abstractmethod
     def missing(self) -> list[int]:
-        """Slice numbers that are not finished."""
+        """Return the slice numbers that are not finished."""
 
     @abstractmethod
     def save(self, index: int, layers: Mapping[str, Tensor], facts: Facts) -> None:
-        """Keep the layers of slice `index`: tensors by name, including `images`."""
+        """Keep the layers of slice `index` (tensors by name, including `images`), and its facts."""
 
     @abstractmethod
     def layer(self, name: str) -> Sequence[Tensor]:
-        """The tensors of one layer, slice after slice; empty if there are none."""
+        """Return the tensors of one layer, one per slice; empty if there are none."""
 
     @abstractmethod
     def facts(self) -> list[Facts]:
-        """What is known of every slice."""
+        """Return the facts about every slice."""
 
     @abstractmethod
     def keep_note(self, note: Facts) -> Facts:
@@ -48,7 +48,7 @@ class Store(ABC):
 
     @abstractmethod
     def note(self) -> Facts | None:
-        """The note that `keep_note` kept; None if there is none."""
+        """Return the note that `keep_note` stored; None if there is none."""
 
     @abstractmethod
     def clear(self) -> None:

@@ -31,15 +31,15 @@ class Task:
     slices : tuple of int
         Slice numbers in the scan.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     adapt : int
         See `reconstruct`.
     uncertainty : int
         See `reconstruct`.
     axes : str or None
-        Names of the stored axes, if given.
+        Names of the stored axes; None if not given.
     dataset : str or None
-        Name of the data set, if given.
+        Name of the data set; None if not given.
     folder : str or None
         Name of the folder with the weights of the network.
     whiten : bool or None
@@ -85,8 +85,8 @@ class Task:
         chosen = checked_options(method, options, adapt, uncertainty)
 
         kinds = {"keep_oversampling": bool, "recon_matrix": bool, "whiten": bool | None}
-        asked = dict(zip(kinds, (keep_oversampling, recon_matrix, whiten), strict=True))
-        checked = checked_mapping("The reconstruction", asked, kinds)
+        requested = dict(zip(kinds, (keep_oversampling, recon_matrix, whiten), strict=True))
+        checked = checked_mapping("The reconstruction", requested, kinds)
         whiten = checked.pop("whiten")
 
         view = View(**checked)
@@ -111,7 +111,7 @@ class Task:
         )
 
     def provenance(self, command: Sequence[str] = ()) -> dict[str, Any]:
-        """Where the result comes from, as far as known in advance, see `tools.provenance.make`.
+        """Describe how the result is made, as far as this is known before the run.
 
         Parameters
         ----------
@@ -121,10 +121,10 @@ class Task:
         Returns
         -------
         dict
-            JSON values.
+            JSON values, see `tools.provenance.make`.
         """
         weights = self.method.weights()
-        asked = {
+        requested = {
             "weights": weights and weights.digest,
             "adapt": self.adapt,
             "uncertainty": self.uncertainty,
@@ -132,7 +132,7 @@ class Task:
             **asdict(self.view),
         }
 
-        # False is a request too.
+        # False is recorded too, because it differs from automatic.
         whiten = {} if self.whiten is None else {"whiten": self.whiten}
         folder: dict[str, Any] = {"run": self.folder} if self.folder else {}
 
@@ -143,7 +143,7 @@ class Task:
                 "options": described(self.options),
                 "slices": list(self.slices),
                 "axes": self.axes,
-                **{key: value for key, value in asked.items() if value},
+                **{key: value for key, value in requested.items() if value},
                 **whiten,
             },
             inputs=self.inputs,
@@ -165,7 +165,7 @@ class Task:
 
     @property
     def inputs(self) -> list[Path]:
-        """The files that the result is made from; none for a scan in memory."""
+        """The files from which the result is made; empty for a scan in memory."""
         scan = self.scan
         return [Path(path) for path in (scan.path, scan.mask_path, scan.maps_path) if path]
 
@@ -178,7 +178,7 @@ class Task:
 
 
 def _checked_slices(scan: Scan, slices: Sequence[int] | None) -> tuple[int, ...]:
-    """The slice numbers, sorted; refuses numbers that the scan lacks."""
+    """Return the slice numbers, sorted; refuse numbers that the scan lacks."""
     count = scan.shape[1]
     given = {"slices": tuple(range(count)) if slices is None else slices}
     checked = checked_mapping("The reconstruction", given, {"slices": Sequence[int]})
@@ -191,7 +191,7 @@ def _checked_slices(scan: Scan, slices: Sequence[int] | None) -> tuple[int, ...]
             if wanted
             else "No slice was requested",
             f"The scan has {count} slices, 0 to {count - 1}",
-            "Choose among these",
+            "Choose some of these",
         )
 
     return wanted
@@ -200,7 +200,7 @@ def _checked_slices(scan: Scan, slices: Sequence[int] | None) -> tuple[int, ...]
 def checked_options(
     method: Method, options: Mapping[str, Any], adapt: int = 0, uncertainty: int = 0
 ) -> Any:
-    """Check the options of a method, together with those that every method has.
+    """Check the options of a method, and the options that all methods share.
 
     Raises
     ------
@@ -214,8 +214,8 @@ def checked_options(
     if uncertainty == 1:
         raise UsageError(
             "option-value",
-            "One replicate was requested for the uncertainty",
-            "A standard deviation needs at least two, or 0 for none",
+            "A single replicate was requested for the uncertainty",
+            "A standard deviation needs at least two; 0 switches it off",
             "Give, for example, 8",
         )
 
@@ -223,9 +223,9 @@ def checked_options(
         raise UsageError(
             "not-adaptable",
             f"The method {method.name} has no network to adapt under these options",
-            "Only networks can be adapted to a scan; auto leaves its network out if a weight or a "
-            "number of iterations is given",
-            "Leave out the adaptation or the settings, or give a checkpoint",
+            "Only networks can be adapted to a scan, and auto does not use its network if a weight "
+            "or a number of iterations is given",
+            "Leave out the adaptation or these options, or give a checkpoint",
         )
 
     return chosen

@@ -1,7 +1,7 @@
 """How far to trust a reconstruction: residual, training range and uncertainty.
 
-The residual shows what the data say against it, the training range what a network never saw, and
-the uncertainty what other masks would change.
+The residual shows how well the images agree with the data, the training range whether the network
+was trained on such scans, and the uncertainty how much the images depend on the mask.
 """
 
 import json
@@ -18,8 +18,8 @@ from cmrrecon.methods.base import Fit
 from cmrrecon.methods.holdout import measured_energy, noise_energy
 from cmrrecon.operators.sensitivity import Calibration
 
-# Each replicate keeps this fraction of the lines outside the calibration region. The standard
-# deviation grows as it shrinks.
+# Each replicate keeps this fraction of the lines outside the calibration region. The smaller it is,
+# the larger is the standard deviation.
 KEPT = 0.8
 # Labels of the properties compared with the training range.
 LABELS = {
@@ -33,9 +33,9 @@ ENVELOPE = "envelope"
 
 
 def envelope_of(metadata: Mapping[str, str]) -> Envelope:
-    """The training range (least, largest) of each property, from a network's metadata.
+    """Read the training range (least, largest) of each property from a network's metadata.
 
-    Empty if the metadata do not state it.
+    The result is empty if the metadata do not state the range.
     """
     try:
         stored = json.loads(metadata.get(ENVELOPE, "{}"))
@@ -49,11 +49,11 @@ def envelope_of(metadata: Mapping[str, str]) -> Envelope:
 
 
 def data_residual(fit: Fit | None) -> float | None:
-    """Root mean square of A x - y divided by the noise of y.
+    """Compute the root mean square of A x - y divided by the noise of y.
 
-    It is about one if the images explain all but the noise, and smaller if they explain noise too.
-    None if it is unknown: for images without a least-squares term, for trajectories, and with too
-    few samples to estimate the noise.
+    The result is about one if the images explain everything except the noise, and smaller if they
+    explain noise too. It is None if unknown: without a least-squares term, for trajectories, and
+    with too few samples to estimate the noise.
     """
     if fit is None or not isinstance(fit.prepared.mask, CartesianMask):
         return None
@@ -66,7 +66,7 @@ def data_residual(fit: Fit | None) -> float | None:
 
 
 def facts_of(prepared: PreparedSeries) -> dict[str, float]:
-    """The known properties of a series, by the names in `LABELS`."""
+    """Collect the known properties of a series, by the names in `LABELS`."""
     mask = prepared.mask
     facts = {
         "frames": float(prepared.series.frames),
@@ -86,9 +86,9 @@ def facts_of(prepared: PreparedSeries) -> dict[str, float]:
 
 
 def _participation(block: Tensor) -> float:
-    """Effective number of independent rows of (coil, sample).
+    """Estimate the effective number of independent rows of (coil, sample).
 
-    It is (sum e)^2 / sum e^2 of their energies e.
+    This is (sum e)^2 / sum e^2 for the eigenvalues e of their Gram matrix.
     """
     block = block / block.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
     energies = torch.linalg.eigvalsh((block @ block.mH).to(torch.complex128))
@@ -97,7 +97,7 @@ def _participation(block: Tensor) -> float:
 
 
 def outside(facts: Mapping[str, float], envelope: Envelope) -> list[str]:
-    """The properties of a scan outside the training range of a network, in words."""
+    """List the properties of a scan outside the training range of a network, in words."""
     return [
         f"{LABELS[name]} {value:.3g} (trained on {low:.3g} to {high:.3g})"
         for name, value in facts.items()
@@ -110,19 +110,19 @@ def outside(facts: Mapping[str, float], envelope: Envelope) -> list[str]:
 def uncertainty(
     series: Series, reconstruct: Callable[[Series], Tensor], replicates: int, seed: int = 0
 ) -> Tensor:
-    """Standard deviation (frame, y, x) of the magnitudes from random parts of the samples.
+    """Estimate the standard deviation (frame, y, x) of magnitudes from random parts of the samples.
 
-    All samples of the calibration region stay. The result shows where images depend on single
-    lines. It does not show what all replicates share, such as a bias of the method.
+    All samples of the calibration region are kept. The result shows where images depend on single
+    lines. It does not show errors common to all replicates, such as a bias of the method.
 
     Parameters
     ----------
     series : Series
         The series.
     reconstruct : callable
-        Maps a series to images (frame, y, x).
+        Takes a series and returns its images (frame, y, x).
     replicates : int
-        Number of parts, at least two.
+        Number of random parts of the samples, at least two.
     seed : int
         Seed of the random parts.
 

@@ -1,8 +1,8 @@
-"""Detect faults in the data: what looks broken, with evidence, for the user to check.
+"""Detect faults in the data, and describe the evidence for the user to check.
 
-Faults only cause warnings. No method and no decision depends on them. Each kind has one function
-that returns a severity, larger for worse data. The limits lie between the populations of good and
-broken scans that `benchmarks/faults.py` makes.
+Faults only cause warnings; no method or decision depends on them. For each kind of fault, a
+function returns a severity, which is larger for worse data. Each limit separates the good scans
+from the broken scans that `benchmarks/faults.py` makes.
 """
 
 import math
@@ -35,24 +35,25 @@ SENTENCES = {
     "axes-swapped": "y and x look swapped: {}. Check the order of the axes",
     "centre-off": "The centre of k-space looks far off: most energy lies at (y, x) = {}. "
     "Check for a missing shift of the Fourier transform, and the centre in the header",
-    "coil-loud": "Coil {} is {} times louder than any other. Check its scale in the export, and "
-    "its noise",
+    "coil-loud": "Coil {} is {} times louder than any other. Check its scale in the export and its "
+    "noise",
     "coils-as-slices": "Coils seem to be stored as slices: neighbouring slices predict each other "
-    "as only coils do, {} times better than similar images would. Check the order of the axes",
-    "coils-conjugated": "Coils {} look like complex conjugates of the others, which predict their "
+    "{} times better than similar images would, as only coils do. Check the order of the axes",
+    "coils-conjugated": "Coils {} look complex-conjugated: the other coils predict their "
     "conjugates {} times better. Check the sign of the imaginary part in the export",
-    "frames-conjugated": "Frames {} look like complex conjugates of the others: their profiles "
-    "along x are mirrored (correlation {}). Check the sign of the imaginary part in the export",
-    "frames-disordered": "Frames look out of order: the stored order is {} times longer than the "
-    "best one found. Check how they were sorted",
-    "lines-conjugated": "{} of the central lines look like complex conjugates of the others: their "
-    "profiles along x are mirrored. Check the sign of alternate lines in the export",
+    "frames-conjugated": "Frames {} look complex-conjugated: compared with the others, their "
+    "profiles along x are mirrored (correlation {}). Check the sign of the imaginary part in the "
+    "export",
+    "frames-disordered": "Frames look out of order: the changes from frame to frame are {} times "
+    "larger than in the best order found. Check how they were sorted",
+    "lines-conjugated": "{} of the central lines look complex-conjugated: compared with the "
+    "others, their profiles along x are mirrored. Check the sign of alternate lines in the export",
     "line-outlying": "Line {} of frame {} is {} times larger than its neighbours. "
     "Check for a spike or a wrong gain",
     "readout-half": "Half of the readout is empty in {} of the lines. Check whether the export cut "
-    "the readout",
+    "off part of the readout",
     "spike": "A spike at (frame, y, x) = {} is {} times larger than its neighbours. Remove the "
-    "sample from the mask and the data, or expect stripes",
+    "sample from the mask and the data; otherwise, it will cause stripes in the images",
     "trajectory-delay": "Spokes look shifted by {} cycles per field of view along their readout. "
     "Correct the trajectory for gradient delays",
 }
@@ -60,7 +61,7 @@ SENTENCES = {
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that looks broken.
+    """Something in the data that looks broken.
 
     Attributes
     ----------
@@ -81,12 +82,12 @@ Finding = tuple[str, float, tuple[object, ...]]
 
 
 def faults_of_series(series: Series) -> list[Fault]:
-    """Faults in one slice over time; empty if there are none."""
+    """Find the faults in one slice over time; the list is empty if there are none."""
     return _beyond(_found(Readings(series)))
 
 
 def faults_of_scan(scan: Scan, series: Series, index: int) -> list[Fault]:
-    """Faults in a scan, judged by slice `index`, which has been read already.
+    """Find the faults in a scan, judging by slice `index`, which has been read already.
 
     Other slices are read only if the scan has a single coil.
 
@@ -115,7 +116,7 @@ def faults_of_scan(scan: Scan, series: Series, index: int) -> list[Fault]:
 
 
 def findings(series: Series) -> dict[str, float]:
-    """The severity of each kind of fault in one slice, above or below its limit."""
+    """Return the severity of each kind of fault in one slice, above or below its limit."""
     return {kind: severity for kind, severity, _ in _found(Readings(series))}
 
 
@@ -154,7 +155,7 @@ def _loud(readings: Readings) -> list[Finding]:
 
 
 def _outlying(readings: Readings) -> list[Finding]:
-    """A spike also makes its line stand out, and is reported only as a spike."""
+    """Check for spikes and outlying lines; the line of a spike is reported only as a spike."""
     lines = intensities.standing_out(readings)
     spike, position = intensities.spikes(readings, lines)
     found: list[Finding] = [("spike", spike, (position, f"{spike:.0f}"))]
@@ -165,17 +166,17 @@ def _outlying(readings: Readings) -> list[Finding]:
 
 
 def _conjugates(readings: Readings) -> list[Finding]:
-    """Lines are checked only where whole frames agree."""
+    """Check for complex conjugates; lines are checked only if no whole frame is conjugated."""
     white = readings.white
-    lean = conjugates.leanings(white)
-    strength, which = conjugates.frames_apart(white, lean)
-    found: list[Finding] = [("frames-conjugated", strength, (listed(which), f"{-strength:.2f}"))]
-    share, _ = conjugates.lines_apart(white, lean) if not which else (0.0, 0)
-    gain, coils = conjugates.coils_apart(readings)
+    leanings = conjugates.leanings(white)
+    against, frames = conjugates.conjugated_frames(white, leanings)
+    found: list[Finding] = [("frames-conjugated", against, (listed(frames), f"{-against:.2f}"))]
+    fraction, _ = conjugates.conjugated_lines(white, leanings) if not frames else (0.0, 0)
+    improvement, coils = conjugates.conjugated_coils(readings)
     return [
         *found,
-        ("lines-conjugated", share, (f"{share:.0%}",)),
-        ("coils-conjugated", gain, (listed(coils), f"{math.exp(gain):.1f}")),
+        ("lines-conjugated", fraction, (f"{fraction:.0%}",)),
+        ("coils-conjugated", improvement, (listed(coils), f"{math.exp(improvement):.1f}")),
     ]
 
 

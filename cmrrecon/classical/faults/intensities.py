@@ -6,17 +6,18 @@ from torch import Tensor
 from cmrrecon.classical.faults.readings import Readings, energy_of
 from cmrrecon.data import LineMask
 
-# Besides the central lines, the samples of this many outlying lines are checked.
+# Spikes are searched for in the central lines and in this many of the most outlying lines.
 CANDIDATES = 8
-# Samples weaker than this fraction of the largest energy do no harm.
+# Samples below this fraction of the largest energy are harmless.
 WEAK = 1e-3
 
 
 def loudness(readings: Readings) -> tuple[float, int]:
-    """How many times louder one coil is than the next, and which coil.
+    """Measure how many times louder the loudest coil is than the next, and find that coil.
 
-    It is the smaller of two ratios: of the whole energy, and of the energy of weak lines, which are
-    mostly noise. A coil that is only nearer, or only noisier, stays small in one of them.
+    The result is the smaller of two ratios, one for all lines and one for weak lines, which are
+    mostly noise. A coil that is just nearer to the body, or just noisier, stands out in only one of
+    them.
     """
     if readings.coils < 2:
         return 1.0, 0
@@ -33,34 +34,34 @@ def loudness(readings: Readings) -> tuple[float, int]:
 
 
 def standing_out(readings: Readings) -> Tensor:
-    """How far each line stands out from the lines around it, (frame, y): a ratio of magnitudes.
+    """Measure how far each line stands out from the lines around it, (frame, y).
 
-    The magnitude outside the middle of the readout is compared with the largest among the two
-    measured lines on either side and the same line in other frames. Lines without neighbours do not
-    count. Near the centre of k-space, where neighbours differ, neither do lines that no other frame
-    measured.
+    This is a ratio of magnitudes outside the middle of the readout. The line is compared with the
+    largest of the two measured lines on either side and the same line in other frames. Lines
+    without neighbours do not count. Near the centre of k-space, where neighbours differ, lines that
+    no other frame measured do not count either.
     """
     outer = readings.outer
     measured, tiny = outer > 0, float(outer.max()) * 1e-20
 
     places = torch.arange(readings.y, device=outer.device)
-    near = (places - readings.row).abs() < readings.y / 16
+    central = (places - readings.row).abs() < readings.y / 16
     others = largest_of_others(outer)
 
     found = torch.zeros_like(outer)
     for t in range(readings.frames):
-        held = measured[t].nonzero().flatten()
-        energy = outer[t, held]
-        around = torch.stack([_shifted(energy, step) for step in (-2, -1, 1, 2)]).amax(0)
-        known = torch.maximum(around, others[t, held])
-        ratio = torch.where(known > 0, energy / known.clamp(min=tiny), 0.0).sqrt()
-        found[t, held] = torch.where(near[held] & (others[t, held] == 0), 0.0, ratio)
+        lines = measured[t].nonzero().flatten()
+        energy = outer[t, lines]
+        neighbours = torch.stack([_shifted(energy, step) for step in (-2, -1, 1, 2)]).amax(0)
+        largest = torch.maximum(neighbours, others[t, lines])
+        ratio = torch.where(largest > 0, energy / largest.clamp(min=tiny), 0.0).sqrt()
+        found[t, lines] = torch.where(central[lines] & (others[t, lines] == 0), 0.0, ratio)
 
     return found
 
 
 def largest_of_others(energy: Tensor) -> Tensor:
-    """At each position of each frame (frame, ...), the largest value in the other frames.
+    """Find the largest value in the other frames, at each position of each frame (frame, ...).
 
     The result is zero for a single frame.
     """
@@ -72,7 +73,7 @@ def largest_of_others(energy: Tensor) -> Tensor:
 
 
 def _shifted(energy: Tensor, step: int) -> Tensor:
-    """The neighbour `step` positions further on; zero beyond the ends."""
+    """Return the value `step` positions further along; zero beyond the ends."""
     moved = energy.roll(-step)
     if step > 0:
         moved[-step:] = 0
@@ -82,10 +83,11 @@ def _shifted(energy: Tensor, step: int) -> Tensor:
 
 
 def spikes(readings: Readings, lines: Tensor) -> tuple[float, tuple[int, int, int]]:
-    """How far a sample stands out from its neighbours along x and in other frames, and where.
+    """Find the sample that stands out most from its neighbours along x and in other frames.
 
-    The position is (frame, y, x). Only the central lines and the most outlying ones among `lines`
-    (frame, y) are checked, and only whole lines, because single samples need not have neighbours.
+    The result is the ratio of their magnitudes, and the position (frame, y, x) of the sample. Only
+    the central lines and the most outlying ones among `lines` (frame, y) are checked. Masks of
+    single samples are not checked, because their samples may lack neighbours.
     """
     if not isinstance(readings.mask, LineMask):
         return 0.0, (0, 0, 0)
@@ -94,13 +96,13 @@ def spikes(readings: Readings, lines: Tensor) -> tuple[float, tuple[int, int, in
     energy = torch.cat([readings.central, energy_of(readings.kspace[:, :, candidates])], 1)
     rows = torch.cat([torch.arange(readings.y, device=lines.device)[readings.rows], candidates])
 
-    near = torch.stack([energy.roll(step, -1) for step in (-4, -3, -2, 2, 3, 4)]).amax(0)
-    near = torch.maximum(near, largest_of_others(energy))
+    neighbours = torch.stack([energy.roll(step, -1) for step in (-4, -3, -2, 2, 3, 4)]).amax(0)
+    neighbours = torch.maximum(neighbours, largest_of_others(energy))
 
     strongest = float(readings.central.max())
     places = torch.arange(readings.x, device=energy.device)
-    seen = ((places - readings.column).abs() > readings.x / 16) & (energy > WEAK * strongest)
-    ratio = torch.where(seen, energy / near.clamp(min=1e-9 * strongest), 0.0)
+    counted = ((places - readings.column).abs() > readings.x / 16) & (energy > WEAK * strongest)
+    ratio = torch.where(counted, energy / neighbours.clamp(min=1e-9 * strongest), 0.0)
 
     # torch.unravel_index would load SymPy, which takes a second and 40 MB.
     place, column = divmod(int(ratio.argmax()), readings.x)

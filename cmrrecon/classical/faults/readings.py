@@ -1,6 +1,6 @@
-"""What the fault checks look at: line energies, the centre of k-space, and the block around it.
+"""The inputs of the fault checks: line energies, the centre of k-space, and the block around it.
 
-Each is computed once per series and is small. Only the line energies touch all samples.
+They are small, and each is computed once per series. Only the line energies use all samples.
 """
 
 from functools import cached_property
@@ -12,12 +12,12 @@ from torch import Tensor
 from cmrrecon.classical.whitening import Whitening
 from cmrrecon.data import Series
 
-# Size of the block around the centre of k-space, which most checks use.
+# Size of the block around the centre of k-space that most checks use.
 LINES, COLUMNS = 24, 64
 
 
 class Readings:
-    """Quantities computed from a series, each once.
+    """Quantities that the fault checks use, each computed once from a series.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ class Readings:
 
     @cached_property
     def white(self) -> "Readings":
-        """The readings of whitened coils if their noise differs enough to be whitened; else these.
+        """The readings of the whitened series if coils need whitening, otherwise these readings.
 
-        The profile of a line along x says little if most of it is the noise of one coil.
+        Without whitening, the noise of a single coil could dominate the profile of a line along x.
         """
         whitening = Whitening.of(self.series)
         return self if whitening is None else Readings(whitening.series(self.series))
@@ -75,13 +75,13 @@ class Readings:
 
     @cached_property
     def lines(self) -> Tensor:
-        """Mean energy of the measured samples of each line, (frame, y); zero if there are none."""
+        """Mean energy of the measured samples of each line, (frame, y); zero without samples."""
         counts = self.mask.samples.double().mean(-1).expand(self.frames, -1)
         return self.coil_lines.sum(1) / counts.clamp(min=1 / self.x)
 
     @cached_property
     def measured(self) -> Tensor:
-        """The lines that hold data, (frame, y) bool."""
+        """The lines with data, (frame, y) bool."""
         return self.lines > 0
 
     @cached_property
@@ -126,7 +126,7 @@ class Readings:
         return block / block.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
 
     @cached_property
-    def held(self) -> Tensor:
+    def block_measured(self) -> Tensor:
         """The measured samples of the block, (frame, y', x') bool."""
         return self.central[..., self.columns] > 0
 
@@ -134,9 +134,9 @@ class Readings:
     def average(self) -> Tensor:
         """Average (coil, y', x') of the block over the frames that measured each sample.
 
-        It is cut to the adjacent lines around the middle that hold data.
+        It is cut to the lines around the middle, up to the first gap on either side.
         """
-        counts = self.held.sum(0)
+        counts = self.block_measured.sum(0)
         average = self.block.sum(0) / counts.clamp(min=1)
         filled = counts.amin(-1) > 0
 
@@ -150,9 +150,9 @@ class Readings:
 
 
 def energy_of(kspace: Tensor) -> Tensor:
-    """Energy of k-space (frame, coil, ...) summed over coils, float32.
+    """Sum the energy of k-space (frame, coil, ...) over coils, in float32.
 
-    It is summed coil by coil to save memory.
+    The sum runs coil by coil to save memory.
     """
     energy = kspace.real[:, 0].square()
     for coil in range(kspace.shape[1]):
@@ -164,15 +164,15 @@ def energy_of(kspace: Tensor) -> Tensor:
 
 
 def _around(middle: int, length: int, part: int) -> slice:
-    """`part` positions of `length`, centred on `middle` as far as the edges allow."""
+    """Return `part` of `length` positions, centred on `middle` as far as the edges allow."""
     start = min(max(0, middle - part // 2), max(0, length - part))
     return slice(start, min(length, start + part))
 
 
 def concentration(energy: Tensor) -> Tensor:
-    """The mean logarithm of the energies near each position; single spikes hardly change it."""
-    held = energy > 0
-    least = energy[held].amin() if bool(held.any()) else energy.new_tensor(1.0)
+    """Average the logarithm of the energies near each position; single spikes hardly change it."""
+    positive = energy > 0
+    least = energy[positive].amin() if bool(positive.any()) else energy.new_tensor(1.0)
     logs = (energy / least).clamp(min=1).log()
     reach = max(2, len(energy) // 16)
     return torch.stack([logs.roll(step) for step in range(-reach, reach + 1)]).mean(0)

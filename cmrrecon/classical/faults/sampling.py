@@ -1,16 +1,17 @@
-"""Detect swapped axes, a centre of k-space far off, and half a readout that is missing."""
+"""Detect swapped axes, a misplaced centre of k-space, and a missing half of the readout."""
 
 from cmrrecon.classical.faults.readings import Readings, concentration
 from cmrrecon.data import LineMask, SampleMask, Scan
 
-# How much more energy there must be where it is centred, as a difference of mean logarithms.
+# The energy must be larger by this much at its own centre than at the centre of k-space. This is a
+# difference of mean logarithms.
 CLEARLY = 0.7
 
 
 def swapped(readings: Readings) -> float:
-    """The fraction of the readout that no line measured, if all lines have the same gaps inside.
+    """Return the fraction of the readout that no line measured, if all lines have the same gaps.
 
-    It is 0 otherwise.
+    Only gaps within the measured extent count. The result is 0 if lines have different gaps.
     """
     mask = readings.mask
     if not isinstance(mask, SampleMask):
@@ -31,7 +32,7 @@ def swapped(readings: Readings) -> float:
 
 
 def field_too_large(scan: Scan) -> tuple[int, int] | None:
-    """The field of view (y, x) of the header, if it fits the k-space only with y and x swapped."""
+    """Return the field of view (y, x) if it fits the k-space only with y and x swapped."""
     field = None if scan.geometry is None else scan.geometry.field_of_view
     y, x = scan.image_shape
     if field is None or (field[0] <= y and field[1] <= x):
@@ -40,28 +41,29 @@ def field_too_large(scan: Scan) -> tuple[int, int] | None:
 
 
 def off_centre(readings: Readings) -> tuple[float, tuple[int, int]]:
-    """How far the centre of the energy lies from that of k-space, and its position (y, x).
+    """Measure how far the centre of the energy is from the centre of k-space.
 
-    The distance is a fraction of the matrix. It is 0 along an axis with hardly more energy there
-    than at the centre of k-space, as with noise.
+    The result is the distance as a fraction of the matrix, and the position (y, x) of the centre of
+    the energy. The distance is 0 along an axis if the energy is hardly larger there than at the
+    centre of k-space, as in noise.
     """
     y, x = readings.mask.centre or (readings.y // 2, readings.x // 2)
     found = (readings.row, readings.column)
-    far = 0.0
+    distance = 0.0
 
     for energy, centre, expected in (
         (readings.row_energy, found[0], y),
         (readings.column_energy, found[1], x),
     ):
-        near = concentration(energy)
-        if float(near[centre] - near[expected % len(near)]) > CLEARLY:
-            far = max(far, abs(centre - expected) / len(near))
+        level = concentration(energy)
+        if float(level[centre] - level[expected % len(level)]) > CLEARLY:
+            distance = max(distance, abs(centre - expected) / len(level))
 
-    return far, found
+    return distance, found
 
 
 def missing_readout(readings: Readings) -> float:
-    """The fraction of lines with an empty half of the readout."""
+    """Return the fraction of lines with an empty half of the readout."""
     if not isinstance(readings.mask, LineMask):
         return 0.0
     ends = readings.parts[..., ::2].sum(1)[readings.measured]

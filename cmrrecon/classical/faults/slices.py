@@ -14,10 +14,11 @@ FEWEST, MOST = 4, 8
 
 
 def kinship(blocks: Tensor) -> float:
-    """How much better other slices predict the median slice as coils do than by likeness.
+    """Compare two predictions of the median slice from the others: as coils, and by likeness.
 
-    It is the ratio of the residuals. Slices of a body look alike, and a patch of k-space says
-    little more than the sample itself. Coils look different, but their patches predict each other.
+    The result is the ratio of the residuals: likeness uses single samples, and coils predict each
+    other from patches. Slices of a body look alike, and a patch of k-space adds little to the
+    sample itself. Coils look different, but their patches predict each other.
 
     Parameters
     ----------
@@ -35,34 +36,34 @@ def kinship(blocks: Tensor) -> float:
     gains = []
     for index in range(len(blocks)):
         others = [i for i in range(len(blocks)) if i != index]
-        alike, as_coils = (
+        by_likeness, by_coils = (
             _residual(torch.cat([given[i] for i in others], -1), middle[index, :, 0])
             for given in (middle, patches)
         )
-        gains.append(alike / as_coils)
+        gains.append(by_likeness / by_coils)
 
     return sorted(gains)[len(gains) // 2]
 
 
 def _residual(given: Tensor, wanted: Tensor) -> float:
-    """The fraction of `wanted` (sample) that `given` (sample, feature) cannot predict."""
+    """Return the fraction of `wanted` (sample) that `given` (sample, feature) cannot predict."""
     gram = given.mH @ given
     weight = 1e-4 * gram.diagonal().real.mean()
-    right = given.mH @ wanted
-    solution = torch.linalg.solve(gram + weight * torch.eye(len(gram), device=gram.device), right)
-    explained = float((right.conj() * solution).sum().real / wanted.abs().square().sum())
+    rhs = given.mH @ wanted
+    solution = torch.linalg.solve(gram + weight * torch.eye(len(gram), device=gram.device), rhs)
+    explained = float((rhs.conj() * solution).sum().real / wanted.abs().square().sum())
     return max(1e-3, 1 - explained)
 
 
 def as_coils(scan: Scan, readings: Readings, index: int) -> float:
-    """The `kinship` of neighbouring slices; 0 if the scan has several coils or few slices.
+    """Return the `kinship` of neighbouring slices; 0 if the scan has several coils or few slices.
 
     Parameters
     ----------
     scan : Scan
         The scan.
     readings : Readings
-        Those of slice `index`, the only slice that is not read here.
+        The readings of slice `index`, the only slice that is not read here.
     index : int
         Number of the slice.
 
@@ -91,7 +92,10 @@ def as_coils(scan: Scan, readings: Readings, index: int) -> float:
 
 
 def _block(kspace: Tensor) -> Tensor:
-    """Average (y', x') of (frame, y, x) over the frames that measured each sample, without gaps."""
+    """Average (frame, y, x) over the frames that measured each sample, and cut it at gaps along y.
+
+    The result has the shape (y', x').
+    """
     counts = (kspace != 0).sum(0)
     filled = counts.amin(-1) > 0
     middle = len(filled) // 2

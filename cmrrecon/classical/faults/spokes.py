@@ -1,4 +1,4 @@
-"""Detect spokes whose centre is not where the trajectory says."""
+"""Detect spokes that are shifted from the positions in the trajectory."""
 
 import torch
 from torch import Tensor
@@ -6,31 +6,31 @@ from torch import Tensor
 from cmrrecon.classical.faults.readings import Readings
 from cmrrecon.data import SpokeMask
 
-# Samples checked on either side of the centre, and the fewest spokes needed.
+# Number of samples checked on either side of the centre, and minimum number of spokes.
 REACH, FEWEST = 12, 8
 
 
 def delay(readings: Readings) -> float:
-    """How far spokes are shifted along their readout, in cycles per field of view; 0 if unknown.
+    """Measure how far spokes are shifted along their readout, in cycles per field of view.
 
-    The energy around the middle of a spoke is compared with the position where the trajectory
-    passes the centre. Shifts that rotate with the spokes come from the phase of the image and
-    cancel.
+    The shift is the distance between the centre of the energy of a spoke and the position where the
+    trajectory passes the centre of k-space. The result is 0 if it is unknown. Shifts due to a
+    linear phase of the image, which change sign when a spoke is turned around, are excluded.
     """
     mask = readings.mask
     if not isinstance(mask, SpokeMask):
         return 0.0
 
     positions = mask.trajectory.positions.double()
-    along = positions[..., -1, :] - positions[..., 0, :]
-    length = along.norm(dim=-1, keepdim=True)
+    spoke = positions[..., -1, :] - positions[..., 0, :]
+    length = spoke.norm(dim=-1, keepdim=True)
 
-    direction = along / length.clamp(min=1e-12)
+    direction = spoke / length.clamp(min=1e-12)
     radius = (positions * direction[..., None, :]).sum(-1)
-    aside = (positions - radius[..., None] * direction[..., None, :]).norm(dim=-1)
+    deviation = (positions - radius[..., None] * direction[..., None, :]).norm(dim=-1)
 
     middle = radius.abs().argmin(-1)
-    straight = (aside.amax(-1) < 0.5) & (middle >= REACH) & (middle < readings.x - REACH)
+    straight = (deviation.amax(-1) < 0.5) & (middle >= REACH) & (middle < readings.x - REACH)
     if not bool(straight.all()):
         return 0.0
 
@@ -45,18 +45,19 @@ def delay(readings: Readings) -> float:
         .square()
     )
 
-    place = radius.expand(readings.frames, -1, -1).gather(-1, index)
-    held = mask.samples[..., 0].expand(readings.frames, -1) & (energy.sum(-1) > 0)
+    distance = radius.expand(readings.frames, -1, -1).gather(-1, index)
+    usable = mask.samples[..., 0].expand(readings.frames, -1) & (energy.sum(-1) > 0)
 
-    shift = (energy * place).sum(-1) / energy.sum(-1).clamp(min=1e-300)
+    shift = (energy * distance).sum(-1) / energy.sum(-1).clamp(min=1e-300)
     unit = direction.expand(readings.frames, -1, -1)
-    return _isotropic(shift[held], unit[held]) if int(held.sum()) >= FEWEST else 0.0
+    return _isotropic(shift[usable], unit[usable]) if int(usable.sum()) >= FEWEST else 0.0
 
 
 def _isotropic(shift: Tensor, unit: Tensor) -> float:
-    """The larger of the delays along y and x, fitted to shifts (spoke,) in directions (spoke, 2).
+    """Fit delays along y and x to shifts (spoke,) in directions (spoke, 2); return the larger one.
 
-    A spoke in direction u is shifted by u^T D u for delays D, and by s^T u for a ramp s of phase.
+    Delays D shift a spoke in direction u by u^T D u; a linear phase s of the image shifts it by
+    s^T u.
     """
     y, x = unit.unbind(-1)
     parts = torch.stack([y * y, x * x, x * y, y, x], -1)
