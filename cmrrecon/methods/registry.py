@@ -153,8 +153,8 @@ def _installed(name: str) -> Path:
 def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
     """Make a method from the network in a checkpoint, by default with the network's name.
 
-    Where there is no such file, the name of a network stands for its installed weights. Errors are
-    those of `weights.load`.
+    If `path` is the name of a network and not a file, its installed weights are loaded. Errors are
+    those of `weights.load`, and `network-kind` for a discriminator.
     """
     if name is None and str(path) in NETWORKS and not path.exists():
         path = _installed(str(path))

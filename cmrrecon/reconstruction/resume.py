@@ -127,16 +127,16 @@ class OnDisk(Store):
 
     def keep_note(self, note: Facts) -> Facts:
         target = self._note
-        mine = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            mine.write_text(json.dumps(note))
-            _put_first(mine, target)
+            temporary.write_text(json.dumps(note))
+            _put_first(temporary, target)
             kept: Facts = json.loads(target.read_text())
         except OSError as error:
             raise output_error(target, error) from error
         finally:
-            mine.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return kept
 
     def note(self) -> Facts | None:
@@ -157,9 +157,9 @@ class OnDisk(Store):
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """A `with` block around some of the slices; removes the parts once all are finished.
+        """Run a `with` block that makes some slices; remove the parts once all are finished.
 
-        After an error they stay, because other processes may have made them.
+        After an error, the parts are kept, because other processes may have made them.
         """
         yield
         if not self.missing():

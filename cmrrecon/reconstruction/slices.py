@@ -56,9 +56,9 @@ def run(
         All slices; errors are those of `reconstruct`.
     """
     kept = InMemory(task.slices) if store is None else store
-    one_run = Run(task, kept, listener or Listener())
-    one_run.solve(task.slices)
-    return one_run.result(stamp or task.provenance())
+    job = Run(task, kept, listener or Listener())
+    job.solve(task.slices)
+    return job.result(stamp or task.provenance())
 
 
 def run_part(
@@ -68,31 +68,32 @@ def run_part(
     listener: Listener,
     stamp: dict[str, Any],
 ) -> Result | None:
-    """Reconstruct some slices of a task whose store several processes share.
+    """Reconstruct some slices of a task, with a store that several processes share.
 
-    The decision is that of the process that kept one first, so it is the same for all slices.
+    All processes use the decision of the process that stored one first, so it is the same for all
+    slices.
 
     Parameters
     ----------
     task : Task
         The whole task.
     slices : Sequence of int
-        Those of its slices that this process does.
+        The slices that this process reconstructs.
     store : Store
         The store that all processes share.
     listener : Listener
-        Receives the progress.
+        Receives progress events.
     stamp : dict
-        `task.provenance()`.
+        The result of `task.provenance()`.
 
     Returns
     -------
     Result or None
-        The result of the whole task once every slice is in the store, whoever made it.
+        The result of the whole task if all slices are now in the store; None if some are missing.
     """
-    one_run = Run(task, store, listener)
-    one_run.solve(slices)
-    return None if store.missing() else one_run.result(stamp)
+    job = Run(task, store, listener)
+    job.solve(slices)
+    return None if store.missing() else job.result(stamp)
 
 
 class Run:
@@ -122,7 +123,7 @@ class Run:
         self.decision: Decision | None = None
 
     def solve(self, slices: Sequence[int]) -> None:
-        """Reconstruct those of the given slices that the store lacks."""
+        """Reconstruct the given slices, except those that are already in the store."""
         task, store = self.task, self.store
         if task.adapt:
             # Adapted weights are not kept, and adapting again may not give identical weights.
@@ -142,7 +143,7 @@ class Run:
         self._solve(missing, self.decision)
 
     def result(self, stamp: dict[str, Any]) -> Result:
-        """Combine all slices; `solve` was called before, and the store lacks none."""
+        """Combine all slices, after `solve` has completed the store."""
         task, store = self.task, self.store
         facts = store.facts()
         residuals = [one["data_residual"] for one in facts]

@@ -38,12 +38,12 @@ class Store(ABC):
 
     @abstractmethod
     def keep_note(self, note: Facts) -> Facts:
-        """Keep the facts that the slices share, for a run that resumes; an earlier note stays.
+        """Keep facts common to all slices, for a run that resumes, unless a note exists already.
 
         Returns
         -------
         dict
-            The note that is kept.
+            The note in the store: this one, or the existing one.
         """
 
     @abstractmethod
