@@ -327,3 +327,12 @@ def test_zip_bombs_and_pickle_bombs_are_refused(tmp_path):
     # Hashing this key in a mapping would take 2 ** 100 steps.
     deep = b"\x80\x02}(" + b")" + b"2\x86" * 100 + b"K\x01u."
     assert pickles.interpret(deep) == {}
+
+
+def test_names_nested_in_thousands_of_wrappers_are_refused(networks, tmp_path):
+    state = networks["promptmr"].state_dict()
+    nested = {"module." * 5000 + name: value for name, value in list(state.items())[:2]}
+    torch.save(nested, tmp_path / "a.ckpt")
+    with refused("checkpoint-mismatch") as error:
+        weights.load(tmp_path / "a.ckpt")
+    assert len(str(error.value)) < 1000

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors
 from safetensors.torch import save as serialised
@@ -16,23 +16,15 @@ from torch import Tensor, nn
 from cmrrecon import __version__
 from cmrrecon.networks.catalog import name_of
 from cmrrecon.networks.checkpoints import layouts, torch_files
-from cmrrecon.networks.checkpoints.filling import SHOWN, fill, shared_keys, without_memory
+from cmrrecon.networks.checkpoints.filling import fill, shared_keys, without_memory
+from cmrrecon.networks.checkpoints.foreign import entries_of, text_of, variant_of
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import input_error
 from cmrrecon.tools.provenance import plain
 
 VARIANTS = ("kspace", "image")
-# The prefixes that Lightning modules, DistributedDataParallel, torch.compile and trainers add.
-WRAPPERS = ("promptmr.", "module.", "_orig_mod.", "model.")
-# A tensor that belongs to the training, not to the network.
-LOSS_WINDOW = "loss.w"
-# Hyper-parameters that only the PromptMR-plus repository has, and the names of its two
-# implementations.
-PLUS_PARAMETERS = ("model_version", "n_history", "n_buffer", "use_sens_adj", "adaptive_input")
-VERSIONS = {"promptmr_v2": "image", "promptmr": "kspace", "promptmr_v1": "kspace"}
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -194,7 +186,7 @@ def check_variant(variant: str | None) -> None:
 
 def _load_torch(path: Path, variant: str | None) -> Loaded:
     tensors, others = torch_files.read(
-        path, lambda shapes: layouts.infer(_entries_of(shapes), str(path))
+        path, lambda shapes: layouts.infer(entries_of(shapes), str(path))
     )
     given = others.get("hyper_parameters")
     parameters = given if isinstance(given, Mapping) else {}
@@ -202,68 +194,25 @@ def _load_torch(path: Path, variant: str | None) -> Loaded:
     reason = "as requested"
 
     if variant is None:
-        variant, reason = _variant_of(parameters)
-    network = _official(_entries_of(tensors), variant, str(path))
+        variant, reason = variant_of(parameters)
+    network = _official(entries_of(tensors), variant, str(path))
     cascades = _config(network)["cascades"]
 
     if parameters.get("num_cascades", cascades) != cascades:
         raise InputError(
             "checkpoint-mismatch",
-            f"{path} has {cascades} cascades, not {_text_of(parameters['num_cascades'])}",
+            f"{path} has {cascades} cascades, not {text_of(parameters['num_cascades'])}",
             "All cascades stated in its hyper-parameters are needed",
             "Download the checkpoint again",
         )
 
     counts = {
-        key: _text_of(others[key])
+        key: text_of(others[key])
         for key in ("epoch", "global_step")
         if isinstance(others.get(key), int)
     }
 
     return Loaded(network, {**_identity(network), "variant_from": reason, **counts})
-
-
-def _entries_of(entries: dict[str, Value]) -> dict[str, Value]:
-    """Return only the network's entries of a file, without the prefixes of wrappers."""
-    for wrapper in WRAPPERS:
-        if any(key.startswith(wrapper) for key in entries):
-            unwrapped = {
-                key.removeprefix(wrapper): value
-                for key, value in entries.items()
-                if key != LOSS_WINDOW
-            }
-            return _entries_of(unwrapped)
-
-    return entries
-
-
-def _variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:
-    """Return the variant according to the hyper-parameters of a Lightning file, and the reason."""
-    if not any(key in parameters for key in PLUS_PARAMETERS):
-        return None, "the official repository"
-    version = parameters.get("model_version", "promptmr_v2")
-    if not isinstance(version, str) or version not in VERSIONS:
-        raise InputError(
-            "unknown-variant",
-            f"The hyper-parameters state the model version {_text_of(version)}",
-            f"The known versions are: {', '.join(VERSIONS)}",
-            "Choose the variant of the iteration: kspace or image",
-        )
-
-    return VERSIONS[version], f"model_version {version}" + (
-        "" if "model_version" in parameters else " (the default of PromptMR-plus)"
-    )
-
-
-def _text_of(value: Any) -> str:
-    """Format a value of a file for messages, safely for huge numbers and nested tuples."""
-    if isinstance(value, str):
-        return repr(value[:SHOWN])
-    return (
-        str(value)
-        if isinstance(value, int) and value.bit_length() <= 64
-        else f"of type {type(value).__name__}"
-    )
 
 
 def _load_safetensors(path: Path, variant: str | None) -> Loaded:
