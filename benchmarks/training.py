@@ -89,27 +89,27 @@ HEAD = """# How fast training is, and what it needs
 Made by `python benchmarks/training.py`. {machine}
 
 **Time** is the CPU time of one thread for the steps of the training loop: forward, losses,
-backward, discriminator, optimisers. A batch is one window of five frames, made beforehand. Modes
-take turns in one process, one step each on the same window. Speeds refer to the median step; ratios
-are medians over pairs of steps. Wall times are not reported, because other processes shared the
-cores during the measurement.
+backward, discriminator, optimisers. A batch is one window of five frames, prepared in advance.
+Modes take turns in one process, one step each on the same window. Speeds refer to the median step;
+ratios are medians over pairs of steps. Other work shared the cores during the measurement, so wall
+times are not given.
 
-**Modes**, each alone against `fp32`. `fp32` is what `cmrrecon train` does by default on a CPU:
-activations are kept, and convolutions use the channels-last layout. `bf16` is `--set
+**Modes** are compared with `fp32` one by one. `fp32` is what `cmrrecon train` does by default on a
+CPU: activations are kept, and convolutions use the channels-last layout. `bf16` is `--set
 schedule.precision=bf16`, `checkpointing` is `--checkpointing`, and `plain layout` undoes channels
 last. `compiled` is `torch.compile` of the U-Nets; `cmrrecon train` does not offer it, and it was
 measured for only one network because it takes minutes.
 
-**Memory** is the peak resident memory of a process in its first steps, minus the memory in use
-before the first step (libraries, weights, windows). *plan*: the prediction of `cmrrecon train`,
-without weights and without the slices that it keeps in memory.
+**Memory** is the peak of the resident memory of a process in its first steps, in addition to its
+memory before the first step (libraries, weights, windows). *plan*: the prediction of `cmrrecon
+train`, without weights and without the slices that it keeps in memory.
 
-**Waiting** is the share of wall time that `cmrrecon train` spent waiting for windows, according to
-its `log.jsonl`, in {counted} steps with 1, 2 and 4 reading threads. The store stays in memory once
-its slices have been read.
+**Waiting** is the fraction of the wall time that `cmrrecon train` waited for windows, from its
+`log.jsonl`, in {counted} steps with 1, 2 and 4 reading threads. The store stays in memory once its
+slices have been read.
 
 **Networks**: `reduced` is as in [compare.py](compare.py), four cascades of 8 features; the
-paper's size is that of `--recipe promptmr`, on a small matrix. Scans are simulated cine with
+paper's size is the size in `--recipe promptmr`, on a small matrix. Scans are simulated cine with
 {coils} virtual coils.
 """
 

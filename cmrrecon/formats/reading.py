@@ -36,7 +36,7 @@ from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import as_path, first_bytes
 from cmrrecon.tools.provenance import from_json
 
-# `kspace`, the name of 2025, is not listed, because users call any k-space `kspace`.
+# `kspace`, the name of 2025, is not among them: users give this name to any k-space.
 ALWAYS_FULL = ("kspace_full", "kspace_single_full")
 
 
