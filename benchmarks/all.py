@@ -1,7 +1,9 @@
 """Run every benchmark and write docs/benchmarks.md from the results.
 
-Usage: python benchmarks/all.py [TOOL] [--work FOLDER] [--data FOLDER] [--other CHECKOUT] (see
-reconstruction.py, and builds.py for --other; takes about an hour on two cores)
+Usage: python benchmarks/all.py [TOOL] [--work FOLDER] [--data FOLDER] [--other CHECKOUT]
+
+See reconstruction.py for the options, and builds.py for --other. A run takes about an hour on two
+cores.
 
 Peers that are not installed (BART, pygrappa, mat73) are skipped, and their targets are listed as
 not measured.

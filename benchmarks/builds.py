@@ -11,9 +11,10 @@ CPU time is the user and system time of a process and all its children. Memory i
 set size, including libraries. The difference of images is max |a - b| / max |b|. `missed` lists
 what exceeds its limit.
 
-Usage: python benchmarks/builds.py OTHER_CHECKOUT [--methods NAME ...] [--scans NAME ...] [--repeats
-N] [--suite] [--json] [--other-python FILE] [--work FOLDER] [--tool FILE] [--data FOLDER] (a scan is
-PATTERN-R, which is simulated and small, or a case of cases.py, such as rat/kt-gaussian-8)
+Usage: python benchmarks/builds.py OTHER_CHECKOUT [--methods NAME ...] [--scans NAME ...]
+[--repeats N] [--suite] [--json] [--other-python FILE] [--work FOLDER] [--tool FILE] [--data FOLDER]
+
+A scan is PATTERN-R, which is simulated and small, or a case of cases.py, such as rat/kt-gaussian-8.
 """
 
 import argparse

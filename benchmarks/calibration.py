@@ -1,7 +1,8 @@
 """Compare ESPIRiT with SigPy and BART, and GRAPPA with pygrappa: time, CPU time and agreement.
 
-Usage: python benchmarks/calibration.py [--rounds 5] [--seed 0] BART and pygrappa are skipped if
-they are not installed. The engines take turns.
+Usage: python benchmarks/calibration.py [--rounds 5] [--seed 0]
+
+BART and pygrappa are skipped if they are not installed. The engines take turns.
 
 The input is a simulated cine with 12 frames, 10 coils and a matrix of 204 x 448. ESPIRiT runs on
 its time average (kernel 6, the central 24 x 24 samples, eigenvalues cropped at 0.8; SigPy with 100

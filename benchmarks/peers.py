@@ -1,4 +1,4 @@
-"""Reconstructs a case with SigPy and BART, and lists their parameters.
+"""Reconstruct a case with SigPy and BART; the parameters are listed here.
 
 All methods get normalised k-space and the coil maps of the case, so that only solvers are compared.
 BART and SigPy define their weights for 1/2 ||A x - y||^2 + weight * R(x), as cmrrecon does.

@@ -1,4 +1,4 @@
-"""Stores measurements as JSON lines.
+"""Store measurements as JSON lines.
 
 An interrupted run continues where it stopped, and tables can be made again without measuring.
 """

@@ -1,4 +1,4 @@
-"""Measures the targets of the benchmarks in one run on two cores."""
+"""Measure the targets of the benchmarks in one run on two cores."""
 
 import json
 import statistics

@@ -1,7 +1,8 @@
 """Measure training: windows per second, memory, and time spent waiting for data.
 
-Usage: python benchmarks/training.py (takes about ten minutes on one processor; writes
-docs/experiments/training-speed.md)
+Usage: python benchmarks/training.py
+
+A run takes about ten minutes on one processor and writes docs/experiments/training-speed.md.
 
 Everything is measured with the step function of the training loop, on stores made by `cmrrecon
 simulate` and `cmrrecon preprocess`. Losses and the sizes of the reduced networks are the same as in

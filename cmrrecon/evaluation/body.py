@@ -24,7 +24,7 @@ SMOOTHING = 0.01
 AIR = 5
 BRIGHTEST = 99
 # Pixels above this fraction of the brightest tissue determine the tissue level.
-SURE = 0.1
+CLEARLY_TISSUE = 0.1
 # Pixels above this fraction of the way from air to tissue are body. A lower value would include
 # ghosts and noise; a higher value would exclude arms that are far from the coils.
 THRESHOLD = 0.2
@@ -66,7 +66,7 @@ def body_mask(series: Tensor) -> Tensor:
     smooth = ndimage.gaussian_filter(mean, [SMOOTHING * n for n in mean.shape], mode="nearest")
 
     air, brightest = np.percentile(smooth, [AIR, BRIGHTEST])
-    bright = smooth[smooth > air + SURE * (brightest - air)]
+    bright = smooth[smooth > air + CLEARLY_TISSUE * (brightest - air)]
     tissue = np.median(bright) if bright.size else brightest
     if air > NO_AIR * tissue:
         return torch.ones(mean.shape, dtype=torch.bool, device=series.device)

@@ -112,7 +112,9 @@ def score(
         not inside the images (`box-outside`), or an option does not belong to the protocol
         (`options-conflict`).
 
-    Notes ----- Challenges: every two-dimensional image is normalised separately, for reconstruction
+    Notes
+    -----
+    Challenges: every two-dimensional image is normalised separately, for reconstruction
     and reference alike (2023: by the maximum; 2024: to zero mean and unit standard deviation; 2025:
     by the 99.5th percentile), and the scores are means over the images. The official programs of
     2024 and 2025 swap the arguments: for data with a time axis, the data range and the denominator
@@ -133,7 +135,9 @@ def score(
 
     `order`, `base` and `year` have no effect on `fullfov` and `body`.
 
-    References ---------- `calmetric` in Evaluation.py of CmrxRecon/CMRxRecon; for 2024 and 2025, of
+    References
+    ----------
+    `calmetric` in Evaluation.py of CmrxRecon/CMRxRecon; for 2024 and 2025, of
     CmrxRecon/CMRxRecon2025-snippets.
     """
     name = canonical_protocol(protocol, year)

@@ -3,13 +3,19 @@
 The data are little-endian complex64 numbers with the first dimension fastest. BART numbers its
 dimensions. The dimensions in this table are used; all others must have length 1:
 
-====  ========  ======================================================================== dim   BART
-here ====  ========  ======================================================================== 0
-READ      x 1     PHS1      y 2     PHS2      length 1; 3-D k-space is not supported 3     COIL
-coil; 1 in images and masks 4     MAPS      length 1; select one of several sets of coil maps with
-`bart slice 4 0` 5     TE        frames of a scan without TIME, such as the weightings of a mapping
-series 10    TIME      frame 11    TIME2     frames of a scan without TIME and TE 13    SLICE
-slice ====  ========  ========================================================================
+====  ========  ========================================================================
+dim   BART      here
+====  ========  ========================================================================
+0     READ      x
+1     PHS1      y
+2     PHS2      length 1; 3-D k-space is not supported
+3     COIL      coil; 1 in images and masks
+4     MAPS      length 1; select one of several sets of coil maps with `bart slice 4 0`
+5     TE        frames of a scan without TIME, such as the weightings of a mapping series
+10    TIME      frame
+11    TIME2     frames of a scan without TIME and TE
+13    SLICE     slice
+====  ========  ========================================================================
 
 K-space is therefore `[x, y, 1, coil, 1, 1, 1, 1, 1, 1, frame, 1, 1, slice]`; images have 1 coil;
 masks have 1 coil and 1 or x samples. BART's `fft -u` is the centred, orthonormal transform used

@@ -63,7 +63,7 @@ class Ramp:
         return np.asarray(rise + constant + fall)
 
 
-def evenly(positions: NDArray[np.float64]) -> NDArray[np.complex64]:
+def resampling_matrix(positions: NDArray[np.float64]) -> NDArray[np.complex64]:
     """Return the matrix (n, n) that resamples from increasing `positions` (n,) to even spacing."""
     n = len(positions)
     widest = np.diff(positions).max(initial=1.0)
@@ -105,7 +105,7 @@ class Aligned:
     _even: NDArray[np.complex64] | None = field(init=False)
 
     def __post_init__(self) -> None:
-        even = None if self.positions is None else evenly(self.positions)
+        even = None if self.positions is None else resampling_matrix(self.positions)
         object.__setattr__(self, "_even", even)
 
     def __call__(self, rows: Rows) -> NDArray[np.complex64]:
@@ -117,7 +117,7 @@ class Aligned:
         turned = self.reverse[rows][chosen]
         lines[turned] = lines[turned][..., ::-1]
         if self.positions is not None and lines.shape[-1] == len(self.positions):
-            lines = self._evenly(lines, self.offcentre[rows][chosen])
+            lines = self._resampled(lines, self.offcentre[rows][chosen])
 
         n = lines.shape[-1]
         offset, slope = self.phase[rows][chosen].T[..., None, None]
@@ -125,7 +125,7 @@ class Aligned:
         samples[chosen] = _forward(_inverse(lines) * turn)
         return samples
 
-    def _evenly(
+    def _resampled(
         self, lines: NDArray[np.complex64], offcentre: NDArray[np.float64]
     ) -> NDArray[np.complex64]:
         """Resample lines (row, coil, sample) to an even grid and remove the off-centre phase."""

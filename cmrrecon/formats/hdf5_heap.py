@@ -153,13 +153,13 @@ class Heap:
         offset, size = self._found[address].get(index, (0, 0))
         if size != length * itemsize:
             raise ValueError("a piece of variable length is not where it should be")
-        return self._take(offset, size)
+        return self._bytes_at(offset, size)
 
     def _collection(self, address: int) -> dict[int, tuple[int, int]]:
         """Locate the objects of a collection: index -> offset and size."""
         end = self.handle.seek(0, 2)
         start = self.base + address
-        signature, version, size = COLLECTION.unpack(self._take(start, COLLECTION.size))
+        signature, version, size = COLLECTION.unpack(self._bytes_at(start, COLLECTION.size))
 
         # Collections do not overlap, so their total length cannot exceed the file's.
         self._searched += size
@@ -169,7 +169,7 @@ class Heap:
         objects: dict[int, tuple[int, int]] = {}
         offset = start + COLLECTION.size
         while offset + OBJECT.size <= start + size:
-            index, _, length = OBJECT.unpack(self._take(offset, OBJECT.size))
+            index, _, length = OBJECT.unpack(self._bytes_at(offset, OBJECT.size))
             offset += OBJECT.size
             if index == 0 or offset + length > start + size:
                 break
@@ -177,7 +177,7 @@ class Heap:
             offset += -(-length // 8) * 8
         return objects
 
-    def _take(self, offset: int, size: int) -> bytes:
+    def _bytes_at(self, offset: int, size: int) -> bytes:
         self.handle.seek(offset)
         data = self.handle.read(size)
         if len(data) != size:

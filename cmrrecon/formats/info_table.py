@@ -67,11 +67,11 @@ def read_facts(path: Path) -> dict[str, tuple[float, ...]]:
     for name, value in under_heads + beside_names:
         if BEGINS_AS_NUMBER.match(value) and not BEGINS_AS_NUMBER.match(name):
             numbers = tuple(float(number) for number in NUMBER.findall(value))
-            facts.setdefault(_plain(name), numbers)
+            facts.setdefault(_normalised(name), numbers)
     return facts
 
 
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     """Reduce `Pixel Spacing (mm)` and `pixel_spacing_mm` to `pixelspacing`."""
     words = re.sub(r"\(.*?\)|\[.*?\]", "", name.lower())
     return re.sub(r"(mm|ms|tesla)$", "", re.sub(r"[^a-z0-9]", "", words))

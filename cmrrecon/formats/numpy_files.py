@@ -63,7 +63,7 @@ def npy_variables(path: Path) -> dict[str, StoredArray]:
     InputError
         If the file is cut off or damaged (`file-damaged`), or contains objects (`file-objects`).
     """
-    with _tolerant(path), open(path, "rb") as handle:
+    with _reading_errors(path), open(path, "rb") as handle:
         shape, dtype = _header(handle, path)
         expected = handle.tell() + prod(shape) * dtype.itemsize
         size = handle.seek(0, 2)
@@ -85,7 +85,7 @@ def npz_variables(path: Path) -> dict[str, StoredArray]:
         declares an array of more than `MAX_BYTES` (`array-too-large`).
     """
     stored = {}
-    with _tolerant(path), zipfile.ZipFile(path) as archive:
+    with _reading_errors(path), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if member.filename.endswith(".npy"):
                 name = member.filename.removesuffix(".npy")
@@ -99,7 +99,7 @@ def npz_variables(path: Path) -> dict[str, StoredArray]:
 
 def npz_text(path: Path, name: str) -> str | None:
     """Return a text in a .npz file, or None."""
-    with _tolerant(path), zipfile.ZipFile(path) as archive:
+    with _reading_errors(path), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if member.filename == f"{name}.npy":
                 shape, dtype = _member_header(archive, member, path)
@@ -202,7 +202,7 @@ class NpyReader:
 
     def __call__(self, selection: Selection) -> NDArray[Any]:
         """Return the selected piece, in memory."""
-        with _tolerant(self.path):
+        with _reading_errors(self.path):
             return single_precision(npy.open_memmap(self.path, mode="r")[selection])
 
 
@@ -217,7 +217,7 @@ class NpzReader:
     def values(self) -> NDArray[Any]:
         """The whole array."""
         with (
-            _tolerant(self.path),
+            _reading_errors(self.path),
             zipfile.ZipFile(self.path) as archive,
             archive.open(self.member) as handle,
         ):
@@ -266,7 +266,7 @@ def _member_header(
 
 
 @contextmanager
-def _tolerant(path: Path) -> Iterator[None]:
+def _reading_errors(path: Path) -> Iterator[None]:
     """Provide a context in which errors of NumPy and zipfile become an InputError."""
     try:
         yield

@@ -94,20 +94,20 @@ def opened(path: Path) -> Any:
             "The extra twix, which contains turbotwix, must be installed",
             "Run pip install 'cmrrecon[twix]'",
         ) from error
-    with _guarded(path):
+    with _turbotwix_errors(path):
         return turbotwix.open_twix(str(path))
 
 
 def listed(file: Any, index: int, path: Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """List the headers of a measurement's readouts, and their offsets in bytes."""
-    with _guarded(path):
+    with _turbotwix_errors(path):
         lines = file[index].lines
         blocks = [lines[n : n + BLOCK].headers() for n in range(0, max(1, len(lines)), BLOCK)]
         return np.concatenate(blocks), np.asarray(lines.offset, np.int64)
 
 
 @contextmanager
-def _guarded(path: Path) -> Iterator[None]:
+def _turbotwix_errors(path: Path) -> Iterator[None]:
     """Provide a context in which turbotwix prints nothing and its errors become an InputError."""
     own = importlib.import_module("turbotwix").TwixParseError
     try:

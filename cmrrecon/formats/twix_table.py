@@ -19,7 +19,7 @@ TICK_MS = 2.5  # of the scanner's clock
 # Dwell time of noise readouts in us, multiplied by their number of samples. The keys state whether
 # the software is older than VD.
 DWELL = {True: 1e6 / 130, False: 7680.0}
-SAME = 0.999  # smallest cosine between the normals of slices that count as parallel
+PARALLEL = 0.999  # smallest cosine between the normals of slices that count as parallel
 COUNTERS = {
     "line": "Lin",
     "partition": "Par",
@@ -126,7 +126,7 @@ def _anatomical(
     """Number slices along their normal from 0, or in measured order if they are not parallel."""
     values, first, back = np.unique(measured, return_index=True, return_inverse=True)
     normals = across[first]
-    if len(values) < 2 or not (normals @ normals[0] > SAME).all():
+    if len(values) < 2 or not (normals @ normals[0] > PARALLEL).all():
         return back.astype(np.int64)
 
     order = np.argsort(position[first] @ normals[0], kind="stable")
