@@ -88,9 +88,10 @@ def final_aggregate(
     2024, one task: scores are averaged over the files of each modality and pattern,
     `Cine_Uniform4_*`. `All_*` are unweighted means over these cells.
 
-    2025, TaskR1: for each centre and vendor, PSNR and SSIM are sum / expected and NMSE is mean x (2
-    - n / expected), which penalises missing files. `Mean_of_all_centers_*_adj` are unweighted means
-    over these groups. As in the official program, groups without a scored file are excluded.
+    2025, TaskR1: for each centre and vendor, PSNR and SSIM are sum / expected and NMSE is
+    mean x (2 - n / expected), which penalises missing files. `Mean_of_all_centers_*_adj` are
+    unweighted means over these groups. As in the official program, groups without a scored file are
+    excluded.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If such data are not usually stored in the way that this dataset is, or if rows are missing.
+        If the dataset has an unexpected storage layout, or if rows are missing.
     """
     plist = dataset.id.get_create_plist()
     dtype = _stored_dtype(dataset.id.get_type())

@@ -160,7 +160,7 @@ def _field_of_view(element: Element) -> tuple[float, float, float] | None:
 
 
 def _field_strength(root: Element) -> float | None:
-    """Return the field strength in tesla, if not stated then from the proton frequency."""
+    """Return the field strength in tesla, as stated or else from the proton frequency."""
     given = _number(root, "acquisitionSystemInformation/systemFieldStrength_T")
     hertz = _number(root, "experimentalConditions/H1resonanceFrequency_Hz")
     low, high = FIELDS

@@ -309,7 +309,7 @@ def fits(known: Mapping[str, Any], text: str, option: str) -> bool:
         raise UsageError(
             "option-value",
             f"{option} was given {text!r}",
-            f"Its form is fact=value, where fact is one of {names}",
+            f"The form is fact=value, where fact is one of {names}",
             "Write, for example, vendor=Siemens",
         )
     return value == str(facts[key]) or (key == "vendor" and value == facts["manufacturer"])

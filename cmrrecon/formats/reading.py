@@ -172,7 +172,7 @@ def _axes(
 def _is_full(
     array: StoredArray, stored: dict[str, StoredArray], path: Path, pattern: str | None
 ) -> bool:
-    """Return whether variable, folder or a missing mask of spokes mean fully sampled k-space."""
+    """Return whether k-space counts as complete, by variable, folder or unmasked spokes."""
     if "mask" in stored:
         return pattern is None and array.name in ALWAYS_FULL
     in_full_folder = array.name == "kspace" and is_full_folder(path)

@@ -62,7 +62,7 @@ def choose(
     Raises
     ------
     InputError
-        If no variable or several unnamed ones qualify (`variable-missing`), or if the file contains
+        If it is not clear which variable is meant (`variable-missing`), or if the file contains
         another kind (`variable-kind`).
     """
     found = matching(stored, kind)
