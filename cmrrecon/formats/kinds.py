@@ -26,9 +26,7 @@ from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
 SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".cfl", ".mrd")  # of files with arrays
-RAW_SUFFIXES = (
-    ".dat",
-)  # raw data or many other things: such files in a folder are opened to check
+RAW_SUFFIXES = (".dat",)  # also used by other files, so their content is checked
 HEAD = 8192  # bytes; enough to reach the HDF5 signature after the largest user block
 
 Variables = Callable[[Path], dict[str, StoredArray]]

@@ -96,7 +96,7 @@ class Lines:
         return mask.averaged(once_if_alike(torch.from_numpy(counts))), notes
 
     def _centre(self) -> tuple[int, int] | None:
-        """Return the centre of k-space (y, x) if whole readouts put it off the middle, else None."""
+        """Return the centre of k-space (y, x) if whole readouts put it off the middle."""
         y, x = self.shape[3:]
         table = self.table
         found = np.unique(table["centre"] - table["before"])
