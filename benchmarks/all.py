@@ -1,9 +1,11 @@
 """Run every benchmark and write docs/benchmarks.md from the results.
 
 Usage: python benchmarks/all.py [TOOL] [--work FOLDER] [--data FOLDER] [--other CHECKOUT]
-(see reconstruction.py, and builds.py for --other; about an hour on two cores)
 
-Peers that are not installed (BART, pygrappa, mat73) are left out, and their targets are listed as
+See reconstruction.py for the options, and builds.py for --other. A run takes about an hour on two
+cores.
+
+Peers that are not installed (BART, pygrappa, mat73) are skipped, and their targets are listed as
 not measured.
 """
 
@@ -29,27 +31,27 @@ INTRODUCTION = """# Benchmarks
 Made by `python benchmarks/all.py make_semireal.py`, {runs} on one machine. {machine}
 
 **How it is measured.** Every reconstruction runs in its own process with {threads} threads; engines
-take turns on the same input. For the targets they do so three times (the slowest once), and the
-figures are medians; the tables of reconstructions show one run each. Times are of the
-reconstruction alone, with libraries loaded; BART's are of the whole process, with its reading and
-writing in memory. For the targets all engines get the coil maps and fixed settings. In the tables
-ours find their maps and choose their settings; peers are given maps. Memory is the peak beyond the
-libraries and the input, in multiples of the input. CPU time is more reliable than wall time on
-shared cores.
+take turns on the same input. For the targets each engine runs three times (the slowest once), and
+the figures are medians; the tables of reconstructions show one run each. Times are measured for the
+reconstruction only, with libraries loaded; for BART they include the whole process, which reads and
+writes in memory. For the targets all engines get the coil maps and fixed settings. In the tables
+our methods estimate their own maps and choose their settings; peers get the maps. Memory is the
+peak in excess of the libraries and the input, in multiples of the input. CPU time is more reliable
+than wall time on shared cores.
 
 **Inputs.** *Simulated*: `cmrrecon simulate`. *Semi-real*: real magnitude pictures with modelled
 phase, coils, k-space and noise (CMRxRecon2025 Center005 P003; a rat heart of HGGM-LIM). The
 pictures, and the script that makes k-space from them, are not part of this project.
 
-**Scores** follow protocol `fullfov` against the noise-free truth: one scale a series; PSNR and NMSE
-over the series, SSIM per frame; *heart*: PSNR in the named box. *unsat.*: without the pixels of at
-least 0.99 of the truth's maximum, which are left out of the scale too: saturated pictures are flat
-there, which favours temporal methods.
+**Scores** follow protocol `fullfov` against the noise-free truth: one scale per series, PSNR and
+NMSE over the series, SSIM per frame. *heart*: PSNR in the named box. *unsat.*: without pixels of at
+least 0.99 times the truth's maximum, which are also excluded from the scale: saturated pictures are
+flat there, which favours temporal methods.
 
-**Peers** use the weight, iterations and ADMM penalty in `peers.py`. BART's were chosen by
+**Peers** use the weight, iterations and ADMM penalty in `peers.py`. BART's values were chosen by
 `python benchmarks/reconstruction.py make_semireal.py --tune` (mean PSNR over another simulated
-subject and pictures of Center001 and Center002), SigPy's were set by hand with these as a guide.
-*Oracle*: the weight that is best on the reported case itself, which no user can know (`--oracle`).
+subject and pictures of Center001 and Center002); SigPy's were set by hand, guided by BART's.
+*Oracle*: the best weight on the reported case itself, which no user can know (`--oracle`).
 """
 
 
@@ -71,10 +73,10 @@ python benchmarks/builds.py ../before --suite
   at most 1e-5 of the largest magnitude.
 - CPU time alone is compared for `import cmrrecon`, `cmrrecon --help` and, with `--suite`, each
   build's own test suite, which runs once.
-- The table gives medians, judged by the limits, and beside them the CPU ratio of each build's
-  fastest run and its range over single turns. Where other work shares the cores, single turns
-  scatter by more than the limit: then use more `--repeats`, and compare a checkout with itself to
-  see what the machine can resolve.
+- The table shows medians, which are compared with the limits, and next to them the CPU ratio of
+  the fastest runs and its range over single turns. If other processes share the cores, single turns
+  scatter by more than the limit. In this case, use more `--repeats`, and compare a checkout with
+  itself to see what the machine can resolve.
 """
 TARGET_COMMANDS = (
     "`python benchmarks/reconstruction.py make_semireal.py --targets`, and `calibration.py` and "
@@ -118,7 +120,7 @@ def sections(places: list[str], cases: list[str]) -> list[Section]:
 
 
 def against(other: Path, tool: Path | None, places: list[str]) -> Section:
-    """Compare with another build; `places` begins with the tool if there is one."""
+    """Return the comparison with another build; `places` begins with the tool if there is one."""
     marked = ["--tool", *places] if tool else places
     return Section("Against another build", ("builds.py", str(other), *marked))
 
@@ -137,13 +139,13 @@ def main() -> None:
     )
     parser.add_argument("--other", type=Path, help="checkout of another build, to compare with")
     parser.add_argument(
-        "--resume", action="store_true", help="keep what an interrupted run measured"
+        "--resume", action="store_true", help="reuse the results of an interrupted run"
     )
     parser.add_argument(
         "--cases",
         nargs="+",
         default=[],
-        help="of the tables of reconstructions; see reconstruction.py",
+        help="cases for the tables of reconstructions; see reconstruction.py",
     )
     words = parser.parse_args()
     if not words.resume:
@@ -188,7 +190,7 @@ def main() -> None:
 
 
 def kept(section: Section, folder: Path, resume: bool) -> str:
-    """Return the output of a benchmark, reusing that of an interrupted run."""
+    """Return the output of a benchmark, reusing the output of an interrupted run."""
     file = folder / f"{re.sub(r'[^a-z]+', '-', section.title.lower())}.txt"
     if not (resume and file.exists()):
         folder.mkdir(parents=True, exist_ok=True)
@@ -213,7 +215,7 @@ def run(section: Section) -> str:
 
 
 def shown(section: Section, output: str) -> str:
-    """Format the section of the page; the command names no folder of this machine."""
+    """Format a section of the page; the command shows no folders of this machine."""
     body = output if section.markdown else f"```\n{output}\n```"
     script, *words = section.words
     if script == "reconstruction.py":
@@ -240,7 +242,7 @@ def machine() -> str:
 def calibration_targets(outputs: dict[str, str]) -> list[Target]:
     """Check ESPIRiT against SigPy and GRAPPA against pygrappa.
 
-    The ratios are those that calibration.py prints in the rows of the peers.
+    The ratios are read from the peers' rows in the output of calibration.py.
     """
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -260,7 +262,7 @@ def calibration_targets(outputs: dict[str, str]) -> list[Target]:
 
 
 def reading_targets(outputs: dict[str, str]) -> list[Target]:
-    """Check the wall times that reading.py prints for the whole file in the first layout."""
+    """Check the wall times in the output of reading.py for the whole file in the first layout."""
     block = outputs["Reading"].partition("whole file")[2].partition("\n\n")[0]
     wall = {
         name.strip(): float(seconds)

@@ -1,19 +1,20 @@
-"""Compare this build with another checkout: cost of the command line, and agreement of images.
+"""Compare this build with another checkout: cost of the command line and agreement of images.
 
-The other checkout is any folder that holds the package, such as a git worktree of an earlier
-commit. Only its command line is used, so its modules may have other names. Both builds read the
-same scans. Each run is a separate process with one thread, and the builds take turns: A B, B A, A
-B. Costs are medians over the turns; ratios are this build's over the other's. Two figures show how
-much other work disturbed the runs: `fastest`, the CPU ratio of the fastest runs, and `turns`, the
-range of the ratio over single turns. Comparing a checkout with itself shows the noise.
+The other checkout is any folder with the package, such as a git worktree of an earlier commit. Only
+its command line is used, so its modules may have other names. Both builds read the same scans. Each
+run is a separate process with one thread, and the builds take turns: A B, B A, A B. Costs are
+medians over the turns; ratios are this build's cost divided by the other's. Two figures show how
+much other processes disturbed the runs: `fastest`, the CPU ratio of the fastest runs, and `turns`,
+the range of the ratio over single turns. Comparing a checkout with itself shows the noise.
 
-CPU time is user and system time of a process and all its children. Memory is the largest resident
-set, libraries included. The difference of images is max |a - b| / max |b|. `missed` names what
-exceeds its limit.
+CPU time is the user and system time of a process and all its children. Memory is the peak resident
+set size, including libraries. The difference of images is max |a - b| / max |b|. `missed` lists
+what exceeds its limit.
 
 Usage: python benchmarks/builds.py OTHER_CHECKOUT [--methods NAME ...] [--scans NAME ...]
 [--repeats N] [--suite] [--json] [--other-python FILE] [--work FOLDER] [--tool FILE] [--data FOLDER]
-(a scan is PATTERN-R, a small simulated one, or a case of cases.py, such as rat/kt-gaussian-8)
+
+A scan is PATTERN-R, which is simulated and small, or a case of cases.py, such as rat/kt-gaussian-8.
 """
 
 import argparse
@@ -44,7 +45,7 @@ STARTS = {
     "import cmrrecon": ("-c", "import cmrrecon"),
     "cmrrecon --help": ("-m", "cmrrecon", "--help"),
 }
-# A fraction of a second each: cheap to repeat, and easily disturbed.
+# These take a fraction of a second each: cheap to repeat, and easily disturbed.
 START_REPEATS = 11
 SUITE = ("-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow")
 IN_PARALLEL = ("-n", "2", "--dist", "loadgroup")
@@ -57,7 +58,7 @@ Words = Sequence[str]
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process and its children used: user and system time in s, peak memory in MB."""
+    """Resources used by a process and its children: CPU time in s, peak memory in MB."""
 
     cpu: float
     peak_mb: float
@@ -70,7 +71,7 @@ class Build:
     Attributes
     ----------
     log : Path
-        File that receives the output of the last process.
+        File with the output of the last process.
     """
 
     checkout: Path
@@ -78,9 +79,10 @@ class Build:
     log: Path
 
     def run(self, *words: str, tolerated: int = 0) -> Usage:
-        """Run Python with these arguments in the checkout; stop on exit codes not tolerated.
+        """Run Python in the checkout; stop unless its exit code is 0 or `tolerated`.
 
-        This process stays small: Linux counts the memory of a parent in the peak of its child.
+        This process must stay small, because Linux includes a parent's memory in the peak of its
+        child.
         """
         environment = {
             **ENVIRONMENT,
@@ -107,12 +109,12 @@ class Build:
         return self.run("-m", "cmrrecon", *words, "--quiet")
 
     def prepare(self) -> None:
-        """Compile the package, so that no run pays for it, and check that Python finds this one."""
+        """Compile the package before any run, and check that Python finds it in the checkout."""
         self.run("-m", "compileall", "-q", "cmrrecon")
         self.run("-c", "import cmrrecon; print(cmrrecon.__file__)")
         found = Path(self.log.read_text().strip())
         if self.checkout not in found.parents:
-            raise SystemExit(f"{self.checkout} holds no package: Python finds {found}.")
+            raise SystemExit(f"{self.checkout} contains no package: Python finds {found}.")
 
     def commit(self) -> str:
         """Return the commit, with `-dirty` if files differ from it; empty outside git."""
@@ -127,9 +129,9 @@ class Comparison:
     Attributes
     ----------
     turns : list of pairs of Usage
-        What this build and the other used, turn by turn.
+        What this build and the other build used in each turn.
     difference : float or None
-        Of the images, relative to the largest magnitude; None if the work makes none.
+        Difference of the images, relative to the largest magnitude; None without images.
     """
 
     what: str
@@ -138,23 +140,23 @@ class Comparison:
     difference: float | None = None
 
     def cpu(self) -> tuple[float, float, float]:
-        """Median CPU s of this build and of the other, and their ratio."""
+        """Return the median CPU time in s of this build and of the other, and their ratio."""
         return with_ratio([(this.cpu, other.cpu) for this, other in self.turns])
 
     def peak(self) -> tuple[float, float, float]:
-        """Median peak MB of this build and of the other, and their ratio."""
+        """Return the median peak memory in MB of this build and of the other, and their ratio."""
         return with_ratio([(this.peak_mb, other.peak_mb) for this, other in self.turns])
 
     def fastest(self) -> float:
-        """CPU ratio of the fastest run of each."""
+        """Return the CPU ratio of the fastest runs."""
         return min(this.cpu for this, _ in self.turns) / min(other.cpu for _, other in self.turns)
 
     def cpu_ratios(self) -> list[float]:
-        """CPU ratio of each turn."""
+        """Return the CPU ratio of each turn."""
         return [this.cpu / other.cpu for this, other in self.turns]
 
     def missed(self) -> list[str]:
-        """List the exceeded limits; those of memory and images apply to reconstructions."""
+        """List the exceeded limits; limits on memory and images apply only to reconstructions."""
         found = ["CPU"] * (self.cpu()[2] > COST_LIMIT)
         if self.difference is not None:
             found += ["memory"] * (self.peak()[2] > COST_LIMIT)
@@ -162,7 +164,7 @@ class Comparison:
         return found
 
     def row(self) -> str:
-        """A line of the table."""
+        """Return the comparison as a row of the table."""
         this, other, ratio = self.cpu()
         turns = self.cpu_ratios()
         cells = [self.what, self.scan, f"{this:.3f}", f"{other:.3f}", f"{ratio:.3f}"]
@@ -175,7 +177,7 @@ class Comparison:
         return f"| {' | '.join(cells)} | {', '.join(self.missed())} |"
 
     def record(self) -> str:
-        """A line of JSON."""
+        """Return the comparison as a line of JSON."""
         names = ("this", "other", "ratio")
         peak = None if self.difference is None else dict(zip(names, self.peak(), strict=True))
         values = {
@@ -193,7 +195,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Pair:
-    """This build and the other, and the folder of their scans and images."""
+    """This build, the other build, and the folder for their scans and images."""
 
     this: Build
     other: Build
@@ -214,7 +216,7 @@ class Pair:
         return Comparison(what, "", turns)
 
     def suite(self) -> Comparison:
-        """Compare the time of each build's own tests, run once; failing tests are allowed."""
+        """Compare one run of each build's own tests; tests may fail."""
         used = []
         for build in (self.this, self.other):
             build.run(*SUITE, "--collect-only")  # compiles the tests
@@ -223,7 +225,7 @@ class Pair:
         return Comparison("test suite", "", [(used[0], used[1])])
 
     def _turn(self, ours: Words, theirs: Words, repeat: int) -> tuple[Usage, Usage]:
-        """Run both builds; the other build comes first in every second turn."""
+        """Run both builds; in every second turn the other build runs first."""
         if repeat % 2 == 0:
             this = self.this.run(*ours)
             return this, self.other.run(*theirs)
@@ -232,13 +234,13 @@ class Pair:
 
 
 def with_ratio(turns: list[tuple[float, float]]) -> tuple[float, float, float]:
-    """Medians of both builds over the turns, and their ratio."""
+    """Return the medians of both builds over the turns, and their ratio."""
     this, other = (statistics.median(values) for values in zip(*turns, strict=True))
     return this, other, this / other
 
 
 def difference(path: Path, reference: Path) -> float:
-    """Largest deviation over the largest magnitude; infinite for other shapes or NaN."""
+    """Return the relative largest deviation; infinite for other shapes or NaN."""
     image, expected = np.load(path), np.load(reference)
     if image.shape != expected.shape:
         return math.inf
@@ -247,7 +249,7 @@ def difference(path: Path, reference: Path) -> float:
 
 
 def make_scan(name: str, build: Build, folder: Path, words: argparse.Namespace) -> Path:
-    """The file of a scan: simulated in `folder`, or a case of cases.py."""
+    """Make a scan and return its file: simulated in `folder`, or a case of cases.py."""
     if "/" in name:
         return case_scan(name, build, folder, words)
     full, scan = folder / "full.h5", folder / f"{name}.h5"
@@ -277,7 +279,7 @@ def place_words(words: argparse.Namespace) -> list[str]:
 
 
 def compare(pair: Pair, words: argparse.Namespace) -> Iterator[Comparison]:
-    """Compare everything requested, the longest last."""
+    """Yield all requested comparisons, the longest last."""
     for what in STARTS:
         yield pair.start(what)
     for name in words.scans:
@@ -298,10 +300,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=shown)
     parser.add_argument("other", type=Path, help="checkout of the other build")
     parser.add_argument("--methods", nargs="*", default=METHODS)
-    parser.add_argument("--scans", nargs="*", help="default: simulated ones, and real ones if any")
+    parser.add_argument("--scans", nargs="*", help="default: simulated and available real scans")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--suite", action="store_true", help="compare the test suites, too")
-    parser.add_argument("--json", action="store_true", help="a line of JSON for each comparison")
+    parser.add_argument("--suite", action="store_true", help="also compare the test suites")
+    parser.add_argument("--json", action="store_true", help="print one JSON line per comparison")
     parser.add_argument("--other-python", type=Path, default=sys.executable)
     parser.add_argument("--work", type=Path, default=cases.WORK, help="where cases are kept")
     parser.add_argument("--tool", type=Path, help="make_semireal.py")

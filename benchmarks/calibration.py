@@ -1,17 +1,19 @@
 """Compare ESPIRiT with SigPy and BART, and GRAPPA with pygrappa: time, CPU time and agreement.
 
 Usage: python benchmarks/calibration.py [--rounds 5] [--seed 0]
-BART and pygrappa are left out where they are not installed. The engines take turns.
 
-The input is a simulated cine of 12 frames, 10 coils, 204 x 448. ESPIRiT runs on its time average
-(kernel 6, the central 24 x 24 samples, eigenvalues cropped at 0.8; SigPy with 100 iterations, BART
-with the other defaults of `ecalib -m1 -r24`). "Series to maps" starts from the series with
-kt-uniform 8 and 24 calibration lines, as every method of the package does. GRAPPA reconstructs one
-frame with uniform 4 and 24 calibration lines, kernel 5 x 5.
+BART and pygrappa are skipped if they are not installed. The engines take turns.
 
-CPU time is user and system time with one thread; wall time is with two. BART is measured as a whole
-process, including its reading and writing in memory. NumPy's linear algebra uses one thread
-throughout: its threads spin, which made pygrappa five times slower on a busy machine.
+The input is a simulated cine with 12 frames, 10 coils and a matrix of 204 x 448. ESPIRiT runs on
+its time average (kernel 6, the central 24 x 24 samples, eigenvalues cropped at 0.8; SigPy with 100
+iterations, BART with the other defaults of `ecalib -m1 -r24`). "Series to maps" starts from the
+series sampled with kt-uniform 8 and 24 calibration lines, as every method of the package does.
+GRAPPA reconstructs one frame sampled with uniform 4 and 24 calibration lines, using a 5 x 5 kernel.
+
+CPU time is user and system time with one thread; wall time is measured with two threads. BART is
+measured as a whole process, including reading and writing in memory. NumPy's linear algebra always
+uses one thread, because its threads spin while they wait, which made pygrappa five times slower on
+a busy machine.
 """
 
 import argparse
@@ -46,7 +48,7 @@ ACS, CROP, KERNEL, WEIGHT = 24, 0.8, 5, 0.01
 
 @dataclass
 class Engine:
-    """A function without arguments to be measured, its times so far, and its last result."""
+    """A function to measure, its times so far, and its last result."""
 
     name: str
     work: Callable[[], Tensor]
@@ -56,15 +58,15 @@ class Engine:
 
 
 def cpu_seconds() -> float:
-    """Return user and system time of this process and its finished children."""
+    """Return the user and system time of this process and its finished children."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def measure(engines: list[Engine], rounds: int) -> None:
-    """Run all engines in turn for the given number of rounds, each with two threads and with one.
+    """Run all engines in turn for the given number of rounds, with two threads and with one.
 
-    One round before these warms up and does not count.
+    A warm-up round beforehand does not count.
     """
     for turn in range(rounds + 1):
         for engine in engines:
@@ -83,7 +85,7 @@ def measure(engines: list[Engine], rounds: int) -> None:
 def table(
     title: str, engines: list[Engine], columns: list[str], facts: Callable[[Tensor], list[str]]
 ) -> None:
-    """Print medians, ratios to the first engine (medians over rounds) and facts about results."""
+    """Print medians, median ratios to the first engine, and facts about the results."""
     print(f"\n| {title} | wall ms | CPU ms | wall ratio | CPU ratio | {' | '.join(columns)} |")
     print("|---" * (5 + len(columns)) + "|")
     for engine in engines:
@@ -146,7 +148,7 @@ def compare_espirit(kspace: Tensor, rounds: int, folder: Path) -> None:
     if shutil.which("bart"):
         engines.append(Engine("BART", lambda: bart_maps(average, folder)))
     else:
-        print("BART is not installed: left out", file=sys.stderr)
+        print("BART is not installed and is skipped", file=sys.stderr)
     measure(engines, rounds)
     reference = engines[2].result
     known = rss(reference) > 0
@@ -177,7 +179,7 @@ def compare_grappa(kspace: Tensor, truth: Tensor, rounds: int) -> None:
     try:
         import pygrappa  # noqa: F401
     except ImportError:
-        print("pygrappa is not installed: left out", file=sys.stderr)
+        print("pygrappa is not installed and is skipped", file=sys.stderr)
     else:
         engines.append(Engine("pygrappa.mdgrappa", lambda: pygrappa_kspace(frame, block)))
     measure(engines, rounds)

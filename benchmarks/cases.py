@@ -1,13 +1,14 @@
-"""The inputs of the benchmarks: undersampled cine with known truth, kept in a work folder.
+"""The inputs of the benchmarks: undersampled cine scans with known truth, kept in a work folder.
 
 Every case is normalised by the shared rule (`normalisation`), so that a regularisation weight means
 the same to every program. A case is a folder with `kspace` and `maps` (ESPIRiT maps of the
-undersampled series) in BART's format, whose bytes are our axes (frame, coil, y, x) and (coil, y, x)
-in C order; `mask.npy`; `truth.npy` (frame, y, x), noise-free; and `case.json`.
+undersampled series) in BART's format, whose bytes are arrays (frame, coil, y, x) and (coil, y, x)
+in C order; `mask.npy`; the noise-free `truth.npy` (frame, y, x); and `case.json`.
 
-Reported are a simulated cine, the semi-real cine of subject P003 and a semi-real cine of a rat. The
-sources of TUNING are used only to choose weights: other simulated seeds, and pictures of Center001
-and Center002. All sizes are even, because `pics` of BART 0.8 gives wrong images for odd ones.
+Results are reported for a simulated cine, a semi-real cine of subject P003 and a semi-real cine of
+a rat. The cases in TUNING are used only to choose weights: other simulated seeds, and pictures of
+Center001 and Center002. All sizes are even, because `pics` of BART 0.8 returns wrong images for odd
+sizes.
 
 Usage: python benchmarks/cases.py NAME ... --work FOLDER [--tool make_semireal.py] [--data FOLDER]
 (NAME: SOURCE/PATTERN-R, or `tuning`)
@@ -29,7 +30,7 @@ from typing import Any
 
 PATTERN_SEED = 1
 SIZE = {"frames": 12, "slices": 1, "coils": 10, "y": 204, "x": 448}
-# The heart of P003, by eye. Elsewhere see `moving_box`.
+# The heart of P003, chosen by eye. For other cases, see `moving_box`.
 HEARTS = {"P003": (40, 125, 150, 280)}
 REPORTED = (
     "simulated/kt-uniform-8",
@@ -51,7 +52,8 @@ PICTURES = {
     "center001": "Center001__P003__cine_sax",
     "center002": "Center002_UIH_30T_umr880__P001__cine_sax",
 }
-# With half the readout's resolution: the lines and so the aliasing are the same, at half the time.
+# At half the readout resolution, lines and hence aliasing are the same, and runs take half the
+# time.
 NARROW = "-narrow"
 TUNING = (
     "simulated-2-narrow/kt-gaussian-8",
@@ -70,17 +72,17 @@ class Case:
     Attributes
     ----------
     folder : Path
-        Where the case is.
+        Folder of the case.
     shape : tuple of int
         (frame, coil, y, x).
     kind : str
         "simulated", or "semi-real": real magnitudes, modelled k-space.
     effective : float
-        Acceleration with the calibration lines counted.
+        Acceleration including the calibration lines.
     heart : tuple of int
         y0, y1, x0, x1.
     maps : str
-        Digest of the coil maps, on which the peers' results depend.
+        Digest of the coil maps, which the peers' results depend on.
     """
 
     name: str
@@ -109,16 +111,16 @@ def load(folder: Path) -> Case:
 
 
 def available(name: str, tool: Path | None, data: Path | None) -> bool:
-    """Whether a case can be made.
+    """Return whether a case can be made.
 
-    Semi-real cases need pictures and, except those of the rat, the script.
+    Semi-real cases need pictures and, except for the rat, the script.
     """
     source = name.partition("/")[0]
     return source in SEEDS or (data is not None and (source == "rat" or tool is not None))
 
 
 def ensure(names: Sequence[str], work: Path, tool: Path | None, data: Path | None) -> None:
-    """Make missing cases in a separate process, so that the caller stays small (see engines.py)."""
+    """Make missing cases in a separate process, so that the calling process stays small."""
     missing = [name for name in names if not (folder_of(work, name) / "case.json").exists()]
     if missing:
         places = [
@@ -181,11 +183,11 @@ def full_scan(source: str, tool: Path | None, data: Path | None) -> tuple[Any, A
         made = cmrrecon.simulate("cine", **SIZE, seed=SEEDS[source])
         return made.scan, made.image[:, 0]
     if data is None:
-        raise SystemExit(f"{source} needs real data: give --data or set CMRRECON_TEST_DATA.")
+        raise SystemExit(f"{source} needs real data: use --data or set CMRRECON_TEST_DATA.")
     if source == "rat":
         return rat(data / "HGGM-LIM-rat-cine" / "dataCine8fr.mat")
     if tool is None:
-        raise SystemExit(f"{source} is semi-real: give the script make_semireal.py.")
+        raise SystemExit(f"{source} is semi-real: pass the script make_semireal.py.")
     pictures = data / "CMRxRecon2025-cine-pictures" / f"{PICTURES.get(source)}.npz"
     return semi_real(
         tool, ["--data", str(data), *(["--pictures", str(pictures)] if source in PICTURES else [])]
@@ -193,7 +195,7 @@ def full_scan(source: str, tool: Path | None, data: Path | None) -> tuple[Any, A
 
 
 def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
-    """Keep the central half of the readout's frequencies of scan and truth."""
+    """Keep the central half of the readout frequencies of scan and truth."""
     from cmrrecon import Scan
     from cmrrecon.operators.fourier import centred, fftc, ifftc
 
@@ -205,7 +207,7 @@ def narrow(scan: Any, truth: Any) -> tuple[Any, Any]:
 
 
 def semi_real(tool: Path, words: list[str]) -> tuple[Any, Any]:
-    """Return what `make_semireal.py` makes."""
+    """Return the scan and truth made by `make_semireal.py`."""
     from cmrrecon import Scan, formats, read
 
     with tempfile.TemporaryDirectory() as folder:
@@ -220,7 +222,7 @@ def semi_real(tool: Path, words: list[str]) -> tuple[Any, Any]:
 
 
 def rat(path: Path) -> tuple[Any, Any]:
-    """Return the real magnitude cine of a rat with simulated coils, smooth phase and noise."""
+    """Return a real magnitude cine of a rat with simulated coils, smooth phase and noise."""
     import torch
     from scipy.io import loadmat
 
@@ -243,9 +245,9 @@ def rat(path: Path) -> tuple[Any, Any]:
 
 
 def moving_box(truth: Any) -> tuple[int, int, int, int]:
-    """Find the box that holds the heart.
+    """Find the box around the heart.
 
-    It covers the middle 80 % of the temporal variance of the magnitude, along y and along x.
+    It covers the central 80 % of the magnitude's temporal variance along y and along x.
     """
     variance = truth.abs().var(0)
     box = []
@@ -262,9 +264,9 @@ def digest(maps: Any) -> str:
 
 
 def write_cfl(path: Path, array: Any) -> None:
-    """Write BART's format.
+    """Write an array in BART's format.
 
-    Its first dimension is the fastest, so (frame, coil, y, x) in C order is x, y, 1, coil, ...,
+    BART's first dimension is the fastest, so (frame, coil, y, x) in C order is x, y, 1, coil, ...,
     with frame as dimension 10.
     """
     shape = array.shape

@@ -1,16 +1,16 @@
-"""Run one engine on one case in its own process; print a JSON record of time, memory and scores.
+"""Run one engine on one case in its own process and print time, memory and scores as JSON.
 
 An engine is PROGRAM:METHOD, where the program is
 
-- `cmrrecon:` a method of the package. It starts from the k-space alone, finds its own coil maps
-  and, unless they are given, chooses its settings, which takes `choosing` s of the time.
-- `cmrrecon-solver:` a method of the package that is given the maps of the case.
-- `sigpy:` or `bart:` a method of peers.py, which is given the maps of the case.
+- `cmrrecon:` a method of the package. It starts from the k-space alone and estimates its own coil
+  maps. Unless settings are passed, it also chooses them, which takes `choosing` s of the time.
+- `cmrrecon-solver:` a method of the package that uses the coil maps of the case.
+- `sigpy:` or `bart:` a method of peers.py, which uses the coil maps of the case.
 
-Time is that of the reconstruction; libraries are loaded by a small reconstruction before. For BART
-it is the whole process, including its reading and writing. Memory is the peak during the
-reconstruction minus what the process held before (libraries, input); for BART the peak of the
-process minus its input.
+Time is measured for the reconstruction only; a small reconstruction beforehand loads the libraries.
+For BART, time is measured for the whole process, including reading and writing. Memory is the peak
+during the reconstruction minus the memory in use before it (libraries, input); for BART it is the
+peak of the process minus its input.
 
 Usage: python benchmarks/engines.py CASE_FOLDER ENGINE OPTIONS_AS_JSON
 """
@@ -30,13 +30,14 @@ import cases
 import peers
 
 WARM_SIDE, WARM_FRAMES = 48, 3
-# K-space, mask and maps, NumPy arrays -> images (frame, y, x) and what was chosen for them.
+# Takes k-space, mask and maps as NumPy arrays; returns images (frame, y, x) and the chosen
+# settings.
 Engine = Callable[[Any, Any, Any], tuple[Any, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall time, user and system time in s, and memory in MB beyond what was held before."""
+    """Wall time and CPU time in s, and additional memory in MB."""
 
     seconds: float
     cpu: float
@@ -44,7 +45,7 @@ class Cost:
 
 
 def run(folder: Path, engine: str, options: dict[str, Any]) -> tuple[Any, Cost, dict[str, Any]]:
-    """Return images (frame, y, x), their cost, and the settings chosen for them."""
+    """Run an engine; return images (frame, y, x), their cost, and the chosen settings."""
     program, _, method = engine.partition(":")
     if program == "bart":
         return *run_bart(folder, method, options), {}
@@ -68,7 +69,7 @@ def run(folder: Path, engine: str, options: dict[str, Any]) -> tuple[Any, Cost, 
 
 
 def ours(name: str, given: dict[str, Any]) -> Engine:
-    """Load the method once: weights of networks count as libraries."""
+    """Load the method once, because network weights count as libraries."""
     from cmrrecon.classical.prepared import PreparedSeries
     from cmrrecon.methods.registry import find_method
 
@@ -87,7 +88,7 @@ def ours(name: str, given: dict[str, Any]) -> Engine:
 
 
 def facts_of(decision: Any) -> dict[str, Any]:
-    """List the chosen settings for the record."""
+    """Return the chosen settings for the record."""
     name, partner = decision.method, decision.partner
     if partner is not None:
         name += f" + {decision.share:.0%} {partner.method}"
@@ -95,7 +96,7 @@ def facts_of(decision: Any) -> dict[str, Any]:
 
 
 def our_solver(name: str, options: dict[str, Any]) -> Engine:
-    """Compare solver with solver: use the case's maps, as the peers do."""
+    """Return an engine that uses the case's maps, as the peers do, to compare only solvers."""
     import torch
 
     from cmrrecon.classical.coils import Coils
@@ -109,7 +110,7 @@ def our_solver(name: str, options: dict[str, Any]) -> Engine:
         given = torch.from_numpy(maps)
         seen = given.abs().amax((0, 1)).nonzero().flatten()
         coils = Coils(given, given, slice(int(seen[0]), int(seen[-1]) + 1))
-        # Cases are normalised already.
+        # Cases are already normalised.
         problem = Problem.of(PreparedSeries(series_of(kspace, mask), scale=1.0), coils)
         return problem.whole(method.function(problem, **options).x), {}
 
@@ -135,7 +136,7 @@ def with_sigpy(method: str, options: dict[str, Any]) -> Engine:
 
 
 def centre(kspace: Any, mask: Any, maps: Any) -> tuple[Any, Any, Any]:
-    """Cut out the middle of k-space of a few frames: a small problem that loads all libraries."""
+    """Cut out the middle of k-space of a few frames, a small problem that loads all libraries."""
     y, x = (slice(n // 2 - WARM_SIDE // 2, n // 2 + WARM_SIDE // 2) for n in maps.shape[1:])
     few = slice(0, WARM_FRAMES)
     small = mask[few, y, x if mask.shape[2] > 1 else slice(None)]
@@ -143,7 +144,7 @@ def centre(kspace: Any, mask: Any, maps: Any) -> tuple[Any, Any, Any]:
 
 
 def restart_peak() -> float:
-    """Reset the peak of the resident memory to its present value; return that in MB."""
+    """Reset the peak resident memory to the current value, and return this value in MB."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak_mb()
 
@@ -160,7 +161,7 @@ def peak_mb() -> float:
 def run_bart(folder: Path, method: str, options: dict[str, Any]) -> tuple[Any, Cost]:
     """Run BART in its own process, started while this one is small.
 
-    Linux counts a parent's memory in the peak of its child.
+    Linux includes a parent's memory in the peak of its child.
     """
     shape = cases.load(folder).shape
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place:

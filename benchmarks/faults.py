@@ -2,9 +2,9 @@
 
 Usage: python benchmarks/faults.py [--bases 12] [--data DIR] [--populations]
 
-Broken scans are made from simulated ones and, with --data or CMRRECON_TEST_DATA, from real ones,
-each kind at the severities in the table. `--populations` prints the values of good and broken scans
-beside the limit of each kind. About three minutes on one core.
+Broken scans are made from simulated scans and, with --data or CMRRECON_TEST_DATA, from real ones,
+each kind of fault at the severities in the table. `--populations` prints the values of good and
+broken scans next to the limit of each kind. A run takes about three minutes on one core.
 """
 
 import argparse
@@ -41,13 +41,13 @@ SIMULATED = [
 PATTERNS = [None, ("uniform", 4, 20), ("kt-gaussian", 8, 20), ("kt-uniform", 6, 16)]
 
 SCANNER_FILES = ["meas_MID00349_FID09273_SNR_R3.h5", "acqDataBrainSim100.h5"]
-# Two coils around a bottle: good scans, but conjugated lines cannot be seen in them.
+# Two coils around a bottle: these scans are good, but conjugated lines cannot be detected in them.
 BOTTLES = ["gre.dat", "epi.dat"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A series, its name, and the scan it belongs to."""
+    """A series, its name, and the scan that it belongs to."""
 
     name: str
     series: Series
@@ -83,7 +83,7 @@ def put_on(scan: Scan, pattern: str, acceleration: float, acs: int) -> Scan:
 
 
 def real(data: Path) -> Iterator[Case]:
-    """Yield measured k-space, as far as the formats of this program read it."""
+    """Yield measured k-space from the formats that this program reads."""
     import h5py
     import numpy as np
     from scipy.io import loadmat
@@ -137,7 +137,8 @@ def modelled(magnitude: Tensor, coils: int, modality: str) -> Scan:
     return Scan.from_kspace(kspace[:, None], full, Acquisition(modality=modality))
 
 
-# How scans are broken: a case and a source of numbers to a broken case, or None where it cannot be.
+# How to break scans: each function takes a case and a random source and returns a broken case, or
+# None if the case cannot be broken in this way.
 
 
 def conjugated(series: Series, where: Tensor) -> Series:
@@ -202,7 +203,7 @@ def off_centre(base: Case, draw: random.Random, share: float) -> Case | None:
 
 
 def outside(base: Case, draw: random.Random) -> tuple[int, int, int]:
-    """Return a frame, and a measured line and sample of it outside the middle of k-space."""
+    """Pick a frame, and in it a measured line and sample outside the middle of k-space."""
     series = base.series
     y, x = series.kspace.shape[2:]
     frame = draw.randrange(series.frames)
@@ -268,7 +269,7 @@ def as_slices(base: Case, draw: random.Random) -> Case | None:
 
 
 def delayed(base: Case, draw: random.Random, cycles: float) -> Case | None:
-    """Return a radial scan whose spokes are further along than its trajectory states."""
+    """Return a radial scan whose samples were acquired further along the spokes than stated."""
     from cmrrecon.simulation.radial import acquire_along
 
     seed = draw.randrange(1000)
@@ -310,7 +311,7 @@ BROKEN: list[tuple[str, str, Breaker]] = [
 def broken(bases: list[Case], number: int) -> Iterator[tuple[int, Case]]:
     """Yield broken scans for each row of `BROKEN`, as (row, scan).
 
-    The number for each row is as given, as far as the bases allow.
+    There are `number` scans for each row, or as many as the bases allow.
     """
     for row, (_, _, breaker) in enumerate(BROKEN):
         draw, made = random.Random(row), 0
@@ -322,7 +323,7 @@ def broken(bases: list[Case], number: int) -> Iterator[tuple[int, Case]]:
 
 
 def good(data: Path | None) -> Iterator[Case]:
-    """Yield good scans: many simulated ones, and all real ones."""
+    """Yield good scans: many simulated scans and all real ones."""
     for kind, counts in (("cine", (1, 12)), ("perfusion", (10,)), ("t1map", (9,)), ("t2map", (3,))):
         for frames_, (coils_, y, x, snr) in [(f, s) for f in counts for s in SIZES]:
             size = {"frames": frames_, "coils": coils_, "y": y, "x": x}
@@ -394,7 +395,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--bases", type=int, default=12, help="broken scans of each row")
+    parser.add_argument("--bases", type=int, default=12, help="number of broken scans for each row")
     parser.add_argument("--data", type=Path, default=os.environ.get("CMRRECON_TEST_DATA"))
     parser.add_argument("--populations", action="store_true")
     words = parser.parse_args()

@@ -1,11 +1,11 @@
 """Measure the peak memory of `cmrrecon reconstruct` for each method.
 
-Memory is counted beyond the interpreter with its libraries and beyond one input series. A simulated
-cine (12 frames, 10 coils, 204 x 448) with 1 and with 3 slices is reconstructed, each in its own
-process. The goal: less than the size of one series plus 300 MB, for any number of slices.
+The memory of the interpreter with its libraries and of one input series is subtracted. A simulated
+cine (12 frames, 10 coils, 204 x 448) is reconstructed with 1 and with 3 slices, each in its own
+process. The goal is less than the size of one series plus 300 MB, for any number of slices.
 
-This process stays small on purpose: Linux counts the memory of a parent in the peak of the child
-that it forks.
+This process stays small on purpose, because Linux includes a parent's memory in the peak of a
+forked child.
 
 Usage: python benchmarks/memory.py [METHOD ...]
 """

@@ -1,18 +1,18 @@
-"""Compare inference of a whole series, as `reconstruct --checkpoint` does it, with single windows.
+"""Compare inference on a whole series, as in `reconstruct --checkpoint`, with single windows.
 
 Usage: python benchmarks/networks.py [NETWORK ...] [--device cpu|cuda] [--cascades N] [--frames N]
 
-The networks have their official sizes and random weights; the input is a simulated cine of 12
-frames, 10 coils, 204 x 448. `naive` calls the network on one window of adjacent frames after the
-other, as the official programs do; to save time it does so on two frames only, after one that warms
-up. Every row has its own process.
+The networks have their official sizes and random weights. The input is a simulated cine with 12
+frames, 10 coils and a matrix of 204 x 448. `naive` calls the network on one window of adjacent
+frames at a time, as the official programs do; to save time, it does so for only two frames, after a
+warm-up frame. Every row is measured in its own process.
 
-Memory is the peak of the process beyond libraries, weights and input (on a GPU: what PyTorch
-allocated). `difference` is the largest deviation from `naive` over the largest pixel, in every
-third pixel along y and x of those two frames. The PSNR is against the fully sampled RSS image
-(protocol `fullfov`); with random weights it only shows what precision changes. TFLOP are those of
-convolutions and matrix products for the whole series; `naive` includes the maps of all frames of
-every window.
+Memory is the peak of the process beyond libraries, weights and input (on a GPU, the memory that
+PyTorch allocated). `difference` is the largest deviation from `naive` divided by the largest pixel,
+over every third pixel along y and x of these two frames. The PSNR is relative to the fully sampled
+RSS image (protocol `fullfov`); with random weights it only shows the effect of precision. TFLOP
+counts convolutions and matrix products for the whole series; `naive` includes the maps of all
+frames of every window.
 """
 
 import argparse
@@ -31,8 +31,8 @@ MODES = ("naive", "fp32", "bf16")
 TARGET = "promptmr"
 NAIVE_FRAMES = 2
 FLOOR_NOTE = (
-    "{}, floor: {:.3g} s a series at the {:.0f} GFLOP/s that a single convolution of this kind "
-    "reaches here in fp32"
+    "{}, lower bound: {:.3g} s per series at the {:.0f} GFLOP/s that a single convolution "
+    "of this kind reaches on this machine in fp32"
 )
 
 
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def verdicts(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """List the targets, and whether they were reached."""
+    """List the targets and whether they were met."""
     naive, fp32, bf16 = (rows[mode] for mode in MODES)
     aims = (
         (
@@ -116,7 +116,7 @@ def verdicts(rows: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def difference(expected: dict[str, Any], got: dict[str, Any]) -> float:
-    """Return the largest deviation over the largest pixel."""
+    """Return the largest deviation divided by the largest pixel."""
     a, b = np.array(expected["probe"]), np.array(got["probe"])
     return float(np.abs(a - b).max() / a.max())
 
@@ -139,7 +139,7 @@ def row(name: str, mode: str, rows: dict[str, dict[str, Any]]) -> str:
 
 
 def measure(words: argparse.Namespace) -> dict[str, Any]:
-    """One network in one mode, in this process."""
+    """Measure one network in one mode, in this process."""
     import torch
 
     import cmrrecon
@@ -233,7 +233,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
-        "--cascades", type=int, default=0, help="another number than the official one"
+        "--cascades", type=int, default=0, help="number of cascades, if not the official one"
     )
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--mode", help=argparse.SUPPRESS)

@@ -2,10 +2,11 @@
 
 Usage: python benchmarks/noncartesian.py [RUNS]
 
-64 golden-angle spokes of 448 samples, a matrix of 224 x 224, 10 coils, single precision, one
-thread. The engines take turns in this process. Times are medians of CPU time, errors relative to
-double precision. SigPy's normal operator is its adjoint after its forward operator; ours is a
-convolution (Toeplitz embedding), whose kernel is computed once a frame.
+The problem has 64 golden-angle spokes of 448 samples, a matrix of 224 x 224 and 10 coils, in single
+precision with one thread. The engines take turns in this process. Times are medians of CPU time;
+errors are relative to double precision. SigPy's normal operator applies its forward operator and
+then its adjoint; ours is a convolution (Toeplitz embedding), whose kernel is computed once per
+frame.
 """
 
 import statistics

@@ -1,9 +1,9 @@
-"""Compare the Cartesian normal operator with SigPy's Sense.H * Sense, by turns in one process.
+"""Compare the Cartesian normal operator with SigPy's Sense.H * Sense in one process, in turn.
 
 Usage: python benchmarks/normal_operator.py CASE_FOLDER [RUNS]
 
-The mask of the case changes along the readout. Prints a JSON record of medians: wall time with two
-threads, CPU time with one.
+The mask of the case changes along the readout. The output is a JSON record of medians: wall time
+with two threads and CPU time with one.
 """
 
 import json
@@ -37,7 +37,8 @@ def main() -> None:
     case = cases.load(folder)
     maps = np.fromfile(folder / "maps.cfl", np.complex64).reshape(case.shape[1:])
     mask, image = np.load(folder / "mask.npy"), np.load(folder / "truth.npy")
-    # As our methods use it: on the columns where coil maps are non-zero; elsewhere the result is 0.
+    # As in our methods, only columns with non-zero coil maps are computed; elsewhere the result is
+    # 0.
     seen = np.flatnonzero(np.abs(maps).max((0, 1)))
     columns = slice(int(seen[0]), int(seen[-1]) + 1)
     A = encoding(torch.from_numpy(maps), SamplingMask.of(torch.from_numpy(mask)), columns)

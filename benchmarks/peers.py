@@ -1,15 +1,16 @@
-"""SigPy's and BART's reconstructions of a case, and their parameters.
+"""Reconstruct a case with SigPy and BART; the parameters are listed here.
 
-All get normalised k-space and the coil maps of the case, so that solvers are compared. BART and
-SigPy define their weights for 1/2 ||A x - y||^2 + weight * R(x), as we do.
+All methods get normalised k-space and the coil maps of the case, so that only solvers are compared.
+BART and SigPy define their weights for 1/2 ||A x - y||^2 + weight * R(x), as cmrrecon does.
 """
 
 from typing import Any
 
 Options = dict[str, float]
 
-# BART's were chosen by `python benchmarks/reconstruction.py TOOL --tune`: the best mean PSNR over
-# the tuning cases. SigPy's methods take minutes a run, so they were set by hand, guided by BART's.
+# BART's parameters were chosen by `python benchmarks/reconstruction.py TOOL --tune` for the best
+# mean PSNR over the tuning cases. SigPy's methods take minutes per run, so their parameters were
+# set by hand, guided by BART's.
 PEERS: dict[str, Options] = {
     "sigpy:sense": {"weight": 0.00707, "iterations": 20},
     "sigpy:l1-wavelet": {"weight": 0.005, "iterations": 60},
@@ -21,8 +22,8 @@ PEERS: dict[str, Options] = {
     "bart:temporal-tv": {"weight": 0.005, "iterations": 20, "penalty": 0.1},
     "bart:llr": {"weight": 0.0025, "iterations": 80},
 }
-# Settings that tuning tries beside the weight, fastest first. The penalty is that of ADMM; BART's
-# default is 0.5.
+# Settings other than the weight that tuning tries, fastest first. The penalty is a parameter of
+# ADMM; BART's default is 0.5.
 CHOICES: dict[str, list[Options]] = {
     "sigpy:sense": [{"iterations": 10}, {"iterations": 20}, {"iterations": 30}],
     "sigpy:l1-wavelet": [{"iterations": 30}, {"iterations": 60}],
@@ -40,15 +41,15 @@ CHOICES: dict[str, list[Options]] = {
     ],
     "bart:llr": [{"iterations": 20}, {"iterations": 40}, {"iterations": 80}],
 }
-# Settings of the oracle beside the weight. LLR with 80 iterations, which tuning prefers, is no
+# Settings of the oracle other than the weight. LLR with 80 iterations, which tuning prefers, is no
 # better on these cases.
 ORACLE_CHOICE: dict[str, Options] = {
     "bart:l1-wavelet": {"iterations": 60},
     "bart:temporal-tv": {"iterations": 40},
     "bart:llr": {"iterations": 40},
 }
-# Weights that are best on the reported case itself, for each score; found by
-# `python benchmarks/reconstruction.py TOOL --oracle`.
+# The best weight on each reported case itself, for each score, found by `python
+# benchmarks/reconstruction.py TOOL --oracle`.
 ORACLE: dict[str, dict[str, dict[str, float]]] = {
     "P003/kt-gaussian-8": {
         "bart:l1-wavelet": {"psnr": 0.00177, "ssim": 0.00707},
@@ -67,7 +68,7 @@ ORACLE: dict[str, dict[str, dict[str, float]]] = {
     },
 }
 BLOCK = 8
-# BART dimensions as flags: x and y, and frames.
+# Bit masks of BART dimensions: x and y, and frames.
 SPACE, TIME = 3, 1024
 
 
@@ -86,7 +87,7 @@ def bart_words(method: str, options: Options) -> list[str]:
 
 
 def sigpy_images(method: str, kspace: Any, mask: Any, maps: Any, options: Options) -> Any:
-    """Return images (frame, y, x) of k-space (frame, coil, y, x), all NumPy arrays."""
+    """Return images (frame, y, x) of k-space (frame, coil, y, x), all as NumPy arrays."""
     import numpy as np
 
     if method == "temporal-tv":
@@ -110,10 +111,10 @@ def single_frame(method: str, kspace: Any, mask: Any, maps: Any, options: Option
     if method == "sense":
         return app.SenseRecon(kspace, maps, lamda=weight, **shared).run()
     if method == "l1-wavelet":
-        # The step is one because the maps have unit RSS; SigPy would estimate it from a random
+        # The step size is 1 because the maps have unit RSS; SigPy would estimate it from a random
         # start.
         return app.L1WaveletRecon(kspace, maps, weight, alpha=1, **shared).run()
-    # SigPy's usual primal-dual solver for total variation is far from the minimum after 100
+    # SigPy's usual primal-dual solver for total variation is still far from the minimum after 100
     # iterations.
     rho = options["penalty"]
     return app.TotalVariationRecon(
@@ -124,7 +125,7 @@ def single_frame(method: str, kspace: Any, mask: Any, maps: Any, options: Option
 def temporal_tv(kspace: Any, mask: Any, maps: Any, options: Options) -> Any:
     """Solve temporal total variation with SigPy's linear operators.
 
-    Its primal-dual solver starts from the time average.
+    The primal-dual solver starts from the time average.
     """
     import numpy as np
     import sigpy as sp

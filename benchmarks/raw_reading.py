@@ -1,11 +1,12 @@
-"""Compare reading ISMRMRD readouts with the `ismrmrd` package, in turns on the same file.
+"""Compare reading ISMRMRD readouts with the `ismrmrd` package, in turn on the same file.
 
 Usage: python benchmarks/raw_reading.py [READOUTS]
 
-The file has 14 coils and 384 samples a readout, as a cardiac scan at 3 T: frames of 100 lines, two
-slices. The peer needs its own Python with the package, named in CMRRECON_PEER_PYTHON; it also
-writes the file. We sort the readouts into k-space with its mask; the peer only reads them one by
-one. CPU time of separate processes without their start, median of the rounds.
+The file has 14 coils and 384 samples per readout, like a cardiac scan at 3 T, with frames of 100
+lines and two slices. The peer, which also writes the file, runs in a separate Python with the
+package, named in CMRRECON_PEER_PYTHON. cmrrecon sorts the readouts into k-space and finds the mask;
+the peer only reads them one by one. The result is the median CPU time of separate processes,
+without their startup.
 """
 
 import os
@@ -65,7 +66,7 @@ print(time.process_time() - begin)
 
 
 def seconds(python: str, script: str, *words: str) -> float:
-    """What a script prints."""
+    """Return the number that a script prints."""
     command = [python, "-c", script, *words]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout or "nan")

@@ -1,11 +1,11 @@
-"""Compare reading a v7.3 file with h5py and (if installed) mat73, by turns on the same file.
+"""Compare reading a v7.3 file with h5py and (if installed) mat73, in turn on the same file.
 
 Usage: python benchmarks/reading.py [SLICES]
 
-We read with and without the extra `fast-io`. The file is a simulated cine (12 frames, 10 coils, 204
-x 448) with one compressed chunk a coil image, as we write it, and again with chunks that span two
-of every axis, as other writers choose them. Each figure is a median; h5py is 1 in the ratios. mat73
-only reads whole files.
+cmrrecon is measured with and without the extra `fast-io`. The file is a simulated cine (12 frames,
+10 coils, 204 x 448), first with one compressed chunk per coil image, as cmrrecon writes it, then
+with chunks of length two along every axis, as other writers choose. Each figure is a median; ratios
+are relative to h5py. mat73 reads only whole files.
 """
 
 import statistics
@@ -33,7 +33,7 @@ def bytes_read() -> int:
 
 
 def measured(task: Callable[[], Any]) -> tuple[float, float, float]:
-    """Return wall time and CPU time in s, and MB that went through the file interface."""
+    """Return wall time and CPU time in s, and the MB read from files."""
     before, wall, cpu = bytes_read(), time.perf_counter(), time.process_time()
     task()
     return time.perf_counter() - wall, time.process_time() - cpu, (bytes_read() - before) / 2**20

@@ -1,20 +1,23 @@
 """Compare our methods with SigPy's and BART's on the same undersampled cine.
 
-Prints time, memory and scores by protocol `fullfov`.
+The output has time, memory and scores by protocol `fullfov`.
 
 Usage: python benchmarks/reconstruction.py [TOOL] [--work FOLDER] [--data FOLDER] [--cases NAME ...]
 [--engines NAME ...] [--repeats N] and one of
 
-  (nothing)   the table of all engines on the reported cases --targets   the target ratios --methods
-  the methods of the package on the semi-real cine --tune      choose the parameters of the peers on
-  the tuning cases (results are in peers.py) --oracle    choose BART's weights on each case itself,
-  by PSNR and by SSIM (results are in peers.py)
+- (nothing): the table of all engines on the reported cases
+- `--targets`: the target ratios
+- `--methods`: the methods of the package on the semi-real cine
+- `--tune`: choose the parameters of the peers on the tuning cases (results are in peers.py)
+- `--oracle`: choose BART's weights on each case itself, by PSNR and by SSIM (results are in
+  peers.py)
 
 TOOL is make_semireal.py, which makes the semi-real cine from the pictures in the data folder;
-without them only simulated cases run. Results are kept in the work folder: an interrupted run goes
-on where it stopped, and our methods are measured again if their code changed. Every reconstruction
-has its own process with two threads (engines.py describes what is counted). The engines take turns,
-A B A B; those above 10 s run once. Figures are medians.
+without TOOL or pictures, only simulated cases run. Results are kept in the work folder: an
+interrupted run continues where it stopped, and our methods are measured again if their code has
+changed. Every reconstruction has its own process with two threads (engines.py describes what is
+measured). The engines take turns, A B A B; engines that take more than 10 s run once. Figures are
+medians.
 """
 
 import argparse
@@ -34,12 +37,12 @@ from records import Record, Records
 
 from cmrrecon.methods.registry import METHODS
 
-# The default and the methods that have a peer; `--methods` measures the others.
+# The default method and the methods that have a peer; `--methods` measures the others.
 OURS = ("auto", "sense", "l1-wavelet", "temporal-tv", "llr")
 ENGINES = (*(f"cmrrecon:{method}" for method in OURS), *peers.PEERS)
 METHOD_CASES = ("P003/kt-gaussian-8", "P003/uniform-8", "P003/kt-radial-16")
 SLOW_SECONDS = 10
-# A minute or so each, so they run on some of the cases only.
+# These take about a minute each, so they run only on some of the cases.
 SLOWEST = ("sigpy:l1-wavelet", "sigpy:tv", "sigpy:temporal-tv")
 SLOWEST_ON = ("P003/kt-gaussian-8", "rat/kt-gaussian-8")
 COLUMNS = (
@@ -49,7 +52,7 @@ COLUMNS = (
 
 
 def options_of(engine: str) -> dict[str, Any]:
-    """Return the options: ours choose settings per scan, peers use the tuned ones."""
+    """Return the options: our methods choose settings per scan, peers use the tuned settings."""
     return dict(peers.PEERS.get(engine, {}))
 
 
@@ -97,10 +100,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cases",
         nargs="+",
-        help=f"of {', '.join(cases.REPORTED)}, or another source, pattern and R",
+        help=f"cases, such as {', '.join(cases.REPORTED)}, or another source, pattern and R",
     )
     parser.add_argument(
-        "--engines", nargs="+", default=list(ENGINES), help=f"of {', '.join(ENGINES)}"
+        "--engines", nargs="+", default=list(ENGINES), help=f"some of {', '.join(ENGINES)}"
     )
     parser.add_argument("--repeats", type=int, default=3)
     modes = parser.add_mutually_exclusive_group()
@@ -108,7 +111,7 @@ def arguments() -> argparse.Namespace:
         modes.add_argument(f"--{mode}", action="store_true")
     words = parser.parse_args()
     if shutil.which("bart") is None:
-        print("BART is not installed: left out", file=sys.stderr)
+        print("BART is not installed and is skipped", file=sys.stderr)
         words.engines = [engine for engine in words.engines if not engine.startswith("bart:")]
     return words
 
@@ -116,9 +119,9 @@ def arguments() -> argparse.Namespace:
 def runs_of(
     records: Records, name: str, engines: Iterable[str], repeats: int
 ) -> dict[str, list[Record]]:
-    """Measure every engine on a case, by turns; return its records.
+    """Measure every engine on a case, in turn, and return the records.
 
-    Slow engines and failed ones run once.
+    Engines that are slow or fail run only once.
     """
     runs: dict[str, list[Record]] = {engine: [] for engine in engines}
     for repeat in range(repeats):

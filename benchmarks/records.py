@@ -1,6 +1,6 @@
-"""Measurements as JSON lines.
+"""Store measurements as JSON lines.
 
-An interrupted run goes on where it stopped, and tables can be made again without measuring.
+An interrupted run continues where it stopped, and tables can be made again without measuring.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ import cases
 
 HERE = Path(__file__).parent
 THREADS = 2
-# Waiting threads must not spin: on shared cores that costs 5 to 20 times.
+# Waiting threads must not spin: on shared cores this makes runs 5 to 20 times slower.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "OMP_WAIT_POLICY": "PASSIVE"}
 
 Record = dict[str, Any]
 
 
 class Records:
-    """Runs engines, each in its own process, and keeps their results.
+    """Runs each engine in its own process and keeps the results.
 
     Attributes
     ----------
@@ -41,8 +41,8 @@ class Records:
     def key(self, case: str, engine: str, options: dict[str, Any], repeat: int) -> str:
         """Return the key of a measurement.
 
-        Our methods are measured again when the package changes, peers when the maps given to them
-        do.
+        Our methods are measured again when the package changes, peers when the coil maps that they
+        use change.
         """
         version = (
             self.package
@@ -52,9 +52,9 @@ class Records:
         return " ".join([case, engine, json.dumps(options, sort_keys=True), str(repeat), version])
 
     def measure(self, case: str, engine: str, options: dict[str, Any], repeat: int = 0) -> Record:
-        """Return cost and scores of one run, or `failed` with the reason.
+        """Return the cost and scores of one run, or `failed` with the reason.
 
-        Known measurements are not repeated.
+        Measurements that are already known are not repeated.
         """
         key = self.key(case, engine, options, repeat)
         if key not in self.known:
@@ -73,7 +73,7 @@ class Records:
         return self.known[key]
 
     def ours(self) -> list[Record]:
-        """Return the records of our methods in their present state."""
+        """Return the records of our methods that were measured with the current code."""
         return [record for key, record in self.known.items() if key.endswith(self.package)]
 
     def _run(self, case: str, engine: str, options: dict[str, Any]) -> Record:
@@ -92,7 +92,7 @@ class Records:
 
 
 def source_digest() -> str:
-    """Return the digest of the package: measurements with other code do not count."""
+    """Return the digest of the package, because measurements with other code do not count."""
     digest = hashlib.sha256()
     for path in sorted((HERE.parent / "cmrrecon").rglob("*.py")):
         digest.update(path.read_bytes())

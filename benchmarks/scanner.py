@@ -1,12 +1,12 @@
-"""Measure what real scans cost beyond plain ones.
+"""Measure how much more real scans cost than plain ones.
 
 Usage: python benchmarks/scanner.py [RUNS]
 
-One simulated series of 12 frames is reconstructed with `sense` in turn: as it is, with a noise scan
-(coils are whitened), with the middle lines averaged twice (lines get weights), and with both.
-ESPIRiT maps are computed with and without a search for a second set (fold-over). Weight and
-iterations are given, so that all take the same steps. Prints a JSON record: medians of CPU seconds
-with one thread, and the ratios.
+A simulated series of 12 frames is reconstructed with `sense`: as it is, with a noise scan (coils
+are whitened), with the middle lines averaged twice (lines get weights), and with both, in turn.
+ESPIRiT maps are computed with and without searching for a second set (fold-over). Weight and
+iterations are fixed, so that all reconstructions take the same steps. The output is a JSON record
+with median CPU seconds, using one thread, and their ratios.
 """
 
 import json
@@ -31,7 +31,7 @@ OPTIONS = {"weight": 0.003, "iterations": 20}
 
 
 def scans() -> dict[str, Scan]:
-    """Return the same scan with and without noise scan and averages."""
+    """Return a scan with and without noise scan and averages."""
     made = cmrrecon.simulate(slices=1)
     plain = cmrrecon.undersample(made.scan, "kt-uniform", 4)
     coils, y = plain.shape[2], plain.shape[3]

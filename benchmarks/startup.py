@@ -1,4 +1,4 @@
-"""Measure the CPU time of `cmrrecon --help`: median over runs, in seconds.
+"""Measure the CPU time of `cmrrecon --help` in seconds, as the median over several runs.
 
 Usage: python benchmarks/startup.py [RUNS]
 """

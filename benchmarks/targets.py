@@ -1,4 +1,4 @@
-"""Targets of the benchmarks, measured in one run on two cores."""
+"""Measure the targets of the benchmarks in one run on two cores."""
 
 import json
 import statistics
@@ -18,18 +18,19 @@ SERIES = ("simulated/kt-uniform-8", "simulated/kt-gaussian-8")
 SAMPLES = "simulated/kt-radial-16"
 SEMI_REAL = ("P003/kt-gaussian-8", "P003/kt-gaussian-16", "P003/kt-gaussian-24")
 CASES = (*SERIES, SAMPLES, *SEMI_REAL)
-# The same problem for all three, so that the images must agree.
+# All three engines solve the same problem, so their images must agree.
 SENSE = {"weight": 0.005, "iterations": 30}
-# dB that count as equal: coil compression and rounding change about as much.
+# Differences up to this number of dB count as equal: coil compression and rounding change about as
+# much.
 NO_WORSE = 0.02
-# Known reasons for missed targets; shown only if the target was missed.
+# Known reasons for missed targets, shown only if the target was missed.
 REASONS = {
     "SENSE against": (
         "four fifths of our time are 1-D FFTs of length 204 = 4 x 3 x 17, "
-        "which MKL does at about 14 GF/s a core"
+        "which MKL computes at about 14 GF/s per core"
     ),
     "default against BART's oracle": (
-        "the default does not know the truth; the oracle's weight was chosen by it"
+        "the default does not know the truth, by which the oracle's weight was chosen"
     ),
 }
 VERDICTS = {True: "met", False: "missed", None: "not measured"}
@@ -62,7 +63,7 @@ def table(targets: Sequence[Target]) -> list[str]:
 
 
 def reasons(targets: Sequence[Target]) -> list[str]:
-    """Return a line for each missed target whose reason was found."""
+    """Return a line for each missed target with a known reason."""
     missed = [target.name for target in targets if target.met is False]
     return [
         f"- {name}: missed; {reason}."
@@ -89,7 +90,7 @@ def measure(records: Records, names: Sequence[str], repeats: int) -> list[Target
 def by_turns(
     records: Records, name: str, engines: dict[str, dict[str, Any]], repeats: int
 ) -> list[list[Record]]:
-    """Return the records of each engine; the slow ones of SigPy run once."""
+    """Return the records of each engine; SigPy's slow engines run once."""
     runs: list[list[Record]] = [[] for _ in engines]
     for repeat in range(repeats):
         for done, (engine, options) in zip(runs, engines.items(), strict=True):
@@ -100,14 +101,14 @@ def by_turns(
 
 
 def ratio(slow: list[Record], fast: list[Record], key: str) -> float:
-    """Return the ratio of medians."""
+    """Return the ratio of the medians."""
     return float(
         statistics.median(run[key] for run in slow) / statistics.median(run[key] for run in fast)
     )
 
 
 def sense(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
-    """Compare the time for the same least-squares problem; all get the coil maps."""
+    """Compare the time for the same least-squares problem; all engines get the coil maps."""
     peer_goals = {
         "sigpy:sense": ("SENSE against SigPy", 10, 15),
         "bart:sense": ("SENSE against BART", 8, 12),
@@ -117,9 +118,9 @@ def sense(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
 
 
 def temporal_tv(records: Records, names: Sequence[str], repeats: int) -> list[Target]:
-    """Compare the time of each engine with its own fixed parameters; all get the coil maps.
+    """Compare the time of each engine with its own fixed parameters; all engines get the coil maps.
 
-    Ours use the defaults of the method, peers the tuned parameters.
+    Our method uses its defaults, peers use their tuned parameters.
     """
     solver = find_method("temporal-tv").solver
     ours = {"weight": solver.weight, "iterations": solver.iterations}
@@ -139,7 +140,7 @@ def against(
     peer_goals: dict[str, tuple[str, int, int]],
     repeats: int,
 ) -> list[Target]:
-    """Return the ratios of time of the first engine to its peers, and the gain in scores.
+    """Return how much faster the first engine is than its peers, and its gain in scores.
 
     The target must be met in every case.
     """
@@ -170,7 +171,7 @@ def against(
 
 
 def memory(records: Records, names: Sequence[str]) -> Target:
-    """Return the largest peak of our methods that were measured on these cases."""
+    """Return the largest peak memory of our methods on these cases."""
     sizes = {name: cases.load(cases.folder_of(records.work, name)).input_mb for name in names}
     ours = [r for r in records.ours() if r["case"] in names and "extra_mb" in r]
     worst = max(ours, key=lambda r: r["extra_mb"] / sizes[r["case"]])
@@ -201,7 +202,7 @@ def normal_operator(records: Records) -> Target:
 def default_against_oracle(records: Records, name: str) -> Target:
     """Compare our default with the best of BART's methods.
 
-    BART uses the weights that are best on this case, a different one for each score.
+    BART uses the best weight on this case for each score.
     """
     ours = records.measure(name, "cmrrecon:auto", {})
     best: dict[str, tuple[float, str]] = {}

@@ -1,10 +1,11 @@
 """Measure training: windows per second, memory, and time spent waiting for data.
 
 Usage: python benchmarks/training.py
-(about ten minutes of one processor; writes docs/experiments/training-speed.md)
 
-Everything is measured on stores made by `cmrrecon simulate` and `cmrrecon preprocess`, with the
-step of the training loop. Sizes of the reduced networks, and losses, are those of
+A run takes about ten minutes on one processor and writes docs/experiments/training-speed.md.
+
+Everything is measured with the step function of the training loop, on stores made by `cmrrecon
+simulate` and `cmrrecon preprocess`. Losses and the sizes of the reduced networks are the same as in
 docs/experiments/compare.py.
 """
 
@@ -39,7 +40,8 @@ WINDOW = 5
 BASE, COMPILED = "fp32", "compiled"
 MODES = (BASE, "bf16", "checkpointing", "plain layout")
 THREADS_THAT_READ = (1, 2, 4)
-# Batches of the real loop, and how many at its start do not count, since they wait for the disk.
+# Number of batches in the real loop, and how many at its start are ignored because they wait for
+# the disk.
 LOOP_STEPS, LOOP_START = 20, 2
 
 
@@ -50,13 +52,13 @@ class Case:
     Attributes
     ----------
     recipe, settings : str
-        As given to `cmrrecon train`.
+        Arguments of `cmrrecon train`.
     matrix : tuple of int
         y and x of the simulated scans.
     rounds : int
-        Steps measured in every mode, after one that warms up.
+        Steps measured in every mode, after a warm-up step.
     thorough : bool
-        Whether to measure compiling, and waiting in the real loop, too.
+        Whether to also measure compiling, and waiting in the real loop.
     """
 
     recipe: str
@@ -134,7 +136,7 @@ def main() -> None:
 
 
 def measured(name: str, case: Case, work: Path) -> tuple[list[str], list[str]]:
-    """Return the rows of a network, and notes."""
+    """Return the table rows of a network, and notes."""
     store = store_of(case.matrix, work)
     speeds = child("speed", name, store, work)
     memory = {mode: child("memory", name, store, work, mode) for mode in MODES}
@@ -190,7 +192,7 @@ def store_of(matrix: tuple[int, int], work: Path) -> Path:
 
 
 def waiting(case: Case, store: Path, work: Path, threads: int) -> float:
-    """Return the share of its time that the real loop waits for data."""
+    """Return the share of time that the real loop waits for data."""
     out = work / f"run-{threads}"
     settings = [word for text in case.settings for word in ("--set", text)]
     run = [
@@ -221,7 +223,7 @@ def cmrrecon(*words: object) -> None:
 
 
 def child(measure: str, case: str, store: Path, work: Path, mode: str = BASE) -> dict[str, Any]:
-    """Measure in a separate process."""
+    """Run a measurement in a separate process."""
     command = [
         sys.executable,
         __file__,
@@ -234,7 +236,7 @@ def child(measure: str, case: str, store: Path, work: Path, mode: str = BASE) ->
         "--mode",
         mode,
     ]
-    # Earlier compilations are ignored, and the compilers work one after the other.
+    # Earlier compilations are ignored, and only one compiler runs at a time.
     compiling = {
         "TORCHINDUCTOR_CACHE_DIR": str(work / "compiled"),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -251,7 +253,7 @@ def one_thread() -> dict[str, str]:
 
 
 def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
-    """Return CPU seconds of the steps of every mode, and of making the windows."""
+    """Return the CPU seconds of the steps in every mode, and of making the windows."""
     from cmrrecon import SamplingMask
     from cmrrecon.training.batch import Sample
 
@@ -281,7 +283,7 @@ def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
             step(compiled, samples[0])
             runs[COMPILED] = compiled
             facts["compiling"] = cpu_seconds() - start
-        except Exception as error:  # no compiler, or one that does not work: the record says which
+        except Exception as error:  # there is no working compiler: the record states the reason
             facts["not compiled"] = str(error).splitlines()[0]
     seconds: dict[str, list[float]] = defaultdict(list)
     for sample in samples[: case.rounds + 1]:
@@ -357,7 +359,7 @@ def cpu() -> Any:
 
 
 def cpu_seconds() -> float:
-    """Return CPU seconds of this process and of the children it has waited for."""
+    """Return the CPU seconds of this process and of its finished children."""
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in spent)
 

@@ -1,6 +1,7 @@
 """Choose the parameters of the peers.
 
-`tune` chooses for all inputs on the tuning cases, `oracle` on the reported case itself.
+`tune` chooses parameters for all inputs on the tuning cases; `oracle` chooses them on the reported
+case itself.
 """
 
 import math
@@ -12,13 +13,13 @@ import peers
 from records import Record, Records
 
 COARSE, FINE = 2.0, math.sqrt(2)
-# Fewer iterations are preferred if they cost less than this in dB, because the peers' time counts
-# too.
+# Fewer iterations are preferred if they lose less than this in dB, because the peers' time also
+# matters.
 AS_GOOD = 0.02
 
 
 def climb(value: Callable[[float], float], start: float, step: float) -> float:
-    """Search uphill for the weight, start * step**n, that beats both its neighbours."""
+    """Search uphill for a weight start * step**n that is better than both its neighbours."""
     exponent, best = 0, value(start)
     for direction in (1, -1):
         while (found := value(start * step ** (exponent + direction))) > best:
@@ -31,7 +32,7 @@ def rounded(weight: float) -> float:
 
 
 def oracle(records: Records, case: str, engine: str, score: str) -> Record:
-    """Return the run with the weight that scores best on this case."""
+    """Return the run with the best-scoring weight on this case."""
 
     def run(weight: float) -> Record:
         return records.measure(
@@ -45,11 +46,10 @@ def oracle(records: Records, case: str, engine: str, score: str) -> Record:
 
 
 def tune(records: Records, names: Sequence[str], engine: str) -> tuple[peers.Options, float, int]:
-    """Return the options with the best mean PSNR over the cases, that PSNR, and the number of
-    trials.
+    """Return the options with the best mean PSNR, this PSNR, and the number of trials.
 
-    The search over weights uses the first number of iterations (and penalty) of `peers.CHOICES`;
-    the others are tried from the best weight.
+    The search over weights uses the first number of iterations (and penalty) in `peers.CHOICES`.
+    The other settings are tried starting from the best weight.
     """
     tried: dict[str, float] = {}
 

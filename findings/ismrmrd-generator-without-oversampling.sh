@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# ISMRMRD's generator of test data, asked for no oversampling, declares a field of view twice as wide,
-# so that every reader that goes by the header cuts the phantom on both sides.
+# If ISMRMRD's generator of test data is run without oversampling, it still declares a field of view
+# twice as wide, so every reader that follows the header crops the phantom on both sides.
 #
 # Versions: ismrmrd-tools and libismrmrd1.8 1.8.0-2+b1 (Debian 12, amd64); ismrmrd 1.15.0, h5py 3.16.0,
 #   numpy 2.4.6 (PyPI).
-# What is done: `ismrmrd_generate_cartesian_shepp_logan -m 64` with -O 1 and with -O 2; the headers are
-#   read, and the part of the image's energy that lies in the reconstructed field of view is computed
-#   from k-space.
-# Seen: with -O 2 the encoded matrix is 128 wide, the field of view 600 mm, the reconstructed one 64 and
-#   300 mm, which holds all of the phantom. With -O 1 the encoded matrix is 64 wide, the field of view
-#   still 600 mm and the reconstructed matrix 32: a third of the energy is cut off.
-# What follows: test files made with -O 1 say nothing about how a program crops.
+# Method: run `ismrmrd_generate_cartesian_shepp_logan -m 64` with -O 1 and with -O 2, read the headers,
+#   and compute from k-space how much of the image's energy is inside the reconstructed field of view.
+# Observation: with -O 2, the encoded matrix is 128 wide with a field of view of 600 mm, and the
+#   reconstructed matrix is 64 wide with 300 mm, which contains the whole phantom. With -O 1, the
+#   encoded matrix is 64 wide, the field of view is still 600 mm, and the reconstructed matrix is 32
+#   wide: a third of the energy is cut off.
+# Conclusion: test files made with -O 1 are no evidence of how a program crops.
 #
-# Needs: bash, apt-get with Debian's packages, python3 with venv. Everything goes to a temporary folder.
+# Requirements: bash, apt-get with Debian's packages, python3 with venv. All files are written to a
+#   temporary folder.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -57,8 +58,8 @@ for factor in (1, 2):
     found[factor] = (*sizes, lost)
     print(f"-O {factor}: encoded {sizes[0]} ({sizes[1]:g} mm), shown {sizes[2]} ({sizes[3]:g} mm), lost {lost:.3f}")
 if found[1][:4] != (64, 600.0, 32, 300.0) or found[2][:4] != (128, 600.0, 64, 300.0):
-    sys.exit("changed: other sizes in the header")
+    sys.exit("changed: the header has other sizes")
 if not (0.3 < found[1][4] < 0.36 and found[2][4] < 0.01):
-    sys.exit("changed: another part of the phantom is cut off")
+    sys.exit("changed: a different fraction of the phantom is cut off")
 PY
 env/bin/python compare.py

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Octave loads complex numbers that h5py wrote as zeros, without a word.
+# Octave loads complex numbers written by h5py as zeros, without any warning.
 #
 # Versions: GNU Octave 7.3.0 (Debian 12); h5py 3.16.0, numpy 2.4.6 (PyPI).
-# What is done: the same complex numbers are stored in an HDF5 file twice: as h5py stores complex arrays
-#   by default, a compound with the fields r and i, and as a compound with the fields real and imag, as
-#   MATLAB does. Octave loads the file.
-# Seen: load succeeds without a warning; the first variable is complex and all zero, the second right.
-# What follows: complex data for Octave need the fields real and imag, which h5py then shows as a
-#   structured array instead of a complex one. No file pleases both.
+# Method: store the same complex numbers in an HDF5 file twice: once as h5py stores complex arrays by
+#   default, in a compound with the fields r and i, and once in a compound with the fields real and
+#   imag, as MATLAB does. Then load the file with Octave.
+# Observation: load succeeds without a warning. The first variable is complex but all zero, the second
+#   is correct.
+# Conclusion: complex data for Octave need the fields real and imag, which h5py then shows as a
+#   structured array instead of a complex one. No file works well with both.
 #
-# Needs: octave-cli 7.3.0 (Debian's octave), python3 with venv. Everything else goes to a temporary folder.
+# Requirements: octave-cli 7.3.0 (Debian's octave), python3 with venv. All other files are written to a
+#   temporary folder.
 set -euo pipefail
 octave-cli --version | head -1 | grep -q "version 7.3.0" || { echo "needs octave-cli 7.3.0"; exit 1; }
 folder=$(mktemp -d)
@@ -28,7 +30,7 @@ with h5py.File("complex.h5", "w") as file:
     file["by_default"] = values
     file["with_names"] = fields
 PY
-# Octave 7.3 grumbles on standard error while it exits, whatever it was asked to do.
+# Octave 7.3 always prints complaints to standard error when it exits.
 if ! octave-cli --quiet 2> octave.log --eval '
   lastwarn("");
   load("complex.h5");

@@ -1,1 +1,1 @@
-"""Scores by the exact rules of the challenges, tables of them, and figures to look at."""
+"""Scores by the exact rules of the challenges, tables of scores, and comparison figures."""

@@ -1,8 +1,8 @@
-"""The protocol `body`: scores inside a mask of the body, which is made from the reference alone.
+"""The protocol `body`: scores inside a body mask that is made from the reference alone.
 
-In the air around the body a reference holds noise, ghosts or zeros, and so does a reconstruction,
-depending on whether its method blanks the air. That decides the SSIM of whole images: half of
-their windows may lie in air. Inside the body only the image itself counts.
+In the air around the body, references and reconstructions contain noise, ghosts or zeros, depending
+on whether the method blanks the air. This dominates the SSIM of whole images, because half of their
+windows may be in air. Inside the body only the image itself counts.
 """
 
 import numpy as np
@@ -17,53 +17,56 @@ from cmrrecon.tools.errors import InputError
 
 MARGIN = WINDOW // 2
 
-# Standard deviation of the smoothing along y and x, as a fraction of the matrix. It evens noise out
-# and is small beside the body.
+# Standard deviation of the smoothing along y and x, as a fraction of the matrix: enough to average
+# out noise, but small compared with the body.
 SMOOTHING = 0.01
-# Percentiles of the air and of the brightest tissue. Both hold if there is hardly any air.
+# Percentiles for the air and for the brightest tissue. They work even if there is hardly any air.
 AIR = 5
 BRIGHTEST = 99
-# Above this fraction of the brightest tissue a pixel counts when the tissue level is found.
-SURE = 0.1
-# Between air and tissue a pixel is body above this fraction. Lower, ghosts and noise join the body;
-# higher, arms far from the coils drop out.
+# Pixels above this fraction of the brightest tissue determine the tissue level.
+CLEARLY_TISSUE = 0.1
+# Pixels above this fraction of the way from air to tissue are body. A lower value would include
+# ghosts and noise; a higher value would exclude arms that are far from the coils.
 THRESHOLD = 0.2
-# Above this fraction of tissue the darkest pixels are no air: it is absent, or lost in noise.
+# If the darkest pixels exceed this fraction of tissue, there is no air, or it is lost in noise.
 NO_AIR = 0.5
-# Parts are kept from this fraction of the largest one's area: arms are, folded ghosts are not.
+# Parts with at least this fraction of the largest part's area are kept: arms, but not folded
+# ghosts.
 PART = 0.1
 RULE = (
-    f"body mask from the reference: mean magnitude over the frames, smoothed by {SMOOTHING:.0%} of "
-    f"the matrix, over {THRESHOLD:.0%} of the way from air to tissue, parts of at least {PART:.0%} "
-    "of the largest, holes filled; everything if the darkest pixels exceed half of tissue"
+    "body mask from the reference: pixels whose mean magnitude over the frames, smoothed by "
+    f"{SMOOTHING:.0%} of the matrix, is more than {THRESHOLD:.0%} of the way from air to tissue; "
+    f"parts of at least {PART:.0%} of the largest; holes filled; all pixels if the darkest exceed "
+    "half of tissue"
 )
 
 
 def body_mask(series: Tensor) -> Tensor:
-    """The pixels of a series that lie inside the body.
+    """Return a mask of the pixels inside the body.
 
-    The mean magnitude over the frames is smoothed with a Gaussian of 1 % of the matrix along y and
-    x. Air is its 5th percentile. Tissue is the median of all pixels that are brighter than a tenth
-    of the way from air to the 99th percentile. A pixel is body if it is brighter than a fifth of
-    the way from air to tissue. An opening by 3 x 3 pixels removes lines and dots; parts smaller
-    than a tenth of the largest are dropped; holes, such as the lungs, are filled. Where air is
-    brighter than half of tissue, air cannot be separated from the body, and all pixels are body.
+    The mean magnitude over the frames is smoothed with a Gaussian whose standard deviation is 1 %
+    of the matrix along y and x. The air level is the 5th percentile of this image. The tissue level
+    is the median of all pixels that are brighter than a tenth of the way from air to the 99th
+    percentile. A pixel is body if it is brighter than a fifth of the way from air to tissue. An
+    opening by 3 x 3 pixels removes lines and dots; parts smaller than a tenth of the largest are
+    dropped; holes, such as the lungs, are filled. If the air level exceeds half of the tissue
+    level, air cannot be separated from the body, and all pixels are body.
 
     Parameters
     ----------
     series : Tensor of shape (frame, y, x)
-        Reference of one slice, magnitudes or complex, finite.
+        Finite magnitudes or complex images of the reference, one slice.
 
     Returns
     -------
     Tensor of shape (y, x), bool
-        True inside the body; may be empty. On the device of the series.
+        True inside the body, on the device of the series. The mask may be empty.
     """
     mean = series.abs().double().mean(0).cpu().numpy()
     smooth = ndimage.gaussian_filter(mean, [SMOOTHING * n for n in mean.shape], mode="nearest")
 
     air, brightest = np.percentile(smooth, [AIR, BRIGHTEST])
-    bright = smooth[smooth > air + SURE * (brightest - air)]
+    bright = smooth[smooth > air + CLEARLY_TISSUE * (brightest - air)]
     tissue = np.median(bright) if bright.size else brightest
     if air > NO_AIR * tissue:
         return torch.ones(mean.shape, dtype=torch.bool, device=series.device)
@@ -74,13 +77,13 @@ def body_mask(series: Tensor) -> Tensor:
 
 
 def score_body(reconstruction: Tensor, reference: Tensor) -> Scores:
-    """The scores by `body`; parameters as for `protocols.score`, which states the rule.
+    """Score by protocol `body`; `protocols.score` describes parameters and rule.
 
     Raises
     ------
     InputError
-        If no window of 7 x 7 pixels is centred in the body (`body-empty`), or the reconstruction is
-        zero all over the body (`images-flat`).
+        If no window of 7 x 7 pixels is centred in the body (`body-empty`), or if the reconstruction
+        is zero everywhere in the body (`images-flat`).
     """
     rows, ssim_images = [], []
 
@@ -98,7 +101,7 @@ def score_body(reconstruction: Tensor, reference: Tensor) -> Scores:
 
         similarity = ssim_map(truth, scale * image, expected.amax(-1))[:, centres].mean(-1).cpu()
         ssim_images.append(similarity)
-        # The metrics see the pixels of the body as an image of one row.
+        # The metrics treat the pixels of the body as an image with one row.
         pair = expected.reshape(1, -1), scale * scored.reshape(1, -1)
         values = [
             psnr(*pair, expected.max()),
@@ -123,7 +126,7 @@ def score_body(reconstruction: Tensor, reference: Tensor) -> Scores:
 
 
 def _large_parts(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The largest connected part, and every other that is not much smaller."""
+    """Keep the largest connected part and all parts that are not much smaller."""
     parts, count = ndimage.label(inside)
     if count == 0:
         return inside
@@ -137,7 +140,7 @@ def _no_body(index: int) -> InputError:
     return InputError(
         "body-empty",
         f"No body was found in slice {index} of the reference",
-        f"Protocol body needs a body wide enough for a window of {WINDOW} x {WINDOW} pixels",
+        f"The body must be wide enough for a window of {WINDOW} x {WINDOW} pixels",
         "Check the reference, leave this slice out, or use --protocol fullfov",
     )
 
@@ -145,7 +148,7 @@ def _no_body(index: int) -> InputError:
 def _blank_body(index: int) -> InputError:
     return InputError(
         "images-flat",
-        f"The reconstruction is zero all over the body in slice {index}",
+        f"The reconstruction is zero everywhere in the body in slice {index}",
         "Every image must have contrast to be scored",
         "Reconstruct the file again, or leave this slice out",
     )

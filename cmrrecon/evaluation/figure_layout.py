@@ -1,4 +1,4 @@
-"""Sizes of a comparison figure: columns, rows, titles and caption at their printed size."""
+"""Lays out a comparison figure: columns, rows, titles and caption in their printed sizes."""
 
 from collections.abc import Sequence
 from textwrap import wrap
@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Inches. A page of a journal with two columns is 7.16 wide; six columns still hold their titles.
+# Inches. The page of a two-column journal is 7.16 wide, which leaves room for six titles.
 WIDTH = 7.16
 LEAST_COLUMN = 1.0
 LEAST_WIDTH = 3.5
 HIGHEST_IMAGE = 2.4
 HIGHEST_PROFILE = 1.1
-# Inches: row labels at the left, colour bars at the right, gaps between rows, the profile's ticks.
+# Inches: row labels on the left, colour bars on the right, gaps between rows, ticks of the profile.
 LABELS = 0.3
 SCALES = 0.6
 GAP = 0.06
 TICKS = 0.35
-# Points. Journals ask for at least 7.
+# Points. Journals require at least 7.
 TYPE = 7.0
 TITLE = 7.5
 HEADING = 8.0
-# Width of a letter over its size, on average, and height of a line.
+# Average width of a letter and height of a line, relative to the type size.
 LETTER = 0.56
 LINE = 1.3
 POINTS = 72
@@ -40,9 +40,9 @@ class Layout:
     size : tuple of int
         Pixels (y, x) of the images.
     zoom : tuple of int, optional
-        Box (y0, y1, x0, x1) that all rows but the first show.
+        Box (y0, y1, x0, x1) that is shown in all rows except the first.
     aspect : float
-        Height of a pixel over its width.
+        Height of a pixel divided by its width.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Layout:
         self.ticks = TICKS if "profile" in rows else 0.0
 
     def figure(self, heading: str | None, caption: str) -> "tuple[Figure, Any]":
-        """An empty figure and its axes (row, column), with a heading above and a caption below."""
+        """Create an empty figure with heading and caption, and its axes (row, column)."""
         from matplotlib.figure import Figure
 
         width = max(self.column * len(self.titles) + LABELS + SCALES, LEAST_WIDTH)
@@ -100,6 +100,6 @@ class Layout:
 
 
 def _wrapped(text: str, width: float, points: float) -> str:
-    """The text in lines that a width in inches holds at a size in points."""
+    """Wrap text to a width in inches at a type size in points."""
     letters = max(8, int(width * POINTS / (points * LETTER)))
     return "\n".join(part for line in text.split("\n") for part in wrap(line, letters))

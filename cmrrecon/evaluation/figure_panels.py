@@ -1,4 +1,4 @@
-"""The panels of a comparison figure: image, zoom, error, edge region and profile over time."""
+"""Draws the panels of a comparison figure: image, zoom, error, edge region, profile over time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARK = "#ffb000"
-# Unlike any grey, so that dark tissue inside the edge region is seen as such.
+# Not a grey, so that the outside of the edge region differs from dark tissue inside it.
 OUTSIDE = "#203a60"
 DASHES = (0, (4, 3))
 # A profile has at most this many ticks along time.
@@ -28,9 +28,9 @@ class Column:
     Attributes
     ----------
     title : str
-        Title, in lines.
+        Title, wrapped into lines.
     image : Tensor of shape (frame, y, x)
-        Magnitudes over the maximum of the reference.
+        Magnitudes relative to the maximum of the reference.
     error : Tensor of shape (y, x), or None
         Magnitude of the error; None for the first column.
     """
@@ -42,22 +42,22 @@ class Column:
 
 @dataclass(frozen=True)
 class Picture:
-    """What all columns share.
+    """Settings that all columns share.
 
     Attributes
     ----------
     frame : int
-        Number of the pictured frame.
+        Index of the pictured frame.
     window : tuple of float
-        Values that are black and white.
+        Values that are shown black and white.
     error_top : float
-        Error that is white.
+        Error that is shown white.
     region : Tensor of shape (y, x), bool, or None
         Edge region of the reference.
     zoom : tuple of int or None
-        Box (y0, y1, x0, x1) that all rows but the first show.
+        Box (y0, y1, x0, x1) that is shown in all rows except the first.
     aspect : float
-        Height of a pixel over its width.
+        Height of a pixel divided by its width.
     times : tuple of float or None
         Time of each frame in ms.
     """
@@ -71,20 +71,20 @@ class Picture:
     times: tuple[float, ...] | None
 
     def box(self, image: Tensor) -> tuple[slice, slice]:
-        """The part (y, x) of an image that all rows but the first show."""
+        """Return the part (y, x) of an image that is shown in all rows except the first."""
         if self.zoom is None:
             return slice(0, image.shape[-2]), slice(0, image.shape[-1])
         y0, y1, x0, x1 = self.zoom
         return slice(y0, y1), slice(x0, x1)
 
     def line(self, image: Tensor) -> int:
-        """The column x of the profile: the middle of the image or of the zoom box."""
+        """Return the column x of the profile: the middle of the image or of the zoom box."""
         x0, x1 = (0, image.shape[-1]) if self.zoom is None else self.zoom[2:]
         return (x0 + x1) // 2
 
 
 def draw_column(axes: "Mapping[str, Axes]", column: Column, picture: Picture) -> None:
-    """Draw one column into its panels, by the name of their row."""
+    """Draw one column into its panels, which are named by row."""
     frame = column.image[picture.frame]
     box = picture.box(frame)
     axes["image"].set_title(column.title, fontsize=TITLE, parse_math=False)
@@ -108,7 +108,7 @@ def draw_column(axes: "Mapping[str, Axes]", column: Column, picture: Picture) ->
 
 
 def draw_scales(figure: "Figure", rows: "Mapping[str, Sequence[Axes]]") -> None:
-    """Colour bars with tick labels beside the rows of images and of errors."""
+    """Add colour bars with tick labels next to the rows of images and errors."""
     for name, label in (("image", "signal"), ("error", "|error|")):
         shown = [axis for axis in rows.get(name, ()) if axis.images]
         if not shown:
@@ -121,7 +121,7 @@ def draw_scales(figure: "Figure", rows: "Mapping[str, Sequence[Axes]]") -> None:
 
 
 def _show(axis: "Axes", pixels: Tensor, picture: Picture, region: Tensor | None = None) -> None:
-    """One picture (y, x), or what of it lies in a region."""
+    """Show one picture (y, x), or only its pixels inside a region."""
     values: Any = pixels.numpy()
     if region is not None:
         values = np.ma.masked_array(values, ~region.numpy())
@@ -130,14 +130,14 @@ def _show(axis: "Axes", pixels: Tensor, picture: Picture, region: Tensor | None 
 
 
 def _imshow(axis: "Axes", values: Any, window: tuple[float, float], aspect: Any) -> None:
-    """Grey pixels without ticks."""
+    """Show grey pixels without ticks."""
     low, high = window
     axis.imshow(values, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
     _bare(axis)
 
 
 def _outline(axis: "Axes", zoom: tuple[int, int, int, int]) -> None:
-    """The zoom box."""
+    """Draw the outline of the zoom box."""
     from matplotlib.patches import Rectangle
 
     y0, y1, x0, x1 = zoom
@@ -146,7 +146,7 @@ def _outline(axis: "Axes", zoom: tuple[int, int, int, int]) -> None:
 
 
 def _show_profile(axis: "Axes", profile: Tensor, picture: Picture) -> None:
-    """The line (y, frame) over time, with the pictured frame marked."""
+    """Show the line (y, frame) over time, marking the pictured frame."""
     frames = profile.shape[1]
     _imshow(axis, profile.numpy(), picture.window, "auto")
     axis.axvline(picture.frame, color=MARK, linewidth=0.8, linestyle=DASHES)
@@ -161,7 +161,7 @@ def _show_profile(axis: "Axes", profile: Tensor, picture: Picture) -> None:
 
 
 def _bare(axis: "Axes") -> None:
-    """Neither ticks nor frame."""
+    """Remove ticks and frame."""
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[:].set_visible(False)

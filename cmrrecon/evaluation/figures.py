@@ -1,4 +1,4 @@
-"""Figures of reconstructions side by side, for papers that are printed in two columns."""
+"""Figures that compare reconstructions side by side, for papers printed in two columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,21 +23,22 @@ REFERENCE = "reference"
 
 @dataclass(frozen=True)
 class Display:
-    """How a comparison is shown.
+    """Display settings of a comparison.
 
     Attributes
     ----------
     window : tuple of float, optional
         Grey values (black, white) as fractions of the maximum of the pictured frame of the
-        reference, or of the first image without one. None: from 0 to its 99.5th percentile.
+        reference (without a reference, of the first image). None: from 0 to the 99.5th percentile
+        of this frame.
     zoom : tuple of int, optional
         Box (y0, y1, x0, x1) in pixels that is shown enlarged.
     aspect : float
-        Height of a pixel (y) over its width (x).
+        Height of a pixel (y) divided by its width (x).
     frame_times_ms : tuple of float, optional
         Time of each frame in ms.
     note : str
-        Sentence added to the caption, such as the protocol of scores in the titles.
+        Sentence to add to the caption, such as the protocol of scores in the titles.
     """
 
     window: tuple[float, float] | None = None
@@ -59,46 +60,46 @@ def comparison_figure(
 ) -> "Figure":
     """Draw the reference and several reconstructions in columns.
 
-    The rows are one frame; the zoom box, if there is one; the error (with a reference); what lies
-    in the reference's edge region (with `edges`); and a y-t profile (with several frames). With a
-    zoom box all rows but the first show the box alone.
+    The rows show one frame; the zoom box, if there is one; the error (with a reference); the edge
+    region of the reference (with `edges`); and a y-t profile (with several frames). With a zoom
+    box, all rows except the first show only this box.
 
-    All images share one grey window. Each is scaled to the reference, or to the first image without
-    one, by least squares over the whole series. Values are fractions of the maximum of the pictured
-    frame of the reference. The error is |image - reference|; white is the top of the grey window
-    over a round factor, the largest one at which 97 % of the median method's error stays below
-    white, within the zoom box if there is one.
+    All images share one grey window. Each image is scaled to the reference (without a reference, to
+    the first image) by least squares over the whole series. Values are fractions of the maximum of
+    the pictured frame of the reference. The error is |image - reference|. In the error maps, white
+    is the top of the grey window divided by a round factor. This is the largest factor that keeps
+    97 % of the median method's error below white, inside the zoom box if there is one.
 
     Parameters
     ----------
     images : mapping of str to Tensor of shape (frame, y, x)
-        Magnitudes or complex images by name.
+        Magnitudes or complex images, by name.
     reference : Tensor of shape (frame, y, x), or None
-        Reference.
+        The reference.
     frame : int
-        Number of the pictured frame, from 0.
+        Index of the pictured frame, from 0.
     titles : mapping of str to str, optional
-        Title of each column, such as its scores; the name where there is none. The reference is
-        called `reference`.
+        Titles of the columns, such as scores, by name. A column without a title shows its name. The
+        name of the reference is `reference`.
     heading : str, optional
-        Line above all, such as how the scan was sampled.
+        Line at the top, for example how the scan was sampled.
     edges : bool
-        Whether to show what the EAR loss compares, see `losses.edge_aware.edge_region`.
+        Whether to show the region that the EAR loss compares, see `losses.edge_aware.edge_region`.
     display : Display, optional
-        Window, zoom, aspect and time axis; None for the defaults.
+        Window, zoom box, aspect and time axis; None for the defaults.
 
     Returns
     -------
     matplotlib.figure.Figure
-        To be saved with `savefig`; 7.16 inches wide for up to six columns, type of 7 points or
-        more.
+        The figure, 7.16 inches wide for up to six columns, with type of at least 7 points. Save it
+        with `savefig`.
 
     Raises
     ------
     UsageError
-        If there are no images or their shapes differ (`shape-mismatch`), the frame is outside them
-        (`frame-missing`), the zoom box is (`box-outside`), the window is reversed or empty
-        (`window-range`), or edges are asked for without a reference (`option-needs`).
+        If there are no images or their shapes differ (`shape-mismatch`), they do not have the frame
+        (`frame-missing`) or do not contain the zoom box (`box-outside`), the window is reversed or
+        empty (`window-range`), or edges are requested without a reference (`option-needs`).
     """
     how = display or Display()
     columns = ({REFERENCE: reference} if reference is not None else {}) | dict(images)
@@ -107,9 +108,9 @@ def comparison_figure(
     if edges and reference is None:
         raise UsageError(
             "option-needs",
-            "Edges were asked for without a reference",
-            "The edges that count are those of the reference",
-            "Give a reference",
+            "Edges were requested without a reference",
+            "The edge region is found in the reference",
+            "Pass a reference",
         )
 
     shown = _relative(_scaled({name: _magnitude(image) for name, image in columns.items()}), frame)
@@ -141,14 +142,15 @@ def check_display(display: Display, size: tuple[int, ...]) -> None:
     Parameters
     ----------
     display : Display
-        What was asked for.
+        The requested settings.
     size : tuple of int
         Pixels (y, x) of the images.
 
     Raises
     ------
     UsageError
-        `window-range`, `box-outside` or `option-value` (the aspect).
+        If the window (`window-range`), the zoom box (`box-outside`) or the aspect (`option-value`)
+        is not valid.
     """
     if display.window is not None:
         low, high = display.window
@@ -156,8 +158,8 @@ def check_display(display: Display, size: tuple[int, ...]) -> None:
             raise UsageError(
                 "window-range",
                 f"The grey window is {low:g} to {high:g}",
-                "It must rise, within 0 to 1, the maximum of the reference",
-                "Give for example 0,0.6",
+                "It must rise within the range 0 to 1, where 1 is the maximum of the reference",
+                "Use, for example, 0,0.6",
             )
 
     if display.zoom is not None:
@@ -167,25 +169,25 @@ def check_display(display: Display, size: tuple[int, ...]) -> None:
                 "box-outside",
                 f"The zoom box is y {y0}:{y1}, x {x0}:{x1}",
                 f"The images have {size[0]} x {size[1]} pixels (y, x)",
-                "Give a box inside them",
+                "Choose a box inside them",
             )
 
     if not 0.05 <= display.aspect <= 20:
         raise UsageError(
             "option-value",
             f"The aspect of the pixels is {display.aspect:g}",
-            "It is the height of a pixel over its width, from 0.05 to 20",
-            "Give for example 1.5",
+            "The height of a pixel divided by its width must be from 0.05 to 20",
+            "Use, for example, 1.5",
         )
 
 
 def edge_similarity(images: Tensor, reference: Tensor) -> float:
-    """1 - EAR loss: structural similarity to the reference where the reference has edges.
+    """Return 1 - EAR loss, the structural similarity where the reference has edges.
 
     Parameters
     ----------
     images, reference : Tensor of shape (frame, y, x)
-        Magnitudes or complex images. The images are scaled as in the figure.
+        Magnitudes or complex images. They are scaled as in the figure.
 
     Returns
     -------
@@ -203,33 +205,33 @@ def edge_similarity(images: Tensor, reference: Tensor) -> float:
 
 
 def _magnitude(image: Tensor) -> Tensor:
-    """Magnitudes in double precision on the CPU."""
+    """Return the magnitudes in double precision on the CPU."""
     return image.detach().abs().to("cpu", torch.float64)
 
 
 def _check(columns: Mapping[str, Tensor], frame: int) -> None:
-    """Refuse series of several shapes, and frames that they do not have."""
+    """Refuse series of different shapes and frames that do not exist."""
     shapes = {tuple(image.shape) for image in columns.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
         raise UsageError(
             "shape-mismatch",
-            f"The images have the shapes {', '.join(map(str, sorted(shapes))) or 'of nothing'}",
-            "At least one is needed, and all must have the same axes (frame, y, x)",
-            "Give the images of one series",
+            f"The shapes of the images are: {', '.join(map(str, sorted(shapes))) or 'none'}",
+            "There must be at least one series, and all must have the same shape (frame, y, x)",
+            "Pass images of the same series",
         )
 
     frames = next(iter(shapes))[0]
     if not 0 <= frame < frames:
         raise UsageError(
             "frame-missing",
-            f"Frame {frame} was asked for",
+            f"Frame {frame} was requested",
             f"The images have frames 0 to {frames - 1}",
-            "Choose one of these",
+            "Choose one of these frames",
         )
 
 
 def _scaled(images: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each series times the real factor that fits it to the first one by least squares."""
+    """Scale each series by the real factor that fits it to the first series by least squares."""
     target = next(iter(images.values()))
     return {
         name: image * float((image * target).sum() / image.square().sum().clamp(min=1e-300))
@@ -238,7 +240,7 @@ def _scaled(images: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _relative(images: dict[str, Tensor], frame: int) -> dict[str, Tensor]:
-    """All series over the maximum of one frame of the first."""
+    """Divide all series by the maximum of one frame of the first series."""
     peak = float(next(iter(images.values()))[frame].max()) or 1.0
     return {name: image / peak for name, image in images.items()}
 
@@ -246,9 +248,10 @@ def _relative(images: dict[str, Tensor], frame: int) -> dict[str, Tensor]:
 def _error_factor(
     images: Mapping[str, Tensor], frame: int, top: float, zoom: tuple[int, int, int, int] | None
 ) -> int:
-    """The largest round factor at which nearly all of the median method's error fits the window.
+    """Return the largest round factor that keeps nearly all of the median error in the window.
 
-    Only the zoom box counts, if there is one, because the error maps show nothing else.
+    If there is a zoom box, only the error inside it counts, because the error maps show nothing
+    else.
     """
     y0, y1, x0, x1 = zoom or (None, None, None, None)
     target, *others = (image[frame, y0:y1, x0:x1] for image in images.values())
@@ -264,7 +267,7 @@ def _error_factor(
 def _rows(
     frame: int, factor: int, display: Display, *, error: bool, edges: bool, series: int
 ) -> dict[str, str]:
-    """The rows of a figure from top to bottom, by name, each with its label."""
+    """Return the labels of a figure's rows from top to bottom, by the name of the row."""
     rows = {
         "image": (f"frame {frame}", True),
         "zoom": ("zoom", display.zoom is not None),
@@ -282,15 +285,15 @@ def _caption(
     edges: bool,
     series: int,
 ) -> str:
-    """What the reader must know of scale, window and marks."""
+    """Describe scale, window and marks for the reader."""
     target = "the reference" if reference is not None else "the first image"
     sentences = [
-        f"Values over the maximum of this frame of {target}.",
+        f"Values are relative to the maximum of this frame of {target}.",
         f"Grey window: {window[0]:.2g} to {window[1]:.2g}.",
         f"Images are scaled to {target} by least squares over the series.",
         "Blue: outside the edge region of the reference." if edges else "",
         "Box: enlarged below." if display.zoom is not None else "",
-        "Dashed: line of the profile, and the pictured frame." if series > 1 else "",
+        "Dashed: position of the profile and time of the pictured frame." if series > 1 else "",
         display.note,
     ]
     return " ".join(filter(None, sentences))

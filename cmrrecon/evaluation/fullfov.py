@@ -1,4 +1,4 @@
-"""The protocol `fullfov`: the whole field of view, one scale for a whole series."""
+"""The protocol `fullfov`: scores over the whole field of view, with one scale per series."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ Box = tuple[int, int, int, int]
 def score_fullfov(
     reconstruction: Tensor, reference: Tensor, heart: Box | None, exclude_saturated: bool
 ) -> Scores:
-    """The scores by `fullfov`; parameters as for `protocols.score`, which states the rule."""
+    """Score by protocol `fullfov`; `protocols.score` describes parameters and rule."""
     ny, nx = reference.shape[-2:]
     y, x = _heart_box(heart, ny, nx)
     rows, ssim_images = [], []
@@ -32,7 +32,7 @@ def score_fullfov(
         image = image * ((image * truth)[keep].sum() / image[keep].square().sum())
         ssim_images.append(ssim(truth, image, truth.amax((-2, -1))).cpu())
 
-        # The metrics see the pixels that are kept as an image of one row.
+        # The metrics treat the remaining pixels as an image with one row.
         scored, scored_truth = image[keep][None], truth[keep][None]
         values = [
             psnr(scored_truth, scored, level),
@@ -59,7 +59,7 @@ def score_fullfov(
 
 
 def _heart_box(heart: Box | None, ny: int, nx: int) -> tuple[slice, slice]:
-    """The box of the heart PSNR, checked; by default the central half of y and third of x."""
+    """Check the box of the heart PSNR; the default is the central half of y and third of x."""
     if heart is None:
         return central_box(ny, nx)
     y0, y1, x0, x1 = heart
@@ -68,6 +68,6 @@ def _heart_box(heart: Box | None, ny: int, nx: int) -> tuple[slice, slice]:
             "box-outside",
             f"The heart box is y {y0}:{y1}, x {x0}:{x1}",
             f"The images have {ny} x {nx} pixels (y, x)",
-            "Give a box inside them",
+            "Choose a box inside them",
         )
     return slice(y0, y1), slice(x0, x1)

@@ -1,8 +1,8 @@
-"""How scores change between domains, and between methods.
+"""Tables of how scores change between domains and between methods.
 
-Means come with bootstrap intervals, by group; methods are compared in pairs. Records are those of
-`tables`. The bootstrap draws files; files of one subject are not independent, so intervals over few
-subjects are too narrow.
+Groups of files have mean scores with bootstrap intervals; methods are compared in pairs. Records
+are described in `tables`. The bootstrap draws files. Since files of the same subject are not
+independent, intervals over few subjects are too narrow.
 """
 
 import math
@@ -30,20 +30,20 @@ AXES = (
     "vendor",
     "subject",
 )
-# What makes two records those of the same k-space.
+# Two records belong to the same k-space if they agree in these fields.
 SAME_KSPACE = ("reference", "pattern", "acceleration", "acs", "seed", "slices")
 DIGITS = {"psnr": ".2f", "ssim": ".4f", "nmse": ".3g"}
 
 
 def domain(record: Record) -> str:
-    """Centre and vendor, joined by a slash."""
+    """Return centre and vendor, joined by a slash."""
     return "/".join(str(record.get(fact) or "unknown") for fact in DOMAIN)
 
 
 def placed(records: Iterable[Record], unseen: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The records with their `domain`, and `seen` or `unseen` in training.
+    """Add to each record its `domain`, and `seen`: whether it was `seen` or `unseen` in training.
 
-    A record is unseen if it belongs to any of the domains or facts `unseen`, see `is_part`.
+    A record is unseen if it matches any of the domains or facts in `unseen`, see `is_part`.
     """
     found = []
     for record in records:
@@ -53,7 +53,7 @@ def placed(records: Iterable[Record], unseen: Sequence[str] = ()) -> list[dict[s
 
 
 def is_part(record: Record, name: str) -> bool:
-    """Whether a record belongs to a domain (centre or centre/vendor) or has a fact (base=T1map)."""
+    """Return whether a record has a domain (centre or centre/vendor) or a fact (base=T1map)."""
     if "=" in name:
         return fits(record, name, "--unseen")
     whole = domain(record)
@@ -61,7 +61,7 @@ def is_part(record: Record, name: str) -> bool:
 
 
 def check_axes(axes: Sequence[str]) -> None:
-    """Refuse axes that tables do not have.
+    """Refuse unknown axes of tables.
 
     Raises
     ------
@@ -73,30 +73,31 @@ def check_axes(axes: Sequence[str]) -> None:
             raise UsageError(
                 "unknown-axis",
                 f"There is no axis {axis!r}",
-                f"The axes are: {', '.join(AXES)}",
-                "Choose among them, separated by commas",
+                f"The axes are {', '.join(AXES)}",
+                "Choose some of these, separated by commas",
             )
 
 
 def table(records: Sequence[Record], axes: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each combination of the axes, and of the methods.
+    """Return a table with one row for each method and combination of values on the axes.
 
     Parameters
     ----------
     records : sequence of records
         Scored files.
     axes : sequence of str
-        Names in `AXES`; none gives one row for each method.
+        Names in `AXES`; without any, there is one row for each method.
 
     Returns
     -------
     list of dict
-        Value of each axis, number of files `n`, and of each metric its `interval`.
+        In each row, the value on each axis, the number of files `n`, and the `interval` of each
+        metric.
 
     Raises
     ------
     UsageError
-        If an axis is unknown (`unknown-axis`), or the scores have several protocols
+        If an axis is unknown (`unknown-axis`), or if the scores have different protocols
         (`protocols-mixed`).
     """
     check_axes(axes)
@@ -115,25 +116,25 @@ def table(records: Sequence[Record], axes: Sequence[str]) -> list[dict[str, Any]
 
 
 def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict[str, float]]:
-    """Mean differences between two methods over the files that both have.
+    """Compare two methods by the mean difference of their scores over the same files.
 
     Parameters
     ----------
     records : sequence of records
         Scored files.
     first, second : str
-        Methods; the differences are second - first.
+        The methods; differences are second - first.
 
     Returns
     -------
     dict
-        Metric to the `interval` of its difference.
+        The `interval` of the difference, by metric.
 
     Raises
     ------
     UsageError
-        If no file was scored for both (`records-unpaired`), or two files of one method differ only
-        in their masks (`records-ambiguous`).
+        If no file was scored for both (`records-unpaired`), or if two files of one method belong to
+        the same k-space (`records-ambiguous`).
     """
     scans: dict[tuple[Any, ...], dict[Any, Record]] = defaultdict(dict)
     for record in scored_alike(records):
@@ -141,10 +142,10 @@ def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict
         if record.get("method") in scans[scan]:
             raise UsageError(
                 "records-ambiguous",
-                f"Two files of {record.get('method')} are of one scan, pattern and R: "
-                f"{record.get('input')} is one",
-                "Differences are between two files of the same k-space",
-                "Score one of them at a time",
+                f"Two files of {record.get('method')} are of the same scan, pattern and R; one is "
+                f"{record.get('input')}",
+                "A paired difference needs exactly one file of each method for the same k-space",
+                "Score only one of these files at a time",
             )
         scans[scan][record.get("method")] = record
 
@@ -153,8 +154,8 @@ def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict
         raise UsageError(
             "records-unpaired",
             f"No file was scored for both {first} and {second}",
-            "A paired difference needs such files",
-            "Score both",
+            "A paired difference needs files that were scored for both methods",
+            "Score the same files for both methods",
         )
     return {
         metric: interval(
@@ -167,24 +168,24 @@ def paired(records: Sequence[Record], first: str, second: str) -> dict[str, dict
 def differences(
     records: Sequence[Record], axes: Sequence[str], first: str, others: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Paired differences of other methods to one, over all files and within groups.
+    """List paired differences between one method and others, over all files and within groups.
 
     Parameters
     ----------
     records : sequence of records
         Scored files.
     axes : sequence of str
-        Groups are the combinations of these axes; the axis `method` is ignored.
+        The combinations of values on these axes form the groups; the axis `method` is ignored.
     first : str
-        Method that the others are compared with.
+        The method that the others are compared with.
     others : sequence of str
         The other methods.
 
     Returns
     -------
     list of dict
-        Value of each axis (`all` in the first rows), `method`, number of pairs `n`, and of each
-        metric the `interval` of its difference.
+        In each row, the value on each axis (`all` in the first rows), `method`, the number of pairs
+        `n`, and the `interval` of the difference of each metric.
     """
     keys = [axis for axis in axes if axis != "method"]
     groups: dict[tuple[Any, ...], list[Record]] = {tuple("all" for _ in keys): list(records)}
@@ -204,20 +205,20 @@ def differences(
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean, sample standard deviation and 95 % bootstrap interval of the mean.
+    """Return mean, sample standard deviation and 95 % bootstrap interval of the mean.
 
-    The interval is between the percentiles of 2000 means of values drawn with replacement. The
-    draws are always the same.
+    The limits of the interval are percentiles of the means of 2000 resamples, drawn with
+    replacement. The draws are always the same.
 
     Parameters
     ----------
     values : sequence of float
-        At least one.
+        At least one value.
 
     Returns
     -------
     dict
-        `mean`, `std`, `low`, `high` and the number of values `n`.
+        `mean`, `std`, `low`, `high`, and the number of values `n`.
     """
     n = len(values)
     mean = sum(values) / n
@@ -234,12 +235,12 @@ def interval(values: Sequence[float]) -> dict[str, float]:
 
 
 def with_method(axes: Sequence[str]) -> list[str]:
-    """The axes of a table, which always has the methods."""
+    """Add the axis `method`, which every table has."""
     return [*axes, *(["method"] if "method" not in axes else [])]
 
 
 def cells(row: Mapping[str, Any], axes: Sequence[str]) -> list[str]:
-    """A row of `table` as text: axes, method, number of files, each metric as mean [low, high]."""
+    """Format a row of `table`: axes, method, number of files, each metric as mean [low, high]."""
     names = ["unknown" if row[key] is None else str(row[key]) for key in with_method(axes)]
     figures = [
         f"{row[m]['mean']:{d}} [{row[m]['low']:{d}}, {row[m]['high']:{d}}]"

@@ -1,6 +1,6 @@
-"""T1 and T2 maps fitted to mapping series and compared inside the myocardium.
+"""Fits T1 and T2 maps to mapping series and compares them inside the myocardium.
 
-The rules are those of the challenge of 2023. A fit that fails is 0 ms. Times are in ms.
+The rules are those of the 2023 challenge. A failed fit yields 0 ms. All times are in ms.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from cmrrecon.tools.errors import InputError, NumericalError
 
-# Value in the challenge's label maps: 1 left ventricle, 2 myocardium, 3 right ventricle.
+# Labels in the challenge's label maps: 1 left ventricle, 2 myocardium, 3 right ventricle.
 MYOCARDIUM = 2
-# The challenge multiplies images by 1e6, which fits the units of 2023; other years have any units.
+# The challenge multiplies images by 1e6, which fits only the units of the 2023 data.
 FULL_SCALE = 1000.0
-LONGEST_T2 = 200.0  # In ms; in the challenge's program a longer T2 is a failed fit.
-APPARENT_T1 = (50.0, 10_000.0)  # In ms; range of the search.
+LONGEST_T2 = 200.0  # In ms; the challenge's program treats a longer T2 as a failed fit.
+APPARENT_T1 = (50.0, 10_000.0)  # In ms; search range.
 GRID = 96
 NARROWINGS = 40
 GOLDEN = (5**0.5 - 1) / 2
@@ -30,22 +30,22 @@ RULE = (
 
 @dataclass(frozen=True)
 class MapScores:
-    """A fitted map compared with that of the reference.
+    """The comparison of a fitted map with the map of the reference.
 
     Attributes
     ----------
     parameter : str
         T1 or T2.
     mean, reference_mean : float
-        Mean over the myocardium in ms.
+        Mean over the myocardium, in ms.
     rmse : float
-        Root mean square difference over its pixels in ms.
+        Root mean square difference over the pixels of the myocardium, in ms.
     pixels : int
-        Pixels compared in all slices: those where the reference could be fitted.
+        Number of compared pixels in all slices, namely those where the reference could be fitted.
     failed : int
-        Pixels where the reconstruction could not be fitted; they count as 0 ms.
+        Number of pixels where the reconstruction could not be fitted; they count as 0 ms.
     reference_failed : int
-        Pixels where the reference could not be fitted; they are left out.
+        Number of pixels where the reference could not be fitted; they are excluded.
     """
 
     parameter: str
@@ -58,7 +58,7 @@ class MapScores:
 
 
 def parameter_of(base: str) -> str | None:
-    """The parameter by base name: T1 (`T1map`, `T1mappost`), T2 (`T2map`), or None."""
+    """Return the parameter of a base name: T1 (`T1map`, `T1mappost`), T2 (`T2map`), or None."""
     return {"t1map": "T1", "t1mappost": "T1", "t2map": "T2"}.get(base.lower())
 
 
@@ -67,8 +67,8 @@ def compare_maps(
 ) -> MapScores:
     """Fit reconstruction and reference in every pixel of the myocardium and compare the maps.
 
-    The challenge's program forms the mean over the myocardium, and ranked by the root mean square
-    error over it.
+    The challenge's program computes the mean over the myocardium; the challenge ranked by the root
+    mean square error over the myocardium.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def compare_maps(
     myocardium : Tensor of shape (slice, y, x), bool
         True inside the myocardium.
     times : Tensor of shape (frame, slice)
-        Inversion or T2-preparation times in ms; a last inversion time of 0 leaves the last
-        weighting out.
+        Inversion or T2-preparation times in ms; a final inversion time of 0 excludes the last
+        weighting.
     parameter : str
         T1 or T2.
 
@@ -90,8 +90,8 @@ def compare_maps(
     Raises
     ------
     InputError
-        If the times do not fit the images (`times-shape`), are too few (`times-too-few`), or no
-        pixel is inside (`labels-empty`).
+        If the times do not match the images (`times-shape`) or are too few (`times-too-few`), or if
+        no pixel is in the myocardium (`labels-empty`).
     NumericalError
         If the reference cannot be fitted in any pixel (`fit-failed`).
 
@@ -107,7 +107,7 @@ def compare_maps(
         raise NumericalError(
             "fit-failed",
             f"No {parameter} can be fitted to the reference inside label {MYOCARDIUM}",
-            f"Its signal must follow the times {listed} ms",
+            f"The signal must follow the model at the times {listed} ms",
             "Check the times and the label map",
         )
 
@@ -124,28 +124,28 @@ def compare_maps(
 
 
 def _check_comparable(reference: Tensor, myocardium: Tensor, times: Tensor) -> None:
-    """Refuse times of other weightings or slices, and label maps without a myocardium."""
+    """Refuse times that do not match the images, and label maps without myocardium."""
     if times.shape != reference.shape[:2]:
         raise InputError(
             "times-shape",
-            f"There are times for {tuple(times.shape)} and images for "
+            f"The times have shape {tuple(times.shape)}, but the images have "
             f"{tuple(reference.shape[:2])} (frame, slice)",
-            "Every weighting of every slice needs its time",
-            "Give the file of this scan's times",
+            "Every weighting of every slice needs a time",
+            "Use the file with the times of this scan",
         )
     if not bool(myocardium.any()):
         raise InputError(
             "labels-empty",
             f"No pixel is labelled {MYOCARDIUM} in these slices",
-            "That is the label of the myocardium",
-            "Give the label map of these slices",
+            "The label map must contain the myocardium, which has this label",
+            "Use the label map of these slices",
         )
 
 
 def _fitted(
     images: Tensor, reference: Tensor, myocardium: Tensor, times: Tensor, parameter: str
 ) -> Tensor:
-    """The parameter in the myocardium of all slices in ms: images and reference, (2, pixel)."""
+    """Fit the parameter in ms to images and reference in the myocardium, (2, pixel)."""
     fit: Callable[[Tensor, Tensor], Tensor] = fit_t1 if parameter == "T1" else fit_t2
     pairs = []
     for z, inside in enumerate(myocardium.to(reference.device).unbind(0)):
@@ -156,25 +156,25 @@ def _fitted(
 
 
 def fit_t1(magnitude: Tensor, times: Tensor) -> Tensor:
-    """T1 of inversion-recovery magnitudes by least squares.
+    """Fit T1 to inversion-recovery magnitudes by least squares.
 
     The model is S(TI) = a (1 - exp(-b TI)) + c with T1 = (a / (a + c) - 1) / b; the second equation
-    corrects for the read-out pulses (Look and Locker). Magnitudes have lost their sign. For every k
-    the k earliest are made negative, and of all fits that are an inversion recovery (a + c > 0,
-    T1 > 0) the best is kept. For a given b the model is linear, so only b is searched: on a grid,
-    then by golden section.
+    corrects for the readout pulses (Look and Locker). Since magnitudes have no sign, the k earliest
+    samples are made negative for every k. Of all fits that are an inversion recovery (a + c > 0, T1
+    > 0), the best one is kept. For fixed b the model is linear, so only b is searched, first on a
+    grid, then by golden section.
 
     Parameters
     ----------
     magnitude : Tensor of shape (frame, pixel), real
         Signal of each pixel.
     times : Tensor of shape (frame,)
-        Inversion times in ms, in any order; a last time of 0 leaves the last weighting out.
+        Inversion times in ms, in any order; a final time of 0 excludes the last weighting.
 
     Returns
     -------
     Tensor of shape (pixel,), float64
-        T1 in ms; 0 where no polarity gives such a fit with 1 / b between 50 and 10 000 ms.
+        T1 in ms; 0 where no polarity yields such a fit with 1 / b between 50 and 10 000 ms.
 
     Raises
     ------
@@ -205,9 +205,9 @@ def fit_t1(magnitude: Tensor, times: Tensor) -> Tensor:
 
 
 def fit_t2(magnitude: Tensor, times: Tensor) -> Tensor:
-    """T2 of T2-prepared magnitudes, from the least-squares line through ln S over time.
+    """Fit T2 to T2-prepared magnitudes by a least-squares line through ln S over time.
 
-    T2 is minus one over the slope of the line.
+    T2 is -1 / slope of this line.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def fit_t2(magnitude: Tensor, times: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (pixel,), float64
-        T2 in ms; 0 where it is not between 0 and 200 ms or a sample is not positive.
+        T2 in ms; 0 where it is not between 0 and 200 ms or where a sample is not positive.
 
     Raises
     ------
@@ -237,26 +237,26 @@ def fit_t2(magnitude: Tensor, times: Tensor) -> Tensor:
 
 
 def full_scale(series: Tensor) -> Tensor:
-    """The magnitudes of a series (frame, y, x) in float64, scaled to a maximum of 1000."""
+    """Scale the magnitudes of a series (frame, y, x) to a maximum of 1000, in float64."""
     magnitude = series.abs().double()
     return magnitude * (FULL_SCALE / magnitude.max())
 
 
 def _order(times: Tensor, least: int, parameter: str) -> Tensor:
-    """The order of the times; there must be a least number of different ones."""
+    """Return the indices that sort the times, after checking that enough of them are different."""
     different = len(set(times.tolist()))
     if different < least:
         raise InputError(
             "times-too-few",
             f"There are {different} different times",
             f"A fit of {parameter} needs at least {least}",
-            "Give the times of all weightings",
+            "Use the times of all weightings",
         )
     return times.argsort()
 
 
 def _apparent_t1(y: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """1 / b of least residual for signals (frame, pixel), and whether it is inside the range."""
+    """Return 1 / b of least residual for signals (frame, pixel), and whether it is in range."""
     low, high = (
         torch.tensor(end, dtype=torch.float64, device=y.device).log() for end in APPARENT_T1
     )
@@ -280,9 +280,10 @@ def _apparent_t1(y: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _recovery(y: Tensor, t: Tensor, apparent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The decay exp(-t / apparent) (frame, pixel), and its least-squares fit beside a constant.
+    """Fit signals by a decay exp(-t / apparent) plus a constant, using least squares.
 
-    The fit is the coefficient of the decay and the squared residual, each (pixel,).
+    The result is the decay (frame, pixel), its coefficient (pixel,) and the squared residual
+    (pixel,).
     """
     decay = torch.exp(-t[:, None] / apparent)
     centred, departure = decay - decay.mean(0), y - y.mean(0)

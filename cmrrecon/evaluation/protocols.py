@@ -1,8 +1,8 @@
-"""The exact scoring rules: every score states the protocol that made it.
+"""The exact scoring rules; every score states its protocol.
 
 `cmrxrecon2023`, `cmrxrecon2024` and `cmrxrecon2025` are the rules of the official programs: crop
 with `ranking_crop`, then `score`. `fullfov` and `body` use one scale for a whole series; `fullfov`
-scores the whole field of view, `body` what lies inside the body.
+scores the whole field of view, `body` only the pixels inside the body.
 """
 
 import numpy as np
@@ -26,9 +26,10 @@ ORDERS = ("official", "textbook")
 
 
 def canonical_protocol(protocol: str | int, year: int | None = None) -> str:
-    """The long name of a protocol.
+    """Return the full name of a protocol.
 
-    `2024`, 2024 and `cmrxrecon2024` are the same; `cmrxrecon` alone takes the given year.
+    `2024`, 2024 and `cmrxrecon2024` mean the same; `cmrxrecon` means the challenge of the given
+    year.
 
     Raises
     ------
@@ -45,15 +46,17 @@ def canonical_protocol(protocol: str | int, year: int | None = None) -> str:
         raise UsageError(
             "unknown-protocol",
             f"There is no protocol {protocol!r}"
-            + (f" of year {year}" if name.startswith("cmrxrecon") and year is not None else ""),
-            f"The protocols are {', '.join(PROTOCOLS)}; a year alone names its challenge",
-            "Name one of them",
+            + (
+                f" for the year {year}" if name.startswith("cmrxrecon") and year is not None else ""
+            ),
+            f"The protocols are {', '.join(PROTOCOLS)}; a year stands for its challenge",
+            "Use one of them",
         )
     return name
 
 
 def year_of(protocol: str) -> int | None:
-    """The year of a challenge's protocol, by its long name; None for `fullfov` and `body`."""
+    """Return the year in a protocol's full name; None for `fullfov` and `body`."""
     return None if protocol in SERIES_PROTOCOLS else int(protocol.removeprefix("cmrxrecon"))
 
 
@@ -70,27 +73,27 @@ def score(
 ) -> Scores:
     """Compare a reconstruction with its reference by one protocol.
 
-    Nothing is cropped here: `ranking_crop` does that.
+    This function does not crop, see `ranking_crop`.
 
     Parameters
     ----------
     reconstruction, reference : Tensor of shape (frame, slice, y, x)
-        Magnitudes or complex images, of which the magnitude is compared.
+        Magnitudes or complex images, whose magnitudes are compared.
     protocol : str or int
         `fullfov`, `body`, `cmrxrecon2023`, `cmrxrecon2024`, `cmrxrecon2025`, a year, or `cmrxrecon`
-        for that of `year`.
+        for the challenge of `year`.
     order : {"official", "textbook"}
-        For the challenges: argument order of their programs, or the reference always first.
+        For the challenges: the argument order of their programs, or always the reference first.
     base : str, optional
-        Base name of the file; it identifies data without a time axis (blackblood, T1w, T2w). None:
-        there is a time axis.
+        Base name of the file, which identifies data without a time axis (blackblood, T1w, T2w).
+        None: there is a time axis.
     year : int, optional
-        Used by the protocol `cmrxrecon` only.
+        Used only with the protocol `cmrxrecon`.
     heart : tuple of int, optional
         For `fullfov`: box (y0, y1, x0, x1) of the heart PSNR; by default the central half of y and
         third of x.
     exclude_saturated : bool
-        For `fullfov`: leave pixels of at least 0.99 times the reference's maximum out of the scale,
+        For `fullfov`: exclude pixels of at least 0.99 times the reference's maximum from the scale,
         PSNR, heart PSNR and NMSE.
 
     Returns
@@ -101,9 +104,9 @@ def score(
     Raises
     ------
     InputError
-        If the shapes differ (`shape-mismatch`; the official programs give NaN), pixels are NaN or
-        infinite (`images-not-finite`), an image has one value only (`images-flat`), or no body is
-        found (`body-empty`).
+        If the shapes differ (`shape-mismatch`; the official programs return NaN), pixels are NaN or
+        infinite (`images-not-finite`), an image is constant (`images-flat`), or no body is found
+        (`body-empty`).
     UsageError
         If the protocol (`unknown-protocol`) or order (`option-value`) is unknown, the heart box is
         not inside the images (`box-outside`), or an option does not belong to the protocol
@@ -111,29 +114,30 @@ def score(
 
     Notes
     -----
-    Challenges: every two-dimensional image is normalised on its own, reconstruction and reference
-    alike (2023: by the maximum; 2024: to zero mean and unit standard deviation; 2025: by the 99.5th
-    percentile), and the scores are means over the images. The official programs of 2024 and 2025
-    swap the two: for data with a time axis the *reconstruction* gives the data range and the
-    denominator of the NMSE. Order `official` keeps that, `textbook` uses the reference. The
-    test-phase program of 2025 removes axes of length 1 first, and so treats a single slice over
-    time as data without a time axis; `textbook` gives its numbers.
+    Challenges: every two-dimensional image is normalised separately, for reconstruction
+    and reference alike (2023: by the maximum; 2024: to zero mean and unit standard deviation; 2025:
+    by the 99.5th percentile), and the scores are means over the images. The official programs of
+    2024 and 2025 swap the arguments: for data with a time axis, the data range and the denominator
+    of the NMSE come from the *reconstruction*. Order `official` reproduces this, `textbook` uses
+    the reference. The test-phase program of 2025 removes axes of length 1 first, and so treats a
+    single slice over time as data without a time axis; `textbook` reproduces its numbers.
 
     `fullfov`: one real least-squares scale per series (one slice over time) is applied to the
-    reconstruction. PSNR: mean square error over the series, range its maximum. SSIM: per frame,
-    range that frame's maximum. NMSE and HFEN: over the series. Heart PSNR: same scale and range,
-    inside a box. All are means over the slices.
+    reconstruction. PSNR uses the mean square error over the series and its maximum as the data
+    range. SSIM is computed per frame, with the frame's maximum as the data range. NMSE and HFEN are
+    computed over the series. The heart PSNR uses the same scale and range inside a box. All scores
+    are means over the slices.
 
-    `body`: as `fullfov`, over the pixels of `body_mask` alone: the scale is fitted there, PSNR and
-    NMSE are over these pixels of the series, with their maximum as the range. SSIM is the mean over
-    the windows centred in the mask, range the frame's maximum inside it. There is no heart PSNR and
-    no HFEN.
+    `body`: like `fullfov`, but only over the pixels of `body_mask`. The scale is fitted to them;
+    PSNR and NMSE are computed over them, with their maximum as the data range. SSIM is the mean
+    over all windows centred in the mask, with the frame's maximum inside the mask as the data
+    range. There is no heart PSNR and no HFEN.
 
-    `order`, `base` and `year` have no effect on either.
+    `order`, `base` and `year` have no effect on `fullfov` and `body`.
 
     References
     ----------
-    `calmetric` in Evaluation.py of CmrxRecon/CMRxRecon and, for 2024 and 2025, of
+    `calmetric` in Evaluation.py of CmrxRecon/CMRxRecon; for 2024 and 2025, of
     CmrxRecon/CMRxRecon2025-snippets.
     """
     name = canonical_protocol(protocol, year)
@@ -142,7 +146,7 @@ def score(
             "option-value",
             f"There is no order {order!r}",
             f"The orders are {' and '.join(ORDERS)}",
-            "Name one of them",
+            "Use one of them",
         )
     check_options(name, heart, exclude_saturated)
     _check(reconstruction, reference)
@@ -155,7 +159,7 @@ def score(
 
 
 def check_options(protocol: str, heart: Box | None, exclude_saturated: bool) -> None:
-    """Refuse options of `fullfov` with another protocol, given by its long name.
+    """Refuse options of `fullfov` together with another protocol, given by its full name.
 
     Raises
     ------
@@ -165,16 +169,16 @@ def check_options(protocol: str, heart: Box | None, exclude_saturated: bool) -> 
     if protocol != "fullfov" and (heart is not None or exclude_saturated):
         raise UsageError(
             "options-conflict",
-            f"A heart box or the exclusion of saturated pixels was asked for with {protocol}",
-            "Only fullfov has them",
-            "Leave them out, or use protocol fullfov",
+            f"A heart box or the exclusion of saturated pixels was requested with {protocol}",
+            "Only fullfov has these options",
+            "Omit them, or use the protocol fullfov",
         )
 
 
 def _score_challenge(
     reconstruction: Tensor, reference: Tensor, name: str, order: str, base: str | None
 ) -> Scores:
-    """`score` for a challenge, by its long name."""
+    """Score by the protocol of a challenge, given by its full name."""
     year = int(name.removeprefix("cmrxrecon"))
     swapped = order == "official" and year != 2023 and not is_timeless(base or "")
     rows = []
@@ -201,10 +205,10 @@ def _score_challenge(
 
 
 def _normalise(images: Tensor, year: int) -> Tensor:
-    """Normalise each image of (frame, y, x) by the rule of a year.
+    """Normalise each image of (frame, y, x) by one year's rule.
 
-    The official programs do this in float32 and sum over (x, y) in NumPy's order. That shows in the
-    sixth decimal of a PSNR, so we do the same.
+    The official programs use float32 and sum over (x, y) in NumPy's order. This affects the sixth
+    decimal of a PSNR, so it is reproduced here.
     """
     return torch.stack(
         [
@@ -215,7 +219,7 @@ def _normalise(images: Tensor, year: int) -> Tensor:
 
 
 def _normalise_image(image: FloatImage, year: int) -> FloatImage:
-    """Normalise one image (x, y) by the rule of a year."""
+    """Normalise one image (x, y) by one year's rule."""
     pixels = np.ascontiguousarray(image)
     offset, scale = np.float32(0), pixels.max()
     if year == 2024:
@@ -231,10 +235,10 @@ def _check(reconstruction: Tensor, reference: Tensor) -> None:
     if reconstruction.shape != reference.shape or reference.ndim != 4:
         raise InputError(
             "shape-mismatch",
-            f"The reconstruction has shape {tuple(reconstruction.shape)} and the reference "
+            f"The reconstruction has shape {tuple(reconstruction.shape)}, but the reference has "
             f"{tuple(reference.shape)} {AXES}",
             f"Both must have the same four axes {AXES}",
-            "Compare with the reference of this file, and crop both or neither",
+            "Use the reference of this file, and crop both or neither",
         )
 
     for what, images in (("reconstruction", reconstruction), ("reference", reference)):
@@ -242,7 +246,7 @@ def _check(reconstruction: Tensor, reference: Tensor) -> None:
         if not bool(torch.isfinite(magnitude).all()):
             raise InputError(
                 "images-not-finite",
-                f"The {what} holds NaN or infinity",
+                f"The {what} contains NaN or infinity",
                 "All pixels must be finite numbers",
                 "Reconstruct the file again",
             )
@@ -251,7 +255,7 @@ def _check(reconstruction: Tensor, reference: Tensor) -> None:
             frame, index = flat.nonzero()[0].tolist()
             raise InputError(
                 "images-flat",
-                f"The {what} is the same everywhere in frame {frame} of slice {index}",
+                f"The {what} is constant in frame {frame} of slice {index}",
                 "Every image must have contrast to be scored",
                 "Reconstruct the file again, or leave this slice out",
             )

@@ -1,4 +1,4 @@
-"""The part of the images that the CMRxRecon challenges score."""
+"""Selects the part of the images that the CMRxRecon challenges score."""
 
 from torch import Tensor
 
@@ -14,18 +14,18 @@ AXES = "(frame, slice, y, x)"
 
 
 def ranking_slices(count: int) -> slice:
-    """The slices that are scored: the middle two, or all if there are fewer than three."""
+    """Return the scored slices: the middle two, or all if there are fewer than three."""
     middle = round_half_up(count / 2)
     return slice(0, count) if count < 3 else slice(middle - 2, middle)
 
 
 def ranking_crop(images: Tensor, *, base: str, year: int) -> Tensor:
-    """Crop a reconstruction as the challenge of a year does (`run4Ranking`).
+    """Crop a reconstruction as one year's challenge does (`run4Ranking`).
 
     Slices: the middle two, or all if there are fewer than three. Pixels: the central half of y and
-    third of x. Frames: the first three; mapping series keep all (in 2023 everything but cine does).
-    Where the official functions fail we follow their intention: in 2023 a single slice is kept, and
-    in 2024 a series of fewer than three frames keeps them all.
+    third of x. Frames: the first three; mapping series keep all frames (in 2023, everything except
+    cine does). Where the official functions fail, the crop follows their intention: in 2023 a
+    single slice is kept, and in 2024 a series with fewer than three frames keeps all of them.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def ranking_crop(images: Tensor, *, base: str, year: int) -> Tensor:
     Raises
     ------
     UsageError
-        If the year is unknown (`unknown-protocol`), or there are not four axes (`images-axes`).
+        If the year is unknown (`unknown-protocol`), or the images do not have four axes
+        (`images-axes`).
 
     References
     ----------
@@ -56,7 +57,7 @@ def ranking_crop(images: Tensor, *, base: str, year: int) -> Tensor:
             "unknown-protocol",
             f"There is no ranking rule for {year}",
             f"The years are {', '.join(map(str, YEARS))}",
-            "Name one of them",
+            "Use one of them",
         )
     if images.ndim != 4:
         raise UsageError(
@@ -80,5 +81,5 @@ def ranking_crop(images: Tensor, *, base: str, year: int) -> Tensor:
 
 
 def central_box(ny: int, nx: int) -> tuple[slice, slice]:
-    """The central half of y and third of x."""
+    """Return the central half of y and third of x."""
     return centred(ny, round_half_up(ny / 2)), centred(nx, round_half_up(nx / 3))

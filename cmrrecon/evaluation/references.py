@@ -1,4 +1,4 @@
-"""The reference of a reconstruction: found by name, and loaded slice by slice."""
+"""Finds the reference of a reconstruction by name, and loads it slice by slice."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -30,13 +30,13 @@ class Reference:
     path : Path
         The file.
     source : str
-        What the images are, such as `noise-free truth`.
+        Origin of the images, such as `noise-free truth`.
     slices : tuple of int
-        Slice numbers of the scan that the file holds, in order.
+        Slice numbers, within the scan, of the slices in the file, in order.
     load : callable
-        From a position in `slices` to a Tensor of shape (frame, y, x), float32.
+        Takes a position in `slices`; returns a Tensor of shape (frame, y, x), float32.
     remarks : list of str
-        Sentences for the user about the slices loaded so far.
+        Remarks for the user about the slices loaded so far.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Reference:
     remarks: list[str] = field(default_factory=list)
 
     def images(self, wanted: Sequence[int]) -> Tensor:
-        """Magnitudes of the slices with these numbers.
+        """Load the magnitudes of the slices with these numbers.
 
         Returns
         -------
@@ -62,10 +62,9 @@ class Reference:
         if missing:
             raise InputError(
                 "slice-missing",
-                f"{self.path} has no slice {missing[0]} "
-                f"(it has {', '.join(map(str, self.slices))})",
-                "The reference must hold the slices that were reconstructed",
-                "Give the reference of the whole scan with --truth",
+                f"{self.path} has no slice {missing[0]} (only {', '.join(map(str, self.slices))})",
+                "The reference must contain all slices that were reconstructed",
+                "Use --truth with the reference of the whole scan",
             )
         return torch.stack([self.load(self.slices.index(z)) for z in wanted], 1)
 
@@ -79,19 +78,19 @@ def cropped(
     year: int,
     name: str,
 ) -> tuple[Tensor, Tensor]:
-    """Reconstruction and reference after the ranking crop.
+    """Apply the ranking crop to reconstruction and reference.
 
-    Only the slices of the crop are loaded. A reconstruction that is cropped already, such as a
-    submission, stays as it is.
+    Only the slices inside the crop are loaded. A reconstruction that is already cropped, such as a
+    submission, remains unchanged.
 
     Parameters
     ----------
     images : Tensor of shape (frame, slice, y, x)
-        Reconstruction.
+        The reconstruction.
     numbers : sequence of int
-        Its slice numbers in the scan.
+        Slice numbers of the reconstruction within the scan.
     reference : Reference
-        Reference of the whole scan.
+        The reference of the whole scan.
     base : str
         Base name of the scan, see `ranking_crop`.
     year : int
@@ -107,7 +106,7 @@ def cropped(
     Raises
     ------
     InputError
-        If slices are missing that the crop chooses from (`slice-missing`).
+        If slices needed for the crop are missing (`slice-missing`).
     """
     scored = ranking_slices(len(reference.slices))
     expected = ranking_crop(reference.images(reference.slices[scored]), base=base, year=year)
@@ -117,15 +116,15 @@ def cropped(
     if tuple(numbers) != reference.slices:
         raise InputError(
             "slice-missing",
-            f"{name} has {len(numbers)} of the {len(reference.slices)} slices of its scan",
-            "The ranking crop chooses from all slices",
+            f"{name} has only {len(numbers)} of the {len(reference.slices)} slices of its scan",
+            "The ranking crop selects from all slices",
             "Reconstruct the whole scan, or score without the crop",
         )
     return ranking_crop(images[:, scored], base=base, year=year), expected
 
 
 def acquisition_of(path: Path, stamp: Mapping[str, Any] | None) -> Acquisition:
-    """The facts of the scan of an image file: from its provenance, else from its path."""
+    """Return the facts about an image file's scan, from its provenance or else its path."""
     known = (stamp or {}).get("acquisition")
     return (
         acquisition_from_json(json.dumps(known))
@@ -135,7 +134,7 @@ def acquisition_of(path: Path, stamp: Mapping[str, Any] | None) -> Acquisition:
 
 
 def slices_of(stamp: Mapping[str, Any] | None, count: int) -> list[int]:
-    """Slice numbers in the scan of `count` stored slices: from the provenance, else from 0."""
+    """Return the slice numbers of `count` stored slices, from the provenance or else from 0."""
     stored = (stamp or {}).get("config", {}).get("slices")
     numbered = (
         isinstance(stored, list)
@@ -146,7 +145,7 @@ def slices_of(stamp: Mapping[str, Any] | None, count: int) -> list[int]:
 
 
 def view_of(stamp: Mapping[str, Any] | None) -> View:
-    """The view of a reconstruction, so that its reference shows the same part."""
+    """Return the view of a reconstruction, so that its reference can show the same part."""
     config = (stamp or {}).get("config", {})
     return View(
         **{name: config.get(name) is True for name in ("keep_oversampling", "recon_matrix")}
@@ -154,7 +153,7 @@ def view_of(stamp: Mapping[str, Any] | None) -> View:
 
 
 def candidates_in(truth: Path) -> list[Path]:
-    """All files below a folder that may be references; none for a file."""
+    """List all files below a folder that may be references; the list is empty for a file."""
     return sorted(
         path
         for path in truth.rglob("*")
@@ -171,7 +170,7 @@ def reference_for(
     allow_partial: bool = False,
     view: View | None = None,
 ) -> Reference:
-    """The reference of a scan: a given file, or the one in a folder that fits.
+    """Open the reference of a scan, which may be a file or be found in a folder.
 
     Parameters
     ----------
@@ -180,19 +179,19 @@ def reference_for(
     truth : Path
         File or folder.
     candidates : sequence of Path
-        The `candidates_in` that folder.
+        The result of `candidates_in` for this folder.
     truth_first : bool
-        Whether a noise-free truth is preferred, see `find_reference`.
+        Whether to prefer a noise-free truth, see `find_reference`.
     allow_partial : bool
-        As for `open_reference`.
+        As in `open_reference`.
     view : View, optional
-        As for `open_reference`.
+        As in `open_reference`.
 
     Raises
     ------
     InputError
-        If the file is of another scan (`reference-mismatch`), or none or several files fit
-        (`reference-missing`, `reference-ambiguous`).
+        If the file belongs to another scan (`reference-mismatch`), or if no file or several files
+        fit (`reference-missing`, `reference-ambiguous`).
     """
     if truth.is_dir():
         found = find_reference(acquisition, candidates, truth_first=truth_first)
@@ -202,9 +201,9 @@ def reference_for(
     if other:
         raise InputError(
             "reference-mismatch",
-            f"{truth} is of {other}, another scan than the one to compare with it",
-            "A reconstruction is compared with its own scan",
-            "Give the right file, or a folder to search, with --truth",
+            f"{truth} belongs to another scan ({other})",
+            "A reconstruction must be compared with the reference of its own scan",
+            "Use --truth with the right file or with a folder to search",
         )
     return reference
 
@@ -212,9 +211,10 @@ def reference_for(
 def find_reference(
     acquisition: Acquisition, candidates: Sequence[Path], *, truth_first: bool
 ) -> Path:
-    """The candidate with the base, subject, centre, vendor, coil type, split and year of a scan.
+    """Find the candidate whose path agrees with the facts of a scan.
 
-    Unknown facts fit anything.
+    The facts are base, subject, centre, vendor, coil type, split and year. Unknown facts agree with
+    anything.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def find_reference(
     candidates : sequence of Path
         Files to choose from.
     truth_first : bool
-        Whether a noise-free truth is preferred to fully sampled k-space, or the other way round.
+        Whether to prefer a noise-free truth to fully sampled k-space, or vice versa.
 
     Raises
     ------
@@ -238,20 +238,21 @@ def find_reference(
             f"{len(preferred)} reference files fit {acquisition.base} of subject "
             f"{acquisition.subject or 'unknown'}",
             "Exactly one must fit, by base, subject, centre, vendor, coil type, split and year",
-            "Give the reference file itself with --truth",
+            "Use --truth with the reference file itself",
         )
     return preferred[0]
 
 
 def contradiction(acquisition: Acquisition, path: Path) -> str:
-    """The fact in a file's path that belongs to another scan, see `disagreement`."""
+    """Return the first fact in a file's path that contradicts a scan, see `disagreement`."""
     return disagreement(acquisition, formats.parse_name(path))
 
 
 def disagreement(acquisition: Acquisition, facts: Acquisition) -> str:
-    """The first fact in which two scans differ, such as `subject P006` of the second; "" if none.
+    """Return the first fact in which two scans differ, or an empty text.
 
-    Base names count only if both are official.
+    The text describes the second scan, for example `subject P006`. Base names count only if both
+    are official.
     """
     fields = ["subject", "centre", "vendor", "coil", "split", "year"]
     if modality_of(facts.base) and modality_of(acquisition.base):
@@ -264,7 +265,7 @@ def disagreement(acquisition: Acquisition, facts: Acquisition) -> str:
 
 
 def _fits(acquisition: Acquisition, path: Path) -> bool:
-    """Whether a file is fully sampled or a truth, and of the scan as far as its path says."""
+    """Return whether a path may be a reference (fully sampled or a truth) of the scan."""
     facts = formats.parse_name(path)
     full = facts.pattern is None and not is_sampled_name(path)
     return full and facts.base == acquisition.base and not contradiction(acquisition, path)
@@ -273,24 +274,24 @@ def _fits(acquisition: Acquisition, path: Path) -> bool:
 def open_reference(
     path: Path, view: View | None = None, *, allow_partial: bool = False
 ) -> Reference:
-    """The reference in a file: stored images, or the RSS of fully sampled k-space.
+    """Open the reference in a file: stored images, or the RSS of fully sampled k-space.
 
-    The RSS of a slice is made when the slice is loaded. Loading raises an InputError if the k-space
-    is undersampled (`kspace-undersampled`) or partial (`kspace-partial`).
+    The RSS is computed when a slice is loaded. Loading raises an InputError if the k-space is
+    undersampled (`kspace-undersampled`) or partial (`kspace-partial`).
 
     Parameters
     ----------
     path : Path
         The file.
     view : View, optional
-        View of the images from k-space; None: that of reconstructions by default.
+        View of the images from k-space. None: the default view of reconstructions.
     allow_partial : bool
         Whether k-space may lack its edges (partial Fourier, low resolution, asymmetric echo).
 
     Raises
     ------
     InputError
-        If the file holds neither images nor k-space.
+        If the file contains neither images nor k-space.
     """
     if formats.kind(path) == "images":
         images = formats.read_images(path).abs().float()

@@ -1,6 +1,6 @@
-"""Scores over regions of images: signal and contrast to noise, and how well lesions are shown.
+"""Scores over regions of images: signal and contrast to noise, and lesion-focused scores.
 
-Images are (frame, slice, y, x). A region is one value of a label map, or a box around a lesion.
+Images are (frame, slice, y, x). A region is one label of a label map, or a box around a lesion.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ MARGIN = WINDOW // 2
 
 @dataclass(frozen=True)
 class Region:
-    """Pixels with a name.
+    """A named set of pixels.
 
     Attributes
     ----------
     name : str
-        Number of a label, or label of a box.
+        The number of a label, or the label of a box.
     mask : Tensor of shape (frame|1, slice, y, x), bool
         True inside the region.
     """
@@ -41,7 +41,7 @@ class Region:
 
 
 def labelled(labels: Tensor) -> list[Region]:
-    """A region for each label except 0 of a label map (frame|1, slice, y, x)."""
+    """Return a region for each non-zero label of a label map (frame|1, slice, y, x)."""
     return [
         Region(str(value), labels == value)
         for value in labels.flatten().bincount().nonzero().flatten().tolist()
@@ -50,7 +50,7 @@ def labelled(labels: Tensor) -> list[Region]:
 
 
 def boxes(rows: Sequence[LabelRow], shape: tuple[int, ...], numbers: Sequence[int]) -> list[Region]:
-    """The boxes on the given slices; labels of whole images are left out.
+    """Return the boxes on the given slices as regions, ignoring labels of whole images.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def boxes(rows: Sequence[LabelRow], shape: tuple[int, ...], numbers: Sequence[in
                 "box-outside",
                 f"The box of {row.label} in {row.file} is y {y0}:{y1}, x {x0}:{x1}",
                 f"The images have {y} x {x} pixels (y, x)",
-                "Give a box inside them, in pixels of the whole matrix",
+                "Choose a box inside them, in pixels of the whole matrix",
             )
 
         mask = torch.zeros((1, slices, y, x), dtype=torch.bool)
@@ -88,7 +88,7 @@ def boxes(rows: Sequence[LabelRow], shape: tuple[int, ...], numbers: Sequence[in
 
 
 def merged(regions: Sequence[Region]) -> list[Region]:
-    """One region for each name, which joins the boxes of one label."""
+    """Merge regions of the same name, such as boxes with the same label."""
     masks: dict[str, Tensor] = {}
     for region in regions:
         masks[region.name] = (
@@ -98,25 +98,26 @@ def merged(regions: Sequence[Region]) -> list[Region]:
 
 
 def together(*masks: Tensor) -> bool:
-    """Whether an image holds pixels of all masks (frame|1, slice, y, x)."""
+    """Return whether any image has pixels of all masks (frame|1, slice, y, x)."""
     present = [mask.any(-1).any(-1) for mask in masks]
     return bool(torch.stack(torch.broadcast_tensors(*present)).all(0).any())  # type: ignore[no-untyped-call]
 
 
 def focused(image: Tensor, reference: Tensor, regions: Sequence[Region]) -> Tensor:
-    """PSNR and SSIM of each region in each image.
+    """Compute PSNR and SSIM of each region in each image.
 
-    The images stay whole. One real least-squares scale per series (slice over time) is applied to
-    the reconstruction, as in `fullfov`. PSNR: mean square error over the region's pixels, peak the
-    maximum of the whole reference series. SSIM: mean over the windows of 7 x 7 pixels that are
-    centred in the region, range the maximum of that frame; windows reach beyond the region.
+    The images are not cut. One real least-squares scale per series (slice over time) is applied to
+    the reconstruction, as in `fullfov`. PSNR uses the mean square error over the region's pixels
+    and the maximum of the whole reference series as the peak. SSIM is the mean over the windows of
+    7 x 7 pixels that are centred in the region, with the frame's maximum as the data range; windows
+    may extend beyond the region.
 
     Parameters
     ----------
     image, reference : Tensor of shape (frame, slice, y, x)
         Magnitudes or complex images.
     regions : sequence of Region
-        At least one.
+        At least one region.
 
     Returns
     -------
@@ -126,8 +127,8 @@ def focused(image: Tensor, reference: Tensor, regions: Sequence[Region]) -> Tens
     Raises
     ------
     InputError
-        If a region lies in the outermost 3 pixels, where no window is centred (`region-at-edge`),
-        or the reconstruction is zero or not finite (`images-not-finite`).
+        If a region is within the outermost 3 pixels, where no window is centred (`region-at-edge`),
+        or if the reconstruction is zero or not finite (`images-not-finite`).
 
     References
     ----------
@@ -155,9 +156,9 @@ def focused(image: Tensor, reference: Tensor, regions: Sequence[Region]) -> Tens
             if bool((mask.any((-2, -1)) & ~inner.any((-2, -1))).any()):
                 raise InputError(
                     "region-at-edge",
-                    f"Region {regions[n].name} lies within {MARGIN} pixels of the edge",
-                    f"No window of {WINDOW} x {WINDOW} pixels is centred there for the SSIM",
-                    "Draw it larger, or leave it out",
+                    f"Region {regions[n].name} is within {MARGIN} pixels of the edge",
+                    f"The SSIM needs windows of {WINDOW} x {WINDOW} pixels centred in the region",
+                    "Draw it larger, or omit it",
                 )
             table[0, n, :, z] = 10 * torch.log10(truth.max() ** 2 / _mean(error, mask))
             table[1, n, :, z] = _mean(similarity, inner)
@@ -165,49 +166,49 @@ def focused(image: Tensor, reference: Tensor, regions: Sequence[Region]) -> Tens
 
 
 def _fitted(series: Tensor, truth: Tensor, z: int) -> Tensor:
-    """A series times the real factor that fits it to the reference by least squares."""
+    """Scale a series by the real factor that fits it to the reference by least squares."""
     factor = (series * truth).sum() / series.square().sum()
     if not bool(factor.isfinite()):
         raise InputError(
             "images-not-finite",
             f"Reconstruction or reference is zero everywhere or not finite in slice {z}",
-            "All pixels must be finite numbers, and some not zero",
+            "All pixels must be finite, and some must be non-zero",
             "Reconstruct the file again, or leave this slice out",
         )
     return factor * series
 
 
 def average(table: Tensor, chosen: Sequence[int]) -> tuple[float, float]:
-    """LF-PSNR and LF-SSIM of some regions of a table of `focused`.
+    """Average some regions in the result of `focused` to LF-PSNR and LF-SSIM.
 
-    They are means over the regions of each image, then over the images.
+    Scores are averaged over the regions of each image, then over the images.
     """
     psnr, similarity = table[:, list(chosen)].nanmean(1).flatten(1).nanmean(1).tolist()
     return psnr, similarity
 
 
 def signal_to_noise(images: Tensor, region: Tensor, background: Tensor) -> float | None:
-    """SNR of a region: its mean over the standard deviation of the background.
+    """Return the SNR of a region: mean / standard deviation of the background.
 
-    The ratio is formed in each image and averaged over the images. The standard deviation is
-    divided by the number of pixels.
+    The ratio is computed in each image and averaged over the images. The standard deviation is
+    normalised by the number of pixels.
 
     Parameters
     ----------
     images : Tensor of shape (frame, slice, y, x)
         Magnitudes or complex images.
     region, background : Tensor of shape (frame|1, slice, y, x), bool
-        True inside the region, and where noise is measured.
+        True inside the region, and where the noise is measured.
 
     Returns
     -------
     float or None
-        The ratio; None if the background is constant, as after a method that blanks it.
+        The ratio; None if the background is constant, for example after a method that blanks it.
 
     Raises
     ------
     InputError
-        If no image holds both (`regions-apart`).
+        If no image contains both (`regions-apart`).
 
     References
     ----------
@@ -219,23 +220,23 @@ def signal_to_noise(images: Tensor, region: Tensor, background: Tensor) -> float
 def contrast_to_noise(
     images: Tensor, first: Tensor, second: Tensor, background: Tensor
 ) -> float | None:
-    """CNR of two regions: their difference over the standard deviation of the background.
+    """Return the CNR of two regions: difference of means / standard deviation of the background.
 
-    It is negative where the first region is darker. All else is as in `signal_to_noise`.
+    The CNR is negative if the first region is darker. Everything else is as in `signal_to_noise`.
     """
     difference = _levels(images, first)[0] - _levels(images, second)[0]
     return _ratio(difference, _levels(images, background)[1])
 
 
 def _ratio(signal: Tensor, noise: Tensor) -> float | None:
-    """Mean of signal / noise over the images that have both."""
+    """Average signal / noise over the images that have both."""
     both = ~(signal.isnan() | noise.isnan())
     if not bool(both.any()):
         raise InputError(
             "regions-apart",
-            "The regions and the background are on no image together",
-            "Noise is measured in the same image",
-            "Draw them on the same slices",
+            "No image contains both the regions and the background",
+            "The noise is measured in the same image as the signal",
+            "Draw all of them on the same slices",
         )
     if not bool((noise[both] > 0).all()):
         return None
@@ -243,13 +244,13 @@ def _ratio(signal: Tensor, noise: Tensor) -> float | None:
 
 
 def _levels(images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over a mask in each image, (frame, slice) float64.
+    """Compute mean and standard deviation over a mask in each image, (frame, slice) float64.
 
-    They are NaN where the mask is empty.
+    Both are NaN where the mask is empty.
     """
     means, deviations = [], []
 
-    # Slice by slice, to save memory.
+    # Work slice by slice to save memory.
     for series, inside in zip(images.unbind(1), mask.to(images.device).unbind(1), strict=True):
         magnitude = series.abs().double()
         mean = _mean(magnitude, inside)
@@ -259,5 +260,5 @@ def _levels(images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of values (frame, y, x) over a mask (frame|1, y, x), (frame,); NaN where it is empty."""
+    """Average values (frame, y, x) over a mask (frame|1, y, x); NaN in frames where it is empty."""
     return torch.where(mask, values, 0).sum((-2, -1)) / mask.sum((-2, -1))

@@ -1,35 +1,36 @@
-"""Names for results of one network with different weights."""
+"""Names for results of the same network with different weights."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SHORT = 8  # Digits of a digest, as git shows them.
+SHORT = 8  # Digits of an abbreviated digest.
 
 
 def weights_of(stamp: Mapping[str, Any] | None) -> dict[str, str | None]:
-    """The weights that the provenance of a result names.
+    """Return the weights that are named in the provenance of a result.
 
     Returns
     -------
     dict
-        `weights`, the digest of the file, and `run`, the name of its folder; None if unknown.
+        `weights`, the digest of the file, and `run`, the name of its folder; each is None if
+        unknown.
     """
     known = stamp or {}
     return {"weights": known.get("config", {}).get("weights"), "run": known.get("run")}
 
 
 def distinguish_runs(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The records, with a name of its own for each file of weights.
+    """Rename methods in records so that each file of weights has its own name.
 
-    A method with several weights becomes `network (run)`, by the folder of the weights. Where
-    folders are unknown or have the same name, the first 8 digits of the digest replace them. A
-    network with one file of weights keeps its name.
+    A network with several files of weights becomes `network (run)`, after the folder of the
+    weights. If folders are unknown or have the same name, the first 8 digits of the digest are used
+    instead. A network with only one file of weights keeps its name.
 
     Parameters
     ----------
     records : sequence of records
-        Each with `method`, and `weights` and `run` if it is a network.
+        Each has `method`, and for a network also `weights` and `run`.
     """
     runs: dict[Any, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
     for record in records:

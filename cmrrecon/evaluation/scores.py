@@ -1,4 +1,4 @@
-"""The scores of one reconstruction, and the pairs of series that they are computed from."""
+"""The scores of one reconstruction, and the pairs of series that they compare."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ SCALARS = ("protocol", "order", "psnr", "ssim", "nmse", "heart_psnr", "hfen", "i
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one reconstruction, with the rule that made them.
+    """The scores of one reconstruction, with the rule that was used.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Scores:
     nmse : float
         Mean over the images (`fullfov`, `body`: over the series).
     protocol : str
-        Long name of the protocol.
+        Full name of the protocol.
     order : str
         `official` or `textbook`; always `textbook` for `fullfov` and `body`.
     images : int
@@ -35,7 +35,7 @@ class Scores:
     hfen : float or None
         High-frequency error norm, `fullfov` only.
     body_fraction : float or None
-        Fraction of the pixels that lie inside the body mask, mean over the slices, `body` only.
+        Fraction of pixels inside the body mask, averaged over the slices, `body` only.
     psnr_images : Tensor of shape (frame, slice), float64, on the CPU, or None
         PSNR of each image, challenges only.
     ssim_images : Tensor of shape (frame, slice), float64, on the CPU
@@ -58,9 +58,9 @@ class Scores:
     body_fraction: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The scalar fields for JSON.
+        """Return the scalar fields for JSON.
 
-        JSON has no infinity: an infinite PSNR becomes the string "inf", which `float` reads back.
+        JSON has no infinity, so an infinite PSNR becomes the string "inf", which `float` can parse.
         Only `body` has the field `body_fraction`.
         """
         names = (*SCALARS, *(() if self.body_fraction is None else ("body_fraction",)))
@@ -68,7 +68,7 @@ class Scores:
 
 
 def series_pairs(reconstruction: Tensor, reference: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both series of each slice, one slice after the other to save memory.
+    """Yield both series of each slice in turn, to save memory.
 
     Parameters
     ----------

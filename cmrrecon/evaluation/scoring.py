@@ -1,4 +1,4 @@
-"""`evaluate`: one reconstruction matched with its reference, cropped and scored."""
+"""`evaluate`: matches one reconstruction with its reference, crops and scores it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ IN_MEMORY = Path("The reference")
 
 @runtime_checkable
 class Reconstructed(Protocol):
-    """A result of `cmrrecon.reconstruct`, or anything with images and their provenance."""
+    """A result of `cmrrecon.reconstruct`, or any object with images and their provenance."""
 
     @property
     def images(self) -> Tensor:
@@ -48,7 +48,7 @@ class Reconstructed(Protocol):
 
 @runtime_checkable
 class Truth(Protocol):
-    """A result of `cmrrecon.simulate`, or anything with a true image (frame, slice, y, x)."""
+    """A result of `cmrrecon.simulate`, or any object with a true image (frame, slice, y, x)."""
 
     @property
     def image(self) -> Tensor:
@@ -57,20 +57,20 @@ class Truth(Protocol):
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Images to score, with the known facts of their scan.
+    """Images to score, with the known facts about their scan.
 
     Attributes
     ----------
     images : Tensor of shape (frame, slice, y, x)
         Real or complex images.
     facts : Acquisition or None
-        Facts of the scan, if any are known.
+        Facts about the scan, if any are known.
     slices : tuple of int or None
-        Slice numbers in the scan; None: all slices.
+        Slice numbers within the scan. None: all slices.
     name : str
         Name in messages.
     view : View or None
-        View of the encoded images; None: unknown, so the default.
+        View of the encoded images. None: unknown, so the default view is assumed.
     """
 
     images: Tensor
@@ -98,50 +98,51 @@ def evaluate(
     Parameters
     ----------
     reconstruction : Tensor or NumPy array, path, or result of a reconstruction
-        Images (frame, slice, y, x), float or complex, whose magnitude is scored; or an image file;
-        or an object with `images` and `provenance`. Files and results name their scan and slices.
+        Images (frame, slice, y, x), float or complex, whose magnitudes are scored; or an image
+        file; or an object with `images` and `provenance`. Files and results state their scan and
+        slices.
     reference : Tensor or NumPy array, path, or simulated scan
-        Images (frame, slice, y, x); or a file of truth images or of fully sampled k-space, which
-        gives its root sum of squares; or a folder that is searched for the file of the same scan
-        (`fullfov` and `body` prefer a noise-free truth, the challenges k-space); or an object with
+        Images (frame, slice, y, x); or a file with true images or with fully sampled k-space, whose
+        root-sum-of-squares is used; or a folder to search for a file of the same scan (`fullfov`
+        and `body` prefer a noise-free truth, the challenges prefer k-space); or an object with
         `image`.
     protocol : str or int
         `fullfov`, `body`, `cmrxrecon2023`, `cmrxrecon2024`, `cmrxrecon2025`, or the year of a
         challenge.
     order : {"official", "textbook"}
-        For the challenges: argument order of their programs, or the reference always first.
+        For the challenges: the argument order of their programs, or always the reference first.
     crop : bool
-        For the challenges: score the part that `ranking_crop` selects. Images that have its shape
-        already stay as they are.
+        For the challenges: score only the part that `ranking_crop` selects. Images that already
+        have the shape of this part remain unchanged.
     heart : tuple of int, optional
         For `fullfov`: box (y0, y1, x0, x1) of the heart PSNR; by default the central half of y and
         third of x.
     exclude_saturated : bool
-        For `fullfov`: leave out reference pixels of at least 0.99 times the maximum.
+        For `fullfov`: exclude pixels of at least 0.99 times the reference's maximum.
     base : str, optional
         Base name of the scan, such as `cine_sax`, which determines the crop of a challenge and
-        whether there is a time axis. None: from the reconstruction, else from the reference's file
-        name.
+        whether there is a time axis. None: the base name in the reconstruction, or else in the file
+        name of the reference.
     slices : sequence of int, optional
-        Slice numbers in the scan of the reconstruction. None: from the reconstruction; an array has
-        those of the reference.
+        Slice numbers of the reconstruction within the scan. None: as stated by the reconstruction;
+        an array is assumed to have the slices of the reference.
     allow_partial : bool
-        Accept reference k-space without its edges (partial Fourier, low resolution, asymmetric
-        echo). Aliased k-space is never accepted.
+        Accept a reference whose k-space lacks its edges (partial Fourier, low resolution,
+        asymmetric echo). Aliased k-space is never accepted.
 
     Returns
     -------
     Scores
-        PSNR in dB, SSIM, NMSE and the rule that made them.
+        PSNR in dB, SSIM, NMSE and the rule that was used.
 
     Raises
     ------
     InputError
-        If a file does not exist (`file-missing`) or holds no reconstruction (`variable-kind`);
+        If a file does not exist (`file-missing`) or contains no reconstruction (`variable-kind`);
         images are neither float nor complex (`images-dtype`), do not have four axes
         (`images-axes`), are empty (`array-empty`), differ in shape (`shape-mismatch`) or have no
         meaningful score (`images-not-finite`, `images-flat`, `body-empty`); the reference is
-        missing, ambiguous or of another scan (`reference-missing`, `reference-ambiguous`,
+        missing, ambiguous or from another scan (`reference-missing`, `reference-ambiguous`,
         `reference-mismatch`), undersampled or partial (`kspace-undersampled`, `kspace-partial`), or
         lacks a slice (`slice-missing`, also for the crop).
     UsageError
@@ -181,14 +182,14 @@ def evaluate(
 
 
 def read_reconstruction(path: Path, name: str) -> tuple[Tensor, dict[str, Any] | None]:
-    """The images of a file, and its provenance.
+    """Read the images in a file, and their provenance.
 
     Parameters
     ----------
     path : Path
         The file.
     name : str
-        Its name in messages.
+        Name of the file in messages.
 
     Returns
     -------
@@ -200,15 +201,15 @@ def read_reconstruction(path: Path, name: str) -> tuple[Tensor, dict[str, Any] |
     Raises
     ------
     InputError
-        If the file cannot be read as images, or holds their uncertainty (`variable-kind`).
+        If the file cannot be read as images, or contains their uncertainty (`variable-kind`).
     """
     images, stamp = formats.read_images(path), formats.read_provenance(path)
     if stamp is not None and "quantity" in stamp:
         raise InputError(
             "variable-kind",
-            f"{name} holds the {stamp['quantity']} of images",
+            f"{name} contains the {stamp['quantity']} of images",
             "A reconstruction was expected",
-            "Give the file of the images themselves",
+            "Use the file with the images themselves",
         )
     return images, stamp
 
@@ -219,7 +220,7 @@ def _pair(
     base: str | None,
     year: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """Reconstruction and reference after the ranking crop of a year, or whole without a year."""
+    """Return reconstruction and reference, cropped by one year's rule if there is a year."""
     numbers = reference.slices if made.slices is None else made.slices
     if year is None:
         return made.images, reference.images(numbers)
@@ -233,7 +234,7 @@ def _reconstruction(
     base: str | None,
     slices: Sequence[int] | None,
 ) -> Reconstruction:
-    """The images to score; `base` and `slices` override what they say themselves."""
+    """Return the images to score; `base` and `slices` override the stated facts."""
     if isinstance(given, str | Path):
         path = _existing(given, "reconstruction")
         images, stamp = read_reconstruction(path, str(path))
@@ -251,7 +252,7 @@ def _reconstruction(
 
 
 def _of_result(images: Tensor, stamp: Mapping[str, Any] | None) -> Reconstruction:
-    """Images with what their provenance says of the scan."""
+    """Combine images with the facts about the scan in their provenance."""
     if stamp is None:
         return Reconstruction(images)
     facts = acquisition_of(Path(), stamp) if "acquisition" in stamp else None
@@ -266,7 +267,7 @@ def _reference(
     truth_first: bool,
     allow_partial: bool,
 ) -> Reference:
-    """The given reference, or the one of the scan in a folder."""
+    """Return the given reference, or find it in a folder."""
     if not isinstance(given, str | Path):
         images = _checked(given.image if isinstance(given, Truth) else given, "reference").abs()
         numbers = tuple(range(images.shape[1]))
@@ -284,19 +285,19 @@ def _reference(
             allow_partial=allow_partial,
         )
     if path.is_dir():
-        raise _needs_base(f"The folder {path} is searched by the base name of the scan")
+        raise _needs_base(f"The folder {path} can only be searched by the base name of the scan")
     return open_reference(path, made.view, allow_partial=allow_partial)
 
 
 def _base_of(made: Reconstruction, reference: Reference) -> str | None:
-    """The base name of the scan from the reconstruction, else from the reference's file name."""
+    """Return the scan's base name from the reconstruction or else the reference's file name."""
     if made.facts is not None:
         return made.facts.base
     return None if reference.path == IN_MEMORY else formats.parse_name(reference.path).base
 
 
 def _existing(given: str | Path, what: str) -> Path:
-    """The path, which must exist."""
+    """Return the path after checking that it exists."""
     path = Path(given)
     if not path.exists():
         raise InputError(
@@ -309,13 +310,13 @@ def _existing(given: str | Path, what: str) -> Path:
 
 
 def _checked(given: Tensor | Array, what: str) -> Tensor:
-    """Images as a tensor (frame, slice, y, x), detached from gradients."""
+    """Convert images to a tensor (frame, slice, y, x), detached from gradients."""
     kind = given.dtype.name if isinstance(given, np.ndarray) else str(given.dtype)[len("torch.") :]
     if kind not in DTYPES:
         raise InputError(
             "images-dtype",
-            f"The {what} is {kind}",
-            "Images are float or complex",
+            f"The {what} has type {kind}",
+            "Images must be float or complex",
             "Convert them",
         )
     if given.ndim != 4:
@@ -330,20 +331,20 @@ def _checked(given: Tensor | Array, what: str) -> Tensor:
             "array-empty",
             f"The {what} has shape {tuple(given.shape)}",
             "There must be at least one image",
-            "Give all images",
+            "Pass all images",
         )
 
     if isinstance(given, Tensor):
         return given.detach()
-    # torch accepts neither foreign byte orders nor negative strides, so the array is copied.
+    # The array is copied because torch accepts neither foreign byte orders nor negative strides.
     return torch.from_numpy(np.array(given, dtype=kind, order="C"))
 
 
 def _needs_base(found: str) -> UsageError:
-    """The error of an array whose scan is unknown."""
+    """Return the error for an array whose scan is unknown."""
     return UsageError(
         "option-needs",
         found,
-        "An array does not name its scan",
-        "Give base, such as base='cine_sax'",
+        "An array does not state its scan",
+        "Pass base, such as base='cine_sax'",
     )

@@ -1,9 +1,9 @@
-"""Tables of scores: means by group, and the final values that each challenge computes.
+"""Tables of scores: means by group, and the final values of each challenge.
 
-A record is a dictionary of one scored file: `psnr`, `ssim`, `nmse`, `protocol` and, as far as they
-are known, `order`, `method`, `base`, `modality`, `pattern`, `acceleration`, `centre`, `vendor` and
-`coil` (`multi` or `single`). Values may come from JSON ("inf"). Records without a score (None or
-NaN) are ignored.
+A record is a dictionary that describes one scored file: `psnr`, `ssim`, `nmse`, `protocol` and, if
+known, `order`, `method`, `base`, `modality`, `pattern`, `acceleration`, `centre`, `vendor` and
+`coil` (`multi` or `single`). Values may come from JSON ("inf"). Records with a missing score (None
+or NaN) are ignored.
 """
 
 import math
@@ -36,28 +36,29 @@ PATTERNS_TASK2 = {"ktuniform": "ktUniform", "ktgaussian": "ktGaussian", "ktradia
 
 
 def grouped(records: Sequence[Record], by: str) -> dict[str, dict[str, float]]:
-    """Mean scores and number of files for each value of one field.
+    """Average scores and count files for each value of one field.
 
-    Methods are never averaged: with several of them the labels are `method, value`.
+    Different methods are never averaged together: if there are several, the labels are `method,
+    value`.
 
     Parameters
     ----------
     records : sequence of records
         Scored files.
     by : str
-        Field, such as `modality`, `pattern`, `acceleration`, `centre` or `vendor`.
+        The field, such as `modality`, `pattern`, `acceleration`, `centre` or `vendor`.
 
     Returns
     -------
     dict
-        Label to the number of files `n` and the means `psnr`, `ssim` and `nmse`, sorted. A missing
-        value is labelled `unknown`.
+        By label, in sorted order: the number of files `n` and the means `psnr`, `ssim` and `nmse`.
+        Missing values are labelled `unknown`.
 
     Raises
     ------
     UsageError
-        If the records have several protocols or orders (`protocols-mixed`), whose mean would be
-        meaningless.
+        If the records have different protocols or orders (`protocols-mixed`), because means over
+        them would be meaningless.
     """
     scored = scored_alike(records)
     several = by != "method" and len({r.get("method") for r in scored}) > 1
@@ -77,36 +78,36 @@ def grouped(records: Sequence[Record], by: str) -> dict[str, dict[str, float]]:
 def final_aggregate(
     records: Sequence[Record], year: int, expected: Mapping[tuple[str, str], int] | None = None
 ) -> dict[str, float]:
-    """The final values of a challenge over all its scored files, by their official names.
+    """Compute the final values of a challenge over all scored files, by their official names.
 
-    2023: mean over the patients for each view, coil type and R; of multi- and single-coil results
-    the larger value, for the NMSE too; mean over the views, then over R: `Cine_*` and `Mapping_*`.
-    (The official function for the step over the views is named a mean, but its code returns the
-    larger of two values.)
+    2023: scores are averaged over the patients for each view, coil type and R. Of the multi-coil
+    and single-coil results, the larger value is used, even for the NMSE. These values are averaged
+    over the views, then over R: `Cine_*` and `Mapping_*`. (The official function for the step over
+    the views is called a mean, but its code returns the larger of two values.)
 
-    2024, one task: mean over the files of each modality and pattern, `Cine_Uniform4_*`; unweighted
-    mean over these cells: `All_*`.
+    2024, one task: scores are averaged over the files of each modality and pattern,
+    `Cine_Uniform4_*`. `All_*` are unweighted means over these cells.
 
-    2025, TaskR1: for each centre and vendor PSNR and SSIM are sum / expected and NMSE is
-    mean x (2 - n / expected), which penalises missing files; unweighted mean over these groups:
-    `Mean_of_all_centers_*_adj`. As in the official program, groups without a scored file are left
-    out.
+    2025, TaskR1: for each centre and vendor, PSNR and SSIM are sum / expected and NMSE is
+    mean x (2 - n / expected), which penalises missing files. `Mean_of_all_centers_*_adj` are
+    unweighted means over these groups. As in the official program, groups without a scored file are
+    excluded.
 
     Parameters
     ----------
     records : sequence of records
-        Scores by the protocol of that year; bases, patterns and R that the challenge does not have
-        are ignored.
+        Scores by that year's protocol; bases, patterns and R that the challenge does not have are
+        ignored.
     year : int
         2023, 2024 or 2025.
     expected : mapping of (str, str) to int, optional
-        For 2025: number of files of each centre and vendor. None: the number present.
+        For 2025: the number of files expected for each centre and vendor. None: the number present.
 
     Returns
     -------
     dict
-        Name to value, to 4 decimals. Empty unless the records are one submission: that protocol,
-        one order, one method and, in 2024, one task.
+        Values by name, rounded to 4 decimals. Empty unless the records form one submission, with
+        that year's protocol, one order, one method and, in 2024, one task.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def final_aggregate(
             "unknown-protocol",
             f"There is no final aggregate for {year}",
             "The years are 2023, 2024 and 2025",
-            "Name one of them",
+            "Use one of them",
         )
 
     scored = _scored(records)
@@ -139,7 +140,7 @@ def final_aggregate(
 
 
 def _final_2023(records: Sequence[Record]) -> dict[str, float]:
-    # Nested as the steps are: modality and R, then view, then coil type, then its files.
+    # Nested in the order of the steps: modality and R, view, coil type, files.
     cells: dict[tuple[str, float], dict[str, dict[str, list[Record]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
@@ -184,7 +185,7 @@ def _final_2024(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _pattern_key_2024(record: Record) -> str | None:
-    """The column of the 2024 score table for a record: `Uniform4`, `ktUniform`, ... or none."""
+    """Return a record's column in the 2024 score table, such as `Uniform4`, or None."""
     pattern = str(record.get("pattern")).lower().replace("-", "")
     factor = record.get("acceleration")
     if pattern == "uniform":
@@ -208,9 +209,9 @@ def _final_2025(
         if n > files:
             raise UsageError(
                 "count-exceeded",
-                f"{'/'.join(group)} has {n} scored files and {files} expected",
-                "No more files than expected can count",
-                "Correct the number",
+                f"{'/'.join(group)} has {n} scored files, but {files} are expected",
+                "There cannot be more files than expected",
+                "Correct the expected number",
             )
         mean = _means(members)
         values[group] = {
@@ -226,12 +227,12 @@ def _final_2025(
 
 
 def scored_alike(records: Iterable[Record]) -> list[Record]:
-    """The records with all three scores, checked to have one protocol and order.
+    """Return the records with all three scores after checking that protocol and order agree.
 
     Raises
     ------
     UsageError
-        If they have several (`protocols-mixed`).
+        If there are several protocols or orders (`protocols-mixed`).
     """
     scored = _scored(records)
     rules = {(r.get("protocol"), r.get("order")) for r in scored}
@@ -240,14 +241,14 @@ def scored_alike(records: Iterable[Record]) -> list[Record]:
         raise UsageError(
             "protocols-mixed",
             f"The scores have {len(rules)} protocols or orders: {names}",
-            "A table holds the scores of one",
+            "All scores in a table must have the same protocol and order",
             "Make one table for each",
         )
     return scored
 
 
 def _scored(records: Iterable[Record]) -> list[Record]:
-    """The records with all three scores."""
+    """Return the records with all three scores."""
     return [
         r
         for r in records
@@ -256,7 +257,7 @@ def _scored(records: Iterable[Record]) -> list[Record]:
 
 
 def _means(records: Iterable[Record]) -> dict[str, float]:
-    """Mean of each metric."""
+    """Average each metric."""
     values = [[float(record[metric]) for metric in METRICS] for record in records]
     return {
         metric: math.fsum(column) / len(column)
@@ -265,7 +266,7 @@ def _means(records: Iterable[Record]) -> dict[str, float]:
 
 
 def _named(name: str, values: Mapping[str, float], ending: str = "") -> dict[str, float]:
-    """The values as `name_PSNR` and so on, rounded."""
+    """Name the values `name_PSNR` and so on, and round them."""
     return {
         f"{name}_{metric.upper()}{ending}": round(values[metric], DECIMALS) for metric in METRICS
     }
@@ -276,7 +277,7 @@ def _label(value: object) -> str:
 
 
 def _sort_key(value: object) -> tuple[int, float, str]:
-    """Numbers by size, then names, then unknown values."""
+    """Sort numbers by size first, then names, then unknown values."""
     if isinstance(value, int | float):
         return 0, float(value), ""
     return (2, 0.0, "") if value is None else (1, 0.0, str(value))

@@ -1,7 +1,7 @@
-"""An array in a file, read piece by piece, and the rules that name its axes.
+"""Arrays that are read from files piece by piece, and the rules for naming their axes.
 
-Stored axes are always in the order in which h5py shows an official file: slowest first,
-`(frame, slice, coil, y, x)`.
+Stored axes are always in the order that h5py shows for an official file: slowest first, `(frame,
+slice, coil, y, x)`.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,12 @@ from cmrrecon.formats.names import is_timeless
 from cmrrecon.tools.errors import InputError, UsageError
 
 AXES = ("frame", "slice", "coil", "y", "x")
-# Limit for one piece in memory, whatever a header declares. The largest real slice has 0.3 GB.
+# Limit for one piece in memory, regardless of what a header declares. The largest real slice takes
+# 0.3 GB.
 MAX_BYTES = 8 * 2**30
 
-# How MATLAB, Octave and our own files store complex numbers in HDF5: the bytes are those of NumPy's
-# complex types.
+# How MATLAB, Octave and cmrrecon store complex numbers in HDF5: as compounds whose bytes are laid
+# out like NumPy's complex types.
 COMPLEX_SINGLE = np.dtype([("real", "<f4"), ("imag", "<f4")])
 COMPLEX_DOUBLE = np.dtype([("real", "<f8"), ("imag", "<f8")])
 COMPLEX: dict[np.dtype[Any], np.dtype[Any]] = {
@@ -40,7 +41,7 @@ class StoredArray:
     Attributes
     ----------
     name : str
-        Name of the variable; empty in a file that holds a single array without a name.
+        Name of the variable; empty if the file contains a single unnamed array.
     shape : tuple of int
         Shape as stored, slowest axis first.
     is_complex : bool
@@ -48,12 +49,12 @@ class StoredArray:
     read : callable
         Maps a selection (an int or slice per axis) to an array in memory, in native byte order.
     chunks : tuple of int or None
-        Size, per axis, of the blocks that the file compresses as one; None if any piece can be
-        read by itself.
+        Size along each axis of the blocks that were compressed as a unit; None if any piece can be
+        read on its own.
     reversed_view : bool
         Whether users know the array with its axes reversed (MATLAB 5 files).
     lean : bool
-        Whether reading needs little more memory than the piece it returns.
+        Whether reading takes little more memory than the piece that is returned.
     """
 
     name: str
@@ -95,11 +96,11 @@ class StoredArray:
 class SliceReader:
     """Reads k-space slice by slice as (frame, coil, y, x) complex64, for any order of stored axes.
 
-    Frames are read in steps of the blocks that the file compresses, so that memory holds one
-    slice. If the stored array is `lean`, all frames are read at once. If the file also
-    compresses neighbouring slices as one block, the next slice is read along with this one and
-    kept until it is requested: reading all slices then inflates half as many chunks, at the
-    cost of one more slice in memory.
+    Frames are read in steps that match the compressed blocks of the file, so only one slice is in
+    memory at a time. If the stored array is `lean`, all frames are read at once. If neighbouring
+    slices were compressed in the same block, the next slice is read along with this one and kept
+    until it is requested. Reading all slices then inflates half as many chunks, at the cost of one
+    more slice in memory.
 
     Attributes
     ----------
@@ -133,7 +134,7 @@ class SliceReader:
             packed = self._packed_together("slice")
             last = min(index + count, index - index % packed + packed, slices)
             found = self._read(slice(None), slice(index, last))
-            # Transforms are fastest on contiguous frames; the frames themselves may lie apart.
+            # Transforms are fastest if each frame is contiguous; the frames may be apart in memory.
             found = found if found[0, 0].is_contiguous() else found.contiguous()
             self._next.update(enumerate(found[1:], index + 1))
             return found[0]
@@ -146,7 +147,7 @@ class SliceReader:
         return series
 
     def _packed_together(self, axis: str) -> int:
-        """Number of entries along an axis that the file compresses as one block."""
+        """Return the number of entries along an axis that were compressed as one block."""
         return (
             self.stored.chunks[self.axes.index(axis)]
             if self.stored.chunks and axis in self.axes
@@ -154,7 +155,7 @@ class SliceReader:
         )
 
     def _read(self, frames: slice, slices: int | slice) -> Tensor:
-        """Some frames of one slice or of neighbouring slices, (slice, frame, coil, y, x)."""
+        """Read some frames of one or more neighbouring slices, (slice, frame, coil, y, x)."""
         chosen: dict[str, int | slice] = {"frame": frames, "slice": slices}
         values = torch.from_numpy(
             self.stored.read(tuple(chosen.get(axis, slice(None)) for axis in self.axes))
@@ -170,7 +171,7 @@ def single_precision(values: NDArray[Any]) -> NDArray[Any]:
     """Convert stored numbers to a writable array, complex ones to complex64.
 
     Compounds {real, imag} count as complex; real numbers keep their type. Doubles beyond the range
-    of single precision become infinite, and `scan.check_kspace` refuses them.
+    of single precision become infinite, which `scan.check_kspace` rejects later.
     """
     if values.dtype == COMPLEX_SINGLE and values.flags.writeable and values.ndim:
         return values.view(np.complex64)  # same bytes, no copy
@@ -205,7 +206,7 @@ def check_size(shape: tuple[int, ...], itemsize: int, label: str) -> None:
     if not shape or 0 in shape:
         raise InputError(
             "array-empty",
-            f"{label} holds an empty array, shape {shape}",
+            f"{label} is an empty array of shape {shape}",
             "Every axis must be at least 1 long",
             "Export the file again",
         )
@@ -220,14 +221,15 @@ def check_size(shape: tuple[int, ...], itemsize: int, label: str) -> None:
 
 
 def named_axes(text: str, stored: StoredArray, label: str) -> tuple[str, ...]:
-    """Axis names from a comma-separated list such as `x,y,coil`.
+    """Parse a comma-separated list of axis names such as `x,y,coil`.
 
     Parameters
     ----------
     text : str
-        Names in the order in which the file's own reader (h5py, SciPy, NumPy) shows the axes.
+        Names in the order in which the usual reader of the format (h5py, SciPy, NumPy) shows the
+        axes.
     stored : StoredArray
-        The array they belong to.
+        The array that the names belong to.
     label : str
         Name of the array in error messages.
 
@@ -266,19 +268,19 @@ def named_axes(text: str, stored: StoredArray, label: str) -> tuple[str, ...]:
 def default_axes(
     stored: StoredArray, base: str, label: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Name the axes by the official layouts.
+    """Name the axes according to the official layouts.
 
     The full layout is (frame, slice, coil, y, x). Single-coil files of 2023 have no coil axis;
     blackblood, T1w and T2w have no frame axis. MATLAB drops trailing axes of length 1, which come
-    first here, so a shorter array lacks the first names: four axes are (slice, coil, y, x) with one
-    frame, three are (coil, y, x), two are (y, x).
+    first here, so an array with fewer axes lacks the first names: four axes are (slice, coil, y, x)
+    with one frame, three are (coil, y, x), and two are (y, x).
 
     Parameters
     ----------
     stored : StoredArray
         K-space in the file.
     base : str
-        Base of the file name, such as `cine_sax`.
+        Base name of the file, such as `cine_sax`.
     label : str
         Name of the array in messages.
 
@@ -292,8 +294,8 @@ def default_axes(
     Raises
     ------
     InputError
-        If there are fewer than two or more than five axes, or more coils than lines or samples
-        (`kspace-axes`).
+        If there are fewer than two or more than five axes, or if there are more coils than lines or
+        samples (`kspace-axes`).
     """
     full: tuple[str, ...] = AXES
     if stored.name.startswith("kspace_single") and len(stored.shape) < 5:
@@ -304,8 +306,8 @@ def default_axes(
     if not 2 <= len(stored.shape) <= 5:
         raise InputError(
             "kspace-axes",
-            f"{label} has {len(stored.shape)} axes, shape {stored.shown_shape}",
-            "K-space has between two axes (y, x) and five (frame, slice, coil, y, x)",
+            f"{label} has {len(stored.shape)} axes: its shape is {stored.shown_shape}",
+            "K-space has two axes (y, x) to five axes (frame, slice, coil, y, x)",
             "Check that this is a k-space file",
         )
 
@@ -317,19 +319,19 @@ def default_axes(
         raise InputError(
             "kspace-axes",
             f"{label}, read as {shown}, has more coils than lines or samples",
-            "This is the order of axes in official files",
+            "Official files store the axes in this order",
             "Name the axes with --axes, for example --axes x,y,coil",
         )
 
     notes = []
     if len(axes) < len(full):
         notes.append(
-            f"{label} has {len(axes)} axes, read as {shown}; the other axes have length 1. "
+            f"{label} has {len(axes)} axes and was read as {shown}; the other axes have length 1. "
             "Name them with --axes if this is wrong."
         )
     if max(stored.shape[:-2], default=1) > shortest:
         notes.append(
-            f"{label} is read as {shown}, although y or x is not among the longest axes. "
+            f"{label} was read as {shown}, although y or x is not among the longest axes. "
             "Name them with --axes if this is wrong."
         )
     return axes, tuple(notes)

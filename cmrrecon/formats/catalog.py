@@ -1,8 +1,8 @@
-"""The formats and what they can hold, listed for readers: the table in `docs/scanner.md`.
+"""The file formats and what each can store: the table in `docs/scanner.md`.
 
 Tests check every claim against the readers and writers: a small file of each format
-(`tests/format_samples.py`) must yield what its row says, and the rows must name exactly the formats
-that `kinds.py` and `writing.py` list.
+(`tests/format_samples.py`) must yield what its row says, and the rows must be exactly the formats
+listed in `kinds.py` and `writing.py`.
 """
 
 from collections.abc import Sequence
@@ -19,21 +19,21 @@ class Format:
     Attributes
     ----------
     name : str
-        Name of the format; for raw formats the one in `kinds.RAW_FORMATS`.
+        Name of the format; for raw formats, the name in `kinds.RAW_FORMATS`.
     suffixes : tuple of str
-        Suffixes of file names. Files are recognised by content; the suffix selects the writer.
+        File name suffixes. Files are recognised by their content; the suffix selects the writer.
     reads, writes : tuple of {"scans", "masks", "images"}
         What can be read and written.
     geometry : tuple of {"scans", "masks", "images"}
-        Content whose geometry is read, or kept when it is written.
+        Content whose geometry is read and written.
     noise : bool
-        Whether the noise of scans is known.
+        Whether the format can state the noise of a scan.
     calibration : bool
-        Whether calibration lines that are not part of the image are known.
+        Whether the format can store calibration lines that are not part of the image.
     raw : bool
-        Whether the format holds whole scans in a layout of its own, see `kinds.RawFormat`.
+        Whether a file contains a whole scan in its own layout, see `kinds.RawFormat`.
     needs : str
-        What has to be installed, such as an extra; empty for nothing.
+        What has to be installed, such as an extra; empty if nothing.
     """
 
     name: str
@@ -124,7 +124,7 @@ HEADS = ("format", "suffix", "reads", "writes", "geometry", "noise", "calibratio
 
 
 def markdown() -> str:
-    """The table in Markdown, as it appears in `docs/scanner.md`."""
+    """Return the table in Markdown, as it appears in `docs/scanner.md`."""
     lines = [_line(HEADS), _line(["---"] * len(HEADS))]
     return "\n".join([*lines, *(_line(_cells(format)) for format in CATALOG)]) + "\n"
 

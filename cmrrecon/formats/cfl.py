@@ -1,32 +1,32 @@
-"""BART's cfl files: a text header `NAME.hdr` and the numbers `NAME.cfl`.
+"""BART's cfl files: a text header in `NAME.hdr` and the data in `NAME.cfl`.
 
-The numbers are little-endian complex64, the first dimension fastest. BART numbers its dimensions;
-those listed here are used, all others must have length 1:
+The data are little-endian complex64 numbers with the first dimension fastest. BART numbers its
+dimensions. The dimensions in this table are used; all others must have length 1:
 
 ====  ========  ========================================================================
 dim   BART      here
 ====  ========  ========================================================================
 0     READ      x
 1     PHS1      y
-2     PHS2      length 1: slices of 3-D k-space are not Fourier-encoded
+2     PHS2      length 1; 3-D k-space is not supported
 3     COIL      coil; 1 in images and masks
-4     MAPS      length 1: select one of several sets of coil maps with `bart slice 4 0`
-5     TE        frames of a scan without TIME, such as mapping weights
+4     MAPS      length 1; select one of several sets of coil maps with `bart slice 4 0`
+5     TE        frames of a scan without TIME, such as the weightings of a mapping series
 10    TIME      frame
 11    TIME2     frames of a scan without TIME and TE
 13    SLICE     slice
 ====  ========  ========================================================================
 
-So k-space is `[x, y, 1, coil, 1, 1, 1, 1, 1, 1, frame, 1, 1, slice]`; images have 1 coil; masks
-have 1 coil and 1 or x samples. BART's `fft -u` is the centred, orthonormal transform used here, so
-no numbers change.
+K-space is therefore `[x, y, 1, coil, 1, 1, 1, 1, 1, 1, frame, 1, 1, slice]`; images have 1 coil;
+masks have 1 coil and 1 or x samples. BART's `fft -u` is the centred, orthonormal transform used
+here, so the values do not change.
 
-A cfl file does not say what it holds. The caller decides (k-space for `read`, a mask for `--mask`).
-If the caller does not say, a file with more than one coil is k-space, one with nothing but zeros
-and ones is a mask, and any other is images.
+A cfl file does not say what it contains. The caller decides (k-space for `read`, a mask for
+`--mask`). Otherwise, a file with more than one coil is k-space, a file of zeros and ones is a mask,
+and any other file contains images.
 
-After BART's own lines, the header has `# Acquisition`, `# Geometry` and `# Provenance`, each
-followed by a line of JSON. BART ignores them.
+After BART's own lines, the header has sections `# Acquisition`, `# Geometry` and `# Provenance`,
+each followed by one line of JSON, which BART ignores.
 """
 
 import re
@@ -55,18 +55,18 @@ SUFFIXES = (".cfl", ".hdr")
 DIMS = 16
 X, Y, COIL, TE, TIME, TIME2, SLICE = 0, 1, 3, 5, 10, 11, 13
 FRAMES = (TIME, TE, TIME2)  # dimensions that may count frames, in order of preference
-LONGEST = 2**22  # bytes, of a header
-ITEM = 8  # bytes, of a number
+LONGEST = 2**22  # bytes in a header
+ITEM = 8  # bytes per number
 PIECE = 2**17  # numbers examined at a time
 
 
 def sniff(path: Path) -> bool:
-    """Whether a file belongs to a BART pair, by its suffix: the data have no signature."""
+    """Return whether the suffix is BART's; the data have no signature to check."""
     return path.suffix.lower() in SUFFIXES
 
 
 def variables(path: Path, wanted: str | None = None) -> dict[str, StoredArray]:
-    """The one array of a BART pair, named after its content.
+    """Return the single array of a BART file, named after its content.
 
     If `wanted` is given, only the header is read.
 
@@ -97,7 +97,7 @@ def variables(path: Path, wanted: str | None = None) -> dict[str, StoredArray]:
 
 
 def text(path: Path, name: str) -> str | None:
-    """The JSON text after a line such as `# Provenance` in the header; None if there is none."""
+    """Return the JSON text of a section such as `# Provenance` in the header, or None."""
     found = re.search(rf"^# {name.capitalize()}\n(.*)$", _header(path), re.MULTILINE)
     return found[1] if found else None
 
@@ -115,7 +115,7 @@ class CflReader:
     shape : tuple of int
         Shape in the file, slowest axis first.
     axes : tuple of int
-        Axes of `shape` in the order in which they are returned.
+        Axes of `shape` in the order of the result.
     real : bool
         Whether magnitudes are returned instead of complex64 numbers.
     """
@@ -136,7 +136,7 @@ class CflReader:
 
 
 def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write k-space slice by slice; the mask goes to a file of its own (`write_mask`).
+    """Write k-space slice by slice; the mask goes into a separate file (`write_mask`).
 
     Raises
     ------
@@ -156,7 +156,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
 def write_images(
     path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Write images, a sequence over slices of (frame, y, x); real ones get imaginary parts of 0.
+    """Write images, a sequence over slices of (frame, y, x); real images get zero imaginary parts.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def write_images(
 def write_mask(
     path: Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a mask (frame|1, y, x|1) bool as zeros and ones; masks of lines have one sample.
+    """Write a mask (frame|1, y, x|1) as zeros and ones; masks of whole lines have length 1 along x.
 
     Raises
     ------
@@ -220,9 +220,9 @@ class _Output:
 def _created(
     path: Path, texts: Mapping[str, str], provenance: Mapping[str, Any] | None
 ) -> Iterator["_Output"]:
-    """A new pair of files.
+    """Create a pair of files.
 
-    The header gets its final name last, so that it never describes data that are not there.
+    The header gets its final name last, so that there is never a header without its data.
     """
     known = dict(texts) | ({} if provenance is None else {"provenance": to_json(provenance)})
     with atomic(path.with_suffix(".hdr")) as header, atomic(_data(path)) as data:
@@ -241,21 +241,21 @@ def _data(path: Path) -> Path:
 
 
 def _header(path: Path) -> str:
-    """Text of the header."""
+    """Return the text of the header."""
     header = path if path.suffix.lower() == ".hdr" else path.with_suffix(".hdr")
     for part in (header, _data(path)):
         if not part.is_file():
             raise InputError(
                 "file-missing",
                 f"{part} does not exist",
-                "BART data are two files with the same name, .hdr and .cfl",
+                "BART data are a pair of files, NAME.hdr and NAME.cfl",
                 "Copy both files",
             )
     return first_bytes(header, LONGEST).decode("utf-8", errors="replace").replace("\r\n", "\n")
 
 
 def _dims(path: Path) -> tuple[int, ...]:
-    """The dimensions in the header, checked against the size of the data."""
+    """Return the dimensions in the header, checked against the size of the data."""
     found = re.search(r"^# Dimensions\n(.*)$", _header(path), re.MULTILINE)
     words = found[1].split() if found else []
     numbers = all(re.fullmatch(r"[1-9]\d{0,17}", word, re.ASCII) for word in words)
@@ -263,7 +263,7 @@ def _dims(path: Path) -> tuple[int, ...]:
         raise InputError(
             "cfl-header",
             f"The header of {path} declares no usable dimensions",
-            f"The line after '# Dimensions' has 1 to {DIMS} positive whole numbers",
+            f"The line after '# Dimensions' must contain 1 to {DIMS} positive whole numbers",
             "Write the file again, for example with BART",
         )
 
@@ -278,13 +278,13 @@ def _wrong_size(data: Path, dims: tuple[int, ...]) -> InputError:
     return InputError(
         "cfl-size",
         f"{data} has {size} bytes",
-        f"Its header declares {prod(dims)} complex numbers of {ITEM} bytes",
+        f"Its header declares {prod(dims)} complex numbers of {ITEM} bytes each",
         "Copy or write both files again",
     )
 
 
 def _kind(path: Path, dims: tuple[int, ...]) -> Literal["kspace", "image", "mask"]:
-    """The content of a file, by the rule in the module docstring."""
+    """Return what a file contains, by the rule in the module docstring."""
     if dims[COIL] > 1:
         return "kspace"
 
@@ -296,7 +296,7 @@ def _kind(path: Path, dims: tuple[int, ...]) -> Literal["kspace", "image", "mask
 def _axes(
     dims: tuple[int, ...], content: str, path: Path
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shape in the file without unused axes, and the order of our axes in it."""
+    """Return the shape in the file without unused axes, and where each of our axes is in it."""
     frames = next((dim for dim in FRAMES if dims[dim] > 1), TIME)
     ours = {
         "kspace": (frames, SLICE, COIL, Y, X),
@@ -310,7 +310,7 @@ def _axes(
         raise InputError(
             "cfl-dims",
             f"{path} has length {dims[other[0]]} along BART's dimension {other[0]}",
-            f"Read as {content}, only dimensions {', '.join(map(str, sorted(ours)))} are used",
+            f"For {content}, only dimensions {', '.join(map(str, sorted(ours)))} are used",
             "Select one entry with bart slice, or combine them first",
         )
 

@@ -1,14 +1,14 @@
-"""What our own scans store beside k-space and mask: noise, calibration, coil maps, averages.
+"""Arrays that cmrrecon stores with k-space and mask: noise, calibration, coil maps, averages.
 
 The arrays have the same names in `.h5` and `.npz`:
 
 - `noise` (coil, coil) complex64, the covariance, with `noise_samples` (1);
-- `calibration` (slice, coil, y', x') complex64, lines measured separately;
+- `calibration` (slice, coil, y', x') complex64, calibration lines measured separately;
 - `maps` (slice, coil, y, x) complex64;
-- `calibration_only` uint8 and `averages` float32, of a shape that broadcasts with the mask;
+- `calibration_only` uint8 and `averages` float32, whose shapes broadcast with the mask;
 - `centre` (y, x), the sample at the centre of k-space.
 
-What a scan does not have is not stored.
+Arrays that a scan does not have are not stored.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,10 +32,10 @@ SUFFIXES = (".h5", ".npz")  # of files that store all of these arrays
 
 
 def companions_of(scan: Scan) -> dict[str, NDArray[Any]]:
-    """The arrays that are stored with a scan, by name.
+    """Return the arrays that are stored with a scan, by name.
 
-    Separate calibration whose size differs between slices is cropped about its centre to the
-    smallest size.
+    If the size of separate calibration data differs between slices, all are cropped about their
+    centres to the smallest size.
     """
     arrays: dict[str, NDArray[Any]] = {}
     if scan.noise is not None:
@@ -50,7 +50,7 @@ def companions_of(scan: Scan) -> dict[str, NDArray[Any]]:
 
 
 def named(scan: Scan) -> list[str]:
-    """What a scan has of these, in words."""
+    """List in words which of these arrays a scan has."""
     mask = scan.mask
     words = {
         "noise": scan.noise is not None,
@@ -63,7 +63,7 @@ def named(scan: Scan) -> list[str]:
 
 
 def _of_mask(mask: SamplingMask) -> dict[str, NDArray[Any]]:
-    """The arrays that belong to the mask."""
+    """Return the arrays that belong to the mask."""
     arrays: dict[str, NDArray[Any]] = {}
     if mask.calibration_only is not None:
         arrays["calibration_only"] = _numpy(mask.calibration_only, np.uint8)
@@ -87,18 +87,18 @@ def _stacked(slices: list[Tensor]) -> NDArray[Any]:
 
 
 def with_companions(scan: Scan, stored: Stored, path: Path, own_mask: bool) -> Scan:
-    """Add to a scan what its file stores beside k-space and mask.
+    """Add to a scan the arrays that its file stores with k-space and mask.
 
     Parameters
     ----------
     scan : Scan
-        The scan with its k-space and mask.
+        The scan, with k-space and mask only.
     stored : mapping of str to StoredArray
         The arrays of the file.
     path : Path
         The file, for messages.
     own_mask : bool
-        Whether the mask comes from this file; only then do the arrays of the mask apply.
+        Whether the mask comes from this file; only then do the arrays that describe a mask apply.
 
     Returns
     -------
@@ -130,14 +130,14 @@ def with_companions(scan: Scan, stored: Stored, path: Path, own_mask: bool) -> S
 
 
 def _completed(mask: SamplingMask, find: "_Finder", size: tuple[int, int]) -> SamplingMask:
-    """The mask with the arrays that its file stores for it."""
+    """Return the mask completed with the arrays that describe it in its file."""
     fits = _fitting(tuple(mask.samples.shape))
     only = find("calibration_only", False, fits)
     averages = find("averages", False, fits)
     centre = find("centre", False, lambda shape: shape == (2,))
 
     if only is not None:
-        # A mask that is the same in all frames, or along x, may be stored once.
+        # A mask that does not change over frames or along x may be stored with length 1 there.
         shape = np.broadcast_shapes(mask.samples.shape, only.shape)
         samples, only = mask.samples.expand(shape), (only != 0).expand(shape)
         if not isinstance(mask, SpokeMask):
@@ -159,7 +159,7 @@ def _completed(mask: SamplingMask, find: "_Finder", size: tuple[int, int]) -> Sa
 
 
 def _fitting(shape: tuple[int, ...]) -> Callable[[tuple[int, ...]], bool]:
-    """A test of whether a shape broadcasts with that of a mask."""
+    """Return a function that tests whether another shape broadcasts with a mask's shape."""
 
     def fits(other: tuple[int, ...]) -> bool:
         pairs = zip(shape, other, strict=False)
@@ -169,7 +169,7 @@ def _fitting(shape: tuple[int, ...]) -> Callable[[tuple[int, ...]], bool]:
 
 
 class _Finder:
-    """Finds arrays of a file by name and refuses those that do not fit."""
+    """Finds arrays in a file by name and refuses any that do not fit."""
 
     def __init__(self, stored: Stored, path: Path) -> None:
         self.stored, self.path = stored, path
@@ -177,14 +177,14 @@ class _Finder:
     def __call__(
         self, name: str, is_complex: bool, fits: Callable[[tuple[int, ...]], bool]
     ) -> Tensor | None:
-        """Return the array; None if there is none."""
+        """Return the array, or None if it is absent."""
         array = self._checked(name, is_complex, fits)
         return None if array is None else torch.from_numpy(array.load(str(self.path)))
 
     def lazily(
         self, name: str, fits: Callable[[tuple[int, ...]], bool]
     ) -> Callable[[int], Tensor] | None:
-        """Return a reader of the complex array, slice by slice; None if there is none."""
+        """Return a reader of the slices of a complex array, or None if it is absent."""
         array = self._checked(name, True, fits)
         if array is None:
             return None

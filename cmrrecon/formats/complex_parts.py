@@ -1,10 +1,10 @@
-"""Complex arrays that a file stores as two real ones.
+"""Complex arrays that a file stores as two real arrays.
 
-Recognised are pairs of variables `NAME_real` and `NAME_imag`, `NAME_re` and `NAME_im`, `NAME_r` and
-`NAME_i`, `NAMEreal` and `NAMEimag`, or just `real` and `imag` (`re` and `im`), in any case; and a
-MATLAB struct `NAME` with the fields `real` and `imag` (`re` and `im`), which readers return as
-`NAME.real` and `NAME.imag`. Both parts must have the same shape. The pair becomes a variable
-`NAME`.
+The following pairs of variables are recognised, in any case: `NAME_real` and `NAME_imag`, `NAME_re`
+and `NAME_im`, `NAME_r` and `NAME_i`, `NAMEreal` and `NAMEimag`, or just `real` and `imag` (`re` and
+`im`). So is a MATLAB struct `NAME` with the fields `real` and `imag` (`re` and `im`), which readers
+return as `NAME.real` and `NAME.imag`. Both parts must have the same shape. The pair becomes a
+variable `NAME`.
 """
 
 import re
@@ -21,12 +21,12 @@ REAL = re.compile(
     r"(?P<name>.*?)(?:(?P<full>[._]?real)|(?P<short>[._]re|^re)|(?P<letter>_r))", re.I
 )
 IMAGINARY = {"full": "imag", "short": "im", "letter": "i"}
-ALONE = "real_imag"  # name for a pair that has none
+ALONE = "real_imag"  # name of a pair that shares no name
 
 
 @dataclass(frozen=True)
 class PairReader:
-    """Reads a piece of two real arrays as complex64."""
+    """Reads a piece of two real arrays as one complex64 array."""
 
     real: StoredArray
     imaginary: StoredArray
@@ -41,7 +41,7 @@ class PairReader:
 
 
 def joined(stored: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
-    """The arrays of a file, with pairs of real and imaginary parts combined."""
+    """Return the arrays of a file with real and imaginary parts combined."""
     result = dict(stored)
     for name, (real, imaginary) in pairs(stored).items():
         parts = stored[real], stored[imaginary]
@@ -58,7 +58,7 @@ def joined(stored: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
 
 
 def pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Pairs of names that differ only in real and imaginary, by the name they share."""
+    """Find the names of real and imaginary parts that belong together, by the name they share."""
     known = {name.lower(): name for name in names}
     found = {}
     for name in known.values():

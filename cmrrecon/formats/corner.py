@@ -1,4 +1,4 @@
-"""Detects k-space centred at the corner, as an FFT without `fftshift` leaves it."""
+"""Detects k-space whose centre is at the corner, as after an FFT without `fftshift`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from torch import Tensor
 from cmrrecon.tools.errors import InputError
 
 BAND = 8  # 1/8 of an axis counts as near one of its ends or its middle
-FRAMES = 4  # number of frames examined, evenly spaced over the series
+FRAMES = 4  # frames to examine, evenly spaced over the series
 SHORTEST = 16  # samples; shorter axes cannot be judged
-# The ends must hold this share of the energy. Relative to the middle, they must hold at least this
-# multiple together, and this multiple each.
+# The ends together must have at least this share of all energy and this multiple of the energy in
+# the middle (`BOTH`); each end alone must have at least the multiple `EACH`.
 PART, BOTH, EACH = 0.5, 10, 2
 
 
@@ -37,7 +37,7 @@ class CentredReader:
         Raises
         ------
         InputError
-            If its centre lies at the corner (`kspace-corner`).
+            If its centre is at the corner (`kspace-corner`).
         """
         kspace = self.inner(index)
         refuse_corner(kspace, f"Slice {index} of {self.path}")
@@ -45,7 +45,7 @@ class CentredReader:
 
 
 def refuse_corner(kspace: Tensor, label: str) -> None:
-    """Refuse k-space whose centre lies at the ends of y, x or both.
+    """Refuse k-space whose centre is at the ends of y, x or both.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def refuse_corner(kspace: Tensor, label: str) -> None:
     Raises
     ------
     InputError
-        If the energy lies at the ends of an axis (`kspace-corner`).
+        If the energy is concentrated at the ends of an axis (`kspace-corner`).
     """
     some = kspace[:: -(-len(kspace) // FRAMES)]
     parts = [torch.view_as_real(frame).square().sum((0, 3)) for frame in some]
@@ -67,7 +67,7 @@ def refuse_corner(kspace: Tensor, label: str) -> None:
     if axes:
         raise InputError(
             "kspace-corner",
-            f"{label}: the energy lies at the ends of {' and '.join(axes)}, "
+            f"{label}: the energy is concentrated at the ends of {' and '.join(axes)}, "
             "as after an FFT without fftshift",
             "The centre of k-space must be in the middle",
             "Shift it before saving: fftshift(fftshift(kspace, 1), 2) in MATLAB, "
@@ -76,7 +76,7 @@ def refuse_corner(kspace: Tensor, label: str) -> None:
 
 
 def at_the_ends(energy: Tensor) -> bool:
-    """Whether the energy (n,) along an axis peaks at both of its ends and not in the middle."""
+    """Return whether the energy (n,) along an axis peaks at both ends and not in the middle."""
     count = len(energy)
     width = count // BAND
     total = float(energy.sum())

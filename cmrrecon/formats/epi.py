@@ -1,12 +1,12 @@
-"""Echo-planar readouts: lines measured in alternating directions, regridded and phase-corrected.
+"""Echo-planar readouts: regrids and phase-corrects lines measured in alternating directions.
 
-Samples acquired while the gradient ramps are not evenly spaced. A least-squares fit finds the image
-within the field of view that the widest spacing allows, and samples it evenly. If the field of view
-lies off the magnet's centre, the receiver kept the frequency of the full gradient on the ramps as
-well; the phase that results is removed.
+Samples acquired while the gradient ramps up or down are not evenly spaced in k-space. A
+least-squares fit finds the image within the field of view that the widest spacing allows, and
+samples its k-space evenly. If the field of view is off the magnet's centre, the receiver frequency
+was set for the full gradient even during the ramps; the resulting phase is removed.
 
-Lines of the two directions differ by a phase that is linear along x. Navigators, which are lines
-without phase encoding, measure it.
+Lines read in opposite directions differ by a phase that is linear along x. Navigators, which are
+lines without phase encoding, measure this phase.
 
 References
 ----------
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from cmrrecon.formats.readouts import Rows, Table
 
 Load = Callable[[Rows], NDArray[np.complex64]]
-GROUPS = ("slice", "samples", "coils")  # navigators apply to lines that agree in these
+GROUPS = ("slice", "samples", "coils")  # navigators apply to lines that match in these
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """The readout gradient and its sampling.
+    """The readout gradient and when it was sampled.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Ramp:
     delay : float
         Time from the start of the gradient to the first sample, us.
     duration : float
-        Time over which samples are acquired, us.
+        Duration of sampling, us.
     """
 
     up: float
@@ -46,14 +46,14 @@ class Ramp:
     duration: float
 
     def positions(self, count: int) -> NDArray[np.float64]:
-        """Positions of `count` samples in k-space, -count / 2 to count / 2, 1 apart on average."""
+        """Return `count` positions from -count / 2 to count / 2 in k-space, 1 apart on average."""
         edges = self._moment(self.delay + np.array([0.0, self.duration]))
         middles = self._moment(self.delay + self.duration * (np.arange(count) + 0.5) / count)
         positions: NDArray[np.float64] = count * ((middles - edges[0]) / np.diff(edges) - 0.5)
         return positions
 
     def _moment(self, time: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Integral of the gradient up to `time`, in units of its full amplitude times us."""
+        """Integrate the gradient up to `time`, in units of its full amplitude times us."""
         rising = np.clip(time, 0, self.up)
         falling = np.clip(time - self.up - self.flat, 0, self.down)
         constant = np.clip(time - self.up, 0, self.flat)
@@ -63,8 +63,8 @@ class Ramp:
         return np.asarray(rise + constant + fall)
 
 
-def evenly(positions: NDArray[np.float64]) -> NDArray[np.complex64]:
-    """The matrix (n, n) that resamples samples at increasing `positions` (n,) to even spacing."""
+def resampling_matrix(positions: NDArray[np.float64]) -> NDArray[np.complex64]:
+    """Return the matrix (n, n) that resamples from increasing `positions` (n,) to even spacing."""
     n = len(positions)
     widest = np.diff(positions).max(initial=1.0)
     pixels = np.arange(n) - n // 2
@@ -78,16 +78,16 @@ def evenly(positions: NDArray[np.float64]) -> NDArray[np.complex64]:
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """Loads readouts so that all run forwards and agree in phase.
+    """Loads readouts so that all of them run forwards and agree in phase.
 
     Attributes
     ----------
     load : callable
-        Loads the readouts as stored.
+        Function that loads the readouts as stored.
     lines : ndarray of shape (row,), bool
-        The echo-planar readouts; the others stay as stored.
+        Which readouts are echo-planar; the others stay as stored.
     reverse : ndarray of shape (row,), bool
-        Those of `lines` that run backwards.
+        Which of the echo-planar readouts run backwards.
     phase : ndarray of shape (row, 2), float64
         Phase correction of each readout: offset in radians and slope in radians per column.
     offcentre : ndarray of shape (row,), float64
@@ -105,7 +105,7 @@ class Aligned:
     _even: NDArray[np.complex64] | None = field(init=False)
 
     def __post_init__(self) -> None:
-        even = None if self.positions is None else evenly(self.positions)
+        even = None if self.positions is None else resampling_matrix(self.positions)
         object.__setattr__(self, "_even", even)
 
     def __call__(self, rows: Rows) -> NDArray[np.complex64]:
@@ -117,7 +117,7 @@ class Aligned:
         turned = self.reverse[rows][chosen]
         lines[turned] = lines[turned][..., ::-1]
         if self.positions is not None and lines.shape[-1] == len(self.positions):
-            lines = self._evenly(lines, self.offcentre[rows][chosen])
+            lines = self._resampled(lines, self.offcentre[rows][chosen])
 
         n = lines.shape[-1]
         offset, slope = self.phase[rows][chosen].T[..., None, None]
@@ -125,10 +125,10 @@ class Aligned:
         samples[chosen] = _forward(_inverse(lines) * turn)
         return samples
 
-    def _evenly(
+    def _resampled(
         self, lines: NDArray[np.complex64], offcentre: NDArray[np.float64]
     ) -> NDArray[np.complex64]:
-        """Put lines (row, coil, sample) on an even grid and remove the off-centre phase."""
+        """Resample lines (row, coil, sample) to an even grid and remove the off-centre phase."""
         assert self.positions is not None
         assert self._even is not None
         n = len(self.positions)
@@ -146,18 +146,18 @@ def aligned(
     ramp: Ramp | None,
     offcentre: NDArray[np.float64],
 ) -> Aligned:
-    """The loader of echo-planar readouts, with phases from their navigators.
+    """Return a loader of echo-planar readouts, with phases measured by their navigators.
 
     Parameters
     ----------
     load : callable
-        Loads samples as stored.
+        Function that loads samples as stored.
     table : dict of str to ndarray
         The readouts, see `readouts.Raw`.
     navigator : ndarray of shape (row,), bool
-        Readouts for phase correction.
+        Which readouts are navigators for phase correction.
     ramp : Ramp or None
-        How the gradient was sampled; None if it was constant.
+        How the gradient was sampled; None if the gradient was constant.
     offcentre : ndarray of shape (row,), float64
         As in `Aligned`.
 
@@ -175,7 +175,7 @@ def aligned(
 
 
 def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray[np.float64]:
-    """Phase correction (row, 2): each backward readout uses the last navigators before it."""
+    """Return phases (row, 2): each backward readout uses the last navigators before it."""
     phases = np.zeros((len(navigator), 2))
     groups = np.stack([table[name] for name in GROUPS], 1)
 
@@ -196,12 +196,12 @@ def _phases(load: Aligned, table: Table, navigator: NDArray[np.bool]) -> NDArray
 
 
 def _difference(load: Aligned, rows: Rows) -> tuple[float, float] | None:
-    """Phase (offset, slope) of backward against forward navigators; None if one kind is missing."""
+    """Return the phase (offset, slope) between navigators of both directions; None without both."""
     backwards = load.reverse[rows]
     if backwards.all() or not backwards.any():
         return None
 
-    profiles = _inverse(load(rows)).astype(np.complex128)  # no overflow with damaged numbers
+    profiles = _inverse(load(rows)).astype(np.complex128)  # damaged numbers must not overflow
     product = profiles[backwards].mean(0) * profiles[~backwards].mean(0).conj()
     along = product.sum(0)
 
@@ -212,12 +212,12 @@ def _difference(load: Aligned, rows: Rows) -> tuple[float, float] | None:
 
 
 def _inverse(samples: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Centred inverse FFT along the samples."""
+    """Apply a centred inverse FFT along the samples."""
     shifted = np.fft.ifft(np.fft.ifftshift(samples, -1), axis=-1)
     return np.asarray(np.fft.fftshift(shifted, -1), np.complex64)
 
 
 def _forward(profiles: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Centred FFT along the samples."""
+    """Apply a centred FFT along the samples."""
     shifted = np.fft.fft(np.fft.ifftshift(profiles, -1), axis=-1)
     return np.asarray(np.fft.fftshift(shifted, -1), np.complex64)

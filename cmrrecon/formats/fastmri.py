@@ -1,8 +1,8 @@
-"""fastMRI k-space: HDF5 with `kspace` and the XML header of the ISMRMRD file it came from.
+"""fastMRI k-space: HDF5 with `kspace` and the XML header of the original ISMRMRD file.
 
 `kspace` is (slice, coil, x, y), or (slice, x, y) for a single coil: the readout comes before the
-phase encode. `mask` (y,), in files of the test sets, marks the lines that are kept. K-space is
-zero-padded along y to the encoded matrix; the limits in the header give the measured lines.
+phase encode. In files of the test sets, `mask` (y,) marks the lines that are kept. K-space is
+zero-padded along y to the encoded matrix; the limits in the header state which lines were measured.
 `reconstruction_rss` and `reconstruction_esc` are not read.
 
 References
@@ -37,7 +37,7 @@ REMEDY = "Use the file as published by fastMRI"
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` has the layout of fastMRI, even without the header."""
+    """Return whether a file that begins with `head` has fastMRI's layout, even without a header."""
     if not hdf5_access.sniff(head):
         return False
     with opened(path) as file:
@@ -45,7 +45,7 @@ def sniff(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path) -> Scan:
-    """Read a scan of one frame, its slices in the order of the file.
+    """Read a scan of one frame, with slices in the order of the file.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def read(path: Path) -> Scan:
 
 
 def _geometry(encoding: Encoding) -> Geometry:
-    """Sizes from the header, which has no positions."""
+    """Return the sizes from the header, which has no positions."""
     sides = encoding.field_of_view_mm
     matrix = encoding.matrix
     return Geometry(
@@ -101,14 +101,14 @@ def _first(values: tuple[int, ...]) -> int | None:
 
 
 def _document(path: Path) -> bytes:
-    """The XML header, text of variable or fixed length."""
+    """Return the XML header, whether stored with variable or fixed length."""
     with opened(path) as file, open(path, "rb") as handle:
         item = file.get(HEADER) if _is_own(file) else None
         if not isinstance(item, h5py.Dataset) or item.size != 1:
             raise InputError(
                 "header-missing",
                 f"{path} is laid out like a fastMRI file but has no `{HEADER}`",
-                "The header gives the encoded matrix and the measured lines",
+                "The header must state the encoded matrix and the measured lines",
                 REMEDY,
             )
 
@@ -121,21 +121,21 @@ def _document(path: Path) -> bytes:
 
 
 def _is_own(file: Any) -> bool:
-    """Whether the header is in the file itself, not behind a link."""
+    """Return whether the header is stored in the file itself, not behind a link."""
     return isinstance(file.get(HEADER, getlink=True), h5py.HardLink)
 
 
 def _kspace(stored: dict[str, StoredArray], path: Path) -> StoredArray:
-    """K-space, if it is complex and has known axes."""
+    """Return the k-space after checking its type and axes."""
     array = stored.get("kspace")
     if array is None or not array.is_complex or len(array.shape) not in AXES:
-        shape = "that is not an array" if array is None else f"of shape {array.shape}"
+        shape = "is not an array" if array is None else f"has shape {array.shape}"
         raise InputError(
             "kspace-axes",
-            f"{path} is a fastMRI file with k-space {shape}",
-            "K-space is complex, (slice, coil, readout, phase encode) or "
+            f"{path} is a fastMRI file whose `kspace` {shape}",
+            "K-space must be complex, (slice, coil, readout, phase encode) or "
             "(slice, readout, phase encode)",
-            "Give a file of the brain or knee data set",
+            "Use a file of the brain or knee data set",
         )
     return array
 
@@ -155,7 +155,7 @@ def _check_matrix(found: tuple[int, ...], encoding: Encoding, path: Path) -> Non
 def _mask(
     stored: dict[str, StoredArray], encoding: Encoding, path: Path
 ) -> tuple[CartesianMask, tuple[str, ...]]:
-    """The measured lines: those of `mask`, without the zero padding."""
+    """Return the measured lines: all lines in `mask` outside the zero padding."""
     lines, notes = _measured(stored["kspace"], encoding, path)
     source = MaskSource.HEADER
     if "mask" in stored:
@@ -167,10 +167,10 @@ def _mask(
 def _measured(
     kspace: StoredArray, encoding: Encoding, path: Path
 ) -> tuple[NDArray[np.bool], tuple[str, ...]]:
-    """The lines (y,) that the header's limits and the data allow.
+    """Find the measured lines (y,) from the header's limits and the data.
 
-    The padding is all zero. If there are no limits, or they contradict the data, the data
-    decide: all lines from the first to the last non-zero one of the middle slice.
+    The padding contains only zeros. If there are no limits, or if they contradict the data, all
+    lines from the first to the last non-zero line of the middle slice count as measured.
     """
     y = kspace.shape[-1]
 
@@ -185,18 +185,18 @@ def _measured(
     start, end = (line - centre + y // 2 for line in encoding.limits)
     by_header = _between(start, end, y)
     if not by_header[filled].all():
-        return by_data, (f"{path}: data lie outside the header's limits, which are ignored.",)
+        return by_data, (f"{path}: the header's limits were ignored; data lie outside them.",)
     return by_header, ()
 
 
 def _between(first: int, last: int, y: int) -> NDArray[np.bool]:
-    """The lines (y,) from the first to the last, both included."""
+    """Return a mask (y,) of the lines from `first` to `last`, both included."""
     lines = np.arange(y)
     return (first <= lines) & (lines <= last)
 
 
 def _stored_mask(array: StoredArray, y: int, path: Path) -> NDArray[np.bool]:
-    """The mask (y,) in the file."""
+    """Return the mask (y,) stored in the file."""
     if array.is_complex or array.shape != (y,):
         raise InputError(
             "mask-shape",

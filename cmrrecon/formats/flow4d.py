@@ -1,21 +1,21 @@
-"""4-D flow of CMRx4DFlow2026, read as slices across the frequency encode.
+"""4-D flow data of CMRx4DFlow2026, read as slices perpendicular to the frequency encode.
 
-The data are Cartesian k-space with two phase encodes. `kdata_full.mat` and
-`kdata_ktGaussian{R}.mat` (v7.3) hold (velocity, time, coil, SPE, PE, FE), as h5py shows them. The
-frequency encode is always fully measured, so its inverse transform yields independent slices, each
-a (SPE, PE)-t problem. The axes of the scan are
+The data are Cartesian k-space with two phase encodes. In `kdata_full.mat` and
+`kdata_ktGaussian{R}.mat` (v7.3), h5py shows the axes (velocity, time, coil, SPE, PE, FE). The
+frequency encode is always fully sampled, so an inverse transform along it yields independent
+slices, each a (SPE, PE)-t problem. The axes of the scan are
 
-- frame: all times of the first velocity encoding, then those of the next;
+- frame: all times of the first velocity encoding, then all times of the next, and so on;
 - slice: the positions along FE;
-- y: SPE, the slab encode; x: PE. Both are phase encodes, so the mask is one of samples.
+- y: SPE, the slab encode; x: PE. Both are phase encodes, so the mask consists of samples.
 
 These files may accompany the data:
 
 - `usmask_ktGaussian{R}.mat`: the mask (velocity|1, time, 1, SPE, PE, 1);
 - `coilmap.mat`: coil maps (coil, SPE, PE, FE);
-- `params.csv`: a row of names and a row of values, with lists separated by semicolons. Used are
-  VENC (interpreted as cm/s; 0, the reference, is prepended if it is missing), field_strength, and
-  resolution (mm, in the order of spatial_order).
+- `params.csv`: a row of names and a row of values; items of a list are separated by semicolons. The
+  reader uses VENC (interpreted as cm/s; the reference encoding, 0, is prepended if it is missing),
+  field_strength, and resolution (mm, in the order of spatial_order).
 
 MATLAB drops leading axes of length 1.
 """
@@ -45,13 +45,13 @@ KSPACE = re.compile(r"kdata_(?:full|kt\w+)")
 SAMPLED_NAME = re.compile(r"kdata_(kt)([A-Z][a-z]+)(\d+)")
 AXES = ("velocity", "time", "coil", "SPE", "PE", "FE")
 MODALITY = "Flow4d"
-# Bytes of neighbouring slices kept in memory, so that the file is read only a few times.
+# Bytes of neighbouring slices that are kept in memory, so the file is read only a few times.
 BLOCK = 2**31
-LONGEST_TABLE = 2**20  # bytes, of params.csv
+LONGEST_TABLE = 2**20  # bytes in params.csv
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` holds 4-D flow, by the name of its variable."""
+    """Return whether a file that begins with `head` has a variable named like 4-D flow data."""
     if not hdf5_access.sniff(head):
         return False
     with hdf5_access.opened(path) as file:
@@ -59,13 +59,13 @@ def sniff(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path) -> Scan:
-    """Read a scan of 4-D flow, with its mask, coil maps and parameters from the same folder.
+    """Read a 4-D flow scan, with mask, coil maps and parameters from the same folder.
 
     Raises
     ------
     InputError
-        If the file is damaged (`file-damaged`), holds no complex k-space of known axes
-        (`kspace-axes`, `kspace-real`), or its mask file is not a mask (`mask-shape`,
+        If the file is damaged (`file-damaged`), has no complex k-space with known axes
+        (`kspace-axes`, `kspace-real`), or if its mask file is not a mask (`mask-shape`,
         `mask-values`).
     """
     reader = FlowReader(_kspace(path))
@@ -87,10 +87,10 @@ def read(path: Path) -> Scan:
 
 @dataclass(eq=False)
 class FlowReader:
-    """Reads one slice across the frequency encode as (frame, coil, SPE, PE) complex64.
+    """Reads one slice perpendicular to the frequency encode as (frame, coil, SPE, PE) complex64.
 
-    Every slice needs the whole file. So neighbouring slices are computed together, as many as fit
-    into `BLOCK` bytes, and kept until a slice outside this block is requested.
+    Computing a slice requires the whole file. Therefore, as many neighbouring slices as fit into
+    `BLOCK` bytes are computed together and kept until a slice outside this block is requested.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class FlowReader:
         return self._block[first][index - first].clone()
 
     def _slices(self, first: int, last: int) -> Tensor:
-        """Neighbouring slices from `first` to before `last`, (slice, frame, coil, SPE, PE)."""
+        """Compute the slices in range(first, last), (slice, frame, coil, SPE, PE)."""
         frames, _, *rest = self.shape
         block = torch.empty((last - first, frames, *rest), dtype=torch.complex64)
         for start, piece in self._pieces():
@@ -137,9 +137,9 @@ class FlowReader:
         return block
 
     def _pieces(self) -> Iterator[tuple[int, Tensor]]:
-        """First frame and k-space (frame, coil, SPE, PE, FE) of each piece of the file.
+        """Yield the first frame and k-space (frame, coil, SPE, PE, FE) of each piece of the file.
 
-        A piece is what the file compresses as one block, if that fits into `BLOCK`.
+        A piece is one compressed block of the file, if that fits into `BLOCK` bytes.
         """
         v, t, *rest = self._full
         missing = len(AXES) - len(self.stored.shape)
@@ -159,9 +159,9 @@ class FlowReader:
 
 @dataclass(eq=False)
 class MapReader:
-    """Coil maps (coil, SPE, PE) of a slice across the frequency encode.
+    """Coil maps (coil, SPE, PE) of a slice perpendicular to the frequency encode.
 
-    Their root-sum-of-squares over the coils is 1, or 0 where the file has only zeros.
+    Their root-sum-of-squares over the coils is 1, or 0 where all coils are zero in the file.
 
     Attributes
     ----------
@@ -182,9 +182,9 @@ class MapReader:
         if stored is None or not stored.is_complex or stored.shape[-4:] != (coils, spe, pe, fe):
             raise InputError(
                 "maps-axes",
-                f"{self.path} holds no coil maps that fit the k-space beside it",
+                f"{self.path} has no coil maps that fit the k-space in the same folder",
                 f"`coilmap` must be complex, (coil, SPE, PE, FE) = {(coils, spe, pe, fe)}",
-                "Give the coil maps of this scan, or remove the file to have maps estimated",
+                "Use the coil maps of this scan, or remove the file so that maps are estimated",
             )
 
         maps = torch.from_numpy(stored.load(str(self.path))).reshape(coils, spe, pe, fe)
@@ -197,7 +197,7 @@ class MapReader:
 
 
 def for_all_velocities(mask: CartesianMask, frames: int) -> CartesianMask:
-    """Repeat the mask of one velocity encoding for all frames; return other masks unchanged."""
+    """Repeat the mask of one velocity encoding for all encodings; return other masks unchanged."""
     times = len(mask.samples)
     if times == 1 or frames % times:
         return mask
@@ -205,7 +205,7 @@ def for_all_velocities(mask: CartesianMask, frames: int) -> CartesianMask:
 
 
 def _kspace(path: Path) -> StoredArray:
-    """K-space in the file, with its shape and size checked."""
+    """Return the k-space in the file after checking its type, shape and size."""
     name, stored = next(
         (name, array) for name, array in hdf5.variables(path).items() if KSPACE.fullmatch(name)
     )
@@ -213,15 +213,15 @@ def _kspace(path: Path) -> StoredArray:
     if not stored.is_complex:
         raise InputError(
             "kspace-real",
-            f"{path} holds real numbers of shape {stored.shape}",
-            "K-space is complex",
-            "Give the k-space file",
+            f"{path} contains real numbers of shape {stored.shape}",
+            "K-space must be complex",
+            "Use the k-space file",
         )
 
     if not 4 <= len(stored.shape) <= len(AXES):
         raise InputError(
             "kspace-axes",
-            f"{path} has {len(stored.shape)} axes, shape {stored.shape}",
+            f"{path} has {len(stored.shape)} axes: its shape is {stored.shape}",
             f"4-D flow has the axes ({', '.join(AXES)})",
             f"Check the variable {name}",
         )
@@ -234,10 +234,10 @@ def _kspace(path: Path) -> StoredArray:
 
 
 def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
-    """The scan with its mask.
+    """Return the scan with its mask.
 
-    `kdata_full` is complete. Otherwise the mask comes from the file beside it; without such a file,
-    non-zero samples count as measured.
+    `kdata_full` is fully sampled. For other files, the mask comes from the mask file in the same
+    folder; without one, non-zero samples count as measured.
     """
     frames, _, _, y, x = scan.shape
     if reader.stored.name == "kdata_full":
@@ -258,17 +258,17 @@ def _with_mask(scan: Scan, path: Path, reader: FlowReader) -> Scan:
 
 
 def _note(path: Path, reader: FlowReader) -> str:
-    """How the axes of the file became those of the scan."""
+    """Explain how the axes of the file map to the axes of the scan."""
     frames, slices, _, y, x = reader.shape
     sets, times = reader.velocities, frames // reader.velocities
     return (
-        f"{path} is 4-D flow: its frames are {sets} velocity encodings of {times} times each; "
-        f"its {slices} slices lie across the frequency encode, y is SPE ({y}), x is PE ({x})."
+        f"{path} is 4-D flow: its frames are {times} times for each of {sets} velocity encodings; "
+        f"its {slices} slices are along the frequency encode; y is SPE ({y}), x is PE ({x})."
     )
 
 
 def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
-    """Acquisition and geometry from file names and `params.csv`."""
+    """Return acquisition and geometry from file names and `params.csv`."""
     facts = replace(parse_name(path), base="flow4d", modality=MODALITY)
     if found := SAMPLED_NAME.fullmatch(path.stem):
         pattern = f"{found[1]}-{found[2].lower()}"
@@ -293,7 +293,7 @@ def _facts(path: Path, velocities: int) -> tuple[Acquisition, Geometry | None]:
 
 
 def _table(path: Path) -> dict[str, str]:
-    """The first row of values by lower-case name; empty if there is no readable table."""
+    """Return the first row of values by lower-case name; empty if there is no readable table."""
     with suppress(OSError, csv.Error, ValueError):
         if path.stat().st_size <= LONGEST_TABLE:
             with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
@@ -303,7 +303,7 @@ def _table(path: Path) -> dict[str, str]:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    """The numbers in a semicolon-separated list; empty if one of them is missing or not finite."""
+    """Parse a semicolon-separated list of numbers; empty if any is missing or not finite."""
     try:
         values = tuple(float(word) for word in text.strip(" []").split(";"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""A `Geometry` as JSON: a text `geometry` in our own scans, part of the provenance in images."""
+"""A `Geometry` as JSON, stored as the text `geometry` in scans and in the provenance of images."""
 
 import json
 import math
@@ -17,7 +17,7 @@ def geometry_to_json(geometry: Geometry) -> str:
 
 
 def geometry_from_json(text: str) -> Geometry | None:
-    """The geometry that `geometry_to_json` wrote; None if the text does not hold one."""
+    """Return the geometry written by `geometry_to_json`; None if the text contains none."""
     try:
         stored = json.loads(text)
     except (ValueError, RecursionError):
@@ -26,9 +26,9 @@ def geometry_from_json(text: str) -> Geometry | None:
 
 
 def geometry_of(stored: Any) -> Geometry | None:
-    """The geometry in a dictionary from JSON, without the entries that are not valid.
+    """Return the geometry in a dictionary from JSON, ignoring invalid entries.
 
-    None if it is not a dictionary, or if no entry is left.
+    The result is None if `stored` is not a dictionary or has no valid entry.
     """
     if not isinstance(stored, Mapping):
         return None
@@ -38,7 +38,7 @@ def geometry_of(stored: Any) -> Geometry | None:
 
 
 def _value(value: Any, check: Callable[[Any], Any]) -> Any:
-    """The checked value; None if it is not valid."""
+    """Return the checked value, or None if it is not valid."""
     try:
         return check(value)
     except (TypeError, ValueError, OverflowError):

@@ -1,20 +1,20 @@
-"""Our own .h5: scans (`kspace`, optional `mask` and `image`) and images, written slice by slice.
+"""cmrrecon's own .h5 format for scans and images, written slice by slice.
 
-Layout:
+A scan has `kspace` and optionally `mask` and `image`. The layout is
 
 - root attributes `cmrrecon_format` (1), and `acquisition`, `geometry` and `provenance` (JSON);
 - `kspace` (frame, slice, coil, y, x) complex64;
 - `mask` (frame|1, y, x|1) uint8;
-- `image` (frame, slice, y, x) complex64 or float32; in a scan, the reference images.
+- `image` (frame, slice, y, x) complex64 or float32; in a scan, these are reference images.
 
-Non-Cartesian k-space (frame, slice, coil, spoke, sample) has in addition a dataset `trajectory`
+Non-Cartesian k-space (frame, slice, coil, spoke, sample) additionally has a dataset `trajectory`
 (frame|1, spoke, sample, 2) float32, positions (y, x) in cycles per field of view, and a root
 attribute `matrix` (y, x). Noise, separate calibration, coil maps and averages are described in
 `companions`.
 
-One chunk holds one frame of one slice, uncompressed for speed; the whole file carries checksums.
+Each chunk is one frame of one slice, uncompressed for speed; all parts of the file have checksums.
 Complex numbers are compounds with the fields `real` and `imag`, which MATLAB and Octave understand.
-Files with h5py's fields `r` and `i`, which early versions of cmrrecon wrote, can be read as well.
+Files with h5py's fields `r` and `i`, written by early versions of cmrrecon, can be read as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,12 +37,12 @@ from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError
 
 FORMAT = 1
-# This version of the HDF5 layout puts a checksum on every structure.
+# This version of the HDF5 file format adds a checksum to every structure.
 OPTIONS = {"libver": ("v110", "v110")}
 
 
 def variables(path: Path) -> dict[str, StoredArray]:
-    """The numeric arrays at the top of any HDF5 file, with the attribute `matrix` as one of them.
+    """Return the numeric arrays at the root of an HDF5 file, including the attribute `matrix`.
 
     Parameters
     ----------
@@ -57,15 +57,15 @@ def variables(path: Path) -> dict[str, StoredArray]:
     Raises
     ------
     InputError
-        As `hdf5_access.variables`, or if the file is ours in a later version of the layout
+        As in `hdf5_access.variables`, or if the file has a newer version of this layout
         (`file-version`).
     """
     version = hdf5_access.numbers(path, "cmrrecon_format")
     if version > (FORMAT,):
         raise InputError(
             "file-version",
-            f"{path} has layout {version[0]} of cmrrecon's .h5",
-            f"This version reads layouts up to {FORMAT}",
+            f"{path} has layout version {version[0]} of cmrrecon's .h5 format",
+            f"This version of cmrrecon reads layouts up to {FORMAT}",
             "Update cmrrecon",
         )
 
@@ -146,7 +146,7 @@ def write_scan(
 def write_images(
     path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Write images, a sequence over slices of (frame, y, x), complex or real, used one by one.
+    """Write images, a sequence over slices of (frame, y, x), complex or real, one slice at a time.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def write_images(
 
 
 def _as_stored(values: NDArray[Any]) -> NDArray[Any]:
-    """Complex numbers as compounds; other numbers unchanged."""
+    """Convert complex numbers to compounds; leave other numbers unchanged."""
     if values.dtype.kind != "c":
         return values
     return np.ascontiguousarray(values, np.complex64).view(COMPLEX_SINGLE)

@@ -1,4 +1,4 @@
-"""Reads HDF5 files (MATLAB v7.3 and our own .h5) piece by piece; they may be damaged or hostile."""
+"""Reads HDF5 files (MATLAB v7.3, cmrrecon's .h5) piece by piece, even damaged or hostile ones."""
 
 import re
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ FILTERS = (
     h5py.h5z.FILTER_SZIP,
     h5py.h5z.FILTER_LZF,
 )
-MOST_NUMBERS = 16  # in an attribute
-MOST_FIELDS = 64  # of a struct; larger ones are ignored
+MOST_NUMBERS = 16  # per attribute
+MOST_FIELDS = 64  # per struct; larger structs are ignored
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first bytes of a file are HDF5.
+    """Return whether a file that begins with these bytes is HDF5.
 
     A user block of 512, 1024, 2048 or 4096 bytes may precede the signature.
     """
@@ -40,10 +40,10 @@ def sniff(head: bytes) -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """Open a file read-only with h5py; any fault that HDF5 finds in it becomes an InputError.
+    """Open a file read-only with h5py; any fault that HDF5 finds becomes an InputError.
 
-    There is no file locking: read-only and network file systems refuse it, and our own writers
-    replace files as a whole.
+    Files are not locked, because read-only and network file systems refuse locks. cmrrecon itself
+    replaces files only as a whole.
 
     Yields
     ------
@@ -58,7 +58,7 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    # Which exception h5py raises for a damaged file depends on which byte is wrong.
+    # The exception that h5py raises for a damaged file depends on which byte is wrong.
     except (
         OSError,
         RuntimeError,
@@ -73,7 +73,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def damaged(path: Path, error: Exception) -> InputError:
-    """The error for a file that HDF5 cannot read; it says so if the file was cut off."""
+    """Return the error for a file that HDF5 cannot read; it states whether the file was cut off."""
     cut = re.search(r"eof = (\d+), .*stored_eof = (\d+)", str(error))
     found = (
         f"it has {cut[1]} bytes but should have {cut[2]}"
@@ -90,9 +90,9 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 
 def variables(path: Path) -> dict[str, StoredArray]:
-    """The numeric arrays at the top of the file, and real and imaginary parts in a struct.
+    """Return the numeric arrays at the root of a file, and real and imaginary parts in structs.
 
-    None of their numbers are read.
+    No data are read.
 
     Parameters
     ----------
@@ -107,8 +107,9 @@ def variables(path: Path) -> dict[str, StoredArray]:
     Raises
     ------
     InputError
-        If the file is damaged (`file-damaged`), or its data lie elsewhere (links, external
-        storage, virtual datasets) or need a filter that is not part of HDF5 (`storage-foreign`).
+        If the file is damaged (`file-damaged`), or if its data are stored outside it (links,
+        external storage, virtual datasets) or need a filter that is not part of HDF5
+        (`storage-foreign`).
     """
     stored: dict[str, StoredArray] = {}
     with opened(path) as file:
@@ -116,7 +117,7 @@ def variables(path: Path) -> dict[str, StoredArray]:
             if name.startswith("#"):  # used by MATLAB internally
                 continue
             if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-                raise _refused(path, "a link in place of data")
+                raise _refused(path, "a link instead of data")
             item = file[name]
             if isinstance(item, h5py.Group):
                 stored |= _parts(path, name, item)
@@ -126,7 +127,7 @@ def variables(path: Path) -> dict[str, StoredArray]:
 
 
 def _stored(path: Path, name: str, item: Any) -> StoredArray:
-    """A dataset of numbers; `name` is its path in the file, with dots for slashes."""
+    """Return a numeric dataset; `name` is its path in the file, with dots instead of slashes."""
     _check_storage(item, path)
     is_complex = bool(item.dtype.names) or item.dtype.kind == "c"
     reader = Hdf5Reader(path, item.name, item.shape)
@@ -134,7 +135,7 @@ def _stored(path: Path, name: str, item: Any) -> StoredArray:
 
 
 def _parts(path: Path, name: str, group: Any) -> dict[str, StoredArray]:
-    """Real and imaginary parts in a MATLAB struct, named `struct.field`; empty for other groups."""
+    """Return the real and imaginary parts in a MATLAB struct as `struct.field`, or nothing."""
     if len(group) > MOST_FIELDS:
         return {}
 
@@ -153,10 +154,10 @@ def _parts(path: Path, name: str, group: Any) -> dict[str, StoredArray]:
 
 
 def text(path: Path, name: str) -> str | None:
-    """A text attribute of the file, of fixed length as our writers make it; None if there is none.
+    """Return a text attribute of fixed length, as cmrrecon writes it; None if there is none.
 
-    Text of variable length is not read: it lies in a heap without a checksum, and a damaged heap
-    can make HDF5 search for ever.
+    Text of variable length is not read: it is stored in a heap without a checksum, and a damaged
+    heap can send HDF5 into an endless search.
     """
     with opened(path) as file:
         if name not in file.attrs or file.attrs.get_id(name).dtype.kind != "S":
@@ -165,7 +166,7 @@ def text(path: Path, name: str) -> str | None:
 
 
 def numbers(path: Path, name: str) -> tuple[int, ...]:
-    """An attribute of the file that holds one or a few whole numbers; empty if there is none."""
+    """Return an attribute that is one or a few whole numbers; empty if there is none."""
     with opened(path) as file:
         if (
             name not in file.attrs
@@ -180,7 +181,8 @@ def numbers(path: Path, name: str) -> tuple[int, ...]:
 class Hdf5Reader:
     """Reads a piece of one dataset.
 
-    The file is opened for each piece. Nothing stays open, so worker processes can share the reader.
+    The file is opened for each piece and closed again, so that worker processes can share the
+    reader.
 
     Attributes
     ----------
@@ -219,18 +221,18 @@ def _is_numeric(dtype: np.dtype[Any]) -> bool:
 
 
 def _check_storage(dataset: Any, path: Path) -> None:
-    """Refuse data outside the file, or packed with a foreign filter."""
+    """Refuse data that are stored outside the file or compressed with a foreign filter."""
     plist = dataset.id.get_create_plist()
     if dataset.is_virtual or plist.get_external_count():
-        raise _refused(path, "data that lie in another file")
+        raise _refused(path, "data that are stored in another file")
     if any(plist.get_filter(index)[0] not in FILTERS for index in range(plist.get_nfilters())):
-        raise _refused(path, "data packed with a filter that is not part of HDF5")
+        raise _refused(path, "data compressed with a filter that is not part of HDF5")
 
 
 def _refused(path: Path, found: str) -> InputError:
     return InputError(
         "storage-foreign",
         f"{path} has {found}",
-        "All data must lie in the file itself, plain or gzip-compressed",
+        "All data must be in the file itself, uncompressed or compressed with gzip",
         "Export the file again",
     )

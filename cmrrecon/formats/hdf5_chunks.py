@@ -1,8 +1,9 @@
-"""Gzip-compressed HDF5 datasets, inflated in parallel; HDF5 inflates one chunk after another.
+"""Inflates gzip-compressed HDF5 datasets in parallel; HDF5 itself inflates one chunk at a time.
 
-libdeflate takes 0.6 of zlib's time. Its binding `deflate` (extra `fast-io`; releases the GIL from
-0.9 on) is as fast as the one in imagecodecs and faster than isal; it is MIT-licensed, maintained,
-and 70 kB instead of 26 MB. Without it, zlib in threads is still faster than HDF5.
+libdeflate takes 0.6 of zlib's time. Its binding `deflate` (extra `fast-io`; it releases the GIL
+from version 0.9 on) is as fast as the binding in imagecodecs and faster than isal. It is
+MIT-licensed, maintained, and takes 70 kB instead of 26 MB. Even without it, zlib in threads is
+faster than HDF5.
 """
 
 import zlib
@@ -30,16 +31,16 @@ except ImportError:
     FAILURES = (zlib.error,)
 
 MAX_THREADS = 8
-# Bytes in a chunk: smaller ones take longer to handle than to inflate, larger ones need too much
-# memory.
+# Limits for the bytes of a chunk: smaller chunks take longer to handle than to inflate, larger
+# chunks need too much memory.
 MIN_CHUNK, MAX_CHUNK = 2**13, 2**28
 
 
 def is_parallel(dataset: Any) -> bool:
-    """Whether `read_parallel` can read the h5py dataset.
+    """Return whether `read_parallel` can read an h5py dataset.
 
-    It reads numbers in chunks, compressed with gzip, with or without shuffle before it, and with no
-    other filter.
+    The dataset must consist of chunks of numbers, compressed with gzip (with or without a preceding
+    shuffle) and no other filter.
     """
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(index) for index in range(plist.get_nfilters())]
@@ -48,8 +49,8 @@ def is_parallel(dataset: Any) -> bool:
         itemsize,
     )
 
-    # The bytes in the file must be a NumPy type. HDF5 also has odd widths and paddings, which it
-    # converts itself.
+    # The stored type must exist in NumPy. HDF5 also allows unusual widths and paddings, which only
+    # HDF5 can convert.
     as_stored = (
         _number(dataset).kind in "iufc"
         and h5py.h5t.py_create(dataset.dtype) == dataset.id.get_type()
@@ -60,10 +61,10 @@ def is_parallel(dataset: Any) -> bool:
 
 
 def read_parallel(dataset: Any, selection: Selection) -> NDArray[Any] | None:
-    """Read a piece of an h5py dataset for which `is_parallel` holds.
+    """Read a piece of an h5py dataset that passes `is_parallel`.
 
-    The result is bit for bit what h5py and `single_precision` give. Memory holds the piece and, for
-    each thread, one chunk.
+    The result is identical, bit for bit, to what h5py and `single_precision` return. Only the piece
+    and one chunk for each thread are in memory.
 
     Parameters
     ----------
@@ -75,14 +76,14 @@ def read_parallel(dataset: Any, selection: Selection) -> NDArray[Any] | None:
     Returns
     -------
     ndarray or None
-        Complex64 if complex numbers are stored, else the stored type. None if h5py has to read the
-        piece: a chunk is missing or was stored without the filters, or the selection is empty or
-        has steps.
+        Complex64 if complex numbers are stored, otherwise the stored type. None if h5py has to read
+        the piece because a chunk is missing or was stored without the filters, or because the
+        selection is empty or has a step.
 
     Raises
     ------
     ValueError
-        If a chunk does not inflate to the size that the dataset declares.
+        If the inflated chunk does not have the size that the dataset declares.
     """
     spans = [_span(each, length) for each, length in zip(selection, dataset.shape, strict=True)]
     if any(not span or span.step != 1 for span in spans):
@@ -91,7 +92,7 @@ def read_parallel(dataset: Any, selection: Selection) -> NDArray[Any] | None:
     layout = _Layout(_number(dataset), dataset.chunks, dataset.shuffle)
     result = np.empty([len(span) for span in spans], layout.result)
 
-    # All threads share one iterator, so that a faster thread reads more chunks.
+    # All threads share one iterator, so faster threads read more chunks.
     corners = product(
         *(
             range(span.start - span.start % extent, span.stop, extent)
@@ -112,7 +113,7 @@ def read_parallel(dataset: Any, selection: Selection) -> NDArray[Any] | None:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How numbers lie in chunks.
+    """How numbers are stored in chunks.
 
     Attributes
     ----------
@@ -130,7 +131,7 @@ class _Layout:
 
     @property
     def size(self) -> int:
-        """Bytes of an inflated chunk."""
+        """Size of an inflated chunk in bytes."""
         return prod(self.chunk) * self.number.itemsize
 
     @property
@@ -146,13 +147,13 @@ def _read_chunks(
     spans: list[range],
     result: NDArray[Any],
 ) -> bool:
-    """One thread's work: read chunks until none is left. False if h5py has to read them."""
+    """Read chunks in one thread until none are left; return False if h5py has to read them."""
     size = layout.size
-    buffer = bytearray(size + size // 1000 + 13)  # HDF5's limit for the size of a packed chunk
+    buffer = bytearray(size + size // 1000 + 13)  # HDF5's upper limit for a compressed chunk
 
     for corner in corners:
-        # HDF5 reads the chunk and checks its offset. Reading at the offsets it reports would not
-        # work: its releases disagree on what they count from.
+        # HDF5 reads the chunk, because the offsets that it reports cannot be used: HDF5 releases
+        # disagree about where these offsets start counting.
         try:
             skipped_filters, packed = stored.read_direct_chunk(corner, out=buffer)
         except Exception:  # missing, or a damaged index: leave the error message to h5py
@@ -186,13 +187,13 @@ def _place(
 
 
 def _number(dataset: Any) -> np.dtype[Any]:
-    """Type of the stored numbers, with compounds {real, imag} as complex."""
+    """Return the type of the stored numbers; compounds {real, imag} count as complex."""
     dtype: np.dtype[Any] = dataset.dtype
     return COMPLEX.get(dtype, dtype)
 
 
 def _span(selected: int | slice, length: int) -> range:
-    """Range of indices that a selection covers along an axis of this length."""
+    """Return the range of indices that a selection covers along an axis of this length."""
     if isinstance(selected, slice):
         return range(length)[selected]
     index = range(length)[selected]
@@ -200,7 +201,7 @@ def _span(selected: int | slice, length: int) -> range:
 
 
 def _inflated(packed: memoryview, size: int) -> bytes | bytearray:
-    """Inflate to exactly `size` bytes; a longer stream never allocates more."""
+    """Inflate a chunk to exactly `size` bytes; longer streams allocate no more than that."""
     data: bytes | bytearray
     try:
         if deflate is not None:

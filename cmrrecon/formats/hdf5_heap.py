@@ -1,13 +1,13 @@
-"""Variable-length data in HDF5 files, located without HDF5's own code for its heap.
+"""Finds variable-length data in HDF5 files without using HDF5's own heap code.
 
-HDF5 (2.0, under h5py) refuses most damaged heaps. Some, however, send its search round in circles
-for ever, in compiled code that neither a time limit nor Ctrl-C ends. Here every step moves forward,
-and all steps together stay within the length of the file. A piece must have exactly the size that
-its row declares. Heaps carry no checksum, so damaged numbers go unnoticed.
+HDF5 (2.0, under h5py) rejects most damaged heaps. Some, however, make it search in an endless loop,
+in compiled code that neither a time limit nor Ctrl-C can stop. Here every step moves forward, and
+all steps together cover no more than the length of the file. A piece must have exactly the size
+that its row declares. Heaps have no checksum, so damaged values in them go unnoticed.
 
-A row holds a reference to each piece: its length, the address of a collection and an index in it. A
-collection is a header followed by objects, each with its index and size (HDF5 file format
-specification, III.E).
+A row refers to each piece by its length, the address of a collection and the index in that
+collection. A collection is a header followed by objects, each with its index and size (HDF5 file
+format specification, III.E).
 """
 
 import struct
@@ -25,7 +25,7 @@ OBJECT = struct.Struct("<HH4xQ")  # index, references, size excluding this heade
 
 
 def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
-    """The rows of a one-dimensional (or scalar) h5py dataset as they lie in the file.
+    """Return the rows of a one-dimensional (or scalar) h5py dataset as stored in the file.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
     Returns
     -------
     ndarray of shape (n,)
-        The rows; data of variable length appear as `REFERENCE`.
+        The rows; data of variable length appear as `REFERENCE` records.
 
     Raises
     ------
     ValueError
-        If the dataset is stored in an unusual way for such data, or rows are missing.
+        If the dataset has an unexpected storage layout, or if rows are missing.
     """
     plist = dataset.id.get_create_plist()
     dtype = _stored_dtype(dataset.id.get_type())
@@ -53,7 +53,7 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
         or plist.get_external_count()
         or dataset.ndim > 1
     ):
-        raise ValueError("rows are packed or lie elsewhere")
+        raise ValueError("rows are compressed or stored in another file")
 
     if dataset.chunks is None:
         offset = dataset.id.get_offset()
@@ -73,7 +73,7 @@ def stored_rows(dataset: Any, handle: IO[bytes]) -> NDArray[Any]:
 
 
 def _stored_dtype(kind: Any) -> np.dtype[Any]:
-    """The NumPy type of the bytes that an HDF5 type has in the file."""
+    """Return the NumPy type for the bytes of an HDF5 type in the file."""
     if isinstance(kind, h5py.h5t.TypeVlenID) or (
         isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
     ):
@@ -92,7 +92,7 @@ def _stored_dtype(kind: Any) -> np.dtype[Any]:
 
     dtype: np.dtype[Any] = kind.dtype
     if dtype.hasobject:
-        raise ValueError("rows hold something other than data")
+        raise ValueError("rows contain something other than data")
     return dtype
 
 
@@ -105,7 +105,7 @@ class Heap:
     handle : binary file
         The file, open for reading bytes.
     base : int
-        Offset in bytes at which its HDF5 part begins.
+        Offset in bytes at which the HDF5 part of the file begins.
     """
 
     handle: IO[bytes]
@@ -114,12 +114,12 @@ class Heap:
     _searched: int = 0
 
     def read(self, reference: Any, itemsize: int) -> bytes:
-        """Return the bytes of one piece; an empty piece has none.
+        """Return the bytes of one piece, which may be empty.
 
         Parameters
         ----------
         reference : record of type `REFERENCE`
-            Length and place of the piece.
+            Length and location of the piece.
         itemsize : int
             Bytes per item.
 
@@ -137,7 +137,7 @@ class Heap:
         return self._piece(length, address, index, itemsize)
 
     def read_all(self, references: NDArray[Any], itemsize: int) -> bytes:
-        """Return the bytes of several pieces, one after the other; errors as in `read`."""
+        """Return the concatenated bytes of several pieces; errors are the same as in `read`."""
         lengths, addresses, indices = (
             references[name].tolist() for name in ("length", "address", "index")
         )
@@ -153,15 +153,15 @@ class Heap:
         offset, size = self._found[address].get(index, (0, 0))
         if size != length * itemsize:
             raise ValueError("a piece of variable length is not where it should be")
-        return self._take(offset, size)
+        return self._bytes_at(offset, size)
 
     def _collection(self, address: int) -> dict[int, tuple[int, int]]:
         """Locate the objects of a collection: index -> offset and size."""
         end = self.handle.seek(0, 2)
         start = self.base + address
-        signature, version, size = COLLECTION.unpack(self._take(start, COLLECTION.size))
+        signature, version, size = COLLECTION.unpack(self._bytes_at(start, COLLECTION.size))
 
-        # Collections do not overlap, so together they cannot be longer than the file.
+        # Collections do not overlap, so their total length cannot exceed the file's.
         self._searched += size
         if signature != b"GCOL" or version != 1 or start + size > end or self._searched > end:
             raise ValueError("a collection of the heap is damaged")
@@ -169,7 +169,7 @@ class Heap:
         objects: dict[int, tuple[int, int]] = {}
         offset = start + COLLECTION.size
         while offset + OBJECT.size <= start + size:
-            index, _, length = OBJECT.unpack(self._take(offset, OBJECT.size))
+            index, _, length = OBJECT.unpack(self._bytes_at(offset, OBJECT.size))
             offset += OBJECT.size
             if index == 0 or offset + length > start + size:
                 break
@@ -177,7 +177,7 @@ class Heap:
             offset += -(-length // 8) * 8
         return objects
 
-    def _take(self, offset: int, size: int) -> bytes:
+    def _bytes_at(self, offset: int, size: int) -> bytes:
         self.handle.seek(offset)
         data = self.handle.read(size)
         if len(data) != size:

@@ -1,7 +1,8 @@
-"""Writes HDF5 files on disks that may be full.
+"""Writes HDF5 files safely even if the disk is full.
 
-HDF5 cannot close a file that it failed to write: it keeps the remains and crashes the process
-later. So it writes through a layer that records errors, and we raise them once HDF5 is done.
+HDF5 cannot close a file after a failed write: it keeps unwritten data and crashes the process
+later. HDF5 therefore writes through a layer that records errors, and they are raised once HDF5 is
+done.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from cmrrecon.tools.provenance import to_json
 
 
 class Hdf5Output:
-    """A new HDF5 file. Write to `file` only inside `storing`, which raises the errors.
+    """A new HDF5 file. Write to `file` only inside `storing`, which raises write errors.
 
     Attributes
     ----------
@@ -30,7 +31,7 @@ class Hdf5Output:
 
     @contextmanager
     def storing(self) -> Iterator[None]:
-        """Context for h5py calls: any failed write raises OSError."""
+        """Provide a context for h5py calls in which any failed write raises OSError."""
         try:
             yield
         except (RuntimeError, ValueError) as error:
@@ -43,14 +44,14 @@ class Hdf5Output:
         self.file.attrs[name] = np.bytes_(value.encode())
 
     def set_provenance(self, provenance: Mapping[str, Any] | None) -> None:
-        """Set the provenance as an attribute of the file, if there is one."""
+        """Store the provenance, if there is any, as an attribute of the file."""
         if provenance is not None:
             self.set_text("provenance", to_json(provenance))
 
 
 @contextmanager
 def created(path: Path, **options: Any) -> Iterator[Hdf5Output]:
-    """Create an HDF5 file at `path`, complete on disk when the block ends.
+    """Create an HDF5 file that is completely on disk when the context ends.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def created(path: Path, **options: Any) -> Iterator[Hdf5Output]:
 
 
 class _Disk(RawIOBase):
-    """The file object that h5py writes to; it keeps the first error and writes nothing more."""
+    """The file object that h5py writes to; after the first error it writes nothing more."""
 
     def __init__(self, raw: FileIO) -> None:
         self.raw = raw

@@ -1,8 +1,8 @@
-"""`<base>_info.csv` beside the data of CMRxRecon 2025: voxel size, field strength, frame times.
+"""The table `<base>_info.csv` of CMRxRecon 2025: voxel size, field strength, frame times.
 
-The challenge does not document the column names. So names are compared without case, blanks and
-units, either as column headings above a single row of values, or as the first cells of rows.
-Unknown and implausible values are ignored; patient data are never looked up.
+The challenge does not document the column names. Names are therefore compared without case, blanks
+and units. They may be column headings above a single row of values, or the first cells of rows.
+Unknown names and implausible values are ignored; patient data are never read.
 """
 
 import csv
@@ -18,7 +18,7 @@ from cmrrecon.formats.names import info_path_for
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
-LARGEST = 1 << 16  # bytes; the table is one row of settings
+LARGEST = 1 << 16  # bytes; a real table is one row of settings
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 BEGINS_AS_NUMBER = re.compile(r"[\s\[({'\"]*[-+]?\d")
 # Along (y, x), as in DICOM.
@@ -26,7 +26,7 @@ PIXEL = ("pixelspacing",)
 # Along (x, y) or (x, y, slice).
 VOXEL = ("voxelsize", "resolution", "spatialresolution")
 EXTENT = ("fov", "fieldofview")
-# In order of preference: the spacing, which includes the gap, comes first.
+# In order of preference: the spacing comes first because it includes the gap.
 SLICE = ("spacingbetweenslices", "slicespacing", "slicethickness")
 FIELD = ("fieldstrength", "magneticfieldstrength", "b0")
 FRAME = ("temporalresolution", "frametime", "frameduration")
@@ -35,7 +35,7 @@ Facts = Mapping[str, tuple[float, ...]]
 
 
 def with_table(scan: Scan) -> Scan:
-    """The scan with the facts in the table beside its file; the same scan if there is none."""
+    """Add the facts in the table next to a scan's file, if there is one."""
     table = info_path_for(scan.path, scan.acquisition.base)
     if table is None:
         return scan
@@ -50,9 +50,9 @@ def with_table(scan: Scan) -> Scan:
 
 
 def read_facts(path: Path) -> dict[str, tuple[float, ...]]:
-    """The numbers in a table by name, in lower-case letters and digits, without units.
+    """Read the numbers in a table, keyed by name in lower-case letters and digits, without units.
 
-    Empty for a table that cannot be read: the scan can be used without it.
+    A table that cannot be read yields an empty result, because the scan can be used without it.
     """
     try:
         text = first_bytes(path, LARGEST).decode("utf-8-sig", errors="replace")
@@ -67,18 +67,18 @@ def read_facts(path: Path) -> dict[str, tuple[float, ...]]:
     for name, value in under_heads + beside_names:
         if BEGINS_AS_NUMBER.match(value) and not BEGINS_AS_NUMBER.match(name):
             numbers = tuple(float(number) for number in NUMBER.findall(value))
-            facts.setdefault(_plain(name), numbers)
+            facts.setdefault(_normalised(name), numbers)
     return facts
 
 
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     """Reduce `Pixel Spacing (mm)` and `pixel_spacing_mm` to `pixelspacing`."""
     words = re.sub(r"\(.*?\)|\[.*?\]", "", name.lower())
     return re.sub(r"(mm|ms|tesla)$", "", re.sub(r"[^a-z0-9]", "", words))
 
 
 def _geometry(facts: Facts, scan: Scan) -> Geometry | None:
-    """Voxel size and frame times; None if neither is known."""
+    """Return voxel size and frame times; None if neither is known."""
     voxel = _voxel(facts, scan.image_shape)
     times = None
     step = _first(facts, FRAME, 1, 5000)
@@ -88,7 +88,7 @@ def _geometry(facts: Facts, scan: Scan) -> Geometry | None:
 
 
 def _voxel(facts: Facts, shape: tuple[int, int]) -> Vector | None:
-    """Voxel size (y, x, slice) in mm; None if one of them is not known."""
+    """Return the voxel size (y, x, slice) in mm; None if any of the three is not known."""
     pixel, voxel, extent = (_known(facts, names, 2) for names in (PIXEL, VOXEL, EXTENT))
     thickness = _first(facts, SLICE, 0.1, 100)
     if voxel is not None and len(voxel) > 2 and thickness is None:
@@ -109,12 +109,12 @@ def _voxel(facts: Facts, shape: tuple[int, int]) -> Vector | None:
 
 
 def _known(facts: Facts, names: tuple[str, ...], least: int) -> tuple[float, ...] | None:
-    """The first of these facts that has at least `least` numbers."""
+    """Return the first of the named facts that has at least `least` numbers."""
     found = (facts[name] for name in names if len(facts.get(name, ())) >= least)
     return next(found, None)
 
 
 def _first(facts: Facts, names: tuple[str, ...], low: float, high: float) -> float | None:
-    """The first number of the first known fact, if it is plausible."""
+    """Return the first number of the first known fact, if it is between `low` and `high`."""
     found = _known(facts, names, 1)
     return found[0] if found is not None and low <= found[0] <= high else None

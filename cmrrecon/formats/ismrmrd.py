@@ -1,8 +1,8 @@
-"""ISMRMRD raw data, as the vendors' converters write it: HDF5 files of single readouts.
+"""ISMRMRD raw data, as written by the vendors' converters: HDF5 files of single readouts.
 
-A group, usually `dataset`, holds the header `xml` and `data`, a table of readouts (`head`,
-trajectory `traj`, samples `data`). A file may hold several groups, for example a noise scan before
-the images.
+A group, usually `dataset`, consists of the header `xml` and the table of readouts `data` (columns
+`head`, trajectory `traj`, samples `data`). A file may have several groups, for example a noise scan
+before the images.
 
 References
 ----------
@@ -38,13 +38,13 @@ class Stored:
     path : Path
         The file.
     base : int
-        Offset in bytes at which its HDF5 part begins.
+        Offset in bytes at which the HDF5 part of the file begins.
     table : dict of str to ndarray
         The shared columns, see `readouts.Raw`.
     references : dict of str to ndarray
         References to the `traj` and `data` of each readout.
     itemsize : dict of str to int
-        Bytes of an item of `traj` and of `data`.
+        Bytes per item of `traj` and of `data`.
     """
 
     path: Path
@@ -54,17 +54,17 @@ class Stored:
     itemsize: dict[str, int]
 
     def samples(self, rows: Rows) -> NDArray[np.complex64]:
-        """Samples (row, coil, sample) of readouts of one size."""
+        """Load samples (row, coil, sample) of readouts of equal size."""
         coils, samples = (int(self.table[name][rows[0]]) for name in ("coils", "samples"))
         return self._pieces("data", "<c8", rows, (coils, samples))
 
     def positions(self, rows: Rows) -> NDArray[np.float32]:
-        """Trajectories (row, sample, axis) of readouts of one size."""
+        """Load trajectories (row, sample, axis) of readouts of equal size."""
         samples, axes = (int(self.table[name][rows[0]]) for name in ("samples", "axes"))
         return self._pieces("traj", "<f4", rows, (samples, axes))
 
     def _pieces(self, name: str, dtype: str, rows: Rows, shape: tuple[int, int]) -> NDArray[Any]:
-        """The pieces of these rows as one array; damage becomes an InputError."""
+        """Return the pieces of these rows as one array; damage becomes an InputError."""
         with opened(self.path), open(self.path, "rb") as handle:
             heap = Heap(handle, self.base)
             pieces = heap.read_all(self.references[name][rows], self.itemsize[name])
@@ -72,7 +72,7 @@ class Stored:
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` holds ISMRMRD groups, and no array beside them."""
+    """Return whether a file that begins with `head` has ISMRMRD groups and no other arrays."""
     if not is_hdf5(head):
         return False
     with opened(path) as file:
@@ -84,16 +84,16 @@ def sniff(path: Path, head: bytes) -> bool:
 def read(path: Path, dataset: str | None = None) -> Scan:
     """Read the image data of one group, along its trajectory or on the Cartesian grid.
 
-    Cartesian data keep the readout oversampling. See `formats.readouts_scan.assemble` for the
-    counter that becomes the frames. Noise readouts may lie in another group. Patient data in the
-    header are ignored.
+    Cartesian data keep the readout oversampling. See `formats.readouts_scan.assemble` for which
+    counter becomes the frames. Noise readouts may be in another group. Patient data in the header
+    are ignored.
 
     Parameters
     ----------
     path : Path
         The file.
     dataset : str or None
-        Name of the group; None for the first that holds image data.
+        Name of the group; None for the first group with image data.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def read(path: Path, dataset: str | None = None) -> Scan:
     Raises
     ------
     InputError
-        If the file is damaged, its data are not two-dimensional, or they do not fit its header.
+        If the file is damaged, or if its data are not two-dimensional or do not fit its header.
     UsageError
         If there is no such group (`dataset-unknown`).
     """
@@ -111,8 +111,8 @@ def read(path: Path, dataset: str | None = None) -> Scan:
     if dataset is not None and dataset not in names:
         raise UsageError(
             "dataset-unknown",
-            f"{path} holds no data set {dataset!r}",
-            f"It holds {', '.join(names)}",
+            f"{path} has no data set {dataset!r}",
+            f"Its data sets are {', '.join(names)}",
             suggestion(dataset, names, "Name one of these with --dataset"),
         )
 
@@ -123,7 +123,7 @@ def read(path: Path, dataset: str | None = None) -> Scan:
 
     raw = groups[chosen]
     if others and dataset is None:
-        note = f"{path}: read the data set {chosen}; choose {', '.join(others)} with --dataset."
+        note = f"{path}: the data set {chosen} was read; select {', '.join(others)} with --dataset."
         raw = replace(raw, notes=(note,))
 
     with_noise = [each for each in (raw, *groups.values()) if each.table["noise"].any()]
@@ -136,7 +136,7 @@ def _names(path: Path) -> list[str]:
 
 
 def _groups(file: Any) -> list[str]:
-    """Names of the groups with a table of readouts and a header."""
+    """List the names of the groups that have a table of readouts and a header."""
     return [str(name) for name in file if _is_group(file, name)]
 
 
@@ -151,7 +151,7 @@ def _is_group(file: Any, name: str) -> bool:
 
 
 def _raw(path: Path, name: str) -> Raw:
-    """The readouts of a group."""
+    """Return the readouts of a group."""
     with opened(path) as file, open(path, "rb") as handle:
         group, base = file[name], file.userblock_size
         document = Heap(handle, base).read(stored_rows(group["xml"], handle)[0], 1)

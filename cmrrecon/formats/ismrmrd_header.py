@@ -9,8 +9,8 @@ from cmrrecon.formats.readouts import Encoding
 from cmrrecon.tools.errors import InputError
 
 LONGEST = 2**22  # bytes
-GYROMAGNETIC = 42.577478e6  # Hz / T, of the proton
-FIELDS = (0.001, 30.0)  # T, range of existing magnets
+GYROMAGNETIC = 42.577478e6  # Hz / T, for protons
+FIELDS = (0.001, 30.0)  # T, plausible range
 LONGEST_NAME = 64  # characters
 LINES = "encodingLimits/kspace_encoding_step_1"
 
@@ -19,7 +19,7 @@ Element = ElementTree.Element
 
 @dataclass(frozen=True)
 class Header:
-    """The entries of the XML header that are used; data of patient and study are ignored.
+    """The entries of the XML header that are used; patient and study data are ignored.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Header:
     noise_bandwidth : float
         The receiver's noise bandwidth relative to the sampled bandwidth; 1 if not known.
     against_gradients : bool
-        Whether image axes run against the directions that the readouts state.
+        Whether image axes run opposite to the directions that the readouts state.
     """
 
     encodings: tuple[Encoding, ...]
@@ -45,7 +45,7 @@ class Header:
 def read_header(document: bytes, path: Path) -> Header:
     """Read the header from an XML document.
 
-    Documents that define entities or refer to others are refused before they are parsed.
+    Documents that define entities or refer to other documents are refused before parsing.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def read_header(document: bytes, path: Path) -> Header:
     Raises
     ------
     InputError
-        If the header gives no usable sizes (`header-damaged`).
+        If the header states no usable sizes (`header-damaged`).
     """
     text = document[:LONGEST].decode("utf-8", errors="replace").rstrip("\0")
     try:
@@ -81,7 +81,7 @@ def read_header(document: bytes, path: Path) -> Header:
             bandwidth if 0.1 <= bandwidth <= 1 else 1.0,
             _is_against_gradients(root),
         )
-    # ParseError is a SyntaxError; missing, infinite or invalid numbers raise the others.
+    # ParseError is a SyntaxError; missing, infinite or invalid numbers raise the other errors.
     except (SyntaxError, ValueError, OverflowError) as error:
         raise InputError(
             "header-damaged",
@@ -92,16 +92,16 @@ def read_header(document: bytes, path: Path) -> Header:
 
 
 def _is_against_gradients(root: Element) -> bool:
-    """Whether images from inverse transforms run against the directions that the readouts state.
+    """Return whether image axes run opposite to the directions that the readouts state.
 
-    Siemens signals have the opposite sign in their phase. Converters keep both the signals and the
-    directions of the gradients: see `formats.twix_table`.
+    The phase of Siemens signals has the opposite sign. Converters change neither the signals nor
+    the directions of the gradients, see `formats.twix_table`.
     """
     return "siemens" in _text(root, "acquisitionSystemInformation/systemVendor").lower()
 
 
 def _encoding(element: Element) -> Encoding:
-    """One encoding; ValueError or OverflowError without a usable matrix."""
+    """Read one encoding; raise ValueError or OverflowError without a usable matrix."""
     y, x = (int(_number(element, f"encodedSpace/matrixSize/{axis}")) for axis in "yx")
     if not all(1 <= n < 2**16 for n in (y, x)):
         raise ValueError("the matrix has an impossible size")
@@ -120,30 +120,30 @@ def _encoding(element: Element) -> Encoding:
 
 
 def _text(element: Element, place: str) -> str:
-    """Text at a path below an element; empty if there is none."""
+    """Return the text at a path below an element; empty if there is none."""
     found = element.findtext("/".join(f"{{*}}{name}" for name in place.split("/")))
     return (found or "").strip()
 
 
 def _number(element: Element, place: str) -> float:
-    """Number at a path below an element; NaN if there is none."""
+    """Return the number at a path below an element; NaN if there is none."""
     return float(_text(element, place) or "nan")
 
 
 def _whole(element: Element, place: str) -> int | None:
-    """Whole number at a path below an element; None if there is none."""
+    """Return the whole number at a path below an element; None if there is none."""
     number = _number(element, place)
     return None if math.isnan(number) else int(number)
 
 
 def _pair(element: Element, *places: str) -> tuple[int, int] | None:
-    """Two whole numbers at paths below an element; None if one is missing."""
+    """Return the whole numbers at two paths below an element; None if one is missing."""
     first, second = (_whole(element, place) for place in places)
     return None if first is None or second is None else (first, second)
 
 
 def _shown(element: Element, axis: str, encoded: int) -> int:
-    """Pixels of the encoded space inside the reconstructed field of view; all if not known."""
+    """Return how many encoded pixels are in the reconstructed field of view; all if not known."""
     whole, part = (
         _number(element, f"{space}/fieldOfView_mm/{axis}")
         for space in ("encodedSpace", "reconSpace")
@@ -154,13 +154,13 @@ def _shown(element: Element, axis: str, encoded: int) -> int:
 
 
 def _field_of_view(element: Element) -> tuple[float, float, float] | None:
-    """Field of view (y, x, z) of the encoded space in mm; None if one of them is missing."""
+    """Return the field of view (y, x, z) of the encoded space in mm; None if incomplete."""
     y, x, z = (_number(element, f"encodedSpace/fieldOfView_mm/{axis}") for axis in "yxz")
     return (y, x, z) if all(0 < side < math.inf for side in (y, x, z)) else None
 
 
 def _field_strength(root: Element) -> float | None:
-    """Field strength in tesla from the header, else from the frequency of the proton."""
+    """Return the field strength in tesla, as stated or else from the proton frequency."""
     given = _number(root, "acquisitionSystemInformation/systemFieldStrength_T")
     hertz = _number(root, "experimentalConditions/H1resonanceFrequency_Hz")
     low, high = FIELDS
@@ -171,9 +171,9 @@ def _field_strength(root: Element) -> float | None:
 
 
 def _sequence(root: Element) -> str | None:
-    """Kind of the sequence, else its name.
+    """Return the kind of the sequence, or its name if the kind is not stated.
 
-    The protocol's name is free text and is not read: it may contain personal data.
+    The name of the protocol is free text that may contain personal data, so it is not read.
     """
     for place in ("sequenceParameters/sequence_type", "measurementInformation/sequenceName"):
         name = "".join(character for character in _text(root, place) if character.isprintable())

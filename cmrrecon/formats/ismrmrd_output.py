@@ -1,14 +1,14 @@
-"""Writes k-space as ISMRMRD raw data (`.mrd`), for programs that read nothing else.
+"""Writes k-space as ISMRMRD raw data (`.mrd`), for programs that read only this format.
 
-Only h5py is needed; reading is in `ismrmrd`. A group `dataset` holds the header `xml` and the table
-`data`, one row per readout: only the measured lines, in the order slice, frame, line. `phase`
-counts frames.
+Only h5py is needed; `ismrmrd` reads such files. The group `dataset` consists of the header `xml`
+and the table `data` with one row per measured line, ordered by slice, frame and line. The counter
+`phase` counts frames.
 
-What ISMRMRD requires but a scan does not know gets a neutral value: pixels of 1 mm, slices 1 mm
-apart along z, the directions x, y, z, and 0 Hz. A text `geometry` beside the group says what was
-known, so that our own reader does not mistake neutral values for facts. If the centre of k-space is
-known to lie off the middle, the header states it, provided that the lines then fit the matrix.
-Noise, separate reference lines, averages and coil maps are not written.
+ISMRMRD requires some facts that may not be known; these get neutral values: pixels of 1 mm, slices
+1 mm apart along z, the directions x, y, z, and 0 Hz. A text `geometry` next to the group states
+what was known, so that `ismrmrd` does not mistake neutral values for facts. If the centre of
+k-space is known to be off the middle, the header states it, provided that the lines then still fit
+into the matrix. Noise, separate reference lines, averages and coil maps are not written.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,9 +28,9 @@ from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import UsageError
 
 NAMESPACE = "http://www.ismrm.org/ISMRMRD"
-GYROMAGNETIC = 42.577478e6  # Hz / T, of the proton
+GYROMAGNETIC = 42.577478e6  # Hz / T, for protons
 VERSION = 1
-ROWS = 64  # readouts in a chunk of the table
+ROWS = 64  # readouts per chunk of the table
 LARGEST = 2**16  # counters and sample numbers have 16 bits
 # Flags, numbered from 1.
 FIRST_LINE, LAST_LINE, FIRST_IN_SLICE, LAST_IN_SLICE, CALIBRATION, LAST = (
@@ -62,7 +62,7 @@ HEAD = np.dtype(
         ("user_float", "<f4", 8),
     ]
 )
-TEXT = h5py.string_dtype("ascii")  # the only kind that the C++ library reads
+TEXT = h5py.string_dtype("ascii")  # the only type of text that the C++ library reads
 ITEMS = h5py.vlen_dtype(np.dtype("<f4"))
 ROW = np.dtype([("head", HEAD), ("traj", ITEMS), ("data", ITEMS)])
 
@@ -81,12 +81,12 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
     if max(scan.shape) >= LARGEST:
         raise UsageError(
             "mrd-size",
-            f"The scan has the shape {scan.shape}",
-            f"ISMRMRD counts up to {LARGEST - 1} along each axis",
+            f"The scan has shape {scan.shape}",
+            f"ISMRMRD counters cannot exceed {LARGEST - 1}",
             "Write a .h5 file",
         )
     if scan.mask is not None:
-        _columns(scan.mask, scan.shape[4])  # refuses bad masks before anything is written
+        _columns(scan.mask, scan.shape[4])  # refuses unsuitable masks before anything is written
 
     with atomic(path) as temporary, created(temporary) as output:
         with output.storing():
@@ -105,7 +105,7 @@ def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = No
 
 
 def header(scan: Scan) -> str:
-    """The XML header of a scan."""
+    """Return the XML header of a scan."""
     facts = scan.acquisition
     strength = facts.field_strength
     root = ElementTree.Element("ismrmrdHeader", xmlns=NAMESPACE)
@@ -159,7 +159,7 @@ def _spaces_and_limits(encoding: ElementTree.Element, scan: Scan) -> None:
 def _parallel_imaging(
     encoding: ElementTree.Element, mask: SamplingMask, nominal: float | None
 ) -> None:
-    """Add the acceleration, a whole number, and whether calibration lines are image data too."""
+    """Add the acceleration as a whole number, and whether calibration lines are also image data."""
     factor = max(1, round(nominal or mask.effective_acceleration()))
     separate = mask.calibration_only is not None and bool(mask.calibration_only.any())
     _fill(
@@ -173,9 +173,9 @@ def _parallel_imaging(
 
 
 def _centre(scan: Scan) -> tuple[int, int]:
-    """The sample (y, x) that readers are to place in the middle of the matrix.
+    """Return the sample (y, x) that readers should place in the middle of the matrix.
 
-    This is the centre of k-space, except along axes where measured samples would then fall outside
+    This is the centre of k-space, except along axes on which measured samples would then be outside
     the matrix.
     """
     middle = scan.shape[3] // 2, scan.shape[4] // 2
@@ -198,7 +198,7 @@ def _centre(scan: Scan) -> tuple[int, int]:
 
 
 def _fill(parent: ElementTree.Element, values: Mapping[str, object]) -> None:
-    """Add elements with text below `parent`, by their paths; None is left out."""
+    """Add text elements below `parent` at the given paths; values of None are left out."""
     for place, value in values.items():
         if value is None:
             continue
@@ -217,7 +217,7 @@ def _space(
     pixels: tuple[int, int],
     voxel: tuple[float, float, float],
 ) -> None:
-    """Add a space of `matrix` (y, x) with the extent of `pixels` (y, x) of the encoded images."""
+    """Add a space of `matrix` (y, x) that covers `pixels` (y, x) of the encoded images."""
     size = {"x": pixels[1] * voxel[1], "y": pixels[0] * voxel[0], "z": voxel[2]}
     counts = {"x": matrix[1], "y": matrix[0], "z": 1}
     _fill(encoding, {f"{name}/matrixSize/{axis}": counts[axis] for axis in "xyz"})
@@ -225,7 +225,7 @@ def _space(
 
 
 def _readouts(scan: Scan, index: int) -> NDArray[Any]:
-    """The rows of the table for one slice."""
+    """Return the table rows of one slice."""
     series = scan.series(index)
     frames, slices, x = scan.shape[0], scan.shape[1], scan.shape[4]
     columns = _columns(series.mask, x)
@@ -253,13 +253,13 @@ def _readouts(scan: Scan, index: int) -> NDArray[Any]:
 def _samples(
     kspace: NDArray[Any], frame: NDArray[Any], line: NDArray[Any]
 ) -> Iterator[NDArray[Any]]:
-    """Lines of k-space (frame, line, coil, x) as float32, real and imaginary parts alternating."""
+    """Yield lines (frame, line, coil, x) as float32, alternating real and imaginary parts."""
     for t, y in zip(frame, line, strict=True):
         yield np.ascontiguousarray(kspace[t, y], "<c8").reshape(-1).view("<f4")
 
 
 def _describe(head: NDArray[Any], scan: Scan, index: int, columns: slice) -> None:
-    """Fill in what all readouts of a slice share."""
+    """Fill in the fields that all readouts of a slice share."""
     slices, coils = scan.shape[1:3]
     geometry = scan.geometry or Geometry()
     y, x, z = (geometry.directions or [((0, 1, 0), (1, 0, 0), (0, 0, 1))] * slices)[index]
@@ -279,7 +279,7 @@ def _describe(head: NDArray[Any], scan: Scan, index: int, columns: slice) -> Non
 
 
 def _ends(frame: NDArray[Any]) -> NDArray[np.uint64]:
-    """Flags of the first and last line of each frame of a slice."""
+    """Return the flags that mark the first and last line of each frame of a slice."""
     flags = np.zeros(len(frame), np.uint64)
     changes = np.flatnonzero(np.diff(frame)) + 1
     flags[[0, *changes]] |= np.uint64(FIRST_LINE | FIRST_IN_SLICE)
@@ -288,12 +288,12 @@ def _ends(frame: NDArray[Any]) -> NDArray[np.uint64]:
 
 
 def _columns(mask: SamplingMask, x: int) -> slice:
-    """The columns of x that every measured line covers.
+    """Return the columns of x that every measured line covers.
 
     Raises
     ------
     UsageError
-        If lines differ in their samples (`mrd-samples`).
+        If lines cover different samples (`mrd-samples`).
     """
     samples = mask.samples
     measured = samples.any(0).any(0).nonzero().flatten()

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from cmrrecon.formats.hdf5_heap import stored_rows
 from cmrrecon.formats.readouts import Table
 
-# Flags are numbered from 1. Parallel calibration (20) counts as image data only with flag 21.
+# Flags are numbered from 1. Parallel calibration (20) is image data only if flag 21 is set as well.
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGE, REVERSE = (1 << flag - 1 for flag in (19, 20, 21, 22))
 # Not image data: navigation, phase correction, feedback, dummies, surface coil correction, phase
 # stabilisation.
 OTHERS = sum(1 << flag - 1 for flag in (23, 24, 26, 27, 28, 29, 30, 31))
-TICK = 2.5  # ms, of the scanner's clock and of the physiological one
+TICK = 2.5  # ms, of the scanner's clock and the physiological clock
 HEAD = {
     "samples": "number_of_samples",
     "coils": "active_channels",
@@ -48,7 +48,7 @@ def read_table(group: Any, handle: IO[bytes]) -> tuple[Table, Table, dict[str, i
     Parameters
     ----------
     group : h5py.Group
-        Group of the data set.
+        The group of the data set.
     handle : binary file
         The same file, open for reading bytes.
 
@@ -59,7 +59,7 @@ def read_table(group: Any, handle: IO[bytes]) -> tuple[Table, Table, dict[str, i
     references : dict of str to ndarray
         References to the `traj` and `data` of each readout.
     itemsize : dict of str to int
-        Bytes of an item of `traj` and of `data`.
+        Bytes per item of `traj` and of `data`.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def read_table(group: Any, handle: IO[bytes]) -> tuple[Table, Table, dict[str, i
 
 
 def _kinds(flags: NDArray[np.int64]) -> Table:
-    """What each readout is for."""
+    """Return the purpose of each readout."""
     known = (flags & OTHERS) == 0
     noise = known & ((flags & NOISE) != 0)
     calibration = known & ~noise & ((flags & (CALIBRATION | CALIBRATION_AND_IMAGE)) != 0)
@@ -97,7 +97,7 @@ def _kinds(flags: NDArray[np.int64]) -> Table:
 
 
 def _times(head: NDArray[Any]) -> Table:
-    """Clocks in ms, NaN if they do not run; dwell time in us, 0 if it is not known."""
+    """Return times in ms, NaN if a clock does not run, and dwell times in us, 0 if not known."""
     clocks = {
         "time_ms": head["acquisition_time_stamp"],
         "trigger_ms": head["physiology_time_stamp"],
@@ -126,7 +126,7 @@ def _vectors(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _float_size(dtype: np.dtype[Any]) -> int:
-    """Bytes of an item of variable length: one float32, or two for a complex number."""
+    """Return the bytes per variable-length item: one float32, or two for a complex number."""
     item = h5py.check_vlen_dtype(dtype)
     parts = (
         [item] if item is not None and item.names is None else [item[name] for name in item.names]

@@ -1,4 +1,4 @@
-"""What a file holds, recognised by content: a scan, a mask or images."""
+"""Finds out from a file's content whether it is a scan, a mask or images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ from cmrrecon.formats.variables import Kind, choose, matching
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
-SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".cfl", ".mrd")  # of files that hold arrays
-RAW_SUFFIXES = (".dat",)  # of raw data and many other files: those in a folder are opened
-HEAD = 8192  # bytes; enough for the HDF5 signature after the largest user block
+SUFFIXES = (".mat", ".h5", ".npz", ".npy", ".cfl", ".mrd")  # of files with arrays
+RAW_SUFFIXES = (".dat",)  # also used by other files, so their content is checked
+HEAD = 8192  # bytes; enough to reach the HDF5 signature after the largest user block
 
 Variables = Callable[[Path], dict[str, StoredArray]]
 Text = Callable[[Path, str], str | None]
-# Formats by content: sniff, variables, text.
+# Functions of each format: sniff, variables, text.
 FORMATS: tuple[tuple[Callable[[bytes], bool], Variables, Text], ...] = (
     (hdf5_access.sniff, hdf5.variables, hdf5_access.text),
     (matlab5.sniff, matlab5.variables, matlab5.text),
@@ -42,20 +42,20 @@ FORMATS: tuple[tuple[Callable[[bytes], bool], Variables, Text], ...] = (
 
 @dataclass(frozen=True)
 class RawFormat:
-    """A format that holds a whole scan in a layout of its own, not as named arrays.
+    """A format that stores a whole scan in its own layout, not as named arrays.
 
     Attributes
     ----------
     name : str
-        Name for messages.
+        Name of the format in messages.
     sniff : callable
-        Maps a path and its first `HEAD` bytes to whether the file has this format.
+        Takes a path and the first `HEAD` bytes; returns whether the file has this format.
     read : callable
-        Maps a path to a Scan.
+        Takes a path; returns a Scan.
     read_dataset : callable or None
-        Maps a path and the name of a data set to a Scan; None if the format has no names.
+        Takes a path and the name of a data set; returns a Scan. None if data sets have no names.
     fit : callable
-        Maps a mask from a file and the number of frames to the mask of all frames.
+        Takes a mask from a file and the number of frames; returns the mask of all frames.
     """
 
     name: str
@@ -74,10 +74,10 @@ RAW_FORMATS = (
 
 
 def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
-    """What a file holds, by the names of its variables; a `.csv` holds times.
+    """Return what a file contains, by the names of its variables; a `.csv` contains times.
 
-    A single array without a known name is a scan if it is complex and has five axes or lies in a
-    MATLAB file; otherwise it is images.
+    A single array without a known name is a scan if it is complex and either has five axes or is in
+    a MATLAB file; otherwise it is images.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
     Raises
     ------
     InputError
-        If the file cannot be read, or holds none of these.
+        If the file cannot be read, or contains none of these.
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
@@ -113,17 +113,17 @@ def kind(path: str | Path) -> Literal["scan", "mask", "images", "times"]:
 
 
 def is_scan(path: str | Path) -> bool:
-    """Whether a file found in a folder is to be read as a scan.
+    """Return whether to read a file found in a folder as a scan.
 
-    True for damaged files, so that they are reported.
+    The result is True for damaged files, so that they are reported.
     """
     return _is(path, "scan")
 
 
 def is_images(path: str | Path) -> bool:
-    """Whether a file found in a folder is to be read as images.
+    """Return whether to read a file found in a folder as images.
 
-    True for damaged files, so that they are reported.
+    The result is True for damaged files, so that they are reported.
     """
     return _is(path, "images")
 
@@ -137,7 +137,7 @@ def _is(path: str | Path, wanted: str) -> bool:
     try:
         return kind(path) == wanted
     except InputError as error:
-        return error.code != "variable-kind"  # labels and coil maps are not damaged
+        return error.code != "variable-kind"  # labels and coil maps are known content, not damage
 
 
 def _is_raw(path: Path) -> bool:
@@ -150,21 +150,21 @@ def _is_raw(path: Path) -> bool:
 def contents(
     path: Path, wanted: Kind | None = None
 ) -> tuple[dict[str, StoredArray], Callable[[str], str | None]]:
-    """The arrays of a file, and a function that returns its texts by name.
+    """Return the arrays of a file, and a function to read its texts.
 
     Parameters
     ----------
     path : Path
         The file.
     wanted : {"kspace", "mask", "image", "maps", "label"} or None
-        What the array of a cfl file, which has no name, is read as; None decides by its dimensions.
+        How to read the array of a cfl file, which has no name; None decides by its dimensions.
 
     Returns
     -------
     arrays : dict of str to StoredArray
         The arrays by name.
     text : callable
-        Maps a name such as `geometry` to the text in the file, or None.
+        Takes a name such as `geometry`; returns the text in the file, or None.
 
     Raises
     ------
@@ -181,20 +181,20 @@ def contents(
 
     raise InputError(
         "file-format",
-        f"By content, {path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy, .npz, "
+        f"The content of {path} is neither HDF5 (.h5, .mat v7.3), MATLAB 5 (.mat), .npy, .npz, "
         ".cfl nor twix (.dat)",
         "A complete file in one of these formats is needed",
-        "Copy or export the file again, in MATLAB with save -v7.3",
+        "Copy or export the file again (in MATLAB, use save -v7.3)",
     )
 
 
 def raw_format(path: Path) -> RawFormat | None:
-    """The raw format of a file; None if it has none.
+    """Return the raw format of a file; None if the file is not raw data.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or holds raw data of a vendor whose format is not supported
+        If the file cannot be read, or contains raw data in a vendor format that is not supported
         (`vendor-format`).
     """
     head = first_bytes(path, HEAD)

@@ -1,9 +1,9 @@
-"""Label maps, which assign the pixels of images to regions.
+"""Label maps, which assign each pixel of an image to a region.
 
-They are read from `.npy`, `.npz`, `.mat`, `.h5`, `.png` or NIfTI. Labels are whole numbers, 0 for
-unlabelled pixels. Axes are (y, x), (slice, y, x) or (frame, slice, y, x), as in images; a single
-slice over time may be (frame, y, x). MATLAB and NIfTI list the axes in the opposite order, (x, y,
-slice, frame). The affine of a NIfTI file is ignored, as in the challenge's program.
+They are read from `.npy`, `.npz`, `.mat`, `.h5`, `.png` or NIfTI files. Labels are whole numbers,
+with 0 for unlabelled pixels. Axes are (y, x), (slice, y, x) or (frame, slice, y, x), as in images;
+a single slice over time may be (frame, y, x). MATLAB and NIfTI list the axes in the opposite order,
+(x, y, slice, frame). The affine matrix of a NIfTI file is ignored, as in the challenge's program.
 """
 
 import importlib
@@ -36,7 +36,7 @@ ROUNDING = 1e-3
 
 
 def read_label_map(path: Path) -> Tensor:
-    """Read the labels of a file with the axes that it has.
+    """Read the labels in a file, keeping its axes.
 
     Parameters
     ----------
@@ -51,19 +51,19 @@ def read_label_map(path: Path) -> Tensor:
     Raises
     ------
     InputError
-        If the file cannot be read (`file-format`, `file-damaged`), or does not hold two to four
-        axes of whole numbers from 0 to 65535 (`labels-values`).
+        If the file cannot be read (`file-format`, `file-damaged`), or is not an array of whole
+        numbers from 0 to 65535 with two to four axes (`labels-values`).
     UsageError
-        If it is NIfTI and nibabel is not installed (`package-missing`).
+        If the file is NIfTI and nibabel is not installed (`package-missing`).
     """
     values = _nifti(path) if path.name.lower().endswith(NIFTI) else _array(path)
     if not (2 <= values.ndim <= 4 and _are_labels(values)):
         raise InputError(
             "labels-values",
-            f"{path} holds an array of shape {values.shape} that is not a label map",
+            f"{path} contains an array of shape {values.shape} that is not a label map",
             f"Labels are whole numbers from 0 to {LARGEST_LABEL} with the axes (y, x), "
             "(slice, y, x) or (frame, slice, y, x)",
-            "Give a label map, or a labels.csv with boxes",
+            "Use a label map, or a labels.csv with boxes",
         )
     return torch.from_numpy(values.astype(np.int64))
 
@@ -71,13 +71,13 @@ def read_label_map(path: Path) -> Tensor:
 def lay_over(
     labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], name: str
 ) -> Tensor:
-    """Arrange labels like the images that they belong to.
+    """Arrange labels to match the images that they belong to.
 
     Parameters
     ----------
     labels : Tensor of int64
-        Labels as returned by `read_label_map`, of all slices of the scan or only those of the
-        images. Labels without a slice axis apply to all slices.
+        Labels as returned by `read_label_map`, for all slices of the scan or only for the slices of
+        the images. Labels without a slice axis apply to all slices.
     shape : tuple of int
         Shape of the images, (frame, slice, y, x).
     numbers : sequence of int
@@ -95,19 +95,19 @@ def lay_over(
     Raises
     ------
     InputError
-        If the labels do not fit the images (`shape-mismatch`), or these slices have none
-        (`labels-empty`).
+        If the labels do not fit the images (`shape-mismatch`), or if no pixel of these slices is
+        labelled (`labels-empty`).
     """
     y, x = shape[2:]
     if labels.shape[-2:] != (y, x):
         swapped = labels.shape[-2:] == (x, y)
         remedy = (
-            "It seems to be transposed: store y before x"
+            "The map seems to be transposed: store y before x"
             if swapped
             else "Draw the labels on images of this matrix size"
         )
         raise _misfit(
-            labels, shape, name, f"Its last two axes must be y and x, {y} and {x}", remedy
+            labels, shape, name, f"Its last two axes must have {y} and {x} pixels", remedy
         )
 
     placed = _placed(labels, shape, numbers, scan, name)
@@ -116,7 +116,7 @@ def lay_over(
             "labels-empty",
             f"The label map {name} is 0 in all slices of the images",
             "At least one pixel must have a label",
-            "Give the label map of these slices",
+            "Use the label map of these slices",
         )
     return placed
 
@@ -124,7 +124,7 @@ def lay_over(
 def _placed(
     labels: Tensor, shape: tuple[int, ...], numbers: Sequence[int], scan: Sequence[int], name: str
 ) -> Tensor:
-    """The labels (frame|1, slice, y, x) of the images' slices, see `lay_over`."""
+    """Arrange the labels as (frame|1, slice, y, x), as in `lay_over`."""
     frames, slices = shape[:2]
     if labels.ndim == 2:
         return labels.expand(1, slices, *labels.shape)
@@ -139,8 +139,8 @@ def _placed(
     stack = labels if labels.ndim == 4 else labels[:, None] if over_time else labels[None]
     if len(stack) not in (1, frames) or stack.shape[1] not in (slices, len(scan)):
         expected = (
-            f"It must have {slices} slices or the scan's {len(scan)}, "
-            "and the frames of the images or none"
+            f"It must have {slices} or {len(scan)} slices, and no frame axis or as many frames as "
+            "the images"
         )
         raise _misfit(
             labels, shape, name, expected, "Store the labels of each slice once, as (slice, y, x)"
@@ -152,37 +152,38 @@ def _misfit(
     labels: Tensor, shape: tuple[int, ...], name: str, expected: str, remedy: str
 ) -> InputError:
     found = (
-        f"The label map {name} has shape {tuple(labels.shape)}, "
-        f"the images {tuple(shape)} (frame, slice, y, x)"
+        f"The label map {name} has shape {tuple(labels.shape)}, but the images have "
+        f"{tuple(shape)} (frame, slice, y, x)"
     )
     return InputError("shape-mismatch", found, expected, remedy)
 
 
 def scan_of(path: Path) -> Acquisition:
-    """The scan of a label map, by its name and folders, such as `.../P001/T1map_label.nii.gz`."""
-    # The official labels lie in the tree of single-coil data but apply to multi-coil data too.
+    """Identify the scan of a label map from its path, such as `.../P001/T1map_label.nii.gz`."""
+    # The official labels are in the folder tree of single-coil data but also apply to multi-coil
+    # data.
     return replace(parse_name(path.with_name(_stem(path).removesuffix(ENDING))), coil=None)
 
 
 def is_label_map(path: Path) -> bool:
-    """Whether a file found in a folder is named like a label map, `<base>_label`."""
+    """Return whether a file is named like a label map, `<base>_label`."""
     return path.name.lower().endswith(SUFFIXES) and _stem(path).endswith(ENDING) and path.is_file()
 
 
 def _are_labels(values: NDArray[Any]) -> bool:
-    """Whether an array holds only labels; NaN is not a label."""
+    """Return whether an array contains only labels; NaN is not a label."""
     return values.dtype.kind in "biuf" and bool(
         ((values >= 0) & (values <= LARGEST_LABEL) & (np.floor(values) == values)).all()
     )
 
 
 def _stem(path: Path) -> str:
-    """File name without its suffix; `.nii.gz` counts as one suffix."""
+    """Return the file name without its suffix; `.nii.gz` counts as one suffix."""
     return path.with_suffix("").stem if path.name.lower().endswith(NIFTI[1]) else path.stem
 
 
 def _array(path: Path) -> NDArray[Any]:
-    """The array in a picture or in a file of arrays, slowest axis first."""
+    """Read the array in a picture or a file of arrays, slowest axis first."""
     head = first_bytes(path, HEAD)
     if pictures.sniff(head):
         return _picture(path)
@@ -194,14 +195,14 @@ def _array(path: Path) -> NDArray[Any]:
 
 
 def _picture(path: Path) -> NDArray[Any]:
-    """Pixels (y, x) of a grey-scale picture."""
+    """Read the pixels (y, x) of a grey-scale picture."""
     try:
         with Image.open(path) as picture:
             if picture.mode not in GREY_MODES:
                 raise InputError(
                     "labels-values",
                     f"{path} is a colour picture ({picture.mode})",
-                    "A picture of labels has one channel",
+                    "A picture of labels must have one channel",
                     "Save the label numbers as grey values",
                 )
             return np.asarray(picture)
@@ -210,14 +211,14 @@ def _picture(path: Path) -> NDArray[Any]:
 
 
 def _nifti(path: Path) -> NDArray[Any]:
-    """The array in a NIfTI file, transposed to slowest axis first."""
+    """Read the array in a NIfTI file, transposed so that the slowest axis is first."""
     try:
         nibabel = importlib.import_module("nibabel")
     except ImportError as error:
         raise UsageError(
             "package-missing",
-            f"{path} is NIfTI, which needs the package nibabel",
-            "The package nibabel of the extra nifti must be installed",
+            f"{path} is a NIfTI file, which needs the package nibabel",
+            "The extra nifti, which contains nibabel, must be installed",
             "Run pip install 'cmrrecon[nifti]', or store the labels as .npy",
         ) from error
 
@@ -226,7 +227,7 @@ def _nifti(path: Path) -> NDArray[Any]:
         image = nibabel.load(path)
         check_size(image.shape, 8, str(path))
         return _rounded(np.asarray(image.dataobj).T)
-    # nibabel raises these for damaged files, and passes on those of gzip.
+    # nibabel raises these errors for damaged files; some come from gzip.
     except (
         nibabel.filebasedimages.ImageFileError,
         nibabel.spatialimages.HeaderDataError,
@@ -238,7 +239,7 @@ def _nifti(path: Path) -> NDArray[Any]:
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[Any]:
-    """Integers where all values are within `ROUNDING` of them: a header slope leaves 1.00000002."""
+    """Round values that are all within `ROUNDING` of integers: a header slope leaves 1.00000002."""
     if not np.issubdtype(values.dtype, np.floating):
         return values
 

@@ -1,16 +1,16 @@
-"""Labels of scans: what a file or slice shows, and in which boxes.
+"""Labels of scans: findings in a file or slice, and the boxes that contain them.
 
-The format is a CSV table, like that of the boxes in fastMRI+::
+The format is a CSV table, like the table of boxes in fastMRI+::
 
     file,slice,label,y0,y1,x0,x1
     P001/cine_sax.mat,2,lesion,96,108,210,224
     P002/cine_sax.mat,,normal,,,,
 
-`file` is the scan's path, file name or stem, or the last parts of its path. `slice` counts from 0;
-empty means all slices. A box is half-open, in pixels of the matrix, y along the phase encoding and
-x along the readout (oversampling included). Without a box, the label applies to the whole image.
-The labels `normal` and `none` state that there are no findings; a slice without a row states
-nothing.
+`file` is the scan's path, its last parts, the file name, or the file name without suffix. `slice`
+counts from 0; an empty cell means all slices. A box is half-open, in pixels of the matrix, with y
+along the phase encoding and x along the readout (including oversampling). Without a box, the label
+applies to the whole image. The labels `normal` and `none` state that there are no findings. Nothing
+is known about a slice without a row.
 """
 
 import csv
@@ -42,7 +42,7 @@ class LabelRow:
     file : str
         The scan, as named in the table.
     slice : int or None
-        Slice number, from 0; None for all slices.
+        Slice number, counted from 0; None for all slices.
     label : str
         The finding.
     box : tuple of int or None
@@ -56,7 +56,7 @@ class LabelRow:
 
 
 def is_normal(label: str) -> bool:
-    """Whether a label states that there are no findings."""
+    """Return whether a label states that there are no findings."""
     return label.casefold() in NORMAL
 
 
@@ -78,17 +78,17 @@ def read_labels(path: Path) -> list[LabelRow]:
     Raises
     ------
     InputError
-        If the file cannot be read, lacks columns, or has an invalid line (`labels-table`).
+        If the file cannot be read, lacks a column, or has an invalid line (`labels-table`).
     """
     content = first_bytes(path, LARGEST + 1)
     try:
         if len(content) > LARGEST:
-            raise ValueError(f"it is longer than {LARGEST} bytes")
+            raise ValueError(f"it has more than {LARGEST} bytes")
         table = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
         header = [name.strip().casefold() for name in next(table, [])]
         missing = [name for name in COLUMNS if header.count(name) != 1]
         if missing:
-            raise ValueError(f"line 1 does not name each of the columns {', '.join(missing)} once")
+            raise ValueError(f"line 1 must name the columns {', '.join(missing)} once each")
 
         return [
             _row(header, cells, table.line_num)
@@ -100,14 +100,14 @@ def read_labels(path: Path) -> list[LabelRow]:
             "labels-table",
             f"{path} is not a table of labels: {error}",
             f"It must have the columns {','.join(COLUMNS)}",
-            "Correct the table, see docs/training.md",
+            "Correct the table; docs/training.md describes it",
         ) from error
 
 
 def _row(header: Sequence[str], cells: Sequence[str], line: int) -> LabelRow:
-    """One row of the table, checked."""
+    """Check and return one row of the table."""
     if len(cells) != len(header):
-        raise ValueError(f"line {line} has {len(cells)} cells, the first line {len(header)}")
+        raise ValueError(f"line {line} has {len(cells)} cells, but line 1 has {len(header)}")
     texts = dict(zip(header, (cell.strip() for cell in cells), strict=True))
     for name in ("file", "label"):
         if not texts[name]:
@@ -118,7 +118,7 @@ def _row(header: Sequence[str], cells: Sequence[str], line: int) -> LabelRow:
     if not given:
         return LabelRow(texts["file"], index, texts["label"], None)
     if len(given) < 4:
-        raise ValueError(f"line {line} has only {', '.join(given)} of a box: give all four or none")
+        raise ValueError(f"line {line} has only {', '.join(given)} of a box instead of all four")
 
     y0, y1, x0, x1 = (_number(name, texts[name], line) for name in COLUMNS[3:])
     if y0 >= y1 or x0 >= x1:
@@ -129,8 +129,8 @@ def _row(header: Sequence[str], cells: Sequence[str], line: int) -> LabelRow:
 
 
 def _number(name: str, text: str, line: int) -> int:
-    # Columns with gaps are often exported as floating point, such as 12.0.
-    """A whole number from 0 to `LARGEST_NUMBER`."""
+    # Columns with empty cells are often exported as floating point, such as 12.0.
+    """Parse a whole number from 0 to `LARGEST_NUMBER`."""
     if not re.fullmatch(r"\d{1,9}(\.0*)?", text, re.ASCII) or int(float(text)) > LARGEST_NUMBER:
         raise ValueError(
             f"line {line} has a {name} that is not a whole number from 0 to {LARGEST_NUMBER}"
@@ -139,9 +139,9 @@ def _number(name: str, text: str, line: int) -> int:
 
 
 def rows_for(rows: Iterable[LabelRow], path: Path) -> list[LabelRow]:
-    """The rows of one file.
+    """Return the rows that match one file.
 
-    A row matches if it names the path or its last parts, with or without the file's suffix.
+    A row matches if it names the file's path or the last parts of it, with or without the suffix.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def rows_for(rows: Iterable[LabelRow], path: Path) -> list[LabelRow]:
     Raises
     ------
     InputError
-        If the matching rows name the file in different ways, so that some may mean another file
+        If the matching rows name the file in different ways, so that some may refer to another file
         (`labels-ambiguous`).
     """
     found = [row for row in rows if _fits(row.file, path.absolute())]
@@ -166,15 +166,15 @@ def rows_for(rows: Iterable[LabelRow], path: Path) -> list[LabelRow]:
     if len(names) > 1:
         raise InputError(
             "labels-ambiguous",
-            f"Labels of {names[0]} and of {names[1]} both fit {path}",
-            "All rows of a file must name it in the same way",
-            "Write the same path in all of them",
+            f"The labels of {names[0]} and of {names[1]} both match {path}",
+            "All rows of a file must name it the same way",
+            "Write the same path in all of these rows",
         )
     return found
 
 
 def labels_of_files(rows: Sequence[LabelRow], paths: Iterable[Path]) -> dict[Path, list[LabelRow]]:
-    """The rows of each of several files; a file without labels gets an empty list.
+    """Return the rows that match each file; the list is empty for a file without labels.
 
     Parameters
     ----------
@@ -191,11 +191,12 @@ def labels_of_files(rows: Sequence[LabelRow], paths: Iterable[Path]) -> dict[Pat
     Raises
     ------
     InputError
-        If a row matches several of the files, or as in `rows_for` (`labels-ambiguous`).
+        If a row matches several of the files, or under the conditions of `rows_for`
+        (`labels-ambiguous`).
     """
     by_name: dict[str, list[LabelRow]] = {}
     for row in rows:
-        # For speed, only rows with the right file name are compared in full.
+        # For speed, full paths are compared only for rows with the right file name.
         by_name.setdefault(Path(row.file).name, []).append(row)
 
     shared: dict[Path, list[LabelRow]] = {}
@@ -208,9 +209,9 @@ def labels_of_files(rows: Sequence[LabelRow], paths: Iterable[Path]) -> dict[Pat
             if first != path:
                 raise InputError(
                     "labels-ambiguous",
-                    f"Labels of {row.file} fit both {first} and {path}",
-                    "Every label must belong to one file",
-                    "Write more of the path in the column file",
+                    f"The labels of {row.file} match both {first} and {path}",
+                    "Every label must belong to exactly one file",
+                    "Write more of the path in the column `file`",
                 )
     return shared
 
@@ -239,8 +240,8 @@ def write_labels(path: Path, rows: Iterable[LabelRow]) -> None:
 def replace_labels(path: Path, file: str, rows: Sequence[LabelRow]) -> None:
     """Replace the rows of one file in a table and keep all others.
 
-    The table is created if necessary. Processes that call this at the same time wait for each
-    other.
+    The table is created if necessary. Processes that call this function at the same time wait for
+    each other.
 
     Parameters
     ----------
@@ -269,7 +270,7 @@ def replace_labels(path: Path, file: str, rows: Sequence[LabelRow]) -> None:
 def _locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock for this path.
 
-    The lock has a file of its own, since `path` is replaced.
+    The lock is a separate file, because `path` itself is replaced.
     """
     lock = path.with_name(f".{path.name}.lock")
     try:

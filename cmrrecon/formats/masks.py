@@ -1,4 +1,4 @@
-"""Sampling masks from stored arrays."""
+"""Converts stored arrays to sampling masks."""
 
 import re
 
@@ -15,10 +15,10 @@ FLOW_4D_AXES = 6
 
 
 def mask_of(array: StoredArray, label: object) -> CartesianMask:
-    """The mask in an array of zeros and ones: (y,), (y, x), (frame, y, x), or one of 4-D flow.
+    """Return the mask in an array of zeros and ones: (y,), (y, x), (frame, y, x), or 4-D flow.
 
-    Masks of 4-D flow, recognised by name, are (velocity|1, time, 1, SPE, PE, 1), where leading axes
-    may be missing. They become (velocity times time, SPE, PE).
+    Masks of 4-D flow are recognised by name. They have the axes (velocity|1, time, 1, SPE, PE, 1),
+    of which leading ones may be missing, and become (velocity * time, SPE, PE).
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ def mask_of(array: StoredArray, label: object) -> CartesianMask:
     Returns
     -------
     CartesianMask
-        A mask with the source `FILE`.
+        The mask, with the source `FILE`.
 
     Raises
     ------
     InputError
-        If the array does not have the shape of a mask (`mask-shape`) or holds other values
+        If the array does not have the shape of a mask (`mask-shape`) or has other values
         (`mask-values`).
     """
     shape = _flow_shape(array.shape) if FLOW_4D.fullmatch(array.name) else array.shape
@@ -43,9 +43,9 @@ def mask_of(array: StoredArray, label: object) -> CartesianMask:
         numbers = "complex" if array.is_complex else "real"
         raise InputError(
             "mask-shape",
-            f"{label} holds {numbers} numbers of shape {array.shown_shape}",
-            "A mask has real numbers and the axes (y), (y, x) or (frame, y, x)",
-            "Give the mask file",
+            f"{label} contains {numbers} numbers of shape {array.shown_shape}",
+            "A mask must be real, with the axes (y), (y, x) or (frame, y, x)",
+            "Use the mask file",
         )
 
     mask = zeros_and_ones(array, label)
@@ -55,9 +55,9 @@ def mask_of(array: StoredArray, label: object) -> CartesianMask:
 
 
 def zeros_and_ones(
-    array: StoredArray, label: object, remedy: str = "Give the mask file"
+    array: StoredArray, label: object, remedy: str = "Use the mask file"
 ) -> NDArray[np.bool]:
-    """The values of a stored mask as booleans.
+    """Convert the values of a stored mask to booleans.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def zeros_and_ones(
     Raises
     ------
     InputError
-        If there are other values than 0 and 1, or no 1 at all (`mask-values`).
+        If there are values other than 0 and 1, or no 1 at all (`mask-values`).
     """
     values = array.load(str(label))
     mask: NDArray[np.bool] = values != 0
@@ -84,14 +84,14 @@ def zeros_and_ones(
         raise InputError(
             "mask-values",
             f"{label} is not a mask",
-            "A mask holds only zeros and ones, with at least one 1",
+            "A mask must consist of zeros and ones, with at least one 1",
             remedy,
         )
     return mask
 
 
 def _flow_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape (frame, SPE, PE) of a mask of 4-D flow; other shapes are returned unchanged."""
+    """Convert the shape of a 4-D flow mask to (frame, SPE, PE); return other shapes unchanged."""
     full = (1,) * (FLOW_4D_AXES - len(shape)) + shape
     fits = len(full) == FLOW_4D_AXES and full[2] == full[5] == 1
     return (full[0] * full[1], full[3], full[4]) if fits else shape

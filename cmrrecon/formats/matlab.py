@@ -1,7 +1,7 @@
-"""MATLAB v7.3 files in the official layouts of CMRxRecon, written slice by slice.
+"""Writes MATLAB v7.3 files in the official layouts of CMRxRecon, slice by slice.
 
 HDF5 stores the axes of a MATLAB array in reverse: (nx, ny, nc, nz, nt) in MATLAB is (frame, slice,
-coil, y, x) here. Reading is in `hdf5_access`.
+coil, y, x) here. `hdf5_access` reads such files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,16 +21,16 @@ from cmrrecon.formats.hdf5_output import Hdf5Output, created
 from cmrrecon.formats.names import is_timeless
 from cmrrecon.tools.atomic import atomic
 
-USER_BLOCK = 512  # bytes, of MATLAB's header before the HDF5 signature
+USER_BLOCK = 512  # bytes of MATLAB's header before the HDF5 signature
 
 
 def write_scan(
     path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None, variable: str | None = None
 ) -> None:
-    """Write k-space as complex single, (nx, ny, nc, nz, nt) in MATLAB.
+    """Write k-space in complex single precision, (nx, ny, nc, nz, nt) in MATLAB.
 
-    Scans of blackblood, T1w and T2w have no nt. The mask goes to a file of its own (`write_mask`).
-    The geometry becomes an attribute of the file.
+    Scans of blackblood, T1w and T2w have no axis nt. The mask goes into a separate file
+    (`write_mask`). The geometry becomes an attribute of the file.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def write_scan(
     provenance : mapping or None
         JSON values to store in the file.
     variable : str or None
-        Name of the k-space; None for the official one, see `default_variable`.
+        Name of the k-space variable; None for the official name, see `default_variable`.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def write_scan(
 
 
 def default_variable(scan: Scan) -> str:
-    """Official name of k-space: `kus` if undersampled, else `kspace` (2025) or `kspace_full`."""
+    """Return `kus` for undersampled k-space, else `kspace` (2025) or `kspace_full`."""
     undersampled = (
         scan.acquisition.pattern is not None if scan.mask is None else not scan.mask.complete
     )
@@ -85,9 +85,9 @@ def default_variable(scan: Scan) -> str:
 def write_mask(
     path: Path, mask: Tensor, x: int, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a mask (frame|1, y, x|1) as double zeros and ones.
+    """Write a mask (frame|1, y, x|1) as zeros and ones in double precision.
 
-    It is (nx, ny) or (nx, ny, nt) in MATLAB; masks of lines are repeated along x.
+    The array is (nx, ny) or (nx, ny, nt) in MATLAB; masks of whole lines are repeated along x.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def write_mask(
 
 @contextmanager
 def _created(path: Path, provenance: Mapping[str, Any] | None) -> Iterator[Hdf5Output]:
-    """A new HDF5 file with MATLAB's header."""
+    """Create an HDF5 file with MATLAB's header."""
     with atomic(path) as temporary:
         with created(temporary, userblock_size=USER_BLOCK) as output:
             with output.storing():

@@ -1,16 +1,16 @@
-"""MATLAB 5 files (`save -v6` and `-v7`): read by a strict parser of our own, written with SciPy.
+"""MATLAB 5 files (`save -v6` and `-v7`), read by a strict parser and written with SciPy.
 
-The parser guards against what `scipy.io.loadmat` (1.17) does not:
+This module has its own parser because `scipy.io.loadmat` (1.17) has these weaknesses:
 
-- Damaged dimensions can crash loadmat's compiled code, and Python with it.
-- loadmat allocates any memory that a variable declares. Here a header that declares more than
-  `MAX_BYTES` is refused, and every length is compared with the file, the enclosing element and the
-  dimensions before memory is allocated.
-- loadmat skips variables that are not requested, even if the file is cut off within one.
-- whosmat does not report which variables are complex. Here opening a file reads only the headers.
+- Damaged dimensions can crash loadmat's compiled code and thus Python.
+- loadmat allocates as much memory as a variable declares. Here, headers that declare more than
+  `MAX_BYTES` are refused, and every length is checked against the file, the enclosing element and
+  the dimensions before memory is allocated.
+- loadmat skips variables that are not requested, even if the file is cut off inside them.
+- whosmat does not report which variables are complex. Here, opening a file reads only the headers.
 
-Both compare the checksums of compressed variables. The format cannot be read in part: a variable is
-read as a whole on first use.
+Both parsers verify the checksums of compressed variables. Variables cannot be read in part, so each
+is read as a whole on first use.
 
 References
 ----------
@@ -48,17 +48,17 @@ CLASSES = {6: 8, 7: 4, 8: 1, 9: 1, 10: 2, 11: 2, 12: 4, 13: 4, 14: 8, 15: 8}
 TEXT_CLASS, TEXT_TYPES = 4, {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
 COMPLEX_FLAG = 0x0800
 PIECE = 1 << 20
-LARGEST = 2**31  # bytes; MATLAB's own limit for a variable of this format
+LARGEST = 2**31  # bytes; MATLAB's own limit for a variable in this format
 LONGEST_TEXT = 2**24
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first bytes of a file are a MATLAB 5 header."""
+    """Return whether a file that begins with these bytes is MATLAB 5."""
     return head[124:128] in (b"\x00\x01IM", b"\x01\x00MI")
 
 
 def variables(path: Path) -> dict[str, StoredArray]:
-    """The numeric arrays of the file; only their headers are read.
+    """Return the numeric arrays in a file, reading only their headers.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def variables(path: Path) -> dict[str, StoredArray]:
 
 
 def text(path: Path, name: str) -> str | None:
-    """A text variable of the file; None if there is none."""
+    """Return a text variable in the file, or None."""
     for array, source in _arrays(path):
         if array.name == name and array.matlab_class == TEXT_CLASS:
             kind, content = source.element(min(LONGEST_TEXT, 4 * prod(array.dims)))
@@ -92,10 +92,10 @@ def text(path: Path, name: str) -> str | None:
 def write_images(
     path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Write magnitudes for the official scorer: `img4ranking`, single, (x, y, slice, frame).
+    """Write magnitudes for the official scorer as `img4ranking`, (x, y, slice, frame) in MATLAB.
 
-    Images of blackblood, T1w and T2w (by the provenance, else the file name) have no frame axis.
-    Provenance becomes a text variable.
+    Values have single precision. Images of blackblood, T1w and T2w, as stated by the provenance or
+    else the file name, have no frame axis. Provenance becomes a text variable.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def write_images(
     if magnitudes.nbytes >= LARGEST:
         raise OutputError(
             "array-too-large",
-            f"{path} would hold {magnitudes.nbytes / 2**30:.1f} GiB",
+            f"{path} would contain {magnitudes.nbytes / 2**30:.1f} GiB",
             "A MATLAB 5 variable must be smaller than 2 GiB",
             "Write a .h5 file",
         )
@@ -136,14 +136,14 @@ def write_images(
 
 @dataclass(frozen=True)
 class MatlabReader:
-    """Reads a variable as a whole on first use, then returns pieces of it."""
+    """Reads a whole variable on first use, then returns pieces of it."""
 
     path: Path
     name: str
 
     @cached_property
     def values(self) -> NDArray[Any]:
-        """The array, with its axes in the reverse of MATLAB's order."""
+        """The array, with axes in the reverse of MATLAB's order."""
         for array, source in _arrays(self.path):
             if array.name == self.name:
                 return _numbers(array, source)
@@ -165,7 +165,7 @@ class _Array:
 
 
 class _Source:
-    """The bytes of one top-level element, inflated on request; never more than declared."""
+    """The bytes of one top-level element, inflated on request; never more bytes than declared."""
 
     def __init__(
         self, handle: BinaryIO, path: Path, nbytes: int, order: str, compressed: bool
@@ -183,15 +183,15 @@ class _Source:
         content = bytearray() if self.inflate else bytearray(self.handle.read(count))
         while len(content) < count:
             if self.inflate is None or self.inflate.eof:
-                raise _damaged(self.path, "its data end too early")
+                raise _damaged(self.path, "its data end prematurely")
             content += self._inflated(count - len(content))
         return content
 
     def element(self, most: int) -> tuple[int, bytearray]:
-        """Type and content of the next part, of at most `most` bytes."""
+        """Return the type and content of the next part, which may have at most `most` bytes."""
         head = self.read(8)
         kind, nbytes = struct.unpack(self.order + "II", head)
-        short = kind >> 16  # up to four bytes are stored in the tag itself
+        short = kind >> 16  # the tag itself can store up to four bytes
         if short > 4 or (short or nbytes) > most:
             raise _damaged(self.path, "a part of a variable is longer than it can be")
 
@@ -203,14 +203,14 @@ class _Source:
         return kind, content
 
     def finish(self) -> None:
-        """Read the rest, so that the checksum of compressed data is compared."""
+        """Read the rest, so that the checksum of compressed data is verified."""
         if self.inflate is None:
             return
         while self.left:
             self.read(min(PIECE, self.left))
         while not self.inflate.eof:
             if self._inflated(1):
-                raise _damaged(self.path, "its compressed data hold more than declared")
+                raise _damaged(self.path, "its compressed data are longer than declared")
 
     def _inflated(self, most: int) -> bytes:
         assert self.inflate is not None
@@ -225,12 +225,12 @@ class _Source:
             raise _damaged(self.path, "its compressed data are inconsistent") from error
 
         if not inflated and not piece and not self.inflate.eof:
-            raise _damaged(self.path, "its compressed data end too early")
+            raise _damaged(self.path, "its compressed data end prematurely")
         return inflated
 
 
 def _arrays(path: Path) -> Iterator[tuple[_Array, _Source]]:
-    """The variables one after the other, each with its source positioned before the numbers."""
+    """Yield the variables in turn, each with its source positioned before the numbers."""
     try:
         with open(path, "rb") as handle:
             size = handle.seek(0, 2)
@@ -251,7 +251,7 @@ def _arrays(path: Path) -> Iterator[tuple[_Array, _Source]]:
                 if kind == COMPRESSED:
                     inner, declared = struct.unpack(order + "II", source.read(8))
                     if inner != MATRIX:
-                        raise _damaged(path, "a compressed part holds no variable")
+                        raise _damaged(path, "a compressed part contains no variable")
                     source.left = declared
 
                 array = _header(source, path)
@@ -264,7 +264,7 @@ def _arrays(path: Path) -> Iterator[tuple[_Array, _Source]]:
 
 
 def _header(source: _Source, path: Path) -> _Array | None:
-    """Flags, dimensions and name; None for kinds of variables that are ignored."""
+    """Read flags, dimensions and name; None for kinds of variables that are ignored."""
     kind, flags = source.element(8)
     if kind != 6 or len(flags) != 8:
         raise _damaged(path, "a variable has no flags")
@@ -290,7 +290,7 @@ def _header(source: _Source, path: Path) -> _Array | None:
 
 
 def _parts(struct_: _Array, source: _Source, path: Path) -> Iterator[tuple[_Array, _Source]]:
-    """Real and imaginary parts in a struct, named `struct.field`; nothing from other structs."""
+    """Yield real and imaginary parts in a struct as `struct.field`; nothing from other structs."""
     fields = _fields(source, path)
     if prod(struct_.dims) != 1 or not pairs(fields):
         return
@@ -308,7 +308,7 @@ def _parts(struct_: _Array, source: _Source, path: Path) -> Iterator[tuple[_Arra
 
 
 def _fields(source: _Source, path: Path) -> list[str]:
-    """Names of the fields of a struct."""
+    """Read the names of the fields of a struct."""
     kind, content = source.element(4)
     length = struct.unpack(source.order + "i", content)[0] if (kind, len(content)) == (5, 4) else 0
     kind, names = source.element(LONGEST_NAMES)
@@ -319,14 +319,12 @@ def _fields(source: _Source, path: Path) -> list[str]:
 
 
 def _numbers(array: _Array, source: _Source) -> NDArray[Any]:
-    """The numbers of a variable, its dimensions reversed: MATLAB stores the first axis fastest."""
+    """Read the numbers of a variable with reversed axes: in MATLAB the first axis is fastest."""
     parts = []
     for _ in range(2 if array.is_complex else 1):
         kind, content = source.element(8 * prod(array.dims))
         if kind not in TYPES or len(content) != prod(array.dims) * np.dtype(TYPES[kind]).itemsize:
-            raise _damaged(
-                source.path, "a variable holds more or fewer numbers than its dimensions say"
-            )
+            raise _damaged(source.path, "the numbers of a variable do not match its dimensions")
         parts.append(np.frombuffer(content, source.order + TYPES[kind]).reshape(array.dims[::-1]))
 
     source.finish()

@@ -1,4 +1,4 @@
-"""Official file and folder names of CMRxRecon 2023, 2024 and 2025: parsed and generated."""
+"""Parses and generates the official file and folder names of CMRxRecon 2023, 2024 and 2025."""
 
 import json
 import re
@@ -15,8 +15,8 @@ SUFFIXES = (
     *(".png", ".gif", ".csv"),
 )
 
-# First word of the base name, in lower case -> modality folder. Only whole words count, since T1map
-# is a prefix of T1mappost.
+# First word of the base name, in lower case -> modality folder. Only whole words match, because
+# T1map is a prefix of T1mappost.
 MODALITIES = {
     "cine": "Cine",
     "t1map": "Mapping",
@@ -33,19 +33,19 @@ MODALITIES = {
     "t1w": "T1w",
     "t2w": "T2w",
 }
-TIMELESS = ("BlackBlood", "T1w", "T2w")  # 4-D in MATLAB: no frame axis
+TIMELESS = ("BlackBlood", "T1w", "T2w")  # 4-D in MATLAB, without a frame axis
 ONLY_2024 = ("Aorta", "Tagging")
 ONLY_2025 = ("Perfusion", "T1rho", "LGE", "T1w", "T2w")
 
-# After kus or mask: an official pattern (ktRadial), or one of ours in the same style (Poisson), and
-# nominal R, if known.
+# After kus or mask: an official pattern (ktRadial), or one of cmrrecon's in the same style
+# (Poisson), and the nominal R, if known.
 SAMPLING = r"_(?P<pattern>(?:kt)?[A-Z][A-Za-z]*)(?P<acceleration>\d+(?:\.\d+)?)"
 SUBJECT = r"(P\d{3,})"
 STEM = re.compile(rf"(?P<base>.+?)(?:_(?P<kind>mask|kus)(?P<sampling>{SAMPLING})?|_ks|_truth)?")
 
 
 def parse_name(path: str | Path, variable: str = "") -> Acquisition:
-    """The facts about a scan in the names of its file, folders and variable; None for unknown ones.
+    """Return the facts about a scan that its file, folders and variable name.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def parse_name(path: str | Path, variable: str = "") -> Acquisition:
     Returns
     -------
     Acquisition
-        The facts.
+        The facts; unknown ones are None.
     """
     path = Path(path).absolute()
     folders = path.parts[:-1]
@@ -94,7 +94,7 @@ def parse_name(path: str | Path, variable: str = "") -> Acquisition:
 
 
 def is_sampled_name(path: str | Path) -> bool:
-    """Whether a file is named like undersampled k-space or a mask.
+    """Return whether a file is named like undersampled k-space or a mask.
 
     Such names are `<base>_kus...` and `<base>_mask...`.
     """
@@ -103,7 +103,7 @@ def is_sampled_name(path: str | Path) -> bool:
 
 
 def is_full_folder(path: str | Path) -> bool:
-    """Whether a file lies in the official folder of fully sampled data."""
+    """Return whether a file is in an official folder of fully sampled data."""
     return _first(r"(FullSample.*)", Path(path).absolute().parts[:-1]) is not None
 
 
@@ -114,19 +114,20 @@ def is_undersampled_folder(path: str | Path) -> bool:
 
 
 def modality_of(base: str) -> str | None:
-    """Modality folder of a base name, such as Cine for `cine_lax_4ch`; None if not official."""
+    """Return the modality of a base name, such as Cine for `cine_lax_4ch`; None if unknown."""
     return MODALITIES.get(base.split("_")[0].lower())
 
 
 def is_timeless(base: str) -> bool:
-    """Whether official files of this base name have no frame axis (blackblood, T1w, T2w)."""
+    """Return whether official files of this base name have no frame axis (blackblood, T1w, T2w)."""
     return modality_of(base) in TIMELESS
 
 
 def kus_name(base: str, pattern: str | None, acceleration: float | None) -> str:
-    """File name of undersampled k-space, such as `cine_sax_kus_ktGaussian8.mat`.
+    """Return the file name of undersampled k-space, such as `cine_sax_kus_ktGaussian8.mat`.
 
-    It is `cine_sax_kus.mat` if the pattern, such as `kt-gaussian`, or the nominal R is not known.
+    The name is `cine_sax_kus.mat` if the pattern, such as `kt-gaussian`, or the nominal R is not
+    known.
 
     Raises
     ------
@@ -137,16 +138,16 @@ def kus_name(base: str, pattern: str | None, acceleration: float | None) -> str:
 
 
 def mask_name(base: str, pattern: str | None, acceleration: float | None) -> str:
-    """File name of the mask: `cine_sax_mask_ktGaussian8.mat` or `cine_sax_mask.mat`."""
+    """Return the file name of the mask: `cine_sax_mask_ktGaussian8.mat` or `cine_sax_mask.mat`."""
     return f"{base}_mask{_sampling(pattern, acceleration)}.mat"
 
 
 def mask_path_for(path: str | Path) -> Path | None:
-    """The mask file that belongs to a k-space file by the official rules; None if there is none.
+    """Return the mask file of a k-space file by the official rules; None if there is none.
 
-    2023: `<base>_mask` beside `<base>`. 2024 and 2025: `<base>_mask_<P><R>` beside
-    `<base>_kus_<P><R>`, or in the tree in which `Mask_<Task>` (or `Mask_TaskAll`) replaces
-    `UnderSample_<Task>`.
+    2023: `<base>_mask` next to `<base>`. 2024 and 2025: `<base>_mask_<P><R>`, either next to
+    `<base>_kus_<P><R>`, or in the folder tree whose path has `Mask_<Task>` (or `Mask_TaskAll`)
+    instead of `UnderSample_<Task>`.
     """
     path = Path(path)
     stem = _stem(path)
@@ -168,23 +169,23 @@ def mask_path_for(path: str | Path) -> Path | None:
 
 
 def info_path_for(path: str | Path, base: str) -> Path | None:
-    """The table of settings beside a scan's file, `<base>_info.csv`; None if there is none."""
+    """Return the table of settings next to a scan's file, `<base>_info.csv`, or None."""
     table = Path(path).with_name(f"{base}_info.csv")
     return table if path and table.is_file() else None
 
 
 def is_info_name(path: str | Path) -> bool:
-    """Whether a file is named like such a table."""
+    """Return whether a file is named like a table of settings."""
     return Path(path).name.lower().endswith("_info.csv")
 
 
 def acquisition_to_json(acquisition: Acquisition) -> str:
-    """An acquisition as one line of JSON, for our own files."""
+    """Return an acquisition as one line of JSON."""
     return json.dumps(asdict(acquisition), sort_keys=True)
 
 
 def acquisition_from_json(text: str) -> Acquisition:
-    """The acquisition that `acquisition_to_json` wrote, without unknown or invalid entries."""
+    """Return the acquisition in such a JSON text, ignoring unknown or invalid entries."""
     try:
         stored = json.loads(text)
     except (ValueError, RecursionError):
@@ -213,18 +214,18 @@ def acquisition_from_json(text: str) -> Acquisition:
 
 
 def _stem(path: Path) -> str:
-    """File name without a known suffix."""
+    """Return the file name without a known suffix."""
     return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
 def _first(expression: str, folders: tuple[str, ...]) -> str | None:
-    """The first group of the expression in the innermost folder that matches."""
+    """Return the first group of a regular expression in the innermost folder that matches."""
     matches = (re.fullmatch(expression, folder) for folder in reversed(folders))
     return next((match[1] for match in matches if match), None)
 
 
 def _year(folders: tuple[str, ...], variable: str, modality: str | None) -> int | None:
-    """Year of the challenge, from the folders, the variable or the modality."""
+    """Return the year of the challenge, from the folders, the variable or the modality."""
     stated = _first(r".*CMRx(?:Recon|4DFlow)(20\d\d).*", folders)
     if stated:
         return int(stated)
@@ -243,7 +244,7 @@ def _year(folders: tuple[str, ...], variable: str, modality: str | None) -> int 
 
 
 def _mask_folders(folder: Path) -> list[Path]:
-    """The folders in the official mask trees that correspond to a folder of undersampled data."""
+    """List the mask folders that correspond to a folder of undersampled data."""
     for depth, part in enumerate(folder.parts):
         if part.startswith("UnderSample_"):
             before, after = folder.parts[:depth], folder.parts[depth + 1 :]
@@ -255,20 +256,20 @@ def _mask_folders(folder: Path) -> list[Path]:
 
 
 def _our_pattern(official: str) -> str:
-    """Our name of an official pattern: `ktGaussian` -> `kt-gaussian`."""
+    """Convert an official pattern name to cmrrecon's: `ktGaussian` -> `kt-gaussian`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", official).lower()
 
 
 def _sampling(pattern: str | None, acceleration: float | None) -> str:
-    """The part of a file name for pattern and nominal R, such as `_ktGaussian8`."""
+    """Return the part of a file name that states pattern and nominal R, such as `_ktGaussian8`."""
     if pattern is None or acceleration is None:
         return ""
     if not re.fullmatch(r"[a-z]+(-[a-z]+)*", pattern):
         raise UsageError(
             "unknown-pattern",
             f"The pattern name {pattern!r} cannot be part of a file name",
-            "Patterns are lower-case words joined by hyphens, such as kt-gaussian",
-            "Give a known pattern",
+            "Pattern names are lower-case words joined by hyphens, such as kt-gaussian",
+            "Use a known pattern",
         )
 
     official = "".join(word if word == "kt" else word.capitalize() for word in pattern.split("-"))
@@ -276,10 +277,10 @@ def _sampling(pattern: str | None, acceleration: float | None) -> str:
 
 
 def facts_of(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the facts that follow from an official scanner name, such as Siemens_30T_Vida.
+    """Add the facts implied by an official scanner name such as Siemens_30T_Vida.
 
-    These are `manufacturer` ("Siemens"), `field` ("3.0T"), and `scanner`, the centre and the
-    scanner name; None if not known.
+    These are `manufacturer` ("Siemens"), `field` ("3.0T"), and `scanner` (centre and scanner name).
+    Unknown facts are None.
     """
     vendor = known.get("vendor") or ""
     field = re.search(r"_(\d)(\d)T(_|$)", vendor)
@@ -292,7 +293,7 @@ def facts_of(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fits(known: Mapping[str, Any], text: str, option: str) -> bool:
-    """Whether a scan has the fact in an option such as vendor=Siemens.
+    """Return whether a fact such as vendor=Siemens is true of a scan.
 
     Parameters
     ----------
@@ -306,7 +307,7 @@ def fits(known: Mapping[str, Any], text: str, option: str) -> bool:
     Raises
     ------
     UsageError
-        If the text is not of this form, or there is no such fact (`option-value`).
+        If the text does not have this form, or if there is no such fact (`option-value`).
     """
     facts = facts_of(known)
     key, equals, value = text.partition("=")
@@ -315,14 +316,14 @@ def fits(known: Mapping[str, Any], text: str, option: str) -> bool:
         raise UsageError(
             "option-value",
             f"{option} was given {text!r}",
-            f"It takes fact=value; scans have the facts {names}",
+            f"The form is fact=value, where fact is one of {names}",
             "Write, for example, vendor=Siemens",
         )
     return value == str(facts[key]) or (key == "vendor" and value == facts["manufacturer"])
 
 
 def values_of(known: Iterable[Mapping[str, Any]], texts: Iterable[str]) -> str:
-    """The values that scans have for the facts in options of the form fact=value, for messages."""
+    """List for a message which values the scans have for facts given as fact=value."""
     every = [facts_of(one) for one in known]
     keys = dict.fromkeys(text.partition("=")[0] for text in texts)
     return "; ".join(

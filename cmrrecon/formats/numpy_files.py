@@ -1,19 +1,20 @@
-"""NumPy files: `.npy` holds one array, `.npz` holds named arrays.
+"""NumPy files: `.npy` with one array, `.npz` with named arrays.
 
-The names are `kspace`, `mask`, `trajectory`, `matrix`, `image`, `maps`, and those in `companions`.
-Axes are in our order, (frame, slice, coil, y, x). In `.npz`, `acquisition`, `geometry` and
-`provenance` are JSON text; the provenance of a `.npy` lies beside it in `<file>.json`.
+The names are `kspace`, `mask`, `trajectory`, `matrix`, `image`, `maps`, and the names listed in
+`companions`. Axes have the usual order (frame, slice, coil, y, x). In `.npz`, `acquisition`,
+`geometry` and `provenance` are JSON text; the provenance of a `.npy` file is stored next to it in
+`<file>.json`.
 
-NumPy and zipfile read the data; pickled objects are never loaded. The checks here refuse files that
-these two accept:
+NumPy and zipfile read the data; pickled objects are never loaded. The checks in this module refuse
+some files that these two accept:
 
-- `.npy`: bytes after the array, which remain if a damaged shape has become smaller.
-- `.npz`: an array smaller than its member. NumPy stops at the end of the array and never compares
-  the checksum at the end of the member.
-- `.npz`: an array of more than `MAX_BYTES`, or of more than its compressed bytes can hold. NumPy
-  allocates the memory that the header declares before it reads.
-- `.npz`: members packed with LZMA or bzip2. NumPy never writes them, and they can expand to more
-  than 1032 times their packed size.
+- `.npy`: extra bytes after the array, which remain if damage makes the shape smaller.
+- `.npz`: an array that is smaller than its zip member. NumPy stops at the end of the array and
+  never verifies the checksum at the end of the member.
+- `.npz`: an array larger than `MAX_BYTES`, or larger than its compressed bytes can possibly expand
+  to. NumPy allocates the memory that the header declares before it reads.
+- `.npz`: members compressed with LZMA or bzip2. NumPy never writes these, and they can expand to
+  more than 1032 times their compressed size.
 """
 
 import zipfile
@@ -45,24 +46,24 @@ LONGEST_TEXT = 2**22  # characters
 
 
 def sniff_npy(head: bytes) -> bool:
-    """Whether the first bytes of a file are .npy."""
+    """Return whether a file that begins with these bytes is .npy."""
     return head.startswith(npy.MAGIC_PREFIX)
 
 
 def sniff_npz(head: bytes) -> bool:
-    """Whether the first bytes of a file are a zip archive."""
+    """Return whether a file that begins with these bytes is a zip archive."""
     return head.startswith(b"PK\x03\x04")
 
 
 def npy_variables(path: Path) -> dict[str, StoredArray]:
-    """The array of a .npy file, under an empty name.
+    """Return the array in a .npy file, under an empty name.
 
     Raises
     ------
     InputError
-        If the file is cut off or damaged (`file-damaged`), or holds objects (`file-objects`).
+        If the file is cut off or damaged (`file-damaged`), or contains objects (`file-objects`).
     """
-    with _tolerant(path), open(path, "rb") as handle:
+    with _reading_errors(path), open(path, "rb") as handle:
         shape, dtype = _header(handle, path)
         expected = handle.tell() + prod(shape) * dtype.itemsize
         size = handle.seek(0, 2)
@@ -75,16 +76,16 @@ def npy_variables(path: Path) -> dict[str, StoredArray]:
 
 
 def npz_variables(path: Path) -> dict[str, StoredArray]:
-    """The numeric arrays of a .npz file; only their headers are read.
+    """Return the numeric arrays in a .npz file, reading only their headers.
 
     Raises
     ------
     InputError
-        If the file is cut off or damaged (`file-damaged`), holds objects (`file-objects`), or
+        If the file is cut off or damaged (`file-damaged`), contains objects (`file-objects`), or
         declares an array of more than `MAX_BYTES` (`array-too-large`).
     """
     stored = {}
-    with _tolerant(path), zipfile.ZipFile(path) as archive:
+    with _reading_errors(path), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if member.filename.endswith(".npy"):
                 name = member.filename.removesuffix(".npy")
@@ -97,8 +98,8 @@ def npz_variables(path: Path) -> dict[str, StoredArray]:
 
 
 def npz_text(path: Path, name: str) -> str | None:
-    """A text in a .npz file; None if there is none."""
-    with _tolerant(path), zipfile.ZipFile(path) as archive:
+    """Return a text in a .npz file, or None."""
+    with _reading_errors(path), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if member.filename == f"{name}.npy":
                 shape, dtype = _member_header(archive, member, path)
@@ -109,7 +110,7 @@ def npz_text(path: Path, name: str) -> str | None:
 
 
 def npy_text(path: Path, name: str) -> str | None:
-    """The provenance beside a .npy file; None if there is none, and for other names."""
+    """Return the provenance next to a .npy file; None for other names or if there is none."""
     provenance_file = sidecar(path)
     return (
         provenance_file.read_text(encoding="utf-8", errors="replace")
@@ -119,12 +120,12 @@ def npy_text(path: Path, name: str) -> str | None:
 
 
 def sidecar(path: Path) -> Path:
-    """Path of the provenance of a .npy file: `image.npy` -> `image.npy.json`."""
+    """Return the path of the provenance of a .npy file: `image.npy` -> `image.npy.json`."""
     return path.with_name(path.name + ".json")
 
 
 def write_scan(path: Path, scan: Scan, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write k-space (frame, slice, coil, y, x) as .npz with mask and facts, or by itself as .npy.
+    """Write k-space (frame, slice, coil, y, x) as .npz with mask and facts, or alone as .npy.
 
     Raises
     ------
@@ -201,13 +202,13 @@ class NpyReader:
 
     def __call__(self, selection: Selection) -> NDArray[Any]:
         """Return the selected piece, in memory."""
-        with _tolerant(self.path):
+        with _reading_errors(self.path):
             return single_precision(npy.open_memmap(self.path, mode="r")[selection])
 
 
 @dataclass(frozen=True)
 class NpzReader:
-    """Reads an array of a .npz file as a whole on first use, then returns pieces of it."""
+    """Reads a whole array of a .npz file on first use, then returns pieces of it."""
 
     path: Path
     member: str
@@ -216,7 +217,7 @@ class NpzReader:
     def values(self) -> NDArray[Any]:
         """The whole array."""
         with (
-            _tolerant(self.path),
+            _reading_errors(self.path),
             zipfile.ZipFile(self.path) as archive,
             archive.open(self.member) as handle,
         ):
@@ -228,17 +229,17 @@ class NpzReader:
 
 
 def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array; leaves the handle before its numbers."""
+    """Read the shape and type of an array, leaving the handle positioned before its numbers."""
     version = npy.read_magic(handle)
     if version not in ((1, 0), (2, 0)):
-        raise _damaged(path, "it has an unknown version or holds records")
+        raise _damaged(path, "it has an unknown version or contains records")
     shape, _, dtype = (
         npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     )(handle)
     if dtype.hasobject or min(shape, default=0) < 0:
         raise InputError(
             "file-objects",
-            f"{path} holds Python objects, not numbers",
+            f"{path} contains Python objects, not numbers",
             "Reading objects can run code, so they are refused",
             "Save the arrays as numbers, with allow_pickle=False",
         )
@@ -248,29 +249,29 @@ def _header(handle: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[An
 def _member_header(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path
 ) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array in the archive, checked against the size of its member."""
+    """Read the shape and type of an array in an archive; its member must have the right size."""
     if (
         member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
         or member.file_size > DEFLATE_LIMIT * member.compress_size + 1024
     ):
-        raise _damaged(path, "it is packed in an unknown way or declares more than it can hold")
+        raise _damaged(path, "its compression is unknown, or it declares more than it can contain")
 
     with archive.open(member) as handle:
         shape, dtype = _header(handle, path)
         if 0 not in shape and shape:
             check_size(shape, dtype.itemsize, f"{path}")
         if handle.tell() + prod(shape) * dtype.itemsize != member.file_size:
-            raise _damaged(path, "an array holds more or fewer numbers than its shape says")
+            raise _damaged(path, "the numbers of an array do not match its shape")
     return shape, dtype
 
 
 @contextmanager
-def _tolerant(path: Path) -> Iterator[None]:
-    """Context for NumPy and zipfile: what they raise for damaged files becomes an InputError."""
+def _reading_errors(path: Path) -> Iterator[None]:
+    """Provide a context in which errors of NumPy and zipfile become an InputError."""
     try:
         yield
 
-    # zipfile and NumPy raise these for damaged files.
+    # zipfile and NumPy raise these errors for damaged files.
     except (
         OSError,
         ValueError,
@@ -283,7 +284,7 @@ def _tolerant(path: Path) -> Iterator[None]:
     ) as error:
         raise _damaged(path, "its structure or data are inconsistent") from error
     except Exception as error:
-        # zlib.error and tokenize.TokenError derive from Exception itself.
+        # zlib.error and tokenize.TokenError derive directly from Exception.
         if type(error).__module__ not in ("zlib", "tokenize"):
             raise
         raise _damaged(path, "its structure or data are inconsistent") from error
@@ -310,9 +311,9 @@ def _write_npz(
 def _write_npy(
     path: Path, slices: Iterator[NDArray[Any]], count: int, provenance: Mapping[str, Any] | None
 ) -> None:
-    """Write arrays (frame, ...) of all slices as one (frame, slice, ...), one at a time.
+    """Write the arrays (frame, ...) of all slices as one (frame, slice, ...), one slice at a time.
 
-    It uses seek and write: a memory map would kill the process when the disk is full.
+    Memory maps are avoided, because they would kill the process when the disk is full.
     """
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         start = 0
@@ -335,7 +336,7 @@ def _write_npy(
 
         provenance_file = sidecar(path)
         try:
-            # A new array must never have an old provenance.
+            # A new array must never be next to an old provenance.
             provenance_file.unlink(missing_ok=True)
         except OSError as error:
             raise output_error(provenance_file, error) from error

@@ -1,4 +1,4 @@
-"""Pictures: `.png` (a montage) and `.gif` (a movie), one picture element per pixel.
+"""Pictures: `.png` (a montage) and `.gif` (a movie), with one pixel per image pixel.
 
 Grey values run from 0 to the 99.5th percentile of all magnitudes in the file.
 """
@@ -24,12 +24,12 @@ WINDOW_PERCENTILE = 99.5
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first bytes of a file are PNG or GIF."""
+    """Return whether a file that begins with these bytes is PNG or GIF."""
     return head.startswith((b"\x89PNG\r\n\x1a\n", b"GIF8"))
 
 
 def text(path: Path) -> str | None:
-    """The provenance in a picture; None if there is none.
+    """Return the provenance stored in a picture, or None.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def text(path: Path) -> str | None:
     try:
         with Image.open(path) as picture:
             found = picture.info.get("provenance", picture.info.get("comment"))
-    # Pillow raises these for damaged files.
+    # Pillow raises these errors for damaged files.
     except (
         OSError,
         ValueError,
@@ -65,7 +65,7 @@ def write_png(
 ) -> None:
     """Write a montage of images, with frames in columns and slices in rows.
 
-    The frames of a single slice continue in further rows, so that the picture is about square.
+    The frames of a single slice wrap into several rows, so that the picture is roughly square.
 
     Parameters
     ----------
@@ -101,9 +101,9 @@ def write_png(
 def write_gif(
     path: Path, images: Sequence[Tensor], provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a movie over frames that repeats for ever, slices side by side.
+    """Write an endlessly repeating movie over frames, with slices side by side.
 
-    Parameters are those of `write_png`.
+    The parameters are the same as for `write_png`.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def write_gif(
 
 
 def _grey(images: Sequence[Tensor]) -> NDArray[np.uint8]:
-    """Magnitudes (frame, slice, y, x) as grey values from 0 to 255."""
+    """Convert magnitudes (frame, slice, y, x) to grey values from 0 to 255."""
     magnitude = stack_magnitudes(images)
     top = np.percentile(magnitude, WINDOW_PERCENTILE) or 1.0
     grey: NDArray[np.uint8] = (np.clip(magnitude / top, 0, 1) * 255).round().astype(np.uint8)

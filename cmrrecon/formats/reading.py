@@ -52,27 +52,27 @@ def read(
 ) -> Scan:
     """Read a scan from a k-space file.
 
-    The file may be CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2026, our own `.h5`, `.npz` or `.npy`,
-    BART's `.cfl`, or raw data in a format of `kinds.RAW_FORMATS`: ISMRMRD, Siemens twix, fastMRI.
-    Slices are read when they are requested; MATLAB 5 and `.npz` files are read as a whole, at the
-    first request.
+    The file may be CMRxRecon `.mat` (v7.3 or v5) of 2023 to 2026, cmrrecon's `.h5`, `.npz` or
+    `.npy`, BART's `.cfl`, or raw data in a format of `kinds.RAW_FORMATS`: ISMRMRD, Siemens twix,
+    fastMRI. Slices are read on request; MATLAB 5 and `.npz` files are read as a whole at the first
+    request.
 
-    The mask is the given one. Without it, files that the challenge calls fully sampled, by their
-    variable or folder, have no mask (`full_by_rule`); others have the mask in the file, else the
-    official mask file beside it, else none. Arrays `trajectory` and `matrix` beside `kspace` make a
-    scan non-Cartesian, see `Scan`; all its spokes count as measured if no mask says otherwise.
+    If `mask` is None, files that the challenge calls fully sampled, by their variable or folder,
+    have no mask (`full_by_rule`). For other files, the mask comes from the file itself, or else
+    from the official mask file next to it. If the file has arrays `trajectory` and `matrix`, the
+    scan is non-Cartesian, see `Scan`; without a mask, all of its spokes count as measured.
 
     Parameters
     ----------
     path : str or Path
         The file.
     axes : str or None
-        Names of the stored axes if they are not the usual ones, such as `coil,y,x`, in the order in
-        which h5py (v7.3, .h5), SciPy (v5) or NumPy shows the array.
+        Names of the stored axes, such as `coil,y,x`, if they differ from the official layouts; in
+        the order in which h5py (v7.3, .h5), SciPy (v5) or NumPy shows the array.
     mask : str, Path or None
         A mask file.
     dataset : str or None
-        Name of the data set in a file of raw data that holds several.
+        Name of the data set, for raw data files with several of them.
     maps : str, Path or None
         A file of coil maps, for `Scan.maps`.
 
@@ -86,8 +86,8 @@ def read(
     InputError
         If the file cannot be read as k-space, or the coil maps do not fit it (`maps-axes`).
     UsageError
-        If the axes cannot be used (`axes-unknown`, `axes-fixed`), or a data set is named for a file
-        without names (`dataset-fixed`).
+        If the axes cannot be used (`axes-unknown`, `axes-fixed`), or if a data set is named
+        although the format has no named data sets (`dataset-fixed`).
     """
     path = as_path(path, "file")
     raw = raw_format(path)
@@ -98,7 +98,7 @@ def read(
 
 
 def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
-    """The scan in a file of named arrays."""
+    """Read the scan in a file of named arrays."""
     stored, text = contents(path, "kspace")
     array, notes = choose(stored, "kspace", path)
     _require_complex(array, path)
@@ -122,7 +122,7 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
             f"{NO_MASK} for {path}: samples that are non-zero in any coil count as measured.",
         )
 
-    # The centre of k-space in our own files was checked when they were written.
+    # In cmrrecon's own files, the centre of k-space was checked when they were written.
     ours = text("acquisition") is not None
     centred = reader if non_cartesian or ours else CentredReader(reader, str(path))
     scan = Scan(
@@ -146,23 +146,23 @@ def _require_complex(array: StoredArray, path: Path) -> None:
     if not array.is_complex:
         raise InputError(
             "kspace-real",
-            f"{path} holds real numbers of shape {array.shown_shape}",
-            "K-space is complex",
-            "Give the k-space file, not images or masks",
+            f"{path} contains real numbers of shape {array.shown_shape}",
+            "K-space must be complex",
+            "Use the k-space file, not images or masks",
         )
 
 
 def _axes(
     array: StoredArray, given: str | None, base: str, non_cartesian: bool, label: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the stored axes, and what had to be assumed."""
+    """Return the names of the stored axes, and notes on what had to be assumed."""
     if given is not None:
         return named_axes(given, array, label), ()
     if not array.name and len(array.shape) != 5:
         raise InputError(
             "axes-unknown",
-            f"{label} has {len(array.shape)} axes, shape {array.shown_shape}, and no variable name",
-            "K-space in .npy has the axes (frame, slice, coil, y, x)",
+            f"{label} is an unnamed array of shape {array.shown_shape}",
+            "K-space in .npy must have the axes (frame, slice, coil, y, x)",
             "Name the axes with --axes, for example --axes coil,y,x",
         )
     if non_cartesian and 2 <= len(array.shape) <= len(AXES):
@@ -173,7 +173,7 @@ def _axes(
 def _is_full(
     array: StoredArray, stored: dict[str, StoredArray], path: Path, pattern: str | None
 ) -> bool:
-    """Whether k-space counts as complete: by variable, by folder, or as spokes without a mask."""
+    """Return whether k-space counts as complete, by variable, folder or unmasked spokes."""
     if "mask" in stored:
         return pattern is None and array.name in ALWAYS_FULL
     in_full_folder = array.name == "kspace" and is_full_folder(path)
@@ -185,9 +185,9 @@ def _is_full(
 def _mask_for(
     stored: dict[str, StoredArray], path: Path, full: bool, given: str | Path | None
 ) -> tuple[CartesianMask | None, str]:
-    """The mask of a scan, and the path of the mask file if it is a separate one.
+    """Return the mask of a scan, and the path of the mask file if it is separate.
 
-    Without a stored mask it is None: the k-space then shows what was measured.
+    The mask is None if none is stored; what was measured is then found from the k-space.
     """
     mask_file = (
         Path(given)
@@ -207,18 +207,18 @@ def _mask_for(
 def _raw(
     path: Path, raw: RawFormat, axes: str | None, mask: str | Path | None, dataset: str | None
 ) -> Scan:
-    """The scan in a file of raw data."""
+    """Read the scan in a file of raw data."""
     if axes is not None:
         raise UsageError(
             "axes-fixed",
             f"The axes {axes!r} were given for {path}",
-            f"{raw.name} raw data state their axes themselves",
-            "Leave out --axes",
+            f"{raw.name} raw data state their own axes",
+            "Omit --axes",
         )
 
     by_name = raw.read_dataset
     scan = raw.read(path) if dataset is None or by_name is None else by_name(path, dataset)
-    if hdf5_access.sniff(first_bytes(path, HEAD)):  # the file may be our own
+    if hdf5_access.sniff(first_bytes(path, HEAD)):  # cmrrecon may have written the file
         scan = _with_own_texts(scan, path)
 
     if mask is None:
@@ -234,7 +234,7 @@ def _raw(
 
 
 def _with_own_texts(scan: Scan, path: Path) -> Scan:
-    """Add what our own raw files state in JSON, which replaces the neutral values of the format."""
+    """Replace neutral values of a raw format by the JSON texts that cmrrecon adds to it."""
     known, geometry = (hdf5_access.text(path, name) for name in ("acquisition", "geometry"))
     return replace(
         scan,
@@ -244,22 +244,22 @@ def _with_own_texts(scan: Scan, path: Path) -> Scan:
 
 
 def _with_maps(scan: Scan, path: str | Path) -> Scan:
-    """The scan with the coil maps of a file."""
+    """Add the coil maps in a file to a scan."""
     maps = read_maps(path)
     slices, coils = scan.shape[1:3]
     if maps.shape[0] not in (1, slices) or maps.shape[1:] != (coils, *scan.image_shape):
         raise InputError(
             "maps-axes",
-            f"{path} holds coil maps of shape {tuple(maps.shape)}",
+            f"{path} contains coil maps of shape {tuple(maps.shape)}",
             f"For {scan.path} they must be (slice 1 or {slices}, coil {coils}, y, x), "
             f"where (y, x) are the images' {scan.image_shape}",
-            "Give the coil maps that belong to this k-space",
+            "Use the coil maps that belong to this k-space",
         )
     return replace(scan, maps=maps.expand(slices, -1, -1, -1).__getitem__, maps_path=str(path))
 
 
 def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -> Acquisition:
-    """The facts in our own files; missing ones, and those of other files, come from the names."""
+    """Return the facts stated in the file, completed by facts from its names."""
     named = parse_name(path, variable if path.suffix.lower() == ".mat" else "")
     own = text("acquisition")
 
@@ -272,7 +272,7 @@ def _acquisition(path: Path, variable: str, text: Callable[[str], str | None]) -
 
 
 def _completed(named: Acquisition, own: str | None) -> Acquisition:
-    """Facts from names, overridden by those that our file states in JSON."""
+    """Override facts from names by the facts that the file states in JSON."""
     stored = asdict(acquisition_from_json(own)) if own else {}
     known = {
         key: value

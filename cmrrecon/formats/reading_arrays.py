@@ -14,7 +14,7 @@ from cmrrecon.tools.files import as_path
 
 
 def read_mask(path: str | Path) -> CartesianMask:
-    """Read a sampling mask; axes along which it is constant have length 1.
+    """Read a sampling mask. Axes along which it is constant are reduced to length 1.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def read_mask(path: str | Path) -> CartesianMask:
     Raises
     ------
     InputError
-        If the file cannot be read, or holds anything but zeros and ones (`mask-shape`,
+        If the file cannot be read, or does not consist of zeros and ones (`mask-shape`,
         `mask-values`).
     """
     path = as_path(path, "file")
@@ -38,10 +38,10 @@ def read_mask(path: str | Path) -> CartesianMask:
 
 
 def read_images(path: str | Path) -> Tensor:
-    """Read images: our own, `img4ranking` of a submission, or those of `*_truth.npz`.
+    """Read images written by cmrrecon, `img4ranking` of a submission, or those in `*_truth.npz`.
 
-    A MATLAB array with fewer axes lacks the last ones: it is (x, y, slice) or (x, y). A NumPy array
-    of three axes is one slice, (frame, y, x).
+    A MATLAB array with fewer than four axes lacks the last ones: it is (x, y, slice) or (x, y). A
+    NumPy array with three axes is one slice, (frame, y, x).
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ def read_images(path: str | Path) -> Tensor:
     if not 2 <= len(array.shape) <= 4:
         raise InputError(
             "images-axes",
-            f"{path} has images of shape {array.shown_shape}",
+            f"{path} contains images of shape {array.shown_shape}",
             "Images must have two to four axes",
-            "Give a file of images (frame, slice, y, x)",
+            "Use a file with images (frame, slice, y, x)",
         )
 
     values = torch.from_numpy(array.load(str(path)))
@@ -76,10 +76,10 @@ def read_images(path: str | Path) -> Tensor:
 
 
 def read_maps(path: str | Path) -> Tensor:
-    """Read coil maps as stored: a `.cfl`, or a variable `maps`, `coilmap` or `sensitivities`.
+    """Read coil maps from `.cfl`, or from a variable `maps`, `coilmap` or `sensitivities`.
 
-    An array of three axes is one slice, (coil, y, x). `coilmap` is that of 4-D flow, (coil, SPE,
-    PE, FE), with slices along FE.
+    An array with three axes is one slice, (coil, y, x). `coilmap` is the variable of 4-D flow,
+    (coil, SPE, PE, FE), with slices along FE.
 
     Parameters
     ----------
@@ -111,9 +111,9 @@ def read_maps(path: str | Path) -> Tensor:
     if not bool(values.isfinite().all()) or not bool(values.any()):
         raise InputError(
             "maps-values",
-            f"The coil maps in {path} hold NaN, infinity, or only zeros",
+            f"The coil maps in {path} contain NaN or infinity, or are zero everywhere",
             "Coil maps must be finite and not zero everywhere",
-            "Compute them again, or leave them out to have maps estimated",
+            "Compute them again, or omit them so that maps are estimated",
         )
 
     if array.name == "coilmap":

@@ -1,8 +1,7 @@
-"""The contents of a file of single readouts, independent of its format.
+"""The contents of a file of single readouts, independent of the file format.
 
-These are a table of readouts, the encodings, and a loader of the samples. A format fills a `Raw`;
-`formats.readouts_scan.assemble` turns it into a `Scan`. Nothing here depends on how a file is
-stored.
+They consist of a table of readouts, the encodings, and a function that loads samples. The reader of
+a format fills a `Raw`, which `formats.readouts_scan.assemble` turns into a `Scan`.
 """
 
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from cmrrecon.data import Acquisition
 Table = dict[str, NDArray[Any]]
 Rows = NDArray[np.int64]
 
-# Columns of a table, by type. All are required; each has one entry per readout.
+# Columns of a table by type. All are required and have one entry per readout.
 KINDS = ("image", "calibration", "noise", "reverse")
 COUNTERS = (
     "line",
@@ -45,18 +44,18 @@ class Encoding:
     matrix : tuple of int
         (y, x) of the encoded k-space.
     image : tuple of int
-        (y, x), the central pixels of the encoded images that the scanner shows; the rest is
-        oversampling.
+        (y, x), the size of the central part of the encoded images that the scanner shows; the rest
+        is oversampling.
     recon_matrix : tuple of int or None
-        (y, x), the pixels to which the scanner interpolates these; None if not known.
+        (y, x), the size to which the scanner interpolates this part; None if not known.
     field_of_view_mm : tuple of float or None
         (y, x, z) of the encoded images in mm; None if not known.
     centre : int or None
-        Line counter at the centre of k-space; None for the middle of the matrix.
+        Line counter at the centre of k-space; None if it is the middle of the matrix.
     limits : tuple of int or None
         First and last value of the line counter; None if not known.
     trajectory : str
-        `cartesian`, `epi`, `radial`, `goldenangle`, `spiral` or another; empty if not known.
+        `cartesian`, `epi`, `radial`, `goldenangle`, `spiral` or another word; empty if not known.
     calibration : str
         `embedded`, `interleaved`, `separate`, `external` or `other`; empty if not known.
     """
@@ -80,29 +79,30 @@ class Raw:
     path : Path
         The file, for messages.
     table : dict of str to ndarray
-        Columns with one entry (or row) per readout, in the order of measurement, see Notes.
+        Columns with one entry (or row) per readout, in the order of measurement; see Notes.
     encodings : tuple of Encoding
         The encodings, indexed by the column `space`.
     load : callable
-        Maps rows with equal `samples` and `coils` to (row, coil, sample) complex64, as stored.
+        Loads rows with equal `samples` and `coils` as (row, coil, sample) complex64, unchanged.
     positions : callable or None
-        Maps rows with equal `samples` and `axes` to (row, sample, axis) float32, axes (x, y, ...);
-        None for files without trajectories.
+        Loads the trajectory of rows with equal `samples` and `axes` as (row, sample, axis) float32,
+        with axes (x, y, ...); None for files without trajectories.
     acquisition : Acquisition
         Known facts about the scan.
     noise_bandwidth : float
         The receiver's noise bandwidth relative to the sampled bandwidth.
     notes : tuple of str
-        What the format had to assume.
+        What the reader of the format had to assume.
     remedy : str
-        What to do about a file whose parts do not fit together.
+        Advice for a file whose parts do not fit together.
 
     Notes
     -----
     The columns of the table are
 
-    - `image`, `calibration`, `noise`, bool: the purpose of the readout. Both image and calibration
-      mean a reference line of the image itself; readouts with none of the three are not used.
+    - `image`, `calibration`, `noise`, bool: the purpose of the readout. A reference line that is
+      part of the image has both `image` and `calibration`; readouts with none of the three are not
+      used.
     - `reverse`, bool: the samples run backwards.
     - `line`, `partition`, `slice`, `phase`, `repetition`, `contrast`, `set`, `average`, int64:
       counters.
@@ -110,10 +110,10 @@ class Raw:
     - `samples`, `coils`, int64: size of the readout.
     - `before`, `after`, int64: samples to discard at the ends.
     - `centre`, int64: the stored sample at the centre of k-space, 0 if not known.
-    - `axes`, int64: axes of the trajectory, 0 without one.
+    - `axes`, int64: number of axes of the trajectory, 0 without a trajectory.
     - `dwell_us`, float64: time between samples, 0 if not known.
-    - `time_ms`, `trigger_ms`, float64: time of measurement on the scanner's clock and after the
-      trigger, NaN if not known.
+    - `time_ms`, `trigger_ms`, float64: time of measurement on the scanner's clock, and time after
+      the trigger; NaN if not known.
     - `position` of the slice's centre in mm, and unit vectors `along_x`, `along_y` and `across` the
       slice, (n, 3) float64 in patient coordinates (LPS), zeros if not known.
     """
@@ -126,11 +126,11 @@ class Raw:
     acquisition: Acquisition = field(default_factory=Acquisition)
     noise_bandwidth: float = 1.0
     notes: tuple[str, ...] = ()
-    remedy: str = "Check how the file was converted from the scanner's"
+    remedy: str = "Check how the scanner's file was converted"
 
 
 def length_of(table: Table) -> Rows:
-    """Number of samples of each readout that are kept."""
+    """Return the number of samples of each readout that are kept."""
     length: Rows = table["samples"] - table["before"] - table["after"]
     return length
 

@@ -1,4 +1,4 @@
-"""Selects the readouts of the image, those that calibrate it, and the counter of its frames."""
+"""Selects the image readouts, the calibration readouts, and the counter that becomes the frames."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from cmrrecon.formats.readouts import Encoding, Raw, Table, part
 from cmrrecon.tools.errors import InputError
 
-# Counters that may count frames, in this order. For the others, only the first value is read.
+# Counters that may become the frames, in order of preference. Of all other counters, only the first
+# value is read.
 FRAME_COUNTERS = ("phase", "repetition", "contrast", "set")
 FRAME_WORDS = {
     "phase": "cardiac phases",
@@ -16,7 +17,7 @@ FRAME_WORDS = {
     "contrast": "contrasts",
     "set": "sets",
 }
-WITHIN = ("embedded", "interleaved")  # kinds of calibration whose lines are image lines too
+WITHIN = ("embedded", "interleaved")  # kinds of calibration whose lines are also image lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,16 +27,16 @@ class Chosen:
     Attributes
     ----------
     image : dict of str to ndarray
-        Readouts of the image, with their `frame` and `slice` from 0 and their `index` in the file's
-        table.
+        Readouts of the image, with additional columns `frame` and `slice`, counted from 0, and
+        `index`, the row in the file's table.
     reference : dict of str to ndarray
-        Separate calibration readouts, with the same columns; their `frame` is 0.
+        Separate calibration readouts, with the same columns; `frame` is 0.
     encoding : Encoding
         Encoding of the image.
     frame_counter : str
-        The counter that counts frames.
+        The counter that became the frames.
     notes : tuple of str
-        What was left out or assumed.
+        What was omitted or assumed.
     """
 
     image: Table
@@ -46,7 +47,7 @@ class Chosen:
 
 
 def choose(raw: Raw) -> Chosen:
-    """Select the readouts to read.
+    """Select the readouts to use.
 
     Parameters
     ----------
@@ -90,8 +91,8 @@ def _require_images(raw: Raw) -> None:
     if not raw.table["image"].any():
         raise InputError(
             "readouts-missing",
-            f"{raw.path} holds no image data",
-            "At least one readout must belong to the image",
+            f"{raw.path} contains no image data",
+            "At least one readout must be marked as image data",
             raw.remedy,
         )
 
@@ -100,14 +101,14 @@ def _require_two_dimensions(image: Table, raw: Raw) -> None:
     if np.ptp(image["partition"]):
         raise InputError(
             "kspace-3d",
-            f"{raw.path} holds three-dimensional k-space",
+            f"{raw.path} contains three-dimensional k-space",
             "Only two-dimensional slices can be read",
             raw.remedy,
         )
 
 
 def _encoding(raw: Raw) -> tuple[int, Encoding, list[str]]:
-    """The first encoding with image data, and a note if there are more."""
+    """Return the first encoding with image data, and a note if there are others."""
     spaces = np.unique(raw.table["space"][raw.table["image"]])
     space = int(spaces[0])
     if space >= len(raw.encodings):
@@ -121,16 +122,17 @@ def _encoding(raw: Raw) -> tuple[int, Encoding, list[str]]:
     notes = []
     if len(spaces) > 1:
         others = ", ".join(str(number) for number in spaces[1:])
-        notes.append(f"{raw.path}: encoding {space} was read, not encoding {others}.")
+        notes.append(f"{raw.path}: only encoding {space} was read, not encoding {others}.")
     return space, raw.encodings[space], notes
 
 
 def _embedded(table: Table, space: int, encoding: Encoding) -> NDArray[np.bool]:
-    """Which calibration readouts belong to the image although they are not marked so.
+    """Find calibration readouts that belong to the image but are not marked as image data.
 
-    The header decides if it can. Otherwise they belong to the image if they only fill gaps: none
-    repeats an image line of its frame, as separate references would; none has a frame of its own;
-    and all have as many samples as the image.
+    The header decides if it states the kind of calibration. Otherwise, calibration readouts belong
+    to the image if they only fill gaps: none of them repeats an image line of its frame, as
+    separate references would; none has a frame without image lines; and all have as many samples as
+    the image lines.
     """
     only: NDArray[np.bool] = table["calibration"] & ~table["image"] & (table["space"] == space)
     image = table["image"] & (table["space"] == space)
@@ -149,10 +151,10 @@ def _embedded(table: Table, space: int, encoding: Encoding) -> NDArray[np.bool]:
 
 
 def _separate(table: Table, embedded: NDArray[np.bool], space: int) -> NDArray[np.bool]:
-    """Which readouts are separate references.
+    """Find the readouts that are separate references.
 
-    These are the calibration readouts that are not image lines. Image lines that also calibrate are
-    added where they fill gaps of the former on the same grid.
+    These are the calibration readouts that are not image lines. Image lines that are also marked as
+    calibration are added if they fill gaps between these readouts on the same grid.
     """
     only: NDArray[np.bool] = table["calibration"] & ~table["image"] & ~embedded
     candidates = (
@@ -168,7 +170,7 @@ def _separate(table: Table, embedded: NDArray[np.bool], space: int) -> NDArray[n
 
 
 def _numbered(table: Table, names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Number the readouts so that those with equal counters share a number."""
+    """Number the readouts so that readouts with equal counters have the same number."""
     number = np.zeros(len(table["line"]), np.int64)
     for name in names:
         values, inverse = np.unique(table[name], return_inverse=True)
@@ -177,7 +179,7 @@ def _numbered(table: Table, names: tuple[str, ...]) -> NDArray[np.int64]:
 
 
 def _first_values(table: Table, frame_counter: str, raw: Raw) -> tuple[Table, list[str]]:
-    """Keep the first value of each counter that neither counts frames nor is averaged."""
+    """Keep the first value of each counter that neither becomes the frames nor is averaged."""
     notes = []
     for name in FRAME_COUNTERS:
         values = np.unique(table[name])
@@ -190,7 +192,7 @@ def _first_values(table: Table, frame_counter: str, raw: Raw) -> tuple[Table, li
 
 
 def _of_slices(reference: Table, slices: NDArray[np.int64]) -> Table:
-    """The references of the selected slices, renumbered in the same way."""
+    """Select the references of the selected slices, and renumber their slices accordingly."""
     reference = part(reference, np.isin(reference["slice"], slices))
     numbered = {
         "slice": np.searchsorted(slices, reference["slice"]),

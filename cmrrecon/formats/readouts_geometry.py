@@ -1,4 +1,4 @@
-"""Geometry of readouts: where their slices lie, and when their frames were measured."""
+"""Geometry of readouts: where their slices are, and when their frames were measured."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ NEAREST = 0.01  # mm, smallest distance between neighbouring slices
 def geometry_of(
     raw: Raw, image: Table, encoding: Encoding, frame_counter: str
 ) -> tuple[Geometry, tuple[str, ...]]:
-    """The geometry of the image's readouts.
+    """Return the geometry of the image's readouts.
 
-    Slices keep the order of their counter; their positions show how they lie.
+    Slices keep the order of their counter; their positions show the true arrangement.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def geometry_of(
     axes = np.stack([image[name][first] for name in ("along_y", "along_x", "across")], 1)
     notes: tuple[str, ...] = ()
     if not _perpendicular(axes):
-        notes = (f"{raw.path} gives no directions of its slices, or none that are perpendicular.",)
+        notes = (f"{raw.path} states no perpendicular directions for its slices.",)
         axes = axes[:0]
     positions = image["position"][first]
     if not _are_known(positions, len(axes) > 0):
@@ -58,7 +58,7 @@ def geometry_of(
 
 
 def _perpendicular(axes: NDArray[np.float64]) -> bool:
-    """Whether all slices have three unit vectors (slice, 3, 3) at right angles."""
+    """Return whether the vectors of all slices (slice, 3, 3) are perpendicular unit vectors."""
     if not np.isfinite(axes).all():
         return False
     products = axes @ axes.transpose(0, 2, 1)
@@ -66,7 +66,7 @@ def _perpendicular(axes: NDArray[np.float64]) -> bool:
 
 
 def _are_known(positions: NDArray[np.float64], directed: bool) -> bool:
-    """Whether positions (slice, 3) are known: finite, distinct, and not zero without directions."""
+    """Return whether positions (slice, 3) are finite, distinct, and not just unset zeros."""
     if not np.isfinite(positions).all() or not (directed or positions.any()):
         return False
     return len(np.unique(positions, axis=0)) == len(positions)
@@ -75,7 +75,7 @@ def _are_known(positions: NDArray[np.float64], directed: bool) -> bool:
 def _voxel(
     encoding: Encoding, positions: NDArray[np.float64], axes: NDArray[np.float64]
 ) -> Vector | None:
-    """Voxel size (y, x, slice) in mm; the last is the distance to the next slice if known."""
+    """Return the voxel size (y, x, slice) in mm; the last is the slice spacing, if known."""
     if encoding.field_of_view_mm is None:
         return None
     y, x, thickness = encoding.field_of_view_mm
@@ -88,7 +88,7 @@ def _voxel(
 
 
 def _spacing(positions: NDArray[np.float64], axes: NDArray[np.float64]) -> float | None:
-    """Distance between neighbouring parallel slices in mm; None for a single or tilted slice."""
+    """Return the spacing of parallel slices in mm; None for a single slice or tilted slices."""
     if len(positions) < 2 or not len(axes):
         return None
     normal = axes[0, 2]
@@ -99,10 +99,11 @@ def _spacing(positions: NDArray[np.float64], axes: NDArray[np.float64]) -> float
 
 
 def _frame_times(image: Table, frame_counter: str) -> tuple[float, ...] | None:
-    """Time of each frame in ms: after the trigger for cardiac phases, else after the first frame.
+    """Return frame times in ms, after the trigger for cardiac phases, else after the first frame.
 
-    It is that of the first slice, the mean of the first and the last readout, so that the order of
-    lines does not matter. None if times are missing, or frames are not in the order of time.
+    The times are those of the first slice. Each is the mean of the times of a frame's first and
+    last readouts, so that the order of lines does not matter. The result is None if times are
+    missing or do not increase from frame to frame.
     """
     chosen = image["slice"] == 0
     frame = image["frame"][chosen]
@@ -129,6 +130,6 @@ def _vector(row: NDArray[np.float64]) -> Vector:
 
 
 def _directions(axes: NDArray[np.float64]) -> Directions:
-    """Unit vectors of increasing y, x and slice."""
+    """Return unit vectors in the directions of increasing y, x and slice."""
     y, x, z = (_vector(row / np.linalg.norm(row)) for row in axes)
     return y, x, z

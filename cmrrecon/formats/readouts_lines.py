@@ -1,4 +1,4 @@
-"""Places Cartesian readouts: k-space slice by slice, its mask, and the averages of each sample."""
+"""Places Cartesian readouts into k-space, and derives the mask and the averages of samples."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,12 +15,12 @@ from cmrrecon.formats.readouts import Encoding, Raw, Rows, Table, length_of, par
 from cmrrecon.tools.errors import InputError
 
 BLOCK = 2**24  # bytes of samples loaded at a time
-LARGEST_RATIO = 32  # of the length of the matrix to the measured length
+LARGEST_RATIO = 32  # of matrix size to measured size along an axis
 
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Places the readouts of one slice at a time: (frame, coil, y, x), zero where there is none.
+    """K-space of one slice at a time, (frame, coil, y, x), with zeros where nothing was measured.
 
     Repeated samples are averaged.
 
@@ -31,8 +31,8 @@ class Lines:
     shape : tuple of int
         (frame, slice, coil, y, x).
     table : dict of str to ndarray
-        Columns of the readouts, with `frame`, `slice`, `row`, the `column` of the first kept
-        sample, and `repeat`, the number of earlier readouts of the same line.
+        Columns of the readouts; additional columns are `frame`, `slice`, `row`, `column` (of the
+        first kept sample), and `repeat` (number of earlier readouts of the same line).
     """
 
     raw: Raw
@@ -50,7 +50,7 @@ class Lines:
         ):
             place = table["frame"][rows], slice(None), table["row"][rows], columns(table, rows[0])
             samples = kept_samples(self.raw, table, rows)
-            with np.errstate(all="ignore"):  # non-finite numbers are refused later
+            with np.errstate(all="ignore"):  # non-finite numbers are rejected later
                 kspace[place] = kspace[place] + samples if table["repeat"][rows[0]] else samples
 
         if table["repeat"].any():
@@ -59,7 +59,7 @@ class Lines:
         return torch.from_numpy(kspace)
 
     def counts(self, index: int) -> NDArray[np.int32]:
-        """Count the measurements of each sample, (frame, y, x); of whole lines, (frame, y, 1)."""
+        """Count how often each sample (frame, y, x) or whole line (frame, y, 1) was measured."""
         frames, _, _, y, x = self.shape
         table = part(self.table, self.table["slice"] == index)
         first = table["column"]
@@ -75,14 +75,14 @@ class Lines:
         return np.cumsum(edges, -1, dtype=np.int32)[..., :-1]
 
     def mask(self) -> tuple[CartesianMask | None, tuple[str, ...]]:
-        """The mask, None if slices differ in it, and notes on averages."""
+        """Return the mask, or None if slices have different masks, and notes on averages."""
         path = self.raw.path
         counts = self.counts(0)
         others = [self.counts(index) for index in range(1, self.shape[1])]
         repeated = max(int(each.max()) for each in (counts, *others))
         notes: tuple[str, ...] = ()
         if repeated > 1:
-            notes = (f"{path}: repeated lines (up to {repeated} times) were averaged.",)
+            notes = (f"{path}: repeated lines (measured up to {repeated} times) were averaged.",)
         if any(not np.array_equal(each > 0, counts > 0) for each in others):
             return None, notes
 
@@ -96,7 +96,7 @@ class Lines:
         return mask.averaged(once_if_alike(torch.from_numpy(counts))), notes
 
     def _centre(self) -> tuple[int, int] | None:
-        """Centre of k-space (y, x) if whole readouts have it off the middle; else None."""
+        """Return the centre of k-space (y, x) if whole readouts put it off the middle."""
         y, x = self.shape[3:]
         table = self.table
         found = np.unique(table["centre"] - table["before"])
@@ -105,18 +105,18 @@ class Lines:
             return None
 
         column = int(found[0])
-        # A difference of one sample is only a matter of counting.
+        # Counting conventions differ by one sample.
         return (y // 2, column) if abs(column - x // 2) > 1 and 0 <= column < x else None
 
 
 def columns(table: Table, row: int) -> slice:
-    """The columns of the kept samples of a readout."""
+    """Return the columns of a readout's kept samples."""
     first, length = (int(number) for number in (table["column"][row], length_of(table)[row]))
     return slice(first, first + length)
 
 
 def kept_samples(raw: Raw, table: Table, rows: Rows) -> NDArray[np.complex64]:
-    """Load the kept samples (row, coil, sample) of equal readouts, reversed if they run backwards.
+    """Load the kept samples of equal readouts, reversing readouts that run backwards.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def kept_samples(raw: Raw, table: Table, rows: Rows) -> NDArray[np.complex64]:
     table : dict of str to ndarray
         Its readouts, with their `index`.
     rows : ndarray of int64
-        Rows that agree in `samples`, `coils`, `before`, `after` and `reverse`.
+        Rows with equal `samples`, `coils`, `before`, `after` and `reverse`.
 
     Returns
     -------
@@ -140,9 +140,9 @@ def kept_samples(raw: Raw, table: Table, rows: Rows) -> NDArray[np.complex64]:
 
 
 def row_groups(table: Table, names: tuple[str, ...]) -> Iterator[Rows]:
-    """Group the rows of a table that agree in these columns.
+    """Group the rows of a table that have equal values in the named columns.
 
-    Groups are sorted by the columns, and split so that their samples fit into `BLOCK` bytes.
+    Groups are sorted by these columns, and split so that their samples fit into `BLOCK` bytes.
 
     Yields
     ------
@@ -177,15 +177,16 @@ def place_lines(raw: Raw, table: Table, encoding: Encoding) -> tuple[Lines, tupl
     Returns
     -------
     lines : Lines
-        The readouts with their lines and columns.
+        The readouts with their rows and columns in the matrix.
     notes : tuple of str
         What had to be assumed.
 
     Raises
     ------
     InputError
-        If readouts differ or are empty (`readouts-differ`, `readouts-empty`) or fall outside the
-        matrix (`shape-mismatch`), or a slice lacks a frame (`frame-missing`).
+        If readouts have different numbers of coils or are empty (`readouts-differ`,
+        `readouts-empty`), if they are outside the matrix (`shape-mismatch`), or if a slice lacks a
+        frame (`frame-missing`).
     """
     coils = require_coils(raw, table)
     frames, slices = require_frames(raw, table)
@@ -203,27 +204,28 @@ def place_lines(raw: Raw, table: Table, encoding: Encoding) -> tuple[Lines, tupl
 
 
 def require_coils(raw: Raw, table: Table) -> int:
-    """The number of coils, which must be the same for all readouts.
+    """Return the number of coils after checking that it is the same for all readouts.
 
     Raises
     ------
     InputError
-        If readouts differ in coils (`readouts-differ`), or have no samples (`readouts-empty`).
+        If readouts have different numbers of coils (`readouts-differ`), or no samples
+        (`readouts-empty`).
     """
     coils = np.unique(table["coils"])
     count = int(length_of(table).min())
     if len(coils) > 1:
         raise InputError(
             "readouts-differ",
-            f"{raw.path} has readouts of {coils[0]} and of {coils[-1]} coils",
-            "All readouts of the image must have the same coils",
+            f"{raw.path} has readouts with {coils[0]} and with {coils[-1]} coils",
+            "All readouts of the image must have the same number of coils",
             raw.remedy,
         )
 
     if count < 1 or coils[0] < 1 or min(table["before"].min(), table["after"].min()) < 0:
         raise InputError(
             "readouts-empty",
-            f"{raw.path} has readouts of {count} samples and {coils[0]} coils",
+            f"{raw.path} has readouts with {count} samples and {coils[0]} coils",
             "There must be at least one sample and one coil",
             raw.remedy,
         )
@@ -231,7 +233,7 @@ def require_coils(raw: Raw, table: Table) -> int:
 
 
 def require_frames(raw: Raw, table: Table) -> tuple[int, int]:
-    """The numbers of frames and slices.
+    """Return the numbers of frames and slices after checking that no slice lacks a frame.
 
     Raises
     ------
@@ -250,9 +252,9 @@ def require_frames(raw: Raw, table: Table) -> tuple[int, int]:
 
 
 def line_centre(encoding: Encoding) -> tuple[int, bool]:
-    """The line counter at the centre of k-space, and whether the header's value is valid.
+    """Return the line counter at the centre of k-space, and whether the header's value is valid.
 
-    It is not valid outside the header's own limits; the middle of the matrix then replaces it.
+    The value is invalid outside the header's own limits; the middle of the matrix is used instead.
     """
     middle = encoding.matrix[0] // 2
     centre = encoding.centre
@@ -263,13 +265,13 @@ def line_centre(encoding: Encoding) -> tuple[int, bool]:
 
 
 def _rows(raw: Raw, table: Table, encoding: Encoding) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The line of each readout in the matrix, whose middle is the centre of k-space."""
+    """Return each readout's row in the matrix, whose middle is the centre of k-space."""
     centre, valid = line_centre(encoding)
     notes = []
     if not valid:
         notes.append(
             f"{raw.path}: the header places the centre of k-space at line {encoding.centre}, "
-            f"outside its own limits; the middle of the matrix, line {centre}, was used."
+            f"outside the header's own limits; line {centre}, the middle of the matrix, was used."
         )
 
     if encoding.limits and not (
@@ -286,10 +288,10 @@ def _rows(raw: Raw, table: Table, encoding: Encoding) -> tuple[NDArray[np.int64]
 def _columns(
     raw: Raw, table: Table, encoding: Encoding
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The column of the first kept sample of each readout.
+    """Return the column of the first kept sample of each readout.
 
-    The centre of a shorter readout is placed at the centre of k-space. Reversed readouts count from
-    their other end.
+    The centre of a short readout is placed at the centre of k-space. Samples of reversed readouts
+    are counted from the other end.
     """
     x = encoding.matrix[1]
     length = length_of(table)
@@ -297,7 +299,7 @@ def _columns(
     centre = np.where(table["reverse"], length - centre, centre)
     column = np.where(length == x, 0, x // 2 - centre)
     unknown = bool(((length != x) & (table["centre"] <= 0)).any())
-    note = f"{raw.path} does not state the centre sample; the middle of each readout was used."
+    note = f"{raw.path} does not state the centre sample; each readout's middle sample was used."
     return column, ((note,) if unknown else ())
 
 
@@ -324,19 +326,19 @@ def _require_inside(
 
 
 def _require_proportion(raw: Raw, measured: tuple[int, int], matrix: tuple[int, int]) -> None:
-    """Refuse a matrix far longer than the measured part: it means damage, not low resolution."""
+    """Refuse a matrix much larger than the measured part, which indicates damage."""
     (lines, samples), (y, x) = measured, matrix
     if y > LARGEST_RATIO * lines or x > LARGEST_RATIO * samples:
         raise InputError(
             "shape-mismatch",
             f"{raw.path} has {lines} lines and {samples} samples, but a matrix of {y} x {x} (y, x)",
-            f"The matrix may be at most {LARGEST_RATIO} times longer than the measured part",
+            f"The matrix may be at most {LARGEST_RATIO} times larger than the measured part",
             raw.remedy,
         )
 
 
 def _repeats(place: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of earlier entries that are equal to each entry."""
+    """Count the earlier entries that equal each entry."""
     order = np.argsort(place, kind="stable")
     fresh = np.flatnonzero(np.diff(place[order], prepend=-1))
     lengths = np.diff(fresh, append=len(place))

@@ -1,4 +1,4 @@
-"""Separate reference readouts as calibration data of each slice, sampled like the image."""
+"""Turns separate reference readouts into calibration data of each slice, sampled like the image."""
 
 import math
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ from cmrrecon.formats.readouts import Encoding, Raw, Table, length_of, part
 from cmrrecon.formats.readouts_lines import kept_samples, line_centre, row_groups
 from cmrrecon.operators.fourier import fftc, ifftc, resized
 
-TOLERANCE = 0.01  # relative difference in field of view up to which samples count as equally spaced
+TOLERANCE = 0.01  # relative difference in field of view up to which spacings count as equal
 
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """The reference lines of one slice at a time (coil, y', x'); repeated lines are averaged.
+    """Reference lines of one slice at a time, (coil, y', x'), averaging repeated lines.
 
     Attributes
     ----------
     raw : Raw
         The measurement.
     table : dict of str to ndarray
-        The readouts, all of one size, with their `slice` and `row` in the block.
+        The readouts, all of the same size, with columns `slice` and `row` (in the block).
     shape : tuple of int
         (coil, line, sample) of the block.
     sides : tuple of int
-        (y', x') at which the samples have the spacing of the image's.
+        (y', x') at which the samples are spaced like the samples of the image.
     """
 
     raw: Raw
@@ -39,7 +39,7 @@ class References:
     sides: tuple[int, int]
 
     def __call__(self, index: int) -> Tensor:
-        """Return the references of slice `index` (0-based), complex64.
+        """Return the reference lines of slice `index` (0-based), complex64.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class References:
 def references(
     raw: Raw, table: Table, encoding: Encoding, coils: int, slices: int, whole: bool
 ) -> tuple[References | None, tuple[str, ...]]:
-    """The references of each slice.
+    """Prepare the references of each slice.
 
     Parameters
     ----------
@@ -80,14 +80,14 @@ def references(
     coils, slices : int
         Numbers of coils and slices of the image.
     whole : bool
-        Whether the images cover the whole encoded field of view, instead of the shown part.
+        Whether the images cover the whole encoded field of view instead of only the shown part.
 
     Returns
     -------
     references : References or None
-        None without usable references.
+        The references; None without usable ones.
     notes : tuple of str
-        What was used, or why not.
+        What was used, or why nothing was.
     """
     if not len(table["index"]):
         return None, ()
@@ -102,7 +102,7 @@ def references(
     lines = int(np.ptp(row)) + 1 if len(row) else 0
     sides = _sides((lines, length), own, encoding, whole)
     if sides is None or not lines:
-        why = "the slices share none" if not lines else "their field of view does not fit"
+        why = "the slices have none in common" if not lines else "their field of view does not fit"
         return None, (f"{raw.path}: the separate reference lines were not used, because {why}.",)
 
     shape = (coils, lines, length)
@@ -113,9 +113,9 @@ def references(
 
 
 def _usable(raw: Raw, table: Table, coils: int) -> tuple[Table, Encoding]:
-    """The readouts of the image's coils in the first encoding with references.
+    """Select the readouts of the image's coils in the first encoding with references.
 
-    Only those of the most frequent size are kept.
+    Only readouts of the most frequent size are kept.
     """
     known = (table["space"] < len(raw.encodings)) & (table["coils"] == coils)
     table = part(table, known & (table["axes"] == 0))
@@ -134,16 +134,16 @@ def _usable(raw: Raw, table: Table, coils: int) -> tuple[Table, Encoding]:
 
 
 def _unusable(table: Table, slices: int) -> str:
-    """Why references cannot be used; empty if they can."""
+    """Return the reason why references cannot be used, or an empty text."""
     if not len(table["index"]):
-        return "their coils or samples do not match the image's"
+        return "their coils or samples do not match the image"
     if len(np.unique(table["slice"])) < slices:
         return "some slices have none"
     return ""
 
 
 def _common(row: NDArray[np.int64], table: Table, slices: int) -> tuple[NDArray[np.int64], Table]:
-    """The readouts of the lines that all slices have, in one block around the centre (0)."""
+    """Select the lines that all slices have in one block around the centre (0)."""
     places = np.unique(np.stack([table["slice"], row], 1), axis=0)[:, 1]
     shared, counts = np.unique(places, return_counts=True)
     shared = shared[counts == slices]
@@ -159,7 +159,7 @@ def _common(row: NDArray[np.int64], table: Table, slices: int) -> tuple[NDArray[
 def _sides(
     sides: tuple[int, int], own: Encoding, encoding: Encoding, whole: bool
 ) -> tuple[int, int] | None:
-    """Size (y', x') of the block at the image's sample spacing; None if not near whole numbers."""
+    """Return the block's size (y', x') at the image's sample spacing; None if not nearly whole."""
     target = encoding.field_of_view_mm
     if target is not None and not whole:
         target = (
@@ -182,7 +182,7 @@ def _sides(
 
 
 def _in_field_of_view(block: Tensor, axis: int, side: int) -> Tensor:
-    """K-space of the image cropped or zero-padded to `side` pixels along an axis."""
+    """Crop or zero-pad the image of a k-space block to `side` pixels along an axis."""
     n = block.shape[axis]
     if n == side:
         return block

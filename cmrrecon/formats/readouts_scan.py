@@ -17,15 +17,17 @@ PATTERNS = {"radial": "radial", "goldenangle": "radial", "spiral": "spiral"}
 def assemble(raw: Raw, noise: Raw | None = None) -> Scan:
     """Assemble a scan from readouts.
 
-    Frames are cardiac phases, repetitions, contrasts or sets: the first of these counters that
-    varies. For the others, the first value is read. Averages and repeated lines are averaged.
+    The first of these counters that varies becomes the frames: cardiac phases, repetitions,
+    contrasts, sets. Only the first value of the other counters is read. Averages and repeated lines
+    are averaged.
 
     Parameters
     ----------
     raw : Raw
         The readouts.
     noise : Raw or None
-        Another measurement with noise readouts of the same coils; None to use those in `raw`.
+        Another measurement with noise readouts of the same coils; None to use the noise readouts in
+        `raw`.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def assemble(raw: Raw, noise: Raw | None = None) -> Scan:
     Raises
     ------
     InputError
-        If the readouts do not form a scan, see `choose`, `place_lines` and `spokes_of`.
+        If the readouts do not form a scan; see `choose`, `place_lines` and `spokes_of`.
     """
     chosen = choose(raw)
     non_cartesian = is_non_cartesian(raw, chosen.image, chosen.encoding)
@@ -78,7 +80,7 @@ def _non_cartesian(raw: Raw, image: Table, encoding: Encoding) -> Placed:
 
 
 def _acquisition(raw: Raw, chosen: Chosen, non_cartesian: bool) -> Acquisition:
-    """The known facts, with the pattern of the trajectory."""
+    """Return the known facts, with the pattern of the trajectory."""
     pattern = PATTERNS.get(chosen.encoding.trajectory.lower()) if non_cartesian else None
     known = raw.acquisition
     return known if pattern is None else replace(known, pattern=pattern)

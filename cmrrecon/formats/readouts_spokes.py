@@ -1,4 +1,4 @@
-"""Readouts along a trajectory: spokes in the order of measurement, and the positions of samples."""
+"""Arranges readouts along a trajectory as spokes, and finds the positions of their samples."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ GROUPED_BY = ("samples", "before", "after", "axes")
 
 @dataclass(frozen=True, eq=False)
 class Spokes:
-    """The spokes of one slice at a time, (frame, coil, spoke, sample), zero where there is none.
+    """Spokes of one slice at a time, (frame, coil, spoke, sample), with zeros for missing ones.
 
     Attributes
     ----------
@@ -30,8 +30,8 @@ class Spokes:
     shape : tuple of int
         (frame, slice, coil, spoke, sample).
     table : dict of str to ndarray
-        Columns of the readouts, with `frame`, `slice` and `row`, the number of the spoke in its
-        frame.
+        Columns of the readouts; additional columns are `frame`, `slice` and `row` (number of the
+        spoke within its frame, in the order of measurement).
     """
 
     raw: Raw
@@ -50,9 +50,9 @@ class Spokes:
         return torch.from_numpy(kspace)
 
     def mask(self, trajectory: Trajectory) -> SpokeMask:
-        """The mask of the measured spokes.
+        """Return the mask of the measured spokes.
 
-        If slices differ in their spokes, non-zero samples count as measured.
+        If slices have different spokes, non-zero samples count as measured.
         """
         frames, slices, _, spokes, _ = self.shape
         present = np.zeros((slices, frames, spokes), bool)
@@ -66,9 +66,10 @@ class Spokes:
 
 
 def is_non_cartesian(raw: Raw, image: Table, encoding: Encoding) -> bool:
-    """Whether an image was measured along the stored positions.
+    """Return whether an image was measured along the stored positions.
 
-    Images that the header calls Cartesian are placed by their lines, even if positions are stored.
+    Images that the header calls Cartesian are placed by their line counters, even if positions are
+    stored.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def is_non_cartesian(raw: Raw, image: Table, encoding: Encoding) -> bool:
     if not stored and kind in NEED_POSITIONS:
         raise InputError(
             "trajectory-missing",
-            f"{raw.path} is {kind}, but holds no trajectory",
+            f"{raw.path} is {kind}, but contains no trajectory",
             "The positions of all samples are needed",
             "Convert the scanner's file together with its trajectory",
         )
@@ -88,15 +89,15 @@ def is_non_cartesian(raw: Raw, image: Table, encoding: Encoding) -> bool:
 
 
 def spokes_of(raw: Raw, image: Table) -> Spokes:
-    """The spokes of an image, numbered within each frame.
+    """Number the spokes of an image within each frame.
 
     Raises
     ------
     InputError
-        If readouts differ or are empty (`readouts-differ`, `readouts-empty`), or a slice lacks a
-        frame (`frame-missing`).
+        If readouts have different sizes or are empty (`readouts-differ`, `readouts-empty`), or if a
+        slice lacks a frame (`frame-missing`).
     """
-    # The trajectory gives the position of each sample, whichever way the readout runs.
+    # The trajectory states the position of each sample, whichever way the readout runs.
     image = image | {"reverse": np.zeros(len(image["reverse"]), bool)}
     coils = require_coils(raw, image)
 
@@ -105,7 +106,7 @@ def spokes_of(raw: Raw, image: Table) -> Spokes:
             raise InputError(
                 "readouts-differ",
                 f"{raw.path} has readouts that differ in {name}",
-                "All spokes of the image must be equal in size",
+                "All spokes of the image must have the same size",
                 raw.remedy,
             )
     if image["axes"][0] < 2:
@@ -129,7 +130,7 @@ def spokes_of(raw: Raw, image: Table) -> Spokes:
 
 
 def trajectory_of(spokes: Spokes, encoding: Encoding) -> tuple[Trajectory, str]:
-    """The trajectory in cycles per field of view, and a note on the assumed unit.
+    """Return the trajectory in cycles per field of view, and a note on the assumed unit.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def trajectory_of(spokes: Spokes, encoding: Encoding) -> tuple[Trajectory, str]:
 
 
 def _positions(spokes: Spokes) -> NDArray[np.float32]:
-    """Trajectory of all slices (frame|1, spoke, sample, 2) in the file's unit, axes (y, x) last."""
+    """Return the trajectory (frame|1, spoke, sample, 2), axes (y, x), in the file's unit."""
     frames, slices, _, count, samples = spokes.shape
     raw, table = spokes.raw, spokes.table
     assert raw.positions is not None

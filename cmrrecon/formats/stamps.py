@@ -1,4 +1,4 @@
-"""Metadata that cmrrecon writes beside the numbers: provenance and geometry."""
+"""Reads the metadata that cmrrecon adds to its files: provenance and geometry."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from cmrrecon.tools.provenance import from_json
 
 
 def read_geometry(path: str | Path) -> Geometry | None:
-    """Read the geometry in a file of images that cmrrecon wrote; None if there is none.
+    """Read the geometry from an image file written by cmrrecon; None if there is none.
 
     Raises
     ------
@@ -23,9 +23,9 @@ def read_geometry(path: str | Path) -> Geometry | None:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:
-    """Read the provenance in a file that cmrrecon wrote; None if there is none.
+    """Read the provenance from a file written by cmrrecon; None if there is none.
 
-    The provenance of a .npy file lies beside it.
+    The provenance of a .npy file is stored next to it.
 
     Raises
     ------

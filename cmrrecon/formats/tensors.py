@@ -1,4 +1,4 @@
-"""Converts tensors to the arrays that image files hold."""
+"""Converts tensors to the arrays that image files store."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from cmrrecon.tools.errors import UsageError
 
 
 def image_array(image: Tensor) -> NDArray[Any]:
-    """Convert one slice of images to an array in host memory.
+    """Convert the images of one slice to an array in CPU memory.
 
     Parameters
     ----------
@@ -26,14 +26,14 @@ def image_array(image: Tensor) -> NDArray[Any]:
     Raises
     ------
     UsageError
-        If there are not three axes (`images-axes`).
+        If the tensor does not have three axes (`images-axes`).
     """
     if image.ndim != 3:
         raise UsageError(
             "images-axes",
             f"The images of one slice have shape {tuple(image.shape)}",
             "There must be three axes (frame, y, x)",
-            "Give a sequence over slices of such tensors",
+            "Pass one such tensor for each slice",
         )
     array = image.detach().cpu().resolve_conj().numpy()
     return array.astype(np.complex64 if image.is_complex() else np.float32, copy=False)

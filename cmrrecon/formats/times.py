@@ -1,7 +1,7 @@
-"""Times of mapping series in ms: inversion times (`T1map.csv`), T2 preparation times (`T2map.csv`).
+"""Times of mapping series in ms: inversion (`T1map.csv`) or T2 preparation times (`T2map.csv`).
 
-The tables have a header line and a label column, then one row per weighting and one column per
-slice.
+The tables have a header line and a label column, followed by one row per weighting and one column
+per slice.
 """
 
 import csv
@@ -22,7 +22,7 @@ LARGEST = 1 << 20  # bytes; real files have a few hundred
 def read_times(path: str | Path) -> Tensor:
     """Read the times of a mapping series.
 
-    A last time of 0 in a T1 series marks a weighting to leave out; it is kept here.
+    In a T1 series, a final time of 0 marks a weighting to exclude; this function keeps it.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ def read_times(path: str | Path) -> Tensor:
         raise InputError(
             "times-table",
             f"{path} is not a table of times",
-            "It must have a header line and a label column, then one time in ms for each "
-            "weighting (row) and slice (column)",
-            "Give the official T1map.csv or T2map.csv",
+            "It must have a header line and a label column, and one time in ms for "
+            "each weighting (row) and slice (column)",
+            "Use the official T1map.csv or T2map.csv",
         ) from error
     return times
 
@@ -85,7 +85,7 @@ def write_times(path: str | Path, times: Tensor) -> None:
 
 
 def _time(cell: str) -> float:
-    """A time in ms, finite and not negative."""
+    """Parse a time in ms, which must be finite and not negative."""
     value = float(cell)
     if not (math.isfinite(value) and value >= 0):
         raise ValueError("a time cannot be negative or infinite")

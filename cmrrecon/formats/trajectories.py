@@ -1,4 +1,4 @@
-"""Trajectories in files of named arrays: `trajectory` and `matrix` beside the k-space."""
+"""Reads trajectories from files of named arrays: `trajectory` and `matrix`."""
 
 from math import prod
 from pathlib import Path
@@ -17,12 +17,12 @@ LARGEST_MATRIX = 16384  # pixels per side
 def spokes_of(
     measured: CartesianMask | None, spokes: int, stored: dict[str, StoredArray], path: Path
 ) -> tuple[SpokeMask, tuple[str, ...]]:
-    """The mask of k-space along a trajectory, and a note on the unit if it is not cycles.
+    """Return the mask of non-Cartesian k-space, and a note on the unit if it is not cycles.
 
     Parameters
     ----------
     measured : CartesianMask or None
-        The mask in the file or beside it; None if all spokes were measured.
+        The mask in the file or in a separate file; None if all spokes were measured.
     spokes : int
         Number of spokes in the k-space.
     stored : dict of str to StoredArray
@@ -56,7 +56,7 @@ def spokes_of(
 
 
 def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
-    """Trajectory (frame|1, spoke, sample, 2) float32; the scan checks that it fits its k-space."""
+    """Read the trajectory (frame|1, spoke, sample, 2) float32; the scan checks that it fits."""
     array = stored["trajectory"]
     if array.is_complex or not 3 <= len(array.shape) <= 4 or array.shape[-1] != 2:
         raise InputError(
@@ -69,7 +69,7 @@ def _trajectory(stored: dict[str, StoredArray], path: Path) -> Tensor:
 
 
 def _matrix(stored: dict[str, StoredArray], path: Path) -> tuple[int, int]:
-    """Size (y, x) of the images of non-Cartesian k-space."""
+    """Read the size (y, x) of the images."""
     array = stored.get("matrix")
     values = (
         []
@@ -81,7 +81,7 @@ def _matrix(stored: dict[str, StoredArray], path: Path) -> tuple[int, int]:
         raise InputError(
             "matrix-missing",
             f"{path} has a trajectory but no valid matrix",
-            "`matrix` must hold two whole numbers, the pixels (y, x) of the images, from 1 to "
+            "`matrix` must be two whole numbers, the pixels (y, x) of the images, from 1 to "
             f"{LARGEST_MATRIX}",
             "Store it as an array (.npz) or as an attribute of the file (.h5)",
         )

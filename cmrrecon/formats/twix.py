@@ -1,6 +1,6 @@
-"""Siemens raw data ("twix", `.dat`), of software VB and from VD on.
+"""Siemens raw data ("twix", `.dat`) of software VB, VD and later.
 
-The last measurement of a file is read, with the noise of an earlier one.
+The last measurement in a file is read. Its noise may come from an earlier measurement.
 """
 
 from collections.abc import Iterator
@@ -28,23 +28,23 @@ from cmrrecon.formats.twix_protocol import (
 )
 from cmrrecon.formats.twix_table import NOISE, readouts
 
-NOISE_BANDWIDTH = 0.793  # of Siemens receivers, relative to the sampled bandwidth
+NOISE_BANDWIDTH = 0.793  # of Siemens receivers, as a fraction of the sampled bandwidth
 
 __all__ = ["read", "sniff"]
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """A measurement as stored in the file.
+    """A measurement as stored in a file.
 
     Attributes
     ----------
     path : Path
         The file.
     before_vd : bool
-        Whether the file is of software before VD.
+        Whether the file was written by software before VD.
     protocol : Protocol
-        The part of its text that is used.
+        The part of the protocol that is used.
     headers : ndarray of shape (row,)
         Headers of its readouts, as returned by turbotwix.
     offsets : ndarray of shape (row,), int64
@@ -58,12 +58,12 @@ class Measurement:
     offsets: NDArray[np.int64]
 
     def samples(self, table: Table) -> Samples:
-        """The loader of the samples of its readouts."""
+        """Return a loader for the samples of the readouts."""
         return Samples(self.path, self.offsets, table["samples"], table["coils"], self.before_vd)
 
 
 def read(path: Path) -> Scan:
-    """Read the last measurement of a file, with the noise of an earlier one if it has none itself.
+    """Read the last measurement of a file; its noise may come from an earlier measurement.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def _measurement(file: Any, directory: Directory, index: int, path: Path) -> Mea
 
 
 def _noise(others: Iterator[Measurement], own: Measurement, scan: Raw) -> Raw | None:
-    """The noise readouts of the first other measurement with coils of the scan."""
+    """Return the noise readouts of the first other measurement that has coils of the scan."""
     coils = np.unique(scan.table["coils"][scan.table["image"]])
     for other in others:
         names = other.protocol.coils
@@ -127,7 +127,7 @@ def _table(measurement: Measurement, *, noise_only: bool) -> Table:
 
 
 def _scan(measurement: Measurement, directory: Directory) -> Raw:
-    """The readouts of the scan."""
+    """Return the readouts of the scan."""
     path, protocol = measurement.path, measurement.protocol
     table = _table(measurement, noise_only=False)
     samples = measurement.samples(table)
@@ -152,24 +152,24 @@ def _scan(measurement: Measurement, directory: Directory) -> Raw:
 
 
 def _notes(table: Table, path: Path) -> tuple[str, ...]:
-    """A note if lines of one image run both ways and no navigator measures their phases.
+    """Return a note if lines of one image run in both directions and there are no navigators.
 
-    Bipolar echoes do not count: each echo is an image of its own.
+    Bipolar echoes do not matter, because each echo is a separate image.
     """
     image = part(table, table["image"])
     echoes = [image["reverse"][image["contrast"] == echo] for echo in np.unique(image["contrast"])]
     if not any(backwards.any() and not backwards.all() for backwards in echoes):
         return ()
     return (
-        f"{path}: lines run both ways without navigators; ghosts shifted by half the field of view "
-        "are likely.",
+        f"{path}: lines run in both directions and there are no navigators; ghosts shifted by "
+        "half the field of view are likely.",
     )
 
 
 def _echo_planar(
     samples: Samples, table: Table, navigator: NDArray[np.bool], measurement: Measurement
 ) -> Aligned:
-    """The loader of readouts measured in both directions; the table then lists all as forwards."""
+    """Return a loader that makes all readouts run forwards, and mark them so in the table."""
     side = measurement.protocol.encoded_mm
     offcentre = measurement.headers["ReadOutOffcentre"] / (side[1] if side else np.inf)
     gradient = ramp(measurement.protocol, measurement.path)
@@ -179,7 +179,7 @@ def _echo_planar(
 
 
 def _encoding(table: Table, measurement: Measurement, echo_planar: bool) -> Encoding:
-    """The encoding of the image's readouts, with a matrix that holds them all."""
+    """Return the encoding of the image, with a matrix large enough for all of its readouts."""
     protocol, path = measurement.protocol, measurement.path
     image = part(table, table["image"])
     if not len(image["line"]):

@@ -1,9 +1,9 @@
-"""Finds and checks the measurements of a Siemens twix file before anything else reads the file.
+"""Finds and checks the measurements in a Siemens twix file before other code reads the file.
 
 From software VD on, a file begins with a directory. Its second number is the count of measurements,
-followed by 152 bytes for each of them: offset, length, and the patient's name, which is skipped.
-Files of VB begin with their only measurement. A measurement is a protocol, which begins with its
-length and number of parts, then readouts, each with a header, and an end mark.
+followed by 152 bytes for each measurement: offset, length, and the patient's name, which is
+skipped. VB files begin with their only measurement. A measurement consists of a protocol, which
+begins with its length and number of parts, readouts, each with a header, and an end mark.
 """
 
 import re
@@ -15,12 +15,12 @@ from typing import IO
 from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
-# The keys of the next three dictionaries state whether the software is before VD.
-HEADERS = {True: 128, False: 192}  # bytes of a readout's header (before VD: of its first coil's)
+# The keys of the next three dictionaries state whether the software is older than VD.
+HEADERS = {True: 128, False: 192}  # bytes of a readout's header (before VD: its first coil's)
 CHANNEL = {True: 128, False: 32}  # bytes before the samples of a coil
-MASKS = {True: 20, False: 40}  # offset in a header of the bits that give its kind
+MASKS = {True: 20, False: 40}  # offset in a header of the bits that state the kind of readout
 END, SYNCHRONOUS = 1 << 0, 1 << 5
-LENGTH = 2**25 - 1  # mask of the bits of a header's first number that hold its length
+LENGTH = 2**25 - 1  # bits in a header's first number that are the length
 MOST_MEASUREMENTS, SMALLEST_OFFSET, ENTRY = 64, 8 + 64 * 152, struct.Struct("<QQ")
 LARGEST_PROTOCOL = 2**26  # bytes
 PART = re.compile(rb"\w{4,32}\0")  # name of the first part of a protocol
@@ -33,11 +33,11 @@ class Place:
     Attributes
     ----------
     start : int
-        Offset of its first byte.
+        Offset of the first byte.
     data : int
-        Offset of its first readout.
+        Offset of the first readout.
     end : int
-        Offset of the first byte after it.
+        Offset of the first byte after the measurement.
     """
 
     start: int
@@ -47,14 +47,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Directory:
-    """The measurements of a file in the order in which they were made, without empty ones.
+    """The measurements in a file in chronological order, without empty ones.
 
     Attributes
     ----------
     before_vd : bool
         Whether the file is of software before VD.
     places : tuple of Place
-        Where the measurements lie.
+        Locations of the measurements.
     """
 
     before_vd: bool
@@ -62,7 +62,7 @@ class Directory:
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` is twix, even if it was cut off."""
+    """Return whether a file that begins with `head` is a twix file, even one that was cut off."""
     if len(head) < 32:
         return False
     first, count = struct.unpack_from("<II", head)
@@ -87,8 +87,8 @@ def read_directory(path: Path) -> Directory:
     Raises
     ------
     InputError
-        If there are no measurements, or they or their protocols extend beyond the end of the file
-        (`file-damaged`).
+        If there are no measurements, or if measurements or their protocols extend beyond the end of
+        the file (`file-damaged`).
     """
     head = first_bytes(path, SMALLEST_OFFSET)
     size = path.stat().st_size
@@ -117,7 +117,7 @@ def read_directory(path: Path) -> Directory:
 
 
 def _place(handle: IO[bytes], start: int, length: int, size: int, path: Path) -> Place:
-    """The location of a measurement, if it and its protocol lie in the file."""
+    """Return the location of a measurement after checking that it is inside the file."""
     if length < 0 or start + length > size:
         raise damaged(path, f"it has {size} bytes but should have {start + max(length, 0)}")
     handle.seek(start)
@@ -130,7 +130,7 @@ def _place(handle: IO[bytes], start: int, length: int, size: int, path: Path) ->
 def require_end(path: Path, directory: Directory, place: Place, position: int) -> None:
     """Refuse a measurement without an end mark after its last readout.
 
-    From VD on, it may also end with the last byte that the directory assigns to it.
+    From VD on, a measurement may also end with the last byte that the directory assigns to it.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def require_end(path: Path, directory: Directory, place: Place, position: int) -
 
 
 def damaged(path: Path, found: str) -> InputError:
-    """The error for a file that was cut off or whose numbers contradict each other."""
+    """Return the error for a file that was cut off or is inconsistent."""
     return InputError(
         "file-damaged",
         f"{path} is damaged: {found}",

@@ -1,7 +1,7 @@
-"""The protocol in a Siemens twix file: the few numbers that describe the encoding of k-space.
+"""Reads from the protocol in a Siemens twix file how k-space was encoded.
 
-The text also holds the patient's name and much else. Only the values listed here are read. All are
-numbers, except the names of the sequence and of coil elements.
+The protocol also contains the patient's name and many other entries. Only the values listed here
+are read. All of them are numbers, except the names of the sequence and of coil elements.
 """
 
 import math
@@ -18,8 +18,8 @@ from cmrrecon.tools.errors import InputError
 
 REMEDY = "Export the raw data from the scanner again"
 LARGEST = 2**16  # lines or samples
-# `name = value` lines of the measurement protocol, and parameters `<ParamLong."name"> { values }`
-# elsewhere.
+# The measurement protocol has lines `name = value`; other parts have parameters `<ParamLong."name">
+# { values }`.
 LINE = re.compile(rb"^([\w.\[\]]{1,80})[ \t]*=[ \t]*(\S{1,120})", re.MULTILINE)
 PARAMETER = re.compile(rb"[^{]{0,40}\{([^{}]{0,4000})\}")
 PRECISION = re.compile(rb"<\w+>\s*\d+")
@@ -46,7 +46,7 @@ RAMP = (
     "aflRegridADCDuration",
 )
 CONSTANT, TRAPEZOID = 1, 2  # shapes of a gradient
-LONGEST_READOUT, CLOCK = 1e5, 10.0  # us; CLOCK is the step to which times are rounded
+LONGEST_READOUT, CLOCK = 1e5, 10.0  # us; the scanner rounds times to multiples of CLOCK
 PARAMETERS = (
     "flReadoutOSFactor",
     "iNoOfFourierLines",
@@ -76,9 +76,9 @@ class Protocol:
     Attributes
     ----------
     values : dict of str to tuple of float
-        Numbers by name, as in `LINES` and `PARAMETERS`; absent and zero ones are left out.
+        Numbers by name, as in `LINES` and `PARAMETERS`; missing and zero values are omitted.
     dwell_us : dict of int to float
-        Time between samples of each contrast in us.
+        Time between samples in us, by contrast.
     sequence : str or None
         File name of the pulse sequence.
     coils : tuple of str
@@ -92,7 +92,7 @@ class Protocol:
     coils: tuple[str, ...]
 
     def number(self, name: str, otherwise: float = 0.0) -> float:
-        """Return the first number of a name."""
+        """Return the first number stored under a name."""
         return self.values.get(name, (otherwise,))[0]
 
     @property
@@ -102,7 +102,7 @@ class Protocol:
 
     @property
     def oversampling(self) -> tuple[float, float]:
-        """Ratio (y, x) of the encoded to the shown field of view; 1 without oversampling."""
+        """Ratio (y, x) of the encoded field of view to the shown one; 1 without oversampling."""
         return (
             max(1.0, 1 + self.number("sKSpace.dPhaseOversamplingForDialog")),
             max(1.0, self.number("flReadoutOSFactor", 1)),
@@ -119,7 +119,7 @@ class Protocol:
 
 
 def read_protocol(document: bytes) -> Protocol:
-    """Read the protocol from the text of a measurement; missing and invalid values are left out."""
+    """Read the protocol of a measurement, omitting missing and invalid values."""
     values: dict[str, tuple[float, ...]] = {}
     dwell: dict[int, float] = {}
     elements: dict[int, dict[str, str]] = {}
@@ -147,13 +147,13 @@ def read_protocol(document: bytes) -> Protocol:
 
 
 def _coils(elements: Iterable[dict[str, str]]) -> tuple[str, ...]:
-    """Names of coil elements, ordered by the number of the receiver to which each is connected."""
+    """Return the names of coil elements in the order of their receivers."""
     connected = [(_number(each.get(RECEIVER, "")), each.get(ELEMENT_NAME, "")) for each in elements]
     return tuple(name for _, name in sorted(connected) if name)
 
 
 def _number(text: str) -> float:
-    """A decimal or hexadecimal number; 0 for anything else and for non-finite numbers."""
+    """Parse a decimal or hexadecimal number; return 0 if it is neither or not finite."""
     try:
         value = float(int(text, 16)) if text.lower().startswith("0x") else float(text)
     except (ValueError, OverflowError):
@@ -162,7 +162,7 @@ def _number(text: str) -> float:
 
 
 def _parameter(document: bytes, name: str) -> tuple[float, ...]:
-    """The numbers of a parameter, at its first occurrence with any that are not zero."""
+    """Return the numbers of a parameter at its first occurrence that is not all zero."""
     wanted = f'."{name}">'.encode()
     place = 0
     while (place := document.find(wanted, place)) >= 0:
@@ -175,7 +175,7 @@ def _parameter(document: bytes, name: str) -> tuple[float, ...]:
 
 
 def acquisition(protocol: Protocol, path: Path) -> Acquisition:
-    """The facts about the scan in the protocol and the name of the file."""
+    """Return the facts about the scan in the protocol and the file name."""
     facts = vars(parse_name(path)) | {
         "field_strength": protocol.number("sProtConsistencyInfo.flNominalB0") or None,
         "sequence": protocol.sequence,
@@ -184,12 +184,12 @@ def acquisition(protocol: Protocol, path: Path) -> Acquisition:
 
 
 def ramp(protocol: Protocol, path: Path) -> Ramp | None:
-    """The sampled readout gradient of echo-planar lines; None if it was constant.
+    """Return the readout gradient of echo-planar lines; None if it was constant during sampling.
 
     Raises
     ------
     InputError
-        If it is neither constant nor a trapezoid, or its times are inconsistent
+        If the gradient is neither constant nor a trapezoid, or if its times are inconsistent
         (`gradient-unknown`).
     """
     shape = protocol.number("alRegridMode", CONSTANT)
@@ -211,14 +211,14 @@ def ramp(protocol: Protocol, path: Path) -> Ramp | None:
 def encoding(
     protocol: Protocol, needed: tuple[int, int], centre: int | None, echo_planar: bool, path: Path
 ) -> Encoding:
-    """The encoding of k-space.
+    """Return the encoding of k-space.
 
     Parameters
     ----------
     protocol : Protocol
         The protocol of the measurement.
     needed : tuple of int
-        (y, x), the smallest matrix that holds the readouts; it replaces a smaller one in the
+        (y, x), the smallest matrix that all readouts fit into; it replaces a smaller matrix in the
         protocol.
     centre : int or None
         Line counter at the centre of k-space; None for the middle of the matrix.
@@ -236,7 +236,8 @@ def encoding(
     ------
     InputError
         If the matrix is too large (`header-damaged`), k-space is not Cartesian
-        (`trajectory-missing`), or slices were excited together (`slices-simultaneous`).
+        (`trajectory-missing`), or several slices were excited simultaneously
+        (`slices-simultaneous`).
     """
     _require_cartesian_slices(protocol, path)
     matrix, (over_y, over_x) = _matrix(protocol, needed), protocol.oversampling
@@ -263,15 +264,15 @@ def encoding(
 
 
 def _require_cartesian_slices(protocol: Protocol, path: Path) -> None:
-    """Refuse non-Cartesian k-space, and slices that were excited together."""
+    """Refuse non-Cartesian k-space and simultaneously excited slices."""
     kind = TRAJECTORIES.get(
         int(protocol.number("sKSpace.ucTrajectory", CARTESIAN)), "another kind of"
     )
     if kind != TRAJECTORIES[CARTESIAN]:
         raise InputError(
             "trajectory-missing",
-            f"{path} holds {kind} k-space",
-            "Twix files do not hold trajectories, so only Cartesian k-space can be read",
+            f"{path} contains {kind} k-space",
+            "Twix files do not contain trajectories, so only Cartesian k-space can be read",
             "Convert it to ISMRMRD with its trajectory, using siemens_to_ismrmrd",
         )
 
@@ -279,14 +280,14 @@ def _require_cartesian_slices(protocol: Protocol, path: Path) -> None:
     if together > 1:
         raise InputError(
             "slices-simultaneous",
-            f"{path} was measured with {together:g} slices at a time",
+            f"{path} was measured with {together:g} simultaneously excited slices",
             "Slices must be excited one at a time",
             "Reconstruct it on the scanner",
         )
 
 
 def _matrix(protocol: Protocol, needed: tuple[int, int]) -> tuple[int, int]:
-    """The encoded matrix (y, x): that of the protocol, enlarged to hold all readouts."""
+    """Return the protocol's encoded matrix (y, x), enlarged so that all readouts fit."""
     lines = protocol.number("iPEFTLength") or protocol.number("sKSpace.lPhaseEncodingLines")
     if protocol.number("sKSpace.uc2DInterpolation"):
         lines /= 2

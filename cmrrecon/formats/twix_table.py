@@ -1,4 +1,4 @@
-"""The readouts of a Siemens twix file as a table: purpose, counters, and place in the patient."""
+"""Tabulates the readouts of a Siemens twix file: purpose, counters, and position in the patient."""
 
 from typing import Any
 
@@ -8,17 +8,18 @@ from numpy.typing import NDArray
 from cmrrecon.formats.readouts import Table
 from cmrrecon.formats.twix_protocol import Protocol
 
-# Bits of a readout's mask, numbered from 0.
+# Bits in a readout's mask, numbered from 0.
 PHASE_CORRECTION, REFERENCE, REFERENCE_AND_IMAGE, REVERSE, NOISE = (
     1 << bit for bit in range(21, 26)
 )
-# Not image data: feedback, phase stabilisation, references and navigators of slices excited
-# together, dummies, feedback of the transmit coil.
+# Not image data: feedback, phase stabilisation, references and navigators of simultaneously excited
+# slices, dummies, feedback of the transmit coil.
 OTHER = sum(1 << bit for bit in (1, 2, 14, 15, 38, 39, 51, 53))
 TICK_MS = 2.5  # of the scanner's clock
-# Dwell time of noise readouts in us, multiplied by their samples. Keys: software before VD or not.
+# Dwell time of noise readouts in us, multiplied by their number of samples. The keys state whether
+# the software is older than VD.
 DWELL = {True: 1e6 / 130, False: 7680.0}
-SAME = 0.999  # smallest cosine of the angle between normals of parallel slices
+PARALLEL = 0.999  # smallest cosine between the normals of slices that count as parallel
 COUNTERS = {
     "line": "Lin",
     "partition": "Par",
@@ -33,7 +34,7 @@ COUNTERS = {
 def readouts(
     headers: NDArray[Any], protocol: Protocol, *, before_vd: bool, noise_only: bool
 ) -> Table:
-    """The table of `readouts.Raw`, and a column `navigator` for lines of phase correction.
+    """Return the columns of `readouts.Raw`, and `navigator` for phase correction lines.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def readouts(
     before_vd : bool
         Whether the file is of software before VD.
     noise_only : bool
-        Whether this is a noise measurement, which was sampled with the dwell time of its protocol.
+        Whether this is a noise measurement, whose dwell time is stated in its own protocol.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def readouts(
 
 
 def _purposes(flags: NDArray[np.uint64]) -> Table:
-    """The purpose of each readout, from its bits."""
+    """Decode the purpose of each readout from its bits."""
 
     def has(bits: int) -> NDArray[np.bool]:
         return np.asarray((flags & np.uint64(bits)) != 0)
@@ -98,12 +99,13 @@ def _purposes(flags: NDArray[np.uint64]) -> Table:
 
 
 def _vectors(places: NDArray[Any]) -> Table:
-    """Position and directions of each readout in patient coordinates (LPS).
+    """Return position and directions of each readout in patient coordinates (LPS).
 
-    The quaternion rotates the gradient axes (phase, read, slice) to those of the patient. Images
-    from an inverse transform run against the first two. In gre.dat of twixtools, an ACR phantom,
-    the air bubbles lie at high y while the phase gradient points to the back; the resolution
-    insert, which is designed to be read from the patient's right, runs along x.
+    The quaternion rotates the gradient axes (phase, read, slice) to the axes of the patient. Image
+    axes after an inverse transform run opposite to the first two. The evidence is gre.dat of
+    twixtools, which shows an ACR phantom: the air bubbles are at high y although the phase gradient
+    points to the back, and the resolution insert, which is designed to be read from the patient's
+    right, runs along x.
     """
     position = np.stack([places["SlicePos"][axis] for axis in ("Sag", "Cor", "Tra")], 1)
 
@@ -121,10 +123,10 @@ def _vectors(places: NDArray[Any]) -> Table:
 def _anatomical(
     measured: NDArray[np.int64], position: NDArray[np.float64], across: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Number the slices along their normal, from 0; in measured order if they are not parallel."""
+    """Number slices along their normal from 0, or in measured order if they are not parallel."""
     values, first, back = np.unique(measured, return_index=True, return_inverse=True)
     normals = across[first]
-    if len(values) < 2 or not (normals @ normals[0] > SAME).all():
+    if len(values) < 2 or not (normals @ normals[0] > PARALLEL).all():
         return back.astype(np.int64)
 
     order = np.argsort(position[first] @ normals[0], kind="stable")

@@ -1,4 +1,4 @@
-"""Finds the variable of a file that holds k-space, a mask or images, by the names of every year."""
+"""Finds the variable with k-space, a mask or images, by the official names of every year."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from cmrrecon.tools.errors import InputError, UsageError
 
 Kind = Literal["kspace", "mask", "image", "maps", "label"]
 
-# In order of preference if a file holds several.
+# In order of preference, for files with several of them.
 NAMES: dict[Kind, tuple[str, ...]] = {
     "kspace": (
         "kspace",
@@ -42,7 +42,7 @@ FLOW_4D = "segmask"
 def choose(
     stored: Mapping[str, StoredArray], kind: Kind, path: Path
 ) -> tuple[StoredArray, tuple[str, ...]]:
-    """Find the variable that holds `kind`.
+    """Find the variable with the wanted kind of content.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def choose(
     Raises
     ------
     InputError
-        If there is none or several could be meant (`variable-missing`), or the file holds another
-        kind (`variable-kind`).
+        If it is not clear which variable is meant (`variable-missing`), or if the file contains
+        another kind (`variable-kind`).
     """
     found = matching(stored, kind)
     if found:
@@ -81,28 +81,28 @@ def choose(
 
     raise InputError(
         "variable-missing",
-        f"{path} holds no variable that is known as {WORDS[kind]}"
-        + (f" (it holds {listed(stored)})" if stored else " and no numeric array"),
+        f"{path} contains no variable with a known name for {WORDS[kind]}"
+        + (f" (only {listed(stored)})" if stored else " and no numeric array"),
         f"It must be named {' or '.join(re.sub(r'.d.', '##', name) for name in NAMES[kind])}",
-        "Rename the variable, or give another file",
+        "Rename the variable, or use another file",
     )
 
 
 def _passed_over(found: list[str], path: Path) -> tuple[str, ...]:
-    """A note if the first of several variables is read."""
+    """Return a note if the file has several suitable variables, of which the first is read."""
     if len(found) == 1:
         return ()
-    return (f"{path} also holds {listed(found[1:])}; {listed(found[:1])} was read.",)
+    return (f"{path} also contains {listed(found[1:])}; {listed(found[:1])} was read.",)
 
 
 def _refuse_other_kinds(stored: Mapping[str, StoredArray], kind: Kind, path: Path) -> None:
-    """Refuse the scored region of 4-D flow, and variables with the name of another kind."""
+    """Refuse the scoring region of 4-D flow, and variables named like another kind of content."""
     if FLOW_4D in stored:
         raise InputError(
             "variable-kind",
-            f"{path} holds the region in which 4-D flow of CMRx4DFlow2026 is scored",
+            f"{path} contains the region in which 4-D flow of CMRx4DFlow2026 is scored",
             f"A file with {WORDS[kind]} is needed",
-            f"Give the file that holds {WORDS[kind]}",
+            f"Use the file with {WORDS[kind]}",
         )
 
     for other in NAMES:
@@ -110,9 +110,9 @@ def _refuse_other_kinds(stored: Mapping[str, StoredArray], kind: Kind, path: Pat
         if named:
             raise InputError(
                 "variable-kind",
-                f"{path} holds {WORDS[other]} (variable {listed(named)})",
+                f"{path} contains {WORDS[other]} (variable {listed(named)})",
                 f"A file with {WORDS[kind]} is needed",
-                f"Give the file that holds {WORDS[kind]}",
+                f"Use the file with {WORDS[kind]}",
             )
 
 
@@ -131,18 +131,18 @@ def _refuse_unlike_parts(stored: Mapping[str, StoredArray], path: Path) -> None:
 
 
 def refuse_dataset(dataset: str | None, path: Path) -> None:
-    """Refuse the name of a data set for a file whose data sets have no names."""
+    """Refuse to select a data set in a file without named data sets."""
     if dataset is not None:
         raise UsageError(
             "dataset-fixed",
             f"The data set {dataset!r} was requested from {path}",
-            "Only ISMRMRD files hold named data sets",
-            "Leave out --dataset",
+            "Only ISMRMRD files contain named data sets",
+            "Omit --dataset",
         )
 
 
 def listed(names: object) -> str:
-    """Names of variables for a message: at most four, all printable and short."""
+    """List at most four variable names for a message, all printable and short."""
     every = list(names) if isinstance(names, list | Mapping) else [names]
     short = [
         "".join(c if c.isalnum() or c in "_-#" else "?" for c in str(name))[:40]
@@ -152,5 +152,5 @@ def listed(names: object) -> str:
 
 
 def matching(stored: Mapping[str, StoredArray], kind: Kind) -> list[str]:
-    """Names in a file that are official names of this kind, preferred ones first."""
+    """List the official names of this kind that a file has, preferred ones first."""
     return [name for expression in NAMES[kind] for name in stored if re.fullmatch(expression, name)]

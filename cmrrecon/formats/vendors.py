@@ -1,6 +1,6 @@
-"""Raw data of other vendors, which cannot be read.
+"""Recognises raw data of other vendors, which cannot be read.
 
-They are recognised by their names and neighbouring files, so that the error names the converter.
+Files are recognised by their names and neighbouring files, so that the error can name a converter.
 """
 
 import re
@@ -11,10 +11,10 @@ from cmrrecon.formats import hdf5_access
 from cmrrecon.tools.errors import InputError
 
 P_FILE = re.compile(r"p\d{5}\.7(\.\w+)?", re.IGNORECASE)
-DESCRIPTION = b"DATA DESCRIPTION FILE"  # in the first line of Philips' .list
-# Suffix of a Philips file -> suffixes of accompanying files; none if the suffix is sufficient.
+DESCRIPTION = b"DATA DESCRIPTION FILE"  # in the first line of a Philips .list file
+# Suffix of a Philips file -> suffixes of accompanying files; empty if the suffix is sufficient.
 PHILIPS = {".lab": (), ".sin": (), ".raw": (".lab", ".sin"), ".data": (".list",)}
-BRUKER = ("fid", "ser", "rawdata.job0")  # beside `acqp`
+BRUKER = ("fid", "ser", "rawdata.job0")  # next to `acqp`
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ BRUKER_RAW = Vendor("Bruker", "raw data", "bruker_to_ismrmrd")
 
 
 def refuse(path: Path, head: bytes) -> None:
-    """Refuse a file of another vendor; `head` is its first bytes.
+    """Refuse a file of another vendor, given its first bytes.
 
     Raises
     ------
     InputError
-        If it looks like one (`vendor-format`).
+        If the file looks like one (`vendor-format`).
     """
     vendor = _vendor(path, head)
     if vendor is not None:
@@ -61,7 +61,7 @@ def refuse(path: Path, head: bytes) -> None:
 
 
 def _vendor(path: Path, head: bytes) -> Vendor | None:
-    """The vendor of a file; None if it is not recognised."""
+    """Return the vendor of a file; None if it is not recognised."""
     name, suffix = path.name.lower(), path.suffix.lower()
     if hdf5_access.sniff(head):
         return GE_ARCHIVE if name.startswith("scanarchive") and not _has_kspace(path) else None
@@ -80,6 +80,6 @@ def _has_kspace(path: Path) -> bool:
 
 
 def _beside(path: Path, suffixes: tuple[str, ...]) -> bool:
-    """Whether a file with the same name and one of these suffixes exists; True without suffixes."""
+    """Return whether a sibling file has one of these suffixes; True without suffixes."""
     names = [suffix for lower in suffixes for suffix in (lower, lower.upper())]
     return not names or any(path.with_suffix(suffix).is_file() for suffix in names)

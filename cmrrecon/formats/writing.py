@@ -1,4 +1,4 @@
-"""Writes files; the suffix of the name selects the format."""
+"""Writes files; the suffix of the file name selects the format."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -37,7 +37,7 @@ def write(
 ) -> None:
     """Write a scan or images; the suffix selects the format.
 
-    A `Result` writes itself, see `Result.save`.
+    To write a `Result`, use `Result.save`.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def write(
         `.mat`, `.h5`, `.npz`, `.npy` or `.cfl`; for a scan also `.mrd` (ISMRMRD); for images also
         `.png` and `.gif`.
     content : Scan, or Tensor or ndarray of shape (frame, slice, y, x)
-        The scan, or images, real or complex.
+        The scan, or real or complex images.
     provenance : mapping or None
         JSON values to store in the file.
 
@@ -84,7 +84,7 @@ def write_scan(
     """Write a scan, slice by slice if the format allows.
 
     The formats are `.mat` (v7.3, official layout), `.h5`, `.npz`, `.npy`, `.cfl` and `.mrd`
-    (ISMRMRD). `.mat`, `.npy` and `.cfl` do not hold the mask.
+    (ISMRMRD). `.mat`, `.npy` and `.cfl` do not store the mask.
 
     Parameters
     ----------
@@ -95,10 +95,9 @@ def write_scan(
     provenance : mapping or None
         JSON values to store in the file.
     variable : str or None
-        Name of the k-space in a `.mat` file; None for the official one.
+        Name of the k-space variable in a `.mat` file; None for the official name.
     images : sequence over slices of Tensor of shape (frame, y, x), or None
-        Reference images to keep in a `.h5` file; they are used after the last slice of k-space
-        was read.
+        Reference images to store in a `.h5` file; they are read after the last slice of k-space.
 
     Raises
     ------
@@ -228,10 +227,10 @@ def write_images(
     path : str or Path
         The output.
     images : sequence over slices of Tensor of shape (frame, y, x)
-        Images, complex or real, each used once and in order; a tensor (slice, frame, y, x) is such
-        a sequence.
+        Images, complex or real. Each slice is read once, in order. A tensor (slice, frame, y, x) is
+        such a sequence.
     provenance : mapping or None
-        JSON values to store in the file (for .npy, beside it).
+        JSON values to store in the file, or next to it for .npy.
 
     Raises
     ------
@@ -247,13 +246,13 @@ def write_images(
 def _by_suffix(
     path: Path, writers: Mapping[str, Callable[..., None]], what: str
 ) -> Callable[..., None]:
-    """The writer for the suffix of a path."""
+    """Return the writer for the suffix of a path."""
     writer = writers.get(path.suffix.lower())
     if writer is None:
         raise UsageError(
             "output-format",
             f"The suffix {path.suffix or '(none)'} of {path.name} is not supported for {what}",
             f"Supported suffixes are {', '.join(writers)}",
-            "Give a file name with one of these suffixes",
+            "Use a file name with one of these suffixes",
         )
     return writer

@@ -8,7 +8,7 @@ from refusals import refused
 from twix_files import NAVIGATOR, NOISE, REVERSE, measurement, protocol, row, write
 
 from cmrrecon import formats
-from cmrrecon.formats.epi import Ramp, evenly
+from cmrrecon.formats.epi import Ramp, resampling_matrix
 from cmrrecon.operators.coils import rss_images
 
 COILS, Y, X = 2, 8, 24
@@ -58,11 +58,11 @@ def test_even_samples_are_those_of_the_object():
     measured, even = (
         np.exp(-2j * np.pi * np.outer(k, pixels) / n) @ profile for k in (positions, pixels)
     )
-    np.testing.assert_allclose(evenly(positions) @ measured, even, atol=1e-3)
+    np.testing.assert_allclose(resampling_matrix(positions) @ measured, even, atol=1e-3)
 
 
 def test_few_samples_of_a_ramp_do_not_amplify_noise():
-    assert np.linalg.norm(evenly(Ramp(160, 240, 160, 32, 496).positions(64)), 2) < 1.5
+    assert np.linalg.norm(resampling_matrix(Ramp(160, 240, 160, 32, 496).positions(64)), 2) < 1.5
 
 
 def blades(kspace, phases, repetition=0, slice_number=0):

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -204,7 +205,7 @@ def test_several_variables_and_unknown_ones_are_noted(tmp_path):
     kspace = np.ones((6, 5, 2, 1, 3), np.complex64)
     scipy.io.savemat(tmp_path / "a.mat", {"kus": kspace, "kspace_full": kspace, "other": 1})
     assert any(
-        "also holds kus; kspace_full was read" in note
+        re.search(r"\bkus\b.*\bkspace_full\b", note)
         for note in formats.read(tmp_path / "a.mat").notes
     )
     scipy.io.savemat(tmp_path / "b.mat", {"mine": kspace})

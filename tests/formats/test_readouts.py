@@ -108,7 +108,7 @@ def test_a_centre_off_the_middle_of_whole_readouts_is_kept():
 def test_short_readouts_without_a_centre_lie_in_the_middle():
     scan = assemble(raw(lines(KSPACE[..., :8], centre=0)))
     assert scan.mask.samples[0, 0].tolist() == [False] * 2 + [True] * 8 + [False] * 2
-    assert "the middle of each readout" in scan.notes[0]
+    assert "middle sample" in scan.notes[0]
 
 
 def test_readouts_of_other_lengths_lie_around_the_same_centre():

