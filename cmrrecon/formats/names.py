@@ -108,7 +108,7 @@ def is_full_folder(path: str | Path) -> bool:
 
 
 def is_undersampled_folder(path: str | Path) -> bool:
-    """Whether a file lies in an official folder of undersampled data."""
+    """Return whether a file is in an official folder of undersampled data."""
     folders = Path(path).absolute().parts[:-1]
     return _first(r"(UnderSample.*|AccFactor\d+)", folders) is not None
 
@@ -233,7 +233,7 @@ def _year(folders: tuple[str, ...], variable: str, modality: str | None) -> int 
         return 2023
     if (
         _first(r"(Center\d+|.*TaskAll|.*Task[RS]\d)", folders)
-        # Anybody may call k-space so; with an official base name it is that of 2025.
+        # Any k-space may have this name, but with an official base name it is from 2025.
         or (variable == "kspace" and modality is not None)
         or modality in ONLY_2025
     ):

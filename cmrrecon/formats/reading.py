@@ -36,9 +36,9 @@ from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import as_path, first_bytes
 from cmrrecon.tools.provenance import from_json
 
-# How the note on a missing mask begins; it does not matter where everything was measured.
+# Beginning of the note on a missing mask, which is irrelevant if everything was measured.
 NO_MASK = "No mask file found"
-# `kspace`, the name of 2025, is not among them: users give this name to any k-space.
+# `kspace`, the name of 2025, is not listed, because users call any k-space `kspace`.
 ALWAYS_FULL = ("kspace_full", "kspace_single_full")
 
 

@@ -123,9 +123,9 @@ def _refuse_unlike_parts(stored: Mapping[str, StoredArray], path: Path) -> None:
         if shapes[0] != shapes[1]:
             raise InputError(
                 "shape-mismatch",
-                f"{path} holds {listed([real])} of shape {shapes[0]} and {listed([imaginary])} of shape "
-                f"{shapes[1]}",
-                "Real and imaginary parts of one array have the same shape",
+                f"{path} contains {listed([real])} of shape {shapes[0]} and "
+                f"{listed([imaginary])} of shape {shapes[1]}",
+                "Real and imaginary parts of an array must have the same shape",
                 "Export both parts of the same array",
             )
 
