@@ -1,4 +1,4 @@
-# make demo: from nothing to a picture and a movie. make test: set-up and the whole test suite. make docs: the site.
+# make demo: simulate, reconstruct and compare. make test: run the tests. make docs: build the site.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready

@@ -1,4 +1,4 @@
-"""Print the lower bounds of pyproject.toml as pins: lowest.py [EXTRA ...]"""
+"""Print the lower bounds in pyproject.toml as pinned versions: lowest.py [EXTRA ...]."""
 
 import sys
 import tomllib
@@ -8,7 +8,7 @@ PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
 def main(extras: list[str]) -> None:
-    """One `name==version` a line, of the dependencies and of the named extras."""
+    """Print one `name==version` per line, for the dependencies and the named extras."""
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     wanted = [project["dependencies"], *(project["optional-dependencies"][e] for e in extras)]
     for requirement in (text for texts in wanted for text in texts):

@@ -1,4 +1,4 @@
-"""The documentation site: `make docs` builds it without a network, and every warning is an error."""
+"""Configuration of the site, which `make docs` builds offline, with warnings as errors."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import cmrrecon
 
 DOCS = Path(__file__).resolve().parent
 GALLERY = DOCS.parent / "examples" / "gallery"
-# The scripts of the gallery are as small as for a laptop that has other things to do.
+# Two threads are enough for the small scripts of the gallery.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 project = "cmrrecon"
@@ -30,9 +30,9 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
-# `single backticks` in docstrings are code, as in Markdown.
+# `single backticks` in docstrings mean code, as in Markdown.
 default_role = "code"
-# Blocks without a language are files, tables and what the program prints.
+# Blocks without a language show files, tables and program output.
 highlight_language = "text"
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
@@ -47,16 +47,16 @@ autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_default_options = {"special-members": "__call__"}
 autodoc_preserve_defaults = True
-# Longer signatures have one parameter on a line.
+# Longer signatures have one parameter per line.
 maximum_signature_line_length = 80
 numpydoc_show_class_members = False
-# Public types are linked. What numpydoc links besides is on sites that no build may ask.
+# Link public types only. Other links of numpydoc go to external sites, and builds are offline.
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"
 numpydoc_xref_aliases = {name: name for name in DEFAULT_LINKS} | {
     name: f"cmrrecon.{name}" for name in cmrrecon.__all__ if name[0].isupper()
 }
-# Examples in docstrings need the names of their modules: tests/test_doctests.py runs them.
+# Examples in docstrings need the names of their modules, so tests/test_doctests.py runs them.
 doctest_test_doctest_blocks = ""
 
 sphinx_gallery_conf = {
@@ -76,7 +76,7 @@ LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<path>\.\./[^)#]*)(?:#[^)]*)?
 
 
 def only_links_within(_app: Sphinx, docname: str, source: list[str]) -> None:
-    """Leave the text alone of links to files of the project that are no pages of the site."""
+    """Replace links to files outside the site with their text."""
     folder = (DOCS / docname).parent
 
     def shown(link: re.Match[str]) -> str:
@@ -89,12 +89,12 @@ def only_links_within(_app: Sphinx, docname: str, source: list[str]) -> None:
 def signatures_that_parse(
     _app: Sphinx, _what: str, _name: str, _object: object, _options: object, *shown: str | None
 ) -> tuple[str | None, str | None]:
-    """Show the factory of a field as `...`: `<factory>` is no Python, and would leave types unlinked."""
+    """Show factories of fields as `...`: signatures with `<factory>` cannot be parsed."""
     signature, returns = shown
     return signature and signature.replace("<factory>", "..."), returns
 
 
 def setup(app: Sphinx) -> None:
-    """Register what the site needs besides the extensions."""
+    """Connect the functions of this file to Sphinx."""
     app.connect("source-read", only_links_within)
     app.connect("autodoc-process-signature", signatures_that_parse)

@@ -1,4 +1,4 @@
-"""The examples of the public interface, in docstrings and on the pages of the site, give what they show."""
+"""Run the examples in public docstrings and on the pages of the site, and check their output."""
 
 import ast
 import doctest
@@ -18,7 +18,7 @@ FENCE = re.compile(r"^```(\{doctest\}|python)\n(.*?)^```$", re.MULTILINE | re.DO
 
 
 def blocks(page: Path, kind: str) -> list[tuple[int, str]]:
-    """The fenced blocks of a kind, each with the number of its first line."""
+    """Find the fenced blocks of a kind, each with the number of its first line."""
     text = page.read_text()
     found = [match for match in FENCE.finditer(text) if match[1] == kind]
     return [(text.count("\n", 0, match.start(2)), match[2]) for match in found]

@@ -1,4 +1,4 @@
-"""Every script of the gallery runs, and makes a picture."""
+"""Check that every script of the gallery runs and makes a figure."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 GALLERY = Path(__file__).parents[1] / "examples" / "gallery"
 SCRIPTS = sorted(GALLERY.glob("*.py"))
-# Runs a script and counts the figures that it leaves for the site to show.
+# Runs a script and counts its figures, which the site shows.
 COUNT = """
 import runpy, sys
 import matplotlib.pyplot as plt

@@ -1,4 +1,4 @@
-"""How the sources are written: docstrings that tools parse, blank lines, plain words."""
+"""Check the style of the sources: docstrings that tools can parse, blank lines, plain words."""
 
 import ast
 import os
@@ -10,7 +10,7 @@ import pytest
 import cmrrecon
 
 ROOT = Path(cmrrecon.__file__).parents[1]
-# Rooms that are still to be rewritten.
+# Subpackages that are not checked yet.
 PENDING = (
     set()
     if os.environ.get("CMRRECON_STYLE") == "all"
@@ -36,9 +36,9 @@ SECTIONS = (
     "Examples",
 )
 WITH_ENTRIES = SECTIONS[:6]
-# A body of more lines than this needs a blank line between its steps.
+# A longer function body needs blank lines between its steps.
 LONG = 15
-# Words of our own that readers stumbled over, each with what to write in its place.
+# Words that readers stumbled over, each with words to use instead.
 INVENTED = {
     r"\bTalk\b|\btalk\b": "console, messages",
     r"\bBench\b": "benchmark",
@@ -66,15 +66,15 @@ def documented(tree: ast.Module) -> list[tuple[str, str]]:
 
 
 def faults_of(text: str) -> list[str]:
-    """List what numpydoc would misread in a docstring."""
+    """List the faults that numpydoc would misread in a docstring."""
     found, lines = [], text.split("\n")
     heads = [i for i, line in enumerate(lines[:-1]) if re.fullmatch(r"-{3,}", lines[i + 1].strip())]
     for number, i in enumerate(heads):
         title = lines[i].strip()
         if title not in SECTIONS:
-            found.append(f"section {title!r} is none of numpydoc's")
+            found.append(f"section {title!r} is unknown to numpydoc")
         if len(lines[i + 1]) != len(lines[i]):
-            found.append(f"the underline of {title} has another length")
+            found.append(f"the underline of {title} has a different length")
         if i and lines[i - 1].strip():
             found.append(f"no blank line before {title}")
         end = heads[number + 1] if number + 1 < len(heads) else len(lines)
@@ -87,7 +87,7 @@ def faults_of(text: str) -> list[str]:
 
 
 def entry_faults(title: str, body: list[str]) -> list[str]:
-    """Entries are `name : type` (of Returns and Raises the type alone) and an indented text."""
+    """List entries that are not `name : type` (or the type alone) with an indented description."""
     found = []
     entries = [i for i, line in enumerate(body) if line and not line.startswith(" ")]
     if not entries:
@@ -97,14 +97,14 @@ def entry_faults(title: str, body: list[str]) -> list[str]:
         if title in ("Parameters", "Attributes") and " : " not in entry:
             found.append(f"{title}: {entry!r} is not `name : type`")
         if title in ("Raises", "Warns") and not re.fullmatch(r"[A-Za-z.]+", entry):
-            found.append(f"{title}: {entry!r} is not the name of an exception alone")
+            found.append(f"{title}: {entry!r} is not just the name of an exception")
         if i + 1 >= len(body) or not body[i + 1].startswith("    "):
             found.append(f"{title}: {entry!r} has no indented description below it")
     return found
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=where)
-def test_docstrings_have_the_sections_that_numpydoc_reads(path):
+def test_docstrings_have_sections_that_numpydoc_reads(path):
     texts = documented(ast.parse(path.read_text()))
     assert not [f"{name}: {fault}" for name, text in texts for fault in faults_of(text)]
 

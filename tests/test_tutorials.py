@@ -1,4 +1,4 @@
-"""The commands of the tutorials run, in their order and at small size."""
+"""Run the commands of the tutorials in order, with small scans and networks."""
 
 import glob
 import os
@@ -16,7 +16,7 @@ from cmrrecon.cli.app import app
 ROOT = Path(__file__).parents[1]
 TUTORIALS = ROOT / "docs" / "tutorials"
 FENCE = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# What makes a run long, and what stands in its place here.
+# Options that make a run slow, with their replacements.
 SMALLER = (
     (r"--size \d+x\d+", "--size 48x64"),
     (r"--frames \d+", "--frames 3"),
@@ -29,7 +29,7 @@ WITH_SHELL = re.compile(r"[|>$;&]|^while |^for ")
 
 
 def commands(name: str) -> list[str]:
-    """The commands of a tutorial; a line that ends in a backslash goes on, and so does a loop."""
+    """Find the commands of a tutorial; backslashes and loops continue on the next line."""
     found: list[str] = []
     for block in FENCE.findall((TUTORIALS / f"{name}.md").read_text()):
         waiting: list[str] = []
@@ -40,7 +40,7 @@ def commands(name: str) -> list[str]:
             if not line.endswith("\\") and loops == len(re.findall(r"^done", whole, re.MULTILINE)):
                 found.append(whole.replace("\\\n", " "))
                 waiting = []
-        assert not waiting, f"{waiting} has no end"
+        assert not waiting, f"{waiting} is incomplete"
     return found
 
 
@@ -51,7 +51,7 @@ def smaller(command: str) -> str:
 
 
 def expanded(words: list[str], command: str) -> list[str]:
-    """Words with the file names of unquoted patterns, as a shell gives them."""
+    """Replace unquoted patterns with the matching file names, as a shell does."""
     return [
         name
         for word in words
@@ -61,7 +61,7 @@ def expanded(words: list[str], command: str) -> list[str]:
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
-    """Runs a command: `cmrrecon` in this process, all else in bash."""
+    """Return a function that runs `cmrrecon` in this process, and other commands in bash."""
     programs = tmp_path / "bin"
     programs.mkdir()
     program = programs / "cmrrecon"
@@ -105,7 +105,7 @@ def test_tutorials_run(shell, name, leaves):
         assert glob.glob(pattern, recursive=True), pattern
 
 
-def test_commands_of_the_cluster_are_shell_and_name_files_that_exist():
+def test_cluster_commands_are_valid_shell_and_name_existing_files():
     text = (TUTORIALS / "cluster.md").read_text()
     for command in commands("cluster"):
         done = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True)
@@ -115,6 +115,6 @@ def test_commands_of_the_cluster_are_shell_and_name_files_that_exist():
     assert {name for name in named if not (ROOT / "examples" / "slurm" / name).is_file()} == set()
 
 
-def test_the_words_that_make_runs_small_are_still_in_the_tutorials():
+def test_options_to_replace_are_still_in_the_tutorials():
     text = "".join(path.read_text() for path in TUTORIALS.glob("*.md"))
     assert not [pattern for pattern, _ in SMALLER if not re.search(pattern, text)]

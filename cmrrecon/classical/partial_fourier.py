@@ -7,7 +7,7 @@ and Robson, Magn Reson Med 2005;53:1393), so that the solver keeps its own regul
 
     1/2 ||A x - y||^2 + w/2 ||Im(conj(p) x)||^2
 
-Here p is the phase factor, with |p| = 1.
+Here `p` is the phase factor, with `|p| = 1`.
 """
 
 from dataclasses import dataclass, replace

@@ -2,7 +2,7 @@
 First reconstruction
 ====================
 
-A beating heart is simulated, most of its k-space left out, and the rest reconstructed with the default method.
+Simulate a beating heart, undersample its k-space, and reconstruct it with the default method.
 """
 
 import matplotlib.pyplot as plt
@@ -10,25 +10,26 @@ import matplotlib.pyplot as plt
 import cmrrecon
 
 # %%
-# A cine of six frames with six coils. ``scan`` is what a scanner would have measured, ``image`` the noise-free truth.
-# Axes are (frame, slice, coil, y, x); the readout x holds twice the field of view.
+# Simulate a cine with six frames and six coils. ``scan`` contains what a scanner would have
+# measured, and ``image`` the noise-free truth. The axes are (frame, slice, coil, y, x). The readout
+# x covers twice the field of view.
 made = cmrrecon.simulate(slices=1, coils=6, frames=6, y=80, x=128)
 
 # %%
-# Every fourth line outside the centre, at other places in each frame. The nominal acceleration does not count the
-# calibration lines in the centre, the effective one does.
+# Keep a quarter of the lines outside the centre, with different lines in each frame. The effective
+# acceleration includes the calibration lines in the centre, the nominal acceleration does not.
 scan = cmrrecon.undersample(made.scan, "kt-gaussian", 4, acs=12)
 effective = scan.mask.effective_acceleration()
 print(f"nominal R 4, effective R {effective:.2f}")
 
 # %%
-# Without a method ``reconstruct`` chooses one for this scan, with its weight and iterations.
+# If you name no method, ``reconstruct`` chooses the method, weight and iterations for this scan.
 result = cmrrecon.reconstruct(scan)
 scores = cmrrecon.evaluate(result, made)
 print(f"{result.decision.method}, PSNR {scores.psnr:.1f} dB by the protocol {scores.protocol}")
 
 # %%
-# What was lost where nothing was measured, and what came back. Errors are shown five times as bright.
+# Compare with the zero-filled image. The errors are shown five times as bright.
 zero_filled = cmrrecon.reconstruct(scan, "zero-filled")
 shown = slice(32, 96)  # the middle of the readout, without its oversampling
 truth = made.image[0, 0, :, shown].abs()

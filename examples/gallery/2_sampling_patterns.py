@@ -10,8 +10,9 @@ import matplotlib.pyplot as plt
 import cmrrecon
 
 # %%
-# The same small scan under seven patterns with the nominal acceleration 6. ``kt-`` patterns measure other samples in
-# each frame; kt-radial and poisson leave out single samples, the others whole lines.
+# Undersample the same small scan with seven patterns and a nominal acceleration of 6. ``kt-``
+# patterns measure different samples in each frame. ``kt-radial`` and ``poisson`` skip single
+# samples, and the other patterns skip whole lines.
 made = cmrrecon.simulate(slices=1, coils=1, frames=12, y=72, x=72)
 patterns = ("uniform", "random", "gaussian", "kt-uniform", "kt-gaussian", "kt-radial", "poisson")
 masks = {}
@@ -19,7 +20,8 @@ for pattern in patterns:
     masks[pattern] = cmrrecon.undersample(made.scan, pattern, 6, acs=12, seed=3).mask
 
 # %%
-# Above: frame 0, (y, x). Below: the samples in the middle of the readout, for every frame (y, time).
+# Top: the mask of frame 0 (y, x). Bottom: the samples at one readout position in every frame
+# (y, time).
 figure, axes = plt.subplots(2, len(masks), figsize=(13, 4.4), layout="constrained")
 for column, (pattern, mask) in enumerate(masks.items()):
     samples = mask.samples.expand(12, 72, 72)
@@ -36,6 +38,6 @@ axes[1, 0].set_xlabel("frame")
 plt.show()
 
 # %%
-# Code that differs by kind asks for the class of the mask.
+# Each kind of mask has its own class.
 for pattern, mask in masks.items():
-    print(f"{pattern:12} {type(mask).__name__:10} other samples in each frame: {mask.varies}")
+    print(f"{pattern:12} {type(mask).__name__:10} different samples in each frame: {mask.varies}")

@@ -2,7 +2,7 @@
 Nominal and effective acceleration
 ==================================
 
-Calibration lines cost time too. How much of the nominal acceleration is left depends on the matrix.
+Calibration lines cost scan time, too. The effective acceleration depends on the matrix size.
 """
 
 import matplotlib.pyplot as plt
@@ -10,8 +10,9 @@ import matplotlib.pyplot as plt
 import cmrrecon
 
 # %%
-# The effective R is all samples over measured samples. With 20 calibration lines, as in the challenge of 2025, a small
-# matrix cannot get far, whatever the nominal R is.
+# The effective R is the number of all samples divided by the number of measured samples. With 20
+# calibration lines, as in the 2025 challenge, it stays low for a small matrix, whatever the nominal
+# R is.
 nominal = (2, 4, 8, 12, 16, 24)
 effective = {}
 for y in (96, 160, 246):
@@ -25,12 +26,13 @@ for y, values in effective.items():
     axis.plot(nominal, values, "o-", label=f"{y} phase encodes")
     axis.axhline(y / 20, color="0.85", zorder=0, linewidth=0.8)
 axis.set(xlabel="nominal R", ylabel="effective R", xlim=(0, 25), ylim=(0, 13))
-axis.set_title("Grey lines: the limit, which is all lines over 20")
+axis.set_title("Grey lines: the limit (number of lines / 20)")
 axis.legend()
 plt.show()
 
 # %%
-# So state the effective R with every score: two scans of the same nominal R may differ by a factor of two.
+# Always state the effective R with a score: for the same nominal R, it can differ by a factor of
+# two.
 for y, values in effective.items():
     print(
         f"{y} phase encodes: "

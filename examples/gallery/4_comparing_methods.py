@@ -2,7 +2,7 @@
 Comparing methods
 =================
 
-Several methods on one scan, each with the settings that predict its hidden samples best, and with their scores.
+Reconstruct a scan with several methods, each with settings chosen for this scan, and score them.
 """
 
 import matplotlib.pyplot as plt
@@ -13,8 +13,8 @@ made = cmrrecon.simulate(slices=1, coils=6, frames=8, y=80, x=128)
 scan = cmrrecon.undersample(made.scan, "kt-gaussian", 6, acs=12)
 
 # %%
-# From combining zero-filled coils to compressed sensing over time. Weight and iterations are left out, so they are chosen
-# for the scan.
+# The methods range from zero filling to compressed sensing over time. Weight and iterations are not
+# given, so ``reconstruct`` chooses those that best predict hold-out lines of the scan.
 results = {
     method: cmrrecon.reconstruct(scan, method)
     for method in ("zero-filled", "sense", "l1-wavelet", "llr")
@@ -24,7 +24,7 @@ for method, score in scores.items():
     print(f"{method:12} PSNR {score.psnr:5.2f} dB, SSIM {score.ssim:.3f}, NMSE {score.nmse:.4f}")
 
 # %%
-# The images of the first frame, and their errors five times as bright.
+# Show the first frame, and its errors five times as bright.
 shown = slice(32, 96)
 truth = made.image[0, 0, :, shown].abs()
 figure, axes = plt.subplots(

@@ -2,7 +2,7 @@
 Low rank and total variation over time
 ======================================
 
-Two priors of what moves, and what each does to the beat of a heart when the weight is too large.
+Compare two priors over time, and see how each changes the heartbeat if the weight is too large.
 """
 
 import matplotlib.pyplot as plt
@@ -13,8 +13,10 @@ made = cmrrecon.simulate(slices=1, coils=6, frames=16, y=80, x=96)
 scan = cmrrecon.undersample(made.scan, "kt-gaussian", 8, acs=10)
 
 # %%
-# ``llr`` penalises the nuclear norm of small space-time blocks: few patterns over time in each neighbourhood. ``temporal-tv``
-# penalises differences between neighbouring frames: pixels change in steps. Each with a good weight, and with ten times as much.
+# ``llr`` penalises the nuclear norm of small space-time blocks, which favours few temporal patterns
+# in each neighbourhood. ``temporal-tv`` penalises the differences between neighbouring frames,
+# which favours pixels that change in steps. Use each with a good weight, and with ten times this
+# weight.
 chosen = {}
 for method, weight in (("llr", 0.03), ("llr", 0.3), ("temporal-tv", 0.01), ("temporal-tv", 0.1)):
     result = cmrrecon.reconstruct(scan, method, weight=weight, iterations=30)
@@ -22,7 +24,7 @@ for method, weight in (("llr", 0.03), ("llr", 0.3), ("temporal-tv", 0.01), ("tem
 scores = {name: cmrrecon.evaluate(result, made).psnr for name, result in chosen.items()}
 
 # %%
-# A column through the heart, over time: y downwards, frames to the right.
+# Show a column through the heart over time: y downwards, frames to the right.
 column = int(made.image[:, 0].abs().std(0).sum(0).argmax())
 truth = made.image[:, 0, :, column].abs().T
 figure, axes = plt.subplots(1, 5, figsize=(11, 4.4), layout="constrained", sharey=True)
@@ -35,8 +37,8 @@ for axis, (name, result) in zip(axes[1:], chosen.items(), strict=True):
 plt.show()
 
 # %%
-# One pixel at the edge of the ventricle: total variation with too large a weight holds its value and then jumps, low rank
-# shrinks the whole curve.
+# Show a pixel at the edge of the ventricle. If the weight is too large, total variation keeps the
+# value constant and then jumps, and low rank shrinks the whole curve.
 row = int(truth.std(1).argmax())
 figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
 axis.plot(truth[row], color="black", linewidth=2, label="truth")

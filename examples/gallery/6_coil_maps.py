@@ -2,7 +2,7 @@
 Coil maps and calibration
 =========================
 
-Where the maps come from, and what becomes of them when there is little to calibrate on.
+Look at coil sensitivity maps, and see how they depend on the number of calibration lines.
 """
 
 import matplotlib.pyplot as plt
@@ -10,18 +10,21 @@ import matplotlib.pyplot as plt
 import cmrrecon
 
 # %%
-# Iterative methods estimate the sensitivity of each coil from the lines in the middle of k-space (ESPIRiT). The result
-# carries the maps: one (coil, y, x) for each slice, with unit root-sum-of-squares where there is signal.
+# Iterative methods estimate the coil sensitivity maps from the lines in the centre of k-space
+# (ESPIRiT). The result contains the maps (coil, y, x) of each slice. Their root-sum-of-squares is
+# one wherever there is signal.
 made = cmrrecon.simulate(slices=1, coils=4, frames=4, y=80, x=128)
 scan = cmrrecon.undersample(made.scan, "uniform", 3, acs=24)
 result = cmrrecon.reconstruct(scan, "sense", weight=0.01, iterations=20)
 maps = result.maps[0]
 print(
-    f"maps {tuple(maps.shape)}, root-sum-of-squares at most {maps.abs().square().sum(0).sqrt().max():.3f}"
+    f"maps {tuple(maps.shape)}, "
+    f"root-sum-of-squares at most {maps.abs().square().sum(0).sqrt().max():.3f}"
 )
 
 # %%
-# Magnitude above, phase below. The phase is that of the true maps up to one common phase, which belongs to the image.
+# Top: magnitude. Bottom: phase. The phase equals the phase of the true maps, except for a phase
+# that is common to all coils and belongs to the image.
 shown = slice(32, 96)
 figure, axes = plt.subplots(2, 4, figsize=(8, 5), layout="constrained")
 for coil, (above, below) in enumerate(axes.T):
@@ -33,8 +36,9 @@ for coil, (above, below) in enumerate(axes.T):
 plt.show()
 
 # %%
-# With too few calibration lines the maps are poor: the same undersampling, scored for several numbers of them. From a
-# dozen on there is little left to gain, and more lines cost effective R.
+# With too few calibration lines, the maps are poor. Score the same undersampling with different
+# numbers of calibration lines. More than a dozen lines improve the score only a little, but reduce
+# the effective R.
 numbers = (6, 8, 12, 16, 24, 32)
 psnr, effective = [], []
 for acs in numbers:

@@ -2,7 +2,7 @@
 Noise and whitening
 ===================
 
-One coil is noisier than the others. A noise scan says so, and whitened coils use it.
+Two coils are noisier than the others. A noise scan measures this, and whitening makes use of it.
 """
 
 from dataclasses import replace
@@ -13,15 +13,16 @@ import torch
 import cmrrecon
 
 # %%
-# Noise of two coils is made ten times as large as that of the others. A scan is a frozen dataclass whose slices are read by a
-# function: another function adds the noise, with the same seed at every read.
+# Make the noise of two coils ten times as large as the noise of the others. A scan is a frozen
+# dataclass with a function that reads its slices. Replace this function by one that adds noise,
+# with the same seed at every read.
 made = cmrrecon.simulate(slices=1, coils=6, frames=4, y=80, x=128, snr_db=35)
 extra = torch.full((6,), made.sigma)
 extra[:2] *= 10
 
 
 def read_slice(index):
-    """K-space of a slice with more noise in two coils."""
+    """Return the k-space of a slice, with more noise in two coils."""
     kspace = made.scan.read_slice(index)
     generator = torch.Generator().manual_seed(index)
     noise = torch.randn(kspace.shape, dtype=torch.complex64, generator=generator)
@@ -31,13 +32,13 @@ def read_slice(index):
 noisy = replace(made.scan, read_slice=read_slice)
 
 # %%
-# What a scanner's noise scan would have measured: the covariance of the coils.
+# A noise scan would have measured this covariance of the coils.
 variance = made.sigma**2 + extra**2
 noise = cmrrecon.Noise(covariance=torch.diag(variance).to(torch.complex64), samples=10_000)
 
 # %%
-# With the noise scan the coils are mixed so that their noise is alike: bad coils then count for less. Without it, and with
-# whitening turned off, all coils count the same.
+# With the noise scan, the coils are mixed so that their noise is equal and uncorrelated. Noisy
+# coils then have less weight. With whitening turned off, all coils have the same weight.
 scan = cmrrecon.undersample(noisy, "uniform", 2, acs=24)
 settings = {"weight": 0.01, "iterations": 20}
 plain = cmrrecon.reconstruct(scan, "sense", whiten=False, **settings)

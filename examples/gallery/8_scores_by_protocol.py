@@ -2,7 +2,7 @@
 Scores by protocol
 ==================
 
-The same images have other scores by other rules. A number without its protocol says little.
+The same images have different scores under different protocols. Never state a score without one.
 """
 
 import matplotlib.pyplot as plt
@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import cmrrecon
 
 # %%
-# One scan with three accelerations, each reconstructed with the same method.
+# Undersample a scan with three accelerations, and reconstruct each with the same method.
 made = cmrrecon.simulate(slices=3, coils=6, frames=6, y=80, x=128)
 results = {}
 for R in (2, 4, 8):
@@ -18,8 +18,8 @@ for R in (2, 4, 8):
     results[R] = cmrrecon.reconstruct(scan, "temporal-tv", weight=0.01, iterations=20)
 
 # %%
-# ``fullfov`` scores whole images against the noise-free truth. The challenges score the middle of the middle slices, each
-# with a normalisation of its own.
+# ``fullfov`` scores whole images against the noise-free truth. The challenges score the centre of
+# the middle slices, and each challenge has its own normalisation.
 protocols = ("fullfov", "cmrxrecon2023", "cmrxrecon2024", "cmrxrecon2025")
 scores = {
     protocol: [cmrrecon.evaluate(result, made, protocol=protocol) for result in results.values()]
@@ -30,7 +30,7 @@ for protocol, row in scores.items():
     print(f"{protocol:20}" + "".join(f"{s.psnr:5.2f} / {s.ssim:.3f}   " for s in row))
 
 # %%
-# All of them fall with R; how far apart they lie is a matter of the rule.
+# All scores decrease with R, but the differences depend on the protocol.
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 for protocol, row in scores.items():
     axes[0].plot(list(results), [score.psnr for score in row], "o-", label=protocol)

@@ -2,7 +2,7 @@
 Files and formats
 =================
 
-A scan goes out in several formats and comes back the same; images go out with their provenance, or as pictures.
+Write a scan in several formats and read it back, and save images with their provenance.
 """
 
 import tempfile
@@ -17,8 +17,9 @@ made = cmrrecon.simulate(slices=2, coils=4, frames=6, y=64, x=96)
 scan = cmrrecon.undersample(made.scan, "kt-gaussian", 3, acs=12)
 
 # %%
-# The suffix says the format. ``.h5``, ``.npz`` and ``.mrd`` (ISMRMRD) hold the mask too. A ``.mat`` file has the layout of
-# the challenge, where a mask is a file of its own: what is not zero then counts as measured.
+# The suffix determines the format. ``.h5``, ``.npz`` and ``.mrd`` (ISMRMRD) files also contain the
+# mask. ``.mat`` files have the layout of the challenge, in which the mask is a separate file.
+# Without that file, all samples that are not zero count as measured.
 for suffix in (".h5", ".npz", ".mrd", ".mat"):
     path = folder / f"cine_sax{suffix}"
     cmrrecon.write(path, scan)
@@ -31,8 +32,8 @@ for suffix in (".h5", ".npz", ".mrd", ".mat"):
     )
 
 # %%
-# Images: ``.h5`` keeps the phase and how they were made, ``.mat`` is what a submission holds, ``.npy`` and ``.npz`` are for
-# Python, ``.png`` and ``.gif`` to look at.
+# For images, ``.h5`` keeps the phase and the provenance, ``.mat`` is the format of a submission,
+# ``.npy`` and ``.npz`` are for Python, and ``.png`` and ``.gif`` are for viewing.
 result = cmrrecon.reconstruct(folder / "cine_sax.h5", "llr", weight=0.02, iterations=20)
 for suffix in (".h5", ".mat", ".npz", ".png", ".gif"):
     (path,) = result.save(folder / f"images{suffix}")
@@ -40,7 +41,7 @@ for suffix in (".h5", ".mat", ".npz", ".png", ".gif"):
 print({key: result.provenance[key] for key in ("cmrrecon", "effective_acceleration", "seed")})
 
 # %%
-# The picture that ``.png`` makes: frames side by side, slices below one another.
+# Show the ``.png`` file, with frames side by side and slices below one another.
 figure, axis = plt.subplots(figsize=(9, 3), layout="constrained")
 axis.imshow(plt.imread(folder / "images.png"), cmap="gray")
 axis.set_axis_off()
