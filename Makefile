@@ -22,7 +22,7 @@ $(DOCS_READY): $(READY)
 
 demo: $(READY)
 	rm -rf $(DEMO)
-	$(BIN)/cmrrecon simulate --slices 1 --coils 8 --size 128x256 --out-dir $(DEMO)
+	$(BIN)/cmrrecon simulate --slice-count 1 --coils 8 --size 128x256 --out-dir $(DEMO)
 	$(BIN)/cmrrecon undersample $(SCAN)/cine_sax.mat --pattern kt-gaussian -R 8 --out-dir $(DEMO)
 	$(BIN)/cmrrecon reconstruct $(DEMO)/cine_sax_kus_ktGaussian8.mat -o $(DEMO)/cine.h5
 	$(BIN)/cmrrecon reconstruct $(DEMO)/cine_sax_kus_ktGaussian8.mat -o $(DEMO)/cine.gif

@@ -4,13 +4,13 @@
 set -eu
 checkpoint=$1
 out=${2:-figures}
-scan=$(cmrrecon simulate --slices 1 --coils 8 --size 96x200 --out-dir "$out" --quiet)
+scan=$(cmrrecon simulate --slice-count 1 --coils 8 --size 96x200 --out-dir "$out" --quiet)
 picture() { # PATTERN NAME [OPTION...]
     local under
     under=$(cmrrecon undersample "$scan" --pattern "$1" -R 16 --acs 16 --out-dir "$out" --quiet)
     cmrrecon compare "$under" --checkpoint "$checkpoint" --truth "${scan%.mat}_truth.npz" -o "$out/$2.png" "${@:3}"
 }
 for pattern in kt-uniform kt-gaussian kt-radial; do
-    picture $pattern $pattern --methods zero-filled,temporal-tv
+    picture $pattern $pattern --method zero-filled,temporal-tv
 done
-picture kt-gaussian edges --methods zero-filled --edges
+picture kt-gaussian edges --method zero-filled --edges

@@ -2,7 +2,7 @@
 # Simulate a cine scan, undersample it, reconstruct it in a pipe, and print the scores (JSON) of the result.
 set -eu
 out=${1:-example}
-scan=$(cmrrecon simulate --slices 1 --frames 4 --coils 4 --size 96x128 --out-dir "$out" --quiet)
+scan=$(cmrrecon simulate --slice-count 1 --frames 4 --coils 4 --size 96x128 --out-dir "$out" --quiet)
 cmrrecon undersample "$scan" --pattern kt-gaussian -R 4 --seed 7 --quiet -o - |
     cmrrecon reconstruct - --method sense --quiet -o "$out/cine.h5" >&2
 cmrrecon evaluate "$out/cine.h5" --truth "${scan%.mat}_truth.npz" --quiet --json
