@@ -64,16 +64,16 @@ app.command("simulate", epilog=simulate.EXAMPLE, short_help="Simulate scans with
     simulate.simulate
 )
 app.command(
-    "undersample", epilog=undersample.EXAMPLE, short_help="Keep only the samples of a pattern."
+    "undersample", epilog=undersample.EXAMPLE, short_help="Undersample fully sampled k-space."
 )(undersample.undersample)
 app.command(
-    "reconstruct", epilog=reconstruct.EXAMPLE, short_help="Reconstruct k-space files to images."
+    "reconstruct", epilog=reconstruct.EXAMPLE, short_help="Reconstruct images from k-space files."
 )(reconstruct.reconstruct)
 app.command(
     "evaluate", epilog=evaluate.EXAMPLE, short_help="Score reconstructions against references."
 )(evaluate.evaluate)
 app.command(
-    "compare", epilog=compare.EXAMPLE, short_help="Compare methods on one slice, in a figure."
+    "compare", epilog=compare.EXAMPLE, short_help="Compare methods on one slice in a figure."
 )(compare.compare)
 app.command(
     "preprocess", epilog=preprocess.EXAMPLE, short_help="Pack scans into a training store."

@@ -161,8 +161,8 @@ def compare(
     The columns are the reference, methods, networks and images, in this order. Several runs of
     the same network are labelled with the folders of their weights.
 
-    With up to six columns the figure is 7.16 inches wide (a full journal page) and its text is
-    at least 7 points high. Text in .pdf and .svg stays editable.
+    With up to six columns the figure is 7.16 inches wide (a full journal page) and its type is
+    at least 7 points. Text in .pdf and .svg stays editable.
     """
     console = Console(quiet=quiet, verbose=verbose, as_json=json)
     with running.command(console):

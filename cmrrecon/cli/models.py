@@ -185,7 +185,7 @@ def _show(
 def convert(
     file: File,
     output: Annotated[
-        Path, typer.Argument(help="The file to write, .safetensors.", show_default=False)
+        Path, typer.Argument(help="File to write, ending in .safetensors.", show_default=False)
     ],
     variant: Variant = None,
     overwrite: options.Overwrite = False,

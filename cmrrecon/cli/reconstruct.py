@@ -77,8 +77,8 @@ def reconstruct(
         int,
         options.option(
             "--adapt",
-            help="Fine-tune the network on each scan first, for at most this number of steps; slow "
-            "on a CPU.",
+            help="Adapt the network to each scan first by training on it for up to this number of "
+            "steps; slow on a CPU.",
             metavar="N",
             min=0,
         ),

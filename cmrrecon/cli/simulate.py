@@ -91,7 +91,10 @@ def simulate(
     ] = 0,
     output: options.Output = None,
     out_dir: Annotated[
-        Path, options.option("--out-dir", help="Folder for the official folder structure.")
+        Path,
+        options.option(
+            "--out-dir", help="Folder in which the official folder structure is created."
+        ),
     ] = Path("simulated"),
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
