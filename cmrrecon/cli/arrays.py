@@ -40,8 +40,9 @@ class Scheduler:
 
 
 SLURM = "SLURM_ARRAY_TASK_"
-# These names are from the documentation of each scheduler. PBS does not report the number of
-# tasks in an array. LSF sets LSB_JOBINDEX to 0 and Grid Engine SGE_TASK_ID to "undefined" outside arrays.
+# These names are from the documentation of each scheduler. PBS does not report the number of tasks
+# in an array. Outside arrays, LSF sets LSB_JOBINDEX to 0, and Grid Engine sets SGE_TASK_ID to
+# "undefined".
 SCHEDULERS = (
     Scheduler(
         "Slurm", f"{SLURM}ID", first=f"{SLURM}MIN", step=f"{SLURM}STEP", count=f"{SLURM}COUNT"

@@ -106,8 +106,8 @@ def compare(
         str | None,
         options.option(
             "--window",
-            help="LOW,HIGH: black and white level, as fractions of the maximum of the reference (or "
-            "of the first image) in the frame shown.",
+            help="LOW,HIGH: black and white level, as fractions of the maximum of the reference "
+            "(or of the first image) in the frame shown.",
             show_default="0 to the 99.5th percentile",
         ),
     ] = None,
@@ -115,7 +115,8 @@ def compare(
         str | None,
         options.option(
             "--zoom",
-            help="Box y0,y1,x0,x1 in pixels to enlarge; error maps and profiles then show this box.",
+            help="Box y0,y1,x0,x1 in pixels to enlarge; error maps and profiles then show only "
+            "this box.",
             show_default=False,
         ),
     ] = None,
@@ -161,8 +162,8 @@ def compare(
     The columns are the reference, methods, networks and images, in this order. Several runs of
     the same network are labelled with the folders of their weights.
 
-    With up to six columns the figure is 7.16 inches wide (a full journal page) and its type is
-    at least 7 points. Text in .pdf and .svg stays editable.
+    With up to six columns the figure is 7.16 inches wide (a full journal page) and its text
+    is at least 7 points in size. Text in .pdf and .svg stays editable.
     """
     console = Console(quiet=quiet, verbose=verbose, as_json=json)
     with running.command(console):

@@ -137,7 +137,7 @@ class Console:
         self.rich.print(table)
 
     def progress(self, label: str, total: int, unit: str, *, counts: bool = True) -> Progress:
-        """Return a progress counter, which reports to the progress of all inputs if there are several.
+        """Return a progress counter, which reports to the batch if there are several inputs.
 
         Parameters
         ----------

@@ -47,7 +47,7 @@ def allotted_threads(environment: Mapping[str, str]) -> int | None:
 
 
 def allotted_memory(environment: Mapping[str, str]) -> int | None:
-    """Return the memory in bytes that Slurm allotted on this node; None if it does not report it."""
+    """Return the memory in bytes that Slurm allotted on this node; None if unknown."""
 
     def number(name: str) -> int:
         text = environment.get(name, "")
@@ -60,7 +60,7 @@ def allotted_memory(environment: Mapping[str, str]) -> int | None:
 
 
 def _tasks_on_node(environment: Mapping[str, str]) -> int:
-    """Return the number of Slurm tasks on this node, from a list for all nodes such as `2(x3),1`."""
+    """Return the number of Slurm tasks on this node, from a list of all nodes like `2(x3),1`."""
     counts: list[int] = []
     for word in environment.get("SLURM_TASKS_PER_NODE", "").split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", word)

@@ -45,16 +45,16 @@ def evaluate(
         str,
         options.option(
             "--order",
-            help="For challenge protocols: official (as in the challenge code) or textbook (reference "
-            "first).",
+            help="For challenge protocols: official (as in the challenge code) or textbook "
+            "(reference first).",
         ),
     ] = "official",
     crop: Annotated[
         bool,
         options.option(
             "--crop/--no-crop",
-            help="For challenge protocols: score the crop of the validation phase, or whole images as "
-            "in the test phase.",
+            help="For challenge protocols: score the crop of the validation phase, or whole images "
+            "as in the test phase.",
         ),
     ] = True,
     heart: Annotated[
@@ -76,7 +76,7 @@ def evaluate(
         str | None,
         options.option(
             "--by",
-            help="Add a table grouped by these axes, with bootstrap intervals, e.g. domain,pattern.",
+            help="Add a table grouped by these axes with bootstrap intervals, e.g. domain,pattern.",
             show_default=False,
         ),
     ] = None,
@@ -84,8 +84,8 @@ def evaluate(
         list[str] | None,
         options.option(
             "--unseen",
-            help="For --by seen: a domain (centre or centre/vendor) or property (base=T1map) that was "
-            "not in the training data.",
+            help="For --by seen: a domain (centre or centre/vendor) or property (base=T1map) that "
+            "was not in the training data.",
             show_default=False,
         ),
     ] = None,
@@ -129,7 +129,7 @@ def evaluate(
         str | None,
         options.option(
             "--format",
-            help="Format of standard output: table, csv (one row per file) or json (same as --json).",
+            help="Format of standard output: table, csv (one row per file) or json (like --json).",
             show_default="table on a terminal, names of the scored files in a pipe",
             autocompletion=complete_formats,
         ),

@@ -131,7 +131,7 @@ def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
 
 
 def _times_of(plan: RegionPlan, reference: "Reference", facts: "Acquisition") -> "Tensor":
-    """Read the times in ms (frame, slice) of a mapping series, from --times or its default place."""
+    """Read the times in ms (frame, slice) of a mapping series from --times or the default file."""
     from cmrrecon.formats import read_times
 
     path = plan.times or reference.path.with_name(f"{facts.base}.csv")

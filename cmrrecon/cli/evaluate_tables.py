@@ -124,7 +124,7 @@ def _generalisation(records: list[Record], plan: "Plan", output: Output) -> dict
     """Print the table of --by and the paired differences of --against if requested."""
     from cmrrecon.evaluation.generalisation import placed
 
-    _warn_of_unseen(records, plan, output)
+    _warn_about_unseen(records, plan, output)
     found: dict[str, Any] = {}
     if plan.by:
         found["by"] = _by_axes(placed(records, plan.unseen), plan, output)
@@ -133,7 +133,7 @@ def _generalisation(records: list[Record], plan: "Plan", output: Output) -> dict
     return found
 
 
-def _warn_of_unseen(records: list[Record], plan: "Plan", output: Output) -> None:
+def _warn_about_unseen(records: list[Record], plan: "Plan", output: Output) -> None:
     """Warn if --unseen, or its absence, leaves all files marked as seen."""
     from cmrrecon.evaluation.generalisation import domain, is_part
     from cmrrecon.formats.names import values_of

@@ -42,7 +42,7 @@ def info(
 
 
 def _is_listed(path: Path) -> bool:
-    """Return whether to list a file found in a folder; CSV files with scan settings are not."""
+    """Return whether to list a file found in a folder; CSV files of scan settings are left out."""
     from cmrrecon import formats
     from cmrrecon.formats.names import is_info_name
 

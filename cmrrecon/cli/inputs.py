@@ -191,7 +191,7 @@ def _jobs_of(text: str, wanted: Callable[[Path], bool], common: Path) -> list[Jo
 
 
 def _is_hidden(path: Path) -> bool:
-    """Return whether a file or a folder above it is hidden, as finished slices of a run are."""
+    """Return whether a file or a folder above it is hidden, like slices of an unfinished run."""
     return any(part.startswith(".") for part in path.parts)
 
 

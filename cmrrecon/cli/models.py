@@ -45,8 +45,8 @@ File = Annotated[
 Shown = Annotated[
     Path,
     typer.Argument(
-        help="A checkpoint, or the name of a network: shows its installed weights if there are any, "
-        "otherwise its default configuration.",
+        help="A checkpoint, or the name of a network. A name shows the installed weights if there "
+        "are any, otherwise the default configuration.",
         show_default=False,
     ),
 ]

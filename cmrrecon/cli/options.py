@@ -21,7 +21,8 @@ def option(*flags: str, help: str, **settings: Any) -> Any:
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        help="Files, folders, quoted globs such as 'data/**/cine_sax.mat', or - for standard input.",
+        help="Files, folders, quoted globs such as 'data/**/cine_sax.mat', or - for standard "
+        "input.",
         show_default=False,
     ),
 ]

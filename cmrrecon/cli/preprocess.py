@@ -13,7 +13,7 @@ from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.worker import Work
-from cmrrecon.cli.workers import memory_of, run_side_by_side
+from cmrrecon.cli.workers import memory_of, run_in_parallel
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def preprocess(
 
         jobs = inputs.find_jobs(files, formats.is_scan, shard, cost=skipping.cost_of_full)
         targets = _targets(jobs, out_dir)
-        # Labels are matched against the files of all shards, so that no row is reported as unmatched.
+        # Labels are matched against all files, so that rows of other shards do not count as
+        # unmatched.
         everything = inputs.find_jobs(files, formats.is_scan) if shard and labels else jobs
         rows = None if labels is None else _rows(labels, [job.path for job in everything], console)
         if dry_run:
@@ -112,7 +113,7 @@ def preprocess(
             "command": environment.command_line(),
         }
         try:
-            run_side_by_side(
+            run_in_parallel(
                 jobs,
                 partial(_begin, Plan(targets=targets, rows=rows, settings=settings)),
                 workers,

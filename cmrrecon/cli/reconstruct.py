@@ -14,7 +14,7 @@ from cmrrecon.cli.inputs import cost_of
 from cmrrecon.cli.reconstruct_job import Plan, begin, slices_of
 from cmrrecon.cli.reconstruct_messages import method_record, print_methods
 from cmrrecon.cli.settings import parse_settings
-from cmrrecon.cli.workers import memory_of, run_side_by_side
+from cmrrecon.cli.workers import memory_of, run_in_parallel
 from cmrrecon.tools.errors import UsageError
 
 RAW_DATA = "Options for raw data"
@@ -224,7 +224,7 @@ def reconstruct(
         )
         if min(workers, len(jobs)) > 1 and on_gpu:
             console.warn("using one worker, because several scans would compete for the GPU")
-        run_side_by_side(
+        run_in_parallel(
             jobs,
             partial(begin, plan),
             1 if on_gpu else workers,

@@ -31,7 +31,7 @@ class Part:
         return f"part {', '.join(str(number + 1) for number in self.numbers)} of {self.of}"
 
     def among(self, slices: Sequence[int]) -> tuple[int, ...]:
-        """Return the slices of these parts: consecutive runs whose lengths differ by at most one."""
+        """Return the slices of these parts; the lengths of two parts differ by at most one."""
         bounds = [len(slices) * number // self.of for number in range(self.of + 1)]
         return tuple(index for n in self.numbers for index in slices[bounds[n] : bounds[n + 1]])
 

@@ -42,7 +42,8 @@ def simulate(
             show_default="the usual number for the kind",
         ),
     ] = None,
-    # Other commands select slices with --slices. It is kept here as an alias without a variable.
+    # Other commands select slices with --slices. Here it is only an alias, without an environment
+    # variable of that name.
     slices: Annotated[
         int,
         options.option("--slice-count", "--slices", help="Number of short-axis slices.", min=1),
@@ -55,8 +56,8 @@ def simulate(
         int | None,
         options.option(
             "--spokes",
-            help="Golden-angle radial sampling with this number of spokes per frame; --size YxX then "
-            "means images of YxY pixels and X samples per spoke.",
+            help="Golden-angle radial sampling with this number of spokes per frame; --size YxX "
+            "then means images of YxY pixels and X samples per spoke.",
             min=1,
             show_default="Cartesian",
         ),

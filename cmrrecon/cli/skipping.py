@@ -28,7 +28,7 @@ def reason_of(job: Job, scan: "Scan") -> str | None:
     K-space is not read. Files that this program undersampled store their pattern.
     """
     pattern = scan.acquisition.pattern
-    return reason_by_name(job.path) or (None if pattern is None else f"with {pattern}")
+    return reason_by_name(job.path) or (None if pattern is None else f"pattern {pattern}")
 
 
 def cost_of_full(job: Job) -> int:

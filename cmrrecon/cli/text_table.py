@@ -117,7 +117,7 @@ def _below_common_folder(names: Sequence[str]) -> list[str]:
 
 
 def _without_common_parts(names: Sequence[str]) -> list[str]:
-    """Replace the inner folders that all names share by an ellipsis."""
+    """Replace the inner folders that all names share with an ellipsis."""
     parts = [PurePath(name).parts for name in names]
     if len(set(map(len, parts))) > 1:
         return list(names)

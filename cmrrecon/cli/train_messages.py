@@ -163,8 +163,8 @@ class Pace:
         if self.windows:
             waited = self.waited / self.seconds
             console.say(
-                f"{self.windows / self.seconds:.2f} windows per second, {waited:.0%} of the time spent "
-                "waiting for data"
+                f"{self.windows / self.seconds:.2f} windows per second, {waited:.0%} of the time "
+                "spent waiting for data"
             )
 
 

@@ -13,7 +13,7 @@ from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
 from cmrrecon.cli.worker import Work
-from cmrrecon.cli.workers import memory_of, run_side_by_side
+from cmrrecon.cli.workers import memory_of, run_in_parallel
 from cmrrecon.tools.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def undersample(
         int | None,
         options.option(
             "--acs",
-            help="Number of central lines that are always kept (kt-radial: side of the central block).",
+            help="Number of central lines that are always kept (kt-radial: side of the central "
+            "block).",
             show_default="24, 16 or 20, depending on the year",
         ),
     ] = None,
@@ -142,7 +143,7 @@ def undersample(
         jobs = inputs.find_jobs(files, formats.is_scan, shard, cost=skipping.cost_of_full)
         outputs.check_output(output, out_dir, len(jobs), "a scan", as_json=json)
         try:
-            run_side_by_side(
+            run_in_parallel(
                 jobs,
                 partial(_begin, plan),
                 workers,

@@ -1,4 +1,4 @@
-"""The side of a worker process: it works on jobs, and sends back what they would have printed."""
+"""Run the jobs of one worker process, and send their messages and results back."""
 
 import os
 import signal

@@ -31,7 +31,7 @@ SERIES_FACTOR = 8
 GRACE = 20.0
 
 
-def run_side_by_side(
+def run_in_parallel(
     jobs: Sequence[Job],
     begin: Callable[[], Work],
     workers: int,
@@ -104,7 +104,7 @@ class WorkerPool:
     Parameters
     ----------
     jobs, begin, workers, console, memory : any
-        See `run_side_by_side`.
+        See `run_in_parallel`.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class WorkerPool:
             self._next += 1
 
     def _fits(self, index: int, *, new: bool) -> bool:
-        """Return whether a job fits into memory beside the running jobs; a single job always may run."""
+        """Return whether a job fits into memory beside the running jobs; a single job always does."""
         busy = [worker.job for worker in self._workers if worker.job is not None]
         if not busy:
             return True

@@ -200,7 +200,7 @@ def test_a_table_by_an_axis_needs_two_known_values(run, scans, tmp_path):
     for subject, acceleration in ((1, 8), (2, 8), (3, 4)):
         (path,) = (scans / "sense").rglob(f"P{subject:03}/*.h5")
         facts = {"base": "cine_sax", "subject": f"P{subject:03}", "centre": "Center005"}
-        for method, known in (("a", {"vendor": "Siemens"}), ("b", {})):
+        for method, known in (("a", {"vendor": "Siemens_30T_Vida"}), ("b", {})):
             stamp = {
                 "acquisition": {**facts, **known, "acceleration": acceleration},
                 "config": {"method": method, "slices": [0]},

@@ -18,7 +18,7 @@ from cmrrecon import formats
 from cmrrecon.cli import workers
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import Job
-from cmrrecon.cli.workers import memory_of, run_side_by_side
+from cmrrecon.cli.workers import memory_of, run_in_parallel
 from cmrrecon.tools.errors import InputError, UsageError
 
 
@@ -92,7 +92,7 @@ def refuse():
 def side_by_side(names, folder, count=2, start=None, memory=lambda job: 0, fail_fast=False):
     jobs = [Job(name, Path(name), Path()) for name in names]
     try:
-        run_side_by_side(
+        run_in_parallel(
             jobs,
             start or partial(begin, folder),
             count,
@@ -237,7 +237,7 @@ def test_workers_on_a_gpu_are_one(run, undersampled, full, tmp_path, monkeypatch
     seen = []
     monkeypatch.setattr("cmrrecon.tools.devices.choose_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr(
-        "cmrrecon.cli.reconstruct.run_side_by_side",
+        "cmrrecon.cli.reconstruct.run_in_parallel",
         lambda jobs, begin, count, *words, **named: seen.append(count),
     )
     words = ("reconstruct", undersampled, full, "--workers", 2)
