@@ -90,7 +90,7 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:
     if not 1 <= index <= total:
         raise UsageError(
             "option-value",
-            f"The shard is {text!r}",
+            f"--shard was given {text!r}",
             "It must be i/n with 1 <= i <= n, auto, or auto/n",
             "For example, use --shard 1/4",
         )

@@ -168,7 +168,7 @@ class WorkerPool:
             self._next += 1
 
     def _fits(self, index: int, *, new: bool) -> bool:
-        """Return whether a job fits into memory beside the running jobs; a single job always does."""
+        """Return whether a job fits into memory beside the running ones; a single job always does."""
         busy = [worker.job for worker in self._workers if worker.job is not None]
         if not busy:
             return True

@@ -112,7 +112,7 @@ def test_info_says_where_a_scan_lies(run, raw):
         "voxel 2 x 1.5 x 8 mm",
         "field of view 122 x 72 mm",
         "61 x 48 of 64 x 96 pixels",
-        "scanner's matrix 122 x 72",
+        "matrix 122 x 72",
         "slices span 10 mm",
         "frames 0 to 80 ms",
         "2.89 T",
